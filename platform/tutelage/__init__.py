@@ -1,0 +1,1 @@
+"""Tutelage finds the best small networks that a big one can teach."""

@@ -1,0 +1,257 @@
+"""From a front to one student: selected, compared with its label-only twin, tested once, registered."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tutelage import intervals, jobs, network, registry, report, selection, spec, training
+from tutelage.errors import WorkFailed
+from tutelage.files import write_json
+from tutelage.objectives import Limits
+from tutelage.pipeline import Observer, Silent, cluster, tracking_uri
+from tutelage.record import TrialRecord
+from tutelage.store import SweepDir
+from tutelage.student import Classroom
+from tutelage.teaching import classroom_of, workers_of
+from tutelage.tracking import Tracker
+
+FRESH_SEED = 1000  # seeds of confirmation start here, clear of any that a search used
+REQUIREMENTS = ("torch", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What `select` found, ready to be printed as JSON (`document`) or shown."""
+
+    document: dict[str, Any]
+    student_dir: Path
+    report_path: Path
+
+
+def select(
+    home: SweepDir,
+    *,
+    policy: str | None = None,
+    limits: Limits | None = None,
+    confirm: int = 3,
+    register: str | None = None,
+    address: str | None = None,
+    observer: Observer | None = None,
+) -> Choice:
+    """Select a student of a finished sweep and say what it is worth.
+
+    It is trained again with `confirm` fresh seeds, with its teacher and from labels alone with the same budget; then the
+    test split is opened for it, its teacher and its label-only twin, which is put on record. `register` names the model
+    under which it goes to MLflow's registry. Raises `NoStudentFits` when no student meets the limits.
+    """
+    observer = observer or Silent()
+    sweep_spec = spec.load(home.spec_path)
+    chosen = selection.select(
+        home.records(), home.objectives(), policy or sweep_spec.select.policy, limits or sweep_spec.select.limits
+    )
+    classroom = _classroom(home, sweep_spec)
+    with cluster(address, observer):
+        observer.stage(f"training {chosen.record.trial_id} and its label-only twin with {confirm} fresh seeds")
+        trained = _train_twins(home, chosen.record, classroom, confirm, workers_of(sweep_spec.resources.trial))
+    observer.stage("opening the test split for the student, its teacher and its label-only twin")
+    tested = _test(home, chosen.record, classroom)
+    document = _document(home, chosen, _confirmed(trained, classroom.built_task.primary), tested)
+    _publish(home, sweep_spec, document, chosen.record, classroom, register, observer)
+    path = _report(home, document)
+    return Choice(document=document, student_dir=home.students_dir / chosen.record.trial_id, report_path=path)
+
+
+def _classroom(home: SweepDir, sweep_spec: spec.Spec) -> Classroom:
+    bare = classroom_of(sweep_spec)
+    return Classroom(
+        data=bare.data,
+        task=bare.task,
+        seed=bare.seed,
+        knowledge_root=home.storage.resolve() / "knowledge",
+        knowledge_address=home.facts()["knowledge"],
+    )
+
+
+def labels_only(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same student without its teacher: same network, sparsity, epochs, and a distillation weight of 0."""
+    return {**config, "distillation": {**config["distillation"], "weight": 0.0}}
+
+
+def _train_twins(
+    home: SweepDir, record: TrialRecord, classroom: Classroom, confirm: int, workers: jobs.Workers
+) -> dict[str, dict[str, float]]:
+    """Train taught and label-only students in parallel; `twin` has the search's own seed, the others fresh ones."""
+    twin = labels_only(record.config)
+    jobs_by_name = {"twin": (twin, classroom.seed)}
+    for number in range(confirm):
+        seed = FRESH_SEED + classroom.seed + number
+        jobs_by_name[f"taught-{number}"] = (record.config, seed)
+        jobs_by_name[f"labels-{number}"] = (twin, seed)
+    return jobs.train_students(jobs_by_name, classroom, _twins_dir(home, record), workers)
+
+
+def _twins_dir(home: SweepDir, record: TrialRecord) -> Path:
+    return home.root.resolve() / "twins" / record.trial_id
+
+
+def _confirmed(trained: Mapping[str, Mapping[str, float]], primary: str) -> dict[str, Any]:
+    """Return mean and standard deviation over fresh seeds, taught and from labels alone, and the gain of teaching."""
+    taught = [measures[primary] for name, measures in trained.items() if name.startswith("taught-")]
+    alone = [measures[primary] for name, measures in trained.items() if name.startswith("labels-")]
+    gains = [a - b for a, b in zip(taught, alone, strict=True)]
+    return {
+        "seeds": len(taught),
+        "twin_accuracy": trained["twin"][primary],
+        "taught": _spread(taught),
+        "labels_only": _spread(alone),
+        "gain": _spread(gains),
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, float] | None:
+    if not values:
+        return None
+    return {"mean": statistics.fmean(values), "sd": statistics.stdev(values) if len(values) > 1 else 0.0}
+
+
+def _test(home: SweepDir, record: TrialRecord, classroom: Classroom) -> dict[str, Any]:
+    """Open the test split for the student, its teacher and its twin, and put the opening on record."""
+    test = classroom.read("test")
+    directories = {
+        "student": home.students_dir / record.trial_id,
+        "teacher": Path(home.facts()["teacher"]["directory"]),
+        "labels_only": _twins_dir(home, record) / "twin",
+    }
+    task = classroom.built_task
+    correct = {
+        name: task.correct(training.logits_of(network.read(directory)[0], task, test.inputs), test.labels).flatten()
+        for name, directory in directories.items()
+    }
+    openings = [*home.facts().get("test_openings", []), {"trial": record.trial_id, "unix_time_s": time.time()}]
+    home.update(test_openings=openings)
+    scores: dict[str, Any] = {name: _score(rights) for name, rights in correct.items()}
+    for other in ("teacher", "labels_only"):
+        difference = intervals.paired_difference(correct["student"].numpy(), correct[other].numpy())
+        scores[f"gain_over_{other}"] = dict(zip(("difference", "low", "high"), difference, strict=True))
+    return {**scores.pop("student"), **scores, "openings": len(openings)}
+
+
+def _score(correct: torch.Tensor) -> dict[str, Any]:
+    right, examples = int(correct.sum()), correct.numel()
+    return {"accuracy": right / examples, "interval": list(intervals.wilson_interval(right, examples)), "n": examples}
+
+
+def _document(
+    home: SweepDir, chosen: selection.Selection, confirmed: dict[str, Any], tested: dict[str, Any]
+) -> dict[str, Any]:
+    def student(record: TrialRecord) -> dict[str, Any]:
+        return {"trial": record.trial_id, "measures": record.measures, "config": record.config}
+
+    return {
+        "version": 1,
+        "sweep": home.name,
+        "policy": chosen.policy,
+        "reason": chosen.reason,
+        "student": student(chosen.record),
+        "runner_up": student(chosen.runner_up) if chosen.runner_up else None,
+        "confirmed": confirmed,
+        "test": tested,
+        "model": None,
+    }
+
+
+def _publish(
+    home: SweepDir, sweep_spec: spec.Spec, document: dict[str, Any], record: TrialRecord, classroom: Classroom,
+    register: str | None, observer: Observer,
+) -> None:  # fmt: skip
+    """Register the student if asked, and put the selection on the sweep's run and its disk."""
+    tracker = Tracker(tracking_uri(sweep_spec), sweep_spec.tracking.experiment or _task_name(sweep_spec))
+    try:
+        tracker.reopen(home.facts()["run_id"])
+        if register:
+            observer.stage(f"registering {record.trial_id} as {register}")
+            model, _ = network.read(home.students_dir / record.trial_id)
+            document["model"] = _register(home, tracker, document, model, classroom, register)
+        tracker.log_selection(document)
+    finally:
+        tracker.close()
+    write_json(home.root / "selection.json", document)
+
+
+def _task_name(sweep_spec: spec.Spec) -> str:
+    return sweep_spec.task if isinstance(sweep_spec.task, str) else next(iter(sweep_spec.task))
+
+
+def _register(
+    home: SweepDir, tracker: Tracker, document: dict[str, Any], model: nn.Module, classroom: Classroom, name: str
+) -> dict[str, Any]:
+    facts = home.facts()
+    tags = {
+        "tutelage.task": str(classroom.task),
+        "tutelage.sweep": home.name,
+        "tutelage.trial": document["student"]["trial"],
+        "tutelage.policy": document["policy"],
+        "tutelage.teacher": facts["teacher"]["address"],
+        "tutelage.data": facts["fingerprint"][:32],
+        "tutelage.test_accuracy": f"{document['test']['accuracy']:.4f}",
+    }
+    example = classroom.splits["validation"].inputs[:8]
+    registered = registry.register_student(
+        uri=facts["tracking_uri"], experiment=tracker.experiment, run_id=facts["run_id"], name=name, model=model,
+        example=example, requirements=requirements(), tags=tags,
+    )  # fmt: skip
+    return asdict(registered)
+
+
+def requirements() -> list[str]:
+    """Return what a registered student needs to answer, pinned to what runs here; torch without its build's suffix."""
+    from importlib.metadata import version
+
+    return [f"{package}=={version(package).split('+')[0]}" for package in REQUIREMENTS]
+
+
+def _report(home: SweepDir, document: dict[str, Any] | None) -> Path:
+    path = home.root / "report.html"
+    facts = home.facts()
+    report.report_page(
+        path,
+        name=home.name,
+        spec_yaml=home.spec_path.read_text(encoding="utf-8"),
+        objectives=home.objectives(),
+        records=home.records(),
+        teacher=facts["teacher"],
+        selection=document,
+        baselines=[document] if document else [],
+        environment=environment(),
+        timings={"sweep_s": facts.get("elapsed_s", 0.0), "search_s": facts.get("search_s", 0.0)},
+    )
+    return path
+
+
+def environment() -> dict[str, str]:
+    """Return versions and hardware that the numbers of a sweep were measured with."""
+    import os
+    import platform
+    from importlib.metadata import version
+
+    versions = {package: version(package) for package in ("tutelage", "torch", "ray", "optuna", "mlflow")}
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    return {**versions, "python": platform.python_version(), "cpus": str(os.cpu_count()), "gpu": gpu}
+
+
+def write_report(home: SweepDir) -> Path:
+    """Write the sweep's page, with its latest selection if there is one, and return where it is."""
+    path = home.root / "selection.json"
+    document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not home.records():
+        raise WorkFailed(f"sweep '{home.name}' has no trial yet; a report needs at least one.")
+    return _report(home, document)

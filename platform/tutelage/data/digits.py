@@ -1,0 +1,41 @@
+"""1,797 real scans of handwritten digits, 8×8 grey levels, bundled with scikit-learn (Alpaydin and Kaynak, 1998)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pydantic import Field
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from tutelage.data import Split, SplitName
+from tutelage.plugins import PluginConfig
+
+SPACE: dict[str, dict[str, object]] = {}
+GREY_LEVELS = 16.0
+
+
+class Config(PluginConfig):
+    """How the scans are shared out; the classes keep their shares in every split."""
+
+    validation_share: float = Field(0.2, gt=0.0, lt=0.5, description="share of all scans that the search is judged on")
+    test_share: float = Field(0.2, gt=0.0, lt=0.5, description="share of all scans that only a selected student sees")
+
+
+def read(config: Config, seed: int, split: SplitName) -> Split:
+    """Return one split: inputs `[n, 1, 8, 8]` in [-1, 1], labels `[n, 1]`.
+
+    The test split does not depend on `validation_share`, so a test score stays comparable when that share changes.
+    """
+    scans = load_digits()
+    rest, test = train_test_split(
+        np.arange(len(scans.target)), test_size=config.test_share, stratify=scans.target, random_state=seed
+    )
+    num_validation = round(config.validation_share * len(scans.target))
+    train, validation = train_test_split(
+        rest, test_size=num_validation, stratify=scans.target[rest], random_state=seed
+    )
+    rows = np.sort({"train": train, "validation": validation, "test": test}[split])
+    inputs = torch.from_numpy(scans.images[rows]).float().unsqueeze(1) / (GREY_LEVELS / 2) - 1
+    labels = torch.from_numpy(scans.target[rows]).long().unsqueeze(1)
+    return Split(inputs=inputs, labels=labels, class_names=tuple(str(name) for name in scans.target_names))

@@ -1,0 +1,282 @@
+"""Teacher, knowledge and student jobs on Ray Train: the one place that imports ray.train.
+
+A student that fits one device runs its train function in Ray Train's local mode, inside the process that calls: no worker
+group is started, so a job costs milliseconds. With workers, the same function runs in a worker group.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray
+import torch
+from ray import train
+from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
+from torch import nn
+
+from tutelage import knowledge, measure, network, student, training
+from tutelage.errors import WorkFailed
+from tutelage.spec import TrialConfig
+
+T = TypeVar("T")
+STATE = "state.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """How a job is spread: number of workers (0: in the calling process), and CPUs and GPUs of each."""
+
+    workers: int
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherJob:
+    """What a teacher's training depends on, and where its run is kept (`runs_dir`, shared by all nodes)."""
+
+    classroom: student.Classroom
+    model: student.Reference
+    recipe: training.Recipe
+    address: str
+    runs_dir: Path
+
+
+def _fit(function: Callable[[], T], workers: Workers, **options: Any) -> T:
+    """Run `function` through Ray Train and return what the first worker returned."""
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    scaling = train.ScalingConfig(
+        num_workers=workers.workers,
+        use_gpu=workers.gpus > 0,
+        resources_per_worker={"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})},
+    )
+    result = TorchTrainer(function, scaling_config=scaling, **options).fit()
+    value: T = result.return_value
+    return value
+
+
+def train_teacher(job: TeacherJob, workers: Workers) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Train a teacher on Ray Train; return it with one row an epoch (`epoch`, `train_loss`, `accuracy`, `step_s`).
+
+    A checkpoint is kept every epoch: a lost worker, or a driver that comes back, goes on from the last one. Several
+    workers share each batch and average their gradients, so the batch stays the recipe's.
+    """
+    assert workers.workers >= 1, "a teacher runs in a worker group"
+    run_config = train.RunConfig(
+        name=f"teacher-{job.address}",
+        storage_path=str(job.runs_dir.resolve()),
+        failure_config=train.FailureConfig(max_failures=2),
+        checkpoint_config=train.CheckpointConfig(num_to_keep=1),
+    )
+    torch_config = TorchConfig(backend="nccl" if workers.gpus else "gloo")
+    try:
+        state, curve = _fit(lambda: _teach(job), workers, run_config=run_config, torch_config=torch_config)
+    except (train.TrainingFailedError, ray.exceptions.RayError) as error:
+        raise WorkFailed(f"the teacher's training failed: {_cause(error)}") from error
+    model = network.build(job.classroom.architecture(job.model))
+    shutil.rmtree(job.runs_dir / f"teacher-{job.address}", ignore_errors=True)
+    return network.adopt(model, _unpack(state)).eval(), curve
+
+
+def _cause(error: BaseException) -> str:
+    """Return the first worker's own words instead of Ray's wrapping."""
+    failures = getattr(error, "worker_failures", None) or {}
+    inner = next(iter(failures.values()), error)
+    return f"{type(inner).__name__}: {getattr(inner, 'cause', None) or inner}"
+
+
+def _teach(job: TeacherJob) -> tuple[bytes, list[dict[str, float]]]:
+    """Train the teacher; this runs in every worker."""
+    context = train.get_context()
+    rank, num_workers = context.get_world_rank(), context.get_world_size()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(job.classroom.seed)
+        bare = network.build(job.classroom.architecture(job.model))
+    splits = job.classroom.splits
+    under_way = training.Training(
+        prepare_model(bare, move_to_device=True) if num_workers > 1 else bare.to(get_device()),
+        training.Lesson(
+            task=job.classroom.built_task,
+            train=splits["train"],
+            validation=splits["validation"],
+            recipe=job.recipe,
+            seed=job.classroom.seed,
+            shard=(rank, num_workers),
+        ),
+    )
+    curve = _restored(under_way)
+    while not under_way.is_done:
+        curve.append(under_way.epoch())
+        _report(under_way, curve, is_first=rank == 0)
+    return _pack(network.weights_of(bare)), curve
+
+
+def _restored(under_way: training.Training) -> list[dict[str, float]]:
+    checkpoint = train.get_checkpoint()
+    if checkpoint is None:
+        return []
+    with checkpoint.as_directory() as directory:
+        saved = torch.load(Path(directory) / STATE, weights_only=True)
+    under_way.restore(saved["training"], _load_weights)
+    curve: list[dict[str, float]] = saved["curve"]
+    return curve
+
+
+def _load_weights(model: nn.Module, weights: Any) -> nn.Module:
+    model.load_state_dict(weights)
+    return model
+
+
+def _report(under_way: training.Training, curve: list[dict[str, float]], *, is_first: bool) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        checkpoint = None
+        if is_first:
+            torch.save({"training": under_way.state(), "curve": curve}, Path(directory) / STATE)
+            checkpoint = train.Checkpoint.from_directory(directory)
+        train.report(curve[-1], checkpoint=checkpoint)
+
+
+def _pack(weights: dict[str, torch.Tensor]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(weights, buffer)
+    return buffer.getvalue()
+
+
+def _unpack(packed: bytes) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(io.BytesIO(packed), weights_only=True)
+    return weights
+
+
+def write_knowledge(
+    teacher_dir: Path, classroom: student.Classroom, root: Path, address: str, dtype: str, workers: Workers
+) -> None:
+    """Compute the teacher's label sequences of train and validation in a Ray Train job, and store them once."""
+
+    def compute() -> None:
+        teacher, _ = network.read(teacher_dir)
+        teacher = teacher.to(get_device())
+        logits = {
+            split: training.logits_of(teacher, classroom.built_task, examples.inputs)
+            for split, examples in classroom.splits.items()
+        }
+        knowledge.write(root, address, logits, dtype)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        run_config = train.RunConfig(storage_path=scratch)
+        options = {"run_config": run_config} if workers.workers else {}
+        try:
+            _fit(compute, workers, **options)
+        except (train.TrainingFailedError, ray.exceptions.RayError) as error:
+            raise WorkFailed(f"the knowledge job failed: {_cause(error)}") from error
+
+
+class StudentTrial:
+    """One student's training under the search; a step is an epoch, and the last one leaves weights and measures.
+
+    `directory` receives the trained network. With `workers.workers` = 0 every epoch runs in this process; with more, all
+    epochs run in one worker group, and the first step returns the last epoch.
+    """
+
+    def __init__(
+        self, config: dict[str, Any], classroom: student.Classroom, seed: int, directory: Path, workers: Workers,
+        with_latency: bool = False,
+    ) -> None:  # fmt: skip
+        self.config, self.classroom, self.directory = TrialConfig.model_validate(config), classroom, directory
+        self.workers, self.with_latency = workers, with_latency
+        model = student.build(self.config, classroom, seed).to(_trial_device(workers))
+        self.training = training.Training(model, student.lesson(self.config, classroom, seed))
+        self.curve: list[dict[str, float]] = []
+
+    def step(self) -> dict[str, Any]:
+        """Run the next epoch; return its row, and with the last one `done` and the final `measures`."""
+        if self.workers.workers == 0:
+            self.curve.append(_fit(self.training.epoch, self.workers))
+        else:
+            self._run_in_worker_group()
+        row: dict[str, Any] = {**self.curve[-1], "done": self.training.is_done}
+        if self.training.is_done:
+            row["measures"] = self._finish()
+            row["curve"] = self.curve
+        return row
+
+    def _run_in_worker_group(self) -> None:
+        under_way = self.training
+
+        def all_epochs() -> tuple[bytes, list[dict[str, float]]]:
+            under_way.model.to(get_device())
+            rows = [under_way.epoch() for _ in range(under_way.lesson.recipe.epochs - under_way.epochs_done)]
+            return _pack(network.weights_of(under_way.model)), rows
+
+        with tempfile.TemporaryDirectory() as scratch:
+            packed, rows = _fit(all_epochs, self.workers, run_config=train.RunConfig(storage_path=scratch))
+        self.training.model = network.adopt(self.training.model.cpu(), _unpack(packed))
+        self.training.epochs_done = self.training.lesson.recipe.epochs
+        self.curve += rows
+
+    def _finish(self) -> dict[str, float]:
+        model = self.training.model.eval()
+        measures = student.final_measures(model, self.classroom)
+        network.write(self.directory, model, self.classroom.architecture(self.config.student.model))
+        if self.with_latency:
+            example = self.classroom.splits["validation"].inputs[:1]
+            measures |= measure.latencies_ms({"student": model.cpu()}, example)["student"]
+        return measures
+
+    def save(self, path: Path) -> None:
+        """Write everything `restore` needs."""
+        torch.save({"training": self.training.state(), "curve": self.curve}, path)
+
+    def restore(self, path: Path) -> None:
+        """Go on from what `save` wrote, read without running code from it."""
+        saved = torch.load(path, weights_only=True)
+        self.training.restore(saved["training"], network.adopt)
+        self.curve = saved["curve"]
+
+
+def _trial_device(workers: Workers) -> str:
+    return "cuda" if workers.workers == 0 and workers.gpus > 0 and torch.cuda.is_available() else "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentTrials:
+    """Opens the trials of a sweep: called with (trial_id, config) in the process where the trial is to run."""
+
+    classroom: student.Classroom
+    students_dir: Path
+    workers: Workers
+    with_latency: bool = False
+
+    def __call__(self, trial_id: str, config: dict[str, Any]) -> StudentTrial:
+        return StudentTrial(
+            config, self.classroom, self.classroom.seed, self.students_dir / trial_id, self.workers, self.with_latency
+        )
+
+
+def train_students(
+    configs: dict[str, tuple[dict[str, Any], int]], classroom: student.Classroom, directory: Path, workers: Workers
+) -> dict[str, dict[str, float]]:
+    """Train named (config, seed) students outside any search, in parallel on the cluster; return each one's measures."""
+
+    @ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus)  # type: ignore[untyped-decorator]
+    def run(name: str, config: dict[str, Any], seed: int) -> dict[str, float]:
+        torch.set_num_threads(max(1, int(workers.cpus)))
+        started_s = time.time()
+        trial = StudentTrial(config, classroom, seed, directory / name, workers)
+        row = trial.step()
+        while not row["done"]:
+            row = trial.step()
+        return {**row["measures"], "elapsed_s": time.time() - started_s}
+
+    pending = [run.remote(name, config, seed) for name, (config, seed) in configs.items()]
+    try:
+        return dict(zip(configs, ray.get(pending), strict=True))
+    except ray.exceptions.RayError as error:
+        raise WorkFailed(f"a student's training failed: {_cause(error)}") from error

@@ -1,0 +1,110 @@
+"""What is searched for: name, direction, unit, reference point. The one place that knows "maximise"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.errors import InputError, WorkFailed, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """A measure with a direction; `reference` is a value worse than any wanted, in natural units (None: the teacher's)."""
+
+    name: str
+    direction: Literal["maximise", "minimise"]
+    unit: str
+    reference: float | None = None
+
+
+def _minimised(name: str, unit: str) -> Objective:
+    return Objective(name=name, direction="minimise", unit=unit)
+
+
+KNOWN: dict[str, Objective] = {
+    "accuracy": Objective(name="accuracy", direction="maximise", unit="share of validation", reference=0.0),
+    "params": _minimised("params", "parameters"),
+    "nonzero_params": _minimised("nonzero_params", "parameters"),
+    "size_bytes": _minimised("size_bytes", "bytes"),
+    "macs": _minimised("macs", "multiply–accumulates"),
+    "latency_ms": _minimised("latency_ms", "ms"),
+}
+
+
+def objective(name: str) -> Objective:
+    """Return the known objective of that name; `InputError` lists them with the nearest."""
+    if name not in KNOWN:
+        raise InputError(f"no objective '{name}'.{nearest(name, KNOWN)} Known: {', '.join(KNOWN)}.")
+    return KNOWN[name]
+
+
+def _signs(objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    return np.array([-1.0 if o.direction == "maximise" else 1.0 for o in objectives])
+
+
+def losses(rows: Sequence[Mapping[str, float]], objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    """Return the matrix (num_rows, num_objectives) of `rows`' measures, lower is better.
+
+    A measure that a row lacks raises `WorkFailed`, which lists those it has.
+    """
+    try:
+        values = [[row[o.name] for o in objectives] for row in rows]
+    except KeyError as error:
+        have = sorted({name for row in rows for name in row})
+        raise WorkFailed(f"no student reports the objective {error}; they report {', '.join(have)}.") from None
+    return np.array(values, dtype=np.float64).reshape(len(rows), len(objectives)) * _signs(objectives)
+
+
+def reference_losses(objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    """Return the reference point as losses (num_objectives,); every objective must have one."""
+    assert all(o.reference is not None for o in objectives), objectives
+    return np.array([o.reference for o in objectives], dtype=np.float64) * _signs(objectives)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on measures, in natural units: at most `max`, at least `min`; a bound itself is met."""
+
+    max: Mapping[str, float] = field(default_factory=dict)
+    min: Mapping[str, float] = field(default_factory=dict)
+
+    def violations(self, measures: Mapping[str, float]) -> dict[str, float]:
+        """Return by how much each bound is missed (> 0: missed), in the measure's unit; absent measures are left out."""
+        over = {name: measures[name] - bound for name, bound in self.max.items() if name in measures}
+        under = {name: bound - measures[name] for name, bound in self.min.items() if name in measures}
+        return {name: max(over.get(name, -np.inf), under.get(name, -np.inf)) for name in {**over, **under}}
+
+    def are_met(self, measures: Mapping[str, float]) -> bool:
+        """Return whether every bound is met; a bounded measure that is absent does not meet its bound."""
+        named = {*self.max, *self.min}
+        return named <= set(measures) and all(by <= 0 for by in self.violations(measures).values())
+
+    def shortfall(self, measures: Mapping[str, float]) -> float:
+        """Return the sum of relative misses, 0 where all bounds are met: how far `measures` are from fitting."""
+        bounds = {**self.min, **self.max}
+        misses = self.violations(measures).items()
+        return float(sum(by / (abs(bounds[name]) or 1.0) for name, by in misses if by > 0))
+
+    def describe(self) -> str:
+        """Return the bounds in words."""
+        most = [f"{name} ≤ {bound:g}" for name, bound in self.max.items()]
+        least = [f"{name} ≥ {bound:g}" for name, bound in self.min.items()]
+        return ", ".join(most + least) or "no limits"
+
+
+_QUANTITY = re.compile(r"^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([kKMG]?)(?:i?[bB])?\s*$")
+_PREFIX = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+
+
+def parse_quantity(text: str | float) -> float:
+    """Return "200k", "20 kB", "1.5M" or "0.9" as a number; k, M and G are powers of 1000; `InputError` otherwise."""
+    match = _QUANTITY.match(str(text))
+    if match is None or isinstance(text, bool):
+        raise InputError(f"'{text}' is not a quantity. Write a number with an optional k, M or G, such as 200k or 0.9.")
+    return float(match[1]) * _PREFIX[match[2]]

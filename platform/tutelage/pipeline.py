@@ -1,0 +1,318 @@
+"""The composition root: a sweep from its spec to its front, one call a step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray
+import torch
+import yaml
+
+from tutelage import measure, network, pareto, report, store, student
+from tutelage import objectives as objectives_module
+from tutelage.errors import TutelageError, UnreachableError
+from tutelage.objectives import Objective
+from tutelage.record import TrialRecord
+from tutelage.search.sampler import Sampler
+from tutelage.search.suggest import Suggester
+from tutelage.spec import Spec
+from tutelage.store import SweepDir
+from tutelage.student import Classroom
+from tutelage.teaching import Teacher, classroom_of, data_fingerprint, ensure_knowledge, ensure_teacher, workers_of
+from tutelage.tracking import Tracker
+
+
+class Observer(Protocol):
+    """Who is told how a sweep goes on; the command line prints it."""
+
+    def stage(self, text: str) -> None:
+        """A step of the sweep begins, or there is news of it."""
+        ...
+
+    def epoch(self, trial_id: str, row: Mapping[str, Any]) -> None:
+        """A trial reported an epoch."""
+        ...
+
+    def trial(self, record: TrialRecord, front_size: int, hypervolume: float) -> None:
+        """A trial ended; the front as it stands now."""
+        ...
+
+
+class Silent:
+    """An observer that tells nobody."""
+
+    def stage(self, text: str) -> None:
+        """Say nothing."""
+
+    def epoch(self, trial_id: str, row: Mapping[str, Any]) -> None:
+        """Say nothing."""
+
+    def trial(self, record: TrialRecord, front_size: int, hypervolume: float) -> None:
+        """Say nothing."""
+
+
+def sweep(spec: Spec, *, address: str | None = None, observer: Observer | None = None) -> SweepDir:
+    """Run a whole sweep: teacher, knowledge, search, latency, front. Return where it is kept.
+
+    `address` is a Ray cluster's; None starts one on this machine, or uses the one this process is connected to. Raises
+    `InputError` before anything is written if the sweep exists, `UnreachableError` for a cluster, store or storage.
+    """
+    observer = observer or Silent()
+    started_s = time.time()
+    storage = Path(spec.storage)
+    store.check_writable(storage)
+    classroom = classroom_of(spec)
+    tracker = open_tracker(spec)
+    home = store.create(storage, spec.name, yaml.safe_dump(spec.resolved(), sort_keys=False))
+    try:
+        with cluster(address, observer):
+            teacher = ensure_teacher(spec, classroom, observer.stage)
+            observer.stage(describe_teacher(teacher))
+            classroom = ensure_knowledge(spec, classroom, teacher, observer.stage)
+            objectives = with_references(spec.search.objectives, teacher.measures)
+            book = _open_book(home, spec, classroom, teacher, objectives, tracker, observer)
+            _search(spec, classroom, book)
+        _measure_latencies(home, teacher, classroom, book, observer)
+        book.publish()
+        home.update(state="finished", elapsed_s=time.time() - started_s)
+        tracker.finish("FINISHED")
+    except BaseException as error:
+        home.update(state="stopped" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
+        tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    finally:
+        tracker.close()
+    return home
+
+
+def train_teacher(spec: Spec, *, address: str | None = None, observer: Observer | None = None) -> Teacher:
+    """Train the spec's teacher alone, or reuse it."""
+    observer = observer or Silent()
+    store.check_writable(Path(spec.storage))
+    with cluster(address, observer):
+        return ensure_teacher(spec, classroom_of(spec), observer.stage)
+
+
+def open_tracker(spec: Spec) -> Tracker:
+    """Return the tracker that the spec asks for; by default a SQLite store in its storage."""
+    return Tracker(tracking_uri(spec), spec.tracking.experiment or _task_name(spec))
+
+
+def tracking_uri(spec: Spec) -> str:
+    """Return the spec's MLflow URI, by default `sqlite:///<storage>/mlflow.db`."""
+    return spec.tracking.uri or f"sqlite:///{Path(spec.storage).resolve() / 'mlflow.db'}"
+
+
+def _task_name(spec: Spec) -> str:
+    return spec.task if isinstance(spec.task, str) else next(iter(spec.task))
+
+
+@contextmanager
+def cluster(address: str | None, observer: Observer) -> Iterator[None]:
+    """Connect to Ray for the time of a block, unless this process is connected already."""
+    if ray.is_initialized():
+        yield
+        return
+    observer.stage("starting Ray on this machine" if address is None else f"connecting to Ray at {address}")
+    options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UnreachableError(f"Ray at {address or 'this machine'} is out of reach: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def describe_teacher(teacher: Teacher) -> str:
+    """Return the teacher's quality and size in words."""
+    measures = teacher.measures
+    return f"teacher: accuracy {measures['accuracy']:.4f} on validation, {measures['params']:,.0f} parameters"
+
+
+def with_references(objectives: tuple[Objective, ...], teacher: Mapping[str, float]) -> tuple[Objective, ...]:
+    """Return the objectives with every reference point fixed: where the spec names none, the teacher's own value."""
+    return tuple(
+        objective if objective.reference is not None else replace(objective, reference=teacher.get(objective.name, 1e6))
+        for objective in objectives
+    )
+
+
+@dataclass
+class Book:
+    """The sweep's books in the driver: every ended trial goes to the ledger, the front, the sampler and MLflow, once."""
+
+    home: SweepDir
+    objectives: tuple[Objective, ...]
+    searched: tuple[str, ...]
+    limits: objectives_module.Limits
+    common: dict[str, str]
+    tracker: Tracker
+    observer: Observer
+    learn: Callable[[TrialRecord], None]
+    teacher: dict[str, float]
+    front: pareto.Front = field(default_factory=pareto.Front)
+    labels: dict[str, str] = field(default_factory=dict)
+    num_ended: int = 0
+
+    def trained(self, record: TrialRecord) -> None:
+        """Book a trial that had a worker."""
+        self.learn(record)
+        self.refused(record)
+
+    def refused(self, record: TrialRecord) -> None:
+        """Book a trial that the sampler knows of already."""
+        self.home.ledger.append(record)
+        self.num_ended += 1
+        before = set(self.front.keys())
+        if self._is_candidate(record):
+            row = objectives_module.losses([record.measures], self.objectives)[0]
+            self.front.add(row, record.trial_id)
+        label = self._label(record)
+        self.labels[record.trial_id] = label
+        self.tracker.log_trial(record, label, self.searched, self.common)
+        after = set(self.front.keys())
+        if after != before:
+            left = {trial_id: "dominated" for trial_id in before - after}
+            self.labels |= left
+            self.tracker.set_labels(left)
+            self.tracker.log_front(self.num_ended, self.hypervolume, len(after))
+        self.observer.trial(record, len(after), self.hypervolume)
+
+    @property
+    def hypervolume(self) -> float:
+        """The front's hypervolume against the objectives' reference points."""
+        return self.front.hypervolume(objectives_module.reference_losses(self.objectives))
+
+    def _is_candidate(self, record: TrialRecord) -> bool:
+        return record.state == "finished" and not any(v > 0 for v in self.limits.violations(record.measures).values())
+
+    def _label(self, record: TrialRecord) -> str:
+        if record.state != "finished":
+            return record.state
+        if not self._is_candidate(record):
+            return "infeasible"
+        return "front" if record.trial_id in set(self.front.keys()) else "dominated"
+
+    def publish(self) -> None:
+        """Write the front as CSV, PNG and HTML, and attach them to the sweep's run."""
+        records = self.home.records()
+        paths = [self.home.root / f"front.{suffix}" for suffix in ("csv", "png", "html")]
+        shown = [r for r in records if self.labels.get(r.trial_id) in ("front", "dominated")]
+        report.write_csv(report.front_table(shown, self.objectives), paths[0])
+        report.front_png(shown, self.objectives, paths[1], self.teacher)
+        report.front_html(shown, self.objectives, paths[2], self.teacher)
+        self.tracker.log_artifacts(paths)
+        self.tracker.log_front(self.num_ended, self.hypervolume, len(self.front.keys()))
+        self.tracker.set_note(_note(self.home.name, report.front_table(shown, self.objectives)))
+        self.home.update(labels=self.labels, hypervolume=self.hypervolume)
+
+
+def _note(name: str, table: Any) -> str:
+    """Return the card that MLflow shows on the sweep's page."""
+    columns = [c for c in ("trial", "accuracy", "params", "size_bytes", "macs", "latency_ms") if c in table.columns]
+    rows = ["| " + " | ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in row) + " |"
+            for row in table[columns].itertuples(index=False)]  # fmt: skip
+    head = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return "\n".join([f"## Front of {name}", "", *head, *rows, "", f"`tutelage select {name} --max size_bytes=20k`"])
+
+
+def _open_book(
+    home: SweepDir, spec: Spec, classroom: Classroom, teacher: Teacher, objectives: tuple[Objective, ...],
+    tracker: Tracker, observer: Observer,
+) -> Book:  # fmt: skip
+    """Start the sweep's run in MLflow, and the books."""
+    searched = tuple(spec.space.names())
+    common = {"data": str(spec.data), "task": _task_name(spec), "seed": str(spec.seed), "teacher": teacher.address}
+    run_id = tracker.start_sweep(spec.name, spec.resolved(), searched, common)
+    fingerprint = data_fingerprint(classroom)
+    tracker.log_dataset(run_id, str(spec.data), fingerprint, {k: len(v) for k, v in classroom.splits.items()})
+    tracker.log_teacher(
+        f"teacher {teacher.address}", teacher.address, spec.resolved()["teacher"], teacher.measures, teacher.curve
+    )
+    tracker.save_compare_view()
+    home.update(
+        state="running",
+        run_id=run_id,
+        tracking_uri=tracking_uri(spec),
+        objectives=[asdict(objective) for objective in objectives],
+        teacher={"address": teacher.address, "directory": str(teacher.directory), **teacher.measures},
+        fingerprint=fingerprint,
+        knowledge=classroom.knowledge_address,
+        num_trials=spec.search.trials,
+        view_url=tracker.view_url,
+    )
+    return Book(
+        home=home, objectives=objectives, searched=searched, limits=spec.search.constraints, common=common,
+        tracker=tracker, observer=observer, learn=lambda record: None, teacher=teacher.measures,
+    )  # fmt: skip
+
+
+def _search(spec: Spec, classroom: Classroom, book: Book) -> None:
+    """Search students on Ray Tune; every trial's end comes back through the book."""
+    from tutelage import jobs
+    from tutelage.search import tune
+
+    home = book.home
+    sampler = Sampler(
+        spec.space, book.objectives, spec.search.sampler, spec.seed, home.root.resolve() / "study.journal", spec.name
+    )
+    suggester = Suggester(
+        sampler, book.objectives, book.limits,
+        lambda config: student.presize(spec.trial_config(config), classroom), book.refused, spec.search.trials,
+    )  # fmt: skip
+    book.learn = suggester.learn
+    named = {objective.name for objective in book.objectives} | set(book.limits.max) | set(book.limits.min)
+    workers = workers_of(spec.resources.trial)
+    in_actor = workers.workers == 0
+    open_trial = jobs.StudentTrials(
+        classroom=classroom, students_dir=home.students_dir.resolve(), workers=workers,
+        with_latency="latency_ms" in named,
+    )  # fmt: skip
+    book.observer.stage(f"searching {spec.search.trials or 'as many as time allows'} students with {spec.search.sampler}")
+    started_s = time.time()
+    tune.run(
+        open_trial, suggester.next, book.trained, book.observer.epoch,
+        tune.Slots(
+            cpus=workers.cpus if in_actor else 0, gpus=workers.gpus if in_actor else 0,
+            concurrency=spec.search.concurrency,
+        ),
+        Path(spec.storage) / "runs", spec.name,
+        time_budget_s=spec.search.hours * 3600 if spec.search.hours else None,
+    )  # fmt: skip
+    sampler.close()
+    home.update(search_s=time.time() - started_s, exhausted=suggester.exhausted)
+
+
+def _measure_latencies(home: SweepDir, teacher: Teacher, classroom: Classroom, book: Book, observer: Observer) -> None:
+    """Measure the one-example latency of the front's students and the teacher, with nothing else running."""
+    records = {record.trial_id: record for record in home.records()}
+    names = [trial_id for trial_id in book.front.keys() if (home.students_dir / trial_id).exists()]
+    observer.stage(f"measuring the latency of {len(names)} students on the front")
+    models = {trial_id: network.read(home.students_dir / trial_id)[0] for trial_id in names}
+    models["teacher"] = network.read(teacher.directory)[0]
+    example: torch.Tensor = classroom.splits["validation"].inputs[:1]
+    measured = measure.latencies_ms(models, example)
+    book.teacher = {**book.teacher, **measured.pop("teacher")}
+    home.update(teacher={**home.facts()["teacher"], **book.teacher})
+    for trial_id, latency in measured.items():
+        record = records[trial_id]
+        home.ledger.append(replace(record, measures={**record.measures, **latency}))
+        book.tracker.log_measures(trial_id, latency)
+
+
+def front(home: SweepDir) -> list[TrialRecord]:
+    """Return the front's trials, smallest first by the last objective, among finished ones that meet the constraints."""
+    labels = home.facts().get("labels", {})
+    members = [record for record in home.records() if labels.get(record.trial_id) == "front"]
+    return sorted(members, key=lambda record: record.measures.get("params", 0.0))
+
+
+__all__ = ["Book", "Observer", "Silent", "TutelageError", "front", "sweep", "train_teacher"]

@@ -1,0 +1,94 @@
+"""The plugin families. A family's registry is its directory: one file, one plugin, found by its name.
+
+A plugin is a module with a first docstring line (its summary), a `Config`, the ranges `SPACE` that its options can be
+searched over, and its family's entry function. A user's own is named `module:Name`, an object with the same attributes.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tutelage.errors import InputError, nearest
+
+FAMILIES = {"tasks": "build", "data": "read", "models": "build", "losses": "build", "sparsity": "apply"}
+Reference = str | dict[str, Any]  # "name" or {"name": {option: value}}
+_HOME = Path(__file__).parent
+
+
+class PluginConfig(BaseModel):
+    """The options of a plugin: frozen, unknown keys refused, no NaN or infinity; a field's description says its unit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@cache
+def known(family: str) -> list[str]:
+    """Return the names of a family's own plugins, sorted."""
+    assert family in FAMILIES, family
+    return sorted(path.stem for path in (_HOME / family).glob("*.py") if path.stem != "__init__")
+
+
+def summary(family: str, name: str) -> str:
+    """Return the first line of a plugin's docstring, read without importing it."""
+    tree = ast.parse((_HOME / family / f"{name}.py").read_text(encoding="utf-8"))
+    return (ast.get_docstring(tree) or "").split("\n", 1)[0]
+
+
+def load(family: str, name: str) -> Any:
+    """Return the plugin `name` of `family`: one of ours, or a user's `module:Name`.
+
+    Raises `InputError` for an unknown name (with the nearest), a module that does not import, or a missing attribute.
+    """
+    if ":" in name:
+        return _load_foreign(family, name)
+    if name not in known(family):
+        raise InputError(
+            f"no {family} plugin '{name}'.{nearest(name, known(family))} Known: {', '.join(known(family))}, "
+            "or your own as 'module:Name'."
+        )
+    return importlib.import_module(f"tutelage.{family}.{name}")
+
+
+def _load_foreign(family: str, name: str) -> Any:
+    module_name, _, attribute = name.partition(":")
+    try:
+        plugin = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{family} plugin '{name}' cannot be imported: {error}. Is its directory on PYTHONPATH?") from error
+    if missing := [part for part in ("Config", FAMILIES[family]) if not hasattr(plugin, part)]:
+        raise InputError(f"{family} plugin '{name}' lacks {' and '.join(missing)}; see CONTRIBUTING.md.")
+    return plugin
+
+
+def parse_reference(reference: Any) -> tuple[str, dict[str, Any]]:
+    """Split `"name"` or `{"name": {option: value}}` into name and options; `InputError` for anything else."""
+    if isinstance(reference, str):
+        return reference, {}
+    if isinstance(reference, Mapping) and len(reference) == 1:
+        name, options = next(iter(reference.items()))
+        if isinstance(name, str) and (options is None or isinstance(options, Mapping)):
+            return name, dict(options or {})
+    raise InputError(f"{reference!r} names no plugin. Write a name, or one name with its options: {{name: {{option: 1}}}}.")
+
+
+def configure(family: str, reference: Any) -> tuple[str, Any, Any]:
+    """Return (name, plugin, its checked `Config`) for a reference; `InputError` says which option is wrong and why."""
+    name, options = parse_reference(reference)
+    plugin = load(family, name)
+    try:
+        return name, plugin, plugin.Config.model_validate(options)
+    except ValidationError as error:
+        fields = list(plugin.Config.model_fields)
+        told = [
+            f"{'.'.join(map(str, issue['loc']))}: {issue['msg']}"
+            + (nearest(str(issue["loc"][-1]), fields) if issue["type"] == "extra_forbidden" else f" (given {issue['input']!r})")
+            for issue in error.errors()
+        ]
+        raise InputError(f"{family} plugin '{name}': {'; '.join(told)}") from None

@@ -1,0 +1,80 @@
+"""What a sweep keeps of its trials: one line of JSON a trial, appended as each one ends."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tutelage.errors import WorkFailed
+
+State = Literal["finished", "stopped", "failed", "infeasible"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One student under the search, from suggestion to its last measure.
+
+    `number` is the order of suggestion from 0; `params` holds only the searched values that are active; `config` is the
+    whole resolved `student`, `distillation` and `sparsity`; `curve` has one row an epoch; the `_s` fields are seconds.
+    """
+
+    number: int
+    trial_id: str
+    state: State
+    params: dict[str, str | int | float | bool]
+    config: dict[str, Any]
+    measures: dict[str, float]
+    curve: tuple[dict[str, float], ...] = ()
+    error: str = ""
+    started_s: float = 0.0
+    elapsed_s: float = 0.0
+    step_s: float = 0.0
+
+    def to_json(self) -> str:
+        """Return the record as one line of strict JSON."""
+        return json.dumps(asdict(self), allow_nan=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, line: str) -> TrialRecord:
+        """Read back what `to_json` wrote."""
+        fields = json.loads(line)
+        return cls(**{**fields, "curve": tuple(fields["curve"])})
+
+
+class Ledger:
+    """The append-only file of a sweep's trials; a later line about a trial replaces an earlier one.
+
+    A line is flushed to the disk before `append` returns. A last line cut short by a crash is left out on reading: its
+    trial counts as not finished. A broken line anywhere else raises `WorkFailed`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, record: TrialRecord) -> None:
+        """Add one line and wait until it is on the disk."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(record.to_json() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read(self) -> list[TrialRecord]:
+        """Return the latest line of every trial, in order of suggestion; none yet gives an empty list."""
+        latest = {record.number: record for record in self._lines()}
+        return [latest[number] for number in sorted(latest)]
+
+    def _lines(self) -> Iterator[TrialRecord]:
+        if not self.path.exists():
+            return
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        for position, line in enumerate(lines, 1):
+            if position == len(lines) and not line.endswith("\n"):
+                return
+            try:
+                yield TrialRecord.from_json(line)
+            except (json.JSONDecodeError, TypeError, KeyError) as error:
+                raise WorkFailed(f"{self.path}:{position}: not a trial's record ({error}). Restore the file.") from error

@@ -1,0 +1,1 @@
+"""The search: what to try next (`sampler`), and how it is run on Ray Tune (`tune`)."""

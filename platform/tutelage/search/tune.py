@@ -1,0 +1,240 @@
+"""The Ray Tune side: trainable, searcher and callback. The one place that imports ray.tune.
+
+It moves configs to actors and results back. What to try comes from `next_draw`; what a result means, `on_record` decides.
+Actors are reused from trial to trial, so that interpreter, torch, data and knowledge stay warm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+
+from tutelage.record import TrialRecord
+from tutelage.search.sampler import Draw
+from tutelage.search.suggest import trial_id
+
+STATE = "trial.pt"
+RESULT_BUFFER_S = 0.5  # an actor hands in its epochs this often, or as the trial ends; a live view needs no more
+
+
+class Opened(Protocol):
+    """A trial in its actor. `step` gives one epoch's row with `done`, and `measures` with the last one."""
+
+    def step(self) -> dict[str, Any]: ...
+    def save(self, path: Path) -> None: ...
+    def restore(self, path: Path) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slots:
+    """What a trial takes of the cluster, how many run at once (None: as many as fit), and its safety net.
+
+    A checkpoint every `checkpoint_epochs` (0: none) is where a trial goes on after its worker is lost, at most
+    `max_failures` times.
+    """
+
+    cpus: float
+    gpus: float
+    concurrency: int | None
+    checkpoint_epochs: int = 0
+    max_failures: int = 2
+
+
+class StudentTrainable(tune.Trainable):
+    """Runs students one after the other in one actor. An exception of a student's own ends that trial, not the actor."""
+
+    def setup(self, config: dict[str, Any], open_trial: Callable[[str, dict[str, Any]], Opened] | None = None) -> None:
+        """Keep what opens trials; the trial itself is opened at its first step."""
+        assert open_trial is not None
+        torch.set_num_threads(max(1, int(self.trial_resources.required_resources.get("CPU", 1))))
+        self._open_trial = open_trial
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take up the next trial in this warm actor."""
+        self._draw: dict[str, Any] = new_config
+        self._opened: Opened | None = None
+        self._started_s = time.time()
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Run one epoch; a failure is a result with `error`, its traceback."""
+        try:
+            row = self._ready().step()
+            if not all(map(math.isfinite, row.get("measures", {}).values())):
+                raise ArithmeticError(f"a measure is not finite: {row['measures']}")
+        except Exception:  # whatever a student's code raises is that trial's failure, told with its traceback
+            row = {"error": traceback.format_exc(), "done": True}
+        return {**row, "started_s": self._started_s, "elapsed_s": time.time() - self._started_s}
+
+    def _ready(self) -> Opened:
+        if self._opened is None:
+            self._opened = self._open_trial(self._draw["trial_id"], self._draw["config"])
+        return self._opened
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Save the trial's whole state."""
+        self._ready().save(Path(checkpoint_dir) / STATE)
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]
+        """Take the trial up where `save_checkpoint` left it."""
+        self._ready().restore(Path(checkpoint_dir) / STATE)
+
+
+@dataclass
+class _Book:
+    """Which draw each of Tune's trials runs, and the epochs it has reported."""
+
+    next_draw: Callable[[], Draw | None]
+    on_record: Callable[[TrialRecord], None]
+    on_epoch: Callable[[str, dict[str, Any]], None]
+    draws: dict[str, Draw] = field(default_factory=dict)
+    rows: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+
+    def close(self, tune_id: str, result: dict[str, Any], error: str) -> None:
+        """Turn a trial's last result into its record."""
+        draw = self.draws.pop(tune_id)
+        rows = self.rows.pop(tune_id, [])
+        error = result.get("error", "") or error
+        self.on_record(
+            TrialRecord(
+                number=draw.number,
+                trial_id=trial_id(draw.number),
+                state="failed" if error else "finished" if "measures" in result else "stopped",
+                params=draw.params,
+                config=draw.config,
+                measures=dict(result.get("measures", {})),
+                curve=tuple(rows),
+                error=error,
+                started_s=result.get("started_s", 0.0),
+                elapsed_s=result.get("elapsed_s", 0.0),
+                step_s=sum(row["step_s"] for row in rows),
+            )
+        )
+
+
+class _Searcher(Searcher):  # type: ignore[misc]
+    """Hands out draws; learning goes through the callback, which knows a failure from a finished trial."""
+
+    def __init__(self, book: _Book) -> None:
+        super().__init__()
+        self._book = book
+
+    def suggest(self, trial_id: str) -> Any:
+        draw = self._book.next_draw()
+        if draw is None:
+            return Searcher.FINISHED
+        self._book.draws[trial_id] = draw
+        return {"trial_id": _name(draw), "config": draw.config}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        return None
+
+    def save(self, checkpoint_path: str) -> None:
+        return None
+
+    def restore(self, checkpoint_path: str) -> None:
+        return None
+
+
+def _name(draw: Draw) -> str:
+    return trial_id(draw.number)
+
+
+class _Callback(tune.Callback):
+    def __init__(self, book: _Book) -> None:
+        self._book = book
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Trial, result: dict[str, Any], **info: Any) -> None:
+        if "epoch" in result:
+            rows = result.get("curve") or [{k: result[k] for k in ("epoch", "train_loss", "accuracy", "step_s")}]
+            known = self._book.rows.setdefault(trial.trial_id, [])
+            known[:] = rows if "curve" in result else [r for r in known if r["epoch"] < rows[0]["epoch"]] + rows
+            self._book.on_epoch(_name(self._book.draws[trial.trial_id]), rows[-1])
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
+        self._book.close(trial.trial_id, trial.last_result or {}, "")
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
+        error = trial.error_file and Path(trial.error_file).exists() and Path(trial.error_file).read_text()
+        self._book.close(trial.trial_id, trial.last_result or {}, error or "the trial's worker was lost")
+
+
+def run(
+    open_trial: Callable[[str, dict[str, Any]], Opened],
+    next_draw: Callable[[], Draw | None],
+    on_record: Callable[[TrialRecord], None],
+    on_epoch: Callable[[str, dict[str, Any]], None],
+    slots: Slots,
+    storage: Path,
+    name: str,
+    time_budget_s: float | None = None,
+) -> None:
+    """Run trials on the connected Ray cluster until `next_draw` gives None or the time is up.
+
+    Each trial ends in exactly one call of `on_record`, in this process. Tune's own files go below `storage / name`.
+    """
+    book = _Book(next_draw=next_draw, on_record=on_record, on_epoch=on_epoch)
+    trainable = tune.with_resources(
+        tune.with_parameters(StudentTrainable, open_trial=open_trial), {"cpu": slots.cpus or 0.01, "gpu": slots.gpus}
+    )
+    with _quiet():
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=_Searcher(book),
+                num_samples=-1,
+                max_concurrent_trials=slots.concurrency,
+                reuse_actors=True,
+                time_budget_s=time_budget_s,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=str(storage.resolve()),
+                verbose=0,
+                callbacks=[_Callback(book)],
+                failure_config=tune.FailureConfig(max_failures=slots.max_failures),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=slots.checkpoint_epochs, num_to_keep=1),
+            ),
+        )
+        tuner.fit()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Let Tune buffer an actor's epochs, leave its own loggers out, and keep its tables off the terminal."""
+    wanted = {
+        "TUNE_RESULT_BUFFER_LENGTH": "1000",
+        "TUNE_RESULT_BUFFER_MIN_TIME_S": str(RESULT_BUFFER_S),
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    }
+    before = {key: os.environ.get(key) for key in wanted}
+    os.environ.update(wanted)
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key)
+            else:
+                os.environ[key] = value

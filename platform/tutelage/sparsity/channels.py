@@ -1,0 +1,48 @@
+"""Structured sparsity: the weakest channels are removed, with everything coupled to them (Fang et al., DepGraph, 2023)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch_pruning
+from pydantic import Field
+from torch import Tensor, nn
+
+from tutelage.plugins import PluginConfig
+
+SPACE: dict[str, dict[str, object]] = {"norm": {"choice": ["l1", "l2"]}}
+
+
+class Config(PluginConfig):
+    """Which channels go, and how long the rest is fine-tuned."""
+
+    norm: Literal["l1", "l2"] = Field("l2", description="norm of a channel's weights that is its importance")
+    uniform: bool = Field(True, description="take the same share of every layer; if false, the weakest of the network")
+    fine_tune_share: float = Field(0.3, ge=0.0, le=0.9, description="share of the student's epochs left for fine-tuning")
+
+
+def _head(model: nn.Module) -> nn.Module:
+    """Return the last linear or convolutional layer: its outputs are the classes, which stay."""
+    return [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+
+
+def apply(config: Config, model: nn.Module, example: Tensor, share: float) -> nn.Module:
+    """Return `model` with `share` (0 to 0.95) of its hidden channels removed, changed in place.
+
+    `example` is one batch `[batch, …]` for tracing the dependencies. Every layer keeps at least one channel. Without
+    `uniform`, the channels with the smallest normalised group norm of the whole network go first.
+    """
+    if share == 0.0:
+        return model
+    was_training = model.training
+    pruner = torch_pruning.pruner.BasePruner(
+        model.eval(),
+        example,
+        importance=torch_pruning.importance.GroupMagnitudeImportance(p=int(config.norm[1])),
+        global_pruning=not config.uniform,
+        pruning_ratio=share,
+        max_pruning_ratio=1.0 if config.uniform else min(0.95, share + 0.25),
+        ignored_layers=[_head(model)],
+    )
+    pruner.step()
+    return model.train(was_training)

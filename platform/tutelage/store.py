@@ -1,0 +1,108 @@
+"""Where a sweep lives on disk: `<storage>/sweeps/<name>/`, with its spec, trials, students and results."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import InputError, UnreachableError, nearest
+from tutelage.files import write_atomically, write_json
+from tutelage.objectives import Objective
+from tutelage.record import Ledger, TrialRecord
+
+
+@dataclass(frozen=True)
+class SweepDir:
+    """The files of one sweep."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.root.name
+
+    @property
+    def storage(self) -> Path:
+        """The storage that the sweep lies in."""
+        return self.root.parent.parent
+
+    @property
+    def spec_path(self) -> Path:
+        """The spec as resolved, YAML."""
+        return self.root / "spec.yaml"
+
+    @property
+    def students_dir(self) -> Path:
+        """One directory a trained student, named by its trial."""
+        return self.root / "students"
+
+    @property
+    def ledger(self) -> Ledger:
+        """The trials' records."""
+        return Ledger(self.root / "trials.jsonl")
+
+    def records(self) -> list[TrialRecord]:
+        """Return the trials that have ended, in order of suggestion."""
+        return self.ledger.read()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known of the sweep as a whole: state, MLflow run, teacher, objectives, timings."""
+        facts: dict[str, Any] = json.loads((self.root / "sweep.json").read_text(encoding="utf-8"))
+        return facts
+
+    def update(self, **facts: Any) -> None:
+        """Merge `facts` into what is known, atomically."""
+        path = self.root / "sweep.json"
+        known = self.facts() if path.exists() else {"version": 1}
+        write_json(path, {**known, **facts})
+
+    def objectives(self) -> tuple[Objective, ...]:
+        """Return the objectives with their reference points as fixed when the sweep began."""
+        return tuple(Objective(**fields) for fields in self.facts()["objectives"])
+
+
+def create(storage: Path, name: str, spec_yaml: str) -> SweepDir:
+    """Make the directory of a new sweep; `InputError` if the name is taken, `UnreachableError` if nothing can be written."""
+    sweep = SweepDir(storage / "sweeps" / name)
+    try:
+        sweep.root.parent.mkdir(parents=True, exist_ok=True)
+        sweep.root.mkdir()
+        sweep.students_dir.mkdir()
+        write_atomically(sweep.spec_path, spec_yaml)
+    except FileExistsError:
+        raise InputError(
+            f"a sweep named '{name}' exists in {storage}. Give this one another name (--set name=…) "
+            f"or remove {sweep.root}."
+        ) from None
+    except OSError as error:
+        raise UnreachableError(f"storage {storage} cannot be written: {error.strerror}. Set `storage`.") from error
+    sweep.update(state="started")
+    return sweep
+
+
+def find(storage: Path, sweep: str) -> SweepDir:
+    """Return the sweep of that name or MLflow run id; `InputError` with the nearest name if there is none."""
+    home = storage / "sweeps"
+    known = sorted(p.name for p in home.iterdir() if (p / "sweep.json").exists()) if home.is_dir() else []
+    if sweep in known:
+        return SweepDir(home / sweep)
+    for name in known:
+        if SweepDir(home / name).facts().get("run_id") == sweep:
+            return SweepDir(home / name)
+    listed = f"Known: {', '.join(known)}." if known else f"There is none in {storage} yet."
+    raise InputError(f"no sweep '{sweep}'.{nearest(sweep, known)} {listed} Another place: --storage.")
+
+
+def check_writable(storage: Path) -> None:
+    """Raise `UnreachableError` if nothing can be written below `storage`; leaves nothing behind but the directory."""
+    probe = storage / f".probe-{os.getpid()}"
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise UnreachableError(f"storage {storage} cannot be written: {error.strerror}. Set `storage`.") from error

@@ -1,0 +1,31 @@
+"""Tasks: what a prediction is, what it costs to be wrong, and how good a student is. One file a task.
+
+A task never knows the distillation losses; they never know the task. Both speak in sequences `[batch, steps, classes]`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor, nn
+
+
+class Task(Protocol):
+    """What a task's `build(config)` returns. `primary` names the metric (higher is better) that decisions rest on."""
+
+    primary: str
+
+    def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Return the label sequence `[batch, steps, classes]` (logits) of `inputs` `[batch, …]`."""
+        ...
+
+    def label_loss(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Return the mean loss (scalar) of `logits` `[batch, steps, classes]` against `labels` `[batch, steps]`.
+
+        `smoothing` is the share of the label's probability that is spread over all classes.
+        """
+        ...
+
+    def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return which steps are right: booleans `[batch, steps]`."""
+        ...

@@ -1,0 +1,38 @@
+"""One image, one class: a sequence of one step."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tutelage.plugins import PluginConfig
+
+SPACE: dict[str, dict[str, object]] = {}
+
+
+class Config(PluginConfig):
+    """Image classification has no options."""
+
+
+class ImageClassification:
+    """Classes of single images; the primary metric is the share of images classified right."""
+
+    primary = "accuracy"
+
+    def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Return `[batch, 1, classes]` logits of `[batch, channels, height, width]` images."""
+        logits: Tensor = model(inputs)
+        return logits.unsqueeze(1)
+
+    def label_loss(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Return the mean cross-entropy in nats over all steps."""
+        return functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=smoothing)
+
+    def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return where the largest logit is the label's; ties go to the lowest class."""
+        return logits.argmax(dim=-1) == labels
+
+
+def build(config: Config) -> ImageClassification:
+    """Return the task."""
+    return ImageClassification()

@@ -1,0 +1,151 @@
+"""The teacher and what it knows: reused where its content address is already in the storage, made where it is not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tutelage import data, jobs, knowledge, measure, network, plugins, training
+from tutelage.errors import InputError
+from tutelage.files import sha256_of, write_json
+from tutelage.spec import Spec
+from tutelage.student import Classroom
+
+ABOUT = "teacher.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """A trained teacher in the storage: where, under which content address, how good and how large."""
+
+    directory: Path
+    address: str
+    measures: dict[str, float]
+    curve: tuple[dict[str, float], ...] = ()
+    reused: bool = False
+
+
+def classroom_of(spec: Spec) -> Classroom:
+    """Return the classroom without knowledge: enough to read data and build networks."""
+    return Classroom(data=spec.data, task=spec.task, seed=spec.seed)
+
+
+def workers_of(resources: Any) -> jobs.Workers:
+    """Return a job's spread from the spec's section."""
+    return jobs.Workers(workers=resources.workers, cpus=resources.cpus, gpus=resources.gpus)
+
+
+def data_fingerprint(classroom: Classroom) -> str:
+    """Return the fingerprint of what the search may see: train and validation."""
+    return data.fingerprint(classroom.splits["train"], classroom.splits["validation"])
+
+
+def teacher_recipe(spec: Spec) -> training.Recipe:
+    """Return how the spec's teacher is trained."""
+    teacher = spec.teacher
+    return training.Recipe(
+        epochs=teacher.epochs,
+        batch_size=teacher.batch_size,
+        learning_rate=teacher.learning_rate,
+        weight_decay=teacher.weight_decay,
+        label_smoothing=teacher.label_smoothing,
+    )
+
+
+def teacher_address(spec: Spec, fingerprint: str) -> str:
+    """Return the content address of the spec's teacher: its recipe, architecture, seed and data."""
+    return knowledge.content_address(
+        kind="teacher", teacher=spec.resolved()["teacher"], task=spec.task, seed=spec.seed, data=fingerprint
+    )
+
+
+def ensure_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> Teacher:
+    """Return the spec's teacher: read from its path, reused from the storage, or trained on Ray Train."""
+    if spec.teacher.path is not None:
+        return _foreign_teacher(Path(spec.teacher.path), classroom)
+    storage = Path(spec.storage)
+    address = teacher_address(spec, data_fingerprint(classroom))
+    directory = storage / "teachers" / address
+    if (directory / ABOUT).exists():
+        about = json.loads((directory / ABOUT).read_text(encoding="utf-8"))
+        say(f"teacher {address} is in the storage already")
+        return Teacher(
+            directory=directory, address=address, measures=about["measures"], curve=tuple(about["curve"]), reused=True
+        )
+    say(f"training the teacher, {spec.teacher.epochs} epochs")
+    job = jobs.TeacherJob(
+        classroom=classroom,
+        model=spec.teacher.model,
+        recipe=teacher_recipe(spec),
+        address=address,
+        runs_dir=storage / "runs",
+    )
+    model, curve = jobs.train_teacher(job, workers_of(spec.resources.teacher))
+    measures = _measures(model, classroom)
+    _keep(directory, model, classroom.architecture(spec.teacher.model), {"measures": measures, "curve": curve})
+    return Teacher(directory=directory, address=address, measures=measures, curve=tuple(curve))
+
+
+def _keep(directory: Path, model: nn.Module, architecture: dict[str, Any], about: dict[str, Any]) -> None:
+    """Put a teacher at its place whole: written beside it, then renamed."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    network.write(draft, model, architecture)
+    write_json(draft / ABOUT, {"version": 1, **about})
+    shutil.rmtree(directory, ignore_errors=True)
+    draft.rename(directory)
+
+
+def _foreign_teacher(directory: Path, classroom: Classroom) -> Teacher:
+    model, architecture = network.read(directory)
+    here, there = list(classroom.splits["train"].class_names), architecture["class_names"]
+    if here != there:
+        raise InputError(
+            f"teacher {directory} knows {len(there)} classes, the data has {len(here)}, or they are named or ordered "
+            "otherwise. A teacher must have the classes of the data."
+        )
+    address = knowledge.content_address(kind="teacher", weights=_weights_digest(directory))
+    return Teacher(directory=directory, address=address, measures=_measures(model, classroom), reused=True)
+
+
+def _weights_digest(directory: Path) -> str:
+    return sha256_of(directory / network.WEIGHTS)
+
+
+def _measures(model: nn.Module, classroom: Classroom) -> dict[str, float]:
+    validation = classroom.splits["validation"]
+    accuracy = training.accuracy_of(model, classroom.built_task, validation)
+    sizes = {**measure.size(model), **measure.macs(model, validation.example_shape)}
+    return {classroom.built_task.primary: accuracy, **sizes}
+
+
+def ensure_knowledge(spec: Spec, classroom: Classroom, teacher: Teacher, say: Callable[[str], None]) -> Classroom:
+    """Return the classroom with the teacher's knowledge in it: reused, or computed in a Ray Train job.
+
+    A cache entry whose checksum is wrong is made anew, and `say` is told.
+    """
+    root = Path(spec.storage).resolve() / "knowledge"
+    address = knowledge.content_address(
+        kind="knowledge",
+        teacher=teacher.address,
+        data=data_fingerprint(classroom),
+        task=plugins.parse_reference(spec.task)[0],
+        dtype=spec.knowledge.dtype,
+    )
+    try:
+        found = knowledge.read(root, address)
+    except knowledge.CorruptKnowledge as error:
+        say(f"the knowledge cache is damaged and made anew: {error}")
+        found = None
+    if found is None:
+        say("computing the teacher's knowledge")
+        workers = replace(workers_of(spec.resources.teacher), workers=1)
+        jobs.write_knowledge(teacher.directory.resolve(), classroom, root, address, spec.knowledge.dtype, workers)
+    return replace(classroom, knowledge_root=root, knowledge_address=address)
