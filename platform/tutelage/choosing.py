@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tutelage import intervals, jobs, network, registry, report, selection, spec, training
+from tutelage import intervals, jobs, network, registry, report_page, selection, spec, training
 from tutelage.errors import WorkFailed
 from tutelage.files import write_json
 from tutelage.objectives import Limits
@@ -150,9 +150,7 @@ def _score(correct: torch.Tensor) -> dict[str, Any]:
     return {"accuracy": right / examples, "interval": list(intervals.wilson_interval(right, examples)), "n": examples}
 
 
-def _document(
-    home: SweepDir, chosen: selection.Selection, confirmed: dict[str, Any], tested: dict[str, Any]
-) -> dict[str, Any]:
+def _document(home: SweepDir, chosen: selection.Selection, confirmed: dict[str, Any], tested: dict[str, Any]) -> dict[str, Any]:
     def student(record: TrialRecord) -> dict[str, Any]:
         return {"trial": record.trial_id, "measures": record.measures, "config": record.config}
 
@@ -165,8 +163,22 @@ def _document(
         "runner_up": student(chosen.runner_up) if chosen.runner_up else None,
         "confirmed": confirmed,
         "test": tested,
+        "teaching": teaching_in_words(confirmed, tested),
         "model": None,
     }
+
+
+def teaching_in_words(confirmed: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
+    """Return in a sentence whether the teacher helped: the paired gain on the test split, beside its 95 % interval."""
+    gain = tested["gain_over_labels_only"]
+    verdict = "Teaching helps" if gain["low"] > 0 else "Teaching hurts" if gain["high"] < 0 else "The gain is within the noise"
+    points = f"{100 * gain['difference']:+.2f} points ({100 * gain['low']:+.2f} to {100 * gain['high']:+.2f})"
+    said = f"{verdict}: against labels alone at the same budget the student has {points} on the test split"
+    fresh = confirmed["gain"]
+    if fresh is None:
+        return f"{said}."
+    spread = f"{100 * fresh['mean']:+.2f} ± {100 * fresh['sd']:.2f} points"
+    return f"{said}, and {spread} on validation over {confirmed['seeds']} fresh seeds."
 
 
 def _publish(
@@ -222,7 +234,7 @@ def requirements() -> list[str]:
 def _report(home: SweepDir, document: dict[str, Any] | None) -> Path:
     path = home.root / "report.html"
     facts = home.facts()
-    report.report_page(
+    report_page.write(
         path,
         name=home.name,
         spec_yaml=home.spec_path.read_text(encoding="utf-8"),
@@ -230,9 +242,8 @@ def _report(home: SweepDir, document: dict[str, Any] | None) -> Path:
         records=home.records(),
         teacher=facts["teacher"],
         selection=document,
-        baselines=[document] if document else [],
         environment=environment(),
-        timings={"sweep_s": facts.get("elapsed_s", 0.0), "search_s": facts.get("search_s", 0.0)},
+        elapsed_s=facts.get("elapsed_s", 0.0),
     )
     return path
 

@@ -1,11 +1,11 @@
 """What can go wrong, as the user meets it; each error knows the command line's exit code.
 
-    TutelageError               1
-    ├── InputError              2   a spec, an option or a file is wrong
-    │   └── SpecError           2   all problems of a spec at once
-    ├── UnreachableError        3   cluster, MLflow or storage is out of reach
-    ├── NoStudentFits           4   no student meets the constraints
-    └── WorkFailed              1   the work itself failed
+TutelageError               1
+├── InputError              2   a spec, an option or a file is wrong
+│   └── SpecError           2   all problems of a spec at once
+├── UnreachableError        3   cluster, MLflow or storage is out of reach
+├── NoStudentFits           4   no student meets the constraints
+└── WorkFailed              1   the work itself failed
 """
 
 from __future__ import annotations

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,12 +15,13 @@ import yaml
 
 from tutelage import measure, network, pareto, report, store, student
 from tutelage import objectives as objectives_module
-from tutelage.errors import TutelageError, UnreachableError
+from tutelage.errors import UnreachableError
 from tutelage.objectives import Objective
 from tutelage.record import TrialRecord
 from tutelage.search.sampler import Sampler
 from tutelage.search.suggest import Suggester
 from tutelage.spec import Spec
+from tutelage.spec import load as load_spec
 from tutelage.store import SweepDir
 from tutelage.student import Classroom
 from tutelage.teaching import Teacher, classroom_of, data_fingerprint, ensure_knowledge, ensure_teacher, workers_of
@@ -180,7 +180,7 @@ class Book:
         self.tracker.log_trial(record, label, self.searched, self.common)
         after = set(self.front.keys())
         if after != before:
-            left = {trial_id: "dominated" for trial_id in before - after}
+            left = dict.fromkeys(before - after, "dominated")
             self.labels |= left
             self.tracker.set_labels(left)
             self.tracker.log_front(self.num_ended, self.hypervolume, len(after))
@@ -192,7 +192,7 @@ class Book:
         return self.front.hypervolume(objectives_module.reference_losses(self.objectives))
 
     def _is_candidate(self, record: TrialRecord) -> bool:
-        return record.state == "finished" and not any(v > 0 for v in self.limits.violations(record.measures).values())
+        return record.state == "finished" and self.limits.are_met(record.measures)
 
     def _label(self, record: TrialRecord) -> str:
         if record.state != "finished":
@@ -212,7 +212,8 @@ class Book:
         self.tracker.log_artifacts(paths)
         self.tracker.log_front(self.num_ended, self.hypervolume, len(self.front.keys()))
         self.tracker.set_note(_note(self.home.name, report.front_table(shown, self.objectives)))
-        self.home.update(labels=self.labels, hypervolume=self.hypervolume)
+        self.tracker.flush()
+        self.home.update(hypervolume=self.hypervolume, run_ids=self.tracker.run_ids)
 
 
 def _note(name: str, table: Any) -> str:
@@ -237,7 +238,7 @@ def _open_book(
     tracker.log_teacher(
         f"teacher {teacher.address}", teacher.address, spec.resolved()["teacher"], teacher.measures, teacher.curve
     )
-    tracker.save_compare_view()
+    tracker.save_compare_view(searched)
     home.update(
         state="running",
         run_id=run_id,
@@ -247,7 +248,8 @@ def _open_book(
         fingerprint=fingerprint,
         knowledge=classroom.knowledge_address,
         num_trials=spec.search.trials,
-        view_url=tracker.view_url,
+        view_path=tracker.view_path,
+        ui_command=tracker.ui_command,
     )
     return Book(
         home=home, objectives=objectives, searched=searched, limits=spec.search.constraints, common=common,
@@ -308,11 +310,7 @@ def _measure_latencies(home: SweepDir, teacher: Teacher, classroom: Classroom, b
         book.tracker.log_measures(trial_id, latency)
 
 
-def front(home: SweepDir) -> list[TrialRecord]:
-    """Return the front's trials, smallest first by the last objective, among finished ones that meet the constraints."""
-    labels = home.facts().get("labels", {})
-    members = [record for record in home.records() if labels.get(record.trial_id) == "front"]
-    return sorted(members, key=lambda record: record.measures.get("params", 0.0))
-
-
-__all__ = ["Book", "Observer", "Silent", "TutelageError", "front", "sweep", "train_teacher"]
+def candidates(home: SweepDir) -> list[TrialRecord]:
+    """Return the finished trials that meet the sweep's constraints: those that its front is drawn from."""
+    limits = load_spec(home.spec_path).search.constraints
+    return [record for record in home.records() if record.state == "finished" and limits.are_met(record.measures)]

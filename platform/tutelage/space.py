@@ -93,7 +93,8 @@ def _domain(node: Mapping[str, Any], path: str) -> Domain:
 def _choice(branches: Any, path: str) -> Choice:
     if isinstance(branches, Mapping) and branches:
         return Choice(
-            branches={label: parse(subtree or {}, f"{path}.{label}") for label, subtree in branches.items()}, is_mapping=True
+            branches={label: parse(subtree or {}, f"{path}.{label}") for label, subtree in branches.items()},
+            is_mapping=True,
         )
     if not isinstance(branches, list) or not branches:
         raise SpaceError(path, branches, "a choice needs a list, or a mapping of names to settings, that is not empty.")

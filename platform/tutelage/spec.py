@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema
 
-from tutelage import plugins, space
 from tutelage import objectives as objectives_module
+from tutelage import plugins, space
 from tutelage.errors import InputError, Problem, SpecError, nearest
 from tutelage.objectives import Limits, Objective
 from tutelage.plugins import Reference
@@ -147,12 +147,18 @@ def _bounds(value: Any) -> dict[str, float]:
     return {name: _quantity(bound) for name, bound in value.items()}
 
 
-_BOUNDS_SCHEMA = {"type": "object", "propertyNames": {"enum": list(MEASURES)}, "additionalProperties": {"type": ["number", "string"]}}
+_BOUNDS_SCHEMA = {
+    "type": "object",
+    "propertyNames": {"enum": list(MEASURES)},
+    "additionalProperties": {"type": ["number", "string"]},
+}
 LimitsField = Annotated[
     Any,
     BeforeValidator(_as_limits),
     PlainSerializer(lambda limits: {"max": dict(limits.max), "min": dict(limits.min)}),
-    WithJsonSchema({"type": "object", "properties": {"max": _BOUNDS_SCHEMA, "min": _BOUNDS_SCHEMA}, "additionalProperties": False}),
+    WithJsonSchema(
+        {"type": "object", "properties": {"max": _BOUNDS_SCHEMA, "min": _BOUNDS_SCHEMA}, "additionalProperties": False}
+    ),
 ]
 _OBJECTIVE_SCHEMA = {
     "anyOf": [
@@ -360,7 +366,11 @@ def _fields_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     return list(model.model_fields)
 
 
-_CONFIGS: dict[str, type[Section]] = {"student": StudentConfig, "distillation": DistillationConfig, "sparsity": SparsityConfig}
+_CONFIGS: dict[str, type[Section]] = {
+    "student": StudentConfig,
+    "distillation": DistillationConfig,
+    "sparsity": SparsityConfig,
+}
 
 
 def _searchable_problems(tree: dict[str, Any]) -> Iterator[Raw]:

@@ -75,8 +75,7 @@ def create(storage: Path, name: str, spec_yaml: str) -> SweepDir:
         write_atomically(sweep.spec_path, spec_yaml)
     except FileExistsError:
         raise InputError(
-            f"a sweep named '{name}' exists in {storage}. Give this one another name (--set name=…) "
-            f"or remove {sweep.root}."
+            f"a sweep named '{name}' exists in {storage}. Give this one another name (--set name=…) or remove {sweep.root}."
         ) from None
     except OSError as error:
         raise UnreachableError(f"storage {storage} cannot be written: {error.strerror}. Set `storage`.") from error

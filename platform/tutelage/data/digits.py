@@ -32,9 +32,7 @@ def read(config: Config, seed: int, split: SplitName) -> Split:
         np.arange(len(scans.target)), test_size=config.test_share, stratify=scans.target, random_state=seed
     )
     num_validation = round(config.validation_share * len(scans.target))
-    train, validation = train_test_split(
-        rest, test_size=num_validation, stratify=scans.target[rest], random_state=seed
-    )
+    train, validation = train_test_split(rest, test_size=num_validation, stratify=scans.target[rest], random_state=seed)
     rows = np.sort({"train": train, "validation": validation, "test": test}[split])
     inputs = torch.from_numpy(scans.images[rows]).float().unsqueeze(1) / (GREY_LEVELS / 2) - 1
     labels = torch.from_numpy(scans.target[rows]).long().unsqueeze(1)

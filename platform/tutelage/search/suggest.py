@@ -71,7 +71,12 @@ class Suggester:
         return f"refused before training: {had}; asked for {self._constraints.describe()}"
 
     def _refuse(
-        self, draw: Draw, measures: dict[str, float], reason: str, state: Any, violations: Mapping[str, float] | None = None
+        self,
+        draw: Draw,
+        measures: dict[str, float],
+        reason: str,
+        state: Any,
+        violations: Mapping[str, float] | None = None,
     ) -> None:
         if violations:
             self._sampler.tell_infeasible(draw.number, violations)

@@ -1,0 +1,312 @@
+"""The command line: arguments to spec to pipeline. No logic of its own.
+
+stdout carries the result, stderr the progress; `--json` prints one JSON document and nothing else on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tutelage import plugins
+from tutelage.errors import InputError, TutelageError, nearest
+
+app = typer.Typer(
+    help="Find the best small networks that a big one can teach.",
+    no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+out = Console(soft_wrap=True, highlight=False)
+
+SpecPath = Annotated[Path, typer.Argument(help="The sweep's YAML spec; see search_spaces/.")]
+SweepName = Annotated[str, typer.Argument(help="A sweep's name, or its MLflow run id.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Set a key of the spec: --set student.epochs=5.")]
+Address = Annotated[str | None, typer.Option(help="A Ray cluster's address; without it, Ray runs on this machine.")]
+Storage = Annotated[Path, typer.Option(help="Where sweeps are kept.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+AtMost = Annotated[list[str] | None, typer.Option("--max", help="Upper bound: --max size_bytes=20k.")]
+AtLeast = Annotated[list[str] | None, typer.Option("--min", help="Lower bound: --min accuracy=0.95.")]
+STORAGE = Path(".tutelage")
+
+
+def main() -> None:
+    """Run the command line; the exit code says how it went."""
+    try:
+        app(standalone_mode=True)
+    except TutelageError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("stopped. What has finished is kept; see `tutelage status`.", err=True)
+        sys.exit(130)
+
+
+@app.command()
+def sweep(
+    spec_path: SpecPath,
+    trials: Annotated[int | None, typer.Option(help="How many students to train, in place of the spec's.")] = None,
+    overrides: Overrides = None,
+    address: Address = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow's tracking URI, in place of the spec's.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and what it costs; train nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a teacher, search students, draw the front."""
+    loaded = _load(spec_path, overrides, trials=trials, tracking_uri=tracking_uri)
+    if dry_run:
+        from tutelage import planning
+
+        _show_mapping(planning.plan(loaded), as_json)
+        return
+    from tutelage import pipeline
+    from tutelage.progress import Progress
+
+    with Progress(loaded.search.trials) as progress:
+        home = pipeline.sweep(loaded, address=address, observer=progress)
+    _show_front(home, as_json)
+    facts = home.facts()
+    typer.echo(f"\nselect a student: tutelage select {home.name}{_storage_option(home.storage)}", err=True)
+    typer.echo(f"see it in MLflow: {facts['ui_command']}", err=True)
+    typer.echo(f"then open its address followed by {facts['view_path']}", err=True)
+
+
+def _storage_option(storage: Path) -> str:
+    return "" if storage == STORAGE else f" --storage {storage}"
+
+
+@app.command()
+def teacher(spec_path: SpecPath, overrides: Overrides = None, address: Address = None, as_json: AsJson = False) -> None:
+    """Train the teacher alone, or reuse it."""
+    from tutelage import pipeline
+    from tutelage.progress import Progress
+
+    with Progress(None) as progress:
+        made = pipeline.train_teacher(_load(spec_path, overrides), address=address, observer=progress)
+    _show_mapping({"version": 1, "address": made.address, "directory": str(made.directory), **made.measures}, as_json)
+
+
+@app.command()
+def status(name: SweepName, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
+    """Say how far a sweep is: trials by state, front, hypervolume."""
+    from tutelage import documents, store
+
+    _show_mapping(documents.status(store.find(storage, name)), as_json)
+
+
+@app.command()
+def front(
+    name: SweepName,
+    storage: Storage = STORAGE,
+    as_json: AsJson = False,
+    csv: Annotated[Path | None, typer.Option(help="Write the table here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the moving picture here; it opens offline.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
+) -> None:
+    """Show the Pareto front."""
+    from tutelage import pipeline, report, store
+
+    home = store.find(storage, name)
+    records, objectives, measured = pipeline.candidates(home), home.objectives(), home.facts()["teacher"]
+    if csv:
+        report.write_csv(report.front_table(records, objectives), csv)
+    if html:
+        report.front_html(records, objectives, html, measured)
+    if png:
+        report.front_png(records, objectives, png, measured)
+    _show_front(home, as_json)
+
+
+@app.command()
+def select(
+    name: SweepName,
+    policy: Annotated[str | None, typer.Option(help="knee, max-accuracy or min-size; by default the spec's.")] = None,
+    at_most: AtMost = None,
+    at_least: AtLeast = None,
+    confirm: Annotated[int, typer.Option(min=0, help="Train it again with this many fresh seeds, taught and not.")] = 3,
+    register: Annotated[str | None, typer.Option(help="Register it in MLflow under this name, as champion.")] = None,
+    storage: Storage = STORAGE,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Select one student, compare it with its label-only twin, test it once, register it."""
+    from tutelage import choosing, store
+    from tutelage.objectives import Limits
+    from tutelage.progress import Progress
+
+    limits = Limits(max=_bounds(at_most), min=_bounds(at_least)) if at_most or at_least else None
+    home = store.find(storage, name)
+    with Progress(None) as progress:
+        choice = choosing.select(
+            home, policy=policy, limits=limits, confirm=confirm, register=register, address=address, observer=progress
+        )
+    if as_json:
+        typer.echo(json.dumps(choice.document, indent=2))
+    else:
+        _show_choice(choice)
+
+
+@app.command()
+def report(
+    name: SweepName,
+    file: Annotated[Path | None, typer.Argument(help="Where to write it; by default in the sweep's directory.")] = None,
+    storage: Storage = STORAGE,
+) -> None:
+    """Write the sweep's page: front, baselines, selection, how it was measured. It opens offline."""
+    from tutelage import choosing, store
+    from tutelage.files import write_atomically
+
+    path = choosing.write_report(store.find(storage, name))
+    if file is not None:
+        write_atomically(file, path.read_bytes())
+    typer.echo(str(file or path))
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="SWEEP (its selected student), SWEEP/TRIAL, or a directory of a network.")],
+    directory: Annotated[Path, typer.Argument(help="A new directory.")],
+    check: Annotated[bool, typer.Option("--check", help="Read every form back and compare answers on real inputs.")] = False,
+    storage: Storage = STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Write a student as a torch.export program and as weights + architecture."""
+    from tutelage import deliver
+
+    _show_mapping(deliver.export_model(model, directory, storage, check=check), as_json)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="SWEEP (its selected student), SWEEP/TRIAL, or an exported directory.")],
+    spec_path: SpecPath,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
+    overrides: Overrides = None,
+    storage: Storage = STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a student on a split of a spec's data."""
+    from tutelage import deliver
+
+    _show_mapping(deliver.evaluate_model(model, _load(spec_path, overrides), split, storage), as_json)
+
+
+@app.command()
+def schema() -> None:
+    """Print the spec's JSON schema, for editors."""
+    from tutelage.spec_schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@app.command(name="list")
+def list_plugins(
+    family: Annotated[str, typer.Argument(help="tasks, data, models, losses, sparsity or policies.")],
+    as_json: AsJson = False,
+) -> None:
+    """List a family's plugins, or the selection policies."""
+    from tutelage import selection
+
+    families = [*plugins.FAMILIES, "policies"]
+    if family not in families:
+        raise InputError(f"no family '{family}'.{nearest(family, families)} Known: {', '.join(families)}.")
+    if family == "policies":
+        rows = [{"name": name, "summary": selection.policy_summary(name)} for name in selection.POLICIES]
+    else:
+        rows = [{"name": name, "summary": plugins.summary(family, name)} for name in plugins.known(family)]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        _show_table(["name", "summary"], [[row["name"], row["summary"]] for row in rows])
+
+
+def _load(path: Path, overrides: list[str] | None, *, trials: int | None = None, tracking_uri: str | None = None) -> Any:
+    from tutelage import spec
+
+    given = list(overrides or [])
+    if trials is not None:
+        given.append(f"search.trials={trials}")
+    if tracking_uri is not None:
+        given.append(f"tracking.uri={json.dumps(tracking_uri)}")
+    return spec.load(path, given)
+
+
+def _bounds(given: list[str] | None) -> dict[str, float]:
+    from tutelage.objectives import parse_quantity
+    from tutelage.spec import MEASURES
+
+    bounds = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"'{text}' is no bound. Write measure=value, such as size_bytes=20k.")
+        if name not in MEASURES:
+            raise InputError(f"no measure '{name}'.{nearest(name, MEASURES)} Known: {', '.join(MEASURES)}.")
+        bounds[name] = parse_quantity(value)
+    return bounds
+
+
+def _show_table(header: list[str], rows: list[list[Any]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        table.add_column(name, justify="left" if name in ("name", "summary", "trial", "student") else "right")
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    out.print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        whole = value == round(value) and abs(value) >= 10
+        return "" if value != value else f"{value:,.0f}" if whole else f"{value:.4g}"
+    return str(value)
+
+
+def _show_mapping(document: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(document, indent=2))
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for key, value in document.items():
+        if key != "version":
+            shown = ", ".join(f"{k} {_cell(v)}" for k, v in value.items()) if isinstance(value, dict) else _cell(value)
+            table.add_row(key, shown)
+    out.print(table)
+
+
+def _show_front(home: Any, as_json: bool) -> None:
+    from tutelage import documents, pipeline, report
+
+    if as_json:
+        typer.echo(json.dumps(documents.front(home), indent=2))
+        return
+    table = report.front_table(pipeline.candidates(home), home.objectives())
+    hidden = ("agreement", "teacher_kl_nats", "nonzero_params", "latency_p90_ms")
+    table = table[[name for name in table.columns if name not in hidden]]
+    table.columns = [name.removeprefix("student.").removeprefix("distillation.") for name in table.columns]
+    _show_table(list(table.columns), [["" if _is_absent(v) else v for v in row] for row in table.itertuples(index=False)])
+
+
+def _is_absent(value: Any) -> bool:
+    return isinstance(value, float) and value != value
+
+
+def _show_choice(choice: Any) -> None:
+    document = choice.document
+    typer.echo(document["reason"])
+    typer.echo(document["teaching"])
+    test = document["test"]
+    rows = [
+        [name, score["accuracy"], f"{score['interval'][0]:.4f} to {score['interval'][1]:.4f}"]
+        for name, score in (("student", test), ("labels alone", test["labels_only"]), ("teacher", test["teacher"]))
+    ]
+    _show_table(["student", "test accuracy", "95 % interval"], rows)
+    if document["model"]:
+        typer.echo(f"registered as {document['model']['name']} version {document['model']['version']}, alias champion")
+    typer.echo(f"report: {choice.report_path}")

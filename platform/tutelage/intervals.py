@@ -1,0 +1,37 @@
+"""How sure a share is: confidence intervals for accuracies and for their differences on the same examples."""
+
+from __future__ import annotations
+
+from math import sqrt
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return (low, high) of the share that `successes` of `n` estimate, by the score interval (Wilson, 1927)."""
+    assert 0 <= successes <= n and n > 0, (successes, n)
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = successes / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def paired_difference(
+    correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """Return (difference, low, high) of a's accuracy minus b's on the same examples, booleans `[n]` each.
+
+    With m more discordant pairs in the count, half for each side, before Wald's interval (Agresti and Min, 2005), so
+    that equal answers still have a width.
+    """
+    assert correct_a.shape == correct_b.shape and correct_a.ndim == 1 and len(correct_a) > 0
+    only_a, only_b = float((correct_a & ~correct_b).sum()), float((correct_b & ~correct_a).sum())
+    n = len(correct_a)
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    more_a, more_b, total = only_a + 0.5, only_b + 0.5, n + 2.0
+    middle = (more_a - more_b) / total
+    half = z * sqrt(more_a + more_b - (more_a - more_b) ** 2 / total) / total
+    return (only_a - only_b) / n, middle - half, middle + half

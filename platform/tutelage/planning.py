@@ -1,0 +1,101 @@
+"""What a sweep would do and cost, found without doing it: `tutelage sweep --dry-run`."""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from tutelage import network, pipeline, store, student, teaching, training
+from tutelage.data import Split
+from tutelage.space import Choice, Domain, Float
+from tutelage.spec import Spec
+
+SAMPLED_STUDENTS = 5
+MAX_TIMED_STEPS = 12
+
+
+def plan(spec: Spec) -> dict[str, Any]:
+    """Return the plan: teacher (reused or its cost), trials, a trial's seconds, what answers; nothing is trained to an end.
+
+    Seconds are those of a few real steps on this machine's processor, times the steps to come. Raises what the sweep
+    itself would: `UnreachableError` for storage or MLflow, `InputError` for a name that is taken.
+    """
+    storage = Path(spec.storage)
+    store.check_writable(storage)
+    if (storage / "sweeps" / spec.name).exists():
+        store.create(storage, spec.name, "")
+    pipeline.open_tracker(spec).close()
+    classroom = teaching.classroom_of(spec)
+    teacher = _teacher_plan(spec, classroom)
+    seconds = [_trial_seconds(spec, classroom, number) for number in range(SAMPLED_STUDENTS)]
+    trial_s = statistics.fmean(seconds)
+    at_once = spec.search.concurrency or max(1, int((os.cpu_count() or 1) / spec.resources.trial.cpus))
+    trials = spec.search.trials
+    return {
+        "version": 1,
+        "sweep": spec.name,
+        "data": {name: len(split) for name, split in classroom.splits.items()},
+        "teacher": teacher,
+        "trials": trials,
+        "searched": spec.space.names(),
+        "trial_s": round(trial_s, 2),
+        "trial_s_range": [round(min(seconds), 2), round(max(seconds), 2)],
+        "trials_at_once": at_once,
+        "search_s": round(trials * trial_s / at_once, 1) if trials else (spec.search.hours or 0) * 3600,
+        "storage": f"{storage} is writable",
+        "tracking": "MLflow answers",
+    }
+
+
+def _teacher_plan(spec: Spec, classroom: student.Classroom) -> dict[str, Any]:
+    if spec.teacher.path is not None:
+        network.read(Path(spec.teacher.path))
+        return {"source": spec.teacher.path, "train_s": 0.0}
+    address = teaching.teacher_address(spec, teaching.data_fingerprint(classroom))
+    if (Path(spec.storage) / "teachers" / address / teaching.ABOUT).exists():
+        return {"source": f"in the storage as {address}", "train_s": 0.0}
+    model = network.build(classroom.architecture(spec.teacher.model))  # type: ignore[arg-type]
+    lesson = training.Lesson(
+        task=classroom.built_task,
+        train=classroom.splits["train"],
+        validation=classroom.splits["validation"],
+        recipe=teaching.teacher_recipe(spec),
+        seed=spec.seed,
+    )
+    return {"source": "to be trained", "train_s": round(_training_seconds(model, lesson), 1)}
+
+
+def _trial_seconds(spec: Spec, classroom: student.Classroom, number: int) -> float:
+    generator = random.Random(spec.seed * 1000 + number)
+    config, _ = spec.space.resolve(lambda name, domain: _any_value(generator, domain))
+    typed = spec.trial_config(config)
+    return _training_seconds(student.build(typed, classroom, spec.seed), student.lesson(typed, classroom, spec.seed))
+
+
+def _any_value(generator: random.Random, domain: Domain) -> Any:
+    if isinstance(domain, Choice):
+        return generator.choice(domain.labels)
+    low, high = (domain.low, domain.high)
+    value = low * (high / low) ** generator.random() if domain.log else generator.uniform(low, high)
+    if domain.step is not None:
+        value = low + round((value - low) / domain.step) * domain.step
+    return min(high, value) if isinstance(domain, Float) else min(int(high), round(value))
+
+
+def _training_seconds(model: Any, lesson: training.Lesson) -> float:
+    """Time a short epoch, warmed up by another, and scale it to the whole recipe."""
+    size = lesson.recipe.batch_size
+    rows = min(len(lesson.train), size * MAX_TIMED_STEPS)
+    short = Split(inputs=lesson.train.inputs[:rows], labels=lesson.train.labels[:rows], class_names=lesson.train.class_names)
+    timed = training.Training(
+        model, training.Lesson(task=lesson.task, train=short, validation=short, recipe=lesson.recipe, seed=lesson.seed)
+    )
+    timed.epoch()
+    started_s = time.perf_counter()
+    timed.epoch()
+    per_row_s = (time.perf_counter() - started_s) / rows
+    return per_row_s * len(lesson.train) * lesson.recipe.epochs

@@ -1,0 +1,159 @@
+"""The front as a table, a picture and a page, and the whole sweep as one page that opens offline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tutelage import pareto
+from tutelage.files import write_atomically
+from tutelage.objectives import Objective, losses
+from tutelage.record import TrialRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+SIZES = ("params", "nonzero_params", "size_bytes", "macs", "latency_ms")
+FRONT_COLOUR, OTHER_COLOUR, TEACHER_COLOUR = "#0072B2", "#9A9A9A", "#D55E00"  # Okabe and Ito (2008), told apart by all
+
+
+def front_of(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> list[TrialRecord]:
+    """Return the finished records that no other finished one dominates, smallest first."""
+    finished = [record for record in records if record.state == "finished"]
+    if not finished:
+        return []
+    mask = pareto.non_dominated_mask(losses([record.measures for record in finished], objectives))
+    return sorted((r for r, keep in zip(finished, mask, strict=True) if keep), key=lambda r: r.measures.get("params", 0.0))
+
+
+def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
+    """Return one row a trial: trial, state, measures, searched params (absent where inactive), seconds."""
+    import pandas as pd
+
+    rows = [
+        {"trial": r.trial_id, "state": r.state, **r.measures, **r.params, "elapsed_s": r.elapsed_s, "step_s": r.step_s}
+        for r in records
+    ]
+    return pd.DataFrame(rows)
+
+
+def front_table(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> pd.DataFrame:
+    """Return one row a front member, smallest first: trial, objectives, sizes, other measures, searched params."""
+    members = front_of(records, objectives)
+    first = ["trial", *dict.fromkeys([*(o.name for o in objectives), *SIZES])]
+    table = trials_table(members).drop(columns=["state", "elapsed_s", "step_s"], errors="ignore")
+    present = [name for name in first if name in table.columns]
+    return table[present + [name for name in table.columns if name not in present]]
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, atomically."""
+    write_atomically(path, table.to_csv(index=False))
+
+
+def _axes(objectives: Sequence[Objective]) -> tuple[Objective, Objective]:
+    """Return the objectives for x (a size, if there is one) and y."""
+    across = next((o for o in objectives if o.name in SIZES), objectives[-1])
+    return across, next((o for o in objectives if o is not across), across)
+
+
+def _label(objective: Objective) -> str:
+    return f"{objective.name} ({objective.unit})" if objective.unit != objective.name else objective.name
+
+
+def front_png(
+    records: Sequence[TrialRecord],
+    objectives: Sequence[Objective],
+    path: Path,
+    teacher: Mapping[str, float] | None = None,
+) -> None:
+    """Draw all finished students, the front as a staircase, and the teacher as a star; PNG, written atomically."""
+    import io
+
+    from matplotlib.figure import Figure
+
+    across, up = _axes(objectives)
+    members = front_of(records, objectives)
+    others = [r for r in records if r.state == "finished" and r not in members]
+    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.scatter(*_points(others, across, up), s=18, color=OTHER_COLOUR, label=f"dominated ({len(others)})")
+    x, y = _points(sorted(members, key=lambda r: r.measures[across.name]), across, up)
+    axes.plot(x, y, drawstyle="steps-post", color=FRONT_COLOUR, linewidth=1.2, alpha=0.6)
+    axes.scatter(x, y, s=34, color=FRONT_COLOUR, label=f"front ({len(members)})", zorder=3)
+    if teacher and across.name in teacher and up.name in teacher:
+        axes.scatter([teacher[across.name]], [teacher[up.name]], s=160, marker="*", color=TEACHER_COLOUR, label="teacher")
+    if across.name in SIZES:
+        axes.set_xscale("log")
+    axes.set(xlabel=_label(across), ylabel=_label(up), title="Students that no other beats")
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, loc="best")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    write_atomically(path, buffer.getvalue())
+
+
+def _points(records: Sequence[TrialRecord], across: Objective, up: Objective) -> tuple[list[float], list[float]]:
+    return [r.measures[across.name] for r in records], [r.measures[up.name] for r in records]
+
+
+def front_figure(
+    records: Sequence[TrialRecord], objectives: Sequence[Objective], teacher: Mapping[str, float] | None = None
+) -> go.Figure:
+    """Return the same picture to move about in: a student's config shows under the pointer; a third objective is colour."""
+    import plotly.graph_objects as go
+
+    across, up = _axes(objectives)
+    members = front_of(records, objectives)
+    others = [r for r in records if r.state == "finished" and r not in members]
+    figure = go.Figure()
+    figure.add_trace(_trace(others, across, up, "dominated", {"color": OTHER_COLOUR, "size": 6}))
+    third = [o for o in objectives if o not in (across, up)]
+    marker: dict[str, Any] = {"color": FRONT_COLOUR, "size": 10}
+    if third:
+        colours = [r.measures[third[0].name] for r in members]
+        marker |= {"color": colours, "colorscale": "Cividis", "colorbar": {"title": third[0].name}}
+    figure.add_trace(_trace(members, across, up, "front", marker))
+    if teacher and across.name in teacher and up.name in teacher:
+        star = {"color": TEACHER_COLOUR, "size": 16, "symbol": "star"}
+        figure.add_trace(
+            go.Scatter(x=[teacher[across.name]], y=[teacher[up.name]], mode="markers", name="teacher", marker=star)
+        )
+    figure.update_layout(
+        template="plotly_white", height=520, margin={"t": 30, "r": 20}, xaxis_title=_label(across), yaxis_title=_label(up),
+        legend={"orientation": "h", "y": 1.08},
+    )  # fmt: skip
+    if across.name in SIZES:
+        figure.update_xaxes(type="log")
+    return figure
+
+
+def _trace(records: Sequence[TrialRecord], across: Objective, up: Objective, name: str, marker: dict[str, Any]) -> go.Scatter:
+    import plotly.graph_objects as go
+
+    ordered = sorted(records, key=lambda r: r.measures[across.name])
+    x, y = _points(ordered, across, up)
+    mode = "lines+markers" if name == "front" else "markers"
+    return go.Scatter(
+        x=x, y=y, mode=mode, name=f"{name} ({len(ordered)})", marker=marker, text=[_hover(r) for r in ordered],
+        hovertemplate="%{text}<extra></extra>", line={"shape": "hv", "color": FRONT_COLOUR, "width": 1},
+    )  # fmt: skip
+
+
+def _hover(record: TrialRecord) -> str:
+    measures = [f"{name} {value:,.6g}" for name, value in record.measures.items()]
+    params = [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in record.params.items()]
+    return "<br>".join([f"<b>{record.trial_id}</b>", *measures, *params])
+
+
+def front_html(
+    records: Sequence[TrialRecord],
+    objectives: Sequence[Objective],
+    path: Path,
+    teacher: Mapping[str, float] | None = None,
+) -> None:
+    """Write the moving picture as a page that needs no network, atomically."""
+    page: str = front_figure(records, objectives, teacher).to_html(include_plotlyjs=True, full_html=True)
+    write_atomically(path, page)
