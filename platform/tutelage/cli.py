@@ -21,7 +21,7 @@ app = typer.Typer(
     help="Find the best small networks that a big one can teach.",
     no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
-out = Console(soft_wrap=True, highlight=False)
+out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 240)
 
 SpecPath = Annotated[Path, typer.Argument(help="The sweep's YAML spec; see search_spaces/.")]
 SweepName = Annotated[str, typer.Argument(help="A sweep's name, or its MLflow run id.")]
@@ -255,7 +255,7 @@ def _bounds(given: list[str] | None) -> dict[str, float]:
 def _show_table(header: list[str], rows: list[list[Any]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in header:
-        table.add_column(name, justify="left" if name in ("name", "summary", "trial", "student") else "right")
+        table.add_column(name, no_wrap=True, justify="left" if name in ("name", "summary", "trial", "student") else "right")
     for row in rows:
         table.add_row(*map(_cell, row))
     out.print(table)

@@ -6,6 +6,7 @@ A row dominates another if it is no worse in every objective and better in one; 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 
 import moocore
 import numpy as np
@@ -60,9 +61,12 @@ class Front:
         self._rows: list[tuple[float, ...]] = []
         self._keys: list[str] = []
 
-    def keys(self) -> list[str]:
-        """Return the keys of the rows on the front."""
-        return list(self._keys)
+    def __iter__(self) -> Iterator[str]:
+        """Give the keys of the rows on the front."""
+        return iter(tuple(self._keys))
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
     def add(self, losses: ArrayLike, key: str) -> bool:
         """Add one row (num_objectives,); return whether it is on the front. Rows that it dominates leave."""

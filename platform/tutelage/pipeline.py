@@ -171,14 +171,14 @@ class Book:
         """Book a trial that the sampler knows of already."""
         self.home.ledger.append(record)
         self.num_ended += 1
-        before = set(self.front.keys())
+        before = set(self.front)
         if self._is_candidate(record):
             row = objectives_module.losses([record.measures], self.objectives)[0]
             self.front.add(row, record.trial_id)
         label = self._label(record)
         self.labels[record.trial_id] = label
         self.tracker.log_trial(record, label, self.searched, self.common)
-        after = set(self.front.keys())
+        after = set(self.front)
         if after != before:
             left = dict.fromkeys(before - after, "dominated")
             self.labels |= left
@@ -199,7 +199,7 @@ class Book:
             return record.state
         if not self._is_candidate(record):
             return "infeasible"
-        return "front" if record.trial_id in set(self.front.keys()) else "dominated"
+        return "front" if record.trial_id in set(self.front) else "dominated"
 
     def publish(self) -> None:
         """Write the front as CSV, PNG and HTML, and attach them to the sweep's run."""
@@ -210,7 +210,7 @@ class Book:
         report.front_png(shown, self.objectives, paths[1], self.teacher)
         report.front_html(shown, self.objectives, paths[2], self.teacher)
         self.tracker.log_artifacts(paths)
-        self.tracker.log_front(self.num_ended, self.hypervolume, len(self.front.keys()))
+        self.tracker.log_front(self.num_ended, self.hypervolume, len(self.front))
         self.tracker.set_note(_note(self.home.name, report.front_table(shown, self.objectives)))
         self.tracker.flush()
         self.home.update(hypervolume=self.hypervolume, run_ids=self.tracker.run_ids)
@@ -296,7 +296,7 @@ def _search(spec: Spec, classroom: Classroom, book: Book) -> None:
 def _measure_latencies(home: SweepDir, teacher: Teacher, classroom: Classroom, book: Book, observer: Observer) -> None:
     """Measure the one-example latency of the front's students and the teacher, with nothing else running."""
     records = {record.trial_id: record for record in home.records()}
-    names = [trial_id for trial_id in book.front.keys() if (home.students_dir / trial_id).exists()]
+    names = [trial_id for trial_id in book.front if (home.students_dir / trial_id).exists()]
     observer.stage(f"measuring the latency of {len(names)} students on the front")
     models = {trial_id: network.read(home.students_dir / trial_id)[0] for trial_id in names}
     models["teacher"] = network.read(teacher.directory)[0]

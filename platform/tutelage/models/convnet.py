@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from pydantic import Field
 from torch import nn
 
@@ -38,7 +40,7 @@ def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> n
         raise InputError(f"model 'convnet': depth {config.depth} halves an image of {example_shape[1:]} to nothing.")
     widths = [example_shape[0], *(config.width * 2**stage for stage in range(config.depth))]
     stages: list[nn.Module] = []
-    for position, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for position, (fan_in, fan_out) in enumerate(pairwise(widths)):
         stages += _stage(fan_in, fan_out, halve=position < config.depth - 1)
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], num_classes)]
     return nn.Sequential(*stages, *head)

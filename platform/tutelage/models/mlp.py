@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 from pydantic import Field
@@ -26,6 +27,6 @@ def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> n
     """Return a network from `[batch, *example_shape]` to logits `[batch, num_classes]`."""
     widths = [prod(example_shape), *[config.hidden] * config.depth]
     hidden: list[nn.Module] = []
-    for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+    for fan_in, fan_out in pairwise(widths):
         hidden += [nn.Linear(fan_in, fan_out), nn.ReLU(inplace=True)]
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-1], num_classes))

@@ -104,6 +104,10 @@ class _Book:
     draws: dict[str, Draw] = field(default_factory=dict)
     rows: dict[str, list[dict[str, float]]] = field(default_factory=dict)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Give Tune nothing to pickle: a sweep is kept in its own ledger and study, and Tune's restore is not used."""
+        return {}
+
     def close(self, tune_id: str, result: dict[str, Any], error: str) -> None:
         """Turn a trial's last result into its record."""
         draw = self.draws.pop(tune_id)
@@ -221,6 +225,7 @@ def _quiet() -> Iterator[None]:
         "TUNE_RESULT_BUFFER_LENGTH": "1000",
         "TUNE_RESULT_BUFFER_MIN_TIME_S": str(RESULT_BUFFER_S),
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "86400",
         "RAY_AIR_NEW_OUTPUT": "0",
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     }
