@@ -1,1 +1,25 @@
-"""Tutelage finds the best small networks that a big one can teach."""
+"""Tutelage finds the best small networks that a big one can teach.
+
+    from tutelage import Spec, front, load_spec, select, sweep, trials
+
+    home = sweep(load_spec("search_spaces/digits.yaml"))
+    front(home)                                             # a pandas DataFrame, one row a student of the front
+    select(home, policy="max-accuracy", limits=Limits(max={"size_bytes": 20e3})).document
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tutelage.api import Limits, Spec, TutelageError, find_sweep, front, load_spec, select, sweep, trials
+
+__all__ = ["Limits", "Spec", "TutelageError", "find_sweep", "front", "load_spec", "select", "sweep", "trials"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import tutelage` costs neither torch nor Ray."""
+    if name in __all__:
+        return getattr(import_module("tutelage.api"), name)
+    raise AttributeError(f"module 'tutelage' has no attribute '{name}'")

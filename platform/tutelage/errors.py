@@ -69,5 +69,5 @@ class SpecError(InputError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the known word most like `word`, or "" if none is like it."""
-    close = difflib.get_close_matches(str(word), list(known), n=1)
+    close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""

@@ -394,7 +394,8 @@ def _searchable_problems(tree: dict[str, Any]) -> Iterator[Raw]:
                 yield (name, key), value, str(error)
         if name in tree or name != "student":
             tree[name] = {key: expanded[key] for key in (*fields, *(k for k in expanded if k not in fields)) if key in expanded}
-            yield from _corner_problems(name, {**defaults, **parsed})
+            unclear = {(name, key) for key in section if key not in parsed}
+            yield from (p for p in _corner_problems(name, {**defaults, **parsed}) if p[0][:2] not in unclear)
 
 
 def _corner_problems(name: str, parsed: Mapping[str, Any]) -> Iterator[Raw]:

@@ -1,0 +1,80 @@
+"""Shared by all tests: one Ray cluster a run, one small finished sweep, and small pieces to build records from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+from tutelage.record import TrialRecord
+
+SMALL_SPEC: dict[str, Any] = {
+    "name": "small",
+    "data": "digits",
+    "teacher": {"model": {"convnet": {"width": 8, "depth": 2}}, "epochs": 6},
+    "student": {
+        "epochs": 4,
+        "model": {"choice": {"convnet": {"width": {"int": [2, 8]}, "depth": 2}, "mlp": {"hidden": {"int": [8, 64]}}}},
+    },
+    "distillation": {"temperature": {"float": [1, 8]}, "weight": {"float": [0, 0.9]}},
+    "sparsity": {"structured": {"choice": [0.0, 0.5]}},
+    "search": {"trials": 8},
+}
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """The one cluster of a test run: two CPUs, as on the smallest machine that is supported."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def small_spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A spec that a sweep finishes in seconds, with a storage of its own for the whole run."""
+    return {**SMALL_SPEC, "storage": str(tmp_path_factory.mktemp("storage"))}
+
+
+@pytest.fixture(scope="session")
+def small_sweep(ray_cluster: None, small_spec: dict[str, Any]) -> Any:
+    """A finished sweep over real digits, with a real teacher, real Ray and a real MLflow store. Read it, do not change it."""
+    from tutelage import pipeline, spec
+
+    return pipeline.sweep(spec.from_dict(small_spec))
+
+
+@pytest.fixture
+def make_record() -> Callable[..., TrialRecord]:
+    """Make a finished record of a number and its measures."""
+
+    def make(number: int, state: str = "finished", error: str = "", **measures: float) -> TrialRecord:
+        return TrialRecord(
+            number=number,
+            trial_id=f"t{number:04d}",
+            state=state,  # type: ignore[arg-type]
+            params={"student.model": "mlp", "distillation.temperature": 2.0},
+            config={"student": {"model": "mlp"}, "distillation": {"temperature": 2.0, "weight": 0.5}, "sparsity": {}},
+            measures=measures,
+            error=error,
+        )
+
+    return make
+
+
+@pytest.fixture
+def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Write a module of a user's own and make it importable."""
+
+    def write(name: str, text: str) -> None:
+        (tmp_path / f"{name}.py").write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+
+    return write

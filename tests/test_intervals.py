@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tutelage.intervals import paired_difference, wilson_interval
+
+
+def test_wilson_against_its_closed_form() -> None:
+    """The bounds solve |p̂ - p| = z √(p(1-p)/n) (Wilson, 1927)."""
+    z = 1.959963984540054
+    for successes, n in ((0, 10), (3, 10), (351, 360), (10, 10)):
+        for bound in wilson_interval(successes, n):
+            assert abs(successes / n - bound) == pytest.approx(z * (bound * (1 - bound) / n) ** 0.5, abs=1e-8)
+
+
+def test_wilson_stays_in_range_and_covers() -> None:
+    assert wilson_interval(0, 5)[0] == 0.0
+    assert wilson_interval(5, 5)[1] == 1.0
+    generator = np.random.default_rng(0)
+    covered = [low <= 0.97 <= high for low, high in (wilson_interval(int(k), 360) for k in generator.binomial(360, 0.97, 2000))]
+    assert 0.93 <= np.mean(covered) <= 0.98
+
+
+def test_the_paired_difference_is_antisymmetric_and_covers() -> None:
+    generator = np.random.default_rng(1)
+    base = generator.random((1000, 360))
+    a, b = base < 0.96, np.where(generator.random(base.shape) < 0.9, base, generator.random(base.shape)) < 0.94
+    truth = 0.96 - 0.94
+    covered = []
+    for row_a, row_b in zip(a, b, strict=True):
+        difference, low, high = paired_difference(row_a, row_b)
+        assert low <= high
+        covered.append(low <= truth <= high)
+        back = paired_difference(row_b, row_a)
+        assert back == pytest.approx((-difference, -high, -low))
+    assert 0.93 <= np.mean(covered) <= 0.985
+
+
+def test_equal_answers_still_have_a_width() -> None:
+    same = np.ones(50, dtype=bool)
+    difference, low, high = paired_difference(same, same)
+    assert difference == 0.0
+    assert low < 0.0 < high

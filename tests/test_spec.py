@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.conftest import SMALL_SPEC
+from tutelage import spec
+from tutelage.errors import InputError, SpecError
+from tutelage.spec_schema import json_schema
+
+SEARCH_SPACES = sorted((Path(__file__).parent.parent / "search_spaces").glob("*.yaml"))
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(text)
+    return path
+
+
+def problems_of(tree: dict[str, Any]) -> dict[str, str]:
+    with pytest.raises(SpecError) as caught:
+        spec.from_dict(tree)
+    return {problem.path: problem.why for problem in caught.value.problems}
+
+
+def test_all_problems_come_at_once_each_with_its_line_and_the_nearest_word(tmp_path: Path) -> None:
+    text = """\
+name: two words
+data: digit
+teacher: {model: convnet, epochs: 0}
+student:
+  epoch: 3
+  model:
+    choice:
+      convnet: {widht: 4}
+      mlp: {hidden: {int: [0, 8]}}
+distillation:
+  temperature: {float: [20, 1]}
+search:
+  samplr: tpe
+  objectives: [accuracy, latency]
+"""
+    with pytest.raises(SpecError) as caught:
+        spec.load(write(tmp_path, text))
+    found = {problem.path: problem for problem in caught.value.problems}
+    lines = {path: problem.line for path, problem in found.items()}
+    assert lines == {
+        "name": 1, "data": 2, "teacher.epochs": 3, "student.epoch": 5, "student.model.convnet.widht": 8,
+        "student.model.mlp.hidden": 9, "distillation.temperature": 11, "search.samplr": 13, "search.objectives": 14,
+    }  # fmt: skip
+    assert "Did you mean 'epochs'" in found["student.epoch"].why
+    assert "Did you mean 'width'" in found["student.model.convnet.widht"].why
+    assert "Did you mean 'sampler'" in found["search.samplr"].why
+    assert "Did you mean 'digits'" in found["data"].why
+    assert "Did you mean 'latency_ms'" in found["search.objectives"].why
+    assert "sweep.yaml:5  student.epoch = 3" in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "why"),
+    [
+        ({"student": {"model": "convnt"}}, "student.model", "Did you mean 'convnet'"),
+        ({"student": {"model": "mlp", "epochs": True}}, "student.epochs", "valid integer"),
+        ({"student": {"model": "mlp", "epochs": "search"}}, "student.epochs", "no range of its own"),
+        ({"student": {"model": {"mlp": {"units": "search"}}}}, "student.model", "declares no range for 'units'"),
+        ({"student": {}}, "student.model", "is missing"),
+        ({"distillation": {"weight": {"float": [0, 2]}}}, "distillation.weight", "less than or equal to 1"),
+        ({"distillation": {"method": "dk"}}, "distillation.method", "Did you mean 'kd'"),
+        ({"teacher": {"model": "mlp", "path": "there"}}, "teacher", "either `model`"),
+        ({"teacher": {"model": "mlp", "epochs": {"int": [1, 2]}}}, "teacher.epochs", "valid integer"),
+        ({"data": {"choice": ["digits"]}}, "data", "may stand only under"),
+        ({"search": {"trials": None}}, "search.trials", "a search must end"),
+        ({"search": {"constraints": {"max": {"parms": 3}}}}, "search.constraints", "Did you mean 'params'"),
+        ({"search": {"constraints": {"max": {"params": 3}, "min": {"params": 4}}}}, "search.constraints", "nobody can meet"),
+        ({"search": {"objectives": []}}, "search.objectives", "at least one"),
+        ({"search": {"objectives": ["params", "params"]}}, "search.objectives", "stands twice"),
+        ({"select": {"max": {"size_bytes": "big"}}}, "select.max", "not a quantity"),
+        ({"seed": -1}, "seed", "greater than or equal to 0"),
+        ({"seed": float("nan")}, "seed", "integer"),
+    ],
+)
+def test_what_is_wrong_says_where_and_why(changes: dict[str, Any], path: str, why: str) -> None:
+    problems = problems_of({**SMALL_SPEC, **changes})
+    assert why in problems[path], problems
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "is empty"),
+        ("- a\n- b\n", "holds a list"),
+        ("a: [1\n", "not YAML"),
+    ],
+)
+def test_a_file_that_is_no_mapping_says_so(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        spec.load(write(tmp_path, text))
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        spec.load(write(tmp_path, "name: a\nseed: 1\nseed: 2\n"))
+    assert [(p.path, p.line) for p in caught.value.problems] == [("seed", 3)]
+
+
+def test_a_missing_file_is_told_without_a_traceback(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        spec.load(tmp_path / "none.yaml")
+
+
+def test_exponents_are_numbers_and_yes_is_a_word(tmp_path: Path) -> None:
+    text = yaml.safe_dump({**SMALL_SPEC, "name": "PLACE"}).replace("PLACE", "no") + "seed: 7\n"
+    text = text.replace("epochs: 6", "epochs: 6\n  learning_rate: 1e-3")
+    loaded = spec.load(write(tmp_path, text))
+    assert loaded.teacher.learning_rate == 0.001
+    assert loaded.name == "no"
+
+
+def test_set_overrides_and_is_named_when_it_is_wrong(tmp_path: Path) -> None:
+    path = write(tmp_path, yaml.safe_dump(SMALL_SPEC))
+    loaded = spec.load(path, ["search.trials=50", "distillation.weight={float: [0.1, 0.2]}", "resources.trial.cpus=0.5"])
+    assert loaded.search.trials == 50
+    assert loaded.resources.trial.cpus == 0.5
+    with pytest.raises(SpecError) as caught:
+        spec.load(path, ["search.trails=50"])
+    assert "--set search.trails" in str(caught.value)
+    assert "Did you mean 'trials'" in str(caught.value)
+    for wrong in ("search.trials", "=3", "name.first=x"):
+        with pytest.raises(InputError):
+            spec.load(path, [wrong])
+
+
+def test_the_resolved_spec_loads_again_to_the_same(tmp_path: Path) -> None:
+    first = spec.from_dict(SMALL_SPEC)
+    path = write(tmp_path, yaml.safe_dump(first.resolved()))
+    assert spec.load(path) == first
+    assert first.resolved()["student"]["batch_size"] == 64
+
+
+def test_the_word_search_stands_for_what_the_plugin_declares() -> None:
+    loaded = spec.from_dict({**SMALL_SPEC, "student": {"model": {"choice": {"convnet": "search", "mlp": {"hidden": "search"}}}}})
+    assert "student.model.convnet.width" in loaded.space.names()
+    assert "student.model.mlp.hidden" in loaded.space.names()
+    assert "student.model.mlp.depth" not in loaded.space.names()
+
+
+@pytest.mark.parametrize("path", SEARCH_SPACES, ids=lambda path: path.stem)
+def test_every_ready_spec_loads_samples_and_builds(path: Path) -> None:
+    from tutelage import student, teaching
+
+    loaded = spec.load(path)
+    classroom = teaching.classroom_of(loaded)
+    for corner in loaded.space.corners():
+        sizes = student.presize(loaded.trial_config(corner), classroom)
+        assert sizes["params"] > 0
+
+
+def test_the_schema_accepts_the_ready_specs_and_refuses_a_wrong_key() -> None:
+    schema = json_schema()
+    validator = jsonschema.Draft7Validator(schema)
+    for path in SEARCH_SPACES:
+        validator.validate(yaml.safe_load(path.read_text()))
+    validator.validate(SMALL_SPEC)
+    assert list(validator.iter_errors({**SMALL_SPEC, "sed": 3}))
+    assert list(validator.iter_errors({**SMALL_SPEC, "distillation": {"weight": {"flt": [0, 1]}}}))
+
+
+def test_the_committed_schema_is_the_present_one() -> None:
+    committed = Path(__file__).parent.parent / "search_spaces" / "spec.schema.json"
+    assert json.loads(committed.read_text()) == json_schema(), "run: tutelage schema > search_spaces/spec.schema.json"
