@@ -16,9 +16,7 @@ Matrix = NDArray[np.float64]
 
 def matrices(columns: int) -> st.SearchStrategy[Matrix]:
     """Small whole numbers, so that ties and duplicates are common."""
-    return st.integers(1, 14).flatmap(
-        lambda rows: arrays(np.float64, (rows, columns), elements=st.integers(0, 5).map(float))
-    )
+    return st.integers(1, 14).flatmap(lambda rows: arrays(np.float64, (rows, columns), elements=st.integers(0, 5).map(float)))
 
 
 def brute_force_mask(losses: Matrix) -> list[bool]:

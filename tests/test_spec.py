@@ -144,7 +144,9 @@ def test_the_resolved_spec_loads_again_to_the_same(tmp_path: Path) -> None:
 
 
 def test_the_word_search_stands_for_what_the_plugin_declares() -> None:
-    loaded = spec.from_dict({**SMALL_SPEC, "student": {"model": {"choice": {"convnet": "search", "mlp": {"hidden": "search"}}}}})
+    loaded = spec.from_dict(
+        {**SMALL_SPEC, "student": {"model": {"choice": {"convnet": "search", "mlp": {"hidden": "search"}}}}}
+    )
     assert "student.model.convnet.width" in loaded.space.names()
     assert "student.model.mlp.hidden" in loaded.space.names()
     assert "student.model.mlp.depth" not in loaded.space.names()

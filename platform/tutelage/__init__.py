@@ -1,10 +1,10 @@
 """Tutelage finds the best small networks that a big one can teach.
 
-    from tutelage import Spec, front, load_spec, select, sweep, trials
+from tutelage import Spec, front, load_spec, select, sweep, trials
 
-    home = sweep(load_spec("search_spaces/digits.yaml"))
-    front(home)                                             # a pandas DataFrame, one row a student of the front
-    select(home, policy="max-accuracy", limits=Limits(max={"size_bytes": 20e3})).document
+home = sweep(load_spec("search_spaces/digits.yaml"))
+front(home)                                             # a pandas DataFrame, one row a student of the front
+select(home, policy="max-accuracy", limits=Limits(max={"size_bytes": 20e3})).document
 """
 
 from __future__ import annotations

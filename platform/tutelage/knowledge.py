@@ -59,12 +59,22 @@ def write(root: Path, address: str, logits: Mapping[str, Tensor], dtype: str) ->
             np.save(draft / f"{split}.npy", array)
             files[split] = sha256_of(draft / f"{split}.npy")
         write_json(draft / MANIFEST, {"version": 1, "address": address, "sha256": files})
-        shutil.rmtree(root / address, ignore_errors=True)
-        draft.rename(root / address)
+        move_into_place(draft, root / address)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return root / address
+
+
+def move_into_place(draft: Path, place: Path) -> None:
+    """Put the directory `draft` at `place`; one that is there already is moved aside whole before it is removed."""
+    if place.exists():
+        aside = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent)) / "old"
+        place.rename(aside)
+        draft.rename(place)
+        shutil.rmtree(aside.parent, ignore_errors=True)
+    else:
+        draft.rename(place)
 
 
 def read(root: Path, address: str) -> Knowledge | None:

@@ -284,7 +284,7 @@ def _search(spec: Spec, classroom: Classroom, book: Book) -> None:
         open_trial, suggester.next, book.trained, book.observer.epoch,
         tune.Slots(
             cpus=workers.cpus if in_actor else 0, gpus=workers.gpus if in_actor else 0,
-            concurrency=spec.search.concurrency,
+            concurrency=spec.search.concurrency, checkpoint_epochs=spec.search.checkpoint_epochs,
         ),
         Path(spec.storage) / "runs", spec.name,
         time_budget_s=spec.search.hours * 3600 if spec.search.hours else None,

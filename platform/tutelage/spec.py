@@ -194,6 +194,7 @@ class SearchConfig(Section):
     )
     constraints: LimitsField = Field(default_factory=Limits, description="a student that misses one never enters the front")
     concurrency: int | None = Field(None, ge=1, description="trials at a time; null: as many as fit the cluster")
+    checkpoint_epochs: int = Field(0, ge=0, description="epochs between a trial's checkpoints; 0: a lost one starts again")
 
 
 class TeacherResources(Section):

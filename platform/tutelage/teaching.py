@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -99,8 +98,7 @@ def _keep(directory: Path, model: nn.Module, architecture: dict[str, Any], about
     draft = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     network.write(draft, model, architecture)
     write_json(draft / ABOUT, {"version": 1, **about})
-    shutil.rmtree(directory, ignore_errors=True)
-    draft.rename(directory)
+    knowledge.move_into_place(draft, directory)
 
 
 def _foreign_teacher(directory: Path, classroom: Classroom) -> Teacher:

@@ -1,0 +1,153 @@
+"""One contract a family, held by every file that is there: a new plugin is tested before anyone writes a test of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tutelage import data, measure, plugins, space
+from tutelage.data import SPLITS, Split
+from tutelage.errors import InputError
+
+EVERY = [(family, name) for family in plugins.FAMILIES for name in plugins.known(family)]
+IMAGES, NUM_CLASSES = (1, 8, 8), 10
+
+
+def named(family: str) -> list[str]:
+    return plugins.known(family)
+
+
+def build(name: str, **options: Any) -> nn.Module:
+    _, plugin, config = plugins.configure("models", {name: options})
+    torch.manual_seed(0)
+    model: nn.Module = plugin.build(config, IMAGES, NUM_CLASSES)
+    return model
+
+
+@pytest.mark.parametrize(("family", "name"), EVERY, ids=lambda value: value)
+def test_a_plugin_says_what_it_is_and_its_ranges_fit_its_bounds(family: str, name: str) -> None:
+    plugin = plugins.load(family, name)
+    assert plugins.summary(family, name).endswith((".", ")"))
+    assert callable(getattr(plugin, plugins.FAMILIES[family]))
+    assert set(plugin.SPACE) <= set(plugin.Config.model_fields)
+    for corner in space.Space(space.parse(plugin.SPACE)).corners():
+        plugin.Config.model_validate(corner)
+    for field in plugin.Config.model_fields.values():
+        assert field.description, "an option says its unit"
+    with pytest.raises(InputError, match="no_such_option"):
+        plugins.configure(family, {name: {"no_such_option": 1}})
+
+
+@pytest.mark.parametrize("name", named("models"))
+def test_a_model_gives_logits_and_is_sized_without_weights(name: str) -> None:
+    model = build(name)
+    assert model(torch.randn(3, *IMAGES)).shape == (3, NUM_CLASSES)
+    with torch.device("meta"):
+        weightless = build(name)
+    real, planned = measure.size(model), measure.size(weightless)
+    assert {key: real[key] for key in planned} == planned
+    assert measure.macs(weightless, IMAGES) == measure.macs(model, IMAGES)
+
+
+@pytest.mark.parametrize("name", named("models"))
+def test_a_model_answers_each_example_alone_when_it_does_not_train(name: str) -> None:
+    model, batch = build(name).eval(), torch.randn(5, *IMAGES)
+    alone = torch.cat([model(example.unsqueeze(0)) for example in batch])
+    torch.testing.assert_close(model(batch), alone)
+
+
+@pytest.mark.parametrize("name", named("models"))
+def test_a_model_is_searched_from_its_smallest_to_its_largest(name: str) -> None:
+    plugin = plugins.load("models", name)
+    sizes = [measure.size(build(name, **corner))["params"] for corner in space.Space(space.parse(plugin.SPACE)).corners()]
+    assert len(set(sizes)) == len(sizes), "every end of a range gives another size"
+
+
+@pytest.mark.parametrize("name", named("data"))
+def test_data_are_whole_disjoint_stratified_and_the_same_again(name: str) -> None:
+    _, plugin, config = plugins.configure("data", name)
+    splits: dict[str, Split] = {split: plugin.read(config, 0, split) for split in SPLITS}
+    rows = {split: {tuple(row.flatten().tolist()) for row in found.inputs} for split, found in splits.items()}
+    assert not rows["train"] & rows["test"]
+    assert not rows["train"] & rows["validation"]
+    for found in splits.values():
+        assert found.labels.min() >= 0
+        assert found.labels.max() < found.num_classes
+        shares = torch.bincount(found.labels.flatten(), minlength=found.num_classes) / len(found)
+        assert (shares - 1 / found.num_classes).abs().max() < 0.02
+    assert data.fingerprint(*splits.values()) == data.fingerprint(*(plugin.read(config, 0, s) for s in SPLITS))
+    assert data.fingerprint(splits["train"]) != data.fingerprint(plugin.read(config, 1, "train"))
+
+
+@pytest.mark.parametrize("name", named("tasks"))
+def test_a_task_knows_right_from_wrong(name: str) -> None:
+    _, plugin, config = plugins.configure("tasks", name)
+    task = plugin.build(config)
+    labels = torch.tensor([[0], [2]])
+    right = nn.functional.one_hot(labels, 3).float() * 20
+    assert task.correct(right, labels).all()
+    assert not task.correct(-right, labels).any()
+    assert task.label_loss(right, labels) < 1e-6 < task.label_loss(-right, labels)
+
+
+@pytest.mark.parametrize("name", named("losses"))
+def test_a_loss_is_nought_at_the_teacher_positive_elsewhere_and_differentiable(name: str) -> None:
+    _, plugin, config = plugins.configure("losses", name)
+    loss = plugin.build(config, 4.0)
+    torch.manual_seed(0)
+    student = torch.randn(4, 3, 5, dtype=torch.double, requires_grad=True)
+    teacher = torch.randn(4, 3, 5, dtype=torch.double)
+    assert loss(teacher, teacher).abs() < 1e-12
+    assert loss(student, teacher) > 0
+    assert torch.autograd.gradcheck(lambda logits: loss(logits, teacher), (student,))
+
+
+@pytest.mark.parametrize("model", named("models"))
+@pytest.mark.parametrize("name", named("sparsity"))
+def test_what_is_removed_is_gone_and_the_rest_still_learns(name: str, model: str) -> None:
+    _, plugin, config = plugins.configure("sparsity", name)
+    batch = torch.randn(4, *IMAGES)
+    sizes, costs = [], []
+    for share in (0.0, 0.25, 0.5, 0.75):
+        pruned = plugin.apply(config, build(model), batch[:2], share)
+        logits = pruned(batch)
+        assert logits.shape == (4, NUM_CLASSES)
+        logits.sum().backward()
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in pruned.parameters())
+        sizes.append(measure.size(pruned)["params"])
+        costs.append(measure.macs(pruned, IMAGES)["macs"])
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 4
+    assert costs == sorted(costs, reverse=True)
+
+
+@pytest.mark.parametrize("name", named("sparsity"))
+def test_even_the_smallest_network_keeps_a_channel_everywhere(name: str) -> None:
+    _, plugin, config = plugins.configure("sparsity", name)
+    pruned = plugin.apply(config, build("convnet", width=1, depth=3), torch.zeros(2, *IMAGES), 0.95)
+    assert pruned(torch.randn(2, *IMAGES)).shape == (2, NUM_CLASSES)
+
+
+def test_a_users_own_plugin_is_as_good_as_ours(user_module: Any) -> None:
+    user_module(
+        "my_networks",
+        "from torch import nn\n"
+        "from pydantic import Field\n"
+        "from tutelage.plugins import PluginConfig\n"
+        "class Linear:\n"
+        "    SPACE = {}\n"
+        "    class Config(PluginConfig):\n"
+        "        bias: bool = True\n"
+        "    @staticmethod\n"
+        "    def build(config, example_shape, num_classes):\n"
+        "        return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes, bias=config.bias))\n",
+    )
+    _, plugin, config = plugins.configure("models", {"my_networks:Linear": {"bias": False}})
+    assert measure.size(plugin.build(config, IMAGES, NUM_CLASSES))["params"] == 640
+    with pytest.raises(InputError, match="cannot be imported"):
+        plugins.load("models", "my_networks:Linaer")
+    with pytest.raises(InputError, match="lacks read"):
+        plugins.load("data", "my_networks:Linear")

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from tutelage.objectives import KNOWN, Limits
+from tutelage.record import TrialRecord
+from tutelage.search.sampler import SAMPLERS, Draw, Sampler
+from tutelage.search.suggest import MAX_REFUSALS, Suggester
+from tutelage.space import Space, parse
+
+OBJECTIVES = (KNOWN["accuracy"], KNOWN["params"])
+SPACE = Space(parse({"x": {"choice": {"a": {"n": {"int": [1, 50]}}, "b": {"w": {"float": [0, 1]}}}}, "fixed": 3}))
+
+
+def sampler(path: Path, kind: str = "tpe", space: Space = SPACE) -> Sampler:
+    return Sampler(space, OBJECTIVES, kind, 0, path / "study.journal", "sweep")
+
+
+def states(path: Path) -> list[optuna.trial.FrozenTrial]:
+    storage = JournalStorage(JournalFileBackend(str(path / "study.journal")))
+    return optuna.load_study(study_name="sweep", storage=storage).get_trials()
+
+
+def measures_of(draw: Draw) -> dict[str, float]:
+    size = draw.params.get("x.a.n", 25)
+    return {"accuracy": 1 - 1 / float(size), "params": float(size)}
+
+
+def record(draw: Draw, state: Any = "finished") -> TrialRecord:
+    return TrialRecord(
+        number=draw.number, trial_id="t", state=state, params=draw.params, config=draw.config, measures=measures_of(draw)
+    )
+
+
+def suggester(path: Path, refused: list[TrialRecord], num_trials: int | None = None, **options: Any) -> Suggester:
+    settings: dict[str, Any] = {"constraints": Limits(), "presize": lambda config: {}, **options}
+    return Suggester(
+        sampler(path, settings.pop("kind", "random"), settings.pop("space", SPACE)),
+        OBJECTIVES, settings["constraints"], settings["presize"], refused.append, num_trials,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_every_sampler_serves_a_conditional_space_and_keeps_its_record_on_disk(tmp_path: Path, kind: str) -> None:
+    drawn = sampler(tmp_path, kind)
+    for _ in range(25):
+        draw = drawn.ask()
+        branch = draw.params["x"]
+        assert draw.config == {"x": {branch: {"n" if branch == "a" else "w": next(reversed(draw.params.values()))}}, "fixed": 3}
+        assert set(draw.params) == {"x", "x.a.n"} if branch == "a" else {"x", "x.b.w"}
+        values = measures_of(draw)
+        drawn.tell_finished(draw.number, [-values["accuracy"], values["params"]], {})
+    assert [t.state.name for t in states(tmp_path)] == ["COMPLETE"] * 25
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_the_same_seed_and_answers_give_the_same_suggestions(tmp_path: Path, kind: str) -> None:
+    def suggestions(path: Path) -> list[dict[str, Any]]:
+        path.mkdir()
+        drawn, found = sampler(path, kind), []
+        for _ in range(15):
+            draw = drawn.ask()
+            found.append(draw.params)
+            values = measures_of(draw)
+            drawn.tell_finished(draw.number, [-values["accuracy"], values["params"]], {})
+        return found
+
+    assert suggestions(tmp_path / "one") == suggestions(tmp_path / "two")
+
+
+def test_states_are_told_as_they_are(tmp_path: Path) -> None:
+    drawn = sampler(tmp_path)
+    finished, violating, infeasible, stopped, failed, _left_open = (drawn.ask() for _ in range(6))
+    drawn.tell_finished(finished.number, [-0.9, 10.0], {"params": -5.0})
+    drawn.tell_finished(violating.number, [-0.99, 1.0], {"params": 5.0})
+    drawn.tell_infeasible(infeasible.number, {"params": 7.0})
+    drawn.tell_stopped(stopped.number)
+    drawn.tell_failed(failed.number)
+    drawn.close()
+    found = states(tmp_path)
+    assert [t.state.name for t in found] == ["COMPLETE", "COMPLETE", "PRUNED", "PRUNED", "FAIL", "FAIL"]
+    assert found[2].constraints == {"params": 7.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+        best = optuna.load_study(study_name="sweep", storage=storage).best_trials
+    assert [t.number for t in best] == [finished.number], "what misses a constraint is not among the best"
+
+
+def test_losses_that_are_not_finite_are_our_own_mistake(tmp_path: Path) -> None:
+    drawn = sampler(tmp_path)
+    draw = drawn.ask()
+    with pytest.raises(AssertionError):
+        drawn.tell_finished(draw.number, [float("nan"), 1.0], {})
+
+
+def test_tpe_learns_and_random_does_not(tmp_path: Path) -> None:
+    def mean_size(kind: str) -> float:
+        home = tmp_path / kind
+        home.mkdir()
+        drawn = sampler(home, kind, Space(parse({"n": {"int": [1, 1000]}})))
+        sizes = []
+        for _ in range(60):
+            draw = drawn.ask()
+            sizes.append(draw.params["n"])
+            drawn.tell_finished(draw.number, [float(draw.params["n"])] * 2, {})
+        return sum(sizes[30:]) / 30
+
+    assert mean_size("tpe") < 0.5 * mean_size("random")
+
+
+def test_trials_end_after_their_number(tmp_path: Path) -> None:
+    asked = suggester(tmp_path, [], num_trials=3)
+    assert [asked.next() is None for _ in range(5)] == [False, False, False, True, True]
+    assert not asked.exhausted
+
+
+def test_nothing_is_trained_twice_and_an_exhausted_space_ends(tmp_path: Path) -> None:
+    asked = suggester(tmp_path, [], space=Space(parse({"n": {"int": [1, 4]}})))
+    configs = []
+    while (draw := asked.next()) is not None:
+        configs.append(draw.config["n"])
+        asked.learn(record(draw))
+    assert sorted(configs) == [1, 2, 3, 4]
+    assert asked.exhausted
+
+
+def test_what_is_too_large_is_refused_before_training_and_recorded(tmp_path: Path) -> None:
+    refused: list[TrialRecord] = []
+    asked = suggester(
+        tmp_path, refused, num_trials=5, space=Space(parse({"n": {"int": [1, 100]}})),
+        constraints=Limits(max={"params": 30}), presize=lambda config: {"params": float(config["n"])},
+    )  # fmt: skip
+    given = [draw for draw in (asked.next() for _ in range(5)) if draw is not None]
+    assert len(given) == 5
+    assert all(draw.config["n"] <= 30 for draw in given)
+    assert refused
+    for trial in refused:
+        assert trial.state == "infeasible"
+        assert trial.measures["params"] > 30
+        assert "asked for params ≤ 30" in trial.error
+    assert {t.state.name for t in states(tmp_path) if t.number in {r.number for r in refused}} == {"PRUNED"}
+
+
+def test_a_constraint_that_nobody_can_meet_ends_the_search(tmp_path: Path) -> None:
+    refused: list[TrialRecord] = []
+    asked = suggester(
+        tmp_path, refused, constraints=Limits(max={"params": 0}), presize=lambda config: {"params": 1.0},
+        space=Space(parse({"w": {"float": [0, 1]}})),
+    )  # fmt: skip
+    assert asked.next() is None
+    assert asked.exhausted
+    assert len(refused) == MAX_REFUSALS
+
+
+def test_failed_and_stopped_trials_are_never_told_as_complete(tmp_path: Path) -> None:
+    asked = suggester(tmp_path, [])
+    draws = [asked.next() for _ in range(3)]
+    for draw, state in zip(draws, ("failed", "stopped", "finished"), strict=True):
+        assert draw is not None
+        asked.learn(record(draw, state))
+    assert [t.state.name for t in states(tmp_path)] == ["FAIL", "PRUNED", "COMPLETE"]

@@ -1,0 +1,102 @@
+"""The Tune side with real actors: failures, lost workers, resumption, order of records."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tutelage.record import TrialRecord
+from tutelage.search import tune
+from tutelage.search.sampler import Draw
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+
+class Counting:
+    """A trial that counts to `epochs`, and misbehaves as its config says."""
+
+    def __init__(self, trial_id: str, config: dict[str, Any]) -> None:
+        self.trial_id, self.config, self.epoch = trial_id, config, 0
+
+    def step(self) -> dict[str, Any]:
+        self.epoch += 1
+        self._misbehave()
+        row: dict[str, Any] = {"epoch": self.epoch, "train_loss": 1 / self.epoch, "accuracy": 0.5, "step_s": 0.001}
+        row["done"] = self.epoch == self.config["epochs"]
+        if row["done"]:
+            row["measures"] = {"accuracy": self.config.get("accuracy", 0.5), "params": float(os.getpid())}
+        return row
+
+    def _misbehave(self) -> None:
+        if self.config.get("raises_at") == self.epoch:
+            raise RuntimeError("this student cannot learn")
+        lost = self.config.get("killed_at")
+        if lost == self.epoch:
+            marker = Path(self.config["marker"])
+            if not marker.exists():
+                marker.write_text("once")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(self.epoch))
+
+    def restore(self, path: Path) -> None:
+        self.epoch = json.loads(path.read_text())
+
+
+def run(tmp_path: Path, configs: list[dict[str, Any]], **slots: Any) -> dict[str, TrialRecord]:
+    numbers = itertools.count()
+    draws = iter([Draw(number=next(numbers), config=config, params={"epochs": config["epochs"]}) for config in configs])
+    records: list[TrialRecord] = []
+    settings = tune.Slots(**{"cpus": 1, "gpus": 0, "concurrency": None, **slots})
+    tune.run(Counting, lambda: next(draws, None), records.append, lambda trial_id, row: None, settings, tmp_path, "run")
+    assert len({record.trial_id for record in records}) == len(records), "each trial ends once"
+    return {record.trial_id: record for record in records}
+
+
+def test_a_student_that_raises_or_is_not_finite_fails_alone(tmp_path: Path) -> None:
+    records = run(
+        tmp_path,
+        [
+            {"epochs": 3},
+            {"epochs": 3, "raises_at": 2},
+            {"epochs": 2, "accuracy": float("nan")},
+            {"epochs": 4},
+            {"epochs": 1},
+        ],
+    )
+    assert {key: record.state for key, record in records.items()} == {
+        "t0000": "finished", "t0001": "failed", "t0002": "failed", "t0003": "finished", "t0004": "finished",
+    }  # fmt: skip
+    assert "RuntimeError: this student cannot learn" in records["t0001"].error
+    assert "Traceback" in records["t0001"].error
+    assert "not finite" in records["t0002"].error
+    assert [len(records[f"t000{i}"].curve) for i in (0, 3, 4)] == [3, 4, 1]
+    assert [row["epoch"] for row in records["t0003"].curve] == [1, 2, 3, 4]
+    assert records["t0003"].step_s == pytest.approx(0.004)
+    processes = {record.measures["params"] for record in records.values() if record.state == "finished"}
+    assert len(processes) <= 2, "actors are reused, and a student's exception does not cost its actor"
+
+
+@pytest.mark.parametrize(("checkpoint_epochs", "started_at"), [(1, 4), (0, 1)])
+def test_a_lost_worker_costs_no_trial(tmp_path: Path, checkpoint_epochs: int, started_at: int) -> None:
+    """With checkpoints the trial goes on from the last one; without, it starts again. Either way it ends once, whole."""
+    config = {"epochs": 6, "killed_at": 4, "marker": str(tmp_path / "killed")}
+    records = run(tmp_path, [config, {"epochs": 2}], checkpoint_epochs=checkpoint_epochs)
+    assert (tmp_path / "killed").exists()
+    assert {record.state for record in records.values()} == {"finished"}
+    assert [row["epoch"] for row in records["t0000"].curve][-1] == 6
+    assert started_at in [row["epoch"] for row in records["t0000"].curve]
+
+
+def test_a_worker_that_is_lost_for_good_is_a_failed_trial(tmp_path: Path) -> None:
+    config = {"epochs": 3, "killed_at": 1, "marker": str(tmp_path / "killed")}
+    records = run(tmp_path, [config, {"epochs": 2}], max_failures=0)
+    assert records["t0000"].state == "failed"
+    assert records["t0001"].state == "finished"

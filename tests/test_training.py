@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from tutelage import network, plugins, training
+from tutelage.data import Split
+from tutelage.errors import WorkFailed
+from tutelage.losses import kd
+from tutelage.sparsity import channels
+from tutelage.tasks import image_classification
+
+RECIPE = training.Recipe(epochs=4, batch_size=32, learning_rate=0.01, weight_decay=0.01)
+ARCHITECTURE = {"model": {"convnet": {"width": 4}}, "example_shape": [1, 8, 8], "class_names": [str(i) for i in range(10)]}
+
+
+@pytest.fixture(scope="module")
+def lesson() -> training.Lesson:
+    _, plugin, config = plugins.configure("data", "digits")
+    train, validation = (plugin.read(config, 0, split) for split in ("train", "validation"))
+    short = Split(inputs=train.inputs[:256], labels=train.labels[:256], class_names=train.class_names)
+    task = image_classification.build(image_classification.Config())
+    return training.Lesson(task=task, train=short, validation=validation, recipe=RECIPE, seed=3)
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return network.build(ARCHITECTURE)
+
+
+def trained(lesson: training.Lesson) -> training.Training:
+    under_way = training.Training(model(), lesson)
+    while not under_way.is_done:
+        under_way.epoch()
+    return under_way
+
+
+def assert_same_weights(a: training.Training, b: training.Training) -> None:
+    for (name, left), right in zip(a.model.state_dict().items(), b.model.state_dict().values(), strict=True):
+        assert torch.equal(left, right), name
+
+
+def taught(lesson: training.Lesson, weight: float, logits: torch.Tensor | None = None) -> training.Lesson:
+    known = torch.randn(256, 1, 10, generator=torch.Generator().manual_seed(1)) if logits is None else logits
+    return replace(lesson, teaching=training.Teaching(logits=known, loss=kd.build(kd.Config(), 2.0), weight=weight))
+
+
+def test_it_learns_and_the_same_seed_gives_the_same_student(lesson: training.Lesson) -> None:
+    long = replace(lesson, recipe=replace(RECIPE, epochs=12))
+    under_way = training.Training(model(), long)
+    rows = [under_way.epoch() for _ in range(12)]
+    assert rows[-1]["accuracy"] > 0.5 > rows[0]["accuracy"]
+    assert [row["epoch"] for row in rows] == list(range(1, 13))
+    assert_same_weights(under_way, trained(long))
+    other = trained(replace(long, seed=4))
+    assert not torch.equal(next(iter(other.model.parameters())), next(iter(under_way.model.parameters())))
+
+
+def test_a_weight_of_nought_is_labels_alone_and_one_is_the_teacher_alone(lesson: training.Lesson) -> None:
+    assert_same_weights(trained(lesson), trained(taught(lesson, 0.0)))
+    alone = taught(lesson, 1.0)
+    other_labels = replace(lesson.train, labels=(lesson.train.labels + 1) % 10)
+    assert_same_weights(trained(alone), trained(replace(alone, train=other_labels)))
+
+
+def test_the_loss_is_continuous_in_its_weight(lesson: training.Lesson) -> None:
+    rows = torch.arange(32)
+    losses = [training.Training(model(), taught(lesson, w))._loss(rows).item() for w in (0.0, 1e-9, 1 - 1e-9, 1.0)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert losses[2] == pytest.approx(losses[3], rel=1e-6)
+
+
+def test_a_perfect_teacher_makes_better_students_than_few_labels(lesson: training.Lesson) -> None:
+    """What is taught belongs to the example that is seen: logits of the true labels teach them, shuffled ones do not."""
+    truth = nn.functional.one_hot(lesson.train.labels, 10).float() * 8
+    long = replace(lesson, recipe=replace(RECIPE, epochs=12))
+    right = trained(taught(long, 1.0, truth))
+    wrong = trained(taught(long, 1.0, truth[torch.randperm(256, generator=torch.Generator().manual_seed(0))]))
+    accuracy = [training.accuracy_of(t.model, lesson.task, lesson.validation) for t in (right, wrong)]
+    assert accuracy[0] > accuracy[1] + 0.3
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_a_training_goes_on_from_its_state_as_if_never_stopped(lesson: training.Lesson, stop_after: int, tmp_path: Any) -> None:
+    sparse = replace(
+        taught(lesson, 0.5),
+        recipe=replace(RECIPE, fine_tune_epochs=2),
+        sparsify=partial(channels.apply, channels.Config(), share=0.5),
+    )
+    first = training.Training(model(), sparse)
+    for _ in range(stop_after):
+        first.epoch()
+    torch.save(first.state(), tmp_path / "state.pt")
+    second = training.Training(model(), sparse)
+    second.restore(torch.load(tmp_path / "state.pt", weights_only=True), network.adopt)
+    while not second.is_done:
+        second.epoch()
+    assert_same_weights(second, trained(sparse))
+
+
+def test_channels_go_before_the_fine_tuning_and_not_earlier(lesson: training.Lesson) -> None:
+    sparse = replace(
+        lesson,
+        recipe=replace(RECIPE, fine_tune_epochs=1),
+        sparsify=partial(channels.apply, channels.Config(), share=0.5),
+    )
+    under_way = training.Training(model(), sparse)
+    sizes = []
+    while not under_way.is_done:
+        under_way.epoch()
+        sizes.append(sum(p.numel() for p in under_way.model.parameters()))
+    assert sizes[0] == sizes[1] == sizes[2] > sizes[3]
+
+
+def test_a_loss_that_is_not_finite_is_told_with_its_epoch(lesson: training.Lesson) -> None:
+    known = torch.full((256, 1, 10), float("nan"))
+    with pytest.raises(WorkFailed, match="nan in epoch 1"):
+        training.Training(model(), taught(lesson, 0.5, known)).epoch()
+
+
+def test_shards_share_every_batch_out_among_the_workers(lesson: training.Lesson) -> None:
+    whole = training.Training(model(), lesson)._batches()
+    shards = [training.Training(model(), replace(lesson, shard=(rank, 2)))._batches() for rank in (0, 1)]
+    for batch, left, right in zip(whole, *shards, strict=True):
+        assert sorted(batch.tolist()) == sorted(left.tolist() + right.tolist())
+
+
+@given(st.floats(0, 1))
+def test_the_cycle_goes_up_once_and_down_once_within_its_bounds(progress: float) -> None:
+    assert 0.0 <= training.one_cycle(progress) <= 1.0
+    assert training.one_cycle(0.0) == training.one_cycle(1.0) == 0.0
+    assert training.one_cycle(training.WARM_UP_SHARE) == pytest.approx(1.0)
+
+
+def test_agreement_with_oneself_is_whole() -> None:
+    logits = torch.randn(20, 1, 5)
+    assert training.agreement(logits, logits) == {"agreement": 1.0, "teacher_kl_nats": pytest.approx(0.0, abs=1e-7)}
+    assert training.agreement(-logits, logits)["agreement"] == 0.0
