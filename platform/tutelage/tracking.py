@@ -38,6 +38,7 @@ METRICS = {  # a measure's name in MLflow; MLflow draws a section per prefix
 }
 INACTIVE = "none"  # of a searched param that a trial's branch does not have; MLflow's charts drop runs that lack a param
 PROBE_TIMEOUT_S = 10.0
+SQLITE = "sqlite:///"
 Work = Callable[[], None]
 
 
@@ -75,7 +76,10 @@ class Tracker:
             "mlflow.experiment.primaryMetric.name": "quality/accuracy",
             "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
         }
-        return str(self._client.create_experiment(self.experiment, tags=tags))
+        location = None
+        if self.uri.startswith(SQLITE):  # MLflow's own default is a directory below wherever one happens to stand
+            location = (Path(self.uri.removeprefix(SQLITE)).parent / "artifacts").resolve().as_uri()
+        return str(self._client.create_experiment(self.experiment, artifact_location=location, tags=tags))
 
     def _write(self) -> None:
         while (work := self._queue.get()) is not None:
@@ -120,7 +124,7 @@ class Tracker:
             inputs = [
                 DatasetInput(
                     mlflow.entities.Dataset(
-                        name=name,
+                        name=f"{name}-{split}",
                         digest=fingerprint[:32],
                         source_type="local",
                         source=name,
@@ -305,11 +309,11 @@ def _open_client(uri: str) -> mlflow.MlflowClient:
         )
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     if uri.startswith(("http://", "https://")):
         _probe(uri)
     try:
+        if uri.startswith(SQLITE):
+            Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
         return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     except (MlflowException, ImportError, OSError) as error:
         raise UnreachableError(_out_of_reach(uri, error)) from None

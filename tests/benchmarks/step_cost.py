@@ -1,0 +1,110 @@
+"""What learning from a teacher adds to a training step: cached knowledge, a live teacher, and labels alone.
+
+    python tests/benchmarks/step_cost.py [--json] [--rounds 40] [--seeds 3]
+
+The same digits student, batch and optimiser each time. The three kinds take turns, an epoch's worth of steps each a
+round, so that a drift of the machine meets all alike; a ratio is taken round by round and its median is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+import machine
+
+from tutelage import measure, network, student, training
+from tutelage.losses import kd
+
+STUDENTS: dict[str, Any] = {
+    "convnet width 16 depth 2": {"convnet": {"width": 16, "depth": 2}},
+    "convnet width 8 depth 3": {"convnet": {"width": 8, "depth": 3}},
+    "mlp hidden 64": {"mlp": {"hidden": 64}},
+}
+TEACHER = {"convnet": {"width": 48, "depth": 3}}
+RECIPE = training.Recipe(epochs=1_000_000, batch_size=64, learning_rate=0.003, weight_decay=0.01)
+
+
+class LiveTeacher:
+    """Looks like cached logits `[n, steps, classes]`; asks the teacher whenever rows are taken."""
+
+    def __init__(self, teacher: nn.Module, inputs: Tensor) -> None:
+        self.teacher, self.inputs = teacher.eval(), inputs
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        with torch.inference_mode():
+            logits: Tensor = self.teacher(self.inputs[rows]).unsqueeze(1)
+        return logits.clone()
+
+
+def trainings(model: Any, classroom: student.Classroom, seed: int) -> dict[str, training.Training]:
+    torch.manual_seed(seed)
+    train = classroom.splits["train"]
+    teacher = network.build(classroom.architecture(TEACHER))
+    cached = training.logits_of(teacher, classroom.built_task, train.inputs).half()
+    loss = kd.build(kd.Config(), 4.0)
+    known: dict[str, Any] = {"labels alone": None, "cached": cached, "live": LiveTeacher(teacher, train.inputs)}
+    found = {}
+    for name, logits in known.items():
+        teaching = None if logits is None else training.Teaching(logits=logits, loss=loss, weight=0.7)
+        lesson = training.Lesson(
+            task=classroom.built_task, train=train, validation=classroom.splits["validation"], recipe=RECIPE, seed=seed,
+            teaching=teaching,
+        )  # fmt: skip
+        found[name] = training.Training(network.build(classroom.architecture(model)), lesson)
+    return found
+
+
+def seconds(run: Callable[[], object]) -> float:
+    started_s = time.perf_counter()
+    run()
+    return time.perf_counter() - started_s
+
+
+def compare(name: str, model: Any, rounds: int, seeds: int) -> dict[str, Any]:
+    classroom = student.Classroom(data="digits", task="image_classification", seed=0)
+    steps = len(classroom.splits["train"]) // RECIPE.batch_size
+    ratios: dict[str, list[float]] = {"cached": [], "live": []}
+    plain_ms: list[float] = []
+    for seed in range(seeds):
+        kinds = trainings(model, classroom, seed)
+        for position in range(-3, rounds):
+            taken = {kind: seconds(under_way._learn) for kind, under_way in kinds.items()}
+            if position >= 0:
+                plain_ms.append(taken["labels alone"] / steps * 1e3)
+                for kind, found in ratios.items():
+                    found.append(taken[kind] / taken["labels alone"])
+    built = network.build(classroom.architecture(model))
+    return {
+        "student": name,
+        "params": int(measure.size(built)["params"]),
+        "labels alone, ms a step": statistics.median(plain_ms),
+        "cached ÷ labels alone": statistics.median(ratios["cached"]),
+        "sd": statistics.stdev(ratios["cached"]),
+        "live ÷ labels alone": statistics.median(ratios["live"]),
+        "sd of live": statistics.stdev(ratios["live"]),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [compare(name, model, options.rounds, options.seeds) for name, model in STUDENTS.items()]
+    machine.show(f"Cost of a step, {options.seeds} seeds × {options.rounds} rounds, one thread", rows, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""A network of a user's own that cannot be trained, for tests of what a sweep makes of it."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from tutelage.plugins import PluginConfig
+
+
+class Broken(nn.Linear):
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            raise ZeroDivisionError("this network cannot be trained")
+        return super().forward(inputs.flatten(1))
+
+
+class Model:
+    SPACE: dict[str, dict[str, object]] = {}
+
+    class Config(PluginConfig):
+        width: int = Field(1, ge=1, description="units")
+
+    @staticmethod
+    def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+        return Broken(64, num_classes)

@@ -1,0 +1,183 @@
+"""A whole sweep over real digits: what it leaves on disk and in MLflow, and the selection from it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+
+import tutelage
+from tests.conftest import SMALL_SPEC
+from tutelage import choosing, network, pareto, pipeline, spec
+from tutelage.errors import UnreachableError
+from tutelage.objectives import Limits, losses, reference_losses
+from tutelage.pipeline import Silent
+from tutelage.store import SweepDir
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+
+def children(home: SweepDir) -> list[mlflow.entities.Run]:
+    facts = home.facts()
+    client = mlflow.MlflowClient(tracking_uri=facts["tracking_uri"])
+    experiment_id = client.get_run(facts["run_id"]).info.experiment_id
+    return list(client.search_runs([experiment_id], f"tags.`mlflow.parentRunId` = '{facts['run_id']}'"))
+
+
+def test_ledger_front_and_mlflow_agree_to_the_trial(small_sweep: SweepDir) -> None:
+    records, objectives = small_sweep.records(), small_sweep.objectives()
+    assert [record.state for record in records] == ["finished"] * 8
+    matrix = losses([record.measures for record in records], objectives)
+    mask = pareto.non_dominated_mask(matrix)
+    on_front = {record.trial_id for record, keep in zip(records, mask, strict=True) if keep}
+    tagged = {run.data.tags["trial_id"]: run.data.tags["pareto"] for run in children(small_sweep)}
+    assert tagged == {r.trial_id: "front" if r.trial_id in on_front else "dominated" for r in records}
+    volume = pareto.hypervolume(matrix, reference_losses(objectives))
+    assert small_sweep.facts()["hypervolume"] == pytest.approx(volume)
+    for run in children(small_sweep):
+        record = next(r for r in records if r.trial_id == run.data.tags["trial_id"])
+        assert run.data.metrics["quality/accuracy"] == pytest.approx(record.measures["accuracy"])
+        assert run.data.metrics["size/params"] == record.measures["params"]
+        assert ("cost/latency_ms" in run.data.metrics) == (record.trial_id in on_front)
+
+
+def test_the_parent_run_holds_the_front_and_its_history(small_sweep: SweepDir) -> None:
+    facts = small_sweep.facts()
+    client = mlflow.MlflowClient(tracking_uri=facts["tracking_uri"])
+    run = client.get_run(facts["run_id"])
+    assert {file.path for file in client.list_artifacts(facts["run_id"])} >= {
+        "spec.yaml", "front.csv", "front.png", "front.html",
+    }  # fmt: skip
+    history = client.get_metric_history(facts["run_id"], "front/hypervolume")
+    values = [point.value for point in sorted(history, key=lambda point: point.step)]
+    assert values == sorted(values)
+    assert "| trial | accuracy | params |" in run.data.tags["mlflow.note.content"]
+    teacher = client.get_run(run.data.tags["teacher_run_id"])
+    assert teacher.data.metrics["quality/accuracy"] == pytest.approx(facts["teacher"]["accuracy"])
+    assert run.info.status == "FINISHED"
+
+
+def test_students_on_disk_are_what_was_measured(small_sweep: SweepDir) -> None:
+    from tutelage import measure
+
+    for record in small_sweep.records():
+        model, _ = network.read(small_sweep.students_dir / record.trial_id)
+        assert measure.size(model)["params"] == record.measures["params"]
+
+
+def test_tables_are_tidy(small_sweep: SweepDir) -> None:
+    front, trials = tutelage.front(small_sweep), tutelage.trials(small_sweep)
+    assert isinstance(front, pd.DataFrame)
+    assert len(trials) == 8
+    assert list(front.columns[:3]) == ["trial", "accuracy", "params"]
+    assert set(front["trial"]) <= set(trials["trial"])
+    assert tutelage.find_sweep("small", small_sweep.storage) == small_sweep
+
+
+def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_sweep: SweepDir) -> None:
+    choice = choosing.select(
+        small_sweep, policy="max-accuracy", limits=Limits(max={"params": 5000}), confirm=2, register="digits-tests"
+    )
+    document = json.loads((small_sweep.root / "selection.json").read_text())
+    assert document == json.loads(json.dumps(choice.document))
+    fitting = [r for r in small_sweep.records() if r.measures["params"] <= 5000]
+    assert document["student"]["measures"]["accuracy"] == max(r.measures["accuracy"] for r in fitting)
+    confirmed, test = document["confirmed"], document["test"]
+    assert confirmed["seeds"] == 2
+    assert confirmed["gain"]["mean"] == pytest.approx(confirmed["taught"]["mean"] - confirmed["labels_only"]["mean"])
+    low, high = test["interval"]
+    assert low < test["accuracy"] < high
+    difference = test["accuracy"] - test["labels_only"]["accuracy"]
+    assert test["gain_over_labels_only"]["difference"] == pytest.approx(difference)
+    assert test["openings"] == 1
+    assert document["model"]["version"] == "1"
+    client = mlflow.MlflowClient(tracking_uri=small_sweep.facts()["tracking_uri"])
+    tags = client.get_run(small_sweep.facts()["run_id"]).data.tags
+    assert tags["selected.trial"] == document["student"]["trial"]
+    page = choice.report_path.read_text()
+    for part in (document["reason"].replace("≤", "≤"), "Is teaching helping?", "labels alone", "digits-tests version 1"):
+        assert part in page
+    assert "http://" not in page.split("<h2>What each number means")[1]
+    again = choosing.select(small_sweep, policy="min-size", confirm=0)
+    assert again.document["test"]["openings"] == 2, "a second look is on record"
+    assert again.document["confirmed"]["gain"] is None
+
+
+def test_the_twin_differs_in_the_teacher_alone(small_sweep: SweepDir) -> None:
+    config = small_sweep.records()[0].config
+    twin = choosing.labels_only(config)
+    assert twin["distillation"].pop("weight") == 0.0
+    assert {**twin, "distillation": {**twin["distillation"], "weight": config["distillation"]["weight"]}} == config
+
+
+SECOND: dict[str, Any] = {
+    **SMALL_SPEC,
+    "name": "second",
+    "student": {
+        "epochs": 3,
+        "model": {"choice": {"mlp": {"hidden": {"int": [4, 64]}}, "tests.broken_network:Model": {"width": {"int": [1, 99]}}}},
+    },
+    "sparsity": {},
+    "search": {"trials": 8, "constraints": {"max": {"params": "2k"}}, "sampler": "random"},
+}
+
+
+class Listener(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def stage(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_failures_and_refusals_are_told_and_the_sweep_goes_on(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
+    """A second sweep over the same storage: teacher and knowledge are reused, what cannot be trained is a failed trial."""
+    listener = Listener()
+    home = pipeline.sweep(spec.from_dict({**SECOND, "storage": small_spec["storage"]}), observer=listener)
+    assert any("in the storage already" in line for line in listener.said)
+    assert not any("computing" in line for line in listener.said)
+    states = [record.state for record in home.records()]
+    assert states.count("finished") + states.count("failed") >= 8
+    assert {"finished", "failed", "infeasible"} <= set(states)
+    for record in home.records():
+        if record.state == "failed":
+            assert "this network cannot be trained" in record.error
+        if record.state == "finished":
+            assert record.measures["params"] <= 2000
+    tagged = [run.data.tags["pareto"] for run in children(home)]
+    assert tagged.count("failed") == states.count("failed")
+    assert tagged.count("infeasible") == states.count("infeasible")
+
+
+def test_a_tracking_store_that_is_away_stops_the_sweep_before_it_begins(tmp_path: Path) -> None:
+    given = spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "tracking": {"uri": "http://127.0.0.1:9"}})
+    with pytest.raises(UnreachableError):
+        pipeline.sweep(given)
+    assert not (tmp_path / "sweeps").exists()
+
+
+def test_the_same_spec_and_seed_give_the_same_students(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
+    from tutelage import jobs
+
+    record = small_sweep.records()[0]
+    classroom = choosing._classroom(small_sweep, spec.load(small_sweep.spec_path))
+    workers = jobs.Workers(workers=0, cpus=1, gpus=0)
+    trained = jobs.train_students({"again": (record.config, 0)}, classroom, small_sweep.root.resolve() / "again", workers)
+    for name in ("accuracy", "params", "agreement"):
+        assert trained["again"][name] == record.measures[name]
+    first, _ = network.read(small_sweep.students_dir / record.trial_id)
+    again, _ = network.read(small_sweep.root / "again" / "again")
+    for left, right in zip(first.state_dict().values(), again.state_dict().values(), strict=True):
+        assert (left == right).all()
+
+
+def test_references_left_open_are_the_teachers(small_sweep: SweepDir) -> None:
+    objectives = {o.name: o for o in small_sweep.objectives()}
+    assert objectives["accuracy"].reference == 0.0
+    assert objectives["params"].reference == small_sweep.facts()["teacher"]["params"]
+    assert replace(objectives["params"], reference=None).reference is None

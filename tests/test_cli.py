@@ -1,0 +1,165 @@
+"""The command line as people meet it: exit codes, what is on stdout, what a mistake gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import SMALL_SPEC
+from tutelage import cli
+from tutelage.store import SweepDir
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Run the command line in this process; return exit code, stdout and stderr."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["tutelage", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+    printed = capsys.readouterr()
+    code = caught.value.code
+    return (code if isinstance(code, int) else 0), printed.out, printed.err
+
+
+@pytest.fixture
+def spec_path(tmp_path: Path) -> Path:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump({**SMALL_SPEC, "storage": str(tmp_path / "storage")}))
+    return path
+
+
+def test_list_names_every_family_and_helps_with_a_wrong_one(capsys: pytest.CaptureFixture[str]) -> None:
+    for family in ("tasks", "data", "models", "losses", "sparsity", "policies"):
+        code, out, _ = run(capsys, "list", family, "--json")
+        rows = json.loads(out)
+        assert code == 0
+        assert rows
+        assert all(row["summary"] for row in rows)
+    code, out, err = run(capsys, "list", "model")
+    assert code == 2
+    assert out == ""
+    assert "Did you mean 'models'?" in err
+
+
+def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "schema")
+    assert code == 0
+    assert json.loads(out)["properties"]["name"]
+
+
+def test_a_plan_trains_nothing_and_says_what_it_would_cost(capsys: pytest.CaptureFixture[str], spec_path: Path) -> None:
+    code, out, _ = run(capsys, "sweep", spec_path, "--dry-run", "--json", "--trials", 30)
+    plan = json.loads(out)
+    assert code == 0
+    assert plan["trials"] == 30
+    assert plan["teacher"]["source"] == "to be trained"
+    assert plan["teacher"]["train_s"] > 0
+    assert 0 < plan["trial_s_range"][0] <= plan["trial_s"] <= plan["trial_s_range"][1]
+    assert "student.model.mlp.hidden" in plan["searched"]
+    assert not (spec_path.parent / "storage" / "sweeps").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--set", "student.epoch=3"], 2, "Did you mean 'epochs'"),
+        (["--set", "data=digit"], 2, "Did you mean 'digits'"),
+        (["--set", "teacher={path: /no/such/teacher}"], 2, "not a readable network"),
+        (["--set", "data={'nowhere:Data': {}}"], 2, "cannot be imported"),
+        (["--tracking-uri", "http://127.0.0.1:9"], 3, "out of reach"),
+        (["--tracking-uri", "./mlruns"], 3, "no longer writes"),
+        (["--set", "storage=/proc/none"], 3, "cannot be written"),
+    ],
+)
+def test_a_mistake_gets_one_clear_message_and_leaves_nothing(
+    capsys: pytest.CaptureFixture[str], spec_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    found, out, err = run(capsys, "sweep", spec_path, "--dry-run", *arguments)
+    assert (found, out) == (code, "")
+    assert said in err
+    assert "Traceback" not in err
+    assert not (spec_path.parent / "storage" / "sweeps").exists()
+
+
+def test_a_sweep_that_is_not_there_is_told_with_the_nearest(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = run(capsys, "status", "digits", "--storage", tmp_path)
+    assert code == 2
+    assert "no sweep 'digits'" in err
+
+
+@pytest.mark.ray
+def test_a_finished_sweep_is_shown(capsys: pytest.CaptureFixture[str], small_sweep: SweepDir, tmp_path: Path) -> None:
+    storage = ("--storage", small_sweep.storage)
+    code, out, _ = run(capsys, "front", "small", *storage, "--json")
+    front = json.loads(out)
+    assert code == 0
+    assert front["version"] == 1
+    assert [o["name"] for o in front["objectives"]] == ["accuracy", "params"]
+    sizes = [student["measures"]["params"] for student in front["students"]]
+    accuracies = [student["measures"]["accuracy"] for student in front["students"]]
+    assert sizes == sorted(sizes)
+    assert accuracies == sorted(accuracies)
+    assert all(student["run_id"] for student in front["students"])
+    assert front["hypervolume"] > 0
+    by_run_id = run(capsys, "front", small_sweep.facts()["run_id"], *storage, "--json")[1]
+    assert json.loads(by_run_id) == front
+    code, out, _ = run(capsys, "status", "smal", *storage)
+    assert code == 2
+    code, out, _ = run(capsys, "status", "small", *storage, "--json")
+    status = json.loads(out)
+    assert status["state"] == "finished"
+    assert status["trials"]["finished"] == 8
+    assert status["front_size"] == len(sizes)
+    files = [tmp_path / name for name in ("f.csv", "f.html", "f.png")]
+    code, out, _ = run(capsys, "front", "small", *storage, "--csv", files[0], "--html", files[1], "--png", files[2])
+    assert code == 0
+    assert "accuracy" in out
+    assert files[0].read_text().startswith("trial,accuracy,params")
+    assert files[2].read_bytes().startswith(b"\x89PNG")
+    assert "cdn.plot.ly" not in files[1].read_text().split("</script>")[-1]
+
+
+@pytest.mark.ray
+def test_no_student_that_fits_is_exit_code_four(capsys: pytest.CaptureFixture[str], small_sweep: SweepDir) -> None:
+    code, out, err = run(capsys, "select", "small", "--storage", small_sweep.storage, "--max", "params=3")
+    assert (code, out) == (4, "")
+    assert "The nearest" in err
+    for wrong in ("parms=3", "params", "params=few"):
+        code, _, err = run(capsys, "select", "small", "--storage", small_sweep.storage, "--max", wrong)
+        assert code == 2
+
+
+@pytest.mark.ray
+def test_a_name_that_is_taken_is_refused_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], small_sweep: SweepDir, small_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "again.yaml"
+    path.write_text(yaml.safe_dump(small_spec))
+    before = small_sweep.facts()
+    code, _, err = run(capsys, "sweep", path)
+    assert code == 2
+    assert "a sweep named 'small' exists" in err
+    assert small_sweep.facts() == before
+
+
+@pytest.mark.ray
+def test_export_and_evaluate_agree(capsys: pytest.CaptureFixture[str], small_sweep: SweepDir, tmp_path: Path) -> None:
+    storage = ("--storage", small_sweep.storage)
+    record = small_sweep.records()[0]
+    name = f"small/{record.trial_id}"
+    code, out, _ = run(capsys, "export", name, tmp_path / "out", *storage, "--check", "--json")
+    exported = json.loads(out)
+    assert code == 0
+    assert max(exported["largest_difference"].values()) <= 1e-5
+    for model in (name, str(tmp_path / "out")):
+        code, out, _ = run(capsys, "evaluate", model, small_sweep.spec_path, *storage, "--json")
+        assert json.loads(out)["accuracy"] == pytest.approx(record.measures["accuracy"])
+    code, _, err = run(capsys, "export", "small/t9999", tmp_path / "other", *storage)
+    assert code == 2
+    assert "no trained student" in err
+    code, _, err = run(capsys, "export", "small", tmp_path / "out", *storage)
+    assert code == 2

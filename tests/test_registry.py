@@ -1,0 +1,91 @@
+"""Registration with a real MLflow store, and a reload in a clean process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from tutelage import registry
+from tutelage.choosing import requirements
+from tutelage.errors import InputError, WorkFailed
+from tutelage.tracking import Tracker
+
+pytestmark = pytest.mark.slow
+
+
+class Model(nn.Sequential):
+    def __init__(self, seed: int) -> None:
+        torch.manual_seed(seed)
+        super().__init__(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 3))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    uri = f"sqlite:///{tmp_path_factory.mktemp('registry') / 'mlflow.db'}"
+    tracker = Tracker(uri, "tests")
+    run_id = tracker.start_sweep("sweep", {}, [], {})
+    tracker.close()
+    return uri, run_id
+
+
+def register(store: tuple[str, str], model: nn.Module, task: str = "images") -> registry.RegisteredStudent:
+    uri, run_id = store
+    return registry.register_student(
+        uri=uri, experiment="tests", run_id=run_id, name="student", model=model, example=torch.randn(4, 1, 8, 8),
+        requirements=requirements(), tags={"tutelage.task": task, "tutelage.sweep": "sweep"},
+    )  # fmt: skip
+
+
+def test_a_student_becomes_champion_and_the_former_one_previous(store: tuple[str, str]) -> None:
+    first, second = register(store, Model(0).train()), register(store, Model(1))
+    assert (first.version, first.previous, first.alias) == ("1", None, "champion")
+    assert (second.version, second.previous) == ("2", "1")
+    assert second.distance <= registry.TOLERANCE
+    client = mlflow.MlflowClient(tracking_uri=store[0], registry_uri=store[0])
+    aliases = {alias: str(version) for alias, version in client.get_registered_model("student").aliases.items()}
+    assert aliases == {"champion": "2", "previous": "1"}
+    logged = registry.download(store[0], "models:/student@champion")
+    about = yaml.safe_load((logged / "MLmodel").read_text())
+    assert '"shape": [-1, 1, 8, 8]' in about["signature"]["inputs"]
+    assert "torch==2.13" in (logged / "requirements.txt").read_text()
+
+
+def test_a_name_of_another_task_is_refused(store: tuple[str, str]) -> None:
+    register(store, Model(0))
+    with pytest.raises(InputError, match="belongs to task 'images', not 'tagging'"):
+        register(store, Model(2), task="tagging")
+
+
+def test_a_model_that_answers_otherwise_is_not_registered(store: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    register(store, Model(0))
+    client = mlflow.MlflowClient(tracking_uri=store[0], registry_uri=store[0])
+    before = client.get_registered_model("student").aliases
+    answers: Any = registry.distance_when_read_back
+
+    def of_another(uri: str, model_uri: str, model: nn.Module, inputs: torch.Tensor) -> float:
+        distance: float = answers(uri, model_uri, Model(7).eval(), inputs)
+        return distance
+
+    monkeypatch.setattr(registry, "distance_when_read_back", of_another)
+    with pytest.raises(WorkFailed, match="was not registered"):
+        register(store, Model(0))
+    assert client.get_registered_model("student").aliases == before
+    assert all(str(m.status) != "FAILED" for m in client.search_logged_models(["1"]))
+
+
+def test_a_model_that_cannot_be_exported_leaves_nothing_behind(store: tuple[str, str], tmp_path: Path) -> None:
+    class Odd(nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return inputs if inputs.sum().item() > 0 else -inputs
+
+    client = mlflow.MlflowClient(tracking_uri=store[0], registry_uri=store[0])
+    before = len(client.search_logged_models(["1"]))
+    with pytest.raises(WorkFailed, match="could not be logged"):
+        register(store, Odd())
+    assert len(client.search_logged_models(["1"])) == before
