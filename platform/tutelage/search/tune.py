@@ -6,6 +6,7 @@ Actors are reused from trial to trial, so that interpreter, torch, data and know
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import math
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import ray
 import torch
 from ray import tune
 from ray.tune.experiment import Trial
@@ -27,7 +29,9 @@ from tutelage.search.sampler import Draw
 from tutelage.search.suggest import trial_id
 
 STATE = "trial.pt"
-RESULT_BUFFER_S = 0.5  # an actor hands in its epochs this often, or as the trial ends; a live view needs no more
+GATE_PATIENCE_S = 20.0  # an actor that starts takes a few seconds; a cluster that grows takes longer and is not waited for
+MAX_PENDING = 200  # trials drawn ahead of the actors that run them, at most
+RESULT_BUFFER_S = 2.0  # an actor hands in its epochs this often, or as the trial ends; a live view needs no more
 
 
 class Opened(Protocol):
@@ -36,6 +40,9 @@ class Opened(Protocol):
     def step(self) -> dict[str, Any]: ...
     def save(self, path: Path) -> None: ...
     def restore(self, path: Path) -> None: ...
+
+
+OpenTrial = Callable[[str, dict[str, Any]], Opened]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +59,47 @@ class Slots:
     checkpoint_epochs: int = 0
     max_failures: int = 2
 
+    def count(self) -> int:
+        """Return how many trials run at once on the cluster as it is now."""
+        held = ray.cluster_resources()
+        wanted = {"CPU": self.cpus, "GPU": self.gpus}
+        fitting = [int(held.get(name, 0) / amount) for name, amount in wanted.items() if amount]
+        return max(1, min([*fitting, self.concurrency or MAX_PENDING]))
+
+
+@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
+class _Gate:
+    """Holds actors that have started until `expected` are up, or nobody has come for a while; then it stays open.
+
+    Without it, trials shorter than an actor's start run one at a time: Tune gives a waiting trial the actor that has just
+    come free, and kills the one that was starting for it, again and again.
+    """
+
+    def __init__(self, expected: int) -> None:
+        self._missing, self._opened = expected, asyncio.Event()
+
+    async def pass_through(self) -> None:
+        self._missing -= 1
+        seen = self._missing
+        if self._missing <= 0:
+            self._opened.set()
+        while not self._opened.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._opened.wait(), GATE_PATIENCE_S)
+            if seen == self._missing:
+                self._opened.set()
+            seen = self._missing
+
 
 class StudentTrainable(tune.Trainable):
     """Runs students one after the other in one actor. An exception of a student's own ends that trial, not the actor."""
 
-    def setup(self, config: dict[str, Any], open_trial: Callable[[str, dict[str, Any]], Opened] | None = None) -> None:
+    def setup(self, config: dict[str, Any], open_trial: OpenTrial | None = None, gate: Any = None) -> None:
         """Keep what opens trials; the trial itself is opened at its first step."""
         assert open_trial is not None
         torch.set_num_threads(max(1, int(self.trial_resources.required_resources.get("CPU", 1))))
         self._open_trial = open_trial
+        ray.get(gate.pass_through.remote())
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -178,7 +217,7 @@ class _Callback(tune.Callback):
 
 
 def run(
-    open_trial: Callable[[str, dict[str, Any]], Opened],
+    open_trial: OpenTrial,
     next_draw: Callable[[], Draw | None],
     on_record: Callable[[TrialRecord], None],
     on_epoch: Callable[[str, dict[str, Any]], None],
@@ -192,10 +231,10 @@ def run(
     Each trial ends in exactly one call of `on_record`, in this process. Tune's own files go below `storage / name`.
     """
     book = _Book(next_draw=next_draw, on_record=on_record, on_epoch=on_epoch)
-    trainable = tune.with_resources(
-        tune.with_parameters(StudentTrainable, open_trial=open_trial), {"cpu": slots.cpus or 0.01, "gpu": slots.gpus}
-    )
-    with _quiet():
+    num_slots = slots.count()
+    parameters = tune.with_parameters(StudentTrainable, open_trial=open_trial, gate=_Gate.remote(num_slots))
+    trainable = tune.with_resources(parameters, {"cpu": slots.cpus or 0.01, "gpu": slots.gpus})
+    with _quiet(num_slots):
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -219,9 +258,10 @@ def run(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Let Tune buffer an actor's epochs, leave its own loggers out, and keep its tables off the terminal."""
+def _quiet(num_slots: int) -> Iterator[None]:
+    """Let Tune buffer an actor's epochs, draw one trial a slot ahead, and leave its own loggers and tables out."""
     wanted = {
+        "TUNE_MAX_PENDING_TRIALS_PG": str(num_slots),
         "TUNE_RESULT_BUFFER_LENGTH": "1000",
         "TUNE_RESULT_BUFFER_MIN_TIME_S": str(RESULT_BUFFER_S),
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
