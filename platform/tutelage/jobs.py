@@ -24,6 +24,7 @@ from torch import nn
 
 from tutelage import knowledge, measure, network, student, training
 from tutelage.errors import WorkFailed
+from tutelage.plugins import Reference
 from tutelage.spec import TrialConfig
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ class TeacherJob:
     """What a teacher's training depends on, and where its run is kept (`runs_dir`, shared by all nodes)."""
 
     classroom: student.Classroom
-    model: student.Reference
+    model: Reference
     recipe: training.Recipe
     address: str
     runs_dir: Path
@@ -58,7 +59,8 @@ def _fit(function: Callable[[], T], workers: Workers, **options: Any) -> T:
         use_gpu=workers.gpus > 0,
         resources_per_worker={"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})},
     )
-    result = TorchTrainer(function, scaling_config=scaling, **options).fit()
+    trainer: Any = TorchTrainer
+    result = trainer(function, scaling_config=scaling, **options).fit()
     value: T = result.return_value
     return value
 
@@ -163,7 +165,7 @@ def write_knowledge(
     def compute() -> None:
         teacher, _ = network.read(teacher_dir)
         teacher = teacher.to(get_device())
-        logits = {
+        logits: dict[str, torch.Tensor] = {
             split: training.logits_of(teacher, classroom.built_task, examples.inputs)
             for split, examples in classroom.splits.items()
         }
@@ -265,7 +267,7 @@ def train_students(
 ) -> dict[str, dict[str, float]]:
     """Train named (config, seed) students outside any search, in parallel on the cluster; return each one's measures."""
 
-    @ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus)  # type: ignore[untyped-decorator]
+    @ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus)
     def run(name: str, config: dict[str, Any], seed: int) -> dict[str, float]:
         torch.set_num_threads(max(1, int(workers.cpus)))
         started_s = time.time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -72,6 +73,7 @@ def sweep(spec: Spec, *, address: str | None = None, observer: Observer | None =
     home = store.create(storage, spec.name, yaml.safe_dump(spec.resolved(), sort_keys=False))
     try:
         with cluster(address, observer):
+            check_resources(spec, address)
             teacher = ensure_teacher(spec, classroom, observer.stage)
             observer.stage(describe_teacher(teacher))
             classroom = ensure_knowledge(spec, classroom, teacher, observer.stage)
@@ -122,13 +124,28 @@ def cluster(address: str | None, observer: Observer) -> Iterator[None]:
     observer.stage("starting Ray on this machine" if address is None else f"connecting to Ray at {address}")
     options: dict[str, Any] = {} if address else {"include_dashboard": False}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UnreachableError(f"Ray at {address or 'this machine'} is out of reach: {error}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def check_resources(spec: Spec, address: str | None) -> None:
+    """Raise `UnreachableError` if this machine can never give a job what the spec asks for; a cluster may still grow."""
+    if address is not None:
+        return
+    held = ray.cluster_resources()
+    teacher, trial = spec.resources.teacher, spec.resources.trial
+    for what, workers, asked in (("teacher", teacher.workers, teacher), ("trial", max(1, trial.workers), trial)):
+        for name, amount in (("CPU", asked.cpus * workers), ("GPU", asked.gpus * workers)):
+            if amount > held.get(name, 0):
+                raise UnreachableError(
+                    f"resources.{what} asks for {amount:g} {name}s and this machine has {held.get(name, 0):g}. "
+                    f"Ask for less, or give a cluster with --address."
+                )
 
 
 def describe_teacher(teacher: Teacher) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 Scalar = str | int | float | bool
@@ -171,14 +172,14 @@ class Space:
         for name, domain in self.domains():
             ends = domain.labels[1:] if isinstance(domain, Choice) else (domain.high,)
             for end in ends:
-                yield self.resolve(lambda n, d, name=name, end=end: _towards(n, d, name, end))[0]
+                yield self.resolve(partial(_towards, name, end))[0]
 
 
 def _lowest(name: str, domain: Domain) -> Any:
     return domain.labels[0] if isinstance(domain, Choice) else domain.low
 
 
-def _towards(name: str, domain: Domain, target: str, end: Any) -> Any:
+def _towards(target: str, end: Any, name: str, domain: Domain) -> Any:
     """Draw so that the distribution `target` is active and takes `end`."""
     if name == target:
         return end

@@ -107,14 +107,15 @@ def _as_objective(item: Any) -> Objective:
     known = objectives_module.KNOWN.get(str(fields["name"]))
     if known is None:
         raise ValueError(_no_measure(fields["name"], objectives_module.KNOWN))
-    if fields.get("direction", known.direction) not in ("maximise", "minimise"):
-        raise ValueError(f"direction '{fields['direction']}' is neither maximise nor minimise.")
+    direction = fields.get("direction", known.direction)
+    if direction not in ("maximise", "minimise"):
+        raise ValueError(f"direction '{direction}' is neither maximise nor minimise.")
     reference = fields.get("reference")
     if reference is not None:
         reference = _quantity(reference)
     return Objective(
         name=known.name,
-        direction=fields.get("direction", known.direction),
+        direction="maximise" if direction == "maximise" else "minimise",
         unit=known.unit,
         reference=known.reference if reference is None else reference,
     )

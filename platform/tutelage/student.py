@@ -96,7 +96,8 @@ def fine_tune_epochs(config: TrialConfig) -> int:
     if config.sparsity.structured == 0.0 or epochs < 2:
         return 0
     _, _, options = plugins.configure("sparsity", config.sparsity.method)
-    return min(max(1, round(options.fine_tune_share * epochs)), epochs - 1)
+    wanted: int = round(options.fine_tune_share * epochs)
+    return min(max(1, wanted), epochs - 1)
 
 
 def teaching(config: TrialConfig, classroom: Classroom) -> training.Teaching | None:

@@ -78,6 +78,7 @@ def ensure_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None])
         return Teacher(
             directory=directory, address=address, measures=about["measures"], curve=tuple(about["curve"]), reused=True
         )
+    assert spec.teacher.model is not None, "a spec has a teacher's model or its path"
     say(f"training the teacher, {spec.teacher.epochs} epochs")
     job = jobs.TeacherJob(
         classroom=classroom,

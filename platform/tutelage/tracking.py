@@ -39,7 +39,7 @@ METRICS = {  # a measure's name in MLflow; MLflow draws a section per prefix
 INACTIVE = "none"  # of a searched param that a trial's branch does not have; MLflow's charts drop runs that lack a param
 PROBE_TIMEOUT_S = 10.0
 SQLITE = "sqlite:///"
-Work = Callable[[], None]
+Work = Callable[[], object]
 
 
 def redact(uri: str) -> str:

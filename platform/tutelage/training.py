@@ -150,7 +150,7 @@ class Training:
     def _new_optimizer(self) -> torch.optim.Optimizer:
         decayed = [p for p in self.model.parameters() if p.ndim > 1]
         spared = [p for p in self.model.parameters() if p.ndim <= 1]  # biases and norms
-        groups = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
         recipe = self.lesson.recipe
         return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
 
@@ -182,7 +182,7 @@ class Training:
     def _step(self, rows: Tensor) -> Tensor:
         loss = self._loss(rows)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._optimizer.step()
         return loss.detach()
 

@@ -181,3 +181,9 @@ def test_references_left_open_are_the_teachers(small_sweep: SweepDir) -> None:
     assert objectives["accuracy"].reference == 0.0
     assert objectives["params"].reference == small_sweep.facts()["teacher"]["params"]
     assert replace(objectives["params"], reference=None).reference is None
+
+
+def test_more_than_the_machine_has_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    given = spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "resources": {"trial": {"gpus": 1}}})
+    with pytest.raises(UnreachableError, match=r"resources\.trial asks for 1 GPUs and this machine has 0"):
+        pipeline.sweep(given)

@@ -67,7 +67,6 @@ class Slots:
         return max(1, min([*fitting, self.concurrency or MAX_PENDING]))
 
 
-@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
 class _Gate:
     """Holds actors that have started until `expected` are up, or nobody has come for a while; then it stays open.
 
@@ -97,7 +96,9 @@ class StudentTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any], open_trial: OpenTrial | None = None, gate: Any = None) -> None:
         """Keep what opens trials; the trial itself is opened at its first step."""
         assert open_trial is not None
-        torch.set_num_threads(max(1, int(self.trial_resources.required_resources.get("CPU", 1))))
+        resources = self.trial_resources
+        assert resources is not None
+        torch.set_num_threads(max(1, int(resources.required_resources.get("CPU", 1))))
         self._open_trial = open_trial
         ray.get(gate.pass_through.remote())
         self.reset_config(config)
@@ -169,7 +170,7 @@ class _Book:
         )
 
 
-class _Searcher(Searcher):  # type: ignore[misc]
+class _Searcher(Searcher):
     """Hands out draws; learning goes through the callback, which knows a failure from a finished trial."""
 
     def __init__(self, book: _Book) -> None:
@@ -232,7 +233,9 @@ def run(
     """
     book = _Book(next_draw=next_draw, on_record=on_record, on_epoch=on_epoch)
     num_slots = slots.count()
-    parameters = tune.with_parameters(StudentTrainable, open_trial=open_trial, gate=_Gate.remote(num_slots))
+    parameters = tune.with_parameters(
+        StudentTrainable, open_trial=open_trial, gate=ray.remote(num_cpus=0)(_Gate).remote(num_slots)
+    )
     trainable = tune.with_resources(parameters, {"cpu": slots.cpus or 0.01, "gpu": slots.gpus})
     with _quiet(num_slots):
         tuner = tune.Tuner(
