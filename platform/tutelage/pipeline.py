@@ -65,32 +65,51 @@ def sweep(spec: Spec, *, address: str | None = None, observer: Observer | None =
     `InputError` before anything is written if the sweep exists, `UnreachableError` for a cluster, store or storage.
     """
     observer = observer or Silent()
-    started_s = time.time()
-    storage = Path(spec.storage)
-    store.check_writable(storage)
+    store.check_free(Path(spec.storage), spec.name)
     classroom = classroom_of(spec)
+    fingerprint = data_fingerprint(classroom)
+    observer.stage(f"data {fingerprint[:16]}: " + ", ".join(f"{k} {len(v):,}" for k, v in classroom.splits.items()))
     tracker = open_tracker(spec)
-    home = store.create(storage, spec.name, yaml.safe_dump(spec.resolved(), sort_keys=False))
     try:
         with cluster(address, observer):
             check_resources(spec, address)
-            teacher = ensure_teacher(spec, classroom, observer.stage)
-            observer.stage(describe_teacher(teacher))
-            classroom = ensure_knowledge(spec, classroom, teacher, observer.stage)
-            objectives = with_references(spec.search.objectives, teacher.measures)
-            book = _open_book(home, spec, classroom, teacher, objectives, tracker, observer)
-            _search(spec, classroom, book)
-        _measure_latencies(home, teacher, classroom, book, observer)
-        book.publish()
-        home.update(state="finished", elapsed_s=time.time() - started_s)
-        tracker.finish("FINISHED")
-    except BaseException as error:
-        home.update(state="stopped" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
-        tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
+            home = store.create(Path(spec.storage), spec.name, yaml.safe_dump(spec.resolved(), sort_keys=False))
+            with _ending(home, tracker):
+                _run(spec, home, classroom, tracker, observer)
     finally:
         tracker.close()
     return home
+
+
+@contextmanager
+def _ending(home: SweepDir, tracker: Tracker) -> Iterator[None]:
+    """Put on record how the sweep ended, here and in MLflow."""
+    started_s = time.time()
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        home.update(state="stopped" if stopped else "failed", error=str(error))
+        tracker.finish("KILLED" if stopped else "FAILED")
+        raise
+    home.update(state="finished", elapsed_s=time.time() - started_s)
+    tracker.finish("FINISHED")
+
+
+def _run(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, observer: Observer) -> None:
+    teacher = ensure_teacher(spec, classroom, observer.stage)
+    observer.stage(describe_teacher(teacher))
+    classroom = ensure_knowledge(spec, classroom, teacher, observer.stage)
+    objectives = with_references(spec.search.objectives, teacher.measures)
+    book = _open_book(home, spec, classroom, teacher, objectives, tracker, observer)
+    try:
+        _search(spec, classroom, book)
+    except KeyboardInterrupt:
+        if len(book.front):
+            book.publish()
+        raise
+    _measure_latencies(home, teacher, classroom, book, observer)
+    book.publish()
 
 
 def train_teacher(spec: Spec, *, address: str | None = None, observer: Observer | None = None) -> Teacher:

@@ -25,9 +25,7 @@ def plan(spec: Spec) -> dict[str, Any]:
     itself would: `UnreachableError` for storage or MLflow, `InputError` for a name that is taken.
     """
     storage = Path(spec.storage)
-    store.check_writable(storage)
-    if (storage / "sweeps" / spec.name).exists():
-        store.create(storage, spec.name, "")
+    store.check_free(storage, spec.name)
     pipeline.open_tracker(spec).close()
     classroom = teaching.classroom_of(spec)
     teacher = _teacher_plan(spec, classroom)

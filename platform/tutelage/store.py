@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,18 +66,32 @@ class SweepDir:
         return tuple(Objective(**fields) for fields in self.facts()["objectives"])
 
 
-def create(storage: Path, name: str, spec_yaml: str) -> SweepDir:
-    """Make the directory of a new sweep; `InputError` if the name is taken, `UnreachableError` if nothing can be written."""
+def check_free(storage: Path, name: str) -> None:
+    """Raise `InputError` if a sweep of that name is there, `UnreachableError` if nothing can be written to `storage`.
+
+    A sweep that failed or was stopped before its first trial ended does not hold its name.
+    """
+    check_writable(storage)
     sweep = SweepDir(storage / "sweeps" / name)
-    try:
-        sweep.root.parent.mkdir(parents=True, exist_ok=True)
-        sweep.root.mkdir()
-        sweep.students_dir.mkdir()
-        write_atomically(sweep.spec_path, spec_yaml)
-    except FileExistsError:
+    if sweep.root.exists() and not _is_abandoned(sweep):
         raise InputError(
             f"a sweep named '{name}' exists in {storage}. Give this one another name (--set name=…) or remove {sweep.root}."
-        ) from None
+        )
+
+
+def _is_abandoned(sweep: SweepDir) -> bool:
+    known = (sweep.root / "sweep.json").exists()
+    return known and sweep.facts()["state"] in ("failed", "stopped") and not sweep.records()
+
+
+def create(storage: Path, name: str, spec_yaml: str) -> SweepDir:
+    """Make the directory of a new sweep, in place of an abandoned one; raises as `check_free` does."""
+    check_free(storage, name)
+    sweep = SweepDir(storage / "sweeps" / name)
+    shutil.rmtree(sweep.root, ignore_errors=True)
+    try:
+        sweep.students_dir.mkdir(parents=True)
+        write_atomically(sweep.spec_path, spec_yaml)
     except OSError as error:
         raise UnreachableError(f"storage {storage} cannot be written: {error.strerror}. Set `storage`.") from error
     sweep.update(state="started")

@@ -187,3 +187,15 @@ def test_more_than_the_machine_has_is_refused_and_not_waited_for(tmp_path: Path)
     given = spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "resources": {"trial": {"gpus": 1}}})
     with pytest.raises(UnreachableError, match=r"resources\.trial asks for 1 GPUs and this machine has 0"):
         pipeline.sweep(given)
+
+
+def test_a_sweep_that_failed_before_its_first_trial_does_not_hold_its_name(tmp_path: Path, small_spec: dict[str, Any]) -> None:
+    from tutelage import store
+    from tutelage.errors import InputError
+
+    home = store.create(tmp_path, "again", "")
+    with pytest.raises(InputError, match="a sweep named 'again' exists"):
+        store.check_free(tmp_path, "again")
+    home.update(state="failed")
+    store.check_free(tmp_path, "again")
+    assert store.create(tmp_path, "again", "").facts()["state"] == "started"

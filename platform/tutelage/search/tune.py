@@ -229,7 +229,7 @@ def run(
 ) -> None:
     """Run trials on the connected Ray cluster until `next_draw` gives None or the time is up.
 
-    Each trial ends in exactly one call of `on_record`, in this process. Tune's own files go below `storage / name`.
+    Each trial ends in exactly one call of `on_record`, in this process. Ctrl-C comes out as `KeyboardInterrupt`. Tune's own files go below `storage / name`.
     """
     book = _Book(next_draw=next_draw, on_record=on_record, on_epoch=on_epoch)
     num_slots = slots.count()
@@ -269,6 +269,7 @@ def _quiet(num_slots: int) -> Iterator[None]:
         "TUNE_RESULT_BUFFER_MIN_TIME_S": str(RESULT_BUFFER_S),
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "RAY_AIR_NEW_OUTPUT": "0",
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     }
