@@ -17,7 +17,7 @@ from tutelage import intervals, jobs, network, registry, report_page, selection,
 from tutelage.errors import WorkFailed
 from tutelage.files import write_json
 from tutelage.objectives import Limits
-from tutelage.pipeline import Observer, Silent, cluster, tracking_uri
+from tutelage.pipeline import Observer, Silent, candidates, cluster, tracking_uri
 from tutelage.record import TrialRecord
 from tutelage.store import SweepDir
 from tutelage.student import Classroom
@@ -56,7 +56,7 @@ def select(
     observer = observer or Silent()
     sweep_spec = spec.load(home.spec_path)
     chosen = selection.select(
-        home.records(), home.objectives(), policy or sweep_spec.select.policy, limits or sweep_spec.select.limits
+        candidates(home), home.objectives(), policy or sweep_spec.select.policy, limits or sweep_spec.select.limits
     )
     classroom = _classroom(home, sweep_spec)
     with cluster(address, observer):

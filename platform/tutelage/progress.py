@@ -46,7 +46,7 @@ class Progress:
         """Print one line about an ended trial."""
         self._running.pop(record.trial_id, None)
         self._states[record.state] += 1
-        self._front = f"front of {front_size}, hypervolume {hypervolume:,.4g}"
+        self._front = f"front of {front_size}, hypervolume {hypervolume:,.6g}"
         measures = record.measures
         shown = f"accuracy {measures['accuracy']:.4f}, {measures['params']:,.0f} parameters" if "accuracy" in measures else ""
         why = record.error.strip().splitlines()[-1] if record.error else ""

@@ -229,7 +229,8 @@ def run(
 ) -> None:
     """Run trials on the connected Ray cluster until `next_draw` gives None or the time is up.
 
-    Each trial ends in exactly one call of `on_record`, in this process. Ctrl-C comes out as `KeyboardInterrupt`. Tune's own files go below `storage / name`.
+    Each trial ends in exactly one call of `on_record`, in this process. Ctrl-C comes out as `KeyboardInterrupt`. Tune's own
+    files go below `storage / name`.
     """
     book = _Book(next_draw=next_draw, on_record=on_record, on_epoch=on_epoch)
     num_slots = slots.count()
