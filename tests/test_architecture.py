@@ -20,7 +20,7 @@ DOORS = {  # a library, and the files that may import it
 }
 LAYERS = [  # a module may import its own layer and those above it in this list
     {"errors", "files", "intervals"},
-    {"plugins", "space", "objectives", "pareto", "spec_yaml"},
+    {"plugins", "space", "objectives", "pareto", "spec_yaml", "spec_sections"},
     {"record", "spec", "spec_schema", "selection", "store"},
     {"tasks", "data", "models", "losses", "sparsity"},
     {"network", "knowledge", "training", "measure", "compare_view"},

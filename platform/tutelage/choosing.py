@@ -240,6 +240,7 @@ def _report(home: SweepDir, document: dict[str, Any] | None) -> Path:
         spec_yaml=home.spec_path.read_text(encoding="utf-8"),
         objectives=home.objectives(),
         records=home.records(),
+        candidates=candidates(home),
         teacher=facts["teacher"],
         selection=document,
         environment=environment(),

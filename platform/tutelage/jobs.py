@@ -25,7 +25,7 @@ from torch import nn
 from tutelage import knowledge, measure, network, student, training
 from tutelage.errors import WorkFailed
 from tutelage.plugins import Reference
-from tutelage.spec import TrialConfig
+from tutelage.spec_sections import TrialConfig
 
 T = TypeVar("T")
 STATE = "state.pt"

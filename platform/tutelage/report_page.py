@@ -34,10 +34,14 @@ pre{overflow-x:auto;background:#8881;padding:.8rem;font-size:.8rem}.plot{backgro
 """
 
 
+def _plain(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "" if value != value else f"{value:,.0f}" if value == round(value) and abs(value) >= 10 else f"{value:.4g}"
+
+
 def _text(value: Any) -> str:
-    if isinstance(value, float):
-        value = "" if value != value else f"{value:,.0f}" if value == round(value) and abs(value) >= 10 else f"{value:.4g}"
-    return html.escape(str(value))
+    return html.escape(_plain(value))
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[Any]], kind: str = "") -> str:
@@ -51,14 +55,27 @@ def _facts(facts: Mapping[str, Any]) -> str:
 
 
 def write(
-    path: Path, *, name: str, spec_yaml: str, objectives: Sequence[Objective], records: Sequence[TrialRecord],
-    teacher: Mapping[str, Any], selection: Mapping[str, Any] | None, environment: Mapping[str, str], elapsed_s: float,
-) -> None:  # fmt: skip
-    """Write the page, atomically; `selection` is the document of `tutelage select --json`, if there was one."""
+    path: Path,
+    *,
+    name: str,
+    spec_yaml: str,
+    objectives: Sequence[Objective],
+    records: Sequence[TrialRecord],
+    candidates: Sequence[TrialRecord],
+    teacher: Mapping[str, Any],
+    selection: Mapping[str, Any] | None,
+    environment: Mapping[str, str],
+    elapsed_s: float,
+) -> None:
+    """Write the page, atomically.
+
+    `candidates` are those of `records` that the front is drawn from; `selection` is the document of
+    `tutelage select --json`, if there was one.
+    """
     parts = [
         f"<h1>{_text(name)}</h1>",
-        _facts(_headline(objectives, records, teacher, elapsed_s)),
-        _front(objectives, records, teacher),
+        _facts(_headline(objectives, records, candidates, teacher, elapsed_s)),
+        _front(objectives, candidates, teacher),
         _teaching(selection),
         _selection(selection),
         _left_out(records),
@@ -74,9 +91,10 @@ def write(
 
 
 def _headline(
-    objectives: Sequence[Objective], records: Sequence[TrialRecord], teacher: Mapping[str, Any], elapsed_s: float
-) -> dict[str, Any]:
-    members = report.front_of(records, objectives)
+    objectives: Sequence[Objective], records: Sequence[TrialRecord], candidates: Sequence[TrialRecord],
+    teacher: Mapping[str, Any], elapsed_s: float,
+) -> dict[str, Any]:  # fmt: skip
+    members = report.front_of(candidates, objectives)
     volume = pareto.hypervolume(losses([r.measures for r in members], objectives), reference_losses(objectives))
     states = Counter(record.state for record in records)
     return {
@@ -129,13 +147,22 @@ def _selection(selection: Mapping[str, Any] | None) -> str:
     if selection is None:
         return ""
     student, runner_up, model = selection["student"], selection["runner_up"], selection["model"]
-    rows = [("config", student["config"]), ("measures", {k: round(v, 5) for k, v in student["measures"].items()})]
+    rows = [("config", _flat(student["config"])), ("measures", _flat(student["measures"]))]
     if runner_up:
-        rows.append(("runner-up", f"{runner_up['trial']}: {runner_up['measures']}"))
+        rows.append(("runner-up", f"{runner_up['trial']}: {_flat(runner_up['measures'])}"))
     if model:
         rows.append(("registered", f"{model['name']} version {model['version']}, alias {model['alias']}"))
     rows.append(("times the test split was opened", selection["test"]["openings"]))
     return f"<h2>The selected student</h2><p>{_text(selection['reason'])}</p>" + _table(("", ""), rows, "text")
+
+
+def _flat(node: Mapping[str, Any], path: str = "") -> str:
+    """Return nested settings as "a.b 1, a.c 2"."""
+    parts = []
+    for key, value in node.items():
+        here = f"{path}.{key}" if path else str(key)
+        parts.append(_flat(value, here) if isinstance(value, Mapping) and value else f"{here} {_plain(value)}")
+    return ", ".join(parts)
 
 
 def _left_out(records: Sequence[TrialRecord]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tutelage import plugins
-from tutelage.spec import PLUGGED, DistillationConfig, SparsityConfig, Spec, StudentConfig
+from tutelage.spec import PLUGGED, Spec
+from tutelage.spec_sections import DistillationConfig, SparsityConfig, StudentConfig
 
 _PAIR = {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "number"}}
 _OPTIONS = {"log": {"type": "boolean"}, "step": {"type": "number", "exclusiveMinimum": 0}}

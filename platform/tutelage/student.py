@@ -14,7 +14,7 @@ from tutelage import knowledge, measure, network, plugins, training
 from tutelage.data import Split, SplitName
 from tutelage.errors import WorkFailed
 from tutelage.plugins import Reference
-from tutelage.spec import TrialConfig
+from tutelage.spec_sections import TrialConfig
 from tutelage.tasks import Task
 
 

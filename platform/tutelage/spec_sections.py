@@ -1,0 +1,226 @@
+"""The sections of a spec as pydantic models: names, bounds, units, defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from tutelage import objectives as objectives_module
+from tutelage.errors import InputError, nearest
+from tutelage.objectives import Limits, Objective
+from tutelage.plugins import Reference
+
+MEASURES = (*objectives_module.KNOWN, "agreement", "teacher_kl_nats", "latency_p90_ms")
+
+
+class Section(BaseModel):
+    """A part of a spec: frozen, unknown keys refused, no silent conversion, no NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class TeacherConfig(Section):
+    """The teacher: trained by this recipe, or read from a directory that `tutelage export` wrote."""
+
+    model: Reference | None = Field(None, description="a model plugin; not with `path`")
+    epochs: int = Field(30, ge=1, le=100_000, description="passes over the training split")
+    batch_size: int = Field(64, ge=1, le=65_536, description="examples a step, over all workers")
+    learning_rate: float = Field(0.003, gt=0, le=10, description="peak of the one-cycle schedule")
+    weight_decay: float = Field(0.01, ge=0, le=10, description="decoupled weight decay, not on norms and biases")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the label's probability spread over all classes")
+    path: str | None = Field(None, description="directory of a trained network; not with `model`")
+
+
+class KnowledgeConfig(Section):
+    """How the teacher's knowledge is kept."""
+
+    dtype: Literal["float16", "float32"] = Field("float16", description="precision of cached logits")
+
+
+class StudentConfig(Section):
+    """A student and how it is trained."""
+
+    model: Reference = Field(description="a model plugin")
+    epochs: int = Field(20, ge=1, le=100_000, description="passes over the training split, fine-tuning included")
+    batch_size: int = Field(64, ge=1, le=65_536, description="examples a step")
+    learning_rate: float = Field(0.01, gt=0, le=10, description="peak of the one-cycle schedule")
+    weight_decay: float = Field(0.01, ge=0, le=10, description="decoupled weight decay, not on norms and biases")
+    initialise: Literal["random"] = Field("random", description="where the first weights come from")
+
+
+class DistillationConfig(Section):
+    """What the student learns from its teacher beside the labels."""
+
+    temperature: float = Field(4.0, gt=0, le=1000, description="softens both distributions; logits are divided by it")
+    weight: float = Field(0.7, ge=0, le=1, description="share of the distillation loss; the labels have the rest")
+    method: Reference = Field("kd", description="a loss plugin")
+
+
+class SparsityConfig(Section):
+    """How much of the trained student is removed, and how."""
+
+    structured: float = Field(0.0, ge=0, le=0.95, description="share of the hidden channels that is physically removed")
+    method: Reference = Field("channels", description="a sparsity plugin")
+
+
+class TrialConfig(Section):
+    """The three searchable sections of one trial, all values drawn."""
+
+    student: StudentConfig
+    distillation: DistillationConfig
+    sparsity: SparsityConfig
+
+
+def _as_objectives(value: Any) -> tuple[Objective, ...]:
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError("objectives are a list of at least one measure, such as [accuracy, params].")
+    found = tuple(_as_objective(item) for item in value)
+    if len({o.name for o in found}) < len(found):
+        raise ValueError("an objective stands twice.")
+    return found
+
+
+def _as_objective(item: Any) -> Objective:
+    if isinstance(item, Objective):
+        return item
+    fields = {"name": item} if isinstance(item, str) else item
+    if not isinstance(fields, Mapping) or "name" not in fields or set(fields) - {"name", "direction", "unit", "reference"}:
+        raise ValueError(f"{item!r} is no objective. Write a measure's name, or {{name:, direction:, reference:}}.")
+    known = objectives_module.KNOWN.get(str(fields["name"]))
+    if known is None:
+        raise ValueError(_no_measure(fields["name"], objectives_module.KNOWN))
+    direction = fields.get("direction", known.direction)
+    if direction not in ("maximise", "minimise"):
+        raise ValueError(f"direction '{direction}' is neither maximise nor minimise.")
+    reference = fields.get("reference")
+    if reference is not None:
+        reference = _quantity(reference)
+    return Objective(
+        name=known.name,
+        direction="maximise" if direction == "maximise" else "minimise",
+        unit=known.unit,
+        reference=known.reference if reference is None else reference,
+    )
+
+
+def _no_measure(name: Any, known: Any) -> str:
+    return f"no measure '{name}'.{nearest(str(name), known)} Known: {', '.join(known)}."
+
+
+def _quantity(value: Any) -> float:
+    try:
+        return objectives_module.parse_quantity(value)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+
+
+def as_limits(value: Any) -> Limits:
+    """Return `{max: {measure: bound}, min: {…}}` as limits; `ValueError` for an unknown measure or no quantity."""
+    if isinstance(value, Limits):
+        return value
+    if not isinstance(value, Mapping) or set(value) - {"max", "min"}:
+        raise ValueError("limits are written {max: {params: 20k}, min: {accuracy: 0.9}}.")
+    return Limits(**{side: _bounds(bounds or {}) for side, bounds in value.items()})
+
+
+def _bounds(value: Any) -> dict[str, float]:
+    if not isinstance(value, Mapping):
+        raise ValueError("bounds are written {measure: value}.")
+    if unknown := [name for name in value if name not in MEASURES]:
+        raise ValueError(_no_measure(unknown[0], MEASURES))
+    return {name: _quantity(bound) for name, bound in value.items()}
+
+
+_BOUNDS_SCHEMA = {
+    "type": "object",
+    "propertyNames": {"enum": list(MEASURES)},
+    "additionalProperties": {"type": ["number", "string"]},
+}
+LimitsField = Annotated[
+    Any,
+    BeforeValidator(as_limits),
+    PlainSerializer(lambda limits: {"max": dict(limits.max), "min": dict(limits.min)}),
+    WithJsonSchema(
+        {"type": "object", "properties": {"max": _BOUNDS_SCHEMA, "min": _BOUNDS_SCHEMA}, "additionalProperties": False}
+    ),
+]
+_OBJECTIVE_SCHEMA = {
+    "anyOf": [
+        {"enum": list(objectives_module.KNOWN)},
+        {
+            "type": "object",
+            "required": ["name"],
+            "additionalProperties": False,
+            "properties": {
+                "name": {"enum": list(objectives_module.KNOWN)},
+                "direction": {"enum": ["maximise", "minimise"]},
+                "unit": {"type": "string"},
+                "reference": {"type": ["number", "string", "null"]},
+            },
+        },
+    ]
+}
+ObjectivesField = Annotated[
+    tuple[Objective, ...],
+    BeforeValidator(_as_objectives),
+    WithJsonSchema({"type": "array", "minItems": 1, "items": _OBJECTIVE_SCHEMA}),
+]
+
+
+class SearchConfig(Section):
+    """How long is searched, how, and for what."""
+
+    trials: int | None = Field(24, ge=1, le=1_000_000, description="students to train")
+    hours: float | None = Field(None, gt=0, description="wall-clock time for the search; with `trials`, the first to end it")
+    sampler: Literal["tpe", "nsga2", "random"] = Field("tpe", description="what proposes the next student")
+    objectives: ObjectivesField = Field(
+        default_factory=lambda: _as_objectives(["accuracy", "params"]), description="what the front is drawn over"
+    )
+    constraints: LimitsField = Field(default_factory=Limits, description="a student that misses one never enters the front")
+    concurrency: int | None = Field(None, ge=1, description="trials at a time; null: as many as fit the cluster")
+    checkpoint_epochs: int = Field(0, ge=0, description="epochs between a trial's checkpoints; 0: a lost one starts again")
+
+
+class TeacherResources(Section):
+    """What a teacher takes: workers of a group, and CPUs and GPUs of each."""
+
+    workers: int = Field(1, ge=1, description="data-parallel workers")
+    cpus: float = Field(1, gt=0, description="CPUs a worker")
+    gpus: float = Field(0, ge=0, description="GPUs a worker")
+
+
+class TrialResources(Section):
+    """What a trial takes; with 0 workers it runs in its warm actor."""
+
+    workers: int = Field(0, ge=0, description="workers of a group of its own; 0: none, the fast way")
+    cpus: float = Field(1, gt=0, description="CPUs a trial, or a worker")
+    gpus: float = Field(0, ge=0, description="GPUs a trial, or a worker; fractions share one")
+
+
+class Resources(Section):
+    """What the jobs take of the cluster."""
+
+    teacher: TeacherResources = TeacherResources()
+    trial: TrialResources = TrialResources()
+
+
+class SelectConfig(Section):
+    """Which student `tutelage select` takes, unless told otherwise."""
+
+    policy: Literal["knee", "max-accuracy", "min-size"] = Field("knee", description="the rule")
+    max: dict[str, Any] = Field(default_factory=dict, description="upper bounds, such as {size_bytes: 20k}")
+    min: dict[str, Any] = Field(default_factory=dict, description="lower bounds, such as {accuracy: 0.95}")
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds."""
+        return as_limits({"max": self.max, "min": self.min})
+
+
+class TrackingConfig(Section):
+    """Where MLflow is."""
+
+    uri: str | None = Field(None, description="tracking URI; null: SQLite in the storage")
+    experiment: str | None = Field(None, description="experiment; null: the task's name")

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tutelage import report, report_page
+from tutelage.choosing import teaching_in_words
+from tutelage.objectives import KNOWN
+from tutelage.record import TrialRecord
+
+OBJECTIVES = (KNOWN["accuracy"], replace(KNOWN["params"], reference=1e6))
+TEACHER = {"accuracy": 0.99, "params": 1e6}
+Make = Callable[..., TrialRecord]
+
+
+@pytest.fixture
+def records(make_record: Make) -> list[TrialRecord]:
+    rows = [(0.9, 500.0), (0.7, 100.0), (0.8, 400.0), (0.6, 300.0)]
+    finished = [make_record(i, accuracy=a, params=p, macs=2 * p) for i, (a, p) in enumerate(rows)]
+    return [*finished, make_record(4, "failed", "Traceback\nValueError: <script>alert(1)</script>")]
+
+
+def test_the_front_is_a_tidy_table_smallest_first(records: list[TrialRecord]) -> None:
+    table = report.front_table(records, OBJECTIVES)
+    assert table["trial"].tolist() == ["t0001", "t0002", "t0000"]
+    assert list(table.columns) == ["trial", "accuracy", "params", "macs", "student.model", "distillation.temperature"]
+    assert len(report.trials_table(records)) == 5
+
+
+def test_no_finished_trial_gives_an_empty_front(make_record: Make, tmp_path: Path) -> None:
+    none = [make_record(0, "failed", "no")]
+    assert report.front_of(none, OBJECTIVES) == []
+    assert report.front_table(none, OBJECTIVES).empty
+    report.front_png(none, OBJECTIVES, tmp_path / "front.png", TEACHER)
+    report.front_html(none, OBJECTIVES, tmp_path / "front.html", TEACHER)
+    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_hold_every_finished_student_and_the_teacher(records: list[TrialRecord], tmp_path: Path) -> None:
+    figure = report.front_figure(records, OBJECTIVES, TEACHER)
+    assert [len(trace.x) for trace in figure.data] == [1, 3, 1]
+    assert list(figure.data[1].x) == [100, 400, 500]
+    assert figure.layout.xaxis.type == "log"
+    third = (*OBJECTIVES, replace(KNOWN["macs"], reference=1e9))
+    assert report.front_figure(records, third).data[1].marker.color == (200, 800, 1000)
+    report.front_html(records, OBJECTIVES, tmp_path / "front.html", TEACHER)
+    page = (tmp_path / "front.html").read_text()
+    assert "t0002" in page
+    assert 'src="http' not in page, "the page needs no network"
+
+
+def test_the_page_escapes_what_it_shows_and_tells_failures(records: list[TrialRecord], tmp_path: Path) -> None:
+    report_page.write(
+        tmp_path / "report.html", name="<b>sweep", spec_yaml="name: <i>", objectives=OBJECTIVES, records=records,
+        candidates=records[:4], teacher=TEACHER, selection=None, environment={"torch": "2.13"}, elapsed_s=90.0,
+    )  # fmt: skip
+    page = (tmp_path / "report.html").read_text()
+    assert "<script>alert" not in page
+    assert "ValueError: &lt;script&gt;" in page
+    assert "&lt;b&gt;sweep" in page
+    assert "No student has been selected yet" in page
+    assert "trials failed" in page
+
+
+@pytest.mark.parametrize(
+    ("gain", "word"),
+    [
+        ((0.02, 0.01, 0.03), "Teaching helps"),
+        ((0.01, -0.01, 0.03), "within the noise"),
+        ((-0.02, -0.03, -0.01), "Teaching hurts"),
+    ],
+)
+def test_whether_teaching_helps_is_said_by_the_interval(gain: tuple[float, float, float], word: str) -> None:
+    tested: dict[str, Any] = {"gain_over_labels_only": dict(zip(("difference", "low", "high"), gain, strict=True))}
+    confirmed = {"seeds": 3, "gain": {"mean": 0.01, "sd": 0.002}}
+    assert word in teaching_in_words(confirmed, tested)
+    assert "+1.00 ± 0.20 points" in teaching_in_words(confirmed, tested)
+    assert teaching_in_words({"seeds": 0, "gain": None}, tested).endswith("test split.")
