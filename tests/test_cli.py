@@ -163,3 +163,18 @@ def test_export_and_evaluate_agree(capsys: pytest.CaptureFixture[str], small_swe
     assert "no trained student" in err
     code, _, err = run(capsys, "export", "small", tmp_path / "out", *storage)
     assert code == 2
+
+
+@pytest.mark.ray
+def test_doctor_finds_what_answers_and_what_does_not(
+    capsys: pytest.CaptureFixture[str], ray_cluster: None, tmp_path: Path
+) -> None:
+    code, out, _ = run(capsys, "doctor", "--storage", tmp_path, "--json")
+    checks = {row["check"]: row["state"] for row in json.loads(out)["checks"]}
+    assert code == 0
+    assert set(checks.values()) == {"ok"}
+    assert {"storage", "tracking", "cluster", "storage from a worker", "clock of a worker"} <= set(checks)
+    code, out, err = run(capsys, "doctor", "--storage", tmp_path, "--tracking-uri", "http://127.0.0.1:9")
+    assert code == 3
+    assert "out of reach" in out
+    assert "not everything" in err

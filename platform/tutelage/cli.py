@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tutelage import plugins
-from tutelage.errors import InputError, TutelageError, nearest
+from tutelage.errors import InputError, TutelageError, UnreachableError, nearest
 
 app = typer.Typer(
     help="Find the best small networks that a big one can teach.",
@@ -198,6 +198,25 @@ def evaluate(
 
 
 @app.command()
+def doctor(
+    storage: Storage = STORAGE,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow's tracking URI; by default SQLite in the storage.")] = None,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that storage, MLflow and Ray answer, here and in a worker."""
+    from tutelage import doctor as examination
+
+    rows = examination.examine(storage, tracking_uri, address)
+    if as_json:
+        typer.echo(json.dumps({"version": 1, "checks": rows}, indent=2))
+    else:
+        _show_table(["check", "state", "found"], [list(row.values()) for row in rows])
+    if any(row["state"] == "failed" for row in rows):
+        raise UnreachableError("not everything that a sweep needs answers; see the table.")
+
+
+@app.command()
 def schema() -> None:
     """Print the spec's JSON schema, for editors."""
     from tutelage.spec_schema import json_schema
@@ -255,7 +274,11 @@ def _bounds(given: list[str] | None) -> dict[str, float]:
 def _show_table(header: list[str], rows: list[list[Any]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in header:
-        table.add_column(name, no_wrap=True, justify="left" if name in ("name", "summary", "trial", "student") else "right")
+        table.add_column(
+            name,
+            no_wrap=True,
+            justify="left" if name in ("name", "summary", "trial", "student", "check", "state", "found") else "right",
+        )
     for row in rows:
         table.add_row(*map(_cell, row))
     out.print(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import yaml
 
 from tutelage import measure, network, pareto, report, store, student
 from tutelage import objectives as objectives_module
-from tutelage.errors import UnreachableError
+from tutelage.errors import NoStudentFits, UnreachableError, WorkFailed
 from tutelage.objectives import Objective
 from tutelage.record import TrialRecord
 from tutelage.search.sampler import Sampler
@@ -108,8 +108,25 @@ def _run(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, obs
         if len(book.front):
             book.publish()
         raise
+    require_students(home.records(), spec.search.constraints, len(book.front))
     _measure_latencies(home, teacher, classroom, book, observer)
     book.publish()
+
+
+def require_students(records: Sequence[TrialRecord], limits: objectives_module.Limits, front_size: int) -> None:
+    """Raise if a search ended without a front: `NoStudentFits` names the nearest, `WorkFailed` says why all failed."""
+    if front_size:
+        return
+    sized = [record for record in records if record.measures]
+    if not sized:
+        why = records[0].error.strip().splitlines()[-1] if records else "the time was up before the first one ended"
+        raise WorkFailed(f"none of {len(records)} students could be trained: {why}")
+    nearest = min(sized, key=lambda record: (limits.shortfall(record.measures), record.number))
+    had = ", ".join(f"{name} {nearest.measures[name]:g}" for name, by in limits.violations(nearest.measures).items() if by > 0)
+    raise NoStudentFits(
+        f"no student of {len(records)} tried has {limits.describe()}. The nearest, {nearest.trial_id}, has {had}. "
+        "Loosen search.constraints, or widen the space under `student` and `sparsity`."
+    )
 
 
 def train_teacher(spec: Spec, *, address: str | None = None, observer: Observer | None = None) -> Teacher:

@@ -199,3 +199,23 @@ def test_a_sweep_that_failed_before_its_first_trial_does_not_hold_its_name(tmp_p
     home.update(state="failed")
     store.check_free(tmp_path, "again")
     assert store.create(tmp_path, "again", "").facts()["state"] == "started"
+
+
+def test_a_constraint_that_nobody_can_meet_is_told_with_the_nearest(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
+    from tutelage.errors import NoStudentFits
+
+    search = {"trials": 4, "constraints": {"max": {"params": 10}}}
+    given = spec.from_dict({**small_spec, "name": "impossible", "search": search})
+    with pytest.raises(NoStudentFits, match=r"no student of 100 tried has params ≤ 10\. The nearest, t\d+, has params \d+"):
+        pipeline.sweep(given)
+    home = tutelage.find_sweep("impossible", small_sweep.storage)
+    assert home.facts()["state"] == "failed"
+    assert {record.state for record in home.records()} == {"infeasible"}
+
+
+def test_students_that_all_fail_are_told_with_the_first_reason(make_record: Any) -> None:
+    from tutelage.errors import WorkFailed
+
+    failed = [make_record(i, "failed", f"Traceback\nValueError: no {i}") for i in range(2)]
+    with pytest.raises(WorkFailed, match="none of 2 students could be trained: ValueError: no 0"):
+        pipeline.require_students(failed, Limits(), 0)

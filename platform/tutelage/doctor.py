@@ -1,0 +1,82 @@
+"""Whether everything that a sweep needs answers: versions, storage, MLflow, Ray, GPUs, clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import ray
+
+from tutelage import pipeline, store
+from tutelage.errors import TutelageError
+from tutelage.pipeline import Silent
+from tutelage.tracking import Tracker
+
+MAX_CLOCK_SKEW_S = 2.0
+
+
+def examine(storage: Path, tracking_uri: str | None, address: str | None) -> list[dict[str, str]]:
+    """Return one row a check: `check`, `state` (ok or failed), and `found`, what is there or what to do."""
+    uri = tracking_uri or f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+    rows = [
+        _row("versions", lambda: ", ".join(f"{name} {version(name)}" for name in ("tutelage", "torch", "ray", "mlflow"))),
+        _row("storage", lambda: _storage(storage)),
+        _row("tracking", lambda: _tracking(uri)),
+    ]
+    try:
+        with pipeline.cluster(address, Silent()):
+            rows += [_row("cluster", _cluster), _row("storage from a worker", lambda: _from_a_worker(storage))]
+            rows.append(_row("clock of a worker", _clock))
+    except TutelageError as error:
+        rows.append({"check": "cluster", "state": "failed", "found": str(error)})
+    return rows
+
+
+def _row(check: str, ask: Callable[[], str]) -> dict[str, str]:
+    try:
+        return {"check": check, "state": "ok", "found": ask()}
+    except (TutelageError, OSError, ray.exceptions.RayError) as error:
+        return {"check": check, "state": "failed", "found": str(error)}
+
+
+def _storage(storage: Path) -> str:
+    store.check_writable(storage)
+    return f"{storage} is writable"
+
+
+def _tracking(uri: str) -> str:
+    tracker = Tracker(uri, "tutelage-doctor")
+    try:
+        tracker.start_sweep("doctor", {}, [], {})
+        tracker.finish("FINISHED")
+    finally:
+        tracker.close()
+    return f"a run was written to {tracker.ui_command}"
+
+
+def _cluster() -> str:
+    held = ray.cluster_resources()
+    return f"{held.get('CPU', 0):g} CPUs, {held.get('GPU', 0):g} GPUs on {len(ray.nodes())} nodes"
+
+
+def _from_a_worker(storage: Path) -> str:
+    """Write a file in a worker and read it here: a storage that is not shared is seen at once."""
+    probe = storage.resolve() / f".doctor-{time.time_ns()}"
+    ray.get(ray.remote(num_cpus=0)(lambda: probe.write_text("here")).remote())
+    try:
+        probe.read_text()
+    except OSError as error:
+        raise OSError(f"a worker's file in {storage} is not seen here; storage must be shared by all nodes") from error
+    probe.unlink()
+    return "a worker's file is seen here"
+
+
+def _clock() -> str:
+    before_s = time.time()
+    there_s: float = ray.get(ray.remote(num_cpus=0)(time.time).remote())
+    skew_s = max(before_s - there_s, there_s - time.time(), 0.0)
+    if skew_s > MAX_CLOCK_SKEW_S:
+        raise OSError(f"it differs by {skew_s:.1f} s from the driver's; synchronise the clocks of the nodes")
+    return f"within {MAX_CLOCK_SKEW_S:g} s of the driver's"
