@@ -26,7 +26,7 @@ LAYERS = [  # a module may import its own layer and those above it in this list
     {"network", "knowledge", "training", "measure", "compare_view"},
     {"student", "export"},
     {"jobs", "search", "tracking", "registry", "report", "report_page"},
-    {"teaching"},
+    {"book", "teaching"},
     {"pipeline"},
     {"choosing", "planning", "deliver", "documents", "doctor", "progress"},
     {"api", "cli", "__init__"},

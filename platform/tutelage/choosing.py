@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from tutelage import intervals, jobs, network, registry, report_page, selection, spec, training
+from tutelage.book import Observer, Silent
 from tutelage.errors import WorkFailed
 from tutelage.files import write_json
 from tutelage.objectives import Limits
-from tutelage.pipeline import Observer, Silent, candidates, cluster, tracking_uri
+from tutelage.pipeline import candidates, cluster, tracking_uri
 from tutelage.record import TrialRecord
 from tutelage.store import SweepDir
 from tutelage.student import Classroom

@@ -10,8 +10,8 @@ from pathlib import Path
 import ray
 
 from tutelage import pipeline, store
+from tutelage.book import Silent
 from tutelage.errors import TutelageError
-from tutelage.pipeline import Silent
 from tutelage.tracking import Tracker
 
 MAX_CLOCK_SKEW_S = 2.0

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 import torch
 import yaml
 
-from tutelage import measure, network, pareto, report, store, student
-from tutelage import objectives as objectives_module
+from tutelage import measure, network, store, student
+from tutelage.book import Book, Observer, Silent
 from tutelage.errors import NoStudentFits, UnreachableError, WorkFailed
-from tutelage.objectives import Objective
+from tutelage.objectives import Limits, Objective
 from tutelage.record import TrialRecord
 from tutelage.search.sampler import Sampler
 from tutelage.search.suggest import Suggester
@@ -27,35 +27,6 @@ from tutelage.store import SweepDir
 from tutelage.student import Classroom
 from tutelage.teaching import Teacher, classroom_of, data_fingerprint, ensure_knowledge, ensure_teacher, workers_of
 from tutelage.tracking import Tracker
-
-
-class Observer(Protocol):
-    """Who is told how a sweep goes on; the command line prints it."""
-
-    def stage(self, text: str) -> None:
-        """A step of the sweep begins, or there is news of it."""
-        ...
-
-    def epoch(self, trial_id: str, row: Mapping[str, Any]) -> None:
-        """A trial reported an epoch."""
-        ...
-
-    def trial(self, record: TrialRecord, front_size: int, hypervolume: float) -> None:
-        """A trial ended; the front as it stands now."""
-        ...
-
-
-class Silent:
-    """An observer that tells nobody."""
-
-    def stage(self, text: str) -> None:
-        """Say nothing."""
-
-    def epoch(self, trial_id: str, row: Mapping[str, Any]) -> None:
-        """Say nothing."""
-
-    def trial(self, record: TrialRecord, front_size: int, hypervolume: float) -> None:
-        """Say nothing."""
 
 
 def sweep(spec: Spec, *, address: str | None = None, observer: Observer | None = None) -> SweepDir:
@@ -113,7 +84,7 @@ def _run(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, obs
     book.publish()
 
 
-def require_students(records: Sequence[TrialRecord], limits: objectives_module.Limits, front_size: int) -> None:
+def require_students(records: Sequence[TrialRecord], limits: Limits, front_size: int) -> None:
     """Raise if a search ended without a front: `NoStudentFits` names the nearest, `WorkFailed` says why all failed."""
     if front_size:
         return
@@ -196,86 +167,6 @@ def with_references(objectives: tuple[Objective, ...], teacher: Mapping[str, flo
         objective if objective.reference is not None else replace(objective, reference=teacher.get(objective.name, 1e6))
         for objective in objectives
     )
-
-
-@dataclass
-class Book:
-    """The sweep's books in the driver: every ended trial goes to the ledger, the front, the sampler and MLflow, once."""
-
-    home: SweepDir
-    objectives: tuple[Objective, ...]
-    searched: tuple[str, ...]
-    limits: objectives_module.Limits
-    common: dict[str, str]
-    tracker: Tracker
-    observer: Observer
-    learn: Callable[[TrialRecord], None]
-    teacher: dict[str, float]
-    front: pareto.Front = field(default_factory=pareto.Front)
-    labels: dict[str, str] = field(default_factory=dict)
-    num_ended: int = 0
-
-    def trained(self, record: TrialRecord) -> None:
-        """Book a trial that had a worker."""
-        self.learn(record)
-        self.refused(record)
-
-    def refused(self, record: TrialRecord) -> None:
-        """Book a trial that the sampler knows of already."""
-        self.home.ledger.append(record)
-        self.num_ended += 1
-        before = set(self.front)
-        if self._is_candidate(record):
-            row = objectives_module.losses([record.measures], self.objectives)[0]
-            self.front.add(row, record.trial_id)
-        label = self._label(record)
-        self.labels[record.trial_id] = label
-        self.tracker.log_trial(record, label, self.searched, self.common)
-        after = set(self.front)
-        if after != before:
-            left = dict.fromkeys(before - after, "dominated")
-            self.labels |= left
-            self.tracker.set_labels(left)
-            self.tracker.log_front(self.num_ended, self.hypervolume, len(after))
-        self.observer.trial(record, len(after), self.hypervolume)
-
-    @property
-    def hypervolume(self) -> float:
-        """The front's hypervolume against the objectives' reference points."""
-        return self.front.hypervolume(objectives_module.reference_losses(self.objectives))
-
-    def _is_candidate(self, record: TrialRecord) -> bool:
-        return record.state == "finished" and self.limits.are_met(record.measures)
-
-    def _label(self, record: TrialRecord) -> str:
-        if record.state != "finished":
-            return record.state
-        if not self._is_candidate(record):
-            return "infeasible"
-        return "front" if record.trial_id in set(self.front) else "dominated"
-
-    def publish(self) -> None:
-        """Write the front as CSV, PNG and HTML, and attach them to the sweep's run."""
-        records = self.home.records()
-        paths = [self.home.root / f"front.{suffix}" for suffix in ("csv", "png", "html")]
-        shown = [r for r in records if self.labels.get(r.trial_id) in ("front", "dominated")]
-        report.write_csv(report.front_table(shown, self.objectives), paths[0])
-        report.front_png(shown, self.objectives, paths[1], self.teacher)
-        report.front_html(shown, self.objectives, paths[2], self.teacher)
-        self.tracker.log_artifacts(paths)
-        self.tracker.log_front(self.num_ended, self.hypervolume, len(self.front))
-        self.tracker.set_note(_note(self.home.name, report.front_table(shown, self.objectives)))
-        self.tracker.flush()
-        self.home.update(hypervolume=self.hypervolume, run_ids=self.tracker.run_ids)
-
-
-def _note(name: str, table: Any) -> str:
-    """Return the card that MLflow shows on the sweep's page."""
-    columns = [c for c in ("trial", "accuracy", "params", "size_bytes", "macs", "latency_ms") if c in table.columns]
-    rows = ["| " + " | ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in row) + " |"
-            for row in table[columns].itertuples(index=False)]  # fmt: skip
-    head = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    return "\n".join([f"## Front of {name}", "", *head, *rows, "", f"`tutelage select {name} --max size_bytes=20k`"])
 
 
 def _open_book(

@@ -14,9 +14,9 @@ import pytest
 import tutelage
 from tests.conftest import SMALL_SPEC
 from tutelage import choosing, network, pareto, pipeline, spec
+from tutelage.book import Silent
 from tutelage.errors import UnreachableError
 from tutelage.objectives import Limits, losses, reference_losses
-from tutelage.pipeline import Silent
 from tutelage.store import SweepDir
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
