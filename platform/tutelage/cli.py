@@ -41,9 +41,6 @@ def main() -> None:
     except TutelageError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("stopped. What has finished is kept; see `tutelage status`.", err=True)
-        sys.exit(130)
 
 
 @app.command()
@@ -68,8 +65,12 @@ def sweep(
     from tutelage import pipeline
     from tutelage.progress import Progress
 
-    with Progress(loaded.search.trials) as progress:
-        home = pipeline.sweep(loaded, address=address, observer=progress)
+    try:
+        with Progress(loaded.search.trials) as progress:
+            home = pipeline.sweep(loaded, address=address, observer=progress)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped. What has ended is kept: tutelage status {loaded.name}", err=True)
+        raise typer.Exit(130) from None
     _show_front(home, as_json)
     facts = home.facts()
     typer.echo(f"\nselect a student: tutelage select {home.name}{_storage_option(home.storage)}", err=True)

@@ -75,7 +75,7 @@ def _from_a_worker(storage: Path) -> str:
 
 def _clock() -> str:
     before_s = time.time()
-    there_s: float = ray.get(ray.remote(num_cpus=0)(time.time).remote())
+    there_s: float = ray.get(ray.remote(num_cpus=0)(lambda: time.time()).remote())
     skew_s = max(before_s - there_s, there_s - time.time(), 0.0)
     if skew_s > MAX_CLOCK_SKEW_S:
         raise OSError(f"it differs by {skew_s:.1f} s from the driver's; synchronise the clocks of the nodes")
