@@ -219,18 +219,3 @@ def test_students_that_all_fail_are_told_with_the_first_reason(make_record: Any)
     failed = [make_record(i, "failed", f"Traceback\nValueError: no {i}") for i in range(2)]
     with pytest.raises(WorkFailed, match="none of 2 students could be trained: ValueError: no 0"):
         pipeline.require_students(failed, Limits(), 0)
-
-
-def test_ctrl_c_ends_a_sweep_as_stopped_and_keeps_what_had_ended(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
-    class Interrupting(Silent):
-        def trial(self, record: Any, front_size: int, hypervolume: float) -> None:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        pipeline.sweep(spec.from_dict({**small_spec, "name": "interrupted"}), observer=Interrupting())
-    home = tutelage.find_sweep("interrupted", small_sweep.storage)
-    assert home.facts()["state"] == "stopped"
-    assert [record.state for record in home.records()] == ["finished"]
-    assert (home.root / "front.csv").exists()
-    run = mlflow.MlflowClient(tracking_uri=home.facts()["tracking_uri"]).get_run(home.facts()["run_id"])
-    assert run.info.status == "KILLED"
