@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.space import Choice, Domain, Float, Int, Space, SpaceError, parse
+from tutelage.space import Choice, Domain, Float, Int, Space, SpaceError, parse, parse_all
 
 TREE: dict[str, Any] = {
     "student": {
@@ -98,6 +98,11 @@ def test_corners_touch_every_end_and_every_branch() -> None:
         ({"float": [1]}, "needs [low, high]"),
         ({"choice": []}, "not empty"),
         ({"choice": {}}, "not empty"),
+        ({"float": [1, 10**400]}, "not a number"),
+        ({"float": [1, 2], "lgo": True}, "Did you mean 'log'"),
+        ({"float": [1, 2], "int": [1, 2]}, "exclude each other"),
+        ({"choice": [float("inf")]}, "finite"),
+        ({"choice": [1, True]}, "each branch once"),
         ({"choice": [1, 1]}, "each branch once"),
         ({"choice": [[1]]}, "words, numbers"),
         ({"choice": [1, 2], "log": True}, "takes no 'log'"),
@@ -113,3 +118,69 @@ def test_an_impossible_distribution_says_why_and_where(node: Any, why: str) -> N
 def test_a_plain_mapping_is_no_distribution() -> None:
     assert parse({"convnet": {"width": 3}}) == {"convnet": {"width": 3}}
     assert isinstance(parse({"float": [0, 1]}), Float)
+
+
+def test_all_impossible_distributions_are_found_with_undotted_paths() -> None:
+    tree = {"a": {"choice": {"m.n:X": {"width": {"int": [3, 1]}}, "b": 3}}, "c": [{"float": [0, 1], "log": True}], "d": 1}
+    parsed, problems = parse_all(tree)
+    assert [problem.parts for problem in problems] == [("a", "m.n:X", "width"), ("a", "b"), ("c", "0")]
+    assert parsed["d"] == 1
+
+
+def test_a_distribution_in_a_list_has_its_place_for_a_name() -> None:
+    space = Space(parse({"widths": [{"int": [1, 4]}, 8]}))
+    assert space.names() == ["widths.0"]
+    assert space.resolve(lambda name, domain: 3) == ({"widths": [3, 8]}, {"widths.0": 3})
+
+
+RANGES = st.tuples(st.integers(1, 50), st.integers(0, 50), st.booleans(), st.sampled_from(["int", "float"])).map(
+    lambda r: {r[3]: [r[0], r[0] + r[1]], "log": r[2]}
+)
+NAMES = st.sampled_from(["red", "green", "blue"])
+LEAVES = RANGES | st.integers() | st.lists(st.sampled_from("xyz"), min_size=1, unique=True).map(lambda b: {"choice": b})
+TREES = st.dictionaries(
+    NAMES,
+    st.recursive(
+        LEAVES,
+        lambda inner: st.dictionaries(NAMES, st.dictionaries(NAMES, inner), min_size=1).map(lambda b: {"choice": b}),
+        max_leaves=8,
+    ),
+    min_size=1,
+)
+
+
+@given(TREES, st.integers(0, 10_000))
+def test_any_tree_is_resolved_again_from_its_params(tree: dict[str, Any], seed: int) -> None:
+    space = Space(parse(tree))
+    config, params = space.resolve(draw_from(random.Random(seed)))
+    assert space.resolve(lambda name, domain: params[name]) == (config, params)
+    assert set(params) <= set(space.names())
+
+
+@given(TREES)
+def test_the_corners_of_any_tree_hit_every_low_high_and_label(tree: dict[str, Any]) -> None:
+    space = Space(parse(tree))
+    wanted = {
+        (name, end)
+        for name, domain in space.domains()
+        for end in (domain.labels if isinstance(domain, Choice) else (domain.low, domain.high))
+    }
+    hit: set[tuple[str, Any]] = set()
+    for corner in space.corners():
+        hit |= values_in(space.tree, corner, "")
+    assert hit == wanted
+
+
+def values_in(node: Any, value: Any, path: str) -> set[tuple[str, Any]]:
+    """Return the (name, value) pairs that a resolved config took, read off the config itself."""
+    if isinstance(node, Choice):
+        if not node.is_mapping:
+            return {(path, value)}
+        ((label, below),) = value.items()
+        return {(path, label)} | values_in(node.branches[label], below, f"{path}.{label}")
+    if isinstance(node, Float | Int):
+        return {(path, value)}
+    found: set[tuple[str, Any]] = set()
+    for key in node if isinstance(node, dict) else ():
+        found |= values_in(node[key], value[key], f"{path}.{key}" if path else key)
+    return found

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+_SHOWN_CHARS = 120  # of a value given; a whole section would hide why it is wrong
+
 
 class TutelageError(Exception):
     """Any error that a user can do something about; the message says what, where, why and the way out."""
@@ -56,7 +58,12 @@ class Problem:
 
     def __str__(self) -> str:
         where = f":{self.line}" if self.line is not None else ""
-        return f"{where}  {self.path} = {self.value!r}\n    {self.why}{self.hint}"
+        return f"{where}  {self.path} = {_short(self.value)}\n    {self.why}{self.hint}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
 
 
 class SpecError(InputError):

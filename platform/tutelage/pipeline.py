@@ -12,7 +12,6 @@ from typing import Any
 
 import ray
 import torch
-import yaml
 
 from tutelage import measure, network, store, student
 from tutelage.book import Book, Observer, Silent
@@ -23,6 +22,7 @@ from tutelage.search.sampler import Sampler
 from tutelage.search.suggest import Suggester
 from tutelage.spec import Spec
 from tutelage.spec import load as load_spec
+from tutelage.spec_yaml import dump
 from tutelage.store import SweepDir
 from tutelage.student import Classroom
 from tutelage.teaching import Teacher, classroom_of, data_fingerprint, ensure_knowledge, ensure_teacher, workers_of
@@ -44,7 +44,7 @@ def sweep(spec: Spec, *, address: str | None = None, observer: Observer | None =
     try:
         with cluster(address, observer):
             check_resources(spec, address)
-            home = store.create(Path(spec.storage), spec.name, yaml.safe_dump(spec.resolved(), sort_keys=False))
+            home = store.create(Path(spec.storage), spec.name, dump(spec.resolved()))
             with _ending(home, tracker):
                 _run(spec, home, classroom, tracker, observer)
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tutelage.errors import InputError, nearest
+from tutelage.problems import told
 
 FAMILIES = {"tasks": "build", "data": "read", "models": "build", "losses": "build", "sparsity": "apply"}
 Reference = str | dict[str, Any]  # "name" or {"name": {option: value}}
@@ -23,9 +25,12 @@ _HOME = Path(__file__).parent
 
 
 class PluginConfig(BaseModel):
-    """The options of a plugin: frozen, unknown keys refused, no NaN or infinity; a field's description says its unit."""
+    """The options of a plugin: frozen, unknown keys refused, no NaN or infinity; a field's description says its unit.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    Nothing is converted silently: true is no 1 and "3" no 3. YAML has lists only, so a tuple needs `Field(strict=False)`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @cache
@@ -36,7 +41,13 @@ def known(family: str) -> list[str]:
 
 
 def summary(family: str, name: str) -> str:
-    """Return the first line of a plugin's docstring, read without importing it."""
+    """Return the first line of a plugin's docstring; one of ours is read without importing it.
+
+    Raises `InputError` as `load` does.
+    """
+    if ":" in name:
+        return (inspect.getdoc(load(family, name)) or "").split("\n", 1)[0]
+    _check_known(family, name)
     tree = ast.parse((_HOME / family / f"{name}.py").read_text(encoding="utf-8"))
     return (ast.get_docstring(tree) or "").split("\n", 1)[0]
 
@@ -46,22 +57,33 @@ def load(family: str, name: str) -> Any:
 
     Raises `InputError` for an unknown name (with the nearest), a module that does not import, or a missing attribute.
     """
-    if ":" in name:
+    if isinstance(name, str) and ":" in name:
         return _load_foreign(family, name)
+    _check_known(family, name)
+    return importlib.import_module(f"tutelage.{family}.{name}")
+
+
+def _check_known(family: str, name: str) -> None:
     if name not in known(family):
         raise InputError(
             f"no {family} plugin '{name}'.{nearest(name, known(family))} Known: {', '.join(known(family))}, "
             "or your own as 'module:Name'."
         )
-    return importlib.import_module(f"tutelage.{family}.{name}")
 
 
 def _load_foreign(family: str, name: str) -> Any:
     module_name, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
+        raise InputError(f"{family} plugin '{name}' is not written as 'module:Name'.")
     try:
-        plugin = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"{family} plugin '{name}' cannot be imported: {error}. Is its directory on PYTHONPATH?") from error
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module may raise anything while it is imported
+        why = f"{type(error).__name__}: {error}"
+        raise InputError(f"{family} plugin '{name}' cannot be imported: {why}. Is its directory on PYTHONPATH?") from error
+    if not hasattr(module, attribute):
+        hint = nearest(attribute, vars(module))
+        raise InputError(f"{family} plugin '{name}' cannot be imported: {module_name} has no {attribute}.{hint}")
+    plugin = getattr(module, attribute)
     if missing := [part for part in ("Config", FAMILIES[family]) if not hasattr(plugin, part)]:
         raise InputError(f"{family} plugin '{name}' lacks {' and '.join(missing)}; see CONTRIBUTING.md.")
     return plugin
@@ -85,10 +107,13 @@ def configure(family: str, reference: Any) -> tuple[str, Any, Any]:
     try:
         return name, plugin, plugin.Config.model_validate(options)
     except ValidationError as error:
-        fields = list(plugin.Config.model_fields)
-        told = [
-            f"{'.'.join(map(str, issue['loc']))}: {issue['msg']}"
-            + (nearest(str(issue["loc"][-1]), fields) if issue["type"] == "extra_forbidden" else f" (given {issue['input']!r})")
-            for issue in error.errors()
-        ]
-        raise InputError(f"{family} plugin '{name}': {'; '.join(told)}") from None
+        issues = [f"{'.'.join(path)}: {why} (given {value!r})" for path, value, why in told(error, plugin.Config)]
+        raise InputError(f"{family} plugin '{name}': {'; '.join(issues)}") from None
+
+
+def ranges(family: str, name: str) -> dict[str, Any]:
+    """Return the ranges that a plugin declares for its options; `InputError` if it has none or is not there."""
+    declared: dict[str, Any] | None = getattr(load(family, name), "SPACE", None)
+    if declared is None:
+        raise InputError(f"{family} plugin '{name}' has no SPACE to search. Write ranges, such as {{option: {{int: [1, 4]}}}}.")
+    return declared

@@ -11,22 +11,26 @@ A space knows no optimiser: `resolve` asks a callable for every value that is ne
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from tutelage.errors import nearest
+
 Scalar = str | int | float | bool
 KINDS = ("float", "int", "choice")
-OPTIONS = {"float": ("log", "step"), "int": ("log", "step"), "choice": ()}
+OPTIONS: dict[str, tuple[str, ...]] = {"float": ("log", "step"), "int": ("log", "step"), "choice": ()}
 
 
 class SpaceError(ValueError):
-    """A distribution that makes no sense; `path` is the dotted way to it."""
+    """A distribution that makes no sense; `path` is the dotted way to it, `parts` the same undotted (a name may hold dots)."""
 
-    def __init__(self, path: str, value: Any, why: str) -> None:
-        super().__init__(f"{path}: {why}")
-        self.path, self.value, self.why = path, value, why
+    def __init__(self, parts: tuple[str, ...], value: Any, why: str) -> None:
+        self.path = ".".join(parts)
+        super().__init__(f"{self.path}: {why}")
+        self.parts, self.value, self.why = parts, value, why
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,71 +71,110 @@ Draw = Callable[[str, Domain], Any]
 
 
 def is_distribution(node: Any) -> bool:
-    """Return whether a mapping is meant as a distribution: it has one of the words float, int, choice, and no name else."""
+    """Return whether a mapping is meant as a distribution: a word of float, int, choice with a list (or branches) below it."""
     if not isinstance(node, Mapping):
         return False
     kinds = [kind for kind in KINDS if kind in node]
-    return len(kinds) == 1 and set(node) <= {kinds[0], "log", "step"}
+    if len(kinds) == 1 and set(node) <= {kinds[0], "log", "step"}:
+        return True
+    return any(isinstance(node[kind], list | Mapping if kind == "choice" else list) for kind in kinds)
 
 
 def parse(node: Any, path: str = "") -> Any:
-    """Return the tree with every distribution as a `Float`, `Int` or `Choice`; `SpaceError` for an impossible one."""
+    """Return the tree with every distribution as a `Float`, `Int` or `Choice`; `SpaceError` for the first impossible one."""
+    tree, problems = parse_all(node, (path,) if path else ())
+    if problems:
+        raise problems[0]
+    return tree
+
+
+def parse_all(node: Any, parts: tuple[str, ...] = ()) -> tuple[Any, list[SpaceError]]:
+    """Return the tree as `parse` does, with None for every impossible distribution, and what is wrong with each."""
+    problems: list[SpaceError] = []
+    return _parse(node, parts, problems), problems
+
+
+def _parse(node: Any, parts: tuple[str, ...], problems: list[SpaceError]) -> Any:
     if is_distribution(node):
-        return _domain(node, path)
+        try:
+            return _domain(node, parts, problems)
+        except SpaceError as problem:
+            problems.append(problem)
+            return None
     if isinstance(node, Mapping):
-        return {key: parse(value, f"{path}.{key}" if path else str(key)) for key, value in node.items()}
+        return {key: _parse(value, (*parts, str(key)), problems) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_parse(value, (*parts, str(i)), problems) for i, value in enumerate(node)]
     return node
 
 
-def _domain(node: Mapping[str, Any], path: str) -> Domain:
-    kind = next(kind for kind in KINDS if kind in node)
-    unknown = set(node) - {kind, *OPTIONS[kind]}
-    if unknown:
-        raise SpaceError(path, dict(node), f"a {kind} takes no '{sorted(unknown)[0]}'.")
-    return _choice(node["choice"], path) if kind == "choice" else _range(kind, node, path)
+def _domain(node: Mapping[str, Any], parts: tuple[str, ...], problems: list[SpaceError]) -> Domain:
+    kinds = [kind for kind in KINDS if kind in node]
+    if len(kinds) > 1:
+        raise SpaceError(parts, dict(node), f"{' and '.join(kinds)} exclude each other.")
+    kind = kinds[0]
+    if unknown := [key for key in node if key not in (kind, *OPTIONS[kind])]:
+        hint = nearest(str(unknown[0]), OPTIONS[kind])
+        raise SpaceError(parts, dict(node), f"a {kind} takes no '{unknown[0]}'.{hint}")
+    return _choice(node["choice"], parts, problems) if kind == "choice" else _range(kind, node, parts)
 
 
-def _choice(branches: Any, path: str) -> Choice:
+def _choice(branches: Any, parts: tuple[str, ...], problems: list[SpaceError]) -> Choice:
     if isinstance(branches, Mapping) and branches:
         return Choice(
-            branches={label: parse(subtree or {}, f"{path}.{label}") for label, subtree in branches.items()},
+            branches={label: _branch(subtree, (*parts, str(label)), problems) for label, subtree in branches.items()},
             is_mapping=True,
         )
     if not isinstance(branches, list) or not branches:
-        raise SpaceError(path, branches, "a choice needs a list, or a mapping of names to settings, that is not empty.")
+        raise SpaceError(parts, branches, "a choice needs a list, or a mapping of names to settings, that is not empty.")
     if odd := [b for b in branches if not isinstance(b, str | int | float | bool)]:
-        raise SpaceError(path, odd[0], "a choice's list holds words, numbers and true or false; for settings use a mapping.")
-    if len({(type(b), b) for b in branches}) < len(branches):
-        raise SpaceError(path, branches, "a choice names each branch once.")
+        raise SpaceError(parts, odd[0], "a choice's list holds words, numbers and true or false; for settings use a mapping.")
+    if odd := [b for b in branches if not isinstance(b, str) and not _is_finite(b)]:
+        raise SpaceError(parts, odd[0], "a choice's numbers are finite.")
+    if len(set(branches)) < len(branches):
+        raise SpaceError(parts, branches, "a choice names each branch once; 1, 1.0 and true are the same to it.")
     return Choice(branches={branch: branch for branch in branches}, is_mapping=False)
 
 
-def _range(kind: str, node: Mapping[str, Any], path: str) -> Float | Int:
+def _branch(subtree: Any, parts: tuple[str, ...], problems: list[SpaceError]) -> Any:
+    if subtree is not None and not isinstance(subtree, Mapping):
+        problems.append(SpaceError(parts, subtree, "a branch holds settings, {} for none; for plain values write a list."))
+    return _parse(subtree, parts, problems) if isinstance(subtree, Mapping) else {}
+
+
+def _range(kind: str, node: Mapping[str, Any], parts: tuple[str, ...]) -> Float | Int:
     number = float if kind == "float" else int
     bounds = node[kind]
     if not isinstance(bounds, list) or len(bounds) != 2:
-        raise SpaceError(path, bounds, f"a {kind} needs [low, high].")
-    low, high = (_number(bound, number, path) for bound in bounds)
+        raise SpaceError(parts, bounds, f"a {kind} needs [low, high].")
+    low, high = (_number(bound, number, parts) for bound in bounds)
     log = node.get("log", False)
     step = node.get("step")
     if not isinstance(log, bool):
-        raise SpaceError(path, log, "log is true or false.")
+        raise SpaceError(parts, log, "log is true or false.")
     if low > high:
-        raise SpaceError(path, bounds, f"low {low:g} is above high {high:g}.")
+        raise SpaceError(parts, bounds, f"low {low:g} is above high {high:g}.")
     if log and low <= 0:
-        raise SpaceError(path, bounds, f"a logarithmic range starts above 0, not at {low:g}.")
+        raise SpaceError(parts, bounds, f"a logarithmic range starts above 0, not at {low:g}.")
     if step is not None:
-        step = _number(step, number, path)
+        step = _number(step, number, parts)
         if log or step <= 0:
-            raise SpaceError(path, node["step"], "step and log exclude each other." if log else "step must be above 0.")
+            raise SpaceError(parts, node["step"], "step and log exclude each other." if log else "step must be above 0.")
     return Float(low=low, high=high, log=log, step=step) if kind == "float" else Int(low=low, high=high, log=log, step=step)
 
 
-def _number(value: Any, number: type, path: str) -> Any:
+def _number(value: Any, number: type, parts: tuple[str, ...]) -> Any:
     wanted = (int, float) if number is float else (int,)
-    if isinstance(value, bool) or not isinstance(value, wanted) or not math.isfinite(value):
-        raise SpaceError(path, value, f"{value!r} is not a {'number' if number is float else 'whole number'}.")
+    if isinstance(value, bool) or not isinstance(value, wanted) or not _is_finite(value):
+        raise SpaceError(parts, value, f"{reprlib.repr(value)} is not a {'number' if number is float else 'whole number'}.")
     return number(value)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 @dataclass(frozen=True)
@@ -198,6 +241,8 @@ def _resolve(node: Any, path: str, draw: Draw) -> Any:
         return draw(path, node)
     if isinstance(node, Mapping):
         return {key: _resolve(value, f"{path}.{key}" if path else key, draw) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_resolve(value, f"{path}.{i}", draw) for i, value in enumerate(node)]
     return node
 
 
@@ -210,3 +255,6 @@ def _walk(node: Any, path: str) -> Iterator[tuple[str, Domain]]:
     elif isinstance(node, Mapping):
         for key, value in node.items():
             yield from _walk(value, f"{path}.{key}" if path else key)
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            yield from _walk(value, f"{path}.{i}")

@@ -11,11 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from tutelage import plugins, space
 from tutelage.errors import InputError, Problem, SpecError, nearest
 from tutelage.plugins import Reference
+from tutelage.problems import Raw, told
 from tutelage.spec_sections import (
     DistillationConfig,
     KnowledgeConfig,
@@ -28,7 +29,8 @@ from tutelage.spec_sections import (
     TeacherConfig,
     TrackingConfig,
     TrialConfig,
-    as_limits,
+    limit_problems,
+    objective_problems,
 )
 from tutelage.spec_yaml import Document, parse_value
 
@@ -74,7 +76,7 @@ class Spec(Section):
         try:
             return TrialConfig.model_validate(dict(config))
         except ValidationError as error:
-            raise InputError("; ".join(why for *_, why in _told(error, TrialConfig))) from None
+            raise InputError("; ".join(f"{'.'.join(path)}: {why}" for path, _, why in told(error, TrialConfig))) from None
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
@@ -106,29 +108,43 @@ def _override(tree: dict[str, Any], override: str) -> tuple[str, ...]:
         raise InputError(f"--set {override}: write key=value, such as --set search.trials=50.")
     node: Any = tree
     for part in path[:-1]:
-        node = node.setdefault(part, {})
+        if node.get(part) is None:
+            node[part] = {}
+        node = node[part]
         if not isinstance(node, dict):
             raise InputError(f"--set {override}: '{part}' holds a value, not settings. Set it whole.")
-    node[path[-1]] = parse_value(text)
+    try:
+        node[path[-1]] = parse_value(text)
+    except InputError as error:
+        raise InputError(f"--set {override}: {error}") from None
     return path
 
 
-Raw = tuple[tuple[str, ...], Any, str]  # path, value given, why with the way out
-
-
 def _checked(tree: dict[str, Any], source: str, document: Document | None, overridden: Sequence[tuple[str, ...]]) -> Spec:
-    raw = list(_searchable_problems(tree))
-    spec = None
+    misplaced = list(_misplaced(tree))
+    precise = [*misplaced, *_listed_problems(tree), *_searchable_problems(tree), *_reference_problems(tree)]
+    spec, general = None, []
     try:
         spec = Spec.model_validate(tree)
     except ValidationError as error:
-        raw += _told(error, Spec)
-    raw += _reference_problems(tree)
+        general = told(error, Spec)
+    raw = precise + [issue for issue in general if not _is_covered(issue[0], precise)]
     if spec is not None:
         raw += _meaning_problems(spec)
-    if spec is None or raw:
-        raise SpecError(source, [_problem(issue, document, overridden) for issue in _once(raw)])
+    raw = [issue for issue in raw if issue in misplaced or not any(_is_below(issue[0], path) for path, *_ in misplaced)]
+    found = [*(document.duplicates if document else []), *(_problem(issue, document, overridden) for issue in _once(raw))]
+    if spec is None or found:
+        raise SpecError(source, sorted(found, key=lambda problem: problem.line or 0))
     return spec
+
+
+def _is_below(path: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    return path[: len(other)] == other
+
+
+def _is_covered(path: tuple[str, ...], precise: Sequence[Raw]) -> bool:
+    """Return whether a more exact word about the same setting is there."""
+    return any(_is_below(path, other) or (path[0] not in SEARCHABLE and _is_below(other, path)) for other, *_ in precise)
 
 
 def _once(raw: Sequence[Raw]) -> Iterator[Raw]:
@@ -141,32 +157,30 @@ def _once(raw: Sequence[Raw]) -> Iterator[Raw]:
 
 def _problem(issue: Raw, document: Document | None, overridden: Sequence[tuple[str, ...]]) -> Problem:
     path, value, why = issue
-    by_option = any(path[: len(option)] == option for option in overridden)
+    made = document is not None and not document.has(path)  # a section that only an option brought
+    by_option = any(_is_below(path, option) or (made and _is_below(option, path)) for option in overridden)
     line = document.line_of(path) if document and not by_option else None
     return Problem(("--set " if by_option else "") + ".".join(path), line, value, why)
 
 
-def _told(error: ValidationError, model: type[BaseModel], at: tuple[str, ...] = ()) -> list[Raw]:
-    told = []
-    for issue in error.errors(include_url=False, include_context=False):
-        path = tuple(str(part) for part in issue["loc"])
-        told.append((at + path, issue["input"], _why(issue, model, path)))
-    return told
+def _misplaced(node: Any, path: tuple[str, ...] = ()) -> Iterator[Raw]:
+    """Give every distribution outside the searchable sections."""
+    if path and path[0] in SEARCHABLE:
+        return
+    if path and space.is_distribution(node):
+        yield path, node, f"a distribution may stand only under {', '.join(SEARCHABLE)}. Write one value."
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _misplaced(value, (*path, str(key)))
 
 
-def _why(issue: Any, model: type[BaseModel], path: tuple[str, ...]) -> str:
-    if issue["type"] == "extra_forbidden":
-        fields = _fields_at(model, path[:-1])
-        return f"unknown key.{nearest(path[-1], fields)} Known here: {', '.join(fields)}."
-    if issue["type"] == "missing":
-        return "is missing. Add it."
-    return str(issue["msg"]).removeprefix("Value error, ") + ("" if str(issue["msg"]).endswith(".") else ".")
-
-
-def _fields_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    for part in path:
-        model = model.model_fields[part].annotation  # type: ignore[assignment]
-    return list(model.model_fields)
+def _listed_problems(tree: Mapping[str, Any]) -> Iterator[Raw]:
+    search, select = tree.get("search"), tree.get("select")
+    if isinstance(search, Mapping):
+        yield from objective_problems(search.get("objectives"), ("search", "objectives"))
+        yield from limit_problems(search.get("constraints"), ("search", "constraints"))
+    if isinstance(select, Mapping):
+        yield from limit_problems({side: select.get(side) for side in ("max", "min")}, ("select",))
 
 
 _CONFIGS: dict[str, type[Section]] = {
@@ -186,19 +200,17 @@ def _searchable_problems(tree: dict[str, Any]) -> Iterator[Raw]:
         fields = _CONFIGS[name].model_fields
         defaults = {key: field.default for key, field in fields.items() if not field.is_required()}
         expanded: dict[str, Any] = {**defaults}
-        parsed: dict[str, Any] = {}
+        found: list[Raw] = []
         for key, value in section.items():
-            try:
-                expanded[key] = _expand((name, key), value)
-                parsed[key] = space.parse(expanded[key], f"{name}.{key}")
-            except space.SpaceError as error:
-                yield tuple(error.path.split(".")), error.value, error.why
-            except InputError as error:
-                yield (name, key), value, str(error)
+            expanded[key] = _expand((name, str(key)), value, found)
+        parsed, impossible = space.parse_all(expanded, (name,))
+        found += [(problem.parts, problem.value, problem.why) for problem in impossible]
+        yield from found
         if name in tree or name != "student":
             tree[name] = {key: expanded[key] for key in (*fields, *(k for k in expanded if k not in fields)) if key in expanded}
-            unclear = {(name, key) for key in section if key not in parsed}
-            yield from (p for p in _corner_problems(name, {**defaults, **parsed}) if p[0][:2] not in unclear)
+            unclear = [path for path, *_ in found]
+            corners = _corner_problems(name, parsed)
+            yield from (issue for issue in corners if not any(_is_below(issue[0], path) for path in unclear))
 
 
 def _corner_problems(name: str, parsed: Mapping[str, Any]) -> Iterator[Raw]:
@@ -206,45 +218,54 @@ def _corner_problems(name: str, parsed: Mapping[str, Any]) -> Iterator[Raw]:
         try:
             _CONFIGS[name].model_validate(corner[name])
         except ValidationError as error:
-            yield from _told(error, _CONFIGS[name], (name,))
+            yield from (
+                issue for issue in told(error, _CONFIGS[name], (name,)) if issue[0][:2] not in PLUGGED or not issue[0][2:]
+            )
         for (section, key), family in PLUGGED.items():
             if section == name and key in corner[name]:
                 yield from _plugin_problems(family, corner[name][key], (section, key))
 
 
-def _expand(where: tuple[str, str], value: Any) -> Any:
-    """Return `value` with the word `search` replaced by the declared range."""
+def _expand(where: tuple[str, str], value: Any, found: list[Raw]) -> Any:
+    """Return `value` with the word `search` replaced by the declared range; what cannot be replaced goes to `found`."""
     if where in PLUGGED:
-        return _expand_reference(PLUGGED[where], value)
+        return _expand_reference(where, value, found)
     if value == "search":
         if where not in RANGES:
-            raise InputError(f"has no range of its own to search. Write one, such as {{float: [1, 20]}}; {_with_ranges()}.")
-        return RANGES[where]
+            found.append((where, value, _NO_RANGE))
+        return RANGES.get(where)
     return value
 
 
-def _with_ranges() -> str:
-    return "ranges of their own have " + ", ".join(".".join(where) for where in RANGES)
+_NO_RANGE = (
+    "has no range of its own to search. Write one, such as {float: [1, 20]}; ranges of their own have "
+    f"{', '.join('.'.join(where) for where in RANGES)}."
+)
 
 
-def _expand_reference(family: str, node: Any) -> Any:
+def _expand_reference(where: tuple[str, str], node: Any, found: list[Raw]) -> Any:
     if isinstance(node, dict) and isinstance(node.get("choice"), dict):
-        return {**node, "choice": {label: _expand_options(family, label, sub) for label, sub in node["choice"].items()}}
+        return {**node, "choice": {label: _expand_options(where, label, sub, found) for label, sub in node["choice"].items()}}
     if isinstance(node, dict) and len(node) == 1 and not space.is_distribution(node):
         name, options = next(iter(node.items()))
-        return {name: _expand_options(family, name, options)}
+        return {name: _expand_options(where, name, options, found)}
     return node
 
 
-def _expand_options(family: str, name: str, options: Any) -> Any:
+def _expand_options(where: tuple[str, str], name: Any, options: Any, found: list[Raw]) -> Any:
     if options != "search" and not (isinstance(options, dict) and "search" in options.values()):
         return options
-    declared: dict[str, Any] = plugins.load(family, name).SPACE
+    path = (*where, str(name))
+    try:
+        declared = plugins.ranges(PLUGGED[where], name)
+    except InputError as error:
+        found.append((path, options, str(error)))
+        return {}
     if options == "search":
         return declared
-    if lacking := [key for key, value in options.items() if value == "search" and key not in declared]:
-        raise InputError(f"{name} declares no range for '{lacking[0]}'.{nearest(lacking[0], declared)}")
-    return {key: declared[key] if value == "search" else value for key, value in options.items()}
+    for key in [key for key, value in options.items() if value == "search" and key not in declared]:
+        found.append(((*path, str(key)), "search", f"{name} declares no range for '{key}'.{nearest(str(key), declared)}"))
+    return {key: declared.get(key) if value == "search" else value for key, value in options.items()}
 
 
 def _reference_problems(tree: Mapping[str, Any]) -> Iterator[Raw]:
@@ -253,24 +274,25 @@ def _reference_problems(tree: Mapping[str, Any]) -> Iterator[Raw]:
         node: Any = tree
         for part in path:
             node = node.get(part) if isinstance(node, Mapping) else None
-        if node is not None:
+        if node is not None or (path[0] in tree and len(path) == 1):
             yield from _plugin_problems(family, node, path)
 
 
 def _plugin_problems(family: str, reference: Any, path: tuple[str, ...]) -> Iterator[Raw]:
-    if space.is_distribution(reference):
-        yield path, reference, f"a distribution may stand only under {', '.join(SEARCHABLE)}."
-        return
     try:
         name, options = plugins.parse_reference(reference)
-        plugin = plugins.load(family, name)
     except InputError as error:
         yield path, reference, str(error)
         return
     try:
+        plugin = plugins.load(family, name)
+    except InputError as error:
+        yield path if isinstance(reference, str) else (*path, name), reference, str(error)
+        return
+    try:
         plugin.Config.model_validate(options)
     except ValidationError as error:
-        yield from _told(error, plugin.Config, (*path, name))
+        yield from told(error, plugin.Config, (*path, name))
 
 
 def _meaning_problems(spec: Spec) -> Iterator[Raw]:
@@ -279,11 +301,6 @@ def _meaning_problems(spec: Spec) -> Iterator[Raw]:
         yield ("teacher",), None, "give either `model`, to train one, or `path`, to read one."
     if search.trials is None and search.hours is None:
         yield ("search", "trials"), None, "give `trials` or `hours`: a search must end."
-    for side in ("max", "min"):
-        try:
-            as_limits({side: getattr(spec.select, side)})
-        except ValueError as error:
-            yield ("select", side), getattr(spec.select, side), str(error)
     reported = set(search.constraints.max) & set(search.constraints.min)
     for name in sorted(reported):
         if search.constraints.min[name] > search.constraints.max[name]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
@@ -11,6 +11,7 @@ from tutelage import objectives as objectives_module
 from tutelage.errors import InputError, nearest
 from tutelage.objectives import Limits, Objective
 from tutelage.plugins import Reference
+from tutelage.problems import Raw, unknown_key
 
 MEASURES = (*objectives_module.KNOWN, "agreement", "teacher_kl_nats", "latency_p90_ms")
 
@@ -131,6 +132,28 @@ def _bounds(value: Any) -> dict[str, float]:
     if unknown := [name for name in value if name not in MEASURES]:
         raise ValueError(_no_measure(unknown[0], MEASURES))
     return {name: _quantity(bound) for name, bound in value.items()}
+
+
+def objective_problems(items: Any, at: tuple[str, ...]) -> Iterator[Raw]:
+    """Give what is wrong with each objective of a list, at its own place."""
+    for i, item in enumerate(items if isinstance(items, list) else []):
+        try:
+            _as_objective(item)
+        except ValueError as error:
+            yield (*at, str(i)), item, str(error)
+
+
+def limit_problems(limits: Any, at: tuple[str, ...]) -> Iterator[Raw]:
+    """Give what is wrong with each bound under `max` and `min`, at its own place."""
+    for side, bounds in limits.items() if isinstance(limits, Mapping) else ():
+        if side not in ("max", "min"):
+            yield (*at, str(side)), bounds, unknown_key(str(side), ("max", "min"))
+            continue
+        for name, bound in bounds.items() if isinstance(bounds, Mapping) else ():
+            try:
+                as_limits({side: {name: bound}})
+            except ValueError as error:
+                yield (*at, side, str(name)), bound, str(error)
 
 
 _BOUNDS_SCHEMA = {

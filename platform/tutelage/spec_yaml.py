@@ -8,23 +8,41 @@ from typing import Any
 
 import yaml
 
-from tutelage.errors import InputError, Problem, SpecError
+from tutelage.errors import InputError, Problem
+
+_OWN_TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("float", "int", "bool", "timestamp"))
+_RULES = [  # YAML 1.2's, less octal numbers: 1e-3 is a number; no, on, 1:30, 1_000, 010 and 2026-01-01 are words
+    (
+        "float",
+        r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$|^[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)$|^[-+]?\.(inf|nan)$",
+        "-+0123456789.",
+    ),
+    ("int", r"^[-+]?(0|[1-9][0-9]*)$", "-+0123456789"),
+    ("bool", r"^(true|True|false|False)$", "tTfF"),
+]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's floats (so that 1e-3 is a number) and its booleans (so that `no` and `on` are words)."""
+    """Reads by `_RULES`."""
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$|^[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)$|^[-+]?\.(inf|nan)$"),
-    list("-+0123456789."),
-)
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|false|False)$"), list("tTfF"))
+class _Dumper(yaml.SafeDumper):
+    """Quotes the words that YAML 1.1 or `_RULES` would read as something else, so that any reader gets the same values."""
+
+
+def _own_resolvers(resolvers: Any) -> Any:
+    return {first: [rule for rule in rules if rule[0] not in _OWN_TAGS] for first, rules in resolvers.items()}
+
+
+_Loader.yaml_implicit_resolvers = _own_resolvers(_Loader.yaml_implicit_resolvers)
+for _class in (_Loader, _Dumper):
+    for _kind, _pattern, _first in _RULES:
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), list(_first))
+
+
+def dump(tree: Any) -> str:
+    """Return plain values as YAML that `Document` and `parse_value` read back to the same values, keys in their order."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False)
 
 
 def parse_value(text: str) -> Any:
@@ -43,10 +61,13 @@ class Document:
     """A YAML mapping and where its parts stand."""
 
     def __init__(self, text: str, source: str) -> None:
-        """Parse `text`; `InputError` for bad syntax or no mapping, `SpecError` for keys that stand twice."""
+        """Parse `text`; `InputError` for bad syntax, no mapping, or a part that holds itself."""
         try:
             self._root = yaml.compose(text, _Loader)
+            _check_finite(self._root, ())
             self.tree: Any = yaml.load(text, _Loader) if self._root is not None else None
+        except RecursionError:
+            raise InputError(f"{source}: not YAML that can be read: it is nested too deeply.") from None
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f"{source}:{mark.line + 1}" if mark else source
@@ -54,8 +75,17 @@ class Document:
         if not isinstance(self.tree, dict):
             had = "is empty" if self.tree is None else f"holds a {type(self.tree).__name__}"
             raise InputError(f"{source} {had}; a spec is a mapping. See search_spaces/ for examples.")
-        if twice := list(_duplicates(self._root, ())):
-            raise SpecError(source, twice)
+        self.duplicates: list[Problem] = _duplicates(self._root, ())
+
+    def has(self, path: Sequence[str]) -> bool:
+        """Return whether the text itself holds the setting."""
+        node = self._root
+        for part in path:
+            found = _child(node, part)
+            if found is None:
+                return False
+            node = found[0]
+        return True
 
     def line_of(self, path: Sequence[str]) -> int | None:
         """Return the line (from 1) of the setting, or of the nearest part of its path that is there.
@@ -87,12 +117,31 @@ def _child(node: Any, part: str) -> tuple[Any, int] | None:
     return _child(choice, part) if choice is not None else None
 
 
+def _children(node: Any) -> list[tuple[str, Any]]:
+    if isinstance(node, yaml.SequenceNode):
+        return [(str(i), child) for i, child in enumerate(node.value)]
+    return [(str(key.value), value) for key, value in _pairs(node)]
+
+
+def _check_finite(node: Any, above: tuple[Any, ...]) -> None:
+    if any(node is part for part in above):
+        raise yaml.composer.ComposerError(None, None, "an alias stands for a part that holds it", node.start_mark)
+    for _, child in _children(node):
+        _check_finite(child, (*above, node))
+
+
 def _duplicates(node: Any, path: tuple[str, ...]) -> list[Problem]:
     found, seen = [], set()
     for key, value in _pairs(node):
-        here = (*path, str(key.value))
         if key.value in seen:
-            found.append(Problem(".".join(here), key.start_mark.line + 1, value.value, "stands twice. Remove one."))
+            line = key.start_mark.line + 1
+            found.append(Problem(".".join((*path, key.value)), line, _plain(value), "stands twice. Remove one."))
         seen.add(key.value)
-        found += _duplicates(value, here)
+    for part, child in _children(node):
+        found += _duplicates(child, (*path, part))
     return found
+
+
+def _plain(node: Any) -> Any:
+    loader = _Loader("")
+    return loader.construct_document(node)

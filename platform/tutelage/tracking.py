@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import yaml
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from tutelage import compare_view
 from tutelage.errors import UnreachableError
 from tutelage.record import TrialRecord
+from tutelage.spec_yaml import dump
 
 logger = logging.getLogger(__name__)
 METRICS = {  # a measure's name in MLflow; MLflow draws a section per prefix
@@ -109,7 +109,7 @@ class Tracker:
         )
         self._parent = str(run.info.run_id)
         self._client.log_batch(self._parent, params=[Param(key, str(value)) for key, value in tags.items()])
-        self._client.log_text(self._parent, yaml.safe_dump(dict(spec), sort_keys=False), "spec.yaml")
+        self._client.log_text(self._parent, dump(dict(spec)), "spec.yaml")
         self._sweep = name
         return self._parent
 

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from tutelage.errors import (
+    InputError,
+    NoStudentFits,
+    Problem,
+    SpecError,
+    TutelageError,
+    UnreachableError,
+    WorkFailed,
+    nearest,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(TutelageError, 1), (InputError, 2), (SpecError, 2), (UnreachableError, 3), (NoStudentFits, 4), (WorkFailed, 1)],
+)
+def test_each_error_knows_its_exit_code(error: type[TutelageError], code: int) -> None:
+    assert error.exit_code == code
+    assert issubclass(error, TutelageError)
+
+
+def test_a_spec_error_prints_one_block_a_problem() -> None:
+    problems = [
+        Problem("student.epoch", 12, 20, "unknown key.", " Did you mean 'epochs'?"),
+        Problem("--set seed", None, -1, "Input should be at least 0."),
+    ]
+    error = SpecError("digits.yaml", problems)
+    assert str(error) == (
+        "digits.yaml:12  student.epoch = 20\n    unknown key. Did you mean 'epochs'?\n"
+        "digits.yaml  --set seed = -1\n    Input should be at least 0."
+    )
+    assert error.problems == problems
+
+
+def test_a_long_value_is_cut() -> None:
+    shown = str(Problem("student", 1, list(range(1000)), "is wrong."))
+    assert len(shown.splitlines()[0]) < 150
+    assert "…" in shown
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "hint"),
+    [
+        ("epoch", ["epochs", "batch_size"], " Did you mean 'epochs'?"),
+        ("zzz", ["epochs"], ""),
+        ("epochs", [], ""),
+    ],
+)
+def test_nearest(word: str, known: list[str], hint: str) -> None:
+    assert nearest(word, known) == hint
