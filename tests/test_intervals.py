@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tutelage.intervals import paired_difference, wilson_interval
+from tutelage.intervals import mean_interval, paired_difference, wilson_interval
 
 
 def test_wilson_against_its_closed_form() -> None:
@@ -42,3 +42,10 @@ def test_equal_answers_still_have_a_width() -> None:
     difference, low, high = paired_difference(same, same)
     assert difference == 0.0
     assert low < 0.0 < high
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    """For three values the 97.5 % quantile of t with two degrees of freedom is 4.302653 (Student's table)."""
+    low, high = mean_interval([1.0, 2.0, 3.0])
+    assert (low + high) / 2 == pytest.approx(2.0)
+    assert (high - low) / 2 == pytest.approx(4.302653 / 3**0.5, rel=1e-6)

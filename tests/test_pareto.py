@@ -101,6 +101,12 @@ def test_what_is_not_finite_is_refused(odd: float) -> None:
         Front().add([0.0, odd], "a")
 
 
+@pytest.mark.parametrize("reference", [[np.nan, 3.0], [np.inf, 3.0], [3.0], [3.0, 3.0, 3.0]])
+def test_a_reference_that_does_not_fit_is_refused(reference: list[float]) -> None:
+    with pytest.raises(ValueError, match="reference must be finite"):
+        hypervolume([[1.0, 2.0]], reference)
+
+
 def test_one_point_rules_them_all() -> None:
     front = Front()
     for key, row in {"c": [3, 3], "a": [1, 4], "b": [4, 1]}.items():

@@ -46,7 +46,9 @@ def test_pictures_hold_every_finished_student_and_the_teacher(records: list[Tria
     assert list(figure.data[1].x) == [100, 400, 500]
     assert figure.layout.xaxis.type == "log"
     third = (*OBJECTIVES, replace(KNOWN["macs"], reference=1e9))
-    assert report.front_figure(records, third).data[1].marker.color == (200, 800, 1000)
+    deep = report.front_figure(records, third)
+    assert dict(zip(deep.data[1].x, deep.data[1].marker.color, strict=True)) == {100: 200, 400: 800, 500: 1000}
+    assert (figure.data[1].mode, deep.data[1].mode) == ("lines+markers", "markers"), "no staircase in three objectives"
     report.front_html(records, OBJECTIVES, tmp_path / "front.html", TEACHER)
     page = (tmp_path / "front.html").read_text()
     assert "t0002" in page
@@ -66,17 +68,39 @@ def test_the_page_escapes_what_it_shows_and_tells_failures(records: list[TrialRe
     assert "trials failed" in page
 
 
+def test_colours_stay_with_their_students_whatever_is_across(make_record: Make, tmp_path: Path) -> None:
+    """By size in bytes the order is another than by parameters, so a colour list in the wrong order shows."""
+    rows = [(0.9, 100.0, 900.0, 7.0), (0.8, 200.0, 300.0, 5.0), (0.7, 300.0, 100.0, 3.0)]
+    members = [make_record(i, accuracy=a, params=p, size_bytes=s, latency_ms=t) for i, (a, p, s, t) in enumerate(rows)]
+    objectives = (KNOWN["accuracy"], KNOWN["size_bytes"], KNOWN["latency_ms"])
+    front = report.front_figure(members, objectives).data[1]
+    assert dict(zip(front.x, front.marker.color, strict=True)) == {900: 7, 300: 5, 100: 3}
+    report.front_png(members, objectives, tmp_path / "front.png")
+    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_shows_under_the_pointer_is_escaped(make_record: Make) -> None:
+    record = replace(make_record(0, accuracy=0.9, params=1.0), params={"student.model": "mine:<b>&"})
+    assert "mine:&lt;b&gt;&amp;" in report.front_figure([record], OBJECTIVES).data[1].text[0]
+
+
 @pytest.mark.parametrize(
-    ("gain", "word"),
+    ("gain", "fresh", "word"),
     [
-        ((0.02, 0.01, 0.03), "Teaching helps"),
-        ((0.01, -0.01, 0.03), "within the noise"),
-        ((-0.02, -0.03, -0.01), "Teaching hurts"),
+        ((0.02, 0.01, 0.03), (0.005, 0.015), "Teaching helps"),
+        ((0.02, 0.01, 0.03), (-0.005, 0.025), "Inconclusive"),
+        ((0.01, -0.01, 0.03), (0.005, 0.015), "Inconclusive"),
+        ((-0.02, -0.03, -0.01), (-0.02, -0.01), "Teaching hurts"),
+        ((0.02, 0.01, 0.03), None, "Inconclusive"),
     ],
 )
-def test_whether_teaching_helps_is_said_by_the_interval(gain: tuple[float, float, float], word: str) -> None:
+def test_whether_teaching_helps_needs_the_test_split_and_fresh_seeds(
+    gain: tuple[float, float, float], fresh: tuple[float, float] | None, word: str
+) -> None:
     tested: dict[str, Any] = {"gain_over_labels_only": dict(zip(("difference", "low", "high"), gain, strict=True))}
-    confirmed = {"seeds": 3, "gain": {"mean": 0.01, "sd": 0.002}}
-    assert word in teaching_in_words(confirmed, tested)
+    confirmed = {"seeds": 3, "gain": {"mean": 0.01, "sd": 0.002, "interval": fresh}}
+    assert teaching_in_words(confirmed, tested).startswith(word)
     assert "+1.00 ± 0.20 points" in teaching_in_words(confirmed, tested)
-    assert teaching_in_words({"seeds": 0, "gain": None}, tested).endswith("test split.")
+    alone = teaching_in_words({"seeds": 0, "gain": None}, tested)
+    assert alone.startswith("Inconclusive")
+    assert "no verdict" in alone

@@ -118,10 +118,16 @@ def _confirmed(trained: Mapping[str, Mapping[str, float]], primary: str) -> dict
     }
 
 
-def _spread(values: Sequence[float]) -> dict[str, float] | None:
+def _spread(values: Sequence[float]) -> dict[str, Any] | None:
+    """Return mean, standard deviation and, from two values on, the mean's 95 % interval; None without values."""
     if not values:
         return None
-    return {"mean": statistics.fmean(values), "sd": statistics.stdev(values) if len(values) > 1 else 0.0}
+    several = len(values) > 1
+    return {
+        "mean": statistics.fmean(values),
+        "sd": statistics.stdev(values) if several else 0.0,
+        "interval": list(intervals.mean_interval(values)) if several else None,
+    }
 
 
 def _test(home: SweepDir, record: TrialRecord, classroom: Classroom) -> dict[str, Any]:
@@ -170,14 +176,22 @@ def _document(home: SweepDir, chosen: selection.Selection, confirmed: dict[str, 
 
 
 def teaching_in_words(confirmed: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
-    """Return in a sentence whether the teacher helped: the paired gain on the test split, beside its 95 % interval."""
-    gain = tested["gain_over_labels_only"]
-    verdict = "Teaching helps" if gain["low"] > 0 else "Teaching hurts" if gain["high"] < 0 else "The gain is within the noise"
+    """Return in a sentence whether the teacher helped: the paired gain on test, and the gain over fresh seeds.
+
+    A verdict needs both 95 % intervals on the same side of 0. The test split alone compares one pair of trainings, of
+    which the taught one was picked as the best on validation, so it flatters the teacher.
+    """
+    gain, fresh = tested["gain_over_labels_only"], confirmed["gain"]
+    lows, highs = [gain["low"]], [gain["high"]]
+    if fresh is not None and fresh["interval"] is not None:
+        lows.append(fresh["interval"][0])
+        highs.append(fresh["interval"][1])
+    sure = len(lows) > 1
+    verdict = "Teaching helps" if sure and min(lows) > 0 else "Teaching hurts" if sure and max(highs) < 0 else "Inconclusive"
     points = f"{100 * gain['difference']:+.2f} points ({100 * gain['low']:+.2f} to {100 * gain['high']:+.2f})"
     said = f"{verdict}: against labels alone at the same budget the student has {points} on the test split"
-    fresh = confirmed["gain"]
     if fresh is None:
-        return f"{said}."
+        return f"{said}; without fresh seeds (--confirm) there is no verdict."
     spread = f"{100 * fresh['mean']:+.2f} ± {100 * fresh['sd']:.2f} points"
     return f"{said}, and {spread} on validation over {confirmed['seeds']} fresh seeds."
 

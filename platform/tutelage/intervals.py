@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
-from statistics import NormalDist
+from statistics import NormalDist, fmean, stdev
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as students_t
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -35,3 +37,10 @@ def paired_difference(
     middle = (more_a - more_b) / total
     half = z * sqrt(more_a + more_b - (more_a - more_b) ** 2 / total) / total
     return (only_a - only_b) / n, middle - half, middle + half
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Return (low, high) of the mean that at least two `values` estimate, by Student's t (1908)."""
+    assert len(values) > 1, "one value has no spread"
+    half = float(students_t.ppf(0.5 + confidence / 2, len(values) - 1)) * stdev(values) / sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half

@@ -98,7 +98,7 @@ class Limits:
         return ", ".join(most + least) or "no limits"
 
 
-_QUANTITY = re.compile(r"^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([kKMG]?)(?:i?[bB])?\s*$")
+_QUANTITY = re.compile(r"^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([kKMG]?)(?:i?[bB])?\s*$", re.ASCII)
 _PREFIX = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -107,4 +107,7 @@ def parse_quantity(text: str | float) -> float:
     match = _QUANTITY.match(str(text))
     if match is None or isinstance(text, bool):
         raise InputError(f"'{text}' is not a quantity. Write a number with an optional k, M or G, such as 200k or 0.9.")
-    return float(match[1]) * _PREFIX[match[2]]
+    value = float(match[1]) * _PREFIX[match[2]]
+    if not np.isfinite(value):
+        raise InputError(f"'{text}' is not a quantity. It is too large to be a number.")
+    return value

@@ -46,6 +46,8 @@ def hypervolume(losses: ArrayLike, reference: ArrayLike) -> float:
     A row that is not better than the reference in every objective adds nothing; no such row gives 0.
     """
     matrix, point = _checked(losses), np.asarray(reference, dtype=np.float64)
+    if point.shape != matrix.shape[1:] or not np.isfinite(point).all():
+        raise ValueError(f"the reference must be finite, one value an objective. Got {point} for {matrix.shape[1]}.")
     inside = matrix[(matrix < point).all(axis=1)] if len(matrix) else matrix
     return float(moocore.hypervolume(inside, ref=point)) if len(inside) else 0.0
 

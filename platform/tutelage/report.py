@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,11 @@ def _axes(objectives: Sequence[Objective]) -> tuple[Objective, Objective]:
     return across, next((o for o in objectives if o is not across), across)
 
 
+def _third(objectives: Sequence[Objective]) -> Objective | None:
+    """Return the objective that colour shows, if any; the front is a staircase only without one."""
+    return next((o for o in objectives if o not in _axes(objectives)), None)
+
+
 def _label(objective: Objective) -> str:
     return f"{objective.name} ({objective.unit})" if objective.unit != objective.name else objective.name
 
@@ -80,9 +86,16 @@ def front_png(
     figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     axes.scatter(*_points(others, across, up), s=18, color=OTHER_COLOUR, label=f"dominated ({len(others)})")
-    x, y = _points(sorted(members, key=lambda r: r.measures[across.name]), across, up)
-    axes.plot(x, y, drawstyle="steps-post", color=FRONT_COLOUR, linewidth=1.2, alpha=0.6)
-    axes.scatter(x, y, s=34, color=FRONT_COLOUR, label=f"front ({len(members)})", zorder=3)
+    members = sorted(members, key=lambda r: r.measures[across.name])
+    x, y = _points(members, across, up)
+    third = _third(objectives)
+    if third is None:
+        axes.plot(x, y, drawstyle="steps-post", color=FRONT_COLOUR, linewidth=1.2, alpha=0.6)
+        axes.scatter(x, y, s=34, color=FRONT_COLOUR, label=f"front ({len(members)})", zorder=3)
+    else:
+        colours = [r.measures[third.name] for r in members]
+        dots = axes.scatter(x, y, s=34, c=colours, cmap="cividis", label=f"front ({len(members)})", zorder=3)
+        figure.colorbar(dots, ax=axes, label=_label(third))
     if teacher and across.name in teacher and up.name in teacher:
         axes.scatter([teacher[across.name]], [teacher[up.name]], s=160, marker="*", color=TEACHER_COLOUR, label="teacher")
     if across.name in SIZES:
@@ -110,12 +123,13 @@ def front_figure(
     others = [r for r in records if r.state == "finished" and r not in members]
     figure = go.Figure()
     figure.add_trace(_trace(others, across, up, "dominated", {"color": OTHER_COLOUR, "size": 6}))
-    third = [o for o in objectives if o not in (across, up)]
+    members = sorted(members, key=lambda r: r.measures[across.name])
+    third = _third(objectives)
     marker: dict[str, Any] = {"color": FRONT_COLOUR, "size": 10}
     if third:
-        colours = [r.measures[third[0].name] for r in members]
-        marker |= {"color": colours, "colorscale": "Cividis", "colorbar": {"title": third[0].name}}
-    figure.add_trace(_trace(members, across, up, "front", marker))
+        colours = [r.measures[third.name] for r in members]
+        marker |= {"color": colours, "colorscale": "Cividis", "colorbar": {"title": _label(third)}}
+    figure.add_trace(_trace(members, across, up, "front", marker, "markers" if third else "lines+markers"))
     if teacher and across.name in teacher and up.name in teacher:
         star = {"color": TEACHER_COLOUR, "size": 16, "symbol": "star"}
         figure.add_trace(
@@ -130,14 +144,14 @@ def front_figure(
     return figure
 
 
-def _trace(records: Sequence[TrialRecord], across: Objective, up: Objective, name: str, marker: dict[str, Any]) -> go.Scatter:
+def _trace(
+    records: Sequence[TrialRecord], across: Objective, up: Objective, name: str, marker: dict[str, Any], mode: str = "markers"
+) -> go.Scatter:  # fmt: skip
     import plotly.graph_objects as go
 
-    ordered = sorted(records, key=lambda r: r.measures[across.name])
-    x, y = _points(ordered, across, up)
-    mode = "lines+markers" if name == "front" else "markers"
+    x, y = _points(records, across, up)
     return go.Scatter(
-        x=x, y=y, mode=mode, name=f"{name} ({len(ordered)})", marker=marker, text=[_hover(r) for r in ordered],
+        x=x, y=y, mode=mode, name=f"{name} ({len(records)})", marker=marker, text=[_hover(r) for r in records],
         hovertemplate="%{text}<extra></extra>", line={"shape": "hv", "color": FRONT_COLOUR, "width": 1},
     )  # fmt: skip
 
@@ -145,7 +159,7 @@ def _trace(records: Sequence[TrialRecord], across: Objective, up: Objective, nam
 def _hover(record: TrialRecord) -> str:
     measures = [f"{name} {value:,.6g}" for name, value in record.measures.items()]
     params = [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in record.params.items()]
-    return "<br>".join([f"<b>{record.trial_id}</b>", *measures, *params])
+    return "<br>".join([f"<b>{record.trial_id}</b>", *(html.escape(line) for line in [*measures, *params])])
 
 
 def front_html(
