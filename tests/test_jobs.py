@@ -13,11 +13,12 @@ import torch
 from tests.conftest import SMALL_SPEC
 from tutelage import jobs, knowledge, network, spec, student, teaching, training
 from tutelage.errors import InputError, WorkFailed
+from tutelage.spec_sections import RecipeConfig
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 ONE = jobs.Workers(workers=1, cpus=1, gpus=0)
 LOCAL = jobs.Workers(workers=0, cpus=1, gpus=0)
-RECIPE = training.Recipe(epochs=3, batch_size=64, learning_rate=0.005, weight_decay=0.01)
+RECIPE = RecipeConfig(epochs=3, batch_size=64, learning_rate=0.005, weight_decay=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def taught(classroom: student.Classroom, tmp_path_factory: pytest.TempPathFactor
     about = classroom.architecture("mlp")
     torch.manual_seed(0)
     network.write(home / "teacher", network.build(about), about)
-    jobs.write_knowledge(home / "teacher", classroom, home, "a", "float32", ONE)
+    jobs.write_knowledge(home / "teacher", classroom, home, "a", "float32", 1, ONE)
     return replace(classroom, knowledge_root=home, knowledge_address="a")
 
 
@@ -124,8 +125,8 @@ def test_cached_knowledge_is_what_the_teacher_answers(taught: student.Classroom)
     assert taught.knowledge_root is not None
     teacher, _ = network.read(taught.knowledge_root / "teacher")
     for split, examples in taught.splits.items():
-        live = training.logits_of(teacher, taught.built_task, examples.inputs)
-        torch.testing.assert_close(taught.known.logits[split], live)
+        live = training.logits_of(teacher, taught.built_task, examples)
+        torch.testing.assert_close(taught.known.logits[split], live.unsqueeze(0))
 
 
 @pytest.mark.ray

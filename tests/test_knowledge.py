@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,25 +12,34 @@ import torch
 
 from tutelage import knowledge
 
-LOGITS = {"train": torch.randn(50, 1, 10), "validation": torch.randn(20, 1, 10)}
+LOGITS = {"train": torch.randn(3, 50, 1, 10), "validation": torch.randn(1, 20, 1, 10)}
+
+
+def write(root: Path, logits: dict[str, torch.Tensor], dtype: str = "float16", address: str = "a") -> Path:
+    return knowledge.write(
+        root,
+        address,
+        {split: [partial(known.__getitem__, i) for i in range(len(known))] for split, known in logits.items()},
+        dtype,
+    )
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 0.0), ("float16", 2e-3)])
 def test_what_is_read_is_what_was_written(tmp_path: Path, dtype: str, tolerance: float) -> None:
     address = knowledge.content_address(teacher="a", data="b")
-    knowledge.write(tmp_path, address, LOGITS, dtype)
+    write(tmp_path, LOGITS, dtype, address)
     found = knowledge.read(tmp_path, address)
-    assert found is not None
+    assert found is not None and found.num_views == 3
     for split, logits in LOGITS.items():
         assert str(found.logits[split].dtype) == f"torch.{dtype}"
         torch.testing.assert_close(found.logits[split].float(), logits, atol=tolerance, rtol=1e-3 if tolerance else 0)
 
 
 def test_large_logits_stay_finite_in_half_precision(tmp_path: Path) -> None:
-    knowledge.write(tmp_path, "a", {"train": torch.tensor([[[1e9, -1e9]]])}, "float16")
+    write(tmp_path, {"train": torch.tensor([[[[1e9, -1e9]]]])})
     found = knowledge.read(tmp_path, "a")
     assert found is not None
-    assert found.logits["train"].tolist() == [[[65504.0, -65504.0]]]
+    assert found.logits["train"].tolist() == [[[[65504.0, -65504.0]]]]
 
 
 def test_an_address_changes_with_every_part() -> None:
@@ -39,13 +49,13 @@ def test_an_address_changes_with_every_part() -> None:
 
 
 def test_another_address_is_not_there(tmp_path: Path) -> None:
-    knowledge.write(tmp_path, "a", LOGITS, "float16")
+    write(tmp_path, LOGITS)
     assert knowledge.read(tmp_path, "b") is None
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "manifest", "moved"])
 def test_damage_is_seen(tmp_path: Path, damage: str) -> None:
-    entry = knowledge.write(tmp_path, "a", LOGITS, "float16")
+    entry = write(tmp_path, LOGITS)
     file = entry / "validation.npy"
     content = bytearray(file.read_bytes())
     if damage == "flip":
@@ -65,7 +75,7 @@ def test_damage_is_seen(tmp_path: Path, damage: str) -> None:
 
 def _write_for_ever(root: Path) -> None:
     while True:
-        knowledge.write(root, "a", {"train": torch.zeros(2000, 1, 100)}, "float32")
+        write(root, {"train": torch.zeros(2, 1000, 1, 100)}, "float32")
 
 
 def test_a_writer_that_is_killed_leaves_a_whole_entry_or_none(tmp_path: Path) -> None:
@@ -78,4 +88,4 @@ def test_a_writer_that_is_killed_leaves_a_whole_entry_or_none(tmp_path: Path) ->
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()
         found = knowledge.read(tmp_path, "a")
-        assert found is None or found.logits["train"].shape == (2000, 1, 100)
+        assert found is None or found.logits["train"].shape == (2, 1000, 1, 100)

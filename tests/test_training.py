@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tutelage import network, plugins, training
-from tutelage.data import Split
 from tutelage.errors import WorkFailed
 from tutelage.losses import kd
 from tutelage.sparsity import channels
+from tutelage.spec_sections import RecipeConfig
 from tutelage.tasks import image_classification
 
-RECIPE = training.Recipe(epochs=4, batch_size=32, learning_rate=0.01, weight_decay=0.01)
+RECIPE = RecipeConfig(epochs=4, batch_size=32, learning_rate=0.01, weight_decay=0.01)
 ARCHITECTURE = {"model": {"convnet": {"width": 4}}, "example_shape": [1, 8, 8], "class_names": [str(i) for i in range(10)]}
 
 
@@ -25,7 +25,7 @@ ARCHITECTURE = {"model": {"convnet": {"width": 4}}, "example_shape": [1, 8, 8], 
 def lesson() -> training.Lesson:
     _, plugin, config = plugins.configure("data", "digits")
     train, validation = (plugin.read(config, 0, split) for split in ("train", "validation"))
-    short = Split(inputs=train.inputs[:256], labels=train.labels[:256], class_names=train.class_names)
+    short = train.head(256)
     task = image_classification.build(image_classification.Config())
     return training.Lesson(task=task, train=short, validation=validation, recipe=RECIPE, seed=3)
 
@@ -49,11 +49,13 @@ def assert_same_weights(a: training.Training, b: training.Training) -> None:
 
 def taught(lesson: training.Lesson, weight: float, logits: torch.Tensor | None = None) -> training.Lesson:
     known = torch.randn(256, 1, 10, generator=torch.Generator().manual_seed(1)) if logits is None else logits
-    return replace(lesson, teaching=training.Teaching(logits=known, loss=kd.build(kd.Config(), 2.0), weight=weight))
+    return replace(
+        lesson, teaching=training.Teaching(logits=known.unsqueeze(0), loss=kd.build(kd.Config(), 2.0), weight=weight)
+    )
 
 
 def test_it_learns_and_the_same_seed_gives_the_same_student(lesson: training.Lesson) -> None:
-    long = replace(lesson, recipe=replace(RECIPE, epochs=12))
+    long = replace(lesson, recipe=RECIPE.model_copy(update={"epochs": 12}))
     under_way = training.Training(model(), long)
     rows = [under_way.epoch() for _ in range(12)]
     assert rows[-1]["accuracy"] > 0.5 > rows[0]["accuracy"]
@@ -80,7 +82,7 @@ def test_the_loss_is_continuous_in_its_weight(lesson: training.Lesson) -> None:
 def test_a_perfect_teacher_makes_better_students_than_few_labels(lesson: training.Lesson) -> None:
     """What is taught belongs to the example that is seen: logits of the true labels teach them, shuffled ones do not."""
     truth = nn.functional.one_hot(lesson.train.labels, 10).float() * 8
-    long = replace(lesson, recipe=replace(RECIPE, epochs=12))
+    long = replace(lesson, recipe=RECIPE.model_copy(update={"epochs": 12}))
     right = trained(taught(long, 1.0, truth))
     wrong = trained(taught(long, 1.0, truth[torch.randperm(256, generator=torch.Generator().manual_seed(0))]))
     accuracy = [training.accuracy_of(t.model, lesson.task, lesson.validation) for t in (right, wrong)]
@@ -91,7 +93,7 @@ def test_a_perfect_teacher_makes_better_students_than_few_labels(lesson: trainin
 def test_a_training_goes_on_from_its_state_as_if_never_stopped(lesson: training.Lesson, stop_after: int, tmp_path: Any) -> None:
     sparse = replace(
         taught(lesson, 0.5),
-        recipe=replace(RECIPE, fine_tune_epochs=2),
+        fine_tune_epochs=2,
         sparsify=partial(channels.apply, channels.Config(), share=0.5),
     )
     first = training.Training(model(), sparse)
@@ -108,7 +110,7 @@ def test_a_training_goes_on_from_its_state_as_if_never_stopped(lesson: training.
 def test_channels_go_before_the_fine_tuning_and_not_earlier(lesson: training.Lesson) -> None:
     sparse = replace(
         lesson,
-        recipe=replace(RECIPE, fine_tune_epochs=1),
+        fine_tune_epochs=1,
         sparsify=partial(channels.apply, channels.Config(), share=0.5),
     )
     under_way = training.Training(model(), sparse)

@@ -140,7 +140,7 @@ def _test(home: SweepDir, record: TrialRecord, classroom: Classroom) -> dict[str
     }
     task = classroom.built_task
     correct = {
-        name: task.correct(training.logits_of(network.read(directory)[0], task, test.inputs), test.labels).flatten()
+        name: task.correct(training.logits_of(network.read(directory)[0], task, test), test.labels).flatten()
         for name, directory in directories.items()
     }
     openings = [*home.facts().get("test_openings", []), {"trial": record.trial_id, "unix_time_s": time.time()}]
@@ -231,7 +231,7 @@ def _register(
         "tutelage.data": facts["fingerprint"][:32],
         "tutelage.test_accuracy": f"{document['test']['accuracy']:.4f}",
     }
-    example = classroom.splits["validation"].inputs[:8]
+    example = classroom.splits["validation"].seen(slice(8))
     registered = registry.register_student(
         uri=facts["tracking_uri"], experiment=tracker.experiment, run_id=facts["run_id"], name=name, model=model,
         example=example, requirements=requirements(), tags=tags,

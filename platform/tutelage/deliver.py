@@ -42,7 +42,7 @@ def export_model(model: str, directory: Path, storage: Path, *, check: bool) -> 
         if "sweep" not in about:
             raise InputError("--check needs real inputs: name the student by its sweep, as SWEEP or SWEEP/TRIAL.")
         loaded = spec.load(store.find(storage, about["sweep"]).spec_path)
-        inputs = classroom_of(loaded).splits["validation"].inputs
+        inputs = classroom_of(loaded).splits["validation"].seen(slice(None))
         document["largest_difference"] = export.check(directory, built, inputs)
     return document
 
@@ -57,7 +57,7 @@ def evaluate_model(model: str, loaded: spec.Spec, split: str, storage: Path) -> 
     if list(examples.class_names) != architecture["class_names"]:
         raise InputError(f"the model has {len(architecture['class_names'])} classes, the data {examples.num_classes}.")
     task = classroom.built_task
-    correct = task.correct(training.logits_of(built, task, examples.inputs), examples.labels)
+    correct = task.correct(training.logits_of(built, task, examples), examples.labels)
     right, n = int(correct.sum()), correct.numel()
     return {
         "version": 1, "model": model, "split": split, "examples": n,

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from torch import nn
 from tutelage import knowledge, measure, network, student, training
 from tutelage.errors import WorkFailed
 from tutelage.plugins import Reference
-from tutelage.spec_sections import TrialConfig
+from tutelage.spec_sections import RecipeConfig, TrialConfig
 
 T = TypeVar("T")
 STATE = "state.pt"
@@ -46,7 +47,7 @@ class TeacherJob:
 
     classroom: student.Classroom
     model: Reference
-    recipe: training.Recipe
+    recipe: RecipeConfig
     address: str
     runs_dir: Path
 
@@ -111,6 +112,9 @@ def _teach(job: TeacherJob) -> tuple[bytes, list[dict[str, float]]]:
             validation=splits["validation"],
             recipe=job.recipe,
             seed=job.classroom.seed,
+            augmentation=job.classroom.augmentation,
+            views=0,
+            view_seed=job.classroom.seed,
             shard=(rank, num_workers),
         ),
     )
@@ -158,18 +162,21 @@ def _unpack(packed: bytes) -> dict[str, torch.Tensor]:
 
 
 def write_knowledge(
-    teacher_dir: Path, classroom: student.Classroom, root: Path, address: str, dtype: str, workers: Workers
+    teacher_dir: Path, classroom: student.Classroom, root: Path, address: str, dtype: str, num_views: int, workers: Workers
 ) -> None:
-    """Compute the teacher's label sequences of train and validation in a Ray Train job, and store them once."""
+    """Compute the teacher's label sequences in a Ray Train job, and store them once.
+
+    Of the training examples `num_views` views are asked for, as a student will see them; validation is as it is.
+    """
 
     def compute() -> None:
         teacher, _ = network.read(teacher_dir)
         teacher = teacher.to(get_device())
-        logits: dict[str, torch.Tensor] = {
-            split: training.logits_of(teacher, classroom.built_task, examples.inputs)
-            for split, examples in classroom.splits.items()
-        }
-        knowledge.write(root, address, logits, dtype)
+        answers = partial(training.logits_of, teacher, classroom.built_task)
+        policy = {"augmentation": classroom.augmentation, "view_seed": classroom.seed}
+        train = [partial(answers, classroom.splits["train"], view=view, **policy) for view in range(num_views)]
+        validation = [partial(answers, classroom.splits["validation"])]
+        knowledge.write(root, address, {"train": train, "validation": validation}, dtype)
 
     with tempfile.TemporaryDirectory() as scratch:
         run_config = train.RunConfig(storage_path=scratch)
@@ -228,7 +235,7 @@ class StudentTrial:
         measures = student.final_measures(model, self.classroom)
         network.write(self.directory, model, self.classroom.architecture(self.config.student.model))
         if self.with_latency:
-            example = self.classroom.splits["validation"].inputs[:1]
+            example = self.classroom.splits["validation"].seen(slice(1))
             measures |= measure.latencies_ms({"student": model.cpu()}, example)["student"]
         return measures
 

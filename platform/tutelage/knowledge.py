@@ -1,7 +1,7 @@
 """What a teacher knows of a data set, computed once and memory-mapped by every trial on a node.
 
-A cache entry is a directory named by its content address: one `.npy` of logits `[n, steps, classes]` a split, and a
-manifest with their SHA-256. It is written beside its place and renamed, so an entry that is there is whole.
+A cache entry is a directory named by its content address: one `.npy` of logits `[views, n, steps, classes]` a split, and
+a manifest with their SHA-256. It is written beside its place and renamed, so an entry that is there is whole.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,15 @@ class CorruptKnowledge(TutelageError):
 
 @dataclass(frozen=True, kw_only=True)
 class Knowledge:
-    """A teacher's label sequences: `logits[split]` is `[n, steps, classes]`, row i belonging to example i of the split."""
+    """A teacher's label sequences: `logits[split]` is `[views, n, steps, classes]`, row i of a view being example i."""
 
     address: str
     logits: Mapping[str, Tensor]
+
+    @property
+    def num_views(self) -> int:
+        """How many views of every training example there are."""
+        return len(self.logits["train"])
 
 
 def content_address(**parts: Any) -> str:
@@ -44,19 +49,18 @@ def content_address(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def write(root: Path, address: str, logits: Mapping[str, Tensor], dtype: str) -> Path:
-    """Store `logits` under `root/address` as `dtype` (float16 or float32) and return the entry; atomic.
+def write(root: Path, address: str, logits: Mapping[str, Sequence[Callable[[], Tensor]]], dtype: str) -> Path:
+    """Store logits under `root/address` as `dtype` (float16 or float32) and return the entry; atomic.
 
+    A split has one callable a view, which gives `[n, steps, classes]`; one view at a time is in memory.
     Values beyond float16's range are clipped to it: a logit of ±65,504 is certainty already.
     """
     root.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{address}-", dir=root))
     try:
         files = {}
-        for split, tensor in logits.items():
-            limits = np.finfo(dtype)
-            array = np.clip(tensor.numpy(), limits.min, limits.max).astype(dtype)
-            np.save(draft / f"{split}.npy", array)
+        for split, views in logits.items():
+            _write_views(draft / f"{split}.npy", views, dtype)
             files[split] = sha256_of(draft / f"{split}.npy")
         write_json(draft / MANIFEST, {"version": 1, "address": address, "sha256": files})
         move_into_place(draft, root / address)
@@ -64,6 +68,17 @@ def write(root: Path, address: str, logits: Mapping[str, Tensor], dtype: str) ->
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return root / address
+
+
+def _write_views(path: Path, views: Sequence[Callable[[], Tensor]], dtype: str) -> None:
+    limits, stored = np.finfo(dtype), None
+    for number, view in enumerate(views):
+        tensor = view()
+        if stored is None:
+            stored = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(views), *tensor.shape))
+        stored[number] = np.clip(tensor.numpy(), limits.min, limits.max)
+    assert stored is not None, "knowledge has at least one view"
+    stored.flush()
 
 
 def move_into_place(draft: Path, place: Path) -> None:

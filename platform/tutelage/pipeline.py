@@ -244,7 +244,7 @@ def _measure_latencies(home: SweepDir, teacher: Teacher, classroom: Classroom, b
     observer.stage(f"measuring the latency of {len(names)} students on the front")
     models = {trial_id: network.read(home.students_dir / trial_id)[0] for trial_id in names}
     models["teacher"] = network.read(teacher.directory)[0]
-    example: torch.Tensor = classroom.splits["validation"].inputs[:1]
+    example: torch.Tensor = classroom.splits["validation"].seen(slice(1))
     measured = measure.latencies_ms(models, example)
     book.teacher = {**book.teacher, **measured.pop("teacher")}
     home.update(teacher={**home.facts()["teacher"], **book.teacher})

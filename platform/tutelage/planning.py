@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from tutelage import network, pipeline, store, student, teaching, training
-from tutelage.data import Split
 from tutelage.space import Choice, Domain, Float
 from tutelage.spec import Spec
 
@@ -61,7 +60,7 @@ def _teacher_plan(spec: Spec, classroom: student.Classroom) -> dict[str, Any]:
         task=classroom.built_task,
         train=classroom.splits["train"],
         validation=classroom.splits["validation"],
-        recipe=teaching.teacher_recipe(spec),
+        recipe=spec.teacher,
         seed=spec.seed,
     )
     return {"source": "to be trained", "train_s": round(_training_seconds(model, lesson), 1)}
@@ -88,7 +87,7 @@ def _training_seconds(model: Any, lesson: training.Lesson) -> float:
     """Time a short epoch, warmed up by another, and scale it to the whole recipe."""
     size = lesson.recipe.batch_size
     rows = min(len(lesson.train), size * MAX_TIMED_STEPS)
-    short = Split(inputs=lesson.train.inputs[:rows], labels=lesson.train.labels[:rows], class_names=lesson.train.class_names)
+    short = lesson.train.head(rows)
     timed = training.Training(
         model, training.Lesson(task=lesson.task, train=short, validation=short, recipe=lesson.recipe, seed=lesson.seed)
     )

@@ -18,6 +18,8 @@ from tutelage.errors import InputError, Problem, SpecError, nearest
 from tutelage.plugins import Reference
 from tutelage.problems import Raw, told
 from tutelage.spec_sections import (
+    AS_IT_IS,
+    AugmentationConfig,
     DistillationConfig,
     KnowledgeConfig,
     Resources,
@@ -51,6 +53,7 @@ class Spec(Section):
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of every random draw")
     data: Reference = Field(description="a data plugin")
     task: Reference = Field("image_classification", description="a task plugin")
+    augmentation: AugmentationConfig = AS_IT_IS
     teacher: TeacherConfig
     knowledge: KnowledgeConfig = KnowledgeConfig()
     student: dict[str, Any]

@@ -22,15 +22,46 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class TeacherConfig(Section):
+class AugmentationConfig(Section):
+    """How training examples are varied; every view is fixed by the sweep's seed, its number and the example."""
+
+    pad_px: int = Field(0, ge=0, le=64, description="pixels of padding, in which the image is shifted at random")
+    flip: bool = Field(False, description="mirror half of the images left to right")
+    cutout_px: int = Field(0, ge=0, le=1024, description="side of a square that is blanked out, in pixels; 0: none")
+    mixup: float = Field(0.0, ge=0, le=10, description="alpha of the Beta that pairs of examples are mixed by; 0: none")
+
+    @property
+    def varies(self) -> bool:
+        """Whether one view of an example differs from another."""
+        return bool(self.pad_px or self.flip or self.cutout_px or self.mixup)
+
+
+AS_IT_IS = AugmentationConfig()
+
+
+class RecipeConfig(Section):
+    """How a network is trained."""
+
+    epochs: int = Field(20, ge=1, le=100_000, description="passes over the training split, fine-tuning included")
+    batch_size: int = Field(64, ge=1, le=65_536, description="examples a step, over all workers")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="adamw, or sgd with Nesterov momentum of 0.9")
+    learning_rate: float = Field(0.01, gt=0, le=10, description="peak of the schedule")
+    schedule: Literal["one_cycle", "step"] = Field(
+        "one_cycle", description="one_cycle: up in a fifth of the way, then down to 0; step: a tenth at 62.5, 75 and 87.5 %"
+    )
+    weight_decay: float = Field(0.01, ge=0, le=10, description="weight decay, not on norms and biases; decoupled in adamw")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the label's probability spread over all classes")
+    average_decay: float = Field(
+        0.0, ge=0, lt=1, description="decay a step of an average of the weights, which the training ends with; 0: none"
+    )
+
+
+class TeacherConfig(RecipeConfig):
     """The teacher: trained by this recipe, or read from a directory that `tutelage export` wrote."""
 
     model: Reference | None = Field(None, description="a model plugin; not with `path`")
     epochs: int = Field(30, ge=1, le=100_000, description="passes over the training split")
-    batch_size: int = Field(64, ge=1, le=65_536, description="examples a step, over all workers")
-    learning_rate: float = Field(0.003, gt=0, le=10, description="peak of the one-cycle schedule")
-    weight_decay: float = Field(0.01, ge=0, le=10, description="decoupled weight decay, not on norms and biases")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the label's probability spread over all classes")
+    learning_rate: float = Field(0.003, gt=0, le=10, description="peak of the schedule")
     path: str | None = Field(None, description="directory of a trained network; not with `model`")
 
 
@@ -38,16 +69,16 @@ class KnowledgeConfig(Section):
     """How the teacher's knowledge is kept."""
 
     dtype: Literal["float16", "float32"] = Field("float16", description="precision of cached logits")
+    views: int | None = Field(
+        None, ge=1, le=100_000, description="augmented views of every example; null: one for each epoch of a student"
+    )
+    max_bytes: float = Field(20e9, gt=0, description="largest cache entry that is written, in bytes")
 
 
-class StudentConfig(Section):
+class StudentConfig(RecipeConfig):
     """A student and how it is trained."""
 
     model: Reference = Field(description="a model plugin")
-    epochs: int = Field(20, ge=1, le=100_000, description="passes over the training split, fine-tuning included")
-    batch_size: int = Field(64, ge=1, le=65_536, description="examples a step")
-    learning_rate: float = Field(0.01, gt=0, le=10, description="peak of the one-cycle schedule")
-    weight_decay: float = Field(0.01, ge=0, le=10, description="decoupled weight decay, not on norms and biases")
     initialise: Literal["random"] = Field("random", description="where the first weights come from")
 
 

@@ -14,7 +14,7 @@ from tutelage import knowledge, measure, network, plugins, training
 from tutelage.data import Split, SplitName
 from tutelage.errors import WorkFailed
 from tutelage.plugins import Reference
-from tutelage.spec_sections import TrialConfig
+from tutelage.spec_sections import AS_IT_IS, AugmentationConfig, TrialConfig
 from tutelage.tasks import Task
 
 
@@ -28,6 +28,7 @@ class Classroom:
     data: Reference
     task: Reference
     seed: int
+    augmentation: AugmentationConfig = AS_IT_IS
     knowledge_root: Path | None = None
     knowledge_address: str | None = None
 
@@ -72,6 +73,8 @@ class Classroom:
             "task": self.task if isinstance(self.task, str) else dict(self.task),
             "example_shape": list(train.example_shape),
             "class_names": list(train.class_names),
+            "mean": list(train.mean),
+            "std": list(train.std),
         }
 
 
@@ -114,20 +117,16 @@ def teaching(config: TrialConfig, classroom: Classroom) -> training.Teaching | N
 
 def lesson(config: TrialConfig, classroom: Classroom, seed: int) -> training.Lesson:
     """Return the student's whole lesson."""
-    student = config.student
-    recipe = training.Recipe(
-        epochs=student.epochs,
-        batch_size=student.batch_size,
-        learning_rate=student.learning_rate,
-        weight_decay=student.weight_decay,
-        fine_tune_epochs=fine_tune_epochs(config),
-    )
     return training.Lesson(
         task=classroom.built_task,
         train=classroom.splits["train"],
         validation=classroom.splits["validation"],
-        recipe=recipe,
+        recipe=config.student,
         seed=seed,
+        augmentation=classroom.augmentation,
+        views=classroom.known.num_views if classroom.known else 0,
+        view_seed=classroom.seed,
+        fine_tune_epochs=fine_tune_epochs(config),
         teaching=teaching(config, classroom),
         sparsify=sparsifier(config),
     )
@@ -157,8 +156,8 @@ def presize(config: TrialConfig, classroom: Classroom) -> dict[str, float]:
 def final_measures(model: nn.Module, classroom: Classroom) -> dict[str, float]:
     """Return accuracy on validation, agreement with the teacher, sizes and MACs of a trained student."""
     task, validation = classroom.built_task, classroom.splits["validation"]
-    logits: Tensor = training.logits_of(model, task, validation.inputs)
+    logits: Tensor = training.logits_of(model, task, validation)
     measures = {task.primary: float(task.correct(logits, validation.labels).float().mean())}
     if classroom.known is not None:
-        measures |= training.agreement(logits, classroom.known.logits["validation"])
+        measures |= training.agreement(logits, classroom.known.logits["validation"][0])
     return {**measures, **measure.size(model), **measure.macs(model, validation.example_shape)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,8 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from tutelage import data, jobs, knowledge, measure, network, plugins, training
-from tutelage.errors import InputError
+from tutelage import augment, data, jobs, knowledge, measure, network, plugins, training
+from tutelage.errors import InputError, UnreachableError
 from tutelage.files import sha256_of, write_json
 from tutelage.spec import Spec
 from tutelage.student import Classroom
@@ -33,7 +34,9 @@ class Teacher:
 
 def classroom_of(spec: Spec) -> Classroom:
     """Return the classroom without knowledge: enough to read data and build networks."""
-    return Classroom(data=spec.data, task=spec.task, seed=spec.seed)
+    classroom = Classroom(data=spec.data, task=spec.task, seed=spec.seed, augmentation=spec.augmentation)
+    augment.check(spec.augmentation, classroom.splits["train"].example_shape)
+    return classroom
 
 
 def workers_of(resources: Any) -> jobs.Workers:
@@ -46,23 +49,12 @@ def data_fingerprint(classroom: Classroom) -> str:
     return data.fingerprint(classroom.splits["train"], classroom.splits["validation"])
 
 
-def teacher_recipe(spec: Spec) -> training.Recipe:
-    """Return how the spec's teacher is trained."""
-    teacher = spec.teacher
-    return training.Recipe(
-        epochs=teacher.epochs,
-        batch_size=teacher.batch_size,
-        learning_rate=teacher.learning_rate,
-        weight_decay=teacher.weight_decay,
-        label_smoothing=teacher.label_smoothing,
-    )
-
-
 def teacher_address(spec: Spec, fingerprint: str) -> str:
     """Return the content address of the spec's teacher: its recipe, architecture, seed and data."""
     return knowledge.content_address(
-        kind="teacher", teacher=spec.resolved()["teacher"], task=spec.task, seed=spec.seed, data=fingerprint
-    )
+        kind="teacher", teacher=spec.resolved()["teacher"], task=spec.task, seed=spec.seed, data=fingerprint,
+        augmentation=spec.augmentation.model_dump(),
+    )  # fmt: skip
 
 
 def ensure_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> Teacher:
@@ -83,7 +75,7 @@ def ensure_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None])
     job = jobs.TeacherJob(
         classroom=classroom,
         model=spec.teacher.model,
-        recipe=teacher_recipe(spec),
+        recipe=spec.teacher,
         address=address,
         runs_dir=storage / "runs",
     )
@@ -125,18 +117,47 @@ def _measures(model: nn.Module, classroom: Classroom) -> dict[str, float]:
     return {classroom.built_task.primary: accuracy, **sizes}
 
 
+def views_of(spec: Spec) -> int:
+    """Return how many views of a training example are taught: as asked for, or one for each epoch of the longest student."""
+    if not spec.augmentation.varies:
+        return 1
+    return spec.knowledge.views or max(int(corner["student"]["epochs"]) for corner in spec.space.corners())
+
+
+def knowledge_bytes(spec: Spec, classroom: Classroom) -> int:
+    """Return the bytes that the teacher's knowledge takes on disk."""
+    train, validation = classroom.splits["train"], classroom.splits["validation"]
+    steps = train.labels.shape[1] * views_of(spec) * len(train) + validation.labels.shape[1] * len(validation)
+    return steps * train.num_classes * (2 if spec.knowledge.dtype == "float16" else 4)
+
+
+def _check_room(root: Path, num_bytes: int, max_bytes: float) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(root).free
+    if num_bytes > max_bytes:
+        raise InputError(
+            f"the teacher's knowledge takes {num_bytes:,} bytes, more than knowledge.max_bytes, {max_bytes:,.0f}. "
+            "Raise it, or ask for fewer knowledge.views."
+        )
+    if num_bytes > free:
+        raise UnreachableError(f"the teacher's knowledge takes {num_bytes:,} bytes, and {root} has {free:,} left.")
+
+
 def ensure_knowledge(spec: Spec, classroom: Classroom, teacher: Teacher, say: Callable[[str], None]) -> Classroom:
     """Return the classroom with the teacher's knowledge in it: reused, or computed in a Ray Train job.
 
     A cache entry whose checksum is wrong is made anew, and `say` is told.
     """
     root = Path(spec.storage).resolve() / "knowledge"
+    num_views = views_of(spec)
     address = knowledge.content_address(
         kind="knowledge",
         teacher=teacher.address,
         data=data_fingerprint(classroom),
         task=plugins.parse_reference(spec.task)[0],
         dtype=spec.knowledge.dtype,
+        views=num_views,
+        policy=[spec.augmentation.model_dump(), spec.seed] if spec.augmentation.varies else None,
     )
     try:
         found = knowledge.read(root, address)
@@ -144,7 +165,10 @@ def ensure_knowledge(spec: Spec, classroom: Classroom, teacher: Teacher, say: Ca
         say(f"the knowledge cache is damaged and made anew: {error}")
         found = None
     if found is None:
-        say("computing the teacher's knowledge")
+        num_bytes = knowledge_bytes(spec, classroom)
+        _check_room(root, num_bytes, spec.knowledge.max_bytes)
+        views = f" of {num_views} views" if num_views > 1 else ""
+        say(f"computing the teacher's knowledge{views}, {num_bytes / 1e6:,.1f} MB")
         workers = replace(workers_of(spec.resources.teacher), workers=1)
-        jobs.write_knowledge(teacher.directory.resolve(), classroom, root, address, spec.knowledge.dtype, workers)
+        jobs.write_knowledge(teacher.directory.resolve(), classroom, root, address, spec.knowledge.dtype, num_views, workers)
     return replace(classroom, knowledge_root=root, knowledge_address=address)

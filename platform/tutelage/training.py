@@ -15,29 +15,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tutelage import augment
+from tutelage.average import WeightAverage
 from tutelage.data import Split
 from tutelage.errors import WorkFailed
 from tutelage.losses import Loss
+from tutelage.spec_sections import AS_IT_IS, AugmentationConfig, RecipeConfig
 from tutelage.tasks import Task
 
 WARM_UP_SHARE = 0.2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How long and how fast; `fine_tune_epochs` of `epochs` come after the network is made smaller."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    label_smoothing: float = 0.0
-    fine_tune_epochs: int = 0
+STEP_DECAYS = (0.625, 0.75, 0.875)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Teaching:
-    """What is learnt beside the labels: `loss` against `logits` `[n, steps, classes]`, and its `weight` in [0, 1]."""
+    """What is learnt beside the labels: `loss` against `logits`, and its `weight` in [0, 1].
+
+    `logits` is `[views, n, steps, classes]`; an epoch is taught by the view that it shows.
+    """
 
     logits: Tensor
     loss: Loss
@@ -46,15 +41,23 @@ class Teaching:
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """Everything a training reads and never changes; `shard` is (rank, workers) of a data-parallel training."""
+    """Everything a training reads and never changes; `shard` is (rank, workers) of a data-parallel training.
+
+    An epoch shows one view of every example; after `views` of them the first one comes again (0: never). Views depend on
+    `view_seed`, order on `seed`. The last `fine_tune_epochs` come after the network is made smaller by `sparsify`.
+    """
 
     task: Task
     train: Split
     validation: Split
-    recipe: Recipe
+    recipe: RecipeConfig
     seed: int
+    augmentation: AugmentationConfig = AS_IT_IS
+    views: int = 1
+    view_seed: int = 0
     teaching: Teaching | None = None
     sparsify: Callable[[nn.Module, Tensor], nn.Module] | None = None
+    fine_tune_epochs: int = 0
     shard: tuple[int, int] = (0, 1)
 
 
@@ -68,20 +71,41 @@ def one_cycle(progress: float) -> float:
     return max(0.0, min(rise, fall))
 
 
-def logits_of(model: nn.Module, task: Task, inputs: Tensor, batch_size: int = 1024) -> Tensor:
-    """Return the label sequences `[n, steps, classes]` of `inputs` `[n, …]` with `model` in evaluation mode."""
+def step_decay(progress: float) -> float:
+    """Return the share of the first learning rate at `progress` in [0, 1]: a tenth after 62.5, 75 and 87.5 % of the way.
+
+    The schedule of the CIFAR-100 distillation tables (Tian et al., 2020: epochs 150, 180 and 210 of 240).
+    """
+    return float(0.1 ** sum(progress >= decay for decay in STEP_DECAYS))
+
+
+SCHEDULES = {"one_cycle": one_cycle, "step": step_decay}
+
+
+def logits_of(
+    model: nn.Module, task: Task, split: Split, *, view: int | None = None,
+    augmentation: AugmentationConfig | None = None, view_seed: int = 0, batch_size: int = 512,
+) -> Tensor:  # fmt: skip
+    """Return the label sequences `[n, steps, classes]` of the examples with `model` in evaluation mode.
+
+    With a `view`, of that view of them under `augmentation`; without, of the examples as they are.
+    """
+    policy = augmentation if augmentation is not None and view is not None else AS_IT_IS
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
+    parts = []
     with torch.inference_mode():
-        parts = [task.predict(model, batch.to(device)).float().cpu() for batch in inputs.split(batch_size)]
+        for rows in torch.arange(len(split)).split(batch_size):
+            inputs = augment.batch(split, rows, view or 0, policy, view_seed).inputs
+            parts.append(task.predict(model, inputs.to(device)).float().cpu())
     model.train(was_training)
     return torch.cat(parts)
 
 
 def accuracy_of(model: nn.Module, task: Task, split: Split) -> float:
     """Return the share of the split's steps that `model` gets right."""
-    return float(task.correct(logits_of(model, task, split.inputs), split.labels).float().mean())
+    return float(task.correct(logits_of(model, task, split), split.labels).float().mean())
 
 
 class Training:
@@ -91,7 +115,8 @@ class Training:
         self.lesson = lesson
         self.epochs_done = 0
         self.model = model.train()
-        self._optimizer = self._new_optimizer()
+        self._train = lesson.train.to(self._device)
+        self._start_phase()
 
     @property
     def is_done(self) -> bool:
@@ -114,14 +139,24 @@ class Training:
                 f"the loss became {loss.item()} in epoch {self.epochs_done} "
                 f"at a learning rate of {self.lesson.recipe.learning_rate}."
             )
-        accuracy = accuracy_of(self.model, self.lesson.task, self.lesson.validation)
-        return {"epoch": self.epochs_done, "train_loss": loss.item(), "accuracy": accuracy, "step_s": step_s}
+        return {"epoch": self.epochs_done, "train_loss": loss.item(), "accuracy": self._accuracy(), "step_s": step_s}
+
+    def _accuracy(self) -> float:
+        """Return the accuracy on validation of what the training would end with now; at its end, end with that."""
+        if self._average is None:
+            return accuracy_of(self.model, self.lesson.task, self.lesson.validation)
+        if self.is_done:
+            self._average.put_into(self.model)
+            return accuracy_of(self.model, self.lesson.task, self.lesson.validation)
+        with self._average.in_place_of(self.model):
+            return accuracy_of(self.model, self.lesson.task, self.lesson.validation)
 
     def state(self) -> dict[str, Any]:
         """Return all that `restore` needs, as tensors and numbers."""
         return {
             "model": {name: tensor.clone() for name, tensor in self.model.state_dict().items()},
             "optimizer": self._optimizer.state_dict(),
+            "average": self._average.state() if self._average else {},
             "epochs_done": self.epochs_done,
         }
 
@@ -129,19 +164,25 @@ class Training:
         """Go on from `state`; `adopt` puts its weights into the network, which may have been made smaller since."""
         self.model = adopt(self.model, state["model"]).train()
         self.epochs_done = int(state["epochs_done"])
-        self._optimizer = self._new_optimizer()
+        self._start_phase()
         self._optimizer.load_state_dict(state["optimizer"])
+        if self._average:
+            self._average.restore(state["average"])
 
     @property
     def _first_phase_epochs(self) -> int:
-        recipe = self.lesson.recipe
-        return recipe.epochs - recipe.fine_tune_epochs
+        return self.lesson.recipe.epochs - self.lesson.fine_tune_epochs
 
     def _make_smaller(self) -> None:
         assert self.lesson.sparsify is not None
-        example = self.lesson.train.inputs[:2].to(self._device)
-        self.model = self.lesson.sparsify(self.model, example)
+        self.model = self.lesson.sparsify(self.model, self._train.seen(slice(2)))
+        self._start_phase()
+
+    def _start_phase(self) -> None:
+        """Begin with a fresh optimiser and a fresh average of the weights that are there now."""
+        recipe = self.lesson.recipe
         self._optimizer = self._new_optimizer()
+        self._average = WeightAverage(self.model, recipe.average_decay) if recipe.average_decay else None
 
     @property
     def _device(self) -> torch.device:
@@ -152,7 +193,10 @@ class Training:
         spared = [p for p in self.model.parameters() if p.ndim <= 1]  # biases and norms
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
         recipe = self.lesson.recipe
-        return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+        rate, decay = recipe.learning_rate, recipe.weight_decay
+        if recipe.optimizer == "sgd":
+            return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
+        return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
 
     def _progress(self) -> tuple[int, int]:
         """Return (epochs of this phase that are done, epochs of this phase)."""
@@ -171,9 +215,10 @@ class Training:
         self.model.train()
         batches = self._batches()
         done, epochs = self._progress()
+        schedule = SCHEDULES[self.lesson.recipe.schedule]
         total = torch.zeros((), device=self._device)
         for position, rows in enumerate(batches):
-            rate = one_cycle((done * len(batches) + position + 1) / (epochs * len(batches) + 1))
+            rate = schedule((done * len(batches) + position + 1) / (epochs * len(batches) + 1))
             for group in self._optimizer.param_groups:
                 group["lr"] = self.lesson.recipe.learning_rate * rate
             total += self._step(rows)
@@ -184,19 +229,31 @@ class Training:
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
+        if self._average:
+            self._average.update(self.model)
         return loss.detach()
 
+    @property
+    def _view(self) -> int:
+        return self.epochs_done % self.lesson.views if self.lesson.views else self.epochs_done
+
     def _loss(self, rows: Tensor) -> Tensor:
-        lesson, device = self.lesson, self._device
-        logits = lesson.task.predict(self.model, lesson.train.inputs[rows].to(device))
-        teaching = lesson.teaching
-        if teaching is not None and teaching.weight == 1.0:
-            return teaching.loss(logits, teaching.logits[rows].to(device, torch.float32))
-        label_loss = lesson.task.label_loss(logits, lesson.train.labels[rows].to(device), lesson.recipe.label_smoothing)
+        lesson, teaching = self.lesson, self.lesson.teaching
+        seen = augment.batch(self._train, rows.to(self._device), self._view, lesson.augmentation, lesson.view_seed)
+        logits = lesson.task.predict(self.model, seen.inputs)
         if teaching is None or teaching.weight == 0.0:
-            return label_loss
-        taught = teaching.loss(logits, teaching.logits[rows].to(device, torch.float32))
-        return (1.0 - teaching.weight) * label_loss + teaching.weight * taught
+            return self._label_loss(logits, seen)
+        taught = teaching.loss(logits, teaching.logits[self._view, rows].to(self._device, torch.float32))
+        if teaching.weight == 1.0:
+            return taught
+        return (1.0 - teaching.weight) * self._label_loss(logits, seen) + teaching.weight * taught
+
+    def _label_loss(self, logits: Tensor, seen: augment.Batch) -> Tensor:
+        task, smoothing = self.lesson.task, self.lesson.recipe.label_smoothing
+        losses = task.label_losses(logits, seen.labels, smoothing)
+        if seen.partner_labels is not None and seen.share is not None:
+            losses = seen.share * losses + (1 - seen.share) * task.label_losses(logits, seen.partner_labels, smoothing)
+        return losses.mean()
 
 
 def agreement(student_logits: Tensor, teacher_logits: Tensor) -> dict[str, float]:

@@ -24,6 +24,7 @@ import machine
 
 from tutelage import measure, network, student, training
 from tutelage.losses import kd
+from tutelage.spec_sections import RecipeConfig
 
 STUDENTS: dict[str, Any] = {
     "convnet width 16 depth 2": {"convnet": {"width": 16, "depth": 2}},
@@ -31,16 +32,17 @@ STUDENTS: dict[str, Any] = {
     "mlp hidden 64": {"mlp": {"hidden": 64}},
 }
 TEACHER = {"convnet": {"width": 48, "depth": 3}}
-RECIPE = training.Recipe(epochs=1_000_000, batch_size=64, learning_rate=0.003, weight_decay=0.01)
+RECIPE = RecipeConfig(epochs=1_000_000, batch_size=64, learning_rate=0.003, weight_decay=0.01)
 
 
 class LiveTeacher:
-    """Looks like cached logits `[n, steps, classes]`; asks the teacher whenever rows are taken."""
+    """Looks like cached logits `[views, n, steps, classes]`; asks the teacher whenever rows are taken."""
 
     def __init__(self, teacher: nn.Module, inputs: Tensor) -> None:
         self.teacher, self.inputs = teacher.eval(), inputs
 
-    def __getitem__(self, rows: Tensor) -> Tensor:
+    def __getitem__(self, key: tuple[int, Tensor]) -> Tensor:
+        _, rows = key
         with torch.inference_mode():
             logits: Tensor = self.teacher(self.inputs[rows]).unsqueeze(1)
         return logits.clone()
@@ -50,7 +52,7 @@ def trainings(model: Any, classroom: student.Classroom, seed: int) -> dict[str, 
     torch.manual_seed(seed)
     train = classroom.splits["train"]
     teacher = network.build(classroom.architecture(TEACHER))
-    cached = training.logits_of(teacher, classroom.built_task, train.inputs).half()
+    cached = training.logits_of(teacher, classroom.built_task, train).half().unsqueeze(0)
     loss = kd.build(kd.Config(), 4.0)
     known: dict[str, Any] = {"labels alone": None, "cached": cached, "live": LiveTeacher(teacher, train.inputs)}
     found = {}

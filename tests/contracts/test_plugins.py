@@ -90,7 +90,8 @@ def test_a_task_knows_right_from_wrong(name: str) -> None:
     right = nn.functional.one_hot(labels, 3).float() * 20
     assert task.correct(right, labels).all()
     assert not task.correct(-right, labels).any()
-    assert task.label_loss(right, labels) < 1e-6 < task.label_loss(-right, labels)
+    assert task.label_losses(right, labels).shape == (2,)
+    assert task.label_losses(right, labels).max() < 1e-6 < task.label_losses(-right, labels).min()
 
 
 @pytest.mark.parametrize("name", named("losses"))

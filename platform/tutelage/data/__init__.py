@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -19,15 +19,23 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Examples of one split: `inputs` float32 `[n, …]`, `labels` int64 `[n, steps]`, and the names of the classes."""
+    """Examples of one split as they are stored, and what makes of them what a network sees.
+
+    `inputs` is uint8 or float32 `[n, …]` and may be memory-mapped; `labels` int64 `[n, steps]`. `mean` and `std`, one number
+    a channel (axis 1 of `inputs`) in stored units, normalise them; left empty, a network sees the stored numbers.
+    """
 
     inputs: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        assert self.inputs.dtype == torch.float32 and self.labels.dtype == torch.int64
+        assert self.inputs.dtype in (torch.float32, torch.uint8) and self.labels.dtype == torch.int64
         assert len(self.inputs) == len(self.labels) and self.labels.ndim == 2
+        assert len(self.mean) == len(self.std) and len(self.mean) in (0, self.inputs.shape[1])
+        assert all(spread > 0 for spread in self.std)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -42,12 +50,36 @@ class Split:
         """The shape of one example, without the batch."""
         return tuple(self.inputs.shape[1:])
 
+    def to(self, device: torch.device | str) -> Split:
+        """Return the split with its tensors on `device`; itself if they are there."""
+        inputs, labels = self.inputs.to(device), self.labels.to(device)
+        return self if inputs is self.inputs and labels is self.labels else replace(self, inputs=inputs, labels=labels)
+
+    def head(self, count: int) -> Split:
+        """Return the first `count` examples as a split."""
+        return replace(self, inputs=self.inputs[:count], labels=self.labels[:count])
+
+    def seen(self, rows: Tensor | slice) -> Tensor:
+        """Return the examples of `rows` as a network sees them: float32, normalised, `[rows, …]`."""
+        return self.normalised(self.inputs[rows])
+
+    def normalised(self, stored: Tensor) -> Tensor:
+        """Return stored inputs `[rows, …]` as a network sees them."""
+        if not self.mean:
+            return stored.float()
+        shape = (1, -1) + (1,) * (stored.ndim - 2)
+        shift = torch.tensor(self.mean, device=stored.device).view(shape)
+        scale = torch.tensor(self.std, device=stored.device).view(shape)
+        return stored.to(torch.float32, copy=True).sub_(shift).div_(scale)
+
 
 def fingerprint(*splits: Split) -> str:
     """Return the SHA-256 (hex) of the examples, labels and class names of `splits`, in their order."""
     digest = hashlib.sha256()
     for split in splits:
-        digest.update(repr((tuple(split.inputs.shape), split.class_names)).encode())
+        digest.update(
+            repr((tuple(split.inputs.shape), str(split.inputs.dtype), split.class_names, split.mean, split.std)).encode()
+        )
         digest.update(split.inputs.contiguous().numpy().data)
         digest.update(split.labels.contiguous().numpy().data)
     return digest.hexdigest()

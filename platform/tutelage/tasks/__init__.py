@@ -19,8 +19,8 @@ class Task(Protocol):
         """Return the label sequence `[batch, steps, classes]` (logits) of `inputs` `[batch, …]`."""
         ...
 
-    def label_loss(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Return the mean loss (scalar) of `logits` `[batch, steps, classes]` against `labels` `[batch, steps]`.
+    def label_losses(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Return each example's loss `[batch]` of `logits` `[batch, steps, classes]` against `labels` `[batch, steps]`.
 
         `smoothing` is the share of the label's probability that is spread over all classes.
         """

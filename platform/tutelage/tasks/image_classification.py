@@ -24,9 +24,10 @@ class ImageClassification:
         logits: Tensor = model(inputs)
         return logits.unsqueeze(1)
 
-    def label_loss(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Return the mean cross-entropy in nats over all steps."""
-        return functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=smoothing)
+    def label_losses(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Return the cross-entropy in nats of every example `[batch]`, the mean over its steps."""
+        losses = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=smoothing, reduction="none")
+        return losses.view(labels.shape).mean(dim=1)
 
     def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return where the largest logit is the label's; ties go to the lowest class."""
