@@ -18,11 +18,11 @@ from tutelage.book import Observer, Silent
 from tutelage.errors import WorkFailed
 from tutelage.files import write_json
 from tutelage.objectives import Limits
-from tutelage.pipeline import candidates, cluster, tracking_uri
+from tutelage.pipeline import candidates, cluster
 from tutelage.record import TrialRecord
 from tutelage.store import SweepDir
 from tutelage.student import Classroom
-from tutelage.teaching import classroom_of, workers_of
+from tutelage.teaching import classroom_of, tracking_uri, workers_of
 from tutelage.tracking import Tracker
 
 FRESH_SEED = 1000  # seeds of confirmation start here, clear of any that a search used
@@ -232,9 +232,11 @@ def _register(
         "tutelage.test_accuracy": f"{document['test']['accuracy']:.4f}",
     }
     example = classroom.splits["validation"].seen(slice(8))
+    directory = home.students_dir / document["student"]["trial"]
+    files = [directory / network.ARCHITECTURE, directory / network.WEIGHTS]
     registered = registry.register_student(
         uri=facts["tracking_uri"], experiment=tracker.experiment, run_id=facts["run_id"], name=name, model=model,
-        example=example, requirements=requirements(), tags=tags,
+        example=example, requirements=requirements(), tags=tags, files=files,
     )  # fmt: skip
     return asdict(registered)
 

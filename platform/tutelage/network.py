@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,26 @@ _SIZED = {  # attribute of a module → (its tensor, the tensor's axis that the 
 }
 
 
+class ChosenClasses(nn.Module):
+    """A network of which only some classes are asked, in an order of one's own."""
+
+    def __init__(self, network: nn.Module, columns: Sequence[int]) -> None:
+        super().__init__()
+        self.network, self.columns = network, list(columns)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits of the chosen classes, `[batch, columns]`."""
+        logits: Tensor = self.network(inputs)
+        return logits[..., self.columns]
+
+
 def build(architecture: Mapping[str, Any]) -> nn.Module:
     """Return the untrained network that `architecture` (keys `model`, `example_shape`, `class_names`) describes."""
     _, plugin, config = plugins.configure("models", architecture["model"])
-    model: nn.Module = plugin.build(config, tuple(architecture["example_shape"]), len(architecture["class_names"]))
-    return model
+    columns = architecture.get("columns")
+    num_classes = columns["of"] if columns else len(architecture["class_names"])
+    model: nn.Module = plugin.build(config, tuple(architecture["example_shape"]), num_classes)
+    return ChosenClasses(model, columns["taken"]) if columns else model
 
 
 def adopt(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:

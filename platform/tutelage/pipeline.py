@@ -25,7 +25,15 @@ from tutelage.spec import load as load_spec
 from tutelage.spec_yaml import dump
 from tutelage.store import SweepDir
 from tutelage.student import Classroom
-from tutelage.teaching import Teacher, classroom_of, data_fingerprint, ensure_knowledge, ensure_teacher, workers_of
+from tutelage.teaching import (
+    Teacher,
+    classroom_of,
+    data_fingerprint,
+    ensure_knowledge,
+    ensure_teacher,
+    tracking_uri,
+    workers_of,
+)
 from tutelage.tracking import Tracker
 
 
@@ -111,11 +119,6 @@ def train_teacher(spec: Spec, *, address: str | None = None, observer: Observer 
 def open_tracker(spec: Spec) -> Tracker:
     """Return the tracker that the spec asks for; by default a SQLite store in its storage."""
     return Tracker(tracking_uri(spec), spec.tracking.experiment or _task_name(spec))
-
-
-def tracking_uri(spec: Spec) -> str:
-    """Return the spec's MLflow URI, by default `sqlite:///<storage>/mlflow.db`."""
-    return spec.tracking.uri or f"sqlite:///{Path(spec.storage).resolve() / 'mlflow.db'}"
 
 
 def _task_name(spec: Spec) -> str:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tutelage import network, pipeline, store, student, teaching, training
+from tutelage import foreign, network, pipeline, store, student, teaching, training
 from tutelage.space import Choice, Domain, Float
 from tutelage.spec import Spec
 
@@ -49,9 +49,10 @@ def plan(spec: Spec) -> dict[str, Any]:
 
 
 def _teacher_plan(spec: Spec, classroom: student.Classroom) -> dict[str, Any]:
-    if spec.teacher.path is not None:
-        network.read(Path(spec.teacher.path))
-        return {"source": spec.teacher.path, "train_s": 0.0}
+    if teaching.is_foreign(spec):
+        blank = classroom.architecture(spec.teacher.model) if spec.teacher.model is not None else {}
+        foreign.read_teacher(spec.teacher, blank, classroom.splits["train"], teaching.tracking_uri(spec))
+        return {"source": spec.teacher.path or spec.teacher.weights, "train_s": 0.0}
     address = teaching.teacher_address(spec, teaching.data_fingerprint(classroom))
     if (Path(spec.storage) / "teachers" / address / teaching.ABOUT).exists():
         return {"source": f"in the storage as {address}", "train_s": 0.0}

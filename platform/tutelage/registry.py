@@ -51,19 +51,19 @@ class RegisteredStudent:
 
 def register_student(
     *, uri: str, experiment: str, run_id: str, name: str, model: nn.Module, example: Tensor,
-    requirements: Sequence[str], tags: Mapping[str, str],
+    requirements: Sequence[str], tags: Mapping[str, str], files: Sequence[Path] = (),
 ) -> RegisteredStudent:  # fmt: skip
     """Log `model` as a torch.export program under the sweep's run, read it back elsewhere, and make it the champion.
 
-    `example` is `[n ≥ 2, …]` of real inputs. The former champion gets the alias `previous`. Raises `WorkFailed` if the
-    model that was read back answers more than 1e-5 apart (nothing is registered then), `InputError` if the name belongs
-    to another task.
+    `example` is `[n ≥ 2, …]` of real inputs; `files` are kept beside the program. The former champion
+    gets the alias `previous`. Raises `WorkFailed` if the model that was read back answers more than 1e-5 apart (nothing is
+    registered then), `InputError` if the name belongs to another task.
     """
     assert len(example) >= 2, "a batch of one would fix the exported batch size"
     with _stores(uri):
         client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         _check_owner(client, name, tags["tutelage.task"])
-        model_id = _log(experiment, run_id, name, model.eval(), example, requirements, tags)
+        model_id = _log(experiment, run_id, name, model.eval(), example, requirements, tags, files)
         model_uri = f"models:/{model_id}"
         try:
             distance = distance_when_read_back(uri, model_uri, model, example)
@@ -91,7 +91,7 @@ def _check_owner(client: mlflow.MlflowClient, name: str, task: str) -> None:
 
 def _log(
     experiment: str, run_id: str, name: str, model: nn.Module, example: Tensor, requirements: Sequence[str],
-    tags: Mapping[str, str],
+    tags: Mapping[str, str], files: Sequence[Path],
 ) -> str:  # fmt: skip
     inputs = example.numpy()
     with torch.inference_mode():
@@ -101,7 +101,7 @@ def _log(
         try:
             info = mlflow.pytorch.log_model(
                 model, name=name, signature=signature, input_example=inputs, pip_requirements=list(requirements),
-                tags=dict(tags), serialization_format="pt2",
+                tags=dict(tags), serialization_format="pt2", extra_files=[str(file) for file in files],
             )  # fmt: skip
         except Exception as error:
             _forget_failed(run_id)

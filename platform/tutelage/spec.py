@@ -302,6 +302,9 @@ def _meaning_problems(spec: Spec) -> Iterator[Raw]:
     teacher, search = spec.teacher, spec.search
     if (teacher.model is None) == (teacher.path is None):
         yield ("teacher",), None, "give either `model`, to train one, or `path`, to read one."
+    for name in ("weights", "classes"):
+        if getattr(teacher, name) is not None and teacher.model is None:
+            yield ("teacher", name), getattr(teacher, name), "belongs to a `model`; a `path` brings its own."
     if search.trials is None and search.hours is None:
         yield ("search", "trials"), None, "give `trials` or `hours`: a search must end."
     reported = set(search.constraints.max) & set(search.constraints.min)

@@ -62,7 +62,15 @@ class TeacherConfig(RecipeConfig):
     model: Reference | None = Field(None, description="a model plugin; not with `path`")
     epochs: int = Field(30, ge=1, le=100_000, description="passes over the training split")
     learning_rate: float = Field(0.003, gt=0, le=10, description="peak of the schedule")
-    path: str | None = Field(None, description="directory of a trained network; not with `model`")
+    path: str | None = Field(
+        None, description="a trained network instead: a directory that was exported, or an MLflow URI (models:/NAME@champion)"
+    )
+    weights: str | None = Field(None, description="file of trained weights for `model`: .safetensors, or a PyTorch state dict")
+    classes: list[str] | None = Field(None, min_length=2, description="names of the outputs of `weights`; null: the data's")
+    min_accuracy: float | None = Field(
+        None, ge=0, le=1, description="on validation; below it the sweep stops; null: what a linear classifier reaches"
+    )
+    accept_weak: bool = Field(False, description="go on with a teacher below `min_accuracy`")
 
 
 class KnowledgeConfig(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -10,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save
 from torch import nn
 
-from tutelage import augment, data, jobs, knowledge, measure, network, plugins, training
-from tutelage.errors import InputError, UnreachableError
-from tutelage.files import sha256_of, write_json
+from tutelage import augment, baseline, data, foreign, jobs, knowledge, measure, network, plugins, training
+from tutelage.errors import InputError, UnreachableError, WorkFailed
+from tutelage.files import write_json
 from tutelage.spec import Spec
 from tutelage.student import Classroom
 
@@ -39,6 +41,11 @@ def classroom_of(spec: Spec) -> Classroom:
     return classroom
 
 
+def tracking_uri(spec: Spec) -> str:
+    """Return the spec's MLflow URI, by default `sqlite:///<storage>/mlflow.db`."""
+    return spec.tracking.uri or f"sqlite:///{Path(spec.storage).resolve() / 'mlflow.db'}"
+
+
 def workers_of(resources: Any) -> jobs.Workers:
     """Return a job's spread from the spec's section."""
     return jobs.Workers(workers=resources.workers, cpus=resources.cpus, gpus=resources.gpus)
@@ -59,8 +66,17 @@ def teacher_address(spec: Spec, fingerprint: str) -> str:
 
 def ensure_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> Teacher:
     """Return the spec's teacher: read from its path, reused from the storage, or trained on Ray Train."""
-    if spec.teacher.path is not None:
-        return _foreign_teacher(Path(spec.teacher.path), classroom)
+    teacher = _found_teacher(spec, classroom, say) if is_foreign(spec) else _trained_teacher(spec, classroom, say)
+    _check_strength(spec, classroom, teacher)
+    return teacher
+
+
+def is_foreign(spec: Spec) -> bool:
+    """Return whether the spec's teacher is read from somewhere instead of trained."""
+    return spec.teacher.path is not None or spec.teacher.weights is not None
+
+
+def _trained_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> Teacher:
     storage = Path(spec.storage)
     address = teacher_address(spec, data_fingerprint(classroom))
     directory = storage / "teachers" / address
@@ -94,20 +110,35 @@ def _keep(directory: Path, model: nn.Module, architecture: dict[str, Any], about
     knowledge.move_into_place(draft, directory)
 
 
-def _foreign_teacher(directory: Path, classroom: Classroom) -> Teacher:
-    model, architecture = network.read(directory)
-    here, there = list(classroom.splits["train"].class_names), architecture["class_names"]
-    if here != there:
-        raise InputError(
-            f"teacher {directory} knows {len(there)} classes, the data has {len(here)}, or they are named or ordered "
-            "otherwise. A teacher must have the classes of the data."
+def _found_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> Teacher:
+    """Read a teacher from elsewhere, measure it on the data, and keep a copy: its source may go away."""
+    blank = classroom.architecture(spec.teacher.model) if spec.teacher.model is not None else {}
+    model, architecture = foreign.read_teacher(spec.teacher, blank, classroom.splits["train"], tracking_uri(spec))
+    digest = hashlib.sha256(save(network.weights_of(model))).hexdigest()
+    address = knowledge.content_address(kind="teacher", weights=digest, architecture=architecture)
+    measures = _measures(model, classroom)
+    directory = Path(spec.storage) / "teachers" / address
+    _keep(directory, model, architecture, {"measures": measures, "curve": []})
+    say(f"teacher {address} was read from {spec.teacher.path or spec.teacher.weights}")
+    if "columns" in architecture:
+        say(f"of its {architecture['columns']['of']} classes it is asked for the data's {len(architecture['class_names'])}")
+    return Teacher(directory=directory, address=address, measures=measures, reused=True)
+
+
+def _check_strength(spec: Spec, classroom: Classroom, teacher: Teacher) -> None:
+    """Raise `WorkFailed` for a teacher that knows less than a linear classifier, or than the spec asks for."""
+    if spec.teacher.accept_weak:
+        return
+    metric, wanted = classroom.built_task.primary, spec.teacher.min_accuracy
+    reached, bar = teacher.measures[metric], "teacher.min_accuracy asks for"
+    if wanted is None:
+        wanted = baseline.linear_accuracy(classroom.splits["train"], classroom.splits["validation"])
+        bar = "a linear classifier reaches"
+    if reached < wanted:
+        raise WorkFailed(
+            f"the teacher is weak: its {metric} on validation is {reached:.4f}, and {bar} {wanted:.4f}. Train it longer "
+            "(teacher.epochs), give it another model, or go on all the same with teacher.accept_weak: true."
         )
-    address = knowledge.content_address(kind="teacher", weights=_weights_digest(directory))
-    return Teacher(directory=directory, address=address, measures=_measures(model, classroom), reused=True)
-
-
-def _weights_digest(directory: Path) -> str:
-    return sha256_of(directory / network.WEIGHTS)
 
 
 def _measures(model: nn.Module, classroom: Classroom) -> dict[str, float]:

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from sklearn.linear_model import RidgeClassifier
+
+from tutelage import baseline, plugins
+from tutelage.data import Split
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Split, Split]:
+    _, plugin, config = plugins.configure("data", "digits")
+    return plugin.read(config, 0, "train"), plugin.read(config, 0, "validation")
+
+
+def test_it_is_the_ridge_classifier_of_the_textbook(digits: tuple[Split, Split]) -> None:
+    train, validation = digits
+    rows = train.seen(slice(None)).flatten(1).double().numpy()
+    penalty = baseline.RIDGE * ((rows - rows.mean(0)) ** 2).sum(0).mean()
+    reference = RidgeClassifier(alpha=penalty).fit(rows, train.labels[:, 0])
+    expected = reference.score(validation.seen(slice(None)).flatten(1).numpy(), validation.labels[:, 0])
+    assert baseline.linear_accuracy(train, validation) == pytest.approx(expected, abs=0.006)
+    assert expected > 0.8
+
+
+def test_large_images_are_averaged_down(digits: tuple[Split, Split]) -> None:
+    enlarged = [
+        Split(inputs=split.inputs.repeat_interleave(16, 2).repeat_interleave(16, 3), labels=split.labels,
+              class_names=split.class_names)
+        for split in digits
+    ]  # fmt: skip
+    assert enlarged[0].example_shape == (1, 128, 128)
+    assert baseline.linear_accuracy(*enlarged) == pytest.approx(baseline.linear_accuracy(*digits), abs=0.02)
+
+
+def test_labels_that_mean_nothing_are_guessed(digits: tuple[Split, Split]) -> None:
+    train, validation = digits
+    shuffled = train.labels[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))]
+    guesses = Split(inputs=train.inputs, labels=shuffled, class_names=train.class_names)
+    assert baseline.linear_accuracy(guesses, validation) < 0.25

@@ -1,0 +1,115 @@
+"""Teachers from elsewhere: what is read, what is refused, and that nothing runs code."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from tutelage import foreign, network, student
+from tutelage.errors import InputError
+from tutelage.spec_sections import TeacherConfig
+
+MODEL: dict[str, Any] = {"mlp": {"hidden": 8}}
+
+
+@pytest.fixture(scope="module")
+def classroom() -> student.Classroom:
+    return student.Classroom(data="digits", task="image_classification", seed=0)
+
+
+def made(classroom: student.Classroom, **changes: Any) -> tuple[nn.Module, dict[str, Any]]:
+    architecture = {**classroom.architecture(MODEL), **changes}
+    torch.manual_seed(1)
+    return network.build(architecture).eval(), architecture
+
+
+def read(classroom: student.Classroom, **teacher: Any) -> tuple[nn.Module, dict[str, Any]]:
+    config = TeacherConfig(**teacher)
+    blank = classroom.architecture(config.model) if config.model is not None else {}
+    return foreign.read_teacher(config, blank, classroom.splits["train"], "")
+
+
+def answers(model: nn.Module, classroom: student.Classroom) -> torch.Tensor:
+    with torch.inference_mode():
+        found: torch.Tensor = model(classroom.splits["validation"].seen(slice(16)))
+    return found
+
+
+@pytest.mark.parametrize("form", ["safetensors", "state dict", "checkpoint", "parallel"])
+def test_weights_in_every_usual_form_answer_as_they_did(classroom: student.Classroom, tmp_path: Path, form: str) -> None:
+    model, _ = made(classroom)
+    state, path = network.weights_of(model), tmp_path / "weights.pt"
+    if form == "safetensors":
+        path = tmp_path / "weights.safetensors"
+        save_file(state, path)
+    else:
+        parallel = {f"module.{name}": tensor for name, tensor in state.items()}
+        torch.save({"state dict": state, "checkpoint": {"model": state, "epoch": 3}, "parallel": parallel}[form], path)
+    found, _ = read(classroom, model=MODEL, weights=str(path))
+    assert torch.equal(answers(found, classroom), answers(model, classroom))
+
+
+def test_a_teacher_of_more_classes_in_another_order_answers_in_the_datas(classroom: student.Classroom, tmp_path: Path) -> None:
+    names = ["ten", *reversed([str(i) for i in range(10)])]
+    model, architecture = made(classroom, class_names=names)
+    network.write(tmp_path / "elsewhere", model, architecture)
+    found, kept = read(classroom, path=str(tmp_path / "elsewhere"))
+    assert torch.equal(answers(found, classroom), answers(model, classroom)[:, 1:].flip(1))
+    network.write(tmp_path / "copy", found, kept)
+    copy, _ = network.read(tmp_path / "copy")
+    assert torch.equal(answers(copy, classroom), answers(found, classroom))
+
+
+def test_names_of_the_outputs_can_be_given(classroom: student.Classroom, tmp_path: Path) -> None:
+    model, _ = made(classroom)
+    torch.save(network.weights_of(model), tmp_path / "w.pt")
+    names = [str(9 - i) for i in range(10)]
+    found, _ = read(classroom, model=MODEL, weights=str(tmp_path / "w.pt"), classes=names)
+    assert torch.equal(answers(found, classroom), answers(model, classroom).flip(1))
+
+
+def test_a_teacher_with_other_classes_is_refused_with_both_counts(classroom: student.Classroom, tmp_path: Path) -> None:
+    model, architecture = made(classroom, class_names=["cat", "dog"])
+    network.write(tmp_path / "pets", model, architecture)
+    with pytest.raises(InputError, match=r"knows 2 classes, the data has 10.*teacher\.classes"):
+        read(classroom, path=str(tmp_path / "pets"))
+
+
+class Trap:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path(self.path),))  # type: ignore[attr-defined]
+
+
+def test_a_weights_file_that_would_run_code_is_refused_and_does_not(classroom: student.Classroom, tmp_path: Path) -> None:
+    trap = Trap()
+    trap.path = str(tmp_path / "ran")  # type: ignore[attr-defined]
+    (tmp_path / "old.pt").write_bytes(pickle.dumps({"weight": trap}))
+    torch.save({"weight": trap}, tmp_path / "new.pt")
+    for name in ("old.pt", "new.pt"):
+        with pytest.raises(InputError, match=r"teacher\.weights .*(not loaded|cannot be read)"):
+            read(classroom, model=MODEL, weights=str(tmp_path / name))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_of_another_network_are_refused_name_by_name(classroom: student.Classroom, tmp_path: Path) -> None:
+    model, _ = made(classroom)
+    torch.save(network.weights_of(model), tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"\(8, 64\) instead of \(16, 64\)"):
+        read(classroom, model={"mlp": {"hidden": 16}}, weights=str(tmp_path / "w.pt"))
+    with pytest.raises(InputError, match="is missing"):
+        read(classroom, model={"mlp": {"hidden": 8, "depth": 2}}, weights=str(tmp_path / "w.pt"))
+    with pytest.raises(InputError, match="cannot be read"):
+        read(classroom, model=MODEL, weights=str(tmp_path / "none.pt"))
+
+
+def test_a_teacher_of_other_examples_is_refused(classroom: student.Classroom, tmp_path: Path) -> None:
+    model, architecture = made(classroom, example_shape=[1, 16, 16])
+    network.write(tmp_path / "larger", model, architecture)
+    with pytest.raises(InputError, match=r"takes examples of \[1, 16, 16\], the data has \[1, 8, 8\]"):
+        read(classroom, path=str(tmp_path / "larger"))
