@@ -56,6 +56,7 @@ def adopt(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     if odd := set(known) ^ set(weights):
         raise InputError(f"weights do not fit the architecture: {', '.join(sorted(odd)[:4])} on one side only.")
     for path, module in model.named_modules():
+        is_depthwise = isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
         for name in [*module._parameters, *module._buffers]:
             tensor = weights.get(f"{path}.{name}" if path else name)
             if tensor is not None:
@@ -63,6 +64,7 @@ def adopt(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
         for attribute, (name, axis) in _SIZED.get(type(module), {}).items():
             setattr(module, attribute, getattr(module, name).shape[axis])
         if isinstance(module, nn.Conv2d):
+            module.groups = module.out_channels if is_depthwise else module.groups
             module.in_channels = module.weight.shape[1] * module.groups
     return model
 

@@ -44,7 +44,9 @@ class RecipeConfig(Section):
 
     epochs: int = Field(20, ge=1, le=100_000, description="passes over the training split, fine-tuning included")
     batch_size: int = Field(64, ge=1, le=65_536, description="examples a step, over all workers")
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="adamw, or sgd with Nesterov momentum of 0.9")
+    optimizer: Literal["adamw", "muon", "sgd"] = Field(
+        "adamw", description="adamw; muon, for networks of convolutions or matrices; sgd with Nesterov momentum of 0.9"
+    )
     learning_rate: float = Field(0.01, gt=0, le=10, description="peak of the schedule")
     schedule: Literal["one_cycle", "step"] = Field(
         "one_cycle", description="one_cycle: up in a fifth of the way, then down to 0; step: a tenth at 62.5, 75 and 87.5 %"

@@ -20,6 +20,7 @@ from tutelage.average import WeightAverage
 from tutelage.data import Split
 from tutelage.errors import WorkFailed
 from tutelage.losses import Loss
+from tutelage.muon import Muon
 from tutelage.spec_sections import AS_IT_IS, AugmentationConfig, RecipeConfig
 from tutelage.tasks import Task
 
@@ -189,13 +190,19 @@ class Training:
         return next(self.model.parameters()).device
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        spared = [p for p in self.model.parameters() if p.ndim <= 1]  # biases and norms
-        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
         recipe = self.lesson.recipe
         rate, decay = recipe.learning_rate, recipe.weight_decay
+        parameters = list(self.model.parameters())
+        decayed = [p for p in parameters if p.ndim > 1]
+        spared = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}  # biases and norms
+        groups: list[dict[str, Any]] = [{"params": decayed}, spared]
         if recipe.optimizer == "sgd":
             return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
+        if recipe.optimizer == "muon":
+            ends = [decayed[0], decayed[-1]] if len(decayed) > 1 else decayed
+            inner = [p for p in decayed if all(p is not end for end in ends)]
+            groups = [{"params": inner}, {"params": ends, "adamw": True}, {**spared, "adamw": True}]
+            return Muon(groups, lr=rate, weight_decay=decay)
         return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
 
     def _progress(self) -> tuple[int, int]:

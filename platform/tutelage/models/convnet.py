@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import nn
 
 from tutelage.errors import InputError
+from tutelage.models import image_shape, normed_conv, pooled_head, staged
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {
@@ -23,24 +24,18 @@ class Config(PluginConfig):
     depth: int = Field(2, ge=1, le=8, description="number of stages, each half as high and wide as the one before")
 
 
-def _stage(fan_in: int, fan_out: int, *, halve: bool) -> list[nn.Module]:
-    convolution = nn.Conv2d(fan_in, fan_out, kernel_size=3, padding=1, bias=False)
-    pool: list[nn.Module] = [nn.MaxPool2d(2)] if halve else []
-    return [convolution, nn.BatchNorm2d(fan_out), nn.ReLU(inplace=True), *pool]
-
-
 def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     """Return a network from images `[batch, channels, height, width]` to logits `[batch, num_classes]`.
 
     Raises `InputError` for examples that are not images or too small to be halved `depth - 1` times.
     """
-    if len(example_shape) != 3:
-        raise InputError(f"model 'convnet' takes images [channels, height, width]; the data has {example_shape}.")
-    if min(example_shape[1:]) < 2 ** (config.depth - 1):
-        raise InputError(f"model 'convnet': depth {config.depth} halves an image of {example_shape[1:]} to nothing.")
-    widths = [example_shape[0], *(config.width * 2**stage for stage in range(config.depth))]
-    stages: list[nn.Module] = []
-    for position, (fan_in, fan_out) in enumerate(pairwise(widths)):
-        stages += _stage(fan_in, fan_out, halve=position < config.depth - 1)
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], num_classes)]
-    return nn.Sequential(*stages, *head)
+    channels, *sides = image_shape("convnet", example_shape)
+    if min(sides) < 2 ** (config.depth - 1):
+        raise InputError(f"model 'convnet': depth {config.depth} halves an image of {tuple(sides)} to nothing.")
+    widths = [channels, *(config.width * 2**stage for stage in range(config.depth))]
+    children: dict[str, nn.Module] = {}
+    for number, (fan_in, fan_out) in enumerate(pairwise(widths), start=1):
+        children[f"stage{number}"] = normed_conv(fan_in, fan_out, 3)
+        if number < config.depth:
+            children[f"pool{number}"] = nn.MaxPool2d(2)
+    return staged({**children, "head": pooled_head(widths[-1], num_classes)})

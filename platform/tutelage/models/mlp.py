@@ -8,6 +8,7 @@ from math import prod
 from pydantic import Field
 from torch import nn
 
+from tutelage.models import staged
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {
@@ -26,7 +27,7 @@ class Config(PluginConfig):
 def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     """Return a network from `[batch, *example_shape]` to logits `[batch, num_classes]`."""
     widths = [prod(example_shape), *[config.hidden] * config.depth]
-    hidden: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(widths):
-        hidden += [nn.Linear(fan_in, fan_out), nn.ReLU(inplace=True)]
-    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-1], num_classes))
+    children: dict[str, nn.Module] = {"flatten": nn.Flatten()}
+    for number, (fan_in, fan_out) in enumerate(pairwise(widths), start=1):
+        children[f"stage{number}"] = nn.Sequential(nn.Linear(fan_in, fan_out), nn.ReLU(inplace=True))
+    return staged({**children, "head": nn.Linear(widths[-1], num_classes)})

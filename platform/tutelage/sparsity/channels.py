@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
+import torch
 import torch_pruning
 from pydantic import Field
 from torch import Tensor, nn
@@ -21,28 +23,56 @@ class Config(PluginConfig):
     fine_tune_share: float = Field(0.3, ge=0.0, le=0.9, description="share of the student's epochs left for fine-tuning")
 
 
+def apply(config: Config, model: nn.Module, example: Tensor, share: float) -> nn.Module:
+    """Return `model` with `share` (0 to 0.95) of its hidden channels removed, changed in place.
+
+    `example` is one batch `[batch, …]` for tracing the dependencies. Every layer keeps at least one channel. Without
+    `uniform`, the channels with the smallest normalised group norm of the whole network go first (of each island, in a
+    network of islands; `models.island`).
+    """
+    if share == 0.0:
+        return model
+    was_training = model.training
+    kept = [_head(model), *(m for m in model.modules() if getattr(m, "keeps_width", False))]
+    with warnings.catch_warnings():  # of embeddings added to tokens: their width is that of the tokens, as is assumed
+        warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
+        for part, seen in _parts(model.eval(), example):
+            _pruner(config, part, seen, share, kept).step()
+    return model.train(was_training)
+
+
 def _head(model: nn.Module) -> nn.Module:
     """Return the last linear or convolutional layer: its outputs are the classes, which stay."""
     return [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
 
 
-def apply(config: Config, model: nn.Module, example: Tensor, share: float) -> nn.Module:
-    """Return `model` with `share` (0 to 0.95) of its hidden channels removed, changed in place.
+def _parts(model: nn.Module, example: Tensor) -> list[tuple[nn.Module, Tensor]]:
+    """Return what is traced by itself, with an example of its input: the network's islands, or all of it."""
+    islands = [module for module in model.modules() if getattr(module, "is_island", False)]
+    if not islands:
+        return [(model, example)]
+    seen: dict[nn.Module, Tensor] = {}
 
-    `example` is one batch `[batch, …]` for tracing the dependencies. Every layer keeps at least one channel. Without
-    `uniform`, the channels with the smallest normalised group norm of the whole network go first.
-    """
-    if share == 0.0:
-        return model
-    was_training = model.training
-    pruner = torch_pruning.pruner.BasePruner(
-        model.eval(),
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen[module] = inputs[0].detach()
+
+    hooks = [island.register_forward_pre_hook(keep) for island in islands]
+    with torch.no_grad():
+        model(example)
+    for hook in hooks:
+        hook.remove()
+    return [(island, seen[island]) for island in islands]
+
+
+def _pruner(
+    config: Config, model: nn.Module, example: Tensor, share: float, kept: list[nn.Module]
+) -> torch_pruning.pruner.BasePruner:
+    return torch_pruning.pruner.BasePruner(
+        model,
         example,
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=int(config.norm[1])),
         global_pruning=not config.uniform,
         pruning_ratio=share,
         max_pruning_ratio=1.0 if config.uniform else min(0.95, share + 0.25),
-        ignored_layers=[_head(model)],
+        ignored_layers=kept,
     )
-    pruner.step()
-    return model.train(was_training)

@@ -1,0 +1,71 @@
+"""Channels split in halves, one of them changed, and shuffled: ShuffleNetV2 for small images (Ma et al., 2018)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from tutelage.models import image_shape, island, keep_width, normed_conv, pooled_head, staged
+from tutelage.plugins import PluginConfig
+
+STEM, FULL, BLOCKS = 24, 116, (3, 7, 3)
+SPACE: dict[str, dict[str, object]] = {
+    "width": {"float": [0.1, 1.0], "log": True},
+    "last": {"int": [64, 1024], "log": True},
+}
+
+
+class Config(PluginConfig):
+    """Size of the network; its stages have 116, 232 and 464 times `width` channels. ShuffleV2 of the tables is width 1."""
+
+    width: float = Field(0.25, gt=0.01, le=4, description="factor of the stages' channels")
+    last: int = Field(1024, ge=1, le=8192, description="channels of the last convolution")
+    kernel_px: int = Field(3, ge=3, le=7, description="side of the depthwise kernels, in pixels; odd")
+
+
+class Unit(nn.Module):
+    """Half of the channels through 1×1, depthwise and 1×1 convolutions; with a stride, all of them, in two branches."""
+
+    def __init__(self, fan_in: int, fan_out: int, stride: int, kernel: int) -> None:
+        super().__init__()
+        half = fan_out // 2
+        self.halves = stride == 1
+        entering = half if self.halves else fan_in
+        branch = nn.Sequential(
+            normed_conv(entering, half, 1),
+            normed_conv(half, half, kernel, stride=stride, groups=half, relu=False),
+            _fixed(normed_conv(half, half, 1)),
+        )
+        self.branch = island(branch)
+        self.shortcut = nn.Identity() if self.halves else _narrowed(fan_in, half, stride, kernel)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return `[batch, fan_out, height / stride, width / stride]`."""
+        carried, changed = maps.chunk(2, dim=1) if self.halves else (maps, maps)
+        joined = torch.cat([self.shortcut(carried), self.branch(changed)], dim=1)
+        return nn.functional.channel_shuffle(joined, 2)
+
+
+def _fixed(layer: nn.Sequential) -> nn.Sequential:
+    keep_width(layer[0])
+    return layer
+
+
+def _narrowed(fan_in: int, half: int, stride: int, kernel: int) -> nn.Sequential:
+    depthwise = normed_conv(fan_in, fan_in, kernel, stride=stride, groups=fan_in, relu=False)
+    return nn.Sequential(depthwise, _fixed(normed_conv(fan_in, half, 1)))
+
+
+def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    """Return a network from images `[batch, channels, height, width]` to logits `[batch, num_classes]`."""
+    channels, *_ = image_shape("shufflenet", example_shape)
+    widths = [STEM, *(2 * max(1, round(FULL * config.width / 2)) * factor for factor in (1, 2, 4))]
+    children: dict[str, nn.Module] = {"stem": _fixed(normed_conv(channels, STEM, 1))}
+    for number, ((fan_in, fan_out), blocks) in enumerate(zip(pairwise(widths), BLOCKS, strict=True), start=1):
+        rest = [Unit(fan_out, fan_out, 1, config.kernel_px) for _ in range(blocks)]
+        children[f"stage{number}"] = nn.Sequential(Unit(fan_in, fan_out, 2, config.kernel_px), *rest)
+    tail = nn.Sequential(normed_conv(widths[-1], config.last, 1), pooled_head(config.last, num_classes))
+    return staged({**children, "head": island(tail)})

@@ -1,0 +1,115 @@
+"""A small vision transformer: patches as tokens, attention, the mean of the tokens (Dosovitskiy et al., 2021)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tutelage.errors import InputError
+from tutelage.models import image_shape, keep_width, staged
+from tutelage.plugins import PluginConfig
+
+SPACE: dict[str, dict[str, object]] = {
+    "width": {"int": [32, 192], "step": 32},
+    "depth": {"int": [2, 8]},
+    "mlp_ratio": {"float": [1.0, 4.0]},
+}
+NUM_STAGES = 3
+
+
+class Config(PluginConfig):
+    """Size of the network."""
+
+    patch_px: int = Field(4, ge=1, le=64, description="side of a patch, in pixels; it must divide the image's sides")
+    width: int = Field(64, ge=8, le=4096, description="channels of a token")
+    depth: int = Field(4, ge=1, le=64, description="transformer blocks, in three stages")
+    heads: int = Field(4, ge=1, le=64, description="attention heads of a block; they must divide the width")
+    mlp_ratio: float = Field(2.0, ge=0.25, le=8, description="hidden units of a block's perceptron, in widths")
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over tokens `[batch, positions, width]`."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.queries_keys_values = keep_width(nn.Linear(width, 3 * width))
+        self.projection = keep_width(nn.Linear(width, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return `[batch, positions, width]`."""
+        batch, positions, width = tokens.shape
+        split = self.queries_keys_values(tokens).view(batch, positions, 3, self.heads, width // self.heads)
+        queries, keys, values = split.permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(queries, keys, values)
+        projected: Tensor = self.projection(mixed.transpose(1, 2).reshape(batch, positions, width))
+        return projected
+
+
+class Block(nn.Module):
+    """Attention and a perceptron, each normalised before and added to what came in."""
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.perceptron = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), keep_width(nn.Linear(hidden, width)))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return `[batch, positions, width]`."""
+        tokens = tokens + self.attention(self.norm1(tokens))
+        changed: Tensor = self.perceptron(self.norm2(tokens))
+        return tokens + changed
+
+
+class Patches(nn.Module):
+    """Patches of an image as tokens, with a learnt embedding of where each one is."""
+
+    def __init__(self, channels: int, width: int, patch_px: int, positions: int) -> None:
+        super().__init__()
+        self.embedding = keep_width(nn.Conv2d(channels, width, patch_px, patch_px))
+        self.position = nn.Parameter(0.02 * torch.randn(1, positions, width))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return `[batch, positions, width]`."""
+        tokens: Tensor = self.embedding(images).flatten(2).transpose(1, 2)
+        return tokens + self.position
+
+
+class Head(nn.Module):
+    """The mean of the tokens, normalised, to the classes."""
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.norm, self.classes = nn.LayerNorm(width), nn.Linear(width, num_classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return `[batch, num_classes]`."""
+        logits: Tensor = self.classes(self.norm(tokens).mean(dim=1))
+        return logits
+
+
+def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    """Return a network from images `[batch, channels, height, width]` to logits `[batch, num_classes]`.
+
+    Raises `InputError` where patches do not divide the image, or heads the width.
+    """
+    channels, height, width = image_shape("vit", example_shape)
+    if height % config.patch_px or width % config.patch_px:
+        raise InputError(f"model 'vit': patches of {config.patch_px} px do not divide an image of {height}×{width} px.")
+    if config.width % config.heads:
+        raise InputError(f"model 'vit': {config.heads} heads do not divide a width of {config.width}.")
+    positions = (height // config.patch_px) * (width // config.patch_px)
+    children: dict[str, nn.Module] = {"stem": Patches(channels, config.width, config.patch_px, positions)}
+    hidden = round(config.mlp_ratio * config.width)
+    for number, depth in enumerate(_shared_out(config.depth), start=1):
+        children[f"stage{number}"] = nn.Sequential(*(Block(config.width, config.heads, hidden) for _ in range(depth)))
+    return staged({**children, "head": Head(config.width, num_classes)})
+
+
+def _shared_out(depth: int) -> list[int]:
+    """Return how many blocks each stage has, as even as can be; never none."""
+    stages = min(NUM_STAGES, depth)
+    return [depth * (i + 1) // stages - depth * i // stages for i in range(stages)]
