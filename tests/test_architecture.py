@@ -22,7 +22,7 @@ LAYERS = [  # a module may import its own layer and those above it in this list
     {"errors", "files", "intervals", "problems"},
     {"plugins", "space", "objectives", "pareto", "spec_yaml", "spec_sections"},
     {"record", "spec", "spec_schema", "selection", "store"},
-    {"tasks", "data", "models", "losses", "sparsity"},
+    {"tasks", "data", "models", "losses", "sparsity", "splitting"},
     {"network", "knowledge", "augment", "average", "baseline", "training", "measure", "compare_view"},
     {"student", "export"},
     {"jobs", "search", "tracking", "registry", "report", "report_page"},

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and their checksums."""
+"""Files written whole or not at all, their checksums, and whether they are there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from tutelage.errors import InputError, nearest
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -35,3 +37,14 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def existing(path: str) -> Path:
+    """Return the file or folder at `path`, `~` resolved; `InputError` if it is not there, with the nearest name beside it."""
+    found = Path(path).expanduser().absolute()
+    if found.exists():
+        return found
+    parent = found.parent
+    if not parent.is_dir():
+        raise InputError(f"{found}: not there; nor is {parent}, on this machine. Is 'path' right?")
+    raise InputError(f"{found}: not there, on this machine.{nearest(found.name, (item.name for item in parent.iterdir()))}")

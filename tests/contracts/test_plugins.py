@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,14 +29,23 @@ def build(name: str, **options: Any) -> nn.Module:
     return model
 
 
+def example_options(name: str, folder: Path) -> dict[str, Any]:
+    """Write the tiny data that the source's own tests make in `folder`, and return the options that read them."""
+    module = f"tests.data.test_{name}"
+    assert importlib.util.find_spec(module), f"{module} is not there: a source's tests begin with an example of it"
+    options: dict[str, Any] = importlib.import_module(module).example(folder)
+    return options
+
+
 @pytest.mark.parametrize(("family", "name"), EVERY, ids=lambda value: value)
-def test_a_plugin_says_what_it_is_and_its_ranges_fit_its_bounds(family: str, name: str) -> None:
+def test_a_plugin_says_what_it_is_and_its_ranges_fit_its_bounds(family: str, name: str, tmp_path: Path) -> None:
+    needed = example_options(name, tmp_path) if family == "data" else {}
     plugin = plugins.load(family, name)
     assert plugins.summary(family, name).endswith((".", ")"))
     assert callable(getattr(plugin, plugins.FAMILIES[family]))
     assert set(plugin.SPACE) <= set(plugin.Config.model_fields)
     for corner in space.Space(space.parse(plugin.SPACE)).corners():
-        plugin.Config.model_validate(corner)
+        plugin.Config.model_validate({**needed, **corner})
     for field in plugin.Config.model_fields.values():
         assert field.description, "an option says its unit"
     with pytest.raises(InputError, match="no_such_option"):
@@ -67,8 +78,8 @@ def test_a_model_is_searched_from_its_smallest_to_its_largest(name: str) -> None
 
 
 @pytest.mark.parametrize("name", named("data"))
-def test_data_are_whole_disjoint_stratified_and_the_same_again(name: str) -> None:
-    _, plugin, config = plugins.configure("data", name)
+def test_data_are_whole_disjoint_stratified_and_the_same_again(name: str, tmp_path: Path) -> None:
+    _, plugin, config = plugins.configure("data", {name: example_options(name, tmp_path)})
     splits: dict[str, Split] = {split: plugin.read(config, 0, split) for split in SPLITS}
     rows = {split: {tuple(row.flatten().tolist()) for row in found.inputs} for split, found in splits.items()}
     assert not rows["train"] & rows["test"]

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.data.common import assert_well_split, cut, refused
+from tutelage import safe_pickle
+from tutelage.data import cifar
+from tutelage.errors import InputError
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "cifar-100-python"
+PER_CLASS, CLASSES = 20, 4
+
+
+def photographs(count: int, seed: int) -> tuple[np.ndarray, list[int]]:
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 3072), dtype=np.uint8)
+    return pixels, [row % CLASSES for row in range(count)]
+
+
+def example(folder: Path, protocol: int = 2) -> dict[str, Any]:
+    """CIFAR-100 as Python 2 wrote it: keys and names are bytes."""
+    names = [f"class {number}".encode() for number in range(CLASSES)]
+    documents: dict[str, Any] = {"meta": {b"fine_label_names": names, b"coarse_label_names": names[:2]}}
+    for name, count, seed in (("train", PER_CLASS * CLASSES, 0), ("test", 4 * CLASSES, 1)):
+        pixels, labels = photographs(count, seed)
+        coarse = [label // 2 for label in labels]
+        documents[name] = {b"data": pixels, b"fine_labels": labels, b"coarse_labels": coarse, b"filenames": [b"a.png"] * count}
+    for name, document in documents.items():
+        (folder / name).write_bytes(pickle.dumps(document, protocol))
+    return {"path": str(folder), "validation_share": 0.2}
+
+
+def cifar10(folder: Path, binary: bool) -> dict[str, Any]:
+    for number in range(1, 7):
+        pixels, labels = photographs(8, number)
+        name = f"data_batch_{number}" if number < 6 else "test_batch"
+        if binary:
+            (folder / f"{name}.bin").write_bytes(np.column_stack([np.array(labels, np.uint8), pixels]).tobytes())
+        else:
+            (folder / name).write_bytes(pickle.dumps({b"data": pixels, b"labels": labels}, 2))
+    names = [f"class{number}" for number in range(CLASSES)]
+    if binary:
+        (folder / "batches.meta.txt").write_text("\n".join([*names, ""]))
+    else:
+        (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": [name.encode() for name in names]}, 2))
+    return {"path": str(folder), "validation_share": 0.2}
+
+
+def cifar100_binary(folder: Path) -> dict[str, Any]:
+    for name, count, seed in (("train", PER_CLASS * CLASSES, 0), ("test", 4 * CLASSES, 1)):
+        pixels, labels = photographs(count, seed)
+        fine = np.array(labels, np.uint8)
+        (folder / f"{name}.bin").write_bytes(np.column_stack([fine // 2, fine, pixels]).tobytes())
+    (folder / "fine_label_names.txt").write_text("".join(f"class{number}\n" for number in range(CLASSES)))
+    (folder / "coarse_label_names.txt").write_text("low\nhigh\n")
+    return {"path": str(folder), "validation_share": 0.2}
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_the_test_split_is_the_official_one(tmp_path: Path, protocol: int) -> None:
+    pixels, labels = photographs(4 * CLASSES, 1)
+    test = cifar.read(cifar.Config(**example(tmp_path, protocol)), 0, "test")
+    assert test.inputs.dtype == torch.uint8
+    assert np.array_equal(test.inputs.numpy(), pixels.reshape(-1, 3, 32, 32))
+    assert test.labels.flatten().tolist() == labels
+    assert test.class_names == ("class 0", "class 1", "class 2", "class 3")
+
+
+def test_it_is_split_by_class_and_seed(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    assert_well_split(lambda seed, split: cifar.read(cifar.Config(**options), seed, split), 0.2, drawn=PER_CLASS * CLASSES)
+
+
+def test_the_mean_and_spread_are_those_of_the_training_split(tmp_path: Path) -> None:
+    config = cifar.Config(**example(tmp_path))
+    train, test = (cifar.read(config, 0, split) for split in ("train", "test"))
+    assert train.mean == test.mean and train.std == test.std
+    seen = train.seen(slice(None))
+    torch.testing.assert_close(seen.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(seen.std((0, 2, 3)), torch.ones(3), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("layout", ["cifar10 python", "cifar10 binary", "cifar100 binary"])
+def test_every_layout_is_found_by_its_files(tmp_path: Path, layout: str) -> None:
+    write = {"cifar100 binary": cifar100_binary, "cifar10 python": lambda at: cifar10(at, False)}
+    options = write.get(layout, lambda at: cifar10(at, True))(tmp_path)
+    pixels, labels = photographs(*((4 * CLASSES, 1) if layout.startswith("cifar100") else (8, 6)))
+    test = cifar.read(cifar.Config(**options), 0, "test")
+    assert np.array_equal(test.inputs.numpy(), pixels.reshape(-1, 3, 32, 32))
+    assert test.labels.flatten().tolist() == labels
+    assert test.class_names[0] == "class0"
+    assert len(cifar.read(cifar.Config(**options), 0, "train")) == (64 if layout.startswith("cifar100") else 32)
+
+
+@pytest.mark.parametrize("write", [example, cifar100_binary])
+def test_coarse_classes_of_cifar_100(tmp_path: Path, write: Any) -> None:
+    test = cifar.read(cifar.Config(**write(tmp_path), labels="coarse"), 0, "test")
+    assert test.num_classes == 2
+    assert test.labels.flatten().tolist() == [label // 2 for label in photographs(4 * CLASSES, 1)[1]]
+
+
+def test_cifar_10_has_no_coarse_classes(tmp_path: Path) -> None:
+    refused(lambda: cifar.read(cifar.Config(**cifar10(tmp_path, True), labels="coarse"), 0, "train"), "no coarse classes")
+
+
+def test_a_cap_takes_training_images_only(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    whole = [cifar.read(cifar.Config(**options), 0, split) for split in ("train", "validation", "test")]
+    few = [cifar.read(cifar.Config(**options, per_class=5), 0, split) for split in ("train", "validation", "test")]
+    assert torch.bincount(few[0].labels.flatten()).tolist() == [5] * CLASSES
+    assert {bytes(x.numpy()) for x in few[0].inputs} < {bytes(x.numpy()) for x in whole[0].inputs}
+    assert torch.equal(few[1].inputs, whole[1].inputs) and torch.equal(few[2].inputs, whole[2].inputs)
+
+
+class Attack:
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.function, self.arguments
+
+
+def test_a_pickle_that_calls_something_is_refused_by_name_and_not_run(tmp_path: Path) -> None:
+    options, mark = example(tmp_path), tmp_path / "mark"
+    (tmp_path / "train").write_bytes(pickle.dumps({b"data": Attack(os.mkdir, str(mark))}, 2))
+    refused(lambda: cifar.read(cifar.Config(**options), 0, "train"), "train", "refused", "posix.mkdir", "official source")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Attack(np.ndarray, (1,), "O", b"\x01" * 8),
+        np.array([{}], dtype=object),
+        np.zeros(1, dtype=[("a", "u1")]),
+    ],
+)
+def test_an_array_that_is_not_of_plain_numbers_is_refused(tmp_path: Path, value: Any) -> None:
+    (tmp_path / "a").write_bytes(pickle.dumps({"data": value}, 4))
+    with pytest.raises(InputError, match="not a pickle that can be read"):
+        safe_pickle.read(tmp_path / "a")
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["u1", "<i2", ">i4", "f8", "?"])
+def test_arrays_come_back_as_they_were(tmp_path: Path, dtype: str, order: Any) -> None:
+    array = np.arange(12).reshape(3, 4).astype(dtype, order=order)
+    for protocol in range(6):
+        (tmp_path / "a").write_bytes(pickle.dumps({"data": array, "more": [1, "two", (3.0, None)]}, protocol))
+        found = safe_pickle.read(tmp_path / "a")
+        assert found["data"].dtype == array.dtype and np.array_equal(found["data"], array)
+        assert len(found["more"]) == 3
+
+
+@pytest.mark.parametrize("kept", [1, 40, 5_000, 240_000])
+def test_a_pickle_that_is_cut_off_says_its_bytes(tmp_path: Path, kept: int) -> None:
+    options = example(tmp_path, protocol=4)
+    cut(tmp_path / "train", kept)
+    refused(lambda: cifar.read(cifar.Config(**options), 0, "train"), "train", f"cut off: {kept:,} bytes are there")
+
+
+def test_the_bytes_that_a_cut_pickle_needs_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(pickle.dumps({"data": b"x" * 100_000}, 4)[:1_000])
+    with pytest.raises(InputError, match=r"1,000 bytes are there, at least 100,0\d\d are needed"):
+        safe_pickle.read(tmp_path / "a")
+
+
+def test_a_binary_file_that_is_cut_off_says_its_bytes(tmp_path: Path) -> None:
+    options = cifar10(tmp_path, True)
+    cut(tmp_path / "test_batch.bin", 10_000)
+    refused(lambda: cifar.read(cifar.Config(**options), 0, "test"), "test_batch.bin", "10,000 bytes", "needs 12,292")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_label_out_of_range_says_its_row(tmp_path: Path, split: Any) -> None:
+    options = cifar100_binary(tmp_path)
+    content = bytearray((tmp_path / f"{split}.bin").read_bytes())
+    content[3 * 3074 + 1] = 77
+    (tmp_path / f"{split}.bin").write_bytes(content)
+    refused(lambda: cifar.read(cifar.Config(**options), 0, split), f"{split}.bin", "row 3 ", "is 77", "4 classes (0 to 3)")
+
+
+def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    options = example(folder)
+    refused(
+        lambda: cifar.read(cifar.Config(path=str(tmp_path / "cifar-100-pyton")), 0, "train"), "Did you mean 'cifar-100-python'"
+    )
+    refused(lambda: cifar.read(cifar.Config(path=str(tmp_path)), 0, "train"), "neither CIFAR-10", f"Did you mean '{folder}'")
+    (folder / "meta").unlink()
+    refused(lambda: cifar.read(cifar.Config(**options), 0, "train"), "meta not there")
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is not there")
+def test_the_real_cifar_100_is_read() -> None:
+    config = cifar.Config(path=str(REAL), validation_share=0.1, per_class=5)
+    train, test = cifar.read(config, 0, "train"), cifar.read(config, 0, "test")
+    assert (len(train), len(test), train.num_classes) == (500, 10_000, 100)
+    assert torch.bincount(test.labels.flatten()).tolist() == [100] * 100
+    assert train.class_names[:2] == ("apple", "aquarium_fish")
+    assert min(train.std) > 50 and max(train.mean) < 200
