@@ -23,7 +23,7 @@ LAYERS = [  # a module may import its own layer and those above it in this list
     {"plugins", "space", "objectives", "pareto", "spec_yaml", "spec_sections"},
     {"record", "spec", "spec_schema", "selection", "store"},
     {"tasks", "data", "models", "losses", "sparsity", "splitting"},
-    {"network", "knowledge", "augment", "average", "baseline", "training", "measure", "compare_view"},
+    {"network", "knowledge", "augment", "average", "baseline", "muon", "training", "execution", "measure", "compare_view"},
     {"student", "export"},
     {"jobs", "search", "tracking", "registry", "report", "report_page"},
     {"book", "foreign", "teaching"},

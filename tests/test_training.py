@@ -128,8 +128,8 @@ def test_a_loss_that_is_not_finite_is_told_with_its_epoch(lesson: training.Lesso
 
 
 def test_shards_share_every_batch_out_among_the_workers(lesson: training.Lesson) -> None:
-    whole = training.Training(model(), lesson)._batches()
-    shards = [training.Training(model(), replace(lesson, shard=(rank, 2)))._batches() for rank in (0, 1)]
+    whole = training.Training(model(), lesson).batches()
+    shards = [training.Training(model(), replace(lesson, shard=(rank, 2))).batches() for rank in (0, 1)]
     for batch, left, right in zip(whole, *shards, strict=True):
         assert sorted(batch.tolist()) == sorted(left.tolist() + right.tolist())
 

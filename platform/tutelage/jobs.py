@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,10 +23,10 @@ from ray import train
 from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
 from torch import nn
 
-from tutelage import knowledge, measure, network, student, training
+from tutelage import execution, knowledge, measure, network, student, training
 from tutelage.errors import WorkFailed
 from tutelage.plugins import Reference
-from tutelage.spec_sections import RecipeConfig, TrialConfig
+from tutelage.spec_sections import PLAIN, ExecutionConfig, RecipeConfig, TrialConfig
 
 T = TypeVar("T")
 STATE = "state.pt"
@@ -50,6 +50,22 @@ class TeacherJob:
     recipe: RecipeConfig
     address: str
     runs_dir: Path
+    execution: ExecutionConfig = PLAIN
+
+    def lesson(self) -> training.Lesson:
+        """Return what the teacher learns: every epoch shows a new view."""
+        splits = self.classroom.splits
+        return training.Lesson(
+            task=self.classroom.built_task,
+            train=splits["train"],
+            validation=splits["validation"],
+            recipe=self.recipe,
+            execution=self.execution,
+            seed=self.classroom.seed,
+            augmentation=self.classroom.augmentation,
+            views=0,
+            view_seed=self.classroom.seed,
+        )
 
 
 def _fit(function: Callable[[], T], workers: Workers, **options: Any) -> T:
@@ -100,29 +116,35 @@ def _teach(job: TeacherJob) -> tuple[bytes, list[dict[str, float]]]:
     """Train the teacher; this runs in every worker."""
     context = train.get_context()
     rank, num_workers = context.get_world_rank(), context.get_world_size()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(job.classroom.seed)
-        bare = network.build(job.classroom.architecture(job.model))
-    splits = job.classroom.splits
-    under_way = training.Training(
-        prepare_model(bare, move_to_device=True) if num_workers > 1 else bare.to(get_device()),
-        training.Lesson(
-            task=job.classroom.built_task,
-            train=splits["train"],
-            validation=splits["validation"],
-            recipe=job.recipe,
-            seed=job.classroom.seed,
-            augmentation=job.classroom.augmentation,
-            views=0,
-            view_seed=job.classroom.seed,
-            shard=(rank, num_workers),
-        ),
-    )
+    bare = _untrained(job)
+    wrapped = prepare_model(bare, move_to_device=True) if num_workers > 1 else bare.to(get_device())
+    under_way = training.Training(wrapped, replace(job.lesson(), shard=(rank, num_workers)))
     curve = _restored(under_way)
     while not under_way.is_done:
         curve.append(under_way.epoch())
         _report(under_way, curve, is_first=rank == 0)
     return _pack(network.weights_of(bare)), curve
+
+
+def _untrained(job: TeacherJob) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(job.classroom.seed)
+        return network.build(job.classroom.architecture(job.model))
+
+
+def fastest_execution(job: TeacherJob, workers: Workers) -> tuple[ExecutionConfig, dict[str, float]]:
+    """Return how the teacher's steps run fastest on the device that one worker gets, and the milliseconds of each way."""
+
+    def measured() -> tuple[dict[str, Any], dict[str, float]]:
+        way, timed = execution.fastest(lambda: _untrained(job).to(get_device()), job.lesson())
+        return way.model_dump(), timed
+
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            way, timed = _fit(measured, replace(workers, workers=1), run_config=train.RunConfig(storage_path=scratch))
+        except (train.TrainingFailedError, ray.exceptions.RayError) as error:
+            raise WorkFailed(f"the teacher's steps could not be timed: {_cause(error)}") from error
+    return ExecutionConfig(**way), timed
 
 
 def _restored(under_way: training.Training) -> list[dict[str, float]]:

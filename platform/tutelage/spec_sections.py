@@ -58,12 +58,26 @@ class RecipeConfig(Section):
     )
 
 
+class ExecutionConfig(Section):
+    """How steps are run. None of it changes what is learnt, but each the order of sums, so the last digits."""
+
+    channels_last: bool = Field(False, description="images laid out with the channels of a pixel side by side")
+    bfloat16: bool = Field(False, description="products in bfloat16 (autocast); weights and losses stay float32")
+    compile: bool = Field(False, description="torch.compile")
+
+
+PLAIN = ExecutionConfig()
+
+
 class TeacherConfig(RecipeConfig):
     """The teacher: trained by this recipe, or read from a directory that `tutelage export` wrote."""
 
     model: Reference | None = Field(None, description="a model plugin; not with `path`")
     epochs: int = Field(30, ge=1, le=100_000, description="passes over the training split")
     learning_rate: float = Field(0.003, gt=0, le=10, description="peak of the schedule")
+    execution: ExecutionConfig | Literal["measured"] = Field(
+        "measured", description="how steps are run; measured: the fastest of a few, where a training takes over two minutes"
+    )
     path: str | None = Field(
         None, description="a trained network instead: a directory that was exported, or an MLflow URI (models:/NAME@champion)"
     )
@@ -89,6 +103,7 @@ class StudentConfig(RecipeConfig):
     """A student and how it is trained."""
 
     model: Reference = Field(description="a model plugin")
+    execution: ExecutionConfig = PLAIN
     initialise: Literal["random"] = Field("random", description="where the first weights come from")
 
 

@@ -122,6 +122,7 @@ def lesson(config: TrialConfig, classroom: Classroom, seed: int) -> training.Les
         train=classroom.splits["train"],
         validation=classroom.splits["validation"],
         recipe=config.student,
+        execution=config.student.execution,
         seed=seed,
         augmentation=classroom.augmentation,
         views=classroom.known.num_views if classroom.known else 0,

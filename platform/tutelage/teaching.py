@@ -18,6 +18,7 @@ from tutelage import augment, baseline, data, foreign, jobs, knowledge, measure,
 from tutelage.errors import InputError, UnreachableError, WorkFailed
 from tutelage.files import write_json
 from tutelage.spec import Spec
+from tutelage.spec_sections import ExecutionConfig, TeacherConfig
 from tutelage.student import Classroom
 
 ABOUT = "teacher.json"
@@ -95,10 +96,28 @@ def _trained_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None
         address=address,
         runs_dir=storage / "runs",
     )
-    model, curve = jobs.train_teacher(job, workers_of(spec.resources.teacher))
+    workers = workers_of(spec.resources.teacher)
+    job = replace(job, execution=_execution(spec.teacher, job, workers, say))
+    model, curve = jobs.train_teacher(job, workers)
     measures = _measures(model, classroom)
-    _keep(directory, model, classroom.architecture(spec.teacher.model), {"measures": measures, "curve": curve})
+    _keep(
+        directory,
+        model,
+        classroom.architecture(spec.teacher.model),
+        {"measures": measures, "curve": curve, "execution": job.execution.model_dump()},
+    )
     return Teacher(directory=directory, address=address, measures=measures, curve=tuple(curve))
+
+
+def _execution(
+    teacher: TeacherConfig, job: jobs.TeacherJob, workers: jobs.Workers, say: Callable[[str], None]
+) -> ExecutionConfig:
+    if teacher.execution != "measured":
+        return teacher.execution
+    way, timed = jobs.fastest_execution(job, workers)
+    chosen = [name for name, is_on in way.model_dump().items() if is_on]
+    say(f"a step takes {', '.join(f'{ms:.1f} ms {name}' for name, ms in timed.items())}: {' and '.join(chosen) or 'plain'}")
+    return way
 
 
 def _keep(directory: Path, model: nn.Module, architecture: dict[str, Any], about: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from tutelage.data import Split
 from tutelage.errors import WorkFailed
 from tutelage.losses import Loss
 from tutelage.muon import Muon
-from tutelage.spec_sections import AS_IT_IS, AugmentationConfig, RecipeConfig
+from tutelage.spec_sections import AS_IT_IS, PLAIN, AugmentationConfig, ExecutionConfig, RecipeConfig
 from tutelage.tasks import Task
 
 WARM_UP_SHARE = 0.2
@@ -54,6 +54,7 @@ class Lesson:
     recipe: RecipeConfig
     seed: int
     augmentation: AugmentationConfig = AS_IT_IS
+    execution: ExecutionConfig = PLAIN
     views: int = 1
     view_seed: int = 0
     teaching: Teaching | None = None
@@ -182,6 +183,10 @@ class Training:
     def _start_phase(self) -> None:
         """Begin with a fresh optimiser and a fresh average of the weights that are there now."""
         recipe = self.lesson.recipe
+        if self.lesson.execution.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.lesson.execution.compile:
+            self.model.compile()
         self._optimizer = self._new_optimizer()
         self._average = WeightAverage(self.model, recipe.average_decay) if recipe.average_decay else None
 
@@ -210,7 +215,7 @@ class Training:
         first, total = self._first_phase_epochs, self.lesson.recipe.epochs
         return (self.epochs_done, first) if self.epochs_done < first else (self.epochs_done - first, total - first)
 
-    def _batches(self) -> list[Tensor]:
+    def batches(self) -> list[Tensor]:
         """Return this epoch's batches of row numbers; every epoch has its own order, a short last batch is left out."""
         generator = torch.Generator().manual_seed(self.lesson.seed * 1_000_003 + self.epochs_done)
         order = torch.randperm(len(self.lesson.train), generator=generator)
@@ -220,7 +225,7 @@ class Training:
 
     def _learn(self) -> Tensor:
         self.model.train()
-        batches = self._batches()
+        batches = self.batches()
         done, epochs = self._progress()
         schedule = SCHEDULES[self.lesson.recipe.schedule]
         total = torch.zeros((), device=self._device)
@@ -228,10 +233,11 @@ class Training:
             rate = schedule((done * len(batches) + position + 1) / (epochs * len(batches) + 1))
             for group in self._optimizer.param_groups:
                 group["lr"] = self.lesson.recipe.learning_rate * rate
-            total += self._step(rows)
+            total += self.step(rows)
         return total.cpu() / len(batches)
 
-    def _step(self, rows: Tensor) -> Tensor:
+    def step(self, rows: Tensor) -> Tensor:
+        """Learn from the examples of `rows`; return the loss, not waited for."""
         loss = self._loss(rows)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -247,13 +253,20 @@ class Training:
     def _loss(self, rows: Tensor) -> Tensor:
         lesson, teaching = self.lesson, self.lesson.teaching
         seen = augment.batch(self._train, rows.to(self._device), self._view, lesson.augmentation, lesson.view_seed)
-        logits = lesson.task.predict(self.model, seen.inputs)
+        logits = self._predicted(seen.inputs)
         if teaching is None or teaching.weight == 0.0:
             return self._label_loss(logits, seen)
         taught = teaching.loss(logits, teaching.logits[self._view, rows].to(self._device, torch.float32))
         if teaching.weight == 1.0:
             return taught
         return (1.0 - teaching.weight) * self._label_loss(logits, seen) + teaching.weight * taught
+
+    def _predicted(self, inputs: Tensor) -> Tensor:
+        execution = self.lesson.execution
+        if execution.channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=execution.bfloat16):
+            return self.lesson.task.predict(self.model, inputs).float()
 
     def _label_loss(self, logits: Tensor, seen: augment.Batch) -> Tensor:
         task, smoothing = self.lesson.task, self.lesson.recipe.label_smoothing
