@@ -74,7 +74,11 @@ class TeacherConfig(RecipeConfig):
 
     model: Reference | None = Field(None, description="a model plugin; not with `path`")
     epochs: int = Field(30, ge=1, le=100_000, description="passes over the training split")
-    learning_rate: float = Field(0.003, gt=0, le=10, description="peak of the schedule")
+    optimizer: Literal["adamw", "muon", "sgd"] = Field("muon", description="muon, adamw, or sgd with Nesterov momentum of 0.9")
+    weight_decay: float = Field(0.05, ge=0, le=10, description="weight decay, not on norms and biases; decoupled but in sgd")
+    average_decay: float = Field(
+        0.99, ge=0, lt=1, description="decay a step of an average of the weights, which the training ends with; 0: none"
+    )
     execution: ExecutionConfig | Literal["measured"] = Field(
         "measured", description="how steps are run; measured: the fastest of a few, where a training takes over two minutes"
     )
