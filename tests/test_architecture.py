@@ -19,11 +19,13 @@ DOORS = {  # a library, and the files that may import it
     "typer": {"cli.py"},
 }
 LAYERS = [  # a module may import its own layer and those above it in this list
-    {"errors", "files", "intervals", "problems"},
-    {"plugins", "space", "objectives", "pareto", "spec_yaml", "spec_sections"},
+    {"errors", "files", "intervals", "problems", "safe_pickle"},
+    {"plugins", "space", "objectives", "pareto", "spec_yaml", "spec_sections", "inherit"},
     {"record", "spec", "spec_schema", "selection", "store"},
     {"tasks", "data", "models", "losses", "sparsity", "splitting"},
-    {"network", "knowledge", "augment", "average", "baseline", "muon", "training", "execution", "measure", "compare_view"},
+    {"augment", "average", "baseline", "compare_view", "measure", "muon", "network", "watching"},
+    {"knowledge", "training"},
+    {"execution"},
     {"student", "export"},
     {"jobs", "search", "tracking", "registry", "report", "report_page"},
     {"book", "foreign", "teaching"},

@@ -115,7 +115,7 @@ def taught(classroom: student.Classroom, tmp_path_factory: pytest.TempPathFactor
     about = classroom.architecture("mlp")
     torch.manual_seed(0)
     network.write(home / "teacher", network.build(about), about)
-    jobs.write_knowledge(home / "teacher", classroom, home, "a", "float32", 1, ONE)
+    jobs.write_knowledge(home / "teacher", classroom, home, "a", "float32", 1, frozenset(), ONE)
     return replace(classroom, knowledge_root=home, knowledge_address="a")
 
 
@@ -126,7 +126,7 @@ def test_cached_knowledge_is_what_the_teacher_answers(taught: student.Classroom)
     teacher, _ = network.read(taught.knowledge_root / "teacher")
     for split, examples in taught.splits.items():
         live = training.logits_of(teacher, taught.built_task, examples)
-        torch.testing.assert_close(taught.known.logits[split], live.unsqueeze(0))
+        torch.testing.assert_close(taught.known.parts[split]["logits"], live.unsqueeze(0))
 
 
 @pytest.mark.ray
@@ -205,7 +205,7 @@ def test_a_damaged_cache_is_made_anew_and_told(taught: student.Classroom, tmp_pa
     room = teaching.ensure_knowledge(given, teaching.classroom_of(given), teacher, said.append)
     assert room.knowledge_root is not None
     assert room.knowledge_address is not None
-    file = room.knowledge_root / room.knowledge_address / "train.npy"
+    file = room.knowledge_root / room.knowledge_address / "train" / "logits.npy"
     whole = file.read_bytes()
     file.write_bytes(whole[:-2] + b"xx")
     again = teaching.ensure_knowledge(given, teaching.classroom_of(given), teacher, said.append)

@@ -11,17 +11,18 @@ import pytest
 import torch
 
 from tutelage import knowledge
+from tutelage.losses import Outline, Stage
 
 LOGITS = {"train": torch.randn(3, 50, 1, 10), "validation": torch.randn(1, 20, 1, 10)}
+OUTLINE = Outline(classes=10, stages=(Stage(name="stage1", grid=(4, 4), channels=8),), weights={"head.weight": (10, 8)})
 
 
 def write(root: Path, logits: dict[str, torch.Tensor], dtype: str = "float16", address: str = "a") -> Path:
-    return knowledge.write(
-        root,
-        address,
-        {split: [partial(known.__getitem__, i) for i in range(len(known))] for split, known in logits.items()},
-        dtype,
-    )
+    def view(split: str, number: int) -> dict[str, torch.Tensor]:
+        return {"logits": logits[split][number]}
+
+    views = {split: [partial(view, split, i) for i in range(len(known))] for split, known in logits.items()}
+    return knowledge.write(root, address, views, OUTLINE, dtype)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 0.0), ("float16", 2e-3)])
@@ -29,17 +30,17 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, dtype: str, tolerance:
     address = knowledge.content_address(teacher="a", data="b")
     write(tmp_path, LOGITS, dtype, address)
     found = knowledge.read(tmp_path, address)
-    assert found is not None and found.num_views == 3
+    assert found is not None and found.num_views == 3 and found.outline == OUTLINE
     for split, logits in LOGITS.items():
-        assert str(found.logits[split].dtype) == f"torch.{dtype}"
-        torch.testing.assert_close(found.logits[split].float(), logits, atol=tolerance, rtol=1e-3 if tolerance else 0)
+        assert str(found.parts[split]["logits"].dtype) == f"torch.{dtype}"
+        torch.testing.assert_close(found.parts[split]["logits"].float(), logits, atol=tolerance, rtol=1e-3 if tolerance else 0)
 
 
 def test_large_logits_stay_finite_in_half_precision(tmp_path: Path) -> None:
     write(tmp_path, {"train": torch.tensor([[[[1e9, -1e9]]]])})
     found = knowledge.read(tmp_path, "a")
     assert found is not None
-    assert found.logits["train"].tolist() == [[[[65504.0, -65504.0]]]]
+    assert found.parts["train"]["logits"].tolist() == [[[[65504.0, -65504.0]]]]
 
 
 def test_an_address_changes_with_every_part() -> None:
@@ -56,7 +57,7 @@ def test_another_address_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "manifest", "moved"])
 def test_damage_is_seen(tmp_path: Path, damage: str) -> None:
     entry = write(tmp_path, LOGITS)
-    file = entry / "validation.npy"
+    file = entry / "validation" / "logits.npy"
     content = bytearray(file.read_bytes())
     if damage == "flip":
         content[-3] ^= 1
@@ -88,4 +89,4 @@ def test_a_writer_that_is_killed_leaves_a_whole_entry_or_none(tmp_path: Path) ->
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()
         found = knowledge.read(tmp_path, "a")
-        assert found is None or found.logits["train"].shape == (2, 1000, 1, 100)
+        assert found is None or found.parts["train"]["logits"].shape == (2, 1000, 1, 100)

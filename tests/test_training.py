@@ -49,9 +49,8 @@ def assert_same_weights(a: training.Training, b: training.Training) -> None:
 
 def taught(lesson: training.Lesson, weight: float, logits: torch.Tensor | None = None) -> training.Lesson:
     known = torch.randn(256, 1, 10, generator=torch.Generator().manual_seed(1)) if logits is None else logits
-    return replace(
-        lesson, teaching=training.Teaching(logits=known.unsqueeze(0), loss=kd.build(kd.Config(), 2.0), weight=weight)
-    )
+    teaching = training.Teaching(known={"logits": known.unsqueeze(0)}, build=lambda _: kd.SoftTargets(2.0), weight=weight)
+    return replace(lesson, teaching=teaching)
 
 
 def test_it_learns_and_the_same_seed_gives_the_same_student(lesson: training.Lesson) -> None:

@@ -23,8 +23,9 @@ from ray import train
 from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
 from torch import nn
 
-from tutelage import execution, knowledge, measure, network, student, training
+from tutelage import execution, knowledge, measure, network, student, training, watching
 from tutelage.errors import WorkFailed
+from tutelage.losses import Need
 from tutelage.plugins import Reference
 from tutelage.spec_sections import PLAIN, ExecutionConfig, RecipeConfig, TrialConfig
 
@@ -184,21 +185,23 @@ def _unpack(packed: bytes) -> dict[str, torch.Tensor]:
 
 
 def write_knowledge(
-    teacher_dir: Path, classroom: student.Classroom, root: Path, address: str, dtype: str, num_views: int, workers: Workers
-) -> None:
-    """Compute the teacher's label sequences in a Ray Train job, and store them once.
+    teacher_dir: Path, classroom: student.Classroom, root: Path, address: str, dtype: str, num_views: int,
+    needs: frozenset[Need], workers: Workers,
+) -> None:  # fmt: skip
+    """Compute what the teacher knows in a Ray Train job, and store it once.
 
     Of the training examples `num_views` views are asked for, as a student will see them; validation is as it is.
     """
 
     def compute() -> None:
         teacher, _ = network.read(teacher_dir)
+        outline = watching.outline_of(teacher, classroom.splits["train"].example_shape)
         teacher = teacher.to(get_device())
-        answers = partial(training.logits_of, teacher, classroom.built_task)
-        policy = {"augmentation": classroom.augmentation, "view_seed": classroom.seed}
-        train = [partial(answers, classroom.splits["train"], view=view, **policy) for view in range(num_views)]
+        answers = partial(training.answers_of, teacher, classroom.built_task)
+        seen = partial(answers, needs=needs, augmentation=classroom.augmentation, view_seed=classroom.seed)
+        train = [partial(seen, classroom.splits["train"], view=view) for view in range(num_views)]
         validation = [partial(answers, classroom.splits["validation"])]
-        knowledge.write(root, address, {"train": train, "validation": validation}, dtype)
+        knowledge.write(root, address, {"train": train, "validation": validation}, outline, dtype)
 
     with tempfile.TemporaryDirectory() as scratch:
         run_config = train.RunConfig(storage_path=scratch)

@@ -1,7 +1,9 @@
 """What a teacher knows of a data set, computed once and memory-mapped by every trial on a node.
 
-A cache entry is a directory named by its content address: one `.npy` of logits `[views, n, steps, classes]` a split, and
-a manifest with their SHA-256. It is written beside its place and renamed, so an entry that is there is whole.
+A cache entry is a directory named by its content address, with an `.npy` for each part of what is known and a manifest with
+their SHA-256. Parts are the label sequence `logits` `[views, n, steps, classes]` and, of each stage that is asked for,
+`features.<stage>` `[views, n, positions, channels]` and `maps.<stage>` `[views, n, positions]`. An entry is written beside
+its place and renamed, so one that is there is whole.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,10 @@ from torch import Tensor
 
 from tutelage.errors import TutelageError
 from tutelage.files import sha256_of, write_json
+from tutelage.losses import Outline, Stage
 
 MANIFEST = "manifest.json"
+View = Callable[[], Mapping[str, Tensor]]
 
 
 class CorruptKnowledge(TutelageError):
@@ -32,15 +36,16 @@ class CorruptKnowledge(TutelageError):
 
 @dataclass(frozen=True, kw_only=True)
 class Knowledge:
-    """A teacher's label sequences: `logits[split]` is `[views, n, steps, classes]`, row i of a view being example i."""
+    """What a teacher knows: `parts[split][part]` is `[views, n, …]`, row i of a view being example i; and its outline."""
 
     address: str
-    logits: Mapping[str, Tensor]
+    parts: Mapping[str, Mapping[str, Tensor]]
+    outline: Outline
 
     @property
     def num_views(self) -> int:
         """How many views of every training example there are."""
-        return len(self.logits["train"])
+        return len(self.parts["train"]["logits"])
 
 
 def content_address(**parts: Any) -> str:
@@ -49,20 +54,19 @@ def content_address(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def write(root: Path, address: str, logits: Mapping[str, Sequence[Callable[[], Tensor]]], dtype: str) -> Path:
-    """Store logits under `root/address` as `dtype` (float16 or float32) and return the entry; atomic.
+def write(root: Path, address: str, views: Mapping[str, Sequence[View]], outline: Outline, dtype: str) -> Path:
+    """Store what is known under `root/address` as `dtype` (float16 or float32) and return the entry; atomic.
 
-    A split has one callable a view, which gives `[n, steps, classes]`; one view at a time is in memory.
-    Values beyond float16's range are clipped to it: a logit of ±65,504 is certainty already.
+    A split has one callable a view, which gives its parts, each `[n, …]`; one view at a time is in memory. Values beyond
+    float16's range are clipped to it: a logit of ±65,504 is certainty already.
     """
     root.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{address}-", dir=root))
     try:
-        files = {}
-        for split, views in logits.items():
-            _write_views(draft / f"{split}.npy", views, dtype)
-            files[split] = sha256_of(draft / f"{split}.npy")
-        write_json(draft / MANIFEST, {"version": 1, "address": address, "sha256": files})
+        for split, those in views.items():
+            _write_views(draft / split, those, dtype)
+        digests = {f"{path.parent.name}/{path.stem}": sha256_of(path) for path in sorted(draft.glob("*/*.npy"))}
+        write_json(draft / MANIFEST, {"version": 2, "address": address, "sha256": digests, "outline": asdict(outline)})
         move_into_place(draft, root / address)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -70,15 +74,18 @@ def write(root: Path, address: str, logits: Mapping[str, Sequence[Callable[[], T
     return root / address
 
 
-def _write_views(path: Path, views: Sequence[Callable[[], Tensor]], dtype: str) -> None:
-    limits, stored = np.finfo(dtype), None
+def _write_views(directory: Path, views: Sequence[View], dtype: str) -> None:
+    directory.mkdir()
+    limits, stored = np.finfo(dtype), dict[str, Any]()
     for number, view in enumerate(views):
-        tensor = view()
-        if stored is None:
-            stored = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(views), *tensor.shape))
-        stored[number] = np.clip(tensor.numpy(), limits.min, limits.max)
-    assert stored is not None, "knowledge has at least one view"
-    stored.flush()
+        for part, tensor in view().items():
+            if number == 0:
+                shape = (len(views), *tensor.shape)
+                path = directory / f"{part}.npy"
+                stored[part] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+            stored[part][number] = np.clip(tensor.numpy(), limits.min, limits.max)
+    for array in stored.values():
+        array.flush()
 
 
 def move_into_place(draft: Path, place: Path) -> None:
@@ -99,12 +106,25 @@ def read(root: Path, address: str) -> Knowledge | None:
         return None
     try:
         manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
-        damaged = [s for s, digest in manifest["sha256"].items() if sha256_of(entry / f"{s}.npy") != digest]
-    except (OSError, ValueError, KeyError) as error:
+        damaged = [name for name, digest in manifest["sha256"].items() if sha256_of(entry / f"{name}.npy") != digest]
+        outline = _outline(manifest["outline"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptKnowledge(f"{entry}: unreadable ({error}).") from error
     if damaged or manifest["address"] != address:
         raise CorruptKnowledge(f"{entry}: {', '.join(damaged) or MANIFEST} is not what was written.")
-    return Knowledge(address=address, logits={split: _mapped(entry / f"{split}.npy") for split in manifest["sha256"]})
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name in manifest["sha256"]:
+        split, _, part = name.partition("/")
+        parts.setdefault(split, {})[part] = _mapped(entry / f"{name}.npy")
+    return Knowledge(address=address, parts=parts, outline=outline)
+
+
+def _outline(saved: Mapping[str, Any]) -> Outline:
+    return Outline(
+        classes=saved["classes"],
+        stages=tuple(Stage(**{**stage, "grid": tuple(stage["grid"])}) for stage in saved["stages"]),
+        weights={name: tuple(shape) for name, shape in saved["weights"].items()},
+    )
 
 
 def _mapped(path: Path) -> Tensor:

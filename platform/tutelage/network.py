@@ -88,6 +88,14 @@ def write(directory: Path, model: nn.Module, architecture: Mapping[str, Any]) ->
     write_json(directory / ARCHITECTURE, dict(architecture))
 
 
+def read_weights(directory: Path) -> dict[str, Tensor]:
+    """Return the weights of the network in `directory` by name; `InputError` if they are not readable."""
+    try:
+        return load_file(directory / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"{directory / WEIGHTS} is not readable: {error}") from error
+
+
 def read(directory: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return the network in `directory`, in evaluation mode, and its architecture; `InputError` if it is not readable."""
     try:

@@ -108,7 +108,10 @@ class StudentConfig(RecipeConfig):
 
     model: Reference = Field(description="a model plugin")
     execution: ExecutionConfig = PLAIN
-    initialise: Literal["random"] = Field("random", description="where the first weights come from")
+    initialise: Literal["random", "teacher"] = Field(
+        "random", description="where the first weights come from; teacher: its weights, cut to the student's shapes"
+    )
+    pretrain_epochs: int = Field(0, ge=0, le=100_000, description="of `epochs`, the first ones from labels alone")
 
 
 class DistillationConfig(Section):

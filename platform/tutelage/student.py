@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tutelage import knowledge, measure, network, plugins, training
+from tutelage import inherit, knowledge, measure, network, plugins, training, watching
 from tutelage.data import Split, SplitName
-from tutelage.errors import WorkFailed
+from tutelage.errors import InputError, WorkFailed
+from tutelage.losses import Loss, Need, Outline
 from tutelage.plugins import Reference
 from tutelage.spec_sections import AS_IT_IS, AugmentationConfig, TrialConfig
 from tutelage.tasks import Task
@@ -31,6 +33,7 @@ class Classroom:
     augmentation: AugmentationConfig = AS_IT_IS
     knowledge_root: Path | None = None
     knowledge_address: str | None = None
+    teacher_dir: Path | None = None
 
     def read(self, split: SplitName) -> Split:
         """Return one split of the data."""
@@ -64,6 +67,13 @@ class Classroom:
             )
         return found
 
+    @cached_property
+    def teacher_weights(self) -> dict[str, Tensor]:
+        """The teacher's weights by name, read once a process."""
+        if self.teacher_dir is None:
+            raise WorkFailed("the teacher's weights are asked for, and there is no teacher yet.")
+        return network.read_weights(self.teacher_dir)
+
     def architecture(self, model: Reference) -> dict[str, Any]:
         """Return what `network.write` keeps beside the weights of a `model` for this data."""
         train = self.splits["train"]
@@ -79,10 +89,19 @@ class Classroom:
 
 
 def build(config: TrialConfig, classroom: Classroom, seed: int) -> nn.Module:
-    """Return the untrained student; its first weights depend on `seed` alone."""
+    """Return the untrained student; its first weights depend on `seed` and, where the config says so, on its teacher."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return network.build(classroom.architecture(config.student.model))
+        model = network.build(classroom.architecture(config.student.model))
+    if config.student.initialise == "teacher":
+        inherited = inherit.cut(classroom.teacher_weights, {name: t.shape for name, t in model.state_dict().items()})
+        if not inherited:
+            raise InputError(
+                "student.initialise: no weight of the teacher has the name and at least the size of one of the student's. "
+                "Give both the same family, the student no wider; or initialise: random."
+            )
+        model.load_state_dict(inherited, strict=False)
+    return model
 
 
 def sparsifier(config: TrialConfig) -> Any:
@@ -103,16 +122,37 @@ def fine_tune_epochs(config: TrialConfig) -> int:
     return min(max(1, wanted), epochs - 1)
 
 
+def needs(config: TrialConfig) -> frozenset[Need]:
+    """Return what the config's distillation loss compares beside the logits."""
+    _, plugin, options = plugins.configure("losses", config.distillation.method)
+    found: frozenset[Need] = plugin.needs(options) if hasattr(plugin, "needs") else plugin.NEEDS
+    return found
+
+
+def distillation_loss(config: TrialConfig, student_outline: Outline, teacher: Outline) -> Loss:
+    """Return the config's distillation loss between two networks; `InputError` where it cannot serve them."""
+    _, plugin, options = plugins.configure("losses", config.distillation.method)
+    loss: Loss = plugin.build(options, config.distillation.temperature, student_outline, teacher)
+    return loss
+
+
 def teaching(config: TrialConfig, classroom: Classroom) -> training.Teaching | None:
     """Return what the student learns from its teacher; None with a weight of 0 or no teacher."""
     if config.distillation.weight == 0.0 or classroom.known is None:
         return None
-    _, plugin, options = plugins.configure("losses", config.distillation.method)
+    known, shape, needed = classroom.known, classroom.splits["train"].example_shape, needs(config)
+    parts = {part: t for part, t in known.parts["train"].items() if part == "logits" or part.partition(".")[0] in needed}
+
+    def loss_for(model: nn.Module) -> Loss:
+        return distillation_loss(config, watching.outline_of(model, shape), known.outline)
+
+    def weights_for(model: nn.Module) -> Mapping[str, Tensor]:
+        return inherit.cut(classroom.teacher_weights, {name: weight.shape for name, weight in model.named_parameters()})
+
     return training.Teaching(
-        logits=classroom.known.logits["train"],
-        loss=plugin.build(options, config.distillation.temperature),
-        weight=config.distillation.weight,
-    )
+        known=parts, build=loss_for, weight=config.distillation.weight, needs=needed, weights=weights_for,
+        pretrain_epochs=config.student.pretrain_epochs,
+    )  # fmt: skip
 
 
 def lesson(config: TrialConfig, classroom: Classroom, seed: int) -> training.Lesson:
@@ -160,5 +200,5 @@ def final_measures(model: nn.Module, classroom: Classroom) -> dict[str, float]:
     logits: Tensor = training.logits_of(model, task, validation)
     measures = {task.primary: float(task.correct(logits, validation.labels).float().mean())}
     if classroom.known is not None:
-        measures |= training.agreement(logits, classroom.known.logits["validation"][0])
+        measures |= training.agreement(logits, classroom.known.parts["validation"]["logits"][0])
     return {**measures, **measure.size(model), **measure.macs(model, validation.example_shape)}

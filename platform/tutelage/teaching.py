@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save
 from torch import nn
 
-from tutelage import augment, baseline, data, foreign, jobs, knowledge, measure, network, plugins, training
+from tutelage import augment, baseline, data, foreign, jobs, knowledge, measure, network, plugins, student, training, watching
 from tutelage.errors import InputError, UnreachableError, WorkFailed
 from tutelage.files import write_json
+from tutelage.losses import Need, Outline
 from tutelage.spec import Spec
 from tutelage.spec_sections import ExecutionConfig, TeacherConfig
 from tutelage.student import Classroom
@@ -78,7 +80,11 @@ def is_foreign(spec: Spec) -> bool:
 
 
 def _trained_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> Teacher:
+    assert spec.teacher.model is not None, "a teacher that is trained has a model"
     storage = Path(spec.storage)
+    with torch.device("meta"):
+        blank = network.build(classroom.architecture(spec.teacher.model))
+    check_pairs(spec, classroom, watching.outline_of(blank, classroom.splits["train"].example_shape))
     address = teacher_address(spec, data_fingerprint(classroom))
     directory = storage / "teachers" / address
     if (directory / ABOUT).exists():
@@ -87,7 +93,6 @@ def _trained_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None
         return Teacher(
             directory=directory, address=address, measures=about["measures"], curve=tuple(about["curve"]), reused=True
         )
-    assert spec.teacher.model is not None, "a spec has a teacher's model or its path"
     say(f"training the teacher, {spec.teacher.epochs} epochs")
     job = jobs.TeacherJob(
         classroom=classroom,
@@ -174,11 +179,35 @@ def views_of(spec: Spec) -> int:
     return spec.knowledge.views or max(int(corner["student"]["epochs"]) for corner in spec.space.corners())
 
 
-def knowledge_bytes(spec: Spec, classroom: Classroom) -> int:
+def needs_of(spec: Spec) -> frozenset[Need]:
+    """Return what any student of the search compares with its teacher beside the logits."""
+    found: frozenset[Need] = frozenset()
+    for corner in spec.space.corners():
+        found |= student.needs(spec.trial_config(corner))
+    return found
+
+
+def check_pairs(spec: Spec, classroom: Classroom, teacher: Outline) -> None:
+    """Raise `InputError` for a loss of the search that cannot serve its student and the teacher, before anything is trained."""
+    shape = classroom.splits["train"].example_shape
+    for corner in spec.space.corners():
+        config = spec.trial_config(corner)
+        if config.distillation.weight > 0:
+            with torch.device("meta"):
+                model = network.build(classroom.architecture(config.student.model))
+            student.distillation_loss(config, watching.outline_of(model, shape), teacher)
+
+
+def knowledge_bytes(spec: Spec, classroom: Classroom, teacher: Outline) -> int:
     """Return the bytes that the teacher's knowledge takes on disk."""
     train, validation = classroom.splits["train"], classroom.splits["validation"]
-    steps = train.labels.shape[1] * views_of(spec) * len(train) + validation.labels.shape[1] * len(validation)
-    return steps * train.num_classes * (2 if spec.knowledge.dtype == "float16" else 4)
+    needed, each = needs_of(spec), train.labels.shape[1] * train.num_classes
+    if "features" in needed:
+        each += sum(stage.positions * stage.channels for stage in teacher.stages)
+    if "maps" in needed:
+        each += sum(stage.positions for stage in teacher.stages)
+    numbers = views_of(spec) * len(train) * each + validation.labels.numel() * train.num_classes
+    return numbers * (2 if spec.knowledge.dtype == "float16" else 4)
 
 
 def _check_room(root: Path, num_bytes: int, max_bytes: float) -> None:
@@ -199,7 +228,9 @@ def ensure_knowledge(spec: Spec, classroom: Classroom, teacher: Teacher, say: Ca
     A cache entry whose checksum is wrong is made anew, and `say` is told.
     """
     root = Path(spec.storage).resolve() / "knowledge"
-    num_views = views_of(spec)
+    num_views, needed = views_of(spec), needs_of(spec)
+    outline = watching.outline_of(network.read(teacher.directory)[0], classroom.splits["train"].example_shape)
+    check_pairs(spec, classroom, outline)
     address = knowledge.content_address(
         kind="knowledge",
         teacher=teacher.address,
@@ -207,6 +238,7 @@ def ensure_knowledge(spec: Spec, classroom: Classroom, teacher: Teacher, say: Ca
         task=plugins.parse_reference(spec.task)[0],
         dtype=spec.knowledge.dtype,
         views=num_views,
+        needs=sorted(needed),
         policy=[spec.augmentation.model_dump(), spec.seed] if spec.augmentation.varies else None,
     )
     try:
@@ -215,10 +247,12 @@ def ensure_knowledge(spec: Spec, classroom: Classroom, teacher: Teacher, say: Ca
         say(f"the knowledge cache is damaged and made anew: {error}")
         found = None
     if found is None:
-        num_bytes = knowledge_bytes(spec, classroom)
+        num_bytes = knowledge_bytes(spec, classroom, outline)
         _check_room(root, num_bytes, spec.knowledge.max_bytes)
         views = f" of {num_views} views" if num_views > 1 else ""
         say(f"computing the teacher's knowledge{views}, {num_bytes / 1e6:,.1f} MB")
         workers = replace(workers_of(spec.resources.teacher), workers=1)
-        jobs.write_knowledge(teacher.directory.resolve(), classroom, root, address, spec.knowledge.dtype, num_views, workers)
-    return replace(classroom, knowledge_root=root, knowledge_address=address)
+        jobs.write_knowledge(
+            teacher.directory.resolve(), classroom, root, address, spec.knowledge.dtype, num_views, needed, workers
+        )
+    return replace(classroom, knowledge_root=root, knowledge_address=address, teacher_dir=teacher.directory.resolve())

@@ -19,10 +19,11 @@ from tutelage import augment
 from tutelage.average import WeightAverage
 from tutelage.data import Split
 from tutelage.errors import WorkFailed
-from tutelage.losses import Loss
+from tutelage.losses import Answer, Loss, Need
 from tutelage.muon import Muon
 from tutelage.spec_sections import AS_IT_IS, PLAIN, AugmentationConfig, ExecutionConfig, RecipeConfig
 from tutelage.tasks import Task
+from tutelage.watching import features_of, map_of, watched
 
 WARM_UP_SHARE = 0.2
 STEP_DECAYS = (0.625, 0.75, 0.875)
@@ -30,14 +31,19 @@ STEP_DECAYS = (0.625, 0.75, 0.875)
 
 @dataclass(frozen=True, kw_only=True)
 class Teaching:
-    """What is learnt beside the labels: `loss` against `logits`, and its `weight` in [0, 1].
+    """What is learnt beside the labels, with its `weight` in [0, 1].
 
-    `logits` is `[views, n, steps, classes]`; an epoch is taught by the view that it shows.
+    `known` holds the teacher's parts, each `[views, n, …]` (see `knowledge`); an epoch is taught by the view that it shows.
+    `build` makes the loss for a network, which compares what is in `needs`; `weights` gives the teacher's weights cut to a
+    network's shapes. The first `pretrain_epochs` learn from labels alone.
     """
 
-    logits: Tensor
-    loss: Loss
+    known: Mapping[str, Tensor]
+    build: Callable[[nn.Module], Loss]
     weight: float
+    needs: frozenset[Need] = frozenset()
+    weights: Callable[[nn.Module], Mapping[str, Tensor]] | None = None
+    pretrain_epochs: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,25 +90,53 @@ def step_decay(progress: float) -> float:
 SCHEDULES = {"one_cycle": one_cycle, "step": step_decay}
 
 
-def logits_of(
-    model: nn.Module, task: Task, split: Split, *, view: int | None = None,
-    augmentation: AugmentationConfig | None = None, view_seed: int = 0, batch_size: int = 512,
-) -> Tensor:  # fmt: skip
-    """Return the label sequences `[n, steps, classes]` of the examples with `model` in evaluation mode.
+def answers_of(
+    model: nn.Module, task: Task, split: Split, *, needs: frozenset[Need] = frozenset(), view: int | None = None,
+    augmentation: AugmentationConfig = AS_IT_IS, view_seed: int = 0, batch_size: int = 512,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Return what `model` in evaluation mode says of the examples, by part (see `knowledge`), each `[n, …]`.
 
     With a `view`, of that view of them under `augmentation`; without, of the examples as they are.
     """
-    policy = augmentation if augmentation is not None and view is not None else AS_IT_IS
+    policy = AS_IT_IS if view is None else augmentation
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    parts = []
+    found: dict[str, list[Tensor]] = {}
     with torch.inference_mode():
         for rows in torch.arange(len(split)).split(batch_size):
-            inputs = augment.batch(split, rows, view or 0, policy, view_seed).inputs
-            parts.append(task.predict(model, inputs.to(device)).float().cpu())
+            inputs = augment.batch(split, rows, view or 0, policy, view_seed).inputs.to(device)
+            for part, tensor in _answered(model, task, inputs, needs).items():
+                found.setdefault(part, []).append(tensor.float().cpu())
     model.train(was_training)
-    return torch.cat(parts)
+    return {part: torch.cat(tensors) for part, tensors in found.items()}
+
+
+def _answered(model: nn.Module, task: Task, inputs: Tensor, needs: frozenset[Need]) -> dict[str, Tensor]:
+    """Return logits and, of each stage, what is needed; under the names that knowledge has for them."""
+    if not needs & {"features", "maps"}:
+        return {"logits": task.predict(model, inputs)}
+    with watched(model) as seen:
+        parts = {"logits": task.predict(model, inputs)}
+    for kind, taken in (("features", features_of), ("maps", map_of)):
+        if kind in needs:
+            parts |= {f"{kind}.{stage}": taken(output) for stage, output in seen.items()}
+    return parts
+
+
+def answer_from(parts: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Answer:
+    """Return the parts of an answer, under knowledge's names, as a loss takes them."""
+    by_kind: dict[str, dict[str, Tensor]] = {"features": {}, "maps": {}}
+    for part, tensor in parts.items():
+        kind, _, stage = part.partition(".")
+        if stage:
+            by_kind[kind][stage] = tensor
+    return Answer(logits=parts["logits"], weights=weights, **by_kind)
+
+
+def logits_of(model: nn.Module, task: Task, split: Split) -> Tensor:
+    """Return the label sequences `[n, steps, classes]` of the examples with `model` in evaluation mode."""
+    return answers_of(model, task, split)["logits"]
 
 
 def accuracy_of(model: nn.Module, task: Task, split: Split) -> float:
@@ -158,6 +192,7 @@ class Training:
         return {
             "model": {name: tensor.clone() for name, tensor in self.model.state_dict().items()},
             "optimizer": self._optimizer.state_dict(),
+            "loss": self._loss_module.state_dict() if self._loss_module else {},
             "average": self._average.state() if self._average else {},
             "epochs_done": self.epochs_done,
         }
@@ -168,6 +203,8 @@ class Training:
         self.epochs_done = int(state["epochs_done"])
         self._start_phase()
         self._optimizer.load_state_dict(state["optimizer"])
+        if self._loss_module:
+            self._loss_module.load_state_dict(state["loss"])
         if self._average:
             self._average.restore(state["average"])
 
@@ -187,6 +224,7 @@ class Training:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.lesson.execution.compile:
             self.model.compile()
+        self._loss_module = self._new_loss()
         self._optimizer = self._new_optimizer()
         self._average = WeightAverage(self.model, recipe.average_decay) if recipe.average_decay else None
 
@@ -194,19 +232,32 @@ class Training:
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
+    def _new_loss(self) -> Loss | None:
+        """Return the distillation loss for the network as it is now; what it has to learn starts from the lesson's seed."""
+        teaching = self.lesson.teaching
+        self._teachers_weights: Mapping[str, Tensor] = {}
+        if teaching is None or teaching.weight == 0.0:
+            return None
+        if "weights" in teaching.needs and teaching.weights is not None:
+            self._teachers_weights = {k: w.to(self._device) for k, w in teaching.weights(self.model).items()}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.lesson.seed)
+            return teaching.build(self.model).to(self._device)
+
     def _new_optimizer(self) -> torch.optim.Optimizer:
         recipe = self.lesson.recipe
         rate, decay = recipe.learning_rate, recipe.weight_decay
+        adapters = list(self._loss_module.parameters()) if self._loss_module else []
         parameters = list(self.model.parameters())
         decayed = [p for p in parameters if p.ndim > 1]
         spared = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}  # biases and norms
-        groups: list[dict[str, Any]] = [{"params": decayed}, spared]
+        groups: list[dict[str, Any]] = [{"params": [*decayed, *adapters]}, spared]
         if recipe.optimizer == "sgd":
             return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
         if recipe.optimizer == "muon":
             ends = [decayed[0], decayed[-1]] if len(decayed) > 1 else decayed
             inner = [p for p in decayed if all(p is not end for end in ends)]
-            groups = [{"params": inner}, {"params": ends, "adamw": True}, {**spared, "adamw": True}]
+            groups = [{"params": inner}, {"params": [*ends, *adapters], "adamw": True}, {**spared, "adamw": True}]
             return Muon(groups, lr=rate, weight_decay=decay)
         return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
 
@@ -253,20 +304,28 @@ class Training:
     def _loss(self, rows: Tensor) -> Tensor:
         lesson, teaching = self.lesson, self.lesson.teaching
         seen = augment.batch(self._train, rows.to(self._device), self._view, lesson.augmentation, lesson.view_seed)
-        logits = self._predicted(seen.inputs)
-        if teaching is None or teaching.weight == 0.0:
-            return self._label_loss(logits, seen)
-        taught = teaching.loss(logits, teaching.logits[self._view, rows].to(self._device, torch.float32))
+        if teaching is None or self._loss_module is None or self.epochs_done < teaching.pretrain_epochs:
+            return self._label_loss(self._answered(seen.inputs, frozenset())["logits"], seen)
+        parts = self._answered(seen.inputs, teaching.needs)
+        taught: Tensor = self._loss_module(self._own_answer(parts), self._teachers_answer(teaching, rows))
         if teaching.weight == 1.0:
             return taught
-        return (1.0 - teaching.weight) * self._label_loss(logits, seen) + teaching.weight * taught
+        return (1.0 - teaching.weight) * self._label_loss(parts["logits"], seen) + teaching.weight * taught
 
-    def _predicted(self, inputs: Tensor) -> Tensor:
+    def _own_answer(self, parts: Mapping[str, Tensor]) -> Answer:
+        return answer_from(parts, dict(self.model.named_parameters()) if self._teachers_weights else {})
+
+    def _teachers_answer(self, teaching: Teaching, rows: Tensor) -> Answer:
+        parts = {part: known[self._view, rows].to(self._device, torch.float32) for part, known in teaching.known.items()}
+        return answer_from(parts, self._teachers_weights)
+
+    def _answered(self, inputs: Tensor, needs: frozenset[Need]) -> dict[str, Tensor]:
         execution = self.lesson.execution
         if execution.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=execution.bfloat16):
-            return self.lesson.task.predict(self.model, inputs).float()
+            parts = _answered(self.model, self.lesson.task, inputs, needs)
+        return {**parts, "logits": parts["logits"].float()}
 
     def _label_loss(self, logits: Tensor, seen: augment.Batch) -> Tensor:
         task, smoothing = self.lesson.task, self.lesson.recipe.label_smoothing

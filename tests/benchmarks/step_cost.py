@@ -48,16 +48,19 @@ class LiveTeacher:
         return logits.clone()
 
 
+def taught_by(logits: Any) -> training.Teaching:
+    return training.Teaching(known={"logits": logits}, build=lambda _: kd.SoftTargets(4.0), weight=0.7)
+
+
 def trainings(model: Any, classroom: student.Classroom, seed: int) -> dict[str, training.Training]:
     torch.manual_seed(seed)
     train = classroom.splits["train"]
     teacher = network.build(classroom.architecture(TEACHER))
     cached = training.logits_of(teacher, classroom.built_task, train).half().unsqueeze(0)
-    loss = kd.build(kd.Config(), 4.0)
     known: dict[str, Any] = {"labels alone": None, "cached": cached, "live": LiveTeacher(teacher, train.inputs)}
     found = {}
     for name, logits in known.items():
-        teaching = None if logits is None else training.Teaching(logits=logits, loss=loss, weight=0.7)
+        teaching = None if logits is None else taught_by(logits)
         lesson = training.Lesson(
             task=classroom.built_task, train=train, validation=classroom.splits["validation"], recipe=RECIPE, seed=seed,
             teaching=teaching,

@@ -1,0 +1,76 @@
+"""The student looks where its teacher looks: attention maps of all stages (Zagoruyko and Komodakis, 2017)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tutelage.errors import InputError
+from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired
+from tutelage.plugins import PluginConfig
+
+SPACE: dict[str, dict[str, object]] = {}
+NEEDS: frozenset[Need] = frozenset({"maps"})
+
+
+class Config(PluginConfig):
+    """Attention transfer has no options; its maps are mean squares over the channels, the paper's p = 2."""
+
+
+class AttentionTransfer(nn.Module):
+    """Σ over pairs of stages of ‖m_s / ‖m_s‖ - m_t / ‖m_t‖‖², the mean over the batch, over the number of pairs.
+
+    A pair costs 2 - 2 cos(m_s, m_t), whatever its resolution: between 0 (same map) and 2. Maps of unequal grids are compared
+    on the student's, to which the teacher's is averaged or interpolated. Permuting or flipping the sign of channels, or
+    scaling all of them, changes nothing. (The paper's sum over positions is this, its mean over positions is smaller by
+    their number.)
+    """
+
+    def __init__(self, pairs: list[tuple[Stage, Stage]]) -> None:
+        super().__init__()
+        self.pairs = pairs
+
+    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+        """Return the loss, a scalar."""
+        losses = [
+            _distance(student.maps[own.name], regridded(teacher.maps[other.name], other.grid, own.grid))
+            for own, other in self.pairs
+        ]
+        total: Tensor = sum(losses[1:], start=losses[0])
+        return total / len(losses)
+
+
+def _distance(own: Tensor, other: Tensor) -> Tensor:
+    difference = functional.normalize(own.float(), dim=1, eps=1e-12) - functional.normalize(other.float(), dim=1, eps=1e-12)
+    return difference.square().sum(dim=1).mean()
+
+
+def regridded(maps: Tensor, grid: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:
+    """Return maps `[batch, positions]` of one grid on another: averaged where it is coarser, interpolated where finer.
+
+    Tokens of a square number are taken as a square image; a grid of one position is spread out evenly.
+    """
+    if grid == wanted:
+        return maps
+    source, target = _as_image(grid), _as_image(wanted)
+    image = maps.float().view(len(maps), 1, *source)
+    shrinks = all(to <= of for to, of in zip(target, source, strict=True))
+    if shrinks:
+        return functional.adaptive_avg_pool2d(image, target).flatten(1)
+    return functional.interpolate(image, target, mode="bilinear", align_corners=False).flatten(1)
+
+
+def _as_image(grid: tuple[int, ...]) -> tuple[int, int]:
+    if len(grid) == 2:
+        return grid[0], grid[1]
+    positions = grid[0] if grid else 1
+    side = round(positions**0.5)
+    return (side, side) if side * side == positions else (1, positions)
+
+
+def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
+    """Return the loss; `InputError` for a network without stages, or whose stages have one position only."""
+    pairs = [(own, other) for own, other in paired(student, teacher, "attention") if own.positions > 1 < other.positions]
+    if not pairs:
+        raise InputError("loss 'attention' needs stages of several positions; a perceptron looks everywhere at once. Use kd.")
+    return AttentionTransfer(pairs)

@@ -1,0 +1,51 @@
+"""The student's features, through a linear adapter, are its teacher's: hints (Romero et al., 2015)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired
+from tutelage.losses.attention import regridded
+from tutelage.plugins import PluginConfig
+
+SPACE: dict[str, dict[str, object]] = {"depth": {"float": [0.3, 1.0]}}
+NEEDS: frozenset[Need] = frozenset({"features"})
+
+
+class Config(PluginConfig):
+    """Which pair of stages is compared."""
+
+    depth: float = Field(0.67, ge=0, le=1, description="how deep the compared stage lies: 0 the first, 1 the last")
+
+
+class Hint(nn.Module):
+    """Mean over batch, positions and channels of (adapter(f_s) - f_t)², over the mean square of f_t.
+
+    The adapter is linear over the channels of each position (a 1×1 convolution). Divided by the teacher's own size, the loss
+    is the unexplained share of its features, about 1 at the start whatever the network. Unequal grids are compared on the
+    student's.
+    """
+
+    def __init__(self, own: Stage, other: Stage) -> None:
+        super().__init__()
+        self.own, self.other = own, other
+        self.adapter = nn.Linear(own.channels, other.channels)
+
+    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+        """Return the loss, a scalar."""
+        precision = self.adapter.weight.dtype
+        target = teacher.features[self.other.name].to(precision)
+        if self.own.grid != self.other.grid:
+            batch, _, channels = target.shape
+            maps = target.transpose(1, 2).flatten(0, 1)
+            target = regridded(maps, self.other.grid, self.own.grid).to(precision).view(batch, channels, -1).transpose(1, 2)
+        adapted: Tensor = self.adapter(student.features[self.own.name].to(precision))
+        return (adapted - target).square().mean() / target.square().mean().clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
+    """Return the loss; `InputError` for a network without stages."""
+    pairs = paired(student, teacher, "fitnet")
+    return Hint(*pairs[round(config.depth * (len(pairs) - 1))])

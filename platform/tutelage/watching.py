@@ -1,0 +1,75 @@
+"""What a network computes on the way: its stages' features and attention maps, taken while it answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.losses import Outline, Stage
+
+_STAGE = re.compile(r"stage(\d+)$")
+
+
+def stages(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the network's stages by name, in order: its children named stage1, stage2, …, or those of a wrapped network."""
+    named = {name: child for name, child in model.named_children() if _STAGE.match(name)}
+    if not named and hasattr(model, "network") and isinstance(model.network, nn.Module):
+        return stages(model.network)
+    return dict(sorted(named.items(), key=lambda item: int(item[0].removeprefix("stage"))))
+
+
+@contextmanager
+def watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Give a mapping that holds each stage's last output after the network has answered within the block."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        seen[name] = output
+
+    hooks = [stage.register_forward_hook(partial(keep, name)) for name, stage in stages(model).items()]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def features_of(output: Tensor) -> Tensor:
+    """Return a stage's output as `[batch, positions, channels]`: maps are flattened, a vector is one position."""
+    if output.ndim == 2:
+        return output.unsqueeze(1)
+    return output.flatten(2).transpose(1, 2) if output.ndim == 4 else output
+
+
+def map_of(output: Tensor) -> Tensor:
+    """Return a stage's attention map `[batch, positions]`: the mean square over the channels."""
+    if output.ndim == 4:
+        return output.float().square().mean(dim=1).flatten(1)
+    return features_of(output).float().square().mean(dim=2)
+
+
+def outline_of(model: nn.Module, example_shape: tuple[int, ...]) -> Outline:
+    """Return the outline of a network that takes `[batch, *example_shape]`; on the meta device it costs nothing."""
+    parameter = next(model.parameters())
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), watched(model) as seen:
+        logits = model(torch.zeros(2, *example_shape, device=parameter.device))
+    model.train(was_training)
+    return Outline(
+        classes=logits.shape[-1],
+        stages=tuple(_stage(name, output) for name, output in seen.items()),
+        weights={name: tuple(weight.shape) for name, weight in model.named_parameters()},
+    )
+
+
+def _stage(name: str, output: Tensor) -> Stage:
+    if output.ndim == 4:
+        return Stage(name=name, grid=(output.shape[2], output.shape[3]), channels=output.shape[1])
+    return Stage(name=name, grid=tuple(output.shape[1:-1]), channels=output.shape[-1])
