@@ -206,3 +206,16 @@ def test_the_real_cifar_100_is_read() -> None:
     assert torch.bincount(test.labels.flatten()).tolist() == [100] * 100
     assert train.class_names[:2] == ("apple", "aquarium_fish")
     assert min(train.std) > 50 and max(train.mean) < 200
+
+
+def test_an_array_as_python_2_wrote_it_is_read(tmp_path: Path) -> None:
+    def text(value: bytes) -> bytes:
+        return b"U" + bytes([len(value)]) + value
+
+    dtype = (
+        b"cnumpy\ndtype\n(" + text(b"u1") + b"K\x00K\x01tR(K\x03" + text(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    )
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00t" + text(b"b") + b"tR"
+    state = b"(K\x01(K\x02K\x03t" + dtype + b"\x89" + text(bytes(range(6))) + b"tb"
+    (tmp_path / "a").write_bytes(b"\x80\x02}" + text(b"data") + array + state + b"s.")
+    assert safe_pickle.read(tmp_path / "a")["data"].tolist() == [[0, 1, 2], [3, 4, 5]]

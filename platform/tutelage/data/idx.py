@@ -1,0 +1,104 @@
+"""Images and labels in IDX files, gzipped or not: MNIST and its family (LeCun et al., 1998)."""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from tutelage.data import Split, SplitName
+from tutelage.errors import InputError
+from tutelage.files import existing
+from tutelage.plugins import PluginConfig
+from tutelage.splitting import Part, as_classes, as_labels, split_of
+
+SPACE: dict[str, dict[str, object]] = {}
+_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}  # by the third byte of a file
+_NONE = np.empty(0, np.uint8)
+_GZIP = 31  # zlib's window and the gzip header
+_HALVES = {"train": ("train",), "test": ("t10k", "test")}
+
+
+class Config(PluginConfig):
+    """Where the files are and how the training images are shared out; the test split is the official one."""
+
+    path: str = Field(description="the folder with train-images-idx3-ubyte, t10k-images-idx3-ubyte and their labels")
+    prefix: str = Field("", description="what stands before 'train-images' in the files' names, such as 'emnist-letters-'")
+    validation_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of the training images, of each class")
+    per_class: int | None = Field(None, ge=1, description="most training images of a class; validation keeps its own")
+
+
+def read(config: Config, seed: int, split: SplitName) -> Split:
+    """Return one split: inputs uint8 `[n, 1, height, width]` (float32 if the file is no bytes), labels `[n, 1]`."""
+    folder = existing(config.path)
+    train_labels, where = _labels(folder, config.prefix, "train")
+    class_names = as_classes(train_labels, where)
+    parts: dict[SplitName, Part] = {}
+    halves: tuple[SplitName, ...] = ("train", "test") if split == "test" else ("train",)
+    for half in halves:
+        labels, where = (train_labels, where) if half == "train" else _labels(folder, config.prefix, half)
+        images = _read(_find(folder, config.prefix, half, "images"))
+        if images.ndim < 3:
+            raise InputError(f"{where}: the images beside it have {images.ndim} dimensions; at least 3 are needed.")
+        inputs = images[:, np.newaxis] if images.ndim == 3 else images
+        inputs = inputs if inputs.dtype == np.uint8 else inputs.astype(np.float32)
+        parts[half] = Part(inputs, as_labels(labels, class_names, where), where)
+    return split_of(split, seed, parts, class_names, config.validation_share, per_class=config.per_class)
+
+
+def _labels(folder: Path, prefix: str, half: str) -> tuple[np.ndarray, str]:
+    path = _find(folder, prefix, half, "labels")
+    labels = _read(path)
+    if labels.ndim != 1 or labels.dtype.kind not in "ui":
+        raise InputError(f"{path}: labels are one row of whole numbers; this is {labels.dtype} {labels.shape}.")
+    return labels, str(path)
+
+
+def _find(folder: Path, prefix: str, half: str, what: str) -> Path:
+    pattern = re.compile(rf"{re.escape(prefix)}(?:{'|'.join(_HALVES[half])})-{what}[-.]idx\d-ubyte(?:\.gz)?")
+    found = sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
+    if found:
+        return found[0]  # a file and its .gz hold the same; the unpacked one comes first
+    expected = f"{prefix}{_HALVES[half][0]}-{what}-idx{3 if what == 'images' else 1}-ubyte"
+    others = sorted(path.name for path in folder.iterdir() if f"{half}-{what}" in path.name)
+    hint = f" There is {others[0]}: set 'prefix' to what stands before '{half}'." if others else ""
+    raise InputError(f"{folder}: {expected} is not there, nor {expected}.gz.{hint}")
+
+
+def _read(path: Path) -> np.ndarray:
+    """Return the array in an IDX file; `InputError` if it is none or is cut off, with the bytes it needs and has."""
+    content = _unpacked(path) if path.suffix == ".gz" else np.memmap(path, np.uint8, mode="c") if path.stat().st_size else _NONE
+    dims = int(content[3]) if len(content) > 3 else 1
+    start = 4 + 4 * dims
+    if len(content) < start:
+        raise InputError(
+            f"{path}: cut off in its header: {start} bytes are needed, {len(content)} are there. Download it again."
+        )
+    if content[0] or content[1] or int(content[2]) not in _DTYPES or not dims:
+        raise InputError(f"{path}: no IDX file: it begins with {bytes(content[:4]).hex(' ')}. Is it the right file?")
+    shape = tuple(int(size) for size in content[4:start].view(">u4"))
+    dtype = np.dtype(_DTYPES[int(content[2])])
+    needed = start + math.prod(shape) * dtype.itemsize
+    if len(content) != needed:
+        why = "cut off" if len(content) < needed else "longer than its header says"
+        raise InputError(
+            f"{path}: {why}: {' × '.join(str(size) for size in shape)} values need {needed:,} bytes unpacked, "
+            f"{len(content):,} are there. Download it again."
+        )
+    return np.asarray(content)[start:].view(dtype).reshape(shape)
+
+
+def _unpacked(path: Path) -> np.ndarray:
+    packed, content = path.read_bytes(), bytearray()
+    try:
+        while packed:  # a file that is cut off gives what it has: the header says how much is missing
+            stream = zlib.decompressobj(wbits=_GZIP)
+            content += stream.decompress(packed)
+            packed = stream.unused_data
+    except zlib.error as error:
+        raise InputError(f"{path}: not a gzip file that can be read ({error}). Download it again.") from error
+    return np.frombuffer(content, np.uint8)

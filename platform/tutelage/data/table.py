@@ -1,0 +1,130 @@
+"""Rows of a table, CSV or Parquet, each with a class: numbers standardised, words one-hot, as the training rows have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from tutelage.data import Split, SplitName
+from tutelage.errors import InputError, nearest
+from tutelage.files import existing
+from tutelage.plugins import PluginConfig
+from tutelage.splitting import as_classes, as_labels, check_rows, draw, made
+
+SPACE: dict[str, dict[str, object]] = {}
+
+
+class Config(PluginConfig):
+    """Which columns are read; a row without a value in one of them is refused, not guessed."""
+
+    path: str = Field(description="a .csv (gzipped or not) or .parquet file")
+    label: str = Field(description="the column with the class: whole numbers, text or true and false")
+    features: tuple[str, ...] = Field((), strict=False, description="the columns to learn from; empty is all but the label")
+    test_path: str | None = Field(None, description="a file with the test rows and the same columns, if they are given")
+    max_values: int = Field(100, ge=2, description="most different words in a column; more are names or notes, not kinds")
+    validation_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of the rows, of each class")
+    test_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of the rows, of each class, without a test_path")
+
+
+def read(config: Config, seed: int, split: SplitName) -> Split:
+    """Return one split: inputs float32 `[n, features]`, already standardised, labels `[n, 1]`.
+
+    Standardised here, in float64: float32 could not hold a column such as a time stamp to begin with.
+    """
+    path = existing(config.path)
+    table = _table(path)
+    features = _features(config, table, path)
+    values = _classes(table, config.label, path)
+    class_names = as_classes(values, f"{path}, column '{config.label}'")
+    labels = as_labels(values, class_names, str(path))
+    drawn = draw(labels, seed, config.validation_share, None if config.test_path else config.test_share)
+    check_rows(drawn.train, "train", str(path))
+    chosen, chosen_labels, where = table.iloc[getattr(drawn, split)], labels[getattr(drawn, split)], path
+    if split == "test" and config.test_path:
+        where = existing(config.test_path)
+        chosen = _table(where)
+        _features(config, chosen, where)
+        values = _classes(chosen, config.label, where)
+        chosen_labels = as_labels(values, class_names, f"{where}, column '{config.label}'")
+    check_rows(chosen_labels, split, str(where))
+    train = table.iloc[drawn.train]
+    columns = [_column(name, train[name], chosen[name], config.max_values, path, where) for name in features]
+    return made(np.concatenate(columns, axis=1), chosen_labels, class_names)
+
+
+def _table(path: Path) -> pd.DataFrame:
+    read_as = pd.read_parquet if path.suffix == ".parquet" else pd.read_csv
+    try:
+        table: pd.DataFrame = read_as(path)
+    except Exception as error:  # pandas and pyarrow raise many kinds for a broken file
+        raise InputError(f"{path}: cannot be read as {'Parquet' if path.suffix == '.parquet' else 'CSV'} ({error}).") from error
+    table.columns = table.columns.map(str)
+    if repeated := table.columns[table.columns.duplicated()].tolist():
+        raise InputError(f"{path}: has the column '{repeated[0]}' more than once. Rename one.")
+    return table.reset_index(drop=True)
+
+
+def _features(config: Config, table: pd.DataFrame, path: Path) -> list[str]:
+    """Return the columns to learn from; `InputError` for one that is not there or has a row without a value."""
+    features = list(config.features) or [name for name in table.columns if name != config.label]
+    for name in (config.label, *features):
+        if name not in table:
+            others = ", ".join(table.columns[:20])
+            raise InputError(f"{path}: no column '{name}'.{nearest(name, table.columns)} It has {others}.")
+    if config.label in features or not features:
+        why = f"'{config.label}' is the label, and cannot be a feature too" if features else "no column is left to learn from"
+        raise InputError(f"{path}: {why}. Change 'features' or 'label'.")
+    for name in (config.label, *features):
+        column = table[name]
+        empty = column.isna().to_numpy()
+        if pd.api.types.is_float_dtype(column):
+            empty = ~np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        if empty.any():
+            row = int(np.argmax(empty))
+            raise InputError(
+                f"{path}: column '{name}' holds {column.iloc[row]} in row {row} (the first is 0), "
+                f"{int(empty.sum()):,} in all. Fill it in, take those rows out, or leave the column out of 'features'."
+            )
+    return features
+
+
+def _classes(table: pd.DataFrame, label: str, path: Path) -> np.ndarray:
+    column = table[label]
+    if pd.api.types.is_float_dtype(column) and (broken := np.flatnonzero(column.to_numpy(np.float64) % 1)).size:
+        value = column.iloc[broken[0]]
+        raise InputError(
+            f"{path}: the label '{label}' holds {value} in row {broken[0]} (the first is 0); a class is no fraction."
+        )
+    if pd.api.types.is_float_dtype(column):
+        column = column.astype(np.int64)
+    if pd.api.types.is_numeric_dtype(column):
+        return column.to_numpy()
+    return column.astype(str).to_numpy(dtype=np.str_)
+
+
+def _column(name: str, train: Any, chosen: Any, max_values: int, path: Path, where: Path) -> np.ndarray:
+    """Return a column of `chosen` as `[n, 1]` standardised numbers, or `[n, values]`, as the rows of `train` have it."""
+    if pd.api.types.is_numeric_dtype(train):
+        if not pd.api.types.is_numeric_dtype(chosen):
+            raise InputError(f"{where}: column '{name}' is {chosen.dtype}, and numbers in {path}. Make them alike.")
+        known = train.to_numpy(dtype=np.float64)
+        mean, spread = known.mean(), known.std()
+        numbers: np.ndarray = (chosen.to_numpy(dtype=np.float64) - mean) / (spread if spread > 1e-12 * abs(mean) else 1.0)
+        numbers = numbers.astype(np.float32)[:, np.newaxis]
+        return numbers
+    if pd.api.types.is_datetime64_any_dtype(train) or pd.api.types.is_timedelta64_dtype(train):
+        raise InputError(f"{path}: column '{name}' holds times. Make numbers of them, or leave it out of 'features'.")
+    words: Sequence[str] = sorted(set(train.astype(str)))
+    if len(words) > max_values:
+        raise InputError(
+            f"{path}: column '{name}' has {len(words):,} different words, more than max_values = {max_values}. "
+            "Leave it out of 'features', or raise 'max_values'."
+        )
+    given: np.ndarray = chosen.astype(str).to_numpy(dtype=np.str_)
+    one_hot: np.ndarray = given[:, np.newaxis] == np.array(words)
+    return one_hot.astype(np.float32)

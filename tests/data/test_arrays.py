@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.data.common import assert_well_split, cut, refused
+from tutelage.data import arrays
+
+CLASSES = 4
+
+
+def made(count: int = 80, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    inputs = np.random.default_rng(seed).normal(3.0, 2.0, (count, 5)).astype(np.float32)
+    return inputs, np.arange(count) % CLASSES
+
+
+def example(folder: Path, **more: np.ndarray) -> dict[str, Any]:
+    inputs, labels = made()
+    np.savez(folder / "a.npz", **{"x": inputs, "y": labels, **more})
+    return {"path": str(folder / "a.npz"), "validation_share": 0.2, "test_share": 0.2}
+
+
+def read(options: dict[str, Any], split: Any = "train", seed: int = 0) -> Any:
+    return arrays.read(arrays.Config(**options), seed, split)
+
+
+def test_every_row_is_in_one_split_and_as_it_was(tmp_path: Path) -> None:
+    options, (inputs, labels) = example(tmp_path), made()
+    splits = [read(options, split) for split in ("train", "validation", "test")]
+    known = {tuple(row): label for row, label in zip(inputs.tolist(), labels.tolist(), strict=True)}
+    found = {tuple(x): y for s in splits for x, y in zip(s.inputs.tolist(), s.labels.flatten().tolist(), strict=True)}
+    assert found == known
+    assert [len(split) for split in splits] == [48, 16, 16]
+    torch.testing.assert_close(splits[0].seen(slice(None)).mean(0), torch.zeros(5), atol=1e-5, rtol=0)
+    assert splits[0].std == splits[1].std
+
+
+def test_it_is_split_by_class_and_seed(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    assert_well_split(lambda seed, split: read({**options, "test_share": 0.1}, split, seed), 0.22, drawn=72)
+    test = read(options, "test").inputs
+    assert torch.equal(test, read({**options, "validation_share": 0.4}, "test").inputs)
+
+
+def test_splits_that_are_given_are_taken(tmp_path: Path) -> None:
+    x_test, y_test = made(12, 1)
+    options = example(tmp_path, x_val=x_test[:4], y_val=y_test[:4], x_test=x_test, y_test=y_test)
+    options |= {"x_validation": "x_val", "y_validation": "y_val", "x_test": "x_test", "y_test": "y_test"}
+    assert np.array_equal(read(options, "test").inputs.numpy(), x_test)
+    assert np.array_equal(read(options, "validation").labels.flatten().numpy(), y_test[:4])
+    assert len(read(options)) == 80
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape"), [("as_stored", (6, 5, 3)), ("channels_last", (3, 6, 5)), ("no_channel", (1, 6, 5, 3))]
+)
+def test_channels_come_first_and_bytes_stay_bytes(tmp_path: Path, layout: str, shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 6, 5, 3), dtype=np.uint8)
+    train = read({**example(tmp_path, x=pixels), "layout": layout})
+    assert train.inputs.dtype == torch.uint8
+    assert train.example_shape == shape
+    assert len(train.mean) == shape[0]
+
+
+def test_a_folder_is_memory_mapped_and_labels_may_be_text(tmp_path: Path) -> None:
+    inputs, labels = made()
+    words = np.array(["ash", "birch", "cedar", "elm"])[labels]
+    for name, array in (("x", inputs), ("y", words), ("x_test", inputs[:8] + 1), ("y_test", words[:8, None])):
+        np.save(tmp_path / f"{name}.npy", array)
+    test = read({"path": str(tmp_path), "x_test": "x_test", "y_test": "y_test"}, "test")
+    assert test.class_names == ("ash", "birch", "cedar", "elm")
+    assert test.labels.flatten().tolist() == labels[:8].tolist()
+    assert np.array_equal(test.inputs.numpy(), inputs[:8] + 1)
+
+
+def test_a_feature_that_never_changes_is_not_divided_by_nought(tmp_path: Path) -> None:
+    inputs, _ = made()
+    inputs[:, 2] = 7.1
+    assert read(example(tmp_path, x=inputs)).std[2] == 1.0
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_statistics_are_those_of_numpy(tmp_path: Path, offset: float) -> None:
+    train = read(example(tmp_path, x=made()[0] + np.float32(offset)))
+    np.testing.assert_allclose(train.mean, train.inputs.double().mean(0), rtol=1e-6)
+    np.testing.assert_allclose(train.std, train.inputs.double().std(0, correction=0), rtol=1e-4)
+
+
+def test_a_name_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
+    options = example(tmp_path, x_train=made()[0])
+    refused(
+        lambda: read({**options, "x": "x_trian"}), "a.npz", "no array 'x_trian'", "Did you mean 'x_train'?", "x, x_train, y"
+    )
+    refused(lambda: read({**options, "x_test": "x"}, "test"), "'x' needs its other half")
+    refused(lambda: read({**options, "path": str(tmp_path / "b.npz")}), "not there", "Did you mean 'a.npz'?")
+
+
+def test_python_objects_are_not_read(tmp_path: Path) -> None:
+    refused(lambda: read(example(tmp_path, y=np.array([{}] * 80))), "'y' cannot be read", "Python objects are not read")
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy"])
+def test_a_file_that_is_cut_off_is_told(tmp_path: Path, kind: str) -> None:
+    options = example(tmp_path)
+    if kind == "npy":
+        for name, array in zip("xy", made(), strict=True):
+            np.save(tmp_path / f"{name}.npy", array)
+        options["path"] = str(tmp_path)
+    cut(tmp_path / ("a.npz" if kind == "npz" else "x.npy"), 900)
+    refused(lambda: read(options), str(tmp_path), "can be read" if kind == "npz" else "'x' cannot be read")
+
+
+def test_what_is_no_example_or_label_is_told(tmp_path: Path) -> None:
+    inputs, labels = made()
+    refused(lambda: read(example(tmp_path, y=labels / 3)), "'y' are float64 (80,)", "whole number or text")
+    refused(lambda: read(example(tmp_path, y=np.zeros((80, 2), int))), "'y' are int64 (80, 2)")
+    refused(lambda: read(example(tmp_path, x=inputs[:, 0])), "'x' are float32 (80,)")
+    refused(lambda: read(example(tmp_path, x=inputs[:70])), "70 examples and 80 labels")
+    refused(lambda: read(example(tmp_path, y=labels * 0)), "only the class '0'")
+    inputs[33, 2] = np.nan
+    refused(lambda: read(example(tmp_path, x=inputs)), "holds nan in row 33")
+
+
+def test_an_empty_split_is_told(tmp_path: Path) -> None:
+    options = example(tmp_path, y=np.arange(80))
+    refused(lambda: read(options, "validation"), "the validation split is empty", "three examples")
+    refused(lambda: read(example(tmp_path, x=np.empty((0, 5)), y=np.empty(0, int))), "no class")
+
+
+def test_a_label_that_training_never_saw_says_its_row(tmp_path: Path) -> None:
+    x_test, y_test = made(12, 1)
+    y_test[7] = -1
+    options = example(tmp_path, x_test=x_test, y_test=y_test) | {"x_test": "x_test", "y_test": "y_test"}
+    refused(lambda: read(options, "test"), "'y_test'", "row 7 ", "is -1", "4 training classes (0, 1, 2, 3)")

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.data.common import assert_well_split, cut, refused
+from tutelage.data import idx
+
+CLASSES = 4
+
+
+def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 6, 5), dtype=np.uint8)
+    return pixels, np.arange(count, dtype=np.uint8) % CLASSES
+
+
+def write(path: Path, array: np.ndarray, code: int = 8) -> None:
+    content = bytes([0, 0, code, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def example(folder: Path, ending: str = "", prefix: str = "") -> dict[str, Any]:
+    for half, count, seed in (("train", 80, 0), ("t10k", 16, 1)):
+        pixels, labels = images(count, seed)
+        write(folder / f"{prefix}{half}-images-idx3-ubyte{ending}", pixels)
+        write(folder / f"{prefix}{half}-labels-idx1-ubyte{ending}", labels)
+    return {"path": str(folder), "prefix": prefix, "validation_share": 0.2}
+
+
+@pytest.mark.parametrize("prefix", ["", "emnist-letters-"])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_the_test_split_is_the_official_one(tmp_path: Path, ending: str, prefix: str) -> None:
+    pixels, labels = images(16, 1)
+    test = idx.read(idx.Config(**example(tmp_path, ending, prefix)), 0, "test")
+    assert test.inputs.dtype == torch.uint8
+    assert np.array_equal(test.inputs.numpy(), pixels[:, None])
+    assert test.labels.flatten().tolist() == labels.tolist()
+    assert test.class_names == ("0", "1", "2", "3")
+    assert len(test.mean) == 1
+
+
+def test_it_is_split_by_class_and_seed(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    assert_well_split(lambda seed, split: idx.read(idx.Config(**options), seed, split), 0.2, drawn=80)
+
+
+def test_numbers_that_are_no_bytes_become_float32(tmp_path: Path) -> None:
+    options, pixels = example(tmp_path), images(16, 1)[0].astype(">i2")
+    pixels -= 300
+    write(tmp_path / "t10k-images-idx3-ubyte", pixels, code=0x0B)
+    test = idx.read(idx.Config(**options), 0, "test")
+    assert test.inputs.dtype == torch.float32
+    assert np.array_equal(test.inputs.numpy(), pixels[:, None].astype(np.float32))
+
+
+def test_classes_that_do_not_begin_at_nought_keep_their_names(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    for half, count in (("train", 80), ("t10k", 16)):
+        write(tmp_path / f"{half}-labels-idx1-ubyte", images(count, 0)[1] + 1)
+    test = idx.read(idx.Config(**options), 0, "test")
+    assert test.class_names == ("1", "2", "3", "4")
+    assert test.labels.flatten().tolist()[:4] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_a_file_that_is_cut_off_says_its_bytes(tmp_path: Path, ending: str) -> None:
+    options, name = example(tmp_path, ending), f"train-images-idx3-ubyte{ending}"
+    cut(tmp_path / name, 1_000)
+    refused(lambda: idx.read(idx.Config(**options), 0, "train"), name, "cut off", "80 × 6 × 5", "need 2,416 bytes", "are there")
+
+
+@pytest.mark.parametrize("kept", [0, 3, 9])
+def test_a_header_that_is_cut_off_says_its_bytes(tmp_path: Path, kept: int) -> None:
+    options = example(tmp_path)
+    cut(tmp_path / "train-images-idx3-ubyte", kept)
+    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "cut off in its header", f"{kept} are there")
+
+
+def test_what_is_no_idx_file_is_told(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"<!DOCTYPE html>" * 9)
+    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "cut off in its header")
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"<!D\x01" * 90)
+    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "no IDX file", "3c 21 44 01")
+    (tmp_path / "train-images-idx3-ubyte").unlink()
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"<!DOCTYPE html>" * 9)
+    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "not a gzip file")
+
+
+def test_a_test_label_that_training_never_saw_says_its_row(tmp_path: Path) -> None:
+    options, labels = example(tmp_path), images(16, 1)[1]
+    labels[[5, 9]] = 7
+    write(tmp_path / "t10k-labels-idx1-ubyte", labels)
+    refused(lambda: idx.read(idx.Config(**options), 0, "test"), "t10k-labels", "row 5 ", "is 7", "4 training classes", "1 more")
+
+
+def test_images_and_labels_must_be_as_many(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    write(tmp_path / "train-labels-idx1-ubyte", images(79, 0)[1])
+    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "80 examples and 79 labels")
+
+
+def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+    options = example(tmp_path, prefix="emnist-letters-")
+    refused(
+        lambda: idx.read(idx.Config(path=str(tmp_path)), 0, "train"), "train-labels-idx1-ubyte is not", "emnist", "'prefix'"
+    )
+    refused(lambda: idx.read(idx.Config(path=str(tmp_path / "no" / "such")), 0, "train"), "not there; nor is")
+    write(tmp_path / "emnist-letters-train-labels-idx1-ubyte", np.zeros(80, np.uint8))
+    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "only the class '0'")

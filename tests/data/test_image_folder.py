@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.data.common import assert_well_split, cut, refused
+from tutelage.data import image_folder
+
+CLASSES = ("ash", "elm")
+
+
+def write(folder: Path, count: int, seed: int, size: tuple[int, int] = (8, 8)) -> list[np.ndarray]:
+    """Write `count` images of each class under `folder`; return their pixels in the order of classes and names."""
+    draw = np.random.default_rng(seed)
+    written = []
+    for name in CLASSES:
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            written.append(draw.integers(0, 256, (*size, 3), dtype=np.uint8))
+            Image.fromarray(written[-1]).save(folder / name / f"{number:03d}.png")
+    return written
+
+
+def example(folder: Path) -> dict[str, Any]:
+    write(folder / "trees", 20, 0)
+    return {
+        "path": str(folder / "trees"),
+        "side_px": 8,
+        "cache": str(folder / "cache"),
+        "validation_share": 0.2,
+        "test_share": 0.2,
+    }
+
+
+def in_folders(folder: Path) -> dict[str, Any]:
+    for name, count, seed in (("train", 10, 0), ("val", 3, 1), ("test", 4, 2)):
+        write(folder / "trees" / name, count, seed)
+    return {"path": str(folder / "trees"), "side_px": 8, "cache": str(folder / "cache")}
+
+
+def read(options: dict[str, Any], split: Any = "train", seed: int = 0) -> Any:
+    return image_folder.read(image_folder.Config(**options), seed, split)
+
+
+def test_the_folders_of_the_splits_are_taken(tmp_path: Path) -> None:
+    options = in_folders(tmp_path)
+    test = read(options, "test")
+    expected = np.stack(write(tmp_path / "again", 4, 2)).transpose(0, 3, 1, 2)
+    assert test.inputs.dtype == torch.uint8
+    assert np.array_equal(test.inputs.numpy(), expected)
+    assert test.labels.flatten().tolist() == [0] * 4 + [1] * 4
+    assert test.class_names == CLASSES
+    assert [len(read(options, split)) for split in ("train", "validation")] == [20, 6]
+    train = read(options)
+    assert train.mean == test.mean
+    torch.testing.assert_close(train.seen(slice(None)).mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+
+
+def test_it_is_split_by_class_and_seed(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    assert_well_split(lambda seed, split: read({**options, "test_share": 0.1}, split, seed), 0.22, drawn=36)
+
+
+def test_the_shorter_side_is_scaled_and_the_middle_kept(tmp_path: Path) -> None:
+    for name, middle in zip(CLASSES, (50, 200), strict=True):
+        (tmp_path / "trees" / name).mkdir(parents=True)
+        pixels = np.zeros((10, 40, 3), np.uint8)
+        pixels[:, 10:30] = middle
+        for number in range(4):
+            Image.fromarray(pixels + number).save(tmp_path / "trees" / name / f"{number}.png")
+    train = read({"path": str(tmp_path / "trees"), "side_px": 5, "cache": str(tmp_path / "cache")})
+    assert train.example_shape == (3, 5, 5)
+    assert {round(float(image.float().mean()) / 10) * 10 for image in train.inputs} == {50, 200}
+
+
+def test_images_are_decoded_once_and_again_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options, decoded = in_folders(tmp_path), []
+    real = image_folder._image
+    monkeypatch.setattr(image_folder, "_image", lambda path, config: decoded.append(path) or real(path, config))
+    first = read(options)
+    assert len(decoded) == 20
+    assert torch.equal(read(options, seed=3).inputs, first.inputs)
+    assert len(decoded) == 20, "the folders do not depend on the seed"
+    changed = tmp_path / "trees" / "train" / "ash" / "003.png"
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(changed)
+    os.utime(changed, ns=(1, 1))
+    assert read(options).inputs[3, 0].min() == 255
+    read({**options, "side_px": 4})
+    assert len(decoded) == 60
+    assert sorted(path.name[0] == "." for path in (tmp_path / "cache").iterdir()) == [False] * 3, "no draft is left"
+
+
+def test_a_split_is_memory_mapped_and_writing_to_it_does_not_reach_the_cache(tmp_path: Path) -> None:
+    options = in_folders(tmp_path)
+    first = read(options).inputs
+    kept = first.clone()
+    first.zero_()
+    assert torch.equal(read(options).inputs, kept)
+
+
+def test_two_that_decode_at_once_both_get_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options, real = in_folders(tmp_path), image_folder.statistics
+
+    def overtaken(*arguments: Any) -> Any:
+        monkeypatch.setattr(image_folder, "statistics", real)
+        read(options)
+        return real(*arguments)
+
+    monkeypatch.setattr(image_folder, "statistics", overtaken)
+    assert len(read(options)) == 20
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_an_image_that_cannot_be_read_is_named_and_nothing_is_kept(tmp_path: Path) -> None:
+    options = in_folders(tmp_path)
+    cut(tmp_path / "trees" / "train" / "elm" / "004.png", 60)
+    refused(lambda: read(options), "elm/004.png", "not an image that can be read", "take it out")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA"])
+def test_an_image_that_is_not_rgb_is_refused_or_converted(tmp_path: Path, mode: str) -> None:
+    options = in_folders(tmp_path)
+    grey = Image.new("RGB", (8, 8), (102, 102, 102)).convert(mode)
+    grey.save(tmp_path / "trees" / "train" / "ash" / "999.tif")
+    refused(lambda: read(options), "ash/999.tif", f"is {mode}, not RGB", "not_rgb: convert")
+    assert (read({**options, "not_rgb": "convert"}).inputs[10] == 102).all()
+
+
+def test_folders_that_make_no_data_set_are_told(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    trees = tmp_path / "trees"
+    refused(lambda: read({**options, "path": str(tmp_path / "tree")}), "not there", "Did you mean 'trees'?")
+    (trees / "oak").mkdir()
+    refused(lambda: read(options), f"{trees / 'oak'}", "holds no image")
+    (trees / "oak").rmdir()
+    (trees / "elm").rename(tmp_path / "elm")
+    refused(lambda: read(options), "only the class 'ash'", "Two classes")
+
+
+def test_a_split_folder_that_is_empty_or_has_another_class_is_told(tmp_path: Path) -> None:
+    options = in_folders(tmp_path)
+    test = tmp_path / "trees" / "test"
+    (test / "oak").mkdir()
+    refused(lambda: read(options, "test"), f"{test / 'oak'}", "no class of the training folder (ash, elm")
+    (test / "oak").rmdir()
+    for path in test.rglob("*.png"):
+        path.unlink()
+    refused(lambda: read(options, "test"), f"{test}", "the test split is empty")

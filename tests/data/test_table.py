@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tests.data.common import assert_well_split, cut, refused
+from tutelage.data import table
+
+CLASSES = ("ash", "birch", "cedar", "elm")
+
+
+def made(count: int = 80) -> pd.DataFrame:
+    draw = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "height": draw.normal(20, 5, count),
+            "planted": draw.integers(1_600_000_000, 1_700_000_000, count),
+            "soil": [("clay", "sand", "loam")[row // 4 % 3] for row in range(count)],
+            "kind": [CLASSES[row % 4] for row in range(count)],
+        }
+    )
+
+
+def write(folder: Path, frame: pd.DataFrame, name: str = "trees.csv") -> dict[str, Any]:
+    frame.to_parquet(folder / name) if name.endswith("parquet") else frame.to_csv(folder / name, index=False)
+    return {"path": str(folder / name), "label": "kind", "validation_share": 0.2, "test_share": 0.2}
+
+
+def example(folder: Path) -> dict[str, Any]:
+    return write(folder, made())
+
+
+def read(options: dict[str, Any], split: Any = "train", seed: int = 0) -> Any:
+    return table.read(table.Config(**options), seed, split)
+
+
+@pytest.mark.parametrize("name", ["trees.csv", "trees.csv.gz", "trees.parquet"])
+def test_numbers_are_standardised_and_words_one_hot(tmp_path: Path, name: str) -> None:
+    train = read(write(tmp_path, made(), name))
+    assert train.class_names == CLASSES
+    assert train.inputs.shape == (48, 5)
+    assert train.inputs.dtype == torch.float32
+    torch.testing.assert_close(train.inputs[:, :2].mean(0), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(train.inputs[:, :2].std(0, correction=0), torch.ones(2), atol=1e-5, rtol=0)
+    assert len(train.inputs[:, 0].unique()) == 48
+    assert (train.inputs[:, 2:].sum(1) == 1).all()
+
+
+def test_every_row_keeps_its_values_and_class(tmp_path: Path) -> None:
+    frame = made()
+    splits = [read(example(tmp_path), split) for split in ("train", "validation", "test")]
+    inputs, labels = torch.cat([s.inputs for s in splits]).numpy(), torch.cat([s.labels for s in splits]).flatten().numpy()
+    order, known = np.argsort(inputs[:, 0]), frame.sort_values("height")
+    assert [CLASSES[label] for label in labels[order]] == known["kind"].tolist()
+    assert [("clay", "loam", "sand")[word] for word in inputs[order, 2:].argmax(1)] == known["soil"].tolist()
+    assert np.corrcoef(inputs[order, 1], known["planted"])[0, 1] > 0.999999
+
+
+def test_it_is_split_by_class_and_seed(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    assert_well_split(lambda seed, split: read({**options, "test_share": 0.1}, split, seed), 0.22, drawn=72)
+
+
+def test_a_word_that_training_never_saw_is_all_noughts(tmp_path: Path) -> None:
+    test = made().head(8).assign(soil="peat")
+    write(tmp_path, test, "test.csv")
+    found = read({**example(tmp_path), "test_path": str(tmp_path / "test.csv")}, "test")
+    assert len(found) == 8
+    assert not found.inputs[:, 2:].any()
+
+
+def test_features_are_those_asked_for_and_truth_is_a_number(tmp_path: Path) -> None:
+    frame = made().assign(tall=made()["height"] > 20, note=[f"tree {row}" for row in range(80)])
+    assert read({**write(tmp_path, frame), "features": ["tall", "height"]}).inputs.shape == (48, 2)
+    options = {**write(tmp_path, frame), "max_values": 40}
+    refused(lambda: read(options), "'note' has 48 different words", "max_values = 40")
+
+
+def test_labels_may_be_numbers(tmp_path: Path) -> None:
+    frame = made().assign(kind=[(row % 4) * 5 for row in range(80)])
+    assert read(write(tmp_path, frame)).class_names == ("0", "5", "10", "15")
+    frame["kind"] = frame["kind"] + 0.5
+    refused(lambda: read(write(tmp_path, frame)), "'kind' holds 0.5 in row 0", "no fraction")
+
+
+@pytest.mark.parametrize("name", ["trees.csv", "trees.parquet"])
+@pytest.mark.parametrize("column", ["height", "soil", "kind"])
+def test_a_missing_value_says_its_column_and_row(tmp_path: Path, name: str, column: str) -> None:
+    frame = made()
+    frame.loc[[17, 40], column] = None
+    refused(lambda: read(write(tmp_path, frame, name)), name, f"'{column}' holds nan in row 17 ", "2 in all", "Fill it in")
+
+
+def test_a_column_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    refused(
+        lambda: read({**options, "label": "kid"}), "trees.csv", "no column 'kid'", "Did you mean 'kind'?", "height, planted"
+    )
+    refused(lambda: read({**options, "features": ["hieght"]}), "no column 'hieght'", "Did you mean 'height'?")
+    refused(lambda: read({**options, "features": ["kind"]}), "'kind' is the label")
+    refused(lambda: read({**options, "path": str(tmp_path / "tree.csv")}), "not there", "Did you mean 'trees.csv'?")
+
+
+def test_what_cannot_be_learnt_from_is_told(tmp_path: Path) -> None:
+    refused(lambda: read(write(tmp_path, made().assign(kind="ash"))), "column 'kind'", "only the class 'ash'")
+    refused(lambda: read(write(tmp_path, made(3).assign(kind=["a", "b", "c"])), "test"), "the test split is empty")
+    refused(lambda: read(write(tmp_path, made().head(0))), "no class")
+    options = write(tmp_path, made(), "trees.parquet")
+    cut(tmp_path / "trees.parquet", 500)
+    refused(lambda: read(options), "trees.parquet", "cannot be read as Parquet")
+    times = made().assign(planted=pd.Timestamp("2026-01-01"))
+    refused(lambda: read(write(tmp_path, times, "times.parquet")), "'planted' holds times")
+
+
+def test_a_test_class_that_training_never_saw_says_its_row(tmp_path: Path) -> None:
+    test = made().head(8)
+    test.loc[5, "kind"] = "fir"
+    write(tmp_path, test, "test.csv")
+    options = {**example(tmp_path), "test_path": str(tmp_path / "test.csv")}
+    refused(lambda: read(options, "test"), "test.csv", "row 5 ", "is fir", "4 training classes (ash, birch, cedar, elm)")
