@@ -225,17 +225,6 @@ def test_the_word_search_stands_for_what_the_plugin_declares() -> None:
     assert "student.model.mlp.depth" not in loaded.space.names()
 
 
-@pytest.mark.parametrize("path", SEARCH_SPACES, ids=lambda path: path.stem)
-def test_every_ready_spec_loads_samples_and_builds(path: Path) -> None:
-    from tutelage import student, teaching
-
-    loaded = spec.load(path)
-    classroom = teaching.classroom_of(loaded)
-    for corner in loaded.space.corners():
-        sizes = student.presize(loaded.trial_config(corner), classroom)
-        assert sizes["params"] > 0
-
-
 def test_the_schema_accepts_the_ready_specs_and_refuses_a_wrong_key() -> None:
     schema = json_schema()
     validator = jsonschema.Draft7Validator(schema)

@@ -52,6 +52,7 @@ class TeacherJob:
     address: str
     runs_dir: Path
     execution: ExecutionConfig = PLAIN
+    start: Path | None = None  # a network whose weights, where they fit, are the first ones
 
     def lesson(self) -> training.Lesson:
         """Return what the teacher learns: every epoch shows a new view."""
@@ -130,7 +131,12 @@ def _teach(job: TeacherJob) -> tuple[bytes, list[dict[str, float]]]:
 def _untrained(job: TeacherJob) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.classroom.seed)
-        return network.build(job.classroom.architecture(job.model))
+        model = network.build(job.classroom.architecture(job.model))
+    if job.start is not None:
+        held = model.state_dict()
+        fitting = {name: w for name, w in network.read_weights(job.start).items() if w.shape == held[name].shape}
+        model.load_state_dict(fitting, strict=False)
+    return model
 
 
 def fastest_execution(job: TeacherJob, workers: Workers) -> tuple[ExecutionConfig, dict[str, float]]:

@@ -69,12 +69,13 @@ def _teacher_plan(spec: Spec, classroom: student.Classroom) -> dict[str, Any]:
 
 def _trial_seconds(spec: Spec, classroom: student.Classroom, number: int) -> float:
     generator = random.Random(spec.seed * 1000 + number)
-    config, _ = spec.space.resolve(lambda name, domain: _any_value(generator, domain))
+    config, _ = spec.space.resolve(lambda name, domain: any_value(generator, domain))
     typed = spec.trial_config(config)
     return _training_seconds(student.build(typed, classroom, spec.seed), student.lesson(typed, classroom, spec.seed))
 
 
-def _any_value(generator: random.Random, domain: Domain) -> Any:
+def any_value(generator: random.Random, domain: Domain) -> Any:
+    """Return a value of `domain`, drawn by `generator`."""
     if isinstance(domain, Choice):
         return generator.choice(domain.labels)
     low, high = (domain.low, domain.high)

@@ -201,7 +201,7 @@ def _searchable_problems(tree: dict[str, Any]) -> Iterator[Raw]:
             yield (name,), section, "must be a mapping of settings."
             continue
         fields = _CONFIGS[name].model_fields
-        defaults = {key: field.default for key, field in fields.items() if not field.is_required()}
+        defaults = {key: _plain(field.default) for key, field in fields.items() if not field.is_required()}
         expanded: dict[str, Any] = {**defaults}
         found: list[Raw] = []
         for key, value in section.items():
@@ -214,6 +214,10 @@ def _searchable_problems(tree: dict[str, Any]) -> Iterator[Raw]:
             unclear = [path for path, *_ in found]
             corners = _corner_problems(name, parsed)
             yield from (issue for issue in corners if not any(_is_below(issue[0], path) for path in unclear))
+
+
+def _plain(default: Any) -> Any:
+    return default.model_dump() if isinstance(default, Section) else default
 
 
 def _corner_problems(name: str, parsed: Mapping[str, Any]) -> Iterator[Raw]:
@@ -272,7 +276,12 @@ def _expand_options(where: tuple[str, str], name: Any, options: Any, found: list
 
 
 def _reference_problems(tree: Mapping[str, Any]) -> Iterator[Raw]:
-    places: dict[tuple[str, ...], str] = {("data",): "data", ("task",): "tasks", ("teacher", "model"): "models"}
+    places: dict[tuple[str, ...], str] = {
+        ("data",): "data",
+        ("task",): "tasks",
+        ("teacher", "model"): "models",
+        ("teacher", "source", "data"): "data",
+    }
     for path, family in places.items():
         node: Any = tree
         for part in path:
@@ -302,7 +311,7 @@ def _meaning_problems(spec: Spec) -> Iterator[Raw]:
     teacher, search = spec.teacher, spec.search
     if (teacher.model is None) == (teacher.path is None):
         yield ("teacher",), None, "give either `model`, to train one, or `path`, to read one."
-    for name in ("weights", "classes"):
+    for name in ("weights", "classes", "source"):
         if getattr(teacher, name) is not None and teacher.model is None:
             yield ("teacher", name), getattr(teacher, name), "belongs to a `model`; a `path` brings its own."
     if search.trials is None and search.hours is None:

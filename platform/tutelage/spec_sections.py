@@ -69,6 +69,14 @@ class ExecutionConfig(Section):
 PLAIN = ExecutionConfig()
 
 
+class SourceConfig(Section):
+    """What a teacher learns first: other data, of examples of the same shape."""
+
+    data: Reference = Field(description="a data plugin")
+    epochs: int = Field(30, ge=1, le=100_000, description="passes over the source's training split")
+    learning_rate: float | None = Field(None, gt=0, le=10, description="peak of the schedule there; null: the teacher's")
+
+
 class TeacherConfig(RecipeConfig):
     """The teacher: trained by this recipe, or read from a directory that `tutelage export` wrote."""
 
@@ -81,6 +89,9 @@ class TeacherConfig(RecipeConfig):
     )
     execution: ExecutionConfig | Literal["measured"] = Field(
         "measured", description="how steps are run; measured: the fastest of a few, where a training takes over two minutes"
+    )
+    source: SourceConfig | None = Field(
+        None, description="learnt before the sweep's data, to which everything but the last layer is then fine-tuned"
     )
     path: str | None = Field(
         None, description="a trained network instead: a directory that was exported, or an MLflow URI (models:/NAME@champion)"

@@ -19,6 +19,7 @@ from tutelage import augment, baseline, data, foreign, jobs, knowledge, measure,
 from tutelage.errors import InputError, UnreachableError, WorkFailed
 from tutelage.files import write_json
 from tutelage.losses import Need, Outline
+from tutelage.plugins import Reference
 from tutelage.spec import Spec
 from tutelage.spec_sections import ExecutionConfig, TeacherConfig
 from tutelage.student import Classroom
@@ -37,9 +38,16 @@ class Teacher:
     reused: bool = False
 
 
+def located(data_reference: Reference) -> Reference:
+    """Return a data reference whose `path` is absolute: Ray's workers read it from other working directories."""
+    name, options = plugins.parse_reference(data_reference)
+    path = options.get("path")
+    return {name: {**options, "path": str(Path(path).expanduser().absolute())}} if isinstance(path, str) else data_reference
+
+
 def classroom_of(spec: Spec) -> Classroom:
     """Return the classroom without knowledge: enough to read data and build networks."""
-    classroom = Classroom(data=spec.data, task=spec.task, seed=spec.seed, augmentation=spec.augmentation)
+    classroom = Classroom(data=located(spec.data), task=spec.task, seed=spec.seed, augmentation=spec.augmentation)
     augment.check(spec.augmentation, classroom.splits["train"].example_shape)
     return classroom
 
@@ -81,36 +89,65 @@ def is_foreign(spec: Spec) -> bool:
 
 def _trained_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> Teacher:
     assert spec.teacher.model is not None, "a teacher that is trained has a model"
-    storage = Path(spec.storage)
     with torch.device("meta"):
         blank = network.build(classroom.architecture(spec.teacher.model))
     check_pairs(spec, classroom, watching.outline_of(blank, classroom.splits["train"].example_shape))
     address = teacher_address(spec, data_fingerprint(classroom))
-    directory = storage / "teachers" / address
-    if (directory / ABOUT).exists():
-        about = json.loads((directory / ABOUT).read_text(encoding="utf-8"))
+    kept = _kept(Path(spec.storage) / "teachers" / address)
+    if kept is not None:
         say(f"teacher {address} is in the storage already")
-        return Teacher(
-            directory=directory, address=address, measures=about["measures"], curve=tuple(about["curve"]), reused=True
-        )
+        return kept
+    start = _source_teacher(spec, classroom, say).directory if spec.teacher.source else None
     say(f"training the teacher, {spec.teacher.epochs} epochs")
+    return _train(spec, classroom, spec.teacher, address, start, say)
+
+
+def _kept(directory: Path) -> Teacher | None:
+    """Return the teacher that the storage holds in `directory`, if any."""
+    if not (directory / ABOUT).exists():
+        return None
+    about = json.loads((directory / ABOUT).read_text(encoding="utf-8"))
+    return Teacher(
+        directory=directory, address=directory.name, measures=about["measures"], curve=tuple(about["curve"]), reused=True
+    )
+
+
+def _source_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> Teacher:
+    """Return the teacher as it is after its source data, before it is fine-tuned."""
+    source = spec.teacher.source
+    assert source is not None
+    elsewhere = replace(classroom, data=located(source.data))
+    here, there = (room.splits["train"].example_shape for room in (classroom, elsewhere))
+    if here != there:
+        raise InputError(f"teacher.source: its examples have shape {there}, the data's {here}. They must be alike.")
+    changes = {"epochs": source.epochs, "learning_rate": source.learning_rate or spec.teacher.learning_rate, "source": None}
+    recipe = spec.teacher.model_copy(update=changes)
+    address = knowledge.content_address(
+        kind="source", teacher=recipe.model_dump(mode="json"), task=spec.task, seed=spec.seed,
+        data=data_fingerprint(elsewhere), augmentation=spec.augmentation.model_dump(),
+    )  # fmt: skip
+    kept = _kept(Path(spec.storage) / "teachers" / address)
+    if kept is not None:
+        return kept
+    say(f"training the teacher on its source, {source.epochs} epochs")
+    return _train(spec, elsewhere, recipe, address, None, say)
+
+
+def _train(
+    spec: Spec, classroom: Classroom, recipe: TeacherConfig, address: str, start: Path | None, say: Callable[[str], None]
+) -> Teacher:
+    """Train a teacher on Ray Train and keep it in the storage."""
+    assert recipe.model is not None
+    storage, workers = Path(spec.storage), workers_of(spec.resources.teacher)
     job = jobs.TeacherJob(
-        classroom=classroom,
-        model=spec.teacher.model,
-        recipe=spec.teacher,
-        address=address,
-        runs_dir=storage / "runs",
-    )
-    workers = workers_of(spec.resources.teacher)
-    job = replace(job, execution=_execution(spec.teacher, job, workers, say))
+        classroom=classroom, model=recipe.model, recipe=recipe, address=address, runs_dir=storage / "runs",
+        start=start.resolve() if start else None,
+    )  # fmt: skip
+    job = replace(job, execution=_execution(recipe, job, workers, say))
     model, curve = jobs.train_teacher(job, workers)
-    measures = _measures(model, classroom)
-    _keep(
-        directory,
-        model,
-        classroom.architecture(spec.teacher.model),
-        {"measures": measures, "curve": curve, "execution": job.execution.model_dump()},
-    )
+    measures, directory = _measures(model, classroom), storage / "teachers" / address
+    about = {"measures": measures, "curve": curve, "execution": job.execution.model_dump()}
+    _keep(directory, model, classroom.architecture(recipe.model), about)
     return Teacher(directory=directory, address=address, measures=measures, curve=tuple(curve))
 
 

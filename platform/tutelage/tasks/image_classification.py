@@ -20,7 +20,7 @@ class ImageClassification:
     primary = "accuracy"
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        """Return `[batch, 1, classes]` logits of `[batch, channels, height, width]` images."""
+        """Return `[batch, 1, classes]` logits of `[batch, …]` examples."""
         logits: Tensor = model(inputs)
         return logits.unsqueeze(1)
 

@@ -1,0 +1,60 @@
+"""Every ready spec is loaded, sampled and built, over tiny data of the kind it is for."""
+
+from __future__ import annotations
+
+import importlib
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tutelage import network, plugins, spec, student, teaching, watching
+from tutelage.planning import any_value
+
+HOME = Path(__file__).parent.parent / "search_spaces"
+SPECS = sorted(path.stem for path in HOME.glob("*.yaml"))
+
+
+def tiny(reference: Any, key: str, folder: Path) -> list[str]:
+    """Return the overrides that put tiny data of the same source in the place of a spec's own."""
+    name, _ = plugins.parse_reference(reference)
+    folder.mkdir()
+    options = importlib.import_module(f"tests.data.test_{name}").example(folder)
+    return [f"{key}.{name}.{option}={value}" for option, value in options.items()]
+
+
+@pytest.fixture(params=SPECS)
+def ready(request: pytest.FixtureRequest, tmp_path: Path) -> spec.Spec:
+    """A ready spec, over tiny data."""
+    path = HOME / f"{request.param}.yaml"
+    asked = spec.load(path)
+    overrides = tiny(asked.data, "data", tmp_path / "data") if asked.data != "digits" else []
+    if asked.teacher.source is not None:
+        overrides += tiny(asked.teacher.source.data, "teacher.source.data", tmp_path / "source")
+    return spec.load(path, [*overrides, f"storage={tmp_path / 'storage'}"])
+
+
+def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready: spec.Spec) -> None:
+    classroom = teaching.classroom_of(ready)
+    batch = classroom.splits["train"].seen(slice(4))
+    teacher = network.build(classroom.architecture(ready.teacher.model or ""))
+    teaching.check_pairs(ready, classroom, watching.outline_of(teacher, classroom.splits["train"].example_shape))
+    generator = random.Random(0)
+    for _ in range(4):
+        config, _ = ready.space.resolve(lambda name, domain: any_value(generator, domain))
+        typed = ready.trial_config(config)
+        untaught = typed.model_copy(update={"student": typed.student.model_copy(update={"initialise": "random"})})
+        model = student.build(untaught, classroom, seed=0)
+        with torch.inference_mode():
+            assert model.eval()(batch).shape == (4, classroom.splits["train"].num_classes)
+        sizes = student.presize(untaught, classroom)
+        assert 0 < sizes["params"] < sum(p.numel() for p in teacher.parameters())
+
+
+def test_a_ready_spec_says_for_whom_it_is_and_is_named_as_its_file() -> None:
+    for name in SPECS:
+        text = (HOME / f"{name}.yaml").read_text()
+        assert text.startswith("# yaml-language-server: $schema=spec.schema.json\n# For whom: ")
+        assert spec.load(HOME / f"{name}.yaml").name == name
