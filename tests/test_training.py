@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tutelage import network, plugins, training
+from tutelage import augment, inherit, network, plugins, training, watching
 from tutelage.errors import WorkFailed
-from tutelage.losses import kd
+from tutelage.losses import Answer, kd, mixture
 from tutelage.sparsity import channels
-from tutelage.spec_sections import RecipeConfig
+from tutelage.spec_sections import AugmentationConfig, RecipeConfig
 from tutelage.tasks import image_classification
 
 RECIPE = RecipeConfig(epochs=4, batch_size=32, learning_rate=0.01, weight_decay=0.01)
@@ -69,6 +69,79 @@ def test_a_weight_of_nought_is_labels_alone_and_one_is_the_teacher_alone(lesson:
     alone = taught(lesson, 1.0)
     other_labels = replace(lesson.train, labels=(lesson.train.labels + 1) % 10)
     assert_same_weights(trained(alone), trained(replace(alone, train=other_labels)))
+
+
+def test_an_epoch_is_taught_by_the_view_that_it_shows(lesson: training.Lesson) -> None:
+    """The teacher's answers hold each view's mean; they are always those of the view that the student sees."""
+    policy = AugmentationConfig(pad_px=2, flip=True)
+    views = [augment.batch(lesson.train, torch.arange(256), v, policy, 7).inputs.mean(dim=(1, 2, 3)) for v in range(3)]
+    marks = torch.stack(views).view(3, 256, 1, 1).expand(3, 256, 1, 10)
+    found: list[float] = []
+
+    class Compare(nn.Module):
+        def forward(self, student: Answer, teacher: Answer) -> torch.Tensor:
+            found.append(float((teacher.logits[:, 0, 0] - seen[-1]).abs().max()))
+            return student.logits.square().mean()
+
+    seen: list[torch.Tensor] = []
+    network_ = model()
+    network_.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].mean(dim=(1, 2, 3))))
+    teaching = training.Teaching(known={"logits": marks}, build=lambda _: Compare(), weight=1.0)
+    shown = replace(lesson, augmentation=policy, views=3, view_seed=7, teaching=teaching)
+    under_way = training.Training(network_, replace(shown, recipe=RECIPE.model_copy(update={"epochs": 7})))
+    while not under_way.is_done:
+        under_way.epoch()
+    assert len(found) == 7 * 8 and max(found) < 1e-6
+
+
+def test_features_attention_and_weights_teach_too(lesson: training.Lesson) -> None:
+    """A student of one family with its teacher, taught by a mixture alone, ends nearer in each respect than it began."""
+    teacher = trained(replace(lesson, recipe=RECIPE.model_copy(update={"epochs": 8}))).model.eval()
+    task, needed = lesson.task, frozenset({"features", "maps", "weights"})
+    known = training.answers_of(teacher, task, lesson.train, needs=needed)
+    config = mixture.Config(terms={"kd": 1.0, "fitnet": 1.0, "attention": 1.0, "weights": 1.0})
+    outline = watching.outline_of(teacher, (1, 8, 8))
+    teaching = training.Teaching(
+        known={part: tensor.unsqueeze(0) for part, tensor in known.items()}, weight=1.0, needs=needed,
+        build=lambda net: mixture.build(config, 2.0, watching.outline_of(net, (1, 8, 8)), outline),
+        weights=lambda net: inherit.cut(teacher.state_dict(), {k: w.shape for k, w in net.named_parameters()}),
+    )  # fmt: skip
+    under_way = training.Training(model(), replace(lesson, teaching=teaching))
+    losses = [under_way.epoch()["train_loss"] for _ in range(4)]
+    assert losses[-1] < 0.7 * losses[0]
+    assert not any("adapter" in name for name, _ in under_way.model.named_parameters()), "adapters stay with the loss"
+    with_teacher, alone = under_way.model, trained(lesson).model
+    far = [sum(float((a - b).detach().square().sum()) for a, b in zip(m.parameters(), teacher.parameters(), strict=True))
+           for m in (with_teacher, alone)]  # fmt: skip
+    assert far[0] < far[1]
+
+
+def test_the_first_epochs_of_a_pretrained_student_see_labels_only(lesson: training.Lesson) -> None:
+    late = taught(lesson, 1.0)
+    assert late.teaching is not None
+    late = replace(late, teaching=replace(late.teaching, pretrain_epochs=2))
+    under_way, alone = training.Training(model(), late), training.Training(model(), lesson)
+    for epoch in range(3):
+        under_way.epoch()
+        alone.epoch()
+        same = all(torch.equal(a, b) for a, b in zip(under_way.model.parameters(), alone.model.parameters(), strict=True))
+        assert same is (epoch < 2)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
+def test_every_recipe_learns_averages_and_resumes(lesson: training.Lesson, optimizer: Any) -> None:
+    rate = {"adamw": 0.01, "muon": 0.01, "sgd": 0.1}[optimizer]
+    recipe = RecipeConfig(epochs=10, batch_size=32, optimizer=optimizer, learning_rate=rate, average_decay=0.9)
+    whole = training.Training(model(), replace(lesson, recipe=recipe))
+    rows = [whole.epoch() for _ in range(10)]
+    assert rows[-1]["accuracy"] > 0.4
+    first, second = (training.Training(model(), replace(lesson, recipe=recipe)) for _ in range(2))
+    for _ in range(4):
+        first.epoch()
+    second.restore(first.state(), network.adopt)
+    while not second.is_done:
+        second.epoch()
+    assert_same_weights(whole, second)
 
 
 def test_the_loss_is_continuous_in_its_weight(lesson: training.Lesson) -> None:
@@ -138,6 +211,11 @@ def test_the_cycle_goes_up_once_and_down_once_within_its_bounds(progress: float)
     assert 0.0 <= training.one_cycle(progress) <= 1.0
     assert training.one_cycle(0.0) == training.one_cycle(1.0) == 0.0
     assert training.one_cycle(training.WARM_UP_SHARE) == pytest.approx(1.0)
+
+
+def test_the_step_schedule_is_the_published_one() -> None:
+    rates = [training.step_decay(epoch / 240) for epoch in (0, 149, 150, 179, 180, 209, 210, 239)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
 
 
 def test_agreement_with_oneself_is_whole() -> None:

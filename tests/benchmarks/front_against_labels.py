@@ -1,0 +1,70 @@
+"""A sweep's front against the same students taught by labels alone: same network, sparsity, epochs and seed.
+
+    python tests/benchmarks/front_against_labels.py SWEEP [--json] [--storage .tutelage]
+
+Every student of the front has its label-only twin trained; both are judged on validation, by which the front was drawn,
+and on the test split, which the search never saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import machine
+
+from tutelage import jobs, network, objectives, pareto, pipeline, spec, store, teaching, training
+from tutelage.book import Silent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("sweep")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--storage", default=".tutelage")
+    options = parser.parse_args()
+    home = store.find(Path(options.storage), options.sweep)
+    loaded = spec.load(home.spec_path)
+    front = front_of(home)
+    facts = home.facts()
+    room = teaching.classroom_of(loaded)
+    with pipeline.cluster(None, Silent()):
+        teacher = teaching.ensure_teacher(loaded, room, print_nothing)
+        taught = teaching.ensure_knowledge(loaded, room, teacher, print_nothing)
+        twins = {
+            record.trial_id: ({**record.config, "distillation": {**record.config["distillation"], "weight": 0.0}}, loaded.seed)
+            for record in front
+        }
+        directory = home.root.resolve() / "labels"
+        trained = jobs.train_students(twins, taught, directory, teaching.workers_of(loaded.resources.trial))
+    test = room.read("test")
+    rows = []
+    for record in front:
+        pair = [network.read(place / record.trial_id)[0] for place in (home.students_dir, directory)]
+        on_test = [training.accuracy_of(model, room.built_task, test) for model in pair]
+        own, alone = record.measures["accuracy"], trained[record.trial_id]["accuracy"]
+        rows.append({
+            "params": int(record.measures["params"]), "validation": f"{own:.4f}", "labels alone": f"{alone:.4f}",
+            "gain": f"{100 * (own - alone):+.2f}", "test": f"{on_test[0]:.4f}", "labels alone, test": f"{on_test[1]:.4f}",
+            "gain on test": f"{100 * (on_test[0] - on_test[1]):+.2f}",
+        })  # fmt: skip
+    title = f"{home.name}: the front of {facts['num_trials']} trials; teacher {facts['teacher']['accuracy']:.4f} on validation"
+    machine.show(title, rows, as_json=options.json)
+
+
+def front_of(home: Any) -> list[Any]:
+    candidates = pipeline.candidates(home)
+    on_front = pareto.mask(objectives.losses([record.measures for record in candidates], home.objectives()))
+    front = [record for record, is_on in zip(candidates, on_front, strict=True) if is_on]
+    return sorted(front, key=lambda record: record.measures["params"])
+
+
+def print_nothing(_text: str) -> None:
+    """The teacher and its knowledge are there already."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What loading and augmentation take of a training step: indexing, shifting, mirroring, blanking, mixing, normalising.
+
+    python tests/benchmarks/loading.py PATH [--json] [--rounds 60]
+
+PATH is CIFAR-100's folder. The student has about 0.2 M parameters, a step 128 images, one thread. Batch and step take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+import machine
+
+from tutelage import augment, measure, network, plugins, training
+from tutelage.spec_sections import AS_IT_IS, AugmentationConfig, ExecutionConfig, RecipeConfig
+from tutelage.tasks import image_classification
+
+MODEL = {"resnet": {"blocks": 1, "width": 25, "stem_stride": 1}}
+POLICIES = {
+    "none": AS_IT_IS,
+    "pad 4 and flip": AugmentationConfig(pad_px=4, flip=True),
+    "pad 4, flip, cutout 8": AugmentationConfig(pad_px=4, flip=True, cutout_px=8),
+    "pad 4, flip, mixup 0.2": AugmentationConfig(pad_px=4, flip=True, mixup=0.2),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("path")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=60)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    _, plugin, config = plugins.configure("data", {"cifar": {"path": options.path}})
+    train = plugin.read(config, 0, "train")
+    model = network.build({"model": MODEL, "example_shape": train.example_shape, "class_names": train.class_names})
+    recipe = RecipeConfig(epochs=1000, batch_size=128, optimizer="adamw", learning_rate=1e-3)
+    rows = []
+    for name, policy in POLICIES.items():
+        lesson = training.Lesson(
+            task=image_classification.build(image_classification.Config()), train=train, validation=train.head(1),
+            recipe=recipe, seed=0, augmentation=policy, views=0, execution=ExecutionConfig(channels_last=True),
+        )  # fmt: skip
+        under_way = training.Training(model, lesson)
+        loading_ms, step_ms = [], []
+        for number, chosen in enumerate(under_way.batches()[: options.rounds]):
+            started_s = time.perf_counter()
+            augment.batch(train, chosen, number, policy, 0)
+            loaded_s = time.perf_counter()
+            under_way.step(chosen)
+            loading_ms.append((loaded_s - started_s) * 1e3)
+            step_ms.append((time.perf_counter() - loaded_s) * 1e3)
+        load, step = statistics.median(loading_ms), statistics.median(step_ms)
+        rows.append({
+            "augmentation": name, "loading, ms": round(load, 2), "step with it, ms": round(step, 1),
+            "share": f"{load / step:.1%}",
+        })  # fmt: skip
+    params = int(measure.size(model)["params"])
+    machine.show(f"Loading in a step of 128 images, {params:,} parameters, one thread", rows, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import torch
+
+from tutelage import inherit, network
+
+
+def test_the_first_channels_of_every_layer_are_taken() -> None:
+    weights = {"a.weight": torch.arange(24.0).view(4, 6), "b.weight": torch.ones(2, 2), "c.bias": torch.arange(3.0)}
+    found = inherit.cut(weights, {"a.weight": (2, 3), "b.weight": (3, 2), "c.bias": (2,), "d.bias": (1,)})
+    assert set(found) == {"a.weight", "c.bias"}, "what would have to grow, or is not there, is left out"
+    assert found["a.weight"].tolist() == [[0.0, 1.0, 2.0], [6.0, 7.0, 8.0]]
+    found["c.bias"].zero_()
+    assert weights["c.bias"].tolist() == [0.0, 1.0, 2.0], "a copy"
+
+
+def test_a_network_of_the_same_shape_inherits_all_and_answers_the_same() -> None:
+    about = {"model": {"resnet": {"width": 4}}, "example_shape": [1, 8, 8], "class_names": list("abc")}
+    torch.manual_seed(0)
+    teacher = network.build(about).eval()
+    student = network.build(about).eval()
+    student.load_state_dict(inherit.cut(teacher.state_dict(), {k: t.shape for k, t in student.state_dict().items()}))
+    batch = torch.randn(4, 1, 8, 8)
+    assert torch.equal(student(batch), teacher(batch))
