@@ -11,7 +11,7 @@ import ray
 import torch
 
 from tests.conftest import SMALL_SPEC
-from tutelage import jobs, knowledge, network, spec, student, teaching, training
+from tutelage import answers, jobs, knowledge, network, spec, student, teaching, training
 from tutelage.errors import InputError, WorkFailed
 from tutelage.spec_sections import RecipeConfig
 
@@ -125,7 +125,7 @@ def test_cached_knowledge_is_what_the_teacher_answers(taught: student.Classroom)
     assert taught.knowledge_root is not None
     teacher, _ = network.read(taught.knowledge_root / "teacher")
     for split, examples in taught.splits.items():
-        live = training.logits_of(teacher, taught.built_task, examples)
+        live = answers.logits_of(teacher, taught.built_task, examples)
         torch.testing.assert_close(taught.known.parts[split]["logits"], live.unsqueeze(0))
 
 

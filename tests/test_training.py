@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tutelage import augment, inherit, network, plugins, training, watching
+from tutelage import answers, augment, inherit, network, optimisation, plugins, training, watching
 from tutelage.errors import WorkFailed
 from tutelage.losses import Answer, kd, mixture
 from tutelage.sparsity import channels
@@ -98,7 +98,7 @@ def test_features_attention_and_weights_teach_too(lesson: training.Lesson) -> No
     """A student of one family with its teacher, taught by a mixture alone, ends nearer in each respect than it began."""
     teacher = trained(replace(lesson, recipe=RECIPE.model_copy(update={"epochs": 8}))).model.eval()
     task, needed = lesson.task, frozenset({"features", "maps", "weights"})
-    known = training.answers_of(teacher, task, lesson.train, needs=needed)
+    known = answers.answers_of(teacher, task, lesson.train, needs=needed)
     config = mixture.Config(terms={"kd": 1.0, "fitnet": 1.0, "attention": 1.0, "weights": 1.0})
     outline = watching.outline_of(teacher, (1, 8, 8))
     teaching = training.Teaching(
@@ -157,7 +157,7 @@ def test_a_perfect_teacher_makes_better_students_than_few_labels(lesson: trainin
     long = replace(lesson, recipe=RECIPE.model_copy(update={"epochs": 12}))
     right = trained(taught(long, 1.0, truth))
     wrong = trained(taught(long, 1.0, truth[torch.randperm(256, generator=torch.Generator().manual_seed(0))]))
-    accuracy = [training.accuracy_of(t.model, lesson.task, lesson.validation) for t in (right, wrong)]
+    accuracy = [answers.accuracy_of(t.model, lesson.task, lesson.validation) for t in (right, wrong)]
     assert accuracy[0] > accuracy[1] + 0.3
 
 
@@ -208,17 +208,17 @@ def test_shards_share_every_batch_out_among_the_workers(lesson: training.Lesson)
 
 @given(st.floats(0, 1))
 def test_the_cycle_goes_up_once_and_down_once_within_its_bounds(progress: float) -> None:
-    assert 0.0 <= training.one_cycle(progress) <= 1.0
-    assert training.one_cycle(0.0) == training.one_cycle(1.0) == 0.0
-    assert training.one_cycle(training.WARM_UP_SHARE) == pytest.approx(1.0)
+    assert 0.0 <= optimisation.one_cycle(progress) <= 1.0
+    assert optimisation.one_cycle(0.0) == optimisation.one_cycle(1.0) == 0.0
+    assert optimisation.one_cycle(optimisation.WARM_UP_SHARE) == pytest.approx(1.0)
 
 
 def test_the_step_schedule_is_the_published_one() -> None:
-    rates = [training.step_decay(epoch / 240) for epoch in (0, 149, 150, 179, 180, 209, 210, 239)]
+    rates = [optimisation.step_decay(epoch / 240) for epoch in (0, 149, 150, 179, 180, 209, 210, 239)]
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
 
 
 def test_agreement_with_oneself_is_whole() -> None:
     logits = torch.randn(20, 1, 5)
-    assert training.agreement(logits, logits) == {"agreement": 1.0, "teacher_kl_nats": pytest.approx(0.0, abs=1e-7)}
-    assert training.agreement(-logits, logits)["agreement"] == 0.0
+    assert answers.agreement(logits, logits) == {"agreement": 1.0, "teacher_kl_nats": pytest.approx(0.0, abs=1e-7)}
+    assert answers.agreement(-logits, logits)["agreement"] == 0.0

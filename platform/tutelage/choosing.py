@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tutelage import intervals, jobs, network, registry, report_page, selection, spec, training
+from tutelage import answers, intervals, jobs, network, registry, report_page, selection, spec
 from tutelage.book import Observer, Silent
 from tutelage.errors import WorkFailed
 from tutelage.files import write_json
@@ -140,7 +140,7 @@ def _test(home: SweepDir, record: TrialRecord, classroom: Classroom) -> dict[str
     }
     task = classroom.built_task
     correct = {
-        name: task.correct(training.logits_of(network.read(directory)[0], task, test), test.labels).flatten()
+        name: task.correct(answers.logits_of(network.read(directory)[0], task, test), test.labels).flatten()
         for name, directory in directories.items()
     }
     openings = [*home.facts().get("test_openings", []), {"trial": record.trial_id, "unix_time_s": time.time()}]

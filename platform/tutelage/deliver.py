@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from tutelage import export, intervals, network, spec, store, training
+from tutelage import answers, export, intervals, network, spec, store
 from tutelage.data import SPLITS
 from tutelage.errors import InputError, nearest
 from tutelage.teaching import classroom_of
@@ -57,7 +57,7 @@ def evaluate_model(model: str, loaded: spec.Spec, split: str, storage: Path) -> 
     if list(examples.class_names) != architecture["class_names"]:
         raise InputError(f"the model has {len(architecture['class_names'])} classes, the data {examples.num_classes}.")
     task = classroom.built_task
-    correct = task.correct(training.logits_of(built, task, examples), examples.labels)
+    correct = task.correct(answers.logits_of(built, task, examples), examples.labels)
     right, n = int(correct.sum()), correct.numel()
     return {
         "version": 1, "model": model, "split": split, "examples": n,

@@ -23,7 +23,7 @@ from ray import train
 from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
 from torch import nn
 
-from tutelage import execution, knowledge, measure, network, student, training, watching
+from tutelage import answers, execution, knowledge, measure, network, student, training, watching
 from tutelage.errors import WorkFailed
 from tutelage.losses import Need
 from tutelage.plugins import Reference
@@ -203,10 +203,10 @@ def write_knowledge(
         teacher, _ = network.read(teacher_dir)
         outline = watching.outline_of(teacher, classroom.splits["train"].example_shape)
         teacher = teacher.to(get_device())
-        answers = partial(training.answers_of, teacher, classroom.built_task)
-        seen = partial(answers, needs=needs, augmentation=classroom.augmentation, view_seed=classroom.seed)
+        asked = partial(answers.answers_of, teacher, classroom.built_task)
+        seen = partial(asked, needs=needs, augmentation=classroom.augmentation, view_seed=classroom.seed)
         train = [partial(seen, classroom.splits["train"], view=view) for view in range(num_views)]
-        validation = [partial(answers, classroom.splits["validation"])]
+        validation = [partial(asked, classroom.splits["validation"])]
         knowledge.write(root, address, {"train": train, "validation": validation}, outline, dtype)
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tutelage import inherit, knowledge, measure, network, plugins, training, watching
+from tutelage import answers, inherit, knowledge, measure, network, plugins, training, watching
 from tutelage.data import Split, SplitName
 from tutelage.errors import InputError, WorkFailed
 from tutelage.losses import Loss, Need, Outline
@@ -197,8 +197,8 @@ def presize(config: TrialConfig, classroom: Classroom) -> dict[str, float]:
 def final_measures(model: nn.Module, classroom: Classroom) -> dict[str, float]:
     """Return accuracy on validation, agreement with the teacher, sizes and MACs of a trained student."""
     task, validation = classroom.built_task, classroom.splits["validation"]
-    logits: Tensor = training.logits_of(model, task, validation)
+    logits: Tensor = answers.logits_of(model, task, validation)
     measures = {task.primary: float(task.correct(logits, validation.labels).float().mean())}
     if classroom.known is not None:
-        measures |= training.agreement(logits, classroom.known.parts["validation"]["logits"][0])
+        measures |= answers.agreement(logits, classroom.known.parts["validation"]["logits"][0])
     return {**measures, **measure.size(model), **measure.macs(model, validation.example_shape)}

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from tutelage import augment, baseline, data, foreign, jobs, knowledge, measure, network, plugins, student, training, watching
+from tutelage import answers, augment, baseline, data, foreign, jobs, knowledge, measure, network, plugins, student, watching
 from tutelage.errors import InputError, UnreachableError, WorkFailed
 from tutelage.files import write_json
 from tutelage.losses import Need, Outline
@@ -204,7 +204,7 @@ def _check_strength(spec: Spec, classroom: Classroom, teacher: Teacher) -> None:
 
 def _measures(model: nn.Module, classroom: Classroom) -> dict[str, float]:
     validation = classroom.splits["validation"]
-    accuracy = training.accuracy_of(model, classroom.built_task, validation)
+    accuracy = answers.accuracy_of(model, classroom.built_task, validation)
     sizes = {**measure.size(model), **measure.macs(model, validation.example_shape)}
     return {classroom.built_task.primary: accuracy, **sizes}
 

@@ -13,20 +13,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from tutelage import augment
+from tutelage import answers, augment, optimisation
 from tutelage.average import WeightAverage
 from tutelage.data import Split
 from tutelage.errors import WorkFailed
 from tutelage.losses import Answer, Loss, Need
-from tutelage.muon import Muon
 from tutelage.spec_sections import AS_IT_IS, PLAIN, AugmentationConfig, ExecutionConfig, RecipeConfig
 from tutelage.tasks import Task
-from tutelage.watching import features_of, map_of, watched
-
-WARM_UP_SHARE = 0.2
-STEP_DECAYS = (0.625, 0.75, 0.875)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,81 +63,6 @@ class Lesson:
     shard: tuple[int, int] = (0, 1)
 
 
-def one_cycle(progress: float) -> float:
-    """Return the share of the peak learning rate at `progress` in [0, 1]: up in a fifth of the way, then down to 0.
-
-    A linear form of the one-cycle policy (Smith and Topin, 2018).
-    """
-    rise = progress / WARM_UP_SHARE
-    fall = (1.0 - progress) / (1.0 - WARM_UP_SHARE)
-    return max(0.0, min(rise, fall))
-
-
-def step_decay(progress: float) -> float:
-    """Return the share of the first learning rate at `progress` in [0, 1]: a tenth after 62.5, 75 and 87.5 % of the way.
-
-    The schedule of the CIFAR-100 distillation tables (Tian et al., 2020: epochs 150, 180 and 210 of 240).
-    """
-    return float(0.1 ** sum(progress >= decay for decay in STEP_DECAYS))
-
-
-SCHEDULES = {"one_cycle": one_cycle, "step": step_decay}
-
-
-def answers_of(
-    model: nn.Module, task: Task, split: Split, *, needs: frozenset[Need] = frozenset(), view: int | None = None,
-    augmentation: AugmentationConfig = AS_IT_IS, view_seed: int = 0, batch_size: int = 512,
-) -> dict[str, Tensor]:  # fmt: skip
-    """Return what `model` in evaluation mode says of the examples, by part (see `knowledge`), each `[n, …]`.
-
-    With a `view`, of that view of them under `augmentation`; without, of the examples as they are.
-    """
-    policy = AS_IT_IS if view is None else augmentation
-    was_training = model.training
-    model.eval()
-    device = next(model.parameters()).device
-    found: dict[str, list[Tensor]] = {}
-    with torch.inference_mode():
-        for rows in torch.arange(len(split)).split(batch_size):
-            inputs = augment.batch(split, rows, view or 0, policy, view_seed).inputs.to(device)
-            for part, tensor in _answered(model, task, inputs, needs).items():
-                found.setdefault(part, []).append(tensor.float().cpu())
-    model.train(was_training)
-    return {part: torch.cat(tensors) for part, tensors in found.items()}
-
-
-def _answered(model: nn.Module, task: Task, inputs: Tensor, needs: frozenset[Need]) -> dict[str, Tensor]:
-    """Return logits and, of each stage, what is needed; under the names that knowledge has for them."""
-    if not needs & {"features", "maps"}:
-        return {"logits": task.predict(model, inputs)}
-    with watched(model) as seen:
-        parts = {"logits": task.predict(model, inputs)}
-    for kind, taken in (("features", features_of), ("maps", map_of)):
-        if kind in needs:
-            parts |= {f"{kind}.{stage}": taken(output) for stage, output in seen.items()}
-    return parts
-
-
-def answer_from(parts: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Answer:
-    """Return the parts of an answer, under knowledge's names, as a loss takes them."""
-    by_kind: dict[str, dict[str, Tensor]] = {"features": {}, "maps": {}}
-    for part, tensor in parts.items():
-        kind, _, stage = part.partition(".")
-        if stage:
-            by_kind[kind][stage] = tensor
-    return Answer(logits=parts["logits"], weights=weights, **by_kind)
-
-
-def logits_of(model: nn.Module, task: Task, split: Split) -> Tensor:
-    """Return the label sequences `[n, steps, classes]` of the examples with `model` in evaluation mode."""
-    return answers_of(model, task, split)["logits"]
-
-
-def accuracy_of(model: nn.Module, task: Task, split: Split) -> float:
-    """Return the share of the split's steps that `model` gets right."""
-    return float(task.correct(logits_of(model, task, split), split.labels).float().mean())
-
-
 class Training:
     """A training under way; `epoch()` runs the next one, `state()` and `restore()` carry it across processes."""
 
@@ -180,12 +99,12 @@ class Training:
     def _accuracy(self) -> float:
         """Return the accuracy on validation of what the training would end with now; at its end, end with that."""
         if self._average is None:
-            return accuracy_of(self.model, self.lesson.task, self.lesson.validation)
+            return answers.accuracy_of(self.model, self.lesson.task, self.lesson.validation)
         if self.is_done:
             self._average.put_into(self.model)
-            return accuracy_of(self.model, self.lesson.task, self.lesson.validation)
+            return answers.accuracy_of(self.model, self.lesson.task, self.lesson.validation)
         with self._average.in_place_of(self.model):
-            return accuracy_of(self.model, self.lesson.task, self.lesson.validation)
+            return answers.accuracy_of(self.model, self.lesson.task, self.lesson.validation)
 
     def state(self) -> dict[str, Any]:
         """Return all that `restore` needs, as tensors and numbers."""
@@ -245,21 +164,8 @@ class Training:
             return teaching.build(self.model).to(self._device)
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        recipe = self.lesson.recipe
-        rate, decay = recipe.learning_rate, recipe.weight_decay
         adapters = list(self._loss_module.parameters()) if self._loss_module else []
-        parameters = list(self.model.parameters())
-        decayed = [p for p in parameters if p.ndim > 1]
-        spared = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}  # biases and norms
-        groups: list[dict[str, Any]] = [{"params": [*decayed, *adapters]}, spared]
-        if recipe.optimizer == "sgd":
-            return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
-        if recipe.optimizer == "muon":
-            ends = [decayed[0], decayed[-1]] if len(decayed) > 1 else decayed
-            inner = [p for p in decayed if all(p is not end for end in ends)]
-            groups = [{"params": inner}, {"params": [*ends, *adapters], "adamw": True}, {**spared, "adamw": True}]
-            return Muon(groups, lr=rate, weight_decay=decay)
-        return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
+        return optimisation.optimizer(self.lesson.recipe, list(self.model.parameters()), adapters)
 
     def _progress(self) -> tuple[int, int]:
         """Return (epochs of this phase that are done, epochs of this phase)."""
@@ -278,7 +184,7 @@ class Training:
         self.model.train()
         batches = self.batches()
         done, epochs = self._progress()
-        schedule = SCHEDULES[self.lesson.recipe.schedule]
+        schedule = optimisation.SCHEDULES[self.lesson.recipe.schedule]
         total = torch.zeros((), device=self._device)
         for position, rows in enumerate(batches):
             rate = schedule((done * len(batches) + position + 1) / (epochs * len(batches) + 1))
@@ -313,18 +219,18 @@ class Training:
         return (1.0 - teaching.weight) * self._label_loss(parts["logits"], seen) + teaching.weight * taught
 
     def _own_answer(self, parts: Mapping[str, Tensor]) -> Answer:
-        return answer_from(parts, dict(self.model.named_parameters()) if self._teachers_weights else {})
+        return answers.answer_from(parts, dict(self.model.named_parameters()) if self._teachers_weights else {})
 
     def _teachers_answer(self, teaching: Teaching, rows: Tensor) -> Answer:
         parts = {part: known[self._view, rows].to(self._device, torch.float32) for part, known in teaching.known.items()}
-        return answer_from(parts, self._teachers_weights)
+        return answers.answer_from(parts, self._teachers_weights)
 
     def _answered(self, inputs: Tensor, needs: frozenset[Need]) -> dict[str, Tensor]:
         execution = self.lesson.execution
         if execution.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=execution.bfloat16):
-            parts = _answered(self.model, self.lesson.task, inputs, needs)
+            parts = answers.answered(self.model, self.lesson.task, inputs, needs)
         return {**parts, "logits": parts["logits"].float()}
 
     def _label_loss(self, logits: Tensor, seen: augment.Batch) -> Tensor:
@@ -333,15 +239,3 @@ class Training:
         if seen.partner_labels is not None and seen.share is not None:
             losses = seen.share * losses + (1 - seen.share) * task.label_losses(logits, seen.partner_labels, smoothing)
         return losses.mean()
-
-
-def agreement(student_logits: Tensor, teacher_logits: Tensor) -> dict[str, float]:
-    """Return how far a student repeats its teacher on the same examples, both `[n, steps, classes]`.
-
-    `agreement` is the share of steps with the same top class; `teacher_kl_nats` the mean KL(teacher ‖ student) at T = 1.
-    """
-    same = (student_logits.argmax(-1) == teacher_logits.argmax(-1)).float().mean()
-    student = functional.log_softmax(student_logits.flatten(0, 1), dim=-1)
-    teacher = functional.log_softmax(teacher_logits.float().flatten(0, 1), dim=-1)
-    divergence = functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
-    return {"agreement": float(same), "teacher_kl_nats": float(divergence)}

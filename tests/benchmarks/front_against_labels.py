@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
 
-from tutelage import jobs, network, objectives, pareto, pipeline, spec, store, teaching, training
+from tutelage import answers, jobs, network, objectives, pareto, pipeline, spec, store, teaching
 from tutelage.book import Silent
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     rows = []
     for record in front:
         pair = [network.read(place / record.trial_id)[0] for place in (home.students_dir, directory)]
-        on_test = [training.accuracy_of(model, room.built_task, test) for model in pair]
+        on_test = [answers.accuracy_of(model, room.built_task, test) for model in pair]
         own, alone = record.measures["accuracy"], trained[record.trial_id]["accuracy"]
         rows.append({
             "params": int(record.measures["params"]), "validation": f"{own:.4f}", "labels alone": f"{alone:.4f}",
@@ -57,7 +57,7 @@ def main() -> None:
 
 def front_of(home: Any) -> list[Any]:
     candidates = pipeline.candidates(home)
-    on_front = pareto.mask(objectives.losses([record.measures for record in candidates], home.objectives()))
+    on_front = pareto.non_dominated_mask(objectives.losses([record.measures for record in candidates], home.objectives()))
     front = [record for record, is_on in zip(candidates, on_front, strict=True) if is_on]
     return sorted(front, key=lambda record: record.measures["params"])
 

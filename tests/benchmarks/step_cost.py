@@ -22,7 +22,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
 
-from tutelage import measure, network, student, training
+from tutelage import answers, measure, network, student, training
 from tutelage.losses import kd
 from tutelage.spec_sections import RecipeConfig
 
@@ -56,7 +56,7 @@ def trainings(model: Any, classroom: student.Classroom, seed: int) -> dict[str, 
     torch.manual_seed(seed)
     train = classroom.splits["train"]
     teacher = network.build(classroom.architecture(TEACHER))
-    cached = training.logits_of(teacher, classroom.built_task, train).half().unsqueeze(0)
+    cached = answers.logits_of(teacher, classroom.built_task, train).half().unsqueeze(0)
     known: dict[str, Any] = {"labels alone": None, "cached": cached, "live": LiveTeacher(teacher, train.inputs)}
     found = {}
     for name, logits in known.items():
