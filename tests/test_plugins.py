@@ -26,8 +26,7 @@ class Net:
         rate: float = 0.5
     build = print
 
-class Bare:
-    pass
+BARE = 3
 """
 
 
@@ -61,7 +60,7 @@ def test_what_is_no_reference_is_refused(reference: Any) -> None:
         ("convnt", "Did you mean 'convnet'"),
         ("no_such_module:X", "cannot be imported: ModuleNotFoundError"),
         ("own_net:Nett", "Did you mean 'Net'"),
-        ("own_net:Bare", "lacks Config and build"),
+        ("own_net:BARE", "lacks Config and build"),
         ("broken_net:X", "cannot be imported: SyntaxError"),
         ("raising_net:X", "cannot be imported: ValueError: boom"),
         (":X", "not written as 'module:Name'"),
@@ -112,3 +111,36 @@ def test_a_wrong_option_says_why(options: dict[str, Any], why: str, user_module:
 def test_an_unknown_name_has_no_summary() -> None:
     with pytest.raises(InputError, match="Did you mean 'mlp'"):
         plugins.summary("models", "mpl")
+
+
+NETWORKS = """
+from torch import nn
+
+class Tiny(nn.Module):
+    def __init__(self, num_classes: int, hidden: int = 8, bias: bool = True):
+        super().__init__()
+        self.stage1 = nn.Sequential(nn.Flatten(), nn.Linear(64, hidden, bias=bias))
+        self.head = nn.Linear(hidden, num_classes)
+    def forward(self, inputs):
+        return self.head(self.stage1(inputs).relu())
+
+def made(example_shape, num_classes, *, depth=1):
+    return nn.Sequential(nn.Flatten(), *[nn.Linear(64, 64) for _ in range(depth)], nn.Linear(64, num_classes))
+
+class Fixed(nn.Linear):
+    def __init__(self):
+        super().__init__(64, 3)
+"""
+
+
+def test_a_plain_class_or_function_is_a_model_and_its_arguments_are_the_options(user_module: Any) -> None:
+    user_module("plain_networks", NETWORKS)
+    _, plugin, config = plugins.configure("models", {"plain_networks:Tiny": {"hidden": 5}})
+    assert sum(p.numel() for p in plugin.build(config, (1, 8, 8), 3).parameters()) == 64 * 5 + 5 + 5 * 3 + 3
+    _, plugin, config = plugins.configure("models", {"plain_networks:made": {"depth": 2}})
+    assert len(plugin.build(config, (1, 8, 8), 3)) == 4
+    _, plugin, config = plugins.configure("models", "plain_networks:Fixed")
+    assert plugin.build(config, (64,), 3).out_features == 3
+    for options, match in (({"hiden": 5}, "Did you mean 'hidden'"), ({"hidden": "5"}, "hidden"), ({"bias": 1}, "bias")):
+        with pytest.raises(InputError, match=match):
+            plugins.configure("models", {"plain_networks:Tiny": options})

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from tutelage.errors import InputError, nearest
 from tutelage.problems import told
@@ -84,9 +85,39 @@ def _load_foreign(family: str, name: str) -> Any:
         hint = nearest(attribute, vars(module))
         raise InputError(f"{family} plugin '{name}' cannot be imported: {module_name} has no {attribute}.{hint}")
     plugin = getattr(module, attribute)
+    if family == "models" and callable(plugin) and not hasattr(plugin, "build") and not hasattr(plugin, "Config"):
+        return _from_factory(name, plugin)
     if missing := [part for part in ("Config", FAMILIES[family]) if not hasattr(plugin, part)]:
         raise InputError(f"{family} plugin '{name}' lacks {' and '.join(missing)}; see CONTRIBUTING.md.")
     return plugin
+
+
+def _from_factory(name: str, factory: Callable[..., Any]) -> Any:
+    """Return a model plugin of a class or function that gives a network; its arguments are the options.
+
+    `example_shape` and `num_classes` are given to it where it takes them.
+    """
+    given = ("example_shape", "num_classes")
+    arguments = inspect.signature(factory).parameters.values()
+    plain = [a for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY) and a.name not in given]
+    hints = _hints(factory)
+    fields: dict[str, Any] = {a.name: (hints.get(a.name, Any), ... if a.default is a.empty else a.default) for a in plain}
+    taken = [a.name for a in arguments if a.name in given]
+
+    def build(config: Any, example_shape: tuple[int, ...], num_classes: int) -> Any:
+        offered = {"example_shape": example_shape, "num_classes": num_classes}
+        return factory(**{field: getattr(config, field) for field in fields}, **{word: offered[word] for word in taken})
+
+    config = create_model("Config", __base__=PluginConfig, **fields)
+    return SimpleNamespace(__doc__=inspect.getdoc(factory) or name, SPACE={}, Config=config, build=build)
+
+
+def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    called: Any = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
+    try:
+        return get_type_hints(called)
+    except (NameError, TypeError):  # names that only a type checker knows: the options are then taken as they are
+        return {}
 
 
 def parse_reference(reference: Any) -> tuple[str, dict[str, Any]]:

@@ -225,14 +225,19 @@ def needs_of(spec: Spec) -> frozenset[Need]:
 
 
 def check_pairs(spec: Spec, classroom: Classroom, teacher: Outline) -> None:
-    """Raise `InputError` for a loss of the search that cannot serve its student and the teacher, before anything is trained."""
-    shape = classroom.splits["train"].example_shape
+    """Raise `InputError` for a student of other classes, or a loss that cannot serve its pair, before anything is trained."""
+    train = classroom.splits["train"]
     for corner in spec.space.corners():
         config = spec.trial_config(corner)
+        with torch.device("meta"):
+            model = network.build(classroom.architecture(config.student.model))
+        outline = watching.outline_of(model, shape)
+        if outline.classes != (wanted := classroom.splits["train"].num_classes):
+            raise InputError(
+                f"student.model {config.student.model} answers with {outline.classes} classes, the data has {wanted}."
+            )
         if config.distillation.weight > 0:
-            with torch.device("meta"):
-                model = network.build(classroom.architecture(config.student.model))
-            student.distillation_loss(config, watching.outline_of(model, shape), teacher)
+            student.distillation_loss(config, outline, teacher)
 
 
 def knowledge_bytes(spec: Spec, classroom: Classroom, teacher: Outline) -> int:
