@@ -231,11 +231,10 @@ def check_pairs(spec: Spec, classroom: Classroom, teacher: Outline) -> None:
         config = spec.trial_config(corner)
         with torch.device("meta"):
             model = network.build(classroom.architecture(config.student.model))
-        outline = watching.outline_of(model, shape)
-        if outline.classes != (wanted := classroom.splits["train"].num_classes):
-            raise InputError(
-                f"student.model {config.student.model} answers with {outline.classes} classes, the data has {wanted}."
-            )
+        outline = watching.outline_of(model, train.example_shape)
+        if outline.classes != train.num_classes:
+            named = plugins.parse_reference(config.student.model)[0]
+            raise InputError(f"model '{named}' answers with {outline.classes} classes, the data has {train.num_classes}.")
         if config.distillation.weight > 0:
             student.distillation_loss(config, outline, teacher)
 
