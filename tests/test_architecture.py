@@ -23,7 +23,7 @@ LAYERS = [  # a module may import its own layer and those above it in this list
     {"plugins", "space", "objectives", "pareto", "spec_yaml", "spec_sections", "inherit"},
     {"record", "spec", "spec_schema", "selection", "store"},
     {"tasks", "data", "models", "losses", "sparsity", "splitting"},
-    {"augment", "average", "baseline", "compare_view", "measure", "muon", "network", "watching"},
+    {"augment", "average", "baseline", "compare_view", "measure", "muon", "network", "shared_norm", "watching"},
     {"answers", "knowledge", "optimisation"},
     {"training"},
     {"execution"},

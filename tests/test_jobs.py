@@ -6,14 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
 import torch
 
 from tests.conftest import SMALL_SPEC
-from tutelage import answers, jobs, knowledge, network, spec, student, teaching, training
+from tutelage import answers, augment, jobs, knowledge, network, spec, student, teaching, training, watching
 from tutelage.errors import InputError, WorkFailed
-from tutelage.spec_sections import RecipeConfig
+from tutelage.spec_sections import AugmentationConfig, RecipeConfig
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 ONE = jobs.Workers(workers=1, cpus=1, gpus=0)
@@ -42,12 +43,13 @@ def small_config(**distillation: Any) -> dict[str, Any]:
 
 
 @pytest.mark.ray
-def test_two_workers_teach_what_one_does(classroom: student.Classroom, tmp_path: Path) -> None:
-    """Same global batch, averaged gradients: the same teacher, up to the order of floating-point sums."""
-    one, curve = jobs.train_teacher(job(classroom, tmp_path / "one"), ONE)
-    two, _ = jobs.train_teacher(job(classroom, tmp_path / "two"), replace(ONE, workers=2))
-    for left, right in zip(one.parameters(), two.parameters(), strict=True):
-        torch.testing.assert_close(left, right, atol=1e-4, rtol=1e-3)
+@pytest.mark.parametrize("model", [{"mlp": {"hidden": 32}}, {"convnet": {"width": 4}}], ids=["mlp", "convnet"])
+def test_two_workers_teach_what_one_does(classroom: student.Classroom, tmp_path: Path, model: dict[str, Any]) -> None:
+    """Same global batch, averaged gradients, shared norms: the same teacher, up to the order of floating-point sums."""
+    one, curve = jobs.train_teacher(job(classroom, tmp_path / "one", model=model), ONE)
+    two, _ = jobs.train_teacher(job(classroom, tmp_path / "two", model=model), replace(ONE, workers=2))
+    for left, right in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
+        torch.testing.assert_close(left, right, atol=1e-3, rtol=1e-2)
     assert [row["epoch"] for row in curve] == [1, 2, 3]
     assert not list((tmp_path / "one" / "runs").iterdir()), "a finished teacher's checkpoints are removed"
 
@@ -213,3 +215,86 @@ def test_a_damaged_cache_is_made_anew_and_told(taught: student.Classroom, tmp_pa
     assert again.knowledge_address == room.knowledge_address
     assert file.read_bytes() == whole
     assert knowledge.read(room.knowledge_root, room.knowledge_address) is not None
+
+
+@pytest.mark.ray
+def test_knowledge_of_every_view_is_what_the_teacher_says_of_it(classroom: student.Classroom, tmp_path: Path) -> None:
+    varied = replace(classroom, augmentation=AugmentationConfig(pad_px=1, flip=True))
+    about = classroom.architecture({"convnet": {"width": 4}})
+    network.write(tmp_path / "teacher", network.build(about), about)
+    needed = frozenset({"maps", "features"})
+    jobs.write_knowledge(tmp_path / "teacher", varied, tmp_path, "a", "float32", 3, needed, LOCAL)
+    known = knowledge.read(tmp_path, "a")
+    assert known is not None and known.num_views == 3
+    assert [stage.name for stage in known.outline.stages] == ["stage1", "stage2"]
+    teacher, train = network.read(tmp_path / "teacher")[0], varied.splits["train"]
+    rows = torch.tensor([3, 700, 12])
+    for view in range(3):
+        seen = augment.batch(train, rows, view, varied.augmentation, varied.seed).inputs
+        with torch.inference_mode(), watching.watched(teacher) as stages:
+            logits = teacher(seen)
+        parts = {part: stored[view, rows] for part, stored in known.parts["train"].items()}
+        torch.testing.assert_close(parts["logits"][:, 0], logits)
+        for name, output in stages.items():
+            torch.testing.assert_close(parts[f"features.{name}"], output.flatten(2).transpose(1, 2))
+            torch.testing.assert_close(parts[f"maps.{name}"], output.square().mean(1).flatten(1))
+
+
+def with_teacher(tmp_path: Path, **changes: Any) -> spec.Spec:
+    teacher = {"model": {"mlp": {"hidden": 16}}, "epochs": 4, "learning_rate": 0.01, **changes.pop("teacher", {})}
+    return spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path / "storage"), "teacher": teacher, **changes})
+
+
+@pytest.mark.ray
+def test_a_weak_teacher_stops_the_sweep_unless_told_otherwise(tmp_path: Path) -> None:
+    weak = {"epochs": 1, "learning_rate": 1e-6}
+    asked = with_teacher(tmp_path, teacher=weak)
+    room = teaching.classroom_of(asked)
+    with pytest.raises(WorkFailed, match=r"teacher is weak.*a linear classifier reaches 0\.9.*accept_weak"):
+        teaching.ensure_teacher(asked, room, lambda _: None)
+    said: list[str] = []
+    accepted = with_teacher(tmp_path, teacher={**weak, "accept_weak": True})
+    assert teaching.ensure_teacher(accepted, room, said.append).measures["accuracy"] < 0.5
+    strict = with_teacher(tmp_path, teacher={"min_accuracy": 0.999})
+    with pytest.raises(WorkFailed, match=r"min_accuracy asks for 0\.9990"):
+        teaching.ensure_teacher(strict, room, lambda _: None)
+
+
+@pytest.mark.ray
+def test_a_teacher_learns_its_source_and_is_fine_tuned_to_the_data(tmp_path: Path) -> None:
+    """Sixty scans teach little; after a thousand others of the same kind they are enough."""
+    whole = teaching.classroom_of(with_teacher(tmp_path)).splits["train"]
+    for name, rows in (("few", slice(60)), ("many", slice(60, None))):
+        np.savez(tmp_path / f"{name}.npz", x=whole.inputs[rows].numpy(), y=whole.labels[rows, 0].numpy())
+    few, many = ({"arrays": {"path": str(tmp_path / f"{name}.npz")}} for name in ("few", "many"))
+    accuracy = {}
+    for source in (None, {"data": many, "epochs": 8}):
+        teacher = {"source": source, "epochs": 3, "accept_weak": True}
+        asked = with_teacher(tmp_path, data=few, teacher=teacher)
+        made = teaching.ensure_teacher(asked, teaching.classroom_of(asked), lambda _: None)
+        model, _ = network.read(made.directory)
+        digits = teaching.classroom_of(with_teacher(tmp_path))
+        accuracy[source is None] = answers.accuracy_of(model, digits.built_task, digits.splits["validation"])
+    assert accuracy[False] > accuracy[True] + 0.1
+
+
+def test_a_source_of_other_examples_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "wide.npz", x=np.zeros((60, 1, 9, 9), np.float32), y=np.arange(60) % 3)
+    asked = with_teacher(tmp_path, teacher={"source": {"data": {"arrays": {"path": str(tmp_path / "wide.npz")}}}})
+    with pytest.raises(InputError, match=r"have shape \(1, 9, 9\), the data's \(1, 8, 8\)"):
+        teaching.ensure_teacher(asked, teaching.classroom_of(asked), lambda _: None)
+
+
+def test_a_loss_that_cannot_serve_its_pair_is_told_before_the_teacher_is_trained(tmp_path: Path) -> None:
+    asked = with_teacher(tmp_path, distillation={"weight": 0.5, "method": "attention"})
+    with pytest.raises(InputError, match="a perceptron looks everywhere"):
+        teaching.ensure_teacher(asked, teaching.classroom_of(asked), lambda _: None)
+
+
+def test_knowledge_that_is_too_large_is_refused_before_it_is_written(taught: student.Classroom, tmp_path: Path) -> None:
+    assert taught.knowledge_root is not None
+    asked = with_teacher(tmp_path, knowledge={"max_bytes": 1000.0})
+    teacher = teaching.Teacher(directory=taught.knowledge_root / "teacher", address="t", measures={})
+    with pytest.raises(InputError, match=r"takes 28,740 bytes, more than knowledge\.max_bytes, 1,000"):
+        teaching.ensure_knowledge(asked, teaching.classroom_of(asked), teacher, lambda _: None)
+    assert not list((tmp_path / "storage" / "knowledge").iterdir())

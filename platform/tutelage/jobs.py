@@ -27,6 +27,7 @@ from tutelage import answers, execution, knowledge, measure, network, student, t
 from tutelage.errors import WorkFailed
 from tutelage.losses import Need
 from tutelage.plugins import Reference
+from tutelage.shared_norm import share
 from tutelage.spec_sections import PLAIN, ExecutionConfig, RecipeConfig, TrialConfig
 
 T = TypeVar("T")
@@ -118,8 +119,8 @@ def _teach(job: TeacherJob) -> tuple[bytes, list[dict[str, float]]]:
     """Train the teacher; this runs in every worker."""
     context = train.get_context()
     rank, num_workers = context.get_world_rank(), context.get_world_size()
-    bare = _untrained(job)
-    wrapped = prepare_model(bare, move_to_device=True) if num_workers > 1 else bare.to(get_device())
+    bare = _untrained(job) if num_workers == 1 else share(_untrained(job))
+    wrapped = bare.to(get_device()) if num_workers == 1 else prepare_model(bare, move_to_device=True)
     under_way = training.Training(wrapped, replace(job.lesson(), shard=(rank, num_workers)))
     curve = _restored(under_way)
     while not under_way.is_done:

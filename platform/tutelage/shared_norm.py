@@ -1,0 +1,52 @@
+"""Batch normalisation over the batch of all workers, so that several teach what one does. Works on CPUs too, unlike torch's."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed.nn.functional as shared
+from torch import Tensor, nn
+from torch.distributed import get_world_size
+
+
+class SharedBatchNorm(nn.BatchNorm2d):
+    """`nn.BatchNorm1d` or `2d` whose mean and variance are those of all workers' shares, which are of one size.
+
+    The moments are summed over the workers, and their gradients back (Ioffe and Szegedy, 2015, over the whole batch).
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the normalised inputs `[batch, channels, …]`."""
+        if not self.training:
+            return super().forward(inputs)
+        axes = [0, *range(2, inputs.ndim)]
+        moments = torch.stack([inputs.mean(axes), inputs.square().mean(axes)])
+        mean, square = shared.all_reduce(moments) / get_world_size()
+        variance = (square - mean.square()).clamp(min=0.0)
+        self._follow(mean.detach(), variance.detach(), inputs.numel() // inputs.shape[1] * get_world_size())
+        shape = (1, -1) + (1,) * (inputs.ndim - 2)
+        scale = (variance + self.eps).rsqrt() * self.weight
+        normalised: Tensor = inputs * scale.view(shape) + (self.bias - mean * scale).view(shape)
+        return normalised
+
+    def _check_input_dim(self, inputs: Tensor) -> None:
+        assert inputs.ndim in (2, 3, 4)
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        momentum = 0.1 if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance * count / max(1, count - 1), momentum)
+        self.num_batches_tracked += 1
+
+
+def share(model: nn.Module) -> nn.Module:
+    """Put a `SharedBatchNorm` in the place of every batch normalisation of `model`, with its state; return the model."""
+    for name, child in model.named_children():
+        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
+            norm = SharedBatchNorm(child.num_features, child.eps, child.momentum)
+            norm.load_state_dict(child.state_dict())
+            setattr(model, name, norm)
+        else:
+            share(child)
+    return model
