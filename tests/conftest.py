@@ -16,7 +16,7 @@ from tutelage.record import TrialRecord
 SMALL_SPEC: dict[str, Any] = {
     "name": "small",
     "data": "digits",
-    "teacher": {"model": {"convnet": {"width": 8, "depth": 2}}, "epochs": 6},
+    "teacher": {"model": {"convnet": {"width": 8, "depth": 2}}, "epochs": 6, "accept_weak": True},
     "student": {
         "epochs": 4,
         "model": {"choice": {"convnet": {"width": {"int": [2, 8]}, "depth": 2}, "mlp": {"hidden": {"int": [8, 64]}}}},

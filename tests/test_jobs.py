@@ -291,6 +291,12 @@ def test_a_loss_that_cannot_serve_its_pair_is_told_before_the_teacher_is_trained
         teaching.ensure_teacher(asked, teaching.classroom_of(asked), lambda _: None)
 
 
+def test_half_size_is_refused_where_a_network_cannot_take_it(tmp_path: Path) -> None:
+    asked = with_teacher(tmp_path, teacher={"half_size_share": 0.3})
+    with pytest.raises(InputError, match=r"half_size_share 0\.3: the network takes no images of half the size"):
+        teaching.ensure_teacher(asked, teaching.classroom_of(asked), lambda _: None)
+
+
 def test_knowledge_that_is_too_large_is_refused_before_it_is_written(taught: student.Classroom, tmp_path: Path) -> None:
     assert taught.knowledge_root is not None
     asked = with_teacher(tmp_path, knowledge={"max_bytes": 1000.0})

@@ -11,9 +11,10 @@ import torch
 import yaml
 from torch import nn
 
-from tutelage import registry
+from tutelage import foreign, network, registry, student
 from tutelage.choosing import requirements
 from tutelage.errors import InputError, WorkFailed
+from tutelage.spec_sections import TeacherConfig
 from tutelage.tracking import Tracker
 
 pytestmark = pytest.mark.slow
@@ -54,6 +55,28 @@ def test_a_student_becomes_champion_and_the_former_one_previous(store: tuple[str
     about = yaml.safe_load((logged / "MLmodel").read_text())
     assert '"shape": [-1, 1, 8, 8]' in about["signature"]["inputs"]
     assert "torch==2.13" in (logged / "requirements.txt").read_text()
+
+
+def test_a_registered_student_is_a_teacher_by_its_uri(store: tuple[str, str], tmp_path: Path) -> None:
+    room = student.Classroom(data="digits", task="image_classification", seed=0)
+    about = room.architecture({"mlp": {"hidden": 8}})
+    made = network.build(about).eval()
+    network.write(tmp_path, made, about)
+    uri, run_id = store
+    examples = room.splits["validation"].seen(slice(4))
+    registry.register_student(
+        uri=uri, experiment="tests", run_id=run_id, name="teacher", model=made, example=examples,
+        requirements=requirements(), tags={"tutelage.task": "images", "tutelage.sweep": "sweep"},
+        files=[tmp_path / network.ARCHITECTURE, tmp_path / network.WEIGHTS],
+    )  # fmt: skip
+    found, _ = foreign.read_teacher(TeacherConfig(path="models:/teacher@champion"), {}, room.splits["train"], uri)
+    with torch.inference_mode():
+        assert torch.equal(found(examples), made(examples))
+    register(store, Model(0))
+    with pytest.raises(InputError, match="A pickled model is not loaded"):
+        foreign.read_teacher(TeacherConfig(path="models:/student@champion"), {}, room.splits["train"], uri)
+    with pytest.raises(InputError, match="no model models:/nobody"):
+        foreign.read_teacher(TeacherConfig(path="models:/nobody@champion"), {}, room.splits["train"], uri)
 
 
 def test_a_name_of_another_task_is_refused(store: tuple[str, str]) -> None:

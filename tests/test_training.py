@@ -116,6 +116,16 @@ def test_features_attention_and_weights_teach_too(lesson: training.Lesson) -> No
     assert far[0] < far[1]
 
 
+def test_the_first_epochs_may_be_at_half_size(lesson: training.Lesson) -> None:
+    sides: list[int] = []
+    network_ = model()
+    network_.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]) if network_.training else None)
+    under_way = training.Training(network_, replace(lesson, recipe=RECIPE.model_copy(update={"half_size_share": 0.5})))
+    while not under_way.is_done:
+        under_way.epoch()
+    assert sides == [4] * 16 + [8] * 16
+
+
 def test_the_first_epochs_of_a_pretrained_student_see_labels_only(lesson: training.Lesson) -> None:
     late = taught(lesson, 1.0)
     assert late.teaching is not None

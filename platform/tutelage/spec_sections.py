@@ -53,6 +53,9 @@ class RecipeConfig(Section):
     )
     weight_decay: float = Field(0.01, ge=0, le=10, description="weight decay, not on norms and biases; decoupled in adamw")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the label's probability spread over all classes")
+    half_size_share: float = Field(
+        0.0, ge=0, le=0.9, description="share of `epochs`, the first ones, on images of half the height and width"
+    )
     average_decay: float = Field(
         0.0, ge=0, lt=1, description="decay a step of an average of the weights, which the training ends with; 0: none"
     )

@@ -21,7 +21,7 @@ from tutelage.files import write_json
 from tutelage.losses import Need, Outline
 from tutelage.plugins import Reference
 from tutelage.spec import Spec
-from tutelage.spec_sections import ExecutionConfig, TeacherConfig
+from tutelage.spec_sections import ExecutionConfig, RecipeConfig, TeacherConfig
 from tutelage.student import Classroom
 
 ABOUT = "teacher.json"
@@ -91,6 +91,7 @@ def _trained_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None
     assert spec.teacher.model is not None, "a teacher that is trained has a model"
     with torch.device("meta"):
         blank = network.build(classroom.architecture(spec.teacher.model))
+    check_half_size(spec.teacher, blank, classroom)
     check_pairs(spec, classroom, watching.outline_of(blank, classroom.splits["train"].example_shape))
     address = teacher_address(spec, data_fingerprint(classroom))
     kept = _kept(Path(spec.storage) / "teachers" / address)
@@ -235,8 +236,25 @@ def check_pairs(spec: Spec, classroom: Classroom, teacher: Outline) -> None:
         if outline.classes != train.num_classes:
             named = plugins.parse_reference(config.student.model)[0]
             raise InputError(f"model '{named}' answers with {outline.classes} classes, the data has {train.num_classes}.")
+        check_half_size(config.student, model, classroom)
         if config.distillation.weight > 0:
             student.distillation_loss(config, outline, teacher)
+
+
+def check_half_size(recipe: RecipeConfig, model: torch.nn.Module, classroom: Classroom) -> None:
+    """Raise `InputError` if a recipe shows images at half their size to a network (on the meta device) that takes none."""
+    if recipe.half_size_share == 0.0:
+        return
+    shape = classroom.splits["train"].example_shape
+    try:
+        if len(shape) != 3:
+            raise ValueError(f"examples of shape {shape} are no images")
+        watching.outline_of(model, (shape[0], shape[1] // 2, shape[2] // 2))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"half_size_share {recipe.half_size_share:g}: the network takes no images of half the size ({error}). Set it to 0, "
+            "or take a network of convolutions that ends in a mean over the image."
+        ) from None
 
 
 def knowledge_bytes(spec: Spec, classroom: Classroom, teacher: Outline) -> int:

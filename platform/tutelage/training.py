@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tutelage import answers, augment, optimisation
 from tutelage.average import WeightAverage
@@ -208,8 +209,7 @@ class Training:
         return self.epochs_done % self.lesson.views if self.lesson.views else self.epochs_done
 
     def _loss(self, rows: Tensor) -> Tensor:
-        lesson, teaching = self.lesson, self.lesson.teaching
-        seen = augment.batch(self._train, rows.to(self._device), self._view, lesson.augmentation, lesson.view_seed)
+        teaching, seen = self.lesson.teaching, self._seen(rows)
         if teaching is None or self._loss_module is None or self.epochs_done < teaching.pretrain_epochs:
             return self._label_loss(self._answered(seen.inputs, frozenset())["logits"], seen)
         parts = self._answered(seen.inputs, teaching.needs)
@@ -217,6 +217,14 @@ class Training:
         if teaching.weight == 1.0:
             return taught
         return (1.0 - teaching.weight) * self._label_loss(parts["logits"], seen) + teaching.weight * taught
+
+    def _seen(self, rows: Tensor) -> augment.Batch:
+        """Return the epoch's view of the examples; in the first epochs, if the recipe says so, at half their size."""
+        lesson = self.lesson
+        seen = augment.batch(self._train, rows.to(self._device), self._view, lesson.augmentation, lesson.view_seed)
+        if self.epochs_done >= lesson.recipe.half_size_share * lesson.recipe.epochs:
+            return seen
+        return replace(seen, inputs=functional.avg_pool2d(seen.inputs, 2))
 
     def _own_answer(self, parts: Mapping[str, Tensor]) -> Answer:
         return answers.answer_from(parts, dict(self.model.named_parameters()) if self._teachers_weights else {})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -27,7 +29,7 @@ class Config(PluginConfig):
 
     width: float = Field(0.25, ge=0.0625, le=4, description="factor of every layer's channels")
     expansion: int = Field(6, ge=1, le=16, description="how many times wider a block is inside")
-    kernel_px: int = Field(3, ge=3, le=7, description="side of the depthwise kernels, in pixels; odd")
+    kernel_px: Literal[3, 5, 7] = Field(3, description="side of the depthwise kernels, in pixels")
     last: int = Field(LAST, ge=1, le=8192, description="channels of the last convolution")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -23,7 +24,7 @@ class Config(PluginConfig):
 
     width: float = Field(0.25, gt=0.01, le=4, description="factor of the stages' channels")
     last: int = Field(1024, ge=1, le=8192, description="channels of the last convolution")
-    kernel_px: int = Field(3, ge=3, le=7, description="side of the depthwise kernels, in pixels; odd")
+    kernel_px: Literal[3, 5, 7] = Field(3, description="side of the depthwise kernels, in pixels")
 
 
 class Unit(nn.Module):
