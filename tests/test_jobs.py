@@ -108,7 +108,7 @@ def test_a_teacher_goes_on_from_its_last_epoch_when_its_worker_is_lost(classroom
 @pytest.mark.ray
 def test_a_teacher_that_fails_says_why_in_its_own_words(classroom: student.Classroom, tmp_path: Path) -> None:
     with pytest.raises(WorkFailed, match=r"loss became (nan|inf)"):
-        jobs.train_teacher(job(classroom, tmp_path, recipe=replace(RECIPE, learning_rate=1e30)), ONE)
+        jobs.train_teacher(job(classroom, tmp_path, recipe=RECIPE.model_copy(update={"learning_rate": 1e30})), ONE)
 
 
 @pytest.fixture(scope="module")
