@@ -309,7 +309,7 @@ def ensure_knowledge(spec: Spec, classroom: Classroom, teacher: Teacher, say: Ca
         num_bytes = knowledge_bytes(spec, classroom, outline)
         _check_room(root, num_bytes, spec.knowledge.max_bytes)
         views = f" of {num_views} views" if num_views > 1 else ""
-        say(f"computing the teacher's knowledge{views}, {num_bytes / 1e6:,.1f} MB")
+        say(f"computing the teacher's knowledge{views}, {num_bytes:,} bytes")
         workers = replace(workers_of(spec.resources.teacher), workers=1)
         jobs.write_knowledge(
             teacher.directory.resolve(), classroom, root, address, spec.knowledge.dtype, num_views, needed, workers
