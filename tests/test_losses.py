@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tutelage import losses, watching
+from tutelage import grids, losses, watching
 from tutelage.errors import InputError
 from tutelage.losses import Answer, Outline, Stage, attention, fitnet, kd, mixture, weights
 
@@ -85,9 +85,9 @@ def test_attention_maps_do_not_see_a_rotation_of_the_channels() -> None:
 
 def test_maps_of_another_grid_are_averaged_or_interpolated() -> None:
     maps = torch.arange(16.0).view(1, 16)
-    assert attention.regridded(maps, (4, 4), (2, 2)).tolist() == [[2.5, 4.5, 10.5, 12.5]]
-    assert attention.regridded(torch.ones(1, 4), (2, 2), (8, 8)).tolist() == [[1.0] * 64]
-    assert attention.regridded(maps, (16,), (2, 2)).tolist() == [[2.5, 4.5, 10.5, 12.5]], "16 tokens are a 4×4 image"
+    assert grids.regridded(maps, (4, 4), (2, 2)).tolist() == [[2.5, 4.5, 10.5, 12.5]]
+    assert grids.regridded(torch.ones(1, 4), (2, 2), (8, 8)).tolist() == [[1.0] * 64]
+    assert grids.regridded(maps, (16,), (2, 2)).tolist() == [[2.5, 4.5, 10.5, 12.5]], "16 tokens are a 4×4 image"
 
 
 def test_stages_are_paired_by_depth() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tutelage import network, plugins, spec, student, teaching, watching
-from tutelage.planning import any_value
+from tutelage.planning import any_value, plan
 
 HOME = Path(__file__).parent.parent / "search_spaces"
 SPECS = sorted(path.stem for path in HOME.glob("*.yaml"))
@@ -58,3 +58,13 @@ def test_a_ready_spec_says_for_whom_it_is_and_is_named_as_its_file() -> None:
         text = (HOME / f"{name}.yaml").read_text()
         assert text.startswith("# yaml-language-server: $schema=spec.schema.json\n# For whom: ")
         assert spec.load(HOME / f"{name}.yaml").name == name
+
+
+def test_a_plan_of_students_that_inherit_needs_no_teacher(tmp_path: Path) -> None:
+    """Their weights come from a teacher that is not there yet; their steps can be timed all the same."""
+    asked = spec.from_dict({
+        "name": "inherits", "data": "digits", "storage": str(tmp_path),
+        "teacher": {"model": {"convnet": {"width": 8}}, "epochs": 2},
+        "student": {"model": {"convnet": {"width": 4}}, "epochs": 2, "initialise": "teacher"},
+    })  # fmt: skip
+    assert plan(asked)["teacher"]["train_s"] >= 0

@@ -26,11 +26,9 @@ class WeightAverage:
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         torch._foreach_lerp_(list(self.weights.values()), list(_floating(model).values()), 1 - decay)
 
-    @torch.no_grad()
     def put_into(self, model: nn.Module) -> None:
         """Give the average to `model`."""
-        for name, tensor in _floating(model).items():
-            tensor.copy_(self.weights[name])
+        _copy(self.weights, model)
 
     @contextmanager
     def in_place_of(self, model: nn.Module) -> Iterator[None]:
@@ -40,9 +38,7 @@ class WeightAverage:
         try:
             yield
         finally:
-            with torch.no_grad():
-                for name, tensor in _floating(model).items():
-                    tensor.copy_(own[name])
+            _copy(own, model)
 
     def state(self) -> dict[str, Tensor]:
         """Return all that `restore` needs."""
@@ -56,3 +52,9 @@ class WeightAverage:
 
 def _floating(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+
+
+@torch.no_grad()
+def _copy(weights: Mapping[str, Tensor], model: nn.Module) -> None:
+    for name, tensor in _floating(model).items():
+        tensor.copy_(weights[name])

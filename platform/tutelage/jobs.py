@@ -85,6 +85,16 @@ def _fit(function: Callable[[], T], workers: Workers, **options: Any) -> T:
     return value
 
 
+def _fit_once(function: Callable[[], T], workers: Workers, failure: str) -> T:
+    """Run `function` through Ray Train as `_fit` does and keep nothing of the run; `WorkFailed` says `failure` and why."""
+    with tempfile.TemporaryDirectory() as scratch:
+        options = {"run_config": train.RunConfig(storage_path=scratch)} if workers.workers else {}
+        try:
+            return _fit(function, workers, **options)
+        except (train.TrainingFailedError, ray.exceptions.RayError) as error:
+            raise WorkFailed(f"{failure}: {_cause(error)}") from error
+
+
 def train_teacher(job: TeacherJob, workers: Workers) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train a teacher on Ray Train; return it with one row an epoch (`epoch`, `train_loss`, `accuracy`, `step_s`).
 
@@ -130,9 +140,7 @@ def _teach(job: TeacherJob) -> tuple[bytes, list[dict[str, float]]]:
 
 
 def _untrained(job: TeacherJob) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(job.classroom.seed)
-        model = network.build(job.classroom.architecture(job.model))
+    model = network.seeded(job.classroom.architecture(job.model), job.classroom.seed)
     if job.start is not None:
         held = model.state_dict()
         fitting = {name: w for name, w in network.read_weights(job.start).items() if w.shape == held[name].shape}
@@ -147,11 +155,7 @@ def fastest_execution(job: TeacherJob, workers: Workers) -> tuple[ExecutionConfi
         way, timed = execution.fastest(lambda: _untrained(job).to(get_device()), job.lesson())
         return way.model_dump(), timed
 
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            way, timed = _fit(measured, replace(workers, workers=1), run_config=train.RunConfig(storage_path=scratch))
-        except (train.TrainingFailedError, ray.exceptions.RayError) as error:
-            raise WorkFailed(f"the teacher's steps could not be timed: {_cause(error)}") from error
+    way, timed = _fit_once(measured, replace(workers, workers=1), "the teacher's steps could not be timed")
     return ExecutionConfig(**way), timed
 
 
@@ -210,13 +214,7 @@ def write_knowledge(
         validation = [partial(asked, classroom.splits["validation"])]
         knowledge.write(root, address, {"train": train, "validation": validation}, outline, dtype)
 
-    with tempfile.TemporaryDirectory() as scratch:
-        run_config = train.RunConfig(storage_path=scratch)
-        options = {"run_config": run_config} if workers.workers else {}
-        try:
-            _fit(compute, workers, **options)
-        except (train.TrainingFailedError, ray.exceptions.RayError) as error:
-            raise WorkFailed(f"the knowledge job failed: {_cause(error)}") from error
+    _fit_once(compute, workers, "the knowledge job failed")
 
 
 class StudentTrial:

@@ -47,6 +47,13 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
     return ChosenClasses(model, columns["taken"]) if columns else model
 
 
+def seeded(architecture: Mapping[str, Any], seed: int) -> nn.Module:
+    """Return the untrained network of `architecture`; its first weights depend on `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(architecture)
+
+
 def adopt(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     """Return `model` holding `weights`, its layers cut to their shapes; so a pruned network is read into its dense form.
 

@@ -28,7 +28,6 @@ from tutelage.student import Classroom
 from tutelage.teaching import (
     Teacher,
     classroom_of,
-    data_fingerprint,
     ensure_knowledge,
     ensure_teacher,
     tracking_uri,
@@ -46,7 +45,7 @@ def sweep(spec: Spec, *, address: str | None = None, observer: Observer | None =
     observer = observer or Silent()
     store.check_free(Path(spec.storage), spec.name)
     classroom = classroom_of(spec)
-    fingerprint = data_fingerprint(classroom)
+    fingerprint = classroom.fingerprint
     observer.stage(f"data {fingerprint[:16]}: " + ", ".join(f"{k} {len(v):,}" for k, v in classroom.splits.items()))
     tracker = open_tracker(spec)
     try:
@@ -180,7 +179,7 @@ def _open_book(
     searched = tuple(spec.space.names())
     common = {"data": str(spec.data), "task": _task_name(spec), "seed": str(spec.seed), "teacher": teacher.address}
     run_id = tracker.start_sweep(spec.name, spec.resolved(), searched, common)
-    fingerprint = data_fingerprint(classroom)
+    fingerprint = classroom.fingerprint
     tracker.log_dataset(run_id, str(spec.data), fingerprint, {k: len(v) for k, v in classroom.splits.items()})
     tracker.log_teacher(
         f"teacher {teacher.address}", teacher.address, spec.resolved()["teacher"], teacher.measures, teacher.curve

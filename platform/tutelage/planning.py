@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tutelage import foreign, network, pipeline, store, student, teaching, training
+from tutelage import network, pipeline, store, student, teaching, training
 from tutelage.space import Choice, Domain, Float
 from tutelage.spec import Spec
 
@@ -50,10 +50,9 @@ def plan(spec: Spec) -> dict[str, Any]:
 
 def _teacher_plan(spec: Spec, classroom: student.Classroom) -> dict[str, Any]:
     if teaching.is_foreign(spec):
-        blank = classroom.architecture(spec.teacher.model) if spec.teacher.model is not None else {}
-        foreign.read_teacher(spec.teacher, blank, classroom.splits["train"], teaching.tracking_uri(spec))
+        teaching.read_foreign(spec, classroom)
         return {"source": spec.teacher.path or spec.teacher.weights, "train_s": 0.0}
-    address = teaching.teacher_address(spec, teaching.data_fingerprint(classroom))
+    address = teaching.teacher_address(spec, classroom.fingerprint)
     if (Path(spec.storage) / "teachers" / address / teaching.ABOUT).exists():
         return {"source": f"in the storage as {address}", "train_s": 0.0}
     model = network.build(classroom.architecture(spec.teacher.model))  # type: ignore[arg-type]
@@ -71,7 +70,7 @@ def _trial_seconds(spec: Spec, classroom: student.Classroom, number: int) -> flo
     generator = random.Random(spec.seed * 1000 + number)
     config, _ = spec.space.resolve(lambda name, domain: any_value(generator, domain))
     typed = spec.trial_config(config)
-    return _training_seconds(student.build(typed, classroom, spec.seed), student.lesson(typed, classroom, spec.seed))
+    return _training_seconds(student.untaught(typed, classroom, spec.seed), student.lesson(typed, classroom, spec.seed))
 
 
 def any_value(generator: random.Random, domain: Domain) -> Any:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from tutelage import answers, inherit, knowledge, measure, network, plugins, training, watching
 from tutelage.data import Split, SplitName
+from tutelage.data import fingerprint as fingerprint_of
 from tutelage.errors import InputError, WorkFailed
-from tutelage.losses import Loss, Need, Outline
+from tutelage.losses import Loss, Need, Outline, needs_of
 from tutelage.plugins import Reference
 from tutelage.spec_sections import AS_IT_IS, AugmentationConfig, TrialConfig
 from tutelage.tasks import Task
@@ -45,6 +46,11 @@ class Classroom:
     def splits(self) -> dict[SplitName, Split]:
         """The two splits that a search may see, read once a process."""
         return {"train": self.read("train"), "validation": self.read("validation")}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The fingerprint of what a search may see, train and validation; computed once a process, over every byte."""
+        return fingerprint_of(self.splits["train"], self.splits["validation"])
 
     @cached_property
     def built_task(self) -> Task:
@@ -88,11 +94,14 @@ class Classroom:
         }
 
 
+def untaught(config: TrialConfig, classroom: Classroom, seed: int) -> nn.Module:
+    """Return the untrained student with random first weights, whatever `initialise` says: enough to size and time it."""
+    return network.seeded(classroom.architecture(config.student.model), seed)
+
+
 def build(config: TrialConfig, classroom: Classroom, seed: int) -> nn.Module:
     """Return the untrained student; its first weights depend on `seed` and, where the config says so, on its teacher."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = network.build(classroom.architecture(config.student.model))
+    model = untaught(config, classroom, seed)
     if config.student.initialise == "teacher":
         inherited = inherit.cut(classroom.teacher_weights, {name: t.shape for name, t in model.state_dict().items()})
         if not inherited:
@@ -125,8 +134,7 @@ def fine_tune_epochs(config: TrialConfig) -> int:
 def needs(config: TrialConfig) -> frozenset[Need]:
     """Return what the config's distillation loss compares beside the logits."""
     _, plugin, options = plugins.configure("losses", config.distillation.method)
-    found: frozenset[Need] = plugin.needs(options) if hasattr(plugin, "needs") else plugin.NEEDS
-    return found
+    return needs_of(plugin, options)
 
 
 def distillation_loss(config: TrialConfig, student_outline: Outline, teacher: Outline) -> Loss:
@@ -188,7 +196,7 @@ def presize(config: TrialConfig, classroom: Classroom) -> dict[str, float]:
         _, _, options = plugins.configure("sparsity", config.sparsity.method)
         if not getattr(options, "uniform", False):
             return {}
-        model = sparsify(build(config, classroom, seed=0), torch.zeros(2, *example_shape))
+        model = sparsify(untaught(config, classroom, seed=0), torch.zeros(2, *example_shape))
     sizes = measure.size(model)
     sizes.pop("nonzero_params", None)
     return {**sizes, **measure.macs(model, example_shape)}

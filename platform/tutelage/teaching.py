@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from tutelage import answers, augment, baseline, data, foreign, jobs, knowledge, measure, network, plugins, student, watching
+from tutelage import answers, augment, baseline, foreign, jobs, knowledge, measure, network, plugins, student, watching
 from tutelage.errors import InputError, UnreachableError, WorkFailed
 from tutelage.files import write_json
 from tutelage.losses import Need, Outline
@@ -62,11 +62,6 @@ def workers_of(resources: Any) -> jobs.Workers:
     return jobs.Workers(workers=resources.workers, cpus=resources.cpus, gpus=resources.gpus)
 
 
-def data_fingerprint(classroom: Classroom) -> str:
-    """Return the fingerprint of what the search may see: train and validation."""
-    return data.fingerprint(classroom.splits["train"], classroom.splits["validation"])
-
-
 def teacher_address(spec: Spec, fingerprint: str) -> str:
     """Return the content address of the spec's teacher: its recipe, architecture, seed and data."""
     return knowledge.content_address(
@@ -93,7 +88,7 @@ def _trained_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None
         blank = network.build(classroom.architecture(spec.teacher.model))
     check_half_size(spec.teacher, blank, classroom)
     check_pairs(spec, classroom, watching.outline_of(blank, classroom.splits["train"].example_shape))
-    address = teacher_address(spec, data_fingerprint(classroom))
+    address = teacher_address(spec, classroom.fingerprint)
     kept = _kept(Path(spec.storage) / "teachers" / address)
     if kept is not None:
         say(f"teacher {address} is in the storage already")
@@ -125,7 +120,7 @@ def _source_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]
     recipe = spec.teacher.model_copy(update=changes)
     address = knowledge.content_address(
         kind="source", teacher=recipe.model_dump(mode="json"), task=spec.task, seed=spec.seed,
-        data=data_fingerprint(elsewhere), augmentation=spec.augmentation.model_dump(),
+        data=elsewhere.fingerprint, augmentation=spec.augmentation.model_dump(),
     )  # fmt: skip
     kept = _kept(Path(spec.storage) / "teachers" / address)
     if kept is not None:
@@ -172,10 +167,16 @@ def _keep(directory: Path, model: nn.Module, architecture: dict[str, Any], about
     knowledge.move_into_place(draft, directory)
 
 
+def read_foreign(spec: Spec, classroom: Classroom) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the spec's teacher from elsewhere, and its architecture; `InputError` as `foreign.read_teacher` raises it."""
+    blank = classroom.architecture(spec.teacher.model) if spec.teacher.model is not None else {}
+    return foreign.read_teacher(spec.teacher, blank, classroom.splits["train"], tracking_uri(spec))
+
+
 def _found_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> Teacher:
     """Read a teacher from elsewhere, measure it on the data, and keep a copy: its source may go away."""
-    blank = classroom.architecture(spec.teacher.model) if spec.teacher.model is not None else {}
-    model, architecture = foreign.read_teacher(spec.teacher, blank, classroom.splits["train"], tracking_uri(spec))
+    model, architecture = read_foreign(spec, classroom)
+    check_pairs(spec, classroom, watching.outline_of(model, classroom.splits["train"].example_shape))
     digest = hashlib.sha256(save(network.weights_of(model))).hexdigest()
     address = knowledge.content_address(kind="teacher", weights=digest, architecture=architecture)
     measures = _measures(model, classroom)
@@ -288,12 +289,10 @@ def ensure_knowledge(spec: Spec, classroom: Classroom, teacher: Teacher, say: Ca
     """
     root = Path(spec.storage).resolve() / "knowledge"
     num_views, needed = views_of(spec), needs_of(spec)
-    outline = watching.outline_of(network.read(teacher.directory)[0], classroom.splits["train"].example_shape)
-    check_pairs(spec, classroom, outline)
     address = knowledge.content_address(
         kind="knowledge",
         teacher=teacher.address,
-        data=data_fingerprint(classroom),
+        data=classroom.fingerprint,
         task=plugins.parse_reference(spec.task)[0],
         dtype=spec.knowledge.dtype,
         views=num_views,
@@ -306,6 +305,7 @@ def ensure_knowledge(spec: Spec, classroom: Classroom, teacher: Teacher, say: Ca
         say(f"the knowledge cache is damaged and made anew: {error}")
         found = None
     if found is None:
+        outline = watching.outline_of(network.read(teacher.directory)[0], classroom.splits["train"].example_shape)
         num_bytes = knowledge_bytes(spec, classroom, outline)
         _check_room(root, num_bytes, spec.knowledge.max_bytes)
         views = f" of {num_views} views" if num_views > 1 else ""

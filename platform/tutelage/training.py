@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,12 +100,9 @@ class Training:
 
     def _accuracy(self) -> float:
         """Return the accuracy on validation of what the training would end with now; at its end, end with that."""
-        if self._average is None:
-            return answers.accuracy_of(self.model, self.lesson.task, self.lesson.validation)
-        if self.is_done:
+        if self._average and self.is_done:
             self._average.put_into(self.model)
-            return answers.accuracy_of(self.model, self.lesson.task, self.lesson.validation)
-        with self._average.in_place_of(self.model):
+        with self._average.in_place_of(self.model) if self._average and not self.is_done else nullcontext():
             return answers.accuracy_of(self.model, self.lesson.task, self.lesson.validation)
 
     def state(self) -> dict[str, Any]:

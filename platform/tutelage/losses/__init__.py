@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -60,6 +60,12 @@ class Answer:
     features: Mapping[str, Tensor] = field(default_factory=dict)
     maps: Mapping[str, Tensor] = field(default_factory=dict)
     weights: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def needs_of(plugin: Any, config: Any) -> frozenset[Need]:
+    """Return what a loss plugin compares beside the logits: its `needs(config)` if options decide it, otherwise its `NEEDS`."""
+    found: frozenset[Need] = plugin.needs(config) if hasattr(plugin, "needs") else plugin.NEEDS
+    return found
 
 
 def paired(student: Outline, teacher: Outline, loss: str) -> list[tuple[Stage, Stage]]:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.errors import InputError
+from tutelage.grids import regridded
 from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired
 from tutelage.plugins import PluginConfig
 
@@ -43,29 +44,6 @@ class AttentionTransfer(nn.Module):
 def _distance(own: Tensor, other: Tensor) -> Tensor:
     difference = functional.normalize(own.float(), dim=1, eps=1e-12) - functional.normalize(other.float(), dim=1, eps=1e-12)
     return difference.square().sum(dim=1).mean()
-
-
-def regridded(maps: Tensor, grid: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:
-    """Return maps `[batch, positions]` of one grid on another: averaged where it is coarser, interpolated where finer.
-
-    Tokens of a square number are taken as a square image; a grid of one position is spread out evenly.
-    """
-    if grid == wanted:
-        return maps
-    source, target = _as_image(grid), _as_image(wanted)
-    image = maps.float().view(len(maps), 1, *source)
-    shrinks = all(to <= of for to, of in zip(target, source, strict=True))
-    if shrinks:
-        return functional.adaptive_avg_pool2d(image, target).flatten(1)
-    return functional.interpolate(image, target, mode="bilinear", align_corners=False).flatten(1)
-
-
-def _as_image(grid: tuple[int, ...]) -> tuple[int, int]:
-    if len(grid) == 2:
-        return grid[0], grid[1]
-    positions = grid[0] if grid else 1
-    side = round(positions**0.5)
-    return (side, side) if side * side == positions else (1, positions)
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:

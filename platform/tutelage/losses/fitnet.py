@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from tutelage.grids import regridded
 from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired
-from tutelage.losses.attention import regridded
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"depth": {"float": [0.3, 1.0]}}

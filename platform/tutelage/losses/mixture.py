@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tutelage import plugins
 from tutelage.errors import InputError
-from tutelage.losses import Answer, Loss, Need, Outline
+from tutelage.losses import Answer, Loss, Need, Outline, needs_of
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -51,7 +51,7 @@ def needs(config: Config) -> frozenset[Need]:
     found: frozenset[Need] = frozenset()
     for name, term in config.terms.items():
         _, plugin, options = plugins.configure("losses", {name: _weighed(term)[1]})
-        found |= plugin.needs(options) if hasattr(plugin, "needs") else plugin.NEEDS
+        found |= needs_of(plugin, options)
     return found
 
 
@@ -64,7 +64,9 @@ class Mixture(nn.Module):
 
     def __init__(self, terms: dict[str, nn.Module], weights: list[float], classes: int, *, raw: bool) -> None:
         super().__init__()
-        self.terms, self.weights = nn.ModuleDict(terms), weights
+        self.terms = nn.ModuleDict(terms)
+        self.register_buffer("weights", torch.tensor(weights), persistent=False)
+        self.weights: Tensor
         self.unit = 1.0 if raw else log(classes)
         start = torch.ones(len(weights)) if raw else torch.full((len(weights),), float("nan"))
         self.register_buffer("start", start)
@@ -73,10 +75,8 @@ class Mixture(nn.Module):
     def forward(self, student: Answer, teacher: Answer) -> Tensor:
         """Return the loss, a scalar."""
         losses = torch.stack([term(student, teacher).float() for term in self.terms.values()])
-        if self.start.isnan().any():
-            self.start = losses.detach().clamp(min=SMALLEST_START)
-        shares = torch.tensor(self.weights, device=losses.device) / self.start.to(losses.device)
-        return self.unit * (shares * losses).sum()
+        self.start = torch.where(self.start.isnan(), losses.detach().clamp(min=SMALLEST_START), self.start)
+        return self.unit * (self.weights / self.start * losses).sum()
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
