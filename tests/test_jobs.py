@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,14 @@ def taught(classroom: student.Classroom, tmp_path_factory: pytest.TempPathFactor
     network.write(home / "teacher", network.build(about), about)
     jobs.write_knowledge(home / "teacher", classroom, home, "a", "float32", 1, frozenset(), ONE)
     return replace(classroom, knowledge_root=home, knowledge_address="a")
+
+
+def test_a_classroom_is_sent_without_what_it_has_read(classroom: student.Classroom) -> None:
+    assert len(classroom.splits["train"]) == 1078 and classroom.fingerprint
+    sent = pickle.dumps(classroom)
+    assert len(sent) < 2000
+    again = pickle.loads(sent)
+    assert again == classroom and again.fingerprint == classroom.fingerprint
 
 
 @pytest.mark.ray

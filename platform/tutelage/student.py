@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,10 @@ class Classroom:
     knowledge_root: Path | None = None
     knowledge_address: str | None = None
     teacher_dir: Path | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Send what names the data and the knowledge, not what was read of them: memory maps would be sent as bytes."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def read(self, split: SplitName) -> Split:
         """Return one split of the data."""
