@@ -56,19 +56,8 @@ class TeacherJob:
     start: Path | None = None  # a network whose weights, where they fit, are the first ones
 
     def lesson(self) -> training.Lesson:
-        """Return what the teacher learns: every epoch shows a new view."""
-        splits = self.classroom.splits
-        return training.Lesson(
-            task=self.classroom.built_task,
-            train=splits["train"],
-            validation=splits["validation"],
-            recipe=self.recipe,
-            execution=self.execution,
-            seed=self.classroom.seed,
-            augmentation=self.classroom.augmentation,
-            views=0,
-            view_seed=self.classroom.seed,
-        )
+        """Return what the teacher learns."""
+        return replace(student.lesson_alone(self.recipe, self.classroom), execution=self.execution)
 
 
 def _fit(function: Callable[[], T], workers: Workers, **options: Any) -> T:

@@ -6,6 +6,7 @@ import os
 import random
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,7 @@ def _teacher_plan(spec: Spec, classroom: student.Classroom) -> dict[str, Any]:
     if (Path(spec.storage) / "teachers" / address / teaching.ABOUT).exists():
         return {"source": f"in the storage as {address}", "train_s": 0.0}
     model = network.build(classroom.architecture(spec.teacher.model))  # type: ignore[arg-type]
-    lesson = training.Lesson(
-        task=classroom.built_task,
-        train=classroom.splits["train"],
-        validation=classroom.splits["validation"],
-        recipe=spec.teacher,
-        seed=spec.seed,
-    )
+    lesson = student.lesson_alone(spec.teacher, classroom)
     return {"source": "to be trained", "train_s": round(_training_seconds(model, lesson), 1)}
 
 
@@ -89,9 +84,7 @@ def _training_seconds(model: Any, lesson: training.Lesson) -> float:
     size = lesson.recipe.batch_size
     rows = min(len(lesson.train), size * MAX_TIMED_STEPS)
     short = lesson.train.head(rows)
-    timed = training.Training(
-        model, training.Lesson(task=lesson.task, train=short, validation=short, recipe=lesson.recipe, seed=lesson.seed)
-    )
+    timed = training.Training(model, replace(lesson, train=short, validation=short, sparsify=None, fine_tune_epochs=0))
     timed.epoch()
     started_s = time.perf_counter()
     timed.epoch()

@@ -17,7 +17,7 @@ from tutelage.data import fingerprint as fingerprint_of
 from tutelage.errors import InputError, WorkFailed
 from tutelage.losses import Loss, Need, Outline, needs_of
 from tutelage.plugins import Reference
-from tutelage.spec_sections import AS_IT_IS, AugmentationConfig, TrialConfig
+from tutelage.spec_sections import AS_IT_IS, AugmentationConfig, RecipeConfig, TrialConfig
 from tutelage.tasks import Task
 
 
@@ -182,6 +182,20 @@ def lesson(config: TrialConfig, classroom: Classroom, seed: int) -> training.Les
         fine_tune_epochs=fine_tune_epochs(config),
         teaching=teaching(config, classroom),
         sparsify=sparsifier(config),
+    )
+
+
+def lesson_alone(recipe: RecipeConfig, classroom: Classroom) -> training.Lesson:
+    """Return what a teacher learns: labels alone, of a new view every epoch."""
+    return training.Lesson(
+        task=classroom.built_task,
+        train=classroom.splits["train"],
+        validation=classroom.splits["validation"],
+        recipe=recipe,
+        seed=classroom.seed,
+        augmentation=classroom.augmentation,
+        views=0,
+        view_seed=classroom.seed,
     )
 
 
