@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from math import log
 from typing import Any
 
-import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from tutelage import plugins
 from tutelage.errors import InputError
-from tutelage.losses import Answer, Loss, Need, Outline, needs_of
+from tutelage.losses import Answer, Loss, Need, Outline, needs_of, scaled
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
-SMALLEST_START = 0.1
 
 
 class Config(PluginConfig):
@@ -56,35 +53,27 @@ def needs(config: Config) -> frozenset[Need]:
 
 
 class Mixture(nn.Module):
-    """ln(classes) · Σ weight_i · loss_i / max(loss_i at the first step, 0.1).
+    """Σ weight_i · loss_i, each loss by its value at the start (`Scaled`), or with `raw` as it is."""
 
-    So each term starts at about the size of the label loss of an untrained network, ln(classes), and a weight of 1 means
-    the same for every loss; what starts below 0.1 is not blown up to that. With `raw` it is Σ weight_i · loss_i.
-    """
+    is_scaled = True
 
-    def __init__(self, terms: dict[str, nn.Module], weights: list[float], classes: int, *, raw: bool) -> None:
+    def __init__(self, terms: dict[str, nn.Module], weights: dict[str, float]) -> None:
         super().__init__()
-        self.terms = nn.ModuleDict(terms)
-        self.register_buffer("weights", torch.tensor(weights), persistent=False)
-        self.weights: Tensor
-        self.unit = 1.0 if raw else log(classes)
-        start = torch.ones(len(weights)) if raw else torch.full((len(weights),), float("nan"))
-        self.register_buffer("start", start)
-        self.start: Tensor
+        self.terms, self.weights = nn.ModuleDict(terms), weights
 
     def forward(self, student: Answer, teacher: Answer) -> Tensor:
         """Return the loss, a scalar."""
-        losses = torch.stack([term(student, teacher).float() for term in self.terms.values()])
-        self.start = torch.where(self.start.isnan(), losses.detach().clamp(min=SMALLEST_START), self.start)
-        return self.unit * (self.weights / self.start * losses).sum()
+        losses = [self.weights[name] * term(student, teacher).float() for name, term in self.terms.items()]
+        total: Tensor = sum(losses[1:], start=losses[0])
+        return total
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
     """Return the loss; `InputError` where a term cannot serve the pair."""
-    terms, weights = {}, []
+    terms, weights = dict[str, nn.Module](), dict[str, float]()
     for name, term in config.terms.items():
         weight, options = _weighed(term)
         _, plugin, checked = plugins.configure("losses", {name: options})
-        terms[name.replace(".", "_")] = plugin.build(checked, temperature, student, teacher)
-        weights.append(weight)
-    return Mixture(terms, weights, student.classes, raw=config.raw)
+        loss, key = plugin.build(checked, temperature, student, teacher), name.replace(".", "_")
+        terms[key], weights[key] = loss if config.raw else scaled(loss, student.classes), weight
+    return Mixture(terms, weights)
