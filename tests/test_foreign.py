@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tutelage import foreign, network, student
+from tutelage import foreign, network
+from tutelage.classroom import Classroom
 from tutelage.errors import InputError
 from tutelage.spec_sections import TeacherConfig
 
@@ -19,30 +20,30 @@ MODEL: dict[str, Any] = {"mlp": {"hidden": 8}}
 
 
 @pytest.fixture(scope="module")
-def classroom() -> student.Classroom:
-    return student.Classroom(data="digits", task="image_classification", seed=0)
+def classroom() -> Classroom:
+    return Classroom(data="digits", task="image_classification", seed=0)
 
 
-def made(classroom: student.Classroom, **changes: Any) -> tuple[nn.Module, dict[str, Any]]:
+def made(classroom: Classroom, **changes: Any) -> tuple[nn.Module, dict[str, Any]]:
     architecture = {**classroom.architecture(MODEL), **changes}
     torch.manual_seed(1)
     return network.build(architecture).eval(), architecture
 
 
-def read(classroom: student.Classroom, **teacher: Any) -> tuple[nn.Module, dict[str, Any]]:
+def read(classroom: Classroom, **teacher: Any) -> tuple[nn.Module, dict[str, Any]]:
     config = TeacherConfig(**teacher)
     blank = classroom.architecture(config.model) if config.model is not None else {}
     return foreign.read_teacher(config, blank, classroom.splits["train"], "")
 
 
-def answers(model: nn.Module, classroom: student.Classroom) -> torch.Tensor:
+def answers(model: nn.Module, classroom: Classroom) -> torch.Tensor:
     with torch.inference_mode():
         found: torch.Tensor = model(classroom.splits["validation"].seen(slice(16)))
     return found
 
 
 @pytest.mark.parametrize("form", ["safetensors", "state dict", "checkpoint", "parallel"])
-def test_weights_in_every_usual_form_answer_as_they_did(classroom: student.Classroom, tmp_path: Path, form: str) -> None:
+def test_weights_in_every_usual_form_answer_as_they_did(classroom: Classroom, tmp_path: Path, form: str) -> None:
     model, _ = made(classroom)
     state, path = network.weights_of(model), tmp_path / "weights.pt"
     if form == "safetensors":
@@ -55,7 +56,7 @@ def test_weights_in_every_usual_form_answer_as_they_did(classroom: student.Class
     assert torch.equal(answers(found, classroom), answers(model, classroom))
 
 
-def test_a_teacher_of_more_classes_in_another_order_answers_in_the_datas(classroom: student.Classroom, tmp_path: Path) -> None:
+def test_a_teacher_of_more_classes_in_another_order_answers_in_the_datas(classroom: Classroom, tmp_path: Path) -> None:
     names = ["ten", *reversed([str(i) for i in range(10)])]
     model, architecture = made(classroom, class_names=names)
     network.write(tmp_path / "elsewhere", model, architecture)
@@ -66,7 +67,7 @@ def test_a_teacher_of_more_classes_in_another_order_answers_in_the_datas(classro
     assert torch.equal(answers(copy, classroom), answers(found, classroom))
 
 
-def test_names_of_the_outputs_can_be_given(classroom: student.Classroom, tmp_path: Path) -> None:
+def test_names_of_the_outputs_can_be_given(classroom: Classroom, tmp_path: Path) -> None:
     model, _ = made(classroom)
     torch.save(network.weights_of(model), tmp_path / "w.pt")
     names = [str(9 - i) for i in range(10)]
@@ -74,7 +75,7 @@ def test_names_of_the_outputs_can_be_given(classroom: student.Classroom, tmp_pat
     assert torch.equal(answers(found, classroom), answers(model, classroom).flip(1))
 
 
-def test_a_teacher_with_other_classes_is_refused_with_both_counts(classroom: student.Classroom, tmp_path: Path) -> None:
+def test_a_teacher_with_other_classes_is_refused_with_both_counts(classroom: Classroom, tmp_path: Path) -> None:
     model, architecture = made(classroom, class_names=["cat", "dog"])
     network.write(tmp_path / "pets", model, architecture)
     with pytest.raises(InputError, match=r"knows 2 classes, the data has 10.*teacher\.classes"):
@@ -86,7 +87,7 @@ class Trap:
         return (Path.touch, (Path(self.path),))  # type: ignore[attr-defined]
 
 
-def test_a_weights_file_that_would_run_code_is_refused_and_does_not(classroom: student.Classroom, tmp_path: Path) -> None:
+def test_a_weights_file_that_would_run_code_is_refused_and_does_not(classroom: Classroom, tmp_path: Path) -> None:
     trap = Trap()
     trap.path = str(tmp_path / "ran")  # type: ignore[attr-defined]
     (tmp_path / "old.pt").write_bytes(pickle.dumps({"weight": trap}))
@@ -97,7 +98,7 @@ def test_a_weights_file_that_would_run_code_is_refused_and_does_not(classroom: s
     assert not (tmp_path / "ran").exists()
 
 
-def test_weights_of_another_network_are_refused_name_by_name(classroom: student.Classroom, tmp_path: Path) -> None:
+def test_weights_of_another_network_are_refused_name_by_name(classroom: Classroom, tmp_path: Path) -> None:
     model, _ = made(classroom)
     torch.save(network.weights_of(model), tmp_path / "w.pt")
     with pytest.raises(InputError, match=r"\(8, 64\) instead of \(16, 64\)"):
@@ -108,7 +109,7 @@ def test_weights_of_another_network_are_refused_name_by_name(classroom: student.
         read(classroom, model=MODEL, weights=str(tmp_path / "none.pt"))
 
 
-def test_a_teacher_of_other_examples_is_refused(classroom: student.Classroom, tmp_path: Path) -> None:
+def test_a_teacher_of_other_examples_is_refused(classroom: Classroom, tmp_path: Path) -> None:
     model, architecture = made(classroom, example_shape=[1, 16, 16])
     network.write(tmp_path / "larger", model, architecture)
     with pytest.raises(InputError, match=r"takes examples of \[1, 16, 16\], the data has \[1, 8, 8\]"):

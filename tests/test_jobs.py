@@ -13,7 +13,8 @@ import ray
 import torch
 
 from tests.conftest import SMALL_SPEC
-from tutelage import answers, augment, jobs, knowledge, network, spec, student, teaching, training, watching
+from tutelage import answers, augment, imparting, jobs, knowledge, network, spec, student, teaching, training, watching
+from tutelage.classroom import Classroom, KnowledgePlan
 from tutelage.errors import InputError, WorkFailed
 from tutelage.spec_sections import AugmentationConfig, RecipeConfig
 
@@ -24,11 +25,11 @@ RECIPE = RecipeConfig(epochs=3, batch_size=64, learning_rate=0.005, weight_decay
 
 
 @pytest.fixture(scope="module")
-def classroom() -> student.Classroom:
-    return student.Classroom(data="digits", task="image_classification", seed=0)
+def classroom() -> Classroom:
+    return Classroom(data="digits", task="image_classification", seed=0)
 
 
-def job(classroom: student.Classroom, tmp_path: Path, **changes: Any) -> jobs.TeacherJob:
+def job(classroom: Classroom, tmp_path: Path, **changes: Any) -> jobs.TeacherJob:
     fields: dict[str, Any] = {"model": {"mlp": {"hidden": 32}}, "recipe": RECIPE, "address": "a", **changes}
     return jobs.TeacherJob(classroom=classroom, runs_dir=tmp_path / "runs", **fields)
 
@@ -45,7 +46,7 @@ def small_config(**distillation: Any) -> dict[str, Any]:
 
 @pytest.mark.ray
 @pytest.mark.parametrize("model", [{"mlp": {"hidden": 32}}, {"convnet": {"width": 4}}], ids=["mlp", "convnet"])
-def test_two_workers_teach_what_one_does(classroom: student.Classroom, tmp_path: Path, model: dict[str, Any]) -> None:
+def test_two_workers_teach_what_one_does(classroom: Classroom, tmp_path: Path, model: dict[str, Any]) -> None:
     """Same global batch, averaged gradients, shared norms: the same teacher, up to the order of floating-point sums."""
     one, curve = jobs.train_teacher(job(classroom, tmp_path / "one", model=model), ONE)
     two, _ = jobs.train_teacher(job(classroom, tmp_path / "two", model=model), replace(ONE, workers=2))
@@ -85,7 +86,7 @@ class Model:
 
 
 @pytest.mark.ray
-def test_a_teacher_goes_on_from_its_last_epoch_when_its_worker_is_lost(classroom: student.Classroom, tmp_path: Path) -> None:
+def test_a_teacher_goes_on_from_its_last_epoch_when_its_worker_is_lost(classroom: Classroom, tmp_path: Path) -> None:
     (tmp_path / "fragile.py").write_text(FAILING)
     marker = tmp_path / "killed"
 
@@ -107,22 +108,31 @@ def test_a_teacher_goes_on_from_its_last_epoch_when_its_worker_is_lost(classroom
 
 
 @pytest.mark.ray
-def test_a_teacher_that_fails_says_why_in_its_own_words(classroom: student.Classroom, tmp_path: Path) -> None:
+def test_a_teacher_that_fails_says_why_in_its_own_words(classroom: Classroom, tmp_path: Path) -> None:
     with pytest.raises(WorkFailed, match=r"loss became (nan|inf)"):
         jobs.train_teacher(job(classroom, tmp_path, recipe=RECIPE.model_copy(update={"learning_rate": 1e30})), ONE)
 
 
 @pytest.fixture(scope="module")
-def taught(classroom: student.Classroom, tmp_path_factory: pytest.TempPathFactory) -> student.Classroom:
+def taught(classroom: Classroom, tmp_path_factory: pytest.TempPathFactory) -> Classroom:
     home = tmp_path_factory.mktemp("knowledge")
     about = classroom.architecture("mlp")
     torch.manual_seed(0)
     network.write(home / "teacher", network.build(about), about)
-    jobs.write_knowledge(home / "teacher", classroom, home, "a", "float32", 1, frozenset(), ONE)
-    return replace(classroom, knowledge_root=home, knowledge_address="a")
+    room = with_plan(classroom, home, dtype="float32")
+    jobs.write_knowledge(room, [("train", 0), ("validation", 0)], ONE)
+    return room
 
 
-def test_a_classroom_is_sent_without_what_it_has_read(classroom: student.Classroom) -> None:
+def with_plan(classroom: Classroom, home: Path, **fields: Any) -> Classroom:
+    """Return the classroom taught by what lies in `home / "teacher"`, its entry described."""
+    room = replace(classroom, taught_by=KnowledgePlan(teachers=((home / "teacher", 1.0),), directory=home / "a", **fields))
+    assert room.taught_by is not None and room.taught_by.entry is not None
+    room.taught_by.entry.describe(room.teacher_outline)
+    return room
+
+
+def test_a_classroom_is_sent_without_what_it_has_read(classroom: Classroom) -> None:
     assert len(classroom.splits["train"]) == 1078 and classroom.fingerprint
     sent = pickle.dumps(classroom)
     assert len(sent) < 2000
@@ -131,17 +141,56 @@ def test_a_classroom_is_sent_without_what_it_has_read(classroom: student.Classro
 
 
 @pytest.mark.ray
-def test_cached_knowledge_is_what_the_teacher_answers(taught: student.Classroom) -> None:
+def test_cached_knowledge_is_what_the_teacher_answers(taught: Classroom) -> None:
     assert taught.known is not None
-    assert taught.knowledge_root is not None
-    teacher, _ = network.read(taught.knowledge_root / "teacher")
     for split, examples in taught.splits.items():
-        live = answers.logits_of(teacher, taught.built_task, examples)
-        torch.testing.assert_close(taught.known.parts[split]["logits"], live.unsqueeze(0))
+        live = answers.logits_of(taught.teacher, taught.built_task, examples)
+        torch.testing.assert_close(taught.known.view(split, 0)["logits"], live)
 
 
 @pytest.mark.ray
-def test_a_trial_is_restored_to_the_same_student(taught: student.Classroom, tmp_path: Path) -> None:
+def test_any_number_of_workers_write_the_same_knowledge(classroom: Classroom, taught: Classroom, tmp_path: Path) -> None:
+    assert taught.taught_by is not None and taught.known is not None
+    home = taught.taught_by.teachers[0][0].parent
+    (tmp_path / "teacher").symlink_to(home / "teacher")
+    shared = with_plan(replace(classroom, augmentation=AugmentationConfig(pad_px=1)), tmp_path, dtype="float32", views=3)
+    jobs.write_knowledge(shared, [("train", view) for view in range(3)], replace(ONE, workers=2))
+    assert shared.known is not None
+    for view in range(3):
+        filled = replace(shared, taught_by=replace(shared.taught_by, directory=tmp_path / "one"))  # type: ignore[type-var]
+        filled.fill("train", view)
+        assert filled.taught_by is not None and filled.taught_by.entry is not None
+        one = knowledge.open_view(filled.taught_by.entry.place("train", view))
+        torch.testing.assert_close(shared.known.view("train", view)["logits"], one["logits"])
+
+
+@pytest.mark.ray
+def test_a_live_teacher_and_a_cached_one_teach_the_same_student(taught: Classroom, tmp_path: Path) -> None:
+    assert taught.taught_by is not None
+    live = replace(taught, taught_by=replace(taught.taught_by, directory=None))
+    config = small_config(weight=0.5)
+    rows = []
+    for name, room in (("live", live), ("cached", taught)):
+        trial = jobs.StudentTrial(config, room, 0, tmp_path / name, LOCAL)
+        rows.append([trial.step() for _ in range(4)])
+    assert [r["train_loss"] for r in rows[0]] == pytest.approx([r["train_loss"] for r in rows[1]], rel=1e-4)
+    assert rows[0][-1]["measures"] == pytest.approx(rows[1][-1]["measures"], rel=1e-3)
+
+
+@pytest.mark.ray
+def test_views_come_into_the_cache_as_students_come_to_them(taught: Classroom, tmp_path: Path) -> None:
+    assert taught.taught_by is not None
+    (tmp_path / "teacher").symlink_to(taught.taught_by.teachers[0][0])
+    room = with_plan(replace(taught, augmentation=AugmentationConfig(pad_px=1)), tmp_path, views=4)
+    room.fill("validation", 0)
+    trial = jobs.StudentTrial(small_config(weight=0.5), room, 0, tmp_path / "student", LOCAL)
+    for epoch in range(3):
+        trial.step()
+        assert sorted(path.name for path in (tmp_path / "a" / "train").glob("0*")) == [f"{v:04d}" for v in range(epoch + 1)]
+
+
+@pytest.mark.ray
+def test_a_trial_is_restored_to_the_same_student(taught: Classroom, tmp_path: Path) -> None:
     config = small_config(weight=0.5)
 
     def open_trial(name: str) -> jobs.StudentTrial:
@@ -163,7 +212,7 @@ def test_a_trial_is_restored_to_the_same_student(taught: student.Classroom, tmp_
 
 
 @pytest.mark.ray
-def test_a_trial_in_a_worker_group_is_the_trial_in_its_actor(taught: student.Classroom, tmp_path: Path) -> None:
+def test_a_trial_in_a_worker_group_is_the_trial_in_its_actor(taught: Classroom, tmp_path: Path) -> None:
     config = small_config(weight=0.5)
     local = jobs.StudentTrial(config, taught, 0, tmp_path / "local", LOCAL)
     for _ in range(4):
@@ -175,7 +224,7 @@ def test_a_trial_in_a_worker_group_is_the_trial_in_its_actor(taught: student.Cla
     assert row["measures"] == pytest.approx(last["measures"], rel=1e-4)
 
 
-def test_what_is_presized_is_what_training_leaves(taught: student.Classroom) -> None:
+def test_what_is_presized_is_what_training_leaves(taught: Classroom) -> None:
     for share in (0.0, 0.25, 0.5):
         config = spec.from_dict(SMALL_SPEC).trial_config(
             {**small_config(), "sparsity": {"structured": share, "method": "channels"}}
@@ -188,15 +237,15 @@ def test_what_is_presized_is_what_training_leaves(taught: student.Classroom) -> 
         assert {key: measured[key] for key in planned} == planned
 
 
-def test_a_size_that_training_decides_is_not_guessed(taught: student.Classroom) -> None:
+def test_a_size_that_training_decides_is_not_guessed(taught: Classroom) -> None:
     config = {**small_config(), "sparsity": {"structured": 0.5, "method": {"channels": {"uniform": False}}}}
     assert student.presize(spec.from_dict(SMALL_SPEC).trial_config(config), taught) == {}
 
 
-def test_knowledge_that_is_not_on_the_node_says_so(classroom: student.Classroom, tmp_path: Path) -> None:
-    elsewhere = replace(classroom, knowledge_root=tmp_path, knowledge_address="b")
+def test_knowledge_that_is_not_on_the_node_says_so(classroom: Classroom, tmp_path: Path) -> None:
+    plan = KnowledgePlan(teachers=((tmp_path, 1.0),), directory=tmp_path / "b")
     with pytest.raises(WorkFailed, match="directory that all of them share"):
-        _ = elsewhere.known
+        _ = replace(classroom, taught_by=plan).known
 
 
 def test_a_teacher_from_elsewhere_must_have_the_datas_classes(tmp_path: Path) -> None:
@@ -207,42 +256,41 @@ def test_a_teacher_from_elsewhere_must_have_the_datas_classes(tmp_path: Path) ->
         teaching.ensure_teacher(given, teaching.classroom_of(given), print)
 
 
+def teacher_of(room: Classroom) -> teaching.Teacher:
+    assert room.taught_by is not None
+    return teaching.Teacher(directory=room.taught_by.teachers[0][0], address="t", measures={"accuracy": 0.5})
+
+
 @pytest.mark.ray
-def test_a_damaged_cache_is_made_anew_and_told(taught: student.Classroom, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_made_anew_and_told(taught: Classroom, tmp_path: Path) -> None:
     given = spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path)})
-    assert taught.knowledge_root is not None
-    teacher = teaching.Teacher(directory=taught.knowledge_root / "teacher", address="t", measures={})
     said: list[str] = []
-    room = teaching.ensure_knowledge(given, teaching.classroom_of(given), teacher, said.append)
-    assert room.knowledge_root is not None
-    assert room.knowledge_address is not None
-    file = room.knowledge_root / room.knowledge_address / "train" / "logits.npy"
+    room = imparting.ensure_knowledge(given, teaching.classroom_of(given), [teacher_of(taught)], said.append)
+    assert room.taught_by is not None and room.taught_by.entry is not None
+    file = room.taught_by.entry.place("train", 0) / "logits.npy"
     whole = file.read_bytes()
     file.write_bytes(whole[:-2] + b"xx")
-    again = teaching.ensure_knowledge(given, teaching.classroom_of(given), teacher, said.append)
+    again = imparting.ensure_knowledge(given, teaching.classroom_of(given), [teacher_of(taught)], said.append)
     assert any("made anew" in line for line in said)
-    assert again.knowledge_address == room.knowledge_address
+    assert again == room
     assert file.read_bytes() == whole
-    assert knowledge.read(room.knowledge_root, room.knowledge_address) is not None
 
 
 @pytest.mark.ray
-def test_knowledge_of_every_view_is_what_the_teacher_says_of_it(classroom: student.Classroom, tmp_path: Path) -> None:
+def test_knowledge_of_every_view_is_what_the_teacher_says_of_it(classroom: Classroom, tmp_path: Path) -> None:
     varied = replace(classroom, augmentation=AugmentationConfig(pad_px=1, flip=True))
     about = classroom.architecture({"convnet": {"width": 4}})
     network.write(tmp_path / "teacher", network.build(about), about)
-    needed = frozenset({"maps", "features"})
-    jobs.write_knowledge(tmp_path / "teacher", varied, tmp_path, "a", "float32", 3, needed, LOCAL)
-    known = knowledge.read(tmp_path, "a")
-    assert known is not None and known.num_views == 3
-    assert [stage.name for stage in known.outline.stages] == ["stage1", "stage2"]
-    teacher, train = network.read(tmp_path / "teacher")[0], varied.splits["train"]
+    room = with_plan(varied, tmp_path, dtype="float32", views=3, needs=frozenset({"maps", "features"}))
+    jobs.write_knowledge(room, [("train", view) for view in range(3)], LOCAL)
+    assert room.known is not None
+    assert [stage.name for stage in room.teacher_outline.stages] == ["stage1", "stage2"]
     rows = torch.tensor([3, 700, 12])
     for view in range(3):
-        seen = augment.batch(train, rows, view, varied.augmentation, varied.seed).inputs
-        with torch.inference_mode(), watching.watched(teacher) as stages:
-            logits = teacher(seen)
-        parts = {part: stored[view, rows] for part, stored in known.parts["train"].items()}
+        seen = augment.batch(varied.splits["train"], rows, view, varied.augmentation, varied.seed).inputs
+        with torch.inference_mode(), watching.watched(room.teacher) as stages:
+            logits = room.teacher(seen)
+        parts = {part: stored[rows] for part, stored in room.known.view("train", view).items()}
         torch.testing.assert_close(parts["logits"][:, 0], logits)
         for name, output in stages.items():
             torch.testing.assert_close(parts[f"features.{name}"], output.flatten(2).transpose(1, 2))
@@ -306,10 +354,94 @@ def test_half_size_is_refused_where_a_network_cannot_take_it(tmp_path: Path) -> 
         teaching.ensure_teacher(asked, teaching.classroom_of(asked), lambda _: None)
 
 
-def test_knowledge_that_is_too_large_is_refused_before_it_is_written(taught: student.Classroom, tmp_path: Path) -> None:
-    assert taught.knowledge_root is not None
-    asked = with_teacher(tmp_path, knowledge={"max_bytes": 1000.0})
-    teacher = teaching.Teacher(directory=taught.knowledge_root / "teacher", address="t", measures={})
-    with pytest.raises(InputError, match=r"takes 28,740 bytes, more than knowledge\.max_bytes, 1,000"):
-        teaching.ensure_knowledge(asked, teaching.classroom_of(asked), teacher, lambda _: None)
-    assert not list((tmp_path / "storage" / "knowledge").iterdir())
+BYTES = 28_740
+
+
+@pytest.mark.parametrize(("room", "mode"), [(BYTES - 1, "cached"), (BYTES - 1, "auto"), (BYTES, "auto"), (BYTES, "live")])
+@pytest.mark.ray
+def test_knowledge_over_its_budget_is_refused_or_live_before_a_byte_is_written(
+    taught: Classroom, tmp_path: Path, room: int, mode: str
+) -> None:
+    asked = with_teacher(tmp_path, knowledge={"max_bytes": float(room), "mode": mode})
+    said = list[str]()
+
+    def ensure() -> Classroom:
+        return imparting.ensure_knowledge(asked, teaching.classroom_of(asked), [teacher_of(taught)], said.append)
+
+    if room < BYTES and mode == "cached":
+        with pytest.raises(InputError, match=r"takes 28,740 bytes, more than knowledge\.max_bytes, 28,739.*mode: live"):
+            ensure()
+        assert not list((tmp_path / "storage" / "knowledge").iterdir())
+        return
+    made = ensure()
+    is_live = room < BYTES or mode == "live"
+    assert made.taught_by is not None and (made.taught_by.directory is None) is is_live
+    assert any("answers beside every student" in line for line in said) is is_live
+    assert made.validation_logits is not None and made.validation_logits.shape == (359, 1, 10)
+
+
+def test_another_teacher_other_data_or_another_policy_has_another_entry(taught: Classroom, tmp_path: Path) -> None:
+    """A cache of something else is never taken: what it is of is its address."""
+    addresses = set()
+    for teacher, changes in (
+        (teacher_of(taught), {}),
+        (replace(teacher_of(taught), address="other"), {}),
+        (teacher_of(taught), {"seed": 1}),
+        (teacher_of(taught), {"augmentation": {"pad_px": 1}}),
+        (teacher_of(taught), {"knowledge": {"dtype": "float32"}}),
+        (teacher_of(taught), {"knowledge": {"top_k": 3}}),
+        (teacher_of(taught), {"distillation": {"method": "fitnet"}}),
+    ):
+        asked = with_teacher(tmp_path, **changes)
+        addresses.add(imparting.knowledge_plan(asked, teaching.classroom_of(asked), [teacher]).directory)
+    assert len(addresses) == 7
+
+
+@pytest.mark.parametrize(
+    ("epochs", "trials", "up_front"), [(8, 1, True), ({"int": [2, 20]}, 40, True), ({"int": [2, 20]}, 1, False)]
+)
+def test_views_that_a_search_will_hardly_show_are_not_computed_up_front(
+    tmp_path: Path, epochs: Any, trials: int, up_front: bool
+) -> None:
+    asked = with_teacher(
+        tmp_path, augmentation={"pad_px": 1}, search={"trials": trials}, student={"model": "mlp", "epochs": epochs}
+    )
+    share = imparting.expected_views(asked) / imparting.views_of(asked)
+    assert (share >= imparting.FIRST_USE_SHARE) is up_front
+    more = with_teacher(tmp_path, augmentation={"pad_px": 1}, knowledge={"views": 162}, student={"model": "mlp", "epochs": 8})
+    assert imparting.views_of(more) == 8, "an epoch shows one view, so no student comes to more of them"
+
+
+def test_sparse_knowledge_is_refused_to_a_loss_that_compares_all_classes(taught: Classroom, tmp_path: Path) -> None:
+    asked = with_teacher(tmp_path, knowledge={"top_k": 3}, distillation={"method": {"kd": {"standardise": True}}})
+    with pytest.raises(InputError, match=r"top_k 3: a loss of the search compares all 10 classes"):
+        imparting.knowledge_plan(asked, teaching.classroom_of(asked), [teacher_of(taught)])
+
+
+@pytest.mark.ray
+def test_several_teachers_are_one_of_averaged_logits(classroom: Classroom, tmp_path: Path) -> None:
+    for name, seed in (("first", 0), ("second", 1)):
+        about = classroom.architecture("mlp")
+        torch.manual_seed(seed)
+        network.write(tmp_path / name, network.build(about), about)
+    teachers = tuple((tmp_path / name, share) for name, share in (("first", 0.9), ("second", 0.6)))
+    room = replace(classroom, taught_by=KnowledgePlan(teachers=teachers, needs=frozenset({"features"})))
+    inputs = classroom.splits["validation"].seen(slice(5))
+    own = [network.read(tmp_path / name)[0](inputs) for name in ("first", "second")]
+    expected = ((0.9 * own[0] + 0.6 * own[1]) / 1.5).softmax(-1)
+    torch.testing.assert_close(room.teacher(inputs).softmax(-1), expected)
+    assert room.teacher_outline.stages == watching.outline_of(network.read(tmp_path / "first")[0], (1, 8, 8)).stages
+
+
+def test_a_layer_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
+    asked = with_teacher(tmp_path, knowledge={"layers": ["stage1.O"]}, distillation={"method": "fitnet"})
+    with pytest.raises(InputError, match=r"no layer 'stage1\.O'\. The nearest: stage1"):
+        teaching.ensure_teacher(asked, teaching.classroom_of(asked), lambda _: None)
+
+
+def test_epochs_that_leave_none_for_teaching_are_told(tmp_path: Path) -> None:
+    asked = with_teacher(
+        tmp_path, student={"model": "mlp", "epochs": 4, "initialise": "pretrained", "pretrain_epochs": 2, "fine_tune_epochs": 2}
+    )
+    with pytest.raises(InputError, match=r"2 of pre-training, 0 after sparsification and 2 of fine-tuning leave none"):
+        teaching.ensure_teacher(asked, teaching.classroom_of(asked), lambda _: None)

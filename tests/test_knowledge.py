@@ -1,46 +1,59 @@
+"""The cache on disk: what is read is what was written, whole or not at all, whoever writes."""
+
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import threading
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from tutelage import knowledge
+from tutelage.knowledge import CorruptKnowledge, Entry, Knowledge, Layout
 from tutelage.losses import Outline, Stage
 
-LOGITS = {"train": torch.randn(3, 50, 1, 10), "validation": torch.randn(1, 20, 1, 10)}
+LOGITS = torch.randn(50, 1, 10)
 OUTLINE = Outline(classes=10, stages=(Stage(name="stage1", grid=(4, 4), channels=8),), weights={"head.weight": (10, 8)})
 
 
-def write(root: Path, logits: dict[str, torch.Tensor], dtype: str = "float16", address: str = "a") -> Path:
-    def view(split: str, number: int) -> dict[str, torch.Tensor]:
-        return {"logits": logits[split][number]}
+def write(entry: Entry, logits: torch.Tensor = LOGITS, dtype: str = "float16", view: int = 0) -> Path:
+    entry.describe(OUTLINE)
+    with entry.draft("train", view, len(logits), {"logits": Layout(shape=tuple(logits.shape[1:]), dtype=dtype)}) as draft:
+        for first in (0, len(logits) // 2):
+            rows = logits[: len(logits) // 2] if first == 0 else logits[first:]
+            knowledge.fill(draft, {"logits": rows}, first)
+    return entry.place("train", view)
 
-    views = {split: [partial(view, split, i) for i in range(len(known))] for split, known in logits.items()}
-    return knowledge.write(root, address, views, OUTLINE, dtype)
+
+def nothing_to_fill(_split: str, view: int) -> None:
+    raise AssertionError(f"view {view} was asked for")
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 0.0), ("float16", 2e-3)])
 def test_what_is_read_is_what_was_written(tmp_path: Path, dtype: str, tolerance: float) -> None:
-    address = knowledge.content_address(teacher="a", data="b")
-    write(tmp_path, LOGITS, dtype, address)
-    found = knowledge.read(tmp_path, address)
-    assert found is not None and found.num_views == 3 and found.outline == OUTLINE
-    for split, logits in LOGITS.items():
-        assert str(found.parts[split]["logits"].dtype) == f"torch.{dtype}"
-        torch.testing.assert_close(found.parts[split]["logits"].float(), logits, atol=tolerance, rtol=1e-3 if tolerance else 0)
+    entry = Entry(tmp_path / knowledge.content_address(teacher="a", data="b"))
+    write(entry, dtype=dtype)
+    assert entry.outline() == OUTLINE and entry.has("train", 0) and not entry.has("train", 1)
+    read = Knowledge(entry=entry, outline=OUTLINE, fill=nothing_to_fill).view("train", 0)["logits"]
+    assert str(read.dtype) == f"torch.{dtype}"
+    torch.testing.assert_close(read.float(), LOGITS, atol=tolerance, rtol=1e-3 if tolerance else 0)
+    assert Layout(shape=(1, 10), dtype=dtype).num_bytes(50) == read.numel() * read.element_size()
+
+
+def test_classes_are_kept_as_whole_numbers(tmp_path: Path) -> None:
+    entry, numbers = Entry(tmp_path / "a"), torch.tensor([[[65_535, 0]]])
+    with entry.draft("train", 0, 1, {"classes": Layout(shape=(1, 2), dtype="uint16")}) as draft:
+        knowledge.fill(draft, {"classes": numbers}, 0)
+    assert knowledge.open_view(entry.place("train", 0))["classes"].long().tolist() == numbers.tolist()
 
 
 def test_large_logits_stay_finite_in_half_precision(tmp_path: Path) -> None:
-    write(tmp_path, {"train": torch.tensor([[[[1e9, -1e9]]]])})
-    found = knowledge.read(tmp_path, "a")
-    assert found is not None
-    assert found.parts["train"]["logits"].tolist() == [[[[65504.0, -65504.0]]]]
+    place = write(Entry(tmp_path / "a"), torch.tensor([[[1e9, -1e9]]] * 2))
+    assert knowledge.open_view(place)["logits"][0].tolist() == [[65504.0, -65504.0]]
 
 
 def test_an_address_changes_with_every_part() -> None:
@@ -49,15 +62,16 @@ def test_an_address_changes_with_every_part() -> None:
     assert knowledge.content_address(a=1, b=2) == knowledge.content_address(b=2, a=1)
 
 
-def test_another_address_is_not_there(tmp_path: Path) -> None:
-    write(tmp_path, LOGITS)
-    assert knowledge.read(tmp_path, "b") is None
+def test_another_entry_is_not_there(tmp_path: Path) -> None:
+    write(Entry(tmp_path / "a"))
+    assert Entry(tmp_path / "b").outline() is None and not Entry(tmp_path / "b").has("train", 0)
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "manifest", "moved"])
-def test_damage_is_seen(tmp_path: Path, damage: str) -> None:
-    entry = write(tmp_path, LOGITS)
-    file = entry / "validation" / "logits.npy"
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "manifest"])
+def test_damage_is_seen_and_the_view_alone_is_removed(tmp_path: Path, damage: str) -> None:
+    entry = Entry(tmp_path / "a")
+    place, whole = write(entry), write(entry, view=1)
+    file = place / "logits.npy"
     content = bytearray(file.read_bytes())
     if damage == "flip":
         content[-3] ^= 1
@@ -66,27 +80,80 @@ def test_damage_is_seen(tmp_path: Path, damage: str) -> None:
         file.write_bytes(content[:-8])
     elif damage == "gone":
         file.unlink()
-    elif damage == "manifest":
-        (entry / knowledge.MANIFEST).write_text("{")
     else:
-        entry.rename(tmp_path / "b")
-    with pytest.raises(knowledge.CorruptKnowledge):
-        knowledge.read(tmp_path, "b" if damage == "moved" else "a")
+        (place / knowledge.MANIFEST).write_text("{")
+    with pytest.raises(CorruptKnowledge):
+        Knowledge(entry=entry, outline=OUTLINE, fill=nothing_to_fill).view("train", 0)
+    said = knowledge.remove_damaged(entry, [("train", 0), ("train", 1), ("train", 2)])
+    assert len(said) == 1 and not place.exists() and whole.exists()
 
 
-def _write_for_ever(root: Path) -> None:
+def test_a_view_that_is_not_there_is_filled_once_by_whoever_comes_first(tmp_path: Path) -> None:
+    entry, filled = Entry(tmp_path / "a"), list[int]()
+    entry.describe(OUTLINE)
+
+    def fill(_split: str, view: int) -> None:
+        with entry.lock(f"train-{view}"):
+            if not entry.has("train", view):
+                time.sleep(0.05)
+                filled.append(view)
+                write(entry, view=view)
+
+    readers = [Knowledge(entry=entry, outline=OUTLINE, fill=fill) for _ in range(4)]
+    threads = [threading.Thread(target=reader.view, args=("train", 7)) for reader in readers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert filled == [7]
+    assert all(torch.equal(r.view("train", 7)["logits"], readers[0].view("train", 7)["logits"]) for r in readers)
+
+
+def test_a_node_reads_its_own_copy(tmp_path: Path) -> None:
+    entry = Entry(tmp_path / "shared" / "a")
+    write(entry)
+    local = Knowledge(entry=entry, outline=OUTLINE, fill=nothing_to_fill, local_dir=tmp_path / "node")
+    known = local.view("train", 0)["logits"].clone()
+    (entry.place("train", 0) / "logits.npy").write_bytes(b"the shared storage is not asked again")
+    again = Knowledge(entry=entry, outline=OUTLINE, fill=nothing_to_fill, local_dir=tmp_path / "node")
+    assert torch.equal(again.view("train", 0)["logits"], known)
+
+
+def test_a_draft_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    entry = Entry(tmp_path / "a")
+    with (
+        pytest.raises(RuntimeError, match="no more"),
+        entry.draft("train", 0, 3, {"logits": Layout(shape=(1,), dtype="float16")}),
+    ):
+        raise RuntimeError("no more")
+    assert not list((tmp_path / "a" / "train").iterdir())
+
+
+def _write_for_ever(directory: Path) -> None:
+    view = 0
     while True:
-        write(root, {"train": torch.zeros(2, 1000, 1, 100)}, "float32")
+        write(Entry(directory), torch.zeros(1000, 1, 100), "float32", view)
+        view += 1
 
 
-def test_a_writer_that_is_killed_leaves_a_whole_entry_or_none(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+def test_a_writer_that_is_killed_leaves_whole_views_and_nothing_that_looks_so(tmp_path: Path) -> None:
+    context, entry = multiprocessing.get_context("fork"), Entry(tmp_path / "a")
     for delay_s in (0.02, 0.05, 0.11):
-        writer = context.Process(target=_write_for_ever, args=(tmp_path,))
+        writer = context.Process(target=_write_for_ever, args=(entry.directory,))
         writer.start()
         time.sleep(delay_s)
         assert writer.pid is not None
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()
-        found = knowledge.read(tmp_path, "a")
-        assert found is None or found.parts["train"]["logits"].shape == (2, 1000, 1, 100)
+        views = [int(p.name) for p in entry.directory.glob("train/[0-9]*")]
+        assert knowledge.remove_damaged(entry, [("train", view) for view in views]) == []
+    entry.describe(OUTLINE)
+    assert not list(entry.directory.glob("train/.draft-*")), "what killed writers left is swept away by the next one"
+
+
+def test_the_draft_of_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
+    entry = Entry(tmp_path / "a")
+    with entry.draft("train", 0, 50, {"logits": Layout(shape=(1, 10), dtype="float32")}) as draft:
+        knowledge.fill(draft, {"logits": LOGITS}, 0)
+        entry.describe(OUTLINE)
+    assert torch.equal(knowledge.open_view(entry.place("train", 0))["logits"], LOGITS)

@@ -11,8 +11,9 @@ import torch
 import yaml
 from torch import nn
 
-from tutelage import foreign, network, registry, student
+from tutelage import foreign, network, registry
 from tutelage.choosing import requirements
+from tutelage.classroom import Classroom
 from tutelage.errors import InputError, WorkFailed
 from tutelage.spec_sections import TeacherConfig
 from tutelage.tracking import Tracker
@@ -58,7 +59,7 @@ def test_a_student_becomes_champion_and_the_former_one_previous(store: tuple[str
 
 
 def test_a_registered_student_is_a_teacher_by_its_uri(store: tuple[str, str], tmp_path: Path) -> None:
-    room = student.Classroom(data="digits", task="image_classification", seed=0)
+    room = Classroom(data="digits", task="image_classification", seed=0)
     about = room.architecture({"mlp": {"hidden": 8}})
     made = network.build(about).eval()
     network.write(tmp_path, made, about)

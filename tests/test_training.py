@@ -47,9 +47,15 @@ def assert_same_weights(a: training.Training, b: training.Training) -> None:
         assert torch.equal(left, right), name
 
 
+def recalled(parts: dict[str, torch.Tensor]) -> training.Ask:
+    """Answer with what is known, each part `[views, n, …]`."""
+    return lambda view, rows, inputs: {part: tensor[view, rows] for part, tensor in parts.items()}
+
+
 def taught(lesson: training.Lesson, weight: float, logits: torch.Tensor | None = None) -> training.Lesson:
     known = torch.randn(256, 1, 10, generator=torch.Generator().manual_seed(1)) if logits is None else logits
-    teaching = training.Teaching(known={"logits": known.unsqueeze(0)}, build=lambda _: kd.SoftTargets(2.0), weight=weight)
+    ask = recalled({"logits": known.unsqueeze(0)})
+    teaching = training.Teaching(ask=ask, build=lambda _: kd.SoftTargets(2.0), weight=weight)
     return replace(lesson, teaching=teaching)
 
 
@@ -86,7 +92,7 @@ def test_an_epoch_is_taught_by_the_view_that_it_shows(lesson: training.Lesson) -
     seen: list[torch.Tensor] = []
     network_ = model()
     network_.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].mean(dim=(1, 2, 3))))
-    teaching = training.Teaching(known={"logits": marks}, build=lambda _: Compare(), weight=1.0)
+    teaching = training.Teaching(ask=recalled({"logits": marks}), build=lambda _: Compare(), weight=1.0)
     shown = replace(lesson, augmentation=policy, views=3, view_seed=7, teaching=teaching)
     under_way = training.Training(network_, replace(shown, recipe=RECIPE.model_copy(update={"epochs": 7})))
     while not under_way.is_done:
@@ -102,7 +108,7 @@ def test_features_attention_and_weights_teach_too(lesson: training.Lesson) -> No
     config = mixture.Config(terms={"kd": 1.0, "fitnet": 1.0, "attention": 1.0, "weights": 1.0})
     outline = watching.outline_of(teacher, (1, 8, 8))
     teaching = training.Teaching(
-        known={part: tensor.unsqueeze(0) for part, tensor in known.items()}, weight=1.0, needs=needed,
+        ask=recalled({part: tensor.unsqueeze(0) for part, tensor in known.items()}), weight=1.0, needs=needed,
         build=lambda net: mixture.build(config, 2.0, watching.outline_of(net, (1, 8, 8)), outline),
         weights=lambda net: inherit.cut(teacher.state_dict(), {k: w.shape for k, w in net.named_parameters()}),
     )  # fmt: skip
@@ -128,9 +134,8 @@ def test_the_first_epochs_may_be_at_half_size(lesson: training.Lesson) -> None:
 
 def test_the_first_epochs_of_a_pretrained_student_see_labels_only(lesson: training.Lesson) -> None:
     late = taught(lesson, 1.0)
-    assert late.teaching is not None
-    late = replace(late, teaching=replace(late.teaching, pretrain_epochs=2))
-    under_way, alone = training.Training(model(), late), training.Training(model(), lesson)
+    phases = (training.Phase(epochs=2, is_taught=False), training.Phase(epochs=2))
+    under_way, alone = (training.Training(model(), replace(one, phases=phases)) for one in (late, lesson))
     for epoch in range(3):
         under_way.epoch()
         alone.epoch()
@@ -175,7 +180,7 @@ def test_a_perfect_teacher_makes_better_students_than_few_labels(lesson: trainin
 def test_a_training_goes_on_from_its_state_as_if_never_stopped(lesson: training.Lesson, stop_after: int, tmp_path: Any) -> None:
     sparse = replace(
         taught(lesson, 0.5),
-        fine_tune_epochs=2,
+        phases=(training.Phase(epochs=2), training.Phase(epochs=2, sparsifies=True)),
         sparsify=partial(channels.apply, channels.Config(), share=0.5),
     )
     first = training.Training(model(), sparse)
@@ -192,7 +197,7 @@ def test_a_training_goes_on_from_its_state_as_if_never_stopped(lesson: training.
 def test_channels_go_before_the_fine_tuning_and_not_earlier(lesson: training.Lesson) -> None:
     sparse = replace(
         lesson,
-        fine_tune_epochs=1,
+        phases=(training.Phase(epochs=3), training.Phase(epochs=1, sparsifies=True)),
         sparsify=partial(channels.apply, channels.Config(), share=0.5),
     )
     under_way = training.Training(model(), sparse)

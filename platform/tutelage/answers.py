@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tutelage import augment
+from tutelage import augment, sparse_labels
 from tutelage.data import Split
 from tutelage.losses import Answer, Need
 from tutelage.spec_sections import AS_IT_IS, AugmentationConfig
@@ -16,26 +17,47 @@ from tutelage.tasks import Task
 from tutelage.watching import features_of, map_of, watched
 
 
-def answers_of(
-    model: nn.Module, task: Task, split: Split, *, needs: frozenset[Need] = frozenset(), view: int | None = None,
-    augmentation: AugmentationConfig = AS_IT_IS, view_seed: int = 0, batch_size: int = 512,
-) -> dict[str, Tensor]:  # fmt: skip
-    """Return what `model` in evaluation mode says of the examples, by part (see `knowledge`), each `[n, …]`.
+def each(
+    model: nn.Module, task: Task, split: Split, rows: Tensor, *, needs: frozenset[Need] = frozenset(),
+    view: int | None = None, augmentation: AugmentationConfig = AS_IT_IS, view_seed: int = 0, batch_size: int = 512,
+) -> Iterator[dict[str, Tensor]]:  # fmt: skip
+    """Give what `model` in evaluation mode says of the examples `rows`, by part (see `knowledge`), a batch at a time.
 
-    With a `view`, of that view of them under `augmentation`; without, of the examples as they are.
+    With a `view`, of that view of them under `augmentation`; without, of the examples as they are. On the CPU, in float32.
     """
     policy = AS_IT_IS if view is None else augmentation
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    found: dict[str, list[Tensor]] = {}
-    with torch.inference_mode():
-        for rows in torch.arange(len(split)).split(batch_size):
-            inputs = augment.batch(split, rows, view or 0, policy, view_seed).inputs.to(device)
-            for part, tensor in answered(model, task, inputs, needs).items():
-                found.setdefault(part, []).append(tensor.float().cpu())
-    model.train(was_training)
-    return {part: torch.cat(tensors) for part, tensors in found.items()}
+    try:
+        for some in rows.split(batch_size):
+            with torch.inference_mode():
+                inputs = augment.batch(split, some, view or 0, policy, view_seed).inputs.to(device)
+                parts = answered(model, task, inputs, needs)
+            yield {part: tensor.float().cpu() for part, tensor in parts.items()}
+    finally:
+        model.train(was_training)
+
+
+def answers_of(
+    model: nn.Module, task: Task, split: Split, *, needs: frozenset[Need] = frozenset(), view: int | None = None,
+    augmentation: AugmentationConfig = AS_IT_IS, view_seed: int = 0,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Return what `each` gives of all examples, each part `[n, …]`."""
+    rows = torch.arange(len(split))
+    found = list(each(model, task, split, rows, needs=needs, view=view, augmentation=augmentation, view_seed=view_seed))
+    return {part: torch.cat([parts[part] for parts in found]) for part in found[0]}
+
+
+def live(model: nn.Module, task: Task, needs: frozenset[Need]) -> Callable[[int, Tensor, Tensor], Mapping[str, Tensor]]:
+    """Return a teacher that answers to the inputs that a student sees, (view, rows, inputs) → parts, where they are."""
+    model.eval()
+
+    @torch.no_grad()
+    def asked(_view: int, _rows: Tensor, inputs: Tensor) -> Mapping[str, Tensor]:
+        return answered(model.to(inputs.device), task, inputs, needs)
+
+    return asked
 
 
 def answered(model: nn.Module, task: Task, inputs: Tensor, needs: frozenset[Need]) -> dict[str, Tensor]:
@@ -51,13 +73,15 @@ def answered(model: nn.Module, task: Task, inputs: Tensor, needs: frozenset[Need
 
 
 def answer_from(parts: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Answer:
-    """Return the parts of an answer, under knowledge's names, as a loss takes them."""
-    by_kind: dict[str, dict[str, Tensor]] = {"features": {}, "maps": {}}
+    """Return the parts of an answer, under knowledge's names, as a loss takes them: in float32."""
+    by_kind: dict[str, Any] = {"features": {}, "pooled": {}, "maps": {}, "heads": {}}
     for part, tensor in parts.items():
         kind, _, stage = part.partition(".")
         if stage:
-            by_kind[kind][stage] = tensor
-    return Answer(logits=parts["logits"], weights=weights, **by_kind)
+            by_kind[kind][stage] = tensor.float()
+    if "logits" in parts:
+        return Answer(logits=parts["logits"].float(), weights=weights, **by_kind)
+    return Answer(logits=parts["gaps"].new_empty(0), top=sparse_labels.restored(parts), weights=weights, **by_kind)
 
 
 def logits_of(model: nn.Module, task: Task, split: Split) -> Tensor:

@@ -26,11 +26,13 @@ _BETA_STEPS = 1024
 class Batch:
     """Examples as a network sees them, `inputs` `[batch, …]`, with `labels` `[batch, steps]`.
 
-    In a mixed batch an example is `share` `[batch]` of itself; the rest is another one, of `partner_labels`.
+    `mask` `[batch, steps]` is False where a step is padding; without one, none is. In a mixed batch an example is `share`
+    `[batch]` of itself; the rest is another one, of `partner_labels`.
     """
 
     inputs: Tensor
     labels: Tensor
+    mask: Tensor | None = None
     partner_labels: Tensor | None = None
     share: Tensor | None = None
 
@@ -48,15 +50,16 @@ def check(policy: AugmentationConfig, example_shape: tuple[int, ...]) -> None:
 def batch(split: Split, rows: Tensor, view: int, policy: AugmentationConfig, seed: int) -> Batch:
     """Return view number `view` of the examples `rows`, an int64 tensor on the device of `split`."""
     inputs, labels = _view(split, rows, view, policy, seed), split.labels[rows]
+    mask = split.mask[rows] if split.mask is not None else None
     if policy.mixup == 0.0:
-        return Batch(inputs=inputs, labels=labels)
+        return Batch(inputs=inputs, labels=labels, mask=mask)
     partners = uniform(seed, view, rows, "partner", len(split))
     share = _beta_quantiles(policy.mixup).to(rows.device)[uniform(seed, view, rows, "share", _BETA_STEPS)]
     weight = share.view(-1, *[1] * (inputs.ndim - 1))
     others = _view(split, partners, view, policy, seed)
     return Batch(
         inputs=inputs.mul_(weight).add_(others.mul_(1 - weight)),
-        labels=labels, partner_labels=split.labels[partners], share=share,
+        labels=labels, mask=mask, partner_labels=split.labels[partners], share=share,
     )  # fmt: skip
 
 

@@ -6,22 +6,22 @@ import json
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from tutelage import answers, intervals, jobs, network, registry, report_page, selection, spec
+from tutelage import answers, capacity_gap, intervals, jobs, network, registry, report_page, selection, spec
 from tutelage.book import Observer, Silent
+from tutelage.classroom import Classroom, planned
 from tutelage.errors import WorkFailed
 from tutelage.files import write_json
 from tutelage.objectives import Limits
 from tutelage.pipeline import candidates, cluster
 from tutelage.record import TrialRecord
 from tutelage.store import SweepDir
-from tutelage.student import Classroom
 from tutelage.teaching import classroom_of, tracking_uri, workers_of
 from tutelage.tracking import Tracker
 
@@ -65,21 +65,14 @@ def select(
         trained = _train_twins(home, chosen.record, classroom, confirm, workers_of(sweep_spec.resources.trial))
     observer.stage("opening the test split for the student, its teacher and its label-only twin")
     tested = _test(home, chosen.record, classroom)
-    document = _document(home, chosen, _confirmed(trained, classroom.built_task.primary), tested)
+    document = _document(home, chosen, classroom, _confirmed(trained, classroom.built_task.primary), tested)
     _publish(home, sweep_spec, document, chosen.record, classroom, register, observer)
     path = _report(home, document)
     return Choice(document=document, student_dir=home.students_dir / chosen.record.trial_id, report_path=path)
 
 
 def _classroom(home: SweepDir, sweep_spec: spec.Spec) -> Classroom:
-    bare = classroom_of(sweep_spec)
-    return Classroom(
-        data=bare.data,
-        task=bare.task,
-        seed=bare.seed,
-        knowledge_root=home.storage.resolve() / "knowledge",
-        knowledge_address=home.facts()["knowledge"],
-    )
+    return replace(classroom_of(sweep_spec), taught_by=planned(home.facts()["knowledge"]))
 
 
 def labels_only(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,14 +83,18 @@ def labels_only(config: Mapping[str, Any]) -> dict[str, Any]:
 def _train_twins(
     home: SweepDir, record: TrialRecord, classroom: Classroom, confirm: int, workers: jobs.Workers
 ) -> dict[str, dict[str, float]]:
-    """Train taught and label-only students in parallel; `twin` has the search's own seed, the others fresh ones."""
-    twin = labels_only(record.config)
-    jobs_by_name = {"twin": (twin, classroom.seed)}
+    """Train taught and label-only students in parallel; `twin` has the search's own seed, the others fresh ones.
+
+    Where no training example has a label, there are none of labels alone.
+    """
+    has_labels, twin = classroom.splits["train"].num_labelled > 0, labels_only(record.config)
+    asked = {"twin": (twin, classroom.seed)} if has_labels else {}
     for number in range(confirm):
         seed = FRESH_SEED + classroom.seed + number
-        jobs_by_name[f"taught-{number}"] = (record.config, seed)
-        jobs_by_name[f"labels-{number}"] = (twin, seed)
-    return jobs.train_students(jobs_by_name, classroom, _twins_dir(home, record), workers)
+        asked[f"taught-{number}"] = (record.config, seed)
+        if has_labels:
+            asked[f"labels-{number}"] = (twin, seed)
+    return jobs.train_students(asked, classroom, _twins_dir(home, record), workers)
 
 
 def _twins_dir(home: SweepDir, record: TrialRecord) -> Path:
@@ -108,10 +105,10 @@ def _confirmed(trained: Mapping[str, Mapping[str, float]], primary: str) -> dict
     """Return mean and standard deviation over fresh seeds, taught and from labels alone, and the gain of teaching."""
     taught = [measures[primary] for name, measures in trained.items() if name.startswith("taught-")]
     alone = [measures[primary] for name, measures in trained.items() if name.startswith("labels-")]
-    gains = [a - b for a, b in zip(taught, alone, strict=True)]
+    gains = [a - b for a, b in zip(taught, alone, strict=True)] if alone else []
     return {
         "seeds": len(taught),
-        "twin_accuracy": trained["twin"][primary],
+        "twin_accuracy": trained["twin"][primary] if "twin" in trained else None,
         "taught": _spread(taught),
         "labels_only": _spread(alone),
         "gain": _spread(gains),
@@ -131,22 +128,20 @@ def _spread(values: Sequence[float]) -> dict[str, Any] | None:
 
 
 def _test(home: SweepDir, record: TrialRecord, classroom: Classroom) -> dict[str, Any]:
-    """Open the test split for the student, its teacher and its twin, and put the opening on record."""
-    test = classroom.read("test")
-    directories = {
-        "student": home.students_dir / record.trial_id,
-        "teacher": Path(home.facts()["teacher"]["directory"]),
-        "labels_only": _twins_dir(home, record) / "twin",
-    }
-    task = classroom.built_task
+    """Open the test split for the student, its teacher and its twin, if it has one, and put the opening on record."""
+    test, task = classroom.read("test"), classroom.built_task
+    models = {"student": network.read(home.students_dir / record.trial_id)[0], "teacher": classroom.teacher}
+    twin = _twins_dir(home, record) / "twin"
+    if classroom.splits["train"].num_labelled:
+        models["labels_only"] = network.read(twin)[0]
     correct = {
-        name: task.correct(answers.logits_of(network.read(directory)[0], task, test), test.labels).flatten()
-        for name, directory in directories.items()
+        name: task.correct(answers.logits_of(model, task, test), test.labels).flatten() for name, model in models.items()
     }
     openings = [*home.facts().get("test_openings", []), {"trial": record.trial_id, "unix_time_s": time.time()}]
     home.update(test_openings=openings)
-    scores: dict[str, Any] = {name: _score(rights) for name, rights in correct.items()}
-    for other in ("teacher", "labels_only"):
+    scores: dict[str, Any] = {"labels_only": None, "gain_over_labels_only": None}
+    scores |= {name: _score(rights) for name, rights in correct.items()}
+    for other in [name for name in correct if name != "student"]:
         difference = intervals.paired_difference(correct["student"].numpy(), correct[other].numpy())
         scores[f"gain_over_{other}"] = dict(zip(("difference", "low", "high"), difference, strict=True))
     return {**scores.pop("student"), **scores, "openings": len(openings)}
@@ -157,7 +152,11 @@ def _score(correct: torch.Tensor) -> dict[str, Any]:
     return {"accuracy": right / examples, "interval": list(intervals.wilson_interval(right, examples)), "n": examples}
 
 
-def _document(home: SweepDir, chosen: selection.Selection, confirmed: dict[str, Any], tested: dict[str, Any]) -> dict[str, Any]:
+def _document(
+    home: SweepDir, chosen: selection.Selection, classroom: Classroom, confirmed: dict[str, Any], tested: dict[str, Any]
+) -> dict[str, Any]:
+    measures, validation = chosen.record.measures, classroom.splits["validation"]
+
     def student(record: TrialRecord) -> dict[str, Any]:
         return {"trial": record.trial_id, "measures": record.measures, "config": record.config}
 
@@ -171,8 +170,23 @@ def _document(home: SweepDir, chosen: selection.Selection, confirmed: dict[str, 
         "confirmed": confirmed,
         "test": tested,
         "teaching": teaching_in_words(confirmed, tested),
+        "agreement": {name: measures[name] for name in ("agreement", "teacher_kl_nats")},
+        "capacity_gap": capacity_gap.found(home, chosen.record, classroom.built_task.primary, len(validation)),
+        "transfer": _transfer(home.facts()["teacher"].get("source"), tested),
         "model": None,
     }
+
+
+def _transfer(source: Mapping[str, Any] | None, tested: Mapping[str, Any]) -> str | None:
+    """Return in a sentence what came over from the source that the teacher learnt first; None if there was none."""
+    if source is None:
+        return None
+    alone = tested["labels_only"]
+    without = f"{alone['accuracy']:.4f} without it" if alone else "there are no labels to learn it without"
+    return (
+        f"From {source['data']}, where the teacher has {source['accuracy']:.4f} on validation, to this data, where it has "
+        f"{tested['teacher']['accuracy']:.4f} on the test split: the student has {tested['accuracy']:.4f} with it, {without}."
+    )
 
 
 def teaching_in_words(confirmed: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
@@ -182,6 +196,11 @@ def teaching_in_words(confirmed: Mapping[str, Any], tested: Mapping[str, Any]) -
     which the taught one was picked as the best on validation, so it flatters the teacher.
     """
     gain, fresh = tested["gain_over_labels_only"], confirmed["gain"]
+    if gain is None:
+        return (
+            "No verdict: no training example has a label, so there is no student of labels alone. Of its teacher's answers "
+            f"alone the student has {tested['accuracy']:.4f} on test, its teacher {tested['teacher']['accuracy']:.4f}."
+        )
     lows, highs = [gain["low"]], [gain["high"]]
     if fresh is not None and fresh["interval"] is not None:
         lows.append(fresh["interval"][0])

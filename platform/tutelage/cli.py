@@ -324,11 +324,14 @@ def _is_absent(value: Any) -> bool:
 def _show_choice(choice: Any) -> None:
     document = choice.document
     typer.echo(document["reason"])
-    typer.echo(document["teaching"])
+    for said in (document["teaching"], document["capacity_gap"], document["transfer"]):
+        if said:
+            typer.echo(said)
     test = document["test"]
     rows = [
         [name, score["accuracy"], f"{score['interval'][0]:.4f} to {score['interval'][1]:.4f}"]
         for name, score in (("student", test), ("labels alone", test["labels_only"]), ("teacher", test["teacher"]))
+        if score is not None
     ]
     _show_table(["student", "test accuracy", "95 % interval"], rows)
     if document["model"]:

@@ -37,7 +37,7 @@ def read_teacher(teacher: TeacherConfig, blank: Mapping[str, Any], train: Split,
         architecture = {**blank, "class_names": teacher.classes or list(train.class_names)}
         model = _with_weights(network.build(architecture), Path(teacher.weights)).eval()
     _check_answers(model, architecture, train)
-    return _in_classes_of(model, architecture, train.class_names)
+    return in_classes_of(model, architecture, train.class_names)
 
 
 def _directory(path: str, uri: str) -> Path:
@@ -104,7 +104,7 @@ def _check_answers(model: nn.Module, architecture: Mapping[str, Any], train: Spl
         )
 
 
-def _in_classes_of(
+def in_classes_of(
     model: nn.Module, architecture: dict[str, Any], class_names: Sequence[str]
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Return the teacher answering in the data's classes and their order; its further classes are left out."""

@@ -23,3 +23,6 @@ def cut(weights: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> d
 def fits(wanted: Sequence[int], given: Sequence[int]) -> bool:
     """Return whether a tensor of shape `given` can be cut to `wanted`."""
     return len(wanted) == len(given) and all(short <= long for short, long in zip(wanted, given, strict=True))
+
+
+projected = cut

@@ -11,9 +11,9 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,15 +23,17 @@ from ray import train
 from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
 from torch import nn
 
-from tutelage import answers, execution, knowledge, measure, network, student, training, watching
+from tutelage import execution, measure, network, student, training
+from tutelage.classroom import Classroom
+from tutelage.data import SplitName
 from tutelage.errors import WorkFailed
-from tutelage.losses import Need
 from tutelage.plugins import Reference
 from tutelage.shared_norm import share
 from tutelage.spec_sections import PLAIN, ExecutionConfig, RecipeConfig, TrialConfig
 
 T = TypeVar("T")
 STATE = "state.pt"
+PIECE = 2048  # examples that a worker answers at a time, for the knowledge of a view
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class Workers:
 class TeacherJob:
     """What a teacher's training depends on, and where its run is kept (`runs_dir`, shared by all nodes)."""
 
-    classroom: student.Classroom
+    classroom: Classroom
     model: Reference
     recipe: RecipeConfig
     address: str
@@ -184,26 +186,32 @@ def _unpack(packed: bytes) -> dict[str, torch.Tensor]:
     return weights
 
 
-def write_knowledge(
-    teacher_dir: Path, classroom: student.Classroom, root: Path, address: str, dtype: str, num_views: int,
-    needs: frozenset[Need], workers: Workers,
-) -> None:  # fmt: skip
-    """Compute what the teacher knows in a Ray Train job, and store it once.
+def write_knowledge(classroom: Classroom, views: Sequence[tuple[SplitName, int]], workers: Workers) -> None:
+    """Put `views` of what the teacher says into the classroom's cache entry, in a Ray Train job of any number of workers.
 
-    Of the training examples `num_views` views are asked for, as a student will see them; validation is as it is.
+    Workers share out pieces of views, and each view takes its place when all of it is there.
     """
+    plan = classroom.taught_by
+    assert plan is not None and plan.entry is not None
+    with ExitStack() as stack:
+        drafts: dict[tuple[SplitName, int], Path] = {}
+        for split, view in views:
+            layouts, examples = classroom.layouts(split), len(classroom.splits[split])
+            drafts[split, view] = stack.enter_context(plan.entry.draft(split, view, examples, layouts))
+        _fit_once(lambda: _answer_into(classroom, drafts), workers, "the knowledge job failed")
 
-    def compute() -> None:
-        teacher, _ = network.read(teacher_dir)
-        outline = watching.outline_of(teacher, classroom.splits["train"].example_shape)
-        teacher = teacher.to(get_device())
-        asked = partial(answers.answers_of, teacher, classroom.built_task)
-        seen = partial(asked, needs=needs, augmentation=classroom.augmentation, view_seed=classroom.seed)
-        train = [partial(seen, classroom.splits["train"], view=view) for view in range(num_views)]
-        validation = [partial(asked, classroom.splits["validation"])]
-        knowledge.write(root, address, {"train": train, "validation": validation}, outline, dtype)
 
-    _fit_once(compute, workers, "the knowledge job failed")
+def _answer_into(classroom: Classroom, drafts: Mapping[tuple[SplitName, int], Path]) -> None:
+    """Answer this worker's share of the pieces; this runs in every worker."""
+    context = train.get_context()
+    classroom.teacher.to(get_device())
+    pieces = [
+        (draft, split, view, rows)
+        for (split, view), draft in drafts.items()
+        for rows in torch.arange(len(classroom.splits[split])).split(PIECE)
+    ]
+    for draft, split, view, rows in pieces[context.get_world_rank() :: context.get_world_size()]:
+        classroom.answer_into(draft, split, view, rows)
 
 
 class StudentTrial:
@@ -214,7 +222,7 @@ class StudentTrial:
     """
 
     def __init__(
-        self, config: dict[str, Any], classroom: student.Classroom, seed: int, directory: Path, workers: Workers,
+        self, config: dict[str, Any], classroom: Classroom, seed: int, directory: Path, workers: Workers,
         with_latency: bool = False,
     ) -> None:  # fmt: skip
         self.config, self.classroom, self.directory = TrialConfig.model_validate(config), classroom, directory
@@ -277,7 +285,7 @@ def _trial_device(workers: Workers) -> str:
 class StudentTrials:
     """Opens the trials of a sweep: called with (trial_id, config) in the process where the trial is to run."""
 
-    classroom: student.Classroom
+    classroom: Classroom
     students_dir: Path
     workers: Workers
     with_latency: bool = False
@@ -289,7 +297,7 @@ class StudentTrials:
 
 
 def train_students(
-    configs: dict[str, tuple[dict[str, Any], int]], classroom: student.Classroom, directory: Path, workers: Workers
+    configs: dict[str, tuple[dict[str, Any], int]], classroom: Classroom, directory: Path, workers: Workers
 ) -> dict[str, dict[str, float]]:
     """Train named (config, seed) students outside any search, in parallel on the cluster; return each one's measures."""
 

@@ -1,20 +1,24 @@
-"""What a teacher knows of a data set, computed once and memory-mapped by every trial on a node.
+"""What a teacher knows of a data set: a cache, view by view, memory-mapped by every trial on a node.
 
-A cache entry is a directory named by its content address, with an `.npy` for each part of what is known and a manifest with
-their SHA-256. Parts are the label sequence `logits` `[views, n, steps, classes]` and, of each stage that is asked for,
-`features.<stage>` `[views, n, positions, channels]` and `maps.<stage>` `[views, n, positions]`. An entry is written beside
-its place and renamed, so one that is there is whole.
+An entry is a directory named by its content address, with one directory a view (`train/0003`, `validation/0000`) that holds
+an `.npy` for each part of what is known, `[n, …]`, and a manifest with their SHA-256. Parts are the label sequence `logits`
+`[n, steps, classes]` (or, kept sparsely, `classes`, `gaps` and `tails`; see `sparse_labels`) and, of each stage that is asked
+for, `features.<stage>`, `pooled.<stage>`, `maps.<stage>` and `heads.<stage>` (see `losses.Answer`). A view is written beside
+its place and renamed, so one that is there is whole; workers may write rows of one draft at the same time.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +26,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tutelage.data import SplitName
 from tutelage.errors import TutelageError
 from tutelage.files import sha256_of, write_json
 from tutelage.losses import Outline, Stage
 
-MANIFEST = "manifest.json"
-View = Callable[[], Mapping[str, Tensor]]
+MANIFEST, ABOUT = "manifest.json", "entry.json"
+_WRITING = ".writing"
 
 
 class CorruptKnowledge(TutelageError):
-    """A cache entry whose bytes are not those that were written."""
+    """A cached view whose bytes are not those that were written."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Knowledge:
-    """What a teacher knows: `parts[split][part]` is `[views, n, …]`, row i of a view being example i; and its outline."""
+class Layout:
+    """How one part of a view is stored: the shape of an example's, and the type, by NumPy's name."""
 
-    address: str
-    parts: Mapping[str, Mapping[str, Tensor]]
-    outline: Outline
+    shape: tuple[int, ...]
+    dtype: str
 
-    @property
-    def num_views(self) -> int:
-        """How many views of every training example there are."""
-        return len(self.parts["train"]["logits"])
+    def num_bytes(self, num_examples: int) -> int:
+        """Return the bytes that a view of so many examples takes."""
+        return num_examples * math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+Layouts = Mapping[str, Layout]
 
 
 def content_address(**parts: Any) -> str:
@@ -54,38 +60,112 @@ def content_address(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def write(root: Path, address: str, views: Mapping[str, Sequence[View]], outline: Outline, dtype: str) -> Path:
-    """Store what is known under `root/address` as `dtype` (float16 or float32) and return the entry; atomic.
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the cache on disk, there or yet to be written."""
 
-    A split has one callable a view, which gives its parts, each `[n, …]`; one view at a time is in memory. Values beyond
-    float16's range are clipped to it: a logit of ±65,504 is certainty already.
-    """
-    root.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{address}-", dir=root))
+    directory: Path
+
+    def place(self, split: SplitName, view: int) -> Path:
+        """Return where a view lies."""
+        return self.directory / split / f"{view:04d}"
+
+    def has(self, split: SplitName, view: int) -> bool:
+        """Return whether a view is there; then it is whole."""
+        return (self.place(split, view) / MANIFEST).exists()
+
+    def describe(self, outline: Outline) -> None:
+        """Begin the entry: put down what network it is of. Drafts whose writers are gone are removed."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for draft in self.directory.glob("*/.draft-*"):
+            _remove_if_abandoned(draft)
+        if not (self.directory / ABOUT).exists():
+            write_json(self.directory / ABOUT, {"version": 3, "address": self.directory.name, "outline": asdict(outline)})
+
+    def outline(self) -> Outline | None:
+        """Return the outline of the network that the entry is of; None if there is no such entry."""
+        try:
+            about = json.loads((self.directory / ABOUT).read_text(encoding="utf-8"))
+            return _outline(about["outline"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CorruptKnowledge(f"{self.directory / ABOUT}: unreadable ({error}).") from error
+
+    @contextmanager
+    def draft(self, split: SplitName, view: int, num_examples: int, layouts: Layouts) -> Iterator[Path]:
+        """Give a directory with a file for each part, to be filled by `fill` within the block; then it takes its place.
+
+        If the block raises, nothing is left. If another writer was faster, its view stays: they are the same.
+        """
+        place = self.place(split, view)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".draft-{place.name}-", dir=place.parent))
+        try:
+            with _held(draft / _WRITING):
+                for part, layout in layouts.items():
+                    shape = (num_examples, *layout.shape)
+                    np.lib.format.open_memmap(draft / f"{part}.npy", mode="w+", dtype=layout.dtype, shape=shape)
+                yield draft
+                (draft / _WRITING).unlink()
+            digests = {path.stem: sha256_of(path) for path in sorted(draft.glob("*.npy"))}
+            write_json(draft / MANIFEST, {"version": 3, "view": f"{split}/{view}", "sha256": digests})
+            _take_place(draft, place)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    @contextmanager
+    def lock(self, what: str = "entry") -> Iterator[None]:
+        """Wait until nobody else holds the lock of that name, on any process of the machine, and hold it within the block."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with _held(self.directory / f".lock-{what}"):
+            yield
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_if_abandoned(draft: Path) -> None:
     try:
-        for split, those in views.items():
-            _write_views(draft / split, those, dtype)
-        digests = {f"{path.parent.name}/{path.stem}": sha256_of(path) for path in sorted(draft.glob("*/*.npy"))}
-        write_json(draft / MANIFEST, {"version": 2, "address": address, "sha256": digests, "outline": asdict(outline)})
-        move_into_place(draft, root / address)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    return root / address
+        with (draft / _WRITING).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(draft, ignore_errors=True)
+    except (BlockingIOError, FileNotFoundError):  # somebody is writing it, or it is gone already
+        return
 
 
-def _write_views(directory: Path, views: Sequence[View], dtype: str) -> None:
-    directory.mkdir()
-    limits, stored = np.finfo(dtype), dict[str, Any]()
-    for number, view in enumerate(views):
-        for part, tensor in view().items():
-            if number == 0:
-                shape = (len(views), *tensor.shape)
-                path = directory / f"{part}.npy"
-                stored[part] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-            stored[part][number] = np.clip(tensor.numpy(), limits.min, limits.max)
-    for array in stored.values():
-        array.flush()
+def fill(draft: Path, parts: Mapping[str, Tensor], first_row: int) -> None:
+    """Write rows of a view into its draft, from `first_row` on; other rows may be written by others at the same time.
+
+    Values beyond float16's range are clipped to it: a logit of ±65,504 is certainty already.
+    """
+    for part, tensor in parts.items():
+        with (draft / f"{part}.npy").open("r+b") as file:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            row_bytes = math.prod(shape[1:]) * dtype.itemsize
+            file.seek(first_row * row_bytes, 1)
+            file.write(_stored(tensor, dtype).tobytes())
+
+
+def _stored(tensor: Tensor, dtype: np.dtype[Any]) -> np.ndarray:
+    array = tensor.numpy()
+    if dtype.kind == "f":
+        limits = np.finfo(dtype)
+        array = np.clip(array, limits.min, limits.max)
+    return array.astype(dtype, copy=False)
+
+
+def _take_place(draft: Path, place: Path) -> None:
+    try:
+        draft.rename(place)
+    except OSError:
+        if not (place / MANIFEST).exists():
+            raise
 
 
 def move_into_place(draft: Path, place: Path) -> None:
@@ -99,24 +179,67 @@ def move_into_place(draft: Path, place: Path) -> None:
         draft.rename(place)
 
 
-def read(root: Path, address: str) -> Knowledge | None:
-    """Return the entry at `root/address`, memory-mapped; None if there is none; `CorruptKnowledge` on a wrong checksum."""
-    entry = root / address
-    if not (entry / MANIFEST).exists():
-        return None
+def remove_damaged(entry: Entry, views: Sequence[tuple[SplitName, int]]) -> list[str]:
+    """Check every byte of the views that are there, remove the damaged ones, and return what was wrong with each."""
+    said = []
+    for split, view in views:
+        if entry.place(split, view).exists():
+            try:
+                open_view(entry.place(split, view))
+            except CorruptKnowledge as error:
+                shutil.rmtree(entry.place(split, view))
+                said.append(str(error))
+    return said
+
+
+def open_view(place: Path) -> dict[str, Tensor]:
+    """Return a view's parts, memory-mapped; `CorruptKnowledge` if a byte of it is not what was written."""
     try:
-        manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
-        damaged = [name for name, digest in manifest["sha256"].items() if sha256_of(entry / f"{name}.npy") != digest]
-        outline = _outline(manifest["outline"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorruptKnowledge(f"{entry}: unreadable ({error}).") from error
-    if damaged or manifest["address"] != address:
-        raise CorruptKnowledge(f"{entry}: {', '.join(damaged) or MANIFEST} is not what was written.")
-    parts: dict[str, dict[str, Tensor]] = {}
-    for name in manifest["sha256"]:
-        split, _, part = name.partition("/")
-        parts.setdefault(split, {})[part] = _mapped(entry / f"{name}.npy")
-    return Knowledge(address=address, parts=parts, outline=outline)
+        digests = json.loads((place / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+        damaged = [name for name, digest in digests.items() if sha256_of(place / f"{name}.npy") != digest]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptKnowledge(f"{place}: unreadable ({error}).") from error
+    if damaged:
+        raise CorruptKnowledge(f"{place}: {', '.join(damaged)} is not what was written.")
+    return {name: _mapped(place / f"{name}.npy") for name in digests}
+
+
+@dataclass(kw_only=True)
+class Knowledge:
+    """An entry as a student reads it: `view("train", 3)["logits"]` is `[n, …]`, row i being example i.
+
+    A view is opened and checked once a process. One that is not there is asked of `fill`. With `local_dir` a node keeps a copy
+    of each view that it reads, on its own disk.
+    """
+
+    entry: Entry
+    outline: Outline
+    fill: Callable[[SplitName, int], None]
+    local_dir: Path | None = None
+    _opened: dict[tuple[SplitName, int], dict[str, Tensor]] = field(default_factory=dict)
+
+    def view(self, split: SplitName, number: int) -> Mapping[str, Tensor]:
+        """Return a view's parts, memory-mapped and verified."""
+        key = (split, number)
+        if key not in self._opened:
+            if not self.entry.has(split, number):
+                self.fill(split, number)
+            self._opened[key] = open_view(self._copied(split, number) if self.local_dir else self.entry.place(split, number))
+        return self._opened[key]
+
+    def _copied(self, split: SplitName, number: int) -> Path:
+        """Return where a view lies on this node's own disk, copied there by the first process that reads it."""
+        assert self.local_dir is not None
+        own = Entry(self.local_dir / self.entry.directory.name)
+        place, source = own.place(split, number), self.entry.place(split, number)
+        with own.lock(f"{split}-{number}"):
+            if not own.has(split, number):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                draft = Path(tempfile.mkdtemp(prefix=".copy-", dir=place.parent)) / "view"
+                shutil.copytree(source, draft)
+                _take_place(draft, place)
+                shutil.rmtree(draft.parent, ignore_errors=True)
+        return place
 
 
 def _outline(saved: Mapping[str, Any]) -> Outline:

@@ -15,7 +15,9 @@ import torch
 
 from tutelage import measure, network, store, student
 from tutelage.book import Book, Observer, Silent
+from tutelage.classroom import Classroom
 from tutelage.errors import NoStudentFits, UnreachableError, WorkFailed
+from tutelage.imparting import ensure_knowledge
 from tutelage.objectives import Limits, Objective
 from tutelage.record import TrialRecord
 from tutelage.search.sampler import Sampler
@@ -24,15 +26,7 @@ from tutelage.spec import Spec
 from tutelage.spec import load as load_spec
 from tutelage.spec_yaml import dump
 from tutelage.store import SweepDir
-from tutelage.student import Classroom
-from tutelage.teaching import (
-    Teacher,
-    classroom_of,
-    ensure_knowledge,
-    ensure_teacher,
-    tracking_uri,
-    workers_of,
-)
+from tutelage.teaching import Teacher, as_one, classroom_of, ensure_teacher, ensure_teachers, tracking_uri, workers_of
 from tutelage.tracking import Tracker
 
 
@@ -75,9 +69,13 @@ def _ending(home: SweepDir, tracker: Tracker) -> Iterator[None]:
 
 
 def _run(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, observer: Observer) -> None:
-    teacher = ensure_teacher(spec, classroom, observer.stage)
-    observer.stage(describe_teacher(teacher))
-    classroom = ensure_knowledge(spec, classroom, teacher, observer.stage)
+    teachers = ensure_teachers(spec, classroom, observer.stage)
+    for one in teachers:
+        observer.stage(describe_teacher(one))
+    classroom = ensure_knowledge(spec, classroom, teachers, observer.stage)
+    teacher = as_one(teachers, classroom)
+    if len(teachers) > 1:
+        observer.stage(f"together: {describe_teacher(teacher)}")
     objectives = with_references(spec.search.objectives, teacher.measures)
     book = _open_book(home, spec, classroom, teacher, objectives, tracker, observer)
     try:
@@ -87,7 +85,7 @@ def _run(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, obs
             book.publish()
         raise
     require_students(home.records(), spec.search.constraints, len(book.front))
-    _measure_latencies(home, teacher, classroom, book, observer)
+    _measure_latencies(home, classroom, book, observer)
     book.publish()
 
 
@@ -185,14 +183,15 @@ def _open_book(
         f"teacher {teacher.address}", teacher.address, spec.resolved()["teacher"], teacher.measures, teacher.curve
     )
     tracker.save_compare_view(searched)
+    assert classroom.taught_by is not None
     home.update(
         state="running",
         run_id=run_id,
         tracking_uri=tracking_uri(spec),
         objectives=[asdict(objective) for objective in objectives],
-        teacher={"address": teacher.address, "directory": str(teacher.directory), **teacher.measures},
+        teacher={"address": teacher.address, "source": teacher.source, **teacher.measures},
         fingerprint=fingerprint,
-        knowledge=classroom.knowledge_address,
+        knowledge=classroom.taught_by.document(),
         num_trials=spec.search.trials,
         view_path=tracker.view_path,
         ui_command=tracker.ui_command,
@@ -239,13 +238,13 @@ def _search(spec: Spec, classroom: Classroom, book: Book) -> None:
     home.update(search_s=time.time() - started_s, exhausted=suggester.exhausted)
 
 
-def _measure_latencies(home: SweepDir, teacher: Teacher, classroom: Classroom, book: Book, observer: Observer) -> None:
+def _measure_latencies(home: SweepDir, classroom: Classroom, book: Book, observer: Observer) -> None:
     """Measure the one-example latency of the front's students and the teacher, with nothing else running."""
     records = {record.trial_id: record for record in home.records()}
     names = [trial_id for trial_id in book.front if (home.students_dir / trial_id).exists()]
     observer.stage(f"measuring the latency of {len(names)} students on the front")
     models = {trial_id: network.read(home.students_dir / trial_id)[0] for trial_id in names}
-    models["teacher"] = network.read(teacher.directory)[0]
+    models["teacher"] = classroom.teacher
     example: torch.Tensor = classroom.splits["validation"].seen(slice(1))
     measured = measure.latencies_ms(models, example)
     book.teacher = {**book.teacher, **measured.pop("teacher")}

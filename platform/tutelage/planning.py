@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import statistics
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tutelage import network, pipeline, store, student, teaching, training
+from torch import nn
+
+from tutelage import imparting, network, pipeline, store, student, teaching, training, watching
+from tutelage.classroom import Classroom, KnowledgePlan
 from tutelage.space import Choice, Domain, Float
 from tutelage.spec import Spec
 
@@ -28,7 +32,7 @@ def plan(spec: Spec) -> dict[str, Any]:
     store.check_free(storage, spec.name)
     pipeline.open_tracker(spec).close()
     classroom = teaching.classroom_of(spec)
-    teacher = _teacher_plan(spec, classroom)
+    teacher, model = _teachers_plan(spec, classroom)
     seconds = [_trial_seconds(spec, classroom, number) for number in range(SAMPLED_STUDENTS)]
     trial_s = statistics.fmean(seconds)
     at_once = spec.search.concurrency or max(1, int((os.cpu_count() or 1) / spec.resources.trial.cpus))
@@ -38,6 +42,7 @@ def plan(spec: Spec) -> dict[str, Any]:
         "sweep": spec.name,
         "data": {name: len(split) for name, split in classroom.splits.items()},
         "teacher": teacher,
+        "knowledge": _knowledge_plan(spec, classroom, model),
         "trials": trials,
         "searched": spec.space.names(),
         "trial_s": round(trial_s, 2),
@@ -49,19 +54,43 @@ def plan(spec: Spec) -> dict[str, Any]:
     }
 
 
-def _teacher_plan(spec: Spec, classroom: student.Classroom) -> dict[str, Any]:
+def _teachers_plan(spec: Spec, classroom: Classroom) -> tuple[dict[str, Any], nn.Module]:
+    """Return where each teacher comes from and the seconds of those to be trained; and the first one, perhaps untrained."""
+    found = [
+        _teacher_plan(spec.model_copy(update={"teacher": teacher}), classroom)
+        for teacher in (spec.teacher, *spec.more_teachers)
+    ]
+    plans = [about for about, _ in found]
+    together = {"source": ", ".join(about["source"] for about in plans), "train_s": sum(about["train_s"] for about in plans)}
+    return together, found[0][1]
+
+
+def _teacher_plan(spec: Spec, classroom: Classroom) -> tuple[dict[str, Any], nn.Module]:
     if teaching.is_foreign(spec):
-        teaching.read_foreign(spec, classroom)
-        return {"source": spec.teacher.path or spec.teacher.weights, "train_s": 0.0}
+        model, _ = teaching.read_foreign(spec, classroom)
+        return {"source": spec.teacher.path or spec.teacher.weights, "train_s": 0.0}, model
+    model = network.build(classroom.architecture(spec.teacher.model))  # type: ignore[arg-type]
     address = teaching.teacher_address(spec, classroom.fingerprint)
     if (Path(spec.storage) / "teachers" / address / teaching.ABOUT).exists():
-        return {"source": f"in the storage as {address}", "train_s": 0.0}
-    model = network.build(classroom.architecture(spec.teacher.model))  # type: ignore[arg-type]
+        return {"source": f"in the storage as {address}", "train_s": 0.0}, model
     lesson = student.lesson_alone(spec.teacher, classroom)
-    return {"source": "to be trained", "train_s": round(_training_seconds(model, lesson), 1)}
+    seconds = _training_seconds(model, lesson) if spec.teacher.epochs else 0.0
+    return {"source": "to be trained", "train_s": round(seconds, 1)}, model
 
 
-def _trial_seconds(spec: Spec, classroom: student.Classroom, number: int) -> float:
+def _knowledge_plan(spec: Spec, classroom: Classroom, teacher: nn.Module) -> dict[str, Any]:
+    """Return the bytes that the teacher's knowledge would take, and whether it would be cached or live."""
+    asked = KnowledgePlan(
+        teachers=(), needs=imparting.needs_of(spec), dtype=spec.knowledge.dtype, top_k=spec.knowledge.top_k or 0
+    )
+    named = watching.name_layers(teacher, spec.knowledge.layers)
+    num_bytes = imparting.knowledge_bytes(spec, replace(classroom, taught_by=asked), named)
+    fits = num_bytes <= min(spec.knowledge.max_bytes, shutil.disk_usage(spec.storage).free)
+    is_live = spec.knowledge.mode == "live" or not fits
+    return {"bytes": num_bytes, "views": imparting.views_of(spec), "mode": "live" if is_live else "cached"}
+
+
+def _trial_seconds(spec: Spec, classroom: Classroom, number: int) -> float:
     generator = random.Random(spec.seed * 1000 + number)
     config, _ = spec.space.resolve(lambda name, domain: any_value(generator, domain))
     typed = spec.trial_config(config)
@@ -84,7 +113,7 @@ def _training_seconds(model: Any, lesson: training.Lesson) -> float:
     size = lesson.recipe.batch_size
     rows = min(len(lesson.train), size * MAX_TIMED_STEPS)
     short = lesson.train.head(rows)
-    timed = training.Training(model, replace(lesson, train=short, validation=short, sparsify=None, fine_tune_epochs=0))
+    timed = training.Training(model, replace(lesson, train=short, validation=short, sparsify=None, phases=()))
     timed.epoch()
     started_s = time.perf_counter()
     timed.epoch()

@@ -131,6 +131,13 @@ def parse_reference(reference: Any) -> tuple[str, dict[str, Any]]:
     raise InputError(f"{reference!r} names no plugin. Write a name, or one name with its options: {{name: {{option: 1}}}}.")
 
 
+def described(reference: Reference) -> str:
+    """Return a reference in words: "name", or "name (option: value, …)"."""
+    name, options = parse_reference(reference)
+    told_options = ", ".join(f"{option}: {value}" for option, value in options.items())
+    return f"{name} ({told_options})" if options else name
+
+
 def configure(family: str, reference: Any) -> tuple[str, Any, Any]:
     """Return (name, plugin, its checked `Config`) for a reference; `InputError` says which option is wrong and why."""
     name, options = parse_reference(reference)

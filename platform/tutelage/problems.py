@@ -49,6 +49,8 @@ def unknown_key(key: str, known: Sequence[str]) -> str:
 
 def _model_at(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
     for part in path:
+        if part.isdigit():  # an item of a list, of the model that the list is of
+            continue
         field = model.model_fields.get(part)
         inner = _model_of(field.annotation) if field else None
         if inner is None:

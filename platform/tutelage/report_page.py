@@ -129,9 +129,18 @@ def _teaching(selection: Mapping[str, Any] | None) -> str:
             ("same student, labels alone", "labels_only", test["labels_only"]),
             ("teacher", "", test["teacher"]),
         )
+        if score is not None
     ]
     head = ("", f"validation, mean ± sd of {confirmed['seeds']} fresh seeds", "test, 95 % interval")
-    return f"<h2>Is teaching helping?</h2><p>{_text(selection['teaching'])}</p>" + _table(head, rows)
+    said = [selection["teaching"], _agreement(selection["agreement"]), selection["capacity_gap"], selection["transfer"]]
+    return "<h2>Is teaching helping?</h2>" + "".join(f"<p>{_text(s)}</p>" for s in said if s) + _table(head, rows)
+
+
+def _agreement(agreement: Mapping[str, float]) -> str:
+    return (
+        f"On validation it has its teacher's top class for {100 * agreement['agreement']:.1f} % of the examples; "
+        f"KL(teacher ‖ student) is {agreement['teacher_kl_nats']:.3f} nats."
+    )
 
 
 def _spread(spread: Mapping[str, float] | None) -> str:

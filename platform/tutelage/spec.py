@@ -55,6 +55,7 @@ class Spec(Section):
     task: Reference = Field("image_classification", description="a task plugin")
     augmentation: AugmentationConfig = AS_IT_IS
     teacher: TeacherConfig
+    more_teachers: list[TeacherConfig] = Field(default_factory=list, description="further teachers, averaged with the first")
     knowledge: KnowledgeConfig = KnowledgeConfig()
     student: dict[str, Any]
     distillation: dict[str, Any] = Field(default_factory=dict)
@@ -178,7 +179,9 @@ def _misplaced(node: Any, path: tuple[str, ...] = ()) -> Iterator[Raw]:
 
 
 def _listed_problems(tree: Mapping[str, Any]) -> Iterator[Raw]:
-    search, select = tree.get("search"), tree.get("select")
+    search, select, teacher = tree.get("search"), tree.get("select"), tree.get("teacher")
+    if isinstance(teacher, Mapping) and teacher.get("epochs") == 0 and not teacher.get("source"):
+        yield ("teacher", "epochs"), 0, "a teacher without a `source` learns for at least 1 epoch."
     if isinstance(search, Mapping):
         yield from objective_problems(search.get("objectives"), ("search", "objectives"))
         yield from limit_problems(search.get("constraints"), ("search", "constraints"))
@@ -308,15 +311,21 @@ def _plugin_problems(family: str, reference: Any, path: tuple[str, ...]) -> Iter
 
 
 def _meaning_problems(spec: Spec) -> Iterator[Raw]:
-    teacher, search = spec.teacher, spec.search
-    if (teacher.model is None) == (teacher.path is None):
-        yield ("teacher",), None, "give either `model`, to train one, or `path`, to read one."
-    for name in ("weights", "classes", "source"):
-        if getattr(teacher, name) is not None and teacher.model is None:
-            yield ("teacher", name), getattr(teacher, name), "belongs to a `model`; a `path` brings its own."
+    search = spec.search
+    yield from _teacher_problems(spec.teacher, ("teacher",))
+    for number, teacher in enumerate(spec.more_teachers):
+        yield from _teacher_problems(teacher, ("more_teachers", str(number)))
     if search.trials is None and search.hours is None:
         yield ("search", "trials"), None, "give `trials` or `hours`: a search must end."
     reported = set(search.constraints.max) & set(search.constraints.min)
     for name in sorted(reported):
         if search.constraints.min[name] > search.constraints.max[name]:
             yield ("search", "constraints"), name, f"nobody can meet these: {name} at least above at most."
+
+
+def _teacher_problems(teacher: TeacherConfig, at: tuple[str, ...]) -> Iterator[Raw]:
+    if (teacher.model is None) == (teacher.path is None):
+        yield at, None, "give either `model`, to train one, or `path`, to read one."
+    for name in ("weights", "classes", "source"):
+        if getattr(teacher, name) is not None and teacher.model is None:
+            yield (*at, name), getattr(teacher, name), "belongs to a `model`; a `path` brings its own."

@@ -84,7 +84,9 @@ class TeacherConfig(RecipeConfig):
     """The teacher: trained by this recipe, or read from a directory that `tutelage export` wrote."""
 
     model: Reference | None = Field(None, description="a model plugin; not with `path`")
-    epochs: int = Field(30, ge=1, le=100_000, description="passes over the training split")
+    epochs: int = Field(
+        30, ge=0, le=100_000, description="passes over the training split; 0: with a `source`, taught by what it learnt there"
+    )
     optimizer: Literal["adamw", "muon", "sgd"] = Field("muon", description="muon, adamw, or sgd with Nesterov momentum of 0.9")
     weight_decay: float = Field(0.05, ge=0, le=10, description="weight decay, not on norms and biases; decoupled but in sgd")
     average_decay: float = Field(
@@ -108,13 +110,31 @@ class TeacherConfig(RecipeConfig):
 
 
 class KnowledgeConfig(Section):
-    """How the teacher's knowledge is kept."""
+    """What is taken of the teacher's answers, and how it comes to the students."""
 
-    dtype: Literal["float16", "float32"] = Field("float16", description="precision of cached logits")
+    mode: Literal["auto", "cached", "live"] = Field(
+        "auto", description="cached: computed once; live: the teacher answers beside every student; auto: cached, if it fits"
+    )
+    fill: Literal["auto", "up_front", "first_use"] = Field(
+        "auto", description="when views are computed; auto: up front, unless the search will hardly show them all"
+    )
+    dtype: Literal["float16", "float32"] = Field("float16", description="precision of what is cached")
     views: int | None = Field(
         None, ge=1, le=100_000, description="augmented views of every example; null: one for each epoch of a student"
     )
+    top_k: int | None = Field(
+        None, ge=1, le=65_536, description="classes a step whose logits are cached, beside the others' mass; null: all"
+    )
+    layers: list[str] | None = Field(
+        None, min_length=1, description="the teacher's layers that are compared, in order of depth; null: its stages"
+    )
+    average: Literal["equal", "accuracy"] = Field(
+        "equal", description="how `more_teachers` count: alike, or by their accuracy on validation"
+    )
     max_bytes: float = Field(20e9, gt=0, description="largest cache entry that is written, in bytes")
+    local_dir: str | None = Field(
+        None, min_length=1, description="directory on each node's own disk that views are copied to; null: read from `storage`"
+    )
 
 
 class StudentConfig(RecipeConfig):
@@ -122,10 +142,20 @@ class StudentConfig(RecipeConfig):
 
     model: Reference = Field(description="a model plugin")
     execution: ExecutionConfig = PLAIN
-    initialise: Literal["random", "teacher"] = Field(
-        "random", description="where the first weights come from; teacher: its weights, cut to the student's shapes"
+    initialise: Literal["random", "pretrained", "teacher", "teacher_svd"] = Field(
+        "random",
+        description="where the first weights come from; pretrained: its own training from labels; teacher: its weights, cut to "
+        "the student's shapes; teacher_svd: projected to them",
     )
-    pretrain_epochs: int = Field(0, ge=0, le=100_000, description="of `epochs`, the first ones from labels alone")
+    pretrain_epochs: int | None = Field(
+        None, ge=1, le=100_000, description="of `epochs`, the first ones, where pretrained; null: a quarter"
+    )
+    fine_tune_epochs: int = Field(
+        0, ge=0, le=100_000, description="of `epochs`, the last ones, from labels alone at a tenth of the learning rate"
+    )
+    layers: list[str] | None = Field(
+        None, min_length=1, description="the student's layers that are compared, in order of depth; null: its stages"
+    )
 
 
 class DistillationConfig(Section):
@@ -134,6 +164,7 @@ class DistillationConfig(Section):
     temperature: float = Field(4.0, gt=0, le=1000, description="softens both distributions; logits are divided by it")
     weight: float = Field(0.7, ge=0, le=1, description="share of the distillation loss; the labels have the rest")
     method: Reference = Field("kd", description="a loss plugin")
+    raw: bool = Field(False, description="take the loss at its formula's own scale, instead of by its value at the start")
 
 
 class SparsityConfig(Section):

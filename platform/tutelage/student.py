@@ -3,111 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from functools import cached_property, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tutelage import answers, inherit, knowledge, measure, network, plugins, training, watching
-from tutelage.data import Split, SplitName
-from tutelage.data import fingerprint as fingerprint_of
-from tutelage.errors import InputError, WorkFailed
-from tutelage.losses import Loss, Need, Outline, needs_of
-from tutelage.plugins import Reference
-from tutelage.spec_sections import AS_IT_IS, AugmentationConfig, RecipeConfig, TrialConfig
-from tutelage.tasks import Task
+from tutelage import (
+    answers,
+    inherit,
+    measure,
+    network,
+    plugins,
+    sparse_labels,
+    training,
+    watching,
+)  # fmt: skip
+from tutelage.classroom import Classroom
+from tutelage.errors import InputError
+from tutelage.losses import Loss, Need, Outline, needs_of, scaled
+from tutelage.spec_sections import RecipeConfig, TrialConfig
 
-
-@dataclass(frozen=True, kw_only=True)
-class Classroom:
-    """What all students of a sweep share: data, task, and their teacher's knowledge. Cheap to send; loads on first use.
-
-    `knowledge_root` and `knowledge_address` name the cache entry; without an address students learn from labels alone.
-    """
-
-    data: Reference
-    task: Reference
-    seed: int
-    augmentation: AugmentationConfig = AS_IT_IS
-    knowledge_root: Path | None = None
-    knowledge_address: str | None = None
-    teacher_dir: Path | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Send what names the data and the knowledge, not what was read of them: memory maps would be sent as bytes."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    def read(self, split: SplitName) -> Split:
-        """Return one split of the data."""
-        _, plugin, config = plugins.configure("data", self.data)
-        split_read: Split = plugin.read(config, self.seed, split)
-        return split_read
-
-    @cached_property
-    def splits(self) -> dict[SplitName, Split]:
-        """The two splits that a search may see, read once a process."""
-        return {"train": self.read("train"), "validation": self.read("validation")}
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """The fingerprint of what a search may see, train and validation; computed once a process, over every byte."""
-        return fingerprint_of(self.splits["train"], self.splits["validation"])
-
-    @cached_property
-    def built_task(self) -> Task:
-        """The task, built once a process."""
-        _, plugin, config = plugins.configure("tasks", self.task)
-        task: Task = plugin.build(config)
-        return task
-
-    @cached_property
-    def known(self) -> knowledge.Knowledge | None:
-        """The teacher's knowledge, memory-mapped and verified once a process."""
-        if self.knowledge_address is None:
-            return None
-        assert self.knowledge_root is not None
-        found = knowledge.read(self.knowledge_root, self.knowledge_address)
-        if found is None:
-            raise WorkFailed(
-                f"{self.knowledge_root / self.knowledge_address}: the teacher's knowledge is not there on this machine. "
-                "On several nodes, `storage` must be a directory that all of them share."
-            )
-        return found
-
-    @cached_property
-    def teacher_weights(self) -> dict[str, Tensor]:
-        """The teacher's weights by name, read once a process."""
-        if self.teacher_dir is None:
-            raise WorkFailed("the teacher's weights are asked for, and there is no teacher yet.")
-        return network.read_weights(self.teacher_dir)
-
-    def architecture(self, model: Reference) -> dict[str, Any]:
-        """Return what `network.write` keeps beside the weights of a `model` for this data."""
-        train = self.splits["train"]
-        return {
-            "version": 1,
-            "model": model if isinstance(model, str) else dict(model),
-            "task": self.task if isinstance(self.task, str) else dict(self.task),
-            "example_shape": list(train.example_shape),
-            "class_names": list(train.class_names),
-            "mean": list(train.mean),
-            "std": list(train.std),
-        }
+FINE_TUNING_RATE = 0.1  # of the student's learning rate: what was taught is not to be unlearnt
+INHERITING = {"teacher": inherit.cut, "teacher_svd": inherit.projected}
 
 
 def untaught(config: TrialConfig, classroom: Classroom, seed: int) -> nn.Module:
     """Return the untrained student with random first weights, whatever `initialise` says: enough to size and time it."""
-    return network.seeded(classroom.architecture(config.student.model), seed)
+    model = network.seeded(classroom.architecture(config.student.model), seed)
+    return watching.name_layers(model, config.student.layers)
 
 
 def build(config: TrialConfig, classroom: Classroom, seed: int) -> nn.Module:
     """Return the untrained student; its first weights depend on `seed` and, where the config says so, on its teacher."""
     model = untaught(config, classroom, seed)
-    if config.student.initialise == "teacher":
-        inherited = inherit.cut(classroom.teacher_weights, {name: t.shape for name, t in model.state_dict().items()})
+    if config.student.initialise in ("teacher", "teacher_svd"):
+        shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        inherited = INHERITING[config.student.initialise](classroom.teacher_weights, shapes)
         if not inherited:
             raise InputError(
                 "student.initialise: no weight of the teacher has the name and at least the size of one of the student's. "
@@ -145,30 +77,77 @@ def distillation_loss(config: TrialConfig, student_outline: Outline, teacher: Ou
     """Return the config's distillation loss between two networks; `InputError` where it cannot serve them."""
     _, plugin, options = plugins.configure("losses", config.distillation.method)
     loss: Loss = plugin.build(options, config.distillation.temperature, student_outline, teacher)
-    return loss
+    return loss if config.distillation.raw else scaled(loss, student_outline.classes)
 
 
 def teaching(config: TrialConfig, classroom: Classroom) -> training.Teaching | None:
     """Return what the student learns from its teacher; None with a weight of 0 or no teacher."""
-    if config.distillation.weight == 0.0 or classroom.known is None:
+    plan = classroom.taught_by
+    if config.distillation.weight == 0.0 or plan is None:
         return None
-    known, shape, needed = classroom.known, classroom.splits["train"].example_shape, needs(config)
-    parts = {part: t for part, t in known.parts["train"].items() if part == "logits" or part.partition(".")[0] in needed}
+    shape, needed = classroom.splits["train"].example_shape, needs(config)
 
     def loss_for(model: nn.Module) -> Loss:
-        return distillation_loss(config, watching.outline_of(model, shape), known.outline)
+        return distillation_loss(config, watching.outline_of(model, shape), classroom.teacher_outline)
 
     def weights_for(model: nn.Module) -> Mapping[str, Tensor]:
         return inherit.cut(classroom.teacher_weights, {name: weight.shape for name, weight in model.named_parameters()})
 
     return training.Teaching(
-        known=parts, build=loss_for, weight=config.distillation.weight, needs=needed, weights=weights_for,
-        pretrain_epochs=config.student.pretrain_epochs,
-    )  # fmt: skip
+        ask=_asks(classroom, needed), build=loss_for, weight=config.distillation.weight, needs=needed, weights=weights_for
+    )
+
+
+def _asks(classroom: Classroom, needed: frozenset[Need]) -> training.Ask:
+    """Return how the teacher is asked about a batch: its cached answers to the view, or itself, live."""
+    known = classroom.known
+    if known is None:
+        return answers.live(classroom.teacher, classroom.built_task, needed)
+    wanted = {"logits", *sparse_labels.PARTS, *needed}
+
+    def recalled(view: int, rows: Tensor, inputs: Tensor) -> Mapping[str, Tensor]:
+        parts = known.view("train", view)
+        return {part: t[rows].to(inputs.device) for part, t in parts.items() if part.partition(".")[0] in wanted}
+
+    return recalled
+
+
+def phases(config: TrialConfig, *, is_taught: bool) -> tuple[training.Phase, ...]:
+    """Return the student's epochs in order: apart, taught, made smaller and taught on, fine-tuned to the labels.
+
+    Without a teacher all that comes before the network is made smaller is one phase, and all after it another.
+    """
+    epochs, recovery = config.student.epochs, fine_tune_epochs(config)
+    apart, alone = (pretrain_epochs(config), config.student.fine_tune_epochs) if is_taught else (0, 0)
+    found = (
+        training.Phase(epochs=apart, is_taught=False),
+        training.Phase(epochs=max(0, epochs - apart - recovery - alone)),
+        training.Phase(epochs=recovery, sparsifies=True),
+        training.Phase(epochs=alone, is_taught=False, rate=FINE_TUNING_RATE),
+    )
+    return tuple(phase for phase in found if phase.epochs)
+
+
+def pretrain_epochs(config: TrialConfig) -> int:
+    """Return how many of the student's epochs it learns apart from its teacher, before it is taught."""
+    if config.student.initialise != "pretrained":
+        return 0
+    return config.student.pretrain_epochs or max(1, config.student.epochs // 4)
+
+
+def check_epochs(config: TrialConfig) -> None:
+    """Raise `InputError` for a student whose epochs are all taken by something else than being taught."""
+    taken = pretrain_epochs(config) + fine_tune_epochs(config) + config.student.fine_tune_epochs
+    if config.student.epochs <= taken:
+        raise InputError(
+            f"student.epochs {config.student.epochs}: {pretrain_epochs(config)} of pre-training, {fine_tune_epochs(config)} "
+            f"after sparsification and {config.student.fine_tune_epochs} of fine-tuning leave none to be taught in. Give more."
+        )
 
 
 def lesson(config: TrialConfig, classroom: Classroom, seed: int) -> training.Lesson:
     """Return the student's whole lesson."""
+    taught = teaching(config, classroom)
     return training.Lesson(
         task=classroom.built_task,
         train=classroom.splits["train"],
@@ -177,10 +156,10 @@ def lesson(config: TrialConfig, classroom: Classroom, seed: int) -> training.Les
         execution=config.student.execution,
         seed=seed,
         augmentation=classroom.augmentation,
-        views=classroom.known.num_views if classroom.known else 0,
+        views=classroom.taught_by.views if classroom.taught_by else 0,
         view_seed=classroom.seed,
-        fine_tune_epochs=fine_tune_epochs(config),
-        teaching=teaching(config, classroom),
+        phases=phases(config, is_taught=taught is not None),
+        teaching=taught,
         sparsify=sparsifier(config),
     )
 
@@ -225,6 +204,6 @@ def final_measures(model: nn.Module, classroom: Classroom) -> dict[str, float]:
     task, validation = classroom.built_task, classroom.splits["validation"]
     logits: Tensor = answers.logits_of(model, task, validation)
     measures = {task.primary: float(task.correct(logits, validation.labels).float().mean())}
-    if classroom.known is not None:
-        measures |= answers.agreement(logits, classroom.known.parts["validation"]["logits"][0])
+    if classroom.validation_logits is not None:
+        measures |= answers.agreement(logits, classroom.validation_logits)
     return {**measures, **measure.size(model), **measure.macs(model, validation.example_shape)}

@@ -1,12 +1,11 @@
-"""The teacher and what it knows: reused where its content address is already in the storage, made where it is not."""
+"""The teacher: reused where its content address is already in the storage, trained or read from elsewhere where it is not."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,26 +15,29 @@ from safetensors.torch import save
 from torch import nn
 
 from tutelage import answers, augment, baseline, foreign, jobs, knowledge, measure, network, plugins, student, watching
-from tutelage.errors import InputError, UnreachableError, WorkFailed
+from tutelage.classroom import Classroom
+from tutelage.errors import InputError, WorkFailed
 from tutelage.files import write_json
-from tutelage.losses import Need, Outline
 from tutelage.plugins import Reference
 from tutelage.spec import Spec
 from tutelage.spec_sections import ExecutionConfig, RecipeConfig, TeacherConfig
-from tutelage.student import Classroom
 
 ABOUT = "teacher.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """A trained teacher in the storage: where, under which content address, how good and how large."""
+    """A trained teacher in the storage: where, under which content address, how good and how large.
+
+    `source` says what it learnt first, if anything: its `data`, and its accuracy on that data's validation split.
+    """
 
     directory: Path
     address: str
     measures: dict[str, float]
     curve: tuple[dict[str, float], ...] = ()
     reused: bool = False
+    source: dict[str, Any] | None = None
 
 
 def located(data_reference: Reference) -> Reference:
@@ -70,9 +72,32 @@ def teacher_address(spec: Spec, fingerprint: str) -> str:
     )  # fmt: skip
 
 
-def ensure_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> Teacher:
-    """Return the spec's teacher: read from its path, reused from the storage, or trained on Ray Train."""
-    teacher = _found_teacher(spec, classroom, say) if is_foreign(spec) else _trained_teacher(spec, classroom, say)
+def ensure_teachers(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> list[Teacher]:
+    """Return the spec's teacher and its further ones, of which only the output is compared, each as `ensure_teacher` does."""
+    further = [spec.model_copy(update={"teacher": teacher}) for teacher in spec.more_teachers]
+    first = ensure_teacher(spec, classroom, say)
+    return [first, *(ensure_teacher(other, classroom, say, is_compared=False) for other in further)]
+
+
+def as_one(teachers: Sequence[Teacher], classroom: Classroom) -> Teacher:
+    """Return what several teachers are together, measured as the classroom has them; a single one as it is."""
+    if len(teachers) == 1:
+        return teachers[0]
+    validation, task, logits = classroom.splits["validation"], classroom.built_task, classroom.validation_logits
+    assert logits is not None
+    accuracy = float(task.correct(logits, validation.labels).float().mean())
+    sizes = {**measure.size(classroom.teacher), **measure.macs(classroom.teacher, validation.example_shape)}
+    address = knowledge.content_address(kind="teachers", addresses=[teacher.address for teacher in teachers])
+    return replace(teachers[0], address=address, measures={task.primary: accuracy, **sizes})
+
+
+def ensure_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None], *, is_compared: bool = True) -> Teacher:
+    """Return the spec's teacher: read from its path, reused from the storage, or trained on Ray Train.
+
+    Where it `is_compared` with the students layer by layer, that is checked first.
+    """
+    made = _found_teacher if is_foreign(spec) else _trained_teacher
+    teacher = made(spec, classroom, say, check_pairs if is_compared else _no_pairs)
     _check_strength(spec, classroom, teacher)
     return teacher
 
@@ -82,20 +107,51 @@ def is_foreign(spec: Spec) -> bool:
     return spec.teacher.path is not None or spec.teacher.weights is not None
 
 
-def _trained_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> Teacher:
+def _no_pairs(_spec: Spec, _classroom: Classroom, _teacher: nn.Module) -> None:
+    """Check nothing: of a further teacher no layer is compared."""
+
+
+PairCheck = Callable[[Spec, Classroom, nn.Module], None]
+
+
+def _trained_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None], check: PairCheck) -> Teacher:
     assert spec.teacher.model is not None, "a teacher that is trained has a model"
     with torch.device("meta"):
         blank = network.build(classroom.architecture(spec.teacher.model))
     check_half_size(spec.teacher, blank, classroom)
-    check_pairs(spec, classroom, watching.outline_of(blank, classroom.splits["train"].example_shape))
+    check(spec, classroom, blank)
     address = teacher_address(spec, classroom.fingerprint)
     kept = _kept(Path(spec.storage) / "teachers" / address)
     if kept is not None:
         say(f"teacher {address} is in the storage already")
         return kept
-    start = _source_teacher(spec, classroom, say).directory if spec.teacher.source else None
+    source = _source_teacher(spec, classroom, say) if spec.teacher.source else None
+    if spec.teacher.epochs == 0:
+        assert source is not None, "a spec whose teacher has neither epochs nor a source is refused"
+        return _as_it_came(spec, classroom, source, address)
+    if not classroom.splits["train"].num_labelled:
+        raise InputError(
+            "no training example has a label, so no teacher can be trained on them. Give a trained one (teacher.path), or a "
+            "teacher.source to learn with teacher.epochs: 0."
+        )
     say(f"training the teacher, {spec.teacher.epochs} epochs")
-    return _train(spec, classroom, spec.teacher, address, start, say)
+    return _train(spec, classroom, spec.teacher, address, source, say)
+
+
+def _as_it_came(spec: Spec, classroom: Classroom, source: Teacher, address: str) -> Teacher:
+    """Keep what learnt the source as the teacher, answering in the data's classes; `InputError` if it lacks one."""
+    model, architecture = network.read(source.directory)
+    model, architecture = foreign.in_classes_of(model, architecture, classroom.splits["train"].class_names)
+    directory, measures = Path(spec.storage) / "teachers" / address, _measures(model, classroom)
+    about: dict[str, Any] = {"measures": measures, "curve": source.curve, "source": _of_source(spec, source)}
+    _keep(directory, model, architecture, about)
+    return Teacher(directory=directory, address=address, measures=measures, source=about["source"])
+
+
+def _of_source(spec: Spec, source: Teacher | None) -> dict[str, Any] | None:
+    if source is None or spec.teacher.source is None:
+        return None
+    return {"data": plugins.described(spec.teacher.source.data), "accuracy": source.measures["accuracy"]}
 
 
 def _kept(directory: Path) -> Teacher | None:
@@ -104,8 +160,9 @@ def _kept(directory: Path) -> Teacher | None:
         return None
     about = json.loads((directory / ABOUT).read_text(encoding="utf-8"))
     return Teacher(
-        directory=directory, address=directory.name, measures=about["measures"], curve=tuple(about["curve"]), reused=True
-    )
+        directory=directory, address=directory.name, measures=about["measures"], curve=tuple(about["curve"]), reused=True,
+        source=about.get("source"),
+    )  # fmt: skip
 
 
 def _source_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> Teacher:
@@ -130,21 +187,23 @@ def _source_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]
 
 
 def _train(
-    spec: Spec, classroom: Classroom, recipe: TeacherConfig, address: str, start: Path | None, say: Callable[[str], None]
+    spec: Spec, classroom: Classroom, recipe: TeacherConfig, address: str, source: Teacher | None, say: Callable[[str], None]
 ) -> Teacher:
-    """Train a teacher on Ray Train and keep it in the storage."""
+    """Train a teacher on Ray Train, from what it learnt of its source if there is one, and keep it in the storage."""
     assert recipe.model is not None
     storage, workers = Path(spec.storage), workers_of(spec.resources.teacher)
     job = jobs.TeacherJob(
         classroom=classroom, model=recipe.model, recipe=recipe, address=address, runs_dir=storage / "runs",
-        start=start.resolve() if start else None,
+        start=source.directory.resolve() if source else None,
     )  # fmt: skip
     job = replace(job, execution=_execution(recipe, job, workers, say))
     model, curve = jobs.train_teacher(job, workers)
     measures, directory = _measures(model, classroom), storage / "teachers" / address
-    about = {"measures": measures, "curve": curve, "execution": job.execution.model_dump()}
+    about: dict[str, Any] = {
+        "measures": measures, "curve": curve, "execution": job.execution.model_dump(), "source": _of_source(spec, source),
+    }  # fmt: skip
     _keep(directory, model, classroom.architecture(recipe.model), about)
-    return Teacher(directory=directory, address=address, measures=measures, curve=tuple(curve))
+    return Teacher(directory=directory, address=address, measures=measures, curve=tuple(curve), source=about["source"])
 
 
 def _execution(
@@ -173,10 +232,10 @@ def read_foreign(spec: Spec, classroom: Classroom) -> tuple[nn.Module, dict[str,
     return foreign.read_teacher(spec.teacher, blank, classroom.splits["train"], tracking_uri(spec))
 
 
-def _found_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> Teacher:
+def _found_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None], check: PairCheck) -> Teacher:
     """Read a teacher from elsewhere, measure it on the data, and keep a copy: its source may go away."""
     model, architecture = read_foreign(spec, classroom)
-    check_pairs(spec, classroom, watching.outline_of(model, classroom.splits["train"].example_shape))
+    check(spec, classroom, model)
     digest = hashlib.sha256(save(network.weights_of(model))).hexdigest()
     address = knowledge.content_address(kind="teacher", weights=digest, architecture=architecture)
     measures = _measures(model, classroom)
@@ -211,35 +270,26 @@ def _measures(model: nn.Module, classroom: Classroom) -> dict[str, float]:
     return {classroom.built_task.primary: accuracy, **sizes}
 
 
-def views_of(spec: Spec) -> int:
-    """Return how many views of a training example are taught: as asked for, or one for each epoch of the longest student."""
-    if not spec.augmentation.varies:
-        return 1
-    return spec.knowledge.views or max(int(corner["student"]["epochs"]) for corner in spec.space.corners())
+def check_pairs(spec: Spec, classroom: Classroom, teacher: nn.Module) -> None:
+    """Raise `InputError` before anything is trained for what no student could be taught by.
 
-
-def needs_of(spec: Spec) -> frozenset[Need]:
-    """Return what any student of the search compares with its teacher beside the logits."""
-    found: frozenset[Need] = frozenset()
-    for corner in spec.space.corners():
-        found |= student.needs(spec.trial_config(corner))
-    return found
-
-
-def check_pairs(spec: Spec, classroom: Classroom, teacher: Outline) -> None:
-    """Raise `InputError` for a student of other classes, or a loss that cannot serve its pair, before anything is trained."""
+    That is a student of other classes, a layer that is not there, epochs that leave none for teaching, or a loss that cannot
+    serve its pair.
+    """
     train = classroom.splits["train"]
+    teachers_outline = watching.outline_of(watching.name_layers(teacher, spec.knowledge.layers), train.example_shape)
     for corner in spec.space.corners():
         config = spec.trial_config(corner)
         with torch.device("meta"):
-            model = network.build(classroom.architecture(config.student.model))
-        outline = watching.outline_of(model, train.example_shape)
+            blank = network.build(classroom.architecture(config.student.model))
+        outline = watching.outline_of(watching.name_layers(blank, config.student.layers), train.example_shape)
         if outline.classes != train.num_classes:
             named = plugins.parse_reference(config.student.model)[0]
             raise InputError(f"model '{named}' answers with {outline.classes} classes, the data has {train.num_classes}.")
-        check_half_size(config.student, model, classroom)
+        check_half_size(config.student, blank, classroom)
         if config.distillation.weight > 0:
-            student.distillation_loss(config, outline, teacher)
+            student.check_epochs(config)
+            student.distillation_loss(config, outline, teachers_outline)
 
 
 def check_half_size(recipe: RecipeConfig, model: torch.nn.Module, classroom: Classroom) -> None:
@@ -256,62 +306,3 @@ def check_half_size(recipe: RecipeConfig, model: torch.nn.Module, classroom: Cla
             f"half_size_share {recipe.half_size_share:g}: the network takes no images of half the size ({error}). Set it to 0, "
             "or take a network of convolutions that ends in a mean over the image."
         ) from None
-
-
-def knowledge_bytes(spec: Spec, classroom: Classroom, teacher: Outline) -> int:
-    """Return the bytes that the teacher's knowledge takes on disk."""
-    train, validation = classroom.splits["train"], classroom.splits["validation"]
-    needed, each = needs_of(spec), train.labels.shape[1] * train.num_classes
-    if "features" in needed:
-        each += sum(stage.positions * stage.channels for stage in teacher.stages)
-    if "maps" in needed:
-        each += sum(stage.positions for stage in teacher.stages)
-    numbers = views_of(spec) * len(train) * each + validation.labels.numel() * train.num_classes
-    return numbers * (2 if spec.knowledge.dtype == "float16" else 4)
-
-
-def _check_room(root: Path, num_bytes: int, max_bytes: float) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(root).free
-    if num_bytes > max_bytes:
-        raise InputError(
-            f"the teacher's knowledge takes {num_bytes:,} bytes, more than knowledge.max_bytes, {max_bytes:,.0f}. "
-            "Raise it, or ask for fewer knowledge.views."
-        )
-    if num_bytes > free:
-        raise UnreachableError(f"the teacher's knowledge takes {num_bytes:,} bytes, and {root} has {free:,} left.")
-
-
-def ensure_knowledge(spec: Spec, classroom: Classroom, teacher: Teacher, say: Callable[[str], None]) -> Classroom:
-    """Return the classroom with the teacher's knowledge in it: reused, or computed in a Ray Train job.
-
-    A cache entry whose checksum is wrong is made anew, and `say` is told.
-    """
-    root = Path(spec.storage).resolve() / "knowledge"
-    num_views, needed = views_of(spec), needs_of(spec)
-    address = knowledge.content_address(
-        kind="knowledge",
-        teacher=teacher.address,
-        data=classroom.fingerprint,
-        task=plugins.parse_reference(spec.task)[0],
-        dtype=spec.knowledge.dtype,
-        views=num_views,
-        needs=sorted(needed),
-        policy=[spec.augmentation.model_dump(), spec.seed] if spec.augmentation.varies else None,
-    )
-    try:
-        found = knowledge.read(root, address)
-    except knowledge.CorruptKnowledge as error:
-        say(f"the knowledge cache is damaged and made anew: {error}")
-        found = None
-    if found is None:
-        outline = watching.outline_of(network.read(teacher.directory)[0], classroom.splits["train"].example_shape)
-        num_bytes = knowledge_bytes(spec, classroom, outline)
-        _check_room(root, num_bytes, spec.knowledge.max_bytes)
-        views = f" of {num_views} views" if num_views > 1 else ""
-        say(f"computing the teacher's knowledge{views}, {num_bytes:,} bytes")
-        workers = replace(workers_of(spec.resources.teacher), workers=1)
-        jobs.write_knowledge(
-            teacher.directory.resolve(), classroom, root, address, spec.knowledge.dtype, num_views, needed, workers
-        )
-    return replace(classroom, knowledge_root=root, knowledge_address=address, teacher_dir=teacher.directory.resolve())

@@ -1,7 +1,7 @@
 """The one training loop: a network, its examples, and what a teacher knows of them. No Ray in here.
 
-A training runs in one or two phases: `epochs` of learning, then, if channels are to be removed, a share of them on the
-smaller network. Each phase has its own one-cycle learning rate. Two trainings of the same inputs and seed are equal.
+A training runs in phases: apart from the teacher, taught, made smaller, fine-tuned. Each has an optimiser and a cycle of the
+learning rate of its own. Two trainings of the same inputs and seed are equal.
 """
 
 from __future__ import annotations
@@ -24,22 +24,36 @@ from tutelage.losses import Answer, Loss, Need
 from tutelage.spec_sections import AS_IT_IS, PLAIN, AugmentationConfig, ExecutionConfig, RecipeConfig
 from tutelage.tasks import Task
 
+Ask = Callable[[int, Tensor, Tensor], Mapping[str, Tensor]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Teaching:
     """What is learnt beside the labels, with its `weight` in [0, 1].
 
-    `known` holds the teacher's parts, each `[views, n, …]` (see `knowledge`); an epoch is taught by the view that it shows.
-    `build` makes the loss for a network, which compares what is in `needs`; `weights` gives the teacher's weights cut to a
-    network's shapes. The first `pretrain_epochs` learn from labels alone.
+    `ask(view, rows, inputs)` gives the teacher's answers (see `knowledge`) to the examples `rows` of a view, which the
+    network sees as `inputs`, on their device. `build` makes the loss for a network, which compares what is in `needs`;
+    `weights` gives the teacher's weights in a network's shapes.
     """
 
-    known: Mapping[str, Tensor]
+    ask: Ask
     build: Callable[[nn.Module], Loss]
     weight: float
     needs: frozenset[Need] = frozenset()
     weights: Callable[[nn.Module], Mapping[str, Tensor]] | None = None
-    pretrain_epochs: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """Some epochs of a training: taught or from labels alone, at a `rate` of the recipe's learning rate.
+
+    The network is made smaller before one that `sparsifies`.
+    """
+
+    epochs: int
+    is_taught: bool = True
+    sparsifies: bool = False
+    rate: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +61,7 @@ class Lesson:
     """Everything a training reads and never changes; `shard` is (rank, workers) of a data-parallel training.
 
     An epoch shows one view of every example; after `views` of them the first one comes again (0: never). Views depend on
-    `view_seed`, order on `seed`. The last `fine_tune_epochs` come after the network is made smaller by `sparsify`.
+    `view_seed`, order on `seed`. The epochs of `phases` add up to the recipe's; without any, the recipe's are one phase.
     """
 
     task: Task
@@ -60,9 +74,17 @@ class Lesson:
     views: int = 1
     view_seed: int = 0
     teaching: Teaching | None = None
+    phases: tuple[Phase, ...] = ()
     sparsify: Callable[[nn.Module, Tensor], nn.Module] | None = None
-    fine_tune_epochs: int = 0
     shard: tuple[int, int] = (0, 1)
+
+    def phase_at(self, epochs_done: int) -> tuple[Phase, int]:
+        """Return the phase that the next epoch is of, the last one when all are done, and how many of its epochs are done."""
+        for phase in self.phases[:-1]:
+            if epochs_done < phase.epochs:
+                return phase, epochs_done
+            epochs_done -= phase.epochs
+        return (self.phases[-1] if self.phases else Phase(epochs=self.recipe.epochs)), epochs_done
 
 
 class Training:
@@ -72,8 +94,9 @@ class Training:
         self.lesson = lesson
         self.epochs_done = 0
         self.model = model.train()
+        self._loss_module: Loss | None = None
         self._train = lesson.train.to(self._device)
-        self._start_phase()
+        self._start(lesson.phase_at(0)[0])
 
     @property
     def is_done(self) -> bool:
@@ -85,8 +108,9 @@ class Training:
 
         Raises `WorkFailed` when the loss is no longer finite.
         """
-        if self.epochs_done == self._first_phase_epochs and self.lesson.sparsify:
-            self._make_smaller()
+        phase, done = self.lesson.phase_at(self.epochs_done)
+        if done == 0 < self.epochs_done:
+            self._enter(phase)
         started_s = time.perf_counter()
         loss = self._learn()
         step_s = time.perf_counter() - started_s
@@ -119,30 +143,30 @@ class Training:
         """Go on from `state`; `adopt` puts its weights into the network, which may have been made smaller since."""
         self.model = adopt(self.model, state["model"]).train()
         self.epochs_done = int(state["epochs_done"])
-        self._start_phase()
+        self._start(self.lesson.phase_at(max(0, self.epochs_done - 1))[0])
         self._optimizer.load_state_dict(state["optimizer"])
         if self._loss_module:
             self._loss_module.load_state_dict(state["loss"])
         if self._average:
             self._average.restore(state["average"])
 
-    @property
-    def _first_phase_epochs(self) -> int:
-        return self.lesson.recipe.epochs - self.lesson.fine_tune_epochs
+    def _enter(self, phase: Phase) -> None:
+        """Go on to the next phase with what the last one ended with; its optimiser's state is left behind."""
+        if self._average:
+            self._average.put_into(self.model)
+        if phase.sparsifies:
+            assert self.lesson.sparsify is not None
+            self.model = self.lesson.sparsify(self.model, self._train.seen(slice(2)))
+        self._start(phase)
 
-    def _make_smaller(self) -> None:
-        assert self.lesson.sparsify is not None
-        self.model = self.lesson.sparsify(self.model, self._train.seen(slice(2)))
-        self._start_phase()
-
-    def _start_phase(self) -> None:
+    def _start(self, phase: Phase) -> None:
         """Begin with a fresh optimiser and a fresh average of the weights that are there now."""
         recipe = self.lesson.recipe
         if self.lesson.execution.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.lesson.execution.compile:
             self.model.compile()
-        self._loss_module = self._new_loss()
+        self._loss_module = self._new_loss(phase, self._loss_module)
         self._optimizer = self._new_optimizer()
         self._average = WeightAverage(self.model, recipe.average_decay) if recipe.average_decay else None
 
@@ -150,26 +174,28 @@ class Training:
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def _new_loss(self) -> Loss | None:
-        """Return the distillation loss for the network as it is now; what it has to learn starts from the lesson's seed."""
+    def _new_loss(self, phase: Phase, before: Loss | None) -> Loss | None:
+        """Return the distillation loss for the network as it is now; what it has to learn starts from the lesson's seed.
+
+        It keeps what fits of the one `before` it, an earlier phase's: adapters, and the values that terms had at their start.
+        """
         teaching = self.lesson.teaching
         self._teachers_weights: Mapping[str, Tensor] = {}
-        if teaching is None or teaching.weight == 0.0:
+        if teaching is None or teaching.weight == 0.0 or not phase.is_taught:
             return None
         if "weights" in teaching.needs and teaching.weights is not None:
             self._teachers_weights = {k: w.to(self._device) for k, w in teaching.weights(self.model).items()}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.lesson.seed)
-            return teaching.build(self.model).to(self._device)
+            loss = teaching.build(self.model).to(self._device)
+        own, kept = loss.state_dict(), before.state_dict() if before else {}
+        fitting = {name: t for name, t in kept.items() if name in own and own[name].shape == t.shape}
+        loss.load_state_dict(fitting, strict=False)
+        return loss
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         adapters = list(self._loss_module.parameters()) if self._loss_module else []
         return optimisation.optimizer(self.lesson.recipe, list(self.model.parameters()), adapters)
-
-    def _progress(self) -> tuple[int, int]:
-        """Return (epochs of this phase that are done, epochs of this phase)."""
-        first, total = self._first_phase_epochs, self.lesson.recipe.epochs
-        return (self.epochs_done, first) if self.epochs_done < first else (self.epochs_done - first, total - first)
 
     def batches(self) -> list[Tensor]:
         """Return this epoch's batches of row numbers; every epoch has its own order, a short last batch is left out."""
@@ -182,11 +208,11 @@ class Training:
     def _learn(self) -> Tensor:
         self.model.train()
         batches = self.batches()
-        done, epochs = self._progress()
+        phase, done = self.lesson.phase_at(self.epochs_done)
         schedule = optimisation.SCHEDULES[self.lesson.recipe.schedule]
         total = torch.zeros((), device=self._device)
         for position, rows in enumerate(batches):
-            rate = schedule((done * len(batches) + position + 1) / (epochs * len(batches) + 1))
+            rate = phase.rate * schedule((done * len(batches) + position + 1) / (phase.epochs * len(batches) + 1))
             for group in self._optimizer.param_groups:
                 group["lr"] = self.lesson.recipe.learning_rate * rate
             total += self.step(rows)
@@ -208,28 +234,30 @@ class Training:
 
     def _loss(self, rows: Tensor) -> Tensor:
         teaching, seen = self.lesson.teaching, self._seen(rows)
-        if teaching is None or self._loss_module is None or self.epochs_done < teaching.pretrain_epochs:
-            return self._label_loss(self._answered(seen.inputs, frozenset())["logits"], seen)
-        parts = self._answered(seen.inputs, teaching.needs)
-        taught: Tensor = self._loss_module(self._own_answer(parts), self._teachers_answer(teaching, rows))
+        if teaching is None or self._loss_module is None:
+            return self._label_loss(self._answered(self._shrunk(seen.inputs), frozenset())["logits"], seen)
+        parts = self._answered(self._shrunk(seen.inputs), teaching.needs)
+        taught: Tensor = self._loss_module(self._own_answer(parts), self._teachers_answer(teaching, rows, seen))
         if teaching.weight == 1.0:
             return taught
         return (1.0 - teaching.weight) * self._label_loss(parts["logits"], seen) + teaching.weight * taught
 
     def _seen(self, rows: Tensor) -> augment.Batch:
-        """Return the epoch's view of the examples; in the first epochs, if the recipe says so, at half their size."""
+        """Return the epoch's view of the examples."""
         lesson = self.lesson
-        seen = augment.batch(self._train, rows.to(self._device), self._view, lesson.augmentation, lesson.view_seed)
-        if self.epochs_done >= lesson.recipe.half_size_share * lesson.recipe.epochs:
-            return seen
-        return replace(seen, inputs=functional.avg_pool2d(seen.inputs, 2))
+        return augment.batch(self._train, rows.to(self._device), self._view, lesson.augmentation, lesson.view_seed)
+
+    def _shrunk(self, inputs: Tensor) -> Tensor:
+        """Return what the network sees of a view: in the first epochs, if the recipe says so, at half its size."""
+        recipe = self.lesson.recipe
+        return inputs if self.epochs_done >= recipe.half_size_share * recipe.epochs else functional.avg_pool2d(inputs, 2)
 
     def _own_answer(self, parts: Mapping[str, Tensor]) -> Answer:
         return answers.answer_from(parts, dict(self.model.named_parameters()) if self._teachers_weights else {})
 
-    def _teachers_answer(self, teaching: Teaching, rows: Tensor) -> Answer:
-        parts = {part: known[self._view, rows].to(self._device, torch.float32) for part, known in teaching.known.items()}
-        return answers.answer_from(parts, self._teachers_weights)
+    def _teachers_answer(self, teaching: Teaching, rows: Tensor, seen: augment.Batch) -> Answer:
+        answer = answers.answer_from(teaching.ask(self._view, rows, seen.inputs), self._teachers_weights)
+        return replace(answer, labels=seen.labels, mask=seen.mask)
 
     def _answered(self, inputs: Tensor, needs: frozenset[Need]) -> dict[str, Tensor]:
         execution = self.lesson.execution
@@ -241,7 +269,15 @@ class Training:
 
     def _label_loss(self, logits: Tensor, seen: augment.Batch) -> Tensor:
         task, smoothing = self.lesson.task, self.lesson.recipe.label_smoothing
-        losses = task.label_losses(logits, seen.labels, smoothing)
-        if seen.partner_labels is not None and seen.share is not None:
-            losses = seen.share * losses + (1 - seen.share) * task.label_losses(logits, seen.partner_labels, smoothing)
-        return losses.mean()
+        if seen.partner_labels is None or seen.share is None:
+            return _mean_of_labelled(task.label_losses(logits, seen.labels, smoothing), seen.labels)
+        own = _mean_of_labelled(task.label_losses(logits, seen.labels, smoothing), seen.labels, seen.share)
+        return own + _mean_of_labelled(
+            task.label_losses(logits, seen.partner_labels, smoothing), seen.partner_labels, 1 - seen.share
+        )
+
+
+def _mean_of_labelled(losses: Tensor, labels: Tensor, shares: Tensor | None = None) -> Tensor:
+    """Return the mean of losses `[batch]`, each times its share, over the examples that have a label; 0 if none has."""
+    count = (labels >= 0).any(dim=1).sum().clamp(min=1)
+    return (losses if shares is None else shares * losses).sum() / count

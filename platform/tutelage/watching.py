@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -11,17 +12,45 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tutelage.errors import InputError
 from tutelage.losses import Outline, Stage
 
 _STAGE = re.compile(r"stage(\d+)$")
 
 
 def stages(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the network's stages by name, in order: its children named stage1, stage2, …, or those of a wrapped network."""
-    named = {name: child for name, child in model.named_children() if _STAGE.match(name)}
-    if not named and hasattr(model, "network") and isinstance(model.network, nn.Module):
-        return stages(model.network)
+    """Return the network's compared layers by name, in order of depth: those that `name_layers` named, or else its stages.
+
+    Stages are its children named stage1, stage2, …, or those of a wrapped network.
+    """
+    inner = _unwrapped(model)
+    chosen: list[str] | None = getattr(inner, "layer_names", None)
+    if chosen is not None:
+        return {name: inner.get_submodule(name) for name in chosen}
+    named = {name: child for name, child in inner.named_children() if _STAGE.match(name)}
     return dict(sorted(named.items(), key=lambda item: int(item[0].removeprefix("stage"))))
+
+
+def name_layers(model: nn.Module, names: Sequence[str] | None) -> nn.Module:
+    """Let the layers `names` be compared in place of the network's stages, in that order, and return it.
+
+    None changes nothing. Raises `InputError` for a layer that is not there, with the nearest names.
+    """
+    if names is None:
+        return model
+    inner = _unwrapped(model)
+    known = [name for name, _ in inner.named_modules() if name]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:3]
+            raise InputError(f"layers: the network has no layer '{name}'. The nearest: {', '.join(near)}.")
+    inner.layer_names = list(names)  # type: ignore[assignment]
+    return model
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    inner = getattr(model, "network", None)
+    return _unwrapped(inner) if isinstance(inner, nn.Module) else model
 
 
 @contextmanager

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
 
-from tutelage import answers, measure, network, student, training
+from tutelage import answers, measure, network, training
+from tutelage.classroom import Classroom
 from tutelage.losses import kd
 from tutelage.spec_sections import RecipeConfig
 
@@ -52,7 +53,7 @@ def taught_by(logits: Any) -> training.Teaching:
     return training.Teaching(known={"logits": logits}, build=lambda _: kd.SoftTargets(4.0), weight=0.7)
 
 
-def trainings(model: Any, classroom: student.Classroom, seed: int) -> dict[str, training.Training]:
+def trainings(model: Any, classroom: Classroom, seed: int) -> dict[str, training.Training]:
     torch.manual_seed(seed)
     train = classroom.splits["train"]
     teacher = network.build(classroom.architecture(TEACHER))
@@ -76,7 +77,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def compare(name: str, model: Any, rounds: int, seeds: int) -> dict[str, Any]:
-    classroom = student.Classroom(data="digits", task="image_classification", seed=0)
+    classroom = Classroom(data="digits", task="image_classification", seed=0)
     steps = len(classroom.splits["train"]) // RECIPE.batch_size
     ratios: dict[str, list[float]] = {"cached": [], "live": []}
     plain_ms: list[float] = []

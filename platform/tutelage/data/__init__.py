@@ -22,7 +22,8 @@ class Split:
     """Examples of one split as they are stored, and what makes of them what a network sees.
 
     `inputs` is uint8 or float32 `[n, …]` and may be memory-mapped; `labels` int64 `[n, steps]`. `mean` and `std`, one number
-    a channel (axis 1 of `inputs`) in stored units, normalise them; left empty, a network sees the stored numbers.
+    a channel (axis 1 of `inputs`) in stored units, normalise them; left empty, a network sees the stored numbers. `mask`
+    `[n, steps]` is False at steps that are padding; without one, none is.
     """
 
     inputs: Tensor
@@ -30,10 +31,12 @@ class Split:
     class_names: tuple[str, ...]
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    mask: Tensor | None = None
 
     def __post_init__(self) -> None:
         assert self.inputs.dtype in (torch.float32, torch.uint8) and self.labels.dtype == torch.int64
         assert len(self.inputs) == len(self.labels) and self.labels.ndim == 2
+        assert self.mask is None or (self.mask.dtype == torch.bool and self.mask.shape == self.labels.shape)
         assert len(self.mean) == len(self.std) and len(self.mean) in (0, self.inputs.shape[1])
         assert all(spread > 0 for spread in self.std)
 
@@ -46,18 +49,28 @@ class Split:
         return len(self.class_names)
 
     @property
+    def num_labelled(self) -> int:
+        """How many examples have a label at one step at least."""
+        return int((self.labels >= 0).any(dim=1).sum())
+
+    @property
     def example_shape(self) -> tuple[int, ...]:
         """The shape of one example, without the batch."""
         return tuple(self.inputs.shape[1:])
 
     def to(self, device: torch.device | str) -> Split:
-        """Return the split with its tensors on `device`; itself if they are there."""
-        inputs, labels = self.inputs.to(device), self.labels.to(device)
-        return self if inputs is self.inputs and labels is self.labels else replace(self, inputs=inputs, labels=labels)
+        """Return the split with its tensors on `device`."""
+        return self._of({name: tensor.to(device) for name, tensor in self._tensors().items()})
 
     def head(self, count: int) -> Split:
         """Return the first `count` examples as a split."""
-        return replace(self, inputs=self.inputs[:count], labels=self.labels[:count])
+        return self._of({name: tensor[:count] for name, tensor in self._tensors().items()})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {"inputs": self.inputs, "labels": self.labels, **({} if self.mask is None else {"mask": self.mask})}
+
+    def _of(self, tensors: dict[str, Tensor]) -> Split:
+        return replace(self, inputs=tensors["inputs"], labels=tensors["labels"], mask=tensors.get("mask"))
 
     def seen(self, rows: Tensor | slice) -> Tensor:
         """Return the examples of `rows` as a network sees them: float32, normalised, `[rows, …]`."""
@@ -82,4 +95,6 @@ def fingerprint(*splits: Split) -> str:
         )
         digest.update(split.inputs.contiguous().numpy().data)
         digest.update(split.labels.contiguous().numpy().data)
+        if split.mask is not None:
+            digest.update(split.mask.contiguous().numpy().data)
     return digest.hexdigest()

@@ -83,7 +83,10 @@ def real_steps(tensor: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def position_mask(teacher: Answer, positions: int) -> Tensor | None:
-    """Return the mask `[batch, positions]` of a stage, None if all count: where it has a position a step, these are the steps."""
+    """Return the mask `[batch, positions]` of a stage; None if all count.
+
+    Where a stage has a position for each of several steps, its positions are the steps.
+    """
     mask = teacher.mask
     return mask if mask is not None and mask.shape[1] == positions > 1 else None
 

@@ -1,40 +1,69 @@
-"""The teacher's softened output distribution as the target (Hinton, Vinyals and Dean, 2015)."""
+"""The teacher's softened output distribution as the target (Hinton, Vinyals and Dean, 2015), also of standardised logits."""
 
 from __future__ import annotations
 
+import torch
+from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
-from tutelage.losses import Answer, Loss, Need, Outline
+from tutelage.losses import Answer, Loss, Need, Outline, real_steps
 from tutelage.plugins import PluginConfig
+from tutelage.sparse_labels import coarse_log_probabilities
 
-SPACE: dict[str, dict[str, object]] = {}
-NEEDS: frozenset[Need] = frozenset()
+SPACE: dict[str, dict[str, object]] = {"standardise": {"choice": [False, True]}}
 
 
 class Config(PluginConfig):
-    """Knowledge distillation has no options beside the distillation temperature."""
+    """Whether logits are compared as they are."""
+
+    standardise: bool = Field(False, description="compare logits of mean 0 and deviation 1 in every step (Sun et al., 2024)")
+
+
+def needs(config: Config) -> frozenset[Need]:
+    """Return what is compared: a deviation is that of all logits, soft targets may be kept sparsely."""
+    return frozenset({"logits"}) if config.standardise else frozenset()
 
 
 class SoftTargets(nn.Module):
-    """T² · KL(softmax(teacher/T) ‖ softmax(student/T)) in nats, the mean over batch and steps.
+    """T² · KL(softmax(z_t / T) ‖ softmax(z_s / T)) in nats, the mean over the steps.
 
     T² keeps the size of the gradient about the same at every temperature (Hinton et al., 2015, section 2). The loss is 0
-    when both give the same distribution.
+    when both give the same distribution. With `standardise` z is (z - mean) / deviation of its step, the deviation being of
+    C - 1 degrees of freedom (Sun et al., 2024), so that any positive affine map of either's logits changes nothing.
+
+    A teacher that is kept sparsely is compared over its k classes and all others together; that is less than the whole by
+    the others' mass times the divergence within them (`sparse_labels`).
     """
 
-    def __init__(self, temperature: float) -> None:
+    def __init__(self, temperature: float, *, standardise: bool = False) -> None:
         super().__init__()
-        self.temperature = temperature
+        self.temperature, self.standardise = temperature, standardise
 
     def forward(self, student: Answer, teacher: Answer) -> Tensor:
         """Return the loss, a scalar."""
-        softened = functional.log_softmax(student.logits.flatten(0, 1) / self.temperature, dim=-1)
-        target = functional.log_softmax(teacher.logits.flatten(0, 1) / self.temperature, dim=-1)
-        divergence = functional.kl_div(softened, target, reduction="batchmean", log_target=True)
+        own = real_steps(student.logits, teacher.mask)
+        if teacher.top is not None:
+            classes = real_steps(teacher.top.classes, teacher.mask)
+            target = real_steps(teacher.top.log_probabilities(self.temperature), teacher.mask)
+            softened = coarse_log_probabilities(own, classes, self.temperature)
+        else:
+            target = self._softened(real_steps(teacher.logits, teacher.mask))
+            softened = self._softened(own)
+        divergence = (target.exp() * (target - softened)).sum(dim=-1).mean()
         return divergence * self.temperature**2
+
+    def _softened(self, logits: Tensor) -> Tensor:
+        scores = standardised(logits) if self.standardise else logits
+        return (scores / self.temperature).log_softmax(dim=-1)
+
+
+def standardised(logits: Tensor) -> Tensor:
+    """Return logits `[…, classes]` of mean 0 and deviation 1 in every step; equal ones become 0."""
+    centred = logits - logits.mean(dim=-1, keepdim=True)
+    variance = centred.square().sum(dim=-1, keepdim=True) / (logits.shape[-1] - 1)
+    return centred * (variance + torch.finfo(logits.dtype).tiny).rsqrt()
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
     """Return the loss; it serves every pair."""
-    return SoftTargets(temperature)
+    return SoftTargets(temperature, standardise=config.standardise)
