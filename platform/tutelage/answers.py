@@ -72,8 +72,8 @@ def answered(model: nn.Module, task: Task, inputs: Tensor, needs: frozenset[Need
     return parts
 
 
-def answer_from(parts: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Answer:
-    """Return the parts of an answer, under knowledge's names, as a loss takes them: in float32."""
+def answer_from(parts: Mapping[str, Tensor], weights: Mapping[str, Tensor], num_classes: int) -> Answer:
+    """Return the parts of an answer of `num_classes`, under knowledge's names, as a loss takes them: in float32."""
     by_kind: dict[str, Any] = {"features": {}, "pooled": {}, "maps": {}, "heads": {}}
     for part, tensor in parts.items():
         kind, _, stage = part.partition(".")
@@ -81,7 +81,7 @@ def answer_from(parts: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> A
             by_kind[kind][stage] = tensor.float()
     if "logits" in parts:
         return Answer(logits=parts["logits"].float(), weights=weights, **by_kind)
-    return Answer(logits=parts["gaps"].new_empty(0), top=sparse_labels.restored(parts), weights=weights, **by_kind)
+    return Answer(logits=parts["gaps"].new_empty(0), top=sparse_labels.restored(parts, num_classes), weights=weights, **by_kind)
 
 
 def logits_of(model: nn.Module, task: Task, split: Split) -> Tensor:

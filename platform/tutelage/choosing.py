@@ -76,8 +76,9 @@ def _classroom(home: SweepDir, sweep_spec: spec.Spec) -> Classroom:
 
 
 def labels_only(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the same student without its teacher: same network, sparsity, epochs, and a distillation weight of 0."""
-    return {**config, "distillation": {**config["distillation"], "weight": 0.0}}
+    """Return the same student with nothing of its teacher: same network, sparsity, epochs; random at first, labels alone."""
+    alone = {**config["distillation"], "weight": 0.0}
+    return {**config, "student": {**config["student"], "initialise": "random"}, "distillation": alone}
 
 
 def _train_twins(

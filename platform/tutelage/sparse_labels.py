@@ -1,8 +1,9 @@
 """Sparse label sequences: a step's largest logits, and the mass of all the others at any temperature.
 
 With a = 1 / T, the others' mass is exp f(a), f(a) = log Σ exp(a · gap): smooth in a, since it is a cumulant-generating
-function. So f at four Chebyshev nodes of T = 1 … 20 gives it at every temperature between, and a search over temperatures
-needs no dense logits. A step of k classes takes 3k + 8 bytes for up to 256 classes (float16 gaps, uint8 classes).
+function, and f(0) is the log of how many they are. So f at four Chebyshev nodes of T = 1 … 20 and at 0 gives it at every
+temperature from 1 on, and a search over temperatures needs no dense logits. A step of k classes takes 3k + 8 bytes for up to
+256 classes (float16 gaps, uint8 classes).
 
 What is lost is how the others share their mass r. Coarse-grained to k + 1 bins, a divergence is still one, and too small by
 exactly r · KL(teacher's others ‖ student's others), each normalised (the chain rule); without others, k = classes, by nothing.
@@ -10,6 +11,7 @@ exactly r · KL(teacher's others ‖ student's others), each normalised (the cha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,12 +30,13 @@ class TopClasses:
     """The k largest logits of a step, and the mass of all the others.
 
     `classes` int64 and `gaps` float32 are `[batch, steps, k]`: logits less the largest one, so at most 0. `tails`
-    `[batch, steps, 4]` is f at the nodes.
+    `[batch, steps, 4]` is f at the nodes; the others are `num_others` classes.
     """
 
     classes: Tensor
     gaps: Tensor
     tails: Tensor
+    num_others: int
 
     def log_probabilities(self, temperature: float) -> Tensor:
         """Return the log of the k classes' probabilities and of the others' mass, `[batch, steps, k + 1]`, at T."""
@@ -41,9 +44,10 @@ class TopClasses:
         return scores.log_softmax(dim=-1)
 
     def tail(self, temperature: float) -> Tensor:
-        """Return f(1 / T) `[batch, steps]`; outside 1 … 20 it is extrapolated, and less exact."""
-        weights = torch.tensor(_lagrange(1.0 / temperature), dtype=self.tails.dtype, device=self.tails.device)
-        return self.tails @ weights
+        """Return f(1 / T) `[batch, steps]`; below T = 1 it is extrapolated, and less exact."""
+        at_nought, *at_nodes = _lagrange(1.0 / temperature)
+        weights = torch.tensor(at_nodes, dtype=self.tails.dtype, device=self.tails.device)
+        return self.tails @ weights + at_nought * math.log(self.num_others)
 
 
 def coarse_log_probabilities(logits: Tensor, classes: Tensor, temperature: float) -> Tensor:
@@ -65,9 +69,12 @@ def compressed(logits: Tensor, k: int) -> dict[str, Tensor]:
     return {"classes": classes, "gaps": top - top[..., :1], "tails": tails}
 
 
-def restored(parts: Mapping[str, Tensor]) -> TopClasses:
-    """Return what `compressed` gave, as it was stored, ready to be computed with."""
-    return TopClasses(classes=parts["classes"].long(), gaps=parts["gaps"].float(), tails=parts["tails"].float())
+def restored(parts: Mapping[str, Tensor], num_classes: int) -> TopClasses:
+    """Return what `compressed` gave of `num_classes`, as it was stored, ready to be computed with."""
+    classes = parts["classes"].long()
+    return TopClasses(
+        classes=classes, gaps=parts["gaps"].float(), tails=parts["tails"].float(), num_others=num_classes - classes.shape[-1]
+    )
 
 
 def index_dtype(num_classes: int) -> str:
@@ -84,7 +91,7 @@ def _nodes() -> tuple[float, ...]:
 
 @lru_cache(maxsize=256)
 def _lagrange(at: float) -> tuple[float, ...]:
-    """Return the weights of f's values at the nodes in the polynomial through them, taken at `at`."""
-    nodes = np.array(_nodes())
+    """Return the weights of f's values at 0 and at the nodes in the polynomial through them, taken at `at`."""
+    nodes = np.array([0.0, *_nodes()])
     weights = [np.prod((at - np.delete(nodes, i)) / (node - np.delete(nodes, i))) for i, node in enumerate(nodes)]
     return tuple(float(weight) for weight in weights)

@@ -253,10 +253,13 @@ class Training:
         return inputs if self.epochs_done >= recipe.half_size_share * recipe.epochs else functional.avg_pool2d(inputs, 2)
 
     def _own_answer(self, parts: Mapping[str, Tensor]) -> Answer:
-        return answers.answer_from(parts, dict(self.model.named_parameters()) if self._teachers_weights else {})
+        return answers.answer_from(
+            parts, dict(self.model.named_parameters()) if self._teachers_weights else {}, self.lesson.train.num_classes
+        )
 
     def _teachers_answer(self, teaching: Teaching, rows: Tensor, seen: augment.Batch) -> Answer:
-        answer = answers.answer_from(teaching.ask(self._view, rows, seen.inputs), self._teachers_weights)
+        parts, classes = teaching.ask(self._view, rows, seen.inputs), self.lesson.train.num_classes
+        answer = answers.answer_from(parts, self._teachers_weights, classes)
         return replace(answer, labels=seen.labels, mask=seen.mask)
 
     def _answered(self, inputs: Tensor, needs: frozenset[Need]) -> dict[str, Tensor]:

@@ -1,0 +1,251 @@
+"""What a teacher costs a student: a step with cached answers, with a live teacher and in torchdistill's loop; and the cache.
+
+    python tests/benchmarks/knowledge_cost.py PATH [--json] [--rounds 30] [--seeds 3] [--torchdistill DIR] [--teacher DIR]
+                                                   [--part steps sparse build]
+
+PATH is CIFAR-100's folder. One thread, a student of 198,075 parameters, batches of 128. Kinds take turns, a step each a round,
+so that a drift of the machine meets all alike; a ratio is taken round by round and the median is shown. torchdistill's
+directory is where `pip install --no-deps --target DIR torchdistill` put it: its `KDLoss` is used in a plain loop with its
+teacher alive and our loading, because its own box needs torchvision. The teacher's is that of a trained one, for `sparse`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+import machine
+
+from tutelage import answers, measure, network, plugins, sparse_labels, student, training
+from tutelage.classroom import Classroom, KnowledgePlan
+from tutelage.spec_sections import AugmentationConfig, DistillationConfig, SparsityConfig, StudentConfig, TrialConfig
+
+STUDENT: dict[str, Any] = {"resnet": {"blocks": 1, "width": 25, "stem_stride": 2}}
+TEACHERS = {"6 : 1": 64, "20 : 1": 112}  # MACs of teacher : student, and the teacher's width
+POLICY = AugmentationConfig(pad_px=4, flip=True)
+METHODS: dict[str, Any] = {
+    "kd": "kd",
+    "kd, standardised": {"kd": {"standardise": True}},
+    "dkd": "dkd",
+    "dist": "dist",
+    "kd, top 8": "kd",
+    "fitnet (one stage)": "fitnet",
+    "attention (three stages)": "attention",
+    "similarity, pooled": {"similarity": {"pooled": True}},
+    "rkd": "rkd",
+    "crd": "crd",
+    "review (three stages)": "review",
+    "weights": "weights",
+}
+LOGIT_LOSSES = ("kd", "kd, standardised", "dkd", "dist", "kd, top 8")
+PARTS = frozenset({"logits", "features", "maps", "pooled"})
+
+
+def config_of(method: Any) -> TrialConfig:
+    recipe = StudentConfig(model=STUDENT, epochs=100_000, batch_size=128, optimizer="adamw", learning_rate=1e-3)
+    taught = DistillationConfig(method=method, weight=0.7)
+    return TrialConfig(student=recipe, distillation=taught, sparsity=SparsityConfig())
+
+
+def rooms(path: str, width: int, scratch: Path) -> dict[str, Classroom]:
+    """Return classrooms of an untrained teacher (its answers cost the same): cached with every part, cached sparsely, live."""
+    bare = Classroom(data={"cifar": {"path": path, "per_class": 20}}, task="image_classification", seed=0, augmentation=POLICY)
+    about = bare.architecture({"resnet": {"blocks": 1, "width": width, "stem_stride": 2}})
+    torch.manual_seed(0)
+    network.write(scratch / "teacher", network.build(about), about)
+    plan = KnowledgePlan(teachers=((scratch / "teacher", 1.0),), needs=PARTS, views=1)
+    found = {"live": replace(bare, taught_by=plan)}
+    for name, top_k in (("cached", 0), ("sparse", 8)):
+        own = replace(plan, directory=scratch / name, top_k=top_k, needs=PARTS if name == "cached" else frozenset())
+        found[name] = replace(bare, taught_by=own)
+        assert own.entry is not None
+        own.entry.describe(found[name].teacher_outline)
+        found[name].fill("train", 0)
+    return found
+
+
+def training_of(room: Classroom, method: Any, seed: int) -> training.Training:
+    config = config_of(method)
+    lesson = replace(student.lesson(config, room, seed), views=1)
+    return training.Training(student.build(config, room, seed), lesson)
+
+
+def alone(room: Classroom, seed: int) -> training.Training:
+    under_way = training_of(room, "kd", seed)
+    return training.Training(under_way.model, replace(under_way.lesson, teaching=None))
+
+
+class TorchdistillLoop:
+    """Its `KDLoss` with its teacher alive: the same student, loading, batch and optimiser."""
+
+    def __init__(self, room: Classroom, seed: int) -> None:
+        from torchdistill.losses.mid_level import KDLoss  # type: ignore[import-not-found]
+
+        self.own = alone(room, seed)
+        self.teacher = network.read(room.taught_by.teachers[0][0])[0].eval()  # type: ignore[union-attr]
+        self.loss = KDLoss(".", "output", ".", "output", temperature=4.0, alpha=0.3)
+
+    def step(self, rows: Tensor) -> Tensor:
+        seen = self.own._seen(rows)
+        with torch.no_grad():
+            taught = self.teacher(seen.inputs)
+        logits = self.own.model(seen.inputs)
+        loss: Tensor = self.loss({".": {"output": logits}}, {".": {"output": taught}}, seen.labels[:, 0])
+        self.own._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.own._optimizer.step()
+        return loss.detach()
+
+
+def taking_turns(kinds: Mapping[str, Any], batches: Sequence[Tensor], rounds: int) -> dict[str, list[float]]:
+    """Return each kind's seconds a step, round by round; the first rounds warm up."""
+    taken: dict[str, list[float]] = {name: [] for name in kinds}
+    for number in range(-3, rounds):
+        rows = batches[number % len(batches)]
+        for name, kind in kinds.items():
+            seconds = seconds_of(lambda kind=kind, rows=rows: kind.step(rows))
+            if number >= 0:
+                taken[name].append(seconds)
+    return taken
+
+
+def seconds_of(run: Callable[[], object]) -> float:
+    started_s = time.perf_counter()
+    run()
+    return time.perf_counter() - started_s
+
+
+def steps(path: str, rounds: int, seeds: int, with_torchdistill: bool) -> list[dict[str, Any]]:
+    taken: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for ratio, width in TEACHERS.items():
+            home = Path(scratch) / str(width)
+            home.mkdir()
+            room = rooms(path, width, home)
+            for seed in range(seeds):
+                kinds: dict[str, Any] = {"alone": alone(room["live"], seed)}
+                first = ratio == next(iter(TEACHERS))
+                for name, method in METHODS.items() if first else [("kd", "kd")]:
+                    place = "sparse" if name == "kd, top 8" else "cached"
+                    kinds[f"{name}, cached"] = training_of(room[place], method, seed)
+                kinds[f"kd, live, {ratio}"] = training_of(room["live"], "kd", seed)
+                if with_torchdistill:
+                    kinds[f"torchdistill, {ratio}"] = TorchdistillLoop(room["live"], seed)
+                found = taking_turns(kinds, kinds["alone"].batches(), rounds)
+                base = found.pop("alone")
+                for name, seconds in found.items():
+                    key = name if first or "cached" not in name else f"{name}, {ratio}"
+                    taken.setdefault(key, []).extend(s / b for s, b in zip(seconds, base, strict=True))
+                taken.setdefault("labels alone, ms", []).extend(s * 1e3 for s in base)
+    alone_ms = statistics.median(taken.pop("labels alone, ms"))
+    return [{"kind": "labels alone", "÷ labels alone": f"1 ({alone_ms:.1f} ms a step)"}] + [
+        {"kind": name, "÷ labels alone": f"{statistics.median(r):.3f} ± {statistics.stdev(r):.3f}"} for name, r in taken.items()
+    ]
+
+
+def sparse(path: str, teacher_dir: str | None) -> list[dict[str, Any]]:
+    """Compare a trained teacher's label sequences with what is kept of them: bytes a view, and divergences in nats."""
+    if teacher_dir is None:
+        return []
+    _, plugin, config = plugins.configure("data", {"cifar": {"path": path}})
+    train = plugin.read(config, 0, "train").head(4000)
+    task = plugins.load("tasks", "image_classification").build(None)
+    logits = answers.logits_of(network.read(Path(teacher_dir))[0], task, train)
+    rows = []
+    for k in (4, 8, 16, 32):
+        kept = sparse_labels.compressed(logits, k)
+        stored = {part: t if part == "classes" else t.half() for part, t in kept.items()}
+        top = sparse_labels.restored(stored, 100)
+        for temperature in (1.0, 4.0, 8.0):
+            whole = (logits / temperature).log_softmax(-1)
+            coarse = sparse_labels.coarse_log_probabilities(logits, top.classes, temperature)
+            read = top.log_probabilities(temperature)
+            others = coarse[..., -1]
+            rest = whole.scatter(-1, top.classes, float("-inf")) - others.unsqueeze(-1)
+            entropy = -(rest.exp() * rest.nan_to_num(neginf=0.0)).sum(-1)
+            even = others.exp() * (torch.log(torch.tensor(100.0 - k)) - entropy)
+            rounded = (coarse.exp() * (coarse - read)).sum(-1).max()
+            rows.append({
+                "k": k, "bytes a view": 3 * k + 8, "T": temperature,
+                "KL(kept exactly ‖ stored) over k + 1 bins, largest": f"{rounded:.1e}",
+                "mass of the others": f"{others.exp().mean():.3f}",
+                "KL(full ‖ others spread evenly), mean": f"{even.mean():.4f}",
+            })  # fmt: skip
+    return rows
+
+
+def build(path: str, rounds: int) -> list[dict[str, Any]]:
+    """Compare the filling of a view with the teacher's plain inference over the same images; and a batch's look-up with a step."""
+    with tempfile.TemporaryDirectory() as scratch:
+        room = rooms(path, TEACHERS["6 : 1"], Path(scratch))
+        cached, train = room["cached"], room["cached"].splits["train"]
+        inputs = [train.seen(rows) for rows in torch.arange(len(train)).split(512)]
+        rates: dict[str, list[float]] = {"logits": [], "logits, top 8": [], "logits, features and maps": []}
+        sparse_plan = replace(cached.taught_by, top_k=8, needs=frozenset())  # type: ignore[type-var]
+        plans = dict(zip(rates, (replace(sparse_plan, top_k=0), sparse_plan, cached.taught_by), strict=True))
+        for number in range(rounds):
+            plain = seconds_of(lambda: infer(cached.teacher, inputs))
+            for name, plan in plans.items():
+                own = replace(cached, taught_by=replace(plan, directory=Path(scratch) / f"{name}-{number}"))  # type: ignore[type-var]
+                own.teacher = cached.teacher  # type: ignore[misc]
+                rates[name].append(plain / seconds_of(lambda own=own: own.fill("train", 0)))
+        step = training_of(room["sparse"], "kd", 0)
+        batches = step.batches()
+        ask = step.lesson.teaching.ask  # type: ignore[union-attr]
+        shares = []
+        for rows in [batches[i % len(batches)] for i in range(30)]:
+            seen = step._seen(rows)
+            looked_up = seconds_of(lambda rows=rows, seen=seen: answers.answer_from(ask(0, rows, seen.inputs), {}, 100))
+            shares.append(looked_up / seconds_of(lambda rows=rows: step.step(rows)))
+    found = [
+        {"what": f"filling a view ({name}): rate ÷ the teacher's plain inference", "median": f"{statistics.median(r):.3f}"}
+        for name, r in rates.items()
+    ]
+    return [*found, {"what": "look-up of sparse knowledge ÷ step", "median": f"{statistics.median(shares):.4f}"}]
+
+
+@torch.inference_mode()
+def infer(teacher: nn.Module, batches: Sequence[Tensor]) -> None:
+    for inputs in batches:
+        teacher(inputs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("path")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--torchdistill", help="directory that holds the package")
+    parser.add_argument("--teacher", help="directory of a trained teacher, for `sparse`")
+    parser.add_argument("--part", nargs="*", default=["steps", "sparse", "build"])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.torchdistill:
+        sys.path.insert(0, options.torchdistill)
+    parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "steps": lambda: steps(options.path, options.rounds, options.seeds, bool(options.torchdistill)),
+        "sparse": lambda: sparse(options.path, options.teacher),
+        "build": lambda: build(options.path, 5),
+    }
+    with torch.device("meta"):
+        blank = network.build({"model": STUDENT, "example_shape": (3, 32, 32), "class_names": [""] * 100})
+    params = int(measure.size(blank)["params"])
+    for name in options.part:
+        if rows := parts[name]():
+            machine.show(f"{name}: student of {params:,} parameters, one thread", rows, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()

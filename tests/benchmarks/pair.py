@@ -1,0 +1,87 @@
+"""What the benchmarks of methods share: the pair of cifar100_pair.yaml, its students trained and judged on the test split."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tutelage import answers, imparting, intervals, jobs, network, spec, teaching
+from tutelage.classroom import Classroom
+from tutelage.files import write_json
+
+HERE = Path(__file__).parent
+FIRST_SEED = 500
+
+
+def asked(path: str, storage: str, method: Any) -> spec.Spec:
+    """Return the pair's spec over CIFAR-100 in the folder `path`, its cache holding what a `method` compares."""
+    loaded = spec.load(HERE / "cifar100_pair.yaml", [f"data.cifar.path={path}", f"storage={storage}"])
+    return spec.from_dict({**loaded.resolved(), "distillation": {"method": method}})
+
+
+def classroom_of(loaded: spec.Spec) -> Classroom:
+    """Return the pair's classroom, its teacher and knowledge made or reused."""
+    room = teaching.classroom_of(loaded)
+    return imparting.ensure_knowledge(loaded, room, teaching.ensure_teachers(loaded, room, print), print)
+
+
+def config_of(loaded: spec.Spec, method: Any, *, weight: float, temperature: float = 4.0, raw: bool = False) -> dict[str, Any]:
+    """Return the pair's student with this much of a method."""
+    config, _ = loaded.space.resolve(lambda name, domain: None)
+    return {**config, "distillation": {"method": method, "weight": weight, "temperature": temperature, "raw": raw}}
+
+
+class Results:
+    """Accuracies of students by name and seed, kept in a file as they come, so that an interrupted benchmark goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+
+    def train(self, configs: Mapping[str, dict[str, Any]], seeds: int, room: Classroom, directory: Path) -> None:
+        """Train what is missing, as many at a time as there are cores, and judge it on validation and test."""
+        wanted = {
+            f"{name}/{seed}": (config, FIRST_SEED + seed)
+            for name, config in configs.items()
+            for seed in range(seeds)
+            if f"{name}/{seed}" not in self.rows
+        }
+        test, task = room.read("test"), room.built_task
+        keys = list(wanted)
+        for start in range(0, len(keys), 6):
+            some = {key.replace("/", "@"): wanted[key] for key in keys[start : start + 6]}
+            measured = jobs.train_students(some, room, directory, jobs.Workers(workers=0, cpus=1, gpus=0))
+            for key, measures in measured.items():
+                logits = answers.logits_of(network.read(directory / key)[0], task, test)
+                right = float(task.correct(logits, test.labels).float().mean())
+                self.rows[key.replace("@", "/")] = {**measures, "test": right}
+            write_json(self.path, self.rows)
+
+    def of(self, name: str, measure: str) -> list[float]:
+        """Return a measure of all seeds of a name, in their order."""
+        found = [
+            (int(key.rpartition("/")[2]), row[measure]) for key, row in self.rows.items() if key.rpartition("/")[0] == name
+        ]
+        return [value for _, value in sorted(found)]
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return mean ± standard deviation."""
+    return f"{statistics.fmean(values):.4f} ± {statistics.stdev(values):.4f}" if len(values) > 1 else f"{values[0]:.4f}"
+
+
+def gain(values: Sequence[float], others: Sequence[float]) -> str:
+    """Return the mean difference of paired seeds in points, with its 95 % interval."""
+    differences = [100 * (a - b) for a, b in zip(values, others, strict=True)]
+    low, high = intervals.mean_interval(differences)
+    return f"{statistics.fmean(differences):+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def one_thread() -> None:
+    """Keep this process, which only waits and judges, off the students' cores."""
+    torch.set_num_threads(1)

@@ -1,0 +1,93 @@
+"""What a search over temperature, weight and method is worth against the published settings, as they are printed.
+
+    python tests/benchmarks/published.py PATH [--json] [--seeds 5] [--trials 20] [--storage .tutelage]
+
+PATH is CIFAR-100's folder; what is trained stands in cifar100_pair.yaml. A search of 20 trials takes its best on validation;
+then it and each published setting are trained with the same fresh seeds and judged on the test split. The published settings
+are weights of sums, a · labels + b · loss: here the share is b / (a + b), which Muon's steps, free of scale, do not tell apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import machine
+import pair
+
+from tutelage import pipeline, spec, store
+from tutelage.book import Silent
+
+ALONE, SEARCHED = "labels alone", "searched"
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "KD, T 4, 0.1 / 0.9 (Tian et al., 2020)": {"method": "kd", "temperature": 4.0, "weight": 0.9},
+    "DKD, T 4, α 1, β 8 (Zhao et al., 2022)": {"method": {"dkd": {"beta": 8.0}}, "temperature": 4.0, "weight": 0.5},
+    "KD standardised, T 2, weight 9 (Sun et al., 2024)": {
+        "method": {"kd": {"standardise": True}}, "temperature": 2.0, "weight": 9 / 9.1,
+    },
+    "DIST, T 4, β 2, γ 2 (Huang et al., 2022)": {
+        "method": {"dist": {"beta": 2.0, "gamma": 2.0}}, "temperature": 4.0, "weight": 0.5,
+    },
+}  # fmt: skip
+SPACE: dict[str, Any] = {
+    "temperature": {"float": [1, 16], "log": True},
+    "weight": {"float": [0.3, 0.98]},
+    "method": {
+        "choice": {
+            "kd": {"standardise": {"choice": [False, True]}},
+            "dkd": {"beta": {"float": [1, 10]}},
+            "dist": {},
+        }
+    },
+}
+
+
+def searched(loaded: spec.Spec, trials: int) -> Any:
+    """Return the search's best trial on validation; a search that is there already is read."""
+    name = f"published-{trials}"
+    tree = {**loaded.resolved(), "name": name, "distillation": SPACE}
+    tree["search"] = {**tree["search"], "trials": trials, "objectives": ["accuracy"]}
+    home = store.SweepDir(Path(loaded.storage) / "sweeps" / name)
+    if not home.root.exists() or home.facts()["state"] != "finished":
+        home = pipeline.sweep(spec.from_dict(tree))
+    return max(pipeline.candidates(home), key=lambda record: record.measures["accuracy"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("path")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--storage", default=".tutelage")
+    options = parser.parse_args()
+    pair.one_thread()
+    loaded = pair.asked(options.path, options.storage, "dkd")
+    home = Path(options.storage) / "benchmarks"
+    home.mkdir(parents=True, exist_ok=True)
+    results = pair.Results(home / "published.json")
+    with pipeline.cluster(None, Silent()):
+        best = searched(loaded, options.trials)
+        room = pair.classroom_of(loaded)
+        configs = {ALONE: pair.config_of(loaded, "kd", weight=0.0), SEARCHED: best.config}
+        configs |= {name: pair.config_of(loaded, raw=True, **setting) for name, setting in PUBLISHED.items()}
+        results.train(configs, options.seeds, room, home / "published")
+    own = results.of(SEARCHED, "test")
+    rows = [
+        {
+            "setting": name,
+            "test accuracy": pair.spread(results.of(name, "test")),
+            "searched less this, points (95 %)": "" if name == SEARCHED else pair.gain(own, results.of(name, "test")),
+        }
+        for name in configs
+    ]
+    told = ", ".join(f"{name} {value}" for name, value in best.params.items())
+    title = f"{options.trials} trials, {options.seeds} seeds (mean ± sd); found: {told}"
+    machine.show(title, rows, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Whole sweeps of what a teacher can teach: views, several teachers, and data without labels, from teaching to selection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import SMALL_SPEC
+from tutelage import choosing, network, pipeline, spec, teaching
+from tutelage.book import Silent
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
+
+
+class Heard(Silent):
+    """Keeps what a sweep says."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def stage(self, text: str) -> None:
+        self.said.append(text)
+
+
+def sweep(tmp_path: Path, **changes: Any) -> tuple[Any, list[str]]:
+    tree = {**SMALL_SPEC, "storage": str(tmp_path / "storage"), "search": {"trials": 3}, **changes}
+    heard = Heard()
+    return pipeline.sweep(spec.from_dict(tree), observer=heard), heard.said
+
+
+def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path) -> None:
+    """Two teachers, views filled on first use, the student's weights cut from the first: all that the twins need too."""
+    more = [{"model": {"mlp": {"hidden": 32}}, "epochs": 4, "accept_weak": True}]
+    home, said = sweep(
+        tmp_path, augmentation={"pad_px": 1}, more_teachers=more, knowledge={"fill": "first_use", "average": "accuracy"},
+        student={"model": {"convnet": {"width": {"int": [3, 6]}, "depth": 2}}, "epochs": 3, "initialise": "teacher"},
+        sparsity={},
+    )  # fmt: skip
+    assert any("together: teacher" in line for line in said) and any("as students come to it" in line for line in said)
+    room = choosing._classroom(home, spec.load(home.spec_path))
+    assert room.augmentation.pad_px == 1 and room.taught_by is not None and len(room.taught_by.teachers) == 2
+    choice = choosing.select(home, confirm=2)
+    document = choice.document
+    assert document["confirmed"]["seeds"] == 2 and 0 < document["agreement"]["agreement"] <= 1
+    assert document["transfer"] is None and "labels alone" in document["teaching"]
+    page = choice.report_path.read_text()
+    assert "teacher&#x27;s top class for" in page or "teacher's top class for" in page
+
+
+def test_data_without_a_label_are_learnt_from_what_a_teacher_knows_of_others(tmp_path: Path) -> None:
+    """The teacher learns labelled scans; brighter ones without a label are then taught by its answers alone."""
+    digits = teaching.classroom_of(spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path)}))
+    train, validation, test = (digits.read(split) for split in ("train", "validation", "test"))
+    np.savez(tmp_path / "source.npz", x=train.inputs[:500].numpy(), y=train.labels[:500, 0].numpy())
+    target = {"x": train.inputs[500:].numpy() * 0.8 + 0.1, "y": np.full(len(train) - 500, -1)}
+    for name, split in (("validation", validation), ("test", test)):
+        target |= {f"x_{name}": split.inputs.numpy() * 0.8 + 0.1, f"y_{name}": split.labels[:, 0].numpy()}
+    np.savez(tmp_path / "target.npz", **target)
+    data = {"path": str(tmp_path / "target.npz")} | {f"{k}_{s}": f"{k}_{s}" for k in "xy" for s in ("validation", "test")}
+    home, _ = sweep(
+        tmp_path, data={"arrays": data},
+        teacher={
+            "model": {"convnet": {"width": 8, "depth": 2}}, "epochs": 0, "learning_rate": 0.02,
+            "source": {"data": {"arrays": {"path": str(tmp_path / "source.npz")}}, "epochs": 12},
+        },
+        student={"model": {"convnet": {"width": {"int": [4, 8]}, "depth": 2}}, "epochs": 12}, distillation={"weight": 0.9},
+        sparsity={},
+    )  # fmt: skip
+    document = choosing.select(home, policy="max-accuracy", confirm=1).document
+    assert document["test"]["accuracy"] > 0.7 and document["test"]["labels_only"] is None
+    assert document["teaching"].startswith("No verdict: no training example has a label")
+    assert document["transfer"].startswith("From arrays (path: ") and "no labels to learn it without" in document["transfer"]
+    assert network.read(choosing.SweepDir(home.root).students_dir / document["student"]["trial"])[0] is not None
