@@ -47,9 +47,9 @@ def assert_same_weights(a: training.Training, b: training.Training) -> None:
         assert torch.equal(left, right), name
 
 
-def recalled(parts: dict[str, torch.Tensor]) -> training.Ask:
+def recalled(parts: dict[str, torch.Tensor]) -> answers.Ask:
     """Answer with what is known, each part `[views, n, …]`."""
-    return lambda view, rows, inputs: {part: tensor[view, rows] for part, tensor in parts.items()}
+    return lambda view, rows, seen: {part: tensor[view, rows] for part, tensor in parts.items()}
 
 
 def taught(lesson: training.Lesson, weight: float, logits: torch.Tensor | None = None) -> training.Lesson:

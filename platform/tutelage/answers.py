@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -14,7 +15,13 @@ from tutelage.data import Split
 from tutelage.losses import Answer, Need
 from tutelage.spec_sections import AS_IT_IS, AugmentationConfig
 from tutelage.tasks import Task
-from tutelage.watching import features_of, map_of, watched
+from tutelage.watching import features_of, heads_watched, map_of, pooled_of, watched
+
+TAKEN: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {  # what is taken of a stage's output
+    "features": lambda output, _mask: features_of(output),
+    "pooled": pooled_of,
+    "maps": lambda output, _mask: map_of(output),
+}
 
 
 def each(
@@ -32,8 +39,8 @@ def each(
     try:
         for some in rows.split(batch_size):
             with torch.inference_mode():
-                inputs = augment.batch(split, some, view or 0, policy, view_seed).inputs.to(device)
-                parts = answered(model, task, inputs, needs)
+                seen = augment.batch(split, some, view or 0, policy, view_seed)
+                parts = answered(model, task, seen.inputs.to(device), needs, _on(device, seen.mask))
             yield {part: tensor.float().cpu() for part, tensor in parts.items()}
     finally:
         model.train(was_training)
@@ -49,27 +56,38 @@ def answers_of(
     return {part: torch.cat([parts[part] for parts in found]) for part in found[0]}
 
 
-def live(model: nn.Module, task: Task, needs: frozenset[Need]) -> Callable[[int, Tensor, Tensor], Mapping[str, Tensor]]:
-    """Return a teacher that answers to the inputs that a student sees, (view, rows, inputs) → parts, where they are."""
+def _on(device: torch.device, mask: Tensor | None) -> Tensor | None:
+    return None if mask is None else mask.to(device)
+
+
+Ask = Callable[[int, Tensor, augment.Batch], Mapping[str, Tensor]]
+
+
+def live(model: nn.Module, task: Task, needs: frozenset[Need]) -> Ask:
+    """Return a teacher that answers to what a student sees, (view, rows, batch) → parts, on the batch's device."""
     model.eval()
 
     @torch.no_grad()
-    def asked(_view: int, _rows: Tensor, inputs: Tensor) -> Mapping[str, Tensor]:
-        return answered(model.to(inputs.device), task, inputs, needs)
+    def asked(_view: int, _rows: Tensor, seen: augment.Batch) -> Mapping[str, Tensor]:
+        return answered(model.to(seen.inputs.device), task, seen.inputs, needs, seen.mask)
 
     return asked
 
 
-def answered(model: nn.Module, task: Task, inputs: Tensor, needs: frozenset[Need]) -> dict[str, Tensor]:
-    """Return logits and, of each stage, what is needed; under the names that knowledge has for them."""
-    if not needs & {"features", "maps"}:
-        return {"logits": task.predict(model, inputs)}
-    with watched(model) as seen:
+def answered(
+    model: nn.Module, task: Task, inputs: Tensor, needs: frozenset[Need], mask: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Return logits and, of each stage, what is needed; under the names that knowledge has for them.
+
+    Means over positions that are steps leave out those that `mask` `[batch, steps]` does.
+    """
+    with ExitStack() as watches:
+        seen = watches.enter_context(watched(model)) if needs & set(TAKEN) else {}
+        scores = watches.enter_context(heads_watched(model)) if "heads" in needs else {}
         parts = {"logits": task.predict(model, inputs)}
-    for kind, taken in (("features", features_of), ("maps", map_of)):
-        if kind in needs:
-            parts |= {f"{kind}.{stage}": taken(output) for stage, output in seen.items()}
-    return parts
+    for kind in sorted(needs & set(TAKEN)):
+        parts |= {f"{kind}.{stage}": TAKEN[kind](output, mask) for stage, output in seen.items()}
+    return parts | {f"heads.{stage}": each_heads for stage, each_heads in scores.items()}
 
 
 def answer_from(parts: Mapping[str, Tensor], weights: Mapping[str, Tensor], num_classes: int) -> Answer:

@@ -168,11 +168,12 @@ class Classroom:
             first += len(parts["logits"])
 
     def fill(self, split: SplitName, view: int) -> None:
-        """Put a view into the cache unless another process does or did; here, on the device where the teacher is."""
+        """Put a view into the cache unless another process does or did; on this process's GPU, if it has one."""
         assert self.taught_by is not None and self.taught_by.entry is not None
         entry, examples = self.taught_by.entry, self.splits[split]
         with entry.lock(f"{split}-{view}"):
             if not entry.has(split, view):
+                self.teacher.to("cuda" if torch.cuda.is_available() else "cpu")
                 with entry.draft(split, view, len(examples), self.layouts(split)) as draft:
                     self.answer_into(draft, split, view, torch.arange(len(examples)))
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tutelage import (
     answers,
+    augment,
     inherit,
     measure,
     network,
@@ -98,16 +99,16 @@ def teaching(config: TrialConfig, classroom: Classroom) -> training.Teaching | N
     )
 
 
-def _asks(classroom: Classroom, needed: frozenset[Need]) -> training.Ask:
+def _asks(classroom: Classroom, needed: frozenset[Need]) -> answers.Ask:
     """Return how the teacher is asked about a batch: its cached answers to the view, or itself, live."""
     known = classroom.known
     if known is None:
         return answers.live(classroom.teacher, classroom.built_task, needed)
     wanted = {"logits", *sparse_labels.PARTS, *needed}
 
-    def recalled(view: int, rows: Tensor, inputs: Tensor) -> Mapping[str, Tensor]:
+    def recalled(view: int, rows: Tensor, seen: augment.Batch) -> Mapping[str, Tensor]:
         parts = known.view("train", view)
-        return {part: t[rows].to(inputs.device) for part, t in parts.items() if part.partition(".")[0] in wanted}
+        return {part: t[rows].to(seen.inputs.device) for part, t in parts.items() if part.partition(".")[0] in wanted}
 
     return recalled
 

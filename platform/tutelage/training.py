@@ -24,19 +24,17 @@ from tutelage.losses import Answer, Loss, Need
 from tutelage.spec_sections import AS_IT_IS, PLAIN, AugmentationConfig, ExecutionConfig, RecipeConfig
 from tutelage.tasks import Task
 
-Ask = Callable[[int, Tensor, Tensor], Mapping[str, Tensor]]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Teaching:
     """What is learnt beside the labels, with its `weight` in [0, 1].
 
-    `ask(view, rows, inputs)` gives the teacher's answers (see `knowledge`) to the examples `rows` of a view, which the
-    network sees as `inputs`, on their device. `build` makes the loss for a network, which compares what is in `needs`;
+    `ask(view, rows, batch)` gives the teacher's answers (see `knowledge`) to the examples `rows` of a view, which the
+    network sees as `batch`, on its device. `build` makes the loss for a network, which compares what is in `needs`;
     `weights` gives the teacher's weights in a network's shapes.
     """
 
-    ask: Ask
+    ask: answers.Ask
     build: Callable[[nn.Module], Loss]
     weight: float
     needs: frozenset[Need] = frozenset()
@@ -235,8 +233,8 @@ class Training:
     def _loss(self, rows: Tensor) -> Tensor:
         teaching, seen = self.lesson.teaching, self._seen(rows)
         if teaching is None or self._loss_module is None:
-            return self._label_loss(self._answered(self._shrunk(seen.inputs), frozenset())["logits"], seen)
-        parts = self._answered(self._shrunk(seen.inputs), teaching.needs)
+            return self._label_loss(self._answered(seen, frozenset())["logits"], seen)
+        parts = self._answered(seen, teaching.needs)
         taught: Tensor = self._loss_module(self._own_answer(parts), self._teachers_answer(teaching, rows, seen))
         if teaching.weight == 1.0:
             return taught
@@ -258,16 +256,16 @@ class Training:
         )
 
     def _teachers_answer(self, teaching: Teaching, rows: Tensor, seen: augment.Batch) -> Answer:
-        parts, classes = teaching.ask(self._view, rows, seen.inputs), self.lesson.train.num_classes
+        parts, classes = teaching.ask(self._view, rows, seen), self.lesson.train.num_classes
         answer = answers.answer_from(parts, self._teachers_weights, classes)
         return replace(answer, labels=seen.labels, mask=seen.mask)
 
-    def _answered(self, inputs: Tensor, needs: frozenset[Need]) -> dict[str, Tensor]:
-        execution = self.lesson.execution
+    def _answered(self, seen: augment.Batch, needs: frozenset[Need]) -> dict[str, Tensor]:
+        execution, inputs = self.lesson.execution, self._shrunk(seen.inputs)
         if execution.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=execution.bfloat16):
-            parts = answers.answered(self.model, self.lesson.task, inputs, needs)
+            parts = answers.answered(self.model, self.lesson.task, inputs, needs, seen.mask)
         return {**parts, "logits": parts["logits"].float()}
 
     def _label_loss(self, logits: Tensor, seen: augment.Batch) -> Tensor:

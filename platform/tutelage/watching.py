@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -56,12 +56,35 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 @contextmanager
 def watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Give a mapping that holds each stage's last output after the network has answered within the block."""
+    with _hooked(stages(model), lambda _module, _inputs, output: output) as seen:
+        yield seen
+
+
+@contextmanager
+def heads_watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Give a mapping that holds the attention scores of each stage's last attention, of those that have one.
+
+    A layer is an attention if it has a method `head_scores(inputs)`, which gives `[batch, heads, positions, positions]`.
+    """
+    found = {name: _last_attention(stage) for name, stage in stages(model).items()}
+    attentions = {name: module for name, module in found.items() if module is not None}
+    with _hooked(attentions, lambda module, inputs, _output: module.head_scores(*inputs)) as seen:
+        yield seen
+
+
+def _last_attention(stage: nn.Module) -> Any:
+    attentions = [module for module in stage.modules() if hasattr(module, "head_scores")]
+    return attentions[-1] if attentions else None
+
+
+@contextmanager
+def _hooked(modules: Mapping[str, nn.Module], take: Callable[[Any, Any, Tensor], Tensor]) -> Iterator[dict[str, Tensor]]:
     seen: dict[str, Tensor] = {}
 
-    def keep(name: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        seen[name] = output
+    def keep(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        seen[name] = take(module, inputs, output)
 
-    hooks = [stage.register_forward_hook(partial(keep, name)) for name, stage in stages(model).items()]
+    hooks = [module.register_forward_hook(partial(keep, name)) for name, module in modules.items()]
     try:
         yield seen
     finally:
@@ -76,6 +99,15 @@ def features_of(output: Tensor) -> Tensor:
     return output.flatten(2).transpose(1, 2) if output.ndim == 4 else output
 
 
+def pooled_of(output: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the mean `[batch, channels]` of a stage's output over its positions, if they are steps over those of `mask`."""
+    features = features_of(output)
+    if mask is None or mask.shape[1] != features.shape[1]:
+        return features.mean(dim=1)
+    kept = mask.unsqueeze(-1)
+    return torch.where(kept, features, 0).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
+
+
 def map_of(output: Tensor) -> Tensor:
     """Return a stage's attention map `[batch, positions]`: the mean square over the channels."""
     if output.ndim == 4:
@@ -88,17 +120,17 @@ def outline_of(model: nn.Module, example_shape: tuple[int, ...]) -> Outline:
     parameter = next(model.parameters())
     was_training = model.training
     model.eval()
-    with torch.no_grad(), watched(model) as seen:
+    with torch.no_grad(), watched(model) as seen, heads_watched(model) as scores:
         logits = model(torch.zeros(2, *example_shape, device=parameter.device))
     model.train(was_training)
     return Outline(
         classes=logits.shape[-1],
-        stages=tuple(_stage(name, output) for name, output in seen.items()),
+        stages=tuple(_stage(name, output, scores[name].shape[1] if name in scores else 0) for name, output in seen.items()),
         weights={name: tuple(weight.shape) for name, weight in model.named_parameters()},
     )
 
 
-def _stage(name: str, output: Tensor) -> Stage:
+def _stage(name: str, output: Tensor, heads: int) -> Stage:
     if output.ndim == 4:
-        return Stage(name=name, grid=(output.shape[2], output.shape[3]), channels=output.shape[1])
-    return Stage(name=name, grid=tuple(output.shape[1:-1]), channels=output.shape[-1])
+        return Stage(name=name, grid=(output.shape[2], output.shape[3]), channels=output.shape[1], heads=heads)
+    return Stage(name=name, grid=tuple(output.shape[1:-1]), channels=output.shape[-1], heads=heads)

@@ -186,7 +186,7 @@ def sparse(path: str, teacher_dir: str | None) -> list[dict[str, Any]]:
 
 
 def build(path: str, rounds: int) -> list[dict[str, Any]]:
-    """Compare the filling of a view with the teacher's plain inference over the same images; and a batch's look-up with a step."""
+    """Compare filling a view with the teacher's plain inference over the same images, and a batch's look-up with a step."""
     with tempfile.TemporaryDirectory() as scratch:
         room = rooms(path, TEACHERS["6 : 1"], Path(scratch))
         cached, train = room["cached"], room["cached"].splits["train"]
@@ -197,7 +197,7 @@ def build(path: str, rounds: int) -> list[dict[str, Any]]:
         for number in range(rounds):
             plain = seconds_of(lambda: infer(cached.teacher, inputs))
             for name, plan in plans.items():
-                own = replace(cached, taught_by=replace(plan, directory=Path(scratch) / f"{name}-{number}"))  # type: ignore[type-var]
+                own = replace(cached, taught_by=replace(plan, directory=Path(scratch) / f"{name}{number}"))  # type: ignore[type-var]
                 own.teacher = cached.teacher  # type: ignore[misc]
                 rates[name].append(plain / seconds_of(lambda own=own: own.fill("train", 0)))
         step = training_of(room["sparse"], "kd", 0)
@@ -206,7 +206,7 @@ def build(path: str, rounds: int) -> list[dict[str, Any]]:
         shares = []
         for rows in [batches[i % len(batches)] for i in range(30)]:
             seen = step._seen(rows)
-            looked_up = seconds_of(lambda rows=rows, seen=seen: answers.answer_from(ask(0, rows, seen.inputs), {}, 100))
+            looked_up = seconds_of(lambda rows=rows, seen=seen: answers.answer_from(ask(0, rows, seen), {}, 100))
             shares.append(looked_up / seconds_of(lambda rows=rows: step.step(rows)))
     found = [
         {"what": f"filling a view ({name}): rate ÷ the teacher's plain inference", "median": f"{statistics.median(r):.3f}"}

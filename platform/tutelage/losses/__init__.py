@@ -28,11 +28,15 @@ SMALLEST_START = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A network's stage: its name, how its positions are arranged ((height, width), (tokens,) or ()), and its channels."""
+    """A network's stage: its name, how its positions are arranged ((height, width), (tokens,) or ()), and its channels.
+
+    `heads` counts the attention heads of its last block, 0 where it has none.
+    """
 
     name: str
     grid: tuple[int, ...]
     channels: int
+    heads: int = 0
 
     @property
     def positions(self) -> int:

@@ -40,12 +40,22 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return `[batch, positions, width]`."""
+        queries, keys, values = self._split(tokens)
+        mixed = functional.scaled_dot_product_attention(queries, keys, values)
+        projected: Tensor = self.projection(mixed.transpose(1, 2).flatten(2))
+        return projected
+
+    def head_scores(self, tokens: Tensor) -> Tensor:
+        """Return the scores `[batch, heads, positions, positions]` that each head's attention is the softmax of."""
+        queries, keys, _ = self._split(tokens)
+        scores: Tensor = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
+        return scores
+
+    def _split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         batch, positions, width = tokens.shape
         split = self.queries_keys_values(tokens).view(batch, positions, 3, self.heads, width // self.heads)
         queries, keys, values = split.permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(queries, keys, values)
-        projected: Tensor = self.projection(mixed.transpose(1, 2).reshape(batch, positions, width))
-        return projected
+        return queries, keys, values
 
 
 class Block(nn.Module):
