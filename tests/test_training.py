@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tutelage import answers, augment, inherit, network, optimisation, plugins, training, watching
+from tutelage import answers, augment, network, optimisation, plugins, training, watching
 from tutelage.errors import WorkFailed
 from tutelage.losses import Answer, kd, mixture
 from tutelage.sparsity import channels
@@ -110,7 +110,7 @@ def test_features_attention_and_weights_teach_too(lesson: training.Lesson) -> No
     teaching = training.Teaching(
         ask=recalled({part: tensor.unsqueeze(0) for part, tensor in known.items()}), weight=1.0, needs=needed,
         build=lambda net: mixture.build(config, 2.0, watching.outline_of(net, (1, 8, 8)), outline),
-        weights=lambda net: inherit.cut(teacher.state_dict(), {k: w.shape for k, w in net.named_parameters()}),
+        weights=teacher.state_dict(),
     )  # fmt: skip
     under_way = training.Training(model(), replace(lesson, teaching=teaching))
     losses = [under_way.epoch()["train_loss"] for _ in range(4)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -13,15 +14,25 @@ def regridded(maps: Tensor, grid: tuple[int, ...], wanted: tuple[int, ...]) -> T
     """
     if grid == wanted:
         return maps
-    source, target = _as_image(grid), _as_image(wanted)
-    image = maps.float().view(len(maps), 1, *source)
+    source, target = as_image(grid), as_image(wanted)
+    image = (maps if maps.dtype == torch.float64 else maps.float()).view(len(maps), 1, *source)
     shrinks = all(to <= of for to, of in zip(target, source, strict=True))
     if shrinks:
         return functional.adaptive_avg_pool2d(image, target).flatten(1)
     return functional.interpolate(image, target, mode="bilinear", align_corners=False).flatten(1)
 
 
-def _as_image(grid: tuple[int, ...]) -> tuple[int, int]:
+def regridded_features(features: Tensor, grid: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:
+    """Return features `[batch, positions, channels]` of one grid on another, each channel as `regridded` does it."""
+    if grid == wanted:
+        return features
+    batch, _, channels = features.shape
+    maps = regridded(features.transpose(1, 2).flatten(0, 1), grid, wanted)
+    return maps.to(features.dtype).view(batch, channels, -1).transpose(1, 2)
+
+
+def as_image(grid: tuple[int, ...]) -> tuple[int, int]:
+    """Return the height and width that positions are taken to have: tokens of a square number are a square."""
     if len(grid) == 2:
         return grid[0], grid[1]
     positions = grid[0] if grid else 1

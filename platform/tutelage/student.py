@@ -91,12 +91,10 @@ def teaching(config: TrialConfig, classroom: Classroom) -> training.Teaching | N
     def loss_for(model: nn.Module) -> Loss:
         return distillation_loss(config, watching.outline_of(model, shape), classroom.teacher_outline)
 
-    def weights_for(model: nn.Module) -> Mapping[str, Tensor]:
-        return inherit.cut(classroom.teacher_weights, {name: weight.shape for name, weight in model.named_parameters()})
-
     return training.Teaching(
-        ask=_asks(classroom, needed), build=loss_for, weight=config.distillation.weight, needs=needed, weights=weights_for
-    )
+        ask=_asks(classroom, needed), build=loss_for, weight=config.distillation.weight, needs=needed,
+        weights=classroom.teacher_weights if "weights" in needed else {},
+    )  # fmt: skip
 
 
 def _asks(classroom: Classroom, needed: frozenset[Need]) -> answers.Ask:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -31,14 +31,14 @@ class Teaching:
 
     `ask(view, rows, batch)` gives the teacher's answers (see `knowledge`) to the examples `rows` of a view, which the
     network sees as `batch`, on its device. `build` makes the loss for a network, which compares what is in `needs`;
-    `weights` gives the teacher's weights in a network's shapes.
+    `weights` are the teacher's.
     """
 
     ask: answers.Ask
     build: Callable[[nn.Module], Loss]
     weight: float
     needs: frozenset[Need] = frozenset()
-    weights: Callable[[nn.Module], Mapping[str, Tensor]] | None = None
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,8 +181,7 @@ class Training:
         self._teachers_weights: Mapping[str, Tensor] = {}
         if teaching is None or teaching.weight == 0.0 or not phase.is_taught:
             return None
-        if "weights" in teaching.needs and teaching.weights is not None:
-            self._teachers_weights = {k: w.to(self._device) for k, w in teaching.weights(self.model).items()}
+        self._teachers_weights = {name: weight.to(self._device) for name, weight in teaching.weights.items()}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.lesson.seed)
             loss = teaching.build(self.model).to(self._device)

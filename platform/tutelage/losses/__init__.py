@@ -52,10 +52,6 @@ class Outline:
     stages: tuple[Stage, ...] = ()
     weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
-    def fits(self, name: str, shape: tuple[int, ...]) -> bool:
-        """Return whether another network's weight `name` of `shape` can be cut to this one's."""
-        return name in self.weights and inherit.fits(self.weights[name], shape)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -143,9 +139,4 @@ def paired(student: Outline, teacher: Outline, loss: str) -> list[tuple[Stage, S
                 "stage2, …; use a loss of the output alone, such as kd, or name them."
             )
     count = min(len(student.stages), len(teacher.stages))
-    return list(zip(_spread(student.stages, count), _spread(teacher.stages, count), strict=True))
-
-
-def _spread(stages: tuple[Stage, ...], count: int) -> list[Stage]:
-    """Return `count` of the stages, evenly spread, the last one among them."""
-    return [stages[len(stages) * (i + 1) // count - 1] for i in range(count)]
+    return list(zip(inherit.spread(student.stages, count), inherit.spread(teacher.stages, count), strict=True))

@@ -1,42 +1,97 @@
-"""The student's weights stay near its teacher's, cut to the student's shape (L2-SP; Li, Grandvalet and Davoine, 2018)."""
+"""The student's weight matrices, or what they span, are its teacher's in the student's shapes (L2-SP; Li et al., 2018)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from tutelage import inherit
 from tutelage.errors import InputError
 from tutelage.losses import Answer, Loss, Need, Outline
 from tutelage.plugins import PluginConfig
 
-SPACE: dict[str, dict[str, object]] = {}
+SPACE: dict[str, dict[str, object]] = {"distance": {"choice": ["l2", "subspace"]}}
 NEEDS: frozenset[Need] = frozenset({"weights"})
 
 
 class Config(PluginConfig):
-    """Weight alignment has no options."""
+    """Which matrices are compared, and how."""
+
+    match: inherit.Match = Field("name", description="which matrices are compared: those of one name, or of one depth")
+    distance: Literal["l2", "subspace"] = Field(
+        "l2", description="l2: of the numbers; subspace: of the input directions that a matrix takes up most"
+    )
 
 
 class WeightAlignment(nn.Module):
-    """Σ ‖w_s - w_t‖² / Σ ‖w_t‖² over the matrices and kernels that both networks have by name.
+    """The distance of the student's matrices and kernels from its teacher's in the student's shapes (`inherit.aligned`).
 
-    The teacher's weights come cut to the student's shape (`inherit.cut`). 0 for a student that was initialised from its
-    teacher and has not moved; 1 for one whose weights are all 0.
+    `l2`: Σ ‖w_s - w_t‖² / Σ ‖w_t‖² over all of them; 0 for a student that was initialised from its teacher and has not moved, 1
+    for one whose weights are all 0. `subspace`: the mean of `subspace_distance`; 0 for any student whose matrices are its
+    teacher's turned on the output side, or scaled.
     """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self._source: Mapping[str, Tensor] | None = None
+        self._targets: dict[str, Tensor] = {}
 
     def forward(self, student: Answer, teacher: Answer) -> Tensor:
         """Return the loss, a scalar."""
-        pairs = [(student.weights[name], target) for name, target in teacher.weights.items() if target.ndim > 1]
-        distances = [(own - target).square().sum() for own, target in pairs]
-        sizes = [target.square().sum() for _, target in pairs]
-        ratio: Tensor = sum(distances[1:], start=distances[0]) / sum(sizes[1:], start=sizes[0])
-        return ratio
+        if self._source is not teacher.weights:  # a projection is worth keeping: it is the same at every step
+            shapes = {name: weight.shape for name, weight in student.weights.items()}
+            self._source, self._targets = teacher.weights, inherit.aligned(teacher.weights, shapes, self.config.match)
+        pairs = [(student.weights[name], target) for name, target in self._targets.items()]
+        if self.config.distance == "subspace":
+            return torch.stack([subspace_distance(own.flatten(1), target.flatten(1)) for own, target in pairs]).mean()
+        distance = torch.stack([(own - target).square().sum() for own, target in pairs]).sum()
+        return distance / torch.stack([target.square().sum() for _, target in pairs]).sum()
+
+
+def subspace_distance(own: Tensor, other: Tensor) -> Tensor:
+    """Return ‖P - P'‖² / (‖P‖² + ‖P'‖²) of two matrices `[out, in]`, with P a soft projector on their input directions.
+
+    P = A (A + λ)⁻¹ with A = WᵀW / ‖W‖² and λ = 1 / min(out, in), the mean of its eigenvalues: a direction that takes up more
+    than the mean is near 1 in P, one that takes up less near 0. Nothing changes if a matrix is scaled or turned on its output
+    side. It is smooth, where a projector on the first r singular vectors jumps.
+    """
+    roots = [_projector_root(matrix) for matrix in (own, other)]
+    squares = [(root @ root.T).square().sum() for root in roots]
+    both = squares[0] + squares[1]
+    apart = both - 2 * (roots[0] @ roots[1].T).square().sum()
+    return apart.clamp(min=0) / both.clamp(min=torch.finfo(both.dtype).tiny)
+
+
+def _projector_root(matrix: Tensor) -> Tensor:
+    """Return R `[min(out, in), in]` with P = RᵀR: of the smaller of the two Gram matrices a Cholesky factor is taken."""
+    normed = matrix * (matrix.square().sum() + torch.finfo(matrix.dtype).tiny).rsqrt()
+    rows, columns = normed.shape
+    if rows > columns:  # the same P from a square matrix with the same Gram matrix
+        normed = _square_root(normed.T @ normed)
+        rows = columns
+    gram = normed @ normed.T + torch.eye(rows, dtype=matrix.dtype, device=matrix.device) / rows
+    solved: Tensor = torch.linalg.solve_triangular(torch.linalg.cholesky(gram), normed, upper=False)
+    return solved
+
+
+def _square_root(gram: Tensor) -> Tensor:
+    """Return an upper triangular U with UᵀU = gram, raised by a trifle so that it exists."""
+    trifle = torch.finfo(gram.dtype).eps * len(gram)
+    upper: Tensor = torch.linalg.cholesky(gram + trifle * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).T
+    return upper
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
-    """Return the loss; `InputError` for a pair that has no matrix of one name and no larger shape in the student."""
-    if not any(student.fits(name, shape) for name, shape in teacher.weights.items() if len(shape) > 1):
+    """Return the loss; `InputError` for a pair that has no matrix to compare."""
+    if not inherit.matched(student.weights, teacher.weights, config.match):
+        way = "Give both the same family, the student no wider; or match: depth." if config.match == "name" else ""
         raise InputError(
-            "loss 'weights' compares weights of one name, and no matrix of the teacher is cut to one of the student. Give "
-            "both the same family, the student no wider; or use another loss."
+            f"loss 'weights' compares matrices of one {config.match}, and no matrix of the teacher is one of the student's or "
+            f"larger. {way or 'Give the student fewer channels, or use another loss.'}"
         )
-    return WeightAlignment()
+    return WeightAlignment(config)

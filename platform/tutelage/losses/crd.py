@@ -1,0 +1,107 @@
+"""An example's two embeddings are told from those of other examples (contrastive; Tian, Krishnan and Isola, 2020)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired
+from tutelage.plugins import PluginConfig
+
+SPACE: dict[str, dict[str, object]] = {"nce_temperature": {"float": [0.05, 0.3], "log": True}}
+NEEDS: frozenset[Need] = frozenset({"pooled"})
+
+
+class Config(PluginConfig):
+    """How embeddings are made and compared."""
+
+    features: int = Field(128, ge=2, le=4096, description="length of an embedding")
+    negatives: int = Field(1024, ge=1, le=65_536, description="embeddings of earlier examples that are remembered")
+    nce_temperature: float = Field(0.1, gt=0, le=10, description="divides the cosines of embeddings")
+
+
+class ContrastiveRepresentation(nn.Module):
+    """Mean of -log σ(c) of an example's own pair, plus the mean of -log σ(-c) of its pairs with others, in bits; over 2.
+
+    g_s and g_t are linear maps of the pooled features of the last stages, of length 1, and c = g_s · g_t / τ - log Z, with Z the
+    mean of exp(g · g / τ) over pairs of two examples, says how much likelier a pair is of one example than by chance: σ(c) is
+    the paper's critic, with as many pairs by chance as true ones. The others are averaged, not summed, so that no scale hides
+    in their number. From student to teacher and back; about 1 for embeddings that say nothing.
+
+    The paper draws its negatives from a bank of every example's embedding; here they are those of the last `negatives`
+    examples, first in, first out (He et al., 2020), together with the batch's own, leaving out those of the same class where
+    classes are known. The memory is filled in training only, and is part of the state.
+    """
+
+    def __init__(self, own: Stage, other: Stage, config: Config) -> None:
+        super().__init__()
+        self.own, self.other, self.temperature = own.name, other.name, config.nce_temperature
+        self.of_student = nn.Linear(own.channels, config.features)
+        self.of_teacher = nn.Linear(other.channels, config.features)
+        for name in ("students", "teachers"):
+            self.register_buffer(name, torch.zeros(config.negatives, config.features))
+        self.register_buffer("classes", torch.full((config.negatives,), -2))  # -2: nothing is remembered here yet
+        self.register_buffer("place", torch.tensor(0))
+        self.students: Tensor
+        self.teachers: Tensor
+        self.classes: Tensor
+        self.place: Tensor
+
+    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+        """Return the loss, a scalar."""
+        own = _embedded(self.of_student, student.pooled[self.own])
+        other = _embedded(self.of_teacher, teacher.pooled[self.other])
+        classes = _classes(teacher, len(own))
+        ways = (self._told_apart(own, other, self.teachers, classes), self._told_apart(other, own, self.students, classes))
+        if self.training:
+            self._remember(own.detach(), other.detach(), classes)
+        return (ways[0] + ways[1]) / 2
+
+    def _told_apart(self, anchors: Tensor, partners: Tensor, remembered: Tensor, classes: Tensor) -> Tensor:
+        """Return how badly the anchors' partners are told from the batch's other partners and the remembered ones."""
+        count = len(anchors)
+        candidates = torch.cat([partners, remembered.to(partners.dtype)])
+        scores = anchors @ candidates.T / self.temperature
+        others = torch.cat([classes, self.classes])
+        usable = (others != -2) & ((others != classes.unsqueeze(1)) | (others == -1))
+        usable[:, :count] &= ~torch.eye(count, dtype=torch.bool, device=usable.device)
+        critics = scores - self._chance(scores.detach(), usable)
+        right = functional.softplus(-critics.diagonal()[:count])
+        wrong = torch.where(usable, functional.softplus(critics), 0).sum(dim=1) / usable.sum(dim=1).clamp(min=1)
+        return (right + wrong).mean() / (2 * math.log(2))
+
+    def _chance(self, scores: Tensor, usable: Tensor) -> Tensor:
+        """Return log Z: the log of the mean of exp(score) over all pairs of two examples; 0 if there is none."""
+        if not usable.any():
+            return scores.new_zeros(())
+        return scores.masked_fill(~usable, float("-inf")).logsumexp(dim=(0, 1)) - usable.sum().log()
+
+    @torch.no_grad()
+    def _remember(self, own: Tensor, other: Tensor, classes: Tensor) -> None:
+        size = len(self.classes)
+        rows = (int(self.place) + torch.arange(len(own), device=own.device))[-size:] % size
+        for memory, embeddings in ((self.students, own), (self.teachers, other), (self.classes, classes)):
+            memory[rows] = embeddings[-size:].to(memory.dtype)
+        self.place.fill_((int(self.place) + len(own)) % size)
+
+
+def _embedded(linear: nn.Linear, pooled: Tensor) -> Tensor:
+    return functional.normalize(linear(pooled.to(linear.weight.dtype)), dim=1, eps=1e-12)
+
+
+def _classes(teacher: Answer, count: int) -> Tensor:
+    """Return each example's class, -1 where it has none or several steps."""
+    if teacher.labels is None or teacher.labels.shape[1] != 1:
+        device = next(iter(teacher.pooled.values())).device
+        return torch.full((count,), -1, device=device)
+    return teacher.labels[:, 0]
+
+
+def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
+    """Return the loss; `InputError` for a network without stages."""
+    own, other = paired(student, teacher, "crd")[-1]
+    return ContrastiveRepresentation(own, other, config)

@@ -1,0 +1,111 @@
+"""The student's stages, each reviewed with the deeper ones, are its teacher's (ReviewKD; Chen, Liu, Zhao and Jia, 2021)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tutelage.errors import InputError
+from tutelage.grids import as_image, regridded_features
+from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired, position_mask
+from tutelage.plugins import PluginConfig
+
+SPACE: dict[str, dict[str, object]] = {"channels": {"int": [16, 128], "log": True}}
+NEEDS: frozenset[Need] = frozenset({"features"})
+LEVELS = {None: 1.0, 4: 0.5, 2: 0.25, 1: 0.125}  # side that maps are pooled to, and how much it counts
+
+
+class Config(PluginConfig):
+    """How wide the fusion is."""
+
+    channels: int = Field(64, ge=1, le=4096, description="channels in which stages are fused")
+
+
+class Fusion(nn.Module):
+    """Attention-based fusion of a stage with what came from the deeper ones, and a view of it in the teacher's channels.
+
+    The stage, in `channels`, and the deeper one's residual, interpolated to its grid, are mixed with two weights a position,
+    sigmoids of both (section 3.3 of the paper).
+    """
+
+    def __init__(self, own: Stage, other: Stage, channels: int, *, is_deepest: bool) -> None:
+        super().__init__()
+        self.own = own
+        self.reduce = nn.Sequential(nn.Linear(own.channels, channels), nn.LayerNorm(channels))
+        self.mix = None if is_deepest else nn.Linear(2 * channels, 2)
+        self.view = nn.Conv2d(channels, other.channels, 3, padding=1)
+
+    def forward(self, features: Tensor, deeper: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the fused features `[batch, positions, channels]`, for the next stage, and their view as the teacher's."""
+        fused: Tensor = self.reduce(features)
+        if self.mix is not None and deeper is not None:
+            shares = torch.sigmoid(self.mix(torch.cat([fused, deeper], dim=-1)))
+            fused = fused * shares[..., :1] + deeper * shares[..., 1:]
+        fused = _kept(fused, mask)
+        view = self.view(fused.transpose(1, 2).unflatten(2, as_image(self.own.grid)))
+        return fused, view.flatten(2).transpose(1, 2)
+
+
+class Review(nn.Module):
+    """The mean over stages of the hierarchical context loss, in shares of the mean square of the teacher's features.
+
+    From the deepest stage to the shallowest, each is fused with the deeper ones and compared with its teacher's on its own
+    grid, as a whole and pooled to 4, 2 and 1 positions a side, which count 1, 1/2, 1/4 and 1/8 of their sum. Where the paper has batch norms there are layer norms here, which no padding changes. Of stages whose positions are steps, those
+    that are no padding are compared, as a whole.
+    """
+
+    def __init__(self, pairs: list[tuple[Stage, Stage]], channels: int) -> None:
+        super().__init__()
+        self.pairs = pairs[::-1]
+        self.fusions = nn.ModuleList(
+            Fusion(own, other, channels, is_deepest=number == 0) for number, (own, other) in enumerate(self.pairs)
+        )
+
+    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+        """Return the loss, a scalar."""
+        precision = next(self.parameters()).dtype
+        deeper, grid, losses = None, tuple[int, ...](), list[Tensor]()
+        for (own, other), fusion in zip(self.pairs, self.fusions, strict=True):
+            mask = position_mask(teacher, own.positions)
+            features = _kept(student.features[own.name].to(precision), mask)
+            deeper, view = fusion(features, None if deeper is None else regridded_features(deeper, grid, own.grid), mask)
+            target = regridded_features(_kept(teacher.features[other.name].to(precision), mask), other.grid, own.grid)
+            grid = own.grid
+            losses.append(_steps_apart(view, target, mask) if mask is not None else _context(view, target, own.grid))
+        return torch.stack(losses).mean()
+
+
+def _kept(features: Tensor, mask: Tensor | None) -> Tensor:
+    return features if mask is None or mask.shape[1] != features.shape[1] else torch.where(mask.unsqueeze(-1), features, 0)
+
+
+def _steps_apart(view: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    return _relative(view[mask], target[mask])
+
+
+def _context(view: Tensor, target: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Return the hierarchical context loss of `[batch, positions, channels]` on a grid."""
+    sides = as_image(grid)
+    total, counted = view.new_zeros(()), 0.0
+    for side, share in LEVELS.items():
+        if side is None:
+            total, counted = total + share * _relative(view, target), counted + share
+        elif side < min(sides):
+            pooled = [regridded_features(features, grid, (side, side)) for features in (view, target)]
+            total, counted = total + share * _relative(*pooled), counted + share
+    return total / counted
+
+
+def _relative(view: Tensor, target: Tensor) -> Tensor:
+    smallest = torch.finfo(torch.float32).tiny
+    return functional.mse_loss(view, target) / target.square().mean().clamp(min=smallest)
+
+
+def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
+    """Return the loss; `InputError` for a network without stages, or whose stages have one position only."""
+    pairs = [(own, other) for own, other in paired(student, teacher, "review") if own.positions > 1 < other.positions]
+    if not pairs:
+        raise InputError("loss 'review' needs stages of several positions; a perceptron has one. Use kd, fitnet or crd.")
+    return Review(pairs, config.channels)
