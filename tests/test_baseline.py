@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from sklearn.linear_model import RidgeClassifier
 
 from tutelage import baseline, plugins
-from tutelage.data import Split
+from tutelage.data import UNKNOWN, Split
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +41,19 @@ def test_labels_that_mean_nothing_are_guessed(digits: tuple[Split, Split]) -> No
     shuffled = train.labels[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))]
     guesses = Split(inputs=train.inputs, labels=shuffled, class_names=train.class_names)
     assert baseline.linear_accuracy(guesses, validation) < 0.25
+
+
+def test_it_learns_from_labelled_examples_only(digits: tuple[Split, Split]) -> None:
+    train, validation = digits
+    half = torch.arange(len(train)) % 2 == 0
+    known = replace(train, inputs=train.inputs[half], labels=train.labels[half])
+    hidden = replace(train, labels=train.labels.where(half.unsqueeze(1), UNKNOWN))
+    assert baseline.linear_accuracy(hidden, validation) == baseline.linear_accuracy(known, validation) > 0.8
+
+
+def test_without_labels_it_knows_nothing_and_with_one_class_it_answers_that(digits: tuple[Split, Split]) -> None:
+    train, validation = digits
+    none = replace(train, labels=torch.full_like(train.labels, UNKNOWN))
+    sevens = replace(train, labels=train.labels.where(train.labels == 7, UNKNOWN))
+    assert baseline.linear_accuracy(none, validation) == 0.0
+    assert baseline.linear_accuracy(sevens, validation) == pytest.approx(float((validation.labels == 7).float().mean()))

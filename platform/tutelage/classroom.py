@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage import answers, ensemble, knowledge, network, plugins, sparse_labels, watching
-from tutelage.data import Split, SplitName
+from tutelage.data import Split, SplitName, checked
 from tutelage.data import fingerprint as fingerprint_of
 from tutelage.errors import WorkFailed
 from tutelage.losses import Need, Outline
@@ -82,8 +82,7 @@ class Classroom:
     def read(self, split: SplitName) -> Split:
         """Return one split of the data."""
         _, plugin, config = plugins.configure("data", self.data)
-        split_read: Split = plugin.read(config, self.seed, split)
-        return split_read
+        return checked(plugin.read(config, self.seed, split), split)
 
     @cached_property
     def splits(self) -> dict[SplitName, Split]:

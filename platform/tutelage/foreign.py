@@ -5,6 +5,7 @@ Nothing that is read runs code: weights are safetensors, or tensors alone out of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -76,9 +77,11 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         loaded = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
+        asked = re.search(r"GLOBAL (\S+)", str(error))  # the rest of torch's message tells how to run the file's code
+        what = f" ({asked[1]})" if asked else ""
         raise InputError(
-            f"teacher.weights {path} holds more than tensors and is not loaded, because that runs its code. "
-            f"Save the state dict alone: torch.save(model.state_dict(), path). ({str(error).splitlines()[0]})"
+            f"teacher.weights {path} holds more than tensors{what} and is not loaded, because that runs its code. "
+            "Save the state dict alone: torch.save(model.state_dict(), path)."
         ) from None
     except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
         raise InputError(f"teacher.weights {path} cannot be read: {error}") from None

@@ -40,7 +40,7 @@ def sweep(spec: Spec, *, address: str | None = None, observer: Observer | None =
     store.check_free(Path(spec.storage), spec.name)
     classroom = classroom_of(spec)
     fingerprint = classroom.fingerprint
-    observer.stage(f"data {fingerprint[:16]}: " + ", ".join(f"{k} {len(v):,}" for k, v in classroom.splits.items()))
+    observer.stage(f"data {fingerprint[:16]}: {describe_data(classroom)}")
     tracker = open_tracker(spec)
     try:
         with cluster(address, observer):
@@ -153,6 +153,13 @@ def check_resources(spec: Spec, address: str | None) -> None:
                     f"resources.{what} asks for {amount:g} {name}s and this machine has {held.get(name, 0):g}. "
                     f"Ask for less, or give a cluster with --address."
                 )
+
+
+def describe_data(classroom: Classroom) -> str:
+    """Return in words how many examples there are, and how many of training have no label."""
+    train = classroom.splits["train"]
+    without = f" ({len(train) - train.num_labelled:,} without a label)" if train.num_labelled < len(train) else ""
+    return f"train {len(train):,}{without}, validation {len(classroom.splits['validation']):,}"
 
 
 def describe_teacher(teacher: Teacher) -> str:

@@ -36,11 +36,12 @@ def plan(spec: Spec) -> dict[str, Any]:
     seconds = [_trial_seconds(spec, classroom, number) for number in range(SAMPLED_STUDENTS)]
     trial_s = statistics.fmean(seconds)
     at_once = spec.search.concurrency or max(1, int((os.cpu_count() or 1) / spec.resources.trial.cpus))
-    trials = spec.search.trials
+    trials, train = spec.search.trials, classroom.splits["train"]
+    unlabelled = len(train) - train.num_labelled
     return {
         "version": 1,
         "sweep": spec.name,
-        "data": {name: len(split) for name, split in classroom.splits.items()},
+        "data": {**{name: len(split) for name, split in classroom.splits.items()}, "unlabelled": unlabelled},
         "teacher": teacher,
         "knowledge": _knowledge_plan(spec, classroom, model),
         "trials": trials,

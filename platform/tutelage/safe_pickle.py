@@ -62,6 +62,11 @@ def _encoded(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    """Return what Python 3 writes as a call in the older protocols: nothing."""
+    return b""
+
+
 def _array_type(*_: Any) -> _Array:
     raise pickle.UnpicklingError("numpy.ndarray called by the pickle itself")
 
@@ -70,6 +75,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _array_type,
     ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _encoded,
+    ("__builtin__", "bytes"): _no_bytes,
     **{(f"{core}.multiarray", "_reconstruct"): lambda *_: _Array() for core in _CORES},
     **{(f"{core}.numeric", "_frombuffer"): _Array for core in _CORES},
 }
@@ -107,7 +113,9 @@ def read(path: Path) -> dict[str, Any]:
                 f"{path}: the pickle is cut off: {len(content):,} bytes are there, at least {needed:,} are needed. "
                 "Download it again."
             ) from error
-        raise InputError(f"{path}: not a pickle that can be read ({type(error).__name__}: {error}).") from error
+        raise InputError(
+            f"{path}: not a pickle that can be read ({type(error).__name__}: {error}). Download it again."
+        ) from error
     raise InputError(f"{path}: the pickle holds a {type(found).__name__}, not a dictionary. Take the official file.")
 
 

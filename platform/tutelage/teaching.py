@@ -20,7 +20,7 @@ from tutelage.errors import InputError, WorkFailed
 from tutelage.files import write_json
 from tutelage.plugins import Reference
 from tutelage.spec import Spec
-from tutelage.spec_sections import ExecutionConfig, RecipeConfig, TeacherConfig
+from tutelage.spec_sections import ExecutionConfig, RecipeConfig, TeacherConfig, TrialConfig
 
 ABOUT = "teacher.json"
 
@@ -287,9 +287,21 @@ def check_pairs(spec: Spec, classroom: Classroom, teacher: nn.Module) -> None:
             named = plugins.parse_reference(config.student.model)[0]
             raise InputError(f"model '{named}' answers with {outline.classes} classes, the data has {train.num_classes}.")
         check_half_size(config.student, blank, classroom)
+        if not train.num_labelled:
+            _check_needs_no_label(config)
         if config.distillation.weight > 0:
             student.check_epochs(config)
             student.distillation_loss(config, outline, teachers_outline)
+
+
+def _check_needs_no_label(config: TrialConfig) -> None:
+    apart, tuned = student.pretrain_epochs(config), config.student.fine_tune_epochs
+    if config.distillation.weight == 0 or apart or tuned:
+        raise InputError(
+            f"no training example has a label, and a student would learn from labels alone: distillation.weight "
+            f"{config.distillation.weight:g}, {apart} epochs of pre-training, {tuned} of fine-tuning. Take a weight above 0, "
+            "initialise: random or teacher, and fine_tune_epochs: 0."
+        )
 
 
 def check_half_size(recipe: RecipeConfig, model: torch.nn.Module, classroom: Classroom) -> None:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from tutelage import answers, augment, optimisation
 from tutelage.average import WeightAverage
-from tutelage.data import Split
+from tutelage.data import UNKNOWN, Split
 from tutelage.errors import WorkFailed
 from tutelage.losses import Answer, Loss, Need
 from tutelage.spec_sections import AS_IT_IS, PLAIN, AugmentationConfig, ExecutionConfig, RecipeConfig
@@ -93,7 +93,7 @@ class Training:
         self.epochs_done = 0
         self.model = model.train()
         self._loss_module: Loss | None = None
-        self._train = lesson.train.to(self._device)
+        self._train, self._is_labelled = lesson.train.to(self._device), lesson.train.labelled
         self._start(lesson.phase_at(0)[0])
 
     @property
@@ -195,12 +195,23 @@ class Training:
         return optimisation.optimizer(self.lesson.recipe, list(self.model.parameters()), adapters)
 
     def batches(self) -> list[Tensor]:
-        """Return this epoch's batches of row numbers; every epoch has its own order, a short last batch is left out."""
+        """Return this epoch's batches of row numbers; every epoch has its own order, a short last batch is left out.
+
+        From labels alone only labelled examples are learnt, as often as an epoch needs them, so that it stays as long.
+        """
         generator = torch.Generator().manual_seed(self.lesson.seed * 1_000_003 + self.epochs_done)
         order = torch.randperm(len(self.lesson.train), generator=generator)
+        if self._loss_module is None and not self._is_labelled.all():
+            order = self._labelled_rows(generator)
         size = min(self.lesson.recipe.batch_size, len(order))
         rank, workers = self.lesson.shard
         return [batch[rank::workers] for batch in order[: len(order) // size * size].split(size)]
+
+    def _labelled_rows(self, generator: torch.Generator) -> Tensor:
+        known = self._is_labelled.nonzero().flatten()
+        turns = -(-len(self.lesson.train) // len(known))
+        shuffled = [known[torch.randperm(len(known), generator=generator)] for _ in range(turns)]
+        return torch.cat(shuffled)[: len(self.lesson.train)]
 
     def _learn(self) -> Tensor:
         self.model.train()
@@ -269,15 +280,14 @@ class Training:
 
     def _label_loss(self, logits: Tensor, seen: augment.Batch) -> Tensor:
         task, smoothing = self.lesson.task, self.lesson.recipe.label_smoothing
+        own = task.label_losses(logits, seen.labels, smoothing)
         if seen.partner_labels is None or seen.share is None:
-            return _mean_of_labelled(task.label_losses(logits, seen.labels, smoothing), seen.labels)
-        own = _mean_of_labelled(task.label_losses(logits, seen.labels, smoothing), seen.labels, seen.share)
-        return own + _mean_of_labelled(
-            task.label_losses(logits, seen.partner_labels, smoothing), seen.partner_labels, 1 - seen.share
-        )
+            return own.sum() / _labelled(seen.labels).sum().clamp(min=1)
+        other, shares = task.label_losses(logits, seen.partner_labels, smoothing), (seen.share, 1 - seen.share)
+        counted = shares[0] * _labelled(seen.labels) + shares[1] * _labelled(seen.partner_labels)
+        smallest = torch.finfo(counted.dtype).tiny
+        return (shares[0] * own + shares[1] * other).sum() / counted.sum().clamp(min=smallest)
 
 
-def _mean_of_labelled(losses: Tensor, labels: Tensor, shares: Tensor | None = None) -> Tensor:
-    """Return the mean of losses `[batch]`, each times its share, over the examples that have a label; 0 if none has."""
-    count = (labels >= 0).any(dim=1).sum().clamp(min=1)
-    return (losses if shares is None else shares * losses).sum() / count
+def _labelled(labels: Tensor) -> Tensor:
+    return (labels != UNKNOWN).any(dim=1)

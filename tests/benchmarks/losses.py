@@ -39,8 +39,8 @@ METHODS: dict[str, Any] = {
     "kd + review": {"mixture": {"terms": {"kd": 1.0, "review": 1.0}}},
     "kd + crd": {"mixture": {"terms": {"kd": 1.0, "crd": 1.0}}},
 }
-TERMS = ("dkd", "fitnet", "attention", "crd", "weights")
-NEEDED = {"mixture": {"terms": dict.fromkeys(TERMS, 1.0)}}  # between them they compare all parts
+TERMS = {"kd": {"standardise": True}, "fitnet": 1.0, "attention": 1.0, "crd": 1.0, "weights": 1.0}
+NEEDED = {"mixture": {"terms": TERMS}}  # between them they compare all parts
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from tutelage import data, measure, plugins, space
-from tutelage.data import SPLITS, Split
+from tutelage.data import SPLITS, UNKNOWN, Split
 from tutelage.errors import InputError
 from tutelage.losses import Answer, Outline, Stage
 
@@ -105,6 +105,31 @@ def test_a_task_knows_right_from_wrong(name: str) -> None:
     assert not task.correct(-right, labels).any()
     assert task.label_losses(right, labels).shape == (2,)
     assert task.label_losses(right, labels).max() < 1e-6 < task.label_losses(-right, labels).min()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("name", named("tasks"))
+def test_an_unknown_label_costs_nothing_and_is_not_right(name: str, smoothing: float) -> None:
+    _, plugin, config = plugins.configure("tasks", name)
+    task = plugin.build(config)
+    logits = torch.tensor([[[1.0, 2.0, -30.0]], [[3.0, 1.0, 80.0]]], dtype=torch.double, requires_grad=True)
+    losses = task.label_losses(logits, torch.tensor([[0], [UNKNOWN]]), smoothing)
+    (gradient,) = torch.autograd.grad(losses.sum(), logits)
+    assert losses[1] == 0 and not gradient[1].any()
+    assert torch.equal(losses[:1], task.label_losses(logits[:1], torch.tensor([[0]]), smoothing)) and gradient[0].any()
+    assert not task.correct(logits, torch.tensor([[UNKNOWN], [UNKNOWN]])).any()
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_labels_are_classes_or_in_training_unknown(split: Any) -> None:
+    labels = torch.tensor([[0], [1], [UNKNOWN], [2]])
+    made = Split(inputs=torch.zeros(4, 1), labels=labels, class_names=("a", "b", "c"))
+    if split == "train":
+        assert data.checked(made, split) is made
+        made = replace(made, labels=torch.tensor([[0], [1], [3], [2]]))
+    assert data.checked(made.head(2), split).num_labelled == 2
+    with pytest.raises(InputError, match=rf"the {split} split: the label of row 2 .*3 classes \(0 to 2\)"):
+        data.checked(made, split)
 
 
 LOSS_OPTIONS: dict[str, Any] = {"mixture": {"terms": {"kd": 1.0, "attention": 1.0, "fitnet": 1.0, "weights": 1.0}}}

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tutelage import data
-from tutelage.data import Split
+from tutelage.data import UNKNOWN, Split
 from tutelage.errors import InputError
 
 
@@ -39,3 +39,29 @@ def assert_well_split(read: Callable[[int, Any], Split], validation_share: float
     assert not examples[0] & examples[1]
     assert data.fingerprint(read(0, "validation")) == data.fingerprint(validation)
     assert data.fingerprint(read(1, "validation")) != data.fingerprint(validation)
+
+
+def assert_labels_are_left(read: Callable[[dict[str, Any], int, Any], Split]) -> None:
+    """Hold that `labelled_per_class` hides training labels by class and seed, and changes nothing else; it may be nought."""
+    whole, few, fewer, none = (read({"labelled_per_class": number}, 0, "train") for number in (None, 6, 3, 0))
+    counts = torch.bincount(few.labels[few.labelled].flatten(), minlength=few.num_classes)
+    assert counts.tolist() == [6] * few.num_classes
+    assert whole.num_labelled == len(whole) == len(few) and none.num_labelled == 0
+    assert torch.equal(whole.inputs, few.inputs) and few.class_names == none.class_names == whole.class_names
+    assert torch.equal(few.labels[few.labelled], whole.labels[few.labelled])
+    assert fewer.num_labelled == 3 * few.num_classes and not (fewer.labelled & ~few.labelled).any()
+    assert (few.labels[~few.labelled] == UNKNOWN).all()
+    assert not torch.equal(read({"labelled_per_class": 6}, 1, "train").labels, few.labels)
+    assert data.fingerprint(few) != data.fingerprint(whole)
+    for split in ("validation", "test"):
+        assert data.fingerprint(read({"labelled_per_class": 3}, 0, split)) == data.fingerprint(read({}, 0, split))
+
+
+def assert_unlabelled_are_trained_on(before: Callable[[Any], Split], after: Callable[[Any], Split], more: int) -> None:
+    """Hold that `more` examples without a label are training examples, and that the others are where they were."""
+    assert len(after("train")) == len(before("train")) + more
+    assert after("train").num_labelled == len(before("train"))
+    assert after("train").class_names == before("train").class_names
+    assert data.fingerprint(after("train")) != data.fingerprint(before("train"))
+    for split in ("validation", "test"):
+        assert torch.equal(after(split).labels, before(split).labels)

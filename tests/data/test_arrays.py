@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.common import assert_well_split, cut, refused
+from tests.data.common import assert_labels_are_left, assert_unlabelled_are_trained_on, assert_well_split, cut, refused
 from tutelage.data import arrays
 
 CLASSES = 4
@@ -127,7 +127,7 @@ def test_what_is_no_example_or_label_is_told(tmp_path: Path) -> None:
 
 def test_an_empty_split_is_told(tmp_path: Path) -> None:
     options = example(tmp_path, y=np.arange(80))
-    refused(lambda: read(options, "validation"), "the validation split is empty", "three examples")
+    refused(lambda: read(options, "validation"), "the validation split is empty", "three labelled examples")
     refused(lambda: read(example(tmp_path, x=np.empty((0, 5)), y=np.empty(0, int))), "no class")
 
 
@@ -136,3 +136,60 @@ def test_a_label_that_training_never_saw_says_its_row(tmp_path: Path) -> None:
     y_test[7] = -1
     options = example(tmp_path, x_test=x_test, y_test=y_test) | {"x_test": "x_test", "y_test": "y_test"}
     refused(lambda: read(options, "test"), "'y_test'", "row 7 ", "is -1", "4 training classes (0, 1, 2, 3)")
+
+
+def test_labels_are_left_by_class_and_seed(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    assert_labels_are_left(lambda more, seed, split: read({**options, **more}, split, seed))
+    few = [read({**options, "labelled_per_class": 4, "per_class": cap}) for cap in (6, 9)]
+    assert [len(train) for train in few] == [24, 36]
+    left = [{tuple(row) for row in train.inputs[train.labelled].tolist()} for train in few]
+    assert left[0] == left[1] and len(left[0]) == 16
+
+
+@pytest.mark.parametrize("kind", ["numbers", "text"])
+def test_rows_without_a_label_are_training_examples(tmp_path: Path, kind: str) -> None:
+    inputs, labels = made(80)
+    free = made(7, 1)[0]
+    known = labels if kind == "numbers" else np.array([*"abcd"])[labels]
+    unknown = np.full(7, -1) if kind == "numbers" else np.array([""] * 6 + [" "])
+    (tmp_path / "more").mkdir()
+    before = example(tmp_path, y=known)
+    after = example(tmp_path / "more", x=np.concatenate([inputs, free]), y=np.concatenate([known, unknown]))
+    assert_unlabelled_are_trained_on(lambda split: read(before, split), lambda split: read(after, split), more=7)
+    train = read({**after, "per_class": 2})
+    assert len(train) == 2 * CLASSES + 7
+    assert {tuple(row) for row in train.inputs[~train.labelled].tolist()} == {tuple(row) for row in free.tolist()}
+    for split in ("validation", "test"):
+        assert torch.equal(read(before, split).inputs, read(after, split).inputs)
+
+
+def test_classes_come_from_validation_if_no_training_example_has_a_label(tmp_path: Path) -> None:
+    (x_val, y_val), (x_test, y_test) = made(12, 1), made(16, 2)
+    options = example(tmp_path, y=np.full(80, -1), x_val=x_val, y_val=y_val, x_test=x_test, y_test=y_test)
+    given = {"x_validation": "x_val", "y_validation": "y_val", "x_test": "x_test", "y_test": "y_test"}
+    splits = [read({**options, **given}, split) for split in ("train", "validation", "test")]
+    assert [len(split) for split in splits] == [80, 12, 16]
+    assert [split.num_labelled for split in splits] == [0, 12, 16]
+    assert {split.class_names for split in splits} == {("0", "1", "2", "3")}
+    refused(lambda: read(options), "'y'", "no training example has a label", "x_validation")
+    refused(lambda: read({**options, **given, "x_test": None, "y_test": None}), "the test split is empty", "three labelled")
+
+
+def test_two_classes_called_minus_one_and_one_are_told_apart_from_unknown(tmp_path: Path) -> None:
+    signs = np.where(np.arange(80) % 2, 1, -1)
+    refused(lambda: read(example(tmp_path, y=signs)), "40 labels, -1 or empty, are unknown", "only the class '1'")
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_an_example_to_be_judged_by_must_have_a_label(tmp_path: Path, split: str) -> None:
+    words = np.array(["a", "b"] * 40)
+    judged = np.array(["a", "b", "", ""])
+    options = example(tmp_path, y=words, x_own=made(4)[0], y_own=judged) | {f"x_{split}": "x_own", f"y_{split}": "y_own"}
+    refused(lambda: read(options, split), "'y_own'", "row 2 ", "is empty", "as are 1 more", "Only a training example")
+
+
+def test_a_number_that_float32_has_not_says_its_row(tmp_path: Path) -> None:
+    inputs = made()[0].astype(np.float64)
+    inputs[61, 3] = 1e300
+    refused(lambda: read(example(tmp_path, x=inputs)), "'x' holds 1e+300 in row 61 ")

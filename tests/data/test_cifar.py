@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.common import assert_well_split, cut, refused
+from tests.data.common import assert_labels_are_left, assert_well_split, cut, refused
 from tutelage import safe_pickle
 from tutelage.data import cifar
 from tutelage.errors import InputError
@@ -118,6 +118,22 @@ def test_a_cap_takes_training_images_only(tmp_path: Path) -> None:
     assert torch.equal(few[1].inputs, whole[1].inputs) and torch.equal(few[2].inputs, whole[2].inputs)
 
 
+def test_labels_are_left_by_class_and_seed(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    assert_labels_are_left(lambda more, seed, split: cifar.read(cifar.Config(**options, **more), seed, split))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_official_file_knows_all_its_labels(tmp_path: Path, split: Any) -> None:
+    options = example(tmp_path)
+    document = pickle.loads((tmp_path / split).read_bytes())
+    document[b"fine_labels"][5] = -1
+    (tmp_path / split).write_bytes(pickle.dumps(document, 2))
+    refused(
+        lambda: cifar.read(cifar.Config(**options), 0, split), f"{split}: the label of row 5 ", "is -1", "4 classes (0 to 3)"
+    )
+
+
 class Attack:
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.function, self.arguments = function, arguments
@@ -206,6 +222,14 @@ def test_the_real_cifar_100_is_read() -> None:
     assert torch.bincount(test.labels.flatten()).tolist() == [100] * 100
     assert train.class_names[:2] == ("apple", "aquarium_fish")
     assert min(train.std) > 50 and max(train.mean) < 200
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_file_without_images_is_told(tmp_path: Path, protocol: int) -> None:
+    options = example(tmp_path)
+    nothing = {b"data": np.zeros((0, 3072), np.uint8), b"fine_labels": []}
+    (tmp_path / "train").write_bytes(pickle.dumps(nothing, protocol))
+    refused(lambda: cifar.read(cifar.Config(**options), 0, "train"), "train: the train split is empty")
 
 
 def test_an_array_as_python_2_wrote_it_is_read(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.common import assert_well_split, cut, refused
+from tests.data.common import assert_labels_are_left, assert_well_split, cut, refused
 from tutelage.data import idx
 
 CLASSES = 4
@@ -84,9 +84,7 @@ def test_a_header_that_is_cut_off_says_its_bytes(tmp_path: Path, kept: int) -> N
 def test_what_is_no_idx_file_is_told(tmp_path: Path) -> None:
     options = example(tmp_path)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"<!DOCTYPE html>" * 9)
-    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "cut off in its header")
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"<!D\x01" * 90)
-    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "no IDX file", "3c 21 44 01")
+    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "no IDX file", "3c 21 44 4f")
     (tmp_path / "train-images-idx3-ubyte").unlink()
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"<!DOCTYPE html>" * 9)
     refused(lambda: idx.read(idx.Config(**options), 0, "train"), "not a gzip file")
@@ -113,3 +111,17 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     refused(lambda: idx.read(idx.Config(path=str(tmp_path / "no" / "such")), 0, "train"), "not there; nor is")
     write(tmp_path / "emnist-letters-train-labels-idx1-ubyte", np.zeros(80, np.uint8))
     refused(lambda: idx.read(idx.Config(**options), 0, "train"), "only the class '0'")
+
+
+def test_labels_are_left_by_class_and_seed(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    assert_labels_are_left(lambda more, seed, split: idx.read(idx.Config(**options, **more), seed, split))
+
+
+def test_a_pixel_that_is_no_number_and_a_file_of_no_images_are_told(tmp_path: Path) -> None:
+    options, pixels = example(tmp_path), images(80, 0)[0].astype(">f4")
+    pixels[44, 2, 2] = np.nan
+    write(tmp_path / "train-images-idx3-ubyte", pixels, code=0x0D)
+    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "train-images-idx3-ubyte: the file holds nan in row 44 ")
+    write(tmp_path / "train-images-idx3-ubyte", images(80, 0)[1])
+    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "train-images-idx3-ubyte: holds 1 dimension", "right file")

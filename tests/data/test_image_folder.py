@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.data.common import assert_well_split, cut, refused
+from tests.data.common import assert_unlabelled_are_trained_on, assert_well_split, cut, refused
 from tutelage.data import image_folder
 
 CLASSES = ("ash", "elm")
@@ -148,8 +148,49 @@ def test_a_split_folder_that_is_empty_or_has_another_class_is_told(tmp_path: Pat
     options = in_folders(tmp_path)
     test = tmp_path / "trees" / "test"
     (test / "oak").mkdir()
-    refused(lambda: read(options, "test"), f"{test / 'oak'}", "no class of the training folder (ash, elm")
+    refused(lambda: read(options, "test"), f"{test / 'oak'}", "no class of the training folder (ash, elm)")
     (test / "oak").rmdir()
     for path in test.rglob("*.png"):
         path.unlink()
     refused(lambda: read(options, "test"), f"{test}", "the test split is empty")
+
+
+def unlabelled(folder: Path, count: int, name: str = "unlabelled") -> None:
+    (folder / name / "deeper").mkdir(parents=True)
+    for number in range(count):
+        Image.new("RGB", (8, 8), (number, 0, 255)).save(folder / name / "deeper" / f"{number}.png")
+
+
+@pytest.mark.parametrize("name", ["unlabelled", "unlabeled"])
+@pytest.mark.parametrize("make", [example, in_folders])
+def test_images_without_a_class_are_training_examples(tmp_path: Path, make: Any, name: str) -> None:
+    plain, more = (make(tmp_path / number) for number in "12")
+    unlabelled(tmp_path / "2" / "trees" / ("train" if make is in_folders else ""), 5, name)
+    assert_unlabelled_are_trained_on(lambda split: read(plain, split), lambda split: read(more, split), more=5)
+    train = read(more)
+    assert {tuple(image[:, 0, 0].tolist()) for image in train.inputs[~train.labelled]} == {(n, 0, 255) for n in range(5)}
+
+
+def test_classes_come_from_validation_if_no_training_image_has_one(tmp_path: Path) -> None:
+    options = in_folders(tmp_path)
+    trees = tmp_path / "trees"
+    for name in CLASSES:
+        (trees / "train" / name).rename(tmp_path / name)
+    unlabelled(trees / "train", 5)
+    assert [(len(s), s.num_labelled, s.class_names) for s in (read(options, "train"), read(options, "test"))] == [
+        (5, 0, CLASSES), (8, 8, CLASSES),
+    ]  # fmt: skip
+    (trees / "val").rename(tmp_path / "val")
+    refused(lambda: read(options), f"{trees / 'train'}: no training example has a label", "train, val and test folders")
+
+
+def test_images_without_a_class_stand_in_the_training_folder_or_nowhere(tmp_path: Path) -> None:
+    options = in_folders(tmp_path)
+    trees = tmp_path / "trees"
+    unlabelled(trees / "val", 2)
+    refused(lambda: read(options, "validation"), f"{trees / 'val' / 'unlabelled'}", "Move it into the training folder")
+    unlabelled(trees, 2)
+    refused(lambda: read(options), f"{trees / 'unlabelled'}", "beside", f"Move it into {trees / 'train'}")
+    (trees / "unlabelled").rename(tmp_path / "elsewhere")
+    (trees / "train" / "unlabelled").mkdir()
+    refused(lambda: read(options), f"{trees / 'train' / 'unlabelled'}: holds no image")

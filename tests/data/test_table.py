@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.data.common import assert_well_split, cut, refused
+from tests.data.common import assert_unlabelled_are_trained_on, assert_well_split, cut, refused
 from tutelage.data import table
 
 CLASSES = ("ash", "birch", "cedar", "elm")
@@ -81,6 +81,15 @@ def test_features_are_those_asked_for_and_truth_is_a_number(tmp_path: Path) -> N
     refused(lambda: read(options), "'note' has 48 different words", "max_values = 40")
 
 
+def test_a_word_among_numbers_is_pointed_out(tmp_path: Path) -> None:
+    frame = made().astype({"height": object})
+    frame["height"] = [f"{value:.3f}" for value in frame["height"]]
+    frame.loc[[17, 40, 41, 60], "height"] = "?"
+    frame.loc[:, "kind"] = [CLASSES[row % 4] for row in range(80)]
+    options = {**write(tmp_path, frame), "max_values": 40, "validation_share": 0.01, "test_share": 0.01}
+    refused(lambda: read(options), "'height' has", "different words", "Most are numbers: '?' in row", "is none")
+
+
 def test_labels_may_be_numbers(tmp_path: Path) -> None:
     frame = made().assign(kind=[(row % 4) * 5 for row in range(80)])
     assert read(write(tmp_path, frame)).class_names == ("0", "5", "10", "15")
@@ -89,7 +98,7 @@ def test_labels_may_be_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["trees.csv", "trees.parquet"])
-@pytest.mark.parametrize("column", ["height", "soil", "kind"])
+@pytest.mark.parametrize("column", ["height", "soil"])
 def test_a_missing_value_says_its_column_and_row(tmp_path: Path, name: str, column: str) -> None:
     frame = made()
     frame.loc[[17, 40], column] = None
@@ -108,7 +117,7 @@ def test_a_column_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> 
 
 def test_what_cannot_be_learnt_from_is_told(tmp_path: Path) -> None:
     refused(lambda: read(write(tmp_path, made().assign(kind="ash"))), "column 'kind'", "only the class 'ash'")
-    refused(lambda: read(write(tmp_path, made(3).assign(kind=["a", "b", "c"])), "test"), "the test split is empty")
+    refused(lambda: read(write(tmp_path, made(6).assign(kind=[*"aabbcc"]))), "the validation split is empty")
     refused(lambda: read(write(tmp_path, made().head(0))), "no class")
     options = write(tmp_path, made(), "trees.parquet")
     cut(tmp_path / "trees.parquet", 500)
@@ -123,3 +132,52 @@ def test_a_test_class_that_training_never_saw_says_its_row(tmp_path: Path) -> No
     write(tmp_path, test, "test.csv")
     options = {**example(tmp_path), "test_path": str(tmp_path / "test.csv")}
     refused(lambda: read(options, "test"), "test.csv", "row 5 ", "is fir", "4 training classes (ash, birch, cedar, elm)")
+
+
+@pytest.mark.parametrize("name", ["trees.csv", "trees.csv.gz", "trees.parquet"])
+@pytest.mark.parametrize("kinds", [CLASSES, (0, 5, 10, 15), (False, True, False, True)])
+def test_rows_without_a_label_are_training_examples(tmp_path: Path, name: str, kinds: tuple[Any, ...]) -> None:
+    frame = made().assign(kind=[kinds[row % 4] for row in range(80)])
+    free = made(87).tail(7).assign(kind=None)
+    (tmp_path / "more").mkdir()
+    before = write(tmp_path, frame, name)
+    joined = pd.concat([frame.astype({"kind": object}), free.astype({"kind": object})]).sort_values("height")
+    if kinds != CLASSES and name.endswith("parquet"):
+        joined["kind"] = joined["kind"].astype("Int64" if kinds[1] == 5 else "boolean")
+    after = write(tmp_path / "more", joined, name)
+    train = read(after)
+    assert train.class_names == read(before).class_names
+    assert len(train) == 55 and train.num_labelled == 48
+    assert [read(after, split).num_labelled for split in ("validation", "test")] == [16, 16]
+    heights = sorted(free["height"])
+    found = sorted(train.inputs[~train.labelled][:, 0].tolist())
+    assert np.corrcoef(heights, found)[0, 1] > 0.999999
+    refused(lambda: read({**write(tmp_path, free, name)}), "column 'kind'", "no training example has a label", "Fill in")
+
+
+def test_rows_without_a_label_leave_the_others_where_they_were(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    before = example(tmp_path)
+    after = write(tmp_path / "more", pd.concat([made(), made(87).tail(7).assign(kind=" ")]))
+    assert_unlabelled_are_trained_on(lambda split: read(before, split), lambda split: read(after, split), more=7)
+
+
+def test_a_word_that_may_mean_no_label_is_asked_about(tmp_path: Path) -> None:
+    frame = made()
+    frame.loc[[17, 40], "kind"] = "None"
+    refused(lambda: read(write(tmp_path, frame)), "'kind' holds 'None' in row 17 ", "2 in all", "a class, or no label?")
+
+
+@pytest.mark.parametrize("name", ["test.csv", "test.parquet"])
+def test_a_test_row_must_have_a_label(tmp_path: Path, name: str) -> None:
+    test = made().head(8)
+    test.loc[5, "kind"] = None
+    write(tmp_path, test, name)
+    options = {**example(tmp_path), "test_path": str(tmp_path / name)}
+    refused(lambda: read(options, "test"), name, "'kind' holds nan in row 5 ", "Only a training row may be without a label")
+
+
+def test_a_fraction_among_rows_without_a_label_says_its_row(tmp_path: Path) -> None:
+    frame = made().assign(kind=[float(row % 4) for row in range(80)])
+    frame.loc[[0, 1], "kind"], frame.loc[9, "kind"] = None, 0.5
+    refused(lambda: read(write(tmp_path, frame)), "'kind' holds 0.5 in row 9 ")

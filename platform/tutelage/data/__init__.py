@@ -1,7 +1,7 @@
 """Data sources: real examples in three splits that share none. One file a source.
 
 `read(config, seed, split)` gives one split. The search reads `train` and `validation`; nothing but `select` and
-`evaluate` reads `test`.
+`evaluate` reads `test`. A training example may be without a label: a teacher can tell what it is.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from tutelage.errors import InputError
+
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+UNKNOWN = -1  # the label of an example that has none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +26,8 @@ class Split:
 
     `inputs` is uint8 or float32 `[n, …]` and may be memory-mapped; `labels` int64 `[n, steps]`. `mean` and `std`, one number
     a channel (axis 1 of `inputs`) in stored units, normalise them; left empty, a network sees the stored numbers. `mask`
-    `[n, steps]` is False at steps that are padding; without one, none is.
+    `[n, steps]` is False at steps that are padding; without one, none is. A label of the training split may be `UNKNOWN`;
+    validation and test have all of theirs, or nothing could be measured.
     """
 
     inputs: Tensor
@@ -49,9 +53,14 @@ class Split:
         return len(self.class_names)
 
     @property
+    def labelled(self) -> Tensor:
+        """Which examples have a label, at one step at least: booleans `[n]`."""
+        return (self.labels != UNKNOWN).any(dim=1)
+
+    @property
     def num_labelled(self) -> int:
-        """How many examples have a label at one step at least."""
-        return int((self.labels >= 0).any(dim=1).sum())
+        """How many examples have a label, at one step at least."""
+        return int(self.labelled.sum())
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -84,6 +93,21 @@ class Split:
         shift = torch.tensor(self.mean, device=stored.device).view(shape)
         scale = torch.tensor(self.std, device=stored.device).view(shape)
         return stored.to(torch.float32, copy=True).sub_(shift).div_(scale)
+
+
+def checked(split: Split, name: SplitName) -> Split:
+    """Return `split`; `InputError` (row, value) for a label that is no class, or unknown outside training."""
+    lowest = UNKNOWN if name == "train" else 0
+    no_class = (split.labels < lowest) | (split.labels >= split.num_classes)
+    wrong = (no_class if split.mask is None else no_class & split.mask).any(dim=1).nonzero()
+    if len(wrong):
+        row = int(wrong[0])
+        raise InputError(
+            f"the {name} split: the label of row {row} (the first is 0) is {split.labels[row].tolist()}, and there are "
+            f"{split.num_classes} classes (0 to {split.num_classes - 1}). Only a training example may be without a label "
+            f"({UNKNOWN}). Mend the data, or take those rows out ({len(wrong):,} in all)."
+        )
+    return split
 
 
 def fingerprint(*splits: Split) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -14,10 +14,19 @@ from tutelage.data import Split, SplitName
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing
 from tutelage.plugins import PluginConfig
-from tutelage.splitting import Part, as_classes, as_labels, split_of
+from tutelage.splitting import (
+    LabelledPerClass,
+    Part,
+    as_classes,
+    as_inputs,
+    as_labels,
+    nothing_labelled,
+    split_of,
+    unknown_in,
+    with_unknown,
+)
 
 SPACE: dict[str, dict[str, object]] = {}
-_CHECKED_ROWS = 4096
 
 
 class Config(PluginConfig):
@@ -25,7 +34,9 @@ class Config(PluginConfig):
 
     path: str = Field(description="a .npz file, or a folder of .npy files, which are memory-mapped")
     x: str = Field("x", description="the name of the array of examples, [n, …]")
-    y: str = Field("y", description="the name of the array of labels, [n] or [n, 1]: whole numbers or text")
+    y: str = Field(
+        "y", description="the name of the array of labels, [n] or [n, 1]: whole numbers (-1: unknown) or text (empty: unknown)"
+    )
     x_validation: str | None = Field(None, description="the name of the validation examples, if they are given")
     y_validation: str | None = Field(None, description="the name of the validation labels, if they are given")
     x_test: str | None = Field(None, description="the name of the test examples, if they are given")
@@ -37,10 +48,14 @@ class Config(PluginConfig):
     validation_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of `x`, of each class, if validation is not given")
     test_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of `x`, of each class, if test is not given")
     per_class: int | None = Field(None, ge=1, description="most training examples of a class; validation keeps its own")
+    labelled_per_class: LabelledPerClass = None
 
 
 def read(config: Config, seed: int, split: SplitName) -> Split:
-    """Return one split: inputs uint8 or float32 `[n, …]` with the channels first, labels `[n, 1]`."""
+    """Return one split: inputs uint8 or float32 `[n, …]` with the channels first, labels `[n, 1]`.
+
+    Rows of `y` without a label are training examples. The classes are those of `y`; of `y_validation`, if `y` has none.
+    """
     names: dict[SplitName, tuple[str | None, str | None]] = {
         "train": (config.x, config.y),
         "validation": (config.x_validation, config.y_validation),
@@ -54,8 +69,8 @@ def read(config: Config, seed: int, split: SplitName) -> Split:
     path = existing(config.path)
     needed = {name: (x, y) for name, (x, y) in names.items() if name in ("train", split) and x is not None and y is not None}
     arrays = _arrays(path, [name for pair in needed.values() for name in pair])
-    class_names = as_classes(_labels(arrays[config.y], path, config.y), f"{path}, '{config.y}'")
-    parts = {name: _part(arrays, path, *pair, config, class_names) for name, pair in needed.items()}
+    class_names = _class_names(_labels(arrays[config.y], path, config.y), path, config)
+    parts = {name: _part(arrays, path, *pair, config, class_names, name == "train") for name, pair in needed.items()}
     return split_of(
         split,
         seed,
@@ -64,11 +79,28 @@ def read(config: Config, seed: int, split: SplitName) -> Split:
         None if config.x_validation else config.validation_share,
         None if config.x_test else config.test_share,
         config.per_class,
+        config.labelled_per_class,
     )
 
 
-def _part(arrays: dict[str, np.ndarray], path: Path, x: str, y: str, config: Config, class_names: Sequence[str]) -> Part:
-    labels = as_labels(_labels(arrays[y], path, y), class_names, f"{path}, '{y}'")
+def _class_names(labels: np.ndarray, path: Path, config: Config) -> tuple[str, ...]:
+    unknown, where = unknown_in(labels), f"{path}, '{config.y}'"
+    if not unknown.any():
+        return as_classes(labels, where)
+    if not unknown.all():
+        return as_classes(labels[~unknown], f"{where} (where {unknown.sum():,} labels, -1 or empty, are unknown)")
+    if config.y_validation is None:
+        raise nothing_labelled(where, "Name arrays for validation and test (x_validation, y_validation, x_test, y_test).")
+    given = _labels(_arrays(path, [config.y_validation])[config.y_validation], path, config.y_validation)
+    return as_classes(given[~unknown_in(given)], f"{path}, '{config.y_validation}'")
+
+
+def _part(
+    arrays: dict[str, np.ndarray], path: Path, x: str, y: str, config: Config, class_names: Sequence[str], is_train: bool
+) -> Part:
+    values = _labels(arrays[y], path, y)
+    unknown = unknown_in(values) & is_train
+    labels = with_unknown(as_labels(values[~unknown], class_names, f"{path}, '{y}'"), unknown)
     return Part(_inputs(arrays[x], path, x, config.layout), labels, f"{path}, '{x}'")
 
 
@@ -101,7 +133,9 @@ def _members(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
     except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a .npz that can be read ({error}). Give a .npz, or a folder of .npy files.") from error
+        raise InputError(
+            f"{path}: not a .npz that can be read ({error}). Is it whole? Give a .npz, or a folder of .npy files."
+        ) from error
 
 
 def _labels(labels: np.ndarray, path: Path, name: str) -> np.ndarray:
@@ -119,15 +153,4 @@ def _inputs(inputs: np.ndarray, path: Path, name: str, layout: str) -> np.ndarra
         inputs = np.moveaxis(inputs, -1, 1)
     elif layout == "no_channel":
         inputs = inputs[:, np.newaxis]
-    if inputs.dtype == np.uint8:
-        return inputs
-    for start in range(0, len(inputs), _CHECKED_ROWS):
-        chunk: Any = inputs[start : start + _CHECKED_ROWS].reshape(len(inputs[start : start + _CHECKED_ROWS]), -1)
-        wrong = np.argwhere(~np.isfinite(chunk))
-        if len(wrong):
-            row, column = wrong[0]
-            raise InputError(
-                f"{path}: '{name}' holds {chunk[row, column]} in row {start + row} (the first is 0). "
-                "Fill it in, or take the row out."
-            )
-    return inputs.astype(np.float32, copy=False)
+    return as_inputs(inputs, f"{path}: '{name}'")

@@ -13,7 +13,7 @@ from tutelage.data import Split, SplitName
 from tutelage.errors import InputError
 from tutelage.files import existing
 from tutelage.plugins import PluginConfig
-from tutelage.splitting import Part, check_classes, split_of
+from tutelage.splitting import LabelledPerClass, Part, check_classes, check_labels, split_of
 
 SPACE: dict[str, dict[str, object]] = {}
 _SHAPE = (3, 32, 32)
@@ -28,6 +28,7 @@ class Config(PluginConfig):
     labels: Kind = Field("fine", description="the 100 fine or the 20 coarse classes; CIFAR-10 has fine ones only")
     validation_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of the official training images, of each class")
     per_class: int | None = Field(None, ge=1, description="most training images of a class; validation keeps its own")
+    labelled_per_class: LabelledPerClass = None
 
 
 class _Layout(NamedTuple):
@@ -53,10 +54,19 @@ def read(config: Config, seed: int, split: SplitName) -> Split:
     if config.labels not in layout.names:
         raise InputError(f"{folder}: CIFAR-10 has no {config.labels} classes. Leave 'labels' out.")
     class_names = _class_names(folder / layout.names[config.labels], config.labels)
-    parts: dict[SplitName, Part] = {"train": _joined([_part(folder / name, layout, config.labels) for name in layout.train])}
+    files = [_part(folder / name, layout, config.labels, len(class_names)) for name in layout.train]
+    parts: dict[SplitName, Part] = {"train": _joined(files)}
     if split == "test":
-        parts["test"] = _part(folder / layout.test, layout, config.labels)
-    return split_of(split, seed, parts, class_names, config.validation_share, per_class=config.per_class)
+        parts["test"] = _part(folder / layout.test, layout, config.labels, len(class_names))
+    return split_of(
+        split,
+        seed,
+        parts,
+        class_names,
+        config.validation_share,
+        per_class=config.per_class,
+        labelled_per_class=config.labelled_per_class,
+    )
 
 
 def _layout(folder: Path) -> _Layout:
@@ -85,8 +95,9 @@ def _class_names(path: Path, kind: Kind) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _part(path: Path, layout: _Layout, kind: Kind) -> Part:
+def _part(path: Path, layout: _Layout, kind: Kind, num_classes: int) -> Part:
     pixels, labels = _records(path, layout.label_bytes, kind) if layout.label_bytes else _batch(path, kind)
+    check_labels(labels, num_classes, str(path))
     return Part(pixels.reshape(-1, *_SHAPE), labels.astype(np.int64), str(path))
 
 

@@ -10,6 +10,7 @@ from sklearn.model_selection import train_test_split
 
 from tutelage.data import Split, SplitName
 from tutelage.plugins import PluginConfig
+from tutelage.splitting import LabelledPerClass, training_labels
 
 SPACE: dict[str, dict[str, object]] = {}
 GREY_LEVELS = 16.0
@@ -20,6 +21,7 @@ class Config(PluginConfig):
 
     validation_share: float = Field(0.2, gt=0.0, lt=0.5, description="share of all scans that the search is judged on")
     test_share: float = Field(0.2, gt=0.0, lt=0.5, description="share of all scans that only a selected student sees")
+    labelled_per_class: LabelledPerClass = None
 
 
 def read(config: Config, seed: int, split: SplitName) -> Split:
@@ -35,5 +37,6 @@ def read(config: Config, seed: int, split: SplitName) -> Split:
     train, validation = train_test_split(rest, test_size=num_validation, stratify=scans.target[rest], random_state=seed)
     rows = np.sort({"train": train, "validation": validation, "test": test}[split])
     inputs = torch.from_numpy(scans.images[rows]).float().unsqueeze(1) / (GREY_LEVELS / 2) - 1
-    labels = torch.from_numpy(scans.target[rows]).long().unsqueeze(1)
+    left = training_labels(scans.target, rows, seed, config.labelled_per_class if split == "train" else None)
+    labels = torch.from_numpy(left).long().unsqueeze(1)
     return Split(inputs=inputs, labels=labels, class_names=tuple(str(name) for name in scans.target_names))

@@ -14,7 +14,7 @@ from tutelage.data import Split, SplitName
 from tutelage.errors import InputError
 from tutelage.files import existing
 from tutelage.plugins import PluginConfig
-from tutelage.splitting import Part, as_classes, as_labels, split_of
+from tutelage.splitting import LabelledPerClass, Part, as_classes, as_inputs, as_labels, split_of
 
 SPACE: dict[str, dict[str, object]] = {}
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}  # by the third byte of a file
@@ -30,6 +30,7 @@ class Config(PluginConfig):
     prefix: str = Field("", description="what stands before 'train-images' in the files' names, such as 'emnist-letters-'")
     validation_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of the training images, of each class")
     per_class: int | None = Field(None, ge=1, description="most training images of a class; validation keeps its own")
+    labelled_per_class: LabelledPerClass = None
 
 
 def read(config: Config, seed: int, split: SplitName) -> Split:
@@ -41,13 +42,24 @@ def read(config: Config, seed: int, split: SplitName) -> Split:
     halves: tuple[SplitName, ...] = ("train", "test") if split == "test" else ("train",)
     for half in halves:
         labels, where = (train_labels, where) if half == "train" else _labels(folder, config.prefix, half)
-        images = _read(_find(folder, config.prefix, half, "images"))
-        if images.ndim < 3:
-            raise InputError(f"{where}: the images beside it have {images.ndim} dimensions; at least 3 are needed.")
-        inputs = images[:, np.newaxis] if images.ndim == 3 else images
-        inputs = inputs if inputs.dtype == np.uint8 else inputs.astype(np.float32)
-        parts[half] = Part(inputs, as_labels(labels, class_names, where), where)
-    return split_of(split, seed, parts, class_names, config.validation_share, per_class=config.per_class)
+        parts[half] = Part(_images(folder, config.prefix, half), as_labels(labels, class_names, where), where)
+    return split_of(
+        split,
+        seed,
+        parts,
+        class_names,
+        config.validation_share,
+        per_class=config.per_class,
+        labelled_per_class=config.labelled_per_class,
+    )
+
+
+def _images(folder: Path, prefix: str, half: str) -> np.ndarray:
+    path = _find(folder, prefix, half, "images")
+    images = _read(path)
+    if images.ndim < 3:
+        raise InputError(f"{path}: holds {images.ndim} dimensions; images [n, height, width] are needed. Is it the right file?")
+    return as_inputs(images[:, np.newaxis] if images.ndim == 3 else images, f"{path}: the file")
 
 
 def _labels(folder: Path, prefix: str, half: str) -> tuple[np.ndarray, str]:
@@ -74,12 +86,12 @@ def _read(path: Path) -> np.ndarray:
     content = _unpacked(path) if path.suffix == ".gz" else np.memmap(path, np.uint8, mode="c") if path.stat().st_size else _NONE
     dims = int(content[3]) if len(content) > 3 else 1
     start = 4 + 4 * dims
+    if len(content) > 3 and (content[0] or content[1] or int(content[2]) not in _DTYPES or not dims):
+        raise InputError(f"{path}: no IDX file: it begins with {bytes(content[:4]).hex(' ')}. Is it the right file?")
     if len(content) < start:
         raise InputError(
             f"{path}: cut off in its header: {start} bytes are needed, {len(content)} are there. Download it again."
         )
-    if content[0] or content[1] or int(content[2]) not in _DTYPES or not dims:
-        raise InputError(f"{path}: no IDX file: it begins with {bytes(content[:4]).hex(' ')}. Is it the right file?")
     shape = tuple(int(size) for size in content[4:start].view(">u4"))
     dtype = np.dtype(_DTYPES[int(content[2])])
     needed = start + math.prod(shape) * dtype.itemsize

@@ -1,4 +1,7 @@
-"""Photographs in one folder a class, decoded once into a memory-mapped cache; with train, val and test folders or without."""
+"""Photographs in one folder a class, decoded once into a memory-mapped cache; with train, val and test folders or without.
+
+Images in a folder `unlabelled` beside the training classes are training examples without a label.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -15,15 +18,16 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from tutelage.data import Split, SplitName
+from tutelage.data import UNKNOWN, Split, SplitName
 from tutelage.errors import InputError
 from tutelage.files import existing, write_json
 from tutelage.plugins import PluginConfig
-from tutelage.splitting import check_classes, check_rows, draw, made, statistics
+from tutelage.splitting import check_classes, check_rows, draw, few, made, nothing_labelled, statistics
 
 SPACE: dict[str, dict[str, object]] = {}
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 _FOLDERS: dict[str, SplitName] = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+_UNLABELLED = ("unlabelled", "unlabeled")
 _BATCH = 1024  # images that wait for a thread at a time
 _PIXELS, _ABOUT = "images.npy", "about.json"
 
@@ -40,27 +44,29 @@ class Config(PluginConfig):
 
 
 def read(config: Config, seed: int, split: SplitName) -> Split:
-    """Return one split: inputs uint8 `[n, 3, side_px, side_px]`, memory-mapped, labels `[n, 1]`."""
+    """Return one split: inputs uint8 `[n, 3, side_px, side_px]`, memory-mapped, labels `[n, 1]`.
+
+    The classes are the folders of the training folder; those of the val folder, if `unlabelled` is all that stands there.
+    """
     root = existing(config.path)
     roots = _roots(root)
     train_root = roots.get("train", root)
-    class_names = _folders(train_root)
-    check_classes(class_names, str(train_root))
-    files, labels = _files(train_root, class_names, every_class=True)
+    class_names = _class_names(train_root, roots)
+    files, labels = _training_files(train_root, class_names)
     drawn = draw(
         labels,
         seed,
         None if "validation" in roots else config.validation_share,
         None if "test" in roots else config.test_share,
+        str(train_root),
     )
-    check_rows(drawn.train, "train", str(train_root))
     train = [files[row] for row in drawn.train]
     if split != "train" and split in roots:
-        chosen, chosen_labels = _files(roots[split], class_names, every_class=False)
+        chosen, chosen_labels = _files(roots[split], class_names, filled=False)
+        check_rows(chosen_labels, split, str(roots[split]))
     else:
         rows = getattr(drawn, split)
         chosen, chosen_labels = [files[row] for row in rows], labels[rows]
-    check_rows(chosen_labels, split, str(roots.get(split, train_root)))
     _, mean, std = _decoded(train, root, config)
     images, _, _ = _decoded(chosen, root, config)
     return made(images, chosen_labels, class_names, mean, std)
@@ -69,6 +75,8 @@ def read(config: Config, seed: int, split: SplitName) -> Split:
 def _roots(root: Path) -> dict[SplitName, Path]:
     """Return the folders of the splits; none if the classes stand in `root` itself."""
     found = {split: root / name for name, split in _FOLDERS.items() if (root / name).is_dir()}
+    if "train" in found and (aside := [name for name in _UNLABELLED if (root / name).is_dir()]):
+        raise InputError(f"{root / aside[0]}: stands beside the training folder. Move it into {found['train']}.")
     return found if "train" in found else {}
 
 
@@ -76,24 +84,43 @@ def _folders(root: Path) -> tuple[str, ...]:
     return tuple(sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")))
 
 
-def _files(root: Path, class_names: Sequence[str], every_class: bool) -> tuple[list[Path], np.ndarray]:
-    """Return the images under `root` in the order of classes and names, each with its class index.
+def _class_names(train_root: Path, roots: Mapping[SplitName, Path]) -> tuple[str, ...]:
+    folders, root = _folders(train_root), train_root
+    if folders and not set(folders) - set(_UNLABELLED):
+        if "validation" not in roots:
+            raise nothing_labelled(str(train_root), "Give train, val and test folders, the last two with one folder a class.")
+        root = roots["validation"]
+    names = tuple(name for name in _folders(root) if name not in _UNLABELLED)
+    check_classes(names, str(root))
+    return names
 
-    Raises `InputError` for a folder of another class, and, with `every_class`, for a class without an image.
+
+def _training_files(root: Path, class_names: Sequence[str]) -> tuple[list[Path], np.ndarray]:
+    """Return the training images, those without a label last; `InputError` for a folder without an image."""
+    files, labels = _files(root, (*class_names, *_UNLABELLED), filled=True)
+    return files, np.where(labels < len(class_names), labels, UNKNOWN)
+
+
+def _files(root: Path, names: Sequence[str], filled: bool) -> tuple[list[Path], np.ndarray]:
+    """Return the images in the folders `names` of `root`, in order, each with the index of its folder's name.
+
+    Raises `InputError` for a folder of another name, and, if they must be `filled`, for one without an image.
     """
-    if strange := sorted(set(_folders(root)) - set(class_names)):
-        raise InputError(
-            f"{root / strange[0]}: is no class of the training folder ({', '.join(class_names[:5])}, …). Rename it."
-        )
+    if strange := sorted(set(_folders(root)) - set(names)):
+        way = "Move it into the training folder." if strange[0] in _UNLABELLED else "Rename it."
+        raise InputError(f"{root / strange[0]}: is no class of the training folder ({few(names)}). {way}")
     files, labels = [], []
-    for number, name in enumerate(class_names):
-        folder = root / name
-        inside = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _ENDINGS) if folder.is_dir() else []
+    for number, folder in enumerate(root / name for name in names):
+        inside = _images_in(folder)
         files += inside
         labels += [number] * len(inside)
-        if not inside and every_class:
+        if filled and folder.is_dir() and not inside:
             raise InputError(f"{folder}: holds no image ({', '.join(sorted(_ENDINGS))}). Fill it, or take the folder away.")
     return files, np.array(labels, dtype=np.int64)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _ENDINGS) if folder.is_dir() else []
 
 
 def _decoded(files: Sequence[Path], root: Path, config: Config) -> tuple[np.ndarray, tuple[float, ...], tuple[float, ...]]:

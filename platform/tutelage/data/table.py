@@ -14,16 +14,16 @@ from tutelage.data import Split, SplitName
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing
 from tutelage.plugins import PluginConfig
-from tutelage.splitting import as_classes, as_labels, check_rows, draw, made
+from tutelage.splitting import as_classes, as_labels, check_rows, draw, made, nothing_labelled, unknown_in, with_unknown
 
 SPACE: dict[str, dict[str, object]] = {}
 
 
 class Config(PluginConfig):
-    """Which columns are read; a row without a value in one of them is refused, not guessed."""
+    """Which columns are read; a row without a value in a feature is refused, not guessed, one without a label is training."""
 
     path: str = Field(description="a .csv (gzipped or not) or .parquet file")
-    label: str = Field(description="the column with the class: whole numbers, text or true and false")
+    label: str = Field(description="the column with the class: whole numbers, text, true and false, or empty: unknown")
     features: tuple[str, ...] = Field((), strict=False, description="the columns to learn from; empty is all but the label")
     test_path: str | None = Field(None, description="a file with the test rows and the same columns, if they are given")
     max_values: int = Field(100, ge=2, description="most different words in a column; more are names or notes, not kinds")
@@ -34,21 +34,20 @@ class Config(PluginConfig):
 def read(config: Config, seed: int, split: SplitName) -> Split:
     """Return one split: inputs float32 `[n, features]`, already standardised, labels `[n, 1]`.
 
-    Standardised here, in float64: float32 could not hold a column such as a time stamp to begin with.
+    Standardised here, in float64: float32 could not hold a column such as a time stamp to begin with. Rows without a label
+    are training examples; the classes are those of the other rows.
     """
     path = existing(config.path)
     table = _table(path)
     features = _features(config, table, path)
-    values = _classes(table, config.label, path)
-    class_names = as_classes(values, f"{path}, column '{config.label}'")
-    labels = as_labels(values, class_names, str(path))
-    drawn = draw(labels, seed, config.validation_share, None if config.test_path else config.test_share)
-    check_rows(drawn.train, "train", str(path))
+    class_names, labels = _training_labels(table, config.label, path)
+    drawn = draw(labels, seed, config.validation_share, None if config.test_path else config.test_share, str(path))
     chosen, chosen_labels, where = table.iloc[getattr(drawn, split)], labels[getattr(drawn, split)], path
     if split == "test" and config.test_path:
         where = existing(config.test_path)
         chosen = _table(where)
         _features(config, chosen, where)
+        _check_full(chosen, config.label, where, "Only a training row may be without a label: fill it in, or take the row out.")
         values = _classes(chosen, config.label, where)
         chosen_labels = as_labels(values, class_names, f"{where}, column '{config.label}'")
     check_rows(chosen_labels, split, str(where))
@@ -62,7 +61,10 @@ def _table(path: Path) -> pd.DataFrame:
     try:
         table: pd.DataFrame = read_as(path)
     except Exception as error:  # pandas and pyarrow raise many kinds for a broken file
-        raise InputError(f"{path}: cannot be read as {'Parquet' if path.suffix == '.parquet' else 'CSV'} ({error}).") from error
+        kind = "Parquet" if path.suffix == ".parquet" else "CSV"
+        raise InputError(
+            f"{path}: cannot be read as {kind} ({str(error).strip().rstrip('.')}). Save it again, whole."
+        ) from error
     table.columns = table.columns.map(str)
     if repeated := table.columns[table.columns.duplicated()].tolist():
         raise InputError(f"{path}: has the column '{repeated[0]}' more than once. Rename one.")
@@ -79,27 +81,55 @@ def _features(config: Config, table: pd.DataFrame, path: Path) -> list[str]:
     if config.label in features or not features:
         why = f"'{config.label}' is the label, and cannot be a feature too" if features else "no column is left to learn from"
         raise InputError(f"{path}: {why}. Change 'features' or 'label'.")
-    for name in (config.label, *features):
-        column = table[name]
-        empty = column.isna().to_numpy()
-        if pd.api.types.is_float_dtype(column):
-            empty = ~np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))
-        if empty.any():
-            row = int(np.argmax(empty))
-            raise InputError(
-                f"{path}: column '{name}' holds {column.iloc[row]} in row {row} (the first is 0), "
-                f"{int(empty.sum()):,} in all. Fill it in, take those rows out, or leave the column out of 'features'."
-            )
+    for name in features:
+        _check_full(table, name, path, "Fill it in, take those rows out, or leave the column out of 'features'.")
     return features
+
+
+def _check_full(table: pd.DataFrame, name: str, path: Path, way: str) -> None:
+    column = table[name]
+    empty = column.isna().to_numpy()
+    if pd.api.types.is_float_dtype(column):
+        empty = ~np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    if empty.any():
+        row, count = int(np.argmax(empty)), int(empty.sum())
+        raise InputError(
+            f"{path}: column '{name}' holds {column.iloc[row]} in row {row} (the first is 0), {count:,} in all. {way}"
+        )
+
+
+def _training_labels(table: pd.DataFrame, label: str, path: Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the names of the classes and the class index of every row, `UNKNOWN` where the label is empty."""
+    unknown, where = _unlabelled(table, label, path), f"{path}, column '{label}'"
+    if len(table) and unknown.all():
+        raise nothing_labelled(where, "Fill in a few rows of each class.")
+    values = _classes(table[~unknown], label, path)
+    class_names = as_classes(values, where)
+    return class_names, with_unknown(as_labels(values, class_names, where), unknown)
+
+
+def _unlabelled(table: pd.DataFrame, label: str, path: Path) -> np.ndarray:
+    """Return which rows have no label; `InputError` for a word such as None, which pandas takes for no value."""
+    column = table[label]
+    unknown: np.ndarray = column.isna().to_numpy()
+    if unknown.any() and path.suffix != ".parquet":
+        written = pd.read_csv(path, dtype=str, keep_default_na=False)[label].to_numpy(dtype=np.str_)
+        words = np.flatnonzero(unknown & ~unknown_in(written))
+        if words.size:
+            raise InputError(
+                f"{path}: column '{label}' holds '{written[words[0]]}' in row {words[0]} (the first is 0), {words.size:,} in "
+                "all; is it a class, or no label? Call the class something else, or leave the cell empty."
+            )
+    if not pd.api.types.is_numeric_dtype(column):
+        unknown = unknown | unknown_in(column.astype(str).to_numpy(dtype=np.str_))
+    return unknown
 
 
 def _classes(table: pd.DataFrame, label: str, path: Path) -> np.ndarray:
     column = table[label]
     if pd.api.types.is_float_dtype(column) and (broken := np.flatnonzero(column.to_numpy(np.float64) % 1)).size:
-        value = column.iloc[broken[0]]
-        raise InputError(
-            f"{path}: the label '{label}' holds {value} in row {broken[0]} (the first is 0); a class is no fraction."
-        )
+        value, row = column.iloc[broken[0]], column.index[broken[0]]
+        raise InputError(f"{path}: the label '{label}' holds {value} in row {row} (the first is 0); a class is no fraction.")
     if pd.api.types.is_float_dtype(column):
         column = column.astype(np.int64)
     if pd.api.types.is_numeric_dtype(column):
@@ -122,9 +152,17 @@ def _column(name: str, train: Any, chosen: Any, max_values: int, path: Path, whe
     words: Sequence[str] = sorted(set(train.astype(str)))
     if len(words) > max_values:
         raise InputError(
-            f"{path}: column '{name}' has {len(words):,} different words, more than max_values = {max_values}. "
+            f"{path}: column '{name}' has {len(words):,} different words, more than max_values = {max_values}.{_stray(train)} "
             "Leave it out of 'features', or raise 'max_values'."
         )
     given: np.ndarray = chosen.astype(str).to_numpy(dtype=np.str_)
     one_hot: np.ndarray = given[:, np.newaxis] == np.array(words)
     return one_hot.astype(np.float32)
+
+
+def _stray(column: pd.Series) -> str:
+    """Return, for a column that holds mostly numbers, a sentence on the first word among them."""
+    stray = column[pd.to_numeric(column, errors="coerce").isna()]
+    if not 0 < len(stray) < len(column) / 2:
+        return ""
+    return f" Most are numbers: '{stray.iloc[0]}' in row {stray.index[0]} (the first is 0) is none."

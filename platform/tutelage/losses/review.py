@@ -52,7 +52,8 @@ class Review(nn.Module):
     """The mean over stages of the hierarchical context loss, in shares of the mean square of the teacher's features.
 
     From the deepest stage to the shallowest, each is fused with the deeper ones and compared with its teacher's on its own
-    grid, as a whole and pooled to 4, 2 and 1 positions a side, which count 1, 1/2, 1/4 and 1/8 of their sum. Where the paper has batch norms there are layer norms here, which no padding changes. Of stages whose positions are steps, those
+    grid, as a whole and pooled to 4, 2 and 1 positions a side, which count 1, 1/2, 1/4 and 1/8 of their sum. Where
+    the paper has batch norms there are layer norms here, which no padding changes. Of stages whose positions are steps, those
     that are no padding are compared, as a whole.
     """
 

@@ -22,10 +22,11 @@ class Task(Protocol):
     def label_losses(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
         """Return each example's loss `[batch]` of `logits` `[batch, steps, classes]` against `labels` `[batch, steps]`.
 
-        `smoothing` is the share of the label's probability that is spread over all classes.
+        `smoothing` is the share of the label's probability that is spread over all classes. An `UNKNOWN` label costs 0 and
+        has no gradient.
         """
         ...
 
     def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return which steps are right: booleans `[batch, steps]`."""
+        """Return which steps are right: booleans `[batch, steps]`; one of `UNKNOWN` label is not."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tutelage.data import UNKNOWN
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -25,8 +26,10 @@ class ImageClassification:
         return logits.unsqueeze(1)
 
     def label_losses(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Return the cross-entropy in nats of every example `[batch]`, the mean over its steps."""
-        losses = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=smoothing, reduction="none")
+        """Return the cross-entropy in nats of every example `[batch]`, the mean over its steps, 0 where a label is unknown."""
+        losses = functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), ignore_index=UNKNOWN, label_smoothing=smoothing, reduction="none"
+        )
         return losses.view(labels.shape).mean(dim=1)
 
     def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
