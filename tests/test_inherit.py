@@ -22,3 +22,22 @@ def test_a_network_of_the_same_shape_inherits_all_and_answers_the_same() -> None
     student.load_state_dict(inherit.cut(teacher.state_dict(), {k: t.shape for k, t in student.state_dict().items()}))
     batch = torch.randn(4, 1, 8, 8)
     assert torch.equal(student(batch), teacher(batch))
+
+
+def test_a_projection_keeps_the_most_that_can_be_kept_and_is_itself_where_nothing_is_longer() -> None:
+    matrix = torch.randn(6, 9, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    assert torch.equal(inherit.project(matrix, (6, 9)), matrix)
+    values = torch.linalg.svdvals(matrix)
+    for shape in ((4, 9), (6, 4)):
+        small = inherit.project(matrix, shape)
+        assert small.shape == shape
+        torch.testing.assert_close(small.square().sum(), values[:4].square().sum())
+    flipped = inherit.project(matrix * torch.tensor([1.0, -1.0] * 3).double().unsqueeze(1), (6, 4))
+    torch.testing.assert_close(flipped.abs(), inherit.project(matrix, (6, 4)).abs())
+    assert torch.equal(inherit.project(matrix, (3, 3)), inherit.project(matrix.clone(), (3, 3)))
+
+
+def test_kernels_are_projected_and_what_belongs_to_channels_is_left_out() -> None:
+    weights = {"a.weight": torch.randn(8, 6, 3, 3), "a.bias": torch.randn(8), "other.weight": torch.randn(2, 2)}
+    found = inherit.projected(weights, {"a.weight": (4, 3, 3, 3), "a.bias": (4,), "other.weight": (3, 2)})
+    assert {name: tuple(tensor.shape) for name, tensor in found.items()} == {"a.weight": (4, 3, 3, 3)}

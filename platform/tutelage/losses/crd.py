@@ -28,8 +28,8 @@ class ContrastiveRepresentation(nn.Module):
     """Mean of -log σ(c) of an example's own pair, plus the mean of -log σ(-c) of its pairs with others, in bits; over 2.
 
     g_s and g_t are linear maps of the pooled features of the last stages, of length 1, and c = g_s · g_t / τ - log Z, with Z
-    the mean of exp(g · g / τ) over pairs of two examples, says how much likelier a pair is of one example than by chance: σ(c) is
-    the paper's critic, with as many pairs by chance as true ones. The others are averaged, not summed, so that no scale hides
+    the mean of exp(g · g / τ) over pairs of two examples, says how much likelier a pair is of one example than by chance: σ(c)
+    is the paper's critic, with as many pairs by chance as true ones. The others are averaged, not summed, so that no scale hides
     in their number. From student to teacher and back; about 1 for embeddings that say nothing.
 
     The paper draws its negatives from a bank of every example's embedding; here they are those of the last `negatives`

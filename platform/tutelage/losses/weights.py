@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tutelage import inherit
 from tutelage.errors import InputError
@@ -69,7 +70,7 @@ def subspace_distance(own: Tensor, other: Tensor) -> Tensor:
 
 def _projector_root(matrix: Tensor) -> Tensor:
     """Return R `[min(out, in), in]` with P = RᵀR: of the smaller of the two Gram matrices a Cholesky factor is taken."""
-    normed = matrix * (matrix.square().sum() + torch.finfo(matrix.dtype).tiny).rsqrt()
+    normed = functional.normalize(matrix.flatten(), dim=0).view_as(matrix)
     rows, columns = normed.shape
     if rows > columns:  # the same P from a square matrix with the same Gram matrix
         normed = _square_root(normed.T @ normed)

@@ -1,0 +1,66 @@
+"""ReviewKD: what its levels weigh, that fusion flows from deep to shallow, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from tutelage.errors import InputError
+from tutelage.losses import Answer, Outline, Stage, review
+
+OWN = Outline(classes=3, stages=(Stage(name="stage1", grid=(8, 8), channels=4), Stage(name="stage2", grid=(4, 4), channels=6)))
+OTHER = Outline(
+    classes=3, stages=(Stage(name="stage1", grid=(8, 8), channels=5), Stage(name="stage2", grid=(4, 4), channels=7))
+)
+
+
+def build() -> Any:
+    torch.manual_seed(0)
+    return review.build(review.Config(channels=3), 1.0, OWN, OTHER).double()
+
+
+def answer(outline: Outline, seed: int) -> Answer:
+    generator = torch.Generator().manual_seed(seed)
+    features = {
+        stage.name: torch.randn(2, stage.positions, stage.channels, generator=generator, dtype=torch.double)
+        for stage in outline.stages
+    }
+    return Answer(logits=torch.zeros(2, 1, 3), features=features)
+
+
+def test_the_context_loss_weighs_its_levels_as_published() -> None:
+    """Full, 4, 2 and 1 positions a side count 1, 1/2, 1/4, 1/8 of their sum (ReviewKD's `hcl`), in shares of the target."""
+    view, target = torch.randn(2, 3, 8, 8, dtype=torch.double), torch.randn(2, 3, 8, 8, dtype=torch.double)
+
+    def relative(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return functional.mse_loss(a, b) / b.square().mean()
+
+    total, share, counted = relative(view, target), 1.0, 1.0
+    for side in (4, 2, 1):
+        share /= 2
+        total = total + share * relative(*(functional.adaptive_avg_pool2d(m, side) for m in (view, target)))
+        counted += share
+    found = review._context(view.flatten(2).transpose(1, 2), target.flatten(2).transpose(1, 2), (8, 8))
+    torch.testing.assert_close(found, total / counted)
+
+
+def test_deep_features_teach_the_shallow_stage_and_not_the_other_way() -> None:
+    loss, student, teacher = build(), answer(OWN, 0), answer(OTHER, 1)
+    for number, name in enumerate(("stage1", "stage2")):
+        own = {k: v.clone().requires_grad_() for k, v in student.features.items()}
+        (pair,) = [pair for pair in loss.pairs if pair[0].name == name]
+        only = review.Review([*loss.pairs[::-1]], 3).double()
+        only.load_state_dict(loss.state_dict())
+        known = {k: v if k == pair[1].name else torch.full_like(v, 1e15) for k, v in teacher.features.items()}
+        only(Answer(logits=student.logits, features=own), Answer(logits=student.logits, features=known)).backward()
+        reached = {k for k, v in own.items() if v.grad is not None and v.grad.abs().max() > 1e-9}
+        assert reached == ({"stage1", "stage2"} if number == 0 else {"stage2"}), "the level at 1e15 is flat in relative terms"
+
+
+def test_a_network_of_one_position_is_refused() -> None:
+    flat = Outline(classes=3, stages=(Stage(name="stage1", grid=(), channels=4),))
+    with pytest.raises(InputError, match="a perceptron has one"):
+        review.build(review.Config(), 1.0, flat, OTHER)

@@ -1,0 +1,70 @@
+"""Weight alignment: subspaces that a turn or a scale leaves alone, matrices matched by name and by depth."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tutelage.errors import InputError
+from tutelage.losses import Answer, Outline, weights
+
+
+def outline(**shapes: tuple[int, ...]) -> Outline:
+    return Outline(classes=3, weights={name.replace("_", "."): shape for name, shape in shapes.items()})
+
+
+def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
+
+
+def soft_projector(matrix: torch.Tensor) -> torch.Tensor:
+    gram = matrix.T @ matrix / matrix.square().sum()
+    return gram @ torch.linalg.inv(gram + torch.eye(len(gram), dtype=gram.dtype) / min(matrix.shape))
+
+
+@pytest.mark.parametrize("shape", [(3, 7), (7, 3), (5, 5), (1, 4)])
+def test_the_subspace_distance_is_its_formula_and_sees_neither_turn_nor_scale(shape: tuple[int, int]) -> None:
+    own, other = drawn(*shape), drawn(*shape, seed=1)
+    p, q = soft_projector(own), soft_projector(other)
+    expected = (p - q).square().sum() / (p.square().sum() + q.square().sum())
+    torch.testing.assert_close(weights.subspace_distance(own, other), expected)
+    turn, _ = torch.linalg.qr(drawn(shape[0], shape[0], seed=2))
+    torch.testing.assert_close(weights.subspace_distance(3 * turn @ own, other), expected)
+    assert weights.subspace_distance(turn @ own, own).item() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_spaces_without_a_common_direction_are_one_apart_and_nought_has_a_gradient() -> None:
+    left, right = torch.eye(8, dtype=torch.double)[:3], torch.eye(8, dtype=torch.double)[3:6]
+    assert weights.subspace_distance(left, right).item() == pytest.approx(1.0)
+    nothing = torch.zeros(3, 8, dtype=torch.double, requires_grad=True)
+    weights.subspace_distance(nothing, left).backward()  # type: ignore[no-untyped-call]
+    assert nothing.grad is not None and nothing.grad.isfinite().all()
+
+
+def test_the_subspace_distance_has_the_gradient_that_it_says() -> None:
+    for shape in ((3, 7), (7, 3)):
+        own = drawn(*shape).requires_grad_()
+        assert torch.autograd.gradcheck(lambda w, shape=shape: weights.subspace_distance(w, drawn(*shape, seed=1)), own)
+
+
+def test_by_depth_matrices_of_other_names_and_kinds_are_compared() -> None:
+    own, other = outline(a_weight=(2, 3), b_weight=(4, 2)), outline(x_weight=(5, 4, 3, 3), x_bias=(5,), y_weight=(6, 5))
+    config = weights.Config(match="depth")
+    loss = weights.build(config, 1.0, own, other)
+    teacher = Answer(
+        logits=torch.empty(0), weights={"x.weight": drawn(5, 4, 3, 3), "x.bias": drawn(5), "y.weight": drawn(6, 5, seed=1)}
+    )
+    student = Answer(
+        logits=torch.empty(0), weights={"a.weight": drawn(2, 3), "b.weight": torch.zeros(4, 2, dtype=torch.double)}
+    )
+    value = loss(student, teacher)
+    at_rest = Answer(logits=torch.empty(0), weights={k: v.clone() for k, v in loss._targets.items()})  # type: ignore[union-attr, operator]
+    assert value > 0 and loss(at_rest, teacher).item() == 0
+    assert {name: tuple(t.shape) for name, t in loss._targets.items()} == {"a.weight": (2, 3), "b.weight": (4, 2)}  # type: ignore[union-attr, operator]
+
+
+@pytest.mark.parametrize("match", ["name", "depth"])
+def test_a_student_without_a_matrix_to_compare_is_refused(match: str) -> None:
+    config = weights.Config.model_validate({"match": match})
+    with pytest.raises(InputError, match=f"compares matrices of one {match}"):
+        weights.build(config, 1.0, outline(a_weight=(50, 30)), outline(a_weight=(4, 3)))
