@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tutelage.errors import InputError
 from tutelage.grids import regridded
-from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired
+from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired, without_padding
 from tutelage.plugins import PluginConfig
+from tutelage.vectors import precise, unit
 
 SPACE: dict[str, dict[str, object]] = {}
 NEEDS: frozenset[Need] = frozenset({"maps"})
@@ -33,17 +33,16 @@ class AttentionTransfer(nn.Module):
 
     def forward(self, student: Answer, teacher: Answer) -> Tensor:
         """Return the loss, a scalar."""
-        losses = [
-            _distance(student.maps[own.name], regridded(teacher.maps[other.name], other.grid, own.grid))
-            for own, other in self.pairs
-        ]
+        losses = list[Tensor]()
+        for own, other in self.pairs:
+            known = regridded(without_padding(teacher.maps[other.name], teacher), other.grid, own.grid)
+            losses.append(_distance(*(without_padding(maps, teacher) for maps in (student.maps[own.name], known))))
         total: Tensor = sum(losses[1:], start=losses[0])
         return total / len(losses)
 
 
 def _distance(own: Tensor, other: Tensor) -> Tensor:
-    difference = functional.normalize(own.float(), dim=1, eps=1e-12) - functional.normalize(other.float(), dim=1, eps=1e-12)
-    return difference.square().sum(dim=1).mean()
+    return (unit(precise(own)) - unit(precise(other))).square().sum(dim=1).mean()
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
