@@ -153,3 +153,29 @@ def test_a_mixture_starts_at_the_label_losss_size_and_is_linear_in_its_weights()
 def test_a_mixture_of_nonsense_is_refused(terms: dict[str, float], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         mixture.Config(terms=terms)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("steps_on_the_teachers_grid", [True, False])
+def test_padding_does_not_leak_onto_another_grid(steps_on_the_teachers_grid: bool) -> None:
+    """Whichever of the two has a position a step: the other's grid has half or twice as many."""
+    own, other = (
+        outline(((2 if steps_on_the_teachers_grid else 4,), 3)),
+        outline(((4 if steps_on_the_teachers_grid else 2,), 3)),
+    )
+    mask = torch.tensor([[True, True, False, False], [True, True, True, True]])
+
+    def padded(network: Outline, fill: float) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        features = torch.rand(2, network.stages[0].positions, 3, generator=generator) + 0.1
+        return {"stage1": features.where(mask.unsqueeze(2), fill) if features.shape[1] == 4 else features}
+
+    for plugin in (attention, fitnet):
+        torch.manual_seed(0)
+        loss = plugin.build(plugin.Config(), 1.0, own, other)  # type: ignore[attr-defined]
+        values = []
+        for fill in (0.5, float("nan")):
+            student, teacher = (padded(network, fill) for network in (own, other))
+            student_maps, teacher_maps = ({"stage1": some["stage1"].mean(2)} for some in (student, teacher))
+            teachers = Answer(logits=STUDENT, features=teacher, maps=teacher_maps, mask=mask)
+            values.append(loss(Answer(logits=STUDENT, features=student, maps=student_maps), teachers))
+        assert values[0] == values[1]

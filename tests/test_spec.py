@@ -76,7 +76,7 @@ search:
         ({"student": {"model": {"mlp": {"units": "search"}}}}, "student.model.mlp.units", "declares no range for 'units'"),
         ({"student": {}}, "student.model", "is missing"),
         ({"distillation": {"weight": {"float": [0, 2]}}}, "distillation.weight", "less than or equal to 1"),
-        ({"distillation": {"method": "dk"}}, "distillation.method", "Did you mean 'kd'"),
+        ({"distillation": {"method": "kdd"}}, "distillation.method", "Did you mean 'kd'"),
         ({"teacher": {"model": "mlp", "path": "there"}}, "teacher", "either `model`"),
         ({"teacher": {"model": "mlp", "epochs": {"int": [1, 2]}}}, "teacher.epochs", "may stand only under"),
         ({"data": {"choice": ["digits"]}}, "data", "may stand only under"),

@@ -291,6 +291,7 @@ def check_pairs(spec: Spec, classroom: Classroom, teacher: nn.Module) -> None:
             _check_needs_no_label(config)
         if config.distillation.weight > 0:
             student.check_epochs(config)
+            _check_full_size(config)
             student.distillation_loss(config, outline, teachers_outline)
 
 
@@ -301,6 +302,15 @@ def _check_needs_no_label(config: TrialConfig) -> None:
             f"no training example has a label, and a student would learn from labels alone: distillation.weight "
             f"{config.distillation.weight:g}, {apart} epochs of pre-training, {tuned} of fine-tuning. Take a weight above 0, "
             "initialise: random or teacher, and fine_tune_epochs: 0."
+        )
+
+
+def _check_full_size(config: TrialConfig) -> None:
+    compared = student.needs(config) & {"features", "maps", "heads"}
+    if config.student.half_size_share and compared:
+        raise InputError(
+            f"student.half_size_share {config.student.half_size_share:g}: the loss compares {', '.join(sorted(compared))} "
+            "position by position, which images of half the size do not have. Set it to 0, or take a loss of the output."
         )
 
 

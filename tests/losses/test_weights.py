@@ -54,13 +54,11 @@ def test_by_depth_matrices_of_other_names_and_kinds_are_compared() -> None:
     teacher = Answer(
         logits=torch.empty(0), weights={"x.weight": drawn(5, 4, 3, 3), "x.bias": drawn(5), "y.weight": drawn(6, 5, seed=1)}
     )
-    student = Answer(
-        logits=torch.empty(0), weights={"a.weight": drawn(2, 3), "b.weight": torch.zeros(4, 2, dtype=torch.double)}
-    )
+    student = Answer(logits=torch.empty(0), weights={"a.weight": drawn(2, 3), "b.weight": drawn(4, 2, seed=3)})
     value = loss(student, teacher)
-    at_rest = Answer(logits=torch.empty(0), weights={k: v.clone() for k, v in loss._targets.items()})  # type: ignore[union-attr, operator]
+    at_rest = Answer(logits=torch.empty(0), weights={k: v.clone() for k, v in loss._targets.items()})
     assert value > 0 and loss(at_rest, teacher).item() == 0
-    assert {name: tuple(t.shape) for name, t in loss._targets.items()} == {"a.weight": (2, 3), "b.weight": (4, 2)}  # type: ignore[union-attr, operator]
+    assert {name: tuple(t.shape) for name, t in loss._targets.items()} == {"a.weight": (2, 3), "b.weight": (4, 2)}
 
 
 @pytest.mark.parametrize("match", ["name", "depth"])

@@ -91,6 +91,12 @@ def position_mask(teacher: Answer, positions: int) -> Tensor | None:
     return mask if mask is not None and mask.shape[1] == positions > 1 else None
 
 
+def without_padding(tensor: Tensor, teacher: Answer) -> Tensor:
+    """Return a stage's tensor `[batch, positions, …]` with 0 at the positions that are padding."""
+    mask = position_mask(teacher, tensor.shape[1])
+    return tensor if mask is None else tensor.where(mask.view(*mask.shape, *[1] * (tensor.ndim - 2)), 0.0)
+
+
 class Scaled(nn.Module):
     """ln(classes) · loss / max(loss at the first step, 0.1): a weight of 1 means the same for every loss.
 

@@ -1,21 +1,33 @@
-"""The student looks where its teacher looks: attention maps of all stages (Zagoruyko and Komodakis, 2017)."""
+"""The student looks where its teacher looks: attention maps (Zagoruyko and Komodakis, 2017), or heads (Jiao et al., 2020)."""
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
+from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tutelage.errors import InputError
 from tutelage.grids import regridded
-from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired
+from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired, position_mask, without_padding
 from tutelage.plugins import PluginConfig
+from tutelage.vectors import precise, unit
 
 SPACE: dict[str, dict[str, object]] = {}
-NEEDS: frozenset[Need] = frozenset({"maps"})
 
 
 class Config(PluginConfig):
-    """Attention transfer has no options; its maps are mean squares over the channels, the paper's p = 2."""
+    """Whose attention it is."""
+
+    of: Literal["activations", "heads"] = Field(
+        "activations", description="activations: mean squares over the channels, p = 2; heads: scores of transformers' heads"
+    )
+
+
+def needs(config: Config) -> frozenset[Need]:
+    """Return what is compared: maps of activations, or the scores of heads."""
+    return frozenset({"heads"}) if config.of == "heads" else frozenset({"maps"})
 
 
 class AttentionTransfer(nn.Module):
@@ -33,22 +45,64 @@ class AttentionTransfer(nn.Module):
 
     def forward(self, student: Answer, teacher: Answer) -> Tensor:
         """Return the loss, a scalar."""
-        losses = [
-            _distance(student.maps[own.name], regridded(teacher.maps[other.name], other.grid, own.grid))
-            for own, other in self.pairs
-        ]
+        losses = list[Tensor]()
+        for own, other in self.pairs:
+            known = regridded(without_padding(teacher.maps[other.name], teacher), other.grid, own.grid)
+            losses.append(_distance(*(without_padding(maps, teacher) for maps in (student.maps[own.name], known))))
         total: Tensor = sum(losses[1:], start=losses[0])
         return total / len(losses)
 
 
 def _distance(own: Tensor, other: Tensor) -> Tensor:
-    difference = functional.normalize(own.float(), dim=1, eps=1e-12) - functional.normalize(other.float(), dim=1, eps=1e-12)
-    return difference.square().sum(dim=1).mean()
+    return (unit(precise(own)) - unit(precise(other))).square().sum(dim=1).mean()
+
+
+class HeadAttention(nn.Module):
+    """Σ over pairs of stages of the mean of (a_s - a_t)², over the mean of a_t², over the number of pairs.
+
+    a are the scores of every head before the softmax, which TinyBERT found to be learnt sooner than what comes after it; of
+    unequal numbers of heads the means are compared. (The paper's loss is the mean of (a_s - a_t)² itself.) Of positions that
+    are steps, padding counts neither as query nor as key.
+    """
+
+    def __init__(self, pairs: list[tuple[Stage, Stage]]) -> None:
+        super().__init__()
+        self.pairs = pairs
+
+    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+        """Return the loss, a scalar."""
+        return torch.stack([self._apart(own, other, student, teacher) for own, other in self.pairs]).mean()
+
+    def _apart(self, own: Stage, other: Stage, student: Answer, teacher: Answer) -> Tensor:
+        scores, known = precise(student.heads[own.name]), precise(teacher.heads[other.name])
+        if own.heads != other.heads:
+            scores, known = (heads.mean(dim=1, keepdim=True) for heads in (scores, known))
+        mask = position_mask(teacher, own.positions)
+        if mask is not None:
+            both = (mask.unsqueeze(1) & mask.unsqueeze(2)).unsqueeze(1).expand_as(scores)
+            scores, known = scores[both], known[both]
+        return (scores - known).square().mean() / known.square().mean().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
-    """Return the loss; `InputError` for a network without stages, or whose stages have one position only."""
+    """Return the loss; `InputError` for a network without stages, or whose stages have one position only, or no heads."""
+    if config.of == "heads":
+        return HeadAttention(_heads(student, teacher))
     pairs = [(own, other) for own, other in paired(student, teacher, "attention") if own.positions > 1 < other.positions]
     if not pairs:
         raise InputError("loss 'attention' needs stages of several positions; a perceptron looks everywhere at once. Use kd.")
     return AttentionTransfer(pairs)
+
+
+def _heads(student: Outline, teacher: Outline) -> list[tuple[Stage, Stage]]:
+    for who, outline in (("student", student), ("teacher", teacher)):
+        if not any(stage.heads for stage in outline.stages):
+            raise InputError(f"loss 'attention' of heads: the {who} has no attention head. Take of: activations, or a vit.")
+    pairs = [(own, other) for own, other in paired(student, teacher, "attention") if own.heads and other.heads]
+    for own, other in pairs:
+        if own.positions != other.positions:
+            raise InputError(
+                f"loss 'attention' of heads: the student's {own.name} has {own.positions} positions, the teacher's "
+                f"{other.name} {other.positions}. Give both patches of one size, or take of: activations."
+            )
+    return pairs

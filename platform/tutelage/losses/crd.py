@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired
 from tutelage.plugins import PluginConfig
+from tutelage.vectors import unit
 
 SPACE: dict[str, dict[str, object]] = {"nce_temperature": {"float": [0.05, 0.3], "log": True}}
 NEEDS: frozenset[Need] = frozenset({"pooled"})
@@ -25,12 +26,12 @@ class Config(PluginConfig):
 
 
 class ContrastiveRepresentation(nn.Module):
-    """Mean of -log σ(c) of an example's own pair, plus the mean of -log σ(-c) of its pairs with others, in bits; over 2.
+    """Mean of -log σ(c) of an example's own pair and the mean of -log σ(-c) of its pairs with others, in bits; over 2.
 
     g_s and g_t are linear maps of the pooled features of the last stages, of length 1, and c = g_s · g_t / τ - log Z, with Z
     the mean of exp(g · g / τ) over pairs of two examples, says how much likelier a pair is of one example than by chance: σ(c)
-    is the paper's critic, with as many pairs by chance as true ones. The others are averaged, not summed, so that no scale hides
-    in their number. From student to teacher and back; about 1 for embeddings that say nothing.
+    is the paper's critic, with as many pairs by chance as true ones. The others are averaged, not summed, so that no scale
+    hides in their number. From student to teacher and back; about 1 for embeddings that say nothing.
 
     The paper draws its negatives from a bank of every example's embedding; here they are those of the last `negatives`
     examples, first in, first out (He et al., 2020), together with the batch's own, leaving out those of the same class where
@@ -78,7 +79,7 @@ class ContrastiveRepresentation(nn.Module):
         """Return log Z: the log of the mean of exp(score) over all pairs of two examples; 0 if there is none."""
         if not usable.any():
             return scores.new_zeros(())
-        return scores.masked_fill(~usable, float("-inf")).logsumexp(dim=(0, 1)) - usable.sum().log()
+        return scores.masked_fill(~usable, float("-inf")).logsumexp(dim=(0, 1)) - usable.sum().to(scores.dtype).log()
 
     @torch.no_grad()
     def _remember(self, own: Tensor, other: Tensor, classes: Tensor) -> None:
@@ -90,7 +91,7 @@ class ContrastiveRepresentation(nn.Module):
 
 
 def _embedded(linear: nn.Linear, pooled: Tensor) -> Tensor:
-    return functional.normalize(linear(pooled.to(linear.weight.dtype)), dim=1, eps=1e-12)
+    return unit(linear(pooled.to(linear.weight.dtype)))
 
 
 def _classes(teacher: Answer, count: int) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tutelage.grids import regridded
-from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired
+from tutelage.grids import regridded_features
+from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired, position_mask, real_steps, without_padding
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"depth": {"float": [0.3, 1.0]}}
@@ -36,12 +36,11 @@ class Hint(nn.Module):
     def forward(self, student: Answer, teacher: Answer) -> Tensor:
         """Return the loss, a scalar."""
         precision = self.adapter.weight.dtype
-        target = teacher.features[self.other.name].to(precision)
-        if self.own.grid != self.other.grid:
-            batch, _, channels = target.shape
-            maps = target.transpose(1, 2).flatten(0, 1)
-            target = regridded(maps, self.other.grid, self.own.grid).to(precision).view(batch, channels, -1).transpose(1, 2)
-        adapted: Tensor = self.adapter(student.features[self.own.name].to(precision))
+        known = without_padding(teacher.features[self.other.name], teacher).to(precision)
+        target = regridded_features(known, self.other.grid, self.own.grid)
+        mask = position_mask(teacher, target.shape[1])
+        target, own = (real_steps(features, mask) for features in (target, student.features[self.own.name]))
+        adapted: Tensor = self.adapter(own.to(precision))
         return (adapted - target).square().mean() / target.square().mean().clamp(min=torch.finfo(torch.float32).tiny)
 
 

@@ -11,6 +11,7 @@ from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.losses import Answer, Loss, Need, Outline, needs_of, scaled
 from tutelage.plugins import PluginConfig
+from tutelage.vectors import precise
 
 SPACE: dict[str, dict[str, object]] = {}
 
@@ -63,7 +64,7 @@ class Mixture(nn.Module):
 
     def forward(self, student: Answer, teacher: Answer) -> Tensor:
         """Return the loss, a scalar."""
-        losses = [self.weights[name] * term(student, teacher).float() for name, term in self.terms.items()]
+        losses = [self.weights[name] * precise(term(student, teacher)) for name, term in self.terms.items()]
         total: Tensor = sum(losses[1:], start=losses[0])
         return total
 

@@ -33,7 +33,7 @@ class Fusion(nn.Module):
     def __init__(self, own: Stage, other: Stage, channels: int, *, is_deepest: bool) -> None:
         super().__init__()
         self.own = own
-        self.reduce = nn.Sequential(nn.Linear(own.channels, channels), nn.LayerNorm(channels))
+        self.reduce = nn.Linear(own.channels, channels)
         self.mix = None if is_deepest else nn.Linear(2 * channels, 2)
         self.view = nn.Conv2d(channels, other.channels, 3, padding=1)
 
@@ -52,9 +52,9 @@ class Review(nn.Module):
     """The mean over stages of the hierarchical context loss, in shares of the mean square of the teacher's features.
 
     From the deepest stage to the shallowest, each is fused with the deeper ones and compared with its teacher's on its own
-    grid, as a whole and pooled to 4, 2 and 1 positions a side, which count 1, 1/2, 1/4 and 1/8 of their sum. Where
-    the paper has batch norms there are layer norms here, which no padding changes. Of stages whose positions are steps, those
-    that are no padding are compared, as a whole.
+    grid, as a whole and pooled to 4, 2 and 1 positions a side, which count 1, 1/2, 1/4 and 1/8 of their sum. The
+    paper's batch norms are left out: they would let padding change what is compared. Of stages whose positions are steps,
+    those that are no padding are compared, as a whole.
     """
 
     def __init__(self, pairs: list[tuple[Stage, Stage]], channels: int) -> None:

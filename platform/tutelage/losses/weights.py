@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tutelage import inherit
 from tutelage.errors import InputError
 from tutelage.losses import Answer, Loss, Need, Outline
 from tutelage.plugins import PluginConfig
+from tutelage.vectors import unit
 
 SPACE: dict[str, dict[str, object]] = {"distance": {"choice": ["l2", "subspace"]}}
 NEEDS: frozenset[Need] = frozenset({"weights"})
@@ -70,7 +70,7 @@ def subspace_distance(own: Tensor, other: Tensor) -> Tensor:
 
 def _projector_root(matrix: Tensor) -> Tensor:
     """Return R `[min(out, in), in]` with P = RᵀR: of the smaller of the two Gram matrices a Cholesky factor is taken."""
-    normed = functional.normalize(matrix.flatten(), dim=0).view_as(matrix)
+    normed = unit(matrix.flatten()).view_as(matrix)
     rows, columns = normed.shape
     if rows > columns:  # the same P from a square matrix with the same Gram matrix
         normed = _square_root(normed.T @ normed)

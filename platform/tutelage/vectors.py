@@ -1,0 +1,21 @@
+"""Vectors of length 1, in a precision that bears it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def precise(tensor: Tensor) -> Tensor:
+    """Return a tensor in float32, or in float64 if it is so already."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def unit(vectors: Tensor, dim: int = -1) -> Tensor:
+    """Return vectors at length 1 along `dim`; one of no length stays 0 and has no gradient.
+
+    No length is one whose square underflows: below √(smallest normal number), 1.1e-19 in float32.
+    """
+    length: Tensor = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
+    has_length = length > torch.finfo(vectors.dtype).tiny ** 0.5
+    return vectors.where(has_length, 0.0) / length.where(has_length, 1.0)
