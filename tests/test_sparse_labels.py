@@ -98,7 +98,7 @@ def test_more_classes_never_say_less(k: int, classes: int, scale: float, tempera
         top = stored(teacher, kept, torch.float64)
         p, q = (sparse_labels.coarse_log_probabilities(z, top.classes, temperature) for z in (teacher, student))
         values.append((p.exp() * (p - q)).sum(-1))
-    assert (values[0] <= values[1] + 1e-9).all()
+    assert (values[0] <= values[1] * (1 + 1e-6) + 1e-9).all()
 
 
 @pytest.mark.parametrize(("classes", "kind"), [(2, "uint8"), (256, "uint8"), (257, "uint16"), (65_537, "int32")])

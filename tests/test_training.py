@@ -237,3 +237,73 @@ def test_agreement_with_oneself_is_whole() -> None:
     logits = torch.randn(20, 1, 5)
     assert answers.agreement(logits, logits) == {"agreement": 1.0, "teacher_kl_nats": pytest.approx(0.0, abs=1e-7)}
     assert answers.agreement(-logits, logits)["agreement"] == 0.0
+
+
+def partly_labelled(lesson: training.Lesson, count: int) -> training.Lesson:
+    """Return the lesson with labels of the first `count` examples only."""
+    labels = lesson.train.labels.clone()
+    labels[count:] = -1
+    return replace(lesson, train=replace(lesson.train, labels=labels))
+
+
+def test_labels_alone_are_learnt_from_labelled_examples_in_as_many_steps(lesson: training.Lesson) -> None:
+    few = partly_labelled(lesson, 40)
+    batches = training.Training(model(), few).batches()
+    shown = torch.cat(batches)
+    assert len(batches) == len(training.Training(model(), lesson).batches())
+    assert shown.max() < 40 and torch.bincount(shown).min() >= 6, "each is shown as often as any other, but for the last turn"
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_an_example_without_a_label_costs_nothing_and_is_taught_all_the_same(lesson: training.Lesson, mixup: float) -> None:
+    policy, rows = AugmentationConfig(mixup=mixup), torch.arange(32)
+    half = replace(partly_labelled(taught(lesson, 0.5), 16), augmentation=policy)
+    under_way = training.Training(model(), half)
+    seen = under_way._seen(rows)
+    logits = torch.randn(32, 1, 10, requires_grad=True)
+    under_way._label_loss(logits, seen).backward()  # type: ignore[no-untyped-call]
+    touched = logits.grad.abs().sum((1, 2)) > 0  # type: ignore[union-attr]
+    known = seen.labels[:, 0] >= 0
+    if seen.partner_labels is not None:
+        known |= seen.partner_labels[:, 0] >= 0
+    assert torch.equal(touched, known)
+    assert len(torch.cat(under_way.batches())) == 256, "what has no label is shown: its teacher knows it"
+    whole = training.Training(model(), replace(taught(lesson, 0.5), augmentation=policy))
+    alone = whole._label_loss(logits, whole._seen(rows))
+    plain = whole.lesson.task.label_losses(logits, whole._seen(rows).labels).mean()
+    assert mixup or torch.equal(alone, plain)
+
+
+def test_no_label_at_all_leaves_what_the_teacher_says(lesson: training.Lesson) -> None:
+    none, truth = partly_labelled(lesson, 0), nn.functional.one_hot(lesson.train.labels, 10).float() * 8
+    long = replace(none, recipe=RECIPE.model_copy(update={"epochs": 12}))
+    found = trained(replace(taught(long, 0.5, truth), train=long.train))
+    assert answers.accuracy_of(found.model, lesson.task, lesson.validation) > 0.5
+
+
+def test_a_phase_goes_on_from_the_average_and_keeps_its_losss_adapters(lesson: training.Lesson) -> None:
+    recipe = RECIPE.model_copy(update={"average_decay": 0.9})
+    phases = (training.Phase(epochs=2), training.Phase(epochs=1, is_taught=False), training.Phase(epochs=1, rate=0.1))
+    under_way = training.Training(model(), replace(taught(lesson, 0.5), recipe=recipe, phases=phases))
+    under_way.epoch()
+    under_way.epoch()
+    assert under_way._average is not None
+    average = {name: tensor.clone() for name, tensor in under_way._average.weights.items()}
+    under_way._enter(phases[1])
+    assert all(torch.equal(average[name], tensor) for name, tensor in under_way.model.state_dict().items() if name in average)
+    assert under_way._loss_module is None
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_phases_resume_at_and_between_their_borders(lesson: training.Lesson, stop_after: int) -> None:
+    apart, smaller = training.Phase(epochs=1, is_taught=False), training.Phase(epochs=2, sparsifies=True)
+    phases = (apart, smaller, training.Phase(epochs=1, rate=0.1))
+    sparsify = partial(channels.apply, channels.Config(), share=0.5)
+    lesson = replace(taught(lesson, 0.5), phases=phases, sparsify=sparsify)
+    first, second = (training.Training(model(), lesson) for _ in range(2))
+    for _ in range(stop_after):
+        first.epoch()
+    second.restore(first.state(), network.adopt)
+    while not second.is_done:
+        second.epoch()
+    assert_same_weights(second, trained(lesson))

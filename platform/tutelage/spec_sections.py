@@ -126,7 +126,7 @@ class KnowledgeConfig(Section):
         None, ge=1, le=65_536, description="classes a step whose logits are cached, beside the others' mass; null: all"
     )
     layers: list[str] | None = Field(
-        None, min_length=1, description="the teacher's layers that are compared, in order of depth; null: its stages"
+        None, min_length=1, description="the teacher's layers that are compared, by their names; null: its stages"
     )
     average: Literal["equal", "accuracy"] = Field(
         "equal", description="how `more_teachers` count: alike, or by their accuracy on validation"
@@ -154,7 +154,7 @@ class StudentConfig(RecipeConfig):
         0, ge=0, le=100_000, description="of `epochs`, the last ones, from labels alone at a tenth of the learning rate"
     )
     layers: list[str] | None = Field(
-        None, min_length=1, description="the student's layers that are compared, in order of depth; null: its stages"
+        None, min_length=1, description="the student's layers that are compared, by their names; null: its stages"
     )
 
 

@@ -19,7 +19,7 @@ _STAGE = re.compile(r"stage(\d+)$")
 
 
 def stages(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the network's compared layers by name, in order of depth: those that `name_layers` named, or else its stages.
+    """Return the network's compared layers by name: those that `name_layers` named, or else its stages, in order of depth.
 
     Stages are its children named stage1, stage2, …, or those of a wrapped network.
     """
@@ -32,7 +32,7 @@ def stages(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def name_layers(model: nn.Module, names: Sequence[str] | None) -> nn.Module:
-    """Let the layers `names` be compared in place of the network's stages, in that order, and return it.
+    """Let the layers `names` be compared in place of the network's stages, and return it.
 
     None changes nothing. Raises `InputError` for a layer that is not there, with the nearest names.
     """

@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
 
-from tutelage import answers, jobs, network, objectives, pareto, pipeline, spec, store, teaching
+from tutelage import answers, choosing, imparting, jobs, network, objectives, pareto, pipeline, spec, store, teaching
 from tutelage.book import Silent
 
 
@@ -32,12 +32,9 @@ def main() -> None:
     facts = home.facts()
     room = teaching.classroom_of(loaded)
     with pipeline.cluster(None, Silent()):
-        teacher = teaching.ensure_teacher(loaded, room, print_nothing)
-        taught = teaching.ensure_knowledge(loaded, room, teacher, print_nothing)
-        twins = {
-            record.trial_id: ({**record.config, "distillation": {**record.config["distillation"], "weight": 0.0}}, loaded.seed)
-            for record in front
-        }
+        teachers = teaching.ensure_teachers(loaded, room, print_nothing)
+        taught = imparting.ensure_knowledge(loaded, room, teachers, print_nothing)
+        twins = {record.trial_id: (choosing.labels_only(record.config), loaded.seed) for record in front}
         directory = home.root.resolve() / "labels"
         trained = jobs.train_students(twins, taught, directory, teaching.workers_of(loaded.resources.trial))
     test = room.read("test")

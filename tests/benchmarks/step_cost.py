@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
@@ -36,35 +35,25 @@ TEACHER = {"convnet": {"width": 48, "depth": 3}}
 RECIPE = RecipeConfig(epochs=1_000_000, batch_size=64, learning_rate=0.003, weight_decay=0.01)
 
 
-class LiveTeacher:
-    """Looks like cached logits `[views, n, steps, classes]`; asks the teacher whenever rows are taken."""
-
-    def __init__(self, teacher: nn.Module, inputs: Tensor) -> None:
-        self.teacher, self.inputs = teacher.eval(), inputs
-
-    def __getitem__(self, key: tuple[int, Tensor]) -> Tensor:
-        _, rows = key
-        with torch.inference_mode():
-            logits: Tensor = self.teacher(self.inputs[rows]).unsqueeze(1)
-        return logits.clone()
-
-
-def taught_by(logits: Any) -> training.Teaching:
-    return training.Teaching(known={"logits": logits}, build=lambda _: kd.SoftTargets(4.0), weight=0.7)
+def taught_by(ask: answers.Ask) -> training.Teaching:
+    return training.Teaching(ask=ask, build=lambda _: kd.SoftTargets(4.0), weight=0.7)
 
 
 def trainings(model: Any, classroom: Classroom, seed: int) -> dict[str, training.Training]:
     torch.manual_seed(seed)
-    train = classroom.splits["train"]
+    train, task = classroom.splits["train"], classroom.built_task
     teacher = network.build(classroom.architecture(TEACHER))
-    cached = answers.logits_of(teacher, classroom.built_task, train).half().unsqueeze(0)
-    known: dict[str, Any] = {"labels alone": None, "cached": cached, "live": LiveTeacher(teacher, train.inputs)}
+    logits = answers.logits_of(teacher, task, train).half()
+    asks: dict[str, answers.Ask | None] = {
+        "labels alone": None,
+        "cached": lambda view, rows, seen: {"logits": logits[rows]},
+        "live": answers.live(teacher, task, frozenset()),
+    }
     found = {}
-    for name, logits in known.items():
-        teaching = None if logits is None else taught_by(logits)
+    for name, ask in asks.items():
         lesson = training.Lesson(
-            task=classroom.built_task, train=train, validation=classroom.splits["validation"], recipe=RECIPE, seed=seed,
-            teaching=teaching,
+            task=task, train=train, validation=classroom.splits["validation"], recipe=RECIPE, seed=seed,
+            teaching=None if ask is None else taught_by(ask),
         )  # fmt: skip
         found[name] = training.Training(network.build(classroom.architecture(model)), lesson)
     return found
