@@ -149,6 +149,13 @@ def test_cached_knowledge_is_what_the_teacher_answers(taught: Classroom) -> None
 
 
 @pytest.mark.ray
+def test_knowledge_is_sent_without_what_it_has_read(taught: Classroom) -> None:
+    assert taught.known is not None
+    taught.known.view("train", 0)
+    assert len(pickle.dumps(taught.known)) < 4000
+
+
+@pytest.mark.ray
 def test_any_number_of_workers_write_the_same_knowledge(classroom: Classroom, taught: Classroom, tmp_path: Path) -> None:
     assert taught.taught_by is not None and taught.known is not None
     home = taught.taught_by.teachers[0][0].parent
@@ -398,13 +405,17 @@ def test_another_teacher_other_data_or_another_policy_has_another_entry(taught: 
 
 
 @pytest.mark.parametrize(
-    ("epochs", "trials", "up_front"), [(8, 1, True), ({"int": [2, 20]}, 40, True), ({"int": [2, 20]}, 1, False)]
+    ("epochs", "trials", "up_front"),
+    [(8, 1, True), ({"int": [2, 20]}, 40, True), ({"int": [2, 20]}, 1, False), ({"int": [2, 20]}, None, True)],
 )
 def test_views_that_a_search_will_hardly_show_are_not_computed_up_front(
-    tmp_path: Path, epochs: Any, trials: int, up_front: bool
+    tmp_path: Path, epochs: Any, trials: int | None, up_front: bool
 ) -> None:
     asked = with_teacher(
-        tmp_path, augmentation={"pad_px": 1}, search={"trials": trials}, student={"model": "mlp", "epochs": epochs}
+        tmp_path,
+        augmentation={"pad_px": 1},
+        search={"trials": trials, "hours": 1.0},
+        student={"model": "mlp", "epochs": epochs},
     )
     share = imparting.expected_views(asked) / imparting.views_of(asked)
     assert (share >= imparting.FIRST_USE_SHARE) is up_front

@@ -52,11 +52,11 @@ def knowledge_bytes(spec: Spec, classroom: Classroom, teacher: nn.Module | None 
 def expected_views(spec: Spec) -> float:
     """Return how many views the longest of the search's students will probably be shown.
 
-    Of N epochs drawn evenly from a range, the largest lies at N / (N + 1) of it.
+    Of N epochs drawn evenly from a range, the largest lies at N / (N + 1) of it. A search by the clock shows them all.
     """
-    epochs = [int(corner["student"]["epochs"]) for corner in spec.space.corners()]
-    trials = spec.search.trials or 1
-    return min(views_of(spec), min(epochs) + (max(epochs) - min(epochs)) * trials / (trials + 1))
+    epochs, trials = [int(corner["student"]["epochs"]) for corner in spec.space.corners()], spec.search.trials
+    reached = trials / (trials + 1) if trials else 1.0
+    return min(views_of(spec), min(epochs) + (max(epochs) - min(epochs)) * reached)
 
 
 def knowledge_plan(spec: Spec, classroom: Classroom, teachers: Sequence[Teacher]) -> KnowledgePlan:

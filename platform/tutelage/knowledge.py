@@ -218,6 +218,10 @@ class Knowledge:
     local_dir: Path | None = None
     _opened: dict[tuple[SplitName, int], dict[str, Tensor]] = field(default_factory=dict)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Send what names the entry, not what was read of it: memory maps would be sent as bytes."""
+        return {**self.__dict__, "_opened": {}}
+
     def view(self, split: SplitName, number: int) -> Mapping[str, Tensor]:
         """Return a view's parts, memory-mapped and verified."""
         key = (split, number)

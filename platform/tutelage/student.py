@@ -147,6 +147,8 @@ def check_epochs(config: TrialConfig) -> None:
 def lesson(config: TrialConfig, classroom: Classroom, seed: int) -> training.Lesson:
     """Return the student's whole lesson."""
     taught = teaching(config, classroom)
+    if taught is not None:
+        check_epochs(config)
     return training.Lesson(
         task=classroom.built_task,
         train=classroom.splits["train"],
