@@ -20,7 +20,19 @@ DOORS = {  # a library, and the files that may import it
 }
 LAYERS = [  # a module may import its own layer and those above it in this list
     {"errors", "files", "intervals", "problems", "safe_pickle"},
-    {"plugins", "space", "objectives", "pareto", "spec_yaml", "spec_sections", "inherit", "grids", "sparse_labels", "vectors"},
+    {
+        "plugins",
+        "space",
+        "objectives",
+        "pareto",
+        "spec_yaml",
+        "spec_sections",
+        "spec_objectives",
+        "inherit",
+        "grids",
+        "sparse_labels",
+        "vectors",
+    },
     {"record", "spec", "spec_schema", "selection", "store"},
     {"tasks", "data", "models", "losses", "sparsity", "splitting"},
     {"augment", "average", "baseline", "compare_view", "measure", "muon", "network", "shared_norm", "watching"},

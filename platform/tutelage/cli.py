@@ -259,7 +259,7 @@ def _load(path: Path, overrides: list[str] | None, *, trials: int | None = None,
 
 def _bounds(given: list[str] | None) -> dict[str, float]:
     from tutelage.objectives import parse_quantity
-    from tutelage.spec_sections import MEASURES
+    from tutelage.spec_objectives import MEASURES
 
     bounds = {}
     for text in given or []:

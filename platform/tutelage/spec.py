@@ -17,6 +17,7 @@ from tutelage import plugins, space
 from tutelage.errors import InputError, Problem, SpecError, nearest
 from tutelage.plugins import Reference
 from tutelage.problems import Raw, told
+from tutelage.spec_objectives import limit_problems, objective_problems
 from tutelage.spec_sections import (
     AS_IT_IS,
     AugmentationConfig,
@@ -31,8 +32,6 @@ from tutelage.spec_sections import (
     TeacherConfig,
     TrackingConfig,
     TrialConfig,
-    limit_problems,
-    objective_problems,
 )
 from tutelage.spec_yaml import Document, parse_value
 
