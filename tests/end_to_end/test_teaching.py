@@ -64,9 +64,9 @@ def test_data_without_a_label_are_learnt_from_what_a_teacher_knows_of_others(tmp
         tmp_path, data={"arrays": data},
         teacher={
             "model": {"convnet": {"width": 8, "depth": 2}}, "epochs": 0, "learning_rate": 0.02,
-            "source": {"data": {"arrays": {"path": str(tmp_path / "source.npz")}}, "epochs": 12},
+            "source": {"data": {"arrays": {"path": str(tmp_path / "source.npz")}}, "epochs": 20},
         },
-        student={"model": {"convnet": {"width": {"int": [4, 8]}, "depth": 2}}, "epochs": 12}, distillation={"weight": 0.9},
+        student={"model": {"convnet": {"width": {"int": [4, 8]}, "depth": 2}}, "epochs": 30}, distillation={"weight": 0.9},
         sparsity={},
     )  # fmt: skip
     document = choosing.select(home, policy="max-accuracy", confirm=1).document
