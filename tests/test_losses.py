@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from tutelage import grids, losses, watching
 from tutelage.errors import InputError
-from tutelage.losses import Answer, Outline, Stage, attention, fitnet, kd, mixture, weights
+from tutelage.losses import Answer, Outline, Stage, attention, fitnet, kd, mixture, review, weights
 
 STUDENT = torch.tensor([[[1.0, -2.0, 0.5]], [[0.0, 3.0, 1.0]]], dtype=torch.double)
 TEACHER = torch.tensor([[[2.0, 0.0, -1.0]], [[0.5, 2.5, 0.0]]], dtype=torch.double)
@@ -169,7 +169,7 @@ def test_padding_does_not_leak_onto_another_grid(steps_on_the_teachers_grid: boo
         features = torch.rand(2, network.stages[0].positions, 3, generator=generator) + 0.1
         return {"stage1": features.where(mask.unsqueeze(2), fill) if features.shape[1] == 4 else features}
 
-    for plugin in (attention, fitnet):
+    for plugin in (attention, fitnet, review):
         torch.manual_seed(0)
         loss = plugin.build(plugin.Config(), 1.0, own, other)  # type: ignore[attr-defined]
         values = []

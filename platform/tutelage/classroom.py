@@ -117,10 +117,10 @@ class Classroom:
 
     @cached_property
     def teacher_weights(self) -> dict[str, Tensor]:
-        """The first teacher's weights by name, read once a process."""
+        """The first teacher's parameters and buffers by name, in order of depth."""
         if self.taught_by is None:
             raise WorkFailed("the teacher's weights are asked for, and there is no teacher yet.")
-        return network.read_weights(self.taught_by.teachers[0][0])
+        return network.weights_of(network.inmost(self.teacher))
 
     @cached_property
     def known(self) -> knowledge.Knowledge | None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tutelage import network
 
 
-class Ensemble(nn.Module):
+class Ensemble(network.Around):
     """The weighted mean of several networks' centred logits; its stages and weights are those of the first.
 
     At every temperature that is the normalised geometric mean of their distributions (Hinton et al., 2015, section 5, names
@@ -19,9 +19,9 @@ class Ensemble(nn.Module):
     """
 
     def __init__(self, networks: Sequence[nn.Module], shares: Sequence[float]) -> None:
-        super().__init__()
+        super().__init__(networks[0])
         assert len(networks) == len(shares) > 0 and min(shares) >= 0 < sum(shares)
-        self.network, self.others = networks[0], nn.ModuleList(networks[1:])
+        self.others = nn.ModuleList(networks[1:])
         self.shares = [share / sum(shares) for share in shares]
 
     def forward(self, inputs: Tensor) -> Tensor:

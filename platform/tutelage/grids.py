@@ -14,21 +14,23 @@ def regridded(maps: Tensor, grid: tuple[int, ...], wanted: tuple[int, ...]) -> T
     """
     if grid == wanted:
         return maps
-    source, target = as_image(grid), as_image(wanted)
-    image = (maps if maps.dtype == torch.float64 else maps.float()).view(len(maps), 1, *source)
-    shrinks = all(to <= of for to, of in zip(target, source, strict=True))
-    if shrinks:
-        return functional.adaptive_avg_pool2d(image, target).flatten(1)
-    return functional.interpolate(image, target, mode="bilinear", align_corners=False).flatten(1)
+    return _resized(maps.unsqueeze(1), grid, wanted).squeeze(1)
 
 
 def regridded_features(features: Tensor, grid: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:
     """Return features `[batch, positions, channels]` of one grid on another, each channel as `regridded` does it."""
     if grid == wanted:
         return features
-    batch, _, channels = features.shape
-    maps = regridded(features.transpose(1, 2).flatten(0, 1), grid, wanted)
-    return maps.to(features.dtype).view(batch, channels, -1).transpose(1, 2)
+    return _resized(features.transpose(1, 2), grid, wanted).to(features.dtype).transpose(1, 2)
+
+
+def _resized(rows: Tensor, grid: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:
+    """Return `[batch, channels, positions]` on another grid, in single precision at least, the layout in memory kept."""
+    source, target = as_image(grid), as_image(wanted)
+    image = (rows if rows.dtype == torch.float64 else rows.float()).unflatten(2, source)
+    if all(to <= of for to, of in zip(target, source, strict=True)):
+        return functional.adaptive_avg_pool2d(image, target).flatten(2)
+    return functional.interpolate(image, target, mode="bilinear", align_corners=False).flatten(2)
 
 
 def as_image(grid: tuple[int, ...]) -> tuple[int, int]:

@@ -62,23 +62,22 @@ def _leading(tensor: Tensor, axis: int, count: int) -> Tensor:
     return signed
 
 
-def aligned(weights: Mapping[str, Tensor], shapes: Shapes, match: Match) -> dict[str, Tensor]:
-    """Return the teacher's matrices and kernels under the smaller network's names `shapes`, in its shapes.
+def aligned(weights: Mapping[str, Tensor], shapes: Shapes, pairs: Sequence[tuple[str, str]], match: Match) -> dict[str, Tensor]:
+    """Return the teacher's matrices and kernels that `matched`, under the smaller network's names and in its `shapes`.
 
-    By name they are cut. By depth both networks' are spread evenly over each other, the last with the last, flattened to
-    [out, rest] and projected; one that is smaller than its partner along an axis is left out.
+    By name they are cut; by depth they are flattened to [out, rest] and projected.
     """
     if match == "name":
-        return cut(weights, {name: shape for name, shape in shapes.items() if len(shape) > 1})
-    found = {}
-    for name, other in matched(shapes, {name: tensor.shape for name, tensor in weights.items()}, match):
-        flat = weights[other].flatten(1)
-        found[name] = project(flat, _flat(shapes[name])).view(*shapes[name])
-    return found
+        return cut(weights, {name: shapes[name] for name, _ in pairs})
+    return {name: project(weights[other].flatten(1), _flat(shapes[name])).view(*shapes[name]) for name, other in pairs}
 
 
 def matched(shapes: Shapes, others: Shapes, match: Match) -> list[tuple[str, str]]:
-    """Return which of the smaller network's matrices is compared with which of the other's: those that fit."""
+    """Return which of the smaller network's matrices, by name, is compared with which of the other's.
+
+    By depth, in which both are in order, they are spread evenly over each other, the last with the last. One that is smaller
+    than its partner along an axis is left out.
+    """
     own, theirs = ([name for name, shape in of.items() if len(shape) > 1] for of in (shapes, others))
     if match == "name":
         return [(name, name) for name in own if name in others and fits(shapes[name], others[name])]

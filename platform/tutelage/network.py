@@ -25,12 +25,25 @@ _SIZED = {  # attribute of a module → (its tensor, the tensor's axis that the 
 }
 
 
-class ChosenClasses(nn.Module):
+class Around(nn.Module):
+    """What answers by asking a `network`, whose stages and weights are what a student is compared with or inherits."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+
+def inmost(model: nn.Module) -> nn.Module:
+    """Return the network that holds the weights: `model` itself, or what others are around."""
+    return inmost(model.network) if isinstance(model, Around) else model
+
+
+class ChosenClasses(Around):
     """A network of which only some classes are asked, in an order of one's own."""
 
     def __init__(self, network: nn.Module, columns: Sequence[int]) -> None:
-        super().__init__()
-        self.network, self.columns = network, list(columns)
+        super().__init__(network)
+        self.columns = list(columns)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits of the chosen classes, `[batch, columns]`."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import InputError
 from tutelage.losses import Outline, Stage
+from tutelage.network import inmost
 
 _STAGE = re.compile(r"stage(\d+)$")
 
@@ -116,7 +117,10 @@ def map_of(output: Tensor) -> Tensor:
 
 
 def outline_of(model: nn.Module, example_shape: tuple[int, ...]) -> Outline:
-    """Return the outline of a network that takes `[batch, *example_shape]`; on the meta device it costs nothing."""
+    """Return the outline of a network that takes `[batch, *example_shape]`; on the meta device it costs nothing.
+
+    Its weights are those of the inmost network: of several teachers in one, the first's.
+    """
     parameter = next(model.parameters())
     was_training = model.training
     model.eval()
@@ -126,7 +130,7 @@ def outline_of(model: nn.Module, example_shape: tuple[int, ...]) -> Outline:
     return Outline(
         classes=logits.shape[-1],
         stages=tuple(_stage(name, output, scores[name].shape[1] if name in scores else 0) for name, output in seen.items()),
-        weights={name: tuple(weight.shape) for name, weight in model.named_parameters()},
+        weights={name: tuple(weight.shape) for name, weight in inmost(model).named_parameters()},
     )
 
 

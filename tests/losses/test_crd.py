@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,19 +30,24 @@ def answers(count: int, seed: int = 0, labels: list[int] | None = None) -> tuple
     return Answer(logits=logits, pooled={"stage1": own}), Answer(logits=logits, pooled={"stage9": other}, labels=known)
 
 
-def by_hand(loss: Any, student: Answer, teacher: Answer, usable: torch.Tensor) -> float:
-    """Return the formula over a batch alone, pair by pair."""
+def embedded(loss: Any, student: Answer, teacher: Answer) -> tuple[torch.Tensor, torch.Tensor]:
     g_s = functional.normalize(loss.of_student(student.pooled["stage1"]))
-    g_t = functional.normalize(loss.of_teacher(teacher.pooled["stage9"]))
+    return g_s, functional.normalize(loss.of_teacher(teacher.pooled["stage9"]))
+
+
+def by_hand(loss: Any, student: Answer, teacher: Answer, usable: torch.Tensor, earlier: Any = None) -> float:
+    """Return the formula, pair by pair, over the batch and over `earlier` examples, (student, teacher)."""
+    own, known = embedded(loss, student, teacher), embedded(loss, *earlier) if earlier else None
     total = 0.0
-    for anchors, partners in ((g_s, g_t), (g_t, g_s)):
-        scores = anchors @ partners.T / loss.temperature
+    for anchors, partners, way in ((own[0], own[1], 1), (own[1], own[0], 0)):
+        candidates = torch.cat([partners, known[way]]) if known else partners
+        scores = anchors @ candidates.T / loss.temperature
         chance = math.log(scores[usable].exp().mean())
         for i in range(len(scores)):
             total -= math.log(torch.sigmoid(scores[i, i] - chance))
-            wrong = [-math.log(1 - torch.sigmoid(scores[i, j] - chance)) for j in range(len(scores)) if usable[i, j]]
+            wrong = [-math.log(1 - torch.sigmoid(scores[i, j] - chance)) for j in range(scores.shape[1]) if usable[i, j]]
             total += sum(wrong) / max(1, len(wrong))
-    return total / (2 * len(g_s)) / (2 * math.log(2))
+    return total / (2 * len(own[0])) / (2 * math.log(2))
 
 
 @pytest.mark.parametrize("labels", [None, [0, 1, 0, 2, -1, -1]])
@@ -87,10 +94,28 @@ def test_the_last_embeddings_are_remembered_first_in_first_out_and_resumed() -> 
     assert torch.equal(loss.teachers, before), "only training is remembered"
 
 
-def test_remembered_examples_are_negatives_from_the_next_batch_on() -> None:
-    loss, (student, teacher) = build(negatives=50), answers(4)
+def test_remembered_examples_are_negatives_from_the_next_batch_on_unless_of_the_same_class() -> None:
+    loss, earlier, now = build(negatives=50), answers(4, labels=[0, 1, 2, -1]), answers(3, 1, labels=[1, 3, -1])
+    usable = torch.cat([~torch.eye(3, dtype=torch.bool), torch.ones(3, 4, dtype=torch.bool)], dim=1)
+    usable[0, 3 + 1] = False
     with torch.no_grad():
-        alone = loss(student, teacher)
-        beside = loss(*answers(4, 1))
-        fresh = build(negatives=50)(*answers(4, 1))
-    assert not torch.isclose(beside, fresh) and alone.isfinite()
+        loss(*earlier)
+        assert loss(*now).item() == pytest.approx(by_hand(loss, *now, usable, earlier), rel=1e-9)
+
+
+def test_its_gradient_is_its_slope_at_the_normaliser_that_it_has() -> None:
+    """The normaliser is a constant of the step: beside it, what autograd gives is the slope."""
+    loss, (student, teacher) = build().eval(), answers(5)
+    given, measured = student.pooled["stage1"].requires_grad_(), loss._chance
+    held: list[torch.Tensor] = []
+
+    def kept(scores: torch.Tensor, usable: torch.Tensor) -> torch.Tensor:
+        held.append(measured(scores, usable))
+        return held[-1]
+
+    loss._chance = kept
+    (gradient,) = torch.autograd.grad(loss(student, teacher), given)
+    turns = itertools.cycle(held)
+    loss._chance = lambda _scores, _usable: next(turns)
+    torch.testing.assert_close(gradient, torch.autograd.grad(loss(student, teacher), given)[0])
+    assert torch.autograd.gradcheck(lambda x: loss(replace(student, pooled={"stage1": x}), teacher), given)

@@ -31,20 +31,30 @@ def answer(outline: Outline, seed: int) -> Answer:
     return Answer(logits=torch.zeros(2, 1, 3), features=features)
 
 
-def test_the_context_loss_weighs_its_levels_as_published() -> None:
-    """Full, 4, 2 and 1 positions a side count 1, 1/2, 1/4, 1/8 of their sum (ReviewKD's `hcl`), in shares of the target."""
-    view, target = torch.randn(2, 3, 8, 8, dtype=torch.double), torch.randn(2, 3, 8, 8, dtype=torch.double)
+@pytest.mark.parametrize(("side", "shares"), [(8, {4: 1 / 2, 2: 1 / 4, 1: 1 / 8}), (4, {2: 1 / 2, 1: 1 / 4}), (2, {1: 1 / 2})])
+def test_the_context_loss_halves_from_level_to_coarser_level(side: int, shares: dict[int, float]) -> None:
+    """As published (`hcl` of ReviewKD): the first pooled level counts half of the whole, whichever side it has."""
+    view, target = (torch.randn(2, 3, side, side, dtype=torch.double) for _ in range(2))
+    total = functional.mse_loss(view, target)
+    for to, share in shares.items():
+        total = total + share * functional.mse_loss(*(functional.adaptive_avg_pool2d(maps, to) for maps in (view, target)))
+    found = review._context(view.flatten(2).transpose(1, 2), target.flatten(2).transpose(1, 2), (side, side))
+    torch.testing.assert_close(found, total / (1 + sum(shares.values())))
 
-    def relative(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return functional.mse_loss(a, b) / b.square().mean()
 
-    total, share, counted = relative(view, target), 1.0, 1.0
-    for side in (4, 2, 1):
-        share /= 2
-        total = total + share * relative(*(functional.adaptive_avg_pool2d(m, side) for m in (view, target)))
-        counted += share
-    found = review._context(view.flatten(2).transpose(1, 2), target.flatten(2).transpose(1, 2), (8, 8))
-    torch.testing.assert_close(found, total / counted)
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_view_of_nought_costs_the_same_at_every_scale_and_of_features_whose_means_vanish(scale: float) -> None:
+    loss, student = build(), answer(OWN, 0)
+    with torch.no_grad():
+        for parameter in loss.parameters():
+            parameter.zero_()
+    board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).double() * scale
+    known = {
+        stage.name: board.repeat(stage.grid[0] // 2, stage.grid[1] // 2).view(1, -1, 1).expand(2, -1, stage.channels)
+        for stage in OTHER.stages
+    }
+    found = loss(student, Answer(logits=student.logits, features=known)).item()
+    assert found == pytest.approx((1 / 1.875 + 1 / 1.75) / 2), "pooled, a chequerboard is nought; as a whole it counts 1"
 
 
 def test_deep_features_teach_the_shallow_stage_and_not_the_other_way() -> None:

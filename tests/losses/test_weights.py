@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
+from tutelage import ensemble, network, watching
 from tutelage.errors import InputError
 from tutelage.losses import Answer, Outline, weights
 
@@ -33,6 +37,21 @@ def test_the_subspace_distance_is_its_formula_and_sees_neither_turn_nor_scale(sh
     assert weights.subspace_distance(turn @ own, own).item() == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.parametrize("shape", [(400, 200), (200, 400)])
+def test_in_single_precision_a_matrix_of_low_rank_costs_what_it_should(shape: tuple[int, int]) -> None:
+    """Its Gram matrix is singular: what is solved must be well conditioned all the same, and so must be the gradient."""
+    own, other = drawn(shape[0], 2) @ drawn(2, shape[1], seed=1), drawn(*shape, seed=2)
+    p, q = soft_projector(own), soft_projector(other)
+    expected = (p - q).square().sum() / (p.square().sum() + q.square().sum())
+    gradients = []
+    for precision in (torch.float32, torch.float64):
+        given = own.to(precision).requires_grad_()
+        found = weights.subspace_distance(given, other.to(precision))
+        gradients.append(torch.autograd.grad(found, given)[0].double())
+        assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3 * float(gradients[1].abs().max()))
+
+
 def test_spaces_without_a_common_direction_are_one_apart_and_nought_has_a_gradient() -> None:
     left, right = torch.eye(8, dtype=torch.double)[:3], torch.eye(8, dtype=torch.double)[3:6]
     assert weights.subspace_distance(left, right).item() == pytest.approx(1.0)
@@ -59,6 +78,24 @@ def test_by_depth_matrices_of_other_names_and_kinds_are_compared() -> None:
     at_rest = Answer(logits=torch.empty(0), weights={k: v.clone() for k, v in loss._targets.items()})
     assert value > 0 and loss(at_rest, teacher).item() == 0
     assert {name: tuple(t.shape) for name, t in loss._targets.items()} == {"a.weight": (2, 3), "b.weight": (4, 2)}
+
+
+@pytest.mark.parametrize("match", ["name", "depth"])
+@pytest.mark.parametrize("model", [{"convnet": {"width": 4}}, {"vit": {"patch_px": 2, "width": 16, "heads": 2}}], ids=str)
+def test_a_network_is_no_distance_from_its_own_file_whatever_order_that_has(model: Any, match: str, tmp_path: Path) -> None:
+    about = {"model": model, "example_shape": [1, 8, 8], "class_names": list("abc")}
+    teacher = network.seeded(about, 0)
+    network.write(tmp_path / "teacher", teacher, about)
+    known = network.read_weights(tmp_path / "teacher")
+    own = watching.outline_of(teacher, (1, 8, 8))
+    around = ensemble.Ensemble(
+        [network.ChosenClasses(teacher, [2, 0]), network.seeded(about | {"class_names": ["c", "a"]}, 1)], [1, 1]
+    )
+    for other in (own, watching.outline_of(around, (1, 8, 8))):
+        loss = weights.build(weights.Config.model_validate({"match": match}), 1.0, own, other)
+        student = Answer(logits=torch.empty(0), weights=dict(teacher.named_parameters()))
+        assert loss(student, Answer(logits=torch.empty(0), weights=known)).item() == 0
+        assert set(loss._targets) == {name for name, weight in teacher.named_parameters() if weight.ndim > 1}
 
 
 @pytest.mark.parametrize("match", ["name", "depth"])

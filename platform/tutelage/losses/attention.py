@@ -99,6 +99,11 @@ def _heads(student: Outline, teacher: Outline) -> list[tuple[Stage, Stage]]:
         if not any(stage.heads for stage in outline.stages):
             raise InputError(f"loss 'attention' of heads: the {who} has no attention head. Take of: activations, or a vit.")
     pairs = [(own, other) for own, other in paired(student, teacher, "attention") if own.heads and other.heads]
+    if not pairs:
+        raise InputError(
+            "loss 'attention' of heads: by depth, no stage with heads of the student meets one of the teacher. Name the layers "
+            "to compare, or take of: activations."
+        )
     for own, other in pairs:
         if own.positions != other.positions:
             raise InputError(

@@ -9,12 +9,12 @@ from torch.nn import functional
 
 from tutelage.errors import InputError
 from tutelage.grids import as_image, regridded_features
-from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired, position_mask
+from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired, position_mask, without_padding
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"channels": {"int": [16, 128], "log": True}}
 NEEDS: frozenset[Need] = frozenset({"features"})
-LEVELS = {None: 1.0, 4: 0.5, 2: 0.25, 1: 0.125}  # side that maps are pooled to, and how much it counts
+SIDES = (4, 2, 1)  # that maps are pooled to
 
 
 class Config(PluginConfig):
@@ -52,9 +52,9 @@ class Review(nn.Module):
     """The mean over stages of the hierarchical context loss, in shares of the mean square of the teacher's features.
 
     From the deepest stage to the shallowest, each is fused with the deeper ones and compared with its teacher's on its own
-    grid, as a whole and pooled to 4, 2 and 1 positions a side, which count 1, 1/2, 1/4 and 1/8 of their sum. The
-    paper's batch norms are left out: they would let padding change what is compared. Of stages whose positions are steps,
-    those that are no padding are compared, as a whole.
+    grid: the mean squared differences as a whole and pooled to 4, 2 and 1 positions a side, where that is coarser. Each counts
+    half of the one before, over the sum of what they count. The paper's batch norms are left out: they would let padding
+    change what is compared. Of stages whose positions are steps, those that are no padding are compared, as a whole.
     """
 
     def __init__(self, pairs: list[tuple[Stage, Stage]], channels: int) -> None:
@@ -72,36 +72,28 @@ class Review(nn.Module):
             mask = position_mask(teacher, own.positions)
             features = _kept(student.features[own.name].to(precision), mask)
             deeper, view = fusion(features, None if deeper is None else regridded_features(deeper, grid, own.grid), mask)
-            target = regridded_features(_kept(teacher.features[other.name].to(precision), mask), other.grid, own.grid)
+            known = without_padding(teacher.features[other.name].to(precision), teacher)
+            target = regridded_features(known, other.grid, own.grid)
             grid = own.grid
-            losses.append(_steps_apart(view, target, mask) if mask is not None else _context(view, target, own.grid))
+            whole = target if mask is None else target[mask]
+            apart = _context(view, target, own.grid) if mask is None else functional.mse_loss(view[mask], whole)
+            losses.append(apart / whole.square().mean().clamp(min=torch.finfo(torch.float32).tiny))
         return torch.stack(losses).mean()
 
 
 def _kept(features: Tensor, mask: Tensor | None) -> Tensor:
-    return features if mask is None or mask.shape[1] != features.shape[1] else torch.where(mask.unsqueeze(-1), features, 0)
-
-
-def _steps_apart(view: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    return _relative(view[mask], target[mask])
+    return features if mask is None else torch.where(mask.unsqueeze(-1), features, 0)
 
 
 def _context(view: Tensor, target: Tensor, grid: tuple[int, ...]) -> Tensor:
     """Return the hierarchical context loss of `[batch, positions, channels]` on a grid."""
-    sides = as_image(grid)
-    total, counted = view.new_zeros(()), 0.0
-    for side, share in LEVELS.items():
-        if side is None:
-            total, counted = total + share * _relative(view, target), counted + share
-        elif side < min(sides):
-            pooled = [regridded_features(features, grid, (side, side)) for features in (view, target)]
-            total, counted = total + share * _relative(*pooled), counted + share
+    apart = view - target  # averages over positions are linear: what is pooled is the difference
+    total, share, counted = functional.mse_loss(view, target), 1.0, 1.0
+    for side in SIDES:
+        if side < min(as_image(grid)):
+            share /= 2
+            total, counted = total + share * regridded_features(apart, grid, (side, side)).square().mean(), counted + share
     return total / counted
-
-
-def _relative(view: Tensor, target: Tensor) -> Tensor:
-    smallest = torch.finfo(torch.float32).tiny
-    return functional.mse_loss(view, target) / target.square().mean().clamp(min=smallest)
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:

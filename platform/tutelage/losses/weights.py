@@ -31,14 +31,16 @@ class Config(PluginConfig):
 class WeightAlignment(nn.Module):
     """The distance of the student's matrices and kernels from its teacher's in the student's shapes (`inherit.aligned`).
 
+    Which are compared, by name, is settled by the outlines: in them weights stand in order of depth, in a file they need not.
+
     `l2`: Σ ‖w_s - w_t‖² / Σ ‖w_t‖² over all of them; 0 for a student that was initialised from its teacher and has not moved, 1
     for one whose weights are all 0. `subspace`: the mean of `subspace_distance`; 0 for any student whose matrices are its
     teacher's turned on the output side, or scaled.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, pairs: list[tuple[str, str]]) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.pairs = config, pairs
         self._source: Mapping[str, Tensor] | None = None
         self._targets: dict[str, Tensor] = {}
 
@@ -46,7 +48,10 @@ class WeightAlignment(nn.Module):
         """Return the loss, a scalar."""
         if self._source is not teacher.weights:  # a projection is worth keeping: it is the same at every step
             shapes = {name: weight.shape for name, weight in student.weights.items()}
-            self._source, self._targets = teacher.weights, inherit.aligned(teacher.weights, shapes, self.config.match)
+            self._source, self._targets = (
+                teacher.weights,
+                inherit.aligned(teacher.weights, shapes, self.pairs, self.config.match),
+            )
         pairs = [(student.weights[name], target) for name, target in self._targets.items()]
         if self.config.distance == "subspace":
             return torch.stack([subspace_distance(own.flatten(1), target.flatten(1)) for own, target in pairs]).mean()
@@ -61,38 +66,42 @@ def subspace_distance(own: Tensor, other: Tensor) -> Tensor:
     than the mean is near 1 in P, one that takes up less near 0. Nothing changes if a matrix is scaled or turned on its output
     side. It is smooth, where a projector on the first r singular vectors jumps.
     """
-    roots = [_projector_root(matrix) for matrix in (own, other)]
-    squares = [(root @ root.T).square().sum() for root in roots]
-    both = squares[0] + squares[1]
-    apart = both - 2 * (roots[0] @ roots[1].T).square().sum()
-    return apart.clamp(min=0) / both.clamp(min=torch.finfo(both.dtype).tiny)
+    first, second = (unit(matrix.flatten()).view_as(matrix) for matrix in (own, other))
+    if own.shape[0] > own.shape[1]:
+        first, second = _projector(first), _projector(second)
+        both, common = first.square().sum() + second.square().sum(), (first * second).sum()
+    else:
+        first, second = _projector_root(first), _projector_root(second)
+        both = (first @ first.T).square().sum() + (second @ second.T).square().sum()
+        common = (first @ second.T).square().sum()
+    return (both - 2 * common).clamp(min=0) / both.clamp(min=torch.finfo(both.dtype).tiny)
 
 
-def _projector_root(matrix: Tensor) -> Tensor:
-    """Return R `[min(out, in), in]` with P = RᵀR: of the smaller of the two Gram matrices a Cholesky factor is taken."""
-    normed = unit(matrix.flatten()).view_as(matrix)
-    rows, columns = normed.shape
-    if rows > columns:  # the same P from a square matrix with the same Gram matrix
-        normed = _square_root(normed.T @ normed)
-        rows = columns
-    gram = normed @ normed.T + torch.eye(rows, dtype=matrix.dtype, device=matrix.device) / rows
-    solved: Tensor = torch.linalg.solve_triangular(torch.linalg.cholesky(gram), normed, upper=False)
-    return solved
+def _projector(normed: Tensor) -> Tensor:
+    """Return P `[in, in]` of a tall matrix."""
+    gram = normed.T @ normed
+    return torch.cholesky_solve(gram, _factor(gram))
 
 
-def _square_root(gram: Tensor) -> Tensor:
-    """Return an upper triangular U with UᵀU = gram, raised by a trifle so that it exists."""
-    trifle = torch.finfo(gram.dtype).eps * len(gram)
-    upper: Tensor = torch.linalg.cholesky(gram + trifle * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).T
-    return upper
+def _projector_root(normed: Tensor) -> Tensor:
+    """Return R `[out, in]` with P = RᵀR of a wide matrix: Wᵀ(WWᵀ + λ)⁻¹W, of which only a matrix [out, out] is solved."""
+    root: Tensor = torch.linalg.solve_triangular(_factor(normed @ normed.T), normed, upper=False)
+    return root
+
+
+def _factor(gram: Tensor) -> Tensor:
+    """Return the Cholesky factor of gram + λ; λ keeps it well conditioned, whatever the matrix's rank."""
+    factor: Tensor = torch.linalg.cholesky(gram + torch.eye(len(gram), dtype=gram.dtype, device=gram.device) / len(gram))
+    return factor
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
     """Return the loss; `InputError` for a pair that has no matrix to compare."""
-    if not inherit.matched(student.weights, teacher.weights, config.match):
+    pairs = inherit.matched(student.weights, teacher.weights, config.match)
+    if not pairs:
         way = "Give both the same family, the student no wider; or match: depth." if config.match == "name" else ""
         raise InputError(
             f"loss 'weights' compares matrices of one {config.match}, and no matrix of the teacher is one of the student's or "
             f"larger. {way or 'Give the student fewer channels, or use another loss.'}"
         )
-    return WeightAlignment(config)
+    return WeightAlignment(config, pairs)
