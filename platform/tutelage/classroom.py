@@ -163,8 +163,9 @@ class Classroom:
         """Ask the teacher for a view of the examples `rows`, which follow each other, and write that into the view's draft."""
         first = int(rows[0])
         for parts in self._asked(split, view, rows):
-            knowledge.fill(draft, self._compressed(split, parts), first)
-            first += len(parts["logits"])
+            kept = self._compressed(split, parts)
+            knowledge.fill(draft, kept, first)
+            first += len(next(iter(kept.values())))
 
     def fill(self, split: SplitName, view: int) -> None:
         """Put a view into the cache unless another process does or did; on this process's GPU, if it has one."""
@@ -190,7 +191,8 @@ class Classroom:
         assert self.taught_by is not None
         if split != "train" or not self.taught_by.top_k:
             return parts
-        return {**sparse_labels.compressed(parts.pop("logits"), self.taught_by.top_k), **parts}
+        others = {part: tensor for part, tensor in parts.items() if part != "logits"}
+        return {**sparse_labels.compressed(parts["logits"], self.taught_by.top_k), **others}
 
     def architecture(self, model: Reference) -> dict[str, Any]:
         """Return what `network.write` keeps beside the weights of a `model` for this data."""

@@ -149,15 +149,15 @@ def fill(draft: Path, parts: Mapping[str, Tensor], first_row: int) -> None:
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
             row_bytes = math.prod(shape[1:]) * dtype.itemsize
             file.seek(first_row * row_bytes, 1)
-            file.write(_stored(tensor, dtype).tobytes())
+            file.write(_stored(tensor, dtype).data)
 
 
 def _stored(tensor: Tensor, dtype: np.dtype[Any]) -> np.ndarray:
-    array = tensor.numpy()
-    if dtype.kind == "f":
-        limits = np.finfo(dtype)
-        array = np.clip(array, limits.min, limits.max)
-    return array.astype(dtype, copy=False)
+    kind: torch.dtype = getattr(torch, dtype.name)
+    if kind.is_floating_point:
+        limits = torch.finfo(kind)
+        tensor = tensor.clamp(limits.min, limits.max)
+    return tensor.to(kind).contiguous().numpy()
 
 
 def _take_place(draft: Path, place: Path) -> None:

@@ -198,7 +198,7 @@ def build(path: str, rounds: int) -> list[dict[str, Any]]:
             plain = seconds_of(lambda: infer(cached.teacher, inputs))
             for name, plan in plans.items():
                 own = replace(cached, taught_by=replace(plan, directory=Path(scratch) / f"{name}{number}"))  # type: ignore[type-var]
-                own.teacher = cached.teacher  # type: ignore[misc]
+                vars(own).update(teacher=cached.teacher, splits=cached.splits)  # read already
                 rates[name].append(plain / seconds_of(lambda own=own: own.fill("train", 0)))
         step = training_of(room["sparse"], "kd", 0)
         batches = step.batches()
