@@ -29,7 +29,14 @@ import machine
 
 from tutelage import answers, measure, network, plugins, sparse_labels, student, training
 from tutelage.classroom import Classroom, KnowledgePlan
-from tutelage.spec_sections import AugmentationConfig, DistillationConfig, SparsityConfig, StudentConfig, TrialConfig
+from tutelage.spec_sections import (
+    AugmentationConfig,
+    DistillationConfig,
+    ExecutionConfig,
+    SparsityConfig,
+    StudentConfig,
+    TrialConfig,
+)  # fmt: skip
 
 STUDENT: dict[str, Any] = {"resnet": {"blocks": 1, "width": 25, "stem_stride": 2}}
 TEACHERS = {"6 : 1": 64, "20 : 1": 112}  # MACs of teacher : student, and the teacher's width
@@ -52,8 +59,11 @@ LOGIT_LOSSES = ("kd", "kd, standardised", "dkd", "dist", "kd, top 8")
 PARTS = frozenset({"logits", "features", "maps", "pooled"})
 
 
-def config_of(method: Any) -> TrialConfig:
-    recipe = StudentConfig(model=STUDENT, epochs=100_000, batch_size=128, optimizer="adamw", learning_rate=1e-3)
+def config_of(method: Any, *, channels_last: bool = False) -> TrialConfig:
+    recipe = StudentConfig(
+        model=STUDENT, epochs=100_000, batch_size=128, optimizer="adamw", learning_rate=1e-3,
+        execution=ExecutionConfig(channels_last=channels_last),
+    )  # fmt: skip
     taught = DistillationConfig(method=method, weight=0.7)
     return TrialConfig(student=recipe, distillation=taught, sparsity=SparsityConfig())
 
@@ -75,8 +85,8 @@ def rooms(path: str, width: int, scratch: Path) -> dict[str, Classroom]:
     return found
 
 
-def training_of(room: Classroom, method: Any, seed: int) -> training.Training:
-    config = config_of(method)
+def training_of(room: Classroom, method: Any, seed: int, *, channels_last: bool = False) -> training.Training:
+    config = config_of(method, channels_last=channels_last)
     lesson = replace(student.lesson(config, room, seed), views=1)
     return training.Training(student.build(config, room, seed), lesson)
 
@@ -139,6 +149,7 @@ def steps(path: str, rounds: int, seeds: int, with_torchdistill: bool) -> list[d
                 for name, method in METHODS.items() if first else [("kd", "kd")]:
                     place = "sparse" if name == "kd, top 8" else "cached"
                     kinds[f"{name}, cached"] = training_of(room[place], method, seed)
+                kinds["kd, cached, channels last"] = training_of(room["cached"], "kd", seed, channels_last=True)
                 kinds[f"kd, live, {ratio}"] = training_of(room["live"], "kd", seed)
                 if with_torchdistill:
                     kinds[f"torchdistill, {ratio}"] = TorchdistillLoop(room["live"], seed)

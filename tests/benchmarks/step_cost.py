@@ -32,7 +32,7 @@ STUDENTS: dict[str, Any] = {
     "mlp hidden 64": {"mlp": {"hidden": 64}},
 }
 TEACHER = {"convnet": {"width": 48, "depth": 3}}
-RECIPE = RecipeConfig(epochs=1_000_000, batch_size=64, learning_rate=0.003, weight_decay=0.01)
+RECIPE = RecipeConfig(epochs=100_000, batch_size=64, learning_rate=0.003, weight_decay=0.01)
 
 
 def taught_by(ask: answers.Ask) -> training.Teaching:
