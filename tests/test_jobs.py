@@ -29,7 +29,7 @@ from tutelage import (
 )
 from tutelage.classroom import Classroom, KnowledgePlan
 from tutelage.errors import InputError, WorkFailed
-from tutelage.spec_sections import AugmentationConfig, RecipeConfig
+from tutelage.spec_sections import PLAIN, AugmentationConfig, RecipeConfig
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 ONE = jobs.Workers(workers=1, cpus=1, gpus=0)
@@ -61,11 +61,13 @@ def small_config(**distillation: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("model", [{"mlp": {"hidden": 32}}, {"convnet": {"width": 4}}], ids=["mlp", "convnet"])
 def test_two_workers_teach_what_one_does(classroom: Classroom, tmp_path: Path, model: dict[str, Any]) -> None:
     """Same global batch, averaged gradients, shared norms: the same teacher, up to the order of floating-point sums."""
-    one, curve = jobs.train_teacher(job(classroom, tmp_path / "one", model=model), ONE)
-    two, _ = jobs.train_teacher(job(classroom, tmp_path / "two", model=model), replace(ONE, workers=2))
-    for left, right in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
+    one = jobs.train_teacher(job(classroom, tmp_path / "one", model=model), ONE)
+    measured = job(classroom, tmp_path / "two", model=model, execution="measured")
+    two = jobs.train_teacher(measured, replace(ONE, workers=2))
+    for left, right in zip(one.model.state_dict().values(), two.model.state_dict().values(), strict=True):
         torch.testing.assert_close(left, right, atol=1e-3, rtol=1e-2)
-    assert [row["epoch"] for row in curve] == [1, 2, 3]
+    assert [row["epoch"] for row in one.curve] == [1, 2, 3]
+    assert one.timed_ms == {} and list(two.timed_ms) == ["plain"] and two.execution == PLAIN, "so short a training stays plain"
     assert not list((tmp_path / "one" / "runs").iterdir()), "a finished teacher's checkpoints are removed"
 
 
@@ -109,13 +111,13 @@ def test_a_teacher_goes_on_from_its_last_epoch_when_its_worker_is_lost(classroom
 
         sys.path.insert(0, str(tmp_path))
         fragile = job(classroom, tmp_path, model={"fragile:Model": {"marker": str(marker)}})
-        model, curve = jobs.train_teacher(fragile, ONE)
-        return {k.removeprefix("inner."): v for k, v in model.state_dict().items()}, curve
+        found = jobs.train_teacher(fragile, ONE)
+        return {k.removeprefix("inner."): v for k, v in found.model.state_dict().items()}, found.curve
 
     weights, curve = ray.get(train.remote())
     assert marker.exists(), "the worker was killed in the middle of its second epoch"
     assert [row["epoch"] for row in curve] == [1, 2, 3]
-    whole, _ = jobs.train_teacher(job(classroom, tmp_path / "whole"), ONE)
+    whole = jobs.train_teacher(job(classroom, tmp_path / "whole"), ONE).model
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(weights[name], tensor)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import shutil
 import tempfile
 import time
@@ -15,11 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import ray
 import torch
 from ray import train
+from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
 from torch import nn
 
@@ -33,6 +35,8 @@ from tutelage.spec_sections import PLAIN, ExecutionConfig, RecipeConfig, TrialCo
 
 T = TypeVar("T")
 STATE = "state.pt"
+KEPT = ("curve", "execution", "timed_ms")  # beside the state of a teacher's training
+POLL_S = "0.25"  # Ray Train's controller takes one report of a worker a poll, 2 s by default: longer than many epochs
 PIECE = 2048  # examples that a worker answers at a time, for the knowledge of a view
 
 
@@ -54,17 +58,31 @@ class TeacherJob:
     recipe: RecipeConfig
     address: str
     runs_dir: Path
-    execution: ExecutionConfig = PLAIN
+    execution: ExecutionConfig | Literal["measured"] = PLAIN
     start: Path | None = None  # a network whose weights, where they fit, are the first ones
 
     def lesson(self) -> training.Lesson:
         """Return what the teacher learns."""
-        return replace(student.lesson_alone(self.recipe, self.classroom), execution=self.execution)
+        return student.lesson_alone(self.recipe, self.classroom)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedTeacher:
+    """A network in evaluation mode, one row an epoch (`epoch`, `train_loss`, `accuracy`, `step_s`), and how its steps were run.
+
+    `timed_ms` has the milliseconds a step of every way that was timed; empty where the way was given.
+    """
+
+    model: nn.Module
+    curve: list[dict[str, float]]
+    execution: ExecutionConfig
+    timed_ms: dict[str, float]
 
 
 def _fit(function: Callable[[], T], workers: Workers, **options: Any) -> T:
     """Run `function` through Ray Train and return what the first worker returned."""
     logging.getLogger("ray.train").setLevel(logging.WARNING)
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
     scaling = train.ScalingConfig(
         num_workers=workers.workers,
         use_gpu=workers.gpus > 0,
@@ -86,8 +104,8 @@ def _fit_once(function: Callable[[], T], workers: Workers, failure: str) -> T:
             raise WorkFailed(f"{failure}: {_cause(error)}") from error
 
 
-def train_teacher(job: TeacherJob, workers: Workers) -> tuple[nn.Module, list[dict[str, float]]]:
-    """Train a teacher on Ray Train; return it with one row an epoch (`epoch`, `train_loss`, `accuracy`, `step_s`).
+def train_teacher(job: TeacherJob, workers: Workers) -> TrainedTeacher:
+    """Train a teacher on Ray Train.
 
     A checkpoint is kept every epoch: a lost worker, or a driver that comes back, goes on from the last one. Several
     workers share each batch and average their gradients, so the batch stays the recipe's.
@@ -101,12 +119,13 @@ def train_teacher(job: TeacherJob, workers: Workers) -> tuple[nn.Module, list[di
     )
     torch_config = TorchConfig(backend="nccl" if workers.gpus else "gloo")
     try:
-        state, curve = _fit(lambda: _teach(job), workers, run_config=run_config, torch_config=torch_config)
+        weights, saved = _fit(lambda: _teach(job), workers, run_config=run_config, torch_config=torch_config)
     except (train.TrainingFailedError, ray.exceptions.RayError) as error:
         raise WorkFailed(f"the teacher's training failed: {_cause(error)}") from error
-    model = network.build(job.classroom.architecture(job.model))
+    model = network.adopt(network.build(job.classroom.architecture(job.model)), _unpack(weights)).eval()
     shutil.rmtree(job.runs_dir / f"teacher-{job.address}", ignore_errors=True)
-    return network.adopt(model, _unpack(state)).eval(), curve
+    way = ExecutionConfig(**saved["execution"])
+    return TrainedTeacher(model=model, curve=saved["curve"], execution=way, timed_ms=saved["timed_ms"])
 
 
 def _cause(error: BaseException) -> str:
@@ -116,18 +135,22 @@ def _cause(error: BaseException) -> str:
     return f"{type(inner).__name__}: {getattr(inner, 'cause', None) or inner}"
 
 
-def _teach(job: TeacherJob) -> tuple[bytes, list[dict[str, float]]]:
-    """Train the teacher; this runs in every worker."""
+def _teach(job: TeacherJob) -> tuple[bytes, dict[str, Any]]:
+    """Train the teacher; this runs in every worker. Return its weights, and what is kept beside them every epoch."""
     context = train.get_context()
     rank, num_workers = context.get_world_rank(), context.get_world_size()
+    earlier = _last_checkpoint()
+    kept: dict[str, Any] = {k: earlier[k] for k in KEPT} if earlier else {"curve": [], **_way_to_run(job, rank)}
     bare = _untrained(job) if num_workers == 1 else share(_untrained(job))
     wrapped = bare.to(get_device()) if num_workers == 1 else prepare_model(bare, move_to_device=True)
-    under_way = training.Training(wrapped, replace(job.lesson(), shard=(rank, num_workers)))
-    curve = _restored(under_way)
+    way = ExecutionConfig(**kept["execution"])
+    under_way = training.Training(wrapped, replace(job.lesson(), execution=way, shard=(rank, num_workers)))
+    if earlier:
+        under_way.restore(earlier["training"], _load_weights)
     while not under_way.is_done:
-        curve.append(under_way.epoch())
-        _report(under_way, curve, is_first=rank == 0)
-    return _pack(network.weights_of(bare)), curve
+        kept["curve"].append(under_way.epoch())
+        _report(under_way, kept, is_first=rank == 0)
+    return _pack(network.weights_of(bare)), kept
 
 
 def _untrained(job: TeacherJob) -> nn.Module:
@@ -139,26 +162,26 @@ def _untrained(job: TeacherJob) -> nn.Module:
     return model
 
 
-def fastest_execution(job: TeacherJob, workers: Workers) -> tuple[ExecutionConfig, dict[str, float]]:
-    """Return how the teacher's steps run fastest on the device that one worker gets, and the milliseconds of each way."""
+def _way_to_run(job: TeacherJob, rank: int) -> dict[str, Any]:
+    """Return how steps are run, the same in all workers: as the job says, or as the first one measures on its device."""
+    if job.execution != "measured":
+        return {"execution": job.execution.model_dump(), "timed_ms": {}}
+    found = None
+    if rank == 0:
+        with torch.random.fork_rng():
+            way, timed_ms = execution.fastest(lambda: _untrained(job).to(get_device()), job.lesson())
+        found = {"execution": way.model_dump(), "timed_ms": timed_ms}
+    agreed: dict[str, Any] = broadcast_from_rank_zero(found)
+    return agreed
 
-    def measured() -> tuple[dict[str, Any], dict[str, float]]:
-        way, timed = execution.fastest(lambda: _untrained(job).to(get_device()), job.lesson())
-        return way.model_dump(), timed
 
-    way, timed = _fit_once(measured, replace(workers, workers=1), "the teacher's steps could not be timed")
-    return ExecutionConfig(**way), timed
-
-
-def _restored(under_way: training.Training) -> list[dict[str, float]]:
+def _last_checkpoint() -> dict[str, Any] | None:
     checkpoint = train.get_checkpoint()
     if checkpoint is None:
-        return []
+        return None
     with checkpoint.as_directory() as directory:
-        saved = torch.load(Path(directory) / STATE, weights_only=True)
-    under_way.restore(saved["training"], _load_weights)
-    curve: list[dict[str, float]] = saved["curve"]
-    return curve
+        saved: dict[str, Any] = torch.load(Path(directory) / STATE, weights_only=True)
+    return saved
 
 
 def _load_weights(model: nn.Module, weights: Any) -> nn.Module:
@@ -166,13 +189,13 @@ def _load_weights(model: nn.Module, weights: Any) -> nn.Module:
     return model
 
 
-def _report(under_way: training.Training, curve: list[dict[str, float]], *, is_first: bool) -> None:
+def _report(under_way: training.Training, kept: dict[str, Any], *, is_first: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:
         checkpoint = None
         if is_first:
-            torch.save({"training": under_way.state(), "curve": curve}, Path(directory) / STATE)
+            torch.save({"training": under_way.state(), **kept}, Path(directory) / STATE)
             checkpoint = train.Checkpoint.from_directory(directory)
-        train.report(curve[-1], checkpoint=checkpoint)
+        train.report(kept["curve"][-1], checkpoint=checkpoint)
 
 
 def _pack(weights: dict[str, torch.Tensor]) -> bytes:

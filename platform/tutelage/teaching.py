@@ -20,7 +20,7 @@ from tutelage.errors import InputError, WorkFailed
 from tutelage.files import write_json
 from tutelage.plugins import Reference
 from tutelage.spec import Spec
-from tutelage.spec_sections import ExecutionConfig, RecipeConfig, TeacherConfig, TrialConfig
+from tutelage.spec_sections import RecipeConfig, TeacherConfig, TrialConfig
 
 ABOUT = "teacher.json"
 
@@ -194,27 +194,24 @@ def _train(
     storage, workers = Path(spec.storage), workers_of(spec.resources.teacher)
     job = jobs.TeacherJob(
         classroom=classroom, model=recipe.model, recipe=recipe, address=address, runs_dir=storage / "runs",
-        start=source.directory.resolve() if source else None,
+        start=source.directory.resolve() if source else None, execution=recipe.execution,
     )  # fmt: skip
-    job = replace(job, execution=_execution(recipe, job, workers, say))
-    model, curve = jobs.train_teacher(job, workers)
-    measures, directory = _measures(model, classroom), storage / "teachers" / address
+    trained = jobs.train_teacher(job, workers)
+    if trained.timed_ms:
+        say(_timed(trained))
+    measures, directory = _measures(trained.model, classroom), storage / "teachers" / address
     about: dict[str, Any] = {
-        "measures": measures, "curve": curve, "execution": job.execution.model_dump(), "source": _of_source(spec, source),
+        "measures": measures, "curve": trained.curve, "execution": trained.execution.model_dump(),
+        "source": _of_source(spec, source),
     }  # fmt: skip
-    _keep(directory, model, classroom.architecture(recipe.model), about)
-    return Teacher(directory=directory, address=address, measures=measures, curve=tuple(curve), source=about["source"])
+    _keep(directory, trained.model, classroom.architecture(recipe.model), about)
+    return Teacher(directory=directory, address=address, measures=measures, curve=tuple(trained.curve), source=about["source"])
 
 
-def _execution(
-    teacher: TeacherConfig, job: jobs.TeacherJob, workers: jobs.Workers, say: Callable[[str], None]
-) -> ExecutionConfig:
-    if teacher.execution != "measured":
-        return teacher.execution
-    way, timed = jobs.fastest_execution(job, workers)
-    chosen = [name for name, is_on in way.model_dump().items() if is_on]
-    say(f"a step takes {', '.join(f'{ms:.1f} ms {name}' for name, ms in timed.items())}: {' and '.join(chosen) or 'plain'}")
-    return way
+def _timed(teacher: jobs.TrainedTeacher) -> str:
+    ways = ", ".join(f"{ms:.1f} ms {name}" for name, ms in teacher.timed_ms.items())
+    chosen = [name for name, is_on in teacher.execution.model_dump().items() if is_on]
+    return f"a step took {ways}: it was trained {' and '.join(chosen) or 'plain'}"
 
 
 def _keep(directory: Path, model: nn.Module, architecture: dict[str, Any], about: dict[str, Any]) -> None:
