@@ -51,6 +51,29 @@ def small_sweep(ray_cluster: None, small_spec: dict[str, Any]) -> Any:
     return pipeline.sweep(spec.from_dict(small_spec))
 
 
+@pytest.fixture(scope="session")
+def classroom() -> Any:
+    """Real digits, nobody taught."""
+    from tutelage.classroom import Classroom
+
+    return Classroom(data="digits", task="image_classification", seed=0)
+
+
+@pytest.fixture(scope="session")
+def taught(classroom: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The classroom taught by a perceptron that was not trained, whose answers lie in a cache."""
+    from tests.rooms import with_plan
+    from tutelage import network
+
+    home = tmp_path_factory.mktemp("knowledge")
+    about = classroom.architecture("mlp")
+    network.write(home / "teacher", network.seeded(about, 0), about)
+    room = with_plan(classroom, home, dtype="float32")
+    for split in ("train", "validation"):
+        room.fill(split, 0)
+    return room
+
+
 @pytest.fixture
 def make_record() -> Callable[..., TrialRecord]:
     """Make a finished record of a number and its measures."""

@@ -13,6 +13,7 @@ import ray
 import torch
 
 from tests.conftest import SMALL_SPEC
+from tests.rooms import small_config, teacher_of, with_plan, with_teacher
 from tutelage import (
     answers,
     augment,
@@ -22,24 +23,17 @@ from tutelage import (
     network,
     sparse_labels,
     spec,
-    student,
     teaching,
-    training,
     watching,
 )
 from tutelage.classroom import Classroom, KnowledgePlan
 from tutelage.errors import InputError, WorkFailed
 from tutelage.spec_sections import PLAIN, AugmentationConfig, RecipeConfig
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 ONE = jobs.Workers(workers=1, cpus=1, gpus=0)
 LOCAL = jobs.Workers(workers=0, cpus=1, gpus=0)
 RECIPE = RecipeConfig(epochs=3, batch_size=64, learning_rate=0.005, weight_decay=0.01)
-
-
-@pytest.fixture(scope="module")
-def classroom() -> Classroom:
-    return Classroom(data="digits", task="image_classification", seed=0)
 
 
 def job(classroom: Classroom, tmp_path: Path, **changes: Any) -> jobs.TeacherJob:
@@ -47,17 +41,6 @@ def job(classroom: Classroom, tmp_path: Path, **changes: Any) -> jobs.TeacherJob
     return jobs.TeacherJob(classroom=classroom, runs_dir=tmp_path / "runs", **fields)
 
 
-def small_config(**distillation: Any) -> dict[str, Any]:
-    loaded = spec.from_dict({
-        **SMALL_SPEC,
-        "student": {"model": {"convnet": {"width": 4}}, "epochs": 4},
-        "distillation": {"weight": 0.0, **distillation},
-        "sparsity": {"structured": 0.5},
-    })  # fmt: skip
-    return loaded.space.resolve(lambda name, domain: None)[0]
-
-
-@pytest.mark.ray
 @pytest.mark.parametrize("model", [{"mlp": {"hidden": 32}}, {"convnet": {"width": 4}}], ids=["mlp", "convnet"])
 def test_two_workers_teach_what_one_does(classroom: Classroom, tmp_path: Path, model: dict[str, Any]) -> None:
     """Same global batch, averaged gradients, shared norms: the same teacher, up to the order of floating-point sums."""
@@ -100,7 +83,6 @@ class Model:
 """
 
 
-@pytest.mark.ray
 def test_a_teacher_goes_on_from_its_last_epoch_when_its_worker_is_lost(classroom: Classroom, tmp_path: Path) -> None:
     (tmp_path / "fragile.py").write_text(FAILING)
     marker = tmp_path / "killed"
@@ -122,40 +104,11 @@ def test_a_teacher_goes_on_from_its_last_epoch_when_its_worker_is_lost(classroom
         torch.testing.assert_close(weights[name], tensor)
 
 
-@pytest.mark.ray
 def test_a_teacher_that_fails_says_why_in_its_own_words(classroom: Classroom, tmp_path: Path) -> None:
     with pytest.raises(WorkFailed, match=r"loss became (nan|inf)"):
         jobs.train_teacher(job(classroom, tmp_path, recipe=RECIPE.model_copy(update={"learning_rate": 1e30})), ONE)
 
 
-@pytest.fixture(scope="module")
-def taught(classroom: Classroom, tmp_path_factory: pytest.TempPathFactory) -> Classroom:
-    home = tmp_path_factory.mktemp("knowledge")
-    about = classroom.architecture("mlp")
-    torch.manual_seed(0)
-    network.write(home / "teacher", network.build(about), about)
-    room = with_plan(classroom, home, dtype="float32")
-    jobs.write_knowledge(room, [("train", 0), ("validation", 0)], ONE)
-    return room
-
-
-def with_plan(classroom: Classroom, home: Path, **fields: Any) -> Classroom:
-    """Return the classroom taught by what lies in `home / "teacher"`, its entry described."""
-    room = replace(classroom, taught_by=KnowledgePlan(teachers=((home / "teacher", 1.0),), directory=home / "a", **fields))
-    assert room.taught_by is not None and room.taught_by.entry is not None
-    room.taught_by.entry.describe(room.teacher_outline)
-    return room
-
-
-def test_a_classroom_is_sent_without_what_it_has_read(classroom: Classroom) -> None:
-    assert len(classroom.splits["train"]) == 1078 and classroom.fingerprint
-    sent = pickle.dumps(classroom)
-    assert len(sent) < 2000
-    again = pickle.loads(sent)
-    assert again == classroom and again.fingerprint == classroom.fingerprint
-
-
-@pytest.mark.ray
 def test_cached_knowledge_is_what_the_teacher_answers(taught: Classroom) -> None:
     assert taught.known is not None
     for split, examples in taught.splits.items():
@@ -163,14 +116,12 @@ def test_cached_knowledge_is_what_the_teacher_answers(taught: Classroom) -> None
         torch.testing.assert_close(taught.known.view(split, 0)["logits"], live)
 
 
-@pytest.mark.ray
 def test_knowledge_is_sent_without_what_it_has_read(taught: Classroom) -> None:
     assert taught.known is not None
     taught.known.view("train", 0)
     assert len(pickle.dumps(taught.known)) < 4000
 
 
-@pytest.mark.ray
 def test_any_number_of_workers_write_the_same_knowledge(classroom: Classroom, taught: Classroom, tmp_path: Path) -> None:
     assert taught.taught_by is not None and taught.known is not None
     home = taught.taught_by.teachers[0][0].parent
@@ -186,7 +137,6 @@ def test_any_number_of_workers_write_the_same_knowledge(classroom: Classroom, ta
         torch.testing.assert_close(shared.known.view("train", view)["logits"], one["logits"])
 
 
-@pytest.mark.ray
 def test_a_live_teacher_and_cached_knowledge_dense_or_sparse_teach_the_same_student(taught: Classroom, tmp_path: Path) -> None:
     """Sparsely, all ten classes but one are kept: then nothing is lost but rounding."""
     assert taught.taught_by is not None
@@ -205,7 +155,6 @@ def test_a_live_teacher_and_cached_knowledge_dense_or_sparse_teach_the_same_stud
         assert rows["live"][-1]["measures"] == pytest.approx(rows[name][-1]["measures"], rel=1e-3, abs=apart)
 
 
-@pytest.mark.ray
 def test_views_come_into_the_cache_as_students_come_to_them(taught: Classroom, tmp_path: Path) -> None:
     assert taught.taught_by is not None
     (tmp_path / "teacher").symlink_to(taught.taught_by.teachers[0][0])
@@ -217,7 +166,6 @@ def test_views_come_into_the_cache_as_students_come_to_them(taught: Classroom, t
         assert sorted(path.name for path in (tmp_path / "a" / "train").glob("0*")) == [f"{v:04d}" for v in range(epoch + 1)]
 
 
-@pytest.mark.ray
 def test_a_trial_is_restored_to_the_same_student(taught: Classroom, tmp_path: Path) -> None:
     config = small_config(weight=0.5)
 
@@ -239,7 +187,6 @@ def test_a_trial_is_restored_to_the_same_student(taught: Classroom, tmp_path: Pa
     assert all(torch.equal(a, b) for a, b in zip(weights[0].values(), weights[1].values(), strict=True))
 
 
-@pytest.mark.ray
 def test_a_trial_in_a_worker_group_is_the_trial_in_its_actor(taught: Classroom, tmp_path: Path) -> None:
     config = small_config(weight=0.5)
     local = jobs.StudentTrial(config, taught, 0, tmp_path / "local", LOCAL)
@@ -252,44 +199,6 @@ def test_a_trial_in_a_worker_group_is_the_trial_in_its_actor(taught: Classroom, 
     assert row["measures"] == pytest.approx(last["measures"], rel=1e-4)
 
 
-def test_what_is_presized_is_what_training_leaves(taught: Classroom) -> None:
-    for share in (0.0, 0.25, 0.5):
-        config = spec.from_dict(SMALL_SPEC).trial_config(
-            {**small_config(), "sparsity": {"structured": share, "method": "channels"}}
-        )
-        planned = student.presize(config, taught)
-        under_way = training.Training(student.build(config, taught, 0), student.lesson(config, taught, 0))
-        while not under_way.is_done:
-            under_way.epoch()
-        measured = student.final_measures(under_way.model, taught)
-        assert {key: measured[key] for key in planned} == planned
-
-
-def test_a_size_that_training_decides_is_not_guessed(taught: Classroom) -> None:
-    config = {**small_config(), "sparsity": {"structured": 0.5, "method": {"channels": {"uniform": False}}}}
-    assert student.presize(spec.from_dict(SMALL_SPEC).trial_config(config), taught) == {}
-
-
-def test_knowledge_that_is_not_on_the_node_says_so(classroom: Classroom, tmp_path: Path) -> None:
-    plan = KnowledgePlan(teachers=((tmp_path, 1.0),), directory=tmp_path / "b")
-    with pytest.raises(WorkFailed, match="directory that all of them share"):
-        _ = replace(classroom, taught_by=plan).known
-
-
-def test_a_teacher_from_elsewhere_must_have_the_datas_classes(tmp_path: Path) -> None:
-    about = {"model": "mlp", "example_shape": [1, 8, 8], "class_names": ["zero", "one", "two"]}
-    network.write(tmp_path / "teacher", network.build(about), about)
-    given = spec.from_dict({**SMALL_SPEC, "teacher": {"path": str(tmp_path / "teacher")}, "storage": str(tmp_path)})
-    with pytest.raises(InputError, match="knows 3 classes, the data has 10"):
-        teaching.ensure_teacher(given, teaching.classroom_of(given), print)
-
-
-def teacher_of(room: Classroom) -> teaching.Teacher:
-    assert room.taught_by is not None
-    return teaching.Teacher(directory=room.taught_by.teachers[0][0], address="t", measures={"accuracy": 0.5})
-
-
-@pytest.mark.ray
 def test_a_damaged_cache_is_made_anew_and_told(taught: Classroom, tmp_path: Path) -> None:
     given = spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path)})
     said: list[str] = []
@@ -304,7 +213,6 @@ def test_a_damaged_cache_is_made_anew_and_told(taught: Classroom, tmp_path: Path
     assert file.read_bytes() == whole
 
 
-@pytest.mark.ray
 def test_knowledge_of_every_view_is_what_the_teacher_says_of_it(classroom: Classroom, tmp_path: Path) -> None:
     varied = replace(classroom, augmentation=AugmentationConfig(pad_px=1, flip=True))
     about = classroom.architecture({"convnet": {"width": 4}})
@@ -325,12 +233,6 @@ def test_knowledge_of_every_view_is_what_the_teacher_says_of_it(classroom: Class
             torch.testing.assert_close(parts[f"maps.{name}"], output.square().mean(1).flatten(1))
 
 
-def with_teacher(tmp_path: Path, **changes: Any) -> spec.Spec:
-    teacher = {"model": {"mlp": {"hidden": 16}}, "epochs": 4, "learning_rate": 0.01, **changes.pop("teacher", {})}
-    return spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path / "storage"), "teacher": teacher, **changes})
-
-
-@pytest.mark.ray
 def test_a_weak_teacher_stops_the_sweep_unless_told_otherwise(tmp_path: Path) -> None:
     weak = {"epochs": 1, "learning_rate": 1e-6}
     asked = with_teacher(tmp_path, teacher=weak)
@@ -345,7 +247,6 @@ def test_a_weak_teacher_stops_the_sweep_unless_told_otherwise(tmp_path: Path) ->
         teaching.ensure_teacher(strict, room, lambda _: None)
 
 
-@pytest.mark.ray
 def test_a_teacher_learns_its_source_and_is_fine_tuned_to_the_data(tmp_path: Path) -> None:
     """Sixty scans teach little; after a thousand others of the same kind they are enough."""
     whole = teaching.classroom_of(with_teacher(tmp_path)).splits["train"]
@@ -363,30 +264,10 @@ def test_a_teacher_learns_its_source_and_is_fine_tuned_to_the_data(tmp_path: Pat
     assert accuracy[False] > accuracy[True] + 0.1
 
 
-def test_a_source_of_other_examples_is_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "wide.npz", x=np.zeros((60, 1, 9, 9), np.float32), y=np.arange(60) % 3)
-    asked = with_teacher(tmp_path, teacher={"source": {"data": {"arrays": {"path": str(tmp_path / "wide.npz")}}}})
-    with pytest.raises(InputError, match=r"have shape \(1, 9, 9\), the data's \(1, 8, 8\)"):
-        teaching.ensure_teacher(asked, teaching.classroom_of(asked), lambda _: None)
-
-
-def test_a_loss_that_cannot_serve_its_pair_is_told_before_the_teacher_is_trained(tmp_path: Path) -> None:
-    asked = with_teacher(tmp_path, distillation={"weight": 0.5, "method": "attention"})
-    with pytest.raises(InputError, match="a perceptron looks everywhere"):
-        teaching.ensure_teacher(asked, teaching.classroom_of(asked), lambda _: None)
-
-
-def test_half_size_is_refused_where_a_network_cannot_take_it(tmp_path: Path) -> None:
-    asked = with_teacher(tmp_path, teacher={"half_size_share": 0.3})
-    with pytest.raises(InputError, match=r"half_size_share 0\.3: the network takes no images of half the size"):
-        teaching.ensure_teacher(asked, teaching.classroom_of(asked), lambda _: None)
-
-
 BYTES = 28_740
 
 
 @pytest.mark.parametrize(("room", "mode"), [(BYTES - 1, "cached"), (BYTES - 1, "auto"), (BYTES, "auto"), (BYTES, "live")])
-@pytest.mark.ray
 def test_knowledge_over_its_budget_is_refused_or_live_before_a_byte_is_written(
     taught: Classroom, tmp_path: Path, room: int, mode: str
 ) -> None:
@@ -408,49 +289,6 @@ def test_knowledge_over_its_budget_is_refused_or_live_before_a_byte_is_written(
     assert made.validation_logits is not None and made.validation_logits.shape == (359, 1, 10)
 
 
-def test_another_teacher_other_data_or_another_policy_has_another_entry(taught: Classroom, tmp_path: Path) -> None:
-    """A cache of something else is never taken: what it is of is its address."""
-    addresses = set()
-    for teacher, changes in (
-        (teacher_of(taught), {}),
-        (replace(teacher_of(taught), address="other"), {}),
-        (teacher_of(taught), {"seed": 1}),
-        (teacher_of(taught), {"augmentation": {"pad_px": 1}}),
-        (teacher_of(taught), {"knowledge": {"dtype": "float32"}}),
-        (teacher_of(taught), {"knowledge": {"top_k": 3}}),
-        (teacher_of(taught), {"distillation": {"method": "fitnet"}}),
-    ):
-        asked = with_teacher(tmp_path, **changes)
-        addresses.add(imparting.knowledge_plan(asked, teaching.classroom_of(asked), [teacher]).directory)
-    assert len(addresses) == 7
-
-
-@pytest.mark.parametrize(
-    ("epochs", "trials", "up_front"),
-    [(8, 1, True), ({"int": [2, 20]}, 40, True), ({"int": [2, 20]}, 1, False), ({"int": [2, 20]}, None, True)],
-)
-def test_views_that_a_search_will_hardly_show_are_not_computed_up_front(
-    tmp_path: Path, epochs: Any, trials: int | None, up_front: bool
-) -> None:
-    asked = with_teacher(
-        tmp_path,
-        augmentation={"pad_px": 1},
-        search={"trials": trials, "hours": 1.0},
-        student={"model": "mlp", "epochs": epochs},
-    )
-    share = imparting.expected_views(asked) / imparting.views_of(asked)
-    assert (share >= imparting.FIRST_USE_SHARE) is up_front
-    more = with_teacher(tmp_path, augmentation={"pad_px": 1}, knowledge={"views": 162}, student={"model": "mlp", "epochs": 8})
-    assert imparting.views_of(more) == 8, "an epoch shows one view, so no student comes to more of them"
-
-
-def test_sparse_knowledge_is_refused_to_a_loss_that_compares_all_classes(taught: Classroom, tmp_path: Path) -> None:
-    asked = with_teacher(tmp_path, knowledge={"top_k": 3}, distillation={"method": {"kd": {"standardise": True}}})
-    with pytest.raises(InputError, match=r"top_k 3: a loss of the search compares all 10 classes"):
-        imparting.knowledge_plan(asked, teaching.classroom_of(asked), [teacher_of(taught)])
-
-
-@pytest.mark.ray
 def test_several_teachers_are_one_of_averaged_logits(classroom: Classroom, tmp_path: Path) -> None:
     for name, seed in (("first", 0), ("second", 1)):
         about = classroom.architecture("mlp")
@@ -463,17 +301,3 @@ def test_several_teachers_are_one_of_averaged_logits(classroom: Classroom, tmp_p
     expected = ((0.9 * own[0] + 0.6 * own[1]) / 1.5).softmax(-1)
     torch.testing.assert_close(room.teacher(inputs).softmax(-1), expected)
     assert room.teacher_outline.stages == watching.outline_of(network.read(tmp_path / "first")[0], (1, 8, 8)).stages
-
-
-def test_a_layer_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
-    asked = with_teacher(tmp_path, knowledge={"layers": ["stage1.O"]}, distillation={"method": "fitnet"})
-    with pytest.raises(InputError, match=r"no layer 'stage1\.O'\. The nearest: stage1"):
-        teaching.ensure_teacher(asked, teaching.classroom_of(asked), lambda _: None)
-
-
-def test_epochs_that_leave_none_for_teaching_are_told(tmp_path: Path) -> None:
-    asked = with_teacher(
-        tmp_path, student={"model": "mlp", "epochs": 4, "initialise": "pretrained", "pretrain_epochs": 2, "fine_tune_epochs": 2}
-    )
-    with pytest.raises(InputError, match=r"2 of pre-training, 0 after sparsification and 2 of fine-tuning leave none"):
-        teaching.ensure_teacher(asked, teaching.classroom_of(asked), lambda _: None)

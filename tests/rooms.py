@@ -1,0 +1,39 @@
+"""Classrooms and specs that tests of teaching share: digits, and a teacher that nobody trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import SMALL_SPEC
+from tutelage import spec, teaching
+from tutelage.classroom import Classroom, KnowledgePlan
+
+
+def small_config(**distillation: Any) -> dict[str, Any]:
+    loaded = spec.from_dict({
+        **SMALL_SPEC,
+        "student": {"model": {"convnet": {"width": 4}}, "epochs": 4},
+        "distillation": {"weight": 0.0, **distillation},
+        "sparsity": {"structured": 0.5},
+    })  # fmt: skip
+    return loaded.space.resolve(lambda name, domain: None)[0]
+
+
+def with_plan(classroom: Classroom, home: Path, **fields: Any) -> Classroom:
+    """Return the classroom taught by what lies in `home / "teacher"`, its entry described."""
+    room = replace(classroom, taught_by=KnowledgePlan(teachers=((home / "teacher", 1.0),), directory=home / "a", **fields))
+    assert room.taught_by is not None and room.taught_by.entry is not None
+    room.taught_by.entry.describe(room.teacher_outline)
+    return room
+
+
+def teacher_of(room: Classroom) -> teaching.Teacher:
+    assert room.taught_by is not None
+    return teaching.Teacher(directory=room.taught_by.teachers[0][0], address="t", measures={"accuracy": 0.5})
+
+
+def with_teacher(tmp_path: Path, **changes: Any) -> spec.Spec:
+    teacher = {"model": {"mlp": {"hidden": 16}}, "epochs": 4, "learning_rate": 0.01, **changes.pop("teacher", {})}
+    return spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path / "storage"), "teacher": teacher, **changes})
