@@ -43,10 +43,12 @@ class Results:
         self.path = path
         self.rows: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
 
-    def train(self, configs: Mapping[str, dict[str, Any]], seeds: int, room: Classroom, directory: Path) -> None:
+    def train(
+        self, configs: Mapping[str, dict[str, Any]], seeds: int, room: Classroom, directory: Path, first_seed: int = FIRST_SEED
+    ) -> None:
         """Train what is missing, as many at a time as there are cores, and judge it on validation and test."""
         wanted = {
-            f"{name}/{seed}": (config, FIRST_SEED + seed)
+            f"{name}/{seed}": (config, first_seed + seed)
             for name, config in configs.items()
             for seed in range(seeds)
             if f"{name}/{seed}" not in self.rows
