@@ -2,9 +2,9 @@
 
     python tests/benchmarks/published.py PATH [--json] [--seeds 5] [--trials 20] [--confirmed 5] [--storage .tutelage]
 
-PATH is CIFAR-100's folder; what is trained stands in cifar100_pair.yaml. A search of 20 trials takes its best on validation, and
-once more the best of its 5 best after two fresh seeds each; then these and each published setting are trained with the same
-further seeds and judged on the test split. The published settings
+PATH is CIFAR-100's folder; what is trained stands in cifar100_pair.yaml. A search of 20 trials takes its best on validation,
+and once more the best of its 5 best after two fresh seeds each; then these and each published setting are trained with the
+same further seeds and judged on the test split. The published settings
 are weights of sums, a · labels + b · loss: here the share is b / (a + b), which Muon's steps, free of scale, do not tell apart.
 """
 
