@@ -38,21 +38,20 @@ SCHEDULES = {"one_cycle": one_cycle, "step": step_decay}
 def optimizer(recipe: RecipeConfig, parameters: list[nn.Parameter], adapters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """Return the recipe's optimiser for a network's parameters and for what its loss has to learn.
 
-    Biases and norms do not decay. Under muon the first and the last weight (the layers at both ends) and adapters take
-    AdamW's steps.
+    Biases and norms do not decay. Under muon the network's first and last weight, the layers at both ends, take AdamW's steps.
     """
     rate, decay = recipe.learning_rate, recipe.weight_decay
-    decayed = [p for p in parameters if p.ndim > 1]
-    spared = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
+    matrices, learned = ([p for p in some if p.ndim > 1] for some in (parameters, adapters))
+    spared = {"params": [p for p in (*parameters, *adapters) if p.ndim <= 1], "weight_decay": 0.0}
     if recipe.optimizer == "muon":
-        ends, inner = [*decayed[:1], *decayed[1:][-1:]], decayed[1:-1]
+        ends, inner = [*matrices[:1], *matrices[1:][-1:]], matrices[1:-1]
         groups: list[dict[str, Any]] = [
-            {"params": inner},
-            {"params": [*ends, *adapters], "adamw": True},
+            {"params": [*inner, *learned]},
+            {"params": ends, "adamw": True},
             {**spared, "adamw": True},
         ]
         return Muon(groups, lr=rate, weight_decay=decay)
-    groups = [{"params": [*decayed, *adapters]}, spared]
+    groups = [{"params": [*matrices, *learned]}, spared]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
     return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
