@@ -21,6 +21,7 @@ from tutelage.imparting import ensure_knowledge
 from tutelage.objectives import Limits, Objective
 from tutelage.record import TrialRecord
 from tutelage.search.sampler import Sampler
+from tutelage.search.stopping import Stopping, rule_of, rungs_of
 from tutelage.search.suggest import Suggester
 from tutelage.spec import Spec
 from tutelage.spec import load as load_spec
@@ -222,7 +223,14 @@ def _search(spec: Spec, classroom: Classroom, book: Book) -> None:
         sampler, book.objectives, book.limits,
         lambda config: student.presize(spec.trial_config(config), classroom), book.refused, spec.search.trials,
     )  # fmt: skip
-    book.learn = suggester.learn
+    stopping = _stopping(spec, classroom, book)
+
+    def learn(record: TrialRecord) -> None:
+        suggester.learn(record)
+        if stopping:
+            stopping.learn(record)
+
+    book.learn = learn
     named = {objective.name for objective in book.objectives} | set(book.limits.max) | set(book.limits.min)
     workers = workers_of(spec.resources.trial)
     in_actor = workers.workers == 0
@@ -240,9 +248,20 @@ def _search(spec: Spec, classroom: Classroom, book: Book) -> None:
         ),
         Path(spec.storage) / "runs", spec.name,
         time_budget_s=spec.search.hours * 3600 if spec.search.hours else None,
+        rungs=tune.Rungs(epochs=stopping.rungs, is_worth=stopping.is_worth) if stopping else None,
     )  # fmt: skip
     sampler.close()
     home.update(search_s=time.time() - started_s, exhausted=suggester.exhausted)
+
+
+def _stopping(spec: Spec, classroom: Classroom, book: Book) -> Stopping | None:
+    """Return what stops trials early; None where the spec asks for nothing."""
+    asked = spec.search.stopping
+    if asked is None:
+        return None
+    longest = max(int(corner["student"]["epochs"]) for corner in spec.space.corners())
+    rule = rule_of(asked, len(classroom.splits["validation"]))
+    return Stopping(rule, rungs_of(asked, longest), book.objectives)
 
 
 def _measure_latencies(home: SweepDir, classroom: Classroom, book: Book, observer: Observer) -> None:

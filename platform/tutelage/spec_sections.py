@@ -177,6 +177,21 @@ class TrialConfig(Section):
     sparsity: SparsityConfig
 
 
+class StoppingConfig(Section):
+    """Which students lose their further epochs, judged after some of them."""
+
+    rule: Literal["dominance", "mo-asha"] = Field(
+        "dominance",
+        description="dominance: stop what a no larger student was ahead of by more than is ever caught up; "
+        "mo-asha: keep the best 1 / factor of a rung by non-dominated rank",
+    )
+    first_epoch: int = Field(1, ge=1, le=10_000, description="epochs before a student is judged for the first time")
+    factor: int = Field(3, ge=2, le=100, description="epochs at a rung over those at the one before")
+    confidence: float = Field(
+        0.9, gt=0, lt=1, description="dominance: share of finished students that the margin would not have stopped in vain"
+    )
+
+
 class SearchConfig(Section):
     """How long is searched, how, and for what."""
 
@@ -187,6 +202,7 @@ class SearchConfig(Section):
         default_factory=lambda: as_objectives(["accuracy", "params"]), description="what the front is drawn over"
     )
     constraints: LimitsField = Field(default_factory=Limits, description="a student that misses one never enters the front")
+    stopping: StoppingConfig | None = Field(None, description="early stopping; null: every student has all its epochs")
     concurrency: int | None = Field(None, ge=1, description="trials at a time; null: as many as fit the cluster")
     checkpoint_epochs: int = Field(0, ge=0, description="epochs between a trial's checkpoints; 0: a lost one starts again")
 

@@ -50,12 +50,15 @@ class Counting:
         self.epoch = json.loads(path.read_text())
 
 
-def run(tmp_path: Path, configs: list[dict[str, Any]], **slots: Any) -> dict[str, TrialRecord]:
+def run(tmp_path: Path, configs: list[dict[str, Any]], rungs: tune.Rungs | None = None, **slots: Any) -> dict[str, TrialRecord]:
     numbers = itertools.count()
     draws = iter([Draw(number=next(numbers), config=config, params={"epochs": config["epochs"]}) for config in configs])
     records: list[TrialRecord] = []
     settings = tune.Slots(**{"cpus": 1, "gpus": 0, "concurrency": None, **slots})
-    tune.run(Counting, lambda: next(draws, None), records.append, lambda trial_id, row: None, settings, tmp_path, "run")
+
+    def no_news(trial_id: str, row: Any) -> None: ...
+
+    tune.run(Counting, lambda: next(draws, None), records.append, no_news, settings, tmp_path, "run", rungs=rungs)
     assert len({record.trial_id for record in records}) == len(records), "each trial ends once"
     return {record.trial_id: record for record in records}
 
@@ -100,3 +103,19 @@ def test_a_worker_that_is_lost_for_good_is_a_failed_trial(tmp_path: Path) -> Non
     records = run(tmp_path, [config, {"epochs": 2}], max_failures=0)
     assert records["t0000"].state == "failed"
     assert records["t0001"].state == "finished"
+
+
+def test_a_trial_that_is_not_worth_more_is_stopped_at_its_rung_and_each_is_asked_about_once(tmp_path: Path) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def is_worth(draw: Draw, row: dict[str, Any]) -> bool:
+        asked.append((draw.number, row["epoch"]))
+        return draw.config["epochs"] < 50 or row["epoch"] < 9
+
+    lost = {"epochs": 40, "killed_at": 5, "marker": str(tmp_path / "killed")}
+    configs = [{"epochs": 60}, lost, {"epochs": 3}, {"epochs": 70, "raises_at": 4}]
+    records = run(tmp_path, configs, tune.Rungs(epochs=frozenset({3, 9, 27}), is_worth=is_worth))
+    assert [records[f"t000{i}"].state for i in range(4)] == ["stopped", "finished", "finished", "failed"]
+    assert [len(records[f"t000{i}"].curve) for i in range(4)] == [9, 40, 3, 3]
+    assert sorted(asked) == [(0, 3), (0, 9), (1, 3), (1, 9), (1, 27), (3, 3)]
+    assert records["t0000"].measures == {}, "what was stopped can never enter the front"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,12 @@ SAMPLERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """One suggestion: its number in the study, the resolved config, and the flat searched values."""
+    """One suggestion: its number in the study, the resolved config, the flat searched values, and its sizes where known."""
 
     number: int
     config: dict[str, Any]
     params: dict[str, Any]
+    sizes: dict[str, float] = field(default_factory=dict)
 
 
 class Sampler:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tutelage import objectives as objectives_module
@@ -43,28 +44,30 @@ class Suggester:
         if self._num_trials is not None and self._num_given >= self._num_trials:
             return None
         for _ in range(MAX_REFUSALS):
-            draw = self._sampler.ask()
-            if self._is_worth_training(draw):
+            draw = self._sized(self._sampler.ask())
+            if draw is not None:
                 self._num_given += 1
                 return draw
         self.exhausted = True
         return None
 
-    def _is_worth_training(self, draw: Draw) -> bool:
+    def _sized(self, draw: Draw) -> Draw | None:
+        """Return the suggestion with the sizes that it will have; None if it is not worth training."""
         identity = json.dumps(draw.config, sort_keys=True)
         if identity in self._given:
             self._sampler.tell_failed(draw.number)
-            return False
+            return None
         self._given.add(identity)
         try:
             measures = self._presize(draw.config)
         except TutelageError as error:
             self._refuse(draw, {}, str(error), "failed")
-            return False
+            return None
         violations = {name: by for name, by in self._constraints.violations(measures).items() if by > 0}
         if violations:
             self._refuse(draw, measures, self._missed(measures, violations), "infeasible", violations)
-        return not violations
+            return None
+        return replace(draw, sizes=measures)
 
     def _missed(self, measures: Mapping[str, float], violations: Mapping[str, float]) -> str:
         had = ", ".join(f"{name} {measures[name]:g}" for name in violations)

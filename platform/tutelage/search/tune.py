@@ -22,6 +22,8 @@ import ray
 import torch
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.result import SHOULD_CHECKPOINT
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from tutelage.record import TrialRecord
@@ -29,9 +31,10 @@ from tutelage.search.sampler import Draw
 from tutelage.search.suggest import trial_id
 
 STATE = "trial.pt"
+CURVE = ("epoch", "train_loss", "accuracy", "step_s")  # what is kept of an epoch
 GATE_PATIENCE_S = 20.0  # an actor that starts takes a few seconds; a cluster that grows takes longer and is not waited for
 MAX_PENDING = 200  # trials drawn ahead of the actors that run them, at most
-RESULT_BUFFER_S = 2.0  # an actor hands in its epochs this often, or as the trial ends; a live view needs no more
+HAND_IN_S = 2.0  # an actor hands in its epochs this often, at a rung, or as the trial ends; a live view needs no more
 
 
 class Opened(Protocol):
@@ -67,6 +70,14 @@ class Slots:
         return max(1, min([*fitting, self.concurrency or MAX_PENDING]))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rungs:
+    """After which `epochs` a trial is judged, and whether it then goes on: `is_worth(draw, row)`, asked once a rung."""
+
+    epochs: frozenset[int] = frozenset()
+    is_worth: Callable[[Draw, dict[str, Any]], bool] = lambda draw, row: True
+
+
 class _Gate:
     """Holds actors that have started until `expected` are up, or nobody has come for a while; then it stays open.
 
@@ -93,9 +104,13 @@ class _Gate:
 class StudentTrainable(tune.Trainable):
     """Runs students one after the other in one actor. An exception of a student's own ends that trial, not the actor."""
 
-    def setup(self, config: dict[str, Any], open_trial: OpenTrial | None = None, gate: Any = None) -> None:
+    def setup(
+        self, config: dict[str, Any], open_trial: OpenTrial | None = None, gate: Any = None,
+        rungs: frozenset[int] = frozenset(), checkpoint_epochs: int = 0,
+    ) -> None:  # fmt: skip
         """Keep what opens trials; the trial itself is opened at its first step."""
         assert open_trial is not None
+        self._rungs, self._checkpoint_epochs = rungs, checkpoint_epochs
         resources = self.trial_resources
         assert resources is not None
         torch.set_num_threads(max(1, int(resources.required_resources.get("CPU", 1))))
@@ -111,14 +126,30 @@ class StudentTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Run one epoch; a failure is a result with `error`, its traceback."""
+        """Run epochs until they are due to be handed in, as `rows`; a failure is a result with `error`, its traceback."""
+        rows: list[dict[str, Any]] = []
+        begun_s = time.time()
+        while True:
+            row = self._epoch()
+            rows += row.pop("curve", [row] if "epoch" in row else [])
+            is_due = self._is_checkpoint(row)
+            if row["done"] or is_due or row["epoch"] in self._rungs or time.time() - begun_s > HAND_IN_S:
+                break
+        kept = [{key: one[key] for key in CURVE} for one in rows]
+        about = {"rows": kept, "started_s": self._started_s, "elapsed_s": time.time() - self._started_s}
+        return {**row, **about, SHOULD_CHECKPOINT: is_due}
+
+    def _epoch(self) -> dict[str, Any]:
         try:
             row = self._ready().step()
             if not all(map(math.isfinite, row.get("measures", {}).values())):
                 raise ArithmeticError(f"a measure is not finite: {row['measures']}")
         except Exception:  # whatever a student's code raises is that trial's failure, told with its traceback
-            row = {"error": traceback.format_exc(), "done": True}
-        return {**row, "started_s": self._started_s, "elapsed_s": time.time() - self._started_s}
+            return {"error": traceback.format_exc(), "done": True}
+        return row
+
+    def _is_checkpoint(self, row: dict[str, Any]) -> bool:
+        return not row["done"] and self._checkpoint_epochs > 0 and row["epoch"] % self._checkpoint_epochs == 0
 
     def _ready(self) -> Opened:
         if self._opened is None:
@@ -203,10 +234,10 @@ class _Callback(tune.Callback):
         self._book = book
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Trial, result: dict[str, Any], **info: Any) -> None:
-        if "epoch" in result:
-            rows = result.get("curve") or [{k: result[k] for k in ("epoch", "train_loss", "accuracy", "step_s")}]
+        rows = result["rows"]
+        if rows:
             known = self._book.rows.setdefault(trial.trial_id, [])
-            known[:] = rows if "curve" in result else [r for r in known if r["epoch"] < rows[0]["epoch"]] + rows
+            known[:] = [row for row in known if row["epoch"] < rows[0]["epoch"]] + rows
             self._book.on_epoch(_name(self._book.draws[trial.trial_id]), rows[-1])
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
@@ -215,6 +246,23 @@ class _Callback(tune.Callback):
     def on_trial_error(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
         error = trial.error_file and Path(trial.error_file).exists() and Path(trial.error_file).read_text()
         self._book.close(trial.trial_id, trial.last_result or {}, error or "the trial's worker was lost")
+
+
+class _Scheduler(FIFOScheduler):
+    """First in, first out; a trial that is not worth its epochs beyond a rung is stopped there."""
+
+    def __init__(self, book: _Book, rungs: Rungs) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._book, self._rungs = book, rungs
+        self._judged: set[tuple[str, int]] = set()  # a trial that was lost comes to its rungs again
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        at = (trial.trial_id, result.get("epoch", 0))
+        if result["done"] or at[1] not in self._rungs.epochs or at in self._judged:
+            return TrialScheduler.CONTINUE
+        self._judged.add(at)
+        goes_on = self._rungs.is_worth(self._book.draws[trial.trial_id], result["rows"][-1])
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
 
 def run(
@@ -226,23 +274,26 @@ def run(
     storage: Path,
     name: str,
     time_budget_s: float | None = None,
+    rungs: Rungs | None = None,
 ) -> None:
-    """Run trials on the connected Ray cluster until `next_draw` gives None or the time is up.
+    """Run trials on the connected Ray cluster until `next_draw` gives None or the time is up; judge them at `rungs`.
 
     Each trial ends in exactly one call of `on_record`, in this process. Ctrl-C comes out as `KeyboardInterrupt`. Tune's own
     files go below `storage / name`.
     """
     book = _Book(next_draw=next_draw, on_record=on_record, on_epoch=on_epoch)
-    num_slots = slots.count()
+    num_slots, rungs = slots.count(), rungs or Rungs()
     parameters = tune.with_parameters(
-        StudentTrainable, open_trial=open_trial, gate=ray.remote(num_cpus=0)(_Gate).remote(num_slots)
-    )
+        StudentTrainable, open_trial=open_trial, gate=ray.remote(num_cpus=0)(_Gate).remote(num_slots),
+        rungs=rungs.epochs, checkpoint_epochs=slots.checkpoint_epochs,
+    )  # fmt: skip
     trainable = tune.with_resources(parameters, {"cpu": slots.cpus or 0.01, "gpu": slots.gpus})
     with _quiet(num_slots):
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=_Searcher(book),
+                scheduler=_Scheduler(book, rungs),
                 num_samples=-1,
                 max_concurrent_trials=slots.concurrency,
                 reuse_actors=True,
@@ -255,7 +306,7 @@ def run(
                 verbose=0,
                 callbacks=[_Callback(book)],
                 failure_config=tune.FailureConfig(max_failures=slots.max_failures),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=slots.checkpoint_epochs, num_to_keep=1),
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
             ),
         )
         tuner.fit()
@@ -263,11 +314,9 @@ def run(
 
 @contextlib.contextmanager
 def _quiet(num_slots: int) -> Iterator[None]:
-    """Let Tune buffer an actor's epochs, draw one trial a slot ahead, and leave its own loggers and tables out."""
+    """Let Tune draw one trial a slot ahead, and leave its own loggers and tables out."""
     wanted = {
         "TUNE_MAX_PENDING_TRIALS_PG": str(num_slots),
-        "TUNE_RESULT_BUFFER_LENGTH": "1000",
-        "TUNE_RESULT_BUFFER_MIN_TIME_S": str(RESULT_BUFFER_S),
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "86400",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
