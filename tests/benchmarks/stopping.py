@@ -4,7 +4,7 @@
     python tests/benchmarks/stopping.py --record SWEEP_DIRECTORY TABLE
 
 TABLE is a Parquet file that `--record` writes from a finished sweep without early stopping. Each rule meets the same random
-orders of arrival. Hypervolume is over log10 of size and of error, of the students that had all their epochs, as a share of all's.
+orders of arrival. Hypervolume is over log10 of size and of error, of students with all their epochs, as a share of all's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,18 @@ from tutelage.search import replay
 from tutelage.search.rungs import Dominance, Halving, Rule
 
 RUNGS = (1, 3, 9, 27)
+
+
+def dominance(confidence: float, judged: int) -> Rule:
+    return Dominance(num_judged=judged, confidence=confidence)
+
+
+CONFIDENCES = (0.5, 0.8, 0.9, 0.95)
 RULES: dict[str, Callable[[int], Rule | None]] = {
     "none": lambda judged: None,
     "mo-asha": lambda judged: Halving(factor=3),
-    **{f"dominance, confidence {c:g}": lambda judged, c=c: Dominance(num_judged=judged, confidence=c) for c in (0.5, 0.8, 0.9, 0.95)},
-}  # fmt: skip
+    **{f"dominance, confidence {c:g}": partial(dominance, c) for c in CONFIDENCES},
+}
 
 
 def compared(table: replay.Table, orders: int, workers: int, judged: int) -> list[dict[str, Any]]:

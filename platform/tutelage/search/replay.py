@@ -55,9 +55,12 @@ class Table:
 def read(path: Path) -> Table:
     """Return the table that `Table.write` kept."""
     frame = pd.read_parquet(path).astype(np.float64)
-    errors = [name for name in frame if name.startswith(ERROR)]
-    names = tuple(name for name in frame if name not in {*errors, "epoch_s"})
-    return Table(*(frame[list(some)].to_numpy() for some in (names, errors)), frame["epoch_s"].to_numpy(), names)
+    columns = [str(name) for name in frame]
+    errors = [name for name in columns if name.startswith(ERROR)]
+    names = tuple(name for name in columns if name not in {*errors, "epoch_s"})
+    return Table(
+        known=frame[list(names)].to_numpy(), errors=frame[errors].to_numpy(), epoch_s=frame["epoch_s"].to_numpy(), names=names
+    )
 
 
 def recorded(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Table:
