@@ -75,7 +75,8 @@ def main() -> None:
         asked = [objectives.Objective(**fields) for fields in home.facts()["objectives"]]
         replay.recorded(home.records(), asked).write(Path(options.table))
     table = replay.read(Path(options.table))
-    title = f"{len(table)} students × {table.errors.shape[1]} epochs, {options.workers} workers, {options.orders} orders (mean ± sd)"
+    size = " students × ".join(map(str, table.errors.shape))
+    title = f"{size} epochs, {options.workers} workers, {options.orders} orders (mean ± sd)"
     machine.show(title, compared(table, options.orders, options.workers, options.judged), as_json=options.json)
 
 
