@@ -31,13 +31,9 @@ def non_dominated_mask(losses: ArrayLike) -> NDArray[np.bool_]:
 def rank(losses: ArrayLike) -> NDArray[np.int64]:
     """Return each row's layer, from 0: the rows that are not dominated once all lower layers are taken away."""
     matrix = _checked(losses)
-    ranks = np.full(len(matrix), -1, dtype=np.int64)
-    layer = 0
-    while (ranks < 0).any():
-        left = np.flatnonzero(ranks < 0)
-        ranks[left[non_dominated_mask(matrix[left])]] = layer
-        layer += 1
-    return ranks
+    if len(matrix) == 0:
+        return np.zeros(0, dtype=np.int64)
+    return np.asarray(moocore.pareto_rank(matrix), dtype=np.int64)
 
 
 def hypervolume(losses: ArrayLike, reference: ArrayLike) -> float:
