@@ -86,6 +86,12 @@ search:
         ({"search": {"objectives": []}}, "search.objectives", "at least one"),
         ({"search": {"objectives": ["params", "params"]}}, "search.objectives", "stands twice"),
         ({"select": {"max": {"size_bytes": "big"}}}, "select.max.size_bytes", "not a quantity"),
+        (
+            {"search": {"objectives": ["accuracy", "latency_ms"], "stopping": {}}},
+            "search.stopping",
+            "the objective latency_ms is measured at the end",
+        ),
+        ({"search": {"stopping": {"rule": "dominanc"}}}, "search.stopping.rule", "Did you mean 'dominance'"),
         ({"search": {"sampler": "tpee"}}, "search.sampler", "Did you mean 'tpe'"),
         ({"select": {"policy": "kne"}}, "select.policy", "Did you mean 'knee'"),
         ({"search": {"constraints": {"mx": {"params": 3}}}}, "search.constraints.mx", "Did you mean 'max'"),

@@ -49,6 +49,8 @@ class Progress:
         self._front = f"front of {front_size}, hypervolume {hypervolume:,.6g}"
         measures = record.measures
         shown = f"accuracy {measures['accuracy']:.4f}, {measures['params']:,.0f} parameters" if "accuracy" in measures else ""
+        if record.state == "stopped" and record.curve:
+            shown = f"after {len(record.curve)} epochs, at accuracy {record.curve[-1]['accuracy']:.4f}"
         why = record.error.strip().splitlines()[-1] if record.error else ""
         self.stage(f"{record.trial_id} {record.state:10} {shown or why}  {self._front}")
 

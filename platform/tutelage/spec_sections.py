@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from tutelage.objectives import Limits
 from tutelage.plugins import Reference
@@ -177,6 +177,9 @@ class TrialConfig(Section):
     sparsity: SparsityConfig
 
 
+KNOWN_BEFORE = ("params", "size_bytes", "macs")  # of a student, before it is trained
+
+
 class StoppingConfig(Section):
     """Which students lose their further epochs, judged after some of them."""
 
@@ -205,6 +208,17 @@ class SearchConfig(Section):
     stopping: StoppingConfig | None = Field(None, description="early stopping; null: every student has all its epochs")
     concurrency: int | None = Field(None, ge=1, description="trials at a time; null: as many as fit the cluster")
     checkpoint_epochs: int = Field(0, ge=0, description="epochs between a trial's checkpoints; 0: a lost one starts again")
+
+    @field_validator("stopping")
+    @classmethod
+    def _sizes_are_known(cls, stopping: StoppingConfig | None, info: ValidationInfo) -> StoppingConfig | None:
+        for objective in info.data.get("objectives", ()):
+            if stopping and objective.name not in (*KNOWN_BEFORE, "accuracy"):
+                raise ValueError(
+                    f"students are judged by what is known before training, {', '.join(KNOWN_BEFORE)}, and by accuracy; "
+                    f"the objective {objective.name} is measured at the end. Take it out of the objectives, or leave this out."
+                )
+        return stopping
 
 
 class TeacherResources(Section):

@@ -154,6 +154,23 @@ def test_failures_and_refusals_are_told_and_the_sweep_goes_on(small_sweep: Sweep
     assert tagged.count("infeasible") == states.count("infeasible")
 
 
+def test_students_that_are_not_worth_it_are_stopped_at_a_rung_and_never_on_the_front(
+    small_sweep: SweepDir, small_spec: dict[str, Any]
+) -> None:
+    listener = Listener()
+    search = {"trials": 12, "sampler": "random", "stopping": {"rule": "mo-asha", "first_epoch": 2, "factor": 3}}
+    tree = {**small_spec, "name": "stopping", "search": search, "sparsity": {}}
+    tree["student"] = {**small_spec["student"], "epochs": 8}
+    home = pipeline.sweep(spec.from_dict(tree), observer=listener)
+    by_state = {state: [r for r in home.records() if r.state == state] for state in ("finished", "stopped")}
+    assert len(by_state["finished"]) + len(by_state["stopped"]) == 12 and all(by_state.values())
+    assert {len(record.curve) for record in by_state["stopped"]} <= {2, 6}
+    assert {len(record.curve) for record in by_state["finished"]} == {8}
+    assert all(record.measures == {} for record in by_state["stopped"])
+    tagged = [run.data.tags["pareto"] for run in children(home)]
+    assert tagged.count("stopped") == len(by_state["stopped"])
+
+
 def test_a_tracking_store_that_is_away_stops_the_sweep_before_it_begins(tmp_path: Path) -> None:
     given = spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "tracking": {"uri": "http://127.0.0.1:9"}})
     with pytest.raises(UnreachableError):

@@ -30,6 +30,8 @@ class Counting:
         row: dict[str, Any] = {"epoch": self.epoch, "train_loss": 1 / self.epoch, "accuracy": 0.5, "step_s": 0.001}
         row["done"] = self.epoch == self.config["epochs"]
         if row["done"]:
+            if self.config.get("tells_all"):
+                row["curve"] = [{**row, "epoch": epoch + 1} for epoch in range(self.epoch)]
             row["measures"] = {"accuracy": self.config.get("accuracy", 0.5), "params": float(os.getpid())}
         return row
 
@@ -113,9 +115,9 @@ def test_a_trial_that_is_not_worth_more_is_stopped_at_its_rung_and_each_is_asked
         return draw.config["epochs"] < 50 or row["epoch"] < 9
 
     lost = {"epochs": 40, "killed_at": 5, "marker": str(tmp_path / "killed")}
-    configs = [{"epochs": 60}, lost, {"epochs": 3}, {"epochs": 70, "raises_at": 4}]
+    configs = [{"epochs": 60}, lost, {"epochs": 5, "tells_all": True}, {"epochs": 70, "raises_at": 4}]
     records = run(tmp_path, configs, tune.Rungs(epochs=frozenset({3, 9, 27}), is_worth=is_worth))
     assert [records[f"t000{i}"].state for i in range(4)] == ["stopped", "finished", "finished", "failed"]
-    assert [len(records[f"t000{i}"].curve) for i in range(4)] == [9, 40, 3, 3]
-    assert sorted(asked) == [(0, 3), (0, 9), (1, 3), (1, 9), (1, 27), (3, 3)]
+    assert [len(records[f"t000{i}"].curve) for i in range(4)] == [9, 40, 5, 3]
+    assert sorted(asked) == [(0, 3), (0, 9), (1, 3), (1, 9), (1, 27), (2, 3), (3, 3)]
     assert records["t0000"].measures == {}, "what was stopped can never enter the front"
