@@ -84,7 +84,11 @@ def make_record() -> Callable[..., TrialRecord]:
             trial_id=f"t{number:04d}",
             state=state,  # type: ignore[arg-type]
             params={"student.model": "mlp", "distillation.temperature": 2.0},
-            config={"student": {"model": "mlp"}, "distillation": {"temperature": 2.0, "weight": 0.5}, "sparsity": {}},
+            config={
+                "student": {"model": "mlp", "epochs": 3},
+                "distillation": {"temperature": 2.0, "weight": 0.5},
+                "sparsity": {},
+            },
             measures=measures,
             error=error,
         )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +43,12 @@ def test_a_smaller_teacher_that_taught_better_is_told(
     assert (said is not None) is is_told
     if said:
         assert "sweep 'small'" in said and "of 5,000 parameters, taught t0003" in said and "0.9000" in said
+
+
+def test_a_student_of_more_epochs_says_nothing_about_the_teacher(
+    tmp_path: Path, make_record: Callable[..., TrialRecord]
+) -> None:
+    own, other = make_record(0, accuracy=0.80, params=1000.0), make_record(3, accuracy=0.90, params=900.0)
+    home = sweep(tmp_path, "large", 10_000, [own])
+    sweep(tmp_path, "small", 5_000, [replace(other, config={"student": {"model": "mlp", "epochs": 9}})])
+    assert capacity_gap.found(home, own, "accuracy", 1000) is None

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import SMALL_SPEC
 from tests.rooms import small_config, teacher_of, with_teacher
-from tutelage import imparting, network, spec, student, teaching, training
+from tutelage import imparting, losses, network, planning, spec, student, teaching, training
 from tutelage.classroom import Classroom, KnowledgePlan
 from tutelage.errors import InputError, WorkFailed
 
@@ -116,6 +116,69 @@ def test_sparse_knowledge_is_refused_to_a_loss_that_compares_all_classes(taught:
     asked = with_teacher(tmp_path, knowledge={"top_k": 3}, distillation={"method": {"kd": {"standardise": True}}})
     with pytest.raises(InputError, match=r"top_k 3: a loss of the search compares all 10 classes"):
         imparting.knowledge_plan(asked, teaching.classroom_of(asked), [teacher_of(taught)])
+
+
+def test_sparse_knowledge_is_nothing_to_a_live_teacher_and_to_few_classes(tmp_path: Path) -> None:
+    for asked in ({"top_k": 10}, {"top_k": 20}, {"top_k": 3, "mode": "live"}):
+        found = with_teacher(tmp_path, knowledge=asked, distillation={"method": "dist"})
+        assert imparting.top_k_of(found, 10) == 0
+        imparting.check_knowledge(found, teaching.classroom_of(found))
+    assert imparting.top_k_of(with_teacher(tmp_path, knowledge={"top_k": 3}), 10) == 3
+
+
+def test_a_local_directory_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    asked = with_teacher(tmp_path, knowledge={"local_dir": str(tmp_path / "file" / "below")})
+    with pytest.raises(InputError, match="file is no directory that can be written to"):
+        imparting.check_knowledge(asked, teaching.classroom_of(asked))
+    asked = with_teacher(tmp_path, knowledge={"local_dir": str(tmp_path / "not" / "yet")})
+    imparting.check_knowledge(asked, teaching.classroom_of(asked))
+    assert not (tmp_path / "not").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"knowledge": {"top_k": 3}, "distillation": {"method": "dist"}}, "compares all 10 classes"),
+        ({"knowledge": {"mode": "cached", "max_bytes": 10}}, "more than knowledge.max_bytes, 10"),
+        ({"distillation": {"method": {"attention": {"of": "heads"}}}}, "has no attention head"),
+        ({"student": {"model": "mlp", "epochs": 4, "initialise": "teacher"}}, "no weight of the teacher"),
+    ],
+)
+def test_a_plan_refuses_what_the_sweep_would(tmp_path: Path, changes: dict[str, Any], match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        planning.plan(with_teacher(tmp_path, **changes))
+
+
+def test_one_student_that_can_inherit_is_enough_and_another_is_refused_before_it_is_trained(taught: Classroom) -> None:
+    config = spec.from_dict(SMALL_SPEC).trial_config(small_config())
+    heirs = config.model_copy(update={"student": config.student.model_copy(update={"initialise": "teacher"})})
+    with pytest.raises(InputError, match="no weight of the teacher"):
+        student.presize(heirs, taught)
+    same = heirs.model_copy(update={"student": heirs.student.model_copy(update={"model": "mlp"})})
+    assert student.presize(same, taught)["params"] > 0
+    model = {"choice": {"convnet": {"width": 8, "depth": 2}, "mlp": {}}}
+    asked = spec.from_dict({**SMALL_SPEC, "student": {"model": model, "epochs": 4, "initialise": "teacher"}})
+    room = teaching.classroom_of(asked)
+    teaching.check_pairs(asked, room, network.build(room.architecture(asked.teacher.model)))
+
+
+def test_what_is_wrong_with_a_further_teacher_is_told_before_the_first_is_made(tmp_path: Path) -> None:
+    asked = with_teacher(tmp_path, more_teachers=[{"path": str(tmp_path / "nowhere")}])
+    with pytest.raises(InputError, match="nowhere"):
+        teaching.ensure_teachers(asked, teaching.classroom_of(asked), print)
+    assert not (Path(asked.storage) / "teachers").exists()
+
+
+def test_raw_reaches_the_terms_of_a_mixture(taught: Classroom) -> None:
+    config = spec.from_dict(SMALL_SPEC).trial_config(
+        small_config(weight=0.5, method={"mixture": {"terms": {"kd": 1.0, "dkd": 0.5}}})
+    )
+    outline = taught.teacher_outline
+    for raw in (False, True):
+        asked = config.model_copy(update={"distillation": config.distillation.model_copy(update={"raw": raw})})
+        loss = student.distillation_loss(asked, outline, outline)
+        assert any(isinstance(module, losses.Scaled) for module in loss.modules()) is not raw
 
 
 def test_a_layer_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:

@@ -207,8 +207,9 @@ def test_a_damaged_cache_is_made_anew_and_told(taught: Classroom, tmp_path: Path
     file = room.taught_by.entry.place("train", 0) / "logits.npy"
     whole = file.read_bytes()
     file.write_bytes(whole[:-2] + b"xx")
+    (room.taught_by.entry.directory / knowledge.ABOUT).write_text("{")
     again = imparting.ensure_knowledge(given, teaching.classroom_of(given), [teacher_of(taught)], said.append)
-    assert any("made anew" in line for line in said)
+    assert sum("made anew" in line for line in said) == 2, "of the view, and of what it is of"
     assert again == room
     assert file.read_bytes() == whole
 

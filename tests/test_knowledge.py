@@ -119,6 +119,31 @@ def test_a_node_reads_its_own_copy(tmp_path: Path) -> None:
     assert torch.equal(again.view("train", 0)["logits"], known)
 
 
+def test_a_nodes_damaged_copy_is_made_anew(tmp_path: Path) -> None:
+    entry = Entry(tmp_path / "shared" / "entry")
+    write(entry)
+
+    def read() -> tuple[torch.Tensor, Path]:
+        own = Knowledge(entry=entry, outline=OUTLINE, fill=nothing_to_fill, local_dir=tmp_path / "node")
+        return own.view("train", 0)["logits"].clone(), next((tmp_path / "node").glob("*/train/*/logits.npy"))
+
+    known, copy = read()
+    whole = copy.read_bytes()
+    copy.write_bytes(whole[:-2] + b"xx")
+    again, copy = read()
+    assert torch.equal(known, again) and copy.read_bytes() == whole
+
+
+def test_what_an_entry_is_of_is_forgotten_only_if_it_cannot_be_read(tmp_path: Path) -> None:
+    entry = Entry(tmp_path / "entry")
+    assert entry.forget_damaged() == ""
+    entry.describe(OUTLINE)
+    assert entry.forget_damaged() == "" and entry.outline() == OUTLINE
+    (tmp_path / "entry" / "entry.json").write_text("{")
+    assert "entry.json: unreadable" in entry.forget_damaged()
+    assert entry.outline() is None
+
+
 def test_a_draft_that_fails_leaves_nothing(tmp_path: Path) -> None:
     entry = Entry(tmp_path / "a")
     with (

@@ -101,6 +101,8 @@ def test_whether_teaching_helps_needs_the_test_split_and_fresh_seeds(
     confirmed = {"seeds": 3, "gain": {"mean": 0.01, "sd": 0.002, "interval": fresh}}
     assert teaching_in_words(confirmed, tested).startswith(word)
     assert "+1.00 ± 0.20 points" in teaching_in_words(confirmed, tested)
+    once = teaching_in_words({"seeds": 1, "gain": {"mean": 0.01, "sd": None, "interval": None}}, tested)
+    assert "+1.00 points on validation with one fresh seed" in once and "±" not in once
     alone = teaching_in_words({"seeds": 0, "gain": None}, tested)
     assert alone.startswith("Inconclusive")
     assert "no verdict" in alone

@@ -111,6 +111,8 @@ search:
         ({"distillation": {"temperature": {"float": [1, 2], "lgo": True}}}, "distillation.temperature", "Did you mean 'log'"),
         ({"resources": {"trial": {"cpuss": 1}}}, "resources.trial.cpuss", "Did you mean 'cpus'"),
         ({"teacher": {"model": {"mlp": {"hidden": {"int": [1, 2]}}}}}, "teacher.model.mlp.hidden", "may stand only under"),
+        ({"more_teachers": [{"model": "mlp", "epochs": 0}]}, "more_teachers.0.epochs", "at least 1 epoch"),
+        ({"more_teachers": [{"model": "mlp"}, {"model": "convnt"}]}, "more_teachers.1.model", "Did you mean 'convnet'"),
         ({"seed": -1}, "seed", "greater than or equal to 0"),
         ({"seed": float("nan")}, "seed", "integer"),
     ],

@@ -26,7 +26,7 @@ class Lesson:
 
 def found(home: SweepDir, record: TrialRecord, primary: str, num_validation: int) -> str | None:
     """Return in a sentence that a smaller teacher of another sweep on the same data taught a student of at most the size of
-    `record` beyond noise better, or None.
+    `record` beyond noise better in as many epochs, or None.
 
     Compared are `primary` on validation, of `num_validation` examples: an accuracy of p has a variance of p (1 - p) / n.
     """
@@ -55,7 +55,9 @@ def _lessons(home: SweepDir, record: TrialRecord, primary: str) -> Iterator[Less
         if not same or facts["teacher"]["params"] >= own["teacher"]["params"]:
             continue
         for trained in SweepDir(other).records():
-            if trained.state == "finished" and trained.measures["params"] <= record.measures["params"]:
+            if trained.state != "finished" or trained.config["student"]["epochs"] != record.config["student"]["epochs"]:
+                continue
+            if trained.measures["params"] <= record.measures["params"]:
                 yield Lesson(
                     sweep=other.name, teacher_params=facts["teacher"]["params"], trial=trained.trial_id,
                     accuracy=trained.measures[primary], params=trained.measures["params"],

@@ -61,14 +61,26 @@ def select(
     )
     classroom = _classroom(home, sweep_spec)
     with cluster(address, observer):
-        observer.stage(f"training {chosen.record.trial_id} and its label-only twin with {confirm} fresh seeds")
+        observer.stage(_training_said(chosen.record, classroom, confirm))
         trained = _train_twins(home, chosen.record, classroom, confirm, workers_of(sweep_spec.resources.trial))
-    observer.stage("opening the test split for the student, its teacher and its label-only twin")
+    twin = " and its label-only twin" if classroom.splits["train"].num_labelled else ""
+    observer.stage(f"opening the test split for the student, its teacher{twin}")
     tested = _test(home, chosen.record, classroom)
     document = _document(home, chosen, classroom, _confirmed(trained, classroom.built_task.primary), tested)
     _publish(home, sweep_spec, document, chosen.record, classroom, register, observer)
     path = _report(home, document)
     return Choice(document=document, student_dir=home.students_dir / chosen.record.trial_id, report_path=path)
+
+
+def _training_said(record: TrialRecord, classroom: Classroom, confirm: int) -> str:
+    seeds = f"with {confirm} fresh {'seed' if confirm == 1 else 'seeds'}"
+    if not classroom.splits["train"].num_labelled:
+        return f"training {record.trial_id} {seeds}; without labels it has no label-only twin"
+    return (
+        f"training {record.trial_id} and its label-only twin {seeds}"
+        if confirm
+        else f"training {record.trial_id}'s label-only twin"
+    )
 
 
 def _classroom(home: SweepDir, sweep_spec: spec.Spec) -> Classroom:
@@ -123,7 +135,7 @@ def _spread(values: Sequence[float]) -> dict[str, Any] | None:
     several = len(values) > 1
     return {
         "mean": statistics.fmean(values),
-        "sd": statistics.stdev(values) if several else 0.0,
+        "sd": statistics.stdev(values) if several else None,
         "interval": list(intervals.mean_interval(values)) if several else None,
     }
 
@@ -157,6 +169,7 @@ def _document(
     home: SweepDir, chosen: selection.Selection, classroom: Classroom, confirmed: dict[str, Any], tested: dict[str, Any]
 ) -> dict[str, Any]:
     measures, validation = chosen.record.measures, classroom.splits["validation"]
+    assert classroom.taught_by is not None
 
     def student(record: TrialRecord) -> dict[str, Any]:
         return {"trial": record.trial_id, "measures": record.measures, "config": record.config}
@@ -173,19 +186,20 @@ def _document(
         "teaching": teaching_in_words(confirmed, tested),
         "agreement": {name: measures[name] for name in ("agreement", "teacher_kl_nats")},
         "capacity_gap": capacity_gap.found(home, chosen.record, classroom.built_task.primary, len(validation)),
-        "transfer": _transfer(home.facts()["teacher"].get("source"), tested),
+        "transfer": _transfer(home.facts()["teacher"].get("source"), tested, len(classroom.taught_by.teachers)),
         "model": None,
     }
 
 
-def _transfer(source: Mapping[str, Any] | None, tested: Mapping[str, Any]) -> str | None:
+def _transfer(source: Mapping[str, Any] | None, tested: Mapping[str, Any], num_teachers: int) -> str | None:
     """Return in a sentence what came over from the source that the teacher learnt first; None if there was none."""
     if source is None:
         return None
     alone = tested["labels_only"]
     without = f"{alone['accuracy']:.4f} without it" if alone else "there are no labels to learn it without"
+    who, has = ("the first teacher", f"all {num_teachers} together have") if num_teachers > 1 else ("the teacher", "it has")
     return (
-        f"From {source['data']}, where the teacher has {source['accuracy']:.4f} on validation, to this data, where it has "
+        f"From {source['data']}, where {who} has {source['accuracy']:.4f} on validation, to this data, where {has} "
         f"{tested['teacher']['accuracy']:.4f} on the test split: the student has {tested['accuracy']:.4f} with it, {without}."
     )
 
@@ -212,6 +226,8 @@ def teaching_in_words(confirmed: Mapping[str, Any], tested: Mapping[str, Any]) -
     said = f"{verdict}: against labels alone at the same budget the student has {points} on the test split"
     if fresh is None:
         return f"{said}; without fresh seeds (--confirm) there is no verdict."
+    if fresh["sd"] is None:
+        return f"{said}, and {100 * fresh['mean']:+.2f} points on validation with one fresh seed; two or more can be judged."
     spread = f"{100 * fresh['mean']:+.2f} ± {100 * fresh['sd']:.2f} points"
     return f"{said}, and {spread} on validation over {confirmed['seeds']} fresh seeds."
 

@@ -289,7 +289,9 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         whole = value == round(value) and abs(value) >= 10
         return "" if value != value else f"{value:,.0f}" if whole else f"{value:.4g}"
-    return str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_cell(one)}" for key, one in value.items())
+    return ", ".join(map(_cell, value)) if isinstance(value, list) else str(value)
 
 
 def _show_mapping(document: dict[str, Any], as_json: bool) -> None:
@@ -299,8 +301,7 @@ def _show_mapping(document: dict[str, Any], as_json: bool) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value in document.items():
         if key != "version":
-            shown = ", ".join(f"{k} {_cell(v)}" for k, v in value.items()) if isinstance(value, dict) else _cell(value)
-            table.add_row(key, shown)
+            table.add_row(key, _cell(value))
     out.print(table)
 
 

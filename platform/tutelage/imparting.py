@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -59,15 +60,32 @@ def expected_views(spec: Spec) -> float:
     return min(views_of(spec), min(epochs) + (max(epochs) - min(epochs)) * reached)
 
 
-def knowledge_plan(spec: Spec, classroom: Classroom, teachers: Sequence[Teacher]) -> KnowledgePlan:
-    """Return what is asked of the teachers, and the cache entry that it belongs in: its content address."""
-    asked, needed, total = spec.knowledge, needs_of(spec), classroom.splits["train"].num_classes
-    top_k = asked.top_k if asked.top_k is not None and asked.top_k < total else 0
-    if top_k and "logits" in needed:
+def top_k_of(spec: Spec, num_classes: int) -> int:
+    """Return how many classes of a step are kept, 0 for all of them; `InputError` if a loss of the search needs all."""
+    asked = spec.knowledge.top_k
+    if asked is None or asked >= num_classes or spec.knowledge.mode == "live":
+        return 0
+    if "logits" in needs_of(spec):
         raise InputError(
-            f"knowledge.top_k {top_k}: a loss of the search compares all {total} classes. Leave top_k out, or use kd, "
+            f"knowledge.top_k {asked}: a loss of the search compares all {num_classes} classes. Leave top_k out, or use kd, "
             "unstandardised, or losses of features."
         )
+    return asked
+
+
+def check_knowledge(spec: Spec, classroom: Classroom) -> None:
+    """Raise `InputError`, before a teacher is trained, for knowledge that could not be had: see `top_k_of` and `local_dir`."""
+    top_k_of(spec, classroom.splits["train"].num_classes)
+    if spec.knowledge.local_dir is not None:
+        place = Path(spec.knowledge.local_dir).expanduser().absolute()
+        there = next(path for path in (place, *place.parents) if path.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise InputError(f"knowledge.local_dir {place}: {there} is no directory that can be written to. Name another.")
+
+
+def knowledge_plan(spec: Spec, classroom: Classroom, teachers: Sequence[Teacher]) -> KnowledgePlan:
+    """Return what is asked of the teachers, and the cache entry that it belongs in: its content address."""
+    asked, needed, top_k = spec.knowledge, needs_of(spec), top_k_of(spec, classroom.splits["train"].num_classes)
     shares = [1.0 if asked.average == "equal" else t.measures[classroom.built_task.primary] for t in teachers]
     address = knowledge.content_address(
         kind="knowledge",
@@ -99,8 +117,11 @@ def ensure_knowledge(spec: Spec, classroom: Classroom, teachers: Sequence[Teache
     `_is_live` does.
     """
     taught = replace(classroom, taught_by=knowledge_plan(spec, classroom, teachers))
-    plan, num_bytes = taught.taught_by, knowledge_bytes(spec, taught)
+    plan = taught.taught_by
     assert plan is not None and plan.entry is not None
+    if damage := plan.entry.forget_damaged():
+        say(f"the knowledge cache is damaged and made anew: {damage}")
+    num_bytes = knowledge_bytes(spec, taught)
     views: list[tuple[SplitName, int]] = [("validation", 0), *(("train", view) for view in range(plan.views))]
     if _is_live(spec, plan, num_bytes, say):
         return replace(taught, taught_by=replace(plan, directory=None, views=spec.knowledge.views or 0))
@@ -133,7 +154,7 @@ def _fills_on_first_use(spec: Spec) -> bool:
 def _is_live(spec: Spec, plan: KnowledgePlan, num_bytes: int, say: Callable[[str], None]) -> bool:
     """Return whether the teacher answers beside every student; told, with the reason, if the spec leaves it open.
 
-    Raises `InputError` for a cache over its budget and `UnreachableError` for a full disk where `mode` is cached.
+    Raises as `why_too_large` does.
     """
     if spec.knowledge.mode == "live":
         say("the teacher answers beside every student: knowledge.mode is live")
@@ -141,15 +162,23 @@ def _is_live(spec: Spec, plan: KnowledgePlan, num_bytes: int, say: Callable[[str
     assert plan.entry is not None
     root = plan.entry.directory.parent
     root.mkdir(parents=True, exist_ok=True)
-    free, there = shutil.disk_usage(root).free, plan.entry.has("train", plan.views - 1)
-    why = ""
+    why = why_too_large(spec, num_bytes, root, is_there=plan.entry.has("train", plan.views - 1))
+    if why:
+        say(f"the teacher answers beside every student: its knowledge {why}")
+    return bool(why)
+
+
+def why_too_large(spec: Spec, num_bytes: int, root: Path, *, is_there: bool = False) -> str:
+    """Return why a cache of so many bytes does not fit the budget or the disk of `root`, "" if it does or `is_there` already.
+
+    Raises `InputError` for a cache over its budget and `UnreachableError` for a full disk where `mode` is cached.
+    """
+    free, why = shutil.disk_usage(root).free, ""
     if num_bytes > spec.knowledge.max_bytes:
         why = f"takes {num_bytes:,} bytes, more than knowledge.max_bytes, {spec.knowledge.max_bytes:,.0f}"
-    elif num_bytes > free and not there:
+    elif num_bytes > free and not is_there:
         why = f"takes {num_bytes:,} bytes, and {root} has {free:,} left"
     if why and spec.knowledge.mode == "cached":
         refusal = InputError if num_bytes > spec.knowledge.max_bytes else UnreachableError
         raise refusal(f"the teacher's knowledge {why}. Make room, ask for fewer knowledge.views, or knowledge.mode: live.")
-    if why:
-        say(f"the teacher answers beside every student: its knowledge {why}")
-    return bool(why)
+    return why

@@ -92,6 +92,15 @@ class Entry:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptKnowledge(f"{self.directory / ABOUT}: unreadable ({error}).") from error
 
+    def forget_damaged(self) -> str:
+        """Remove what says which network the entry is of, if it cannot be read, and return what was wrong with it."""
+        try:
+            self.outline()
+        except CorruptKnowledge as error:
+            (self.directory / ABOUT).unlink()
+            return str(error)
+        return ""
+
     @contextmanager
     def draft(self, split: SplitName, view: int, num_examples: int, layouts: Layouts) -> Iterator[Path]:
         """Give a directory with a file for each part, to be filled by `fill` within the block; then it takes its place.
@@ -237,6 +246,7 @@ class Knowledge:
         own = Entry(self.local_dir / self.entry.directory.name)
         place, source = own.place(split, number), self.entry.place(split, number)
         with own.lock(f"{split}-{number}"):
+            remove_damaged(own, [(split, number)])
             if not own.has(split, number):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 draft = Path(tempfile.mkdtemp(prefix=".copy-", dir=place.parent)) / "view"

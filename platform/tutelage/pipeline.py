@@ -13,7 +13,7 @@ from typing import Any
 import ray
 import torch
 
-from tutelage import measure, network, store, student
+from tutelage import imparting, measure, network, store, student
 from tutelage.book import Book, Observer, Silent
 from tutelage.classroom import Classroom
 from tutelage.errors import NoStudentFits, UnreachableError, WorkFailed
@@ -40,6 +40,7 @@ def sweep(spec: Spec, *, address: str | None = None, observer: Observer | None =
     observer = observer or Silent()
     store.check_free(Path(spec.storage), spec.name)
     classroom = classroom_of(spec)
+    imparting.check_knowledge(spec, classroom)
     fingerprint = classroom.fingerprint
     observer.stage(f"data {fingerprint[:16]}: {describe_data(classroom)}")
     tracker = open_tracker(spec)
@@ -76,7 +77,9 @@ def _run(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, obs
     classroom = ensure_knowledge(spec, classroom, teachers, observer.stage)
     teacher = as_one(teachers, classroom)
     if len(teachers) > 1:
-        observer.stage(f"together: {describe_teacher(teacher)}")
+        best = max(one.measures["accuracy"] for one in teachers)
+        less = f", less than the best one alone has, {best:.4f}" if teacher.measures["accuracy"] < best else ""
+        observer.stage(f"together they have accuracy {teacher.measures['accuracy']:.4f}{less}")
     objectives = with_references(spec.search.objectives, teacher.measures)
     book = _open_book(home, spec, classroom, teacher, objectives, tracker, observer)
     try:

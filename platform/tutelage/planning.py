@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import statistics
 import time
 from dataclasses import replace
@@ -32,7 +31,9 @@ def plan(spec: Spec) -> dict[str, Any]:
     store.check_free(storage, spec.name)
     pipeline.open_tracker(spec).close()
     classroom = teaching.classroom_of(spec)
+    imparting.check_knowledge(spec, classroom)
     teacher, model = _teachers_plan(spec, classroom)
+    teaching.check_pairs(spec, classroom, model)
     seconds = [_trial_seconds(spec, classroom, number) for number in range(SAMPLED_STUDENTS)]
     trial_s = statistics.fmean(seconds)
     at_once = spec.search.concurrency or max(1, int((os.cpu_count() or 1) / spec.resources.trial.cpus))
@@ -45,7 +46,7 @@ def plan(spec: Spec) -> dict[str, Any]:
         "teacher": teacher,
         "knowledge": _knowledge_plan(spec, classroom, model),
         "trials": trials,
-        "searched": spec.space.names(),
+        "searched": list(spec.space.names()),
         "trial_s": round(trial_s, 2),
         "trial_s_range": [round(min(seconds), 2), round(max(seconds), 2)],
         "trials_at_once": at_once,
@@ -81,13 +82,11 @@ def _teacher_plan(spec: Spec, classroom: Classroom) -> tuple[dict[str, Any], nn.
 
 def _knowledge_plan(spec: Spec, classroom: Classroom, teacher: nn.Module) -> dict[str, Any]:
     """Return the bytes that the teacher's knowledge would take, and whether it would be cached or live."""
-    asked = KnowledgePlan(
-        teachers=(), needs=imparting.needs_of(spec), dtype=spec.knowledge.dtype, top_k=spec.knowledge.top_k or 0
-    )
+    top_k = imparting.top_k_of(spec, classroom.splits["train"].num_classes)
+    asked = KnowledgePlan(teachers=(), needs=imparting.needs_of(spec), dtype=spec.knowledge.dtype, top_k=top_k)
     named = watching.name_layers(teacher, spec.knowledge.layers)
     num_bytes = imparting.knowledge_bytes(spec, replace(classroom, taught_by=asked), named)
-    fits = num_bytes <= min(spec.knowledge.max_bytes, shutil.disk_usage(spec.storage).free)
-    is_live = spec.knowledge.mode == "live" or not fits
+    is_live = spec.knowledge.mode == "live" or bool(imparting.why_too_large(spec, num_bytes, Path(spec.storage)))
     return {"bytes": num_bytes, "views": imparting.views_of(spec), "mode": "live" if is_live else "cached"}
 
 

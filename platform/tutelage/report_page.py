@@ -143,8 +143,10 @@ def _agreement(agreement: Mapping[str, float]) -> str:
     )
 
 
-def _spread(spread: Mapping[str, float] | None) -> str:
-    return f"{spread['mean']:.4f} ± {spread['sd']:.4f}" if spread else ""
+def _spread(spread: Mapping[str, Any] | None) -> str:
+    if not spread:
+        return ""
+    return f"{spread['mean']:.4f}" + (f" ± {spread['sd']:.4f}" if spread["sd"] is not None else "")
 
 
 def _interval(score: Mapping[str, Any]) -> str:

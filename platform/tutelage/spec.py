@@ -177,10 +177,18 @@ def _misplaced(node: Any, path: tuple[str, ...] = ()) -> Iterator[Raw]:
             yield from _misplaced(value, (*path, str(key)))
 
 
+def _teachers(tree: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Any]]:
+    """Return where each teacher stands, and what stands there."""
+    more = tree.get("more_teachers")
+    further = enumerate(more if isinstance(more, list) else [])
+    return [(("teacher",), tree.get("teacher")), *((("more_teachers", str(number)), one) for number, one in further)]
+
+
 def _listed_problems(tree: Mapping[str, Any]) -> Iterator[Raw]:
-    search, select, teacher = tree.get("search"), tree.get("select"), tree.get("teacher")
-    if isinstance(teacher, Mapping) and teacher.get("epochs") == 0 and not teacher.get("source"):
-        yield ("teacher", "epochs"), 0, "a teacher without a `source` learns for at least 1 epoch."
+    search, select = tree.get("search"), tree.get("select")
+    for at, teacher in _teachers(tree):
+        if isinstance(teacher, Mapping) and teacher.get("epochs") == 0 and not teacher.get("source"):
+            yield (*at, "epochs"), 0, "a teacher without a `source` learns for at least 1 epoch."
     if isinstance(search, Mapping):
         yield from objective_problems(search.get("objectives"), ("search", "objectives"))
         yield from limit_problems(search.get("constraints"), ("search", "constraints"))
@@ -278,16 +286,13 @@ def _expand_options(where: tuple[str, str], name: Any, options: Any, found: list
 
 
 def _reference_problems(tree: Mapping[str, Any]) -> Iterator[Raw]:
-    places: dict[tuple[str, ...], str] = {
-        ("data",): "data",
-        ("task",): "tasks",
-        ("teacher", "model"): "models",
-        ("teacher", "source", "data"): "data",
-    }
+    places: dict[tuple[str, ...], str] = {("data",): "data", ("task",): "tasks"}
+    for at, _ in _teachers(tree):
+        places |= {(*at, "model"): "models", (*at, "source", "data"): "data"}
     for path, family in places.items():
         node: Any = tree
         for part in path:
-            node = node.get(part) if isinstance(node, Mapping) else None
+            node = node[int(part)] if isinstance(node, list) else node.get(part) if isinstance(node, Mapping) else None
         if node is not None or (path[0] in tree and len(path) == 1):
             yield from _plugin_problems(family, node, path)
 

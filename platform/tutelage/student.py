@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,10 @@ from tutelage.spec_sections import RecipeConfig, TrialConfig
 
 FINE_TUNING_RATE = 0.1  # of the student's learning rate: what was taught is not to be unlearnt
 INHERITING = {"teacher": inherit.cut, "teacher_svd": inherit.projected}
+NOTHING_TO_INHERIT = (
+    "student.initialise: no weight of the teacher has the name and at least the size of one of the student's. "
+    "Give both the same family, the student no wider; or initialise: random."
+)
 
 
 def untaught(config: TrialConfig, classroom: Classroom, seed: int) -> nn.Module:
@@ -40,14 +44,14 @@ def build(config: TrialConfig, classroom: Classroom, seed: int) -> nn.Module:
     model = untaught(config, classroom, seed)
     if config.student.initialise in ("teacher", "teacher_svd"):
         shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-        inherited = INHERITING[config.student.initialise](classroom.teacher_weights, shapes)
-        if not inherited:
-            raise InputError(
-                "student.initialise: no weight of the teacher has the name and at least the size of one of the student's. "
-                "Give both the same family, the student no wider; or initialise: random."
-            )
-        model.load_state_dict(inherited, strict=False)
+        model.load_state_dict(INHERITING[config.student.initialise](classroom.teacher_weights, shapes), strict=False)
     return model
+
+
+def can_inherit(model: nn.Module, teachers_weights: Mapping[str, Sequence[int]]) -> bool:
+    """Return whether a matrix of the student has the name and at most the size of one of the teacher's, by their shapes."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return bool(inherit.matched(shapes, teachers_weights, "name"))
 
 
 def sparsifier(config: TrialConfig) -> Any:
@@ -77,6 +81,8 @@ def needs(config: TrialConfig) -> frozenset[Need]:
 def distillation_loss(config: TrialConfig, student_outline: Outline, teacher: Outline) -> Loss:
     """Return the config's distillation loss between two networks; `InputError` where it cannot serve them."""
     _, plugin, options = plugins.configure("losses", config.distillation.method)
+    if config.distillation.raw and hasattr(options, "raw"):  # a mixture, whose terms are scaled one by one
+        options = options.model_copy(update={"raw": True})
     loss: Loss = plugin.build(options, config.distillation.temperature, student_outline, teacher)
     return loss if config.distillation.raw else scaled(loss, student_outline.classes)
 
@@ -182,15 +188,18 @@ def lesson_alone(recipe: RecipeConfig, classroom: Classroom) -> training.Lesson:
 def presize(config: TrialConfig, classroom: Classroom) -> dict[str, float]:
     """Return the sizes and MACs that the student will have, before it is trained; empty if training decides them.
 
+    Raises `InputError` for a student that is to inherit weights of its teacher and could take none.
+
     A student that stays whole is sized on the meta device, at no cost. One that loses the same share of every layer is
     cut untrained. Where the trained weights decide what goes, only a trained student has a size.
     """
     example_shape = classroom.splits["train"].example_shape
     sparsify = sparsifier(config)
-    if sparsify is None:
-        with torch.device("meta"):
-            model = network.build(classroom.architecture(config.student.model))
-    else:
+    with torch.device("meta"):
+        model = network.build(classroom.architecture(config.student.model))
+    if config.student.initialise in INHERITING and not can_inherit(model, classroom.teacher_outline.weights):
+        raise InputError(NOTHING_TO_INHERIT)
+    if sparsify is not None:
         _, _, options = plugins.configure("sparsity", config.sparsity.method)
         if not getattr(options, "uniform", False):
             return {}

@@ -75,6 +75,8 @@ def teacher_address(spec: Spec, fingerprint: str) -> str:
 def ensure_teachers(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> list[Teacher]:
     """Return the spec's teacher and its further ones, of which only the output is compared, each as `ensure_teacher` does."""
     further = [spec.model_copy(update={"teacher": teacher}) for teacher in spec.more_teachers]
+    for other in filter(is_foreign, further):  # what is wrong with one is told before another is trained
+        read_foreign(other, classroom)
     first = ensure_teacher(spec, classroom, say)
     return [first, *(ensure_teacher(other, classroom, say, is_compared=False) for other in further)]
 
@@ -270,11 +272,12 @@ def _measures(model: nn.Module, classroom: Classroom) -> dict[str, float]:
 def check_pairs(spec: Spec, classroom: Classroom, teacher: nn.Module) -> None:
     """Raise `InputError` before anything is trained for what no student could be taught by.
 
-    That is a student of other classes, a layer that is not there, epochs that leave none for teaching, or a loss that cannot
-    serve its pair.
+    That is a student of other classes, weights to inherit that no student could take, a layer that is not there, epochs that
+    leave none for teaching, or a loss that cannot serve its pair.
     """
     train = classroom.splits["train"]
     teachers_outline = watching.outline_of(watching.name_layers(teacher, spec.knowledge.layers), train.example_shape)
+    heirs: list[bool] = []
     for corner in spec.space.corners():
         config = spec.trial_config(corner)
         with torch.device("meta"):
@@ -284,12 +287,16 @@ def check_pairs(spec: Spec, classroom: Classroom, teacher: nn.Module) -> None:
             named = plugins.parse_reference(config.student.model)[0]
             raise InputError(f"model '{named}' answers with {outline.classes} classes, the data has {train.num_classes}.")
         check_half_size(config.student, blank, classroom)
+        if config.student.initialise in student.INHERITING:
+            heirs.append(student.can_inherit(blank, teachers_outline.weights))
         if not train.num_labelled:
             _check_needs_no_label(config)
         if config.distillation.weight > 0:
             student.check_epochs(config)
             _check_full_size(config)
             student.distillation_loss(config, outline, teachers_outline)
+    if heirs and not any(heirs):
+        raise InputError(student.NOTHING_TO_INHERIT)
 
 
 def _check_needs_no_label(config: TrialConfig) -> None:

@@ -23,6 +23,10 @@ class Counting:
 
     def __init__(self, trial_id: str, config: dict[str, Any]) -> None:
         self.trial_id, self.config, self.epoch = trial_id, config, 0
+        if "opened" in config:
+            with Path(config["opened"]).open("a") as file:
+                file.write("once ")
+            raise ValueError("this student cannot be built")
 
     def step(self) -> dict[str, Any]:
         self.epoch += 1
@@ -121,3 +125,15 @@ def test_a_trial_that_is_not_worth_more_is_stopped_at_its_rung_and_each_is_asked
     assert [len(records[f"t000{i}"].curve) for i in range(4)] == [9, 40, 5, 3]
     assert sorted(asked) == [(0, 3), (0, 9), (1, 3), (1, 9), (1, 27), (2, 3), (3, 3)]
     assert records["t0000"].measures == {}, "what was stopped can never enter the front"
+
+
+@pytest.mark.parametrize("checkpoint_epochs", [0, 2])
+def test_checkpoints_are_those_asked_for_and_what_cannot_be_opened_is_tried_once(
+    tmp_path: Path, checkpoint_epochs: int
+) -> None:
+    configs = [{"epochs": 5}, {"epochs": 5, "opened": str(tmp_path / "opened")}]
+    records = run(tmp_path, configs, checkpoint_epochs=checkpoint_epochs)
+    assert [records[f"t000{i}"].state for i in range(2)] == ["finished", "failed"]
+    assert "this student cannot be built" in records["t0001"].error
+    assert (tmp_path / "opened").read_text() == "once "
+    assert bool(list((tmp_path / "run").rglob(tune.STATE))) is (checkpoint_epochs > 0)

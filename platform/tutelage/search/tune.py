@@ -306,7 +306,7 @@ def run(
                 verbose=0,
                 callbacks=[_Callback(book)],
                 failure_config=tune.FailureConfig(max_failures=slots.max_failures),
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=1),
             ),
         )
         tuner.fit()
