@@ -91,6 +91,11 @@ search:
             "search.stopping",
             "the objective latency_ms is measured at the end",
         ),
+        (
+            {"search": {"objectives": ["params"], "stopping": {}}},
+            "search.stopping",
+            "too little accuracy, which is no objective",
+        ),
         ({"search": {"stopping": {"rule": "dominanc"}}}, "search.stopping.rule", "Did you mean 'dominance'"),
         ({"search": {"sampler": "tpee"}}, "search.sampler", "Did you mean 'tpe'"),
         ({"select": {"policy": "kne"}}, "select.policy", "Did you mean 'knee'"),

@@ -212,7 +212,10 @@ class SearchConfig(Section):
     @field_validator("stopping")
     @classmethod
     def _sizes_are_known(cls, stopping: StoppingConfig | None, info: ValidationInfo) -> StoppingConfig | None:
-        for objective in info.data.get("objectives", ()):
+        objectives = info.data.get("objectives", ())
+        if stopping and objectives and "accuracy" not in {objective.name for objective in objectives}:
+            raise ValueError("students are stopped for too little accuracy, which is no objective. Name it, or leave this out.")
+        for objective in objectives:
             if stopping and objective.name not in (*KNOWN_BEFORE, "accuracy"):
                 raise ValueError(
                     f"students are judged by what is known before training, {', '.join(KNOWN_BEFORE)}, and by accuracy; "
