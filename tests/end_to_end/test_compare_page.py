@@ -54,9 +54,9 @@ def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
     while time.monotonic() < deadline_s:
         assert process.poll() is None, "the server ended before it answered"
         try:
-            if requests.get(f"{url}/health", timeout=2).ok:
+            if requests.get(f"{url}/health", timeout=10).ok:
                 return
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             time.sleep(0.5)
     raise TimeoutError(url)
 
