@@ -39,7 +39,9 @@ def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path
         student={"model": {"convnet": {"width": {"int": [3, 6]}, "depth": 2}}, "epochs": 3, "initialise": "teacher"},
         sparsity={},
     )  # fmt: skip
-    assert any("together they have accuracy" in line for line in said) and any("as students come to it" in line for line in said)
+    assert any("together they have accuracy" in line for line in said) and any(
+        "as students come to it" in line for line in said
+    )
     room = choosing._classroom(home, spec.load(home.spec_path))
     assert room.augmentation.pad_px == 1 and room.taught_by is not None and len(room.taught_by.teachers) == 2
     choice = choosing.select(home, confirm=2)
