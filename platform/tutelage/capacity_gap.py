@@ -55,9 +55,8 @@ def _lessons(home: SweepDir, record: TrialRecord, primary: str) -> Iterator[Less
         if not same or facts["teacher"]["params"] >= own["teacher"]["params"]:
             continue
         for trained in SweepDir(other).records():
-            if trained.state != "finished" or trained.config["student"]["epochs"] != record.config["student"]["epochs"]:
-                continue
-            if trained.measures["params"] <= record.measures["params"]:
+            as_long = trained.config["student"]["epochs"] == record.config["student"]["epochs"]
+            if trained.state == "finished" and as_long and trained.measures["params"] <= record.measures["params"]:
                 yield Lesson(
                     sweep=other.name, teacher_params=facts["teacher"]["params"], trial=trained.trial_id,
                     accuracy=trained.measures[primary], params=trained.measures["params"],

@@ -25,8 +25,13 @@ def views_of(spec: Spec) -> int:
     """Return how many views of a training example are taught: as asked for, but no more than the longest student has epochs."""
     if not spec.augmentation.varies:
         return 1
-    longest = max(int(corner["student"]["epochs"]) for corner in spec.space.corners())
+    longest = longest_epochs(spec)
     return min(spec.knowledge.views or longest, longest)
+
+
+def longest_epochs(spec: Spec) -> int:
+    """Return the most epochs that a student of the search may have."""
+    return max(int(corner["student"]["epochs"]) for corner in spec.space.corners())
 
 
 def needs_of(spec: Spec) -> frozenset[Need]:

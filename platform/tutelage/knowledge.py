@@ -237,23 +237,27 @@ class Knowledge:
         if key not in self._opened:
             if not self.entry.has(split, number):
                 self.fill(split, number)
-            self._opened[key] = open_view(self._copied(split, number) if self.local_dir else self.entry.place(split, number))
+            place = self.entry.place(split, number)
+            self._opened[key] = self._copied(place, split, number) if self.local_dir else open_view(place)
         return self._opened[key]
 
-    def _copied(self, split: SplitName, number: int) -> Path:
-        """Return where a view lies on this node's own disk, copied there by the first process that reads it."""
+    def _copied(self, source: Path, split: SplitName, number: int) -> dict[str, Tensor]:
+        """Return a view as it lies on this node's own disk, copied there by the first process that finds no whole one."""
         assert self.local_dir is not None
         own = Entry(self.local_dir / self.entry.directory.name)
-        place, source = own.place(split, number), self.entry.place(split, number)
+        place = own.place(split, number)
         with own.lock(f"{split}-{number}"):
-            remove_damaged(own, [(split, number)])
-            if not own.has(split, number):
-                place.parent.mkdir(parents=True, exist_ok=True)
-                draft = Path(tempfile.mkdtemp(prefix=".copy-", dir=place.parent)) / "view"
-                shutil.copytree(source, draft)
-                _take_place(draft, place)
-                shutil.rmtree(draft.parent, ignore_errors=True)
-        return place
+            if place.exists():
+                try:
+                    return open_view(place)
+                except CorruptKnowledge:
+                    shutil.rmtree(place)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(prefix=".copy-", dir=place.parent)) / "view"
+            shutil.copytree(source, draft)
+            _take_place(draft, place)
+            shutil.rmtree(draft.parent, ignore_errors=True)
+            return open_view(place)
 
 
 def _outline(saved: Mapping[str, Any]) -> Outline:

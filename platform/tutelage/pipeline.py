@@ -17,7 +17,6 @@ from tutelage import imparting, measure, network, store, student
 from tutelage.book import Book, Observer, Silent
 from tutelage.classroom import Classroom
 from tutelage.errors import NoStudentFits, UnreachableError, WorkFailed
-from tutelage.imparting import ensure_knowledge
 from tutelage.objectives import Limits, Objective
 from tutelage.record import TrialRecord
 from tutelage.search.sampler import Sampler
@@ -74,7 +73,7 @@ def _run(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, obs
     teachers = ensure_teachers(spec, classroom, observer.stage)
     for one in teachers:
         observer.stage(describe_teacher(one))
-    classroom = ensure_knowledge(spec, classroom, teachers, observer.stage)
+    classroom = imparting.ensure_knowledge(spec, classroom, teachers, observer.stage)
     teacher = as_one(teachers, classroom)
     if len(teachers) > 1:
         best = max(one.measures["accuracy"] for one in teachers)
@@ -262,9 +261,8 @@ def _stopping(spec: Spec, classroom: Classroom, book: Book) -> Stopping | None:
     asked = spec.search.stopping
     if asked is None:
         return None
-    longest = max(int(corner["student"]["epochs"]) for corner in spec.space.corners())
     rule = rule_of(asked, len(classroom.splits["validation"]))
-    return Stopping(rule, rungs_of(asked, longest), book.objectives)
+    return Stopping(rule, rungs_of(asked, imparting.longest_epochs(spec)), book.objectives)
 
 
 def _measure_latencies(home: SweepDir, classroom: Classroom, book: Book, observer: Observer) -> None:

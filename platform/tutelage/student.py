@@ -39,10 +39,16 @@ def untaught(config: TrialConfig, classroom: Classroom, seed: int) -> nn.Module:
     return watching.name_layers(model, config.student.layers)
 
 
+def blank(config: TrialConfig, classroom: Classroom) -> nn.Module:
+    """Return the student on the meta device: its shapes, at no cost."""
+    with torch.device("meta"):
+        return network.build(classroom.architecture(config.student.model))
+
+
 def build(config: TrialConfig, classroom: Classroom, seed: int) -> nn.Module:
     """Return the untrained student; its first weights depend on `seed` and, where the config says so, on its teacher."""
     model = untaught(config, classroom, seed)
-    if config.student.initialise in ("teacher", "teacher_svd"):
+    if config.student.initialise in INHERITING:
         shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
         model.load_state_dict(INHERITING[config.student.initialise](classroom.teacher_weights, shapes), strict=False)
     return model
@@ -195,11 +201,11 @@ def presize(config: TrialConfig, classroom: Classroom) -> dict[str, float]:
     """
     example_shape = classroom.splits["train"].example_shape
     sparsify = sparsifier(config)
-    with torch.device("meta"):
-        model = network.build(classroom.architecture(config.student.model))
-    if config.student.initialise in INHERITING and not can_inherit(model, classroom.teacher_outline.weights):
+    if config.student.initialise in INHERITING and not can_inherit(blank(config, classroom), classroom.teacher_outline.weights):
         raise InputError(NOTHING_TO_INHERIT)
-    if sparsify is not None:
+    if sparsify is None:
+        model = blank(config, classroom)
+    else:
         _, _, options = plugins.configure("sparsity", config.sparsity.method)
         if not getattr(options, "uniform", False):
             return {}

@@ -280,8 +280,7 @@ def check_pairs(spec: Spec, classroom: Classroom, teacher: nn.Module) -> None:
     heirs: list[bool] = []
     for corner in spec.space.corners():
         config = spec.trial_config(corner)
-        with torch.device("meta"):
-            blank = network.build(classroom.architecture(config.student.model))
+        blank = student.blank(config, classroom)
         outline = watching.outline_of(watching.name_layers(blank, config.student.layers), train.example_shape)
         if outline.classes != train.num_classes:
             named = plugins.parse_reference(config.student.model)[0]

@@ -13,17 +13,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from tutelage import objectives as objectives_module
 from tutelage import pareto
 from tutelage.errors import InputError
 from tutelage.objectives import Objective
 from tutelage.record import TrialRecord
-from tutelage.search.rungs import Rule
+from tutelage.search.rungs import Array, Rule
 from tutelage.search.stopping import LEARNED
 
-Array = NDArray[np.float64]
 ERROR = "error_"  # and the epoch: a column of a table's file
 
 
@@ -90,10 +88,9 @@ class Cluster:
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """What a search had: which students finished, in that order and when; epochs trained; seconds; the workers' busy share."""
+    """What a search had: which students finished, in that order; epochs trained; seconds; the workers' busy share."""
 
     finished: tuple[int, ...]
-    finished_s: tuple[float, ...]
     epochs: int
     elapsed_s: float
     busy_share: float
@@ -109,7 +106,7 @@ def replay(
     generator, last = np.random.default_rng(seed), table.errors.shape[1]
     halts = [epoch for epoch in sorted(rungs) if epoch < last] + [last]
     waiting, running = iter(order), list[tuple[float, int, int]]()
-    finished, busy_s, epochs, now_s = list[tuple[int, float]](), 0.0, 0, 0.0
+    finished, busy_s, epochs, now_s = list[int](), 0.0, 0, 0.0
 
     def train(number: int, halt: int, begin_s: float) -> None:
         nonlocal busy_s, epochs
@@ -131,7 +128,7 @@ def replay(
         if generator.random() < cluster.loss_share:
             train(number, 0, now_s + cluster.start_s)
         elif halts[halt] == last:
-            finished.append((number, now_s))
+            finished.append(number)
             if rule:
                 rule.finished(known, {epoch: errors[epoch - 1] for epoch in halts[:-1]}, errors[-1])
             take_next()
@@ -139,9 +136,8 @@ def replay(
             take_next()
         else:
             train(number, halt + 1, now_s)
-    numbers, seconds = zip(*finished, strict=True) if finished else ((), ())
     return Replayed(
-        finished=numbers, finished_s=seconds, epochs=epochs, elapsed_s=now_s,
+        finished=tuple(finished), epochs=epochs, elapsed_s=now_s,
         busy_share=busy_s / (cluster.workers * now_s) if now_s else 0.0,
     )  # fmt: skip
 

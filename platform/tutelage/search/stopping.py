@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from numpy.typing import NDArray
-
 from tutelage import objectives as objectives_module
 from tutelage.objectives import Objective
 from tutelage.record import TrialRecord
-from tutelage.search.rungs import Dominance, Halving, Rule
+from tutelage.search.rungs import Array, Dominance, Halving, Rule
 from tutelage.search.sampler import Draw
 from tutelage.spec_sections import StoppingConfig
 
@@ -52,8 +50,8 @@ class Stopping:
             errors = {int(row["epoch"]): 1 - row[LEARNED] for row in record.curve if row["epoch"] in self.rungs}
             self._rule.finished(known, errors, 1 - record.measures[LEARNED])
 
-    def _losses(self, measures: Mapping[str, float]) -> NDArray[Any] | None:
+    def _losses(self, measures: Mapping[str, float]) -> Array | None:
         if any(objective.name not in measures for objective in self._known):
             return None
-        row: NDArray[Any] = objectives_module.losses([measures], self._known)[0]
+        row: Array = objectives_module.losses([measures], self._known)[0]
         return row
