@@ -7,6 +7,7 @@ from typing import Any
 
 from tutelage import pipeline
 from tutelage.report import front_of
+from tutelage.search.suggest import is_trained
 from tutelage.store import SweepDir
 
 
@@ -31,14 +32,15 @@ def status(home: SweepDir) -> dict[str, Any]:
     """Return how far the sweep is."""
     facts, records = home.facts(), home.records()
     counts = Counter(record.state for record in records)
-    open_trials = facts.get("num_trials") if facts["state"] == "running" else 0
+    is_driven, running = home.is_driven(), len(home.pending())
     states = {state: counts[state] for state in ("finished", "stopped", "failed", "infeasible")}
-    trained = counts["finished"] + counts["stopped"] + sum(r.elapsed_s > 0 for r in records if r.state == "failed")
+    trained = sum(is_trained(record) for record in records)
+    to_come = max(0, (facts.get("num_trials") or 0) - trained - running) if facts["state"] != "finished" else 0
     return {
         "version": 1,
         "sweep": home.name,
-        "state": facts["state"],
-        "trials": {**states, "to_come": max(0, (open_trials or 0) - trained)},
+        "state": facts["state"] if is_driven or facts["state"] not in ("started", "running") else "interrupted",
+        "trials": {**states, "running": running, "to_come": to_come},
         "front_size": len(front_of(pipeline.candidates(home), home.objectives())) if "objectives" in facts else 0,
         "hypervolume": facts.get("hypervolume"),
     }

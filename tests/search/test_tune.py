@@ -23,6 +23,7 @@ class Counting:
 
     def __init__(self, trial_id: str, config: dict[str, Any]) -> None:
         self.trial_id, self.config, self.epoch = trial_id, config, 0
+        self.curve: list[dict[str, float]] = []
         if "opened" in config:
             with Path(config["opened"]).open("a") as file:
                 file.write("once ")
@@ -32,10 +33,11 @@ class Counting:
         self.epoch += 1
         self._misbehave()
         row: dict[str, Any] = {"epoch": self.epoch, "train_loss": 1 / self.epoch, "accuracy": 0.5, "step_s": 0.001}
+        self.curve.append({**row})
         row["done"] = self.epoch == self.config["epochs"]
         if row["done"]:
             if self.config.get("tells_all"):
-                row["curve"] = [{**row, "epoch": epoch + 1} for epoch in range(self.epoch)]
+                row["curve"] = self.curve
             row["measures"] = {"accuracy": self.config.get("accuracy", 0.5), "params": float(os.getpid())}
         return row
 
@@ -50,10 +52,11 @@ class Counting:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(self.epoch))
+        path.write_text(json.dumps(self.curve))
 
     def restore(self, path: Path) -> None:
-        self.epoch = json.loads(path.read_text())
+        self.curve = json.loads(path.read_text())
+        self.epoch = len(self.curve)
 
 
 def run(tmp_path: Path, configs: list[dict[str, Any]], rungs: tune.Rungs | None = None, **slots: Any) -> dict[str, TrialRecord]:

@@ -1,0 +1,162 @@
+"""A sweep's search, put together: what proposes, what judges, what ends it, and Ray Tune that runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from tutelage import imparting, jobs, knowledge, student, warming
+from tutelage.book import Book
+from tutelage.classroom import Classroom
+from tutelage.record import TrialRecord
+from tutelage.search import tune
+from tutelage.search.budget import Budget
+from tutelage.search.known import known_good
+from tutelage.search.sampler import Draw, Sampler
+from tutelage.search.stopping import Stopping, rule_of, rungs_of
+from tutelage.search.suggest import Desk, Proposal, Suggester
+from tutelage.spec import Spec
+from tutelage.teaching import workers_of
+
+KNOWN_SHARE = 4  # of the trials, at most one in so many is a student that was known before
+
+
+def search(spec: Spec, classroom: Classroom, book: Book, earlier: Sequence[TrialRecord] = ()) -> None:
+    """Search students on Ray Tune; every trial's beginning and end comes back through the book.
+
+    `earlier` are the records of a search that is taken up: what has ended in it is learnt, what has not is trained first.
+    """
+    home, begun_s = book.home, time.time()
+    spent_s = home.facts().get("search_s", 0.0) if earlier else 0.0
+    warm = warming.read(spec, home, classroom)
+    stopping = _stopping(spec, classroom, book)
+    rungs = stopping.rungs if stopping else frozenset()
+    sampler = Sampler(
+        spec.space, len(book.objectives), spec.search.sampler, spec.seed, sorted(rungs), home.root.resolve() / "study.journal"
+    )
+    warm.teach(sampler, book.objectives)
+    desk = Desk(
+        presize=partial(presize, spec, classroom), identify=partial(identity, spec, classroom, book.common["teacher"]),
+        recall=warm.recall, on_begun=book.begun, on_ended=book.refused,
+    )  # fmt: skip
+    proposals = [*_known(spec, classroom), *warm.proposals] if not earlier else warm.proposals
+    suggester = Suggester(
+        sampler, book.objectives, book.limits, desk, spec.search.trials, proposals[: _most_known(spec)], rungs
+    )
+    budget = _budget(spec)
+    suggester.take_up(earlier)
+    if stopping:
+        stopping.take_up(earlier)
+    for record in earlier:
+        budget.learn(record)
+
+    def learn(record: TrialRecord) -> None:
+        suggester.learn(record)
+        budget.learn(record)
+        if stopping:
+            stopping.learn(record)
+
+    def is_worth(draw: Draw, row: dict[str, Any]) -> bool:
+        assert stopping is not None
+        suggester.observe(draw, row)
+        return stopping.is_worth(draw, row)
+
+    def next_draw() -> Draw | None:
+        return None if budget.why_over(book.hypervolumes) else suggester.next()
+
+    book.learn = learn
+    first = next_draw()
+    waiting = [first] if first else []
+    book.observer.stage(_said(spec, suggester))
+    try:
+        if waiting:
+            judged = tune.Rungs(epochs=rungs, is_worth=is_worth) if rungs else None
+            _run(spec, classroom, book, lambda: waiting.pop() if waiting else next_draw(), judged, spent_s)
+    finally:
+        home.update(search_s=spent_s + time.time() - begun_s, exhausted=suggester.exhausted)
+    if why := budget.why_over(book.hypervolumes):
+        book.observer.stage(f"the search has ended: {why}")
+
+
+def _run(
+    spec: Spec, classroom: Classroom, book: Book, next_draw: Callable[[], Draw | None], rungs: tune.Rungs | None, spent_s: float
+) -> None:
+    named = {objective.name for objective in book.objectives} | set(book.limits.max) | set(book.limits.min)
+    workers = workers_of(spec.resources.trial)
+    in_actor = workers.workers == 0
+    open_trial = jobs.StudentTrials(
+        classroom=classroom, students_dir=book.home.students_dir.resolve(), workers=workers, with_latency="latency_ms" in named
+    )
+    tune.run(
+        open_trial, next_draw, book.trained, book.observer.epoch,
+        tune.Slots(
+            cpus=workers.cpus if in_actor else 0, gpus=workers.gpus if in_actor else 0,
+            concurrency=spec.search.concurrency, checkpoint_epochs=spec.search.checkpoint_epochs,
+        ),
+        Path(spec.storage) / "runs", spec.name,
+        time_budget_s=max(1.0, spec.search.hours * 3600 - spent_s) if spec.search.hours else None, rungs=rungs,
+    )  # fmt: skip
+
+
+def _said(spec: Spec, suggester: Suggester) -> str:
+    have = f", {suggester.num_given} of them already" if suggester.num_given else ""
+    return f"searching {spec.search.trials or 'as many as time allows'} students{have} with {spec.search.sampler}"
+
+
+def presize(spec: Spec, classroom: Classroom, config: dict[str, Any]) -> dict[str, float]:
+    """Return what is known of a resolved config's student before it is trained."""
+    return student.presize(spec.trial_config(config), classroom)
+
+
+def identity(spec: Spec, classroom: Classroom, teacher_address: str, config: dict[str, Any]) -> str:
+    """Return the content address of a student: its config, its seed, the data, the teacher and how it answers, the code."""
+    answering = spec.knowledge.model_dump(exclude={"local_dir", "max_bytes", "fill"})
+    return knowledge.content_address(
+        kind="student", config=config, seed=spec.seed, data=classroom.fingerprint, task=spec.task, teacher=teacher_address,
+        augmentation=spec.augmentation.model_dump(), knowledge=answering,
+        code=code_address(),
+    )  # fmt: skip
+
+
+@cache
+def code_address() -> str:
+    """Return the SHA-256 of the package's own source files, hex."""
+    home, digest = Path(__file__).parent, hashlib.sha256()
+    for path in sorted(home.rglob("*.py")):
+        digest.update(f"{path.relative_to(home).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _most_known(spec: Spec) -> int:
+    return max(1, spec.search.trials // KNOWN_SHARE) if spec.search.trials else 8
+
+
+def _known(spec: Spec, classroom: Classroom) -> list[Proposal]:
+    if not spec.search.known_first:
+        return []
+    return known_good(spec.space, spec.default_of, partial(_size, spec, classroom), _most_known(spec))
+
+
+def _size(spec: Spec, classroom: Classroom, config: dict[str, Any]) -> float | None:
+    return presize(spec, classroom, config).get("params")
+
+
+def _budget(spec: Spec) -> Budget:
+    trial, plateau = spec.resources.trial, spec.search.plateau
+    return Budget(
+        device_hours=spec.search.device_hours, devices=(trial.gpus or trial.cpus) * max(1, trial.workers),
+        plateau_trials=plateau.trials if plateau else None, plateau_gain=plateau.gain if plateau else 0.0,
+    )  # fmt: skip
+
+
+def _stopping(spec: Spec, classroom: Classroom, book: Book) -> Stopping | None:
+    """Return what stops trials early; None where the spec asks for nothing."""
+    asked = spec.search.stopping
+    if asked is None:
+        return None
+    rule = rule_of(asked, len(classroom.splits["validation"]))
+    return Stopping(rule, rungs_of(asked, imparting.longest_epochs(spec)), book.objectives)
