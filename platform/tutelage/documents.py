@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from tutelage import pipeline
+from tutelage import pareto, pipeline
+from tutelage.objectives import losses, reference_losses
 from tutelage.report import front_of
 from tutelage.search.suggest import is_trained
 from tutelage.store import SweepDir
@@ -42,5 +43,11 @@ def status(home: SweepDir) -> dict[str, Any]:
         "state": facts["state"] if is_driven or facts["state"] not in ("started", "running") else "interrupted",
         "trials": {**states, "running": running, "to_come": to_come},
         "front_size": len(front_of(pipeline.candidates(home), home.objectives())) if "objectives" in facts else 0,
-        "hypervolume": facts.get("hypervolume"),
+        "hypervolume": _hypervolume(home) if "objectives" in facts else None,
     }
+
+
+def _hypervolume(home: SweepDir) -> float:
+    objectives = home.objectives()
+    matrix = losses([record.measures for record in pipeline.candidates(home)], objectives)
+    return pareto.hypervolume(matrix, reference_losses(objectives))

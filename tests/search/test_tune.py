@@ -140,3 +140,16 @@ def test_checkpoints_are_those_asked_for_and_what_cannot_be_opened_is_tried_once
     assert "this student cannot be built" in records["t0001"].error
     assert (tmp_path / "opened").read_text() == "once "
     assert bool(list((tmp_path / "run").rglob(tune.STATE))) is (checkpoint_epochs > 0)
+
+
+def test_a_trial_goes_on_where_an_earlier_driver_left_it_and_what_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+    left = tmp_path / "run" / "t0000"
+    for number, content in enumerate(['[{"epoch": 1}, ', json.dumps([{"epoch": e, "train_loss": 9.0, "accuracy": 0.1,
+        "step_s": 5.0} for e in (1, 2)]), "{"]):  # fmt: skip
+        (left / f"checkpoint_{number:06d}").mkdir(parents=True)
+        (left / f"checkpoint_{number:06d}" / tune.STATE).write_text(content)
+    records = run(tmp_path, [{"epochs": 4}, {"epochs": 2}])
+    curve = records["t0000"].curve
+    assert [row["epoch"] for row in curve] == [1, 2, 3, 4]
+    assert [row["step_s"] for row in curve] == [5.0, 5.0, 0.001, 0.001], "two epochs were not trained again"
+    assert [row["step_s"] for row in records["t0001"].curve] == [0.001, 0.001]
