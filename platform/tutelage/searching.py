@@ -43,7 +43,7 @@ def search(spec: Spec, classroom: Classroom, book: Book, earlier: Sequence[Trial
         presize=partial(presize, spec, classroom), identify=partial(identity, spec, classroom, book.common["teacher"]),
         recall=warm.recall, on_begun=book.begun, on_ended=book.refused,
     )  # fmt: skip
-    proposals = [*_known(spec, classroom), *warm.proposals] if not earlier else warm.proposals
+    proposals = [*warm.proposals, *_known(spec, classroom)]
     suggester = Suggester(
         sampler, book.objectives, book.limits, desk, spec.search.trials, proposals[: _most_known(spec)], rungs
     )

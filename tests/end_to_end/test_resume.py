@@ -1,4 +1,4 @@
-"""A driver that is killed, another that goes on, and a sweep that is extended: each student trained once, all records agreeing."""
+"""A driver that is killed, another that goes on, a sweep that is extended: each student trained once, all records agree."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def killed_driver(home: Path, tree: dict[str, Any], name: str) -> SweepDir:
     """Start a sweep in a process of its own, kill it when three students have ended, and return what it left."""
     path = home / f"{name}.yaml"
     path.write_text(dump(tree))
-    command = [sys.executable, "-m", "tutelage", "sweep", str(path)]
+    command = [sys.executable, "-c", "from tutelage.cli import main; main()", "sweep", str(path)]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     sweep = SweepDir(Path(tree["storage"]) / "sweeps" / name)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as driver:
@@ -114,7 +114,7 @@ def test_a_finished_sweep_is_extended_and_another_spec_is_refused(small_sweep: S
     with pytest.raises(InputError, match="tutelage resume extended"):
         pipeline.sweep(spec.from_dict(tree))
     other = {**tree, "student": {**tree["student"], "epochs": 5}}
-    with pytest.raises(InputError, match="student.epochs: 4 → 5"):
+    with pytest.raises(InputError, match=r"student\.epochs: 4 → 5"):
         resuming.resume(home, spec=spec.from_dict(other))
     assert home.records() == first and home.facts()["state"] == "finished"
     resuming.resume(home, trials=7)
