@@ -21,7 +21,8 @@ def front(home: SweepDir) -> dict[str, Any]:
         "sweep": home.name,
         "objectives": [{"name": o.name, "direction": o.direction} for o in objectives],
         "reference": {o.name: o.reference for o in objectives},
-        "hypervolume": facts.get("hypervolume"),
+        "hypervolume": _hypervolume(home),
+        "outside_reference": pipeline.outside_reference(home, objectives),
         "students": [
             {"trial": r.trial_id, "run_id": run_ids.get(r.trial_id), "measures": r.measures, "config": r.config}
             for r in front_of(pipeline.candidates(home), objectives)

@@ -15,11 +15,11 @@ from typing import Any
 import ray
 import torch
 
-from tutelage import imparting, measure, network, searching, store, warming
+from tutelage import imparting, measure, network, report, searching, store, warming
 from tutelage.book import Book, Observer, Silent
 from tutelage.classroom import Classroom
 from tutelage.errors import NoStudentFits, UnreachableError, WorkFailed
-from tutelage.objectives import Limits, Objective
+from tutelage.objectives import Limits, Objective, losses, reference_losses
 from tutelage.record import TrialRecord
 from tutelage.search.sampler import check_installed
 from tutelage.spec import Spec
@@ -79,6 +79,7 @@ def opened(spec: Spec, observer: Observer) -> Classroom:
         warming.find(Path(spec.storage), name)
     classroom = classroom_of(spec)
     imparting.check_knowledge(spec, classroom)
+    searching.check_constraints(spec, classroom)
     observer.stage(f"data {classroom.fingerprint[:16]}: {describe_data(classroom)}")
     return classroom
 
@@ -121,6 +122,11 @@ def _run(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, obs
             book.publish()
         raise
     require_students(home.records(), spec.search.constraints, len(book.front))
+    if outside := outside_reference(home, objectives):
+        observer.stage(
+            f"{len(outside)} of the front's {len(book.front)} students are no better than the reference point in some "
+            f"objective and add nothing to the hypervolume: {', '.join(outside)}"
+        )
     _measure_latencies(home, classroom, book, observer)
     book.publish()
 
@@ -265,6 +271,13 @@ def _measure_latencies(home: SweepDir, classroom: Classroom, book: Book, observe
         record = records[trial_id]
         home.ledger.append(replace(record, measures={**record.measures, **latency}))
         book.tracker.log_measures(trial_id, latency)
+
+
+def outside_reference(home: SweepDir, objectives: Sequence[Objective]) -> list[str]:
+    """Return the trials on the front that are no better than the reference point in some objective."""
+    front, point = report.front_of(candidates(home), objectives), reference_losses(objectives)
+    rows = losses([record.measures for record in front], objectives)
+    return [record.trial_id for record, row in zip(front, rows, strict=True) if not (row < point).all()]
 
 
 def candidates(home: SweepDir) -> list[TrialRecord]:

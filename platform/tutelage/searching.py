@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
+from itertools import chain, repeat
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from tutelage import imparting, jobs, knowledge, student, warming
 from tutelage.book import Book
 from tutelage.classroom import Classroom
+from tutelage.errors import NoStudentFits
 from tutelage.record import TrialRecord
 from tutelage.search import tune
 from tutelage.search.budget import Budget
-from tutelage.search.known import known_good
+from tutelage.search.known import extreme, known_good, resolved
 from tutelage.search.sampler import Draw, Sampler
 from tutelage.search.stopping import Stopping, rule_of, rungs_of
 from tutelage.search.suggest import Desk, Proposal, Suggester
+from tutelage.space import Domain, any_value
 from tutelage.spec import Spec
+from tutelage.spec_sections import KNOWN_BEFORE
 from tutelage.teaching import workers_of
 
+SIZED = 32  # random students that are sized before a bound on sizes is called out of reach
 KNOWN_SHARE = 4  # of the trials, at most one in so many is a student that was known before
 
 
@@ -108,8 +114,51 @@ def _said(spec: Spec, suggester: Suggester) -> str:
 
 
 def presize(spec: Spec, classroom: Classroom, config: dict[str, Any]) -> dict[str, float]:
-    """Return what is known of a resolved config's student before it is trained."""
-    return student.presize(spec.trial_config(config), classroom)
+    """Return what is known of a resolved config's student before it is trained.
+
+    A latency is among it only where the constraints bound it and the student is certain to miss the bound.
+    """
+    typed = spec.trial_config(config)
+    sizes, bound = student.presize(typed, classroom), spec.search.constraints.max.get("latency_ms")
+    if bound is None or spec.resources.trial.gpus:
+        return sizes
+    floor_ms = student.latency_floor_ms(typed, classroom)
+    return {**sizes, "latency_ms": floor_ms} if floor_ms > bound else sizes
+
+
+def check_constraints(spec: Spec, classroom: Classroom) -> None:
+    """Raise `NoStudentFits` if neither the smallest, nor the largest, nor any of some random students has sizes that fit."""
+    limits = spec.search.constraints
+    if not {*limits.max, *limits.min} & set(KNOWN_BEFORE):
+        return
+    generator = Random(spec.seed)
+    sized: list[dict[str, float]] = []
+    for params in chain(_extremes(spec, classroom), repeat(None, SIZED)):
+        config = spec.space.resolve(partial(_given, params) if params else lambda _, domain: any_value(generator, domain))[0]
+        sizes = presize(spec, classroom, _uninherited(config))
+        if all(by <= 0 for by in limits.violations(sizes).values()):
+            return
+        sized.append(sizes)
+    nearest = min(sized, key=limits.shortfall)
+    had = ", ".join(f"{name} {nearest[name]:g}" for name, by in limits.violations(nearest).items() if by > 0)
+    raise NoStudentFits(
+        f"no student of the space can have {limits.describe()}: of {len(sized)} sized before training, the smallest among "
+        f"them, the nearest has {had}. Loosen search.constraints, or widen the space under `student` and `sparsity`."
+    )
+
+
+def _given(params: Mapping[str, Any], name: str, domain: Domain) -> Any:
+    return params[name]
+
+
+def _extremes(spec: Spec, classroom: Classroom) -> list[Mapping[str, Any]]:
+    start = resolved(spec.space, spec.default_of, {})
+    return [extreme(spec.space, start, partial(_size, spec, classroom), sign) for sign in (1, -1)]
+
+
+def _uninherited(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the config with random first weights: of the same sizes, and sized before there is a teacher."""
+    return {**config, "student": {**config["student"], "initialise": "random"}}
 
 
 def identity(spec: Spec, classroom: Classroom, teacher_address: str, config: dict[str, Any]) -> str:
@@ -142,7 +191,7 @@ def _known(spec: Spec, classroom: Classroom) -> list[Proposal]:
 
 
 def _size(spec: Spec, classroom: Classroom, config: dict[str, Any]) -> float | None:
-    return presize(spec, classroom, config).get("params")
+    return student.presize(spec.trial_config(_uninherited(config)), classroom).get("params")
 
 
 def _budget(spec: Spec) -> Budget:

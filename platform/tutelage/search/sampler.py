@@ -170,8 +170,8 @@ class _Level:
         self.num_complete = 0
 
     def ask(self, number: int, sampler: optuna.samplers.BaseSampler, fixed: Mapping[str, Any]) -> optuna.Trial:
-        self.study.sampler = optuna.samplers.PartialFixedSampler(dict(fixed), sampler) if fixed else sampler
         with _quiet():
+            self.study.sampler = optuna.samplers.PartialFixedSampler(dict(fixed), sampler) if fixed else sampler
             trial = self.study.ask()
         self._numbers[number] = trial.number
         self._open.add(number)
@@ -231,7 +231,7 @@ def _sampler(kind: str, seed: int) -> optuna.samplers.BaseSampler:
         if kind == "nsga3":
             return optuna.samplers.NSGAIIISampler(seed=seed, population_size=POPULATION)
         if kind == "gp":
-            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False)
         if kind == "botorch":
             from optuna_integration import BoTorchSampler
 

@@ -13,6 +13,7 @@ from tutelage.objectives import Limits, Objective
 from tutelage.record import State, TrialRecord
 from tutelage.search.sampler import Draw, Sampler
 
+WHOLE = "whole_"  # before a size: what it is until a student loses its channels
 MAX_REFUSALS = 100  # in a row; by then the space has nothing new, or nothing that fits
 
 
@@ -107,7 +108,8 @@ class Suggester:
         violations = {name: by for name, by in self._constraints.violations(draw.sizes).items() if by > 0}
         if violations:
             missed = self._missed(draw.sizes, violations)
-            self._end(record_of(draw, "infeasible", measures=draw.sizes, error=missed))
+            sizes = {name: value for name, value in draw.sizes.items() if not name.startswith(WHOLE)}
+            self._end(record_of(draw, "infeasible", measures=sizes, error=missed))
             return None
         recalled = self._desk.recall(draw)
         if recalled is not None:
@@ -156,8 +158,8 @@ def _holds(params: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 
 def as_it_is_whole(sizes: Mapping[str, float]) -> dict[str, float]:
-    """Return the sizes of a student that has not lost its channels yet: those under `whole_` and its own name, where given."""
-    return {name: sizes.get(f"whole_{name}", value) for name, value in sizes.items()}
+    """Return the sizes of a student that has not lost its channels yet: those under `WHOLE` and their names, where given."""
+    return {name: sizes.get(WHOLE + name, value) for name, value in sizes.items()}
 
 
 def is_trained(record: TrialRecord) -> bool:
