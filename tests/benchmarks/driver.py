@@ -2,7 +2,7 @@
 
     python tests/benchmarks/driver.py [--json] [--observations 2000] [--samplers tpe nsga2 nsga3 random] [--results 10000]
 
-Students are random ones of tests/benchmarks/digits_record.yaml's space with invented losses: only time and memory are looked at.
+Students are random ones of the space of digits_record.yaml with invented losses: only time and memory are looked at.
 """
 
 from __future__ import annotations
