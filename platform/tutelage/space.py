@@ -199,6 +199,14 @@ class Space:
         config = _resolve(self.tree, "", recorded)
         return config, params
 
+    def traits(self, params: Mapping[str, Scalar]) -> list[float]:
+        """Return searched values as numbers from 0 to 1, always as many.
+
+        A range gives the place in it (in the logarithm with `log`), a choice of numbers its rank, any other choice a 1 at its
+        label. What is inactive stands in the middle of its range.
+        """
+        return [number for name, domain in self.domains() for number in _traits(domain, params.get(name))]
+
     def names(self) -> list[str]:
         """Return the names of all distributions, active or not, in the tree's order."""
         return [name for name, _ in self.domains()]
@@ -217,6 +225,18 @@ class Space:
             ends = domain.labels[1:] if isinstance(domain, Choice) else (domain.high,)
             for end in ends:
                 yield self.resolve(partial(_towards, name, end))[0]
+
+
+def _traits(domain: Domain, value: Any) -> list[float]:
+    if isinstance(domain, Choice):
+        numbers = [label for label in domain.labels if isinstance(label, int | float)]
+        if len(numbers) < len(domain.labels) or len(numbers) == 1:
+            return [float(value == label) for label in domain.labels]
+        return [0.5 if value is None else sorted(numbers).index(value) / (len(numbers) - 1)]
+    if value is None or domain.low == domain.high:
+        return [0.5]
+    low, high, at = (math.log(x) if domain.log else float(x) for x in (domain.low, domain.high, value))
+    return [(at - low) / (high - low)]
 
 
 def any_value(generator: Random, domain: Domain) -> Any:

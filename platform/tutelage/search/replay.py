@@ -1,159 +1,355 @@
-"""A recorded table and a fake clock in the place of a cluster: rules of early stopping tried in milliseconds.
+"""A recorded table and a fake clock in the place of a cluster: whole searches in seconds.
 
-Every sweep without early stopping is such a table: its ledger holds each student's accuracy after every epoch.
+A table holds the error after every epoch of every student of a space, over one or several seeds: `tests/benchmarks/record.py`
+makes one, and so is the ledger of every sweep without early stopping. What arrives is a list of its students, or what a sampler
+proposes: then the nearest recorded student answers.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from tutelage import objectives as objectives_module
 from tutelage import pareto
 from tutelage.errors import InputError
-from tutelage.objectives import Objective
+from tutelage.objectives import SMALLEST_ERROR, Objective
 from tutelage.record import TrialRecord
+from tutelage.search.promotion import Promotion, Student
 from tutelage.search.rungs import Array, Rule
+from tutelage.search.sampler import Sampler
 from tutelage.search.stopping import LEARNED
+from tutelage.search.suggest import WHOLE
+from tutelage.space import Scalar, Space
 
-ERROR = "error_"  # and the epoch: a column of a table's file
+ERROR, CONFIG = "error_", "config."  # before the epoch, and before the name of a searched value: columns of a table's file
 
 
 @dataclass(frozen=True)
 class Table:
-    """What was recorded of n students: losses known before training `[n, known]`, error after each epoch `[n, epochs]`, and
-    the seconds of an epoch `[n]`."""
+    """What was recorded of n students: sizes known before training `[n, known]`, those while they are whole, traits `[n, d]`,
+    the error after each epoch `[n, seeds, epochs]`, and the seconds of an epoch `[n]`."""
 
     known: Array
+    whole: Array
+    traits: Array
     errors: Array
     epoch_s: Array
-    names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.errors)
 
-    def write(self, path: Path) -> None:
-        """Keep the table as Parquet, in single precision."""
-        columns = {name: self.known[:, k] for k, name in enumerate(self.names)} | {"epoch_s": self.epoch_s}
-        columns |= {f"{ERROR}{epoch + 1}": column for epoch, column in enumerate(self.errors.T)}
-        pd.DataFrame(columns).astype(np.float32).to_parquet(path, index=False)
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of a student in full."""
+        return int(self.errors.shape[2])
 
     @property
     def ends(self) -> Array:
-        """Each student's losses with all its epochs, `[n, known + 1]`: what a front is drawn over."""
-        return np.column_stack([self.known, self.errors[:, -1]])
+        """Each student's logarithms of sizes and of its mean error over the seeds, `[n, known + 1]`: its true place."""
+        mean = self.errors[:, :, -1].mean(axis=1)
+        return np.column_stack([np.log10(self.known), np.log10(mean + SMALLEST_ERROR)])
+
+    def nearest(self, traits: Sequence[float]) -> int:
+        """Return the student whose traits differ least, by the sum of squares; of equals the first."""
+        return int(np.square(self.traits - np.asarray(traits)).sum(axis=1).argmin())
 
 
-def read(path: Path) -> Table:
-    """Return the table that `Table.write` kept."""
-    frame = pd.read_parquet(path).astype(np.float64)
-    columns = [str(name) for name in frame]
-    errors = [name for name in columns if name.startswith(ERROR)]
-    names = tuple(name for name in columns if name not in {*errors, "epoch_s"})
+def read(path: Path, space: Space, names: Sequence[str] = ("params",)) -> Table:
+    """Return the table in a file of `tests/benchmarks/record.py`, with the sizes `names`; a config that lacks a seed is not."""
+    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_json(path, lines=True)
+    frame = frame[frame.groupby("config")["seed"].transform("size") == frame["seed"].nunique()].sort_values(["config", "seed"])
+    frame.columns = frame.columns.astype(str)
+    columns = sorted((c for c in frame.columns if c.startswith(ERROR)), key=lambda c: int(c.removeprefix(ERROR)))
+    errors = frame[columns]
+    seeds, first = frame["seed"].nunique(), frame[frame["seed"] == frame["seed"].min()]
+    params = [_params(row) for row in first[[c for c in frame.columns if c.startswith(CONFIG)]].to_dict("records")]
     return Table(
-        known=frame[list(names)].to_numpy(), errors=frame[errors].to_numpy(), epoch_s=frame["epoch_s"].to_numpy(), names=names
+        known=first[list(names)].to_numpy(np.float64),
+        whole=np.column_stack([first.get(WHOLE + name, first[name]) for name in names]).astype(np.float64),
+        traits=np.array([space.traits(one) for one in params]),
+        errors=errors.to_numpy(np.float64).reshape(len(first), seeds, -1),
+        epoch_s=first["epoch_s"].to_numpy(np.float64),
     )
 
 
-def recorded(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Table:
+def _params(row: Mapping[Any, Any]) -> dict[str, Scalar]:
+    return {str(name).removeprefix(CONFIG): value for name, value in row.items() if not pd.isna(value)}
+
+
+def recorded(records: Sequence[TrialRecord], objectives: Sequence[Objective], space: Space) -> Table:
     """Return the table of a sweep's finished students with as many epochs as the longest; `InputError` if there is none."""
-    known = [objective for objective in objectives if objective.name != LEARNED]
+    known = [objective.name for objective in objectives if objective.name != LEARNED]
     finished = [record for record in records if record.state == "finished" and record.curve]
     longest = max((len(record.curve) for record in finished), default=0)
-    whole = [record for record in finished if len(record.curve) == longest]
-    if not whole:
+    kept = [record for record in finished if len(record.curve) == longest]
+    if not kept:
         raise InputError("no student of the sweep has finished: there is nothing to replay.")
     return Table(
-        known=objectives_module.losses([record.measures for record in whole], known),
-        errors=np.array([[1 - row[LEARNED] for row in record.curve] for record in whole]),
-        epoch_s=np.array([record.step_s / longest for record in whole]),
-        names=tuple(objective.name for objective in known),
+        known=np.array([[record.measures[name] for name in known] for record in kept]),
+        whole=np.array([[r.sizes.get(WHOLE + name, r.measures[name]) for name in known] for r in kept]),
+        traits=np.array([space.traits(record.params) for record in kept]),
+        errors=np.array([[[1 - row[LEARNED] for row in record.curve]] for record in kept]),
+        epoch_s=np.array([record.step_s / longest for record in kept]),
     )
+
+
+class Arrivals(Protocol):
+    """What proposes students to a replayed search. A trial's number is its place among those that came."""
+
+    def next(self) -> int | None:
+        """Return the row of the table that the next trial is; None if there are no more."""
+        ...
+
+    def seen(self, trial: int, epochs: int, losses: Array) -> None:
+        """Hear of a trial at a rung, or in the end, by its losses on even scales."""
+        ...
+
+    def stopped(self, trial: int) -> None:
+        """Hear that a trial has none of its further epochs."""
+        ...
+
+
+class Listed:
+    """A list of rows, one after the other."""
+
+    def __init__(self, rows: Iterable[int]) -> None:
+        self._rows = iter(rows)
+
+    def next(self) -> int | None:
+        """Return the next of the list."""
+        return next(self._rows, None)
+
+    def seen(self, trial: int, epochs: int, losses: Array) -> None:
+        """Learn nothing."""
+
+    def stopped(self, trial: int) -> None:
+        """Learn nothing."""
+
+
+class Sampled:
+    """What a sampler proposes, each answered by the nearest student of the table; `num_trials` of them."""
+
+    def __init__(self, sampler: Sampler, space: Space, table: Table, num_trials: int) -> None:
+        self._sampler, self._space, self._table, self._left = sampler, space, table, num_trials
+
+    def next(self) -> int | None:
+        """Ask the sampler."""
+        if self._left == 0:
+            return None
+        self._left -= 1
+        return self._table.nearest(self._space.traits(self._sampler.ask().params))
+
+    def seen(self, trial: int, epochs: int, losses: Array) -> None:
+        """Tell the sampler."""
+        if epochs == self._table.max_epochs:
+            self._sampler.tell_finished(trial, losses.tolist(), {})
+        else:
+            self._sampler.observe(trial, epochs, losses.tolist())
+
+    def stopped(self, trial: int) -> None:
+        """Tell the sampler."""
+        self._sampler.tell_stopped(trial)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """The fake cluster: workers, the seconds until one has started a trial, and the share of rungs at which a trial is lost."""
+    """The fake cluster: `workers`; seconds until one has started a trial, or taken one up again; the share of rungs at which a
+    trial is lost; how much slower the slowest worker is than the fastest; and whether the real time of decisions passes too."""
 
     workers: int = 2
     start_s: float = 0.0
     loss_share: float = 0.0
+    slowest: float = 1.0
+    counts_decisions: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """What a search had: which students finished, in that order; epochs trained; seconds; the workers' busy share."""
+    """What a search had: the rows that finished, in that order; epochs spent when each did; all epochs; seconds; busy share."""
 
     finished: tuple[int, ...]
+    spent: tuple[int, ...]
     epochs: int
     elapsed_s: float
     busy_share: float
+    num_trials: int
 
 
 def replay(
-    table: Table, rule: Rule | None, rungs: Sequence[int], order: Sequence[int], cluster: Cluster, seed: int = 0
-) -> Replayed:
-    """Return what becomes of a search that tries the table's students in `order` and stops them by `rule`; None stops none.
+    table: Table, rule: Rule | Promotion | None, rungs: Sequence[int], arrivals: Arrivals | Sequence[int],
+    cluster: Cluster, seed: int = 0,
+) -> Replayed:  # fmt: skip
+    """Return what becomes of a search over the table's students; None stops none.
 
-    A trial that is lost starts again, as one does that has no checkpoint; its epochs are counted.
+    Each trial is trained with one of the table's seeds, drawn by `seed`. One that is lost starts again; its epochs are counted.
     """
-    generator, last = np.random.default_rng(seed), table.errors.shape[1]
-    halts = [epoch for epoch in sorted(rungs) if epoch < last] + [last]
-    waiting, running = iter(order), list[tuple[float, int, int]]()
-    finished, busy_s, epochs, now_s = list[int](), 0.0, 0, 0.0
+    source = Listed(arrivals) if isinstance(arrivals, Sequence) else arrivals
+    return _Search(table, rule, rungs, source, cluster, np.random.default_rng(seed)).run()
 
-    def train(number: int, halt: int, begin_s: float) -> None:
-        nonlocal busy_s, epochs
-        more = halts[halt] - (halts[halt - 1] if halt else 0)
-        epochs += more
-        busy_s += more * table.epoch_s[number]
-        heapq.heappush(running, (begin_s + more * table.epoch_s[number], number, halt))
 
-    def take_next() -> None:
-        number = next(waiting, None)
-        if number is not None:
-            train(number, 0, now_s + cluster.start_s)
+@dataclass
+class _Search:
+    """A search under way: the clock, what runs, and what every trial is."""
 
-    for _ in range(cluster.workers):
-        take_next()
-    while running:
-        now_s, number, halt = heapq.heappop(running)
-        known, errors = table.known[number], table.errors[number]
-        if generator.random() < cluster.loss_share:
-            train(number, 0, now_s + cluster.start_s)
-        elif halts[halt] == last:
-            finished.append(number)
-            if rule:
-                rule.finished(known, {epoch: errors[epoch - 1] for epoch in halts[:-1]}, errors[-1])
-            take_next()
-        elif rule and rule.stops(halts[halt], known, errors[halts[halt] - 1]):
-            take_next()
-        else:
-            train(number, halt + 1, now_s)
-    return Replayed(
-        finished=tuple(finished), epochs=epochs, elapsed_s=now_s,
-        busy_share=busy_s / (cluster.workers * now_s) if now_s else 0.0,
-    )  # fmt: skip
+    table: Table
+    rule: Rule | Promotion | None
+    rungs: Sequence[int]
+    arrivals: Arrivals
+    cluster: Cluster
+    generator: np.random.Generator
+    now_s: float = 0.0
+    busy_s: float = 0.0
+    epochs: int = 0
+    rows: list[int] = field(default_factory=list)  # of each trial
+    seeds: list[int] = field(default_factory=list)
+    finished: list[int] = field(default_factory=list)
+    spent: list[int] = field(default_factory=list)
+    running: list[tuple[float, int, int, int, int]] = field(default_factory=list)  # until, order, trial, halt, worker
+    paused: set[int] = field(default_factory=set)
+
+    def run(self) -> Replayed:
+        """Let the clock run until nobody works any more."""
+        last = self.table.max_epochs
+        self.halts = [epoch for epoch in sorted(self.rungs) if epoch < last] + [last]
+        self.order, idle, is_over = itertools.count(), list(range(self.cluster.workers)), False
+        while True:
+            while idle and not is_over:
+                is_over = not self._takes(idle[-1])
+                if not is_over:
+                    idle.pop()
+            if not self.running:
+                break
+            self.now_s, _, trial, halt, worker = heapq.heappop(self.running)
+            if not self._goes_on(trial, halt, worker):
+                idle.append(worker)
+            is_over = False
+        for trial in self.paused:
+            self.arrivals.stopped(trial)
+        busy = self.busy_s / (self.cluster.workers * self.now_s) if self.now_s else 0.0
+        return Replayed(
+            finished=tuple(self.finished), spent=tuple(self.spent), epochs=self.epochs, elapsed_s=self.now_s, busy_share=busy,
+            num_trials=len(self.rows),
+        )  # fmt: skip
+
+    def _takes(self, worker: int) -> bool:
+        """Return whether an idle worker finds something to do."""
+        with self._deciding():
+            trial = self.rule.promoted(is_last=False) if isinstance(self.rule, Promotion) else None
+            row = self.arrivals.next() if trial is None else None
+            if trial is None and row is None and isinstance(self.rule, Promotion):
+                trial = self.rule.promoted(is_last=True)
+        if trial is not None:
+            self.paused.remove(trial)
+            reached = self.rule.students[trial].errors if isinstance(self.rule, Promotion) else {}
+            self._train(trial, len(reached), worker, self.now_s + self.cluster.start_s)
+            return True
+        if row is None:
+            return False
+        self.rows.append(row)
+        self.seeds.append(int(self.generator.integers(self.table.errors.shape[1])))
+        self._train(len(self.rows) - 1, 0, worker, self.now_s + self.cluster.start_s)
+        return True
+
+    def _train(self, trial: int, halt: int, worker: int, begin_s: float) -> None:
+        more = self.halts[halt] - (self.halts[halt - 1] if halt else 0)
+        slower = 1 + (self.cluster.slowest - 1) * worker / max(1, self.cluster.workers - 1)
+        took_s = more * self.table.epoch_s[self.rows[trial]] * slower
+        self.epochs += more
+        self.busy_s += took_s
+        heapq.heappush(self.running, (begin_s + took_s, next(self.order), trial, halt, worker))
+
+    def _goes_on(self, trial: int, halt: int, worker: int) -> bool:
+        """Return whether a trial that has come to a halt keeps its worker."""
+        row = self.rows[trial]
+        if self.cluster.loss_share and self.generator.random() < self.cluster.loss_share:
+            self._train(trial, 0, worker, self.now_s + self.cluster.start_s)
+            return True
+        errors = self.table.errors[row, self.seeds[trial]]
+        with self._deciding():
+            if self.halts[halt] == self.table.max_epochs:
+                self._end(trial, errors)
+                return False
+            error = errors[self.halts[halt] - 1]
+            self.arrivals.seen(trial, self.halts[halt], self._losses(self.table.whole[row], error))
+            if isinstance(self.rule, Promotion):
+                if self.rule.pauses(trial, self.halts[halt], self._student(row), np.log10(error + SMALLEST_ERROR)):
+                    self.paused.add(trial)
+                    return False
+            elif self.rule and self.rule.stops(self.halts[halt], self.table.known[row], error):
+                self.arrivals.stopped(trial)
+                return False
+        self._train(trial, halt + 1, worker, self.now_s)
+        return True
+
+    def _end(self, trial: int, errors: Array) -> None:
+        row = self.rows[trial]
+        self.finished.append(row)
+        self.spent.append(self.epochs)
+        losses = self._losses(self.table.known[row], errors[-1])
+        self.arrivals.seen(trial, self.table.max_epochs, losses)
+        if isinstance(self.rule, Promotion):
+            self.rule.finished(trial, self._student(row), losses[-1])
+        elif self.rule:
+            at_rungs = {epoch: errors[epoch - 1] for epoch in self.halts[:-1]}
+            self.rule.finished(self.table.known[row], at_rungs, errors[-1])
+
+    def _student(self, row: int) -> Student:
+        known, whole = np.log10(self.table.known[row]), np.log10(self.table.whole[row])
+        return Student(known=known, whole=whole, traits=self.table.traits[row])
+
+    def _losses(self, sizes: Array, error: float) -> Array:
+        found: Array = np.log10(np.append(sizes, error + SMALLEST_ERROR))
+        return found
+
+    def _deciding(self) -> _Deciding:
+        return _Deciding(self)
+
+
+class _Deciding:
+    """Lets the real time of a decision pass on the fake clock, where the cluster counts it."""
+
+    def __init__(self, search: _Search) -> None:
+        self._search = search
+
+    def __enter__(self) -> None:
+        self._begun_s = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        if self._search.cluster.counts_decisions:
+            self._search.now_s += time.perf_counter() - self._begun_s
 
 
 def judged(table: Table, replayed: Replayed) -> dict[str, Any]:
-    """Return the shares of all epochs that were trained, of the hypervolume and of the true front that were reached.
+    """Return the shares of all epochs that were spent, of the hypervolume and of the true front that were reached.
 
-    The hypervolume is over the logarithms of sizes and of the error, which is raised by a thousandth, up to the worst student.
+    The hypervolume is that of the finished students at their true places, up to the worst student, over that of the table.
     """
-    ends = np.log10(np.column_stack([table.known, table.errors[:, -1] + 1e-3]))
-    worst = ends.max(axis=0) + 1e-6
-    front = np.flatnonzero(pareto.non_dominated_mask(table.ends))
-    reached = list(replayed.finished)
+    ends, worst = table.ends, table.ends.max(axis=0) + 1e-6
+    front, reached = np.flatnonzero(pareto.non_dominated_mask(ends)), list(replayed.finished)
     return {
-        "epochs": replayed.epochs / table.errors.size,
+        "epochs": replayed.epochs / (replayed.num_trials * table.max_epochs),
         "hypervolume": pareto.hypervolume(ends[reached], worst) / pareto.hypervolume(ends, worst),
         "front": float(np.isin(front, reached).mean()),
         "finished": len(reached),
     }
+
+
+def hypervolume_after(table: Table, replayed: Replayed) -> Array:
+    """Return the share of the table's hypervolume after each finished student, `[finished]`."""
+    ends, worst = table.ends, table.ends.max(axis=0) + 1e-6
+    whole, front = pareto.hypervolume(ends, worst), pareto.Front()
+    found: list[float] = []
+    for place, row in enumerate(replayed.finished):
+        if front.add(ends[row], str(place)) or not found:
+            found.append(front.hypervolume(worst) / whole)
+        else:
+            found.append(found[-1])
+    return np.array(found)
