@@ -68,6 +68,13 @@ class Book:
         """Put on record that a trial is handed out, before it is."""
         self.home.ledger.append(record)
 
+    def came_back(self, record: TrialRecord) -> None:
+        """Book a trial whose worker is free again: it has ended, or it is paused."""
+        if record.state == "paused":
+            self.home.ledger.append(record)
+        else:
+            self.trained(record)
+
     def trained(self, record: TrialRecord) -> None:
         """Book a trial that had a worker."""
         self.refused(record)

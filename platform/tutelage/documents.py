@@ -34,15 +34,15 @@ def status(home: SweepDir) -> dict[str, Any]:
     """Return how far the sweep is."""
     facts, records = home.facts(), home.records()
     counts = Counter(record.state for record in records)
-    is_driven, running = home.is_driven(), len(home.pending())
+    is_driven, running, paused = home.is_driven(), len(home.pending()), len(home.paused())
     states = {state: counts[state] for state in ("finished", "stopped", "failed", "infeasible")}
     trained = sum(is_trained(record) for record in records)
-    to_come = max(0, (facts.get("num_trials") or 0) - trained - running) if facts["state"] != "finished" else 0
+    to_come = max(0, (facts.get("num_trials") or 0) - trained - running - paused) if facts["state"] != "finished" else 0
     return {
         "version": 1,
         "sweep": home.name,
         "state": facts["state"] if is_driven or facts["state"] not in ("started", "running") else "interrupted",
-        "trials": {**states, "running": running, "to_come": to_come},
+        "trials": {**states, "running": running, "paused": paused, "to_come": to_come},
         "front_size": len(front_of(pipeline.candidates(home), home.objectives())) if "objectives" in facts else 0,
         "hypervolume": _hypervolume(home) if "objectives" in facts else None,
     }

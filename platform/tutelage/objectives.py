@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,8 +76,13 @@ def even_losses(measures: Mapping[str, float], objectives: Sequence[Objective]) 
         if objective.name in LOGARITHMIC:
             found[column] = np.sign(found[column]) * np.log10(max(abs(found[column]), SMALLEST_ERROR))
         elif objective.name == "accuracy" and objective.direction == "maximise":
-            found[column] = np.log10(1.0 + found[column] + SMALLEST_ERROR)
+            found[column] = log_error(-found[column])
     return found
+
+
+def log_error(accuracy: float) -> float:
+    """Return log10 of an accuracy's error, 1 - accuracy, raised by a thousandth."""
+    return math.log10(1.0 - accuracy + SMALLEST_ERROR)
 
 
 def reference_losses(objectives: Sequence[Objective]) -> NDArray[np.float64]:

@@ -112,7 +112,7 @@ def _run(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, obs
         observer.stage(f"together they have accuracy {teacher.measures['accuracy']:.4f}{less}")
     known = "objectives" in home.facts()
     objectives = home.objectives() if known else with_references(spec.search.objectives, teacher.measures)
-    earlier = [*home.ledger.ended(), *home.pending()]
+    earlier = [*home.ledger.ended(), *home.paused(), *home.pending()]
     book = _open_book(home, spec, classroom, teacher, objectives, tracker, observer)
     book.take_up(home.ledger.ended())
     try:

@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 from tutelage.errors import WorkFailed
 
-State = Literal["running", "finished", "stopped", "failed", "infeasible"]
+State = Literal["running", "paused", "finished", "stopped", "failed", "infeasible"]
+
+OPEN = ("running", "paused")  # states of a trial that has not ended
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,7 @@ class Ledger:
 
     def ended(self) -> list[TrialRecord]:
         """Return the latest line of every trial that has ended, in the order in which they ended."""
-        return list({record.number: record for record in self._lines() if record.state != "running"}.values())
+        return list({record.number: record for record in self._lines() if record.state not in OPEN}.values())
 
     def mend(self) -> None:
         """Take away a last line that a crash cut short, so that the next one does not run on from it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from itertools import chain, repeat
 from pathlib import Path
@@ -19,9 +20,10 @@ from tutelage.record import TrialRecord
 from tutelage.search import tune
 from tutelage.search.budget import Budget
 from tutelage.search.known import extreme, known_good, resolved
+from tutelage.search.promotion import Promotion
 from tutelage.search.sampler import Draw, Sampler
-from tutelage.search.stopping import Stopping, rule_of, rungs_of
-from tutelage.search.suggest import Desk, Proposal, Suggester
+from tutelage.search.stopping import Judge, Promoting, Stopping, Verdict, rule_of, rungs_of
+from tutelage.search.suggest import Desk, Proposal, Suggester, record_of
 from tutelage.space import Domain, any_value
 from tutelage.spec import Spec
 from tutelage.spec_sections import KNOWN_BEFORE
@@ -66,13 +68,21 @@ def search(spec: Spec, classroom: Classroom, book: Book, earlier: Sequence[Trial
         if stopping:
             stopping.learn(record)
 
-    def is_worth(draw: Draw, row: dict[str, Any]) -> bool:
+    def judge(draw: Draw, row: dict[str, Any]) -> Verdict:
         assert stopping is not None
         suggester.observe(draw, row)
-        return stopping.is_worth(draw, row)
+        return stopping.judge(draw, row)
 
     def next_draw() -> Draw | None:
-        return None if budget.why_over(book.hypervolumes) else suggester.next()
+        if budget.why_over(book.hypervolumes):
+            return None
+        again = stopping.promoted(is_last=False) if stopping else None
+        draw = None if again else suggester.next()
+        if draw is None and again is None and stopping:
+            again = stopping.promoted(is_last=True)
+        if again:
+            book.begun(record_of(again, "running"))
+        return draw or again
 
     book.learn = learn
     first = next_draw()
@@ -80,8 +90,10 @@ def search(spec: Spec, classroom: Classroom, book: Book, earlier: Sequence[Trial
     book.observer.stage(_said(spec, suggester))
     try:
         if waiting:
-            judged = tune.Rungs(epochs=rungs, is_worth=is_worth) if rungs else None
+            judged = tune.Rungs(epochs=rungs, judge=judge, pausing=stopping.pausing) if stopping else None
             _run(spec, classroom, book, lambda: waiting.pop() if waiting else next_draw(), judged, spent_s)
+            for record in home.paused():  # nobody goes on any more
+                book.trained(replace(record, state="stopped"))
     finally:
         home.update(search_s=spent_s + time.time() - begun_s, exhausted=suggester.exhausted)
     if why := budget.why_over(book.hypervolumes):
@@ -98,7 +110,7 @@ def _run(
         classroom=classroom, students_dir=book.home.students_dir.resolve(), workers=workers, with_latency="latency_ms" in named
     )
     tune.run(
-        open_trial, next_draw, book.trained, book.observer.epoch,
+        open_trial, next_draw, book.came_back, book.observer.epoch,
         tune.Slots(
             cpus=workers.cpus if in_actor else 0, gpus=workers.gpus if in_actor else 0,
             concurrency=spec.search.concurrency, checkpoint_epochs=spec.search.checkpoint_epochs,
@@ -202,10 +214,13 @@ def _budget(spec: Spec) -> Budget:
     )  # fmt: skip
 
 
-def _stopping(spec: Spec, classroom: Classroom, book: Book) -> Stopping | None:
-    """Return what stops trials early; None where the spec asks for nothing."""
-    asked = spec.search.stopping
-    if asked is None:
+def _stopping(spec: Spec, classroom: Classroom, book: Book) -> Judge | None:
+    """Return what judges trials at rungs; None where the spec asks for nothing, or students are too short to have any."""
+    asked, max_epochs = spec.search.stopping, imparting.longest_epochs(spec)
+    rungs = rungs_of(asked, max_epochs) if asked else frozenset()
+    if asked is None or not rungs:
         return None
-    rule = rule_of(asked, len(classroom.splits["validation"]))
-    return Stopping(rule, rungs_of(asked, imparting.longest_epochs(spec)), book.objectives)
+    if asked.rule == "promotion":
+        rule = Promotion(rungs=sorted(rungs), max_epochs=max_epochs, share=asked.share, num_students=spec.search.trials)
+        return Promoting(rule, book.objectives, spec.space)
+    return Stopping(rule_of(asked, len(classroom.splits["validation"])), rungs, book.objectives)

@@ -183,10 +183,14 @@ KNOWN_BEFORE = ("params", "size_bytes", "macs")  # of a student, before it is tr
 class StoppingConfig(Section):
     """Which students lose their further epochs, judged after some of them."""
 
-    rule: Literal["dominance", "mo-asha"] = Field(
-        "dominance",
-        description="dominance: stop what a no larger student was ahead of by more than is ever caught up; "
-        "mo-asha: keep the best 1 / factor of a rung by non-dominated rank",
+    rule: Literal["promotion", "dominance", "mo-asha"] = Field(
+        "promotion",
+        description="promotion: all pause, and the one that is expected to improve the front most goes on; dominance: stop "
+        "what a no larger student was ahead of by more than is ever caught up; mo-asha: keep the best 1 / factor of a rung "
+        "by non-dominated rank",
+    )
+    share: float = Field(
+        0.25, gt=0, le=1, description="promotion: of the epochs that all students would take in full, those that are spent"
     )
     first_epoch: int = Field(1, ge=1, le=10_000, description="epochs before a student is judged for the first time")
     factor: int = Field(3, ge=2, le=100, description="epochs at a rung over those at the one before")

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TextIO
 from tutelage.errors import InputError, UnreachableError, nearest
 from tutelage.files import write_atomically, write_json
 from tutelage.objectives import Objective
-from tutelage.record import Ledger, TrialRecord
+from tutelage.record import OPEN, Ledger, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,15 @@ class SweepDir:
 
     def records(self) -> list[TrialRecord]:
         """Return the trials that have ended, in order of suggestion."""
-        return [record for record in self.ledger.read() if record.state != "running"]
+        return [record for record in self.ledger.read() if record.state not in OPEN]
 
     def pending(self) -> list[TrialRecord]:
         """Return the trials that were handed out and have not ended, in order of suggestion."""
         return [record for record in self.ledger.read() if record.state == "running"]
+
+    def paused(self) -> list[TrialRecord]:
+        """Return the trials that wait at a rung, in order of suggestion."""
+        return [record for record in self.ledger.read() if record.state == "paused"]
 
     @contextmanager
     def driven(self) -> Iterator[None]:

@@ -171,6 +171,25 @@ def test_students_that_are_not_worth_it_are_stopped_at_a_rung_and_never_on_the_f
     assert tagged.count("stopped") == len(by_state["stopped"])
 
 
+def test_paused_students_go_on_or_are_stopped_in_the_end(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
+    stopping = {"rule": "promotion", "share": 0.6, "first_epoch": 2, "factor": 2}
+    tree = {**small_spec, "name": "promotion", "search": {"trials": 14, "sampler": "random", "stopping": stopping}}
+    tree["student"] = {**small_spec["student"], "epochs": 8}
+    home = pipeline.sweep(spec.from_dict(tree))
+    by_state = {state: [r for r in home.records() if r.state == state] for state in ("finished", "stopped")}
+    assert len(by_state["finished"]) + len(by_state["stopped"]) == 14 and all(by_state.values())
+    assert home.paused() == [] and home.pending() == []
+    assert {len(record.curve) for record in by_state["stopped"]} <= {2, 4}
+    for record in by_state["finished"]:
+        assert [row["epoch"] for row in record.curve] == list(range(1, 9))
+    spent = sum(len(record.curve) for record in home.records())
+    assert spent <= 0.6 * 14 * 8 + 2 * 8, "what runs when the share is spent still comes to its rung"
+    states = [json.loads(line)["state"] for line in home.ledger.path.read_text().splitlines()]
+    assert "paused" in states and states.count("stopped") == len(by_state["stopped"])
+    tagged = [run.data.tags["pareto"] for run in children(home)]
+    assert len(tagged) == 14 and tagged.count("stopped") == len(by_state["stopped"])
+
+
 def test_a_tracking_store_that_is_away_stops_the_sweep_before_it_begins(tmp_path: Path) -> None:
     given = spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "tracking": {"uri": "http://127.0.0.1:9"}})
     with pytest.raises(UnreachableError):

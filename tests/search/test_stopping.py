@@ -7,15 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tutelage import objectives
 from tutelage.errors import InputError
 from tutelage.record import TrialRecord
 from tutelage.search import replay
+from tutelage.search.promotion import Promotion
 from tutelage.search.rungs import Array, Dominance, Halving
-from tutelage.search.sampler import Draw
-from tutelage.search.stopping import Stopping, rule_of, rungs_of
+from tutelage.search.sampler import Draw, Sampler
+from tutelage.search.stopping import Promoting, Stopping, rule_of, rungs_of
+from tutelage.space import Space, parse
 from tutelage.spec_sections import StoppingConfig
 
 ASKED = [objectives.objective("params"), objectives.objective("accuracy")]
@@ -41,7 +44,7 @@ def test_rungs_are_a_factor_apart_and_end_before_the_last_epoch() -> None:
     assert rungs_of(StoppingConfig(), 28) == {1, 3, 9, 27}
     assert rungs_of(StoppingConfig(first_epoch=4, factor=2), 20) == {4, 8, 16}
     assert rungs_of(StoppingConfig(first_epoch=5), 5) == frozenset()
-    assert isinstance(rule_of(StoppingConfig(), 100), Dominance)
+    assert isinstance(rule_of(StoppingConfig(rule="dominance"), 100), Dominance)
     assert isinstance(rule_of(StoppingConfig(rule="mo-asha"), 100), Halving)
 
 
@@ -49,9 +52,9 @@ def test_a_rule_is_asked_in_losses_and_learns_from_finished_trials_only(make_rec
     rule = Heard()
     stopping = Stopping(rule, frozenset({1, 3}), ASKED)
     row = {"epoch": 3, "accuracy": 0.75}
-    assert not stopping.is_worth(Draw(number=0, config={}, params={}, sizes={"params": 10.0}), row)
+    assert stopping.judge(Draw(number=0, config={}, params={}, sizes={"params": 10.0}), row) == "stop"
     assert rule.asked == [(3, [10.0], 0.25)]
-    assert stopping.is_worth(Draw(number=1, config={}, params={}), row), "training decides its size: it cannot be judged"
+    assert stopping.judge(Draw(number=1, config={}, params={}), row) == "go_on", "training decides its size"
     curve = tuple({"epoch": float(e), "accuracy": e / 10} for e in (1, 2, 3, 4))
     ended = replace(make_record(0, accuracy=0.5, params=10.0), curve=curve)
     stopping.learn(ended)
@@ -60,25 +63,30 @@ def test_a_rule_is_asked_in_losses_and_learns_from_finished_trials_only(make_rec
     assert rule.ends == [([10.0], {1: 0.9, 3: 0.7}, 0.5)]
 
 
-def table(count: int = 30, epochs: int = 9, seed: int = 0) -> replay.Table:
-    """Students of which larger ones end better, and all learn alike."""
+def table(count: int = 30, epochs: int = 9, seed: int = 0, seeds: int = 1) -> replay.Table:
+    """Students of which larger ones end better, and all learn alike; over seeds the error varies by a twentieth."""
     generator = np.random.default_rng(seed)
-    sizes = generator.uniform(1, 4, count)
-    ends = 0.5 / sizes + generator.uniform(0, 0.3, count)
-    errors = np.minimum(1.0, ends[:, None] * (1 + 1 / np.arange(1, epochs + 1)))
-    return replay.Table(known=10 ** sizes[:, None], errors=errors, epoch_s=np.full(count, 2.0), names=("params",))
+    sizes, luck = generator.uniform(1, 4, count), generator.uniform(0, 0.3, count)
+    ends = 0.5 / sizes + luck
+    curves = np.minimum(1.0, ends[:, None] * (1 + 1 / np.arange(1, epochs + 1)))
+    errors = curves[:, None] * generator.uniform(0.95, 1.05, (count, seeds, 1)) if seeds > 1 else curves[:, None]
+    known = 10 ** sizes[:, None]
+    return replay.Table(known=known, whole=known, traits=luck[:, None], errors=errors, epoch_s=np.full(count, 2.0))
 
 
 def test_without_a_rule_all_is_trained_and_the_clock_adds_up() -> None:
     known = table()
     one = replay.replay(known, None, (1, 3), range(30), replay.Cluster(workers=1))
-    assert one.finished == tuple(range(30)) and one.epochs == 30 * 9
+    assert one.finished == tuple(range(30)) and one.epochs == 30 * 9 == one.spent[-1]
     assert one.elapsed_s == pytest.approx(30 * 9 * 2.0) and one.busy_share == pytest.approx(1)
     two = replay.replay(known, None, (1, 3), range(30), replay.Cluster(workers=2, start_s=1.0))
     assert two.elapsed_s == pytest.approx(15 * (9 * 2.0 + 1.0)) and two.busy_share == pytest.approx(18 / 19)
     assert replay.judged(known, two) == {"epochs": 1.0, "hypervolume": 1.0, "front": 1.0, "finished": 30}
+    uneven = replay.replay(known, None, (1, 3), range(4), replay.Cluster(workers=2, slowest=3.0))
+    assert uneven.elapsed_s == pytest.approx(3 * 9 * 2.0), "the fast worker trains three while the slow one trains one"
     lossy = replay.replay(known, None, (1, 3), range(30), replay.Cluster(loss_share=0.2))
     assert sorted(lossy.finished) == list(range(30)) and lossy.epochs > 30 * 9
+    assert replay.hypervolume_after(known, one)[-1] == pytest.approx(1.0)
 
 
 def test_where_order_at_a_rung_is_order_at_the_end_dominance_loses_nothing_and_saves_much() -> None:
@@ -88,23 +96,73 @@ def test_where_order_at_a_rung_is_order_at_the_end_dominance_loses_nothing_and_s
     assert found["hypervolume"] == pytest.approx(1.0, abs=2e-3) and found["epochs"] < 0.4
 
 
+def test_promotion_keeps_to_its_share_and_reaches_the_front() -> None:
+    known = table(200, epochs=27, seeds=3)
+    rule = Promotion(rungs=(1, 3, 9), max_epochs=27, share=0.2, num_students=200)
+    found = replay.judged(known, replay.replay(known, rule, (1, 3, 9), range(200), replay.Cluster()))
+    assert found["epochs"] <= 0.2 + 27 / (200 * 27) and found["hypervolume"] > 0.98
+
+
 def test_a_thousand_workers_are_kept_busy() -> None:
     known = table(20_000, 9)
     found = replay.replay(known, None, (1, 3), range(20_000), replay.Cluster(workers=1000))
     assert found.busy_share > 0.95
 
 
+def test_a_sampler_is_answered_by_the_nearest_student_and_hears_of_every_end(tmp_path: Path) -> None:
+    space = Space(parse({"luck": {"float": [0.0, 1.0]}}))
+    known = table(50)
+    sampler = Sampler(space, 2, "tpe", 0, rungs=[1, 3], journal=tmp_path / "study.journal")
+    rule = Dominance(num_judged=100)
+    found = replay.replay(known, rule, (1, 3), replay.Sampled(sampler, space, known, 40), replay.Cluster())
+    assert found.num_trials == 40 and 0 < len(found.finished) < 40
+    assert known.nearest(known.traits[7]) == 7
+
+
 def test_a_table_is_read_as_it_was_recorded(make_record: Callable[..., TrialRecord], tmp_path: Path) -> None:
+    space = Space(parse({"n": {"int": [0, 4]}}))
+
     def record(number: int, epochs: int) -> TrialRecord:
         curve = tuple({"epoch": float(e + 1), "accuracy": e / 8, "step_s": 1.0} for e in range(epochs))
-        return replace(make_record(number, accuracy=(epochs - 1) / 8, params=float(number)), curve=curve, step_s=2.0 * epochs)
+        made = make_record(number, accuracy=(epochs - 1) / 8, params=float(number))
+        return replace(made, curve=curve, step_s=2.0 * epochs, params={"n": number}, sizes={"whole_params": 9.0})
 
-    found = replay.recorded([record(1, 4), record(2, 3), record(3, 4), make_record(4, state="failed")], ASKED)
-    assert found.known.tolist() == [[1.0], [3.0]] and found.errors[0].tolist() == [1.0, 0.875, 0.75, 0.625]
-    found.write(tmp_path / "table.parquet")
-    again = replay.read(tmp_path / "table.parquet")
-    for name in ("known", "errors", "epoch_s"):
-        np.testing.assert_allclose(getattr(again, name), getattr(found, name), rtol=1e-6)
-    assert again.names == ("params",)
+    found = replay.recorded([record(1, 4), record(2, 3), record(3, 4), make_record(4, state="failed")], ASKED, space)
+    assert found.known.tolist() == [[1.0], [3.0]] and found.whole.tolist() == [[9.0], [9.0]]
+    assert found.errors[0].tolist() == [[1.0, 0.875, 0.75, 0.625]] and found.traits.tolist() == [[0.25], [0.75]]
     with pytest.raises(InputError, match="nothing to replay"):
-        replay.recorded([], ASKED)
+        replay.recorded([], ASKED, space)
+    lines = [
+        {"config": c, "seed": s, "config.n": c, "params": 5.0 + c, "whole_params": 7.0, "epoch_s": 0.5, "error_1": 0.5,
+         "error_2": 0.25 + s / 8, "error_10": 0.125}
+        for c, s in ((0, 0), (0, 1), (4, 0), (4, 1), (2, 0))
+    ]  # fmt: skip
+    pd.DataFrame(lines).to_parquet(tmp_path / "table.parquet")
+    read = replay.read(tmp_path / "table.parquet", space)
+    assert read.known.tolist() == [[5.0], [9.0]], "a config that lacks a seed is left out"
+    assert read.errors.tolist() == [[[0.5, 0.25, 0.125], [0.5, 0.375, 0.125]]] * 2
+    assert read.traits.tolist() == [[0.0], [1.0]] and read.max_epochs == 3
+
+
+def test_a_resumed_search_knows_who_is_paused(make_record: Callable[..., TrialRecord]) -> None:
+    """The same verdicts whether trials were seen live or taken up from the ledger; what was left over stays behind."""
+    space = Space(parse({"n": {"int": [0, 4]}}))
+
+    def fresh() -> Promoting:
+        return Promoting(Promotion(rungs=(1,), max_epochs=3, share=0.9, num_students=30, startup=5), ASKED, space)
+
+    row = {"epoch": 1.0, "accuracy": 0.5, "train_loss": 1.0, "step_s": 1.0}
+    records = []
+    for number in range(20):
+        state = "finished" if number < 5 else "stopped" if number == 5 else "running" if number == 6 else "paused"
+        made = make_record(number, state, **({"accuracy": 0.6 + number / 100, "params": 10.0} if number < 5 else {}))
+        records.append(replace(made, curve=(row,), sizes={"params": 10.0 + number}, params={"n": number % 5}))
+    taken_up = fresh()
+    taken_up.take_up(records)
+    came_back = []
+    while (again := taken_up.promoted(is_last=True)) is not None:
+        came_back.append(again.number)
+    assert came_back and set(came_back) <= set(range(7, 20)), "neither the stopped one nor the running one"
+    assert len(set(came_back)) == len(came_back)
+    unsized = Draw(number=99, config={}, params={"n": 0})
+    assert taken_up.judge(unsized, row) == "go_on", "training decides its size"

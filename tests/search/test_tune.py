@@ -14,6 +14,7 @@ import pytest
 from tutelage.record import TrialRecord
 from tutelage.search import tune
 from tutelage.search.sampler import Draw
+from tutelage.search.stopping import Verdict
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -117,13 +118,13 @@ def test_a_worker_that_is_lost_for_good_is_a_failed_trial(tmp_path: Path) -> Non
 def test_a_trial_that_is_not_worth_more_is_stopped_at_its_rung_and_each_is_asked_about_once(tmp_path: Path) -> None:
     asked: list[tuple[int, int]] = []
 
-    def is_worth(draw: Draw, row: dict[str, Any]) -> bool:
+    def judge(draw: Draw, row: dict[str, Any]) -> Verdict:
         asked.append((draw.number, row["epoch"]))
-        return draw.config["epochs"] < 50 or row["epoch"] < 9
+        return "go_on" if draw.config["epochs"] < 50 or row["epoch"] < 9 else "stop"
 
     lost = {"epochs": 40, "killed_at": 5, "marker": str(tmp_path / "killed")}
     configs = [{"epochs": 60}, lost, {"epochs": 5, "tells_all": True}, {"epochs": 70, "raises_at": 4}]
-    records = run(tmp_path, configs, tune.Rungs(epochs=frozenset({3, 9, 27}), is_worth=is_worth))
+    records = run(tmp_path, configs, tune.Rungs(epochs=frozenset({3, 9, 27}), judge=judge))
     assert [records[f"t000{i}"].state for i in range(4)] == ["stopped", "finished", "finished", "failed"]
     assert [len(records[f"t000{i}"].curve) for i in range(4)] == [9, 40, 5, 3]
     assert sorted(asked) == [(0, 3), (0, 9), (1, 3), (1, 9), (1, 27), (2, 3), (3, 3)]
@@ -153,3 +154,36 @@ def test_a_trial_goes_on_where_an_earlier_driver_left_it_and_what_was_cut_short_
     assert [row["epoch"] for row in curve] == [1, 2, 3, 4]
     assert [row["step_s"] for row in curve] == [5.0, 5.0, 0.001, 0.001], "two epochs were not trained again"
     assert [row["step_s"] for row in records["t0001"].curve] == [0.001, 0.001]
+
+
+def test_a_paused_trial_leaves_its_worker_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Three pause after two epochs; the first and the last come back when no new one is left, each once, and end whole."""
+    records: list[TrialRecord] = []
+    new = [Draw(number=n, config={"epochs": 5, "accuracy": n / 10}, params={}) for n in range(3)]
+    back = [new[2], new[0]]
+    lost = {"epochs": 6, "killed_at": 4, "marker": str(tmp_path / "killed")}
+    new.append(Draw(number=3, config=lost, params={}))
+
+    def next_draw() -> Draw | None:
+        if new:
+            return new.pop(0)
+        paused = {record.number for record in records if record.state == "paused"}
+        return back.pop(0) if back and back[0].number in paused else None
+
+    def judge(draw: Draw, row: dict[str, Any]) -> Verdict:
+        return "pause" if row["epoch"] == 2 and draw.number < 3 else "go_on"
+
+    def no_news(trial_id: str, row: Any) -> None: ...
+
+    rungs = tune.Rungs(epochs=frozenset({2}), judge=judge, pausing=True)
+    slots = tune.Slots(cpus=1, gpus=0, concurrency=None)
+    tune.run(Counting, next_draw, records.append, no_news, slots, tmp_path, "run", rungs=rungs)
+    states = {n: [r.state for r in records if r.number == n] for n in range(4)}
+    assert states == {0: ["paused", "finished"], 1: ["paused"], 2: ["paused", "finished"], 3: ["finished"]}
+    for record in records:
+        epochs = 2 if record.state == "paused" else 5 if record.number < 3 else 6
+        assert [row["epoch"] for row in record.curve] == list(range(1, epochs + 1))
+        assert record.step_s == pytest.approx(0.001 * epochs), "no epoch was trained again"
+    ended = {record.number: record for record in records}
+    assert ended[2].measures["accuracy"] == 0.2 and ended[1].measures == {}
+    assert ended[0].elapsed_s >= next(record for record in records if record.number == 0).elapsed_s

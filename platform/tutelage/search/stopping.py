@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, Protocol
+
+import numpy as np
 
 from tutelage import objectives as objectives_module
-from tutelage.objectives import Objective
+from tutelage.objectives import Objective, log_error
 from tutelage.record import TrialRecord
+from tutelage.search.promotion import Promotion, Student
 from tutelage.search.rungs import Array, Dominance, Halving, Rule
 from tutelage.search.sampler import Draw
+from tutelage.search.suggest import as_it_is_whole, draw_of
+from tutelage.space import Space
 from tutelage.spec_sections import StoppingConfig
 
+Verdict = Literal["go_on", "stop", "pause"]
 LEARNED = "accuracy"  # the objective that grows with training; all others are known before it, or the trial is not judged
 
 
 def rule_of(config: StoppingConfig, num_judged: int) -> Rule:
-    """Return the rule that the spec names, for accuracies over `num_judged` validation examples."""
+    """Return the rule that stops for good, for accuracies over `num_judged` validation examples."""
     if config.rule == "mo-asha":
         return Halving(factor=config.factor)
     return Dominance(num_judged=num_judged, confidence=config.confidence)
@@ -31,17 +37,47 @@ def rungs_of(config: StoppingConfig, max_epochs: int) -> frozenset[int]:
     return frozenset(found)
 
 
+class Judge(Protocol):
+    """What a search asks about its trials: at a rung, and which of those paused goes on."""
+
+    rungs: frozenset[int]
+    pausing: bool
+
+    def judge(self, draw: Draw, row: Mapping[str, Any]) -> Verdict:
+        """Return what becomes of a trial after the epoch of `row`, a rung."""
+        ...
+
+    def learn(self, record: TrialRecord) -> None:
+        """Learn what became of a trial."""
+        ...
+
+    def take_up(self, records: Sequence[TrialRecord]) -> None:
+        """Learn from the records of a search that is taken up."""
+        ...
+
+    def promoted(self, *, is_last: bool) -> Draw | None:
+        """Return the paused trial that goes on now, if any; `is_last` says that there are no new ones any more."""
+        ...
+
+
 class Stopping:
-    """Asks the rule about trials at rungs, in the sweep's objectives, and tells it of finished ones."""
+    """Stops trials for good, by a rule over the sweep's objectives."""
+
+    pausing = False
 
     def __init__(self, rule: Rule, rungs: frozenset[int], objectives: Sequence[Objective]) -> None:
         self._rule, self.rungs = rule, rungs
         self._known = [objective for objective in objectives if objective.name != LEARNED]
 
-    def is_worth(self, draw: Draw, row: Mapping[str, Any]) -> bool:
-        """Return whether a trial goes on after the epoch of `row`; one whose size training decides always does."""
+    def judge(self, draw: Draw, row: Mapping[str, Any]) -> Verdict:
+        """Return whether a trial goes on; one whose size training decides always does."""
         known = self._losses(draw.sizes)
-        return known is None or not self._rule.stops(int(row["epoch"]), known, 1 - row[LEARNED])
+        is_stopped = known is not None and self._rule.stops(int(row["epoch"]), known, 1 - row[LEARNED])
+        return "stop" if is_stopped else "go_on"
+
+    def promoted(self, *, is_last: bool) -> Draw | None:
+        """Return nobody: what is stopped does not come back."""
+        return None
 
     def take_up(self, records: Sequence[TrialRecord]) -> None:
         """Learn from the records of a search that is taken up."""
@@ -64,3 +100,54 @@ class Stopping:
             return None
         row: Array = objectives_module.losses([measures], self._known)[0]
         return row
+
+
+class Promoting:
+    """Pauses trials at every rung, and lets those go on that are expected to improve the front most."""
+
+    pausing = True
+
+    def __init__(self, rule: Promotion, objectives: Sequence[Objective], space: Space) -> None:
+        self._rule, self._space, self.rungs = rule, space, frozenset(rule.rungs)
+        self._known = [objective.name for objective in objectives if objective.name != LEARNED]
+        self._paused: dict[int, Draw] = {}
+
+    def judge(self, draw: Draw, row: Mapping[str, Any]) -> Verdict:
+        """Return whether a trial pauses; one whose size training decides never does."""
+        student = self._student(draw)
+        if student is None or not self._rule.pauses(draw.number, int(row["epoch"]), student, log_error(row[LEARNED])):
+            return "go_on"
+        self._paused[draw.number] = draw
+        return "pause"
+
+    def promoted(self, *, is_last: bool) -> Draw | None:
+        """Return the paused trial that goes on now, if any."""
+        key = self._rule.promoted(is_last=is_last)
+        return None if key is None else self._paused.pop(key)
+
+    def learn(self, record: TrialRecord) -> None:
+        """Learn how a trial ended; one that failed, or was left over by an earlier search, is forgotten."""
+        student = self._student(draw_of(record))
+        if record.state == "finished" and student is not None:
+            self._rule.finished(record.number, student, log_error(record.measures[LEARNED]))
+        else:
+            self._rule.given_up(record.number)
+
+    def take_up(self, records: Sequence[TrialRecord]) -> None:
+        """Learn from the records of a search that is taken up; those that were paused still are."""
+        for record in records:
+            draw = draw_of(record)
+            verdicts = [self.judge(draw, row) for row in record.curve if row["epoch"] in self.rungs]
+            if record.state != "paused":
+                self._paused.pop(draw.number, None)
+                if record.state != "running":
+                    self.learn(record)
+            elif "pause" not in verdicts[-1:]:  # it was paused, whatever the rule would say now
+                self._paused[draw.number] = draw
+
+    def _student(self, draw: Draw) -> Student | None:
+        if any(name not in draw.sizes for name in self._known):
+            return None
+        whole = as_it_is_whole(draw.sizes)
+        known, whole_sizes = (np.log10([sizes[name] for name in self._known]) for sizes in (draw.sizes, whole))
+        return Student(known=known, whole=whole_sizes, traits=np.array(self._space.traits(draw.params)))

@@ -69,6 +69,8 @@ class Suggester:
             self._proposals = [one for one in self._proposals if not _holds(record.params, one.params)]
             if record.state == "running":
                 self._pending.append(draw)
+            elif record.state == "paused":
+                self._observe_rungs(record)
             else:
                 self.learn(record)
 
@@ -76,7 +78,7 @@ class Suggester:
         """Return the next config to train; None when the sweep has had its trials, or nothing new is found."""
         if self._pending:
             return self._pending.pop(0)
-        for _ in range(MAX_REFUSALS):
+        for _ in range(0 if self.exhausted else MAX_REFUSALS):
             if self._num_trials is not None and self.num_given >= self._num_trials:
                 return None
             draw = self._wanted(self._asked())
@@ -134,9 +136,7 @@ class Suggester:
 
     def learn(self, record: TrialRecord) -> None:
         """Tell the sampler what became of a suggestion, and before that what it was at its rungs."""
-        for row in record.curve:
-            if row["epoch"] in self._rungs:
-                self.observe(draw_of(record), row)
+        self._observe_rungs(record)
         if record.state == "finished":
             self._sampler.tell_finished(
                 record.number, self._losses(record.measures), self._constraints.violations(record.measures)
@@ -147,6 +147,11 @@ class Suggester:
             self._sampler.tell_infeasible(record.number, self._constraints.violations(record.measures))
         else:
             self._sampler.tell_failed(record.number)
+
+    def _observe_rungs(self, record: TrialRecord) -> None:
+        for row in record.curve:
+            if row["epoch"] in self._rungs:
+                self.observe(draw_of(record), row)
 
     def _losses(self, measures: Mapping[str, float]) -> list[float]:
         found: list[float] = objectives_module.even_losses(measures, self._objectives).tolist()

@@ -27,8 +27,9 @@ from ray.tune.result import SHOULD_CHECKPOINT
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from tutelage.record import TrialRecord
+from tutelage.record import State, TrialRecord
 from tutelage.search.sampler import Draw
+from tutelage.search.stopping import Verdict
 from tutelage.search.suggest import record_of, trial_id
 
 STATE = "trial.pt"
@@ -75,10 +76,15 @@ class Slots:
 
 @dataclass(frozen=True, kw_only=True)
 class Rungs:
-    """After which `epochs` a trial is judged, and whether it then goes on: `is_worth(draw, row)`, asked once a rung."""
+    """After which `epochs` a trial is judged: `judge(draw, row)`, asked once a rung.
+
+    Where trials are `pausing`, their state is kept at every rung. One that is paused is recorded so, leaves its worker, and
+    goes on from there when `next_draw` gives its draw again.
+    """
 
     epochs: frozenset[int] = frozenset()
-    is_worth: Callable[[Draw, dict[str, Any]], bool] = lambda draw, row: True
+    judge: Callable[[Draw, dict[str, Any]], Verdict] = lambda draw, row: "go_on"
+    pausing: bool = False
 
 
 class _Gate:
@@ -109,11 +115,12 @@ class StudentTrainable(tune.Trainable):
 
     def setup(
         self, config: dict[str, Any], open_trial: OpenTrial | None = None, gate: Any = None,
-        rungs: frozenset[int] = frozenset(), checkpoint_epochs: int = 0,
+        rungs: frozenset[int] = frozenset(), pausing: bool = False, checkpoint_epochs: int = 0,
     ) -> None:  # fmt: skip
         """Keep what opens trials; the trial itself is opened at its first step."""
         assert open_trial is not None
         self._rungs, self._checkpoint_epochs = rungs, checkpoint_epochs
+        self._kept_at = rungs if pausing else frozenset()
         resources = self.trial_resources
         assert resources is not None
         torch.set_num_threads(max(1, int(resources.required_resources.get("CPU", 1))))
@@ -154,7 +161,9 @@ class StudentTrainable(tune.Trainable):
         return row
 
     def _is_checkpoint(self, row: dict[str, Any]) -> bool:
-        return not row["done"] and self._checkpoint_epochs > 0 and row["epoch"] % self._checkpoint_epochs == 0
+        if row["done"]:
+            return False
+        return row["epoch"] in self._kept_at or (self._checkpoint_epochs > 0 and row["epoch"] % self._checkpoint_epochs == 0)
 
     def _ready(self) -> Opened:
         if self._opened is None:
@@ -195,11 +204,13 @@ class _Book:
     draws: dict[str, Draw] = field(default_factory=dict)
     home: Path = Path()
     rows: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    paused: set[str] = field(default_factory=set)
+    spent_s: dict[int, float] = field(default_factory=dict)  # by trials before they were paused
 
     def checkpoints(self, draw: Draw) -> list[str]:
         """Return where an earlier driver left the trial's state, the latest first."""
         found = (self.home / trial_id(draw.number)).glob(f"checkpoint_*/{STATE}")
-        return [str(path.resolve()) for path in sorted(found, reverse=True)]
+        return [str(path.resolve()) for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
 
     def __getstate__(self) -> dict[str, Any]:
         """Give Tune nothing to pickle: a sweep is kept in its own ledger and study, and Tune's restore is not used."""
@@ -210,15 +221,19 @@ class _Book:
         draw = self.draws.pop(tune_id)
         rows = self.rows.pop(tune_id, [])
         error = result.get("error", "") or error
+        state: State = "failed" if error else "finished" if "measures" in result else "stopped"
+        elapsed_s = result.get("elapsed_s", 0.0) + self.spent_s.pop(draw.number, 0.0)
+        if tune_id in self.paused and not error:
+            state, self.spent_s[draw.number] = "paused", elapsed_s
         self.on_record(
             record_of(
                 draw,
-                "failed" if error else "finished" if "measures" in result else "stopped",
+                state,
                 measures=dict(result.get("measures", {})),
                 curve=tuple(rows),
                 error=error,
                 started_s=result.get("started_s", 0.0) or time.time(),
-                elapsed_s=result.get("elapsed_s", 0.0),
+                elapsed_s=elapsed_s,
                 step_s=sum(row["step_s"] for row in rows),
             )
         )
@@ -227,14 +242,14 @@ class _Book:
 class _Searcher(Searcher):
     """Hands out draws; learning goes through the callback, which knows a failure from a finished trial."""
 
-    def __init__(self, book: _Book) -> None:
+    def __init__(self, book: _Book, waits: bool) -> None:
         super().__init__()
-        self._book = book
+        self._book, self._waits = book, waits
 
     def suggest(self, trial_id: str) -> Any:
         draw = self._book.next_draw()
         if draw is None:
-            return Searcher.FINISHED
+            return None if self._waits and self._book.draws else Searcher.FINISHED  # None: ask again
         self._book.draws[trial_id] = draw
         return {"trial_id": _name(draw), "config": draw.config, "checkpoints": self._book.checkpoints(draw)}
 
@@ -272,7 +287,7 @@ class _Callback(tune.Callback):
 
 
 class _Scheduler(FIFOScheduler):
-    """First in, first out; a trial that is not worth its epochs beyond a rung is stopped there."""
+    """First in, first out; a trial that is not to go on beyond a rung ends there, for good or until its draw comes again."""
 
     def __init__(self, book: _Book, rungs: Rungs) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -284,8 +299,10 @@ class _Scheduler(FIFOScheduler):
         if result["done"] or at[1] not in self._rungs.epochs or at in self._judged:
             return TrialScheduler.CONTINUE
         self._judged.add(at)
-        goes_on = self._rungs.is_worth(self._book.draws[trial.trial_id], result["rows"][-1])
-        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+        verdict = self._rungs.judge(self._book.draws[trial.trial_id], result["rows"][-1])
+        if verdict == "pause":
+            self._book.paused.add(trial.trial_id)
+        return TrialScheduler.CONTINUE if verdict == "go_on" else TrialScheduler.STOP
 
 
 def run(
@@ -308,14 +325,14 @@ def run(
     num_slots, rungs = slots.count(), rungs or Rungs()
     parameters = tune.with_parameters(
         StudentTrainable, open_trial=open_trial, gate=ray.remote(num_cpus=0)(_Gate).remote(num_slots),
-        rungs=rungs.epochs, checkpoint_epochs=slots.checkpoint_epochs,
+        rungs=rungs.epochs, pausing=rungs.pausing, checkpoint_epochs=slots.checkpoint_epochs,
     )  # fmt: skip
     trainable = tune.with_resources(parameters, {"cpu": slots.cpus or 0.01, "gpu": slots.gpus})
     with _quiet(num_slots):
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=_Searcher(book),
+                search_alg=_Searcher(book, waits=rungs.pausing),
                 scheduler=_Scheduler(book, rungs),
                 num_samples=-1,
                 max_concurrent_trials=slots.concurrency,

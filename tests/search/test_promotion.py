@@ -1,0 +1,96 @@
+"""Promotion: who pauses, who goes on, and that no more is spent than the share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from tutelage.search.promotion import Promotion, Student, expected_improvement
+
+
+def student(size: float = 1.0, trait: float = 0.5) -> Student:
+    return Student(known=np.array([size]), whole=np.array([size]), traits=np.array([trait]))
+
+
+def trained(rule: Promotion, ends: dict[int, tuple[float, float]]) -> None:
+    """Let students finish: by key, size and end; at every rung each is 0.5 above its end."""
+    for key, (size, end) in ends.items():
+        for rung in rule.rungs:
+            rule.pauses(key, rung, student(size), end + 0.5)
+        rule.finished(key, student(size), end)
+
+
+@given(st.floats(-3, 0), st.floats(-3, 0), st.floats(0.01, 1))
+def test_expected_improvement_is_its_integral(best: float, mean: float, deviation: float) -> None:
+    by_hand = quad(lambda end: (best - end) * norm.pdf(end, mean, deviation), mean - 12 * deviation, best, points=[mean])[0]
+    found = expected_improvement(np.array([best]), np.array([mean]), np.array([deviation]))
+    assert found[0] == pytest.approx(max(0.0, by_hand), abs=1e-6)
+
+
+def test_the_first_are_never_paused_and_all_others_are() -> None:
+    rule = Promotion(rungs=(1, 3), max_epochs=9, share=0.5, num_students=100, startup=3)
+    assert [rule.pauses(key, 1, student(), -0.5) for key in (4, 8, 2, 5, 1)] == [False, False, False, True, True]
+    assert not rule.pauses(8, 3, student(), -0.6), "one of the first is not paused at a later rung either"
+
+
+@pytest.mark.parametrize(("share", "num_students", "first"), [(0.2, 10, 5), (0.2, 300, 12), (0.2, 5000, 20), (0.2, None, 12)])
+def test_how_many_the_first_are(share: float, num_students: int | None, first: int) -> None:
+    assert Promotion(rungs=(1,), max_epochs=9, share=share, num_students=num_students).startup == first
+
+
+def test_the_one_that_was_best_at_the_rung_goes_on_first_and_none_that_a_smaller_one_beats() -> None:
+    rule = Promotion(rungs=(1,), max_epochs=9, share=1.0, num_students=30, startup=8)
+    trained(rule, {key: (1 + key / 8, -0.5 - key / 10) for key in range(8)})
+    for key in range(10, 22):
+        assert rule.pauses(key, 1, student(2.0), 0.5 - key / 20)  # the later, the better
+    assert rule.promoted(is_last=True) == 21
+    assert rule.promoted(is_last=True) == 20
+    assert rule.promoted(is_last=True) != 10, "it would end far above what has finished"
+
+
+def test_nothing_is_lost_whatever_the_order_and_no_more_is_spent_than_the_share() -> None:
+    for seed in range(3):
+        generator = np.random.default_rng(seed)
+        rule = Promotion(rungs=(1, 3), max_epochs=9, share=0.4, num_students=60, startup=6)
+        trained(rule, {key: (float(generator.uniform(1, 3)), float(generator.uniform(-2, -1))) for key in range(6)})
+        for key in generator.permutation(np.arange(6, 60)).tolist():
+            rule.pauses(
+                key, 1, student(float(generator.uniform(1, 3)), float(generator.uniform())), float(generator.uniform(-1, 0))
+            )
+        went_on = 0
+        while (key := rule.promoted(is_last=True)) is not None:
+            one = rule.students[key]
+            assert not one.is_paused
+            if one.epochs == 9:
+                rule.finished(key, one, one.errors[max(one.errors)] - 0.5)
+                went_on += 1
+            else:
+                rule.pauses(key, one.epochs, one, min(one.errors.values()) - 0.1)
+        spent = sum(one.epochs for one in rule.students.values())
+        assert went_on and spent <= 0.4 * 60 * 9 + 9
+        assert all(one.is_paused == (one.end is None) for one in rule.students.values())
+
+
+def test_new_ones_come_before_paused_ones_until_there_is_a_choice_and_something_was_learnt() -> None:
+    rule = Promotion(rungs=(1,), max_epochs=9, share=1.0, num_students=None, startup=5)
+    for key in range(5, 30):
+        rule.pauses(key + 100, 1, student(), -0.5)
+    assert rule.promoted(is_last=False) is None and rule.promoted(is_last=True) is None, "nobody has finished"
+    other = Promotion(rungs=(1,), max_epochs=9, share=1.0, num_students=None, startup=5)
+    trained(other, {key: (1.0, -0.5 - key / 50) for key in range(5)})
+    other.pauses(50, 1, student(0.5), -1.0)
+    assert other.promoted(is_last=False) is None, "one is no choice while new ones come"
+    assert other.promoted(is_last=True) == 50
+
+
+def test_one_that_failed_is_neither_chosen_nor_learnt_from() -> None:
+    rule = Promotion(rungs=(1,), max_epochs=9, share=1.0, num_students=20, startup=5)
+    trained(rule, {key: (1.0, -0.5 - key / 50) for key in range(5)})
+    rule.pauses(7, 1, student(0.5), -1.0)
+    rule.given_up(7)
+    rule.given_up(8)
+    assert rule.promoted(is_last=True) is None
