@@ -54,13 +54,13 @@ LAYERS = [  # a module may import its own layer and those above it in this list
     {"training", "classroom"},
     {"execution"},
     {"student", "export", "model_card", "quantised", "read_back"},
-    {"jobs", "search", "tracking", "registry", "report", "report_page"},
+    {"jobs", "search", "tracking", "registry", "report", "report_page", "importance", "compare_page"},
     {"book", "foreign"},
     {"teaching"},
     {"imparting"},
     {"pipeline"},
     {"capacity_gap"},
-    {"choosing", "planning", "deliver", "documents", "doctor", "progress"},
+    {"choosing", "planning", "comparing", "deliver", "documents", "doctor", "progress"},
     {"api", "cli", "__init__"},
 ]
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))

@@ -170,6 +170,44 @@ def report(
 
 
 @app.command()
+def compare(
+    names: Annotated[list[str], typer.Argument(metavar="SWEEP SWEEP …", help="Two sweeps or more, over the same data.")],
+    at: Annotated[
+        list[str] | None, typer.Option(help="Compare the best accuracy within this size: --at 10k; several times.")
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="The reference point: --reference params=200k; by default the worst of the sweeps'."),
+    ] = None,
+    storage: Storage = STORAGE,
+    as_json: AsJson = False,
+    html: Annotated[Path | None, typer.Option(help="Write picture and tables here; the page opens offline.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
+) -> None:
+    """Compare sweeps: fronts on one picture, hypervolumes up to one reference point, who beats whom."""
+    from tutelage import compare_page, comparing, store
+    from tutelage.objectives import parse_quantity
+
+    homes = [store.find(storage, name) for name in names]
+    found = comparing.compare(homes, comparing.parse_reference(reference or []), [parse_quantity(size) for size in at or []])
+    if html:
+        compare_page.write_html(found.candidates, found.objectives, found.document, html)
+    if png:
+        compare_page.write_png(found.candidates, found.objectives, png)
+    if as_json:
+        typer.echo(json.dumps(found.document, indent=2))
+        return
+    for header, rows in (part(found.document) for part in (compare_page.summary, compare_page.best, compare_page.beaten)):
+        if rows:
+            _show_table(header, rows)
+            typer.echo("")
+    against = ", ".join(f"{name} {value:,g}" for name, value in found.document["reference"].items())
+    typer.echo(f"hypervolumes up to {against}")
+    for note in found.document["notes"]:
+        typer.echo(note)
+
+
+@app.command()
 def export(
     model: Annotated[
         str,

@@ -88,12 +88,16 @@ def _program(path: Path) -> Deployed:
     if program is None:
         raise InputError(f"{path} holds {more[0]}, which is more than a graph and tensors, and is not loaded: it may run code.")
     answer = program.module()
-    shapes = {node.name: tuple(node.meta["val"].shape) for node in program.graph.nodes if "val" in node.meta}
-    inputs, outputs = program.graph_signature.user_inputs, program.graph_signature.user_outputs
+    seen = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    taken, given = (
+        seen[str(names[0])] for names in (program.graph_signature.user_inputs, program.graph_signature.user_outputs)
+    )
+    if not (isinstance(taken, Tensor) and isinstance(given, Tensor)):
+        raise InputError(f"{path} does not take one tensor and give one. Only such a program is measured.")
     tensors = program.state_dict.values()
     return Deployed(
-        form="program", module=Answering(lambda rows: answer(rows)), example_shape=shapes[str(inputs[0])][1:],
-        num_classes=int(shapes[str(outputs[0])][-1]), class_names=_class_names(said),
+        form="program", module=Answering(lambda rows: answer(rows)), example_shape=tuple(int(size) for size in taken.shape[1:]),
+        num_classes=int(given.shape[-1]), class_names=_class_names(said),
         size_bytes=float(sum(t.numel() * t.element_size() for t in tensors)), file_bytes=path.stat().st_size,
     )  # fmt: skip
 
