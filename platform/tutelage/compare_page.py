@@ -62,9 +62,10 @@ def figure_of(candidates: Mapping[str, Sequence[TrialRecord]], objectives: Seque
     figure = go.Figure()
     for number, (name, members, x, y) in enumerate(_fronts(candidates, objectives)):
         colour, (_, mark) = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
+        mode = "lines+markers" if len(objectives) == 2 else "markers"
         figure.add_trace(
             go.Scatter(
-                x=x, y=y, name=f"{html.escape(name)} ({len(members)})", mode="lines+markers" if len(objectives) == 2 else "markers",
+                x=x, y=y, name=f"{html.escape(name)} ({len(members)})", mode=mode,
                 marker={"color": colour, "size": 9, "symbol": mark}, line={"shape": "hv", "color": colour, "width": 1},
                 text=[report.hover_of(record) for record in members], hovertemplate="%{text}<extra></extra>",
             )

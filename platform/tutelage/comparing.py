@@ -102,7 +102,7 @@ def _rounded_up(size: float) -> float:
     if size <= 0:
         return size
     step = 10.0 ** (floor(log10(size)) - 1)
-    return float(np.ceil(np.round(size / step, 6)) * step)
+    return float(f"{np.ceil(np.round(size / step, 6)) * step:.3g}")
 
 
 def _of_sweep(

@@ -15,7 +15,6 @@ from tutelage.record import TrialRecord
 
 MIN_TRIALS, MIN_R2 = 20, 0.3  # fewer trials, or a forest that predicts worse, and nothing is shown
 TREES, FOLDS, SHUFFLES = 100, 5, 5
-ABSENT = -1e9  # of a parameter that a trial does not have: a leaf of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +34,8 @@ class Importance:
 def importances(records: Sequence[TrialRecord], objectives: Sequence[Objective], seed: int = 0) -> list[Importance]:
     """Return for each objective what the searched parameters explain of it; none with fewer than 20 finished trials.
 
-    Minimised objectives are taken as logarithms, since they span decades; a choice is one column a value, shuffled as one.
+    Minimised objectives are taken as logarithms, since they span decades; a choice is one column a value, shuffled as one;
+    where a parameter is inactive it has the median of the others, so that it does not tell of the choice that made it so.
     """
     finished = [record for record in records if record.state == "finished"]
     names = sorted({name for record in finished for name in record.params})
@@ -48,7 +48,8 @@ def importances(records: Sequence[TrialRecord], objectives: Sequence[Objective],
 def _columns(records: Sequence[TrialRecord], name: str) -> NDArray[np.float64]:
     values = [record.params.get(name) for record in records]
     if all(value is None or isinstance(value, int | float) for value in values):
-        return np.array([[ABSENT if value is None else float(value)] for value in values])
+        middle = float(np.median([float(value) for value in values if value is not None]))
+        return np.array([[middle if value is None else float(value)] for value in values])
     choices = sorted({str(value) for value in values})
     return np.array([[float(str(value) == choice) for choice in choices] for value in values])
 
@@ -67,19 +68,20 @@ def _of_objective(
     error, shuffled = 0.0, dict.fromkeys(groups, 0.0)
     for fit, held_out in KFold(FOLDS, shuffle=True, random_state=seed).split(matrix):
         forest = RandomForestRegressor(TREES, min_samples_leaf=2, random_state=seed).fit(matrix[fit], target[fit])
-        error += _squared(forest, matrix[held_out], target[held_out])
+        asked = [matrix[held_out]]
         for name, end in zip(groups, ends, strict=True):
             span = slice(end - groups[name].shape[1], end)
             for _ in range(SHUFFLES):
                 other = matrix[held_out].copy()
                 other[:, span] = draw.permutation(other[:, span])
-                shuffled[name] += _squared(forest, other, target[held_out]) / SHUFFLES
+                asked.append(other)
+        predicted = forest.predict(np.vstack(asked)).reshape(len(asked), -1)
+        errors = ((predicted - target[held_out]) ** 2).sum(axis=1)
+        error += float(errors[0])
+        for name, worse in zip(groups, errors[1:].reshape(len(groups), SHUFFLES).mean(axis=1), strict=True):
+            shuffled[name] += float(worse)
     total = variance * len(target)
     r2 = float(1 - error / total)
     shares = {name: max(0.0, float((worse - error) / total)) for name, worse in shuffled.items()}
     ordered = dict(sorted(shares.items(), key=lambda item: -item[1])) if r2 >= MIN_R2 else {}
     return Importance(objective=objective.name, num_trials=len(records), r2=r2, shares=ordered)
-
-
-def _squared(forest: RandomForestRegressor, matrix: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-    return float(((forest.predict(matrix) - target) ** 2).sum())

@@ -26,6 +26,7 @@ MEANINGS = {
     "test accuracy": "share right on the test split, opened after selection; 95 % Wilson interval",
     "agreement": "share of validation steps where student and teacher have the same top class",
 }
+STOPPED_SHOWN = 30
 STYLE = """
 :root{color-scheme:light}*{box-sizing:border-box}
 body{font:15px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif;color:#1c2733;background:#f5f7f9;margin:0}
@@ -140,7 +141,7 @@ def _front(
     figure = report.front_figure(records, objectives, teacher)
     report.add_confirmed(figure, objectives, records, confirmed, twin_of(selection))
     members = report.front_table(records, objectives)
-    against = ", ".join(f"{o.name} {o.reference:g}" for o in objectives)
+    against = ", ".join(f"{o.name} {o.reference:,g}" for o in objectives)
     return (
         f'<h2>The front</h2><div class="plot">{moving(figure)}</div>'
         + table(list(members.columns), members.itertuples(index=False))
@@ -151,8 +152,9 @@ def _front(
 
 def moving(figure: go.Figure) -> str:
     """Return a figure as HTML that carries its own script and fits its column."""
-    figure.update_layout(autosize=True, margin={"l": 55, "r": 15, "t": 30, "b": 45})
-    config = {"responsive": True, "displaylogo": False}
+    legend = {"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top"}
+    figure.update_layout(autosize=True, margin={"l": 55, "r": 10, "t": 15, "b": 45}, legend=legend)
+    config = {"responsive": True, "displayModeBar": False}
     drawn: str = figure.to_html(include_plotlyjs=True, full_html=False, config=config, default_width="100%")
     return drawn
 
@@ -263,7 +265,7 @@ def _what_mattered(records: Sequence[TrialRecord], objectives: Sequence[Objectiv
     drawn = [
         f"<h3>{_text(one.objective)}</h3>"
         + (
-            "".join(_bar(name, share) for name, share in one.shares.items())
+            "".join(_bar(name, share, one) for name, share in one.shares.items())
             if one.shares
             else "<p>Nothing that can be told.</p>"
         )
@@ -279,8 +281,8 @@ def _what_mattered(records: Sequence[TrialRecord], objectives: Sequence[Objectiv
     return title + "".join(drawn) + f'<p class="quiet">{note}</p>'
 
 
-def _bar(name: str, share: float) -> str:
-    width = min(100.0, 100 * share)
+def _bar(name: str, share: float, of: importance.Importance) -> str:
+    width = 100 * share / (max(of.shares.values()) or 1)
     return f'<div class="bar"><span>{_text(name)}</span><i style="width:{width:.1f}%"></i><span>{share:.2f}</span></div>'
 
 
@@ -305,18 +307,15 @@ def _stopped(records: Sequence[TrialRecord]) -> str:
         return ""
     spared = sum(record.config["student"]["epochs"] - len(record.curve) for record in stopped)
     rows = [
-        (
-            r.trial_id,
-            f"{len(r.curve)} of {r.config['student']['epochs']}",
-            _accuracy_at_end(r),
-            _last_line(r) or "not worth going on",
-        )
-        for r in stopped
+        (r.trial_id, f"{len(r.curve)} of {r.config['student']['epochs']}", _accuracy_at_end(r), _flat(r.params))
+        for r in stopped[:STOPPED_SHOWN]
     ]
+    more = f"<p>… and {len(stopped) - STOPPED_SHOWN} more.</p>" if len(stopped) > STOPPED_SHOWN else ""
     return (
         f"<h2>Stopped early</h2><p>{len(stopped)} students were stopped by the rule under <code>search.stopping</code>, when "
         f"others had got further by the same epoch; that spared {spared:,} epochs.</p>"
-        + table(("trial", "epochs", "accuracy then", "why"), rows)
+        + table(("trial", "epochs", "accuracy then", "what it was"), rows, "text")
+        + more
     )
 
 
