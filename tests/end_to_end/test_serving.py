@@ -48,22 +48,24 @@ def home(tmp_path_factory: pytest.TempPathFactory, classroom: Classroom) -> Swee
 @pytest.fixture(scope="module")
 def server(home: SweepDir, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     scratch = tmp_path_factory.mktemp("server")
-    (scratch / "sitecustomize.py").write_text("import sys\nsys.modules['tutelage'] = None\n")
+    (scratch / "tutelage.py").write_text("raise ImportError('tutelage is not installed here')\n")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
+    uri = f"sqlite:///{home.storage / 'mlflow.db'}"
     environment = {
-        **os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{home.storage / 'mlflow.db'}", "PYTHONPATH": str(scratch),
+        **os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_REGISTRY_URI": uri, "PYTHONPATH": str(scratch),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }  # fmt: skip
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", MODEL, "--env-manager", "local"]
-    process = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", port], env=environment, start_new_session=True, cwd=scratch,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    with (scratch / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", port], env=environment, start_new_session=True, cwd=scratch,
+            stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_it_answers(url, process)
+        _wait_until_it_answers(url, process, scratch / "log")
         yield url
     finally:
         if process.poll() is None:
@@ -71,10 +73,10 @@ def server(home: SweepDir, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         process.wait(timeout=30)
 
 
-def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
+def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline_s = time.monotonic() + 150
     while time.monotonic() < deadline_s:
-        assert process.poll() is None, "the server ended before it answered"
+        assert process.poll() is None, f"the server ended before it answered: {log.read_text()[-2000:]}"
         try:
             if requests.get(f"{url}/ping", timeout=10).ok:
                 return
