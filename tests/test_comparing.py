@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.lying_sweep import TEACHER, spec_tree
+from tests.stored_sweep import TEACHER, spec_tree
 from tests.test_cli import run
 from tutelage import comparing, store
 from tutelage.errors import InputError

@@ -14,7 +14,8 @@ import onnx
 import pytest
 import torch
 
-from tests.lying_sweep import write_sweep
+from tests.stored_sweep import write_sweep
+from tests.test_cli import run
 from tutelage import deliver, deployed, export, network, read_back
 from tutelage.classroom import Classroom
 from tutelage.errors import InputError, WorkFailed
@@ -43,7 +44,9 @@ def home(tmp_path_factory: pytest.TempPathFactory, classroom: Classroom) -> Swee
 @pytest.fixture(scope="module")
 def exported(home: SweepDir, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     directory = tmp_path_factory.mktemp("exports") / "out"
-    return directory, deliver.export_model("lying", directory, home.storage, forms=ALL, check=True, max_loss=0.5, licence="MIT")
+    return directory, deliver.export_model(
+        "stored", directory, home.storage, forms=ALL, check=True, max_loss=0.5, licence="MIT"
+    )
 
 
 def test_every_form_answers_as_the_student_where_tutelage_is_not_installed(exported: tuple[Path, dict[str, Any]]) -> None:
@@ -78,7 +81,9 @@ def test_a_quantised_form_is_smaller_and_its_loss_is_told(exported: tuple[Path, 
     assert [said.split()[0] for said in document["kept"]] == list(export.QUANTISED_FORMS)
 
 
-def test_a_form_that_loses_too_much_is_left_out_and_told(home: SweepDir, tmp_path: Path) -> None:
+def test_a_form_that_loses_too_much_is_left_out_and_told(
+    home: SweepDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A student whose logits differ by less than int8 can tell: every answer is the last class in float, but not in int8."""
     built, architecture = network.read(home.students_dir / "t0001")
     last = [module for module in built.modules() if isinstance(module, torch.nn.Linear)][-1]
@@ -86,10 +91,10 @@ def test_a_form_that_loses_too_much_is_left_out_and_told(home: SweepDir, tmp_pat
         last.weight[0] = 1e4
         last.bias[0] = -1e7
     network.write(tmp_path / "odd", built, architecture)
-    data = deliver.spec.load(home.spec_path)
-    document = deliver.export_model(
-        str(tmp_path / "odd"), tmp_path / "out", home.storage, forms=["onnx", "onnx-int8"], data=data
-    )
+    asked = ("export", tmp_path / "odd", tmp_path / "out", "--form", "onnx", "--form", "onnx-int8", "--data", home.spec_path)
+    code, out, err = run(capsys, *asked, "--storage", home.storage, "--json")
+    assert code == 1 and "onnx-int8 loses" in err and "the rest is in" in err
+    document = json.loads(out)
     (variant,) = document["quantised"]
     assert not variant["is_written"] and variant["loss"] > 0.01
     assert "onnx-int8 loses" in document["refused"][0]
@@ -128,9 +133,14 @@ def test_the_card_says_what_is_on_record_and_what_is_not(
     ):  # fmt: skip
         assert part in card, part
     assert str(home.storage) not in card
-    deliver.export_model("lying/t0000", tmp_path / "other", home.storage, forms=["weights"])
+    deliver.export_model("stored/t0000", tmp_path / "other", home.storage, forms=["weights"])
     other = (tmp_path / "other" / "README.md").read_text()
     assert "was not selected and confirmed" in other and "0.9400" not in other and "not stated" in other
+
+
+def test_the_card_names_the_data_and_not_where_it_lies() -> None:
+    assert deliver._without_path({"cifar": {"path": "/home/me/cifar", "kind": "100"}}) == "cifar (kind: 100)"
+    assert deliver._without_path({"cifar": {"path": "/home/me/cifar"}}) == "cifar" == deliver._without_path("cifar")
 
 
 def test_no_file_tells_this_machines_paths(exported: tuple[Path, dict[str, Any]]) -> None:
@@ -169,7 +179,7 @@ def test_a_directory_with_something_in_it_is_left_alone(tmp_path: Path, home: Sw
     (tmp_path / "mine").write_text("x")
     for directory in (tmp_path, tmp_path / "mine"):
         with pytest.raises(InputError, match="Give a new directory"):
-            deliver.export_model("lying", directory, home.storage)
+            deliver.export_model("stored", directory, home.storage)
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
 
 
@@ -177,12 +187,12 @@ def test_a_directory_with_something_in_it_is_left_alone(tmp_path: Path, home: Sw
     ("changes", "said"),
     [
         ({"forms": ["onyx"]}, "Did you mean 'onnx'"),
-        ({"model": "lying/t0009"}, "no trained student 't0009'"),
+        ({"model": "stored/t0009"}, "no trained student 't0009'"),
         ({"model": "nobody"}, "no sweep 'nobody'"),
     ],
 )
 def test_a_mistake_is_told_and_leaves_nothing(home: SweepDir, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
-    asked = {"model": "lying", "directory": tmp_path / "out", "storage": home.storage, **changes}
+    asked = {"model": "stored", "directory": tmp_path / "out", "storage": home.storage, **changes}
     with pytest.raises(InputError, match=said):
         deliver.export_model(**asked)
     assert list(tmp_path.iterdir()) == []
@@ -213,7 +223,7 @@ def test_every_form_is_evaluated_by_the_same_protocol(exported: tuple[Path, dict
         low, high = document["interval"]
         assert low < document["accuracy"] < high and document["latency_ms"] > 0 and document["examples"] == 359
     assert found["onnx-int8"]["size_bytes"] < 0.5 * found["onnx"]["size_bytes"]
-    assert deliver.evaluate_model("lying", loaded, "test", home.storage)["form"] == "weights"
+    assert deliver.evaluate_model("stored", loaded, "test", home.storage)["form"] == "weights"
 
 
 def test_a_model_of_other_examples_or_classes_is_refused_with_both_sides(
@@ -248,7 +258,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path, home: SweepDir) -> None:
         with pytest.raises(InputError, match=said):
             deliver.evaluate_model(str(tmp_path / name), loaded, "validation", home.storage)
     with pytest.raises(InputError, match="no split 'tset'"):
-        deliver.evaluate_model("lying", loaded, "tset", home.storage)
+        deliver.evaluate_model("stored", loaded, "tset", home.storage)
 
 
 def test_a_program_that_holds_more_than_tensors_is_not_loaded(exported: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.lying_sweep import selection_of
+from tests.stored_sweep import selection_of
 from tutelage import report, report_page
 from tutelage.choosing import teaching_in_words
 from tutelage.objectives import KNOWN

@@ -27,7 +27,6 @@ class Comparison:
 
     objectives: tuple[Objective, ...]
     candidates: dict[str, list[TrialRecord]]
-    teachers: dict[str, Mapping[str, float]]
     document: dict[str, Any]
 
 
@@ -52,8 +51,7 @@ def compare(homes: Sequence[SweepDir], reference: Mapping[str, float], sizes: Se
         "dominated": [_dominated(one, other, fronts, objectives) for one, other in permutations(fronts, 2)],
         "notes": _notes(homes, objectives),
     }
-    teachers = {home.name: home.facts()["teacher"] for home in homes}
-    return Comparison(objectives=objectives, candidates=found, teachers=teachers, document=document)
+    return Comparison(objectives=objectives, candidates=found, document=document)
 
 
 def _check_comparable(homes: Sequence[SweepDir]) -> None:

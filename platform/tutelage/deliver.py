@@ -179,7 +179,7 @@ def _card(
     if home is not None:
         facts, own = home.facts(), spec.load(home.spec_path)
         sweep = {
-            "task": plugins.described(own.task), "data": plugins.described(own.data), "teacher": facts.get("teacher"),
+            "task": plugins.described(own.task), "data": _without_path(own.data), "teacher": facts.get("teacher"),
             "fingerprint": facts.get("fingerprint"),
         }  # fmt: skip
     return model_card.Card(
@@ -188,6 +188,13 @@ def _card(
         record={"measures": record.measures, "config": record.config} if record else {},
         variants=[(variant.said(), variant.is_written) for variant in variants],
     )  # fmt: skip
+
+
+def _without_path(data: plugins.Reference) -> str:
+    """Return a data reference in words; where the data lie on this machine is nobody else's business."""
+    name, options = plugins.parse_reference(data)
+    told = {option: value for option, value in options.items() if option != "path"}
+    return plugins.described({name: told} if told else name)
 
 
 def evaluate_model(model: str, loaded: spec.Spec, split: str, storage: Path, uri: str | None = None) -> dict[str, Any]:

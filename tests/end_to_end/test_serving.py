@@ -15,7 +15,7 @@ import pytest
 import requests
 import torch
 
-from tests.lying_sweep import write_sweep
+from tests.stored_sweep import write_sweep
 from tutelage import deliver, network, registry, spec
 from tutelage.choosing import requirements
 from tutelage.classroom import Classroom
@@ -34,7 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, classroom: Classroom) -> Swee
     home = write_sweep(storage, classroom, [{"mlp": {"hidden": 12}}])
     uri = f"sqlite:///{storage / 'mlflow.db'}"
     tracker = Tracker(uri, "tests")
-    run_id = tracker.start_sweep("lying", {}, [], {})
+    run_id = tracker.start_sweep("stored", {}, [], {})
     tracker.close()
     student = home.students_dir / "t0000"
     registry.register_student(
@@ -107,7 +107,7 @@ def test_examples_of_another_shape_are_refused_by_the_signature(server: str) -> 
 def test_a_registered_student_is_exported_and_evaluated_by_its_uri(home: SweepDir, tmp_path: Path) -> None:
     document = deliver.export_model(MODEL, tmp_path / "out", home.storage, forms=["weights"])
     assert set(document["files"]) == {"model.safetensors", "architecture.json", "README.md"}
-    assert "lying/t0000" in (tmp_path / "out" / "README.md").read_text(), "found in the storage by its weights"
+    assert "stored/t0000" in (tmp_path / "out" / "README.md").read_text(), "found in the storage by its weights"
     loaded = spec.load(home.spec_path)
     measured = deliver.evaluate_model(MODEL, loaded, "validation", home.storage)
     assert measured["accuracy"] == pytest.approx(home.records()[0].measures["accuracy"])

@@ -1,4 +1,4 @@
-"""A finished sweep as it lies on disk, made without Ray: students that quick plain training taught real digits."""
+"""A finished sweep as it is stored, made without Ray: students that quick plain training taught real digits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tutelage.store import SweepDir
 TEACHER = {"address": "abc", "source": None, "accuracy": 0.99, "params": 20_000.0, "size_bytes": 80_000.0, "macs": 1e6}
 
 
-def spec_tree(storage: Path, name: str = "lying") -> dict[str, Any]:
+def spec_tree(storage: Path, name: str = "stored") -> dict[str, Any]:
     return {
         "name": name, "storage": str(storage), "data": "digits", "teacher": {"model": "mlp", "epochs": 1, "accept_weak": True},
         "student": {"model": "mlp", "epochs": 1}, "search": {"trials": 4},
@@ -42,7 +42,7 @@ def learnt(room: Classroom, model: Any, steps: int = 60) -> tuple[nn.Module, dic
     return built.eval(), architecture
 
 
-def write_sweep(storage: Path, room: Classroom, models: list[Any], name: str = "lying") -> SweepDir:
+def write_sweep(storage: Path, room: Classroom, models: list[Any], name: str = "stored") -> SweepDir:
     """Write a finished sweep with a student for each of `models`, the last of them selected."""
     home = store.create(storage, name, dump(from_dict(spec_tree(storage, name)).resolved()))
     objectives = (KNOWN["accuracy"], replace(KNOWN["params"], reference=TEACHER["params"]))
