@@ -57,10 +57,11 @@ LAYERS = [  # a module may import its own layer and those above it in this list
     {"jobs", "search", "tracking", "registry", "report", "report_page", "importance", "compare_page"},
     {"book", "foreign"},
     {"teaching"},
-    {"imparting"},
+    {"imparting", "warming"},
+    {"searching"},
     {"pipeline"},
     {"capacity_gap"},
-    {"choosing", "planning", "comparing", "deliver", "documents", "doctor", "progress"},
+    {"choosing", "planning", "resuming", "comparing", "deliver", "documents", "doctor", "progress"},
     {"api", "cli", "__init__"},
 ]
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
