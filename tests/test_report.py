@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.stored_sweep import selection_of
 from tutelage import report, report_page
 from tutelage.choosing import teaching_in_words
 from tutelage.objectives import KNOWN
@@ -66,6 +67,58 @@ def test_the_page_escapes_what_it_shows_and_tells_failures(records: list[TrialRe
     assert "&lt;b&gt;sweep" in page
     assert "No student has been selected yet" in page
     assert "trials failed" in page
+
+
+def write_page(path: Path, records: list[TrialRecord], selection: dict[str, Any] | None) -> str:
+    report_page.write(
+        path, name="sweep", spec_yaml="name: x", objectives=OBJECTIVES, records=records,
+        candidates=[r for r in records if r.state == "finished"], teacher=TEACHER, selection=selection, environment={},
+        elapsed_s=90.0, search_s=50.0,
+    )  # fmt: skip
+    return path.read_text()
+
+
+def test_the_page_tells_what_it_cost_and_what_was_stopped(
+    records: list[TrialRecord], make_record: Make, tmp_path: Path
+) -> None:
+    curve = ({"accuracy": 0.3}, {"accuracy": 0.4})
+    stopped = replace(make_record(5, "stopped"), curve=curve, elapsed_s=2.5)
+    page = write_page(tmp_path / "r.html", [*records, stopped], None)
+    for part in (
+        "<td>2 of 3</td><td>0.4000</td>",
+        "that spared 1 epochs",
+        "<td>40.0</td>",
+        "1 trials that had one",
+        "are noise",
+    ):
+        assert part in page, part
+    assert "Stopped early" not in write_page(tmp_path / "r.html", records, None)
+    assert 'src="http' not in page and "<link" not in page
+
+
+def test_confirmed_students_have_error_bars_and_what_shrank_is_told(records: list[TrialRecord], tmp_path: Path) -> None:
+    selection = selection_of("sweep", records[0])
+    selection["candidates"] = [
+        {"trial": "t0002", "confirmed": {"mean": 0.75, "sd": 0.02, "interval": [0.7, 0.8]}},
+        {"trial": "t1"},
+    ]
+    confirmed = report_page.confirmations(selection)
+    assert set(confirmed) == {"t0000", "t0002"}
+    figure = report.front_figure(records, OBJECTIVES, TEACHER)
+    report.add_confirmed(figure, OBJECTIVES, records, confirmed, report_page.twin_of(selection))
+    bars, twin = figure.data[3], figure.data[4]
+    assert dict(zip(bars.x, bars.y, strict=True)) == {400: 0.75, 500: 0.95}
+    assert dict(zip(bars.x, zip(bars.error_y.arrayminus, bars.error_y.array, strict=True), strict=True)) == {
+        400: pytest.approx((0.05, 0.05)), 500: pytest.approx((0.02, 0.02)),
+    }  # fmt: skip
+    assert (twin.x[0], twin.y[0]) == (500, 0.93)
+    page = write_page(tmp_path / "r.html", records, selection)
+    assert "<td>t0002</td><td>0.8000</td><td>0.7500 ± 0.0200</td><td>-5.00</td>" in page
+    assert (
+        report_page.confirmations(None)
+        == {}
+        == report_page.confirmations({"student": {"trial": "t0000"}, "confirmed": {"seeds": 0, "taught": None}})
+    )
 
 
 def test_colours_stay_with_their_students_whatever_is_across(make_record: Make, tmp_path: Path) -> None:

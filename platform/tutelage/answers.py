@@ -35,7 +35,7 @@ def each(
     policy = AS_IT_IS if view is None else augmentation
     was_training = model.training
     model.eval()
-    device = next(model.parameters()).device
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     try:
         for some in rows.split(batch_size):
             with torch.inference_mode():

@@ -298,6 +298,7 @@ def _report(home: SweepDir, document: dict[str, Any] | None) -> Path:
         selection=document,
         environment=environment(),
         elapsed_s=facts.get("elapsed_s", 0.0),
+        search_s=facts.get("search_s"),
     )
     return path
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tutelage import plugins
-from tutelage.errors import InputError, TutelageError, UnreachableError, nearest
+from tutelage.errors import InputError, TutelageError, UnreachableError, WorkFailed, nearest
 
 app = typer.Typer(
     help="Find the best small networks that a big one can teach.",
@@ -204,29 +204,102 @@ def report(
 
 
 @app.command()
+def compare(
+    names: Annotated[list[str], typer.Argument(metavar="SWEEP SWEEP …", help="Two sweeps or more, over the same data.")],
+    at: Annotated[
+        list[str] | None, typer.Option(help="Compare the best accuracy within this size: --at 10k; several times.")
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="The reference point: --reference params=200k; by default the worst of the sweeps'."),
+    ] = None,
+    storage: Storage = STORAGE,
+    as_json: AsJson = False,
+    html: Annotated[Path | None, typer.Option(help="Write picture and tables here; the page opens offline.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
+) -> None:
+    """Compare sweeps: fronts on one picture, hypervolumes up to one reference point, who beats whom."""
+    from tutelage import compare_page, comparing, store
+    from tutelage.objectives import parse_quantity
+
+    homes = [store.find(storage, name) for name in names]
+    found = comparing.compare(homes, comparing.parse_reference(reference or []), [parse_quantity(size) for size in at or []])
+    if html:
+        compare_page.write_html(found.candidates, found.objectives, found.document, html)
+    if png:
+        compare_page.write_png(found.candidates, found.objectives, png)
+    if as_json:
+        typer.echo(json.dumps(found.document, indent=2))
+        return
+    for header, rows in (part(found.document) for part in (compare_page.summary, compare_page.best, compare_page.beaten)):
+        if rows:
+            _show_table(header, rows)
+            typer.echo("")
+    against = ", ".join(f"{name} {value:,g}" for name, value in found.document["reference"].items())
+    typer.echo(f"hypervolumes up to {against}")
+    for note in found.document["notes"]:
+        typer.echo(note)
+
+
+@app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="SWEEP (its selected student), SWEEP/TRIAL, or a directory of a network.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="SWEEP (its selected student), SWEEP/TRIAL, a directory of a network, or models:/NAME@champion."),
+    ],
     directory: Annotated[Path, typer.Argument(help="A new directory.")],
-    check: Annotated[bool, typer.Option("--check", help="Read every form back and compare answers on real inputs.")] = False,
+    form: Annotated[
+        list[str] | None,
+        typer.Option(help="weights, program, onnx, onnx-int8, onnx-int8-dynamic; several times; by default the first three."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read every form back where tutelage is not installed, and compare on real inputs.")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="A spec whose data --check and int8 forms use; by default the student's own sweep's.")
+    ] = None,
+    max_loss: Annotated[
+        float, typer.Option(min=0, max=1, help="Leave an int8 form out if it loses more of the validation accuracy than this.")
+    ] = 0.01,
+    licence: Annotated[
+        str,
+        typer.Option("--licence", "--license", help="The licence for the model card: an SPDX identifier, such as Apache-2.0."),
+    ] = "unknown",
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow's, for models:/…; by default SQLite in the storage.")] = None,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Write a student as a torch.export program and as weights + architecture."""
+    """Write a student in forms that need no tutelage, with a model card and a manifest."""
     from tutelage import deliver
+    from tutelage import export as exporting
 
-    _show_mapping(deliver.export_model(model, directory, storage, check=check), as_json)
+    document = deliver.export_model(
+        model, directory, storage, forms=form or exporting.FLOAT_FORMS, check=check,
+        data=_load(data, None) if data else None, max_loss=max_loss, licence=licence, uri=tracking_uri,
+    )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(document, indent=2))
+    else:
+        _show_export(document)
+    if document["refused"]:
+        raise WorkFailed(f"{'; '.join(document['refused'])}. It was left out; the rest is in {directory}.")
 
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="SWEEP (its selected student), SWEEP/TRIAL, or an exported directory.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="SWEEP (its selected student), SWEEP/TRIAL, models:/NAME@champion, an exported directory, .pt2 or .onnx."
+        ),
+    ],
     spec_path: SpecPath,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
     overrides: Overrides = None,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a student on a split of a spec's data."""
+    """Measure a student, in whichever form, on a split of a spec's data: accuracy with its interval, size, latency."""
     from tutelage import deliver
 
     _show_mapping(deliver.evaluate_model(model, _load(spec_path, overrides), split, storage), as_json)
@@ -350,6 +423,20 @@ def _show_front(home: Any, as_json: bool) -> None:
     table = table[[name for name in table.columns if name not in hidden]]
     table.columns = [name.removeprefix("student.").removeprefix("distillation.") for name in table.columns]
     _show_table(list(table.columns), [["" if _is_absent(v) else v for v in row] for row in table.itertuples(index=False)])
+
+
+def _show_export(document: dict[str, Any]) -> None:
+    apart = document["largest_difference"] or {}
+    _show_table(
+        ["name", "bytes", "form", "largest difference"],
+        [
+            [name, f"{one['size_bytes']:,}", one["form"] or "", f"{apart[one['form']]:.2g}" if one["form"] in apart else ""]
+            for name, one in document["files"].items()
+        ],
+    )
+    for said in document["kept"]:
+        typer.echo(said)
+    typer.echo(f"in {document['directory']}")
 
 
 def _is_absent(value: Any) -> bool:

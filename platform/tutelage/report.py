@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SIZES = ("params", "nonzero_params", "size_bytes", "macs", "latency_ms")
 FRONT_COLOUR, OTHER_COLOUR, TEACHER_COLOUR = "#0072B2", "#9A9A9A", "#D55E00"  # Okabe and Ito (2008), told apart by all
+CONFIRMED_COLOUR = "#009E73"
 
 
 def front_of(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> list[TrialRecord]:
@@ -54,7 +55,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     write_atomically(path, table.to_csv(index=False))
 
 
-def _axes(objectives: Sequence[Objective]) -> tuple[Objective, Objective]:
+def axes_of(objectives: Sequence[Objective]) -> tuple[Objective, Objective]:
     """Return the objectives for x (a size, if there is one) and y."""
     across = next((o for o in objectives if o.name in SIZES), objectives[-1])
     return across, next((o for o in objectives if o is not across), across)
@@ -62,10 +63,11 @@ def _axes(objectives: Sequence[Objective]) -> tuple[Objective, Objective]:
 
 def _third(objectives: Sequence[Objective]) -> Objective | None:
     """Return the objective that colour shows, if any; the front is a staircase only without one."""
-    return next((o for o in objectives if o not in _axes(objectives)), None)
+    return next((o for o in objectives if o not in axes_of(objectives)), None)
 
 
-def _label(objective: Objective) -> str:
+def label_of(objective: Objective) -> str:
+    """Return an axis title: name and unit."""
     return f"{objective.name} ({objective.unit})" if objective.unit != objective.name else objective.name
 
 
@@ -80,14 +82,14 @@ def front_png(
 
     from matplotlib.figure import Figure
 
-    across, up = _axes(objectives)
+    across, up = axes_of(objectives)
     members = front_of(records, objectives)
     others = [r for r in records if r.state == "finished" and r not in members]
     figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    axes.scatter(*_points(others, across, up), s=18, color=OTHER_COLOUR, label=f"dominated ({len(others)})")
+    axes.scatter(*points(others, across, up), s=18, color=OTHER_COLOUR, label=f"dominated ({len(others)})")
     members = sorted(members, key=lambda r: r.measures[across.name])
-    x, y = _points(members, across, up)
+    x, y = points(members, across, up)
     third = _third(objectives)
     if third is None:
         axes.plot(x, y, drawstyle="steps-post", color=FRONT_COLOUR, linewidth=1.2, alpha=0.6)
@@ -95,12 +97,12 @@ def front_png(
     else:
         colours = [r.measures[third.name] for r in members]
         dots = axes.scatter(x, y, s=34, c=colours, cmap="cividis", label=f"front ({len(members)})", zorder=3)
-        figure.colorbar(dots, ax=axes, label=_label(third))
+        figure.colorbar(dots, ax=axes, label=label_of(third))
     if teacher and across.name in teacher and up.name in teacher:
         axes.scatter([teacher[across.name]], [teacher[up.name]], s=160, marker="*", color=TEACHER_COLOUR, label="teacher")
     if across.name in SIZES:
         axes.set_xscale("log")
-    axes.set(xlabel=_label(across), ylabel=_label(up), title="Students that no other beats")
+    axes.set(xlabel=label_of(across), ylabel=label_of(up), title="Students that no other beats")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, loc="best")
     buffer = io.BytesIO()
@@ -108,7 +110,8 @@ def front_png(
     write_atomically(path, buffer.getvalue())
 
 
-def _points(records: Sequence[TrialRecord], across: Objective, up: Objective) -> tuple[list[float], list[float]]:
+def points(records: Sequence[TrialRecord], across: Objective, up: Objective) -> tuple[list[float], list[float]]:
+    """Return the x and the y of `records` on the picture."""
     return [r.measures[across.name] for r in records], [r.measures[up.name] for r in records]
 
 
@@ -118,7 +121,7 @@ def front_figure(
     """Return the same picture to move about in: a student's config shows under the pointer; a third objective is colour."""
     import plotly.graph_objects as go
 
-    across, up = _axes(objectives)
+    across, up = axes_of(objectives)
     members = front_of(records, objectives)
     others = [r for r in records if r.state == "finished" and r not in members]
     figure = go.Figure()
@@ -128,7 +131,7 @@ def front_figure(
     marker: dict[str, Any] = {"color": FRONT_COLOUR, "size": 10}
     if third:
         colours = [r.measures[third.name] for r in members]
-        marker |= {"color": colours, "colorscale": "Cividis", "colorbar": {"title": _label(third)}}
+        marker |= {"color": colours, "colorscale": "Cividis", "colorbar": {"title": label_of(third)}}
     figure.add_trace(_trace(members, across, up, "front", marker, "markers" if third else "lines+markers"))
     if teacher and across.name in teacher and up.name in teacher:
         star = {"color": TEACHER_COLOUR, "size": 16, "symbol": "star"}
@@ -136,7 +139,7 @@ def front_figure(
             go.Scatter(x=[teacher[across.name]], y=[teacher[up.name]], mode="markers", name="teacher", marker=star)
         )
     figure.update_layout(
-        template="plotly_white", height=520, margin={"t": 30, "r": 20}, xaxis_title=_label(across), yaxis_title=_label(up),
+        template="plotly_white", height=520, margin={"t": 30, "r": 20}, xaxis_title=label_of(across), yaxis_title=label_of(up),
         legend={"orientation": "h", "y": 1.08},
     )  # fmt: skip
     if across.name in SIZES:
@@ -144,19 +147,60 @@ def front_figure(
     return figure
 
 
+def add_confirmed(
+    figure: go.Figure, objectives: Sequence[Objective], records: Sequence[TrialRecord],
+    confirmed: Mapping[str, Mapping[str, Any]], twin: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Add to the picture what fresh seeds gave: the mean of each student in `confirmed`, with its 95 % interval as error bar.
+
+    `twin` is the accuracy that a trial's network has from labels alone. Nothing is added where accuracy is not the height.
+    """
+    import plotly.graph_objects as go
+
+    across, up = axes_of(objectives)
+    by_trial = {record.trial_id: record.measures for record in records}
+    if up.name != "accuracy":
+        return
+    trials = [trial for trial in confirmed if trial in by_trial]
+    if trials:
+        means = [float(confirmed[trial]["mean"]) for trial in trials]
+        bounds = [confirmed[trial].get("interval") or (mean, mean) for trial, mean in zip(trials, means, strict=True)]
+        bars = {
+            "type": "data", "symmetric": False, "color": CONFIRMED_COLOUR,
+            "array": [high - mean for (_, high), mean in zip(bounds, means, strict=True)],
+            "arrayminus": [mean - low for (low, _), mean in zip(bounds, means, strict=True)],
+        }  # fmt: skip
+        figure.add_trace(
+            go.Scatter(
+                x=[by_trial[trial][across.name] for trial in trials], y=means, error_y=bars, mode="markers",
+                name="fresh seeds, mean and 95 % interval", text=trials,
+                marker={"color": CONFIRMED_COLOUR, "size": 10, "symbol": "diamond"},
+            )
+        )  # fmt: skip
+    if twin and twin["trial"] in by_trial:
+        size = by_trial[twin["trial"]][across.name]
+        figure.add_trace(
+            go.Scatter(
+                x=[size], y=[twin["accuracy"]], mode="markers", name=f"{twin['trial']} from labels alone",
+                marker={"color": "#000000", "size": 11, "symbol": "x-thin-open"},
+            )
+        )  # fmt: skip
+
+
 def _trace(
     records: Sequence[TrialRecord], across: Objective, up: Objective, name: str, marker: dict[str, Any], mode: str = "markers"
 ) -> go.Scatter:  # fmt: skip
     import plotly.graph_objects as go
 
-    x, y = _points(records, across, up)
+    x, y = points(records, across, up)
     return go.Scatter(
-        x=x, y=y, mode=mode, name=f"{name} ({len(records)})", marker=marker, text=[_hover(r) for r in records],
+        x=x, y=y, mode=mode, name=f"{name} ({len(records)})", marker=marker, text=[hover_of(r) for r in records],
         hovertemplate="%{text}<extra></extra>", line={"shape": "hv", "color": FRONT_COLOUR, "width": 1},
     )  # fmt: skip
 
 
-def _hover(record: TrialRecord) -> str:
+def hover_of(record: TrialRecord) -> str:
+    """Return what shows of a trial under the pointer, as escaped HTML."""
     measures = [f"{name} {value:,.6g}" for name, value in record.measures.items()]
     params = [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in record.params.items()]
     return "<br>".join([f"<b>{record.trial_id}</b>", *(html.escape(line) for line in [*measures, *params])])

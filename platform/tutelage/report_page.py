@@ -6,12 +6,15 @@ import html
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tutelage import pareto, report
+from tutelage import importance, pareto, report
 from tutelage.files import write_atomically
 from tutelage.objectives import Objective, losses, reference_losses
 from tutelage.record import TrialRecord
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 MEANINGS = {
     "params": "trainable parameters of the network as deployed: removed channels are gone, not zero",
@@ -23,14 +26,27 @@ MEANINGS = {
     "test accuracy": "share right on the test split, opened after selection; 95 % Wilson interval",
     "agreement": "share of validation steps where student and teacher have the same top class",
 }
+STOPPED_SHOWN = 30
 STYLE = """
-:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #8884;padding-bottom:.2rem}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.86rem}.wide{overflow-x:auto}
-th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #8883;white-space:nowrap}
-th:first-child,td:first-child,.text td,.text th{text-align:left;white-space:normal}
-.facts{display:flex;flex-wrap:wrap;gap:1.6rem;margin:1rem 0}.facts b{display:block;font-size:1.35rem}
-pre{overflow-x:auto;background:#8881;padding:.8rem;font-size:.8rem}.plot{background:#fff}
+:root{color-scheme:light}*{box-sizing:border-box}
+body{font:15px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif;color:#1c2733;background:#f5f7f9;margin:0}
+main{max-width:72rem;margin:0 auto;padding:1.6rem 1rem 3rem}
+section{background:#fff;border:1px solid #e1e6eb;border-radius:10px;padding:1rem 1.3rem 1.2rem;margin:1rem 0}
+h1{font-size:1.7rem;margin:.2rem 0 .6rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin:0 0 .7rem;color:#0b4a73}
+h3{font-size:.95rem;margin:1rem 0 .3rem}p{max-width:52rem}.quiet{color:#5c6b78;font-size:.86rem}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.84rem}.wide{overflow-x:auto;margin:.5rem 0}
+th{color:#5c6b78;font-weight:600}th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid #edf0f3;white-space:nowrap}
+tr:hover td{background:#f5f9fc}
+th:first-child,td:first-child,.text td,.text th{text-align:left}.text td{white-space:normal;overflow-wrap:anywhere}
+.text td:first-child{white-space:nowrap}.text td{vertical-align:top}
+.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.7rem;margin:.8rem 0}
+.facts div{background:#fff;border:1px solid #e1e6eb;border-radius:10px;padding:.6rem .8rem;color:#5c6b78;font-size:.82rem}
+.facts b{display:block;font-size:1.3rem;color:#1c2733;font-variant-numeric:tabular-nums}
+.bar{display:grid;grid-template-columns:minmax(7rem,15rem) 1fr 3.2rem;gap:.6rem;align-items:center;font-size:.84rem}
+.bar i{display:block;height:.8rem;background:#0072B2;border-radius:3px}.bar span{overflow-wrap:anywhere}
+pre{overflow-x:auto;background:#f5f7f9;padding:.8rem;border-radius:6px;font-size:.78rem}.plot{min-width:0}
+@media(max-width:600px){section{padding:.8rem .7rem}main{padding:1rem .6rem}.text td:first-child{white-space:normal}
+.bar{grid-template-columns:7rem 1fr 2.6rem}}
 """
 
 
@@ -44,7 +60,8 @@ def _text(value: Any) -> str:
     return html.escape(_plain(value))
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]], kind: str = "") -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]], kind: str = "") -> str:
+    """Return a table that scrolls where it is too wide; every cell is escaped."""
     head = "".join(f"<th>{_text(cell)}</th>" for cell in header)
     body = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="wide"><table class="{kind}"><tr>{head}</tr>{body}</table></div>'
@@ -66,28 +83,37 @@ def write(
     selection: Mapping[str, Any] | None,
     environment: Mapping[str, str],
     elapsed_s: float,
+    search_s: float | None = None,
 ) -> None:
     """Write the page, atomically.
 
     `candidates` are those of `records` that the front is drawn from; `selection` is the document of
-    `tutelage select --json`, if there was one.
+    `tutelage select --json`, if there was one; of `elapsed_s`, `search_s` went into the search.
     """
     parts = [
-        f"<h1>{_text(name)}</h1>",
-        _facts(_headline(objectives, records, candidates, teacher, elapsed_s)),
-        _front(objectives, candidates, teacher),
+        _front(objectives, candidates, teacher, selection),
         _teaching(selection),
         _selection(selection),
+        _what_mattered(records, objectives),
+        _cost(records, elapsed_s, search_s),
+        _stopped(records),
         _left_out(records),
-        "<h2>What each number means</h2>",
-        _table(("measure", "meaning"), MEANINGS.items(), "text"),
-        "<h2>Where it was measured</h2>",
-        _table(("", ""), environment.items(), "text"),
-        "<h2>Spec as resolved</h2>",
-        f"<pre>{_text(spec_yaml)}</pre>",
+        "<h2>What each number means, and how it was measured</h2>" + table(("measure", "meaning"), MEANINGS.items(), "text"),
+        "<h2>Where it was measured</h2>" + table(("", ""), environment.items(), "text"),
+        f"<h2>Spec as resolved</h2><pre>{_text(spec_yaml)}</pre>",
     ]
-    page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(name)}</title><style>{STYLE}</style>'
-    write_atomically(path, page + "\n".join(parts) + "</html>")
+    head = f"<h1>{_text(name)}</h1>" + _facts(_headline(objectives, records, candidates, teacher, elapsed_s))
+    write_atomically(path, page(name, head, parts))
+
+
+def page(title: str, head: str, sections: Sequence[str]) -> str:
+    """Return a page that needs no network: `head`, then every section that has something to say."""
+    body = "".join(f"<section>{section}</section>" for section in sections if section)
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{_text(title)}</title><style>{STYLE}</style><main>{head}{body}</main></html>"
+    )
 
 
 def _headline(
@@ -107,14 +133,60 @@ def _headline(
     }
 
 
-def _front(objectives: Sequence[Objective], records: Sequence[TrialRecord], teacher: Mapping[str, Any]) -> str:
-    plot = report.front_figure(records, objectives, teacher).to_html(include_plotlyjs=True, full_html=False)
-    table = report.front_table(records, objectives)
-    against = ", ".join(f"{o.name} {o.reference:g}" for o in objectives)
+def _front(
+    objectives: Sequence[Objective], records: Sequence[TrialRecord], teacher: Mapping[str, Any],
+    selection: Mapping[str, Any] | None,
+) -> str:  # fmt: skip
+    confirmed = confirmations(selection)
+    figure = report.front_figure(records, objectives, teacher)
+    report.add_confirmed(figure, objectives, records, confirmed, twin_of(selection))
+    members = report.front_table(records, objectives)
+    against = ", ".join(f"{o.name} {o.reference:,g}" for o in objectives)
     return (
-        f'<h2>The front</h2><div class="plot">{plot}</div>'
-        + _table(list(table.columns), table.itertuples(index=False))
-        + f"<p>Hypervolume is measured against {_text(against)}.</p>"
+        f'<h2>The front</h2><div class="plot">{moving(figure)}</div>'
+        + table(list(members.columns), members.itertuples(index=False))
+        + f'<p class="quiet">Hypervolume is measured against {_text(against)}.</p>'
+        + _shrinking(records, confirmed)
+    )
+
+
+def moving(figure: go.Figure) -> str:
+    """Return a figure as HTML that carries its own script and fits its column."""
+    legend = {"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top"}
+    figure.update_layout(autosize=True, margin={"l": 55, "r": 10, "t": 15, "b": 45}, legend=legend)
+    config = {"responsive": True, "displayModeBar": False}
+    drawn: str = figure.to_html(include_plotlyjs=True, full_html=False, config=config, default_width="100%")
+    return drawn
+
+
+def confirmations(selection: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """Return by trial the `mean`, `sd` and `interval` of its accuracy over fresh seeds, of those that were confirmed.
+
+    The chosen student's stand under `confirmed.taught`, those of other candidates, where there are any, under `candidates`.
+    """
+    if selection is None:
+        return {}
+    found = {one["trial"]: one.get("confirmed") for one in selection.get("candidates") or []}
+    found.setdefault(selection["student"]["trial"], selection["confirmed"].get("taught"))
+    return {trial: spread for trial, spread in found.items() if isinstance(spread, Mapping) and spread.get("mean") is not None}
+
+
+def twin_of(selection: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return the selected student's trial and what its label-only twin has on validation; None where there is none."""
+    accuracy = selection["confirmed"].get("twin_accuracy") if selection else None
+    return {"trial": selection["student"]["trial"], "accuracy": accuracy} if selection and accuracy is not None else None
+
+
+def _shrinking(records: Sequence[TrialRecord], confirmed: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = []
+    for record in records:
+        if record.trial_id in confirmed and "accuracy" in record.measures:
+            spread, searched = confirmed[record.trial_id], record.measures["accuracy"]
+            rows.append((record.trial_id, f"{searched:.4f}", _spread(spread), f"{100 * (spread['mean'] - searched):+.2f}"))
+    if not rows:
+        return ""
+    return "<h3>What fresh seeds left of it</h3>" + table(
+        ("trial", "accuracy in the search", "over fresh seeds, mean ± sd", "changed by, points"), rows
     )
 
 
@@ -133,7 +205,7 @@ def _teaching(selection: Mapping[str, Any] | None) -> str:
     ]
     head = ("", f"validation, mean ± sd of {confirmed['seeds']} fresh seeds", "test, 95 % interval")
     said = [selection["teaching"], _agreement(selection["agreement"]), selection["capacity_gap"], selection["transfer"]]
-    return "<h2>Is teaching helping?</h2>" + "".join(f"<p>{_text(s)}</p>" for s in said if s) + _table(head, rows)
+    return "<h2>Is teaching helping?</h2>" + "".join(f"<p>{_text(s)}</p>" for s in said if s) + table(head, rows)
 
 
 def _agreement(agreement: Mapping[str, float]) -> str:
@@ -164,7 +236,7 @@ def _selection(selection: Mapping[str, Any] | None) -> str:
     if model:
         rows.append(("registered", f"{model['name']} version {model['version']}, alias {model['alias']}"))
     rows.append(("times the test split was opened", selection["test"]["openings"]))
-    return f"<h2>The selected student</h2><p>{_text(selection['reason'])}</p>" + _table(("", ""), rows, "text")
+    return f"<h2>The selected student</h2><p>{_text(selection['reason'])}</p>" + table(("", ""), rows, "text")
 
 
 def _flat(node: Mapping[str, Any], path: str = "") -> str:
@@ -179,6 +251,78 @@ def _flat(node: Mapping[str, Any], path: str = "") -> str:
 def _left_out(records: Sequence[TrialRecord]) -> str:
     left_out = [r for r in records if r.state in ("failed", "infeasible")]
     if not left_out:
-        return "<h2>Failed and infeasible trials</h2><p>None.</p>"
-    rows = [(r.trial_id, r.state, r.error.strip().splitlines()[-1] if r.error else "") for r in left_out]
-    return "<h2>Failed and infeasible trials</h2>" + _table(("trial", "state", "why"), rows, "text")
+        return ""
+    rows = [(r.trial_id, r.state, _last_line(r)) for r in left_out]
+    return "<h2>Failed and infeasible trials</h2>" + table(("trial", "state", "why"), rows, "text")
+
+
+def _what_mattered(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> str:
+    title = "<h2>What mattered</h2>"
+    found = importance.importances(records, objectives)
+    if not found:
+        few = f"Importances are shown from {importance.MIN_TRIALS} finished trials on; below that they are noise."
+        return f'{title}<p class="quiet">{few}</p>'
+    drawn = [
+        f"<h3>{_text(one.objective)}</h3>"
+        + (
+            "".join(_bar(name, share, one) for name, share in one.shares.items())
+            if one.shares
+            else "<p>Nothing that can be told.</p>"
+        )
+        + f'<p class="quiet">R² of the forest on held-out trials: {one.r2:.2f}.</p>'
+        for one in found
+    ]
+    note = (
+        f"How much worse a random forest over {found[0].num_trials} finished trials predicts held-out ones (fall of R²) when a "
+        f"parameter's values are shuffled (Breiman, 2001; {importance.FOLDS} folds, sizes as logarithms). Not shown where R² "
+        f"is below {importance.MIN_R2:g}. It holds where the search looked, which is not everywhere alike, and is no proof of "
+        "cause; parameters that moved together share their importance."
+    )
+    return title + "".join(drawn) + f'<p class="quiet">{note}</p>'
+
+
+def _bar(name: str, share: float, of: importance.Importance) -> str:
+    width = 100 * share / (max(of.shares.values()) or 1)
+    return f'<div class="bar"><span>{_text(name)}</span><i style="width:{width:.1f}%"></i><span>{share:.2f}</span></div>'
+
+
+def _cost(records: Sequence[TrialRecord], elapsed_s: float, search_s: float | None) -> str:
+    rows: list[tuple[str, str]] = [("whole sweep, s", f"{elapsed_s:,.1f}")] if elapsed_s else []
+    if elapsed_s and search_s is not None:
+        rows.append(("search, s", f"{search_s:,.1f}"))
+        rows.append(("teacher, knowledge, latency and the rest, s", f"{elapsed_s - search_s:,.1f}"))
+    trained = [record for record in records if record.elapsed_s > 0]
+    if trained:
+        seconds = sorted(record.elapsed_s for record in trained)
+        spread = f"{seconds[len(seconds) // 2]:,.2f} ({seconds[0]:,.2f} to {seconds[-1]:,.2f})"
+        rows.append((f"worker's seconds in {len(trained)} trials that had one", f"{sum(seconds):,.1f}"))
+        rows.append(("seconds a trial, median (least to most)", spread))
+    rows.append(("epochs of students", f"{sum(len(record.curve) for record in records):,}"))
+    return "<h2>What it cost</h2>" + table(("", ""), rows)
+
+
+def _stopped(records: Sequence[TrialRecord]) -> str:
+    stopped = [record for record in records if record.state == "stopped"]
+    if not stopped:
+        return ""
+    spared = sum(record.config["student"]["epochs"] - len(record.curve) for record in stopped)
+    rows = [
+        (r.trial_id, f"{len(r.curve)} of {r.config['student']['epochs']}", _accuracy_at_end(r), _flat(r.params))
+        for r in stopped[:STOPPED_SHOWN]
+    ]
+    more = f"<p>… and {len(stopped) - STOPPED_SHOWN} more.</p>" if len(stopped) > STOPPED_SHOWN else ""
+    return (
+        f"<h2>Stopped early</h2><p>{len(stopped)} students were stopped by the rule under <code>search.stopping</code>, when "
+        f"others had got further by the same epoch; that spared {spared:,} epochs.</p>"
+        + table(("trial", "epochs", "accuracy then", "what it was"), rows, "text")
+        + more
+    )
+
+
+def _accuracy_at_end(record: TrialRecord) -> str:
+    last = record.curve[-1].get("accuracy") if record.curve else None
+    return "" if last is None else f"{last:.4f}"
+
+
+def _last_line(record: TrialRecord) -> str:
+    return record.error.strip().splitlines()[-1] if record.error.strip() else ""

@@ -1,0 +1,83 @@
+"""A finished sweep as it is stored, made without Ray: students that quick plain training taught real digits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tutelage import answers, measure, network, store
+from tutelage.classroom import Classroom
+from tutelage.files import write_json
+from tutelage.objectives import KNOWN
+from tutelage.record import TrialRecord
+from tutelage.spec import from_dict
+from tutelage.spec_yaml import dump
+from tutelage.store import SweepDir
+
+TEACHER = {"address": "abc", "source": None, "accuracy": 0.99, "params": 20_000.0, "size_bytes": 80_000.0, "macs": 1e6}
+
+
+def spec_tree(storage: Path, name: str = "stored") -> dict[str, Any]:
+    return {
+        "name": name, "storage": str(storage), "data": "digits", "teacher": {"model": "mlp", "epochs": 1, "accept_weak": True},
+        "student": {"model": "mlp", "epochs": 1}, "search": {"trials": 4},
+    }  # fmt: skip
+
+
+def learnt(room: Classroom, model: Any, steps: int = 60) -> tuple[nn.Module, dict[str, Any]]:
+    """Return a network that has learnt the training digits, and its architecture."""
+    architecture = room.architecture(model)
+    built, train = network.seeded(architecture, 0), room.splits["train"]
+    optimiser = torch.optim.Adam(built.parameters(), lr=2e-2)
+    for _ in range(steps):
+        loss = functional.cross_entropy(built(train.seen(slice(None))), train.labels[:, 0])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return built.eval(), architecture
+
+
+def write_sweep(storage: Path, room: Classroom, models: list[Any], name: str = "stored") -> SweepDir:
+    """Write a finished sweep with a student for each of `models`, the last of them selected."""
+    home = store.create(storage, name, dump(from_dict(spec_tree(storage, name)).resolved()))
+    objectives = (KNOWN["accuracy"], replace(KNOWN["params"], reference=TEACHER["params"]))
+    home.update(
+        state="finished", run_id="run", objectives=[asdict(one) for one in objectives], teacher=TEACHER, num_trials=len(models),
+        fingerprint=room.fingerprint, hypervolume=1.0, elapsed_s=60.0, search_s=40.0,
+    )  # fmt: skip
+    for number, model in enumerate(models):
+        home.ledger.append(_student(home, room, number, model))
+    record = home.records()[-1]
+    write_json(home.root / "selection.json", selection_of(name, record))
+    return home
+
+
+def _student(home: SweepDir, room: Classroom, number: int, model: Any) -> TrialRecord:
+    built, architecture = learnt(room, model)
+    network.write(home.students_dir / f"t{number:04d}", built, architecture)
+    accuracy = answers.accuracy_of(built, room.built_task, room.splits["validation"])
+    sizes = {**measure.size(built), **measure.macs(built, room.splits["validation"].example_shape)}
+    return TrialRecord(
+        number=number, trial_id=f"t{number:04d}", state="finished", params={"student.model": next(iter(model))},
+        config={"student": {"model": model, "epochs": 1}, "distillation": {"temperature": 2.0, "weight": 0.5}, "sparsity": {}},
+        measures={"accuracy": accuracy, **sizes}, curve=({"epoch": 1.0},), elapsed_s=2.0,
+    )  # fmt: skip
+
+
+def selection_of(name: str, record: TrialRecord) -> dict[str, Any]:
+    """Return a document as `tutelage select --json` prints it."""
+    spread = {"mean": 0.95, "sd": 0.01, "interval": [0.93, 0.97]}
+    student = {"trial": record.trial_id, "measures": record.measures, "config": record.config}
+    score = {"accuracy": 0.94, "interval": [0.91, 0.96], "n": 360}
+    return {
+        "version": 1, "sweep": name, "policy": "knee", "reason": "it is the knee.", "student": student, "runner_up": None,
+        "confirmed": {"seeds": 3, "twin_accuracy": 0.93, "taught": spread, "labels_only": spread, "gain": spread},
+        "test": {**score, "openings": 2, "labels_only": score, "teacher": score},
+        "teaching": "Inconclusive: nothing to see.", "agreement": {"agreement": 0.97, "teacher_kl_nats": 0.1},
+        "capacity_gap": None, "transfer": None, "model": None,
+    }  # fmt: skip
