@@ -13,13 +13,13 @@ PACKAGE = Path(__file__).parent.parent / "platform" / "tutelage"
 DOORS = {  # a library, and the files that may import it
     "ray": {"jobs.py", "search/tune.py", "pipeline.py", "doctor.py"},
     "optuna": {"search/sampler.py"},
-    "mlflow": {"tracking.py", "registry.py"},
+    "mlflow": {"tracking.py", "mlflow_writer.py", "registry.py"},
     "moocore": {"pareto.py"},
     "torch_pruning": {"sparsity/channels.py"},
     "typer": {"cli.py"},
 }
 LAYERS = [  # a module may import its own layer and those above it in this list
-    {"errors", "files", "intervals", "problems", "safe_pickle"},
+    {"errors", "files", "intervals", "lineage", "mlflow_values", "problems", "safe_pickle", "spool"},
     {
         "plugins",
         "space",
@@ -35,7 +35,19 @@ LAYERS = [  # a module may import its own layer and those above it in this list
     },
     {"record", "spec", "spec_schema", "selection", "store"},
     {"tasks", "data", "models", "losses", "sparsity", "splitting"},
-    {"augment", "average", "baseline", "compare_view", "measure", "muon", "network", "shared_norm", "watching"},
+    {
+        "mlflow_writer",
+        "outbox",
+        "augment",
+        "average",
+        "baseline",
+        "compare_view",
+        "measure",
+        "muon",
+        "network",
+        "shared_norm",
+        "watching",
+    },
     {"answers", "knowledge", "optimisation", "ensemble"},
     {"training", "classroom"},
     {"execution"},

@@ -118,7 +118,8 @@ def train_teacher(spec: Spec, *, address: str | None = None, observer: Observer 
 
 def open_tracker(spec: Spec) -> Tracker:
     """Return the tracker that the spec asks for; by default a SQLite store in its storage."""
-    return Tracker(tracking_uri(spec), spec.tracking.experiment or _task_name(spec))
+    spool = SweepDir(Path(spec.storage) / "sweeps" / spec.name).spool_path
+    return Tracker(tracking_uri(spec), spec.tracking.experiment or _task_name(spec), spool)
 
 
 def _task_name(spec: Spec) -> str:
