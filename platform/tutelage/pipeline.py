@@ -17,6 +17,7 @@ from tutelage import imparting, measure, network, store, student
 from tutelage.book import Book, Observer, Silent
 from tutelage.classroom import Classroom
 from tutelage.errors import NoStudentFits, UnreachableError, WorkFailed
+from tutelage.mlflow_values import redact
 from tutelage.objectives import Limits, Objective
 from tutelage.record import TrialRecord
 from tutelage.search.sampler import Sampler
@@ -120,6 +121,23 @@ def open_tracker(spec: Spec) -> Tracker:
     """Return the tracker that the spec asks for; by default a SQLite store in its storage."""
     spool = SweepDir(Path(spec.storage) / "sweeps" / spec.name).spool_path
     return Tracker(tracking_uri(spec), spec.tracking.experiment or _task_name(spec), spool)
+
+
+def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
+    """Write to MLflow what waits in a sweep's spool; return how much that was, or raise `UnreachableError` if some is left."""
+    facts, spec = home.facts(), load_spec(home.spec_path)
+    if not home.spool_path.exists():
+        return {"version": 1, "sweep": home.name, "brought": 0}
+    if "run_id" not in facts:
+        raise WorkFailed(f"sweep '{home.name}' ended before MLflow had a run for it; `tutelage sweep` starts it again.")
+    uri = uri or facts["tracking_uri"]
+    tracker = Tracker(uri, spec.tracking.experiment or _task_name(spec), home.spool_path)
+    tracker.reopen(facts["run_id"])
+    waited = tracker.waiting
+    tracker.close()
+    if home.spool_path.exists():
+        raise UnreachableError(f"MLflow at {redact(uri)} has not taken all; the rest waits in {home.spool_path}.")
+    return {"version": 1, "sweep": home.name, "brought": waited}
 
 
 def _task_name(spec: Spec) -> str:

@@ -90,6 +90,11 @@ class Tracker:
         assert self._outbox is not None, "start_sweep or reopen comes first"
         self._outbox.append({"do": do, "run": self._parent, "at_ms": _now_ms(), **fields})
 
+    @property
+    def waiting(self) -> int:
+        """How many entries MLflow has not taken yet."""
+        return self._outbox.waiting if self._outbox else 0
+
     def flush(self) -> bool:
         """Wait until everything so far is written, or MLflow has taken nothing for a while; say whether all is."""
         return self._outbox is None or self._outbox.flush()
