@@ -15,7 +15,7 @@ from typing import Any
 CHARTS_ID, TABLE_ID = "tutelage-pareto", "tutelage-front"
 TAG = "mlflow.sharedViewState."
 MAX_TAG_CHARS = 20_000  # of an experiment's tag
-SECTION = "tutelage-front"
+SECTION = "tutelage-charts"
 AUTOMATIC = ("quality", "size", "cost", "train", "front")
 NUM_RUNS = 100  # that a chart shows, and a page of the table
 CREATED_MS = 1_760_000_000_000
@@ -52,7 +52,7 @@ def _charts(searched: Sequence[str]) -> dict[str, Any]:
         **_sorted_by("metrics.`quality/accuracy`", ascending=False, searched=searched),
         "searchFilter": "",
         "compareRunSections": [
-            _section(SECTION, "Front", display=True),
+            _section(SECTION, "Size, cost and accuracy", display=True),
             *(_section(f"tutelage-{prefix}", prefix, display=False) for prefix in AUTOMATIC),
         ],
         "compareRunCharts": [

@@ -188,9 +188,11 @@ class Tracker:
         """Add measures that were taken after a trial ended."""
         self._book("measures", trial=trial_id, metrics=fit_measures(measures))
 
-    def set_note(self, markdown: str) -> None:
-        """Set the card that MLflow shows on the sweep's page."""
-        self._book("run", tags=fit_tags({"mlflow.note.content": markdown}))
+    def set_note(self, markdown: str, picture: str = "front.png") -> None:
+        """Set the card that MLflow shows on the sweep's page, with an attached picture below its heading."""
+        heading, _, rest = markdown.partition("\n")
+        shown = f"{heading}\n\n![{picture}](get-artifact?path={picture}&run_uuid={self._parent})\n{rest}"
+        self._book("run", tags=fit_tags({"mlflow.note.content": shown}))
 
     def log_selection(self, document: Mapping[str, Any]) -> None:
         """Attach a selection to the sweep: the document, and its policy, trial and reason as tags."""
