@@ -55,8 +55,9 @@ class Tracker:
         The run carries the spool's key, so that a process killed here and started again finds its run and makes no other.
         """
         spool = self._open_spool()
+        self._outbox = Outbox(spool, self._writer)
         self._parent = self._ask(lambda: self._writer.parent_of(spool.key, name, _now_ms()))
-        self._sweep, self._outbox = name, Outbox(spool, self._writer)
+        self._sweep = name
         more = {"searched": ", ".join(searched), **lineage.tags()}
         text = redact(dump(dict(spec)))
         self._book("run", params=fit_params(tags), tags=fit_tags(more), file="spec.yaml", text=text)
@@ -206,7 +207,7 @@ class Tracker:
 
     def finish(self, status: str) -> None:
         """End the sweep's run as FINISHED, FAILED or KILLED."""
-        if self._outbox is not None:
+        if self._parent:
             self._book("status", status=status)
 
     def save_compare_view(self, searched: Sequence[str]) -> None:

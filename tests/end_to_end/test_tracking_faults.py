@@ -134,7 +134,7 @@ def kill_at_random_and_finish(uri: str, folder: Path, seed: int) -> None:
         time.sleep(draw.uniform(0.0, 1.5))
         process.send_signal(signal.SIGKILL)
         process.wait()
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=300)
     assert not (folder / "tracking.spool").exists()
     assert_all_is_there_once(uri, NUM_TRIALS)
 
