@@ -55,10 +55,11 @@ LAYERS = [  # a module may import its own layer and those above it in this list
     {"jobs", "search", "tracking", "registry", "report", "report_page"},
     {"book", "foreign"},
     {"teaching"},
-    {"imparting"},
+    {"imparting", "warming"},
+    {"searching"},
     {"pipeline"},
     {"capacity_gap"},
-    {"choosing", "planning", "deliver", "documents", "doctor", "progress"},
+    {"choosing", "planning", "resuming", "deliver", "documents", "doctor", "progress"},
     {"api", "cli", "__init__"},
 ]
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from tutelage import network, plugins, spec, student, teaching
-from tutelage.planning import any_value, plan
+from tutelage.planning import plan
+from tutelage.space import any_value
 
 HOME = Path(__file__).parent.parent / "search_spaces"
 SPECS = sorted(path.stem for path in HOME.glob("*.yaml"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -45,7 +45,10 @@ class Silent:
 
 @dataclass
 class Book:
-    """The sweep's books in the driver: every ended trial goes to the ledger, the front, the sampler and MLflow, once."""
+    """The sweep's books in the driver: every ended trial goes to the ledger, the front, MLflow and the sampler, once.
+
+    The ledger comes first: all the others can be made again from it.
+    """
 
     home: SweepDir
     objectives: tuple[Objective, ...]
@@ -59,15 +62,29 @@ class Book:
     front: pareto.Front = field(default_factory=pareto.Front)
     labels: dict[str, str] = field(default_factory=dict)
     num_ended: int = 0
+    hypervolumes: list[float] = field(default_factory=list)  # after each trial that had a worker
+
+    def begun(self, record: TrialRecord) -> None:
+        """Put on record that a trial is handed out, before it is."""
+        self.home.ledger.append(record)
 
     def trained(self, record: TrialRecord) -> None:
         """Book a trial that had a worker."""
-        self.learn(record)
         self.refused(record)
+        self.learn(record)
 
     def refused(self, record: TrialRecord) -> None:
         """Book a trial that the sampler knows of already."""
         self.home.ledger.append(record)
+        self.observer.trial(record, *self._enter(record))
+
+    def take_up(self, records: Sequence[TrialRecord]) -> None:
+        """Enter the ended trials of a sweep that is resumed; MLflow is given what it lacks of them."""
+        for record in records:
+            self._enter(record)
+
+    def _enter(self, record: TrialRecord) -> tuple[int, float]:
+        """Put an ended trial into the front and MLflow; return the front's size and hypervolume."""
         self.num_ended += 1
         before = set(self.front)
         if self._is_candidate(record):
@@ -82,7 +99,9 @@ class Book:
             self.labels |= left
             self.tracker.set_labels(left)
             self.tracker.log_front(self.num_ended, self.hypervolume, len(after))
-        self.observer.trial(record, len(after), self.hypervolume)
+        if record.state != "infeasible":
+            self.hypervolumes.append(self.hypervolume)
+        return len(after), self.hypervolume
 
     @property
     def hypervolume(self) -> float:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,12 +67,22 @@ def sweep(
     from tutelage import pipeline
     from tutelage.progress import Progress
 
+    with _resumable(loaded.name, Path(loaded.storage)), Progress(loaded.search.trials) as progress:
+        home = pipeline.sweep(loaded, address=address, observer=progress)
+    _show_swept(home, as_json)
+
+
+@contextmanager
+def _resumable(name: str, storage: Path) -> Iterator[None]:
+    """Say on Ctrl-C how the sweep is gone on with."""
     try:
-        with Progress(loaded.search.trials) as progress:
-            home = pipeline.sweep(loaded, address=address, observer=progress)
+        yield
     except KeyboardInterrupt:
-        typer.echo(f"stopped. What has ended is kept: tutelage status {loaded.name}", err=True)
+        typer.echo(f"stopped. What has ended is kept; to go on: tutelage resume {name}{_storage_option(storage)}", err=True)
         raise typer.Exit(130) from None
+
+
+def _show_swept(home: Any, as_json: bool) -> None:
     _show_front(home, as_json)
     facts = home.facts()
     typer.echo(f"\nselect a student: tutelage select {home.name}{_storage_option(home.storage)}", err=True)
@@ -80,6 +92,28 @@ def sweep(
 
 def _storage_option(storage: Path) -> str:
     return "" if storage == STORAGE else f" --storage {storage}"
+
+
+@app.command()
+def resume(
+    name: SweepName,
+    trials: Annotated[str | None, typer.Option(help="A new total (80), or as many more (+50).")] = None,
+    spec_path: Annotated[
+        Path | None, typer.Option("--spec", help="A spec that extends the sweep's own: more trials or hours, other resources.")
+    ] = None,
+    storage: Storage = STORAGE,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a sweep after a stop or a crash, or extend one that has finished; no student is trained twice."""
+    from tutelage import resuming, store
+    from tutelage.progress import Progress
+
+    home = store.find(storage, name)
+    given = _load(spec_path, None) if spec_path else None
+    with _resumable(home.name, storage), Progress(None) as progress:
+        resuming.resume(home, trials=trials, spec=given, address=address, observer=progress)
+    _show_swept(home, as_json)
 
 
 @app.command()

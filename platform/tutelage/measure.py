@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-ROUNDS, WARM_UP_ROUNDS = 60, 5
+ROUNDS, WARM_UP_ROUNDS, FLOOR_ROUNDS = 60, 5, 10
 
 
 def size(model: nn.Module) -> dict[str, float]:
@@ -62,6 +62,18 @@ def latencies_ms(models: Mapping[str, nn.Module], example: Tensor) -> dict[str, 
                 model(example)
                 samples_ms[name].append((time.perf_counter() - started_s) * 1e3)
     return {name: _summary(samples[WARM_UP_ROUNDS:]) for name, samples in samples_ms.items()}
+
+
+def fastest_ms(model: nn.Module, example: Tensor) -> float:
+    """Return the fastest of some one-example inferences on one CPU thread: what it takes with nothing in the way."""
+    passes: list[float] = []
+    with _one_thread(), torch.inference_mode():
+        model.eval()
+        for _ in range(WARM_UP_ROUNDS + FLOOR_ROUNDS):
+            started_s = time.perf_counter()
+            model(example)
+            passes.append((time.perf_counter() - started_s) * 1e3)
+    return min(passes)
 
 
 def _summary(samples_ms: list[float]) -> dict[str, float]:

@@ -61,6 +61,24 @@ def losses(rows: Sequence[Mapping[str, float]], objectives: Sequence[Objective])
     return np.array(values, dtype=np.float64).reshape(len(rows), len(objectives)) * _signs(objectives)
 
 
+SMALLEST_ERROR = 1e-3  # of an accuracy, on a logarithmic scale
+LOGARITHMIC = frozenset({"params", "nonzero_params", "size_bytes", "macs", "latency_ms"})
+
+
+def even_losses(measures: Mapping[str, float], objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    """Return losses (num_objectives,) on scales on which equal steps are equal gains.
+
+    Sizes, MACs and latency are log10 of themselves; accuracy is log10 of its error, 1 - accuracy, raised by a thousandth.
+    """
+    found: NDArray[np.float64] = losses([measures], objectives)[0]
+    for column, objective in enumerate(objectives):
+        if objective.name in LOGARITHMIC:
+            found[column] = np.sign(found[column]) * np.log10(max(abs(found[column]), SMALLEST_ERROR))
+        elif objective.name == "accuracy" and objective.direction == "maximise":
+            found[column] = np.log10(1.0 + found[column] + SMALLEST_ERROR)
+    return found
+
+
 def reference_losses(objectives: Sequence[Objective]) -> NDArray[np.float64]:
     """Return the reference point as losses (num_objectives,); every objective must have one."""
     assert all(o.reference is not None for o in objectives), objectives

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
 
-from tutelage import imparting, measure, network, store, student
+from tutelage import imparting, measure, network, report, searching, store, warming
 from tutelage.book import Book, Observer, Silent
 from tutelage.classroom import Classroom
 from tutelage.errors import NoStudentFits, UnreachableError, WorkFailed
 from tutelage.mlflow_values import redact
-from tutelage.objectives import Limits, Objective
+from tutelage.objectives import Limits, Objective, losses, reference_losses
 from tutelage.record import TrialRecord
-from tutelage.search.sampler import Sampler
-from tutelage.search.stopping import Stopping, rule_of, rungs_of
-from tutelage.search.suggest import Suggester
+from tutelage.search.sampler import check_installed
 from tutelage.spec import Spec
 from tutelage.spec import load as load_spec
 from tutelage.spec_yaml import dump
 from tutelage.store import SweepDir
-from tutelage.teaching import Teacher, as_one, classroom_of, ensure_teacher, ensure_teachers, tracking_uri, workers_of
+from tutelage.teaching import Teacher, as_one, classroom_of, ensure_teacher, ensure_teachers, tracking_uri
 from tutelage.tracking import Tracker
 
 
@@ -39,34 +39,65 @@ def sweep(spec: Spec, *, address: str | None = None, observer: Observer | None =
     """
     observer = observer or Silent()
     store.check_free(Path(spec.storage), spec.name)
-    classroom = classroom_of(spec)
-    imparting.check_knowledge(spec, classroom)
-    fingerprint = classroom.fingerprint
-    observer.stage(f"data {fingerprint[:16]}: {describe_data(classroom)}")
+    classroom = opened(spec, observer)
+    return run(spec, classroom, partial(_created, spec), address=address, observer=observer)
+
+
+@contextmanager
+def _created(spec: Spec) -> Iterator[SweepDir]:
+    """Make a new sweep's place and be its driver for the time of a block."""
+    shutil.rmtree(_runs_dir(spec), ignore_errors=True)  # an earlier sweep's checkpoints must not be taken for this one's
+    home = store.create(Path(spec.storage), spec.name, dump(spec.resolved()))
+    with home.driven():
+        yield home
+
+
+def run(
+    spec: Spec, classroom: Classroom, driven: Callable[[], AbstractContextManager[SweepDir]], *, address: str | None,
+    observer: Observer,
+) -> SweepDir:  # fmt: skip
+    """Run a sweep from where it stands to its end, within `driven`, which is entered when cluster and MLflow have answered."""
     tracker = open_tracker(spec)
     try:
         with cluster(address, observer):
             check_resources(spec, address)
-            home = store.create(Path(spec.storage), spec.name, dump(spec.resolved()))
-            with _ending(home, tracker):
+            with driven() as home, _ending(home, tracker):
                 _run(spec, home, classroom, tracker, observer)
+                shutil.rmtree(_runs_dir(spec), ignore_errors=True)
     finally:
         tracker.close()
     return home
 
 
+def _runs_dir(spec: Spec) -> Path:
+    return Path(spec.storage) / "runs" / spec.name
+
+
+def opened(spec: Spec, observer: Observer) -> Classroom:
+    """Return the spec's classroom, with all checked that can be before anything is written; `InputError` says what is wrong."""
+    check_installed(spec.search.sampler)
+    for name in spec.search.warm_start:
+        warming.find(Path(spec.storage), name)
+    classroom = classroom_of(spec)
+    imparting.check_knowledge(spec, classroom)
+    searching.check_constraints(spec, classroom)
+    observer.stage(f"data {classroom.fingerprint[:16]}: {describe_data(classroom)}")
+    return classroom
+
+
 @contextmanager
 def _ending(home: SweepDir, tracker: Tracker) -> Iterator[None]:
     """Put on record how the sweep ended, here and in MLflow."""
-    started_s = time.time()
+    started_s, spent_s = time.time(), home.facts().get("elapsed_s", 0.0)
     try:
         yield
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
-        home.update(state="stopped" if stopped else "failed", error=str(error))
+        spent_s += time.time() - started_s
+        home.update(state="stopped" if stopped else "failed", error=str(error), elapsed_s=spent_s)
         tracker.finish("KILLED" if stopped else "FAILED")
         raise
-    home.update(state="finished", elapsed_s=time.time() - started_s)
+    home.update(state="finished", error=None, elapsed_s=spent_s + time.time() - started_s)
     tracker.finish("FINISHED")
 
 
@@ -80,15 +111,23 @@ def _run(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, obs
         best = max(one.measures["accuracy"] for one in teachers)
         less = f", less than the best one alone has, {best:.4f}" if teacher.measures["accuracy"] < best else ""
         observer.stage(f"together they have accuracy {teacher.measures['accuracy']:.4f}{less}")
-    objectives = with_references(spec.search.objectives, teacher.measures)
+    known = "objectives" in home.facts()
+    objectives = home.objectives() if known else with_references(spec.search.objectives, teacher.measures)
+    earlier = [*home.ledger.ended(), *home.pending()]
     book = _open_book(home, spec, classroom, teacher, objectives, tracker, observer)
+    book.take_up(home.ledger.ended())
     try:
-        _search(spec, classroom, book)
+        searching.search(spec, classroom, book, earlier)
     except KeyboardInterrupt:
         if len(book.front):
             book.publish()
         raise
     require_students(home.records(), spec.search.constraints, len(book.front))
+    if outside := outside_reference(home, objectives):
+        observer.stage(
+            f"{len(outside)} of the front's {len(book.front)} students are no better than the reference point in some "
+            f"objective and add nothing to the hypervolume: {', '.join(outside)}"
+        )
     _measure_latencies(home, classroom, book, observer)
     book.publish()
 
@@ -125,11 +164,14 @@ def open_tracker(spec: Spec) -> Tracker:
 
 def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
     """Write to MLflow what waits in a sweep's spool; return how much that was, or raise `UnreachableError` if some is left."""
+    home.check_idle()
     facts, spec = home.facts(), load_spec(home.spec_path)
     if not home.spool_path.exists():
         return {"version": 1, "sweep": home.name, "brought": 0}
     if "run_id" not in facts:
-        raise WorkFailed(f"sweep '{home.name}' ended before MLflow had a run for it; `tutelage sweep` starts it again.")
+        raise WorkFailed(
+            f"sweep '{home.name}' ended before MLflow had a run for it; `tutelage resume {home.name}` goes on with it."
+        )
     uri = uri or facts["tracking_uri"]
     tracker = Tracker(uri, spec.tracking.experiment or _task_name(spec), home.spool_path)
     tracker.reopen(facts["run_id"])
@@ -205,7 +247,11 @@ def _open_book(
     """Start the sweep's run in MLflow, and the books."""
     searched = tuple(spec.space.names())
     common = {"data": str(spec.data), "task": _task_name(spec), "seed": str(spec.seed), "teacher": teacher.address}
-    run_id = tracker.start_sweep(spec.name, spec.resolved(), searched, common)
+    run_id = home.facts().get("run_id")
+    if run_id:
+        tracker.reopen(run_id, resumed=True)
+    else:
+        run_id = tracker.start_sweep(spec.name, spec.resolved(), searched, common)
     fingerprint = classroom.fingerprint
     tracker.log_dataset(run_id, str(spec.data), fingerprint, {k: len(v) for k, v in classroom.splits.items()})
     tracker.log_teacher(
@@ -222,6 +268,7 @@ def _open_book(
         fingerprint=fingerprint,
         knowledge=classroom.taught_by.document(),
         num_trials=spec.search.trials,
+        code=searching.code_address(),
         view_path=tracker.view_path,
         ui_command=tracker.ui_command,
     )
@@ -229,59 +276,6 @@ def _open_book(
         home=home, objectives=objectives, searched=searched, limits=spec.search.constraints, common=common,
         tracker=tracker, observer=observer, learn=lambda record: None, teacher=teacher.measures,
     )  # fmt: skip
-
-
-def _search(spec: Spec, classroom: Classroom, book: Book) -> None:
-    """Search students on Ray Tune; every trial's end comes back through the book."""
-    from tutelage import jobs
-    from tutelage.search import tune
-
-    home = book.home
-    sampler = Sampler(
-        spec.space, book.objectives, spec.search.sampler, spec.seed, home.root.resolve() / "study.journal", spec.name
-    )
-    suggester = Suggester(
-        sampler, book.objectives, book.limits,
-        lambda config: student.presize(spec.trial_config(config), classroom), book.refused, spec.search.trials,
-    )  # fmt: skip
-    stopping = _stopping(spec, classroom, book)
-
-    def learn(record: TrialRecord) -> None:
-        suggester.learn(record)
-        if stopping:
-            stopping.learn(record)
-
-    book.learn = learn
-    named = {objective.name for objective in book.objectives} | set(book.limits.max) | set(book.limits.min)
-    workers = workers_of(spec.resources.trial)
-    in_actor = workers.workers == 0
-    open_trial = jobs.StudentTrials(
-        classroom=classroom, students_dir=home.students_dir.resolve(), workers=workers,
-        with_latency="latency_ms" in named,
-    )  # fmt: skip
-    book.observer.stage(f"searching {spec.search.trials or 'as many as time allows'} students with {spec.search.sampler}")
-    started_s = time.time()
-    tune.run(
-        open_trial, suggester.next, book.trained, book.observer.epoch,
-        tune.Slots(
-            cpus=workers.cpus if in_actor else 0, gpus=workers.gpus if in_actor else 0,
-            concurrency=spec.search.concurrency, checkpoint_epochs=spec.search.checkpoint_epochs,
-        ),
-        Path(spec.storage) / "runs", spec.name,
-        time_budget_s=spec.search.hours * 3600 if spec.search.hours else None,
-        rungs=tune.Rungs(epochs=stopping.rungs, is_worth=stopping.is_worth) if stopping else None,
-    )  # fmt: skip
-    sampler.close()
-    home.update(search_s=time.time() - started_s, exhausted=suggester.exhausted)
-
-
-def _stopping(spec: Spec, classroom: Classroom, book: Book) -> Stopping | None:
-    """Return what stops trials early; None where the spec asks for nothing."""
-    asked = spec.search.stopping
-    if asked is None:
-        return None
-    rule = rule_of(asked, len(classroom.splits["validation"]))
-    return Stopping(rule, rungs_of(asked, imparting.longest_epochs(spec)), book.objectives)
 
 
 def _measure_latencies(home: SweepDir, classroom: Classroom, book: Book, observer: Observer) -> None:
@@ -299,6 +293,13 @@ def _measure_latencies(home: SweepDir, classroom: Classroom, book: Book, observe
         record = records[trial_id]
         home.ledger.append(replace(record, measures={**record.measures, **latency}))
         book.tracker.log_measures(trial_id, latency)
+
+
+def outside_reference(home: SweepDir, objectives: Sequence[Objective]) -> list[str]:
+    """Return the trials on the front that are no better than the reference point in some objective."""
+    front, point = report.front_of(candidates(home), objectives), reference_losses(objectives)
+    rows = losses([record.measures for record in front], objectives)
+    return [record.trial_id for record, row in zip(front, rows, strict=True) if not (row < point).all()]
 
 
 def candidates(home: SweepDir) -> list[TrialRecord]:

@@ -13,8 +13,9 @@ from typing import Any
 from torch import nn
 
 from tutelage import imparting, network, pipeline, store, student, teaching, training, watching
+from tutelage.book import Silent
 from tutelage.classroom import Classroom, KnowledgePlan
-from tutelage.space import Choice, Domain, Float
+from tutelage.space import any_value
 from tutelage.spec import Spec
 
 SAMPLED_STUDENTS = 5
@@ -30,8 +31,7 @@ def plan(spec: Spec) -> dict[str, Any]:
     storage = Path(spec.storage)
     store.check_free(storage, spec.name)
     pipeline.open_tracker(spec).close()
-    classroom = teaching.classroom_of(spec)
-    imparting.check_knowledge(spec, classroom)
+    classroom = pipeline.opened(spec, Silent())
     teacher, model = _teachers_plan(spec, classroom)
     teaching.check_pairs(spec, classroom, model)
     seconds = [_trial_seconds(spec, classroom, number) for number in range(SAMPLED_STUDENTS)]
@@ -95,17 +95,6 @@ def _trial_seconds(spec: Spec, classroom: Classroom, number: int) -> float:
     config, _ = spec.space.resolve(lambda name, domain: any_value(generator, domain))
     typed = spec.trial_config(config)
     return _training_seconds(student.untaught(typed, classroom, spec.seed), student.lesson(typed, classroom, spec.seed))
-
-
-def any_value(generator: random.Random, domain: Domain) -> Any:
-    """Return a value of `domain`, drawn by `generator`."""
-    if isinstance(domain, Choice):
-        return generator.choice(domain.labels)
-    low, high = (domain.low, domain.high)
-    value = low * (high / low) ** generator.random() if domain.log else generator.uniform(low, high)
-    if domain.step is not None:
-        value = low + round((value - low) / domain.step) * domain.step
-    return min(high, value) if isinstance(domain, Float) else min(int(high), round(value))
 
 
 def _training_seconds(model: Any, lesson: training.Lesson) -> float:

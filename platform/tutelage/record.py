@@ -1,17 +1,17 @@
-"""What a sweep keeps of its trials: one line of JSON a trial, appended as each one ends."""
+"""What a sweep keeps of its trials: a line of JSON as each one begins, and another as it ends."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from tutelage.errors import WorkFailed
 
-State = Literal["finished", "stopped", "failed", "infeasible"]
+State = Literal["running", "finished", "stopped", "failed", "infeasible"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,9 @@ class TrialRecord:
     """One student under the search, from suggestion to its last measure.
 
     `number` is the order of suggestion from 0; `params` holds only the searched values that are active; `config` is the
-    whole resolved `student`, `distillation` and `sparsity`; `curve` has one row an epoch; the `_s` fields are seconds.
+    whole resolved `student`, `distillation` and `sparsity`; `identity` is the content address of all that its training
+    depends on; `origin` says what proposed it, and `notes` are the sampler's own; `sizes` were known before training; `curve`
+    has one row an epoch; the `_s` fields are seconds.
     """
 
     number: int
@@ -29,6 +31,10 @@ class TrialRecord:
     config: dict[str, Any]
     measures: dict[str, float]
     curve: tuple[dict[str, float], ...] = ()
+    identity: str = ""
+    origin: str = "sampler"
+    notes: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, float] = field(default_factory=dict)
     error: str = ""
     started_s: float = 0.0
     elapsed_s: float = 0.0
@@ -48,8 +54,8 @@ class TrialRecord:
 class Ledger:
     """The append-only file of a sweep's trials; a later line about a trial replaces an earlier one.
 
-    A line is flushed to the disk before `append` returns. A last line cut short by a crash is left out on reading: its
-    trial counts as not finished. A broken line anywhere else raises `WorkFailed`.
+    A line is flushed to the disk before `append` returns. A last line cut short by a crash is left out on reading, and taken
+    away by `mend`: what it would have said is unknown. A broken line anywhere else raises `WorkFailed`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,6 +72,21 @@ class Ledger:
         """Return the latest line of every trial, in order of suggestion; none yet gives an empty list."""
         latest = {record.number: record for record in self._lines()}
         return [latest[number] for number in sorted(latest)]
+
+    def ended(self) -> list[TrialRecord]:
+        """Return the latest line of every trial that has ended, in the order in which they ended."""
+        return list({record.number: record for record in self._lines() if record.state != "running"}.values())
+
+    def mend(self) -> None:
+        """Take away a last line that a crash cut short, so that the next one does not run on from it."""
+        if not self.path.exists():
+            return
+        with self.path.open("r+b") as file:
+            content = file.read()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                file.truncate(whole)
+                os.fsync(file.fileno())
 
     def _lines(self) -> Iterator[TrialRecord]:
         if not self.path.exists():

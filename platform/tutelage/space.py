@@ -15,6 +15,7 @@ import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from random import Random
 from typing import Any
 
 from tutelage.errors import nearest
@@ -216,6 +217,17 @@ class Space:
             ends = domain.labels[1:] if isinstance(domain, Choice) else (domain.high,)
             for end in ends:
                 yield self.resolve(partial(_towards, name, end))[0]
+
+
+def any_value(generator: Random, domain: Domain) -> Any:
+    """Return a value of `domain`, drawn by `generator`."""
+    if isinstance(domain, Choice):
+        return generator.choice(domain.labels)
+    low, high = (domain.low, domain.high)
+    value = low * (high / low) ** generator.random() if domain.log else generator.uniform(low, high)
+    if domain.step is not None:
+        value = low + round((value - low) / domain.step) * domain.step
+    return min(high, value) if isinstance(domain, Float) else min(int(high), round(value))
 
 
 def _lowest(name: str, domain: Domain) -> Any:

@@ -74,6 +74,17 @@ class Spec(Section):
         """Return the whole spec, defaults filled in, as plain YAML values; it loads again to an equal spec."""
         return self.model_dump(mode="json")
 
+    def default_of(self, name: str) -> Any:
+        """Return the default of a searched setting by its dotted name, a plugin's option as its plugin has it; None if none."""
+        section, key, *rest = name.split(".")
+        fields: Mapping[str, Any] = _CONFIGS[section].model_fields
+        if rest:
+            family, label, option = PLUGGED.get((section, key)), ".".join(rest[:-1]), rest[-1]
+            if family is None or not label:
+                return None
+            fields, key = plugins.load(family, label).Config.model_fields, option
+        return None if key not in fields or fields[key].is_required() else fields[key].default
+
     def trial_config(self, config: Mapping[str, Any]) -> TrialConfig:
         """Return a resolved config, typed; `InputError` if a value is out of its range."""
         try:

@@ -195,12 +195,31 @@ class StoppingConfig(Section):
     )
 
 
+class PlateauConfig(Section):
+    """When the front has stopped growing."""
+
+    trials: int = Field(50, ge=1, le=1_000_000, description="ended trials that are looked back over")
+    gain: float = Field(0.001, ge=0, le=1, description="share by which the hypervolume must have grown over them")
+
+
 class SearchConfig(Section):
     """How long is searched, how, and for what."""
 
     trials: int | None = Field(24, ge=1, le=1_000_000, description="students to train")
     hours: float | None = Field(None, gt=0, description="wall-clock time for the search; with `trials`, the first to end it")
-    sampler: Literal["tpe", "nsga2", "random"] = Field("tpe", description="what proposes the next student")
+    device_hours: float | None = Field(None, gt=0, description="hours of trials times their GPUs (CPUs where they have none)")
+    plateau: PlateauConfig | None = Field(None, description="end when the front no longer grows; null: never for that")
+    sampler: Literal["tpe", "nsga2", "nsga3", "gp", "botorch", "random"] = Field(
+        "tpe", description="what proposes the next student"
+    )
+    known_first: bool = Field(
+        True, description="try the defaults, the smallest and the largest student first; at most a quarter of the trials"
+    )
+    warm_start: list[str] = Field(
+        default_factory=list,
+        description="earlier sweeps of the same storage: their front is tried first, their ends on the same data are learnt "
+        "from, and what they have trained exactly so is not trained again",
+    )
     objectives: ObjectivesField = Field(
         default_factory=lambda: as_objectives(["accuracy", "params"]), description="what the front is drawn over"
     )

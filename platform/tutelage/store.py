@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 from tutelage.errors import InputError, UnreachableError, nearest
 from tutelage.files import write_atomically, write_json
@@ -53,7 +58,49 @@ class SweepDir:
 
     def records(self) -> list[TrialRecord]:
         """Return the trials that have ended, in order of suggestion."""
-        return self.ledger.read()
+        return [record for record in self.ledger.read() if record.state != "running"]
+
+    def pending(self) -> list[TrialRecord]:
+        """Return the trials that were handed out and have not ended, in order of suggestion."""
+        return [record for record in self.ledger.read() if record.state == "running"]
+
+    @contextmanager
+    def driven(self) -> Iterator[None]:
+        """Be the sweep's one driver for the time of a block; `InputError` names the one there is.
+
+        The lock is the operating system's (`flock`): it is gone with its process, whatever ended that.
+        """
+        with self._lock_path.open("a+", encoding="utf-8") as file:
+            if not _taken(file, fcntl.LOCK_EX):
+                self._refuse(file)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            yield
+
+    def check_idle(self) -> None:
+        """Raise as `driven` does if a driver is at work on the sweep."""
+        if self.is_driven():
+            with self._lock_path.open(encoding="utf-8") as file:
+                self._refuse(file)
+
+    def _refuse(self, file: TextIO) -> NoReturn:
+        file.seek(0)
+        raise InputError(
+            f"sweep '{self.name}' is being driven by {file.read().strip() or 'another process'}. Wait for it, or stop it: two "
+            "drivers would train every student twice."
+        )
+
+    def is_driven(self) -> bool:
+        """Return whether a driver is at work on the sweep."""
+        if not self._lock_path.exists():
+            return False
+        with self._lock_path.open("a", encoding="utf-8") as file:
+            return not _taken(file, fcntl.LOCK_SH)
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.root / "driver.lock"
 
     def facts(self) -> dict[str, Any]:
         """Return what is known of the sweep as a whole: state, MLflow run, teacher, objectives, timings."""
@@ -71,6 +118,16 @@ class SweepDir:
         return tuple(Objective(**fields) for fields in self.facts()["objectives"])
 
 
+def _taken(file: TextIO, kind: int) -> bool:
+    """Return whether the lock was there to be taken; one that somebody holds to have a look is waited for."""
+    for pause_s in (0.0, 0.05, 0.2):
+        time.sleep(pause_s)
+        with suppress(OSError):
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+            return True
+    return False
+
+
 def check_free(storage: Path, name: str) -> None:
     """Raise `InputError` if a sweep of that name is there, `UnreachableError` if nothing can be written to `storage`.
 
@@ -80,7 +137,8 @@ def check_free(storage: Path, name: str) -> None:
     sweep = SweepDir(storage / "sweeps" / name)
     if sweep.root.exists() and not _is_abandoned(sweep):
         raise InputError(
-            f"a sweep named '{name}' exists in {storage}. Give this one another name (--set name=…) or remove {sweep.root}."
+            f"a sweep named '{name}' exists in {storage}. Go on with it (tutelage resume {name}), give this one another name "
+            f"(--set name=…), or remove {sweep.root}."
         )
 
 

@@ -194,6 +194,7 @@ def lesson_alone(recipe: RecipeConfig, classroom: Classroom) -> training.Lesson:
 def presize(config: TrialConfig, classroom: Classroom) -> dict[str, float]:
     """Return the sizes and MACs that the student will have, before it is trained; empty if training decides them.
 
+    Of one that loses channels late, those that it has until then stand beside them under `whole_` and their names.
     Raises `InputError` for a student that is to inherit weights of its teacher and could take none.
 
     A student that stays whole is sized on the meta device, at no cost. One that loses the same share of every layer is
@@ -203,16 +204,41 @@ def presize(config: TrialConfig, classroom: Classroom) -> dict[str, float]:
     sparsify = sparsifier(config)
     if config.student.initialise in INHERITING and not can_inherit(blank(config, classroom), classroom.teacher_outline.weights):
         raise InputError(NOTHING_TO_INHERIT)
+    whole = _sizes(blank(config, classroom), example_shape)
     if sparsify is None:
-        model = blank(config, classroom)
-    else:
-        _, _, options = plugins.configure("sparsity", config.sparsity.method)
-        if not getattr(options, "uniform", False):
-            return {}
-        model = sparsify(untaught(config, classroom, seed=0), torch.zeros(2, *example_shape))
-    sizes = measure.size(model)
+        return whole
+    smaller = _smaller(config, classroom)
+    if smaller is None:
+        return {}
+    return {**_sizes(smaller, example_shape), **{f"whole_{name}": value for name, value in whole.items()}}
+
+
+def _sizes(model: nn.Module, example_shape: tuple[int, ...]) -> dict[str, float]:
+    sizes = {**measure.size(model), **measure.macs(model, example_shape)}
     sizes.pop("nonzero_params", None)
-    return {**sizes, **measure.macs(model, example_shape)}
+    return sizes
+
+
+def _smaller(config: TrialConfig, classroom: Classroom) -> nn.Module | None:
+    """Return the untrained student with its share removed; None where the trained weights decide what goes."""
+    sparsify = sparsifier(config)
+    _, _, options = plugins.configure("sparsity", config.sparsity.method)
+    if not getattr(options, "uniform", False):
+        return None
+    example = torch.zeros(2, *classroom.splits["train"].example_shape)
+    smaller: nn.Module = sparsify(untaught(config, classroom, seed=0), example)
+    return smaller
+
+
+def latency_floor_ms(config: TrialConfig, classroom: Classroom) -> float:
+    """Return the fastest of some passes of the untrained student over one example, on this machine's processor.
+
+    The student's median latency, measured alone on a machine no faster, is not below it. 0 where training decides its size.
+    """
+    is_whole = config.sparsity.structured == 0.0
+    model = untaught(config, classroom, seed=0) if is_whole else _smaller(config, classroom)
+    example = torch.zeros(1, *classroom.splits["train"].example_shape)
+    return measure.fastest_ms(model, example) if model else 0.0
 
 
 def final_measures(model: nn.Module, classroom: Classroom) -> dict[str, float]:

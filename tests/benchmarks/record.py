@@ -24,9 +24,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tutelage import imparting, measure, pipeline, planning, spec, student, teaching, training
+from tutelage import imparting, measure, pipeline, spec, student, teaching, training
 from tutelage.book import Silent
 from tutelage.classroom import Classroom
+from tutelage.space import any_value
 
 CHUNK = 8  # students that one task trains
 
@@ -65,7 +66,7 @@ def main() -> None:
     done = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
     have = {(row["config"], row["seed"]) for row in done}
     generator = random.Random(loaded.seed)
-    drawn = [loaded.space.resolve(lambda name, domain: planning.any_value(generator, domain)) for _ in range(options.configs)]
+    drawn = [loaded.space.resolve(lambda name, domain: any_value(generator, domain)) for _ in range(options.configs)]
     asked = [
         (number, seed, *one) for seed in range(options.seeds) for number, one in enumerate(drawn) if (number, seed) not in have
     ]

@@ -218,16 +218,24 @@ def test_a_sweep_that_failed_before_its_first_trial_does_not_hold_its_name(tmp_p
     assert store.create(tmp_path, "again", "").facts()["state"] == "started"
 
 
-def test_a_constraint_that_nobody_can_meet_is_told_with_the_nearest(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
+def test_a_constraint_that_nobody_can_meet_is_told_before_anything_is_trained(tmp_path: Path) -> None:
     from tutelage.errors import NoStudentFits
 
     search = {"trials": 4, "constraints": {"max": {"params": 10}}}
-    given = spec.from_dict({**small_spec, "name": "impossible", "search": search})
-    with pytest.raises(NoStudentFits, match=r"no student of 100 tried has params ≤ 10\. The nearest, t\d+, has params \d+"):
+    given = spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "search": search})
+    with pytest.raises(NoStudentFits, match=r"no student of the space can have params ≤ 10: .* the nearest has params 63"):
         pipeline.sweep(given)
-    home = tutelage.find_sweep("impossible", small_sweep.storage)
-    assert home.facts()["state"] == "failed"
-    assert {record.state for record in home.records()} == {"infeasible"}
+    assert not (tmp_path / "sweeps").exists() and not (tmp_path / "teachers").exists()
+
+
+def test_students_beyond_the_reference_are_told(small_sweep: SweepDir) -> None:
+    params, accuracy = (next(o for o in small_sweep.objectives() if o.name == name) for name in ("params", "accuracy"))
+    front = tutelage.front(small_sweep)
+    smallest, largest = front["params"].min(), front["params"].max()
+    assert pipeline.outside_reference(small_sweep, [accuracy, replace(params, reference=largest + 1)]) == []
+    assert len(pipeline.outside_reference(small_sweep, [accuracy, replace(params, reference=smallest)])) == len(front)
+    outside = pipeline.outside_reference(small_sweep, [accuracy, replace(params, reference=largest)])
+    assert outside == front.loc[front["params"] == largest, "trial"].tolist()
 
 
 def test_students_that_all_fail_are_told_with_the_first_reason(make_record: Any) -> None:

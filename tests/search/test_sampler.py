@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,25 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from tutelage.objectives import KNOWN, Limits
-from tutelage.record import TrialRecord
+from tutelage.record import State, TrialRecord
 from tutelage.search.sampler import SAMPLERS, Draw, Sampler
-from tutelage.search.suggest import MAX_REFUSALS, Suggester
+from tutelage.search.suggest import MAX_REFUSALS, Desk, Proposal, Suggester, record_of
 from tutelage.space import Space, parse
 
 OBJECTIVES = (KNOWN["accuracy"], KNOWN["params"])
 SPACE = Space(parse({"x": {"choice": {"a": {"n": {"int": [1, 50]}}, "b": {"w": {"float": [0, 1]}}}}, "fixed": 3}))
 
 
-def sampler(path: Path, kind: str = "tpe", space: Space = SPACE) -> Sampler:
-    return Sampler(space, OBJECTIVES, kind, 0, path / "study.journal", "sweep")
+KINDS = [kind for kind in SAMPLERS if kind != "botorch"]
+
+
+def sampler(path: Path, kind: str = "tpe", space: Space = SPACE, rungs: Sequence[int] = ()) -> Sampler:
+    return Sampler(space, len(OBJECTIVES), kind, 0, rungs, path / "study.journal")
 
 
 def states(path: Path) -> list[optuna.trial.FrozenTrial]:
     storage = JournalStorage(JournalFileBackend(str(path / "study.journal")))
-    return optuna.load_study(study_name="sweep", storage=storage).get_trials()
+    return optuna.load_study(study_name="search", storage=storage).get_trials()
 
 
 def measures_of(draw: Draw) -> dict[str, float]:
@@ -33,21 +37,20 @@ def measures_of(draw: Draw) -> dict[str, float]:
     return {"accuracy": 1 - 1 / float(size), "params": float(size)}
 
 
-def record(draw: Draw, state: Any = "finished") -> TrialRecord:
-    return TrialRecord(
-        number=draw.number, trial_id="t", state=state, params=draw.params, config=draw.config, measures=measures_of(draw)
-    )
+def record(draw: Draw, state: State = "finished") -> TrialRecord:
+    return record_of(draw, state, measures=measures_of(draw) if state == "finished" else {}, started_s=1.0)
 
 
 def suggester(path: Path, refused: list[TrialRecord], num_trials: int | None = None, **options: Any) -> Suggester:
-    settings: dict[str, Any] = {"constraints": Limits(), "presize": lambda config: {}, **options}
+    settings: dict[str, Any] = {"constraints": Limits(), "presize": lambda config: {}, "begun": [], **options}
+    desk = Desk(presize=settings["presize"], on_begun=settings["begun"].append, on_ended=refused.append)
     return Suggester(
         sampler(path, settings.pop("kind", "random"), settings.pop("space", SPACE)),
-        OBJECTIVES, settings["constraints"], settings["presize"], refused.append, num_trials,
+        OBJECTIVES, settings["constraints"], desk, num_trials, settings.get("proposals", ()),
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", SAMPLERS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_sampler_serves_a_conditional_space_and_keeps_its_record_on_disk(tmp_path: Path, kind: str) -> None:
     drawn = sampler(tmp_path, kind)
     for _ in range(25):
@@ -60,7 +63,7 @@ def test_every_sampler_serves_a_conditional_space_and_keeps_its_record_on_disk(t
     assert [t.state.name for t in states(tmp_path)] == ["COMPLETE"] * 25
 
 
-@pytest.mark.parametrize("kind", SAMPLERS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_and_answers_give_the_same_suggestions(tmp_path: Path, kind: str) -> None:
     def suggestions(path: Path) -> list[dict[str, Any]]:
         path.mkdir()
@@ -83,14 +86,13 @@ def test_states_are_told_as_they_are(tmp_path: Path) -> None:
     drawn.tell_infeasible(infeasible.number, {"params": 7.0})
     drawn.tell_stopped(stopped.number)
     drawn.tell_failed(failed.number)
-    drawn.close()
     found = states(tmp_path)
-    assert [t.state.name for t in found] == ["COMPLETE", "COMPLETE", "PRUNED", "PRUNED", "FAIL", "FAIL"]
+    assert [t.state.name for t in found] == ["COMPLETE", "COMPLETE", "PRUNED", "PRUNED", "FAIL", "RUNNING"]
     assert found[2].constraints == {"params": 7.0}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
-        best = optuna.load_study(study_name="sweep", storage=storage).best_trials
+        best = optuna.load_study(study_name="search", storage=storage).best_trials
     assert [t.number for t in best] == [finished.number], "what misses a constraint is not among the best"
 
 
@@ -167,3 +169,93 @@ def test_failed_and_stopped_trials_are_never_told_as_complete(tmp_path: Path) ->
         assert draw is not None
         asked.learn(record(draw, state))
     assert [t.state.name for t in states(tmp_path)] == ["FAIL", "PRUNED", "COMPLETE"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_driver_that_comes_back_is_given_the_same_suggestions(tmp_path: Path, kind: str) -> None:
+    """Every suggestion depends on the record and its number alone, whichever process asks and whatever was dropped between."""
+    begun: list[TrialRecord] = []
+    ended: dict[int, TrialRecord] = {}
+    first = suggester(tmp_path, [], kind=kind, begun=begun)
+    for number in range(20):
+        draw = first.next()
+        assert draw is not None
+        if number < 18:
+            ended[draw.number] = record(draw, "failed" if number == 5 else "finished")
+            first.learn(ended[draw.number])
+    expected = first.next()
+    (tmp_path / "again").mkdir()
+    asked_again: list[TrialRecord] = []
+    second = suggester(tmp_path / "again", [], kind=kind, begun=asked_again)
+    second.take_up([ended.get(one.number, one) for one in reversed(begun[:20])])
+    assert second.num_given == 20
+    pending = [second.next(), second.next()]
+    assert [draw and draw.config for draw in pending] == [one.config for one in begun[18:20]], "what was handed out comes first"
+    assert asked_again == [], "and is not put on record again"
+    following = second.next()
+    assert following is not None and expected is not None
+    assert (following.number, following.params) == (expected.number, expected.params)
+
+
+def test_proposals_come_first_and_once(tmp_path: Path) -> None:
+    proposals = [Proposal(params={"x": "a", "x.a.n": 7}, origin="default"), Proposal(params={"x": "b"}, origin="largest")]
+    begun: list[TrialRecord] = []
+    asked = suggester(tmp_path, [], proposals=proposals, begun=begun)
+    draws = [asked.next() for _ in range(3)]
+    assert [draw and draw.origin for draw in draws] == ["default", "largest", "sampler"]
+    assert draws[0] and draws[0].params == {"x": "a", "x.a.n": 7}
+    assert draws[1] and set(draws[1].params) == {"x", "x.b.w"}, "what a proposal leaves open is drawn"
+    (tmp_path / "again").mkdir()
+    again = suggester(tmp_path / "again", [], proposals=proposals)
+    again.take_up(begun[:1])
+    assert [draw and draw.origin for draw in (again.next(), again.next(), again.next())] == ["default", "largest", "sampler"]
+
+
+def test_what_another_sweep_has_trained_is_answered_from_its_record(tmp_path: Path) -> None:
+    answered: list[TrialRecord] = []
+
+    def recall(draw: Draw) -> TrialRecord | None:
+        return record_of(draw, "finished", measures=measures_of(draw)) if draw.params["x"] == "a" else None
+
+    desk = Desk(presize=lambda config: {}, on_begun=lambda one: None, on_ended=answered.append, recall=recall)
+    asked = Suggester(sampler(tmp_path, "random"), OBJECTIVES, Limits(), desk, 10)
+    trained = []
+    while (draw := asked.next()) is not None:
+        trained.append(draw)
+        asked.learn(record(draw))
+    assert {draw.params["x"] for draw in trained} == {"b"} and {one.params["x"] for one in answered} == {"a"}
+    assert len(trained) + len(answered) == 10
+
+
+def test_the_highest_rung_with_enough_students_guides(tmp_path: Path) -> None:
+    """Small numbers look best at the rung, large ones in the end: suggestions follow whichever is known well enough."""
+    space = Space(parse({"n": {"int": [1, 1000]}}))
+
+    def mean_after(num_ends: int) -> float:
+        home = tmp_path / str(num_ends)
+        home.mkdir()
+        drawn, sizes = sampler(home, "tpe", space, rungs=[3]), []
+        for number in range(90):
+            draw = drawn.ask()
+            sizes.append(draw.params["n"])
+            drawn.observe(draw.number, 3, [float(draw.params["n"])] * 2)
+            drawn.observe(draw.number, 3, [0.0, 0.0])
+            if number < num_ends:
+                drawn.tell_finished(draw.number, [-float(draw.params["n"])] * 2, {})
+            else:
+                drawn.tell_stopped(draw.number)
+        return sum(sizes[60:]) / 30
+
+    assert mean_after(5) < 300, "five ends are too few: the rung guides"
+    assert mean_after(60) > 700, "sixty are enough"
+
+
+def test_what_another_search_found_is_learnt_and_is_none_of_this_one(tmp_path: Path) -> None:
+    space = Space(parse({"n": {"int": [1, 1000]}}))
+    drawn = sampler(tmp_path, "tpe", space)
+    for n in range(1, 1000, 20):
+        drawn.know({"n": n}, [float(n)] * 2)
+    draws = [drawn.ask() for _ in range(10)]
+    assert [draw.number for draw in draws] == list(range(10))
+    assert sum(draw.params["n"] for draw in draws) / 10 < 300
+    assert len(states(tmp_path)) == 10

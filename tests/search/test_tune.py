@@ -23,6 +23,7 @@ class Counting:
 
     def __init__(self, trial_id: str, config: dict[str, Any]) -> None:
         self.trial_id, self.config, self.epoch = trial_id, config, 0
+        self.curve: list[dict[str, float]] = []
         if "opened" in config:
             with Path(config["opened"]).open("a") as file:
                 file.write("once ")
@@ -32,10 +33,11 @@ class Counting:
         self.epoch += 1
         self._misbehave()
         row: dict[str, Any] = {"epoch": self.epoch, "train_loss": 1 / self.epoch, "accuracy": 0.5, "step_s": 0.001}
+        self.curve.append({**row})
         row["done"] = self.epoch == self.config["epochs"]
         if row["done"]:
             if self.config.get("tells_all"):
-                row["curve"] = [{**row, "epoch": epoch + 1} for epoch in range(self.epoch)]
+                row["curve"] = self.curve
             row["measures"] = {"accuracy": self.config.get("accuracy", 0.5), "params": float(os.getpid())}
         return row
 
@@ -50,10 +52,11 @@ class Counting:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(self.epoch))
+        path.write_text(json.dumps(self.curve))
 
     def restore(self, path: Path) -> None:
-        self.epoch = json.loads(path.read_text())
+        self.curve = json.loads(path.read_text())
+        self.epoch = len(self.curve)
 
 
 def run(tmp_path: Path, configs: list[dict[str, Any]], rungs: tune.Rungs | None = None, **slots: Any) -> dict[str, TrialRecord]:
@@ -137,3 +140,16 @@ def test_checkpoints_are_those_asked_for_and_what_cannot_be_opened_is_tried_once
     assert "this student cannot be built" in records["t0001"].error
     assert (tmp_path / "opened").read_text() == "once "
     assert bool(list((tmp_path / "run").rglob(tune.STATE))) is (checkpoint_epochs > 0)
+
+
+def test_a_trial_goes_on_where_an_earlier_driver_left_it_and_what_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+    left = tmp_path / "run" / "t0000"
+    for number, content in enumerate(['[{"epoch": 1}, ', json.dumps([{"epoch": e, "train_loss": 9.0, "accuracy": 0.1,
+        "step_s": 5.0} for e in (1, 2)]), "{"]):  # fmt: skip
+        (left / f"checkpoint_{number:06d}").mkdir(parents=True)
+        (left / f"checkpoint_{number:06d}" / tune.STATE).write_text(content)
+    records = run(tmp_path, [{"epochs": 4}, {"epochs": 2}])
+    curve = records["t0000"].curve
+    assert [row["epoch"] for row in curve] == [1, 2, 3, 4]
+    assert [row["step_s"] for row in curve] == [5.0, 5.0, 0.001, 0.001], "two epochs were not trained again"
+    assert [row["step_s"] for row in records["t0001"].curve] == [0.001, 0.001]

@@ -1,120 +1,265 @@
 """A space and its objectives ↔ Optuna: the one place that imports optuna.
 
-Optuna's record lies in a journal file, so that a search can go on after its driver is gone and `optuna-dashboard` can
-read it. States are told as they are: only a finished trial is complete.
+Optuna's studies live in memory: one of ends, and one for every rung, in which a student counts by what it was there. All are
+made again from a sweep's ledger, and every suggestion has a seed of its own; so the same record gives the same suggestion,
+whichever driver asks. A journal file beside the ledger mirrors the study of ends for `optuna-dashboard`.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from optuna.trial import TrialState
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
-from tutelage.objectives import Objective
+from tutelage.errors import InputError
 from tutelage.space import Choice, Domain, Float, Space
 
 STARTUP_TRIALS = 10
+POPULATION = 16
 SAMPLERS = {
     "tpe": "multi-objective tree-structured Parzen estimator (Ozaki et al., 2022)",
     "nsga2": "non-dominated sorting genetic algorithm (Deb et al., 2002)",
+    "nsga3": "the same with reference points, for three objectives and more (Deb and Jain, 2014)",
+    "gp": "Gaussian processes, expected hypervolume improvement (Daulton et al., 2020; Ament et al., 2023)",
+    "botorch": "the same by BoTorch, where optuna-integration[botorch] is installed",
     "random": "independent uniform draws",
 }
+NOTES = ("NSGAIISampler:generation", "NSGAIIISampler:generation")  # what a genetic algorithm writes on its suggestions
+END = math.inf  # the rung of students with all their epochs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """One suggestion: its number in the study, the resolved config, the flat searched values, and its sizes where known."""
+    """One suggestion: its number, the resolved config, the flat searched values, and its sizes where known.
+
+    `identity` is the content address of all that its training depends on, `origin` says what proposed it, and `notes` are the
+    sampler's own, to be given back to it when a search is taken up again.
+    """
 
     number: int
     config: dict[str, Any]
     params: dict[str, Any]
     sizes: dict[str, float] = field(default_factory=dict)
+    identity: str = ""
+    origin: str = "sampler"
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 class Sampler:
-    """Proposes configs and learns from what became of them.
+    """Proposes configs and learns from what became of them, at the rungs they came to and in the end.
 
-    `losses` told to it have one value an objective, lower is better, as `objectives.losses` gives them.
+    Losses told to it have one value an objective, lower is better. The highest rung at which enough students were seen guides
+    (Falkner et al., 2018): that is at least `STARTUP_TRIALS`, and twice as many as there are distributions in the space.
     """
 
-    def __init__(self, space: Space, objectives: Sequence[Objective], kind: str, seed: int, path: Path, name: str) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._space = space
-        storage = JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study = optuna.create_study(
-                storage=storage,
-                study_name=name,
-                sampler=_sampler(kind, seed),
-                directions=["minimize"] * len(objectives),
-                load_if_exists=True,
-            )
-        self._open: dict[int, optuna.Trial] = {}
+    def __init__(
+        self, space: Space, num_objectives: int, kind: str, seed: int, rungs: Sequence[int] = (), journal: Path | None = None
+    ) -> None:
+        check_installed(kind)
+        self._space, self._kind, self._seed = space, kind, seed
+        self._levels = {rung: _Level(num_objectives) for rung in (*sorted(rungs), END)}
+        self._enough = max(STARTUP_TRIALS, 2 * sum(1 for _ in space.domains()))
+        self._mirror = _Mirror(journal, num_objectives) if journal else None
+        self._next = 0
 
-    def ask(self) -> Draw:
-        """Return the next config to try."""
-        trial = self._study.ask()
-        config, params = self._space.resolve(lambda name, domain: _suggest(trial, name, domain))
-        self._open[trial.number] = trial
-        return Draw(number=trial.number, config=config, params=params)
+    def ask(self, params: Mapping[str, Any] | None = None, origin: str = "sampler") -> Draw:
+        """Return the next config to try; `params` fixes searched values by name, and the sampler draws the others."""
+        level = self._guide()
+        sampler = _sampler(self._kind, int(np.random.SeedSequence([self._seed, self._next]).generate_state(1)[0]))
+        trial = level.ask(self._next, sampler, params or {})
+        config, drawn = self._space.resolve(lambda name, domain: _suggest(trial, name, domain))
+        notes = {key: value for key, value in level.notes(self._next).items() if key in NOTES}
+        draw = Draw(number=self._next, config=config, params=drawn, origin=origin, notes=notes)
+        self._begin(draw, beside=level)
+        return draw
+
+    def take_up(self, draw: Draw) -> None:
+        """Know of a suggestion that an earlier driver had from this sampler."""
+        self._begin(draw, beside=None)
+
+    def know(self, params: Mapping[str, Any], losses: Sequence[float]) -> None:
+        """Learn from a student of another search, which this space could have given."""
+        end = self._levels[END]
+        number = end.next_stranger
+        end.add(number, self._running(params, {}))
+        end.tell(number, TrialState.COMPLETE, losses, {})
+
+    def _begin(self, draw: Draw, beside: _Level | None) -> None:
+        running = self._running(draw.params, draw.notes)
+        for level in self._levels.values():
+            if level is not beside:
+                level.add(draw.number, running)
+        if self._mirror:
+            self._mirror.add(draw.number, running)
+        self._next = max(self._next, draw.number + 1)
+
+    def _running(self, params: Mapping[str, Any], notes: Mapping[str, Any]) -> FrozenTrial:
+        return optuna.trial.create_trial(
+            state=TrialState.RUNNING, params=dict(params), system_attrs=dict(notes),
+            distributions={name: _distribution(domain) for name, domain in self._space.domains() if name in params},
+        )  # fmt: skip
+
+    def observe(self, number: int, rung: int, losses: Sequence[float]) -> None:
+        """Tell what a student was at a rung; again is no news."""
+        level = self._levels.get(rung)
+        if level is not None and level.is_open(number):
+            level.tell(number, TrialState.COMPLETE, losses, {})
 
     def tell_finished(self, number: int, losses: Sequence[float], violations: Mapping[str, float]) -> None:
         """Tell a trained student's losses, and by how much it misses each constraint (> 0 is a miss)."""
         assert all(map(math.isfinite, losses)), losses
-        trial = self._open.pop(number)
-        self._constrain(trial, violations)
-        self._study.tell(trial, list(losses), state=TrialState.COMPLETE)
+        self._tell_end(number, TrialState.COMPLETE, losses, violations)
+
+    def tell_stopped(self, number: int) -> None:
+        """Tell that a student was stopped before its last epoch; what it was at its rungs still counts there."""
+        self._tell_end(number, TrialState.PRUNED, None, {})
 
     def tell_infeasible(self, number: int, violations: Mapping[str, float]) -> None:
         """Tell that a student was refused before training, because its size misses constraints."""
-        trial = self._open.pop(number)
-        self._constrain(trial, violations)
-        self._study.tell(trial, state=TrialState.PRUNED)
-
-    def tell_stopped(self, number: int) -> None:
-        """Tell that a student was stopped before its last epoch."""
-        self._study.tell(self._open.pop(number), state=TrialState.PRUNED)
+        for level in self._levels.values():
+            level.tell(number, TrialState.PRUNED, None, violations)
+        if self._mirror:
+            self._mirror.tell(number, TrialState.PRUNED, None, violations)
 
     def tell_failed(self, number: int) -> None:
         """Tell that nothing can be learnt from this suggestion: it raised, or it repeats an earlier one."""
-        self._study.tell(self._open.pop(number), state=TrialState.FAIL)
+        self._tell_end(number, TrialState.FAIL, None, {})
 
-    def close(self) -> None:
-        """Tell every suggestion that is still open as failed, so that none is waited for."""
-        for number in list(self._open):
-            self.tell_failed(number)
+    def _tell_end(
+        self, number: int, state: TrialState, losses: Sequence[float] | None, violations: Mapping[str, float]
+    ) -> None:
+        for rung, level in self._levels.items():
+            if rung == END:
+                level.tell(number, state, losses, violations)
+            elif level.is_open(number):  # it never came to this rung
+                level.tell(number, TrialState.FAIL, None, {})
+        if self._mirror:
+            self._mirror.tell(number, state, losses, violations)
 
-    @staticmethod
-    def _constrain(trial: optuna.Trial, violations: Mapping[str, float]) -> None:
-        for name, violation in violations.items():
-            trial.set_constraint(name, violation)
+    def _guide(self) -> _Level:
+        """Return the study of the highest rung with enough students; where none has them, that with the most."""
+        levels = list(self._levels.values())
+        for level in reversed(levels):
+            if level.num_complete >= self._enough:
+                return level
+        return max(reversed(levels), key=lambda level: level.num_complete)
+
+
+class _Level:
+    """One of the studies, in memory: what was seen of students at one rung, or in the end, under our own numbers."""
+
+    def __init__(self, num_objectives: int, storage: Any = None) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        directions = [StudyDirection.MINIMIZE] * num_objectives
+        self.study = optuna.create_study(directions=directions, storage=storage, study_name="search", load_if_exists=True)
+        self._numbers: dict[int, int] = {}
+        self._open: set[int] = set()
+        self.num_complete = 0
+
+    def ask(self, number: int, sampler: optuna.samplers.BaseSampler, fixed: Mapping[str, Any]) -> optuna.Trial:
+        with _quiet():
+            self.study.sampler = optuna.samplers.PartialFixedSampler(dict(fixed), sampler) if fixed else sampler
+            trial = self.study.ask()
+        self._numbers[number] = trial.number
+        self._open.add(number)
+        return trial
+
+    def notes(self, number: int) -> dict[str, Any]:
+        attributes: dict[str, Any] = self._trial(number).system_attrs
+        return attributes
+
+    def add(self, number: int, trial: FrozenTrial) -> None:
+        self._numbers[number] = len(self._numbers)
+        self._open.add(number)
+        self.study.add_trial(trial)
+
+    def is_open(self, number: int) -> bool:
+        return number in self._open
+
+    def tell(self, number: int, state: TrialState, losses: Sequence[float] | None, violations: Mapping[str, float]) -> None:
+        self._open.remove(number)
+        if violations:
+            trial = optuna.Trial(self.study, self._trial(number)._trial_id)
+            for name, violation in violations.items():
+                trial.set_constraint(name, violation)
+        self.study.tell(self._numbers[number], None if losses is None else list(losses), state=state)
+        self.num_complete += state == TrialState.COMPLETE
+
+    @property
+    def next_stranger(self) -> int:
+        """A number that no suggestion of this search has: below zero."""
+        return -1 - sum(number < 0 for number in self._numbers)
+
+    def _trial(self, number: int) -> FrozenTrial:
+        storage, study_id = self.study._storage, self.study._study_id  # a public call would copy every trial
+        return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study_id, self._numbers[number]))
+
+
+class _Mirror(_Level):
+    """The study of ends in a journal file, written anew by every driver."""
+
+    def __init__(self, path: Path, num_objectives: int) -> None:
+        path.unlink(missing_ok=True)
+        super().__init__(num_objectives, JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))))
+
+
+def check_installed(kind: str) -> None:
+    """Raise `InputError` for a sampler whose library is not installed."""
+    if kind == "botorch" and importlib.util.find_spec("optuna_integration") is None:
+        raise InputError("search.sampler botorch is not installed. pip install 'optuna-integration[botorch]', or take gp.")
 
 
 def _sampler(kind: str, seed: int) -> optuna.samplers.BaseSampler:
-    if kind == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    if kind == "nsga2":
-        return optuna.samplers.NSGAIISampler(seed=seed, population_size=16)
-    assert kind == "tpe", kind
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with _quiet():
+        if kind == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        if kind == "nsga2":
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION)
+        if kind == "nsga3":
+            return optuna.samplers.NSGAIIISampler(seed=seed, population_size=POPULATION)
+        if kind == "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False)
+        if kind == "botorch":
+            from optuna_integration import BoTorchSampler
+
+            sampler: optuna.samplers.BaseSampler = BoTorchSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+            return sampler
+        assert kind == "tpe", kind
         return optuna.samplers.TPESampler(
             n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True, constant_liar=True, seed=seed
         )
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna's words about experimental arguments to itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
+
+
 def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:
+    distribution: Any = _distribution(domain)
+    with _quiet():
+        return trial._suggest(name, distribution)
+
+
+def _distribution(domain: Domain) -> BaseDistribution:
     if isinstance(domain, Choice):
-        return trial.suggest_categorical(name, list(domain.labels))
+        return CategoricalDistribution(list(domain.labels))
     if isinstance(domain, Float):
-        return trial.suggest_float(name, domain.low, domain.high, log=domain.log, step=domain.step)
-    return trial.suggest_int(name, domain.low, domain.high, log=domain.log, step=domain.step or 1)
+        return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+    return IntDistribution(domain.low, domain.high, log=domain.log, step=domain.step or 1)

@@ -43,6 +43,15 @@ class Stopping:
         known = self._losses(draw.sizes)
         return known is None or not self._rule.stops(int(row["epoch"]), known, 1 - row[LEARNED])
 
+    def take_up(self, records: Sequence[TrialRecord]) -> None:
+        """Learn from the records of a search that is taken up."""
+        for record in records:
+            known = self._losses(record.sizes)
+            for row in record.curve:
+                if known is not None and row["epoch"] in self.rungs:
+                    self._rule.stops(int(row["epoch"]), known, 1 - row[LEARNED])
+            self.learn(record)
+
     def learn(self, record: TrialRecord) -> None:
         """Tell the rule what became of a trial that had all its epochs."""
         known = self._losses(record.measures)

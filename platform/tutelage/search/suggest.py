@@ -4,108 +4,183 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tutelage import objectives as objectives_module
 from tutelage.errors import TutelageError
 from tutelage.objectives import Limits, Objective
-from tutelage.record import TrialRecord
+from tutelage.record import State, TrialRecord
 from tutelage.search.sampler import Draw, Sampler
 
+WHOLE = "whole_"  # before a size: what it is until a student loses its channels
 MAX_REFUSALS = 100  # in a row; by then the space has nothing new, or nothing that fits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A student to try before the sampler's own: searched values by name (the sampler draws the others), and where from."""
+
+    params: Mapping[str, Any]
+    origin: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """Who is asked about a suggestion, and who is told of it.
+
+    `presize(config)` gives the sizes known before training (maybe none); `identify(config)` the content address of all that a
+    training depends on; `recall(draw)` the record of an equal training of another sweep, if there is one. `on_begun` is told
+    before a suggestion is handed out, `on_ended` of one that needs no training.
+    """
+
+    presize: Callable[[dict[str, Any]], dict[str, float]]
+    on_begun: Callable[[TrialRecord], None]
+    on_ended: Callable[[TrialRecord], None]
+    identify: Callable[[dict[str, Any]], str] = lambda config: json.dumps(config, sort_keys=True)
+    recall: Callable[[Draw], TrialRecord | None] = lambda draw: None
 
 
 class Suggester:
     """Asks the sampler until a config is worth a worker, and tells it what became of each.
 
-    `presize(config)` gives the sizes known before training (maybe none). A refused config costs no worker: one that
-    misses a constraint is recorded as infeasible through `on_refused`, one that repeats an earlier one is dropped.
+    A refused config costs no worker: one that misses a constraint is on record as infeasible, one that repeats an earlier one
+    of the sweep is dropped, and one that another sweep has trained already is answered from that record.
     """
 
     def __init__(
-        self,
-        sampler: Sampler,
-        objectives: Sequence[Objective],
-        constraints: Limits,
-        presize: Callable[[dict[str, Any]], dict[str, float]],
-        on_refused: Callable[[TrialRecord], None],
-        num_trials: int | None,
-    ) -> None:
-        self._sampler, self._objectives, self._constraints = sampler, objectives, constraints
-        self._presize, self._on_refused = presize, on_refused
-        self._num_trials = num_trials
+        self, sampler: Sampler, objectives: Sequence[Objective], constraints: Limits, desk: Desk, num_trials: int | None,
+        proposals: Sequence[Proposal] = (), rungs: frozenset[int] = frozenset(),
+    ) -> None:  # fmt: skip
+        self._sampler, self._objectives, self._constraints, self._desk = sampler, objectives, constraints, desk
+        self._num_trials, self._rungs = num_trials, rungs
+        self._proposals, self._pending = list(proposals), list[Draw]()
         self._given: set[str] = set()
-        self._num_given = 0
+        self.num_given = 0
         self.exhausted = False
+
+    def take_up(self, records: Sequence[TrialRecord]) -> None:
+        """Go on from a sweep's records: what has ended is learnt, what has not is handed out again, first."""
+        for record in sorted(records, key=lambda record: record.number):
+            draw = draw_of(record)
+            self._sampler.take_up(draw)
+            self._given.add(self._desk.identify(record.config))
+            self.num_given += is_trained(record)
+            self._proposals = [one for one in self._proposals if not _holds(record.params, one.params)]
+            if record.state == "running":
+                self._pending.append(draw)
+            else:
+                self.learn(record)
 
     def next(self) -> Draw | None:
         """Return the next config to train; None when the sweep has had its trials, or nothing new is found."""
-        if self._num_trials is not None and self._num_given >= self._num_trials:
-            return None
+        if self._pending:
+            return self._pending.pop(0)
         for _ in range(MAX_REFUSALS):
-            draw = self._sized(self._sampler.ask())
+            if self._num_trials is not None and self.num_given >= self._num_trials:
+                return None
+            draw = self._wanted(self._asked())
             if draw is not None:
-                self._num_given += 1
+                self.num_given += 1
+                self._desk.on_begun(record_of(draw, "running"))
                 return draw
         self.exhausted = True
         return None
 
-    def _sized(self, draw: Draw) -> Draw | None:
-        """Return the suggestion with the sizes that it will have; None if it is not worth training."""
-        identity = json.dumps(draw.config, sort_keys=True)
-        if identity in self._given:
+    def _asked(self) -> Draw:
+        if not self._proposals:
+            return self._sampler.ask()
+        proposal = self._proposals.pop(0)
+        return self._sampler.ask(proposal.params, proposal.origin)
+
+    def _wanted(self, draw: Draw) -> Draw | None:
+        """Return the suggestion with its identity and the sizes that it will have; None if it needs no training."""
+        draw = replace(draw, identity=self._desk.identify(draw.config))
+        if draw.identity in self._given:
             self._sampler.tell_failed(draw.number)
             return None
-        self._given.add(identity)
+        self._given.add(draw.identity)
         try:
-            measures = self._presize(draw.config)
+            draw = replace(draw, sizes=self._desk.presize(draw.config))
         except TutelageError as error:
-            self._refuse(draw, {}, str(error), "failed")
+            self._end(record_of(draw, "failed", error=str(error)))
             return None
-        violations = {name: by for name, by in self._constraints.violations(measures).items() if by > 0}
+        violations = {name: by for name, by in self._constraints.violations(draw.sizes).items() if by > 0}
         if violations:
-            self._refuse(draw, measures, self._missed(measures, violations), "infeasible", violations)
+            missed = self._missed(draw.sizes, violations)
+            sizes = {name: value for name, value in draw.sizes.items() if not name.startswith(WHOLE)}
+            self._end(record_of(draw, "infeasible", measures=sizes, error=missed))
             return None
-        return replace(draw, sizes=measures)
+        recalled = self._desk.recall(draw)
+        if recalled is not None:
+            self.num_given += 1
+            self._end(recalled)
+            return None
+        return draw
 
     def _missed(self, measures: Mapping[str, float], violations: Mapping[str, float]) -> str:
         had = ", ".join(f"{name} {measures[name]:g}" for name in violations)
         return f"refused before training: {had}; asked for {self._constraints.describe()}"
 
-    def _refuse(
-        self,
-        draw: Draw,
-        measures: dict[str, float],
-        reason: str,
-        state: Any,
-        violations: Mapping[str, float] | None = None,
-    ) -> None:
-        if violations:
-            self._sampler.tell_infeasible(draw.number, violations)
-        else:
-            self._sampler.tell_failed(draw.number)
-        self._on_refused(
-            TrialRecord(
-                number=draw.number,
-                trial_id=trial_id(draw.number),
-                state=state,
-                params=draw.params,
-                config=draw.config,
-                measures=measures,
-                error=reason,
-            )
-        )
+    def _end(self, record: TrialRecord) -> None:
+        self.learn(record)
+        self._desk.on_ended(record)
+
+    def observe(self, draw: Draw, row: Mapping[str, Any]) -> None:
+        """Tell the sampler what a student is after the epoch of `row`, a rung, by the sizes that it has there."""
+        measures = {**as_it_is_whole(draw.sizes), "accuracy": row["accuracy"]}
+        if all(objective.name in measures for objective in self._objectives):
+            self._sampler.observe(draw.number, int(row["epoch"]), self._losses(measures))
 
     def learn(self, record: TrialRecord) -> None:
-        """Tell the sampler what became of a trained suggestion."""
+        """Tell the sampler what became of a suggestion, and before that what it was at its rungs."""
+        for row in record.curve:
+            if row["epoch"] in self._rungs:
+                self.observe(draw_of(record), row)
         if record.state == "finished":
-            losses = objectives_module.losses([record.measures], self._objectives)[0]
-            self._sampler.tell_finished(record.number, losses.tolist(), self._constraints.violations(record.measures))
+            self._sampler.tell_finished(
+                record.number, self._losses(record.measures), self._constraints.violations(record.measures)
+            )
         elif record.state == "stopped":
             self._sampler.tell_stopped(record.number)
+        elif record.state == "infeasible":
+            self._sampler.tell_infeasible(record.number, self._constraints.violations(record.measures))
         else:
             self._sampler.tell_failed(record.number)
+
+    def _losses(self, measures: Mapping[str, float]) -> list[float]:
+        found: list[float] = objectives_module.even_losses(measures, self._objectives).tolist()
+        return found
+
+
+def _holds(params: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return all(params.get(name) == value for name, value in wanted.items() if name in params)
+
+
+def as_it_is_whole(sizes: Mapping[str, float]) -> dict[str, float]:
+    """Return the sizes of a student that has not lost its channels yet: those under `WHOLE` and their names, where given."""
+    return {name: sizes.get(WHOLE + name, value) for name, value in sizes.items()}
+
+
+def is_trained(record: TrialRecord) -> bool:
+    """Return whether the record counts as one of a sweep's students: not if it was refused before training."""
+    return record.state != "infeasible" and not (record.state == "failed" and not record.started_s)
+
+
+def draw_of(record: TrialRecord) -> Draw:
+    """Return the suggestion that a record is of."""
+    return Draw(
+        number=record.number, config=record.config, params=dict(record.params), identity=record.identity,
+        origin=record.origin, notes=record.notes, sizes=record.sizes,
+    )  # fmt: skip
+
+
+def record_of(draw: Draw, state: State, **about: Any) -> TrialRecord:
+    """Return the record of a suggestion in a state; `about` holds what else is known of it."""
+    return TrialRecord(
+        number=draw.number, trial_id=trial_id(draw.number), state=state, params=draw.params, config=draw.config,
+        identity=draw.identity, origin=draw.origin, notes=draw.notes, sizes=draw.sizes, **{"measures": {}, **about},
+    )  # fmt: skip
 
 
 def trial_id(number: int) -> str:

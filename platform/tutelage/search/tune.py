@@ -11,6 +11,7 @@ import contextlib
 import logging
 import math
 import os
+import pickle
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ from ray.tune.search import Searcher
 
 from tutelage.record import TrialRecord
 from tutelage.search.sampler import Draw
-from tutelage.search.suggest import trial_id
+from tutelage.search.suggest import record_of, trial_id
 
 STATE = "trial.pt"
 CURVE = ("epoch", "train_loss", "accuracy", "step_s")  # what is kept of an epoch
@@ -38,7 +39,9 @@ HAND_IN_S = 2.0  # an actor hands in its epochs this often, at a rung, or as the
 
 
 class Opened(Protocol):
-    """A trial in its actor. `step` gives one epoch's row with `done`, and `measures` with the last one."""
+    """A trial in its actor. `step` gives one epoch's row with `done`, and `measures` with the last; `curve` has all rows."""
+
+    curve: list[dict[str, float]]
 
     def step(self) -> dict[str, Any]: ...
     def save(self, path: Path) -> None: ...
@@ -122,15 +125,17 @@ class StudentTrainable(tune.Trainable):
         """Take up the next trial in this warm actor."""
         self._draw: dict[str, Any] = new_config
         self._opened: Opened | None = None
+        self._taken_up: list[dict[str, Any]] = []  # rows of a trial that goes on, which the driver may not have
         self._started_s = time.time()
         return True
 
     def step(self) -> dict[str, Any]:
         """Run epochs until they are due to be handed in, as `rows`; a failure is a result with `error`, its traceback."""
-        rows: list[dict[str, Any]] = []
         begun_s = time.time()
+        rows: list[dict[str, Any]] = []
         while True:
             row = self._epoch()
+            rows, self._taken_up = self._taken_up or rows, []
             rows = row.pop("curve", [*rows, row] if "epoch" in row else rows)  # the whole of it comes with the last epoch
             is_due = self._is_checkpoint(row)
             if row["done"] or is_due or row["epoch"] in self._rungs or time.time() - begun_s > HAND_IN_S:
@@ -154,7 +159,21 @@ class StudentTrainable(tune.Trainable):
     def _ready(self) -> Opened:
         if self._opened is None:
             self._opened = self._open_trial(self._draw["trial_id"], self._draw["config"])
+            for path in map(Path, self._draw.get("checkpoints", ())):
+                if self._goes_on_from(path):
+                    break
         return self._opened
+
+    def _goes_on_from(self, path: Path) -> bool:
+        """Return whether the trial could be taken up at a checkpoint; one cut short by a crash is passed over."""
+        assert self._opened is not None
+        try:
+            self._opened.restore(path)
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError):
+            self._opened = self._open_trial(self._draw["trial_id"], self._draw["config"])
+            return False
+        self._taken_up = list(self._opened.curve)
+        return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save the trial's whole state."""
@@ -163,6 +182,7 @@ class StudentTrainable(tune.Trainable):
     def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]
         """Take the trial up where `save_checkpoint` left it."""
         self._ready().restore(Path(checkpoint_dir) / STATE)
+        self._taken_up = list(self._ready().curve)
 
 
 @dataclass
@@ -173,7 +193,13 @@ class _Book:
     on_record: Callable[[TrialRecord], None]
     on_epoch: Callable[[str, dict[str, Any]], None]
     draws: dict[str, Draw] = field(default_factory=dict)
+    home: Path = Path()
     rows: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+
+    def checkpoints(self, draw: Draw) -> list[str]:
+        """Return where an earlier driver left the trial's state, the latest first."""
+        found = (self.home / trial_id(draw.number)).glob(f"checkpoint_*/{STATE}")
+        return [str(path.resolve()) for path in sorted(found, reverse=True)]
 
     def __getstate__(self) -> dict[str, Any]:
         """Give Tune nothing to pickle: a sweep is kept in its own ledger and study, and Tune's restore is not used."""
@@ -185,16 +211,13 @@ class _Book:
         rows = self.rows.pop(tune_id, [])
         error = result.get("error", "") or error
         self.on_record(
-            TrialRecord(
-                number=draw.number,
-                trial_id=trial_id(draw.number),
-                state="failed" if error else "finished" if "measures" in result else "stopped",
-                params=draw.params,
-                config=draw.config,
+            record_of(
+                draw,
+                "failed" if error else "finished" if "measures" in result else "stopped",
                 measures=dict(result.get("measures", {})),
                 curve=tuple(rows),
                 error=error,
-                started_s=result.get("started_s", 0.0),
+                started_s=result.get("started_s", 0.0) or time.time(),
                 elapsed_s=result.get("elapsed_s", 0.0),
                 step_s=sum(row["step_s"] for row in rows),
             )
@@ -213,7 +236,7 @@ class _Searcher(Searcher):
         if draw is None:
             return Searcher.FINISHED
         self._book.draws[trial_id] = draw
-        return {"trial_id": _name(draw), "config": draw.config}
+        return {"trial_id": _name(draw), "config": draw.config, "checkpoints": self._book.checkpoints(draw)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         return None
@@ -281,7 +304,7 @@ def run(
     Each trial ends in exactly one call of `on_record`, in this process. Ctrl-C comes out as `KeyboardInterrupt`. Tune's own
     files go below `storage / name`.
     """
-    book = _Book(next_draw=next_draw, on_record=on_record, on_epoch=on_epoch)
+    book = _Book(next_draw=next_draw, on_record=on_record, on_epoch=on_epoch, home=storage / name)
     num_slots, rungs = slots.count(), rungs or Rungs()
     parameters = tune.with_parameters(
         StudentTrainable, open_trial=open_trial, gate=ray.remote(num_cpus=0)(_Gate).remote(num_slots),
@@ -298,7 +321,7 @@ def run(
                 max_concurrent_trials=slots.concurrency,
                 reuse_actors=True,
                 time_budget_s=time_budget_s,
-                trial_dirname_creator=lambda trial: trial.trial_id,
+                trial_dirname_creator=lambda trial: str(trial.config["trial_id"]),
             ),
             run_config=tune.RunConfig(
                 name=name,

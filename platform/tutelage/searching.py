@@ -1,0 +1,211 @@
+"""A sweep's search, put together: what proposes, what judges, what ends it, and Ray Tune that runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from itertools import chain, repeat
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tutelage import imparting, jobs, knowledge, student, warming
+from tutelage.book import Book
+from tutelage.classroom import Classroom
+from tutelage.errors import NoStudentFits
+from tutelage.record import TrialRecord
+from tutelage.search import tune
+from tutelage.search.budget import Budget
+from tutelage.search.known import extreme, known_good, resolved
+from tutelage.search.sampler import Draw, Sampler
+from tutelage.search.stopping import Stopping, rule_of, rungs_of
+from tutelage.search.suggest import Desk, Proposal, Suggester
+from tutelage.space import Domain, any_value
+from tutelage.spec import Spec
+from tutelage.spec_sections import KNOWN_BEFORE
+from tutelage.teaching import workers_of
+
+SIZED = 32  # random students that are sized before a bound on sizes is called out of reach
+KNOWN_SHARE = 4  # of the trials, at most one in so many is a student that was known before
+
+
+def search(spec: Spec, classroom: Classroom, book: Book, earlier: Sequence[TrialRecord] = ()) -> None:
+    """Search students on Ray Tune; every trial's beginning and end comes back through the book.
+
+    `earlier` are the records of a search that is taken up: what has ended in it is learnt, what has not is trained first.
+    """
+    home, begun_s = book.home, time.time()
+    spent_s = home.facts().get("search_s", 0.0) if earlier else 0.0
+    warm = warming.read(spec, home, classroom)
+    stopping = _stopping(spec, classroom, book)
+    rungs = stopping.rungs if stopping else frozenset()
+    sampler = Sampler(
+        spec.space, len(book.objectives), spec.search.sampler, spec.seed, sorted(rungs), home.root.resolve() / "study.journal"
+    )
+    warm.teach(sampler, book.objectives)
+    desk = Desk(
+        presize=partial(presize, spec, classroom), identify=partial(identity, spec, classroom, book.common["teacher"]),
+        recall=warm.recall, on_begun=book.begun, on_ended=book.refused,
+    )  # fmt: skip
+    proposals = [*warm.proposals, *_known(spec, classroom)]
+    suggester = Suggester(
+        sampler, book.objectives, book.limits, desk, spec.search.trials, proposals[: _most_known(spec)], rungs
+    )
+    budget = _budget(spec)
+    suggester.take_up(earlier)
+    if stopping:
+        stopping.take_up(earlier)
+    for record in earlier:
+        budget.learn(record)
+
+    def learn(record: TrialRecord) -> None:
+        suggester.learn(record)
+        budget.learn(record)
+        if stopping:
+            stopping.learn(record)
+
+    def is_worth(draw: Draw, row: dict[str, Any]) -> bool:
+        assert stopping is not None
+        suggester.observe(draw, row)
+        return stopping.is_worth(draw, row)
+
+    def next_draw() -> Draw | None:
+        return None if budget.why_over(book.hypervolumes) else suggester.next()
+
+    book.learn = learn
+    first = next_draw()
+    waiting = [first] if first else []
+    book.observer.stage(_said(spec, suggester))
+    try:
+        if waiting:
+            judged = tune.Rungs(epochs=rungs, is_worth=is_worth) if rungs else None
+            _run(spec, classroom, book, lambda: waiting.pop() if waiting else next_draw(), judged, spent_s)
+    finally:
+        home.update(search_s=spent_s + time.time() - begun_s, exhausted=suggester.exhausted)
+    if why := budget.why_over(book.hypervolumes):
+        book.observer.stage(f"the search has ended: {why}")
+
+
+def _run(
+    spec: Spec, classroom: Classroom, book: Book, next_draw: Callable[[], Draw | None], rungs: tune.Rungs | None, spent_s: float
+) -> None:
+    named = {objective.name for objective in book.objectives} | set(book.limits.max) | set(book.limits.min)
+    workers = workers_of(spec.resources.trial)
+    in_actor = workers.workers == 0
+    open_trial = jobs.StudentTrials(
+        classroom=classroom, students_dir=book.home.students_dir.resolve(), workers=workers, with_latency="latency_ms" in named
+    )
+    tune.run(
+        open_trial, next_draw, book.trained, book.observer.epoch,
+        tune.Slots(
+            cpus=workers.cpus if in_actor else 0, gpus=workers.gpus if in_actor else 0,
+            concurrency=spec.search.concurrency, checkpoint_epochs=spec.search.checkpoint_epochs,
+        ),
+        Path(spec.storage) / "runs", spec.name,
+        time_budget_s=max(1.0, spec.search.hours * 3600 - spent_s) if spec.search.hours else None, rungs=rungs,
+    )  # fmt: skip
+
+
+def _said(spec: Spec, suggester: Suggester) -> str:
+    have = f", {suggester.num_given} of them already" if suggester.num_given else ""
+    return f"searching {spec.search.trials or 'as many as time allows'} students{have} with {spec.search.sampler}"
+
+
+def presize(spec: Spec, classroom: Classroom, config: dict[str, Any]) -> dict[str, float]:
+    """Return what is known of a resolved config's student before it is trained.
+
+    A latency is among it only where the constraints bound it and the student is certain to miss the bound.
+    """
+    typed = spec.trial_config(config)
+    sizes, bound = student.presize(typed, classroom), spec.search.constraints.max.get("latency_ms")
+    if bound is None or spec.resources.trial.gpus:
+        return sizes
+    floor_ms = student.latency_floor_ms(typed, classroom)
+    return {**sizes, "latency_ms": floor_ms} if floor_ms > bound else sizes
+
+
+def check_constraints(spec: Spec, classroom: Classroom) -> None:
+    """Raise `NoStudentFits` if neither the smallest, nor the largest, nor any of some random students has sizes that fit."""
+    limits = spec.search.constraints
+    if not {*limits.max, *limits.min} & set(KNOWN_BEFORE):
+        return
+    generator = Random(spec.seed)
+    sized: list[dict[str, float]] = []
+    for params in chain(_extremes(spec, classroom), repeat(None, SIZED)):
+        config = spec.space.resolve(partial(_given, params) if params else lambda _, domain: any_value(generator, domain))[0]
+        sizes = presize(spec, classroom, _uninherited(config))
+        if all(by <= 0 for by in limits.violations(sizes).values()):
+            return
+        sized.append(sizes)
+    nearest = min(sized, key=limits.shortfall)
+    had = ", ".join(f"{name} {nearest[name]:g}" for name, by in limits.violations(nearest).items() if by > 0)
+    raise NoStudentFits(
+        f"no student of the space can have {limits.describe()}: of {len(sized)} sized before training, the smallest among "
+        f"them, the nearest has {had}. Loosen search.constraints, or widen the space under `student` and `sparsity`."
+    )
+
+
+def _given(params: Mapping[str, Any], name: str, domain: Domain) -> Any:
+    return params[name]
+
+
+def _extremes(spec: Spec, classroom: Classroom) -> list[Mapping[str, Any]]:
+    start = resolved(spec.space, spec.default_of, {})
+    return [extreme(spec.space, start, partial(_size, spec, classroom), sign) for sign in (1, -1)]
+
+
+def _uninherited(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the config with random first weights: of the same sizes, and sized before there is a teacher."""
+    return {**config, "student": {**config["student"], "initialise": "random"}}
+
+
+def identity(spec: Spec, classroom: Classroom, teacher_address: str, config: dict[str, Any]) -> str:
+    """Return the content address of a student: its config, its seed, the data, the teacher and how it answers, the code."""
+    answering = spec.knowledge.model_dump(exclude={"local_dir", "max_bytes", "fill"})
+    return knowledge.content_address(
+        kind="student", config=config, seed=spec.seed, data=classroom.fingerprint, task=spec.task, teacher=teacher_address,
+        augmentation=spec.augmentation.model_dump(), knowledge=answering,
+        code=code_address(),
+    )  # fmt: skip
+
+
+@cache
+def code_address() -> str:
+    """Return the SHA-256 of the package's own source files, hex."""
+    home, digest = Path(__file__).parent, hashlib.sha256()
+    for path in sorted(home.rglob("*.py")):
+        digest.update(f"{path.relative_to(home).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _most_known(spec: Spec) -> int:
+    return max(1, spec.search.trials // KNOWN_SHARE) if spec.search.trials else 8
+
+
+def _known(spec: Spec, classroom: Classroom) -> list[Proposal]:
+    if not spec.search.known_first:
+        return []
+    return known_good(spec.space, spec.default_of, partial(_size, spec, classroom), _most_known(spec))
+
+
+def _size(spec: Spec, classroom: Classroom, config: dict[str, Any]) -> float | None:
+    return student.presize(spec.trial_config(_uninherited(config)), classroom).get("params")
+
+
+def _budget(spec: Spec) -> Budget:
+    trial, plateau = spec.resources.trial, spec.search.plateau
+    return Budget(
+        device_hours=spec.search.device_hours, devices=(trial.gpus or trial.cpus) * max(1, trial.workers),
+        plateau_trials=plateau.trials if plateau else None, plateau_gain=plateau.gain if plateau else 0.0,
+    )  # fmt: skip
+
+
+def _stopping(spec: Spec, classroom: Classroom, book: Book) -> Stopping | None:
+    """Return what stops trials early; None where the spec asks for nothing."""
+    asked = spec.search.stopping
+    if asked is None:
+        return None
+    rule = rule_of(asked, len(classroom.splits["validation"]))
+    return Stopping(rule, rungs_of(asked, imparting.longest_epochs(spec)), book.objectives)

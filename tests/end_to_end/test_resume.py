@@ -1,0 +1,143 @@
+"""A driver that is killed, another that goes on, a sweep that is extended: each student trained once, all records agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from tutelage import documents, pipeline, resuming, spec, store
+from tutelage.errors import InputError
+from tutelage.spec_yaml import dump
+from tutelage.store import SweepDir
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
+
+STATES = {"finished": "COMPLETE", "stopped": "PRUNED", "infeasible": "PRUNED", "failed": "FAIL"}
+
+
+def tree_of(small_spec: dict[str, Any], name: str, **search: Any) -> dict[str, Any]:
+    return {**small_spec, "name": name, "search": {"trials": 10, "checkpoint_epochs": 1, **search}}
+
+
+def ended_lines(home: SweepDir) -> Counter[int]:
+    """Count how often each trial was written down as ended; latency is measured afterwards and is a line of its own."""
+    lines = [json.loads(line) for line in home.ledger.path.read_text().splitlines()]
+    return Counter(line["number"] for line in lines if line["state"] != "running" and "latency_ms" not in line["measures"])
+
+
+def check_records_agree(home: SweepDir) -> None:
+    records, facts = home.records(), home.facts()
+    assert home.pending() == []
+    client = mlflow.MlflowClient(tracking_uri=facts["tracking_uri"])
+    experiment = client.get_run(facts["run_id"]).info.experiment_id
+    runs = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{facts['run_id']}'")
+    assert Counter(run.data.tags["trial_id"] for run in runs) == Counter(record.trial_id for record in records)
+    by_trial = {run.data.tags["trial_id"]: run for run in runs}
+    for record in records:
+        run = by_trial[record.trial_id]
+        assert run.info.status in ("FINISHED", "FAILED", "KILLED")
+        assert run.data.params["student.model"] == record.params["student.model"]
+        for row in client.get_metric_history(run.info.run_id, "train/accuracy"):
+            assert row.value == pytest.approx(record.curve[row.step - 1]["accuracy"])
+        assert len(client.get_metric_history(run.info.run_id, "train/accuracy")) == len(record.curve)
+        assert len(client.get_metric_history(run.info.run_id, "size/params")) == 1
+    front = {student["trial"] for student in documents.front(home)["students"]}
+    assert {trial for trial, run in by_trial.items() if run.data.tags["pareto"] == "front"} == front
+    storage = JournalStorage(JournalFileBackend(str(home.root / "study.journal")))
+    study = optuna.load_study(study_name="search", storage=storage)
+    told = {trial.number: trial.state.name for trial in study.get_trials() if trial.state.name != "RUNNING"}
+    assert told == {place: STATES[record.state] for place, record in enumerate(records)}
+
+
+def killed_driver(home: Path, tree: dict[str, Any], name: str) -> SweepDir:
+    """Start a sweep in a process of its own, kill it when three students have ended, and return what it left."""
+    path = home / f"{name}.yaml"
+    path.write_text(dump(tree))
+    command = [sys.executable, "-c", "from tutelage.cli import main; main()", "sweep", str(path)]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    sweep = SweepDir(Path(tree["storage"]) / "sweeps" / name)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as driver:
+        deadline_s = time.monotonic() + 240
+        while len(sweep.records()) < 3:
+            assert driver.poll() is None and time.monotonic() < deadline_s, driver.stderr and driver.stderr.read()
+            time.sleep(0.05)
+        with pytest.raises(InputError, match=f"being driven by process {driver.pid}"):
+            resuming.resume(sweep)
+        assert documents.status(sweep)["state"] == "running"
+        driver.send_signal(signal.SIGKILL)
+    return sweep
+
+
+def test_a_killed_driver_loses_nothing_and_nothing_is_trained_twice(
+    small_sweep: SweepDir, small_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    home = killed_driver(tmp_path, tree_of(small_spec, "killed"), "killed")
+    before = home.records()
+    assert documents.status(home)["state"] == "interrupted"
+    with home.ledger.path.open("a") as file:
+        file.write('{"number": 9')  # as a crash in the middle of a line leaves it
+    resuming.resume(home, trials="+2")
+    after = {record.number: record for record in home.records()}
+    for record in before:
+        kept = after[record.number]
+        assert (kept.config, kept.curve, kept.measures["accuracy"]) == (
+            record.config,
+            record.curve,
+            record.measures["accuracy"],
+        )
+    assert documents.status(home)["trials"] == {
+        "finished": 12, "stopped": 0, "failed": 0, "infeasible": 0, "running": 0, "to_come": 0,
+    }  # fmt: skip
+    assert set(ended_lines(home).values()) == {1}
+    assert len({record.identity for record in after.values()}) == 12
+    assert spec.load(home.spec_path).search.trials == 12
+    check_records_agree(home)
+
+
+def test_a_finished_sweep_is_extended_and_another_spec_is_refused(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
+    tree = tree_of(small_spec, "extended", trials=4)
+    home = pipeline.sweep(spec.from_dict(tree))
+    first = home.records()
+    with pytest.raises(InputError, match="tutelage resume extended"):
+        pipeline.sweep(spec.from_dict(tree))
+    other = {**tree, "student": {**tree["student"], "epochs": 5}}
+    with pytest.raises(InputError, match=r"student\.epochs: 4 → 5"):
+        resuming.resume(home, spec=spec.from_dict(other))
+    assert home.records() == first and home.facts()["state"] == "finished"
+    resuming.resume(home, trials=7)
+    assert [record.config for record in home.records()[:4]] == [record.config for record in first]
+    assert len(home.records()) == 7
+    check_records_agree(home)
+
+
+def test_a_warm_start_trains_nothing_again(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
+    tree = {**tree_of(small_spec, "warm", trials=3, warm_start=["small"], known_first=False)}
+    home = pipeline.sweep(spec.from_dict(tree))
+    records = home.records()
+    assert len(records) == 3
+    recalled = [record for record in records if record.origin.startswith("recalled from small/")]
+    assert recalled
+    there = {record.trial_id: record for record in small_sweep.records()}
+    for record in recalled:
+        original = there[record.origin.removeprefix("recalled from small/")]
+        assert (record.config, record.measures["accuracy"]) == (original.config, original.measures["accuracy"])
+        assert (home.students_dir / record.trial_id / "weights.safetensors").read_bytes() == (
+            small_sweep.students_dir / original.trial_id / "weights.safetensors"
+        ).read_bytes()
+    missing = {**tree, "name": "cold", "search": {"trials": 3, "warm_start": ["smal"]}}
+    with pytest.raises(InputError, match="Did you mean 'small'"):
+        pipeline.sweep(spec.from_dict(missing))
+    assert not store.SweepDir(Path(small_spec["storage"]) / "sweeps" / "cold").root.exists()

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tutelage.search.known import extreme, known_good, resolved
+from tutelage.space import Space, parse
+
+SPACE = Space(parse({
+    "model": {"choice": {"mlp": {"hidden": {"int": [8, 128], "log": True}}, "conv": {"width": {"int": [2, 9]}, "deep": 2}}},
+    "rate": {"float": [0.1, 10.0], "log": True},
+    "share": {"float": [0.0, 0.6], "step": 0.2},
+}))  # fmt: skip
+DEFAULTS: dict[str, Any] = {"rate": 0.5, "model.conv.width": 4, "share": 7.0}
+
+
+def size_of(config: dict[str, Any]) -> float:
+    ((_, options),) = config["model"].items()
+    return float((options.get("hidden", 0) * 10 + options.get("width", 0)) * (1 - config["share"]))
+
+
+def test_defaults_are_taken_where_the_space_has_them_and_the_middle_where_not() -> None:
+    assert resolved(SPACE, DEFAULTS.get, {}) == {
+        "model": "mlp", "model.mlp.hidden": 32, "rate": 0.5, "share": pytest.approx(0.2),
+    }  # fmt: skip
+    assert resolved(SPACE, DEFAULTS.get, {"model": "conv"})["model.conv.width"] == 4
+
+
+def test_the_smallest_and_the_largest_are_found_across_branches() -> None:
+    start = resolved(SPACE, DEFAULTS.get, {})
+    smallest, largest = (extreme(SPACE, start, size_of, sign) for sign in (1, -1))
+    assert (smallest["model"], smallest["model.conv.width"], smallest["share"]) == ("conv", 2, pytest.approx(0.6))
+    assert (largest["model"], largest["model.mlp.hidden"], largest["share"]) == ("mlp", 128, 0.0)
+    assert extreme(SPACE, start, lambda config: None, 1) == start, "where training decides sizes, nothing is known"
+
+
+def test_known_ones_are_distinct_in_order_and_no_more_than_asked_for() -> None:
+    found = known_good(SPACE, DEFAULTS.get, size_of, most=9)
+    assert [one.origin for one in found] == ["default", "smallest", "largest", "default"]
+    assert found[-1].params["model"] == "conv"
+    assert known_good(SPACE, DEFAULTS.get, size_of, most=2) == found[:2]
+    fixed = known_good(Space({"rate": 3}), DEFAULTS.get, lambda config: 1.0, most=9)
+    assert [one.params for one in fixed] == [{}]
