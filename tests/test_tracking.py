@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import time
@@ -13,10 +14,12 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from tutelage import compare_view, lineage
+from tests.conftest import SMALL_SPEC
+from tutelage import cli, compare_view, lineage, spec, store
 from tutelage.errors import UnreachableError
 from tutelage.mlflow_values import redact
 from tutelage.record import TrialRecord
+from tutelage.spec_yaml import dump
 from tutelage.spool import Spool
 from tutelage.tracking import INACTIVE, Tracker
 
@@ -277,3 +280,20 @@ def test_a_commit_is_named_only_where_git_tracks(tmp_path: Path) -> None:
     changed = lineage.commit_of(tmp_path, file="a.py")
     assert changed == (found[0], True)
     assert lineage.commit_of(tmp_path, file="b.py") is None
+
+
+def test_what_waits_after_a_sweep_is_brought_in_by_track(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path)})
+    home = store.create(tmp_path, "small", dump(given.resolved()))
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    tracker = Tracker(uri, "image_classification", home.spool_path)
+    home.update(run_id=tracker.start_sweep("small", {}, SEARCHED, {}), tracking_uri=uri, state="finished")
+    tracker.close()
+    left = Spool(home.spool_path)
+    left.append({"do": "run", "run": home.facts()["run_id"], "tags": {"late": "yes"}})
+    left.close()
+    for brought in (1, 0):
+        cli.app(["track", "small", "--storage", str(tmp_path), "--json"], standalone_mode=False)
+        assert json.loads(capsys.readouterr().out) == {"version": 1, "sweep": "small", "brought": brought}
+    assert mlflow.MlflowClient(tracking_uri=uri).get_run(home.facts()["run_id"]).data.tags["late"] == "yes"
+    assert not home.spool_path.exists()

@@ -44,6 +44,7 @@ class Outbox:
     """A spool and the one thread that empties it. What the store refuses is put aside; what it cannot take now, waits."""
 
     def __init__(self, spool: Spool, writer: Writer) -> None:
+        self.num_found = spool.waiting
         self.refused: list[str] = []
         self._spool, self._writer = spool, writer
         self._changed = threading.Condition()
@@ -51,11 +52,6 @@ class Outbox:
         self._is_away = False
         self._thread = threading.Thread(target=self._deliver_all, name="tutelage-tracking", daemon=True)
         self._thread.start()
-
-    @property
-    def waiting(self) -> int:
-        """How many pieces of work are not done."""
-        return self._spool.waiting
 
     def append(self, work: Mapping[str, Any]) -> None:
         """Put work on the spool."""

@@ -175,11 +175,11 @@ def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
     uri = uri or facts["tracking_uri"]
     tracker = Tracker(uri, spec.tracking.experiment or _task_name(spec), home.spool_path)
     tracker.reopen(facts["run_id"])
-    waited = tracker.waiting
+    num_found = tracker.num_found
     tracker.close()
     if home.spool_path.exists():
         raise UnreachableError(f"MLflow at {redact(uri)} has not taken all; the rest waits in {home.spool_path}.")
-    return {"version": 1, "sweep": home.name, "brought": waited}
+    return {"version": 1, "sweep": home.name, "brought": num_found}
 
 
 def _task_name(spec: Spec) -> str:

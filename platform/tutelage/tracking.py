@@ -92,9 +92,9 @@ class Tracker:
         self._outbox.append({"do": do, "run": self._parent, "at_ms": _now_ms(), **fields})
 
     @property
-    def waiting(self) -> int:
-        """How many entries MLflow has not taken yet."""
-        return self._outbox.waiting if self._outbox else 0
+    def num_found(self) -> int:
+        """How many entries an earlier process had left in the spool."""
+        return self._outbox.num_found if self._outbox else 0
 
     def flush(self) -> bool:
         """Wait until everything so far is written, or MLflow has taken nothing for a while; say whether all is."""
