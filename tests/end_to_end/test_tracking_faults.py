@@ -114,6 +114,7 @@ def test_a_server_that_stays_away_stops_nothing_and_the_next_tracker_brings_it_a
         assert "`tutelage track sweep` brings them in" in caplog.text
         assert (tmp_path / "tracking.spool").exists()
         server.start()
+        monkeypatch.undo()
         later = Tracker(server.uri, "faults", tmp_path / "tracking.spool")
         later.reopen(run_id)
         later.close()
