@@ -74,6 +74,7 @@ class MlflowWriter:
                 self.experiment_id = self._ready_experiment(experiment)
         except (MlflowException, OSError) as error:
             raise UnreachableError(_out_of_reach(uri, error)) from None
+        self.run_ids: dict[str, dict[str, str]] = {}  # by the sweep's run and the trial; known also while MLflow is away
         self._children: dict[str, dict[str, Child]] = {}
         self._fronts: dict[str, set[tuple[int, str, float]]] = {}
         self._how: dict[str, Callable[[Work], None]] = {
@@ -161,6 +162,7 @@ class MlflowWriter:
                 if not (token := page.token):
                     break
             self._children[parent] = found
+            self.run_ids[parent] = {trial: child.run_id for trial, child in found.items()}
         return self._children[parent]
 
     def _write_run(self, work: Work) -> None:
@@ -209,6 +211,7 @@ class MlflowWriter:
         if name not in children:
             tags = {**work["tags"], "mlflow.parentRunId": work["run"], "trial_id": name, "pareto": work["label"]}
             children[name] = self._create(work["name"], work["start_ms"], tags)
+            self.run_ids[work["run"]][name] = children[name].run_id
         child = children[name]
         if child.deleted:
             return

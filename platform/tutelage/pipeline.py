@@ -176,6 +176,8 @@ def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
     tracker = Tracker(uri, spec.tracking.experiment or _task_name(spec), home.spool_path)
     tracker.reopen(facts["run_id"])
     num_found = tracker.num_found
+    tracker.flush()
+    home.update(run_ids=tracker.run_ids)
     tracker.close()
     if home.spool_path.exists():
         raise UnreachableError(f"MLflow at {redact(uri)} has not taken all; the rest waits in {home.spool_path}.")

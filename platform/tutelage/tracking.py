@@ -217,7 +217,7 @@ class Tracker:
     @property
     def run_ids(self) -> dict[str, str]:
         """The child run of every trial that is written; call `flush` first for all of them."""
-        return {trial: child.run_id for trial, child in list(self._writer.children(self._parent).items())}
+        return dict(self._writer.run_ids.get(self._parent, {}))
 
     @property
     def ui_command(self) -> str:

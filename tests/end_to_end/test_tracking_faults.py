@@ -89,6 +89,7 @@ def test_a_server_killed_in_mid_sweep_has_everything_afterwards_and_nothing_twic
     before_s = time.monotonic()
     for number in range(NUM_TRIALS // 3, NUM_TRIALS):
         log(tracker, number)
+    assert isinstance(tracker.run_ids, dict)
     assert time.monotonic() - before_s < 5, "logging does not wait for a server that is away"
     server.start()
     tracker.finish("FINISHED")
