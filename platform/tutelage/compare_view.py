@@ -52,7 +52,7 @@ def _charts(searched: Sequence[str]) -> dict[str, Any]:
         **_sorted_by("metrics.`quality/accuracy`", ascending=False, searched=searched),
         "searchFilter": "",
         "compareRunSections": [
-            _section(SECTION, "Size, cost and accuracy", display=True),
+            _section(SECTION, "Accuracy by size and cost", display=True),
             *(_section(f"tutelage-{prefix}", prefix, display=False) for prefix in AUTOMATIC),
         ],
         "compareRunCharts": [
@@ -96,7 +96,7 @@ def _sorted_by(key: str, *, ascending: bool, searched: Sequence[str]) -> dict[st
 
 
 def _section(uuid: str, name: str, *, display: bool) -> dict[str, Any]:
-    """Return a section; those that MLflow makes itself, one a metric's prefix, are put after ours and folded."""
+    """Return a section; those that MLflow makes itself, one a metric's prefix, are folded. MLflow sorts them by name."""
     return {
         "uuid": uuid, "name": name, "display": display, "isReordered": True, "deleted": False,
         "isGenerated": uuid != SECTION,

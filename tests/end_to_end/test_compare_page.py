@@ -45,7 +45,7 @@ def browse(url: str, profile: Path, *flags: str) -> str:
 def test_the_compare_page_opens_on_size_against_accuracy(server: str, small_sweep: SweepDir, tmp_path: Path) -> None:
     page = server + small_sweep.facts()["view_path"]
     dom = browse(page, tmp_path / "profile", "--dump-dom")
-    shown = ("Size, cost and accuracy", "Parallel Coordinates", "size/log10_params", "cost/log10_macs", "front/hypervolume")
+    shown = ("Accuracy by size and cost", "Parallel Coordinates", "size/log10_params", "cost/log10_macs", "front/hypervolume")
     for part in shown:
         assert part in dom, part
     points = re.findall(r'<path class="point[ "]', dom)
