@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "platform" / "tutelage"
 DOORS = {  # a library, and the files that may import it
     "ray": {"jobs.py", "search/tune.py", "pipeline.py", "doctor.py"},
     "optuna": {"search/sampler.py"},
-    "mlflow": {"tracking.py", "registry.py"},
+    "mlflow": {"tracking.py", "mlflow_writer.py", "registry.py"},
     "moocore": {"pareto.py"},
     "onnx": {"onnx_form.py"},
     "onnxruntime": {"onnx_form.py"},
@@ -21,7 +21,7 @@ DOORS = {  # a library, and the files that may import it
     "typer": {"cli.py"},
 }
 LAYERS = [  # a module may import its own layer and those above it in this list
-    {"errors", "files", "intervals", "problems", "safe_pickle"},
+    {"errors", "files", "intervals", "lineage", "mlflow_values", "problems", "safe_pickle", "spool"},
     {
         "plugins",
         "space",
@@ -44,9 +44,11 @@ LAYERS = [  # a module may import its own layer and those above it in this list
         "compare_view",
         "deployed",
         "measure",
+        "mlflow_writer",
         "muon",
         "network",
         "onnx_form",
+        "outbox",
         "shared_norm",
         "watching",
     },

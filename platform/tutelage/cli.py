@@ -188,6 +188,19 @@ def select(
 
 
 @app.command()
+def track(
+    name: SweepName,
+    tracking_uri: Annotated[str | None, typer.Option(help="Where that MLflow is now, if it has moved.")] = None,
+    storage: Storage = STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Bring into MLflow what it could not take while a sweep ran."""
+    from tutelage import pipeline, store
+
+    _show_mapping(pipeline.catch_up(store.find(storage, name), tracking_uri), as_json)
+
+
+@app.command()
 def report(
     name: SweepName,
     file: Annotated[Path | None, typer.Argument(help="Where to write it; by default in the sweep's directory.")] = None,

@@ -19,6 +19,7 @@ from tutelage import imparting, measure, network, report, searching, store, warm
 from tutelage.book import Book, Observer, Silent
 from tutelage.classroom import Classroom
 from tutelage.errors import NoStudentFits, UnreachableError, WorkFailed
+from tutelage.mlflow_values import redact
 from tutelage.objectives import Limits, Objective, losses, reference_losses
 from tutelage.record import TrialRecord
 from tutelage.search.sampler import check_installed
@@ -157,7 +158,30 @@ def train_teacher(spec: Spec, *, address: str | None = None, observer: Observer 
 
 def open_tracker(spec: Spec) -> Tracker:
     """Return the tracker that the spec asks for; by default a SQLite store in its storage."""
-    return Tracker(tracking_uri(spec), spec.tracking.experiment or _task_name(spec))
+    spool = SweepDir(Path(spec.storage) / "sweeps" / spec.name).spool_path
+    return Tracker(tracking_uri(spec), spec.tracking.experiment or _task_name(spec), spool)
+
+
+def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
+    """Write to MLflow what waits in a sweep's spool; return how much that was, or raise `UnreachableError` if some is left."""
+    home.check_idle()
+    facts, spec = home.facts(), load_spec(home.spec_path)
+    if not home.spool_path.exists():
+        return {"version": 1, "sweep": home.name, "brought": 0}
+    if "run_id" not in facts:
+        raise WorkFailed(
+            f"sweep '{home.name}' ended before MLflow had a run for it; `tutelage resume {home.name}` goes on with it."
+        )
+    uri = uri or facts["tracking_uri"]
+    tracker = Tracker(uri, spec.tracking.experiment or _task_name(spec), home.spool_path)
+    tracker.reopen(facts["run_id"])
+    num_found = tracker.num_found
+    tracker.flush()
+    home.update(run_ids=tracker.run_ids)
+    tracker.close()
+    if home.spool_path.exists():
+        raise UnreachableError(f"MLflow at {redact(uri)} has not taken all; the rest waits in {home.spool_path}.")
+    return {"version": 1, "sweep": home.name, "brought": num_found}
 
 
 def _task_name(spec: Spec) -> str:
@@ -227,7 +251,7 @@ def _open_book(
     common = {"data": str(spec.data), "task": _task_name(spec), "seed": str(spec.seed), "teacher": teacher.address}
     run_id = home.facts().get("run_id")
     if run_id:
-        tracker.reopen(run_id)
+        tracker.reopen(run_id, resumed=True)
     else:
         run_id = tracker.start_sweep(spec.name, spec.resolved(), searched, common)
     fingerprint = classroom.fingerprint

@@ -51,6 +51,11 @@ class SweepDir:
         """The trials' records."""
         return Ledger(self.root / "trials.jsonl")
 
+    @property
+    def spool_path(self) -> Path:
+        """What MLflow has not taken yet; not there once it has all."""
+        return self.root / "tracking.spool"
+
     def records(self) -> list[TrialRecord]:
         """Return the trials that have ended, in order of suggestion."""
         return [record for record in self.ledger.read() if record.state not in OPEN]

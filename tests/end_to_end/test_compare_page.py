@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
+from tests.mlflow_server import MlflowServer
+from tutelage import compare_view
 from tutelage.store import SweepDir
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -29,36 +28,11 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def server(small_sweep: SweepDir) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    uri = small_sweep.facts()["tracking_uri"]
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port),
-        "--workers", "1",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_it_answers(url, process)
-        yield url
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(timeout=20)
-
-
-def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline_s = time.monotonic() + 90
-    while time.monotonic() < deadline_s:
-        assert process.poll() is None, "the server ended before it answered"
-        try:
-            if requests.get(f"{url}/health", timeout=10).ok:
-                return
-        except (requests.ConnectionError, requests.Timeout):
-            time.sleep(0.5)
-    raise TimeoutError(url)
+@pytest.fixture(scope="module")
+def server(small_sweep: SweepDir, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = MlflowServer(small_sweep.facts()["tracking_uri"], tmp_path_factory.mktemp("server"))
+    yield server.uri
+    server.kill()
 
 
 def browse(url: str, profile: Path, *flags: str) -> str:
@@ -71,16 +45,40 @@ def browse(url: str, profile: Path, *flags: str) -> str:
 def test_the_compare_page_opens_on_size_against_accuracy(server: str, small_sweep: SweepDir, tmp_path: Path) -> None:
     page = server + small_sweep.facts()["view_path"]
     dom = browse(page, tmp_path / "profile", "--dump-dom")
-    for part in ("Accuracy by size", "Parallel Coordinates", "size/log10_params", "cost/macs", "quality/accuracy"):
+    shown = ("Accuracy by size and cost", "Parallel Coordinates", "size/log10_params", "cost/log10_macs", "front/hypervolume")
+    for part in shown:
         assert part in dom, part
     points = re.findall(r'<path class="point[ "]', dom)
     num_finished = sum(record.state == "finished" for record in small_sweep.records())
-    assert len(points) >= 2 * num_finished, "both scatter charts draw every finished student"
+    with_teacher = num_finished + 1
+    assert len(points) >= 2 * with_teacher + 1, "both scatter charts draw every finished student and the teacher"
     picture = tmp_path / "compare.png"
     browse(page, tmp_path / "other", f"--screenshot={picture}")
     assert picture.stat().st_size > 20_000
     if keep := os.environ.get("TUTELAGE_KEEP_PICTURE"):
         shutil.copy(picture, keep)
+
+
+def test_the_front_opens_as_a_table_of_its_students_alone(server: str, small_sweep: SweepDir, tmp_path: Path) -> None:
+    page = server + compare_view.table_path(small_sweep.facts()["view_path"].split("/")[3])
+    dom = browse(page, tmp_path / "profile", "--dump-dom")
+    on_front = set(pipeline_front(small_sweep))
+    assert set(re.findall(r">small-(t\d{4})<", dom)) == on_front
+    assert "size/bytes" in dom
+
+
+def pipeline_front(home: SweepDir) -> list[str]:
+    from tutelage import documents
+
+    return [student["trial"] for student in documents.front(home)["students"]]
+
+
+def test_the_sweeps_own_page_shows_the_fronts_picture_in_its_card(server: str, small_sweep: SweepDir, tmp_path: Path) -> None:
+    facts = small_sweep.facts()
+    dom = browse(f"{server}/#/experiments/{facts['view_path'].split('/')[3]}/runs/{facts['run_id']}", tmp_path, "--dump-dom")
+    (address,) = re.findall(r'<img[^>]*src="(get-artifact[^"]*)"', dom)
+    answer = requests.get(f"{server}/{address.replace('&amp;', '&')}", timeout=30)
+    assert answer.content == (small_sweep.root / "front.png").read_bytes()
 
 
 def test_the_report_opens_offline(small_sweep: SweepDir, tmp_path: Path) -> None:

@@ -1,0 +1,149 @@
+"""MLflow and the driver are killed in mid-sweep: afterwards everything is there, and nothing twice (counted)."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from tests.mlflow_server import MlflowServer, Postgres, initdb
+from tests.tracking_driver import EPOCHS, SEARCHED, log
+from tutelage import outbox
+from tutelage.tracking import Tracker
+
+pytestmark = pytest.mark.slow
+NUM_TRIALS = 12
+needs_postgres = pytest.mark.skipif(
+    initdb() is None or importlib.util.find_spec("psycopg") is None,
+    reason="no PostgreSQL on this machine: apt-get install postgresql, and pip install 'tutelage[postgres]'",
+)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'mlflow.db'}"
+        return
+    postgres = Postgres()
+    try:
+        yield postgres.uri
+    finally:
+        postgres.stop()
+
+
+@pytest.fixture
+def server(store: str, tmp_path: Path) -> Iterator[MlflowServer]:
+    server = MlflowServer(store, tmp_path)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def assert_all_is_there_once(uri: str, num_trials: int) -> None:
+    """Count every run, param, tag and row of every metric's history."""
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("faults")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    (parent,) = [run for run in runs if run.data.tags["stage"] == "sweep"]
+    assert parent.info.status == "FINISHED"
+    front = client.get_metric_history(parent.info.run_id, "front/hypervolume")
+    assert [(row.step, row.value) for row in front] == [(n, 0.1 * n) for n in range(1, num_trials + 1)]
+    children = sorted((run for run in runs if run.data.tags["stage"] == "trial"), key=lambda run: run.data.tags["trial_id"])
+    assert [run.data.tags["trial_id"] for run in children] == [f"t{n:04d}" for n in range(num_trials)]
+    for number, run in enumerate(children):
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["pareto"] == ("front" if number == num_trials - 1 else "dominated")
+        assert run.data.params == {
+            "student.model": "mlp", "student.model.mlp.hidden": "none", "seed": "0",
+            "distillation.temperature": str(1.0 + number),
+        }  # fmt: skip
+        assert run.data.metrics["quality/accuracy"] == 0.5 + 0.001 * number
+        rows = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
+        for key, history in rows.items():
+            expected = list(range(1, EPOCHS + 1)) if key.startswith("train/") else [0]
+            assert [row.step for row in history] == expected, (run.data.tags["trial_id"], key)
+        assert len(rows) == 9
+
+
+def test_a_server_killed_in_mid_sweep_has_everything_afterwards_and_nothing_twice(
+    server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(outbox, "LONGEST_WAIT_S", 1.0)
+    tracker = Tracker(server.uri, "faults", tmp_path / "tracking.spool")
+    tracker.start_sweep("sweep", {"name": "sweep"}, SEARCHED, {"seed": "0"})
+    for number in range(NUM_TRIALS // 3):
+        log(tracker, number)
+    time.sleep(0.5)  # somewhere in the middle of the writing
+    server.kill()
+    before_s = time.monotonic()
+    for number in range(NUM_TRIALS // 3, NUM_TRIALS):
+        log(tracker, number)
+    assert isinstance(tracker.run_ids, dict)
+    assert time.monotonic() - before_s < 5, "logging does not wait for a server that is away"
+    server.start()
+    tracker.finish("FINISHED")
+    with caplog.at_level(logging.WARNING):
+        tracker.close()
+    assert not (tmp_path / "tracking.spool").exists(), caplog.text
+    assert_all_is_there_once(server.uri, NUM_TRIALS)
+
+
+def test_a_server_that_stays_away_stops_nothing_and_the_next_tracker_brings_it_all_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(outbox, "PATIENCE_S", 2.0)
+    server = MlflowServer(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
+    try:
+        tracker = Tracker(server.uri, "faults", tmp_path / "tracking.spool")
+        run_id = tracker.start_sweep("sweep", {"name": "sweep"}, SEARCHED, {"seed": "0"})
+        server.kill()
+        for number in range(3):
+            log(tracker, number)
+        tracker.finish("FINISHED")
+        tracker.close()
+        assert "`tutelage track sweep` brings them in" in caplog.text
+        assert (tmp_path / "tracking.spool").exists()
+        server.start()
+        monkeypatch.undo()
+        later = Tracker(server.uri, "faults", tmp_path / "tracking.spool")
+        later.reopen(run_id)
+        later.close()
+        assert_all_is_there_once(server.uri, 3)
+    finally:
+        server.kill()
+
+
+def kill_at_random_and_finish(uri: str, folder: Path, seed: int) -> None:
+    """Start the driver, kill it at a random moment, three times over; then let it come to its end."""
+    draw = random.Random(seed)
+    command = [sys.executable, "-m", "tests.tracking_driver", uri, str(folder), str(NUM_TRIALS)]
+    for _ in range(3):
+        process = subprocess.Popen(command)
+        deadline_s = time.monotonic() + 90
+        while not (folder / "tracking.spool").exists() and process.poll() is None and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0.0, 1.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True, timeout=300)
+    assert not (folder / "tracking.spool").exists()
+    assert_all_is_there_once(uri, NUM_TRIALS)
+
+
+def test_a_driver_killed_at_random_moments_writes_everything_once_to_sqlite(tmp_path: Path) -> None:
+    kill_at_random_and_finish(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path, seed=0)
+
+
+def test_a_driver_killed_at_random_moments_writes_everything_once_to_a_server(server: MlflowServer, tmp_path: Path) -> None:
+    kill_at_random_and_finish(server.uri, tmp_path, seed=1)
