@@ -1,7 +1,7 @@
 """A contest of searches on one ground: the simulated workers, what is measured of a run, and how runs are compared.
 
-A run is one JSON line (`row_of`), so that runs of several programs can be compared together (`summary`, `picture`). A student counts
-only once it has had all its epochs, and by its true error, not by the one that the search has seen.
+A run is one JSON line (`row_of`), so that runs of several programs can be compared together (`summary`, `picture`). A student
+counts only once it has had all its epochs, and by its true error, not by the one that the search has seen.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def compete(ground: Ground, suggests: Suggests, stops: Stops, *, budget: int, wo
 
 
 def row_of(ground: Ground, search: str, run: Run, *, budget: int, workers: int, seed: int) -> dict[str, Any]:
-    """Return what is compared of a run; `volume` is the share of the best known hypervolume after each hundredth of the budget."""
+    """Return what is compared of a run; `volume` has the share of the best known one after each hundredth of the budget."""
     grid = [budget * step // STEPS for step in range(1, STEPS + 1)]
     found, students, volumes = 0.0, list[Student](), list[tuple[int, float]]()
     for spent, student in run.finished:

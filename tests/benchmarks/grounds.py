@@ -84,8 +84,8 @@ class Recorded:
     """A table of `record.py`: a config is the recorded one nearest to it, trained with one of the recorded seeds.
 
     Nearest is among those with the same branch of each choice, by the distance over values scaled to their range, in the
-    logarithm where the space is logarithmic. The truth about a config is its mean error over the recorded seeds; the front and the
-    best known hypervolume are those of all recorded configs by that truth, over log10 of sizes and of error + 1/1000.
+    logarithm where the space is logarithmic. The truth about a config is its mean error over the recorded seeds; the front and
+    the best known hypervolume are those of all recorded configs by that truth, over log10 of sizes and of error + 1/1000.
     """
 
     def __init__(self, table: Path, spec_path: Path, num_judged: int, sizes: Sequence[str] = ("params",)) -> None:

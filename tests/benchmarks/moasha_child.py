@@ -1,8 +1,8 @@
 """Syne Tune's MOASHA as it is shipped, behind a pipe: runs in an environment of its own and imports nothing of ours.
 
 One JSON document a line. {"metrics", "epochs", "seed"} first; then {"ask": number} → the number of the arrival to try, or
-{"trial", "epoch", "values"} → Syne Tune's decision. MOASHA's `suggest` draws every value of the space by itself, without a model: here
-the space is one value, the next arrival, so that it meets the configs in the order in which other random searches do.
+{"trial", "epoch", "values"} → Syne Tune's decision. MOASHA's `suggest` draws every value of the space by itself, without a
+model: here the space is one value, the next arrival, so that it meets configs in the order in which other random searches do.
 """
 
 import json
