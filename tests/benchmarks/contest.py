@@ -28,18 +28,34 @@ class Suggests(Protocol):
     """What is tried next. It is told every student's end: `error` is the last one seen, after `epoch` epochs."""
 
     def ask(self, number: int) -> Params | None: ...
+    def seen(self, number: int, student: Student, epoch: int) -> None: ...
     def tell(self, number: int, known: Array, error: float, epoch: int, *, stopped: bool) -> None: ...
 
 
 class Stops(Protocol):
-    """What goes on. It is asked after every epoch but the last, and told of every student that had all its epochs."""
+    """What goes on. It is asked after every epoch but the last, and told of every student that had all its epochs.
 
+    If it is `pausing`, what does not go on may do so later: `promoted` says who, and `is_last` that there are no new ones.
+    """
+
+    pausing: bool
+
+    def begun(self, number: int, params: Params, student: Student) -> None: ...
+    def promoted(self, *, is_last: bool) -> int | None: ...
     def goes_on(self, number: int, known: Array, error: float, epoch: int) -> bool: ...
     def finished(self, number: int, known: Array, errors: Array) -> None: ...
 
 
 class Never:
     """No early stopping."""
+
+    pausing = False
+
+    def begun(self, number: int, params: Params, student: Student) -> None:
+        """Remember nothing."""
+
+    def promoted(self, *, is_last: bool) -> int | None:
+        return None
 
     def goes_on(self, number: int, known: Array, error: float, epoch: int) -> bool:
         return True
@@ -66,13 +82,21 @@ def compete(ground: Ground, suggests: Suggests, stops: Stops, *, budget: int, wo
     run, number = Run(), 0
     clock: list[tuple[float, int]] = []
     running: dict[int, tuple[Student, int]] = {}
+    paused: dict[int, tuple[Student, int]] = {}
 
     def begin() -> None:
         nonlocal number
-        params = suggests.ask(number)
+        again = stops.promoted(is_last=False)
+        params = None if again is not None else suggests.ask(number)
+        again = stops.promoted(is_last=True) if again is None and params is None else again
+        if again is not None:
+            running[again] = paused.pop(again)
+            heapq.heappush(clock, (run.elapsed_s + running[again][0].epoch_s, again))
+            return
         if params is None:
             return
         student = ground.student(params, seed)
+        stops.begun(number, params, student)
         running[number] = (student, 0)
         heapq.heappush(clock, (run.elapsed_s + student.epoch_s, number))
         number += 1
@@ -85,6 +109,7 @@ def compete(ground: Ground, suggests: Suggests, stops: Stops, *, budget: int, wo
         run.epochs += 1
         error = float(student.errors[epoch - 1])
         is_last = epoch == ground.epochs
+        suggests.seen(one, student, epoch)
         if not is_last and stops.goes_on(one, student.known, error, epoch):
             running[one] = (student, epoch)
             heapq.heappush(clock, (run.elapsed_s + student.epoch_s, one))
@@ -93,10 +118,15 @@ def compete(ground: Ground, suggests: Suggests, stops: Stops, *, budget: int, wo
         if is_last:
             stops.finished(one, student.known, student.errors)
             run.finished.append((run.epochs, student))
+        elif stops.pausing:
+            paused[one] = (student, epoch)
+            begin()
+            continue
         else:
             run.stopped.append((epoch, student))
         suggests.tell(one, student.known, error, epoch, stopped=not is_last)
         begin()
+    run.stopped += [(epoch, student) for student, epoch in paused.values()]
     return run
 
 

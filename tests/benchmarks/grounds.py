@@ -23,10 +23,11 @@ Params = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Student:
-    """What a config gives: losses known before training `[k]`, errors seen after each epoch `[epochs]`, the true error with all
+    """What a config gives: losses known before training `[k]`, and while it is `whole`, errors seen after each epoch `[epochs]`, the true error with all
     epochs, the seconds of an epoch, and the table's row, None where there is no table."""
 
     known: Array
+    whole: Array
     errors: Array
     true: float
     epoch_s: float
@@ -63,7 +64,9 @@ class Textbook:
     def student(self, params: Params, seed: int) -> Student:
         x = self._problem.values(params)[None, :]
         known, errors = self._problem.true(x)
-        return Student(known=known[0], errors=self._problem.curves(x, seed)[0], true=float(errors[0]), epoch_s=1.0)
+        return Student(
+            known=known[0], whole=known[0], errors=self._problem.curves(x, seed)[0], true=float(errors[0]), epoch_s=1.0
+        )
 
     def arrivals(self, seed: int) -> Iterator[dict[str, Any]]:
         generator = np.random.default_rng(seed)
@@ -99,6 +102,7 @@ class Recorded:
         self._curves = frame[errors].to_numpy(float).reshape(count, seeds, self.epochs)
         first = frame.iloc[::seeds]
         self._known = first[list(sizes)].to_numpy(float)
+        self._whole = np.column_stack([first.get(f"whole_{size}", first[size]) for size in sizes]).astype(float)
         self._epoch_s = frame["epoch_s"].to_numpy(float).reshape(count, seeds).mean(axis=1)
         self._configs = [self._params_of(row) for row in first.to_dict("records")]
         self._true = self._curves[:, :, -1].mean(axis=1)
@@ -157,7 +161,7 @@ class Recorded:
         row = self.nearest(params)
         drawn = int(np.random.default_rng((seed, row)).integers(self.num_seeds))
         return Student(
-            known=self._known[row], errors=self._curves[row, drawn], true=float(self._true[row]),
+            known=self._known[row], whole=self._whole[row], errors=self._curves[row, drawn], true=float(self._true[row]),
             epoch_s=float(self._epoch_s[row]), row=row,
         )  # fmt: skip
 

@@ -15,9 +15,8 @@ import json
 import logging
 import subprocess
 import sys
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,18 +25,22 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import contest
 import machine
+import numpy as np
 from contest import Never, Stops, Suggests
-from grounds import Ground, Params, Recorded, Textbook
+from grounds import Ground, Params, Recorded, Student, Textbook
 from problems import PROBLEMS
 
-from tutelage.objectives import KNOWN
+from tutelage.objectives import SMALLEST_ERROR
+from tutelage.search import promotion
 from tutelage.search.rungs import Array, Dominance, Halving, Rule
 from tutelage.search.sampler import Sampler
 from tutelage.space import Choice, Domain, Float
 
 HERE = Path(__file__).parent
 SYNE_TUNE = "syne-tune==0.15.0"
+IT_IMPORTS = ("numpy==1.26.4", "pandas==3.0.6", "dill==0.4.1", "typing_extensions==4.16.0")  # all that MOASHA does; not XGBoost
 RUNGS = (1, 3, 9)
+SHARE = 0.2  # of the epochs, for promotion
 
 
 class Arrivals:
@@ -48,6 +51,9 @@ class Arrivals:
 
     def ask(self, number: int) -> Params | None:
         return next(self._configs, None)
+
+    def seen(self, number: int, student: Student, epoch: int) -> None:
+        """Learn nothing."""
 
     def tell(self, number: int, known: Array, error: float, epoch: int, *, stopped: bool) -> None:
         """Learn nothing."""
@@ -71,6 +77,9 @@ class RayOptunaSearch:
         self._search.suggest(str(number))
         return self._params
 
+    def seen(self, number: int, student: Student, epoch: int) -> None:
+        """It drops what comes before the end."""
+
     def tell(self, number: int, known: Array, error: float, epoch: int, *, stopped: bool) -> None:
         values = dict(zip(self._metrics, [*known.tolist(), error], strict=True))
         self._search.on_trial_complete(str(number), values)
@@ -85,7 +94,7 @@ def suggested(trial: Any, name: str, domain: Domain) -> Any:
     return kind(name, domain.low, domain.high, log=domain.log, **step)
 
 
-class RayASHA:
+class RayASHA(Never):
     """Ray Tune's own `ASHAScheduler`, driven by hand: it takes one metric, the error."""
 
     def __init__(self, ground: Ground) -> None:
@@ -107,7 +116,7 @@ class RayASHA:
         self._scheduler.on_trial_complete(None, self._trials[number], {"epoch": self._epochs, "error": float(errors[-1])})
 
 
-class SyneTune:
+class SyneTune(Never):
     """Syne Tune's MOASHA in its own process and environment; it suggests as well as it stops."""
 
     def __init__(self, ground: Ground, seed: int, python: Path) -> None:
@@ -142,6 +151,9 @@ class SyneTune:
     def finished(self, number: int, known: Array, errors: Array) -> None:
         self.goes_on(number, known, float(errors[-1]), self._epochs)
 
+    def seen(self, number: int, student: Student, epoch: int) -> None:
+        """It is asked about every result, and so told."""
+
     def tell(self, number: int, known: Array, error: float, epoch: int, *, stopped: bool) -> None:
         """It is told as results come."""
 
@@ -153,26 +165,34 @@ class SyneTune:
 
 
 class OurSampler:
-    """A sampler of ours, asked and told as a sweep does it."""
+    """A sampler of ours, asked and told as a sweep does it: at the rungs as well, on logarithmic scales."""
 
-    def __init__(self, ground: Ground, kind: str, seed: int, directory: Path) -> None:
+    def __init__(self, ground: Ground, kind: str, seed: int, rungs: Sequence[int] = ()) -> None:
         num_known = len(ground.student(next(ground.arrivals(0)), 0).known)
-        objectives = [*[KNOWN["params"]] * num_known, KNOWN["accuracy"]]
-        self._sampler = Sampler(ground.space, objectives, kind, seed, directory / "study.journal", "contest")
+        self._sampler = Sampler(ground.space, num_known + 1, kind, seed, rungs)
 
     def ask(self, number: int) -> Params | None:
         draw = self._sampler.ask()
         assert draw.number == number, (draw.number, number)
         return draw.params
 
+    def seen(self, number: int, student: Student, epoch: int) -> None:
+        if epoch in RUNGS:
+            self._sampler.observe(number, epoch, logarithms([*student.whole, student.errors[epoch - 1]]))
+
     def tell(self, number: int, known: Array, error: float, epoch: int, *, stopped: bool) -> None:
         if stopped:
             self._sampler.tell_stopped(number)
         else:
-            self._sampler.tell_finished(number, [*known.tolist(), error], {})
+            self._sampler.tell_finished(number, logarithms([*known, error]), {})
 
 
-class OurRule:
+def logarithms(losses: Sequence[float]) -> list[float]:
+    found: list[float] = np.log10(np.asarray(losses) + SMALLEST_ERROR).tolist()
+    return found
+
+
+class OurRule(Never):
     """A stopping rule of ours, asked at its rungs and told of what finished, as a sweep does it."""
 
     def __init__(self, rule: Rule) -> None:
@@ -183,6 +203,29 @@ class OurRule:
 
     def finished(self, number: int, known: Array, errors: Array) -> None:
         self._rule.finished(known, {epoch: float(errors[epoch - 1]) for epoch in RUNGS}, float(errors[-1]))
+
+
+class OurPromotion(Never):
+    """Pause and promote, as a sweep of open length does it: `share` is of the epochs of those that have begun."""
+
+    pausing = True
+
+    def __init__(self, ground: Ground, share: float) -> None:
+        self._space, self._students = ground.space, dict[int, promotion.Student]()
+        self._rule = promotion.Promotion(rungs=RUNGS, max_epochs=ground.epochs, share=share)
+
+    def begun(self, number: int, params: Params, student: Student) -> None:
+        known, whole = (np.log10(sizes + SMALLEST_ERROR) for sizes in (student.known, student.whole))
+        self._students[number] = promotion.Student(known=known, whole=whole, traits=np.array(self._space.traits(params)))
+
+    def goes_on(self, number: int, known: Array, error: float, epoch: int) -> bool:
+        return epoch not in RUNGS or not self._rule.pauses(number, epoch, self._students[number], logarithms([error])[0])
+
+    def finished(self, number: int, known: Array, errors: Array) -> None:
+        self._rule.finished(number, self._students[number], logarithms([float(errors[-1])])[0])
+
+    def promoted(self, *, is_last: bool) -> int | None:
+        return self._rule.promoted(is_last=is_last)
 
 
 Entry = Callable[[Ground, int, ExitStack, Path], tuple[Suggests, Stops]]
@@ -197,29 +240,28 @@ def syne_tune(ground: Ground, seed: int, closing_later: ExitStack, environment: 
     return search, search
 
 
-def ours(ground: Ground, kind: str, seed: int, closing_later: ExitStack) -> OurSampler:
-    return OurSampler(ground, kind, seed, Path(closing_later.enter_context(tempfile.TemporaryDirectory())))
-
-
 SEARCHES: dict[str, Entry] = {
     "random": lambda ground, seed, later, home: (Arrivals(ground, seed), Never()),
     "ray-asha": lambda ground, seed, later, home: (Arrivals(ground, seed), RayASHA(ground)),
     "syne-moasha": syne_tune,
     "stock": lambda ground, seed, later, home: (RayOptunaSearch(ground, seed), Never()),
-    "tpe": lambda ground, seed, later, home: (ours(ground, "tpe", seed, later), Never()),
+    "tpe": lambda ground, seed, later, home: (OurSampler(ground, "tpe", seed), Never()),
     "random + mo-asha": lambda ground, seed, later, home: (Arrivals(ground, seed), OurRule(Halving(factor=3))),
     "random + dominance": lambda ground, seed, later, home: (Arrivals(ground, seed), dominance(ground)),
-    "tpe + dominance": lambda ground, seed, later, home: (ours(ground, "tpe", seed, later), dominance(ground)),
+    "tpe + dominance": lambda ground, seed, later, home: (OurSampler(ground, "tpe", seed, RUNGS), dominance(ground)),
+    "random + promotion": lambda ground, seed, later, home: (Arrivals(ground, seed), OurPromotion(ground, SHARE)),
+    "tpe + promotion": lambda ground, seed, later, home: (OurSampler(ground, "tpe", seed, RUNGS), OurPromotion(ground, SHARE)),
 }
 
 
 def python_of(environment: Path) -> Path:
     """Return the interpreter of the environment that has Syne Tune, made if it is not there."""
-    python = environment / "bin" / "python"
+    python = environment.absolute() / "bin" / "python"
     if not (environment / "installed").exists():
         print(f"installing {SYNE_TUNE} into {environment}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", SYNE_TUNE], check=True)
+        for asked in (IT_IMPORTS, ("--no-deps", SYNE_TUNE)):
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *asked], check=True)
         (environment / "installed").touch()
     return python
 

@@ -122,8 +122,9 @@ class Problem:
         """Return the table of random configs, each trained once with the same seed; an epoch takes a second."""
         x = np.random.default_rng(seed).random((num_configs, self.num_values))
         known, _ = self.true(x)
-        names = tuple(f"f{k + 1}" for k in range(known.shape[1]))
-        return Table(known=known, errors=self.curves(x, seed), epoch_s=np.ones(num_configs), names=names)
+        return Table(
+            known=known, whole=known, traits=x, errors=self.curves(x, seed)[:, None], epoch_s=np.ones(num_configs)
+        )  # fmt: skip
 
 
 def _wave(x: Array, pitch: float) -> Array:

@@ -1,10 +1,10 @@
-"""What rules of early stopping keep of a recorded sweep's front, and how many of its epochs they train.
+"""What rules of early stopping keep of a recorded table's front, and how many of its epochs they spend.
 
-    python tests/benchmarks/stopping.py TABLE [--json] [--orders 20] [--workers 2]
-    python tests/benchmarks/stopping.py --record SWEEP_DIRECTORY TABLE
+    python tests/benchmarks/stopping.py SPEC TABLE [--json] [--orders 20] [--students N] [--workers 2] [--rules NAME …]
 
-TABLE is a Parquet file that `--record` writes from a finished sweep without early stopping. Each rule meets the same random
-orders of arrival. Hypervolume is over log10 of size and of error, of students with all their epochs, as a share of all's.
+TABLE is what record.py wrote, or its JSON lines. Each rule meets the same random orders of arrival, each trial with
+one of the table's seeds, drawn; what it reached is judged by the mean end over the seeds. Hypervolume is over log10 of size
+and of error, of students with all their epochs, as a share of that of all students that came.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,62 +22,69 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
 
-from tutelage import objectives, store
+from tutelage import spec
 from tutelage.search import replay
+from tutelage.search.promotion import Promotion
 from tutelage.search.rungs import Dominance, Halving, Rule
 
 RUNGS = (1, 3, 9, 27)
 
 
-def dominance(confidence: float, judged: int) -> Rule:
+def dominance(confidence: float, table: replay.Table, judged: int) -> Rule:
     return Dominance(num_judged=judged, confidence=confidence)
 
 
-CONFIDENCES = (0.5, 0.8, 0.9, 0.95)
-RULES: dict[str, Callable[[int], Rule | None]] = {
-    "none": lambda judged: None,
-    "mo-asha": lambda judged: Halving(factor=3),
-    **{f"dominance, confidence {c:g}": partial(dominance, c) for c in CONFIDENCES},
+def promotion(share: float, table: replay.Table, judged: int) -> Promotion:
+    rungs = [rung for rung in RUNGS if rung < table.max_epochs]
+    return Promotion(rungs=rungs, max_epochs=table.max_epochs, share=share, num_students=len(table))
+
+
+RULES: dict[str, Callable[[replay.Table, int], Rule | Promotion | None]] = {
+    "none": lambda table, judged: None,
+    "mo-asha": lambda table, judged: Halving(factor=3),
+    **{f"dominance, confidence {c:g}": partial(dominance, c) for c in (0.5, 0.9, 0.95)},
+    **{f"promotion, share {share:g}": partial(promotion, share) for share in (0.15, 0.2, 0.25, 0.3)},
 }
 
 
-def compared(table: replay.Table, orders: int, workers: int, judged: int) -> list[dict[str, Any]]:
+def those(table: replay.Table, rows: Sequence[int]) -> replay.Table:
+    """Return the table of some of its students, in that order."""
+    kept = list(rows)
+    return replay.Table(**{name: column[kept] for name, column in vars(table).items()})
+
+
+def compared(table: replay.Table, options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
-    for name, rule in RULES.items():
-        started_s = time.perf_counter()
-        found = []
-        for seed in range(orders):
-            order = np.random.default_rng(seed).permutation(len(table)).tolist()
-            found.append(
-                replay.judged(table, replay.replay(table, rule(judged), RUNGS, order, replay.Cluster(workers=workers)))
-            )
-        seconds = (time.perf_counter() - started_s) / orders
+    for name in options.rules:
+        started_s, found = time.perf_counter(), []
+        for seed in range(options.orders):
+            come = those(table, np.random.default_rng(seed).permutation(len(table))[: options.students or None].tolist())
+            rule, cluster = RULES[name](come, options.judged), replay.Cluster(workers=options.workers)
+            replayed = replay.replay(come, rule, RUNGS, range(len(come)), cluster, seed=seed)
+            found.append(replay.judged(come, replayed))
+        seconds = (time.perf_counter() - started_s) / options.orders
         shown = {key: np.array([row[key] for row in found], dtype=float) for key in found[0]}
-        rows.append(
-            {"rule": name}
-            | {key: f"{v.mean():.3f} ± {v.std(ddof=1):.3f}" for key, v in shown.items()}
-            | {"s a replay": f"{seconds:.2f}"}
-        )
+        spread = {key: f"{v.mean():.3f} ± {v.std(ddof=1) if len(v) > 1 else 0:.3f}" for key, v in shown.items()}
+        rows.append({"rule": name, **spread, "s a replay": f"{seconds:.2f}"})
+        print(rows[-1], file=sys.stderr, flush=True)
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("spec")
     parser.add_argument("table")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--record", help="directory of a finished sweep")
     parser.add_argument("--orders", type=int, default=20)
+    parser.add_argument("--students", type=int, default=0, help="how many come; 0: all of the table")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--judged", type=int, default=359, help="validation examples")
+    parser.add_argument("--judged", type=int, default=359, help="validation examples, for dominance")
+    parser.add_argument("--rules", nargs="*", default=list(RULES))
     options = parser.parse_args()
-    if options.record:
-        home = store.SweepDir(Path(options.record))
-        asked = [objectives.Objective(**fields) for fields in home.facts()["objectives"]]
-        replay.recorded(home.records(), asked).write(Path(options.table))
-    table = replay.read(Path(options.table))
-    size = " students × ".join(map(str, table.errors.shape))
-    title = f"{size} epochs, {options.workers} workers, {options.orders} orders (mean ± sd)"
-    machine.show(title, compared(table, options.orders, options.workers, options.judged), as_json=options.json)
+    table = replay.read(Path(options.table), spec.load(options.spec).space)
+    size = " × ".join(map(str, table.errors.shape))
+    title = f"{size} students × seeds × epochs, {options.students or len(table)} come, {options.workers} workers, "
+    machine.show(f"{title}{options.orders} orders (mean ± sd)", compared(table, options), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def ground(tmp_path_factory):
     return Recorded(path, BENCHMARKS / "digits_record.yaml", num_judged=359)
 
 
-class Half:
+class Half(contest.Never):
     """Stops every second student after its first epoch."""
 
     def goes_on(self, number, known, error, epoch):
@@ -89,7 +89,7 @@ def test_every_search_of_a_seed_meets_the_same_students(ground):
     assert all(np.array_equal(errors[student.row], student.errors) for _, student in other.finished)
 
 
-@pytest.mark.parametrize("name", ["stock", "tpe", "ray-asha", "random + dominance", "tpe + dominance"])
+@pytest.mark.parametrize("name", ["stock", "tpe", "ray-asha", "random + dominance", "tpe + dominance", "tpe + promotion"])
 def test_every_search_runs_and_is_the_same_for_its_seed(ground, name):
     from contextlib import ExitStack
 

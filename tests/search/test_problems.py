@@ -71,4 +71,4 @@ def test_a_training_is_the_same_for_its_seed_whatever_else_is_asked():
     assert np.array_equal(together[2:3], problem.curves(x[2:3], seed=3))
     assert not np.array_equal(together, problem.curves(x, seed=4))
     table = problem.tabulate(50, seed=0)
-    assert len(table) == 50 and table.errors.shape == (50, problem.epochs) and table.names == ("f1",)
+    assert len(table) == 50 and table.errors.shape == (50, 1, problem.epochs) and table.known.shape == (50, 1)

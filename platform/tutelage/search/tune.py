@@ -201,6 +201,7 @@ class _Book:
     next_draw: Callable[[], Draw | None]
     on_record: Callable[[TrialRecord], None]
     on_epoch: Callable[[str, dict[str, Any]], None]
+    rungs: Rungs
     draws: dict[str, Draw] = field(default_factory=dict)
     home: Path = Path()
     rows: dict[str, list[dict[str, float]]] = field(default_factory=dict)
@@ -242,14 +243,14 @@ class _Book:
 class _Searcher(Searcher):
     """Hands out draws; learning goes through the callback, which knows a failure from a finished trial."""
 
-    def __init__(self, book: _Book, waits: bool) -> None:
+    def __init__(self, book: _Book) -> None:
         super().__init__()
-        self._book, self._waits = book, waits
+        self._book = book
 
     def suggest(self, trial_id: str) -> Any:
         draw = self._book.next_draw()
         if draw is None:
-            return None if self._waits and self._book.draws else Searcher.FINISHED  # None: ask again
+            return None if self._book.rungs.pausing and self._book.draws else Searcher.FINISHED  # None: ask again
         self._book.draws[trial_id] = draw
         return {"trial_id": _name(draw), "config": draw.config, "checkpoints": self._book.checkpoints(draw)}
 
@@ -289,17 +290,17 @@ class _Callback(tune.Callback):
 class _Scheduler(FIFOScheduler):
     """First in, first out; a trial that is not to go on beyond a rung ends there, for good or until its draw comes again."""
 
-    def __init__(self, book: _Book, rungs: Rungs) -> None:
+    def __init__(self, book: _Book) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._book, self._rungs = book, rungs
+        self._book = book
         self._judged: set[tuple[str, int]] = set()  # a trial that was lost comes to its rungs again
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         at = (trial.trial_id, result.get("epoch", 0))
-        if result["done"] or at[1] not in self._rungs.epochs or at in self._judged:
+        if result["done"] or at[1] not in self._book.rungs.epochs or at in self._judged:
             return TrialScheduler.CONTINUE
         self._judged.add(at)
-        verdict = self._rungs.judge(self._book.draws[trial.trial_id], result["rows"][-1])
+        verdict = self._book.rungs.judge(self._book.draws[trial.trial_id], result["rows"][-1])
         if verdict == "pause":
             self._book.paused.add(trial.trial_id)
         return TrialScheduler.CONTINUE if verdict == "go_on" else TrialScheduler.STOP
@@ -321,8 +322,8 @@ def run(
     Each trial ends in exactly one call of `on_record`, in this process. Ctrl-C comes out as `KeyboardInterrupt`. Tune's own
     files go below `storage / name`.
     """
-    book = _Book(next_draw=next_draw, on_record=on_record, on_epoch=on_epoch, home=storage / name)
     num_slots, rungs = slots.count(), rungs or Rungs()
+    book = _Book(next_draw=next_draw, on_record=on_record, on_epoch=on_epoch, rungs=rungs, home=storage / name)
     parameters = tune.with_parameters(
         StudentTrainable, open_trial=open_trial, gate=ray.remote(num_cpus=0)(_Gate).remote(num_slots),
         rungs=rungs.epochs, pausing=rungs.pausing, checkpoint_epochs=slots.checkpoint_epochs,
@@ -332,8 +333,8 @@ def run(
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=_Searcher(book, waits=rungs.pausing),
-                scheduler=_Scheduler(book, rungs),
+                search_alg=_Searcher(book),
+                scheduler=_Scheduler(book),
                 num_samples=-1,
                 max_concurrent_trials=slots.concurrency,
                 reuse_actors=True,
