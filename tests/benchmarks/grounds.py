@@ -23,8 +23,8 @@ Params = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Student:
-    """What a config gives: losses known before training `[k]`, and while it is `whole`, errors seen after each epoch `[epochs]`, the true error with all
-    epochs, the seconds of an epoch, and the table's row, None where there is no table."""
+    """What a config gives: losses known before training `[k]`, and while it is `whole`; errors seen after each epoch `[epochs]`,
+    the true error with all epochs, the seconds of an epoch, and the table's row, None where there is no table."""
 
     known: Array
     whole: Array
