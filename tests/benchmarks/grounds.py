@@ -23,7 +23,7 @@ Params = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Student:
-    """What a config gives: losses known before training `[k]`, and while it is `whole`; errors seen after each epoch `[epochs]`,
+    """What a config gives: losses known before training `[k]`, and while it is `whole`; errors seen after each epoch,
     the true error with all epochs, the seconds of an epoch, and the table's row, None where there is no table."""
 
     known: Array
