@@ -99,7 +99,7 @@ def test_a_killed_driver_loses_nothing_and_nothing_is_trained_twice(
             record.measures["accuracy"],
         )
     assert documents.status(home)["trials"] == {
-        "finished": 12, "stopped": 0, "failed": 0, "infeasible": 0, "running": 0, "to_come": 0,
+        "finished": 12, "stopped": 0, "failed": 0, "infeasible": 0, "running": 0, "paused": 0, "to_come": 0,
     }  # fmt: skip
     assert set(ended_lines(home).values()) == {1}
     assert len({record.identity for record in after.values()}) == 12
