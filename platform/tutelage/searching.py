@@ -92,8 +92,8 @@ def search(spec: Spec, classroom: Classroom, book: Book, earlier: Sequence[Trial
         if waiting:
             judged = tune.Rungs(epochs=rungs, judge=judge, pausing=stopping.pausing) if stopping else None
             _run(spec, classroom, book, lambda: waiting.pop() if waiting else next_draw(), judged, spent_s)
-            for record in home.paused():  # nobody goes on any more
-                book.trained(replace(record, state="stopped"))
+        for record in home.paused():  # nobody goes on any more
+            book.trained(replace(record, state="stopped"))
     finally:
         home.update(search_s=spent_s + time.time() - begun_s, exhausted=suggester.exhausted)
     if why := budget.why_over(book.hypervolumes):
