@@ -18,7 +18,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from tutelage import documents, pipeline, resuming, spec, store
+from tutelage import documents, network, pipeline, resuming, spec, store
 from tutelage.errors import InputError
 from tutelage.spec_yaml import dump
 from tutelage.store import SweepDir
@@ -134,8 +134,8 @@ def test_a_warm_start_trains_nothing_again(small_sweep: SweepDir, small_spec: di
     for record in recalled:
         original = there[record.origin.removeprefix("recalled from small/")]
         assert (record.config, record.measures["accuracy"]) == (original.config, original.measures["accuracy"])
-        assert (home.students_dir / record.trial_id / "weights.safetensors").read_bytes() == (
-            small_sweep.students_dir / original.trial_id / "weights.safetensors"
+        assert (home.students_dir / record.trial_id / network.WEIGHTS).read_bytes() == (
+            small_sweep.students_dir / original.trial_id / network.WEIGHTS
         ).read_bytes()
     missing = {**tree, "name": "cold", "search": {"trials": 3, "warm_start": ["smal"]}}
     with pytest.raises(InputError, match="Did you mean 'small'"):
