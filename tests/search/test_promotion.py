@@ -94,3 +94,12 @@ def test_one_that_failed_is_neither_chosen_nor_learnt_from() -> None:
     rule.given_up(7)
     rule.given_up(8)
     assert rule.promoted(is_last=True) is None
+
+
+def test_one_that_was_promoted_and_had_to_begin_again_goes_on_to_where_it_was_promoted() -> None:
+    rule = Promotion(rungs=(1, 3), max_epochs=9, share=1.0, num_students=20, startup=5)
+    trained(rule, {key: (1.0, -0.5 - key / 50) for key in range(5)})
+    rule.pauses(7, 1, student(0.5), -1.0)
+    assert rule.promoted(is_last=True) == 7
+    assert not rule.pauses(7, 1, student(0.5), -1.0)
+    assert rule.pauses(7, 3, student(0.5), -1.1)

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -157,31 +158,36 @@ def test_a_trial_goes_on_where_an_earlier_driver_left_it_and_what_was_cut_short_
 
 
 def test_a_paused_trial_leaves_its_worker_and_goes_on_where_it_was(tmp_path: Path) -> None:
-    """Three pause after two epochs; the first and the last come back when no new one is left, each once, and end whole."""
+    """Three pause after two epochs; the first and the last come back when no new one is left and end whole, the last by way
+    of another rung: so its state is kept twice."""
     records: list[TrialRecord] = []
     new = [Draw(number=n, config={"epochs": 5, "accuracy": n / 10}, params={}) for n in range(3)]
-    back = [new[2], new[0]]
+    back, came_back = [new[2], new[0], new[2]], Counter[int]()
     lost = {"epochs": 6, "killed_at": 4, "marker": str(tmp_path / "killed")}
     new.append(Draw(number=3, config=lost, params={}))
 
     def next_draw() -> Draw | None:
         if new:
             return new.pop(0)
-        paused = {record.number for record in records if record.state == "paused"}
-        return back.pop(0) if back and back[0].number in paused else None
+        times_paused = Counter(record.number for record in records if record.state == "paused")
+        if not back or times_paused[back[0].number] == came_back[back[0].number]:
+            return None
+        came_back[back[0].number] += 1
+        return back.pop(0)
 
     def judge(draw: Draw, row: dict[str, Any]) -> Verdict:
-        return "pause" if row["epoch"] == 2 and draw.number < 3 else "go_on"
+        return "pause" if (row["epoch"] == 2 and draw.number < 3) or (row["epoch"] == 4 and draw.number == 2) else "go_on"
 
     def no_news(trial_id: str, row: Any) -> None: ...
 
-    rungs = tune.Rungs(epochs=frozenset({2}), judge=judge, pausing=True)
+    rungs = tune.Rungs(epochs=frozenset({2, 4}), judge=judge, pausing=True)
     slots = tune.Slots(cpus=1, gpus=0, concurrency=None)
     tune.run(Counting, next_draw, records.append, no_news, slots, tmp_path, "run", rungs=rungs)
     states = {n: [r.state for r in records if r.number == n] for n in range(4)}
-    assert states == {0: ["paused", "finished"], 1: ["paused"], 2: ["paused", "finished"], 3: ["finished"]}
+    assert states == {0: ["paused", "finished"], 1: ["paused"], 2: ["paused", "paused", "finished"], 3: ["finished"]}
     for record in records:
-        epochs = 2 if record.state == "paused" else 5 if record.number < 3 else 6
+        epochs = len(record.curve) if record.state == "paused" else 5 if record.number < 3 else 6
+        assert record.state != "paused" or epochs in (2, 4)
         assert [row["epoch"] for row in record.curve] == list(range(1, epochs + 1))
         assert record.step_s == pytest.approx(0.001 * epochs), "no epoch was trained again"
     ended = {record.number: record for record in records}

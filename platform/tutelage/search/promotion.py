@@ -69,6 +69,8 @@ class Promotion:
     def pauses(self, key: int, rung: int, student: Student, error: float) -> bool:
         """Return whether a student, told of with log10 of its error at a rung, pauses there."""
         known = self.students.setdefault(key, student)
+        if rung < known.epochs:  # it was promoted beyond, and had to begin again
+            return False
         known.errors[rung], known.epochs = error, rung
         self._scores.pop(key, None)
         if len(self._first) < self.startup:

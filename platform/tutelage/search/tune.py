@@ -210,7 +210,8 @@ class _Book:
 
     def checkpoints(self, draw: Draw) -> list[str]:
         """Return where an earlier driver left the trial's state, the latest first."""
-        found = (self.home / trial_id(draw.number)).glob(f"checkpoint_*/{STATE}")
+        name = trial_id(draw.number)  # Tune adds a suffix to that of a directory that is there already
+        found = [path for own in (name, f"{name}_*") for path in self.home.glob(f"{own}/checkpoint_*/{STATE}")]
         return [str(path.resolve()) for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
 
     def __getstate__(self) -> dict[str, Any]:
