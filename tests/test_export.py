@@ -66,6 +66,8 @@ def test_the_manifest_knows_every_file(exported: tuple[Path, dict[str, Any]], cl
         assert (sha256_of(directory / name), (directory / name).stat().st_size) == (about["sha256"], about["size_bytes"])
     assert manifest["files"]["model.onnx"]["written_with"]["onnx"] == onnx.__version__
     assert manifest["files"]["model.onnx"]["opset"] == 20
+    inputs = onnx.load(directory / "model.onnx").graph.input[0].type.tensor_type.shape.dim
+    assert [size.dim_param or size.dim_value for size in inputs] == ["batch", 1, 8, 8]
     assert manifest["files"]["model.int8.onnx"]["measured"]["accuracy"] > 0.8
     assert manifest["output"]["class_names"] == list(classroom.splits["train"].class_names)
     assert manifest["about"]["trial"] == "t0001" and manifest["about"]["licence"] == "MIT"

@@ -44,7 +44,8 @@ def write(path: Path, program: ExportedProgram, described: Mapping[str, str]) ->
     given = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for value in [*model.graph.input, *model.graph.output, *model.graph.value_info]:
         for size in value.type.tensor_type.shape.dim:
-            size.dim_param = "batch" if size.dim_param == given != "" else size.dim_param
+            if given and size.dim_param == given:
+                size.dim_param = "batch"
     onnx.helper.set_model_props(model, dict(described))
     onnx.checker.check_model(model)
     write_atomically(path, model.SerializeToString())
