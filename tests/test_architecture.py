@@ -21,7 +21,7 @@ DOORS = {  # a library, and the files that may import it
     "typer": {"cli.py"},
 }
 LAYERS = [  # a module may import its own layer and those above it in this list
-    {"errors", "files", "intervals", "lineage", "mlflow_values", "problems", "safe_pickle", "spool"},
+    {"errors", "files", "intervals", "lineage", "mlflow_values", "problems", "safe_pickle", "spool", "variables"},
     {
         "plugins",
         "space",
@@ -41,6 +41,7 @@ LAYERS = [  # a module may import its own layer and those above it in this list
         "augment",
         "average",
         "baseline",
+        "clean_process",
         "compare_view",
         "deployed",
         "measure",

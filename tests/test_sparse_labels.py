@@ -89,7 +89,7 @@ def test_a_student_that_is_sure_of_one_class_has_a_finite_loss() -> None:
 
 
 @settings(deadline=None, max_examples=30)
-@given(k=st.integers(1, 20), classes=st.integers(21, 60), scale=st.floats(0.01, 20), temperature=st.floats(1, 20))
+@given(k=st.integers(1, 19), classes=st.integers(21, 60), scale=st.floats(0.01, 20), temperature=st.floats(1, 20))
 def test_more_classes_never_say_less(k: int, classes: int, scale: float, temperature: float) -> None:
     """A coarser divergence is never larger (data processing), so it grows with k towards the whole."""
     teacher, student = logits(8, scale, classes), logits(9, scale, classes)

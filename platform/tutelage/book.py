@@ -93,22 +93,22 @@ class Book:
     def _enter(self, record: TrialRecord) -> tuple[int, float]:
         """Put an ended trial into the front and MLflow; return the front's size and hypervolume."""
         self.num_ended += 1
-        before = set(self.front)
-        if self._is_candidate(record):
+        before, is_candidate = set(self.front), self._is_candidate(record)
+        if is_candidate:
             row = objectives_module.losses([record.measures], self.objectives)[0]
             self.front.add(row, record.trial_id)
-        label = self._label(record)
+        after, hypervolume = set(self.front), self.hypervolume
+        label = _label(record, is_candidate, record.trial_id in after)
         self.labels[record.trial_id] = label
         self.tracker.log_trial(record, label, self.searched, self.common)
-        after = set(self.front)
         if after != before:
             left = dict.fromkeys(before - after, "dominated")
             self.labels |= left
             self.tracker.set_labels(left)
-            self.tracker.log_front(self.num_ended, self.hypervolume, len(after))
+            self.tracker.log_front(self.num_ended, hypervolume, len(after))
         if record.state != "infeasible":
-            self.hypervolumes.append(self.hypervolume)
-        return len(after), self.hypervolume
+            self.hypervolumes.append(hypervolume)
+        return len(after), hypervolume
 
     @property
     def hypervolume(self) -> float:
@@ -117,13 +117,6 @@ class Book:
 
     def _is_candidate(self, record: TrialRecord) -> bool:
         return record.state == "finished" and self.limits.are_met(record.measures)
-
-    def _label(self, record: TrialRecord) -> str:
-        if record.state != "finished":
-            return record.state
-        if not self._is_candidate(record):
-            return "infeasible"
-        return "front" if record.trial_id in set(self.front) else "dominated"
 
     def publish(self) -> None:
         """Write the front as CSV, PNG and HTML, and attach them to the sweep's run."""
@@ -138,6 +131,14 @@ class Book:
         self.tracker.set_note(front_card(self.home.name, report.front_table(shown, self.objectives)))
         self.tracker.flush()
         self.home.update(hypervolume=self.hypervolume, run_ids=self.tracker.run_ids)
+
+
+def _label(record: TrialRecord, is_candidate: bool, is_on_front: bool) -> str:
+    if record.state != "finished":
+        return record.state
+    if not is_candidate:
+        return "infeasible"
+    return "front" if is_on_front else "dominated"
 
 
 def front_card(name: str, table: Any) -> str:

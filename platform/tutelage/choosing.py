@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -247,7 +246,7 @@ def _publish(
         tracker.log_selection(document)
     finally:
         tracker.close()
-    write_json(home.root / "selection.json", document)
+    write_json(home.selection_path, document)
 
 
 def _task_name(sweep_spec: spec.Spec) -> str:
@@ -316,8 +315,6 @@ def environment() -> dict[str, str]:
 
 def write_report(home: SweepDir) -> Path:
     """Write the sweep's page, with its latest selection if there is one, and return where it is."""
-    path = home.root / "selection.json"
-    document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     if not home.records():
         raise WorkFailed(f"sweep '{home.name}' has no trial yet; a report needs at least one.")
-    return _report(home, document)
+    return _report(home, home.selection())

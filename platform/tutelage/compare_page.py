@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tutelage import report, report_page
 from tutelage.files import write_atomically
-from tutelage.objectives import Objective
+from tutelage.objectives import SIZES, Objective
 from tutelage.record import TrialRecord
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def write_png(candidates: Mapping[str, Sequence[TrialRecord]], objectives: Seque
         if len(objectives) == 2:
             axes.plot(x, y, drawstyle="steps-post", color=colour, linewidth=1.2, alpha=0.6)
         axes.scatter(x, y, s=34, color=colour, marker=mark, label=f"{name} ({len(members)})", zorder=3)
-    if across.name in report.SIZES:
+    if across.name in SIZES:
         axes.set_xscale("log")
     axes.set(xlabel=report.label_of(across), ylabel=report.label_of(up))
     axes.grid(alpha=0.25)
@@ -74,7 +74,7 @@ def figure_of(candidates: Mapping[str, Sequence[TrialRecord]], objectives: Seque
         template="plotly_white", height=480, xaxis_title=report.label_of(across), yaxis_title=report.label_of(up),
         legend={"orientation": "h", "y": 1.08},
     )  # fmt: skip
-    if across.name in report.SIZES:
+    if across.name in SIZES:
         figure.update_xaxes(type="log")
     return figure
 

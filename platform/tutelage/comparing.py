@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from tutelage import objectives as objectives_module
-from tutelage import pareto, report
+from tutelage import report
 from tutelage.errors import InputError
-from tutelage.objectives import Objective, losses, reference_losses
+from tutelage.objectives import SIZES, Objective, losses
 from tutelage.pipeline import candidates
 from tutelage.record import TrialRecord
 from tutelage.store import SweepDir
@@ -36,11 +36,11 @@ def compare(homes: Sequence[SweepDir], reference: Mapping[str, float], sizes: Se
     The reference point is `reference` where that names an objective, else the worst of the sweeps' own. `sizes` are bounds on
     the size among the objectives; by default five of the fronts' own. Raises `InputError` for what cannot be compared.
     """
-    _check_comparable(homes)
-    objectives = _with_one_reference(homes, reference)
     found = {home.name: candidates(home) for home in homes}
+    _check_comparable(homes, found)
+    objectives = _with_one_reference(homes, reference)
     fronts = {name: report.front_of(records, objectives) for name, records in found.items()}
-    across = next((o for o in objectives if o.name in report.SIZES), None)
+    across = next((o for o in objectives if o.name in SIZES), None)
     bounds = list(sizes) or (_sizes_of(fronts, across) if across else [])
     document = {
         "version": 1,
@@ -54,12 +54,12 @@ def compare(homes: Sequence[SweepDir], reference: Mapping[str, float], sizes: Se
     return Comparison(objectives=objectives, candidates=found, document=document)
 
 
-def _check_comparable(homes: Sequence[SweepDir]) -> None:
+def _check_comparable(homes: Sequence[SweepDir], found: Mapping[str, Sequence[TrialRecord]]) -> None:
     names = [home.name for home in homes]
     if len(set(names)) < len(names) or len(names) < 2:
         raise InputError(f"compare takes two different sweeps or more. Given: {', '.join(names)}.")
     for home in homes:
-        if "objectives" not in home.facts() or not candidates(home):
+        if "objectives" not in home.facts() or not found[home.name]:
             raise InputError(f"sweep '{home.name}' has no finished student yet, so there is no front to compare.")
     first, *others = homes
     for other in others:
@@ -108,10 +108,9 @@ def _of_sweep(
     across: Objective | None, bounds: Sequence[float],
 ) -> dict[str, Any]:  # fmt: skip
     facts, records = home.facts(), home.records()
-    matrix = losses([record.measures for record in front], objectives)
     return {
         "sweep": home.name,
-        "hypervolume": pareto.hypervolume(matrix, reference_losses(objectives)),
+        "hypervolume": report.hypervolume_of(front, objectives),
         "front_size": len(front),
         "trials": len(records),
         "finished": sum(record.state == "finished" for record in records),

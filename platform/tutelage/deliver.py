@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,7 +57,7 @@ class Found:
 
     def selection(self) -> dict[str, Any] | None:
         """Return what `select` found of it, if it is the student that was selected last."""
-        chosen = _selected(self.home) if self.home else None
+        chosen = self.home.selection() if self.home else None
         return chosen if chosen and self.record and chosen["student"]["trial"] == self.record.trial_id else None
 
 
@@ -79,7 +78,7 @@ def find_model(model: str, storage: Path, uri: str | None = None) -> Found:
     name, _, trial = model.partition("/")
     home = store.find(storage, name)
     if not trial:
-        chosen = _selected(home)
+        chosen = home.selection()
         if chosen is None:
             raise InputError(f"sweep '{name}' has no selected student. Run `tutelage select {name}`, or name {name}/TRIAL.")
         trial = chosen["student"]["trial"]
@@ -89,12 +88,6 @@ def find_model(model: str, storage: Path, uri: str | None = None) -> Found:
     built, architecture = network.read(home.students_dir / trial)
     record = next(record for record in home.records() if record.trial_id == trial)
     return Found(name=f"{home.name}/{trial}", model=built, architecture=architecture, home=home, record=record)
-
-
-def _selected(home: SweepDir) -> dict[str, Any] | None:
-    path = home.root / "selection.json"
-    document: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    return document
 
 
 def _downloaded(model: str, uri: str) -> Path:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tutelage import measure, network
+from tutelage import measure, network, variables
 from tutelage.errors import InputError
 
 PROGRAM, ONNX = ".pt2", ".onnx"
 RUNS_CODE = ("data/aotinductor/", "custom_obj_", "opaque_obj_")  # records of a program that are more than graph and tensors
+TENSORS_ONLY = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}  # for unpickling, whatever `torch.export.load` asks for
 DESCRIBED = ("model", "example_shape", "class_names", "mean", "std")  # what a program and an ONNX file say of themselves
 
 
@@ -80,7 +79,7 @@ def _network(directory: Path) -> Deployed:
 def _program(path: Path) -> Deployed:
     said = dict.fromkeys(DESCRIBED, "")
     try:
-        with zipfile.ZipFile(path) as archive, _tensors_only():
+        with zipfile.ZipFile(path) as archive, variables.set_to(TENSORS_ONLY):
             more = [name for name in archive.namelist() if any(part in name for part in RUNS_CODE)]
             program = None if more else torch.export.load(path, extra_files=said)
     except Exception as error:  # zip, JSON, version and unpickling errors have no common parent
@@ -100,21 +99,6 @@ def _program(path: Path) -> Deployed:
         num_classes=int(given.shape[-1]), class_names=_class_names(said),
         size_bytes=float(sum(t.numel() * t.element_size() for t in tensors)), file_bytes=path.stat().st_size,
     )  # fmt: skip
-
-
-@contextmanager
-def _tensors_only() -> Iterator[None]:
-    """Have torch unpickle nothing but tensors, whatever `torch.export.load` asks for."""
-    switch = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(switch)
-    os.environ[switch] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[switch]
-        else:
-            os.environ[switch] = before
 
 
 def _onnx(path: Path) -> Deployed:

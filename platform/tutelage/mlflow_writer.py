@@ -8,7 +8,6 @@ is sent twice is there once.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import mlflow
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
-from tutelage import compare_view
+from tutelage import compare_view, variables
 from tutelage.errors import UnreachableError
 from tutelage.mlflow_values import redact
 from tutelage.spool import Work
@@ -304,17 +303,8 @@ def _metrics(
 @contextmanager
 def _one_attempt() -> Iterator[None]:
     """Keep MLflow's client from trying again by itself, and from printing to stdout, for the time of a block."""
-    with _environment_lock:
-        before = {name: os.environ.get(name) for name in _ENVIRONMENT}
-        os.environ.update(_ENVIRONMENT)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+    with _environment_lock, variables.set_to(_ENVIRONMENT):
+        yield
 
 
 def _open_client(uri: str) -> mlflow.MlflowClient:

@@ -63,7 +63,7 @@ def losses(rows: Sequence[Mapping[str, float]], objectives: Sequence[Objective])
 
 
 SMALLEST_ERROR = 1e-3  # of an accuracy, on a logarithmic scale
-LOGARITHMIC = frozenset({"params", "nonzero_params", "size_bytes", "macs", "latency_ms"})
+SIZES = ("params", "nonzero_params", "size_bytes", "macs", "latency_ms")  # what a student costs: they span decades
 
 
 def even_losses(measures: Mapping[str, float], objectives: Sequence[Objective]) -> NDArray[np.float64]:
@@ -73,7 +73,7 @@ def even_losses(measures: Mapping[str, float], objectives: Sequence[Objective]) 
     """
     found: NDArray[np.float64] = losses([measures], objectives)[0]
     for column, objective in enumerate(objectives):
-        if objective.name in LOGARITHMIC:
+        if objective.name in SIZES:
             found[column] = np.sign(found[column]) * np.log10(max(abs(found[column]), SMALLEST_ERROR))
         elif objective.name == "accuracy" and objective.direction == "maximise":
             found[column] = log_error(-found[column])
@@ -107,13 +107,20 @@ class Limits:
     def are_met(self, measures: Mapping[str, float]) -> bool:
         """Return whether every bound is met; a bounded measure that is absent does not meet its bound."""
         named = {*self.max, *self.min}
-        return named <= set(measures) and all(by <= 0 for by in self.violations(measures).values())
+        return named <= set(measures) and not self.missed(measures)
+
+    def missed(self, measures: Mapping[str, float]) -> dict[str, float]:
+        """Return by how much each bound that is missed is."""
+        return {name: by for name, by in self.violations(measures).items() if by > 0}
+
+    def describe_missed(self, measures: Mapping[str, float]) -> str:
+        """Return the measures that miss their bounds in words."""
+        return ", ".join(f"{name} {measures[name]:g}" for name in self.missed(measures))
 
     def shortfall(self, measures: Mapping[str, float]) -> float:
         """Return the sum of relative misses, 0 where all bounds are met: how far `measures` are from fitting."""
         bounds = {**self.min, **self.max}
-        misses = self.violations(measures).items()
-        return float(sum(by / (abs(bounds[name]) or 1.0) for name, by in misses if by > 0))
+        return float(sum(by / (abs(bounds[name]) or 1.0) for name, by in self.missed(measures).items()))
 
     def describe(self) -> str:
         """Return the bounds in words."""

@@ -113,11 +113,11 @@ def _run(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, obs
         observer.stage(f"together they have accuracy {teacher.measures['accuracy']:.4f}{less}")
     known = "objectives" in home.facts()
     objectives = home.objectives() if known else with_references(spec.search.objectives, teacher.measures)
-    earlier = [*home.ledger.ended(), *home.paused(), *home.pending()]
+    ended = home.ledger.ended()
     book = _open_book(home, spec, classroom, teacher, objectives, tracker, observer)
-    book.take_up(home.ledger.ended())
+    book.take_up(ended)
     try:
-        searching.search(spec, classroom, book, earlier)
+        searching.search(spec, classroom, book, [*ended, *home.paused(), *home.pending()])
     except KeyboardInterrupt:
         if len(book.front):
             book.publish()
@@ -141,9 +141,9 @@ def require_students(records: Sequence[TrialRecord], limits: Limits, front_size:
         why = records[0].error.strip().splitlines()[-1] if records else "the time was up before the first one ended"
         raise WorkFailed(f"none of {len(records)} students could be trained: {why}")
     nearest = min(sized, key=lambda record: (limits.shortfall(record.measures), record.number))
-    had = ", ".join(f"{name} {nearest.measures[name]:g}" for name, by in limits.violations(nearest.measures).items() if by > 0)
     raise NoStudentFits(
-        f"no student of {len(records)} tried has {limits.describe()}. The nearest, {nearest.trial_id}, has {had}. "
+        f"no student of {len(records)} tried has {limits.describe()}. The nearest, {nearest.trial_id}, has "
+        f"{limits.describe_missed(nearest.measures)}. "
         "Loosen search.constraints, or widen the space under `student` and `sparsity`."
     )
 

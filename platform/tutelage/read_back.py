@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import json
 import tempfile
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tutelage import deployed, export, network
+from tutelage import clean_process, deployed, export, network
 from tutelage.errors import WorkFailed
 from tutelage.files import write_atomically
 
@@ -76,8 +74,6 @@ def _distance(answer: np.ndarray, expected: np.ndarray) -> float:
 
 
 def _answers_elsewhere(draft: export.Draft, inputs: Tensor, sizes: list[int]) -> dict[str, list[np.ndarray]]:
-    import json
-
     with tempfile.TemporaryDirectory() as scratch:
         asked, program = Path(scratch) / "inputs.npy", draft.path("program")
         np.save(asked, inputs.numpy())
@@ -88,11 +84,7 @@ def _answers_elsewhere(draft: export.Draft, inputs: Tensor, sizes: list[int]) ->
         forms = {form: [str(draft.path(form).resolve())] for form in draft.written()}
         if "weights" in forms:
             forms["weights"] = [str(program.resolve()), *forms["weights"]]
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        command = [sys.executable, "-I", "-W", "ignore", "-c", _ANSWER, str(asked), scratch]
-        command += [json.dumps(sizes), json.dumps(forms)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=scratch, check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise WorkFailed(f"an exported form cannot be read back where tutelage is not installed: {last}")
+        arguments = [str(asked), scratch, json.dumps(sizes), json.dumps(forms)]
+        if failure := clean_process.run(_ANSWER, arguments, scratch):
+            raise WorkFailed(f"an exported form cannot be read back where tutelage is not installed: {failure}")
         return {form: [np.load(f"{scratch}/{form}-{size}.npy") for size in sizes] for form in forms}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +41,10 @@ class TrialRecord:
     started_s: float = 0.0
     elapsed_s: float = 0.0
     step_s: float = 0.0
+
+    def rows_at(self, epochs: Collection[int]) -> list[dict[str, float]]:
+        """Return the curve's rows after these epochs."""
+        return [row for row in self.curve if row["epoch"] in epochs]
 
     def to_json(self) -> str:
         """Return the record as one line of strict JSON."""

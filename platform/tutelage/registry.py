@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
-import subprocess
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from torch import Tensor, nn
 
+from tutelage import clean_process
 from tutelage.errors import InputError, UnreachableError, WorkFailed
 
 TOLERANCE = 1e-5
@@ -127,11 +125,8 @@ def distance_when_read_back(uri: str, model_uri: str, model: nn.Module, inputs: 
     with tempfile.TemporaryDirectory() as scratch:
         asked, answered = Path(scratch) / "inputs.npy", Path(scratch) / "outputs.npy"
         np.save(asked, inputs.numpy())
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        command = [sys.executable, "-I", "-W", "ignore", "-c", _ANSWER, uri, model_uri, str(asked), str(answered)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=scratch, check=False)
-        if done.returncode:
-            raise WorkFailed(f"the logged model cannot be read back: {done.stderr.strip().splitlines()[-1]}")
+        if failure := clean_process.run(_ANSWER, [uri, model_uri, str(asked), str(answered)], scratch):
+            raise WorkFailed(f"the logged model cannot be read back: {failure}")
         return float(np.abs(np.load(answered) - expected).max())
 
 

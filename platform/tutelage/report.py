@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from tutelage import pareto
 from tutelage.files import write_atomically
-from tutelage.objectives import Objective, losses
+from tutelage.objectives import SIZES, Objective, losses, reference_losses
 from tutelage.record import TrialRecord
+from tutelage.selection import non_dominated
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-SIZES = ("params", "nonzero_params", "size_bytes", "macs", "latency_ms")
 FRONT_COLOUR, OTHER_COLOUR, TEACHER_COLOUR = "#0072B2", "#9A9A9A", "#D55E00"  # Okabe and Ito (2008), told apart by all
 CONFIRMED_COLOUR = "#009E73"
 
@@ -24,10 +24,12 @@ CONFIRMED_COLOUR = "#009E73"
 def front_of(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> list[TrialRecord]:
     """Return the finished records that no other finished one dominates, smallest first."""
     finished = [record for record in records if record.state == "finished"]
-    if not finished:
-        return []
-    mask = pareto.non_dominated_mask(losses([record.measures for record in finished], objectives))
-    return sorted((r for r, keep in zip(finished, mask, strict=True) if keep), key=lambda r: r.measures.get("params", 0.0))
+    return sorted(non_dominated(finished, objectives), key=lambda record: record.measures.get("params", 0.0))
+
+
+def hypervolume_of(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> float:
+    """Return the hypervolume that finished records have between them, up to the objectives' reference points."""
+    return pareto.hypervolume(losses([record.measures for record in records], objectives), reference_losses(objectives))
 
 
 def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:

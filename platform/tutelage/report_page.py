@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tutelage import importance, pareto, report
+from tutelage import importance, report
 from tutelage.files import write_atomically
-from tutelage.objectives import Objective, losses, reference_losses
+from tutelage.objectives import Objective
 from tutelage.record import TrialRecord
 
 if TYPE_CHECKING:
@@ -121,13 +121,12 @@ def _headline(
     teacher: Mapping[str, Any], elapsed_s: float,
 ) -> dict[str, Any]:  # fmt: skip
     members = report.front_of(candidates, objectives)
-    volume = pareto.hypervolume(losses([r.measures for r in members], objectives), reference_losses(objectives))
     states = Counter(record.state for record in records)
     return {
         "teacher's accuracy": f"{teacher['accuracy']:.4f}",
         "teacher's parameters": teacher["params"],
         "students on the front": len(members),
-        "hypervolume": f"{volume:,.6g}",
+        "hypervolume": f"{report.hypervolume_of(members, objectives):,.6g}",
         **{f"trials {state}": count for state, count in sorted(states.items())},
         "minutes": f"{elapsed_s / 60:.1f}",
     }

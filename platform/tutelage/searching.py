@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain, repeat
 from pathlib import Path
@@ -38,71 +38,94 @@ def search(spec: Spec, classroom: Classroom, book: Book, earlier: Sequence[Trial
 
     `earlier` are the records of a search that is taken up: what has ended in it is learnt, what has not is trained first.
     """
-    home, begun_s = book.home, time.time()
-    spent_s = home.facts().get("search_s", 0.0) if earlier else 0.0
-    warm = warming.read(spec, home, classroom)
+    under_way = _opened(spec, classroom, book)
+    under_way.take_up(earlier)
+    under_way.run(spec, classroom, spent_s=book.home.facts().get("search_s", 0.0) if earlier else 0.0)
+
+
+@dataclass(kw_only=True)
+class _Search:
+    """A search under way: what proposes students, what judges them, and what ends it, all told of the same things."""
+
+    book: Book
+    suggester: Suggester
+    stopping: Judge | None
+    budget: Budget
+
+    def take_up(self, records: Sequence[TrialRecord]) -> None:
+        """Learn from the records of an earlier driver."""
+        self.suggester.take_up(records)
+        if self.stopping:
+            self.stopping.take_up(records)
+        for record in records:
+            self.budget.learn(record)
+
+    def learn(self, record: TrialRecord) -> None:
+        """Learn what became of a trial."""
+        self.suggester.learn(record)
+        self.budget.learn(record)
+        if self.stopping:
+            self.stopping.learn(record)
+
+    def judge(self, draw: Draw, row: dict[str, Any]) -> Verdict:
+        """Return what becomes of a trial at a rung."""
+        assert self.stopping is not None
+        self.suggester.observe(draw, row)
+        return self.stopping.judge(draw, row)
+
+    def next_draw(self) -> Draw | None:
+        """Return what is trained next: a paused trial that goes on, or a new one; None while there is neither."""
+        if self.budget.why_over(self.book.hypervolumes):
+            return None
+        again = self.stopping.promoted(is_last=False) if self.stopping else None
+        draw = None if again else self.suggester.next()
+        if draw is None and again is None and self.stopping:
+            again = self.stopping.promoted(is_last=True)
+        if again:
+            self.book.begun(record_of(again, "running"))
+        return draw or again
+
+    def run(self, spec: Spec, classroom: Classroom, spent_s: float) -> None:
+        """Train until nothing is left to be, or the budget is spent; what is paused then is stopped."""
+        home, begun_s = self.book.home, time.time()
+        self.book.learn = self.learn
+        first = self.next_draw()
+        self.book.observer.stage(_said(spec, self.suggester))
+        try:
+            if first:
+                waiting = [first]
+                _run(spec, classroom, self, lambda: waiting.pop() if waiting else self.next_draw(), spent_s)
+            for record in home.paused():
+                self.book.trained(replace(record, state="stopped"))
+        finally:
+            home.update(search_s=spent_s + time.time() - begun_s, exhausted=self.suggester.exhausted)
+        if why := self.budget.why_over(self.book.hypervolumes):
+            self.book.observer.stage(f"the search has ended: {why}")
+
+
+def _opened(spec: Spec, classroom: Classroom, book: Book) -> _Search:
+    """Put a search together, nothing proposed yet."""
+    warm = warming.read(spec, book.home, classroom)
     stopping = _stopping(spec, classroom, book)
     rungs = stopping.rungs if stopping else frozenset()
-    sampler = Sampler(
-        spec.space, len(book.objectives), spec.search.sampler, spec.seed, sorted(rungs), home.root.resolve() / "study.journal"
-    )
+    journal = book.home.root.resolve() / "study.journal"
+    sampler = Sampler(spec.space, len(book.objectives), spec.search.sampler, spec.seed, sorted(rungs), journal)
     warm.teach(sampler, book.objectives)
     desk = Desk(
         presize=partial(presize, spec, classroom), identify=partial(identity, spec, classroom, book.common["teacher"]),
         recall=warm.recall, on_begun=book.begun, on_ended=book.refused,
     )  # fmt: skip
-    proposals = [*warm.proposals, *_known(spec, classroom)]
-    suggester = Suggester(
-        sampler, book.objectives, book.limits, desk, spec.search.trials, proposals[: _most_known(spec)], rungs
-    )
-    budget = _budget(spec)
-    suggester.take_up(earlier)
-    if stopping:
-        stopping.take_up(earlier)
-    for record in earlier:
-        budget.learn(record)
-
-    def learn(record: TrialRecord) -> None:
-        suggester.learn(record)
-        budget.learn(record)
-        if stopping:
-            stopping.learn(record)
-
-    def judge(draw: Draw, row: dict[str, Any]) -> Verdict:
-        assert stopping is not None
-        suggester.observe(draw, row)
-        return stopping.judge(draw, row)
-
-    def next_draw() -> Draw | None:
-        if budget.why_over(book.hypervolumes):
-            return None
-        again = stopping.promoted(is_last=False) if stopping else None
-        draw = None if again else suggester.next()
-        if draw is None and again is None and stopping:
-            again = stopping.promoted(is_last=True)
-        if again:
-            book.begun(record_of(again, "running"))
-        return draw or again
-
-    book.learn = learn
-    first = next_draw()
-    waiting = [first] if first else []
-    book.observer.stage(_said(spec, suggester))
-    try:
-        if waiting:
-            judged = tune.Rungs(epochs=rungs, judge=judge, pausing=stopping.pausing) if stopping else None
-            _run(spec, classroom, book, lambda: waiting.pop() if waiting else next_draw(), judged, spent_s)
-        for record in home.paused():  # nobody goes on any more
-            book.trained(replace(record, state="stopped"))
-    finally:
-        home.update(search_s=spent_s + time.time() - begun_s, exhausted=suggester.exhausted)
-    if why := budget.why_over(book.hypervolumes):
-        book.observer.stage(f"the search has ended: {why}")
+    proposals = [*warm.proposals, *_known(spec, classroom)][: _most_known(spec)]
+    suggester = Suggester(sampler, book.objectives, book.limits, desk, spec.search.trials, proposals, rungs)
+    return _Search(book=book, suggester=suggester, stopping=stopping, budget=_budget(spec))
 
 
 def _run(
-    spec: Spec, classroom: Classroom, book: Book, next_draw: Callable[[], Draw | None], rungs: tune.Rungs | None, spent_s: float
-) -> None:
+    spec: Spec, classroom: Classroom, search: _Search, next_draw: Callable[[], Draw | None], spent_s: float
+) -> None:  # fmt: skip
+    """Run a search on Ray Tune."""
+    book, stopping = search.book, search.stopping
+    rungs = tune.Rungs(epochs=stopping.rungs, judge=search.judge, pausing=stopping.pausing) if stopping else None
     named = {objective.name for objective in book.objectives} | set(book.limits.max) | set(book.limits.min)
     workers = workers_of(spec.resources.trial)
     in_actor = workers.workers == 0
@@ -148,14 +171,14 @@ def check_constraints(spec: Spec, classroom: Classroom) -> None:
     for params in chain(_extremes(spec, classroom), repeat(None, SIZED)):
         config = spec.space.resolve(partial(_given, params) if params else lambda _, domain: any_value(generator, domain))[0]
         sizes = presize(spec, classroom, _uninherited(config))
-        if all(by <= 0 for by in limits.violations(sizes).values()):
+        if not limits.missed(sizes):
             return
         sized.append(sizes)
     nearest = min(sized, key=limits.shortfall)
-    had = ", ".join(f"{name} {nearest[name]:g}" for name, by in limits.violations(nearest).items() if by > 0)
     raise NoStudentFits(
         f"no student of the space can have {limits.describe()}: of {len(sized)} sized before training, the smallest among "
-        f"them, the nearest has {had}. Loosen search.constraints, or widen the space under `student` and `sparsity`."
+        f"them, the nearest has {limits.describe_missed(nearest)}. Loosen search.constraints, or widen the space under "
+        "`student` and `sparsity`."
     )
 
 

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from tutelage import pareto
 from tutelage.errors import InputError, NoStudentFits, nearest
-from tutelage.objectives import Limits, Objective, losses
+from tutelage.objectives import SIZES, Limits, Objective, losses
 from tutelage.record import TrialRecord
 
 Policy = Callable[[Sequence[TrialRecord], Sequence[Objective]], tuple[list[TrialRecord], str]]
-LOGARITHMIC = {"params", "nonzero_params", "size_bytes", "macs", "latency_ms"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,7 @@ def knee_distances(front: Sequence[TrialRecord], objectives: Sequence[Objective]
     """
     matrix = losses([r.measures for r in front], objectives)
     for column, objective in enumerate(objectives):
-        if objective.name in LOGARITHMIC:
+        if objective.name in SIZES:
             matrix[:, column] = np.log10(np.maximum(matrix[:, column], 1e-9))
     span = np.ptp(matrix, axis=0)
     scaled = (matrix - matrix.min(axis=0)) / np.where(span > 0, span, 1.0)
@@ -78,6 +77,12 @@ def policy_summary(name: str) -> str:
     return (POLICIES[name].__doc__ or "").split("\n", 1)[0]
 
 
+def non_dominated(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> list[TrialRecord]:
+    """Return the records that no other of them dominates, in their order; all must have every objective measured."""
+    mask = pareto.non_dominated_mask(losses([record.measures for record in records], objectives))
+    return [record for record, keep in zip(records, mask, strict=True) if keep]
+
+
 def select(records: Sequence[TrialRecord], objectives: Sequence[Objective], policy: str, limits: Limits) -> Selection:
     """Return the student that `policy` takes among finished ones that meet `limits` and are not dominated by another such.
 
@@ -89,8 +94,7 @@ def select(records: Sequence[TrialRecord], objectives: Sequence[Objective], poli
     fitting = [record for record in finished if limits.are_met(record.measures)]
     if not fitting:
         raise NoStudentFits(_nearest_miss(finished, limits))
-    mask = pareto.non_dominated_mask(losses([record.measures for record in fitting], objectives))
-    front = [record for record, keep in zip(fitting, mask, strict=True) if keep]
+    front = non_dominated(fitting, objectives)
     order, reason = POLICIES[policy](front, objectives)
     among = "" if limits == Limits() else f" (among {len(fitting)} of {len(finished)} students with {limits.describe()})"
     return Selection(
@@ -105,7 +109,7 @@ def _nearest_miss(finished: Sequence[TrialRecord], limits: Limits) -> str:
     if not finished:
         return "no student has finished, so none can be selected."
     closest = min(finished, key=lambda r: (limits.shortfall(r.measures), r.number))
-    misses = [f"{name} {closest.measures[name]:,.6g}" for name, by in limits.violations(closest.measures).items() if by > 0]
+    misses = [f"{name} {closest.measures[name]:,.6g}" for name in limits.missed(closest.measures)]
     unmeasured = sorted({*limits.max, *limits.min} - set(closest.measures))
     had = ", ".join(misses + [f"{name} not measured" for name in unmeasured])
     return f"no student of {len(finished)} has {limits.describe()}. The nearest, {closest.trial_id}, has {had}."

@@ -111,6 +111,18 @@ class SweepDir:
         facts: dict[str, Any] = json.loads((self.root / "sweep.json").read_text(encoding="utf-8"))
         return facts
 
+    @property
+    def selection_path(self) -> Path:
+        """What `select` found last, JSON."""
+        return self.root / "selection.json"
+
+    def selection(self) -> dict[str, Any] | None:
+        """Return what `select` found last; None before the first time."""
+        if not self.selection_path.exists():
+            return None
+        document: dict[str, Any] = json.loads(self.selection_path.read_text(encoding="utf-8"))
+        return document
+
     def update(self, **facts: Any) -> None:
         """Merge `facts` into what is known, atomically."""
         path = self.root / "sweep.json"

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tutelage import objectives as objectives_module
-from tutelage import pareto, store
+from tutelage import store
 from tutelage.classroom import Classroom
 from tutelage.errors import InputError
 from tutelage.objectives import Objective
 from tutelage.record import TrialRecord
 from tutelage.search.sampler import Draw, Sampler
 from tutelage.search.suggest import Proposal, record_of
+from tutelage.selection import non_dominated
 from tutelage.space import Choice, Domain, Space
 from tutelage.spec import Spec
 from tutelage.store import SweepDir
@@ -54,7 +55,7 @@ def read(spec: Spec, home: SweepDir, classroom: Classroom) -> Warmth:
         there = find(Path(spec.storage), name)
         finished = [record for record in there.records() if record.state == "finished"]
         fitting = [record for record in finished if fits(spec.space, record)]
-        front = [record for record, keep in zip(fitting, _on_front(fitting, there.objectives()), strict=True) if keep]
+        front = non_dominated(fitting, there.objectives())
         found.proposals.extend(Proposal(params=record.params, origin=f"front of {there.name}") for record in front)
         if there.facts()["fingerprint"] == classroom.fingerprint:
             found.ends.extend(record for record in fitting if _measures_all(record, spec.search.objectives))
@@ -87,13 +88,6 @@ def fits(space: Space, record: TrialRecord) -> bool:
         return set(space.resolve(given)[1]) == set(record.params)
     except KeyError:
         return False
-
-
-def _on_front(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Sequence[bool]:
-    mask: list[bool] = pareto.non_dominated_mask(
-        objectives_module.losses([record.measures for record in records], objectives)
-    ).tolist()
-    return mask
 
 
 def _measures_all(record: TrialRecord, objectives: Sequence[Objective]) -> bool:

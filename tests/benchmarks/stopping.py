@@ -2,8 +2,9 @@
 
     python tests/benchmarks/stopping.py SPEC TABLE [--json] [--orders 20] [--students N] [--workers 2] [--rules NAME …]
 
-TABLE is what record.py wrote, or its JSON lines. Each rule meets the same random orders of arrival, each trial with
-one of the table's seeds, drawn; what it reached is judged by the mean end over the seeds. Hypervolume is over log10 of size
+TABLE is what record.py wrote, its JSON lines, or the directory of a sweep without early stopping. Each rule meets the same
+random orders of arrival, each trial with one of the table's seeds, drawn; what it reached is judged by the mean end over the
+seeds. Hypervolume is over log10 of size
 and of error, of students with all their epochs, as a share of that of all students that came.
 """
 
@@ -22,10 +23,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
 
-from tutelage import spec
+from tutelage import spec, store
 from tutelage.search import replay
 from tutelage.search.promotion import Promotion
 from tutelage.search.rungs import Dominance, Halving, Rule
+from tutelage.space import Space
 
 RUNGS = (1, 3, 9, 27)
 
@@ -70,6 +72,13 @@ def compared(table: replay.Table, options: argparse.Namespace) -> list[dict[str,
     return rows
 
 
+def table_of(path: Path, space: Space) -> replay.Table:
+    if not path.is_dir():
+        return replay.read(path, space)
+    home = store.SweepDir(path)
+    return replay.recorded(home.records(), home.objectives(), space)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("spec")
@@ -81,7 +90,7 @@ def main() -> None:
     parser.add_argument("--judged", type=int, default=359, help="validation examples, for dominance")
     parser.add_argument("--rules", nargs="*", default=list(RULES))
     options = parser.parse_args()
-    table = replay.read(Path(options.table), spec.load(options.spec).space)
+    table = table_of(Path(options.table), spec.load(options.spec).space)
     size = " × ".join(map(str, table.errors.shape))
     title = f"{size} students × seeds × epochs, {options.students or len(table)} come, {options.workers} workers, "
     machine.show(f"{title}{options.orders} orders (mean ± sd)", compared(table, options), as_json=options.json)

@@ -65,6 +65,7 @@ class Promotion:
         self._finished: list[int] = []
         self._scores: dict[int, float] = {}
         self._models: dict[int, _Ends] = {rung: _Ends() for rung in self.rungs}
+        self._outdated = set(self.rungs)
 
     def pauses(self, key: int, rung: int, student: Student, error: float) -> bool:
         """Return whether a student, told of with log10 of its error at a rung, pauses there."""
@@ -84,6 +85,7 @@ class Promotion:
         known.end, known.epochs, known.is_paused = end, self.max_epochs, False
         self._finished.append(key)
         self._scores.clear()
+        self._outdated = set(self.rungs)
 
     def given_up(self, key: int) -> None:
         """Forget a student that failed or was lost: it is neither paused nor learnt from."""
@@ -120,13 +122,22 @@ class Promotion:
         """Return the expected improvement of every paused student; only those not known since the last end are computed."""
         for rung in self.rungs:
             there = [key for key in paused if self.students[key].epochs == rung and key not in self._scores]
-            learnt = [key for key in self._finished if rung in self.students[key].errors][-MOST_LEARNT:]
-            if there and len(learnt) > 1:
-                rows, ends = self._features(learnt, rung), np.array([self.students[key].end for key in learnt])
-                mean, deviation = self._models[rung].predict(rows, ends, self._features(there, rung))
+            if there and self._has_learnt(rung):
+                mean, deviation = self._models[rung].predict(self._features(there, rung))
                 gains = expected_improvement(self._best_no_larger(there), mean, deviation)
                 self._scores.update(zip(there, gains.tolist(), strict=True))
         return {key: self._scores.get(key, 0.0) for key in paused}
+
+    def _has_learnt(self, rung: int) -> bool:
+        """Return whether the ends of students that came to a rung are known, after learning those that are new."""
+        if rung in self._outdated:
+            learnt = [key for key in self._finished if rung in self.students[key].errors][-MOST_LEARNT:]
+            if len(learnt) < 2:
+                return False
+            ends = np.array([self.students[key].end for key in learnt])
+            self._models[rung].learn(self._features(learnt, rung), ends)
+            self._outdated.remove(rung)
+        return True
 
     def _features(self, keys: Sequence[int], rung: int) -> Array:
         rungs = [one for one in self.rungs if one <= rung]
@@ -155,22 +166,25 @@ class _Ends:
     """A Gaussian process of ends; its length scales are fitted anew as the students it learns from become more."""
 
     def __init__(self) -> None:
-        self._kernel: Any = None
+        self._process: Any = None
         self._fitted_to = 0
 
-    def predict(self, rows: Array, ends: Array, asked: Array) -> tuple[Array, Array]:
-        """Return mean and standard deviation [m] of the ends of `asked` [m, d], learnt from `rows` [n, d] and `ends` [n]."""
-        centre, spread = rows.mean(axis=0), rows.std(axis=0)
-        spread = np.where(spread > 0, spread, 1.0)
-        is_due = self._kernel is None or len(rows) >= REFIT_GROWTH * self._fitted_to
-        kernel = self._kernel or _kernel(rows.shape[1])
-        process = GaussianProcessRegressor(kernel, normalize_y=True, optimizer="fmin_l_bfgs_b" if is_due else None)
+    def learn(self, rows: Array, ends: Array) -> None:
+        """Learn from `rows` [n, d] and `ends` [n], in the place of those before."""
+        self._centre, spread = rows.mean(axis=0), rows.std(axis=0)
+        self._spread = np.where(spread > 0, spread, 1.0)
+        is_due = self._process is None or len(rows) >= REFIT_GROWTH * self._fitted_to
+        kernel = self._process.kernel_ if self._process else _kernel(rows.shape[1])
+        self._process = GaussianProcessRegressor(kernel, normalize_y=True, optimizer="fmin_l_bfgs_b" if is_due else None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound says that a trait does not matter
-            process.fit((rows - centre) / spread, ends)
+            self._process.fit((rows - self._centre) / self._spread, ends)
         if is_due:
-            self._kernel, self._fitted_to = process.kernel_, len(rows)
-        mean, deviation = process.predict((asked - centre) / spread, return_std=True)
+            self._fitted_to = len(rows)
+
+    def predict(self, asked: Array) -> tuple[Array, Array]:
+        """Return mean and standard deviation [m] of the ends of `asked` [m, d]."""
+        mean, deviation = self._process.predict((asked - self._centre) / self._spread, return_std=True)
         return mean, deviation
 
 

@@ -82,17 +82,15 @@ class Stopping:
     def take_up(self, records: Sequence[TrialRecord]) -> None:
         """Learn from the records of a search that is taken up."""
         for record in records:
-            known = self._losses(record.sizes)
-            for row in record.curve:
-                if known is not None and row["epoch"] in self.rungs:
-                    self._rule.stops(int(row["epoch"]), known, 1 - row[LEARNED])
+            for row in record.rows_at(self.rungs):
+                self.judge(draw_of(record), row)
             self.learn(record)
 
     def learn(self, record: TrialRecord) -> None:
         """Tell the rule what became of a trial that had all its epochs."""
         known = self._losses(record.measures)
         if record.state == "finished" and known is not None:
-            errors = {int(row["epoch"]): 1 - row[LEARNED] for row in record.curve if row["epoch"] in self.rungs}
+            errors = {int(row["epoch"]): 1 - row[LEARNED] for row in record.rows_at(self.rungs)}
             self._rule.finished(known, errors, 1 - record.measures[LEARNED])
 
     def _losses(self, measures: Mapping[str, float]) -> Array | None:
@@ -137,7 +135,7 @@ class Promoting:
         """Learn from the records of a search that is taken up; those that were paused still are."""
         for record in records:
             draw = draw_of(record)
-            verdicts = [self.judge(draw, row) for row in record.curve if row["epoch"] in self.rungs]
+            verdicts = [self.judge(draw, row) for row in record.rows_at(self.rungs)]
             if record.state != "paused":
                 self._paused.pop(draw.number, None)
                 if record.state != "running":

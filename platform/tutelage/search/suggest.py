@@ -107,11 +107,10 @@ class Suggester:
         except TutelageError as error:
             self._end(record_of(draw, "failed", error=str(error)))
             return None
-        violations = {name: by for name, by in self._constraints.violations(draw.sizes).items() if by > 0}
-        if violations:
-            missed = self._missed(draw.sizes, violations)
+        if missed := self._constraints.describe_missed(draw.sizes):
+            why = f"refused before training: {missed}; asked for {self._constraints.describe()}"
             sizes = {name: value for name, value in draw.sizes.items() if not name.startswith(WHOLE)}
-            self._end(record_of(draw, "infeasible", measures=sizes, error=missed))
+            self._end(record_of(draw, "infeasible", measures=sizes, error=why))
             return None
         recalled = self._desk.recall(draw)
         if recalled is not None:
@@ -119,10 +118,6 @@ class Suggester:
             self._end(recalled)
             return None
         return draw
-
-    def _missed(self, measures: Mapping[str, float], violations: Mapping[str, float]) -> str:
-        had = ", ".join(f"{name} {measures[name]:g}" for name in violations)
-        return f"refused before training: {had}; asked for {self._constraints.describe()}"
 
     def _end(self, record: TrialRecord) -> None:
         self.learn(record)
@@ -149,9 +144,8 @@ class Suggester:
             self._sampler.tell_failed(record.number)
 
     def _observe_rungs(self, record: TrialRecord) -> None:
-        for row in record.curve:
-            if row["epoch"] in self._rungs:
-                self.observe(draw_of(record), row)
+        for row in record.rows_at(self._rungs):
+            self.observe(draw_of(record), row)
 
     def _losses(self, measures: Mapping[str, float]) -> list[float]:
         found: list[float] = objectives_module.even_losses(measures, self._objectives).tolist()

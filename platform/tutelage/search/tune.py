@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import os
 import pickle
 import time
 import traceback
@@ -27,6 +26,7 @@ from ray.tune.result import SHOULD_CHECKPOINT
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from tutelage import variables
 from tutelage.record import State, TrialRecord
 from tutelage.search.sampler import Draw
 from tutelage.search.stopping import Verdict
@@ -210,7 +210,10 @@ class _Book:
 
     def checkpoints(self, draw: Draw) -> list[str]:
         """Return where an earlier driver left the trial's state, the latest first."""
-        name = trial_id(draw.number)  # Tune adds a suffix to that of a directory that is there already
+        name = trial_id(draw.number)
+        if not (self.home / name).exists():  # it never ran; a directory of many trials is not looked through for it
+            return []
+        # Tune adds a suffix to the name of a directory that is there already
         found = [path for own in (name, f"{name}_*") for path in self.home.glob(f"{own}/checkpoint_*/{STATE}")]
         return [str(path.resolve()) for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
 
@@ -365,17 +368,11 @@ def _quiet(num_slots: int) -> Iterator[None]:
         "RAY_AIR_NEW_OUTPUT": "0",
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     }
-    before = {key: os.environ.get(key) for key in wanted}
-    os.environ.update(wanted)
     logger = logging.getLogger("ray.tune")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with variables.set_to(wanted):
+            yield
     finally:
         logger.setLevel(level)
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key)
-            else:
-                os.environ[key] = value
