@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,9 @@ import yaml
 from torch import nn
 
 from tutelage import foreign, network, registry
-from tutelage.choosing import requirements
 from tutelage.classroom import Classroom
-from tutelage.errors import InputError, WorkFailed
+from tutelage.errors import InputError, UnreachableError, WorkFailed
+from tutelage.promoting import requirements
 from tutelage.spec_sections import TeacherConfig
 from tutelage.tracking import Tracker
 
@@ -36,22 +39,27 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return uri, run_id
 
 
-def register(store: tuple[str, str], model: nn.Module, task: str = "images") -> registry.RegisteredStudent:
+def register(
+    store: tuple[str, str], model: nn.Module, task: str = "images", name: str = "student", **how: Any
+) -> registry.RegisteredStudent:
     uri, run_id = store
     return registry.register_student(
-        uri=uri, experiment="tests", run_id=run_id, name="student", model=model, example=torch.randn(4, 1, 8, 8),
-        requirements=requirements(), tags={"tutelage.task": task, "tutelage.sweep": "sweep"},
+        uri=uri, experiment="tests", run_id=run_id, name=name, model=model, example=torch.randn(4, 1, 8, 8),
+        requirements=requirements(), tags={"tutelage.task": task, "tutelage.sweep": "sweep"}, **how,
     )  # fmt: skip
+
+
+def aliases_of(store: tuple[str, str], name: str) -> dict[str, str]:
+    client = mlflow.MlflowClient(tracking_uri=store[0], registry_uri=store[0])
+    return {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
 
 
 def test_a_student_becomes_champion_and_the_former_one_previous(store: tuple[str, str]) -> None:
     first, second = register(store, Model(0).train()), register(store, Model(1))
-    assert (first.version, first.previous, first.alias) == ("1", None, "champion")
+    assert (first.version, first.previous, first.aliases) == ("1", None, ["champion"])
     assert (second.version, second.previous) == ("2", "1")
     assert second.distance <= registry.TOLERANCE
-    client = mlflow.MlflowClient(tracking_uri=store[0], registry_uri=store[0])
-    aliases = {alias: str(version) for alias, version in client.get_registered_model("student").aliases.items()}
-    assert aliases == {"champion": "2", "previous": "1"}
+    assert aliases_of(store, "student") == {"champion": "2", "previous": "1"}
     logged = registry.download(store[0], "models:/student@champion")
     about = yaml.safe_load((logged / "MLmodel").read_text())
     assert '"shape": [-1, 1, 8, 8]' in about["signature"]["inputs"]
@@ -78,6 +86,67 @@ def test_a_registered_student_is_a_teacher_by_its_uri(store: tuple[str, str], tm
         foreign.read_teacher(TeacherConfig(path="models:/student@champion"), {}, room.splits["train"], uri)
     with pytest.raises(InputError, match="no model models:/nobody"):
         foreign.read_teacher(TeacherConfig(path="models:/nobody@champion"), {}, room.splits["train"], uri)
+
+
+def test_who_is_not_promoted_is_a_version_with_the_aliases_asked_for(store: tuple[str, str]) -> None:
+    register(store, Model(0), name="guarded")
+    second = register(store, Model(1), name="guarded", as_champion=False, aliases=["smallest", "fastest"])
+    assert aliases_of(store, "guarded") == {"champion": "1", "smallest": "2", "fastest": "2"}
+    assert (second.aliases, second.previous, second.model_uri) == (["smallest", "fastest"], None, "models:/guarded@smallest")
+    third = register(store, Model(2), name="guarded", as_champion=False)
+    assert third.model_uri == "models:/guarded/3"
+    found = registry.find_champion(store[0], "guarded", "images")
+    assert found is not None and (found.version, found.origin) == ("1", "sweep/?")
+    assert registry.find_champion(store[0], "nobody", "images") is None
+
+
+def test_rolling_back_swaps_champion_and_previous_and_undoes_itself(store: tuple[str, str]) -> None:
+    register(store, Model(0), name="rolled")
+    with pytest.raises(InputError, match="no version of 'rolled' was champion before"):
+        registry.roll_back(store[0], "rolled")
+    register(store, Model(1), name="rolled")
+    assert registry.roll_back(store[0], "rolled") == registry.RolledBack(name="rolled", champion="1", previous="2")
+    assert aliases_of(store, "rolled") == {"champion": "1", "previous": "2"}
+    registry.roll_back(store[0], "rolled")
+    assert aliases_of(store, "rolled") == {"champion": "2", "previous": "1"}
+    with pytest.raises(InputError, match="no registered model 'nobody'"):
+        registry.roll_back(store[0], "nobody")
+
+
+@pytest.mark.parametrize("alias", ["v3", "latest", "a b", "", "champion", "previous"])
+def test_an_alias_that_is_none_is_refused_at_the_door(alias: str) -> None:
+    with pytest.raises(InputError, match="alias"):
+        registry.check_aliases([alias])
+    registry.check_aliases(["smallest", "edge-2_b"])
+
+
+def test_a_registry_that_refuses_says_what_to_set(server_that_answers: Callable[[int], str]) -> None:
+    with pytest.raises(UnreachableError, match=r"refuses: .*403.*MLFLOW_TRACKING_TOKEN"):
+        registry.find_champion(server_that_answers(403), "student", "images")
+
+
+@pytest.fixture
+def server_that_answers() -> Iterator[Callable[[int], str]]:
+    """Start an HTTP server that gives every request one status, and return its address."""
+    servers = []
+
+    def start(status: int) -> str:
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Answer))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_name_of_another_task_is_refused(store: tuple[str, str]) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from tests.stored_sweep import selection_of
 from tutelage import report, report_page
-from tutelage.choosing import teaching_in_words
 from tutelage.objectives import KNOWN
 from tutelage.record import TrialRecord
 
@@ -97,28 +96,25 @@ def test_the_page_tells_what_it_cost_and_what_was_stopped(
 
 
 def test_confirmed_students_have_error_bars_and_what_shrank_is_told(records: list[TrialRecord], tmp_path: Path) -> None:
+    fresh = {"confirmed_accuracy": 0.75, "confirmed_low": 0.7, "confirmed_high": 0.81, "confirmed_seeds": 3.0}
+    once = {"confirmed_accuracy": 0.95, "confirmed_seeds": 1.0}
+    added = {"t0002": fresh, "t0000": once}
+    records = [replace(one, measures={**one.measures, **added.get(one.trial_id, {})}) for one in records]
     selection = selection_of("sweep", records[0])
-    selection["candidates"] = [
-        {"trial": "t0002", "confirmed": {"mean": 0.75, "sd": 0.02, "interval": [0.7, 0.8]}},
-        {"trial": "t1"},
-    ]
-    confirmed = report_page.confirmations(selection)
-    assert set(confirmed) == {"t0000", "t0002"}
     figure = report.front_figure(records, OBJECTIVES, TEACHER)
-    report.add_confirmed(figure, OBJECTIVES, records, confirmed, report_page.twin_of(selection))
-    bars, twin = figure.data[3], figure.data[4]
+    report.add_twin(figure, OBJECTIVES, records, report_page.twin_of(selection) or {})
+    by_name = {trace.name: trace for trace in figure.data}
+    bars, twin = by_name["fresh seeds, mean and 95 % interval (2)"], by_name["t0000 from labels alone"]
     assert dict(zip(bars.x, bars.y, strict=True)) == {400: 0.75, 500: 0.95}
     assert dict(zip(bars.x, zip(bars.error_y.arrayminus, bars.error_y.array, strict=True), strict=True)) == {
-        400: pytest.approx((0.05, 0.05)), 500: pytest.approx((0.02, 0.02)),
+        400: pytest.approx((0.05, 0.06)), 500: pytest.approx((0, 0)),
     }  # fmt: skip
     assert (twin.x[0], twin.y[0]) == (500, 0.93)
     page = write_page(tmp_path / "r.html", records, selection)
-    assert "<td>t0002</td><td>0.8000</td><td>0.7500 ± 0.0200</td><td>-5.00</td>" in page
-    assert (
-        report_page.confirmations(None)
-        == {}
-        == report_page.confirmations({"student": {"trial": "t0000"}, "confirmed": {"seeds": 0, "taught": None}})
-    )
+    assert "<td>t0002</td><td>0.8000</td><td>3</td><td>0.7500</td><td>0.7000 to 0.8100</td><td>-5.00</td>" in page
+    assert "It shrank a little." in page and "opened 2 times" in page
+    report.front_png(records, OBJECTIVES, tmp_path / "front.png", TEACHER)
+    assert report_page.twin_of(None) is None
 
 
 def test_colours_stay_with_their_students_whatever_is_across(make_record: Make, tmp_path: Path) -> None:
@@ -135,27 +131,3 @@ def test_colours_stay_with_their_students_whatever_is_across(make_record: Make, 
 def test_what_shows_under_the_pointer_is_escaped(make_record: Make) -> None:
     record = replace(make_record(0, accuracy=0.9, params=1.0), params={"student.model": "mine:<b>&"})
     assert "mine:&lt;b&gt;&amp;" in report.front_figure([record], OBJECTIVES).data[1].text[0]
-
-
-@pytest.mark.parametrize(
-    ("gain", "fresh", "word"),
-    [
-        ((0.02, 0.01, 0.03), (0.005, 0.015), "Teaching helps"),
-        ((0.02, 0.01, 0.03), (-0.005, 0.025), "Inconclusive"),
-        ((0.01, -0.01, 0.03), (0.005, 0.015), "Inconclusive"),
-        ((-0.02, -0.03, -0.01), (-0.02, -0.01), "Teaching hurts"),
-        ((0.02, 0.01, 0.03), None, "Inconclusive"),
-    ],
-)
-def test_whether_teaching_helps_needs_the_test_split_and_fresh_seeds(
-    gain: tuple[float, float, float], fresh: tuple[float, float] | None, word: str
-) -> None:
-    tested: dict[str, Any] = {"gain_over_labels_only": dict(zip(("difference", "low", "high"), gain, strict=True))}
-    confirmed = {"seeds": 3, "gain": {"mean": 0.01, "sd": 0.002, "interval": fresh}}
-    assert teaching_in_words(confirmed, tested).startswith(word)
-    assert "+1.00 ± 0.20 points" in teaching_in_words(confirmed, tested)
-    once = teaching_in_words({"seeds": 1, "gain": {"mean": 0.01, "sd": None, "interval": None}}, tested)
-    assert "+1.00 points on validation with one fresh seed" in once and "±" not in once
-    alone = teaching_in_words({"seeds": 0, "gain": None}, tested)
-    assert alone.startswith("Inconclusive")
-    assert "no verdict" in alone

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tutelage import plugins
-from tutelage.errors import InputError, TutelageError, UnreachableError, WorkFailed, nearest
+from tutelage.errors import InputError, NotPromoted, TutelageError, UnreachableError, WorkFailed, nearest
 
 app = typer.Typer(
     help="Find the best small networks that a big one can teach.",
@@ -161,30 +161,76 @@ def front(
 @app.command()
 def select(
     name: SweepName,
-    policy: Annotated[str | None, typer.Option(help="knee, max-accuracy or min-size; by default the spec's.")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="See `tutelage list policies`, or your own as module:Name; by default the spec's.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="An option of the policy, such as --option within=0.005; several times.")
+    ] = None,
     at_most: AtMost = None,
     at_least: AtLeast = None,
-    confirm: Annotated[int, typer.Option(min=0, help="Train it again with this many fresh seeds, taught and not.")] = 3,
-    register: Annotated[str | None, typer.Option(help="Register it in MLflow under this name, as champion.")] = None,
+    confirm: Annotated[
+        int, typer.Option(min=0, max=100, help="Train rivals again with this many fresh seeds; 0: trust the search.")
+    ] = 3,
+    rivals: Annotated[int, typer.Option(min=1, help="Train at most this many again, those that might be taken.")] = 6,
+    register: Annotated[
+        str | None, typer.Option(help="Register it in MLflow under this name; as champion if it beats the one there is.")
+    ] = None,
+    alias: Annotated[
+        list[str] | None, typer.Option(help="A further alias in the registry, such as smallest or fastest; several times.")
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(min=0, max=1, help="Accuracy that a student smaller than the champion may give up.")
+    ] = 0.01,
+    force: Annotated[bool, typer.Option("--force", help="Make it the champion, whatever the present one has.")] = False,
+    require_promotion: Annotated[
+        bool, typer.Option("--require-promotion", help="Exit with 5 if it does not become the champion.")
+    ] = False,
     storage: Storage = STORAGE,
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Select one student, compare it with its label-only twin, test it once, register it."""
+    """Select one student by fresh seeds, compare it with its label-only twin, test it once, register it."""
     from tutelage import choosing, store
     from tutelage.objectives import Limits
     from tutelage.progress import Progress
+    from tutelage.promoting import Registration
+    from tutelage.selection import parse_policy
 
+    if register is None and (alias or force or require_promotion):
+        raise InputError("--alias, --force and --require-promotion belong to --register NAME.")
+    if policy is None and option:
+        raise InputError("--option belongs to --policy NAME.")
     limits = Limits(max=_bounds(at_most), min=_bounds(at_least)) if at_most or at_least else None
+    registration = Registration(name=register, aliases=alias or [], margin=margin, force=force) if register else None
     home = store.find(storage, name)
     with Progress(None) as progress:
         choice = choosing.select(
-            home, policy=policy, limits=limits, confirm=confirm, register=register, address=address, observer=progress
-        )
+            home, policy=parse_policy(policy, option or []) if policy else None, limits=limits, confirm=confirm,
+            rivals=rivals, register=registration, address=address, observer=progress,
+        )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(choice.document, indent=2))
     else:
         _show_choice(choice)
+    if require_promotion and not choice.document["model"]["promoted"]:
+        raise NotPromoted(choice.document["model"]["why"])
+
+
+@app.command()
+def rollback(
+    model: Annotated[str, typer.Argument(help="The registered model's name.")],
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow's; by default SQLite in the storage.")] = None,
+    storage: Storage = STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Make the previous champion of a registered model the champion again; once more undoes it."""
+    from dataclasses import asdict
+
+    from tutelage import registry
+
+    done = registry.roll_back(tracking_uri or f"sqlite:///{storage.resolve() / 'mlflow.db'}", model)
+    _show_mapping({"version": 1, **asdict(done)}, as_json)
 
 
 @app.command()
@@ -207,10 +253,10 @@ def report(
     storage: Storage = STORAGE,
 ) -> None:
     """Write the sweep's page: front, baselines, selection, how it was measured. It opens offline."""
-    from tutelage import choosing, store
+    from tutelage import reporting, store
     from tutelage.files import write_atomically
 
-    path = choosing.write_report(store.find(storage, name))
+    path = reporting.write_report(store.find(storage, name))
     if file is not None:
         write_atomically(file, path.read_bytes())
     typer.echo(str(file or path))
@@ -350,16 +396,10 @@ def list_plugins(
     family: Annotated[str, typer.Argument(help="tasks, data, models, losses, sparsity or policies.")],
     as_json: AsJson = False,
 ) -> None:
-    """List a family's plugins, or the selection policies."""
-    from tutelage import selection
-
-    families = [*plugins.FAMILIES, "policies"]
-    if family not in families:
-        raise InputError(f"no family '{family}'.{nearest(family, families)} Known: {', '.join(families)}.")
-    if family == "policies":
-        rows = [{"name": name, "summary": selection.policy_summary(name)} for name in selection.POLICIES]
-    else:
-        rows = [{"name": name, "summary": plugins.summary(family, name)} for name in plugins.known(family)]
+    """List a family's plugins."""
+    if family not in plugins.FAMILIES:
+        raise InputError(f"no family '{family}'.{nearest(family, plugins.FAMILIES)} Known: {', '.join(plugins.FAMILIES)}.")
+    rows = [{"name": name, "summary": plugins.summary(family, name)} for name in plugins.known(family)]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
@@ -459,16 +499,38 @@ def _is_absent(value: Any) -> bool:
 def _show_choice(choice: Any) -> None:
     document = choice.document
     typer.echo(document["reason"])
-    for said in (document["teaching"], document["capacity_gap"], document["transfer"]):
-        if said:
-            typer.echo(said)
+    rivals = [
+        [
+            one["trial"],
+            one["searched"],
+            one["confirmed"]["mean"],
+            f"{100 * one['change']:+.2f}",
+            _shown(one["confirmed"]["lower"]),
+        ]
+        for one in document["candidates"]
+    ]
+    if rivals:
+        typer.echo("")
+        _show_table(["student", "in the search", "fresh seeds", "points", "for sure"], rivals)
+        typer.echo("")
+    for said in ("luck", "teaching", "capacity_gap", "transfer", "test_warning"):
+        if document[said]:
+            typer.echo(document[said])
     test = document["test"]
     rows = [
         [name, score["accuracy"], f"{score['interval'][0]:.4f} to {score['interval'][1]:.4f}"]
-        for name, score in (("student", test), ("labels alone", test["labels_only"]), ("teacher", test["teacher"]))
+        for name, score in (
+            ("student", test), ("labels alone", test["labels_only"]), ("teacher", test["teacher"]),
+            ("champion", test.get("champion")),
+        )
         if score is not None
-    ]
+    ]  # fmt: skip
     _show_table(["student", "test accuracy", "95 % interval"], rows)
-    if document["model"]:
-        typer.echo(f"registered as {document['model']['name']} version {document['model']['version']}, alias champion")
+    if model := document["model"]:
+        given = f"alias {', '.join(model['aliases'])}" if model["aliases"] else "no alias"
+        typer.echo(f"registered as {model['name']} version {model['version']}, {given}. {model['why']}")
     typer.echo(f"report: {choice.report_path}")
+
+
+def _shown(share: float | None) -> str:
+    return "" if share is None else f"{share:.4f}"

@@ -17,6 +17,7 @@ from tutelage import (
     measure,
     model_card,
     network,
+    opening,
     plugins,
     quantised,
     read_back,
@@ -92,13 +93,13 @@ def find_model(model: str, storage: Path, uri: str | None = None) -> Found:
 
 def _downloaded(model: str, uri: str) -> Path:
     """Return the directory with the weights of a registered model."""
-    found = sorted(registry.download(uri, model).rglob(network.ARCHITECTURE))
-    if not found:
+    found = registry.download_network(uri, model)
+    if found is None:
         raise InputError(
             f"{model} holds no {network.ARCHITECTURE} with {network.WEIGHTS}, which `tutelage select --register` logs. "
             "Only such a model can be exported or measured."
         )
-    return found[0].parent
+    return found
 
 
 def _with_origin(name: str, directory: Path, storage: Path) -> Found:
@@ -200,6 +201,8 @@ def evaluate_model(model: str, loaded: spec.Spec, split: str, storage: Path, uri
     asked = _deployed(model, storage, uri or tracking_uri(loaded))
     classroom = classroom_of(loaded)
     _check_fits(model, asked.example_shape, asked.num_classes, asked.class_names, classroom.splits["train"])
+    if split == "test":
+        _record_look(model, storage, classroom)
     examples, task = classroom.read(split), classroom.built_task
     correct = task.correct(answers.logits_of(asked.module, task, examples), examples.labels)
     right, n = int(correct.sum()), correct.numel()
@@ -209,6 +212,15 @@ def evaluate_model(model: str, loaded: spec.Spec, split: str, storage: Path, uri
         "size_bytes": asked.size_bytes, "file_bytes": asked.file_bytes,
         **measure.latencies_ms({"student": asked.module}, examples.seen(slice(1)))["student"],
     }  # fmt: skip
+
+
+def _record_look(model: str, storage: Path, classroom: Classroom) -> None:
+    """Put on record that the test split is opened, where it is that of the sweep that the model is named by."""
+    name, _, trial = model.partition("/")
+    home = SweepDir(storage / "sweeps" / name)
+    if not model.startswith(REGISTRY) and not Path(model).exists() and home.facts()["fingerprint"] == classroom.fingerprint:
+        selected = home.selection()
+        opening.record_look(home, trial or (selected["student"]["trial"] if selected else ""), "evaluate")
 
 
 def _deployed(model: str, storage: Path, uri: str) -> deployed.Deployed:

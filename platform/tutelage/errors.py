@@ -5,6 +5,7 @@ TutelageError               1
 │   └── SpecError           2   all problems of a spec at once
 ├── UnreachableError        3   cluster, MLflow or storage is out of reach
 ├── NoStudentFits           4   no student meets the constraints
+├── NotPromoted             5   a student did not take the champion's place, and had to
 └── WorkFailed              1   the work itself failed
 """
 
@@ -40,6 +41,12 @@ class NoStudentFits(TutelageError):
     """No student meets the constraints; the message names the nearest."""
 
     exit_code = 4
+
+
+class NotPromoted(TutelageError):
+    """A selected student is not better than the present champion, and the caller asked for one that is."""
+
+    exit_code = 5
 
 
 class WorkFailed(TutelageError):

@@ -44,14 +44,14 @@ def read_teacher(teacher: TeacherConfig, blank: Mapping[str, Any], train: Split,
 def _directory(path: str, uri: str) -> Path:
     if not path.startswith(("models:/", "runs:/")):
         return Path(path)
-    found = sorted(registry.download(uri, path).rglob(network.ARCHITECTURE))
-    if not found:
+    found = registry.download_network(uri, path)
+    if found is None:
         raise InputError(
             f"teacher {path} holds no {network.ARCHITECTURE} with {network.WEIGHTS}, which `tutelage select --register` logs. "
             "A pickled model is not loaded, because that runs its code: save its state dict, and give teacher.model and "
             "teacher.weights."
         )
-    return found[0].parent
+    return found
 
 
 def _with_weights(model: nn.Module, path: Path) -> nn.Module:

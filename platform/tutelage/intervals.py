@@ -14,11 +14,18 @@ from scipy.stats import t as students_t
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return (low, high) of the share that `successes` of `n` estimate, by the score interval (Wilson, 1927)."""
     assert 0 <= successes <= n and n > 0, (successes, n)
+    low, high = wilson_bounds(np.array(successes / n), n, confidence)
+    return float(low), float(high)
+
+
+def wilson_bounds(
+    shares: NDArray[np.float64], n: int, confidence: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the low and the high ends of Wilson's interval for each share of `n` examples, an array of any shape."""
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share = successes / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    middle = (shares + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(shares * (1 - shares) / n + z * z / (4 * n * n))
+    return np.maximum(0.0, middle - half), np.minimum(1.0, middle + half)
 
 
 def paired_difference(

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -320,9 +320,12 @@ class StudentTrials:
 
 
 def train_students(
-    configs: dict[str, tuple[dict[str, Any], int]], classroom: Classroom, directory: Path, workers: Workers
-) -> dict[str, dict[str, float]]:
-    """Train named (config, seed) students outside any search, in parallel on the cluster; return each one's measures."""
+    configs: Mapping[str, tuple[dict[str, Any], int]], classroom: Classroom, directory: Path, workers: Workers
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Train named (config, seed) students outside any search, in parallel on the cluster; give each one's measures as it ends.
+
+    A student's network is then in `directory` under its name. Raises `WorkFailed` when one fails; those under way are ended.
+    """
 
     @ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus)
     def run(name: str, config: dict[str, Any], seed: int) -> dict[str, float]:
@@ -334,8 +337,14 @@ def train_students(
             row = trial.step()
         return {**row["measures"], "elapsed_s": time.time() - started_s}
 
-    pending = [run.remote(name, config, seed) for name, (config, seed) in configs.items()]
+    names = {run.remote(name, config, seed): name for name, (config, seed) in configs.items()}
+    pending = list(names)
     try:
-        return dict(zip(configs, ray.get(pending), strict=True))
+        while pending:
+            ended, pending = ray.wait(pending)
+            yield names[ended[0]], ray.get(ended[0])
     except ray.exceptions.RayError as error:
-        raise WorkFailed(f"a student's training failed: {_cause(error)}") from error
+        raise WorkFailed(f"the training of {names[ended[0]]} failed: {_cause(error)}") from error
+    finally:
+        for one in pending:
+            ray.cancel(one, force=True)

@@ -13,6 +13,10 @@ MAX_PARAM_CHARS = 6000
 MAX_TAG_CHARS = 8000
 METRICS = {  # a measure's name in MLflow; MLflow draws a section per prefix
     "accuracy": "quality/accuracy",
+    "confirmed_accuracy": "quality/confirmed_accuracy",
+    "confirmed_low": "quality/confirmed_low",
+    "confirmed_high": "quality/confirmed_high",
+    "confirmed_seeds": "quality/confirmed_seeds",
     "agreement": "quality/agreement",
     "teacher_kl_nats": "quality/teacher_kl_nats",
     "params": "size/params",

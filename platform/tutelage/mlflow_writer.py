@@ -69,7 +69,7 @@ class MlflowWriter:
         self.uri = uri
         self._client = _open_client(uri)
         try:
-            with _one_attempt():
+            with one_attempt():
                 self.experiment_id = self._ready_experiment(experiment)
         except (MlflowException, OSError) as error:
             raise UnreachableError(_out_of_reach(uri, error)) from None
@@ -103,13 +103,13 @@ class MlflowWriter:
 
     def write(self, work: Work) -> None:
         """Do one piece of work."""
-        with _one_attempt():
+        with one_attempt():
             self._how[work["do"]](work)
 
     def answers(self) -> bool:
         """Say whether the store answers a question."""
         try:
-            with _one_attempt():
+            with one_attempt():
                 self._client.get_experiment(self.experiment_id)
         except Exception:  # whatever it is, there is no answer
             return False
@@ -133,12 +133,12 @@ class MlflowWriter:
 
     def sweep_of(self, run_id: str) -> str:
         """Return the name of a run's sweep."""
-        with _one_attempt():
+        with one_attempt():
             return str(self._client.get_run(run_id).data.tags["sweep"])
 
     def parent_of(self, key: str, name: str, start_ms: int) -> str:
         """Return the id of the sweep's run that carries the key; it is created where there is none."""
-        with _one_attempt():
+        with one_attempt():
             found = self._client.search_runs([self.experiment_id], f"tags.`tutelage.key` = '{key}'", max_results=1)
             if found:
                 return str(found[0].info.run_id)
@@ -152,7 +152,7 @@ class MlflowWriter:
             found: dict[str, Child] = {}
             token = None
             while True:
-                with _one_attempt():
+                with one_attempt():
                     page = self._client.search_runs(
                         [self.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'", ViewType.ALL, PAGE,
                         page_token=token,
@@ -301,7 +301,7 @@ def _metrics(
 
 
 @contextmanager
-def _one_attempt() -> Iterator[None]:
+def one_attempt() -> Iterator[None]:
     """Keep MLflow's client from trying again by itself, and from printing to stdout, for the time of a block."""
     with _environment_lock, variables.set_to(_ENVIRONMENT):
         yield

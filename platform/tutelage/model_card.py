@@ -152,7 +152,9 @@ def _confirmed(selection: Mapping[str, Any] | None) -> list[tuple[str, str, str]
     if taught.get("interval"):
         low, high = taught["interval"]
         spread += f" ({low:.4f} to {high:.4f})"
-    return [("accuracy on validation, fresh seeds", spread, f"mean of {confirmed['seeds']} trainings, 95 % interval")]
+    return [
+        ("accuracy on validation, fresh seeds", spread, f"mean of {confirmed['seeds']} trainings; 95 % interval for one more")
+    ]
 
 
 def _forms(card: Card) -> str:
@@ -210,10 +212,8 @@ def _limits(card: Card) -> str:
             "It was not selected and confirmed: the test split was not opened for it, and its accuracy on validation is that "
             "of one of many students, of which the best are flattered by luck."
         )
-    elif test.get("openings", 1) > 1:
-        lines.append(
-            f"The test split of its sweep has been opened {test['openings']} times; each look makes it a little less fresh."
-        )
+    elif warning := card.selection and card.selection.get("test_warning"):
+        lines.append(warning)
     return "## Limits\n\n" + "\n".join(f"* {line}" for line in lines) + "\n"
 
 

@@ -48,6 +48,18 @@ def hypervolume(losses: ArrayLike, reference: ArrayLike) -> float:
     return float(moocore.hypervolume(inside, ref=point)) if len(inside) else 0.0
 
 
+def hypervolume_contributions(losses: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
+    """Return for each row (num_rows,) what the hypervolume up to `reference` would lose without it.
+
+    A row that is dominated, that another equals, or that is outside the reference adds nothing.
+    """
+    matrix, point = _checked(losses), np.asarray(reference, dtype=np.float64)
+    found, inside = np.zeros(len(matrix)), (matrix < point).all(axis=1)
+    if inside.any():
+        found[inside] = moocore.hv_contributions(matrix[inside], ref=point)
+    return found
+
+
 class Front:
     """The non-dominated rows so far, each under a key. Adding costs O(log n) of comparisons for two objectives.
 

@@ -18,16 +18,20 @@ import torch
 from tutelage import imparting, measure, network, report, searching, store, warming
 from tutelage.book import Book, Observer, Silent
 from tutelage.classroom import Classroom
+from tutelage.confirmed_front import put_on_record
+from tutelage.confirming import Accuracies, Race
 from tutelage.errors import NoStudentFits, UnreachableError, WorkFailed
 from tutelage.mlflow_values import redact
 from tutelage.objectives import Limits, Objective, losses, reference_losses
 from tutelage.record import TrialRecord
+from tutelage.retraining import Retraining
 from tutelage.search.sampler import check_installed
+from tutelage.selection import Question
 from tutelage.spec import Spec
 from tutelage.spec import load as load_spec
 from tutelage.spec_yaml import dump
 from tutelage.store import SweepDir
-from tutelage.teaching import Teacher, as_one, classroom_of, ensure_teacher, ensure_teachers, tracking_uri
+from tutelage.teaching import Teacher, as_one, classroom_of, ensure_teacher, ensure_teachers, tracking_uri, workers_of
 from tutelage.tracking import Tracker
 
 
@@ -57,7 +61,7 @@ def run(
     observer: Observer,
 ) -> SweepDir:  # fmt: skip
     """Run a sweep from where it stands to its end, within `driven`, which is entered when cluster and MLflow have answered."""
-    tracker = open_tracker(spec)
+    tracker = tracker_of(spec)
     try:
         with cluster(address, observer):
             check_resources(spec, address)
@@ -128,7 +132,10 @@ def _run(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, obs
             f"{len(outside)} of the front's {len(book.front)} students are no better than the reference point in some "
             f"objective and add nothing to the hypervolume: {', '.join(outside)}"
         )
-    _measure_latencies(home, classroom, book, observer)
+    on_front = [trial for trial in book.front if (home.students_dir / trial).exists()]
+    book.teacher = {**book.teacher, **measure_latencies(home, classroom, on_front, tracker, observer)}
+    home.update(teacher={**home.facts()["teacher"], **book.teacher})
+    _confirm_front(spec, home, classroom, tracker, observer)
     book.publish()
 
 
@@ -156,7 +163,7 @@ def train_teacher(spec: Spec, *, address: str | None = None, observer: Observer 
         return ensure_teacher(spec, classroom_of(spec), observer.stage)
 
 
-def open_tracker(spec: Spec) -> Tracker:
+def tracker_of(spec: Spec) -> Tracker:
     """Return the tracker that the spec asks for; by default a SQLite store in its storage."""
     spool = SweepDir(Path(spec.storage) / "sweeps" / spec.name).spool_path
     return Tracker(tracking_uri(spec), spec.tracking.experiment or _task_name(spec), spool)
@@ -280,21 +287,45 @@ def _open_book(
     )  # fmt: skip
 
 
-def _measure_latencies(home: SweepDir, classroom: Classroom, book: Book, observer: Observer) -> None:
-    """Measure the one-example latency of the front's students and the teacher, with nothing else running."""
-    records = {record.trial_id: record for record in home.records()}
-    names = [trial_id for trial_id in book.front if (home.students_dir / trial_id).exists()]
-    observer.stage(f"measuring the latency of {len(names)} students on the front")
-    models = {trial_id: network.read(home.students_dir / trial_id)[0] for trial_id in names}
-    models["teacher"] = classroom.teacher
+def measure_latencies(
+    home: SweepDir, classroom: Classroom, trials: Sequence[str], tracker: Tracker, observer: Observer
+) -> dict[str, float]:
+    """Measure the one-example latency of these trials' students, with nothing else running, and put it on record.
+
+    Return the teacher's, measured in turn with them; no trial, no measurement.
+    """
+    if not trials:
+        return {}
+    observer.stage(f"measuring the latency of {len(trials)} {'student' if len(trials) == 1 else 'students'}")
+    models = {trial: network.read(home.students_dir / trial)[0] for trial in trials}
     example: torch.Tensor = classroom.splits["validation"].seen(slice(1))
-    measured = measure.latencies_ms(models, example)
-    book.teacher = {**book.teacher, **measured.pop("teacher")}
-    home.update(teacher={**home.facts()["teacher"], **book.teacher})
-    for trial_id, latency in measured.items():
-        record = records[trial_id]
-        home.ledger.append(replace(record, measures={**record.measures, **latency}))
-        book.tracker.log_measures(trial_id, latency)
+    measured = measure.latencies_ms({**models, "teacher": classroom.teacher}, example)
+    of_teacher = measured.pop("teacher")
+    records = {record.trial_id: record for record in home.records()}
+    for trial, latency in measured.items():
+        home.ledger.append(replace(records[trial], measures={**records[trial].measures, **latency}))
+        tracker.log_measures(trial, latency)
+    return of_teacher
+
+
+def _confirm_front(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, observer: Observer) -> None:
+    """Train the front's students again with fresh seeds, and those that come up where others shrink."""
+    if not spec.search.confirm:
+        return
+    records = {record.trial_id: record for record in candidates(home)}
+    retraining = Retraining(
+        home=home, classroom=classroom, workers=workers_of(spec.resources.trial), num_seeds=spec.search.confirm
+    )
+
+    def train(trials: Sequence[str]) -> Accuracies:
+        observer.stage(f"training {len(trials)} students of the front with {spec.search.confirm} fresh seeds each")
+        return retraining.taught([records[trial] for trial in trials])
+
+    num_judged = len(classroom.splits["validation"])
+    known = {trial: runs for trial, runs in retraining.known().items() if trial in records}
+    axes = Question(policy=spec.select.policy, objectives=home.objectives())
+    race = Race(question=axes, records=list(records.values()), num_judged=num_judged, seeds=spec.search.confirm)
+    put_on_record(home, tracker, race.run_for_front(known, train), num_judged)
 
 
 def outside_reference(home: SweepDir, objectives: Sequence[Objective]) -> list[str]:

@@ -30,7 +30,7 @@ def plan(spec: Spec) -> dict[str, Any]:
     """
     storage = Path(spec.storage)
     store.check_free(storage, spec.name)
-    pipeline.open_tracker(spec).close()
+    pipeline.tracker_of(spec).close()
     classroom = pipeline.opened(spec, Silent())
     teacher, model = _teachers_plan(spec, classroom)
     teaching.check_pairs(spec, classroom, model)

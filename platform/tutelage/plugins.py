@@ -20,7 +20,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from tutelage.errors import InputError, nearest
 from tutelage.problems import told
 
-FAMILIES = {"tasks": "build", "data": "read", "models": "build", "losses": "build", "sparsity": "apply"}
+FAMILIES = {
+    "tasks": "build", "data": "read", "models": "build", "losses": "build", "sparsity": "apply", "policies": "scores"
+}  # fmt: skip
+HYPHENATED = ("policies",)  # families whose names are typed on the command line, as options are: max-accuracy
 Reference = str | dict[str, Any]  # "name" or {"name": {option: value}}
 _HOME = Path(__file__).parent
 
@@ -38,7 +41,12 @@ class PluginConfig(BaseModel):
 def known(family: str) -> list[str]:
     """Return the names of a family's own plugins, sorted."""
     assert family in FAMILIES, family
-    return sorted(path.stem for path in (_HOME / family).glob("*.py") if path.stem != "__init__")
+    stems = sorted(path.stem for path in (_HOME / family).glob("*.py") if path.stem != "__init__")
+    return [stem.replace("_", "-") for stem in stems] if family in HYPHENATED else stems
+
+
+def _stem(family: str, name: str) -> str:
+    return name.replace("-", "_") if family in HYPHENATED else name
 
 
 def summary(family: str, name: str) -> str:
@@ -49,7 +57,7 @@ def summary(family: str, name: str) -> str:
     if ":" in name:
         return (inspect.getdoc(load(family, name)) or "").split("\n", 1)[0]
     _check_known(family, name)
-    tree = ast.parse((_HOME / family / f"{name}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((_HOME / family / f"{_stem(family, name)}.py").read_text(encoding="utf-8"))
     return (ast.get_docstring(tree) or "").split("\n", 1)[0]
 
 
@@ -61,7 +69,7 @@ def load(family: str, name: str) -> Any:
     if isinstance(name, str) and ":" in name:
         return _load_foreign(family, name)
     _check_known(family, name)
-    return importlib.import_module(f"tutelage.{family}.{name}")
+    return importlib.import_module(f"tutelage.{family}.{_stem(family, name)}")
 
 
 def _check_known(family: str, name: str) -> None:
@@ -87,6 +95,8 @@ def _load_foreign(family: str, name: str) -> Any:
     plugin = getattr(module, attribute)
     if family == "models" and callable(plugin) and not hasattr(plugin, "build") and not hasattr(plugin, "Config"):
         return _from_factory(name, plugin)
+    if family == "policies" and callable(plugin) and not hasattr(plugin, "scores"):
+        return _from_scores(name, plugin)
     if missing := [part for part in ("Config", FAMILIES[family]) if not hasattr(plugin, part)]:
         raise InputError(f"{family} plugin '{name}' lacks {' and '.join(missing)}; see CONTRIBUTING.md.")
     return plugin
@@ -110,6 +120,15 @@ def _from_factory(name: str, factory: Callable[..., Any]) -> Any:
 
     config = create_model("Config", __base__=PluginConfig, **fields)
     return SimpleNamespace(__doc__=inspect.getdoc(factory) or name, SPACE={}, Config=config, build=build)
+
+
+def _from_scores(name: str, function: Callable[..., Any]) -> Any:
+    """Return a policy plugin of a function that scores a front's students, given their measures, a list of mappings."""
+
+    def scores(config: Any, front: Any, grounds: Any) -> Any:
+        return function([dict(record.measures) for record in front])
+
+    return SimpleNamespace(__doc__=inspect.getdoc(function) or name, SPACE={}, Config=PluginConfig, scores=scores)
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:

@@ -100,6 +100,19 @@ def front_png(
         colours = [r.measures[third.name] for r in members]
         dots = axes.scatter(x, y, s=34, c=colours, cmap="cividis", label=f"front ({len(members)})", zorder=3)
         figure.colorbar(dots, ax=axes, label=label_of(third))
+    shown = confirmed(records) if up.name == "accuracy" else []
+    if shown:
+        means, below, above = _error_bars(shown)
+        sizes = [record.measures[across.name] for record in shown]
+        style: dict[str, Any] = {
+            "fmt": "D",
+            "markersize": 4,
+            "capsize": 2,
+            "linewidth": 1,
+            "color": CONFIRMED_COLOUR,
+            "zorder": 4,
+        }
+        axes.errorbar(sizes, means, yerr=[below, above], label=f"fresh seeds, 95 % interval ({len(shown)})", **style)
     if teacher and across.name in teacher and up.name in teacher:
         axes.scatter([teacher[across.name]], [teacher[up.name]], s=160, marker="*", color=TEACHER_COLOUR, label="teacher")
     if across.name in SIZES:
@@ -135,6 +148,9 @@ def front_figure(
         colours = [r.measures[third.name] for r in members]
         marker |= {"color": colours, "colorscale": "Cividis", "colorbar": {"title": label_of(third)}}
     figure.add_trace(_trace(members, across, up, "front", marker, "markers" if third else "lines+markers"))
+    shown = confirmed(records) if up.name == "accuracy" else []
+    if shown:
+        figure.add_trace(_confirmed_trace(shown, across))
     if teacher and across.name in teacher and up.name in teacher:
         star = {"color": TEACHER_COLOUR, "size": 16, "symbol": "star"}
         figure.add_trace(
@@ -149,44 +165,47 @@ def front_figure(
     return figure
 
 
-def add_confirmed(
-    figure: go.Figure, objectives: Sequence[Objective], records: Sequence[TrialRecord],
-    confirmed: Mapping[str, Mapping[str, Any]], twin: Mapping[str, Any] | None = None,
-) -> None:  # fmt: skip
-    """Add to the picture what fresh seeds gave: the mean of each student in `confirmed`, with its 95 % interval as error bar.
+def _error_bars(records: Sequence[TrialRecord]) -> tuple[list[float], list[float], list[float]]:
+    """Return what fresh seeds gave of each record: mean, and how far the 95 % interval goes below and above it."""
+    means = [record.measures["confirmed_accuracy"] for record in records]
+    lows = [mean - record.measures.get("confirmed_low", mean) for record, mean in zip(records, means, strict=True)]
+    highs = [record.measures.get("confirmed_high", mean) - mean for record, mean in zip(records, means, strict=True)]
+    return means, lows, highs
 
-    `twin` is the accuracy that a trial's network has from labels alone. Nothing is added where accuracy is not the height.
-    """
+
+def confirmed(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return those of `records` that were trained again with fresh seeds."""
+    return [record for record in records if "confirmed_accuracy" in record.measures]
+
+
+def _confirmed_trace(records: Sequence[TrialRecord], across: Objective) -> go.Scatter:
+    import plotly.graph_objects as go
+
+    means, below, above = _error_bars(records)
+    bars = {"type": "data", "symmetric": False, "color": CONFIRMED_COLOUR, "array": above, "arrayminus": below}
+    return go.Scatter(
+        x=[record.measures[across.name] for record in records], y=means, error_y=bars, mode="markers",
+        name=f"fresh seeds, mean and 95 % interval ({len(records)})", text=[hover_of(record) for record in records],
+        hovertemplate="%{text}<extra></extra>", marker={"color": CONFIRMED_COLOUR, "size": 8, "symbol": "diamond"},
+    )  # fmt: skip
+
+
+def add_twin(
+    figure: go.Figure, objectives: Sequence[Objective], records: Sequence[TrialRecord], twin: Mapping[str, Any]
+) -> None:
+    """Add to the picture the accuracy that the network of `twin["trial"]` has from labels alone, if that is its height."""
     import plotly.graph_objects as go
 
     across, up = axes_of(objectives)
-    by_trial = {record.trial_id: record.measures for record in records}
-    if up.name != "accuracy":
+    sizes = {record.trial_id: record.measures[across.name] for record in records if across.name in record.measures}
+    if up.name != "accuracy" or twin["trial"] not in sizes:
         return
-    trials = [trial for trial in confirmed if trial in by_trial]
-    if trials:
-        means = [float(confirmed[trial]["mean"]) for trial in trials]
-        bounds = [confirmed[trial].get("interval") or (mean, mean) for trial, mean in zip(trials, means, strict=True)]
-        bars = {
-            "type": "data", "symmetric": False, "color": CONFIRMED_COLOUR,
-            "array": [high - mean for (_, high), mean in zip(bounds, means, strict=True)],
-            "arrayminus": [mean - low for (low, _), mean in zip(bounds, means, strict=True)],
-        }  # fmt: skip
-        figure.add_trace(
-            go.Scatter(
-                x=[by_trial[trial][across.name] for trial in trials], y=means, error_y=bars, mode="markers",
-                name="fresh seeds, mean and 95 % interval", text=trials,
-                marker={"color": CONFIRMED_COLOUR, "size": 10, "symbol": "diamond"},
-            )
-        )  # fmt: skip
-    if twin and twin["trial"] in by_trial:
-        size = by_trial[twin["trial"]][across.name]
-        figure.add_trace(
-            go.Scatter(
-                x=[size], y=[twin["accuracy"]], mode="markers", name=f"{twin['trial']} from labels alone",
-                marker={"color": "#000000", "size": 11, "symbol": "x-thin-open"},
-            )
-        )  # fmt: skip
+    figure.add_trace(
+        go.Scatter(
+            x=[sizes[twin["trial"]]], y=[twin["accuracy"]], mode="markers", name=f"{twin['trial']} from labels alone",
+            marker={"color": "#000000", "size": 11, "symbol": "x-thin-open"},
+        )
+    )  # fmt: skip
 
 
 def _trace(

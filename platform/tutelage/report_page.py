@@ -136,16 +136,16 @@ def _front(
     objectives: Sequence[Objective], records: Sequence[TrialRecord], teacher: Mapping[str, Any],
     selection: Mapping[str, Any] | None,
 ) -> str:  # fmt: skip
-    confirmed = confirmations(selection)
     figure = report.front_figure(records, objectives, teacher)
-    report.add_confirmed(figure, objectives, records, confirmed, twin_of(selection))
+    if twin := twin_of(selection):
+        report.add_twin(figure, objectives, records, twin)
     members = report.front_table(records, objectives)
     against = ", ".join(f"{o.name} {o.reference:,g}" for o in objectives)
     return (
         f'<h2>The front</h2><div class="plot">{moving(figure)}</div>'
         + table(list(members.columns), members.itertuples(index=False))
         + f'<p class="quiet">Hypervolume is measured against {_text(against)}.</p>'
-        + _shrinking(records, confirmed)
+        + _shrinking(records)
     )
 
 
@@ -158,35 +158,29 @@ def moving(figure: go.Figure) -> str:
     return drawn
 
 
-def confirmations(selection: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
-    """Return by trial the `mean`, `sd` and `interval` of its accuracy over fresh seeds, of those that were confirmed.
-
-    The chosen student's stand under `confirmed.taught`, those of other candidates, where there are any, under `candidates`.
-    """
-    if selection is None:
-        return {}
-    found = {one["trial"]: one.get("confirmed") for one in selection.get("candidates") or []}
-    found.setdefault(selection["student"]["trial"], selection["confirmed"].get("taught"))
-    return {trial: spread for trial, spread in found.items() if isinstance(spread, Mapping) and spread.get("mean") is not None}
-
-
 def twin_of(selection: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Return the selected student's trial and what its label-only twin has on validation; None where there is none."""
     accuracy = selection["confirmed"].get("twin_accuracy") if selection else None
     return {"trial": selection["student"]["trial"], "accuracy": accuracy} if selection and accuracy is not None else None
 
 
-def _shrinking(records: Sequence[TrialRecord], confirmed: Mapping[str, Mapping[str, Any]]) -> str:
+def _shrinking(records: Sequence[TrialRecord]) -> str:
     rows = []
-    for record in records:
-        if record.trial_id in confirmed and "accuracy" in record.measures:
-            spread, searched = confirmed[record.trial_id], record.measures["accuracy"]
-            rows.append((record.trial_id, f"{searched:.4f}", _spread(spread), f"{100 * (spread['mean'] - searched):+.2f}"))
+    for record in report.confirmed(records):
+        searched, mean = record.measures["accuracy"], record.measures["confirmed_accuracy"]
+        ends = [record.measures.get(name) for name in ("confirmed_low", "confirmed_high")]
+        interval = " to ".join(f"{end:.4f}" for end in ends if end is not None)
+        seeds = f"{record.measures['confirmed_seeds']:.0f}"
+        rows.append((record.trial_id, f"{searched:.4f}", seeds, f"{mean:.4f}", interval, f"{100 * (mean - searched):+.2f}"))
     if not rows:
         return ""
-    return "<h3>What fresh seeds left of it</h3>" + table(
-        ("trial", "accuracy in the search", "over fresh seeds, mean ± sd", "changed by, points"), rows
+    note = (
+        "The best of many on one validation split is flattered by luck; trained again with seeds that no search has seen, it "
+        "shrinks to what it is worth. The interval holds the accuracy of one such student on all examples of the kind, with "
+        "95 % confidence: it allows for seeds and for the size of the validation split."
     )
+    head = ("trial", "accuracy in the search", "fresh seeds", "mean over them", "95 % interval", "changed by, points")
+    return "<h3>What fresh seeds left of it</h3>" + table(head, rows) + f'<p class="quiet">{note}</p>'
 
 
 def _teaching(selection: Mapping[str, Any] | None) -> str:
@@ -203,7 +197,13 @@ def _teaching(selection: Mapping[str, Any] | None) -> str:
         if score is not None
     ]
     head = ("", f"validation, mean ± sd of {confirmed['seeds']} fresh seeds", "test, 95 % interval")
-    said = [selection["teaching"], _agreement(selection["agreement"]), selection["capacity_gap"], selection["transfer"]]
+    said = [
+        selection["luck"],
+        selection["teaching"],
+        _agreement(selection["agreement"]),
+        selection["capacity_gap"],
+        selection["transfer"],
+    ]
     return "<h2>Is teaching helping?</h2>" + "".join(f"<p>{_text(s)}</p>" for s in said if s) + table(head, rows)
 
 
@@ -233,9 +233,12 @@ def _selection(selection: Mapping[str, Any] | None) -> str:
     if runner_up:
         rows.append(("runner-up", f"{runner_up['trial']}: {_flat(runner_up['measures'])}"))
     if model:
-        rows.append(("registered", f"{model['name']} version {model['version']}, alias {model['alias']}"))
-    rows.append(("times the test split was opened", selection["test"]["openings"]))
-    return f"<h2>The selected student</h2><p>{_text(selection['reason'])}</p>" + table(("", ""), rows, "text")
+        given = f"alias {', '.join(model['aliases'])}" if model["aliases"] else "no alias"
+        rows.append(("registered", f"{model['name']} version {model['version']}, {given}. {model['why']}"))
+    test = selection["test"]
+    rows.append(("times the test split was opened", f"{test['openings']}, for {test['students']} students"))
+    said = [selection["reason"], selection["test_warning"]]
+    return "<h2>The selected student</h2>" + "".join(f"<p>{_text(s)}</p>" for s in said if s) + table(("", ""), rows, "text")
 
 
 def _flat(node: Mapping[str, Any], path: str = "") -> str:

@@ -18,7 +18,15 @@ from tutelage.spec_yaml import dump
 from tutelage.store import SweepDir
 
 MORE = ("search.trials", "search.hours", "search.device_hours")  # of these a resumed sweep may have more
-FREE = ("resources", "select", "search.concurrency", "search.checkpoint_epochs", "search.plateau", "knowledge.local_dir")
+FREE = (
+    "resources",
+    "select",
+    "search.concurrency",
+    "search.confirm",
+    "search.checkpoint_epochs",
+    "search.plateau",
+    "knowledge.local_dir",
+)
 
 
 def resume(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tutelage import pareto
-from tutelage.errors import InputError, NoStudentFits, nearest
-from tutelage.objectives import SIZES, Limits, Objective, losses
+from tutelage import pareto, plugins
+from tutelage.errors import InputError, NoStudentFits
+from tutelage.objectives import Limits, Objective, losses
+from tutelage.plugins import Reference
+from tutelage.policies import Grounds
 from tutelage.record import TrialRecord
 
-Policy = Callable[[Sequence[TrialRecord], Sequence[Objective]], tuple[list[TrialRecord], str]]
+NEAREST_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,95 +24,155 @@ class Selection:
     """The student that a policy takes, why, and the next one in its order (None: there is only one)."""
 
     record: TrialRecord
-    policy: str
     reason: str
     runner_up: TrialRecord | None
 
 
-def _size(record: TrialRecord) -> float:
-    return record.measures.get("size_bytes", record.measures.get("params", 0.0))
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked of a sweep's students: a policy and limits, over the sweep's objectives, beside its teacher.
 
-
-def max_accuracy(front: Sequence[TrialRecord], objectives: Sequence[Objective]) -> tuple[list[TrialRecord], str]:
-    """The most accurate on validation; of equals the smallest, then the earliest."""
-    order = sorted(front, key=lambda r: (-r.measures["accuracy"], r.measures["params"], r.number))
-    return order, f"it is the most accurate of {len(front)}, at {order[0].measures['accuracy']:.4f}"
-
-
-def min_size(front: Sequence[TrialRecord], objectives: Sequence[Objective]) -> tuple[list[TrialRecord], str]:
-    """The smallest in bytes; of equals the most accurate, then the earliest."""
-    order = sorted(front, key=lambda r: (_size(r), -r.measures["accuracy"], r.number))
-    return order, f"it is the smallest of {len(front)}, at {_size(order[0]):,.0f} bytes"
-
-
-def knee(front: Sequence[TrialRecord], objectives: Sequence[Objective]) -> tuple[list[TrialRecord], str]:
-    """Where the front bends most: the largest distance below the plane through its extremes, sizes on a log scale."""
-    if len(front) < 3:
-        order, reason = max_accuracy(front, objectives)
-        return order, f"a front of {len(front)} has no knee, and {reason}"
-    distances = knee_distances(front, objectives)
-    order = [front[i] for i in sorted(range(len(front)), key=lambda i: (-distances[i], front[i].number))]
-    best = order[0].measures
-    named = ", ".join(f"{o.name} {best[o.name]:,.4g}" for o in objectives)
-    return order, f"the front of {len(front)} bends most there ({named}): beyond it, little is gained for much"
-
-
-def knee_distances(front: Sequence[TrialRecord], objectives: Sequence[Objective]) -> NDArray[np.float64]:
-    """Return each front member's distance (n,) below the plane through the extremes, on axes scaled to [0, 1].
-
-    Size-like objectives are taken as log10 first. Das (1999) states the idea for a chord in two objectives.
+    Asked of records, it takes their accuracies as they stand; whoever asks puts there what the choice is to rest on, and
+    says in `said_of_accuracy` what that is.
     """
-    matrix = losses([r.measures for r in front], objectives)
-    for column, objective in enumerate(objectives):
-        if objective.name in SIZES:
-            matrix[:, column] = np.log10(np.maximum(matrix[:, column], 1e-9))
-    span = np.ptp(matrix, axis=0)
-    scaled = (matrix - matrix.min(axis=0)) / np.where(span > 0, span, 1.0)
-    distances: NDArray[np.float64] = (1.0 - scaled.sum(axis=1)) / np.sqrt(len(objectives))
-    return distances
+
+    policy: Reference
+    objectives: tuple[Objective, ...]
+    limits: Limits = field(default_factory=Limits)
+    teacher: Mapping[str, float] = field(default_factory=dict)
+    said_of_accuracy: str = "accuracy"
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for a policy that is not there, or set wrongly."""
+        assert self._plugin
+
+    @cached_property
+    def _plugin(self) -> tuple[str, Any, Any]:
+        return plugins.configure("policies", self.policy)
+
+    @property
+    def policy_name(self) -> str:
+        """The policy's name."""
+        return self._plugin[0]
+
+    @property
+    def measures(self) -> set[str]:
+        """The measures without which a student cannot be judged."""
+        return {*(axis.name for axis in self.axes), *self.limits.max, *self.limits.min}
+
+    @property
+    def axes(self) -> list[Objective]:
+        """What a student must be beaten in to be passed over: the objectives, and the measures that the policy looks at."""
+        named = {objective.name for objective in self.objectives}
+        own = [Objective(name=name, direction="minimise", unit="") for name in self._own_measures if name not in named]
+        return [*self.objectives, *own]
+
+    @property
+    def _own_measures(self) -> Sequence[str]:
+        return getattr(self._plugin[1], "MEASURES", ())
+
+    def fits(self, records: Sequence[TrialRecord]) -> list[bool]:
+        """Return of each whether it has finished, meets the limits, and has every measure that is needed."""
+        return [r.state == "finished" and self.limits.are_met(r.measures) and self.measures <= set(r.measures) for r in records]
+
+    def fitting(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """Return those of `records` that fit."""
+        return [record for record, fits in zip(records, self.fits(records), strict=True) if fits]
+
+    def ranked(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """Return those that fit, that no other such dominates and that the policy would take, the most wanted first.
+
+        Of equal scores the more accurate comes first, then the smaller, then the earlier.
+        """
+        front = non_dominated(self.fitting(records), self.axes)
+        scored = [(score, record) for score, record in zip(self._scores(front), front, strict=True) if score > -np.inf]
+
+        def order(one: tuple[float, TrialRecord]) -> tuple[float, ...]:
+            score, record = one
+            return (-score, -record.measures["accuracy"], record.measures.get("params", 0.0), record.number)
+
+        return [record for _, record in sorted(scored, key=order)]
+
+    def answer(self, records: Sequence[TrialRecord], among: Collection[str] | None = None) -> Selection:
+        """Return the most wanted student, of the trials `among` if given; `NoStudentFits` names the nearest three."""
+        wanted = [one for one in self.ranked(records) if among is None or one.trial_id in among]
+        if not wanted:
+            raise NoStudentFits(self._why_none(records))
+        return Selection(record=wanted[0], reason=self._reason(wanted[0], records), runner_up=wanted[1] if wanted[1:] else None)
+
+    def _scores(self, front: Sequence[TrialRecord]) -> list[float]:
+        if not front:
+            return []
+        name, plugin, config = self._plugin
+        try:
+            scores = np.asarray(plugin.scores(config, front, self._grounds), dtype=np.float64)
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            raise InputError(f"policy '{name}' failed on a front of {len(front)}: {type(error).__name__}: {error}") from error
+        if scores.shape != (len(front),) or np.isnan(scores).any():
+            raise InputError(f"policy '{name}' must give a number a student, {len(front)} here. It gave {scores!r:.200}.")
+        return [float(score) for score in scores]
+
+    @property
+    def _grounds(self) -> Grounds:
+        return Grounds(objectives=self.objectives, teacher=self.teacher, said_of_accuracy=self.said_of_accuracy)
+
+    def _reason(self, record: TrialRecord, records: Sequence[TrialRecord]) -> str:
+        name, plugin, config = self._plugin
+        fitting = self.fitting(records)
+        front = non_dominated(fitting, self.axes)
+        why = f"it scores highest of {len(front)}"
+        if hasattr(plugin, "reason"):
+            why = plugin.reason(config, record, front, self._grounds)
+        finished = sum(one.state == "finished" for one in records)
+        among = (
+            "" if self.limits == Limits() else f" (among {len(fitting)} of {finished} students with {self.limits.describe()})"
+        )
+        return f"{name} takes {record.trial_id}: {why}{among}."
+
+    def _why_none(self, records: Sequence[TrialRecord]) -> str:
+        finished = [record for record in records if record.state == "finished"]
+        if not finished:
+            return "no student has finished, so none can be selected."
+        if not self.fitting(finished):
+            stands_for = "" if self.said_of_accuracy == "accuracy" else f" Accuracy stands for the {self.said_of_accuracy}."
+            return f"no student of {len(finished)} has {self.limits.describe()}. {self._nearest(finished)}{stands_for}"
+        return (
+            f"{plugins.described(self.policy)} takes none of the {len(self.fitting(finished))} students that meet the limits."
+        )
+
+    def _nearest(self, finished: Sequence[TrialRecord]) -> str:
+        """Return in words the nearest three, and what each misses."""
+        closest = sorted(
+            finished, key=lambda r: (len(self.measures - set(r.measures)), self.limits.shortfall(r.measures), r.number)
+        )
+        told = "; ".join(f"{record.trial_id}, which has {self._missed(record)}" for record in closest[:NEAREST_SHOWN])
+        return f"The nearest: {told}."
+
+    def _missed(self, record: TrialRecord) -> str:
+        by = self.limits.missed(record.measures)
+        missed = [
+            f"{name} {record.measures[name]:,.6g} ({gap:,.4g} too {self._side(name, record)})" for name, gap in by.items()
+        ]
+        return ", ".join(missed + [f"{name} not measured" for name in sorted(self.measures - set(record.measures))])
+
+    def _side(self, name: str, record: TrialRecord) -> str:
+        return "much" if record.measures[name] > self.limits.max.get(name, np.inf) else "little"
 
 
-POLICIES: dict[str, Policy] = {"knee": knee, "max-accuracy": max_accuracy, "min-size": min_size}
+def parse_policy(name: str, options: Sequence[str]) -> Reference:
+    """Return a policy as the command line gives it, a name and `option=value` each; `InputError` for what is no option."""
+    from tutelage.spec_yaml import parse_value
 
-
-def policy_summary(name: str) -> str:
-    """Return a policy in one sentence."""
-    return (POLICIES[name].__doc__ or "").split("\n", 1)[0]
+    given = {}
+    for text in options:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"'{text}' is no option. Write option=value, such as within=0.005.")
+        given[key.strip()] = parse_value(value)
+    return {name: given} if given else name
 
 
 def non_dominated(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> list[TrialRecord]:
     """Return the records that no other of them dominates, in their order; all must have every objective measured."""
     mask = pareto.non_dominated_mask(losses([record.measures for record in records], objectives))
     return [record for record, keep in zip(records, mask, strict=True) if keep]
-
-
-def select(records: Sequence[TrialRecord], objectives: Sequence[Objective], policy: str, limits: Limits) -> Selection:
-    """Return the student that `policy` takes among finished ones that meet `limits` and are not dominated by another such.
-
-    Raises `InputError` for an unknown policy, `NoStudentFits` naming the nearest student and what it misses.
-    """
-    if policy not in POLICIES:
-        raise InputError(f"no policy '{policy}'.{nearest(policy, POLICIES)} Known: {', '.join(POLICIES)}.")
-    finished = [record for record in records if record.state == "finished"]
-    fitting = [record for record in finished if limits.are_met(record.measures)]
-    if not fitting:
-        raise NoStudentFits(_nearest_miss(finished, limits))
-    front = non_dominated(fitting, objectives)
-    order, reason = POLICIES[policy](front, objectives)
-    among = "" if limits == Limits() else f" (among {len(fitting)} of {len(finished)} students with {limits.describe()})"
-    return Selection(
-        record=order[0],
-        policy=policy,
-        reason=f"{policy} takes {order[0].trial_id}: {reason}{among}.",
-        runner_up=order[1] if len(order) > 1 else None,
-    )
-
-
-def _nearest_miss(finished: Sequence[TrialRecord], limits: Limits) -> str:
-    if not finished:
-        return "no student has finished, so none can be selected."
-    closest = min(finished, key=lambda r: (limits.shortfall(r.measures), r.number))
-    misses = [f"{name} {closest.measures[name]:,.6g}" for name in limits.missed(closest.measures)]
-    unmeasured = sorted({*limits.max, *limits.min} - set(closest.measures))
-    had = ", ".join(misses + [f"{name} not measured" for name in unmeasured])
-    return f"no student of {len(finished)} has {limits.describe()}. The nearest, {closest.trial_id}, has {had}."

@@ -297,7 +297,7 @@ def _expand_options(where: tuple[str, str], name: Any, options: Any, found: list
 
 
 def _reference_problems(tree: Mapping[str, Any]) -> Iterator[Raw]:
-    places: dict[tuple[str, ...], str] = {("data",): "data", ("task",): "tasks"}
+    places: dict[tuple[str, ...], str] = {("data",): "data", ("task",): "tasks", ("select", "policy"): "policies"}
     for at, _ in _teachers(tree):
         places |= {(*at, "model"): "models", (*at, "source", "data"): "data"}
     for path, family in places.items():

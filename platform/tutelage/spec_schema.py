@@ -52,6 +52,8 @@ def json_schema() -> dict[str, Any]:
         schema["properties"][name] = section
     for name, family in (("data", "data"), ("task", "tasks")):
         schema["properties"][name] = {**_reference(family), "description": schema["properties"][name]["description"]}
+    select = schema["definitions"]["SelectConfig"]["properties"]
+    select["policy"] = {**_reference("policies"), "description": select["policy"]["description"]}
     teacher = schema["definitions"]["TeacherConfig"]["properties"]
     teacher["model"] = {"anyOf": [_reference("models"), {"type": "null"}], "description": teacher["model"]["description"]}
     return _moved(schema)  # type: ignore[no-any-return]

@@ -229,6 +229,9 @@ class SearchConfig(Section):
     )
     constraints: LimitsField = Field(default_factory=Limits, description="a student that misses one never enters the front")
     stopping: StoppingConfig | None = Field(None, description="early stopping; null: every student has all its epochs")
+    confirm: int = Field(
+        0, ge=0, le=100, description="fresh seeds that the front's students are trained again with in the end, for error bars"
+    )
     concurrency: int | None = Field(None, ge=1, description="trials at a time; null: as many as fit the cluster")
     checkpoint_epochs: int = Field(0, ge=0, description="epochs between a trial's checkpoints; 0: a lost one starts again")
 
@@ -273,7 +276,7 @@ class Resources(Section):
 class SelectConfig(Section):
     """Which student `tutelage select` takes, unless told otherwise."""
 
-    policy: Literal["knee", "max-accuracy", "min-size"] = Field("knee", description="the rule")
+    policy: Reference = Field("knee", description="a policy plugin")
     max: dict[str, Any] = Field(default_factory=dict, description="upper bounds, such as {size_bytes: 20k}")
     min: dict[str, Any] = Field(default_factory=dict, description="lower bounds, such as {accuracy: 0.95}")
 

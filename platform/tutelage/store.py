@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from tutelage.confirmations import Confirmations
 from tutelage.errors import InputError, UnreachableError, nearest
 from tutelage.files import write_atomically, write_json
 from tutelage.objectives import Objective
@@ -50,6 +51,11 @@ class SweepDir:
     def ledger(self) -> Ledger:
         """The trials' records."""
         return Ledger(self.root / "trials.jsonl")
+
+    @property
+    def confirmations(self) -> Confirmations:
+        """The trainings of its students with fresh seeds, and without their teacher."""
+        return Confirmations(self.root / "confirmations.jsonl")
 
     @property
     def spool_path(self) -> Path:

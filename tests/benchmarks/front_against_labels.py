@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
 
-from tutelage import answers, choosing, imparting, jobs, network, objectives, pareto, pipeline, spec, store, teaching
+from tutelage import answers, imparting, jobs, network, objectives, pareto, pipeline, retraining, spec, store, teaching
 from tutelage.book import Silent
 
 
@@ -34,9 +34,9 @@ def main() -> None:
     with pipeline.cluster(None, Silent()):
         teachers = teaching.ensure_teachers(loaded, room, print_nothing)
         taught = imparting.ensure_knowledge(loaded, room, teachers, print_nothing)
-        twins = {record.trial_id: (choosing.labels_only(record.config), loaded.seed) for record in front}
+        twins = {record.trial_id: (retraining.labels_only(record.config), loaded.seed) for record in front}
         directory = home.root.resolve() / "labels"
-        trained = jobs.train_students(twins, taught, directory, teaching.workers_of(loaded.resources.trial))
+        trained = dict(jobs.train_students(twins, taught, directory, teaching.workers_of(loaded.resources.trial)))
     test = room.read("test")
     rows = []
     for record in front:

@@ -57,7 +57,7 @@ class Results:
         keys = list(wanted)
         for start in range(0, len(keys), 6):
             some = {key.replace("/", "@"): wanted[key] for key in keys[start : start + 6]}
-            measured = jobs.train_students(some, room, directory, jobs.Workers(workers=0, cpus=1, gpus=0))
+            measured = dict(jobs.train_students(some, room, directory, jobs.Workers(workers=0, cpus=1, gpus=0)))
             for key, measures in measured.items():
                 logits = answers.logits_of(network.read(directory / key)[0], task, test)
                 right = float(task.correct(logits, test.labels).float().mean())

@@ -82,9 +82,9 @@ def test_the_sweeps_own_page_shows_the_fronts_picture_in_its_card(server: str, s
 
 
 def test_the_report_opens_offline(small_sweep: SweepDir, tmp_path: Path) -> None:
-    from tutelage import choosing
+    from tutelage import reporting
 
-    path = choosing.write_report(small_sweep)
+    path = reporting.write_report(small_sweep)
     dom = browse(path.resolve().as_uri(), tmp_path / "profile", "--dump-dom")
     assert 'class="main-svg"' in dom
     assert len(re.findall(r'<path class="point[ "]', dom)) >= len(small_sweep.records())

@@ -17,9 +17,9 @@ import torch
 
 from tests.stored_sweep import write_sweep
 from tutelage import deliver, network, registry, spec
-from tutelage.choosing import requirements
 from tutelage.classroom import Classroom
 from tutelage.errors import InputError
+from tutelage.promoting import requirements
 from tutelage.store import SweepDir
 from tutelage.tracking import Tracker
 

@@ -13,7 +13,8 @@ import pytest
 
 import tutelage
 from tests.conftest import SMALL_SPEC
-from tutelage import choosing, network, pareto, pipeline, spec
+from tests.test_cli import run as run_command
+from tutelage import choosing, deliver, network, pareto, pipeline, retraining, spec
 from tutelage.book import Silent
 from tutelage.errors import UnreachableError
 from tutelage.objectives import Limits, losses, reference_losses
@@ -85,17 +86,23 @@ def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_swee
     )
     document = json.loads((small_sweep.root / "selection.json").read_text())
     assert document == json.loads(json.dumps(choice.document))
-    fitting = [r for r in small_sweep.records() if r.measures["params"] <= 5000]
-    assert document["student"]["measures"]["accuracy"] == max(r.measures["accuracy"] for r in fitting)
+    rivals = {one["trial"]: one["confirmed"] for one in document["candidates"]}
+    taken = document["student"]["trial"]
+    assert rivals[taken]["lower"] == max(one["lower"] for one in rivals.values())
+    assert taken in document["reason"] and f"{rivals[taken]['lower']:.4f}" in document["reason"]
+    records = {record.trial_id: record for record in small_sweep.records()}
+    assert all(records[trial].measures["params"] <= 5000 for trial in rivals)
+    assert records[taken].measures["confirmed_accuracy"] == rivals[taken]["mean"]
+    assert document["student"]["measures"]["accuracy"] == records[taken].measures["accuracy"]
     confirmed, test = document["confirmed"], document["test"]
-    assert confirmed["seeds"] == 2
+    assert confirmed["seeds"] == 2 and confirmed["taught"] == rivals[taken]
     assert confirmed["gain"]["mean"] == pytest.approx(confirmed["taught"]["mean"] - confirmed["labels_only"]["mean"])
     low, high = test["interval"]
     assert low < test["accuracy"] < high
     difference = test["accuracy"] - test["labels_only"]["accuracy"]
     assert test["gain_over_labels_only"]["difference"] == pytest.approx(difference)
-    assert test["openings"] == 1
-    assert document["model"]["version"] == "1"
+    assert test["openings"] == 1 and document["test_warning"] is None
+    assert document["model"]["version"] == "1" and document["model"]["promoted"]
     client = mlflow.MlflowClient(tracking_uri=small_sweep.facts()["tracking_uri"])
     tags = client.get_run(small_sweep.facts()["run_id"]).data.tags
     assert tags["selected.trial"] == document["student"]["trial"]
@@ -103,14 +110,68 @@ def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_swee
     for part in (document["reason"].replace("≤", "≤"), "Is teaching helping?", "labels alone", "digits-tests version 1"):
         assert part in page
     assert "http://" not in page.split("<h2>What each number means")[1]
-    again = choosing.select(small_sweep, policy="min-size", confirm=0)
-    assert again.document["test"]["openings"] == 2, "a second look is on record"
-    assert again.document["confirmed"]["gain"] is None
+    runs = {run.data.tags["trial_id"]: run.data.metrics for run in children(small_sweep)}
+    assert runs[taken]["quality/confirmed_accuracy"] == pytest.approx(rivals[taken]["mean"])
+
+
+def test_what_is_on_record_is_not_trained_or_opened_again(small_sweep: SweepDir) -> None:
+    first = choosing.select(small_sweep, policy="max-accuracy", confirm=2)
+    runs = small_sweep.confirmations.read()
+    assert len({(run.trial, run.taught, run.seed) for run in runs}) == len(runs)
+    again = choosing.select(small_sweep, policy="max-accuracy", confirm=2)
+    assert small_sweep.confirmations.read() == runs
+    assert again.document["test"] == first.document["test"], "the same look at the same student is no second one"
+    other = choosing.select(small_sweep, policy="min-size", confirm=0)
+    assert other.document["student"]["trial"] != first.document["student"]["trial"]
+    assert other.document["test"]["openings"] == first.document["test"]["openings"] + 1
+    assert "different students" in other.document["test_warning"], "a second look is visible"
+    assert other.document["confirmed"]["gain"] is None
+
+
+def test_a_champion_stays_unless_beaten_or_forced_and_comes_back(
+    small_sweep: SweepDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The largest student is champion; the smallest, far less accurate, is not; forced it is, and one command undoes that."""
+    storage = ["--storage", str(small_sweep.storage)]
+
+    def select(*arguments: str) -> tuple[int, dict[str, Any]]:
+        asked = ["select", "small", *storage, "--confirm", "0", "--register", "crowned", "--json", *arguments]
+        code, out, _ = run_command(capsys, *asked)
+        return code, json.loads(out)["model"]
+
+    code, first = select("--policy", "max-accuracy")
+    assert (code, first["promoted"], first["why"]) == (0, True, "There was no champion.")
+    code, second = select("--policy", "min-size", "--alias", "smallest", "--require-promotion")
+    assert (code, second["promoted"], second["aliases"]) == (5, False, ["smallest"])
+    assert "the champion has" in second["why"] and "version 1" in second["why"]
+    code, third = select("--policy", "min-size", "--force")
+    assert (code, third["promoted"], third["previous"]) == (0, True, "1")
+    code, out, _ = run_command(capsys, "rollback", "crowned", *storage, "--json")
+    assert (code, json.loads(out)) == (0, {"version": 1, "name": "crowned", "champion": "1", "previous": "3"})
+
+
+def test_latency_is_measured_where_a_policy_or_a_bound_asks_for_it(small_sweep: SweepDir) -> None:
+    chosen = choosing.select(small_sweep, policy="min-latency", confirm=0).document
+    known = [record.measures["latency_ms"] for record in small_sweep.records() if record.state == "finished"]
+    assert chosen["student"]["measures"]["latency_ms"] == min(known)
+    bounded = Limits(max={"latency_ms": sorted(known)[2]})
+    within = choosing.select(small_sweep, policy="max-accuracy", limits=bounded, confirm=0).document
+    assert within["student"]["measures"]["latency_ms"] <= sorted(known)[2]
+
+
+def test_a_look_by_evaluate_is_on_record(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
+    before = len(small_sweep.facts().get("test_openings", []))
+    trial = small_sweep.records()[0].trial_id
+    deliver.evaluate_model(f"small/{trial}", spec.from_dict(small_spec), "test", small_sweep.storage)
+    deliver.evaluate_model(f"small/{trial}", spec.from_dict(small_spec), "validation", small_sweep.storage)
+    openings = small_sweep.facts()["test_openings"]
+    assert len(openings) == before + 1
+    assert (openings[-1]["by"], openings[-1]["subjects"]) == ("evaluate", {"student": trial})
 
 
 def test_the_twin_differs_in_the_teacher_alone(small_sweep: SweepDir) -> None:
     config = small_sweep.records()[0].config
-    twin = choosing.labels_only(config)
+    twin = retraining.labels_only(config)
     assert twin["distillation"].pop("weight") == 0.0
     assert {**twin, "distillation": {**twin["distillation"], "weight": config["distillation"]["weight"]}} == config
 
@@ -123,7 +184,7 @@ SECOND: dict[str, Any] = {
         "model": {"choice": {"mlp": {"hidden": {"int": [4, 64]}}, "tests.broken_network:Model": {"width": {"int": [1, 99]}}}},
     },
     "sparsity": {},
-    "search": {"trials": 8, "constraints": {"max": {"params": "2k"}}, "sampler": "random"},
+    "search": {"trials": 8, "constraints": {"max": {"params": "2k"}}, "sampler": "random", "confirm": 2},
 }
 
 
@@ -149,9 +210,21 @@ def test_failures_and_refusals_are_told_and_the_sweep_goes_on(small_sweep: Sweep
             assert "this network cannot be trained" in record.error
         if record.state == "finished":
             assert record.measures["params"] <= 2000
-    tagged = [run.data.tags["pareto"] for run in children(home)]
+    runs = {run.data.tags["trial_id"]: run.data for run in children(home)}
+    tagged = [data.tags["pareto"] for data in runs.values()]
     assert tagged.count("failed") == states.count("failed")
     assert tagged.count("infeasible") == states.count("infeasible")
+    records = {record.trial_id: record for record in home.records()}
+    on_front = [trial for trial, data in runs.items() if data.tags["pareto"] == "front"]
+    seeds = {run.seed for run in home.confirmations.read()}
+    assert len(seeds) == 2 and 0 not in seeds, "the front has error bars from seeds that the search has not seen"
+    for trial in on_front:
+        measures = records[trial].measures
+        assert measures["confirmed_seeds"] == 2
+        assert measures["confirmed_low"] < measures["confirmed_accuracy"] < measures["confirmed_high"]
+        assert runs[trial].metrics["quality/confirmed_accuracy"] == pytest.approx(measures["confirmed_accuracy"])
+    assert {"confirmed_accuracy", "confirmed_low"} <= set(tutelage.front(home).columns)
+    assert not any("label" in line for line in listener.said)
 
 
 def test_students_that_are_not_worth_it_are_stopped_at_a_rung_and_never_on_the_front(
@@ -201,9 +274,9 @@ def test_the_same_spec_and_seed_give_the_same_students(small_sweep: SweepDir, sm
     from tutelage import jobs
 
     record = small_sweep.records()[0]
-    classroom = choosing._classroom(small_sweep, spec.load(small_sweep.spec_path))
+    classroom = choosing.taught_classroom(small_sweep, spec.load(small_sweep.spec_path))
     workers = jobs.Workers(workers=0, cpus=1, gpus=0)
-    trained = jobs.train_students({"again": (record.config, 0)}, classroom, small_sweep.root.resolve() / "again", workers)
+    trained = dict(jobs.train_students({"again": (record.config, 0)}, classroom, small_sweep.root.resolve() / "again", workers))
     for name in ("accuracy", "params", "agreement"):
         assert trained["again"][name] == record.measures[name]
     first, _ = network.read(small_sweep.students_dir / record.trial_id)

@@ -42,7 +42,7 @@ def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path
     assert any("together they have accuracy" in line for line in said) and any(
         "as students come to it" in line for line in said
     )
-    room = choosing._classroom(home, spec.load(home.spec_path))
+    room = choosing.taught_classroom(home, spec.load(home.spec_path))
     assert room.augmentation.pad_px == 1 and room.taught_by is not None and len(room.taught_by.teachers) == 2
     choice = choosing.select(home, confirm=2)
     document = choice.document
@@ -75,4 +75,4 @@ def test_data_without_a_label_are_learnt_from_what_a_teacher_knows_of_others(tmp
     assert document["test"]["accuracy"] > 0.7 and document["test"]["labels_only"] is None
     assert document["teaching"].startswith("No verdict: no training example has a label")
     assert document["transfer"].startswith("From arrays (path: ") and "no labels to learn it without" in document["transfer"]
-    assert network.read(choosing.SweepDir(home.root).students_dir / document["student"]["trial"])[0] is not None
+    assert network.read(home.students_dir / document["student"]["trial"])[0] is not None

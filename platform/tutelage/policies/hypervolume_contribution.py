@@ -1,0 +1,33 @@
+"""The one without which the front would lose most of its hypervolume."""
+
+from __future__ import annotations
+
+from tutelage import pareto
+from tutelage.objectives import losses, reference_losses
+from tutelage.plugins import PluginConfig
+from tutelage.policies import Front, Grounds, Scores
+from tutelage.record import TrialRecord
+
+SPACE: dict[str, object] = {}
+
+
+class Config(PluginConfig):
+    """Nothing to set."""
+
+
+def scores(config: Config, front: Front, grounds: Grounds) -> Scores:
+    """Return the hypervolume that each student adds alone, up to the sweep's reference point."""
+    matrix = losses([record.measures for record in front], grounds.objectives)
+    return pareto.hypervolume_contributions(matrix, reference_losses(grounds.objectives))
+
+
+def reason(config: Config, record: TrialRecord, front: Front, grounds: Grounds) -> str:
+    """Return why in words."""
+    alone = dict(zip([one.trial_id for one in front], scores(config, front, grounds), strict=True))[record.trial_id]
+    matrix = losses([one.measures for one in front], grounds.objectives)
+    whole = pareto.hypervolume(matrix, reference_losses(grounds.objectives))
+    if not whole:
+        return f"none of {len(front)} is better than the reference point in every objective; it is the most accurate of them"
+    return (
+        f"of the hypervolume of {len(front)}, {100 * alone / whole:.2f} % would be gone without it, more than without another"
+    )

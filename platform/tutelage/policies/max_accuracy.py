@@ -1,0 +1,25 @@
+"""The most accurate; of equals the smallest."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tutelage.plugins import PluginConfig
+from tutelage.policies import Front, Grounds, Scores
+from tutelage.record import TrialRecord
+
+SPACE: dict[str, object] = {}
+
+
+class Config(PluginConfig):
+    """Nothing to set."""
+
+
+def scores(config: Config, front: Front, grounds: Grounds) -> Scores:
+    """Return the accuracies."""
+    return np.array([record.measures["accuracy"] for record in front])
+
+
+def reason(config: Config, record: TrialRecord, front: Front, grounds: Grounds) -> str:
+    """Return why in words."""
+    return f"it is the most accurate of {len(front)}, with {grounds.said_of_accuracy} {record.measures['accuracy']:.4f}"

@@ -1,0 +1,25 @@
+"""The smallest in bytes; of equals the most accurate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tutelage.plugins import PluginConfig
+from tutelage.policies import Front, Grounds, Scores, size_bytes
+from tutelage.record import TrialRecord
+
+SPACE: dict[str, object] = {}
+
+
+class Config(PluginConfig):
+    """Nothing to set."""
+
+
+def scores(config: Config, front: Front, grounds: Grounds) -> Scores:
+    """Return the bytes, negative."""
+    return np.array([-size_bytes(record) for record in front])
+
+
+def reason(config: Config, record: TrialRecord, front: Front, grounds: Grounds) -> str:
+    """Return why in words."""
+    return f"it is the smallest of {len(front)}, at {size_bytes(record):,.0f} bytes"
