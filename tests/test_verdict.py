@@ -39,7 +39,7 @@ def test_whether_teaching_helps_needs_the_test_split_and_fresh_seeds(
         ((0.02, 0.005, 0.035), 2000, True, "better than the champion by more than noise"),
         ((0.02, -0.005, 0.045), 2000, False, "not better than the champion by more than noise"),
         ((0.0, -0.009, 0.009), 500, True, "smaller (500 bytes, the champion has 1,000)"),
-        ((0.0, -0.011, 0.011), 500, False, "may be 1 points or more less accurate"),
+        ((0.0, -0.011, 0.011), 500, False, "may be less accurate by 1 points or more"),
         ((0.0, -0.009, 0.009), 1000, False, "nor smaller"),
     ],
 )

@@ -499,26 +499,13 @@ def _is_absent(value: Any) -> bool:
 def _show_choice(choice: Any) -> None:
     document = choice.document
     typer.echo(document["reason"])
-    rivals = [
-        [
-            one["trial"],
-            one["searched"],
-            one["confirmed"]["mean"],
-            f"{100 * one['change']:+.2f}",
-            _shown(one["confirmed"]["lower"]),
-        ]
-        for one in document["candidates"]
-    ]
-    if rivals:
-        typer.echo("")
-        _show_table(["student", "in the search", "fresh seeds", "points", "for sure"], rivals)
-        typer.echo("")
+    _show_rivals(document)
     for said in ("luck", "teaching", "capacity_gap", "transfer", "test_warning"):
         if document[said]:
             typer.echo(document[said])
     test = document["test"]
     rows = [
-        [name, score["accuracy"], f"{score['interval'][0]:.4f} to {score['interval'][1]:.4f}"]
+        [name, f"{score['accuracy']:.4f}", f"{score['interval'][0]:.4f} to {score['interval'][1]:.4f}"]
         for name, score in (
             ("student", test), ("labels alone", test["labels_only"]), ("teacher", test["teacher"]),
             ("champion", test.get("champion")),
@@ -530,6 +517,21 @@ def _show_choice(choice: Any) -> None:
         given = f"alias {', '.join(model['aliases'])}" if model["aliases"] else "no alias"
         typer.echo(f"registered as {model['name']} version {model['version']}, {given}. {model['why']}")
     typer.echo(f"report: {choice.report_path}")
+
+
+def _show_rivals(document: dict[str, Any]) -> None:
+    taken = document["student"]["trial"]
+    rivals = [
+        [
+            f"{one['trial']} (taken)" if one["trial"] == taken else one["trial"], f"{one['searched']:.4f}",
+            f"{one['confirmed']['mean']:.4f}", f"{100 * one['change']:+.2f}", _shown(one["confirmed"]["lower"]),
+        ]
+        for one in document["candidates"]
+    ]  # fmt: skip
+    if rivals:
+        typer.echo("")
+        _show_table(["student", "in the search", "over fresh seeds", "points", "for sure"], rivals)
+        typer.echo("")
 
 
 def _shown(share: float | None) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tutelage import imparting, jobs, knowledge, student, warming
+from tutelage import imparting, jobs, knowledge, plugins, student, warming
 from tutelage.book import Book
 from tutelage.classroom import Classroom
 from tutelage.errors import NoStudentFits
@@ -22,9 +22,9 @@ from tutelage.search.budget import Budget
 from tutelage.search.known import extreme, known_good, resolved
 from tutelage.search.promotion import Promotion
 from tutelage.search.sampler import Draw, Sampler
-from tutelage.search.stopping import Judge, Promoting, Stopping, Verdict, rule_of, rungs_of
+from tutelage.search.stopping import Bracketed, Judge, Promoting, Stopping, Verdict, rule_of, rungs_of
 from tutelage.search.suggest import Desk, Proposal, Suggester, record_of
-from tutelage.space import Domain, any_value
+from tutelage.space import Choice, Domain, any_value
 from tutelage.spec import Spec
 from tutelage.spec_sections import KNOWN_BEFORE
 from tutelage.teaching import workers_of
@@ -222,7 +222,22 @@ def _most_known(spec: Spec) -> int:
 def _known(spec: Spec, classroom: Classroom) -> list[Proposal]:
     if not spec.search.known_first:
         return []
-    return known_good(spec.space, spec.default_of, partial(_size, spec, classroom), _most_known(spec))
+    size_of = partial(_size, spec, classroom)
+    return known_good(spec.space, spec.default_of, size_of, _most_known(spec), published_recipes(spec))
+
+
+def published_recipes(spec: Spec) -> list[dict[str, Any]]:
+    """Return what the papers of the searched losses have, for each that says it: method, temperature and weight."""
+    searched = dict(spec.space.domains()).get("distillation.method")
+    if isinstance(searched, Choice):
+        methods = [(str(name), {"distillation.method": name}) for name in searched.labels]
+    else:
+        methods = [(plugins.parse_reference(spec.distillation["method"])[0], {})] if "method" in spec.distillation else []
+    return [
+        {**chosen, **{f"distillation.{setting}": value for setting, value in recipe.items()}}
+        for name, chosen in methods
+        if (recipe := getattr(plugins.load("losses", name), "PUBLISHED", None))
+    ]
 
 
 def _size(spec: Spec, classroom: Classroom, config: dict[str, Any]) -> float | None:
@@ -246,4 +261,9 @@ def _stopping(spec: Spec, classroom: Classroom, book: Book) -> Judge | None:
     if asked.rule == "promotion":
         rule = Promotion(rungs=sorted(rungs), max_epochs=max_epochs, share=asked.share, num_students=spec.search.trials)
         return Promoting(rule, book.objectives, spec.space)
-    return Stopping(rule_of(asked, len(classroom.splits["validation"])), rungs, book.objectives)
+    num_judged, every = len(classroom.splits["validation"]), sorted(rungs)
+    brackets = [
+        Stopping(rule_of(asked, num_judged), frozenset(every[first:]), book.objectives)
+        for first in range(min(asked.brackets, len(every) + 1))
+    ]
+    return brackets[0] if len(brackets) == 1 else Bracketed(brackets, factor=asked.factor, seed=spec.seed)

@@ -194,6 +194,9 @@ class StoppingConfig(Section):
     )
     first_epoch: int = Field(1, ge=1, le=10_000, description="epochs before a student is judged for the first time")
     factor: int = Field(3, ge=2, le=100, description="epochs at a rung over those at the one before")
+    brackets: int = Field(
+        1, ge=1, le=10, description="mo-asha: groups of students, each judged from one rung later on than the one before"
+    )
     confidence: float = Field(
         0.9, gt=0, lt=1, description="dominance: share of finished students that the margin would not have stopped in vain"
     )
@@ -217,7 +220,9 @@ class SearchConfig(Section):
         "tpe", description="what proposes the next student"
     )
     known_first: bool = Field(
-        True, description="try the defaults, the smallest and the largest student first; at most a quarter of the trials"
+        True,
+        description="try the defaults, the smallest and the largest student and published settings first; at most a quarter of "
+        "the trials",
     )
     warm_start: list[str] = Field(
         default_factory=list,

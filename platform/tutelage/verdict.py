@@ -89,7 +89,7 @@ def of_promotion(
     if gain["low"] > 0:
         return True, f"It is better than the champion by more than noise: {against}."
     if size_bytes < champion_bytes and gain["low"] > -margin:
-        return True, f"It is smaller ({sizes}) and surely less than {100 * margin:g} points less accurate: {against}."
+        return True, f"It is smaller ({sizes}) and less accurate by less than {100 * margin:g} points, surely: {against}."
     if size_bytes < champion_bytes:
-        return False, f"It is smaller ({sizes}), but may be {100 * margin:g} points or more less accurate: {against}."
+        return False, f"It is smaller ({sizes}), but may be less accurate by {100 * margin:g} points or more: {against}."
     return False, f"It is not better than the champion by more than noise ({against}), nor smaller ({sizes})."

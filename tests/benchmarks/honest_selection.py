@@ -14,18 +14,24 @@ against the test split, which no choice has seen.
 from __future__ import annotations
 
 import argparse
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from tests.benchmarks import machine
 from tutelage.confirming import Race
 from tutelage.intervals import wilson_interval
 from tutelage.objectives import KNOWN, Limits
 from tutelage.record import TrialRecord
 from tutelage.selection import Question
 
-POLICIES = {
+NUM_STUDENTS = 200
+POLICIES: dict[str, tuple[Any, Limits]] = {
     "max-accuracy": ("max-accuracy", Limits()),
     "max-accuracy, params ≤ 10k": ("max-accuracy", Limits(max={"params": 10_000.0})),
     "smallest-within 0.01": ({"smallest-within": {"within": 0.01}}, Limits()),
@@ -76,8 +82,8 @@ def simulated(sweeps: int, num_judged: int, seed_sd: float, seeds: int, most: in
             found.setdefault(name, []).append(value)
 
     for number in range(sweeps):
-        world = World.made(number, 200, num_judged, seed_sd)
-        outcomes = [world.train(student) for student in range(200)]
+        world = World.made(number, NUM_STUDENTS, num_judged, seed_sd)
+        outcomes = [world.train(student) for student in range(NUM_STUDENTS)]
         records = [
             TrialRecord(
                 number=i, trial_id=f"t{i:04d}", state="finished", params={}, config={},
@@ -112,13 +118,98 @@ def simulated(sweeps: int, num_judged: int, seed_sd: float, seeds: int, most: in
     return found
 
 
+def real(sweeps: int, policy: str) -> list[dict[str, float]]:
+    """Run `sweeps` sweeps of digits, each on a split of its own; return what was promised beside what the test split says."""
+    from tutelage import answers, choosing, network, pipeline, spec
+
+    reference, limits = POLICIES[policy]
+    rows = []
+    for seed in range(sweeps):
+        with tempfile.TemporaryDirectory() as storage:
+            overrides = [f"storage={storage}", f"seed={seed}", "student.epochs=15"]
+            loaded = spec.load(Path(__file__).parents[2] / "search_spaces" / "digits.yaml", overrides)
+            home = pipeline.sweep(loaded)
+            question = Question(policy=reference, objectives=home.objectives(), limits=limits)
+            naive = question.answer(pipeline.candidates(home)).record
+            document = choosing.select(home, policy=reference, limits=limits).document
+            classroom = choosing.taught_classroom(home, loaded)
+            test, task = classroom.read("test"), classroom.built_task
+            of_naive = answers.accuracy_of(network.read(home.students_dir / naive.trial_id)[0], task, test)
+            n, taught = len(classroom.splits["validation"]), document["confirmed"]["taught"]
+            low, high = wilson_interval(round(naive.measures["accuracy"] * n), n)
+            row = {
+                "naive_promised": naive.measures["accuracy"], "naive_test": of_naive, "naive_holds": low <= of_naive <= high,
+                "promised": taught["mean"], "test": document["test"]["accuracy"],
+                "holds": taught["interval"][0] <= document["test"]["accuracy"] <= taught["interval"][1],
+                "width": taught["interval"][1] - taught["interval"][0], "naive_width": high - low,
+                "retrained": float(len(document["candidates"])), "changed": document["student"]["trial"] != naive.trial_id,
+            }  # fmt: skip
+            print(seed, row, file=sys.stderr, flush=True)
+            rows.append(row)
+    return rows
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
+
+
+def table_of_real(rows: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
+    table = []
+    for who, prefix in (("best on validation", "naive_"), ("tutelage select", "")):
+        flattery = [row[f"{prefix}promised"] - row[f"{prefix}test"] for row in rows]
+        table.append(
+            {
+                "selected by": who, "sweeps": len(rows), "promised": _spread([row[f"{prefix}promised"] for row in rows]),
+                "test": _spread([row[f"{prefix}test"] for row in rows]), "promised - test": _spread(flattery),
+                "width of the interval": _spread([row[f"{prefix}width"] for row in rows]),
+                "test accuracy in it": f"{sum(row[f'{prefix}holds'] for row in rows)} of {len(rows)}",
+            }
+        )  # fmt: skip
+    return table
+
+
+def table_of_simulated(sweeps: int, seeds: int, most: int) -> list[dict[str, Any]]:
+    table = []
+    for num_judged, seed_sd in ((360, 0.15), (2000, 0.15), (360, 0.0)):
+        for policy in POLICIES:
+            found = simulated(sweeps, num_judged, seed_sd, seeds, most, policy)
+            bound = "accuracy" in POLICIES[policy][1].min
+
+            def share(name: str, found: Mapping[str, Sequence[float]] = found) -> str:
+                return f"{100 * np.mean(found[name]):.1f} %"
+
+            table.append(
+                {
+                    "validation": num_judged, "seeds differ": seed_sd > 0, "policy": policy,
+                    "naive covers": share("naive_holds"),
+                    "covers": share("holds"), "naive optimism": _points(found["naive_optimism"]),
+                    "optimism": _points(found["optimism"]), "naive width": _points(found["naive_width"]),
+                    "width": _points(found["width"]),
+                    "naive true": _points(found["naive_true"]), "true": _points(found["true"]),
+                    "naive meets its bound": share("naive_limit_held") if bound else "",
+                    "meets its bound": share("limit_held") if bound else "",
+                    "none": share("refused"),
+                    "trained again": f"{np.mean(found['retrained']):.1f}",
+                }
+            )  # fmt: skip
+    return table
+
+
+def _points(values: Sequence[float]) -> str:
+    return f"{100 * np.mean(values):.2f}"
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--sweeps", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--most", type=int, default=6)
+    parser.add_argument("--real", type=int, default=0, help="train this many sweeps of digits instead")
+    parser.add_argument("--policy", default="max-accuracy, params ≤ 10k", choices=list(POLICIES), help="of the real sweeps")
+    parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    for num_judged, sd in ((360, 0.15), (2000, 0.15), (360, 0.0)):
-        for policy in POLICIES:
-            found = simulated(asked.sweeps, num_judged, sd, asked.seeds, asked.most, policy)
-            print(num_judged, sd, policy, {name: round(float(np.mean(values)), 4) for name, values in found.items()})
+    if asked.real:
+        machine.show(f"{asked.policy} on digits", table_of_real(real(asked.real, asked.policy)), as_json=asked.json)
+    else:
+        title = f"{asked.sweeps} simulated sweeps of {NUM_STUDENTS} students, shares in points"
+        machine.show(title, table_of_simulated(asked.sweeps, asked.seeds, asked.most), as_json=asked.json)

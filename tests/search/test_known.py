@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from tutelage import spec
 from tutelage.search.known import extreme, known_good, resolved
+from tutelage.searching import published_recipes
 from tutelage.space import Space, parse
 
 SPACE = Space(parse({
@@ -42,3 +44,24 @@ def test_known_ones_are_distinct_in_order_and_no_more_than_asked_for() -> None:
     assert known_good(SPACE, DEFAULTS.get, size_of, most=2) == found[:2]
     fixed = known_good(Space({"rate": 3}), DEFAULTS.get, lambda config: 1.0, most=9)
     assert [one.params for one in fixed] == [{}]
+
+
+def test_published_recipes_come_after_the_extremes_as_far_as_the_space_has_them() -> None:
+    recipes = [{"model": "conv", "rate": 2.0, "elsewhere": 1}, {"rate": 99.0, "share": 0.4}]
+    found = known_good(SPACE, DEFAULTS.get, size_of, 9, recipes)
+    assert [one.origin for one in found] == ["default", "smallest", "largest", "published", "published", "default"]
+    assert (found[3].params["model"], found[3].params["rate"]) == ("conv", 2.0)
+    assert (found[4].params["rate"], found[4].params["share"]) == (0.5, pytest.approx(0.4)), "99 is out of the range"
+
+
+def test_the_papers_settings_of_each_searched_loss_are_known() -> None:
+    method = {"choice": {"kd": {}, "dist": {}, "similarity": {}}}
+    asked = {"temperature": {"float": [1, 8]}, "weight": {"float": [0, 0.95]}}
+    tree = {"name": "a", "data": "digits", "teacher": {"model": "mlp"}, "student": {"model": "mlp"}}
+    both = published_recipes(spec.from_dict({**tree, "distillation": {**asked, "method": method}}))
+    assert both == [
+        {"distillation.method": "kd", "distillation.temperature": 4.0, "distillation.weight": 0.9},
+        {"distillation.method": "dist", "distillation.temperature": 4.0, "distillation.weight": 0.5},
+    ]
+    alone = published_recipes(spec.from_dict({**tree, "distillation": asked}))
+    assert alone == [{"distillation.temperature": 4.0, "distillation.weight": 0.9}]

@@ -17,7 +17,7 @@ from tutelage.search import replay
 from tutelage.search.promotion import Promotion
 from tutelage.search.rungs import Array, Dominance, Halving
 from tutelage.search.sampler import Draw, Sampler
-from tutelage.search.stopping import Promoting, Stopping, rule_of, rungs_of
+from tutelage.search.stopping import Bracketed, Promoting, Stopping, rule_of, rungs_of
 from tutelage.space import Space, parse
 from tutelage.spec_sections import StoppingConfig
 
@@ -46,6 +46,51 @@ def test_rungs_are_a_factor_apart_and_end_before_the_last_epoch() -> None:
     assert rungs_of(StoppingConfig(first_epoch=5), 5) == frozenset()
     assert isinstance(rule_of(StoppingConfig(rule="dominance"), 100), Dominance)
     assert isinstance(rule_of(StoppingConfig(rule="mo-asha"), 100), Halving)
+
+
+def bracketed(num_brackets: int, seed: int = 0) -> tuple[Bracketed, list[Heard]]:
+    rules = [Heard() for _ in range(num_brackets)]
+    brackets = [Stopping(rule, frozenset([1, 3, 9][first:]), ASKED) for first, rule in enumerate(rules)]
+    return Bracketed(brackets, factor=3, seed=seed), rules
+
+
+def test_a_bracket_judges_from_its_first_rung_on_and_only_its_own() -> None:
+    judge, rules = bracketed(4)
+    for number in range(200):
+        for epoch in (1, 3, 9):
+            drawn = Draw(number=number, config={}, params={}, sizes={"params": float(number)})
+            verdict = judge.judge(drawn, {"epoch": epoch, "accuracy": 0.5})
+            is_judged = epoch in judge.bracket_of(number).rungs
+            assert verdict == ("stop" if is_judged else "go_on")
+    asked = [{rung for rung, _, _ in rule.asked} for rule in rules]
+    assert asked == [{1, 3, 9}, {3, 9}, {9}, set()]
+    own = [{number for _, (number,), _ in rule.asked} for rule in rules]
+    assert not any(left & right for i, left in enumerate(own) for right in own[i + 1 :])
+
+
+def test_brackets_are_drawn_in_hyperbands_shares_by_seed_and_number() -> None:
+    """Of 3 rungs: 1/4, 1/3 / 3, 1/2 / 9, 1 / 27, in all 0.45; 27/49.5 of the trials in the first bracket, and so on."""
+    judge, _ = bracketed(4)
+    brackets = [judge.bracket_of(number) for number in range(4000)]
+    shares = np.array([sum(one is bracket for one in brackets) for bracket in judge._brackets]) / 4000
+    expected = np.array([1 / 4, 1 / 9, 1 / 18, 1 / 27])
+    np.testing.assert_allclose(shares, expected / expected.sum(), atol=4 * np.sqrt(0.25 / 4000))
+    again, _ = bracketed(4)
+    places = [judge._brackets.index(one) for one in brackets[:50]]
+    assert [again._brackets.index(again.bracket_of(number)) for number in range(50)] == places
+    other, _ = bracketed(4, seed=1)
+    assert [other._brackets.index(other.bracket_of(number)) for number in range(50)] != places
+
+
+def test_what_ended_is_learnt_by_its_own_bracket(make_record: Callable[..., TrialRecord]) -> None:
+    judge, rules = bracketed(2)
+    records = [
+        replace(make_record(number, accuracy=0.5, params=10.0), curve=({"epoch": 3.0, "accuracy": 0.4},))
+        for number in range(20)
+    ]
+    judge.take_up(records)
+    ends = [len(rule.ends) for rule in rules]
+    assert sum(ends) == 20 and ends == [sum(judge.bracket_of(n) is one for n in range(20)) for one in judge._brackets]
 
 
 def test_a_rule_is_asked_in_losses_and_learns_from_finished_trials_only(make_record: Callable[..., TrialRecord]) -> None:

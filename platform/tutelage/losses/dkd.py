@@ -13,6 +13,7 @@ from tutelage.vectors import precise
 
 SPACE: dict[str, dict[str, object]] = {"beta": {"float": [1.0, 10.0]}}
 NEEDS: frozenset[Need] = frozenset({"logits"})
+PUBLISHED = {"temperature": 4.0, "weight": 0.5}  # Zhao et al. (2022), on CIFAR-100
 
 
 class Config(PluginConfig):

@@ -11,6 +11,7 @@ from tutelage.plugins import PluginConfig
 from tutelage.sparse_labels import coarse_log_probabilities
 
 SPACE: dict[str, dict[str, object]] = {"standardise": {"choice": [False, True]}}
+PUBLISHED = {"temperature": 4.0, "weight": 0.9}  # Tian et al. (2020)
 
 
 class Config(PluginConfig):

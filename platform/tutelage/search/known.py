@@ -1,9 +1,9 @@
-"""What is known to be good before anything is tried: defaults, the smallest student, the largest whole one. Pure."""
+"""What is known to be good before anything is tried: defaults, the smallest student, the largest, published recipes. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tutelage.search.suggest import Proposal
@@ -14,17 +14,19 @@ Size = Callable[[dict[str, Any]], float | None]
 Default = Callable[[str], Any]
 
 
-def known_good(space: Space, default_of: Default, size_of: Size, most: int) -> list[Proposal]:
+def known_good(space: Space, default_of: Default, size_of: Size, most: int, recipes: Sequence[Params] = ()) -> list[Proposal]:
     """Return at most `most` students to try first, none twice: those that a careful person would.
 
-    They are the defaults; the smallest student and the largest, between which the front lies; then the defaults of each
-    further branch of a choice. `default_of(name)` is a setting's own default, None where it has none; `size_of(config)` a
-    student's size before training, None where training decides it.
+    They are the defaults; the smallest student and the largest, between which the front lies; the published `recipes`, each the
+    values of some settings, as far as the space has them; then the defaults of each further branch of a choice.
+    `default_of(name)` is a setting's own default, None where it has none; `size_of(config)` a student's size before training,
+    None where training decides it.
     """
     defaults = resolved(space, default_of, {})
     found = [Proposal(params=defaults, origin="default")]
     found.append(Proposal(params=extreme(space, defaults, size_of, sign=1), origin="smallest"))
     found.append(Proposal(params=extreme(space, defaults, size_of, sign=-1), origin="largest"))
+    found += [Proposal(params=resolved(space, default_of, _within(space, one)), origin="published") for one in recipes]
     found += [Proposal(params=params, origin="default") for params in _branches(space, default_of)]
     distinct = {tuple(sorted(one.params.items())): one for one in reversed(found)}
     return [one for one in found if distinct[tuple(sorted(one.params.items()))] is one][:most]
@@ -33,6 +35,15 @@ def known_good(space: Space, default_of: Default, size_of: Size, most: int) -> l
 def resolved(space: Space, default_of: Default, fixed: Mapping[str, Any]) -> Params:
     """Return the searched values that are active with `fixed` given and every other at its default."""
     return space.resolve(lambda name, domain: fixed[name] if name in fixed else _default(domain, default_of(name)))[1]
+
+
+def _within(space: Space, recipe: Params) -> Params:
+    """Return the settings of a recipe that the space can have."""
+    return {name: recipe[name] for name, domain in space.domains() if name in recipe and _has(domain, recipe[name])}
+
+
+def _has(domain: Domain, value: Any) -> bool:
+    return value in domain.labels if isinstance(domain, Choice) else domain.low <= value <= domain.high
 
 
 def _default(domain: Domain, value: Any) -> Any:

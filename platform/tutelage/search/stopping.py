@@ -100,6 +100,46 @@ class Stopping:
         return row
 
 
+class Bracketed:
+    """Several rules beside each other, each of which begins a rung later than the one before; a trial is judged by one of them.
+
+    A late bracket lets what starts slowly get further (Li et al., 2018). Of R rungs, bracket b = 0, 1, … is drawn with a probability
+    in proportion to (R + 1) / (R - b + 1) · `factor`^-b, Hyperband's shares; by a trial's number and `seed`, so that a search that
+    is taken up draws the same.
+    """
+
+    pausing = False
+
+    def __init__(self, brackets: Sequence[Stopping], *, factor: int, seed: int) -> None:
+        self._brackets, self._seed = brackets, seed
+        self.rungs = brackets[0].rungs
+        shares = np.array([factor**-b / (len(self.rungs) - b + 1) for b in range(len(brackets))])
+        self._shares = shares / shares.sum()
+
+    def bracket_of(self, number: int) -> Stopping:
+        """Return what judges a trial."""
+        place = np.random.default_rng((self._seed, number)).choice(len(self._brackets), p=self._shares)
+        return self._brackets[int(place)]
+
+    def judge(self, draw: Draw, row: Mapping[str, Any]) -> Verdict:
+        """Return whether a trial goes on; one whose bracket has no such rung does."""
+        bracket = self.bracket_of(draw.number)
+        return bracket.judge(draw, row) if int(row["epoch"]) in bracket.rungs else "go_on"
+
+    def promoted(self, *, is_last: bool) -> Draw | None:
+        """Return nobody: what is stopped does not come back."""
+        return None
+
+    def take_up(self, records: Sequence[TrialRecord]) -> None:
+        """Learn from the records of a search that is taken up."""
+        for record in records:
+            self.bracket_of(record.number).take_up([record])
+
+    def learn(self, record: TrialRecord) -> None:
+        """Tell a trial's bracket what became of it."""
+        self.bracket_of(record.number).learn(record)
+
+
 class Promoting:
     """Pauses trials at every rung, and lets those go on that are expected to improve the front most."""
 
