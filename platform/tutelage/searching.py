@@ -15,15 +15,17 @@ from typing import Any
 from tutelage import imparting, jobs, knowledge, plugins, student, warming
 from tutelage.book import Book
 from tutelage.classroom import Classroom
-from tutelage.errors import NoStudentFits
+from tutelage.errors import NoStudentFits, TutelageError
 from tutelage.record import TrialRecord
 from tutelage.search import tune
 from tutelage.search.budget import Budget
 from tutelage.search.known import extreme, known_good, resolved
 from tutelage.search.promotion import Promotion
+from tutelage.search.regression import Array
 from tutelage.search.sampler import Draw, Sampler
+from tutelage.search.size_aware import SizeAware
 from tutelage.search.stopping import Bracketed, Judge, Promoting, Stopping, Verdict, rule_of, rungs_of
-from tutelage.search.suggest import Desk, Proposal, Suggester, record_of
+from tutelage.search.suggest import Desk, Proposal, Suggester, known_losses, record_of
 from tutelage.space import Choice, Domain, any_value
 from tutelage.spec import Spec
 from tutelage.spec_sections import KNOWN_BEFORE
@@ -110,14 +112,28 @@ def _opened(spec: Spec, classroom: Classroom, book: Book) -> _Search:
     rungs = stopping.rungs if stopping else frozenset()
     journal = book.home.root.resolve() / "study.journal"
     sampler = Sampler(spec.space, len(book.objectives), spec.search.sampler, spec.seed, sorted(rungs), journal)
-    warm.teach(sampler, book.objectives)
     desk = Desk(
         presize=partial(presize, spec, classroom), identify=partial(identity, spec, classroom, book.common["teacher"]),
         recall=warm.recall, on_begun=book.begun, on_ended=book.refused,
     )  # fmt: skip
     proposals = [*warm.proposals, *_known(spec, classroom)][: _most_known(spec)]
-    suggester = Suggester(sampler, book.objectives, book.limits, desk, spec.search.trials, proposals, rungs)
+    chooser = _chooser(spec, book, desk)
+    suggester = Suggester(sampler, book.objectives, book.limits, desk, spec.search.trials, proposals, rungs, chooser)
+    warm.teach(suggester)
     return _Search(book=book, suggester=suggester, stopping=stopping, budget=_budget(spec))
+
+
+def _chooser(spec: Spec, book: Book, desk: Desk) -> SizeAware | None:
+    """Return what proposes students by their sizes, if the spec asks for it."""
+
+    def losses_of(params: Mapping[str, Any]) -> Array | None:
+        try:
+            sizes = desk.presize(spec.space.resolve(lambda name, domain: params[name])[0])
+        except TutelageError:
+            return None
+        return None if book.limits.missed(sizes) else known_losses(sizes, book.objectives)
+
+    return SizeAware(spec.space, losses_of, spec.seed) if spec.search.sampler == "size-aware" else None
 
 
 def _run(

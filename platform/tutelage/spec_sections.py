@@ -216,7 +216,7 @@ class SearchConfig(Section):
     hours: float | None = Field(None, gt=0, description="wall-clock time for the search; with `trials`, the first to end it")
     device_hours: float | None = Field(None, gt=0, description="hours of trials times their GPUs (CPUs where they have none)")
     plateau: PlateauConfig | None = Field(None, description="end when the front no longer grows; null: never for that")
-    sampler: Literal["tpe", "nsga2", "nsga3", "gp", "botorch", "random"] = Field(
+    sampler: Literal["tpe", "size-aware", "nsga2", "nsga3", "gp", "botorch", "random"] = Field(
         "tpe", description="what proposes the next student"
     )
     known_first: bool = Field(
@@ -239,6 +239,17 @@ class SearchConfig(Section):
     )
     concurrency: int | None = Field(None, ge=1, description="trials at a time; null: as many as fit the cluster")
     checkpoint_epochs: int = Field(0, ge=0, description="epochs between a trial's checkpoints; 0: a lost one starts again")
+
+    @field_validator("objectives")
+    @classmethod
+    def _sampler_knows_sizes(cls, objectives: Any, info: ValidationInfo) -> Any:
+        late = [objective.name for objective in objectives if objective.name not in (*KNOWN_BEFORE, "accuracy")]
+        if info.data.get("sampler") == "size-aware" and late:
+            raise ValueError(
+                f"the sampler size-aware goes by accuracy and what is known before training, {', '.join(KNOWN_BEFORE)}; "
+                f"{', '.join(late)} is measured at the end. Take another sampler, or leave it out."
+            )
+        return objectives
 
     @field_validator("stopping")
     @classmethod

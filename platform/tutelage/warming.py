@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tutelage import objectives as objectives_module
 from tutelage import store
 from tutelage.classroom import Classroom
 from tutelage.errors import InputError
 from tutelage.objectives import Objective
 from tutelage.record import TrialRecord
-from tutelage.search.sampler import Draw, Sampler
-from tutelage.search.suggest import Proposal, record_of
+from tutelage.search.sampler import Draw
+from tutelage.search.suggest import Proposal, Suggester, record_of
 from tutelage.selection import non_dominated
 from tutelage.space import Choice, Domain, Space
 from tutelage.spec import Spec
@@ -30,10 +29,10 @@ class Warmth:
     ends: list[TrialRecord] = field(default_factory=list)
     trained: dict[str, tuple[SweepDir, TrialRecord]] = field(default_factory=dict)
 
-    def teach(self, sampler: Sampler, objectives: Sequence[Objective]) -> None:
-        """Tell the sampler of the ends; they count as its own, and never enter this sweep's front."""
+    def teach(self, suggester: Suggester) -> None:
+        """Tell of the ends; they count as the sweep's own to what suggests, and never enter its front."""
         for record in self.ends:
-            sampler.know(record.params, objectives_module.even_losses(record.measures, objectives).tolist())
+            suggester.know(record.params, record.measures)
 
     def recall(self, draw: Draw) -> TrialRecord | None:
         """Return the record of a suggestion that was trained exactly so before, its student copied here; None if it was not."""

@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,7 +35,8 @@ from tutelage.objectives import SMALLEST_ERROR
 from tutelage.search import promotion
 from tutelage.search.rungs import Array, Dominance, Halving, Rule
 from tutelage.search.sampler import Sampler
-from tutelage.space import Choice, Domain, Float
+from tutelage.search.size_aware import SizeAware
+from tutelage.space import Choice, Domain, Float, any_value
 
 HERE = Path(__file__).parent
 SYNE_TUNE = "syne-tune==0.15.0"
@@ -187,6 +189,33 @@ class OurSampler:
             self._sampler.tell_finished(number, logarithms([*known, error]), {})
 
 
+class OurSizeAware:
+    """The sampler that knows sizes before training, asked and told as a sweep does it."""
+
+    def __init__(self, ground: Ground, seed: int) -> None:
+        self._ground, self._seed, self._random = ground, seed, Random(seed)
+        self._chooser = SizeAware(ground.space, self._known, seed)
+
+    def _known(self, params: Params) -> Array:
+        return np.array(logarithms(self._ground.student(params, self._seed).known))
+
+    def ask(self, number: int) -> Params | None:
+        params = (
+            self._chooser.propose(number) or self._ground.space.resolve(lambda _, domain: any_value(self._random, domain))[1]
+        )
+        self._chooser.begun(number, params, self._known(params))
+        return params
+
+    def seen(self, number: int, student: Student, epoch: int) -> None:
+        """Learn nothing of what has not ended."""
+
+    def tell(self, number: int, known: Array, error: float, epoch: int, *, stopped: bool) -> None:
+        if stopped:
+            self._chooser.given_up(number)
+        else:
+            self._chooser.finished(number, logarithms([error])[0])
+
+
 def logarithms(losses: Sequence[float]) -> list[float]:
     found: list[float] = np.log10(np.asarray(losses) + SMALLEST_ERROR).tolist()
     return found
@@ -250,6 +279,8 @@ SEARCHES: dict[str, Entry] = {
     "random + dominance": lambda ground, seed, later, home: (Arrivals(ground, seed), dominance(ground)),
     "tpe + dominance": lambda ground, seed, later, home: (OurSampler(ground, "tpe", seed, RUNGS), dominance(ground)),
     "random + promotion": lambda ground, seed, later, home: (Arrivals(ground, seed), OurPromotion(ground, SHARE)),
+    "size-aware": lambda ground, seed, later, home: (OurSizeAware(ground, seed), Never()),
+    "size-aware + promotion": lambda ground, seed, later, home: (OurSizeAware(ground, seed), OurPromotion(ground, 2 * SHARE)),
     "tpe + promotion": lambda ground, seed, later, home: (OurSampler(ground, "tpe", seed, RUNGS), OurPromotion(ground, SHARE)),
 }
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from optuna.storages.journal import JournalFileBackend
 from tutelage.objectives import KNOWN, Limits
 from tutelage.record import State, TrialRecord
 from tutelage.search.sampler import SAMPLERS, Draw, Sampler
-from tutelage.search.suggest import MAX_REFUSALS, Desk, Proposal, Suggester, record_of
+from tutelage.search.size_aware import SizeAware
+from tutelage.search.suggest import MAX_REFUSALS, Desk, Proposal, Suggester, known_losses, record_of
 from tutelage.space import Space, parse
 
 OBJECTIVES = (KNOWN["accuracy"], KNOWN["params"])
@@ -44,10 +45,19 @@ def record(draw: Draw, state: State = "finished") -> TrialRecord:
 def suggester(path: Path, refused: list[TrialRecord], num_trials: int | None = None, **options: Any) -> Suggester:
     settings: dict[str, Any] = {"constraints": Limits(), "presize": lambda config: {}, "begun": [], **options}
     desk = Desk(presize=settings["presize"], on_begun=settings["begun"].append, on_ended=refused.append)
+    kind, space = settings.pop("kind", "random"), settings.pop("space", SPACE)
+
+    def known(params: Mapping[str, Any]) -> Any:
+        return known_losses(settings["presize"](space.resolve(lambda name, domain: params[name])[0]), OBJECTIVES)
+
     return Suggester(
-        sampler(path, settings.pop("kind", "random"), settings.pop("space", SPACE)),
-        OBJECTIVES, settings["constraints"], desk, num_trials, settings.get("proposals", ()),
+        sampler(path, kind, space), OBJECTIVES, settings["constraints"], desk, num_trials, settings.get("proposals", ()),
+        chooser=SizeAware(space, known, 0) if kind == "size-aware" else None,
     )  # fmt: skip
+
+
+def sizes_of(config: dict[str, Any]) -> dict[str, float]:
+    return {"params": float(config["x"].get("a", {"n": 25})["n"])}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -176,7 +186,7 @@ def test_a_driver_that_comes_back_is_given_the_same_suggestions(tmp_path: Path, 
     """Every suggestion depends on the record and its number alone, whichever process asks and whatever was dropped between."""
     begun: list[TrialRecord] = []
     ended: dict[int, TrialRecord] = {}
-    first = suggester(tmp_path, [], kind=kind, begun=begun)
+    first = suggester(tmp_path, [], kind=kind, begun=begun, presize=sizes_of)
     for number in range(20):
         draw = first.next()
         assert draw is not None
@@ -186,7 +196,7 @@ def test_a_driver_that_comes_back_is_given_the_same_suggestions(tmp_path: Path, 
     expected = first.next()
     (tmp_path / "again").mkdir()
     asked_again: list[TrialRecord] = []
-    second = suggester(tmp_path / "again", [], kind=kind, begun=asked_again)
+    second = suggester(tmp_path / "again", [], kind=kind, begun=asked_again, presize=sizes_of)
     second.take_up([ended.get(one.number, one) for one in reversed(begun[:20])])
     assert second.num_given == 20
     pending = [second.next(), second.next()]

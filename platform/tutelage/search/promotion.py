@@ -9,22 +9,14 @@ more than a share of all epochs is spent. As nothing is given up before the end,
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import norm
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-Array = NDArray[np.float64]
+from tutelage.search.regression import Array, Regression, best_no_larger, expected_improvement
+
 FEWEST_PAUSED = 10  # to choose from, before a new student would be the better choice
-MOST_LEARNT = 250  # of the finished students, the latest: the rest cost time and lie far from the front
-REFIT_GROWTH = 1.35  # of the finished students, until a kernel's length scales are fitted again
 LEAST_GAIN = 1e-4  # of log10 of an error; what is expected to gain less is not worth an epoch
 
 
@@ -64,7 +56,7 @@ class Promotion:
         self._first: set[int] = set()
         self._finished: list[int] = []
         self._scores: dict[int, float] = {}
-        self._models: dict[int, _Ends] = {rung: _Ends() for rung in self.rungs}
+        self._models: dict[int, Regression] = {rung: Regression() for rung in self.rungs}
         self._outdated = set(self.rungs)
 
     def pauses(self, key: int, rung: int, student: Student, error: float) -> bool:
@@ -131,7 +123,7 @@ class Promotion:
     def _has_learnt(self, rung: int) -> bool:
         """Return whether the ends of students that came to a rung are known, after learning those that are new."""
         if rung in self._outdated:
-            learnt = [key for key in self._finished if rung in self.students[key].errors][-MOST_LEARNT:]
+            learnt = [key for key in self._finished if rung in self.students[key].errors]
             if len(learnt) < 2:
                 return False
             ends = np.array([self.students[key].end for key in learnt])
@@ -145,49 +137,7 @@ class Promotion:
         return np.array([[*s.known, *(s.whole - s.known), *(s.errors[one] for one in rungs), *s.traits] for s in students])
 
     def _best_no_larger(self, keys: Sequence[int]) -> Array:
-        """Return for each student the best end of a finished one that is no larger in anything; 0, an error of 1, without."""
+        """Return for each student the best end of a finished one that is no larger in anything."""
         known = np.array([self.students[key].known for key in self._finished])
         ends = np.array([self.students[key].end for key in self._finished])
-        mine = np.array([self.students[key].known for key in keys])
-        no_larger = (known[None] <= mine[:, None]).all(axis=2)
-        best: Array = np.where(no_larger, ends[None], 0.0).min(axis=1)
-        return best
-
-
-def expected_improvement(best: Array, mean: Array, deviation: Array) -> Array:
-    """Return E[max(0, best - end)] for ends that are normal with `mean` and `deviation` (Jones et al., 1998), each [n]."""
-    spread = np.maximum(deviation, 1e-12)
-    z = (best - mean) / spread
-    found: Array = spread * (z * norm.cdf(z) + norm.pdf(z))
-    return found
-
-
-class _Ends:
-    """A Gaussian process of ends; its length scales are fitted anew as the students it learns from become more."""
-
-    def __init__(self) -> None:
-        self._process: Any = None
-        self._fitted_to = 0
-
-    def learn(self, rows: Array, ends: Array) -> None:
-        """Learn from `rows` [n, d] and `ends` [n], in the place of those before."""
-        self._centre, spread = rows.mean(axis=0), rows.std(axis=0)
-        self._spread = np.where(spread > 0, spread, 1.0)
-        is_due = self._process is None or len(rows) >= REFIT_GROWTH * self._fitted_to
-        kernel = self._process.kernel_ if self._process else _kernel(rows.shape[1])
-        self._process = GaussianProcessRegressor(kernel, normalize_y=True, optimizer="fmin_l_bfgs_b" if is_due else None)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound says that a trait does not matter
-            self._process.fit((rows - self._centre) / self._spread, ends)
-        if is_due:
-            self._fitted_to = len(rows)
-
-    def predict(self, asked: Array) -> tuple[Array, Array]:
-        """Return mean and standard deviation [m] of the ends of `asked` [m, d]."""
-        mean, deviation = self._process.predict((asked - self._centre) / self._spread, return_std=True)
-        return mean, deviation
-
-
-def _kernel(num_features: int) -> Any:
-    scales = np.full(num_features, 2.0)
-    return ConstantKernel(1.0, (1e-2, 1e2)) * Matern(scales, (0.2, 1e2), nu=2.5) + WhiteKernel(0.1, (1e-3, 1.0))
+        return best_no_larger(np.array([self.students[key].known for key in keys]), known, ends)

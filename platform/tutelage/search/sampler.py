@@ -30,6 +30,7 @@ from tutelage.space import Choice, Domain, Float, Space
 STARTUP_TRIALS = 10
 POPULATION = 16
 SAMPLERS = {
+    "size-aware": "expected improvement over the front at a student's own size (Gaussian process of errors)",
     "tpe": "multi-objective tree-structured Parzen estimator (Ozaki et al., 2022)",
     "nsga2": "non-dominated sorting genetic algorithm (Deb et al., 2002)",
     "nsga3": "the same with reference points, for three objectives and more (Deb and Jain, 2014)",
@@ -74,6 +75,11 @@ class Sampler:
         self._enough = max(STARTUP_TRIALS, 2 * sum(1 for _ in space.domains()))
         self._mirror = _Mirror(journal, num_objectives) if journal else None
         self._next = 0
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next suggestion will have."""
+        return self._next
 
     def ask(self, params: Mapping[str, Any] | None = None, origin: str = "sampler") -> Draw:
         """Return the next config to try; `params` fixes searched values by name, and the sampler draws the others."""
@@ -224,7 +230,7 @@ def check_installed(kind: str) -> None:
 
 def _sampler(kind: str, seed: int) -> optuna.samplers.BaseSampler:
     with _quiet():
-        if kind == "random":
+        if kind in ("random", "size-aware"):
             return optuna.samplers.RandomSampler(seed=seed)
         if kind == "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION)

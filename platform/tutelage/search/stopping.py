@@ -103,9 +103,9 @@ class Stopping:
 class Bracketed:
     """Several rules beside each other, each of which begins a rung later than the one before; a trial is judged by one of them.
 
-    A late bracket lets what starts slowly get further (Li et al., 2018). Of R rungs, bracket b = 0, 1, … is drawn with a probability
-    in proportion to (R + 1) / (R - b + 1) · `factor`^-b, Hyperband's shares; by a trial's number and `seed`, so that a search that
-    is taken up draws the same.
+    A late bracket lets what starts slowly get further (Li et al., 2018). Of R rungs, bracket b = 0, 1, … is drawn with a
+    probability in proportion to (R + 1) / (R - b + 1) · `factor`^-b, Hyperband's shares; by a trial's number and `seed`, so
+    that a search that is taken up draws the same.
     """
 
     pausing = False

@@ -7,11 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tutelage import objectives as objectives_module
 from tutelage.errors import TutelageError
 from tutelage.objectives import Limits, Objective
 from tutelage.record import State, TrialRecord
 from tutelage.search.sampler import Draw, Sampler
+from tutelage.search.size_aware import SizeAware
 
 WHOLE = "whole_"  # before a size: what it is until a student loses its channels
 MAX_REFUSALS = 100  # in a row; by then the space has nothing new, or nothing that fits
@@ -50,8 +54,9 @@ class Suggester:
 
     def __init__(
         self, sampler: Sampler, objectives: Sequence[Objective], constraints: Limits, desk: Desk, num_trials: int | None,
-        proposals: Sequence[Proposal] = (), rungs: frozenset[int] = frozenset(),
+        proposals: Sequence[Proposal] = (), rungs: frozenset[int] = frozenset(), chooser: SizeAware | None = None,
     ) -> None:  # fmt: skip
+        self._chooser = chooser
         self._sampler, self._objectives, self._constraints, self._desk = sampler, objectives, constraints, desk
         self._num_trials, self._rungs = num_trials, rungs
         self._proposals, self._pending = list(proposals), list[Draw]()
@@ -64,6 +69,7 @@ class Suggester:
         for record in sorted(records, key=lambda record: record.number):
             draw = draw_of(record)
             self._sampler.take_up(draw)
+            self._begin(draw)
             self._given.add(self._desk.identify(record.config))
             self.num_given += is_trained(record)
             self._proposals = [one for one in self._proposals if not _holds(record.params, one.params)]
@@ -73,6 +79,13 @@ class Suggester:
                 self._observe_rungs(record)
             else:
                 self.learn(record)
+
+    def know(self, params: Mapping[str, Any], measures: Mapping[str, float]) -> None:
+        """Learn from a student of another search, which this space could have given."""
+        self._sampler.know(params, self._losses(measures))
+        if self._chooser:
+            end = objectives_module.log_error(measures["accuracy"])
+            self._chooser.know(params, known_losses(measures, self._objectives), end)
 
     def next(self) -> Draw | None:
         """Return the next config to train; None when the sweep has had its trials, or nothing new is found."""
@@ -89,9 +102,14 @@ class Suggester:
         self.exhausted = True
         return None
 
+    def _begin(self, draw: Draw) -> None:
+        if self._chooser:
+            self._chooser.begun(draw.number, draw.params, known_losses(draw.sizes, self._objectives))
+
     def _asked(self) -> Draw:
         if not self._proposals:
-            return self._sampler.ask()
+            chosen = self._chooser.propose(self._sampler.next_number) if self._chooser else None
+            return self._sampler.ask(chosen)
         proposal = self._proposals.pop(0)
         return self._sampler.ask(proposal.params, proposal.origin)
 
@@ -112,6 +130,7 @@ class Suggester:
             sizes = {name: value for name, value in draw.sizes.items() if not name.startswith(WHOLE)}
             self._end(record_of(draw, "infeasible", measures=sizes, error=why))
             return None
+        self._begin(draw)
         recalled = self._desk.recall(draw)
         if recalled is not None:
             self.num_given += 1
@@ -132,6 +151,8 @@ class Suggester:
     def learn(self, record: TrialRecord) -> None:
         """Tell the sampler what became of a suggestion, and before that what it was at its rungs."""
         self._observe_rungs(record)
+        if self._chooser:
+            self._tell_chooser(record)
         if record.state == "finished":
             self._sampler.tell_finished(
                 record.number, self._losses(record.measures), self._constraints.violations(record.measures)
@@ -142,6 +163,13 @@ class Suggester:
             self._sampler.tell_infeasible(record.number, self._constraints.violations(record.measures))
         else:
             self._sampler.tell_failed(record.number)
+
+    def _tell_chooser(self, record: TrialRecord) -> None:
+        assert self._chooser is not None
+        if record.state == "finished":
+            self._chooser.finished(record.number, objectives_module.log_error(record.measures["accuracy"]))
+        else:
+            self._chooser.given_up(record.number)
 
     def _observe_rungs(self, record: TrialRecord) -> None:
         for row in record.rows_at(self._rungs):
@@ -154,6 +182,14 @@ class Suggester:
 
 def _holds(params: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return all(params.get(name) == value for name, value in wanted.items() if name in params)
+
+
+def known_losses(sizes: Mapping[str, float], objectives: Sequence[Objective]) -> NDArray[np.float64] | None:
+    """Return a student's losses other than its error, on even scales, as its sizes before training say; None if they do not."""
+    others = [objective for objective in objectives if objective.name != "accuracy"]
+    if any(objective.name not in sizes for objective in others):
+        return None
+    return objectives_module.even_losses(sizes, others)
 
 
 def as_it_is_whole(sizes: Mapping[str, float]) -> dict[str, float]:

@@ -1,0 +1,135 @@
+"""The sampler that knows sizes before training: where it looks, what it never proposes, and that it comes back the same."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tutelage import pareto
+from tutelage.search.size_aware import STARTUP, SizeAware, varied
+from tutelage.space import Choice, Space, parse
+
+SPACE = Space(parse({
+    "model": {"choice": {"mlp": {"hidden": {"int": [4, 256], "log": True}}, "conv": {"width": {"int": [2, 32], "log": True}}}},
+    "rate": {"float": [1e-3, 0.1], "log": True},
+    "share": {"float": [0.0, 0.6], "step": 0.2},
+}))  # fmt: skip
+Params = dict[str, Any]
+
+
+def known_losses(params: Params) -> np.ndarray:
+    size = 64.0 * params["model.mlp.hidden"] if params["model"] == "mlp" else 90.0 * params["model.conv.width"] ** 1.5
+    return np.array([math.log10(size * (1 - params["share"]))])
+
+
+def end(params: Params) -> float:
+    """A convnet is better at its size, and the best rate is 0.01."""
+    gift = 0.0 if params["model"] == "mlp" else -0.3
+    return float(-0.4 * known_losses(params)[0] + gift + 0.5 * math.log10(params["rate"] / 0.01) ** 2)
+
+
+def search(seed: int, trials: int, chooser: SizeAware | None) -> list[Params]:
+    random, found = Random(seed), []
+    for number in range(trials):
+        params = chooser.propose(number) if chooser else None
+        params = dict(params or _random(random))
+        if chooser:
+            chooser.begun(number, params, known_losses(params))
+            chooser.finished(number, end(params))
+        found.append(params)
+    return found
+
+
+def _random(random: Random) -> Params:
+    from tutelage.space import any_value
+
+    return SPACE.resolve(lambda name, domain: any_value(random, domain))[1]
+
+
+def volume(students: list[Params]) -> float:
+    return pareto.hypervolume([[known_losses(one)[0], end(one)] for one in students], [5.0, 1.0])
+
+
+def test_it_comes_nearer_the_front_than_chance_with_a_quarter_of_the_students() -> None:
+    for seed in range(3):
+        chosen = search(seed, 40, SizeAware(SPACE, known_losses, seed))
+        assert volume(chosen) > volume(search(seed, 160, None))
+        rates = [abs(math.log10(one["rate"] / 0.01)) for one in chosen[-15:]]
+        assert np.median(rates) < 0.25, "the best rate is found"
+
+
+def test_nothing_is_proposed_before_a_few_ended_and_nothing_twice() -> None:
+    chooser = SizeAware(SPACE, known_losses, 0)
+    assert chooser.propose(0) is None
+    chosen = search(0, 60, SizeAware(SPACE, known_losses, 0))
+    keys = [tuple(sorted(one.items())) for one in chosen[STARTUP:]]
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_same_history_gives_the_same_proposal_to_a_driver_that_comes_back() -> None:
+    live, back = SizeAware(SPACE, known_losses, 3), SizeAware(SPACE, known_losses, 3)
+    found = search(3, 30, live)
+    for number, params in enumerate(found):
+        back.begun(number, params, known_losses(params))
+    for number, params in reversed(list(enumerate(found))):
+        back.finished(number, end(params))
+    assert back.propose(30) == live.propose(30)
+    assert live.propose(30) != live.propose(31)
+
+
+def test_what_is_not_wanted_is_never_proposed_and_the_unsized_are_left_to_chance() -> None:
+    def small(params: Params) -> np.ndarray | None:
+        known = known_losses(params)
+        return known if known[0] < 3 else None
+
+    chooser = SizeAware(SPACE, small, 0)
+    for number, params in enumerate(search(1, 20, None)):
+        chooser.begun(number, params, known_losses(params))
+        chooser.finished(number, end(params))
+    for number in range(20, 40):
+        proposed = chooser.propose(number)
+        assert proposed is not None and known_losses(dict(proposed))[0] < 3
+    nobody = SizeAware(SPACE, lambda params: None, 0)
+    nobody.begun(0, search(0, 1, None)[0], None)
+    nobody.finished(0, -1.0)
+    assert nobody.propose(1) is None
+
+
+def test_students_under_way_are_not_proposed_to_their_neighbours() -> None:
+    """One under way counts as it is expected to end: several workers do not get the same student."""
+    chooser = SizeAware(SPACE, known_losses, 0)
+    for number, params in enumerate(search(2, 25, None)):
+        chooser.begun(number, params, known_losses(params))
+        chooser.finished(number, end(params))
+    first = chooser.propose(25)
+    assert first is not None
+    chooser.begun(25, first, known_losses(dict(first)))
+    second = chooser.propose(25)
+    assert second != first
+    chooser.given_up(25)
+    assert chooser.propose(25) == first
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 10**6))
+def test_a_neighbour_is_in_the_space_and_differs_little(seed: int) -> None:
+    random = Random(seed)
+    params = _random(random)
+    near = varied(SPACE, params, random)
+    domains = dict(SPACE.domains())
+    for name, value in near.items():
+        domain = domains[name]
+        if isinstance(domain, Choice):
+            assert value in domain.labels
+        else:
+            assert domain.low <= value <= domain.high
+            assert domain.step is None or (value - domain.low) / domain.step == pytest.approx(
+                round((value - domain.low) / domain.step)
+            )
+    assert SPACE.resolve(lambda name, domain: near[name])[1] == near
