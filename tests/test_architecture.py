@@ -18,7 +18,7 @@ DOORS = {  # a library, and the files that may import it
     "onnx": {"onnx_form.py"},
     "onnxruntime": {"onnx_form.py"},
     "torch_pruning": {"sparsity/channels.py"},
-    "typer": {"cli.py"},
+    "typer": {"cli.py", "printing.py"},
 }
 LAYERS = [  # a module may import its own layer and those above it in this list
     {"errors", "files", "intervals", "lineage", "mlflow_values", "problems", "safe_pickle", "spool", "variables"},
@@ -65,6 +65,7 @@ LAYERS = [  # a module may import its own layer and those above it in this list
     {"pipeline"},
     {"capacity_gap", "reporting", "promoting"},
     {"choosing", "planning", "resuming", "comparing", "deliver", "documents", "doctor", "progress"},
+    {"printing"},
     {"api", "cli", "__init__"},
 ]
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))

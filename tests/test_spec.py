@@ -252,3 +252,10 @@ def test_the_schema_accepts_the_ready_specs_and_refuses_a_wrong_key() -> None:
 def test_the_committed_schema_is_the_present_one() -> None:
     committed = Path(__file__).parent.parent / "search_spaces" / "spec.schema.json"
     assert json.loads(committed.read_text()) == json_schema(), "run: tutelage schema > search_spaces/spec.schema.json"
+
+
+def test_the_size_aware_sampler_takes_only_objectives_that_are_known_before_training() -> None:
+    tree = {"name": "a", "data": "digits", "teacher": {"model": "mlp"}, "student": {"model": "mlp"}}
+    spec.from_dict({**tree, "search": {"sampler": "size-aware", "objectives": ["accuracy", "macs", "size_bytes"]}})
+    with pytest.raises(SpecError, match="latency_ms is measured at the end"):
+        spec.from_dict({**tree, "search": {"sampler": "size-aware", "objectives": ["accuracy", "latency_ms"]}})

@@ -13,18 +13,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from tutelage import plugins
+from tutelage import plugins, printing
 from tutelage.errors import InputError, NotPromoted, TutelageError, UnreachableError, WorkFailed, nearest
+from tutelage.printing import STORAGE
 
 app = typer.Typer(
     help="Find the best small networks that a big one can teach.",
     no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
-out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 240)
-
 SpecPath = Annotated[Path, typer.Argument(help="The sweep's YAML spec; see search_spaces/.")]
 SweepName = Annotated[str, typer.Argument(help="A sweep's name, or its MLflow run id.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Set a key of the spec: --set student.epochs=5.")]
@@ -33,7 +30,6 @@ Storage = Annotated[Path, typer.Option(help="Where sweeps are kept.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 AtMost = Annotated[list[str] | None, typer.Option("--max", help="Upper bound: --max size_bytes=20k.")]
 AtLeast = Annotated[list[str] | None, typer.Option("--min", help="Lower bound: --min accuracy=0.95.")]
-STORAGE = Path(".tutelage")
 
 
 def main() -> None:
@@ -62,14 +58,14 @@ def sweep(
     if dry_run:
         from tutelage import planning
 
-        _show_mapping(planning.plan(loaded), as_json)
+        printing.show_mapping(planning.plan(loaded), as_json)
         return
     from tutelage import pipeline
     from tutelage.progress import Progress
 
     with _resumable(loaded.name, Path(loaded.storage)), Progress(loaded.search.trials) as progress:
         home = pipeline.sweep(loaded, address=address, observer=progress)
-    _show_swept(home, as_json)
+    printing.show_swept(home, as_json)
 
 
 @contextmanager
@@ -78,20 +74,10 @@ def _resumable(name: str, storage: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"stopped. What has ended is kept; to go on: tutelage resume {name}{_storage_option(storage)}", err=True)
+        typer.echo(
+            f"stopped. What has ended is kept; to go on: tutelage resume {name}{printing.storage_option(storage)}", err=True
+        )
         raise typer.Exit(130) from None
-
-
-def _show_swept(home: Any, as_json: bool) -> None:
-    _show_front(home, as_json)
-    facts = home.facts()
-    typer.echo(f"\nselect a student: tutelage select {home.name}{_storage_option(home.storage)}", err=True)
-    typer.echo(f"see it in MLflow: {facts['ui_command']}", err=True)
-    typer.echo(f"then open its address followed by {facts['view_path']}", err=True)
-
-
-def _storage_option(storage: Path) -> str:
-    return "" if storage == STORAGE else f" --storage {storage}"
 
 
 @app.command()
@@ -113,7 +99,7 @@ def resume(
     given = _load(spec_path, None) if spec_path else None
     with _resumable(home.name, storage), Progress(None) as progress:
         resuming.resume(home, trials=trials, spec=given, address=address, observer=progress)
-    _show_swept(home, as_json)
+    printing.show_swept(home, as_json)
 
 
 @app.command()
@@ -124,7 +110,7 @@ def teacher(spec_path: SpecPath, overrides: Overrides = None, address: Address =
 
     with Progress(None) as progress:
         made = pipeline.train_teacher(_load(spec_path, overrides), address=address, observer=progress)
-    _show_mapping({"version": 1, "address": made.address, "directory": str(made.directory), **made.measures}, as_json)
+    printing.show_mapping({"version": 1, "address": made.address, "directory": str(made.directory), **made.measures}, as_json)
 
 
 @app.command()
@@ -132,7 +118,7 @@ def status(name: SweepName, storage: Storage = STORAGE, as_json: AsJson = False)
     """Say how far a sweep is: trials by state, front, hypervolume."""
     from tutelage import documents, store
 
-    _show_mapping(documents.status(store.find(storage, name)), as_json)
+    printing.show_mapping(documents.status(store.find(storage, name)), as_json)
 
 
 @app.command()
@@ -155,7 +141,7 @@ def front(
         report.front_html(records, objectives, html, measured)
     if png:
         report.front_png(records, objectives, png, measured)
-    _show_front(home, as_json)
+    printing.show_front(home, as_json)
 
 
 @app.command()
@@ -212,7 +198,7 @@ def select(
     if as_json:
         typer.echo(json.dumps(choice.document, indent=2))
     else:
-        _show_choice(choice)
+        printing.show_choice(choice)
     if require_promotion and not choice.document["model"]["promoted"]:
         raise NotPromoted(choice.document["model"]["why"])
 
@@ -230,7 +216,7 @@ def rollback(
     from tutelage import registry
 
     done = registry.roll_back(tracking_uri or f"sqlite:///{storage.resolve() / 'mlflow.db'}", model)
-    _show_mapping({"version": 1, **asdict(done)}, as_json)
+    printing.show_mapping({"version": 1, **asdict(done)}, as_json)
 
 
 @app.command()
@@ -243,7 +229,7 @@ def track(
     """Bring into MLflow what it could not take while a sweep ran."""
     from tutelage import pipeline, store
 
-    _show_mapping(pipeline.catch_up(store.find(storage, name), tracking_uri), as_json)
+    printing.show_mapping(pipeline.catch_up(store.find(storage, name), tracking_uri), as_json)
 
 
 @app.command()
@@ -292,7 +278,7 @@ def compare(
         return
     for header, rows in (part(found.document) for part in (compare_page.summary, compare_page.best, compare_page.beaten)):
         if rows:
-            _show_table(header, rows)
+            printing.show_table(header, rows)
             typer.echo("")
     against = ", ".join(f"{name} {value:,g}" for name, value in found.document["reference"].items())
     typer.echo(f"hypervolumes up to {against}")
@@ -339,7 +325,7 @@ def export(
     if as_json:
         typer.echo(json.dumps(document, indent=2))
     else:
-        _show_export(document)
+        printing.show_export(document)
     if document["refused"]:
         raise WorkFailed(f"{'; '.join(document['refused'])}. It was left out; the rest is in {directory}.")
 
@@ -361,7 +347,7 @@ def evaluate(
     """Measure a student, in whichever form, on a split of a spec's data: accuracy with its interval, size, latency."""
     from tutelage import deliver
 
-    _show_mapping(deliver.evaluate_model(model, _load(spec_path, overrides), split, storage), as_json)
+    printing.show_mapping(deliver.evaluate_model(model, _load(spec_path, overrides), split, storage), as_json)
 
 
 @app.command()
@@ -378,7 +364,7 @@ def doctor(
     if as_json:
         typer.echo(json.dumps({"version": 1, "checks": rows}, indent=2))
     else:
-        _show_table(["check", "state", "found"], [list(row.values()) for row in rows])
+        printing.show_table(["check", "state", "found"], [list(row.values()) for row in rows])
     if any(row["state"] == "failed" for row in rows):
         raise UnreachableError("not everything that a sweep needs answers; see the table.")
 
@@ -403,7 +389,7 @@ def list_plugins(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
-        _show_table(["name", "summary"], [[row["name"], row["summary"]] for row in rows])
+        printing.show_table(["name", "summary"], [[row["name"], row["summary"]] for row in rows])
 
 
 def _load(path: Path, overrides: list[str] | None, *, trials: int | None = None, tracking_uri: str | None = None) -> Any:
@@ -430,109 +416,3 @@ def _bounds(given: list[str] | None) -> dict[str, float]:
             raise InputError(f"no measure '{name}'.{nearest(name, MEASURES)} Known: {', '.join(MEASURES)}.")
         bounds[name] = parse_quantity(value)
     return bounds
-
-
-def _show_table(header: list[str], rows: list[list[Any]]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in header:
-        table.add_column(
-            name,
-            no_wrap=True,
-            justify="left" if name in ("name", "summary", "trial", "student", "check", "state", "found") else "right",
-        )
-    for row in rows:
-        table.add_row(*map(_cell, row))
-    out.print(table)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        whole = value == round(value) and abs(value) >= 10
-        return "" if value != value else f"{value:,.0f}" if whole else f"{value:.4g}"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_cell(one)}" for key, one in value.items())
-    return ", ".join(map(_cell, value)) if isinstance(value, list) else str(value)
-
-
-def _show_mapping(document: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(document, indent=2))
-        return
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for key, value in document.items():
-        if key != "version":
-            table.add_row(key, _cell(value))
-    out.print(table)
-
-
-def _show_front(home: Any, as_json: bool) -> None:
-    from tutelage import documents, pipeline, report
-
-    if as_json:
-        typer.echo(json.dumps(documents.front(home), indent=2))
-        return
-    table = report.front_table(pipeline.candidates(home), home.objectives())
-    hidden = ("agreement", "teacher_kl_nats", "nonzero_params", "latency_p90_ms")
-    table = table[[name for name in table.columns if name not in hidden]]
-    table.columns = [name.removeprefix("student.").removeprefix("distillation.") for name in table.columns]
-    _show_table(list(table.columns), [["" if _is_absent(v) else v for v in row] for row in table.itertuples(index=False)])
-
-
-def _show_export(document: dict[str, Any]) -> None:
-    apart = document["largest_difference"] or {}
-    _show_table(
-        ["name", "bytes", "form", "largest difference"],
-        [
-            [name, f"{one['size_bytes']:,}", one["form"] or "", f"{apart[one['form']]:.2g}" if one["form"] in apart else ""]
-            for name, one in document["files"].items()
-        ],
-    )
-    for said in document["kept"]:
-        typer.echo(said)
-    typer.echo(f"in {document['directory']}")
-
-
-def _is_absent(value: Any) -> bool:
-    return isinstance(value, float) and value != value
-
-
-def _show_choice(choice: Any) -> None:
-    document = choice.document
-    typer.echo(document["reason"])
-    _show_rivals(document)
-    for said in ("luck", "teaching", "capacity_gap", "transfer", "test_warning"):
-        if document[said]:
-            typer.echo(document[said])
-    test = document["test"]
-    rows = [
-        [name, f"{score['accuracy']:.4f}", f"{score['interval'][0]:.4f} to {score['interval'][1]:.4f}"]
-        for name, score in (
-            ("student", test), ("labels alone", test["labels_only"]), ("teacher", test["teacher"]),
-            ("champion", test.get("champion")),
-        )
-        if score is not None
-    ]  # fmt: skip
-    _show_table(["student", "test accuracy", "95 % interval"], rows)
-    if model := document["model"]:
-        given = f"alias {', '.join(model['aliases'])}" if model["aliases"] else "no alias"
-        typer.echo(f"registered as {model['name']} version {model['version']}, {given}. {model['why']}")
-    typer.echo(f"report: {choice.report_path}")
-
-
-def _show_rivals(document: dict[str, Any]) -> None:
-    taken = document["student"]["trial"]
-    rivals = [
-        [
-            f"{one['trial']} (taken)" if one["trial"] == taken else one["trial"], f"{one['searched']:.4f}",
-            f"{one['confirmed']['mean']:.4f}", f"{100 * one['change']:+.2f}", _shown(one["confirmed"]["lower"]),
-        ]
-        for one in document["candidates"]
-    ]  # fmt: skip
-    if rivals:
-        typer.echo("")
-        _show_table(["student", "in the search", "over fresh seeds", "points", "for sure"], rivals)
-        typer.echo("")
-
-
-def _shown(share: float | None) -> str:
-    return "" if share is None else f"{share:.4f}"

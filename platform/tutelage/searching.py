@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -113,8 +114,9 @@ def _opened(spec: Spec, classroom: Classroom, book: Book) -> _Search:
     journal = book.home.root.resolve() / "study.journal"
     sampler = Sampler(spec.space, len(book.objectives), spec.search.sampler, spec.seed, sorted(rungs), journal)
     desk = Desk(
-        presize=partial(presize, spec, classroom), identify=partial(identity, spec, classroom, book.common["teacher"]),
-        recall=warm.recall, on_begun=book.begun, on_ended=book.refused,
+        presize=_remembering(partial(presize, spec, classroom)), recall=warm.recall,
+        identify=partial(identity, spec, classroom, book.common["teacher"]),
+        on_begun=book.begun, on_ended=book.refused,
     )  # fmt: skip
     proposals = [*warm.proposals, *_known(spec, classroom)][: _most_known(spec)]
     chooser = _chooser(spec, book, desk)
@@ -175,6 +177,19 @@ def presize(spec: Spec, classroom: Classroom, config: dict[str, Any]) -> dict[st
         return sizes
     floor_ms = student.latency_floor_ms(typed, classroom)
     return {**sizes, "latency_ms": floor_ms} if floor_ms > bound else sizes
+
+
+def _remembering(sizes_of: Callable[[dict[str, Any]], dict[str, float]]) -> Callable[[dict[str, Any]], dict[str, float]]:
+    """Return the same, asked once for each network and sparsity: nothing else of a config is in its sizes."""
+    known: dict[str, dict[str, float]] = {}
+
+    def remembered(config: dict[str, Any]) -> dict[str, float]:
+        about = json.dumps([config["student"]["model"], config["student"]["initialise"], config["sparsity"]], sort_keys=True)
+        if about not in known:
+            known[about] = sizes_of(config)
+        return dict(known[about])
+
+    return remembered
 
 
 def check_constraints(spec: Spec, classroom: Classroom) -> None:
