@@ -141,9 +141,11 @@ def _chosen(question: Question, home: SweepDir, retraining: Retraining, rivals: 
         fresh = race.run(known, train, most=rivals)
         question = replace(question, said_of_accuracy=_accuracy_said(retraining.num_seeds))
     found = question.answer(race.cautious(fresh), among=fresh) if fresh else question.answer(records)
+    shown = {found.record.trial_id, *(record.trial_id for record in question.fitting(records))}
     return _Chosen(
         record=by_trial[found.record.trial_id], runner_up=by_trial[found.runner_up.trial_id] if found.runner_up else None,
-        question=question, reason=found.reason, rivals=race.estimates(fresh),
+        question=question, reason=found.reason,
+        rivals={trial: one for trial, one in race.estimates(fresh).items() if trial in shown},
     )  # fmt: skip
 
 

@@ -244,9 +244,7 @@ def _sampler(kind: str, seed: int) -> optuna.samplers.BaseSampler:
             sampler: optuna.samplers.BaseSampler = BoTorchSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
             return sampler
         assert kind == "tpe", kind
-        return optuna.samplers.TPESampler(
-            n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True, constant_liar=True, seed=seed
-        )
+        return optuna.samplers.TPESampler(n_startup_trials=STARTUP_TRIALS, constant_liar=True, seed=seed)
 
 
 @contextmanager
