@@ -139,6 +139,13 @@ def test_none_that_fits_names_the_nearest_three_and_what_each_misses(records: li
         ask("knee").answer([])
 
 
+def test_a_bound_on_accuracy_says_what_accuracy_stands_for(records: list[TrialRecord]) -> None:
+    sure = ask("min-size", limits=Limits(min={"accuracy": 0.97}), said_of_accuracy="accuracy for sure")
+    assert "with accuracy ≥ 0.97, that being the accuracy for sure)." in sure.answer(records).reason
+    with pytest.raises(NoStudentFits, match=r"has accuracy ≥ 0\.999, that being the accuracy for sure\. The nearest"):
+        replace(sure, limits=Limits(min={"accuracy": 0.999})).answer(records)
+
+
 def test_failed_and_stopped_students_are_never_taken(make_record: Make) -> None:
     good = make_record(0, accuracy=0.5, params=10.0)
     better = [make_record(i, state=state, accuracy=0.99, params=1.0) for i, state in ((1, "failed"), (2, "stopped"))]

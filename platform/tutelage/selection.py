@@ -124,18 +124,20 @@ class Question:
         if hasattr(plugin, "reason"):
             why = plugin.reason(config, record, front, self._grounds)
         finished = sum(one.state == "finished" for one in records)
-        among = (
-            "" if self.limits == Limits() else f" (among {len(fitting)} of {finished} students with {self.limits.describe()})"
-        )
+        among = "" if self.limits == Limits() else f" (among {len(fitting)} of {finished} students with {self._limits_said()})"
         return f"{name} takes {record.trial_id}: {why}{among}."
+
+    def _limits_said(self) -> str:
+        """Return the limits in words, and what their accuracy is, if it is not the one that the search saw."""
+        is_other = self.said_of_accuracy != "accuracy" and "accuracy" in (*self.limits.max, *self.limits.min)
+        return self.limits.describe() + (f", that being the {self.said_of_accuracy}" if is_other else "")
 
     def _why_none(self, records: Sequence[TrialRecord]) -> str:
         finished = [record for record in records if record.state == "finished"]
         if not finished:
             return "no student has finished, so none can be selected."
         if not self.fitting(finished):
-            stands_for = "" if self.said_of_accuracy == "accuracy" else f" Accuracy stands for the {self.said_of_accuracy}."
-            return f"no student of {len(finished)} has {self.limits.describe()}. {self._nearest(finished)}{stands_for}"
+            return f"no student of {len(finished)} has {self._limits_said()}. {self._nearest(finished)}"
         return (
             f"{plugins.described(self.policy)} takes none of the {len(self.fitting(finished))} students that meet the limits."
         )

@@ -246,7 +246,7 @@ def test_students_that_are_not_worth_it_are_stopped_at_a_rung_and_never_on_the_f
 
 def test_paused_students_go_on_or_are_stopped_in_the_end(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
     stopping = {"rule": "promotion", "share": 0.6, "first_epoch": 2, "factor": 2}
-    tree = {**small_spec, "name": "promotion", "search": {"trials": 14, "sampler": "random", "stopping": stopping}}
+    tree = {**small_spec, "name": "promotion", "search": {"trials": 14, "sampler": "size-aware", "stopping": stopping}}
     tree["student"] = {**small_spec["student"], "epochs": 8}
     home = pipeline.sweep(spec.from_dict(tree))
     by_state = {state: [r for r in home.records() if r.state == state] for state in ("finished", "stopped")}
