@@ -1,4 +1,4 @@
-"""What the driver costs by itself: a suggestion after so many students, a ledger line, memory after ten thousand results.
+"""What the driver costs by itself: suggestions, verdicts, ledger lines, memory after ten thousand results, a thousand workers.
 
     python tests/benchmarks/driver.py [--json] [--observations 2000] [--samplers tpe nsga2 nsga3 random] [--results 10000]
 
@@ -8,26 +8,34 @@ Students are random ones of the space of digits_record.yaml with invented losses
 from __future__ import annotations
 
 import argparse
+import heapq
 import resource
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
+import numpy as np
 
-from tutelage import pareto, spec
-from tutelage.record import Ledger
+from tutelage import pareto, spec, student, teaching
+from tutelage.objectives import Limits
+from tutelage.record import Ledger, State
+from tutelage.search.rungs import Dominance, Halving, Rule
 from tutelage.search.sampler import Draw, Sampler
-from tutelage.search.suggest import record_of
+from tutelage.search.size_aware import SizeAware
+from tutelage.search.stopping import Stopping
+from tutelage.search.suggest import Desk, Suggester, known_losses, record_of
 from tutelage.space import any_value
 
 SPEC = Path(__file__).parent / "digits_record.yaml"
 TIMED = 20
+RUNGS, EPOCHS = (1, 3, 9), 27
 
 
 def suggestion_ms(kind: str, observations: int, *, journal: Path | None) -> float:
@@ -44,6 +52,88 @@ def suggestion_ms(kind: str, observations: int, *, journal: Path | None) -> floa
         seconds.append(time.perf_counter() - started_s)
         sampler.tell_finished(draw.number, [generator.random(), generator.random()], {})
     return statistics.median(seconds) * 1e3
+
+
+def size_aware_ms(observations: int) -> float:
+    """Return the same for the sampler that knows sizes; those that it asks for are of real networks."""
+    loaded, generator = spec.load(SPEC), Random(0)
+    room = teaching.classroom_of(loaded)
+
+    def known(params: Mapping[str, Any]) -> Any:
+        config = loaded.space.resolve(lambda name, domain: params[name])[0]
+        return known_losses(student.presize(loaded.trial_config(config), room), loaded.search.objectives)
+
+    chooser = SizeAware(loaded.space, known, 0)
+    seconds = []
+    for number in range(observations + TIMED):
+        started_s = time.perf_counter()
+        proposed = chooser.propose(number) if number >= observations else None
+        seconds.append(time.perf_counter() - started_s)
+        params = proposed or loaded.space.resolve(lambda name, domain: any_value(generator, domain))[1]
+        chooser.begun(number, params, np.array([2 + 3 * generator.random()]))
+        chooser.finished(number, -generator.random())
+    return statistics.median(seconds[observations:]) * 1e3
+
+
+def verdict_ms(rule: Rule, finished: int) -> float:
+    """Return the median milliseconds of a verdict at a rung, after so many students have finished."""
+    generator, seconds = np.random.default_rng(0), []
+    for number in range(finished + 10 * TIMED):
+        known, errors = generator.random(1), np.sort(generator.random(4))[::-1].tolist()
+        for rung, error in zip(RUNGS, errors, strict=False):
+            started_s = time.perf_counter()
+            rule.stops(rung, known, error)
+            if number >= finished:
+                seconds.append(time.perf_counter() - started_s)
+        rule.finished(known, dict(zip(RUNGS, errors, strict=False)), errors[-1])
+    return statistics.median(seconds) * 1e3
+
+
+def busy(kind: str, workers: int, trials: int, epoch_s: float, path: Path) -> dict[str, Any]:
+    """Return the share of the time that simulated workers train, until the last trial begins.
+
+    The clock is fake but for the driver, which does one thing at a time: what it takes to judge, to suggest and to put on
+    record is measured, and a worker waits for it at every rung and end.
+    """
+    loaded, ledger, generator = spec.load(SPEC), Ledger(path), Random(0)
+    objectives = loaded.search.objectives
+    desk = Desk(presize=lambda config: {"params": 1e4 * generator.random()}, on_begun=ledger.append, on_ended=ledger.append)
+    suggester = Suggester(Sampler(loaded.space, 2, kind, 0, RUNGS), objectives, Limits(), desk, trials, rungs=frozenset(RUNGS))
+    judge = Stopping(Dominance(num_judged=359), frozenset(RUNGS), objectives)
+    events: list[tuple[float, int, Draw | None, int]] = [(0.0, worker, None, 0) for worker in range(workers)]
+    trained: list[tuple[float, float]] = []
+    free_s = last_begun_s = 0.0
+    while events:
+        came_s, worker, draw, epoch = heapq.heappop(events)
+        began_s = time.perf_counter()
+        if draw is not None and not _goes_on(draw, epoch, suggester, judge, ledger, generator):
+            draw = None
+        if draw is None:
+            draw, epoch = suggester.next(), 0
+        free_s = max(came_s, free_s) + time.perf_counter() - began_s
+        if draw is not None:
+            last_begun_s = free_s if epoch == 0 else last_begun_s
+            following = next(rung for rung in (*RUNGS, EPOCHS) if rung > epoch)
+            trained.append((free_s, free_s + (following - epoch) * epoch_s))
+            heapq.heappush(events, (trained[-1][1], worker, draw, following))
+    share = sum(min(end, last_begun_s) - min(start, last_begun_s) for start, end in trained) / (workers * last_begun_s)
+    return {"sampler": kind, "workers": workers, "trials": trials, "epoch, s": epoch_s, "share of the time in training": share}
+
+
+def _goes_on(draw: Draw, epoch: int, suggester: Suggester, judge: Stopping, ledger: Ledger, generator: Random) -> bool:
+    accuracy = 1 - generator.random() / epoch
+    row = {"epoch": float(epoch), "train_loss": 0.5, "accuracy": accuracy, "step_s": 0.1}
+    if epoch < EPOCHS:
+        suggester.observe(draw, row)
+        if judge.judge(draw, row) == "go_on":
+            return True
+    state: State = "finished" if epoch == EPOCHS else "stopped"
+    measures = {"accuracy": accuracy, **draw.sizes} if state == "finished" else {}
+    record = record_of(draw, state, measures=measures, curve=tuple({**row, "epoch": e + 1.0} for e in range(epoch)))
+    ledger.append(record)
+    suggester.learn(record)
+    judge.learn(record)
+    return False
 
 
 def booked(results: int, path: Path) -> dict[str, Any]:
@@ -78,7 +168,13 @@ def main() -> None:
             {"sampler": kind, "ms a suggestion": suggestion_ms(kind, options.observations, journal=None)}
             for kind in options.samplers
         ]
-    machine.show(f"A suggestion after {options.observations} students, median of {TIMED}", rows, as_json=options.json)
+        rows.append({"sampler": "size-aware", "ms a suggestion": size_aware_ms(options.observations)})
+        machine.show(f"A suggestion after {options.observations} students, median of {TIMED}", rows, as_json=options.json)
+        rules: dict[str, Rule] = {"dominance": Dominance(num_judged=359), "mo-asha": Halving()}
+        verdicts = [{"rule": name, "ms a verdict": verdict_ms(rule, options.results)} for name, rule in rules.items()]
+        machine.show(f"A verdict after {options.results} finished students, median", verdicts, as_json=options.json)
+        shares = [busy(kind, 1000, 3000, 60.0, Path(scratch) / f"{kind}.jsonl") for kind in ("tpe", "random")]
+        machine.show("A thousand workers and one driver, rule dominance", shares, as_json=options.json)
 
 
 if __name__ == "__main__":
