@@ -17,8 +17,9 @@ from torch import nn
 from tutelage import foreign, network, registry
 from tutelage.classroom import Classroom
 from tutelage.errors import InputError, UnreachableError, WorkFailed
-from tutelage.promoting import requirements
+from tutelage.promoting import Registration, champion, requirements
 from tutelage.spec_sections import TeacherConfig
+from tutelage.store import SweepDir
 from tutelage.tracking import Tracker
 
 pytestmark = pytest.mark.slow
@@ -147,6 +148,35 @@ def server_that_answers() -> Iterator[Callable[[int], str]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+def test_a_champion_is_read_back_to_be_compared_or_refused_if_it_answers_another_question(
+    store: tuple[str, str], tmp_path: Path
+) -> None:
+    uri, run_id = store
+    room, home = Classroom(data="digits", task="image_classification", seed=0), SweepDir(tmp_path / "sweeps" / "a")
+    home.students_dir.mkdir(parents=True)
+    home.update(tracking_uri=uri)
+    about = room.architecture({"mlp": {"hidden": 8}})
+    examples = room.splits["validation"].seen(slice(4))
+    for name, architecture in (("same", about), ("turned", {**about, "class_names": list(reversed(about["class_names"]))})):
+        made = network.build(architecture).eval()
+        network.write(tmp_path / name, made, architecture)
+        registry.register_student(
+            uri=uri, experiment="tests", run_id=run_id, name=name, model=made, example=examples, requirements=requirements(),
+            tags={"tutelage.task": "image_classification", "tutelage.sweep": "a", "tutelage.trial": "t0001"},
+            files=[tmp_path / name / network.ARCHITECTURE, tmp_path / name / network.WEIGHTS],
+        )  # fmt: skip
+    found = champion(Registration(name="same"), home, room)
+    assert found is not None and found.name == "same version 1 (a/t0001)"
+    with torch.inference_mode():
+        assert torch.equal(found.model(examples), network.read(tmp_path / "same")[0](examples))
+    with pytest.raises(InputError, match=r"knows the classes .*they cannot be compared"):
+        champion(Registration(name="turned"), home, room)
+    assert champion(Registration(name="turned", force=True), home, room) is None
+    assert champion(Registration(name="new"), home, room) is None
+    with pytest.raises(InputError, match="no alias"):
+        champion(Registration(name="new", aliases=["v1"]), home, room)
 
 
 def test_a_name_of_another_task_is_refused(store: tuple[str, str]) -> None:
