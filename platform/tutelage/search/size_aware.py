@@ -21,7 +21,8 @@ from tutelage.space import Choice, Domain, Float, Space, any_value
 
 STARTUP = 6  # students that have ended before anything is learnt from them; until then draws are random
 POOL = 64  # students to choose among
-SIZED = 16  # of them, the best, whose sizes are asked for
+SIZED = (4, 16)  # of them, the best, whose sizes are asked for: at least, where all were guessed well, and at most
+GUESSED = 0.01  # of log10 of a size, between what was guessed and what it is: well
 STEP = 0.15  # of a range, standard deviation by which a value varies
 ALSO = 0.2  # of the other values vary with the one that does
 
@@ -84,9 +85,10 @@ class SizeAware:
             return None
         traits = np.array([self.space.traits(params) for params in pool])
         self._error.learn(np.array([_features(one.known, one.traits) for one in self._ended]), self._ends)
-        gains = self._gains(self._guessed(traits), traits)
+        guessed = self._guessed(traits)
+        gains = self._gains(guessed, traits)
         chosen, most = None, -math.inf
-        for row, known in self._sized(pool, np.argsort(-gains, kind="stable")):
+        for row, known in self._sized(pool, guessed, np.argsort(-gains, kind="stable")):
             gain = float(self._gains(known[None], traits[[row]])[0])
             if gain > most:
                 chosen, most = pool[row], gain
@@ -114,14 +116,17 @@ class SizeAware:
     def _ends(self) -> Array:
         return np.array([one.end for one in self._ended], dtype=np.float64)
 
-    def _sized(self, pool: list[Params], order: NDArray[np.int64]) -> list[tuple[int, Array]]:
+    def _sized(self, pool: list[Params], guessed: Array, order: NDArray[np.int64]) -> list[tuple[int, Array]]:
         """Return the first rows in `order` that are wanted, with their losses known before training."""
+        fewest, most = SIZED
         found: list[tuple[int, Array]] = []
-        for row in order[: 4 * SIZED]:
+        is_guessed = True
+        for row in order[: 4 * most]:
             known = self.known_losses(pool[row])
             if known is not None:
                 found.append((int(row), known))
-            if len(found) == SIZED:
+                is_guessed = is_guessed and bool((np.abs(known - guessed[row]) < GUESSED).all())
+            if len(found) == most or (is_guessed and len(found) == fewest):
                 break
         return found
 
