@@ -172,6 +172,12 @@ def _points(students: Sequence[Sequence[float]]) -> np.ndarray[Any, Any]:
     return np.log10(np.column_stack([rows[:, 1], rows[:, 2] + 1e-3]))
 
 
+def _reached(curve: np.ndarray[Any, Any], volume: float) -> float:
+    """Return after what share of the time a curve is at a volume; 1 if it never is before the end."""
+    there = curve >= volume
+    return (int(there.argmax()) + 1) / STEPS if there.any() else 1.0
+
+
 def summary(rows: Sequence[Mapping[str, Any]], against: str) -> list[dict[str, Any]]:
     lines, found = [], curves(rows)
     for recipe, seeds in found.items():
@@ -183,6 +189,8 @@ def summary(rows: Sequence[Mapping[str, Any]], against: str) -> list[dict[str, A
         line["sd"] = f"{ends.std(ddof=1):.3f}" if len(ends) > 1 else "-"
         both = sorted(set(seeds) & set(found.get(against, {})))
         differences = [100 * float(seeds[seed][-1] - found[against][seed][-1]) for seed in both]
+        shares = [_reached(seeds[seed], float(found[against][seed][-1])) for seed in both if recipe != against]
+        line[f"share of the time to {against}'s end"] = ", ".join(f"{share:.2f}" for share in shares)
         line[f"volume − {against}"] = "-"
         if recipe != against and len(differences) > 1:
             low, high = intervals.mean_interval(differences)

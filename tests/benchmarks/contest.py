@@ -182,6 +182,7 @@ def summary(rows: Sequence[Mapping[str, Any]], against: str) -> list[dict[str, A
             "search": name, "runs": len(runs),
             **{f"volume at {share} %": _spread(volumes[:, share * STEPS // 100 - 1]) for share in (10, 25, 50, 100)},
             "epochs to 95 %": f"{'' if reached == len(runs) else '≥ '}{np.mean(to_goal):.0f} ({reached} of {len(runs)})",
+            f"share of the epochs to {against}'s end": "" if name == against else _catching_up(runs, base),
             "front": _spread(fronts) if fronts else "-",
             "finished": f"{np.mean([row['finished'] for row in runs]):.0f}",
             "stopped": f"{np.mean([row['stopped'] for row in runs]):.0f}",
@@ -193,6 +194,17 @@ def summary(rows: Sequence[Mapping[str, Any]], against: str) -> list[dict[str, A
 
 def _spread(values: Sequence[float] | Array) -> str:
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else f"{np.mean(values):.3f}"
+
+
+def _catching_up(runs: Sequence[Mapping[str, Any]], base: Mapping[int, Mapping[str, Any]]) -> str:
+    """Return after what share of the epochs a search has the volume that `base` ends with, seed by seed; never counts as 1."""
+    shares = []
+    for row in runs:
+        if row["seed"] in base:
+            there = np.array(row["volume"]) >= base[row["seed"]]["volume"][-1]
+            shares.append((int(there.argmax()) + 1) / STEPS if there.any() else 1.0)
+    never = sum(share == 1.0 for share in shares)
+    return f"{np.mean(shares):.2f}" + (f" ({never} of {len(shares)} not before)" if never else "") if shares else "-"
 
 
 def _listed_share(runs: Sequence[Mapping[str, Any]]) -> str:
