@@ -45,3 +45,9 @@ def test_limits_are_met_at_the_bound_and_missed_beyond_it() -> None:
     assert limits.violations({"params": 150}) == {"params": 50}
     assert limits.shortfall({"params": 150, "accuracy": 0.45}) == pytest.approx(0.5 + 0.5)
     assert limits.describe() == "params ≤ 100, accuracy ≥ 0.9"
+
+
+def test_limits_without_some_measures_keep_the_others() -> None:
+    limits = Limits(max={"params": 5.0, "latency_ms": 1.0}, min={"accuracy": 0.9})
+    assert limits.without("latency_ms", "accuracy") == Limits(max={"params": 5.0})
+    assert limits.without() == limits

@@ -102,14 +102,10 @@ def _unmeasured(home: SweepDir, question: Question) -> list[str]:
     """Return the trials that could fit, were their latency known."""
     if "latency_ms" not in question.measures:
         return []
-    unbound = replace(question, limits=Limits(max=_without(question.limits.max), min=_without(question.limits.min)))
+    unbound = replace(question, limits=question.limits.without("latency_ms", "latency_p90_ms"))
     unknown = [record for record in candidates(home) if "latency_ms" not in record.measures]
     assumed = [replace(record, measures={**record.measures, "latency_ms": 0.0, "latency_p90_ms": 0.0}) for record in unknown]
     return [record.trial_id for record in unbound.fitting(assumed)]
-
-
-def _without(bounds: Mapping[str, float]) -> dict[str, float]:
-    return {name: bound for name, bound in bounds.items() if not name.startswith("latency")}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from scipy.stats import t as students_t
 
 from tutelage import pareto
 from tutelage.intervals import wilson_bounds
-from tutelage.objectives import Limits, losses
+from tutelage.objectives import losses
 from tutelage.record import TrialRecord
 from tutelage.selection import Question
 
@@ -199,10 +199,8 @@ class Race:
     def _fitting(self) -> tuple[NDArray[np.int64], NDArray[np.float64], int | None, float]:
         """The rows that fit whatever their accuracy, their losses, and where and with what sign accuracy stands in these."""
         question = self.question
-        limits = Limits(
-            **{side: {n: b for n, b in getattr(question.limits, side).items() if n != "accuracy"} for side in ("max", "min")}
-        )
-        rows = [row for row, fits in enumerate(replace(question, limits=limits).fits(self.records)) if fits]
+        unbound = replace(question, limits=question.limits.without("accuracy"))
+        rows = [row for row, fits in enumerate(unbound.fits(self.records)) if fits]
         matrix = losses([self.records[row].measures for row in rows], question.axes)
         column = next((i for i, axis in enumerate(question.axes) if axis.name == "accuracy"), None)
         sign = 1.0 if column is not None and question.axes[column].direction == "minimise" else -1.0

@@ -98,6 +98,11 @@ class Limits:
     max: Mapping[str, float] = field(default_factory=dict)
     min: Mapping[str, float] = field(default_factory=dict)
 
+    def without(self, *names: str) -> Limits:
+        """Return the bounds on all other measures."""
+        sides = ({name: bound for name, bound in side.items() if name not in names} for side in (self.max, self.min))
+        return Limits(*sides)
+
     def violations(self, measures: Mapping[str, float]) -> dict[str, float]:
         """Return by how much each bound is missed (> 0: missed), in the measure's unit; absent measures are left out."""
         over = {name: measures[name] - bound for name, bound in self.max.items() if name in measures}

@@ -44,7 +44,7 @@ class Question:
 
     def __post_init__(self) -> None:
         """Raise `InputError` for a policy that is not there, or set wrongly."""
-        assert self._plugin
+        _ = self._plugin
 
     @cached_property
     def _plugin(self) -> tuple[str, Any, Any]:
@@ -73,7 +73,8 @@ class Question:
 
     def fits(self, records: Sequence[TrialRecord]) -> list[bool]:
         """Return of each whether it has finished, meets the limits, and has every measure that is needed."""
-        return [r.state == "finished" and self.limits.are_met(r.measures) and self.measures <= set(r.measures) for r in records]
+        needed = self.measures
+        return [r.state == "finished" and self.limits.are_met(r.measures) and needed <= set(r.measures) for r in records]
 
     def fitting(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Return those of `records` that fit."""
