@@ -91,6 +91,12 @@ def reference_losses(objectives: Sequence[Objective]) -> NDArray[np.float64]:
     return np.array([o.reference for o in objectives], dtype=np.float64) * _signs(objectives)
 
 
+def even_reference(objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    """Return the reference point on the scales of `even_losses`, accuracy's last; every objective must have one."""
+    ordered = sorted(objectives, key=lambda objective: objective.name == "accuracy")
+    return even_losses({o.name: o.reference for o in ordered if o.reference is not None}, ordered)
+
+
 @dataclass(frozen=True)
 class Limits:
     """Bounds on measures, in natural units: at most `max`, at least `min`; a bound itself is met."""

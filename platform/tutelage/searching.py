@@ -17,6 +17,7 @@ from tutelage import imparting, jobs, knowledge, plugins, student, warming
 from tutelage.book import Book
 from tutelage.classroom import Classroom
 from tutelage.errors import NoStudentFits, TutelageError
+from tutelage.objectives import even_reference
 from tutelage.record import TrialRecord
 from tutelage.search import tune
 from tutelage.search.budget import Budget
@@ -135,7 +136,9 @@ def _chooser(spec: Spec, book: Book, desk: Desk) -> SizeAware | None:
             return None
         return None if book.limits.missed(sizes) else known_losses(sizes, book.objectives)
 
-    return SizeAware(spec.space, losses_of, spec.seed) if spec.search.sampler == "size-aware" else None
+    if spec.search.sampler != "size-aware":
+        return None
+    return SizeAware(spec.space, losses_of, spec.seed, even_reference(book.objectives))
 
 
 def _run(

@@ -14,7 +14,7 @@ import math
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from random import Random
 from typing import Any
 
@@ -213,7 +213,11 @@ class Space:
 
     def domains(self) -> Iterator[tuple[str, Domain]]:
         """Give every distribution with its name, a choice before what lies in its branches."""
-        yield from _walk(self.tree, "")
+        yield from self._domains
+
+    @cached_property
+    def _domains(self) -> tuple[tuple[str, Domain], ...]:
+        return tuple(_walk(self.tree, ""))
 
     def corners(self) -> Iterator[dict[str, Any]]:
         """Give configs that between them take the low and the high of every range and every branch of every choice.

@@ -26,6 +26,8 @@ import numpy as np
 from tutelage import pareto, spec, student, teaching
 from tutelage.objectives import Limits
 from tutelage.record import Ledger, State
+from tutelage.search.promotion import Promotion
+from tutelage.search.promotion import Student as PromotionStudent
 from tutelage.search.rungs import Dominance, Halving, Rule
 from tutelage.search.sampler import Draw, Sampler
 from tutelage.search.size_aware import SizeAware
@@ -63,14 +65,14 @@ def size_aware_ms(observations: int) -> float:
         config = loaded.space.resolve(lambda name, domain: params[name])[0]
         return known_losses(student.presize(loaded.trial_config(config), room), loaded.search.objectives)
 
-    chooser = SizeAware(loaded.space, known, 0)
+    chooser = SizeAware(loaded.space, known, 0, np.array([5.0, 0.0]))
     seconds = []
     for number in range(observations + TIMED):
         started_s = time.perf_counter()
         proposed = chooser.propose(number) if number >= observations else None
         seconds.append(time.perf_counter() - started_s)
         params = proposed or loaded.space.resolve(lambda name, domain: any_value(generator, domain))[1]
-        chooser.begun(number, params, np.array([2 + 3 * generator.random()]))
+        chooser.begun(number, params, known(params))
         chooser.finished(number, -generator.random())
     return statistics.median(seconds[observations:]) * 1e3
 
@@ -87,6 +89,53 @@ def verdict_ms(rule: Rule, finished: int) -> float:
                 seconds.append(time.perf_counter() - started_s)
         rule.finished(known, dict(zip(RUNGS, errors, strict=False)), errors[-1])
     return statistics.median(seconds) * 1e3
+
+
+def promotion_ms(finished: int) -> dict[str, float]:
+    """Return milliseconds of promotion's verdict and of its choice among the paused, twice as many as have finished."""
+    generator, rule = np.random.default_rng(0), Promotion(rungs=RUNGS, max_epochs=EPOCHS, share=1.0)
+    students = dict[int, PromotionStudent]()
+
+    def comes(key: int) -> None:
+        known = generator.random(1)
+        students[key] = PromotionStudent(known=known, whole=known, traits=generator.random(6))
+
+    def seen(key: int, rung: int) -> float:
+        started_s = time.perf_counter()
+        if rung < EPOCHS:
+            rule.pauses(key, rung, students[key], float(np.log10(0.1 + generator.random() / rung)))
+        else:
+            rule.finished(key, students[key], float(np.log10(0.1 + generator.random() / rung)))
+        return time.perf_counter() - started_s
+
+    def ends(keys: range) -> None:
+        for key in keys:
+            comes(key)
+            for rung in (*RUNGS, EPOCHS):
+                seen(key, rung)
+
+    def chooses() -> tuple[int | None, float]:
+        started_s = time.perf_counter()
+        return rule.promoted(is_last=False), time.perf_counter() - started_s
+
+    ends(range(finished))
+    for key in range(finished, 3 * finished):
+        comes(key)
+        seen(key, RUNGS[0])
+    chooses()
+    verdicts, choices = [], []
+    for key in range(3 * finished, 3 * finished + 10 * TIMED):
+        comes(key)
+        verdicts.append(seen(key, RUNGS[0]))
+        chosen, took_s = chooses()
+        choices.append(took_s)
+        if chosen is not None:
+            seen(chosen, rule.students[chosen].epochs)
+    ends(range(4 * finished, 4 * finished + finished // 50))
+    return {
+        "ms a verdict": statistics.median(verdicts) * 1e3, "ms a choice": statistics.median(choices) * 1e3,
+        "ms where it has learnt anew, at most once in a hundredth more": chooses()[1] * 1e3,
+    }  # fmt: skip
 
 
 def busy(kind: str, workers: int, trials: int, epoch_s: float, path: Path) -> dict[str, Any]:
@@ -173,6 +222,8 @@ def main() -> None:
         rules: dict[str, Rule] = {"dominance": Dominance(num_judged=359), "mo-asha": Halving()}
         verdicts = [{"rule": name, "ms a verdict": verdict_ms(rule, options.results)} for name, rule in rules.items()]
         machine.show(f"A verdict after {options.results} finished students, median", verdicts, as_json=options.json)
+        chosen = [{"rule": "promotion", **promotion_ms(options.results)}]
+        machine.show(f"Promotion after {options.results} finished students", chosen, as_json=options.json)
         shares = [busy(kind, 1000, 3000, 60.0, Path(scratch) / f"{kind}.jsonl") for kind in ("tpe", "random")]
         machine.show("A thousand workers and one driver, rule dominance", shares, as_json=options.json)
 

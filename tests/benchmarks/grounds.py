@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from problems import Problem
 
 from tutelage import pareto, spec
+from tutelage.objectives import SMALLEST_ERROR
 from tutelage.space import Choice, Domain, Space
 
 Array = NDArray[np.float64]
@@ -37,7 +38,8 @@ class Student:
 class Ground(Protocol):
     """A space with its students; `volume` is the share of the best known hypervolume that students have between them.
 
-    An error is as noisy as one over `num_judged` examples.
+    An error is as noisy as one over `num_judged` examples. `even` gives sizes and an error on the scales that `volume` is
+    measured on, 0 for an error of 1; so is `reference`, up to which it is measured.
     """
 
     name: str
@@ -48,6 +50,9 @@ class Ground(Protocol):
     def space(self) -> Space: ...
     def student(self, params: Params, seed: int) -> Student: ...
     def arrivals(self, seed: int) -> Iterator[dict[str, Any]]: ...
+    @property
+    def reference(self) -> Array: ...
+    def even(self, sizes: Array, error: float) -> Array: ...
     def volume(self, students: Sequence[Student]) -> float: ...
     def front_share(self, students: Sequence[Student]) -> float | None: ...
 
@@ -72,6 +77,15 @@ class Textbook:
         generator = np.random.default_rng(seed)
         while True:
             yield {name: float(generator.random()) for name in self.space.names()}
+
+    @property
+    def reference(self) -> Array:
+        problem = self._problem
+        last = (problem.reference[-1] - problem.low) / (problem.high - problem.low)
+        return self.even(np.array(problem.reference[:-1]), last)
+
+    def even(self, sizes: Array, error: float) -> Array:
+        return np.append(sizes, error - 1)
 
     def volume(self, students: Sequence[Student]) -> float:
         if not students:
@@ -169,17 +183,21 @@ class Recorded:
         for row in np.random.default_rng(seed).permutation(len(self)):
             yield dict(self._configs[row])
 
-    @cached_property
-    def _points(self) -> Array:
-        return np.log10(np.column_stack([self._known, self._true + 1e-3]))
+    def even(self, sizes: Array, error: float) -> Array:
+        found: Array = np.log10(np.append(sizes, error + SMALLEST_ERROR))
+        return found
 
     @cached_property
-    def _reference(self) -> Array:
+    def _points(self) -> Array:
+        return np.log10(np.column_stack([self._known, self._true + SMALLEST_ERROR]))
+
+    @cached_property
+    def reference(self) -> Array:
         return self._points.max(axis=0) + 1e-6
 
     @cached_property
     def _best(self) -> float:
-        return pareto.hypervolume(self._points, self._reference)
+        return pareto.hypervolume(self._points, self.reference)
 
     @cached_property
     def _front(self) -> NDArray[np.int64]:
@@ -187,7 +205,7 @@ class Recorded:
 
     def volume(self, students: Sequence[Student]) -> float:
         rows = [student.row for student in students]
-        return pareto.hypervolume(self._points[rows], self._reference) / self._best if rows else 0.0
+        return pareto.hypervolume(self._points[rows], self.reference) / self._best if rows else 0.0
 
     def front_share(self, students: Sequence[Student]) -> float | None:
         return float(np.isin(self._front, [student.row for student in students]).mean())

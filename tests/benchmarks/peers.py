@@ -31,7 +31,6 @@ from contest import Never, Stops, Suggests
 from grounds import Ground, Params, Recorded, Student, Textbook
 from problems import PROBLEMS
 
-from tutelage.objectives import SMALLEST_ERROR
 from tutelage.search import promotion
 from tutelage.search.rungs import Array, Dominance, Halving, Rule
 from tutelage.search.sampler import Sampler
@@ -167,11 +166,11 @@ class SyneTune(Never):
 
 
 class OurSampler:
-    """A sampler of ours, asked and told as a sweep does it: at the rungs as well, on logarithmic scales."""
+    """A sampler of ours, asked and told as a sweep does it: at the rungs as well, on even scales."""
 
     def __init__(self, ground: Ground, kind: str, seed: int, rungs: Sequence[int] = ()) -> None:
         num_known = len(ground.student(next(ground.arrivals(0)), 0).known)
-        self._sampler = Sampler(ground.space, num_known + 1, kind, seed, rungs)
+        self._sampler, self._even = Sampler(ground.space, num_known + 1, kind, seed, rungs), ground.even
 
     def ask(self, number: int) -> Params | None:
         draw = self._sampler.ask()
@@ -180,13 +179,13 @@ class OurSampler:
 
     def seen(self, number: int, student: Student, epoch: int) -> None:
         if epoch in RUNGS:
-            self._sampler.observe(number, epoch, logarithms([*student.whole, student.errors[epoch - 1]]))
+            self._sampler.observe(number, epoch, self._even(student.whole, student.errors[epoch - 1]).tolist())
 
     def tell(self, number: int, known: Array, error: float, epoch: int, *, stopped: bool) -> None:
         if stopped:
             self._sampler.tell_stopped(number)
         else:
-            self._sampler.tell_finished(number, logarithms([*known, error]), {})
+            self._sampler.tell_finished(number, self._even(known, error).tolist(), {})
 
 
 class OurSizeAware:
@@ -194,10 +193,10 @@ class OurSizeAware:
 
     def __init__(self, ground: Ground, seed: int) -> None:
         self._ground, self._seed, self._random = ground, seed, Random(seed)
-        self._chooser = SizeAware(ground.space, self._known, seed)
+        self._chooser = SizeAware(ground.space, self._known, seed, ground.reference)
 
     def _known(self, params: Params) -> Array:
-        return np.array(logarithms(self._ground.student(params, self._seed).known))
+        return self._ground.even(self._ground.student(params, self._seed).known, 1.0)[:-1]
 
     def ask(self, number: int) -> Params | None:
         params = (
@@ -213,12 +212,7 @@ class OurSizeAware:
         if stopped:
             self._chooser.given_up(number)
         else:
-            self._chooser.finished(number, logarithms([error])[0])
-
-
-def logarithms(losses: Sequence[float]) -> list[float]:
-    found: list[float] = np.log10(np.asarray(losses) + SMALLEST_ERROR).tolist()
-    return found
+            self._chooser.finished(number, float(self._ground.even(known, error)[-1]))
 
 
 class OurRule(Never):
@@ -240,18 +234,21 @@ class OurPromotion(Never):
     pausing = True
 
     def __init__(self, ground: Ground, share: float) -> None:
-        self._space, self._students = ground.space, dict[int, promotion.Student]()
+        self._ground, self._students = ground, dict[int, promotion.Student]()
         self._rule = promotion.Promotion(rungs=RUNGS, max_epochs=ground.epochs, share=share)
 
     def begun(self, number: int, params: Params, student: Student) -> None:
-        known, whole = (np.log10(sizes + SMALLEST_ERROR) for sizes in (student.known, student.whole))
-        self._students[number] = promotion.Student(known=known, whole=whole, traits=np.array(self._space.traits(params)))
+        known, whole = (self._ground.even(sizes, 1.0)[:-1] for sizes in (student.known, student.whole))
+        traits = np.array(self._ground.space.traits(params))
+        self._students[number] = promotion.Student(known=known, whole=whole, traits=traits)
 
     def goes_on(self, number: int, known: Array, error: float, epoch: int) -> bool:
-        return epoch not in RUNGS or not self._rule.pauses(number, epoch, self._students[number], logarithms([error])[0])
+        if epoch not in RUNGS:
+            return True
+        return not self._rule.pauses(number, epoch, self._students[number], float(self._ground.even(known, error)[-1]))
 
     def finished(self, number: int, known: Array, errors: Array) -> None:
-        self._rule.finished(number, self._students[number], logarithms([float(errors[-1])])[0])
+        self._rule.finished(number, self._students[number], float(self._ground.even(known, float(errors[-1]))[-1]))
 
     def promoted(self, *, is_last: bool) -> int | None:
         return self._rule.promoted(is_last=is_last)

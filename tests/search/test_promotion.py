@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.integrate import quad
-from scipy.stats import norm
 
-from tutelage.search.promotion import Promotion, Student, expected_improvement
+from tutelage.search.promotion import Promotion, Student
 
 
 def student(size: float = 1.0, trait: float = 0.5) -> Student:
@@ -22,13 +18,6 @@ def trained(rule: Promotion, ends: dict[int, tuple[float, float]]) -> None:
         for rung in rule.rungs:
             rule.pauses(key, rung, student(size), end + 0.5)
         rule.finished(key, student(size), end)
-
-
-@given(st.floats(-3, 0), st.floats(-3, 0), st.floats(0.01, 1))
-def test_expected_improvement_is_its_integral(best: float, mean: float, deviation: float) -> None:
-    by_hand = quad(lambda end: (best - end) * norm.pdf(end, mean, deviation), mean - 12 * deviation, best, points=[mean])[0]
-    found = expected_improvement(np.array([best]), np.array([mean]), np.array([deviation]))
-    assert found[0] == pytest.approx(max(0.0, by_hand), abs=1e-6)
 
 
 def test_the_first_are_never_paused_and_all_others_are() -> None:

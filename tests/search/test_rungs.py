@@ -108,3 +108,20 @@ def test_of_one_layer_the_outermost_and_loneliest_go_on() -> None:
     rows = np.array([[0.0, 1.0], [0.1, 0.9], [0.2, 0.8], [1.0, 0.0]])
     assert rungs.crowding_distance(rows).tolist() == pytest.approx([math.inf, 0.4, 1.8, math.inf])
     assert rungs.crowding_distance(np.ones((3, 2)))[1] == 0, "equal rows have no distance"
+
+
+@pytest.mark.parametrize("num_sizes", [1, 2])
+@pytest.mark.parametrize("falling", [False, True])
+def test_ranking_the_leaders_alone_decides_as_ranking_all_does(num_sizes: int, falling: bool) -> None:
+    """Half of the rows are equal to others; where errors fall, every newcomer pushes back those before it."""
+    rng = np.random.default_rng(num_sizes)
+    rows = rng.integers(0, 25, (600, num_sizes + 1)) / 25
+    rows[:, -1] -= falling * np.arange(600) / 100
+    rule, factor = rungs.Halving(factor=3), 3
+    for count in range(1, len(rows) + 1):
+        seen = rows[:count]
+        ranks = pareto.rank(seen)
+        crowding = rungs.crowding_distance(seen[ranks == ranks[-1]])
+        place = (ranks < ranks[-1]).sum() + (crowding[:-1] > crowding[-1]).sum()
+        stops = count > factor and place >= math.ceil(count / factor)
+        assert rule.stops(1, seen[-1, :-1], float(seen[-1, -1])) == stops, count

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.storages import JournalStorage
@@ -52,7 +53,7 @@ def suggester(path: Path, refused: list[TrialRecord], num_trials: int | None = N
 
     return Suggester(
         sampler(path, kind, space), OBJECTIVES, settings["constraints"], desk, num_trials, settings.get("proposals", ()),
-        chooser=SizeAware(space, known, 0) if kind == "size-aware" else None,
+        chooser=SizeAware(space, known, 0, np.array([4.0, 0.0])) if kind == "size-aware" else None,
     )  # fmt: skip
 
 

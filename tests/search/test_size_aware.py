@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage import pareto
-from tutelage.search.size_aware import STARTUP, SizeAware, varied
+from tutelage.search.size_aware import STARTUP, KnownLosses, SizeAware, varied
 from tutelage.space import Choice, Space, parse
 
 SPACE = Space(parse({
@@ -32,6 +32,10 @@ def end(params: Params) -> float:
     """A convnet is better at its size, and the best rate is 0.01."""
     gift = 0.0 if params["model"] == "mlp" else -0.3
     return float(-0.4 * known_losses(params)[0] + gift + 0.5 * math.log10(params["rate"] / 0.01) ** 2)
+
+
+def size_aware(seed: int, known: KnownLosses = known_losses) -> SizeAware:
+    return SizeAware(SPACE, known, seed, np.array([5.0, 1.0]))
 
 
 def search(seed: int, trials: int, chooser: SizeAware | None) -> list[Params]:
@@ -58,22 +62,22 @@ def volume(students: list[Params]) -> float:
 
 def test_it_comes_nearer_the_front_than_chance_with_a_quarter_of_the_students() -> None:
     for seed in range(3):
-        chosen = search(seed, 40, SizeAware(SPACE, known_losses, seed))
+        chosen = search(seed, 40, size_aware(seed))
         assert volume(chosen) > volume(search(seed, 160, None))
         rates = [abs(math.log10(one["rate"] / 0.01)) for one in chosen[-15:]]
         assert np.median(rates) < 0.25, "the best rate is found"
 
 
 def test_nothing_is_proposed_before_a_few_ended_and_nothing_twice() -> None:
-    chooser = SizeAware(SPACE, known_losses, 0)
+    chooser = size_aware(0)
     assert chooser.propose(0) is None
-    chosen = search(0, 60, SizeAware(SPACE, known_losses, 0))
+    chosen = search(0, 60, size_aware(0))
     keys = [tuple(sorted(one.items())) for one in chosen[STARTUP:]]
     assert len(set(keys)) == len(keys)
 
 
 def test_the_same_history_gives_the_same_proposal_to_a_driver_that_comes_back() -> None:
-    live, back = SizeAware(SPACE, known_losses, 3), SizeAware(SPACE, known_losses, 3)
+    live, back = size_aware(3), size_aware(3)
     found = search(3, 30, live)
     for number, params in enumerate(found):
         back.begun(number, params, known_losses(params))
@@ -88,14 +92,14 @@ def test_what_is_not_wanted_is_never_proposed_and_the_unsized_are_left_to_chance
         known = known_losses(params)
         return known if known[0] < 3 else None
 
-    chooser = SizeAware(SPACE, small, 0)
+    chooser = size_aware(0, small)
     for number, params in enumerate(search(1, 20, None)):
         chooser.begun(number, params, known_losses(params))
         chooser.finished(number, end(params))
     for number in range(20, 40):
         proposed = chooser.propose(number)
         assert proposed is not None and known_losses(dict(proposed))[0] < 3
-    nobody = SizeAware(SPACE, lambda params: None, 0)
+    nobody = size_aware(0, lambda params: None)
     nobody.begun(0, search(0, 1, None)[0], None)
     nobody.finished(0, -1.0)
     assert nobody.propose(1) is None
@@ -103,7 +107,7 @@ def test_what_is_not_wanted_is_never_proposed_and_the_unsized_are_left_to_chance
 
 def test_students_under_way_are_not_proposed_to_their_neighbours() -> None:
     """One under way counts as it is expected to end: several workers do not get the same student."""
-    chooser = SizeAware(SPACE, known_losses, 0)
+    chooser = size_aware(0)
     for number, params in enumerate(search(2, 25, None)):
         chooser.begun(number, params, known_losses(params))
         chooser.finished(number, end(params))

@@ -5,19 +5,28 @@ its sizes, its errors so far and its traits, the searched values as numbers, for
 channels still to lose are not alike at a rung. The paused student whose end is expected to be furthest below the best error of
 any finished student no larger in anything (expected improvement; Jones et al., 1998) goes on to its next rung, as long as no
 more than a share of all epochs is spent. As nothing is given up before the end, what was paused in vain can still come back.
+
+What a finished student has shown is partly luck, and who is measured by the luckiest never goes on: the best are taken at the
+ends that sizes and traits speak for, not at those that were seen (Picheny et al., 2013), and who is as good as they are, but
+for `NEAR`, may be better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from tutelage.search.regression import Array, Regression, best_no_larger, expected_improvement
+from tutelage.search.improvement import best_no_larger, expected_improvement
+from tutelage.search.regression import Array, Regression
 
 FEWEST_PAUSED = 10  # to choose from, before a new student would be the better choice
 LEAST_GAIN = 1e-4  # of log10 of an error; what is expected to gain less is not worth an epoch
+NEAR = 0.1  # of the standard deviation of ends
+GROWN = 0.01  # by which share the finished must be more until they are learnt from again
+RESCORED = 1000  # of the paused, the best so far, are scored again then
 
 
 @dataclass(kw_only=True)
@@ -55,89 +64,113 @@ class Promotion:
         self.students: dict[int, Student] = {}
         self._first: set[int] = set()
         self._finished: list[int] = []
-        self._scores: dict[int, float] = {}
-        self._models: dict[int, Regression] = {rung: Regression() for rung in self.rungs}
-        self._outdated = set(self.rungs)
+        self._num_paused = self._epochs = 0
+        self._unscored: list[int] = []
+        self._waiting: list[tuple[float, int, int]] = []  # a heap of the paused: gain, negative; key; epochs
+        self._models: dict[int, Regression] = {}
+        self._ends, self._num_learnt = Regression(), 0
 
     def pauses(self, key: int, rung: int, student: Student, error: float) -> bool:
         """Return whether a student, told of with log10 of its error at a rung, pauses there."""
         known = self.students.setdefault(key, student)
         if rung < known.epochs:  # it was promoted beyond, and had to begin again
             return False
-        known.errors[rung], known.epochs = error, rung
-        self._scores.pop(key, None)
+        known.errors[rung] = error
         if len(self._first) < self.startup:
             self._first.add(key)
-        known.is_paused = key not in self._first
+        self._moves(known, rung, is_paused=key not in self._first)
+        if known.is_paused:
+            self._unscored.append(key)
         return known.is_paused
 
     def finished(self, key: int, student: Student, end: float) -> None:
         """Learn from a student that had all its epochs, with log10 of its error in the end."""
         known = self.students.setdefault(key, student)
-        known.end, known.epochs, known.is_paused = end, self.max_epochs, False
+        known.end = end
+        self._moves(known, self.max_epochs, is_paused=False)
         self._finished.append(key)
-        self._scores.clear()
-        self._outdated = set(self.rungs)
 
     def given_up(self, key: int) -> None:
         """Forget a student that failed or was lost: it is neither paused nor learnt from."""
-        self.students.pop(key, None)
-        self._scores.pop(key, None)
+        student = self.students.pop(key, None)
+        if student is not None:
+            self._moves(student, 0, is_paused=False)
 
     def promoted(self, *, is_last: bool) -> int | None:
         """Return the paused student that goes on now; None if a new one is the better choice, or nobody is worth it.
 
         `is_last` says that there are no new ones any more.
         """
-        paused = [key for key, student in self.students.items() if student.is_paused]
-        if not paused or len(self._finished) < min(self.startup, 5) or not self._may_spend(is_last):
+        fewest = 1 if is_last else FEWEST_PAUSED
+        if self._num_paused < fewest or len(self._finished) < min(self.startup, 5) or not self._may_spend(is_last):
             return None
-        if not is_last and len(paused) < FEWEST_PAUSED:
+        self._learn()
+        self._score()
+        while self._waiting and not self._is_waiting(self._waiting[0]):
+            heapq.heappop(self._waiting)
+        if not self._waiting or -self._waiting[0][0] < LEAST_GAIN:
             return None
-        scores = self._scored(paused)
-        best = max(paused, key=lambda key: scores[key])
-        if scores[best] < LEAST_GAIN:
-            return None
+        best = heapq.heappop(self._waiting)[1]
         student = self.students[best]
-        student.is_paused, student.epochs = False, self._next_rung(student.epochs)
+        self._moves(student, self._next_rung(student.epochs), is_paused=False)
         return best
+
+    def _moves(self, student: Student, epochs: int, *, is_paused: bool) -> None:
+        """Let a student have its epochs, or those it will have, and pause or not; the sums over all are kept."""
+        self._num_paused += is_paused - student.is_paused
+        self._epochs += epochs - student.epochs
+        student.epochs, student.is_paused = epochs, is_paused
 
     def _may_spend(self, is_last: bool) -> bool:
         begun = len(self.students)
         of = (self.num_students or begun) if is_last else begun
-        return sum(student.epochs for student in self.students.values()) < self.share * of * self.max_epochs
+        return self._epochs < self.share * of * self.max_epochs
 
     def _next_rung(self, epochs: int) -> int:
         return next((rung for rung in self.rungs if rung > epochs), self.max_epochs)
 
-    def _scored(self, paused: Sequence[int]) -> dict[int, float]:
-        """Return the expected improvement of every paused student; only those not known since the last end are computed."""
-        for rung in self.rungs:
-            there = [key for key in paused if self.students[key].epochs == rung and key not in self._scores]
-            if there and self._has_learnt(rung):
-                mean, deviation = self._models[rung].predict(self._features(there, rung))
-                gains = expected_improvement(self._best_no_larger(there), mean, deviation)
-                self._scores.update(zip(there, gains.tolist(), strict=True))
-        return {key: self._scores.get(key, 0.0) for key in paused}
+    def _is_waiting(self, entry: tuple[float, int, int]) -> bool:
+        student = self.students.get(entry[1])
+        return student is not None and student.is_paused and student.epochs == entry[2]
 
-    def _has_learnt(self, rung: int) -> bool:
-        """Return whether the ends of students that came to a rung are known, after learning those that are new."""
-        if rung in self._outdated:
+    def _learn(self) -> None:
+        """Learn how students end, once enough have; the best of those that wait are scored anew."""
+        if len(self._finished) <= self._num_learnt * (1 + GROWN):
+            return
+        self._num_learnt = len(self._finished)
+        known = self._matrix(self._finished, lambda student: student.known)
+        ends = np.array([self.students[key].end for key in self._finished])
+        features = self._matrix(self._finished, _body)
+        self._ends.learn(features, ends)
+        self._known, self._expected = known, self._ends.predict(features)[0] + NEAR * ends.std()
+        for rung in self.rungs:
             learnt = [key for key in self._finished if rung in self.students[key].errors]
-            if len(learnt) < 2:
-                return False
-            ends = np.array([self.students[key].end for key in learnt])
-            self._models[rung].learn(self._features(learnt, rung), ends)
-            self._outdated.remove(rung)
-        return True
+            if len(learnt) >= 2:
+                model = self._models.setdefault(rung, Regression())
+                model.learn(self._features(learnt, rung), np.array([self.students[key].end for key in learnt]))
+        waiting = [entry for entry in sorted(self._waiting) if self._is_waiting(entry)]
+        self._unscored += [key for _, key, _ in waiting[:RESCORED]]
+        self._waiting = waiting[RESCORED:]
+
+    def _score(self) -> None:
+        """Let those that are not scored yet wait by their expected improvement; without a model of their rung, not yet."""
+        left = [key for key in self._unscored if key in self.students and self.students[key].is_paused]
+        self._unscored = [key for key in left if self.students[key].epochs not in self._models]
+        for rung, model in self._models.items():
+            there = [key for key in left if self.students[key].epochs == rung]
+            if there:
+                best = best_no_larger(self._matrix(there, lambda student: student.known), self._known, self._expected)
+                gains = expected_improvement(best, *model.predict(self._features(there, rung)))
+                for key, gain in zip(there, gains.tolist(), strict=True):
+                    heapq.heappush(self._waiting, (-gain, key, rung))
 
     def _features(self, keys: Sequence[int], rung: int) -> Array:
         rungs = [one for one in self.rungs if one <= rung]
-        students = [self.students[key] for key in keys]
-        return np.array([[*s.known, *(s.whole - s.known), *(s.errors[one] for one in rungs), *s.traits] for s in students])
+        return self._matrix(keys, lambda student: [*_body(student), *(student.errors[one] for one in rungs)])
 
-    def _best_no_larger(self, keys: Sequence[int]) -> Array:
-        """Return for each student the best end of a finished one that is no larger in anything."""
-        known = np.array([self.students[key].known for key in self._finished])
-        ends = np.array([self.students[key].end for key in self._finished])
-        return best_no_larger(np.array([self.students[key].known for key in keys]), known, ends)
+    def _matrix(self, keys: Sequence[int], row: Callable[[Student], Sequence[float] | Array]) -> Array:
+        return np.array([row(self.students[key]) for key in keys])
+
+
+def _body(student: Student) -> list[float]:
+    return [*student.known, *(student.whole - student.known), *student.traits]

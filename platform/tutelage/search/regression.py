@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
@@ -66,21 +65,3 @@ def _due(count: int) -> int:
 def _kernel(num_features: int) -> Any:
     scales = np.full(num_features, 2.0)
     return ConstantKernel(1.0, (1e-2, 1e2)) * Matern(scales, (0.2, 1e2), nu=2.5) + WhiteKernel(0.1, (1e-3, 1.0))
-
-
-def expected_improvement(best: Array, mean: Array, deviation: Array) -> Array:
-    """Return E[max(0, best - end)] for ends that are normal with `mean` and `deviation` (Jones et al., 1998), each [n]."""
-    spread = np.maximum(deviation, 1e-12)
-    z = (best - mean) / spread
-    found: Array = spread * (z * norm.cdf(z) + norm.pdf(z))
-    return found
-
-
-def best_no_larger(asked: Array, known: Array, ends: Array) -> Array:
-    """Return for each of `asked` [m, k] the least of `ends` [n] whose `known` losses [n, k] are all no larger; 0 without one.
-
-    Ends are logarithms of errors, so that 0 is an error of 1.
-    """
-    no_larger = (known[None] <= asked[:, None]).all(axis=2)
-    best: Array = np.where(no_larger, ends[None], 0.0).min(axis=1, initial=0.0)
-    return best

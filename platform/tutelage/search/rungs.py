@@ -97,24 +97,61 @@ class Halving:
 
     def __init__(self, *, factor: int = 3) -> None:
         self.factor = factor
-        self._seen: dict[int, _Rows] = {}
+        self._seen: dict[int, _Leaders] = {}
 
     def stops(self, rung: int, known: Array, error: float) -> bool:
         """Return whether the newcomer is not among the best 1 / `factor` of the rung so far."""
-        seen = self._seen.setdefault(rung, _Rows(len(known) + 1))
-        seen.add(np.append(known, error))
-        rows = seen.rows
-        if len(rows) <= self.factor:
-            return False
-        ranks = pareto.rank(rows)
-        own = ranks[-1]
-        before = int((ranks < own).sum())
-        crowding = crowding_distance(rows[ranks == own])
-        place = before + int((crowding[:-1] > crowding[-1]).sum())
-        return place >= math.ceil(len(rows) / self.factor)
+        seen = self._seen.setdefault(rung, _Leaders(len(known) + 1))
+        wanted = max(math.ceil((len(seen) + 1) / self.factor), 1)
+        place = seen.add(np.append(known, error), wanted)
+        return len(seen) > self.factor and place >= wanted
 
     def finished(self, known: Array, errors: Mapping[int, float], last: float) -> None:
         """Learn nothing: ranks are all it looks at."""
+
+
+class _Leaders:
+    """The rows of a rung, of which the first layers alone are ranked, as they decide who is among the best.
+
+    Newcomers only push rows back: what is behind a layer stays behind it, and so cannot push back a row that is before it. The
+    ranks of the leaders among themselves are therefore their ranks among all, up to the last layer that was held whole.
+    """
+
+    RESERVE = 1.25  # leaders that are held over those that are wanted, so that they last for a while
+
+    def __init__(self, width: int) -> None:
+        self._rows, self._leaders, self._num_layers = _Rows(width), _Rows(width), 0
+
+    def __len__(self) -> int:
+        return len(self._rows.rows)
+
+    def add(self, row: Array, wanted: int) -> int:
+        """Return how many rows come before the newcomer, by layer, then by crowding; `wanted` stands for all that are more."""
+        self._rows.add(row)
+        self._leaders.add(row)
+        ranks = pareto.rank(self._leaders.rows)
+        if (ranks < self._num_layers).sum() < wanted:
+            ranks = self._hold(wanted)
+        own = ranks[-1]
+        if own >= self._num_layers:
+            self._leaders.drop_last()
+            return wanted
+        crowding = crowding_distance(self._leaders.rows[ranks == own])
+        return int((ranks < own).sum()) + int((crowding[:-1] > crowding[-1]).sum())
+
+    def _hold(self, wanted: int) -> NDArray[np.int64]:
+        """Hold the first layers of all rows, somewhat more than are wanted, and the newcomer; return their ranks."""
+        rows = self._rows.rows
+        ranks = pareto.rank(rows)
+        sizes = np.cumsum(np.bincount(ranks))
+        self._num_layers = int(np.searchsorted(sizes, min(self.RESERVE * wanted, len(rows)))) + 1
+        kept = ranks < self._num_layers
+        kept[-1] = True
+        self._leaders = _Rows(rows.shape[1])
+        for row in rows[kept]:
+            self._leaders.add(row)
+        found: NDArray[np.int64] = ranks[kept]
+        return found
 
 
 def crowding_distance(rows: Array) -> Array:
@@ -138,6 +175,9 @@ class _Rows:
     @property
     def rows(self) -> Array:
         return self._held[: self._count]
+
+    def drop_last(self) -> None:
+        self._count -= 1
 
     def add(self, row: Array) -> None:
         if self._count == len(self._held):

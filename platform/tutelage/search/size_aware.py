@@ -1,8 +1,8 @@
-"""Proposes the student that is expected to end furthest below the front at its own size, as sizes are known before training.
+"""Proposes the student that is expected to enlarge the front's hypervolume most, as sizes are known before training.
 
 Only the error has to be learnt: a Gaussian process over sizes and searched values, of the students that had all their epochs.
-Of a pool of random students and of variations of the front's, the expected improvement (Jones et al., 1998) over the best
-that is no larger in anything decides; sizes of the pool are learnt as well, and those of the best few of it asked for.
+The gain of each of a pool of random students and of variations of the front's decides; sizes of the pool are learnt as well,
+and those of the best few of it asked for.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tutelage.search.regression import Array, Regression, best_no_larger, expected_improvement
+from tutelage import pareto
+from tutelage.search.improvement import Gain
+from tutelage.search.regression import Array, Regression
 from tutelage.space import Choice, Domain, Float, Space, any_value
 
 STARTUP = 6  # students that have ended before anything is learnt from them; until then draws are random
-POOL = 64  # students to choose among
-SIZED = (4, 16)  # of them, the best, whose sizes are asked for: at least, where all were guessed well, and at most
-GUESSED = 0.01  # of log10 of a size, between what was guessed and what it is: well
+POOL = 64  # students to choose among, and so many more in each further generation,
+GENERATIONS = 1  # of which there are so many,
+PARENTS = 8  # variations of so many of the best so far
+SMALLER = 0.1  # of the range of sizes, by which a student may be smaller than all so far, and gain by it
+SIZED = (6, 16)  # of them, the best, whose sizes are asked for: at least and at most
 STEP = 0.15  # of a range, standard deviation by which a value varies
 ALSO = 0.2  # of the other values vary with the one that does
 
@@ -45,15 +48,17 @@ class SizeAware:
     """Learns of students by their numbers, and proposes the next one's searched values.
 
     `known_losses(params)` gives a student's losses other than its error before training, on a logarithmic scale; None for
-    one that is not wanted, or whose training decides them. The same history gives the same proposal for a number.
+    one that is not wanted, or whose training decides them. `reference` has the losses beyond which nothing is wanted, the end
+    last. The same history gives the same proposal for a number.
     """
 
     space: Space
     known_losses: KnownLosses
     seed: int
+    reference: Array
     _tried: dict[int, _Tried] = field(default_factory=dict)
     _error: Regression = field(default_factory=Regression)
-    _sizes: dict[int, Regression] = field(default_factory=dict)
+    _sizes: list[Regression] = field(default_factory=list)
 
     def begun(self, number: int, params: Params, known: Array | None) -> None:
         """Know of a student that is trained now."""
@@ -79,33 +84,34 @@ class SizeAware:
         """Return the searched values of the next student, the `number`-th; None while too little is known to choose."""
         if len(self._ended) < STARTUP:
             return None
-        random = Random(f"{self.seed} {number}")
-        pool = self._pool(random)
-        if not pool:
-            return None
-        traits = np.array([self.space.traits(params) for params in pool])
-        self._error.learn(np.array([_features(one.known, one.traits) for one in self._ended]), self._ends)
-        guessed = self._guessed(traits)
-        gains = self._gains(guessed, traits)
-        chosen, most = None, -math.inf
-        for row, known in self._sized(pool, guessed, np.argsort(-gains, kind="stable")):
-            gain = float(self._gains(known[None], traits[[row]])[0])
-            if gain > most:
-                chosen, most = pool[row], gain
-        return chosen
+        self._learn()
+        random, gain = Random(f"{self.seed} {number}"), self._gain()
+        front = self._front()
+        drawn = [varied(self.space, random.choice(front), random) if n % 2 else _any(self.space, random) for n in range(POOL)]
+        pool = self._new(drawn, [])
+        for _ in range(GENERATIONS):
+            gains = self._guessed_gains(pool, gain)
+            best = [pool[row] for row in np.argsort(-gains, kind="stable")[:PARENTS]]
+            pool += self._new([varied(self.space, random.choice(best), random) for _ in range(POOL if best else 0)], pool)
+        return self._best(pool, gain)
 
-    def _pool(self, random: Random) -> list[Params]:
-        front, given = self._front(), {tuple(sorted(one.params.items())) for one in self._tried.values()}
-        drawn = [
-            varied(self.space, random.choice(front), random) if place % 2 else _any(self.space, random) for place in range(POOL)
-        ]
-        new = {key: params for params in drawn if (key := tuple(sorted(params.items()))) not in given}
-        return list(new.values())
+    def _new(self, drawn: list[Params], beside: list[Params]) -> list[Params]:
+        """Return each of `drawn` once, without those that were handed out or are among `beside`."""
+        known = {_key(params) for params in [*(one.params for one in self._tried.values()), *beside]}
+        return [params for key, params in {_key(params): params for params in drawn}.items() if key not in known]
+
+    def _learn(self) -> None:
+        """Learn errors from those that ended, and sizes from all."""
+        self._error.learn(np.array([_features(one.known, one.traits) for one in self._ended]), self._ends)
+        tried = [self._tried[number] for number in sorted(self._tried)]
+        rows, known = np.array([one.traits for one in tried]), np.array([one.known for one in tried])
+        self._sizes = self._sizes or [Regression() for _ in range(known.shape[1])]
+        for regression, column in zip(self._sizes, known.T, strict=True):
+            regression.learn(rows, column)
 
     def _front(self) -> list[Params]:
-        known, ends = np.array([one.known for one in self._ended]), self._ends
-        best = best_no_larger(known, known, ends)
-        return [one.params for one, end, least in zip(self._ended, ends, best, strict=True) if end <= least]
+        rows = np.column_stack([np.array([one.known for one in self._ended]), self._ends])
+        return [self._ended[row].params for row in np.flatnonzero(pareto.non_dominated_mask(rows))]
 
     @property
     def _ended(self) -> list[_Tried]:
@@ -116,40 +122,54 @@ class SizeAware:
     def _ends(self) -> Array:
         return np.array([one.end for one in self._ended], dtype=np.float64)
 
-    def _sized(self, pool: list[Params], guessed: Array, order: NDArray[np.int64]) -> list[tuple[int, Array]]:
-        """Return the first rows in `order` that are wanted, with their losses known before training."""
-        fewest, most = SIZED
-        found: list[tuple[int, Array]] = []
-        is_guessed = True
-        for row in order[: 4 * most]:
+    def _best(self, pool: list[Params], gain: Gain) -> Params | None:
+        """Return the one with the most gain at its real sizes, of those first by their guessed gains; None if none is wanted.
+
+        Once a few are sized, it is enough that the best of them has more than is guessed of the next.
+        """
+        (fewest, most), guessed = SIZED, self._guessed_gains(pool, gain)
+        chosen, best, num_sized = None, -math.inf, 0
+        for row in np.argsort(-guessed, kind="stable")[: 4 * most].tolist():
+            if num_sized == most or (num_sized >= fewest and best >= guessed[row]):
+                break
             known = self.known_losses(pool[row])
             if known is not None:
-                found.append((int(row), known))
-                is_guessed = is_guessed and bool((np.abs(known - guessed[row]) < GUESSED).all())
-            if len(found) == most or (is_guessed and len(found) == fewest):
-                break
-        return found
+                num_sized += 1
+                own = float(gain.of(known[None], *self._expected(known[None], self._traits([pool[row]])))[0])
+                if own > best:
+                    chosen, best = pool[row], own
+        return chosen
 
-    def _guessed(self, traits: Array) -> Array:
-        """Return the losses known before training as those of all students so far have them, [m, k]."""
-        tried = [self._tried[number] for number in sorted(self._tried)]
-        rows, known = np.array([one.traits for one in tried]), np.array([one.known for one in tried])
-        columns = []
-        for column in range(known.shape[1]):
-            regression = self._sizes.setdefault(column, Regression())
-            regression.learn(rows, known[:, column])
-            columns.append(regression.predict(traits)[0])
-        return np.column_stack(columns) if columns else np.empty((len(traits), 0))
+    def _guessed_gains(self, pool: list[Params], gain: Gain) -> Array:
+        """Return the gains [m] of students whose sizes are guessed, from those of all students so far."""
+        if not pool:
+            return np.empty(0)
+        traits = self._traits(pool)
+        columns = [regression.predict(traits)[0] for regression in self._sizes]
+        known = np.column_stack(columns) if columns else np.empty((len(pool), 0))
+        return gain.of(known, *self._expected(known, traits))
 
-    def _gains(self, known: Array, traits: Array) -> Array:
-        """Return the expected improvement over the students that ended, and those under way as they are expected to end."""
-        mean, deviation = self._error.predict(np.column_stack([known, traits]))
+    def _traits(self, pool: list[Params]) -> Array:
+        return np.array([self.space.traits(params) for params in pool])
+
+    def _expected(self, known: Array, traits: Array) -> tuple[Array, Array]:
+        """Return mean and standard deviation [m] of the ends of students with these losses and traits."""
+        return self._error.predict(np.column_stack([known, traits]))
+
+    def _gain(self) -> Gain:
+        """Return what more students would add to those that ended, and to those under way as they are expected to end."""
         before, ends = np.array([one.known for one in self._ended]), self._ends
         under_way = [self._tried[number] for number in sorted(self._tried) if self._tried[number].end is None]
         if under_way:
-            expected, _ = self._error.predict(np.array([_features(one.known, one.traits) for one in under_way]))
-            before, ends = np.concatenate([before, [one.known for one in under_way]]), np.concatenate([ends, expected])
-        return expected_improvement(best_no_larger(known, before, ends), mean, deviation)
+            known, traits = (np.array([getattr(one, name) for one in under_way]) for name in ("known", "traits"))
+            before, ends = np.concatenate([before, known]), np.concatenate([ends, self._expected(known, traits)[0]])
+        smallest = before.min(axis=0)
+        lowest = smallest - SMALLER * np.abs(self.reference[:-1] - smallest)
+        return Gain(before, ends, lowest=lowest, reference=self.reference)
+
+
+def _key(params: Params) -> tuple[Any, ...]:
+    return tuple(sorted(params.items()))
 
 
 def _features(known: Array, traits: list[float]) -> list[float]:
