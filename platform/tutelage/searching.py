@@ -93,8 +93,8 @@ class _Search:
         """Train until nothing is left to be, or the budget is spent; what is paused then is stopped."""
         home, begun_s = self.book.home, time.time()
         self.book.learn = self.learn
-        first = self.next_draw()
-        self.book.observer.stage(_said(spec, self.suggester))
+        said, first = _said(spec, self.suggester), self.next_draw()
+        self.book.observer.stage(said)
         try:
             if first:
                 waiting = [first]

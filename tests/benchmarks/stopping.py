@@ -1,11 +1,12 @@
 """What rules of early stopping keep of a recorded table's front, and how many of its epochs they spend.
 
     python tests/benchmarks/stopping.py SPEC TABLE [--json] [--orders 20] [--students N] [--workers 2] [--rules NAME …]
+    python tests/benchmarks/stopping.py --problem zdt1 zdt2 zdt3 dtlz2 …
 
-TABLE is what record.py wrote, its JSON lines, or the directory of a sweep without early stopping. Each rule meets the same
-random orders of arrival, each trial with one of the table's seeds, drawn; what it reached is judged by the mean end over the
-seeds. Hypervolume is over log10 of size
-and of error, of students with all their epochs, as a share of that of all students that came.
+TABLE is what record.py wrote, its JSON lines, or the directory of a sweep without early stopping; of a textbook problem a
+thousand random students are drawn. Each rule meets the same random orders of arrival, each trial with one of the table's seeds,
+drawn; what it reached is judged by the mean end over the seeds. Hypervolume is over log10 of size and of error, of students
+with all their epochs, as a share of that of all students that came.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
+from problems import PROBLEMS
 
 from tutelage import spec, store
 from tutelage.search import replay
@@ -81,8 +83,9 @@ def table_of(path: Path, space: Space) -> replay.Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("spec")
-    parser.add_argument("table")
+    parser.add_argument("spec", nargs="?")
+    parser.add_argument("table", nargs="?")
+    parser.add_argument("--problem", nargs="*", default=[], choices=list(PROBLEMS))
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--orders", type=int, default=20)
     parser.add_argument("--students", type=int, default=0, help="how many come; 0: all of the table")
@@ -90,10 +93,15 @@ def main() -> None:
     parser.add_argument("--judged", type=int, default=359, help="validation examples, for dominance")
     parser.add_argument("--rules", nargs="*", default=list(RULES))
     options = parser.parse_args()
-    table = table_of(Path(options.table), spec.load(options.spec).space)
-    size = " × ".join(map(str, table.errors.shape))
-    title = f"{size} students × seeds × epochs, {options.students or len(table)} come, {options.workers} workers, "
-    machine.show(f"{title}{options.orders} orders (mean ± sd)", compared(table, options), as_json=options.json)
+    if bool(options.table) == bool(options.problem):
+        parser.error("either SPEC and TABLE, or --problem.")
+    tables = {name: PROBLEMS[name].tabulate(1000, seed=0) for name in options.problem}
+    if options.table:
+        tables[options.table] = table_of(Path(options.table), spec.load(options.spec).space)
+    for name, table in tables.items():
+        size = " × ".join(map(str, table.errors.shape))
+        title = f"{name}: {size} students × seeds × epochs, {options.students or len(table)} come, {options.workers} workers, "
+        machine.show(f"{title}{options.orders} orders (mean ± sd)", compared(table, options), as_json=options.json)
 
 
 if __name__ == "__main__":
