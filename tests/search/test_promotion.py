@@ -76,6 +76,19 @@ def test_new_ones_come_before_paused_ones_until_there_is_a_choice_and_something_
     assert other.promoted(is_last=True) == 50
 
 
+def test_the_luckiest_end_keeps_nobody_from_going_on() -> None:
+    """Ends are noise around -1 whatever the traits, one is far luckier: as good as the others is good enough to go on."""
+    generator = np.random.default_rng(0)
+    rule = Promotion(rungs=(1,), max_epochs=9, share=1.0, num_students=60, startup=40)
+    for key in range(40):
+        one = student(1.0, float(generator.random()))
+        end = -2.0 if key == 20 else float(generator.normal(-1, 0.1))
+        rule.pauses(key, 1, one, -0.5)
+        rule.finished(key, one, end)
+    rule.pauses(50, 1, student(1.0), -0.5)
+    assert rule.promoted(is_last=True) == 50
+
+
 def test_one_that_failed_is_neither_chosen_nor_learnt_from() -> None:
     rule = Promotion(rungs=(1,), max_epochs=9, share=1.0, num_students=20, startup=5)
     trained(rule, {key: (1.0, -0.5 - key / 50) for key in range(5)})

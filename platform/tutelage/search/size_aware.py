@@ -1,8 +1,8 @@
 """Proposes the student that is expected to enlarge the front's hypervolume most, as sizes are known before training.
 
 Only the error has to be learnt: a Gaussian process over sizes and searched values, of the students that had all their epochs.
-The gain of each of a pool of random students and of variations of the front's decides; sizes of the pool are learnt as well,
-and those of the best few of it asked for.
+The gain of each of a pool decides: random students, variations of the front's, and variations of the best of these. Sizes are
+learnt as well, to guess those of the pool; the real ones are asked for of the best few.
 """
 
 from __future__ import annotations
