@@ -245,6 +245,6 @@ def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axis.set(title=ground, xlabel="epochs trained", ylabel="share of the best known hypervolume")
     for axis in list(axes.flat)[len(grounds) :]:
         axis.set_visible(False)
-    axes.flat[0].legend(fontsize="small")
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.savefig(path, dpi=130)
     plt.close(figure)
