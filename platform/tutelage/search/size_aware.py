@@ -89,11 +89,12 @@ class SizeAware:
         front = self._front()
         drawn = [varied(self.space, random.choice(front), random) if n % 2 else _any(self.space, random) for n in range(POOL)]
         pool = self._new(drawn, [])
+        gains = self._guessed_gains(pool, gain)
         for _ in range(GENERATIONS):
-            gains = self._guessed_gains(pool, gain)
             best = [pool[row] for row in np.argsort(-gains, kind="stable")[:PARENTS]]
-            pool += self._new([varied(self.space, random.choice(best), random) for _ in range(POOL if best else 0)], pool)
-        return self._best(pool, gain)
+            new = self._new([varied(self.space, random.choice(best), random) for _ in range(POOL if best else 0)], pool)
+            pool, gains = pool + new, np.concatenate([gains, self._guessed_gains(new, gain)])
+        return self._best(pool, gains, gain)
 
     def _new(self, drawn: list[Params], beside: list[Params]) -> list[Params]:
         """Return each of `drawn` once, without those that were handed out or are among `beside`."""
@@ -122,12 +123,12 @@ class SizeAware:
     def _ends(self) -> Array:
         return np.array([one.end for one in self._ended], dtype=np.float64)
 
-    def _best(self, pool: list[Params], gain: Gain) -> Params | None:
-        """Return the one with the most gain at its real sizes, of those first by their guessed gains; None if none is wanted.
+    def _best(self, pool: list[Params], guessed: Array, gain: Gain) -> Params | None:
+        """Return the one with the most gain at its real sizes, of those first by `guessed` gains; None if none is wanted.
 
         Once a few are sized, it is enough that the best of them has more than is guessed of the next.
         """
-        (fewest, most), guessed = SIZED, self._guessed_gains(pool, gain)
+        fewest, most = SIZED
         chosen, best, num_sized = None, -math.inf, 0
         for row in np.argsort(-guessed, kind="stable")[: 4 * most].tolist():
             if num_sized == most or (num_sized >= fewest and best >= guessed[row]):
