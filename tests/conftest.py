@@ -11,7 +11,7 @@ import pytest
 
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
-from tutelage.record import TrialRecord
+from tutelage.records.trial import TrialRecord
 
 SMALL_SPEC: dict[str, Any] = {
     "name": "small",
@@ -46,15 +46,16 @@ def small_spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def small_sweep(ray_cluster: None, small_spec: dict[str, Any]) -> Any:
     """A finished sweep over real digits, with a real teacher, real Ray and a real MLflow store. Read it, do not change it."""
-    from tutelage import pipeline, spec
+    from tutelage.spec import loading
+    from tutelage.sweep import pipeline
 
-    return pipeline.sweep(spec.from_dict(small_spec))
+    return pipeline.sweep(loading.from_dict(small_spec))
 
 
 @pytest.fixture(scope="session")
 def classroom() -> Any:
     """Real digits, nobody taught."""
-    from tutelage.classroom import Classroom
+    from tutelage.training.context import Classroom
 
     return Classroom(data="digits", task="image_classification", seed=0)
 
@@ -63,11 +64,11 @@ def classroom() -> Any:
 def taught(classroom: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The classroom taught by a perceptron that was not trained, whose answers lie in a cache."""
     from tests.rooms import with_plan
-    from tutelage import network
+    from tutelage.networks import checkpoint
 
     home = tmp_path_factory.mktemp("knowledge")
     about = classroom.architecture("mlp")
-    network.write(home / "teacher", network.seeded(about, 0), about)
+    checkpoint.write(home / "teacher", checkpoint.seeded(about, 0), about)
     room = with_plan(classroom, home, dtype="float32")
     for split in ("train", "validation"):
         room.fill(split, 0)

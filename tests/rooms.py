@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import SMALL_SPEC
-from tutelage import spec, teaching
-from tutelage.classroom import Classroom, KnowledgePlan
+from tutelage.spec import loading
+from tutelage.sweep import teachers
+from tutelage.training.context import Classroom
+from tutelage.training.knowledge_plan import KnowledgePlan
 
 
 def small_config(**distillation: Any) -> dict[str, Any]:
-    loaded = spec.from_dict({
+    loaded = loading.from_dict({
         **SMALL_SPEC,
         "student": {"model": {"convnet": {"width": 4}}, "epochs": 4},
         "distillation": {"weight": 0.0, **distillation},
@@ -29,11 +31,11 @@ def with_plan(classroom: Classroom, home: Path, **fields: Any) -> Classroom:
     return room
 
 
-def teacher_of(room: Classroom) -> teaching.Teacher:
+def teacher_of(room: Classroom) -> teachers.Teacher:
     assert room.taught_by is not None
-    return teaching.Teacher(directory=room.taught_by.teachers[0][0], address="t", measures={"accuracy": 0.5})
+    return teachers.Teacher(directory=room.taught_by.teachers[0][0], address="t", measures={"accuracy": 0.5})
 
 
-def with_teacher(tmp_path: Path, **changes: Any) -> spec.Spec:
+def with_teacher(tmp_path: Path, **changes: Any) -> loading.Spec:
     teacher = {"model": {"mlp": {"hidden": 16}}, "epochs": 4, "learning_rate": 0.01, **changes.pop("teacher", {})}
-    return spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path / "storage"), "teacher": teacher, **changes})
+    return loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path / "storage"), "teacher": teacher, **changes})

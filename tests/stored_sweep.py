@@ -10,14 +10,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tutelage import answers, measure, network, store
-from tutelage.classroom import Classroom
 from tutelage.files import write_json
+from tutelage.networks import checkpoint, cost
 from tutelage.objectives import KNOWN
-from tutelage.record import TrialRecord
-from tutelage.spec import from_dict
-from tutelage.spec_yaml import dump
-from tutelage.store import SweepDir
+from tutelage.records import sweep_dir
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.trial import TrialRecord
+from tutelage.spec.loading import from_dict
+from tutelage.spec.yaml_lines import dump
+from tutelage.training import inference
+from tutelage.training.context import Classroom
 
 TEACHER = {"address": "abc", "source": None, "accuracy": 0.99, "params": 20_000.0, "size_bytes": 80_000.0, "macs": 1e6}
 
@@ -32,7 +34,7 @@ def spec_tree(storage: Path, name: str = "stored") -> dict[str, Any]:
 def learnt(room: Classroom, model: Any, steps: int = 60) -> tuple[nn.Module, dict[str, Any]]:
     """Return a network that has learnt the training digits, and its architecture."""
     architecture = room.architecture(model)
-    built, train = network.seeded(architecture, 0), room.splits["train"]
+    built, train = checkpoint.seeded(architecture, 0), room.splits["train"]
     optimiser = torch.optim.Adam(built.parameters(), lr=2e-2)
     for _ in range(steps):
         loss = functional.cross_entropy(built(train.seen(slice(None))), train.labels[:, 0])
@@ -44,7 +46,7 @@ def learnt(room: Classroom, model: Any, steps: int = 60) -> tuple[nn.Module, dic
 
 def write_sweep(storage: Path, room: Classroom, models: list[Any], name: str = "stored") -> SweepDir:
     """Write a finished sweep with a student for each of `models`, the last of them selected."""
-    home = store.create(storage, name, dump(from_dict(spec_tree(storage, name)).resolved()))
+    home = sweep_dir.create(storage, name, dump(from_dict(spec_tree(storage, name)).resolved()))
     objectives = (KNOWN["accuracy"], replace(KNOWN["params"], reference=TEACHER["params"]))
     home.update(
         state="finished", run_id="run", objectives=[asdict(one) for one in objectives], teacher=TEACHER, num_trials=len(models),
@@ -59,9 +61,9 @@ def write_sweep(storage: Path, room: Classroom, models: list[Any], name: str = "
 
 def _student(home: SweepDir, room: Classroom, number: int, model: Any) -> TrialRecord:
     built, architecture = learnt(room, model)
-    network.write(home.students_dir / f"t{number:04d}", built, architecture)
-    accuracy = answers.accuracy_of(built, room.built_task, room.splits["validation"])
-    sizes = {**measure.size(built), **measure.macs(built, room.splits["validation"].example_shape)}
+    checkpoint.write(home.students_dir / f"t{number:04d}", built, architecture)
+    accuracy = inference.accuracy_of(built, room.built_task, room.splits["validation"])
+    sizes = {**cost.size(built), **cost.macs(built, room.splits["validation"].example_shape)}
     return TrialRecord(
         number=number, trial_id=f"t{number:04d}", state="finished", params={"student.model": next(iter(model))},
         config={"student": {"model": model, "epochs": 1}, "distillation": {"temperature": 2.0, "weight": 0.5}, "sparsity": {}},

@@ -1,4 +1,4 @@
-"""Who may import whom, and what importing the package must not cost."""
+"""Which room may import which, which file is a library's door, and what importing the package must not cost."""
 
 from __future__ import annotations
 
@@ -11,68 +11,35 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "platform" / "tutelage"
 DOORS = {  # a library, and the files that may import it
-    "ray": {"jobs.py", "search/tune.py", "pipeline.py", "doctor.py"},
+    "ray": {"training/jobs.py", "training/cluster.py", "search/ray_tune.py", "sweep/pipeline.py", "doctor.py"},
     "optuna": {"search/sampler.py"},
-    "mlflow": {"tracking.py", "mlflow_writer.py", "registry.py"},
+    "mlflow": {"records/tracker.py", "records/mlflow_writer.py", "export/registry.py"},
     "moocore": {"pareto.py"},
-    "onnx": {"onnx_form.py"},
-    "onnxruntime": {"onnx_form.py"},
+    "onnx": {"export/onnx_format.py"},
+    "onnxruntime": {"export/onnx_format.py"},
     "torch_pruning": {"sparsity/channels.py"},
-    "typer": {"cli.py", "printing.py"},
+    "typer": {"cli.py", "console.py"},
 }
-LAYERS = [  # a module may import its own layer and those above it in this list
-    {"errors", "files", "intervals", "lineage", "mlflow_values", "problems", "safe_pickle", "spool", "variables"},
-    {
-        "plugins",
-        "space",
-        "objectives",
-        "pareto",
-        "spec_yaml",
-        "spec_sections",
-        "spec_objectives",
-        "inherit",
-        "grids",
-        "sparse_labels",
-        "vectors",
-    },
-    {"record", "policies", "spec", "spec_schema", "selection", "confirmations", "confirming", "store"},
-    {"tasks", "data", "models", "losses", "sparsity", "splitting"},
-    {
-        "augment",
-        "average",
-        "baseline",
-        "clean_process",
-        "compare_view",
-        "deployed",
-        "measure",
-        "mlflow_writer",
-        "muon",
-        "network",
-        "onnx_form",
-        "outbox",
-        "shared_norm",
-        "watching",
-    },
-    {"answers", "knowledge", "optimisation", "ensemble"},
-    {"training", "classroom"},
-    {"execution"},
-    {"student", "export", "model_card", "quantised", "read_back"},
-    {"jobs", "search", "tracking", "registry", "report", "report_page", "importance", "compare_page", "opening", "verdict"},
-    {"book", "foreign"},
-    {"teaching"},
-    {"imparting", "warming", "retraining", "confirmed_front"},
-    {"searching"},
-    {"pipeline"},
-    {"capacity_gap", "reporting", "promoting"},
-    {"choosing", "planning", "resuming", "comparing", "deliver", "documents", "doctor", "progress"},
-    {"printing"},
-    {"api", "cli", "__init__"},
-]
+GROUND = {"errors", "plugins", "validation", "files", "environment", "intervals", "objectives", "pareto"}
+ROOF = {"__init__", "api", "cli", "console", "doctor", "progress"}
+ROOMS = {  # a room, and the rooms that it may import beside the ground; the roof imports all of them
+    "spec": set(),
+    "data": set(),
+    "models": set(),
+    "sparsity": set(),
+    "tasks": {"data"},
+    "networks": {"tasks", "data"},
+    "losses": {"networks"},
+    "records": {"spec"},
+    "policies": {"records"},
+    "report": {"records", "spec"},
+    "search": {"records", "spec"},
+    "training": {"data", "losses", "models", "networks", "records", "sparsity", "spec", "tasks"},
+    "export": {"data", "networks", "records", "spec", "tasks", "training"},
+    "selection": {"data", "export", "networks", "policies", "records", "report", "spec", "tasks", "training"},
+    "sweep": {"data", "export", "losses", "networks", "records", "report", "search", "selection", "spec", "tasks", "training"},
+}
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
-
-
-def layer_of(module: str) -> int:
-    return next(i for i, names in enumerate(LAYERS) if module in names)
 
 
 def imports(path: Path) -> list[str]:
@@ -85,6 +52,20 @@ def imports(path: Path) -> list[str]:
     return found
 
 
+def room_of(file: str) -> str:
+    """Return a file's room: its folder, or `ground` or `roof`."""
+    if "/" in file:
+        return file.split("/")[0]
+    stem = file.removesuffix(".py")
+    return "ground" if stem in GROUND else "roof" if stem in ROOF else stem
+
+
+def imported_rooms(file: str) -> set[str]:
+    """Return the rooms of the package that a file imports, its own left out."""
+    own = [name.split(".")[1] for name in imports(PACKAGE / file) if name.startswith("tutelage.")]
+    return {name if (PACKAGE / name).is_dir() else room_of(f"{name}.py") for name in own} - {room_of(file)}
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_libraries_come_in_by_their_door(file: str) -> None:
     used = {name.split(".")[0] for name in imports(PACKAGE / file)}
@@ -93,21 +74,30 @@ def test_libraries_come_in_by_their_door(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_imports_go_one_way(file: str) -> None:
-    own = layer_of(file.split("/")[0].removesuffix(".py"))
-    for name in imports(PACKAGE / file):
-        parts = name.split(".")
-        if parts[0] == "tutelage" and len(parts) > 1 and parts[1] not in ("errors",):
-            module = parts[1]
-            known = any(module in names for names in LAYERS)
-            assert not known or layer_of(module) <= own, f"{file} imports {name}"
+def test_a_room_imports_only_what_stands_below_it(file: str) -> None:
+    room = room_of(file)
+    allowed = (
+        {"ground": set(), "roof": {"ground", *ROOMS}}.get(room) if room in ("ground", "roof") else {"ground"} | ROOMS[room]
+    )
+    assert allowed is not None and not imported_rooms(file) - allowed, file
 
 
-def test_search_and_tracking_do_not_know_each_other() -> None:
+def test_the_table_of_rooms_has_no_circle() -> None:
+    left = {room: set(below) for room, below in ROOMS.items()}
+    while free := [room for room, below in left.items() if not below]:
+        left = {room: below - set(free) for room, below in left.items() if room not in free}
+    assert not left
+
+
+def test_no_file_imports_itself_through_others() -> None:
+    modules = {file.removesuffix(".py").removesuffix("/__init__").replace("/", "."): file for file in FILES}
+    graph = {}
     for file in FILES:
-        if file.startswith("search/"):
-            assert not any("tracking" in name for name in imports(PACKAGE / file)), file
-    assert not any("tutelage.search" in name for name in imports(PACKAGE / "tracking.py"))
+        tails = [name.removeprefix("tutelage.") for name in imports(PACKAGE / file) if name.startswith("tutelage.")]
+        graph[file] = {modules.get(tail) or modules.get(tail.rpartition(".")[0]) for tail in tails} - {None, file}
+    while free := {file for file, below in graph.items() if not below & graph.keys()}:
+        graph = {file: below for file, below in graph.items() if file not in free}
+    assert not graph
 
 
 def test_the_source_root_does_not_hide_the_standard_library() -> None:
@@ -121,7 +111,7 @@ def test_the_source_root_does_not_hide_the_standard_library() -> None:
 
 def test_importing_the_package_loads_neither_torch_nor_ray() -> None:
     heavy = "('torch', 'ray', 'mlflow', 'optuna')"
-    code = f"import sys, tutelage, tutelage.cli, tutelage.spec; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, tutelage, tutelage.cli, tutelage.spec.loading; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -11,7 +11,7 @@ import yaml
 
 from tests.conftest import SMALL_SPEC
 from tutelage import cli
-from tutelage.store import SweepDir
+from tutelage.records.sweep_dir import SweepDir
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

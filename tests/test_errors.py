@@ -2,16 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tutelage.errors import (
-    InputError,
-    NoStudentFits,
-    Problem,
-    SpecError,
-    TutelageError,
-    UnreachableError,
-    WorkFailed,
-    nearest,
-)
+from tutelage.errors import InputError, NoStudentFits, Problem, SpecError, TutelageError, UnreachableError, WorkFailed, nearest
 
 
 @pytest.mark.parametrize(

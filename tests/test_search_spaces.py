@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from tutelage import network, plugins, spec, student, teaching
-from tutelage.planning import plan
-from tutelage.space import any_value
+from tutelage import plugins
+from tutelage.networks import checkpoint
+from tutelage.spec import loading
+from tutelage.spec.space import any_value
+from tutelage.sweep import teachers
+from tutelage.sweep.dry_run import plan
+from tutelage.training import context, student
 
 HOME = Path(__file__).parent.parent / "search_spaces"
 SPECS = sorted(path.stem for path in HOME.glob("*.yaml"))
@@ -27,21 +31,21 @@ def tiny(reference: Any, key: str, folder: Path) -> list[str]:
 
 
 @pytest.fixture(params=SPECS)
-def ready(request: pytest.FixtureRequest, tmp_path: Path) -> spec.Spec:
+def ready(request: pytest.FixtureRequest, tmp_path: Path) -> loading.Spec:
     """A ready spec, over tiny data."""
     path = HOME / f"{request.param}.yaml"
-    asked = spec.load(path)
+    asked = loading.load(path)
     overrides = tiny(asked.data, "data", tmp_path / "data") if asked.data != "digits" else []
     if asked.teacher.source is not None:
         overrides += tiny(asked.teacher.source.data, "teacher.source.data", tmp_path / "source")
-    return spec.load(path, [*overrides, f"storage={tmp_path / 'storage'}"])
+    return loading.load(path, [*overrides, f"storage={tmp_path / 'storage'}"])
 
 
-def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready: spec.Spec) -> None:
-    classroom = teaching.classroom_of(ready)
+def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready: loading.Spec) -> None:
+    classroom = context.classroom_of(ready)
     batch = classroom.splits["train"].seen(slice(4))
-    teacher = network.build(classroom.architecture(ready.teacher.model or ""))
-    teaching.check_pairs(ready, classroom, teacher)
+    teacher = checkpoint.build(classroom.architecture(ready.teacher.model or ""))
+    teachers.check_pairs(ready, classroom, teacher)
     generator = random.Random(0)
     for _ in range(4):
         config, _ = ready.space.resolve(lambda name, domain: any_value(generator, domain))
@@ -58,12 +62,12 @@ def test_a_ready_spec_says_for_whom_it_is_and_is_named_as_its_file() -> None:
     for name in SPECS:
         text = (HOME / f"{name}.yaml").read_text()
         assert text.startswith("# yaml-language-server: $schema=spec.schema.json\n# For whom: ")
-        assert spec.load(HOME / f"{name}.yaml").name == name
+        assert loading.load(HOME / f"{name}.yaml").name == name
 
 
 def test_a_plan_of_students_that_inherit_needs_no_teacher(tmp_path: Path) -> None:
     """Their weights come from a teacher that is not there yet; their steps can be timed all the same."""
-    asked = spec.from_dict({
+    asked = loading.from_dict({
         "name": "inherits", "data": "digits", "storage": str(tmp_path),
         "teacher": {"model": {"convnet": {"width": 8}}, "epochs": 2},
         "student": {"model": {"convnet": {"width": 4}}, "epochs": 2, "initialise": "teacher"},

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tutelage.record import TrialRecord
-from tutelage.tracking import Tracker
+from tutelage.records.tracker import Tracker
+from tutelage.records.trial import TrialRecord
 
 EPOCHS = 5
 SEARCHED = ("student.model", "student.model.mlp.hidden", "distillation.temperature")

@@ -14,21 +14,37 @@ from typing import Annotated, Any
 
 import typer
 
-from tutelage import plugins, printing
+from tutelage import console, plugins
+from tutelage.console import STORAGE
 from tutelage.errors import InputError, NotPromoted, TutelageError, UnreachableError, WorkFailed, nearest
-from tutelage.printing import STORAGE
 
 app = typer.Typer(
     help="Find the best small networks that a big one can teach.",
     no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
+
+
 SpecPath = Annotated[Path, typer.Argument(help="The sweep's YAML spec; see search_spaces/.")]
+
+
 SweepName = Annotated[str, typer.Argument(help="A sweep's name, or its MLflow run id.")]
+
+
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Set a key of the spec: --set student.epochs=5.")]
+
+
 Address = Annotated[str | None, typer.Option(help="A Ray cluster's address; without it, Ray runs on this machine.")]
+
+
 Storage = Annotated[Path, typer.Option(help="Where sweeps are kept.")]
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
 AtMost = Annotated[list[str] | None, typer.Option("--max", help="Upper bound: --max size_bytes=20k.")]
+
+
 AtLeast = Annotated[list[str] | None, typer.Option("--min", help="Lower bound: --min accuracy=0.95.")]
 
 
@@ -56,16 +72,16 @@ def sweep(
     """Train a teacher, search students, draw the front."""
     loaded = _load(spec_path, overrides, trials=trials, tracking_uri=tracking_uri)
     if dry_run:
-        from tutelage import planning
+        from tutelage.sweep import dry_run as planning
 
-        printing.show_mapping(planning.plan(loaded), as_json)
+        console.show_mapping(planning.plan(loaded), as_json)
         return
-    from tutelage import pipeline
     from tutelage.progress import Progress
+    from tutelage.sweep import pipeline
 
     with _resumable(loaded.name, Path(loaded.storage)), Progress(loaded.search.trials) as progress:
         home = pipeline.sweep(loaded, address=address, observer=progress)
-    printing.show_swept(home, as_json)
+    console.show_swept(home, as_json)
 
 
 @contextmanager
@@ -75,7 +91,7 @@ def _resumable(name: str, storage: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         typer.echo(
-            f"stopped. What has ended is kept; to go on: tutelage resume {name}{printing.storage_option(storage)}", err=True
+            f"stopped. What has ended is kept; to go on: tutelage resume {name}{console.storage_option(storage)}", err=True
         )
         raise typer.Exit(130) from None
 
@@ -92,33 +108,35 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on with a sweep after a stop or a crash, or extend one that has finished; no student is trained twice."""
-    from tutelage import resuming, store
     from tutelage.progress import Progress
+    from tutelage.records import sweep_dir
+    from tutelage.sweep import resume as resuming
 
-    home = store.find(storage, name)
+    home = sweep_dir.find(storage, name)
     given = _load(spec_path, None) if spec_path else None
     with _resumable(home.name, storage), Progress(None) as progress:
         resuming.resume(home, trials=trials, spec=given, address=address, observer=progress)
-    printing.show_swept(home, as_json)
+    console.show_swept(home, as_json)
 
 
 @app.command()
 def teacher(spec_path: SpecPath, overrides: Overrides = None, address: Address = None, as_json: AsJson = False) -> None:
     """Train the teacher alone, or reuse it."""
-    from tutelage import pipeline
     from tutelage.progress import Progress
+    from tutelage.sweep import pipeline
 
     with Progress(None) as progress:
         made = pipeline.train_teacher(_load(spec_path, overrides), address=address, observer=progress)
-    printing.show_mapping({"version": 1, "address": made.address, "directory": str(made.directory), **made.measures}, as_json)
+    console.show_mapping({"version": 1, "address": made.address, "directory": str(made.directory), **made.measures}, as_json)
 
 
 @app.command()
 def status(name: SweepName, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
     """Say how far a sweep is: trials by state, front, hypervolume."""
-    from tutelage import documents, store
+    from tutelage.records import sweep_dir
+    from tutelage.report import json_views
 
-    printing.show_mapping(documents.status(store.find(storage, name)), as_json)
+    console.show_mapping(json_views.status(sweep_dir.find(storage, name)), as_json)
 
 
 @app.command()
@@ -131,17 +149,18 @@ def front(
     png: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
 ) -> None:
     """Show the Pareto front."""
-    from tutelage import pipeline, report, store
+    from tutelage.records import fronts, sweep_dir
+    from tutelage.report import figures, tables
 
-    home = store.find(storage, name)
-    records, objectives, measured = pipeline.candidates(home), home.objectives(), home.facts()["teacher"]
+    home = sweep_dir.find(storage, name)
+    records, objectives, measured = fronts.candidates(home), home.objectives(), home.facts()["teacher"]
     if csv:
-        report.write_csv(report.front_table(records, objectives), csv)
+        tables.write_csv(tables.front_table(records, objectives), csv)
     if html:
-        report.front_html(records, objectives, html, measured)
+        figures.front_html(records, objectives, html, measured)
     if png:
-        report.front_png(records, objectives, png, measured)
-    printing.show_front(home, as_json)
+        figures.front_png(records, objectives, png, measured)
+    console.show_front(home, as_json)
 
 
 @app.command()
@@ -177,11 +196,12 @@ def select(
     as_json: AsJson = False,
 ) -> None:
     """Select one student by fresh seeds, compare it with its label-only twin, test it once, register it."""
-    from tutelage import choosing, store
     from tutelage.objectives import Limits
     from tutelage.progress import Progress
-    from tutelage.promoting import Registration
-    from tutelage.selection import parse_policy
+    from tutelage.records import sweep_dir
+    from tutelage.selection import select as choosing
+    from tutelage.selection.champions import Registration
+    from tutelage.selection.query import parse_policy
 
     if register is None and (alias or force or require_promotion):
         raise InputError("--alias, --force and --require-promotion belong to --register NAME.")
@@ -189,7 +209,7 @@ def select(
         raise InputError("--option belongs to --policy NAME.")
     limits = Limits(max=_bounds(at_most), min=_bounds(at_least)) if at_most or at_least else None
     registration = Registration(name=register, aliases=alias or [], margin=margin, force=force) if register else None
-    home = store.find(storage, name)
+    home = sweep_dir.find(storage, name)
     with Progress(None) as progress:
         choice = choosing.select(
             home, policy=parse_policy(policy, option or []) if policy else None, limits=limits, confirm=confirm,
@@ -198,7 +218,7 @@ def select(
     if as_json:
         typer.echo(json.dumps(choice.document, indent=2))
     else:
-        printing.show_choice(choice)
+        console.show_choice(choice)
     if require_promotion and not choice.document["model"]["promoted"]:
         raise NotPromoted(choice.document["model"]["why"])
 
@@ -213,10 +233,10 @@ def rollback(
     """Make the previous champion of a registered model the champion again; once more undoes it."""
     from dataclasses import asdict
 
-    from tutelage import registry
+    from tutelage.export import registry
 
     done = registry.roll_back(tracking_uri or f"sqlite:///{storage.resolve() / 'mlflow.db'}", model)
-    printing.show_mapping({"version": 1, **asdict(done)}, as_json)
+    console.show_mapping({"version": 1, **asdict(done)}, as_json)
 
 
 @app.command()
@@ -227,9 +247,10 @@ def track(
     as_json: AsJson = False,
 ) -> None:
     """Bring into MLflow what it could not take while a sweep ran."""
-    from tutelage import pipeline, store
+    from tutelage.records import sweep_dir
+    from tutelage.sweep import pipeline
 
-    printing.show_mapping(pipeline.catch_up(store.find(storage, name), tracking_uri), as_json)
+    console.show_mapping(pipeline.catch_up(sweep_dir.find(storage, name), tracking_uri), as_json)
 
 
 @app.command()
@@ -239,10 +260,11 @@ def report(
     storage: Storage = STORAGE,
 ) -> None:
     """Write the sweep's page: front, baselines, selection, how it was measured. It opens offline."""
-    from tutelage import reporting, store
     from tutelage.files import write_atomically
+    from tutelage.records import sweep_dir
+    from tutelage.report import sweep_page
 
-    path = reporting.write_report(store.find(storage, name))
+    path = sweep_page.write_report(sweep_dir.find(storage, name))
     if file is not None:
         write_atomically(file, path.read_bytes())
     typer.echo(str(file or path))
@@ -264,10 +286,12 @@ def compare(
     png: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
 ) -> None:
     """Compare sweeps: fronts on one picture, hypervolumes up to one reference point, who beats whom."""
-    from tutelage import compare_page, comparing, store
     from tutelage.objectives import parse_quantity
+    from tutelage.records import sweep_dir
+    from tutelage.report import compare as comparing
+    from tutelage.report import compare_page
 
-    homes = [store.find(storage, name) for name in names]
+    homes = [sweep_dir.find(storage, name) for name in names]
     found = comparing.compare(homes, comparing.parse_reference(reference or []), [parse_quantity(size) for size in at or []])
     if html:
         compare_page.write_html(found.candidates, found.objectives, found.document, html)
@@ -278,7 +302,7 @@ def compare(
         return
     for header, rows in (part(found.document) for part in (compare_page.summary, compare_page.best, compare_page.beaten)):
         if rows:
-            printing.show_table(header, rows)
+            console.show_table(header, rows)
             typer.echo("")
     against = ", ".join(f"{name} {value:,g}" for name, value in found.document["reference"].items())
     typer.echo(f"hypervolumes up to {against}")
@@ -315,17 +339,17 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a student in forms that need no tutelage, with a model card and a manifest."""
-    from tutelage import deliver
-    from tutelage import export as exporting
+    from tutelage.export import bundle
+    from tutelage.export import export as exporting
 
-    document = deliver.export_model(
-        model, directory, storage, forms=form or exporting.FLOAT_FORMS, check=check,
+    document = exporting.export_model(
+        model, directory, storage, forms=form or bundle.FLOAT_FORMS, check=check,
         data=_load(data, None) if data else None, max_loss=max_loss, licence=licence, uri=tracking_uri,
     )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(document, indent=2))
     else:
-        printing.show_export(document)
+        console.show_export(document)
     if document["refused"]:
         raise WorkFailed(f"{'; '.join(document['refused'])}. It was left out; the rest is in {directory}.")
 
@@ -345,9 +369,9 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a student, in whichever form, on a split of a spec's data: accuracy with its interval, size, latency."""
-    from tutelage import deliver
+    from tutelage.export import evaluate as evaluating
 
-    printing.show_mapping(deliver.evaluate_model(model, _load(spec_path, overrides), split, storage), as_json)
+    console.show_mapping(evaluating.evaluate_model(model, _load(spec_path, overrides), split, storage), as_json)
 
 
 @app.command()
@@ -364,7 +388,7 @@ def doctor(
     if as_json:
         typer.echo(json.dumps({"version": 1, "checks": rows}, indent=2))
     else:
-        printing.show_table(["check", "state", "found"], [list(row.values()) for row in rows])
+        console.show_table(["check", "state", "found"], [list(row.values()) for row in rows])
     if any(row["state"] == "failed" for row in rows):
         raise UnreachableError("not everything that a sweep needs answers; see the table.")
 
@@ -372,7 +396,7 @@ def doctor(
 @app.command()
 def schema() -> None:
     """Print the spec's JSON schema, for editors."""
-    from tutelage.spec_schema import json_schema
+    from tutelage.spec.json_schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
 
@@ -389,23 +413,23 @@ def list_plugins(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
-        printing.show_table(["name", "summary"], [[row["name"], row["summary"]] for row in rows])
+        console.show_table(["name", "summary"], [[row["name"], row["summary"]] for row in rows])
 
 
 def _load(path: Path, overrides: list[str] | None, *, trials: int | None = None, tracking_uri: str | None = None) -> Any:
-    from tutelage import spec
+    from tutelage.spec import loading
 
     given = list(overrides or [])
     if trials is not None:
         given.append(f"search.trials={trials}")
     if tracking_uri is not None:
         given.append(f"tracking.uri={json.dumps(tracking_uri)}")
-    return spec.load(path, given)
+    return loading.load(path, given)
 
 
 def _bounds(given: list[str] | None) -> dict[str, float]:
     from tutelage.objectives import parse_quantity
-    from tutelage.spec_objectives import MEASURES
+    from tutelage.spec.objective_fields import MEASURES
 
     bounds = {}
     for text in given or []:

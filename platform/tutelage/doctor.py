@@ -9,10 +9,11 @@ from pathlib import Path
 
 import ray
 
-from tutelage import pipeline, store
-from tutelage.book import Silent
 from tutelage.errors import TutelageError
-from tutelage.tracking import Tracker
+from tutelage.records import sweep_dir
+from tutelage.records.observer import Silent
+from tutelage.records.tracker import Tracker
+from tutelage.training import cluster
 
 MAX_CLOCK_SKEW_S = 2.0
 
@@ -26,7 +27,7 @@ def examine(storage: Path, tracking_uri: str | None, address: str | None) -> lis
         _row("tracking", lambda: _tracking(uri)),
     ]
     try:
-        with pipeline.cluster(address, Silent()):
+        with cluster.cluster(address, Silent()):
             rows += [_row("cluster", _cluster), _row("storage from a worker", lambda: _from_a_worker(storage))]
             rows.append(_row("clock of a worker", _clock))
     except TutelageError as error:
@@ -42,7 +43,7 @@ def _row(check: str, ask: Callable[[], str]) -> dict[str, str]:
 
 
 def _storage(storage: Path) -> str:
-    store.check_writable(storage)
+    sweep_dir.check_writable(storage)
     return f"{storage} is writable"
 
 

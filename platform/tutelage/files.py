@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -48,3 +49,20 @@ def existing(path: str) -> Path:
     if not parent.is_dir():
         raise InputError(f"{found}: not there; nor is {parent}, on this machine. Is 'path' right?")
     raise InputError(f"{found}: not there, on this machine.{nearest(found.name, (item.name for item in parent.iterdir()))}")
+
+
+def content_address(**parts: Any) -> str:
+    """Return 16 hex digits that change with any of `parts` (JSON values)."""
+    text = json.dumps(parts, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def move_into_place(draft: Path, place: Path) -> None:
+    """Put the directory `draft` at `place`; one that is there already is moved aside whole before it is removed."""
+    if place.exists():
+        aside = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent)) / "old"
+        place.rename(aside)
+        draft.rename(place)
+        shutil.rmtree(aside.parent, ignore_errors=True)
+    else:
+        draft.rename(place)

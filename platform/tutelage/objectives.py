@@ -63,6 +63,8 @@ def losses(rows: Sequence[Mapping[str, float]], objectives: Sequence[Objective])
 
 
 SMALLEST_ERROR = 1e-3  # of an accuracy, on a logarithmic scale
+
+
 SIZES = ("params", "nonzero_params", "size_bytes", "macs", "latency_ms")  # what a student costs: they span decades
 
 
@@ -141,6 +143,8 @@ class Limits:
 
 
 _QUANTITY = re.compile(r"^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([kKMG]?)(?:i?[bB])?\s*$", re.ASCII)
+
+
 _PREFIX = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 
 

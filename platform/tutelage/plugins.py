@@ -18,13 +18,19 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from tutelage.errors import InputError, nearest
-from tutelage.problems import told
+from tutelage.validation import told
 
 FAMILIES = {
     "tasks": "build", "data": "read", "models": "build", "losses": "build", "sparsity": "apply", "policies": "scores"
 }  # fmt: skip
+
+
 HYPHENATED = ("policies",)  # families whose names are typed on the command line, as options are: max-accuracy
+
+
 Reference = str | dict[str, Any]  # "name" or {"name": {option: value}}
+
+
 _HOME = Path(__file__).parent
 
 
@@ -41,7 +47,7 @@ class PluginConfig(BaseModel):
 def known(family: str) -> list[str]:
     """Return the names of a family's own plugins, sorted."""
     assert family in FAMILIES, family
-    stems = sorted(path.stem for path in (_HOME / family).glob("*.py") if path.stem != "__init__")
+    stems = sorted(path.stem for path in (_HOME / family).glob("*.py") if not path.stem.startswith("_"))
     return [stem.replace("_", "-") for stem in stems] if family in HYPHENATED else stems
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from tutelage.record import TrialRecord
+from tutelage.records.trial import TrialRecord
 
 
 class Progress:

@@ -31,24 +31,27 @@ sys.path.insert(0, str(Path(__file__).parent))
 import machine
 from peers import suggested
 
-from tutelage import imparting, intervals, pareto, pipeline, spec, student, teaching, training
-from tutelage.book import Silent
-from tutelage.classroom import Classroom
-from tutelage.space import Space
+from tutelage import intervals, pareto
+from tutelage.records.observer import Silent
+from tutelage.spec import loading
+from tutelage.spec.space import Space
+from tutelage.sweep import knowledge, pipeline, teachers
+from tutelage.training import cluster, context, loop, student
+from tutelage.training.context import Classroom
 
 STEPS = 100  # of a curve, over the time
 Ended = tuple[float, float, float]  # seconds since the start, parameters, error on validation
 
 
-def loaded_of(options: argparse.Namespace, seed: int, extra: Sequence[str] = ()) -> spec.Spec:
-    return spec.load(options.spec, [*options.overrides, f"seed={seed}", f"storage={options.storage}", *extra])
+def loaded_of(options: argparse.Namespace, seed: int, extra: Sequence[str] = ()) -> loading.Spec:
+    return loading.load(options.spec, [*options.overrides, f"seed={seed}", f"storage={options.storage}", *extra])
 
 
-def taught(loaded: spec.Spec) -> Classroom:
+def taught(loaded: loading.Spec) -> Classroom:
     """Return the classroom with its teacher and knowledge made or reused."""
-    room = teaching.classroom_of(loaded)
-    return imparting.ensure_knowledge(
-        loaded, room, teaching.ensure_teachers(loaded, room, lambda text: None), lambda text: None
+    room = context.classroom_of(loaded)
+    return knowledge.ensure_knowledge(
+        loaded, room, teachers.ensure_teachers(loaded, room, lambda text: None), lambda text: None
     )
 
 
@@ -70,7 +73,7 @@ def stock(options: argparse.Namespace, seed: int, *, reuse_actors: bool | None) 
         torch.set_num_threads(1)
         config = loaded.trial_config(space.resolve(lambda name, domain: values[name])[0])
         params = student.presize(config, room)["params"]
-        lesson = training.Training(student.build(config, room, seed), student.lesson(config, room, seed))
+        lesson = loop.Training(student.build(config, room, seed), student.lesson(config, room, seed))
         while not lesson.is_done:
             accuracy = lesson.epoch()["accuracy"]
             if lesson.is_done:
@@ -79,7 +82,7 @@ def stock(options: argparse.Namespace, seed: int, *, reuse_actors: bool | None) 
 
     search = OptunaSearch(space=partial(drawn, space), metric=["accuracy", "params"], mode=["max", "min"], seed=seed)
     reuse = {} if reuse_actors is None else {"reuse_actors": reuse_actors}
-    with pipeline.cluster(None, Silent()), tempfile.TemporaryDirectory() as scratch:
+    with cluster.cluster(None, Silent()), tempfile.TemporaryDirectory() as scratch:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(train, room=taught(loaded)), {"cpu": 1}),
             tune_config=tune.TuneConfig(
@@ -110,7 +113,7 @@ def ours(options: argparse.Namespace, seed: int) -> list[Ended]:
             f"tracking.uri=sqlite:///{tracked}/mlflow.db",
         ])  # fmt: skip
         observer = SearchStart()
-        with pipeline.cluster(None, Silent()):
+        with cluster.cluster(None, Silent()):
             taught(loaded)
             home = pipeline.sweep(loaded, observer=observer)
     whole = [record for record in home.records() if record.state == "finished"]

@@ -17,7 +17,7 @@ from grounds import Ground, Params, Student
 from scipy.stats import wilcoxon
 
 from tutelage import intervals, pareto
-from tutelage.search.rungs import Array
+from tutelage.search.stopping_rules import Array
 
 STEPS = 100  # of a curve, over the budget
 GOAL = 0.95  # of the best known hypervolume

@@ -23,17 +23,20 @@ sys.path.insert(0, str(Path(__file__).parent))
 import machine
 import numpy as np
 
-from tutelage import pareto, spec, student, teaching
+from tutelage import pareto
 from tutelage.objectives import Limits
-from tutelage.record import Ledger, State
+from tutelage.records.ledger import Ledger
+from tutelage.records.trial import State
 from tutelage.search.promotion import Promotion
 from tutelage.search.promotion import Student as PromotionStudent
-from tutelage.search.rungs import Dominance, Halving, Rule
 from tutelage.search.sampler import Draw, Sampler
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.stopping import Stopping
+from tutelage.search.stopping_rules import Dominance, Halving, Rule
 from tutelage.search.suggest import Desk, Suggester, known_losses, record_of
-from tutelage.space import any_value
+from tutelage.spec import loading
+from tutelage.spec.space import any_value
+from tutelage.training import context, student
 
 SPEC = Path(__file__).parent / "digits_record.yaml"
 TIMED = 20
@@ -41,7 +44,7 @@ RUNGS, EPOCHS = (1, 3, 9), 27
 
 
 def suggestion_ms(kind: str, observations: int, *, journal: Path | None) -> float:
-    loaded, generator = spec.load(SPEC), Random(0)
+    loaded, generator = loading.load(SPEC), Random(0)
     sampler = Sampler(loaded.space, 2, kind, 0, journal=journal)
     for number in range(observations):
         config, params = loaded.space.resolve(lambda name, domain: any_value(generator, domain))
@@ -58,8 +61,8 @@ def suggestion_ms(kind: str, observations: int, *, journal: Path | None) -> floa
 
 def size_aware_ms(observations: int) -> float:
     """Return the same for the sampler that knows sizes; those that it asks for are of real networks."""
-    loaded, generator = spec.load(SPEC), Random(0)
-    room = teaching.classroom_of(loaded)
+    loaded, generator = loading.load(SPEC), Random(0)
+    room = context.classroom_of(loaded)
 
     def known(params: Mapping[str, Any]) -> Any:
         config = loaded.space.resolve(lambda name, domain: params[name])[0]
@@ -144,7 +147,7 @@ def busy(kind: str, workers: int, trials: int, epoch_s: float, path: Path) -> di
     The clock is fake but for the driver, which does one thing at a time: what it takes to judge, to suggest and to put on
     record is measured, and a worker waits for it at every rung and end.
     """
-    loaded, ledger, generator = spec.load(SPEC), Ledger(path), Random(0)
+    loaded, ledger, generator = loading.load(SPEC), Ledger(path), Random(0)
     objectives = loaded.search.objectives
     desk = Desk(presize=lambda config: {"params": 1e4 * generator.random()}, on_begun=ledger.append, on_ended=ledger.append)
     suggester = Suggester(Sampler(loaded.space, 2, kind, 0, RUNGS), objectives, Limits(), desk, trials, rungs=frozenset(RUNGS))
@@ -187,7 +190,7 @@ def _goes_on(draw: Draw, epoch: int, suggester: Suggester, judge: Stopping, ledg
 
 def booked(results: int, path: Path) -> dict[str, Any]:
     """Book results as a sweep does, each with a curve of 27 epochs; return milliseconds a result and the peak of memory."""
-    loaded, generator, ledger, front = spec.load(SPEC), Random(0), Ledger(path), pareto.Front()
+    loaded, generator, ledger, front = loading.load(SPEC), Random(0), Ledger(path), pareto.Front()
     sampler = Sampler(loaded.space, 2, "random", 0)
     row = {"epoch": 1.0, "train_loss": 0.5, "accuracy": 0.5, "step_s": 0.1}
     started_s = time.perf_counter()

@@ -16,8 +16,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
 
-from tutelage import answers, imparting, jobs, network, objectives, pareto, pipeline, retraining, spec, store, teaching
-from tutelage.book import Silent
+from tutelage import objectives, pareto
+from tutelage.networks import checkpoint
+from tutelage.records import fronts, sweep_dir
+from tutelage.records.observer import Silent
+from tutelage.selection import retrain
+from tutelage.spec import loading
+from tutelage.sweep import knowledge
+from tutelage.sweep import teachers as teacher_jobs
+from tutelage.training import cluster, context, inference, jobs
 
 
 def main() -> None:
@@ -26,22 +33,22 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--storage", default=".tutelage")
     options = parser.parse_args()
-    home = store.find(Path(options.storage), options.sweep)
-    loaded = spec.load(home.spec_path)
+    home = sweep_dir.find(Path(options.storage), options.sweep)
+    loaded = loading.load(home.spec_path)
     front = front_of(home)
     facts = home.facts()
-    room = teaching.classroom_of(loaded)
-    with pipeline.cluster(None, Silent()):
-        teachers = teaching.ensure_teachers(loaded, room, print_nothing)
-        taught = imparting.ensure_knowledge(loaded, room, teachers, print_nothing)
-        twins = {record.trial_id: (retraining.labels_only(record.config), loaded.seed) for record in front}
+    room = context.classroom_of(loaded)
+    with cluster.cluster(None, Silent()):
+        teachers = teacher_jobs.ensure_teachers(loaded, room, print_nothing)
+        taught = knowledge.ensure_knowledge(loaded, room, teachers, print_nothing)
+        twins = {record.trial_id: (retrain.labels_only(record.config), loaded.seed) for record in front}
         directory = home.root.resolve() / "labels"
-        trained = dict(jobs.train_students(twins, taught, directory, teaching.workers_of(loaded.resources.trial)))
+        trained = dict(jobs.train_students(twins, taught, directory, jobs.workers_of(loaded.resources.trial)))
     test = room.read("test")
     rows = []
     for record in front:
-        pair = [network.read(place / record.trial_id)[0] for place in (home.students_dir, directory)]
-        on_test = [answers.accuracy_of(model, room.built_task, test) for model in pair]
+        pair = [checkpoint.read(place / record.trial_id)[0] for place in (home.students_dir, directory)]
+        on_test = [inference.accuracy_of(model, room.built_task, test) for model in pair]
         own, alone = record.measures["accuracy"], trained[record.trial_id]["accuracy"]
         rows.append({
             "params": int(record.measures["params"]), "validation": f"{own:.4f}", "labels alone": f"{alone:.4f}",
@@ -53,7 +60,7 @@ def main() -> None:
 
 
 def front_of(home: Any) -> list[Any]:
-    candidates = pipeline.candidates(home)
+    candidates = fronts.candidates(home)
     on_front = pareto.non_dominated_mask(objectives.losses([record.measures for record in candidates], home.objectives()))
     front = [record for record, is_on in zip(candidates, on_front, strict=True) if is_on]
     return sorted(front, key=lambda record: record.measures["params"])

@@ -14,9 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from problems import Problem
 
-from tutelage import pareto, spec
+from tutelage import pareto
 from tutelage.objectives import SMALLEST_ERROR
-from tutelage.space import Choice, Domain, Space
+from tutelage.spec import loading
+from tutelage.spec.space import Choice, Domain, Space
 
 Array = NDArray[np.float64]
 Params = Mapping[str, Any]
@@ -112,7 +113,7 @@ class Recorded:
         count, seeds = frame["config"].nunique(), frame["seed"].nunique()
         errors = [name for name in frame if str(name).startswith("error_")]
         self.name, self.epochs, self.num_judged = table.stem, len(errors), num_judged
-        self.space = spec.load(spec_path).space
+        self.space = loading.load(spec_path).space
         self._curves = frame[errors].to_numpy(float).reshape(count, seeds, self.epochs)
         first = frame.iloc[::seeds]
         self._known = first[list(sizes)].to_numpy(float)

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks import machine
-from tutelage.confirming import Race
 from tutelage.intervals import wilson_interval
 from tutelage.objectives import KNOWN, Limits
-from tutelage.record import TrialRecord
-from tutelage.selection import Question
+from tutelage.records.trial import TrialRecord
+from tutelage.selection.confirmation import Race
+from tutelage.selection.query import Question
 
 NUM_STUDENTS = 200
 POLICIES: dict[str, tuple[Any, Limits]] = {
@@ -120,21 +120,26 @@ def simulated(sweeps: int, num_judged: int, seed_sd: float, seeds: int, most: in
 
 def real(sweeps: int, policy: str) -> list[dict[str, float]]:
     """Run `sweeps` sweeps of digits, each on a split of its own; return what was promised beside what the test split says."""
-    from tutelage import answers, choosing, network, pipeline, spec
+    from tutelage.networks import checkpoint
+    from tutelage.records import fronts
+    from tutelage.selection import select
+    from tutelage.spec import loading
+    from tutelage.sweep import pipeline
+    from tutelage.training import inference
 
     reference, limits = POLICIES[policy]
     rows = []
     for seed in range(sweeps):
         with tempfile.TemporaryDirectory() as storage:
             overrides = [f"storage={storage}", f"seed={seed}", "student.epochs=15"]
-            loaded = spec.load(Path(__file__).parents[2] / "search_spaces" / "digits.yaml", overrides)
+            loaded = loading.load(Path(__file__).parents[2] / "search_spaces" / "digits.yaml", overrides)
             home = pipeline.sweep(loaded)
             question = Question(policy=reference, objectives=home.objectives(), limits=limits)
-            naive = question.answer(pipeline.candidates(home)).record
-            document = choosing.select(home, policy=reference, limits=limits).document
-            classroom = choosing.taught_classroom(home, loaded)
+            naive = question.answer(fronts.candidates(home)).record
+            document = select.select(home, policy=reference, limits=limits).document
+            classroom = select.taught_classroom(home, loaded)
             test, task = classroom.read("test"), classroom.built_task
-            of_naive = answers.accuracy_of(network.read(home.students_dir / naive.trial_id)[0], task, test)
+            of_naive = inference.accuracy_of(checkpoint.read(home.students_dir / naive.trial_id)[0], task, test)
             n, taught = len(classroom.splits["validation"]), document["confirmed"]["taught"]
             low, high = wilson_interval(round(naive.measures["accuracy"] * n), n)
             row = {

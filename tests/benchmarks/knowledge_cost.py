@@ -27,16 +27,20 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
 
-from tutelage import answers, measure, network, plugins, sparse_labels, student, training
-from tutelage.classroom import Classroom, KnowledgePlan
-from tutelage.spec_sections import (
+from tutelage import plugins
+from tutelage.networks import capture, checkpoint, cost
+from tutelage.networks import top_k as sparse_labels
+from tutelage.spec.sections import (
     AugmentationConfig,
     DistillationConfig,
     ExecutionConfig,
     SparsityConfig,
     StudentConfig,
     TrialConfig,
-)  # fmt: skip
+)
+from tutelage.training import inference, loop, student
+from tutelage.training.context import Classroom
+from tutelage.training.knowledge_plan import KnowledgePlan
 
 STUDENT: dict[str, Any] = {"resnet": {"blocks": 1, "width": 25, "stem_stride": 2}}
 TEACHERS = {"6 : 1": 64, "20 : 1": 112}  # MACs of teacher : student, and the teacher's width
@@ -73,7 +77,7 @@ def rooms(path: str, width: int, scratch: Path) -> dict[str, Classroom]:
     bare = Classroom(data={"cifar": {"path": path, "per_class": 20}}, task="image_classification", seed=0, augmentation=POLICY)
     about = bare.architecture({"resnet": {"blocks": 1, "width": width, "stem_stride": 2}})
     torch.manual_seed(0)
-    network.write(scratch / "teacher", network.build(about), about)
+    checkpoint.write(scratch / "teacher", checkpoint.build(about), about)
     plan = KnowledgePlan(teachers=((scratch / "teacher", 1.0),), needs=PARTS, views=1)
     found = {"live": replace(bare, taught_by=plan)}
     for name, top_k in (("cached", 0), ("sparse", 8)):
@@ -85,15 +89,15 @@ def rooms(path: str, width: int, scratch: Path) -> dict[str, Classroom]:
     return found
 
 
-def training_of(room: Classroom, method: Any, seed: int, *, channels_last: bool = False) -> training.Training:
+def training_of(room: Classroom, method: Any, seed: int, *, channels_last: bool = False) -> loop.Training:
     config = config_of(method, channels_last=channels_last)
     lesson = replace(student.lesson(config, room, seed), views=1)
-    return training.Training(student.build(config, room, seed), lesson)
+    return loop.Training(student.build(config, room, seed), lesson)
 
 
-def alone(room: Classroom, seed: int) -> training.Training:
+def alone(room: Classroom, seed: int) -> loop.Training:
     under_way = training_of(room, "kd", seed)
-    return training.Training(under_way.model, replace(under_way.lesson, teaching=None))
+    return loop.Training(under_way.model, replace(under_way.lesson, teaching=None))
 
 
 class TorchdistillLoop:
@@ -103,7 +107,7 @@ class TorchdistillLoop:
         from torchdistill.losses.mid_level import KDLoss  # type: ignore[import-not-found]
 
         self.own = alone(room, seed)
-        self.teacher = network.read(room.taught_by.teachers[0][0])[0].eval()  # type: ignore[union-attr]
+        self.teacher = checkpoint.read(room.taught_by.teachers[0][0])[0].eval()  # type: ignore[union-attr]
         self.loss = KDLoss(".", "output", ".", "output", temperature=4.0, alpha=0.3)
 
     def step(self, rows: Tensor) -> Tensor:
@@ -172,7 +176,7 @@ def sparse(path: str, teacher_dir: str | None) -> list[dict[str, Any]]:
     _, plugin, config = plugins.configure("data", {"cifar": {"path": path}})
     train = plugin.read(config, 0, "train").head(4000)
     task = plugins.load("tasks", "image_classification").build(None)
-    logits = answers.logits_of(network.read(Path(teacher_dir))[0], task, train)
+    logits = inference.logits_of(checkpoint.read(Path(teacher_dir))[0], task, train)
     rows = []
     for k in (4, 8, 16, 32):
         kept = sparse_labels.compressed(logits, k)
@@ -217,7 +221,7 @@ def build(path: str, rounds: int) -> list[dict[str, Any]]:
         shares = []
         for rows in [batches[i % len(batches)] for i in range(30)]:
             seen = step._seen(rows)
-            looked_up = seconds_of(lambda rows=rows, seen=seen: answers.answer_from(ask(0, rows, seen), {}, 100))
+            looked_up = seconds_of(lambda rows=rows, seen=seen: capture.answer_from(ask(0, rows, seen), {}, 100))
             shares.append(looked_up / seconds_of(lambda rows=rows: step.step(rows)))
     found = [
         {"what": f"filling a view ({name}): rate ÷ the teacher's plain inference", "median": f"{statistics.median(r):.3f}"}
@@ -251,8 +255,8 @@ def main() -> None:
         "build": lambda: build(options.path, 5),
     }
     with torch.device("meta"):
-        blank = network.build({"model": STUDENT, "example_shape": (3, 32, 32), "class_names": [""] * 100})
-    params = int(measure.size(blank)["params"])
+        blank = checkpoint.build({"model": STUDENT, "example_shape": (3, 32, 32), "class_names": [""] * 100})
+    params = int(cost.size(blank)["params"])
     for name in options.part:
         if rows := parts[name]():
             machine.show(f"{name}: student of {params:,} parameters, one thread", rows, as_json=options.json)

@@ -18,9 +18,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
 
-from tutelage import augment, measure, network, plugins, training
-from tutelage.spec_sections import AS_IT_IS, AugmentationConfig, ExecutionConfig, RecipeConfig
+from tutelage import plugins
+from tutelage.networks import checkpoint, cost
+from tutelage.spec.sections import AS_IT_IS, AugmentationConfig, ExecutionConfig, RecipeConfig
 from tutelage.tasks import image_classification
+from tutelage.training import augment, loop
 
 MODEL = {"resnet": {"blocks": 1, "width": 25, "stem_stride": 1}}
 POLICIES = {
@@ -40,15 +42,15 @@ def main() -> None:
     torch.set_num_threads(1)
     _, plugin, config = plugins.configure("data", {"cifar": {"path": options.path}})
     train = plugin.read(config, 0, "train")
-    model = network.build({"model": MODEL, "example_shape": train.example_shape, "class_names": train.class_names})
+    model = checkpoint.build({"model": MODEL, "example_shape": train.example_shape, "class_names": train.class_names})
     recipe = RecipeConfig(epochs=1000, batch_size=128, optimizer="adamw", learning_rate=1e-3)
     rows = []
     for name, policy in POLICIES.items():
-        lesson = training.Lesson(
+        lesson = loop.Lesson(
             task=image_classification.build(image_classification.Config()), train=train, validation=train.head(1),
             recipe=recipe, seed=0, augmentation=policy, views=0, execution=ExecutionConfig(channels_last=True),
         )  # fmt: skip
-        under_way = training.Training(model, lesson)
+        under_way = loop.Training(model, lesson)
         loading_ms, step_ms = [], []
         for number, chosen in enumerate(under_way.batches()[: options.rounds]):
             started_s = time.perf_counter()
@@ -62,7 +64,7 @@ def main() -> None:
             "augmentation": name, "loading, ms": round(load, 2), "step with it, ms": round(step, 1),
             "share": f"{load / step:.1%}",
         })  # fmt: skip
-    params = int(measure.size(model)["params"])
+    params = int(cost.size(model)["params"])
     machine.show(f"Loading in a step of 128 images, {params:,} parameters, one thread", rows, as_json=options.json)
 
 

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import machine
 import pair
 
-from tutelage import pipeline
-from tutelage.book import Silent
+from tutelage.records.observer import Silent
+from tutelage.training import cluster
 
 ALONE = "labels alone"
 METHODS: dict[str, Any] = {
@@ -57,7 +57,7 @@ def main() -> None:
     home = Path(options.storage) / "benchmarks"
     home.mkdir(parents=True, exist_ok=True)
     results = pair.Results(home / f"losses-{options.weight:g}.json")
-    with pipeline.cluster(None, Silent()):
+    with cluster.cluster(None, Silent()):
         room = pair.classroom_of(loaded)
         configs = {ALONE: pair.config_of(loaded, "kd", weight=0.0)}
         configs |= {name: pair.config_of(loaded, METHODS[name], weight=options.weight) for name in options.only}

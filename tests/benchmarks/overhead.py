@@ -41,7 +41,7 @@ class Sleeping:
         self.config, self.epoch, self.opened_s = config, 0, time.time()
 
     def step(self) -> dict[str, Any]:
-        from tutelage import jobs
+        from tutelage.training import jobs
 
         jobs._fit(lambda: time.sleep(self.config["seconds"] / self.config["epochs"]), jobs.Workers(workers=0, cpus=1, gpus=0))
         self.epoch += 1
@@ -61,12 +61,13 @@ class Sleeping:
 def ours(trials: int, seconds: float, epochs: int, storage: Path) -> list[tuple[float, float]]:
     """The whole driver side: TPE over five hyperparameters, the ledger with fsync, and MLflow on SQLite."""
     from tutelage.objectives import KNOWN, Limits
-    from tutelage.record import Ledger, TrialRecord
-    from tutelage.search import tune
+    from tutelage.records.ledger import Ledger
+    from tutelage.records.tracker import Tracker
+    from tutelage.records.trial import TrialRecord
+    from tutelage.search import ray_tune
     from tutelage.search.sampler import Sampler
     from tutelage.search.suggest import Suggester
-    from tutelage.space import Space, parse
-    from tutelage.tracking import Tracker
+    from tutelage.spec.space import Space, parse
 
     space = Space(parse({**{f"x{i}": {"float": [0, 1]} for i in range(5)}, "seconds": seconds, "epochs": epochs}))
     objectives = (KNOWN["accuracy"], KNOWN["params"])
@@ -83,8 +84,8 @@ def ours(trials: int, seconds: float, epochs: int, storage: Path) -> list[tuple[
         tracker.log_trial(record, "front", space.names(), {})
         spans.append((record.measures["opened_s"], record.measures["ended_s"]))
 
-    slots = tune.Slots(cpus=1, gpus=0, concurrency=None)
-    tune.run(Sleeping, suggester.next, on_record, lambda trial_id, row: None, slots, storage, "overhead")
+    slots = ray_tune.Slots(cpus=1, gpus=0, concurrency=None)
+    ray_tune.run(Sleeping, suggester.next, on_record, lambda trial_id, row: None, slots, storage, "overhead")
     tracker.close()
     return spans
 

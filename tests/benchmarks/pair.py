@@ -10,27 +10,33 @@ from typing import Any
 
 import torch
 
-from tutelage import answers, imparting, intervals, jobs, network, spec, teaching
-from tutelage.classroom import Classroom
+from tutelage import intervals
 from tutelage.files import write_json
+from tutelage.networks import checkpoint
+from tutelage.spec import loading
+from tutelage.sweep import knowledge, teachers
+from tutelage.training import context, inference, jobs
+from tutelage.training.context import Classroom
 
 HERE = Path(__file__).parent
 FIRST_SEED = 500
 
 
-def asked(path: str, storage: str, method: Any) -> spec.Spec:
+def asked(path: str, storage: str, method: Any) -> loading.Spec:
     """Return the pair's spec over CIFAR-100 in the folder `path`, its cache holding what a `method` compares."""
-    loaded = spec.load(HERE / "cifar100_pair.yaml", [f"data.cifar.path={path}", f"storage={storage}"])
-    return spec.from_dict({**loaded.resolved(), "distillation": {"method": method}})
+    loaded = loading.load(HERE / "cifar100_pair.yaml", [f"data.cifar.path={path}", f"storage={storage}"])
+    return loading.from_dict({**loaded.resolved(), "distillation": {"method": method}})
 
 
-def classroom_of(loaded: spec.Spec) -> Classroom:
+def classroom_of(loaded: loading.Spec) -> Classroom:
     """Return the pair's classroom, its teacher and knowledge made or reused."""
-    room = teaching.classroom_of(loaded)
-    return imparting.ensure_knowledge(loaded, room, teaching.ensure_teachers(loaded, room, print), print)
+    room = context.classroom_of(loaded)
+    return knowledge.ensure_knowledge(loaded, room, teachers.ensure_teachers(loaded, room, print), print)
 
 
-def config_of(loaded: spec.Spec, method: Any, *, weight: float, temperature: float = 4.0, raw: bool = False) -> dict[str, Any]:
+def config_of(
+    loaded: loading.Spec, method: Any, *, weight: float, temperature: float = 4.0, raw: bool = False
+) -> dict[str, Any]:
     """Return the pair's student with this much of a method."""
     config, _ = loaded.space.resolve(lambda name, domain: None)
     return {**config, "distillation": {"method": method, "weight": weight, "temperature": temperature, "raw": raw}}
@@ -59,7 +65,7 @@ class Results:
             some = {key.replace("/", "@"): wanted[key] for key in keys[start : start + 6]}
             measured = dict(jobs.train_students(some, room, directory, jobs.Workers(workers=0, cpus=1, gpus=0)))
             for key, measures in measured.items():
-                logits = answers.logits_of(network.read(directory / key)[0], task, test)
+                logits = inference.logits_of(checkpoint.read(directory / key)[0], task, test)
                 right = float(task.correct(logits, test.labels).float().mean())
                 self.rows[key.replace("@", "/")] = {**measures, "test": right}
             write_json(self.path, self.rows)

@@ -32,10 +32,10 @@ from grounds import Ground, Params, Recorded, Student, Textbook
 from problems import PROBLEMS
 
 from tutelage.search import promotion
-from tutelage.search.rungs import Array, Dominance, Halving, Rule
 from tutelage.search.sampler import Sampler
 from tutelage.search.size_aware import SizeAware
-from tutelage.space import Choice, Domain, Float, any_value
+from tutelage.search.stopping_rules import Array, Dominance, Halving, Rule
+from tutelage.spec.space import Choice, Domain, Float, any_value
 
 HERE = Path(__file__).parent
 SYNE_TUNE = "syne-tune==0.15.0"

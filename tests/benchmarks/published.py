@@ -20,10 +20,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 import machine
 import pair
 
-from tutelage import pipeline, spec, store
-from tutelage.book import Silent
-from tutelage.classroom import Classroom
-from tutelage.record import TrialRecord
+from tutelage.records import fronts, sweep_dir
+from tutelage.records.observer import Silent
+from tutelage.records.trial import TrialRecord
+from tutelage.spec import loading
+from tutelage.sweep import pipeline
+from tutelage.training import cluster
+from tutelage.training.context import Classroom
 
 ALONE, SEARCHED, CONFIRMED = "labels alone", "searched", "searched and confirmed"
 CONFIRMING_SEEDS, FIRST_CONFIRMING_SEED = 2, 700
@@ -50,15 +53,15 @@ SPACE: dict[str, Any] = {
 }
 
 
-def searched(loaded: spec.Spec, trials: int) -> list[TrialRecord]:
+def searched(loaded: loading.Spec, trials: int) -> list[TrialRecord]:
     """Return the search's trials, the best on validation first; a search that is there already is read."""
     name = f"published-{trials}"
     tree = {**loaded.resolved(), "name": name, "distillation": SPACE}
     tree["search"] = {**tree["search"], "trials": trials, "objectives": ["accuracy"]}
-    home = store.SweepDir(Path(loaded.storage) / "sweeps" / name)
+    home = sweep_dir.SweepDir(Path(loaded.storage) / "sweeps" / name)
     if not home.root.exists() or home.facts()["state"] != "finished":
-        home = pipeline.sweep(spec.from_dict(tree))
-    return sorted(pipeline.candidates(home), key=lambda record: -record.measures["accuracy"])
+        home = pipeline.sweep(loading.from_dict(tree))
+    return sorted(fronts.candidates(home), key=lambda record: -record.measures["accuracy"])
 
 
 def confirmed(best: list[TrialRecord], room: Classroom, home: Path) -> TrialRecord:
@@ -89,7 +92,7 @@ def main() -> None:
     home = Path(options.storage) / "benchmarks"
     home.mkdir(parents=True, exist_ok=True)
     results = pair.Results(home / "published.json")
-    with pipeline.cluster(None, Silent()):
+    with cluster.cluster(None, Silent()):
         found, room = searched(loaded, options.trials), pair.classroom_of(loaded)
         best = {SEARCHED: found[0], CONFIRMED: confirmed(found[: options.confirmed], room, home)}
         configs = {ALONE: pair.config_of(loaded, "kd", weight=0.0)} | {name: record.config for name, record in best.items()}

@@ -23,9 +23,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
 
-from tutelage import measure, network, plugins, training
-from tutelage.spec_sections import AugmentationConfig, ExecutionConfig, RecipeConfig, TeacherConfig
+from tutelage import plugins
+from tutelage.networks import checkpoint, cost
+from tutelage.spec.sections import AugmentationConfig, ExecutionConfig, RecipeConfig, TeacherConfig
 from tutelage.tasks import image_classification
+from tutelage.training import loop
 
 MODEL = {"resnet": {"blocks": 1, "width": 32, "stem_stride": 2}}
 POLICY = AugmentationConfig(pad_px=4, flip=True)
@@ -55,12 +57,12 @@ def run(job: tuple[str, str, int, int, int]) -> dict[str, Any]:
     share, options = RECIPES[name]
     recipe = RecipeConfig(epochs=round(share * epochs), **options)
     torch.manual_seed(seed)
-    model = network.build({"model": MODEL, "example_shape": train.example_shape, "class_names": train.class_names})
-    lesson = training.Lesson(
+    model = checkpoint.build({"model": MODEL, "example_shape": train.example_shape, "class_names": train.class_names})
+    lesson = loop.Lesson(
         task=image_classification.build(image_classification.Config()), train=train, validation=validation, recipe=recipe,
         seed=seed, augmentation=POLICY, views=0, view_seed=seed, execution=ExecutionConfig(channels_last=True),
     )  # fmt: skip
-    under_way = training.Training(model, lesson)
+    under_way = loop.Training(model, lesson)
     started_s = time.perf_counter()
     curve = [under_way.epoch()["accuracy"] for _ in range(recipe.epochs)]
     steps = recipe.epochs * (len(train) // recipe.batch_size)
@@ -91,8 +93,8 @@ def main() -> None:
         accuracy = f"{statistics.fmean(accuracies):.4f}{spread}"
         rows.append({"recipe": name, "steps": runs[0]["steps"], "accuracy": accuracy, "seconds": round(seconds)})
     with torch.device("meta"):
-        blank = network.build({"model": MODEL, "example_shape": (3, 32, 32), "class_names": [""] * 100})
-    params = int(measure.size(blank)["params"])
+        blank = checkpoint.build({"model": MODEL, "example_shape": (3, 32, 32), "class_names": [""] * 100})
+    params = int(cost.size(blank)["params"])
     title = f"Validation accuracy, {params:,} parameters, {options.per_class} images a class, {options.seeds} seeds (mean ± sd)"
     machine.show(title, rows, as_json=options.json)
 

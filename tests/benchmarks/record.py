@@ -24,10 +24,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tutelage import imparting, measure, pipeline, spec, student, teaching, training
-from tutelage.book import Silent
-from tutelage.classroom import Classroom
-from tutelage.space import any_value
+from tutelage.networks import cost
+from tutelage.records.observer import Silent
+from tutelage.spec import loading, sections
+from tutelage.spec.space import any_value
+from tutelage.sweep import knowledge
+from tutelage.sweep import teachers as teacher_jobs
+from tutelage.training import cluster, context, loop, student
+from tutelage.training.context import Classroom
 
 CHUNK = 8  # students that one task trains
 
@@ -40,10 +44,10 @@ def trained(asked: list[tuple[int, int, dict[str, Any], dict[str, Any]]], room: 
 
 
 def row_of(number: int, seed: int, config: dict[str, Any], params: dict[str, Any], room: Classroom) -> dict[str, Any]:
-    typed = spec.TrialConfig.model_validate(config)
-    whole = measure.size(student.blank(typed, room))["params"]
+    typed = sections.TrialConfig.model_validate(config)
+    whole = cost.size(student.blank(typed, room))["params"]
     sizes = student.presize(typed, room)
-    lesson = training.Training(student.build(typed, room, seed), student.lesson(typed, room, seed))
+    lesson = loop.Training(student.build(typed, room, seed), student.lesson(typed, room, seed))
     started_s, errors = time.perf_counter(), []
     while not lesson.is_done:
         errors.append(1 - lesson.epoch()["accuracy"])
@@ -61,7 +65,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     options = parser.parse_args()
-    loaded = spec.load(options.spec, options.overrides)
+    loaded = loading.load(options.spec, options.overrides)
     lines = Path(options.table).with_suffix(".jsonl")
     done = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
     have = {(row["config"], row["seed"]) for row in done}
@@ -70,10 +74,10 @@ def main() -> None:
     asked = [
         (number, seed, *one) for seed in range(options.seeds) for number, one in enumerate(drawn) if (number, seed) not in have
     ]
-    with pipeline.cluster(None, Silent()), lines.open("a") as file:
-        room = teaching.classroom_of(loaded)
-        teachers = teaching.ensure_teachers(loaded, room, print)
-        room = ray.put(imparting.ensure_knowledge(loaded, room, teachers, print))
+    with cluster.cluster(None, Silent()), lines.open("a") as file:
+        room = context.classroom_of(loaded)
+        teachers = teacher_jobs.ensure_teachers(loaded, room, print)
+        room = ray.put(knowledge.ensure_knowledge(loaded, room, teachers, print))
         pending = [trained.remote(asked[i : i + CHUNK], room) for i in range(0, len(asked), CHUNK)]
         while pending:
             ready, pending = ray.wait(pending)

@@ -21,10 +21,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
 
-from tutelage import answers, measure, network, training
-from tutelage.classroom import Classroom
 from tutelage.losses import kd
-from tutelage.spec_sections import RecipeConfig
+from tutelage.networks import checkpoint, cost
+from tutelage.spec.sections import RecipeConfig
+from tutelage.training import inference, loop
+from tutelage.training.context import Classroom
 
 STUDENTS: dict[str, Any] = {
     "convnet width 16 depth 2": {"convnet": {"width": 16, "depth": 2}},
@@ -35,27 +36,27 @@ TEACHER = {"convnet": {"width": 48, "depth": 3}}
 RECIPE = RecipeConfig(epochs=100_000, batch_size=64, learning_rate=0.003, weight_decay=0.01)
 
 
-def taught_by(ask: answers.Ask) -> training.Teaching:
-    return training.Teaching(ask=ask, build=lambda _: kd.SoftTargets(4.0), weight=0.7)
+def taught_by(ask: inference.Ask) -> loop.Teaching:
+    return loop.Teaching(ask=ask, build=lambda _: kd.SoftTargets(4.0), weight=0.7)
 
 
-def trainings(model: Any, classroom: Classroom, seed: int) -> dict[str, training.Training]:
+def trainings(model: Any, classroom: Classroom, seed: int) -> dict[str, loop.Training]:
     torch.manual_seed(seed)
     train, task = classroom.splits["train"], classroom.built_task
-    teacher = network.build(classroom.architecture(TEACHER))
-    logits = answers.logits_of(teacher, task, train).half()
-    asks: dict[str, answers.Ask | None] = {
+    teacher = checkpoint.build(classroom.architecture(TEACHER))
+    logits = inference.logits_of(teacher, task, train).half()
+    asks: dict[str, inference.Ask | None] = {
         "labels alone": None,
         "cached": lambda view, rows, seen: {"logits": logits[rows]},
-        "live": answers.live(teacher, task, frozenset()),
+        "live": inference.live(teacher, task, frozenset()),
     }
     found = {}
     for name, ask in asks.items():
-        lesson = training.Lesson(
+        lesson = loop.Lesson(
             task=task, train=train, validation=classroom.splits["validation"], recipe=RECIPE, seed=seed,
             teaching=None if ask is None else taught_by(ask),
         )  # fmt: skip
-        found[name] = training.Training(network.build(classroom.architecture(model)), lesson)
+        found[name] = loop.Training(checkpoint.build(classroom.architecture(model)), lesson)
     return found
 
 
@@ -78,10 +79,10 @@ def compare(name: str, model: Any, rounds: int, seeds: int) -> dict[str, Any]:
                 plain_ms.append(taken["labels alone"] / steps * 1e3)
                 for kind, found in ratios.items():
                     found.append(taken[kind] / taken["labels alone"])
-    built = network.build(classroom.architecture(model))
+    built = checkpoint.build(classroom.architecture(model))
     return {
         "student": name,
-        "params": int(measure.size(built)["params"]),
+        "params": int(cost.size(built)["params"]),
         "labels alone, ms a step": statistics.median(plain_ms),
         "cached ÷ labels alone": statistics.median(ratios["cached"]),
         "sd": statistics.stdev(ratios["cached"]),

@@ -25,11 +25,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 import machine
 from problems import PROBLEMS
 
-from tutelage import spec, store
+from tutelage.records import sweep_dir
 from tutelage.search import replay
 from tutelage.search.promotion import Promotion
-from tutelage.search.rungs import Dominance, Halving, Rule
-from tutelage.space import Space
+from tutelage.search.stopping_rules import Dominance, Halving, Rule
+from tutelage.spec import loading
+from tutelage.spec.space import Space
 
 RUNGS = (1, 3, 9, 27)
 
@@ -77,7 +78,7 @@ def compared(table: replay.Table, options: argparse.Namespace) -> list[dict[str,
 def table_of(path: Path, space: Space) -> replay.Table:
     if not path.is_dir():
         return replay.read(path, space)
-    home = store.SweepDir(path)
+    home = sweep_dir.SweepDir(path)
     return replay.recorded(home.records(), home.objectives(), space)
 
 
@@ -97,7 +98,7 @@ def main() -> None:
         parser.error("either SPEC and TABLE, or --problem.")
     tables = {name: PROBLEMS[name].tabulate(1000, seed=0) for name in options.problem}
     if options.table:
-        tables[options.table] = table_of(Path(options.table), spec.load(options.spec).space)
+        tables[options.table] = table_of(Path(options.table), loading.load(options.spec).space)
     for name, table in tables.items():
         size = " × ".join(map(str, table.errors.shape))
         title = f"{name}: {size} students × seeds × epochs, {options.students or len(table)} come, {options.workers} workers, "

@@ -20,8 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.tracking_driver import SEARCHED, log, record
-from tutelage.spool import Spool
-from tutelage.tracking import Tracker
+from tutelage.records.spool import Spool
+from tutelage.records.tracker import Tracker
 
 WORKERS = 2
 RESULTS = 10_000

@@ -12,10 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from tutelage import data, measure, plugins, space
+from tutelage import data, plugins
 from tutelage.data import SPLITS, UNKNOWN, Split
 from tutelage.errors import InputError
-from tutelage.losses import Answer, Outline, Stage
+from tutelage.networks import cost
+from tutelage.networks.answer import Answer, Outline, Stage
+from tutelage.spec import space
 
 EVERY = [(family, name) for family in plugins.FAMILIES for name in plugins.known(family)]
 IMAGES, NUM_CLASSES = (1, 8, 8), 10
@@ -61,9 +63,9 @@ def test_a_model_gives_logits_and_is_sized_without_weights(name: str) -> None:
     assert model(torch.randn(3, *IMAGES)).shape == (3, NUM_CLASSES)
     with torch.device("meta"):
         weightless = build(name)
-    real, planned = measure.size(model), measure.size(weightless)
+    real, planned = cost.size(model), cost.size(weightless)
     assert {key: real[key] for key in planned} == planned
-    assert measure.macs(weightless, IMAGES) == measure.macs(model, IMAGES)
+    assert cost.macs(weightless, IMAGES) == cost.macs(model, IMAGES)
 
 
 @pytest.mark.parametrize("name", named("models"))
@@ -76,7 +78,7 @@ def test_a_model_answers_each_example_alone_when_it_does_not_train(name: str) ->
 @pytest.mark.parametrize("name", named("models"))
 def test_a_model_is_searched_from_its_smallest_to_its_largest(name: str) -> None:
     plugin = plugins.load("models", name)
-    sizes = [measure.size(build(name, **corner))["params"] for corner in space.Space(space.parse(plugin.SPACE)).corners()]
+    sizes = [cost.size(build(name, **corner))["params"] for corner in space.Space(space.parse(plugin.SPACE)).corners()]
     assert len(set(sizes)) == len(sizes), "every end of a range gives another size"
 
 
@@ -299,8 +301,8 @@ def test_what_is_removed_is_gone_and_the_rest_still_learns(name: str, model: str
         assert logits.shape == (4, NUM_CLASSES)
         logits.sum().backward()
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in pruned.parameters())
-        sizes.append(measure.size(pruned)["params"])
-        costs.append(measure.macs(pruned, IMAGES)["macs"])
+        sizes.append(cost.size(pruned)["params"])
+        costs.append(cost.macs(pruned, IMAGES)["macs"])
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == 4
     assert costs == sorted(costs, reverse=True)
@@ -328,7 +330,7 @@ def test_a_users_own_plugin_is_as_good_as_ours(user_module: Any) -> None:
         "        return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes, bias=config.bias))\n",
     )
     _, plugin, config = plugins.configure("models", {"my_networks:Linear": {"bias": False}})
-    assert measure.size(plugin.build(config, IMAGES, NUM_CLASSES))["params"] == 640
+    assert cost.size(plugin.build(config, IMAGES, NUM_CLASSES))["params"] == 640
     with pytest.raises(InputError, match="cannot be imported"):
         plugins.load("models", "my_networks:Linaer")
     with pytest.raises(InputError, match="lacks read"):

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from tests.data.common import assert_labels_are_left, assert_well_split, cut, refused
-from tutelage import safe_pickle
-from tutelage.data import cifar
+from tutelage.data import _safe_pickle, cifar
 from tutelage.errors import InputError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "cifar-100-python"
@@ -160,7 +159,7 @@ def test_a_pickle_that_calls_something_is_refused_by_name_and_not_run(tmp_path: 
 def test_an_array_that_is_not_of_plain_numbers_is_refused(tmp_path: Path, value: Any) -> None:
     (tmp_path / "a").write_bytes(pickle.dumps({"data": value}, 4))
     with pytest.raises(InputError, match="not a pickle that can be read"):
-        safe_pickle.read(tmp_path / "a")
+        _safe_pickle.read(tmp_path / "a")
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -169,7 +168,7 @@ def test_arrays_come_back_as_they_were(tmp_path: Path, dtype: str, order: Any) -
     array = np.arange(12).reshape(3, 4).astype(dtype, order=order)
     for protocol in range(6):
         (tmp_path / "a").write_bytes(pickle.dumps({"data": array, "more": [1, "two", (3.0, None)]}, protocol))
-        found = safe_pickle.read(tmp_path / "a")
+        found = _safe_pickle.read(tmp_path / "a")
         assert found["data"].dtype == array.dtype and np.array_equal(found["data"], array)
         assert len(found["more"]) == 3
 
@@ -184,7 +183,7 @@ def test_a_pickle_that_is_cut_off_says_its_bytes(tmp_path: Path, kept: int) -> N
 def test_the_bytes_that_a_cut_pickle_needs_are_told(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(pickle.dumps({"data": b"x" * 100_000}, 4)[:1_000])
     with pytest.raises(InputError, match=r"1,000 bytes are there, at least 100,0\d\d are needed"):
-        safe_pickle.read(tmp_path / "a")
+        _safe_pickle.read(tmp_path / "a")
 
 
 def test_a_binary_file_that_is_cut_off_says_its_bytes(tmp_path: Path) -> None:
@@ -242,4 +241,4 @@ def test_an_array_as_python_2_wrote_it_is_read(tmp_path: Path) -> None:
     array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00t" + text(b"b") + b"tR"
     state = b"(K\x01(K\x02K\x03t" + dtype + b"\x89" + text(bytes(range(6))) + b"tb"
     (tmp_path / "a").write_bytes(b"\x80\x02}" + text(b"data") + array + state + b"s.")
-    assert safe_pickle.read(tmp_path / "a")["data"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert _safe_pickle.read(tmp_path / "a")["data"].tolist() == [[0, 1, 2], [3, 4, 5]]

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from tests.data.common import assert_unlabelled_are_trained_on, assert_well_split, cut, refused
-from tutelage.data import image_folder
+from tutelage.data import _splitting, image_folder
 
 CLASSES = ("ash", "elm")
 
@@ -105,7 +105,7 @@ def test_a_split_is_memory_mapped_and_writing_to_it_does_not_reach_the_cache(tmp
 
 
 def test_two_that_decode_at_once_both_get_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options, real = in_folders(tmp_path), image_folder.statistics
+    options, real = in_folders(tmp_path), _splitting.statistics
 
     def overtaken(*arguments: Any) -> Any:
         monkeypatch.setattr(image_folder, "statistics", real)

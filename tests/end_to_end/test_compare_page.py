@@ -13,8 +13,8 @@ import pytest
 import requests
 
 from tests.mlflow_server import MlflowServer
-from tutelage import compare_view
-from tutelage.store import SweepDir
+from tutelage.records import mlflow_views
+from tutelage.records.sweep_dir import SweepDir
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
@@ -60,7 +60,7 @@ def test_the_compare_page_opens_on_size_against_accuracy(server: str, small_swee
 
 
 def test_the_front_opens_as_a_table_of_its_students_alone(server: str, small_sweep: SweepDir, tmp_path: Path) -> None:
-    page = server + compare_view.table_path(small_sweep.facts()["view_path"].split("/")[3])
+    page = server + mlflow_views.table_path(small_sweep.facts()["view_path"].split("/")[3])
     dom = browse(page, tmp_path / "profile", "--dump-dom")
     on_front = set(pipeline_front(small_sweep))
     assert set(re.findall(r">small-(t\d{4})<", dom)) == on_front
@@ -68,9 +68,9 @@ def test_the_front_opens_as_a_table_of_its_students_alone(server: str, small_swe
 
 
 def pipeline_front(home: SweepDir) -> list[str]:
-    from tutelage import documents
+    from tutelage.report import json_views
 
-    return [student["trial"] for student in documents.front(home)["students"]]
+    return [student["trial"] for student in json_views.front(home)["students"]]
 
 
 def test_the_sweeps_own_page_shows_the_fronts_picture_in_its_card(server: str, small_sweep: SweepDir, tmp_path: Path) -> None:
@@ -82,9 +82,9 @@ def test_the_sweeps_own_page_shows_the_fronts_picture_in_its_card(server: str, s
 
 
 def test_the_report_opens_offline(small_sweep: SweepDir, tmp_path: Path) -> None:
-    from tutelage import reporting
+    from tutelage.report import sweep_page
 
-    path = reporting.write_report(small_sweep)
+    path = sweep_page.write_report(small_sweep)
     dom = browse(path.resolve().as_uri(), tmp_path / "profile", "--dump-dom")
     assert 'class="main-svg"' in dom
     assert len(re.findall(r'<path class="point[ "]', dom)) >= len(small_sweep.records())

@@ -18,10 +18,14 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from tutelage import documents, network, pipeline, resuming, spec, store
 from tutelage.errors import InputError
-from tutelage.spec_yaml import dump
-from tutelage.store import SweepDir
+from tutelage.networks import checkpoint
+from tutelage.records import sweep_dir
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.report import json_views
+from tutelage.spec import loading
+from tutelage.spec.yaml_lines import dump
+from tutelage.sweep import pipeline, resume
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
@@ -54,7 +58,7 @@ def check_records_agree(home: SweepDir) -> None:
             assert row.value == pytest.approx(record.curve[row.step - 1]["accuracy"])
         assert len(client.get_metric_history(run.info.run_id, "train/accuracy")) == len(record.curve)
         assert len(client.get_metric_history(run.info.run_id, "size/params")) == 1
-    front = {student["trial"] for student in documents.front(home)["students"]}
+    front = {student["trial"] for student in json_views.front(home)["students"]}
     assert {trial for trial, run in by_trial.items() if run.data.tags["pareto"] == "front"} == front
     storage = JournalStorage(JournalFileBackend(str(home.root / "study.journal")))
     study = optuna.load_study(study_name="search", storage=storage)
@@ -75,8 +79,8 @@ def killed_driver(home: Path, tree: dict[str, Any], name: str) -> SweepDir:
             assert driver.poll() is None and time.monotonic() < deadline_s, driver.stderr and driver.stderr.read()
             time.sleep(0.05)
         with pytest.raises(InputError, match=f"being driven by process {driver.pid}"):
-            resuming.resume(sweep)
-        assert documents.status(sweep)["state"] == "running"
+            resume.resume(sweep)
+        assert json_views.status(sweep)["state"] == "running"
         driver.send_signal(signal.SIGKILL)
     return sweep
 
@@ -86,10 +90,10 @@ def test_a_killed_driver_loses_nothing_and_nothing_is_trained_twice(
 ) -> None:
     home = killed_driver(tmp_path, tree_of(small_spec, "killed"), "killed")
     before = home.records()
-    assert documents.status(home)["state"] == "interrupted"
+    assert json_views.status(home)["state"] == "interrupted"
     with home.ledger.path.open("a") as file:
         file.write('{"number": 9')  # as a crash in the middle of a line leaves it
-    resuming.resume(home, trials="+2")
+    resume.resume(home, trials="+2")
     after = {record.number: record for record in home.records()}
     for record in before:
         kept = after[record.number]
@@ -98,26 +102,26 @@ def test_a_killed_driver_loses_nothing_and_nothing_is_trained_twice(
             record.curve,
             record.measures["accuracy"],
         )
-    assert documents.status(home)["trials"] == {
+    assert json_views.status(home)["trials"] == {
         "finished": 12, "stopped": 0, "failed": 0, "infeasible": 0, "running": 0, "paused": 0, "to_come": 0,
     }  # fmt: skip
     assert set(ended_lines(home).values()) == {1}
     assert len({record.identity for record in after.values()}) == 12
-    assert spec.load(home.spec_path).search.trials == 12
+    assert loading.load(home.spec_path).search.trials == 12
     check_records_agree(home)
 
 
 def test_a_finished_sweep_is_extended_and_another_spec_is_refused(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
     tree = tree_of(small_spec, "extended", trials=4)
-    home = pipeline.sweep(spec.from_dict(tree))
+    home = pipeline.sweep(loading.from_dict(tree))
     first = home.records()
     with pytest.raises(InputError, match="tutelage resume extended"):
-        pipeline.sweep(spec.from_dict(tree))
+        pipeline.sweep(loading.from_dict(tree))
     other = {**tree, "student": {**tree["student"], "epochs": 5}}
     with pytest.raises(InputError, match=r"student\.epochs: 4 → 5"):
-        resuming.resume(home, spec=spec.from_dict(other))
+        resume.resume(home, spec=loading.from_dict(other))
     assert home.records() == first and home.facts()["state"] == "finished"
-    resuming.resume(home, trials=7)
+    resume.resume(home, trials=7)
     assert [record.config for record in home.records()[:4]] == [record.config for record in first]
     assert len(home.records()) == 7
     check_records_agree(home)
@@ -125,7 +129,7 @@ def test_a_finished_sweep_is_extended_and_another_spec_is_refused(small_sweep: S
 
 def test_a_warm_start_trains_nothing_again(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
     tree = {**tree_of(small_spec, "warm", trials=3, warm_start=["small"], known_first=False)}
-    home = pipeline.sweep(spec.from_dict(tree))
+    home = pipeline.sweep(loading.from_dict(tree))
     records = home.records()
     assert len(records) == 3
     recalled = [record for record in records if record.origin.startswith("recalled from small/")]
@@ -134,10 +138,10 @@ def test_a_warm_start_trains_nothing_again(small_sweep: SweepDir, small_spec: di
     for record in recalled:
         original = there[record.origin.removeprefix("recalled from small/")]
         assert (record.config, record.measures["accuracy"]) == (original.config, original.measures["accuracy"])
-        assert (home.students_dir / record.trial_id / network.WEIGHTS).read_bytes() == (
-            small_sweep.students_dir / original.trial_id / network.WEIGHTS
+        assert (home.students_dir / record.trial_id / checkpoint.WEIGHTS).read_bytes() == (
+            small_sweep.students_dir / original.trial_id / checkpoint.WEIGHTS
         ).read_bytes()
     missing = {**tree, "name": "cold", "search": {"trials": 3, "warm_start": ["smal"]}}
     with pytest.raises(InputError, match="Did you mean 'small'"):
-        pipeline.sweep(spec.from_dict(missing))
-    assert not store.SweepDir(Path(small_spec["storage"]) / "sweeps" / "cold").root.exists()
+        pipeline.sweep(loading.from_dict(missing))
+    assert not sweep_dir.SweepDir(Path(small_spec["storage"]) / "sweeps" / "cold").root.exists()

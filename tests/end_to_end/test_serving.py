@@ -16,12 +16,14 @@ import requests
 import torch
 
 from tests.stored_sweep import write_sweep
-from tutelage import deliver, network, registry, spec
-from tutelage.classroom import Classroom
 from tutelage.errors import InputError
-from tutelage.promoting import requirements
-from tutelage.store import SweepDir
-from tutelage.tracking import Tracker
+from tutelage.export import evaluate, export, registry
+from tutelage.networks import checkpoint
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.tracker import Tracker
+from tutelage.selection.champions import requirements
+from tutelage.spec import loading
+from tutelage.training.context import Classroom
 
 pytestmark = pytest.mark.slow
 MODEL = "models:/served@champion"
@@ -38,9 +40,9 @@ def home(tmp_path_factory: pytest.TempPathFactory, classroom: Classroom) -> Swee
     tracker.close()
     student = home.students_dir / "t0000"
     registry.register_student(
-        uri=uri, experiment="tests", run_id=run_id, name="served", model=network.read(student)[0],
+        uri=uri, experiment="tests", run_id=run_id, name="served", model=checkpoint.read(student)[0],
         example=classroom.splits["validation"].seen(slice(8)), requirements=requirements(),
-        tags={"tutelage.task": "images"}, files=[student / network.ARCHITECTURE, student / network.WEIGHTS],
+        tags={"tutelage.task": "images"}, files=[student / checkpoint.ARCHITECTURE, student / checkpoint.WEIGHTS],
     )  # fmt: skip
     return home
 
@@ -93,7 +95,7 @@ def test_a_batch_of_any_size_is_answered_as_the_student_answers(
     given = classroom.splits["validation"].seen(slice(rows))
     answer = requests.post(f"{server}/invocations", json={key: given.tolist()}, timeout=60)
     assert answer.status_code == 200, answer.text
-    built, _ = network.read(home.students_dir / "t0000")
+    built, _ = checkpoint.read(home.students_dir / "t0000")
     with torch.inference_mode():
         expected = built(given).numpy()
     np.testing.assert_allclose(np.array(answer.json()["predictions"]), expected, atol=1e-5)
@@ -105,11 +107,11 @@ def test_examples_of_another_shape_are_refused_by_the_signature(server: str) -> 
 
 
 def test_a_registered_student_is_exported_and_evaluated_by_its_uri(home: SweepDir, tmp_path: Path) -> None:
-    document = deliver.export_model(MODEL, tmp_path / "out", home.storage, forms=["weights"])
+    document = export.export_model(MODEL, tmp_path / "out", home.storage, forms=["weights"])
     assert set(document["files"]) == {"model.safetensors", "architecture.json", "README.md"}
     assert "stored/t0000" in (tmp_path / "out" / "README.md").read_text(), "found in the storage by its weights"
-    loaded = spec.load(home.spec_path)
-    measured = deliver.evaluate_model(MODEL, loaded, "validation", home.storage)
+    loaded = loading.load(home.spec_path)
+    measured = evaluate.evaluate_model(MODEL, loaded, "validation", home.storage)
     assert measured["accuracy"] == pytest.approx(home.records()[0].measures["accuracy"])
     with pytest.raises(InputError, match="no model models:/nobody@champion"):
-        deliver.evaluate_model("models:/nobody@champion", loaded, "validation", home.storage)
+        evaluate.evaluate_model("models:/nobody@champion", loaded, "validation", home.storage)

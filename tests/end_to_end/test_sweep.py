@@ -14,11 +14,17 @@ import pytest
 import tutelage
 from tests.conftest import SMALL_SPEC
 from tests.test_cli import run as run_command
-from tutelage import choosing, deliver, network, pareto, pipeline, retraining, spec
-from tutelage.book import Silent
+from tutelage import pareto
 from tutelage.errors import UnreachableError
+from tutelage.export import evaluate
+from tutelage.networks import checkpoint
 from tutelage.objectives import Limits, losses, reference_losses
-from tutelage.store import SweepDir
+from tutelage.records import fronts
+from tutelage.records.observer import Silent
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.selection import retrain, select
+from tutelage.spec import loading
+from tutelage.sweep import pipeline
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -64,11 +70,11 @@ def test_the_parent_run_holds_the_front_and_its_history(small_sweep: SweepDir) -
 
 
 def test_students_on_disk_are_what_was_measured(small_sweep: SweepDir) -> None:
-    from tutelage import measure
+    from tutelage.networks import cost
 
     for record in small_sweep.records():
-        model, _ = network.read(small_sweep.students_dir / record.trial_id)
-        assert measure.size(model)["params"] == record.measures["params"]
+        model, _ = checkpoint.read(small_sweep.students_dir / record.trial_id)
+        assert cost.size(model)["params"] == record.measures["params"]
 
 
 def test_tables_are_tidy(small_sweep: SweepDir) -> None:
@@ -81,7 +87,7 @@ def test_tables_are_tidy(small_sweep: SweepDir) -> None:
 
 
 def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_sweep: SweepDir) -> None:
-    choice = choosing.select(
+    choice = select.select(
         small_sweep, policy="max-accuracy", limits=Limits(max={"params": 5000}), confirm=2, register="digits-tests"
     )
     document = json.loads((small_sweep.root / "selection.json").read_text())
@@ -115,13 +121,13 @@ def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_swee
 
 
 def test_what_is_on_record_is_not_trained_or_opened_again(small_sweep: SweepDir) -> None:
-    first = choosing.select(small_sweep, policy="max-accuracy", confirm=2)
+    first = select.select(small_sweep, policy="max-accuracy", confirm=2)
     runs = small_sweep.confirmations.read()
     assert len({(run.trial, run.taught, run.seed) for run in runs}) == len(runs)
-    again = choosing.select(small_sweep, policy="max-accuracy", confirm=2)
+    again = select.select(small_sweep, policy="max-accuracy", confirm=2)
     assert small_sweep.confirmations.read() == runs
     assert again.document["test"] == first.document["test"], "the same look at the same student is no second one"
-    other = choosing.select(small_sweep, policy="min-size", confirm=0)
+    other = select.select(small_sweep, policy="min-size", confirm=0)
     assert other.document["student"]["trial"] != first.document["student"]["trial"]
     assert other.document["test"]["openings"] == first.document["test"]["openings"] + 1
     assert "different students" in other.document["test_warning"], "a second look is visible"
@@ -151,19 +157,19 @@ def test_a_champion_stays_unless_beaten_or_forced_and_comes_back(
 
 
 def test_latency_is_measured_where_a_policy_or_a_bound_asks_for_it(small_sweep: SweepDir) -> None:
-    chosen = choosing.select(small_sweep, policy="min-latency", confirm=0).document
+    chosen = select.select(small_sweep, policy="min-latency", confirm=0).document
     known = [record.measures["latency_ms"] for record in small_sweep.records() if record.state == "finished"]
     assert chosen["student"]["measures"]["latency_ms"] == min(known)
     bounded = Limits(max={"latency_ms": sorted(known)[2]})
-    within = choosing.select(small_sweep, policy="max-accuracy", limits=bounded, confirm=0).document
+    within = select.select(small_sweep, policy="max-accuracy", limits=bounded, confirm=0).document
     assert within["student"]["measures"]["latency_ms"] <= sorted(known)[2]
 
 
 def test_a_look_by_evaluate_is_on_record(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
     before = len(small_sweep.facts().get("test_openings", []))
     trial = small_sweep.records()[0].trial_id
-    deliver.evaluate_model(f"small/{trial}", spec.from_dict(small_spec), "test", small_sweep.storage)
-    deliver.evaluate_model(f"small/{trial}", spec.from_dict(small_spec), "validation", small_sweep.storage)
+    evaluate.evaluate_model(f"small/{trial}", loading.from_dict(small_spec), "test", small_sweep.storage)
+    evaluate.evaluate_model(f"small/{trial}", loading.from_dict(small_spec), "validation", small_sweep.storage)
     openings = small_sweep.facts()["test_openings"]
     assert len(openings) == before + 1
     assert (openings[-1]["by"], openings[-1]["subjects"]) == ("evaluate", {"student": trial})
@@ -171,7 +177,7 @@ def test_a_look_by_evaluate_is_on_record(small_sweep: SweepDir, small_spec: dict
 
 def test_the_twin_differs_in_the_teacher_alone(small_sweep: SweepDir) -> None:
     config = small_sweep.records()[0].config
-    twin = retraining.labels_only(config)
+    twin = retrain.labels_only(config)
     assert twin["distillation"].pop("weight") == 0.0
     assert {**twin, "distillation": {**twin["distillation"], "weight": config["distillation"]["weight"]}} == config
 
@@ -199,7 +205,7 @@ class Listener(Silent):
 def test_failures_and_refusals_are_told_and_the_sweep_goes_on(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
     """A second sweep over the same storage: teacher and knowledge are reused, what cannot be trained is a failed trial."""
     listener = Listener()
-    home = pipeline.sweep(spec.from_dict({**SECOND, "storage": small_spec["storage"]}), observer=listener)
+    home = pipeline.sweep(loading.from_dict({**SECOND, "storage": small_spec["storage"]}), observer=listener)
     assert any("in the storage already" in line for line in listener.said)
     assert not any("computing" in line for line in listener.said)
     states = [record.state for record in home.records()]
@@ -234,7 +240,7 @@ def test_students_that_are_not_worth_it_are_stopped_at_a_rung_and_never_on_the_f
     search = {"trials": 12, "sampler": "random", "stopping": {"rule": "mo-asha", "first_epoch": 2, "factor": 3}}
     tree = {**small_spec, "name": "stopping", "search": search, "sparsity": {}}
     tree["student"] = {**small_spec["student"], "epochs": 8}
-    home = pipeline.sweep(spec.from_dict(tree), observer=listener)
+    home = pipeline.sweep(loading.from_dict(tree), observer=listener)
     by_state = {state: [r for r in home.records() if r.state == state] for state in ("finished", "stopped")}
     assert len(by_state["finished"]) + len(by_state["stopped"]) == 12 and all(by_state.values())
     assert {len(record.curve) for record in by_state["stopped"]} <= {2, 6}
@@ -248,7 +254,7 @@ def test_paused_students_go_on_or_are_stopped_in_the_end(small_sweep: SweepDir, 
     stopping = {"rule": "promotion", "share": 0.6, "first_epoch": 2, "factor": 2}
     tree = {**small_spec, "name": "promotion", "search": {"trials": 14, "sampler": "size-aware", "stopping": stopping}}
     tree["student"] = {**small_spec["student"], "epochs": 8}
-    home = pipeline.sweep(spec.from_dict(tree))
+    home = pipeline.sweep(loading.from_dict(tree))
     by_state = {state: [r for r in home.records() if r.state == state] for state in ("finished", "stopped")}
     assert len(by_state["finished"]) + len(by_state["stopped"]) == 14 and all(by_state.values())
     assert home.paused() == [] and home.pending() == []
@@ -264,23 +270,23 @@ def test_paused_students_go_on_or_are_stopped_in_the_end(small_sweep: SweepDir, 
 
 
 def test_a_tracking_store_that_is_away_stops_the_sweep_before_it_begins(tmp_path: Path) -> None:
-    given = spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "tracking": {"uri": "http://127.0.0.1:9"}})
+    given = loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "tracking": {"uri": "http://127.0.0.1:9"}})
     with pytest.raises(UnreachableError):
         pipeline.sweep(given)
     assert not (tmp_path / "sweeps").exists()
 
 
 def test_the_same_spec_and_seed_give_the_same_students(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
-    from tutelage import jobs
+    from tutelage.training import jobs
 
     record = small_sweep.records()[0]
-    classroom = choosing.taught_classroom(small_sweep, spec.load(small_sweep.spec_path))
+    classroom = select.taught_classroom(small_sweep, loading.load(small_sweep.spec_path))
     workers = jobs.Workers(workers=0, cpus=1, gpus=0)
     trained = dict(jobs.train_students({"again": (record.config, 0)}, classroom, small_sweep.root.resolve() / "again", workers))
     for name in ("accuracy", "params", "agreement"):
         assert trained["again"][name] == record.measures[name]
-    first, _ = network.read(small_sweep.students_dir / record.trial_id)
-    again, _ = network.read(small_sweep.root / "again" / "again")
+    first, _ = checkpoint.read(small_sweep.students_dir / record.trial_id)
+    again, _ = checkpoint.read(small_sweep.root / "again" / "again")
     for left, right in zip(first.state_dict().values(), again.state_dict().values(), strict=True):
         assert (left == right).all()
 
@@ -293,28 +299,28 @@ def test_references_left_open_are_the_teachers(small_sweep: SweepDir) -> None:
 
 
 def test_more_than_the_machine_has_is_refused_and_not_waited_for(tmp_path: Path) -> None:
-    given = spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "resources": {"trial": {"gpus": 1}}})
+    given = loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "resources": {"trial": {"gpus": 1}}})
     with pytest.raises(UnreachableError, match=r"resources\.trial asks for 1 GPUs and this machine has 0"):
         pipeline.sweep(given)
 
 
 def test_a_sweep_that_failed_before_its_first_trial_does_not_hold_its_name(tmp_path: Path, small_spec: dict[str, Any]) -> None:
-    from tutelage import store
     from tutelage.errors import InputError
+    from tutelage.records import sweep_dir
 
-    home = store.create(tmp_path, "again", "")
+    home = sweep_dir.create(tmp_path, "again", "")
     with pytest.raises(InputError, match="a sweep named 'again' exists"):
-        store.check_free(tmp_path, "again")
+        sweep_dir.check_free(tmp_path, "again")
     home.update(state="failed")
-    store.check_free(tmp_path, "again")
-    assert store.create(tmp_path, "again", "").facts()["state"] == "started"
+    sweep_dir.check_free(tmp_path, "again")
+    assert sweep_dir.create(tmp_path, "again", "").facts()["state"] == "started"
 
 
 def test_a_constraint_that_nobody_can_meet_is_told_before_anything_is_trained(tmp_path: Path) -> None:
     from tutelage.errors import NoStudentFits
 
     search = {"trials": 4, "constraints": {"max": {"params": 10}}}
-    given = spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "search": search})
+    given = loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "search": search})
     with pytest.raises(NoStudentFits, match=r"no student of the space can have params ≤ 10: .* the nearest has params 63"):
         pipeline.sweep(given)
     assert not (tmp_path / "sweeps").exists() and not (tmp_path / "teachers").exists()
@@ -324,9 +330,9 @@ def test_students_beyond_the_reference_are_told(small_sweep: SweepDir) -> None:
     params, accuracy = (next(o for o in small_sweep.objectives() if o.name == name) for name in ("params", "accuracy"))
     front = tutelage.front(small_sweep)
     smallest, largest = front["params"].min(), front["params"].max()
-    assert pipeline.outside_reference(small_sweep, [accuracy, replace(params, reference=largest + 1)]) == []
-    assert len(pipeline.outside_reference(small_sweep, [accuracy, replace(params, reference=smallest)])) == len(front)
-    outside = pipeline.outside_reference(small_sweep, [accuracy, replace(params, reference=largest)])
+    assert fronts.outside_reference(small_sweep, [accuracy, replace(params, reference=largest + 1)]) == []
+    assert len(fronts.outside_reference(small_sweep, [accuracy, replace(params, reference=smallest)])) == len(front)
+    outside = fronts.outside_reference(small_sweep, [accuracy, replace(params, reference=largest)])
     assert outside == front.loc[front["params"] == largest, "trial"].tolist()
 
 

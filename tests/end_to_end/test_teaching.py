@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import SMALL_SPEC
-from tutelage import choosing, network, pipeline, spec, teaching
-from tutelage.book import Silent
+from tutelage.networks import checkpoint
+from tutelage.records.observer import Silent
+from tutelage.selection import select
+from tutelage.spec import loading
+from tutelage.sweep import pipeline
+from tutelage.training import context
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
@@ -28,7 +32,7 @@ class Heard(Silent):
 def sweep(tmp_path: Path, **changes: Any) -> tuple[Any, list[str]]:
     tree = {**SMALL_SPEC, "storage": str(tmp_path / "storage"), "search": {"trials": 3}, **changes}
     heard = Heard()
-    return pipeline.sweep(spec.from_dict(tree), observer=heard), heard.said
+    return pipeline.sweep(loading.from_dict(tree), observer=heard), heard.said
 
 
 def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path) -> None:
@@ -42,9 +46,9 @@ def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path
     assert any("together they have accuracy" in line for line in said) and any(
         "as students come to it" in line for line in said
     )
-    room = choosing.taught_classroom(home, spec.load(home.spec_path))
+    room = select.taught_classroom(home, loading.load(home.spec_path))
     assert room.augmentation.pad_px == 1 and room.taught_by is not None and len(room.taught_by.teachers) == 2
-    choice = choosing.select(home, confirm=2)
+    choice = select.select(home, confirm=2)
     document = choice.document
     assert document["confirmed"]["seeds"] == 2 and 0 < document["agreement"]["agreement"] <= 1
     assert document["transfer"] is None and "labels alone" in document["teaching"]
@@ -54,7 +58,7 @@ def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path
 
 def test_data_without_a_label_are_learnt_from_what_a_teacher_knows_of_others(tmp_path: Path) -> None:
     """The teacher learns labelled scans; brighter ones without a label are then taught by its answers alone."""
-    digits = teaching.classroom_of(spec.from_dict({**SMALL_SPEC, "storage": str(tmp_path)}))
+    digits = context.classroom_of(loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path)}))
     train, validation, test = (digits.read(split) for split in ("train", "validation", "test"))
     np.savez(tmp_path / "source.npz", x=train.inputs[:500].numpy(), y=train.labels[:500, 0].numpy())
     target = {"x": train.inputs[500:].numpy() * 0.8 + 0.1, "y": np.full(len(train) - 500, -1)}
@@ -71,8 +75,8 @@ def test_data_without_a_label_are_learnt_from_what_a_teacher_knows_of_others(tmp
         student={"model": {"convnet": {"width": {"int": [4, 8]}, "depth": 2}}, "epochs": 30}, distillation={"weight": 0.9},
         sparsity={},
     )  # fmt: skip
-    document = choosing.select(home, policy="max-accuracy", confirm=1).document
+    document = select.select(home, policy="max-accuracy", confirm=1).document
     assert document["test"]["accuracy"] > 0.7 and document["test"]["labels_only"] is None
     assert document["teaching"].startswith("No verdict: no training example has a label")
     assert document["transfer"].startswith("From arrays (path: ") and "no labels to learn it without" in document["transfer"]
-    assert network.read(home.students_dir / document["student"]["trial"])[0] is not None
+    assert checkpoint.read(home.students_dir / document["student"]["trial"])[0] is not None

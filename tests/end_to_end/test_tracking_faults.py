@@ -17,8 +17,8 @@ import pytest
 
 from tests.mlflow_server import MlflowServer, Postgres, initdb
 from tests.tracking_driver import EPOCHS, SEARCHED, log
-from tutelage import outbox
-from tutelage.tracking import Tracker
+from tutelage.records import sender
+from tutelage.records.tracker import Tracker
 
 pytestmark = pytest.mark.slow
 NUM_TRIALS = 12
@@ -79,7 +79,7 @@ def assert_all_is_there_once(uri: str, num_trials: int) -> None:
 def test_a_server_killed_in_mid_sweep_has_everything_afterwards_and_nothing_twice(
     server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(outbox, "LONGEST_WAIT_S", 1.0)
+    monkeypatch.setattr(sender, "LONGEST_WAIT_S", 1.0)
     tracker = Tracker(server.uri, "faults", tmp_path / "tracking.spool")
     tracker.start_sweep("sweep", {"name": "sweep"}, SEARCHED, {"seed": "0"})
     for number in range(NUM_TRIALS // 3):
@@ -102,7 +102,7 @@ def test_a_server_killed_in_mid_sweep_has_everything_afterwards_and_nothing_twic
 def test_a_server_that_stays_away_stops_nothing_and_the_next_tracker_brings_it_all_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(outbox, "PATIENCE_S", 2.0)
+    monkeypatch.setattr(sender, "PATIENCE_S", 2.0)
     server = MlflowServer(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
     try:
         tracker = Tracker(server.uri, "faults", tmp_path / "tracking.spool")

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tutelage.errors import InputError
-from tutelage.losses import Answer, Outline, Stage, attention
+from tutelage.losses import attention
+from tutelage.networks.answer import Answer, Outline, Stage
 
 HEADS = attention.Config(of="heads")
 

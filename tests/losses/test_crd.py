@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tutelage.losses import Answer, Outline, Stage, crd
+from tutelage.losses import crd
+from tutelage.networks.answer import Answer, Outline, Stage
 
 OWN = Outline(classes=5, stages=(Stage(name="stage1", grid=(2, 2), channels=6),))
 OTHER = Outline(classes=5, stages=(Stage(name="stage9", grid=(), channels=7),))

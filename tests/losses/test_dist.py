@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tutelage.losses import Answer, Outline, dist
+from tutelage.losses import dist
+from tutelage.networks.answer import Answer, Outline
 
 PAIR = Outline(classes=5)
 generator = torch.Generator().manual_seed(0)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tutelage.losses import Answer, Outline, dkd, kd
+from tutelage.losses import dkd, kd
+from tutelage.networks.answer import Answer, Outline
 
 PAIR = Outline(classes=5)
 generator = torch.Generator().manual_seed(0)

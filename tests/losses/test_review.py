@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional
 
 from tutelage.errors import InputError
-from tutelage.losses import Answer, Outline, Stage, review
+from tutelage.losses import review
+from tutelage.networks.answer import Answer, Outline, Stage
 
 OWN = Outline(classes=3, stages=(Stage(name="stage1", grid=(8, 8), channels=4), Stage(name="stage2", grid=(4, 4), channels=6)))
 OTHER = Outline(

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tutelage.losses import Answer, Outline, Stage, rkd
+from tutelage.losses import rkd
+from tutelage.networks.answer import Answer, Outline, Stage
 
 DISTANCES, ANGLES, BOTH = (1.0, 0.0), (0.0, 1.0), (25.0, 50.0)
 EQUILATERAL = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 0.75**0.5]], dtype=torch.double)

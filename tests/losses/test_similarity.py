@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tutelage.losses import Answer, Loss, Outline, Stage, similarity
+from tutelage.losses import Loss, similarity
+from tutelage.networks.answer import Answer, Outline, Stage
 
 STUDENT, TEACHER = (
     Outline(classes=3, stages=tuple(Stage(name=f"stage{i}", grid=grid, channels=c) for i in (1, 2, 3)))

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tutelage.record import TrialRecord
+from tutelage.records.trial import TrialRecord
 from tutelage.search.budget import Budget
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tutelage import planning, spec
+from tutelage.spec import loading
+from tutelage.spec.space import any_value
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import contest
@@ -21,10 +22,10 @@ EPOCHS = 27
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory):
     """A table of 60 random configs of the digits' space, two seeds each, with curves that fall at a pace of their own."""
-    generator, space = random.Random(0), spec.load(BENCHMARKS / "digits_record.yaml").space
+    generator, space = random.Random(0), loading.load(BENCHMARKS / "digits_record.yaml").space
     rows = []
     for config in range(60):
-        params = space.resolve(lambda name, domain: planning.any_value(generator, domain))[1]
+        params = space.resolve(lambda name, domain: any_value(generator, domain))[1]
         size, end = 10 ** generator.uniform(2, 5), generator.uniform(0.01, 0.5)
         for seed in range(2):
             errors = {f"error_{t}": end + (0.9 - end) / t + 0.001 * seed for t in range(1, EPOCHS + 1)}

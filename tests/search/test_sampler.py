@@ -12,11 +12,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from tutelage.objectives import KNOWN, Limits
-from tutelage.record import State, TrialRecord
+from tutelage.records.trial import State, TrialRecord
 from tutelage.search.sampler import SAMPLERS, Draw, Sampler
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.suggest import MAX_REFUSALS, Desk, Proposal, Suggester, known_losses, record_of
-from tutelage.space import Space, parse
+from tutelage.spec.space import Space, parse
 
 OBJECTIVES = (KNOWN["accuracy"], KNOWN["params"])
 SPACE = Space(parse({"x": {"choice": {"a": {"n": {"int": [1, 50]}}, "b": {"w": {"float": [0, 1]}}}}, "fixed": 3}))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tutelage import pareto
 from tutelage.search.size_aware import STARTUP, KnownLosses, SizeAware, varied
-from tutelage.space import Choice, Space, parse
+from tutelage.spec.space import Choice, Space, parse
 
 SPACE = Space(parse({
     "model": {"choice": {"mlp": {"hidden": {"int": [4, 256], "log": True}}, "conv": {"width": {"int": [2, 32], "log": True}}}},
@@ -51,7 +51,7 @@ def search(seed: int, trials: int, chooser: SizeAware | None) -> list[Params]:
 
 
 def _random(random: Random) -> Params:
-    from tutelage.space import any_value
+    from tutelage.spec.space import any_value
 
     return SPACE.resolve(lambda name, domain: any_value(random, domain))[1]
 

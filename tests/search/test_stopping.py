@@ -12,14 +12,14 @@ import pytest
 
 from tutelage import objectives
 from tutelage.errors import InputError
-from tutelage.record import TrialRecord
+from tutelage.records.trial import TrialRecord
 from tutelage.search import replay
 from tutelage.search.promotion import Promotion
-from tutelage.search.rungs import Array, Dominance, Halving
 from tutelage.search.sampler import Draw, Sampler
 from tutelage.search.stopping import Bracketed, Promoting, Stopping, rule_of, rungs_of
-from tutelage.space import Space, parse
-from tutelage.spec_sections import StoppingConfig
+from tutelage.search.stopping_rules import Array, Dominance, Halving
+from tutelage.spec.sections import StoppingConfig
+from tutelage.spec.space import Space, parse
 
 ASKED = [objectives.objective("params"), objectives.objective("accuracy")]
 

@@ -16,7 +16,11 @@ from torch import Tensor
 from tutelage.errors import InputError
 
 SplitName = Literal["train", "validation", "test"]
+
+
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+
 UNKNOWN = -1  # the label of an example that has none
 
 

@@ -11,10 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from tutelage.data import Split, SplitName
-from tutelage.errors import InputError, nearest
-from tutelage.files import existing
-from tutelage.plugins import PluginConfig
-from tutelage.splitting import (
+from tutelage.data._splitting import (
     LabelledPerClass,
     Part,
     as_classes,
@@ -25,6 +22,9 @@ from tutelage.splitting import (
     unknown_in,
     with_unknown,
 )
+from tutelage.errors import InputError, nearest
+from tutelage.files import existing
+from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
 

@@ -8,16 +8,21 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from tutelage import safe_pickle
-from tutelage.data import Split, SplitName
+from tutelage.data import Split, SplitName, _safe_pickle
+from tutelage.data._splitting import LabelledPerClass, Part, check_classes, check_labels, split_of
 from tutelage.errors import InputError
 from tutelage.files import existing
 from tutelage.plugins import PluginConfig
-from tutelage.splitting import LabelledPerClass, Part, check_classes, check_labels, split_of
 
 SPACE: dict[str, dict[str, object]] = {}
+
+
 _SHAPE = (3, 32, 32)
+
+
 _PIXELS = 3 * 32 * 32
+
+
 Kind = Literal["fine", "coarse"]
 
 
@@ -39,6 +44,8 @@ class _Layout(NamedTuple):
 
 
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+
+
 _LAYOUTS = (
     _Layout(("train",), "test", {"fine": "meta", "coarse": "meta"}),
     _Layout(_BATCHES, "test_batch", {"fine": "batches.meta"}),
@@ -86,7 +93,7 @@ def _class_names(path: Path, kind: Kind) -> tuple[str, ...]:
     if path.suffix == ".txt":
         names = path.read_text(encoding="utf-8").split()
     else:
-        meta = safe_pickle.read(path)
+        meta = _safe_pickle.read(path)
         found = meta.get(f"{kind}_label_names", meta.get("label_names"))
         if not isinstance(found, list):
             raise InputError(f"{path}: has no list {kind}_label_names. Take the file from the official archive.")
@@ -102,7 +109,7 @@ def _part(path: Path, layout: _Layout, kind: Kind, num_classes: int) -> Part:
 
 
 def _batch(path: Path, kind: Kind) -> tuple[np.ndarray, np.ndarray]:
-    batch = safe_pickle.read(path)
+    batch = _safe_pickle.read(path)
     pixels: Any = batch.get("data")
     labels: Any = batch.get(f"{kind}_labels", batch.get("labels"))
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (_PIXELS,):

@@ -9,10 +9,12 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from tutelage.data import Split, SplitName
+from tutelage.data._splitting import LabelledPerClass, training_labels
 from tutelage.plugins import PluginConfig
-from tutelage.splitting import LabelledPerClass, training_labels
 
 SPACE: dict[str, dict[str, object]] = {}
+
+
 GREY_LEVELS = 16.0
 
 

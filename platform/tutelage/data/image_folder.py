@@ -19,16 +19,26 @@ from PIL import Image
 from pydantic import Field
 
 from tutelage.data import UNKNOWN, Split, SplitName
+from tutelage.data._splitting import check_classes, check_rows, draw, few, made, nothing_labelled, statistics
 from tutelage.errors import InputError
 from tutelage.files import existing, write_json
 from tutelage.plugins import PluginConfig
-from tutelage.splitting import check_classes, check_rows, draw, few, made, nothing_labelled, statistics
 
 SPACE: dict[str, dict[str, object]] = {}
+
+
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+
+
 _FOLDERS: dict[str, SplitName] = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+
+
 _UNLABELLED = ("unlabelled", "unlabeled")
+
+
 _BATCH = 1024  # images that wait for a thread at a time
+
+
 _PIXELS, _ABOUT = "images.npy", "about.json"
 
 

@@ -11,10 +11,10 @@ import pandas as pd
 from pydantic import Field
 
 from tutelage.data import Split, SplitName
+from tutelage.data._splitting import as_classes, as_labels, check_rows, draw, made, nothing_labelled, unknown_in, with_unknown
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing
 from tutelage.plugins import PluginConfig
-from tutelage.splitting import as_classes, as_labels, check_rows, draw, made, nothing_labelled, unknown_in, with_unknown
 
 SPACE: dict[str, dict[str, object]] = {}
 

@@ -9,72 +9,20 @@ Whatever it compares, a step that the mask leaves out changes neither a loss nor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from math import log, prod
-from typing import Any, Literal
+from math import log
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tutelage import inherit
 from tutelage.errors import InputError
-from tutelage.sparse_labels import TopClasses
+from tutelage.networks import inherit
+from tutelage.networks.answer import Answer, Need, Outline, Stage
 
 Loss = nn.Module
-Need = Literal["logits", "features", "maps", "heads", "pooled", "weights"]
+
+
 SMALLEST_START = 0.1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A network's stage: its name, how its positions are arranged ((height, width), (tokens,) or ()), and its channels.
-
-    `heads` counts the attention heads of its last block, 0 where it has none.
-    """
-
-    name: str
-    grid: tuple[int, ...]
-    channels: int
-    heads: int = 0
-
-    @property
-    def positions(self) -> int:
-        """How many positions there are; a vector has one."""
-        return prod(self.grid)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outline:
-    """What a network offers, known before it is trained: classes, stages in order of depth, shapes of its weights by name."""
-
-    classes: int
-    stages: tuple[Stage, ...] = ()
-    weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a network says of a batch: logits `[batch, steps, classes]`, and of each stage, by its name, what is needed.
-
-    `features` are `[batch, positions, channels]`, and `pooled` `[batch, channels]` their means over the positions; `maps`
-    `[batch, positions]` are their mean squares over the channels: where the network looks (Zagoruyko and Komodakis, 2017).
-    `heads` are attention scores before the softmax, `[batch, heads, positions, positions]`. `weights` are parameters by name.
-
-    A teacher's answer also says what is true of the batch: `labels` `[batch, steps]`, -1 where unknown, and `mask`
-    `[batch, steps]`, False at steps that are padding (None: none is). A teacher of sparse knowledge has `top` in place of
-    logits, which are then empty.
-    """
-
-    logits: Tensor
-    features: Mapping[str, Tensor] = field(default_factory=dict)
-    pooled: Mapping[str, Tensor] = field(default_factory=dict)
-    maps: Mapping[str, Tensor] = field(default_factory=dict)
-    heads: Mapping[str, Tensor] = field(default_factory=dict)
-    weights: Mapping[str, Tensor] = field(default_factory=dict)
-    labels: Tensor | None = None
-    mask: Tensor | None = None
-    top: TopClasses | None = None
 
 
 def real_steps(tensor: Tensor, mask: Tensor | None) -> Tensor:

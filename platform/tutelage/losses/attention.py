@@ -9,10 +9,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tutelage.errors import InputError
-from tutelage.grids import regridded
-from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired, position_mask, without_padding
+from tutelage.losses import Loss, paired, position_mask, without_padding
+from tutelage.losses._grids import regridded
+from tutelage.losses._vectors import precise, unit
+from tutelage.networks.answer import Answer, Need, Outline, Stage
 from tutelage.plugins import PluginConfig
-from tutelage.vectors import precise, unit
 
 SPACE: dict[str, dict[str, object]] = {}
 

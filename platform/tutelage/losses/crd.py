@@ -9,11 +9,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired
+from tutelage.losses import Loss, paired
+from tutelage.losses._vectors import unit
+from tutelage.networks.answer import Answer, Need, Outline, Stage
 from tutelage.plugins import PluginConfig
-from tutelage.vectors import unit
 
 SPACE: dict[str, dict[str, object]] = {"nce_temperature": {"float": [0.05, 0.3], "log": True}}
+
+
 NEEDS: frozenset[Need] = frozenset({"pooled"})
 
 

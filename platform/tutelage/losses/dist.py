@@ -6,12 +6,17 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tutelage.losses import Answer, Loss, Need, Outline, real_steps
+from tutelage.losses import Loss, real_steps
+from tutelage.losses._vectors import precise, unit
+from tutelage.networks.answer import Answer, Need, Outline
 from tutelage.plugins import PluginConfig
-from tutelage.vectors import precise, unit
 
 SPACE: dict[str, dict[str, object]] = {"gamma": {"float": [0.5, 4.0]}}
+
+
 NEEDS: frozenset[Need] = frozenset({"logits"})
+
+
 PUBLISHED = {"temperature": 4.0, "weight": 0.5}  # Huang et al. (2022), on CIFAR-100
 
 

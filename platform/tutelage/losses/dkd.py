@@ -7,12 +7,17 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tutelage.losses import Answer, Loss, Need, Outline, real_steps
+from tutelage.losses import Loss, real_steps
+from tutelage.losses._vectors import precise
+from tutelage.networks.answer import Answer, Need, Outline
 from tutelage.plugins import PluginConfig
-from tutelage.vectors import precise
 
 SPACE: dict[str, dict[str, object]] = {"beta": {"float": [1.0, 10.0]}}
+
+
 NEEDS: frozenset[Need] = frozenset({"logits"})
+
+
 PUBLISHED = {"temperature": 4.0, "weight": 0.5}  # Zhao et al. (2022), on CIFAR-100
 
 

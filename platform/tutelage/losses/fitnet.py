@@ -6,11 +6,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tutelage.grids import regridded_features
-from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired, position_mask, real_steps, without_padding
+from tutelage.losses import Loss, paired, position_mask, real_steps, without_padding
+from tutelage.losses._grids import regridded_features
+from tutelage.networks.answer import Answer, Need, Outline, Stage
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"depth": {"float": [0.3, 1.0]}}
+
+
 NEEDS: frozenset[Need] = frozenset({"features"})
 
 

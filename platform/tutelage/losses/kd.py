@@ -6,11 +6,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tutelage.losses import Answer, Loss, Need, Outline, real_steps
+from tutelage.losses import Loss, real_steps
+from tutelage.networks.answer import Answer, Need, Outline
+from tutelage.networks.top_k import coarse_log_probabilities
 from tutelage.plugins import PluginConfig
-from tutelage.sparse_labels import coarse_log_probabilities
 
 SPACE: dict[str, dict[str, object]] = {"standardise": {"choice": [False, True]}}
+
+
 PUBLISHED = {"temperature": 4.0, "weight": 0.9}  # Tian et al. (2020)
 
 

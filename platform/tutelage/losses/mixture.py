@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from tutelage import plugins
 from tutelage.errors import InputError
-from tutelage.losses import Answer, Loss, Need, Outline, needs_of, scaled
+from tutelage.losses import Loss, needs_of, scaled
+from tutelage.losses._vectors import precise
+from tutelage.networks.answer import Answer, Need, Outline
 from tutelage.plugins import PluginConfig
-from tutelage.vectors import precise
 
 SPACE: dict[str, dict[str, object]] = {}
 

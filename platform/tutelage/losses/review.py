@@ -8,12 +8,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.errors import InputError
-from tutelage.grids import as_image, regridded_features
-from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired, position_mask, without_padding
+from tutelage.losses import Loss, paired, position_mask, without_padding
+from tutelage.losses._grids import as_image, regridded_features
+from tutelage.networks.answer import Answer, Need, Outline, Stage
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"channels": {"int": [16, 128], "log": True}}
+
+
 NEEDS: frozenset[Need] = frozenset({"features"})
+
+
 SIDES = (4, 2, 1)  # that maps are pooled to
 
 

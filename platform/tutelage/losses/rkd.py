@@ -7,12 +7,17 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired
+from tutelage.losses import Loss, paired
+from tutelage.losses._vectors import precise, unit
+from tutelage.networks.answer import Answer, Need, Outline, Stage
 from tutelage.plugins import PluginConfig
-from tutelage.vectors import precise, unit
 
 SPACE: dict[str, dict[str, object]] = {"distance": {"float": [5.0, 50.0]}, "angle": {"float": [10.0, 100.0]}}
+
+
 NEEDS: frozenset[Need] = frozenset({"pooled"})
+
+
 MOST_WITH_ANGLES = 64
 
 

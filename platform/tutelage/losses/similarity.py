@@ -5,9 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
-from tutelage.losses import Answer, Loss, Need, Outline, Stage, paired, without_padding
+from tutelage.losses import Loss, paired, without_padding
+from tutelage.losses._vectors import precise, unit
+from tutelage.networks.answer import Answer, Need, Outline, Stage
 from tutelage.plugins import PluginConfig
-from tutelage.vectors import precise, unit
 
 SPACE: dict[str, dict[str, object]] = {"depth": {"float": [0.3, 1.0]}}
 

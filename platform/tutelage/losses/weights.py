@@ -9,13 +9,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tutelage import inherit
 from tutelage.errors import InputError
-from tutelage.losses import Answer, Loss, Need, Outline
+from tutelage.losses import Loss
+from tutelage.losses._vectors import unit
+from tutelage.networks import inherit
+from tutelage.networks.answer import Answer, Need, Outline
 from tutelage.plugins import PluginConfig
-from tutelage.vectors import unit
 
 SPACE: dict[str, dict[str, object]] = {"distance": {"choice": ["l2", "subspace"]}}
+
+
 NEEDS: frozenset[Need] = frozenset({"weights"})
 
 

@@ -17,7 +17,11 @@ STAGES: tuple[tuple[tuple[bool, int, int, int], ...], ...] = (
     ((False, 64, 4, 2), (False, 96, 3, 1)),
     ((False, 160, 3, 2), (False, 320, 1, 1)),
 )
+
+
 STEM, LAST = 32, 1280
+
+
 SPACE: dict[str, dict[str, object]] = {
     "width": {"float": [0.125, 1.0], "log": True},
     "expansion": {"int": [2, 6]},

@@ -13,6 +13,8 @@ from tutelage.models import image_shape, island, keep_width, normed_conv, pooled
 from tutelage.plugins import PluginConfig
 
 STEM, FULL, BLOCKS = 24, 116, (3, 7, 3)
+
+
 SPACE: dict[str, dict[str, object]] = {
     "width": {"float": [0.1, 1.0], "log": True},
     "last": {"int": [64, 1024], "log": True},

@@ -11,7 +11,11 @@ from tutelage.models import image_shape, normed_conv, pooled_head, staged
 from tutelage.plugins import PluginConfig
 
 FACTORS = (1, 2, 4, 8, 8)
+
+
 POOLED = 3
+
+
 SPACE: dict[str, dict[str, object]] = {
     "width": {"int": [4, 64], "log": True},
     "convs": {"int": [1, 2]},

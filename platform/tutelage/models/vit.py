@@ -16,6 +16,8 @@ SPACE: dict[str, dict[str, object]] = {
     "depth": {"int": [2, 8]},
     "mlp_ratio": {"float": [1.0, 4.0]},
 }
+
+
 NUM_STAGES = 3
 
 

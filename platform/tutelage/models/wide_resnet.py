@@ -12,6 +12,8 @@ from tutelage.models import image_shape, pooled_head, staged
 from tutelage.plugins import PluginConfig
 
 STEM = 16
+
+
 SPACE: dict[str, dict[str, object]] = {
     "blocks": {"int": [1, 6]},
     "widen": {"int": [1, 4]},

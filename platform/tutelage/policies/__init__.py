@@ -12,10 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.objectives import Objective, even_losses
-from tutelage.record import TrialRecord
+from tutelage.records.trial import TrialRecord
 
 Scores = NDArray[np.float64]
+
+
 Front = Sequence[TrialRecord]
+
+
 NEVER = -np.inf  # the score of a student that the policy does not take at all
 
 

@@ -6,7 +6,7 @@ from tutelage import pareto
 from tutelage.objectives import losses, reference_losses
 from tutelage.plugins import PluginConfig
 from tutelage.policies import Front, Grounds, Scores
-from tutelage.record import TrialRecord
+from tutelage.records.trial import TrialRecord
 
 SPACE: dict[str, object] = {}
 

@@ -7,9 +7,11 @@ import numpy as np
 from tutelage.objectives import SIZES, losses
 from tutelage.plugins import PluginConfig
 from tutelage.policies import Front, Grounds, Scores
-from tutelage.record import TrialRecord
+from tutelage.records.trial import TrialRecord
 
 SPACE: dict[str, object] = {}
+
+
 FEWEST = 3  # students that make a knee
 
 

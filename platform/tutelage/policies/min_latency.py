@@ -6,9 +6,11 @@ import numpy as np
 
 from tutelage.plugins import PluginConfig
 from tutelage.policies import Front, Grounds, Scores
-from tutelage.record import TrialRecord
+from tutelage.records.trial import TrialRecord
 
 SPACE: dict[str, object] = {}
+
+
 MEASURES = ("latency_ms",)
 
 

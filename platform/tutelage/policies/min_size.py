@@ -6,7 +6,7 @@ import numpy as np
 
 from tutelage.plugins import PluginConfig
 from tutelage.policies import Front, Grounds, Scores, size_bytes
-from tutelage.record import TrialRecord
+from tutelage.records.trial import TrialRecord
 
 SPACE: dict[str, object] = {}
 

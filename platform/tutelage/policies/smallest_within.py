@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tutelage.plugins import PluginConfig
 from tutelage.policies import NEVER, Front, Grounds, Scores, size_bytes
-from tutelage.record import TrialRecord
+from tutelage.records.trial import TrialRecord
 
 SPACE: dict[str, object] = {}
 

@@ -8,9 +8,11 @@ from pydantic import Field
 from tutelage.errors import InputError, nearest
 from tutelage.plugins import PluginConfig
 from tutelage.policies import Front, Grounds, Scores, scaled_losses
-from tutelage.record import TrialRecord
+from tutelage.records.trial import TrialRecord
 
 SPACE: dict[str, object] = {}
+
+
 AUGMENTATION = 0.05  # of the sum beside the largest: students that no other beats stay told apart
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tutelage.record import TrialRecord
+from tutelage.records.trial import TrialRecord
 
 
 @dataclass

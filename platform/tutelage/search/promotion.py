@@ -19,13 +19,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tutelage.search.improvement import best_no_larger, expected_improvement
-from tutelage.search.regression import Array, Regression
+from tutelage.search.expected_improvement import best_no_larger, expected_improvement
+from tutelage.search.gaussian_process import Array, Regression
 
 FEWEST_PAUSED = 10  # to choose from, before a new student would be the better choice
+
+
 LEAST_GAIN = 1e-4  # of log10 of an error; what is expected to gain less is not worth an epoch
+
+
 NEAR = 0.1  # of the standard deviation of ends
+
+
 GROWN = 0.01  # by which share the finished must be more until they are learnt from again
+
+
 RESCORED = 1000  # of the paused, the best so far, are scored again then
 
 

@@ -21,13 +21,13 @@ import pandas as pd
 from tutelage import pareto
 from tutelage.errors import InputError
 from tutelage.objectives import SMALLEST_ERROR, Objective
-from tutelage.record import TrialRecord
+from tutelage.records.trial import TrialRecord
 from tutelage.search.promotion import Promotion, Student
-from tutelage.search.rungs import Array, Rule
 from tutelage.search.sampler import Sampler
 from tutelage.search.stopping import LEARNED
+from tutelage.search.stopping_rules import Array, Rule
 from tutelage.search.suggest import WHOLE
-from tutelage.space import Scalar, Space
+from tutelage.spec.space import Scalar, Space
 
 ERROR, CONFIG = "error_", "config."  # before the epoch, and before the name of a searched value: columns of a table's file
 

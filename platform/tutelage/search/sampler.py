@@ -25,10 +25,14 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tutelage.errors import InputError
-from tutelage.space import Choice, Domain, Float, Space
+from tutelage.spec.space import Choice, Domain, Float, Space
 
 STARTUP_TRIALS = 10
+
+
 POPULATION = 16
+
+
 SAMPLERS = {
     "size-aware": "expected improvement over the front at a student's own size (Gaussian process of errors)",
     "tpe": "multi-objective tree-structured Parzen estimator (Ozaki et al., 2022)",
@@ -38,7 +42,11 @@ SAMPLERS = {
     "botorch": "the same by BoTorch, where optuna-integration[botorch] is installed",
     "random": "independent uniform draws",
 }
+
+
 NOTES = ("NSGAIISampler:generation", "NSGAIIISampler:generation")  # what a genetic algorithm writes on its suggestions
+
+
 END = math.inf  # the rung of students with all their epochs
 
 

@@ -16,20 +16,37 @@ from typing import Any
 import numpy as np
 
 from tutelage import pareto
-from tutelage.search.improvement import Gain
-from tutelage.search.regression import Array, Regression
-from tutelage.space import Choice, Domain, Float, Space, any_value
+from tutelage.search.expected_improvement import Gain
+from tutelage.search.gaussian_process import Array, Regression
+from tutelage.spec.space import Choice, Domain, Float, Space, any_value
 
 STARTUP = 6  # students that have ended before anything is learnt from them; until then draws are random
+
+
 POOL = 64  # students to choose among, and so many more in each further generation,
+
+
 GENERATIONS = 1  # of which there are so many,
+
+
 PARENTS = 8  # variations of so many of the best so far
+
+
 SMALLER = 0.1  # of the range of sizes, by which a student may be smaller than all so far, and gain by it
+
+
 SIZED = (6, 16)  # of them, the best, whose sizes are asked for: at least and at most
+
+
 STEP = 0.15  # of a range, standard deviation by which a value varies
+
+
 ALSO = 0.2  # of the other values vary with the one that does
 
+
 Params = Mapping[str, Any]
+
+
 KnownLosses = Callable[[Params], Array | None]
 
 

@@ -9,15 +9,17 @@ import numpy as np
 
 from tutelage import objectives as objectives_module
 from tutelage.objectives import Objective, log_error
-from tutelage.record import TrialRecord
+from tutelage.records.trial import TrialRecord
 from tutelage.search.promotion import Promotion, Student
-from tutelage.search.rungs import Array, Dominance, Halving, Rule
 from tutelage.search.sampler import Draw
+from tutelage.search.stopping_rules import Array, Dominance, Halving, Rule
 from tutelage.search.suggest import as_it_is_whole, draw_of
-from tutelage.space import Space
-from tutelage.spec_sections import StoppingConfig
+from tutelage.spec.sections import StoppingConfig
+from tutelage.spec.space import Space
 
 Verdict = Literal["go_on", "stop", "pause"]
+
+
 LEARNED = "accuracy"  # the objective that grows with training; all others are known before it, or the trial is not judged
 
 

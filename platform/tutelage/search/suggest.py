@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from tutelage import objectives as objectives_module
 from tutelage.errors import TutelageError
 from tutelage.objectives import Limits, Objective
-from tutelage.record import State, TrialRecord
+from tutelage.records.ledger import is_trained, trial_id
+from tutelage.records.trial import State, TrialRecord
 from tutelage.search.sampler import Draw, Sampler
 from tutelage.search.size_aware import SizeAware
 
 WHOLE = "whole_"  # before a size: what it is until a student loses its channels
+
+
 MAX_REFUSALS = 100  # in a row; by then the space has nothing new, or nothing that fits
 
 
@@ -197,11 +200,6 @@ def as_it_is_whole(sizes: Mapping[str, float]) -> dict[str, float]:
     return {name: sizes.get(WHOLE + name, value) for name, value in sizes.items()}
 
 
-def is_trained(record: TrialRecord) -> bool:
-    """Return whether the record counts as one of a sweep's students: not if it was refused before training."""
-    return record.state != "infeasible" and not (record.state == "failed" and not record.started_s)
-
-
 def draw_of(record: TrialRecord) -> Draw:
     """Return the suggestion that a record is of."""
     return Draw(
@@ -216,8 +214,3 @@ def record_of(draw: Draw, state: State, **about: Any) -> TrialRecord:
         number=draw.number, trial_id=trial_id(draw.number), state=state, params=draw.params, config=draw.config,
         identity=draw.identity, origin=draw.origin, notes=draw.notes, sizes=draw.sizes, **{"measures": {}, **about},
     )  # fmt: skip
-
-
-def trial_id(number: int) -> str:
-    """Return the name of the trial that was suggested `number`-th, from 0."""
-    return f"t{number:04d}"

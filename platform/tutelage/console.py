@@ -1,0 +1,143 @@
+"""What the command line prints: a document as JSON, or as tables for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+STORAGE = Path(".tutelage")
+
+
+out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 240)
+
+
+def show_table(header: list[str], rows: list[list[Any]]) -> None:
+    """Print a table; names stand left, numbers right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        table.add_column(
+            name,
+            no_wrap=True,
+            justify="left" if name in ("name", "summary", "trial", "student", "check", "state", "found") else "right",
+        )
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    out.print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        whole = value == round(value) and abs(value) >= 10
+        return "" if value != value else f"{value:,.0f}" if whole else f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_cell(one)}" for key, one in value.items())
+    return ", ".join(map(_cell, value)) if isinstance(value, list) else str(value)
+
+
+def show_mapping(document: dict[str, Any], as_json: bool) -> None:
+    """Print a document's values, one a line."""
+    if as_json:
+        typer.echo(json.dumps(document, indent=2))
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for key, value in document.items():
+        if key != "version":
+            table.add_row(key, _cell(value))
+    out.print(table)
+
+
+def show_front(home: Any, as_json: bool) -> None:
+    """Print a sweep's front."""
+    from tutelage.records import fronts
+    from tutelage.report import json_views, tables
+
+    if as_json:
+        typer.echo(json.dumps(json_views.front(home), indent=2))
+        return
+    table = tables.front_table(fronts.candidates(home), home.objectives())
+    hidden = ("agreement", "teacher_kl_nats", "nonzero_params", "latency_p90_ms")
+    table = table[[name for name in table.columns if name not in hidden]]
+    table.columns = [name.removeprefix("student.").removeprefix("distillation.") for name in table.columns]
+    show_table(list(table.columns), [["" if _is_absent(v) else v for v in row] for row in table.itertuples(index=False)])
+
+
+def show_export(document: dict[str, Any]) -> None:
+    """Print what was exported, how far each form is off, and what was left out."""
+    apart = document["largest_difference"] or {}
+    show_table(
+        ["name", "bytes", "form", "largest difference"],
+        [
+            [name, f"{one['size_bytes']:,}", one["form"] or "", f"{apart[one['form']]:.2g}" if one["form"] in apart else ""]
+            for name, one in document["files"].items()
+        ],
+    )
+    for said in document["kept"]:
+        typer.echo(said)
+    typer.echo(f"in {document['directory']}")
+
+
+def _is_absent(value: Any) -> bool:
+    return isinstance(value, float) and value != value
+
+
+def show_choice(choice: Any) -> None:
+    """Print a selection: why, what luck there was, the test, what became of it in the registry."""
+    document = choice.document
+    typer.echo(document["reason"])
+    _show_rivals(document)
+    for said in ("luck", "teaching", "capacity_gap", "transfer", "test_warning"):
+        if document[said]:
+            typer.echo(document[said])
+    test = document["test"]
+    rows = [
+        [name, f"{score['accuracy']:.4f}", f"{score['interval'][0]:.4f} to {score['interval'][1]:.4f}"]
+        for name, score in (
+            ("student", test), ("labels alone", test["labels_only"]), ("teacher", test["teacher"]),
+            ("champion", test.get("champion")),
+        )
+        if score is not None
+    ]  # fmt: skip
+    show_table(["student", "test accuracy", "95 % interval"], rows)
+    if model := document["model"]:
+        given = f"alias {', '.join(model['aliases'])}" if model["aliases"] else "no alias"
+        typer.echo(f"registered as {model['name']} version {model['version']}, {given}. {model['why']}")
+    typer.echo(f"report: {choice.report_path}")
+
+
+def _show_rivals(document: dict[str, Any]) -> None:
+    taken = document["student"]["trial"]
+    rivals = [
+        [
+            f"{one['trial']} (taken)" if one["trial"] == taken else one["trial"], f"{one['searched']:.4f}",
+            f"{one['confirmed']['mean']:.4f}", f"{100 * one['change']:+.2f}", _shown(one["confirmed"]["lower"]),
+        ]
+        for one in document["candidates"]
+    ]  # fmt: skip
+    if rivals:
+        typer.echo("")
+        show_table(["student", "in the search", "over fresh seeds", "points", "for sure"], rivals)
+        typer.echo("")
+
+
+def _shown(share: float | None) -> str:
+    return "" if share is None else f"{share:.4f}"
+
+
+def show_swept(home: Any, as_json: bool) -> None:
+    """Print what a sweep has come to, and what can be done next."""
+    show_front(home, as_json)
+    facts = home.facts()
+    typer.echo(f"\nselect a student: tutelage select {home.name}{storage_option(home.storage)}", err=True)
+    typer.echo(f"see it in MLflow: {facts['ui_command']}", err=True)
+    typer.echo(f"then open its address followed by {facts['view_path']}", err=True)
+
+
+def storage_option(storage: Path) -> str:
+    """Return the option that names a storage, "" for the one that is looked in without it."""
+    return "" if storage == STORAGE else f" --storage {storage}"

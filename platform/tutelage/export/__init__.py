@@ -1,0 +1,1 @@
+"""A student leaves: its forms, checks, model card, registry."""

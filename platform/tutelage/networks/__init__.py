@@ -1,0 +1,1 @@
+"""A network: on disk, its layers, what it outputs, what it costs."""

@@ -1,0 +1,135 @@
+"""A trained network on disk: `model.safetensors` beside `architecture.json`; nothing in it runs code when read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from tutelage import plugins
+from tutelage.errors import InputError
+from tutelage.files import write_atomically, write_json
+
+WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"
+
+
+_SIZED = {  # attribute of a module → (its tensor, the tensor's axis that the attribute repeats)
+    nn.Linear: {"in_features": ("weight", 1), "out_features": ("weight", 0)},
+    nn.Conv2d: {"out_channels": ("weight", 0)},
+    nn.BatchNorm2d: {"num_features": ("running_mean", 0)},
+    nn.BatchNorm1d: {"num_features": ("running_mean", 0)},
+}
+
+
+class Around(nn.Module):
+    """What answers by asking a `network`, whose stages and weights are what a student is compared with or inherits."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+
+def inmost(model: nn.Module) -> nn.Module:
+    """Return the network that holds the weights: `model` itself, or what others are around."""
+    return inmost(model.network) if isinstance(model, Around) else model
+
+
+class ChosenClasses(Around):
+    """A network of which only some classes are asked, in an order of one's own."""
+
+    def __init__(self, network: nn.Module, columns: Sequence[int]) -> None:
+        super().__init__(network)
+        self.columns = list(columns)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits of the chosen classes, `[batch, columns]`."""
+        logits: Tensor = self.network(inputs)
+        return logits[..., self.columns]
+
+
+def build(architecture: Mapping[str, Any]) -> nn.Module:
+    """Return the untrained network that `architecture` (keys `model`, `example_shape`, `class_names`) describes."""
+    _, plugin, config = plugins.configure("models", architecture["model"])
+    columns = architecture.get("columns")
+    num_classes = columns["of"] if columns else len(architecture["class_names"])
+    model: nn.Module = plugin.build(config, tuple(architecture["example_shape"]), num_classes)
+    return ChosenClasses(model, columns["taken"]) if columns else model
+
+
+def seeded(architecture: Mapping[str, Any], seed: int) -> nn.Module:
+    """Return the untrained network of `architecture`; its first weights depend on `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(architecture)
+
+
+def adopt(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    """Return `model` holding `weights`, its layers cut to their shapes; so a pruned network is read into its dense form.
+
+    Works on linear, (grouped) convolutional and batch-norm layers. Raises `InputError` where the names differ.
+    """
+    known = model.state_dict()
+    if odd := set(known) ^ set(weights):
+        raise InputError(f"weights do not fit the architecture: {', '.join(sorted(odd)[:4])} on one side only.")
+    for path, module in model.named_modules():
+        is_depthwise = isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
+        for name in [*module._parameters, *module._buffers]:
+            tensor = weights.get(f"{path}.{name}" if path else name)
+            if tensor is not None:
+                _replace(module, name, tensor)
+        for attribute, (name, axis) in _SIZED.get(type(module), {}).items():
+            setattr(module, attribute, getattr(module, name).shape[axis])
+        if isinstance(module, nn.Conv2d):
+            module.groups = module.out_channels if is_depthwise else module.groups
+            module.in_channels = module.weight.shape[1] * module.groups
+    return model
+
+
+def _replace(module: nn.Module, name: str, tensor: Tensor) -> None:
+    if name in module._parameters:
+        module._parameters[name] = nn.Parameter(tensor.clone())
+    else:
+        module._buffers[name] = tensor.clone()
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return the network's parameters and buffers on the CPU, contiguous and detached."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+
+
+def write(directory: Path, model: nn.Module, architecture: Mapping[str, Any]) -> None:
+    """Write `model` into `directory`; the architecture goes last, so a directory that has one is whole."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_atomically(directory / WEIGHTS, save(weights_of(model)))
+    write_json(directory / ARCHITECTURE, dict(architecture))
+
+
+def read_weights(directory: Path) -> dict[str, Tensor]:
+    """Return the weights of the network in `directory` by name; `InputError` if they are not readable."""
+    try:
+        return load_file(directory / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"{directory / WEIGHTS} is not readable: {error}") from error
+
+
+def read(directory: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the network in `directory`, in evaluation mode, and its architecture; `InputError` if it is not readable."""
+    try:
+        architecture = json.loads((directory / ARCHITECTURE).read_text(encoding="utf-8"))
+        weights = load_file(directory / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(
+            f"{directory}: not a readable network ({error}). "
+            f"It must hold {WEIGHTS} and {ARCHITECTURE}, as `tutelage export` writes them."
+        ) from error
+    if missing := {"model", "example_shape", "class_names"} - set(architecture):
+        raise InputError(f"{directory / ARCHITECTURE}: lacks {', '.join(sorted(missing))}.")
+    with torch.device("meta"):
+        model = build(architecture)
+    return adopt(model, weights).eval(), architecture

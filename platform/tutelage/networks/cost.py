@@ -1,0 +1,39 @@
+"""Size, multiply–accumulates and latency of a network: what a student costs where it is deployed."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def size(model: nn.Module) -> dict[str, float]:
+    """Return `params` (trainable), `nonzero_params` (of those, not exactly zero; absent on the meta device), `size_bytes`.
+
+    `size_bytes` counts every parameter and buffer of the exported weights at its own precision.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    stored = model.state_dict().values()
+    sizes = {
+        "params": float(sum(p.numel() for p in parameters)),
+        "size_bytes": float(sum(t.numel() * t.element_size() for t in stored)),
+    }
+    if not any(p.is_meta for p in parameters):
+        sizes["nonzero_params"] = float(sum(int(p.count_nonzero()) for p in parameters))
+    return sizes
+
+
+def macs(model: nn.Module, example_shape: tuple[int, ...]) -> dict[str, float]:
+    """Return `macs`, the multiply–accumulates of one example of `example_shape` (no batch) in matrix and conv products.
+
+    Works on the meta device too. Element-wise work, norms and pooling are not counted, as is the custom.
+    """
+    parameter = next(model.parameters())
+    was_training = model.training
+    model.eval()
+    in_products = sdpa_kernel(SDPBackend.MATH)  # a fused attention kernel hides its products from the counter
+    with torch.no_grad(), in_products, FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, *example_shape, device=parameter.device, dtype=parameter.dtype))
+    model.train(was_training)
+    return {"macs": float(counter.get_total_flops() / 2)}

@@ -1,0 +1,140 @@
+"""What a network computes on the way: its stages' features and attention maps, taken while it answers."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.errors import InputError
+from tutelage.networks.answer import Outline, Stage
+from tutelage.networks.checkpoint import inmost
+
+_STAGE = re.compile(r"stage(\d+)$")
+
+
+def stages(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the network's compared layers by name: those that `name_layers` named, or else its stages, in order of depth.
+
+    Stages are its children named stage1, stage2, …, or those of a wrapped network.
+    """
+    inner = _unwrapped(model)
+    chosen: list[str] | None = getattr(inner, "layer_names", None)
+    if chosen is not None:
+        return {name: inner.get_submodule(name) for name in chosen}
+    named = {name: child for name, child in inner.named_children() if _STAGE.match(name)}
+    return dict(sorted(named.items(), key=lambda item: int(item[0].removeprefix("stage"))))
+
+
+def name_layers(model: nn.Module, names: Sequence[str] | None) -> nn.Module:
+    """Let the layers `names` be compared in place of the network's stages, and return it.
+
+    None changes nothing. Raises `InputError` for a layer that is not there, with the nearest names.
+    """
+    if names is None:
+        return model
+    inner = _unwrapped(model)
+    known = [name for name, _ in inner.named_modules() if name]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:3]
+            raise InputError(f"layers: the network has no layer '{name}'. The nearest: {', '.join(near)}.")
+    inner.layer_names = list(names)  # type: ignore[assignment]
+    return model
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    inner = getattr(model, "network", None)
+    return _unwrapped(inner) if isinstance(inner, nn.Module) else model
+
+
+@contextmanager
+def watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Give a mapping that holds each stage's last output after the network has answered within the block."""
+    with _hooked(stages(model), lambda _module, _inputs, output: output) as seen:
+        yield seen
+
+
+@contextmanager
+def heads_watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Give a mapping that holds the attention scores of each stage's last attention, of those that have one.
+
+    A layer is an attention if it has a method `head_scores(inputs)`, which gives `[batch, heads, positions, positions]`.
+    """
+    found = {name: _last_attention(stage) for name, stage in stages(model).items()}
+    attentions = {name: module for name, module in found.items() if module is not None}
+    with _hooked(attentions, lambda module, inputs, _output: module.head_scores(*inputs)) as seen:
+        yield seen
+
+
+def _last_attention(stage: nn.Module) -> Any:
+    attentions = [module for module in stage.modules() if hasattr(module, "head_scores")]
+    return attentions[-1] if attentions else None
+
+
+@contextmanager
+def _hooked(modules: Mapping[str, nn.Module], take: Callable[[Any, Any, Tensor], Tensor]) -> Iterator[dict[str, Tensor]]:
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        seen[name] = take(module, inputs, output)
+
+    hooks = [module.register_forward_hook(partial(keep, name)) for name, module in modules.items()]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def features_of(output: Tensor) -> Tensor:
+    """Return a stage's output as `[batch, positions, channels]`: maps are flattened, a vector is one position."""
+    if output.ndim == 2:
+        return output.unsqueeze(1)
+    return output.flatten(2).transpose(1, 2) if output.ndim == 4 else output
+
+
+def pooled_of(output: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the mean `[batch, channels]` of a stage's output over its positions, if they are steps over those of `mask`."""
+    features = features_of(output)
+    if mask is None or mask.shape[1] != features.shape[1]:
+        return features.mean(dim=1)
+    kept = mask.unsqueeze(-1)
+    return torch.where(kept, features, 0).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
+
+
+def map_of(output: Tensor) -> Tensor:
+    """Return a stage's attention map `[batch, positions]`: the mean square over the channels."""
+    if output.ndim == 4:
+        return output.float().square().mean(dim=1).flatten(1)
+    return features_of(output).float().square().mean(dim=2)
+
+
+def outline_of(model: nn.Module, example_shape: tuple[int, ...]) -> Outline:
+    """Return the outline of a network that takes `[batch, *example_shape]`; on the meta device it costs nothing.
+
+    Its weights are those of the inmost network: of several teachers in one, the first's.
+    """
+    parameter = next(model.parameters())
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), watched(model) as seen, heads_watched(model) as scores:
+        logits = model(torch.zeros(2, *example_shape, device=parameter.device))
+    model.train(was_training)
+    return Outline(
+        classes=logits.shape[-1],
+        stages=tuple(_stage(name, output, scores[name].shape[1] if name in scores else 0) for name, output in seen.items()),
+        weights={name: tuple(weight.shape) for name, weight in inmost(model).named_parameters()},
+    )
+
+
+def _stage(name: str, output: Tensor, heads: int) -> Stage:
+    if output.ndim == 4:
+        return Stage(name=name, grid=(output.shape[2], output.shape[3]), channels=output.shape[1], heads=heads)
+    return Stage(name=name, grid=tuple(output.shape[1:-1]), channels=output.shape[-1], heads=heads)

@@ -1,0 +1,1 @@
+"""What a sweep keeps: the ledger (the truth), MLflow (its mirror), observers."""

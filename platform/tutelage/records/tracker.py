@@ -1,0 +1,257 @@
+"""A sweep in MLflow: a parent run, a child run a trial, the teacher beside them.
+
+Every call but the opening ones puts its work on a spool on disk and returns; one thread carries it to MLflow in order
+(`outbox.py`, `mlflow_writer.py`). While MLflow is away the work waits there, and nothing else waits.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mlflow.exceptions import MlflowException
+
+from tutelage.errors import UnreachableError
+from tutelage.records import lineage, mlflow_views
+from tutelage.records.mlflow_format import METRICS, fit_curve, fit_measures, fit_params, fit_tags, redact
+from tutelage.records.mlflow_writer import MlflowWriter
+from tutelage.records.sender import Outbox
+from tutelage.records.spool import Spool
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.trial import TrialRecord
+from tutelage.spec.loading import Spec, tracking_uri
+from tutelage.spec.yaml_lines import dump
+
+
+def tracker_of(spec: Spec) -> Tracker:
+    """Return the tracker that the spec asks for; by default a SQLite store in its storage."""
+    spool = SweepDir(Path(spec.storage) / "sweeps" / spec.name).spool_path
+    return Tracker(tracking_uri(spec), spec.tracking.experiment or _task_name(spec), spool)
+
+
+def _task_name(spec: Spec) -> str:
+    return spec.task if isinstance(spec.task, str) else next(iter(spec.task))
+
+
+logger = logging.getLogger(__name__)
+
+
+STATUS = {"failed": "FAILED", "infeasible": "KILLED", "stopped": "KILLED"}  # of a run in MLflow, by a trial's state
+
+
+CANDIDATES = ("front", "dominated")
+
+
+INACTIVE = "none"  # of a searched param that a trial's branch does not have; MLflow's charts drop runs that lack a param
+
+
+Answer = TypeVar("Answer")
+
+
+class Tracker:
+    """The one writer of a sweep. Opening it makes the store and the experiment ready, before any worker starts.
+
+    `spool` is where work waits on disk; what a killed process left there is written first. Without one the work waits in a
+    temporary file, and `close` raises if MLflow has not taken it all. Raises `UnreachableError` when the store does not
+    answer, refuses, or is a directory that MLflow no longer writes.
+    """
+
+    def __init__(self, uri: str, experiment: str, spool: Path | None = None) -> None:
+        self.uri, self.experiment, self.spool_path = uri, experiment, spool
+        self._writer = MlflowWriter(uri, experiment)
+        self._outbox: Outbox | None = None
+        self._parent = self._sweep = ""
+        self._best_accuracy = -math.inf
+
+    def start_sweep(self, name: str, spec: Mapping[str, Any], searched: Sequence[str], tags: Mapping[str, str]) -> str:
+        """Return the id of the sweep's run, with the resolved spec and the lineage on their way to it.
+
+        The run carries the spool's key, so that a process killed here and started again finds its run and makes no other.
+        """
+        spool = self._open_spool()
+        self._outbox = Outbox(spool, self._writer)
+        self._parent = self._ask(lambda: self._writer.parent_of(spool.key, name, _now_ms()))
+        self._sweep = name
+        more = {"searched": ", ".join(searched), **lineage.tags()}
+        text = redact(dump(dict(spec)))
+        self._book("run", params=fit_params(tags), tags=fit_tags(more), file="spec.yaml", text=text)
+        return self._parent
+
+    def reopen(self, run_id: str, *, resumed: bool = False) -> None:
+        """Go on writing to a sweep's run, after what its spool still holds; `resumed` marks it as running again.
+
+        Trials that are wholly written may be logged again: they are left as they are, and half-written ones completed.
+        """
+        self._sweep = self._ask(lambda: self._writer.sweep_of(run_id))
+        self._ask(lambda: self._writer.children(run_id))
+        self._parent, self._outbox = run_id, Outbox(self._open_spool(), self._writer)
+        if resumed:
+            self._book("status", status="RUNNING")
+
+    def _open_spool(self) -> Spool:
+        """Open the spool; not before the first run, because a sweep's directory is not there before."""
+        if self.spool_path is not None:
+            return Spool(self.spool_path)
+        self._scratch = Path(tempfile.mkdtemp(prefix="tutelage-tracking-"))
+        return Spool(self._scratch / "tracking.spool")
+
+    def _ask(self, question: Callable[[], Answer]) -> Answer:
+        try:
+            return question()
+        except (MlflowException, OSError, KeyError) as error:
+            raise UnreachableError(self._writer.describe(error)) from None
+
+    def _book(self, do: str, **fields: Any) -> None:
+        assert self._outbox is not None, "start_sweep or reopen comes first"
+        self._outbox.append({"do": do, "run": self._parent, "at_ms": _now_ms(), **fields})
+
+    @property
+    def num_found(self) -> int:
+        """How many entries an earlier process had left in the spool."""
+        return self._outbox.num_found if self._outbox else 0
+
+    def flush(self) -> bool:
+        """Wait until everything so far is written, or MLflow has taken nothing for a while; say whether all is."""
+        return self._outbox is None or self._outbox.flush()
+
+    def close(self) -> None:
+        """Write what waits, for as long as MLflow takes it. What is left stays in the spool, and a warning says so.
+
+        Raises `UnreachableError` if something is left and there is no spool to keep it.
+        """
+        if self._outbox is None:
+            return
+        outbox, self._outbox = self._outbox, None
+        waiting = outbox.close()
+        if self.spool_path is None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        if said := self._left_over(waiting, outbox.refused):
+            if self.spool_path is None:
+                raise UnreachableError(said)
+            logger.warning(said)
+
+    def _left_over(self, waiting: int, refused: Sequence[str]) -> str:
+        said = []
+        if waiting:
+            where = (
+                f" They wait in {self.spool_path}; `tutelage track {self._sweep}` brings them in." if self.spool_path else ""
+            )
+            said.append(f"MLflow at {redact(self.uri)} has not taken {waiting} entries of {self._sweep}.{where}")
+        if refused:
+            where = f" They are kept in {self.spool_path.with_suffix('.refused')}." if self.spool_path else ""
+            said.append(f"MLflow at {redact(self.uri)} refused {len(refused)} entries; the first: {refused[0]}{where}")
+        return "\n".join(said)
+
+    def log_dataset(self, run_id: str, name: str, fingerprint: str, num_examples: Mapping[str, int]) -> None:
+        """Attach one data set a split to the sweep, all under the data's fingerprint (SHA-256)."""
+        self._book("data", run=run_id, name=redact(name), fingerprint=fingerprint, num_examples=dict(num_examples))
+
+    def log_teacher(
+        self, name: str, address: str, params: Mapping[str, Any], measures: Mapping[str, float],
+        curve: Sequence[Mapping[str, float]],
+    ) -> None:  # fmt: skip
+        """Log the teacher as a run of its own, once for its content address, and link it from the sweep."""
+        shown = {f"teacher.{key}": value for key, value in params.items() if value is not None}
+        self._book(
+            "teacher", name=name, address=address, params=fit_params(shown), metrics=fit_measures(measures),
+            curve=fit_curve(curve),
+        )  # fmt: skip
+
+    def log_trial(self, record: TrialRecord, label: str, searched: Sequence[str], common: Mapping[str, str]) -> None:
+        """Log an ended trial as a child run: every searched param, its measures, its curve, and why it failed."""
+        if label in CANDIDATES:
+            self._best_accuracy = max(self._best_accuracy, record.measures.get("accuracy", -math.inf))
+        tags = {"sweep": self._sweep, "stage": "trial"}
+        if record.error:
+            tags["error"] = record.error.strip().splitlines()[-1]
+        spent = {"cost/elapsed_s": record.elapsed_s} if record.elapsed_s else {}
+        self._book(
+            "trial",
+            trial=record.trial_id,
+            name=f"{self._sweep}-{record.trial_id}",
+            start_ms=int(record.started_s * 1000) or _now_ms(),
+            elapsed_ms=int(record.elapsed_s * 1000),
+            status=STATUS.get(record.state, "FINISHED"),
+            label=label,
+            tags=fit_tags(tags),
+            params=fit_params({**{name: record.params.get(name, INACTIVE) for name in searched}, **common}),
+            metrics={**fit_measures(record.measures), **spent},
+            curve=fit_curve(record.curve),
+            error=redact(record.error) if record.state == "failed" else "",
+        )
+
+    def set_labels(self, labels: Mapping[str, str]) -> None:
+        """Change the `pareto` tag of trials that left the front or came to it."""
+        self._book("labels", labels=dict(labels))
+
+    def log_front(self, num_trials: int, hypervolume: float, size: int) -> None:
+        """Log the front's hypervolume and size after `num_trials` trials, and the best accuracy so far.
+
+        The best accuracy stands on the sweep's run under a trial's own name, at step 0: sorted by it, MLflow shows the sweep
+        above its trials, however many there are, and so draws the hypervolume on the page of the trials.
+        """
+        rows = [(num_trials, "front/hypervolume", hypervolume), (num_trials, "front/size", float(size))]
+        rows.append((0, METRICS["accuracy"], self._best_accuracy))
+        self._book("front", rows=[row for row in rows if math.isfinite(row[2])])
+
+    def log_artifacts(self, paths: Sequence[Path]) -> None:
+        """Attach files to the sweep's run, as they are when MLflow takes them."""
+        for path in paths:
+            self._book("files", paths=[str(path.absolute())])
+
+    def log_measures(self, trial_id: str, measures: Mapping[str, float]) -> None:
+        """Add measures that were taken after a trial ended."""
+        self._book("measures", trial=trial_id, metrics=fit_measures(measures))
+
+    def set_note(self, markdown: str, picture: str = "front.png") -> None:
+        """Set the card that MLflow shows on the sweep's page, with an attached picture below its heading."""
+        heading, _, rest = markdown.partition("\n")
+        shown = f"{heading}\n\n![{picture}](get-artifact?path={picture}&run_uuid={self._parent})\n{rest}"
+        self._book("run", tags=fit_tags({"mlflow.note.content": shown}))
+
+    def log_selection(self, document: Mapping[str, Any]) -> None:
+        """Attach a selection to the sweep: the document, and its policy, trial and reason as tags."""
+        tags = {
+            "selected.trial": document["student"]["trial"],
+            "selected.policy": document["policy"],
+            "selected.reason": document["reason"],
+            "selected.test_accuracy": f"{document['test']['accuracy']:.4f}",
+        }
+        self._book("run", tags=fit_tags(tags), file="selection.json", text=json.dumps(dict(document), indent=2))
+
+    def finish(self, status: str) -> None:
+        """End the sweep's run as FINISHED, FAILED or KILLED."""
+        if self._parent:
+            self._book("status", status=status)
+
+    def save_compare_view(self, searched: Sequence[str]) -> None:
+        """Save the ready chart pages with the experiment; only a warning where MLflow does not take them."""
+        self._book("view", searched=list(searched))
+
+    @property
+    def run_ids(self) -> dict[str, str]:
+        """The child run of every trial that is written; call `flush` first for all of them."""
+        return dict(self._writer.run_ids.get(self._parent, {}))
+
+    @property
+    def ui_command(self) -> str:
+        """The command that opens MLflow's pages on this store, or the server's own address."""
+        if self.uri.startswith(("http://", "https://")):
+            return redact(self.uri)
+        return f"mlflow ui --backend-store-uri {redact(self.uri)}"
+
+    @property
+    def view_path(self) -> str:
+        """The path of the ready chart page, below the address of MLflow's server."""
+        return mlflow_views.path(self._writer.experiment_id)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,48 @@
+"""The JSON documents that the command line prints about a sweep; each carries a version."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from tutelage.records import fronts
+from tutelage.records.fronts import front_of, hypervolume_of
+from tutelage.records.ledger import is_trained
+from tutelage.records.sweep_dir import SweepDir
+
+
+def front(home: SweepDir) -> dict[str, Any]:
+    """Return the front: objectives, reference point, hypervolume, and every student with measures and config."""
+    facts, objectives, found = home.facts(), home.objectives(), fronts.candidates(home)
+    run_ids = facts.get("run_ids", {})
+    return {
+        "version": 1,
+        "sweep": home.name,
+        "objectives": [{"name": o.name, "direction": o.direction} for o in objectives],
+        "reference": {o.name: o.reference for o in objectives},
+        "hypervolume": hypervolume_of(found, objectives),
+        "outside_reference": fronts.outside_reference(home, objectives),
+        "students": [
+            {"trial": r.trial_id, "run_id": run_ids.get(r.trial_id), "measures": r.measures, "config": r.config}
+            for r in front_of(found, objectives)
+        ],
+    }
+
+
+def status(home: SweepDir) -> dict[str, Any]:
+    """Return how far the sweep is."""
+    facts, records, is_driven = home.facts(), home.ledger.read(), home.is_driven()
+    counts = Counter[str](record.state for record in records)
+    states = ("finished", "stopped", "failed", "infeasible", "running", "paused")
+    given = sum(is_trained(record) for record in records)
+    to_come = max(0, (facts.get("num_trials") or 0) - given) if facts["state"] != "finished" else 0
+    begun = "objectives" in facts
+    objectives, found = (home.objectives(), fronts.candidates(home)) if begun else ((), [])
+    return {
+        "version": 1,
+        "sweep": home.name,
+        "state": facts["state"] if is_driven or facts["state"] not in ("started", "running") else "interrupted",
+        "trials": {**{state: counts[state] for state in states}, "to_come": to_come},
+        "front_size": len(front_of(found, objectives)),
+        "hypervolume": hypervolume_of(found, objectives) if begun else None,
+    }

@@ -1,0 +1,40 @@
+"""Trials and fronts as pandas tables and as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tutelage.files import write_atomically
+from tutelage.objectives import SIZES, Objective
+from tutelage.records.fronts import front_of
+from tutelage.records.trial import TrialRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
+    """Return one row a trial: trial, state, measures, searched params (absent where inactive), seconds."""
+    import pandas as pd
+
+    rows = [
+        {"trial": r.trial_id, "state": r.state, **r.measures, **r.params, "elapsed_s": r.elapsed_s, "step_s": r.step_s}
+        for r in records
+    ]
+    return pd.DataFrame(rows)
+
+
+def front_table(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> pd.DataFrame:
+    """Return one row a front member, smallest first: trial, objectives, sizes, other measures, searched params."""
+    members = front_of(records, objectives)
+    first = ["trial", *dict.fromkeys([*(o.name for o in objectives), *SIZES])]
+    table = trials_table(members).drop(columns=["state", "elapsed_s", "step_s"], errors="ignore")
+    present = [name for name in first if name in table.columns]
+    return table[present + [name for name in table.columns if name not in present]]
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, atomically."""
+    write_atomically(path, table.to_csv(index=False))

@@ -1,0 +1,58 @@
+"""By how much a student is expected to improve a front, where its sizes are known and its end is a guess. Pure arrays.
+
+Ends are logarithms of errors, all lower is better; whoever has an error of 1, an end of 0, improves nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import norm, qmc
+
+from tutelage.search.gaussian_process import Array
+
+NODES = 512  # sizes at which a front is looked at: a power of two, as Sobol's sequence wants it
+
+
+def expected_improvement(best: Array, mean: Array, deviation: Array) -> Array:
+    """Return E[max(0, best - end)] for ends that are normal with `mean` and `deviation` (Jones et al., 1998), each [n]."""
+    spread = np.maximum(deviation, 1e-12)
+    z = (best - mean) / spread
+    found: Array = spread * (z * norm.cdf(z) + norm.pdf(z))
+    return found
+
+
+def best_no_larger(asked: Array, known: Array, ends: Array) -> Array:
+    """Return for each of `asked` [m, k] the least of `ends` [n] whose `known` losses [n, k] are no larger; 0 without one."""
+    no_larger = (known[None] <= asked[:, None]).all(axis=2)
+    best: Array = np.where(no_larger, ends[None], 0.0).min(axis=1, initial=0.0)
+    return best
+
+
+class Gain:
+    """The expected growth of a front's hypervolume up to `reference` [k + 1] by one more student (Emmerich et al., 2006).
+
+    As sizes are known, all that is uncertain is one coordinate: the growth is the expected improvement over the front at every
+    size from the student's own on, integrated up to the reference. It is summed over `NODES` sizes between `lowest` [k] and the
+    reference: evenly spaced for one size, Sobol's for several. The front is of students with `known` [n, k] and `ends` [n].
+    """
+
+    def __init__(self, known: Array, ends: Array, *, lowest: Array, reference: Array) -> None:
+        self._nodes = lowest + _evenly(known.shape[1]) * (reference[:-1] - lowest)
+        self._best = np.minimum(best_no_larger(self._nodes, known, ends), reference[-1])
+
+    def of(self, known: Array, mean: Array, deviation: Array) -> Array:
+        """Return the gain [m], over the box's sizes, of students with `known` [m, k] and ends of `mean` and `deviation` [m]."""
+        adds = (known[:, None] <= self._nodes[None]).all(axis=2)
+        improved = expected_improvement(self._best[None], mean[:, None], deviation[:, None])
+        found: Array = (improved * adds).mean(axis=1)
+        return found
+
+
+def _evenly(num_sizes: int) -> Array:
+    """Return points of the unit cube [nodes, num_sizes]; without sizes there is one place only."""
+    if num_sizes == 0:
+        return np.empty((1, 0))
+    if num_sizes == 1:
+        return (np.arange(NODES)[:, None] + 0.5) / NODES
+    found: Array = qmc.Sobol(num_sizes, seed=0).random(NODES)
+    return found

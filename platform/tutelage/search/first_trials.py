@@ -1,0 +1,86 @@
+"""What is known to be good before anything is tried: defaults, the smallest student, the largest, published recipes. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tutelage.search.suggest import Proposal
+from tutelage.spec.space import Choice, Domain, Float, Space
+
+Params = dict[str, Any]
+
+
+Size = Callable[[dict[str, Any]], float | None]
+
+
+Default = Callable[[str], Any]
+
+
+def known_good(space: Space, default_of: Default, size_of: Size, most: int, recipes: Sequence[Params] = ()) -> list[Proposal]:
+    """Return at most `most` students to try first, none twice: those that a careful person would.
+
+    They are the defaults; the smallest student and the largest, between which the front lies; the published `recipes`, each the
+    values of some settings, as far as the space has them; then the defaults of each further branch of a choice.
+    `default_of(name)` is a setting's own default, None where it has none; `size_of(config)` a student's size before training,
+    None where training decides it.
+    """
+    defaults = resolved(space, default_of, {})
+    found = [Proposal(params=defaults, origin="default")]
+    found.append(Proposal(params=extreme(space, defaults, size_of, sign=1), origin="smallest"))
+    found.append(Proposal(params=extreme(space, defaults, size_of, sign=-1), origin="largest"))
+    found += [Proposal(params=resolved(space, default_of, _within(space, one)), origin="published") for one in recipes]
+    found += [Proposal(params=params, origin="default") for params in _branches(space, default_of)]
+    distinct = {tuple(sorted(one.params.items())): one for one in reversed(found)}
+    return [one for one in found if distinct[tuple(sorted(one.params.items()))] is one][:most]
+
+
+def resolved(space: Space, default_of: Default, fixed: Mapping[str, Any]) -> Params:
+    """Return the searched values that are active with `fixed` given and every other at its default."""
+    return space.resolve(lambda name, domain: fixed[name] if name in fixed else _default(domain, default_of(name)))[1]
+
+
+def _within(space: Space, recipe: Params) -> Params:
+    """Return the settings of a recipe that the space can have."""
+    return {name: recipe[name] for name, domain in space.domains() if name in recipe and _has(domain, recipe[name])}
+
+
+def _has(domain: Domain, value: Any) -> bool:
+    return value in domain.labels if isinstance(domain, Choice) else domain.low <= value <= domain.high
+
+
+def _default(domain: Domain, value: Any) -> Any:
+    """Return the default if the domain has it, else the domain's first branch or its middle."""
+    if isinstance(domain, Choice):
+        return value if value in domain.labels else domain.labels[0]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    middle = math.sqrt(domain.low * domain.high) if domain.log else (domain.low + domain.high) / 2
+    wanted = value if is_number and domain.low <= value <= domain.high else middle
+    if domain.step is not None:
+        wanted = min(domain.high, domain.low + round((wanted - domain.low) / domain.step) * domain.step)
+    return float(wanted) if isinstance(domain, Float) else round(wanted)
+
+
+def extreme(space: Space, start: Params, size_of: Size, sign: int) -> Params:
+    """Return the smallest student (`sign` 1) or the largest (-1) that one pass over the distributions' ends finds."""
+    best, least = start, _signed(space, start, size_of, sign)
+    for name, domain in space.domains():
+        for end in domain.labels if isinstance(domain, Choice) else (domain.low, domain.high):
+            tried = resolved(space, best.get, {**best, name: end})
+            size = _signed(space, tried, size_of, sign)
+            if size < least:
+                best, least = tried, size
+    return best
+
+
+def _signed(space: Space, params: Params, size_of: Size, sign: int) -> float:
+    size = size_of(space.resolve(lambda name, domain: params[name])[0])
+    return math.inf if size is None else sign * size
+
+
+def _branches(space: Space, default_of: Default) -> Iterator[Params]:
+    for name, domain in space.domains():
+        if isinstance(domain, Choice) and domain.is_mapping:
+            for label in domain.labels:
+                yield resolved(space, default_of, {name: label})

@@ -1,0 +1,387 @@
+"""The Ray Tune side: trainable, searcher and callback. The one place that imports ray.tune.
+
+It moves configs to actors and results back. What to try comes from `next_draw`; what a result means, `on_record` decides.
+Actors are reused from trial to trial, so that interpreter, torch, data and knowledge stay warm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import pickle
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray
+import torch
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.result import SHOULD_CHECKPOINT
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from tutelage import environment
+from tutelage.records.ledger import trial_id
+from tutelage.records.trial import State, TrialRecord
+from tutelage.search.sampler import Draw
+from tutelage.search.stopping import Verdict
+from tutelage.search.suggest import record_of
+
+STATE = "trial.pt"
+
+
+CURVE = ("epoch", "train_loss", "accuracy", "step_s")  # what is kept of an epoch
+
+
+GATE_PATIENCE_S = 20.0  # an actor that starts takes a few seconds; a cluster that grows takes longer and is not waited for
+
+
+MAX_PENDING = 200  # trials drawn ahead of the actors that run them, at most
+
+
+HAND_IN_S = 2.0  # an actor hands in its epochs this often, at a rung, or as the trial ends; a live view needs no more
+
+
+class Opened(Protocol):
+    """A trial in its actor. `step` gives one epoch's row with `done`, and `measures` with the last; `curve` has all rows."""
+
+    curve: list[dict[str, float]]
+
+    def step(self) -> dict[str, Any]: ...
+    def save(self, path: Path) -> None: ...
+    def restore(self, path: Path) -> None: ...
+
+
+OpenTrial = Callable[[str, dict[str, Any]], Opened]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slots:
+    """What a trial takes of the cluster, how many run at once (None: as many as fit), and its safety net.
+
+    A checkpoint every `checkpoint_epochs` (0: none) is where a trial goes on after its worker is lost, at most
+    `max_failures` times.
+    """
+
+    cpus: float
+    gpus: float
+    concurrency: int | None
+    checkpoint_epochs: int = 0
+    max_failures: int = 2
+
+    def count(self) -> int:
+        """Return how many trials run at once on the cluster as it is now."""
+        held = ray.cluster_resources()
+        wanted = {"CPU": self.cpus, "GPU": self.gpus}
+        fitting = [int(held.get(name, 0) / amount) for name, amount in wanted.items() if amount]
+        return max(1, min([*fitting, self.concurrency or MAX_PENDING]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rungs:
+    """After which `epochs` a trial is judged: `judge(draw, row)`, asked once a rung.
+
+    Where trials are `pausing`, their state is kept at every rung. One that is paused is recorded so, leaves its worker, and
+    goes on from there when `next_draw` gives its draw again.
+    """
+
+    epochs: frozenset[int] = frozenset()
+    judge: Callable[[Draw, dict[str, Any]], Verdict] = lambda draw, row: "go_on"
+    pausing: bool = False
+
+
+class _Gate:
+    """Holds actors that have started until `expected` are up, or nobody has come for a while; then it stays open.
+
+    Without it, trials shorter than an actor's start run one at a time: Tune gives a waiting trial the actor that has just
+    come free, and kills the one that was starting for it, again and again.
+    """
+
+    def __init__(self, expected: int) -> None:
+        self._missing, self._opened = expected, asyncio.Event()
+
+    async def pass_through(self) -> None:
+        self._missing -= 1
+        seen = self._missing
+        if self._missing <= 0:
+            self._opened.set()
+        while not self._opened.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._opened.wait(), GATE_PATIENCE_S)
+            if seen == self._missing:
+                self._opened.set()
+            seen = self._missing
+
+
+class StudentTrainable(tune.Trainable):
+    """Runs students one after the other in one actor. An exception of a student's own ends that trial, not the actor."""
+
+    def setup(
+        self, config: dict[str, Any], open_trial: OpenTrial | None = None, gate: Any = None,
+        rungs: frozenset[int] = frozenset(), pausing: bool = False, checkpoint_epochs: int = 0,
+    ) -> None:  # fmt: skip
+        """Keep what opens trials; the trial itself is opened at its first step."""
+        assert open_trial is not None
+        self._rungs, self._checkpoint_epochs = rungs, checkpoint_epochs
+        self._kept_at = rungs if pausing else frozenset()
+        resources = self.trial_resources
+        assert resources is not None
+        torch.set_num_threads(max(1, int(resources.required_resources.get("CPU", 1))))
+        self._open_trial = open_trial
+        ray.get(gate.pass_through.remote())
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take up the next trial in this warm actor."""
+        self._draw: dict[str, Any] = new_config
+        self._opened: Opened | None = None
+        self._taken_up: list[dict[str, Any]] = []  # rows of a trial that goes on, which the driver may not have
+        self._started_s = time.time()
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Run epochs until they are due to be handed in, as `rows`; a failure is a result with `error`, its traceback."""
+        begun_s = time.time()
+        rows: list[dict[str, Any]] = []
+        while True:
+            row = self._epoch()
+            rows, self._taken_up = self._taken_up or rows, []
+            rows = row.pop("curve", [*rows, row] if "epoch" in row else rows)  # the whole of it comes with the last epoch
+            is_due = self._is_checkpoint(row)
+            if row["done"] or is_due or row["epoch"] in self._rungs or time.time() - begun_s > HAND_IN_S:
+                break
+        kept = [{key: one[key] for key in CURVE} for one in rows]
+        about = {"rows": kept, "started_s": self._started_s, "elapsed_s": time.time() - self._started_s}
+        return {**row, **about, SHOULD_CHECKPOINT: is_due}
+
+    def _epoch(self) -> dict[str, Any]:
+        try:
+            row = self._ready().step()
+            if not all(map(math.isfinite, row.get("measures", {}).values())):
+                raise ArithmeticError(f"a measure is not finite: {row['measures']}")
+        except Exception:  # whatever a student's code raises is that trial's failure, told with its traceback
+            return {"error": traceback.format_exc(), "done": True}
+        return row
+
+    def _is_checkpoint(self, row: dict[str, Any]) -> bool:
+        if row["done"]:
+            return False
+        return row["epoch"] in self._kept_at or (self._checkpoint_epochs > 0 and row["epoch"] % self._checkpoint_epochs == 0)
+
+    def _ready(self) -> Opened:
+        if self._opened is None:
+            self._opened = self._open_trial(self._draw["trial_id"], self._draw["config"])
+            for path in map(Path, self._draw.get("checkpoints", ())):
+                if self._goes_on_from(path):
+                    break
+        return self._opened
+
+    def _goes_on_from(self, path: Path) -> bool:
+        """Return whether the trial could be taken up at a checkpoint; one cut short by a crash is passed over."""
+        assert self._opened is not None
+        try:
+            self._opened.restore(path)
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError):
+            self._opened = self._open_trial(self._draw["trial_id"], self._draw["config"])
+            return False
+        self._taken_up = list(self._opened.curve)
+        return True
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Save the trial's whole state."""
+        self._ready().save(Path(checkpoint_dir) / STATE)
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]
+        """Take the trial up where `save_checkpoint` left it."""
+        self._ready().restore(Path(checkpoint_dir) / STATE)
+        self._taken_up = list(self._ready().curve)
+
+
+@dataclass
+class _Book:
+    """Which draw each of Tune's trials runs, and the epochs it has reported."""
+
+    next_draw: Callable[[], Draw | None]
+    on_record: Callable[[TrialRecord], None]
+    on_epoch: Callable[[str, dict[str, Any]], None]
+    rungs: Rungs
+    draws: dict[str, Draw] = field(default_factory=dict)
+    home: Path = Path()
+    rows: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    paused: set[str] = field(default_factory=set)
+    spent_s: dict[int, float] = field(default_factory=dict)  # by trials before they were paused
+
+    def checkpoints(self, draw: Draw) -> list[str]:
+        """Return where an earlier driver left the trial's state, the latest first."""
+        name = trial_id(draw.number)
+        if not (self.home / name).exists():  # it never ran; a directory of many trials is not looked through for it
+            return []
+        # Tune adds a suffix to the name of a directory that is there already
+        found = [path for own in (name, f"{name}_*") for path in self.home.glob(f"{own}/checkpoint_*/{STATE}")]
+        return [str(path.resolve()) for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give Tune nothing to pickle: a sweep is kept in its own ledger and study, and Tune's restore is not used."""
+        return {}
+
+    def close(self, tune_id: str, result: dict[str, Any], error: str) -> None:
+        """Turn a trial's last result into its record."""
+        draw = self.draws.pop(tune_id)
+        rows = self.rows.pop(tune_id, [])
+        error = result.get("error", "") or error
+        state: State = "failed" if error else "finished" if "measures" in result else "stopped"
+        elapsed_s = result.get("elapsed_s", 0.0) + self.spent_s.pop(draw.number, 0.0)
+        if tune_id in self.paused and not error:
+            state, self.spent_s[draw.number] = "paused", elapsed_s
+        self.on_record(
+            record_of(
+                draw,
+                state,
+                measures=dict(result.get("measures", {})),
+                curve=tuple(rows),
+                error=error,
+                started_s=result.get("started_s", 0.0) or time.time(),
+                elapsed_s=elapsed_s,
+                step_s=sum(row["step_s"] for row in rows),
+            )
+        )
+
+
+class _Searcher(Searcher):
+    """Hands out draws; learning goes through the callback, which knows a failure from a finished trial."""
+
+    def __init__(self, book: _Book) -> None:
+        super().__init__()
+        self._book = book
+
+    def suggest(self, trial_id: str) -> Any:
+        draw = self._book.next_draw()
+        if draw is None:
+            return None if self._book.rungs.pausing and self._book.draws else Searcher.FINISHED  # None: ask again
+        self._book.draws[trial_id] = draw
+        return {"trial_id": _name(draw), "config": draw.config, "checkpoints": self._book.checkpoints(draw)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        return None
+
+    def save(self, checkpoint_path: str) -> None:
+        return None
+
+    def restore(self, checkpoint_path: str) -> None:
+        return None
+
+
+def _name(draw: Draw) -> str:
+    return trial_id(draw.number)
+
+
+class _Callback(tune.Callback):
+    def __init__(self, book: _Book) -> None:
+        self._book = book
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Trial, result: dict[str, Any], **info: Any) -> None:
+        rows = result["rows"]
+        if rows:
+            known = self._book.rows.setdefault(trial.trial_id, [])
+            known[:] = [row for row in known if row["epoch"] < rows[0]["epoch"]] + rows
+            self._book.on_epoch(_name(self._book.draws[trial.trial_id]), rows[-1])
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
+        self._book.close(trial.trial_id, trial.last_result or {}, "")
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
+        error = trial.error_file and Path(trial.error_file).exists() and Path(trial.error_file).read_text()
+        self._book.close(trial.trial_id, trial.last_result or {}, error or "the trial's worker was lost")
+
+
+class _Scheduler(FIFOScheduler):
+    """First in, first out; a trial that is not to go on beyond a rung ends there, for good or until its draw comes again."""
+
+    def __init__(self, book: _Book) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._book = book
+        self._judged: set[tuple[str, int]] = set()  # a trial that was lost comes to its rungs again
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        at = (trial.trial_id, result.get("epoch", 0))
+        if result["done"] or at[1] not in self._book.rungs.epochs or at in self._judged:
+            return TrialScheduler.CONTINUE
+        self._judged.add(at)
+        verdict = self._book.rungs.judge(self._book.draws[trial.trial_id], result["rows"][-1])
+        if verdict == "pause":
+            self._book.paused.add(trial.trial_id)
+        return TrialScheduler.CONTINUE if verdict == "go_on" else TrialScheduler.STOP
+
+
+def run(
+    open_trial: OpenTrial,
+    next_draw: Callable[[], Draw | None],
+    on_record: Callable[[TrialRecord], None],
+    on_epoch: Callable[[str, dict[str, Any]], None],
+    slots: Slots,
+    storage: Path,
+    name: str,
+    time_budget_s: float | None = None,
+    rungs: Rungs | None = None,
+) -> None:
+    """Run trials on the connected Ray cluster until `next_draw` gives None or the time is up; judge them at `rungs`.
+
+    Each trial ends in exactly one call of `on_record`, in this process. Ctrl-C comes out as `KeyboardInterrupt`. Tune's own
+    files go below `storage / name`.
+    """
+    num_slots, rungs = slots.count(), rungs or Rungs()
+    book = _Book(next_draw=next_draw, on_record=on_record, on_epoch=on_epoch, rungs=rungs, home=storage / name)
+    parameters = tune.with_parameters(
+        StudentTrainable, open_trial=open_trial, gate=ray.remote(num_cpus=0)(_Gate).remote(num_slots),
+        rungs=rungs.epochs, pausing=rungs.pausing, checkpoint_epochs=slots.checkpoint_epochs,
+    )  # fmt: skip
+    trainable = tune.with_resources(parameters, {"cpu": slots.cpus or 0.01, "gpu": slots.gpus})
+    with _quiet(num_slots):
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=_Searcher(book),
+                scheduler=_Scheduler(book),
+                num_samples=-1,
+                max_concurrent_trials=slots.concurrency,
+                reuse_actors=True,
+                time_budget_s=time_budget_s,
+                trial_dirname_creator=lambda trial: str(trial.config["trial_id"]),
+            ),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=str(storage.resolve()),
+                verbose=0,
+                callbacks=[_Callback(book)],
+                failure_config=tune.FailureConfig(max_failures=slots.max_failures),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=1),
+            ),
+        )
+        tuner.fit()
+
+
+@contextlib.contextmanager
+def _quiet(num_slots: int) -> Iterator[None]:
+    """Let Tune draw one trial a slot ahead, and leave its own loggers and tables out."""
+    wanted = {
+        "TUNE_MAX_PENDING_TRIALS_PG": str(num_slots),
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    }
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with environment.set_to(wanted):
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,109 @@
+"""A selected student in MLflow's registry: registered always, champion only if it beats the one there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tutelage.errors import InputError
+from tutelage.export import load, registry
+from tutelage.networks import checkpoint, cost
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.tracker import Tracker
+from tutelage.selection import comparison
+from tutelage.selection.test_split import Subject
+from tutelage.training.context import Classroom
+
+REQUIREMENTS = ("torch", "numpy")
+
+
+MARGIN = 0.01  # accuracy that a smaller student may give up against the champion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """How a student is registered: under which name, with what further aliases, and when it becomes the champion.
+
+    `margin` is the accuracy, a share, that a smaller student may give up; `force` makes it the champion whatever it has.
+    """
+
+    name: str
+    aliases: Sequence[str] = ()
+    margin: float = MARGIN
+    force: bool = False
+
+
+def champion(registration: Registration, home: SweepDir, classroom: Classroom) -> Subject | None:
+    """Return the present champion, to be tested beside the student; None if there is none, or it is not asked (`force`).
+
+    Raises `InputError` if the name belongs to another task or its champion answers another question, `UnreachableError` if
+    the registry does not answer.
+    """
+    registry.check_aliases(registration.aliases)
+    uri, name = home.facts()["tracking_uri"], registration.name
+    found = registry.find_champion(uri, name, str(classroom.task))
+    if found is None or registration.force:
+        return None
+    directory = registry.download_network(uri, f"models:/{name}/{found.version}")
+    if directory is None:
+        raise InputError(
+            f"the champion of '{name}', version {found.version}, holds no {checkpoint.ARCHITECTURE} with {checkpoint.WEIGHTS}: "
+            "it was not registered by tutelage, and cannot be compared. Register under another name, or with --force."
+        )
+    held, train = load.read(directory), classroom.splits["train"]
+    for what, theirs, ours in (
+        ("examples of shape", held.example_shape, train.example_shape),
+        ("the classes", held.class_names, train.class_names),
+    ):
+        if theirs != ours:
+            raise InputError(
+                f"the champion of '{name}', version {found.version}, knows {what} {theirs}, this sweep's data have {ours}: "
+                "they cannot be compared. Register under another name, or with --force."
+            )
+    return Subject(name=f"{name} version {found.version} ({found.origin})", model=held.module)
+
+
+def register(
+    registration: Registration, former: Subject | None, home: SweepDir, tracker: Tracker, document: dict[str, Any],
+    classroom: Classroom,
+) -> dict[str, Any]:  # fmt: skip
+    """Register the student of a selection's document; return its version, whether it is the champion now, and why."""
+    facts, trial = home.facts(), document["student"]["trial"]
+    promoted, why = _verdict(registration, former, document)
+    directory = home.students_dir / trial
+    tags = {
+        "tutelage.task": str(classroom.task),
+        "tutelage.sweep": home.name,
+        "tutelage.trial": trial,
+        "tutelage.policy": document["policy"],
+        "tutelage.teacher": facts["teacher"]["address"],
+        "tutelage.data": facts["fingerprint"][:32],
+        "tutelage.test_accuracy": f"{document['test']['accuracy']:.4f}",
+        "tutelage.promotion": why,
+    }
+    registered = registry.register_student(
+        uri=facts["tracking_uri"], experiment=tracker.experiment, run_id=facts["run_id"], name=registration.name,
+        model=checkpoint.read(directory)[0], example=classroom.splits["validation"].seen(slice(8)), requirements=requirements(),
+        tags=tags, files=[directory / checkpoint.ARCHITECTURE, directory / checkpoint.WEIGHTS], as_champion=promoted,
+        aliases=registration.aliases,
+    )  # fmt: skip
+    return {**asdict(registered), "promoted": promoted, "why": why}
+
+
+def _verdict(registration: Registration, former: Subject | None, document: dict[str, Any]) -> tuple[bool, str]:
+    if registration.force:
+        return True, "It was made the champion by --force; nothing was compared."
+    if former is None:
+        return True, "There was no champion."
+    return comparison.of_promotion(
+        document["test"]["gain_over_champion"], document["student"]["measures"]["size_bytes"],
+        cost.size(former.model)["size_bytes"], registration.margin, former.name,
+    )  # fmt: skip
+
+
+def requirements() -> list[str]:
+    """Return what a registered student needs to answer, pinned to what runs here; torch without its build's suffix."""
+    from importlib.metadata import version
+
+    return [f"{package}=={version(package).split('+')[0]}" for package in REQUIREMENTS]

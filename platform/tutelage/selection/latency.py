@@ -1,0 +1,35 @@
+"""The latency of a sweep's students, measured and put on record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from tutelage.networks import checkpoint, timing
+from tutelage.records.observer import Observer
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.tracker import Tracker
+from tutelage.training.context import Classroom
+
+
+def measure_latencies(
+    home: SweepDir, classroom: Classroom, trials: Sequence[str], tracker: Tracker, observer: Observer
+) -> dict[str, float]:
+    """Measure the one-example latency of these trials' students, with nothing else running, and put it on record.
+
+    Return the teacher's, measured in turn with them; no trial, no measurement.
+    """
+    if not trials:
+        return {}
+    observer.stage(f"measuring the latency of {len(trials)} {'student' if len(trials) == 1 else 'students'}")
+    models = {trial: checkpoint.read(home.students_dir / trial)[0] for trial in trials}
+    example: torch.Tensor = classroom.splits["validation"].seen(slice(1))
+    measured = timing.latencies_ms({**models, "teacher": classroom.teacher}, example)
+    of_teacher = measured.pop("teacher")
+    records = {record.trial_id: record for record in home.records()}
+    for trial, latency in measured.items():
+        home.ledger.append(replace(records[trial], measures={**records[trial].measures, **latency}))
+        tracker.log_measures(trial, latency)
+    return of_teacher

@@ -1,0 +1,176 @@
+"""One student from a front, by a stated policy, with the reason in words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tutelage import plugins
+from tutelage.errors import InputError, NoStudentFits
+from tutelage.objectives import Limits, Objective
+from tutelage.plugins import Reference
+from tutelage.policies import Grounds
+from tutelage.records.fronts import non_dominated
+from tutelage.records.trial import TrialRecord
+
+NEAREST_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The student that a policy takes, why, and the next one in its order (None: there is only one)."""
+
+    record: TrialRecord
+    reason: str
+    runner_up: TrialRecord | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked of a sweep's students: a policy and limits, over the sweep's objectives, beside its teacher.
+
+    Asked of records, it takes their accuracies as they stand; whoever asks puts there what the choice is to rest on, and
+    says in `said_of_accuracy` what that is.
+    """
+
+    policy: Reference
+    objectives: tuple[Objective, ...]
+    limits: Limits = field(default_factory=Limits)
+    teacher: Mapping[str, float] = field(default_factory=dict)
+    said_of_accuracy: str = "accuracy"
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for a policy that is not there, or set wrongly."""
+        _ = self._plugin
+
+    @cached_property
+    def _plugin(self) -> tuple[str, Any, Any]:
+        return plugins.configure("policies", self.policy)
+
+    @property
+    def policy_name(self) -> str:
+        """The policy's name."""
+        return self._plugin[0]
+
+    @property
+    def measures(self) -> set[str]:
+        """The measures without which a student cannot be judged."""
+        return {*(axis.name for axis in self.axes), *self.limits.max, *self.limits.min}
+
+    @property
+    def axes(self) -> list[Objective]:
+        """What a student must be beaten in to be passed over: the objectives, and the measures that the policy looks at."""
+        named = {objective.name for objective in self.objectives}
+        own = [Objective(name=name, direction="minimise", unit="") for name in self._own_measures if name not in named]
+        return [*self.objectives, *own]
+
+    @property
+    def _own_measures(self) -> Sequence[str]:
+        return getattr(self._plugin[1], "MEASURES", ())
+
+    def fits(self, records: Sequence[TrialRecord]) -> list[bool]:
+        """Return of each whether it has finished, meets the limits, and has every measure that is needed."""
+        needed = self.measures
+        return [r.state == "finished" and self.limits.are_met(r.measures) and needed <= set(r.measures) for r in records]
+
+    def fitting(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """Return those of `records` that fit."""
+        return [record for record, fits in zip(records, self.fits(records), strict=True) if fits]
+
+    def ranked(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """Return those that fit, that no other such dominates and that the policy would take, the most wanted first.
+
+        Of equal scores the more accurate comes first, then the smaller, then the earlier.
+        """
+        front = non_dominated(self.fitting(records), self.axes)
+        scored = [(score, record) for score, record in zip(self._scores(front), front, strict=True) if score > -np.inf]
+
+        def order(one: tuple[float, TrialRecord]) -> tuple[float, ...]:
+            score, record = one
+            return (-score, -record.measures["accuracy"], record.measures.get("params", 0.0), record.number)
+
+        return [record for _, record in sorted(scored, key=order)]
+
+    def answer(self, records: Sequence[TrialRecord], among: Collection[str] | None = None) -> Selection:
+        """Return the most wanted student, of the trials `among` if given; `NoStudentFits` names the nearest three."""
+        wanted = [one for one in self.ranked(records) if among is None or one.trial_id in among]
+        if not wanted:
+            raise NoStudentFits(self._why_none(records))
+        return Selection(record=wanted[0], reason=self._reason(wanted[0], records), runner_up=wanted[1] if wanted[1:] else None)
+
+    def _scores(self, front: Sequence[TrialRecord]) -> list[float]:
+        if not front:
+            return []
+        name, plugin, config = self._plugin
+        try:
+            scores = np.asarray(plugin.scores(config, front, self._grounds), dtype=np.float64)
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            raise InputError(f"policy '{name}' failed on a front of {len(front)}: {type(error).__name__}: {error}") from error
+        if scores.shape != (len(front),) or np.isnan(scores).any():
+            raise InputError(f"policy '{name}' must give a number a student, {len(front)} here. It gave {scores!r:.200}.")
+        return [float(score) for score in scores]
+
+    @property
+    def _grounds(self) -> Grounds:
+        return Grounds(objectives=self.objectives, teacher=self.teacher, said_of_accuracy=self.said_of_accuracy)
+
+    def _reason(self, record: TrialRecord, records: Sequence[TrialRecord]) -> str:
+        name, plugin, config = self._plugin
+        fitting = self.fitting(records)
+        front = non_dominated(fitting, self.axes)
+        why = f"it scores highest of {len(front)}"
+        if hasattr(plugin, "reason"):
+            why = plugin.reason(config, record, front, self._grounds)
+        finished = sum(one.state == "finished" for one in records)
+        among = "" if self.limits == Limits() else f" (among {len(fitting)} of {finished} students with {self._limits_said()})"
+        return f"{name} takes {record.trial_id}: {why}{among}."
+
+    def _limits_said(self) -> str:
+        """Return the limits in words, and what their accuracy is, if it is not the one that the search saw."""
+        is_other = self.said_of_accuracy != "accuracy" and "accuracy" in (*self.limits.max, *self.limits.min)
+        return self.limits.describe() + (f", that being the {self.said_of_accuracy}" if is_other else "")
+
+    def _why_none(self, records: Sequence[TrialRecord]) -> str:
+        finished = [record for record in records if record.state == "finished"]
+        if not finished:
+            return "no student has finished, so none can be selected."
+        if not self.fitting(finished):
+            return f"no student of {len(finished)} has {self._limits_said()}. {self._nearest(finished)}"
+        return (
+            f"{plugins.described(self.policy)} takes none of the {len(self.fitting(finished))} students that meet the limits."
+        )
+
+    def _nearest(self, finished: Sequence[TrialRecord]) -> str:
+        """Return in words the nearest three, and what each misses."""
+        closest = sorted(
+            finished, key=lambda r: (len(self.measures - set(r.measures)), self.limits.shortfall(r.measures), r.number)
+        )
+        told = "; ".join(f"{record.trial_id}, which has {self._missed(record)}" for record in closest[:NEAREST_SHOWN])
+        return f"The nearest: {told}."
+
+    def _missed(self, record: TrialRecord) -> str:
+        by = self.limits.missed(record.measures)
+        missed = [
+            f"{name} {record.measures[name]:,.6g} ({gap:,.4g} too {self._side(name, record)})" for name, gap in by.items()
+        ]
+        return ", ".join(missed + [f"{name} not measured" for name in sorted(self.measures - set(record.measures))])
+
+    def _side(self, name: str, record: TrialRecord) -> str:
+        return "much" if record.measures[name] > self.limits.max.get(name, np.inf) else "little"
+
+
+def parse_policy(name: str, options: Sequence[str]) -> Reference:
+    """Return a policy as the command line gives it, a name and `option=value` each; `InputError` for what is no option."""
+    from tutelage.spec.yaml_lines import parse_value
+
+    given = {}
+    for text in options:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"'{text}' is no option. Write option=value, such as within=0.005.")
+        given[key.strip()] = parse_value(value)
+    return {name: given} if given else name

@@ -1,0 +1,263 @@
+"""From a front to one student: confirmed by fresh seeds, set against its label-only twin, tested once, registered."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tutelage import intervals
+from tutelage.files import write_json
+from tutelage.networks import checkpoint
+from tutelage.objectives import Limits
+from tutelage.plugins import Reference
+from tutelage.records.fronts import candidates
+from tutelage.records.observer import Observer, Silent
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.tracker import Tracker, tracker_of
+from tutelage.records.trial import TrialRecord
+from tutelage.report import sweep_page
+from tutelage.selection import capacity_gap, champions, comparison, estimate, test_split
+from tutelage.selection.champions import Registration
+from tutelage.selection.confirmation import Race
+from tutelage.selection.estimate import Accuracies, Estimate
+from tutelage.selection.latency import measure_latencies
+from tutelage.selection.query import Question
+from tutelage.selection.retrain import Retraining
+from tutelage.selection.test_split import Subject
+from tutelage.spec import loading
+from tutelage.spec.loading import Spec
+from tutelage.training.cluster import cluster
+from tutelage.training.context import Classroom, classroom_of
+from tutelage.training.jobs import workers_of
+from tutelage.training.knowledge_plan import planned
+
+CONFIRM, RIVALS = 3, 6  # fresh seeds a student, and students that are trained again, unless told otherwise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What `select` found, ready to be printed as JSON (`document`) or shown."""
+
+    document: dict[str, Any]
+    student_dir: Path
+    report_path: Path
+
+
+def select(
+    home: SweepDir, *, policy: Reference | None = None, limits: Limits | None = None, confirm: int = CONFIRM,
+    rivals: int = RIVALS, register: Registration | str | None = None, address: str | None = None,
+    observer: Observer | None = None,
+) -> Choice:  # fmt: skip
+    """Select a student of a finished sweep and say what it is worth.
+
+    Up to `rivals` students that the policy might take are trained again with `confirm` fresh seeds, and the choice rests on
+    what is sure of them; with 0 it rests on what the search saw. The one chosen is trained from labels alone as well; then
+    the test split is opened for it, its teacher, its label-only twin and the champion that it may replace, which is put
+    on record. `register` names the model under which it goes to MLflow's registry. Raises `NoStudentFits` when no student
+    meets the limits, `InputError` for a policy or a registered model that is not fit for this.
+    """
+    observer = observer or Silent()
+    registration = Registration(name=register) if isinstance(register, str) else register
+    sweep_spec = loading.load(home.spec_path)
+    question = Question(
+        policy=policy or sweep_spec.select.policy, limits=limits or sweep_spec.select.limits, objectives=home.objectives(),
+        teacher=home.facts()["teacher"],
+    )  # fmt: skip
+    with home.driven(), _tracked(home, sweep_spec) as tracker:
+        classroom = taught_classroom(home, sweep_spec)
+        champion = champions.champion(registration, home, classroom) if registration else None
+        measure_latencies(home, classroom, _unmeasured(home, question), tracker, observer)
+        question.answer(candidates(home))  # raises before anything is trained
+        retraining = Retraining(
+            home=home, classroom=classroom, workers=workers_of(sweep_spec.resources.trial), num_seeds=confirm
+        )
+        with cluster(address, observer):
+            chosen = _chosen(question, home, retraining, rivals, observer)
+            twins = _twins(chosen.record, retraining, observer)
+        estimate.put_on_record(home, tracker, retraining.known(), len(classroom.splits["validation"]))
+        document = _document(home, chosen, classroom, twins, _tested(home, chosen.record, retraining, champion, observer))
+        if registration:
+            observer.stage(f"registering {chosen.record.trial_id} as {registration.name}")
+            document["model"] = champions.register(registration, champion, home, tracker, document, classroom)
+        tracker.log_selection(document)
+        write_json(home.selection_path, document)
+    return Choice(
+        document=document, student_dir=home.students_dir / chosen.record.trial_id, report_path=sweep_page.write_report(home)
+    )
+
+
+def taught_classroom(home: SweepDir, sweep_spec: Spec) -> Classroom:
+    """Return the classroom of a sweep whose teacher is there, with its knowledge."""
+    return replace(classroom_of(sweep_spec), taught_by=planned(home.facts()["knowledge"]))
+
+
+@contextmanager
+def _tracked(home: SweepDir, sweep_spec: Spec) -> Iterator[Tracker]:
+    """Write to the sweep's run within the block; `UnreachableError` says at its door what MLflow lacks."""
+    tracker = tracker_of(sweep_spec)
+    try:
+        tracker.reopen(home.facts()["run_id"])
+        yield tracker
+    finally:
+        tracker.close()
+
+
+def _unmeasured(home: SweepDir, question: Question) -> list[str]:
+    """Return the trials that could fit, were their latency known."""
+    if "latency_ms" not in question.measures:
+        return []
+    unbound = replace(question, limits=question.limits.without("latency_ms", "latency_p90_ms"))
+    unknown = [record for record in candidates(home) if "latency_ms" not in record.measures]
+    assumed = [replace(record, measures={**record.measures, "latency_ms": 0.0, "latency_p90_ms": 0.0}) for record in unknown]
+    return [record.trial_id for record in unbound.fitting(assumed)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """The student that is taken, the next one, why, and what fresh seeds say of it and its rivals."""
+
+    record: TrialRecord
+    runner_up: TrialRecord | None
+    question: Question
+    reason: str
+    rivals: Mapping[str, Estimate]
+
+
+def _chosen(question: Question, home: SweepDir, retraining: Retraining, rivals: int, observer: Observer) -> _Chosen:
+    records = candidates(home)
+    race = Race(
+        question=question, records=records, num_judged=len(retraining.classroom.splits["validation"]),
+        seeds=retraining.num_seeds, seed=retraining.classroom.seed,
+    )  # fmt: skip
+    by_trial = {record.trial_id: record for record in records}
+
+    def train(trials: Sequence[str]) -> Accuracies:
+        observer.stage(f"training {', '.join(trials)} with {_seeds_said(retraining.num_seeds)}")
+        return retraining.taught([by_trial[trial] for trial in trials])
+
+    fresh: Accuracies = {}
+    if retraining.num_seeds:
+        known = {trial: runs for trial, runs in retraining.known().items() if trial in by_trial}
+        fresh = race.run(known, train, most=rivals)
+        question = replace(question, said_of_accuracy=_accuracy_said(retraining.num_seeds))
+    found = question.answer(race.cautious(fresh), among=fresh) if fresh else question.answer(records)
+    shown = {found.record.trial_id, *(record.trial_id for record in question.fitting(records))}
+    return _Chosen(
+        record=by_trial[found.record.trial_id], runner_up=by_trial[found.runner_up.trial_id] if found.runner_up else None,
+        question=question, reason=found.reason,
+        rivals={trial: one for trial, one in race.estimates(fresh).items() if trial in shown},
+    )  # fmt: skip
+
+
+def _seeds_said(count: int) -> str:
+    return f"{count} fresh {'seed' if count == 1 else 'seeds'}"
+
+
+def _accuracy_said(count: int) -> str:
+    return f"accuracy for sure over {count} fresh seeds (lower 95 % bound)" if count > 1 else "accuracy with 1 fresh seed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Twins:
+    """What the chosen network has from labels alone, with the search's seed (None: no labels) and fresh ones, and taught."""
+
+    accuracy: float | None
+    fresh: Sequence[float]
+    taught: Sequence[float]
+
+
+def _twins(record: TrialRecord, retraining: Retraining, observer: Observer) -> _Twins:
+    taught = retraining.known().get(record.trial_id, ()) if retraining.num_seeds else ()
+    if not retraining.has_labels:
+        return _Twins(accuracy=None, fresh=(), taught=taught)
+    also = f", also with {_seeds_said(retraining.num_seeds)}" if retraining.num_seeds else ""
+    observer.stage(f"training {record.trial_id}'s twin from labels alone{also}")
+    own, fresh = retraining.alone(record)
+    return _Twins(accuracy=own, fresh=fresh, taught=taught)
+
+
+def _tested(
+    home: SweepDir, record: TrialRecord, retraining: Retraining, champion: Subject | None, observer: Observer
+) -> dict[str, Any]:
+    classroom = retraining.classroom
+    subjects = {
+        "student": Subject(name=record.trial_id, model=checkpoint.read(home.students_dir / record.trial_id)[0]),
+        "teacher": Subject(name=home.facts()["teacher"]["address"], model=classroom.teacher),
+    }
+    if retraining.has_labels:
+        subjects["labels_only"] = Subject(name="twin", model=checkpoint.read(retraining.twin_dir(record))[0])
+    if champion:
+        subjects["champion"] = champion
+    others = {
+        "teacher": "its teacher",
+        "labels_only": "its label-only twin",
+        "champion": f"the champion, {champion and champion.name}",
+    }
+    observer.stage(
+        f"opening the test split for {', '.join(['the student', *(others[one] for one in subjects if one in others)])}"
+    )
+    return test_split.test(home, classroom, subjects)
+
+
+def _document(home: SweepDir, chosen: _Chosen, classroom: Classroom, twins: _Twins, tested: dict[str, Any]) -> dict[str, Any]:
+    record, measures, validation = chosen.record, chosen.record.measures, classroom.splits["validation"]
+    assert classroom.taught_by is not None
+    confirmed = _confirmed(chosen.rivals.get(record.trial_id), twins)
+
+    def student(one: TrialRecord) -> dict[str, Any]:
+        return {"trial": one.trial_id, "measures": one.measures, "config": one.config}
+
+    return {
+        "version": 2,
+        "sweep": home.name,
+        "policy": chosen.question.policy_name,
+        "reason": chosen.reason,
+        "student": student(record),
+        "runner_up": student(chosen.runner_up) if chosen.runner_up else None,
+        "candidates": [
+            {"trial": trial, "searched": one.searched, "change": one.mean - one.searched, "confirmed": _estimate(one)}
+            for trial, one in sorted(chosen.rivals.items())
+        ],
+        "confirmed": confirmed,
+        "luck": comparison.of_luck(measures["accuracy"], confirmed["taught"]),
+        "test": tested,
+        "test_warning": comparison.of_test(tested),
+        "teaching": comparison.of_teaching(confirmed, tested),
+        "agreement": {name: measures[name] for name in ("agreement", "teacher_kl_nats")},
+        "capacity_gap": capacity_gap.found(home, record, classroom.built_task.primary, len(validation)),
+        "transfer": comparison.of_transfer(home.facts()["teacher"].get("source"), tested, len(classroom.taught_by.teachers)),
+        "model": None,
+    }
+
+
+def _estimate(one: Estimate) -> dict[str, Any]:
+    interval = list(one.interval) if one.interval else None
+    return {"mean": one.mean, "sd": one.sd, "seeds": one.seeds, "interval": interval, "lower": one.lower}
+
+
+def _confirmed(estimate: Estimate | None, twins: _Twins) -> dict[str, Any]:
+    """Return what fresh seeds give, taught and from labels alone, and the gain of teaching."""
+    gains = [a - b for a, b in zip(twins.taught, twins.fresh, strict=True)] if twins.fresh else []
+    return {
+        "seeds": len(twins.taught),
+        "twin_accuracy": twins.accuracy,
+        "taught": _estimate(estimate) if estimate else None,
+        "labels_only": _spread(twins.fresh),
+        "gain": _spread(gains),
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any] | None:
+    """Return mean, standard deviation and, from two values on, the mean's 95 % interval; None without values."""
+    if not values:
+        return None
+    several = len(values) > 1
+    return {
+        "mean": statistics.fmean(values),
+        "sd": statistics.stdev(values) if several else None,
+        "interval": list(intervals.mean_interval(values)) if several else None,
+    }

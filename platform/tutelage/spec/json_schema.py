@@ -1,0 +1,68 @@
+"""The spec's JSON schema, for editors; `tutelage schema` prints it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tutelage import plugins
+from tutelage.spec.loading import PLUGGED, Spec
+from tutelage.spec.sections import DistillationConfig, SparsityConfig, StudentConfig
+
+_PAIR = {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "number"}}
+
+
+_OPTIONS = {"log": {"type": "boolean"}, "step": {"type": "number", "exclusiveMinimum": 0}}
+
+
+def _distribution() -> dict[str, Any]:
+    def ranged(kind: str) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "required": [kind],
+            "properties": {kind: _PAIR, **_OPTIONS},
+            "additionalProperties": False,
+        }
+
+    choice = {"anyOf": [{"type": "array", "minItems": 1}, {"type": "object", "minProperties": 1}]}
+    chosen = {"type": "object", "required": ["choice"], "properties": {"choice": choice}, "additionalProperties": False}
+    return {"anyOf": [ranged("float"), ranged("int"), chosen, {"const": "search"}]}
+
+
+def _reference(family: str) -> dict[str, Any]:
+    by_name = {"anyOf": [{"enum": plugins.known(family)}, {"type": "string", "pattern": ":"}]}
+    return {"anyOf": [by_name, {"type": "object", "minProperties": 1, "maxProperties": 1}]}
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the schema (draft 7); where a distribution may stand, it is one of the alternatives."""
+    schema = Spec.model_json_schema()
+    schema["$schema"] = "http://json-schema.org/draft-07/schema#"
+    schema["definitions"] = {"distribution": _distribution(), **schema.pop("$defs")}
+    for name, config in (
+        ("student", StudentConfig),
+        ("distillation", DistillationConfig),
+        ("sparsity", SparsityConfig),
+    ):
+        section = config.model_json_schema()
+        for key, field in section["properties"].items():
+            family = PLUGGED.get((name, key))
+            plain = _reference(family) if family else {k: v for k, v in field.items() if k not in ("title", "default")}
+            section["properties"][key] = {
+                "description": field.get("description", ""),
+                "anyOf": [plain, {"$ref": "#/definitions/distribution"}],
+            }
+        schema["properties"][name] = section
+    for name, family in (("data", "data"), ("task", "tasks")):
+        schema["properties"][name] = {**_reference(family), "description": schema["properties"][name]["description"]}
+    select = schema["definitions"]["SelectConfig"]["properties"]
+    select["policy"] = {**_reference("policies"), "description": select["policy"]["description"]}
+    teacher = schema["definitions"]["TeacherConfig"]["properties"]
+    teacher["model"] = {"anyOf": [_reference("models"), {"type": "null"}], "description": teacher["model"]["description"]}
+    return _moved(schema)  # type: ignore[no-any-return]
+
+
+def _moved(node: Any) -> Any:
+    """Return the schema with references to `definitions`, draft 7's word."""
+    if isinstance(node, dict):
+        return {k: v.replace("#/$defs/", "#/definitions/") if k == "$ref" else _moved(v) for k, v in node.items()}
+    return [_moved(item) for item in node] if isinstance(node, list) else node

@@ -1,0 +1,309 @@
+"""The sections of a spec as pydantic models: names, bounds, units, defaults."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from tutelage.objectives import Limits
+from tutelage.plugins import Reference
+from tutelage.spec.objective_fields import LimitsField, ObjectivesField, as_limits, as_objectives
+
+
+class Section(BaseModel):
+    """A part of a spec: frozen, unknown keys refused, no silent conversion, no NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class AugmentationConfig(Section):
+    """How training examples are varied; every view is fixed by the sweep's seed, its number and the example."""
+
+    pad_px: int = Field(0, ge=0, le=64, description="pixels of padding, in which the image is shifted at random")
+    flip: bool = Field(False, description="mirror half of the images left to right")
+    cutout_px: int = Field(0, ge=0, le=1024, description="side of a square that is blanked out, in pixels; 0: none")
+    mixup: float = Field(0.0, ge=0, le=10, description="alpha of the Beta that pairs of examples are mixed by; 0: none")
+
+    @property
+    def varies(self) -> bool:
+        """Whether one view of an example differs from another."""
+        return bool(self.pad_px or self.flip or self.cutout_px or self.mixup)
+
+
+AS_IT_IS = AugmentationConfig()
+
+
+class RecipeConfig(Section):
+    """How a network is trained."""
+
+    epochs: int = Field(20, ge=1, le=100_000, description="passes over the training split, fine-tuning included")
+    batch_size: int = Field(64, ge=1, le=65_536, description="examples a step, over all workers")
+    optimizer: Literal["adamw", "muon", "sgd"] = Field(
+        "adamw", description="adamw; muon, for networks of convolutions or matrices; sgd with Nesterov momentum of 0.9"
+    )
+    learning_rate: float = Field(0.01, gt=0, le=10, description="peak of the schedule")
+    schedule: Literal["one_cycle", "step"] = Field(
+        "one_cycle", description="one_cycle: up in a fifth of the way, then down to 0; step: a tenth at 62.5, 75 and 87.5 %"
+    )
+    weight_decay: float = Field(0.01, ge=0, le=10, description="weight decay, not on norms and biases; decoupled in adamw")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the label's probability spread over all classes")
+    half_size_share: float = Field(
+        0.0, ge=0, le=0.9, description="share of `epochs`, the first ones, on images of half the height and width"
+    )
+    average_decay: float = Field(
+        0.0, ge=0, lt=1, description="decay a step of an average of the weights, which the training ends with; 0: none"
+    )
+
+
+class ExecutionConfig(Section):
+    """How steps are run. None of it changes what is learnt, but each the order of sums, so the last digits."""
+
+    channels_last: bool = Field(False, description="images laid out with the channels of a pixel side by side")
+    bfloat16: bool = Field(False, description="products in bfloat16 (autocast); weights and losses stay float32")
+    compile: bool = Field(False, description="torch.compile")
+
+
+PLAIN = ExecutionConfig()
+
+
+class SourceConfig(Section):
+    """What a teacher learns first: other data, of examples of the same shape."""
+
+    data: Reference = Field(description="a data plugin")
+    epochs: int = Field(30, ge=1, le=100_000, description="passes over the source's training split")
+    learning_rate: float | None = Field(None, gt=0, le=10, description="peak of the schedule there; null: the teacher's")
+
+
+class TeacherConfig(RecipeConfig):
+    """The teacher: trained by this recipe, or read from a directory that `tutelage export` wrote."""
+
+    model: Reference | None = Field(None, description="a model plugin; not with `path`")
+    epochs: int = Field(
+        30, ge=0, le=100_000, description="passes over the training split; 0: with a `source`, taught by what it learnt there"
+    )
+    optimizer: Literal["adamw", "muon", "sgd"] = Field("muon", description="muon, adamw, or sgd with Nesterov momentum of 0.9")
+    weight_decay: float = Field(0.05, ge=0, le=10, description="weight decay, not on norms and biases; decoupled but in sgd")
+    average_decay: float = Field(
+        0.99, ge=0, lt=1, description="decay a step of an average of the weights, which the training ends with; 0: none"
+    )
+    execution: ExecutionConfig | Literal["measured"] = Field(
+        "measured", description="how steps are run; measured: the fastest of a few, where a training takes over two minutes"
+    )
+    source: SourceConfig | None = Field(
+        None, description="learnt before the sweep's data, to which everything but the last layer is then fine-tuned"
+    )
+    path: str | None = Field(
+        None, description="a trained network instead: a directory that was exported, or an MLflow URI (models:/NAME@champion)"
+    )
+    weights: str | None = Field(None, description="file of trained weights for `model`: .safetensors, or a PyTorch state dict")
+    classes: list[str] | None = Field(None, min_length=2, description="names of the outputs of `weights`; null: the data's")
+    min_accuracy: float | None = Field(
+        None, ge=0, le=1, description="on validation; below it the sweep stops; null: what a linear classifier reaches"
+    )
+    accept_weak: bool = Field(False, description="go on with a teacher below `min_accuracy`")
+
+
+class KnowledgeConfig(Section):
+    """What is taken of the teacher's answers, and how it comes to the students."""
+
+    mode: Literal["auto", "cached", "live"] = Field(
+        "auto", description="cached: computed once; live: the teacher answers beside every student; auto: cached, if it fits"
+    )
+    fill: Literal["auto", "up_front", "first_use"] = Field(
+        "auto", description="when views are computed; auto: up front, unless the search will hardly show them all"
+    )
+    dtype: Literal["float16", "float32"] = Field("float16", description="precision of what is cached")
+    views: int | None = Field(
+        None, ge=1, le=100_000, description="augmented views of every example; null: one for each epoch of a student"
+    )
+    top_k: int | None = Field(
+        None, ge=1, le=65_536, description="classes a step whose logits are cached, beside the others' mass; null: all"
+    )
+    layers: list[str] | None = Field(
+        None, min_length=1, description="the teacher's layers that are compared, by their names; null: its stages"
+    )
+    average: Literal["equal", "accuracy"] = Field(
+        "equal", description="how `more_teachers` count: alike, or by their accuracy on validation"
+    )
+    max_bytes: float = Field(20e9, gt=0, description="largest cache entry that is written, in bytes")
+    local_dir: str | None = Field(
+        None, min_length=1, description="directory on each node's own disk that views are copied to; null: read from `storage`"
+    )
+
+
+class StudentConfig(RecipeConfig):
+    """A student and how it is trained."""
+
+    model: Reference = Field(description="a model plugin")
+    execution: ExecutionConfig = PLAIN
+    initialise: Literal["random", "pretrained", "teacher", "teacher_svd"] = Field(
+        "random",
+        description="where the first weights come from; pretrained: its own training from labels; teacher: its weights, cut to "
+        "the student's shapes; teacher_svd: projected to them",
+    )
+    pretrain_epochs: int | None = Field(
+        None, ge=1, le=100_000, description="of `epochs`, the first ones, where pretrained; null: a quarter"
+    )
+    fine_tune_epochs: int = Field(
+        0, ge=0, le=100_000, description="of `epochs`, the last ones, from labels alone at a tenth of the learning rate"
+    )
+    layers: list[str] | None = Field(
+        None, min_length=1, description="the student's layers that are compared, by their names; null: its stages"
+    )
+
+
+class DistillationConfig(Section):
+    """What the student learns from its teacher beside the labels."""
+
+    temperature: float = Field(4.0, gt=0, le=1000, description="softens both distributions; logits are divided by it")
+    weight: float = Field(0.7, ge=0, le=1, description="share of the distillation loss; the labels have the rest")
+    method: Reference = Field("kd", description="a loss plugin")
+    raw: bool = Field(False, description="take the loss at its formula's own scale, instead of by its value at the start")
+
+
+class SparsityConfig(Section):
+    """How much of the trained student is removed, and how."""
+
+    structured: float = Field(0.0, ge=0, le=0.95, description="share of the hidden channels that is physically removed")
+    method: Reference = Field("channels", description="a sparsity plugin")
+
+
+class TrialConfig(Section):
+    """The three searchable sections of one trial, all values drawn."""
+
+    student: StudentConfig
+    distillation: DistillationConfig
+    sparsity: SparsityConfig
+
+
+KNOWN_BEFORE = ("params", "size_bytes", "macs")  # of a student, before it is trained
+
+
+class StoppingConfig(Section):
+    """Which students lose their further epochs, judged after some of them."""
+
+    rule: Literal["promotion", "dominance", "mo-asha"] = Field(
+        "promotion",
+        description="promotion: all pause, and the one that is expected to improve the front most goes on; dominance: stop "
+        "what a no larger student was ahead of by more than is ever caught up; mo-asha: keep the best 1 / factor of a rung "
+        "by non-dominated rank",
+    )
+    share: float = Field(
+        0.25, gt=0, le=1, description="promotion: of the epochs that all students would take in full, those that are spent"
+    )
+    first_epoch: int = Field(1, ge=1, le=10_000, description="epochs before a student is judged for the first time")
+    factor: int = Field(3, ge=2, le=100, description="epochs at a rung over those at the one before")
+    brackets: int = Field(
+        1, ge=1, le=10, description="mo-asha: groups of students, each judged from one rung later on than the one before"
+    )
+    confidence: float = Field(
+        0.9, gt=0, lt=1, description="dominance: share of finished students that the margin would not have stopped in vain"
+    )
+
+
+class PlateauConfig(Section):
+    """When the front has stopped growing."""
+
+    trials: int = Field(50, ge=1, le=1_000_000, description="ended trials that are looked back over")
+    gain: float = Field(0.001, ge=0, le=1, description="share by which the hypervolume must have grown over them")
+
+
+class SearchConfig(Section):
+    """How long is searched, how, and for what."""
+
+    trials: int | None = Field(24, ge=1, le=1_000_000, description="students to train")
+    hours: float | None = Field(None, gt=0, description="wall-clock time for the search; with `trials`, the first to end it")
+    device_hours: float | None = Field(None, gt=0, description="hours of trials times their GPUs (CPUs where they have none)")
+    plateau: PlateauConfig | None = Field(None, description="end when the front no longer grows; null: never for that")
+    sampler: Literal["tpe", "size-aware", "nsga2", "nsga3", "gp", "botorch", "random"] = Field(
+        "tpe", description="what proposes the next student"
+    )
+    known_first: bool = Field(
+        True,
+        description="try the defaults, the smallest and the largest student and published settings first; at most a quarter of "
+        "the trials",
+    )
+    warm_start: list[str] = Field(
+        default_factory=list,
+        description="earlier sweeps of the same storage: their front is tried first, their ends on the same data are learnt "
+        "from, and what they have trained exactly so is not trained again",
+    )
+    objectives: ObjectivesField = Field(
+        default_factory=lambda: as_objectives(["accuracy", "params"]), description="what the front is drawn over"
+    )
+    constraints: LimitsField = Field(default_factory=Limits, description="a student that misses one never enters the front")
+    stopping: StoppingConfig | None = Field(None, description="early stopping; null: every student has all its epochs")
+    confirm: int = Field(
+        0, ge=0, le=100, description="fresh seeds that the front's students are trained again with in the end, for error bars"
+    )
+    concurrency: int | None = Field(None, ge=1, description="trials at a time; null: as many as fit the cluster")
+    checkpoint_epochs: int = Field(0, ge=0, description="epochs between a trial's checkpoints; 0: a lost one starts again")
+
+    @field_validator("objectives")
+    @classmethod
+    def _sampler_knows_sizes(cls, objectives: Any, info: ValidationInfo) -> Any:
+        late = [objective.name for objective in objectives if objective.name not in (*KNOWN_BEFORE, "accuracy")]
+        if info.data.get("sampler") == "size-aware" and late:
+            raise ValueError(
+                f"the sampler size-aware goes by accuracy and what is known before training, {', '.join(KNOWN_BEFORE)}; "
+                f"{', '.join(late)} is measured at the end. Take another sampler, or leave it out."
+            )
+        return objectives
+
+    @field_validator("stopping")
+    @classmethod
+    def _sizes_are_known(cls, stopping: StoppingConfig | None, info: ValidationInfo) -> StoppingConfig | None:
+        objectives = info.data.get("objectives", ())
+        if stopping and objectives and "accuracy" not in {objective.name for objective in objectives}:
+            raise ValueError("students are stopped for too little accuracy, which is no objective. Name it, or leave this out.")
+        for objective in objectives:
+            if stopping and objective.name not in (*KNOWN_BEFORE, "accuracy"):
+                raise ValueError(
+                    f"students are judged by what is known before training, {', '.join(KNOWN_BEFORE)}, and by accuracy; "
+                    f"the objective {objective.name} is measured at the end. Take it out of the objectives, or leave this out."
+                )
+        return stopping
+
+
+class TeacherResources(Section):
+    """What a teacher takes: workers of a group, and CPUs and GPUs of each."""
+
+    workers: int = Field(1, ge=1, description="data-parallel workers")
+    cpus: float = Field(1, gt=0, description="CPUs a worker")
+    gpus: float = Field(0, ge=0, description="GPUs a worker")
+
+
+class TrialResources(Section):
+    """What a trial takes; with 0 workers it runs in its warm actor."""
+
+    workers: int = Field(0, ge=0, description="workers of a group of its own; 0: none, the fast way")
+    cpus: float = Field(1, gt=0, description="CPUs a trial, or a worker")
+    gpus: float = Field(0, ge=0, description="GPUs a trial, or a worker; fractions share one")
+
+
+class Resources(Section):
+    """What the jobs take of the cluster."""
+
+    teacher: TeacherResources = TeacherResources()
+    trial: TrialResources = TrialResources()
+
+
+class SelectConfig(Section):
+    """Which student `tutelage select` takes, unless told otherwise."""
+
+    policy: Reference = Field("knee", description="a policy plugin")
+    max: dict[str, Any] = Field(default_factory=dict, description="upper bounds, such as {size_bytes: 20k}")
+    min: dict[str, Any] = Field(default_factory=dict, description="lower bounds, such as {accuracy: 0.95}")
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds."""
+        return as_limits({"max": self.max, "min": self.min})
+
+
+class TrackingConfig(Section):
+    """Where MLflow is."""
+
+    uri: str | None = Field(None, description="tracking URI; null: SQLite in the storage")
+    experiment: str | None = Field(None, description="experiment; null: the task's name")

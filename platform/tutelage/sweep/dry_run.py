@@ -1,0 +1,116 @@
+"""What a sweep would do and cost, found without doing it: `tutelage sweep --dry-run`."""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tutelage.networks import checkpoint, stages
+from tutelage.records import sweep_dir, tracker
+from tutelage.records.observer import Silent
+from tutelage.spec.loading import Spec
+from tutelage.spec.space import any_value
+from tutelage.sweep import knowledge, pipeline, teachers
+from tutelage.training import loop, student
+from tutelage.training.context import Classroom
+from tutelage.training.knowledge_plan import KnowledgePlan
+
+SAMPLED_STUDENTS = 5
+
+
+MAX_TIMED_STEPS = 12
+
+
+def plan(spec: Spec) -> dict[str, Any]:
+    """Return the plan: teacher (reused or its cost), trials, a trial's seconds, what answers; nothing is trained to an end.
+
+    Seconds are those of a few real steps on this machine's processor, times the steps to come. Raises what the sweep
+    itself would: `UnreachableError` for storage or MLflow, `InputError` for a name that is taken.
+    """
+    storage = Path(spec.storage)
+    sweep_dir.check_free(storage, spec.name)
+    tracker.tracker_of(spec).close()
+    classroom = pipeline.opened(spec, Silent())
+    teacher, model = _teachers_plan(spec, classroom)
+    teachers.check_pairs(spec, classroom, model)
+    seconds = [_trial_seconds(spec, classroom, number) for number in range(SAMPLED_STUDENTS)]
+    trial_s = statistics.fmean(seconds)
+    at_once = spec.search.concurrency or max(1, int((os.cpu_count() or 1) / spec.resources.trial.cpus))
+    trials, train = spec.search.trials, classroom.splits["train"]
+    unlabelled = len(train) - train.num_labelled
+    return {
+        "version": 1,
+        "sweep": spec.name,
+        "data": {**{name: len(split) for name, split in classroom.splits.items()}, "unlabelled": unlabelled},
+        "teacher": teacher,
+        "knowledge": _knowledge_plan(spec, classroom, model),
+        "trials": trials,
+        "searched": list(spec.space.names()),
+        "trial_s": round(trial_s, 2),
+        "trial_s_range": [round(min(seconds), 2), round(max(seconds), 2)],
+        "trials_at_once": at_once,
+        "search_s": round(trials * trial_s / at_once, 1) if trials else (spec.search.hours or 0) * 3600,
+        "storage": f"{storage} is writable",
+        "tracking": "MLflow answers",
+    }
+
+
+def _teachers_plan(spec: Spec, classroom: Classroom) -> tuple[dict[str, Any], nn.Module]:
+    """Return where each teacher comes from and the seconds of those to be trained; and the first one, perhaps untrained."""
+    found = [
+        _teacher_plan(spec.model_copy(update={"teacher": teacher}), classroom)
+        for teacher in (spec.teacher, *spec.more_teachers)
+    ]
+    plans = [about for about, _ in found]
+    together = {"source": ", ".join(about["source"] for about in plans), "train_s": sum(about["train_s"] for about in plans)}
+    return together, found[0][1]
+
+
+def _teacher_plan(spec: Spec, classroom: Classroom) -> tuple[dict[str, Any], nn.Module]:
+    if teachers.is_foreign(spec):
+        model, _ = teachers.read_foreign(spec, classroom)
+        return {"source": spec.teacher.path or spec.teacher.weights, "train_s": 0.0}, model
+    model = checkpoint.build(classroom.architecture(spec.teacher.model))  # type: ignore[arg-type]
+    address = teachers.teacher_address(spec, classroom.fingerprint)
+    if (Path(spec.storage) / "teachers" / address / teachers.ABOUT).exists():
+        return {"source": f"in the storage as {address}", "train_s": 0.0}, model
+    lesson = student.lesson_alone(spec.teacher, classroom)
+    seconds = _training_seconds(model, lesson) if spec.teacher.epochs else 0.0
+    return {"source": "to be trained", "train_s": round(seconds, 1)}, model
+
+
+def _knowledge_plan(spec: Spec, classroom: Classroom, teacher: nn.Module) -> dict[str, Any]:
+    """Return the bytes that the teacher's knowledge would take, and whether it would be cached or live."""
+    top_k = knowledge.top_k_of(spec, classroom.splits["train"].num_classes)
+    asked = KnowledgePlan(teachers=(), needs=knowledge.needs_of(spec), dtype=spec.knowledge.dtype, top_k=top_k)
+    named = stages.name_layers(teacher, spec.knowledge.layers)
+    num_bytes = knowledge.knowledge_bytes(spec, replace(classroom, taught_by=asked), named)
+    is_live = spec.knowledge.mode == "live" or bool(knowledge.why_too_large(spec, num_bytes, Path(spec.storage)))
+    return {"bytes": num_bytes, "views": knowledge.views_of(spec), "mode": "live" if is_live else "cached"}
+
+
+def _trial_seconds(spec: Spec, classroom: Classroom, number: int) -> float:
+    generator = random.Random(spec.seed * 1000 + number)
+    config, _ = spec.space.resolve(lambda name, domain: any_value(generator, domain))
+    typed = spec.trial_config(config)
+    return _training_seconds(student.untaught(typed, classroom, spec.seed), student.lesson(typed, classroom, spec.seed))
+
+
+def _training_seconds(model: Any, lesson: loop.Lesson) -> float:
+    """Time a short epoch, warmed up by another, and scale it to the whole recipe."""
+    size = lesson.recipe.batch_size
+    rows = min(len(lesson.train), size * MAX_TIMED_STEPS)
+    short = lesson.train.head(rows)
+    timed = loop.Training(model, replace(lesson, train=short, validation=short, sparsify=None, phases=()))
+    timed.epoch()
+    started_s = time.perf_counter()
+    timed.epoch()
+    per_row_s = (time.perf_counter() - started_s) / rows
+    return per_row_s * len(lesson.train) * lesson.recipe.epochs

@@ -1,0 +1,192 @@
+"""What a search asks of its teachers, and how it comes to the students: cached up front, on first use, or live."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from tutelage import files, plugins
+from tutelage.data import SplitName
+from tutelage.errors import InputError, UnreachableError
+from tutelage.networks.answer import Need
+from tutelage.spec.loading import Spec
+from tutelage.sweep.teachers import Teacher
+from tutelage.training import jobs, knowledge_cache, student
+from tutelage.training.context import Classroom
+from tutelage.training.jobs import workers_of
+from tutelage.training.knowledge_plan import KnowledgePlan
+
+FIRST_USE_SHARE = 0.8  # of the views: if more are probably shown, they are computed up front
+
+
+def views_of(spec: Spec) -> int:
+    """Return how many views of a training example are taught: as asked for, but no more than the longest student has epochs."""
+    if not spec.augmentation.varies:
+        return 1
+    longest = longest_epochs(spec)
+    return min(spec.knowledge.views or longest, longest)
+
+
+def longest_epochs(spec: Spec) -> int:
+    """Return the most epochs that a student of the search may have."""
+    return max(int(corner["student"]["epochs"]) for corner in spec.space.corners())
+
+
+def needs_of(spec: Spec) -> frozenset[Need]:
+    """Return what any student of the search compares with its teacher beside the logits."""
+    found: frozenset[Need] = frozenset()
+    for corner in spec.space.corners():
+        found |= student.needs(spec.trial_config(corner))
+    return found
+
+
+def knowledge_bytes(spec: Spec, classroom: Classroom, teacher: nn.Module | None = None) -> int:
+    """Return the bytes that the teacher's cached answers take on disk, validation's logits included.
+
+    `teacher` stands for the classroom's where that is still to be trained.
+    """
+
+    def view_bytes(split: SplitName) -> int:
+        count = len(classroom.splits[split])
+        return sum(layout.num_bytes(count) for layout in classroom.layouts(split, teacher).values())
+
+    return views_of(spec) * view_bytes("train") + view_bytes("validation")
+
+
+def expected_views(spec: Spec) -> float:
+    """Return how many views the longest of the search's students will probably be shown.
+
+    Of N epochs drawn evenly from a range, the largest lies at N / (N + 1) of it. A search by the clock shows them all.
+    """
+    epochs, trials = [int(corner["student"]["epochs"]) for corner in spec.space.corners()], spec.search.trials
+    reached = trials / (trials + 1) if trials else 1.0
+    return min(views_of(spec), min(epochs) + (max(epochs) - min(epochs)) * reached)
+
+
+def top_k_of(spec: Spec, num_classes: int) -> int:
+    """Return how many classes of a step are kept, 0 for all of them; `InputError` if a loss of the search needs all."""
+    asked = spec.knowledge.top_k
+    if asked is None or asked >= num_classes or spec.knowledge.mode == "live":
+        return 0
+    if "logits" in needs_of(spec):
+        raise InputError(
+            f"knowledge.top_k {asked}: a loss of the search compares all {num_classes} classes. Leave top_k out, or use kd, "
+            "unstandardised, or losses of features."
+        )
+    return asked
+
+
+def check_knowledge(spec: Spec, classroom: Classroom) -> None:
+    """Raise `InputError`, before a teacher is trained, for knowledge that could not be had: see `top_k_of` and `local_dir`."""
+    top_k_of(spec, classroom.splits["train"].num_classes)
+    if spec.knowledge.local_dir is not None:
+        place = Path(spec.knowledge.local_dir).expanduser().absolute()
+        there = next(path for path in (place, *place.parents) if path.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise InputError(f"knowledge.local_dir {place}: {there} is no directory that can be written to. Name another.")
+
+
+def knowledge_plan(spec: Spec, classroom: Classroom, teachers: Sequence[Teacher]) -> KnowledgePlan:
+    """Return what is asked of the teachers, and the cache entry that it belongs in: its content address."""
+    asked, needed, top_k = spec.knowledge, needs_of(spec), top_k_of(spec, classroom.splits["train"].num_classes)
+    shares = [1.0 if asked.average == "equal" else t.measures[classroom.built_task.primary] for t in teachers]
+    address = files.content_address(
+        kind="knowledge",
+        teachers=[[teacher.address, share] for teacher, share in zip(teachers, shares, strict=True)],
+        data=classroom.fingerprint,
+        task=plugins.parse_reference(spec.task)[0],
+        dtype=asked.dtype,
+        top_k=top_k,
+        layers=asked.layers,
+        needs=sorted(needed),
+        policy=[spec.augmentation.model_dump(), spec.seed] if spec.augmentation.varies else None,
+    )
+    return KnowledgePlan(
+        teachers=tuple((t.directory.resolve(), share) for t, share in zip(teachers, shares, strict=True)),
+        needs=needed,
+        layers=tuple(asked.layers) if asked.layers else None,
+        views=views_of(spec),
+        directory=Path(spec.storage).resolve() / "knowledge" / address,
+        dtype=asked.dtype,
+        top_k=top_k,
+        local_dir=Path(asked.local_dir).expanduser().absolute() if asked.local_dir else None,
+    )
+
+
+def ensure_knowledge(spec: Spec, classroom: Classroom, teachers: Sequence[Teacher], say: Callable[[str], None]) -> Classroom:
+    """Return the classroom with the teachers' knowledge in it: reused, computed in a Ray Train job, or live.
+
+    What is decided is told to `say`, and so is a cached view whose checksum is wrong, which is made anew. Raises as
+    `_is_live` does.
+    """
+    taught = replace(classroom, taught_by=knowledge_plan(spec, classroom, teachers))
+    plan = taught.taught_by
+    assert plan is not None and plan.entry is not None
+    if damage := plan.entry.forget_damaged():
+        say(f"the knowledge cache is damaged and made anew: {damage}")
+    num_bytes = knowledge_bytes(spec, taught)
+    views: list[tuple[SplitName, int]] = [("validation", 0), *(("train", view) for view in range(plan.views))]
+    if _is_live(spec, plan, num_bytes, say):
+        return replace(taught, taught_by=replace(plan, directory=None, views=spec.knowledge.views or 0))
+    with plan.entry.lock():
+        plan.entry.describe(taught.teacher_outline)
+        for damage in knowledge_cache.remove_damaged(plan.entry, views):
+            say(f"the knowledge cache is damaged and made anew: {damage}")
+        missing = [view for view in views if not plan.entry.has(*view)]
+        if _fills_on_first_use(spec):
+            say(f"the teacher's knowledge, {num_bytes:,} bytes at most, is computed as students come to it")
+            missing = [view for view in missing if view[0] == "validation"]
+        elif missing:
+            of_views = f" of {plan.views} views" if plan.views > 1 else ""
+            say(f"computing the teacher's knowledge{of_views}, {num_bytes:,} bytes")
+        if missing:
+            jobs.write_knowledge(taught, missing, workers_of(spec.resources.teacher))
+    return taught
+
+
+def _fills_on_first_use(spec: Spec) -> bool:
+    """Return whether views are computed by the students that come to them first.
+
+    That saves the views that nobody is shown. It costs a student's workers the teacher's time, so it must save a fifth.
+    """
+    if spec.knowledge.fill != "auto":
+        return spec.knowledge.fill == "first_use"
+    return expected_views(spec) < FIRST_USE_SHARE * views_of(spec)
+
+
+def _is_live(spec: Spec, plan: KnowledgePlan, num_bytes: int, say: Callable[[str], None]) -> bool:
+    """Return whether the teacher answers beside every student; told, with the reason, if the spec leaves it open.
+
+    Raises as `why_too_large` does.
+    """
+    if spec.knowledge.mode == "live":
+        say("the teacher answers beside every student: knowledge.mode is live")
+        return True
+    assert plan.entry is not None
+    root = plan.entry.directory.parent
+    root.mkdir(parents=True, exist_ok=True)
+    why = why_too_large(spec, num_bytes, root, is_there=plan.entry.has("train", plan.views - 1))
+    if why:
+        say(f"the teacher answers beside every student: its knowledge {why}")
+    return bool(why)
+
+
+def why_too_large(spec: Spec, num_bytes: int, root: Path, *, is_there: bool = False) -> str:
+    """Return why a cache of so many bytes does not fit the budget or the disk of `root`, "" if it does or `is_there` already.
+
+    Raises `InputError` for a cache over its budget and `UnreachableError` for a full disk where `mode` is cached.
+    """
+    free, why = shutil.disk_usage(root).free, ""
+    if num_bytes > spec.knowledge.max_bytes:
+        why = f"takes {num_bytes:,} bytes, more than knowledge.max_bytes, {spec.knowledge.max_bytes:,.0f}"
+    elif num_bytes > free and not is_there:
+        why = f"takes {num_bytes:,} bytes, and {root} has {free:,} left"
+    if why and spec.knowledge.mode == "cached":
+        refusal = InputError if num_bytes > spec.knowledge.max_bytes else UnreachableError
+        raise refusal(f"the teacher's knowledge {why}. Make room, ask for fewer knowledge.views, or knowledge.mode: live.")
+    return why

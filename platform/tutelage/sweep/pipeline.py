@@ -1,0 +1,266 @@
+"""The composition root: a sweep from its spec to its front, one call a step."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import NoStudentFits, UnreachableError, WorkFailed
+from tutelage.objectives import Limits, Objective
+from tutelage.records import sweep_dir
+from tutelage.records.fronts import candidates, outside_reference
+from tutelage.records.mlflow_format import redact
+from tutelage.records.observer import Observer, Silent
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.tracker import Tracker, _task_name, tracker_of
+from tutelage.records.trial import TrialRecord
+from tutelage.search.sampler import check_installed
+from tutelage.selection.confirmation import Race
+from tutelage.selection.estimate import Accuracies, put_on_record
+from tutelage.selection.latency import measure_latencies
+from tutelage.selection.query import Question
+from tutelage.selection.retrain import Retraining
+from tutelage.spec.loading import Spec, tracking_uri
+from tutelage.spec.loading import load as load_spec
+from tutelage.spec.yaml_lines import dump
+from tutelage.sweep import identity, knowledge, search, warm_start
+from tutelage.sweep.recorder import Book
+from tutelage.sweep.teachers import Teacher, as_one, ensure_teacher, ensure_teachers
+from tutelage.training.cluster import check_resources, cluster
+from tutelage.training.context import Classroom, classroom_of
+from tutelage.training.jobs import workers_of
+
+
+def sweep(spec: Spec, *, address: str | None = None, observer: Observer | None = None) -> SweepDir:
+    """Run a whole sweep: teacher, knowledge, search, latency, front. Return where it is kept.
+
+    `address` is a Ray cluster's; None starts one on this machine, or uses the one this process is connected to. Raises
+    `InputError` before anything is written if the sweep exists, `UnreachableError` for a cluster, store or storage.
+    """
+    observer = observer or Silent()
+    sweep_dir.check_free(Path(spec.storage), spec.name)
+    classroom = opened(spec, observer)
+    return run(spec, classroom, partial(_created, spec), address=address, observer=observer)
+
+
+@contextmanager
+def _created(spec: Spec) -> Iterator[SweepDir]:
+    """Make a new sweep's place and be its driver for the time of a block."""
+    shutil.rmtree(_runs_dir(spec), ignore_errors=True)  # an earlier sweep's checkpoints must not be taken for this one's
+    home = sweep_dir.create(Path(spec.storage), spec.name, dump(spec.resolved()))
+    with home.driven():
+        yield home
+
+
+def run(
+    spec: Spec, classroom: Classroom, driven: Callable[[], AbstractContextManager[SweepDir]], *, address: str | None,
+    observer: Observer,
+) -> SweepDir:  # fmt: skip
+    """Run a sweep from where it stands to its end, within `driven`, which is entered when cluster and MLflow have answered."""
+    tracker = tracker_of(spec)
+    try:
+        with cluster(address, observer):
+            check_resources(spec, address)
+            with driven() as home, _ending(home, tracker):
+                _run(spec, home, classroom, tracker, observer)
+                shutil.rmtree(_runs_dir(spec), ignore_errors=True)
+    finally:
+        tracker.close()
+    return home
+
+
+def _runs_dir(spec: Spec) -> Path:
+    return Path(spec.storage) / "runs" / spec.name
+
+
+def opened(spec: Spec, observer: Observer) -> Classroom:
+    """Return the spec's classroom, with all checked that can be before anything is written; `InputError` says what is wrong."""
+    check_installed(spec.search.sampler)
+    for name in spec.search.warm_start:
+        warm_start.find(Path(spec.storage), name)
+    classroom = classroom_of(spec)
+    knowledge.check_knowledge(spec, classroom)
+    search.check_constraints(spec, classroom)
+    observer.stage(f"data {classroom.fingerprint[:16]}: {describe_data(classroom)}")
+    return classroom
+
+
+@contextmanager
+def _ending(home: SweepDir, tracker: Tracker) -> Iterator[None]:
+    """Put on record how the sweep ended, here and in MLflow."""
+    started_s, spent_s = time.time(), home.facts().get("elapsed_s", 0.0)
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        spent_s += time.time() - started_s
+        home.update(state="stopped" if stopped else "failed", error=str(error), elapsed_s=spent_s)
+        tracker.finish("KILLED" if stopped else "FAILED")
+        raise
+    home.update(state="finished", error=None, elapsed_s=spent_s + time.time() - started_s)
+    tracker.finish("FINISHED")
+
+
+def _run(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, observer: Observer) -> None:
+    teachers = ensure_teachers(spec, classroom, observer.stage)
+    for one in teachers:
+        observer.stage(describe_teacher(one))
+    classroom = knowledge.ensure_knowledge(spec, classroom, teachers, observer.stage)
+    teacher = as_one(teachers, classroom)
+    if len(teachers) > 1:
+        best = max(one.measures["accuracy"] for one in teachers)
+        less = f", less than the best one alone has, {best:.4f}" if teacher.measures["accuracy"] < best else ""
+        observer.stage(f"together they have accuracy {teacher.measures['accuracy']:.4f}{less}")
+    known = "objectives" in home.facts()
+    objectives = home.objectives() if known else with_references(spec.search.objectives, teacher.measures)
+    ended = home.ledger.ended()
+    book = _open_book(home, spec, classroom, teacher, objectives, tracker, observer)
+    book.take_up(ended)
+    try:
+        search.search(spec, classroom, book, [*ended, *home.paused(), *home.pending()])
+    except KeyboardInterrupt:
+        if len(book.front):
+            book.publish()
+        raise
+    require_students(home.records(), spec.search.constraints, len(book.front))
+    if outside := outside_reference(home, objectives):
+        observer.stage(
+            f"{len(outside)} of the front's {len(book.front)} students are no better than the reference point in some "
+            f"objective and add nothing to the hypervolume: {', '.join(outside)}"
+        )
+    on_front = [trial for trial in book.front if (home.students_dir / trial).exists()]
+    book.teacher = {**book.teacher, **measure_latencies(home, classroom, on_front, tracker, observer)}
+    home.update(teacher={**home.facts()["teacher"], **book.teacher})
+    _confirm_front(spec, home, classroom, tracker, observer)
+    book.publish()
+
+
+def require_students(records: Sequence[TrialRecord], limits: Limits, front_size: int) -> None:
+    """Raise if a search ended without a front: `NoStudentFits` names the nearest, `WorkFailed` says why all failed."""
+    if front_size:
+        return
+    sized = [record for record in records if record.measures]
+    if not sized:
+        why = records[0].error.strip().splitlines()[-1] if records else "the time was up before the first one ended"
+        raise WorkFailed(f"none of {len(records)} students could be trained: {why}")
+    nearest = min(sized, key=lambda record: (limits.shortfall(record.measures), record.number))
+    raise NoStudentFits(
+        f"no student of {len(records)} tried has {limits.describe()}. The nearest, {nearest.trial_id}, has "
+        f"{limits.describe_missed(nearest.measures)}. "
+        "Loosen search.constraints, or widen the space under `student` and `sparsity`."
+    )
+
+
+def train_teacher(spec: Spec, *, address: str | None = None, observer: Observer | None = None) -> Teacher:
+    """Train the spec's teacher alone, or reuse it."""
+    observer = observer or Silent()
+    sweep_dir.check_writable(Path(spec.storage))
+    with cluster(address, observer):
+        return ensure_teacher(spec, classroom_of(spec), observer.stage)
+
+
+def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
+    """Write to MLflow what waits in a sweep's spool; return how much that was, or raise `UnreachableError` if some is left."""
+    home.check_idle()
+    facts, spec = home.facts(), load_spec(home.spec_path)
+    if not home.spool_path.exists():
+        return {"version": 1, "sweep": home.name, "brought": 0}
+    if "run_id" not in facts:
+        raise WorkFailed(
+            f"sweep '{home.name}' ended before MLflow had a run for it; `tutelage resume {home.name}` goes on with it."
+        )
+    uri = uri or facts["tracking_uri"]
+    tracker = Tracker(uri, spec.tracking.experiment or _task_name(spec), home.spool_path)
+    tracker.reopen(facts["run_id"])
+    num_found = tracker.num_found
+    tracker.flush()
+    home.update(run_ids=tracker.run_ids)
+    tracker.close()
+    if home.spool_path.exists():
+        raise UnreachableError(f"MLflow at {redact(uri)} has not taken all; the rest waits in {home.spool_path}.")
+    return {"version": 1, "sweep": home.name, "brought": num_found}
+
+
+def describe_data(classroom: Classroom) -> str:
+    """Return in words how many examples there are, and how many of training have no label."""
+    train = classroom.splits["train"]
+    without = f" ({len(train) - train.num_labelled:,} without a label)" if train.num_labelled < len(train) else ""
+    return f"train {len(train):,}{without}, validation {len(classroom.splits['validation']):,}"
+
+
+def describe_teacher(teacher: Teacher) -> str:
+    """Return the teacher's quality and size in words."""
+    measures = teacher.measures
+    return f"teacher: accuracy {measures['accuracy']:.4f} on validation, {measures['params']:,.0f} parameters"
+
+
+def with_references(objectives: tuple[Objective, ...], teacher: Mapping[str, float]) -> tuple[Objective, ...]:
+    """Return the objectives with every reference point fixed: where the spec names none, the teacher's own value."""
+    return tuple(
+        objective if objective.reference is not None else replace(objective, reference=teacher.get(objective.name, 1e6))
+        for objective in objectives
+    )
+
+
+def _open_book(
+    home: SweepDir, spec: Spec, classroom: Classroom, teacher: Teacher, objectives: tuple[Objective, ...],
+    tracker: Tracker, observer: Observer,
+) -> Book:  # fmt: skip
+    """Start the sweep's run in MLflow, and the books."""
+    searched = tuple(spec.space.names())
+    common = {"data": str(spec.data), "task": _task_name(spec), "seed": str(spec.seed), "teacher": teacher.address}
+    run_id = home.facts().get("run_id")
+    if run_id:
+        tracker.reopen(run_id, resumed=True)
+    else:
+        run_id = tracker.start_sweep(spec.name, spec.resolved(), searched, common)
+    fingerprint = classroom.fingerprint
+    tracker.log_dataset(run_id, str(spec.data), fingerprint, {k: len(v) for k, v in classroom.splits.items()})
+    tracker.log_teacher(
+        f"teacher {teacher.address}", teacher.address, spec.resolved()["teacher"], teacher.measures, teacher.curve
+    )
+    tracker.save_compare_view(searched)
+    assert classroom.taught_by is not None
+    home.update(
+        state="running",
+        run_id=run_id,
+        tracking_uri=tracking_uri(spec),
+        objectives=[asdict(objective) for objective in objectives],
+        teacher={"address": teacher.address, "source": teacher.source, **teacher.measures},
+        fingerprint=fingerprint,
+        knowledge=classroom.taught_by.document(),
+        num_trials=spec.search.trials,
+        code=identity.code_address(),
+        view_path=tracker.view_path,
+        ui_command=tracker.ui_command,
+    )
+    return Book(
+        home=home, objectives=objectives, searched=searched, limits=spec.search.constraints, common=common,
+        tracker=tracker, observer=observer, learn=lambda record: None, teacher=teacher.measures,
+    )  # fmt: skip
+
+
+def _confirm_front(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, observer: Observer) -> None:
+    """Train the front's students again with fresh seeds, and those that come up where others shrink."""
+    if not spec.search.confirm:
+        return
+    records = {record.trial_id: record for record in candidates(home)}
+    retraining = Retraining(
+        home=home, classroom=classroom, workers=workers_of(spec.resources.trial), num_seeds=spec.search.confirm
+    )
+
+    def train(trials: Sequence[str]) -> Accuracies:
+        observer.stage(f"training {len(trials)} students of the front with {spec.search.confirm} fresh seeds each")
+        return retraining.taught([records[trial] for trial in trials])
+
+    num_judged = len(classroom.splits["validation"])
+    known = {trial: runs for trial, runs in retraining.known().items() if trial in records}
+    axes = Question(policy=spec.select.policy, objectives=home.objectives())
+    race = Race(question=axes, records=list(records.values()), num_judged=num_judged, seeds=spec.search.confirm)
+    put_on_record(home, tracker, race.run_for_front(known, train), num_judged)

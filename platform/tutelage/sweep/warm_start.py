@@ -1,0 +1,93 @@
+"""What earlier sweeps know that a new one can start from: their fronts, their ends, and their students as they are."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tutelage.errors import InputError
+from tutelage.objectives import Objective
+from tutelage.records import sweep_dir
+from tutelage.records.fronts import non_dominated
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.trial import TrialRecord
+from tutelage.search.sampler import Draw
+from tutelage.search.suggest import Proposal, Suggester, record_of
+from tutelage.spec.loading import Spec
+from tutelage.spec.space import Choice, Domain, Space
+from tutelage.training.context import Classroom
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warmth:
+    """What was found: `proposals` to try first, `ends` on the same data to learn from, and `trained`, by identity."""
+
+    home: SweepDir
+    proposals: list[Proposal] = field(default_factory=list)
+    ends: list[TrialRecord] = field(default_factory=list)
+    trained: dict[str, tuple[SweepDir, TrialRecord]] = field(default_factory=dict)
+
+    def teach(self, suggester: Suggester) -> None:
+        """Tell of the ends; they count as the sweep's own to what suggests, and never enter its front."""
+        for record in self.ends:
+            suggester.know(record.params, record.measures)
+
+    def recall(self, draw: Draw) -> TrialRecord | None:
+        """Return the record of a suggestion that was trained exactly so before, its student copied here; None if it was not."""
+        if draw.identity not in self.trained:
+            return None
+        there, record = self.trained[draw.identity]
+        mine = record_of(
+            replace(draw, origin=f"recalled from {there.name}/{record.trial_id}"), "finished",
+            measures=record.measures, curve=record.curve,
+        )  # fmt: skip
+        shutil.copytree(there.students_dir / record.trial_id, self.home.students_dir / mine.trial_id, dirs_exist_ok=True)
+        return mine
+
+
+def read(spec: Spec, home: SweepDir, classroom: Classroom) -> Warmth:
+    """Return what the sweeps under `search.warm_start` know; `InputError` for one that is not there or has no end."""
+    found = Warmth(home=home)
+    for name in spec.search.warm_start:
+        there = find(Path(spec.storage), name)
+        finished = [record for record in there.records() if record.state == "finished"]
+        fitting = [record for record in finished if fits(spec.space, record)]
+        front = non_dominated(fitting, there.objectives())
+        found.proposals.extend(Proposal(params=record.params, origin=f"front of {there.name}") for record in front)
+        if there.facts()["fingerprint"] == classroom.fingerprint:
+            found.ends.extend(record for record in fitting if _measures_all(record, spec.search.objectives))
+        found.trained.update({r.identity: (there, r) for r in finished if (there.students_dir / r.trial_id).exists()})
+    return found
+
+
+def find(storage: Path, name: str) -> SweepDir:
+    """Return a sweep to start from; `InputError` if it is not there or no student of it has finished."""
+    there = sweep_dir.find(storage, name)
+    if not any(record.state == "finished" for record in there.records()):
+        raise InputError(f"search.warm_start: no student of sweep '{name}' has finished, so there is nothing to start from.")
+    return there
+
+
+def fits(space: Space, record: TrialRecord) -> bool:
+    """Return whether the space can give the record's searched values, all of them and no others."""
+
+    def given(name: str, domain: Domain) -> object:
+        value = record.params[name]
+        if isinstance(domain, Choice):
+            inside = value in domain.labels
+        else:
+            inside = isinstance(value, int | float) and domain.low <= value <= domain.high
+        if not inside:
+            raise KeyError(name)
+        return value
+
+    try:
+        return set(space.resolve(given)[1]) == set(record.params)
+    except KeyError:
+        return False
+
+
+def _measures_all(record: TrialRecord, objectives: Sequence[Objective]) -> bool:
+    return all(objective.name in record.measures for objective in objectives)

@@ -1,0 +1,1 @@
+"""One network taught: loop, optimizers, augmentation, knowledge cache, jobs on Ray Train."""

@@ -1,0 +1,122 @@
+"""Augmentation that depends on nothing but (seed, view, index): the same view of an example is the same everywhere, for ever.
+
+So a teacher's knowledge of a view can be cached, and a student is shown exactly what its teacher saw. A whole batch is done
+at once, on the device where it is. Random numbers come from a counter-based hash, not from a generator with a state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from scipy.stats import beta
+from torch import Tensor
+from torch.nn import functional
+
+from tutelage.data import Split
+from tutelage.errors import InputError
+from tutelage.spec.sections import AugmentationConfig
+
+_DRAWS = ("top", "left", "flip", "hole_y", "hole_x", "partner", "share")
+
+
+_BETA_STEPS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Examples as a network sees them, `inputs` `[batch, …]`, with `labels` `[batch, steps]`.
+
+    `mask` `[batch, steps]` is False where a step is padding; without one, none is. In a mixed batch an example is `share`
+    `[batch]` of itself; the rest is another one, of `partner_labels`.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    mask: Tensor | None = None
+    partner_labels: Tensor | None = None
+    share: Tensor | None = None
+
+
+def check(policy: AugmentationConfig, example_shape: tuple[int, ...]) -> None:
+    """Raise `InputError` for a policy that needs images and examples that are none, or a hole larger than the image."""
+    if (policy.pad_px or policy.flip or policy.cutout_px) and len(example_shape) != 3:
+        raise InputError(
+            f"augmentation: pad_px, flip and cutout_px need images [channels, height, width]; the data has {example_shape}."
+        )
+    if policy.cutout_px and policy.cutout_px >= min(example_shape[1:]):
+        raise InputError(f"augmentation.cutout_px: a hole of {policy.cutout_px} px covers an image of {example_shape[1:]}.")
+
+
+def batch(split: Split, rows: Tensor, view: int, policy: AugmentationConfig, seed: int) -> Batch:
+    """Return view number `view` of the examples `rows`, an int64 tensor on the device of `split`."""
+    inputs, labels = _view(split, rows, view, policy, seed), split.labels[rows]
+    mask = split.mask[rows] if split.mask is not None else None
+    if policy.mixup == 0.0:
+        return Batch(inputs=inputs, labels=labels, mask=mask)
+    partners = uniform(seed, view, rows, "partner", len(split))
+    share = _beta_quantiles(policy.mixup).to(rows.device)[uniform(seed, view, rows, "share", _BETA_STEPS)]
+    weight = share.view(-1, *[1] * (inputs.ndim - 1))
+    others = _view(split, partners, view, policy, seed)
+    return Batch(
+        inputs=inputs.mul_(weight).add_(others.mul_(1 - weight)),
+        labels=labels, mask=mask, partner_labels=split.labels[partners], share=share,
+    )  # fmt: skip
+
+
+def _view(split: Split, rows: Tensor, view: int, policy: AugmentationConfig, seed: int) -> Tensor:
+    stored = split.inputs[rows]
+    if policy.pad_px:
+        stored = _shifted(stored, rows, view, policy.pad_px, seed)
+    if policy.flip:
+        mirrored = uniform(seed, view, rows, "flip", 2).bool().view(-1, 1, 1, 1)
+        stored = torch.where(mirrored, stored.flip(-1), stored)
+    inputs = split.normalised(stored)
+    return _with_hole(inputs, rows, view, policy.cutout_px, seed) if policy.cutout_px else inputs
+
+
+def _shifted(stored: Tensor, rows: Tensor, view: int, pad_px: int, seed: int) -> Tensor:
+    """Return the images padded with stored zeros and cut to their size again, anywhere."""
+    height, width = stored.shape[-2:]
+    padded = functional.pad(stored, (pad_px,) * 4)
+    top = uniform(seed, view, rows, "top", 2 * pad_px + 1)
+    left = uniform(seed, view, rows, "left", 2 * pad_px + 1)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(len(rows), device=rows.device), :, top, left]
+
+
+def _with_hole(inputs: Tensor, rows: Tensor, view: int, side_px: int, seed: int) -> Tensor:
+    """Set a square, anywhere that its centre is in the image, to the mean (DeVries and Taylor, 2017)."""
+    height, width = inputs.shape[-2:]
+    in_rows = _covered(uniform(seed, view, rows, "hole_y", height), height, side_px)
+    in_columns = _covered(uniform(seed, view, rows, "hole_x", width), width, side_px)
+    return inputs.masked_fill_((in_rows.unsqueeze(2) & in_columns.unsqueeze(1)).unsqueeze(1), 0.0)
+
+
+def _covered(centre: Tensor, length: int, side_px: int) -> Tensor:
+    positions = torch.arange(length, device=centre.device)
+    first = (centre - side_px // 2).unsqueeze(1)
+    return (positions >= first) & (positions < first + side_px)
+
+
+@lru_cache(maxsize=8)
+def _beta_quantiles(alpha: float) -> Tensor:
+    """Return the quantiles of Beta(alpha, alpha) that mixup draws its shares from (Zhang et al., 2018)."""
+    middles = (torch.arange(_BETA_STEPS, dtype=torch.float64) + 0.5) / _BETA_STEPS
+    return torch.from_numpy(beta.ppf(middles.numpy(), alpha, alpha)).float()
+
+
+def uniform(seed: int, view: int, rows: Tensor, draw: str, count: int) -> Tensor:
+    """Return for each of `rows` a whole number in [0, count), evenly drawn by (seed, view, row, draw)."""
+    key = _scrambled(torch.tensor(seed * len(_DRAWS) + _DRAWS.index(draw), device=rows.device) + 1)
+    key = _scrambled(key ^ (view + 1))
+    return ((_scrambled(key ^ rows) >> 16) & 0xFFFF_FFFF) * count >> 32
+
+
+def _scrambled(bits: Tensor) -> Tensor:
+    """Return the 64 bits well mixed: the finaliser of SplitMix64 (Steele, Lea and Flood, 2014)."""
+    bits = bits + -0x61C8864680B583EB
+    bits = (bits ^ (bits >> 30 & 0x3_FFFF_FFFF)) * -0x40A7B892E31B1A47
+    bits = (bits ^ (bits >> 27 & 0x1F_FFFF_FFFF)) * -0x6B2FB644ECCEEE15
+    return bits ^ (bits >> 31 & 0x1_FFFF_FFFF)

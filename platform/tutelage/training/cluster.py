@@ -1,0 +1,47 @@
+"""The Ray cluster of a sweep: connected to, started, checked for what jobs ask."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from tutelage.errors import UnreachableError
+from tutelage.records.observer import Observer
+from tutelage.spec.loading import Spec
+
+
+@contextmanager
+def cluster(address: str | None, observer: Observer) -> Iterator[None]:
+    """Connect to Ray for the time of a block, unless this process is connected already."""
+    if ray.is_initialized():
+        yield
+        return
+    observer.stage("starting Ray on this machine" if address is None else f"connecting to Ray at {address}")
+    options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UnreachableError(f"Ray at {address or 'this machine'} is out of reach: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_resources(spec: Spec, address: str | None) -> None:
+    """Raise `UnreachableError` if this machine can never give a job what the spec asks for; a cluster may still grow."""
+    if address is not None:
+        return
+    held = ray.cluster_resources()
+    teacher, trial = spec.resources.teacher, spec.resources.trial
+    for what, workers, asked in (("teacher", teacher.workers, teacher), ("trial", max(1, trial.workers), trial)):
+        for name, amount in (("CPU", asked.cpus * workers), ("GPU", asked.gpus * workers)):
+            if amount > held.get(name, 0):
+                raise UnreachableError(
+                    f"resources.{what} asks for {amount:g} {name}s and this machine has {held.get(name, 0):g}. "
+                    f"Ask for less, or give a cluster with --address."
+                )

@@ -1,0 +1,364 @@
+"""Teacher, knowledge and student jobs on Ray Train: the one place that imports ray.train.
+
+A student that fits one device runs its train function in Ray Train's local mode, inside the process that calls: no worker
+group is started, so a job costs milliseconds. With workers, the same function runs in a worker group.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import ray
+import torch
+from ray import train
+from ray.train.collective import broadcast_from_rank_zero
+from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
+from torch import nn
+
+from tutelage.data import SplitName
+from tutelage.errors import WorkFailed
+from tutelage.networks import checkpoint, timing
+from tutelage.networks.sync_batch_norm import share
+from tutelage.plugins import Reference
+from tutelage.spec.sections import PLAIN, ExecutionConfig, RecipeConfig, TrialConfig
+from tutelage.training import execution, loop, student
+from tutelage.training.context import Classroom
+
+T = TypeVar("T")
+
+
+STATE = "state.pt"
+
+
+KEPT = ("curve", "execution", "timed_ms")  # beside the state of a teacher's training
+
+
+POLL_S = "0.25"  # Ray Train's controller takes one report of a worker a poll, 2 s by default: longer than many epochs
+
+
+PIECE = 2048  # examples that a worker answers at a time, for the knowledge of a view
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """How a job is spread: number of workers (0: in the calling process), and CPUs and GPUs of each."""
+
+    workers: int
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherJob:
+    """What a teacher's training depends on, and where its run is kept (`runs_dir`, shared by all nodes)."""
+
+    classroom: Classroom
+    model: Reference
+    recipe: RecipeConfig
+    address: str
+    runs_dir: Path
+    execution: ExecutionConfig | Literal["measured"] = PLAIN
+    start: Path | None = None  # a network whose weights, where they fit, are the first ones
+
+    def lesson(self) -> loop.Lesson:
+        """Return what the teacher learns."""
+        return student.lesson_alone(self.recipe, self.classroom)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedTeacher:
+    """A network in evaluation mode, one row an epoch (`epoch`, `train_loss`, `accuracy`, `step_s`), and how its steps were run.
+
+    `timed_ms` has the milliseconds a step of every way that was timed; empty where the way was given.
+    """
+
+    model: nn.Module
+    curve: list[dict[str, float]]
+    execution: ExecutionConfig
+    timed_ms: dict[str, float]
+
+
+def _fit(function: Callable[[], T], workers: Workers, **options: Any) -> T:
+    """Run `function` through Ray Train and return what the first worker returned."""
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
+    scaling = train.ScalingConfig(
+        num_workers=workers.workers,
+        use_gpu=workers.gpus > 0,
+        resources_per_worker={"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})},
+    )
+    trainer: Any = TorchTrainer
+    result = trainer(function, scaling_config=scaling, **options).fit()
+    value: T = result.return_value
+    return value
+
+
+def _fit_once(function: Callable[[], T], workers: Workers, failure: str) -> T:
+    """Run `function` through Ray Train as `_fit` does and keep nothing of the run; `WorkFailed` says `failure` and why."""
+    with tempfile.TemporaryDirectory() as scratch:
+        options = {"run_config": train.RunConfig(storage_path=scratch)} if workers.workers else {}
+        try:
+            return _fit(function, workers, **options)
+        except (train.TrainingFailedError, ray.exceptions.RayError) as error:
+            raise WorkFailed(f"{failure}: {_cause(error)}") from error
+
+
+def train_teacher(job: TeacherJob, workers: Workers) -> TrainedTeacher:
+    """Train a teacher on Ray Train.
+
+    A checkpoint is kept every epoch: a lost worker, or a driver that comes back, goes on from the last one. Several
+    workers share each batch and average their gradients, so the batch stays the recipe's.
+    """
+    assert workers.workers >= 1, "a teacher runs in a worker group"
+    run_config = train.RunConfig(
+        name=f"teacher-{job.address}",
+        storage_path=str(job.runs_dir.resolve()),
+        failure_config=train.FailureConfig(max_failures=2),
+        checkpoint_config=train.CheckpointConfig(num_to_keep=1),
+    )
+    torch_config = TorchConfig(backend="nccl" if workers.gpus else "gloo")
+    try:
+        weights, saved = _fit(lambda: _teach(job), workers, run_config=run_config, torch_config=torch_config)
+    except (train.TrainingFailedError, ray.exceptions.RayError) as error:
+        raise WorkFailed(f"the teacher's training failed: {_cause(error)}") from error
+    model = checkpoint.adopt(checkpoint.build(job.classroom.architecture(job.model)), _unpack(weights)).eval()
+    shutil.rmtree(job.runs_dir / f"teacher-{job.address}", ignore_errors=True)
+    way = ExecutionConfig(**saved["execution"])
+    return TrainedTeacher(model=model, curve=saved["curve"], execution=way, timed_ms=saved["timed_ms"])
+
+
+def _cause(error: BaseException) -> str:
+    """Return the first worker's own words instead of Ray's wrapping."""
+    failures = getattr(error, "worker_failures", None) or {}
+    inner = next(iter(failures.values()), error)
+    return f"{type(inner).__name__}: {getattr(inner, 'cause', None) or inner}"
+
+
+def _teach(job: TeacherJob) -> tuple[bytes, dict[str, Any]]:
+    """Train the teacher; this runs in every worker. Return its weights, and what is kept beside them every epoch."""
+    context = train.get_context()
+    rank, num_workers = context.get_world_rank(), context.get_world_size()
+    earlier = _last_checkpoint()
+    kept: dict[str, Any] = {k: earlier[k] for k in KEPT} if earlier else {"curve": [], **_way_to_run(job, rank)}
+    bare = _untrained(job) if num_workers == 1 else share(_untrained(job))
+    wrapped = bare.to(get_device()) if num_workers == 1 else prepare_model(bare, move_to_device=True)
+    way = ExecutionConfig(**kept["execution"])
+    under_way = loop.Training(wrapped, replace(job.lesson(), execution=way, shard=(rank, num_workers)))
+    if earlier:
+        under_way.restore(earlier["training"], _load_weights)
+    while not under_way.is_done:
+        kept["curve"].append(under_way.epoch())
+        _report(under_way, kept, is_first=rank == 0)
+    return _pack(checkpoint.weights_of(bare)), kept
+
+
+def _untrained(job: TeacherJob) -> nn.Module:
+    model = checkpoint.seeded(job.classroom.architecture(job.model), job.classroom.seed)
+    if job.start is not None:
+        held = model.state_dict()
+        fitting = {name: w for name, w in checkpoint.read_weights(job.start).items() if w.shape == held[name].shape}
+        model.load_state_dict(fitting, strict=False)
+    return model
+
+
+def _way_to_run(job: TeacherJob, rank: int) -> dict[str, Any]:
+    """Return how steps are run, the same in all workers: as the job says, or as the first one measures on its device."""
+    if job.execution != "measured":
+        return {"execution": job.execution.model_dump(), "timed_ms": {}}
+    found = None
+    if rank == 0:
+        with torch.random.fork_rng():
+            way, timed_ms = execution.fastest(lambda: _untrained(job).to(get_device()), job.lesson())
+        found = {"execution": way.model_dump(), "timed_ms": timed_ms}
+    agreed: dict[str, Any] = broadcast_from_rank_zero(found)
+    return agreed
+
+
+def _last_checkpoint() -> dict[str, Any] | None:
+    checkpoint = train.get_checkpoint()
+    if checkpoint is None:
+        return None
+    with checkpoint.as_directory() as directory:
+        saved: dict[str, Any] = torch.load(Path(directory) / STATE, weights_only=True)
+    return saved
+
+
+def _load_weights(model: nn.Module, weights: Any) -> nn.Module:
+    model.load_state_dict(weights)
+    return model
+
+
+def _report(under_way: loop.Training, kept: dict[str, Any], *, is_first: bool) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        checkpoint = None
+        if is_first:
+            torch.save({"training": under_way.state(), **kept}, Path(directory) / STATE)
+            checkpoint = train.Checkpoint.from_directory(directory)
+        train.report(kept["curve"][-1], checkpoint=checkpoint)
+
+
+def _pack(weights: dict[str, torch.Tensor]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(weights, buffer)
+    return buffer.getvalue()
+
+
+def _unpack(packed: bytes) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(io.BytesIO(packed), weights_only=True)
+    return weights
+
+
+def write_knowledge(classroom: Classroom, views: Sequence[tuple[SplitName, int]], workers: Workers) -> None:
+    """Put `views` of what the teacher says into the classroom's cache entry, in a Ray Train job of any number of workers.
+
+    Workers share out pieces of views, and each view takes its place when all of it is there.
+    """
+    plan = classroom.taught_by
+    assert plan is not None and plan.entry is not None
+    with ExitStack() as stack:
+        drafts: dict[tuple[SplitName, int], Path] = {}
+        for split, view in views:
+            layouts, examples = classroom.layouts(split), len(classroom.splits[split])
+            drafts[split, view] = stack.enter_context(plan.entry.draft(split, view, examples, layouts))
+        _fit_once(lambda: _answer_into(classroom, drafts), workers, "the knowledge job failed")
+
+
+def _answer_into(classroom: Classroom, drafts: Mapping[tuple[SplitName, int], Path]) -> None:
+    """Answer this worker's share of the pieces; this runs in every worker."""
+    context = train.get_context()
+    classroom.teacher.to(get_device())
+    pieces = [
+        (draft, split, view, rows)
+        for (split, view), draft in drafts.items()
+        for rows in torch.arange(len(classroom.splits[split])).split(PIECE)
+    ]
+    for draft, split, view, rows in pieces[context.get_world_rank() :: context.get_world_size()]:
+        classroom.answer_into(draft, split, view, rows)
+
+
+class StudentTrial:
+    """One student's training under the search; a step is an epoch, and the last one leaves weights and measures.
+
+    `directory` receives the trained network. With `workers.workers` = 0 every epoch runs in this process; with more, all
+    epochs run in one worker group, and the first step returns the last epoch.
+    """
+
+    def __init__(
+        self, config: dict[str, Any], classroom: Classroom, seed: int, directory: Path, workers: Workers,
+        with_latency: bool = False,
+    ) -> None:  # fmt: skip
+        self.config, self.classroom, self.directory = TrialConfig.model_validate(config), classroom, directory
+        self.workers, self.with_latency = workers, with_latency
+        model = student.build(self.config, classroom, seed).to(_trial_device(workers))
+        self.training = loop.Training(model, student.lesson(self.config, classroom, seed))
+        self.curve: list[dict[str, float]] = []
+
+    def step(self) -> dict[str, Any]:
+        """Run the next epoch; return its row, and with the last one `done` and the final `measures`."""
+        if self.workers.workers == 0:
+            self.curve.append(_fit(self.training.epoch, self.workers))
+        else:
+            self._run_in_worker_group()
+        row: dict[str, Any] = {**self.curve[-1], "done": self.training.is_done}
+        if self.training.is_done:
+            row["measures"] = self._finish()
+            row["curve"] = self.curve
+        return row
+
+    def _run_in_worker_group(self) -> None:
+        under_way = self.training
+
+        def all_epochs() -> tuple[bytes, list[dict[str, float]]]:
+            under_way.model.to(get_device())
+            rows = [under_way.epoch() for _ in range(under_way.lesson.recipe.epochs - under_way.epochs_done)]
+            return _pack(checkpoint.weights_of(under_way.model)), rows
+
+        with tempfile.TemporaryDirectory() as scratch:
+            packed, rows = _fit(all_epochs, self.workers, run_config=train.RunConfig(storage_path=scratch))
+        self.training.model = checkpoint.adopt(self.training.model.cpu(), _unpack(packed))
+        self.training.epochs_done = self.training.lesson.recipe.epochs
+        self.curve += rows
+
+    def _finish(self) -> dict[str, float]:
+        model = self.training.model.eval()
+        measures = student.final_measures(model, self.classroom)
+        checkpoint.write(self.directory, model, self.classroom.architecture(self.config.student.model))
+        if self.with_latency:
+            example = self.classroom.splits["validation"].seen(slice(1))
+            measures |= timing.latencies_ms({"student": model.cpu()}, example)["student"]
+        return measures
+
+    def save(self, path: Path) -> None:
+        """Write everything `restore` needs."""
+        torch.save({"training": self.training.state(), "curve": self.curve}, path)
+
+    def restore(self, path: Path) -> None:
+        """Go on from what `save` wrote, read without running code from it."""
+        saved = torch.load(path, weights_only=True)
+        self.training.restore(saved["training"], checkpoint.adopt)
+        self.curve = saved["curve"]
+
+
+def _trial_device(workers: Workers) -> str:
+    return "cuda" if workers.workers == 0 and workers.gpus > 0 and torch.cuda.is_available() else "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentTrials:
+    """Opens the trials of a sweep: called with (trial_id, config) in the process where the trial is to run."""
+
+    classroom: Classroom
+    students_dir: Path
+    workers: Workers
+    with_latency: bool = False
+
+    def __call__(self, trial_id: str, config: dict[str, Any]) -> StudentTrial:
+        return StudentTrial(
+            config, self.classroom, self.classroom.seed, self.students_dir / trial_id, self.workers, self.with_latency
+        )
+
+
+def train_students(
+    configs: Mapping[str, tuple[dict[str, Any], int]], classroom: Classroom, directory: Path, workers: Workers
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Train named (config, seed) students outside any search, in parallel on the cluster; give each one's measures as it ends.
+
+    A student's network is then in `directory` under its name. Raises `WorkFailed` when one fails; those under way are ended.
+    """
+
+    @ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus)
+    def run(name: str, config: dict[str, Any], seed: int) -> dict[str, float]:
+        torch.set_num_threads(max(1, int(workers.cpus)))
+        started_s = time.time()
+        trial = StudentTrial(config, classroom, seed, directory / name, workers)
+        row = trial.step()
+        while not row["done"]:
+            row = trial.step()
+        return {**row["measures"], "elapsed_s": time.time() - started_s}
+
+    names = {run.remote(name, config, seed): name for name, (config, seed) in configs.items()}
+    pending = list(names)
+    try:
+        while pending:
+            ended, pending = ray.wait(pending)
+            yield names[ended[0]], ray.get(ended[0])
+    except ray.exceptions.RayError as error:
+        raise WorkFailed(f"the training of {names[ended[0]]} failed: {_cause(error)}") from error
+    finally:
+        for one in pending:
+            ray.cancel(one, force=True)
+
+
+def workers_of(resources: Any) -> Workers:
+    """Return a job's spread from the spec's section."""
+    return Workers(workers=resources.workers, cpus=resources.cpus, gpus=resources.gpus)

@@ -1,0 +1,259 @@
+"""What a teacher knows of a data set: a cache, view by view, memory-mapped by every trial on a node.
+
+An entry is a directory named by its content address, with one directory a view (`train/0003`, `validation/0000`) that holds
+an `.npy` for each part of what is known, `[n, …]`, and a manifest with their SHA-256. Parts are the label sequence `logits`
+`[n, steps, classes]` (or, kept sparsely, `classes`, `gaps` and `tails`; see `sparse_labels`) and, of each stage that is asked
+for, `features.<stage>`, `pooled.<stage>`, `maps.<stage>` and `heads.<stage>` (see `losses.Answer`). A view is written beside
+its place and renamed, so one that is there is whole; workers may write rows of one draft at the same time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tutelage.data import SplitName
+from tutelage.errors import TutelageError
+from tutelage.files import sha256_of, write_json
+from tutelage.networks.answer import Outline, Stage
+
+MANIFEST, ABOUT = "manifest.json", "entry.json"
+
+
+_WRITING = ".writing"
+
+
+class CorruptKnowledge(TutelageError):
+    """A cached view whose bytes are not those that were written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How one part of a view is stored: the shape of an example's, and the type, by NumPy's name."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    def num_bytes(self, num_examples: int) -> int:
+        """Return the bytes that a view of so many examples takes."""
+        return num_examples * math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+Layouts = Mapping[str, Layout]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the cache on disk, there or yet to be written."""
+
+    directory: Path
+
+    def place(self, split: SplitName, view: int) -> Path:
+        """Return where a view lies."""
+        return self.directory / split / f"{view:04d}"
+
+    def has(self, split: SplitName, view: int) -> bool:
+        """Return whether a view is there; then it is whole."""
+        return (self.place(split, view) / MANIFEST).exists()
+
+    def describe(self, outline: Outline) -> None:
+        """Begin the entry: put down what network it is of. Drafts whose writers are gone are removed."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for draft in self.directory.glob("*/.draft-*"):
+            _remove_if_abandoned(draft)
+        if not (self.directory / ABOUT).exists():
+            write_json(self.directory / ABOUT, {"version": 3, "address": self.directory.name, "outline": asdict(outline)})
+
+    def outline(self) -> Outline | None:
+        """Return the outline of the network that the entry is of; None if there is no such entry."""
+        try:
+            about = json.loads((self.directory / ABOUT).read_text(encoding="utf-8"))
+            return _outline(about["outline"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CorruptKnowledge(f"{self.directory / ABOUT}: unreadable ({error}).") from error
+
+    def forget_damaged(self) -> str:
+        """Remove what says which network the entry is of, if it cannot be read, and return what was wrong with it."""
+        try:
+            self.outline()
+        except CorruptKnowledge as error:
+            (self.directory / ABOUT).unlink()
+            return str(error)
+        return ""
+
+    @contextmanager
+    def draft(self, split: SplitName, view: int, num_examples: int, layouts: Layouts) -> Iterator[Path]:
+        """Give a directory with a file for each part, to be filled by `fill` within the block; then it takes its place.
+
+        If the block raises, nothing is left. If another writer was faster, its view stays: they are the same.
+        """
+        place = self.place(split, view)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".draft-{place.name}-", dir=place.parent))
+        try:
+            with _held(draft / _WRITING):
+                for part, layout in layouts.items():
+                    shape = (num_examples, *layout.shape)
+                    np.lib.format.open_memmap(draft / f"{part}.npy", mode="w+", dtype=layout.dtype, shape=shape)
+                yield draft
+                (draft / _WRITING).unlink()
+            digests = {path.stem: sha256_of(path) for path in sorted(draft.glob("*.npy"))}
+            write_json(draft / MANIFEST, {"version": 3, "view": f"{split}/{view}", "sha256": digests})
+            _take_place(draft, place)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    @contextmanager
+    def lock(self, what: str = "entry") -> Iterator[None]:
+        """Wait until nobody else holds the lock of that name, on any process of the machine, and hold it within the block."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with _held(self.directory / f".lock-{what}"):
+            yield
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_if_abandoned(draft: Path) -> None:
+    try:
+        with (draft / _WRITING).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(draft, ignore_errors=True)
+    except (BlockingIOError, FileNotFoundError):  # somebody is writing it, or it is gone already
+        return
+
+
+def fill(draft: Path, parts: Mapping[str, Tensor], first_row: int) -> None:
+    """Write rows of a view into its draft, from `first_row` on; other rows may be written by others at the same time.
+
+    Values beyond float16's range are clipped to it: a logit of ±65,504 is certainty already.
+    """
+    for part, tensor in parts.items():
+        with (draft / f"{part}.npy").open("r+b") as file:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            row_bytes = math.prod(shape[1:]) * dtype.itemsize
+            file.seek(first_row * row_bytes, 1)
+            file.write(_stored(tensor, dtype).data)
+
+
+def _stored(tensor: Tensor, dtype: np.dtype[Any]) -> np.ndarray:
+    kind: torch.dtype = getattr(torch, dtype.name)
+    if kind.is_floating_point:
+        limits = torch.finfo(kind)
+        tensor = tensor.clamp(limits.min, limits.max)
+    return tensor.to(kind).contiguous().numpy()
+
+
+def _take_place(draft: Path, place: Path) -> None:
+    try:
+        draft.rename(place)
+    except OSError:
+        if not (place / MANIFEST).exists():
+            raise
+
+
+def remove_damaged(entry: Entry, views: Sequence[tuple[SplitName, int]]) -> list[str]:
+    """Check every byte of the views that are there, remove the damaged ones, and return what was wrong with each."""
+    said = []
+    for split, view in views:
+        if entry.place(split, view).exists():
+            try:
+                open_view(entry.place(split, view))
+            except CorruptKnowledge as error:
+                shutil.rmtree(entry.place(split, view))
+                said.append(str(error))
+    return said
+
+
+def open_view(place: Path) -> dict[str, Tensor]:
+    """Return a view's parts, memory-mapped; `CorruptKnowledge` if a byte of it is not what was written."""
+    try:
+        digests = json.loads((place / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+        damaged = [name for name, digest in digests.items() if sha256_of(place / f"{name}.npy") != digest]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptKnowledge(f"{place}: unreadable ({error}).") from error
+    if damaged:
+        raise CorruptKnowledge(f"{place}: {', '.join(damaged)} is not what was written.")
+    return {name: _mapped(place / f"{name}.npy") for name in digests}
+
+
+@dataclass(kw_only=True)
+class Knowledge:
+    """An entry as a student reads it: `view("train", 3)["logits"]` is `[n, …]`, row i being example i.
+
+    A view is opened and checked once a process. One that is not there is asked of `fill`. With `local_dir` a node keeps a copy
+    of each view that it reads, on its own disk.
+    """
+
+    entry: Entry
+    outline: Outline
+    fill: Callable[[SplitName, int], None]
+    local_dir: Path | None = None
+    _opened: dict[tuple[SplitName, int], dict[str, Tensor]] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Send what names the entry, not what was read of it: memory maps would be sent as bytes."""
+        return {**self.__dict__, "_opened": {}}
+
+    def view(self, split: SplitName, number: int) -> Mapping[str, Tensor]:
+        """Return a view's parts, memory-mapped and verified."""
+        key = (split, number)
+        if key not in self._opened:
+            if not self.entry.has(split, number):
+                self.fill(split, number)
+            place = self.entry.place(split, number)
+            self._opened[key] = self._copied(place, split, number) if self.local_dir else open_view(place)
+        return self._opened[key]
+
+    def _copied(self, source: Path, split: SplitName, number: int) -> dict[str, Tensor]:
+        """Return a view as it lies on this node's own disk, copied there by the first process that finds no whole one."""
+        assert self.local_dir is not None
+        own = Entry(self.local_dir / self.entry.directory.name)
+        place = own.place(split, number)
+        with own.lock(f"{split}-{number}"):
+            if place.exists():
+                try:
+                    return open_view(place)
+                except CorruptKnowledge:
+                    shutil.rmtree(place)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(prefix=".copy-", dir=place.parent)) / "view"
+            shutil.copytree(source, draft)
+            _take_place(draft, place)
+            shutil.rmtree(draft.parent, ignore_errors=True)
+            return open_view(place)
+
+
+def _outline(saved: Mapping[str, Any]) -> Outline:
+    return Outline(
+        classes=saved["classes"],
+        stages=tuple(Stage(**{**stage, "grid": tuple(stage["grid"])}) for stage in saved["stages"]),
+        weights={name: tuple(shape) for name, shape in saved["weights"].items()},
+    )
+
+
+def _mapped(path: Path) -> Tensor:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nothing writes to it
+        return torch.from_numpy(array)

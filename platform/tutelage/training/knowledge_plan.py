@@ -1,0 +1,52 @@
+"""Which teachers there are, what of their outputs is compared, and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tutelage.networks.answer import Need
+from tutelage.training import knowledge_cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnowledgePlan:
+    """Which teachers there are, what of their answers is compared, and where it comes from.
+
+    `teachers` are directories with a share each. With a `directory` the answers to `views` views of every example are in that
+    cache entry, or are put there on first use; without one the teachers answer beside the student (`live`), every view anew
+    where `views` is 0. `top_k` classes of a label sequence are cached, 0: all.
+    """
+
+    teachers: tuple[tuple[Path, float], ...]
+    needs: frozenset[Need] = frozenset()
+    layers: tuple[str, ...] | None = None
+    views: int = 1
+    directory: Path | None = None
+    dtype: str = "float16"
+    top_k: int = 0
+    local_dir: Path | None = None
+
+    @property
+    def entry(self) -> knowledge_cache.Entry | None:
+        """The cache entry; None for live teachers."""
+        return knowledge_cache.Entry(self.directory) if self.directory else None
+
+    def document(self) -> dict[str, Any]:
+        """Return the plan as JSON values, for `planned`."""
+        paths = {
+            name: str(value) if value else None
+            for name, value in (("directory", self.directory), ("local_dir", self.local_dir))
+        }
+        teachers = [[str(directory), share] for directory, share in self.teachers]
+        return {**asdict(self), **paths, "needs": sorted(self.needs), "teachers": teachers}
+
+
+def planned(document: Mapping[str, Any]) -> KnowledgePlan:
+    """Return the plan that `KnowledgePlan.document` gave."""
+    paths = {name: Path(document[name]) if document[name] else None for name in ("directory", "local_dir")}
+    layers = tuple(document["layers"]) if document["layers"] else None
+    teachers = tuple((Path(directory), share) for directory, share in document["teachers"])
+    return KnowledgePlan(**{**document, **paths, "needs": frozenset(document["needs"]), "layers": layers, "teachers": teachers})

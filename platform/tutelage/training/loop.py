@@ -1,0 +1,295 @@
+"""The one training loop: a network, its examples, and what a teacher knows of them. No Ray in here.
+
+A training runs in phases: apart from the teacher, taught, made smaller, fine-tuned. Each has an optimiser and a cycle of the
+learning rate of its own. Two trainings of the same inputs and seed are equal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tutelage.data import UNKNOWN, Split
+from tutelage.errors import WorkFailed
+from tutelage.losses import Loss
+from tutelage.networks import capture
+from tutelage.networks.answer import Answer, Need
+from tutelage.spec.sections import AS_IT_IS, PLAIN, AugmentationConfig, ExecutionConfig, RecipeConfig
+from tutelage.tasks import Task
+from tutelage.training import augment, inference, optimizers
+from tutelage.training.ema import WeightAverage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teaching:
+    """What is learnt beside the labels, with its `weight` in [0, 1].
+
+    `ask(view, rows, batch)` gives the teacher's answers (see `knowledge`) to the examples `rows` of a view, which the
+    network sees as `batch`, on its device. `build` makes the loss for a network, which compares what is in `needs`;
+    `weights` are the teacher's.
+    """
+
+    ask: inference.Ask
+    build: Callable[[nn.Module], Loss]
+    weight: float
+    needs: frozenset[Need] = frozenset()
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """Some epochs of a training: taught or from labels alone, at a `rate` of the recipe's learning rate.
+
+    The network is made smaller before one that `sparsifies`.
+    """
+
+    epochs: int
+    is_taught: bool = True
+    sparsifies: bool = False
+    rate: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """Everything a training reads and never changes; `shard` is (rank, workers) of a data-parallel training.
+
+    An epoch shows one view of every example; after `views` of them the first one comes again (0: never). Views depend on
+    `view_seed`, order on `seed`. The epochs of `phases` add up to the recipe's; without any, the recipe's are one phase.
+    """
+
+    task: Task
+    train: Split
+    validation: Split
+    recipe: RecipeConfig
+    seed: int
+    augmentation: AugmentationConfig = AS_IT_IS
+    execution: ExecutionConfig = PLAIN
+    views: int = 1
+    view_seed: int = 0
+    teaching: Teaching | None = None
+    phases: tuple[Phase, ...] = ()
+    sparsify: Callable[[nn.Module, Tensor], nn.Module] | None = None
+    shard: tuple[int, int] = (0, 1)
+
+    def phase_at(self, epochs_done: int) -> tuple[Phase, int]:
+        """Return the phase that the next epoch is of, the last one when all are done, and how many of its epochs are done."""
+        for phase in self.phases[:-1]:
+            if epochs_done < phase.epochs:
+                return phase, epochs_done
+            epochs_done -= phase.epochs
+        return (self.phases[-1] if self.phases else Phase(epochs=self.recipe.epochs)), epochs_done
+
+
+class Training:
+    """A training under way; `epoch()` runs the next one, `state()` and `restore()` carry it across processes."""
+
+    def __init__(self, model: nn.Module, lesson: Lesson) -> None:
+        self.lesson = lesson
+        self.epochs_done = 0
+        self.model = model.train()
+        self._loss_module: Loss | None = None
+        self._train, self._is_labelled = lesson.train.to(self._device), lesson.train.labelled
+        self._start(lesson.phase_at(0)[0])
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every epoch of the recipe has been run."""
+        return self.epochs_done >= self.lesson.recipe.epochs
+
+    def epoch(self) -> dict[str, float]:
+        """Run one epoch; return `epoch` (from 1), `train_loss`, `accuracy` on validation, and `step_s`, its seconds.
+
+        Raises `WorkFailed` when the loss is no longer finite.
+        """
+        phase, done = self.lesson.phase_at(self.epochs_done)
+        if done == 0 < self.epochs_done:
+            self._enter(phase)
+        started_s = time.perf_counter()
+        loss = self._learn()
+        step_s = time.perf_counter() - started_s
+        self.epochs_done += 1
+        if not torch.isfinite(loss):
+            raise WorkFailed(
+                f"the loss became {loss.item()} in epoch {self.epochs_done} "
+                f"at a learning rate of {self.lesson.recipe.learning_rate}."
+            )
+        return {"epoch": self.epochs_done, "train_loss": loss.item(), "accuracy": self._accuracy(), "step_s": step_s}
+
+    def _accuracy(self) -> float:
+        """Return the accuracy on validation of what the training would end with now; at its end, end with that."""
+        if self._average and self.is_done:
+            self._average.put_into(self.model)
+        with self._average.in_place_of(self.model) if self._average and not self.is_done else nullcontext():
+            return inference.accuracy_of(self.model, self.lesson.task, self.lesson.validation)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that `restore` needs, as tensors and numbers."""
+        return {
+            "model": {name: tensor.clone() for name, tensor in self.model.state_dict().items()},
+            "optimizer": self._optimizer.state_dict(),
+            "loss": self._loss_module.state_dict() if self._loss_module else {},
+            "average": self._average.state() if self._average else {},
+            "epochs_done": self.epochs_done,
+        }
+
+    def restore(self, state: Mapping[str, Any], adopt: Callable[[nn.Module, Mapping[str, Tensor]], nn.Module]) -> None:
+        """Go on from `state`; `adopt` puts its weights into the network, which may have been made smaller since."""
+        self.model = adopt(self.model, state["model"]).train()
+        self.epochs_done = int(state["epochs_done"])
+        self._start(self.lesson.phase_at(max(0, self.epochs_done - 1))[0])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._loss_module:
+            self._loss_module.load_state_dict(state["loss"])
+        if self._average:
+            self._average.restore(state["average"])
+
+    def _enter(self, phase: Phase) -> None:
+        """Go on to the next phase with what the last one ended with; its optimiser's state is left behind."""
+        if self._average:
+            self._average.put_into(self.model)
+        if phase.sparsifies:
+            assert self.lesson.sparsify is not None
+            self.model = self.lesson.sparsify(self.model, self._train.seen(slice(2)))
+        self._start(phase)
+
+    def _start(self, phase: Phase) -> None:
+        """Begin with a fresh optimiser and a fresh average of the weights that are there now."""
+        recipe = self.lesson.recipe
+        if self.lesson.execution.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.lesson.execution.compile:
+            self.model.compile()
+        self._loss_module = self._new_loss(phase, self._loss_module)
+        self._optimizer = self._new_optimizer()
+        self._average = WeightAverage(self.model, recipe.average_decay) if recipe.average_decay else None
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _new_loss(self, phase: Phase, before: Loss | None) -> Loss | None:
+        """Return the distillation loss for the network as it is now; what it has to learn starts from the lesson's seed.
+
+        It keeps what fits of the one `before` it, an earlier phase's: adapters, and the values that terms had at their start.
+        """
+        teaching = self.lesson.teaching
+        self._teachers_weights: Mapping[str, Tensor] = {}
+        if teaching is None or teaching.weight == 0.0 or not phase.is_taught:
+            return None
+        self._teachers_weights = {name: weight.to(self._device) for name, weight in teaching.weights.items()}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.lesson.seed)
+            loss = teaching.build(self.model).to(self._device)
+        own, kept = loss.state_dict(), before.state_dict() if before else {}
+        fitting = {name: t for name, t in kept.items() if name in own and own[name].shape == t.shape}
+        loss.load_state_dict(fitting, strict=False)
+        return loss
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        adapters = list(self._loss_module.parameters()) if self._loss_module else []
+        return optimizers.optimizer(self.lesson.recipe, list(self.model.parameters()), adapters)
+
+    def batches(self) -> list[Tensor]:
+        """Return this epoch's batches of row numbers; every epoch has its own order, a short last batch is left out.
+
+        From labels alone only labelled examples are learnt, as often as an epoch needs them, so that it stays as long.
+        """
+        generator = torch.Generator().manual_seed(self.lesson.seed * 1_000_003 + self.epochs_done)
+        order = torch.randperm(len(self.lesson.train), generator=generator)
+        if self._loss_module is None and not self._is_labelled.all():
+            order = self._labelled_rows(generator)
+        size = min(self.lesson.recipe.batch_size, len(order))
+        rank, workers = self.lesson.shard
+        return [batch[rank::workers] for batch in order[: len(order) // size * size].split(size)]
+
+    def _labelled_rows(self, generator: torch.Generator) -> Tensor:
+        known = self._is_labelled.nonzero().flatten()
+        turns = -(-len(self.lesson.train) // len(known))
+        shuffled = [known[torch.randperm(len(known), generator=generator)] for _ in range(turns)]
+        return torch.cat(shuffled)[: len(self.lesson.train)]
+
+    def _learn(self) -> Tensor:
+        self.model.train()
+        batches = self.batches()
+        phase, done = self.lesson.phase_at(self.epochs_done)
+        schedule = optimizers.SCHEDULES[self.lesson.recipe.schedule]
+        total = torch.zeros((), device=self._device)
+        for position, rows in enumerate(batches):
+            rate = phase.rate * schedule((done * len(batches) + position + 1) / (phase.epochs * len(batches) + 1))
+            for group in self._optimizer.param_groups:
+                group["lr"] = self.lesson.recipe.learning_rate * rate
+            total += self.step(rows)
+        return total.cpu() / len(batches)
+
+    def step(self, rows: Tensor) -> Tensor:
+        """Learn from the examples of `rows`; return the loss, not waited for."""
+        loss = self._loss(rows)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimizer.step()
+        if self._average:
+            self._average.update(self.model)
+        return loss.detach()
+
+    @property
+    def _view(self) -> int:
+        return self.epochs_done % self.lesson.views if self.lesson.views else self.epochs_done
+
+    def _loss(self, rows: Tensor) -> Tensor:
+        teaching, seen = self.lesson.teaching, self._seen(rows)
+        if teaching is None or self._loss_module is None:
+            return self._label_loss(self._answered(seen, frozenset())["logits"], seen)
+        parts = self._answered(seen, teaching.needs)
+        taught: Tensor = self._loss_module(self._own_answer(parts), self._teachers_answer(teaching, rows, seen))
+        if teaching.weight == 1.0:
+            return taught
+        return (1.0 - teaching.weight) * self._label_loss(parts["logits"], seen) + teaching.weight * taught
+
+    def _seen(self, rows: Tensor) -> augment.Batch:
+        """Return the epoch's view of the examples."""
+        lesson = self.lesson
+        return augment.batch(self._train, rows.to(self._device), self._view, lesson.augmentation, lesson.view_seed)
+
+    def _shrunk(self, inputs: Tensor) -> Tensor:
+        """Return what the network sees of a view: in the first epochs, if the recipe says so, at half its size."""
+        recipe = self.lesson.recipe
+        return inputs if self.epochs_done >= recipe.half_size_share * recipe.epochs else functional.avg_pool2d(inputs, 2)
+
+    def _own_answer(self, parts: Mapping[str, Tensor]) -> Answer:
+        return capture.answer_from(
+            parts, dict(self.model.named_parameters()) if self._teachers_weights else {}, self.lesson.train.num_classes
+        )
+
+    def _teachers_answer(self, teaching: Teaching, rows: Tensor, seen: augment.Batch) -> Answer:
+        parts, classes = teaching.ask(self._view, rows, seen), self.lesson.train.num_classes
+        answer = capture.answer_from(parts, self._teachers_weights, classes)
+        return replace(answer, labels=seen.labels, mask=seen.mask)
+
+    def _answered(self, seen: augment.Batch, needs: frozenset[Need]) -> dict[str, Tensor]:
+        execution, inputs = self.lesson.execution, self._shrunk(seen.inputs)
+        if execution.channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=execution.bfloat16):
+            parts = capture.answered(self.model, self.lesson.task, inputs, needs, seen.mask)
+        return {**parts, "logits": parts["logits"].float()}
+
+    def _label_loss(self, logits: Tensor, seen: augment.Batch) -> Tensor:
+        task, smoothing = self.lesson.task, self.lesson.recipe.label_smoothing
+        own = task.label_losses(logits, seen.labels, smoothing)
+        if seen.partner_labels is None or seen.share is None:
+            return own.sum() / _labelled(seen.labels).sum().clamp(min=1)
+        other, shares = task.label_losses(logits, seen.partner_labels, smoothing), (seen.share, 1 - seen.share)
+        counted = shares[0] * _labelled(seen.labels) + shares[1] * _labelled(seen.partner_labels)
+        smallest = torch.finfo(counted.dtype).tiny
+        return (shares[0] * own + shares[1] * other).sum() / counted.sum().clamp(min=smallest)
+
+
+def _labelled(labels: Tensor) -> Tensor:
+    return (labels != UNKNOWN).any(dim=1)

@@ -1,0 +1,248 @@
+"""From a trial's config to a network, its training and its sizes. No Ray, no search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tutelage import plugins
+from tutelage.errors import InputError
+from tutelage.losses import Loss, needs_of, scaled
+from tutelage.networks import checkpoint, cost, inherit, stages, timing, top_k
+from tutelage.networks.answer import Need, Outline
+from tutelage.spec.sections import RecipeConfig, TrialConfig
+from tutelage.training import augment, inference, loop
+from tutelage.training.context import Classroom
+
+FINE_TUNING_RATE = 0.1  # of the student's learning rate: what was taught is not to be unlearnt
+
+
+INHERITING = {"teacher": inherit.cut, "teacher_svd": inherit.projected}
+
+
+NOTHING_TO_INHERIT = (
+    "student.initialise: no weight of the teacher has the name and at least the size of one of the student's. "
+    "Give both the same family, the student no wider; or initialise: random."
+)
+
+
+def untaught(config: TrialConfig, classroom: Classroom, seed: int) -> nn.Module:
+    """Return the untrained student with random first weights, whatever `initialise` says: enough to size and time it."""
+    model = checkpoint.seeded(classroom.architecture(config.student.model), seed)
+    return stages.name_layers(model, config.student.layers)
+
+
+def blank(config: TrialConfig, classroom: Classroom) -> nn.Module:
+    """Return the student on the meta device: its shapes, at no cost."""
+    with torch.device("meta"):
+        return checkpoint.build(classroom.architecture(config.student.model))
+
+
+def build(config: TrialConfig, classroom: Classroom, seed: int) -> nn.Module:
+    """Return the untrained student; its first weights depend on `seed` and, where the config says so, on its teacher."""
+    model = untaught(config, classroom, seed)
+    if config.student.initialise in INHERITING:
+        shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        model.load_state_dict(INHERITING[config.student.initialise](classroom.teacher_weights, shapes), strict=False)
+    return model
+
+
+def can_inherit(model: nn.Module, teachers_weights: Mapping[str, Sequence[int]]) -> bool:
+    """Return whether a matrix of the student has the name and at most the size of one of the teacher's, by their shapes."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return bool(inherit.matched(shapes, teachers_weights, "name"))
+
+
+def sparsifier(config: TrialConfig) -> Any:
+    """Return the function (model, example) → smaller model that the config asks for, or None."""
+    if config.sparsity.structured == 0.0:
+        return None
+    _, plugin, options = plugins.configure("sparsity", config.sparsity.method)
+    return partial(plugin.apply, options, share=config.sparsity.structured)
+
+
+def fine_tune_epochs(config: TrialConfig) -> int:
+    """Return how many of the student's epochs come after it is made smaller; at least one is kept before and after."""
+    epochs = config.student.epochs
+    if config.sparsity.structured == 0.0 or epochs < 2:
+        return 0
+    _, _, options = plugins.configure("sparsity", config.sparsity.method)
+    wanted: int = round(options.fine_tune_share * epochs)
+    return min(max(1, wanted), epochs - 1)
+
+
+def needs(config: TrialConfig) -> frozenset[Need]:
+    """Return what the config's distillation loss compares beside the logits."""
+    _, plugin, options = plugins.configure("losses", config.distillation.method)
+    return needs_of(plugin, options)
+
+
+def distillation_loss(config: TrialConfig, student_outline: Outline, teacher: Outline) -> Loss:
+    """Return the config's distillation loss between two networks; `InputError` where it cannot serve them."""
+    _, plugin, options = plugins.configure("losses", config.distillation.method)
+    if config.distillation.raw and hasattr(options, "raw"):  # a mixture, whose terms are scaled one by one
+        options = options.model_copy(update={"raw": True})
+    loss: Loss = plugin.build(options, config.distillation.temperature, student_outline, teacher)
+    return loss if config.distillation.raw else scaled(loss, student_outline.classes)
+
+
+def teaching(config: TrialConfig, classroom: Classroom) -> loop.Teaching | None:
+    """Return what the student learns from its teacher; None with a weight of 0 or no teacher."""
+    plan = classroom.taught_by
+    if config.distillation.weight == 0.0 or plan is None:
+        return None
+    shape, needed = classroom.splits["train"].example_shape, needs(config)
+
+    def loss_for(model: nn.Module) -> Loss:
+        return distillation_loss(config, stages.outline_of(model, shape), classroom.teacher_outline)
+
+    return loop.Teaching(
+        ask=_asks(classroom, needed), build=loss_for, weight=config.distillation.weight, needs=needed,
+        weights=classroom.teacher_weights if "weights" in needed else {},
+    )  # fmt: skip
+
+
+def _asks(classroom: Classroom, needed: frozenset[Need]) -> inference.Ask:
+    """Return how the teacher is asked about a batch: its cached answers to the view, or itself, live."""
+    known = classroom.known
+    if known is None:
+        return inference.live(classroom.teacher, classroom.built_task, needed)
+    wanted = {"logits", *top_k.PARTS, *needed}
+
+    def recalled(view: int, rows: Tensor, seen: augment.Batch) -> Mapping[str, Tensor]:
+        parts = known.view("train", view)
+        return {part: t[rows].to(seen.inputs.device) for part, t in parts.items() if part.partition(".")[0] in wanted}
+
+    return recalled
+
+
+def phases(config: TrialConfig, *, is_taught: bool) -> tuple[loop.Phase, ...]:
+    """Return the student's epochs in order: apart, taught, made smaller and taught on, fine-tuned to the labels.
+
+    Without a teacher all that comes before the network is made smaller is one phase, and all after it another.
+    """
+    epochs, recovery = config.student.epochs, fine_tune_epochs(config)
+    apart, alone = (pretrain_epochs(config), config.student.fine_tune_epochs) if is_taught else (0, 0)
+    found = (
+        loop.Phase(epochs=apart, is_taught=False),
+        loop.Phase(epochs=max(0, epochs - apart - recovery - alone)),
+        loop.Phase(epochs=recovery, sparsifies=True),
+        loop.Phase(epochs=alone, is_taught=False, rate=FINE_TUNING_RATE),
+    )
+    return tuple(phase for phase in found if phase.epochs)
+
+
+def pretrain_epochs(config: TrialConfig) -> int:
+    """Return how many of the student's epochs it learns apart from its teacher, before it is taught."""
+    if config.student.initialise != "pretrained":
+        return 0
+    return config.student.pretrain_epochs or max(1, config.student.epochs // 4)
+
+
+def check_epochs(config: TrialConfig) -> None:
+    """Raise `InputError` for a student whose epochs are all taken by something else than being taught."""
+    taken = pretrain_epochs(config) + fine_tune_epochs(config) + config.student.fine_tune_epochs
+    if config.student.epochs <= taken:
+        raise InputError(
+            f"student.epochs {config.student.epochs}: {pretrain_epochs(config)} of pre-training, {fine_tune_epochs(config)} "
+            f"after sparsification and {config.student.fine_tune_epochs} of fine-tuning leave none to be taught in. Give more."
+        )
+
+
+def lesson(config: TrialConfig, classroom: Classroom, seed: int) -> loop.Lesson:
+    """Return the student's whole lesson."""
+    taught = teaching(config, classroom)
+    if taught is not None:
+        check_epochs(config)
+    return loop.Lesson(
+        task=classroom.built_task,
+        train=classroom.splits["train"],
+        validation=classroom.splits["validation"],
+        recipe=config.student,
+        execution=config.student.execution,
+        seed=seed,
+        augmentation=classroom.augmentation,
+        views=classroom.taught_by.views if classroom.taught_by else 0,
+        view_seed=classroom.seed,
+        phases=phases(config, is_taught=taught is not None),
+        teaching=taught,
+        sparsify=sparsifier(config),
+    )
+
+
+def lesson_alone(recipe: RecipeConfig, classroom: Classroom) -> loop.Lesson:
+    """Return what a teacher learns: labels alone, of a new view every epoch."""
+    return loop.Lesson(
+        task=classroom.built_task,
+        train=classroom.splits["train"],
+        validation=classroom.splits["validation"],
+        recipe=recipe,
+        seed=classroom.seed,
+        augmentation=classroom.augmentation,
+        views=0,
+        view_seed=classroom.seed,
+    )
+
+
+def presize(config: TrialConfig, classroom: Classroom) -> dict[str, float]:
+    """Return the sizes and MACs that the student will have, before it is trained; empty if training decides them.
+
+    Of one that loses channels late, those that it has until then stand beside them under `whole_` and their names.
+    Raises `InputError` for a student that is to inherit weights of its teacher and could take none.
+
+    A student that stays whole is sized on the meta device, at no cost. One that loses the same share of every layer is
+    cut untrained. Where the trained weights decide what goes, only a trained student has a size.
+    """
+    example_shape = classroom.splits["train"].example_shape
+    sparsify = sparsifier(config)
+    if config.student.initialise in INHERITING and not can_inherit(blank(config, classroom), classroom.teacher_outline.weights):
+        raise InputError(NOTHING_TO_INHERIT)
+    whole = _sizes(blank(config, classroom), example_shape)
+    if sparsify is None:
+        return whole
+    smaller = _smaller(config, classroom)
+    if smaller is None:
+        return {}
+    return {**_sizes(smaller, example_shape), **{f"whole_{name}": value for name, value in whole.items()}}
+
+
+def _sizes(model: nn.Module, example_shape: tuple[int, ...]) -> dict[str, float]:
+    sizes = {**cost.size(model), **cost.macs(model, example_shape)}
+    sizes.pop("nonzero_params", None)
+    return sizes
+
+
+def _smaller(config: TrialConfig, classroom: Classroom) -> nn.Module | None:
+    """Return the untrained student with its share removed; None where the trained weights decide what goes."""
+    sparsify = sparsifier(config)
+    _, _, options = plugins.configure("sparsity", config.sparsity.method)
+    if not getattr(options, "uniform", False):
+        return None
+    example = torch.zeros(2, *classroom.splits["train"].example_shape)
+    smaller: nn.Module = sparsify(untaught(config, classroom, seed=0), example)
+    return smaller
+
+
+def latency_floor_ms(config: TrialConfig, classroom: Classroom) -> float:
+    """Return the fastest of some passes of the untrained student over one example, on this machine's processor.
+
+    The student's median latency, measured alone on a machine no faster, is not below it. 0 where training decides its size.
+    """
+    is_whole = config.sparsity.structured == 0.0
+    model = untaught(config, classroom, seed=0) if is_whole else _smaller(config, classroom)
+    example = torch.zeros(1, *classroom.splits["train"].example_shape)
+    return timing.fastest_ms(model, example) if model else 0.0
+
+
+def final_measures(model: nn.Module, classroom: Classroom) -> dict[str, float]:
+    """Return accuracy on validation, agreement with the teacher, sizes and MACs of a trained student."""
+    task, validation = classroom.built_task, classroom.splits["validation"]
+    logits: Tensor = inference.logits_of(model, task, validation)
+    measures = {task.primary: float(task.correct(logits, validation.labels).float().mean())}
+    if classroom.validation_logits is not None:
+        measures |= inference.agreement(logits, classroom.validation_logits)
+    return {**measures, **cost.size(model), **cost.macs(model, validation.example_shape)}

@@ -1,0 +1,302 @@
+"""Exports with real torch.export, real ONNX and real onnxruntime, read back where tutelage cannot be imported."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from tests.stored_sweep import write_sweep
+from tests.test_cli import run
+from tutelage.errors import InputError, WorkFailed
+from tutelage.export import bundle, check, evaluate, export, find, load
+from tutelage.files import sha256_of
+from tutelage.networks import checkpoint
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.sparsity import channels
+from tutelage.training.context import Classroom
+
+pytestmark = pytest.mark.slow
+ABOUT = {"model": {"convnet": {"width": 6}}, "example_shape": [1, 8, 8], "class_names": list("0123456789")}
+ALL = (*bundle.FLOAT_FORMS, *bundle.QUANTISED_FORMS)
+FILES = {"README.md", "manifest.json", *(name for files in bundle.FORMS.values() for name in files)}
+
+
+@pytest.fixture
+def model() -> torch.nn.Module:
+    built = channels.apply(channels.Config(), checkpoint.build(ABOUT), torch.zeros(2, 1, 8, 8), 0.5)
+    built(torch.randn(16, 1, 8, 8))
+    return built.eval()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, classroom: Classroom) -> SweepDir:
+    return write_sweep(tmp_path_factory.mktemp("storage"), classroom, [{"mlp": {"hidden": 8}}, {"mlp": {"hidden": 24}}])
+
+
+@pytest.fixture(scope="module")
+def exported(home: SweepDir, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    directory = tmp_path_factory.mktemp("exports") / "out"
+    return directory, export.export_model("stored", directory, home.storage, forms=ALL, check=True, max_loss=0.5, licence="MIT")
+
+
+def test_every_form_answers_as_the_student_where_tutelage_is_not_installed(exported: tuple[Path, dict[str, Any]]) -> None:
+    directory, document = exported
+    assert {path.name for path in directory.iterdir()} == FILES
+    apart = document["largest_difference"]
+    assert set(apart) == set(ALL)
+    assert max(apart[form] for form in bundle.FLOAT_FORMS) <= 1e-5
+    assert min(apart[form] for form in bundle.QUANTISED_FORMS) > 1e-5, "an int8 form that answers the same is not int8"
+
+
+def test_the_manifest_knows_every_file(exported: tuple[Path, dict[str, Any]], classroom: Classroom) -> None:
+    directory, _ = exported
+    manifest = json.loads((directory / "manifest.json").read_text())
+    assert set(manifest["files"]) == FILES - {"manifest.json"}
+    for name, about in manifest["files"].items():
+        assert (sha256_of(directory / name), (directory / name).stat().st_size) == (about["sha256"], about["size_bytes"])
+    assert manifest["files"]["model.onnx"]["written_with"]["onnx"] == onnx.__version__
+    assert manifest["files"]["model.onnx"]["opset"] == 20
+    inputs = onnx.load(directory / "model.onnx").graph.input[0].type.tensor_type.shape.dim
+    assert [size.dim_param or size.dim_value for size in inputs] == ["batch", 1, 8, 8]
+    assert manifest["files"]["model.int8.onnx"]["measured"]["accuracy"] > 0.8
+    assert manifest["output"]["class_names"] == list(classroom.splits["train"].class_names)
+    assert manifest["about"]["trial"] == "t0001" and manifest["about"]["licence"] == "MIT"
+
+
+def test_a_quantised_form_is_smaller_and_its_loss_is_told(exported: tuple[Path, dict[str, Any]]) -> None:
+    _, document = exported
+    for variant in document["quantised"]:
+        assert variant["size_bytes"] < 0.5 * variant["float_size_bytes"]
+        assert variant["loss"] == pytest.approx(variant["float_accuracy"] - variant["accuracy"])
+        assert variant["loss_interval"][0] < variant["loss"] < variant["loss_interval"][1]
+        assert variant["latency_ms"] > 0
+    assert [said.split()[0] for said in document["kept"]] == list(bundle.QUANTISED_FORMS)
+
+
+def test_a_form_that_loses_too_much_is_left_out_and_told(
+    home: SweepDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A student whose logits differ by less than int8 can tell: every answer is the last class in float, but not in int8."""
+    built, architecture = checkpoint.read(home.students_dir / "t0001")
+    last = [module for module in built.modules() if isinstance(module, torch.nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight[0] = 1e4
+        last.bias[0] = -1e7
+    checkpoint.write(tmp_path / "odd", built, architecture)
+    asked = ("export", tmp_path / "odd", tmp_path / "out", "--form", "onnx", "--form", "onnx-int8", "--data", home.spec_path)
+    code, out, err = run(capsys, *asked, "--storage", home.storage, "--json")
+    assert code == 1 and "onnx-int8 loses" in err and "the rest is in" in err
+    document = json.loads(out)
+    (variant,) = document["quantised"]
+    assert not variant["is_written"] and variant["loss"] > 0.01
+    assert "onnx-int8 loses" in document["refused"][0]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.onnx", "README.md", "manifest.json"}
+    assert "left out" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_cards_snippets_run_alone_and_answer_as_the_student(
+    exported: tuple[Path, dict[str, Any]], home: SweepDir, classroom: Classroom, tmp_path: Path
+) -> None:
+    directory, _ = exported
+    snippets = re.findall(r"```python\n(.*?)```", (directory / "README.md").read_text(), re.DOTALL)
+    assert len(snippets) == 2
+    stored = classroom.splits["validation"].inputs[:5]
+    np.save(tmp_path / "stored.npy", stored.numpy())
+    built, _ = checkpoint.read(home.students_dir / "t0001")
+    with torch.inference_mode():
+        expected = built(classroom.splits["validation"].seen(slice(5))).numpy()
+    asks = f"\nnumpy.save({str(tmp_path / 'answers.npy')!r}, logits_of(numpy.load({str(tmp_path / 'stored.npy')!r})))\n"
+    for snippet in snippets:
+        alone = "import sys\nsys.modules['tutelage'] = None\n" + snippet + asks
+        done = subprocess.run([sys.executable, "-I", "-c", alone], cwd=directory, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        np.testing.assert_allclose(np.load(tmp_path / "answers.npy"), expected, atol=1e-5)
+        assert done.stdout.strip().startswith("['")
+
+
+def test_the_card_says_what_is_on_record_and_what_is_not(
+    exported: tuple[Path, dict[str, Any]], home: SweepDir, tmp_path: Path
+) -> None:
+    directory, _ = exported
+    card = (directory / "README.md").read_text()
+    for part in (
+        "license: MIT", "0.9400 (0.9100 to 0.9600)", "0.9500 (0.9300 to 0.9700)", "opened 2 times", "20,000 parameters",
+        "Inconclusive", "| digits, SHA-256", "1×8×8",
+    ):  # fmt: skip
+        assert part in card, part
+    assert str(home.storage) not in card
+    export.export_model("stored/t0000", tmp_path / "other", home.storage, forms=["weights"])
+    other = (tmp_path / "other" / "README.md").read_text()
+    assert "was not selected and confirmed" in other and "0.9400" not in other and "not stated" in other
+
+
+def test_the_card_names_the_data_and_not_where_it_lies() -> None:
+    assert export._without_path({"cifar": {"path": "/home/me/cifar", "kind": "100"}}) == "cifar (kind: 100)"
+    assert export._without_path({"cifar": {"path": "/home/me/cifar"}}) == "cifar" == export._without_path("cifar")
+
+
+def test_no_file_tells_this_machines_paths(exported: tuple[Path, dict[str, Any]]) -> None:
+    directory, _ = exported
+    for path in directory.iterdir():
+        content = path.read_bytes()
+        assert b"site-packages" not in content and str(Path(__file__).parents[2]).encode() not in content, path.name
+
+
+@pytest.mark.parametrize("tampered", bundle.FLOAT_FORMS)
+def test_a_check_sees_another_students_weights_and_leaves_nothing(
+    tmp_path: Path, model: torch.nn.Module, tampered: str
+) -> None:
+    other = channels.apply(channels.Config(), checkpoint.seeded(ABOUT, 1), torch.zeros(2, 1, 8, 8), 0.5)
+    with bundle.drafted(tmp_path / "other", other, ABOUT, [tampered]):
+        pass
+    left_out = (
+        pytest.raises(WorkFailed, match=f"answers otherwise than the student: {tampered}"),
+        bundle.drafted(tmp_path / "out", model, ABOUT, [tampered]),
+    )
+    with left_out[0], left_out[1] as draft:
+        for name in bundle.FORMS[tampered]:
+            (draft.directory / name).write_bytes((tmp_path / "other" / name).read_bytes())
+        check.differences(draft, torch.randn(9, 1, 8, 8))
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize("forms", [("onnx",), ("weights",)])
+def test_only_the_forms_asked_for_are_written(tmp_path: Path, model: torch.nn.Module, forms: tuple[str, ...]) -> None:
+    with bundle.drafted(tmp_path / "out", model, ABOUT, forms) as draft:
+        assert draft.written() == forms
+        assert set(check.differences(draft, torch.randn(3, 1, 8, 8))) == set(forms)
+
+
+def test_a_directory_with_something_in_it_is_left_alone(tmp_path: Path, home: SweepDir) -> None:
+    (tmp_path / "mine").write_text("x")
+    for directory in (tmp_path, tmp_path / "mine"):
+        with pytest.raises(InputError, match="Give a new directory"):
+            export.export_model("stored", directory, home.storage)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"forms": ["onyx"]}, "Did you mean 'onnx'"),
+        ({"model": "stored/t0009"}, "no trained student 't0009'"),
+        ({"model": "nobody"}, "no sweep 'nobody'"),
+    ],
+)
+def test_a_mistake_is_told_and_leaves_nothing(home: SweepDir, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    asked = {"model": "stored", "directory": tmp_path / "out", "storage": home.storage, **changes}
+    with pytest.raises(InputError, match=said):
+        export.export_model(**asked)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_knows_the_trial_it_came_from(exported: tuple[Path, dict[str, Any]], home: SweepDir, tmp_path: Path) -> None:
+    """So a directory can be checked and quantised without naming its data."""
+    directory, _ = exported
+    assert find.find_model(str(directory), home.storage).about()["trial"] == "t0001"
+    stranger = find.find_model(str(directory), tmp_path)
+    assert stranger.home is None
+    with pytest.raises(InputError, match="--data SPEC"):
+        export.export_model(str(directory), tmp_path / "out", tmp_path, check=True)
+
+
+def test_every_form_is_evaluated_by_the_same_protocol(exported: tuple[Path, dict[str, Any]], home: SweepDir) -> None:
+    directory, _ = exported
+    loaded, record = export.spec.load(home.spec_path), home.records()[-1]
+    found = {
+        form: evaluate.evaluate_model(str(directory if form == "weights" else directory / bundle.FORMS[form][0]), loaded,
+                                     "validation", home.storage)
+        for form in ALL
+    }  # fmt: skip
+    for form in bundle.FLOAT_FORMS:
+        assert found[form]["accuracy"] == pytest.approx(record.measures["accuracy"])
+        assert found[form]["size_bytes"] == pytest.approx(record.measures["size_bytes"], rel=0.02)
+    for document in found.values():
+        low, high = document["interval"]
+        assert low < document["accuracy"] < high and document["latency_ms"] > 0 and document["examples"] == 359
+    assert found["onnx-int8"]["size_bytes"] < 0.5 * found["onnx"]["size_bytes"]
+    assert evaluate.evaluate_model("stored", loaded, "test", home.storage)["form"] == "weights"
+
+
+def test_a_model_of_other_examples_or_classes_is_refused_with_both_sides(
+    tmp_path: Path, home: SweepDir, exported: tuple[Path, dict[str, Any]]
+) -> None:
+    loaded = export.spec.load(home.spec_path)
+    wrong = {
+        r"takes examples of shape \(3, 8, 8\), the data has \(1, 8, 8\)": {"example_shape": [3, 8, 8]},
+        "answers with 7 classes, the data has 10": {"class_names": list("abcdefg")},
+        "'1' stands where the data has '0'": {"class_names": list("1023456789")},
+    }
+    for number, (said, change) in enumerate(wrong.items()):
+        about = {**ABOUT, **change}
+        with bundle.drafted(tmp_path / str(number), checkpoint.build(about), about, bundle.FLOAT_FORMS):
+            pass
+        for form in ("", "model.pt2", "model.onnx"):
+            with pytest.raises(InputError, match=said):
+                evaluate.evaluate_model(str(tmp_path / str(number) / form), loaded, "validation", home.storage)
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path, home: SweepDir) -> None:
+    loaded = export.spec.load(home.spec_path)
+    (tmp_path / "x.onnx").write_bytes(b"no")
+    (tmp_path / "x.pt2").write_bytes(b"no")
+    (tmp_path / "x.txt").write_bytes(b"no")
+    for name, said in {
+        "x.onnx": "readable ONNX",
+        "x.pt2": "readable torch.export",
+        "x.txt": "no exported",
+        "y.pt2": "no such",
+    }.items():
+        with pytest.raises(InputError, match=said):
+            evaluate.evaluate_model(str(tmp_path / name), loaded, "validation", home.storage)
+    with pytest.raises(InputError, match="no split 'tset'"):
+        evaluate.evaluate_model("stored", loaded, "tset", home.storage)
+
+
+def test_a_program_that_holds_more_than_tensors_is_not_loaded(exported: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    import pickle
+    import zipfile
+
+    class Evil:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "ran",))
+
+    for place in (
+        "model/data/constants/opaque_obj_0",
+        "model/data/aotinductor/model/x.so",
+        "model/data/sample_inputs/model.pt",
+    ):
+        bad = tmp_path / "bad.pt2"
+        with zipfile.ZipFile(exported[0] / "model.pt2") as good, zipfile.ZipFile(bad, "w") as written:
+            for name in good.namelist():
+                if name != place:
+                    written.writestr(name, good.read(name))
+            written.writestr(place, pickle.dumps(Evil()))
+        with pytest.raises(InputError, match=r"bad\.pt2"):
+            load.read(bad)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["convnet", "mobilenet", "vit"])
+def test_networks_for_photographs_answer_alike_in_every_form(tmp_path: Path, name: str) -> None:
+    """Untrained, with norms that have seen numbers, and logits as large as a trained network's."""
+    about = {"model": name, "example_shape": [3, 32, 32], "class_names": list("0123456789")}
+    built, inputs = checkpoint.seeded(about, 0), torch.randn(64, 3, 32, 32)
+    for _ in range(3):
+        built.train()(inputs)
+    with torch.no_grad():
+        head = [module for module in built.modules() if isinstance(module, torch.nn.Linear)][-1]
+        head.weight.mul_(10 / built.eval()(inputs).abs().max())
+    with bundle.drafted(tmp_path / "out", built, about, bundle.FLOAT_FORMS) as draft:
+        apart = check.differences(draft, inputs)
+    print(name, apart)
+    assert set(apart) == set(bundle.FLOAT_FORMS) and max(apart.values()) <= check.TOLERANCE

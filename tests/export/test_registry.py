@@ -1,0 +1,216 @@
+"""Registration with a real MLflow store, and a reload in a clean process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from tutelage.errors import InputError, UnreachableError, WorkFailed
+from tutelage.export import registry
+from tutelage.networks import checkpoint
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.tracker import Tracker
+from tutelage.selection.champions import Registration, champion, requirements
+from tutelage.spec.sections import TeacherConfig
+from tutelage.sweep import external_teacher
+from tutelage.training.context import Classroom
+
+pytestmark = pytest.mark.slow
+
+
+class Model(nn.Sequential):
+    def __init__(self, seed: int) -> None:
+        torch.manual_seed(seed)
+        super().__init__(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 3))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    uri = f"sqlite:///{tmp_path_factory.mktemp('registry') / 'mlflow.db'}"
+    tracker = Tracker(uri, "tests")
+    run_id = tracker.start_sweep("sweep", {}, [], {})
+    tracker.close()
+    return uri, run_id
+
+
+def register(
+    store: tuple[str, str], model: nn.Module, task: str = "images", name: str = "student", **how: Any
+) -> registry.RegisteredStudent:
+    uri, run_id = store
+    return registry.register_student(
+        uri=uri, experiment="tests", run_id=run_id, name=name, model=model, example=torch.randn(4, 1, 8, 8),
+        requirements=requirements(), tags={"tutelage.task": task, "tutelage.sweep": "sweep"}, **how,
+    )  # fmt: skip
+
+
+def aliases_of(store: tuple[str, str], name: str) -> dict[str, str]:
+    client = mlflow.MlflowClient(tracking_uri=store[0], registry_uri=store[0])
+    return {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
+
+
+def test_a_student_becomes_champion_and_the_former_one_previous(store: tuple[str, str]) -> None:
+    first, second = register(store, Model(0).train()), register(store, Model(1))
+    assert (first.version, first.previous, first.aliases) == ("1", None, ["champion"])
+    assert (second.version, second.previous) == ("2", "1")
+    assert second.distance <= registry.TOLERANCE
+    assert aliases_of(store, "student") == {"champion": "2", "previous": "1"}
+    logged = registry.download(store[0], "models:/student@champion")
+    about = yaml.safe_load((logged / "MLmodel").read_text())
+    assert '"shape": [-1, 1, 8, 8]' in about["signature"]["inputs"]
+    assert "torch==2.13" in (logged / "requirements.txt").read_text()
+
+
+def test_a_registered_student_is_a_teacher_by_its_uri(store: tuple[str, str], tmp_path: Path) -> None:
+    room = Classroom(data="digits", task="image_classification", seed=0)
+    about = room.architecture({"mlp": {"hidden": 8}})
+    made = checkpoint.build(about).eval()
+    checkpoint.write(tmp_path, made, about)
+    uri, run_id = store
+    examples = room.splits["validation"].seen(slice(4))
+    registry.register_student(
+        uri=uri, experiment="tests", run_id=run_id, name="teacher", model=made, example=examples,
+        requirements=requirements(), tags={"tutelage.task": "images", "tutelage.sweep": "sweep"},
+        files=[tmp_path / checkpoint.ARCHITECTURE, tmp_path / checkpoint.WEIGHTS],
+    )  # fmt: skip
+    found, _ = external_teacher.read_teacher(TeacherConfig(path="models:/teacher@champion"), {}, room.splits["train"], uri)
+    with torch.inference_mode():
+        assert torch.equal(found(examples), made(examples))
+    register(store, Model(0))
+    with pytest.raises(InputError, match="A pickled model is not loaded"):
+        external_teacher.read_teacher(TeacherConfig(path="models:/student@champion"), {}, room.splits["train"], uri)
+    with pytest.raises(InputError, match="no model models:/nobody"):
+        external_teacher.read_teacher(TeacherConfig(path="models:/nobody@champion"), {}, room.splits["train"], uri)
+
+
+def test_who_is_not_promoted_is_a_version_with_the_aliases_asked_for(store: tuple[str, str]) -> None:
+    register(store, Model(0), name="guarded")
+    second = register(store, Model(1), name="guarded", as_champion=False, aliases=["smallest", "fastest"])
+    assert aliases_of(store, "guarded") == {"champion": "1", "smallest": "2", "fastest": "2"}
+    assert (second.aliases, second.previous, second.model_uri) == (["smallest", "fastest"], None, "models:/guarded@smallest")
+    third = register(store, Model(2), name="guarded", as_champion=False)
+    assert third.model_uri == "models:/guarded/3"
+    found = registry.find_champion(store[0], "guarded", "images")
+    assert found is not None and (found.version, found.origin) == ("1", "sweep/?")
+    assert registry.find_champion(store[0], "nobody", "images") is None
+
+
+def test_rolling_back_swaps_champion_and_previous_and_undoes_itself(store: tuple[str, str]) -> None:
+    register(store, Model(0), name="rolled")
+    with pytest.raises(InputError, match="no version of 'rolled' was champion before"):
+        registry.roll_back(store[0], "rolled")
+    register(store, Model(1), name="rolled")
+    assert registry.roll_back(store[0], "rolled") == registry.RolledBack(name="rolled", champion="1", previous="2")
+    assert aliases_of(store, "rolled") == {"champion": "1", "previous": "2"}
+    registry.roll_back(store[0], "rolled")
+    assert aliases_of(store, "rolled") == {"champion": "2", "previous": "1"}
+    with pytest.raises(InputError, match="no registered model 'nobody'"):
+        registry.roll_back(store[0], "nobody")
+
+
+@pytest.mark.parametrize("alias", ["v3", "latest", "a b", "", "champion", "previous"])
+def test_an_alias_that_is_none_is_refused_at_the_door(alias: str) -> None:
+    with pytest.raises(InputError, match="alias"):
+        registry.check_aliases([alias])
+    registry.check_aliases(["smallest", "edge-2_b"])
+
+
+def test_a_registry_that_refuses_says_what_to_set(server_that_answers: Callable[[int], str]) -> None:
+    with pytest.raises(UnreachableError, match=r"refuses: .*403.*MLFLOW_TRACKING_TOKEN"):
+        registry.find_champion(server_that_answers(403), "student", "images")
+
+
+@pytest.fixture
+def server_that_answers() -> Iterator[Callable[[int], str]]:
+    """Start an HTTP server that gives every request one status, and return its address."""
+    servers = []
+
+    def start(status: int) -> str:
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Answer))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_champion_is_read_back_to_be_compared_or_refused_if_it_answers_another_question(
+    store: tuple[str, str], tmp_path: Path
+) -> None:
+    uri, run_id = store
+    room, home = Classroom(data="digits", task="image_classification", seed=0), SweepDir(tmp_path / "sweeps" / "a")
+    home.students_dir.mkdir(parents=True)
+    home.update(tracking_uri=uri)
+    about = room.architecture({"mlp": {"hidden": 8}})
+    examples = room.splits["validation"].seen(slice(4))
+    for name, architecture in (("same", about), ("turned", {**about, "class_names": list(reversed(about["class_names"]))})):
+        made = checkpoint.build(architecture).eval()
+        checkpoint.write(tmp_path / name, made, architecture)
+        registry.register_student(
+            uri=uri, experiment="tests", run_id=run_id, name=name, model=made, example=examples, requirements=requirements(),
+            tags={"tutelage.task": "image_classification", "tutelage.sweep": "a", "tutelage.trial": "t0001"},
+            files=[tmp_path / name / checkpoint.ARCHITECTURE, tmp_path / name / checkpoint.WEIGHTS],
+        )  # fmt: skip
+    found = champion(Registration(name="same"), home, room)
+    assert found is not None and found.name == "same version 1 (a/t0001)"
+    with torch.inference_mode():
+        assert torch.equal(found.model(examples), checkpoint.read(tmp_path / "same")[0](examples))
+    with pytest.raises(InputError, match=r"knows the classes .*they cannot be compared"):
+        champion(Registration(name="turned"), home, room)
+    assert champion(Registration(name="turned", force=True), home, room) is None
+    assert champion(Registration(name="new"), home, room) is None
+    with pytest.raises(InputError, match="no alias"):
+        champion(Registration(name="new", aliases=["v1"]), home, room)
+
+
+def test_a_name_of_another_task_is_refused(store: tuple[str, str]) -> None:
+    register(store, Model(0))
+    with pytest.raises(InputError, match="belongs to task 'images', not 'tagging'"):
+        register(store, Model(2), task="tagging")
+
+
+def test_a_model_that_answers_otherwise_is_not_registered(store: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    register(store, Model(0))
+    client = mlflow.MlflowClient(tracking_uri=store[0], registry_uri=store[0])
+    before = client.get_registered_model("student").aliases
+    answers: Any = registry.distance_when_read_back
+
+    def of_another(uri: str, model_uri: str, model: nn.Module, inputs: torch.Tensor) -> float:
+        distance: float = answers(uri, model_uri, Model(7).eval(), inputs)
+        return distance
+
+    monkeypatch.setattr(registry, "distance_when_read_back", of_another)
+    with pytest.raises(WorkFailed, match="was not registered"):
+        register(store, Model(0))
+    assert client.get_registered_model("student").aliases == before
+    assert all(str(m.status) != "FAILED" for m in client.search_logged_models(["1"]))
+
+
+def test_a_model_that_cannot_be_exported_leaves_nothing_behind(store: tuple[str, str], tmp_path: Path) -> None:
+    class Odd(nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return inputs if inputs.sum().item() > 0 else -inputs
+
+    client = mlflow.MlflowClient(tracking_uri=store[0], registry_uri=store[0])
+    before = len(client.search_logged_models(["1"]))
+    with pytest.raises(WorkFailed, match="could not be logged"):
+        register(store, Odd())
+    assert len(client.search_logged_models(["1"])) == before

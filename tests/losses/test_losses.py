@@ -1,0 +1,183 @@
+"""Each loss against its formula, its limits and what must not change it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from tutelage import losses
+from tutelage.errors import InputError
+from tutelage.losses import _grids, attention, fitnet, kd, mixture, review, weights
+from tutelage.networks import stages
+from tutelage.networks.answer import Answer, Outline, Stage
+
+STUDENT = torch.tensor([[[1.0, -2.0, 0.5]], [[0.0, 3.0, 1.0]]], dtype=torch.double)
+TEACHER = torch.tensor([[[2.0, 0.0, -1.0]], [[0.5, 2.5, 0.0]]], dtype=torch.double)
+
+
+def kd_loss(temperature: float) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    loss = kd.build(kd.Config(), temperature, Outline(classes=3), Outline(classes=3))
+    return lambda student, teacher: loss(Answer(logits=student), Answer(logits=teacher))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0, 20.0])
+def test_kd_is_its_formula(temperature: float) -> None:
+    p = (TEACHER / temperature).softmax(-1)
+    q = (STUDENT / temperature).softmax(-1)
+    expected = temperature**2 * (p * (p.log() - q.log())).sum(-1).mean()
+    assert kd_loss(temperature)(STUDENT, TEACHER).item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_kd_at_a_high_temperature_is_the_centred_squared_error() -> None:
+    """T² KL → Σ (v - w)² / (2C) for logits centred to mean 0 (Hinton et al., 2015, section 2.1)."""
+    v, w = (z - z.mean(-1, keepdim=True) for z in (STUDENT, TEACHER))
+    limit = ((v - w) ** 2).sum(-1).mean() / (2 * STUDENT.shape[-1])
+    assert kd_loss(1e4)(STUDENT, TEACHER).item() == pytest.approx(limit.item(), rel=1e-3)
+
+
+def test_kd_at_temperature_one_has_the_gradient_of_cross_entropy_with_soft_targets() -> None:
+    gradients = []
+    for loss in (
+        lambda logits: kd_loss(1.0)(logits, TEACHER),
+        lambda logits: functional.cross_entropy(logits.flatten(0, 1), TEACHER.flatten(0, 1).softmax(-1)),
+    ):
+        logits = STUDENT.clone().requires_grad_()
+        loss(logits).backward()  # type: ignore[no-untyped-call]
+        gradients.append(logits.grad)
+    torch.testing.assert_close(*gradients)
+
+
+def test_kd_does_not_see_a_shift_of_logits_nor_overflow() -> None:
+    loss = kd_loss(2.0)
+    torch.testing.assert_close(loss(STUDENT + 7, TEACHER - 3), loss(STUDENT, TEACHER))
+    assert torch.isfinite(loss(STUDENT * 1e4, TEACHER * 1e4))
+
+
+def outline(*stages: tuple[tuple[int, ...], int], **weights: tuple[int, ...]) -> Outline:
+    named = tuple(Stage(name=f"stage{i}", grid=grid, channels=c) for i, (grid, c) in enumerate(stages, start=1))
+    return Outline(classes=3, stages=named, weights={name.replace("_", "."): shape for name, shape in weights.items()})
+
+
+def maps_of(**maps: torch.Tensor) -> Answer:
+    return Answer(logits=STUDENT, maps=maps)
+
+
+def test_attention_is_nought_for_one_map_two_for_disjoint_ones_and_blind_to_scale() -> None:
+    pair = outline(((2, 2), 5))
+    loss = attention.build(attention.Config(), 1.0, pair, pair)
+    here, there = torch.tensor([[1.0, 0, 0, 0]]), torch.tensor([[0, 0, 3.0, 0]])
+    assert loss(maps_of(stage1=here), maps_of(stage1=7 * here)) == pytest.approx(0.0, abs=1e-12)
+    assert loss(maps_of(stage1=here), maps_of(stage1=there)) == pytest.approx(2.0)
+    mixed = torch.rand(4, 4) + 0.1
+    other = torch.rand(4, 4) + 0.1
+    expected = (2 - 2 * functional.cosine_similarity(mixed, other)).mean()
+    assert loss(maps_of(stage1=mixed), maps_of(stage1=other)).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_attention_maps_do_not_see_a_rotation_of_the_channels() -> None:
+    features = torch.randn(2, 6, 4, 4, dtype=torch.double)
+    rotation, _ = torch.linalg.qr(torch.randn(6, 6, dtype=torch.double))
+    rotated = torch.einsum("dc,bchw->bdhw", rotation, features)
+    torch.testing.assert_close(stages.map_of(rotated), stages.map_of(features))
+
+
+def test_maps_of_another_grid_are_averaged_or_interpolated() -> None:
+    maps = torch.arange(16.0).view(1, 16)
+    assert _grids.regridded(maps, (4, 4), (2, 2)).tolist() == [[2.5, 4.5, 10.5, 12.5]]
+    assert _grids.regridded(torch.ones(1, 4), (2, 2), (8, 8)).tolist() == [[1.0] * 64]
+    assert _grids.regridded(maps, (16,), (2, 2)).tolist() == [[2.5, 4.5, 10.5, 12.5]], "16 tokens are a 4×4 image"
+
+
+def test_stages_are_paired_by_depth() -> None:
+    few, many = outline(((8, 8), 4), ((4, 4), 8)), outline(*[((8, 8), 4)] * 5)
+    assert [(a.name, b.name) for a, b in losses.paired(few, many, "x")] == [("stage1", "stage2"), ("stage2", "stage5")]
+    with pytest.raises(InputError, match="the teacher has none"):
+        losses.paired(few, outline(), "fitnet")
+    with pytest.raises(InputError, match="a perceptron looks everywhere"):
+        attention.build(attention.Config(), 1.0, outline(((), 8)), few)
+
+
+def test_a_hint_is_the_share_of_features_that_a_linear_map_leaves_unexplained() -> None:
+    own, other = outline(((4, 4), 3)), outline(((4, 4), 5))
+    torch.manual_seed(0)
+    loss: Any = fitnet.build(fitnet.Config(), 1.0, own, other)
+    features = torch.randn(8, 16, 3)
+    target = torch.randn(8, 16, 5) + features @ torch.randn(3, 5)
+    design = torch.cat([features.flatten(0, 1), torch.ones(128, 1)], 1)
+    best = torch.linalg.lstsq(design, target.flatten(0, 1)).solution
+    with torch.no_grad():
+        loss.adapter.weight.copy_(best[:3].T)
+        loss.adapter.bias.copy_(best[3])
+    student = Answer(logits=STUDENT, features={"stage1": features})
+    teacher = Answer(logits=TEACHER, features={"stage1": target})
+    unexplained = (design @ best - target.flatten(0, 1)).square().sum() / target.square().sum()
+    assert loss(student, teacher).item() == pytest.approx(unexplained.item(), rel=1e-4)
+    loss(student, teacher).backward()
+    assert loss.adapter.weight.grad.abs().max() < 1e-5, "least squares is its minimum"
+
+
+def test_weights_cost_their_relative_distance() -> None:
+    own, other = outline(a_weight=(2, 3), b_bias=(2,)), outline(a_weight=(4, 3), b_bias=(4,))
+    loss = weights.build(weights.Config(), 1.0, own, other)
+    target = {"a.weight": torch.randn(2, 3), "b.bias": torch.randn(2)}
+    for scale, expected in ((1.0, 0.0), (0.0, 1.0), (2.0, 1.0)):
+        student = Answer(logits=STUDENT, weights={name: scale * tensor for name, tensor in target.items()})
+        assert loss(student, Answer(logits=TEACHER, weights=target)).item() == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(InputError, match="no matrix of the teacher"):
+        weights.build(weights.Config(), 1.0, outline(a_weight=(5, 3)), other)
+
+
+def test_a_mixture_starts_at_the_label_losss_size_and_is_linear_in_its_weights() -> None:
+    pair = outline(((2, 2), 5))
+    student = Answer(logits=STUDENT.float(), maps={"stage1": torch.rand(2, 4)})
+    teacher = Answer(logits=TEACHER.float(), maps={"stage1": torch.rand(2, 4)})
+    value = {}
+    for kd_weight, look in ((1.0, 0.0), (0.0, 2.0), (1.0, 2.0), (1.0, 1e-9)):
+        config = mixture.Config(terms={"kd": kd_weight, "attention": {"weight": look}})
+        loss = mixture.build(config, 1.0, pair, pair)
+        value[kd_weight, look] = loss(student, teacher).item()
+    assert value[1.0, 0.0] == pytest.approx(torch.tensor(3.0).log().item())
+    assert value[1.0, 2.0] == pytest.approx(value[1.0, 0.0] + value[0.0, 2.0])
+    assert value[1.0, 1e-9] == pytest.approx(value[1.0, 0.0], rel=1e-6)
+    assert mixture.needs(mixture.Config(terms={"kd": 1.0, "attention": 0.0, "weights": 1.0})) == {"maps", "weights"}
+    raw = mixture.build(mixture.Config(terms={"kd": 2.0}, raw=True), 1.0, pair, pair)
+    assert raw(student, teacher).item() == pytest.approx(2 * kd_loss(1.0)(student.logits, teacher.logits).item())
+
+
+@pytest.mark.parametrize(
+    ("terms", "match"),
+    [({"mixture": 1.0}, "another loss"), ({"kdd": 1.0}, "Did you mean"), ({"kd": -1.0}, "0 or more"), ({}, "at least 1")],
+)
+def test_a_mixture_of_nonsense_is_refused(terms: dict[str, float], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        mixture.Config(terms=terms)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("steps_on_the_teachers_grid", [True, False])
+def test_padding_does_not_leak_onto_another_grid(steps_on_the_teachers_grid: bool) -> None:
+    """Whichever of the two has a position a step: the other's grid has half or twice as many."""
+    own, other = (
+        outline(((2 if steps_on_the_teachers_grid else 4,), 3)),
+        outline(((4 if steps_on_the_teachers_grid else 2,), 3)),
+    )
+    mask = torch.tensor([[True, True, False, False], [True, True, True, True]])
+
+    def padded(network: Outline, fill: float) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        features = torch.rand(2, network.stages[0].positions, 3, generator=generator) + 0.1
+        return {"stage1": features.where(mask.unsqueeze(2), fill) if features.shape[1] == 4 else features}
+
+    for plugin in (attention, fitnet, review):
+        torch.manual_seed(0)
+        loss = plugin.build(plugin.Config(), 1.0, own, other)  # type: ignore[attr-defined]
+        values = []
+        for fill in (0.5, float("nan")):
+            student, teacher = (padded(network, fill) for network in (own, other))
+            student_maps, teacher_maps = ({"stage1": some["stage1"].mean(2)} for some in (student, teacher))
+            teachers = Answer(logits=STUDENT, features=teacher, maps=teacher_maps, mask=mask)
+            values.append(loss(Answer(logits=STUDENT, features=student, maps=student_maps), teachers))
+        assert values[0] == values[1]

@@ -1,0 +1,96 @@
+"""Published architectures have the published number of parameters; stages are where they are said to be."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tutelage import plugins
+from tutelage.errors import InputError
+from tutelage.networks import checkpoint, cost
+from tutelage.sparsity import channels
+
+IMAGES = (3, 32, 32)
+PUBLISHED = [  # with 100 classes, as listed by Tian et al. (2020) for the CIFAR-100 distillation tables
+    ({"resnet": {"blocks": 3, "width": 16}}, 278_324),
+    ({"resnet": {"blocks": 9, "width": 16}}, 861_620),
+    ({"resnet": {"blocks": 1, "width": 64, "stem": 32}}, 1_233_540),
+    ({"resnet": {"blocks": 5, "width": 64, "stem": 32}}, 7_433_860),
+    ({"wide_resnet": {"blocks": 6, "widen": 2}}, 2_255_156),
+    ({"wide_resnet": {"blocks": 2, "widen": 2}}, 703_284),
+    ({"wide_resnet": {"blocks": 6, "widen": 1}}, 569_780),
+    ({"vgg": {"convs": 2, "width": 64}}, 9_462_180),
+    ({"vgg": {"convs": 1, "width": 64}}, 3_965_028),
+    ({"mobilenet": {"width": 0.5, "expansion": 6}}, 812_836),
+    ({"shufflenet": {"width": 1.0}}, 1_355_528),
+]
+MACS = [  # of the same tables, by torch-pruning's counter
+    ({"resnet": {"blocks": 9, "width": 16}}, 125.8e6),
+    ({"resnet": {"blocks": 3, "width": 16}}, 40.8e6),
+    ({"resnet": {"blocks": 5, "width": 64, "stem": 32}}, 1083.0e6),
+    ({"wide_resnet": {"blocks": 6, "widen": 2}}, 327.6e6),
+    ({"vgg": {"convs": 2, "width": 64}}, 284.9e6),
+]
+FAMILIES = plugins.known("models")
+
+
+def build(reference: Any, shape: tuple[int, ...] = IMAGES, num_classes: int = 100) -> nn.Module:
+    return checkpoint.build({"model": reference, "example_shape": shape, "class_names": list(map(str, range(num_classes)))})
+
+
+@pytest.mark.parametrize(("reference", "params"), PUBLISHED, ids=str)
+def test_published_networks_have_the_published_size(reference: Any, params: int) -> None:
+    with torch.device("meta"):
+        assert cost.size(build(reference))["params"] == params
+
+
+@pytest.mark.parametrize(("reference", "macs"), MACS, ids=str)
+def test_published_networks_do_the_published_work(reference: Any, macs: float) -> None:
+    with torch.device("meta"):
+        assert cost.macs(build(reference), IMAGES)["macs"] == pytest.approx(macs, rel=0.01)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_stages_are_named_in_order_and_give_maps_tokens_or_vectors(name: str) -> None:
+    model = build(name).eval()
+    shapes: dict[str, torch.Size] = {}
+
+    def keep(stage: str, _module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        shapes[stage] = output.shape
+
+    for stage, module in model.named_children():
+        if stage.startswith("stage"):
+            module.register_forward_hook(partial(keep, stage))
+    model(torch.randn(2, *IMAGES))
+    assert list(shapes) == [f"stage{i}" for i in range(1, len(shapes) + 1)] != []
+    assert all(shape[0] == 2 and len(shape) in (2, 3, 4) for shape in shapes.values())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_pruned_network_is_read_back_as_it_was_written(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    architecture = {"model": name, "example_shape": list(IMAGES), "class_names": ["a", "b", "c"]}
+    model = channels.apply(channels.Config(), checkpoint.build(architecture), torch.randn(2, *IMAGES), 0.5).eval()
+    checkpoint.write(tmp_path, model, architecture)
+    again, _ = checkpoint.read(tmp_path)
+    batch = torch.randn(3, *IMAGES)
+    torch.testing.assert_close(again(batch), model(batch))
+    assert cost.size(again) == cost.size(model)
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "mlp"])
+def test_what_is_no_image_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"model '{name}' takes images"):
+        build(name, (64,))
+
+
+def test_a_transformer_says_what_does_not_divide() -> None:
+    with pytest.raises(InputError, match="patches of 5 px do not divide an image of 32×32"):
+        build({"vit": {"patch_px": 5}})
+    with pytest.raises(InputError, match="3 heads do not divide a width of 64"):
+        build({"vit": {"heads": 3}})

@@ -1,0 +1,107 @@
+"""What is kept of a label sequence: exact over its bins at every temperature, and the stated loss within the others."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tutelage.losses import kd
+from tutelage.networks import top_k
+from tutelage.networks.answer import Answer, Outline
+
+CLASSES, K = 100, 8
+
+
+def logits(seed: int, scale: float = 3.0, classes: int = CLASSES) -> torch.Tensor:
+    return scale * torch.randn(40, 2, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
+
+
+def stored(z: torch.Tensor, k: int, dtype: torch.dtype = torch.float16) -> top_k.TopClasses:
+    parts = top_k.compressed(z, k)
+    return top_k.restored({part: t if part == "classes" else t.to(dtype) for part, t in parts.items()}, z.shape[-1])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 1.7, 4.0, 9.0, 20.0, 50.0])
+@pytest.mark.parametrize("scale", [0.1, 3.0, 10.0])
+def test_thirty_two_bytes_hold_a_hundred_classes_to_a_thousandth_of_a_nat_at_every_temperature(
+    temperature: float, scale: float
+) -> None:
+    z = logits(0, scale)
+    top = stored(z, K)
+    assert 3 * K + 2 * top_k.NUM_NODES == 32 and top_k.index_dtype(CLASSES) == "uint8"
+    exact = top_k.coarse_log_probabilities(z, top.classes, temperature)
+    divergence = (exact.exp() * (exact - top.log_probabilities(temperature))).sum(-1)
+    assert 0 <= divergence.max() + 1e-6 < 1e-3
+    torch.testing.assert_close(top.log_probabilities(temperature).exp().sum(-1), torch.ones(40, 2), atol=1e-5, rtol=0)
+
+
+def test_a_divergence_over_the_bins_is_too_small_by_the_others_mass_times_theirs() -> None:
+    """KL(p ‖ q) = KL over k + 1 bins + r · KL(p's others ‖ q's others), the chain rule: the stated error of the loss."""
+    for temperature in (1.0, 4.0):
+        teacher, student = logits(1), logits(2)
+        top = stored(teacher, K, torch.float64)
+        p, q = ((z / temperature).log_softmax(-1) for z in (teacher, student))
+        whole = (p.exp() * (p - q)).sum(-1)
+        coarse_p, coarse_q = (top_k.coarse_log_probabilities(z, top.classes, temperature) for z in (teacher, student))
+        coarse = (coarse_p.exp() * (coarse_p - coarse_q)).sum(-1)
+        others_p, others_q = (
+            z.scatter(-1, top.classes, float("-inf")) - c[..., -1:] for z, c in ((p, coarse_p), (q, coarse_q))
+        )
+        within = (others_p.exp() * (others_p - others_q).nan_to_num(nan=0.0)).sum(-1)
+        torch.testing.assert_close(whole, coarse + coarse_p[..., -1].exp() * within)
+        assert (coarse <= whole + 1e-12).all()
+
+
+def loss(temperature: float, teacher: Answer, student: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = kd.build(kd.Config(), temperature, Outline(classes=CLASSES), Outline(classes=CLASSES))(
+        Answer(logits=student), teacher
+    )
+    return found
+
+
+def test_soft_targets_kept_sparsely_are_those_over_the_bins_and_nothing_is_lost_where_all_else_is_even() -> None:
+    teacher = logits(3)
+    classes = teacher.topk(K, dim=-1).indices
+    even = teacher.scatter(-1, classes, 0.0)
+    even = torch.where(even == 0.0, teacher, torch.full_like(teacher, -6.0))  # all other classes are alike
+    same_elsewhere = logits(4).scatter(-1, classes, 0.0)
+    student = torch.where(same_elsewhere == 0.0, logits(5), torch.full_like(teacher, -1.0))
+    sparse = Answer(logits=torch.empty(0), top=stored(even, K, torch.float64))
+    for temperature in (1.0, 4.0):
+        whole = loss(temperature, Answer(logits=even), student)
+        torch.testing.assert_close(loss(temperature, sparse, student).double(), whole, rtol=1e-4, atol=1e-6)
+
+
+def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_sparse_knowledge() -> None:
+    teacher = logits(6)
+    student = teacher.clone().requires_grad_()
+    value = loss(4.0, Answer(logits=torch.empty(0), top=stored(teacher, K, torch.float32)), student)
+    value.backward()  # type: ignore[no-untyped-call]
+    assert value.abs() < 1e-5 and student.grad is not None and student.grad.abs().max() < 1e-4
+
+
+def test_a_student_that_is_sure_of_one_class_has_a_finite_loss() -> None:
+    student = torch.zeros(40, 2, CLASSES).index_fill(-1, torch.tensor([5]), 1e4).requires_grad_()
+    value = loss(1.0, Answer(logits=torch.empty(0), top=stored(logits(7), K)), student)
+    value.backward()  # type: ignore[no-untyped-call]
+    assert value.isfinite() and student.grad is not None and student.grad.isfinite().all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(k=st.integers(1, 19), classes=st.integers(21, 60), scale=st.floats(0.01, 20), temperature=st.floats(1, 20))
+def test_more_classes_never_say_less(k: int, classes: int, scale: float, temperature: float) -> None:
+    """A coarser divergence is never larger (data processing), so it grows with k towards the whole."""
+    teacher, student = logits(8, scale, classes), logits(9, scale, classes)
+    values = []
+    for kept in (k, k + 1):
+        top = stored(teacher, kept, torch.float64)
+        p, q = (top_k.coarse_log_probabilities(z, top.classes, temperature) for z in (teacher, student))
+        values.append((p.exp() * (p - q)).sum(-1))
+    assert (values[0] <= values[1] * (1 + 1e-6) + 1e-9).all()
+
+
+@pytest.mark.parametrize(("classes", "kind"), [(2, "uint8"), (256, "uint8"), (257, "uint16"), (65_537, "int32")])
+def test_classes_are_numbered_in_the_smallest_type(classes: int, kind: str) -> None:
+    assert top_k.index_dtype(classes) == kind

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stored_sweep import selection_of
+from tutelage.objectives import KNOWN
+from tutelage.records import fronts
+from tutelage.records.trial import TrialRecord
+from tutelage.report import figures, sweep_page, tables
+
+OBJECTIVES = (KNOWN["accuracy"], replace(KNOWN["params"], reference=1e6))
+TEACHER = {"accuracy": 0.99, "params": 1e6}
+Make = Callable[..., TrialRecord]
+
+
+@pytest.fixture
+def records(make_record: Make) -> list[TrialRecord]:
+    rows = [(0.9, 500.0), (0.7, 100.0), (0.8, 400.0), (0.6, 300.0)]
+    finished = [make_record(i, accuracy=a, params=p, macs=2 * p) for i, (a, p) in enumerate(rows)]
+    return [*finished, make_record(4, "failed", "Traceback\nValueError: <script>alert(1)</script>")]
+
+
+def test_the_front_is_a_tidy_table_smallest_first(records: list[TrialRecord]) -> None:
+    table = tables.front_table(records, OBJECTIVES)
+    assert table["trial"].tolist() == ["t0001", "t0002", "t0000"]
+    assert list(table.columns) == ["trial", "accuracy", "params", "macs", "student.model", "distillation.temperature"]
+    assert len(tables.trials_table(records)) == 5
+
+
+def test_no_finished_trial_gives_an_empty_front(make_record: Make, tmp_path: Path) -> None:
+    none = [make_record(0, "failed", "no")]
+    assert fronts.front_of(none, OBJECTIVES) == []
+    assert tables.front_table(none, OBJECTIVES).empty
+    figures.front_png(none, OBJECTIVES, tmp_path / "front.png", TEACHER)
+    figures.front_html(none, OBJECTIVES, tmp_path / "front.html", TEACHER)
+    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_hold_every_finished_student_and_the_teacher(records: list[TrialRecord], tmp_path: Path) -> None:
+    figure = figures.front_figure(records, OBJECTIVES, TEACHER)
+    assert [len(trace.x) for trace in figure.data] == [1, 3, 1]
+    assert list(figure.data[1].x) == [100, 400, 500]
+    assert figure.layout.xaxis.type == "log"
+    third = (*OBJECTIVES, replace(KNOWN["macs"], reference=1e9))
+    deep = figures.front_figure(records, third)
+    assert dict(zip(deep.data[1].x, deep.data[1].marker.color, strict=True)) == {100: 200, 400: 800, 500: 1000}
+    assert (figure.data[1].mode, deep.data[1].mode) == ("lines+markers", "markers"), "no staircase in three objectives"
+    figures.front_html(records, OBJECTIVES, tmp_path / "front.html", TEACHER)
+    page = (tmp_path / "front.html").read_text()
+    assert "t0002" in page
+    assert 'src="http' not in page, "the page needs no network"
+
+
+def test_the_page_escapes_what_it_shows_and_tells_failures(records: list[TrialRecord], tmp_path: Path) -> None:
+    sweep_page.write(
+        tmp_path / "report.html", name="<b>sweep", spec_yaml="name: <i>", objectives=OBJECTIVES, records=records,
+        candidates=records[:4], teacher=TEACHER, selection=None, environment={"torch": "2.13"}, elapsed_s=90.0,
+    )  # fmt: skip
+    page = (tmp_path / "report.html").read_text()
+    assert "<script>alert" not in page
+    assert "ValueError: &lt;script&gt;" in page
+    assert "&lt;b&gt;sweep" in page
+    assert "No student has been selected yet" in page
+    assert "trials failed" in page
+
+
+def write_page(path: Path, records: list[TrialRecord], selection: dict[str, Any] | None) -> str:
+    sweep_page.write(
+        path, name="sweep", spec_yaml="name: x", objectives=OBJECTIVES, records=records,
+        candidates=[r for r in records if r.state == "finished"], teacher=TEACHER, selection=selection, environment={},
+        elapsed_s=90.0, search_s=50.0,
+    )  # fmt: skip
+    return path.read_text()
+
+
+def test_the_page_tells_what_it_cost_and_what_was_stopped(
+    records: list[TrialRecord], make_record: Make, tmp_path: Path
+) -> None:
+    curve = ({"accuracy": 0.3}, {"accuracy": 0.4})
+    stopped = replace(make_record(5, "stopped"), curve=curve, elapsed_s=2.5)
+    page = write_page(tmp_path / "r.html", [*records, stopped], None)
+    for part in (
+        "<td>2 of 3</td><td>0.4000</td>",
+        "that spared 1 epochs",
+        "<td>40.0</td>",
+        "1 trials that had one",
+        "are noise",
+    ):
+        assert part in page, part
+    assert "Stopped early" not in write_page(tmp_path / "r.html", records, None)
+    assert 'src="http' not in page and "<link" not in page
+
+
+def test_confirmed_students_have_error_bars_and_what_shrank_is_told(records: list[TrialRecord], tmp_path: Path) -> None:
+    fresh = {"confirmed_accuracy": 0.75, "confirmed_low": 0.7, "confirmed_high": 0.81, "confirmed_seeds": 3.0}
+    once = {"confirmed_accuracy": 0.95, "confirmed_seeds": 1.0}
+    added = {"t0002": fresh, "t0000": once}
+    records = [replace(one, measures={**one.measures, **added.get(one.trial_id, {})}) for one in records]
+    selection = selection_of("sweep", records[0])
+    figure = figures.front_figure(records, OBJECTIVES, TEACHER)
+    figures.add_twin(figure, OBJECTIVES, records, sweep_page.twin_of(selection) or {})
+    by_name = {trace.name: trace for trace in figure.data}
+    bars, twin = by_name["fresh seeds, mean and 95 % interval (2)"], by_name["t0000 from labels alone"]
+    assert dict(zip(bars.x, bars.y, strict=True)) == {400: 0.75, 500: 0.95}
+    assert dict(zip(bars.x, zip(bars.error_y.arrayminus, bars.error_y.array, strict=True), strict=True)) == {
+        400: pytest.approx((0.05, 0.06)), 500: pytest.approx((0, 0)),
+    }  # fmt: skip
+    assert (twin.x[0], twin.y[0]) == (500, 0.93)
+    page = write_page(tmp_path / "r.html", records, selection)
+    assert "<td>t0002</td><td>0.8000</td><td>3</td><td>0.7500</td><td>0.7000 to 0.8100</td><td>-5.00</td>" in page
+    assert "It shrank a little." in page and "opened 2 times" in page
+    figures.front_png(records, OBJECTIVES, tmp_path / "front.png", TEACHER)
+    assert sweep_page.twin_of(None) is None
+
+
+def test_colours_stay_with_their_students_whatever_is_across(make_record: Make, tmp_path: Path) -> None:
+    """By size in bytes the order is another than by parameters, so a colour list in the wrong order shows."""
+    rows = [(0.9, 100.0, 900.0, 7.0), (0.8, 200.0, 300.0, 5.0), (0.7, 300.0, 100.0, 3.0)]
+    members = [make_record(i, accuracy=a, params=p, size_bytes=s, latency_ms=t) for i, (a, p, s, t) in enumerate(rows)]
+    objectives = (KNOWN["accuracy"], KNOWN["size_bytes"], KNOWN["latency_ms"])
+    front = figures.front_figure(members, objectives).data[1]
+    assert dict(zip(front.x, front.marker.color, strict=True)) == {900: 7, 300: 5, 100: 3}
+    figures.front_png(members, objectives, tmp_path / "front.png")
+    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_shows_under_the_pointer_is_escaped(make_record: Make) -> None:
+    record = replace(make_record(0, accuracy=0.9, params=1.0), params={"student.model": "mine:<b>&"})
+    assert "mine:&lt;b&gt;&amp;" in figures.front_figure([record], OBJECTIVES).data[1].text[0]

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tutelage.search.first_trials import extreme, known_good, resolved
+from tutelage.spec import loading
+from tutelage.spec.space import Space, parse
+from tutelage.sweep.search import published_recipes
+
+SPACE = Space(parse({
+    "model": {"choice": {"mlp": {"hidden": {"int": [8, 128], "log": True}}, "conv": {"width": {"int": [2, 9]}, "deep": 2}}},
+    "rate": {"float": [0.1, 10.0], "log": True},
+    "share": {"float": [0.0, 0.6], "step": 0.2},
+}))  # fmt: skip
+DEFAULTS: dict[str, Any] = {"rate": 0.5, "model.conv.width": 4, "share": 7.0}
+
+
+def size_of(config: dict[str, Any]) -> float:
+    ((_, options),) = config["model"].items()
+    return float((options.get("hidden", 0) * 10 + options.get("width", 0)) * (1 - config["share"]))
+
+
+def test_defaults_are_taken_where_the_space_has_them_and_the_middle_where_not() -> None:
+    assert resolved(SPACE, DEFAULTS.get, {}) == {
+        "model": "mlp", "model.mlp.hidden": 32, "rate": 0.5, "share": pytest.approx(0.2),
+    }  # fmt: skip
+    assert resolved(SPACE, DEFAULTS.get, {"model": "conv"})["model.conv.width"] == 4
+
+
+def test_the_smallest_and_the_largest_are_found_across_branches() -> None:
+    start = resolved(SPACE, DEFAULTS.get, {})
+    smallest, largest = (extreme(SPACE, start, size_of, sign) for sign in (1, -1))
+    assert (smallest["model"], smallest["model.conv.width"], smallest["share"]) == ("conv", 2, pytest.approx(0.6))
+    assert (largest["model"], largest["model.mlp.hidden"], largest["share"]) == ("mlp", 128, 0.0)
+    assert extreme(SPACE, start, lambda config: None, 1) == start, "where training decides sizes, nothing is known"
+
+
+def test_known_ones_are_distinct_in_order_and_no_more_than_asked_for() -> None:
+    found = known_good(SPACE, DEFAULTS.get, size_of, most=9)
+    assert [one.origin for one in found] == ["default", "smallest", "largest", "default"]
+    assert found[-1].params["model"] == "conv"
+    assert known_good(SPACE, DEFAULTS.get, size_of, most=2) == found[:2]
+    fixed = known_good(Space({"rate": 3}), DEFAULTS.get, lambda config: 1.0, most=9)
+    assert [one.params for one in fixed] == [{}]
+
+
+def test_published_recipes_come_after_the_extremes_as_far_as_the_space_has_them() -> None:
+    recipes = [{"model": "conv", "rate": 2.0, "elsewhere": 1}, {"rate": 99.0, "share": 0.4}]
+    found = known_good(SPACE, DEFAULTS.get, size_of, 9, recipes)
+    assert [one.origin for one in found] == ["default", "smallest", "largest", "published", "published", "default"]
+    assert (found[3].params["model"], found[3].params["rate"]) == ("conv", 2.0)
+    assert (found[4].params["rate"], found[4].params["share"]) == (0.5, pytest.approx(0.4)), "99 is out of the range"
+
+
+def test_the_papers_settings_of_each_searched_loss_are_known() -> None:
+    method = {"choice": {"kd": {}, "dist": {}, "similarity": {}}}
+    asked = {"temperature": {"float": [1, 8]}, "weight": {"float": [0, 0.95]}}
+    tree = {"name": "a", "data": "digits", "teacher": {"model": "mlp"}, "student": {"model": "mlp"}}
+    both = published_recipes(loading.from_dict({**tree, "distillation": {**asked, "method": method}}))
+    assert both == [
+        {"distillation.method": "kd", "distillation.temperature": 4.0, "distillation.weight": 0.9},
+        {"distillation.method": "dist", "distillation.temperature": 4.0, "distillation.weight": 0.5},
+    ]
+    alone = published_recipes(loading.from_dict({**tree, "distillation": asked}))
+    assert alone == [{"distillation.temperature": 4.0, "distillation.weight": 0.9}]

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import numpy as np
+
+from tutelage.search.gaussian_process import Regression
+
+
+def test_what_is_smooth_is_learnt_and_what_does_not_matter_is_left_out() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.random((60, 3))
+    values = np.sin(3 * rows[:, 0]) + rows[:, 1]
+    learnt = Regression()
+    learnt.learn(rows, values)
+    asked = rng.uniform(0.1, 0.9, (50, 3))
+    mean, deviation = learnt.predict(asked)
+    errors = mean - (np.sin(3 * asked[:, 0]) + asked[:, 1])
+    assert np.abs(errors).max() < 0.1
+    assert (np.abs(errors) < 3 * deviation).mean() > 0.95
+    moved = asked.copy()
+    moved[:, 2] += 0.3
+    assert np.abs(learnt.predict(moved)[0] - mean).max() < 0.1
+
+
+def test_the_same_rows_give_the_same_predictions_however_they_came() -> None:
+    """A driver that was killed learns all at once what the one before it learnt row by row."""
+    rng = np.random.default_rng(1)
+    rows, values = rng.random((31, 2)), rng.random(31)
+    grown, at_once = Regression(), Regression()
+    for count in range(2, 32):
+        grown.learn(rows[:count], values[:count])
+    at_once.learn(rows, values)
+    asked = rng.random((5, 2))
+    np.testing.assert_array_equal(grown.predict(asked), at_once.predict(asked))

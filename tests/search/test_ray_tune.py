@@ -1,0 +1,197 @@
+"""The Tune side with real actors: failures, lost workers, resumption, order of records."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tutelage.records.trial import TrialRecord
+from tutelage.search import ray_tune
+from tutelage.search.sampler import Draw
+from tutelage.search.stopping import Verdict
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+
+class Counting:
+    """A trial that counts to `epochs`, and misbehaves as its config says."""
+
+    def __init__(self, trial_id: str, config: dict[str, Any]) -> None:
+        self.trial_id, self.config, self.epoch = trial_id, config, 0
+        self.curve: list[dict[str, float]] = []
+        if "opened" in config:
+            with Path(config["opened"]).open("a") as file:
+                file.write("once ")
+            raise ValueError("this student cannot be built")
+
+    def step(self) -> dict[str, Any]:
+        self.epoch += 1
+        self._misbehave()
+        row: dict[str, Any] = {"epoch": self.epoch, "train_loss": 1 / self.epoch, "accuracy": 0.5, "step_s": 0.001}
+        self.curve.append({**row})
+        row["done"] = self.epoch == self.config["epochs"]
+        if row["done"]:
+            if self.config.get("tells_all"):
+                row["curve"] = self.curve
+            row["measures"] = {"accuracy": self.config.get("accuracy", 0.5), "params": float(os.getpid())}
+        return row
+
+    def _misbehave(self) -> None:
+        if self.config.get("raises_at") == self.epoch:
+            raise RuntimeError("this student cannot learn")
+        lost = self.config.get("killed_at")
+        if lost == self.epoch:
+            marker = Path(self.config["marker"])
+            if not marker.exists():
+                marker.write_text("once")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(self.curve))
+
+    def restore(self, path: Path) -> None:
+        self.curve = json.loads(path.read_text())
+        self.epoch = len(self.curve)
+
+
+def run(
+    tmp_path: Path, configs: list[dict[str, Any]], rungs: ray_tune.Rungs | None = None, **slots: Any
+) -> dict[str, TrialRecord]:
+    numbers = itertools.count()
+    draws = iter([Draw(number=next(numbers), config=config, params={"epochs": config["epochs"]}) for config in configs])
+    records: list[TrialRecord] = []
+    settings = ray_tune.Slots(**{"cpus": 1, "gpus": 0, "concurrency": None, **slots})
+
+    def no_news(trial_id: str, row: Any) -> None: ...
+
+    ray_tune.run(Counting, lambda: next(draws, None), records.append, no_news, settings, tmp_path, "run", rungs=rungs)
+    assert len({record.trial_id for record in records}) == len(records), "each trial ends once"
+    return {record.trial_id: record for record in records}
+
+
+def test_a_student_that_raises_or_is_not_finite_fails_alone(tmp_path: Path) -> None:
+    records = run(
+        tmp_path,
+        [
+            {"epochs": 3},
+            {"epochs": 3, "raises_at": 2},
+            {"epochs": 2, "accuracy": float("nan")},
+            {"epochs": 4},
+            {"epochs": 1},
+        ],
+    )
+    assert {key: record.state for key, record in records.items()} == {
+        "t0000": "finished", "t0001": "failed", "t0002": "failed", "t0003": "finished", "t0004": "finished",
+    }  # fmt: skip
+    assert "RuntimeError: this student cannot learn" in records["t0001"].error
+    assert "Traceback" in records["t0001"].error
+    assert "not finite" in records["t0002"].error
+    assert [len(records[f"t000{i}"].curve) for i in (0, 3, 4)] == [3, 4, 1]
+    assert [row["epoch"] for row in records["t0003"].curve] == [1, 2, 3, 4]
+    assert records["t0003"].step_s == pytest.approx(0.004)
+    processes = {record.measures["params"] for record in records.values() if record.state == "finished"}
+    assert len(processes) <= 2, "actors are reused, and a student's exception does not cost its actor"
+
+
+@pytest.mark.parametrize(("checkpoint_epochs", "started_at"), [(1, 4), (0, 1)])
+def test_a_lost_worker_costs_no_trial(tmp_path: Path, checkpoint_epochs: int, started_at: int) -> None:
+    """With checkpoints the trial goes on from the last one; without, it starts again. Either way it ends once, whole."""
+    config = {"epochs": 6, "killed_at": 4, "marker": str(tmp_path / "killed")}
+    records = run(tmp_path, [config, {"epochs": 2}], checkpoint_epochs=checkpoint_epochs)
+    assert (tmp_path / "killed").exists()
+    assert {record.state for record in records.values()} == {"finished"}
+    assert [row["epoch"] for row in records["t0000"].curve][-1] == 6
+    assert started_at in [row["epoch"] for row in records["t0000"].curve]
+
+
+def test_a_worker_that_is_lost_for_good_is_a_failed_trial(tmp_path: Path) -> None:
+    config = {"epochs": 3, "killed_at": 1, "marker": str(tmp_path / "killed")}
+    records = run(tmp_path, [config, {"epochs": 2}], max_failures=0)
+    assert records["t0000"].state == "failed"
+    assert records["t0001"].state == "finished"
+
+
+def test_a_trial_that_is_not_worth_more_is_stopped_at_its_rung_and_each_is_asked_about_once(tmp_path: Path) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def judge(draw: Draw, row: dict[str, Any]) -> Verdict:
+        asked.append((draw.number, row["epoch"]))
+        return "go_on" if draw.config["epochs"] < 50 or row["epoch"] < 9 else "stop"
+
+    lost = {"epochs": 40, "killed_at": 5, "marker": str(tmp_path / "killed")}
+    configs = [{"epochs": 60}, lost, {"epochs": 5, "tells_all": True}, {"epochs": 70, "raises_at": 4}]
+    records = run(tmp_path, configs, ray_tune.Rungs(epochs=frozenset({3, 9, 27}), judge=judge))
+    assert [records[f"t000{i}"].state for i in range(4)] == ["stopped", "finished", "finished", "failed"]
+    assert [len(records[f"t000{i}"].curve) for i in range(4)] == [9, 40, 5, 3]
+    assert sorted(asked) == [(0, 3), (0, 9), (1, 3), (1, 9), (1, 27), (2, 3), (3, 3)]
+    assert records["t0000"].measures == {}, "what was stopped can never enter the front"
+
+
+@pytest.mark.parametrize("checkpoint_epochs", [0, 2])
+def test_checkpoints_are_those_asked_for_and_what_cannot_be_opened_is_tried_once(
+    tmp_path: Path, checkpoint_epochs: int
+) -> None:
+    configs = [{"epochs": 5}, {"epochs": 5, "opened": str(tmp_path / "opened")}]
+    records = run(tmp_path, configs, checkpoint_epochs=checkpoint_epochs)
+    assert [records[f"t000{i}"].state for i in range(2)] == ["finished", "failed"]
+    assert "this student cannot be built" in records["t0001"].error
+    assert (tmp_path / "opened").read_text() == "once "
+    assert bool(list((tmp_path / "run").rglob(ray_tune.STATE))) is (checkpoint_epochs > 0)
+
+
+def test_a_trial_goes_on_where_an_earlier_driver_left_it_and_what_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+    left = tmp_path / "run" / "t0000"
+    for number, content in enumerate(['[{"epoch": 1}, ', json.dumps([{"epoch": e, "train_loss": 9.0, "accuracy": 0.1,
+        "step_s": 5.0} for e in (1, 2)]), "{"]):  # fmt: skip
+        (left / f"checkpoint_{number:06d}").mkdir(parents=True)
+        (left / f"checkpoint_{number:06d}" / ray_tune.STATE).write_text(content)
+    records = run(tmp_path, [{"epochs": 4}, {"epochs": 2}])
+    curve = records["t0000"].curve
+    assert [row["epoch"] for row in curve] == [1, 2, 3, 4]
+    assert [row["step_s"] for row in curve] == [5.0, 5.0, 0.001, 0.001], "two epochs were not trained again"
+    assert [row["step_s"] for row in records["t0001"].curve] == [0.001, 0.001]
+
+
+def test_a_paused_trial_leaves_its_worker_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Three pause after two epochs; the first and the last come back when no new one is left and end whole, the last by way
+    of another rung: so its state is kept twice."""
+    records: list[TrialRecord] = []
+    new = [Draw(number=n, config={"epochs": 5, "accuracy": n / 10}, params={}) for n in range(3)]
+    back, came_back = [new[2], new[0], new[2]], Counter[int]()
+    lost = {"epochs": 6, "killed_at": 4, "marker": str(tmp_path / "killed")}
+    new.append(Draw(number=3, config=lost, params={}))
+
+    def next_draw() -> Draw | None:
+        if new:
+            return new.pop(0)
+        times_paused = Counter(record.number for record in records if record.state == "paused")
+        if not back or times_paused[back[0].number] == came_back[back[0].number]:
+            return None
+        came_back[back[0].number] += 1
+        return back.pop(0)
+
+    def judge(draw: Draw, row: dict[str, Any]) -> Verdict:
+        return "pause" if (row["epoch"] == 2 and draw.number < 3) or (row["epoch"] == 4 and draw.number == 2) else "go_on"
+
+    def no_news(trial_id: str, row: Any) -> None: ...
+
+    rungs = ray_tune.Rungs(epochs=frozenset({2, 4}), judge=judge, pausing=True)
+    slots = ray_tune.Slots(cpus=1, gpus=0, concurrency=None)
+    ray_tune.run(Counting, next_draw, records.append, no_news, slots, tmp_path, "run", rungs=rungs)
+    states = {n: [r.state for r in records if r.number == n] for n in range(4)}
+    assert states == {0: ["paused", "finished"], 1: ["paused"], 2: ["paused", "paused", "finished"], 3: ["finished"]}
+    for record in records:
+        epochs = len(record.curve) if record.state == "paused" else 5 if record.number < 3 else 6
+        assert record.state != "paused" or epochs in (2, 4)
+        assert [row["epoch"] for row in record.curve] == list(range(1, epochs + 1))
+        assert record.step_s == pytest.approx(0.001 * epochs), "no epoch was trained again"
+    ended = {record.number: record for record in records}
+    assert ended[2].measures["accuracy"] == 0.2 and ended[1].measures == {}
+    assert ended[0].elapsed_s >= next(record for record in records if record.number == 0).elapsed_s

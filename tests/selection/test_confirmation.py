@@ -1,0 +1,180 @@
+"""Fresh seeds: whom they are worth, and what they make sure of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import t as students_t
+
+from tutelage.errors import WorkFailed
+from tutelage.intervals import wilson_interval
+from tutelage.objectives import KNOWN, Limits
+from tutelage.records.reruns import Confirmations, Run
+from tutelage.records.trial import TrialRecord
+from tutelage.selection.confirmation import Race
+from tutelage.selection.estimate import estimates
+from tutelage.selection.query import Question
+
+OBJECTIVES = (KNOWN["accuracy"], replace(KNOWN["params"], reference=1e6))
+Make = Callable[..., TrialRecord]
+N = 400
+
+
+def race(records: Sequence[TrialRecord], policy: Any = "max-accuracy", seeds: int = 3, limits: Limits | None = None) -> Race:
+    question = Question(policy=policy, objectives=OBJECTIVES, limits=limits or Limits())
+    return Race(question=question, records=records, num_judged=N, seeds=seeds)
+
+
+def students(make_record: Make, *accuracies: float) -> list[TrialRecord]:
+    """Return students of which each is a tenth larger than the one before."""
+    return [make_record(i, accuracy=a, params=1000 * 1.1**i) for i, a in enumerate(accuracies)]
+
+
+def test_an_estimate_is_students_interval_and_wilsons_put_together() -> None:
+    """By hand, for one trial: φ² p̃ q̃ is its own variance, and the squares of both half-widths add up."""
+    runs = [0.90, 0.92, 0.94]
+    found = estimates({"a": 0.95}, {"a": runs}, N)["a"]
+    assert found.mean == pytest.approx(0.92)
+    assert found.sd == pytest.approx(0.02)
+    from_seeds = students_t.ppf(0.975, 2) * 0.02 * np.sqrt(1 + 1 / 3)
+    low, high = wilson_interval(368, N)
+    assert found.interval is not None and found.lower is not None
+    assert found.interval[0] == pytest.approx(0.92 - np.hypot(0.92 - low, from_seeds))
+    assert found.interval[1] == pytest.approx(min(1.0, 0.92 + np.hypot(high - 0.92, from_seeds)))
+    one_sided = students_t.ppf(0.95, 2) * 0.02 * np.sqrt(1 + 1 / 3)
+    assert found.lower == pytest.approx(0.92 - np.hypot(0.92 - wilson_interval(368, N, 0.9)[0], one_sided))
+
+
+def test_seeds_that_agree_leave_the_examples_and_one_seed_leaves_no_interval() -> None:
+    sure = estimates({"a": 0.9}, {"a": [0.9, 0.9, 0.9]}, N)["a"]
+    assert sure.interval == pytest.approx(wilson_interval(360, N))
+    once = estimates({"a": 0.9}, {"a": [0.9]}, N)["a"]
+    assert (once.interval, once.lower, once.sd) == (None, None, None)
+    beside = estimates({"a": 0.9, "b": 0.9}, {"a": [0.9], "b": [0.88, 0.92]}, N)["a"]
+    assert beside.interval is not None, "how seeds vary is known from another student"
+    perfect = estimates({"a": 1.0}, {"a": [1.0, 1.0]}, N)["a"]
+    assert perfect.interval is not None and perfect.interval[0] < 1.0 == perfect.interval[1]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.dictionaries(st.text(min_size=1, max_size=2), st.lists(st.floats(0, 1), min_size=2, max_size=5), min_size=1, max_size=5)
+)
+def test_intervals_hold_their_mean_and_stay_shares(fresh: dict[str, list[float]]) -> None:
+    for one in estimates(dict.fromkeys(fresh, 0.5), fresh, N).values():
+        assert one.interval is not None and one.lower is not None
+        assert 0 <= one.interval[0] <= one.lower <= one.mean + 1e-12
+        assert one.mean <= one.interval[1] + 1e-12 and one.interval[1] <= 1
+
+
+def test_the_interval_covers_one_more_student_as_often_as_it_says() -> None:
+    """4,000 students whose own accuracy varies by 0.02 from seed to seed, each seen by N examples anew."""
+    rng, held, total = np.random.default_rng(0), 0, 4000
+    for _ in range(total):
+        own = np.clip(rng.normal(0.9, 0.02, 4), 0, 1)
+        found = estimates({"a": 0.9}, {"a": (rng.binomial(N, own[:3]) / N).tolist()}, N)["a"]
+        assert found.interval is not None
+        held += found.interval[0] <= own[3] <= found.interval[1]
+    assert held / total > 0.95 - 3 * np.sqrt(0.05 * 0.95 / total)
+
+
+def test_those_that_cannot_be_taken_are_not_trained_again(make_record: Make) -> None:
+    records = students(make_record, 0.80, 0.95, 0.951)
+    shares = race(records).chances({})
+    assert set(shares) == {"t0001", "t0002"} and sum(shares.values()) == pytest.approx(1)
+    assert shares == race(records).chances({}), "the same seed draws the same worlds"
+    far = race(students(make_record, 0.60, 0.99))
+    assert far.run({}, lambda trials: {trial: [0.99] * 3 for trial in trials}, most=5).keys() == {"t0001"}
+
+
+def trained_as(true: Mapping[str, float], log: list[list[str]], seeds: int = 3) -> Callable[[Sequence[str]], Any]:
+    def train(trials: Sequence[str]) -> dict[str, list[float]]:
+        log.append(list(trials))
+        return {trial: [true[trial]] * seeds for trial in trials}
+
+    return train
+
+
+def test_who_was_lucky_falls_back_and_the_next_is_looked_at(make_record: Make) -> None:
+    records = students(make_record, 0.90, 0.93, 0.96)
+    log: list[list[str]] = []
+    running = race(records)
+    fresh = running.run({}, trained_as({"t0000": 0.90, "t0001": 0.93, "t0002": 0.85}, log), most=6)
+    assert log[0][0] == "t0002" and "t0001" in fresh
+    assert running.question.answer(running.cautious(fresh), among=fresh).record.trial_id == "t0001"
+
+
+def test_nobody_is_taken_for_not_having_been_looked_at(make_record: Make) -> None:
+    """All shrink by 0.05; the third, untouched, must not win by its luck in the search."""
+    records = students(make_record, 0.95, 0.94, 0.93)
+    running = race(records)
+    fresh = {"t0000": [0.90] * 3, "t0001": [0.89] * 3}
+    cautious = {one.trial_id: one.measures["accuracy"] for one in running.cautious(fresh)}
+    assert cautious["t0002"] < cautious["t0001"] < cautious["t0000"] < 0.90
+    assert records[0].measures["accuracy"] == 0.95, "what the search saw stays"
+
+
+def test_no_more_than_asked_for_are_trained_unless_none_can_be_taken(make_record: Make) -> None:
+    records = students(make_record, *np.linspace(0.94, 0.96, 30).tolist())
+    log: list[list[str]] = []
+    true = {record.trial_id: record.measures["accuracy"] for record in records}
+    race(records).run({}, trained_as(true, log), most=2)
+    assert sum(map(len, log)) == 2
+    log.clear()
+    least = race(records, "min-size", limits=Limits(min={"accuracy": 0.92}))
+    least.run({}, lambda trials: {t: log.append([t]) or [0.92, 0.935, 0.95] for t in trials}, most=4)  # type: ignore[func-returns-value]
+    assert sum(map(len, log)) == 8
+
+
+def test_what_is_known_is_not_trained_again(make_record: Make) -> None:
+    records = students(make_record, 0.90, 0.95)
+    log: list[list[str]] = []
+    known = {"t0001": [0.95] * 3, "t0000": [0.90] * 3}
+    assert race(records).run(known, trained_as({}, log), most=4) == known
+    assert log == []
+
+
+def test_a_bound_on_accuracy_is_met_by_what_is_sure(make_record: Make) -> None:
+    """Of 0.90 over 400 examples 0.87 is sure, not 0.89; the smallest that meets the bound for sure is larger than it looks."""
+    records = students(make_record, 0.90, 0.91, 0.92, 0.95)
+    running = race(records, "min-size", limits=Limits(min={"accuracy": 0.89}))
+    log: list[list[str]] = []
+    fresh = running.run({}, trained_as({record.trial_id: record.measures["accuracy"] for record in records}, log), most=4)
+    taken = running.question.answer(running.cautious(fresh), among=fresh).record
+    assert taken.trial_id == "t0002"
+    assert taken.measures["accuracy"] >= 0.89 > estimates({"a": 0.9}, {"a": [0.91] * 3}, N)["a"].lower  # type: ignore[operator]
+
+
+def test_the_front_is_confirmed_with_those_that_come_up(make_record: Make) -> None:
+    """The second is on the front by luck; when it shrinks, the third, of the same size, takes its place."""
+    records = [make_record(i, accuracy=a, params=p) for i, (a, p) in enumerate([(0.8, 10.0), (0.95, 50.0), (0.94, 50.0)])]
+    log: list[list[str]] = []
+    true = {"t0000": 0.8, "t0001": 0.85, "t0002": 0.94}
+    fresh = race(records).run_for_front({}, trained_as(true, log))
+    assert log == [["t0000", "t0001"], ["t0002"]] and set(fresh) == set(true)
+
+
+def test_runs_outlive_a_crash_and_damage_is_told(tmp_path: Any) -> None:
+    record = Confirmations(tmp_path / "confirmations.jsonl")
+    assert record.read() == []
+    runs = [
+        Run(trial="t0001", taught=taught, seed=seed, accuracy=0.9, elapsed_s=1.0) for taught in (True, False) for seed in (7, 8)
+    ]
+    for run in runs:
+        record.append(run)
+    assert record.read() == runs
+    assert record.accuracies([7, 9], taught=True) == {"t0001": {7: 0.9}}
+    with record.path.open("a") as file:
+        file.write('{"trial": "t00')
+    assert record.read() == runs, "a last line cut short says nothing"
+    record.append(runs[0])
+    assert record.read() == [*runs, runs[0]]
+    record.path.write_text("nonsense\n" + record.path.read_text())
+    with pytest.raises(WorkFailed, match="not a record of trainings"):
+        record.read()

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tutelage import plugins
+from tutelage.errors import InputError, NoStudentFits
+from tutelage.objectives import KNOWN, Limits
+from tutelage.policies import Grounds
+from tutelage.policies.knee import scores as knee_scores
+from tutelage.records.fronts import non_dominated
+from tutelage.records.trial import TrialRecord
+from tutelage.selection.query import Question, parse_policy
+
+OBJECTIVES = (KNOWN["accuracy"], replace(KNOWN["params"], reference=1e6))
+POLICIES = plugins.known("policies")
+Make = Callable[..., TrialRecord]
+
+
+def ask(policy: Any, **fields: Any) -> Question:
+    return Question(policy=policy, objectives=OBJECTIVES, **fields)
+
+
+@pytest.fixture
+def records(make_record: Make) -> list[TrialRecord]:
+    rows = [(0.99, 100_000, 3.0), (0.60, 100, 2.0), (0.98, 3_000, 2.5), (0.90, 1_000, 1.0), (0.95, 50_000, 0.5)]
+    rows.append((0.985, 40_000, 4.0))
+    return [make_record(i, accuracy=a, params=float(p), size_bytes=4.0 * p, latency_ms=ms) for i, (a, p, ms) in enumerate(rows)]
+
+
+def test_each_policy_takes_its_own(records: list[TrialRecord]) -> None:
+    taken = {policy: ask(policy).answer(records).record.trial_id for policy in POLICIES}
+    assert taken == {
+        "hypervolume-contribution": largest_contribution(records),
+        "knee": "t0002",
+        "max-accuracy": "t0000",
+        "min-latency": "t0004",  # dominated in accuracy and size, but the fastest
+        "min-size": "t0001",
+        "smallest-within": "t0002",  # 0.98 is within 0.01 of 0.99, and a bound itself is met
+        "weighted": "t0002",
+    }
+
+
+def largest_contribution(records: list[TrialRecord]) -> str:
+    """By leaving one out, without moocore's own function for it."""
+    from tutelage.records.fronts import hypervolume_of
+
+    front = non_dominated(records, OBJECTIVES)
+    whole = hypervolume_of(front, OBJECTIVES)
+    alone = {one.trial_id: whole - hypervolume_of([r for r in front if r is not one], OBJECTIVES) for one in front}
+    return max(alone, key=lambda trial: alone[trial])
+
+
+def test_the_smallest_within_is_measured_from_the_best_or_the_teacher(records: list[TrialRecord]) -> None:
+    def taken(**options: Any) -> str:
+        return ask({"smallest-within": options}, teacher={"accuracy": 0.93}).answer(records).record.trial_id
+
+    assert [taken(within=w) for w in (0.0, 0.004, 0.01, 0.09, 0.5)] == ["t0000", "t0000", "t0002", "t0003", "t0001"]
+    assert taken(of="teacher") == "t0002"
+    assert taken(of="teacher", within=0.03) == "t0003"
+    with pytest.raises(NoStudentFits, match=r"smallest-within \(of: teacher\) takes none of the 6 students"):
+        ask({"smallest-within": {"of": "teacher"}}, teacher={"accuracy": 1.0001}).answer(records)
+
+
+def test_weights_move_the_choice_along_the_front(records: list[TrialRecord]) -> None:
+    def taken(**weights: float) -> str:
+        return ask({"weighted": {"weights": weights}}).answer(records).record.trial_id
+
+    assert taken(accuracy=1, params=0) == "t0000"
+    assert taken(accuracy=0, params=1) == "t0001"
+    assert taken() == "t0002"
+    for wrong, why in (({"latency": 1}, "no objective 'latency' to weigh"), ({"params": -1}, "at least 0")):
+        with pytest.raises(InputError, match=why):
+            ask({"weighted": {"weights": wrong}}).answer(records)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.floats(0.1, 0.99), st.integers(10, 10**6)), min_size=1, max_size=12),
+    order=st.randoms(use_true_random=False),
+)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_policy_takes_one_of_the_front_whatever_the_order(policy: str, rows: list[tuple[float, int]], order: Any) -> None:
+    records = [
+        TrialRecord(
+            number=i, trial_id=f"t{i}", state="finished", params={}, config={},
+            measures={"accuracy": a, "params": float(p), "size_bytes": 4.0 * p, "latency_ms": p / 1e4},
+        )
+        for i, (a, p) in enumerate(rows)
+    ]  # fmt: skip
+    found = ask(policy).answer(records)
+    shuffled = order.sample(records, len(records))
+    assert ask(policy).answer(shuffled).record == found.record
+    assert found.record in non_dominated(records, ask(policy).axes)
+    assert found.reason.startswith(f"{policy} takes {found.record.trial_id}: ") and found.reason.endswith(".")
+
+
+def test_limits_narrow_the_choice_before_the_front_is_drawn(records: list[TrialRecord]) -> None:
+    found = ask("max-accuracy", limits=Limits(max={"size_bytes": 20e3})).answer(records)
+    assert found.record.trial_id == "t0002"
+    assert found.runner_up is not None
+    assert found.runner_up.trial_id == "t0003"
+    assert "size_bytes ≤ 20000" in found.reason
+    behind = ask("max-accuracy", limits=Limits(max={"accuracy": 0.96}, min={"params": 10_000})).answer(records)
+    assert behind.record.trial_id == "t0004", "it is dominated over all, but not among those that fit"
+
+
+def test_only_those_asked_for_may_be_taken_but_all_shape_the_front(records: list[TrialRecord]) -> None:
+    assert ask("max-accuracy").answer(records, among=["t0002", "t0003"]).record.trial_id == "t0002"
+    within = ask({"smallest-within": {"within": 0.005}})
+    with pytest.raises(NoStudentFits):
+        within.answer(records, among=["t0001"])
+
+
+def test_ties_go_to_the_smaller_then_the_earlier(make_record: Make) -> None:
+    equal = [make_record(i, accuracy=0.9, params=p, size_bytes=p) for i, p in ((3, 10.0), (1, 10.0), (2, 20.0))]
+    assert ask("max-accuracy").answer(equal).record.number == 1
+    assert ask("min-size").answer(equal).record.number == 1
+
+
+def test_none_that_fits_names_the_nearest_three_and_what_each_misses(records: list[TrialRecord]) -> None:
+    with pytest.raises(NoStudentFits) as caught:
+        ask("knee", limits=Limits(max={"params": 50})).answer(records)
+    assert caught.value.exit_code == 4
+    said = str(caught.value)
+    assert (
+        "The nearest: t0001, which has params 100 (50 too much); t0003, which has params 1,000 (950 too much); t0002," in said
+    )
+    with pytest.raises(NoStudentFits, match=r"accuracy 0\.99 \(0\.005 too little\)"):
+        ask("knee", limits=Limits(min={"accuracy": 0.995})).answer(records)
+    with pytest.raises(NoStudentFits, match="latency_p90_ms not measured"):
+        ask("knee", limits=Limits(max={"latency_p90_ms": 1})).answer(records)
+    with pytest.raises(NoStudentFits, match="no student has finished"):
+        ask("knee").answer([])
+
+
+def test_a_bound_on_accuracy_says_what_accuracy_stands_for(records: list[TrialRecord]) -> None:
+    sure = ask("min-size", limits=Limits(min={"accuracy": 0.97}), said_of_accuracy="accuracy for sure")
+    assert "with accuracy ≥ 0.97, that being the accuracy for sure)." in sure.answer(records).reason
+    with pytest.raises(NoStudentFits, match=r"has accuracy ≥ 0\.999, that being the accuracy for sure\. The nearest"):
+        replace(sure, limits=Limits(min={"accuracy": 0.999})).answer(records)
+
+
+def test_failed_and_stopped_students_are_never_taken(make_record: Make) -> None:
+    good = make_record(0, accuracy=0.5, params=10.0)
+    better = [make_record(i, state=state, accuracy=0.99, params=1.0) for i, state in ((1, "failed"), (2, "stopped"))]
+    assert ask("max-accuracy").answer([*better, good]).record is good
+
+
+def test_a_policy_is_checked_at_the_door() -> None:
+    with pytest.raises(InputError, match="Did you mean 'max-accuracy'"):
+        ask("maxaccuracy")
+    with pytest.raises(InputError, match="within"):
+        ask({"smallest-within": {"within": -1}})
+    assert parse_policy("knee", []) == "knee"
+    assert parse_policy("smallest-within", ["within=0.005", "of=teacher"]) == {
+        "smallest-within": {"within": 0.005, "of": "teacher"}
+    }
+    with pytest.raises(InputError, match="no option"):
+        parse_policy("knee", ["within"])
+
+
+def test_a_users_function_is_a_policy(records: list[TrialRecord], user_module: Callable[[str, str], None]) -> None:
+    user_module(
+        "own_policies",
+        '''
+def per_byte(front):
+    """Accuracy a byte."""
+    return [one["accuracy"] / one["size_bytes"] for one in front]
+
+def broken(front):
+    return [one["no_such"] for one in front]
+
+def short(front):
+    return [1.0]
+''',
+    )
+    assert ask("own_policies:per_byte").answer(records).record.trial_id == "t0001"
+    assert plugins.summary("policies", "own_policies:per_byte") == "Accuracy a byte."
+    with pytest.raises(InputError, match="failed on a front of 5: KeyError"):
+        ask("own_policies:broken").answer(records)
+    with pytest.raises(InputError, match="must give a number a student, 5 here"):
+        ask("own_policies:short").answer(records)
+
+
+def test_the_knee_is_the_point_below_the_chord(make_record: Make) -> None:
+    """On log10 axes scaled to 1, (0, 1) and (1, 0) lie on the chord and (0, 0) is 1/√2 below it."""
+    front = [make_record(i, accuracy=a, params=p) for i, (a, p) in enumerate([(0.9, 1e4), (0.9, 1e2), (0.5, 1e2)])]
+    config = plugins.configure("policies", "knee")[2]
+    distances = knee_scores(config, front, Grounds(objectives=OBJECTIVES, teacher={}))
+    np.testing.assert_allclose(distances, [0, 2**-0.5, 0], atol=1e-12)
+
+
+def test_a_front_of_two_has_no_knee_and_says_so(make_record: Make) -> None:
+    two = [make_record(0, accuracy=0.9, params=10.0), make_record(1, accuracy=0.8, params=5.0)]
+    found = ask("knee").answer(two)
+    assert found.record.number == 0
+    assert "no knee" in found.reason

@@ -1,0 +1,131 @@
+"""What a resumed sweep may change, and who may drive it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SMALL_SPEC
+from tutelage.errors import InputError
+from tutelage.records import sweep_dir
+from tutelage.records.ledger import Ledger
+from tutelage.records.trial import TrialRecord
+from tutelage.spec import loading
+from tutelage.sweep import resume
+
+BEFORE = loading.from_dict(SMALL_SPEC)
+
+
+@pytest.mark.parametrize(("given", "total"), [("12", 12), (12, 12), ("+50", 58), (None, 8)])
+def test_trials_are_a_total_or_more(given: str | int | None, total: int) -> None:
+    assert resume.with_trials(BEFORE, given).search.trials == total
+
+
+@pytest.mark.parametrize("given", ["", "+", "-5", "0", "+0", "many", "1.5", "²"])
+def test_what_is_no_number_of_trials_is_told(given: str) -> None:
+    with pytest.raises(InputError, match=r"in all \(80\), or how many more \(\+50\)"):
+        resume.with_trials(BEFORE, given)
+
+
+def test_more_trials_need_a_number_to_add_to() -> None:
+    endless = loading.from_dict({**SMALL_SPEC, "search": {"trials": None, "hours": 1}})
+    with pytest.raises(InputError, match="no number of trials"):
+        resume.with_trials(endless, "+5")
+    assert resume.with_trials(endless, "5").search.trials == 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"search": {"trials": 9}}, {"search": {"trials": 8, "concurrency": 1}}, {"resources": {"trial": {"cpus": 2}}},
+     {"search": {"trials": 8, "plateau": {"trials": 3}}}, {"select": {"policy": "min-size"}}],
+)  # fmt: skip
+def test_a_spec_that_only_extends_is_taken(change: dict[str, object]) -> None:
+    resume.check_extends(BEFORE, loading.from_dict({**SMALL_SPEC, **change}))
+
+
+def test_every_other_difference_is_shown_and_refused() -> None:
+    tree = {**SMALL_SPEC, "student": {**SMALL_SPEC["student"], "epochs": 5}, "search": {"trials": 7, "sampler": "random"}}
+    with pytest.raises(InputError) as caught:
+        resume.check_extends(BEFORE, loading.from_dict(tree))
+    for line in ("student.epochs: 4 → 5", "search.trials: 8 → 7", "search.sampler: tpe → random"):
+        assert line in str(caught.value)
+
+
+def test_a_line_cut_short_is_taken_away_before_the_next_is_written(
+    tmp_path: Path, make_record: Callable[..., TrialRecord]
+) -> None:
+    ledger = Ledger(tmp_path / "trials.jsonl")
+    ledger.mend()
+    assert not ledger.path.exists()
+    ledger.append(make_record(0, accuracy=0.5))
+    whole = ledger.path.read_bytes()
+    ledger.mend()
+    assert ledger.path.read_bytes() == whole
+    ledger.path.write_bytes(whole + whole[:20])
+    ledger.mend()
+    ledger.append(make_record(1, accuracy=0.6))
+    assert [record.number for record in ledger.read()] == [0, 1]
+    ledger.path.write_bytes(whole[:20])
+    ledger.mend()
+    assert ledger.read() == []
+
+
+def test_what_was_handed_out_is_pending_until_it_ends(tmp_path: Path, make_record: Callable[..., TrialRecord]) -> None:
+    home = sweep_dir.create(tmp_path, "pending", "")
+    for record in (
+        make_record(0, "running"),
+        make_record(1, "running"),
+        make_record(2, "infeasible"),
+        make_record(1, accuracy=0.5),
+    ):
+        home.ledger.append(record)
+    assert [record.number for record in home.pending()] == [0]
+    assert [record.number for record in home.records()] == [1, 2]
+    home.ledger.append(make_record(0, accuracy=0.4))
+    assert [record.number for record in home.ledger.ended()] == [2, 1, 0], "in the order in which they ended"
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from tutelage.records.sweep_dir import SweepDir
+with SweepDir(Path(sys.argv[1])).driven():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_driver_is_refused_until_the_first_is_gone_however_it_went(tmp_path: Path) -> None:
+    home = sweep_dir.create(tmp_path, "driven", "")
+    assert not home.is_driven()
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(home.root)], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None and first.stdout.readline() == "held\n"
+        assert home.is_driven()
+        with pytest.raises(InputError, match=rf"'driven' is being driven by process {first.pid} on "):
+            home.check_idle()
+        with pytest.raises(InputError, match="two drivers would train every student twice"), home.driven():
+            pass
+        first.send_signal(signal.SIGKILL)
+    deadline_s = time.monotonic() + 10
+    while home.is_driven() and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    with home.driven():
+        assert f"process {os.getpid()} on " in (home.root / "driver.lock").read_text()
+    home.check_idle()
+
+
+def test_other_data_are_refused(tmp_path: Path, classroom: object) -> None:
+    home = sweep_dir.create(tmp_path, "other", "")
+    resume._check_data(home, classroom)  # type: ignore[arg-type]
+    home.update(fingerprint="0" * 64)
+    with pytest.raises(InputError, match="the data of sweep 'other' have changed"):
+        resume._check_data(home, classroom)  # type: ignore[arg-type]
+    assert json.loads((home.root / "sweep.json").read_text())["fingerprint"] == "0" * 64

@@ -1,0 +1,102 @@
+"""Views are functions of (seed, view, index) alone, and show what their policy says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tutelage.data import Split
+from tutelage.errors import InputError
+from tutelage.spec.sections import AS_IT_IS, AugmentationConfig
+from tutelage.training import augment
+
+EVERYTHING = AugmentationConfig(pad_px=2, flip=True, cutout_px=3, mixup=0.4)
+
+
+def images(n: int = 64, side_px: int = 8, dtype: torch.dtype = torch.uint8) -> Split:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randint(1, 256, (n, 3, side_px, side_px), generator=generator, dtype=torch.uint8).to(dtype)
+    labels = torch.arange(n).remainder(4).unsqueeze(1)
+    return Split(inputs=inputs, labels=labels, class_names=tuple("abcd"), mean=(127.0, 120.0, 90.0), std=(60.0, 50.0, 40.0))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**31 - 1), st.integers(0, 10**6), st.permutations(range(12)))
+def test_a_view_depends_on_seed_view_and_index_and_on_nothing_else(seed: int, view: int, order: list[int]) -> None:
+    split, rows = images(), torch.tensor(order)
+    together = augment.batch(split, rows, view, EVERYTHING, seed)
+    for position, row in enumerate(order):
+        alone = augment.batch(split, torch.tensor([row]), view, EVERYTHING, seed)
+        assert torch.equal(together.inputs[position], alone.inputs[0])
+        assert together.partner_labels is not None and alone.partner_labels is not None
+        assert torch.equal(together.partner_labels[position], alone.partner_labels[0])
+
+
+def test_another_view_and_another_seed_show_something_else() -> None:
+    split, rows = images(), torch.arange(64)
+    first = augment.batch(split, rows, 0, EVERYTHING, 0).inputs
+    for view, seed in ((1, 0), (0, 1)):
+        other = augment.batch(split, rows, view, EVERYTHING, seed).inputs
+        assert (first != other).flatten(1).any(1).float().mean() > 0.95
+
+
+def test_without_a_policy_a_view_is_the_example_itself() -> None:
+    split, rows = images(), torch.tensor([5, 3])
+    seen = augment.batch(split, rows, 7, AS_IT_IS, 1)
+    assert torch.equal(seen.inputs, split.seen(rows))
+    assert torch.equal(seen.labels, split.labels[rows]) and seen.share is None
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_padding_and_mirroring_give_each_of_their_views_about_equally_often(dtype: torch.dtype) -> None:
+    """Pad 1 and flip have 3 · 3 · 2 views; each is one of those, cut out by hand, and none is rare."""
+    split, policy = images(n=1, dtype=dtype), AugmentationConfig(pad_px=1, flip=True)
+    padded = torch.nn.functional.pad(split.inputs, (1, 1, 1, 1))
+    windows = [padded[0, :, y : y + 8, x : x + 8] for y in range(3) for x in range(3)]
+    possible = torch.stack([split.normalised(w.unsqueeze(0))[0] for w in [*windows, *(w.flip(-1) for w in windows)]])
+    counts = torch.zeros(18)
+    for view in range(1800):
+        seen = augment.batch(split, torch.tensor([0]), view, policy, 0).inputs
+        matches = (possible == seen).flatten(1).all(1)
+        assert matches.sum() == 1
+        counts += matches
+    assert counts.min() > 60 and counts.max() < 140
+
+
+def test_a_hole_is_square_and_of_the_mean() -> None:
+    split, policy = images(n=200, side_px=12), AugmentationConfig(cutout_px=4)
+    seen = augment.batch(split, torch.arange(200), 0, policy, 0).inputs
+    blank = (seen == 0).all(1)
+    areas = blank.flatten(1).sum(1)
+    assert areas.max() == 16 and areas.min() >= 4, "whole inside, at least a quarter at a corner"
+    assert torch.equal(seen[~blank.unsqueeze(1).expand_as(seen)], split.seen(slice(None))[~blank.unsqueeze(1).expand_as(seen)])
+
+
+def test_a_mixed_example_is_the_share_it_says_of_itself_and_of_its_partner() -> None:
+    split, policy = images(), AugmentationConfig(mixup=1.0)
+    rows = torch.arange(64)
+    seen = augment.batch(split, rows, 3, policy, 0)
+    partners = augment.uniform(0, 3, rows, "partner", 64)
+    assert seen.share is not None and seen.partner_labels is not None
+    share = seen.share.view(-1, 1, 1, 1)
+    torch.testing.assert_close(seen.inputs, share * split.seen(rows) + (1 - share) * split.seen(partners))
+    assert torch.equal(seen.partner_labels, split.labels[partners])
+    assert 0.35 < float(seen.share.mean()) < 0.65 and seen.share.std() > 0.2, "Beta(1, 1) is uniform"
+
+
+@given(st.integers(1, 1000), st.sampled_from(augment._DRAWS))
+@settings(deadline=None)
+def test_draws_are_even(count: int, draw: str) -> None:
+    drawn = augment.uniform(3, 5, torch.arange(20_000), draw, count)
+    assert drawn.min() >= 0 and drawn.max() < count
+    assert float(drawn.float().mean()) == pytest.approx((count - 1) / 2, abs=0.03 * count)
+
+
+def test_a_policy_that_cannot_be_is_refused() -> None:
+    with pytest.raises(InputError, match="need images"):
+        augment.check(AugmentationConfig(flip=True), (64,))
+    with pytest.raises(InputError, match="covers an image"):
+        augment.check(AugmentationConfig(cutout_px=8), (1, 8, 8))
+    augment.check(AugmentationConfig(mixup=0.2), (64,))

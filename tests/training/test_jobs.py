@@ -1,0 +1,298 @@
+"""Jobs on a real Ray cluster: teachers that resume, that are the same on one worker and two, trials that are restored."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+
+from tests.conftest import SMALL_SPEC
+from tests.rooms import small_config, teacher_of, with_plan, with_teacher
+from tutelage.errors import InputError, WorkFailed
+from tutelage.networks import checkpoint, top_k
+from tutelage.networks import stages as network_stages
+from tutelage.spec import loading
+from tutelage.spec.sections import PLAIN, AugmentationConfig, RecipeConfig
+from tutelage.sweep import knowledge, teachers
+from tutelage.training import augment, context, inference, jobs, knowledge_cache
+from tutelage.training.context import Classroom
+from tutelage.training.knowledge_plan import KnowledgePlan
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+ONE = jobs.Workers(workers=1, cpus=1, gpus=0)
+LOCAL = jobs.Workers(workers=0, cpus=1, gpus=0)
+RECIPE = RecipeConfig(epochs=3, batch_size=64, learning_rate=0.005, weight_decay=0.01)
+
+
+def job(classroom: Classroom, tmp_path: Path, **changes: Any) -> jobs.TeacherJob:
+    fields: dict[str, Any] = {"model": {"mlp": {"hidden": 32}}, "recipe": RECIPE, "address": "a", **changes}
+    return jobs.TeacherJob(classroom=classroom, runs_dir=tmp_path / "runs", **fields)
+
+
+@pytest.mark.parametrize("model", [{"mlp": {"hidden": 32}}, {"convnet": {"width": 4}}], ids=["mlp", "convnet"])
+def test_two_workers_teach_what_one_does(classroom: Classroom, tmp_path: Path, model: dict[str, Any]) -> None:
+    """Same global batch, averaged gradients, shared norms: the same teacher, up to the order of floating-point sums."""
+    one = jobs.train_teacher(job(classroom, tmp_path / "one", model=model), ONE)
+    measured = job(classroom, tmp_path / "two", model=model, execution="measured")
+    two = jobs.train_teacher(measured, replace(ONE, workers=2))
+    for left, right in zip(one.model.state_dict().values(), two.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(left, right, atol=1e-3, rtol=1e-2)
+    assert [row["epoch"] for row in one.curve] == [1, 2, 3]
+    assert one.timed_ms == {} and list(two.timed_ms) == ["plain"] and two.execution == PLAIN, "so short a training stays plain"
+    assert not list((tmp_path / "one" / "runs").iterdir()), "a finished teacher's checkpoints are removed"
+
+
+FAILING = """
+import pathlib
+from pydantic import Field
+from tutelage.models import mlp
+from tutelage.plugins import PluginConfig
+from torch import nn
+
+class Fragile(nn.Module):
+    def __init__(self, inner, marker):
+        super().__init__()
+        self.inner, self.marker, self.calls = inner, pathlib.Path(marker), 0
+    def forward(self, inputs):
+        self.calls += 1
+        if self.training and self.calls > 30 and not self.marker.exists():
+            self.marker.write_text("once")
+            import os, signal
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.inner(inputs)
+
+class Model:
+    SPACE = {}
+    class Config(PluginConfig):
+        marker: str = Field(description="file")
+    @staticmethod
+    def build(config, example_shape, num_classes):
+        return Fragile(mlp.build(mlp.Config(hidden=32), example_shape, num_classes), config.marker)
+"""
+
+
+def test_a_teacher_goes_on_from_its_last_epoch_when_its_worker_is_lost(classroom: Classroom, tmp_path: Path) -> None:
+    (tmp_path / "fragile.py").write_text(FAILING)
+    marker = tmp_path / "killed"
+
+    @ray.remote(runtime_env={"env_vars": {"PYTHONPATH": str(tmp_path)}}, num_cpus=0)
+    def train() -> Any:
+        import sys
+
+        sys.path.insert(0, str(tmp_path))
+        fragile = job(classroom, tmp_path, model={"fragile:Model": {"marker": str(marker)}})
+        found = jobs.train_teacher(fragile, ONE)
+        return {k.removeprefix("inner."): v for k, v in found.model.state_dict().items()}, found.curve
+
+    weights, curve = ray.get(train.remote())
+    assert marker.exists(), "the worker was killed in the middle of its second epoch"
+    assert [row["epoch"] for row in curve] == [1, 2, 3]
+    whole = jobs.train_teacher(job(classroom, tmp_path / "whole"), ONE).model
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(weights[name], tensor)
+
+
+def test_a_teacher_that_fails_says_why_in_its_own_words(classroom: Classroom, tmp_path: Path) -> None:
+    with pytest.raises(WorkFailed, match=r"loss became (nan|inf)"):
+        jobs.train_teacher(job(classroom, tmp_path, recipe=RECIPE.model_copy(update={"learning_rate": 1e30})), ONE)
+
+
+def test_cached_knowledge_is_what_the_teacher_answers(taught: Classroom) -> None:
+    assert taught.known is not None
+    for split, examples in taught.splits.items():
+        live = inference.logits_of(taught.teacher, taught.built_task, examples)
+        torch.testing.assert_close(taught.known.view(split, 0)["logits"], live)
+
+
+def test_knowledge_is_sent_without_what_it_has_read(taught: Classroom) -> None:
+    assert taught.known is not None
+    taught.known.view("train", 0)
+    assert len(pickle.dumps(taught.known)) < 4000
+
+
+def test_any_number_of_workers_write_the_same_knowledge(classroom: Classroom, taught: Classroom, tmp_path: Path) -> None:
+    assert taught.taught_by is not None and taught.known is not None
+    home = taught.taught_by.teachers[0][0].parent
+    (tmp_path / "teacher").symlink_to(home / "teacher")
+    shared = with_plan(replace(classroom, augmentation=AugmentationConfig(pad_px=1)), tmp_path, dtype="float32", views=3)
+    jobs.write_knowledge(shared, [("train", view) for view in range(3)], replace(ONE, workers=2))
+    assert shared.known is not None
+    for view in range(3):
+        filled = replace(shared, taught_by=replace(shared.taught_by, directory=tmp_path / "one"))  # type: ignore[type-var]
+        filled.fill("train", view)
+        assert filled.taught_by is not None and filled.taught_by.entry is not None
+        one = knowledge_cache.open_view(filled.taught_by.entry.place("train", view))
+        torch.testing.assert_close(shared.known.view("train", view)["logits"], one["logits"])
+
+
+def test_a_live_teacher_and_cached_knowledge_dense_or_sparse_teach_the_same_student(taught: Classroom, tmp_path: Path) -> None:
+    """Sparsely, all ten classes but one are kept: then nothing is lost but rounding."""
+    assert taught.taught_by is not None
+    (tmp_path / "teacher").symlink_to(taught.taught_by.teachers[0][0])
+    live = replace(taught, taught_by=replace(taught.taught_by, directory=None))
+    sparse = with_plan(taught, tmp_path, dtype="float32", top_k=9)
+    jobs.write_knowledge(sparse, [("train", 0), ("validation", 0)], replace(ONE, workers=2))
+    assert sparse.known is not None and set(sparse.known.view("train", 0)) == set(top_k.PARTS)
+    config = small_config(weight=0.5)
+    rows = {}
+    for name, room in (("live", live), ("cached", taught), ("sparse", sparse)):
+        trial = jobs.StudentTrial(config, room, 0, tmp_path / name, LOCAL)
+        rows[name] = [trial.step() for _ in range(4)]
+    for name, apart in (("cached", 0.0), ("sparse", 2 / 359)):  # an example or two of validation turn on a rounding
+        assert [r["train_loss"] for r in rows["live"]] == pytest.approx([r["train_loss"] for r in rows[name]], rel=1e-4)
+        assert rows["live"][-1]["measures"] == pytest.approx(rows[name][-1]["measures"], rel=1e-3, abs=apart)
+
+
+def test_views_come_into_the_cache_as_students_come_to_them(taught: Classroom, tmp_path: Path) -> None:
+    assert taught.taught_by is not None
+    (tmp_path / "teacher").symlink_to(taught.taught_by.teachers[0][0])
+    room = with_plan(replace(taught, augmentation=AugmentationConfig(pad_px=1)), tmp_path, views=4)
+    room.fill("validation", 0)
+    trial = jobs.StudentTrial(small_config(weight=0.5), room, 0, tmp_path / "student", LOCAL)
+    for epoch in range(3):
+        trial.step()
+        assert sorted(path.name for path in (tmp_path / "a" / "train").glob("0*")) == [f"{v:04d}" for v in range(epoch + 1)]
+
+
+def test_a_trial_is_restored_to_the_same_student(taught: Classroom, tmp_path: Path) -> None:
+    config = small_config(weight=0.5)
+
+    def open_trial(name: str) -> jobs.StudentTrial:
+        return jobs.StudentTrial(config, taught, 0, tmp_path / name, LOCAL)
+
+    whole, first = open_trial("whole"), open_trial("parts")
+    rows = [whole.step() for _ in range(4)]
+    assert [row["done"] for row in rows] == [False, False, False, True]
+    for _ in range(3):
+        first.step()
+    first.save(tmp_path / "trial.pt")
+    second = open_trial("parts")
+    second.restore(tmp_path / "trial.pt")
+    row = second.step()
+    assert row["measures"] == rows[-1]["measures"]
+    assert [r["accuracy"] for r in row["curve"]] == [r["accuracy"] for r in rows[-1]["curve"]]
+    weights = [checkpoint.read(tmp_path / name)[0].state_dict() for name in ("whole", "parts")]
+    assert all(torch.equal(a, b) for a, b in zip(weights[0].values(), weights[1].values(), strict=True))
+
+
+def test_a_trial_in_a_worker_group_is_the_trial_in_its_actor(taught: Classroom, tmp_path: Path) -> None:
+    config = small_config(weight=0.5)
+    local = jobs.StudentTrial(config, taught, 0, tmp_path / "local", LOCAL)
+    for _ in range(4):
+        last = local.step()
+    group = jobs.StudentTrial(config, taught, 0, tmp_path / "group", ONE)
+    row = group.step()
+    assert row["done"]
+    assert [r["epoch"] for r in row["curve"]] == [1, 2, 3, 4]
+    assert row["measures"] == pytest.approx(last["measures"], rel=1e-4)
+
+
+def test_a_damaged_cache_is_made_anew_and_told(taught: Classroom, tmp_path: Path) -> None:
+    given = loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path)})
+    said: list[str] = []
+    room = knowledge.ensure_knowledge(given, context.classroom_of(given), [teacher_of(taught)], said.append)
+    assert room.taught_by is not None and room.taught_by.entry is not None
+    file = room.taught_by.entry.place("train", 0) / "logits.npy"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-2] + b"xx")
+    (room.taught_by.entry.directory / knowledge_cache.ABOUT).write_text("{")
+    again = knowledge.ensure_knowledge(given, context.classroom_of(given), [teacher_of(taught)], said.append)
+    assert sum("made anew" in line for line in said) == 2, "of the view, and of what it is of"
+    assert again == room
+    assert file.read_bytes() == whole
+
+
+def test_knowledge_of_every_view_is_what_the_teacher_says_of_it(classroom: Classroom, tmp_path: Path) -> None:
+    varied = replace(classroom, augmentation=AugmentationConfig(pad_px=1, flip=True))
+    about = classroom.architecture({"convnet": {"width": 4}})
+    checkpoint.write(tmp_path / "teacher", checkpoint.build(about), about)
+    room = with_plan(varied, tmp_path, dtype="float32", views=3, needs=frozenset({"maps", "features"}))
+    jobs.write_knowledge(room, [("train", view) for view in range(3)], LOCAL)
+    assert room.known is not None
+    assert [stage.name for stage in room.teacher_outline.stages] == ["stage1", "stage2"]
+    rows = torch.tensor([3, 700, 12])
+    for view in range(3):
+        seen = augment.batch(varied.splits["train"], rows, view, varied.augmentation, varied.seed).inputs
+        with torch.inference_mode(), network_stages.watched(room.teacher) as stages:
+            logits = room.teacher(seen)
+        parts = {part: stored[rows] for part, stored in room.known.view("train", view).items()}
+        torch.testing.assert_close(parts["logits"][:, 0], logits)
+        for name, output in stages.items():
+            torch.testing.assert_close(parts[f"features.{name}"], output.flatten(2).transpose(1, 2))
+            torch.testing.assert_close(parts[f"maps.{name}"], output.square().mean(1).flatten(1))
+
+
+def test_a_weak_teacher_stops_the_sweep_unless_told_otherwise(tmp_path: Path) -> None:
+    weak = {"epochs": 1, "learning_rate": 1e-6}
+    asked = with_teacher(tmp_path, teacher=weak)
+    room = context.classroom_of(asked)
+    with pytest.raises(WorkFailed, match=r"teacher is weak.*a linear classifier reaches 0\.9.*accept_weak"):
+        teachers.ensure_teacher(asked, room, lambda _: None)
+    said: list[str] = []
+    accepted = with_teacher(tmp_path, teacher={**weak, "accept_weak": True})
+    assert teachers.ensure_teacher(accepted, room, said.append).measures["accuracy"] < 0.5
+    strict = with_teacher(tmp_path, teacher={"min_accuracy": 0.999})
+    with pytest.raises(WorkFailed, match=r"min_accuracy asks for 0\.9990"):
+        teachers.ensure_teacher(strict, room, lambda _: None)
+
+
+def test_a_teacher_learns_its_source_and_is_fine_tuned_to_the_data(tmp_path: Path) -> None:
+    """Sixty scans teach little; after a thousand others of the same kind they are enough."""
+    whole = context.classroom_of(with_teacher(tmp_path)).splits["train"]
+    for name, rows in (("few", slice(60)), ("many", slice(60, None))):
+        np.savez(tmp_path / f"{name}.npz", x=whole.inputs[rows].numpy(), y=whole.labels[rows, 0].numpy())
+    few, many = ({"arrays": {"path": str(tmp_path / f"{name}.npz")}} for name in ("few", "many"))
+    accuracy = {}
+    for source in (None, {"data": many, "epochs": 8}):
+        teacher = {"source": source, "epochs": 3, "accept_weak": True}
+        asked = with_teacher(tmp_path, data=few, teacher=teacher)
+        made = teachers.ensure_teacher(asked, context.classroom_of(asked), lambda _: None)
+        model, _ = checkpoint.read(made.directory)
+        digits = context.classroom_of(with_teacher(tmp_path))
+        accuracy[source is None] = inference.accuracy_of(model, digits.built_task, digits.splits["validation"])
+    assert accuracy[False] > accuracy[True] + 0.1
+
+
+BYTES = 28_740
+
+
+@pytest.mark.parametrize(("room", "mode"), [(BYTES - 1, "cached"), (BYTES - 1, "auto"), (BYTES, "auto"), (BYTES, "live")])
+def test_knowledge_over_its_budget_is_refused_or_live_before_a_byte_is_written(
+    taught: Classroom, tmp_path: Path, room: int, mode: str
+) -> None:
+    asked = with_teacher(tmp_path, knowledge={"max_bytes": float(room), "mode": mode})
+    said = list[str]()
+
+    def ensure() -> Classroom:
+        return knowledge.ensure_knowledge(asked, context.classroom_of(asked), [teacher_of(taught)], said.append)
+
+    if room < BYTES and mode == "cached":
+        with pytest.raises(InputError, match=r"takes 28,740 bytes, more than knowledge\.max_bytes, 28,739.*mode: live"):
+            ensure()
+        assert not list((tmp_path / "storage" / "knowledge").iterdir())
+        return
+    made = ensure()
+    is_live = room < BYTES or mode == "live"
+    assert made.taught_by is not None and (made.taught_by.directory is None) is is_live
+    assert any("answers beside every student" in line for line in said) is is_live
+    assert made.validation_logits is not None and made.validation_logits.shape == (359, 1, 10)
+
+
+def test_several_teachers_are_one_of_averaged_logits(classroom: Classroom, tmp_path: Path) -> None:
+    for name, seed in (("first", 0), ("second", 1)):
+        about = classroom.architecture("mlp")
+        torch.manual_seed(seed)
+        checkpoint.write(tmp_path / name, checkpoint.build(about), about)
+    teachers = tuple((tmp_path / name, share) for name, share in (("first", 0.9), ("second", 0.6)))
+    room = replace(classroom, taught_by=KnowledgePlan(teachers=teachers, needs=frozenset({"features"})))
+    inputs = classroom.splits["validation"].seen(slice(5))
+    own = [checkpoint.read(tmp_path / name)[0](inputs) for name in ("first", "second")]
+    expected = ((0.9 * own[0] + 0.6 * own[1]) / 1.5).softmax(-1)
+    torch.testing.assert_close(room.teacher(inputs).softmax(-1), expected)
+    assert room.teacher_outline.stages == network_stages.outline_of(checkpoint.read(tmp_path / "first")[0], (1, 8, 8)).stages

@@ -1,0 +1,105 @@
+"""Teachers and students of different kinds: every loss that makes sense teaches, and one that does not says so at the door."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from tutelage import files
+from tutelage.errors import InputError
+from tutelage.networks import capture, checkpoint, stages
+from tutelage.spec.sections import DistillationConfig, SparsityConfig, StudentConfig, TrialConfig
+from tutelage.training import student
+from tutelage.training.context import Classroom
+from tutelage.training.knowledge_plan import KnowledgePlan
+from tutelage.training.loop import Training
+
+CONVNET: dict[str, Any] = {"convnet": {"width": 6, "depth": 2}}
+MLP: dict[str, Any] = {"mlp": {"hidden": 12, "depth": 2}}
+VIT: dict[str, Any] = {"vit": {"patch_px": 2, "width": 16, "depth": 3, "heads": 2}}
+SMALL_VIT: dict[str, Any] = {"vit": {"patch_px": 2, "width": 8, "depth": 2, "heads": 4}}
+METHODS: dict[str, Any] = {
+    **{name: name for name in ("kd", "dkd", "dist", "fitnet", "attention", "similarity", "rkd", "crd", "review")},
+    "heads": {"attention": {"of": "heads"}},
+    "pooled": {"similarity": {"pooled": True}},
+    "weights": "weights",
+    "spans": {"weights": {"match": "depth", "distance": "subspace"}},
+    "all": {"mixture": {"terms": {"kd": 1.0, "rkd": 1.0, "fitnet": 1.0}}},
+}
+REFUSED = {  # teacher → student: losses that cannot serve the pair
+    ("convnet", "mlp"): {"attention", "review", "heads", "weights"},
+    ("convnet", "vit"): {"heads", "weights", "spans"},  # this teacher's matrices are the smaller ones
+    ("vit", "convnet"): {"heads", "weights"},
+    ("vit", "mlp"): {"attention", "review", "heads", "weights"},
+    ("vit", "small_vit"): set(),
+    ("mlp", "convnet"): {"attention", "review", "heads", "weights"},
+}
+NETWORKS = {"convnet": CONVNET, "mlp": MLP, "vit": VIT, "small_vit": SMALL_VIT}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("teacher", "pupil"), REFUSED, ids=lambda kind: kind)
+def test_a_pair_is_taught_or_refused_before_it_is_trained(
+    teacher: str, pupil: str, method: str, tmp_path_factory: Any, classrooms: dict[str, Classroom]
+) -> None:
+    room = classrooms[teacher]
+    config = TrialConfig(
+        student=StudentConfig(model=NETWORKS[pupil], epochs=1, batch_size=32, learning_rate=0.003),
+        distillation=DistillationConfig(method=METHODS[method], weight=1.0, temperature=2.0),
+        sparsity=SparsityConfig(),
+    )
+    own = stages.outline_of(student.untaught(config, room, 0), (1, 8, 8))
+    if method in REFUSED[teacher, pupil]:
+        with pytest.raises(InputError):
+            student.distillation_loss(config, own, room.teacher_outline)
+        return
+    lesson = student.lesson(config, room, 0)
+    under_way = Training(student.build(config, room, 0), lesson)
+    before = {name: weight.clone() for name, weight in under_way.model.state_dict().items()}
+    losses = [under_way.step(rows).item() for rows in under_way.batches()[:3]]
+    assert all(torch.isfinite(torch.tensor(losses)))
+    assert any(not torch.equal(before[name], weight) for name, weight in under_way.model.state_dict().items())
+    assert 0 < losses[0] < 1.001 * math.log(10) * (3 if method == "all" else 1), "no term starts above the label loss"
+
+
+@pytest.fixture(scope="module")
+def classrooms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Classroom]:
+    """A classroom for each teacher, untrained, that answers live with all that a loss could ask of it."""
+    bare, found = Classroom(data="digits", task="image_classification", seed=0), {}
+    for name in ("convnet", "mlp", "vit"):
+        home, about = tmp_path_factory.mktemp(name), bare.architecture(NETWORKS[name])
+        checkpoint.write(home, checkpoint.seeded(about, 1), about)
+        found[name] = Classroom(
+            data="digits", task="image_classification", seed=0, taught_by=KnowledgePlan(teachers=((home, 1.0),))
+        )
+    return found
+
+
+def test_what_is_captured_of_a_transformer_is_what_its_attention_is_the_softmax_of() -> None:
+    room = Classroom(data="digits", task="image_classification", seed=0)
+    model = checkpoint.seeded(room.architecture(VIT), 0).eval()
+    inputs = room.splits["train"].seen(slice(3))
+    needs = frozenset({"heads", "pooled", "features"})
+    parts = capture.answered(model, room.built_task, inputs, needs)
+    outline = stages.outline_of(model, (1, 8, 8))
+    for stage in outline.stages:
+        assert stage.heads == 2 and parts[f"heads.{stage.name}"].shape == (3, 2, 16, 16)
+        torch.testing.assert_close(parts[f"pooled.{stage.name}"], parts[f"features.{stage.name}"].mean(dim=1))
+    block = stages.stages(model)["stage1"][-1]  # type: ignore[index]
+    tokens = block.norm1(model.stem(inputs))  # type: ignore[operator]
+    _, _, values = block.attention._split(tokens)
+    mixed = (parts["heads.stage1"].softmax(-1) @ values).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(block.attention(tokens), block.attention.projection(mixed))
+    assert files.content_address(needs=sorted(needs)) != files.content_address(needs=[])
+
+
+def test_named_layers_are_compared_in_order_of_depth() -> None:
+    room = Classroom(data="digits", task="image_classification", seed=0)
+    model = stages.name_layers(checkpoint.seeded(room.architecture(CONVNET), 0), ["stage2.0", "stage1"])
+    outline = stages.outline_of(model, (1, 8, 8))
+    assert [(stage.name, stage.channels) for stage in outline.stages] == [("stage1", 6), ("stage2.0", 12)]
+    with pytest.raises(InputError, match=r"no layer 'stage3'\. The nearest: stage"):
+        stages.name_layers(model, ["stage3"])
