@@ -53,23 +53,23 @@ def small_sweep(ray_cluster: None, small_spec: dict[str, Any]) -> Any:
 
 
 @pytest.fixture(scope="session")
-def classroom() -> Any:
+def context() -> Any:
     """Real digits, nobody taught."""
-    from tutelage.training.context import Classroom
+    from tutelage.training.context import TrainingContext
 
-    return Classroom(data="digits", task="image_classification", seed=0)
+    return TrainingContext(data="digits", task="image_classification", seed=0)
 
 
 @pytest.fixture(scope="session")
-def taught(classroom: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The classroom taught by a perceptron that was not trained, whose answers lie in a cache."""
-    from tests.rooms import with_plan
+def taught(context: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The context taught by a perceptron that was not trained, whose answers lie in a cache."""
+    from tests.contexts import with_plan
     from tutelage.networks import checkpoint
 
     home = tmp_path_factory.mktemp("knowledge")
-    about = classroom.architecture("mlp")
+    about = context.architecture("mlp")
     checkpoint.write(home / "teacher", checkpoint.seeded(about, 0), about)
-    room = with_plan(classroom, home, dtype="float32")
+    room = with_plan(context, home, dtype="float32")
     for split in ("train", "validation"):
         room.fill(split, 0)
     return room

@@ -19,7 +19,7 @@ from tutelage.records.trial import TrialRecord
 from tutelage.spec.loading import from_dict
 from tutelage.spec.yaml_lines import dump
 from tutelage.training import inference
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 TEACHER = {"address": "abc", "source": None, "accuracy": 0.99, "params": 20_000.0, "size_bytes": 80_000.0, "macs": 1e6}
 
@@ -31,7 +31,7 @@ def spec_tree(storage: Path, name: str = "stored") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def learnt(room: Classroom, model: Any, steps: int = 60) -> tuple[nn.Module, dict[str, Any]]:
+def learnt(room: TrainingContext, model: Any, steps: int = 60) -> tuple[nn.Module, dict[str, Any]]:
     """Return a network that has learnt the training digits, and its architecture."""
     architecture = room.architecture(model)
     built, train = checkpoint.seeded(architecture, 0), room.splits["train"]
@@ -44,7 +44,7 @@ def learnt(room: Classroom, model: Any, steps: int = 60) -> tuple[nn.Module, dic
     return built.eval(), architecture
 
 
-def write_sweep(storage: Path, room: Classroom, models: list[Any], name: str = "stored") -> SweepDir:
+def write_sweep(storage: Path, room: TrainingContext, models: list[Any], name: str = "stored") -> SweepDir:
     """Write a finished sweep with a student for each of `models`, the last of them selected."""
     home = sweep_dir.create(storage, name, dump(from_dict(spec_tree(storage, name)).resolved()))
     objectives = (KNOWN["accuracy"], replace(KNOWN["params"], reference=TEACHER["params"]))
@@ -59,7 +59,7 @@ def write_sweep(storage: Path, room: Classroom, models: list[Any], name: str = "
     return home
 
 
-def _student(home: SweepDir, room: Classroom, number: int, model: Any) -> TrialRecord:
+def _student(home: SweepDir, room: TrainingContext, number: int, model: Any) -> TrialRecord:
     built, architecture = learnt(room, model)
     checkpoint.write(home.students_dir / f"t{number:04d}", built, architecture)
     accuracy = inference.accuracy_of(built, room.built_task, room.splits["validation"])

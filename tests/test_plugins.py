@@ -33,7 +33,7 @@ BARE = 3
 def test_listing_and_summaries_import_no_plugin() -> None:
     code = (
         "import sys\nfrom tutelage import plugins\n"
-        "for f in plugins.FAMILIES:\n    for n in plugins.known(f): assert plugins.summary(f, n)\n"
+        "for f in plugins.FAMILIES:\n    for n in plugins.names(f): assert plugins.summary(f, n)\n"
         "print([m for m in sys.modules if m == 'torch' or m.startswith('tutelage.models')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,7 +16,8 @@ from tutelage.spec import loading
 from tutelage.spec.space import any_value
 from tutelage.sweep import teachers
 from tutelage.sweep.dry_run import plan
-from tutelage.training import context, student
+from tutelage.training import student
+from tutelage.training.context import context_of
 
 HOME = Path(__file__).parent.parent / "search_spaces"
 SPECS = sorted(path.stem for path in HOME.glob("*.yaml"))
@@ -42,19 +43,19 @@ def ready(request: pytest.FixtureRequest, tmp_path: Path) -> loading.Spec:
 
 
 def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready: loading.Spec) -> None:
-    classroom = context.classroom_of(ready)
-    batch = classroom.splits["train"].seen(slice(4))
-    teacher = checkpoint.build(classroom.architecture(ready.teacher.model or ""))
-    teachers.check_pairs(ready, classroom, teacher)
+    context = context_of(ready)
+    batch = context.splits["train"].seen(slice(4))
+    teacher = checkpoint.build(context.architecture(ready.teacher.model or ""))
+    teachers.check_pairs(ready, context, teacher)
     generator = random.Random(0)
     for _ in range(4):
         config, _ = ready.space.resolve(lambda name, domain: any_value(generator, domain))
         typed = ready.trial_config(config)
         untaught = typed.model_copy(update={"student": typed.student.model_copy(update={"initialise": "random"})})
-        model = student.build(untaught, classroom, seed=0)
+        model = student.build(untaught, context, seed=0)
         with torch.inference_mode():
-            assert model.eval()(batch).shape == (4, classroom.splits["train"].num_classes)
-        sizes = student.presize(untaught, classroom)
+            assert model.eval()(batch).shape == (4, context.splits["train"].num_classes)
+        sizes = student.presize(untaught, context)
         assert 0 < sizes["params"] < sum(p.numel() for p in teacher.parameters())
 
 

@@ -27,7 +27,7 @@ def record(number: int) -> TrialRecord:
 
 
 def log(tracker: Tracker, number: int) -> None:
-    """Log a trial as the book does: the best so far is on the front, and the one before it no longer."""
+    """Log a trial as the recorder does: the best so far is on the front, and the one before it no longer."""
     tracker.log_trial(record(number), "front", SEARCHED, {"seed": "0"})
     if number:
         tracker.set_labels({f"t{number - 1:04d}": "dominated"})

@@ -195,7 +195,7 @@ def select(
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Select one student by fresh seeds, compare it with its label-only twin, test it once, register it."""
+    """Select one student by fresh seeds, compare it with its label-only baseline, test it once, register it."""
     from tutelage.objectives import Limits
     from tutelage.progress import Progress
     from tutelage.records import sweep_dir
@@ -409,7 +409,7 @@ def list_plugins(
     """List a family's plugins."""
     if family not in plugins.FAMILIES:
         raise InputError(f"no family '{family}'.{nearest(family, plugins.FAMILIES)} Known: {', '.join(plugins.FAMILIES)}.")
-    rows = [{"name": name, "summary": plugins.summary(family, name)} for name in plugins.known(family)]
+    rows = [{"name": name, "summary": plugins.summary(family, name)} for name in plugins.names(family)]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:

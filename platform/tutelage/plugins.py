@@ -44,7 +44,7 @@ class PluginConfig(BaseModel):
 
 
 @cache
-def known(family: str) -> list[str]:
+def names(family: str) -> list[str]:
     """Return the names of a family's own plugins, sorted."""
     assert family in FAMILIES, family
     stems = sorted(path.stem for path in (_HOME / family).glob("*.py") if not path.stem.startswith("_"))
@@ -79,9 +79,9 @@ def load(family: str, name: str) -> Any:
 
 
 def _check_known(family: str, name: str) -> None:
-    if name not in known(family):
+    if name not in names(family):
         raise InputError(
-            f"no {family} plugin '{name}'.{nearest(name, known(family))} Known: {', '.join(known(family))}, "
+            f"no {family} plugin '{name}'.{nearest(name, names(family))} Known: {', '.join(names(family))}, "
             "or your own as 'module:Name'."
         )
 
@@ -131,7 +131,7 @@ def _from_factory(name: str, factory: Callable[..., Any]) -> Any:
 def _from_scores(name: str, function: Callable[..., Any]) -> Any:
     """Return a policy plugin of a function that scores a front's students, given their measures, a list of mappings."""
 
-    def scores(config: Any, front: Any, grounds: Any) -> Any:
+    def scores(config: Any, front: Any, context: Any) -> Any:
         return function([dict(record.measures) for record in front])
 
     return SimpleNamespace(__doc__=inspect.getdoc(function) or name, SPACE={}, Config=PluginConfig, scores=scores)

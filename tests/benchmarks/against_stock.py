@@ -37,7 +37,7 @@ from tutelage.spec import loading
 from tutelage.spec.space import Space
 from tutelage.sweep import knowledge, pipeline, teachers
 from tutelage.training import cluster, context, loop, student
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 STEPS = 100  # of a curve, over the time
 Ended = tuple[float, float, float]  # seconds since the start, parameters, error on validation
@@ -47,9 +47,9 @@ def loaded_of(options: argparse.Namespace, seed: int, extra: Sequence[str] = ())
     return loading.load(options.spec, [*options.overrides, f"seed={seed}", f"storage={options.storage}", *extra])
 
 
-def taught(loaded: loading.Spec) -> Classroom:
-    """Return the classroom with its teacher and knowledge made or reused."""
-    room = context.classroom_of(loaded)
+def taught(loaded: loading.Spec) -> TrainingContext:
+    """Return the context with its teacher and knowledge made or reused."""
+    room = context.context_of(loaded)
     return knowledge.ensure_knowledge(
         loaded, room, teachers.ensure_teachers(loaded, room, lambda text: None), lambda text: None
     )
@@ -67,18 +67,18 @@ def stock(options: argparse.Namespace, seed: int, *, reuse_actors: bool | None) 
     loaded = loaded_of(options, seed)
     space = loaded.space
 
-    def train(values: dict[str, Any], room: Classroom) -> None:
+    def train(values: dict[str, Any], room: TrainingContext) -> None:
         import torch
 
         torch.set_num_threads(1)
         config = loaded.trial_config(space.resolve(lambda name, domain: values[name])[0])
         params = student.presize(config, room)["params"]
-        lesson = loop.Training(student.build(config, room, seed), student.lesson(config, room, seed))
-        while not lesson.is_done:
-            accuracy = lesson.epoch()["accuracy"]
-            if lesson.is_done:
-                params = student.final_measures(lesson.model.eval(), room)["params"]
-            tune.report({"accuracy": accuracy, "params": params, "is_whole": lesson.is_done, "ended_s": time.time()})
+        plan = loop.Training(student.build(config, room, seed), student.plan(config, room, seed))
+        while not plan.is_done:
+            accuracy = plan.epoch()["accuracy"]
+            if plan.is_done:
+                params = student.final_measures(plan.model.eval(), room)["params"]
+            tune.report({"accuracy": accuracy, "params": params, "is_whole": plan.is_done, "ended_s": time.time()})
 
     search = OptunaSearch(space=partial(drawn, space), metric=["accuracy", "params"], mode=["max", "min"], seed=seed)
     reuse = {} if reuse_actors is None else {"reuse_actors": reuse_actors}
@@ -203,7 +203,7 @@ def summary(rows: Sequence[Mapping[str, Any]], against: str) -> list[dict[str, A
 
 
 def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw hypervolume against seconds: every run thin, the mean of a recipe's seeds thick."""
+    """Suggestion hypervolume against seconds: every run thin, the mean of a recipe's seeds thick."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -40,7 +40,7 @@ class Stops(Protocol):
 
     pausing: bool
 
-    def begun(self, number: int, params: Params, student: Student) -> None: ...
+    def started(self, number: int, params: Params, student: Student) -> None: ...
     def promoted(self, *, is_last: bool) -> int | None: ...
     def goes_on(self, number: int, known: Array, error: float, epoch: int) -> bool: ...
     def finished(self, number: int, known: Array, errors: Array) -> None: ...
@@ -51,7 +51,7 @@ class Never:
 
     pausing = False
 
-    def begun(self, number: int, params: Params, student: Student) -> None:
+    def started(self, number: int, params: Params, student: Student) -> None:
         """Remember nothing."""
 
     def promoted(self, *, is_last: bool) -> int | None:
@@ -96,7 +96,7 @@ def compete(ground: Ground, suggests: Suggests, stops: Stops, *, budget: int, wo
         if params is None:
             return
         student = ground.student(params, seed)
-        stops.begun(number, params, student)
+        stops.started(number, params, student)
         running[number] = (student, 0)
         heapq.heappush(clock, (run.elapsed_s + student.epoch_s, number))
         number += 1
@@ -222,7 +222,7 @@ def _difference(runs: Sequence[Mapping[str, Any]], base: Mapping[int, Mapping[st
 
 
 def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw volume against epochs, a panel a ground, the mean of each search's seeds with its 95 % interval."""
+    """Suggestion volume against epochs, a panel a ground, the mean of each search's seeds with its 95 % interval."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -29,11 +29,11 @@ from tutelage.records.ledger import Ledger
 from tutelage.records.trial import State
 from tutelage.search.promotion import Promotion
 from tutelage.search.promotion import Student as PromotionStudent
-from tutelage.search.sampler import Draw, Sampler
+from tutelage.search.sampler import Sampler, Suggestion
 from tutelage.search.size_aware import SizeAware
-from tutelage.search.stopping import Stopping
+from tutelage.search.stopping import RuleJudge
 from tutelage.search.stopping_rules import Dominance, Halving, Rule
-from tutelage.search.suggest import Desk, Suggester, known_losses, record_of
+from tutelage.search.suggest import Callbacks, Suggester, record_of, size_losses
 from tutelage.spec import loading
 from tutelage.spec.space import any_value
 from tutelage.training import context, student
@@ -48,25 +48,25 @@ def suggestion_ms(kind: str, observations: int, *, journal: Path | None) -> floa
     sampler = Sampler(loaded.space, 2, kind, 0, journal=journal)
     for number in range(observations):
         config, params = loaded.space.resolve(lambda name, domain: any_value(generator, domain))
-        sampler.take_up(Draw(number=number, config=config, params=params))
+        sampler.resume(Suggestion(number=number, config=config, params=params))
         sampler.tell_finished(number, [generator.random(), generator.random()], {})
     seconds = []
     for _ in range(TIMED):
         started_s = time.perf_counter()
-        draw = sampler.ask()
+        suggestion = sampler.ask()
         seconds.append(time.perf_counter() - started_s)
-        sampler.tell_finished(draw.number, [generator.random(), generator.random()], {})
+        sampler.tell_finished(suggestion.number, [generator.random(), generator.random()], {})
     return statistics.median(seconds) * 1e3
 
 
 def size_aware_ms(observations: int) -> float:
     """Return the same for the sampler that knows sizes; those that it asks for are of real networks."""
     loaded, generator = loading.load(SPEC), Random(0)
-    room = context.classroom_of(loaded)
+    room = context.context_of(loaded)
 
     def known(params: Mapping[str, Any]) -> Any:
         config = loaded.space.resolve(lambda name, domain: params[name])[0]
-        return known_losses(student.presize(loaded.trial_config(config), room), loaded.search.objectives)
+        return size_losses(student.presize(loaded.trial_config(config), room), loaded.search.objectives)
 
     chooser = SizeAware(loaded.space, known, 0, np.array([5.0, 0.0]))
     seconds = []
@@ -75,7 +75,7 @@ def size_aware_ms(observations: int) -> float:
         proposed = chooser.propose(number) if number >= observations else None
         seconds.append(time.perf_counter() - started_s)
         params = proposed or loaded.space.resolve(lambda name, domain: any_value(generator, domain))[1]
-        chooser.begun(number, params, known(params))
+        chooser.started(number, params, known(params))
         chooser.finished(number, -generator.random())
     return statistics.median(seconds[observations:]) * 1e3
 
@@ -149,39 +149,45 @@ def busy(kind: str, workers: int, trials: int, epoch_s: float, path: Path) -> di
     """
     loaded, ledger, generator = loading.load(SPEC), Ledger(path), Random(0)
     objectives = loaded.search.objectives
-    desk = Desk(presize=lambda config: {"params": 1e4 * generator.random()}, on_begun=ledger.append, on_ended=ledger.append)
-    suggester = Suggester(Sampler(loaded.space, 2, kind, 0, RUNGS), objectives, Limits(), desk, trials, rungs=frozenset(RUNGS))
-    judge = Stopping(Dominance(num_judged=359), frozenset(RUNGS), objectives)
-    events: list[tuple[float, int, Draw | None, int]] = [(0.0, worker, None, 0) for worker in range(workers)]
+    callbacks = Callbacks(
+        presize=lambda config: {"params": 1e4 * generator.random()}, on_started=ledger.append, on_ended=ledger.append
+    )
+    suggester = Suggester(
+        Sampler(loaded.space, 2, kind, 0, RUNGS), objectives, Limits(), callbacks, trials, rungs=frozenset(RUNGS)
+    )
+    judge = RuleJudge(Dominance(num_judged=359), frozenset(RUNGS), objectives)
+    events: list[tuple[float, int, Suggestion | None, int]] = [(0.0, worker, None, 0) for worker in range(workers)]
     trained: list[tuple[float, float]] = []
     free_s = last_begun_s = 0.0
     while events:
-        came_s, worker, draw, epoch = heapq.heappop(events)
+        came_s, worker, suggestion, epoch = heapq.heappop(events)
         began_s = time.perf_counter()
-        if draw is not None and not _goes_on(draw, epoch, suggester, judge, ledger, generator):
-            draw = None
-        if draw is None:
-            draw, epoch = suggester.next(), 0
+        if suggestion is not None and not _goes_on(suggestion, epoch, suggester, judge, ledger, generator):
+            suggestion = None
+        if suggestion is None:
+            suggestion, epoch = suggester.next(), 0
         free_s = max(came_s, free_s) + time.perf_counter() - began_s
-        if draw is not None:
+        if suggestion is not None:
             last_begun_s = free_s if epoch == 0 else last_begun_s
             following = next(rung for rung in (*RUNGS, EPOCHS) if rung > epoch)
             trained.append((free_s, free_s + (following - epoch) * epoch_s))
-            heapq.heappush(events, (trained[-1][1], worker, draw, following))
+            heapq.heappush(events, (trained[-1][1], worker, suggestion, following))
     share = sum(min(end, last_begun_s) - min(start, last_begun_s) for start, end in trained) / (workers * last_begun_s)
     return {"sampler": kind, "workers": workers, "trials": trials, "epoch, s": epoch_s, "share of the time in training": share}
 
 
-def _goes_on(draw: Draw, epoch: int, suggester: Suggester, judge: Stopping, ledger: Ledger, generator: Random) -> bool:
+def _goes_on(
+    suggestion: Suggestion, epoch: int, suggester: Suggester, judge: RuleJudge, ledger: Ledger, generator: Random
+) -> bool:
     accuracy = 1 - generator.random() / epoch
     row = {"epoch": float(epoch), "train_loss": 0.5, "accuracy": accuracy, "step_s": 0.1}
     if epoch < EPOCHS:
-        suggester.observe(draw, row)
-        if judge.judge(draw, row) == "go_on":
+        suggester.observe(suggestion, row)
+        if judge.judge(suggestion, row) == "go_on":
             return True
     state: State = "finished" if epoch == EPOCHS else "stopped"
-    measures = {"accuracy": accuracy, **draw.sizes} if state == "finished" else {}
-    record = record_of(draw, state, measures=measures, curve=tuple({**row, "epoch": e + 1.0} for e in range(epoch)))
+    measures = {"accuracy": accuracy, **suggestion.sizes} if state == "finished" else {}
+    record = record_of(suggestion, state, measures=measures, curve=tuple({**row, "epoch": e + 1.0} for e in range(epoch)))
     ledger.append(record)
     suggester.learn(record)
     judge.learn(record)
@@ -189,18 +195,20 @@ def _goes_on(draw: Draw, epoch: int, suggester: Suggester, judge: Stopping, ledg
 
 
 def booked(results: int, path: Path) -> dict[str, Any]:
-    """Book results as a sweep does, each with a curve of 27 epochs; return milliseconds a result and the peak of memory."""
+    """Recorder results as a sweep does, each with a curve of 27 epochs; return milliseconds a result and the peak of memory."""
     loaded, generator, ledger, front = loading.load(SPEC), Random(0), Ledger(path), pareto.Front()
     sampler = Sampler(loaded.space, 2, "random", 0)
     row = {"epoch": 1.0, "train_loss": 0.5, "accuracy": 0.5, "step_s": 0.1}
     started_s = time.perf_counter()
     for number in range(results):
-        draw = sampler.ask()
+        suggestion = sampler.ask()
         losses = [generator.random(), generator.random()]
         measures = {"accuracy": 1 - losses[0], "params": losses[1]}
-        ledger.append(record_of(draw, "finished", measures=measures, curve=tuple({**row, "epoch": e + 1.0} for e in range(27))))
+        ledger.append(
+            record_of(suggestion, "finished", measures=measures, curve=tuple({**row, "epoch": e + 1.0} for e in range(27)))
+        )
         front.add(losses, str(number))
-        sampler.tell_finished(draw.number, losses, {})
+        sampler.tell_finished(suggestion.number, losses, {})
     took_ms = (time.perf_counter() - started_s) / results * 1e3
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"results": results, "ms a result": took_ms, "driver's peak, MB": peak_mb}

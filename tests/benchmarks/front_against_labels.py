@@ -2,7 +2,7 @@
 
     python tests/benchmarks/front_against_labels.py SWEEP [--json] [--storage .tutelage]
 
-Every student of the front has its label-only twin trained; both are judged on validation, by which the front was drawn,
+Every student of the front has its label-only baseline trained; both are judged on validation, by which the front was drawn,
 and on the test split, which the search never saw.
 """
 
@@ -37,13 +37,13 @@ def main() -> None:
     loaded = loading.load(home.spec_path)
     front = front_of(home)
     facts = home.facts()
-    room = context.classroom_of(loaded)
+    room = context.context_of(loaded)
     with cluster.cluster(None, Silent()):
         teachers = teacher_jobs.ensure_teachers(loaded, room, print_nothing)
         taught = knowledge.ensure_knowledge(loaded, room, teachers, print_nothing)
-        twins = {record.trial_id: (retrain.labels_only(record.config), loaded.seed) for record in front}
+        baselines = {record.trial_id: (retrain.labels_only(record.config), loaded.seed) for record in front}
         directory = home.root.resolve() / "labels"
-        trained = dict(jobs.train_students(twins, taught, directory, jobs.workers_of(loaded.resources.trial)))
+        trained = dict(jobs.train_students(baselines, taught, directory, jobs.workers_of(loaded.resources.trial)))
     test = room.read("test")
     rows = []
     for record in front:

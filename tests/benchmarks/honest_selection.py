@@ -4,7 +4,7 @@
 
 Simulated: each sweep has 200 students whose true accuracies follow the logarithm of their size, with a scatter; a training's
 own accuracy varies by its seed; validation examples of uneven difficulty are shared by all students of a sweep. Naive takes the
-policy's student by validation and promises Wilson's interval for it; ours is `confirming.Race` as `tutelage select` runs it.
+policy's student by validation, with Wilson's interval for it; ours is `Confirmation` as `tutelage select` runs it.
 A promise holds if the true accuracy of the delivered weights, those of the search, lies in it.
 
 `--real N` trains N sweeps of digits, each on another split, selects as the command line does, and sets what was promised
@@ -27,8 +27,8 @@ from tests.benchmarks import machine
 from tutelage.intervals import wilson_interval
 from tutelage.objectives import KNOWN, Limits
 from tutelage.records.trial import TrialRecord
-from tutelage.selection.confirmation import Race
-from tutelage.selection.query import Question
+from tutelage.selection.confirmation import Confirmation
+from tutelage.selection.query import SelectionQuery
 
 NUM_STUDENTS = 200
 POLICIES: dict[str, tuple[Any, Limits]] = {
@@ -74,7 +74,7 @@ def _right(skill: float, difficulties: np.ndarray) -> np.ndarray:
 
 def simulated(sweeps: int, num_judged: int, seed_sd: float, seeds: int, most: int, policy: str) -> dict[str, list[float]]:
     reference, limits = POLICIES[policy]
-    question = Question(policy=reference, objectives=OBJECTIVES, limits=limits)
+    query = SelectionQuery(policy=reference, objectives=OBJECTIVES, limits=limits)
     found: dict[str, list[float]] = {}
 
     def add(**values: float) -> None:
@@ -91,20 +91,20 @@ def simulated(sweeps: int, num_judged: int, seed_sd: float, seeds: int, most: in
             )
             for i, (_, shown) in enumerate(outcomes)
         ]  # fmt: skip
-        ranked = question.ranked(records)
+        ranked = query.ranked(records)
         if not ranked:
             continue
         naive = ranked[0].number
         low, high = wilson_interval(outcomes[naive][1] * num_judged, num_judged)
         add(naive_holds=low <= outcomes[naive][0] <= high, naive_optimism=outcomes[naive][1] - outcomes[naive][0])
         add(naive_true=outcomes[naive][0], naive_width=high - low, naive_params=world.params[naive])
-        race = Race(question=question, records=records, num_judged=num_judged, seeds=seeds, seed=number)
+        race = Confirmation(query=query, records=records, num_judged=num_judged, seeds=seeds, seed=number)
 
         def train(trials: Sequence[str], world: World = world) -> Mapping[str, Sequence[float]]:
             return {trial: [world.train(int(trial[1:]))[1] for _ in range(seeds)] for trial in trials}
 
         fresh = race.run({}, train, most=most)
-        estimates, ours = race.estimates(fresh), question.ranked(race.cautious(fresh))
+        estimates, ours = race.estimates(fresh), query.ranked(race.cautious(fresh))
         ours = [one for one in ours if one.trial_id in fresh]
         add(retrained=len(fresh), refused=not ours)
         if not ours:
@@ -134,13 +134,13 @@ def real(sweeps: int, policy: str) -> list[dict[str, float]]:
             overrides = [f"storage={storage}", f"seed={seed}", "student.epochs=15"]
             loaded = loading.load(Path(__file__).parents[2] / "search_spaces" / "digits.yaml", overrides)
             home = pipeline.sweep(loaded)
-            question = Question(policy=reference, objectives=home.objectives(), limits=limits)
-            naive = question.answer(fronts.candidates(home)).record
+            query = SelectionQuery(policy=reference, objectives=home.objectives(), limits=limits)
+            naive = query.answer(fronts.candidates(home)).record
             document = select.select(home, policy=reference, limits=limits).document
-            classroom = select.taught_classroom(home, loaded)
-            test, task = classroom.read("test"), classroom.built_task
+            context = select.context_with_teacher(home, loaded)
+            test, task = context.read("test"), context.built_task
             of_naive = inference.accuracy_of(checkpoint.read(home.students_dir / naive.trial_id)[0], task, test)
-            n, taught = len(classroom.splits["validation"]), document["confirmed"]["taught"]
+            n, taught = len(context.splits["validation"]), document["confirmed"]["taught"]
             low, high = wilson_interval(round(naive.measures["accuracy"] * n), n)
             row = {
                 "naive_promised": naive.measures["accuracy"], "naive_test": of_naive, "naive_holds": low <= of_naive <= high,

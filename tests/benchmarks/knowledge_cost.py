@@ -39,7 +39,7 @@ from tutelage.spec.sections import (
     TrialConfig,
 )
 from tutelage.training import inference, loop, student
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 
 STUDENT: dict[str, Any] = {"resnet": {"blocks": 1, "width": 25, "stem_stride": 2}}
@@ -72,42 +72,44 @@ def config_of(method: Any, *, channels_last: bool = False) -> TrialConfig:
     return TrialConfig(student=recipe, distillation=taught, sparsity=SparsityConfig())
 
 
-def rooms(path: str, width: int, scratch: Path) -> dict[str, Classroom]:
-    """Return classrooms of an untrained teacher (its answers cost the same): cached with every part, cached sparsely, live."""
-    bare = Classroom(data={"cifar": {"path": path, "per_class": 20}}, task="image_classification", seed=0, augmentation=POLICY)
+def rooms(path: str, width: int, scratch: Path) -> dict[str, TrainingContext]:
+    """Return contexts of an untrained teacher (its answers cost the same): cached with every part, cached sparsely, live."""
+    bare = TrainingContext(
+        data={"cifar": {"path": path, "per_class": 20}}, task="image_classification", seed=0, augmentation=POLICY
+    )
     about = bare.architecture({"resnet": {"blocks": 1, "width": width, "stem_stride": 2}})
     torch.manual_seed(0)
     checkpoint.write(scratch / "teacher", checkpoint.build(about), about)
     plan = KnowledgePlan(teachers=((scratch / "teacher", 1.0),), needs=PARTS, views=1)
-    found = {"live": replace(bare, taught_by=plan)}
+    found = {"live": replace(bare, knowledge=plan)}
     for name, top_k in (("cached", 0), ("sparse", 8)):
         own = replace(plan, directory=scratch / name, top_k=top_k, needs=PARTS if name == "cached" else frozenset())
-        found[name] = replace(bare, taught_by=own)
+        found[name] = replace(bare, knowledge=own)
         assert own.entry is not None
         own.entry.describe(found[name].teacher_outline)
         found[name].fill("train", 0)
     return found
 
 
-def training_of(room: Classroom, method: Any, seed: int, *, channels_last: bool = False) -> loop.Training:
+def training_of(room: TrainingContext, method: Any, seed: int, *, channels_last: bool = False) -> loop.Training:
     config = config_of(method, channels_last=channels_last)
-    lesson = replace(student.lesson(config, room, seed), views=1)
-    return loop.Training(student.build(config, room, seed), lesson)
+    plan = replace(student.plan(config, room, seed), views=1)
+    return loop.Training(student.build(config, room, seed), plan)
 
 
-def alone(room: Classroom, seed: int) -> loop.Training:
+def alone(room: TrainingContext, seed: int) -> loop.Training:
     under_way = training_of(room, "kd", seed)
-    return loop.Training(under_way.model, replace(under_way.lesson, teaching=None))
+    return loop.Training(under_way.model, replace(under_way.plan, distillation=None))
 
 
 class TorchdistillLoop:
     """Its `KDLoss` with its teacher alive: the same student, loading, batch and optimiser."""
 
-    def __init__(self, room: Classroom, seed: int) -> None:
+    def __init__(self, room: TrainingContext, seed: int) -> None:
         from torchdistill.losses.mid_level import KDLoss  # type: ignore[import-not-found]
 
         self.own = alone(room, seed)
-        self.teacher = checkpoint.read(room.taught_by.teachers[0][0])[0].eval()  # type: ignore[union-attr]
+        self.teacher = checkpoint.read(room.knowledge.teachers[0][0])[0].eval()  # type: ignore[union-attr]
         self.loss = KDLoss(".", "output", ".", "output", temperature=4.0, alpha=0.3)
 
     def step(self, rows: Tensor) -> Tensor:
@@ -207,21 +209,21 @@ def build(path: str, rounds: int) -> list[dict[str, Any]]:
         cached, train = room["cached"], room["cached"].splits["train"]
         inputs = [train.seen(rows) for rows in torch.arange(len(train)).split(512)]
         rates: dict[str, list[float]] = {"logits": [], "logits, top 8": [], "logits, features and maps": []}
-        sparse_plan = replace(cached.taught_by, top_k=8, needs=frozenset())  # type: ignore[type-var]
-        plans = dict(zip(rates, (replace(sparse_plan, top_k=0), sparse_plan, cached.taught_by), strict=True))
+        sparse_plan = replace(cached.knowledge, top_k=8, needs=frozenset())  # type: ignore[type-var]
+        plans = dict(zip(rates, (replace(sparse_plan, top_k=0), sparse_plan, cached.knowledge), strict=True))
         for number in range(rounds):
             plain = seconds_of(lambda: infer(cached.teacher, inputs))
             for name, plan in plans.items():
-                own = replace(cached, taught_by=replace(plan, directory=Path(scratch) / f"{name}{number}"))  # type: ignore[type-var]
+                own = replace(cached, knowledge=replace(plan, directory=Path(scratch) / f"{name}{number}"))  # type: ignore[type-var]
                 vars(own).update(teacher=cached.teacher, splits=cached.splits)  # read already
                 rates[name].append(plain / seconds_of(lambda own=own: own.fill("train", 0)))
         step = training_of(room["sparse"], "kd", 0)
         batches = step.batches()
-        ask = step.lesson.teaching.ask  # type: ignore[union-attr]
+        ask = step.plan.distillation.ask  # type: ignore[union-attr]
         shares = []
         for rows in [batches[i % len(batches)] for i in range(30)]:
             seen = step._seen(rows)
-            looked_up = seconds_of(lambda rows=rows, seen=seen: capture.answer_from(ask(0, rows, seen), {}, 100))
+            looked_up = seconds_of(lambda rows=rows, seen=seen: capture.output_from(ask(0, rows, seen), {}, 100))
             shares.append(looked_up / seconds_of(lambda rows=rows: step.step(rows)))
     found = [
         {"what": f"filling a view ({name}): rate ÷ the teacher's plain inference", "median": f"{statistics.median(r):.3f}"}

@@ -46,11 +46,11 @@ def main() -> None:
     recipe = RecipeConfig(epochs=1000, batch_size=128, optimizer="adamw", learning_rate=1e-3)
     rows = []
     for name, policy in POLICIES.items():
-        lesson = loop.Lesson(
+        plan = loop.TrainingPlan(
             task=image_classification.build(image_classification.Config()), train=train, validation=train.head(1),
             recipe=recipe, seed=0, augmentation=policy, views=0, execution=ExecutionConfig(channels_last=True),
         )  # fmt: skip
-        under_way = loop.Training(model, lesson)
+        under_way = loop.Training(model, plan)
         loading_ms, step_ms = [], []
         for number, chosen in enumerate(under_way.batches()[: options.rounds]):
             started_s = time.perf_counter()

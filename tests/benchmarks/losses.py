@@ -58,7 +58,7 @@ def main() -> None:
     home.mkdir(parents=True, exist_ok=True)
     results = pair.Results(home / f"losses-{options.weight:g}.json")
     with cluster.cluster(None, Silent()):
-        room = pair.classroom_of(loaded)
+        room = pair.context_of(loaded)
         configs = {ALONE: pair.config_of(loaded, "kd", weight=0.0)}
         configs |= {name: pair.config_of(loaded, METHODS[name], weight=options.weight) for name in options.only}
         results.train(configs, options.seeds, room, home / "students")

@@ -26,7 +26,7 @@ class Arrivals:
 
 def main():
     asked = json.loads(sys.stdin.readline())
-    np.random.seed(asked["seed"])  # it draws brackets and the first of a front from numpy's global generator
+    np.random.seed(asked["seed"])  # it suggestions brackets and the first of a front from numpy's global generator
     scheduler = MOASHA(
         config_space={"arrival": Arrivals()}, metrics=asked["metrics"], do_minimize=True, time_attr="epoch",
         max_t=asked["epochs"], grace_period=1, reduction_factor=3, random_seed=asked["seed"],

@@ -16,7 +16,7 @@ from tutelage.networks import checkpoint
 from tutelage.spec import loading
 from tutelage.sweep import knowledge, teachers
 from tutelage.training import context, inference, jobs
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 HERE = Path(__file__).parent
 FIRST_SEED = 500
@@ -28,9 +28,9 @@ def asked(path: str, storage: str, method: Any) -> loading.Spec:
     return loading.from_dict({**loaded.resolved(), "distillation": {"method": method}})
 
 
-def classroom_of(loaded: loading.Spec) -> Classroom:
-    """Return the pair's classroom, its teacher and knowledge made or reused."""
-    room = context.classroom_of(loaded)
+def context_of(loaded: loading.Spec) -> TrainingContext:
+    """Return the pair's context, its teacher and knowledge made or reused."""
+    room = context.context_of(loaded)
     return knowledge.ensure_knowledge(loaded, room, teachers.ensure_teachers(loaded, room, print), print)
 
 
@@ -50,7 +50,12 @@ class Results:
         self.rows: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
 
     def train(
-        self, configs: Mapping[str, dict[str, Any]], seeds: int, room: Classroom, directory: Path, first_seed: int = FIRST_SEED
+        self,
+        configs: Mapping[str, dict[str, Any]],
+        seeds: int,
+        room: TrainingContext,
+        directory: Path,
+        first_seed: int = FIRST_SEED,
     ) -> None:
         """Train what is missing, as many at a time as there are cores, and judge it on validation and test."""
         wanted = {

@@ -173,9 +173,9 @@ class OurSampler:
         self._sampler, self._even = Sampler(ground.space, num_known + 1, kind, seed, rungs), ground.even
 
     def ask(self, number: int) -> Params | None:
-        draw = self._sampler.ask()
-        assert draw.number == number, (draw.number, number)
-        return draw.params
+        suggestion = self._sampler.ask()
+        assert suggestion.number == number, (suggestion.number, number)
+        return suggestion.params
 
     def seen(self, number: int, student: Student, epoch: int) -> None:
         if epoch in RUNGS:
@@ -202,7 +202,7 @@ class OurSizeAware:
         params = (
             self._chooser.propose(number) or self._ground.space.resolve(lambda _, domain: any_value(self._random, domain))[1]
         )
-        self._chooser.begun(number, params, self._known(params))
+        self._chooser.started(number, params, self._known(params))
         return params
 
     def seen(self, number: int, student: Student, epoch: int) -> None:
@@ -237,7 +237,7 @@ class OurPromotion(Never):
         self._ground, self._students = ground, dict[int, promotion.Student]()
         self._rule = promotion.Promotion(rungs=RUNGS, max_epochs=ground.epochs, share=share)
 
-    def begun(self, number: int, params: Params, student: Student) -> None:
+    def started(self, number: int, params: Params, student: Student) -> None:
         known, whole = (self._ground.even(sizes, 1.0)[:-1] for sizes in (student.known, student.whole))
         traits = np.array(self._ground.space.traits(params))
         self._students[number] = promotion.Student(known=known, whole=whole, traits=traits)

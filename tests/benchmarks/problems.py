@@ -5,7 +5,7 @@ epochs as a power law (Domhan et al., 2015) whose start and pace depend on the c
 and not all; and every evaluation has seeded noise.
 
 ZDT1, ZDT2, ZDT3: Zitzler, Deb and Thiele (2000); DTLZ2: Deb, Thiele, Laumanns and Zitzler (2002). With fewer values than there,
-as a student's space has, so that a few hundred draws are a search.
+as a student's space has, so that a few hundred suggestions are a search.
 """
 
 from __future__ import annotations

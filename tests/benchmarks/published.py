@@ -26,7 +26,7 @@ from tutelage.records.trial import TrialRecord
 from tutelage.spec import loading
 from tutelage.sweep import pipeline
 from tutelage.training import cluster
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 ALONE, SEARCHED, CONFIRMED = "labels alone", "searched", "searched and confirmed"
 CONFIRMING_SEEDS, FIRST_CONFIRMING_SEED = 2, 700
@@ -64,7 +64,7 @@ def searched(loaded: loading.Spec, trials: int) -> list[TrialRecord]:
     return sorted(fronts.candidates(home), key=lambda record: -record.measures["accuracy"])
 
 
-def confirmed(best: list[TrialRecord], room: Classroom, home: Path) -> TrialRecord:
+def confirmed(best: list[TrialRecord], room: TrainingContext, home: Path) -> TrialRecord:
     """Return which of the best trials has the highest mean on validation over fresh seeds."""
     results = pair.Results(home / "confirmed.json")
     configs = {record.trial_id: record.config for record in best}
@@ -93,7 +93,7 @@ def main() -> None:
     home.mkdir(parents=True, exist_ok=True)
     results = pair.Results(home / "published.json")
     with cluster.cluster(None, Silent()):
-        found, room = searched(loaded, options.trials), pair.classroom_of(loaded)
+        found, room = searched(loaded, options.trials), pair.context_of(loaded)
         best = {SEARCHED: found[0], CONFIRMED: confirmed(found[: options.confirmed], room, home)}
         configs = {ALONE: pair.config_of(loaded, "kd", weight=0.0)} | {name: record.config for name, record in best.items()}
         configs |= {name: pair.config_of(loaded, raw=True, **setting) for name, setting in PUBLISHED.items()}

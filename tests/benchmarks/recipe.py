@@ -58,11 +58,11 @@ def run(job: tuple[str, str, int, int, int]) -> dict[str, Any]:
     recipe = RecipeConfig(epochs=round(share * epochs), **options)
     torch.manual_seed(seed)
     model = checkpoint.build({"model": MODEL, "example_shape": train.example_shape, "class_names": train.class_names})
-    lesson = loop.Lesson(
+    plan = loop.TrainingPlan(
         task=image_classification.build(image_classification.Config()), train=train, validation=validation, recipe=recipe,
         seed=seed, augmentation=POLICY, views=0, view_seed=seed, execution=ExecutionConfig(channels_last=True),
     )  # fmt: skip
-    under_way = loop.Training(model, lesson)
+    under_way = loop.Training(model, plan)
     started_s = time.perf_counter()
     curve = [under_way.epoch()["accuracy"] for _ in range(recipe.epochs)]
     steps = recipe.epochs * (len(train) // recipe.batch_size)

@@ -31,26 +31,26 @@ from tutelage.spec.space import any_value
 from tutelage.sweep import knowledge
 from tutelage.sweep import teachers as teacher_jobs
 from tutelage.training import cluster, context, loop, student
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 CHUNK = 8  # students that one task trains
 
 
 @ray.remote(num_cpus=1)
-def trained(asked: list[tuple[int, int, dict[str, Any], dict[str, Any]]], room: Classroom) -> list[dict[str, Any]]:
+def trained(asked: list[tuple[int, int, dict[str, Any], dict[str, Any]]], room: TrainingContext) -> list[dict[str, Any]]:
     """Train students one after the other; return a row each."""
     torch.set_num_threads(1)
     return [row_of(number, seed, config, params, room) for number, seed, config, params in asked]
 
 
-def row_of(number: int, seed: int, config: dict[str, Any], params: dict[str, Any], room: Classroom) -> dict[str, Any]:
+def row_of(number: int, seed: int, config: dict[str, Any], params: dict[str, Any], room: TrainingContext) -> dict[str, Any]:
     typed = sections.TrialConfig.model_validate(config)
     whole = cost.size(student.blank(typed, room))["params"]
     sizes = student.presize(typed, room)
-    lesson = loop.Training(student.build(typed, room, seed), student.lesson(typed, room, seed))
+    plan = loop.Training(student.build(typed, room, seed), student.plan(typed, room, seed))
     started_s, errors = time.perf_counter(), []
-    while not lesson.is_done:
-        errors.append(1 - lesson.epoch()["accuracy"])
+    while not plan.is_done:
+        errors.append(1 - plan.epoch()["accuracy"])
     seconds = time.perf_counter() - started_s
     known = {"whole_params": whole, "epoch_s": seconds / len(errors), **sizes}
     shown = {f"config.{name}": value for name, value in params.items()}
@@ -75,7 +75,7 @@ def main() -> None:
         (number, seed, *one) for seed in range(options.seeds) for number, one in enumerate(drawn) if (number, seed) not in have
     ]
     with cluster.cluster(None, Silent()), lines.open("a") as file:
-        room = context.classroom_of(loaded)
+        room = context.context_of(loaded)
         teachers = teacher_jobs.ensure_teachers(loaded, room, print)
         room = ray.put(knowledge.ensure_knowledge(loaded, room, teachers, print))
         pending = [trained.remote(asked[i : i + CHUNK], room) for i in range(0, len(asked), CHUNK)]

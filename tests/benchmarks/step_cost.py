@@ -25,7 +25,7 @@ from tutelage.losses import kd
 from tutelage.networks import checkpoint, cost
 from tutelage.spec.sections import RecipeConfig
 from tutelage.training import inference, loop
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 STUDENTS: dict[str, Any] = {
     "convnet width 16 depth 2": {"convnet": {"width": 16, "depth": 2}},
@@ -36,14 +36,14 @@ TEACHER = {"convnet": {"width": 48, "depth": 3}}
 RECIPE = RecipeConfig(epochs=100_000, batch_size=64, learning_rate=0.003, weight_decay=0.01)
 
 
-def taught_by(ask: inference.Ask) -> loop.Teaching:
-    return loop.Teaching(ask=ask, build=lambda _: kd.SoftTargets(4.0), weight=0.7)
+def knowledge(ask: inference.Ask) -> loop.Distillation:
+    return loop.Distillation(ask=ask, build=lambda _: kd.SoftTargets(4.0), weight=0.7)
 
 
-def trainings(model: Any, classroom: Classroom, seed: int) -> dict[str, loop.Training]:
+def trainings(model: Any, context: TrainingContext, seed: int) -> dict[str, loop.Training]:
     torch.manual_seed(seed)
-    train, task = classroom.splits["train"], classroom.built_task
-    teacher = checkpoint.build(classroom.architecture(TEACHER))
+    train, task = context.splits["train"], context.built_task
+    teacher = checkpoint.build(context.architecture(TEACHER))
     logits = inference.logits_of(teacher, task, train).half()
     asks: dict[str, inference.Ask | None] = {
         "labels alone": None,
@@ -52,11 +52,11 @@ def trainings(model: Any, classroom: Classroom, seed: int) -> dict[str, loop.Tra
     }
     found = {}
     for name, ask in asks.items():
-        lesson = loop.Lesson(
-            task=task, train=train, validation=classroom.splits["validation"], recipe=RECIPE, seed=seed,
-            teaching=None if ask is None else taught_by(ask),
+        plan = loop.TrainingPlan(
+            task=task, train=train, validation=context.splits["validation"], recipe=RECIPE, seed=seed,
+            distillation=None if ask is None else knowledge(ask),
         )  # fmt: skip
-        found[name] = loop.Training(checkpoint.build(classroom.architecture(model)), lesson)
+        found[name] = loop.Training(checkpoint.build(context.architecture(model)), plan)
     return found
 
 
@@ -67,19 +67,19 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def compare(name: str, model: Any, rounds: int, seeds: int) -> dict[str, Any]:
-    classroom = Classroom(data="digits", task="image_classification", seed=0)
-    steps = len(classroom.splits["train"]) // RECIPE.batch_size
+    context = TrainingContext(data="digits", task="image_classification", seed=0)
+    steps = len(context.splits["train"]) // RECIPE.batch_size
     ratios: dict[str, list[float]] = {"cached": [], "live": []}
     plain_ms: list[float] = []
     for seed in range(seeds):
-        kinds = trainings(model, classroom, seed)
+        kinds = trainings(model, context, seed)
         for position in range(-3, rounds):
             taken = {kind: seconds(under_way._learn) for kind, under_way in kinds.items()}
             if position >= 0:
                 plain_ms.append(taken["labels alone"] / steps * 1e3)
                 for kind, found in ratios.items():
                     found.append(taken[kind] / taken["labels alone"])
-    built = checkpoint.build(classroom.architecture(model))
+    built = checkpoint.build(context.architecture(model))
     return {
         "student": name,
         "params": int(cost.size(built)["params"]),

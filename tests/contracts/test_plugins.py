@@ -16,15 +16,15 @@ from tutelage import data, plugins
 from tutelage.data import SPLITS, UNKNOWN, Split
 from tutelage.errors import InputError
 from tutelage.networks import cost
-from tutelage.networks.answer import Answer, Outline, Stage
+from tutelage.networks.output import Outline, Output, Stage
 from tutelage.spec import space
 
-EVERY = [(family, name) for family in plugins.FAMILIES for name in plugins.known(family)]
+EVERY = [(family, name) for family in plugins.FAMILIES for name in plugins.names(family)]
 IMAGES, NUM_CLASSES = (1, 8, 8), 10
 
 
 def named(family: str) -> list[str]:
-    return plugins.known(family)
+    return plugins.names(family)
 
 
 def build(name: str, **options: Any) -> nn.Module:
@@ -158,7 +158,7 @@ SEQUENCE = Outline(
 REAL = torch.tensor([[True, True, True], [True, True, False], [True, False, False], [True, True, False]])
 
 
-def answer(seed: int, outline: Outline = OFFERED, steps: int = 1, mask: torch.Tensor | None = None) -> Answer:
+def answer(seed: int, outline: Outline = OFFERED, steps: int = 1, mask: torch.Tensor | None = None) -> Output:
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> torch.Tensor:
@@ -168,11 +168,11 @@ def answer(seed: int, outline: Outline = OFFERED, steps: int = 1, mask: torch.Te
     features = {stage.name: draw(4, stage.positions, stage.channels) for stage in outline.stages}
     heads = {stage.name: draw(4, 2, stage.positions, stage.positions) for stage in outline.stages}
     labels = torch.tensor([0, 3, -1, 2]).unsqueeze(1).repeat(1, steps)
-    own = Answer(logits=logits, features=features, heads=heads, weights={"head.weight": draw(5, 6)}, labels=labels, mask=mask)
+    own = Output(logits=logits, features=features, heads=heads, weights={"head.weight": draw(5, 6)}, labels=labels, mask=mask)
     return summarised(own)
 
 
-def summarised(own: Answer) -> Answer:
+def summarised(own: Output) -> Output:
     """Return the answer with the maps and pooled features that its features have."""
     maps = {name: output.square().mean(2) for name, output in own.features.items()}
     counts = torch.ones(own.logits.shape[:2]) if own.mask is None else own.mask
@@ -184,13 +184,13 @@ def summarised(own: Answer) -> Answer:
     return replace(own, maps=maps, pooled=pooled)
 
 
-def freed(own: Answer) -> tuple[torch.Tensor, ...]:
+def freed(own: Output) -> tuple[torch.Tensor, ...]:
     """Return what a student changes, each asking for its gradient."""
     free = (own.logits, *own.features.values(), *own.heads.values(), *own.weights.values())
     return tuple(tensor.requires_grad_() for tensor in free)
 
 
-def with_free(own: Answer, free: Sequence[torch.Tensor]) -> Answer:
+def with_free(own: Output, free: Sequence[torch.Tensor]) -> Output:
     """Return the answer with other values of what `freed` gives, and summarised anew."""
     left = iter(free[1:])
     parts = {kind: {name: next(left) for name in getattr(own, kind)} for kind in ("features", "heads", "weights")}
@@ -256,7 +256,7 @@ def test_padding_is_inert(name: str, filling: float) -> None:
     torch.testing.assert_close(learnt(filling), learnt(None), rtol=0, atol=0)
 
 
-def padded(own: Answer, filling: float | None) -> Answer:
+def padded(own: Output, filling: float | None) -> Output:
     """Return the answer with all that is said of padding, labels too, overwritten; None leaves it."""
     if filling is None:
         return own
@@ -283,7 +283,7 @@ def test_a_loss_bears_logits_as_large_as_half_precision_gives(name: str) -> None
     assert all(tensor.grad is None or tensor.grad.isfinite().all() for tensor in free)
 
 
-def as_float(own: Answer) -> Answer:
+def as_float(own: Output) -> Output:
     kinds = ("features", "maps", "pooled", "heads", "weights")
     parts = {kind: {name: tensor.float() for name, tensor in getattr(own, kind).items()} for kind in kinds}
     return replace(own, logits=own.logits.float(), **parts)

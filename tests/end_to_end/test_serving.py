@@ -23,17 +23,17 @@ from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
 from tutelage.selection.champions import requirements
 from tutelage.spec import loading
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 pytestmark = pytest.mark.slow
 MODEL = "models:/served@champion"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, classroom: Classroom) -> SweepDir:
+def home(tmp_path_factory: pytest.TempPathFactory, context: TrainingContext) -> SweepDir:
     """A sweep whose one student is registered in the storage's own MLflow store."""
     storage = tmp_path_factory.mktemp("storage")
-    home = write_sweep(storage, classroom, [{"mlp": {"hidden": 12}}])
+    home = write_sweep(storage, context, [{"mlp": {"hidden": 12}}])
     uri = f"sqlite:///{storage / 'mlflow.db'}"
     tracker = Tracker(uri, "tests")
     run_id = tracker.start_sweep("stored", {}, [], {})
@@ -41,7 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, classroom: Classroom) -> Swee
     student = home.students_dir / "t0000"
     registry.register_student(
         uri=uri, experiment="tests", run_id=run_id, name="served", model=checkpoint.read(student)[0],
-        example=classroom.splits["validation"].seen(slice(8)), requirements=requirements(),
+        example=context.splits["validation"].seen(slice(8)), requirements=requirements(),
         tags={"tutelage.task": "images"}, files=[student / checkpoint.ARCHITECTURE, student / checkpoint.WEIGHTS],
     )  # fmt: skip
     return home
@@ -90,9 +90,9 @@ def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path
 @pytest.mark.parametrize("key", ["inputs", "instances"])
 @pytest.mark.parametrize("rows", [1, 7])
 def test_a_batch_of_any_size_is_answered_as_the_student_answers(
-    server: str, home: SweepDir, classroom: Classroom, key: str, rows: int
+    server: str, home: SweepDir, context: TrainingContext, key: str, rows: int
 ) -> None:
-    given = classroom.splits["validation"].seen(slice(rows))
+    given = context.splits["validation"].seen(slice(rows))
     answer = requests.post(f"{server}/invocations", json={key: given.tolist()}, timeout=60)
     assert answer.status_code == 200, answer.text
     built, _ = checkpoint.read(home.students_dir / "t0000")

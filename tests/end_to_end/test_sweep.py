@@ -122,10 +122,10 @@ def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_swee
 
 def test_what_is_on_record_is_not_trained_or_opened_again(small_sweep: SweepDir) -> None:
     first = select.select(small_sweep, policy="max-accuracy", confirm=2)
-    runs = small_sweep.confirmations.read()
+    runs = small_sweep.reruns.read()
     assert len({(run.trial, run.taught, run.seed) for run in runs}) == len(runs)
     again = select.select(small_sweep, policy="max-accuracy", confirm=2)
-    assert small_sweep.confirmations.read() == runs
+    assert small_sweep.reruns.read() == runs
     assert again.document["test"] == first.document["test"], "the same look at the same student is no second one"
     other = select.select(small_sweep, policy="min-size", confirm=0)
     assert other.document["student"]["trial"] != first.document["student"]["trial"]
@@ -166,20 +166,20 @@ def test_latency_is_measured_where_a_policy_or_a_bound_asks_for_it(small_sweep: 
 
 
 def test_a_look_by_evaluate_is_on_record(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
-    before = len(small_sweep.facts().get("test_openings", []))
+    before = len(small_sweep.facts().get("test_evaluations", []))
     trial = small_sweep.records()[0].trial_id
     evaluate.evaluate_model(f"small/{trial}", loading.from_dict(small_spec), "test", small_sweep.storage)
     evaluate.evaluate_model(f"small/{trial}", loading.from_dict(small_spec), "validation", small_sweep.storage)
-    openings = small_sweep.facts()["test_openings"]
+    openings = small_sweep.facts()["test_evaluations"]
     assert len(openings) == before + 1
     assert (openings[-1]["by"], openings[-1]["subjects"]) == ("evaluate", {"student": trial})
 
 
 def test_the_twin_differs_in_the_teacher_alone(small_sweep: SweepDir) -> None:
     config = small_sweep.records()[0].config
-    twin = retrain.labels_only(config)
-    assert twin["distillation"].pop("weight") == 0.0
-    assert {**twin, "distillation": {**twin["distillation"], "weight": config["distillation"]["weight"]}} == config
+    baseline = retrain.labels_only(config)
+    assert baseline["distillation"].pop("weight") == 0.0
+    assert {**baseline, "distillation": {**baseline["distillation"], "weight": config["distillation"]["weight"]}} == config
 
 
 SECOND: dict[str, Any] = {
@@ -222,7 +222,7 @@ def test_failures_and_refusals_are_told_and_the_sweep_goes_on(small_sweep: Sweep
     assert tagged.count("infeasible") == states.count("infeasible")
     records = {record.trial_id: record for record in home.records()}
     on_front = [trial for trial, data in runs.items() if data.tags["pareto"] == "front"]
-    seeds = {run.seed for run in home.confirmations.read()}
+    seeds = {run.seed for run in home.reruns.read()}
     assert len(seeds) == 2 and 0 not in seeds, "the front has error bars from seeds that the search has not seen"
     for trial in on_front:
         measures = records[trial].measures
@@ -280,9 +280,9 @@ def test_the_same_spec_and_seed_give_the_same_students(small_sweep: SweepDir, sm
     from tutelage.training import jobs
 
     record = small_sweep.records()[0]
-    classroom = select.taught_classroom(small_sweep, loading.load(small_sweep.spec_path))
+    context = select.context_with_teacher(small_sweep, loading.load(small_sweep.spec_path))
     workers = jobs.Workers(workers=0, cpus=1, gpus=0)
-    trained = dict(jobs.train_students({"again": (record.config, 0)}, classroom, small_sweep.root.resolve() / "again", workers))
+    trained = dict(jobs.train_students({"again": (record.config, 0)}, context, small_sweep.root.resolve() / "again", workers))
     for name in ("accuracy", "params", "agreement"):
         assert trained["again"][name] == record.measures[name]
     first, _ = checkpoint.read(small_sweep.students_dir / record.trial_id)

@@ -36,7 +36,7 @@ def sweep(tmp_path: Path, **changes: Any) -> tuple[Any, list[str]]:
 
 
 def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path) -> None:
-    """Two teachers, views filled on first use, the student's weights cut from the first: all that the twins need too."""
+    """Two teachers, views filled on first use, the student's weights cut from the first: all that the baselines need too."""
     more = [{"model": {"mlp": {"hidden": 32}}, "epochs": 4, "accept_weak": True}]
     home, said = sweep(
         tmp_path, augmentation={"pad_px": 1}, more_teachers=more, knowledge={"fill": "first_use", "average": "accuracy"},
@@ -46,8 +46,8 @@ def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path
     assert any("together they have accuracy" in line for line in said) and any(
         "as students come to it" in line for line in said
     )
-    room = select.taught_classroom(home, loading.load(home.spec_path))
-    assert room.augmentation.pad_px == 1 and room.taught_by is not None and len(room.taught_by.teachers) == 2
+    room = select.context_with_teacher(home, loading.load(home.spec_path))
+    assert room.augmentation.pad_px == 1 and room.knowledge is not None and len(room.knowledge.teachers) == 2
     choice = select.select(home, confirm=2)
     document = choice.document
     assert document["confirmed"]["seeds"] == 2 and 0 < document["agreement"]["agreement"] <= 1
@@ -58,7 +58,7 @@ def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path
 
 def test_data_without_a_label_are_learnt_from_what_a_teacher_knows_of_others(tmp_path: Path) -> None:
     """The teacher learns labelled scans; brighter ones without a label are then taught by its answers alone."""
-    digits = context.classroom_of(loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path)}))
+    digits = context.context_of(loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path)}))
     train, validation, test = (digits.read(split) for split in ("train", "validation", "test"))
     np.savez(tmp_path / "source.npz", x=train.inputs[:500].numpy(), y=train.labels[:500, 0].numpy())
     target = {"x": train.inputs[500:].numpy() * 0.8 + 0.1, "y": np.full(len(train) - 500, -1)}

@@ -22,7 +22,7 @@ from tutelage.files import sha256_of
 from tutelage.networks import checkpoint
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.sparsity import channels
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 pytestmark = pytest.mark.slow
 ABOUT = {"model": {"convnet": {"width": 6}}, "example_shape": [1, 8, 8], "class_names": list("0123456789")}
@@ -38,8 +38,8 @@ def model() -> torch.nn.Module:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, classroom: Classroom) -> SweepDir:
-    return write_sweep(tmp_path_factory.mktemp("storage"), classroom, [{"mlp": {"hidden": 8}}, {"mlp": {"hidden": 24}}])
+def home(tmp_path_factory: pytest.TempPathFactory, context: TrainingContext) -> SweepDir:
+    return write_sweep(tmp_path_factory.mktemp("storage"), context, [{"mlp": {"hidden": 8}}, {"mlp": {"hidden": 24}}])
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_every_form_answers_as_the_student_where_tutelage_is_not_installed(expor
     assert min(apart[form] for form in bundle.QUANTISED_FORMS) > 1e-5, "an int8 form that answers the same is not int8"
 
 
-def test_the_manifest_knows_every_file(exported: tuple[Path, dict[str, Any]], classroom: Classroom) -> None:
+def test_the_manifest_knows_every_file(exported: tuple[Path, dict[str, Any]], context: TrainingContext) -> None:
     directory, _ = exported
     manifest = json.loads((directory / "manifest.json").read_text())
     assert set(manifest["files"]) == FILES - {"manifest.json"}
@@ -68,7 +68,7 @@ def test_the_manifest_knows_every_file(exported: tuple[Path, dict[str, Any]], cl
     inputs = onnx.load(directory / "model.onnx").graph.input[0].type.tensor_type.shape.dim
     assert [size.dim_param or size.dim_value for size in inputs] == ["batch", 1, 8, 8]
     assert manifest["files"]["model.int8.onnx"]["measured"]["accuracy"] > 0.8
-    assert manifest["output"]["class_names"] == list(classroom.splits["train"].class_names)
+    assert manifest["output"]["class_names"] == list(context.splits["train"].class_names)
     assert manifest["about"]["trial"] == "t0001" and manifest["about"]["licence"] == "MIT"
 
 
@@ -104,16 +104,16 @@ def test_a_form_that_loses_too_much_is_left_out_and_told(
 
 
 def test_the_cards_snippets_run_alone_and_answer_as_the_student(
-    exported: tuple[Path, dict[str, Any]], home: SweepDir, classroom: Classroom, tmp_path: Path
+    exported: tuple[Path, dict[str, Any]], home: SweepDir, context: TrainingContext, tmp_path: Path
 ) -> None:
     directory, _ = exported
     snippets = re.findall(r"```python\n(.*?)```", (directory / "README.md").read_text(), re.DOTALL)
     assert len(snippets) == 2
-    stored = classroom.splits["validation"].inputs[:5]
+    stored = context.splits["validation"].inputs[:5]
     np.save(tmp_path / "stored.npy", stored.numpy())
     built, _ = checkpoint.read(home.students_dir / "t0001")
     with torch.inference_mode():
-        expected = built(classroom.splits["validation"].seen(slice(5))).numpy()
+        expected = built(context.splits["validation"].seen(slice(5))).numpy()
     asks = f"\nnumpy.save({str(tmp_path / 'answers.npy')!r}, logits_of(numpy.load({str(tmp_path / 'stored.npy')!r})))\n"
     for snippet in snippets:
         alone = "import sys\nsys.modules['tutelage'] = None\n" + snippet + asks

@@ -22,7 +22,7 @@ from tutelage.records.tracker import Tracker
 from tutelage.selection.champions import Registration, champion, requirements
 from tutelage.spec.sections import TeacherConfig
 from tutelage.sweep import external_teacher
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +70,7 @@ def test_a_student_becomes_champion_and_the_former_one_previous(store: tuple[str
 
 
 def test_a_registered_student_is_a_teacher_by_its_uri(store: tuple[str, str], tmp_path: Path) -> None:
-    room = Classroom(data="digits", task="image_classification", seed=0)
+    room = TrainingContext(data="digits", task="image_classification", seed=0)
     about = room.architecture({"mlp": {"hidden": 8}})
     made = checkpoint.build(about).eval()
     checkpoint.write(tmp_path, made, about)
@@ -134,7 +134,7 @@ def server_that_answers() -> Iterator[Callable[[int], str]]:
     servers = []
 
     def start(status: int) -> str:
-        class Answer(BaseHTTPRequestHandler):
+        class Output(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.send_response(status)
                 self.end_headers()
@@ -142,7 +142,7 @@ def server_that_answers() -> Iterator[Callable[[int], str]]:
             def log_message(self, *_: Any) -> None:
                 """Say nothing."""
 
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Answer))
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Output))
         threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
         return f"http://127.0.0.1:{servers[-1].server_port}"
 
@@ -156,7 +156,7 @@ def test_a_champion_is_read_back_to_be_compared_or_refused_if_it_answers_another
     store: tuple[str, str], tmp_path: Path
 ) -> None:
     uri, run_id = store
-    room, home = Classroom(data="digits", task="image_classification", seed=0), SweepDir(tmp_path / "sweeps" / "a")
+    room, home = TrainingContext(data="digits", task="image_classification", seed=0), SweepDir(tmp_path / "sweeps" / "a")
     home.students_dir.mkdir(parents=True)
     home.update(tracking_uri=uri)
     about = room.architecture({"mlp": {"hidden": 8}})

@@ -7,7 +7,7 @@ import torch
 
 from tutelage.errors import InputError
 from tutelage.losses import attention
-from tutelage.networks.answer import Answer, Outline, Stage
+from tutelage.networks.output import Outline, Output, Stage
 
 HEADS = attention.Config(of="heads")
 
@@ -17,8 +17,8 @@ def outline(*heads: int, positions: int = 4) -> Outline:
     return Outline(classes=3, stages=tuple(stages))
 
 
-def said(**heads: torch.Tensor) -> Answer:
-    return Answer(logits=torch.zeros(5, 1, 3), heads=heads)
+def said(**heads: torch.Tensor) -> Output:
+    return Output(logits=torch.zeros(5, 1, 3), heads=heads)
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from tutelage.losses import crd
-from tutelage.networks.answer import Answer, Outline, Stage
+from tutelage.networks.output import Outline, Output, Stage
 
 OWN = Outline(classes=5, stages=(Stage(name="stage1", grid=(2, 2), channels=6),))
 OTHER = Outline(classes=5, stages=(Stage(name="stage9", grid=(), channels=7),))
@@ -23,20 +23,20 @@ def build(**options: Any) -> Any:
     return crd.build(crd.Config(features=4, **options), 1.0, OWN, OTHER).double()
 
 
-def answers(count: int, seed: int = 0, labels: list[int] | None = None) -> tuple[Answer, Answer]:
+def answers(count: int, seed: int = 0, labels: list[int] | None = None) -> tuple[Output, Output]:
     generator = torch.Generator().manual_seed(seed)
     own, other = (torch.randn(count, c, generator=generator, dtype=torch.double) for c in (6, 7))
     known = None if labels is None else torch.tensor(labels).unsqueeze(1)
     logits = torch.zeros(count, 1, 5)
-    return Answer(logits=logits, pooled={"stage1": own}), Answer(logits=logits, pooled={"stage9": other}, labels=known)
+    return Output(logits=logits, pooled={"stage1": own}), Output(logits=logits, pooled={"stage9": other}, labels=known)
 
 
-def embedded(loss: Any, student: Answer, teacher: Answer) -> tuple[torch.Tensor, torch.Tensor]:
+def embedded(loss: Any, student: Output, teacher: Output) -> tuple[torch.Tensor, torch.Tensor]:
     g_s = functional.normalize(loss.of_student(student.pooled["stage1"]))
     return g_s, functional.normalize(loss.of_teacher(teacher.pooled["stage9"]))
 
 
-def by_hand(loss: Any, student: Answer, teacher: Answer, usable: torch.Tensor, earlier: Any = None) -> float:
+def by_hand(loss: Any, student: Output, teacher: Output, usable: torch.Tensor, earlier: Any = None) -> float:
     """Return the formula, pair by pair, over the batch and over `earlier` examples, (student, teacher)."""
     own, known = embedded(loss, student, teacher), embedded(loss, *earlier) if earlier else None
     total = 0.0
@@ -64,8 +64,8 @@ def test_it_is_its_formula_without_pairs_of_one_class(labels: list[int] | None) 
 def test_embeddings_that_say_nothing_cost_one_bit_and_telling_ones_less() -> None:
     loss, (student, teacher) = build(nce_temperature=0.1).eval(), answers(200)
     same = torch.ones(200, 6, dtype=torch.double)
-    dumb = Answer(logits=student.logits, pooled={"stage1": same})
-    all_alike = Answer(logits=teacher.logits, pooled={"stage9": torch.ones(200, 7, dtype=torch.double)})
+    dumb = Output(logits=student.logits, pooled={"stage1": same})
+    all_alike = Output(logits=teacher.logits, pooled={"stage9": torch.ones(200, 7, dtype=torch.double)})
     assert loss(dumb, all_alike).item() == pytest.approx(1.0)
     optimizer = torch.optim.Adam([*loss.parameters(), student.pooled["stage1"].requires_grad_()], lr=0.05)
     for _ in range(150):

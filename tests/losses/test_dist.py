@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tutelage.losses import dist
-from tutelage.networks.answer import Answer, Outline
+from tutelage.networks.output import Outline, Output
 
 PAIR = Outline(classes=5)
 generator = torch.Generator().manual_seed(0)
@@ -17,7 +17,7 @@ WITHIN, ACROSS = (1.0, 0.0), (0.0, 1.0)
 
 def loss_of(student: Tensor, teacher: Tensor, weights: tuple[float, float] = (2.0, 2.0), temperature: float = 1.0) -> Tensor:
     loss = dist.build(dist.Config(beta=weights[0], gamma=weights[1]), temperature, PAIR, PAIR)
-    value: Tensor = loss(Answer(logits=student), Answer(logits=teacher))
+    value: Tensor = loss(Output(logits=student), Output(logits=teacher))
     return value
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tutelage.losses import dkd, kd
-from tutelage.networks.answer import Answer, Outline
+from tutelage.networks.output import Outline, Output
 
 PAIR = Outline(classes=5)
 generator = torch.Generator().manual_seed(0)
@@ -20,7 +20,7 @@ LABELS = torch.tensor([[0, 1, 2], [3, 4, 0], [-1, 1, -1], [2, 2, 2]])
 
 def loss_of(student: Tensor, teacher: Tensor, labels: Tensor | None, alpha: float, beta: float, temperature: float) -> Tensor:
     loss = dkd.build(dkd.Config(alpha=alpha, beta=beta), temperature, PAIR, PAIR)
-    value: Tensor = loss(Answer(logits=student), Answer(logits=teacher, labels=labels))
+    value: Tensor = loss(Output(logits=student), Output(logits=teacher, labels=labels))
     return value
 
 
@@ -57,14 +57,14 @@ def test_with_the_teachers_doubt_as_beta_it_is_kd(label: int, temperature: float
     """KL(p ‖ q) = TCKD + (1 - p_y) · NCKD, whichever class is the target."""
     own, known = STUDENT[:1, :1], TEACHER[:1, :1]
     doubt = 1 - (known / temperature).softmax(-1)[0, 0, label].item()
-    expected = kd.build(kd.Config(), temperature, PAIR, PAIR)(Answer(logits=own), Answer(logits=known))
+    expected = kd.build(kd.Config(), temperature, PAIR, PAIR)(Output(logits=own), Output(logits=known))
     torch.testing.assert_close(loss_of(own, known, torch.tensor([[label]]), 1.0, doubt, temperature), expected)
 
 
 def test_of_two_classes_there_are_no_others() -> None:
     own, known = STUDENT[..., :2], TEACHER[..., :2]
     assert loss_of(own, known, None, 0.0, 8.0, 4.0) == 0
-    expected = kd.build(kd.Config(), 4.0, PAIR, PAIR)(Answer(logits=own), Answer(logits=known))
+    expected = kd.build(kd.Config(), 4.0, PAIR, PAIR)(Output(logits=own), Output(logits=known))
     torch.testing.assert_close(loss_of(own, known, None, 1.0, 8.0, 4.0), expected)
 
 
@@ -85,7 +85,7 @@ def test_it_does_not_see_a_shift_of_logits_nor_the_order_of_the_classes() -> Non
 @pytest.mark.parametrize("size", [1.0, 3e3])
 def test_it_is_exact_for_rounded_and_for_large_logits(dtype: torch.dtype, size: float) -> None:
     """A target of probability 1, or 0, leaves its log and that of the rest as they are: nothing underflows."""
-    own, known = (Answer(logits=(size * logits).to(dtype), labels=LABELS) for logits in (STUDENT, TEACHER))
+    own, known = (Output(logits=(size * logits).to(dtype), labels=LABELS) for logits in (STUDENT, TEACHER))
     own.logits.requires_grad_()
     loss = dkd.build(dkd.Config(), 4.0, PAIR, PAIR)
     exact = loss(*(replace(answer, logits=answer.logits.double()) for answer in (own, known)))

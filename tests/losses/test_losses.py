@@ -13,7 +13,7 @@ from tutelage import losses
 from tutelage.errors import InputError
 from tutelage.losses import _grids, attention, fitnet, kd, mixture, review, weights
 from tutelage.networks import stages
-from tutelage.networks.answer import Answer, Outline, Stage
+from tutelage.networks.output import Outline, Output, Stage
 
 STUDENT = torch.tensor([[[1.0, -2.0, 0.5]], [[0.0, 3.0, 1.0]]], dtype=torch.double)
 TEACHER = torch.tensor([[[2.0, 0.0, -1.0]], [[0.5, 2.5, 0.0]]], dtype=torch.double)
@@ -21,7 +21,7 @@ TEACHER = torch.tensor([[[2.0, 0.0, -1.0]], [[0.5, 2.5, 0.0]]], dtype=torch.doub
 
 def kd_loss(temperature: float) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     loss = kd.build(kd.Config(), temperature, Outline(classes=3), Outline(classes=3))
-    return lambda student, teacher: loss(Answer(logits=student), Answer(logits=teacher))
+    return lambda student, teacher: loss(Output(logits=student), Output(logits=teacher))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0, 20.0])
@@ -62,8 +62,8 @@ def outline(*stages: tuple[tuple[int, ...], int], **weights: tuple[int, ...]) ->
     return Outline(classes=3, stages=named, weights={name.replace("_", "."): shape for name, shape in weights.items()})
 
 
-def maps_of(**maps: torch.Tensor) -> Answer:
-    return Answer(logits=STUDENT, maps=maps)
+def maps_of(**maps: torch.Tensor) -> Output:
+    return Output(logits=STUDENT, maps=maps)
 
 
 def test_attention_is_nought_for_one_map_two_for_disjoint_ones_and_blind_to_scale() -> None:
@@ -112,8 +112,8 @@ def test_a_hint_is_the_share_of_features_that_a_linear_map_leaves_unexplained() 
     with torch.no_grad():
         loss.adapter.weight.copy_(best[:3].T)
         loss.adapter.bias.copy_(best[3])
-    student = Answer(logits=STUDENT, features={"stage1": features})
-    teacher = Answer(logits=TEACHER, features={"stage1": target})
+    student = Output(logits=STUDENT, features={"stage1": features})
+    teacher = Output(logits=TEACHER, features={"stage1": target})
     unexplained = (design @ best - target.flatten(0, 1)).square().sum() / target.square().sum()
     assert loss(student, teacher).item() == pytest.approx(unexplained.item(), rel=1e-4)
     loss(student, teacher).backward()
@@ -125,16 +125,16 @@ def test_weights_cost_their_relative_distance() -> None:
     loss = weights.build(weights.Config(), 1.0, own, other)
     target = {"a.weight": torch.randn(2, 3), "b.bias": torch.randn(2)}
     for scale, expected in ((1.0, 0.0), (0.0, 1.0), (2.0, 1.0)):
-        student = Answer(logits=STUDENT, weights={name: scale * tensor for name, tensor in target.items()})
-        assert loss(student, Answer(logits=TEACHER, weights=target)).item() == pytest.approx(expected, abs=1e-6)
+        student = Output(logits=STUDENT, weights={name: scale * tensor for name, tensor in target.items()})
+        assert loss(student, Output(logits=TEACHER, weights=target)).item() == pytest.approx(expected, abs=1e-6)
     with pytest.raises(InputError, match="no matrix of the teacher"):
         weights.build(weights.Config(), 1.0, outline(a_weight=(5, 3)), other)
 
 
 def test_a_mixture_starts_at_the_label_losss_size_and_is_linear_in_its_weights() -> None:
     pair = outline(((2, 2), 5))
-    student = Answer(logits=STUDENT.float(), maps={"stage1": torch.rand(2, 4)})
-    teacher = Answer(logits=TEACHER.float(), maps={"stage1": torch.rand(2, 4)})
+    student = Output(logits=STUDENT.float(), maps={"stage1": torch.rand(2, 4)})
+    teacher = Output(logits=TEACHER.float(), maps={"stage1": torch.rand(2, 4)})
     value = {}
     for kd_weight, look in ((1.0, 0.0), (0.0, 2.0), (1.0, 2.0), (1.0, 1e-9)):
         config = mixture.Config(terms={"kd": kd_weight, "attention": {"weight": look}})
@@ -178,6 +178,6 @@ def test_padding_does_not_leak_onto_another_grid(steps_on_the_teachers_grid: boo
         for fill in (0.5, float("nan")):
             student, teacher = (padded(network, fill) for network in (own, other))
             student_maps, teacher_maps = ({"stage1": some["stage1"].mean(2)} for some in (student, teacher))
-            teachers = Answer(logits=STUDENT, features=teacher, maps=teacher_maps, mask=mask)
-            values.append(loss(Answer(logits=STUDENT, features=student, maps=student_maps), teachers))
+            teachers = Output(logits=STUDENT, features=teacher, maps=teacher_maps, mask=mask)
+            values.append(loss(Output(logits=STUDENT, features=student, maps=student_maps), teachers))
         assert values[0] == values[1]

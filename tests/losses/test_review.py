@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from tutelage.errors import InputError
 from tutelage.losses import review
-from tutelage.networks.answer import Answer, Outline, Stage
+from tutelage.networks.output import Outline, Output, Stage
 
 OWN = Outline(classes=3, stages=(Stage(name="stage1", grid=(8, 8), channels=4), Stage(name="stage2", grid=(4, 4), channels=6)))
 OTHER = Outline(
@@ -23,13 +23,13 @@ def build() -> Any:
     return review.build(review.Config(channels=3), 1.0, OWN, OTHER).double()
 
 
-def answer(outline: Outline, seed: int) -> Answer:
+def answer(outline: Outline, seed: int) -> Output:
     generator = torch.Generator().manual_seed(seed)
     features = {
         stage.name: torch.randn(2, stage.positions, stage.channels, generator=generator, dtype=torch.double)
         for stage in outline.stages
     }
-    return Answer(logits=torch.zeros(2, 1, 3), features=features)
+    return Output(logits=torch.zeros(2, 1, 3), features=features)
 
 
 @pytest.mark.parametrize(("side", "shares"), [(8, {4: 1 / 2, 2: 1 / 4, 1: 1 / 8}), (4, {2: 1 / 2, 1: 1 / 4}), (2, {1: 1 / 2})])
@@ -54,7 +54,7 @@ def test_a_view_of_nought_costs_the_same_at_every_scale_and_of_features_whose_me
         stage.name: board.repeat(stage.grid[0] // 2, stage.grid[1] // 2).view(1, -1, 1).expand(2, -1, stage.channels)
         for stage in OTHER.stages
     }
-    found = loss(student, Answer(logits=student.logits, features=known)).item()
+    found = loss(student, Output(logits=student.logits, features=known)).item()
     assert found == pytest.approx((1 / 1.875 + 1 / 1.75) / 2), "pooled, a chequerboard is nought; as a whole it counts 1"
 
 
@@ -66,7 +66,7 @@ def test_deep_features_teach_the_shallow_stage_and_not_the_other_way() -> None:
         only = review.Review([*loss.pairs[::-1]], 3).double()
         only.load_state_dict(loss.state_dict())
         known = {k: v if k == pair[1].name else torch.full_like(v, 1e15) for k, v in teacher.features.items()}
-        only(Answer(logits=student.logits, features=own), Answer(logits=student.logits, features=known)).backward()
+        only(Output(logits=student.logits, features=own), Output(logits=student.logits, features=known)).backward()
         reached = {k for k, v in own.items() if v.grad is not None and v.grad.abs().max() > 1e-9}
         assert reached == ({"stage1", "stage2"} if number == 0 else {"stage2"}), "the level at 1e15 is flat in relative terms"
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tutelage.losses import rkd
-from tutelage.networks.answer import Answer, Outline, Stage
+from tutelage.networks.output import Outline, Output, Stage
 
 DISTANCES, ANGLES, BOTH = (1.0, 0.0), (0.0, 1.0), (25.0, 50.0)
 EQUILATERAL = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 0.75**0.5]], dtype=torch.double)
@@ -19,7 +19,7 @@ IN_A_LINE = torch.tensor([[0.0], [1.0], [2.0]], dtype=torch.double)
 def loss_of(student: Tensor, teacher: Tensor, weights: tuple[float, float] = BOTH) -> Tensor:
     outlines = [Outline(classes=3, stages=(Stage(name="stage1", grid=(), channels=x.shape[1]),)) for x in (student, teacher)]
     loss = rkd.build(rkd.Config(distance=weights[0], angle=weights[1]), 1.0, *outlines)
-    value: Tensor = loss(*(Answer(logits=torch.zeros(len(x), 1, 3), pooled={"stage1": x}) for x in (student, teacher)))
+    value: Tensor = loss(*(Output(logits=torch.zeros(len(x), 1, 3), pooled={"stage1": x}) for x in (student, teacher)))
     return value
 
 

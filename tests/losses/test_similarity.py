@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tutelage.losses import Loss, similarity
-from tutelage.networks.answer import Answer, Outline, Stage
+from tutelage.networks.output import Outline, Output, Stage
 
 STUDENT, TEACHER = (
     Outline(classes=3, stages=tuple(Stage(name=f"stage{i}", grid=grid, channels=c) for i in (1, 2, 3)))
@@ -20,8 +20,8 @@ def built(**options: float | bool) -> Loss:
     return similarity.build(similarity.Config.model_validate(options), 1.0, STUDENT, TEACHER)
 
 
-def last(features: Tensor) -> Answer:
-    return Answer(logits=EMPTY, features={"stage3": features}, pooled={"stage3": features.mean(1)})
+def last(features: Tensor) -> Output:
+    return Output(logits=EMPTY, features={"stage3": features}, pooled={"stage3": features.mean(1)})
 
 
 def test_it_is_the_papers_distance_times_the_batch() -> None:
@@ -59,8 +59,8 @@ def test_pooled_it_compares_the_means_over_the_positions() -> None:
 def test_its_depth_is_a_pair_of_stages(depth: float, stage: str) -> None:
     features = {f"stage{i}": torch.randn(6, 4, 5) for i in (1, 2, 3)}
     changed = features | {stage: torch.randn(6, 4, 5)}
-    assert built(depth=depth)(Answer(logits=EMPTY, features=features), Answer(logits=EMPTY, features=features)) < 1e-10
-    assert built(depth=depth)(Answer(logits=EMPTY, features=features), Answer(logits=EMPTY, features=changed)) > 1e-3
+    assert built(depth=depth)(Output(logits=EMPTY, features=features), Output(logits=EMPTY, features=features)) < 1e-10
+    assert built(depth=depth)(Output(logits=EMPTY, features=features), Output(logits=EMPTY, features=changed)) > 1e-3
 
 
 def test_an_example_without_features_has_no_gradient_and_one_alone_costs_nothing() -> None:

@@ -11,7 +11,7 @@ import torch
 from tutelage.errors import InputError
 from tutelage.losses import weights
 from tutelage.networks import checkpoint, ensemble, stages
-from tutelage.networks.answer import Answer, Outline
+from tutelage.networks.output import Outline, Output
 
 
 def outline(**shapes: tuple[int, ...]) -> Outline:
@@ -71,12 +71,12 @@ def test_by_depth_matrices_of_other_names_and_kinds_are_compared() -> None:
     own, other = outline(a_weight=(2, 3), b_weight=(4, 2)), outline(x_weight=(5, 4, 3, 3), x_bias=(5,), y_weight=(6, 5))
     config = weights.Config(match="depth")
     loss = weights.build(config, 1.0, own, other)
-    teacher = Answer(
+    teacher = Output(
         logits=torch.empty(0), weights={"x.weight": drawn(5, 4, 3, 3), "x.bias": drawn(5), "y.weight": drawn(6, 5, seed=1)}
     )
-    student = Answer(logits=torch.empty(0), weights={"a.weight": drawn(2, 3), "b.weight": drawn(4, 2, seed=3)})
+    student = Output(logits=torch.empty(0), weights={"a.weight": drawn(2, 3), "b.weight": drawn(4, 2, seed=3)})
     value = loss(student, teacher)
-    at_rest = Answer(logits=torch.empty(0), weights={k: v.clone() for k, v in loss._targets.items()})
+    at_rest = Output(logits=torch.empty(0), weights={k: v.clone() for k, v in loss._targets.items()})
     assert value > 0 and loss(at_rest, teacher).item() == 0
     assert {name: tuple(t.shape) for name, t in loss._targets.items()} == {"a.weight": (2, 3), "b.weight": (4, 2)}
 
@@ -94,8 +94,8 @@ def test_a_network_is_no_distance_from_its_own_file_whatever_order_that_has(mode
     )
     for other in (own, stages.outline_of(around, (1, 8, 8))):
         loss = weights.build(weights.Config.model_validate({"match": match}), 1.0, own, other)
-        student = Answer(logits=torch.empty(0), weights=dict(teacher.named_parameters()))
-        assert loss(student, Answer(logits=torch.empty(0), weights=known)).item() == 0
+        student = Output(logits=torch.empty(0), weights=dict(teacher.named_parameters()))
+        assert loss(student, Output(logits=torch.empty(0), weights=known)).item() == 0
         assert set(loss._targets) == {name for name, weight in teacher.named_parameters() if weight.ndim > 1}
 
 

@@ -36,7 +36,7 @@ MACS = [  # of the same tables, by torch-pruning's counter
     ({"wide_resnet": {"blocks": 6, "widen": 2}}, 327.6e6),
     ({"vgg": {"convs": 2, "width": 64}}, 284.9e6),
 ]
-FAMILIES = plugins.known("models")
+FAMILIES = plugins.names("models")
 
 
 def build(reference: Any, shape: tuple[int, ...] = IMAGES, num_classes: int = 100) -> nn.Module:

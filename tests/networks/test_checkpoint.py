@@ -19,7 +19,7 @@ def architecture(model: Any) -> dict[str, Any]:
     return {"version": 1, "model": model, "example_shape": [1, 8, 8], "class_names": list("0123456789")}
 
 
-@pytest.mark.parametrize("name", plugins.known("models"))
+@pytest.mark.parametrize("name", plugins.names("models"))
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_a_network_reads_back_to_the_same_answers_pruned_or_not(tmp_path: Path, name: str, share: float) -> None:
     about = architecture(name)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tutelage.losses import kd
 from tutelage.networks import top_k
-from tutelage.networks.answer import Answer, Outline
+from tutelage.networks.output import Outline, Output
 
 CLASSES, K = 100, 8
 
@@ -54,9 +54,9 @@ def test_a_divergence_over_the_bins_is_too_small_by_the_others_mass_times_theirs
         assert (coarse <= whole + 1e-12).all()
 
 
-def loss(temperature: float, teacher: Answer, student: torch.Tensor) -> torch.Tensor:
+def loss(temperature: float, teacher: Output, student: torch.Tensor) -> torch.Tensor:
     found: torch.Tensor = kd.build(kd.Config(), temperature, Outline(classes=CLASSES), Outline(classes=CLASSES))(
-        Answer(logits=student), teacher
+        Output(logits=student), teacher
     )
     return found
 
@@ -68,23 +68,23 @@ def test_soft_targets_kept_sparsely_are_those_over_the_bins_and_nothing_is_lost_
     even = torch.where(even == 0.0, teacher, torch.full_like(teacher, -6.0))  # all other classes are alike
     same_elsewhere = logits(4).scatter(-1, classes, 0.0)
     student = torch.where(same_elsewhere == 0.0, logits(5), torch.full_like(teacher, -1.0))
-    sparse = Answer(logits=torch.empty(0), top=stored(even, K, torch.float64))
+    sparse = Output(logits=torch.empty(0), top=stored(even, K, torch.float64))
     for temperature in (1.0, 4.0):
-        whole = loss(temperature, Answer(logits=even), student)
+        whole = loss(temperature, Output(logits=even), student)
         torch.testing.assert_close(loss(temperature, sparse, student).double(), whole, rtol=1e-4, atol=1e-6)
 
 
 def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_sparse_knowledge() -> None:
     teacher = logits(6)
     student = teacher.clone().requires_grad_()
-    value = loss(4.0, Answer(logits=torch.empty(0), top=stored(teacher, K, torch.float32)), student)
+    value = loss(4.0, Output(logits=torch.empty(0), top=stored(teacher, K, torch.float32)), student)
     value.backward()  # type: ignore[no-untyped-call]
     assert value.abs() < 1e-5 and student.grad is not None and student.grad.abs().max() < 1e-4
 
 
 def test_a_student_that_is_sure_of_one_class_has_a_finite_loss() -> None:
     student = torch.zeros(40, 2, CLASSES).index_fill(-1, torch.tensor([5]), 1e4).requires_grad_()
-    value = loss(1.0, Answer(logits=torch.empty(0), top=stored(logits(7), K)), student)
+    value = loss(1.0, Output(logits=torch.empty(0), top=stored(logits(7), K)), student)
     value.backward()  # type: ignore[no-untyped-call]
     assert value.isfinite() and student.grad is not None and student.grad.isfinite().all()
 

@@ -13,7 +13,7 @@ import pytest
 
 from tutelage.errors import InputError, WorkFailed
 from tutelage.records import sender
-from tutelage.records.sender import Outbox
+from tutelage.records.sender import Sender
 from tutelage.records.spool import Spool, Work
 
 
@@ -163,8 +163,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "LONGEST_WAIT_S", 0.002)
 
 
-def carry(path: Path, store: Store, count: int) -> Outbox:
-    box = Outbox(Spool(path), store)
+def carry(path: Path, store: Store, count: int) -> Sender:
+    box = Sender(Spool(path), store)
     for n in range(count):
         box.append({"do": "one", "n": n})
     return box

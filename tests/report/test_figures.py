@@ -103,19 +103,19 @@ def test_confirmed_students_have_error_bars_and_what_shrank_is_told(records: lis
     records = [replace(one, measures={**one.measures, **added.get(one.trial_id, {})}) for one in records]
     selection = selection_of("sweep", records[0])
     figure = figures.front_figure(records, OBJECTIVES, TEACHER)
-    figures.add_twin(figure, OBJECTIVES, records, sweep_page.twin_of(selection) or {})
+    figures.add_baseline(figure, OBJECTIVES, records, sweep_page.baseline_of(selection) or {})
     by_name = {trace.name: trace for trace in figure.data}
-    bars, twin = by_name["fresh seeds, mean and 95 % interval (2)"], by_name["t0000 from labels alone"]
+    bars, baseline = by_name["fresh seeds, mean and 95 % interval (2)"], by_name["t0000 from labels alone"]
     assert dict(zip(bars.x, bars.y, strict=True)) == {400: 0.75, 500: 0.95}
     assert dict(zip(bars.x, zip(bars.error_y.arrayminus, bars.error_y.array, strict=True), strict=True)) == {
         400: pytest.approx((0.05, 0.06)), 500: pytest.approx((0, 0)),
     }  # fmt: skip
-    assert (twin.x[0], twin.y[0]) == (500, 0.93)
+    assert (baseline.x[0], baseline.y[0]) == (500, 0.93)
     page = write_page(tmp_path / "r.html", records, selection)
     assert "<td>t0002</td><td>0.8000</td><td>3</td><td>0.7500</td><td>0.7000 to 0.8100</td><td>-5.00</td>" in page
     assert "It shrank a little." in page and "opened 2 times" in page
     figures.front_png(records, OBJECTIVES, tmp_path / "front.png", TEACHER)
-    assert sweep_page.twin_of(None) is None
+    assert sweep_page.baseline_of(None) is None
 
 
 def test_colours_stay_with_their_students_whatever_is_across(make_record: Make, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Improvement: closed forms against draws, integrals and the hypervolume itself."""
+"""Improvement: closed forms against suggestions, integrals and the hypervolume itself."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def test_expected_improvement_is_its_integral(best: float, mean: float, deviatio
 def test_expected_improvement_is_that_of_draws() -> None:
     rng = np.random.default_rng(2)
     best, mean, deviation = np.array([0.0, -1.0, 2.0]), np.array([0.5, -1.2, 0.0]), np.array([1.0, 0.3, 1e-14])
-    draws = rng.standard_normal((200_000, 1)) * deviation + mean
-    expected = np.maximum(0, best - draws).mean(axis=0)
+    suggestions = rng.standard_normal((200_000, 1)) * deviation + mean
+    expected = np.maximum(0, best - suggestions).mean(axis=0)
     np.testing.assert_allclose(expected_improvement(best, mean, deviation), expected, atol=0.01)
 
 
@@ -52,9 +52,9 @@ def test_the_gain_is_the_mean_growth_of_the_hypervolume(num_sizes: int) -> None:
     found = Gain(known, ends, lowest=lowest, reference=reference).of(asked, mean, deviation) * box
     front = np.column_stack([known, ends])
     before = pareto.hypervolume(front, reference)
-    draws = norm.ppf((np.arange(400) + 0.5) / 400)
+    suggestions = norm.ppf((np.arange(400) + 0.5) / 400)
     for one, at, spread, gain in zip(asked, mean, deviation, found, strict=True):
-        volumes = [pareto.hypervolume([*front, [*one, at + spread * draw]], reference) for draw in draws]
+        volumes = [pareto.hypervolume([*front, [*one, at + spread * suggestion]], reference) for suggestion in suggestions]
         assert gain == pytest.approx(np.mean(volumes) - before, abs=0.01 * box)
 
 

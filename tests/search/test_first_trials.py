@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tutelage.search.first_trials import extreme, known_good, resolved
+from tutelage.search.first_trials import extreme, first_suggestions, resolved
 from tutelage.spec import loading
 from tutelage.spec.space import Space, parse
 from tutelage.sweep.search import published_recipes
@@ -38,17 +38,17 @@ def test_the_smallest_and_the_largest_are_found_across_branches() -> None:
 
 
 def test_known_ones_are_distinct_in_order_and_no_more_than_asked_for() -> None:
-    found = known_good(SPACE, DEFAULTS.get, size_of, most=9)
+    found = first_suggestions(SPACE, DEFAULTS.get, size_of, most=9)
     assert [one.origin for one in found] == ["default", "smallest", "largest", "default"]
     assert found[-1].params["model"] == "conv"
-    assert known_good(SPACE, DEFAULTS.get, size_of, most=2) == found[:2]
-    fixed = known_good(Space({"rate": 3}), DEFAULTS.get, lambda config: 1.0, most=9)
+    assert first_suggestions(SPACE, DEFAULTS.get, size_of, most=2) == found[:2]
+    fixed = first_suggestions(Space({"rate": 3}), DEFAULTS.get, lambda config: 1.0, most=9)
     assert [one.params for one in fixed] == [{}]
 
 
 def test_published_recipes_come_after_the_extremes_as_far_as_the_space_has_them() -> None:
     recipes = [{"model": "conv", "rate": 2.0, "elsewhere": 1}, {"rate": 99.0, "share": 0.4}]
-    found = known_good(SPACE, DEFAULTS.get, size_of, 9, recipes)
+    found = first_suggestions(SPACE, DEFAULTS.get, size_of, 9, recipes)
     assert [one.origin for one in found] == ["default", "smallest", "largest", "published", "published", "default"]
     assert (found[3].params["model"], found[3].params["rate"]) == ("conv", 2.0)
     assert (found[4].params["rate"], found[4].params["share"]) == (0.5, pytest.approx(0.4)), "99 is out of the range"

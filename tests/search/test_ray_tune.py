@@ -14,8 +14,8 @@ import pytest
 
 from tutelage.records.trial import TrialRecord
 from tutelage.search import ray_tune
-from tutelage.search.sampler import Draw
-from tutelage.search.stopping import Verdict
+from tutelage.search.sampler import Suggestion
+from tutelage.search.stopping import Decision
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -65,13 +65,15 @@ def run(
     tmp_path: Path, configs: list[dict[str, Any]], rungs: ray_tune.Rungs | None = None, **slots: Any
 ) -> dict[str, TrialRecord]:
     numbers = itertools.count()
-    draws = iter([Draw(number=next(numbers), config=config, params={"epochs": config["epochs"]}) for config in configs])
+    suggestions = iter(
+        [Suggestion(number=next(numbers), config=config, params={"epochs": config["epochs"]}) for config in configs]
+    )
     records: list[TrialRecord] = []
     settings = ray_tune.Slots(**{"cpus": 1, "gpus": 0, "concurrency": None, **slots})
 
     def no_news(trial_id: str, row: Any) -> None: ...
 
-    ray_tune.run(Counting, lambda: next(draws, None), records.append, no_news, settings, tmp_path, "run", rungs=rungs)
+    ray_tune.run(Counting, lambda: next(suggestions, None), records.append, no_news, settings, tmp_path, "run", rungs=rungs)
     assert len({record.trial_id for record in records}) == len(records), "each trial ends once"
     return {record.trial_id: record for record in records}
 
@@ -121,9 +123,9 @@ def test_a_worker_that_is_lost_for_good_is_a_failed_trial(tmp_path: Path) -> Non
 def test_a_trial_that_is_not_worth_more_is_stopped_at_its_rung_and_each_is_asked_about_once(tmp_path: Path) -> None:
     asked: list[tuple[int, int]] = []
 
-    def judge(draw: Draw, row: dict[str, Any]) -> Verdict:
-        asked.append((draw.number, row["epoch"]))
-        return "go_on" if draw.config["epochs"] < 50 or row["epoch"] < 9 else "stop"
+    def judge(suggestion: Suggestion, row: dict[str, Any]) -> Decision:
+        asked.append((suggestion.number, row["epoch"]))
+        return "go_on" if suggestion.config["epochs"] < 50 or row["epoch"] < 9 else "stop"
 
     lost = {"epochs": 40, "killed_at": 5, "marker": str(tmp_path / "killed")}
     configs = [{"epochs": 60}, lost, {"epochs": 5, "tells_all": True}, {"epochs": 70, "raises_at": 4}]
@@ -163,28 +165,32 @@ def test_a_paused_trial_leaves_its_worker_and_goes_on_where_it_was(tmp_path: Pat
     """Three pause after two epochs; the first and the last come back when no new one is left and end whole, the last by way
     of another rung: so its state is kept twice."""
     records: list[TrialRecord] = []
-    new = [Draw(number=n, config={"epochs": 5, "accuracy": n / 10}, params={}) for n in range(3)]
-    back, came_back = [new[2], new[0], new[2]], Counter[int]()
+    new = [Suggestion(number=n, config={"epochs": 5, "accuracy": n / 10}, params={}) for n in range(3)]
+    back, returned = [new[2], new[0], new[2]], Counter[int]()
     lost = {"epochs": 6, "killed_at": 4, "marker": str(tmp_path / "killed")}
-    new.append(Draw(number=3, config=lost, params={}))
+    new.append(Suggestion(number=3, config=lost, params={}))
 
-    def next_draw() -> Draw | None:
+    def next_suggestion() -> Suggestion | None:
         if new:
             return new.pop(0)
         times_paused = Counter(record.number for record in records if record.state == "paused")
-        if not back or times_paused[back[0].number] == came_back[back[0].number]:
+        if not back or times_paused[back[0].number] == returned[back[0].number]:
             return None
-        came_back[back[0].number] += 1
+        returned[back[0].number] += 1
         return back.pop(0)
 
-    def judge(draw: Draw, row: dict[str, Any]) -> Verdict:
-        return "pause" if (row["epoch"] == 2 and draw.number < 3) or (row["epoch"] == 4 and draw.number == 2) else "go_on"
+    def judge(suggestion: Suggestion, row: dict[str, Any]) -> Decision:
+        return (
+            "pause"
+            if (row["epoch"] == 2 and suggestion.number < 3) or (row["epoch"] == 4 and suggestion.number == 2)
+            else "go_on"
+        )
 
     def no_news(trial_id: str, row: Any) -> None: ...
 
     rungs = ray_tune.Rungs(epochs=frozenset({2, 4}), judge=judge, pausing=True)
     slots = ray_tune.Slots(cpus=1, gpus=0, concurrency=None)
-    ray_tune.run(Counting, next_draw, records.append, no_news, slots, tmp_path, "run", rungs=rungs)
+    ray_tune.run(Counting, next_suggestion, records.append, no_news, slots, tmp_path, "run", rungs=rungs)
     states = {n: [r.state for r in records if r.number == n] for n in range(4)}
     assert states == {0: ["paused", "finished"], 1: ["paused"], 2: ["paused", "paused", "finished"], 3: ["finished"]}
     for record in records:

@@ -13,9 +13,9 @@ from optuna.storages.journal import JournalFileBackend
 
 from tutelage.objectives import KNOWN, Limits
 from tutelage.records.trial import State, TrialRecord
-from tutelage.search.sampler import SAMPLERS, Draw, Sampler
+from tutelage.search.sampler import SAMPLERS, Sampler, Suggestion
 from tutelage.search.size_aware import SizeAware
-from tutelage.search.suggest import MAX_REFUSALS, Desk, Proposal, Suggester, known_losses, record_of
+from tutelage.search.suggest import MAX_REFUSALS, Callbacks, SeededSuggestion, Suggester, record_of, size_losses
 from tutelage.spec.space import Space, parse
 
 OBJECTIVES = (KNOWN["accuracy"], KNOWN["params"])
@@ -34,25 +34,25 @@ def states(path: Path) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name="search", storage=storage).get_trials()
 
 
-def measures_of(draw: Draw) -> dict[str, float]:
-    size = draw.params.get("x.a.n", 25)
+def measures_of(suggestion: Suggestion) -> dict[str, float]:
+    size = suggestion.params.get("x.a.n", 25)
     return {"accuracy": 1 - 1 / float(size), "params": float(size)}
 
 
-def record(draw: Draw, state: State = "finished") -> TrialRecord:
-    return record_of(draw, state, measures=measures_of(draw) if state == "finished" else {}, started_s=1.0)
+def record(suggestion: Suggestion, state: State = "finished") -> TrialRecord:
+    return record_of(suggestion, state, measures=measures_of(suggestion) if state == "finished" else {}, started_s=1.0)
 
 
 def suggester(path: Path, refused: list[TrialRecord], num_trials: int | None = None, **options: Any) -> Suggester:
-    settings: dict[str, Any] = {"constraints": Limits(), "presize": lambda config: {}, "begun": [], **options}
-    desk = Desk(presize=settings["presize"], on_begun=settings["begun"].append, on_ended=refused.append)
+    settings: dict[str, Any] = {"constraints": Limits(), "presize": lambda config: {}, "started": [], **options}
+    callbacks = Callbacks(presize=settings["presize"], on_started=settings["started"].append, on_ended=refused.append)
     kind, space = settings.pop("kind", "random"), settings.pop("space", SPACE)
 
     def known(params: Mapping[str, Any]) -> Any:
-        return known_losses(settings["presize"](space.resolve(lambda name, domain: params[name])[0]), OBJECTIVES)
+        return size_losses(settings["presize"](space.resolve(lambda name, domain: params[name])[0]), OBJECTIVES)
 
     return Suggester(
-        sampler(path, kind, space), OBJECTIVES, settings["constraints"], desk, num_trials, settings.get("proposals", ()),
+        sampler(path, kind, space), OBJECTIVES, settings["constraints"], callbacks, num_trials, settings.get("seeded", ()),
         chooser=SizeAware(space, known, 0, np.array([4.0, 0.0])) if kind == "size-aware" else None,
     )  # fmt: skip
 
@@ -65,12 +65,15 @@ def sizes_of(config: dict[str, Any]) -> dict[str, float]:
 def test_every_sampler_serves_a_conditional_space_and_keeps_its_record_on_disk(tmp_path: Path, kind: str) -> None:
     drawn = sampler(tmp_path, kind)
     for _ in range(25):
-        draw = drawn.ask()
-        branch = draw.params["x"]
-        assert draw.config == {"x": {branch: {"n" if branch == "a" else "w": next(reversed(draw.params.values()))}}, "fixed": 3}
-        assert set(draw.params) == {"x", "x.a.n"} if branch == "a" else {"x", "x.b.w"}
-        values = measures_of(draw)
-        drawn.tell_finished(draw.number, [-values["accuracy"], values["params"]], {})
+        suggestion = drawn.ask()
+        branch = suggestion.params["x"]
+        assert suggestion.config == {
+            "x": {branch: {"n" if branch == "a" else "w": next(reversed(suggestion.params.values()))}},
+            "fixed": 3,
+        }
+        assert set(suggestion.params) == {"x", "x.a.n"} if branch == "a" else {"x", "x.b.w"}
+        values = measures_of(suggestion)
+        drawn.tell_finished(suggestion.number, [-values["accuracy"], values["params"]], {})
     assert [t.state.name for t in states(tmp_path)] == ["COMPLETE"] * 25
 
 
@@ -80,10 +83,10 @@ def test_the_same_seed_and_answers_give_the_same_suggestions(tmp_path: Path, kin
         path.mkdir()
         drawn, found = sampler(path, kind), []
         for _ in range(15):
-            draw = drawn.ask()
-            found.append(draw.params)
-            values = measures_of(draw)
-            drawn.tell_finished(draw.number, [-values["accuracy"], values["params"]], {})
+            suggestion = drawn.ask()
+            found.append(suggestion.params)
+            values = measures_of(suggestion)
+            drawn.tell_finished(suggestion.number, [-values["accuracy"], values["params"]], {})
         return found
 
     assert suggestions(tmp_path / "one") == suggestions(tmp_path / "two")
@@ -109,9 +112,9 @@ def test_states_are_told_as_they_are(tmp_path: Path) -> None:
 
 def test_losses_that_are_not_finite_are_our_own_mistake(tmp_path: Path) -> None:
     drawn = sampler(tmp_path)
-    draw = drawn.ask()
+    suggestion = drawn.ask()
     with pytest.raises(AssertionError):
-        drawn.tell_finished(draw.number, [float("nan"), 1.0], {})
+        drawn.tell_finished(suggestion.number, [float("nan"), 1.0], {})
 
 
 def test_tpe_learns_and_random_does_not(tmp_path: Path) -> None:
@@ -121,9 +124,9 @@ def test_tpe_learns_and_random_does_not(tmp_path: Path) -> None:
         drawn = sampler(home, kind, Space(parse({"n": {"int": [1, 1000]}})))
         sizes = []
         for _ in range(60):
-            draw = drawn.ask()
-            sizes.append(draw.params["n"])
-            drawn.tell_finished(draw.number, [float(draw.params["n"])] * 2, {})
+            suggestion = drawn.ask()
+            sizes.append(suggestion.params["n"])
+            drawn.tell_finished(suggestion.number, [float(suggestion.params["n"])] * 2, {})
         return sum(sizes[30:]) / 30
 
     assert mean_size("tpe") < 0.5 * mean_size("random")
@@ -138,9 +141,9 @@ def test_trials_end_after_their_number(tmp_path: Path) -> None:
 def test_nothing_is_trained_twice_and_an_exhausted_space_ends(tmp_path: Path) -> None:
     asked = suggester(tmp_path, [], space=Space(parse({"n": {"int": [1, 4]}})))
     configs = []
-    while (draw := asked.next()) is not None:
-        configs.append(draw.config["n"])
-        asked.learn(record(draw))
+    while (suggestion := asked.next()) is not None:
+        configs.append(suggestion.config["n"])
+        asked.learn(record(suggestion))
     assert sorted(configs) == [1, 2, 3, 4]
     assert asked.exhausted
 
@@ -151,9 +154,9 @@ def test_what_is_too_large_is_refused_before_training_and_recorded(tmp_path: Pat
         tmp_path, refused, num_trials=5, space=Space(parse({"n": {"int": [1, 100]}})),
         constraints=Limits(max={"params": 30}), presize=lambda config: {"params": float(config["n"])},
     )  # fmt: skip
-    given = [draw for draw in (asked.next() for _ in range(5)) if draw is not None]
+    given = [suggestion for suggestion in (asked.next() for _ in range(5)) if suggestion is not None]
     assert len(given) == 5
-    assert all(draw.config["n"] <= 30 for draw in given)
+    assert all(suggestion.config["n"] <= 30 for suggestion in given)
     assert refused
     for trial in refused:
         assert trial.state == "infeasible"
@@ -175,10 +178,10 @@ def test_a_constraint_that_nobody_can_meet_ends_the_search(tmp_path: Path) -> No
 
 def test_failed_and_stopped_trials_are_never_told_as_complete(tmp_path: Path) -> None:
     asked = suggester(tmp_path, [])
-    draws = [asked.next() for _ in range(3)]
-    for draw, state in zip(draws, ("failed", "stopped", "finished"), strict=True):
-        assert draw is not None
-        asked.learn(record(draw, state))
+    suggestions = [asked.next() for _ in range(3)]
+    for suggestion, state in zip(suggestions, ("failed", "stopped", "finished"), strict=True):
+        assert suggestion is not None
+        asked.learn(record(suggestion, state))
     assert [t.state.name for t in states(tmp_path)] == ["FAIL", "PRUNED", "COMPLETE"]
 
 
@@ -187,21 +190,23 @@ def test_a_driver_that_comes_back_is_given_the_same_suggestions(tmp_path: Path, 
     """Every suggestion depends on the record and its number alone, whichever process asks and whatever was dropped between."""
     begun: list[TrialRecord] = []
     ended: dict[int, TrialRecord] = {}
-    first = suggester(tmp_path, [], kind=kind, begun=begun, presize=sizes_of)
+    first = suggester(tmp_path, [], kind=kind, started=begun, presize=sizes_of)
     for number in range(20):
-        draw = first.next()
-        assert draw is not None
+        suggestion = first.next()
+        assert suggestion is not None
         if number < 18:
-            ended[draw.number] = record(draw, "failed" if number == 5 else "finished")
-            first.learn(ended[draw.number])
+            ended[suggestion.number] = record(suggestion, "failed" if number == 5 else "finished")
+            first.learn(ended[suggestion.number])
     expected = first.next()
     (tmp_path / "again").mkdir()
     asked_again: list[TrialRecord] = []
-    second = suggester(tmp_path / "again", [], kind=kind, begun=asked_again, presize=sizes_of)
-    second.take_up([ended.get(one.number, one) for one in reversed(begun[:20])])
+    second = suggester(tmp_path / "again", [], kind=kind, started=asked_again, presize=sizes_of)
+    second.resume([ended.get(one.number, one) for one in reversed(begun[:20])])
     assert second.num_given == 20
     pending = [second.next(), second.next()]
-    assert [draw and draw.config for draw in pending] == [one.config for one in begun[18:20]], "what was handed out comes first"
+    assert [suggestion and suggestion.config for suggestion in pending] == [one.config for one in begun[18:20]], (
+        "what was handed out comes first"
+    )
     assert asked_again == [], "and is not put on record again"
     following = second.next()
     assert following is not None and expected is not None
@@ -209,32 +214,39 @@ def test_a_driver_that_comes_back_is_given_the_same_suggestions(tmp_path: Path, 
 
 
 def test_proposals_come_first_and_once(tmp_path: Path) -> None:
-    proposals = [Proposal(params={"x": "a", "x.a.n": 7}, origin="default"), Proposal(params={"x": "b"}, origin="largest")]
+    seeded = [
+        SeededSuggestion(params={"x": "a", "x.a.n": 7}, origin="default"),
+        SeededSuggestion(params={"x": "b"}, origin="largest"),
+    ]
     begun: list[TrialRecord] = []
-    asked = suggester(tmp_path, [], proposals=proposals, begun=begun)
-    draws = [asked.next() for _ in range(3)]
-    assert [draw and draw.origin for draw in draws] == ["default", "largest", "sampler"]
-    assert draws[0] and draws[0].params == {"x": "a", "x.a.n": 7}
-    assert draws[1] and set(draws[1].params) == {"x", "x.b.w"}, "what a proposal leaves open is drawn"
+    asked = suggester(tmp_path, [], seeded=seeded, started=begun)
+    suggestions = [asked.next() for _ in range(3)]
+    assert [suggestion and suggestion.origin for suggestion in suggestions] == ["default", "largest", "sampler"]
+    assert suggestions[0] and suggestions[0].params == {"x": "a", "x.a.n": 7}
+    assert suggestions[1] and set(suggestions[1].params) == {"x", "x.b.w"}, "what a seed_suggestion leaves open is drawn"
     (tmp_path / "again").mkdir()
-    again = suggester(tmp_path / "again", [], proposals=proposals)
-    again.take_up(begun[:1])
-    assert [draw and draw.origin for draw in (again.next(), again.next(), again.next())] == ["default", "largest", "sampler"]
+    again = suggester(tmp_path / "again", [], seeded=seeded)
+    again.resume(begun[:1])
+    assert [suggestion and suggestion.origin for suggestion in (again.next(), again.next(), again.next())] == [
+        "default",
+        "largest",
+        "sampler",
+    ]
 
 
 def test_what_another_sweep_has_trained_is_answered_from_its_record(tmp_path: Path) -> None:
     answered: list[TrialRecord] = []
 
-    def recall(draw: Draw) -> TrialRecord | None:
-        return record_of(draw, "finished", measures=measures_of(draw)) if draw.params["x"] == "a" else None
+    def recall(suggestion: Suggestion) -> TrialRecord | None:
+        return record_of(suggestion, "finished", measures=measures_of(suggestion)) if suggestion.params["x"] == "a" else None
 
-    desk = Desk(presize=lambda config: {}, on_begun=lambda one: None, on_ended=answered.append, recall=recall)
-    asked = Suggester(sampler(tmp_path, "random"), OBJECTIVES, Limits(), desk, 10)
+    callbacks = Callbacks(presize=lambda config: {}, on_started=lambda one: None, on_ended=answered.append, recall=recall)
+    asked = Suggester(sampler(tmp_path, "random"), OBJECTIVES, Limits(), callbacks, 10)
     trained = []
-    while (draw := asked.next()) is not None:
-        trained.append(draw)
-        asked.learn(record(draw))
-    assert {draw.params["x"] for draw in trained} == {"b"} and {one.params["x"] for one in answered} == {"a"}
+    while (suggestion := asked.next()) is not None:
+        trained.append(suggestion)
+        asked.learn(record(suggestion))
+    assert {suggestion.params["x"] for suggestion in trained} == {"b"} and {one.params["x"] for one in answered} == {"a"}
     assert len(trained) + len(answered) == 10
 
 
@@ -247,14 +259,14 @@ def test_the_highest_rung_with_enough_students_guides(tmp_path: Path) -> None:
         home.mkdir()
         drawn, sizes = sampler(home, "tpe", space, rungs=[3]), []
         for number in range(90):
-            draw = drawn.ask()
-            sizes.append(draw.params["n"])
-            drawn.observe(draw.number, 3, [float(draw.params["n"])] * 2)
-            drawn.observe(draw.number, 3, [0.0, 0.0])
+            suggestion = drawn.ask()
+            sizes.append(suggestion.params["n"])
+            drawn.observe(suggestion.number, 3, [float(suggestion.params["n"])] * 2)
+            drawn.observe(suggestion.number, 3, [0.0, 0.0])
             if number < num_ends:
-                drawn.tell_finished(draw.number, [-float(draw.params["n"])] * 2, {})
+                drawn.tell_finished(suggestion.number, [-float(suggestion.params["n"])] * 2, {})
             else:
-                drawn.tell_stopped(draw.number)
+                drawn.tell_stopped(suggestion.number)
         return sum(sizes[60:]) / 30
 
     assert mean_after(5) < 300, "five ends are too few: the rung guides"
@@ -266,7 +278,7 @@ def test_what_another_search_found_is_learnt_and_is_none_of_this_one(tmp_path: P
     drawn = sampler(tmp_path, "tpe", space)
     for n in range(1, 1000, 20):
         drawn.know({"n": n}, [float(n)] * 2)
-    draws = [drawn.ask() for _ in range(10)]
-    assert [draw.number for draw in draws] == list(range(10))
-    assert sum(draw.params["n"] for draw in draws) / 10 < 300
+    suggestions = [drawn.ask() for _ in range(10)]
+    assert [suggestion.number for suggestion in suggestions] == list(range(10))
+    assert sum(suggestion.params["n"] for suggestion in suggestions) / 10 < 300
     assert len(states(tmp_path)) == 10

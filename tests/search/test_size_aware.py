@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage import pareto
-from tutelage.search.size_aware import STARTUP, KnownLosses, SizeAware, varied
+from tutelage.search.size_aware import STARTUP, SizeAware, SizeLosses, varied
 from tutelage.spec.space import Choice, Space, parse
 
 SPACE = Space(parse({
@@ -23,7 +23,7 @@ SPACE = Space(parse({
 Params = dict[str, Any]
 
 
-def known_losses(params: Params) -> np.ndarray:
+def size_losses(params: Params) -> np.ndarray:
     size = 64.0 * params["model.mlp.hidden"] if params["model"] == "mlp" else 90.0 * params["model.conv.width"] ** 1.5
     return np.array([math.log10(size * (1 - params["share"]))])
 
@@ -31,10 +31,10 @@ def known_losses(params: Params) -> np.ndarray:
 def end(params: Params) -> float:
     """A convnet is better at its size, and the best rate is 0.01."""
     gift = 0.0 if params["model"] == "mlp" else -0.3
-    return float(-0.4 * known_losses(params)[0] + gift + 0.5 * math.log10(params["rate"] / 0.01) ** 2)
+    return float(-0.4 * size_losses(params)[0] + gift + 0.5 * math.log10(params["rate"] / 0.01) ** 2)
 
 
-def size_aware(seed: int, known: KnownLosses = known_losses) -> SizeAware:
+def size_aware(seed: int, known: SizeLosses = size_losses) -> SizeAware:
     return SizeAware(SPACE, known, seed, np.array([5.0, 1.0]))
 
 
@@ -44,7 +44,7 @@ def search(seed: int, trials: int, chooser: SizeAware | None) -> list[Params]:
         params = chooser.propose(number) if chooser else None
         params = dict(params or _random(random))
         if chooser:
-            chooser.begun(number, params, known_losses(params))
+            chooser.started(number, params, size_losses(params))
             chooser.finished(number, end(params))
         found.append(params)
     return found
@@ -57,7 +57,7 @@ def _random(random: Random) -> Params:
 
 
 def volume(students: list[Params]) -> float:
-    return pareto.hypervolume([[known_losses(one)[0], end(one)] for one in students], [5.0, 1.0])
+    return pareto.hypervolume([[size_losses(one)[0], end(one)] for one in students], [5.0, 1.0])
 
 
 def test_it_comes_nearer_the_front_than_chance_with_a_quarter_of_the_students() -> None:
@@ -80,7 +80,7 @@ def test_the_same_history_gives_the_same_proposal_to_a_driver_that_comes_back() 
     live, back = size_aware(3), size_aware(3)
     found = search(3, 30, live)
     for number, params in enumerate(found):
-        back.begun(number, params, known_losses(params))
+        back.started(number, params, size_losses(params))
     for number, params in reversed(list(enumerate(found))):
         back.finished(number, end(params))
     assert back.propose(30) == live.propose(30)
@@ -89,18 +89,18 @@ def test_the_same_history_gives_the_same_proposal_to_a_driver_that_comes_back() 
 
 def test_what_is_not_wanted_is_never_proposed_and_the_unsized_are_left_to_chance() -> None:
     def small(params: Params) -> np.ndarray | None:
-        known = known_losses(params)
+        known = size_losses(params)
         return known if known[0] < 3 else None
 
     chooser = size_aware(0, small)
     for number, params in enumerate(search(1, 20, None)):
-        chooser.begun(number, params, known_losses(params))
+        chooser.started(number, params, size_losses(params))
         chooser.finished(number, end(params))
     for number in range(20, 40):
         proposed = chooser.propose(number)
-        assert proposed is not None and known_losses(dict(proposed))[0] < 3
+        assert proposed is not None and size_losses(dict(proposed))[0] < 3
     nobody = size_aware(0, lambda params: None)
-    nobody.begun(0, search(0, 1, None)[0], None)
+    nobody.started(0, search(0, 1, None)[0], None)
     nobody.finished(0, -1.0)
     assert nobody.propose(1) is None
 
@@ -109,11 +109,11 @@ def test_students_under_way_are_not_proposed_to_their_neighbours() -> None:
     """One under way counts as it is expected to end: several workers do not get the same student."""
     chooser = size_aware(0)
     for number, params in enumerate(search(2, 25, None)):
-        chooser.begun(number, params, known_losses(params))
+        chooser.started(number, params, size_losses(params))
         chooser.finished(number, end(params))
     first = chooser.propose(25)
     assert first is not None
-    chooser.begun(25, first, known_losses(dict(first)))
+    chooser.started(25, first, size_losses(dict(first)))
     second = chooser.propose(25)
     assert second != first
     chooser.given_up(25)

@@ -15,8 +15,8 @@ from tutelage.errors import InputError
 from tutelage.records.trial import TrialRecord
 from tutelage.search import replay
 from tutelage.search.promotion import Promotion
-from tutelage.search.sampler import Draw, Sampler
-from tutelage.search.stopping import Bracketed, Promoting, Stopping, rule_of, rungs_of
+from tutelage.search.sampler import Sampler, Suggestion
+from tutelage.search.stopping import BracketedJudge, PromotionJudge, RuleJudge, rule_of, rungs_of
 from tutelage.search.stopping_rules import Array, Dominance, Halving
 from tutelage.spec.sections import StoppingConfig
 from tutelage.spec.space import Space, parse
@@ -48,17 +48,17 @@ def test_rungs_are_a_factor_apart_and_end_before_the_last_epoch() -> None:
     assert isinstance(rule_of(StoppingConfig(rule="mo-asha"), 100), Halving)
 
 
-def bracketed(num_brackets: int, seed: int = 0) -> tuple[Bracketed, list[Heard]]:
+def bracketed(num_brackets: int, seed: int = 0) -> tuple[BracketedJudge, list[Heard]]:
     rules = [Heard() for _ in range(num_brackets)]
-    brackets = [Stopping(rule, frozenset([1, 3, 9][first:]), ASKED) for first, rule in enumerate(rules)]
-    return Bracketed(brackets, factor=3, seed=seed), rules
+    brackets = [RuleJudge(rule, frozenset([1, 3, 9][first:]), ASKED) for first, rule in enumerate(rules)]
+    return BracketedJudge(brackets, factor=3, seed=seed), rules
 
 
 def test_a_bracket_judges_from_its_first_rung_on_and_only_its_own() -> None:
     judge, rules = bracketed(4)
     for number in range(200):
         for epoch in (1, 3, 9):
-            drawn = Draw(number=number, config={}, params={}, sizes={"params": float(number)})
+            drawn = Suggestion(number=number, config={}, params={}, sizes={"params": float(number)})
             verdict = judge.judge(drawn, {"epoch": epoch, "accuracy": 0.5})
             is_judged = epoch in judge.bracket_of(number).rungs
             assert verdict == ("stop" if is_judged else "go_on")
@@ -88,18 +88,18 @@ def test_what_ended_is_learnt_by_its_own_bracket(make_record: Callable[..., Tria
         replace(make_record(number, accuracy=0.5, params=10.0), curve=({"epoch": 3.0, "accuracy": 0.4},))
         for number in range(20)
     ]
-    judge.take_up(records)
+    judge.resume(records)
     ends = [len(rule.ends) for rule in rules]
     assert sum(ends) == 20 and ends == [sum(judge.bracket_of(n) is one for n in range(20)) for one in judge._brackets]
 
 
 def test_a_rule_is_asked_in_losses_and_learns_from_finished_trials_only(make_record: Callable[..., TrialRecord]) -> None:
     rule = Heard()
-    stopping = Stopping(rule, frozenset({1, 3}), ASKED)
+    stopping = RuleJudge(rule, frozenset({1, 3}), ASKED)
     row = {"epoch": 3, "accuracy": 0.75}
-    assert stopping.judge(Draw(number=0, config={}, params={}, sizes={"params": 10.0}), row) == "stop"
+    assert stopping.judge(Suggestion(number=0, config={}, params={}, sizes={"params": 10.0}), row) == "stop"
     assert rule.asked == [(3, [10.0], 0.25)]
-    assert stopping.judge(Draw(number=1, config={}, params={}), row) == "go_on", "training decides its size"
+    assert stopping.judge(Suggestion(number=1, config={}, params={}), row) == "go_on", "training decides its size"
     curve = tuple({"epoch": float(e), "accuracy": e / 10} for e in (1, 2, 3, 4))
     ended = replace(make_record(0, accuracy=0.5, params=10.0), curve=curve)
     stopping.learn(ended)
@@ -193,8 +193,8 @@ def test_a_resumed_search_knows_who_is_paused(make_record: Callable[..., TrialRe
     """The same verdicts whether trials were seen live or taken up from the ledger; what was left over stays behind."""
     space = Space(parse({"n": {"int": [0, 4]}}))
 
-    def fresh() -> Promoting:
-        return Promoting(Promotion(rungs=(1,), max_epochs=3, share=0.9, num_students=30, startup=5), ASKED, space)
+    def fresh() -> PromotionJudge:
+        return PromotionJudge(Promotion(rungs=(1,), max_epochs=3, share=0.9, num_students=30, startup=5), ASKED, space)
 
     row = {"epoch": 1.0, "accuracy": 0.5, "train_loss": 1.0, "step_s": 1.0}
     records = []
@@ -203,11 +203,11 @@ def test_a_resumed_search_knows_who_is_paused(make_record: Callable[..., TrialRe
         made = make_record(number, state, **({"accuracy": 0.6 + number / 100, "params": 10.0} if number < 5 else {}))
         records.append(replace(made, curve=(row,), sizes={"params": 10.0 + number}, params={"n": number % 5}))
     taken_up = fresh()
-    taken_up.take_up(records)
-    came_back = []
+    taken_up.resume(records)
+    returned = []
     while (again := taken_up.promoted(is_last=True)) is not None:
-        came_back.append(again.number)
-    assert came_back and set(came_back) <= set(range(7, 20)), "neither the stopped one nor the running one"
-    assert len(set(came_back)) == len(came_back)
-    unsized = Draw(number=99, config={}, params={"n": 0})
+        returned.append(again.number)
+    assert returned and set(returned) <= set(range(7, 20)), "neither the stopped one nor the running one"
+    assert len(set(returned)) == len(returned)
+    unsized = Suggestion(number=99, config={}, params={"n": 0})
     assert taken_up.judge(unsized, row) == "go_on", "training decides its size"

@@ -12,10 +12,10 @@ from tutelage.selection import comparison
 @pytest.mark.parametrize(
     ("gain", "fresh", "word"),
     [
-        ((0.02, 0.01, 0.03), (0.005, 0.015), "Teaching helps"),
+        ((0.02, 0.01, 0.03), (0.005, 0.015), "Distillation helps"),
         ((0.02, 0.01, 0.03), (-0.005, 0.025), "Inconclusive"),
         ((0.01, -0.01, 0.03), (0.005, 0.015), "Inconclusive"),
-        ((-0.02, -0.03, -0.01), (-0.02, -0.01), "Teaching hurts"),
+        ((-0.02, -0.03, -0.01), (-0.02, -0.01), "Distillation hurts"),
         ((0.02, 0.01, 0.03), None, "Inconclusive"),
     ],
 )

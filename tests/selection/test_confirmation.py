@@ -15,20 +15,22 @@ from scipy.stats import t as students_t
 from tutelage.errors import WorkFailed
 from tutelage.intervals import wilson_interval
 from tutelage.objectives import KNOWN, Limits
-from tutelage.records.reruns import Confirmations, Run
+from tutelage.records.reruns import Reruns, Run
 from tutelage.records.trial import TrialRecord
-from tutelage.selection.confirmation import Race
+from tutelage.selection.confirmation import Confirmation
 from tutelage.selection.estimate import estimates
-from tutelage.selection.query import Question
+from tutelage.selection.query import SelectionQuery
 
 OBJECTIVES = (KNOWN["accuracy"], replace(KNOWN["params"], reference=1e6))
 Make = Callable[..., TrialRecord]
 N = 400
 
 
-def race(records: Sequence[TrialRecord], policy: Any = "max-accuracy", seeds: int = 3, limits: Limits | None = None) -> Race:
-    question = Question(policy=policy, objectives=OBJECTIVES, limits=limits or Limits())
-    return Race(question=question, records=records, num_judged=N, seeds=seeds)
+def race(
+    records: Sequence[TrialRecord], policy: Any = "max-accuracy", seeds: int = 3, limits: Limits | None = None
+) -> Confirmation:
+    query = SelectionQuery(policy=policy, objectives=OBJECTIVES, limits=limits or Limits())
+    return Confirmation(query=query, records=records, num_judged=N, seeds=seeds)
 
 
 def students(make_record: Make, *accuracies: float) -> list[TrialRecord]:
@@ -107,7 +109,7 @@ def test_who_was_lucky_falls_back_and_the_next_is_looked_at(make_record: Make) -
     running = race(records)
     fresh = running.run({}, trained_as({"t0000": 0.90, "t0001": 0.93, "t0002": 0.85}, log), most=6)
     assert log[0][0] == "t0002" and "t0001" in fresh
-    assert running.question.answer(running.cautious(fresh), among=fresh).record.trial_id == "t0001"
+    assert running.query.answer(running.cautious(fresh), among=fresh).record.trial_id == "t0001"
 
 
 def test_nobody_is_taken_for_not_having_been_looked_at(make_record: Make) -> None:
@@ -146,7 +148,7 @@ def test_a_bound_on_accuracy_is_met_by_what_is_sure(make_record: Make) -> None:
     running = race(records, "min-size", limits=Limits(min={"accuracy": 0.89}))
     log: list[list[str]] = []
     fresh = running.run({}, trained_as({record.trial_id: record.measures["accuracy"] for record in records}, log), most=4)
-    taken = running.question.answer(running.cautious(fresh), among=fresh).record
+    taken = running.query.answer(running.cautious(fresh), among=fresh).record
     assert taken.trial_id == "t0002"
     assert taken.measures["accuracy"] >= 0.89 > estimates({"a": 0.9}, {"a": [0.91] * 3}, N)["a"].lower  # type: ignore[operator]
 
@@ -161,7 +163,7 @@ def test_the_front_is_confirmed_with_those_that_come_up(make_record: Make) -> No
 
 
 def test_runs_outlive_a_crash_and_damage_is_told(tmp_path: Any) -> None:
-    record = Confirmations(tmp_path / "confirmations.jsonl")
+    record = Reruns(tmp_path / "reruns.jsonl")
     assert record.read() == []
     runs = [
         Run(trial="t0001", taught=taught, seed=seed, accuracy=0.9, elapsed_s=1.0) for taught in (True, False) for seed in (7, 8)

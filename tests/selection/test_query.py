@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from tutelage import plugins
 from tutelage.errors import InputError, NoStudentFits
 from tutelage.objectives import KNOWN, Limits
-from tutelage.policies import Grounds
+from tutelage.policies import SelectionContext
 from tutelage.policies.knee import scores as knee_scores
 from tutelage.records.fronts import non_dominated
 from tutelage.records.trial import TrialRecord
-from tutelage.selection.query import Question, parse_policy
+from tutelage.selection.query import SelectionQuery, parse_policy
 
 OBJECTIVES = (KNOWN["accuracy"], replace(KNOWN["params"], reference=1e6))
-POLICIES = plugins.known("policies")
+POLICIES = plugins.names("policies")
 Make = Callable[..., TrialRecord]
 
 
-def ask(policy: Any, **fields: Any) -> Question:
-    return Question(policy=policy, objectives=OBJECTIVES, **fields)
+def ask(policy: Any, **fields: Any) -> SelectionQuery:
+    return SelectionQuery(policy=policy, objectives=OBJECTIVES, **fields)
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_the_knee_is_the_point_below_the_chord(make_record: Make) -> None:
     """On log10 axes scaled to 1, (0, 1) and (1, 0) lie on the chord and (0, 0) is 1/√2 below it."""
     front = [make_record(i, accuracy=a, params=p) for i, (a, p) in enumerate([(0.9, 1e4), (0.9, 1e2), (0.5, 1e2)])]
     config = plugins.configure("policies", "knee")[2]
-    distances = knee_scores(config, front, Grounds(objectives=OBJECTIVES, teacher={}))
+    distances = knee_scores(config, front, SelectionContext(objectives=OBJECTIVES, teacher={}))
     np.testing.assert_allclose(distances, [0, 2**-0.5, 0], atol=1e-12)
 
 

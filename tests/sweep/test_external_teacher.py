@@ -15,37 +15,37 @@ from tutelage.errors import InputError
 from tutelage.networks import checkpoint
 from tutelage.spec.sections import TeacherConfig
 from tutelage.sweep import external_teacher
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 MODEL: dict[str, Any] = {"mlp": {"hidden": 8}}
 
 
 @pytest.fixture(scope="module")
-def classroom() -> Classroom:
-    return Classroom(data="digits", task="image_classification", seed=0)
+def context() -> TrainingContext:
+    return TrainingContext(data="digits", task="image_classification", seed=0)
 
 
-def made(classroom: Classroom, **changes: Any) -> tuple[nn.Module, dict[str, Any]]:
-    architecture = {**classroom.architecture(MODEL), **changes}
+def made(context: TrainingContext, **changes: Any) -> tuple[nn.Module, dict[str, Any]]:
+    architecture = {**context.architecture(MODEL), **changes}
     torch.manual_seed(1)
     return checkpoint.build(architecture).eval(), architecture
 
 
-def read(classroom: Classroom, **teacher: Any) -> tuple[nn.Module, dict[str, Any]]:
+def read(context: TrainingContext, **teacher: Any) -> tuple[nn.Module, dict[str, Any]]:
     config = TeacherConfig(**teacher)
-    blank = classroom.architecture(config.model) if config.model is not None else {}
-    return external_teacher.read_teacher(config, blank, classroom.splits["train"], "")
+    blank = context.architecture(config.model) if config.model is not None else {}
+    return external_teacher.read_teacher(config, blank, context.splits["train"], "")
 
 
-def answers(model: nn.Module, classroom: Classroom) -> torch.Tensor:
+def answers(model: nn.Module, context: TrainingContext) -> torch.Tensor:
     with torch.inference_mode():
-        found: torch.Tensor = model(classroom.splits["validation"].seen(slice(16)))
+        found: torch.Tensor = model(context.splits["validation"].seen(slice(16)))
     return found
 
 
 @pytest.mark.parametrize("form", ["safetensors", "state dict", "checkpoint", "parallel"])
-def test_weights_in_every_usual_form_answer_as_they_did(classroom: Classroom, tmp_path: Path, form: str) -> None:
-    model, _ = made(classroom)
+def test_weights_in_every_usual_form_answer_as_they_did(context: TrainingContext, tmp_path: Path, form: str) -> None:
+    model, _ = made(context)
     state, path = checkpoint.weights_of(model), tmp_path / "weights.pt"
     if form == "safetensors":
         path = tmp_path / "weights.safetensors"
@@ -53,34 +53,34 @@ def test_weights_in_every_usual_form_answer_as_they_did(classroom: Classroom, tm
     else:
         parallel = {f"module.{name}": tensor for name, tensor in state.items()}
         torch.save({"state dict": state, "checkpoint": {"model": state, "epoch": 3}, "parallel": parallel}[form], path)
-    found, _ = read(classroom, model=MODEL, weights=str(path))
-    assert torch.equal(answers(found, classroom), answers(model, classroom))
+    found, _ = read(context, model=MODEL, weights=str(path))
+    assert torch.equal(answers(found, context), answers(model, context))
 
 
-def test_a_teacher_of_more_classes_in_another_order_answers_in_the_datas(classroom: Classroom, tmp_path: Path) -> None:
+def test_a_teacher_of_more_classes_in_another_order_answers_in_the_datas(context: TrainingContext, tmp_path: Path) -> None:
     names = ["ten", *reversed([str(i) for i in range(10)])]
-    model, architecture = made(classroom, class_names=names)
+    model, architecture = made(context, class_names=names)
     checkpoint.write(tmp_path / "elsewhere", model, architecture)
-    found, kept = read(classroom, path=str(tmp_path / "elsewhere"))
-    assert torch.equal(answers(found, classroom), answers(model, classroom)[:, 1:].flip(1))
+    found, kept = read(context, path=str(tmp_path / "elsewhere"))
+    assert torch.equal(answers(found, context), answers(model, context)[:, 1:].flip(1))
     checkpoint.write(tmp_path / "copy", found, kept)
     copy, _ = checkpoint.read(tmp_path / "copy")
-    assert torch.equal(answers(copy, classroom), answers(found, classroom))
+    assert torch.equal(answers(copy, context), answers(found, context))
 
 
-def test_names_of_the_outputs_can_be_given(classroom: Classroom, tmp_path: Path) -> None:
-    model, _ = made(classroom)
+def test_names_of_the_outputs_can_be_given(context: TrainingContext, tmp_path: Path) -> None:
+    model, _ = made(context)
     torch.save(checkpoint.weights_of(model), tmp_path / "w.pt")
     names = [str(9 - i) for i in range(10)]
-    found, _ = read(classroom, model=MODEL, weights=str(tmp_path / "w.pt"), classes=names)
-    assert torch.equal(answers(found, classroom), answers(model, classroom).flip(1))
+    found, _ = read(context, model=MODEL, weights=str(tmp_path / "w.pt"), classes=names)
+    assert torch.equal(answers(found, context), answers(model, context).flip(1))
 
 
-def test_a_teacher_with_other_classes_is_refused_with_both_counts(classroom: Classroom, tmp_path: Path) -> None:
-    model, architecture = made(classroom, class_names=["cat", "dog"])
+def test_a_teacher_with_other_classes_is_refused_with_both_counts(context: TrainingContext, tmp_path: Path) -> None:
+    model, architecture = made(context, class_names=["cat", "dog"])
     checkpoint.write(tmp_path / "pets", model, architecture)
     with pytest.raises(InputError, match=r"knows 2 classes, the data has 10.*teacher\.classes"):
-        read(classroom, path=str(tmp_path / "pets"))
+        read(context, path=str(tmp_path / "pets"))
 
 
 class Trap:
@@ -88,31 +88,31 @@ class Trap:
         return (Path.touch, (Path(self.path),))  # type: ignore[attr-defined]
 
 
-def test_a_weights_file_that_would_run_code_is_refused_and_does_not(classroom: Classroom, tmp_path: Path) -> None:
+def test_a_weights_file_that_would_run_code_is_refused_and_does_not(context: TrainingContext, tmp_path: Path) -> None:
     trap = Trap()
     trap.path = str(tmp_path / "ran")  # type: ignore[attr-defined]
     (tmp_path / "old.pt").write_bytes(pickle.dumps({"weight": trap}))
     torch.save({"weight": trap}, tmp_path / "new.pt")
     for name in ("old.pt", "new.pt"):
         with pytest.raises(InputError, match=r"teacher\.weights .*(not loaded|cannot be read)") as caught:
-            read(classroom, model=MODEL, weights=str(tmp_path / name))
+            read(context, model=MODEL, weights=str(tmp_path / name))
         assert "weights_only" not in str(caught.value), "no word of how to run it all the same"
     assert not (tmp_path / "ran").exists()
 
 
-def test_weights_of_another_network_are_refused_name_by_name(classroom: Classroom, tmp_path: Path) -> None:
-    model, _ = made(classroom)
+def test_weights_of_another_network_are_refused_name_by_name(context: TrainingContext, tmp_path: Path) -> None:
+    model, _ = made(context)
     torch.save(checkpoint.weights_of(model), tmp_path / "w.pt")
     with pytest.raises(InputError, match=r"\(8, 64\) instead of \(16, 64\)"):
-        read(classroom, model={"mlp": {"hidden": 16}}, weights=str(tmp_path / "w.pt"))
+        read(context, model={"mlp": {"hidden": 16}}, weights=str(tmp_path / "w.pt"))
     with pytest.raises(InputError, match="is missing"):
-        read(classroom, model={"mlp": {"hidden": 8, "depth": 2}}, weights=str(tmp_path / "w.pt"))
+        read(context, model={"mlp": {"hidden": 8, "depth": 2}}, weights=str(tmp_path / "w.pt"))
     with pytest.raises(InputError, match="cannot be read"):
-        read(classroom, model=MODEL, weights=str(tmp_path / "none.pt"))
+        read(context, model=MODEL, weights=str(tmp_path / "none.pt"))
 
 
-def test_a_teacher_of_other_examples_is_refused(classroom: Classroom, tmp_path: Path) -> None:
-    model, architecture = made(classroom, example_shape=[1, 16, 16])
+def test_a_teacher_of_other_examples_is_refused(context: TrainingContext, tmp_path: Path) -> None:
+    model, architecture = made(context, example_shape=[1, 16, 16])
     checkpoint.write(tmp_path / "larger", model, architecture)
     with pytest.raises(InputError, match=r"takes examples of \[1, 16, 16\], the data has \[1, 8, 8\]"):
-        read(classroom, path=str(tmp_path / "larger"))
+        read(context, path=str(tmp_path / "larger"))

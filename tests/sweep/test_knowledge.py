@@ -11,32 +11,32 @@ import numpy as np
 import pytest
 
 from tests.conftest import SMALL_SPEC
-from tests.rooms import small_config, teacher_of, with_teacher
+from tests.contexts import small_config, teacher_of, with_teacher
 from tutelage import losses
 from tutelage.errors import InputError, WorkFailed
 from tutelage.networks import checkpoint, cost
 from tutelage.spec import loading
 from tutelage.sweep import dry_run, knowledge, teachers
 from tutelage.training import context, loop, student
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 
 
-def test_a_classroom_is_sent_without_what_it_has_read(classroom: Classroom) -> None:
-    assert len(classroom.splits["train"]) == 1078 and classroom.fingerprint
-    sent = pickle.dumps(classroom)
+def test_a_classroom_is_sent_without_what_it_has_read(context: TrainingContext) -> None:
+    assert len(context.splits["train"]) == 1078 and context.fingerprint
+    sent = pickle.dumps(context)
     assert len(sent) < 2000
     again = pickle.loads(sent)
-    assert again == classroom and again.fingerprint == classroom.fingerprint
+    assert again == context and again.fingerprint == context.fingerprint
 
 
-def test_what_is_presized_is_what_training_leaves(taught: Classroom) -> None:
+def test_what_is_presized_is_what_training_leaves(taught: TrainingContext) -> None:
     for share in (0.0, 0.25, 0.5):
         config = loading.from_dict(SMALL_SPEC).trial_config(
             {**small_config(), "sparsity": {"structured": share, "method": "channels"}}
         )
         planned = student.presize(config, taught)
-        under_way = loop.Training(student.build(config, taught, 0), student.lesson(config, taught, 0))
+        under_way = loop.Training(student.build(config, taught, 0), student.plan(config, taught, 0))
         while not under_way.is_done:
             under_way.epoch()
         measured = student.final_measures(under_way.model, taught)
@@ -46,15 +46,15 @@ def test_what_is_presized_is_what_training_leaves(taught: Classroom) -> None:
         assert planned.get("whole_params", planned["params"]) == whole, "what it has until it loses its channels"
 
 
-def test_a_size_that_training_decides_is_not_guessed(taught: Classroom) -> None:
+def test_a_size_that_training_decides_is_not_guessed(taught: TrainingContext) -> None:
     config = {**small_config(), "sparsity": {"structured": 0.5, "method": {"channels": {"uniform": False}}}}
     assert student.presize(loading.from_dict(SMALL_SPEC).trial_config(config), taught) == {}
 
 
-def test_knowledge_that_is_not_on_the_node_says_so(classroom: Classroom, tmp_path: Path) -> None:
+def test_knowledge_that_is_not_on_the_node_says_so(context: TrainingContext, tmp_path: Path) -> None:
     plan = KnowledgePlan(teachers=((tmp_path, 1.0),), directory=tmp_path / "b")
     with pytest.raises(WorkFailed, match="directory that all of them share"):
-        _ = replace(classroom, taught_by=plan).known
+        _ = replace(context, knowledge=plan).cached_knowledge
 
 
 def test_a_teacher_from_elsewhere_must_have_the_datas_classes(tmp_path: Path) -> None:
@@ -62,29 +62,29 @@ def test_a_teacher_from_elsewhere_must_have_the_datas_classes(tmp_path: Path) ->
     checkpoint.write(tmp_path / "teacher", checkpoint.build(about), about)
     given = loading.from_dict({**SMALL_SPEC, "teacher": {"path": str(tmp_path / "teacher")}, "storage": str(tmp_path)})
     with pytest.raises(InputError, match="knows 3 classes, the data has 10"):
-        teachers.ensure_teacher(given, context.classroom_of(given), print)
+        teachers.ensure_teacher(given, context.context_of(given), print)
 
 
 def test_a_source_of_other_examples_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "wide.npz", x=np.zeros((60, 1, 9, 9), np.float32), y=np.arange(60) % 3)
     asked = with_teacher(tmp_path, teacher={"source": {"data": {"arrays": {"path": str(tmp_path / "wide.npz")}}}})
     with pytest.raises(InputError, match=r"have shape \(1, 9, 9\), the data's \(1, 8, 8\)"):
-        teachers.ensure_teacher(asked, context.classroom_of(asked), lambda _: None)
+        teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)
 
 
 def test_a_loss_that_cannot_serve_its_pair_is_told_before_the_teacher_is_trained(tmp_path: Path) -> None:
     asked = with_teacher(tmp_path, distillation={"weight": 0.5, "method": "attention"})
     with pytest.raises(InputError, match="a perceptron looks everywhere"):
-        teachers.ensure_teacher(asked, context.classroom_of(asked), lambda _: None)
+        teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)
 
 
 def test_half_size_is_refused_where_a_network_cannot_take_it(tmp_path: Path) -> None:
     asked = with_teacher(tmp_path, teacher={"half_size_share": 0.3})
     with pytest.raises(InputError, match=r"half_size_share 0\.3: the network takes no images of half the size"):
-        teachers.ensure_teacher(asked, context.classroom_of(asked), lambda _: None)
+        teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)
 
 
-def test_another_teacher_other_data_or_another_policy_has_another_entry(taught: Classroom, tmp_path: Path) -> None:
+def test_another_teacher_other_data_or_another_policy_has_another_entry(taught: TrainingContext, tmp_path: Path) -> None:
     """A cache of something else is never taken: what it is of is its address."""
     addresses = set()
     for teacher, changes in (
@@ -97,7 +97,7 @@ def test_another_teacher_other_data_or_another_policy_has_another_entry(taught: 
         (teacher_of(taught), {"distillation": {"method": "fitnet"}}),
     ):
         asked = with_teacher(tmp_path, **changes)
-        addresses.add(knowledge.knowledge_plan(asked, context.classroom_of(asked), [teacher]).directory)
+        addresses.add(knowledge.knowledge_plan(asked, context.context_of(asked), [teacher]).directory)
     assert len(addresses) == 7
 
 
@@ -120,17 +120,17 @@ def test_views_that_a_search_will_hardly_show_are_not_computed_up_front(
     assert knowledge.views_of(more) == 8, "an epoch shows one view, so no student comes to more of them"
 
 
-def test_sparse_knowledge_is_refused_to_a_loss_that_compares_all_classes(taught: Classroom, tmp_path: Path) -> None:
+def test_sparse_knowledge_is_refused_to_a_loss_that_compares_all_classes(taught: TrainingContext, tmp_path: Path) -> None:
     asked = with_teacher(tmp_path, knowledge={"top_k": 3}, distillation={"method": {"kd": {"standardise": True}}})
     with pytest.raises(InputError, match=r"top_k 3: a loss of the search compares all 10 classes"):
-        knowledge.knowledge_plan(asked, context.classroom_of(asked), [teacher_of(taught)])
+        knowledge.knowledge_plan(asked, context.context_of(asked), [teacher_of(taught)])
 
 
 def test_sparse_knowledge_is_nothing_to_a_live_teacher_and_to_few_classes(tmp_path: Path) -> None:
     for asked in ({"top_k": 10}, {"top_k": 20}, {"top_k": 3, "mode": "live"}):
         found = with_teacher(tmp_path, knowledge=asked, distillation={"method": "dist"})
         assert knowledge.top_k_of(found, 10) == 0
-        knowledge.check_knowledge(found, context.classroom_of(found))
+        knowledge.check_knowledge(found, context.context_of(found))
     assert knowledge.top_k_of(with_teacher(tmp_path, knowledge={"top_k": 3}), 10) == 3
 
 
@@ -138,9 +138,9 @@ def test_a_local_directory_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     asked = with_teacher(tmp_path, knowledge={"local_dir": str(tmp_path / "file" / "below")})
     with pytest.raises(InputError, match="file is no directory that can be written to"):
-        knowledge.check_knowledge(asked, context.classroom_of(asked))
+        knowledge.check_knowledge(asked, context.context_of(asked))
     asked = with_teacher(tmp_path, knowledge={"local_dir": str(tmp_path / "not" / "yet")})
-    knowledge.check_knowledge(asked, context.classroom_of(asked))
+    knowledge.check_knowledge(asked, context.context_of(asked))
     assert not (tmp_path / "not").exists()
 
 
@@ -158,7 +158,7 @@ def test_a_plan_refuses_what_the_sweep_would(tmp_path: Path, changes: dict[str, 
         dry_run.plan(with_teacher(tmp_path, **changes))
 
 
-def test_one_student_that_can_inherit_is_enough_and_another_is_refused_before_it_is_trained(taught: Classroom) -> None:
+def test_one_student_that_can_inherit_is_enough_and_another_is_refused_before_it_is_trained(taught: TrainingContext) -> None:
     config = loading.from_dict(SMALL_SPEC).trial_config(small_config())
     heirs = config.model_copy(update={"student": config.student.model_copy(update={"initialise": "teacher"})})
     with pytest.raises(InputError, match="no weight of the teacher"):
@@ -167,18 +167,18 @@ def test_one_student_that_can_inherit_is_enough_and_another_is_refused_before_it
     assert student.presize(same, taught)["params"] > 0
     model = {"choice": {"convnet": {"width": 8, "depth": 2}, "mlp": {}}}
     asked = loading.from_dict({**SMALL_SPEC, "student": {"model": model, "epochs": 4, "initialise": "teacher"}})
-    room = context.classroom_of(asked)
+    room = context.context_of(asked)
     teachers.check_pairs(asked, room, checkpoint.build(room.architecture(asked.teacher.model)))
 
 
 def test_what_is_wrong_with_a_further_teacher_is_told_before_the_first_is_made(tmp_path: Path) -> None:
     asked = with_teacher(tmp_path, more_teachers=[{"path": str(tmp_path / "nowhere")}])
     with pytest.raises(InputError, match="nowhere"):
-        teachers.ensure_teachers(asked, context.classroom_of(asked), print)
+        teachers.ensure_teachers(asked, context.context_of(asked), print)
     assert not (Path(asked.storage) / "teachers").exists()
 
 
-def test_raw_reaches_the_terms_of_a_mixture(taught: Classroom) -> None:
+def test_raw_reaches_the_terms_of_a_mixture(taught: TrainingContext) -> None:
     config = loading.from_dict(SMALL_SPEC).trial_config(
         small_config(weight=0.5, method={"mixture": {"terms": {"kd": 1.0, "dkd": 0.5}}})
     )
@@ -192,7 +192,7 @@ def test_raw_reaches_the_terms_of_a_mixture(taught: Classroom) -> None:
 def test_a_layer_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
     asked = with_teacher(tmp_path, knowledge={"layers": ["stage1.O"]}, distillation={"method": "fitnet"})
     with pytest.raises(InputError, match=r"no layer 'stage1\.O'\. The nearest: stage1"):
-        teachers.ensure_teacher(asked, context.classroom_of(asked), lambda _: None)
+        teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)
 
 
 def test_epochs_that_leave_none_for_teaching_are_told(tmp_path: Path) -> None:
@@ -200,4 +200,4 @@ def test_epochs_that_leave_none_for_teaching_are_told(tmp_path: Path) -> None:
         tmp_path, student={"model": "mlp", "epochs": 4, "initialise": "pretrained", "pretrain_epochs": 2, "fine_tune_epochs": 2}
     )
     with pytest.raises(InputError, match=r"2 of pre-training, 0 after sparsification and 2 of fine-tuning leave none"):
-        teachers.ensure_teacher(asked, context.classroom_of(asked), lambda _: None)
+        teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)

@@ -122,10 +122,10 @@ def test_a_second_driver_is_refused_until_the_first_is_gone_however_it_went(tmp_
     home.check_idle()
 
 
-def test_other_data_are_refused(tmp_path: Path, classroom: object) -> None:
+def test_other_data_are_refused(tmp_path: Path, context: object) -> None:
     home = sweep_dir.create(tmp_path, "other", "")
-    resume._check_data(home, classroom)  # type: ignore[arg-type]
+    resume._check_data(home, context)  # type: ignore[arg-type]
     home.update(fingerprint="0" * 64)
     with pytest.raises(InputError, match="the data of sweep 'other' have changed"):
-        resume._check_data(home, classroom)  # type: ignore[arg-type]
+        resume._check_data(home, context)  # type: ignore[arg-type]
     assert json.loads((home.root / "sweep.json").read_text())["fingerprint"] == "0" * 64

@@ -17,10 +17,10 @@ from tutelage.training import execution, loop
 
 
 @pytest.fixture(scope="module")
-def lesson() -> loop.Lesson:
+def plan() -> loop.TrainingPlan:
     _, plugin, config = plugins.configure("data", "digits")
     train, validation = (plugin.read(config, 0, split) for split in ("train", "validation"))
-    return loop.Lesson(
+    return loop.TrainingPlan(
         task=image_classification.build(image_classification.Config()),
         train=train.head(256), validation=validation.head(64), recipe=RecipeConfig(epochs=2, batch_size=32), seed=0,
     )  # fmt: skip
@@ -31,33 +31,33 @@ def build() -> nn.Module:
     return checkpoint.build({"model": {"convnet": {"width": 4}}, "example_shape": [1, 8, 8], "class_names": list("0123456789")})
 
 
-def test_a_short_training_stays_plain_and_only_that_is_timed(lesson: loop.Lesson) -> None:
-    way, timed = execution.fastest(build, lesson)
+def test_a_short_training_stays_plain_and_only_that_is_timed(plan: loop.TrainingPlan) -> None:
+    way, timed = execution.fastest(build, plan)
     assert way == PLAIN
     assert list(timed) == ["plain"] and timed["plain"] > 0
 
 
 @pytest.mark.parametrize(("faster", "chosen"), [(0.5, True), (0.95, False), (2.0, False)])
 def test_a_way_is_taken_where_it_is_faster_beyond_noise(
-    lesson: loop.Lesson, monkeypatch: pytest.MonkeyPatch, faster: float, chosen: bool
+    plan: loop.TrainingPlan, monkeypatch: pytest.MonkeyPatch, faster: float, chosen: bool
 ) -> None:
-    def clock(build: Any, lesson: Any, way: ExecutionConfig) -> tuple[float, float]:
+    def clock(build: Any, plan: Any, way: ExecutionConfig) -> tuple[float, float]:
         return (faster if way.channels_last else 1.0), 0.0
 
     monkeypatch.setattr(execution, "_seconds", clock)
-    long = replace(lesson, recipe=RecipeConfig(epochs=100, batch_size=32))
+    long = replace(plan, recipe=RecipeConfig(epochs=100, batch_size=32))
     way, timed = execution.fastest(build, long)
     assert way.channels_last is chosen
     assert timed["channels_last"] == faster * 1e3
 
 
-def test_a_way_that_takes_long_to_begin_must_win_that_back(lesson: loop.Lesson, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_way_that_takes_long_to_begin_must_win_that_back(plan: loop.TrainingPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "_seconds", lambda b, x, way: (0.5, 1e6) if way.channels_last else (1.0, 0.0))
-    assert execution.fastest(build, replace(lesson, recipe=RecipeConfig(epochs=100, batch_size=32)))[0] == PLAIN
+    assert execution.fastest(build, replace(plan, recipe=RecipeConfig(epochs=100, batch_size=32)))[0] == PLAIN
 
 
 @pytest.mark.parametrize("way", [{"channels_last": True}, {"bfloat16": True}])
-def test_every_way_learns_the_same_up_to_the_last_digits(lesson: loop.Lesson, way: dict[str, bool]) -> None:
-    losses = [loop.Training(build(), replace(lesson, execution=x)).epoch() for x in (PLAIN, ExecutionConfig(**way))]
+def test_every_way_learns_the_same_up_to_the_last_digits(plan: loop.TrainingPlan, way: dict[str, bool]) -> None:
+    losses = [loop.Training(build(), replace(plan, execution=x)).epoch() for x in (PLAIN, ExecutionConfig(**way))]
     tolerance = 2e-2 if "bfloat16" in way else 1e-4
     assert losses[1]["train_loss"] == pytest.approx(losses[0]["train_loss"], rel=tolerance)

@@ -13,7 +13,7 @@ import ray
 import torch
 
 from tests.conftest import SMALL_SPEC
-from tests.rooms import small_config, teacher_of, with_plan, with_teacher
+from tests.contexts import small_config, teacher_of, with_plan, with_teacher
 from tutelage.errors import InputError, WorkFailed
 from tutelage.networks import checkpoint, top_k
 from tutelage.networks import stages as network_stages
@@ -21,7 +21,7 @@ from tutelage.spec import loading
 from tutelage.spec.sections import PLAIN, AugmentationConfig, RecipeConfig
 from tutelage.sweep import knowledge, teachers
 from tutelage.training import augment, context, inference, jobs, knowledge_cache
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -30,16 +30,16 @@ LOCAL = jobs.Workers(workers=0, cpus=1, gpus=0)
 RECIPE = RecipeConfig(epochs=3, batch_size=64, learning_rate=0.005, weight_decay=0.01)
 
 
-def job(classroom: Classroom, tmp_path: Path, **changes: Any) -> jobs.TeacherJob:
+def job(context: TrainingContext, tmp_path: Path, **changes: Any) -> jobs.TeacherJob:
     fields: dict[str, Any] = {"model": {"mlp": {"hidden": 32}}, "recipe": RECIPE, "address": "a", **changes}
-    return jobs.TeacherJob(classroom=classroom, runs_dir=tmp_path / "runs", **fields)
+    return jobs.TeacherJob(context=context, runs_dir=tmp_path / "runs", **fields)
 
 
 @pytest.mark.parametrize("model", [{"mlp": {"hidden": 32}}, {"convnet": {"width": 4}}], ids=["mlp", "convnet"])
-def test_two_workers_teach_what_one_does(classroom: Classroom, tmp_path: Path, model: dict[str, Any]) -> None:
+def test_two_workers_teach_what_one_does(context: TrainingContext, tmp_path: Path, model: dict[str, Any]) -> None:
     """Same global batch, averaged gradients, shared norms: the same teacher, up to the order of floating-point sums."""
-    one = jobs.train_teacher(job(classroom, tmp_path / "one", model=model), ONE)
-    measured = job(classroom, tmp_path / "two", model=model, execution="measured")
+    one = jobs.train_teacher(job(context, tmp_path / "one", model=model), ONE)
+    measured = job(context, tmp_path / "two", model=model, execution="measured")
     two = jobs.train_teacher(measured, replace(ONE, workers=2))
     for left, right in zip(one.model.state_dict().values(), two.model.state_dict().values(), strict=True):
         torch.testing.assert_close(left, right, atol=1e-3, rtol=1e-2)
@@ -77,7 +77,7 @@ class Model:
 """
 
 
-def test_a_teacher_goes_on_from_its_last_epoch_when_its_worker_is_lost(classroom: Classroom, tmp_path: Path) -> None:
+def test_a_teacher_goes_on_from_its_last_epoch_when_its_worker_is_lost(context: TrainingContext, tmp_path: Path) -> None:
     (tmp_path / "fragile.py").write_text(FAILING)
     marker = tmp_path / "killed"
 
@@ -86,59 +86,63 @@ def test_a_teacher_goes_on_from_its_last_epoch_when_its_worker_is_lost(classroom
         import sys
 
         sys.path.insert(0, str(tmp_path))
-        fragile = job(classroom, tmp_path, model={"fragile:Model": {"marker": str(marker)}})
+        fragile = job(context, tmp_path, model={"fragile:Model": {"marker": str(marker)}})
         found = jobs.train_teacher(fragile, ONE)
         return {k.removeprefix("inner."): v for k, v in found.model.state_dict().items()}, found.curve
 
     weights, curve = ray.get(train.remote())
     assert marker.exists(), "the worker was killed in the middle of its second epoch"
     assert [row["epoch"] for row in curve] == [1, 2, 3]
-    whole = jobs.train_teacher(job(classroom, tmp_path / "whole"), ONE).model
+    whole = jobs.train_teacher(job(context, tmp_path / "whole"), ONE).model
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(weights[name], tensor)
 
 
-def test_a_teacher_that_fails_says_why_in_its_own_words(classroom: Classroom, tmp_path: Path) -> None:
+def test_a_teacher_that_fails_says_why_in_its_own_words(context: TrainingContext, tmp_path: Path) -> None:
     with pytest.raises(WorkFailed, match=r"loss became (nan|inf)"):
-        jobs.train_teacher(job(classroom, tmp_path, recipe=RECIPE.model_copy(update={"learning_rate": 1e30})), ONE)
+        jobs.train_teacher(job(context, tmp_path, recipe=RECIPE.model_copy(update={"learning_rate": 1e30})), ONE)
 
 
-def test_cached_knowledge_is_what_the_teacher_answers(taught: Classroom) -> None:
-    assert taught.known is not None
+def test_cached_knowledge_is_what_the_teacher_answers(taught: TrainingContext) -> None:
+    assert taught.cached_knowledge is not None
     for split, examples in taught.splits.items():
         live = inference.logits_of(taught.teacher, taught.built_task, examples)
-        torch.testing.assert_close(taught.known.view(split, 0)["logits"], live)
+        torch.testing.assert_close(taught.cached_knowledge.view(split, 0)["logits"], live)
 
 
-def test_knowledge_is_sent_without_what_it_has_read(taught: Classroom) -> None:
-    assert taught.known is not None
-    taught.known.view("train", 0)
-    assert len(pickle.dumps(taught.known)) < 4000
+def test_knowledge_is_sent_without_what_it_has_read(taught: TrainingContext) -> None:
+    assert taught.cached_knowledge is not None
+    taught.cached_knowledge.view("train", 0)
+    assert len(pickle.dumps(taught.cached_knowledge)) < 4000
 
 
-def test_any_number_of_workers_write_the_same_knowledge(classroom: Classroom, taught: Classroom, tmp_path: Path) -> None:
-    assert taught.taught_by is not None and taught.known is not None
-    home = taught.taught_by.teachers[0][0].parent
+def test_any_number_of_workers_write_the_same_knowledge(
+    context: TrainingContext, taught: TrainingContext, tmp_path: Path
+) -> None:
+    assert taught.knowledge is not None and taught.cached_knowledge is not None
+    home = taught.knowledge.teachers[0][0].parent
     (tmp_path / "teacher").symlink_to(home / "teacher")
-    shared = with_plan(replace(classroom, augmentation=AugmentationConfig(pad_px=1)), tmp_path, dtype="float32", views=3)
+    shared = with_plan(replace(context, augmentation=AugmentationConfig(pad_px=1)), tmp_path, dtype="float32", views=3)
     jobs.write_knowledge(shared, [("train", view) for view in range(3)], replace(ONE, workers=2))
-    assert shared.known is not None
+    assert shared.cached_knowledge is not None
     for view in range(3):
-        filled = replace(shared, taught_by=replace(shared.taught_by, directory=tmp_path / "one"))  # type: ignore[type-var]
+        filled = replace(shared, knowledge=replace(shared.knowledge, directory=tmp_path / "one"))  # type: ignore[type-var]
         filled.fill("train", view)
-        assert filled.taught_by is not None and filled.taught_by.entry is not None
-        one = knowledge_cache.open_view(filled.taught_by.entry.place("train", view))
-        torch.testing.assert_close(shared.known.view("train", view)["logits"], one["logits"])
+        assert filled.knowledge is not None and filled.knowledge.entry is not None
+        one = knowledge_cache.open_view(filled.knowledge.entry.place("train", view))
+        torch.testing.assert_close(shared.cached_knowledge.view("train", view)["logits"], one["logits"])
 
 
-def test_a_live_teacher_and_cached_knowledge_dense_or_sparse_teach_the_same_student(taught: Classroom, tmp_path: Path) -> None:
+def test_a_live_teacher_and_cached_knowledge_dense_or_sparse_teach_the_same_student(
+    taught: TrainingContext, tmp_path: Path
+) -> None:
     """Sparsely, all ten classes but one are kept: then nothing is lost but rounding."""
-    assert taught.taught_by is not None
-    (tmp_path / "teacher").symlink_to(taught.taught_by.teachers[0][0])
-    live = replace(taught, taught_by=replace(taught.taught_by, directory=None))
+    assert taught.knowledge is not None
+    (tmp_path / "teacher").symlink_to(taught.knowledge.teachers[0][0])
+    live = replace(taught, knowledge=replace(taught.knowledge, directory=None))
     sparse = with_plan(taught, tmp_path, dtype="float32", top_k=9)
     jobs.write_knowledge(sparse, [("train", 0), ("validation", 0)], replace(ONE, workers=2))
-    assert sparse.known is not None and set(sparse.known.view("train", 0)) == set(top_k.PARTS)
+    assert sparse.cached_knowledge is not None and set(sparse.cached_knowledge.view("train", 0)) == set(top_k.PARTS)
     config = small_config(weight=0.5)
     rows = {}
     for name, room in (("live", live), ("cached", taught), ("sparse", sparse)):
@@ -149,9 +153,9 @@ def test_a_live_teacher_and_cached_knowledge_dense_or_sparse_teach_the_same_stud
         assert rows["live"][-1]["measures"] == pytest.approx(rows[name][-1]["measures"], rel=1e-3, abs=apart)
 
 
-def test_views_come_into_the_cache_as_students_come_to_them(taught: Classroom, tmp_path: Path) -> None:
-    assert taught.taught_by is not None
-    (tmp_path / "teacher").symlink_to(taught.taught_by.teachers[0][0])
+def test_views_come_into_the_cache_as_students_come_to_them(taught: TrainingContext, tmp_path: Path) -> None:
+    assert taught.knowledge is not None
+    (tmp_path / "teacher").symlink_to(taught.knowledge.teachers[0][0])
     room = with_plan(replace(taught, augmentation=AugmentationConfig(pad_px=1)), tmp_path, views=4)
     room.fill("validation", 0)
     trial = jobs.StudentTrial(small_config(weight=0.5), room, 0, tmp_path / "student", LOCAL)
@@ -160,7 +164,7 @@ def test_views_come_into_the_cache_as_students_come_to_them(taught: Classroom, t
         assert sorted(path.name for path in (tmp_path / "a" / "train").glob("0*")) == [f"{v:04d}" for v in range(epoch + 1)]
 
 
-def test_a_trial_is_restored_to_the_same_student(taught: Classroom, tmp_path: Path) -> None:
+def test_a_trial_is_restored_to_the_same_student(taught: TrainingContext, tmp_path: Path) -> None:
     config = small_config(weight=0.5)
 
     def open_trial(name: str) -> jobs.StudentTrial:
@@ -181,7 +185,7 @@ def test_a_trial_is_restored_to_the_same_student(taught: Classroom, tmp_path: Pa
     assert all(torch.equal(a, b) for a, b in zip(weights[0].values(), weights[1].values(), strict=True))
 
 
-def test_a_trial_in_a_worker_group_is_the_trial_in_its_actor(taught: Classroom, tmp_path: Path) -> None:
+def test_a_trial_in_a_worker_group_is_the_trial_in_its_actor(taught: TrainingContext, tmp_path: Path) -> None:
     config = small_config(weight=0.5)
     local = jobs.StudentTrial(config, taught, 0, tmp_path / "local", LOCAL)
     for _ in range(4):
@@ -193,35 +197,35 @@ def test_a_trial_in_a_worker_group_is_the_trial_in_its_actor(taught: Classroom, 
     assert row["measures"] == pytest.approx(last["measures"], rel=1e-4)
 
 
-def test_a_damaged_cache_is_made_anew_and_told(taught: Classroom, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_made_anew_and_told(taught: TrainingContext, tmp_path: Path) -> None:
     given = loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path)})
     said: list[str] = []
-    room = knowledge.ensure_knowledge(given, context.classroom_of(given), [teacher_of(taught)], said.append)
-    assert room.taught_by is not None and room.taught_by.entry is not None
-    file = room.taught_by.entry.place("train", 0) / "logits.npy"
+    room = knowledge.ensure_knowledge(given, context.context_of(given), [teacher_of(taught)], said.append)
+    assert room.knowledge is not None and room.knowledge.entry is not None
+    file = room.knowledge.entry.place("train", 0) / "logits.npy"
     whole = file.read_bytes()
     file.write_bytes(whole[:-2] + b"xx")
-    (room.taught_by.entry.directory / knowledge_cache.ABOUT).write_text("{")
-    again = knowledge.ensure_knowledge(given, context.classroom_of(given), [teacher_of(taught)], said.append)
+    (room.knowledge.entry.directory / knowledge_cache.ABOUT).write_text("{")
+    again = knowledge.ensure_knowledge(given, context.context_of(given), [teacher_of(taught)], said.append)
     assert sum("made anew" in line for line in said) == 2, "of the view, and of what it is of"
     assert again == room
     assert file.read_bytes() == whole
 
 
-def test_knowledge_of_every_view_is_what_the_teacher_says_of_it(classroom: Classroom, tmp_path: Path) -> None:
-    varied = replace(classroom, augmentation=AugmentationConfig(pad_px=1, flip=True))
-    about = classroom.architecture({"convnet": {"width": 4}})
+def test_knowledge_of_every_view_is_what_the_teacher_says_of_it(context: TrainingContext, tmp_path: Path) -> None:
+    varied = replace(context, augmentation=AugmentationConfig(pad_px=1, flip=True))
+    about = context.architecture({"convnet": {"width": 4}})
     checkpoint.write(tmp_path / "teacher", checkpoint.build(about), about)
     room = with_plan(varied, tmp_path, dtype="float32", views=3, needs=frozenset({"maps", "features"}))
     jobs.write_knowledge(room, [("train", view) for view in range(3)], LOCAL)
-    assert room.known is not None
+    assert room.cached_knowledge is not None
     assert [stage.name for stage in room.teacher_outline.stages] == ["stage1", "stage2"]
     rows = torch.tensor([3, 700, 12])
     for view in range(3):
         seen = augment.batch(varied.splits["train"], rows, view, varied.augmentation, varied.seed).inputs
         with torch.inference_mode(), network_stages.watched(room.teacher) as stages:
             logits = room.teacher(seen)
-        parts = {part: stored[rows] for part, stored in room.known.view("train", view).items()}
+        parts = {part: stored[rows] for part, stored in room.cached_knowledge.view("train", view).items()}
         torch.testing.assert_close(parts["logits"][:, 0], logits)
         for name, output in stages.items():
             torch.testing.assert_close(parts[f"features.{name}"], output.flatten(2).transpose(1, 2))
@@ -231,7 +235,7 @@ def test_knowledge_of_every_view_is_what_the_teacher_says_of_it(classroom: Class
 def test_a_weak_teacher_stops_the_sweep_unless_told_otherwise(tmp_path: Path) -> None:
     weak = {"epochs": 1, "learning_rate": 1e-6}
     asked = with_teacher(tmp_path, teacher=weak)
-    room = context.classroom_of(asked)
+    room = context.context_of(asked)
     with pytest.raises(WorkFailed, match=r"teacher is weak.*a linear classifier reaches 0\.9.*accept_weak"):
         teachers.ensure_teacher(asked, room, lambda _: None)
     said: list[str] = []
@@ -244,7 +248,7 @@ def test_a_weak_teacher_stops_the_sweep_unless_told_otherwise(tmp_path: Path) ->
 
 def test_a_teacher_learns_its_source_and_is_fine_tuned_to_the_data(tmp_path: Path) -> None:
     """Sixty scans teach little; after a thousand others of the same kind they are enough."""
-    whole = context.classroom_of(with_teacher(tmp_path)).splits["train"]
+    whole = context.context_of(with_teacher(tmp_path)).splits["train"]
     for name, rows in (("few", slice(60)), ("many", slice(60, None))):
         np.savez(tmp_path / f"{name}.npz", x=whole.inputs[rows].numpy(), y=whole.labels[rows, 0].numpy())
     few, many = ({"arrays": {"path": str(tmp_path / f"{name}.npz")}} for name in ("few", "many"))
@@ -252,9 +256,9 @@ def test_a_teacher_learns_its_source_and_is_fine_tuned_to_the_data(tmp_path: Pat
     for source in (None, {"data": many, "epochs": 8}):
         teacher = {"source": source, "epochs": 3, "accept_weak": True}
         asked = with_teacher(tmp_path, data=few, teacher=teacher)
-        made = teachers.ensure_teacher(asked, context.classroom_of(asked), lambda _: None)
+        made = teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)
         model, _ = checkpoint.read(made.directory)
-        digits = context.classroom_of(with_teacher(tmp_path))
+        digits = context.context_of(with_teacher(tmp_path))
         accuracy[source is None] = inference.accuracy_of(model, digits.built_task, digits.splits["validation"])
     assert accuracy[False] > accuracy[True] + 0.1
 
@@ -264,13 +268,13 @@ BYTES = 28_740
 
 @pytest.mark.parametrize(("room", "mode"), [(BYTES - 1, "cached"), (BYTES - 1, "auto"), (BYTES, "auto"), (BYTES, "live")])
 def test_knowledge_over_its_budget_is_refused_or_live_before_a_byte_is_written(
-    taught: Classroom, tmp_path: Path, room: int, mode: str
+    taught: TrainingContext, tmp_path: Path, room: int, mode: str
 ) -> None:
     asked = with_teacher(tmp_path, knowledge={"max_bytes": float(room), "mode": mode})
     said = list[str]()
 
-    def ensure() -> Classroom:
-        return knowledge.ensure_knowledge(asked, context.classroom_of(asked), [teacher_of(taught)], said.append)
+    def ensure() -> TrainingContext:
+        return knowledge.ensure_knowledge(asked, context.context_of(asked), [teacher_of(taught)], said.append)
 
     if room < BYTES and mode == "cached":
         with pytest.raises(InputError, match=r"takes 28,740 bytes, more than knowledge\.max_bytes, 28,739.*mode: live"):
@@ -279,19 +283,19 @@ def test_knowledge_over_its_budget_is_refused_or_live_before_a_byte_is_written(
         return
     made = ensure()
     is_live = room < BYTES or mode == "live"
-    assert made.taught_by is not None and (made.taught_by.directory is None) is is_live
+    assert made.knowledge is not None and (made.knowledge.directory is None) is is_live
     assert any("answers beside every student" in line for line in said) is is_live
     assert made.validation_logits is not None and made.validation_logits.shape == (359, 1, 10)
 
 
-def test_several_teachers_are_one_of_averaged_logits(classroom: Classroom, tmp_path: Path) -> None:
+def test_several_teachers_are_one_of_averaged_logits(context: TrainingContext, tmp_path: Path) -> None:
     for name, seed in (("first", 0), ("second", 1)):
-        about = classroom.architecture("mlp")
+        about = context.architecture("mlp")
         torch.manual_seed(seed)
         checkpoint.write(tmp_path / name, checkpoint.build(about), about)
     teachers = tuple((tmp_path / name, share) for name, share in (("first", 0.9), ("second", 0.6)))
-    room = replace(classroom, taught_by=KnowledgePlan(teachers=teachers, needs=frozenset({"features"})))
-    inputs = classroom.splits["validation"].seen(slice(5))
+    room = replace(context, knowledge=KnowledgePlan(teachers=teachers, needs=frozenset({"features"})))
+    inputs = context.splits["validation"].seen(slice(5))
     own = [checkpoint.read(tmp_path / name)[0](inputs) for name in ("first", "second")]
     expected = ((0.9 * own[0] + 0.6 * own[1]) / 1.5).softmax(-1)
     torch.testing.assert_close(room.teacher(inputs).softmax(-1), expected)

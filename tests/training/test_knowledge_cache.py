@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tutelage import files
-from tutelage.networks.answer import Outline, Stage
+from tutelage.networks.output import Outline, Stage
 from tutelage.training import knowledge_cache
 from tutelage.training.knowledge_cache import CorruptKnowledge, Entry, Knowledge, Layout
 

@@ -14,7 +14,7 @@ from tutelage import plugins
 from tutelage.errors import WorkFailed
 from tutelage.losses import kd, mixture
 from tutelage.networks import checkpoint, stages
-from tutelage.networks.answer import Answer
+from tutelage.networks.output import Output
 from tutelage.sparsity import channels
 from tutelage.spec.sections import AugmentationConfig, RecipeConfig
 from tutelage.tasks import image_classification
@@ -25,12 +25,12 @@ ARCHITECTURE = {"model": {"convnet": {"width": 4}}, "example_shape": [1, 8, 8], 
 
 
 @pytest.fixture(scope="module")
-def lesson() -> loop.Lesson:
+def plan() -> loop.TrainingPlan:
     _, plugin, config = plugins.configure("data", "digits")
     train, validation = (plugin.read(config, 0, split) for split in ("train", "validation"))
     short = train.head(256)
     task = image_classification.build(image_classification.Config())
-    return loop.Lesson(task=task, train=short, validation=validation, recipe=RECIPE, seed=3)
+    return loop.TrainingPlan(task=task, train=short, validation=validation, recipe=RECIPE, seed=3)
 
 
 def model() -> nn.Module:
@@ -38,8 +38,8 @@ def model() -> nn.Module:
     return checkpoint.build(ARCHITECTURE)
 
 
-def trained(lesson: loop.Lesson) -> loop.Training:
-    under_way = loop.Training(model(), lesson)
+def trained(plan: loop.TrainingPlan) -> loop.Training:
+    under_way = loop.Training(model(), plan)
     while not under_way.is_done:
         under_way.epoch()
     return under_way
@@ -51,19 +51,19 @@ def assert_same_weights(a: loop.Training, b: loop.Training) -> None:
 
 
 def recalled(parts: dict[str, torch.Tensor]) -> inference.Ask:
-    """Answer with what is known, each part `[views, n, …]`."""
+    """Output with what is known, each part `[views, n, …]`."""
     return lambda view, rows, seen: {part: tensor[view, rows] for part, tensor in parts.items()}
 
 
-def taught(lesson: loop.Lesson, weight: float, logits: torch.Tensor | None = None) -> loop.Lesson:
+def taught(plan: loop.TrainingPlan, weight: float, logits: torch.Tensor | None = None) -> loop.TrainingPlan:
     known = torch.randn(256, 1, 10, generator=torch.Generator().manual_seed(1)) if logits is None else logits
     ask = recalled({"logits": known.unsqueeze(0)})
-    teaching = loop.Teaching(ask=ask, build=lambda _: kd.SoftTargets(2.0), weight=weight)
-    return replace(lesson, teaching=teaching)
+    distillation = loop.Distillation(ask=ask, build=lambda _: kd.SoftTargets(2.0), weight=weight)
+    return replace(plan, distillation=distillation)
 
 
-def test_it_learns_and_the_same_seed_gives_the_same_student(lesson: loop.Lesson) -> None:
-    long = replace(lesson, recipe=RECIPE.model_copy(update={"epochs": 12}))
+def test_it_learns_and_the_same_seed_gives_the_same_student(plan: loop.TrainingPlan) -> None:
+    long = replace(plan, recipe=RECIPE.model_copy(update={"epochs": 12}))
     under_way = loop.Training(model(), long)
     rows = [under_way.epoch() for _ in range(12)]
     assert rows[-1]["accuracy"] > 0.5 > rows[0]["accuracy"]
@@ -73,72 +73,72 @@ def test_it_learns_and_the_same_seed_gives_the_same_student(lesson: loop.Lesson)
     assert not torch.equal(next(iter(other.model.parameters())), next(iter(under_way.model.parameters())))
 
 
-def test_a_weight_of_nought_is_labels_alone_and_one_is_the_teacher_alone(lesson: loop.Lesson) -> None:
-    assert_same_weights(trained(lesson), trained(taught(lesson, 0.0)))
-    alone = taught(lesson, 1.0)
-    other_labels = replace(lesson.train, labels=(lesson.train.labels + 1) % 10)
+def test_a_weight_of_nought_is_labels_alone_and_one_is_the_teacher_alone(plan: loop.TrainingPlan) -> None:
+    assert_same_weights(trained(plan), trained(taught(plan, 0.0)))
+    alone = taught(plan, 1.0)
+    other_labels = replace(plan.train, labels=(plan.train.labels + 1) % 10)
     assert_same_weights(trained(alone), trained(replace(alone, train=other_labels)))
 
 
-def test_an_epoch_is_taught_by_the_view_that_it_shows(lesson: loop.Lesson) -> None:
+def test_an_epoch_is_taught_by_the_view_that_it_shows(plan: loop.TrainingPlan) -> None:
     """The teacher's answers hold each view's mean; they are always those of the view that the student sees."""
     policy = AugmentationConfig(pad_px=2, flip=True)
-    views = [augment.batch(lesson.train, torch.arange(256), v, policy, 7).inputs.mean(dim=(1, 2, 3)) for v in range(3)]
+    views = [augment.batch(plan.train, torch.arange(256), v, policy, 7).inputs.mean(dim=(1, 2, 3)) for v in range(3)]
     marks = torch.stack(views).view(3, 256, 1, 1).expand(3, 256, 1, 10)
     found: list[float] = []
 
     class Compare(nn.Module):
-        def forward(self, student: Answer, teacher: Answer) -> torch.Tensor:
+        def forward(self, student: Output, teacher: Output) -> torch.Tensor:
             found.append(float((teacher.logits[:, 0, 0] - seen[-1]).abs().max()))
             return student.logits.square().mean()
 
     seen: list[torch.Tensor] = []
     network_ = model()
     network_.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].mean(dim=(1, 2, 3))))
-    teaching = loop.Teaching(ask=recalled({"logits": marks}), build=lambda _: Compare(), weight=1.0)
-    shown = replace(lesson, augmentation=policy, views=3, view_seed=7, teaching=teaching)
+    distillation = loop.Distillation(ask=recalled({"logits": marks}), build=lambda _: Compare(), weight=1.0)
+    shown = replace(plan, augmentation=policy, views=3, view_seed=7, distillation=distillation)
     under_way = loop.Training(network_, replace(shown, recipe=RECIPE.model_copy(update={"epochs": 7})))
     while not under_way.is_done:
         under_way.epoch()
     assert len(found) == 7 * 8 and max(found) < 1e-6
 
 
-def test_features_attention_and_weights_teach_too(lesson: loop.Lesson) -> None:
+def test_features_attention_and_weights_teach_too(plan: loop.TrainingPlan) -> None:
     """A student of one family with its teacher, taught by a mixture alone, ends nearer in each respect than it began."""
-    teacher = trained(replace(lesson, recipe=RECIPE.model_copy(update={"epochs": 8}))).model.eval()
-    task, needed = lesson.task, frozenset({"features", "maps", "weights"})
-    known = inference.answers_of(teacher, task, lesson.train, needs=needed)
+    teacher = trained(replace(plan, recipe=RECIPE.model_copy(update={"epochs": 8}))).model.eval()
+    task, needed = plan.task, frozenset({"features", "maps", "weights"})
+    known = inference.outputs_of(teacher, task, plan.train, needs=needed)
     config = mixture.Config(terms={"kd": 1.0, "fitnet": 1.0, "attention": 1.0, "weights": 1.0})
     outline = stages.outline_of(teacher, (1, 8, 8))
-    teaching = loop.Teaching(
+    distillation = loop.Distillation(
         ask=recalled({part: tensor.unsqueeze(0) for part, tensor in known.items()}), weight=1.0, needs=needed,
         build=lambda net: mixture.build(config, 2.0, stages.outline_of(net, (1, 8, 8)), outline),
         weights=teacher.state_dict(),
     )  # fmt: skip
-    under_way = loop.Training(model(), replace(lesson, teaching=teaching))
+    under_way = loop.Training(model(), replace(plan, distillation=distillation))
     losses = [under_way.epoch()["train_loss"] for _ in range(4)]
     assert losses[-1] < 0.7 * losses[0]
     assert not any("adapter" in name for name, _ in under_way.model.named_parameters()), "adapters stay with the loss"
-    with_teacher, alone = under_way.model, trained(lesson).model
+    with_teacher, alone = under_way.model, trained(plan).model
     far = [sum(float((a - b).detach().square().sum()) for a, b in zip(m.parameters(), teacher.parameters(), strict=True))
            for m in (with_teacher, alone)]  # fmt: skip
     assert far[0] < far[1]
 
 
-def test_the_first_epochs_may_be_at_half_size(lesson: loop.Lesson) -> None:
+def test_the_first_epochs_may_be_at_half_size(plan: loop.TrainingPlan) -> None:
     sides: list[int] = []
     network_ = model()
     network_.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]) if network_.training else None)
-    under_way = loop.Training(network_, replace(lesson, recipe=RECIPE.model_copy(update={"half_size_share": 0.5})))
+    under_way = loop.Training(network_, replace(plan, recipe=RECIPE.model_copy(update={"half_size_share": 0.5})))
     while not under_way.is_done:
         under_way.epoch()
     assert sides == [4] * 16 + [8] * 16
 
 
-def test_the_first_epochs_of_a_pretrained_student_see_labels_only(lesson: loop.Lesson) -> None:
-    late = taught(lesson, 1.0)
+def test_the_first_epochs_of_a_pretrained_student_see_labels_only(plan: loop.TrainingPlan) -> None:
+    late = taught(plan, 1.0)
     phases = (loop.Phase(epochs=2, is_taught=False), loop.Phase(epochs=2))
-    under_way, alone = (loop.Training(model(), replace(one, phases=phases)) for one in (late, lesson))
+    under_way, alone = (loop.Training(model(), replace(one, phases=phases)) for one in (late, plan))
     for epoch in range(3):
         under_way.epoch()
         alone.epoch()
@@ -147,13 +147,13 @@ def test_the_first_epochs_of_a_pretrained_student_see_labels_only(lesson: loop.L
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
-def test_every_recipe_learns_averages_and_resumes(lesson: loop.Lesson, optimizer: Any) -> None:
+def test_every_recipe_learns_averages_and_resumes(plan: loop.TrainingPlan, optimizer: Any) -> None:
     rate = {"adamw": 0.01, "muon": 0.01, "sgd": 0.1}[optimizer]
     recipe = RecipeConfig(epochs=10, batch_size=32, optimizer=optimizer, learning_rate=rate, average_decay=0.9)
-    whole = loop.Training(model(), replace(lesson, recipe=recipe))
+    whole = loop.Training(model(), replace(plan, recipe=recipe))
     rows = [whole.epoch() for _ in range(10)]
     assert rows[-1]["accuracy"] > 0.4
-    first, second = (loop.Training(model(), replace(lesson, recipe=recipe)) for _ in range(2))
+    first, second = (loop.Training(model(), replace(plan, recipe=recipe)) for _ in range(2))
     for _ in range(4):
         first.epoch()
     second.restore(first.state(), checkpoint.adopt)
@@ -162,27 +162,27 @@ def test_every_recipe_learns_averages_and_resumes(lesson: loop.Lesson, optimizer
     assert_same_weights(whole, second)
 
 
-def test_the_loss_is_continuous_in_its_weight(lesson: loop.Lesson) -> None:
+def test_the_loss_is_continuous_in_its_weight(plan: loop.TrainingPlan) -> None:
     rows = torch.arange(32)
-    losses = [loop.Training(model(), taught(lesson, w))._loss(rows).item() for w in (0.0, 1e-9, 1 - 1e-9, 1.0)]
+    losses = [loop.Training(model(), taught(plan, w))._loss(rows).item() for w in (0.0, 1e-9, 1 - 1e-9, 1.0)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     assert losses[2] == pytest.approx(losses[3], rel=1e-6)
 
 
-def test_a_perfect_teacher_makes_better_students_than_few_labels(lesson: loop.Lesson) -> None:
+def test_a_perfect_teacher_makes_better_students_than_few_labels(plan: loop.TrainingPlan) -> None:
     """What is taught belongs to the example that is seen: logits of the true labels teach them, shuffled ones do not."""
-    truth = nn.functional.one_hot(lesson.train.labels, 10).float() * 8
-    long = replace(lesson, recipe=RECIPE.model_copy(update={"epochs": 12}))
+    truth = nn.functional.one_hot(plan.train.labels, 10).float() * 8
+    long = replace(plan, recipe=RECIPE.model_copy(update={"epochs": 12}))
     right = trained(taught(long, 1.0, truth))
     wrong = trained(taught(long, 1.0, truth[torch.randperm(256, generator=torch.Generator().manual_seed(0))]))
-    accuracy = [inference.accuracy_of(t.model, lesson.task, lesson.validation) for t in (right, wrong)]
+    accuracy = [inference.accuracy_of(t.model, plan.task, plan.validation) for t in (right, wrong)]
     assert accuracy[0] > accuracy[1] + 0.3
 
 
 @pytest.mark.parametrize("stop_after", [1, 3])
-def test_a_training_goes_on_from_its_state_as_if_never_stopped(lesson: loop.Lesson, stop_after: int, tmp_path: Any) -> None:
+def test_a_training_goes_on_from_its_state_as_if_never_stopped(plan: loop.TrainingPlan, stop_after: int, tmp_path: Any) -> None:
     sparse = replace(
-        taught(lesson, 0.5),
+        taught(plan, 0.5),
         phases=(loop.Phase(epochs=2), loop.Phase(epochs=2, sparsifies=True)),
         sparsify=partial(channels.apply, channels.Config(), share=0.5),
     )
@@ -197,9 +197,9 @@ def test_a_training_goes_on_from_its_state_as_if_never_stopped(lesson: loop.Less
     assert_same_weights(second, trained(sparse))
 
 
-def test_channels_go_before_the_fine_tuning_and_not_earlier(lesson: loop.Lesson) -> None:
+def test_channels_go_before_the_fine_tuning_and_not_earlier(plan: loop.TrainingPlan) -> None:
     sparse = replace(
-        lesson,
+        plan,
         phases=(loop.Phase(epochs=3), loop.Phase(epochs=1, sparsifies=True)),
         sparsify=partial(channels.apply, channels.Config(), share=0.5),
     )
@@ -211,15 +211,15 @@ def test_channels_go_before_the_fine_tuning_and_not_earlier(lesson: loop.Lesson)
     assert sizes[0] == sizes[1] == sizes[2] > sizes[3]
 
 
-def test_a_loss_that_is_not_finite_is_told_with_its_epoch(lesson: loop.Lesson) -> None:
+def test_a_loss_that_is_not_finite_is_told_with_its_epoch(plan: loop.TrainingPlan) -> None:
     known = torch.full((256, 1, 10), float("nan"))
     with pytest.raises(WorkFailed, match="nan in epoch 1"):
-        loop.Training(model(), taught(lesson, 0.5, known)).epoch()
+        loop.Training(model(), taught(plan, 0.5, known)).epoch()
 
 
-def test_shards_share_every_batch_out_among_the_workers(lesson: loop.Lesson) -> None:
-    whole = loop.Training(model(), lesson).batches()
-    shards = [loop.Training(model(), replace(lesson, shard=(rank, 2))).batches() for rank in (0, 1)]
+def test_shards_share_every_batch_out_among_the_workers(plan: loop.TrainingPlan) -> None:
+    whole = loop.Training(model(), plan).batches()
+    shards = [loop.Training(model(), replace(plan, shard=(rank, 2))).batches() for rank in (0, 1)]
     for batch, left, right in zip(whole, *shards, strict=True):
         assert sorted(batch.tolist()) == sorted(left.tolist() + right.tolist())
 
@@ -242,25 +242,25 @@ def test_agreement_with_oneself_is_whole() -> None:
     assert inference.agreement(-logits, logits)["agreement"] == 0.0
 
 
-def partly_labelled(lesson: loop.Lesson, count: int) -> loop.Lesson:
-    """Return the lesson with labels of the first `count` examples only."""
-    labels = lesson.train.labels.clone()
+def partly_labelled(plan: loop.TrainingPlan, count: int) -> loop.TrainingPlan:
+    """Return the plan with labels of the first `count` examples only."""
+    labels = plan.train.labels.clone()
     labels[count:] = -1
-    return replace(lesson, train=replace(lesson.train, labels=labels))
+    return replace(plan, train=replace(plan.train, labels=labels))
 
 
-def test_labels_alone_are_learnt_from_labelled_examples_in_as_many_steps(lesson: loop.Lesson) -> None:
-    few = partly_labelled(lesson, 40)
+def test_labels_alone_are_learnt_from_labelled_examples_in_as_many_steps(plan: loop.TrainingPlan) -> None:
+    few = partly_labelled(plan, 40)
     batches = loop.Training(model(), few).batches()
     shown = torch.cat(batches)
-    assert len(batches) == len(loop.Training(model(), lesson).batches())
+    assert len(batches) == len(loop.Training(model(), plan).batches())
     assert shown.max() < 40 and torch.bincount(shown).min() >= 6, "each is shown as often as any other, but for the last turn"
 
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
-def test_an_example_without_a_label_costs_nothing_and_is_taught_all_the_same(lesson: loop.Lesson, mixup: float) -> None:
+def test_an_example_without_a_label_costs_nothing_and_is_taught_all_the_same(plan: loop.TrainingPlan, mixup: float) -> None:
     policy, rows = AugmentationConfig(mixup=mixup), torch.arange(32)
-    half = replace(partly_labelled(taught(lesson, 0.5), 16), augmentation=policy)
+    half = replace(partly_labelled(taught(plan, 0.5), 16), augmentation=policy)
     under_way = loop.Training(model(), half)
     seen = under_way._seen(rows)
     logits = torch.randn(32, 1, 10, requires_grad=True)
@@ -271,23 +271,23 @@ def test_an_example_without_a_label_costs_nothing_and_is_taught_all_the_same(les
         known |= seen.partner_labels[:, 0] >= 0
     assert torch.equal(touched, known)
     assert len(torch.cat(under_way.batches())) == 256, "what has no label is shown: its teacher knows it"
-    whole = loop.Training(model(), replace(taught(lesson, 0.5), augmentation=policy))
+    whole = loop.Training(model(), replace(taught(plan, 0.5), augmentation=policy))
     alone = whole._label_loss(logits, whole._seen(rows))
-    plain = whole.lesson.task.label_losses(logits, whole._seen(rows).labels).mean()
+    plain = whole.plan.task.label_losses(logits, whole._seen(rows).labels).mean()
     assert mixup or torch.equal(alone, plain)
 
 
-def test_no_label_at_all_leaves_what_the_teacher_says(lesson: loop.Lesson) -> None:
-    none, truth = partly_labelled(lesson, 0), nn.functional.one_hot(lesson.train.labels, 10).float() * 8
+def test_no_label_at_all_leaves_what_the_teacher_says(plan: loop.TrainingPlan) -> None:
+    none, truth = partly_labelled(plan, 0), nn.functional.one_hot(plan.train.labels, 10).float() * 8
     long = replace(none, recipe=RECIPE.model_copy(update={"epochs": 12}))
     found = trained(replace(taught(long, 0.5, truth), train=long.train))
-    assert inference.accuracy_of(found.model, lesson.task, lesson.validation) > 0.5
+    assert inference.accuracy_of(found.model, plan.task, plan.validation) > 0.5
 
 
-def test_a_phase_goes_on_from_the_average_and_keeps_its_losss_adapters(lesson: loop.Lesson) -> None:
+def test_a_phase_goes_on_from_the_average_and_keeps_its_losss_adapters(plan: loop.TrainingPlan) -> None:
     recipe = RECIPE.model_copy(update={"average_decay": 0.9})
     phases = (loop.Phase(epochs=2), loop.Phase(epochs=1, is_taught=False), loop.Phase(epochs=1, rate=0.1))
-    under_way = loop.Training(model(), replace(taught(lesson, 0.5), recipe=recipe, phases=phases))
+    under_way = loop.Training(model(), replace(taught(plan, 0.5), recipe=recipe, phases=phases))
     under_way.epoch()
     under_way.epoch()
     assert under_way._average is not None
@@ -298,15 +298,15 @@ def test_a_phase_goes_on_from_the_average_and_keeps_its_losss_adapters(lesson: l
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
-def test_phases_resume_at_and_between_their_borders(lesson: loop.Lesson, stop_after: int) -> None:
+def test_phases_resume_at_and_between_their_borders(plan: loop.TrainingPlan, stop_after: int) -> None:
     apart, smaller = loop.Phase(epochs=1, is_taught=False), loop.Phase(epochs=2, sparsifies=True)
     phases = (apart, smaller, loop.Phase(epochs=1, rate=0.1))
     sparsify = partial(channels.apply, channels.Config(), share=0.5)
-    lesson = replace(taught(lesson, 0.5), phases=phases, sparsify=sparsify)
-    first, second = (loop.Training(model(), lesson) for _ in range(2))
+    plan = replace(taught(plan, 0.5), phases=phases, sparsify=sparsify)
+    first, second = (loop.Training(model(), plan) for _ in range(2))
     for _ in range(stop_after):
         first.epoch()
     second.restore(first.state(), checkpoint.adopt)
     while not second.is_done:
         second.epoch()
-    assert_same_weights(second, trained(lesson))
+    assert_same_weights(second, trained(plan))

@@ -13,7 +13,7 @@ from tutelage.errors import InputError
 from tutelage.networks import capture, checkpoint, stages
 from tutelage.spec.sections import DistillationConfig, SparsityConfig, StudentConfig, TrialConfig
 from tutelage.training import student
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 from tutelage.training.loop import Training
 
@@ -43,9 +43,9 @@ NETWORKS = {"convnet": CONVNET, "mlp": MLP, "vit": VIT, "small_vit": SMALL_VIT}
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("teacher", "pupil"), REFUSED, ids=lambda kind: kind)
 def test_a_pair_is_taught_or_refused_before_it_is_trained(
-    teacher: str, pupil: str, method: str, tmp_path_factory: Any, classrooms: dict[str, Classroom]
+    teacher: str, pupil: str, method: str, tmp_path_factory: Any, contexts: dict[str, TrainingContext]
 ) -> None:
-    room = classrooms[teacher]
+    room = contexts[teacher]
     config = TrialConfig(
         student=StudentConfig(model=NETWORKS[pupil], epochs=1, batch_size=32, learning_rate=0.003),
         distillation=DistillationConfig(method=METHODS[method], weight=1.0, temperature=2.0),
@@ -56,8 +56,8 @@ def test_a_pair_is_taught_or_refused_before_it_is_trained(
         with pytest.raises(InputError):
             student.distillation_loss(config, own, room.teacher_outline)
         return
-    lesson = student.lesson(config, room, 0)
-    under_way = Training(student.build(config, room, 0), lesson)
+    plan = student.plan(config, room, 0)
+    under_way = Training(student.build(config, room, 0), plan)
     before = {name: weight.clone() for name, weight in under_way.model.state_dict().items()}
     losses = [under_way.step(rows).item() for rows in under_way.batches()[:3]]
     assert all(torch.isfinite(torch.tensor(losses)))
@@ -66,24 +66,24 @@ def test_a_pair_is_taught_or_refused_before_it_is_trained(
 
 
 @pytest.fixture(scope="module")
-def classrooms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Classroom]:
-    """A classroom for each teacher, untrained, that answers live with all that a loss could ask of it."""
-    bare, found = Classroom(data="digits", task="image_classification", seed=0), {}
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainingContext]:
+    """A context for each teacher, untrained, that answers live with all that a loss could ask of it."""
+    bare, found = TrainingContext(data="digits", task="image_classification", seed=0), {}
     for name in ("convnet", "mlp", "vit"):
         home, about = tmp_path_factory.mktemp(name), bare.architecture(NETWORKS[name])
         checkpoint.write(home, checkpoint.seeded(about, 1), about)
-        found[name] = Classroom(
-            data="digits", task="image_classification", seed=0, taught_by=KnowledgePlan(teachers=((home, 1.0),))
+        found[name] = TrainingContext(
+            data="digits", task="image_classification", seed=0, knowledge=KnowledgePlan(teachers=((home, 1.0),))
         )
     return found
 
 
 def test_what_is_captured_of_a_transformer_is_what_its_attention_is_the_softmax_of() -> None:
-    room = Classroom(data="digits", task="image_classification", seed=0)
+    room = TrainingContext(data="digits", task="image_classification", seed=0)
     model = checkpoint.seeded(room.architecture(VIT), 0).eval()
     inputs = room.splits["train"].seen(slice(3))
     needs = frozenset({"heads", "pooled", "features"})
-    parts = capture.answered(model, room.built_task, inputs, needs)
+    parts = capture.capture(model, room.built_task, inputs, needs)
     outline = stages.outline_of(model, (1, 8, 8))
     for stage in outline.stages:
         assert stage.heads == 2 and parts[f"heads.{stage.name}"].shape == (3, 2, 16, 16)
@@ -97,7 +97,7 @@ def test_what_is_captured_of_a_transformer_is_what_its_attention_is_the_softmax_
 
 
 def test_named_layers_are_compared_in_order_of_depth() -> None:
-    room = Classroom(data="digits", task="image_classification", seed=0)
+    room = TrainingContext(data="digits", task="image_classification", seed=0)
     model = stages.name_layers(checkpoint.seeded(room.architecture(CONVNET), 0), ["stage2.0", "stage1"])
     outline = stages.outline_of(model, (1, 8, 8))
     assert [(stage.name, stage.channels) for stage in outline.stages] == [("stage1", 6), ("stage2.0", 12)]

@@ -17,7 +17,7 @@ from tutelage.records.sweep_dir import SweepDir
 from tutelage.spec import loading
 from tutelage.spec.loading import tracking_uri
 from tutelage.training import inference
-from tutelage.training.context import Classroom, classroom_of
+from tutelage.training.context import TrainingContext, context_of
 
 
 def evaluate_model(model: str, loaded: loading.Spec, split: str, storage: Path, uri: str | None = None) -> dict[str, Any]:
@@ -28,11 +28,11 @@ def evaluate_model(model: str, loaded: loading.Spec, split: str, storage: Path, 
     if split not in SPLITS:
         raise InputError(f"no split '{split}'.{nearest(split, SPLITS)} Known: {', '.join(SPLITS)}.")
     asked = _deployed(model, storage, uri or tracking_uri(loaded))
-    classroom = classroom_of(loaded)
-    _check_fits(model, asked.example_shape, asked.num_classes, asked.class_names, classroom.splits["train"])
+    context = context_of(loaded)
+    _check_fits(model, asked.example_shape, asked.num_classes, asked.class_names, context.splits["train"])
     if split == "test":
-        _record_look(model, storage, classroom)
-    examples, task = classroom.read(split), classroom.built_task
+        _record_test_evaluation(model, storage, context)
+    examples, task = context.read(split), context.built_task
     correct = task.correct(inference.logits_of(asked.module, task, examples), examples.labels)
     right, n = int(correct.sum()), correct.numel()
     return {
@@ -43,13 +43,13 @@ def evaluate_model(model: str, loaded: loading.Spec, split: str, storage: Path, 
     }  # fmt: skip
 
 
-def _record_look(model: str, storage: Path, classroom: Classroom) -> None:
+def _record_test_evaluation(model: str, storage: Path, context: TrainingContext) -> None:
     """Put on record that the test split is opened, where it is that of the sweep that the model is named by."""
     name, _, trial = model.partition("/")
     home = SweepDir(storage / "sweeps" / name)
-    if not model.startswith(REGISTRY) and not Path(model).exists() and home.facts()["fingerprint"] == classroom.fingerprint:
+    if not model.startswith(REGISTRY) and not Path(model).exists() and home.facts()["fingerprint"] == context.fingerprint:
         selected = home.selection()
-        sweep_dir.record_look(home, trial or (selected["student"]["trial"] if selected else ""), "evaluate")
+        sweep_dir.record_test_evaluation(home, trial or (selected["student"]["trial"] if selected else ""), "evaluate")
 
 
 def _deployed(model: str, storage: Path, uri: str) -> load.Deployed:

@@ -14,7 +14,7 @@ from tutelage.export import bundle, int8, model_card
 from tutelage.export import check as read_back
 from tutelage.export.find import Found, find_model
 from tutelage.spec import loading
-from tutelage.training.context import Classroom, classroom_of
+from tutelage.training.context import TrainingContext, context_of
 
 CHECKED_EXAMPLES = 512  # of validation
 
@@ -36,14 +36,14 @@ def export_model(
     bundle.check_new(directory)
     found = find_model(model, storage, uri)
     needs_data = check or bool(set(forms) & set(bundle.QUANTISED_FORMS))
-    classroom = _classroom_for(found, data) if needs_data else None
+    context = _context_for(found, data) if needs_data else None
     with bundle.drafted(directory, found.model, found.architecture, forms) as draft:
         variants, differences = [], None
-        if classroom and set(forms) & set(bundle.QUANTISED_FORMS):
-            variants = int8.add(draft, classroom, max_loss)
+        if context and set(forms) & set(bundle.QUANTISED_FORMS):
+            variants = int8.add(draft, context, max_loss)
         bundle.drop_intermediate(draft)
-        if classroom and check:
-            differences = read_back.differences(draft, classroom.splits["validation"].seen(slice(CHECKED_EXAMPLES)))
+        if context and check:
+            differences = read_back.differences(draft, context.splits["validation"].seen(slice(CHECKED_EXAMPLES)))
         card = _card(found, draft, licence, variants, differences)
         manifest = bundle.finish(draft, {**found.about(), "licence": licence}, model_card.text(card), model_card.NAME)
     return {
@@ -57,18 +57,18 @@ def export_model(
     }
 
 
-def _classroom_for(found: Found, data: loading.Spec | None) -> Classroom:
+def _context_for(found: Found, data: loading.Spec | None) -> TrainingContext:
     if data is None and found.home is None:
         raise InputError(
             f"{found.name} comes from no sweep in the storage, so there are no real inputs for --check and quantised forms. "
             "Give them with --data SPEC, or leave both out."
         )
-    classroom = classroom_of(data if data is not None else loading.load(found.home.spec_path))  # type: ignore[union-attr]
+    context = context_of(data if data is not None else loading.load(found.home.spec_path))  # type: ignore[union-attr]
     named = found.architecture
     _check_fits(
-        found.name, tuple(named["example_shape"]), len(named["class_names"]), named["class_names"], classroom.splits["train"]
+        found.name, tuple(named["example_shape"]), len(named["class_names"]), named["class_names"], context.splits["train"]
     )
-    return classroom
+    return context
 
 
 def _card(

@@ -10,7 +10,7 @@ from tutelage import intervals
 from tutelage.export import bundle, load, onnx_format
 from tutelage.networks import timing
 from tutelage.training import inference
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 CALIBRATION_EXAMPLES = 256
 
@@ -47,15 +47,15 @@ class Variant:
         )
 
 
-def add(draft: bundle.Draft, classroom: Classroom, max_loss: float) -> list[Variant]:
+def add(draft: bundle.Draft, context: TrainingContext, max_loss: float) -> list[Variant]:
     """Write the draft's quantised forms, measure them, and take away those that lose more than `max_loss`.
 
     Ranges of activations come from training examples, accuracies from all of validation. The draft's float ONNX file must
     be there.
     """
     forms = [form for form in bundle.QUANTISED_FORMS if form in draft.forms]
-    train, validation, task = classroom.splits["train"], classroom.splits["validation"], classroom.built_task
-    chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(classroom.seed))[:CALIBRATION_EXAMPLES]
+    train, validation, task = context.splits["train"], context.splits["validation"], context.built_task
+    chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(context.seed))[:CALIBRATION_EXAMPLES]
     for form in forms:
         onnx_format.QUANTISERS[form](draft.path("onnx"), draft.path(form), train.seen(chosen))
     read = {form: load.read(draft.path(form)) for form in ("onnx", *forms)}

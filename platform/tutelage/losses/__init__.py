@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import InputError
 from tutelage.networks import inherit
-from tutelage.networks.answer import Answer, Need, Outline, Stage
+from tutelage.networks.output import Need, Outline, Output, Stage
 
 Loss = nn.Module
 
@@ -30,7 +30,7 @@ def real_steps(tensor: Tensor, mask: Tensor | None) -> Tensor:
     return tensor.flatten(0, 1) if mask is None else tensor[mask]
 
 
-def position_mask(teacher: Answer, positions: int) -> Tensor | None:
+def position_mask(teacher: Output, positions: int) -> Tensor | None:
     """Return the mask `[batch, positions]` of a stage; None if all count.
 
     Where a stage has a position for each of several steps, its positions are the steps.
@@ -39,7 +39,7 @@ def position_mask(teacher: Answer, positions: int) -> Tensor | None:
     return mask if mask is not None and mask.shape[1] == positions > 1 else None
 
 
-def without_padding(tensor: Tensor, teacher: Answer) -> Tensor:
+def without_padding(tensor: Tensor, teacher: Output) -> Tensor:
     """Return a stage's tensor `[batch, positions, …]` with 0 at the positions that are padding."""
     mask = position_mask(teacher, tensor.shape[1])
     return tensor if mask is None else tensor.where(mask.view(*mask.shape, *[1] * (tensor.ndim - 2)), 0.0)
@@ -59,7 +59,7 @@ class Scaled(nn.Module):
         self.register_buffer("start", torch.tensor(float("nan")))
         self.start: Tensor
 
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         value: Tensor = self.loss(student, teacher)
         first = value.detach().float().clamp(min=SMALLEST_START)

@@ -12,7 +12,7 @@ from tutelage.errors import InputError
 from tutelage.losses import Loss, paired, position_mask, without_padding
 from tutelage.losses._grids import regridded
 from tutelage.losses._vectors import precise, unit
-from tutelage.networks.answer import Answer, Need, Outline, Stage
+from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -44,7 +44,7 @@ class AttentionTransfer(nn.Module):
         super().__init__()
         self.pairs = pairs
 
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         losses = list[Tensor]()
         for own, other in self.pairs:
@@ -70,11 +70,11 @@ class HeadAttention(nn.Module):
         super().__init__()
         self.pairs = pairs
 
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         return torch.stack([self._apart(own, other, student, teacher) for own, other in self.pairs]).mean()
 
-    def _apart(self, own: Stage, other: Stage, student: Answer, teacher: Answer) -> Tensor:
+    def _apart(self, own: Stage, other: Stage, student: Output, teacher: Output) -> Tensor:
         scores, known = precise(student.heads[own.name]), precise(teacher.heads[other.name])
         if own.heads != other.heads:
             scores, known = (heads.mean(dim=1, keepdim=True) for heads in (scores, known))

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from tutelage.losses import Loss, paired
 from tutelage.losses._vectors import unit
-from tutelage.networks.answer import Answer, Need, Outline, Stage
+from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"nce_temperature": {"float": [0.05, 0.3], "log": True}}
@@ -55,7 +55,7 @@ class ContrastiveRepresentation(nn.Module):
         self.classes: Tensor
         self.place: Tensor
 
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         own = _embedded(self.of_student, student.pooled[self.own])
         other = _embedded(self.of_teacher, teacher.pooled[self.other])
@@ -97,7 +97,7 @@ def _embedded(linear: nn.Linear, pooled: Tensor) -> Tensor:
     return unit(linear(pooled.to(linear.weight.dtype)))
 
 
-def _classes(teacher: Answer, count: int) -> Tensor:
+def _classes(teacher: Output, count: int) -> Tensor:
     """Return each example's class, -1 where it has none or several steps."""
     if teacher.labels is None or teacher.labels.shape[1] != 1:
         device = next(iter(teacher.pooled.values())).device

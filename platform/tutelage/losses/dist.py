@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tutelage.losses import Loss, real_steps
 from tutelage.losses._vectors import precise, unit
-from tutelage.networks.answer import Answer, Need, Outline
+from tutelage.networks.output import Need, Outline, Output
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"gamma": {"float": [0.5, 4.0]}}
@@ -44,7 +44,7 @@ class Relations(nn.Module):
         super().__init__()
         self.temperature, self.beta, self.gamma = temperature, beta, gamma
 
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         own, known = (
             (precise(real_steps(answer.logits, teacher.mask)) / self.temperature).softmax(dim=-1)

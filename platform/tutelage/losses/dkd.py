@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from tutelage.losses import Loss, real_steps
 from tutelage.losses._vectors import precise
-from tutelage.networks.answer import Answer, Need, Outline
+from tutelage.networks.output import Need, Outline, Output
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"beta": {"float": [1.0, 10.0]}}
@@ -42,7 +42,7 @@ class Decoupled(nn.Module):
         super().__init__()
         self.temperature, self.alpha, self.beta = temperature, alpha, beta
 
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         own, known = (precise(real_steps(answer.logits, teacher.mask)) / self.temperature for answer in (student, teacher))
         target = known.argmax(dim=-1, keepdim=True)

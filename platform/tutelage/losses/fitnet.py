@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tutelage.losses import Loss, paired, position_mask, real_steps, without_padding
 from tutelage.losses._grids import regridded_features
-from tutelage.networks.answer import Answer, Need, Outline, Stage
+from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"depth": {"float": [0.3, 1.0]}}
@@ -36,7 +36,7 @@ class Hint(nn.Module):
         self.own, self.other = own, other
         self.adapter = nn.Linear(own.channels, other.channels)
 
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         precision = self.adapter.weight.dtype
         known = without_padding(teacher.features[self.other.name], teacher).to(precision)

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tutelage.losses import Loss, real_steps
-from tutelage.networks.answer import Answer, Need, Outline
+from tutelage.networks.output import Need, Outline, Output
 from tutelage.networks.top_k import coarse_log_probabilities
 from tutelage.plugins import PluginConfig
 
@@ -43,7 +43,7 @@ class SoftTargets(nn.Module):
         super().__init__()
         self.temperature, self.standardise = temperature, standardise
 
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         own = real_steps(student.logits, teacher.mask)
         if teacher.top is not None:

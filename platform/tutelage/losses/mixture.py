@@ -11,7 +11,7 @@ from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.losses import Loss, needs_of, scaled
 from tutelage.losses._vectors import precise
-from tutelage.networks.answer import Answer, Need, Outline
+from tutelage.networks.output import Need, Outline, Output
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -63,7 +63,7 @@ class Mixture(nn.Module):
         super().__init__()
         self.terms, self.weights = nn.ModuleDict(terms), weights
 
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         losses = [self.weights[name] * precise(term(student, teacher)) for name, term in self.terms.items()]
         total: Tensor = sum(losses[1:], start=losses[0])

@@ -10,7 +10,7 @@ from torch.nn import functional
 from tutelage.errors import InputError
 from tutelage.losses import Loss, paired, position_mask, without_padding
 from tutelage.losses._grids import as_image, regridded_features
-from tutelage.networks.answer import Answer, Need, Outline, Stage
+from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"channels": {"int": [16, 128], "log": True}}
@@ -69,7 +69,7 @@ class Review(nn.Module):
             Fusion(own, other, channels, is_deepest=number == 0) for number, (own, other) in enumerate(self.pairs)
         )
 
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         precision = next(self.parameters()).dtype
         deeper, grid, losses = None, tuple[int, ...](), list[Tensor]()

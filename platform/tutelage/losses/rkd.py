@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from tutelage.losses import Loss, paired
 from tutelage.losses._vectors import precise, unit
-from tutelage.networks.answer import Answer, Need, Outline, Stage
+from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"distance": {"float": [5.0, 50.0]}, "angle": {"float": [10.0, 100.0]}}
@@ -44,7 +44,7 @@ class Relational(nn.Module):
         super().__init__()
         self.own, self.other, self.distance, self.angle = own.name, other.name, distance, angle
 
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         own, other = precise(student.pooled[self.own]), precise(teacher.pooled[self.other])
         distances = functional.smooth_l1_loss(_distances(own), _distances(other))

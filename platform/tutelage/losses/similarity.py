@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tutelage.losses import Loss, paired, without_padding
 from tutelage.losses._vectors import precise, unit
-from tutelage.networks.answer import Answer, Need, Outline, Stage
+from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"depth": {"float": [0.3, 1.0]}}
@@ -38,7 +38,7 @@ class Similarity(nn.Module):
         super().__init__()
         self.own, self.other, self.pooled = own.name, other.name, pooled
 
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         if self.pooled:
             own, other = student.pooled[self.own], teacher.pooled[self.other]

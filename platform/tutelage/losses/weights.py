@@ -13,7 +13,7 @@ from tutelage.errors import InputError
 from tutelage.losses import Loss
 from tutelage.losses._vectors import unit
 from tutelage.networks import inherit
-from tutelage.networks.answer import Answer, Need, Outline
+from tutelage.networks.output import Need, Outline, Output
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"distance": {"choice": ["l2", "subspace"]}}
@@ -47,7 +47,7 @@ class WeightAlignment(nn.Module):
         self._source: Mapping[str, Tensor] | None = None
         self._targets: dict[str, Tensor] = {}
 
-    def forward(self, student: Answer, teacher: Answer) -> Tensor:
+    def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         if self._source is not teacher.weights:  # a projection is worth keeping: it is the same at every step
             shapes = {name: weight.shape for name, weight in student.weights.items()}

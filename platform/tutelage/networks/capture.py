@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tutelage.networks import top_k
-from tutelage.networks.answer import Answer, Need
+from tutelage.networks.output import Need, Output
 from tutelage.networks.stages import features_of, heads_watched, map_of, pooled_of, watched
 from tutelage.tasks import Task
 
@@ -20,7 +20,7 @@ TAKEN: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {  # what is taken
 }
 
 
-def answered(
+def capture(
     model: nn.Module, task: Task, inputs: Tensor, needs: frozenset[Need], mask: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Return logits and, of each stage, what is needed; under the names that knowledge has for them.
@@ -36,7 +36,7 @@ def answered(
     return parts | {f"heads.{stage}": each_heads for stage, each_heads in scores.items()}
 
 
-def answer_from(parts: Mapping[str, Tensor], weights: Mapping[str, Tensor], num_classes: int) -> Answer:
+def output_from(parts: Mapping[str, Tensor], weights: Mapping[str, Tensor], num_classes: int) -> Output:
     """Return the parts of an answer of `num_classes`, under knowledge's names, as a loss takes them: in float32."""
     by_kind: dict[str, Any] = {"features": {}, "pooled": {}, "maps": {}, "heads": {}}
     for part, tensor in parts.items():
@@ -44,5 +44,5 @@ def answer_from(parts: Mapping[str, Tensor], weights: Mapping[str, Tensor], num_
         if stage:
             by_kind[kind][stage] = tensor.float()
     if "logits" in parts:
-        return Answer(logits=parts["logits"].float(), weights=weights, **by_kind)
-    return Answer(logits=parts["gaps"].new_empty(0), top=top_k.restored(parts, num_classes), weights=weights, **by_kind)
+        return Output(logits=parts["logits"].float(), weights=weights, **by_kind)
+    return Output(logits=parts["gaps"].new_empty(0), top=top_k.restored(parts, num_classes), weights=weights, **by_kind)

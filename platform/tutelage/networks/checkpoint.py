@@ -27,7 +27,7 @@ _SIZED = {  # attribute of a module → (its tensor, the tensor's axis that the 
 }
 
 
-class Around(nn.Module):
+class Wrapper(nn.Module):
     """What answers by asking a `network`, whose stages and weights are what a student is compared with or inherits."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -37,10 +37,10 @@ class Around(nn.Module):
 
 def inmost(model: nn.Module) -> nn.Module:
     """Return the network that holds the weights: `model` itself, or what others are around."""
-    return inmost(model.network) if isinstance(model, Around) else model
+    return inmost(model.network) if isinstance(model, Wrapper) else model
 
 
-class ChosenClasses(Around):
+class ChosenClasses(Wrapper):
     """A network of which only some classes are asked, in an order of one's own."""
 
     def __init__(self, network: nn.Module, columns: Sequence[int]) -> None:

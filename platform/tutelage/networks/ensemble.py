@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tutelage.networks import checkpoint
 
 
-class Ensemble(checkpoint.Around):
+class Ensemble(checkpoint.Wrapper):
     """The weighted mean of several networks' centred logits; its stages and weights are those of the first.
 
     At every temperature that is the normalised geometric mean of their distributions (Hinton et al., 2015, section 5, names

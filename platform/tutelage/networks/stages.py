@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.errors import InputError
-from tutelage.networks.answer import Outline, Stage
 from tutelage.networks.checkpoint import inmost
+from tutelage.networks.output import Outline, Stage
 
 _STAGE = re.compile(r"stage(\d+)$")
 

@@ -24,7 +24,7 @@ NEVER = -np.inf  # the score of a student that the policy does not take at all
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grounds:
+class SelectionContext:
     """What a policy may know beside the front: the sweep's objectives and the teacher's measures.
 
     The accuracies of the front's students are those that the choice rests on; `said_of_accuracy` says in words which.

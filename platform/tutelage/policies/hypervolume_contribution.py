@@ -5,7 +5,7 @@ from __future__ import annotations
 from tutelage import pareto
 from tutelage.objectives import losses, reference_losses
 from tutelage.plugins import PluginConfig
-from tutelage.policies import Front, Grounds, Scores
+from tutelage.policies import Front, Scores, SelectionContext
 from tutelage.records.trial import TrialRecord
 
 SPACE: dict[str, object] = {}
@@ -15,17 +15,17 @@ class Config(PluginConfig):
     """Nothing to set."""
 
 
-def scores(config: Config, front: Front, grounds: Grounds) -> Scores:
+def scores(config: Config, front: Front, context: SelectionContext) -> Scores:
     """Return the hypervolume that each student adds alone, up to the sweep's reference point."""
-    matrix = losses([record.measures for record in front], grounds.objectives)
-    return pareto.hypervolume_contributions(matrix, reference_losses(grounds.objectives))
+    matrix = losses([record.measures for record in front], context.objectives)
+    return pareto.hypervolume_contributions(matrix, reference_losses(context.objectives))
 
 
-def reason(config: Config, record: TrialRecord, front: Front, grounds: Grounds) -> str:
+def reason(config: Config, record: TrialRecord, front: Front, context: SelectionContext) -> str:
     """Return why in words."""
-    alone = dict(zip([one.trial_id for one in front], scores(config, front, grounds), strict=True))[record.trial_id]
-    matrix = losses([one.measures for one in front], grounds.objectives)
-    whole = pareto.hypervolume(matrix, reference_losses(grounds.objectives))
+    alone = dict(zip([one.trial_id for one in front], scores(config, front, context), strict=True))[record.trial_id]
+    matrix = losses([one.measures for one in front], context.objectives)
+    whole = pareto.hypervolume(matrix, reference_losses(context.objectives))
     if not whole:
         return f"none of {len(front)} is better than the reference point in every objective; it is the most accurate of them"
     return (

@@ -6,7 +6,7 @@ import numpy as np
 
 from tutelage.objectives import SIZES, losses
 from tutelage.plugins import PluginConfig
-from tutelage.policies import Front, Grounds, Scores
+from tutelage.policies import Front, Scores, SelectionContext
 from tutelage.records.trial import TrialRecord
 
 SPACE: dict[str, object] = {}
@@ -19,26 +19,26 @@ class Config(PluginConfig):
     """Nothing to set."""
 
 
-def scores(config: Config, front: Front, grounds: Grounds) -> Scores:
+def scores(config: Config, front: Front, context: SelectionContext) -> Scores:
     """Return each student's distance below the plane through the extremes, on axes scaled to [0, 1] (Das, 1999).
 
     A front of fewer than three has no knee; its most accurate scores highest.
     """
     if len(front) < FEWEST:
         return np.array([record.measures["accuracy"] for record in front])
-    matrix = losses([record.measures for record in front], grounds.objectives)
-    for column, objective in enumerate(grounds.objectives):
+    matrix = losses([record.measures for record in front], context.objectives)
+    for column, objective in enumerate(context.objectives):
         if objective.name in SIZES:
             matrix[:, column] = np.log10(np.maximum(matrix[:, column], 1e-9))
     span = np.ptp(matrix, axis=0)
     scaled = (matrix - matrix.min(axis=0)) / np.where(span > 0, span, 1.0)
-    distances: Scores = (1.0 - scaled.sum(axis=1)) / np.sqrt(len(grounds.objectives))
+    distances: Scores = (1.0 - scaled.sum(axis=1)) / np.sqrt(len(context.objectives))
     return distances
 
 
-def reason(config: Config, record: TrialRecord, front: Front, grounds: Grounds) -> str:
+def reason(config: Config, record: TrialRecord, front: Front, context: SelectionContext) -> str:
     """Return why in words."""
-    named = ", ".join(f"{o.name} {record.measures[o.name]:,.4g}" for o in grounds.objectives)
+    named = ", ".join(f"{o.name} {record.measures[o.name]:,.4g}" for o in context.objectives)
     if len(front) < FEWEST:
         return f"a front of {len(front)} has no knee, and it is the most accurate ({named})"
     return f"the front of {len(front)} bends most there ({named}): beyond it, little is gained for much"

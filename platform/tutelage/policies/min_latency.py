@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tutelage.plugins import PluginConfig
-from tutelage.policies import Front, Grounds, Scores
+from tutelage.policies import Front, Scores, SelectionContext
 from tutelage.records.trial import TrialRecord
 
 SPACE: dict[str, object] = {}
@@ -18,11 +18,11 @@ class Config(PluginConfig):
     """Nothing to set."""
 
 
-def scores(config: Config, front: Front, grounds: Grounds) -> Scores:
+def scores(config: Config, front: Front, context: SelectionContext) -> Scores:
     """Return the median latencies, negative."""
     return np.array([-record.measures["latency_ms"] for record in front])
 
 
-def reason(config: Config, record: TrialRecord, front: Front, grounds: Grounds) -> str:
+def reason(config: Config, record: TrialRecord, front: Front, context: SelectionContext) -> str:
     """Return why in words."""
     return f"it is the fastest of {len(front)}, at {record.measures['latency_ms']:.4g} ms an example"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tutelage.plugins import PluginConfig
-from tutelage.policies import Front, Grounds, Scores, size_bytes
+from tutelage.policies import Front, Scores, SelectionContext, size_bytes
 from tutelage.records.trial import TrialRecord
 
 SPACE: dict[str, object] = {}
@@ -15,11 +15,11 @@ class Config(PluginConfig):
     """Nothing to set."""
 
 
-def scores(config: Config, front: Front, grounds: Grounds) -> Scores:
+def scores(config: Config, front: Front, context: SelectionContext) -> Scores:
     """Return the bytes, negative."""
     return np.array([-size_bytes(record) for record in front])
 
 
-def reason(config: Config, record: TrialRecord, front: Front, grounds: Grounds) -> str:
+def reason(config: Config, record: TrialRecord, front: Front, context: SelectionContext) -> str:
     """Return why in words."""
     return f"it is the smallest of {len(front)}, at {size_bytes(record):,.0f} bytes"

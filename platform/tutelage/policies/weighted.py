@@ -7,7 +7,7 @@ from pydantic import Field
 
 from tutelage.errors import InputError, nearest
 from tutelage.plugins import PluginConfig
-from tutelage.policies import Front, Grounds, Scores, scaled_losses
+from tutelage.policies import Front, Scores, SelectionContext, scaled_losses
 from tutelage.records.trial import TrialRecord
 
 SPACE: dict[str, object] = {}
@@ -24,26 +24,26 @@ class Config(PluginConfig):
     )
 
 
-def scores(config: Config, front: Front, grounds: Grounds) -> Scores:
+def scores(config: Config, front: Front, context: SelectionContext) -> Scores:
     """Return the augmented weighted Chebyshev distance to the front's best values, negative (Steuer and Choo, 1983).
 
     Each loss is scaled to [0, 1] over the front, sizes and errors as logarithms. Unlike a weighted sum it reaches students
     in the hollows of a front. Raises `InputError` for a weight of what is no objective, or below 0.
     """
-    terms = scaled_losses(front, grounds.objectives) * _weights(config, grounds)
+    terms = scaled_losses(front, context.objectives) * _weights(config, context)
     distances: Scores = terms.max(axis=1) + AUGMENTATION * terms.sum(axis=1)
     return -distances
 
 
-def reason(config: Config, record: TrialRecord, front: Front, grounds: Grounds) -> str:
+def reason(config: Config, record: TrialRecord, front: Front, context: SelectionContext) -> str:
     """Return why in words."""
-    weights = zip(grounds.objectives, _weights(config, grounds), strict=True)
+    weights = zip(context.objectives, _weights(config, context), strict=True)
     named = ", ".join(f"{o.name} {record.measures[o.name]:,.4g} (weight {weight:g})" for o, weight in weights)
     return f"of {len(front)} it is nearest to the best of every objective at once: {named}"
 
 
-def _weights(config: Config, grounds: Grounds) -> Scores:
-    names = [objective.name for objective in grounds.objectives]
+def _weights(config: Config, context: SelectionContext) -> Scores:
+    names = [objective.name for objective in context.objectives]
     for name, weight in config.weights.items():
         if name not in names:
             raise InputError(f"no objective '{name}' to weigh.{nearest(name, names)} The sweep's: {', '.join(names)}.")

@@ -22,7 +22,7 @@ class Run:
     elapsed_s: float
 
 
-class Confirmations:
+class Reruns:
     """The append-only file of a sweep's trainings with fresh seeds; a line is on the disk before `append` returns.
 
     A last line cut short by a crash is left out; a broken one anywhere else raises `WorkFailed`.

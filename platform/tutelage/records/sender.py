@@ -46,7 +46,7 @@ class Writer(Protocol):
         ...
 
 
-class Outbox:
+class Sender:
     """A spool and the one thread that empties it. What the store refuses is put aside; what it cannot take now, waits."""
 
     def __init__(self, spool: Spool, writer: Writer) -> None:

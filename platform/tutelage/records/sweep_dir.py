@@ -18,20 +18,20 @@ from tutelage.errors import InputError, UnreachableError, nearest
 from tutelage.files import write_atomically, write_json
 from tutelage.objectives import Objective
 from tutelage.records.ledger import Ledger
-from tutelage.records.reruns import Confirmations
+from tutelage.records.reruns import Reruns
 from tutelage.records.trial import OPEN, TrialRecord
 
 
-def looks(home: SweepDir) -> dict[str, int]:
+def test_evaluations(home: SweepDir) -> dict[str, int]:
     """Return how often a sweep's test split has been opened, and for how many different students."""
-    openings = home.facts().get("test_openings", [])
+    openings = home.facts().get("test_evaluations", [])
     return {"openings": len(openings), "students": len({one["subjects"]["student"] for one in openings})}
 
 
-def record_look(home: SweepDir, trial: str, by: str) -> None:
+def record_test_evaluation(home: SweepDir, trial: str, by: str) -> None:
     """Put on record that a trial's student was measured on the test split outside of a selection."""
     opening = {"by": by, "subjects": {"student": trial}, "unix_time_s": time.time()}
-    home.update(test_openings=[*home.facts().get("test_openings", []), opening])
+    home.update(test_evaluations=[*home.facts().get("test_evaluations", []), opening])
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class SweepDir:
         return Ledger(self.root / "trials.jsonl")
 
     @property
-    def confirmations(self) -> Confirmations:
+    def reruns(self) -> Reruns:
         """The trainings of its students with fresh seeds, and without their teacher."""
-        return Confirmations(self.root / "confirmations.jsonl")
+        return Reruns(self.root / "reruns.jsonl")
 
     @property
     def spool_path(self) -> Path:

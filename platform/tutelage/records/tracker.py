@@ -1,7 +1,7 @@
 """A sweep in MLflow: a parent run, a child run a trial, the teacher beside them.
 
 Every call but the opening ones puts its work on a spool on disk and returns; one thread carries it to MLflow in order
-(`outbox.py`, `mlflow_writer.py`). While MLflow is away the work waits there, and nothing else waits.
+(`sender.py`, `mlflow_writer.py`). While MLflow is away the work waits there, and nothing else waits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tutelage.errors import UnreachableError
 from tutelage.records import lineage, mlflow_views
 from tutelage.records.mlflow_format import METRICS, fit_curve, fit_measures, fit_params, fit_tags, redact
 from tutelage.records.mlflow_writer import MlflowWriter
-from tutelage.records.sender import Outbox
+from tutelage.records.sender import Sender
 from tutelage.records.spool import Spool
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
@@ -66,7 +66,7 @@ class Tracker:
     def __init__(self, uri: str, experiment: str, spool: Path | None = None) -> None:
         self.uri, self.experiment, self.spool_path = uri, experiment, spool
         self._writer = MlflowWriter(uri, experiment)
-        self._outbox: Outbox | None = None
+        self._sender: Sender | None = None
         self._parent = self._sweep = ""
         self._best_accuracy = -math.inf
 
@@ -76,7 +76,7 @@ class Tracker:
         The run carries the spool's key, so that a process killed here and started again finds its run and makes no other.
         """
         spool = self._open_spool()
-        self._outbox = Outbox(spool, self._writer)
+        self._sender = Sender(spool, self._writer)
         self._parent = self._ask(lambda: self._writer.parent_of(spool.key, name, _now_ms()))
         self._sweep = name
         more = {"searched": ", ".join(searched), **lineage.tags()}
@@ -91,7 +91,7 @@ class Tracker:
         """
         self._sweep = self._ask(lambda: self._writer.sweep_of(run_id))
         self._ask(lambda: self._writer.children(run_id))
-        self._parent, self._outbox = run_id, Outbox(self._open_spool(), self._writer)
+        self._parent, self._sender = run_id, Sender(self._open_spool(), self._writer)
         if resumed:
             self._book("status", status="RUNNING")
 
@@ -109,30 +109,30 @@ class Tracker:
             raise UnreachableError(self._writer.describe(error)) from None
 
     def _book(self, do: str, **fields: Any) -> None:
-        assert self._outbox is not None, "start_sweep or reopen comes first"
-        self._outbox.append({"do": do, "run": self._parent, "at_ms": _now_ms(), **fields})
+        assert self._sender is not None, "start_sweep or reopen comes first"
+        self._sender.append({"do": do, "run": self._parent, "at_ms": _now_ms(), **fields})
 
     @property
     def num_found(self) -> int:
         """How many entries an earlier process had left in the spool."""
-        return self._outbox.num_found if self._outbox else 0
+        return self._sender.num_found if self._sender else 0
 
     def flush(self) -> bool:
         """Wait until everything so far is written, or MLflow has taken nothing for a while; say whether all is."""
-        return self._outbox is None or self._outbox.flush()
+        return self._sender is None or self._sender.flush()
 
     def close(self) -> None:
         """Write what waits, for as long as MLflow takes it. What is left stays in the spool, and a warning says so.
 
         Raises `UnreachableError` if something is left and there is no spool to keep it.
         """
-        if self._outbox is None:
+        if self._sender is None:
             return
-        outbox, self._outbox = self._outbox, None
-        waiting = outbox.close()
+        sender, self._sender = self._sender, None
+        waiting = sender.close()
         if self.spool_path is None:
             shutil.rmtree(self._scratch, ignore_errors=True)
-        if said := self._left_over(waiting, outbox.refused):
+        if said := self._left_over(waiting, sender.refused):
             if self.spool_path is None:
                 raise UnreachableError(said)
             logger.warning(said)

@@ -154,19 +154,20 @@ def _confirmed_trace(records: Sequence[TrialRecord], across: Objective) -> go.Sc
     )  # fmt: skip
 
 
-def add_twin(
-    figure: go.Figure, objectives: Sequence[Objective], records: Sequence[TrialRecord], twin: Mapping[str, Any]
+def add_baseline(
+    figure: go.Figure, objectives: Sequence[Objective], records: Sequence[TrialRecord], baseline: Mapping[str, Any]
 ) -> None:
-    """Add to the picture the accuracy that the network of `twin["trial"]` has from labels alone, if that is its height."""
+    """Add to the picture the accuracy that the network of `baseline["trial"]` has from labels alone, if that is its height."""
     import plotly.graph_objects as go
 
     across, up = axes_of(objectives)
     sizes = {record.trial_id: record.measures[across.name] for record in records if across.name in record.measures}
-    if up.name != "accuracy" or twin["trial"] not in sizes:
+    if up.name != "accuracy" or baseline["trial"] not in sizes:
         return
     figure.add_trace(
         go.Scatter(
-            x=[sizes[twin["trial"]]], y=[twin["accuracy"]], mode="markers", name=f"{twin['trial']} from labels alone",
+            x=[sizes[baseline["trial"]]], y=[baseline["accuracy"]], mode="markers",
+            name=f"{baseline['trial']} from labels alone",
             marker={"color": "#000000", "size": 11, "symbol": "x-thin-open"},
         )
     )  # fmt: skip

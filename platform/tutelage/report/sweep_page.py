@@ -146,8 +146,8 @@ def _front(
     selection: Mapping[str, Any] | None,
 ) -> str:  # fmt: skip
     figure = figures.front_figure(records, objectives, teacher)
-    if twin := twin_of(selection):
-        figures.add_twin(figure, objectives, records, twin)
+    if baseline := baseline_of(selection):
+        figures.add_baseline(figure, objectives, records, baseline)
     members = tables.front_table(records, objectives)
     against = ", ".join(f"{o.name} {o.reference:,g}" for o in objectives)
     return (
@@ -167,8 +167,8 @@ def moving(figure: go.Figure) -> str:
     return drawn
 
 
-def twin_of(selection: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Return the selected student's trial and what its label-only twin has on validation; None where there is none."""
+def baseline_of(selection: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return the selected student's trial and what its label-only baseline has on validation; None where there is none."""
     accuracy = selection["confirmed"].get("twin_accuracy") if selection else None
     return {"trial": selection["student"]["trial"], "accuracy": accuracy} if selection and accuracy is not None else None
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tutelage.search.suggest import Proposal
+from tutelage.search.suggest import SeededSuggestion
 from tutelage.spec.space import Choice, Domain, Float, Space
 
 Params = dict[str, Any]
@@ -18,7 +18,9 @@ Size = Callable[[dict[str, Any]], float | None]
 Default = Callable[[str], Any]
 
 
-def known_good(space: Space, default_of: Default, size_of: Size, most: int, recipes: Sequence[Params] = ()) -> list[Proposal]:
+def first_suggestions(
+    space: Space, default_of: Default, size_of: Size, most: int, recipes: Sequence[Params] = ()
+) -> list[SeededSuggestion]:
     """Return at most `most` students to try first, none twice: those that a careful person would.
 
     They are the defaults; the smallest student and the largest, between which the front lies; the published `recipes`, each the
@@ -27,11 +29,11 @@ def known_good(space: Space, default_of: Default, size_of: Size, most: int, reci
     None where training decides it.
     """
     defaults = resolved(space, default_of, {})
-    found = [Proposal(params=defaults, origin="default")]
-    found.append(Proposal(params=extreme(space, defaults, size_of, sign=1), origin="smallest"))
-    found.append(Proposal(params=extreme(space, defaults, size_of, sign=-1), origin="largest"))
-    found += [Proposal(params=resolved(space, default_of, _within(space, one)), origin="published") for one in recipes]
-    found += [Proposal(params=params, origin="default") for params in _branches(space, default_of)]
+    found = [SeededSuggestion(params=defaults, origin="default")]
+    found.append(SeededSuggestion(params=extreme(space, defaults, size_of, sign=1), origin="smallest"))
+    found.append(SeededSuggestion(params=extreme(space, defaults, size_of, sign=-1), origin="largest"))
+    found += [SeededSuggestion(params=resolved(space, default_of, _within(space, one)), origin="published") for one in recipes]
+    found += [SeededSuggestion(params=params, origin="default") for params in _branches(space, default_of)]
     distinct = {tuple(sorted(one.params.items())): one for one in reversed(found)}
     return [one for one in found if distinct[tuple(sorted(one.params.items()))] is one][:most]
 

@@ -1,6 +1,6 @@
 """The Ray Tune side: trainable, searcher and callback. The one place that imports ray.tune.
 
-It moves configs to actors and results back. What to try comes from `next_draw`; what a result means, `on_record` decides.
+It moves configs to actors and results back. What to try comes from `next_suggestion`; what a result means, `on_record` decides.
 Actors are reused from trial to trial, so that interpreter, torch, data and knowledge stay warm.
 """
 
@@ -29,8 +29,8 @@ from ray.tune.search import Searcher
 from tutelage import environment
 from tutelage.records.ledger import trial_id
 from tutelage.records.trial import State, TrialRecord
-from tutelage.search.sampler import Draw
-from tutelage.search.stopping import Verdict
+from tutelage.search.sampler import Suggestion
+from tutelage.search.stopping import Decision
 from tutelage.search.suggest import record_of
 
 STATE = "trial.pt"
@@ -48,7 +48,7 @@ MAX_PENDING = 200  # trials drawn ahead of the actors that run them, at most
 HAND_IN_S = 2.0  # an actor hands in its epochs this often, at a rung, or as the trial ends; a live view needs no more
 
 
-class Opened(Protocol):
+class RunningTrial(Protocol):
     """A trial in its actor. `step` gives one epoch's row with `done`, and `measures` with the last; `curve` has all rows."""
 
     curve: list[dict[str, float]]
@@ -58,7 +58,7 @@ class Opened(Protocol):
     def restore(self, path: Path) -> None: ...
 
 
-OpenTrial = Callable[[str, dict[str, Any]], Opened]
+StartTrial = Callable[[str, dict[str, Any]], RunningTrial]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,14 +85,14 @@ class Slots:
 
 @dataclass(frozen=True, kw_only=True)
 class Rungs:
-    """After which `epochs` a trial is judged: `judge(draw, row)`, asked once a rung.
+    """After which `epochs` a trial is judged: `judge(suggestion, row)`, asked once a rung.
 
     Where trials are `pausing`, their state is kept at every rung. One that is paused is recorded so, leaves its worker, and
-    goes on from there when `next_draw` gives its draw again.
+    goes on from there when `next_suggestion` gives its suggestion again.
     """
 
     epochs: frozenset[int] = frozenset()
-    judge: Callable[[Draw, dict[str, Any]], Verdict] = lambda draw, row: "go_on"
+    judge: Callable[[Suggestion, dict[str, Any]], Decision] = lambda suggestion, row: "go_on"
     pausing: bool = False
 
 
@@ -123,7 +123,7 @@ class StudentTrainable(tune.Trainable):
     """Runs students one after the other in one actor. An exception of a student's own ends that trial, not the actor."""
 
     def setup(
-        self, config: dict[str, Any], open_trial: OpenTrial | None = None, gate: Any = None,
+        self, config: dict[str, Any], open_trial: StartTrial | None = None, gate: Any = None,
         rungs: frozenset[int] = frozenset(), pausing: bool = False, checkpoint_epochs: int = 0,
     ) -> None:  # fmt: skip
         """Keep what opens trials; the trial itself is opened at its first step."""
@@ -140,7 +140,7 @@ class StudentTrainable(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take up the next trial in this warm actor."""
         self._draw: dict[str, Any] = new_config
-        self._opened: Opened | None = None
+        self._opened: RunningTrial | None = None
         self._taken_up: list[dict[str, Any]] = []  # rows of a trial that goes on, which the driver may not have
         self._started_s = time.time()
         return True
@@ -174,7 +174,7 @@ class StudentTrainable(tune.Trainable):
             return False
         return row["epoch"] in self._kept_at or (self._checkpoint_epochs > 0 and row["epoch"] % self._checkpoint_epochs == 0)
 
-    def _ready(self) -> Opened:
+    def _ready(self) -> RunningTrial:
         if self._opened is None:
             self._opened = self._open_trial(self._draw["trial_id"], self._draw["config"])
             for path in map(Path, self._draw.get("checkpoints", ())):
@@ -204,22 +204,22 @@ class StudentTrainable(tune.Trainable):
 
 
 @dataclass
-class _Book:
-    """Which draw each of Tune's trials runs, and the epochs it has reported."""
+class _TrialFeed:
+    """Which suggestion each of Tune's trials runs, and the epochs it has reported."""
 
-    next_draw: Callable[[], Draw | None]
+    next_suggestion: Callable[[], Suggestion | None]
     on_record: Callable[[TrialRecord], None]
     on_epoch: Callable[[str, dict[str, Any]], None]
     rungs: Rungs
-    draws: dict[str, Draw] = field(default_factory=dict)
+    suggestions: dict[str, Suggestion] = field(default_factory=dict)
     home: Path = Path()
     rows: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     paused: set[str] = field(default_factory=set)
     spent_s: dict[int, float] = field(default_factory=dict)  # by trials before they were paused
 
-    def checkpoints(self, draw: Draw) -> list[str]:
+    def checkpoints(self, suggestion: Suggestion) -> list[str]:
         """Return where an earlier driver left the trial's state, the latest first."""
-        name = trial_id(draw.number)
+        name = trial_id(suggestion.number)
         if not (self.home / name).exists():  # it never ran; a directory of many trials is not looked through for it
             return []
         # Tune adds a suffix to the name of a directory that is there already
@@ -232,16 +232,16 @@ class _Book:
 
     def close(self, tune_id: str, result: dict[str, Any], error: str) -> None:
         """Turn a trial's last result into its record."""
-        draw = self.draws.pop(tune_id)
+        suggestion = self.suggestions.pop(tune_id)
         rows = self.rows.pop(tune_id, [])
         error = result.get("error", "") or error
         state: State = "failed" if error else "finished" if "measures" in result else "stopped"
-        elapsed_s = result.get("elapsed_s", 0.0) + self.spent_s.pop(draw.number, 0.0)
+        elapsed_s = result.get("elapsed_s", 0.0) + self.spent_s.pop(suggestion.number, 0.0)
         if tune_id in self.paused and not error:
-            state, self.spent_s[draw.number] = "paused", elapsed_s
+            state, self.spent_s[suggestion.number] = "paused", elapsed_s
         self.on_record(
             record_of(
-                draw,
+                suggestion,
                 state,
                 measures=dict(result.get("measures", {})),
                 curve=tuple(rows),
@@ -254,18 +254,22 @@ class _Book:
 
 
 class _Searcher(Searcher):
-    """Hands out draws; learning goes through the callback, which knows a failure from a finished trial."""
+    """Hands out suggestions; learning goes through the callback, which knows a failure from a finished trial."""
 
-    def __init__(self, book: _Book) -> None:
+    def __init__(self, recorder: _TrialFeed) -> None:
         super().__init__()
-        self._book = book
+        self._recorder = recorder
 
     def suggest(self, trial_id: str) -> Any:
-        draw = self._book.next_draw()
-        if draw is None:
-            return None if self._book.rungs.pausing and self._book.draws else Searcher.FINISHED  # None: ask again
-        self._book.draws[trial_id] = draw
-        return {"trial_id": _name(draw), "config": draw.config, "checkpoints": self._book.checkpoints(draw)}
+        suggestion = self._recorder.next_suggestion()
+        if suggestion is None:
+            return None if self._recorder.rungs.pausing and self._recorder.suggestions else Searcher.FINISHED  # None: ask again
+        self._recorder.suggestions[trial_id] = suggestion
+        return {
+            "trial_id": _name(suggestion),
+            "config": suggestion.config,
+            "checkpoints": self._recorder.checkpoints(suggestion),
+        }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         return None
@@ -277,51 +281,51 @@ class _Searcher(Searcher):
         return None
 
 
-def _name(draw: Draw) -> str:
-    return trial_id(draw.number)
+def _name(suggestion: Suggestion) -> str:
+    return trial_id(suggestion.number)
 
 
 class _Callback(tune.Callback):
-    def __init__(self, book: _Book) -> None:
-        self._book = book
+    def __init__(self, recorder: _TrialFeed) -> None:
+        self._recorder = recorder
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Trial, result: dict[str, Any], **info: Any) -> None:
         rows = result["rows"]
         if rows:
-            known = self._book.rows.setdefault(trial.trial_id, [])
+            known = self._recorder.rows.setdefault(trial.trial_id, [])
             known[:] = [row for row in known if row["epoch"] < rows[0]["epoch"]] + rows
-            self._book.on_epoch(_name(self._book.draws[trial.trial_id]), rows[-1])
+            self._recorder.on_epoch(_name(self._recorder.suggestions[trial.trial_id]), rows[-1])
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
-        self._book.close(trial.trial_id, trial.last_result or {}, "")
+        self._recorder.close(trial.trial_id, trial.last_result or {}, "")
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
         error = trial.error_file and Path(trial.error_file).exists() and Path(trial.error_file).read_text()
-        self._book.close(trial.trial_id, trial.last_result or {}, error or "the trial's worker was lost")
+        self._recorder.close(trial.trial_id, trial.last_result or {}, error or "the trial's worker was lost")
 
 
 class _Scheduler(FIFOScheduler):
-    """First in, first out; a trial that is not to go on beyond a rung ends there, for good or until its draw comes again."""
+    """First in, first out; a trial that does not continue past a rung ends there, for good or until it is suggested again."""
 
-    def __init__(self, book: _Book) -> None:
+    def __init__(self, recorder: _TrialFeed) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._book = book
+        self._recorder = recorder
         self._judged: set[tuple[str, int]] = set()  # a trial that was lost comes to its rungs again
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         at = (trial.trial_id, result.get("epoch", 0))
-        if result["done"] or at[1] not in self._book.rungs.epochs or at in self._judged:
+        if result["done"] or at[1] not in self._recorder.rungs.epochs or at in self._judged:
             return TrialScheduler.CONTINUE
         self._judged.add(at)
-        verdict = self._book.rungs.judge(self._book.draws[trial.trial_id], result["rows"][-1])
+        verdict = self._recorder.rungs.judge(self._recorder.suggestions[trial.trial_id], result["rows"][-1])
         if verdict == "pause":
-            self._book.paused.add(trial.trial_id)
+            self._recorder.paused.add(trial.trial_id)
         return TrialScheduler.CONTINUE if verdict == "go_on" else TrialScheduler.STOP
 
 
 def run(
-    open_trial: OpenTrial,
-    next_draw: Callable[[], Draw | None],
+    open_trial: StartTrial,
+    next_suggestion: Callable[[], Suggestion | None],
     on_record: Callable[[TrialRecord], None],
     on_epoch: Callable[[str, dict[str, Any]], None],
     slots: Slots,
@@ -330,13 +334,15 @@ def run(
     time_budget_s: float | None = None,
     rungs: Rungs | None = None,
 ) -> None:
-    """Run trials on the connected Ray cluster until `next_draw` gives None or the time is up; judge them at `rungs`.
+    """Run trials on the connected Ray cluster until `next_suggestion` gives None or the time is up; judge them at `rungs`.
 
     Each trial ends in exactly one call of `on_record`, in this process. Ctrl-C comes out as `KeyboardInterrupt`. Tune's own
     files go below `storage / name`.
     """
     num_slots, rungs = slots.count(), rungs or Rungs()
-    book = _Book(next_draw=next_draw, on_record=on_record, on_epoch=on_epoch, rungs=rungs, home=storage / name)
+    recorder = _TrialFeed(
+        next_suggestion=next_suggestion, on_record=on_record, on_epoch=on_epoch, rungs=rungs, home=storage / name
+    )
     parameters = tune.with_parameters(
         StudentTrainable, open_trial=open_trial, gate=ray.remote(num_cpus=0)(_Gate).remote(num_slots),
         rungs=rungs.epochs, pausing=rungs.pausing, checkpoint_epochs=slots.checkpoint_epochs,
@@ -346,8 +352,8 @@ def run(
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=_Searcher(book),
-                scheduler=_Scheduler(book),
+                search_alg=_Searcher(recorder),
+                scheduler=_Scheduler(recorder),
                 num_samples=-1,
                 max_concurrent_trials=slots.concurrency,
                 reuse_actors=True,
@@ -358,7 +364,7 @@ def run(
                 name=name,
                 storage_path=str(storage.resolve()),
                 verbose=0,
-                callbacks=[_Callback(book)],
+                callbacks=[_Callback(recorder)],
                 failure_config=tune.FailureConfig(max_failures=slots.max_failures),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=1),
             ),
@@ -368,7 +374,7 @@ def run(
 
 @contextlib.contextmanager
 def _quiet(num_slots: int) -> Iterator[None]:
-    """Let Tune draw one trial a slot ahead, and leave its own loggers and tables out."""
+    """Let Tune suggestion one trial a slot ahead, and leave its own loggers and tables out."""
     wanted = {
         "TUNE_MAX_PENDING_TRIALS_PG": str(num_slots),
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

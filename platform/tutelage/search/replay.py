@@ -192,11 +192,11 @@ def replay(
     Each trial is trained with one of the table's seeds, drawn by `seed`. One that is lost starts again; its epochs are counted.
     """
     source = Listed(arrivals) if isinstance(arrivals, Sequence) else arrivals
-    return _Search(table, rule, rungs, source, cluster, np.random.default_rng(seed)).run()
+    return _ReplayedSearch(table, rule, rungs, source, cluster, np.random.default_rng(seed)).run()
 
 
 @dataclass
-class _Search:
+class _ReplayedSearch:
     """A search under way: the clock, what runs, and what every trial is."""
 
     table: Table
@@ -316,7 +316,7 @@ class _Search:
 class _Deciding:
     """Lets the real time of a decision pass on the fake clock, where the cluster counts it."""
 
-    def __init__(self, search: _Search) -> None:
+    def __init__(self, search: _ReplayedSearch) -> None:
         self._search = search
 
     def __enter__(self) -> None:

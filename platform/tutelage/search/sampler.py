@@ -40,7 +40,7 @@ SAMPLERS = {
     "nsga3": "the same with reference points, for three objectives and more (Deb and Jain, 2014)",
     "gp": "Gaussian processes, expected hypervolume improvement (Daulton et al., 2020; Ament et al., 2023)",
     "botorch": "the same by BoTorch, where optuna-integration[botorch] is installed",
-    "random": "independent uniform draws",
+    "random": "independent uniform suggestions",
 }
 
 
@@ -51,7 +51,7 @@ END = math.inf  # the rung of students with all their epochs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draw:
+class Suggestion:
     """One suggestion: its number, the resolved config, the flat searched values, and its sizes where known.
 
     `identity` is the content address of all that its training depends on, `origin` says what proposed it, and `notes` are the
@@ -89,20 +89,20 @@ class Sampler:
         """The number that the next suggestion will have."""
         return self._next
 
-    def ask(self, params: Mapping[str, Any] | None = None, origin: str = "sampler") -> Draw:
+    def ask(self, params: Mapping[str, Any] | None = None, origin: str = "sampler") -> Suggestion:
         """Return the next config to try; `params` fixes searched values by name, and the sampler draws the others."""
         level = self._guide()
         sampler = _sampler(self._kind, int(np.random.SeedSequence([self._seed, self._next]).generate_state(1)[0]))
         trial = level.ask(self._next, sampler, params or {})
         config, drawn = self._space.resolve(lambda name, domain: _suggest(trial, name, domain))
         notes = {key: value for key, value in level.notes(self._next).items() if key in NOTES}
-        draw = Draw(number=self._next, config=config, params=drawn, origin=origin, notes=notes)
-        self._begin(draw, beside=level)
-        return draw
+        suggestion = Suggestion(number=self._next, config=config, params=drawn, origin=origin, notes=notes)
+        self._begin(suggestion, beside=level)
+        return suggestion
 
-    def take_up(self, draw: Draw) -> None:
+    def resume(self, suggestion: Suggestion) -> None:
         """Know of a suggestion that an earlier driver had from this sampler."""
-        self._begin(draw, beside=None)
+        self._begin(suggestion, beside=None)
 
     def know(self, params: Mapping[str, Any], losses: Sequence[float]) -> None:
         """Learn from a student of another search, which this space could have given."""
@@ -111,14 +111,14 @@ class Sampler:
         end.add(number, self._running(params, {}))
         end.tell(number, TrialState.COMPLETE, losses, {})
 
-    def _begin(self, draw: Draw, beside: _Level | None) -> None:
-        running = self._running(draw.params, draw.notes)
+    def _begin(self, suggestion: Suggestion, beside: _Level | None) -> None:
+        running = self._running(suggestion.params, suggestion.notes)
         for level in self._levels.values():
             if level is not beside:
-                level.add(draw.number, running)
+                level.add(suggestion.number, running)
         if self._mirror:
-            self._mirror.add(draw.number, running)
-        self._next = max(self._next, draw.number + 1)
+            self._mirror.add(suggestion.number, running)
+        self._next = max(self._next, suggestion.number + 1)
 
     def _running(self, params: Mapping[str, Any], notes: Mapping[str, Any]) -> FrozenTrial:
         return optuna.trial.create_trial(

@@ -20,7 +20,7 @@ from tutelage.search.expected_improvement import Gain
 from tutelage.search.gaussian_process import Array, Regression
 from tutelage.spec.space import Choice, Domain, Float, Space, any_value
 
-STARTUP = 6  # students that have ended before anything is learnt from them; until then draws are random
+STARTUP = 6  # students that have ended before anything is learnt from them; until then suggestions are random
 
 
 POOL = 64  # students to choose among, and so many more in each further generation,
@@ -47,7 +47,7 @@ ALSO = 0.2  # of the other values vary with the one that does
 Params = Mapping[str, Any]
 
 
-KnownLosses = Callable[[Params], Array | None]
+SizeLosses = Callable[[Params], Array | None]
 
 
 @dataclass(kw_only=True)
@@ -64,20 +64,20 @@ class _Tried:
 class SizeAware:
     """Learns of students by their numbers, and proposes the next one's searched values.
 
-    `known_losses(params)` gives a student's losses other than its error before training, on a logarithmic scale; None for
+    `size_losses(params)` gives a student's losses other than its error before training, on a logarithmic scale; None for
     one that is not wanted, or whose training decides them. `reference` has the losses beyond which nothing is wanted, the end
-    last. The same history gives the same proposal for a number.
+    last. The same history gives the same seed_suggestion for a number.
     """
 
     space: Space
-    known_losses: KnownLosses
+    size_losses: SizeLosses
     seed: int
     reference: Array
     _tried: dict[int, _Tried] = field(default_factory=dict)
     _error: Regression = field(default_factory=Regression)
     _sizes: list[Regression] = field(default_factory=list)
 
-    def begun(self, number: int, params: Params, known: Array | None) -> None:
+    def started(self, number: int, params: Params, known: Array | None) -> None:
         """Know of a student that is trained now."""
         if known is not None:
             self._tried[number] = _Tried(params=params, traits=self.space.traits(params), known=known)
@@ -85,7 +85,7 @@ class SizeAware:
     def know(self, params: Params, known: Array | None, end: float) -> None:
         """Learn from a student of another search, which this space could have given."""
         number = min(self._tried, default=0)
-        self.begun(min(number, 0) - 1, params, known)
+        self.started(min(number, 0) - 1, params, known)
         self.finished(min(number, 0) - 1, end)
 
     def finished(self, number: int, end: float) -> None:
@@ -150,7 +150,7 @@ class SizeAware:
         for row in np.argsort(-guessed, kind="stable")[: 4 * most].tolist():
             if num_sized == most or (num_sized >= fewest and best >= guessed[row]):
                 break
-            known = self.known_losses(pool[row])
+            known = self.size_losses(pool[row])
             if known is not None:
                 num_sized += 1
                 own = float(gain.of(known[None], *self._expected(known[None], self._traits([pool[row]])))[0])

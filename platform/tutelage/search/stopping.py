@@ -11,13 +11,13 @@ from tutelage import objectives as objectives_module
 from tutelage.objectives import Objective, log_error
 from tutelage.records.trial import TrialRecord
 from tutelage.search.promotion import Promotion, Student
-from tutelage.search.sampler import Draw
+from tutelage.search.sampler import Suggestion
 from tutelage.search.stopping_rules import Array, Dominance, Halving, Rule
-from tutelage.search.suggest import as_it_is_whole, draw_of
+from tutelage.search.suggest import as_it_is_whole, suggestion_of
 from tutelage.spec.sections import StoppingConfig
 from tutelage.spec.space import Space
 
-Verdict = Literal["go_on", "stop", "pause"]
+Decision = Literal["go_on", "stop", "pause"]
 
 
 LEARNED = "accuracy"  # the objective that grows with training; all others are known before it, or the trial is not judged
@@ -45,7 +45,7 @@ class Judge(Protocol):
     rungs: frozenset[int]
     pausing: bool
 
-    def judge(self, draw: Draw, row: Mapping[str, Any]) -> Verdict:
+    def judge(self, suggestion: Suggestion, row: Mapping[str, Any]) -> Decision:
         """Return what becomes of a trial after the epoch of `row`, a rung."""
         ...
 
@@ -53,16 +53,16 @@ class Judge(Protocol):
         """Learn what became of a trial."""
         ...
 
-    def take_up(self, records: Sequence[TrialRecord]) -> None:
+    def resume(self, records: Sequence[TrialRecord]) -> None:
         """Learn from the records of a search that is taken up."""
         ...
 
-    def promoted(self, *, is_last: bool) -> Draw | None:
+    def promoted(self, *, is_last: bool) -> Suggestion | None:
         """Return the paused trial that goes on now, if any; `is_last` says that there are no new ones any more."""
         ...
 
 
-class Stopping:
+class RuleJudge:
     """Stops trials for good, by a rule over the sweep's objectives."""
 
     pausing = False
@@ -71,21 +71,21 @@ class Stopping:
         self._rule, self.rungs = rule, rungs
         self._known = [objective for objective in objectives if objective.name != LEARNED]
 
-    def judge(self, draw: Draw, row: Mapping[str, Any]) -> Verdict:
+    def judge(self, suggestion: Suggestion, row: Mapping[str, Any]) -> Decision:
         """Return whether a trial goes on; one whose size training decides always does."""
-        known = self._losses(draw.sizes)
+        known = self._losses(suggestion.sizes)
         is_stopped = known is not None and self._rule.stops(int(row["epoch"]), known, 1 - row[LEARNED])
         return "stop" if is_stopped else "go_on"
 
-    def promoted(self, *, is_last: bool) -> Draw | None:
+    def promoted(self, *, is_last: bool) -> Suggestion | None:
         """Return nobody: what is stopped does not come back."""
         return None
 
-    def take_up(self, records: Sequence[TrialRecord]) -> None:
+    def resume(self, records: Sequence[TrialRecord]) -> None:
         """Learn from the records of a search that is taken up."""
         for record in records:
             for row in record.rows_at(self.rungs):
-                self.judge(draw_of(record), row)
+                self.judge(suggestion_of(record), row)
             self.learn(record)
 
     def learn(self, record: TrialRecord) -> None:
@@ -102,47 +102,47 @@ class Stopping:
         return row
 
 
-class Bracketed:
+class BracketedJudge:
     """Several rules beside each other, each of which begins a rung later than the one before; a trial is judged by one of them.
 
     A late bracket lets what starts slowly get further (Li et al., 2018). Of R rungs, bracket b = 0, 1, … is drawn with a
     probability in proportion to (R + 1) / (R - b + 1) · `factor`^-b, Hyperband's shares; by a trial's number and `seed`, so
-    that a search that is taken up draws the same.
+    that a resumed search draws the same.
     """
 
     pausing = False
 
-    def __init__(self, brackets: Sequence[Stopping], *, factor: int, seed: int) -> None:
+    def __init__(self, brackets: Sequence[RuleJudge], *, factor: int, seed: int) -> None:
         self._brackets, self._seed = brackets, seed
         self.rungs = brackets[0].rungs
         shares = np.array([factor**-b / (len(self.rungs) - b + 1) for b in range(len(brackets))])
         self._shares = shares / shares.sum()
 
-    def bracket_of(self, number: int) -> Stopping:
+    def bracket_of(self, number: int) -> RuleJudge:
         """Return what judges a trial."""
         place = np.random.default_rng((self._seed, number)).choice(len(self._brackets), p=self._shares)
         return self._brackets[int(place)]
 
-    def judge(self, draw: Draw, row: Mapping[str, Any]) -> Verdict:
+    def judge(self, suggestion: Suggestion, row: Mapping[str, Any]) -> Decision:
         """Return whether a trial goes on; one whose bracket has no such rung does."""
-        bracket = self.bracket_of(draw.number)
-        return bracket.judge(draw, row) if int(row["epoch"]) in bracket.rungs else "go_on"
+        bracket = self.bracket_of(suggestion.number)
+        return bracket.judge(suggestion, row) if int(row["epoch"]) in bracket.rungs else "go_on"
 
-    def promoted(self, *, is_last: bool) -> Draw | None:
+    def promoted(self, *, is_last: bool) -> Suggestion | None:
         """Return nobody: what is stopped does not come back."""
         return None
 
-    def take_up(self, records: Sequence[TrialRecord]) -> None:
+    def resume(self, records: Sequence[TrialRecord]) -> None:
         """Learn from the records of a search that is taken up."""
         for record in records:
-            self.bracket_of(record.number).take_up([record])
+            self.bracket_of(record.number).resume([record])
 
     def learn(self, record: TrialRecord) -> None:
         """Tell a trial's bracket what became of it."""
         self.bracket_of(record.number).learn(record)
 
 
-class Promoting:
+class PromotionJudge:
     """Pauses trials at every rung, and lets those go on that are expected to improve the front most."""
 
     pausing = True
@@ -150,44 +150,44 @@ class Promoting:
     def __init__(self, rule: Promotion, objectives: Sequence[Objective], space: Space) -> None:
         self._rule, self._space, self.rungs = rule, space, frozenset(rule.rungs)
         self._known = [objective.name for objective in objectives if objective.name != LEARNED]
-        self._paused: dict[int, Draw] = {}
+        self._paused: dict[int, Suggestion] = {}
 
-    def judge(self, draw: Draw, row: Mapping[str, Any]) -> Verdict:
+    def judge(self, suggestion: Suggestion, row: Mapping[str, Any]) -> Decision:
         """Return whether a trial pauses; one whose size training decides never does."""
-        student = self._student(draw)
-        if student is None or not self._rule.pauses(draw.number, int(row["epoch"]), student, log_error(row[LEARNED])):
+        student = self._student(suggestion)
+        if student is None or not self._rule.pauses(suggestion.number, int(row["epoch"]), student, log_error(row[LEARNED])):
             return "go_on"
-        self._paused[draw.number] = draw
+        self._paused[suggestion.number] = suggestion
         return "pause"
 
-    def promoted(self, *, is_last: bool) -> Draw | None:
+    def promoted(self, *, is_last: bool) -> Suggestion | None:
         """Return the paused trial that goes on now, if any."""
         key = self._rule.promoted(is_last=is_last)
         return None if key is None else self._paused.pop(key)
 
     def learn(self, record: TrialRecord) -> None:
         """Learn how a trial ended; one that failed, or was left over by an earlier search, is forgotten."""
-        student = self._student(draw_of(record))
+        student = self._student(suggestion_of(record))
         if record.state == "finished" and student is not None:
             self._rule.finished(record.number, student, log_error(record.measures[LEARNED]))
         else:
             self._rule.given_up(record.number)
 
-    def take_up(self, records: Sequence[TrialRecord]) -> None:
+    def resume(self, records: Sequence[TrialRecord]) -> None:
         """Learn from the records of a search that is taken up; those that were paused still are."""
         for record in records:
-            draw = draw_of(record)
-            verdicts = [self.judge(draw, row) for row in record.rows_at(self.rungs)]
+            suggestion = suggestion_of(record)
+            verdicts = [self.judge(suggestion, row) for row in record.rows_at(self.rungs)]
             if record.state != "paused":
-                self._paused.pop(draw.number, None)
+                self._paused.pop(suggestion.number, None)
                 if record.state != "running":
                     self.learn(record)
             elif "pause" not in verdicts[-1:]:  # it was paused, whatever the rule would say now
-                self._paused[draw.number] = draw
+                self._paused[suggestion.number] = suggestion
 
-    def _student(self, draw: Draw) -> Student | None:
-        if any(name not in draw.sizes for name in self._known):
+    def _student(self, suggestion: Suggestion) -> Student | None:
+        if any(name not in suggestion.sizes for name in self._known):
             return None
-        whole = as_it_is_whole(draw.sizes)
-        known, whole_sizes = (np.log10([sizes[name] for name in self._known]) for sizes in (draw.sizes, whole))
-        return Student(known=known, whole=whole_sizes, traits=np.array(self._space.traits(draw.params)))
+        whole = as_it_is_whole(suggestion.sizes)
+        known, whole_sizes = (np.log10([sizes[name] for name in self._known]) for sizes in (suggestion.sizes, whole))
+        return Student(known=known, whole=whole_sizes, traits=np.array(self._space.traits(suggestion.params)))

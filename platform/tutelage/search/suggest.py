@@ -15,7 +15,7 @@ from tutelage.errors import TutelageError
 from tutelage.objectives import Limits, Objective
 from tutelage.records.ledger import is_trained, trial_id
 from tutelage.records.trial import State, TrialRecord
-from tutelage.search.sampler import Draw, Sampler
+from tutelage.search.sampler import Sampler, Suggestion
 from tutelage.search.size_aware import SizeAware
 
 WHOLE = "whole_"  # before a size: what it is until a student loses its channels
@@ -25,27 +25,27 @@ MAX_REFUSALS = 100  # in a row; by then the space has nothing new, or nothing th
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proposal:
-    """A student to try before the sampler's own: searched values by name (the sampler draws the others), and where from."""
+class SeededSuggestion:
+    """A student to try before the sampler's own: searched values by name (the sampler draws the others), and its origin."""
 
     params: Mapping[str, Any]
     origin: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desk:
+class Callbacks:
     """Who is asked about a suggestion, and who is told of it.
 
     `presize(config)` gives the sizes known before training (maybe none); `identify(config)` the content address of all that a
-    training depends on; `recall(draw)` the record of an equal training of another sweep, if there is one. `on_begun` is told
-    before a suggestion is handed out, `on_ended` of one that needs no training.
+    training depends on; `recall(suggestion)` the record of an equal training of another sweep, if there is one.
+    `on_started` is called before a suggestion is handed out, `on_ended` of one that needs no training.
     """
 
     presize: Callable[[dict[str, Any]], dict[str, float]]
-    on_begun: Callable[[TrialRecord], None]
+    on_started: Callable[[TrialRecord], None]
     on_ended: Callable[[TrialRecord], None]
     identify: Callable[[dict[str, Any]], str] = lambda config: json.dumps(config, sort_keys=True)
-    recall: Callable[[Draw], TrialRecord | None] = lambda draw: None
+    recall: Callable[[Suggestion], TrialRecord | None] = lambda suggestion: None
 
 
 class Suggester:
@@ -56,28 +56,29 @@ class Suggester:
     """
 
     def __init__(
-        self, sampler: Sampler, objectives: Sequence[Objective], constraints: Limits, desk: Desk, num_trials: int | None,
-        proposals: Sequence[Proposal] = (), rungs: frozenset[int] = frozenset(), chooser: SizeAware | None = None,
+        self, sampler: Sampler, objectives: Sequence[Objective], constraints: Limits, callbacks: Callbacks,
+        num_trials: int | None, seeded: Sequence[SeededSuggestion] = (), rungs: frozenset[int] = frozenset(),
+        chooser: SizeAware | None = None,
     ) -> None:  # fmt: skip
         self._chooser = chooser
-        self._sampler, self._objectives, self._constraints, self._desk = sampler, objectives, constraints, desk
+        self._sampler, self._objectives, self._constraints, self._callbacks = sampler, objectives, constraints, callbacks
         self._num_trials, self._rungs = num_trials, rungs
-        self._proposals, self._pending = list(proposals), list[Draw]()
+        self._seeded, self._pending = list(seeded), list[Suggestion]()
         self._given: set[str] = set()
         self.num_given = 0
         self.exhausted = False
 
-    def take_up(self, records: Sequence[TrialRecord]) -> None:
+    def resume(self, records: Sequence[TrialRecord]) -> None:
         """Go on from a sweep's records: what has ended is learnt, what has not is handed out again, first."""
         for record in sorted(records, key=lambda record: record.number):
-            draw = draw_of(record)
-            self._sampler.take_up(draw)
-            self._begin(draw)
-            self._given.add(self._desk.identify(record.config))
+            suggestion = suggestion_of(record)
+            self._sampler.resume(suggestion)
+            self._begin(suggestion)
+            self._given.add(self._callbacks.identify(record.config))
             self.num_given += is_trained(record)
-            self._proposals = [one for one in self._proposals if not _holds(record.params, one.params)]
+            self._seeded = [one for one in self._seeded if not _holds(record.params, one.params)]
             if record.state == "running":
-                self._pending.append(draw)
+                self._pending.append(suggestion)
             elif record.state == "paused":
                 self._observe_rungs(record)
             else:
@@ -88,68 +89,68 @@ class Suggester:
         self._sampler.know(params, self._losses(measures))
         if self._chooser:
             end = objectives_module.log_error(measures["accuracy"])
-            self._chooser.know(params, known_losses(measures, self._objectives), end)
+            self._chooser.know(params, size_losses(measures, self._objectives), end)
 
-    def next(self) -> Draw | None:
+    def next(self) -> Suggestion | None:
         """Return the next config to train; None when the sweep has had its trials, or nothing new is found."""
         if self._pending:
             return self._pending.pop(0)
         for _ in range(0 if self.exhausted else MAX_REFUSALS):
             if self._num_trials is not None and self.num_given >= self._num_trials:
                 return None
-            draw = self._wanted(self._asked())
-            if draw is not None:
+            suggestion = self._accepted(self._asked())
+            if suggestion is not None:
                 self.num_given += 1
-                self._desk.on_begun(record_of(draw, "running"))
-                return draw
+                self._callbacks.on_started(record_of(suggestion, "running"))
+                return suggestion
         self.exhausted = True
         return None
 
-    def _begin(self, draw: Draw) -> None:
+    def _begin(self, suggestion: Suggestion) -> None:
         if self._chooser:
-            self._chooser.begun(draw.number, draw.params, known_losses(draw.sizes, self._objectives))
+            self._chooser.started(suggestion.number, suggestion.params, size_losses(suggestion.sizes, self._objectives))
 
-    def _asked(self) -> Draw:
-        if not self._proposals:
+    def _asked(self) -> Suggestion:
+        if not self._seeded:
             chosen = self._chooser.propose(self._sampler.next_number) if self._chooser else None
             return self._sampler.ask(chosen)
-        proposal = self._proposals.pop(0)
-        return self._sampler.ask(proposal.params, proposal.origin)
+        seed_suggestion = self._seeded.pop(0)
+        return self._sampler.ask(seed_suggestion.params, seed_suggestion.origin)
 
-    def _wanted(self, draw: Draw) -> Draw | None:
+    def _accepted(self, suggestion: Suggestion) -> Suggestion | None:
         """Return the suggestion with its identity and the sizes that it will have; None if it needs no training."""
-        draw = replace(draw, identity=self._desk.identify(draw.config))
-        if draw.identity in self._given:
-            self._sampler.tell_failed(draw.number)
+        suggestion = replace(suggestion, identity=self._callbacks.identify(suggestion.config))
+        if suggestion.identity in self._given:
+            self._sampler.tell_failed(suggestion.number)
             return None
-        self._given.add(draw.identity)
+        self._given.add(suggestion.identity)
         try:
-            draw = replace(draw, sizes=self._desk.presize(draw.config))
+            suggestion = replace(suggestion, sizes=self._callbacks.presize(suggestion.config))
         except TutelageError as error:
-            self._end(record_of(draw, "failed", error=str(error)))
+            self._end(record_of(suggestion, "failed", error=str(error)))
             return None
-        if missed := self._constraints.describe_missed(draw.sizes):
+        if missed := self._constraints.describe_missed(suggestion.sizes):
             why = f"refused before training: {missed}; asked for {self._constraints.describe()}"
-            sizes = {name: value for name, value in draw.sizes.items() if not name.startswith(WHOLE)}
-            self._end(record_of(draw, "infeasible", measures=sizes, error=why))
+            sizes = {name: value for name, value in suggestion.sizes.items() if not name.startswith(WHOLE)}
+            self._end(record_of(suggestion, "infeasible", measures=sizes, error=why))
             return None
-        self._begin(draw)
-        recalled = self._desk.recall(draw)
+        self._begin(suggestion)
+        recalled = self._callbacks.recall(suggestion)
         if recalled is not None:
             self.num_given += 1
             self._end(recalled)
             return None
-        return draw
+        return suggestion
 
     def _end(self, record: TrialRecord) -> None:
         self.learn(record)
-        self._desk.on_ended(record)
+        self._callbacks.on_ended(record)
 
-    def observe(self, draw: Draw, row: Mapping[str, Any]) -> None:
+    def observe(self, suggestion: Suggestion, row: Mapping[str, Any]) -> None:
         """Tell the sampler what a student is after the epoch of `row`, a rung, by the sizes that it has there."""
-        measures = {**as_it_is_whole(draw.sizes), "accuracy": row["accuracy"]}
+        measures = {**as_it_is_whole(suggestion.sizes), "accuracy": row["accuracy"]}
         if all(objective.name in measures for objective in self._objectives):
-            self._sampler.observe(draw.number, int(row["epoch"]), self._losses(measures))
+            self._sampler.observe(suggestion.number, int(row["epoch"]), self._losses(measures))
 
     def learn(self, record: TrialRecord) -> None:
         """Tell the sampler what became of a suggestion, and before that what it was at its rungs."""
@@ -176,7 +177,7 @@ class Suggester:
 
     def _observe_rungs(self, record: TrialRecord) -> None:
         for row in record.rows_at(self._rungs):
-            self.observe(draw_of(record), row)
+            self.observe(suggestion_of(record), row)
 
     def _losses(self, measures: Mapping[str, float]) -> list[float]:
         found: list[float] = objectives_module.even_losses(measures, self._objectives).tolist()
@@ -187,7 +188,7 @@ def _holds(params: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return all(params.get(name) == value for name, value in wanted.items() if name in params)
 
 
-def known_losses(sizes: Mapping[str, float], objectives: Sequence[Objective]) -> NDArray[np.float64] | None:
+def size_losses(sizes: Mapping[str, float], objectives: Sequence[Objective]) -> NDArray[np.float64] | None:
     """Return a student's losses other than its error, on even scales, as its sizes before training say; None if they do not."""
     others = [objective for objective in objectives if objective.name != "accuracy"]
     if any(objective.name not in sizes for objective in others):
@@ -200,17 +201,18 @@ def as_it_is_whole(sizes: Mapping[str, float]) -> dict[str, float]:
     return {name: sizes.get(WHOLE + name, value) for name, value in sizes.items()}
 
 
-def draw_of(record: TrialRecord) -> Draw:
+def suggestion_of(record: TrialRecord) -> Suggestion:
     """Return the suggestion that a record is of."""
-    return Draw(
+    return Suggestion(
         number=record.number, config=record.config, params=dict(record.params), identity=record.identity,
         origin=record.origin, notes=record.notes, sizes=record.sizes,
     )  # fmt: skip
 
 
-def record_of(draw: Draw, state: State, **about: Any) -> TrialRecord:
+def record_of(suggestion: Suggestion, state: State, **about: Any) -> TrialRecord:
     """Return the record of a suggestion in a state; `about` holds what else is known of it."""
     return TrialRecord(
-        number=draw.number, trial_id=trial_id(draw.number), state=state, params=draw.params, config=draw.config,
-        identity=draw.identity, origin=draw.origin, notes=draw.notes, sizes=draw.sizes, **{"measures": {}, **about},
+        number=suggestion.number, trial_id=trial_id(suggestion.number), state=state, params=suggestion.params,
+        config=suggestion.config, identity=suggestion.identity, origin=suggestion.origin, notes=suggestion.notes,
+        sizes=suggestion.sizes, **{"measures": {}, **about},
     )  # fmt: skip

@@ -14,7 +14,7 @@ NOISE_ERRORS = 2.0  # standard errors of the difference of two accuracies: less 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesson:
+class SweepGap:
     """What another sweep's smaller teacher made of a student that is no larger."""
 
     sweep: str
@@ -30,7 +30,9 @@ def found(home: SweepDir, record: TrialRecord, primary: str, num_validation: int
 
     Compared are `primary` on validation, of `num_validation` examples: an accuracy of p has a variance of p (1 - p) / n.
     """
-    better = [one for one in _lessons(home, record, primary) if _is_beyond_noise(one, record.measures[primary], num_validation)]
+    better = [
+        one for one in _sweep_gaps(home, record, primary) if _is_beyond_noise(one, record.measures[primary], num_validation)
+    ]
     if not better:
         return None
     best = max(better, key=lambda one: one.accuracy)
@@ -42,12 +44,12 @@ def found(home: SweepDir, record: TrialRecord, primary: str, num_validation: int
     )
 
 
-def _is_beyond_noise(one: Lesson, accuracy: float, count: int) -> bool:
+def _is_beyond_noise(one: SweepGap, accuracy: float, count: int) -> bool:
     variance = sum(p * (1 - p) for p in (one.accuracy, accuracy)) / count
     return one.accuracy - accuracy > NOISE_ERRORS * math.sqrt(variance)
 
 
-def _lessons(home: SweepDir, record: TrialRecord, primary: str) -> Iterator[Lesson]:
+def _sweep_gaps(home: SweepDir, record: TrialRecord, primary: str) -> Iterator[SweepGap]:
     own = home.facts()
     for other in sorted(home.root.parent.iterdir()):
         facts = _facts(SweepDir(other))
@@ -57,7 +59,7 @@ def _lessons(home: SweepDir, record: TrialRecord, primary: str) -> Iterator[Less
         for trained in SweepDir(other).records():
             as_long = trained.config["student"]["epochs"] == record.config["student"]["epochs"]
             if trained.state == "finished" and as_long and trained.measures["params"] <= record.measures["params"]:
-                yield Lesson(
+                yield SweepGap(
                     sweep=other.name, teacher_params=facts["teacher"]["params"], trial=trained.trial_id,
                     accuracy=trained.measures[primary], params=trained.measures["params"],
                 )  # fmt: skip

@@ -13,7 +13,7 @@ from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
 from tutelage.selection import comparison
 from tutelage.selection.test_split import Subject
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 REQUIREMENTS = ("torch", "numpy")
 
@@ -34,15 +34,15 @@ class Registration:
     force: bool = False
 
 
-def champion(registration: Registration, home: SweepDir, classroom: Classroom) -> Subject | None:
+def champion(registration: Registration, home: SweepDir, context: TrainingContext) -> Subject | None:
     """Return the present champion, to be tested beside the student; None if there is none, or it is not asked (`force`).
 
-    Raises `InputError` if the name belongs to another task or its champion answers another question, `UnreachableError` if
+    Raises `InputError` if the name belongs to another task or its champion answers another query, `UnreachableError` if
     the registry does not answer.
     """
     registry.check_aliases(registration.aliases)
     uri, name = home.facts()["tracking_uri"], registration.name
-    found = registry.find_champion(uri, name, str(classroom.task))
+    found = registry.find_champion(uri, name, str(context.task))
     if found is None or registration.force:
         return None
     directory = registry.download_network(uri, f"models:/{name}/{found.version}")
@@ -51,7 +51,7 @@ def champion(registration: Registration, home: SweepDir, classroom: Classroom) -
             f"the champion of '{name}', version {found.version}, holds no {checkpoint.ARCHITECTURE} with {checkpoint.WEIGHTS}: "
             "it was not registered by tutelage, and cannot be compared. Register under another name, or with --force."
         )
-    held, train = load.read(directory), classroom.splits["train"]
+    held, train = load.read(directory), context.splits["train"]
     for what, theirs, ours in (
         ("examples of shape", held.example_shape, train.example_shape),
         ("the classes", held.class_names, train.class_names),
@@ -66,14 +66,14 @@ def champion(registration: Registration, home: SweepDir, classroom: Classroom) -
 
 def register(
     registration: Registration, former: Subject | None, home: SweepDir, tracker: Tracker, document: dict[str, Any],
-    classroom: Classroom,
+    context: TrainingContext,
 ) -> dict[str, Any]:  # fmt: skip
     """Register the student of a selection's document; return its version, whether it is the champion now, and why."""
     facts, trial = home.facts(), document["student"]["trial"]
     promoted, why = _verdict(registration, former, document)
     directory = home.students_dir / trial
     tags = {
-        "tutelage.task": str(classroom.task),
+        "tutelage.task": str(context.task),
         "tutelage.sweep": home.name,
         "tutelage.trial": trial,
         "tutelage.policy": document["policy"],
@@ -84,7 +84,7 @@ def register(
     }
     registered = registry.register_student(
         uri=facts["tracking_uri"], experiment=tracker.experiment, run_id=facts["run_id"], name=registration.name,
-        model=checkpoint.read(directory)[0], example=classroom.splits["validation"].seen(slice(8)), requirements=requirements(),
+        model=checkpoint.read(directory)[0], example=context.splits["validation"].seen(slice(8)), requirements=requirements(),
         tags=tags, files=[directory / checkpoint.ARCHITECTURE, directory / checkpoint.WEIGHTS], as_champion=promoted,
         aliases=registration.aliases,
     )  # fmt: skip

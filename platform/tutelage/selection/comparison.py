@@ -23,7 +23,9 @@ def of_teaching(confirmed: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
         lows.append(fresh["interval"][0])
         highs.append(fresh["interval"][1])
     sure = len(lows) > 1
-    said = "Teaching helps" if sure and min(lows) > 0 else "Teaching hurts" if sure and max(highs) < 0 else "Inconclusive"
+    said = (
+        "Distillation helps" if sure and min(lows) > 0 else "Distillation hurts" if sure and max(highs) < 0 else "Inconclusive"
+    )
     said += f": against labels alone at the same budget the student has {in_points(gain)} on the test split"
     if fresh is None:
         return f"{said}; without fresh seeds (--confirm) there is no verdict."

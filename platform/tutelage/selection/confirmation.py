@@ -17,7 +17,7 @@ from tutelage import pareto
 from tutelage.objectives import losses
 from tutelage.records.trial import TrialRecord
 from tutelage.selection.estimate import Accuracies, Estimate, Vector, _Spread, estimates
-from tutelage.selection.query import Question
+from tutelage.selection.query import SelectionQuery
 
 WORLDS = 200  # in which the noise falls otherwise
 
@@ -32,10 +32,10 @@ Train = Callable[[Sequence[str]], Accuracies]  # trains these trials with all fr
 
 
 @dataclass(frozen=True, kw_only=True)
-class Race:
-    """The students of a sweep, some of them trained again with `seeds` fresh seeds: whom a question's policy may still take."""
+class Confirmation:
+    """The students of a sweep, some of them trained again with `seeds` fresh seeds: whom a query's policy may still take."""
 
-    question: Question
+    query: SelectionQuery
     records: Sequence[TrialRecord]
     num_judged: int
     seeds: int
@@ -72,12 +72,12 @@ class Race:
         return fresh
 
     def _is_answered(self, fresh: Accuracies) -> bool:
-        return any(one.trial_id in fresh for one in self.question.ranked(self.cautious(fresh)))
+        return any(one.trial_id in fresh for one in self.query.ranked(self.cautious(fresh)))
 
     def _rivals(self, fresh: Accuracies) -> list[str]:
         """Return the trials that are worth being trained again, the likeliest first."""
         shares = self.chances(fresh)
-        for one in self.question.ranked(self.cautious(fresh))[:1]:
+        for one in self.query.ranked(self.cautious(fresh))[:1]:
             shares[one.trial_id] = max(WORTH, shares.get(one.trial_id, 0.0))
         worth = [trial for trial, share in shares.items() if share >= WORTH and trial not in fresh]
         return sorted(worth, key=lambda trial: (-shares[trial], trial))
@@ -94,7 +94,7 @@ class Race:
         shares: dict[str, float] = {}
         for noise in np.random.default_rng(self.seed).standard_normal((WORLDS, len(self.records))):
             means = np.clip(believed + deviations * noise, 0.0, 1.0)
-            for one in self.question.ranked(self._front(self._sure(means, seeds, spread)))[:1]:
+            for one in self.query.ranked(self._front(self._sure(means, seeds, spread)))[:1]:
                 shares[one.trial_id] = shares.get(one.trial_id, 0.0) + 1 / WORLDS
         return shares
 
@@ -102,7 +102,7 @@ class Race:
         """Return the records, with these accuracies, that fit and that no other such dominates."""
         rows, matrix, column, sign = self._fitting
         low, high = (
-            bounds.get("accuracy", limit) for bounds, limit in ((self.question.limits.min, 0), (self.question.limits.max, 1))
+            bounds.get("accuracy", limit) for bounds, limit in ((self.query.limits.min, 0), (self.query.limits.max, 1))
         )
         matrix, met = matrix.copy(), (accuracies[rows] >= low) & (accuracies[rows] <= high)
         if column is not None:
@@ -113,12 +113,12 @@ class Race:
     @cached_property
     def _fitting(self) -> tuple[NDArray[np.int64], NDArray[np.float64], int | None, float]:
         """The rows that fit whatever their accuracy, their losses, and where and with what sign accuracy stands in these."""
-        question = self.question
-        unbound = replace(question, limits=question.limits.without("accuracy"))
+        query = self.query
+        unbound = replace(query, limits=query.limits.without("accuracy"))
         rows = [row for row, fits in enumerate(unbound.fits(self.records)) if fits]
-        matrix = losses([self.records[row].measures for row in rows], question.axes)
-        column = next((i for i, axis in enumerate(question.axes) if axis.name == "accuracy"), None)
-        sign = 1.0 if column is not None and question.axes[column].direction == "minimise" else -1.0
+        matrix = losses([self.records[row].measures for row in rows], query.axes)
+        column = next((i for i, axis in enumerate(query.axes) if axis.name == "accuracy"), None)
+        sign = 1.0 if column is not None and query.axes[column].direction == "minimise" else -1.0
         return np.array(rows, dtype=np.int64), matrix, column, sign
 
     def _believed(self, fresh: Accuracies) -> Vector:

@@ -11,11 +11,11 @@ from tutelage.networks import checkpoint, timing
 from tutelage.records.observer import Observer
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 
 def measure_latencies(
-    home: SweepDir, classroom: Classroom, trials: Sequence[str], tracker: Tracker, observer: Observer
+    home: SweepDir, context: TrainingContext, trials: Sequence[str], tracker: Tracker, observer: Observer
 ) -> dict[str, float]:
     """Measure the one-example latency of these trials' students, with nothing else running, and put it on record.
 
@@ -25,8 +25,8 @@ def measure_latencies(
         return {}
     observer.stage(f"measuring the latency of {len(trials)} {'student' if len(trials) == 1 else 'students'}")
     models = {trial: checkpoint.read(home.students_dir / trial)[0] for trial in trials}
-    example: torch.Tensor = classroom.splits["validation"].seen(slice(1))
-    measured = timing.latencies_ms({**models, "teacher": classroom.teacher}, example)
+    example: torch.Tensor = context.splits["validation"].seen(slice(1))
+    measured = timing.latencies_ms({**models, "teacher": context.teacher}, example)
     of_teacher = measured.pop("teacher")
     records = {record.trial_id: record for record in home.records()}
     for trial, latency in measured.items():

@@ -13,7 +13,7 @@ from tutelage import plugins
 from tutelage.errors import InputError, NoStudentFits
 from tutelage.objectives import Limits, Objective
 from tutelage.plugins import Reference
-from tutelage.policies import Grounds
+from tutelage.policies import SelectionContext
 from tutelage.records.fronts import non_dominated
 from tutelage.records.trial import TrialRecord
 
@@ -30,7 +30,7 @@ class Selection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class SelectionQuery:
     """What is asked of a sweep's students: a policy and limits, over the sweep's objectives, beside its teacher.
 
     Asked of records, it takes their accuracies as they stand; whoever asks puts there what the choice is to rest on, and
@@ -115,8 +115,8 @@ class Question:
         return [float(score) for score in scores]
 
     @property
-    def _grounds(self) -> Grounds:
-        return Grounds(objectives=self.objectives, teacher=self.teacher, said_of_accuracy=self.said_of_accuracy)
+    def _grounds(self) -> SelectionContext:
+        return SelectionContext(objectives=self.objectives, teacher=self.teacher, said_of_accuracy=self.said_of_accuracy)
 
     def _reason(self, record: TrialRecord, records: Sequence[TrialRecord]) -> str:
         name, plugin, config = self._plugin

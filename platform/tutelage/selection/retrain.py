@@ -13,7 +13,7 @@ from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
 from tutelage.selection.estimate import Accuracies
 from tutelage.training import jobs
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 FRESH_SEED = 1000  # fresh seeds start here, clear of any that a search used
 
@@ -29,18 +29,18 @@ class Retraining:
     """Trains students of a sweep again, in parallel on the cluster; what is on record is not trained a second time."""
 
     home: SweepDir
-    classroom: Classroom
+    context: TrainingContext
     workers: jobs.Workers
     num_seeds: int
 
     @property
     def seeds(self) -> list[int]:
         """The fresh seeds, the same for all students."""
-        return [FRESH_SEED + self.classroom.seed + number for number in range(self.num_seeds)]
+        return [FRESH_SEED + self.context.seed + number for number in range(self.num_seeds)]
 
     def known(self) -> Accuracies:
         """Return, of the students on record with every fresh seed, their accuracies."""
-        found = self.home.confirmations.accuracies(self.seeds, taught=True)
+        found = self.home.reruns.accuracies(self.seeds, taught=True)
         return {trial: [runs[seed] for seed in self.seeds] for trial, runs in found.items() if set(self.seeds) <= set(runs)}
 
     def taught(self, records: Sequence[TrialRecord]) -> Accuracies:
@@ -50,24 +50,24 @@ class Retraining:
         return {record.trial_id: known[record.trial_id] for record in records}
 
     def alone(self, record: TrialRecord) -> tuple[float, list[float]]:
-        """Train the label-only twin of a student, with the search's own seed and the fresh ones; return its accuracies.
+        """Train the label-only baseline of a student, with the search's own seed and the fresh ones; return its accuracies.
 
-        The first one's weights are kept in `twin_dir`.
+        The first one's weights are kept in `baseline_dir`.
         """
         assert self.has_labels, "there is nothing that a student could learn from labels alone"
-        own = self.classroom.seed
+        own = self.context.seed
         self._train([(record, False, seed) for seed in (own, *self.seeds)])
-        runs = self.home.confirmations.accuracies([own, *self.seeds], taught=False)[record.trial_id]
+        runs = self.home.reruns.accuracies([own, *self.seeds], taught=False)[record.trial_id]
         return runs[own], [runs[seed] for seed in self.seeds]
 
     @property
     def has_labels(self) -> bool:
         """Whether any training example has a label, so that there are students of labels alone."""
-        return self.classroom.splits["train"].num_labelled > 0
+        return self.context.splits["train"].num_labelled > 0
 
-    def twin_dir(self, record: TrialRecord) -> Path:
-        """Return where the label-only twin of the search's own seed lies."""
-        return self._directory / _name(record, False, self.classroom.seed)
+    def baseline_dir(self, record: TrialRecord) -> Path:
+        """Return where the label-only baseline of the search's own seed lies."""
+        return self._directory / _name(record, False, self.context.seed)
 
     @property
     def _directory(self) -> Path:
@@ -75,7 +75,7 @@ class Retraining:
 
     def _train(self, wanted: Sequence[tuple[TrialRecord, bool, int]]) -> None:
         """Train what is not on record, or whose weights are gone, and put it there."""
-        done = {(run.trial, run.taught, run.seed) for run in self.home.confirmations.read()}
+        done = {(run.trial, run.taught, run.seed) for run in self.home.reruns.read()}
         missing = {
             _name(record, taught, seed): (record, taught, seed)
             for record, taught, seed in wanted
@@ -86,13 +86,13 @@ class Retraining:
             name: (record.config if taught else labels_only(record.config), seed)
             for name, (record, taught, seed) in missing.items()
         }
-        primary = self.classroom.built_task.primary
-        for name, measures in jobs.train_students(configs, self.classroom, self._directory, self.workers):
+        primary = self.context.built_task.primary
+        for name, measures in jobs.train_students(configs, self.context, self._directory, self.workers):
             record, taught, seed = missing[name]
             run = Run(
                 trial=record.trial_id, taught=taught, seed=seed, accuracy=measures[primary], elapsed_s=measures["elapsed_s"]
             )
-            self.home.confirmations.append(run)
+            self.home.reruns.append(run)
 
 
 def _name(record: TrialRecord, taught: bool, seed: int) -> str:

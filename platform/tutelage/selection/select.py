@@ -1,4 +1,4 @@
-"""From a front to one student: confirmed by fresh seeds, set against its label-only twin, tested once, registered."""
+"""From a front to one student: confirmed by fresh seeds, set against its label-only baseline, tested once, registered."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from tutelage.records.trial import TrialRecord
 from tutelage.report import sweep_page
 from tutelage.selection import capacity_gap, champions, comparison, estimate, test_split
 from tutelage.selection.champions import Registration
-from tutelage.selection.confirmation import Race
+from tutelage.selection.confirmation import Confirmation
 from tutelage.selection.estimate import Accuracies, Estimate
 from tutelage.selection.latency import measure_latencies
-from tutelage.selection.query import Question
+from tutelage.selection.query import SelectionQuery
 from tutelage.selection.retrain import Retraining
 from tutelage.selection.test_split import Subject
 from tutelage.spec import loading
 from tutelage.spec.loading import Spec
 from tutelage.training.cluster import cluster
-from tutelage.training.context import Classroom, classroom_of
+from tutelage.training.context import TrainingContext, context_of
 from tutelage.training.jobs import workers_of
 from tutelage.training.knowledge_plan import planned
 
@@ -56,33 +56,31 @@ def select(
 
     Up to `rivals` students that the policy might take are trained again with `confirm` fresh seeds, and the choice rests on
     what is sure of them; with 0 it rests on what the search saw. The one chosen is trained from labels alone as well; then
-    the test split is opened for it, its teacher, its label-only twin and the champion that it may replace, which is put
+    the test split is opened for it, its teacher, its label-only baseline and the champion that it may replace, which is put
     on record. `register` names the model under which it goes to MLflow's registry. Raises `NoStudentFits` when no student
     meets the limits, `InputError` for a policy or a registered model that is not fit for this.
     """
     observer = observer or Silent()
     registration = Registration(name=register) if isinstance(register, str) else register
     sweep_spec = loading.load(home.spec_path)
-    question = Question(
+    query = SelectionQuery(
         policy=policy or sweep_spec.select.policy, limits=limits or sweep_spec.select.limits, objectives=home.objectives(),
         teacher=home.facts()["teacher"],
     )  # fmt: skip
     with home.driven(), _tracked(home, sweep_spec) as tracker:
-        classroom = taught_classroom(home, sweep_spec)
-        champion = champions.champion(registration, home, classroom) if registration else None
-        measure_latencies(home, classroom, _unmeasured(home, question), tracker, observer)
-        question.answer(candidates(home))  # raises before anything is trained
-        retraining = Retraining(
-            home=home, classroom=classroom, workers=workers_of(sweep_spec.resources.trial), num_seeds=confirm
-        )
+        context = context_with_teacher(home, sweep_spec)
+        champion = champions.champion(registration, home, context) if registration else None
+        measure_latencies(home, context, _unmeasured(home, query), tracker, observer)
+        query.answer(candidates(home))  # raises before anything is trained
+        retraining = Retraining(home=home, context=context, workers=workers_of(sweep_spec.resources.trial), num_seeds=confirm)
         with cluster(address, observer):
-            chosen = _chosen(question, home, retraining, rivals, observer)
-            twins = _twins(chosen.record, retraining, observer)
-        estimate.put_on_record(home, tracker, retraining.known(), len(classroom.splits["validation"]))
-        document = _document(home, chosen, classroom, twins, _tested(home, chosen.record, retraining, champion, observer))
+            chosen = _chosen(query, home, retraining, rivals, observer)
+            baselines = _baselines(chosen.record, retraining, observer)
+        estimate.put_on_record(home, tracker, retraining.known(), len(context.splits["validation"]))
+        document = _document(home, chosen, context, baselines, _tested(home, chosen.record, retraining, champion, observer))
         if registration:
             observer.stage(f"registering {chosen.record.trial_id} as {registration.name}")
-            document["model"] = champions.register(registration, champion, home, tracker, document, classroom)
+            document["model"] = champions.register(registration, champion, home, tracker, document, context)
         tracker.log_selection(document)
         write_json(home.selection_path, document)
     return Choice(
@@ -90,9 +88,9 @@ def select(
     )
 
 
-def taught_classroom(home: SweepDir, sweep_spec: Spec) -> Classroom:
-    """Return the classroom of a sweep whose teacher is there, with its knowledge."""
-    return replace(classroom_of(sweep_spec), taught_by=planned(home.facts()["knowledge"]))
+def context_with_teacher(home: SweepDir, sweep_spec: Spec) -> TrainingContext:
+    """Return the context of a sweep whose teacher is there, with its knowledge."""
+    return replace(context_of(sweep_spec), knowledge=planned(home.facts()["knowledge"]))
 
 
 @contextmanager
@@ -106,11 +104,11 @@ def _tracked(home: SweepDir, sweep_spec: Spec) -> Iterator[Tracker]:
         tracker.close()
 
 
-def _unmeasured(home: SweepDir, question: Question) -> list[str]:
+def _unmeasured(home: SweepDir, query: SelectionQuery) -> list[str]:
     """Return the trials that could fit, were their latency known."""
-    if "latency_ms" not in question.measures:
+    if "latency_ms" not in query.measures:
         return []
-    unbound = replace(question, limits=question.limits.without("latency_ms", "latency_p90_ms"))
+    unbound = replace(query, limits=query.limits.without("latency_ms", "latency_p90_ms"))
     unknown = [record for record in candidates(home) if "latency_ms" not in record.measures]
     assumed = [replace(record, measures={**record.measures, "latency_ms": 0.0, "latency_p90_ms": 0.0}) for record in unknown]
     return [record.trial_id for record in unbound.fitting(assumed)]
@@ -122,16 +120,16 @@ class _Chosen:
 
     record: TrialRecord
     runner_up: TrialRecord | None
-    question: Question
+    query: SelectionQuery
     reason: str
     rivals: Mapping[str, Estimate]
 
 
-def _chosen(question: Question, home: SweepDir, retraining: Retraining, rivals: int, observer: Observer) -> _Chosen:
+def _chosen(query: SelectionQuery, home: SweepDir, retraining: Retraining, rivals: int, observer: Observer) -> _Chosen:
     records = candidates(home)
-    race = Race(
-        question=question, records=records, num_judged=len(retraining.classroom.splits["validation"]),
-        seeds=retraining.num_seeds, seed=retraining.classroom.seed,
+    race = Confirmation(
+        query=query, records=records, num_judged=len(retraining.context.splits["validation"]),
+        seeds=retraining.num_seeds, seed=retraining.context.seed,
     )  # fmt: skip
     by_trial = {record.trial_id: record for record in records}
 
@@ -143,12 +141,12 @@ def _chosen(question: Question, home: SweepDir, retraining: Retraining, rivals: 
     if retraining.num_seeds:
         known = {trial: runs for trial, runs in retraining.known().items() if trial in by_trial}
         fresh = race.run(known, train, most=rivals)
-        question = replace(question, said_of_accuracy=_accuracy_said(retraining.num_seeds))
-    found = question.answer(race.cautious(fresh), among=fresh) if fresh else question.answer(records)
-    shown = {found.record.trial_id, *(record.trial_id for record in question.fitting(records))}
+        query = replace(query, said_of_accuracy=_accuracy_said(retraining.num_seeds))
+    found = query.answer(race.cautious(fresh), among=fresh) if fresh else query.answer(records)
+    shown = {found.record.trial_id, *(record.trial_id for record in query.fitting(records))}
     return _Chosen(
         record=by_trial[found.record.trial_id], runner_up=by_trial[found.runner_up.trial_id] if found.runner_up else None,
-        question=question, reason=found.reason,
+        query=query, reason=found.reason,
         rivals={trial: one for trial, one in race.estimates(fresh).items() if trial in shown},
     )  # fmt: skip
 
@@ -162,7 +160,7 @@ def _accuracy_said(count: int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Twins:
+class _Baselines:
     """What the chosen network has from labels alone, with the search's seed (None: no labels) and fresh ones, and taught."""
 
     accuracy: float | None
@@ -170,43 +168,45 @@ class _Twins:
     taught: Sequence[float]
 
 
-def _twins(record: TrialRecord, retraining: Retraining, observer: Observer) -> _Twins:
+def _baselines(record: TrialRecord, retraining: Retraining, observer: Observer) -> _Baselines:
     taught = retraining.known().get(record.trial_id, ()) if retraining.num_seeds else ()
     if not retraining.has_labels:
-        return _Twins(accuracy=None, fresh=(), taught=taught)
+        return _Baselines(accuracy=None, fresh=(), taught=taught)
     also = f", also with {_seeds_said(retraining.num_seeds)}" if retraining.num_seeds else ""
-    observer.stage(f"training {record.trial_id}'s twin from labels alone{also}")
+    observer.stage(f"training {record.trial_id}'s baseline from labels alone{also}")
     own, fresh = retraining.alone(record)
-    return _Twins(accuracy=own, fresh=fresh, taught=taught)
+    return _Baselines(accuracy=own, fresh=fresh, taught=taught)
 
 
 def _tested(
     home: SweepDir, record: TrialRecord, retraining: Retraining, champion: Subject | None, observer: Observer
 ) -> dict[str, Any]:
-    classroom = retraining.classroom
+    context = retraining.context
     subjects = {
         "student": Subject(name=record.trial_id, model=checkpoint.read(home.students_dir / record.trial_id)[0]),
-        "teacher": Subject(name=home.facts()["teacher"]["address"], model=classroom.teacher),
+        "teacher": Subject(name=home.facts()["teacher"]["address"], model=context.teacher),
     }
     if retraining.has_labels:
-        subjects["labels_only"] = Subject(name="twin", model=checkpoint.read(retraining.twin_dir(record))[0])
+        subjects["labels_only"] = Subject(name="baseline", model=checkpoint.read(retraining.baseline_dir(record))[0])
     if champion:
         subjects["champion"] = champion
     others = {
         "teacher": "its teacher",
-        "labels_only": "its label-only twin",
+        "labels_only": "its label-only baseline",
         "champion": f"the champion, {champion and champion.name}",
     }
     observer.stage(
         f"opening the test split for {', '.join(['the student', *(others[one] for one in subjects if one in others)])}"
     )
-    return test_split.test(home, classroom, subjects)
+    return test_split.test(home, context, subjects)
 
 
-def _document(home: SweepDir, chosen: _Chosen, classroom: Classroom, twins: _Twins, tested: dict[str, Any]) -> dict[str, Any]:
-    record, measures, validation = chosen.record, chosen.record.measures, classroom.splits["validation"]
-    assert classroom.taught_by is not None
-    confirmed = _confirmed(chosen.rivals.get(record.trial_id), twins)
+def _document(
+    home: SweepDir, chosen: _Chosen, context: TrainingContext, baselines: _Baselines, tested: dict[str, Any]
+) -> dict[str, Any]:
+    record, measures, validation = chosen.record, chosen.record.measures, context.splits["validation"]
+    assert context.knowledge is not None
+    confirmed = _confirmed(chosen.rivals.get(record.trial_id), baselines)
 
     def student(one: TrialRecord) -> dict[str, Any]:
         return {"trial": one.trial_id, "measures": one.measures, "config": one.config}
@@ -214,7 +214,7 @@ def _document(home: SweepDir, chosen: _Chosen, classroom: Classroom, twins: _Twi
     return {
         "version": 2,
         "sweep": home.name,
-        "policy": chosen.question.policy_name,
+        "policy": chosen.query.policy_name,
         "reason": chosen.reason,
         "student": student(record),
         "runner_up": student(chosen.runner_up) if chosen.runner_up else None,
@@ -228,8 +228,8 @@ def _document(home: SweepDir, chosen: _Chosen, classroom: Classroom, twins: _Twi
         "test_warning": comparison.of_test(tested),
         "teaching": comparison.of_teaching(confirmed, tested),
         "agreement": {name: measures[name] for name in ("agreement", "teacher_kl_nats")},
-        "capacity_gap": capacity_gap.found(home, record, classroom.built_task.primary, len(validation)),
-        "transfer": comparison.of_transfer(home.facts()["teacher"].get("source"), tested, len(classroom.taught_by.teachers)),
+        "capacity_gap": capacity_gap.found(home, record, context.built_task.primary, len(validation)),
+        "transfer": comparison.of_transfer(home.facts()["teacher"].get("source"), tested, len(context.knowledge.teachers)),
         "model": None,
     }
 
@@ -239,14 +239,14 @@ def _estimate(one: Estimate) -> dict[str, Any]:
     return {"mean": one.mean, "sd": one.sd, "seeds": one.seeds, "interval": interval, "lower": one.lower}
 
 
-def _confirmed(estimate: Estimate | None, twins: _Twins) -> dict[str, Any]:
+def _confirmed(estimate: Estimate | None, baselines: _Baselines) -> dict[str, Any]:
     """Return what fresh seeds give, taught and from labels alone, and the gain of teaching."""
-    gains = [a - b for a, b in zip(twins.taught, twins.fresh, strict=True)] if twins.fresh else []
+    gains = [a - b for a, b in zip(baselines.taught, baselines.fresh, strict=True)] if baselines.fresh else []
     return {
-        "seeds": len(twins.taught),
-        "twin_accuracy": twins.accuracy,
+        "seeds": len(baselines.taught),
+        "twin_accuracy": baselines.accuracy,
         "taught": _estimate(estimate) if estimate else None,
-        "labels_only": _spread(twins.fresh),
+        "labels_only": _spread(baselines.fresh),
         "gain": _spread(gains),
     }
 

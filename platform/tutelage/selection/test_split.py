@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from tutelage import intervals
-from tutelage.records.sweep_dir import SweepDir, looks
+from tutelage.records.sweep_dir import SweepDir, test_evaluations
 from tutelage.training import inference
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,26 +24,26 @@ class Subject:
     model: nn.Module
 
 
-def test(home: SweepDir, classroom: Classroom, subjects: Mapping[str, Subject]) -> dict[str, Any]:
+def test(home: SweepDir, context: TrainingContext, subjects: Mapping[str, Subject]) -> dict[str, Any]:
     """Return the test scores of `subjects["student"]` and the others, and its paired gain over each of these.
 
     The opening is put on record, unless the very same networks have been tested before: then the scores on record are
     returned. `openings` says how often the split has been opened, `students` for how many different students.
     """
     names = {role: subject.name for role, subject in subjects.items()}
-    openings = list(home.facts().get("test_openings", []))
+    openings = list(home.facts().get("test_evaluations", []))
     earlier = next((one for one in openings if one.get("subjects") == names), None)
     if earlier is None:
-        scores = _scores(classroom, {role: subject.model for role, subject in subjects.items()})
+        scores = _scores(context, {role: subject.model for role, subject in subjects.items()})
         openings.append({"by": "select", "subjects": names, "scores": scores, "unix_time_s": time.time()})
-        home.update(test_openings=openings)
+        home.update(test_evaluations=openings)
     else:
         scores = earlier["scores"]
-    return {**scores, **looks(home)}
+    return {**scores, **test_evaluations(home)}
 
 
-def _scores(classroom: Classroom, models: Mapping[str, nn.Module]) -> dict[str, Any]:
-    test_split, task = classroom.read("test"), classroom.built_task
+def _scores(context: TrainingContext, models: Mapping[str, nn.Module]) -> dict[str, Any]:
+    test_split, task = context.read("test"), context.built_task
     correct = {
         role: task.correct(inference.logits_of(model, task, test_split), test_split.labels).flatten()
         for role, model in models.items()

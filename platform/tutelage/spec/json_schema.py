@@ -29,7 +29,7 @@ def _distribution() -> dict[str, Any]:
 
 
 def _reference(family: str) -> dict[str, Any]:
-    by_name = {"anyOf": [{"enum": plugins.known(family)}, {"type": "string", "pattern": ":"}]}
+    by_name = {"anyOf": [{"enum": plugins.names(family)}, {"type": "string", "pattern": ":"}]}
     return {"anyOf": [by_name, {"type": "object", "minProperties": 1, "maxProperties": 1}]}
 
 

@@ -74,7 +74,7 @@ class Choice:
 Domain = Float | Int | Choice
 
 
-Draw = Callable[[str, Domain], Any]
+ChooseValue = Callable[[str, Domain], Any]
 
 
 def is_distribution(node: Any) -> bool:
@@ -190,7 +190,7 @@ class Space:
 
     tree: Mapping[str, Any]
 
-    def resolve(self, draw: Draw) -> tuple[dict[str, Any], dict[str, Scalar]]:
+    def resolve(self, draw: ChooseValue) -> tuple[dict[str, Any], dict[str, Scalar]]:
         """Return (config, params): the tree with every distribution drawn, and the flat values drawn.
 
         `draw(name, domain)` is asked once for each active distribution, by its dotted name, a choice before its branch.
@@ -265,7 +265,7 @@ def _lowest(name: str, domain: Domain) -> Any:
 
 
 def _towards(target: str, end: Any, name: str, domain: Domain) -> Any:
-    """Draw so that the distribution `target` is active and takes `end`."""
+    """ChooseValue so that the distribution `target` is active and takes `end`."""
     if name == target:
         return end
     if isinstance(domain, Choice):
@@ -275,7 +275,7 @@ def _towards(target: str, end: Any, name: str, domain: Domain) -> Any:
     return _lowest(name, domain)
 
 
-def _resolve(node: Any, path: str, draw: Draw) -> Any:
+def _resolve(node: Any, path: str, draw: ChooseValue) -> Any:
     if isinstance(node, Choice):
         label = draw(path, node)
         return {label: _resolve(node.branches[label], f"{path}.{label}", draw)} if node.is_mapping else label

@@ -19,7 +19,7 @@ from tutelage.spec.loading import Spec
 from tutelage.spec.space import any_value
 from tutelage.sweep import knowledge, pipeline, teachers
 from tutelage.training import loop, student
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 
 SAMPLED_STUDENTS = 5
@@ -37,20 +37,20 @@ def plan(spec: Spec) -> dict[str, Any]:
     storage = Path(spec.storage)
     sweep_dir.check_free(storage, spec.name)
     tracker.tracker_of(spec).close()
-    classroom = pipeline.opened(spec, Silent())
-    teacher, model = _teachers_plan(spec, classroom)
-    teachers.check_pairs(spec, classroom, model)
-    seconds = [_trial_seconds(spec, classroom, number) for number in range(SAMPLED_STUDENTS)]
+    context = pipeline.opened(spec, Silent())
+    teacher, model = _teachers_plan(spec, context)
+    teachers.check_pairs(spec, context, model)
+    seconds = [_trial_seconds(spec, context, number) for number in range(SAMPLED_STUDENTS)]
     trial_s = statistics.fmean(seconds)
     at_once = spec.search.concurrency or max(1, int((os.cpu_count() or 1) / spec.resources.trial.cpus))
-    trials, train = spec.search.trials, classroom.splits["train"]
+    trials, train = spec.search.trials, context.splits["train"]
     unlabelled = len(train) - train.num_labelled
     return {
         "version": 1,
         "sweep": spec.name,
-        "data": {**{name: len(split) for name, split in classroom.splits.items()}, "unlabelled": unlabelled},
+        "data": {**{name: len(split) for name, split in context.splits.items()}, "unlabelled": unlabelled},
         "teacher": teacher,
-        "knowledge": _knowledge_plan(spec, classroom, model),
+        "knowledge": _knowledge_plan(spec, context, model),
         "trials": trials,
         "searched": list(spec.space.names()),
         "trial_s": round(trial_s, 2),
@@ -62,55 +62,54 @@ def plan(spec: Spec) -> dict[str, Any]:
     }
 
 
-def _teachers_plan(spec: Spec, classroom: Classroom) -> tuple[dict[str, Any], nn.Module]:
+def _teachers_plan(spec: Spec, context: TrainingContext) -> tuple[dict[str, Any], nn.Module]:
     """Return where each teacher comes from and the seconds of those to be trained; and the first one, perhaps untrained."""
     found = [
-        _teacher_plan(spec.model_copy(update={"teacher": teacher}), classroom)
-        for teacher in (spec.teacher, *spec.more_teachers)
+        _teacher_plan(spec.model_copy(update={"teacher": teacher}), context) for teacher in (spec.teacher, *spec.more_teachers)
     ]
     plans = [about for about, _ in found]
     together = {"source": ", ".join(about["source"] for about in plans), "train_s": sum(about["train_s"] for about in plans)}
     return together, found[0][1]
 
 
-def _teacher_plan(spec: Spec, classroom: Classroom) -> tuple[dict[str, Any], nn.Module]:
+def _teacher_plan(spec: Spec, context: TrainingContext) -> tuple[dict[str, Any], nn.Module]:
     if teachers.is_foreign(spec):
-        model, _ = teachers.read_foreign(spec, classroom)
+        model, _ = teachers.read_foreign(spec, context)
         return {"source": spec.teacher.path or spec.teacher.weights, "train_s": 0.0}, model
-    model = checkpoint.build(classroom.architecture(spec.teacher.model))  # type: ignore[arg-type]
-    address = teachers.teacher_address(spec, classroom.fingerprint)
+    model = checkpoint.build(context.architecture(spec.teacher.model))  # type: ignore[arg-type]
+    address = teachers.teacher_address(spec, context.fingerprint)
     if (Path(spec.storage) / "teachers" / address / teachers.ABOUT).exists():
         return {"source": f"in the storage as {address}", "train_s": 0.0}, model
-    lesson = student.lesson_alone(spec.teacher, classroom)
-    seconds = _training_seconds(model, lesson) if spec.teacher.epochs else 0.0
+    plan = student.label_only_plan(spec.teacher, context)
+    seconds = _training_seconds(model, plan) if spec.teacher.epochs else 0.0
     return {"source": "to be trained", "train_s": round(seconds, 1)}, model
 
 
-def _knowledge_plan(spec: Spec, classroom: Classroom, teacher: nn.Module) -> dict[str, Any]:
+def _knowledge_plan(spec: Spec, context: TrainingContext, teacher: nn.Module) -> dict[str, Any]:
     """Return the bytes that the teacher's knowledge would take, and whether it would be cached or live."""
-    top_k = knowledge.top_k_of(spec, classroom.splits["train"].num_classes)
+    top_k = knowledge.top_k_of(spec, context.splits["train"].num_classes)
     asked = KnowledgePlan(teachers=(), needs=knowledge.needs_of(spec), dtype=spec.knowledge.dtype, top_k=top_k)
     named = stages.name_layers(teacher, spec.knowledge.layers)
-    num_bytes = knowledge.knowledge_bytes(spec, replace(classroom, taught_by=asked), named)
+    num_bytes = knowledge.knowledge_bytes(spec, replace(context, knowledge=asked), named)
     is_live = spec.knowledge.mode == "live" or bool(knowledge.why_too_large(spec, num_bytes, Path(spec.storage)))
     return {"bytes": num_bytes, "views": knowledge.views_of(spec), "mode": "live" if is_live else "cached"}
 
 
-def _trial_seconds(spec: Spec, classroom: Classroom, number: int) -> float:
+def _trial_seconds(spec: Spec, context: TrainingContext, number: int) -> float:
     generator = random.Random(spec.seed * 1000 + number)
     config, _ = spec.space.resolve(lambda name, domain: any_value(generator, domain))
     typed = spec.trial_config(config)
-    return _training_seconds(student.untaught(typed, classroom, spec.seed), student.lesson(typed, classroom, spec.seed))
+    return _training_seconds(student.untaught(typed, context, spec.seed), student.plan(typed, context, spec.seed))
 
 
-def _training_seconds(model: Any, lesson: loop.Lesson) -> float:
+def _training_seconds(model: Any, plan: loop.TrainingPlan) -> float:
     """Time a short epoch, warmed up by another, and scale it to the whole recipe."""
-    size = lesson.recipe.batch_size
-    rows = min(len(lesson.train), size * MAX_TIMED_STEPS)
-    short = lesson.train.head(rows)
-    timed = loop.Training(model, replace(lesson, train=short, validation=short, sparsify=None, phases=()))
+    size = plan.recipe.batch_size
+    rows = min(len(plan.train), size * MAX_TIMED_STEPS)
+    short = plan.train.head(rows)
+    timed = loop.Training(model, replace(plan, train=short, validation=short, sparsify=None, phases=()))
     timed.epoch()
     started_s = time.perf_counter()
     timed.epoch()
     per_row_s = (time.perf_counter() - started_s) / rows
-    return per_row_s * len(lesson.train) * lesson.recipe.epochs
+    return per_row_s * len(plan.train) * plan.recipe.epochs

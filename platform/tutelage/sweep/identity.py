@@ -9,14 +9,14 @@ from typing import Any
 
 from tutelage import files
 from tutelage.spec.loading import Spec
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 
-def identity(spec: Spec, classroom: Classroom, teacher_address: str, config: dict[str, Any]) -> str:
+def identity(spec: Spec, context: TrainingContext, teacher_address: str, config: dict[str, Any]) -> str:
     """Return the content address of a student: its config, its seed, the data, the teacher and how it answers, the code."""
     answering = spec.knowledge.model_dump(exclude={"local_dir", "max_bytes", "fill"})
     return files.content_address(
-        kind="student", config=config, seed=spec.seed, data=classroom.fingerprint, task=spec.task, teacher=teacher_address,
+        kind="student", config=config, seed=spec.seed, data=context.fingerprint, task=spec.task, teacher=teacher_address,
         augmentation=spec.augmentation.model_dump(), knowledge=answering,
         code=code_address(),
     )  # fmt: skip

@@ -13,11 +13,11 @@ from torch import nn
 from tutelage import files, plugins
 from tutelage.data import SplitName
 from tutelage.errors import InputError, UnreachableError
-from tutelage.networks.answer import Need
+from tutelage.networks.output import Need
 from tutelage.spec.loading import Spec
 from tutelage.sweep.teachers import Teacher
 from tutelage.training import jobs, knowledge_cache, student
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 from tutelage.training.jobs import workers_of
 from tutelage.training.knowledge_plan import KnowledgePlan
 
@@ -45,15 +45,15 @@ def needs_of(spec: Spec) -> frozenset[Need]:
     return found
 
 
-def knowledge_bytes(spec: Spec, classroom: Classroom, teacher: nn.Module | None = None) -> int:
+def knowledge_bytes(spec: Spec, context: TrainingContext, teacher: nn.Module | None = None) -> int:
     """Return the bytes that the teacher's cached answers take on disk, validation's logits included.
 
-    `teacher` stands for the classroom's where that is still to be trained.
+    `teacher` stands for the context's where that is still to be trained.
     """
 
     def view_bytes(split: SplitName) -> int:
-        count = len(classroom.splits[split])
-        return sum(layout.num_bytes(count) for layout in classroom.layouts(split, teacher).values())
+        count = len(context.splits[split])
+        return sum(layout.num_bytes(count) for layout in context.layouts(split, teacher).values())
 
     return views_of(spec) * view_bytes("train") + view_bytes("validation")
 
@@ -81,9 +81,9 @@ def top_k_of(spec: Spec, num_classes: int) -> int:
     return asked
 
 
-def check_knowledge(spec: Spec, classroom: Classroom) -> None:
+def check_knowledge(spec: Spec, context: TrainingContext) -> None:
     """Raise `InputError`, before a teacher is trained, for knowledge that could not be had: see `top_k_of` and `local_dir`."""
-    top_k_of(spec, classroom.splits["train"].num_classes)
+    top_k_of(spec, context.splits["train"].num_classes)
     if spec.knowledge.local_dir is not None:
         place = Path(spec.knowledge.local_dir).expanduser().absolute()
         there = next(path for path in (place, *place.parents) if path.exists())
@@ -91,14 +91,14 @@ def check_knowledge(spec: Spec, classroom: Classroom) -> None:
             raise InputError(f"knowledge.local_dir {place}: {there} is no directory that can be written to. Name another.")
 
 
-def knowledge_plan(spec: Spec, classroom: Classroom, teachers: Sequence[Teacher]) -> KnowledgePlan:
+def knowledge_plan(spec: Spec, context: TrainingContext, teachers: Sequence[Teacher]) -> KnowledgePlan:
     """Return what is asked of the teachers, and the cache entry that it belongs in: its content address."""
-    asked, needed, top_k = spec.knowledge, needs_of(spec), top_k_of(spec, classroom.splits["train"].num_classes)
-    shares = [1.0 if asked.average == "equal" else t.measures[classroom.built_task.primary] for t in teachers]
+    asked, needed, top_k = spec.knowledge, needs_of(spec), top_k_of(spec, context.splits["train"].num_classes)
+    shares = [1.0 if asked.average == "equal" else t.measures[context.built_task.primary] for t in teachers]
     address = files.content_address(
         kind="knowledge",
         teachers=[[teacher.address, share] for teacher, share in zip(teachers, shares, strict=True)],
-        data=classroom.fingerprint,
+        data=context.fingerprint,
         task=plugins.parse_reference(spec.task)[0],
         dtype=asked.dtype,
         top_k=top_k,
@@ -118,21 +118,23 @@ def knowledge_plan(spec: Spec, classroom: Classroom, teachers: Sequence[Teacher]
     )
 
 
-def ensure_knowledge(spec: Spec, classroom: Classroom, teachers: Sequence[Teacher], say: Callable[[str], None]) -> Classroom:
-    """Return the classroom with the teachers' knowledge in it: reused, computed in a Ray Train job, or live.
+def ensure_knowledge(
+    spec: Spec, context: TrainingContext, teachers: Sequence[Teacher], say: Callable[[str], None]
+) -> TrainingContext:
+    """Return the context with the teachers' knowledge in it: reused, computed in a Ray Train job, or live.
 
     What is decided is told to `say`, and so is a cached view whose checksum is wrong, which is made anew. Raises as
     `_is_live` does.
     """
-    taught = replace(classroom, taught_by=knowledge_plan(spec, classroom, teachers))
-    plan = taught.taught_by
+    taught = replace(context, knowledge=knowledge_plan(spec, context, teachers))
+    plan = taught.knowledge
     assert plan is not None and plan.entry is not None
     if damage := plan.entry.forget_damaged():
         say(f"the knowledge cache is damaged and made anew: {damage}")
     num_bytes = knowledge_bytes(spec, taught)
     views: list[tuple[SplitName, int]] = [("validation", 0), *(("train", view) for view in range(plan.views))]
     if _is_live(spec, plan, num_bytes, say):
-        return replace(taught, taught_by=replace(plan, directory=None, views=spec.knowledge.views or 0))
+        return replace(taught, knowledge=replace(plan, directory=None, views=spec.knowledge.views or 0))
     with plan.entry.lock():
         plan.entry.describe(taught.teacher_outline)
         for damage in knowledge_cache.remove_damaged(plan.entry, views):

@@ -21,19 +21,19 @@ from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker, _task_name, tracker_of
 from tutelage.records.trial import TrialRecord
 from tutelage.search.sampler import check_installed
-from tutelage.selection.confirmation import Race
+from tutelage.selection.confirmation import Confirmation
 from tutelage.selection.estimate import Accuracies, put_on_record
 from tutelage.selection.latency import measure_latencies
-from tutelage.selection.query import Question
+from tutelage.selection.query import SelectionQuery
 from tutelage.selection.retrain import Retraining
 from tutelage.spec.loading import Spec, tracking_uri
 from tutelage.spec.loading import load as load_spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.sweep import identity, knowledge, search, warm_start
-from tutelage.sweep.recorder import Book
+from tutelage.sweep.recorder import Recorder
 from tutelage.sweep.teachers import Teacher, as_one, ensure_teacher, ensure_teachers
 from tutelage.training.cluster import check_resources, cluster
-from tutelage.training.context import Classroom, classroom_of
+from tutelage.training.context import TrainingContext, context_of
 from tutelage.training.jobs import workers_of
 
 
@@ -45,8 +45,8 @@ def sweep(spec: Spec, *, address: str | None = None, observer: Observer | None =
     """
     observer = observer or Silent()
     sweep_dir.check_free(Path(spec.storage), spec.name)
-    classroom = opened(spec, observer)
-    return run(spec, classroom, partial(_created, spec), address=address, observer=observer)
+    context = opened(spec, observer)
+    return run(spec, context, partial(_created, spec), address=address, observer=observer)
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def _created(spec: Spec) -> Iterator[SweepDir]:
 
 
 def run(
-    spec: Spec, classroom: Classroom, driven: Callable[[], AbstractContextManager[SweepDir]], *, address: str | None,
+    spec: Spec, context: TrainingContext, driven: Callable[[], AbstractContextManager[SweepDir]], *, address: str | None,
     observer: Observer,
 ) -> SweepDir:  # fmt: skip
     """Run a sweep from where it stands to its end, within `driven`, which is entered when cluster and MLflow have answered."""
@@ -68,7 +68,7 @@ def run(
         with cluster(address, observer):
             check_resources(spec, address)
             with driven() as home, _ending(home, tracker):
-                _run(spec, home, classroom, tracker, observer)
+                _run(spec, home, context, tracker, observer)
                 shutil.rmtree(_runs_dir(spec), ignore_errors=True)
     finally:
         tracker.close()
@@ -79,16 +79,16 @@ def _runs_dir(spec: Spec) -> Path:
     return Path(spec.storage) / "runs" / spec.name
 
 
-def opened(spec: Spec, observer: Observer) -> Classroom:
-    """Return the spec's classroom, with all checked that can be before anything is written; `InputError` says what is wrong."""
+def opened(spec: Spec, observer: Observer) -> TrainingContext:
+    """Return the spec's context, with all checked that can be before anything is written; `InputError` says what is wrong."""
     check_installed(spec.search.sampler)
     for name in spec.search.warm_start:
         warm_start.find(Path(spec.storage), name)
-    classroom = classroom_of(spec)
-    knowledge.check_knowledge(spec, classroom)
-    search.check_constraints(spec, classroom)
-    observer.stage(f"data {classroom.fingerprint[:16]}: {describe_data(classroom)}")
-    return classroom
+    context = context_of(spec)
+    knowledge.check_knowledge(spec, context)
+    search.check_constraints(spec, context)
+    observer.stage(f"data {context.fingerprint[:16]}: {describe_data(context)}")
+    return context
 
 
 @contextmanager
@@ -107,12 +107,12 @@ def _ending(home: SweepDir, tracker: Tracker) -> Iterator[None]:
     tracker.finish("FINISHED")
 
 
-def _run(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, observer: Observer) -> None:
-    teachers = ensure_teachers(spec, classroom, observer.stage)
+def _run(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker, observer: Observer) -> None:
+    teachers = ensure_teachers(spec, context, observer.stage)
     for one in teachers:
         observer.stage(describe_teacher(one))
-    classroom = knowledge.ensure_knowledge(spec, classroom, teachers, observer.stage)
-    teacher = as_one(teachers, classroom)
+    context = knowledge.ensure_knowledge(spec, context, teachers, observer.stage)
+    teacher = as_one(teachers, context)
     if len(teachers) > 1:
         best = max(one.measures["accuracy"] for one in teachers)
         less = f", less than the best one alone has, {best:.4f}" if teacher.measures["accuracy"] < best else ""
@@ -120,25 +120,25 @@ def _run(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, obs
     known = "objectives" in home.facts()
     objectives = home.objectives() if known else with_references(spec.search.objectives, teacher.measures)
     ended = home.ledger.ended()
-    book = _open_book(home, spec, classroom, teacher, objectives, tracker, observer)
-    book.take_up(ended)
+    recorder = _open_recorder(home, spec, context, teacher, objectives, tracker, observer)
+    recorder.resume(ended)
     try:
-        search.search(spec, classroom, book, [*ended, *home.paused(), *home.pending()])
+        search.search(spec, context, recorder, [*ended, *home.paused(), *home.pending()])
     except KeyboardInterrupt:
-        if len(book.front):
-            book.publish()
+        if len(recorder.front):
+            recorder.publish()
         raise
-    require_students(home.records(), spec.search.constraints, len(book.front))
+    require_students(home.records(), spec.search.constraints, len(recorder.front))
     if outside := outside_reference(home, objectives):
         observer.stage(
-            f"{len(outside)} of the front's {len(book.front)} students are no better than the reference point in some "
+            f"{len(outside)} of the front's {len(recorder.front)} students are no better than the reference point in some "
             f"objective and add nothing to the hypervolume: {', '.join(outside)}"
         )
-    on_front = [trial for trial in book.front if (home.students_dir / trial).exists()]
-    book.teacher = {**book.teacher, **measure_latencies(home, classroom, on_front, tracker, observer)}
-    home.update(teacher={**home.facts()["teacher"], **book.teacher})
-    _confirm_front(spec, home, classroom, tracker, observer)
-    book.publish()
+    on_front = [trial for trial in recorder.front if (home.students_dir / trial).exists()]
+    recorder.teacher = {**recorder.teacher, **measure_latencies(home, context, on_front, tracker, observer)}
+    home.update(teacher={**home.facts()["teacher"], **recorder.teacher})
+    _confirm_front(spec, home, context, tracker, observer)
+    recorder.publish()
 
 
 def require_students(records: Sequence[TrialRecord], limits: Limits, front_size: int) -> None:
@@ -162,7 +162,7 @@ def train_teacher(spec: Spec, *, address: str | None = None, observer: Observer 
     observer = observer or Silent()
     sweep_dir.check_writable(Path(spec.storage))
     with cluster(address, observer):
-        return ensure_teacher(spec, classroom_of(spec), observer.stage)
+        return ensure_teacher(spec, context_of(spec), observer.stage)
 
 
 def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
@@ -187,11 +187,11 @@ def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
     return {"version": 1, "sweep": home.name, "brought": num_found}
 
 
-def describe_data(classroom: Classroom) -> str:
+def describe_data(context: TrainingContext) -> str:
     """Return in words how many examples there are, and how many of training have no label."""
-    train = classroom.splits["train"]
+    train = context.splits["train"]
     without = f" ({len(train) - train.num_labelled:,} without a label)" if train.num_labelled < len(train) else ""
-    return f"train {len(train):,}{without}, validation {len(classroom.splits['validation']):,}"
+    return f"train {len(train):,}{without}, validation {len(context.splits['validation']):,}"
 
 
 def describe_teacher(teacher: Teacher) -> str:
@@ -208,11 +208,11 @@ def with_references(objectives: tuple[Objective, ...], teacher: Mapping[str, flo
     )
 
 
-def _open_book(
-    home: SweepDir, spec: Spec, classroom: Classroom, teacher: Teacher, objectives: tuple[Objective, ...],
+def _open_recorder(
+    home: SweepDir, spec: Spec, context: TrainingContext, teacher: Teacher, objectives: tuple[Objective, ...],
     tracker: Tracker, observer: Observer,
-) -> Book:  # fmt: skip
-    """Start the sweep's run in MLflow, and the books."""
+) -> Recorder:  # fmt: skip
+    """Start the sweep's run in MLflow, and the records."""
     searched = tuple(spec.space.names())
     common = {"data": str(spec.data), "task": _task_name(spec), "seed": str(spec.seed), "teacher": teacher.address}
     run_id = home.facts().get("run_id")
@@ -220,13 +220,13 @@ def _open_book(
         tracker.reopen(run_id, resumed=True)
     else:
         run_id = tracker.start_sweep(spec.name, spec.resolved(), searched, common)
-    fingerprint = classroom.fingerprint
-    tracker.log_dataset(run_id, str(spec.data), fingerprint, {k: len(v) for k, v in classroom.splits.items()})
+    fingerprint = context.fingerprint
+    tracker.log_dataset(run_id, str(spec.data), fingerprint, {k: len(v) for k, v in context.splits.items()})
     tracker.log_teacher(
         f"teacher {teacher.address}", teacher.address, spec.resolved()["teacher"], teacher.measures, teacher.curve
     )
     tracker.save_compare_view(searched)
-    assert classroom.taught_by is not None
+    assert context.knowledge is not None
     home.update(
         state="running",
         run_id=run_id,
@@ -234,33 +234,31 @@ def _open_book(
         objectives=[asdict(objective) for objective in objectives],
         teacher={"address": teacher.address, "source": teacher.source, **teacher.measures},
         fingerprint=fingerprint,
-        knowledge=classroom.taught_by.document(),
+        knowledge=context.knowledge.document(),
         num_trials=spec.search.trials,
         code=identity.code_address(),
         view_path=tracker.view_path,
         ui_command=tracker.ui_command,
     )
-    return Book(
+    return Recorder(
         home=home, objectives=objectives, searched=searched, limits=spec.search.constraints, common=common,
         tracker=tracker, observer=observer, learn=lambda record: None, teacher=teacher.measures,
     )  # fmt: skip
 
 
-def _confirm_front(spec: Spec, home: SweepDir, classroom: Classroom, tracker: Tracker, observer: Observer) -> None:
+def _confirm_front(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker, observer: Observer) -> None:
     """Train the front's students again with fresh seeds, and those that come up where others shrink."""
     if not spec.search.confirm:
         return
     records = {record.trial_id: record for record in candidates(home)}
-    retraining = Retraining(
-        home=home, classroom=classroom, workers=workers_of(spec.resources.trial), num_seeds=spec.search.confirm
-    )
+    retraining = Retraining(home=home, context=context, workers=workers_of(spec.resources.trial), num_seeds=spec.search.confirm)
 
     def train(trials: Sequence[str]) -> Accuracies:
         observer.stage(f"training {len(trials)} students of the front with {spec.search.confirm} fresh seeds each")
         return retraining.taught([records[trial] for trial in trials])
 
-    num_judged = len(classroom.splits["validation"])
+    num_judged = len(context.splits["validation"])
     known = {trial: runs for trial, runs in retraining.known().items() if trial in records}
-    axes = Question(policy=spec.select.policy, objectives=home.objectives())
-    race = Race(question=axes, records=list(records.values()), num_judged=num_judged, seeds=spec.search.confirm)
+    axes = SelectionQuery(policy=spec.select.policy, objectives=home.objectives())
+    race = Confirmation(query=axes, records=list(records.values()), num_judged=num_judged, seeds=spec.search.confirm)
     put_on_record(home, tracker, race.run_for_front(known, train), num_judged)

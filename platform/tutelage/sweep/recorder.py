@@ -1,4 +1,4 @@
-"""The sweep's books in the driver, and who is told how it goes on. Knows neither Ray nor Optuna."""
+"""The sweep's records in the driver, and who is told how it goes on. Knows neither Ray nor Optuna."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tutelage.report import figures, tables
 
 
 @dataclass
-class Book:
-    """The sweep's books in the driver: every ended trial goes to the ledger, the front, MLflow and the sampler, once.
+class Recorder:
+    """The sweep's records in the driver: every ended trial goes to the ledger, the front, MLflow and the sampler, once.
 
     The ledger comes first: all the others can be made again from it.
     """
@@ -37,28 +37,28 @@ class Book:
     num_ended: int = 0
     hypervolumes: list[float] = field(default_factory=list)  # after each trial that had a worker
 
-    def begun(self, record: TrialRecord) -> None:
+    def started(self, record: TrialRecord) -> None:
         """Put on record that a trial is handed out, before it is."""
         self.home.ledger.append(record)
 
-    def came_back(self, record: TrialRecord) -> None:
-        """Book a trial whose worker is free again: it has ended, or it is paused."""
+    def returned(self, record: TrialRecord) -> None:
+        """Recorder a trial whose worker is free again: it has ended, or it is paused."""
         if record.state == "paused":
             self.home.ledger.append(record)
         else:
-            self.trained(record)
+            self.finished(record)
 
-    def trained(self, record: TrialRecord) -> None:
-        """Book a trial that had a worker."""
-        self.refused(record)
+    def finished(self, record: TrialRecord) -> None:
+        """Recorder a trial that had a worker."""
+        self.rejected(record)
         self.learn(record)
 
-    def refused(self, record: TrialRecord) -> None:
-        """Book a trial that the sampler knows of already."""
+    def rejected(self, record: TrialRecord) -> None:
+        """Recorder a trial that the sampler knows of already."""
         self.home.ledger.append(record)
         self.observer.trial(record, *self._enter(record))
 
-    def take_up(self, records: Sequence[TrialRecord]) -> None:
+    def resume(self, records: Sequence[TrialRecord]) -> None:
         """Enter the ended trials of a sweep that is resumed; MLflow is given what it lacks of them."""
         for record in records:
             self._enter(record)

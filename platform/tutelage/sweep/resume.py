@@ -15,7 +15,7 @@ from tutelage.spec.loading import Spec
 from tutelage.spec.loading import load as load_spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.sweep import identity, pipeline
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 MORE = ("search.trials", "search.hours", "search.device_hours")  # of these a resumed sweep may have more
 
@@ -46,11 +46,11 @@ def resume(
     before = load_spec(home.spec_path)
     wanted = with_trials(spec or before, trials)
     check_extends(before, wanted)
-    classroom = pipeline.opened(wanted, observer)
-    _check_data(home, classroom)
+    context = pipeline.opened(wanted, observer)
+    _check_data(home, context)
     if home.facts().get("code") not in (None, identity.code_address()):
         observer.stage("tutelage's own code has changed since the sweep began: its students were trained by more than one")
-    return pipeline.run(wanted, classroom, partial(_extended, home, wanted), address=address, observer=observer)
+    return pipeline.run(wanted, context, partial(_extended, home, wanted), address=address, observer=observer)
 
 
 def with_trials(spec: Spec, trials: str | int | None) -> Spec:
@@ -94,11 +94,11 @@ def _differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str,
         yield path, before, after
 
 
-def _check_data(home: SweepDir, classroom: Classroom) -> None:
+def _check_data(home: SweepDir, context: TrainingContext) -> None:
     known = home.facts().get("fingerprint")
-    if known not in (None, classroom.fingerprint):
+    if known not in (None, context.fingerprint):
         raise InputError(
-            f"the data of sweep '{home.name}' have changed: fingerprint {classroom.fingerprint[:16]}, and {known[:16]} when it "
+            f"the data of sweep '{home.name}' have changed: fingerprint {context.fingerprint[:16]}, and {known[:16]} when it "
             "began. Its students would not be comparable. Put the data back, or begin a sweep of another name."
         )
 

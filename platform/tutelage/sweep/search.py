@@ -18,21 +18,21 @@ from tutelage.objectives import even_reference
 from tutelage.records.trial import TrialRecord
 from tutelage.search import ray_tune
 from tutelage.search.budget import Budget
-from tutelage.search.first_trials import extreme, known_good, resolved
+from tutelage.search.first_trials import extreme, first_suggestions, resolved
 from tutelage.search.gaussian_process import Array
 from tutelage.search.promotion import Promotion
-from tutelage.search.sampler import Draw, Sampler
+from tutelage.search.sampler import Sampler, Suggestion
 from tutelage.search.size_aware import SizeAware
-from tutelage.search.stopping import Bracketed, Judge, Promoting, Stopping, Verdict, rule_of, rungs_of
-from tutelage.search.suggest import Desk, Proposal, Suggester, known_losses, record_of
+from tutelage.search.stopping import BracketedJudge, Decision, Judge, PromotionJudge, RuleJudge, rule_of, rungs_of
+from tutelage.search.suggest import Callbacks, SeededSuggestion, Suggester, record_of, size_losses
 from tutelage.spec.loading import Spec
 from tutelage.spec.sections import KNOWN_BEFORE
 from tutelage.spec.space import Choice, Domain, any_value
 from tutelage.sweep import knowledge, warm_start
 from tutelage.sweep.identity import identity
-from tutelage.sweep.recorder import Book
+from tutelage.sweep.recorder import Recorder
 from tutelage.training import jobs, student
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 from tutelage.training.jobs import workers_of
 
 SIZED = 32  # random students that are sized before a bound on sizes is called out of reach
@@ -41,30 +41,30 @@ SIZED = 32  # random students that are sized before a bound on sizes is called o
 KNOWN_SHARE = 4  # of the trials, at most one in so many is a student that was known before
 
 
-def search(spec: Spec, classroom: Classroom, book: Book, earlier: Sequence[TrialRecord] = ()) -> None:
-    """Search students on Ray Tune; every trial's beginning and end comes back through the book.
+def search(spec: Spec, context: TrainingContext, recorder: Recorder, earlier: Sequence[TrialRecord] = ()) -> None:
+    """Search students on Ray Tune; every trial's beginning and end comes back through the recorder.
 
     `earlier` are the records of a search that is taken up: what has ended in it is learnt, what has not is trained first.
     """
-    under_way = _opened(spec, classroom, book)
-    under_way.take_up(earlier)
-    under_way.run(spec, classroom, spent_s=book.home.facts().get("search_s", 0.0) if earlier else 0.0)
+    under_way = _opened(spec, context, recorder)
+    under_way.resume(earlier)
+    under_way.run(spec, context, spent_s=recorder.home.facts().get("search_s", 0.0) if earlier else 0.0)
 
 
 @dataclass(kw_only=True)
-class _Search:
+class _SearchLoop:
     """A search under way: what proposes students, what judges them, and what ends it, all told of the same things."""
 
-    book: Book
+    recorder: Recorder
     suggester: Suggester
     stopping: Judge | None
     budget: Budget
 
-    def take_up(self, records: Sequence[TrialRecord]) -> None:
+    def resume(self, records: Sequence[TrialRecord]) -> None:
         """Learn from the records of an earlier driver."""
-        self.suggester.take_up(records)
+        self.suggester.resume(records)
         if self.stopping:
-            self.stopping.take_up(records)
+            self.stopping.resume(records)
         for record in records:
             self.budget.learn(record)
 
@@ -75,90 +75,90 @@ class _Search:
         if self.stopping:
             self.stopping.learn(record)
 
-    def judge(self, draw: Draw, row: dict[str, Any]) -> Verdict:
+    def judge(self, suggestion: Suggestion, row: dict[str, Any]) -> Decision:
         """Return what becomes of a trial at a rung."""
         assert self.stopping is not None
-        self.suggester.observe(draw, row)
-        return self.stopping.judge(draw, row)
+        self.suggester.observe(suggestion, row)
+        return self.stopping.judge(suggestion, row)
 
-    def next_draw(self) -> Draw | None:
+    def next_suggestion(self) -> Suggestion | None:
         """Return what is trained next: a paused trial that goes on, or a new one; None while there is neither."""
-        if self.budget.why_over(self.book.hypervolumes):
+        if self.budget.why_over(self.recorder.hypervolumes):
             return None
         again = self.stopping.promoted(is_last=False) if self.stopping else None
-        draw = None if again else self.suggester.next()
-        if draw is None and again is None and self.stopping:
+        suggestion = None if again else self.suggester.next()
+        if suggestion is None and again is None and self.stopping:
             again = self.stopping.promoted(is_last=True)
         if again:
-            self.book.begun(record_of(again, "running"))
-        return draw or again
+            self.recorder.started(record_of(again, "running"))
+        return suggestion or again
 
-    def run(self, spec: Spec, classroom: Classroom, spent_s: float) -> None:
+    def run(self, spec: Spec, context: TrainingContext, spent_s: float) -> None:
         """Train until nothing is left to be, or the budget is spent; what is paused then is stopped."""
-        home, begun_s = self.book.home, time.time()
-        self.book.learn = self.learn
-        said, first = _said(spec, self.suggester), self.next_draw()
-        self.book.observer.stage(said)
+        home, begun_s = self.recorder.home, time.time()
+        self.recorder.learn = self.learn
+        said, first = _said(spec, self.suggester), self.next_suggestion()
+        self.recorder.observer.stage(said)
         try:
             if first:
                 waiting = [first]
-                _run(spec, classroom, self, lambda: waiting.pop() if waiting else self.next_draw(), spent_s)
+                _run(spec, context, self, lambda: waiting.pop() if waiting else self.next_suggestion(), spent_s)
             for record in home.paused():
-                self.book.trained(replace(record, state="stopped"))
+                self.recorder.finished(replace(record, state="stopped"))
         finally:
             home.update(search_s=spent_s + time.time() - begun_s, exhausted=self.suggester.exhausted)
-        if why := self.budget.why_over(self.book.hypervolumes):
-            self.book.observer.stage(f"the search has ended: {why}")
+        if why := self.budget.why_over(self.recorder.hypervolumes):
+            self.recorder.observer.stage(f"the search has ended: {why}")
 
 
-def _opened(spec: Spec, classroom: Classroom, book: Book) -> _Search:
+def _opened(spec: Spec, context: TrainingContext, recorder: Recorder) -> _SearchLoop:
     """Put a search together, nothing proposed yet."""
-    warm = warm_start.read(spec, book.home, classroom)
-    stopping = _stopping(spec, classroom, book)
+    warm = warm_start.read(spec, recorder.home, context)
+    stopping = _stopping(spec, context, recorder)
     rungs = stopping.rungs if stopping else frozenset()
-    journal = book.home.root.resolve() / "study.journal"
-    sampler = Sampler(spec.space, len(book.objectives), spec.search.sampler, spec.seed, sorted(rungs), journal)
-    desk = Desk(
-        presize=_remembering(partial(presize, spec, classroom)), recall=warm.recall,
-        identify=partial(identity, spec, classroom, book.common["teacher"]),
-        on_begun=book.begun, on_ended=book.refused,
+    journal = recorder.home.root.resolve() / "study.journal"
+    sampler = Sampler(spec.space, len(recorder.objectives), spec.search.sampler, spec.seed, sorted(rungs), journal)
+    callbacks = Callbacks(
+        presize=_remembering(partial(presize, spec, context)), recall=warm.recall,
+        identify=partial(identity, spec, context, recorder.common["teacher"]),
+        on_started=recorder.started, on_ended=recorder.rejected,
     )  # fmt: skip
-    proposals = [*warm.proposals, *_known(spec, classroom)][: _most_known(spec)]
-    chooser = _chooser(spec, book, desk)
-    suggester = Suggester(sampler, book.objectives, book.limits, desk, spec.search.trials, proposals, rungs, chooser)
+    seeded = [*warm.seeded, *_known(spec, context)][: _most_known(spec)]
+    chooser = _chooser(spec, recorder, callbacks)
+    suggester = Suggester(sampler, recorder.objectives, recorder.limits, callbacks, spec.search.trials, seeded, rungs, chooser)
     warm.teach(suggester)
-    return _Search(book=book, suggester=suggester, stopping=stopping, budget=_budget(spec))
+    return _SearchLoop(recorder=recorder, suggester=suggester, stopping=stopping, budget=_budget(spec))
 
 
-def _chooser(spec: Spec, book: Book, desk: Desk) -> SizeAware | None:
+def _chooser(spec: Spec, recorder: Recorder, callbacks: Callbacks) -> SizeAware | None:
     """Return what proposes students by their sizes, if the spec asks for it."""
 
     def losses_of(params: Mapping[str, Any]) -> Array | None:
         try:
-            sizes = desk.presize(spec.space.resolve(lambda name, domain: params[name])[0])
+            sizes = callbacks.presize(spec.space.resolve(lambda name, domain: params[name])[0])
         except TutelageError:
             return None
-        return None if book.limits.missed(sizes) else known_losses(sizes, book.objectives)
+        return None if recorder.limits.missed(sizes) else size_losses(sizes, recorder.objectives)
 
     if spec.search.sampler != "size-aware":
         return None
-    return SizeAware(spec.space, losses_of, spec.seed, even_reference(book.objectives))
+    return SizeAware(spec.space, losses_of, spec.seed, even_reference(recorder.objectives))
 
 
 def _run(
-    spec: Spec, classroom: Classroom, search: _Search, next_draw: Callable[[], Draw | None], spent_s: float
+    spec: Spec, context: TrainingContext, search: _SearchLoop, next_suggestion: Callable[[], Suggestion | None], spent_s: float
 ) -> None:  # fmt: skip
     """Run a search on Ray Tune."""
-    book, stopping = search.book, search.stopping
+    recorder, stopping = search.recorder, search.stopping
     rungs = ray_tune.Rungs(epochs=stopping.rungs, judge=search.judge, pausing=stopping.pausing) if stopping else None
-    named = {objective.name for objective in book.objectives} | set(book.limits.max) | set(book.limits.min)
+    named = {objective.name for objective in recorder.objectives} | set(recorder.limits.max) | set(recorder.limits.min)
     workers = workers_of(spec.resources.trial)
     in_actor = workers.workers == 0
     open_trial = jobs.StudentTrials(
-        classroom=classroom, students_dir=book.home.students_dir.resolve(), workers=workers, with_latency="latency_ms" in named
+        context=context, students_dir=recorder.home.students_dir.resolve(), workers=workers, with_latency="latency_ms" in named
     )
     ray_tune.run(
-        open_trial, next_draw, book.came_back, book.observer.epoch,
+        open_trial, next_suggestion, recorder.returned, recorder.observer.epoch,
         ray_tune.Slots(
             cpus=workers.cpus if in_actor else 0, gpus=workers.gpus if in_actor else 0,
             concurrency=spec.search.concurrency, checkpoint_epochs=spec.search.checkpoint_epochs,
@@ -173,16 +173,16 @@ def _said(spec: Spec, suggester: Suggester) -> str:
     return f"searching {spec.search.trials or 'as many as time allows'} students{have} with {spec.search.sampler}"
 
 
-def presize(spec: Spec, classroom: Classroom, config: dict[str, Any]) -> dict[str, float]:
+def presize(spec: Spec, context: TrainingContext, config: dict[str, Any]) -> dict[str, float]:
     """Return what is known of a resolved config's student before it is trained.
 
     A latency is among it only where the constraints bound it and the student is certain to miss the bound.
     """
     typed = spec.trial_config(config)
-    sizes, bound = student.presize(typed, classroom), spec.search.constraints.max.get("latency_ms")
+    sizes, bound = student.presize(typed, context), spec.search.constraints.max.get("latency_ms")
     if bound is None or spec.resources.trial.gpus:
         return sizes
-    floor_ms = student.latency_floor_ms(typed, classroom)
+    floor_ms = student.latency_floor_ms(typed, context)
     return {**sizes, "latency_ms": floor_ms} if floor_ms > bound else sizes
 
 
@@ -199,16 +199,16 @@ def _remembering(sizes_of: Callable[[dict[str, Any]], dict[str, float]]) -> Call
     return remembered
 
 
-def check_constraints(spec: Spec, classroom: Classroom) -> None:
+def check_constraints(spec: Spec, context: TrainingContext) -> None:
     """Raise `NoStudentFits` if neither the smallest, nor the largest, nor any of some random students has sizes that fit."""
     limits = spec.search.constraints
     if not {*limits.max, *limits.min} & set(KNOWN_BEFORE):
         return
     generator = Random(spec.seed)
     sized: list[dict[str, float]] = []
-    for params in chain(_extremes(spec, classroom), repeat(None, SIZED)):
+    for params in chain(_extremes(spec, context), repeat(None, SIZED)):
         config = spec.space.resolve(partial(_given, params) if params else lambda _, domain: any_value(generator, domain))[0]
-        sizes = presize(spec, classroom, _uninherited(config))
+        sizes = presize(spec, context, _uninherited(config))
         if not limits.missed(sizes):
             return
         sized.append(sizes)
@@ -224,9 +224,9 @@ def _given(params: Mapping[str, Any], name: str, domain: Domain) -> Any:
     return params[name]
 
 
-def _extremes(spec: Spec, classroom: Classroom) -> list[Mapping[str, Any]]:
+def _extremes(spec: Spec, context: TrainingContext) -> list[Mapping[str, Any]]:
     start = resolved(spec.space, spec.default_of, {})
-    return [extreme(spec.space, start, partial(_size, spec, classroom), sign) for sign in (1, -1)]
+    return [extreme(spec.space, start, partial(_size, spec, context), sign) for sign in (1, -1)]
 
 
 def _uninherited(config: dict[str, Any]) -> dict[str, Any]:
@@ -238,11 +238,11 @@ def _most_known(spec: Spec) -> int:
     return max(1, spec.search.trials // KNOWN_SHARE) if spec.search.trials else 8
 
 
-def _known(spec: Spec, classroom: Classroom) -> list[Proposal]:
+def _known(spec: Spec, context: TrainingContext) -> list[SeededSuggestion]:
     if not spec.search.known_first:
         return []
-    size_of = partial(_size, spec, classroom)
-    return known_good(spec.space, spec.default_of, size_of, _most_known(spec), published_recipes(spec))
+    size_of = partial(_size, spec, context)
+    return first_suggestions(spec.space, spec.default_of, size_of, _most_known(spec), published_recipes(spec))
 
 
 def published_recipes(spec: Spec) -> list[dict[str, Any]]:
@@ -259,8 +259,8 @@ def published_recipes(spec: Spec) -> list[dict[str, Any]]:
     ]
 
 
-def _size(spec: Spec, classroom: Classroom, config: dict[str, Any]) -> float | None:
-    return student.presize(spec.trial_config(_uninherited(config)), classroom).get("params")
+def _size(spec: Spec, context: TrainingContext, config: dict[str, Any]) -> float | None:
+    return student.presize(spec.trial_config(_uninherited(config)), context).get("params")
 
 
 def _budget(spec: Spec) -> Budget:
@@ -271,7 +271,7 @@ def _budget(spec: Spec) -> Budget:
     )  # fmt: skip
 
 
-def _stopping(spec: Spec, classroom: Classroom, book: Book) -> Judge | None:
+def _stopping(spec: Spec, context: TrainingContext, recorder: Recorder) -> Judge | None:
     """Return what judges trials at rungs; None where the spec asks for nothing, or students are too short to have any."""
     asked, max_epochs = spec.search.stopping, knowledge.longest_epochs(spec)
     rungs = rungs_of(asked, max_epochs) if asked else frozenset()
@@ -279,10 +279,10 @@ def _stopping(spec: Spec, classroom: Classroom, book: Book) -> Judge | None:
         return None
     if asked.rule == "promotion":
         rule = Promotion(rungs=sorted(rungs), max_epochs=max_epochs, share=asked.share, num_students=spec.search.trials)
-        return Promoting(rule, book.objectives, spec.space)
-    num_judged, every = len(classroom.splits["validation"]), sorted(rungs)
+        return PromotionJudge(rule, recorder.objectives, spec.space)
+    num_judged, every = len(context.splits["validation"]), sorted(rungs)
     brackets = [
-        Stopping(rule_of(asked, num_judged), frozenset(every[first:]), book.objectives)
+        RuleJudge(rule_of(asked, num_judged), frozenset(every[first:]), recorder.objectives)
         for first in range(min(asked.brackets, len(every) + 1))
     ]
-    return brackets[0] if len(brackets) == 1 else Bracketed(brackets, factor=asked.factor, seed=spec.seed)
+    return brackets[0] if len(brackets) == 1 else BracketedJudge(brackets, factor=asked.factor, seed=spec.seed)

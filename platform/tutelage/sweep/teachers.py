@@ -22,7 +22,7 @@ from tutelage.spec.loading import Spec, tracking_uri
 from tutelage.spec.sections import RecipeConfig, TeacherConfig, TrialConfig
 from tutelage.sweep import external_teacher, linear_baseline
 from tutelage.training import inference, jobs, student
-from tutelage.training.context import Classroom, located
+from tutelage.training.context import TrainingContext, located
 from tutelage.training.jobs import workers_of
 
 ABOUT = "teacher.json"
@@ -51,35 +51,35 @@ def teacher_address(spec: Spec, fingerprint: str) -> str:
     )  # fmt: skip
 
 
-def ensure_teachers(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> list[Teacher]:
+def ensure_teachers(spec: Spec, context: TrainingContext, say: Callable[[str], None]) -> list[Teacher]:
     """Return the spec's teacher and its further ones, of which only the output is compared, each as `ensure_teacher` does."""
     further = [spec.model_copy(update={"teacher": teacher}) for teacher in spec.more_teachers]
     for other in filter(is_foreign, further):  # what is wrong with one is told before another is trained
-        read_foreign(other, classroom)
-    first = ensure_teacher(spec, classroom, say)
-    return [first, *(ensure_teacher(other, classroom, say, is_compared=False) for other in further)]
+        read_foreign(other, context)
+    first = ensure_teacher(spec, context, say)
+    return [first, *(ensure_teacher(other, context, say, is_compared=False) for other in further)]
 
 
-def as_one(teachers: Sequence[Teacher], classroom: Classroom) -> Teacher:
-    """Return what several teachers are together, measured as the classroom has them; a single one as it is."""
+def as_one(teachers: Sequence[Teacher], context: TrainingContext) -> Teacher:
+    """Return what several teachers are together, measured as the context has them; a single one as it is."""
     if len(teachers) == 1:
         return teachers[0]
-    validation, task, logits = classroom.splits["validation"], classroom.built_task, classroom.validation_logits
+    validation, task, logits = context.splits["validation"], context.built_task, context.validation_logits
     assert logits is not None
     accuracy = float(task.correct(logits, validation.labels).float().mean())
-    sizes = {**cost.size(classroom.teacher), **cost.macs(classroom.teacher, validation.example_shape)}
+    sizes = {**cost.size(context.teacher), **cost.macs(context.teacher, validation.example_shape)}
     address = files.content_address(kind="teachers", addresses=[teacher.address for teacher in teachers])
     return replace(teachers[0], address=address, measures={task.primary: accuracy, **sizes})
 
 
-def ensure_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None], *, is_compared: bool = True) -> Teacher:
+def ensure_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], None], *, is_compared: bool = True) -> Teacher:
     """Return the spec's teacher: read from its path, reused from the storage, or trained on Ray Train.
 
     Where it `is_compared` with the students layer by layer, that is checked first.
     """
     made = _found_teacher if is_foreign(spec) else _trained_teacher
-    teacher = made(spec, classroom, say, check_pairs if is_compared else _no_pairs)
-    _check_strength(spec, classroom, teacher)
+    teacher = made(spec, context, say, check_pairs if is_compared else _no_pairs)
+    _check_strength(spec, context, teacher)
     return teacher
 
 
@@ -88,42 +88,42 @@ def is_foreign(spec: Spec) -> bool:
     return spec.teacher.path is not None or spec.teacher.weights is not None
 
 
-def _no_pairs(_spec: Spec, _classroom: Classroom, _teacher: nn.Module) -> None:
+def _no_pairs(_spec: Spec, _classroom: TrainingContext, _teacher: nn.Module) -> None:
     """Check nothing: of a further teacher no layer is compared."""
 
 
-PairCheck = Callable[[Spec, Classroom, nn.Module], None]
+PairCheck = Callable[[Spec, TrainingContext, nn.Module], None]
 
 
-def _trained_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None], check: PairCheck) -> Teacher:
+def _trained_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], None], check: PairCheck) -> Teacher:
     assert spec.teacher.model is not None, "a teacher that is trained has a model"
     with torch.device("meta"):
-        blank = checkpoint.build(classroom.architecture(spec.teacher.model))
-    check_half_size(spec.teacher, blank, classroom)
-    check(spec, classroom, blank)
-    address = teacher_address(spec, classroom.fingerprint)
+        blank = checkpoint.build(context.architecture(spec.teacher.model))
+    check_half_size(spec.teacher, blank, context)
+    check(spec, context, blank)
+    address = teacher_address(spec, context.fingerprint)
     kept = _kept(Path(spec.storage) / "teachers" / address)
     if kept is not None:
         say(f"teacher {address} is in the storage already")
         return kept
-    source = _source_teacher(spec, classroom, say) if spec.teacher.source else None
+    source = _source_teacher(spec, context, say) if spec.teacher.source else None
     if spec.teacher.epochs == 0:
         assert source is not None, "a spec whose teacher has neither epochs nor a source is refused"
-        return _as_it_came(spec, classroom, source, address)
-    if not classroom.splits["train"].num_labelled:
+        return _as_it_came(spec, context, source, address)
+    if not context.splits["train"].num_labelled:
         raise InputError(
             "no training example has a label, so no teacher can be trained on them. Give a trained one (teacher.path), or a "
             "teacher.source to learn with teacher.epochs: 0."
         )
     say(f"training the teacher, {spec.teacher.epochs} epochs")
-    return _train(spec, classroom, spec.teacher, address, source, say)
+    return _train(spec, context, spec.teacher, address, source, say)
 
 
-def _as_it_came(spec: Spec, classroom: Classroom, source: Teacher, address: str) -> Teacher:
+def _as_it_came(spec: Spec, context: TrainingContext, source: Teacher, address: str) -> Teacher:
     """Keep what learnt the source as the teacher, answering in the data's classes; `InputError` if it lacks one."""
     model, architecture = checkpoint.read(source.directory)
-    model, architecture = external_teacher.in_classes_of(model, architecture, classroom.splits["train"].class_names)
-    directory, measures = Path(spec.storage) / "teachers" / address, _measures(model, classroom)
+    model, architecture = external_teacher.in_classes_of(model, architecture, context.splits["train"].class_names)
+    directory, measures = Path(spec.storage) / "teachers" / address, _measures(model, context)
     about: dict[str, Any] = {"measures": measures, "curve": source.curve, "source": _of_source(spec, source)}
     _keep(directory, model, architecture, about)
     return Teacher(directory=directory, address=address, measures=measures, source=about["source"])
@@ -146,12 +146,12 @@ def _kept(directory: Path) -> Teacher | None:
     )  # fmt: skip
 
 
-def _source_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]) -> Teacher:
+def _source_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], None]) -> Teacher:
     """Return the teacher as it is after its source data, before it is fine-tuned."""
     source = spec.teacher.source
     assert source is not None
-    elsewhere = replace(classroom, data=located(source.data))
-    here, there = (room.splits["train"].example_shape for room in (classroom, elsewhere))
+    elsewhere = replace(context, data=located(source.data))
+    here, there = (room.splits["train"].example_shape for room in (context, elsewhere))
     if here != there:
         raise InputError(f"teacher.source: its examples have shape {there}, the data's {here}. They must be alike.")
     changes = {"epochs": source.epochs, "learning_rate": source.learning_rate or spec.teacher.learning_rate, "source": None}
@@ -168,24 +168,29 @@ def _source_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None]
 
 
 def _train(
-    spec: Spec, classroom: Classroom, recipe: TeacherConfig, address: str, source: Teacher | None, say: Callable[[str], None]
+    spec: Spec,
+    context: TrainingContext,
+    recipe: TeacherConfig,
+    address: str,
+    source: Teacher | None,
+    say: Callable[[str], None],
 ) -> Teacher:
     """Train a teacher on Ray Train, from what it learnt of its source if there is one, and keep it in the storage."""
     assert recipe.model is not None
     storage, workers = Path(spec.storage), workers_of(spec.resources.teacher)
     job = jobs.TeacherJob(
-        classroom=classroom, model=recipe.model, recipe=recipe, address=address, runs_dir=storage / "runs",
+        context=context, model=recipe.model, recipe=recipe, address=address, runs_dir=storage / "runs",
         start=source.directory.resolve() if source else None, execution=recipe.execution,
     )  # fmt: skip
     trained = jobs.train_teacher(job, workers)
     if trained.timed_ms:
         say(_timed(trained))
-    measures, directory = _measures(trained.model, classroom), storage / "teachers" / address
+    measures, directory = _measures(trained.model, context), storage / "teachers" / address
     about: dict[str, Any] = {
         "measures": measures, "curve": trained.curve, "execution": trained.execution.model_dump(),
         "source": _of_source(spec, source),
     }  # fmt: skip
-    _keep(directory, trained.model, classroom.architecture(recipe.model), about)
+    _keep(directory, trained.model, context.architecture(recipe.model), about)
     return Teacher(directory=directory, address=address, measures=measures, curve=tuple(trained.curve), source=about["source"])
 
 
@@ -204,19 +209,19 @@ def _keep(directory: Path, model: nn.Module, architecture: dict[str, Any], about
     files.move_into_place(draft, directory)
 
 
-def read_foreign(spec: Spec, classroom: Classroom) -> tuple[nn.Module, dict[str, Any]]:
+def read_foreign(spec: Spec, context: TrainingContext) -> tuple[nn.Module, dict[str, Any]]:
     """Return the spec's teacher from elsewhere, and its architecture; `InputError` as `foreign.read_teacher` raises it."""
-    blank = classroom.architecture(spec.teacher.model) if spec.teacher.model is not None else {}
-    return external_teacher.read_teacher(spec.teacher, blank, classroom.splits["train"], tracking_uri(spec))
+    blank = context.architecture(spec.teacher.model) if spec.teacher.model is not None else {}
+    return external_teacher.read_teacher(spec.teacher, blank, context.splits["train"], tracking_uri(spec))
 
 
-def _found_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None], check: PairCheck) -> Teacher:
+def _found_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], None], check: PairCheck) -> Teacher:
     """Read a teacher from elsewhere, measure it on the data, and keep a copy: its source may go away."""
-    model, architecture = read_foreign(spec, classroom)
-    check(spec, classroom, model)
+    model, architecture = read_foreign(spec, context)
+    check(spec, context, model)
     digest = hashlib.sha256(save(checkpoint.weights_of(model))).hexdigest()
     address = files.content_address(kind="teacher", weights=digest, architecture=architecture)
-    measures = _measures(model, classroom)
+    measures = _measures(model, context)
     directory = Path(spec.storage) / "teachers" / address
     _keep(directory, model, architecture, {"measures": measures, "curve": []})
     say(f"teacher {address} was read from {spec.teacher.path or spec.teacher.weights}")
@@ -225,14 +230,14 @@ def _found_teacher(spec: Spec, classroom: Classroom, say: Callable[[str], None],
     return Teacher(directory=directory, address=address, measures=measures, reused=True)
 
 
-def _check_strength(spec: Spec, classroom: Classroom, teacher: Teacher) -> None:
+def _check_strength(spec: Spec, context: TrainingContext, teacher: Teacher) -> None:
     """Raise `WorkFailed` for a teacher that knows less than a linear classifier, or than the spec asks for."""
     if spec.teacher.accept_weak:
         return
-    metric, wanted = classroom.built_task.primary, spec.teacher.min_accuracy
+    metric, wanted = context.built_task.primary, spec.teacher.min_accuracy
     reached, bar = teacher.measures[metric], "teacher.min_accuracy asks for"
     if wanted is None:
-        wanted = linear_baseline.linear_accuracy(classroom.splits["train"], classroom.splits["validation"])
+        wanted = linear_baseline.linear_accuracy(context.splits["train"], context.splits["validation"])
         bar = "a linear classifier reaches"
     if reached < wanted:
         raise WorkFailed(
@@ -241,30 +246,30 @@ def _check_strength(spec: Spec, classroom: Classroom, teacher: Teacher) -> None:
         )
 
 
-def _measures(model: nn.Module, classroom: Classroom) -> dict[str, float]:
-    validation = classroom.splits["validation"]
-    accuracy = inference.accuracy_of(model, classroom.built_task, validation)
+def _measures(model: nn.Module, context: TrainingContext) -> dict[str, float]:
+    validation = context.splits["validation"]
+    accuracy = inference.accuracy_of(model, context.built_task, validation)
     sizes = {**cost.size(model), **cost.macs(model, validation.example_shape)}
-    return {classroom.built_task.primary: accuracy, **sizes}
+    return {context.built_task.primary: accuracy, **sizes}
 
 
-def check_pairs(spec: Spec, classroom: Classroom, teacher: nn.Module) -> None:
+def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> None:
     """Raise `InputError` before anything is trained for what no student could be taught by.
 
     That is a student of other classes, weights to inherit that no student could take, a layer that is not there, epochs that
     leave none for teaching, or a loss that cannot serve its pair.
     """
-    train = classroom.splits["train"]
+    train = context.splits["train"]
     teachers_outline = stages.outline_of(stages.name_layers(teacher, spec.knowledge.layers), train.example_shape)
     heirs: list[bool] = []
     for corner in spec.space.corners():
         config = spec.trial_config(corner)
-        blank = student.blank(config, classroom)
+        blank = student.blank(config, context)
         outline = stages.outline_of(stages.name_layers(blank, config.student.layers), train.example_shape)
         if outline.classes != train.num_classes:
             named = plugins.parse_reference(config.student.model)[0]
             raise InputError(f"model '{named}' answers with {outline.classes} classes, the data has {train.num_classes}.")
-        check_half_size(config.student, blank, classroom)
+        check_half_size(config.student, blank, context)
         if config.student.initialise in student.INHERITING:
             heirs.append(student.can_inherit(blank, teachers_outline.weights))
         if not train.num_labelled:
@@ -296,11 +301,11 @@ def _check_full_size(config: TrialConfig) -> None:
         )
 
 
-def check_half_size(recipe: RecipeConfig, model: torch.nn.Module, classroom: Classroom) -> None:
+def check_half_size(recipe: RecipeConfig, model: torch.nn.Module, context: TrainingContext) -> None:
     """Raise `InputError` if a recipe shows images at half their size to a network (on the meta device) that takes none."""
     if recipe.half_size_share == 0.0:
         return
-    shape = classroom.splits["train"].example_shape
+    shape = context.splits["train"].example_shape
     try:
         if len(shape) != 3:
             raise ValueError(f"examples of shape {shape} are no images")

@@ -13,19 +13,19 @@ from tutelage.records import sweep_dir
 from tutelage.records.fronts import non_dominated
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
-from tutelage.search.sampler import Draw
-from tutelage.search.suggest import Proposal, Suggester, record_of
+from tutelage.search.sampler import Suggestion
+from tutelage.search.suggest import SeededSuggestion, Suggester, record_of
 from tutelage.spec.loading import Spec
 from tutelage.spec.space import Choice, Domain, Space
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 
 @dataclass(frozen=True, kw_only=True)
-class Warmth:
-    """What was found: `proposals` to try first, `ends` on the same data to learn from, and `trained`, by identity."""
+class WarmStart:
+    """What was found: `seeded` to try first, `ends` on the same data to learn from, and `trained`, by identity."""
 
     home: SweepDir
-    proposals: list[Proposal] = field(default_factory=list)
+    seeded: list[SeededSuggestion] = field(default_factory=list)
     ends: list[TrialRecord] = field(default_factory=list)
     trained: dict[str, tuple[SweepDir, TrialRecord]] = field(default_factory=dict)
 
@@ -34,29 +34,29 @@ class Warmth:
         for record in self.ends:
             suggester.know(record.params, record.measures)
 
-    def recall(self, draw: Draw) -> TrialRecord | None:
+    def recall(self, suggestion: Suggestion) -> TrialRecord | None:
         """Return the record of a suggestion that was trained exactly so before, its student copied here; None if it was not."""
-        if draw.identity not in self.trained:
+        if suggestion.identity not in self.trained:
             return None
-        there, record = self.trained[draw.identity]
+        there, record = self.trained[suggestion.identity]
         mine = record_of(
-            replace(draw, origin=f"recalled from {there.name}/{record.trial_id}"), "finished",
+            replace(suggestion, origin=f"recalled from {there.name}/{record.trial_id}"), "finished",
             measures=record.measures, curve=record.curve,
         )  # fmt: skip
         shutil.copytree(there.students_dir / record.trial_id, self.home.students_dir / mine.trial_id, dirs_exist_ok=True)
         return mine
 
 
-def read(spec: Spec, home: SweepDir, classroom: Classroom) -> Warmth:
+def read(spec: Spec, home: SweepDir, context: TrainingContext) -> WarmStart:
     """Return what the sweeps under `search.warm_start` know; `InputError` for one that is not there or has no end."""
-    found = Warmth(home=home)
+    found = WarmStart(home=home)
     for name in spec.search.warm_start:
         there = find(Path(spec.storage), name)
         finished = [record for record in there.records() if record.state == "finished"]
         fitting = [record for record in finished if fits(spec.space, record)]
         front = non_dominated(fitting, there.objectives())
-        found.proposals.extend(Proposal(params=record.params, origin=f"front of {there.name}") for record in front)
-        if there.facts()["fingerprint"] == classroom.fingerprint:
+        found.seeded.extend(SeededSuggestion(params=record.params, origin=f"front of {there.name}") for record in front)
+        if there.facts()["fingerprint"] == context.fingerprint:
             found.ends.extend(record for record in fitting if _measures_all(record, spec.search.objectives))
         found.trained.update({r.identity: (there, r) for r in finished if (there.students_dir / r.trial_id).exists()})
     return found

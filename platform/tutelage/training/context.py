@@ -16,7 +16,7 @@ from tutelage.data import Split, SplitName, checked
 from tutelage.data import fingerprint as fingerprint_of
 from tutelage.errors import WorkFailed
 from tutelage.networks import checkpoint, ensemble, stages, top_k
-from tutelage.networks.answer import Outline
+from tutelage.networks.output import Outline
 from tutelage.plugins import Reference
 from tutelage.spec.loading import Spec
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig
@@ -26,17 +26,17 @@ from tutelage.training.knowledge_plan import KnowledgePlan
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classroom:
+class TrainingContext:
     """What all students of a sweep share: data, task, and their teacher's knowledge. Cheap to send; loads on first use.
 
-    Without `taught_by` students learn from labels alone.
+    Without `knowledge` students learn from labels alone.
     """
 
     data: Reference
     task: Reference
     seed: int
     augmentation: AugmentationConfig = AS_IT_IS
-    taught_by: KnowledgePlan | None = None
+    knowledge: KnowledgePlan | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Send what names the data and the knowledge, not what was read of them: memory maps would be sent as bytes."""
@@ -67,29 +67,29 @@ class Classroom:
     @cached_property
     def teacher(self) -> nn.Module:
         """The teachers as one network, its compared layers named; read once a process."""
-        assert self.taught_by is not None, "a classroom without a teacher is not asked for it"
-        directories, shares = zip(*self.taught_by.teachers, strict=True)
-        return stages.name_layers(ensemble.read(directories, shares), self.taught_by.layers)
+        assert self.knowledge is not None, "a context without a teacher is not asked for it"
+        directories, shares = zip(*self.knowledge.teachers, strict=True)
+        return stages.name_layers(ensemble.read(directories, shares), self.knowledge.layers)
 
     @cached_property
     def teacher_outline(self) -> Outline:
         """The teacher's outline, from its cache entry where there is one."""
-        entry = self.taught_by.entry if self.taught_by else None
+        entry = self.knowledge.entry if self.knowledge else None
         kept = entry.outline() if entry else None
         return kept or stages.outline_of(self.teacher, self.splits["train"].example_shape)
 
     @cached_property
     def teacher_weights(self) -> dict[str, Tensor]:
         """The first teacher's parameters and buffers by name, in order of depth."""
-        if self.taught_by is None:
+        if self.knowledge is None:
             raise WorkFailed("the teacher's weights are asked for, and there is no teacher yet.")
         return checkpoint.weights_of(checkpoint.inmost(self.teacher))
 
     @cached_property
-    def known(self) -> knowledge_cache.Knowledge | None:
+    def cached_knowledge(self) -> knowledge_cache.Knowledge | None:
         """The teacher's cached knowledge; None where there is none, or the teacher answers live."""
-        entry = self.taught_by.entry if self.taught_by else None
-        if self.taught_by is None or entry is None:
+        entry = self.knowledge.entry if self.knowledge else None
+        if self.knowledge is None or entry is None:
             return None
         if entry.outline() is None:
             raise WorkFailed(
@@ -97,28 +97,28 @@ class Classroom:
                 "On several nodes, `storage` must be a directory that all of them share."
             )
         return knowledge_cache.Knowledge(
-            entry=entry, outline=self.teacher_outline, fill=self.fill, local_dir=self.taught_by.local_dir
+            entry=entry, outline=self.teacher_outline, fill=self.fill, local_dir=self.knowledge.local_dir
         )
 
     @cached_property
     def validation_logits(self) -> Tensor | None:
         """The teacher's label sequences of the validation examples; None without a teacher."""
-        if self.taught_by is None:
+        if self.knowledge is None:
             return None
-        if self.known is not None:
-            return self.known.view("validation", 0)["logits"].float()
+        if self.cached_knowledge is not None:
+            return self.cached_knowledge.view("validation", 0)["logits"].float()
         return inference.logits_of(self.teacher, self.built_task, self.splits["validation"])
 
     def layouts(self, split: SplitName, teacher: nn.Module | None = None) -> knowledge_cache.Layouts:
         """Return how each part of a view of the teacher's answers is stored, learnt from its answers to two examples.
 
-        `teacher` is asked in the place of the classroom's, which may be still to be trained.
+        `teacher` is asked in the place of the context's, which may be still to be trained.
         """
-        assert self.taught_by is not None
+        assert self.knowledge is not None
         kinds = {"classes": top_k.index_dtype(self.splits["train"].num_classes)}
         sample = self._compressed(split, next(self._asked(split, 0, torch.arange(2), teacher)))
         return {
-            part: knowledge_cache.Layout(shape=tuple(tensor.shape[1:]), dtype=kinds.get(part, self.taught_by.dtype))
+            part: knowledge_cache.Layout(shape=tuple(tensor.shape[1:]), dtype=kinds.get(part, self.knowledge.dtype))
             for part, tensor in sample.items()
         }
 
@@ -132,8 +132,8 @@ class Classroom:
 
     def fill(self, split: SplitName, view: int) -> None:
         """Put a view into the cache unless another process does or did; on this process's GPU, if it has one."""
-        assert self.taught_by is not None and self.taught_by.entry is not None
-        entry, examples = self.taught_by.entry, self.splits[split]
+        assert self.knowledge is not None and self.knowledge.entry is not None
+        entry, examples = self.knowledge.entry, self.splits[split]
         with entry.lock(f"{split}-{view}"):
             if not entry.has(split, view):
                 self.teacher.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -144,18 +144,18 @@ class Classroom:
         self, split: SplitName, view: int, rows: Tensor, teacher: nn.Module | None = None
     ) -> Iterator[dict[str, Tensor]]:
         """Give what is cached of the teacher's answers: of training its views with all that is compared, else the logits."""
-        assert self.taught_by is not None
+        assert self.knowledge is not None
         ask = partial(inference.each, teacher or self.teacher, self.built_task, self.splits[split], rows)
         if split != "train":
             return ask()
-        return ask(needs=self.taught_by.needs, view=view, augmentation=self.augmentation, view_seed=self.seed)
+        return ask(needs=self.knowledge.needs, view=view, augmentation=self.augmentation, view_seed=self.seed)
 
     def _compressed(self, split: SplitName, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-        assert self.taught_by is not None
-        if split != "train" or not self.taught_by.top_k:
+        assert self.knowledge is not None
+        if split != "train" or not self.knowledge.top_k:
             return parts
         others = {part: tensor for part, tensor in parts.items() if part != "logits"}
-        return {**top_k.compressed(parts["logits"], self.taught_by.top_k), **others}
+        return {**top_k.compressed(parts["logits"], self.knowledge.top_k), **others}
 
     def architecture(self, model: Reference) -> dict[str, Any]:
         """Return what `network.write` keeps beside the weights of a `model` for this data."""
@@ -178,8 +178,8 @@ def located(data_reference: Reference) -> Reference:
     return {name: {**options, "path": str(Path(path).expanduser().absolute())}} if isinstance(path, str) else data_reference
 
 
-def classroom_of(spec: Spec) -> Classroom:
-    """Return the classroom without knowledge: enough to read data and build networks."""
-    classroom = Classroom(data=located(spec.data), task=spec.task, seed=spec.seed, augmentation=spec.augmentation)
-    augment.check(spec.augmentation, classroom.splits["train"].example_shape)
-    return classroom
+def context_of(spec: Spec) -> TrainingContext:
+    """Return the context without knowledge: enough to read data and build networks."""
+    context = TrainingContext(data=located(spec.data), task=spec.task, seed=spec.seed, augmentation=spec.augmentation)
+    augment.check(spec.augmentation, context.splits["train"].example_shape)
+    return context

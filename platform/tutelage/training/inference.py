@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.data import Split
-from tutelage.networks.answer import Need
-from tutelage.networks.capture import answered
+from tutelage.networks.capture import capture
+from tutelage.networks.output import Need
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig
 from tutelage.tasks import Task
 from tutelage.training import augment
@@ -32,13 +32,13 @@ def each(
         for some in rows.split(batch_size):
             with torch.inference_mode():
                 seen = augment.batch(split, some, view or 0, policy, view_seed)
-                parts = answered(model, task, seen.inputs.to(device), needs, _on(device, seen.mask))
+                parts = capture(model, task, seen.inputs.to(device), needs, _on(device, seen.mask))
             yield {part: tensor.float().cpu() for part, tensor in parts.items()}
     finally:
         model.train(was_training)
 
 
-def answers_of(
+def outputs_of(
     model: nn.Module, task: Task, split: Split, *, needs: frozenset[Need] = frozenset(), view: int | None = None,
     augmentation: AugmentationConfig = AS_IT_IS, view_seed: int = 0,
 ) -> dict[str, Tensor]:  # fmt: skip
@@ -61,14 +61,14 @@ def live(model: nn.Module, task: Task, needs: frozenset[Need]) -> Ask:
 
     @torch.no_grad()
     def asked(_view: int, _rows: Tensor, seen: augment.Batch) -> Mapping[str, Tensor]:
-        return answered(model.to(seen.inputs.device), task, seen.inputs, needs, seen.mask)
+        return capture(model.to(seen.inputs.device), task, seen.inputs, needs, seen.mask)
 
     return asked
 
 
 def logits_of(model: nn.Module, task: Task, split: Split) -> Tensor:
     """Return the label sequences `[n, steps, classes]` of the examples with `model` in evaluation mode."""
-    return answers_of(model, task, split)["logits"]
+    return outputs_of(model, task, split)["logits"]
 
 
 def accuracy_of(model: nn.Module, task: Task, split: Split) -> float:

@@ -32,7 +32,7 @@ from tutelage.networks.sync_batch_norm import share
 from tutelage.plugins import Reference
 from tutelage.spec.sections import PLAIN, ExecutionConfig, RecipeConfig, TrialConfig
 from tutelage.training import execution, loop, student
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ class Workers:
 class TeacherJob:
     """What a teacher's training depends on, and where its run is kept (`runs_dir`, shared by all nodes)."""
 
-    classroom: Classroom
+    context: TrainingContext
     model: Reference
     recipe: RecipeConfig
     address: str
@@ -70,9 +70,9 @@ class TeacherJob:
     execution: ExecutionConfig | Literal["measured"] = PLAIN
     start: Path | None = None  # a network whose weights, where they fit, are the first ones
 
-    def lesson(self) -> loop.Lesson:
+    def plan(self) -> loop.TrainingPlan:
         """Return what the teacher learns."""
-        return student.lesson_alone(self.recipe, self.classroom)
+        return student.label_only_plan(self.recipe, self.context)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ def train_teacher(job: TeacherJob, workers: Workers) -> TrainedTeacher:
         weights, saved = _fit(lambda: _teach(job), workers, run_config=run_config, torch_config=torch_config)
     except (train.TrainingFailedError, ray.exceptions.RayError) as error:
         raise WorkFailed(f"the teacher's training failed: {_cause(error)}") from error
-    model = checkpoint.adopt(checkpoint.build(job.classroom.architecture(job.model)), _unpack(weights)).eval()
+    model = checkpoint.adopt(checkpoint.build(job.context.architecture(job.model)), _unpack(weights)).eval()
     shutil.rmtree(job.runs_dir / f"teacher-{job.address}", ignore_errors=True)
     way = ExecutionConfig(**saved["execution"])
     return TrainedTeacher(model=model, curve=saved["curve"], execution=way, timed_ms=saved["timed_ms"])
@@ -146,14 +146,14 @@ def _cause(error: BaseException) -> str:
 
 def _teach(job: TeacherJob) -> tuple[bytes, dict[str, Any]]:
     """Train the teacher; this runs in every worker. Return its weights, and what is kept beside them every epoch."""
-    context = train.get_context()
-    rank, num_workers = context.get_world_rank(), context.get_world_size()
+    worker = train.get_context()
+    rank, num_workers = worker.get_world_rank(), worker.get_world_size()
     earlier = _last_checkpoint()
     kept: dict[str, Any] = {k: earlier[k] for k in KEPT} if earlier else {"curve": [], **_way_to_run(job, rank)}
     bare = _untrained(job) if num_workers == 1 else share(_untrained(job))
     wrapped = bare.to(get_device()) if num_workers == 1 else prepare_model(bare, move_to_device=True)
     way = ExecutionConfig(**kept["execution"])
-    under_way = loop.Training(wrapped, replace(job.lesson(), execution=way, shard=(rank, num_workers)))
+    under_way = loop.Training(wrapped, replace(job.plan(), execution=way, shard=(rank, num_workers)))
     if earlier:
         under_way.restore(earlier["training"], _load_weights)
     while not under_way.is_done:
@@ -163,7 +163,7 @@ def _teach(job: TeacherJob) -> tuple[bytes, dict[str, Any]]:
 
 
 def _untrained(job: TeacherJob) -> nn.Module:
-    model = checkpoint.seeded(job.classroom.architecture(job.model), job.classroom.seed)
+    model = checkpoint.seeded(job.context.architecture(job.model), job.context.seed)
     if job.start is not None:
         held = model.state_dict()
         fitting = {name: w for name, w in checkpoint.read_weights(job.start).items() if w.shape == held[name].shape}
@@ -178,7 +178,7 @@ def _way_to_run(job: TeacherJob, rank: int) -> dict[str, Any]:
     found = None
     if rank == 0:
         with torch.random.fork_rng():
-            way, timed_ms = execution.fastest(lambda: _untrained(job).to(get_device()), job.lesson())
+            way, timed_ms = execution.fastest(lambda: _untrained(job).to(get_device()), job.plan())
         found = {"execution": way.model_dump(), "timed_ms": timed_ms}
     agreed: dict[str, Any] = broadcast_from_rank_zero(found)
     return agreed
@@ -218,32 +218,32 @@ def _unpack(packed: bytes) -> dict[str, torch.Tensor]:
     return weights
 
 
-def write_knowledge(classroom: Classroom, views: Sequence[tuple[SplitName, int]], workers: Workers) -> None:
-    """Put `views` of what the teacher says into the classroom's cache entry, in a Ray Train job of any number of workers.
+def write_knowledge(context: TrainingContext, views: Sequence[tuple[SplitName, int]], workers: Workers) -> None:
+    """Put `views` of what the teacher says into the context's cache entry, in a Ray Train job of any number of workers.
 
     Workers share out pieces of views, and each view takes its place when all of it is there.
     """
-    plan = classroom.taught_by
+    plan = context.knowledge
     assert plan is not None and plan.entry is not None
     with ExitStack() as stack:
         drafts: dict[tuple[SplitName, int], Path] = {}
         for split, view in views:
-            layouts, examples = classroom.layouts(split), len(classroom.splits[split])
+            layouts, examples = context.layouts(split), len(context.splits[split])
             drafts[split, view] = stack.enter_context(plan.entry.draft(split, view, examples, layouts))
-        _fit_once(lambda: _answer_into(classroom, drafts), workers, "the knowledge job failed")
+        _fit_once(lambda: _answer_into(context, drafts), workers, "the knowledge job failed")
 
 
-def _answer_into(classroom: Classroom, drafts: Mapping[tuple[SplitName, int], Path]) -> None:
-    """Answer this worker's share of the pieces; this runs in every worker."""
-    context = train.get_context()
-    classroom.teacher.to(get_device())
+def _answer_into(context: TrainingContext, drafts: Mapping[tuple[SplitName, int], Path]) -> None:
+    """Output this worker's share of the pieces; this runs in every worker."""
+    worker = train.get_context()
+    context.teacher.to(get_device())
     pieces = [
         (draft, split, view, rows)
         for (split, view), draft in drafts.items()
-        for rows in torch.arange(len(classroom.splits[split])).split(PIECE)
+        for rows in torch.arange(len(context.splits[split])).split(PIECE)
     ]
-    for draft, split, view, rows in pieces[context.get_world_rank() :: context.get_world_size()]:
-        classroom.answer_into(draft, split, view, rows)
+    for draft, split, view, rows in pieces[worker.get_world_rank() :: worker.get_world_size()]:
+        context.answer_into(draft, split, view, rows)
 
 
 class StudentTrial:
@@ -254,13 +254,13 @@ class StudentTrial:
     """
 
     def __init__(
-        self, config: dict[str, Any], classroom: Classroom, seed: int, directory: Path, workers: Workers,
+        self, config: dict[str, Any], context: TrainingContext, seed: int, directory: Path, workers: Workers,
         with_latency: bool = False,
     ) -> None:  # fmt: skip
-        self.config, self.classroom, self.directory = TrialConfig.model_validate(config), classroom, directory
+        self.config, self.context, self.directory = TrialConfig.model_validate(config), context, directory
         self.workers, self.with_latency = workers, with_latency
-        model = student.build(self.config, classroom, seed).to(_trial_device(workers))
-        self.training = loop.Training(model, student.lesson(self.config, classroom, seed))
+        model = student.build(self.config, context, seed).to(_trial_device(workers))
+        self.training = loop.Training(model, student.plan(self.config, context, seed))
         self.curve: list[dict[str, float]] = []
 
     def step(self) -> dict[str, Any]:
@@ -280,21 +280,21 @@ class StudentTrial:
 
         def all_epochs() -> tuple[bytes, list[dict[str, float]]]:
             under_way.model.to(get_device())
-            rows = [under_way.epoch() for _ in range(under_way.lesson.recipe.epochs - under_way.epochs_done)]
+            rows = [under_way.epoch() for _ in range(under_way.plan.recipe.epochs - under_way.epochs_done)]
             return _pack(checkpoint.weights_of(under_way.model)), rows
 
         with tempfile.TemporaryDirectory() as scratch:
             packed, rows = _fit(all_epochs, self.workers, run_config=train.RunConfig(storage_path=scratch))
         self.training.model = checkpoint.adopt(self.training.model.cpu(), _unpack(packed))
-        self.training.epochs_done = self.training.lesson.recipe.epochs
+        self.training.epochs_done = self.training.plan.recipe.epochs
         self.curve += rows
 
     def _finish(self) -> dict[str, float]:
         model = self.training.model.eval()
-        measures = student.final_measures(model, self.classroom)
-        checkpoint.write(self.directory, model, self.classroom.architecture(self.config.student.model))
+        measures = student.final_measures(model, self.context)
+        checkpoint.write(self.directory, model, self.context.architecture(self.config.student.model))
         if self.with_latency:
-            example = self.classroom.splits["validation"].seen(slice(1))
+            example = self.context.splits["validation"].seen(slice(1))
             measures |= timing.latencies_ms({"student": model.cpu()}, example)["student"]
         return measures
 
@@ -317,19 +317,19 @@ def _trial_device(workers: Workers) -> str:
 class StudentTrials:
     """Opens the trials of a sweep: called with (trial_id, config) in the process where the trial is to run."""
 
-    classroom: Classroom
+    context: TrainingContext
     students_dir: Path
     workers: Workers
     with_latency: bool = False
 
     def __call__(self, trial_id: str, config: dict[str, Any]) -> StudentTrial:
         return StudentTrial(
-            config, self.classroom, self.classroom.seed, self.students_dir / trial_id, self.workers, self.with_latency
+            config, self.context, self.context.seed, self.students_dir / trial_id, self.workers, self.with_latency
         )
 
 
 def train_students(
-    configs: Mapping[str, tuple[dict[str, Any], int]], classroom: Classroom, directory: Path, workers: Workers
+    configs: Mapping[str, tuple[dict[str, Any], int]], context: TrainingContext, directory: Path, workers: Workers
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Train named (config, seed) students outside any search, in parallel on the cluster; give each one's measures as it ends.
 
@@ -340,7 +340,7 @@ def train_students(
     def run(name: str, config: dict[str, Any], seed: int) -> dict[str, float]:
         torch.set_num_threads(max(1, int(workers.cpus)))
         started_s = time.time()
-        trial = StudentTrial(config, classroom, seed, directory / name, workers)
+        trial = StudentTrial(config, context, seed, directory / name, workers)
         row = trial.step()
         while not row["done"]:
             row = trial.step()

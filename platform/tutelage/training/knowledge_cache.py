@@ -3,7 +3,7 @@
 An entry is a directory named by its content address, with one directory a view (`train/0003`, `validation/0000`) that holds
 an `.npy` for each part of what is known, `[n, …]`, and a manifest with their SHA-256. Parts are the label sequence `logits`
 `[n, steps, classes]` (or, kept sparsely, `classes`, `gaps` and `tails`; see `sparse_labels`) and, of each stage that is asked
-for, `features.<stage>`, `pooled.<stage>`, `maps.<stage>` and `heads.<stage>` (see `losses.Answer`). A view is written beside
+for, `features.<stage>`, `pooled.<stage>`, `maps.<stage>` and `heads.<stage>` (see `losses.Output`). A view is written beside
 its place and renamed, so one that is there is whole; workers may write rows of one draft at the same time.
 """
 
@@ -28,7 +28,7 @@ from torch import Tensor
 from tutelage.data import SplitName
 from tutelage.errors import TutelageError
 from tutelage.files import sha256_of, write_json
-from tutelage.networks.answer import Outline, Stage
+from tutelage.networks.output import Outline, Stage
 
 MANIFEST, ABOUT = "manifest.json", "entry.json"
 

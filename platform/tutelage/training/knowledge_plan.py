@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tutelage.networks.answer import Need
+from tutelage.networks.output import Need
 from tutelage.training import knowledge_cache
 
 

@@ -20,7 +20,7 @@ from tutelage.data import UNKNOWN, Split
 from tutelage.errors import WorkFailed
 from tutelage.losses import Loss
 from tutelage.networks import capture
-from tutelage.networks.answer import Answer, Need
+from tutelage.networks.output import Need, Output
 from tutelage.spec.sections import AS_IT_IS, PLAIN, AugmentationConfig, ExecutionConfig, RecipeConfig
 from tutelage.tasks import Task
 from tutelage.training import augment, inference, optimizers
@@ -28,7 +28,7 @@ from tutelage.training.ema import WeightAverage
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teaching:
+class Distillation:
     """What is learnt beside the labels, with its `weight` in [0, 1].
 
     `ask(view, rows, batch)` gives the teacher's answers (see `knowledge`) to the examples `rows` of a view, which the
@@ -57,7 +57,7 @@ class Phase:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesson:
+class TrainingPlan:
     """Everything a training reads and never changes; `shard` is (rank, workers) of a data-parallel training.
 
     An epoch shows one view of every example; after `views` of them the first one comes again (0: never). Views depend on
@@ -73,7 +73,7 @@ class Lesson:
     execution: ExecutionConfig = PLAIN
     views: int = 1
     view_seed: int = 0
-    teaching: Teaching | None = None
+    distillation: Distillation | None = None
     phases: tuple[Phase, ...] = ()
     sparsify: Callable[[nn.Module, Tensor], nn.Module] | None = None
     shard: tuple[int, int] = (0, 1)
@@ -90,25 +90,25 @@ class Lesson:
 class Training:
     """A training under way; `epoch()` runs the next one, `state()` and `restore()` carry it across processes."""
 
-    def __init__(self, model: nn.Module, lesson: Lesson) -> None:
-        self.lesson = lesson
+    def __init__(self, model: nn.Module, plan: TrainingPlan) -> None:
+        self.plan = plan
         self.epochs_done = 0
         self.model = model.train()
         self._loss_module: Loss | None = None
-        self._train, self._is_labelled = lesson.train.to(self._device), lesson.train.labelled
-        self._start(lesson.phase_at(0)[0])
+        self._train, self._is_labelled = plan.train.to(self._device), plan.train.labelled
+        self._start(plan.phase_at(0)[0])
 
     @property
     def is_done(self) -> bool:
         """Whether every epoch of the recipe has been run."""
-        return self.epochs_done >= self.lesson.recipe.epochs
+        return self.epochs_done >= self.plan.recipe.epochs
 
     def epoch(self) -> dict[str, float]:
         """Run one epoch; return `epoch` (from 1), `train_loss`, `accuracy` on validation, and `step_s`, its seconds.
 
         Raises `WorkFailed` when the loss is no longer finite.
         """
-        phase, done = self.lesson.phase_at(self.epochs_done)
+        phase, done = self.plan.phase_at(self.epochs_done)
         if done == 0 < self.epochs_done:
             self._enter(phase)
         started_s = time.perf_counter()
@@ -118,7 +118,7 @@ class Training:
         if not torch.isfinite(loss):
             raise WorkFailed(
                 f"the loss became {loss.item()} in epoch {self.epochs_done} "
-                f"at a learning rate of {self.lesson.recipe.learning_rate}."
+                f"at a learning rate of {self.plan.recipe.learning_rate}."
             )
         return {"epoch": self.epochs_done, "train_loss": loss.item(), "accuracy": self._accuracy(), "step_s": step_s}
 
@@ -127,7 +127,7 @@ class Training:
         if self._average and self.is_done:
             self._average.put_into(self.model)
         with self._average.in_place_of(self.model) if self._average and not self.is_done else nullcontext():
-            return inference.accuracy_of(self.model, self.lesson.task, self.lesson.validation)
+            return inference.accuracy_of(self.model, self.plan.task, self.plan.validation)
 
     def state(self) -> dict[str, Any]:
         """Return all that `restore` needs, as tensors and numbers."""
@@ -143,7 +143,7 @@ class Training:
         """Go on from `state`; `adopt` puts its weights into the network, which may have been made smaller since."""
         self.model = adopt(self.model, state["model"]).train()
         self.epochs_done = int(state["epochs_done"])
-        self._start(self.lesson.phase_at(max(0, self.epochs_done - 1))[0])
+        self._start(self.plan.phase_at(max(0, self.epochs_done - 1))[0])
         self._optimizer.load_state_dict(state["optimizer"])
         if self._loss_module:
             self._loss_module.load_state_dict(state["loss"])
@@ -155,16 +155,16 @@ class Training:
         if self._average:
             self._average.put_into(self.model)
         if phase.sparsifies:
-            assert self.lesson.sparsify is not None
-            self.model = self.lesson.sparsify(self.model, self._train.seen(slice(2)))
+            assert self.plan.sparsify is not None
+            self.model = self.plan.sparsify(self.model, self._train.seen(slice(2)))
         self._start(phase)
 
     def _start(self, phase: Phase) -> None:
         """Begin with a fresh optimiser and a fresh average of the weights that are there now."""
-        recipe = self.lesson.recipe
-        if self.lesson.execution.channels_last:
+        recipe = self.plan.recipe
+        if self.plan.execution.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self.lesson.execution.compile:
+        if self.plan.execution.compile:
             self.model.compile()
         self._loss_module = self._new_loss(phase, self._loss_module)
         self._optimizer = self._new_optimizer()
@@ -175,18 +175,18 @@ class Training:
         return next(self.model.parameters()).device
 
     def _new_loss(self, phase: Phase, before: Loss | None) -> Loss | None:
-        """Return the distillation loss for the network as it is now; what it has to learn starts from the lesson's seed.
+        """Return the distillation loss for the network as it is now; what it has to learn starts from the plan's seed.
 
         It keeps what fits of the one `before` it, an earlier phase's: adapters, and the values that terms had at their start.
         """
-        teaching = self.lesson.teaching
+        distillation = self.plan.distillation
         self._teachers_weights: Mapping[str, Tensor] = {}
-        if teaching is None or teaching.weight == 0.0 or not phase.is_taught:
+        if distillation is None or distillation.weight == 0.0 or not phase.is_taught:
             return None
-        self._teachers_weights = {name: weight.to(self._device) for name, weight in teaching.weights.items()}
+        self._teachers_weights = {name: weight.to(self._device) for name, weight in distillation.weights.items()}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.lesson.seed)
-            loss = teaching.build(self.model).to(self._device)
+            torch.manual_seed(self.plan.seed)
+            loss = distillation.build(self.model).to(self._device)
         own, kept = loss.state_dict(), before.state_dict() if before else {}
         fitting = {name: t for name, t in kept.items() if name in own and own[name].shape == t.shape}
         loss.load_state_dict(fitting, strict=False)
@@ -194,37 +194,37 @@ class Training:
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         adapters = list(self._loss_module.parameters()) if self._loss_module else []
-        return optimizers.optimizer(self.lesson.recipe, list(self.model.parameters()), adapters)
+        return optimizers.optimizer(self.plan.recipe, list(self.model.parameters()), adapters)
 
     def batches(self) -> list[Tensor]:
         """Return this epoch's batches of row numbers; every epoch has its own order, a short last batch is left out.
 
         From labels alone only labelled examples are learnt, as often as an epoch needs them, so that it stays as long.
         """
-        generator = torch.Generator().manual_seed(self.lesson.seed * 1_000_003 + self.epochs_done)
-        order = torch.randperm(len(self.lesson.train), generator=generator)
+        generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + self.epochs_done)
+        order = torch.randperm(len(self.plan.train), generator=generator)
         if self._loss_module is None and not self._is_labelled.all():
             order = self._labelled_rows(generator)
-        size = min(self.lesson.recipe.batch_size, len(order))
-        rank, workers = self.lesson.shard
+        size = min(self.plan.recipe.batch_size, len(order))
+        rank, workers = self.plan.shard
         return [batch[rank::workers] for batch in order[: len(order) // size * size].split(size)]
 
     def _labelled_rows(self, generator: torch.Generator) -> Tensor:
         known = self._is_labelled.nonzero().flatten()
-        turns = -(-len(self.lesson.train) // len(known))
+        turns = -(-len(self.plan.train) // len(known))
         shuffled = [known[torch.randperm(len(known), generator=generator)] for _ in range(turns)]
-        return torch.cat(shuffled)[: len(self.lesson.train)]
+        return torch.cat(shuffled)[: len(self.plan.train)]
 
     def _learn(self) -> Tensor:
         self.model.train()
         batches = self.batches()
-        phase, done = self.lesson.phase_at(self.epochs_done)
-        schedule = optimizers.SCHEDULES[self.lesson.recipe.schedule]
+        phase, done = self.plan.phase_at(self.epochs_done)
+        schedule = optimizers.SCHEDULES[self.plan.recipe.schedule]
         total = torch.zeros((), device=self._device)
         for position, rows in enumerate(batches):
             rate = phase.rate * schedule((done * len(batches) + position + 1) / (phase.epochs * len(batches) + 1))
             for group in self._optimizer.param_groups:
-                group["lr"] = self.lesson.recipe.learning_rate * rate
+                group["lr"] = self.plan.recipe.learning_rate * rate
             total += self.step(rows)
         return total.cpu() / len(batches)
 
@@ -240,48 +240,48 @@ class Training:
 
     @property
     def _view(self) -> int:
-        return self.epochs_done % self.lesson.views if self.lesson.views else self.epochs_done
+        return self.epochs_done % self.plan.views if self.plan.views else self.epochs_done
 
     def _loss(self, rows: Tensor) -> Tensor:
-        teaching, seen = self.lesson.teaching, self._seen(rows)
-        if teaching is None or self._loss_module is None:
+        distillation, seen = self.plan.distillation, self._seen(rows)
+        if distillation is None or self._loss_module is None:
             return self._label_loss(self._answered(seen, frozenset())["logits"], seen)
-        parts = self._answered(seen, teaching.needs)
-        taught: Tensor = self._loss_module(self._own_answer(parts), self._teachers_answer(teaching, rows, seen))
-        if teaching.weight == 1.0:
+        parts = self._answered(seen, distillation.needs)
+        taught: Tensor = self._loss_module(self._student_output(parts), self._teacher_output(distillation, rows, seen))
+        if distillation.weight == 1.0:
             return taught
-        return (1.0 - teaching.weight) * self._label_loss(parts["logits"], seen) + teaching.weight * taught
+        return (1.0 - distillation.weight) * self._label_loss(parts["logits"], seen) + distillation.weight * taught
 
     def _seen(self, rows: Tensor) -> augment.Batch:
         """Return the epoch's view of the examples."""
-        lesson = self.lesson
-        return augment.batch(self._train, rows.to(self._device), self._view, lesson.augmentation, lesson.view_seed)
+        plan = self.plan
+        return augment.batch(self._train, rows.to(self._device), self._view, plan.augmentation, plan.view_seed)
 
     def _shrunk(self, inputs: Tensor) -> Tensor:
         """Return what the network sees of a view: in the first epochs, if the recipe says so, at half its size."""
-        recipe = self.lesson.recipe
+        recipe = self.plan.recipe
         return inputs if self.epochs_done >= recipe.half_size_share * recipe.epochs else functional.avg_pool2d(inputs, 2)
 
-    def _own_answer(self, parts: Mapping[str, Tensor]) -> Answer:
-        return capture.answer_from(
-            parts, dict(self.model.named_parameters()) if self._teachers_weights else {}, self.lesson.train.num_classes
+    def _student_output(self, parts: Mapping[str, Tensor]) -> Output:
+        return capture.output_from(
+            parts, dict(self.model.named_parameters()) if self._teachers_weights else {}, self.plan.train.num_classes
         )
 
-    def _teachers_answer(self, teaching: Teaching, rows: Tensor, seen: augment.Batch) -> Answer:
-        parts, classes = teaching.ask(self._view, rows, seen), self.lesson.train.num_classes
-        answer = capture.answer_from(parts, self._teachers_weights, classes)
+    def _teacher_output(self, distillation: Distillation, rows: Tensor, seen: augment.Batch) -> Output:
+        parts, classes = distillation.ask(self._view, rows, seen), self.plan.train.num_classes
+        answer = capture.output_from(parts, self._teachers_weights, classes)
         return replace(answer, labels=seen.labels, mask=seen.mask)
 
     def _answered(self, seen: augment.Batch, needs: frozenset[Need]) -> dict[str, Tensor]:
-        execution, inputs = self.lesson.execution, self._shrunk(seen.inputs)
+        execution, inputs = self.plan.execution, self._shrunk(seen.inputs)
         if execution.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=execution.bfloat16):
-            parts = capture.answered(self.model, self.lesson.task, inputs, needs, seen.mask)
+            parts = capture.capture(self.model, self.plan.task, inputs, needs, seen.mask)
         return {**parts, "logits": parts["logits"].float()}
 
     def _label_loss(self, logits: Tensor, seen: augment.Batch) -> Tensor:
-        task, smoothing = self.lesson.task, self.lesson.recipe.label_smoothing
+        task, smoothing = self.plan.task, self.plan.recipe.label_smoothing
         own = task.label_losses(logits, seen.labels, smoothing)
         if seen.partner_labels is None or seen.share is None:
             return own.sum() / _labelled(seen.labels).sum().clamp(min=1)

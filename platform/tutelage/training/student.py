@@ -13,10 +13,10 @@ from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.losses import Loss, needs_of, scaled
 from tutelage.networks import checkpoint, cost, inherit, stages, timing, top_k
-from tutelage.networks.answer import Need, Outline
+from tutelage.networks.output import Need, Outline
 from tutelage.spec.sections import RecipeConfig, TrialConfig
 from tutelage.training import augment, inference, loop
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 
 FINE_TUNING_RATE = 0.1  # of the student's learning rate: what was taught is not to be unlearnt
 
@@ -30,24 +30,24 @@ NOTHING_TO_INHERIT = (
 )
 
 
-def untaught(config: TrialConfig, classroom: Classroom, seed: int) -> nn.Module:
+def untaught(config: TrialConfig, context: TrainingContext, seed: int) -> nn.Module:
     """Return the untrained student with random first weights, whatever `initialise` says: enough to size and time it."""
-    model = checkpoint.seeded(classroom.architecture(config.student.model), seed)
+    model = checkpoint.seeded(context.architecture(config.student.model), seed)
     return stages.name_layers(model, config.student.layers)
 
 
-def blank(config: TrialConfig, classroom: Classroom) -> nn.Module:
+def blank(config: TrialConfig, context: TrainingContext) -> nn.Module:
     """Return the student on the meta device: its shapes, at no cost."""
     with torch.device("meta"):
-        return checkpoint.build(classroom.architecture(config.student.model))
+        return checkpoint.build(context.architecture(config.student.model))
 
 
-def build(config: TrialConfig, classroom: Classroom, seed: int) -> nn.Module:
+def build(config: TrialConfig, context: TrainingContext, seed: int) -> nn.Module:
     """Return the untrained student; its first weights depend on `seed` and, where the config says so, on its teacher."""
-    model = untaught(config, classroom, seed)
+    model = untaught(config, context, seed)
     if config.student.initialise in INHERITING:
         shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-        model.load_state_dict(INHERITING[config.student.initialise](classroom.teacher_weights, shapes), strict=False)
+        model.load_state_dict(INHERITING[config.student.initialise](context.teacher_weights, shapes), strict=False)
     return model
 
 
@@ -90,27 +90,27 @@ def distillation_loss(config: TrialConfig, student_outline: Outline, teacher: Ou
     return loss if config.distillation.raw else scaled(loss, student_outline.classes)
 
 
-def teaching(config: TrialConfig, classroom: Classroom) -> loop.Teaching | None:
+def distillation_of(config: TrialConfig, context: TrainingContext) -> loop.Distillation | None:
     """Return what the student learns from its teacher; None with a weight of 0 or no teacher."""
-    plan = classroom.taught_by
+    plan = context.knowledge
     if config.distillation.weight == 0.0 or plan is None:
         return None
-    shape, needed = classroom.splits["train"].example_shape, needs(config)
+    shape, needed = context.splits["train"].example_shape, needs(config)
 
     def loss_for(model: nn.Module) -> Loss:
-        return distillation_loss(config, stages.outline_of(model, shape), classroom.teacher_outline)
+        return distillation_loss(config, stages.outline_of(model, shape), context.teacher_outline)
 
-    return loop.Teaching(
-        ask=_asks(classroom, needed), build=loss_for, weight=config.distillation.weight, needs=needed,
-        weights=classroom.teacher_weights if "weights" in needed else {},
+    return loop.Distillation(
+        ask=_asks(context, needed), build=loss_for, weight=config.distillation.weight, needs=needed,
+        weights=context.teacher_weights if "weights" in needed else {},
     )  # fmt: skip
 
 
-def _asks(classroom: Classroom, needed: frozenset[Need]) -> inference.Ask:
+def _asks(context: TrainingContext, needed: frozenset[Need]) -> inference.Ask:
     """Return how the teacher is asked about a batch: its cached answers to the view, or itself, live."""
-    known = classroom.known
+    known = context.cached_knowledge
     if known is None:
-        return inference.live(classroom.teacher, classroom.built_task, needed)
+        return inference.live(context.teacher, context.built_task, needed)
     wanted = {"logits", *top_k.PARTS, *needed}
 
     def recalled(view: int, rows: Tensor, seen: augment.Batch) -> Mapping[str, Tensor]:
@@ -153,42 +153,42 @@ def check_epochs(config: TrialConfig) -> None:
         )
 
 
-def lesson(config: TrialConfig, classroom: Classroom, seed: int) -> loop.Lesson:
-    """Return the student's whole lesson."""
-    taught = teaching(config, classroom)
+def plan(config: TrialConfig, context: TrainingContext, seed: int) -> loop.TrainingPlan:
+    """Return the student's whole plan."""
+    taught = distillation_of(config, context)
     if taught is not None:
         check_epochs(config)
-    return loop.Lesson(
-        task=classroom.built_task,
-        train=classroom.splits["train"],
-        validation=classroom.splits["validation"],
+    return loop.TrainingPlan(
+        task=context.built_task,
+        train=context.splits["train"],
+        validation=context.splits["validation"],
         recipe=config.student,
         execution=config.student.execution,
         seed=seed,
-        augmentation=classroom.augmentation,
-        views=classroom.taught_by.views if classroom.taught_by else 0,
-        view_seed=classroom.seed,
+        augmentation=context.augmentation,
+        views=context.knowledge.views if context.knowledge else 0,
+        view_seed=context.seed,
         phases=phases(config, is_taught=taught is not None),
-        teaching=taught,
+        distillation=taught,
         sparsify=sparsifier(config),
     )
 
 
-def lesson_alone(recipe: RecipeConfig, classroom: Classroom) -> loop.Lesson:
+def label_only_plan(recipe: RecipeConfig, context: TrainingContext) -> loop.TrainingPlan:
     """Return what a teacher learns: labels alone, of a new view every epoch."""
-    return loop.Lesson(
-        task=classroom.built_task,
-        train=classroom.splits["train"],
-        validation=classroom.splits["validation"],
+    return loop.TrainingPlan(
+        task=context.built_task,
+        train=context.splits["train"],
+        validation=context.splits["validation"],
         recipe=recipe,
-        seed=classroom.seed,
-        augmentation=classroom.augmentation,
+        seed=context.seed,
+        augmentation=context.augmentation,
         views=0,
-        view_seed=classroom.seed,
+        view_seed=context.seed,
     )
 
 
-def presize(config: TrialConfig, classroom: Classroom) -> dict[str, float]:
+def presize(config: TrialConfig, context: TrainingContext) -> dict[str, float]:
     """Return the sizes and MACs that the student will have, before it is trained; empty if training decides them.
 
     Of one that loses channels late, those that it has until then stand beside them under `whole_` and their names.
@@ -197,14 +197,14 @@ def presize(config: TrialConfig, classroom: Classroom) -> dict[str, float]:
     A student that stays whole is sized on the meta device, at no cost. One that loses the same share of every layer is
     cut untrained. Where the trained weights decide what goes, only a trained student has a size.
     """
-    example_shape = classroom.splits["train"].example_shape
+    example_shape = context.splits["train"].example_shape
     sparsify = sparsifier(config)
-    if config.student.initialise in INHERITING and not can_inherit(blank(config, classroom), classroom.teacher_outline.weights):
+    if config.student.initialise in INHERITING and not can_inherit(blank(config, context), context.teacher_outline.weights):
         raise InputError(NOTHING_TO_INHERIT)
-    whole = _sizes(blank(config, classroom), example_shape)
+    whole = _sizes(blank(config, context), example_shape)
     if sparsify is None:
         return whole
-    smaller = _smaller(config, classroom)
+    smaller = _smaller(config, context)
     if smaller is None:
         return {}
     return {**_sizes(smaller, example_shape), **{f"whole_{name}": value for name, value in whole.items()}}
@@ -216,33 +216,33 @@ def _sizes(model: nn.Module, example_shape: tuple[int, ...]) -> dict[str, float]
     return sizes
 
 
-def _smaller(config: TrialConfig, classroom: Classroom) -> nn.Module | None:
+def _smaller(config: TrialConfig, context: TrainingContext) -> nn.Module | None:
     """Return the untrained student with its share removed; None where the trained weights decide what goes."""
     sparsify = sparsifier(config)
     _, _, options = plugins.configure("sparsity", config.sparsity.method)
     if not getattr(options, "uniform", False):
         return None
-    example = torch.zeros(2, *classroom.splits["train"].example_shape)
-    smaller: nn.Module = sparsify(untaught(config, classroom, seed=0), example)
+    example = torch.zeros(2, *context.splits["train"].example_shape)
+    smaller: nn.Module = sparsify(untaught(config, context, seed=0), example)
     return smaller
 
 
-def latency_floor_ms(config: TrialConfig, classroom: Classroom) -> float:
+def latency_floor_ms(config: TrialConfig, context: TrainingContext) -> float:
     """Return the fastest of some passes of the untrained student over one example, on this machine's processor.
 
     The student's median latency, measured alone on a machine no faster, is not below it. 0 where training decides its size.
     """
     is_whole = config.sparsity.structured == 0.0
-    model = untaught(config, classroom, seed=0) if is_whole else _smaller(config, classroom)
-    example = torch.zeros(1, *classroom.splits["train"].example_shape)
+    model = untaught(config, context, seed=0) if is_whole else _smaller(config, context)
+    example = torch.zeros(1, *context.splits["train"].example_shape)
     return timing.fastest_ms(model, example) if model else 0.0
 
 
-def final_measures(model: nn.Module, classroom: Classroom) -> dict[str, float]:
+def final_measures(model: nn.Module, context: TrainingContext) -> dict[str, float]:
     """Return accuracy on validation, agreement with the teacher, sizes and MACs of a trained student."""
-    task, validation = classroom.built_task, classroom.splits["validation"]
+    task, validation = context.built_task, context.splits["validation"]
     logits: Tensor = inference.logits_of(model, task, validation)
     measures = {task.primary: float(task.correct(logits, validation.labels).float().mean())}
-    if classroom.validation_logits is not None:
-        measures |= inference.agreement(logits, classroom.validation_logits)
+    if context.validation_logits is not None:
+        measures |= inference.agreement(logits, context.validation_logits)
     return {**measures, **cost.size(model), **cost.macs(model, validation.example_shape)}

@@ -1,4 +1,4 @@
-"""Classrooms and specs that tests of teaching share: digits, and a teacher that nobody trained."""
+"""Contexts and specs that tests of teaching share: digits, and a teacher that nobody trained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from tests.conftest import SMALL_SPEC
 from tutelage.spec import loading
 from tutelage.sweep import teachers
-from tutelage.training.context import Classroom
+from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 
 
@@ -23,17 +23,17 @@ def small_config(**distillation: Any) -> dict[str, Any]:
     return loaded.space.resolve(lambda name, domain: None)[0]
 
 
-def with_plan(classroom: Classroom, home: Path, **fields: Any) -> Classroom:
-    """Return the classroom taught by what lies in `home / "teacher"`, its entry described."""
-    room = replace(classroom, taught_by=KnowledgePlan(teachers=((home / "teacher", 1.0),), directory=home / "a", **fields))
-    assert room.taught_by is not None and room.taught_by.entry is not None
-    room.taught_by.entry.describe(room.teacher_outline)
+def with_plan(context: TrainingContext, home: Path, **fields: Any) -> TrainingContext:
+    """Return the context taught by what lies in `home / "teacher"`, its entry described."""
+    room = replace(context, knowledge=KnowledgePlan(teachers=((home / "teacher", 1.0),), directory=home / "a", **fields))
+    assert room.knowledge is not None and room.knowledge.entry is not None
+    room.knowledge.entry.describe(room.teacher_outline)
     return room
 
 
-def teacher_of(room: Classroom) -> teachers.Teacher:
-    assert room.taught_by is not None
-    return teachers.Teacher(directory=room.taught_by.teachers[0][0], address="t", measures={"accuracy": 0.5})
+def teacher_of(room: TrainingContext) -> teachers.Teacher:
+    assert room.knowledge is not None
+    return teachers.Teacher(directory=room.knowledge.teachers[0][0], address="t", measures={"accuracy": 0.5})
 
 
 def with_teacher(tmp_path: Path, **changes: Any) -> loading.Spec:

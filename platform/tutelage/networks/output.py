@@ -42,7 +42,7 @@ class Outline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Output:
     """What a network says of a batch: logits `[batch, steps, classes]`, and of each stage, by its name, what is needed.
 
     `features` are `[batch, positions, channels]`, and `pooled` `[batch, channels]` their means over the positions; `maps`
