@@ -403,7 +403,7 @@ def schema() -> None:
 
 @app.command(name="list")
 def list_plugins(
-    family: Annotated[str, typer.Argument(help="tasks, data, models, losses, sparsity or policies.")],
+    family: Annotated[str, typer.Argument(help="tasks, data, models, losses, sparsity, measures or policies.")],
     as_json: AsJson = False,
 ) -> None:
     """List a family's plugins."""

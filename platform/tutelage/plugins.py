@@ -2,6 +2,7 @@
 
 A plugin is a module with a first docstring line (its summary), a `Config`, the ranges `SPACE` that its options can be
 searched over, and its family's entry function. A user's own is named `module:Name`, an object with the same attributes.
+A measure's file holds a `MEASURE` alone, and a user's own is the `Measure` itself.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from tutelage.errors import InputError, nearest
+from tutelage.measure import Measure
 from tutelage.validation import told
 
 FAMILIES = {
-    "tasks": "build", "data": "read", "models": "build", "losses": "build", "sparsity": "apply", "policies": "scores"
+    "tasks": "build", "data": "read", "models": "build", "losses": "build", "sparsity": "apply", "measures": "MEASURE",
+    "policies": "scores",
 }  # fmt: skip
 
 
@@ -60,6 +63,8 @@ def summary(family: str, name: str) -> str:
 
     Raises `InputError` as `load` does.
     """
+    if family == "measures":
+        return measure(name).meaning
     if ":" in name:
         return (inspect.getdoc(load(family, name)) or "").split("\n", 1)[0]
     _check_known(family, name)
@@ -76,6 +81,12 @@ def load(family: str, name: str) -> Any:
         return _load_foreign(family, name)
     _check_known(family, name)
     return importlib.import_module(f"tutelage.{family}.{_stem(family, name)}")
+
+
+def measure(name: str) -> Measure:
+    """Return a measure of ours by its name, or a user's as `module:Name`; `InputError` as `load` raises it."""
+    found: Measure = load("measures", name).MEASURE
+    return found
 
 
 def _check_known(family: str, name: str) -> None:
@@ -103,6 +114,8 @@ def _load_foreign(family: str, name: str) -> Any:
         return _from_factory(name, plugin)
     if family == "policies" and callable(plugin) and not hasattr(plugin, "scores"):
         return _from_scores(name, plugin)
+    if family == "measures":
+        return _from_measure(name, plugin)
     if missing := [part for part in ("Config", FAMILIES[family]) if not hasattr(plugin, part)]:
         raise InputError(f"{family} plugin '{name}' lacks {' and '.join(missing)}; see CONTRIBUTING.md.")
     return plugin
@@ -135,6 +148,13 @@ def _from_scores(name: str, function: Callable[..., Any]) -> Any:
         return function([dict(record.measures) for record in front])
 
     return SimpleNamespace(__doc__=inspect.getdoc(function) or name, SPACE={}, Config=PluginConfig, scores=scores)
+
+
+def _from_measure(name: str, plugin: Any) -> Any:
+    """Return the namespace that a measure's file would be."""
+    if not isinstance(plugin, Measure):
+        raise InputError(f"measures plugin '{name}' is a {type(plugin).__name__}, not a tutelage.measure.Measure.")
+    return SimpleNamespace(MEASURE=plugin)
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def evaluate_model(model: str, loaded: loading.Spec, split: str, storage: Path, 
     right, n = int(correct.sum()), correct.numel()
     return {
         "version": 2, "model": model, "form": asked.form, "split": split, "examples": n,
-        task.primary: right / n, "interval": list(intervals.wilson_interval(right, n)),
+        task.measures[0].name: right / n, "interval": list(intervals.wilson_interval(right, n)),
         "size_bytes": asked.size_bytes, "file_bytes": asked.file_bytes,
         **timing.latencies_ms({"student": asked.module}, examples.seen(slice(1)))["student"],
     }  # fmt: skip

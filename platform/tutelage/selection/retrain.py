@@ -86,7 +86,7 @@ class Retraining:
             name: (record.config if taught else labels_only(record.config), seed)
             for name, (record, taught, seed) in missing.items()
         }
-        primary = self.context.built_task.primary
+        primary = self.context.built_task.measures[0].name
         for name, measures in jobs.train_students(configs, self.context, self._directory, self.workers):
             record, taught, seed = missing[name]
             run = Run(

@@ -228,7 +228,7 @@ def _document(
         "test_warning": comparison.of_test(tested),
         "teaching": comparison.of_teaching(confirmed, tested),
         "agreement": {name: measures[name] for name in ("agreement", "teacher_kl_nats")},
-        "capacity_gap": capacity_gap.found(home, record, context.built_task.primary, len(validation)),
+        "capacity_gap": capacity_gap.found(home, record, context.built_task.measures[0].name, len(validation)),
         "transfer": comparison.of_transfer(home.facts()["teacher"].get("source"), tested, len(context.knowledge.teachers)),
         "model": None,
     }

@@ -94,7 +94,7 @@ def check_knowledge(spec: Spec, context: TrainingContext) -> None:
 def knowledge_plan(spec: Spec, context: TrainingContext, teachers: Sequence[Teacher]) -> KnowledgePlan:
     """Return what is asked of the teachers, and the cache entry that it belongs in: its content address."""
     asked, needed, top_k = spec.knowledge, needs_of(spec), top_k_of(spec, context.splits["train"].num_classes)
-    shares = [1.0 if asked.average == "equal" else t.measures[context.built_task.primary] for t in teachers]
+    shares = [1.0 if asked.average == "equal" else t.measures[context.built_task.measures[0].name] for t in teachers]
     address = files.content_address(
         kind="knowledge",
         teachers=[[teacher.address, share] for teacher, share in zip(teachers, shares, strict=True)],

@@ -69,7 +69,7 @@ def as_one(teachers: Sequence[Teacher], context: TrainingContext) -> Teacher:
     accuracy = float(task.correct(logits, validation.labels).float().mean())
     sizes = {**cost.size(context.teacher), **cost.macs(context.teacher, validation.example_shape)}
     address = files.content_address(kind="teachers", addresses=[teacher.address for teacher in teachers])
-    return replace(teachers[0], address=address, measures={task.primary: accuracy, **sizes})
+    return replace(teachers[0], address=address, measures={task.measures[0].name: accuracy, **sizes})
 
 
 def ensure_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], None], *, is_compared: bool = True) -> Teacher:
@@ -234,7 +234,7 @@ def _check_strength(spec: Spec, context: TrainingContext, teacher: Teacher) -> N
     """Raise `WorkFailed` for a teacher that knows less than a linear classifier, or than the spec asks for."""
     if spec.teacher.accept_weak:
         return
-    metric, wanted = context.built_task.primary, spec.teacher.min_accuracy
+    metric, wanted = context.built_task.measures[0].name, spec.teacher.min_accuracy
     reached, bar = teacher.measures[metric], "teacher.min_accuracy asks for"
     if wanted is None:
         wanted = linear_baseline.linear_accuracy(context.splits["train"], context.splits["validation"])
@@ -250,7 +250,7 @@ def _measures(model: nn.Module, context: TrainingContext) -> dict[str, float]:
     validation = context.splits["validation"]
     accuracy = inference.accuracy_of(model, context.built_task, validation)
     sizes = {**cost.size(model), **cost.macs(model, validation.example_shape)}
-    return {context.built_task.primary: accuracy, **sizes}
+    return {context.built_task.measures[0].name: accuracy, **sizes}
 
 
 def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> None:

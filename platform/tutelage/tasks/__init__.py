@@ -9,11 +9,13 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from tutelage.measure import Measure
+
 
 class Task(Protocol):
-    """What a task's `build(config)` returns. `primary` names the metric (higher is better) that decisions rest on."""
+    """What a task's `build(config)` returns. The first of `measures` is the primary one, which decisions rest on."""
 
-    primary: str
+    measures: tuple[Measure, ...]
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Return the label sequence `[batch, steps, classes]` (logits) of `inputs` `[batch, …]`."""

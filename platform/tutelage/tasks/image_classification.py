@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.data import UNKNOWN
+from tutelage.measures.accuracy import MEASURE as ACCURACY
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -16,9 +17,9 @@ class Config(PluginConfig):
 
 
 class ImageClassification:
-    """Classes of single images; the primary metric is the share of images classified right."""
+    """Classes of single images; the primary measure is the share of images classified right."""
 
-    primary = "accuracy"
+    measures = (ACCURACY,)
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Return `[batch, 1, classes]` logits of `[batch, …]` examples."""

@@ -242,7 +242,7 @@ def final_measures(model: nn.Module, context: TrainingContext) -> dict[str, floa
     """Return accuracy on validation, agreement with the teacher, sizes and MACs of a trained student."""
     task, validation = context.built_task, context.splits["validation"]
     logits: Tensor = inference.logits_of(model, task, validation)
-    measures = {task.primary: float(task.correct(logits, validation.labels).float().mean())}
+    measures = {task.measures[0].name: float(task.correct(logits, validation.labels).float().mean())}
     if context.validation_logits is not None:
         measures |= inference.agreement(logits, context.validation_logits)
     return {**measures, **cost.size(model), **cost.macs(model, validation.example_shape)}

@@ -1,0 +1,1 @@
+"""What is measured of a network: one file a measure, each with a `MEASURE`."""

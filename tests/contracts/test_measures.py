@@ -1,0 +1,67 @@
+"""What every measure promises: those of the family, and those of every task."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from tutelage import plugins
+from tutelage.measure import Measure
+
+OURS = [plugins.measure(name) for name in plugins.names("measures")]
+OF_TASKS = [
+    measure
+    for name in plugins.names("tasks")
+    for _, plugin, config in [plugins.configure("tasks", name)]
+    for measure in plugin.build(config).measures
+]
+every = pytest.mark.parametrize("measure", [*OURS, *OF_TASKS], ids=lambda measure: measure.name)
+
+
+def values(measure: Measure) -> list[float]:
+    """Return possible values from the worst to the best."""
+    low = 0.0 if measure.low is None else measure.low
+    high = low + 1e6 if measure.high is None else measure.high
+    rising = np.linspace(low, high, 50).tolist()
+    return rising if measure.direction == "maximise" else rising[::-1]
+
+
+@pytest.mark.parametrize("name", plugins.names("measures"))
+def test_a_measure_has_the_name_of_its_file(name: str) -> None:
+    assert plugins.measure(name).name == name
+
+
+def test_no_two_measures_share_a_name_or_a_key() -> None:
+    assert len({measure.mlflow_key for measure in OURS}) == len(OURS)
+    assert {measure.name: measure for measure in [*OURS, *OF_TASKS]}.keys() == {measure.name for measure in OURS + OF_TASKS}
+
+
+@every
+def test_a_measure_is_said_in_words(measure: Measure) -> None:
+    assert measure.name.isidentifier() and measure.name == measure.name.lower()
+    assert measure.label and measure.unit and measure.meaning and not measure.meaning.endswith(".")
+    assert measure.mlflow_key.count("/") == 1
+    assert "nan" not in measure.text_with_unit(values(measure)[0]) + measure.difference_text(0.5)
+
+
+@every
+def test_an_even_loss_falls_wherever_the_value_gets_better(measure: Measure) -> None:
+    losses = [measure.even_loss(value) for value in values(measure)]
+    errors = [measure.error(value) for value in values(measure)]
+    assert all(map(math.isfinite, losses)), losses
+    assert losses == sorted(losses, reverse=True) and losses[0] > losses[-1]
+    assert errors == sorted(errors, reverse=True)
+
+
+@every
+def test_a_measure_with_an_interval_is_known_to_aggregate(measure: Measure) -> None:
+    if measure.spread is not None:
+        assert math.isfinite(measure.aggregate(np.array([[0.0], [1.0], [1.0]])))
+
+
+@every
+def test_a_measure_is_the_same_after_it_was_written(measure: Measure) -> None:
+    assert Measure.from_document(json.loads(json.dumps(measure.document()))) == measure
