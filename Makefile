@@ -5,9 +5,9 @@ TORCH ?= torch==2.13.*
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-STORAGE ?= .tutelage
+DEMO ?= .tutelage-demo
 
-.PHONY: setup demo test test-fast check format bench clean
+.PHONY: setup demo test test-fast check format docs bench clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -17,15 +17,16 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .
 	touch $(READY)
 
+# The demo has a storage of its own, so that it never touches yours.
 demo: setup
-	rm -rf $(STORAGE)/sweeps/digits exports/digits
-	$(BIN)/tutelage sweep search_spaces/digits.yaml
-	$(BIN)/tutelage select digits --policy max-accuracy --max size_bytes=20k --register digits-student
-	$(BIN)/tutelage export digits exports/digits --check
+	rm -rf $(DEMO)
+	$(BIN)/tutelage sweep search_spaces/digits.yaml --set storage=$(DEMO)
+	$(BIN)/tutelage select digits --storage $(DEMO) --policy max-accuracy --max size_bytes=20k --register digits-student
+	$(BIN)/tutelage export digits $(DEMO)/digits-student --storage $(DEMO) --check
 	@echo
-	@echo "The front as a picture:  $(STORAGE)/sweeps/digits/front.png"
-	@echo "The whole report:        $(STORAGE)/sweeps/digits/report.html"
-	@echo "In MLflow:               $(BIN)/mlflow ui --backend-store-uri sqlite:///$(STORAGE)/mlflow.db"
+	@echo "The front as a picture:  $(DEMO)/sweeps/digits/front.png"
+	@echo "The whole report:        $(DEMO)/sweeps/digits/report.html"
+	@echo "In MLflow:               $(BIN)/mlflow ui --backend-store-uri sqlite:///$(DEMO)/mlflow.db"
 
 test: setup
 	$(BIN)/python -m pytest
@@ -42,9 +43,14 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The API pages; site/tutelage/api.html is the first.
+docs: setup
+	$(BIN)/python docs/api.py site
+
 bench: setup
 	$(BIN)/python tests/benchmarks/step_cost.py
 	$(BIN)/python tests/benchmarks/overhead.py
 
+# What make wrote, and nothing of yours: sweeps, registry and MLflow database in .tutelage stay.
 clean:
-	rm -rf $(VENV) $(STORAGE) exports
+	rm -rf $(VENV) $(DEMO) site .pytest_cache .mypy_cache .ruff_cache

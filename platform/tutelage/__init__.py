@@ -1,10 +1,12 @@
 """Tutelage finds the best small networks that a big one can teach.
 
-from tutelage import Spec, front, load_spec, select, sweep, trials
+    from tutelage import Limits, front, load_spec, select, sweep
 
-home = sweep(load_spec("search_spaces/digits.yaml"))
-front(home)                                             # a pandas DataFrame, one row a student of the front
-select(home, policy="max-accuracy", limits=Limits(max={"size_bytes": 20e3})).document
+    home = sweep(load_spec("search_spaces/digits.yaml"))
+    front(home)  # a pandas DataFrame, one row a student
+    select(home, policy="max-accuracy", limits=Limits(max={"size_bytes": 20e3})).document
+
+The command line does the same: `tutelage --help`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ __all__ = ["Limits", "Spec", "TutelageError", "find_sweep", "front", "load_spec"
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that `import tutelage` costs neither torch nor Ray."""
+    """Import a public name when it is first used, so that `import tutelage` loads neither torch nor Ray."""
     if name in __all__:
         return getattr(import_module("tutelage.api"), name)
     raise AttributeError(f"module 'tutelage' has no attribute '{name}'")

@@ -1,0 +1,129 @@
+"""The examples of docs/plugins and CONTRIBUTING, written as a user's module and held to their family's contract."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.contracts import test_plugins as contract
+from tests.docs.pages import ROOT, blocks
+from tutelage import plugins
+from tutelage.networks import cost
+from tutelage.objectives import KNOWN
+from tutelage.policies import NEVER, SelectionContext
+from tutelage.spec import loading
+
+Write = Callable[[str, str], None]
+BIN = Path(sys.executable).parent
+EXAMPLES = [(name, code) for name in sorted(ROOT.glob("docs/plugins/*.md")) for code in blocks(str(name), "python")]
+
+
+def module_of(code: str) -> str:
+    """Return the module's name that an example's first line tells: `# my_losses.py`."""
+    return re.match(r"# (\w+)\.py", code)[1]  # type: ignore[index]
+
+
+def written(user_module: Write, page: str) -> list[str]:
+    """Write the examples of a page of docs/plugins as modules, and return their names."""
+    found = blocks(f"docs/plugins/{page}.md", "python")
+    for code in found:
+        user_module(module_of(code), code)
+    return [module_of(code) for code in found]
+
+
+def spec_of(page: str, **changes: Any) -> loading.Spec:
+    """Return the spec that a page of docs/plugins shows."""
+    (code,) = blocks(f"docs/plugins/{page}.md", "yaml")
+    return loading.from_dict({**yaml.safe_load(code), **changes})
+
+
+def test_the_models_example_is_sized_and_gives_logits(user_module: Write) -> None:
+    written(user_module, "models")
+    contract.test_a_model_gives_logits_and_is_sized_without_weights("my_networks:Tiny")
+    contract.test_a_model_answers_each_example_alone_when_it_does_not_train("my_networks:Tiny")
+    assert plugins.summary("models", "my_networks:Tiny").startswith("A perceptron")
+    assert cost.size(contract.build("my_networks:Tiny", hidden=8))["params"] == 65 * 8 + 9 * 10
+    assert spec_of("models").name == "tiny"
+
+
+def test_the_losses_example_keeps_the_contract(user_module: Write) -> None:
+    written(user_module, "losses")
+    check_loss("my_losses:Mse")
+    assert spec_of("losses").name == "with-my-loss"
+
+
+def check_loss(name: str) -> None:
+    """Hold a loss to its family's contract."""
+    contract.test_a_loss_is_positive_finite_and_pulls_the_student_to_its_teacher(name)
+    contract.test_a_loss_finds_nothing_to_learn_where_the_student_is_its_teacher(name)
+    contract.test_a_losss_gradient_is_its_slope(name)
+    for filling in (1e3, float("nan")):
+        contract.test_padding_is_inert(name, filling)
+    contract.test_a_loss_bears_logits_as_large_as_half_precision_gives(name)
+
+
+def test_the_policies_examples_choose(user_module: Write, make_record: Callable[..., Any]) -> None:
+    written(user_module, "policies")
+    front = [
+        make_record(0, accuracy=0.80, params=10.0, size_bytes=40.0),
+        make_record(1, accuracy=0.93, params=90.0, size_bytes=360.0),
+        make_record(2, accuracy=0.97, params=500.0, size_bytes=2000.0),
+    ]
+    about = SelectionContext(objectives=(KNOWN["accuracy"], KNOWN["params"]), teacher={"accuracy": 0.99})
+    _, short, config = plugins.configure("policies", "my_policies:accuracy_per_kilobyte")
+    assert list(short.scores(config, front, about)) == [0.02, 0.93 / 360, 0.97 / 2000]
+    _, long, config = plugins.configure("policies", {"my_goal:ShareOfTeacher": {"share": 0.9}})
+    assert list(long.scores(config, front, about)) == [NEVER, -90.0, -500.0]
+    assert "90%" in long.reason(config, front[1], front, about)
+
+
+def printed_in_contributing(tmp_path: Path) -> ModuleType:
+    """Write the loss that CONTRIBUTING prints as a package of its own, and return its module."""
+    (code,) = blocks("CONTRIBUTING.md", "python")
+    (tmp_path / "their_losses").mkdir()
+    (tmp_path / "their_losses" / "__init__.py").write_text('"""Their losses."""\n\nfrom their_losses import mse as mse\n')
+    (tmp_path / "their_losses" / "mse.py").write_text(code)
+    return importlib.import_module("their_losses.mse")
+
+
+def test_the_loss_in_contributing_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    plugin = printed_in_contributing(tmp_path)
+    assert plugins.summary("losses", "their_losses:mse").endswith(("." , ")"))
+    assert set(plugin.SPACE) <= set(plugin.Config.model_fields)
+    check_loss("their_losses:mse")
+
+
+@pytest.mark.parametrize(("page", "code"), EXAMPLES, ids=[f"{page.stem}-{module_of(code)}" for page, code in EXAMPLES])
+def test_an_example_is_formatted_and_linted(page: Path, code: str, tmp_path: Path) -> None:
+    (tmp_path / f"{module_of(code)}.py").write_text(code)
+    held_to_style(tmp_path, "--ignore", "D1,RUF012")
+
+
+def held_to_style(folder: Path, *options: str) -> None:
+    """Run ruff over a folder with the project's settings."""
+    settings = ("--config", str(ROOT / "pyproject.toml"), "--no-cache", str(folder))
+    for arguments in (("format", "--check"), ("check", *options)):
+        done = subprocess.run([BIN / "ruff", *arguments, *settings], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_loss_in_contributing_passes_make_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `make check` would find it in the package: formatted, linted and strictly typed."""
+    monkeypatch.syspath_prepend(tmp_path)
+    printed_in_contributing(tmp_path)
+    held_to_style(tmp_path)
+    command = [BIN / "mypy", "--config-file", ROOT / "pyproject.toml", tmp_path / "their_losses" / "mse.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+

@@ -1,0 +1,28 @@
+"""What make removes: its own output, never a user's sweeps, registry or MLflow database."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("target", ["clean", "demo"])
+def test_make_leaves_the_users_storage(target: str) -> None:
+    command = ["make", "--dry-run", "--always-make", target]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()
+    removed = [path for line in lines if line.startswith("rm ") for path in line.split()[2:]]
+    assert ".tutelage-demo" in removed
+    assert ".tutelage" not in removed and "exports" not in removed and not any(".tutelage/" in path for path in removed)
+
+
+def test_the_demo_works_in_its_own_storage() -> None:
+    command = ["make", "--dry-run", "demo"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()
+    steps = [line for line in lines if re.match(r"\S*/tutelage ", line)]
+    assert len(steps) == 3
+    assert all("storage=.tutelage-demo" in step or "--storage .tutelage-demo" in step for step in steps)
