@@ -98,7 +98,7 @@ def printed_in_contributing(tmp_path: Path) -> ModuleType:
 def test_the_loss_in_contributing_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     plugin = printed_in_contributing(tmp_path)
-    assert plugins.summary("losses", "their_losses:mse").endswith(("." , ")"))
+    assert plugins.summary("losses", "their_losses:mse").endswith((".", ")"))
     assert set(plugin.SPACE) <= set(plugin.Config.model_fields)
     check_loss("their_losses:mse")
 
@@ -126,4 +126,3 @@ def test_the_loss_in_contributing_passes_make_check(tmp_path: Path, monkeypatch:
     command = [BIN / "mypy", "--config-file", ROOT / "pyproject.toml", tmp_path / "their_losses" / "mse.py"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
-
