@@ -18,7 +18,7 @@ out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty()
 
 
 def show_table(header: list[str], rows: list[list[Any]]) -> None:
-    """Print a table; names stand left, numbers right."""
+    """Print a table with names aligned left and numbers right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in header:
         table.add_column(
@@ -68,7 +68,7 @@ def show_front(home: Any, as_json: bool) -> None:
 
 
 def show_export(document: dict[str, Any]) -> None:
-    """Print what was exported, how far each form is off, and what was left out."""
+    """Print the exported files, the largest difference of each form, and the notes on kept forms."""
     apart = document["largest_difference"] or {}
     show_table(
         ["name", "bytes", "form", "largest difference"],
@@ -77,8 +77,8 @@ def show_export(document: dict[str, Any]) -> None:
             for name, one in document["files"].items()
         ],
     )
-    for said in document["kept"]:
-        typer.echo(said)
+    for note in document["kept"]:
+        typer.echo(note)
     typer.echo(f"in {document['directory']}")
 
 
@@ -87,18 +87,18 @@ def _is_absent(value: Any) -> bool:
 
 
 def show_choice(choice: Any) -> None:
-    """Print a selection: why, what luck there was, the test, what became of it in the registry."""
+    """Print a selection: its reason, what fresh seeds changed, the test split, the registration."""
     document = choice.document
     typer.echo(document["reason"])
     _show_rivals(document)
-    for said in ("luck", "teaching", "capacity_gap", "transfer", "test_warning"):
-        if document[said]:
-            typer.echo(document[said])
+    for remark in ("luck", "teaching", "capacity_gap", "transfer", "test_warning"):
+        if document[remark]:
+            typer.echo(document[remark])
     test = document["test"]
     rows = [
         [name, f"{score['accuracy']:.4f}", f"{score['interval'][0]:.4f} to {score['interval'][1]:.4f}"]
         for name, score in (
-            ("student", test), ("labels alone", test["labels_only"]), ("teacher", test["teacher"]),
+            ("student", test), ("label-only baseline", test["labels_only"]), ("teacher", test["teacher"]),
             ("champion", test.get("champion")),
         )
         if score is not None
@@ -121,7 +121,7 @@ def _show_rivals(document: dict[str, Any]) -> None:
     ]  # fmt: skip
     if rivals:
         typer.echo("")
-        show_table(["student", "in the search", "over fresh seeds", "points", "for sure"], rivals)
+        show_table(["student", "in the search", "over fresh seeds", "change, points", "lower bound"], rivals)
         typer.echo("")
 
 
@@ -130,14 +130,14 @@ def _shown(share: float | None) -> str:
 
 
 def show_swept(home: Any, as_json: bool) -> None:
-    """Print what a sweep has come to, and what can be done next."""
+    """Print a sweep's front, and the next commands."""
     show_front(home, as_json)
     facts = home.facts()
     typer.echo(f"\nselect a student: tutelage select {home.name}{storage_option(home.storage)}", err=True)
-    typer.echo(f"see it in MLflow: {facts['ui_command']}", err=True)
-    typer.echo(f"then open its address followed by {facts['view_path']}", err=True)
+    typer.echo(f"show it in MLflow: {facts['ui_command']}", err=True)
+    typer.echo(f"then open the printed address followed by {facts['view_path']}", err=True)
 
 
 def storage_option(storage: Path) -> str:
-    """Return the option that names a storage, "" for the one that is looked in without it."""
+    """Return the option that names a storage, "" for the default one."""
     return "" if storage == STORAGE else f" --storage {storage}"

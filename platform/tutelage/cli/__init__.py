@@ -1,0 +1,36 @@
+"""The command line: `tutelage COMMAND`. It parses arguments, calls the package and prints; it has no logic of its own.
+
+stdout carries the result, stderr the progress; `--json` prints one JSON document and nothing else on stdout.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from tutelage.cli import installation, students, sweeps, views
+from tutelage.errors import TutelageError
+
+app = typer.Typer(
+    help="Find the best small networks that a big one can teach.",
+    no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+
+
+for _command in (
+    sweeps.sweep, sweeps.resume, sweeps.teacher, sweeps.status,
+    views.front, students.select, students.rollback, views.report, views.compare,
+    students.export, students.evaluate, sweeps.track, installation.doctor, installation.schema,
+):  # fmt: skip
+    app.command()(_command)
+app.command(name="list")(installation.list_plugins)
+
+
+def main() -> None:
+    """Run the command line; exit with the code of the error, if there is one."""
+    try:
+        app(standalone_mode=True)
+    except TutelageError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

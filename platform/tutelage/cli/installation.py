@@ -1,0 +1,52 @@
+"""Commands about the installation: its environment, the spec's schema, the plugins."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from tutelage import console, plugins
+from tutelage.cli.options import Address, AsJson, Storage, TrackingUri
+from tutelage.console import STORAGE
+from tutelage.errors import InputError, UnreachableError, nearest
+
+
+def doctor(
+    storage: Storage = STORAGE,
+    tracking_uri: TrackingUri = None,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that storage, MLflow and Ray work, on this machine and in a worker."""
+    from tutelage import doctor as examination
+
+    rows = examination.examine(storage, tracking_uri, address)
+    if as_json:
+        typer.echo(json.dumps({"version": 1, "checks": rows}, indent=2))
+    else:
+        console.show_table(["check", "state", "found"], [list(row.values()) for row in rows])
+    if any(row["state"] == "failed" for row in rows):
+        raise UnreachableError("a sweep could not run here: the table above shows what failed.")
+
+
+def schema() -> None:
+    """Print the spec's JSON schema, for editors."""
+    from tutelage.spec.json_schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def list_plugins(
+    family: Annotated[str, typer.Argument(help=f"One of {', '.join(plugins.FAMILIES)}.")],
+    as_json: AsJson = False,
+) -> None:
+    """List a family's plugins."""
+    if family not in plugins.FAMILIES:
+        raise InputError(f"no family '{family}'.{nearest(family, plugins.FAMILIES)} Known: {', '.join(plugins.FAMILIES)}.")
+    rows = [{"name": name, "summary": plugins.summary(family, name)} for name in plugins.names(family)]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        console.show_table(["name", "summary"], [[row["name"], row["summary"]] for row in rows])

@@ -1,0 +1,89 @@
+"""Commands that run a sweep, or a part of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tutelage import console
+from tutelage.cli.options import Address, AsJson, Overrides, SpecPath, Storage, SweepName, load, resumable
+from tutelage.console import STORAGE
+
+
+def sweep(
+    spec_path: SpecPath,
+    trials: Annotated[int | None, typer.Option(help="Number of students to train. Default: the spec's.")] = None,
+    overrides: Overrides = None,
+    address: Address = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow's tracking URI. Default: the spec's.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, and train nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a teacher, search students, print the Pareto front."""
+    loaded = load(spec_path, overrides, trials=trials, tracking_uri=tracking_uri)
+    if dry_run:
+        from tutelage.sweep import dry_run as planning
+
+        console.show_mapping(planning.plan(loaded), as_json)
+        return
+    from tutelage.progress import Progress
+    from tutelage.sweep import pipeline
+
+    with resumable(loaded.name, Path(loaded.storage)), Progress(loaded.search.trials) as progress:
+        home = pipeline.sweep(loaded, address=address, observer=progress)
+    console.show_swept(home, as_json)
+
+
+def resume(
+    name: SweepName,
+    trials: Annotated[str | None, typer.Option(help="A new total (80), or additional trials (+50).")] = None,
+    spec_path: Annotated[
+        Path | None, typer.Option("--spec", help="A spec that extends the sweep's own: more trials or hours, other resources.")
+    ] = None,
+    storage: Storage = STORAGE,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Continue a sweep after a stop or a crash, or extend a finished one. No student is trained twice."""
+    from tutelage.progress import Progress
+    from tutelage.records import sweep_dir
+    from tutelage.sweep import resume as resuming
+
+    home = sweep_dir.find(storage, name)
+    given = load(spec_path, None) if spec_path else None
+    with resumable(home.name, storage), Progress(None) as progress:
+        resuming.resume(home, trials=trials, spec=given, address=address, observer=progress)
+    console.show_swept(home, as_json)
+
+
+def teacher(spec_path: SpecPath, overrides: Overrides = None, address: Address = None, as_json: AsJson = False) -> None:
+    """Train the teacher alone, or reuse it if it exists."""
+    from tutelage.progress import Progress
+    from tutelage.sweep import pipeline
+
+    with Progress(None) as progress:
+        made = pipeline.train_teacher(load(spec_path, overrides), address=address, observer=progress)
+    console.show_mapping({"version": 1, "address": made.address, "directory": str(made.directory), **made.measures}, as_json)
+
+
+def status(name: SweepName, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
+    """Print a sweep's progress: trials by state, size of the front, hypervolume."""
+    from tutelage.records import sweep_dir
+    from tutelage.report import json_views
+
+    console.show_mapping(json_views.status(sweep_dir.find(storage, name)), as_json)
+
+
+def track(
+    name: SweepName,
+    tracking_uri: Annotated[str | None, typer.Option(help="The new address of that MLflow, if it has moved.")] = None,
+    storage: Storage = STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Write to MLflow what it could not receive during the sweep."""
+    from tutelage.records import sweep_dir
+    from tutelage.sweep import pipeline
+
+    console.show_mapping(pipeline.catch_up(sweep_dir.find(storage, name), tracking_uri), as_json)
