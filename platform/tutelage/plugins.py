@@ -23,7 +23,7 @@ from tutelage.measure import Measure
 from tutelage.validation import told
 
 FAMILIES = {
-    "tasks": "build", "data": "read", "models": "build", "losses": "build", "sparsity": "apply", "measures": "MEASURE",
+    "tasks": "build", "data": "read", "models": "build", "losses": "build", "sparsity": "build", "measures": "MEASURE",
     "policies": "scores",
 }  # fmt: skip
 

@@ -17,6 +17,7 @@ from tutelage.data import SPLITS, UNKNOWN, Split
 from tutelage.errors import InputError
 from tutelage.networks import cost
 from tutelage.networks.output import Outline, Output, Stage
+from tutelage.sparsity import Method, Point
 from tutelage.spec import space
 
 EVERY = [(family, name) for family in plugins.FAMILIES if family != "measures" for name in plugins.names(family)]
@@ -289,6 +290,28 @@ def as_float(own: Output) -> Output:
     return replace(own, logits=own.logits.float(), **parts)
 
 
+def lived(method: Method, model: nn.Module, example: torch.Tensor, epochs: int = 4) -> Sequence[Point]:
+    """Return the candidates of a training in which nothing is learnt."""
+    recoveries = method.recoveries(epochs)
+    assert 0 <= sum(recoveries) < epochs and all(recoveries)
+    model = method.start(model, example)
+    for _ in recoveries:
+        method.after_step(model)
+        model = method.remove(model, example)
+    return method.finish(model, example)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize("name", named("sparsity"))
+def test_a_student_has_the_size_that_was_known_before_its_training(name: str, epochs: int) -> None:
+    _, plugin, config = plugins.configure("sparsity", name)
+    example = torch.randn(2, *IMAGES)
+    presized = plugin.build(config, 0.5).presized(build("convnet", width=8), example)
+    first = lived(plugin.build(config, 0.5), build("convnet", width=8), example, epochs)[0]
+    assert first.amount == 0.5
+    assert presized is None or cost.size(presized)["params"] == cost.size(first.model)["params"]
+
+
 @pytest.mark.parametrize("model", named("models"))
 @pytest.mark.parametrize("name", named("sparsity"))
 def test_what_is_removed_is_gone_and_the_rest_still_learns(name: str, model: str) -> None:
@@ -296,7 +319,8 @@ def test_what_is_removed_is_gone_and_the_rest_still_learns(name: str, model: str
     batch = torch.randn(4, *IMAGES)
     sizes, costs = [], []
     for share in (0.0, 0.25, 0.5, 0.75):
-        pruned = plugin.apply(config, build(model), batch[:2], share)
+        (point,) = lived(plugin.build(config, share), build(model), batch[:2])
+        pruned = point.model
         logits = pruned(batch)
         assert logits.shape == (4, NUM_CLASSES)
         logits.sum().backward()
@@ -311,8 +335,8 @@ def test_what_is_removed_is_gone_and_the_rest_still_learns(name: str, model: str
 @pytest.mark.parametrize("name", named("sparsity"))
 def test_even_the_smallest_network_keeps_a_channel_everywhere(name: str) -> None:
     _, plugin, config = plugins.configure("sparsity", name)
-    pruned = plugin.apply(config, build("convnet", width=1, depth=3), torch.zeros(2, *IMAGES), 0.95)
-    assert pruned(torch.randn(2, *IMAGES)).shape == (2, NUM_CLASSES)
+    (point,) = lived(plugin.build(config, 0.95), build("convnet", width=1, depth=3), torch.zeros(2, *IMAGES))
+    assert point.model(torch.randn(2, *IMAGES)).shape == (2, NUM_CLASSES)
 
 
 def test_a_users_own_plugin_is_as_good_as_ours(user_module: Any) -> None:

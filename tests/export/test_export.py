@@ -32,7 +32,7 @@ FILES = {"README.md", "manifest.json", *(name for files in bundle.FORMS.values()
 
 @pytest.fixture
 def model() -> torch.nn.Module:
-    built = channels.apply(channels.Config(), checkpoint.build(ABOUT), torch.zeros(2, 1, 8, 8), 0.5)
+    built = channels.remove_channels(channels.Config(), checkpoint.build(ABOUT), torch.zeros(2, 1, 8, 8), 0.5)
     built(torch.randn(16, 1, 8, 8))
     return built.eval()
 
@@ -155,7 +155,7 @@ def test_no_file_tells_this_machines_paths(exported: tuple[Path, dict[str, Any]]
 def test_a_check_sees_another_students_weights_and_leaves_nothing(
     tmp_path: Path, model: torch.nn.Module, tampered: str
 ) -> None:
-    other = channels.apply(channels.Config(), checkpoint.seeded(ABOUT, 1), torch.zeros(2, 1, 8, 8), 0.5)
+    other = channels.remove_channels(channels.Config(), checkpoint.seeded(ABOUT, 1), torch.zeros(2, 1, 8, 8), 0.5)
     with bundle.drafted(tmp_path / "other", other, ABOUT, [tampered]):
         pass
     left_out = (

@@ -75,7 +75,7 @@ def test_stages_are_named_in_order_and_give_maps_tokens_or_vectors(name: str) ->
 def test_a_pruned_network_is_read_back_as_it_was_written(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     architecture = {"model": name, "example_shape": list(IMAGES), "class_names": ["a", "b", "c"]}
-    model = channels.apply(channels.Config(), checkpoint.build(architecture), torch.randn(2, *IMAGES), 0.5).eval()
+    model = channels.remove_channels(channels.Config(), checkpoint.build(architecture), torch.randn(2, *IMAGES), 0.5).eval()
     checkpoint.write(tmp_path, model, architecture)
     again, _ = checkpoint.read(tmp_path)
     batch = torch.randn(3, *IMAGES)

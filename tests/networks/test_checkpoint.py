@@ -23,7 +23,7 @@ def architecture(model: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_a_network_reads_back_to_the_same_answers_pruned_or_not(tmp_path: Path, name: str, share: float) -> None:
     about = architecture(name)
-    model = channels.apply(channels.Config(), checkpoint.build(about), torch.zeros(2, 1, 8, 8), share)
+    model = channels.remove_channels(channels.Config(), checkpoint.build(about), torch.zeros(2, 1, 8, 8), share)
     model(torch.randn(16, 1, 8, 8))
     checkpoint.write(tmp_path / "net", model, about)
     again, read_about = checkpoint.read(tmp_path / "net")

@@ -184,7 +184,7 @@ def test_a_training_goes_on_from_its_state_as_if_never_stopped(plan: loop.Traini
     sparse = replace(
         taught(plan, 0.5),
         phases=(loop.Phase(epochs=2), loop.Phase(epochs=2, sparsifies=True)),
-        sparsify=partial(channels.apply, channels.Config(), share=0.5),
+        sparsity=partial(channels.build, channels.Config(), 0.5),
     )
     first = loop.Training(model(), sparse)
     for _ in range(stop_after):
@@ -201,7 +201,7 @@ def test_channels_go_before_the_fine_tuning_and_not_earlier(plan: loop.TrainingP
     sparse = replace(
         plan,
         phases=(loop.Phase(epochs=3), loop.Phase(epochs=1, sparsifies=True)),
-        sparsify=partial(channels.apply, channels.Config(), share=0.5),
+        sparsity=partial(channels.build, channels.Config(), 0.5),
     )
     under_way = loop.Training(model(), sparse)
     sizes = []
@@ -301,8 +301,8 @@ def test_a_phase_goes_on_from_the_average_and_keeps_its_losss_adapters(plan: loo
 def test_phases_resume_at_and_between_their_borders(plan: loop.TrainingPlan, stop_after: int) -> None:
     apart, smaller = loop.Phase(epochs=1, is_taught=False), loop.Phase(epochs=2, sparsifies=True)
     phases = (apart, smaller, loop.Phase(epochs=1, rate=0.1))
-    sparsify = partial(channels.apply, channels.Config(), share=0.5)
-    plan = replace(taught(plan, 0.5), phases=phases, sparsify=sparsify)
+    sparsity = partial(channels.build, channels.Config(), 0.5)
+    plan = replace(taught(plan, 0.5), phases=phases, sparsity=sparsity)
     first, second = (loop.Training(model(), plan) for _ in range(2))
     for _ in range(stop_after):
         first.epoch()

@@ -54,11 +54,17 @@ class ChosenClasses(Wrapper):
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:
-    """Return the untrained network that `architecture` (keys `model`, `example_shape`, `class_names`) describes."""
+    """Return the untrained network that `architecture` (keys `model`, `example_shape`, `class_names`) describes.
+
+    The `surgeries` that a sparsity method left there are replayed, in their order.
+    """
     _, plugin, config = plugins.configure("models", architecture["model"])
     columns = architecture.get("columns")
     num_classes = columns["of"] if columns else len(architecture["class_names"])
     model: nn.Module = plugin.build(config, tuple(architecture["example_shape"]), num_classes)
+    for one in architecture.get("surgeries", ()):
+        _, sparsity, options = plugins.configure("sparsity", one["method"])
+        model = sparsity.build(options, one["amount"]).replay(model, one["surgery"])
     return ChosenClasses(model, columns["taken"]) if columns else model
 
 

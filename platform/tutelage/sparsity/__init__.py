@@ -1,5 +1,78 @@
-"""Sparsity: making a trained student smaller. One file a way.
+"""Sparsity: making a student smaller while it is trained. One file a method.
 
-`apply(config, model, example, share)` returns the network with `share` of it gone, still trainable. Removed channels are
-physically gone: `params`, `macs` and the latency fall with them.
+A plugin's `build(config, amount)` returns a `Method` for one training. The training loop calls it from the first step to the
+candidates that the training ends with.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One network that a training ends with.
+
+    `amount` is the share that was removed from it, `made` says in a few words how. `surgery` holds, as JSON, what
+    `Method.replay` needs to give a new network this one's form; None where it is enough to cut layers to the shapes of the
+    weights, as for removed channels.
+    """
+
+    model: nn.Module
+    amount: float = 0.0
+    made: str = ""
+    surgery: Mapping[str, Any] | None = None
+
+
+class Method:
+    """One sparsity method in one training; by default a training goes on as if there were none.
+
+    The order of calls is `start`, then `penalty` and `after_step` at every step, `remove` before each of the `recoveries`, and
+    `finish`. `example` is a batch `[batch, …]` of what the network takes, on its device.
+    """
+
+    def __init__(self, amount: float) -> None:
+        self.amount = amount
+
+    def recoveries(self, epochs: int) -> tuple[int, ...]:
+        """Return how many of a training's `epochs` follow each call of `remove`, in order; their sum is below `epochs`."""
+        return ()
+
+    def presized(self, model: nn.Module, example: Tensor) -> nn.Module | None:
+        """Return the untrained `model` as small as the first candidate will be; None where only training decides that."""
+        return None
+
+    def start(self, model: nn.Module, example: Tensor) -> nn.Module:
+        """Return the network that is trained, before its first step."""
+        return model
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """Return what is added to a step's loss, a scalar; None adds nothing."""
+        return None
+
+    def after_step(self, model: nn.Module) -> None:
+        """Change the weights after the optimiser's step, such as by a mask or a proximal step."""
+
+    def remove(self, model: nn.Module, example: Tensor) -> nn.Module:
+        """Return the network made smaller, still trainable; a fresh optimiser continues with it."""
+        return model
+
+    def finish(self, model: nn.Module, example: Tensor) -> Sequence[Point]:
+        """Return the candidates of the training, at least one; the first is what the config asks for and `presized` sized."""
+        return [Point(model=model, amount=self.amount)]
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs beside the weights, as tensors, numbers, strings and containers of these."""
+        return {}
+
+    def restore(self, model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
+        """Take `state` back; return `model`, new from `start`, in the form that it had. Its weights are loaded afterwards."""
+        return model
+
+    def replay(self, model: nn.Module, surgery: Mapping[str, Any]) -> nn.Module:
+        """Return an untrained `model`, maybe on the meta device, in the form of the `Point` that has this `surgery`."""
+        return model

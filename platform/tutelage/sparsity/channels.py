@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 import torch_pruning
@@ -11,19 +12,62 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tutelage.plugins import PluginConfig
+from tutelage.sparsity import Method, Point
 
 SPACE: dict[str, dict[str, object]] = {"norm": {"choice": ["l1", "l2"]}}
 
 
 class Config(PluginConfig):
-    """Which channels go, and how long the rest is fine-tuned."""
+    """Which channels are removed, and how long the rest is trained afterwards."""
 
     norm: Literal["l1", "l2"] = Field("l2", description="norm of a channel's weights that is its importance")
     uniform: bool = Field(True, description="take the same share of every layer; if false, the weakest of the network")
     fine_tune_share: float = Field(0.3, ge=0.0, le=0.9, description="share of the student's epochs left for fine-tuning")
 
 
-def apply(config: Config, model: nn.Module, example: Tensor, share: float) -> nn.Module:
+def build(config: Config, amount: float) -> Method:
+    """Return the method that removes the share `amount` (0 to 0.95) of the hidden channels."""
+    return Channels(config, amount)
+
+
+class Channels(Method):
+    """Removes the channels once, and leaves the last epochs to the smaller network."""
+
+    def __init__(self, config: Config, amount: float) -> None:
+        super().__init__(amount)
+        self._config, self._is_done = config, False
+
+    def recoveries(self, epochs: int) -> tuple[int, ...]:
+        """Return the epochs after the removal; at least one is before it and one after it, of a single one none."""
+        if epochs < 2:
+            return ()
+        return (min(max(1, round(self._config.fine_tune_share * epochs)), epochs - 1),)
+
+    def presized(self, model: nn.Module, example: Tensor) -> nn.Module | None:
+        """Return `model` with its channels removed; None if the trained weights decide how many each layer loses."""
+        return remove_channels(self._config, model, example, self.amount) if self._config.uniform else None
+
+    def remove(self, model: nn.Module, example: Tensor) -> nn.Module:
+        """Return `model` with its weakest channels removed, in place."""
+        self._is_done = True
+        return remove_channels(self._config, model, example, self.amount)
+
+    def finish(self, model: nn.Module, example: Tensor) -> Sequence[Point]:
+        """Return the one candidate; a training of a single epoch loses its channels here."""
+        smaller = model if self._is_done else self.remove(model, example)
+        return [Point(model=smaller, amount=self.amount, made=f"channels by {self._config.norm} norm")]
+
+    def state(self) -> dict[str, Any]:
+        """Return whether the channels are removed."""
+        return {"is_done": self._is_done}
+
+    def restore(self, model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
+        """Return `model` as it is: its layers are cut to the weights' shapes when these are loaded."""
+        self._is_done = bool(state["is_done"])
+        return model
+
+
+def remove_channels(config: Config, model: nn.Module, example: Tensor, share: float) -> nn.Module:
     """Return `model` with `share` (0 to 0.95) of its hidden channels removed, changed in place.
 
     `example` is one batch `[batch, …]` for tracing the dependencies. Every layer keeps at least one channel. Without

@@ -107,7 +107,7 @@ def _training_seconds(model: Any, plan: loop.TrainingPlan) -> float:
     size = plan.recipe.batch_size
     rows = min(len(plan.train), size * MAX_TIMED_STEPS)
     short = plan.train.head(rows)
-    timed = loop.Training(model, replace(plan, train=short, validation=short, sparsify=None, phases=()))
+    timed = loop.Training(model, replace(plan, train=short, validation=short, sparsity=None, phases=()))
     timed.epoch()
     started_s = time.perf_counter()
     timed.epoch()

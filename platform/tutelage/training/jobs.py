@@ -290,9 +290,10 @@ class StudentTrial:
         self.curve += rows
 
     def _finish(self) -> dict[str, float]:
-        model = self.training.model.eval()
+        point = self.training.finish()[0]
+        model = point.model
         measures = student.final_measures(model, self.context)
-        checkpoint.write(self.directory, model, self.context.architecture(self.config.student.model))
+        checkpoint.write(self.directory, model, student.architecture_of(self.config, self.context, point))
         if self.with_latency:
             example = self.context.splits["validation"].seen(slice(1))
             measures |= timing.latencies_ms({"student": model.cpu()}, example)["student"]

@@ -7,7 +7,7 @@ learning rate of its own. Two trainings of the same inputs and seed are equal.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +21,7 @@ from tutelage.errors import WorkFailed
 from tutelage.losses import Loss
 from tutelage.networks import capture
 from tutelage.networks.output import Need, Output
+from tutelage.sparsity import Method, Point
 from tutelage.spec.sections import AS_IT_IS, PLAIN, AugmentationConfig, ExecutionConfig, RecipeConfig
 from tutelage.tasks import Task
 from tutelage.training import augment, inference, optimizers
@@ -75,7 +76,7 @@ class TrainingPlan:
     view_seed: int = 0
     distillation: Distillation | None = None
     phases: tuple[Phase, ...] = ()
-    sparsify: Callable[[nn.Module, Tensor], nn.Module] | None = None
+    sparsity: Callable[[], Method] | None = None
     shard: tuple[int, int] = (0, 1)
 
     def phase_at(self, epochs_done: int) -> tuple[Phase, int]:
@@ -96,6 +97,8 @@ class Training:
         self.model = model.train()
         self._loss_module: Loss | None = None
         self._train, self._is_labelled = plan.train.to(self._device), plan.train.labelled
+        self._sparsity = plan.sparsity() if plan.sparsity else Method(amount=0.0)
+        self.model = self._sparsity.start(self.model, self._example).train()
         self._start(plan.phase_at(0)[0])
 
     @property
@@ -136,12 +139,13 @@ class Training:
             "optimizer": self._optimizer.state_dict(),
             "loss": self._loss_module.state_dict() if self._loss_module else {},
             "average": self._average.state() if self._average else {},
+            "sparsity": self._sparsity.state(),
             "epochs_done": self.epochs_done,
         }
 
     def restore(self, state: Mapping[str, Any], adopt: Callable[[nn.Module, Mapping[str, Tensor]], nn.Module]) -> None:
         """Go on from `state`; `adopt` puts its weights into the network, which may have been made smaller since."""
-        self.model = adopt(self.model, state["model"]).train()
+        self.model = adopt(self._sparsity.restore(self.model, state["sparsity"]), state["model"]).train()
         self.epochs_done = int(state["epochs_done"])
         self._start(self.plan.phase_at(max(0, self.epochs_done - 1))[0])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -155,8 +159,7 @@ class Training:
         if self._average:
             self._average.put_into(self.model)
         if phase.sparsifies:
-            assert self.plan.sparsify is not None
-            self.model = self.plan.sparsify(self.model, self._train.seen(slice(2)))
+            self.model = self._sparsity.remove(self.model, self._example)
         self._start(phase)
 
     def _start(self, phase: Phase) -> None:
@@ -169,6 +172,18 @@ class Training:
         self._loss_module = self._new_loss(phase, self._loss_module)
         self._optimizer = self._new_optimizer()
         self._average = WeightAverage(self.model, recipe.average_decay) if recipe.average_decay else None
+
+    def finish(self) -> Sequence[Point]:
+        """Return the candidates that the training ends with, in evaluation mode."""
+        points = self._sparsity.finish(self.model.eval(), self._example)
+        for point in points:
+            point.model.eval()
+        return points
+
+    @property
+    def _example(self) -> Tensor:
+        """Two examples as the network takes them."""
+        return self._train.seen(slice(2))
 
     @property
     def _device(self) -> torch.device:
@@ -230,10 +245,13 @@ class Training:
 
     def step(self, rows: Tensor) -> Tensor:
         """Learn from the examples of `rows`; return the loss, not waited for."""
-        loss = self._loss(rows)
+        loss, penalty = self._loss(rows), self._sparsity.penalty(self.model)
+        if penalty is not None:
+            loss = loss + penalty
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
+        self._sparsity.after_step(self.model)
         if self._average:
             self._average.update(self.model)
         return loss.detach()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from tutelage.errors import InputError
 from tutelage.losses import Loss, needs_of, scaled
 from tutelage.networks import checkpoint, cost, inherit, stages, timing, top_k
 from tutelage.networks.output import Need, Outline
+from tutelage.sparsity import Method, Point
 from tutelage.spec.sections import RecipeConfig, TrialConfig
 from tutelage.training import augment, inference, loop
 from tutelage.training.context import TrainingContext
@@ -57,22 +58,18 @@ def can_inherit(model: nn.Module, teachers_weights: Mapping[str, Sequence[int]])
     return bool(inherit.matched(shapes, teachers_weights, "name"))
 
 
-def sparsifier(config: TrialConfig) -> Any:
-    """Return the function (model, example) → smaller model that the config asks for, or None."""
+def sparsity_of(config: TrialConfig) -> Callable[[], Method] | None:
+    """Return what makes the config's sparsity method for a training; None where nothing is removed."""
     if config.sparsity.structured == 0.0:
         return None
     _, plugin, options = plugins.configure("sparsity", config.sparsity.method)
-    return partial(plugin.apply, options, share=config.sparsity.structured)
+    return partial(plugin.build, options, config.sparsity.structured)
 
 
-def fine_tune_epochs(config: TrialConfig) -> int:
-    """Return how many of the student's epochs come after it is made smaller; at least one is kept before and after."""
-    epochs = config.student.epochs
-    if config.sparsity.structured == 0.0 or epochs < 2:
-        return 0
-    _, _, options = plugins.configure("sparsity", config.sparsity.method)
-    wanted: int = round(options.fine_tune_share * epochs)
-    return min(max(1, wanted), epochs - 1)
+def recoveries(config: TrialConfig) -> tuple[int, ...]:
+    """Return how many of the student's epochs follow each removal."""
+    new_method = sparsity_of(config)
+    return new_method().recoveries(config.student.epochs) if new_method else ()
 
 
 def needs(config: TrialConfig) -> frozenset[Need]:
@@ -125,12 +122,12 @@ def phases(config: TrialConfig, *, is_taught: bool) -> tuple[loop.Phase, ...]:
 
     Without a teacher all that comes before the network is made smaller is one phase, and all after it another.
     """
-    epochs, recovery = config.student.epochs, fine_tune_epochs(config)
+    epochs, recovery = config.student.epochs, recoveries(config)
     apart, alone = (pretrain_epochs(config), config.student.fine_tune_epochs) if is_taught else (0, 0)
     found = (
         loop.Phase(epochs=apart, is_taught=False),
-        loop.Phase(epochs=max(0, epochs - apart - recovery - alone)),
-        loop.Phase(epochs=recovery, sparsifies=True),
+        loop.Phase(epochs=max(0, epochs - apart - sum(recovery) - alone)),
+        *(loop.Phase(epochs=after, sparsifies=True) for after in recovery),
         loop.Phase(epochs=alone, is_taught=False, rate=FINE_TUNING_RATE),
     )
     return tuple(phase for phase in found if phase.epochs)
@@ -145,10 +142,11 @@ def pretrain_epochs(config: TrialConfig) -> int:
 
 def check_epochs(config: TrialConfig) -> None:
     """Raise `InputError` for a student whose epochs are all taken by something else than being taught."""
-    taken = pretrain_epochs(config) + fine_tune_epochs(config) + config.student.fine_tune_epochs
+    recovery = sum(recoveries(config))
+    taken = pretrain_epochs(config) + recovery + config.student.fine_tune_epochs
     if config.student.epochs <= taken:
         raise InputError(
-            f"student.epochs {config.student.epochs}: {pretrain_epochs(config)} of pre-training, {fine_tune_epochs(config)} "
+            f"student.epochs {config.student.epochs}: {pretrain_epochs(config)} of pre-training, {recovery} "
             f"after sparsification and {config.student.fine_tune_epochs} of fine-tuning leave none to be taught in. Give more."
         )
 
@@ -170,8 +168,17 @@ def plan(config: TrialConfig, context: TrainingContext, seed: int) -> loop.Train
         view_seed=context.seed,
         phases=phases(config, is_taught=taught is not None),
         distillation=taught,
-        sparsify=sparsifier(config),
+        sparsity=sparsity_of(config),
     )
+
+
+def architecture_of(config: TrialConfig, context: TrainingContext, point: Point) -> dict[str, Any]:
+    """Return the architecture of a candidate, with the surgery that changed what its model plugin builds."""
+    architecture = context.architecture(config.student.model)
+    if point.surgery is None:
+        return architecture
+    surgery = {"method": config.sparsity.method, "amount": point.amount, "surgery": dict(point.surgery)}
+    return {**architecture, "surgeries": [surgery]}
 
 
 def label_only_plan(recipe: RecipeConfig, context: TrainingContext) -> loop.TrainingPlan:
@@ -198,11 +205,10 @@ def presize(config: TrialConfig, context: TrainingContext) -> dict[str, float]:
     cut untrained. Where the trained weights decide what goes, only a trained student has a size.
     """
     example_shape = context.splits["train"].example_shape
-    sparsify = sparsifier(config)
     if config.student.initialise in INHERITING and not can_inherit(blank(config, context), context.teacher_outline.weights):
         raise InputError(NOTHING_TO_INHERIT)
     whole = _sizes(blank(config, context), example_shape)
-    if sparsify is None:
+    if config.sparsity.structured == 0.0:
         return whole
     smaller = _smaller(config, context)
     if smaller is None:
@@ -217,14 +223,12 @@ def _sizes(model: nn.Module, example_shape: tuple[int, ...]) -> dict[str, float]
 
 
 def _smaller(config: TrialConfig, context: TrainingContext) -> nn.Module | None:
-    """Return the untrained student with its share removed; None where the trained weights decide what goes."""
-    sparsify = sparsifier(config)
-    _, _, options = plugins.configure("sparsity", config.sparsity.method)
-    if not getattr(options, "uniform", False):
-        return None
-    example = torch.zeros(2, *context.splits["train"].example_shape)
-    smaller: nn.Module = sparsify(untaught(config, context, seed=0), example)
-    return smaller
+    """Return the untrained student as small as its sparsity method will make it; None where training decides that."""
+    new_method = sparsity_of(config)
+    model = untaught(config, context, seed=0)
+    if new_method is None:
+        return model
+    return new_method().presized(model, torch.zeros(2, *context.splits["train"].example_shape))
 
 
 def latency_floor_ms(config: TrialConfig, context: TrainingContext) -> float:
@@ -232,8 +236,7 @@ def latency_floor_ms(config: TrialConfig, context: TrainingContext) -> float:
 
     The student's median latency, measured alone on a machine no faster, is not below it. 0 where training decides its size.
     """
-    is_whole = config.sparsity.structured == 0.0
-    model = untaught(config, context, seed=0) if is_whole else _smaller(config, context)
+    model = _smaller(config, context)
     example = torch.zeros(1, *context.splits["train"].example_shape)
     return timing.fastest_ms(model, example) if model else 0.0
 

@@ -1,0 +1,78 @@
+"""A sparsity method's life in a training, held by one that is not ours: low rank, two candidates, a penalty and a mask."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.contexts import small_config
+from tutelage.networks import checkpoint, cost
+from tutelage.spec.sections import TrialConfig
+from tutelage.training import loop, student
+from tutelage.training.context import TrainingContext
+
+
+def config_of(decay: float = 0.0, **student_options: Any) -> TrialConfig:
+    config = small_config()
+    config["sparsity"] = {"structured": 0.5, "method": {"tests.ladder:LowRank": {"decay": decay}}}
+    config["student"] |= {"model": {"mlp": {"hidden": 16}}, "epochs": 2, **student_options}
+    return TrialConfig.model_validate(config)
+
+
+def opened(context: TrainingContext, config: TrialConfig) -> loop.Training:
+    return loop.Training(student.build(config, context, 0), student.plan(config, context, 0))
+
+
+def trained(context: TrainingContext, config: TrialConfig) -> loop.Training:
+    training = opened(context, config)
+    while not training.is_done:
+        training.epoch()
+    return training
+
+
+def test_one_training_gives_two_candidates_that_are_read_back_as_they_were(context: TrainingContext, tmp_path: Path) -> None:
+    config = config_of()
+    points = trained(context, config).finish()
+    assert [(point.amount, point.made) for point in points] == [(0.5, "rank 2"), (0.0, "whole")]
+    inputs = context.splits["validation"].seen(slice(8))
+    for number, point in enumerate(points):
+        checkpoint.write(tmp_path / str(number), point.model, student.architecture_of(config, context, point))
+        read, architecture = checkpoint.read(tmp_path / str(number))
+        assert ("surgeries" in architecture) is (number == 0)
+        torch.testing.assert_close(read(inputs), point.model(inputs))
+
+
+def test_a_penalty_and_what_follows_a_step_take_hold(context: TrainingContext) -> None:
+    plain, shrunk = (trained(context, config_of(decay)) for decay in (0.0, 1e-2))
+    norms = [sum(float(weight.detach().abs().sum()) for weight in one.model.parameters()) for one in (plain, shrunk)]
+    assert norms[1] < 0.8 * norms[0]
+    last = [module for module in plain.model.modules() if isinstance(module, torch.nn.Linear)][-1]
+    assert not last.weight[:, 0].any() and last.weight[:, 1].any()
+
+
+def test_a_method_is_restored_with_its_training(context: TrainingContext, tmp_path: Path) -> None:
+    first, second = (opened(context, config_of()) for _ in range(2))
+    first.epoch()
+    torch.save(first.state(), tmp_path / "state.pt")
+    second.restore(torch.load(tmp_path / "state.pt", weights_only=True), checkpoint.adopt)
+    second.epoch()
+    whole = trained(context, config_of())
+    assert second._sparsity.state() == whole._sparsity.state() != {"steps": 0}
+    for left, right in zip(second.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_the_first_candidate_is_sized_before_training(context: TrainingContext) -> None:
+    sizes = student.presize(config_of(), context)
+    assert sizes["params"] == cost.size(trained(context, config_of()).finish()[0].model)["params"] != sizes["whole_params"]
+
+
+def test_a_student_of_one_epoch_loses_its_channels_in_the_end(context: TrainingContext) -> None:
+    config = TrialConfig.model_validate(small_config())
+    one = config.model_copy(update={"student": config.student.model_copy(update={"epochs": 1})})
+    (point,) = trained(context, one).finish()
+    assert cost.size(point.model)["params"] == student.presize(one, context)["params"]
+    assert replace(point, model=None) == replace(point, model=None, amount=0.5)  # type: ignore[arg-type]
