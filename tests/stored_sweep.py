@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from tutelage.files import write_json
 from tutelage.networks import checkpoint, cost
-from tutelage.objectives import KNOWN
+from tutelage.objectives import objective
 from tutelage.records import sweep_dir
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
@@ -47,9 +47,10 @@ def learnt(room: TrainingContext, model: Any, steps: int = 60) -> tuple[nn.Modul
 def write_sweep(storage: Path, room: TrainingContext, models: list[Any], name: str = "stored") -> SweepDir:
     """Write a finished sweep with a student for each of `models`, the last of them selected."""
     home = sweep_dir.create(storage, name, dump(from_dict(spec_tree(storage, name)).resolved()))
-    objectives = (KNOWN["accuracy"], replace(KNOWN["params"], reference=TEACHER["params"]))
+    objectives = (objective("accuracy"), replace(objective("params"), reference=TEACHER["params"]))
     home.update(
-        state="finished", run_id="run", objectives=[asdict(one) for one in objectives], teacher=TEACHER, num_trials=len(models),
+        state="finished", run_id="run", objectives=[one.document() for one in objectives], teacher=TEACHER,
+        num_trials=len(models),
         fingerprint=room.fingerprint, hypervolume=1.0, elapsed_s=60.0, search_s=40.0,
     )  # fmt: skip
     for number, model in enumerate(models):

@@ -5,27 +5,28 @@ from dataclasses import replace
 import pytest
 
 from tutelage.errors import InputError, WorkFailed
-from tutelage.objectives import KNOWN, Limits, even_reference, log_error, losses, objective, parse_quantity, reference_losses
+from tutelage.measure import neg_log10_error
+from tutelage.objectives import Limits, even_reference, losses, objective, parse_quantity, reference_losses
 
 
 def test_losses_turn_only_what_is_maximised() -> None:
-    objectives = (KNOWN["accuracy"], KNOWN["params"])
+    objectives = (objective("accuracy"), objective("params"))
     matrix = losses([{"accuracy": 0.9, "params": 10}, {"params": 20, "accuracy": 0.8}], objectives)
     assert matrix.tolist() == [[-0.9, 10.0], [-0.8, 20.0]]
-    assert reference_losses((KNOWN["accuracy"], replace(KNOWN["params"], reference=99.0))).tolist() == [0.0, 99.0]
+    assert reference_losses((objective("accuracy"), replace(objective("params"), reference=99.0))).tolist() == [0.0, 99.0]
     assert losses([], objectives).shape == (0, 2)
 
 
 def test_an_even_reference_has_accuracy_last_and_logarithms() -> None:
-    objectives = (replace(KNOWN["accuracy"], reference=0.9), replace(KNOWN["params"], reference=1000.0))
-    found = even_reference(objectives)
-    assert found.tolist() == pytest.approx([3.0, log_error(0.9)])
-    assert even_reference(objectives[::-1]).tolist() == found.tolist()
+    objectives = (replace(objective("accuracy"), reference=0.9), replace(objective("params"), reference=1000.0))
+    found = even_reference(objectives, "accuracy")
+    assert found.tolist() == pytest.approx([3.0, -neg_log10_error(0.9)])
+    assert even_reference(objectives[::-1], "accuracy").tolist() == found.tolist()
 
 
 def test_a_measure_that_nobody_reports_is_told_with_those_that_are() -> None:
     with pytest.raises(WorkFailed, match="they report accuracy, params"):
-        losses([{"accuracy": 0.9, "params": 10}], (KNOWN["latency_ms"],))
+        losses([{"accuracy": 0.9, "params": 10}], (objective("latency_ms"),))
     with pytest.raises(InputError, match="Did you mean 'latency_ms'"):
         objective("latency")
 

@@ -28,7 +28,7 @@ def identity(value: float) -> float:
 
 def log10(value: float) -> float:
     """Return the decimal logarithm, for what spans decades; values below a thousandth count as that."""
-    return math.log10(max(value, SMALLEST))
+    return float(np.log10(max(value, SMALLEST)))  # as arrays have it, to the last digit
 
 
 def neg_log10_error(share: float) -> float:
@@ -83,6 +83,11 @@ class Measure:
         return -1.0 if self.direction == "maximise" else 1.0
 
     @property
+    def is_cost(self) -> bool:
+        """Whether it is what a network costs, such as a size or a latency, and not how well it does."""
+        return self.spread is None and self.direction == "minimise" and self.available != "each_epoch"
+
+    @property
     def has_log_axis(self) -> bool:
         """Whether charts give it a logarithmic axis."""
         return self.scale is log10
@@ -94,6 +99,10 @@ class Measure:
     def error(self, value: float) -> float:
         """Return how far a value is from the best, lower is better: the value, or `high` less it where higher is better."""
         return value if self.direction == "minimise" else (0.0 if self.high is None else self.high) - value
+
+    def value_of(self, error: float) -> float:
+        """Return the value with this error: the inverse of `error`."""
+        return error if self.direction == "minimise" else (0.0 if self.high is None else self.high) - error
 
     def even_loss(self, value: float) -> float:
         """Return the value on its even scale, lower is better."""
@@ -126,6 +135,11 @@ class Measure:
         """Return the measure that `document` gave; its functions are imported."""
         functions = {name: _imported(document[name]) for name in _FUNCTIONS if document.get(name) is not None}
         return cls(**{**document, **functions})
+
+
+def standard_error_of(measure: Measure) -> str:
+    """Return the name under which an epoch's row has the standard error of a measure that is no share."""
+    return f"{measure.name}_se"
 
 
 _FUNCTIONS = ("scale", "aggregate", "of_outputs", "of_network")

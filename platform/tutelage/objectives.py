@@ -1,52 +1,65 @@
-"""What is searched for: name, direction, unit, reference point. The one place that knows "maximise"."""
+"""Objectives and limits: what a search improves, losses of it that are lower where it is better, and bounds."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.errors import InputError, WorkFailed, nearest
+from tutelage import plugins
+from tutelage.errors import InputError, WorkFailed
+from tutelage.measure import Direction, Measure
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """A measure with a direction; `reference` is a value worse than any wanted, in natural units (None: the teacher's)."""
+    """A measure that a search improves; `reference` is a value worse than any wanted, in natural units (None: the teacher's).
 
-    name: str
-    direction: Literal["maximise", "minimise"]
-    unit: str
+    `spelling` is how a spec names the measure, where that is not the measure's own name: a user's `module:Name`.
+    """
+
+    measure: Measure
     reference: float | None = None
+    spelling: str = ""
 
+    @property
+    def name(self) -> str:
+        """The measure's name."""
+        return self.measure.name
 
-def _minimised(name: str, unit: str) -> Objective:
-    return Objective(name=name, direction="minimise", unit=unit)
+    @property
+    def direction(self) -> Direction:
+        """Whether higher or lower is better."""
+        return self.measure.direction
 
+    @property
+    def unit(self) -> str:
+        """The measure's unit."""
+        return self.measure.unit
 
-KNOWN: dict[str, Objective] = {
-    "accuracy": Objective(name="accuracy", direction="maximise", unit="share of validation", reference=0.0),
-    "params": _minimised("params", "parameters"),
-    "nonzero_params": _minimised("nonzero_params", "parameters"),
-    "size_bytes": _minimised("size_bytes", "bytes"),
-    "macs": _minimised("macs", "multiply–accumulates"),
-    "latency_ms": _minimised("latency_ms", "ms"),
-}
+    def document(self) -> dict[str, Any]:
+        """Return the objective as JSON values; what the measure is beside its direction and unit is not in it."""
+        return {"name": self.name, "direction": self.direction, "unit": self.unit, "reference": self.reference}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], measures: Mapping[str, Measure]) -> Objective:
+        """Return the objective that `document` gave, of the measure of that name."""
+        measure = replace(measures[document["name"]], direction=document["direction"])
+        return cls(measure=measure, reference=document["reference"])
 
 
 def objective(name: str) -> Objective:
-    """Return the known objective of that name; `InputError` lists them with the nearest."""
-    if name not in KNOWN:
-        raise InputError(f"no objective '{name}'.{nearest(name, KNOWN)} Known: {', '.join(KNOWN)}.")
-    return KNOWN[name]
+    """Return a measure of the family, or a user's `module:Name`, as an objective; `InputError` for an unknown name."""
+    measure = plugins.measure(name)
+    return Objective(measure=measure, reference=measure.reference, spelling=name if ":" in name else "")
 
 
 def _signs(objectives: Sequence[Objective]) -> NDArray[np.float64]:
-    return np.array([-1.0 if o.direction == "maximise" else 1.0 for o in objectives])
+    return np.array([o.measure.sign for o in objectives])
 
 
 def losses(rows: Sequence[Mapping[str, float]], objectives: Sequence[Objective]) -> NDArray[np.float64]:
@@ -62,29 +75,11 @@ def losses(rows: Sequence[Mapping[str, float]], objectives: Sequence[Objective])
     return np.array(values, dtype=np.float64).reshape(len(rows), len(objectives)) * _signs(objectives)
 
 
-SMALLEST_ERROR = 1e-3  # of an accuracy, on a logarithmic scale
-
-
-SIZES = ("params", "nonzero_params", "size_bytes", "macs", "latency_ms")  # what a student costs: they span decades
-
-
 def even_losses(measures: Mapping[str, float], objectives: Sequence[Objective]) -> NDArray[np.float64]:
-    """Return losses (num_objectives,) on scales on which equal steps are equal gains.
-
-    Sizes, MACs and latency are log10 of themselves; accuracy is log10 of its error, 1 - accuracy, raised by a thousandth.
-    """
-    found: NDArray[np.float64] = losses([measures], objectives)[0]
-    for column, objective in enumerate(objectives):
-        if objective.name in SIZES:
-            found[column] = np.sign(found[column]) * np.log10(max(abs(found[column]), SMALLEST_ERROR))
-        elif objective.name == "accuracy" and objective.direction == "maximise":
-            found[column] = log_error(-found[column])
-    return found
-
-
-def log_error(accuracy: float) -> float:
-    """Return log10 of an accuracy's error, 1 - accuracy, raised by a thousandth."""
-    return math.log10(1.0 - accuracy + SMALLEST_ERROR)
+    """Return losses (num_objectives,) on the measures' own scales, on which equal steps are equal gains."""
+    raw = losses([measures], objectives)[0] * _signs(objectives)
+    even = [objective.measure.even_loss(float(value)) for objective, value in zip(objectives, raw, strict=True)]
+    return np.array(even, dtype=np.float64)
 
 
 def reference_losses(objectives: Sequence[Objective]) -> NDArray[np.float64]:
@@ -93,9 +88,9 @@ def reference_losses(objectives: Sequence[Objective]) -> NDArray[np.float64]:
     return np.array([o.reference for o in objectives], dtype=np.float64) * _signs(objectives)
 
 
-def even_reference(objectives: Sequence[Objective]) -> NDArray[np.float64]:
-    """Return the reference point on the scales of `even_losses`, accuracy's last; every objective must have one."""
-    ordered = sorted(objectives, key=lambda objective: objective.name == "accuracy")
+def even_reference(objectives: Sequence[Objective], learned: str) -> NDArray[np.float64]:
+    """Return the reference point on even scales, the measure `learned` last; every objective must have a reference."""
+    ordered = sorted(objectives, key=lambda objective: objective.name == learned)
     return even_losses({o.name: o.reference for o in ordered if o.reference is not None}, ordered)
 
 

@@ -66,7 +66,7 @@ def size_aware_ms(observations: int) -> float:
 
     def known(params: Mapping[str, Any]) -> Any:
         config = loaded.space.resolve(lambda name, domain: params[name])[0]
-        return size_losses(student.presize(loaded.trial_config(config), room), loaded.search.objectives)
+        return size_losses(student.presize(loaded.trial_config(config), room), loaded.search.objectives, loaded.primary)
 
     chooser = SizeAware(loaded.space, known, 0, np.array([5.0, 0.0]))
     seconds = []
@@ -153,9 +153,15 @@ def busy(kind: str, workers: int, trials: int, epoch_s: float, path: Path) -> di
         presize=lambda config: {"params": 1e4 * generator.random()}, on_started=ledger.append, on_ended=ledger.append
     )
     suggester = Suggester(
-        Sampler(loaded.space, 2, kind, 0, RUNGS), objectives, Limits(), callbacks, trials, rungs=frozenset(RUNGS)
+        Sampler(loaded.space, 2, kind, 0, RUNGS),
+        objectives,
+        Limits(),
+        callbacks,
+        trials,
+        rungs=frozenset(RUNGS),
+        learned=loaded.primary,
     )
-    judge = RuleJudge(Dominance(num_judged=359), frozenset(RUNGS), objectives)
+    judge = RuleJudge(Dominance(num_judged=359), frozenset(RUNGS), objectives, loaded.primary)
     events: list[tuple[float, int, Suggestion | None, int]] = [(0.0, worker, None, 0) for worker in range(workers)]
     trained: list[tuple[float, float]] = []
     free_s = last_begun_s = 0.0

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from problems import Problem
 
 from tutelage import pareto
-from tutelage.objectives import SMALLEST_ERROR
+from tutelage.measure import SMALLEST
 from tutelage.spec import loading
 from tutelage.spec.space import Choice, Domain, Space
 
@@ -185,12 +185,12 @@ class Recorded:
             yield dict(self._configs[row])
 
     def even(self, sizes: Array, error: float) -> Array:
-        found: Array = np.log10(np.append(sizes, error + SMALLEST_ERROR))
+        found: Array = np.log10(np.append(sizes, error + SMALLEST))
         return found
 
     @cached_property
     def _points(self) -> Array:
-        return np.log10(np.column_stack([self._known, self._true + SMALLEST_ERROR]))
+        return np.log10(np.column_stack([self._known, self._true + SMALLEST]))
 
     @cached_property
     def reference(self) -> Array:

@@ -25,7 +25,7 @@ import numpy as np
 
 from tests.benchmarks import machine
 from tutelage.intervals import wilson_interval
-from tutelage.objectives import KNOWN, Limits
+from tutelage.objectives import Limits, objective
 from tutelage.records.trial import TrialRecord
 from tutelage.selection.confirmation import Confirmation
 from tutelage.selection.query import SelectionQuery
@@ -38,7 +38,7 @@ POLICIES: dict[str, tuple[Any, Limits]] = {
     "min-size, accuracy ≥ 0.93": ("min-size", Limits(min={"accuracy": 0.93})),
     "knee": ("knee", Limits()),
 }
-OBJECTIVES = (KNOWN["accuracy"], replace(KNOWN["params"], reference=1e6))
+OBJECTIVES = (objective("accuracy"), replace(objective("params"), reference=1e6))
 
 
 @dataclass

@@ -60,7 +60,7 @@ class Sleeping:
 
 def ours(trials: int, seconds: float, epochs: int, storage: Path) -> list[tuple[float, float]]:
     """The whole driver side: TPE over five hyperparameters, the ledger with fsync, and MLflow on SQLite."""
-    from tutelage.objectives import KNOWN, Limits
+    from tutelage.objectives import Limits, objective
     from tutelage.records.ledger import Ledger
     from tutelage.records.tracker import Tracker
     from tutelage.records.trial import TrialRecord
@@ -70,7 +70,7 @@ def ours(trials: int, seconds: float, epochs: int, storage: Path) -> list[tuple[
     from tutelage.spec.space import Space, parse
 
     space = Space(parse({**{f"x{i}": {"float": [0, 1]} for i in range(5)}, "seconds": seconds, "epochs": epochs}))
-    objectives = (KNOWN["accuracy"], KNOWN["params"])
+    objectives = (objective("accuracy"), objective("params"))
     sampler = Sampler(space, objectives, "tpe", 0, storage / "study.journal", "overhead")
     suggester = Suggester(sampler, objectives, Limits(), lambda config: {}, lambda record: None, trials)
     ledger, tracker = Ledger(storage / "trials.jsonl"), Tracker(f"sqlite:///{storage / 'mlflow.db'}", "overhead")

@@ -55,7 +55,7 @@ RULES: dict[str, Callable[[replay.Table, int], Rule | Promotion | None]] = {
 def those(table: replay.Table, rows: Sequence[int]) -> replay.Table:
     """Return the table of some of its students, in that order."""
     kept = list(rows)
-    return replay.Table(**{name: column[kept] for name, column in vars(table).items()})
+    return replay.Table(**{name: column[kept] for name, column in vars(table).items() if name != "even"}, even=table.even)
 
 
 def compared(table: replay.Table, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -79,7 +79,7 @@ def table_of(path: Path, space: Space) -> replay.Table:
     if not path.is_dir():
         return replay.read(path, space)
     home = sweep_dir.SweepDir(path)
-    return replay.recorded(home.records(), home.objectives(), space)
+    return replay.recorded(home.records(), home.objectives(), space, home.primary())
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path
     """Two teachers, views filled on first use, the student's weights cut from the first: all that the baselines need too."""
     more = [{"model": {"mlp": {"hidden": 32}}, "epochs": 4, "accept_weak": True}]
     home, said = sweep(
-        tmp_path, augmentation={"pad_px": 1}, more_teachers=more, knowledge={"fill": "first_use", "average": "accuracy"},
+        tmp_path, augmentation={"pad_px": 1}, more_teachers=more, knowledge={"fill": "first_use", "average": "quality"},
         student={"model": {"convnet": {"width": {"int": [3, 6]}, "depth": 2}}, "epochs": 3, "initialise": "teacher"},
         sparsity={},
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from tests.stored_sweep import TEACHER, spec_tree
 from tests.test_cli import run
 from tutelage.errors import InputError
-from tutelage.objectives import KNOWN
+from tutelage.objectives import objective
 from tutelage.records import sweep_dir
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
@@ -29,7 +29,7 @@ B = [(0.9, 400.0), (0.6, 100.0), (0.95, 900.0)]
 def write(storage: Path, name: str, make_record: Make, rows: Sequence[tuple[float, float]], **facts: Any) -> SweepDir:
     home = sweep_dir.create(storage, name, dump(from_dict(spec_tree(storage, name)).resolved()))
     reference = facts.pop("reference", 1000.0)
-    objectives = [asdict(KNOWN["accuracy"]), asdict(replace(KNOWN["params"], reference=reference))]
+    objectives = [objective("accuracy").document(), replace(objective("params"), reference=reference).document()]
     home.update(
         **{"state": "finished", "objectives": objectives, "teacher": TEACHER, "fingerprint": "f", "elapsed_s": 60.0, **facts}
     )
@@ -78,7 +78,7 @@ def test_a_sweep_is_not_beaten_by_its_equal(tmp_path: Path, make_record: Make) -
 def test_what_does_not_compare_is_refused(tmp_path: Path, homes: list[SweepDir], make_record: Make) -> None:
     other = {
         "other data": write(tmp_path, "c", make_record, A, fingerprint="g"),
-        "other objectives": write(tmp_path, "d", make_record, A, objectives=[asdict(KNOWN["accuracy"])]),
+        "other objectives": write(tmp_path, "d", make_record, A, objectives=[objective("accuracy").document()]),
         "no finished student": write(tmp_path, "e", make_record, []),
         "two different sweeps": homes[0],
     }

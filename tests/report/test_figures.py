@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from tests.stored_sweep import selection_of
-from tutelage.objectives import KNOWN
+from tutelage.objectives import objective
 from tutelage.records import fronts
 from tutelage.records.trial import TrialRecord
 from tutelage.report import figures, sweep_page, tables
 
-OBJECTIVES = (KNOWN["accuracy"], replace(KNOWN["params"], reference=1e6))
+OBJECTIVES = (objective("accuracy"), replace(objective("params"), reference=1e6))
 TEACHER = {"accuracy": 0.99, "params": 1e6}
 Make = Callable[..., TrialRecord]
 
@@ -46,7 +46,7 @@ def test_pictures_hold_every_finished_student_and_the_teacher(records: list[Tria
     assert [len(trace.x) for trace in figure.data] == [1, 3, 1]
     assert list(figure.data[1].x) == [100, 400, 500]
     assert figure.layout.xaxis.type == "log"
-    third = (*OBJECTIVES, replace(KNOWN["macs"], reference=1e9))
+    third = (*OBJECTIVES, replace(objective("macs"), reference=1e9))
     deep = figures.front_figure(records, third)
     assert dict(zip(deep.data[1].x, deep.data[1].marker.color, strict=True)) == {100: 200, 400: 800, 500: 1000}
     assert (figure.data[1].mode, deep.data[1].mode) == ("lines+markers", "markers"), "no staircase in three objectives"
@@ -122,7 +122,7 @@ def test_colours_stay_with_their_students_whatever_is_across(make_record: Make, 
     """By size in bytes the order is another than by parameters, so a colour list in the wrong order shows."""
     rows = [(0.9, 100.0, 900.0, 7.0), (0.8, 200.0, 300.0, 5.0), (0.7, 300.0, 100.0, 3.0)]
     members = [make_record(i, accuracy=a, params=p, size_bytes=s, latency_ms=t) for i, (a, p, s, t) in enumerate(rows)]
-    objectives = (KNOWN["accuracy"], KNOWN["size_bytes"], KNOWN["latency_ms"])
+    objectives = (objective("accuracy"), objective("size_bytes"), objective("latency_ms"))
     front = figures.front_figure(members, objectives).data[1]
     assert dict(zip(front.x, front.marker.color, strict=True)) == {900: 7, 300: 5, 100: 3}
     figures.front_png(members, objectives, tmp_path / "front.png")

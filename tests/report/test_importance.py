@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tutelage.objectives import KNOWN
+from tutelage.objectives import objective
 from tutelage.records.trial import TrialRecord
 from tutelage.report import importance
 
-OBJECTIVES = (KNOWN["accuracy"], KNOWN["params"])
+OBJECTIVES = (objective("accuracy"), objective("params"))
 Make = Callable[..., TrialRecord]
 
 

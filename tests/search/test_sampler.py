@@ -11,14 +11,14 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from tutelage.objectives import KNOWN, Limits
+from tutelage.objectives import Limits, objective
 from tutelage.records.trial import State, TrialRecord
 from tutelage.search.sampler import SAMPLERS, Sampler, Suggestion
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.suggest import MAX_REFUSALS, Callbacks, SeededSuggestion, Suggester, record_of, size_losses
 from tutelage.spec.space import Space, parse
 
-OBJECTIVES = (KNOWN["accuracy"], KNOWN["params"])
+OBJECTIVES = (objective("accuracy"), objective("params"))
 SPACE = Space(parse({"x": {"choice": {"a": {"n": {"int": [1, 50]}}, "b": {"w": {"float": [0, 1]}}}}, "fixed": 3}))
 
 
@@ -49,11 +49,14 @@ def suggester(path: Path, refused: list[TrialRecord], num_trials: int | None = N
     kind, space = settings.pop("kind", "random"), settings.pop("space", SPACE)
 
     def known(params: Mapping[str, Any]) -> Any:
-        return size_losses(settings["presize"](space.resolve(lambda name, domain: params[name])[0]), OBJECTIVES)
+        return size_losses(
+            settings["presize"](space.resolve(lambda name, domain: params[name])[0]), OBJECTIVES, OBJECTIVES[0].measure
+        )
 
     return Suggester(
         sampler(path, kind, space), OBJECTIVES, settings["constraints"], callbacks, num_trials, settings.get("seeded", ()),
         chooser=SizeAware(space, known, 0, np.array([4.0, 0.0])) if kind == "size-aware" else None,
+        learned=OBJECTIVES[0].measure,
     )  # fmt: skip
 
 
@@ -241,7 +244,7 @@ def test_what_another_sweep_has_trained_is_answered_from_its_record(tmp_path: Pa
         return record_of(suggestion, "finished", measures=measures_of(suggestion)) if suggestion.params["x"] == "a" else None
 
     callbacks = Callbacks(presize=lambda config: {}, on_started=lambda one: None, on_ended=answered.append, recall=recall)
-    asked = Suggester(sampler(tmp_path, "random"), OBJECTIVES, Limits(), callbacks, 10)
+    asked = Suggester(sampler(tmp_path, "random"), OBJECTIVES, Limits(), callbacks, 10, learned=OBJECTIVES[0].measure)
     trained = []
     while (suggestion := asked.next()) is not None:
         trained.append(suggestion)

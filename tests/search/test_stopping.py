@@ -22,6 +22,7 @@ from tutelage.spec.sections import StoppingConfig
 from tutelage.spec.space import Space, parse
 
 ASKED = [objectives.objective("params"), objectives.objective("accuracy")]
+ACCURACY = ASKED[1].measure
 
 
 class Heard:
@@ -31,7 +32,7 @@ class Heard:
         self.asked: list[tuple[int, list[float], float]] = []
         self.ends: list[tuple[list[float], dict[int, float], float]] = []
 
-    def stops(self, rung: int, known: Array, error: float) -> bool:
+    def stops(self, rung: int, known: Array, error: float, variance: float | None = None) -> bool:
         self.asked.append((rung, known.tolist(), pytest.approx(error)))
         return True
 
@@ -44,13 +45,13 @@ def test_rungs_are_a_factor_apart_and_end_before_the_last_epoch() -> None:
     assert rungs_of(StoppingConfig(), 28) == {1, 3, 9, 27}
     assert rungs_of(StoppingConfig(first_epoch=4, factor=2), 20) == {4, 8, 16}
     assert rungs_of(StoppingConfig(first_epoch=5), 5) == frozenset()
-    assert isinstance(rule_of(StoppingConfig(rule="dominance"), 100), Dominance)
-    assert isinstance(rule_of(StoppingConfig(rule="mo-asha"), 100), Halving)
+    assert isinstance(rule_of(StoppingConfig(rule="dominance"), ACCURACY, 100), Dominance)
+    assert isinstance(rule_of(StoppingConfig(rule="mo-asha"), ACCURACY, 100), Halving)
 
 
 def bracketed(num_brackets: int, seed: int = 0) -> tuple[BracketedJudge, list[Heard]]:
     rules = [Heard() for _ in range(num_brackets)]
-    brackets = [RuleJudge(rule, frozenset([1, 3, 9][first:]), ASKED) for first, rule in enumerate(rules)]
+    brackets = [RuleJudge(rule, frozenset([1, 3, 9][first:]), ASKED, ACCURACY) for first, rule in enumerate(rules)]
     return BracketedJudge(brackets, factor=3, seed=seed), rules
 
 
@@ -95,7 +96,7 @@ def test_what_ended_is_learnt_by_its_own_bracket(make_record: Callable[..., Tria
 
 def test_a_rule_is_asked_in_losses_and_learns_from_finished_trials_only(make_record: Callable[..., TrialRecord]) -> None:
     rule = Heard()
-    stopping = RuleJudge(rule, frozenset({1, 3}), ASKED)
+    stopping = RuleJudge(rule, frozenset({1, 3}), ASKED, ACCURACY)
     row = {"epoch": 3, "accuracy": 0.75}
     assert stopping.judge(Suggestion(number=0, config={}, params={}, sizes={"params": 10.0}), row) == "stop"
     assert rule.asked == [(3, [10.0], 0.25)]
@@ -172,11 +173,11 @@ def test_a_table_is_read_as_it_was_recorded(make_record: Callable[..., TrialReco
         made = make_record(number, accuracy=(epochs - 1) / 8, params=float(number))
         return replace(made, curve=curve, step_s=2.0 * epochs, params={"n": number}, sizes={"whole_params": 9.0})
 
-    found = replay.recorded([record(1, 4), record(2, 3), record(3, 4), make_record(4, state="failed")], ASKED, space)
+    found = replay.recorded([record(1, 4), record(2, 3), record(3, 4), make_record(4, state="failed")], ASKED, space, ACCURACY)
     assert found.known.tolist() == [[1.0], [3.0]] and found.whole.tolist() == [[9.0], [9.0]]
     assert found.errors[0].tolist() == [[1.0, 0.875, 0.75, 0.625]] and found.traits.tolist() == [[0.25], [0.75]]
     with pytest.raises(InputError, match="nothing to replay"):
-        replay.recorded([], ASKED, space)
+        replay.recorded([], ASKED, space, ACCURACY)
     lines = [
         {"config": c, "seed": s, "config.n": c, "params": 5.0 + c, "whole_params": 7.0, "epoch_s": 0.5, "error_1": 0.5,
          "error_2": 0.25 + s / 8, "error_10": 0.125}
@@ -194,7 +195,9 @@ def test_a_resumed_search_knows_who_is_paused(make_record: Callable[..., TrialRe
     space = Space(parse({"n": {"int": [0, 4]}}))
 
     def fresh() -> PromotionJudge:
-        return PromotionJudge(Promotion(rungs=(1,), max_epochs=3, share=0.9, num_students=30, startup=5), ASKED, space)
+        return PromotionJudge(
+            Promotion(rungs=(1,), max_epochs=3, share=0.9, num_students=30, startup=5), ASKED, space, ACCURACY
+        )
 
     row = {"epoch": 1.0, "accuracy": 0.5, "train_loss": 1.0, "step_s": 1.0}
     records = []

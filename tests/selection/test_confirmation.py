@@ -14,14 +14,14 @@ from scipy.stats import t as students_t
 
 from tutelage.errors import WorkFailed
 from tutelage.intervals import wilson_interval
-from tutelage.objectives import KNOWN, Limits
+from tutelage.objectives import Limits, objective
 from tutelage.records.reruns import Reruns, Run
 from tutelage.records.trial import TrialRecord
 from tutelage.selection.confirmation import Confirmation
 from tutelage.selection.estimate import estimates
 from tutelage.selection.query import SelectionQuery
 
-OBJECTIVES = (KNOWN["accuracy"], replace(KNOWN["params"], reference=1e6))
+OBJECTIVES = (objective("accuracy"), replace(objective("params"), reference=1e6))
 Make = Callable[..., TrialRecord]
 N = 400
 

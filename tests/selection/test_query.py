@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from tutelage import plugins
 from tutelage.errors import InputError, NoStudentFits
-from tutelage.objectives import KNOWN, Limits
+from tutelage.objectives import Limits, objective
 from tutelage.policies import SelectionContext
 from tutelage.policies.knee import scores as knee_scores
 from tutelage.records.fronts import non_dominated
 from tutelage.records.trial import TrialRecord
 from tutelage.selection.query import SelectionQuery, parse_policy
 
-OBJECTIVES = (KNOWN["accuracy"], replace(KNOWN["params"], reference=1e6))
+OBJECTIVES = (objective("accuracy"), replace(objective("params"), reference=1e6))
 POLICIES = plugins.names("policies")
 Make = Callable[..., TrialRecord]
 

@@ -84,7 +84,7 @@ search:
         ({"search": {"constraints": {"max": {"parms": 3}}}}, "search.constraints.max.parms", "Did you mean 'params'"),
         ({"search": {"constraints": {"max": {"params": 3}, "min": {"params": 4}}}}, "search.constraints", "nobody can meet"),
         ({"search": {"objectives": []}}, "search.objectives", "at least one"),
-        ({"search": {"objectives": ["params", "params"]}}, "search.objectives", "stands twice"),
+        ({"search": {"objectives": ["params", "params"]}}, "search.objectives", "is listed twice"),
         ({"select": {"max": {"size_bytes": "big"}}}, "select.max.size_bytes", "not a quantity"),
         (
             {"search": {"objectives": ["accuracy", "latency_ms"], "stopping": {}}},
@@ -94,7 +94,7 @@ search:
         (
             {"search": {"objectives": ["params"], "stopping": {}}},
             "search.stopping",
-            "too little accuracy, which is no objective",
+            "stopped by their accuracy, which is no objective",
         ),
         ({"search": {"stopping": {"rule": "dominanc"}}}, "search.stopping.rule", "Did you mean 'dominance'"),
         ({"search": {"sampler": "tpee"}}, "search.sampler", "Did you mean 'tpe'"),

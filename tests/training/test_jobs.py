@@ -241,8 +241,8 @@ def test_a_weak_teacher_stops_the_sweep_unless_told_otherwise(tmp_path: Path) ->
     said: list[str] = []
     accepted = with_teacher(tmp_path, teacher={**weak, "accept_weak": True})
     assert teachers.ensure_teacher(accepted, room, said.append).measures["accuracy"] < 0.5
-    strict = with_teacher(tmp_path, teacher={"min_accuracy": 0.999})
-    with pytest.raises(WorkFailed, match=r"min_accuracy asks for 0\.9990"):
+    strict = with_teacher(tmp_path, teacher={"required_quality": 0.999})
+    with pytest.raises(WorkFailed, match=r"required_quality asks for 0\.9990"):
         teachers.ensure_teacher(strict, room, lambda _: None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,18 +54,17 @@ def load(path: Path, overrides: list[str] | None, *, trials: int | None = None, 
     return loading.load(path, given)
 
 
-def bounds(given: list[str] | None) -> dict[str, float]:
-    """Return bounds by measure from `measure=value` texts; `InputError` for an unknown measure or no number."""
+def bounds(given: list[str] | None, measures: Collection[str]) -> dict[str, float]:
+    """Return bounds by measure from `measure=value` texts; `InputError` for a measure not in `measures`, or no number."""
     from tutelage.objectives import parse_quantity
-    from tutelage.spec.objective_fields import MEASURES
 
     found = {}
     for text in given or []:
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"'{text}' is not a bound. Write measure=value, such as size_bytes=20k.")
-        if name not in MEASURES:
-            raise InputError(f"no measure '{name}'.{nearest(name, MEASURES)} Known: {', '.join(MEASURES)}.")
+        if name not in measures:
+            raise InputError(f"no measure '{name}'.{nearest(name, measures)} Known: {', '.join(measures)}.")
         found[name] = parse_quantity(value)
     return found
 

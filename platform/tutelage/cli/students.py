@@ -70,9 +70,10 @@ def select(
         raise InputError("--alias, --force and --require-promotion need --register NAME.")
     if policy is None and option:
         raise InputError("--option needs --policy NAME.")
-    limits = Limits(max=bounds(at_most), min=bounds(at_least)) if at_most or at_least else None
     registration = Registration(name=register, aliases=alias or [], margin=margin, force=force) if register else None
     home = sweep_dir.find(storage, name)
+    measures = home.measures()
+    limits = Limits(max=bounds(at_most, measures), min=bounds(at_least, measures)) if at_most or at_least else None
     with Progress(None) as progress:
         choice = choosing.select(
             home, policy=parse_policy(policy, option or []) if policy else None, limits=limits, confirm=confirm,

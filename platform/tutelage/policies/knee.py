@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tutelage.objectives import SIZES, losses
+from tutelage.objectives import losses
 from tutelage.plugins import PluginConfig
 from tutelage.policies import Front, Scores, SelectionContext
 from tutelage.records.trial import TrialRecord
@@ -28,7 +28,7 @@ def scores(config: Config, front: Front, context: SelectionContext) -> Scores:
         return np.array([record.measures["accuracy"] for record in front])
     matrix = losses([record.measures for record in front], context.objectives)
     for column, objective in enumerate(context.objectives):
-        if objective.name in SIZES:
+        if objective.measure.has_log_axis:
             matrix[:, column] = np.log10(np.maximum(matrix[:, column], 1e-9))
     span = np.ptp(matrix, axis=0)
     scaled = (matrix - matrix.min(axis=0)) / np.where(span > 0, span, 1.0)

@@ -8,14 +8,16 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from tutelage import plugins
 from tutelage.errors import InputError, UnreachableError, nearest
 from tutelage.files import write_atomically, write_json
+from tutelage.measure import Measure
 from tutelage.objectives import Objective
 from tutelage.records.ledger import Ledger
 from tutelage.records.reruns import Reruns
@@ -150,7 +152,22 @@ class SweepDir:
 
     def objectives(self) -> tuple[Objective, ...]:
         """Return the objectives with their reference points as fixed when the sweep began."""
-        return tuple(Objective(**fields) for fields in self.facts()["objectives"])
+        measures = self.measures()
+        return tuple(Objective.from_document(fields, measures) for fields in self.facts()["objectives"])
+
+    def measures(self) -> dict[str, Measure]:
+        """Return what the sweep measures of its students by name, the task's primary measure first."""
+        return measures_in(self.facts())
+
+    def primary(self) -> Measure:
+        """Return the primary measure of the sweep's task."""
+        return next(iter(self.measures().values()))
+
+
+def measures_in(facts: Mapping[str, Any]) -> dict[str, Measure]:
+    """Return the measures that a sweep's facts hold by name, the task's primary measure first; ours are there always."""
+    own = [Measure.from_document(document) for document in facts.get("measures", ())]
+    return {measure.name: measure for measure in [*own, *map(plugins.measure, plugins.names("measures"))]}
 
 
 def _taken(file: TextIO, kind: int) -> bool:

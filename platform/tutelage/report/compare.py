@@ -12,7 +12,7 @@ import numpy as np
 
 from tutelage import objectives as objectives_module
 from tutelage.errors import InputError
-from tutelage.objectives import SIZES, Objective, losses
+from tutelage.objectives import Objective, losses
 from tutelage.records.fronts import candidates, front_of, hypervolume_of
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
@@ -39,7 +39,7 @@ def compare(homes: Sequence[SweepDir], reference: Mapping[str, float], sizes: Se
     _check_comparable(homes, found)
     objectives = _with_one_reference(homes, reference)
     fronts = {name: front_of(records, objectives) for name, records in found.items()}
-    across = next((o for o in objectives if o.name in SIZES), None)
+    across = next((o for o in objectives if o.measure.is_cost), None)
     bounds = list(sizes) or (_sizes_of(fronts, across) if across else [])
     document = {
         "version": 1,

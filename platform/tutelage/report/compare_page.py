@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutelage.files import write_atomically
-from tutelage.objectives import SIZES, Objective
+from tutelage.objectives import Objective
 from tutelage.records import fronts
 from tutelage.records.trial import TrialRecord
 from tutelage.report import figures, sweep_page
@@ -47,7 +47,7 @@ def write_png(candidates: Mapping[str, Sequence[TrialRecord]], objectives: Seque
         if len(objectives) == 2:
             axes.plot(x, y, drawstyle="steps-post", color=colour, linewidth=1.2, alpha=0.6)
         axes.scatter(x, y, s=34, color=colour, marker=mark, label=f"{name} ({len(members)})", zorder=3)
-    if across.name in SIZES:
+    if across.measure.has_log_axis:
         axes.set_xscale("log")
     axes.set(xlabel=figures.label_of(across), ylabel=figures.label_of(up))
     axes.grid(alpha=0.25)
@@ -77,7 +77,7 @@ def figure_of(candidates: Mapping[str, Sequence[TrialRecord]], objectives: Seque
         template="plotly_white", height=480, xaxis_title=figures.label_of(across), yaxis_title=figures.label_of(up),
         legend={"orientation": "h", "y": 1.08},
     )  # fmt: skip
-    if across.name in SIZES:
+    if across.measure.has_log_axis:
         figure.update_xaxes(type="log")
     return figure
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutelage.files import write_atomically
-from tutelage.objectives import SIZES, Objective
+from tutelage.objectives import Objective
 from tutelage.records.fronts import front_of
 from tutelage.records.trial import TrialRecord
 
@@ -23,7 +23,7 @@ CONFIRMED_COLOUR = "#009E73"
 
 def axes_of(objectives: Sequence[Objective]) -> tuple[Objective, Objective]:
     """Return the objectives for x (a size, if there is one) and y."""
-    across = next((o for o in objectives if o.name in SIZES), objectives[-1])
+    across = next((o for o in objectives if o.measure.is_cost), objectives[-1])
     return across, next((o for o in objectives if o is not across), across)
 
 
@@ -79,7 +79,7 @@ def front_png(
         axes.errorbar(sizes, means, yerr=[below, above], label=f"fresh seeds, 95 % interval ({len(shown)})", **style)
     if teacher and across.name in teacher and up.name in teacher:
         axes.scatter([teacher[across.name]], [teacher[up.name]], s=160, marker="*", color=TEACHER_COLOUR, label="teacher")
-    if across.name in SIZES:
+    if across.measure.has_log_axis:
         axes.set_xscale("log")
     axes.set(xlabel=label_of(across), ylabel=label_of(up), title="Students that no other beats")
     axes.grid(alpha=0.25)
@@ -124,7 +124,7 @@ def front_figure(
         template="plotly_white", height=520, margin={"t": 30, "r": 20}, xaxis_title=label_of(across), yaxis_title=label_of(up),
         legend={"orientation": "h", "y": 1.08},
     )  # fmt: skip
-    if across.name in SIZES:
+    if across.measure.has_log_axis:
         figure.update_xaxes(type="log")
     return figure
 

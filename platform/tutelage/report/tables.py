@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tutelage import plugins
 from tutelage.files import write_atomically
-from tutelage.objectives import SIZES, Objective
+from tutelage.objectives import Objective
 from tutelage.records.fronts import front_of
 from tutelage.records.trial import TrialRecord
+
+AVAILABLE = ("before_training", "each_epoch", "at_end", "on_device")  # when a measure is known, in that order
+
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +33,16 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
 def front_table(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> pd.DataFrame:
     """Return one row a front member, smallest first: trial, objectives, sizes, other measures, searched params."""
     members = front_of(records, objectives)
-    first = ["trial", *dict.fromkeys([*(o.name for o in objectives), *SIZES])]
+    first = ["trial", *dict.fromkeys([*(o.name for o in objectives), *_costs()])]
     table = trials_table(members).drop(columns=["state", "elapsed_s", "step_s"], errors="ignore")
     present = [name for name in first if name in table.columns]
     return table[present + [name for name in table.columns if name not in present]]
+
+
+def _costs() -> list[str]:
+    """Return the names of the package's costs, those first that are known first."""
+    costs = [measure for measure in map(plugins.measure, plugins.names("measures")) if measure.is_cost]
+    return [measure.name for measure in sorted(costs, key=lambda cost: AVAILABLE.index(cost.available))]
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

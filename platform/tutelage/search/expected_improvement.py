@@ -1,6 +1,7 @@
 """By how much a student is expected to improve a front, where its sizes are known and its end is a guess. Pure arrays.
 
-Ends are logarithms of errors, all lower is better; whoever has an error of 1, an end of 0, improves nothing.
+Ends are losses on even scales (of a share, the logarithm of its error), lower is better; an end of `worst`, of a share 0,
+improves nothing.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ def expected_improvement(best: Array, mean: Array, deviation: Array) -> Array:
     return found
 
 
-def best_no_larger(asked: Array, known: Array, ends: Array) -> Array:
-    """Return for each of `asked` [m, k] the least of `ends` [n] whose `known` losses [n, k] are no larger; 0 without one."""
+def best_no_larger(asked: Array, known: Array, ends: Array, worst: float = 0.0) -> Array:
+    """Return for each of `asked` [m, k] the least of `ends` [n] whose `known` losses [n, k] are no larger, `worst` at most."""
     no_larger = (known[None] <= asked[:, None]).all(axis=2)
-    best: Array = np.where(no_larger, ends[None], 0.0).min(axis=1, initial=0.0)
+    best: Array = np.where(no_larger, ends[None], worst).min(axis=1, initial=worst)
     return best
 
 
@@ -36,9 +37,9 @@ class Gain:
     reference: evenly spaced for one size, Sobol's for several. The front is of students with `known` [n, k] and `ends` [n].
     """
 
-    def __init__(self, known: Array, ends: Array, *, lowest: Array, reference: Array) -> None:
+    def __init__(self, known: Array, ends: Array, *, lowest: Array, reference: Array, worst: float = 0.0) -> None:
         self._nodes = lowest + _evenly(known.shape[1]) * (reference[:-1] - lowest)
-        self._best = np.minimum(best_no_larger(self._nodes, known, ends), reference[-1])
+        self._best = np.minimum(best_no_larger(self._nodes, known, ends, worst), reference[-1])
 
     def of(self, known: Array, mean: Array, deviation: Array) -> Array:
         """Return the gain [m], over the box's sizes, of students with `known` [m, k] and ends of `mean` and `deviation` [m]."""

@@ -56,6 +56,10 @@ class Promotion:
 
     `share` is of the epochs that `num_students` (those begun so far, while that is None) would take in full. The first
     `startup` students, by default a fifth of what may be spent, but between 5 and 20, are never paused: of them is learnt.
+    Where no finished student is as small, an end below `worst` improves the front; a student that is expected to improve it by
+    less than `least_gain` is not promoted.
+    Where no finished student is as small, an end below `worst` improves the front; a student that is expected to improve it by
+    less than `least_gain` is not promoted.
     """
 
     def __init__(
@@ -66,8 +70,11 @@ class Promotion:
         share: float,
         num_students: int | None = None,
         startup: int | None = None,
+        worst: float = 0.0,
+        least_gain: float = LEAST_GAIN,
     ) -> None:
         self.rungs, self.max_epochs, self.share, self.num_students = sorted(rungs), max_epochs, share, num_students
+        self.worst, self.least_gain = worst, least_gain
         self.startup = startup or (12 if num_students is None else min(20, max(5, round(share * num_students / 5))))
         self.students: dict[int, Student] = {}
         self._first: set[int] = set()
@@ -116,7 +123,7 @@ class Promotion:
         self._score()
         while self._waiting and not self._is_waiting(self._waiting[0]):
             heapq.heappop(self._waiting)
-        if not self._waiting or -self._waiting[0][0] < LEAST_GAIN:
+        if not self._waiting or -self._waiting[0][0] < self.least_gain:
             return None
         best = heapq.heappop(self._waiting)[1]
         student = self.students[best]
@@ -167,7 +174,8 @@ class Promotion:
         for rung, model in self._models.items():
             there = [key for key in left if self.students[key].epochs == rung]
             if there:
-                best = best_no_larger(self._matrix(there, lambda student: student.known), self._known, self._expected)
+                sizes = self._matrix(there, lambda student: student.known)
+                best = best_no_larger(sizes, self._known, self._expected, self.worst)
                 gains = expected_improvement(best, *model.predict(self._features(there, rung)))
                 for key, gain in zip(there, gains.tolist(), strict=True):
                     heapq.heappush(self._waiting, (-gain, key, rung))

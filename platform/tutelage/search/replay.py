@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,11 +20,11 @@ import pandas as pd
 
 from tutelage import pareto
 from tutelage.errors import InputError
-from tutelage.objectives import SMALLEST_ERROR, Objective
+from tutelage.measure import SMALLEST, Measure
+from tutelage.objectives import Objective
 from tutelage.records.trial import TrialRecord
 from tutelage.search.promotion import Promotion, Student
 from tutelage.search.sampler import Sampler
-from tutelage.search.stopping import LEARNED
 from tutelage.search.stopping_rules import Array, Rule
 from tutelage.search.suggest import WHOLE
 from tutelage.spec.space import Scalar, Space
@@ -32,16 +32,26 @@ from tutelage.spec.space import Scalar, Space
 ERROR, CONFIG = "error_", "config."  # before the epoch, and before the name of a searched value: columns of a table's file
 
 
+def log10_errors(errors: Array) -> Array:
+    """Return the decimal logarithms of errors that are shares, raised by a thousandth."""
+    found: Array = np.log10(errors + SMALLEST)
+    return found
+
+
 @dataclass(frozen=True)
 class Table:
     """What was recorded of n students: sizes known before training `[n, known]`, those while they are whole, traits `[n, d]`,
-    the error after each epoch `[n, seeds, epochs]`, and the seconds of an epoch `[n]`."""
+    the error after each epoch `[n, seeds, epochs]`, and the seconds of an epoch `[n]`.
+
+    `even` maps errors, an array, to the scale on which equal steps are equal gains; by default errors are shares.
+    """
 
     known: Array
     whole: Array
     traits: Array
     errors: Array
     epoch_s: Array
+    even: Callable[[Array], Array] = log10_errors
 
     def __len__(self) -> int:
         return len(self.errors)
@@ -53,9 +63,9 @@ class Table:
 
     @property
     def ends(self) -> Array:
-        """Each student's logarithms of sizes and of its mean error over the seeds, `[n, known + 1]`: its true place."""
+        """Each student's logarithms of sizes and its mean error over the seeds on its even scale, `[n, known + 1]`."""
         mean = self.errors[:, :, -1].mean(axis=1)
-        return np.column_stack([np.log10(self.known), np.log10(mean + SMALLEST_ERROR)])
+        return np.column_stack([np.log10(self.known), self.even(mean)])
 
     def nearest(self, traits: Sequence[float]) -> int:
         """Return the student whose traits differ least, by the sum of squares; of equals the first."""
@@ -84,9 +94,12 @@ def _params(row: Mapping[Any, Any]) -> dict[str, Scalar]:
     return {str(name).removeprefix(CONFIG): value for name, value in row.items() if not pd.isna(value)}
 
 
-def recorded(records: Sequence[TrialRecord], objectives: Sequence[Objective], space: Space) -> Table:
-    """Return the table of a sweep's finished students with as many epochs as the longest; `InputError` if there is none."""
-    known = [objective.name for objective in objectives if objective.name != LEARNED]
+def recorded(records: Sequence[TrialRecord], objectives: Sequence[Objective], space: Space, learned: Measure) -> Table:
+    """Return the table of a sweep's finished students with as many epochs as the longest; `InputError` if there is none.
+
+    `learned` is the sweep's primary measure; the other objectives are sizes.
+    """
+    known = [objective.name for objective in objectives if objective.name != learned.name]
     finished = [record for record in records if record.state == "finished" and record.curve]
     longest = max((len(record.curve) for record in finished), default=0)
     kept = [record for record in finished if len(record.curve) == longest]
@@ -96,8 +109,9 @@ def recorded(records: Sequence[TrialRecord], objectives: Sequence[Objective], sp
         known=np.array([[record.measures[name] for name in known] for record in kept]),
         whole=np.array([[r.sizes.get(WHOLE + name, r.measures[name]) for name in known] for r in kept]),
         traits=np.array([space.traits(record.params) for record in kept]),
-        errors=np.array([[[1 - row[LEARNED] for row in record.curve]] for record in kept]),
+        errors=np.array([[[learned.error(row[learned.name]) for row in record.curve]] for record in kept]),
         epoch_s=np.array([record.step_s / longest for record in kept]),
+        even=np.vectorize(lambda error: learned.even_loss(learned.value_of(float(error))), otypes=[float]),
     )
 
 
@@ -280,7 +294,7 @@ class _ReplayedSearch:
             error = errors[self.halts[halt] - 1]
             self.arrivals.seen(trial, self.halts[halt], self._losses(self.table.whole[row], error))
             if isinstance(self.rule, Promotion):
-                if self.rule.pauses(trial, self.halts[halt], self._student(row), np.log10(error + SMALLEST_ERROR)):
+                if self.rule.pauses(trial, self.halts[halt], self._student(row), self._even(error)):
                     self.paused.add(trial)
                     return False
             elif self.rule and self.rule.stops(self.halts[halt], self.table.known[row], error):
@@ -306,8 +320,11 @@ class _ReplayedSearch:
         return Student(known=known, whole=whole, traits=self.table.traits[row])
 
     def _losses(self, sizes: Array, error: float) -> Array:
-        found: Array = np.log10(np.append(sizes, error + SMALLEST_ERROR))
+        found: Array = np.append(np.log10(sizes), self._even(error))
         return found
+
+    def _even(self, error: float) -> float:
+        return float(self.table.even(np.array(error)))
 
     def _deciding(self) -> _Deciding:
         return _Deciding(self)

@@ -52,7 +52,7 @@ SizeLosses = Callable[[Params], Array | None]
 
 @dataclass(kw_only=True)
 class _Tried:
-    """A student that was handed out: its losses that were known before training, and its end, log10 of its error."""
+    """A student that was started: its losses before training, and its end, the even loss of its primary measure."""
 
     params: Params
     traits: list[float]
@@ -66,13 +66,14 @@ class SizeAware:
 
     `size_losses(params)` gives a student's losses other than its error before training, on a logarithmic scale; None for
     one that is not wanted, or whose training decides them. `reference` has the losses beyond which nothing is wanted, the end
-    last. The same history gives the same seed_suggestion for a number.
+    last. The same history gives the same suggestion for a number.
     """
 
     space: Space
     size_losses: SizeLosses
     seed: int
     reference: Array
+    worst: float = 0.0  # end that improves nothing
     _tried: dict[int, _Tried] = field(default_factory=dict)
     _error: Regression = field(default_factory=Regression)
     _sizes: list[Regression] = field(default_factory=list)
@@ -89,7 +90,7 @@ class SizeAware:
         self.finished(min(number, 0) - 1, end)
 
     def finished(self, number: int, end: float) -> None:
-        """Learn with what error, log10, a student ended."""
+        """Learn with which even loss of the primary measure a student ended."""
         if number in self._tried:
             self._tried[number].end = end
 
@@ -183,7 +184,7 @@ class SizeAware:
             before, ends = np.concatenate([before, known]), np.concatenate([ends, self._expected(known, traits)[0]])
         smallest = before.min(axis=0)
         lowest = smallest - SMALLER * np.abs(self.reference[:-1] - smallest)
-        return Gain(before, ends, lowest=lowest, reference=self.reference)
+        return Gain(before, ends, lowest=lowest, reference=self.reference, worst=self.worst)
 
 
 def _key(params: Params) -> tuple[Any, ...]:

@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from tutelage import objectives as objectives_module
-from tutelage.objectives import Objective, log_error
+from tutelage.measure import Measure, standard_error_of
+from tutelage.objectives import Objective
 from tutelage.records.trial import TrialRecord
 from tutelage.search.promotion import Promotion, Student
 from tutelage.search.sampler import Suggestion
@@ -20,14 +21,16 @@ from tutelage.spec.space import Space
 Decision = Literal["go_on", "stop", "pause"]
 
 
-LEARNED = "accuracy"  # the objective that grows with training; all others are known before it, or the trial is not judged
-
-
-def rule_of(config: StoppingConfig, num_judged: int) -> Rule:
-    """Return the rule that stops for good, for accuracies over `num_judged` validation examples."""
+def rule_of(config: StoppingConfig, learned: Measure, num_judged: int) -> Rule:
+    """Return the rule that stops for good, by the measure `learned` over `num_judged` validation examples."""
     if config.rule == "mo-asha":
         return Halving(factor=config.factor)
-    return Dominance(num_judged=num_judged, confidence=config.confidence)
+    is_share = learned.spread == "share"
+    is_bounded = learned.low is not None and learned.high is not None
+    return Dominance(
+        num_judged=num_judged if is_share else None, confidence=config.confidence,
+        span=learned.high - learned.low if is_bounded else None,  # type: ignore[operator]
+    )  # fmt: skip
 
 
 def rungs_of(config: StoppingConfig, max_epochs: int) -> frozenset[int]:
@@ -63,19 +66,28 @@ class Judge(Protocol):
 
 
 class RuleJudge:
-    """Stops trials for good, by a rule over the sweep's objectives."""
+    """Stops trials for good, by a rule over the sweep's objectives.
+
+    `learned` is the objective that training improves; all others are known before it, or a trial is not judged.
+    """
 
     pausing = False
 
-    def __init__(self, rule: Rule, rungs: frozenset[int], objectives: Sequence[Objective]) -> None:
-        self._rule, self.rungs = rule, rungs
-        self._known = [objective for objective in objectives if objective.name != LEARNED]
+    def __init__(self, rule: Rule, rungs: frozenset[int], objectives: Sequence[Objective], learned: Measure) -> None:
+        self._rule, self.rungs, self._learned = rule, rungs, learned
+        self._known = [objective for objective in objectives if objective.name != learned.name]
 
     def judge(self, suggestion: Suggestion, row: Mapping[str, Any]) -> Decision:
         """Return whether a trial goes on; one whose size training decides always does."""
         known = self._losses(suggestion.sizes)
-        is_stopped = known is not None and self._rule.stops(int(row["epoch"]), known, 1 - row[LEARNED])
+        error = self._learned.error(row[self._learned.name])
+        is_stopped = known is not None and self._rule.stops(int(row["epoch"]), known, error, self._variance(row))
         return "stop" if is_stopped else "go_on"
+
+    def _variance(self, row: Mapping[str, Any]) -> float | None:
+        """Return the sampling variance that an epoch's row has of the measure, if any."""
+        deviation = row.get(standard_error_of(self._learned))
+        return None if deviation is None else float(deviation) ** 2
 
     def promoted(self, *, is_last: bool) -> Suggestion | None:
         """Return nobody: what is stopped does not come back."""
@@ -92,8 +104,9 @@ class RuleJudge:
         """Tell the rule what became of a trial that had all its epochs."""
         known = self._losses(record.measures)
         if record.state == "finished" and known is not None:
-            errors = {int(row["epoch"]): 1 - row[LEARNED] for row in record.rows_at(self.rungs)}
-            self._rule.finished(known, errors, 1 - record.measures[LEARNED])
+            name, error = self._learned.name, self._learned.error
+            errors = {int(row["epoch"]): error(row[name]) for row in record.rows_at(self.rungs)}
+            self._rule.finished(known, errors, error(record.measures[name]))
 
     def _losses(self, measures: Mapping[str, float]) -> Array | None:
         if any(objective.name not in measures for objective in self._known):
@@ -147,15 +160,16 @@ class PromotionJudge:
 
     pausing = True
 
-    def __init__(self, rule: Promotion, objectives: Sequence[Objective], space: Space) -> None:
-        self._rule, self._space, self.rungs = rule, space, frozenset(rule.rungs)
-        self._known = [objective.name for objective in objectives if objective.name != LEARNED]
+    def __init__(self, rule: Promotion, objectives: Sequence[Objective], space: Space, learned: Measure) -> None:
+        self._rule, self._space, self._learned, self.rungs = rule, space, learned, frozenset(rule.rungs)
+        self._known = [objective for objective in objectives if objective.name != learned.name]
         self._paused: dict[int, Suggestion] = {}
 
     def judge(self, suggestion: Suggestion, row: Mapping[str, Any]) -> Decision:
         """Return whether a trial pauses; one whose size training decides never does."""
         student = self._student(suggestion)
-        if student is None or not self._rule.pauses(suggestion.number, int(row["epoch"]), student, log_error(row[LEARNED])):
+        end = self._learned.even_loss(row[self._learned.name])
+        if student is None or not self._rule.pauses(suggestion.number, int(row["epoch"]), student, end):
             return "go_on"
         self._paused[suggestion.number] = suggestion
         return "pause"
@@ -169,7 +183,7 @@ class PromotionJudge:
         """Learn how a trial ended; one that failed, or was left over by an earlier search, is forgotten."""
         student = self._student(suggestion_of(record))
         if record.state == "finished" and student is not None:
-            self._rule.finished(record.number, student, log_error(record.measures[LEARNED]))
+            self._rule.finished(record.number, student, self._learned.even_loss(record.measures[self._learned.name]))
         else:
             self._rule.given_up(record.number)
 
@@ -186,8 +200,8 @@ class PromotionJudge:
                 self._paused[suggestion.number] = suggestion
 
     def _student(self, suggestion: Suggestion) -> Student | None:
-        if any(name not in suggestion.sizes for name in self._known):
+        if any(objective.name not in suggestion.sizes for objective in self._known):
             return None
         whole = as_it_is_whole(suggestion.sizes)
-        known, whole_sizes = (np.log10([sizes[name] for name in self._known]) for sizes in (suggestion.sizes, whole))
+        known, whole_sizes = (objectives_module.even_losses(sizes, self._known) for sizes in (suggestion.sizes, whole))
         return Student(known=known, whole=whole_sizes, traits=np.array(self._space.traits(suggestion.params)))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tutelage import objectives as objectives_module
 from tutelage.errors import TutelageError
+from tutelage.measure import Measure
 from tutelage.objectives import Limits, Objective
 from tutelage.records.ledger import is_trained, trial_id
 from tutelage.records.trial import State, TrialRecord
@@ -58,9 +59,9 @@ class Suggester:
     def __init__(
         self, sampler: Sampler, objectives: Sequence[Objective], constraints: Limits, callbacks: Callbacks,
         num_trials: int | None, seeded: Sequence[SeededSuggestion] = (), rungs: frozenset[int] = frozenset(),
-        chooser: SizeAware | None = None,
+        chooser: SizeAware | None = None, *, learned: Measure,
     ) -> None:  # fmt: skip
-        self._chooser = chooser
+        self._chooser, self._learned = chooser, learned
         self._sampler, self._objectives, self._constraints, self._callbacks = sampler, objectives, constraints, callbacks
         self._num_trials, self._rungs = num_trials, rungs
         self._seeded, self._pending = list(seeded), list[Suggestion]()
@@ -88,8 +89,7 @@ class Suggester:
         """Learn from a student of another search, which this space could have given."""
         self._sampler.know(params, self._losses(measures))
         if self._chooser:
-            end = objectives_module.log_error(measures["accuracy"])
-            self._chooser.know(params, size_losses(measures, self._objectives), end)
+            self._chooser.know(params, self._sizes(measures), self._end_of(measures))
 
     def next(self) -> Suggestion | None:
         """Return the next config to train; None when the sweep has had its trials, or nothing new is found."""
@@ -108,7 +108,7 @@ class Suggester:
 
     def _begin(self, suggestion: Suggestion) -> None:
         if self._chooser:
-            self._chooser.started(suggestion.number, suggestion.params, size_losses(suggestion.sizes, self._objectives))
+            self._chooser.started(suggestion.number, suggestion.params, self._sizes(suggestion.sizes))
 
     def _asked(self) -> Suggestion:
         if not self._seeded:
@@ -148,7 +148,7 @@ class Suggester:
 
     def observe(self, suggestion: Suggestion, row: Mapping[str, Any]) -> None:
         """Tell the sampler what a student is after the epoch of `row`, a rung, by the sizes that it has there."""
-        measures = {**as_it_is_whole(suggestion.sizes), "accuracy": row["accuracy"]}
+        measures = {**as_it_is_whole(suggestion.sizes), self._learned.name: row[self._learned.name]}
         if all(objective.name in measures for objective in self._objectives):
             self._sampler.observe(suggestion.number, int(row["epoch"]), self._losses(measures))
 
@@ -171,13 +171,19 @@ class Suggester:
     def _tell_chooser(self, record: TrialRecord) -> None:
         assert self._chooser is not None
         if record.state == "finished":
-            self._chooser.finished(record.number, objectives_module.log_error(record.measures["accuracy"]))
+            self._chooser.finished(record.number, self._end_of(record.measures))
         else:
             self._chooser.given_up(record.number)
 
     def _observe_rungs(self, record: TrialRecord) -> None:
         for row in record.rows_at(self._rungs):
             self.observe(suggestion_of(record), row)
+
+    def _sizes(self, measures: Mapping[str, float]) -> NDArray[np.float64] | None:
+        return size_losses(measures, self._objectives, self._learned)
+
+    def _end_of(self, measures: Mapping[str, float]) -> float:
+        return self._learned.even_loss(measures[self._learned.name])
 
     def _losses(self, measures: Mapping[str, float]) -> list[float]:
         found: list[float] = objectives_module.even_losses(measures, self._objectives).tolist()
@@ -188,9 +194,11 @@ def _holds(params: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return all(params.get(name) == value for name, value in wanted.items() if name in params)
 
 
-def size_losses(sizes: Mapping[str, float], objectives: Sequence[Objective]) -> NDArray[np.float64] | None:
-    """Return a student's losses other than its error, on even scales, as its sizes before training say; None if they do not."""
-    others = [objective for objective in objectives if objective.name != "accuracy"]
+def size_losses(
+    sizes: Mapping[str, float], objectives: Sequence[Objective], learned: Measure
+) -> NDArray[np.float64] | None:  # fmt: skip
+    """Return a student's even losses but that of `learned`, from its sizes before training; None if these lack one."""
+    others = [objective for objective in objectives if objective.name != learned.name]
     if any(objective.name not in sizes for objective in others):
         return None
     return objectives_module.even_losses(sizes, others)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tutelage import plugins
 from tutelage.errors import InputError, NoStudentFits
-from tutelage.objectives import Limits, Objective
+from tutelage.objectives import Limits, Objective, objective
 from tutelage.plugins import Reference
 from tutelage.policies import SelectionContext
 from tutelage.records.fronts import non_dominated
@@ -64,8 +64,8 @@ class SelectionQuery:
     @property
     def axes(self) -> list[Objective]:
         """What a student must be beaten in to be passed over: the objectives, and the measures that the policy looks at."""
-        named = {objective.name for objective in self.objectives}
-        own = [Objective(name=name, direction="minimise", unit="") for name in self._own_measures if name not in named]
+        named = {axis.name for axis in self.objectives}
+        own = [objective(name) for name in self._own_measures if name not in named]
         return [*self.objectives, *own]
 
     @property

@@ -15,8 +15,10 @@ from pydantic import Field, ValidationError
 
 from tutelage import plugins
 from tutelage.errors import InputError, Problem, SpecError, nearest
+from tutelage.measure import Measure
 from tutelage.plugins import Reference
 from tutelage.spec import space
+from tutelage.spec.measures import known_measures
 from tutelage.spec.objective_fields import limit_problems, objective_problems
 from tutelage.spec.sections import (
     AS_IT_IS,
@@ -35,6 +37,9 @@ from tutelage.spec.sections import (
 )
 from tutelage.spec.yaml_lines import Document, parse_value
 from tutelage.validation import Raw, told
+
+TASK = "image_classification"  # unless a spec names another
+
 
 SEARCHABLE = ("student", "distillation", "sparsity")
 
@@ -56,7 +61,7 @@ class Spec(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="the sweep's name")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of every random draw")
     data: Reference = Field(description="a data plugin")
-    task: Reference = Field("image_classification", description="a task plugin")
+    task: Reference = Field(TASK, description="a task plugin")
     augmentation: AugmentationConfig = AS_IT_IS
     teacher: TeacherConfig
     more_teachers: list[TeacherConfig] = Field(default_factory=list, description="further teachers, averaged with the first")
@@ -69,6 +74,17 @@ class Spec(Section):
     select: SelectConfig = SelectConfig()
     storage: str = Field(".tutelage", min_length=1, description="directory that everything a sweep keeps lies under")
     tracking: TrackingConfig = TrackingConfig()
+
+    @cached_property
+    def measures(self) -> dict[str, Measure]:
+        """What is measured of every student by name, the task's primary measure first."""
+        own = [objective.spelling for objective in self.search.objectives if objective.spelling]
+        return known_measures(self.task, dict.fromkeys([*own, *self.search.measures]))
+
+    @property
+    def primary(self) -> Measure:
+        """The primary measure of the task: what a search learns and decisions rest on."""
+        return next(iter(self.measures.values()))
 
     @cached_property
     def space(self) -> space.Space:
@@ -141,10 +157,12 @@ def _override(tree: dict[str, Any], override: str) -> tuple[str, ...]:
 
 def _checked(tree: dict[str, Any], source: str, document: Document | None, overridden: Sequence[tuple[str, ...]]) -> Spec:
     misplaced = list(_misplaced(tree))
-    precise = [*misplaced, *_listed_problems(tree), *_searchable_problems(tree), *_reference_problems(tree)]
+    measures = _measures_named(tree)
+    _fill_objectives(tree, measures)
+    precise = [*misplaced, *_listed_problems(tree, measures), *_searchable_problems(tree), *_reference_problems(tree)]
     spec, general = None, []
     try:
-        spec = Spec.model_validate(tree)
+        spec = Spec.model_validate(tree, context={"measures": measures})
     except ValidationError as error:
         general = told(error, Spec)
     raw = precise + [issue for issue in general if not _is_covered(issue[0], precise)]
@@ -155,6 +173,24 @@ def _checked(tree: dict[str, Any], source: str, document: Document | None, overr
     if spec is None or found:
         raise SpecError(source, sorted(found, key=lambda problem: problem.line or 0))
     return spec
+
+
+def _measures_named(tree: Mapping[str, Any]) -> dict[str, Measure]:
+    """Return the measures that a spec may name; where it names a task or a measure wrongly, which is told elsewhere, ours."""
+    search = tree.get("search")
+    listed = [search.get(key) for key in ("objectives", "measures")] if isinstance(search, Mapping) else []
+    items = [item for items in listed if isinstance(items, list) for item in items]
+    names = [item.get("name") if isinstance(item, Mapping) else item for item in items]
+    try:
+        return known_measures(tree.get("task", TASK), dict.fromkeys(n for n in names if isinstance(n, str) and ":" in n))
+    except InputError:
+        return known_measures(TASK)
+
+
+def _fill_objectives(tree: dict[str, Any], measures: Mapping[str, Measure]) -> None:
+    """Write the default objectives into a spec that names none: the task's primary measure and params."""
+    if isinstance(tree.setdefault("search", {}), dict):
+        tree["search"].setdefault("objectives", [next(iter(measures)), "params"])
 
 
 def _is_below(path: tuple[str, ...], other: tuple[str, ...]) -> bool:
@@ -200,16 +236,25 @@ def _teachers(tree: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Any]]:
     return [(("teacher",), tree.get("teacher")), *((("more_teachers", str(number)), one) for number, one in further)]
 
 
-def _listed_problems(tree: Mapping[str, Any]) -> Iterator[Raw]:
+def _listed_problems(tree: Mapping[str, Any], measures: Mapping[str, Measure]) -> Iterator[Raw]:
     search, select = tree.get("search"), tree.get("select")
     for at, teacher in _teachers(tree):
         if isinstance(teacher, Mapping) and teacher.get("epochs") == 0 and not teacher.get("source"):
             yield (*at, "epochs"), 0, "a teacher without a `source` learns for at least 1 epoch."
     if isinstance(search, Mapping):
-        yield from objective_problems(search.get("objectives"), ("search", "objectives"))
-        yield from limit_problems(search.get("constraints"), ("search", "constraints"))
+        yield from objective_problems(search.get("objectives"), ("search", "objectives"), measures)
+        yield from _measure_problems(search.get("measures"), ("search", "measures"))
+        yield from limit_problems(search.get("constraints"), ("search", "constraints"), measures)
     if isinstance(select, Mapping):
-        yield from limit_problems({side: select.get(side) for side in ("max", "min")}, ("select",))
+        yield from limit_problems({side: select.get(side) for side in ("max", "min")}, ("select",), measures)
+
+
+def _measure_problems(names: Any, at: tuple[str, ...]) -> Iterator[Raw]:
+    for number, name in enumerate(names if isinstance(names, list) else []):
+        try:
+            plugins.measure(name)
+        except InputError as error:
+            yield (*at, str(number)), name, str(error)
 
 
 _CONFIGS: dict[str, type[Section]] = {
@@ -337,10 +382,44 @@ def _meaning_problems(spec: Spec) -> Iterator[Raw]:
         yield from _teacher_problems(teacher, ("more_teachers", str(number)))
     if search.trials is None and search.hours is None:
         yield ("search", "trials"), None, "give `trials` or `hours`: a search must end."
+    yield from _unlearnable_problems(spec)
     reported = set(search.constraints.max) & set(search.constraints.min)
     for name in sorted(reported):
         if search.constraints.min[name] > search.constraints.max[name]:
             yield ("search", "constraints"), name, f"nobody can meet these: {name} at least above at most."
+
+
+def _unlearnable_problems(spec: Spec) -> Iterator[Raw]:
+    """Give what keeps early stopping or the sampler size-aware from knowing all objectives but the primary measure early."""
+    search, primary = spec.search, spec.primary.name
+    before = [name for name, measure in spec.measures.items() if measure.available == "before_training"]
+    named = [objective.name for objective in search.objectives]
+    late = ", ".join(name for name in named if name not in (*before, primary))
+    known = f"what is known before training, {', '.join(before)}"
+    if search.sampler == "size-aware" and late:
+        yield (
+            ("search", "objectives"),
+            None,
+            (
+                f"the sampler size-aware goes by {primary} and {known}; {late} is measured at the end. Take another sampler, "
+                "or leave it out."
+            ),
+        )
+    if search.stopping and primary not in named:
+        yield (
+            ("search", "stopping"),
+            None,
+            f"students are stopped by their {primary}, which is no objective. Name it, or drop this.",
+        )
+    if search.stopping and late:
+        yield (
+            ("search", "stopping"),
+            None,
+            (
+                f"students are judged by {known}, and by {primary}; the objective {late} is measured at the end. Take "
+                "it out of the objectives, or leave this out."
+            ),
+        )
 
 
 def _teacher_problems(teacher: TeacherConfig, at: tuple[str, ...]) -> Iterator[Raw]:

@@ -2,54 +2,61 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from tutelage import objectives as objectives_module
+from tutelage import plugins
 from tutelage.errors import InputError, nearest
+from tutelage.measure import Direction, Measure
 from tutelage.objectives import Limits, Objective
 from tutelage.validation import Raw, unknown_key
 
-MEASURES = (*objectives_module.KNOWN, "agreement", "teacher_kl_nats", "latency_p90_ms")
+Measures = Mapping[str, Measure]  # by name
 
 
-def as_objectives(value: Any) -> tuple[Objective, ...]:
+def as_objectives(value: Any, measures: Measures) -> tuple[Objective, ...]:
     """Return a list of measures, each a name or a mapping, as objectives; `ValueError` for what is none."""
     if not isinstance(value, list | tuple) or not value:
         raise ValueError("objectives are a list of at least one measure, such as [accuracy, params].")
-    found = tuple(_as_objective(item) for item in value)
+    found = tuple(_as_objective(item, measures) for item in value)
     if len({o.name for o in found}) < len(found):
-        raise ValueError("an objective stands twice.")
+        raise ValueError("an objective is listed twice.")
     return found
 
 
-def _as_objective(item: Any) -> Objective:
+def _as_objective(item: Any, measures: Measures) -> Objective:
     if isinstance(item, Objective):
         return item
     fields = {"name": item} if isinstance(item, str) else item
-    if not isinstance(fields, Mapping) or "name" not in fields or set(fields) - {"name", "direction", "unit", "reference"}:
+    if not isinstance(fields, Mapping) or "name" not in fields or set(fields) - {"name", "direction", "reference"}:
         raise ValueError(f"{item!r} is no objective. Write a measure's name, or {{name:, direction:, reference:}}.")
-    known = objectives_module.KNOWN.get(str(fields["name"]))
-    if known is None:
-        raise ValueError(_no_measure(fields["name"], objectives_module.KNOWN))
-    direction = fields.get("direction", known.direction)
+    name = str(fields["name"])
+    measure = _measure(name, measures)
+    direction = fields.get("direction", measure.direction)
     if direction not in ("maximise", "minimise"):
         raise ValueError(f"direction '{direction}' is neither maximise nor minimise.")
-    reference = fields.get("reference")
-    if reference is not None:
-        reference = _quantity(reference)
-    return Objective(
-        name=known.name,
-        direction="maximise" if direction == "maximise" else "minimise",
-        unit=known.unit,
-        reference=known.reference if reference is None else reference,
-    )
+    reference = measure.reference if fields.get("reference") is None else _quantity(fields["reference"])
+    directed = dataclasses.replace(measure, direction=cast(Direction, direction))
+    return Objective(measure=directed, reference=reference, spelling=name if ":" in name else "")
 
 
-def _no_measure(name: Any, known: Any) -> str:
-    return f"no measure '{name}'.{nearest(str(name), known)} Known: {', '.join(known)}."
+def _measure(name: str, measures: Measures) -> Measure:
+    if ":" in name:
+        try:
+            return plugins.measure(name)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+    if name not in measures:
+        raise ValueError(_no_measure(name, measures))
+    return measures[name]
+
+
+def _no_measure(name: Any, known: Measures) -> str:
+    return f"no measure '{name}'.{nearest(str(name), known)} Known: {', '.join(known)}, or your own as 'module:Name'."
 
 
 def _quantity(value: Any) -> float:
@@ -59,33 +66,33 @@ def _quantity(value: Any) -> float:
         raise ValueError(str(error)) from None
 
 
-def as_limits(value: Any) -> Limits:
-    """Return `{max: {measure: bound}, min: {…}}` as limits; `ValueError` for an unknown measure or no quantity."""
+def as_limits(value: Any, measures: Measures | None = None) -> Limits:
+    """Return `{max: {measure: bound}, min: {…}}` as limits; `ValueError` for what is no quantity, or not in `measures`."""
     if isinstance(value, Limits):
         return value
     if not isinstance(value, Mapping) or set(value) - {"max", "min"}:
         raise ValueError("limits are written {max: {params: 20k}, min: {accuracy: 0.9}}.")
-    return Limits(**{side: _bounds(bounds or {}) for side, bounds in value.items()})
+    return Limits(**{side: _bounds(bounds or {}, measures) for side, bounds in value.items()})
 
 
-def _bounds(value: Any) -> dict[str, float]:
+def _bounds(value: Any, measures: Measures | None) -> dict[str, float]:
     if not isinstance(value, Mapping):
         raise ValueError("bounds are written {measure: value}.")
-    if unknown := [name for name in value if name not in MEASURES]:
-        raise ValueError(_no_measure(unknown[0], MEASURES))
+    if measures is not None and (unknown := [name for name in value if name not in measures]):
+        raise ValueError(_no_measure(unknown[0], measures))
     return {name: _quantity(bound) for name, bound in value.items()}
 
 
-def objective_problems(items: Any, at: tuple[str, ...]) -> Iterator[Raw]:
+def objective_problems(items: Any, at: tuple[str, ...], measures: Measures) -> Iterator[Raw]:
     """Give what is wrong with each objective of a list, at its own place."""
     for i, item in enumerate(items if isinstance(items, list) else []):
         try:
-            _as_objective(item)
+            _as_objective(item, measures)
         except ValueError as error:
             yield (*at, str(i)), item, str(error)
 
 
-def limit_problems(limits: Any, at: tuple[str, ...]) -> Iterator[Raw]:
+def limit_problems(limits: Any, at: tuple[str, ...], measures: Measures) -> Iterator[Raw]:
     """Give what is wrong with each bound under `max` and `min`, at its own place."""
     for side, bounds in limits.items() if isinstance(limits, Mapping) else ():
         if side not in ("max", "min"):
@@ -93,21 +100,31 @@ def limit_problems(limits: Any, at: tuple[str, ...]) -> Iterator[Raw]:
             continue
         for name, bound in bounds.items() if isinstance(bounds, Mapping) else ():
             try:
-                as_limits({side: {name: bound}})
+                as_limits({side: {name: bound}}, measures)
             except ValueError as error:
                 yield (*at, side, str(name)), bound, str(error)
 
 
+def _known(info: ValidationInfo) -> Measures:
+    """Return the measures that the spec may name, as `loading` gives them; without these, the package's own."""
+    ours = {name: plugins.measure(name) for name in plugins.names("measures")}
+    known: Measures = (info.context or {}).get("measures", ours)
+    return known
+
+
+_NAME_SCHEMA = {"anyOf": [{"enum": plugins.names("measures")}, {"type": "string"}]}  # a task has measures of its own
+
+
 _BOUNDS_SCHEMA = {
     "type": "object",
-    "propertyNames": {"enum": list(MEASURES)},
+    "propertyNames": _NAME_SCHEMA,
     "additionalProperties": {"type": ["number", "string"]},
 }
 
 
 LimitsField = Annotated[
     Any,
-    BeforeValidator(as_limits),
+    BeforeValidator(lambda value, info: as_limits(value, _known(info))),
     PlainSerializer(lambda limits: {"max": dict(limits.max), "min": dict(limits.min)}),
     WithJsonSchema(
         {"type": "object", "properties": {"max": _BOUNDS_SCHEMA, "min": _BOUNDS_SCHEMA}, "additionalProperties": False}
@@ -117,15 +134,14 @@ LimitsField = Annotated[
 
 _OBJECTIVE_SCHEMA = {
     "anyOf": [
-        {"enum": list(objectives_module.KNOWN)},
+        _NAME_SCHEMA,
         {
             "type": "object",
             "required": ["name"],
             "additionalProperties": False,
             "properties": {
-                "name": {"enum": list(objectives_module.KNOWN)},
+                "name": _NAME_SCHEMA,
                 "direction": {"enum": ["maximise", "minimise"]},
-                "unit": {"type": "string"},
                 "reference": {"type": ["number", "string", "null"]},
             },
         },
@@ -133,8 +149,14 @@ _OBJECTIVE_SCHEMA = {
 }
 
 
+def _written(objective: Objective) -> dict[str, Any]:
+    name = objective.spelling or objective.name
+    return {"name": name, "direction": objective.direction, "reference": objective.reference}
+
+
 ObjectivesField = Annotated[
     tuple[Objective, ...],
-    BeforeValidator(as_objectives),
+    BeforeValidator(lambda value, info: as_objectives(value, _known(info))),
+    PlainSerializer(lambda objectives: [_written(objective) for objective in objectives]),
     WithJsonSchema({"type": "array", "minItems": 1, "items": _OBJECTIVE_SCHEMA}),
 ]

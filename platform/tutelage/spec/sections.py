@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from tutelage.objectives import Limits
 from tutelage.plugins import Reference
-from tutelage.spec.objective_fields import LimitsField, ObjectivesField, as_limits, as_objectives
+from tutelage.spec.objective_fields import LimitsField, ObjectivesField, as_limits
 
 
 class Section(BaseModel):
@@ -98,10 +98,11 @@ class TeacherConfig(RecipeConfig):
     )
     weights: str | None = Field(None, description="file of trained weights for `model`: .safetensors, or a PyTorch state dict")
     classes: list[str] | None = Field(None, min_length=2, description="names of the outputs of `weights`; null: the data's")
-    min_accuracy: float | None = Field(
-        None, ge=0, le=1, description="on validation; below it the sweep stops; null: what a linear classifier reaches"
+    required_quality: float | None = Field(
+        None,
+        description="value of the primary measure on validation that the teacher must reach; null: what a simple model reaches",
     )
-    accept_weak: bool = Field(False, description="go on with a teacher below `min_accuracy`")
+    accept_weak: bool = Field(False, description="continue with a teacher that is worse than `required_quality`")
 
 
 class KnowledgeConfig(Section):
@@ -123,8 +124,8 @@ class KnowledgeConfig(Section):
     layers: list[str] | None = Field(
         None, min_length=1, description="the teacher's layers that are compared, by their names; null: its stages"
     )
-    average: Literal["equal", "accuracy"] = Field(
-        "equal", description="how `more_teachers` count: alike, or by their accuracy on validation"
+    average: Literal["equal", "quality"] = Field(
+        "equal", description="weights of `more_teachers`: equal, or by their primary measure on validation"
     )
     max_bytes: float = Field(20e9, gt=0, description="largest cache entry that is written, in bytes")
     local_dir: str | None = Field(
@@ -177,9 +178,6 @@ class TrialConfig(Section):
     sparsity: SparsityConfig
 
 
-KNOWN_BEFORE = ("params", "size_bytes", "macs")  # of a student, before it is trained
-
-
 class StoppingConfig(Section):
     """Which students lose their further epochs, judged after some of them."""
 
@@ -229,8 +227,9 @@ class SearchConfig(Section):
         description="earlier sweeps of the same storage: their front is tried first, their ends on the same data are learnt "
         "from, and what they have trained exactly so is not trained again",
     )
-    objectives: ObjectivesField = Field(
-        default_factory=lambda: as_objectives(["accuracy", "params"]), description="what the front is drawn over"
+    objectives: ObjectivesField = Field((), description="axes of the front; by default the primary measure and params")
+    measures: list[str] = Field(
+        default_factory=list, description="your own measures of every student, as `module:Name`; limits may then name them"
     )
     constraints: LimitsField = Field(default_factory=Limits, description="a student that misses one never enters the front")
     stopping: StoppingConfig | None = Field(None, description="early stopping; null: every student has all its epochs")
@@ -239,31 +238,6 @@ class SearchConfig(Section):
     )
     concurrency: int | None = Field(None, ge=1, description="trials at a time; null: as many as fit the cluster")
     checkpoint_epochs: int = Field(0, ge=0, description="epochs between a trial's checkpoints; 0: a lost one starts again")
-
-    @field_validator("objectives")
-    @classmethod
-    def _sampler_knows_sizes(cls, objectives: Any, info: ValidationInfo) -> Any:
-        late = [objective.name for objective in objectives if objective.name not in (*KNOWN_BEFORE, "accuracy")]
-        if info.data.get("sampler") == "size-aware" and late:
-            raise ValueError(
-                f"the sampler size-aware goes by accuracy and what is known before training, {', '.join(KNOWN_BEFORE)}; "
-                f"{', '.join(late)} is measured at the end. Take another sampler, or leave it out."
-            )
-        return objectives
-
-    @field_validator("stopping")
-    @classmethod
-    def _sizes_are_known(cls, stopping: StoppingConfig | None, info: ValidationInfo) -> StoppingConfig | None:
-        objectives = info.data.get("objectives", ())
-        if stopping and objectives and "accuracy" not in {objective.name for objective in objectives}:
-            raise ValueError("students are stopped for too little accuracy, which is no objective. Name it, or leave this out.")
-        for objective in objectives:
-            if stopping and objective.name not in (*KNOWN_BEFORE, "accuracy"):
-                raise ValueError(
-                    f"students are judged by what is known before training, {', '.join(KNOWN_BEFORE)}, and by accuracy; "
-                    f"the objective {objective.name} is measured at the end. Take it out of the objectives, or leave this out."
-                )
-        return stopping
 
 
 class TeacherResources(Section):

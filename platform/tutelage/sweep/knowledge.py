@@ -13,6 +13,7 @@ from torch import nn
 from tutelage import files, plugins
 from tutelage.data import SplitName
 from tutelage.errors import InputError, UnreachableError
+from tutelage.measure import SMALLEST, Measure
 from tutelage.networks.output import Need
 from tutelage.spec.loading import Spec
 from tutelage.sweep.teachers import Teacher
@@ -91,10 +92,16 @@ def check_knowledge(spec: Spec, context: TrainingContext) -> None:
             raise InputError(f"knowledge.local_dir {place}: {there} is no directory that can be written to. Name another.")
 
 
+def _weight(primary: Measure, value: float) -> float:
+    """Return a teacher's weight: its measure where higher is better, else the inverse of it."""
+    return max(value, SMALLEST) if primary.direction == "maximise" else 1 / max(value, SMALLEST)
+
+
 def knowledge_plan(spec: Spec, context: TrainingContext, teachers: Sequence[Teacher]) -> KnowledgePlan:
     """Return what is asked of the teachers, and the cache entry that it belongs in: its content address."""
     asked, needed, top_k = spec.knowledge, needs_of(spec), top_k_of(spec, context.splits["train"].num_classes)
-    shares = [1.0 if asked.average == "equal" else t.measures[context.built_task.measures[0].name] for t in teachers]
+    primary = context.built_task.measures[0]
+    shares = [1.0 if asked.average == "equal" else _weight(primary, t.measures[primary.name]) for t in teachers]
     address = files.content_address(
         kind="knowledge",
         teachers=[[teacher.address, share] for teacher, share in zip(teachers, shares, strict=True)],

@@ -6,12 +6,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tutelage.errors import NoStudentFits, UnreachableError, WorkFailed
+from tutelage.measure import Measure
 from tutelage.objectives import Limits, Objective
 from tutelage.records import sweep_dir
 from tutelage.records.fronts import candidates, outside_reference
@@ -110,13 +111,11 @@ def _ending(home: SweepDir, tracker: Tracker) -> Iterator[None]:
 def _run(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker, observer: Observer) -> None:
     teachers = ensure_teachers(spec, context, observer.stage)
     for one in teachers:
-        observer.stage(describe_teacher(one))
+        observer.stage(describe_teacher(one, spec.primary))
     context = knowledge.ensure_knowledge(spec, context, teachers, observer.stage)
     teacher = as_one(teachers, context)
     if len(teachers) > 1:
-        best = max(one.measures["accuracy"] for one in teachers)
-        less = f", less than the best one alone has, {best:.4f}" if teacher.measures["accuracy"] < best else ""
-        observer.stage(f"together they have accuracy {teacher.measures['accuracy']:.4f}{less}")
+        observer.stage(_ensemble_said(spec.primary, teacher, teachers))
     known = "objectives" in home.facts()
     objectives = home.objectives() if known else with_references(spec.search.objectives, teacher.measures)
     ended = home.ledger.ended()
@@ -139,6 +138,14 @@ def _run(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker,
     home.update(teacher={**home.facts()["teacher"], **recorder.teacher})
     _confirm_front(spec, home, context, tracker, observer)
     recorder.publish()
+
+
+def _ensemble_said(primary: Measure, together: Teacher, teachers: Sequence[Teacher]) -> str:
+    """Return in words what several teachers have together, and whether one alone is better."""
+    own, alone = together.measures[primary.name], [one.measures[primary.name] for one in teachers]
+    best = min(alone, key=lambda value: primary.sign * value)
+    worse = f"; the best one alone has {primary.text(best)}" if primary.is_better(best, own) else ""
+    return f"together the teachers have {primary.label} {primary.text_with_unit(own)}{worse}"
 
 
 def require_students(records: Sequence[TrialRecord], limits: Limits, front_size: int) -> None:
@@ -194,10 +201,11 @@ def describe_data(context: TrainingContext) -> str:
     return f"train {len(train):,}{without}, validation {len(context.splits['validation']):,}"
 
 
-def describe_teacher(teacher: Teacher) -> str:
+def describe_teacher(teacher: Teacher, primary: Measure) -> str:
     """Return the teacher's quality and size in words."""
     measures = teacher.measures
-    return f"teacher: accuracy {measures['accuracy']:.4f} on validation, {measures['params']:,.0f} parameters"
+    quality = primary.text_with_unit(measures[primary.name])
+    return f"teacher: {primary.label} {quality} on validation, {measures['params']:,.0f} parameters"
 
 
 def with_references(objectives: tuple[Objective, ...], teacher: Mapping[str, float]) -> tuple[Objective, ...]:
@@ -231,7 +239,8 @@ def _open_recorder(
         state="running",
         run_id=run_id,
         tracking_uri=tracking_uri(spec),
-        objectives=[asdict(objective) for objective in objectives],
+        objectives=[objective.document() for objective in objectives],
+        measures=[measure.document() for measure in spec.measures.values()],
         teacher={"address": teacher.address, "source": teacher.source, **teacher.measures},
         fingerprint=fingerprint,
         knowledge=context.knowledge.document(),

@@ -14,19 +14,20 @@ from typing import Any
 
 from tutelage import plugins
 from tutelage.errors import NoStudentFits, TutelageError
+from tutelage.measure import identity as identity_scale
+from tutelage.measure import neg_log10_error
 from tutelage.objectives import even_reference
 from tutelage.records.trial import TrialRecord
 from tutelage.search import ray_tune
 from tutelage.search.budget import Budget
 from tutelage.search.first_trials import extreme, first_suggestions, resolved
 from tutelage.search.gaussian_process import Array
-from tutelage.search.promotion import Promotion
+from tutelage.search.promotion import LEAST_GAIN, Promotion
 from tutelage.search.sampler import Sampler, Suggestion
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.stopping import BracketedJudge, Decision, Judge, PromotionJudge, RuleJudge, rule_of, rungs_of
 from tutelage.search.suggest import Callbacks, SeededSuggestion, Suggester, record_of, size_losses
 from tutelage.spec.loading import Spec
-from tutelage.spec.sections import KNOWN_BEFORE
 from tutelage.spec.space import Choice, Domain, any_value
 from tutelage.sweep import knowledge, warm_start
 from tutelage.sweep.identity import identity
@@ -125,7 +126,10 @@ def _opened(spec: Spec, context: TrainingContext, recorder: Recorder) -> _Search
     )  # fmt: skip
     seeded = [*warm.seeded, *_known(spec, context)][: _most_known(spec)]
     chooser = _chooser(spec, recorder, callbacks)
-    suggester = Suggester(sampler, recorder.objectives, recorder.limits, callbacks, spec.search.trials, seeded, rungs, chooser)
+    suggester = Suggester(
+        sampler, recorder.objectives, recorder.limits, callbacks, spec.search.trials, seeded, rungs, chooser,
+        learned=spec.primary,
+    )  # fmt: skip
     warm.teach(suggester)
     return _SearchLoop(recorder=recorder, suggester=suggester, stopping=stopping, budget=_budget(spec))
 
@@ -138,11 +142,19 @@ def _chooser(spec: Spec, recorder: Recorder, callbacks: Callbacks) -> SizeAware 
             sizes = callbacks.presize(spec.space.resolve(lambda name, domain: params[name])[0])
         except TutelageError:
             return None
-        return None if recorder.limits.missed(sizes) else size_losses(sizes, recorder.objectives)
+        return None if recorder.limits.missed(sizes) else size_losses(sizes, recorder.objectives, spec.primary)
 
     if spec.search.sampler != "size-aware":
         return None
-    return SizeAware(spec.space, losses_of, spec.seed, even_reference(recorder.objectives))
+    reference = even_reference(recorder.objectives, spec.primary.name)
+    return SizeAware(spec.space, losses_of, spec.seed, reference, _worst_end(spec, recorder))
+
+
+def _worst_end(spec: Spec, recorder: Recorder) -> float:
+    """Return the even loss of the primary measure that improves nothing: of a share, 0, and else that of its reference."""
+    if spec.primary.scale is neg_log10_error:
+        return 0.0
+    return float(even_reference(recorder.objectives, spec.primary.name)[-1])
 
 
 def _run(
@@ -154,8 +166,9 @@ def _run(
     named = {objective.name for objective in recorder.objectives} | set(recorder.limits.max) | set(recorder.limits.min)
     workers = workers_of(spec.resources.trial)
     in_actor = workers.workers == 0
+    with_latency = any(spec.measures[name].available == "on_device" for name in named)
     open_trial = jobs.StudentTrials(
-        context=context, students_dir=recorder.home.students_dir.resolve(), workers=workers, with_latency="latency_ms" in named
+        context=context, students_dir=recorder.home.students_dir.resolve(), workers=workers, with_latency=with_latency
     )
     ray_tune.run(
         open_trial, next_suggestion, recorder.returned, recorder.observer.epoch,
@@ -202,7 +215,7 @@ def _remembering(sizes_of: Callable[[dict[str, Any]], dict[str, float]]) -> Call
 def check_constraints(spec: Spec, context: TrainingContext) -> None:
     """Raise `NoStudentFits` if neither the smallest, nor the largest, nor any of some random students has sizes that fit."""
     limits = spec.search.constraints
-    if not {*limits.max, *limits.min} & set(KNOWN_BEFORE):
+    if not any(spec.measures[name].available == "before_training" for name in {*limits.max, *limits.min}):
         return
     generator = Random(spec.seed)
     sized: list[dict[str, float]] = []
@@ -278,11 +291,14 @@ def _stopping(spec: Spec, context: TrainingContext, recorder: Recorder) -> Judge
     if asked is None or not rungs:
         return None
     if asked.rule == "promotion":
-        rule = Promotion(rungs=sorted(rungs), max_epochs=max_epochs, share=asked.share, num_students=spec.search.trials)
-        return PromotionJudge(rule, recorder.objectives, spec.space)
+        rule = Promotion(
+            rungs=sorted(rungs), max_epochs=max_epochs, share=asked.share, num_students=spec.search.trials,
+            worst=_worst_end(spec, recorder), least_gain=0.0 if spec.primary.scale is identity_scale else LEAST_GAIN,
+        )  # fmt: skip
+        return PromotionJudge(rule, recorder.objectives, spec.space, spec.primary)
     num_judged, every = len(context.splits["validation"]), sorted(rungs)
     brackets = [
-        RuleJudge(rule_of(asked, num_judged), frozenset(every[first:]), recorder.objectives)
+        RuleJudge(rule_of(asked, spec.primary, num_judged), frozenset(every[first:]), recorder.objectives, spec.primary)
         for first in range(min(asked.brackets, len(every) + 1))
     ]
     return brackets[0] if len(brackets) == 1 else BracketedJudge(brackets, factor=asked.factor, seed=spec.seed)

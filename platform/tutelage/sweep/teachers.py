@@ -32,7 +32,7 @@ ABOUT = "teacher.json"
 class Teacher:
     """A trained teacher in the storage: where, under which content address, how good and how large.
 
-    `source` says what it learnt first, if anything: its `data`, and its accuracy on that data's validation split.
+    `source` says what it learnt first, if anything: its `data`, and its `quality`, the primary measure on validation.
     """
 
     directory: Path
@@ -132,7 +132,7 @@ def _as_it_came(spec: Spec, context: TrainingContext, source: Teacher, address: 
 def _of_source(spec: Spec, source: Teacher | None) -> dict[str, Any] | None:
     if source is None or spec.teacher.source is None:
         return None
-    return {"data": plugins.described(spec.teacher.source.data), "accuracy": source.measures["accuracy"]}
+    return {"data": plugins.described(spec.teacher.source.data), "quality": source.measures[spec.primary.name]}
 
 
 def _kept(directory: Path) -> Teacher | None:
@@ -234,15 +234,16 @@ def _check_strength(spec: Spec, context: TrainingContext, teacher: Teacher) -> N
     """Raise `WorkFailed` for a teacher that knows less than a linear classifier, or than the spec asks for."""
     if spec.teacher.accept_weak:
         return
-    metric, wanted = context.built_task.measures[0].name, spec.teacher.min_accuracy
-    reached, bar = teacher.measures[metric], "teacher.min_accuracy asks for"
+    primary, wanted = context.built_task.measures[0], spec.teacher.required_quality
+    reached, bar = teacher.measures[primary.name], "teacher.required_quality asks for"
     if wanted is None:
         wanted = linear_baseline.linear_accuracy(context.splits["train"], context.splits["validation"])
         bar = "a linear classifier reaches"
-    if reached < wanted:
+    if primary.is_better(wanted, reached):
         raise WorkFailed(
-            f"the teacher is weak: its {metric} on validation is {reached:.4f}, and {bar} {wanted:.4f}. Train it longer "
-            "(teacher.epochs), give it another model, or go on all the same with teacher.accept_weak: true."
+            f"the teacher is weak: its {primary.label} on validation is {primary.text(reached)}, and {bar} "
+            f"{primary.text(wanted)}. Train it longer (teacher.epochs), give it another model, or continue all the same with "
+            "teacher.accept_weak: true."
         )
 
 
