@@ -1,4 +1,4 @@
-"""The Python interface: what the command line does, with tables as pandas DataFrames."""
+"""The Python interface: the steps of the command line as functions, with tables as pandas DataFrames."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = ["Limits", "Spec", "TutelageError", "find_sweep", "front", "load_spec"
 
 
 def find_sweep(name: str, storage: str | Path = ".tutelage") -> SweepDir:
-    """Return a sweep by its name or MLflow run id; `InputError` with the nearest name if there is none."""
+    """Return the sweep with this name or MLflow run id; `InputError` names the nearest one if there is none."""
     return sweep_dir.find(Path(storage), name)
 
 
 def front(home: SweepDir) -> pd.DataFrame:
-    """Return the Pareto front, one row a student, smallest first."""
+    """Return the Pareto front of a sweep, one row a student, smallest first."""
     return tables.front_table(fronts.candidates(home), home.objectives())
 
 
 def trials(home: SweepDir) -> pd.DataFrame:
-    """Return all ended trials, one row each, in order of suggestion."""
+    """Return all ended trials of a sweep, one row each, in order of suggestion."""
     return tables.trials_table(home.records())
