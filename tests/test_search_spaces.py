@@ -62,7 +62,7 @@ def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready
 def test_a_ready_spec_says_for_whom_it_is_and_is_named_as_its_file() -> None:
     for name in SPECS:
         text = (HOME / f"{name}.yaml").read_text()
-        assert text.startswith("# yaml-language-server: $schema=spec.schema.json\n# For whom: ")
+        assert text.startswith("# yaml-language-server: $schema=spec.schema.json\n# For: ")
         assert loading.load(HOME / f"{name}.yaml").name == name
 
 

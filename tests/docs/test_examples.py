@@ -18,7 +18,7 @@ from tests.contracts import test_plugins as contract
 from tests.docs.pages import ROOT, blocks
 from tutelage import plugins
 from tutelage.networks import cost
-from tutelage.objectives import KNOWN
+from tutelage.objectives import objective
 from tutelage.policies import NEVER, SelectionContext
 from tutelage.spec import loading
 
@@ -78,7 +78,7 @@ def test_the_policies_examples_choose(user_module: Write, make_record: Callable[
         make_record(1, accuracy=0.93, params=90.0, size_bytes=360.0),
         make_record(2, accuracy=0.97, params=500.0, size_bytes=2000.0),
     ]
-    about = SelectionContext(objectives=(KNOWN["accuracy"], KNOWN["params"]), teacher={"accuracy": 0.99})
+    about = SelectionContext(objectives=(objective("accuracy"), objective("params")), teacher={"accuracy": 0.99})
     _, short, config = plugins.configure("policies", "my_policies:accuracy_per_kilobyte")
     assert list(short.scores(config, front, about)) == [0.02, 0.93 / 360, 0.97 / 2000]
     _, long, config = plugins.configure("policies", {"my_goal:ShareOfTeacher": {"share": 0.9}})
