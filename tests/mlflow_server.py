@@ -76,7 +76,7 @@ class Postgres:
 
     def __init__(self) -> None:
         found = initdb()
-        assert found is not None
+        assert found is not None, "there is no PostgreSQL on this machine"
         self.folder = Path(tempfile.mkdtemp(prefix="tutelage-pg-", dir="/tmp"))
         user = "nobody" if os.getuid() == 0 else None
         if user:

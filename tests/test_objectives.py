@@ -33,7 +33,18 @@ def test_a_measure_that_nobody_reports_is_told_with_those_that_are() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("200k", 200e3), ("20 kB", 20e3), ("1.5M", 1.5e6), ("0.9", 0.9), ("2G", 2e9), ("1e3", 1e3), (7, 7.0), ("3KiB", 3e3)],
+    [
+        ("200k", 200e3),
+        ("20 kB", 20e3),
+        ("1.5M", 1.5e6),
+        ("0.9", 0.9),
+        ("2G", 2e9),
+        ("1e3", 1e3),
+        (7, 7.0),
+        ("3KiB", 3072.0),
+        ("2 MiB", 2 * 1024**2),
+        ("1Gi", 1024.0**3),
+    ],
 )
 def test_quantities(text: str, value: float) -> None:
     assert parse_quantity(text) == value

@@ -137,18 +137,19 @@ class Limits:
         return ", ".join(most + least) or "no limits"
 
 
-_QUANTITY = re.compile(r"^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([kKMG]?)(?:i?[bB])?\s*$", re.ASCII)
-
-
-_PREFIX = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+_QUANTITY = re.compile(r"^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([kKMG]i|[kKMG]?)[bB]?\s*$", re.ASCII)
+_POWER = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3}
 
 
 def parse_quantity(text: str | float) -> float:
-    """Return "200k", "20 kB", "1.5M" or "0.9" as a number; k, M and G are powers of 1000; `InputError` otherwise."""
+    """Return "200k", "20 kB", "1.5M", "4KiB" or "0.9" as a number; `InputError` otherwise.
+
+    k, M and G are powers of 1000; Ki, Mi and Gi powers of 1024.
+    """
     match = _QUANTITY.match(str(text))
     if match is None or isinstance(text, bool):
         raise InputError(f"'{text}' is not a quantity. Write a number with an optional k, M or G, such as 200k or 0.9.")
-    value = float(match[1]) * _PREFIX[match[2]]
+    value = float(match[1]) * (1024.0 if match[2].endswith("i") else 1e3) ** _POWER[match[2][:1]]
     if not np.isfinite(value):
         raise InputError(f"'{text}' is not a quantity. It is too large to be a number.")
     return value

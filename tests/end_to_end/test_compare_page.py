@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from tests.mlflow_server import MlflowServer
+from tests.requirements import needs
 from tutelage.records import mlflow_views
 from tutelage.records.sweep_dir import SweepDir
 
@@ -24,7 +25,7 @@ FLAGS = (
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.ray,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"),
+    needs(CHROMIUM, "Chromium on this machine: apt-get install chromium"),
 ]
 
 
@@ -36,7 +37,7 @@ def server(small_sweep: SweepDir, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def browse(url: str, profile: Path, *flags: str) -> str:
-    assert CHROMIUM is not None
+    assert CHROMIUM is not None, "there is no Chromium on this machine"
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "--virtual-time-budget=60000", *flags, url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
     return done.stdout

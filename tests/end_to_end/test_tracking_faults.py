@@ -16,15 +16,16 @@ import mlflow
 import pytest
 
 from tests.mlflow_server import MlflowServer, Postgres, initdb
+from tests.requirements import needs
 from tests.tracking_driver import EPOCHS, SEARCHED, log
 from tutelage.records import sender
 from tutelage.records.tracker import Tracker
 
 pytestmark = pytest.mark.slow
 NUM_TRIALS = 12
-needs_postgres = pytest.mark.skipif(
-    initdb() is None or importlib.util.find_spec("psycopg") is None,
-    reason="no PostgreSQL on this machine: apt-get install postgresql, and pip install 'tutelage[postgres]'",
+needs_postgres = needs(
+    initdb() and importlib.util.find_spec("psycopg"),
+    "PostgreSQL on this machine: apt-get install postgresql, and pip install 'tutelage[postgres]'",
 )
 
 

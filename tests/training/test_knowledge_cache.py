@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -162,19 +161,44 @@ def _write_for_ever(directory: Path) -> None:
         view += 1
 
 
-def test_a_writer_that_is_killed_leaves_whole_views_and_nothing_that_looks_so(tmp_path: Path) -> None:
-    context, entry = multiprocessing.get_context("fork"), Entry(tmp_path / "a")
-    for delay_s in (0.02, 0.05, 0.11):
-        writer = context.Process(target=_write_for_ever, args=(entry.directory,))
-        writer.start()
-        time.sleep(delay_s)
-        assert writer.pid is not None
-        os.kill(writer.pid, signal.SIGKILL)
-        writer.join()
-        views = [int(p.name) for p in entry.directory.glob("train/[0-9]*")]
-        assert knowledge_cache.remove_damaged(entry, [("train", view) for view in views]) == []
+def _write_half_of_view_99(directory: Path) -> None:
+    entry = Entry(directory)
+    with entry.draft("train", 99, 50, {"logits": Layout(shape=(1, 10), dtype="float32")}) as draft:
+        knowledge_cache.fill(draft, {"logits": LOGITS[:25]}, 0)
+        (entry.directory / "half").touch()
+        time.sleep(600)
+
+
+def killed_once(is_time: Callable[[], bool], writer: Callable[[Path], None], directory: Path) -> None:
+    """Kill a process that runs `writer` as soon as `is_time`, which must come while it lives."""
+    process = multiprocessing.get_context("fork").Process(target=writer, args=(directory,), daemon=True)
+    process.start()
+    deadline_s = time.monotonic() + 60
+    while not is_time():
+        assert process.is_alive() and time.monotonic() < deadline_s
+    process.kill()
+    process.join()
+
+
+def test_a_killed_writer_leaves_whole_views_only(tmp_path: Path) -> None:
+    entry = Entry(tmp_path / "a")
+
+    def views() -> list[int]:
+        return [int(place.name) for place in entry.directory.glob("train/[0-9]*")]
+
+    for _ in range(3):
+        before = len(views())
+        killed_once(lambda: len(views()) > before, _write_for_ever, entry.directory)  # noqa: B023
+        assert knowledge_cache.remove_damaged(entry, [("train", view) for view in views()]) == []
+
+
+def test_the_draft_of_a_killed_writer_is_no_view_and_is_removed_by_the_next_writer(tmp_path: Path) -> None:
+    entry = Entry(tmp_path / "a")
+    killed_once((entry.directory / "half").exists, _write_half_of_view_99, entry.directory)
+    (draft,) = entry.directory.glob("train/.draft-*")
+    assert (draft / "logits.npy").stat().st_size > 0 and not entry.has("train", 99)
     entry.describe(OUTLINE)
-    assert not list(entry.directory.glob("train/.draft-*")), "what killed writers left is swept away by the next one"
+    assert not draft.exists()
 
 
 def test_the_draft_of_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
