@@ -6,6 +6,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tutelage.plugins import PluginConfig
+from tutelage.signature import Signature
 
 
 class Broken(nn.Linear):
@@ -22,5 +23,5 @@ class Model:
         width: int = Field(1, ge=1, description="units")
 
     @staticmethod
-    def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> nn.Module:
-        return Broken(64, num_classes)
+    def build(config: Config, signature: Signature) -> nn.Module:
+        return Broken(64, len(signature.class_names))

@@ -37,7 +37,7 @@ def learnt(room: TrainingContext, model: Any, steps: int = 60) -> tuple[nn.Modul
     built, train = checkpoint.seeded(architecture, 0), room.splits["train"]
     optimiser = torch.optim.Adam(built.parameters(), lr=2e-2)
     for _ in range(steps):
-        loss = functional.cross_entropy(built(train.seen(slice(None))), train.labels[:, 0])
+        loss = functional.cross_entropy(built(*train.take(slice(None)).arguments), train.targets["class"].values)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -64,7 +64,7 @@ def _student(home: SweepDir, room: TrainingContext, number: int, model: Any) -> 
     built, architecture = learnt(room, model)
     checkpoint.write(home.students_dir / f"t{number:04d}", built, architecture)
     accuracy = inference.accuracy_of(built, room.built_task, room.splits["validation"])
-    sizes = {**cost.size(built), **cost.macs(built, room.splits["validation"].example_shape)}
+    sizes = {**cost.size(built), **cost.macs(built, room.signature)}
     return TrialRecord(
         number=number, trial_id=f"t{number:04d}", state="finished", params={"student.model": next(iter(model))},
         config={"student": {"model": model, "epochs": 1}, "distillation": {"temperature": 2.0, "weight": 0.5}, "sparsity": {}},

@@ -20,7 +20,18 @@ DOORS = {  # a library, and the files or folders that may import it
     "torch_pruning": {"sparsity/channels.py"},
     "typer": {"cli", "console.py"},
 }
-GROUND = {"errors", "plugins", "validation", "files", "environment", "intervals", "measure", "objectives", "pareto"}
+GROUND = {
+    "errors",
+    "plugins",
+    "validation",
+    "files",
+    "environment",
+    "intervals",
+    "measure",
+    "objectives",
+    "pareto",
+    "signature",
+}
 ROOF = {"__init__", "api", "cli", "console", "doctor", "progress"}
 ROOMS = {  # a room, and the rooms that it may import beside the ground; the roof imports all of them
     "spec": set(),
@@ -35,7 +46,7 @@ ROOMS = {  # a room, and the rooms that it may import beside the ground; the roo
     "policies": {"records"},
     "report": {"records", "spec"},
     "search": {"records", "spec"},
-    "training": {"data", "losses", "models", "networks", "records", "sparsity", "spec", "tasks"},
+    "training": {"data", "losses", "measures", "models", "networks", "records", "sparsity", "spec", "tasks"},
     "export": {"data", "networks", "records", "spec", "tasks", "training"},
     "selection": {"data", "export", "networks", "policies", "records", "report", "spec", "tasks", "training"},
     "sweep": {"data", "export", "losses", "networks", "records", "report", "search", "selection", "spec", "tasks", "training"},

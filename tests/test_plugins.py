@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tests.plain import plain_signature
 from tutelage import plugins
 from tutelage.errors import InputError
 
@@ -136,11 +137,11 @@ class Fixed(nn.Linear):
 def test_a_plain_class_or_function_is_a_model_and_its_arguments_are_the_options(user_module: Any) -> None:
     user_module("plain_networks", NETWORKS)
     _, plugin, config = plugins.configure("models", {"plain_networks:Tiny": {"hidden": 5}})
-    assert sum(p.numel() for p in plugin.build(config, (1, 8, 8), 3).parameters()) == 64 * 5 + 5 + 5 * 3 + 3
+    assert sum(p.numel() for p in plugin.build(config, plain_signature(names="abc")).parameters()) == 64 * 5 + 5 + 5 * 3 + 3
     _, plugin, config = plugins.configure("models", {"plain_networks:made": {"depth": 2}})
-    assert len(plugin.build(config, (1, 8, 8), 3)) == 4
+    assert len(plugin.build(config, plain_signature(names="abc"))) == 4
     _, plugin, config = plugins.configure("models", "plain_networks:Fixed")
-    assert plugin.build(config, (64,), 3).out_features == 3
+    assert plugin.build(config, plain_signature((64,), "abc")).out_features == 3
     for options, match in (({"hiden": 5}, "Did you mean 'hidden'"), ({"hidden": "5"}, "hidden"), ({"bias": 1}, "bias")):
         with pytest.raises(InputError, match=match):
             plugins.configure("models", {"plain_networks:Tiny": options})

@@ -44,7 +44,7 @@ def ready(request: pytest.FixtureRequest, tmp_path: Path) -> loading.Spec:
 
 def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready: loading.Spec) -> None:
     context = context_of(ready)
-    batch = context.splits["train"].seen(slice(4))
+    batch = context.splits["train"].take(slice(4)).arguments
     teacher = checkpoint.build(context.architecture(ready.teacher.model or ""))
     teachers.check_pairs(ready, context, teacher)
     generator = random.Random(0)
@@ -54,7 +54,7 @@ def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready
         untaught = typed.model_copy(update={"student": typed.student.model_copy(update={"initialise": "random"})})
         model = student.build(untaught, context, seed=0)
         with torch.inference_mode():
-            assert model.eval()(batch).shape == (4, context.splits["train"].num_classes)
+            assert model.eval()(*batch).shape == (4, len(context.signature.class_names))
         sizes = student.presize(untaught, context)
         assert 0 < sizes["params"] < sum(p.numel() for p in teacher.parameters())
 

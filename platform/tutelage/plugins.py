@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from tutelage.errors import InputError, nearest
 from tutelage.measure import Measure
+from tutelage.signature import Signature
 from tutelage.validation import told
 
 FAMILIES = {
@@ -124,17 +125,19 @@ def _load_foreign(family: str, name: str) -> Any:
 def _from_factory(name: str, factory: Callable[..., Any]) -> Any:
     """Return a model plugin of a class or function that gives a network; its arguments are the options.
 
-    `example_shape` and `num_classes` are given to it where it takes them.
+    `signature`, or `example_shape` and `num_classes` (of the first input and output), are given to it where it takes them.
     """
-    given = ("example_shape", "num_classes")
+    given = ("signature", "example_shape", "num_classes")
     arguments = inspect.signature(factory).parameters.values()
     plain = [a for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY) and a.name not in given]
     hints = _hints(factory)
     fields: dict[str, Any] = {a.name: (hints.get(a.name, Any), ... if a.default is a.empty else a.default) for a in plain}
     taken = [a.name for a in arguments if a.name in given]
 
-    def build(config: Any, example_shape: tuple[int, ...], num_classes: int) -> Any:
-        offered = {"example_shape": example_shape, "num_classes": num_classes}
+    def build(config: Any, signature: Signature) -> Any:
+        offered = {
+            "signature": signature, "example_shape": signature.example_shape, "num_classes": len(signature.class_names)
+        }  # fmt: skip
         return factory(**{field: getattr(config, field) for field in fields}, **{word: offered[word] for word in taken})
 
     config = create_model("Config", __base__=PluginConfig, **fields)

@@ -48,7 +48,7 @@ def main() -> None:
     rows = []
     for record in front:
         pair = [checkpoint.read(place / record.trial_id)[0] for place in (home.students_dir, directory)]
-        on_test = [inference.accuracy_of(model, room.built_task, test) for model in pair]
+        on_test = [inference.measured(model, room.built_task, test)["accuracy"] for model in pair]
         own, alone = record.measures["accuracy"], trained[record.trial_id]["accuracy"]
         rows.append({
             "params": int(record.measures["params"]), "validation": f"{own:.4f}", "labels alone": f"{alone:.4f}",

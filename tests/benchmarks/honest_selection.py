@@ -139,7 +139,7 @@ def real(sweeps: int, policy: str) -> list[dict[str, float]]:
             document = select.select(home, policy=reference, limits=limits).document
             context = select.context_with_teacher(home, loaded)
             test, task = context.read("test"), context.built_task
-            of_naive = inference.accuracy_of(checkpoint.read(home.students_dir / naive.trial_id)[0], task, test)
+            of_naive = inference.measured(checkpoint.read(home.students_dir / naive.trial_id)[0], task, test)["accuracy"]
             n, taught = len(context.splits["validation"]), document["confirmed"]["taught"]
             low, high = wilson_interval(round(naive.measures["accuracy"] * n), n)
             row = {

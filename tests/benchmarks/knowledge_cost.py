@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
+from outputs import logits_of, signature_of_images
 
 from tutelage import plugins
 from tutelage.networks import capture, checkpoint, cost
@@ -38,7 +39,7 @@ from tutelage.spec.sections import (
     StudentConfig,
     TrialConfig,
 )
-from tutelage.training import inference, loop, student
+from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 
@@ -113,11 +114,11 @@ class TorchdistillLoop:
         self.loss = KDLoss(".", "output", ".", "output", temperature=4.0, alpha=0.3)
 
     def step(self, rows: Tensor) -> Tensor:
-        seen = self.own._seen(rows)
+        batch = self.own._batch(rows)
         with torch.no_grad():
-            taught = self.teacher(seen.inputs)
-        logits = self.own.model(seen.inputs)
-        loss: Tensor = self.loss({".": {"output": logits}}, {".": {"output": taught}}, seen.labels[:, 0])
+            taught = self.teacher(*batch.arguments)
+        logits = self.own.model(*batch.arguments)
+        loss: Tensor = self.loss({".": {"output": logits}}, {".": {"output": taught}}, batch.targets["class"])
         self.own._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.own._optimizer.step()
@@ -178,7 +179,7 @@ def sparse(path: str, teacher_dir: str | None) -> list[dict[str, Any]]:
     _, plugin, config = plugins.configure("data", {"cifar": {"path": path}})
     train = plugin.read(config, 0, "train").head(4000)
     task = plugins.load("tasks", "image_classification").build(None)
-    logits = inference.logits_of(checkpoint.read(Path(teacher_dir))[0], task, train)
+    logits = logits_of(checkpoint.read(Path(teacher_dir))[0], task, train)
     rows = []
     for k in (4, 8, 16, 32):
         kept = sparse_labels.compressed(logits, k)
@@ -207,7 +208,7 @@ def build(path: str, rounds: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as scratch:
         room = rooms(path, TEACHERS["6 : 1"], Path(scratch))
         cached, train = room["cached"], room["cached"].splits["train"]
-        inputs = [train.seen(rows) for rows in torch.arange(len(train)).split(512)]
+        inputs = [train.take(rows).arguments[0] for rows in torch.arange(len(train)).split(512)]
         rates: dict[str, list[float]] = {"logits": [], "logits, top 8": [], "logits, features and maps": []}
         sparse_plan = replace(cached.knowledge, top_k=8, needs=frozenset())  # type: ignore[type-var]
         plans = dict(zip(rates, (replace(sparse_plan, top_k=0), sparse_plan, cached.knowledge), strict=True))
@@ -257,7 +258,7 @@ def main() -> None:
         "build": lambda: build(options.path, 5),
     }
     with torch.device("meta"):
-        blank = checkpoint.build({"model": STUDENT, "example_shape": (3, 32, 32), "class_names": [""] * 100})
+        blank = checkpoint.build({"model": STUDENT, "signature": signature_of_images(100).document()})
     params = int(cost.size(blank)["params"])
     for name in options.part:
         if rows := parts[name]():

@@ -21,7 +21,7 @@ import machine
 from tutelage import plugins
 from tutelage.networks import checkpoint, cost
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig, ExecutionConfig, RecipeConfig
-from tutelage.tasks import image_classification
+from tutelage.tasks import image_classification, signature
 from tutelage.training import augment, loop
 
 MODEL = {"resnet": {"blocks": 1, "width": 25, "stem_stride": 1}}
@@ -42,7 +42,9 @@ def main() -> None:
     torch.set_num_threads(1)
     _, plugin, config = plugins.configure("data", {"cifar": {"path": options.path}})
     train = plugin.read(config, 0, "train")
-    model = checkpoint.build({"model": MODEL, "example_shape": train.example_shape, "class_names": train.class_names})
+    task = image_classification.build(image_classification.Config())
+    about = signature(task, train)
+    model = checkpoint.build({"model": MODEL, "signature": about.document()})
     recipe = RecipeConfig(epochs=1000, batch_size=128, optimizer="adamw", learning_rate=1e-3)
     rows = []
     for name, policy in POLICIES.items():

@@ -70,8 +70,7 @@ class Results:
             some = {key.replace("/", "@"): wanted[key] for key in keys[start : start + 6]}
             measured = dict(jobs.train_students(some, room, directory, jobs.Workers(workers=0, cpus=1, gpus=0)))
             for key, measures in measured.items():
-                logits = inference.logits_of(checkpoint.read(directory / key)[0], task, test)
-                right = float(task.correct(logits, test.labels).float().mean())
+                right = inference.measured(checkpoint.read(directory / key)[0], task, test)[task.measures[0].name]
                 self.rows[key.replace("@", "/")] = {**measures, "test": right}
             write_json(self.path, self.rows)
 

@@ -22,11 +22,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
+from outputs import signature_of_images
 
 from tutelage import plugins
 from tutelage.networks import checkpoint, cost
 from tutelage.spec.sections import AugmentationConfig, ExecutionConfig, RecipeConfig, TeacherConfig
-from tutelage.tasks import image_classification
+from tutelage.tasks import image_classification, signature
 from tutelage.training import loop
 
 MODEL = {"resnet": {"blocks": 1, "width": 32, "stem_stride": 2}}
@@ -57,9 +58,11 @@ def run(job: tuple[str, str, int, int, int]) -> dict[str, Any]:
     share, options = RECIPES[name]
     recipe = RecipeConfig(epochs=round(share * epochs), **options)
     torch.manual_seed(seed)
-    model = checkpoint.build({"model": MODEL, "example_shape": train.example_shape, "class_names": train.class_names})
+    task = image_classification.build(image_classification.Config())
+    about = signature(task, train)
+    model = checkpoint.build({"model": MODEL, "signature": about.document()})
     plan = loop.TrainingPlan(
-        task=image_classification.build(image_classification.Config()), train=train, validation=validation, recipe=recipe,
+        task=task, train=train, validation=validation, signature=about, recipe=recipe,
         seed=seed, augmentation=POLICY, views=0, view_seed=seed, execution=ExecutionConfig(channels_last=True),
     )  # fmt: skip
     under_way = loop.Training(model, plan)
@@ -93,7 +96,7 @@ def main() -> None:
         accuracy = f"{statistics.fmean(accuracies):.4f}{spread}"
         rows.append({"recipe": name, "steps": runs[0]["steps"], "accuracy": accuracy, "seconds": round(seconds)})
     with torch.device("meta"):
-        blank = checkpoint.build({"model": MODEL, "example_shape": (3, 32, 32), "class_names": [""] * 100})
+        blank = checkpoint.build({"model": MODEL, "signature": signature_of_images(100).document()})
     params = int(cost.size(blank)["params"])
     title = f"Validation accuracy, {params:,} parameters, {options.per_class} images a class, {options.seeds} seeds (mean ± sd)"
     machine.show(title, rows, as_json=options.json)

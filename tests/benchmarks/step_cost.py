@@ -20,8 +20,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
+from outputs import logits_of
 
-from tutelage.losses import kd
+from tutelage.losses import PerSequence, kd
 from tutelage.networks import checkpoint, cost
 from tutelage.spec.sections import RecipeConfig
 from tutelage.training import inference, loop
@@ -37,23 +38,24 @@ RECIPE = RecipeConfig(epochs=100_000, batch_size=64, learning_rate=0.003, weight
 
 
 def knowledge(ask: inference.Ask) -> loop.Distillation:
-    return loop.Distillation(ask=ask, build=lambda _: kd.SoftTargets(4.0), weight=0.7)
+    return loop.Distillation(ask=ask, build=lambda _: PerSequence({"class": kd.SoftTargets(4.0)}), weight=0.7)
 
 
 def trainings(model: Any, context: TrainingContext, seed: int) -> dict[str, loop.Training]:
     torch.manual_seed(seed)
     train, task = context.splits["train"], context.built_task
     teacher = checkpoint.build(context.architecture(TEACHER))
-    logits = inference.logits_of(teacher, task, train).half()
+    logits = logits_of(teacher, task, train).half()
     asks: dict[str, inference.Ask | None] = {
         "labels alone": None,
-        "cached": lambda view, rows, seen: {"logits": logits[rows]},
+        "cached": lambda view, rows, seen: {"logits.class": logits[rows]},
         "live": inference.live(teacher, task, frozenset()),
     }
     found = {}
     for name, ask in asks.items():
         plan = loop.TrainingPlan(
             task=task, train=train, validation=context.splits["validation"], recipe=RECIPE, seed=seed,
+            signature=context.signature,
             distillation=None if ask is None else knowledge(ask),
         )  # fmt: skip
         found[name] = loop.Training(checkpoint.build(context.architecture(model)), plan)

@@ -12,13 +12,15 @@ import pytest
 import torch
 from torch import nn
 
+from tests.plain import Plain, plain_signature
 from tutelage import data, plugins
-from tutelage.data import SPLITS, UNKNOWN, Split
+from tutelage.data import SPLITS, UNKNOWN, Batch, classified
 from tutelage.errors import InputError
 from tutelage.networks import cost
 from tutelage.networks.output import Outline, Output, Stage
 from tutelage.sparsity import Method, Point
 from tutelage.spec import space
+from tutelage.tasks import LabelSequence
 
 EVERY = [(family, name) for family in plugins.FAMILIES if family != "measures" for name in plugins.names(family)]
 IMAGES, NUM_CLASSES = (1, 8, 8), 10
@@ -31,7 +33,7 @@ def named(family: str) -> list[str]:
 def build(name: str, **options: Any) -> nn.Module:
     _, plugin, config = plugins.configure("models", {name: options})
     torch.manual_seed(0)
-    model: nn.Module = plugin.build(config, IMAGES, NUM_CLASSES)
+    model: nn.Module = plugin.build(config, plain_signature(IMAGES))
     return model
 
 
@@ -66,7 +68,7 @@ def test_a_model_gives_logits_and_is_sized_without_weights(name: str) -> None:
         weightless = build(name)
     real, planned = cost.size(model), cost.size(weightless)
     assert {key: real[key] for key in planned} == planned
-    assert cost.macs(weightless, IMAGES) == cost.macs(model, IMAGES)
+    assert cost.macs(weightless, plain_signature(IMAGES)) == cost.macs(model, plain_signature(IMAGES))
 
 
 @pytest.mark.parametrize("name", named("models"))
@@ -86,7 +88,8 @@ def test_a_model_is_searched_from_its_smallest_to_its_largest(name: str) -> None
 @pytest.mark.parametrize("name", named("data"))
 def test_data_are_whole_disjoint_stratified_and_the_same_again(name: str, tmp_path: Path) -> None:
     _, plugin, config = plugins.configure("data", {name: example_options(name, tmp_path)})
-    splits: dict[str, Split] = {split: plugin.read(config, 0, split) for split in SPLITS}
+    read = {split: plugin.read(config, 0, split) for split in SPLITS}
+    splits = {split: Plain(examples) for split, examples in read.items()}
     rows = {split: {tuple(row.flatten().tolist()) for row in found.inputs} for split, found in splits.items()}
     assert not rows["train"] & rows["test"]
     assert not rows["train"] & rows["validation"]
@@ -95,20 +98,26 @@ def test_data_are_whole_disjoint_stratified_and_the_same_again(name: str, tmp_pa
         assert found.labels.max() < found.num_classes
         shares = torch.bincount(found.labels.flatten(), minlength=found.num_classes) / len(found)
         assert (shares - 1 / found.num_classes).abs().max() < 0.02
-    assert data.fingerprint(*splits.values()) == data.fingerprint(*(plugin.read(config, 0, s) for s in SPLITS))
-    assert data.fingerprint(splits["train"]) != data.fingerprint(plugin.read(config, 1, "train"))
+    assert data.fingerprint(*read.values()) == data.fingerprint(*(plugin.read(config, 0, s) for s in SPLITS))
+    assert data.fingerprint(read["train"]) != data.fingerprint(plugin.read(config, 1, "train"))
 
 
 @pytest.mark.parametrize("name", named("tasks"))
 def test_a_task_knows_right_from_wrong(name: str) -> None:
     _, plugin, config = plugins.configure("tasks", name)
     task = plugin.build(config)
-    labels = torch.tensor([[0], [2]])
-    right = nn.functional.one_hot(labels, 3).float() * 20
-    assert task.correct(right, labels).all()
-    assert not task.correct(-right, labels).any()
-    assert task.label_losses(right, labels).shape == (2,)
-    assert task.label_losses(right, labels).max() < 1e-6 < task.label_losses(-right, labels).min()
+    examples = classified(torch.zeros(2, 4), torch.tensor([0, 2]), ("a", "b", "c"))
+    batch, (output,) = examples.take(slice(None)), task.outputs(examples)
+    logits = nn.functional.one_hot(batch.targets[output.name].unsqueeze(1), 3).float() * 20
+    right, wrong = ({output.name: LabelSequence(logits=sign * logits)} for sign in (1, -1))
+    best, worst = (
+        [measure.aggregate(task.evaluate(found, batch)[measure.name].numpy()) for measure in task.measures]
+        for found in (right, wrong)
+    )
+    assert all((a > b) == (m.direction == "maximise") for a, b, m in zip(best, worst, task.measures, strict=True))
+    assert torch.equal(task.decode(right, batch), batch.targets[output.name])
+    assert task.loss(right, batch).shape == (2,)
+    assert task.loss(right, batch).max() < 1e-6 < task.loss(wrong, batch).min()
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -117,22 +126,27 @@ def test_an_unknown_label_costs_nothing_and_is_not_right(name: str, smoothing: f
     _, plugin, config = plugins.configure("tasks", name)
     task = plugin.build(config)
     logits = torch.tensor([[[1.0, 2.0, -30.0]], [[3.0, 1.0, 80.0]]], dtype=torch.double, requires_grad=True)
-    losses = task.label_losses(logits, torch.tensor([[0], [UNKNOWN]]), smoothing)
+    batch = Batch(inputs={"inputs": torch.zeros(2, 1)}, targets={"class": torch.tensor([0, UNKNOWN])})
+    losses = task.loss({"class": LabelSequence(logits=logits)}, batch, smoothing)
     (gradient,) = torch.autograd.grad(losses.sum(), logits)
     assert losses[1] == 0 and not gradient[1].any()
-    assert torch.equal(losses[:1], task.label_losses(logits[:1], torch.tensor([[0]]), smoothing)) and gradient[0].any()
-    assert not task.correct(logits, torch.tensor([[UNKNOWN], [UNKNOWN]])).any()
+    first = Batch(inputs={"inputs": torch.zeros(1, 1)}, targets={"class": torch.tensor([0])})
+    assert (
+        torch.equal(losses[:1], task.loss({"class": LabelSequence(logits=logits[:1])}, first, smoothing)) and gradient[0].any()
+    )
+    unknown = Batch(inputs=batch.inputs, targets={"class": torch.tensor([UNKNOWN, UNKNOWN])})
+    assert not task.evaluate({"class": LabelSequence(logits=logits)}, unknown)[task.measures[0].name].any()
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_labels_are_classes_or_in_training_unknown(split: Any) -> None:
-    labels = torch.tensor([[0], [1], [UNKNOWN], [2]])
-    made = Split(inputs=torch.zeros(4, 1), labels=labels, class_names=("a", "b", "c"))
+    labels = torch.tensor([0, 1, UNKNOWN, 2])
+    made = classified(torch.zeros(4, 1), labels, ("a", "b", "c"))
     if split == "train":
         assert data.checked(made, split) is made
-        made = replace(made, labels=torch.tensor([[0], [1], [3], [2]]))
+        made = classified(torch.zeros(4, 1), torch.tensor([0, 1, 3, 2]), ("a", "b", "c"))
     assert data.checked(made.head(2), split).num_labelled == 2
-    with pytest.raises(InputError, match=rf"the {split} split: the label of row 2 .*3 classes \(0 to 2\)"):
+    with pytest.raises(InputError, match=rf"the {split} split: the label 'class' of row 2 .*3 classes \(0 to 2\)"):
         data.checked(made, split)
 
 
@@ -319,14 +333,14 @@ def test_what_is_removed_is_gone_and_the_rest_still_learns(name: str, model: str
     batch = torch.randn(4, *IMAGES)
     sizes, costs = [], []
     for share in (0.0, 0.25, 0.5, 0.75):
-        (point,) = lived(plugin.build(config, share), build(model), batch[:2])
+        (point,) = lived(plugin.build(config, share), build(model), (batch[:2],))
         pruned = point.model
         logits = pruned(batch)
         assert logits.shape == (4, NUM_CLASSES)
         logits.sum().backward()
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in pruned.parameters())
         sizes.append(cost.size(pruned)["params"])
-        costs.append(cost.macs(pruned, IMAGES)["macs"])
+        costs.append(cost.macs(pruned, plain_signature(IMAGES))["macs"])
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == 4
     assert costs == sorted(costs, reverse=True)
@@ -335,7 +349,7 @@ def test_what_is_removed_is_gone_and_the_rest_still_learns(name: str, model: str
 @pytest.mark.parametrize("name", named("sparsity"))
 def test_even_the_smallest_network_keeps_a_channel_everywhere(name: str) -> None:
     _, plugin, config = plugins.configure("sparsity", name)
-    (point,) = lived(plugin.build(config, 0.95), build("convnet", width=1, depth=3), torch.zeros(2, *IMAGES))
+    (point,) = lived(plugin.build(config, 0.95), build("convnet", width=1, depth=3), (torch.zeros(2, *IMAGES),))
     assert point.model(torch.randn(2, *IMAGES)).shape == (2, NUM_CLASSES)
 
 
@@ -350,11 +364,11 @@ def test_a_users_own_plugin_is_as_good_as_ours(user_module: Any) -> None:
         "    class Config(PluginConfig):\n"
         "        bias: bool = True\n"
         "    @staticmethod\n"
-        "    def build(config, example_shape, num_classes):\n"
-        "        return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes, bias=config.bias))\n",
+        "    def build(config, signature):\n"
+        "        return nn.Sequential(nn.Flatten(), nn.Linear(64, len(signature.class_names), bias=config.bias))\n",
     )
     _, plugin, config = plugins.configure("models", {"my_networks:Linear": {"bias": False}})
-    assert cost.size(plugin.build(config, IMAGES, NUM_CLASSES))["params"] == 640
+    assert cost.size(plugin.build(config, plain_signature(IMAGES)))["params"] == 640
     with pytest.raises(InputError, match="cannot be imported"):
         plugins.load("models", "my_networks:Linaer")
     with pytest.raises(InputError, match="lacks read"):

@@ -9,9 +9,14 @@ from typing import Any
 import pytest
 import torch
 
+from tests.plain import Plain
 from tutelage import data
-from tutelage.data import UNKNOWN, Split
+from tutelage.data import UNKNOWN
 from tutelage.errors import InputError
+
+
+def fingerprint(split: Plain) -> str:
+    return data.fingerprint(split.examples)
 
 
 def refused(act: Callable[[], Any], *words: str) -> None:
@@ -29,7 +34,7 @@ def cut(path: Path, kept: int) -> None:
     path.write_bytes(content[:kept])
 
 
-def assert_well_split(read: Callable[[int, Any], Split], validation_share: float, drawn: int) -> None:
+def assert_well_split(read: Callable[[int, Any], Plain], validation_share: float, drawn: int) -> None:
     """Hold that validation has its share of each class of `drawn` rows, shares none with training, and follows the seed."""
     train, validation = read(0, "train"), read(0, "validation")
     counts, held = (torch.bincount(found.labels.flatten(), minlength=train.num_classes) for found in (train, validation))
@@ -37,11 +42,11 @@ def assert_well_split(read: Callable[[int, Any], Split], validation_share: float
     assert len(train) + len(validation) == drawn
     examples = [{tuple(row.flatten().tolist()) for row in found.inputs} for found in (train, validation)]
     assert not examples[0] & examples[1]
-    assert data.fingerprint(read(0, "validation")) == data.fingerprint(validation)
-    assert data.fingerprint(read(1, "validation")) != data.fingerprint(validation)
+    assert fingerprint(read(0, "validation")) == fingerprint(validation)
+    assert fingerprint(read(1, "validation")) != fingerprint(validation)
 
 
-def assert_labels_are_left(read: Callable[[dict[str, Any], int, Any], Split]) -> None:
+def assert_labels_are_left(read: Callable[[dict[str, Any], int, Any], Plain]) -> None:
     """Hold that `labelled_per_class` hides training labels by class and seed, and changes nothing else; it may be nought."""
     whole, few, fewer, none = (read({"labelled_per_class": number}, 0, "train") for number in (None, 6, 3, 0))
     counts = torch.bincount(few.labels[few.labelled].flatten(), minlength=few.num_classes)
@@ -52,16 +57,16 @@ def assert_labels_are_left(read: Callable[[dict[str, Any], int, Any], Split]) ->
     assert fewer.num_labelled == 3 * few.num_classes and not (fewer.labelled & ~few.labelled).any()
     assert (few.labels[~few.labelled] == UNKNOWN).all()
     assert not torch.equal(read({"labelled_per_class": 6}, 1, "train").labels, few.labels)
-    assert data.fingerprint(few) != data.fingerprint(whole)
+    assert fingerprint(few) != fingerprint(whole)
     for split in ("validation", "test"):
-        assert data.fingerprint(read({"labelled_per_class": 3}, 0, split)) == data.fingerprint(read({}, 0, split))
+        assert fingerprint(read({"labelled_per_class": 3}, 0, split)) == fingerprint(read({}, 0, split))
 
 
-def assert_unlabelled_are_trained_on(before: Callable[[Any], Split], after: Callable[[Any], Split], more: int) -> None:
+def assert_unlabelled_are_trained_on(before: Callable[[Any], Plain], after: Callable[[Any], Plain], more: int) -> None:
     """Hold that `more` examples without a label are training examples, and that the others are where they were."""
     assert len(after("train")) == len(before("train")) + more
     assert after("train").num_labelled == len(before("train"))
     assert after("train").class_names == before("train").class_names
-    assert data.fingerprint(after("train")) != data.fingerprint(before("train"))
+    assert fingerprint(after("train")) != fingerprint(before("train"))
     for split in ("validation", "test"):
         assert torch.equal(after(split).labels, before(split).labels)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.data.common import assert_labels_are_left, assert_unlabelled_are_trained_on, assert_well_split, cut, refused
+from tests.plain import Plain
 from tutelage.data import arrays
 
 CLASSES = 4
@@ -25,7 +26,7 @@ def example(folder: Path, **more: np.ndarray) -> dict[str, Any]:
 
 
 def read(options: dict[str, Any], split: Any = "train", seed: int = 0) -> Any:
-    return arrays.read(arrays.Config(**options), seed, split)
+    return Plain(arrays.read(arrays.Config(**options), seed, split))
 
 
 def test_every_row_is_in_one_split_and_as_it_was(tmp_path: Path) -> None:

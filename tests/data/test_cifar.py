@@ -10,8 +10,14 @@ import pytest
 import torch
 
 from tests.data.common import assert_labels_are_left, assert_well_split, cut, refused
+from tests.plain import Plain
 from tutelage.data import _safe_pickle, cifar
 from tutelage.errors import InputError
+
+
+def read(config: cifar.Config, seed: int, split: Any) -> Plain:
+    return Plain(cifar.read(config, seed, split))
+
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "cifar-100-python"
 PER_CLASS, CLASSES = 20, 4
@@ -64,7 +70,7 @@ def cifar100_binary(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 def test_the_test_split_is_the_official_one(tmp_path: Path, protocol: int) -> None:
     pixels, labels = photographs(4 * CLASSES, 1)
-    test = cifar.read(cifar.Config(**example(tmp_path, protocol)), 0, "test")
+    test = read(cifar.Config(**example(tmp_path, protocol)), 0, "test")
     assert test.inputs.dtype == torch.uint8
     assert np.array_equal(test.inputs.numpy(), pixels.reshape(-1, 3, 32, 32))
     assert test.labels.flatten().tolist() == labels
@@ -73,12 +79,12 @@ def test_the_test_split_is_the_official_one(tmp_path: Path, protocol: int) -> No
 
 def test_it_is_split_by_class_and_seed(tmp_path: Path) -> None:
     options = example(tmp_path)
-    assert_well_split(lambda seed, split: cifar.read(cifar.Config(**options), seed, split), 0.2, drawn=PER_CLASS * CLASSES)
+    assert_well_split(lambda seed, split: read(cifar.Config(**options), seed, split), 0.2, drawn=PER_CLASS * CLASSES)
 
 
 def test_the_mean_and_spread_are_those_of_the_training_split(tmp_path: Path) -> None:
     config = cifar.Config(**example(tmp_path))
-    train, test = (cifar.read(config, 0, split) for split in ("train", "test"))
+    train, test = (read(config, 0, split) for split in ("train", "test"))
     assert train.mean == test.mean and train.std == test.std
     seen = train.seen(slice(None))
     torch.testing.assert_close(seen.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
@@ -90,28 +96,28 @@ def test_every_layout_is_found_by_its_files(tmp_path: Path, layout: str) -> None
     write = {"cifar100 binary": cifar100_binary, "cifar10 python": lambda at: cifar10(at, False)}
     options = write.get(layout, lambda at: cifar10(at, True))(tmp_path)
     pixels, labels = photographs(*((4 * CLASSES, 1) if layout.startswith("cifar100") else (8, 6)))
-    test = cifar.read(cifar.Config(**options), 0, "test")
+    test = read(cifar.Config(**options), 0, "test")
     assert np.array_equal(test.inputs.numpy(), pixels.reshape(-1, 3, 32, 32))
     assert test.labels.flatten().tolist() == labels
     assert test.class_names[0] == "class0"
-    assert len(cifar.read(cifar.Config(**options), 0, "train")) == (64 if layout.startswith("cifar100") else 32)
+    assert len(read(cifar.Config(**options), 0, "train")) == (64 if layout.startswith("cifar100") else 32)
 
 
 @pytest.mark.parametrize("write", [example, cifar100_binary])
 def test_coarse_classes_of_cifar_100(tmp_path: Path, write: Any) -> None:
-    test = cifar.read(cifar.Config(**write(tmp_path), labels="coarse"), 0, "test")
+    test = read(cifar.Config(**write(tmp_path), labels="coarse"), 0, "test")
     assert test.num_classes == 2
     assert test.labels.flatten().tolist() == [label // 2 for label in photographs(4 * CLASSES, 1)[1]]
 
 
 def test_cifar_10_has_no_coarse_classes(tmp_path: Path) -> None:
-    refused(lambda: cifar.read(cifar.Config(**cifar10(tmp_path, True), labels="coarse"), 0, "train"), "no coarse classes")
+    refused(lambda: read(cifar.Config(**cifar10(tmp_path, True), labels="coarse"), 0, "train"), "no coarse classes")
 
 
 def test_a_cap_takes_training_images_only(tmp_path: Path) -> None:
     options = example(tmp_path)
-    whole = [cifar.read(cifar.Config(**options), 0, split) for split in ("train", "validation", "test")]
-    few = [cifar.read(cifar.Config(**options, per_class=5), 0, split) for split in ("train", "validation", "test")]
+    whole = [read(cifar.Config(**options), 0, split) for split in ("train", "validation", "test")]
+    few = [read(cifar.Config(**options, per_class=5), 0, split) for split in ("train", "validation", "test")]
     assert torch.bincount(few[0].labels.flatten()).tolist() == [5] * CLASSES
     assert {bytes(x.numpy()) for x in few[0].inputs} < {bytes(x.numpy()) for x in whole[0].inputs}
     assert torch.equal(few[1].inputs, whole[1].inputs) and torch.equal(few[2].inputs, whole[2].inputs)
@@ -119,7 +125,7 @@ def test_a_cap_takes_training_images_only(tmp_path: Path) -> None:
 
 def test_labels_are_left_by_class_and_seed(tmp_path: Path) -> None:
     options = example(tmp_path)
-    assert_labels_are_left(lambda more, seed, split: cifar.read(cifar.Config(**options, **more), seed, split))
+    assert_labels_are_left(lambda more, seed, split: read(cifar.Config(**options, **more), seed, split))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -128,9 +134,7 @@ def test_an_official_file_knows_all_its_labels(tmp_path: Path, split: Any) -> No
     document = pickle.loads((tmp_path / split).read_bytes())
     document[b"fine_labels"][5] = -1
     (tmp_path / split).write_bytes(pickle.dumps(document, 2))
-    refused(
-        lambda: cifar.read(cifar.Config(**options), 0, split), f"{split}: the label of row 5 ", "is -1", "4 classes (0 to 3)"
-    )
+    refused(lambda: read(cifar.Config(**options), 0, split), f"{split}: the label of row 5 ", "is -1", "4 classes (0 to 3)")
 
 
 class Attack:
@@ -144,7 +148,7 @@ class Attack:
 def test_a_pickle_that_calls_something_is_refused_by_name_and_not_run(tmp_path: Path) -> None:
     options, mark = example(tmp_path), tmp_path / "mark"
     (tmp_path / "train").write_bytes(pickle.dumps({b"data": Attack(os.mkdir, str(mark))}, 2))
-    refused(lambda: cifar.read(cifar.Config(**options), 0, "train"), "train", "refused", "posix.mkdir", "official source")
+    refused(lambda: read(cifar.Config(**options), 0, "train"), "train", "refused", "posix.mkdir", "official source")
     assert not mark.exists()
 
 
@@ -177,7 +181,7 @@ def test_arrays_come_back_as_they_were(tmp_path: Path, dtype: str, order: Any) -
 def test_a_pickle_that_is_cut_off_says_its_bytes(tmp_path: Path, kept: int) -> None:
     options = example(tmp_path, protocol=4)
     cut(tmp_path / "train", kept)
-    refused(lambda: cifar.read(cifar.Config(**options), 0, "train"), "train", f"cut off: {kept:,} bytes are there")
+    refused(lambda: read(cifar.Config(**options), 0, "train"), "train", f"cut off: {kept:,} bytes are there")
 
 
 def test_the_bytes_that_a_cut_pickle_needs_are_told(tmp_path: Path) -> None:
@@ -189,7 +193,7 @@ def test_the_bytes_that_a_cut_pickle_needs_are_told(tmp_path: Path) -> None:
 def test_a_binary_file_that_is_cut_off_says_its_bytes(tmp_path: Path) -> None:
     options = cifar10(tmp_path, True)
     cut(tmp_path / "test_batch.bin", 10_000)
-    refused(lambda: cifar.read(cifar.Config(**options), 0, "test"), "test_batch.bin", "10,000 bytes", "needs 12,292")
+    refused(lambda: read(cifar.Config(**options), 0, "test"), "test_batch.bin", "10,000 bytes", "needs 12,292")
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -198,25 +202,23 @@ def test_a_label_out_of_range_says_its_row(tmp_path: Path, split: Any) -> None:
     content = bytearray((tmp_path / f"{split}.bin").read_bytes())
     content[3 * 3074 + 1] = 77
     (tmp_path / f"{split}.bin").write_bytes(content)
-    refused(lambda: cifar.read(cifar.Config(**options), 0, split), f"{split}.bin", "row 3 ", "is 77", "4 classes (0 to 3)")
+    refused(lambda: read(cifar.Config(**options), 0, split), f"{split}.bin", "row 3 ", "is 77", "4 classes (0 to 3)")
 
 
 def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "cifar-100-python"
     folder.mkdir()
     options = example(folder)
-    refused(
-        lambda: cifar.read(cifar.Config(path=str(tmp_path / "cifar-100-pyton")), 0, "train"), "Did you mean 'cifar-100-python'"
-    )
-    refused(lambda: cifar.read(cifar.Config(path=str(tmp_path)), 0, "train"), "neither CIFAR-10", f"Did you mean '{folder}'")
+    refused(lambda: read(cifar.Config(path=str(tmp_path / "cifar-100-pyton")), 0, "train"), "Did you mean 'cifar-100-python'")
+    refused(lambda: read(cifar.Config(path=str(tmp_path)), 0, "train"), "neither CIFAR-10", f"Did you mean '{folder}'")
     (folder / "meta").unlink()
-    refused(lambda: cifar.read(cifar.Config(**options), 0, "train"), "meta not there")
+    refused(lambda: read(cifar.Config(**options), 0, "train"), "meta not there")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is not there")
 def test_the_real_cifar_100_is_read() -> None:
     config = cifar.Config(path=str(REAL), validation_share=0.1, per_class=5)
-    train, test = cifar.read(config, 0, "train"), cifar.read(config, 0, "test")
+    train, test = read(config, 0, "train"), read(config, 0, "test")
     assert (len(train), len(test), train.num_classes) == (500, 10_000, 100)
     assert torch.bincount(test.labels.flatten()).tolist() == [100] * 100
     assert train.class_names[:2] == ("apple", "aquarium_fish")
@@ -228,7 +230,7 @@ def test_a_file_without_images_is_told(tmp_path: Path, protocol: int) -> None:
     options = example(tmp_path)
     nothing = {b"data": np.zeros((0, 3072), np.uint8), b"fine_labels": []}
     (tmp_path / "train").write_bytes(pickle.dumps(nothing, protocol))
-    refused(lambda: cifar.read(cifar.Config(**options), 0, "train"), "train: the train split is empty")
+    refused(lambda: read(cifar.Config(**options), 0, "train"), "train: the train split is empty")
 
 
 def test_an_array_as_python_2_wrote_it_is_read(tmp_path: Path) -> None:

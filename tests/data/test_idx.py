@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from tests.data.common import assert_labels_are_left, assert_well_split, cut, refused
+from tests.plain import Plain
 from tutelage.data import idx
+
+
+def read(config: idx.Config, seed: int, split: Any) -> Plain:
+    return Plain(idx.read(config, seed, split))
+
 
 CLASSES = 4
 
@@ -36,7 +42,7 @@ def example(folder: Path, ending: str = "", prefix: str = "") -> dict[str, Any]:
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_the_test_split_is_the_official_one(tmp_path: Path, ending: str, prefix: str) -> None:
     pixels, labels = images(16, 1)
-    test = idx.read(idx.Config(**example(tmp_path, ending, prefix)), 0, "test")
+    test = read(idx.Config(**example(tmp_path, ending, prefix)), 0, "test")
     assert test.inputs.dtype == torch.uint8
     assert np.array_equal(test.inputs.numpy(), pixels[:, None])
     assert test.labels.flatten().tolist() == labels.tolist()
@@ -46,14 +52,14 @@ def test_the_test_split_is_the_official_one(tmp_path: Path, ending: str, prefix:
 
 def test_it_is_split_by_class_and_seed(tmp_path: Path) -> None:
     options = example(tmp_path)
-    assert_well_split(lambda seed, split: idx.read(idx.Config(**options), seed, split), 0.2, drawn=80)
+    assert_well_split(lambda seed, split: read(idx.Config(**options), seed, split), 0.2, drawn=80)
 
 
 def test_numbers_that_are_no_bytes_become_float32(tmp_path: Path) -> None:
     options, pixels = example(tmp_path), images(16, 1)[0].astype(">i2")
     pixels -= 300
     write(tmp_path / "t10k-images-idx3-ubyte", pixels, code=0x0B)
-    test = idx.read(idx.Config(**options), 0, "test")
+    test = read(idx.Config(**options), 0, "test")
     assert test.inputs.dtype == torch.float32
     assert np.array_equal(test.inputs.numpy(), pixels[:, None].astype(np.float32))
 
@@ -62,7 +68,7 @@ def test_classes_that_do_not_begin_at_nought_keep_their_names(tmp_path: Path) ->
     options = example(tmp_path)
     for half, count in (("train", 80), ("t10k", 16)):
         write(tmp_path / f"{half}-labels-idx1-ubyte", images(count, 0)[1] + 1)
-    test = idx.read(idx.Config(**options), 0, "test")
+    test = read(idx.Config(**options), 0, "test")
     assert test.class_names == ("1", "2", "3", "4")
     assert test.labels.flatten().tolist()[:4] == [0, 1, 2, 3]
 
@@ -71,57 +77,55 @@ def test_classes_that_do_not_begin_at_nought_keep_their_names(tmp_path: Path) ->
 def test_a_file_that_is_cut_off_says_its_bytes(tmp_path: Path, ending: str) -> None:
     options, name = example(tmp_path, ending), f"train-images-idx3-ubyte{ending}"
     cut(tmp_path / name, 1_000)
-    refused(lambda: idx.read(idx.Config(**options), 0, "train"), name, "cut off", "80 × 6 × 5", "need 2,416 bytes", "are there")
+    refused(lambda: read(idx.Config(**options), 0, "train"), name, "cut off", "80 × 6 × 5", "need 2,416 bytes", "are there")
 
 
 @pytest.mark.parametrize("kept", [0, 3, 9])
 def test_a_header_that_is_cut_off_says_its_bytes(tmp_path: Path, kept: int) -> None:
     options = example(tmp_path)
     cut(tmp_path / "train-images-idx3-ubyte", kept)
-    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "cut off in its header", f"{kept} are there")
+    refused(lambda: read(idx.Config(**options), 0, "train"), "cut off in its header", f"{kept} are there")
 
 
 def test_what_is_no_idx_file_is_told(tmp_path: Path) -> None:
     options = example(tmp_path)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"<!DOCTYPE html>" * 9)
-    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "no IDX file", "3c 21 44 4f")
+    refused(lambda: read(idx.Config(**options), 0, "train"), "no IDX file", "3c 21 44 4f")
     (tmp_path / "train-images-idx3-ubyte").unlink()
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"<!DOCTYPE html>" * 9)
-    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "not a gzip file")
+    refused(lambda: read(idx.Config(**options), 0, "train"), "not a gzip file")
 
 
 def test_a_test_label_that_training_never_saw_says_its_row(tmp_path: Path) -> None:
     options, labels = example(tmp_path), images(16, 1)[1]
     labels[[5, 9]] = 7
     write(tmp_path / "t10k-labels-idx1-ubyte", labels)
-    refused(lambda: idx.read(idx.Config(**options), 0, "test"), "t10k-labels", "row 5 ", "is 7", "4 training classes", "1 more")
+    refused(lambda: read(idx.Config(**options), 0, "test"), "t10k-labels", "row 5 ", "is 7", "4 training classes", "1 more")
 
 
 def test_images_and_labels_must_be_as_many(tmp_path: Path) -> None:
     options = example(tmp_path)
     write(tmp_path / "train-labels-idx1-ubyte", images(79, 0)[1])
-    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "80 examples and 79 labels")
+    refused(lambda: read(idx.Config(**options), 0, "train"), "80 examples and 79 labels")
 
 
 def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     options = example(tmp_path, prefix="emnist-letters-")
-    refused(
-        lambda: idx.read(idx.Config(path=str(tmp_path)), 0, "train"), "train-labels-idx1-ubyte is not", "emnist", "'prefix'"
-    )
-    refused(lambda: idx.read(idx.Config(path=str(tmp_path / "no" / "such")), 0, "train"), "not there; nor is")
+    refused(lambda: read(idx.Config(path=str(tmp_path)), 0, "train"), "train-labels-idx1-ubyte is not", "emnist", "'prefix'")
+    refused(lambda: read(idx.Config(path=str(tmp_path / "no" / "such")), 0, "train"), "not there; nor is")
     write(tmp_path / "emnist-letters-train-labels-idx1-ubyte", np.zeros(80, np.uint8))
-    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "only the class '0'")
+    refused(lambda: read(idx.Config(**options), 0, "train"), "only the class '0'")
 
 
 def test_labels_are_left_by_class_and_seed(tmp_path: Path) -> None:
     options = example(tmp_path)
-    assert_labels_are_left(lambda more, seed, split: idx.read(idx.Config(**options, **more), seed, split))
+    assert_labels_are_left(lambda more, seed, split: read(idx.Config(**options, **more), seed, split))
 
 
 def test_a_pixel_that_is_no_number_and_a_file_of_no_images_are_told(tmp_path: Path) -> None:
     options, pixels = example(tmp_path), images(80, 0)[0].astype(">f4")
     pixels[44, 2, 2] = np.nan
     write(tmp_path / "train-images-idx3-ubyte", pixels, code=0x0D)
-    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "train-images-idx3-ubyte: the file holds nan in row 44 ")
+    refused(lambda: read(idx.Config(**options), 0, "train"), "train-images-idx3-ubyte: the file holds nan in row 44 ")
     write(tmp_path / "train-images-idx3-ubyte", images(80, 0)[1])
-    refused(lambda: idx.read(idx.Config(**options), 0, "train"), "train-images-idx3-ubyte: holds 1 dimension", "right file")
+    refused(lambda: read(idx.Config(**options), 0, "train"), "train-images-idx3-ubyte: holds 1 dimension", "right file")

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from tests.data.common import assert_unlabelled_are_trained_on, assert_well_split, cut, refused
+from tests.plain import Plain
 from tutelage.data import _splitting, image_folder
 
 CLASSES = ("ash", "elm")
@@ -45,7 +46,7 @@ def in_folders(folder: Path) -> dict[str, Any]:
 
 
 def read(options: dict[str, Any], split: Any = "train", seed: int = 0) -> Any:
-    return image_folder.read(image_folder.Config(**options), seed, split)
+    return Plain(image_folder.read(image_folder.Config(**options), seed, split))
 
 
 def test_the_folders_of_the_splits_are_taken(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.data.common import assert_unlabelled_are_trained_on, assert_well_split, cut, refused
+from tests.plain import Plain
 from tutelage.data import table
 
 CLASSES = ("ash", "birch", "cedar", "elm")
@@ -36,7 +37,7 @@ def example(folder: Path) -> dict[str, Any]:
 
 
 def read(options: dict[str, Any], split: Any = "train", seed: int = 0) -> Any:
-    return table.read(table.Config(**options), seed, split)
+    return Plain(table.read(table.Config(**options), seed, split))
 
 
 @pytest.mark.parametrize("name", ["trees.csv", "trees.csv.gz", "trees.parquet"])

@@ -41,7 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, context: TrainingContext) -> 
     student = home.students_dir / "t0000"
     registry.register_student(
         uri=uri, experiment="tests", run_id=run_id, name="served", model=checkpoint.read(student)[0],
-        example=context.splits["validation"].seen(slice(8)), requirements=requirements(),
+        example=context.splits["validation"].take(slice(8)).inputs["inputs"], requirements=requirements(),
         tags={"tutelage.task": "images"}, files=[student / checkpoint.ARCHITECTURE, student / checkpoint.WEIGHTS],
     )  # fmt: skip
     return home
@@ -92,7 +92,7 @@ def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path
 def test_a_batch_of_any_size_is_answered_as_the_student_answers(
     server: str, home: SweepDir, context: TrainingContext, key: str, rows: int
 ) -> None:
-    given = context.splits["validation"].seen(slice(rows))
+    given = context.splits["validation"].take(slice(rows)).inputs["inputs"]
     answer = requests.post(f"{server}/invocations", json={key: given.tolist()}, timeout=60)
     assert answer.status_code == 200, answer.text
     built, _ = checkpoint.read(home.students_dir / "t0000")

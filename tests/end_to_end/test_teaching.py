@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import SMALL_SPEC
+from tests.plain import Plain
 from tutelage.networks import checkpoint
 from tutelage.records.observer import Silent
 from tutelage.selection import select
@@ -59,11 +60,11 @@ def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path
 def test_data_without_a_label_are_learnt_from_what_a_teacher_knows_of_others(tmp_path: Path) -> None:
     """The teacher learns labelled scans; brighter ones without a label are then taught by its answers alone."""
     digits = context.context_of(loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path)}))
-    train, validation, test = (digits.read(split) for split in ("train", "validation", "test"))
-    np.savez(tmp_path / "source.npz", x=train.inputs[:500].numpy(), y=train.labels[:500, 0].numpy())
+    train, validation, test = (Plain(digits.read(split)) for split in ("train", "validation", "test"))
+    np.savez(tmp_path / "source.npz", x=train.inputs[:500].numpy(), y=train.labels[:500].numpy())
     target = {"x": train.inputs[500:].numpy() * 0.8 + 0.1, "y": np.full(len(train) - 500, -1)}
     for name, split in (("validation", validation), ("test", test)):
-        target |= {f"x_{name}": split.inputs.numpy() * 0.8 + 0.1, f"y_{name}": split.labels[:, 0].numpy()}
+        target |= {f"x_{name}": split.inputs.numpy() * 0.8 + 0.1, f"y_{name}": split.labels.numpy()}
     np.savez(tmp_path / "target.npz", **target)
     data = {"path": str(tmp_path / "target.npz")} | {f"{k}_{s}": f"{k}_{s}" for k in "xy" for s in ("validation", "test")}
     home, _ = sweep(

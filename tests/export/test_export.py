@@ -14,6 +14,7 @@ import onnx
 import pytest
 import torch
 
+from tests.plain import Plain, architecture_of
 from tests.stored_sweep import write_sweep
 from tests.test_cli import run
 from tutelage.errors import InputError, WorkFailed
@@ -25,14 +26,14 @@ from tutelage.sparsity import channels
 from tutelage.training.context import TrainingContext
 
 pytestmark = pytest.mark.slow
-ABOUT = {"model": {"convnet": {"width": 6}}, "example_shape": [1, 8, 8], "class_names": list("0123456789")}
+ABOUT = architecture_of({"convnet": {"width": 6}})
 ALL = (*bundle.FLOAT_FORMS, *bundle.QUANTISED_FORMS)
 FILES = {"README.md", "manifest.json", *(name for files in bundle.FORMS.values() for name in files)}
 
 
 @pytest.fixture
 def model() -> torch.nn.Module:
-    built = channels.remove_channels(channels.Config(), checkpoint.build(ABOUT), torch.zeros(2, 1, 8, 8), 0.5)
+    built = channels.remove_channels(channels.Config(), checkpoint.build(ABOUT), (torch.zeros(2, 1, 8, 8),), 0.5)
     built(torch.randn(16, 1, 8, 8))
     return built.eval()
 
@@ -68,7 +69,7 @@ def test_the_manifest_knows_every_file(exported: tuple[Path, dict[str, Any]], co
     inputs = onnx.load(directory / "model.onnx").graph.input[0].type.tensor_type.shape.dim
     assert [size.dim_param or size.dim_value for size in inputs] == ["batch", 1, 8, 8]
     assert manifest["files"]["model.int8.onnx"]["measured"]["accuracy"] > 0.8
-    assert manifest["output"]["class_names"] == list(context.splits["train"].class_names)
+    assert manifest["output"]["class_names"] == list(context.signature.class_names)
     assert manifest["about"]["trial"] == "t0001" and manifest["about"]["licence"] == "MIT"
 
 
@@ -109,11 +110,11 @@ def test_the_cards_snippets_run_alone_and_answer_as_the_student(
     directory, _ = exported
     snippets = re.findall(r"```python\n(.*?)```", (directory / "README.md").read_text(), re.DOTALL)
     assert len(snippets) == 2
-    stored = context.splits["validation"].inputs[:5]
+    stored = Plain(context.splits["validation"]).inputs[:5]
     np.save(tmp_path / "stored.npy", stored.numpy())
     built, _ = checkpoint.read(home.students_dir / "t0001")
     with torch.inference_mode():
-        expected = built(context.splits["validation"].seen(slice(5))).numpy()
+        expected = built(context.splits["validation"].take(slice(5)).inputs["inputs"]).numpy()
     asks = f"\nnumpy.save({str(tmp_path / 'answers.npy')!r}, logits_of(numpy.load({str(tmp_path / 'stored.npy')!r})))\n"
     for snippet in snippets:
         alone = "import sys\nsys.modules['tutelage'] = None\n" + snippet + asks
@@ -155,7 +156,7 @@ def test_no_file_tells_this_machines_paths(exported: tuple[Path, dict[str, Any]]
 def test_a_check_sees_another_students_weights_and_leaves_nothing(
     tmp_path: Path, model: torch.nn.Module, tampered: str
 ) -> None:
-    other = channels.remove_channels(channels.Config(), checkpoint.seeded(ABOUT, 1), torch.zeros(2, 1, 8, 8), 0.5)
+    other = channels.remove_channels(channels.Config(), checkpoint.seeded(ABOUT, 1), (torch.zeros(2, 1, 8, 8),), 0.5)
     with bundle.drafted(tmp_path / "other", other, ABOUT, [tampered]):
         pass
     left_out = (
@@ -232,12 +233,12 @@ def test_a_model_of_other_examples_or_classes_is_refused_with_both_sides(
 ) -> None:
     loaded = export.spec.load(home.spec_path)
     wrong = {
-        r"takes examples of shape \(3, 8, 8\), the data has \(1, 8, 8\)": {"example_shape": [3, 8, 8]},
-        "answers with 7 classes, the data has 10": {"class_names": list("abcdefg")},
-        "'1' stands where the data has '0'": {"class_names": list("1023456789")},
+        r"takes examples of shape \(3, 8, 8\), the data has \(1, 8, 8\)": {"shape": (3, 8, 8)},
+        "answers with 7 classes, the data has 10": {"names": "abcdefg"},
+        "'1' stands where the data has '0'": {"names": "1023456789"},
     }
     for number, (said, change) in enumerate(wrong.items()):
-        about = {**ABOUT, **change}
+        about = architecture_of(ABOUT["model"], **change)
         with bundle.drafted(tmp_path / str(number), checkpoint.build(about), about, bundle.FLOAT_FORMS):
             pass
         for form in ("", "model.pt2", "model.onnx"):
@@ -289,7 +290,7 @@ def test_a_program_that_holds_more_than_tensors_is_not_loaded(exported: tuple[Pa
 @pytest.mark.parametrize("name", ["convnet", "mobilenet", "vit"])
 def test_networks_for_photographs_answer_alike_in_every_form(tmp_path: Path, name: str) -> None:
     """Untrained, with norms that have seen numbers, and logits as large as a trained network's."""
-    about = {"model": name, "example_shape": [3, 32, 32], "class_names": list("0123456789")}
+    about = architecture_of(name, (3, 32, 32))
     built, inputs = checkpoint.seeded(about, 0), torch.randn(64, 3, 32, 32)
     for _ in range(3):
         built.train()(inputs)

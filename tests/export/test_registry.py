@@ -14,6 +14,7 @@ import torch
 import yaml
 from torch import nn
 
+from tests.plain import architecture_of
 from tutelage.errors import InputError, UnreachableError, WorkFailed
 from tutelage.export import registry
 from tutelage.networks import checkpoint
@@ -75,7 +76,7 @@ def test_a_registered_student_is_a_teacher_by_its_uri(store: tuple[str, str], tm
     made = checkpoint.build(about).eval()
     checkpoint.write(tmp_path, made, about)
     uri, run_id = store
-    examples = room.splits["validation"].seen(slice(4))
+    examples = room.splits["validation"].take(slice(4)).inputs["inputs"]
     registry.register_student(
         uri=uri, experiment="tests", run_id=run_id, name="teacher", model=made, example=examples,
         requirements=requirements(), tags={"tutelage.task": "images", "tutelage.sweep": "sweep"},
@@ -160,8 +161,8 @@ def test_a_champion_is_read_back_to_be_compared_or_refused_if_it_answers_another
     home.students_dir.mkdir(parents=True)
     home.update(tracking_uri=uri)
     about = room.architecture({"mlp": {"hidden": 8}})
-    examples = room.splits["validation"].seen(slice(4))
-    for name, architecture in (("same", about), ("turned", {**about, "class_names": list(reversed(about["class_names"]))})):
+    examples = room.splits["validation"].take(slice(4)).inputs["inputs"]
+    for name, architecture in (("same", about), ("turned", architecture_of(about["model"], names="9876543210"))):
         made = checkpoint.build(architecture).eval()
         checkpoint.write(tmp_path / name, made, architecture)
         registry.register_student(

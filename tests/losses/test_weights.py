@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.plain import architecture_of, plain_signature
 from tutelage.errors import InputError
 from tutelage.losses import weights
 from tutelage.networks import checkpoint, ensemble, stages
@@ -84,15 +85,15 @@ def test_by_depth_matrices_of_other_names_and_kinds_are_compared() -> None:
 @pytest.mark.parametrize("match", ["name", "depth"])
 @pytest.mark.parametrize("model", [{"convnet": {"width": 4}}, {"vit": {"patch_px": 2, "width": 16, "heads": 2}}], ids=str)
 def test_a_network_is_no_distance_from_its_own_file_whatever_order_that_has(model: Any, match: str, tmp_path: Path) -> None:
-    about = {"model": model, "example_shape": [1, 8, 8], "class_names": list("abc")}
+    about = architecture_of(model, names="abc")
     teacher = checkpoint.seeded(about, 0)
     checkpoint.write(tmp_path / "teacher", teacher, about)
     known = checkpoint.read_weights(tmp_path / "teacher")
-    own = stages.outline_of(teacher, (1, 8, 8))
+    own = stages.outline_of(teacher, plain_signature(names="abc"))
     around = ensemble.Ensemble(
-        [checkpoint.ChosenClasses(teacher, [2, 0]), checkpoint.seeded(about | {"class_names": ["c", "a"]}, 1)], [1, 1]
+        [checkpoint.ChosenClasses(teacher, [2, 0]), checkpoint.seeded(architecture_of(model, names="ca"), 1)], [1, 1]
     )
-    for other in (own, stages.outline_of(around, (1, 8, 8))):
+    for other in (own, stages.outline_of(around, plain_signature(names="ca"))):
         loss = weights.build(weights.Config.model_validate({"match": match}), 1.0, own, other)
         student = Output(logits=torch.empty(0), weights=dict(teacher.named_parameters()))
         assert loss(student, Output(logits=torch.empty(0), weights=known)).item() == 0

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.plain import architecture_of, plain_signature
 from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint, cost
@@ -40,7 +41,7 @@ FAMILIES = plugins.names("models")
 
 
 def build(reference: Any, shape: tuple[int, ...] = IMAGES, num_classes: int = 100) -> nn.Module:
-    return checkpoint.build({"model": reference, "example_shape": shape, "class_names": list(map(str, range(num_classes)))})
+    return checkpoint.build(architecture_of(reference, shape, list(map(str, range(num_classes)))))
 
 
 @pytest.mark.parametrize(("reference", "params"), PUBLISHED, ids=str)
@@ -52,7 +53,7 @@ def test_published_networks_have_the_published_size(reference: Any, params: int)
 @pytest.mark.parametrize(("reference", "macs"), MACS, ids=str)
 def test_published_networks_do_the_published_work(reference: Any, macs: float) -> None:
     with torch.device("meta"):
-        assert cost.macs(build(reference), IMAGES)["macs"] == pytest.approx(macs, rel=0.01)
+        assert cost.macs(build(reference), plain_signature(IMAGES))["macs"] == pytest.approx(macs, rel=0.01)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -74,8 +75,8 @@ def test_stages_are_named_in_order_and_give_maps_tokens_or_vectors(name: str) ->
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_pruned_network_is_read_back_as_it_was_written(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    architecture = {"model": name, "example_shape": list(IMAGES), "class_names": ["a", "b", "c"]}
-    model = channels.remove_channels(channels.Config(), checkpoint.build(architecture), torch.randn(2, *IMAGES), 0.5).eval()
+    architecture = architecture_of(name, IMAGES, "abc")
+    model = channels.remove_channels(channels.Config(), checkpoint.build(architecture), (torch.randn(2, *IMAGES),), 0.5).eval()
     checkpoint.write(tmp_path, model, architecture)
     again, _ = checkpoint.read(tmp_path)
     batch = torch.randn(3, *IMAGES)

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from tests.plain import architecture_of, plain_signature
 from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint, cost, timing
@@ -16,14 +17,14 @@ from tutelage.sparsity import channels
 
 
 def architecture(model: Any) -> dict[str, Any]:
-    return {"version": 1, "model": model, "example_shape": [1, 8, 8], "class_names": list("0123456789")}
+    return architecture_of(model)
 
 
 @pytest.mark.parametrize("name", plugins.names("models"))
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_a_network_reads_back_to_the_same_answers_pruned_or_not(tmp_path: Path, name: str, share: float) -> None:
     about = architecture(name)
-    model = channels.remove_channels(channels.Config(), checkpoint.build(about), torch.zeros(2, 1, 8, 8), share)
+    model = channels.remove_channels(channels.Config(), checkpoint.build(about), (torch.zeros(2, 1, 8, 8),), share)
     model(torch.randn(16, 1, 8, 8))
     checkpoint.write(tmp_path / "net", model, about)
     again, read_about = checkpoint.read(tmp_path / "net")
@@ -50,14 +51,14 @@ def test_what_is_no_network_says_what_it_should_hold(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="stranger"):
         checkpoint.read(tmp_path)
     (tmp_path / checkpoint.ARCHITECTURE).write_text(json.dumps({"model": "mlp"}))
-    with pytest.raises(InputError, match="lacks class_names, example_shape"):
+    with pytest.raises(InputError, match="lacks signature"):
         checkpoint.read(tmp_path)
 
 
 def test_sizes_and_costs_are_those_counted_by_hand() -> None:
     """An 8×8 image, 4 then 8 channels of 3×3, halved once: 8·8·(1·9·4) + 4·4·(4·9·8) + 8·10 products."""
     model = checkpoint.build(architecture({"convnet": {"width": 4, "depth": 2}}))
-    assert cost.macs(model, (1, 8, 8))["macs"] == 64 * 36 + 16 * 288 + 80
+    assert cost.macs(model, plain_signature())["macs"] == 64 * 36 + 16 * 288 + 80
     params = 36 + 288 + 2 * (4 + 8) + 8 * 10 + 10
     buffers_bytes = 2 * (4 + 8) * 4 + 2 * 8
     assert cost.size(model) == {
@@ -68,6 +69,6 @@ def test_sizes_and_costs_are_those_counted_by_hand() -> None:
 def test_latency_is_measured_for_all_alike_and_grows_with_the_network() -> None:
     small, large = nn.Linear(8, 8), nn.Sequential(*[nn.Linear(512, 512) for _ in range(12)])
     wide = nn.Sequential(nn.Linear(8, 512), large)
-    measured = timing.latencies_ms({"small": small, "large": wide}, torch.zeros(1, 8))
+    measured = timing.latencies_ms({"small": small, "large": wide}, (torch.zeros(1, 8),))
     assert measured["large"]["latency_ms"] > measured["small"]["latency_ms"] > 0
     assert measured["small"]["latency_p90_ms"] >= measured["small"]["latency_ms"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import torch
 
+from tests.plain import architecture_of
 from tutelage.networks import checkpoint, inherit
 
 
@@ -15,7 +16,7 @@ def test_the_first_channels_of_every_layer_are_taken() -> None:
 
 
 def test_a_network_of_the_same_shape_inherits_all_and_answers_the_same() -> None:
-    about = {"model": {"resnet": {"width": 4}}, "example_shape": [1, 8, 8], "class_names": list("abc")}
+    about = architecture_of({"resnet": {"width": 4}}, names="abc")
     torch.manual_seed(0)
     teacher = checkpoint.build(about).eval()
     student = checkpoint.build(about).eval()

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.plain import architecture_of
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint
 from tutelage.spec.sections import TeacherConfig
@@ -26,20 +27,20 @@ def context() -> TrainingContext:
 
 
 def made(context: TrainingContext, **changes: Any) -> tuple[nn.Module, dict[str, Any]]:
-    architecture = {**context.architecture(MODEL), **changes}
+    architecture = architecture_of(MODEL, **changes)
     torch.manual_seed(1)
     return checkpoint.build(architecture).eval(), architecture
 
 
 def read(context: TrainingContext, **teacher: Any) -> tuple[nn.Module, dict[str, Any]]:
     config = TeacherConfig(**teacher)
-    blank = context.architecture(config.model) if config.model is not None else {}
+    blank = context.architecture(config.model or "")
     return external_teacher.read_teacher(config, blank, context.splits["train"], "")
 
 
 def answers(model: nn.Module, context: TrainingContext) -> torch.Tensor:
     with torch.inference_mode():
-        found: torch.Tensor = model(context.splits["validation"].seen(slice(16)))
+        found: torch.Tensor = model(context.splits["validation"].take(slice(16)).inputs["inputs"])
     return found
 
 
@@ -59,7 +60,7 @@ def test_weights_in_every_usual_form_answer_as_they_did(context: TrainingContext
 
 def test_a_teacher_of_more_classes_in_another_order_answers_in_the_datas(context: TrainingContext, tmp_path: Path) -> None:
     names = ["ten", *reversed([str(i) for i in range(10)])]
-    model, architecture = made(context, class_names=names)
+    model, architecture = made(context, names=names)
     checkpoint.write(tmp_path / "elsewhere", model, architecture)
     found, kept = read(context, path=str(tmp_path / "elsewhere"))
     assert torch.equal(answers(found, context), answers(model, context)[:, 1:].flip(1))
@@ -77,7 +78,7 @@ def test_names_of_the_outputs_can_be_given(context: TrainingContext, tmp_path: P
 
 
 def test_a_teacher_with_other_classes_is_refused_with_both_counts(context: TrainingContext, tmp_path: Path) -> None:
-    model, architecture = made(context, class_names=["cat", "dog"])
+    model, architecture = made(context, names=["cat", "dog"])
     checkpoint.write(tmp_path / "pets", model, architecture)
     with pytest.raises(InputError, match=r"knows 2 classes, the data has 10.*teacher\.classes"):
         read(context, path=str(tmp_path / "pets"))
@@ -112,7 +113,7 @@ def test_weights_of_another_network_are_refused_name_by_name(context: TrainingCo
 
 
 def test_a_teacher_of_other_examples_is_refused(context: TrainingContext, tmp_path: Path) -> None:
-    model, architecture = made(context, example_shape=[1, 16, 16])
+    model, architecture = made(context, shape=(1, 16, 16))
     checkpoint.write(tmp_path / "larger", model, architecture)
-    with pytest.raises(InputError, match=r"takes examples of \[1, 16, 16\], the data has \[1, 8, 8\]"):
+    with pytest.raises(InputError, match=r"takes examples of \(1, 16, 16\), the data has \(1, 8, 8\)"):
         read(context, path=str(tmp_path / "larger"))

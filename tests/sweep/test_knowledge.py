@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import SMALL_SPEC
 from tests.contexts import small_config, teacher_of, with_teacher
+from tests.plain import architecture_of
 from tutelage import losses
 from tutelage.errors import InputError, WorkFailed
 from tutelage.networks import checkpoint, cost
@@ -58,7 +59,7 @@ def test_knowledge_that_is_not_on_the_node_says_so(context: TrainingContext, tmp
 
 
 def test_a_teacher_from_elsewhere_must_have_the_datas_classes(tmp_path: Path) -> None:
-    about = {"model": "mlp", "example_shape": [1, 8, 8], "class_names": ["zero", "one", "two"]}
+    about = architecture_of("mlp", names=["zero", "one", "two"])
     checkpoint.write(tmp_path / "teacher", checkpoint.build(about), about)
     given = loading.from_dict({**SMALL_SPEC, "teacher": {"path": str(tmp_path / "teacher")}, "storage": str(tmp_path)})
     with pytest.raises(InputError, match="knows 3 classes, the data has 10"):

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.data import Split
+from tests.plain import Plain, plain_signature
+from tutelage.data import classified
 from tutelage.errors import InputError
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig
 from tutelage.training import augment
@@ -15,38 +16,38 @@ from tutelage.training import augment
 EVERYTHING = AugmentationConfig(pad_px=2, flip=True, cutout_px=3, mixup=0.4)
 
 
-def images(n: int = 64, side_px: int = 8, dtype: torch.dtype = torch.uint8) -> Split:
+def images(n: int = 64, side_px: int = 8, dtype: torch.dtype = torch.uint8) -> Plain:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randint(1, 256, (n, 3, side_px, side_px), generator=generator, dtype=torch.uint8).to(dtype)
-    labels = torch.arange(n).remainder(4).unsqueeze(1)
-    return Split(inputs=inputs, labels=labels, class_names=tuple("abcd"), mean=(127.0, 120.0, 90.0), std=(60.0, 50.0, 40.0))
+    labels = torch.arange(n).remainder(4)
+    return Plain(classified(inputs, labels, tuple("abcd"), mean=(127.0, 120.0, 90.0), std=(60.0, 50.0, 40.0)))
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**31 - 1), st.integers(0, 10**6), st.permutations(range(12)))
 def test_a_view_depends_on_seed_view_and_index_and_on_nothing_else(seed: int, view: int, order: list[int]) -> None:
     split, rows = images(), torch.tensor(order)
-    together = augment.batch(split, rows, view, EVERYTHING, seed)
+    together = augment.batch(split.examples, rows, view, EVERYTHING, seed)
     for position, row in enumerate(order):
-        alone = augment.batch(split, torch.tensor([row]), view, EVERYTHING, seed)
-        assert torch.equal(together.inputs[position], alone.inputs[0])
-        assert together.partner_labels is not None and alone.partner_labels is not None
-        assert torch.equal(together.partner_labels[position], alone.partner_labels[0])
+        alone = augment.batch(split.examples, torch.tensor([row]), view, EVERYTHING, seed)
+        assert torch.equal(together.inputs["inputs"][position], alone.inputs["inputs"][0])
+        assert together.partner_targets is not None and alone.partner_targets is not None
+        assert torch.equal(together.partner_targets["class"][position], alone.partner_targets["class"][0])
 
 
 def test_another_view_and_another_seed_show_something_else() -> None:
     split, rows = images(), torch.arange(64)
-    first = augment.batch(split, rows, 0, EVERYTHING, 0).inputs
+    first = augment.batch(split.examples, rows, 0, EVERYTHING, 0).inputs["inputs"]
     for view, seed in ((1, 0), (0, 1)):
-        other = augment.batch(split, rows, view, EVERYTHING, seed).inputs
+        other = augment.batch(split.examples, rows, view, EVERYTHING, seed).inputs["inputs"]
         assert (first != other).flatten(1).any(1).float().mean() > 0.95
 
 
 def test_without_a_policy_a_view_is_the_example_itself() -> None:
     split, rows = images(), torch.tensor([5, 3])
-    seen = augment.batch(split, rows, 7, AS_IT_IS, 1)
-    assert torch.equal(seen.inputs, split.seen(rows))
-    assert torch.equal(seen.labels, split.labels[rows]) and seen.share is None
+    seen = augment.batch(split.examples, rows, 7, AS_IT_IS, 1)
+    assert torch.equal(seen.inputs["inputs"], split.seen(rows))
+    assert torch.equal(seen.targets["class"], split.labels[rows]) and seen.share is None
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
@@ -55,10 +56,10 @@ def test_padding_and_mirroring_give_each_of_their_views_about_equally_often(dtyp
     split, policy = images(n=1, dtype=dtype), AugmentationConfig(pad_px=1, flip=True)
     padded = torch.nn.functional.pad(split.inputs, (1, 1, 1, 1))
     windows = [padded[0, :, y : y + 8, x : x + 8] for y in range(3) for x in range(3)]
-    possible = torch.stack([split.normalised(w.unsqueeze(0))[0] for w in [*windows, *(w.flip(-1) for w in windows)]])
+    possible = torch.stack([split.field.normalised(w.unsqueeze(0))[0] for w in [*windows, *(w.flip(-1) for w in windows)]])
     counts = torch.zeros(18)
     for view in range(1800):
-        seen = augment.batch(split, torch.tensor([0]), view, policy, 0).inputs
+        seen = augment.batch(split.examples, torch.tensor([0]), view, policy, 0).inputs["inputs"]
         matches = (possible == seen).flatten(1).all(1)
         assert matches.sum() == 1
         counts += matches
@@ -67,7 +68,7 @@ def test_padding_and_mirroring_give_each_of_their_views_about_equally_often(dtyp
 
 def test_a_hole_is_square_and_of_the_mean() -> None:
     split, policy = images(n=200, side_px=12), AugmentationConfig(cutout_px=4)
-    seen = augment.batch(split, torch.arange(200), 0, policy, 0).inputs
+    seen = augment.batch(split.examples, torch.arange(200), 0, policy, 0).inputs["inputs"]
     blank = (seen == 0).all(1)
     areas = blank.flatten(1).sum(1)
     assert areas.max() == 16 and areas.min() >= 4, "whole inside, at least a quarter at a corner"
@@ -77,12 +78,12 @@ def test_a_hole_is_square_and_of_the_mean() -> None:
 def test_a_mixed_example_is_the_share_it_says_of_itself_and_of_its_partner() -> None:
     split, policy = images(), AugmentationConfig(mixup=1.0)
     rows = torch.arange(64)
-    seen = augment.batch(split, rows, 3, policy, 0)
+    seen = augment.batch(split.examples, rows, 3, policy, 0)
     partners = augment.uniform(0, 3, rows, "partner", 64)
-    assert seen.share is not None and seen.partner_labels is not None
+    assert seen.share is not None and seen.partner_targets["class"] is not None
     share = seen.share.view(-1, 1, 1, 1)
-    torch.testing.assert_close(seen.inputs, share * split.seen(rows) + (1 - share) * split.seen(partners))
-    assert torch.equal(seen.partner_labels, split.labels[partners])
+    torch.testing.assert_close(seen.inputs["inputs"], share * split.seen(rows) + (1 - share) * split.seen(partners))
+    assert torch.equal(seen.partner_targets["class"], split.labels[partners])
     assert 0.35 < float(seen.share.mean()) < 0.65 and seen.share.std() > 0.2, "Beta(1, 1) is uniform"
 
 
@@ -96,7 +97,7 @@ def test_draws_are_even(count: int, draw: str) -> None:
 
 def test_a_policy_that_cannot_be_is_refused() -> None:
     with pytest.raises(InputError, match="need images"):
-        augment.check(AugmentationConfig(flip=True), (64,))
+        augment.check(AugmentationConfig(flip=True), plain_signature((64,)).inputs)
     with pytest.raises(InputError, match="covers an image"):
-        augment.check(AugmentationConfig(cutout_px=8), (1, 8, 8))
-    augment.check(AugmentationConfig(mixup=0.2), (64,))
+        augment.check(AugmentationConfig(cutout_px=8), plain_signature().inputs)
+    augment.check(AugmentationConfig(mixup=0.2), plain_signature((64,)).inputs)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.plain import architecture_of, plain_signature
 from tutelage import plugins
 from tutelage.networks import checkpoint
 from tutelage.spec.sections import PLAIN, ExecutionConfig, RecipeConfig
@@ -22,13 +23,14 @@ def plan() -> loop.TrainingPlan:
     train, validation = (plugin.read(config, 0, split) for split in ("train", "validation"))
     return loop.TrainingPlan(
         task=image_classification.build(image_classification.Config()),
-        train=train.head(256), validation=validation.head(64), recipe=RecipeConfig(epochs=2, batch_size=32), seed=0,
+        train=train.head(256), validation=validation.head(64), signature=plain_signature(),
+        recipe=RecipeConfig(epochs=2, batch_size=32), seed=0,
     )  # fmt: skip
 
 
 def build() -> nn.Module:
     torch.manual_seed(0)
-    return checkpoint.build({"model": {"convnet": {"width": 4}}, "example_shape": [1, 8, 8], "class_names": list("0123456789")})
+    return checkpoint.build(architecture_of({"convnet": {"width": 4}}))
 
 
 def test_a_short_training_stays_plain_and_only_that_is_timed(plan: loop.TrainingPlan) -> None:

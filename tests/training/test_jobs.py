@@ -14,6 +14,7 @@ import torch
 
 from tests.conftest import SMALL_SPEC
 from tests.contexts import small_config, teacher_of, with_plan, with_teacher
+from tests.plain import Plain, plain_signature
 from tutelage.errors import InputError, WorkFailed
 from tutelage.networks import checkpoint, top_k
 from tutelage.networks import stages as network_stages
@@ -72,8 +73,8 @@ class Model:
     class Config(PluginConfig):
         marker: str = Field(description="file")
     @staticmethod
-    def build(config, example_shape, num_classes):
-        return Fragile(mlp.build(mlp.Config(hidden=32), example_shape, num_classes), config.marker)
+    def build(config, signature):
+        return Fragile(mlp.build(mlp.Config(hidden=32), signature), config.marker)
 """
 
 
@@ -106,8 +107,9 @@ def test_a_teacher_that_fails_says_why_in_its_own_words(context: TrainingContext
 def test_cached_knowledge_is_what_the_teacher_answers(taught: TrainingContext) -> None:
     assert taught.cached_knowledge is not None
     for split, examples in taught.splits.items():
-        live = inference.logits_of(taught.teacher, taught.built_task, examples)
-        torch.testing.assert_close(taught.cached_knowledge.view(split, 0)["logits"], live)
+        for rows, _, live in inference.each(taught.teacher, taught.built_task, examples, torch.arange(len(examples))):
+            cached = taught.cached_knowledge.view(split, 0)["logits.class"][rows]
+            torch.testing.assert_close(cached, live["logits.class"])
 
 
 def test_knowledge_is_sent_without_what_it_has_read(taught: TrainingContext) -> None:
@@ -130,7 +132,7 @@ def test_any_number_of_workers_write_the_same_knowledge(
         filled.fill("train", view)
         assert filled.knowledge is not None and filled.knowledge.entry is not None
         one = knowledge_cache.open_view(filled.knowledge.entry.place("train", view))
-        torch.testing.assert_close(shared.cached_knowledge.view("train", view)["logits"], one["logits"])
+        torch.testing.assert_close(shared.cached_knowledge.view("train", view)["logits.class"], one["logits.class"])
 
 
 def test_a_live_teacher_and_cached_knowledge_dense_or_sparse_teach_the_same_student(
@@ -142,7 +144,9 @@ def test_a_live_teacher_and_cached_knowledge_dense_or_sparse_teach_the_same_stud
     live = replace(taught, knowledge=replace(taught.knowledge, directory=None))
     sparse = with_plan(taught, tmp_path, dtype="float32", top_k=9)
     jobs.write_knowledge(sparse, [("train", 0), ("validation", 0)], replace(ONE, workers=2))
-    assert sparse.cached_knowledge is not None and set(sparse.cached_knowledge.view("train", 0)) == set(top_k.PARTS)
+    assert sparse.cached_knowledge is not None and set(sparse.cached_knowledge.view("train", 0)) == {
+        f"{part}.class" for part in top_k.PARTS
+    }
     config = small_config(weight=0.5)
     rows = {}
     for name, room in (("live", live), ("cached", taught), ("sparse", sparse)):
@@ -202,7 +206,7 @@ def test_a_damaged_cache_is_made_anew_and_told(taught: TrainingContext, tmp_path
     said: list[str] = []
     room = knowledge.ensure_knowledge(given, context.context_of(given), [teacher_of(taught)], said.append)
     assert room.knowledge is not None and room.knowledge.entry is not None
-    file = room.knowledge.entry.place("train", 0) / "logits.npy"
+    file = room.knowledge.entry.place("train", 0) / "logits.class.npy"
     whole = file.read_bytes()
     file.write_bytes(whole[:-2] + b"xx")
     (room.knowledge.entry.directory / knowledge_cache.ABOUT).write_text("{")
@@ -222,11 +226,11 @@ def test_knowledge_of_every_view_is_what_the_teacher_says_of_it(context: Trainin
     assert [stage.name for stage in room.teacher_outline.stages] == ["stage1", "stage2"]
     rows = torch.tensor([3, 700, 12])
     for view in range(3):
-        seen = augment.batch(varied.splits["train"], rows, view, varied.augmentation, varied.seed).inputs
+        seen = augment.batch(varied.splits["train"], rows, view, varied.augmentation, varied.seed).inputs["inputs"]
         with torch.inference_mode(), network_stages.watched(room.teacher) as stages:
             logits = room.teacher(seen)
         parts = {part: stored[rows] for part, stored in room.cached_knowledge.view("train", view).items()}
-        torch.testing.assert_close(parts["logits"][:, 0], logits)
+        torch.testing.assert_close(parts["logits.class"][:, 0], logits)
         for name, output in stages.items():
             torch.testing.assert_close(parts[f"features.{name}"], output.flatten(2).transpose(1, 2))
             torch.testing.assert_close(parts[f"maps.{name}"], output.square().mean(1).flatten(1))
@@ -248,9 +252,9 @@ def test_a_weak_teacher_stops_the_sweep_unless_told_otherwise(tmp_path: Path) ->
 
 def test_a_teacher_learns_its_source_and_is_fine_tuned_to_the_data(tmp_path: Path) -> None:
     """Sixty scans teach little; after a thousand others of the same kind they are enough."""
-    whole = context.context_of(with_teacher(tmp_path)).splits["train"]
+    whole = Plain(context.context_of(with_teacher(tmp_path)).splits["train"])
     for name, rows in (("few", slice(60)), ("many", slice(60, None))):
-        np.savez(tmp_path / f"{name}.npz", x=whole.inputs[rows].numpy(), y=whole.labels[rows, 0].numpy())
+        np.savez(tmp_path / f"{name}.npz", x=whole.inputs[rows].numpy(), y=whole.labels[rows].numpy())
     few, many = ({"arrays": {"path": str(tmp_path / f"{name}.npz")}} for name in ("few", "many"))
     accuracy = {}
     for source in (None, {"data": many, "epochs": 8}):
@@ -259,7 +263,7 @@ def test_a_teacher_learns_its_source_and_is_fine_tuned_to_the_data(tmp_path: Pat
         made = teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)
         model, _ = checkpoint.read(made.directory)
         digits = context.context_of(with_teacher(tmp_path))
-        accuracy[source is None] = inference.accuracy_of(model, digits.built_task, digits.splits["validation"])
+        accuracy[source is None] = inference.measured(model, digits.built_task, digits.splits["validation"])["accuracy"]
     assert accuracy[False] > accuracy[True] + 0.1
 
 
@@ -285,7 +289,9 @@ def test_knowledge_over_its_budget_is_refused_or_live_before_a_byte_is_written(
     is_live = room < BYTES or mode == "live"
     assert made.knowledge is not None and (made.knowledge.directory is None) is is_live
     assert any("answers beside every student" in line for line in said) is is_live
-    assert made.validation_logits is not None and made.validation_logits.shape == (359, 1, 10)
+    rows = torch.arange(len(made.splits["validation"]))
+    parts = made.teacher_parts(rows, made.splits["validation"].take(rows))
+    assert parts is not None and parts["logits.class"].shape == (359, 1, 10)
 
 
 def test_several_teachers_are_one_of_averaged_logits(context: TrainingContext, tmp_path: Path) -> None:
@@ -295,8 +301,11 @@ def test_several_teachers_are_one_of_averaged_logits(context: TrainingContext, t
         checkpoint.write(tmp_path / name, checkpoint.build(about), about)
     teachers = tuple((tmp_path / name, share) for name, share in (("first", 0.9), ("second", 0.6)))
     room = replace(context, knowledge=KnowledgePlan(teachers=teachers, needs=frozenset({"features"})))
-    inputs = context.splits["validation"].seen(slice(5))
+    inputs = context.splits["validation"].take(slice(5)).inputs["inputs"]
     own = [checkpoint.read(tmp_path / name)[0](inputs) for name in ("first", "second")]
     expected = ((0.9 * own[0] + 0.6 * own[1]) / 1.5).softmax(-1)
     torch.testing.assert_close(room.teacher(inputs).softmax(-1), expected)
-    assert room.teacher_outline.stages == network_stages.outline_of(checkpoint.read(tmp_path / "first")[0], (1, 8, 8)).stages
+    assert (
+        room.teacher_outline.stages
+        == network_stages.outline_of(checkpoint.read(tmp_path / "first")[0], plain_signature()).stages
+    )

@@ -14,7 +14,8 @@ import torch
 from tutelage import files
 from tutelage.networks.output import Outline, Stage
 from tutelage.training import knowledge_cache
-from tutelage.training.knowledge_cache import CorruptKnowledge, Entry, Knowledge, Layout
+from tutelage.training.knowledge_cache import CorruptKnowledge, Entry, Knowledge
+from tutelage.training.knowledge_layout import Layout
 
 LOGITS = torch.randn(50, 1, 10)
 OUTLINE = Outline(classes=10, stages=(Stage(name="stage1", grid=(4, 4), channels=8),), weights={"head.weight": (10, 8)})

@@ -10,18 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from tests.plain import Plain, architecture_of, plain_signature
 from tutelage import plugins
+from tutelage.data import Examples
 from tutelage.errors import WorkFailed
-from tutelage.losses import kd, mixture
+from tutelage.losses import PerSequence, kd, mixture
 from tutelage.networks import checkpoint, stages
 from tutelage.networks.output import Output
 from tutelage.sparsity import channels
 from tutelage.spec.sections import AugmentationConfig, RecipeConfig
-from tutelage.tasks import image_classification
+from tutelage.tasks import LabelSequence, image_classification
 from tutelage.training import augment, inference, loop, optimizers
 
 RECIPE = RecipeConfig(epochs=4, batch_size=32, learning_rate=0.01, weight_decay=0.01)
-ARCHITECTURE = {"model": {"convnet": {"width": 4}}, "example_shape": [1, 8, 8], "class_names": [str(i) for i in range(10)]}
+ARCHITECTURE = architecture_of({"convnet": {"width": 4}})
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def plan() -> loop.TrainingPlan:
     train, validation = (plugin.read(config, 0, split) for split in ("train", "validation"))
     short = train.head(256)
     task = image_classification.build(image_classification.Config())
-    return loop.TrainingPlan(task=task, train=short, validation=validation, recipe=RECIPE, seed=3)
+    return loop.TrainingPlan(task=task, train=short, validation=validation, signature=plain_signature(), recipe=RECIPE, seed=3)
 
 
 def model() -> nn.Module:
@@ -57,8 +59,8 @@ def recalled(parts: dict[str, torch.Tensor]) -> inference.Ask:
 
 def taught(plan: loop.TrainingPlan, weight: float, logits: torch.Tensor | None = None) -> loop.TrainingPlan:
     known = torch.randn(256, 1, 10, generator=torch.Generator().manual_seed(1)) if logits is None else logits
-    ask = recalled({"logits": known.unsqueeze(0)})
-    distillation = loop.Distillation(ask=ask, build=lambda _: kd.SoftTargets(2.0), weight=weight)
+    ask = recalled({"logits.class": known.unsqueeze(0)})
+    distillation = loop.Distillation(ask=ask, build=lambda _: PerSequence({"class": kd.SoftTargets(2.0)}), weight=weight)
     return replace(plan, distillation=distillation)
 
 
@@ -76,14 +78,14 @@ def test_it_learns_and_the_same_seed_gives_the_same_student(plan: loop.TrainingP
 def test_a_weight_of_nought_is_labels_alone_and_one_is_the_teacher_alone(plan: loop.TrainingPlan) -> None:
     assert_same_weights(trained(plan), trained(taught(plan, 0.0)))
     alone = taught(plan, 1.0)
-    other_labels = replace(plan.train, labels=(plan.train.labels + 1) % 10)
+    other_labels = relabelled(plan.train, (labels_of(plan) + 1) % 10)
     assert_same_weights(trained(alone), trained(replace(alone, train=other_labels)))
 
 
 def test_an_epoch_is_taught_by_the_view_that_it_shows(plan: loop.TrainingPlan) -> None:
     """The teacher's answers hold each view's mean; they are always those of the view that the student sees."""
     policy = AugmentationConfig(pad_px=2, flip=True)
-    views = [augment.batch(plan.train, torch.arange(256), v, policy, 7).inputs.mean(dim=(1, 2, 3)) for v in range(3)]
+    views = [augment.batch(plan.train, torch.arange(256), v, policy, 7).inputs["inputs"].mean(dim=(1, 2, 3)) for v in range(3)]
     marks = torch.stack(views).view(3, 256, 1, 1).expand(3, 256, 1, 10)
     found: list[float] = []
 
@@ -95,7 +97,9 @@ def test_an_epoch_is_taught_by_the_view_that_it_shows(plan: loop.TrainingPlan) -
     seen: list[torch.Tensor] = []
     network_ = model()
     network_.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].mean(dim=(1, 2, 3))))
-    distillation = loop.Distillation(ask=recalled({"logits": marks}), build=lambda _: Compare(), weight=1.0)
+    distillation = loop.Distillation(
+        ask=recalled({"logits.class": marks}), build=lambda _: PerSequence({"class": Compare()}), weight=1.0
+    )
     shown = replace(plan, augmentation=policy, views=3, view_seed=7, distillation=distillation)
     under_way = loop.Training(network_, replace(shown, recipe=RECIPE.model_copy(update={"epochs": 7})))
     while not under_way.is_done:
@@ -107,12 +111,15 @@ def test_features_attention_and_weights_teach_too(plan: loop.TrainingPlan) -> No
     """A student of one family with its teacher, taught by a mixture alone, ends nearer in each respect than it began."""
     teacher = trained(replace(plan, recipe=RECIPE.model_copy(update={"epochs": 8}))).model.eval()
     task, needed = plan.task, frozenset({"features", "maps", "weights"})
-    known = inference.outputs_of(teacher, task, plan.train, needs=needed)
+    rows = torch.arange(len(plan.train))
+    ((_, _, known),) = inference.each(teacher, task, plan.train, rows, needs=needed)
     config = mixture.Config(terms={"kd": 1.0, "fitnet": 1.0, "attention": 1.0, "weights": 1.0})
-    outline = stages.outline_of(teacher, (1, 8, 8))
+    outline = stages.outline_of(teacher, plain_signature())
     distillation = loop.Distillation(
         ask=recalled({part: tensor.unsqueeze(0) for part, tensor in known.items()}), weight=1.0, needs=needed,
-        build=lambda net: mixture.build(config, 2.0, stages.outline_of(net, (1, 8, 8)), outline),
+        build=lambda net: PerSequence(
+            {"class": mixture.build(config, 2.0, stages.outline_of(net, plain_signature()), outline)}
+        ),
         weights=teacher.state_dict(),
     )  # fmt: skip
     under_way = loop.Training(model(), replace(plan, distillation=distillation))
@@ -171,11 +178,11 @@ def test_the_loss_is_continuous_in_its_weight(plan: loop.TrainingPlan) -> None:
 
 def test_a_perfect_teacher_makes_better_students_than_few_labels(plan: loop.TrainingPlan) -> None:
     """What is taught belongs to the example that is seen: logits of the true labels teach them, shuffled ones do not."""
-    truth = nn.functional.one_hot(plan.train.labels, 10).float() * 8
+    truth = nn.functional.one_hot(labels_of(plan), 10).unsqueeze(1).float() * 8
     long = replace(plan, recipe=RECIPE.model_copy(update={"epochs": 12}))
     right = trained(taught(long, 1.0, truth))
     wrong = trained(taught(long, 1.0, truth[torch.randperm(256, generator=torch.Generator().manual_seed(0))]))
-    accuracy = [inference.accuracy_of(t.model, plan.task, plan.validation) for t in (right, wrong)]
+    accuracy = [inference.measured(t.model, plan.task, plan.validation)["accuracy"] for t in (right, wrong)]
     assert accuracy[0] > accuracy[1] + 0.3
 
 
@@ -238,15 +245,25 @@ def test_the_step_schedule_is_the_published_one() -> None:
 
 def test_agreement_with_oneself_is_whole() -> None:
     logits = torch.randn(20, 1, 5)
-    assert inference.agreement(logits, logits) == {"agreement": 1.0, "teacher_kl_nats": pytest.approx(0.0, abs=1e-7)}
-    assert inference.agreement(-logits, logits)["agreement"] == 0.0
+    own, other = ({"class": LabelSequence(logits=sign * logits)} for sign in (1, -1))
+    same = inference.agreement(own, own)
+    assert same["agreement"].all() and same["teacher_kl_nats"] == pytest.approx(0.0, abs=1e-7)
+    assert not inference.agreement(other, own)["agreement"].any()
 
 
 def partly_labelled(plan: loop.TrainingPlan, count: int) -> loop.TrainingPlan:
     """Return the plan with labels of the first `count` examples only."""
-    labels = plan.train.labels.clone()
+    labels = labels_of(plan).clone()
     labels[count:] = -1
-    return replace(plan, train=replace(plan.train, labels=labels))
+    return replace(plan, train=relabelled(plan.train, labels))
+
+
+def labels_of(plan: loop.TrainingPlan) -> torch.Tensor:
+    return Plain(plan.train).labels
+
+
+def relabelled(examples: Examples, labels: torch.Tensor) -> Examples:
+    return replace(examples, targets={"class": replace(examples.targets["class"], values=labels)})
 
 
 def test_labels_alone_are_learnt_from_labelled_examples_in_as_many_steps(plan: loop.TrainingPlan) -> None:
@@ -262,26 +279,26 @@ def test_an_example_without_a_label_costs_nothing_and_is_taught_all_the_same(pla
     policy, rows = AugmentationConfig(mixup=mixup), torch.arange(32)
     half = replace(partly_labelled(taught(plan, 0.5), 16), augmentation=policy)
     under_way = loop.Training(model(), half)
-    seen = under_way._seen(rows)
+    batch = under_way._batch(rows)
     logits = torch.randn(32, 1, 10, requires_grad=True)
-    under_way._label_loss(logits, seen).backward()  # type: ignore[no-untyped-call]
+    under_way._label_loss({"logits.class": logits}, batch).backward()  # type: ignore[no-untyped-call]
     touched = logits.grad.abs().sum((1, 2)) > 0  # type: ignore[union-attr]
-    known = seen.labels[:, 0] >= 0
-    if seen.partner_labels is not None:
-        known |= seen.partner_labels[:, 0] >= 0
+    known = batch.targets["class"] >= 0
+    if batch.partner_targets is not None:
+        known |= batch.partner_targets["class"] >= 0
     assert torch.equal(touched, known)
     assert len(torch.cat(under_way.batches())) == 256, "what has no label is shown: its teacher knows it"
     whole = loop.Training(model(), replace(taught(plan, 0.5), augmentation=policy))
-    alone = whole._label_loss(logits, whole._seen(rows))
-    plain = whole.plan.task.label_losses(logits, whole._seen(rows).labels).mean()
+    alone = whole._label_loss({"logits.class": logits}, whole._batch(rows))
+    plain = whole.plan.task.loss({"class": LabelSequence(logits=logits)}, whole._batch(rows)).mean()
     assert mixup or torch.equal(alone, plain)
 
 
 def test_no_label_at_all_leaves_what_the_teacher_says(plan: loop.TrainingPlan) -> None:
-    none, truth = partly_labelled(plan, 0), nn.functional.one_hot(plan.train.labels, 10).float() * 8
+    none, truth = partly_labelled(plan, 0), nn.functional.one_hot(labels_of(plan), 10).unsqueeze(1).float() * 8
     long = replace(none, recipe=RECIPE.model_copy(update={"epochs": 12}))
     found = trained(replace(taught(long, 0.5, truth), train=long.train))
-    assert inference.accuracy_of(found.model, plan.task, plan.validation) > 0.5
+    assert inference.measured(found.model, plan.task, plan.validation)["accuracy"] > 0.5
 
 
 def test_a_phase_goes_on_from_the_average_and_keeps_its_losss_adapters(plan: loop.TrainingPlan) -> None:

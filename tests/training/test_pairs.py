@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.plain import plain_signature
 from tutelage import files
 from tutelage.errors import InputError
 from tutelage.networks import capture, checkpoint, stages
@@ -51,7 +52,7 @@ def test_a_pair_is_taught_or_refused_before_it_is_trained(
         distillation=DistillationConfig(method=METHODS[method], weight=1.0, temperature=2.0),
         sparsity=SparsityConfig(),
     )
-    own = stages.outline_of(student.untaught(config, room, 0), (1, 8, 8))
+    own = stages.outline_of(student.untaught(config, room, 0), plain_signature())
     if method in REFUSED[teacher, pupil]:
         with pytest.raises(InputError):
             student.distillation_loss(config, own, room.teacher_outline)
@@ -81,10 +82,11 @@ def contexts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainingCont
 def test_what_is_captured_of_a_transformer_is_what_its_attention_is_the_softmax_of() -> None:
     room = TrainingContext(data="digits", task="image_classification", seed=0)
     model = checkpoint.seeded(room.architecture(VIT), 0).eval()
-    inputs = room.splits["train"].seen(slice(3))
+    batch = room.splits["train"].take(slice(3))
+    (inputs,) = batch.arguments
     needs = frozenset({"heads", "pooled", "features"})
-    parts = capture.capture(model, room.built_task, inputs, needs)
-    outline = stages.outline_of(model, (1, 8, 8))
+    parts = capture.capture(model, room.built_task, batch, needs)
+    outline = stages.outline_of(model, plain_signature())
     for stage in outline.stages:
         assert stage.heads == 2 and parts[f"heads.{stage.name}"].shape == (3, 2, 16, 16)
         torch.testing.assert_close(parts[f"pooled.{stage.name}"], parts[f"features.{stage.name}"].mean(dim=1))
@@ -99,7 +101,7 @@ def test_what_is_captured_of_a_transformer_is_what_its_attention_is_the_softmax_
 def test_named_layers_are_compared_in_order_of_depth() -> None:
     room = TrainingContext(data="digits", task="image_classification", seed=0)
     model = stages.name_layers(checkpoint.seeded(room.architecture(CONVNET), 0), ["stage2.0", "stage1"])
-    outline = stages.outline_of(model, (1, 8, 8))
+    outline = stages.outline_of(model, plain_signature())
     assert [(stage.name, stage.channels) for stage in outline.stages] == [("stage1", 6), ("stage2.0", 12)]
     with pytest.raises(InputError, match=r"no layer 'stage3'\. The nearest: stage"):
         stages.name_layers(model, ["stage3"])

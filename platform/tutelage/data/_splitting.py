@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from tutelage.data import UNKNOWN, Split, SplitName
+from tutelage.data import UNKNOWN, Examples, SplitName, classified
 from tutelage.errors import InputError
 
 LabelledPerClass = Annotated[
@@ -234,7 +234,7 @@ def split_of(
     test_share: float | None = None,
     per_class: int | None = None,
     labelled_per_class: int | None = None,
-) -> Split:
+) -> Examples:
     """Return `split`: its own part in `parts` if there is one, otherwise drawn from the part `train` as `draw` says.
 
     The training split keeps the labels that `training_labels` leaves it. A part that is stored apart is given with its share
@@ -263,12 +263,8 @@ def made(
     class_names: tuple[str, ...],
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
-) -> Split:
-    """Return a `Split` of arrays; the inputs are not copied where they can be shared."""
-    return Split(
-        inputs=torch.from_numpy(inputs),
-        labels=torch.from_numpy(labels.astype(np.int64)).unsqueeze(1),
-        class_names=class_names,
-        mean=mean,
-        std=std,
-    )
+) -> Examples:
+    """Return examples of arrays; the inputs are not copied where they can be shared."""
+    return classified(
+        torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.int64)), class_names, mean=mean, std=std
+    )  # fmt: skip

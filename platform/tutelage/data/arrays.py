@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from tutelage.data import Split, SplitName
+from tutelage.data import Examples, SplitName
 from tutelage.data._splitting import (
     LabelledPerClass,
     Part,
@@ -51,8 +51,8 @@ class Config(PluginConfig):
     labelled_per_class: LabelledPerClass = None
 
 
-def read(config: Config, seed: int, split: SplitName) -> Split:
-    """Return one split: inputs uint8 or float32 `[n, …]` with the channels first, labels `[n, 1]`.
+def read(config: Config, seed: int, split: SplitName) -> Examples:
+    """Return one split: inputs uint8 or float32 `[n, …]` with the channels first, classes `[n]`.
 
     Rows of `y` without a label are training examples. The classes are those of `y`; of `y_validation`, if `y` has none.
     """

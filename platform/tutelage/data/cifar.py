@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from tutelage.data import Split, SplitName, _safe_pickle
+from tutelage.data import Examples, SplitName, _safe_pickle
 from tutelage.data._splitting import LabelledPerClass, Part, check_classes, check_labels, split_of
 from tutelage.errors import InputError
 from tutelage.files import existing
@@ -54,8 +54,8 @@ _LAYOUTS = (
 )
 
 
-def read(config: Config, seed: int, split: SplitName) -> Split:
-    """Return one split: inputs uint8 `[n, 3, 32, 32]`, labels `[n, 1]`."""
+def read(config: Config, seed: int, split: SplitName) -> Examples:
+    """Return one split: inputs uint8 `[n, 3, 32, 32]`, classes `[n]`."""
     folder = existing(config.path)
     layout = _layout(folder)
     if config.labels not in layout.names:

@@ -8,7 +8,7 @@ from pydantic import Field
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from tutelage.data import Split, SplitName
+from tutelage.data import Examples, SplitName, classified
 from tutelage.data._splitting import LabelledPerClass, training_labels
 from tutelage.plugins import PluginConfig
 
@@ -26,8 +26,8 @@ class Config(PluginConfig):
     labelled_per_class: LabelledPerClass = None
 
 
-def read(config: Config, seed: int, split: SplitName) -> Split:
-    """Return one split: inputs `[n, 1, 8, 8]` in [-1, 1], labels `[n, 1]`.
+def read(config: Config, seed: int, split: SplitName) -> Examples:
+    """Return one split: inputs `[n, 1, 8, 8]` in [-1, 1], classes `[n]`.
 
     The test split does not depend on `validation_share`, so a test score stays comparable when that share changes.
     """
@@ -40,5 +40,4 @@ def read(config: Config, seed: int, split: SplitName) -> Split:
     rows = np.sort({"train": train, "validation": validation, "test": test}[split])
     inputs = torch.from_numpy(scans.images[rows]).float().unsqueeze(1) / (GREY_LEVELS / 2) - 1
     left = training_labels(scans.target, rows, seed, config.labelled_per_class if split == "train" else None)
-    labels = torch.from_numpy(left).long().unsqueeze(1)
-    return Split(inputs=inputs, labels=labels, class_names=tuple(str(name) for name in scans.target_names))
+    return classified(inputs, torch.from_numpy(left).long(), tuple(str(name) for name in scans.target_names))

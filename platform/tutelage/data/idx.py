@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from tutelage.data import Split, SplitName
+from tutelage.data import Examples, SplitName
 from tutelage.data._splitting import LabelledPerClass, Part, as_classes, as_inputs, as_labels, split_of
 from tutelage.errors import InputError
 from tutelage.files import existing
@@ -41,8 +41,8 @@ class Config(PluginConfig):
     labelled_per_class: LabelledPerClass = None
 
 
-def read(config: Config, seed: int, split: SplitName) -> Split:
-    """Return one split: inputs uint8 `[n, 1, height, width]` (float32 if the file is no bytes), labels `[n, 1]`."""
+def read(config: Config, seed: int, split: SplitName) -> Examples:
+    """Return one split: inputs uint8 `[n, 1, height, width]` (float32 if the file is no bytes), classes `[n]`."""
     folder = existing(config.path)
     train_labels, where = _labels(folder, config.prefix, "train")
     class_names = as_classes(train_labels, where)

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from tutelage.data import UNKNOWN, Split, SplitName
+from tutelage.data import UNKNOWN, Examples, SplitName
 from tutelage.data._splitting import check_classes, check_rows, draw, few, made, nothing_labelled, statistics
 from tutelage.errors import InputError
 from tutelage.files import existing, write_json
@@ -53,8 +53,8 @@ class Config(PluginConfig):
     test_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of the images, of each class, without a test folder")
 
 
-def read(config: Config, seed: int, split: SplitName) -> Split:
-    """Return one split: inputs uint8 `[n, 3, side_px, side_px]`, memory-mapped, labels `[n, 1]`.
+def read(config: Config, seed: int, split: SplitName) -> Examples:
+    """Return one split: inputs uint8 `[n, 3, side_px, side_px]`, memory-mapped, classes `[n]`.
 
     The classes are the folders of the training folder; those of the val folder, if `unlabelled` is all that stands there.
     """

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from tutelage.data import Split, SplitName
+from tutelage.data import Examples, SplitName
 from tutelage.data._splitting import as_classes, as_labels, check_rows, draw, made, nothing_labelled, unknown_in, with_unknown
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing
@@ -31,8 +31,8 @@ class Config(PluginConfig):
     test_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of the rows, of each class, without a test_path")
 
 
-def read(config: Config, seed: int, split: SplitName) -> Split:
-    """Return one split: inputs float32 `[n, features]`, already standardised, labels `[n, 1]`.
+def read(config: Config, seed: int, split: SplitName) -> Examples:
+    """Return one split: inputs float32 `[n, features]`, already standardised, classes `[n]`.
 
     Standardised here, in float64: float32 could not hold a column such as a time stamp to begin with. Rows without a label
     are training examples; the classes are those of the other rows.

@@ -21,6 +21,8 @@ from tutelage.errors import InputError
 from tutelage.export import load
 from tutelage.files import sha256_of, write_atomically, write_json
 from tutelage.networks import checkpoint
+from tutelage.networks.blank import blank_arguments
+from tutelage.signature import signature_of
 
 PROGRAM, ONNX, MANIFEST = "model.pt2", "model.onnx", "manifest.json"
 
@@ -114,9 +116,9 @@ def _write_float_forms(draft: Draft) -> None:
 
 def program_of(model: nn.Module, architecture: Mapping[str, Any]) -> ExportedProgram:
     """Return `model` as a torch.export program whose batch may have any size."""
-    example = torch.zeros(2, *architecture["example_shape"])
+    arguments = blank_arguments(signature_of(architecture["signature"]), 2)
     batch = torch.export.Dim("batch", min=1)
-    program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
+    program = torch.export.export(model, arguments, dynamic_shapes=tuple({0: batch} for _ in arguments))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it tells this machine's paths, and is most of the file
     return program
@@ -131,7 +133,8 @@ def program_bytes(program: ExportedProgram, described: Mapping[str, str]) -> byt
 
 def manifest(draft: Draft, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return the manifest: what the student takes and gives, and of every file its form, SHA-256, bytes and versions."""
-    architecture, files = draft.architecture, {}
+    signature, files = signature_of(draft.architecture["signature"]), dict[str, Any]()
+    taken, given = signature.inputs[0], signature.outputs[0]
     for form in draft.written():
         made = {package: version(package) for package in WRITTEN_WITH[form]}
         for name in FORMS[form]:
@@ -149,15 +152,15 @@ def manifest(draft: Draft, about: Mapping[str, Any]) -> dict[str, Any]:
         "tutelage": version("tutelage"),
         "about": dict(about),
         "input": {
-            "name": "inputs", "dtype": "float32", "shape": ["batch", *architecture["example_shape"]],
+            "name": "inputs", "dtype": "float32", "shape": ["batch", *taken.shape],
             "normalisation": {
                 "formula": "(stored - mean) / std, one number a channel (axis 1); none where empty",
-                "mean": list(architecture.get("mean", [])), "std": list(architecture.get("std", [])),
+                "mean": list(taken.mean), "std": list(taken.std),
             },
         },
         "output": {
-            "name": "logits", "dtype": "float32", "shape": ["batch", len(architecture["class_names"])],
-            "class_names": list(architecture["class_names"]),
+            "name": "logits", "dtype": "float32", "shape": ["batch", given.num_classes],
+            "class_names": list(given.names),
         },
         "files": files,
     }  # fmt: skip

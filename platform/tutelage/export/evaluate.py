@@ -29,17 +29,17 @@ def evaluate_model(model: str, loaded: loading.Spec, split: str, storage: Path, 
         raise InputError(f"no split '{split}'.{nearest(split, SPLITS)} Known: {', '.join(SPLITS)}.")
     asked = _deployed(model, storage, uri or tracking_uri(loaded))
     context = context_of(loaded)
-    _check_fits(model, asked.example_shape, asked.num_classes, asked.class_names, context.splits["train"])
+    _check_fits(model, asked.example_shape, asked.num_classes, asked.class_names, context.signature)
     if split == "test":
         _record_test_evaluation(model, storage, context)
     examples, task = context.read(split), context.built_task
-    correct = task.correct(inference.logits_of(asked.module, task, examples), examples.labels)
-    right, n = int(correct.sum()), correct.numel()
+    correct = inference.contributions_of(asked.module, task, examples)[task.measures[0].name][:, 0] > 0.5
+    right, n = int(correct.sum()), len(correct)
     return {
         "version": 2, "model": model, "form": asked.form, "split": split, "examples": n,
         task.measures[0].name: right / n, "interval": list(intervals.wilson_interval(right, n)),
         "size_bytes": asked.size_bytes, "file_bytes": asked.file_bytes,
-        **timing.latencies_ms({"student": asked.module}, examples.seen(slice(1)))["student"],
+        **timing.latencies_ms({"student": asked.module}, examples.take(slice(1)).arguments)["student"],
     }  # fmt: skip
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tutelage import plugins
-from tutelage.data import Split
 from tutelage.errors import InputError, nearest
 from tutelage.export import bundle, int8, model_card
 from tutelage.export import check as read_back
 from tutelage.export.find import Found, find_model
+from tutelage.signature import Signature, signature_of
 from tutelage.spec import loading
 from tutelage.training.context import TrainingContext, context_of
 
@@ -43,7 +43,7 @@ def export_model(
             variants = int8.add(draft, context, max_loss)
         bundle.drop_intermediate(draft)
         if context and check:
-            differences = read_back.differences(draft, context.splits["validation"].seen(slice(CHECKED_EXAMPLES)))
+            differences = read_back.differences(draft, context.splits["validation"].take(slice(CHECKED_EXAMPLES)).arguments[0])
         card = _card(found, draft, licence, variants, differences)
         manifest = bundle.finish(draft, {**found.about(), "licence": licence}, model_card.text(card), model_card.NAME)
     return {
@@ -64,10 +64,8 @@ def _context_for(found: Found, data: loading.Spec | None) -> TrainingContext:
             "Give them with --data SPEC, or leave both out."
         )
     context = context_of(data if data is not None else loading.load(found.home.spec_path))  # type: ignore[union-attr]
-    named = found.architecture
-    _check_fits(
-        found.name, tuple(named["example_shape"]), len(named["class_names"]), named["class_names"], context.splits["train"]
-    )
+    named = signature_of(found.architecture["signature"])
+    _check_fits(found.name, named.example_shape, len(named.class_names), named.class_names, context.signature)
     return context
 
 
@@ -96,15 +94,15 @@ def _without_path(data: plugins.Reference) -> str:
     return plugins.described({name: told} if told else name)
 
 
-def _check_fits(model: str, shape: tuple[int, ...], num_classes: int, class_names: Sequence[str], data: Split) -> None:
+def _check_fits(model: str, shape: tuple[int, ...], num_classes: int, class_names: Sequence[str], data: Signature) -> None:
     """Raise `InputError` with both sides where a model takes other examples than the data's, or gives other classes."""
     if shape != data.example_shape:
         raise InputError(
             f"{model} takes examples of shape {shape}, the data has {data.example_shape}. Give the data it is for."
         )
-    if num_classes != data.num_classes:
+    if num_classes != len(data.class_names):
         raise InputError(
-            f"{model} answers with {num_classes} classes, the data has {data.num_classes}. Give the data it is for."
+            f"{model} answers with {num_classes} classes, the data has {len(data.class_names)}. Give the data it is for."
         )
     if class_names and tuple(class_names) != data.class_names:
         own, other = next((a, b) for a, b in zip(class_names, data.class_names, strict=True) if a != b)

@@ -57,13 +57,13 @@ def add(draft: bundle.Draft, context: TrainingContext, max_loss: float) -> list[
     train, validation, task = context.splits["train"], context.splits["validation"], context.built_task
     chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(context.seed))[:CALIBRATION_EXAMPLES]
     for form in forms:
-        onnx_format.QUANTISERS[form](draft.path("onnx"), draft.path(form), train.seen(chosen))
+        onnx_format.QUANTISERS[form](draft.path("onnx"), draft.path(form), train.take(chosen).arguments[0])
     read = {form: load.read(draft.path(form)) for form in ("onnx", *forms)}
     correct = {
-        form: task.correct(inference.logits_of(one.module, task, validation), validation.labels).flatten().numpy()
+        form: inference.contributions_of(one.module, task, validation)[task.measures[0].name][:, 0] > 0.5
         for form, one in read.items()
     }
-    latency = timing.latencies_ms({form: one.module for form, one in read.items()}, validation.seen(slice(1)))
+    latency = timing.latencies_ms({form: one.module for form, one in read.items()}, validation.take(slice(1)).arguments)
     found = []
     for form in forms:
         loss, low, high = intervals.paired_difference(correct["onnx"], correct[form])

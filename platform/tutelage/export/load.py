@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tutelage import environment
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint, cost
+from tutelage.signature import signature_of
 
 PROGRAM, ONNX = ".pt2", ".onnx"
 
@@ -25,7 +26,7 @@ RUNS_CODE = ("data/aotinductor/", "custom_obj_", "opaque_obj_")  # records of a 
 TENSORS_ONLY = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}  # for unpickling, whatever `torch.export.load` asks for
 
 
-DESCRIBED = ("model", "example_shape", "class_names", "mean", "std")  # what a program and an ONNX file say of themselves
+DESCRIBED = ("model", "signature")  # what a program and an ONNX file say of themselves
 
 
 class Answering(nn.Module):
@@ -76,9 +77,10 @@ def described(architecture: Mapping[str, Any]) -> dict[str, str]:
 
 def _network(directory: Path) -> Deployed:
     model, architecture = checkpoint.read(directory)
+    named = signature_of(architecture["signature"])
     return Deployed(
-        form="weights", module=model, example_shape=tuple(architecture["example_shape"]),
-        num_classes=len(architecture["class_names"]), class_names=tuple(architecture["class_names"]),
+        form="weights", module=model, example_shape=named.example_shape,
+        num_classes=len(named.class_names), class_names=named.class_names,
         size_bytes=cost.size(model)["size_bytes"], file_bytes=(directory / checkpoint.WEIGHTS).stat().st_size,
     )  # fmt: skip
 
@@ -120,4 +122,4 @@ def _onnx(path: Path) -> Deployed:
 
 
 def _class_names(said: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(json.loads(said["class_names"])) if said.get("class_names") else ()
+    return signature_of(json.loads(said["signature"])).class_names if said.get("signature") else ()

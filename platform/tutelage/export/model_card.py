@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tutelage.signature import signature_of
+
 NAME = "README.md"  # the name and the front matter that model hubs show as a card
 
 
@@ -66,7 +68,8 @@ def text(card: Card) -> str:
 
 
 def _introduction(card: Card) -> str:
-    classes, shape = card.architecture["class_names"], card.architecture["example_shape"]
+    named = signature_of(card.architecture["signature"])
+    classes, shape = named.class_names, named.example_shape
     lines = [
         f"A student network that Tutelage taught: it takes examples of shape {_shape(shape)} and answers with logits of "
         f"{len(classes)} classes.\n"
@@ -176,7 +179,7 @@ def _forms(card: Card) -> str:
 
 
 def _use(card: Card) -> str:
-    shape = ", ".join(map(str, (1, *card.architecture["example_shape"])))
+    shape = ", ".join(map(str, (1, *signature_of(card.architecture["signature"]).example_shape)))
     blocks = []
     if "program" in card.forms:
         blocks.append(
@@ -204,8 +207,8 @@ def _use(card: Card) -> str:
 def _limits(card: Card) -> str:
     data = card.sweep.get("data")
     lines = [
-        f"It answers with one of its {len(card.architecture['class_names'])} classes, whatever it is shown: there is no "
-        "“none of these”.",
+        f"It gives one of its {len(signature_of(card.architecture['signature']).class_names)} classes, whatever it is shown: "
+        "there is no “none of these”.",
         "Whether its probabilities are calibrated was not measured, nor how it does on groups within the data.",
     ]
     if data:

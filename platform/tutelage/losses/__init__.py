@@ -9,6 +9,7 @@ Whatever it compares, a step that the mask leaves out changes neither a loss nor
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from math import log
 from typing import Any
 
@@ -33,10 +34,12 @@ def real_steps(tensor: Tensor, mask: Tensor | None) -> Tensor:
 def position_mask(teacher: Output, positions: int) -> Tensor | None:
     """Return the mask `[batch, positions]` of a stage; None if all count.
 
-    Where a stage has a position for each of several steps, its positions are the steps.
+    Where a stage has a position for each of several steps of the input or of the label sequence, its positions are the steps.
     """
-    mask = teacher.mask
-    return mask if mask is not None and mask.shape[1] == positions > 1 else None
+    for mask in (teacher.input_mask, teacher.mask):
+        if mask is not None and mask.shape[1] == positions > 1:
+            return mask
+    return None
 
 
 def without_padding(tensor: Tensor, teacher: Output) -> Tensor:
@@ -94,3 +97,38 @@ def paired(student: Outline, teacher: Outline, loss: str) -> list[tuple[Stage, S
             )
     count = min(len(student.stages), len(teacher.stages))
     return list(zip(inherit.spread(student.stages, count), inherit.spread(teacher.stages, count), strict=True))
+
+
+class PerSequence(nn.Module):
+    """The mean of a loss over a task's label sequences, each compared with its own mask and classes.
+
+    A loss that does not compare label sequences is applied once. Outputs are given by sequence, as `capture.outputs_from` does.
+    """
+
+    def __init__(self, losses: Mapping[str, Loss]) -> None:
+        super().__init__()
+        self.losses = nn.ModuleDict(losses)
+
+    def forward(self, student: Mapping[str, Output], teacher: Mapping[str, Output]) -> Tensor:
+        """Return the loss, a scalar."""
+        found: list[Tensor] = [loss(student[name], teacher[name]) for name, loss in self.losses.items()]
+        return found[0] if len(found) == 1 else torch.stack(found).mean()
+
+
+def compares_sequences(plugin: Any, config: Any) -> bool:
+    """Return whether a loss compares label sequences: if its `SEQUENCES` says so, or it needs nothing but them.
+
+    `SEQUENCES` is "each" or "none", or a function of the config that returns one of these.
+    """
+    said = getattr(plugin, "SEQUENCES", None)
+    if said is not None:
+        return bool((said(config) if callable(said) else said) == "each")
+    return needs_of(plugin, config) <= {"logits"}
+
+
+def for_sequences(
+    plugin: Any, config: Any, student: Outline, teacher: Outline, build: Callable[[Outline, Outline], Loss]
+) -> PerSequence:
+    """Return a plugin's loss for every label sequence of the student, or once if it compares none; `build` makes one."""
+    names = list(student.sequences) if compares_sequences(plugin, config) else list(student.sequences)[:1]
+    return PerSequence({name: build(student.of(name), teacher.of(name)) for name in names})

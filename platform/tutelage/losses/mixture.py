@@ -15,6 +15,7 @@ from tutelage.networks.output import Need, Outline, Output
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
+SEQUENCES = "each"
 
 
 class Config(PluginConfig):

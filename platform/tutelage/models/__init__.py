@@ -1,8 +1,12 @@
 """Networks: teachers and students. One file an architecture.
 
-`build(config, example_shape, num_classes)` returns an untrained network; built under `torch.device("meta")` it costs no
-memory and no time, which is how a student is sized before it is trained. The network's children named `stage1`, `stage2`,
-… give its feature maps, in order of depth.
+`build(config, signature)` returns an untrained network: the plugin's body, and a head for every label sequence of the
+signature (`heads`). Built under `torch.device("meta")` it costs no memory and no time, which is how a student is sized before
+it is trained. The network's children named `stage1`, `stage2`, … give its features, in order of depth.
+
+A network is called with its inputs in the order of the signature, each ragged one followed by its mask `[batch, steps]`. It
+gives logits `[batch, classes]`, or `[batch, steps, classes]` where its only output has a step for each position; of several
+outputs it gives a mapping by name.
 """
 
 from __future__ import annotations
@@ -10,17 +14,63 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from tutelage.errors import InputError
+from tutelage.signature import Signature
 
 
-def image_shape(name: str, example_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return (channels, height, width); `InputError` for examples that are no images."""
-    if len(example_shape) != 3:
-        raise InputError(f"model '{name}' takes images [channels, height, width]; the data has {example_shape}.")
-    channels, height, width = example_shape
+def image_shape(name: str, signature: Signature) -> tuple[int, int, int]:
+    """Return (channels, height, width); `InputError` for examples that are no images, or outputs of several steps."""
+    shapes = [spec.shape for spec in signature.inputs]
+    if len(shapes) != 1 or signature.inputs[0].is_ragged or len(shapes[0]) != 3:
+        listed = ", ".join(map(str, shapes))
+        raise InputError(f"model '{name}' takes images [channels, height, width]; the data has {listed}.")
+    check_one_step(name, signature)
+    channels, height, width = signature.example_shape
     return channels, height, width
+
+
+def check_one_step(name: str, signature: Signature) -> None:
+    """Raise `InputError` for outputs with a step for each position, from a network that has one feature vector an example."""
+    stepped = [output.name for output in signature.outputs if output.steps]
+    if stepped:
+        raise InputError(f"model '{name}' gives one step an example; the task needs one a position of {', '.join(stepped)}.")
+
+
+class Heads(nn.ModuleDict):
+    """A linear layer for every label sequence, by name."""
+
+    def __init__(self, fan_in: int, signature: Signature) -> None:
+        super().__init__({one.name: keep_width(nn.Linear(fan_in, one.num_classes)) for one in signature.outputs})
+        self.stepped = tuple(one.name for one in signature.outputs if one.steps)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Return the logits of every sequence from features `[batch, channels]` or `[batch, positions, channels]`.
+
+        A sequence of one step is given by the features' mean over the positions, those of `mask` if there is one.
+        """
+        pooled = features if features.ndim == 2 else mean_over_positions(features, mask)
+        return {name: layer(features if name in self.stepped else pooled) for name, layer in self.items()}
+
+
+def heads(fan_in: int, signature: Signature) -> nn.Module:
+    """Return what gives the label sequences of `signature` from features of `fan_in` channels.
+
+    Of several, or of one with a step for each position, that is `Heads`; of a single one of one step, a linear layer.
+    """
+    if len(signature.outputs) > 1 or signature.outputs[0].steps:
+        return Heads(fan_in, signature)
+    return keep_width(nn.Linear(fan_in, signature.outputs[0].num_classes))
+
+
+def mean_over_positions(features: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the mean `[batch, channels]` of features `[batch, positions, channels]` over the positions of `mask`."""
+    if mask is None:
+        return features.mean(dim=1)
+    kept = mask.unsqueeze(-1)
+    return torch.where(kept, features, 0).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
 
 
 def normed_conv(
@@ -36,9 +86,9 @@ def staged(children: Mapping[str, nn.Module]) -> nn.Sequential:
     return nn.Sequential(OrderedDict(children))
 
 
-def pooled_head(fan_in: int, num_classes: int) -> nn.Sequential:
-    """Return the mean over the image and a linear layer to the classes."""
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(fan_in, num_classes))
+def pooled_head(fan_in: int, signature: Signature) -> nn.Sequential:
+    """Return the mean over the image and the heads."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), heads(fan_in, signature))
 
 
 def keep_width(module: nn.Module) -> nn.Module:

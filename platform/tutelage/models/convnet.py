@@ -10,6 +10,7 @@ from torch import nn
 from tutelage.errors import InputError
 from tutelage.models import image_shape, normed_conv, pooled_head, staged
 from tutelage.plugins import PluginConfig
+from tutelage.signature import Signature
 
 SPACE: dict[str, dict[str, object]] = {
     "width": {"int": [2, 64], "log": True},
@@ -24,12 +25,12 @@ class Config(PluginConfig):
     depth: int = Field(2, ge=1, le=8, description="number of stages, each half as high and wide as the one before")
 
 
-def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+def build(config: Config, signature: Signature) -> nn.Module:
     """Return a network from images `[batch, channels, height, width]` to logits `[batch, num_classes]`.
 
     Raises `InputError` for examples that are not images or too small to be halved `depth - 1` times.
     """
-    channels, *sides = image_shape("convnet", example_shape)
+    channels, *sides = image_shape("convnet", signature)
     if min(sides) < 2 ** (config.depth - 1):
         raise InputError(f"model 'convnet': depth {config.depth} halves an image of {tuple(sides)} to nothing.")
     widths = [channels, *(config.width * 2**stage for stage in range(config.depth))]
@@ -38,4 +39,4 @@ def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> n
         children[f"stage{number}"] = normed_conv(fan_in, fan_out, 3)
         if number < config.depth:
             children[f"pool{number}"] = nn.MaxPool2d(2)
-    return staged({**children, "head": pooled_head(widths[-1], num_classes)})
+    return staged({**children, "head": pooled_head(widths[-1], signature)})

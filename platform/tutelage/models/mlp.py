@@ -8,8 +8,10 @@ from math import prod
 from pydantic import Field
 from torch import nn
 
-from tutelage.models import staged
+from tutelage.errors import InputError
+from tutelage.models import check_one_step, heads, staged
 from tutelage.plugins import PluginConfig
+from tutelage.signature import Signature
 
 SPACE: dict[str, dict[str, object]] = {
     "hidden": {"int": [4, 256], "log": True},
@@ -24,10 +26,14 @@ class Config(PluginConfig):
     depth: int = Field(1, ge=1, le=64, description="number of hidden layers")
 
 
-def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> nn.Module:
-    """Return a network from `[batch, *example_shape]` to logits `[batch, num_classes]`."""
-    widths = [prod(example_shape), *[config.hidden] * config.depth]
+def build(config: Config, signature: Signature) -> nn.Module:
+    """Return a network from one dense input of any shape to logits `[batch, classes]`; `InputError` for others."""
+    check_one_step("mlp", signature)
+    (spec, *others) = signature.inputs
+    if others or spec.is_ragged or spec.dtype != "float32":
+        raise InputError(f"model 'mlp' takes one input of numbers of a fixed shape; the data has {spec.kind} {spec.shape}.")
+    widths = [prod(signature.example_shape), *[config.hidden] * config.depth]
     children: dict[str, nn.Module] = {"flatten": nn.Flatten()}
     for number, (fan_in, fan_out) in enumerate(pairwise(widths), start=1):
         children[f"stage{number}"] = nn.Sequential(nn.Linear(fan_in, fan_out), nn.ReLU(inplace=True))
-    return staged({**children, "head": nn.Linear(widths[-1], num_classes)})
+    return staged({**children, "head": heads(widths[-1], signature)})

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tutelage.models import image_shape, normed_conv, pooled_head, staged
 from tutelage.plugins import PluginConfig
+from tutelage.signature import Signature
 
 # (expansion is 1, channels at width 1, blocks, stride of the first), by stage: the table of Sandler et al. for 32×32 images
 STAGES: tuple[tuple[tuple[bool, int, int, int], ...], ...] = (
@@ -56,9 +57,9 @@ class InvertedResidual(nn.Module):
         return maps + changed if self.is_carried else changed
 
 
-def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+def build(config: Config, signature: Signature) -> nn.Module:
     """Return a network from images `[batch, channels, height, width]` to logits `[batch, num_classes]`."""
-    channels, *_ = image_shape("mobilenet", example_shape)
+    channels, *_ = image_shape("mobilenet", signature)
     fan_in = _scaled(STEM, config.width)
     children: dict[str, nn.Module] = {"stem": normed_conv(channels, fan_in, 3, stride=2)}
     for number, rows in enumerate(STAGES, start=1):
@@ -70,7 +71,7 @@ def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> n
                 blocks.append(InvertedResidual(fan_in, fan_out, first, expansion, config.kernel_px))
                 fan_in = fan_out
         children[f"stage{number}"] = nn.Sequential(*blocks)
-    return staged({**children, "last": normed_conv(fan_in, config.last, 1), "head": pooled_head(config.last, num_classes)})
+    return staged({**children, "last": normed_conv(fan_in, config.last, 1), "head": pooled_head(config.last, signature)})
 
 
 def _scaled(channels: int, width: float) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tutelage.models import image_shape, normed_conv, pooled_head, staged
 from tutelage.plugins import PluginConfig
+from tutelage.signature import Signature
 
 SPACE: dict[str, dict[str, object]] = {
     "blocks": {"int": [1, 5]},
@@ -50,11 +51,11 @@ def _stage(fan_in: int, fan_out: int, blocks: int, stride: int) -> nn.Sequential
     return nn.Sequential(BasicBlock(fan_in, fan_out, stride), *rest)
 
 
-def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+def build(config: Config, signature: Signature) -> nn.Module:
     """Return a network from images `[batch, channels, height, width]` to logits `[batch, num_classes]`."""
-    channels, *_ = image_shape("resnet", example_shape)
+    channels, *_ = image_shape("resnet", signature)
     widths = [config.stem or config.width, *(config.width * factor for factor in (1, 2, 4))]
     children: dict[str, nn.Module] = {"stem": normed_conv(channels, widths[0], 3, stride=config.stem_stride)}
     for number, (fan_in, fan_out) in enumerate(pairwise(widths), start=1):
         children[f"stage{number}"] = _stage(fan_in, fan_out, config.blocks, stride=1 if number == 1 else 2)
-    return staged({**children, "head": pooled_head(widths[-1], num_classes)})
+    return staged({**children, "head": pooled_head(widths[-1], signature)})

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tutelage.models import image_shape, island, keep_width, normed_conv, pooled_head, staged
 from tutelage.plugins import PluginConfig
+from tutelage.signature import Signature
 
 STEM, FULL, BLOCKS = 24, 116, (3, 7, 3)
 
@@ -62,13 +63,13 @@ def _narrowed(fan_in: int, half: int, stride: int, kernel: int) -> nn.Sequential
     return nn.Sequential(depthwise, _fixed(normed_conv(fan_in, half, 1)))
 
 
-def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+def build(config: Config, signature: Signature) -> nn.Module:
     """Return a network from images `[batch, channels, height, width]` to logits `[batch, num_classes]`."""
-    channels, *_ = image_shape("shufflenet", example_shape)
+    channels, *_ = image_shape("shufflenet", signature)
     widths = [STEM, *(2 * max(1, round(FULL * config.width / 2)) * factor for factor in (1, 2, 4))]
     children: dict[str, nn.Module] = {"stem": _fixed(normed_conv(channels, STEM, 1))}
     for number, ((fan_in, fan_out), blocks) in enumerate(zip(pairwise(widths), BLOCKS, strict=True), start=1):
         rest = [Unit(fan_out, fan_out, 1, config.kernel_px) for _ in range(blocks)]
         children[f"stage{number}"] = nn.Sequential(Unit(fan_in, fan_out, 2, config.kernel_px), *rest)
-    tail = nn.Sequential(normed_conv(widths[-1], config.last, 1), pooled_head(config.last, num_classes))
+    tail = nn.Sequential(normed_conv(widths[-1], config.last, 1), pooled_head(config.last, signature))
     return staged({**children, "head": island(tail)})

@@ -9,6 +9,7 @@ from torch import nn
 
 from tutelage.models import image_shape, normed_conv, pooled_head, staged
 from tutelage.plugins import PluginConfig
+from tutelage.signature import Signature
 
 FACTORS = (1, 2, 4, 8, 8)
 
@@ -29,12 +30,12 @@ class Config(PluginConfig):
     convs: int = Field(1, ge=1, le=4, description="convolutions a stage")
 
 
-def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+def build(config: Config, signature: Signature) -> nn.Module:
     """Return a network from images `[batch, channels, height, width]` to logits `[batch, num_classes]`.
 
     The image is halved after each of the first three stages, rounded up, so that a small one is not lost.
     """
-    channels, *_ = image_shape("vgg", example_shape)
+    channels, *_ = image_shape("vgg", signature)
     widths = [channels, *(config.width * factor for factor in FACTORS)]
     children: dict[str, nn.Module] = {}
     for number, (fan_in, fan_out) in enumerate(pairwise(widths), start=1):
@@ -42,4 +43,4 @@ def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> n
         children[f"stage{number}"] = nn.Sequential(normed_conv(fan_in, fan_out, 3, bias=True), *rest)
         if number <= POOLED:
             children[f"pool{number}"] = nn.MaxPool2d(2, ceil_mode=True)
-    return staged({**children, "head": pooled_head(widths[-1], num_classes)})
+    return staged({**children, "head": pooled_head(widths[-1], signature)})

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.errors import InputError
-from tutelage.models import image_shape, keep_width, staged
+from tutelage.models import heads, image_shape, keep_width, staged
 from tutelage.plugins import PluginConfig
+from tutelage.signature import Signature
 
 SPACE: dict[str, dict[str, object]] = {
     "width": {"int": [32, 192], "step": 32},
@@ -91,24 +92,24 @@ class Patches(nn.Module):
 
 
 class Head(nn.Module):
-    """The mean of the tokens, normalised, to the classes."""
+    """The mean of the tokens, normalised, and the heads."""
 
-    def __init__(self, width: int, num_classes: int) -> None:
+    def __init__(self, width: int, signature: Signature) -> None:
         super().__init__()
-        self.norm, self.classes = nn.LayerNorm(width), nn.Linear(width, num_classes)
+        self.norm, self.classes = nn.LayerNorm(width), heads(width, signature)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return `[batch, num_classes]`."""
-        logits: Tensor = self.classes(self.norm(tokens).mean(dim=1))
+    def forward(self, tokens: Tensor) -> Tensor | dict[str, Tensor]:
+        """Return the logits of every label sequence."""
+        logits: Tensor | dict[str, Tensor] = self.classes(self.norm(tokens).mean(dim=1))
         return logits
 
 
-def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+def build(config: Config, signature: Signature) -> nn.Module:
     """Return a network from images `[batch, channels, height, width]` to logits `[batch, num_classes]`.
 
     Raises `InputError` where patches do not divide the image, or heads the width.
     """
-    channels, height, width = image_shape("vit", example_shape)
+    channels, height, width = image_shape("vit", signature)
     if height % config.patch_px or width % config.patch_px:
         raise InputError(f"model 'vit': patches of {config.patch_px} px do not divide an image of {height}×{width} px.")
     if config.width % config.heads:
@@ -118,7 +119,7 @@ def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> n
     hidden = round(config.mlp_ratio * config.width)
     for number, depth in enumerate(_shared_out(config.depth), start=1):
         children[f"stage{number}"] = nn.Sequential(*(Block(config.width, config.heads, hidden) for _ in range(depth)))
-    return staged({**children, "head": Head(config.width, num_classes)})
+    return staged({**children, "head": Head(config.width, signature)})
 
 
 def _shared_out(depth: int) -> list[int]:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from tutelage.models import image_shape, pooled_head, staged
 from tutelage.plugins import PluginConfig
+from tutelage.signature import Signature
 
 STEM = 16
 
@@ -44,9 +45,9 @@ class PreActivationBlock(nn.Module):
         return residual + (maps if self.shortcut is None else self.shortcut(active))
 
 
-def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+def build(config: Config, signature: Signature) -> nn.Module:
     """Return a network from images `[batch, channels, height, width]` to logits `[batch, num_classes]`."""
-    channels, *_ = image_shape("wide_resnet", example_shape)
+    channels, *_ = image_shape("wide_resnet", signature)
     widths = [STEM, *(STEM * config.widen * factor for factor in (1, 2, 4))]
     children: dict[str, nn.Module] = {"stem": nn.Conv2d(channels, STEM, 3, 1, 1, bias=False)}
     for number, (fan_in, fan_out) in enumerate(pairwise(widths), start=1):
@@ -54,4 +55,4 @@ def build(config: Config, example_shape: tuple[int, ...], num_classes: int) -> n
         rest = [PreActivationBlock(fan_out, fan_out, 1) for _ in range(config.blocks - 1)]
         children[f"stage{number}"] = nn.Sequential(first, *rest)
     last = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True))
-    return staged({**children, "norm": last, "head": pooled_head(widths[-1], num_classes)})
+    return staged({**children, "norm": last, "head": pooled_head(widths[-1], signature)})

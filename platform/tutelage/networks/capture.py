@@ -1,17 +1,20 @@
-"""A network's outputs for a batch: its label sequence, and its stages' features and attention maps."""
+"""A network's outputs for a batch: its label sequences, and its stages' features and attention maps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from tutelage.data import Batch
 from tutelage.networks import top_k
 from tutelage.networks.output import Need, Output
 from tutelage.networks.stages import features_of, heads_watched, map_of, pooled_of, watched
-from tutelage.tasks import Task
+from tutelage.tasks import LabelSequence, Task
 
 TAKEN: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {  # what is taken of a stage's output
     "features": lambda output, _mask: features_of(output),
@@ -20,29 +23,54 @@ TAKEN: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {  # what is taken
 }
 
 
-def capture(
-    model: nn.Module, task: Task, inputs: Tensor, needs: frozenset[Need], mask: Tensor | None = None
-) -> dict[str, Tensor]:
-    """Return logits and, of each stage, what is needed; under the names that knowledge has for them.
+def capture(model: nn.Module, task: Task, batch: Batch, needs: frozenset[Need]) -> dict[str, Tensor]:
+    """Return the logits of every label sequence and, of each stage, what is needed; under the names that knowledge has.
 
-    Means over positions that are steps leave out those that `mask` `[batch, steps]` does.
+    Parts are `logits.<sequence>`, `mask.<sequence>` where steps are masked, and `<need>.<stage>`. Means over positions that
+    are steps of a ragged input leave out its padding.
     """
     with ExitStack() as watches:
         seen = watches.enter_context(watched(model)) if needs & set(TAKEN) else {}
         scores = watches.enter_context(heads_watched(model)) if "heads" in needs else {}
-        parts = {"logits": task.predict(model, inputs)}
+        sequences = task.forward(model, batch)
+    parts = {f"logits.{name}": sequence.logits for name, sequence in sequences.items()}
+    parts |= {f"mask.{name}": sequence.mask for name, sequence in sequences.items() if sequence.mask is not None}
     for kind in sorted(needs & set(TAKEN)):
-        parts |= {f"{kind}.{stage}": TAKEN[kind](output, mask) for stage, output in seen.items()}
+        parts |= {f"{kind}.{stage}": TAKEN[kind](output, batch.input_mask) for stage, output in seen.items()}
     return parts | {f"heads.{stage}": each_heads for stage, each_heads in scores.items()}
 
 
-def output_from(parts: Mapping[str, Tensor], weights: Mapping[str, Tensor], num_classes: int) -> Output:
-    """Return the parts of an answer of `num_classes`, under knowledge's names, as a loss takes them: in float32."""
+def sequences_from(parts: Mapping[str, Tensor]) -> dict[str, LabelSequence]:
+    """Return the label sequences of `capture`'s parts, in float32."""
+    return {
+        part.removeprefix("logits."): LabelSequence(
+            logits=tensor.float(), mask=parts.get(part.replace("logits.", "mask.", 1))
+        )
+        for part, tensor in parts.items()
+        if part.startswith("logits.")
+    }  # fmt: skip
+
+
+def outputs_from(
+    parts: Mapping[str, Tensor], weights: Mapping[str, Tensor], classes: Mapping[str, int]
+) -> dict[str, Output]:  # fmt: skip
+    """Return one output for each label sequence of `classes` (name → number), as losses take them: in float32."""
     by_kind: dict[str, Any] = {"features": {}, "pooled": {}, "maps": {}, "heads": {}}
     for part, tensor in parts.items():
         kind, _, stage = part.partition(".")
-        if stage:
+        if kind in by_kind:
             by_kind[kind][stage] = tensor.float()
-    if "logits" in parts:
-        return Output(logits=parts["logits"].float(), weights=weights, **by_kind)
-    return Output(logits=parts["gaps"].new_empty(0), top=top_k.restored(parts, num_classes), weights=weights, **by_kind)
+    return {
+        name: _output(name, parts, count, Output(logits=_NONE, weights=weights, **by_kind)) for name, count in classes.items()
+    }
+
+
+_NONE = torch.empty(0)
+
+
+def _output(name: str, parts: Mapping[str, Tensor], num_classes: int, shared: Output) -> Output:
+    mask = parts.get(f"mask.{name}")
+    if f"logits.{name}" in parts:
+        return replace(shared, logits=parts[f"logits.{name}"].float(), mask=mask)
+    sparse = {part: parts[f"{part}.{name}"] for part in top_k.PARTS}
+    return replace(shared, top=top_k.restored(sparse, num_classes), mask=mask)

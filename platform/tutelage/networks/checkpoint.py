@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.files import write_atomically, write_json
+from tutelage.signature import signature_of
 
 WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"
 
@@ -47,21 +48,23 @@ class ChosenClasses(Wrapper):
         super().__init__(network)
         self.columns = list(columns)
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
         """Return the logits of the chosen classes, `[batch, columns]`."""
-        logits: Tensor = self.network(inputs)
+        logits: Tensor = self.network(*inputs)
         return logits[..., self.columns]
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:
-    """Return the untrained network that `architecture` (keys `model`, `example_shape`, `class_names`) describes.
+    """Return the untrained network that `architecture` (keys `model` and `signature`) describes.
 
-    The `surgeries` that a sparsity method left there are replayed, in their order.
+    With `columns` it is a network of the classes `of`, of which only those `taken` are given. The `surgeries` that a sparsity
+    method left there are replayed, in their order.
     """
     _, plugin, config = plugins.configure("models", architecture["model"])
-    columns = architecture.get("columns")
-    num_classes = columns["of"] if columns else len(architecture["class_names"])
-    model: nn.Module = plugin.build(config, tuple(architecture["example_shape"]), num_classes)
+    signature, columns = signature_of(architecture["signature"]), architecture.get("columns")
+    if columns:
+        signature = signature.with_class_names(tuple(columns["of"]))
+    model: nn.Module = plugin.build(config, signature)
     for one in architecture.get("surgeries", ()):
         _, sparsity, options = plugins.configure("sparsity", one["method"])
         model = sparsity.build(options, one["amount"]).replay(model, one["surgery"])
@@ -134,7 +137,7 @@ def read(directory: Path) -> tuple[nn.Module, dict[str, Any]]:
             f"{directory}: not a readable network ({error}). "
             f"It must hold {WEIGHTS} and {ARCHITECTURE}, as `tutelage export` writes them."
         ) from error
-    if missing := {"model", "example_shape", "class_names"} - set(architecture):
+    if missing := {"model", "signature"} - set(architecture):
         raise InputError(f"{directory / ARCHITECTURE}: lacks {', '.join(sorted(missing))}.")
     with torch.device("meta"):
         model = build(architecture)

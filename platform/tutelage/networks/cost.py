@@ -7,6 +7,9 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from tutelage.networks.blank import blank_arguments
+from tutelage.signature import Signature
+
 
 def size(model: nn.Module) -> dict[str, float]:
     """Return `params` (trainable), `nonzero_params` (of those, not exactly zero; absent on the meta device), `size_bytes`.
@@ -24,8 +27,8 @@ def size(model: nn.Module) -> dict[str, float]:
     return sizes
 
 
-def macs(model: nn.Module, example_shape: tuple[int, ...]) -> dict[str, float]:
-    """Return `macs`, the multiply–accumulates of one example of `example_shape` (no batch) in matrix and conv products.
+def macs(model: nn.Module, signature: Signature) -> dict[str, float]:
+    """Return `macs`, the multiply–accumulates of one example of typical length in matrix and conv products.
 
     Works on the meta device too. Element-wise work, norms and pooling are not counted, as is the custom.
     """
@@ -34,6 +37,6 @@ def macs(model: nn.Module, example_shape: tuple[int, ...]) -> dict[str, float]:
     model.eval()
     in_products = sdpa_kernel(SDPBackend.MATH)  # a fused attention kernel hides its products from the counter
     with torch.no_grad(), in_products, FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, *example_shape, device=parameter.device, dtype=parameter.dtype))
+        model(*blank_arguments(signature, 1, parameter.device))
     model.train(was_training)
     return {"macs": float(counter.get_total_flops() / 2)}

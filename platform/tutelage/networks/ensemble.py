@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +25,17 @@ class Ensemble(checkpoint.Wrapper):
         self.others = nn.ModuleList(networks[1:])
         self.shares = [share / sum(shares) for share in shares]
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return `[batch, …, classes]` logits of mean 0."""
-        answers = torch.stack([member(inputs) for member in (self.network, *self.others)])
-        weights = torch.tensor(self.shares, device=answers.device, dtype=answers.dtype)
-        mean: Tensor = torch.tensordot(weights, answers - answers.mean(dim=-1, keepdim=True), dims=1)
+    def forward(self, *inputs: Tensor) -> Any:
+        """Return `[batch, …, classes]` logits of mean 0, of every label sequence."""
+        given = [member(*inputs) for member in (self.network, *self.others)]
+        if isinstance(given[0], Mapping):
+            return {name: self._mean([one[name] for one in given]) for name in given[0]}
+        return self._mean(given)
+
+    def _mean(self, logits: Sequence[Tensor]) -> Tensor:
+        stacked = torch.stack(list(logits))
+        weights = torch.tensor(self.shares, device=stacked.device, dtype=stacked.dtype)
+        mean: Tensor = torch.tensordot(weights, stacked - stacked.mean(dim=-1, keepdim=True), dims=1)
         return mean
 
 

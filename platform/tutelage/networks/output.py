@@ -1,9 +1,9 @@
-"""What a network outputs for a batch, and what it offers before it is trained: logits, stages, shapes of weights."""
+"""What a network outputs for a batch, and what it offers before it is trained: label sequences, stages, shapes of weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Literal
 
@@ -34,24 +34,33 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """What a network offers, known before it is trained: classes, stages in order of depth, shapes of its weights by name."""
+    """What a network offers, known before it is trained: classes, stages in order of depth, shapes of its weights by name.
+
+    `sequences` holds the number of classes of every label sequence by name; `classes` is that of the one sequence that a loss
+    compares.
+    """
 
     classes: int
     stages: tuple[Stage, ...] = ()
     weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sequences: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, name: str) -> Outline:
+        """Return the outline as a loss that compares the label sequence `name` sees it."""
+        return replace(self, classes=self.sequences[name])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What a network says of a batch: logits `[batch, steps, classes]`, and of each stage, by its name, what is needed.
+    """One label sequence of a batch, logits `[batch, steps, classes]`, and of each stage, by its name, what is needed.
 
     `features` are `[batch, positions, channels]`, and `pooled` `[batch, channels]` their means over the positions; `maps`
     `[batch, positions]` are their mean squares over the channels: where the network looks (Zagoruyko and Komodakis, 2017).
     `heads` are attention scores before the softmax, `[batch, heads, positions, positions]`. `weights` are parameters by name.
 
-    A teacher's answer also says what is true of the batch: `labels` `[batch, steps]`, -1 where unknown, and `mask`
-    `[batch, steps]`, False at steps that are padding (None: none is). A teacher of sparse knowledge has `top` in place of
-    logits, which are then empty.
+    A teacher's output also holds what is true of the batch: `labels` `[batch, steps]`, -1 where unknown; `mask`
+    `[batch, steps]`, False at steps that are padding (None: none is); and `input_mask` `[batch, positions]`, the same of the
+    first ragged input. A teacher of sparse knowledge has `top` in place of logits, which are then empty.
     """
 
     logits: Tensor
@@ -62,4 +71,5 @@ class Output:
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     labels: Tensor | None = None
     mask: Tensor | None = None
+    input_mask: Tensor | None = None
     top: TopClasses | None = None

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.errors import InputError
+from tutelage.networks.blank import blank_arguments, classes_of
 from tutelage.networks.checkpoint import inmost
 from tutelage.networks.output import Outline, Stage
+from tutelage.signature import Signature
 
 _STAGE = re.compile(r"stage(\d+)$")
 
@@ -97,7 +99,7 @@ def features_of(output: Tensor) -> Tensor:
     """Return a stage's output as `[batch, positions, channels]`: maps are flattened, a vector is one position."""
     if output.ndim == 2:
         return output.unsqueeze(1)
-    return output.flatten(2).transpose(1, 2) if output.ndim == 4 else output
+    return output.flatten(2).transpose(1, 2) if output.ndim > 3 else output
 
 
 def pooled_of(output: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -111,13 +113,13 @@ def pooled_of(output: Tensor, mask: Tensor | None = None) -> Tensor:
 
 def map_of(output: Tensor) -> Tensor:
     """Return a stage's attention map `[batch, positions]`: the mean square over the channels."""
-    if output.ndim == 4:
+    if output.ndim > 3:
         return output.float().square().mean(dim=1).flatten(1)
     return features_of(output).float().square().mean(dim=2)
 
 
-def outline_of(model: nn.Module, example_shape: tuple[int, ...]) -> Outline:
-    """Return the outline of a network that takes `[batch, *example_shape]`; on the meta device it costs nothing.
+def outline_of(model: nn.Module, signature: Signature) -> Outline:
+    """Return the outline of a network of that signature; on the meta device it costs nothing.
 
     Its weights are those of the inmost network: of several teachers in one, the first's.
     """
@@ -125,16 +127,18 @@ def outline_of(model: nn.Module, example_shape: tuple[int, ...]) -> Outline:
     was_training = model.training
     model.eval()
     with torch.no_grad(), watched(model) as seen, heads_watched(model) as scores:
-        logits = model(torch.zeros(2, *example_shape, device=parameter.device))
+        given = model(*blank_arguments(signature, 2, parameter.device))
     model.train(was_training)
+    classes = classes_of(given, signature)
     return Outline(
-        classes=logits.shape[-1],
+        classes=next(iter(classes.values())),
+        sequences=classes,
         stages=tuple(_stage(name, output, scores[name].shape[1] if name in scores else 0) for name, output in seen.items()),
         weights={name: tuple(weight.shape) for name, weight in inmost(model).named_parameters()},
     )
 
 
 def _stage(name: str, output: Tensor, heads: int) -> Stage:
-    if output.ndim == 4:
-        return Stage(name=name, grid=(output.shape[2], output.shape[3]), channels=output.shape[1], heads=heads)
+    if output.ndim > 3:
+        return Stage(name=name, grid=tuple(output.shape[2:]), channels=output.shape[1], heads=heads)
     return Stage(name=name, grid=tuple(output.shape[1:-1]), channels=output.shape[-1], heads=heads)

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 ROUNDS, WARM_UP_ROUNDS, FLOOR_ROUNDS = 60, 5, 10
 
 
-def latencies_ms(models: Mapping[str, nn.Module], example: Tensor) -> dict[str, dict[str, float]]:
+def latencies_ms(models: Mapping[str, nn.Module], arguments: tuple[Tensor, ...]) -> dict[str, dict[str, float]]:
     """Return for each model `latency_ms`, the median of one-example inference, and `latency_p90_ms`, on one CPU thread.
 
-    `example` is `[1, …]`. The models take turns, one inference each a round, so that a drift of the machine meets all of
-    them alike; the first rounds are not counted. Nothing else should run on the machine meanwhile.
+    `arguments` are those of one example, `[1, …]` each. The models take turns, one inference each a round, so that a drift of
+    the machine meets all of them alike; the first rounds are not counted. Nothing else should run on the machine meanwhile.
     """
     samples_ms: dict[str, list[float]] = {name: [] for name in models}
     with _one_thread(), torch.inference_mode():
@@ -26,19 +26,19 @@ def latencies_ms(models: Mapping[str, nn.Module], example: Tensor) -> dict[str, 
         for _ in range(WARM_UP_ROUNDS + ROUNDS):
             for name, model in models.items():
                 started_s = time.perf_counter()
-                model(example)
+                model(*arguments)
                 samples_ms[name].append((time.perf_counter() - started_s) * 1e3)
     return {name: _summary(samples[WARM_UP_ROUNDS:]) for name, samples in samples_ms.items()}
 
 
-def fastest_ms(model: nn.Module, example: Tensor) -> float:
+def fastest_ms(model: nn.Module, arguments: tuple[Tensor, ...]) -> float:
     """Return the fastest of some one-example inferences on one CPU thread: what it takes with nothing in the way."""
     passes: list[float] = []
     with _one_thread(), torch.inference_mode():
         model.eval()
         for _ in range(WARM_UP_ROUNDS + FLOOR_ROUNDS):
             started_s = time.perf_counter()
-            model(example)
+            model(*arguments)
             passes.append((time.perf_counter() - started_s) * 1e3)
     return min(passes)
 

@@ -51,10 +51,10 @@ def champion(registration: Registration, home: SweepDir, context: TrainingContex
             f"the champion of '{name}', version {found.version}, holds no {checkpoint.ARCHITECTURE} with {checkpoint.WEIGHTS}: "
             "it was not registered by tutelage, and cannot be compared. Register under another name, or with --force."
         )
-    held, train = load.read(directory), context.splits["train"]
+    held, signature = load.read(directory), context.signature
     for what, theirs, ours in (
-        ("examples of shape", held.example_shape, train.example_shape),
-        ("the classes", held.class_names, train.class_names),
+        ("examples of shape", held.example_shape, signature.example_shape),
+        ("the classes", held.class_names, signature.class_names),
     ):
         if theirs != ours:
             raise InputError(
@@ -84,9 +84,9 @@ def register(
     }
     registered = registry.register_student(
         uri=facts["tracking_uri"], experiment=tracker.experiment, run_id=facts["run_id"], name=registration.name,
-        model=checkpoint.read(directory)[0], example=context.splits["validation"].seen(slice(8)), requirements=requirements(),
-        tags=tags, files=[directory / checkpoint.ARCHITECTURE, directory / checkpoint.WEIGHTS], as_champion=promoted,
-        aliases=registration.aliases,
+        model=checkpoint.read(directory)[0], example=context.splits["validation"].take(slice(8)).arguments[0],
+        requirements=requirements(), tags=tags, files=[directory / checkpoint.ARCHITECTURE, directory / checkpoint.WEIGHTS],
+        as_champion=promoted, aliases=registration.aliases,
     )  # fmt: skip
     return {**asdict(registered), "promoted": promoted, "why": why}
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-
 from tutelage.networks import checkpoint, timing
 from tutelage.records.observer import Observer
 from tutelage.records.sweep_dir import SweepDir
@@ -25,8 +23,8 @@ def measure_latencies(
         return {}
     observer.stage(f"measuring the latency of {len(trials)} {'student' if len(trials) == 1 else 'students'}")
     models = {trial: checkpoint.read(home.students_dir / trial)[0] for trial in trials}
-    example: torch.Tensor = context.splits["validation"].seen(slice(1))
-    measured = timing.latencies_ms({**models, "teacher": context.teacher}, example)
+    arguments = context.splits["validation"].take(slice(1)).arguments
+    measured = timing.latencies_ms({**models, "teacher": context.teacher}, arguments)
     of_teacher = measured.pop("teacher")
     records = {record.trial_id: record for record in home.records()}
     for trial, latency in measured.items():

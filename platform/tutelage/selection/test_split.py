@@ -45,7 +45,7 @@ def test(home: SweepDir, context: TrainingContext, subjects: Mapping[str, Subjec
 def _scores(context: TrainingContext, models: Mapping[str, nn.Module]) -> dict[str, Any]:
     test_split, task = context.read("test"), context.built_task
     correct = {
-        role: task.correct(inference.logits_of(model, task, test_split), test_split.labels).flatten()
+        role: torch.from_numpy(inference.contributions_of(model, task, test_split)[task.measures[0].name][:, 0] > 0.5)
         for role, model in models.items()
     }
     scores: dict[str, Any] = {"labels_only": None, "gain_over_labels_only": None}

@@ -32,7 +32,7 @@ class Method:
     """One sparsity method in one training; by default a training goes on as if there were none.
 
     The order of calls is `start`, then `penalty` and `after_step` at every step, `remove` before each of the `recoveries`, and
-    `finish`. `example` is a batch `[batch, …]` of what the network takes, on its device.
+    `finish`. `arguments` are what the network is called with for a batch, on its device.
     """
 
     def __init__(self, amount: float) -> None:
@@ -42,11 +42,11 @@ class Method:
         """Return how many of a training's `epochs` follow each call of `remove`, in order; their sum is below `epochs`."""
         return ()
 
-    def presized(self, model: nn.Module, example: Tensor) -> nn.Module | None:
+    def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return the untrained `model` as small as the first candidate will be; None where only training decides that."""
         return None
 
-    def start(self, model: nn.Module, example: Tensor) -> nn.Module:
+    def start(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module:
         """Return the network that is trained, before its first step."""
         return model
 
@@ -57,11 +57,11 @@ class Method:
     def after_step(self, model: nn.Module) -> None:
         """Change the weights after the optimiser's step, such as by a mask or a proximal step."""
 
-    def remove(self, model: nn.Module, example: Tensor) -> nn.Module:
+    def remove(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module:
         """Return the network made smaller, still trainable; a fresh optimiser continues with it."""
         return model
 
-    def finish(self, model: nn.Module, example: Tensor) -> Sequence[Point]:
+    def finish(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> Sequence[Point]:
         """Return the candidates of the training, at least one; the first is what the config asks for and `presized` sized."""
         return [Point(model=model, amount=self.amount)]
 

@@ -43,18 +43,18 @@ class Channels(Method):
             return ()
         return (min(max(1, round(self._config.fine_tune_share * epochs)), epochs - 1),)
 
-    def presized(self, model: nn.Module, example: Tensor) -> nn.Module | None:
+    def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return `model` with its channels removed; None if the trained weights decide how many each layer loses."""
-        return remove_channels(self._config, model, example, self.amount) if self._config.uniform else None
+        return remove_channels(self._config, model, arguments, self.amount) if self._config.uniform else None
 
-    def remove(self, model: nn.Module, example: Tensor) -> nn.Module:
+    def remove(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module:
         """Return `model` with its weakest channels removed, in place."""
         self._is_done = True
-        return remove_channels(self._config, model, example, self.amount)
+        return remove_channels(self._config, model, arguments, self.amount)
 
-    def finish(self, model: nn.Module, example: Tensor) -> Sequence[Point]:
+    def finish(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> Sequence[Point]:
         """Return the one candidate; a training of a single epoch loses its channels here."""
-        smaller = model if self._is_done else self.remove(model, example)
+        smaller = model if self._is_done else self.remove(model, arguments)
         return [Point(model=smaller, amount=self.amount, made=f"channels by {self._config.norm} norm")]
 
     def state(self) -> dict[str, Any]:
@@ -67,10 +67,10 @@ class Channels(Method):
         return model
 
 
-def remove_channels(config: Config, model: nn.Module, example: Tensor, share: float) -> nn.Module:
+def remove_channels(config: Config, model: nn.Module, arguments: tuple[Tensor, ...], share: float) -> nn.Module:
     """Return `model` with `share` (0 to 0.95) of its hidden channels removed, changed in place.
 
-    `example` is one batch `[batch, …]` for tracing the dependencies. Every layer keeps at least one channel. Without
+    `arguments` are those of one batch, for tracing the dependencies. Every layer keeps at least one channel. Without
     `uniform`, the channels with the smallest normalised group norm of the whole network go first (of each island, in a
     network of islands; `models.island`).
     """
@@ -80,7 +80,7 @@ def remove_channels(config: Config, model: nn.Module, example: Tensor, share: fl
     kept = [_head(model), *(m for m in model.modules() if getattr(m, "keeps_width", False))]
     with warnings.catch_warnings():  # of embeddings added to tokens: their width is that of the tokens, as is assumed
         warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
-        for part, seen in _parts(model.eval(), example):
+        for part, seen in _parts(model.eval(), arguments):
             _pruner(config, part, seen, share, kept).step()
     return model.train(was_training)
 
@@ -90,30 +90,30 @@ def _head(model: nn.Module) -> nn.Module:
     return [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
 
 
-def _parts(model: nn.Module, example: Tensor) -> list[tuple[nn.Module, Tensor]]:
-    """Return what is traced by itself, with an example of its input: the network's islands, or all of it."""
+def _parts(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[tuple[nn.Module, tuple[Tensor, ...]]]:
+    """Return what is traced by itself, with an arguments of its input: the network's islands, or all of it."""
     islands = [module for module in model.modules() if getattr(module, "is_island", False)]
     if not islands:
-        return [(model, example)]
-    seen: dict[nn.Module, Tensor] = {}
+        return [(model, arguments)]
+    seen: dict[nn.Module, tuple[Tensor, ...]] = {}
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen[module] = inputs[0].detach()
+        seen[module] = (inputs[0].detach(),)
 
     hooks = [island.register_forward_pre_hook(keep) for island in islands]
     with torch.no_grad():
-        model(example)
+        model(*arguments)
     for hook in hooks:
         hook.remove()
     return [(island, seen[island]) for island in islands]
 
 
 def _pruner(
-    config: Config, model: nn.Module, example: Tensor, share: float, kept: list[nn.Module]
+    config: Config, model: nn.Module, arguments: tuple[Tensor, ...], share: float, kept: list[nn.Module]
 ) -> torch_pruning.pruner.BasePruner:
     return torch_pruning.pruner.BasePruner(
         model,
-        example,
+        arguments,
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=int(config.norm[1])),
         global_pruning=not config.uniform,
         pruning_ratio=share,

@@ -87,7 +87,7 @@ def _teacher_plan(spec: Spec, context: TrainingContext) -> tuple[dict[str, Any],
 
 def _knowledge_plan(spec: Spec, context: TrainingContext, teacher: nn.Module) -> dict[str, Any]:
     """Return the bytes that the teacher's knowledge would take, and whether it would be cached or live."""
-    top_k = knowledge.top_k_of(spec, context.splits["train"].num_classes)
+    top_k = knowledge.top_k_of(spec, max(context.signature.classes.values()))
     asked = KnowledgePlan(teachers=(), needs=knowledge.needs_of(spec), dtype=spec.knowledge.dtype, top_k=top_k)
     named = stages.name_layers(teacher, spec.knowledge.layers)
     num_bytes = knowledge.knowledge_bytes(spec, replace(context, knowledge=asked), named)

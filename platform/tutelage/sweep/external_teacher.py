@@ -6,7 +6,7 @@ Nothing that is read runs code: weights are safetensors, or tensors alone out of
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -16,10 +16,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tutelage.data import Split
+from tutelage.data import Examples
 from tutelage.errors import InputError, nearest
 from tutelage.export import registry
 from tutelage.networks import checkpoint
+from tutelage.networks.blank import classes_of
+from tutelage.signature import Signature, signature_of
 from tutelage.spec.sections import TeacherConfig
 
 _NESTED = ("state_dict", "model", "net")  # where training scripts put a state dict in their checkpoint
@@ -28,7 +30,9 @@ _NESTED = ("state_dict", "model", "net")  # where training scripts put a state d
 _SHOWN = 4
 
 
-def read_teacher(teacher: TeacherConfig, blank: Mapping[str, Any], train: Split, uri: str) -> tuple[nn.Module, dict[str, Any]]:
+def read_teacher(
+    teacher: TeacherConfig, blank: Mapping[str, Any], train: Examples, uri: str
+) -> tuple[nn.Module, dict[str, Any]]:
     """Return the network that a spec's teacher names, answering in the classes of `train`, and its architecture.
 
     `blank` is the architecture of an untrained `teacher.model` for this data; `uri` is where MLflow is. Raises `InputError`
@@ -38,10 +42,11 @@ def read_teacher(teacher: TeacherConfig, blank: Mapping[str, Any], train: Split,
         model, architecture = checkpoint.read(_directory(teacher.path, uri))
     else:
         assert teacher.weights is not None, "a teacher that is not trained has a path or weights"
-        architecture = {**blank, "class_names": teacher.classes or list(train.class_names)}
+        named = signature_of(blank["signature"])
+        architecture = {**blank, "signature": named.with_class_names(tuple(teacher.classes or named.class_names)).document()}
         model = _with_weights(checkpoint.build(architecture), Path(teacher.weights)).eval()
-    _check_answers(model, architecture, train)
-    return in_classes_of(model, architecture, train.class_names)
+    _check_outputs(model, architecture, train)
+    return in_classes_of(model, architecture, signature_of(blank["signature"]))
 
 
 def _directory(path: str, uri: str) -> Path:
@@ -96,33 +101,48 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): tensor for name, tensor in loaded.items()}
 
 
-def _check_answers(model: nn.Module, architecture: Mapping[str, Any], train: Split) -> None:
+def _check_outputs(model: nn.Module, architecture: Mapping[str, Any], train: Examples) -> None:
+    """Raise `InputError` for a teacher that cannot take the data's examples, or gives other classes than it names."""
+    named = signature_of(architecture["signature"])
     try:
         with torch.inference_mode():
-            answers = model(train.seen(slice(2)))
-    except (RuntimeError, ValueError) as error:
-        shape = architecture.get("example_shape")
-        raise InputError(f"the teacher takes examples of {shape}, the data has {list(train.example_shape)}: {error}") from None
-    if answers.shape[-1] != len(architecture["class_names"]):
-        raise InputError(
-            f"the teacher answers with {answers.shape[-1]} classes, {len(architecture['class_names'])} are named. "
-            "Name them in the order of its outputs as teacher.classes."
-        )
+            given = classes_of(model(*train.take(slice(2)).arguments), named)
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        here, there = (", ".join(str(spec.shape) for spec in specs) for specs in (train.input_specs, named.inputs))
+        raise InputError(f"the teacher takes examples of {there}, the data has {here}: {error}") from None
+    for name, count in named.classes.items():
+        if given[name] != count:
+            raise InputError(
+                f"the teacher gives {given[name]} classes, {count} are named. Name them in the order of its outputs as "
+                "teacher.classes."
+            )
 
 
 def in_classes_of(
-    model: nn.Module, architecture: dict[str, Any], class_names: Sequence[str]
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the teacher answering in the data's classes and their order; its further classes are left out."""
-    known = list(architecture["class_names"])
-    if known == list(class_names):
+    model: nn.Module, architecture: dict[str, Any], wanted: Signature
+) -> tuple[nn.Module, dict[str, Any]]:  # fmt: skip
+    """Return the teacher giving the data's classes in their order; its further classes are left out.
+
+    That can be had of a single label sequence only; `InputError` for several whose classes differ, and for a missing class.
+    """
+    named = signature_of(architecture["signature"])
+    if [(one.name, one.names) for one in named.outputs] == [(one.name, one.names) for one in wanted.outputs]:
         return model, architecture
-    if missing := [name for name in class_names if name not in known]:
+    if len(named.outputs) > 1 or len(wanted.outputs) > 1:
         raise InputError(
-            f"the teacher knows {len(known)} classes, the data has {len(class_names)}, and it does not know "
+            f"the teacher gives {', '.join(named.classes)}, the task needs {', '.join(wanted.classes)}; of several label "
+            "sequences the classes must be those of the data, in their order."
+        )
+    known = list(named.class_names)
+    if missing := [name for name in wanted.class_names if name not in known]:
+        raise InputError(
+            f"the teacher knows {len(known)} classes, the data has {len(wanted.class_names)}, and it does not know "
             f"{', '.join(missing[:_SHOWN])}.{nearest(missing[0], known)} A teacher must have the classes of the data; if only "
             "their names differ, name them in the order of its outputs as teacher.classes."
         )
-    columns = [known.index(name) for name in class_names]
-    chosen = {**architecture, "class_names": list(class_names), "columns": {"of": len(known), "taken": columns}}
+    columns = [known.index(name) for name in wanted.class_names]
+    chosen = {
+        **architecture, "signature": named.with_class_names(wanted.class_names).document(),
+        "columns": {"of": known, "taken": columns},
+    }  # fmt: skip
     return checkpoint.ChosenClasses(model, columns).eval(), chosen

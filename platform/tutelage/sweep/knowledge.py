@@ -53,8 +53,8 @@ def knowledge_bytes(spec: Spec, context: TrainingContext, teacher: nn.Module | N
     """
 
     def view_bytes(split: SplitName) -> int:
-        count = len(context.splits[split])
-        return sum(layout.num_bytes(count) for layout in context.layouts(split, teacher).values())
+        examples = context.splits[split]
+        return sum(layout.num_bytes(len(examples), examples.lengths) for layout in context.layouts(split, teacher).values())
 
     return views_of(spec) * view_bytes("train") + view_bytes("validation")
 
@@ -84,7 +84,7 @@ def top_k_of(spec: Spec, num_classes: int) -> int:
 
 def check_knowledge(spec: Spec, context: TrainingContext) -> None:
     """Raise `InputError`, before a teacher is trained, for knowledge that could not be had: see `top_k_of` and `local_dir`."""
-    top_k_of(spec, context.splits["train"].num_classes)
+    top_k_of(spec, max(context.signature.classes.values()))
     if spec.knowledge.local_dir is not None:
         place = Path(spec.knowledge.local_dir).expanduser().absolute()
         there = next(path for path in (place, *place.parents) if path.exists())
@@ -99,7 +99,7 @@ def _weight(primary: Measure, value: float) -> float:
 
 def knowledge_plan(spec: Spec, context: TrainingContext, teachers: Sequence[Teacher]) -> KnowledgePlan:
     """Return what is asked of the teachers, and the cache entry that it belongs in: its content address."""
-    asked, needed, top_k = spec.knowledge, needs_of(spec), top_k_of(spec, context.splits["train"].num_classes)
+    asked, needed, top_k = spec.knowledge, needs_of(spec), top_k_of(spec, max(context.signature.classes.values()))
     primary = context.built_task.measures[0]
     shares = [1.0 if asked.average == "equal" else _weight(primary, t.measures[primary.name]) for t in teachers]
     address = files.content_address(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from tutelage import files, plugins
 from tutelage.errors import InputError, WorkFailed
 from tutelage.files import write_json
 from tutelage.networks import checkpoint, cost, stages
+from tutelage.networks.capture import sequences_from
+from tutelage.signature import InputSpec, Signature
 from tutelage.spec.loading import Spec, tracking_uri
 from tutelage.spec.sections import RecipeConfig, TeacherConfig, TrialConfig
-from tutelage.sweep import external_teacher, linear_baseline
+from tutelage.sweep import external_teacher
 from tutelage.training import inference, jobs, student
 from tutelage.training.context import TrainingContext, located
 from tutelage.training.jobs import workers_of
@@ -64,12 +66,13 @@ def as_one(teachers: Sequence[Teacher], context: TrainingContext) -> Teacher:
     """Return what several teachers are together, measured as the context has them; a single one as it is."""
     if len(teachers) == 1:
         return teachers[0]
-    validation, task, logits = context.splits["validation"], context.built_task, context.validation_logits
-    assert logits is not None
-    accuracy = float(task.correct(logits, validation.labels).float().mean())
-    sizes = {**cost.size(context.teacher), **cost.macs(context.teacher, validation.example_shape)}
+    sizes = {**cost.size(context.teacher), **cost.macs(context.teacher, context.signature)}
     address = files.content_address(kind="teachers", addresses=[teacher.address for teacher in teachers])
-    return replace(teachers[0], address=address, measures={task.measures[0].name: accuracy, **sizes})
+    return replace(
+        teachers[0],
+        address=address,
+        measures={**inference.values_of(context.built_task, teacher_contributions(context)), **sizes},
+    )
 
 
 def ensure_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], None], *, is_compared: bool = True) -> Teacher:
@@ -122,7 +125,7 @@ def _trained_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], 
 def _as_it_came(spec: Spec, context: TrainingContext, source: Teacher, address: str) -> Teacher:
     """Keep what learnt the source as the teacher, answering in the data's classes; `InputError` if it lacks one."""
     model, architecture = checkpoint.read(source.directory)
-    model, architecture = external_teacher.in_classes_of(model, architecture, context.splits["train"].class_names)
+    model, architecture = external_teacher.in_classes_of(model, architecture, context.signature)
     directory, measures = Path(spec.storage) / "teachers" / address, _measures(model, context)
     about: dict[str, Any] = {"measures": measures, "curve": source.curve, "source": _of_source(spec, source)}
     _keep(directory, model, architecture, about)
@@ -151,7 +154,7 @@ def _source_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], N
     source = spec.teacher.source
     assert source is not None
     elsewhere = replace(context, data=located(source.data))
-    here, there = (room.splits["train"].example_shape for room in (context, elsewhere))
+    here, there = (", ".join(str(spec.shape) for spec in one.signature.inputs) for one in (context, elsewhere))
     if here != there:
         raise InputError(f"teacher.source: its examples have shape {there}, the data's {here}. They must be alike.")
     changes = {"epochs": source.epochs, "learning_rate": source.learning_rate or spec.teacher.learning_rate, "source": None}
@@ -211,7 +214,7 @@ def _keep(directory: Path, model: nn.Module, architecture: dict[str, Any], about
 
 def read_foreign(spec: Spec, context: TrainingContext) -> tuple[nn.Module, dict[str, Any]]:
     """Return the spec's teacher from elsewhere, and its architecture; `InputError` as `foreign.read_teacher` raises it."""
-    blank = context.architecture(spec.teacher.model) if spec.teacher.model is not None else {}
+    blank = context.architecture(spec.teacher.model or "")
     return external_teacher.read_teacher(spec.teacher, blank, context.splits["train"], tracking_uri(spec))
 
 
@@ -226,7 +229,8 @@ def _found_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], No
     _keep(directory, model, architecture, {"measures": measures, "curve": []})
     say(f"teacher {address} was read from {spec.teacher.path or spec.teacher.weights}")
     if "columns" in architecture:
-        say(f"of its {architecture['columns']['of']} classes it is asked for the data's {len(architecture['class_names'])}")
+        columns = architecture["columns"]
+        say(f"of its {len(columns['of'])} classes only the data's {len(columns['taken'])} are used")
     return Teacher(directory=directory, address=address, measures=measures, reused=True)
 
 
@@ -237,7 +241,7 @@ def _check_strength(spec: Spec, context: TrainingContext, teacher: Teacher) -> N
     primary, wanted = context.built_task.measures[0], spec.teacher.required_quality
     reached, bar = teacher.measures[primary.name], "teacher.required_quality asks for"
     if wanted is None:
-        wanted = linear_baseline.linear_accuracy(context.splits["train"], context.splits["validation"])
+        wanted = context.built_task.baseline(context.splits["train"], context.splits["validation"])
         bar = "a linear classifier reaches"
     if primary.is_better(wanted, reached):
         raise WorkFailed(
@@ -248,10 +252,8 @@ def _check_strength(spec: Spec, context: TrainingContext, teacher: Teacher) -> N
 
 
 def _measures(model: nn.Module, context: TrainingContext) -> dict[str, float]:
-    validation = context.splits["validation"]
-    accuracy = inference.accuracy_of(model, context.built_task, validation)
-    sizes = {**cost.size(model), **cost.macs(model, validation.example_shape)}
-    return {context.built_task.measures[0].name: accuracy, **sizes}
+    measures = inference.measured(model, context.built_task, context.splits["validation"])
+    return {**measures, **cost.size(model), **cost.macs(model, context.signature)}
 
 
 def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> None:
@@ -260,16 +262,16 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
     That is a student of other classes, weights to inherit that no student could take, a layer that is not there, epochs that
     leave none for teaching, or a loss that cannot serve its pair.
     """
-    train = context.splits["train"]
-    teachers_outline = stages.outline_of(stages.name_layers(teacher, spec.knowledge.layers), train.example_shape)
+    train, signature = context.splits["train"], context.signature
+    teachers_outline = stages.outline_of(stages.name_layers(teacher, spec.knowledge.layers), signature)
     heirs: list[bool] = []
     for corner in spec.space.corners():
         config = spec.trial_config(corner)
         blank = student.blank(config, context)
-        outline = stages.outline_of(stages.name_layers(blank, config.student.layers), train.example_shape)
-        if outline.classes != train.num_classes:
+        outline = stages.outline_of(stages.name_layers(blank, config.student.layers), signature)
+        if dict(outline.sequences) != signature.classes:
             named = plugins.parse_reference(config.student.model)[0]
-            raise InputError(f"model '{named}' answers with {outline.classes} classes, the data has {train.num_classes}.")
+            raise InputError(f"model '{named}' gives {_listed(outline.sequences)}, the data has {_listed(signature.classes)}.")
         check_half_size(config.student, blank, context)
         if config.student.initialise in student.INHERITING:
             heirs.append(student.can_inherit(blank, teachers_outline.weights))
@@ -306,13 +308,37 @@ def check_half_size(recipe: RecipeConfig, model: torch.nn.Module, context: Train
     """Raise `InputError` if a recipe shows images at half their size to a network (on the meta device) that takes none."""
     if recipe.half_size_share == 0.0:
         return
-    shape = context.splits["train"].example_shape
     try:
-        if len(shape) != 3:
-            raise ValueError(f"examples of shape {shape} are no images")
-        stages.outline_of(model, (shape[0], shape[1] // 2, shape[2] // 2))
+        stages.outline_of(model, _halved(context.signature))
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"half_size_share {recipe.half_size_share:g}: the network takes no images of half the size ({error}). Set it to 0, "
             "or take a network of convolutions that ends in a mean over the image."
         ) from None
+
+
+def _halved(signature: Signature) -> Signature:
+    """Return the signature with images of half the height and width; `ValueError` without images."""
+    if not any(spec.kind == "image" for spec in signature.inputs):
+        raise ValueError("the data has no images")
+    return replace(signature, inputs=tuple(_halved_input(spec) if spec.kind == "image" else spec for spec in signature.inputs))
+
+
+def _halved_input(spec: InputSpec) -> InputSpec:
+    channels, height, width = spec.typical_shape
+    return replace(spec, shape=(channels, height // 2, width // 2))
+
+
+def _listed(sequences: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} classes of '{name}'" for name, count in sequences.items())
+
+
+def teacher_contributions(context: TrainingContext) -> inference.Contributions:
+    """Return by measure what each validation example contributed to the teacher's, from its cached knowledge or live."""
+    validation, found = context.splits["validation"], dict[str, Any]()
+    for rows in torch.arange(len(validation)).split(512):
+        batch = validation.take(rows)
+        parts = context.teacher_parts(rows, batch)
+        assert parts is not None
+        inference.gather(found, inference.evaluated(context.built_task, sequences_from(parts), batch), rows, len(validation))
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tutelage.plugins import PluginConfig
-from tutelage.tasks.image_classification import ImageClassification
+from tutelage.tasks._classification import Classification
 
 SPACE: dict[str, dict[str, object]] = {}
 
@@ -12,6 +12,6 @@ class Config(PluginConfig):
     """Tabular classification has no options."""
 
 
-def build(config: Config) -> ImageClassification:
-    """Return the task: an example of any shape has one class, and is judged as an image's is."""
-    return ImageClassification()
+def build(config: Config) -> Classification:
+    """Return the task: the class of an example of any shape."""
+    return Classification()

@@ -6,7 +6,6 @@ at once, on the device where it is. Random numbers come from a counter-based has
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -14,8 +13,9 @@ from scipy.stats import beta
 from torch import Tensor
 from torch.nn import functional
 
-from tutelage.data import Split
+from tutelage.data import Batch, Examples, Field
 from tutelage.errors import InputError
+from tutelage.signature import InputSpec
 from tutelage.spec.sections import AugmentationConfig
 
 _DRAWS = ("top", "left", "flip", "hole_y", "hole_x", "partner", "share")
@@ -24,55 +24,66 @@ _DRAWS = ("top", "left", "flip", "hole_y", "hole_x", "partner", "share")
 _BETA_STEPS = 1024
 
 
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Examples as a network sees them, `inputs` `[batch, …]`, with `labels` `[batch, steps]`.
-
-    `mask` `[batch, steps]` is False where a step is padding; without one, none is. In a mixed batch an example is `share`
-    `[batch]` of itself; the rest is another one, of `partner_labels`.
-    """
-
-    inputs: Tensor
-    labels: Tensor
-    mask: Tensor | None = None
-    partner_labels: Tensor | None = None
-    share: Tensor | None = None
-
-
-def check(policy: AugmentationConfig, example_shape: tuple[int, ...]) -> None:
-    """Raise `InputError` for a policy that needs images and examples that are none, or a hole larger than the image."""
-    if (policy.pad_px or policy.flip or policy.cutout_px) and len(example_shape) != 3:
+def check(policy: AugmentationConfig, inputs: tuple[InputSpec, ...]) -> None:
+    """Raise `InputError` for a policy that needs images or numbers where there are none, or a hole larger than the image."""
+    geometric = policy.pad_px or policy.flip or policy.cutout_px
+    images = [one for one in inputs if one.kind == "image"]
+    if geometric and not images:
         raise InputError(
-            f"augmentation: pad_px, flip and cutout_px need images [channels, height, width]; the data has {example_shape}."
+            "augmentation: pad_px, flip and cutout_px need images [channels, height, width]; the data has "
+            f"{', '.join(f'{one.kind} {one.shape}' for one in inputs)}."
         )
-    if policy.cutout_px and policy.cutout_px >= min(example_shape[1:]):
-        raise InputError(f"augmentation.cutout_px: a hole of {policy.cutout_px} px covers an image of {example_shape[1:]}.")
+    for one in images:
+        if policy.cutout_px and policy.cutout_px >= min(one.typical_shape[1:]):
+            raise InputError(f"augmentation.cutout_px: a hole of {policy.cutout_px} px covers an image of {one.shape[1:]}.")
+    if policy.mixup and any(one.dtype != "float32" or one.is_ragged for one in inputs):
+        raise InputError("augmentation.mixup mixes numbers of one shape; the data has tokens or sequences. Set it to 0.")
 
 
-def batch(split: Split, rows: Tensor, view: int, policy: AugmentationConfig, seed: int) -> Batch:
-    """Return view number `view` of the examples `rows`, an int64 tensor on the device of `split`."""
-    inputs, labels = _view(split, rows, view, policy, seed), split.labels[rows]
-    mask = split.mask[rows] if split.mask is not None else None
+def batch(examples: Examples, rows: Tensor, view: int, policy: AugmentationConfig, seed: int) -> Batch:
+    """Return view number `view` of the examples `rows`, an int64 tensor on the device of `examples`.
+
+    Only images are shifted, flipped and covered.
+    """
+    inputs, masks = _view(examples, rows, view, policy, seed)
+    targets, target_masks = examples.take_targets(rows)
+    masks |= target_masks
     if policy.mixup == 0.0:
-        return Batch(inputs=inputs, labels=labels, mask=mask)
-    partners = uniform(seed, view, rows, "partner", len(split))
+        return Batch(inputs=inputs, targets=targets, masks=masks)
+    partners = uniform(seed, view, rows, "partner", len(examples))
     share = _beta_quantiles(policy.mixup).to(rows.device)[uniform(seed, view, rows, "share", _BETA_STEPS)]
-    weight = share.view(-1, *[1] * (inputs.ndim - 1))
-    others = _view(split, partners, view, policy, seed)
+    others, _ = _view(examples, partners, view, policy, seed)
     return Batch(
-        inputs=inputs.mul_(weight).add_(others.mul_(1 - weight)),
-        labels=labels, mask=mask, partner_labels=split.labels[partners], share=share,
+        inputs={name: _mixed(tensor, others[name], share) for name, tensor in inputs.items()}, targets=targets, masks=masks,
+        partner_targets=examples.take_targets(partners)[0], share=share,
     )  # fmt: skip
 
 
-def _view(split: Split, rows: Tensor, view: int, policy: AugmentationConfig, seed: int) -> Tensor:
-    stored = split.inputs[rows]
+def _mixed(own: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    weight = share.view(-1, *[1] * (own.ndim - 1))
+    return own.mul_(weight).add_(other.mul_(1 - weight))
+
+
+def _view(
+    examples: Examples, rows: Tensor, view: int, policy: AugmentationConfig, seed: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return a view of the inputs, and the masks of the ragged ones."""
+    inputs, masks = {}, {}
+    for name, one in examples.inputs.items():
+        stored, mask = one.take(rows)
+        inputs[name] = _image(one, stored, rows, view, policy, seed) if one.kind == "image" else one.normalised(stored)
+        if mask is not None:
+            masks[name] = mask
+    return inputs, masks
+
+
+def _image(field: Field, stored: Tensor, rows: Tensor, view: int, policy: AugmentationConfig, seed: int) -> Tensor:
     if policy.pad_px:
         stored = _shifted(stored, rows, view, policy.pad_px, seed)
     if policy.flip:
         mirrored = uniform(seed, view, rows, "flip", 2).bool().view(-1, 1, 1, 1)
         stored = torch.where(mirrored, stored.flip(-1), stored)
-    inputs = split.normalised(stored)
+    inputs = field.normalised(stored)
     return _with_hole(inputs, rows, view, policy.cutout_px, seed) if policy.cutout_px else inputs
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,16 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from tutelage import plugins
-from tutelage.data import Split, SplitName, checked
+from tutelage.data import Batch, Examples, SplitName, checked
 from tutelage.data import fingerprint as fingerprint_of
 from tutelage.errors import WorkFailed
 from tutelage.networks import checkpoint, ensemble, stages, top_k
+from tutelage.networks.capture import capture
 from tutelage.networks.output import Outline
 from tutelage.plugins import Reference
+from tutelage.signature import Signature
 from tutelage.spec.loading import Spec
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig
-from tutelage.tasks import Task
+from tutelage.tasks import Task, signature
 from tutelage.training import augment, inference, knowledge_cache
+from tutelage.training.knowledge_layout import Layout, Layouts, inferred
 from tutelage.training.knowledge_plan import KnowledgePlan
 
 
@@ -42,13 +45,13 @@ class TrainingContext:
         """Send what names the data and the knowledge, not what was read of them: memory maps would be sent as bytes."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def read(self, split: SplitName) -> Split:
+    def read(self, split: SplitName) -> Examples:
         """Return one split of the data."""
         _, plugin, config = plugins.configure("data", self.data)
         return checked(plugin.read(config, self.seed, split), split)
 
     @cached_property
-    def splits(self) -> dict[SplitName, Split]:
+    def splits(self) -> dict[SplitName, Examples]:
         """The two splits that a search may see, read once a process."""
         return {"train": self.read("train"), "validation": self.read("validation")}
 
@@ -76,7 +79,7 @@ class TrainingContext:
         """The teacher's outline, from its cache entry where there is one."""
         entry = self.knowledge.entry if self.knowledge else None
         kept = entry.outline() if entry else None
-        return kept or stages.outline_of(self.teacher, self.splits["train"].example_shape)
+        return kept or stages.outline_of(self.teacher, self.signature)
 
     @cached_property
     def teacher_weights(self) -> dict[str, Tensor]:
@@ -100,35 +103,45 @@ class TrainingContext:
             entry=entry, outline=self.teacher_outline, fill=self.fill, local_dir=self.knowledge.local_dir
         )
 
-    @cached_property
-    def validation_logits(self) -> Tensor | None:
-        """The teacher's label sequences of the validation examples; None without a teacher."""
+    def teacher_parts(self, rows: Tensor, batch: Batch) -> Mapping[str, Tensor] | None:
+        """Return the teacher's logits of the validation examples `rows`, which `batch` holds; None without a teacher."""
         if self.knowledge is None:
             return None
-        if self.cached_knowledge is not None:
-            return self.cached_knowledge.view("validation", 0)["logits"].float()
-        return inference.logits_of(self.teacher, self.built_task, self.splits["validation"])
+        if self.cached_knowledge is None:
+            with torch.inference_mode():
+                return capture(self.teacher, self.built_task, batch, frozenset())
+        return {part: stored[rows].float() for part, stored in self.cached_knowledge.view("validation", 0).items()}
 
-    def layouts(self, split: SplitName, teacher: nn.Module | None = None) -> knowledge_cache.Layouts:
-        """Return how each part of a view of the teacher's answers is stored, learnt from its answers to two examples.
+    def layouts(self, split: SplitName, teacher: nn.Module | None = None) -> Layouts:
+        """Return how each part of a view of the teacher's outputs is stored, inferred from its outputs for two examples.
 
-        `teacher` is asked in the place of the context's, which may be still to be trained.
+        Where examples differ in length, these are one of the shortest and one of the longest. `teacher` stands in for the
+        context's, which may be still to be trained.
         """
         assert self.knowledge is not None
-        kinds = {"classes": top_k.index_dtype(self.splits["train"].num_classes)}
-        sample = self._compressed(split, next(self._asked(split, 0, torch.arange(2), teacher)))
-        return {
-            part: knowledge_cache.Layout(shape=tuple(tensor.shape[1:]), dtype=kinds.get(part, self.knowledge.dtype))
-            for part, tensor in sample.items()
-        }
+        lengths = self.splits[split].lengths
+        if lengths is None or int(lengths.min()) == int(lengths.max()):
+            sample = next(iter(self._outputs(split, 0, torch.arange(2), teacher)))[1]
+            return {part: Layout(shape=tuple(t.shape[1:]), dtype=self._dtype(part)) for part, t in sample.items()}
+        rows = torch.stack([lengths.argmin(), lengths.argmax()])
+        found = [next(iter(self._outputs(split, 0, row.unsqueeze(0), teacher)))[1] for row in rows]
+        pairs = {part: {int(lengths[row]): one[part] for row, one in zip(rows, found, strict=True)} for part in found[0]}
+        return {part: inferred(part, samples, self._dtype(part)) for part, samples in pairs.items()}
 
-    def answer_into(self, draft: Path, split: SplitName, view: int, rows: Tensor) -> None:
-        """Ask the teacher for a view of the examples `rows`, which follow each other, and write that into the view's draft."""
-        first = int(rows[0])
-        for parts in self._asked(split, view, rows):
-            kept = self._compressed(split, parts)
-            knowledge_cache.fill(draft, kept, first)
-            first += len(next(iter(kept.values())))
+    def _dtype(self, part: str) -> str:
+        assert self.knowledge is not None
+        kind, _, name = part.partition(".")
+        return top_k.index_dtype(self.signature.classes[name]) if kind == "classes" else self.knowledge.dtype
+
+    def write_view(self, draft: Path, split: SplitName, view: int, rows: Tensor, layouts: Layouts) -> None:
+        """Write the teacher's outputs for a view of the examples `rows`, which follow each other, into the view's draft."""
+        lengths = self.splits[split].lengths
+        for some, parts in self._outputs(split, view, rows):
+            for part, tensor in parts.items():
+                layout = layouts[part]
+                first = int(some[0]) if lengths is None else int(layout.row_offsets(lengths)[some[0]])
+                kept = layout.packed(tensor, None if lengths is None else lengths[some])
+                knowledge_cache.fill(draft, {part: kept}, first)
 
     def fill(self, split: SplitName, view: int) -> None:
         """Put a view into the cache unless another process does or did; on this process's GPU, if it has one."""
@@ -137,37 +150,50 @@ class TrainingContext:
         with entry.lock(f"{split}-{view}"):
             if not entry.has(split, view):
                 self.teacher.to("cuda" if torch.cuda.is_available() else "cpu")
-                with entry.draft(split, view, len(examples), self.layouts(split)) as draft:
-                    self.answer_into(draft, split, view, torch.arange(len(examples)))
+                layouts = self.layouts(split)
+                with entry.draft(split, view, len(examples), layouts, examples.lengths) as draft:
+                    self.write_view(draft, split, view, torch.arange(len(examples)), layouts)
 
-    def _asked(
+    def _outputs(
         self, split: SplitName, view: int, rows: Tensor, teacher: nn.Module | None = None
-    ) -> Iterator[dict[str, Tensor]]:
-        """Give what is cached of the teacher's answers: of training its views with all that is compared, else the logits."""
+    ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """Give (rows, parts) of what is cached: of training its views with all that is compared, else the logits."""
         assert self.knowledge is not None
-        ask = partial(inference.each, teacher or self.teacher, self.built_task, self.splits[split], rows)
-        if split != "train":
-            return ask()
-        return ask(needs=self.knowledge.needs, view=view, augmentation=self.augmentation, view_seed=self.seed)
+        each = partial(
+            inference.each, teacher or self.teacher, self.built_task, self.splits[split], rows, sorts=False
+        )  # fmt: skip
+        found = each()
+        if split == "train":
+            found = each(needs=self.knowledge.needs, view=view, augmentation=self.augmentation, view_seed=self.seed)
+        for some, _, parts in found:
+            kept = {part: tensor for part, tensor in parts.items() if not part.startswith("mask.")}
+            yield some, self._compressed(kept) if split == "train" and self.knowledge.top_k else kept
 
-    def _compressed(self, split: SplitName, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _compressed(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the parts with the label sequences of more than `top_k` classes kept sparsely."""
         assert self.knowledge is not None
-        if split != "train" or not self.knowledge.top_k:
-            return parts
-        others = {part: tensor for part, tensor in parts.items() if part != "logits"}
-        return {**top_k.compressed(parts["logits"], self.knowledge.top_k), **others}
+        found: dict[str, Tensor] = {}
+        for part, tensor in parts.items():
+            kind, _, name = part.partition(".")
+            if kind != "logits" or tensor.shape[-1] <= self.knowledge.top_k:
+                found[part] = tensor
+                continue
+            sparse = top_k.compressed(tensor, self.knowledge.top_k)
+            found |= {f"{piece}.{name}": values for piece, values in sparse.items()}
+        return found
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What a network for this data and task takes and gives."""
+        return signature(self.built_task, self.splits["train"])
 
     def architecture(self, model: Reference) -> dict[str, Any]:
-        """Return what `network.write` keeps beside the weights of a `model` for this data."""
-        train = self.splits["train"]
+        """Return what `checkpoint.write` keeps beside the weights of a `model` for this data."""
         return {
-            "version": 1,
+            "version": 2,
             "model": model if isinstance(model, str) else dict(model),
             "task": self.task if isinstance(self.task, str) else dict(self.task),
-            "example_shape": list(train.example_shape),
-            "class_names": list(train.class_names),
-            "mean": list(train.mean),
-            "std": list(train.std),
+            "signature": self.signature.document(),
         }
 
 
@@ -181,5 +207,5 @@ def located(data_reference: Reference) -> Reference:
 def context_of(spec: Spec) -> TrainingContext:
     """Return the context without knowledge: enough to read data and build networks."""
     context = TrainingContext(data=located(spec.data), task=spec.task, seed=spec.seed, augmentation=spec.augmentation)
-    augment.check(spec.augmentation, context.splits["train"].example_shape)
+    augment.check(spec.augmentation, context.splits["train"].input_specs)
     return context

@@ -43,7 +43,7 @@ def fastest(build: Callable[[], nn.Module], plan: TrainingPlan) -> tuple[Executi
 
 
 def _ways(plan: TrainingPlan) -> Iterator[tuple[str, dict[str, bool]]]:
-    if len(plan.train.example_shape) == 3:
+    if any(spec.kind == "image" for spec in plan.signature.inputs):
         yield "channels_last", {"channels_last": True}
     if torch.cuda.is_available():
         yield "bfloat16", {"bfloat16": True}

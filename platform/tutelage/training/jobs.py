@@ -77,7 +77,7 @@ class TeacherJob:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedTeacher:
-    """A network in evaluation mode, one row an epoch (`epoch`, `train_loss`, `accuracy`, `step_s`), and how its steps were run.
+    """A network in evaluation mode, its rows of an epoch each, as `loop.Training.epoch` gives them, and how its steps were run.
 
     `timed_ms` has the milliseconds a step of every way that was timed; empty where the way was given.
     """
@@ -228,13 +228,13 @@ def write_knowledge(context: TrainingContext, views: Sequence[tuple[SplitName, i
     with ExitStack() as stack:
         drafts: dict[tuple[SplitName, int], Path] = {}
         for split, view in views:
-            layouts, examples = context.layouts(split), len(context.splits[split])
-            drafts[split, view] = stack.enter_context(plan.entry.draft(split, view, examples, layouts))
-        _fit_once(lambda: _answer_into(context, drafts), workers, "the knowledge job failed")
+            layouts, examples = context.layouts(split), context.splits[split]
+            drafts[split, view] = stack.enter_context(plan.entry.draft(split, view, len(examples), layouts, examples.lengths))
+        _fit_once(lambda: _write_share(context, drafts), workers, "the knowledge job failed")
 
 
-def _answer_into(context: TrainingContext, drafts: Mapping[tuple[SplitName, int], Path]) -> None:
-    """Output this worker's share of the pieces; this runs in every worker."""
+def _write_share(context: TrainingContext, drafts: Mapping[tuple[SplitName, int], Path]) -> None:
+    """Write this worker's share of the views' pieces; this runs in every worker."""
     worker = train.get_context()
     context.teacher.to(get_device())
     pieces = [
@@ -242,8 +242,9 @@ def _answer_into(context: TrainingContext, drafts: Mapping[tuple[SplitName, int]
         for (split, view), draft in drafts.items()
         for rows in torch.arange(len(context.splits[split])).split(PIECE)
     ]
+    layouts = {split: context.layouts(split) for _, split, _, _ in pieces}
     for draft, split, view, rows in pieces[worker.get_world_rank() :: worker.get_world_size()]:
-        context.answer_into(draft, split, view, rows)
+        context.write_view(draft, split, view, rows, layouts[split])
 
 
 class StudentTrial:
@@ -295,7 +296,7 @@ class StudentTrial:
         measures = student.final_measures(model, self.context)
         checkpoint.write(self.directory, model, student.architecture_of(self.config, self.context, point))
         if self.with_latency:
-            example = self.context.splits["validation"].seen(slice(1))
+            example = self.context.splits["validation"].take(slice(1)).arguments
             measures |= timing.latencies_ms({"student": model.cpu()}, example)["student"]
         return measures
 

@@ -1,10 +1,11 @@
 """What a teacher knows of a data set: a cache, view by view, memory-mapped by every trial on a node.
 
 An entry is a directory named by its content address, with one directory a view (`train/0003`, `validation/0000`) that holds
-an `.npy` for each part of what is known, `[n, …]`, and a manifest with their SHA-256. Parts are the label sequence `logits`
-`[n, steps, classes]` (or, kept sparsely, `classes`, `gaps` and `tails`; see `sparse_labels`) and, of each stage that is asked
-for, `features.<stage>`, `pooled.<stage>`, `maps.<stage>` and `heads.<stage>` (see `losses.Output`). A view is written beside
-its place and renamed, so one that is there is whole; workers may write rows of one draft at the same time.
+an `.npy` for each part, and a manifest with their SHA-256. Parts are the label sequences `logits.<sequence>` `[n, steps,
+classes]` (or, kept sparsely, `classes.`, `gaps.` and `tails.<sequence>`; see `networks.top_k`) and, of each compared stage,
+`features.<stage>`, `pooled.<stage>`, `maps.<stage>` and `heads.<stage>` (see `networks.output`). Parts of examples of unequal
+length are stored one after another, without padding. A view is written beside its place and renamed, so one that is there is
+whole; workers may write rows of one draft at the same time.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from tutelage.data import SplitName
 from tutelage.errors import TutelageError
 from tutelage.files import sha256_of, write_json
 from tutelage.networks.output import Outline, Stage
+from tutelage.training.knowledge_layout import Layouts, StoredPart, layout_of
 
-MANIFEST, ABOUT = "manifest.json", "entry.json"
+MANIFEST, ABOUT, LENGTHS = "manifest.json", "entry.json", "lengths"
+Part = Tensor | StoredPart
 
 
 _WRITING = ".writing"
@@ -38,21 +41,6 @@ _WRITING = ".writing"
 
 class CorruptKnowledge(TutelageError):
     """A cached view whose bytes are not those that were written."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """How one part of a view is stored: the shape of an example's, and the type, by NumPy's name."""
-
-    shape: tuple[int, ...]
-    dtype: str
-
-    def num_bytes(self, num_examples: int) -> int:
-        """Return the bytes that a view of so many examples takes."""
-        return num_examples * math.prod(self.shape) * np.dtype(self.dtype).itemsize
-
-
-Layouts = Mapping[str, Layout]
 
 
 @dataclass(frozen=True)
@@ -75,7 +63,7 @@ class Entry:
         for draft in self.directory.glob("*/.draft-*"):
             _remove_if_abandoned(draft)
         if not (self.directory / ABOUT).exists():
-            write_json(self.directory / ABOUT, {"version": 3, "address": self.directory.name, "outline": asdict(outline)})
+            write_json(self.directory / ABOUT, {"version": 4, "address": self.directory.name, "outline": asdict(outline)})
 
     def outline(self) -> Outline | None:
         """Return the outline of the network that the entry is of; None if there is no such entry."""
@@ -97,10 +85,13 @@ class Entry:
         return ""
 
     @contextmanager
-    def draft(self, split: SplitName, view: int, num_examples: int, layouts: Layouts) -> Iterator[Path]:
+    def draft(
+        self, split: SplitName, view: int, num_examples: int, layouts: Layouts, lengths: Tensor | None = None
+    ) -> Iterator[Path]:
         """Give a directory with a file for each part, to be filled by `fill` within the block; then it takes its place.
 
-        If the block raises, nothing is left. If another writer was faster, its view stays: they are the same.
+        `lengths` are those of the examples where some part is ragged. If the block raises, nothing is left. If another writer
+        was faster, its view stays: they are the same.
         """
         place = self.place(split, view)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -108,12 +99,16 @@ class Entry:
         try:
             with _held(draft / _WRITING):
                 for part, layout in layouts.items():
-                    shape = (num_examples, *layout.shape)
+                    shape = layout.stored_shape(num_examples, lengths)
                     np.lib.format.open_memmap(draft / f"{part}.npy", mode="w+", dtype=layout.dtype, shape=shape)
+                if any(layout.ragged for layout in layouts.values()):
+                    assert lengths is not None
+                    np.save(draft / f"{LENGTHS}.npy", lengths.numpy())
                 yield draft
                 (draft / _WRITING).unlink()
             digests = {path.stem: sha256_of(path) for path in sorted(draft.glob("*.npy"))}
-            write_json(draft / MANIFEST, {"version": 3, "view": f"{split}/{view}", "sha256": digests})
+            ragged = {part: layout.document() for part, layout in layouts.items() if layout.ragged}
+            write_json(draft / MANIFEST, {"version": 4, "view": f"{split}/{view}", "sha256": digests, "ragged": ragged})
             _take_place(draft, place)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -143,7 +138,7 @@ def _remove_if_abandoned(draft: Path) -> None:
 
 
 def fill(draft: Path, parts: Mapping[str, Tensor], first_row: int) -> None:
-    """Write rows of a view into its draft, from `first_row` on; other rows may be written by others at the same time.
+    """Write stored rows of a view into its draft, from `first_row` on; others may write other rows at the same time.
 
     Values beyond float16's range are clipped to it: a logit of ±65,504 is certainty already.
     """
@@ -185,16 +180,22 @@ def remove_damaged(entry: Entry, views: Sequence[tuple[SplitName, int]]) -> list
     return said
 
 
-def open_view(place: Path) -> dict[str, Tensor]:
+def open_view(place: Path) -> dict[str, Part]:
     """Return a view's parts, memory-mapped; `CorruptKnowledge` if a byte of it is not what was written."""
     try:
-        digests = json.loads((place / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+        manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+        digests, layouts = manifest["sha256"], {part: layout_of(one) for part, one in manifest["ragged"].items()}
         damaged = [name for name, digest in digests.items() if sha256_of(place / f"{name}.npy") != digest]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptKnowledge(f"{place}: unreadable ({error}).") from error
     if damaged:
         raise CorruptKnowledge(f"{place}: {', '.join(damaged)} is not what was written.")
-    return {name: _mapped(place / f"{name}.npy") for name in digests}
+    parts: dict[str, Part] = {name: _mapped(place / f"{name}.npy") for name in digests if name != LENGTHS}
+    if layouts:
+        lengths = torch.from_numpy(np.load(place / f"{LENGTHS}.npy", allow_pickle=False))
+        for name, layout in layouts.items():
+            parts[name] = StoredPart(_mapped(place / f"{name}.npy"), layout, lengths, layout.row_offsets(lengths))
+    return parts
 
 
 @dataclass(kw_only=True)
@@ -209,14 +210,14 @@ class Knowledge:
     outline: Outline
     fill: Callable[[SplitName, int], None]
     local_dir: Path | None = None
-    _opened: dict[tuple[SplitName, int], dict[str, Tensor]] = field(default_factory=dict)
+    _opened: dict[tuple[SplitName, int], dict[str, Part]] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         """Send what names the entry, not what was read of it: memory maps would be sent as bytes."""
         return {**self.__dict__, "_opened": {}}
 
-    def view(self, split: SplitName, number: int) -> Mapping[str, Tensor]:
-        """Return a view's parts, memory-mapped and verified."""
+    def view(self, split: SplitName, number: int) -> Mapping[str, Part]:
+        """Return a view's parts, memory-mapped and verified; indexed by rows, each gives `[rows, …]`."""
         key = (split, number)
         if key not in self._opened:
             if not self.entry.has(split, number):
@@ -225,7 +226,7 @@ class Knowledge:
             self._opened[key] = self._copied(place, split, number) if self.local_dir else open_view(place)
         return self._opened[key]
 
-    def _copied(self, source: Path, split: SplitName, number: int) -> dict[str, Tensor]:
+    def _copied(self, source: Path, split: SplitName, number: int) -> dict[str, Part]:
         """Return a view as it lies on this node's own disk, copied there by the first process that finds no whole one."""
         assert self.local_dir is not None
         own = Entry(self.local_dir / self.entry.directory.name)
@@ -247,6 +248,7 @@ class Knowledge:
 def _outline(saved: Mapping[str, Any]) -> Outline:
     return Outline(
         classes=saved["classes"],
+        sequences=saved["sequences"],
         stages=tuple(Stage(**{**stage, "grid": tuple(stage["grid"])}) for stage in saved["stages"]),
         weights={name: tuple(shape) for name, shape in saved["weights"].items()},
     )

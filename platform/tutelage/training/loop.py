@@ -16,15 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tutelage.data import UNKNOWN, Split
+from tutelage.data import Batch, Examples
 from tutelage.errors import WorkFailed
 from tutelage.losses import Loss
 from tutelage.networks import capture
 from tutelage.networks.output import Need, Output
+from tutelage.signature import Signature
 from tutelage.sparsity import Method, Point
 from tutelage.spec.sections import AS_IT_IS, PLAIN, AugmentationConfig, ExecutionConfig, RecipeConfig
-from tutelage.tasks import Task
+from tutelage.tasks import Task, with_targets
 from tutelage.training import augment, inference, optimizers
+from tutelage.training.buckets import bucketed
 from tutelage.training.ema import WeightAverage
 
 
@@ -66,8 +68,9 @@ class TrainingPlan:
     """
 
     task: Task
-    train: Split
-    validation: Split
+    train: Examples
+    validation: Examples
+    signature: Signature
     recipe: RecipeConfig
     seed: int
     augmentation: AugmentationConfig = AS_IT_IS
@@ -98,7 +101,7 @@ class Training:
         self._loss_module: Loss | None = None
         self._train, self._is_labelled = plan.train.to(self._device), plan.train.labelled
         self._sparsity = plan.sparsity() if plan.sparsity else Method(amount=0.0)
-        self.model = self._sparsity.start(self.model, self._example).train()
+        self.model = self._sparsity.start(self.model, self._arguments).train()
         self._start(plan.phase_at(0)[0])
 
     @property
@@ -107,7 +110,7 @@ class Training:
         return self.epochs_done >= self.plan.recipe.epochs
 
     def epoch(self) -> dict[str, float]:
-        """Run one epoch; return `epoch` (from 1), `train_loss`, `accuracy` on validation, and `step_s`, its seconds.
+        """Run one epoch; return `epoch` (from 1), `train_loss`, the task's measures on validation, and `step_s`, its seconds.
 
         Raises `WorkFailed` when the loss is no longer finite.
         """
@@ -123,14 +126,14 @@ class Training:
                 f"the loss became {loss.item()} in epoch {self.epochs_done} "
                 f"at a learning rate of {self.plan.recipe.learning_rate}."
             )
-        return {"epoch": self.epochs_done, "train_loss": loss.item(), "accuracy": self._accuracy(), "step_s": step_s}
+        return {"epoch": self.epochs_done, "train_loss": loss.item(), **self._measures(), "step_s": step_s}
 
-    def _accuracy(self) -> float:
-        """Return the accuracy on validation of what the training would end with now; at its end, end with that."""
+    def _measures(self) -> dict[str, float]:
+        """Return the measures on validation of what the training would end with now; at its end, end with that."""
         if self._average and self.is_done:
             self._average.put_into(self.model)
         with self._average.in_place_of(self.model) if self._average and not self.is_done else nullcontext():
-            return inference.accuracy_of(self.model, self.plan.task, self.plan.validation)
+            return inference.measured(self.model, self.plan.task, self.plan.validation)
 
     def state(self) -> dict[str, Any]:
         """Return all that `restore` needs, as tensors and numbers."""
@@ -159,7 +162,7 @@ class Training:
         if self._average:
             self._average.put_into(self.model)
         if phase.sparsifies:
-            self.model = self._sparsity.remove(self.model, self._example)
+            self.model = self._sparsity.remove(self.model, self._arguments)
         self._start(phase)
 
     def _start(self, phase: Phase) -> None:
@@ -175,15 +178,15 @@ class Training:
 
     def finish(self) -> Sequence[Point]:
         """Return the candidates that the training ends with, in evaluation mode."""
-        points = self._sparsity.finish(self.model.eval(), self._example)
+        points = self._sparsity.finish(self.model.eval(), self._arguments)
         for point in points:
             point.model.eval()
         return points
 
     @property
-    def _example(self) -> Tensor:
+    def _arguments(self) -> tuple[Tensor, ...]:
         """Two examples as the network takes them."""
-        return self._train.seen(slice(2))
+        return self._train.take(slice(2)).arguments
 
     @property
     def _device(self) -> torch.device:
@@ -222,7 +225,7 @@ class Training:
             order = self._labelled_rows(generator)
         size = min(self.plan.recipe.batch_size, len(order))
         rank, workers = self.plan.shard
-        return [batch[rank::workers] for batch in order[: len(order) // size * size].split(size)]
+        return [batch[rank::workers] for batch in bucketed(self.plan.train, order, size, generator)]
 
     def _labelled_rows(self, generator: torch.Generator) -> Tensor:
         known = self._is_labelled.nonzero().flatten()
@@ -261,16 +264,16 @@ class Training:
         return self.epochs_done % self.plan.views if self.plan.views else self.epochs_done
 
     def _loss(self, rows: Tensor) -> Tensor:
-        distillation, seen = self.plan.distillation, self._seen(rows)
+        distillation, batch = self.plan.distillation, self._batch(rows)
         if distillation is None or self._loss_module is None:
-            return self._label_loss(self._answered(seen, frozenset())["logits"], seen)
-        parts = self._answered(seen, distillation.needs)
-        taught: Tensor = self._loss_module(self._student_output(parts), self._teacher_output(distillation, rows, seen))
+            return self._label_loss(self._parts(batch, frozenset()), batch)
+        parts = self._parts(batch, distillation.needs)
+        taught: Tensor = self._loss_module(self._student_outputs(parts), self._teacher_outputs(distillation, rows, batch))
         if distillation.weight == 1.0:
             return taught
-        return (1.0 - distillation.weight) * self._label_loss(parts["logits"], seen) + distillation.weight * taught
+        return (1.0 - distillation.weight) * self._label_loss(parts, batch) + distillation.weight * taught
 
-    def _seen(self, rows: Tensor) -> augment.Batch:
+    def _batch(self, rows: Tensor) -> Batch:
         """Return the epoch's view of the examples."""
         plan = self.plan
         return augment.batch(self._train, rows.to(self._device), self._view, plan.augmentation, plan.view_seed)
@@ -278,36 +281,52 @@ class Training:
     def _shrunk(self, inputs: Tensor) -> Tensor:
         """Return what the network sees of a view: in the first epochs, if the recipe says so, at half its size."""
         recipe = self.plan.recipe
-        return inputs if self.epochs_done >= recipe.half_size_share * recipe.epochs else functional.avg_pool2d(inputs, 2)
+        if inputs.ndim != 4 or self.epochs_done >= recipe.half_size_share * recipe.epochs:
+            return inputs
+        return functional.avg_pool2d(inputs, 2)
 
-    def _student_output(self, parts: Mapping[str, Tensor]) -> Output:
-        return capture.output_from(
-            parts, dict(self.model.named_parameters()) if self._teachers_weights else {}, self.plan.train.num_classes
-        )
+    def _student_outputs(self, parts: Mapping[str, Tensor]) -> dict[str, Output]:
+        weights = dict(self.model.named_parameters()) if self._teachers_weights else {}
+        return capture.outputs_from(parts, weights, self.plan.signature.classes)
 
-    def _teacher_output(self, distillation: Distillation, rows: Tensor, seen: augment.Batch) -> Output:
-        parts, classes = distillation.ask(self._view, rows, seen), self.plan.train.num_classes
-        answer = capture.output_from(parts, self._teachers_weights, classes)
-        return replace(answer, labels=seen.labels, mask=seen.mask)
+    def _teacher_outputs(self, distillation: Distillation, rows: Tensor, batch: Batch) -> dict[str, Output]:
+        parts = distillation.ask(self._view, rows, batch)
+        outputs = capture.outputs_from(parts, self._teachers_weights, self.plan.signature.classes)
+        return {
+            name: replace(output, labels=batch.labels(name), input_mask=batch.input_mask) for name, output in outputs.items()
+        }
 
-    def _answered(self, seen: augment.Batch, needs: frozenset[Need]) -> dict[str, Tensor]:
-        execution, inputs = self.plan.execution, self._shrunk(seen.inputs)
-        if execution.channels_last and inputs.ndim == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+    def _parts(self, batch: Batch, needs: frozenset[Need]) -> dict[str, Tensor]:
+        """Return what the network outputs for a batch, its logits in float32."""
+        execution, inputs = self.plan.execution, {name: self._shrunk(tensor) for name, tensor in batch.inputs.items()}
+        if execution.channels_last:
+            inputs = {name: _channels_last(tensor) for name, tensor in inputs.items()}
         with torch.autocast(self._device.type, torch.bfloat16, enabled=execution.bfloat16):
-            parts = capture.capture(self.model, self.plan.task, inputs, needs, seen.mask)
-        return {**parts, "logits": parts["logits"].float()}
+            parts = capture.capture(self.model, self.plan.task, replace(batch, inputs=inputs), needs)
+        return {part: tensor.float() if part.startswith("logits.") else tensor for part, tensor in parts.items()}
 
-    def _label_loss(self, logits: Tensor, seen: augment.Batch) -> Tensor:
-        task, smoothing = self.plan.task, self.plan.recipe.label_smoothing
-        own = task.label_losses(logits, seen.labels, smoothing)
-        if seen.partner_labels is None or seen.share is None:
-            return own.sum() / _labelled(seen.labels).sum().clamp(min=1)
-        other, shares = task.label_losses(logits, seen.partner_labels, smoothing), (seen.share, 1 - seen.share)
-        counted = shares[0] * _labelled(seen.labels) + shares[1] * _labelled(seen.partner_labels)
+    def _label_loss(self, parts: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """Return the mean label loss of the examples that have a label; of a mixed batch, weighted by the shares."""
+        task, smoothing, sequences = self.plan.task, self.plan.recipe.label_smoothing, capture.sequences_from(parts)
+        own, counts = task.loss(sequences, batch, smoothing), self._has_label(batch.targets)
+        if batch.partner_targets is None or batch.share is None:
+            return own.sum() / counts.sum().clamp(min=1)
+        other = task.loss(sequences, with_targets(batch, batch.partner_targets), smoothing)
+        shares = (batch.share, 1 - batch.share)
+        counted = shares[0] * counts + shares[1] * self._has_label(batch.partner_targets)
         smallest = torch.finfo(counted.dtype).tiny
         return (shares[0] * own + shares[1] * other).sum() / counted.sum().clamp(min=smallest)
 
+    def _has_label(self, targets: Mapping[str, Tensor]) -> Tensor:
+        """Return which examples of a batch have a target, at one step at least: booleans `[batch]`."""
+        found = [
+            (tensor.unsqueeze(1) if tensor.ndim == 1 else tensor).flatten(1).ge(0).any(dim=1)
+            if self._train.targets[name].kind == "class"
+            else torch.ones(len(tensor), dtype=torch.bool, device=tensor.device)
+            for name, tensor in targets.items()
+        ]
+        return torch.stack(found).any(dim=0)
 
-def _labelled(labels: Tensor) -> Tensor:
-    return (labels != UNKNOWN).any(dim=1)
+
+def _channels_last(inputs: Tensor) -> Tensor:
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs

@@ -6,17 +6,24 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tutelage import plugins
+from tutelage.data import Batch
 from tutelage.errors import InputError
-from tutelage.losses import Loss, needs_of, scaled
+from tutelage.losses import Loss, for_sequences, needs_of, scaled
+from tutelage.measures.agreement import MEASURE as AGREEMENT
+from tutelage.measures.teacher_kl_nats import MEASURE as TEACHER_KL
 from tutelage.networks import checkpoint, cost, inherit, stages, timing, top_k
+from tutelage.networks.blank import blank_arguments
+from tutelage.networks.capture import sequences_from
 from tutelage.networks.output import Need, Outline
+from tutelage.signature import Signature
 from tutelage.sparsity import Method, Point
 from tutelage.spec.sections import RecipeConfig, TrialConfig
-from tutelage.training import augment, inference, loop
+from tutelage.training import inference, loop
 from tutelage.training.context import TrainingContext
 
 FINE_TUNING_RATE = 0.1  # of the student's learning rate: what was taught is not to be unlearnt
@@ -83,8 +90,12 @@ def distillation_loss(config: TrialConfig, student_outline: Outline, teacher: Ou
     _, plugin, options = plugins.configure("losses", config.distillation.method)
     if config.distillation.raw and hasattr(options, "raw"):  # a mixture, whose terms are scaled one by one
         options = options.model_copy(update={"raw": True})
-    loss: Loss = plugin.build(options, config.distillation.temperature, student_outline, teacher)
-    return loss if config.distillation.raw else scaled(loss, student_outline.classes)
+
+    def build_one(own: Outline, other: Outline) -> Loss:
+        loss: Loss = plugin.build(options, config.distillation.temperature, own, other)
+        return loss if config.distillation.raw else scaled(loss, own.classes)
+
+    return for_sequences(plugin, options, student_outline, teacher, build_one)
 
 
 def distillation_of(config: TrialConfig, context: TrainingContext) -> loop.Distillation | None:
@@ -92,10 +103,10 @@ def distillation_of(config: TrialConfig, context: TrainingContext) -> loop.Disti
     plan = context.knowledge
     if config.distillation.weight == 0.0 or plan is None:
         return None
-    shape, needed = context.splits["train"].example_shape, needs(config)
+    needed = needs(config)
 
     def loss_for(model: nn.Module) -> Loss:
-        return distillation_loss(config, stages.outline_of(model, shape), context.teacher_outline)
+        return distillation_loss(config, stages.outline_of(model, context.signature), context.teacher_outline)
 
     return loop.Distillation(
         ask=_asks(context, needed), build=loss_for, weight=config.distillation.weight, needs=needed,
@@ -110,9 +121,9 @@ def _asks(context: TrainingContext, needed: frozenset[Need]) -> inference.Ask:
         return inference.live(context.teacher, context.built_task, needed)
     wanted = {"logits", *top_k.PARTS, *needed}
 
-    def recalled(view: int, rows: Tensor, seen: augment.Batch) -> Mapping[str, Tensor]:
-        parts = known.view("train", view)
-        return {part: t[rows].to(seen.inputs.device) for part, t in parts.items() if part.partition(".")[0] in wanted}
+    def recalled(view: int, rows: Tensor, batch: Batch) -> Mapping[str, Tensor]:
+        device, parts = next(iter(batch.inputs.values())).device, known.view("train", view)
+        return {part: t[rows].to(device) for part, t in parts.items() if part.partition(".")[0] in wanted}
 
     return recalled
 
@@ -160,6 +171,7 @@ def plan(config: TrialConfig, context: TrainingContext, seed: int) -> loop.Train
         task=context.built_task,
         train=context.splits["train"],
         validation=context.splits["validation"],
+        signature=context.signature,
         recipe=config.student,
         execution=config.student.execution,
         seed=seed,
@@ -187,6 +199,7 @@ def label_only_plan(recipe: RecipeConfig, context: TrainingContext) -> loop.Trai
         task=context.built_task,
         train=context.splits["train"],
         validation=context.splits["validation"],
+        signature=context.signature,
         recipe=recipe,
         seed=context.seed,
         augmentation=context.augmentation,
@@ -204,20 +217,19 @@ def presize(config: TrialConfig, context: TrainingContext) -> dict[str, float]:
     A student that stays whole is sized on the meta device, at no cost. One that loses the same share of every layer is
     cut untrained. Where the trained weights decide what goes, only a trained student has a size.
     """
-    example_shape = context.splits["train"].example_shape
     if config.student.initialise in INHERITING and not can_inherit(blank(config, context), context.teacher_outline.weights):
         raise InputError(NOTHING_TO_INHERIT)
-    whole = _sizes(blank(config, context), example_shape)
+    whole = _sizes(blank(config, context), context.signature)
     if config.sparsity.structured == 0.0:
         return whole
     smaller = _smaller(config, context)
     if smaller is None:
         return {}
-    return {**_sizes(smaller, example_shape), **{f"whole_{name}": value for name, value in whole.items()}}
+    return {**_sizes(smaller, context.signature), **{f"whole_{name}": value for name, value in whole.items()}}
 
 
-def _sizes(model: nn.Module, example_shape: tuple[int, ...]) -> dict[str, float]:
-    sizes = {**cost.size(model), **cost.macs(model, example_shape)}
+def _sizes(model: nn.Module, signature: Signature) -> dict[str, float]:
+    sizes = {**cost.size(model), **cost.macs(model, signature)}
     sizes.pop("nonzero_params", None)
     return sizes
 
@@ -228,7 +240,7 @@ def _smaller(config: TrialConfig, context: TrainingContext) -> nn.Module | None:
     model = untaught(config, context, seed=0)
     if new_method is None:
         return model
-    return new_method().presized(model, torch.zeros(2, *context.splits["train"].example_shape))
+    return new_method().presized(model, blank_arguments(context.signature, 2))
 
 
 def latency_floor_ms(config: TrialConfig, context: TrainingContext) -> float:
@@ -237,15 +249,24 @@ def latency_floor_ms(config: TrialConfig, context: TrainingContext) -> float:
     The student's median latency, measured alone on a machine no faster, is not below it. 0 where training decides its size.
     """
     model = _smaller(config, context)
-    example = torch.zeros(1, *context.splits["train"].example_shape)
-    return timing.fastest_ms(model, example) if model else 0.0
+    return timing.fastest_ms(model, blank_arguments(context.signature, 1)) if model else 0.0
 
 
 def final_measures(model: nn.Module, context: TrainingContext) -> dict[str, float]:
-    """Return accuracy on validation, agreement with the teacher, sizes and MACs of a trained student."""
+    """Return the task's measures on validation, agreement with the teacher, sizes and MACs of a trained student."""
+    task, found = context.built_task, validation_contributions(model, context)
+    measures = inference.values_of(task, found, (AGREEMENT, TEACHER_KL))
+    return {**measures, **cost.size(model), **cost.macs(model, context.signature)}
+
+
+def validation_contributions(model: nn.Module, context: TrainingContext) -> inference.Contributions:
+    """Return by measure what each validation example contributed, `[n, k]`: the task's, and agreement with a teacher."""
     task, validation = context.built_task, context.splits["validation"]
-    logits: Tensor = inference.logits_of(model, task, validation)
-    measures = {task.measures[0].name: float(task.correct(logits, validation.labels).float().mean())}
-    if context.validation_logits is not None:
-        measures |= inference.agreement(logits, context.validation_logits)
-    return {**measures, **cost.size(model), **cost.macs(model, validation.example_shape)}
+    found: dict[str, np.ndarray] = {}
+    for rows, batch, parts in inference.each(model, task, validation, torch.arange(len(validation))):
+        own, teacher = sequences_from(parts), context.teacher_parts(rows, batch)
+        values = {**inference.evaluated(task, own, batch)}
+        if teacher is not None:
+            values |= inference.agreement(own, sequences_from(teacher))
+        inference.gather(found, values, rows, len(validation))
+    return found

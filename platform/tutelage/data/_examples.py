@@ -1,0 +1,236 @@
+"""Examples with named fields: how they are stored, and the batches that networks and losses see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from statistics import median_low
+
+import torch
+from torch import Tensor
+
+from tutelage.data._ragged import Ragged
+from tutelage.signature import Dtype, InputSpec, Kind
+
+UNKNOWN = -1  # the class of a target that has none
+PAST_THE_END = -1  # what stands in a target behind a sequence's end
+NORMALISED: tuple[Kind, ...] = ("image", "frames", "vector")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One named part of examples: stored numbers, dense `[n, …]` or ragged, and what they are.
+
+    `names` are the classes of a `class` field and the vocabulary of tokens. `mean` and `std`, one number a channel (axis 1 of
+    dense values, axis 1 of a ragged field's values) in stored units, normalise images, frames and vectors; left empty, a
+    network sees the stored numbers. Dense values may be memory-mapped.
+    """
+
+    values: Tensor | Ragged
+    kind: Kind = "vector"
+    names: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert len(self.mean) == len(self.std) and len(self.mean) in (
+            0,
+            self._numbers.shape[1] if self._numbers.ndim > 1 else 0,
+        )
+        assert all(spread > 0 for spread in self.std)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def _numbers(self) -> Tensor:
+        return self.values.values if isinstance(self.values, Ragged) else self.values
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether examples differ in length."""
+        return isinstance(self.values, Ragged)
+
+    @property
+    def is_known(self) -> Tensor:
+        """Which examples have a target, at one step at least: booleans `[n]`; only classes can be unknown."""
+        if self.kind != "class":
+            return torch.ones(len(self), dtype=torch.bool)
+        if isinstance(self.values, Ragged):
+            padded, mask = self.values.padded(UNKNOWN)
+            return ((padded != UNKNOWN) & mask).any(dim=1)
+        return (self.values.flatten(1) if self.values.ndim > 1 else self.values.unsqueeze(1)).ne(UNKNOWN).any(dim=1)
+
+    def mapped(self, change: Callable[[Tensor | Ragged], Tensor | Ragged]) -> Field:
+        """Return the field with other values of the same kind."""
+        return replace(self, values=change(self.values))
+
+    def take(self, rows: Tensor | slice, fill: float = 0) -> tuple[Tensor, Tensor | None]:
+        """Return the stored numbers of `rows`, padded where they are ragged, and the mask of real steps (None: dense)."""
+        if isinstance(self.values, Ragged):
+            return self.values.take(rows).padded(fill)
+        return self.values[rows], None
+
+    def normalised(self, stored: Tensor) -> Tensor:
+        """Return stored numbers `[rows, …]` as a network sees them: float32 and normalised, or int64 for tokens and classes."""
+        if self.kind not in NORMALISED:
+            return stored.long() if self.kind in ("tokens", "class", "string") else stored
+        if not self.mean:
+            return stored.float()
+        axis = 2 if self.is_ragged else 1
+        shape = (1,) * axis + (-1,) + (1,) * (stored.ndim - axis - 1)
+        shift = torch.tensor(self.mean, device=stored.device).view(shape)
+        scale = torch.tensor(self.std, device=stored.device).view(shape)
+        return stored.to(torch.float32, copy=True).sub_(shift).div_(scale)
+
+    def spec(self, name: str) -> InputSpec:
+        """Return how a network takes this field under `name`."""
+        dtype: Dtype = "float32" if self.kind in NORMALISED else "int64"
+        shape: tuple[int | str, ...] = tuple(self._numbers.shape[1:])
+        steps = 1
+        if isinstance(self.values, Ragged):
+            shape, steps = (f"{name}_steps", *shape), max(1, median_low(self.values.lengths.tolist()))
+        return InputSpec(
+            name=name, kind=self.kind, dtype=dtype, shape=shape, steps=steps, names=self.names, mean=self.mean, std=self.std
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Examples as a network sees them, by field: `inputs` and `targets` `[batch, …]`, ragged ones padded.
+
+    `masks` holds `[batch, steps]`, True at real steps, of every ragged field by its name. In a mixed batch an example is
+    `share` `[batch]` of itself; the rest is another one, of `partner_targets`.
+    """
+
+    inputs: Mapping[str, Tensor]
+    targets: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+    partner_targets: Mapping[str, Tensor] | None = None
+    share: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    @property
+    def arguments(self) -> tuple[Tensor, ...]:
+        """What a network is called with: its inputs in order, each ragged one followed by its mask."""
+        found: list[Tensor] = []
+        for name, tensor in self.inputs.items():
+            found += [tensor, self.masks[name]] if name in self.masks else [tensor]
+        return tuple(found)
+
+    @property
+    def input_mask(self) -> Tensor | None:
+        """The mask of the first ragged input; None if all inputs are dense."""
+        return next((self.masks[name] for name in self.inputs if name in self.masks), None)
+
+    def labels(self, name: str) -> Tensor | None:
+        """Return the labels `[batch, steps]` of the label sequence `name`: the target of that name; None if there is none."""
+        target = self.targets.get(name)
+        return target.unsqueeze(1) if target is not None and target.ndim == 1 else target
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on `device`."""
+
+        def moved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+        return Batch(
+            inputs=moved(self.inputs), targets=moved(self.targets), masks=moved(self.masks),
+            partner_targets=None if self.partner_targets is None else moved(self.partner_targets),
+            share=None if self.share is None else self.share.to(device),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Examples of one split by named fields: `inputs` in the order in which a network takes them, and `targets`.
+
+    A target named as a label sequence of the task holds its labels, step by step. A class of the training split may be
+    `UNKNOWN`; validation and test have all of theirs, or nothing could be measured.
+    """
+
+    inputs: Mapping[str, Field]
+    targets: Mapping[str, Field]
+
+    def __post_init__(self) -> None:
+        assert self.inputs and not set(self.inputs) & set(self.targets)
+        assert len({len(one) for one in self._fields().values()}) == 1
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def _fields(self) -> dict[str, Field]:
+        return {**self.inputs, **self.targets}
+
+    @property
+    def labelled(self) -> Tensor:
+        """Which examples have a target, at one step at least: booleans `[n]`."""
+        found = torch.zeros(len(self), dtype=torch.bool)
+        for target in self.targets.values():
+            found |= target.is_known.cpu()
+        return found
+
+    @property
+    def num_labelled(self) -> int:
+        """How many examples have a target, at one step at least."""
+        return int(self.labelled.sum())
+
+    @property
+    def input_specs(self) -> tuple[InputSpec, ...]:
+        """How a network takes the inputs, in order."""
+        return tuple(one.spec(name) for name, one in self.inputs.items())
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """The lengths `[n]` of the first ragged input; None if all inputs are dense."""
+        return next((one.values.lengths for one in self.inputs.values() if isinstance(one.values, Ragged)), None)
+
+    def take(self, rows: Tensor | slice) -> Batch:
+        """Return the examples of `rows` as a network sees them."""
+        inputs, masks = {}, {}
+        for name, one in self.inputs.items():
+            stored, mask = one.take(rows)
+            inputs[name] = one.normalised(stored)
+            if mask is not None:
+                masks[name] = mask
+        targets, target_masks = self.take_targets(rows)
+        return Batch(inputs=inputs, targets=targets, masks={**masks, **target_masks})
+
+    def take_targets(self, rows: Tensor | slice) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the targets of `rows` and the masks of the ragged ones, `PAST_THE_END` standing behind the ends."""
+        found = {name: one.take(rows, PAST_THE_END) for name, one in self.targets.items()}
+        targets = {name: self.targets[name].normalised(stored) for name, (stored, _) in found.items()}
+        return targets, {name: mask for name, (_, mask) in found.items() if mask is not None}
+
+    def to(self, device: torch.device | str) -> Examples:
+        """Return the examples with their tensors on `device`."""
+        return self._mapped(lambda values: values.to(device))
+
+    def head(self, count: int) -> Examples:
+        """Return the first `count` examples."""
+        rows = slice(0, count)
+        return self._mapped(lambda values: values.take(rows) if isinstance(values, Ragged) else values[rows])
+
+    def _mapped(self, change: Callable[[Tensor | Ragged], Tensor | Ragged]) -> Examples:
+        return Examples(
+            inputs={name: one.mapped(change) for name, one in self.inputs.items()},
+            targets={name: one.mapped(change) for name, one in self.targets.items()},
+        )
+
+
+def classified(
+    inputs: Tensor, labels: Tensor, class_names: tuple[str, ...], *, kind: Kind | None = None,
+    mean: tuple[float, ...] = (), std: tuple[float, ...] = (),
+) -> Examples:  # fmt: skip
+    """Return examples of one input, `inputs` `[n, …]`, and one class each, `labels` int64 `[n]`.
+
+    `kind` is by default image for inputs of three dimensions an example, and vector otherwise.
+    """
+    assert inputs.dtype in (torch.float32, torch.uint8) and labels.dtype == torch.int64 and labels.ndim == 1
+    kind = kind or ("image" if inputs.ndim == 4 else "vector")
+    return Examples(
+        inputs={"inputs": Field(values=inputs, kind=kind, mean=mean, std=std)},
+        targets={"class": Field(values=labels, kind="class", names=class_names)},
+    )

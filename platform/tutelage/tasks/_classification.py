@@ -1,0 +1,56 @@
+"""One class an example: a label sequence of one step, named `class`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tutelage.data import UNKNOWN, Batch, Examples
+from tutelage.measures.accuracy import MEASURE as ACCURACY
+from tutelage.signature import OutputSpec
+from tutelage.tasks import LabelSequence, Sequences, called
+from tutelage.tasks._linear import linear_logits
+
+NAME = "class"
+
+
+class Classification:
+    """The class of an example of any shape; the primary measure is accuracy."""
+
+    measures = (ACCURACY,)
+
+    def outputs(self, examples: Examples) -> tuple[OutputSpec, ...]:
+        """Return the one sequence of one step."""
+        return (OutputSpec(name=NAME, names=examples.targets[NAME].names),)
+
+    def forward(self, model: nn.Module, batch: Batch) -> Sequences:
+        """Return logits `[batch, 1, classes]`."""
+        return {NAME: LabelSequence(logits=called(model, batch, NAME)[NAME])}
+
+    def loss(self, sequences: Sequences, batch: Batch, smoothing: float = 0.0) -> Tensor:
+        """Return the cross-entropy in nats of every example `[batch]`, 0 where its label is unknown."""
+        logits, labels = sequences[NAME].logits[:, 0], batch.targets[NAME]
+        return functional.cross_entropy(
+            logits, labels, ignore_index=UNKNOWN, label_smoothing=smoothing, reduction="none"
+        )  # fmt: skip
+
+    def evaluate(self, sequences: Sequences, batch: Batch) -> Mapping[str, Tensor]:
+        """Return 1 for every example whose largest logit is that of its label, 0 otherwise; ties go to the lowest class."""
+        right = self.decode(sequences, batch) == batch.targets[NAME]
+        return {ACCURACY.name: right.double().unsqueeze(1)}
+
+    def decode(self, sequences: Sequences, batch: Batch) -> Tensor:
+        """Return the class of the largest logit, int64 `[batch]`."""
+        return sequences[NAME].logits[:, 0].argmax(dim=-1)
+
+    def baseline(self, train: Examples, validation: Examples) -> float:
+        """Return the validation accuracy of a ridge classifier; 0 without labels."""
+        rows = train.labelled.nonzero().flatten()
+        if not len(rows):
+            return 0.0
+        logits = linear_logits(train, validation, rows, train.targets[NAME].take(rows)[0], len(train.targets[NAME].names))
+        batch = Batch(inputs={}, targets=validation.take_targets(slice(None))[0])
+        return float(torch.mean(self.evaluate({NAME: LabelSequence(logits=logits.unsqueeze(1))}, batch)[ACCURACY.name]))

@@ -1,0 +1,114 @@
+"""How one part of a teacher's outputs is stored: one row an example, or, where examples differ in length, without padding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tutelage.data import offsets_of
+from tutelage.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The shape of an example's part, and its type, by NumPy's name.
+
+    Axes of `shape` in `ragged` are as long as the example; their size in `shape` is 1. A part is stored `[n, *shape]`, or, if
+    it is ragged, as `[Σ length ** len(ragged), *the other axes]`, examples one after another.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    ragged: tuple[int, ...] = ()
+
+    def num_bytes(self, num_examples: int, lengths: Tensor | None = None) -> int:
+        """Return the bytes that a view takes of so many examples, of these `lengths` where they differ."""
+        return math.prod(self.stored_shape(num_examples, lengths)) * np.dtype(self.dtype).itemsize
+
+    def stored_shape(self, num_examples: int, lengths: Tensor | None) -> tuple[int, ...]:
+        """Return the shape of a view's array."""
+        if not self.ragged:
+            return (num_examples, *self.shape)
+        assert lengths is not None
+        return (int(self.row_offsets(lengths)[-1]), *self._rest)
+
+    @property
+    def _rest(self) -> tuple[int, ...]:
+        return tuple(size for axis, size in enumerate(self.shape) if axis not in self.ragged)
+
+    def row_offsets(self, lengths: Tensor) -> Tensor:
+        """Return the first stored row of every example, and the end, int64 `[n + 1]`."""
+        return offsets_of(lengths ** max(1, len(self.ragged))) if self.ragged else torch.arange(len(lengths) + 1)
+
+    def packed(self, part: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return a padded part `[batch, …]` of examples of these `lengths` as it is stored, without padding."""
+        if not self.ragged:
+            return part
+        assert lengths is not None
+        moved = part.movedim([axis + 1 for axis in self.ragged], list(range(1, 1 + len(self.ragged))))
+        return moved[self._mask(lengths, moved.shape[1])]
+
+    def unpacked(self, rows: Tensor, lengths: Tensor) -> Tensor:
+        """Return stored `rows` of examples of these `lengths` as a part `[batch, …]`, padded with 0."""
+        longest = int(lengths.max())
+        count = len(self.ragged)
+        padded = rows.new_zeros((len(lengths), *[longest] * count, *self._rest))
+        padded[self._mask(lengths, longest)] = rows
+        return padded.movedim(list(range(1, 1 + count)), [axis + 1 for axis in self.ragged])
+
+    def _mask(self, lengths: Tensor, longest: int) -> Tensor:
+        """Return where an example has a value: `[batch, longest]`, or `[batch, longest, longest]` for two ragged axes."""
+        one = torch.arange(longest) < lengths.cpu().unsqueeze(1)
+        return one if len(self.ragged) == 1 else one.unsqueeze(1) & one.unsqueeze(2)
+
+    def document(self) -> dict[str, Any]:
+        """Return the layout as JSON values, for `layout_of`."""
+        return {"shape": list(self.shape), "dtype": self.dtype, "ragged": list(self.ragged)}
+
+
+Layouts = Mapping[str, Layout]
+
+
+def layout_of(document: Mapping[str, Any]) -> Layout:
+    """Return the layout that `Layout.document` gave."""
+    return Layout(shape=tuple(document["shape"]), dtype=document["dtype"], ragged=tuple(document["ragged"]))
+
+
+def inferred(part: str, samples: Mapping[int, Tensor], dtype: str) -> Layout:
+    """Return the layout of a part from its values `[1, …]` for examples of different lengths, by length.
+
+    Raises `InputError` for a part whose positions are not the steps of its example: its padding could not be told.
+    """
+    shapes = {length: tuple(tensor.shape[1:]) for length, tensor in samples.items()}
+    first = next(iter(shapes.values()))
+    ragged = tuple(axis for axis in range(len(first)) if len({shape[axis] for shape in shapes.values()}) > 1)
+    if any(shape[axis] != length for length, shape in shapes.items() for axis in ragged) or len(ragged) > 2:
+        seen = ", ".join(f"{shape} for {length} steps" for length, shape in sorted(shapes.items()))
+        raise InputError(
+            f"knowledge: the teacher's '{part}' has shape {seen}, not one position a step: it cannot be cached. "
+            "Set knowledge.mode: live, or compare other layers (knowledge.layers)."
+        )
+    return Layout(shape=tuple(1 if axis in ragged else size for axis, size in enumerate(first)), dtype=dtype, ragged=ragged)
+
+
+@dataclass(frozen=True)
+class StoredPart:
+    """A part of a view as it lies in the cache, memory-mapped: indexed by rows, it gives them padded."""
+
+    values: Tensor
+    layout: Layout
+    lengths: Tensor
+    offsets: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        lengths, starts = self.lengths[rows], self.offsets[:-1][rows]
+        counts = self.offsets.diff()[rows]
+        ends = offsets_of(counts)
+        positions = torch.arange(int(ends[-1])) + torch.repeat_interleave(starts - ends[:-1], counts)
+        return self.layout.unpacked(self.values[positions], lengths)
