@@ -49,7 +49,7 @@ def main() -> None:
     rows = []
     for name, policy in POLICIES.items():
         plan = loop.TrainingPlan(
-            task=image_classification.build(image_classification.Config()), train=train, validation=train.head(1),
+            task=task, train=train, validation=train.head(1), signature=about,
             recipe=recipe, seed=0, augmentation=policy, views=0, execution=ExecutionConfig(channels_last=True),
         )  # fmt: skip
         under_way = loop.Training(model, plan)

@@ -37,7 +37,7 @@ def test_one_training_gives_two_candidates_that_are_read_back_as_they_were(conte
     config = config_of()
     points = trained(context, config).finish()
     assert [(point.amount, point.made) for point in points] == [(0.5, "rank 2"), (0.0, "whole")]
-    inputs = context.splits["validation"].seen(slice(8))
+    inputs = context.splits["validation"].take(slice(8)).inputs["inputs"]
     for number, point in enumerate(points):
         checkpoint.write(tmp_path / str(number), point.model, student.architecture_of(config, context, point))
         read, architecture = checkpoint.read(tmp_path / str(number))
