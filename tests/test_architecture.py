@@ -126,8 +126,11 @@ def test_importing_the_package_loads_neither_torch_nor_ray() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_public_names_are_there() -> None:
+def test_public_names_are_those_of_the_api_whatever_was_imported_before() -> None:
     import tutelage
+    from tutelage import api
+    from tutelage.sweep import pipeline
 
+    assert pipeline
     for name in tutelage.__all__:
-        assert getattr(tutelage, name) is not None
+        assert getattr(tutelage, name) is getattr(api, name)

@@ -11,7 +11,9 @@ The command line does the same: `tutelage --help`.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,3 +27,14 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         return getattr(import_module("tutelage.api"), name)
     raise AttributeError(f"module 'tutelage' has no attribute '{name}'")
+
+
+class _Package(ModuleType):
+    """The package itself: Python may not put the subpackage `sweep` in the place of the public function `sweep`."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in __all__:
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
