@@ -102,7 +102,6 @@ def make_record() -> Callable[..., TrialRecord]:
     def make(number: int, state: str = "finished", error: str = "", **measures: float) -> TrialRecord:
         return TrialRecord(
             number=number,
-            trial_id=f"t{number:04d}",
             state=state,  # type: ignore[arg-type]
             params={"student.model": "mlp", "distillation.temperature": 2.0},
             config={

@@ -66,7 +66,7 @@ def _student(home: SweepDir, room: TrainingContext, number: int, model: Any) -> 
     accuracy = inference.accuracy_of(built, room.built_task, room.splits["validation"])
     sizes = {**cost.size(built), **cost.macs(built, room.signature)}
     return TrialRecord(
-        number=number, trial_id=f"t{number:04d}", state="finished", params={"student.model": next(iter(model))},
+        number=number, state="finished", params={"student.model": next(iter(model))},
         config={"student": {"model": model, "epochs": 1}, "distillation": {"temperature": 2.0, "weight": 0.5}, "sparsity": {}},
         measures={"accuracy": accuracy, **sizes}, curve=({"epoch": 1.0},), elapsed_s=2.0,
     )  # fmt: skip

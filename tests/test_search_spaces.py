@@ -55,7 +55,7 @@ def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready
         model = student.build(untaught, context, seed=0)
         with torch.inference_mode():
             assert model.eval()(*batch).shape == (4, len(context.signature.class_names))
-        sizes = student.presize(untaught, context)
+        sizes = student.presize(untaught, context).final
         assert 0 < sizes["params"] < sum(p.numel() for p in teacher.parameters())
 
 

@@ -20,7 +20,7 @@ def record(number: int) -> TrialRecord:
     curve = tuple({"epoch": float(e), "train_loss": 1.0 / e, "accuracy": 0.5 + 0.01 * e} for e in range(1, EPOCHS + 1))
     measures = {"accuracy": 0.5 + 0.001 * number, "params": 100.0 + number, "size_bytes": 400.0, "macs": 99.0}
     return TrialRecord(
-        number=number, trial_id=f"t{number:04d}", state="finished",
+        number=number, state="finished",
         params={"student.model": "mlp", "distillation.temperature": 1.0 + number}, config={}, measures=measures, curve=curve,
         started_s=1_700_000_000.0 + number, elapsed_s=0.5,
     )  # fmt: skip

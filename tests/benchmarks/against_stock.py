@@ -72,7 +72,7 @@ def stock(options: argparse.Namespace, seed: int, *, reuse_actors: bool | None) 
 
         torch.set_num_threads(1)
         config = loaded.trial_config(space.resolve(lambda name, domain: values[name])[0])
-        params = student.presize(config, room)["params"]
+        params = student.presize(config, room).final["params"]
         plan = loop.Training(student.build(config, room, seed), student.plan(config, room, seed))
         while not plan.is_done:
             accuracy = plan.epoch()["accuracy"]

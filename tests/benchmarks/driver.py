@@ -26,14 +26,14 @@ import numpy as np
 from tutelage import pareto
 from tutelage.objectives import Limits
 from tutelage.records.ledger import Ledger
-from tutelage.records.trial import State
+from tutelage.records.trial import Sizes, State, Suggestion
 from tutelage.search.promotion import Promotion
 from tutelage.search.promotion import Student as PromotionStudent
-from tutelage.search.sampler import Sampler, Suggestion
+from tutelage.search.sampler import Sampler
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.stopping import RuleJudge
 from tutelage.search.stopping_rules import Dominance, Halving, Rule
-from tutelage.search.suggest import Callbacks, Suggester, record_of, size_losses
+from tutelage.search.suggest import Callbacks, Suggester, size_losses
 from tutelage.spec import loading
 from tutelage.spec.space import any_value
 from tutelage.training import context, student
@@ -66,7 +66,7 @@ def size_aware_ms(observations: int) -> float:
 
     def known(params: Mapping[str, Any]) -> Any:
         config = loaded.space.resolve(lambda name, domain: params[name])[0]
-        return size_losses(student.presize(loaded.trial_config(config), room), loaded.search.objectives, loaded.primary)
+        return size_losses(student.presize(loaded.trial_config(config), room).final, loaded.search.objectives, loaded.primary)
 
     chooser = SizeAware(loaded.space, known, 0, np.array([5.0, 0.0]))
     seconds = []
@@ -150,7 +150,9 @@ def busy(kind: str, workers: int, trials: int, epoch_s: float, path: Path) -> di
     loaded, ledger, generator = loading.load(SPEC), Ledger(path), Random(0)
     objectives = loaded.search.objectives
     callbacks = Callbacks(
-        presize=lambda config: {"params": 1e4 * generator.random()}, on_started=ledger.append, on_ended=ledger.append
+        presize=lambda config: Sizes(final={"params": 1e4 * generator.random()}),
+        on_started=ledger.append,
+        on_ended=ledger.append,
     )
     suggester = Suggester(
         Sampler(loaded.space, 2, kind, 0, RUNGS),
@@ -193,7 +195,7 @@ def _goes_on(
             return True
     state: State = "finished" if epoch == EPOCHS else "stopped"
     measures = {"accuracy": accuracy, **suggestion.sizes} if state == "finished" else {}
-    record = record_of(suggestion, state, measures=measures, curve=tuple({**row, "epoch": e + 1.0} for e in range(epoch)))
+    record = suggestion.record(state, measures=measures, curve=tuple({**row, "epoch": e + 1.0} for e in range(epoch)))
     ledger.append(record)
     suggester.learn(record)
     judge.learn(record)
@@ -211,7 +213,7 @@ def booked(results: int, path: Path) -> dict[str, Any]:
         losses = [generator.random(), generator.random()]
         measures = {"accuracy": 1 - losses[0], "params": losses[1]}
         ledger.append(
-            record_of(suggestion, "finished", measures=measures, curve=tuple({**row, "epoch": e + 1.0} for e in range(27)))
+            suggestion.record("finished", measures=measures, curve=tuple({**row, "epoch": e + 1.0} for e in range(27)))
         )
         front.add(losses, str(number))
         sampler.tell_finished(suggestion.number, losses, {})

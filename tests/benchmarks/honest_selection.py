@@ -86,7 +86,7 @@ def simulated(sweeps: int, num_judged: int, seed_sd: float, seeds: int, most: in
         outcomes = [world.train(student) for student in range(NUM_STUDENTS)]
         records = [
             TrialRecord(
-                number=i, trial_id=f"t{i:04d}", state="finished", params={}, config={},
+                number=i, state="finished", params={}, config={},
                 measures={"accuracy": shown, "params": float(world.params[i])},
             )
             for i, (_, shown) in enumerate(outcomes)

@@ -52,7 +52,7 @@ def row_of(number: int, seed: int, config: dict[str, Any], params: dict[str, Any
     while not plan.is_done:
         errors.append(1 - plan.epoch()["accuracy"])
     seconds = time.perf_counter() - started_s
-    known = {"whole_params": whole, "epoch_s": seconds / len(errors), **sizes}
+    known = {"whole_params": whole, "epoch_s": seconds / len(errors), **sizes.final}
     shown = {f"config.{name}": value for name, value in params.items()}
     return {"config": number, "seed": seed, **shown, **known, **{f"error_{e + 1}": v for e, v in enumerate(errors)}}
 

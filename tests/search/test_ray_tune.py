@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from tutelage.records.trial import TrialRecord
+from tutelage.records.trial import Suggestion, TrialRecord
 from tutelage.search import ray_tune
-from tutelage.search.sampler import Suggestion
 from tutelage.search.stopping import Decision
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]

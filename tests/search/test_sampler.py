@@ -12,10 +12,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from tutelage.objectives import Limits, objective
-from tutelage.records.trial import State, TrialRecord
-from tutelage.search.sampler import SAMPLERS, Sampler, Suggestion
+from tutelage.records.trial import Sizes, State, Suggestion, TrialRecord
+from tutelage.search.sampler import SAMPLERS, Sampler
 from tutelage.search.size_aware import SizeAware
-from tutelage.search.suggest import MAX_REFUSALS, Callbacks, SeededSuggestion, Suggester, record_of, size_losses
+from tutelage.search.suggest import MAX_REFUSALS, Callbacks, SeededSuggestion, Suggester, size_losses
 from tutelage.spec.space import Space, parse
 
 OBJECTIVES = (objective("accuracy"), objective("params"))
@@ -40,17 +40,17 @@ def measures_of(suggestion: Suggestion) -> dict[str, float]:
 
 
 def record(suggestion: Suggestion, state: State = "finished") -> TrialRecord:
-    return record_of(suggestion, state, measures=measures_of(suggestion) if state == "finished" else {}, started_s=1.0)
+    return suggestion.record(state, measures=measures_of(suggestion) if state == "finished" else {}, started_s=1.0)
 
 
 def suggester(path: Path, refused: list[TrialRecord], num_trials: int | None = None, **options: Any) -> Suggester:
-    settings: dict[str, Any] = {"constraints": Limits(), "presize": lambda config: {}, "started": [], **options}
+    settings: dict[str, Any] = {"constraints": Limits(), "presize": lambda config: Sizes(), "started": [], **options}
     callbacks = Callbacks(presize=settings["presize"], on_started=settings["started"].append, on_ended=refused.append)
     kind, space = settings.pop("kind", "random"), settings.pop("space", SPACE)
 
     def known(params: Mapping[str, Any]) -> Any:
         return size_losses(
-            settings["presize"](space.resolve(lambda name, domain: params[name])[0]), OBJECTIVES, OBJECTIVES[0].measure
+            settings["presize"](space.resolve(lambda name, domain: params[name])[0]).final, OBJECTIVES, OBJECTIVES[0].measure
         )
 
     return Suggester(
@@ -60,8 +60,8 @@ def suggester(path: Path, refused: list[TrialRecord], num_trials: int | None = N
     )  # fmt: skip
 
 
-def sizes_of(config: dict[str, Any]) -> dict[str, float]:
-    return {"params": float(config["x"].get("a", {"n": 25})["n"])}
+def sizes_of(config: dict[str, Any]) -> Sizes:
+    return Sizes(final={"params": float(config["x"].get("a", {"n": 25})["n"])})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -155,7 +155,7 @@ def test_what_is_too_large_is_refused_before_training_and_recorded(tmp_path: Pat
     refused: list[TrialRecord] = []
     asked = suggester(
         tmp_path, refused, num_trials=5, space=Space(parse({"n": {"int": [1, 100]}})),
-        constraints=Limits(max={"params": 30}), presize=lambda config: {"params": float(config["n"])},
+        constraints=Limits(max={"params": 30}), presize=lambda config: Sizes(final={"params": float(config["n"])}),
     )  # fmt: skip
     given = [suggestion for suggestion in (asked.next() for _ in range(5)) if suggestion is not None]
     assert len(given) == 5
@@ -171,7 +171,7 @@ def test_what_is_too_large_is_refused_before_training_and_recorded(tmp_path: Pat
 def test_a_constraint_that_nobody_can_meet_ends_the_search(tmp_path: Path) -> None:
     refused: list[TrialRecord] = []
     asked = suggester(
-        tmp_path, refused, constraints=Limits(max={"params": 0}), presize=lambda config: {"params": 1.0},
+        tmp_path, refused, constraints=Limits(max={"params": 0}), presize=lambda config: Sizes(final={"params": 1.0}),
         space=Space(parse({"w": {"float": [0, 1]}})),
     )  # fmt: skip
     assert asked.next() is None
@@ -241,9 +241,9 @@ def test_what_another_sweep_has_trained_is_answered_from_its_record(tmp_path: Pa
     answered: list[TrialRecord] = []
 
     def recall(suggestion: Suggestion) -> TrialRecord | None:
-        return record_of(suggestion, "finished", measures=measures_of(suggestion)) if suggestion.params["x"] == "a" else None
+        return suggestion.record("finished", measures=measures_of(suggestion)) if suggestion.params["x"] == "a" else None
 
-    callbacks = Callbacks(presize=lambda config: {}, on_started=lambda one: None, on_ended=answered.append, recall=recall)
+    callbacks = Callbacks(presize=lambda config: Sizes(), on_started=lambda one: None, on_ended=answered.append, recall=recall)
     asked = Suggester(sampler(tmp_path, "random"), OBJECTIVES, Limits(), callbacks, 10, learned=OBJECTIVES[0].measure)
     trained = []
     while (suggestion := asked.next()) is not None:

@@ -12,10 +12,10 @@ import pytest
 
 from tutelage import objectives
 from tutelage.errors import InputError
-from tutelage.records.trial import TrialRecord
+from tutelage.records.trial import Suggestion, TrialRecord
 from tutelage.search import replay
 from tutelage.search.promotion import Promotion
-from tutelage.search.sampler import Sampler, Suggestion
+from tutelage.search.sampler import Sampler
 from tutelage.search.stopping import BracketedJudge, PromotionJudge, RuleJudge, rule_of, rungs_of
 from tutelage.search.stopping_rules import Array, Dominance, Halving
 from tutelage.spec.sections import StoppingConfig
@@ -171,7 +171,7 @@ def test_a_table_is_read_as_it_was_recorded(make_record: Callable[..., TrialReco
     def record(number: int, epochs: int) -> TrialRecord:
         curve = tuple({"epoch": float(e + 1), "accuracy": e / 8, "step_s": 1.0} for e in range(epochs))
         made = make_record(number, accuracy=(epochs - 1) / 8, params=float(number))
-        return replace(made, curve=curve, step_s=2.0 * epochs, params={"n": number}, sizes={"whole_params": 9.0})
+        return replace(made, curve=curve, step_s=2.0 * epochs, params={"n": number}, initial_sizes={"params": 9.0})
 
     found = replay.recorded([record(1, 4), record(2, 3), record(3, 4), make_record(4, state="failed")], ASKED, space, ACCURACY)
     assert found.known.tolist() == [[1.0], [3.0]] and found.whole.tolist() == [[9.0], [9.0]]

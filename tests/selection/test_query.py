@@ -89,7 +89,7 @@ def test_weights_move_the_choice_along_the_front(records: list[TrialRecord]) -> 
 def test_a_policy_takes_one_of_the_front_whatever_the_order(policy: str, rows: list[tuple[float, int]], order: Any) -> None:
     records = [
         TrialRecord(
-            number=i, trial_id=f"t{i}", state="finished", params={}, config={},
+            number=i, state="finished", params={}, config={},
             measures={"accuracy": a, "params": float(p), "size_bytes": 4.0 * p, "latency_ms": p / 1e4},
         )
         for i, (a, p) in enumerate(rows)

@@ -67,12 +67,13 @@ def test_a_method_is_restored_with_its_training(context: TrainingContext, tmp_pa
 
 def test_the_first_candidate_is_sized_before_training(context: TrainingContext) -> None:
     sizes = student.presize(config_of(), context)
-    assert sizes["params"] == cost.size(trained(context, config_of()).finish()[0].model)["params"] != sizes["whole_params"]
+    first = cost.size(trained(context, config_of()).finish()[0].model)
+    assert sizes.final["params"] == first["params"] != sizes.initial["params"]
 
 
 def test_a_student_of_one_epoch_loses_its_channels_in_the_end(context: TrainingContext) -> None:
     config = TrialConfig.model_validate(small_config())
     one = config.model_copy(update={"student": config.student.model_copy(update={"epochs": 1})})
     (point,) = trained(context, one).finish()
-    assert cost.size(point.model)["params"] == student.presize(one, context)["params"]
+    assert cost.size(point.model)["params"] == student.presize(one, context).final["params"]
     assert replace(point, model=None) == replace(point, model=None, amount=0.5)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from tests.plain import architecture_of
 from tutelage import losses
 from tutelage.errors import InputError, WorkFailed
 from tutelage.networks import checkpoint, cost
+from tutelage.records.trial import Sizes
 from tutelage.spec import loading
 from tutelage.sweep import dry_run, knowledge, teachers
 from tutelage.training import context, loop, student
@@ -41,15 +42,14 @@ def test_what_is_presized_is_what_training_leaves(taught: TrainingContext) -> No
         while not under_way.is_done:
             under_way.epoch()
         measured = student.final_measures(under_way.model, taught)
-        final = {key: value for key, value in planned.items() if not key.startswith("whole_")}
-        assert {key: measured[key] for key in final} == final
+        assert {key: measured[key] for key in planned.final} == planned.final
         whole = cost.size(student.build(config, taught, 0))["params"]
-        assert planned.get("whole_params", planned["params"]) == whole, "what it has until it loses its channels"
+        assert (planned.initial or planned.final)["params"] == whole, "what it has until it loses its channels"
 
 
 def test_a_size_that_training_decides_is_not_guessed(taught: TrainingContext) -> None:
     config = {**small_config(), "sparsity": {"structured": 0.5, "method": {"channels": {"uniform": False}}}}
-    assert student.presize(loading.from_dict(SMALL_SPEC).trial_config(config), taught) == {}
+    assert student.presize(loading.from_dict(SMALL_SPEC).trial_config(config), taught) == Sizes()
 
 
 def test_knowledge_that_is_not_on_the_node_says_so(context: TrainingContext, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_one_student_that_can_inherit_is_enough_and_another_is_refused_before_it
     with pytest.raises(InputError, match="no weight of the teacher"):
         student.presize(heirs, taught)
     same = heirs.model_copy(update={"student": heirs.student.model_copy(update={"model": "mlp"})})
-    assert student.presize(same, taught)["params"] > 0
+    assert student.presize(same, taught).final["params"] > 0
     model = {"choice": {"convnet": {"width": 8, "depth": 2}, "mlp": {}}}
     asked = loading.from_dict({**SMALL_SPEC, "student": {"model": model, "epochs": 4, "initialise": "teacher"}})
     room = context.context_of(asked)

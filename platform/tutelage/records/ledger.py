@@ -64,8 +64,3 @@ class Ledger:
 def is_trained(record: TrialRecord) -> bool:
     """Return whether the record counts as one of a sweep's students: not if it was refused before training."""
     return record.state != "infeasible" and not (record.state == "failed" and not record.started_s)
-
-
-def trial_id(number: int) -> str:
-    """Return the name of the trial that was suggested `number`-th, from 0."""
-    return f"t{number:04d}"

@@ -1,10 +1,10 @@
-"""One trial as it stands in the ledger."""
+"""One trial: what a search suggested, and how it ended, with the candidates that it gave."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 State = Literal["running", "paused", "finished", "stopped", "failed", "infeasible"]
@@ -14,30 +14,107 @@ OPEN = ("running", "paused")  # states of a trial that has not ended
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialRecord:
-    """One student under the search, from suggestion to its last measure.
+class Sizes:
+    """Sizes and MACs of a student before it is trained: `final` ones, and `initial` ones until something is removed from it.
 
-    `number` is the order of suggestion from 0; `params` holds only the searched values that are active; `config` is the
-    whole resolved `student`, `distillation` and `sparsity`; `identity` is the content address of all that its training
-    depends on; `origin` says what proposed it, and `notes` are the sampler's own; `sizes` were known before training; `curve`
-    has one row an epoch; the `_s` fields are seconds.
+    `final` is empty where training decides them, `initial` where nothing is removed.
+    """
+
+    final: dict[str, float] = field(default_factory=dict)
+    initial: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """One suggestion of a search.
+
+    `number` is its order from 0; `config` is the whole resolved `student`, `distillation` and `sparsity`; `params` holds only
+    the searched values that are active; `sizes` and `initial_sizes` are those of `Sizes`; `identity` is the content address of
+    all that its training depends on; `origin` says what proposed it; `notes` are the sampler's own, which a resumed search
+    gives back to it.
     """
 
     number: int
-    trial_id: str
-    state: State
-    params: dict[str, str | int | float | bool]
     config: dict[str, Any]
-    measures: dict[str, float]
-    curve: tuple[dict[str, float], ...] = ()
+    params: dict[str, Any]
+    sizes: dict[str, float] = field(default_factory=dict)
+    initial_sizes: dict[str, float] = field(default_factory=dict)
     identity: str = ""
     origin: str = "sampler"
     notes: dict[str, Any] = field(default_factory=dict)
-    sizes: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def trial_id(self) -> str:
+        """The trial's name."""
+        return f"t{self.number:04d}"
+
+    @property
+    def sizes_at_rungs(self) -> dict[str, float]:
+        """The sizes that the student has before anything is removed from it."""
+        return {**self.sizes, **self.initial_sizes}
+
+    def record(self, state: State, **about: Any) -> TrialRecord:
+        """Return the record of this suggestion in a state; `about` holds what else is known."""
+        own = {one.name: getattr(self, one.name) for one in fields(Suggestion)}
+        return TrialRecord(**own, state=state, **{"measures": {}, **about})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One of several networks of a trial: its measures, the share `amount` that was removed from it, and how it was made."""
+
+    measures: dict[str, float]
+    amount: float
+    made: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord(Suggestion):
+    """One trial from its suggestion to its last measure; or, from `per_candidate`, one of its candidates.
+
+    `measures` are those of its only candidate, or of the first. The first represents the trial for sampler and stopping rule:
+    it is the student that the config describes and whose `sizes` were known. A trial of several candidates has them all in
+    `candidates`, and `candidate` says which of them a record is of. `curve` has one row an epoch; the `_s` fields are seconds,
+    of the trial.
+    """
+
+    state: State
+    measures: dict[str, float]
+    curve: tuple[dict[str, float], ...] = ()
     error: str = ""
     started_s: float = 0.0
     elapsed_s: float = 0.0
     step_s: float = 0.0
+    candidates: tuple[Candidate, ...] = ()
+    candidate: int | None = None
+
+    @property
+    def trial_id(self) -> str:
+        """The name of the trial, `t0012`, or of the candidate where the trial gave several, `t0012.3`."""
+        return super().trial_id if self.candidate is None else candidate_id(super().trial_id, self.candidate)
+
+    @property
+    def parent(self) -> str:
+        """The name of the trial that gave this candidate beside others; "" for a trial."""
+        return "" if self.candidate is None else super().trial_id
+
+    def per_candidate(self) -> list[TrialRecord]:
+        """Return a record for each candidate, in their order: the trial's own where it gave one or none."""
+        if self.candidate is not None or not self.candidates:
+            return [self]
+        return [
+            replace(self, candidate=index, candidates=(one,), measures=one.measures)
+            for index, one in enumerate(self.candidates)
+        ]
+
+    def with_measures(self, more: Mapping[str, Mapping[str, float]]) -> TrialRecord:
+        """Return the trial's record with further measures, given by the names of its candidates."""
+        assert self.candidate is None, "the ledger holds trials"
+        if not self.candidates:
+            return replace(self, measures={**self.measures, **more.get(self.trial_id, {})})
+        own = [more.get(candidate_id(self.trial_id, index), {}) for index in range(len(self.candidates))]
+        found = tuple(replace(one, measures={**one.measures, **new}) for one, new in zip(self.candidates, own, strict=True))
+        return replace(self, candidates=found, measures=found[0].measures)
 
     def rows_at(self, epochs: Collection[int]) -> list[dict[str, float]]:
         """Return the curve's rows after these epochs."""
@@ -45,10 +122,17 @@ class TrialRecord:
 
     def to_json(self) -> str:
         """Return the record as one line of strict JSON."""
-        return json.dumps(asdict(self), allow_nan=False, separators=(",", ":"))
+        return json.dumps({"trial_id": self.trial_id, **asdict(self)}, allow_nan=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, line: str) -> TrialRecord:
         """Read back what `to_json` wrote."""
-        fields = json.loads(line)
-        return cls(**{**fields, "curve": tuple(fields["curve"])})
+        known = json.loads(line)
+        known.pop("trial_id")
+        candidates = tuple(Candidate(**one) for one in known["candidates"])
+        return cls(**{**known, "curve": tuple(known["curve"]), "candidates": candidates})
+
+
+def candidate_id(trial: str, index: int) -> str:
+    """Return the name of a trial's candidate, by its place from 0."""
+    return f"{trial}.{index}"

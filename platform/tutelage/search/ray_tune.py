@@ -27,11 +27,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from tutelage import environment
-from tutelage.records.ledger import trial_id
-from tutelage.records.trial import State, TrialRecord
-from tutelage.search.sampler import Suggestion
+from tutelage.records.trial import State, Suggestion, TrialRecord
 from tutelage.search.stopping import Decision
-from tutelage.search.suggest import record_of
 
 STATE = "trial.pt"
 
@@ -219,7 +216,7 @@ class _TrialFeed:
 
     def checkpoints(self, suggestion: Suggestion) -> list[str]:
         """Return where an earlier driver left the trial's state, the latest first."""
-        name = trial_id(suggestion.number)
+        name = suggestion.trial_id
         if not (self.home / name).exists():  # it never ran; a directory of many trials is not looked through for it
             return []
         # Tune adds a suffix to the name of a directory that is there already
@@ -240,8 +237,7 @@ class _TrialFeed:
         if tune_id in self.paused and not error:
             state, self.spent_s[suggestion.number] = "paused", elapsed_s
         self.on_record(
-            record_of(
-                suggestion,
+            suggestion.record(
                 state,
                 measures=dict(result.get("measures", {})),
                 curve=tuple(rows),
@@ -266,7 +262,7 @@ class _Searcher(Searcher):
             return None if self._recorder.rungs.pausing and self._recorder.suggestions else Searcher.FINISHED  # None: ask again
         self._recorder.suggestions[trial_id] = suggestion
         return {
-            "trial_id": _name(suggestion),
+            "trial_id": suggestion.trial_id,
             "config": suggestion.config,
             "checkpoints": self._recorder.checkpoints(suggestion),
         }
@@ -281,10 +277,6 @@ class _Searcher(Searcher):
         return None
 
 
-def _name(suggestion: Suggestion) -> str:
-    return trial_id(suggestion.number)
-
-
 class _Callback(tune.Callback):
     def __init__(self, recorder: _TrialFeed) -> None:
         self._recorder = recorder
@@ -294,7 +286,7 @@ class _Callback(tune.Callback):
         if rows:
             known = self._recorder.rows.setdefault(trial.trial_id, [])
             known[:] = [row for row in known if row["epoch"] < rows[0]["epoch"]] + rows
-            self._recorder.on_epoch(_name(self._recorder.suggestions[trial.trial_id]), rows[-1])
+            self._recorder.on_epoch(self._recorder.suggestions[trial.trial_id].trial_id, rows[-1])
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
         self._recorder.close(trial.trial_id, trial.last_result or {}, "")

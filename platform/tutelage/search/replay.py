@@ -26,7 +26,6 @@ from tutelage.records.trial import TrialRecord
 from tutelage.search.promotion import Promotion, Student
 from tutelage.search.sampler import Sampler
 from tutelage.search.stopping_rules import Array, Rule
-from tutelage.search.suggest import WHOLE
 from tutelage.spec.space import Scalar, Space
 
 ERROR, CONFIG = "error_", "config."  # before the epoch, and before the name of a searched value: columns of a table's file
@@ -36,6 +35,9 @@ def log10_errors(errors: Array) -> Array:
     """Return the decimal logarithms of errors that are shares, raised by a thousandth."""
     found: Array = np.log10(errors + SMALLEST)
     return found
+
+
+WHOLE = "whole_"  # in a recorded table, before the name of a size: its value until a student loses its channels
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def recorded(records: Sequence[TrialRecord], objectives: Sequence[Objective], sp
         raise InputError("no student of the sweep has finished: there is nothing to replay.")
     return Table(
         known=np.array([[record.measures[name] for name in known] for record in kept]),
-        whole=np.array([[r.sizes.get(WHOLE + name, r.measures[name]) for name in known] for r in kept]),
+        whole=np.array([[r.initial_sizes.get(name, r.measures[name]) for name in known] for r in kept]),
         traits=np.array([space.traits(record.params) for record in kept]),
         errors=np.array([[[learned.error(row[learned.name]) for row in record.curve]] for record in kept]),
         epoch_s=np.array([record.step_s / longest for record in kept]),

@@ -12,7 +12,6 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tutelage.errors import InputError
+from tutelage.records.trial import Suggestion
 from tutelage.spec.space import Choice, Domain, Float, Space
 
 STARTUP_TRIALS = 10
@@ -48,23 +48,6 @@ NOTES = ("NSGAIISampler:generation", "NSGAIIISampler:generation")  # what a gene
 
 
 END = math.inf  # the rung of students with all their epochs
-
-
-@dataclass(frozen=True, kw_only=True)
-class Suggestion:
-    """One suggestion: its number, the resolved config, the flat searched values, and its sizes where known.
-
-    `identity` is the content address of all that its training depends on, `origin` says what proposed it, and `notes` are the
-    sampler's own, to be given back to it when a search is taken up again.
-    """
-
-    number: int
-    config: dict[str, Any]
-    params: dict[str, Any]
-    sizes: dict[str, float] = field(default_factory=dict)
-    identity: str = ""
-    origin: str = "sampler"
-    notes: dict[str, Any] = field(default_factory=dict)
 
 
 class Sampler:

@@ -10,11 +10,9 @@ import numpy as np
 from tutelage import objectives as objectives_module
 from tutelage.measure import Measure, standard_error_of
 from tutelage.objectives import Objective
-from tutelage.records.trial import TrialRecord
+from tutelage.records.trial import Suggestion, TrialRecord
 from tutelage.search.promotion import Promotion, Student
-from tutelage.search.sampler import Suggestion
 from tutelage.search.stopping_rules import Array, Dominance, Halving, Rule
-from tutelage.search.suggest import as_it_is_whole, suggestion_of
 from tutelage.spec.sections import StoppingConfig
 from tutelage.spec.space import Space
 
@@ -97,7 +95,7 @@ class RuleJudge:
         """Learn from the records of a search that is taken up."""
         for record in records:
             for row in record.rows_at(self.rungs):
-                self.judge(suggestion_of(record), row)
+                self.judge(record, row)
             self.learn(record)
 
     def learn(self, record: TrialRecord) -> None:
@@ -181,7 +179,7 @@ class PromotionJudge:
 
     def learn(self, record: TrialRecord) -> None:
         """Learn how a trial ended; one that failed, or was left over by an earlier search, is forgotten."""
-        student = self._student(suggestion_of(record))
+        student = self._student(record)
         if record.state == "finished" and student is not None:
             self._rule.finished(record.number, student, self._learned.even_loss(record.measures[self._learned.name]))
         else:
@@ -190,18 +188,18 @@ class PromotionJudge:
     def resume(self, records: Sequence[TrialRecord]) -> None:
         """Learn from the records of a search that is taken up; those that were paused still are."""
         for record in records:
-            suggestion = suggestion_of(record)
-            verdicts = [self.judge(suggestion, row) for row in record.rows_at(self.rungs)]
+            verdicts = [self.judge(record, row) for row in record.rows_at(self.rungs)]
             if record.state != "paused":
-                self._paused.pop(suggestion.number, None)
+                self._paused.pop(record.number, None)
                 if record.state != "running":
                     self.learn(record)
             elif "pause" not in verdicts[-1:]:  # it was paused, whatever the rule would say now
-                self._paused[suggestion.number] = suggestion
+                self._paused[record.number] = record
 
     def _student(self, suggestion: Suggestion) -> Student | None:
         if any(objective.name not in suggestion.sizes for objective in self._known):
             return None
-        whole = as_it_is_whole(suggestion.sizes)
-        known, whole_sizes = (objectives_module.even_losses(sizes, self._known) for sizes in (suggestion.sizes, whole))
-        return Student(known=known, whole=whole_sizes, traits=np.array(self._space.traits(suggestion.params)))
+        known, whole = (
+            objectives_module.even_losses(sizes, self._known) for sizes in (suggestion.sizes, suggestion.sizes_at_rungs)
+        )
+        return Student(known=known, whole=whole, traits=np.array(self._space.traits(suggestion.params)))

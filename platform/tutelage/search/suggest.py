@@ -14,13 +14,10 @@ from tutelage import objectives as objectives_module
 from tutelage.errors import TutelageError
 from tutelage.measure import Measure
 from tutelage.objectives import Limits, Objective
-from tutelage.records.ledger import is_trained, trial_id
-from tutelage.records.trial import State, TrialRecord
-from tutelage.search.sampler import Sampler, Suggestion
+from tutelage.records.ledger import is_trained
+from tutelage.records.trial import Sizes, Suggestion, TrialRecord
+from tutelage.search.sampler import Sampler
 from tutelage.search.size_aware import SizeAware
-
-WHOLE = "whole_"  # before a size: what it is until a student loses its channels
-
 
 MAX_REFUSALS = 100  # in a row; by then the space has nothing new, or nothing that fits
 
@@ -37,12 +34,12 @@ class SeededSuggestion:
 class Callbacks:
     """Who is asked about a suggestion, and who is told of it.
 
-    `presize(config)` gives the sizes known before training (maybe none); `identify(config)` the content address of all that a
+    `presize(config)` gives the sizes known before training; `identify(config)` the content address of all that a
     training depends on; `recall(suggestion)` the record of an equal training of another sweep, if there is one.
     `on_started` is called before a suggestion is handed out, `on_ended` of one that needs no training.
     """
 
-    presize: Callable[[dict[str, Any]], dict[str, float]]
+    presize: Callable[[dict[str, Any]], Sizes]
     on_started: Callable[[TrialRecord], None]
     on_ended: Callable[[TrialRecord], None]
     identify: Callable[[dict[str, Any]], str] = lambda config: json.dumps(config, sort_keys=True)
@@ -72,14 +69,13 @@ class Suggester:
     def resume(self, records: Sequence[TrialRecord]) -> None:
         """Go on from a sweep's records: what has ended is learnt, what has not is handed out again, first."""
         for record in sorted(records, key=lambda record: record.number):
-            suggestion = suggestion_of(record)
-            self._sampler.resume(suggestion)
-            self._begin(suggestion)
+            self._sampler.resume(record)
+            self._begin(record)
             self._given.add(self._callbacks.identify(record.config))
             self.num_given += is_trained(record)
             self._seeded = [one for one in self._seeded if not _holds(record.params, one.params)]
             if record.state == "running":
-                self._pending.append(suggestion)
+                self._pending.append(record)
             elif record.state == "paused":
                 self._observe_rungs(record)
             else:
@@ -101,7 +97,7 @@ class Suggester:
             suggestion = self._accepted(self._asked())
             if suggestion is not None:
                 self.num_given += 1
-                self._callbacks.on_started(record_of(suggestion, "running"))
+                self._callbacks.on_started(suggestion.record("running"))
                 return suggestion
         self.exhausted = True
         return None
@@ -125,14 +121,14 @@ class Suggester:
             return None
         self._given.add(suggestion.identity)
         try:
-            suggestion = replace(suggestion, sizes=self._callbacks.presize(suggestion.config))
+            sizes = self._callbacks.presize(suggestion.config)
         except TutelageError as error:
-            self._end(record_of(suggestion, "failed", error=str(error)))
+            self._end(suggestion.record("failed", error=str(error)))
             return None
+        suggestion = replace(suggestion, sizes=sizes.final, initial_sizes=sizes.initial)
         if missed := self._constraints.describe_missed(suggestion.sizes):
             why = f"refused before training: {missed}; asked for {self._constraints.describe()}"
-            sizes = {name: value for name, value in suggestion.sizes.items() if not name.startswith(WHOLE)}
-            self._end(record_of(suggestion, "infeasible", measures=sizes, error=why))
+            self._end(suggestion.record("infeasible", measures=suggestion.sizes, error=why))
             return None
         self._begin(suggestion)
         recalled = self._callbacks.recall(suggestion)
@@ -148,7 +144,7 @@ class Suggester:
 
     def observe(self, suggestion: Suggestion, row: Mapping[str, Any]) -> None:
         """Tell the sampler what a student is after the epoch of `row`, a rung, by the sizes that it has there."""
-        measures = {**as_it_is_whole(suggestion.sizes), self._learned.name: row[self._learned.name]}
+        measures = {**suggestion.sizes_at_rungs, self._learned.name: row[self._learned.name]}
         if all(objective.name in measures for objective in self._objectives):
             self._sampler.observe(suggestion.number, int(row["epoch"]), self._losses(measures))
 
@@ -177,7 +173,7 @@ class Suggester:
 
     def _observe_rungs(self, record: TrialRecord) -> None:
         for row in record.rows_at(self._rungs):
-            self.observe(suggestion_of(record), row)
+            self.observe(record, row)
 
     def _sizes(self, measures: Mapping[str, float]) -> NDArray[np.float64] | None:
         return size_losses(measures, self._objectives, self._learned)
@@ -202,25 +198,3 @@ def size_losses(
     if any(objective.name not in sizes for objective in others):
         return None
     return objectives_module.even_losses(sizes, others)
-
-
-def as_it_is_whole(sizes: Mapping[str, float]) -> dict[str, float]:
-    """Return the sizes of a student that has not lost its channels yet: those under `WHOLE` and their names, where given."""
-    return {name: sizes.get(WHOLE + name, value) for name, value in sizes.items()}
-
-
-def suggestion_of(record: TrialRecord) -> Suggestion:
-    """Return the suggestion that a record is of."""
-    return Suggestion(
-        number=record.number, config=record.config, params=dict(record.params), identity=record.identity,
-        origin=record.origin, notes=record.notes, sizes=record.sizes,
-    )  # fmt: skip
-
-
-def record_of(suggestion: Suggestion, state: State, **about: Any) -> TrialRecord:
-    """Return the record of a suggestion in a state; `about` holds what else is known of it."""
-    return TrialRecord(
-        number=suggestion.number, trial_id=trial_id(suggestion.number), state=state, params=suggestion.params,
-        config=suggestion.config, identity=suggestion.identity, origin=suggestion.origin, notes=suggestion.notes,
-        sizes=suggestion.sizes, **{"measures": {}, **about},
-    )  # fmt: skip

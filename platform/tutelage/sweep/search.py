@@ -17,16 +17,16 @@ from tutelage.errors import NoStudentFits, TutelageError
 from tutelage.measure import identity as identity_scale
 from tutelage.measure import neg_log10_error
 from tutelage.objectives import even_reference
-from tutelage.records.trial import TrialRecord
+from tutelage.records.trial import Sizes, Suggestion, TrialRecord
 from tutelage.search import ray_tune
 from tutelage.search.budget import Budget
 from tutelage.search.first_trials import extreme, first_suggestions, resolved
 from tutelage.search.gaussian_process import Array
 from tutelage.search.promotion import LEAST_GAIN, Promotion
-from tutelage.search.sampler import Sampler, Suggestion
+from tutelage.search.sampler import Sampler
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.stopping import BracketedJudge, Decision, Judge, PromotionJudge, RuleJudge, rule_of, rungs_of
-from tutelage.search.suggest import Callbacks, SeededSuggestion, Suggester, record_of, size_losses
+from tutelage.search.suggest import Callbacks, SeededSuggestion, Suggester, size_losses
 from tutelage.spec.loading import Spec
 from tutelage.spec.space import Choice, Domain, any_value
 from tutelage.sweep import knowledge, warm_start
@@ -91,7 +91,7 @@ class _SearchLoop:
         if suggestion is None and again is None and self.stopping:
             again = self.stopping.promoted(is_last=True)
         if again:
-            self.recorder.started(record_of(again, "running"))
+            self.recorder.started(again.record("running"))
         return suggestion or again
 
     def run(self, spec: Spec, context: TrainingContext, spent_s: float) -> None:
@@ -139,7 +139,7 @@ def _chooser(spec: Spec, recorder: Recorder, callbacks: Callbacks) -> SizeAware 
 
     def losses_of(params: Mapping[str, Any]) -> Array | None:
         try:
-            sizes = callbacks.presize(spec.space.resolve(lambda name, domain: params[name])[0])
+            sizes = callbacks.presize(spec.space.resolve(lambda name, domain: params[name])[0]).final
         except TutelageError:
             return None
         return None if recorder.limits.missed(sizes) else size_losses(sizes, recorder.objectives, spec.primary)
@@ -186,7 +186,7 @@ def _said(spec: Spec, suggester: Suggester) -> str:
     return f"searching {spec.search.trials or 'as many as time allows'} students{have} with {spec.search.sampler}"
 
 
-def presize(spec: Spec, context: TrainingContext, config: dict[str, Any]) -> dict[str, float]:
+def presize(spec: Spec, context: TrainingContext, config: dict[str, Any]) -> Sizes:
     """Return what is known of a resolved config's student before it is trained.
 
     A latency is among it only where the constraints bound it and the student is certain to miss the bound.
@@ -196,18 +196,18 @@ def presize(spec: Spec, context: TrainingContext, config: dict[str, Any]) -> dic
     if bound is None or spec.resources.trial.gpus:
         return sizes
     floor_ms = student.latency_floor_ms(typed, context)
-    return {**sizes, "latency_ms": floor_ms} if floor_ms > bound else sizes
+    return replace(sizes, final={**sizes.final, "latency_ms": floor_ms}) if floor_ms > bound else sizes
 
 
-def _remembering(sizes_of: Callable[[dict[str, Any]], dict[str, float]]) -> Callable[[dict[str, Any]], dict[str, float]]:
-    """Return the same, asked once for each network and sparsity: nothing else of a config is in its sizes."""
-    known: dict[str, dict[str, float]] = {}
+def _remembering(sizes_of: Callable[[dict[str, Any]], Sizes]) -> Callable[[dict[str, Any]], Sizes]:
+    """Cache sizes by model, initialisation and sparsity: nothing else of a config changes them."""
+    known: dict[str, Sizes] = {}
 
-    def remembered(config: dict[str, Any]) -> dict[str, float]:
+    def remembered(config: dict[str, Any]) -> Sizes:
         about = json.dumps([config["student"]["model"], config["student"]["initialise"], config["sparsity"]], sort_keys=True)
         if about not in known:
             known[about] = sizes_of(config)
-        return dict(known[about])
+        return known[about]
 
     return remembered
 
@@ -221,7 +221,7 @@ def check_constraints(spec: Spec, context: TrainingContext) -> None:
     sized: list[dict[str, float]] = []
     for params in chain(_extremes(spec, context), repeat(None, SIZED)):
         config = spec.space.resolve(partial(_given, params) if params else lambda _, domain: any_value(generator, domain))[0]
-        sizes = presize(spec, context, _uninherited(config))
+        sizes = presize(spec, context, _uninherited(config)).final
         if not limits.missed(sizes):
             return
         sized.append(sizes)
@@ -273,7 +273,7 @@ def published_recipes(spec: Spec) -> list[dict[str, Any]]:
 
 
 def _size(spec: Spec, context: TrainingContext, config: dict[str, Any]) -> float | None:
-    return student.presize(spec.trial_config(_uninherited(config)), context).get("params")
+    return student.presize(spec.trial_config(_uninherited(config)), context).final.get("params")
 
 
 def _budget(spec: Spec) -> Budget:

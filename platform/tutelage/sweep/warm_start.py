@@ -12,9 +12,8 @@ from tutelage.objectives import Objective
 from tutelage.records import sweep_dir
 from tutelage.records.fronts import non_dominated
 from tutelage.records.sweep_dir import SweepDir
-from tutelage.records.trial import TrialRecord
-from tutelage.search.sampler import Suggestion
-from tutelage.search.suggest import SeededSuggestion, Suggester, record_of
+from tutelage.records.trial import Suggestion, TrialRecord
+from tutelage.search.suggest import SeededSuggestion, Suggester
 from tutelage.spec.loading import Spec
 from tutelage.spec.space import Choice, Domain, Space
 from tutelage.training.context import TrainingContext
@@ -39,10 +38,8 @@ class WarmStart:
         if suggestion.identity not in self.trained:
             return None
         there, record = self.trained[suggestion.identity]
-        mine = record_of(
-            replace(suggestion, origin=f"recalled from {there.name}/{record.trial_id}"), "finished",
-            measures=record.measures, curve=record.curve,
-        )  # fmt: skip
+        origin = f"recalled from {there.name}/{record.trial_id}"
+        mine = replace(suggestion, origin=origin).record("finished", measures=record.measures, curve=record.curve)
         shutil.copytree(there.students_dir / record.trial_id, self.home.students_dir / mine.trial_id, dirs_exist_ok=True)
         return mine
 

@@ -20,6 +20,7 @@ from tutelage.networks import checkpoint, cost, inherit, stages, timing, top_k
 from tutelage.networks.blank import blank_arguments
 from tutelage.networks.capture import sequences_from
 from tutelage.networks.output import Need, Outline
+from tutelage.records.trial import Sizes
 from tutelage.signature import Signature
 from tutelage.sparsity import Method, Point
 from tutelage.spec.sections import RecipeConfig, TrialConfig
@@ -208,24 +209,20 @@ def label_only_plan(recipe: RecipeConfig, context: TrainingContext) -> loop.Trai
     )
 
 
-def presize(config: TrialConfig, context: TrainingContext) -> dict[str, float]:
-    """Return the sizes and MACs that the student will have, before it is trained; empty if training decides them.
+def presize(config: TrialConfig, context: TrainingContext) -> Sizes:
+    """Return the sizes and MACs that the student's first candidate will have; none where training decides them.
 
-    Of one that loses channels late, those that it has until then stand beside them under `whole_` and their names.
-    Raises `InputError` for a student that is to inherit weights of its teacher and could take none.
-
-    A student that stays whole is sized on the meta device, at no cost. One that loses the same share of every layer is
-    cut untrained. Where the trained weights decide what goes, only a trained student has a size.
+    A student from which nothing is removed is sized on the meta device, at no cost; one that a sparsity method makes smaller
+    in a way known beforehand is made so untrained. Raises `InputError` for a student that is to inherit weights of its teacher
+    and could take none.
     """
     if config.student.initialise in INHERITING and not can_inherit(blank(config, context), context.teacher_outline.weights):
         raise InputError(NOTHING_TO_INHERIT)
     whole = _sizes(blank(config, context), context.signature)
     if config.sparsity.structured == 0.0:
-        return whole
+        return Sizes(final=whole)
     smaller = _smaller(config, context)
-    if smaller is None:
-        return {}
-    return {**_sizes(smaller, context.signature), **{f"whole_{name}": value for name, value in whole.items()}}
+    return Sizes(final=_sizes(smaller, context.signature), initial=whole) if smaller is not None else Sizes()
 
 
 def _sizes(model: nn.Module, signature: Signature) -> dict[str, float]:
