@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,6 +71,21 @@ def small_sweep(ray_cluster: None, small_spec: dict[str, Any]) -> Any:
     from tutelage.sweep import pipeline
 
     return pipeline.sweep(loading.from_dict(small_spec))
+
+
+@pytest.fixture(scope="session")
+def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
+    """Make an empty MLflow store in a directory and return its URI: MLflow creates one a run, and the others are copies of it."""
+    import mlflow
+
+    made = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    mlflow.MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments()
+
+    def copied(directory: Path) -> str:
+        shutil.copy(made, directory / "mlflow.db")
+        return f"sqlite:///{directory / 'mlflow.db'}"
+
+    return copied
 
 
 @pytest.fixture(scope="session")

@@ -30,8 +30,8 @@ Make = Callable[..., TrialRecord]
 
 
 @pytest.fixture
-def uri(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+def uri(mlflow_store: Callable[[Path], str], tmp_path: Path) -> str:
+    return mlflow_store(tmp_path)
 
 
 def runs(uri: str, filter_string: str = "") -> list[mlflow.entities.Run]:
@@ -284,10 +284,9 @@ def test_a_commit_is_named_only_where_git_tracks(tmp_path: Path) -> None:
     assert lineage.commit_of(tmp_path, file="b.py") is None
 
 
-def test_what_waits_after_a_sweep_is_brought_in_by_track(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_waits_after_a_sweep_is_brought_in_by_track(uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path)})
     home = sweep_dir.create(tmp_path, "small", dump(given.resolved()))
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     tracker = Tracker(uri, "image_classification", home.spool_path)
     home.update(run_id=tracker.start_sweep("small", {}, SEARCHED, {}), tracking_uri=uri, state="finished")
     tracker.close()
