@@ -75,7 +75,7 @@ def small_sweep(ray_cluster: None, small_spec: dict[str, Any]) -> Any:
 
 @pytest.fixture(scope="session")
 def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
-    """Make an empty MLflow store in a directory and return its URI: MLflow creates one a run, and the others are copies of it."""
+    """Make an empty MLflow store in a directory and return its URI: a copy, as MLflow takes half a second to create one."""
     import mlflow
 
     made = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
