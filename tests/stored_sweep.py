@@ -63,7 +63,7 @@ def write_sweep(storage: Path, room: TrainingContext, models: list[Any], name: s
 def _student(home: SweepDir, room: TrainingContext, number: int, model: Any) -> TrialRecord:
     built, architecture = learnt(room, model)
     checkpoint.write(home.students_dir / f"t{number:04d}", built, architecture)
-    accuracy = inference.accuracy_of(built, room.built_task, room.splits["validation"])
+    accuracy = inference.measured(built, room.built_task, room.splits["validation"])["accuracy"]
     sizes = {**cost.size(built), **cost.macs(built, room.signature)}
     return TrialRecord(
         number=number, state="finished", params={"student.model": next(iter(model))},
