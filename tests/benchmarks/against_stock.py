@@ -27,10 +27,9 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-import machine
-from peers import suggested
-
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.benchmarks import machine
+from tests.benchmarks.peers import suggested
 from tutelage import intervals, pareto
 from tutelage.records.observer import Silent
 from tutelage.spec import loading
@@ -81,7 +80,7 @@ def stock(options: argparse.Namespace, seed: int, *, reuse_actors: bool | None) 
             tune.report({"accuracy": accuracy, "params": params, "is_whole": plan.is_done, "ended_s": time.time()})
 
     search = OptunaSearch(space=partial(drawn, space), metric=["accuracy", "params"], mode=["max", "min"], seed=seed)
-    reuse = {} if reuse_actors is None else {"reuse_actors": reuse_actors}
+    reuse: dict[str, Any] = {} if reuse_actors is None else {"reuse_actors": reuse_actors}
     with cluster.cluster(None, Silent()), tempfile.TemporaryDirectory() as scratch:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(train, room=taught(loaded)), {"cpu": 1}),
@@ -92,7 +91,8 @@ def stock(options: argparse.Namespace, seed: int, *, reuse_actors: bool | None) 
             run_config=tune.RunConfig(storage_path=scratch, name="stock", verbose=0),
         )  # fmt: skip
         started_s = time.time()
-        results = [result.metrics for result in tuner.fit() if result.metrics and result.metrics.get("is_whole")]
+        grid: Any = tuner.fit()
+        results = [result.metrics for result in grid if result.metrics and result.metrics.get("is_whole")]
     return [(row["ended_s"] - started_s, row["params"], 1 - row["accuracy"]) for row in results]
 
 
@@ -172,7 +172,8 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, np.ndarray[
 
 def _points(students: Sequence[Sequence[float]]) -> np.ndarray[Any, Any]:
     rows = np.array(students, dtype=float).reshape(-1, 3)
-    return np.log10(np.column_stack([rows[:, 1], rows[:, 2] + 1e-3]))
+    found: np.ndarray[Any, Any] = np.log10(np.column_stack([rows[:, 1], rows[:, 2] + 1e-3]))
+    return found
 
 
 def _reached(curve: np.ndarray[Any, Any], volume: float) -> float:

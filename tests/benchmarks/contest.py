@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from grounds import Ground, Params, Student
 from scipy.stats import wilcoxon
 
+from tests.benchmarks.grounds import Ground, Params, Student
 from tutelage import intervals, pareto
 from tutelage.search.stopping_rules import Array
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-import machine
+sys.path.insert(0, str(Path(__file__).parents[2]))
 import numpy as np
 
+from tests.benchmarks import machine
 from tutelage import pareto
 from tutelage.objectives import Limits
 from tutelage.records.ledger import Ledger

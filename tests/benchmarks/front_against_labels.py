@@ -13,9 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-import machine
-
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.benchmarks import machine
 from tutelage import objectives, pareto
 from tutelage.networks import checkpoint
 from tutelage.records import fronts, sweep_dir

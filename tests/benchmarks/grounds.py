@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from problems import Problem
 
+from tests.benchmarks.problems import Problem
 from tutelage import pareto
 from tutelage.measure import SMALLEST
 from tutelage.spec import loading
@@ -190,11 +190,13 @@ class Recorded:
 
     @cached_property
     def _points(self) -> Array:
-        return np.log10(np.column_stack([self._known, self._true + SMALLEST]))
+        found: Array = np.log10(np.column_stack([self._known, self._true + SMALLEST]))
+        return found
 
     @cached_property
     def reference(self) -> Array:
-        return self._points.max(axis=0) + 1e-6
+        found: Array = self._points.max(axis=0) + 1e-6
+        return found
 
     @cached_property
     def _best(self) -> float:
@@ -205,8 +207,12 @@ class Recorded:
         return np.flatnonzero(pareto.non_dominated_mask(np.column_stack([self._known, self._true])))
 
     def volume(self, students: Sequence[Student]) -> float:
-        rows = [student.row for student in students]
+        rows = _rows(students)
         return pareto.hypervolume(self._points[rows], self.reference) / self._best if rows else 0.0
 
     def front_share(self, students: Sequence[Student]) -> float | None:
-        return float(np.isin(self._front, [student.row for student in students]).mean())
+        return float(np.isin(self._front, _rows(students)).mean())
+
+
+def _rows(students: Sequence[Student]) -> list[int]:
+    return [student.row for student in students if student.row is not None]

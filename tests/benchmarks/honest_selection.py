@@ -1,6 +1,6 @@
 """How far a selection's promise holds: sweeps of noisy validation, selected naively and after fresh seeds.
 
-    python -m tests.benchmarks.honest_selection [--sweeps 200] [--real N]
+    python tests/benchmarks/honest_selection.py [--sweeps 200] [--real N]
 
 Simulated: each sweep has 200 students whose true accuracies follow the logarithm of their size, with a scatter; a training's
 own accuracy varies by its seed; validation examples of uneven difficulty are shared by all students of a sweep. Naive takes the
@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks import machine
 from tutelage.intervals import wilson_interval
 from tutelage.objectives import Limits, objective
@@ -95,7 +96,7 @@ def simulated(sweeps: int, num_judged: int, seed_sd: float, seeds: int, most: in
         if not ranked:
             continue
         naive = ranked[0].number
-        low, high = wilson_interval(outcomes[naive][1] * num_judged, num_judged)
+        low, high = wilson_interval(round(outcomes[naive][1] * num_judged), num_judged)
         add(naive_holds=low <= outcomes[naive][0] <= high, naive_optimism=outcomes[naive][1] - outcomes[naive][0])
         add(naive_true=outcomes[naive][0], naive_width=high - low, naive_params=world.params[naive])
         race = Confirmation(query=query, records=records, num_judged=num_judged, seeds=seeds, seed=number)
@@ -111,6 +112,7 @@ def simulated(sweeps: int, num_judged: int, seed_sd: float, seeds: int, most: in
             continue
         taken, estimate = ours[0].number, estimates[ours[0].trial_id]
         true = outcomes[taken][0]
+        assert estimate.interval is not None and estimate.lower is not None
         add(holds=estimate.interval[0] <= true <= estimate.interval[1], lower_holds=estimate.lower <= true)
         add(optimism=estimate.mean - true, width=estimate.interval[1] - estimate.interval[0], true=true, changed=taken != naive)
         add(params=world.params[taken], limit_held=limits.min.get("accuracy", 0.0) <= true)

@@ -18,19 +18,20 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).parent))
-import machine
-from outputs import logits_of, signature_of_images
-
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.benchmarks import machine
+from tests.benchmarks.outputs import logits_of, signature_of_images
 from tutelage import plugins
 from tutelage.networks import capture, checkpoint, cost
 from tutelage.networks import top_k as sparse_labels
+from tutelage.networks.output import Need
 from tutelage.spec.sections import (
     AugmentationConfig,
     DistillationConfig,
@@ -61,7 +62,7 @@ METHODS: dict[str, Any] = {
     "weights": "weights",
 }
 LOGIT_LOSSES = ("kd", "kd, standardised", "dkd", "dist", "kd, top 8")
-PARTS = frozenset({"logits", "features", "maps", "pooled"})
+PARTS: frozenset[Need] = frozenset({"logits", "features", "maps", "pooled"})
 
 
 def config_of(method: Any, *, channels_last: bool = False) -> TrialConfig:
@@ -84,7 +85,7 @@ def rooms(path: str, width: int, scratch: Path) -> dict[str, TrainingContext]:
     plan = KnowledgePlan(teachers=((scratch / "teacher", 1.0),), needs=PARTS, views=1)
     found = {"live": replace(bare, knowledge=plan)}
     for name, top_k in (("cached", 0), ("sparse", 8)):
-        own = replace(plan, directory=scratch / name, top_k=top_k, needs=PARTS if name == "cached" else frozenset())
+        own = replace(plan, directory=scratch / name, top_k=top_k, needs=PARTS if name == "cached" else frozenset[Need]())
         found[name] = replace(bare, knowledge=own)
         assert own.entry is not None
         own.entry.describe(found[name].teacher_outline)
@@ -120,7 +121,7 @@ class TorchdistillLoop:
         logits = self.own.model(*batch.arguments)
         loss: Tensor = self.loss({".": {"output": logits}}, {".": {"output": taught}}, batch.targets["class"])
         self.own._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.own._optimizer.step()
         return loss.detach()
 
@@ -131,7 +132,7 @@ def taking_turns(kinds: Mapping[str, Any], batches: Sequence[Tensor], rounds: in
     for number in range(-3, rounds):
         rows = batches[number % len(batches)]
         for name, kind in kinds.items():
-            seconds = seconds_of(lambda kind=kind, rows=rows: kind.step(rows))
+            seconds = seconds_of(partial(kind.step, rows))
             if number >= 0:
                 taken[name].append(seconds)
     return taken
@@ -210,22 +211,24 @@ def build(path: str, rounds: int) -> list[dict[str, Any]]:
         cached, train = room["cached"], room["cached"].splits["train"]
         inputs = [train.take(rows).arguments[0] for rows in torch.arange(len(train)).split(512)]
         rates: dict[str, list[float]] = {"logits": [], "logits, top 8": [], "logits, features and maps": []}
-        sparse_plan = replace(cached.knowledge, top_k=8, needs=frozenset())  # type: ignore[type-var]
+        assert cached.knowledge is not None
+        sparse_plan = replace(cached.knowledge, top_k=8, needs=frozenset())
         plans = dict(zip(rates, (replace(sparse_plan, top_k=0), sparse_plan, cached.knowledge), strict=True))
         for number in range(rounds):
             plain = seconds_of(lambda: infer(cached.teacher, inputs))
             for name, plan in plans.items():
-                own = replace(cached, knowledge=replace(plan, directory=Path(scratch) / f"{name}{number}"))  # type: ignore[type-var]
+                own = replace(cached, knowledge=replace(plan, directory=Path(scratch) / f"{name}{number}"))
                 vars(own).update(teacher=cached.teacher, splits=cached.splits)  # read already
-                rates[name].append(plain / seconds_of(lambda own=own: own.fill("train", 0)))
+                rates[name].append(plain / seconds_of(partial(own.fill, "train", 0)))
         step = training_of(room["sparse"], "kd", 0)
         batches = step.batches()
-        ask = step.plan.distillation.ask  # type: ignore[union-attr]
+        assert step.plan.distillation is not None
+        ask, classes = step.plan.distillation.ask, step.plan.signature.classes
         shares = []
         for rows in [batches[i % len(batches)] for i in range(30)]:
-            seen = step._seen(rows)
-            looked_up = seconds_of(lambda rows=rows, seen=seen: capture.output_from(ask(0, rows, seen), {}, 100))
-            shares.append(looked_up / seconds_of(lambda rows=rows: step.step(rows)))
+            batch = step._batch(rows)
+            looked_up = seconds_of(lambda rows=rows, batch=batch: capture.outputs_from(ask(0, rows, batch), {}, classes))  # type: ignore[misc]
+            shares.append(looked_up / seconds_of(partial(step.step, rows)))
     found = [
         {"what": f"filling a view ({name}): rate ÷ the teacher's plain inference", "median": f"{statistics.median(r):.3f}"}
         for name, r in rates.items()

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-import machine
-
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.benchmarks import machine
 from tutelage import plugins
 from tutelage.networks import checkpoint, cost
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig, ExecutionConfig, RecipeConfig

@@ -5,6 +5,8 @@ One JSON document a line. {"metrics", "epochs", "seed"} first; then {"ask": numb
 model: here the space is one value, the next arrival, so that it meets configs in the order in which other random searches do.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from datetime import datetime
@@ -16,22 +18,22 @@ from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
 
 
 class Arrivals:
-    def __init__(self):
+    def __init__(self) -> None:
         self.count = -1
 
-    def sample(self):
+    def sample(self) -> int:
         self.count += 1
         return self.count
 
 
-def main():
+def main() -> None:
     asked = json.loads(sys.stdin.readline())
     np.random.seed(asked["seed"])  # it suggestions brackets and the first of a front from numpy's global generator
     scheduler = MOASHA(
         config_space={"arrival": Arrivals()}, metrics=asked["metrics"], do_minimize=True, time_attr="epoch",
         max_t=asked["epochs"], grace_period=1, reduction_factor=3, random_seed=asked["seed"],
     )  # fmt: skip
-    trials = {}
+    trials: dict[int, Trial] = {}
     for line in sys.stdin:
         told = json.loads(line)
         if "ask" in told:

@@ -21,8 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-import machine
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.benchmarks import machine
 
 SLOTS = 2
 KINDS: dict[str, tuple[str, int, float, int]] = {  # name → (recipe, trials, seconds a trial, epochs)
@@ -39,6 +39,7 @@ class Sleeping:
 
     def __init__(self, trial_id: str, config: dict[str, Any]) -> None:
         self.config, self.epoch, self.opened_s = config, 0, time.time()
+        self.curve: list[dict[str, float]] = []
 
     def step(self) -> dict[str, Any]:
         from tutelage.training import jobs
@@ -46,34 +47,38 @@ class Sleeping:
         jobs._fit(lambda: time.sleep(self.config["seconds"] / self.config["epochs"]), jobs.Workers(workers=0, cpus=1, gpus=0))
         self.epoch += 1
         row: dict[str, Any] = {"epoch": self.epoch, "train_loss": 0.1, "accuracy": 0.5, "step_s": 0.0}
+        self.curve.append({**row})
         row["done"] = self.epoch == self.config["epochs"]
         if row["done"]:
             row["measures"] = {"accuracy": 0.5, "params": 1.0, "opened_s": self.opened_s, "ended_s": time.time()}
         return row
 
     def save(self, path: Path) -> None:
-        path.write_text(str(self.epoch))
+        path.write_text(json.dumps(self.curve))
 
     def restore(self, path: Path) -> None:
-        self.epoch = int(path.read_text())
+        self.curve = json.loads(path.read_text())
+        self.epoch = len(self.curve)
 
 
 def ours(trials: int, seconds: float, epochs: int, storage: Path) -> list[tuple[float, float]]:
     """The whole driver side: TPE over five hyperparameters, the ledger with fsync, and MLflow on SQLite."""
+    from tutelage.measures.accuracy import MEASURE as ACCURACY
     from tutelage.objectives import Limits, objective
     from tutelage.records.ledger import Ledger
     from tutelage.records.tracker import Tracker
-    from tutelage.records.trial import TrialRecord
+    from tutelage.records.trial import Sizes, TrialRecord
     from tutelage.search import ray_tune
     from tutelage.search.sampler import Sampler
-    from tutelage.search.suggest import Suggester
+    from tutelage.search.suggest import Callbacks, Suggester
     from tutelage.spec.space import Space, parse
 
     space = Space(parse({**{f"x{i}": {"float": [0, 1]} for i in range(5)}, "seconds": seconds, "epochs": epochs}))
     objectives = (objective("accuracy"), objective("params"))
-    sampler = Sampler(space, objectives, "tpe", 0, storage / "study.journal", "overhead")
-    suggester = Suggester(sampler, objectives, Limits(), lambda config: {}, lambda record: None, trials)
     ledger, tracker = Ledger(storage / "trials.jsonl"), Tracker(f"sqlite:///{storage / 'mlflow.db'}", "overhead")
+    sampler = Sampler(space, len(objectives), "tpe", 0, journal=storage / "study.journal")
+    callbacks = Callbacks(presize=lambda config: Sizes(), on_started=ledger.append, on_ended=ledger.append)
+    suggester = Suggester(sampler, objectives, Limits(), callbacks, trials, learned=ACCURACY)
     tracker.start_sweep("overhead", {}, space.names(), {})
     spans: list[tuple[float, float]] = []
 
@@ -97,7 +102,7 @@ def _stock(trainable: Any, trials: int, storage: Path, *, reuse_actors: bool, cp
     search = OptunaSearch(
         space={f"x{i}": tune.uniform(0, 1) for i in range(5)}, metric=["accuracy", "params"], mode=["max", "min"]
     )
-    results = tune.Tuner(
+    results: Any = tune.Tuner(
         tune.with_resources(trainable, {"cpu": cpus}),
         tune_config=tune.TuneConfig(
             search_alg=search, num_samples=trials, max_concurrent_trials=SLOTS, reuse_actors=reuse_actors
@@ -139,11 +144,11 @@ def torch_trainer(trials: int, seconds: float, epochs: int, storage: Path) -> li
         from ray.train.torch import TorchTrainer
         from ray.tune.integration.ray_train import TuneReportCallback
 
-        name = f"trial-{tune.get_context().get_trial_id()}"
+        name, callbacks = f"trial-{tune.get_context().get_trial_id()}", list[Any]([TuneReportCallback()])
         TorchTrainer(
             loop,
             scaling_config=train.ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
-            run_config=train.RunConfig(name=name, storage_path=str(storage), callbacks=[TuneReportCallback()]),
+            run_config=train.RunConfig(name=name, storage_path=str(storage), callbacks=callbacks),
         ).fit()
 
     return _stock(driver, trials, storage, reuse_actors=False, cpus=0.01)
@@ -160,7 +165,7 @@ def measured(kind: str) -> dict[str, Any]:
         "function-reused": lambda storage: function_trainable(trials, seconds, epochs, storage, True),
         "torch-trainer": lambda storage: torch_trainer(trials, seconds, epochs, storage),
     }
-    ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as scratch:
         started_s = time.time()

@@ -23,14 +23,13 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-import contest
-import machine
+sys.path.insert(0, str(Path(__file__).parents[2]))
 import numpy as np
-from contest import Never, Stops, Suggests
-from grounds import Ground, Params, Recorded, Student, Textbook
-from problems import PROBLEMS
 
+from tests.benchmarks import contest, machine
+from tests.benchmarks.contest import Never, Stops, Suggests
+from tests.benchmarks.grounds import Ground, Params, Recorded, Student, Textbook
+from tests.benchmarks.problems import PROBLEMS
 from tutelage.search import promotion
 from tutelage.search.sampler import Sampler
 from tutelage.search.size_aware import SizeAware
@@ -102,7 +101,7 @@ class RayASHA(Never):
         from ray.tune.schedulers import ASHAScheduler
 
         self._epochs, self._trials = ground.epochs, dict[int, Any]()
-        self._scheduler = ASHAScheduler(
+        self._scheduler: Any = ASHAScheduler(
             time_attr="epoch", metric="error", mode="min", max_t=ground.epochs, grace_period=1, reduction_factor=3
         )
 

@@ -140,7 +140,7 @@ def _zdt3_volume(reference: tuple[float, float]) -> float:
 
     def integral(f: float) -> float:
         w = 10 * math.pi
-        return f - 2 / 3 * f**1.5 - (math.sin(w * f) / w**2 - f * math.cos(w * f) / w)
+        return f - 2 / 3 * f * math.sqrt(f) - (math.sin(w * f) / w**2 - f * math.cos(w * f) / w)
 
     begins = [begin for begin, _ in ZDT3_PARTS[1:]] + [reference[0]]
     total = 0.0

@@ -16,10 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-import machine
-import pair
-
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.benchmarks import machine, pair
 from tutelage.records import fronts, sweep_dir
 from tutelage.records.observer import Silent
 from tutelage.records.trial import TrialRecord

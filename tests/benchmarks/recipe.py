@@ -20,10 +20,9 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-import machine
-from outputs import signature_of_images
-
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.benchmarks import machine
+from tests.benchmarks.outputs import signature_of_images
 from tutelage import plugins
 from tutelage.networks import checkpoint, cost
 from tutelage.spec.sections import AugmentationConfig, ExecutionConfig, RecipeConfig, TeacherConfig

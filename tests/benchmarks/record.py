@@ -22,7 +22,7 @@ import pandas as pd
 import ray
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tutelage.networks import cost
 from tutelage.records.observer import Silent
@@ -67,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     loaded = loading.load(options.spec, options.overrides)
     lines = Path(options.table).with_suffix(".jsonl")
-    done = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
+    done: list[dict[str, Any]] = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
     have = {(row["config"], row["seed"]) for row in done}
     generator = random.Random(loaded.seed)
     drawn = [loaded.space.resolve(lambda name, domain: any_value(generator, domain)) for _ in range(options.configs)]
@@ -77,8 +77,8 @@ def main() -> None:
     with cluster.cluster(None, Silent()), lines.open("a") as file:
         room = context.context_of(loaded)
         teachers = teacher_jobs.ensure_teachers(loaded, room, print)
-        room = ray.put(knowledge.ensure_knowledge(loaded, room, teachers, print))
-        pending = [trained.remote(asked[i : i + CHUNK], room) for i in range(0, len(asked), CHUNK)]
+        kept = ray.put(knowledge.ensure_knowledge(loaded, room, teachers, print))
+        pending = [trained.remote(asked[i : i + CHUNK], kept) for i in range(0, len(asked), CHUNK)]
         while pending:
             ready, pending = ray.wait(pending)
             for row in ray.get(ready[0]):
@@ -86,9 +86,10 @@ def main() -> None:
                 file.write(json.dumps(row) + "\n")
             file.flush()
             print(f"{len(done)} of {options.configs * options.seeds}", end="\r", file=sys.stderr)
-    frame = pd.DataFrame(sorted(done, key=lambda row: (row["config"], row["seed"])))
-    reals = [name for name in frame if frame[name].dtype == np.float64]
-    frame.astype(dict.fromkeys(reals, np.float32)).to_parquet(options.table, index=False)
+    rows: list[dict[str, Any]] = sorted(done, key=lambda row: (row["config"], row["seed"]))
+    frame = pd.DataFrame(rows)
+    reals = {str(name): np.float32 for name in frame.select_dtypes(np.float64).columns}
+    frame.astype(reals).to_parquet(options.table, index=False)
 
 
 if __name__ == "__main__":

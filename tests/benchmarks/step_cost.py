@@ -18,10 +18,9 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-import machine
-from outputs import logits_of
-
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.benchmarks import machine
+from tests.benchmarks.outputs import logits_of
 from tutelage.losses import PerSequence, kd
 from tutelage.networks import checkpoint, cost
 from tutelage.spec.sections import RecipeConfig

@@ -21,10 +21,9 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-import machine
-from problems import PROBLEMS
-
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.benchmarks import machine
+from tests.benchmarks.problems import PROBLEMS
 from tutelage.records import sweep_dir
 from tutelage.search import replay
 from tutelage.search.promotion import Promotion

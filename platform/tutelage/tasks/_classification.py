@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.data import UNKNOWN, Batch, Examples
+from tutelage.measure import Measure
 from tutelage.measures.accuracy import MEASURE as ACCURACY
 from tutelage.signature import OutputSpec
 from tutelage.tasks import LabelSequence, Sequences, called
@@ -20,7 +21,7 @@ NAME = "class"
 class Classification:
     """The class of an example of any shape; the primary measure is accuracy."""
 
-    measures = (ACCURACY,)
+    measures: tuple[Measure, ...] = (ACCURACY,)
 
     def outputs(self, examples: Examples) -> tuple[OutputSpec, ...]:
         """Return the one sequence of one step."""
