@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import SMALL_SPEC
 from tutelage.errors import InputError, SpecError
+from tutelage.search.first_trials import first_suggestions
 from tutelage.spec import loading
 from tutelage.spec.json_schema import json_schema
 from tutelage.spec.yaml_lines import Document, dump
@@ -259,3 +260,13 @@ def test_the_size_aware_sampler_takes_only_objectives_that_are_known_before_trai
     loading.from_dict({**tree, "search": {"sampler": "size-aware", "objectives": ["accuracy", "macs", "size_bytes"]}})
     with pytest.raises(SpecError, match="latency_ms is measured at the end"):
         loading.from_dict({**tree, "search": {"sampler": "size-aware", "objectives": ["accuracy", "latency_ms"]}})
+
+
+@pytest.mark.parametrize("path", SEARCH_SPACES, ids=lambda path: path.stem)
+def test_a_ready_specs_first_suggestions_can_be_made(path: Path) -> None:
+    """A mixture's terms are settings two levels below the plugin: they have no default of their own."""
+    loaded = loading.load(path)
+    suggested = first_suggestions(loaded.space, loaded.default_of, lambda config: 0.0, 8)
+    assert suggested
+    assert loaded.default_of("distillation.method.mixture.terms.attention") is None
+    assert loaded.default_of("distillation.method.kd.standardise") is False

@@ -100,10 +100,10 @@ class Spec(Section):
         section, key, *rest = name.split(".")
         fields: Mapping[str, Any] = _CONFIGS[section].model_fields
         if rest:
-            family, label, option = PLUGGED.get((section, key)), ".".join(rest[:-1]), rest[-1]
-            if family is None or not label:
+            family, label, inner = PLUGGED.get((section, key)), *_label_and_rest(rest)
+            if family is None or len(inner) != 1:
                 return None
-            fields, key = plugins.load(family, label).Config.model_fields, option
+            fields, key = plugins.load(family, label).Config.model_fields, inner[0]
         return None if key not in fields or fields[key].is_required() else fields[key].default
 
     def trial_config(self, config: Mapping[str, Any]) -> TrialConfig:
@@ -112,6 +112,12 @@ class Spec(Section):
             return TrialConfig.model_validate(dict(config))
         except ValidationError as error:
             raise InputError("; ".join(f"{'.'.join(path)}: {why}" for path, _, why in told(error, TrialConfig))) from None
+
+
+def _label_and_rest(parts: Sequence[str]) -> tuple[str, list[str]]:
+    """Split the dotted name of a plugin's option into the plugin's name, which may be `package.module:Name`, and the rest."""
+    end = next((position for position, part in enumerate(parts, 1) if ":" in part), 1)
+    return ".".join(parts[:end]), list(parts[end:])
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
