@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from tests.contracts import test_measures as measures_contract
 from tests.contracts import test_plugins as contract
 from tests.docs.pages import ROOT, blocks
 from tutelage import plugins
@@ -84,6 +86,39 @@ def test_the_policies_examples_choose(user_module: Write, make_record: Callable[
     _, long, config = plugins.configure("policies", {"my_goal:ShareOfTeacher": {"share": 0.9}})
     assert list(long.scores(config, front, about)) == [NEVER, -90.0, -500.0]
     assert "90%" in long.reason(config, front[1], front, about)
+
+
+def test_the_measures_example_keeps_the_contract(user_module: Write) -> None:
+    written(user_module, "measures")
+    found = plugins.measure("my_measures:ACTIVATION_BYTES")
+    measures_contract.test_a_measure_is_said_in_words(found)
+    measures_contract.test_an_even_loss_falls_wherever_the_value_gets_better(found)
+    measures_contract.test_a_measure_is_the_same_after_it_was_written(found)
+    assert found.of_network is not None
+    batch = SimpleNamespace(inputs={"image": torch.zeros(1, *contract.IMAGES)})
+    assert found.of_network(contract.build("mlp", hidden=70), batch) == 4 * 70
+    assert spec_of("measures").search.objectives[1].measure == found
+
+
+def test_the_sparsity_example_keeps_what_it_removed_at_zero(user_module: Write) -> None:
+    written(user_module, "sparsity")
+    name, example = "my_sparsity:Magnitude", torch.randn(2, *contract.IMAGES)
+    for epochs in (1, 2):
+        contract.test_a_student_has_the_size_that_was_known_before_its_training(name, epochs)
+    _, plugin, config = plugins.configure("sparsity", name)
+    model, method = contract.build("mlp"), plugin.build(config, 0.75)
+    assert method.recoveries(1) == () and method.recoveries(10) == (5,)
+    method.remove(model, example)
+    resumed = plugin.build(config, 0.75)
+    resumed.restore(model, method.state())
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(1.0)
+    resumed.after_step(model)
+    (point,) = resumed.finish(model, example)
+    matrices = [weight for weight in point.model.parameters() if weight.ndim > 1]
+    assert [int((weight == 0).sum()) for weight in matrices] == [int(0.75 * weight.numel()) for weight in matrices]
+    assert spec_of("sparsity").name == "with-my-sparsity"
 
 
 def printed_in_contributing(tmp_path: Path) -> ModuleType:
