@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -53,14 +54,20 @@ def _check_classes(name: str, target: Field, split: SplitName) -> None:
 
 
 def fingerprint(*splits: Examples) -> str:
-    """Return the SHA-256 (hex) of all fields of `splits`, in their order: names, kinds, classes and every stored byte."""
+    """Return the SHA-256 (hex) of all fields of `splits`, in their order: roles, names, kinds, classes, stored bytes."""
     digest = hashlib.sha256()
     for examples in splits:
-        for name, field in [*examples.inputs.items(), *examples.targets.items()]:
-            values = field.values
-            tensors: tuple[Tensor, ...] = (values.values, values.offsets) if isinstance(values, Ragged) else (values,)
-            about = [(tuple(tensor.shape), str(tensor.dtype)) for tensor in tensors]
-            digest.update(repr((name, field.kind, field.names, field.mean, field.std, about)).encode())
-            for tensor in tensors:
-                digest.update(tensor.contiguous().numpy().data)
+        for role, fields in (("input", examples.inputs), ("target", examples.targets)):
+            for name, field in fields.items():
+                for part in _bytes_of(role, name, field):
+                    digest.update(part)
     return digest.hexdigest()
+
+
+def _bytes_of(role: str, name: str, field: Field) -> Iterator[bytes | memoryview]:
+    values = field.values
+    tensors: tuple[Tensor, ...] = (values.values, values.offsets) if isinstance(values, Ragged) else (values,)
+    about = [(tuple(tensor.shape), str(tensor.dtype)) for tensor in tensors]
+    yield repr((role, name, field.kind, field.names, field.mean, field.std, about)).encode()
+    for tensor in tensors:
+        yield tensor.contiguous().numpy().data

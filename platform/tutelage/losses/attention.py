@@ -78,7 +78,7 @@ class HeadAttention(nn.Module):
         scores, known = precise(student.heads[own.name]), precise(teacher.heads[other.name])
         if own.heads != other.heads:
             scores, known = (heads.mean(dim=1, keepdim=True) for heads in (scores, known))
-        mask = position_mask(teacher, own.positions)
+        mask = position_mask(teacher, scores.shape[-1])
         if mask is not None:
             both = (mask.unsqueeze(1) & mask.unsqueeze(2)).unsqueeze(1).expand_as(scores)
             scores, known = scores[both], known[both]

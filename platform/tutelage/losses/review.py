@@ -37,19 +37,20 @@ class Fusion(nn.Module):
 
     def __init__(self, own: Stage, other: Stage, channels: int, *, is_deepest: bool) -> None:
         super().__init__()
-        self.own = own
         self.reduce = nn.Linear(own.channels, channels)
         self.mix = None if is_deepest else nn.Linear(2 * channels, 2)
         self.view = nn.Conv2d(channels, other.channels, 3, padding=1)
 
-    def forward(self, features: Tensor, deeper: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, features: Tensor, deeper: Tensor | None, mask: Tensor | None, grid: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor]:
         """Return the fused features `[batch, positions, channels]`, for the next stage, and their view as the teacher's."""
         fused: Tensor = self.reduce(features)
         if self.mix is not None and deeper is not None:
             shares = torch.sigmoid(self.mix(torch.cat([fused, deeper], dim=-1)))
             fused = fused * shares[..., :1] + deeper * shares[..., 1:]
         fused = _kept(fused, mask)
-        view = self.view(fused.transpose(1, 2).unflatten(2, as_image(self.own.grid)))
+        view = self.view(fused.transpose(1, 2).unflatten(2, as_image(grid)))
         return fused, view.flatten(2).transpose(1, 2)
 
 
@@ -72,18 +73,25 @@ class Review(nn.Module):
     def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         precision = next(self.parameters()).dtype
-        deeper, grid, losses = None, tuple[int, ...](), list[Tensor]()
+        deeper, before, losses = None, tuple[int, ...](), list[Tensor]()
         for (own, other), fusion in zip(self.pairs, self.fusions, strict=True):
-            mask = position_mask(teacher, own.positions)
+            grid, mask = _grid(own, student, teacher), position_mask(teacher, student.features[own.name].shape[1])
             features = _kept(student.features[own.name].to(precision), mask)
-            deeper, view = fusion(features, None if deeper is None else regridded_features(deeper, grid, own.grid), mask)
+            deeper, view = fusion(features, None if deeper is None else regridded_features(deeper, before, grid), mask, grid)
             known = without_padding(teacher.features[other.name].to(precision), teacher)
-            target = regridded_features(known, other.grid, own.grid)
-            grid = own.grid
+            target = regridded_features(known, _grid(other, teacher, teacher), grid)
+            before = grid
             whole = target if mask is None else target[mask]
-            apart = _context(view, target, own.grid) if mask is None else functional.mse_loss(view[mask], whole)
+            apart = _context(view, target, grid) if mask is None else functional.mse_loss(view[mask], whole)
             losses.append(apart / whole.square().mean().clamp(min=torch.finfo(torch.float32).tiny))
         return torch.stack(losses).mean()
+
+
+def _grid(stage: Stage, output: Output, teacher: Output) -> tuple[int, ...]:
+    """Return the grid of a stage in this batch: one row of positions that are steps, as many as the longest example has."""
+    positions = output.features[stage.name].shape[1]
+    is_steps = position_mask(teacher, positions) is not None or positions != stage.positions
+    return (1, positions) if is_steps else stage.grid
 
 
 def _kept(features: Tensor, mask: Tensor | None) -> Tensor:

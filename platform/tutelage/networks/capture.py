@@ -14,6 +14,7 @@ from tutelage.data import Batch
 from tutelage.networks import top_k
 from tutelage.networks.output import Need, Output
 from tutelage.networks.stages import features_of, heads_watched, map_of, pooled_of, watched
+from tutelage.signature import Signature
 from tutelage.tasks import LabelSequence, Task
 
 TAKEN: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {  # what is taken of a stage's output
@@ -38,6 +39,17 @@ def capture(model: nn.Module, task: Task, batch: Batch, needs: frozenset[Need]) 
     for kind in sorted(needs & set(TAKEN)):
         parts |= {f"{kind}.{stage}": TAKEN[kind](output, batch.input_mask) for stage, output in seen.items()}
     return parts | {f"heads.{stage}": each_heads for stage, each_heads in scores.items()}
+
+
+def masks_of(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the masks of `capture`'s parts under their names there, `mask.<sequence>`."""
+    return {part: tensor for part, tensor in parts.items() if part.startswith("mask.")}
+
+
+def masks_for(batch: Batch, signature: Signature) -> dict[str, Tensor]:
+    """Return the masks of the label sequences of a batch, `mask.<sequence>`: those of the inputs that give their steps."""
+    stepped = [(output.name, output.steps) for output in signature.outputs if output.steps is not None]
+    return {f"mask.{name}": batch.masks[source] for name, source in stepped if source in batch.masks}
 
 
 def sequences_from(parts: Mapping[str, Tensor]) -> dict[str, LabelSequence]:

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from tutelage.data import Batch, Examples
+from tutelage.data import UNKNOWN, Batch, Examples
 from tutelage.measure import Measure
 from tutelage.signature import OutputSpec, Signature
 
@@ -92,3 +93,18 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
         return values.mean(dim=1)
     counted = torch.where(mask, values, torch.zeros((), dtype=values.dtype, device=values.device))
     return counted.sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+
+
+def cross_entropy(sequence: LabelSequence, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return the mean cross-entropy in nats `[batch]` over each example's real steps with a label, 0 where there is none.
+
+    `labels` are int64 `[batch, steps]`, `UNKNOWN` where there is none. What stands at other steps changes neither the loss nor
+    its gradient.
+    """
+    counted = labels != UNKNOWN if sequence.mask is None else (labels != UNKNOWN) & sequence.mask
+    logits = sequence.logits.where(counted.unsqueeze(-1), 0.0)  # before the loss: 0 times a NaN is no gradient of 0
+    losses = functional.cross_entropy(
+        logits.flatten(0, 1), labels.where(counted, UNKNOWN).flatten(), ignore_index=UNKNOWN, label_smoothing=smoothing,
+        reduction="none",
+    )  # fmt: skip
+    return masked_mean(losses.view_as(labels), counted)

@@ -16,7 +16,7 @@ from tutelage.data import Batch, Examples, SplitName, checked
 from tutelage.data import fingerprint as fingerprint_of
 from tutelage.errors import WorkFailed
 from tutelage.networks import checkpoint, ensemble, stages, top_k
-from tutelage.networks.capture import capture
+from tutelage.networks.capture import capture, masks_for
 from tutelage.networks.output import Outline
 from tutelage.plugins import Reference
 from tutelage.signature import Signature
@@ -104,13 +104,17 @@ class TrainingContext:
         )
 
     def teacher_parts(self, rows: Tensor, batch: Batch) -> Mapping[str, Tensor] | None:
-        """Return the teacher's logits of the validation examples `rows`, which `batch` holds; None without a teacher."""
+        """Return the teacher's logits of the validation examples `rows`, which `batch` holds, and their masks.
+
+        None without a teacher.
+        """
         if self.knowledge is None:
             return None
         if self.cached_knowledge is None:
             with torch.inference_mode():
                 return capture(self.teacher, self.built_task, batch, frozenset())
-        return {part: stored[rows].float() for part, stored in self.cached_knowledge.view("validation", 0).items()}
+        stored = self.cached_knowledge.view("validation", 0)
+        return {part: values[rows].float() for part, values in stored.items()} | masks_for(batch, self.signature)
 
     def layouts(self, split: SplitName, teacher: nn.Module | None = None) -> Layouts:
         """Return how each part of a view of the teacher's outputs is stored, inferred from its outputs for two examples.
@@ -124,8 +128,9 @@ class TrainingContext:
             sample = next(iter(self._outputs(split, 0, torch.arange(2), teacher)))[1]
             return {part: Layout(shape=tuple(t.shape[1:]), dtype=self._dtype(part)) for part, t in sample.items()}
         rows = torch.stack([lengths.argmin(), lengths.argmax()])
+        steps = [max(1, int(lengths[row])) for row in rows]  # an empty example is padded to a step
         found = [next(iter(self._outputs(split, 0, row.unsqueeze(0), teacher)))[1] for row in rows]
-        pairs = {part: {int(lengths[row]): one[part] for row, one in zip(rows, found, strict=True)} for part in found[0]}
+        pairs = {part: {count: one[part] for count, one in zip(steps, found, strict=True)} for part in found[0]}
         return {part: inferred(part, samples, self._dtype(part)) for part, samples in pairs.items()}
 
     def _dtype(self, part: str) -> str:

@@ -56,7 +56,7 @@ class Layout:
 
     def unpacked(self, rows: Tensor, lengths: Tensor) -> Tensor:
         """Return stored `rows` of examples of these `lengths` as a part `[batch, …]`, padded with 0."""
-        longest = int(lengths.max())
+        longest = max(1, int(lengths.max()))  # as a batch is padded
         count = len(self.ragged)
         padded = rows.new_zeros((len(lengths), *[longest] * count, *self._rest))
         padded[self._mask(lengths, longest)] = rows

@@ -268,7 +268,9 @@ class Training:
         if distillation is None or self._loss_module is None:
             return self._label_loss(self._parts(batch, frozenset()), batch)
         parts = self._parts(batch, distillation.needs)
-        taught: Tensor = self._loss_module(self._student_outputs(parts), self._teacher_outputs(distillation, rows, batch))
+        taught: Tensor = self._loss_module(
+            self._student_outputs(parts), self._teacher_outputs(distillation, rows, batch, capture.masks_of(parts))
+        )
         if distillation.weight == 1.0:
             return taught
         return (1.0 - distillation.weight) * self._label_loss(parts, batch) + distillation.weight * taught
@@ -278,10 +280,10 @@ class Training:
         plan = self.plan
         return augment.batch(self._train, rows.to(self._device), self._view, plan.augmentation, plan.view_seed)
 
-    def _shrunk(self, inputs: Tensor) -> Tensor:
-        """Return what the network sees of a view: in the first epochs, if the recipe says so, at half its size."""
+    def _shrunk(self, name: str, inputs: Tensor) -> Tensor:
+        """Return what the network sees of an input: in the first epochs, if the recipe says so, images at half their size."""
         recipe = self.plan.recipe
-        if inputs.ndim != 4 or self.epochs_done >= recipe.half_size_share * recipe.epochs:
+        if self.epochs_done >= recipe.half_size_share * recipe.epochs or self._train.inputs[name].kind != "image":
             return inputs
         return functional.avg_pool2d(inputs, 2)
 
@@ -289,8 +291,10 @@ class Training:
         weights = dict(self.model.named_parameters()) if self._teachers_weights else {}
         return capture.outputs_from(parts, weights, self.plan.signature.classes)
 
-    def _teacher_outputs(self, distillation: Distillation, rows: Tensor, batch: Batch) -> dict[str, Output]:
-        parts = distillation.ask(self._view, rows, batch)
+    def _teacher_outputs(
+        self, distillation: Distillation, rows: Tensor, batch: Batch, masks: Mapping[str, Tensor]
+    ) -> dict[str, Output]:
+        parts = {**distillation.ask(self._view, rows, batch), **masks}  # masks are the batch's, and are not cached
         outputs = capture.outputs_from(parts, self._teachers_weights, self.plan.signature.classes)
         return {
             name: replace(output, labels=batch.labels(name), input_mask=batch.input_mask) for name, output in outputs.items()
@@ -298,7 +302,7 @@ class Training:
 
     def _parts(self, batch: Batch, needs: frozenset[Need]) -> dict[str, Tensor]:
         """Return what the network outputs for a batch, its logits in float32."""
-        execution, inputs = self.plan.execution, {name: self._shrunk(tensor) for name, tensor in batch.inputs.items()}
+        execution, inputs = self.plan.execution, {name: self._shrunk(name, tensor) for name, tensor in batch.inputs.items()}
         if execution.channels_last:
             inputs = {name: _channels_last(tensor) for name, tensor in inputs.items()}
         with torch.autocast(self._device.type, torch.bfloat16, enabled=execution.bfloat16):

@@ -1,0 +1,131 @@
+"""Knowledge of examples of unequal length: stored without padding, it is what the teacher outputs live."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.contexts import with_plan
+from tutelage.data import Batch
+from tutelage.errors import InputError
+from tutelage.networks import checkpoint
+from tutelage.networks.capture import capture, masks_of, sequences_from
+from tutelage.networks.output import Need
+from tutelage.sweep.teachers import teacher_contributions
+from tutelage.training import inference
+from tutelage.training.context import TrainingContext
+from tutelage.training.knowledge_layout import Layout, inferred, layout_of
+
+LENGTHS = st.lists(st.integers(0, 5), min_size=1, max_size=6)
+RAGGED = {"steps": (3, (0,)), "last axis": (2, (1,)), "pairs": (2, (1, 2)), "first two": (1, (0, 1))}  # fixed sizes, axes
+
+
+def part(lengths: torch.Tensor, fixed: int, axes: tuple[int, ...], longest: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a padded part of numbers that are all different, and where it has a value."""
+    shape = [fixed] * (len(axes) + 1)
+    for axis in axes:
+        shape[axis] = longest
+    values = torch.arange(len(lengths) * math.prod(shape), dtype=torch.float32).view(len(lengths), *shape) + 1
+    real = torch.ones(values.shape, dtype=torch.bool)
+    for axis in axes:
+        steps = torch.arange(longest).view(-1, *[1] * (values.ndim - axis - 2))
+        real &= steps < lengths.view(-1, *[1] * (values.ndim - 1))
+    return values, real
+
+
+@pytest.mark.parametrize("kind", RAGGED)
+@given(lengths=LENGTHS, more=st.integers(0, 3))
+def test_what_is_packed_comes_back_at_real_steps_and_0_elsewhere(kind: str, lengths: list[int], more: int) -> None:
+    (fixed, axes), sizes = RAGGED[kind], torch.tensor(lengths)
+    longest = max(1, int(sizes.max()))
+    values, real = part(sizes, fixed, axes, longest + more)
+    shape = [fixed] * (len(axes) + 1)
+    for axis in axes:
+        shape[axis] = 1
+    layout = Layout(shape=tuple(shape), dtype="float32", ragged=axes)
+    stored = layout.packed(values.where(real, float("nan")), sizes)
+    assert stored.shape == layout.stored_shape(len(sizes), sizes)
+    assert stored.numel() == int(real.sum()) and layout.num_bytes(len(sizes), sizes) == 4 * int(real.sum())
+    again = layout.unpacked(stored, sizes)
+    index = (slice(None), *(slice(0, longest) if axis in axes else slice(None) for axis in range(len(shape))))
+    assert torch.equal(again, values.where(real, 0.0)[index])
+    assert layout_of(layout.document()) == layout
+
+
+def test_a_part_that_has_no_position_for_a_step_is_refused() -> None:
+    with pytest.raises(InputError, match=r"'features.stage1' has shape .*not one position a step.*knowledge.mode: live"):
+        inferred("features.stage1", {2: torch.zeros(1, 1, 4), 8: torch.zeros(1, 4, 4)}, "float16")
+    same = inferred("pooled.stage1", {2: torch.zeros(1, 4), 8: torch.zeros(1, 4)}, "float16")
+    assert same == Layout(shape=(4,), dtype="float16")
+
+
+NEEDS: frozenset[Need] = frozenset({"features", "maps", "pooled"})
+
+
+@pytest.fixture(scope="module", params=[0, 2], ids=["whole", "top-2"])
+def taught(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TrainingContext:
+    """Scans of unequal length, and an untrained reader's knowledge of them in a cache."""
+    home = tmp_path_factory.mktemp("knowledge")
+    context = TrainingContext(data="tests.own_task:Scans", task="tests.own_task:ReadRows", seed=0)
+    about = context.architecture({"tests.own_task:Reader": {"width": 8}})
+    checkpoint.write(home / "teacher", checkpoint.seeded(about, 0), about)
+    room = with_plan(context, home, dtype="float32", needs=NEEDS, top_k=request.param)
+    for split in ("train", "validation"):
+        room.fill(split, 0)  # type: ignore[arg-type]
+    return room
+
+
+def live(room: TrainingContext, split: str, rows: torch.Tensor) -> tuple[Batch, dict[str, torch.Tensor]]:
+    batch = room.splits[split].take(rows)  # type: ignore[index]
+    with torch.inference_mode():
+        return batch, capture(room.teacher, room.built_task, batch, NEEDS)
+
+
+@given(st.lists(st.integers(0, 399), min_size=1, max_size=12))
+def test_stored_rows_are_the_teachers_live_output_at_real_steps(taught: TrainingContext, rows: list[int]) -> None:
+    knowledge = taught.cached_knowledge
+    assert knowledge is not None
+    batch, outputs = live(taught, "train", torch.tensor(rows))
+    mask = batch.masks["frames"]
+    for name, stored in knowledge.view("train", 0).items():
+        values = stored[torch.tensor(rows)]
+        if name not in outputs:
+            assert taught.knowledge is not None and taught.knowledge.top_k  # classes, gaps and tails in place of logits
+            continue
+        expected, is_stepped = outputs[name], name != "logits.class" and not name.startswith("pooled.")
+        assert values.shape == expected.shape
+        torch.testing.assert_close(values[mask] if is_stepped else values, expected[mask] if is_stepped else expected)
+
+
+def test_the_cache_takes_the_bytes_of_its_real_values(taught: TrainingContext) -> None:
+    assert taught.knowledge is not None and taught.knowledge.entry is not None
+    place, lengths = taught.knowledge.entry.place("train", 0), taught.splits["train"].lengths
+    assert lengths is not None
+    steps, examples, classes = int(lengths.sum()), len(lengths), 4 + 10
+    layouts = taught.layouts("train")
+    real = sum(layout.num_bytes(examples, lengths) for layout in layouts.values())
+    stepped = {name: layout for name, layout in layouts.items() if layout.ragged}
+    assert {"features.stage1", "features.stage2", "maps.stage1", "maps.stage2"} < set(stepped)
+    if not taught.knowledge.top_k:
+        assert real == 4 * (steps * (4 + 2 * 8 + 2) + examples * (classes - 4 + 2 * 8))
+    on_disk = sum(path.stat().st_size for path in place.glob("*.npy"))
+    assert on_disk <= 1.05 * real + 8 * examples
+
+
+def test_cached_knowledge_measures_a_teacher_as_its_live_output_does(taught: TrainingContext) -> None:
+    """Masks are not cached: they are those of the examples."""
+    rows = torch.arange(20, 60)
+    batch, outputs = live(taught, "validation", rows)
+    parts = taught.teacher_parts(rows, batch)
+    assert parts is not None and torch.equal(masks_of(parts)["mask.rows"], batch.masks["frames"])
+    task = taught.built_task
+    own, other = (inference.evaluated(task, sequences_from(one), batch) for one in (parts, outputs))
+    assert all((own[name] == other[name]).all() for name in other)
+    same = inference.agreement(sequences_from(outputs), sequences_from(parts))
+    assert (same["agreement"] == 1).all() and abs(same["teacher_kl_nats"]).max() < 1e-6
+    found = inference.contributions_of(taught.teacher, task, taught.splits["validation"])
+    assert all((teacher_contributions(taught)[name] == values).all() for name, values in found.items())
