@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 demo: setup
 	rm -rf $(DEMO)
 	$(BIN)/tutelage sweep search_spaces/digits.yaml --set storage=$(DEMO)
-	$(BIN)/tutelage select digits --storage $(DEMO) --policy max-accuracy --max size_bytes=20k --register digits-student
+	$(BIN)/tutelage select digits --storage $(DEMO) --policy best-quality --max size_bytes=20k --register digits-student
 	$(BIN)/tutelage export digits $(DEMO)/digits-student --storage $(DEMO) --check
 	@echo
 	@echo "The front as a picture:  $(DEMO)/sweeps/digits/front.png"

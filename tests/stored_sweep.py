@@ -75,16 +75,17 @@ def _student(home: SweepDir, room: TrainingContext, number: int, model: Any) -> 
 def selection_of(name: str, record: TrialRecord) -> dict[str, Any]:
     """Return a document as `tutelage select --json` prints it."""
     spread = {"mean": 0.95, "sd": 0.01, "interval": [0.93, 0.97]}
-    taught = {**spread, "seeds": 3, "lower": 0.935}
+    taught = {**spread, "seeds": 3, "bound": 0.935}
     student = {"trial": record.trial_id, "measures": record.measures, "config": record.config}
-    score = {"accuracy": 0.94, "interval": [0.91, 0.96], "n": 360}
+    score = {"value": 0.94, "interval": [0.91, 0.96], "n": 360}
     return {
-        "version": 2, "sweep": name, "policy": "knee", "reason": "it is the knee.", "student": student, "runner_up": None,
-        "confirmed": {"seeds": 3, "twin_accuracy": 0.93, "taught": taught, "labels_only": spread, "gain": spread},
+        "version": 3, "sweep": name, "measure": objective("accuracy").measure.document(),
+        "policy": "knee", "reason": "it is the knee.", "student": student, "runner_up": None,
+        "confirmed": {"seeds": 3, "baseline": 0.93, "taught": taught, "labels_only": spread, "gain": spread},
         "candidates": [{"trial": record.trial_id, "searched": 0.96, "change": -0.01, "confirmed": taught}],
         "luck": "It shrank a little.",
         "test": {**score, "openings": 2, "students": 2, "labels_only": score, "teacher": score},
         "test_warning": "The test split has been opened 2 times.",
-        "teaching": "Inconclusive: nothing to see.", "agreement": {"agreement": 0.97, "teacher_kl_nats": 0.1},
+        "teaching": "Inconclusive: nothing to see.", "other_measures": {"agreement": 0.97, "teacher_kl_nats": 0.1},
         "capacity_gap": None, "transfer": None, "model": None,
     }  # fmt: skip

@@ -4,7 +4,7 @@
 
     home = sweep(load_spec("search_spaces/digits.yaml"))
     front(home)  # a pandas DataFrame, one row a student
-    select(home, policy="max-accuracy", limits=Limits(max={"size_bytes": 20e3})).document
+    select(home, policy="best-quality", limits=Limits(max={"size_bytes": 20e3})).document
 
 The command line does the same: `tutelage --help`.
 """

@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tutelage.measure import Measure
+
 STORAGE = Path(".tutelage")
 
 
@@ -61,7 +63,8 @@ def show_front(home: Any, as_json: bool) -> None:
         typer.echo(json.dumps(json_views.front(home), indent=2))
         return
     table = tables.front_table(fronts.candidates(home), home.objectives())
-    hidden = ("agreement", "teacher_kl_nats", "nonzero_params", "latency_p90_ms")
+    objectives = {objective.name for objective in home.objectives()}
+    hidden = {name for name, measure in home.measures().items() if measure.detail} - objectives
     table = table[[name for name in table.columns if name not in hidden]]
     table.columns = [name.removeprefix("student.").removeprefix("distillation.") for name in table.columns]
     show_table(list(table.columns), [["" if _is_absent(v) else v for v in row] for row in table.itertuples(index=False)])
@@ -94,16 +97,16 @@ def show_choice(choice: Any) -> None:
     for remark in ("luck", "teaching", "capacity_gap", "transfer", "test_warning"):
         if document[remark]:
             typer.echo(document[remark])
-    test = document["test"]
+    test, primary = document["test"], Measure.from_document(document["measure"])
     rows = [
-        [name, f"{score['accuracy']:.4f}", f"{score['interval'][0]:.4f} to {score['interval'][1]:.4f}"]
+        [name, primary.text(score["value"]), primary.interval_text(score["interval"])]
         for name, score in (
             ("student", test), ("label-only baseline", test["labels_only"]), ("teacher", test["teacher"]),
             ("champion", test.get("champion")),
         )
         if score is not None
     ]  # fmt: skip
-    show_table(["student", "test accuracy", "95 % interval"], rows)
+    show_table(["student", f"test {primary.label}", "95 % interval"], rows)
     if model := document["model"]:
         given = f"alias {', '.join(model['aliases'])}" if model["aliases"] else "no alias"
         typer.echo(f"registered as {model['name']} version {model['version']}, {given}. {model['why']}")
@@ -111,22 +114,21 @@ def show_choice(choice: Any) -> None:
 
 
 def _show_rivals(document: dict[str, Any]) -> None:
-    taken = document["student"]["trial"]
+    taken, primary = document["student"]["trial"], Measure.from_document(document["measure"])
     rivals = [
         [
-            f"{one['trial']} (taken)" if one["trial"] == taken else one["trial"], f"{one['searched']:.4f}",
-            f"{one['confirmed']['mean']:.4f}", f"{100 * one['change']:+.2f}", _shown(one["confirmed"]["lower"]),
+            f"{one['trial']} (taken)" if one["trial"] == taken else one["trial"], primary.text(one["searched"]),
+            primary.text(one["confirmed"]["mean"]), primary.difference_number(one["change"]),
+            "" if one["confirmed"]["bound"] is None else primary.text(one["confirmed"]["bound"]),
         ]
         for one in document["candidates"]
     ]  # fmt: skip
     if rivals:
         typer.echo("")
-        show_table(["student", "in the search", "over fresh seeds", "change, points", "lower bound"], rivals)
+        show_table(
+            ["student", "in the search", "over fresh seeds", f"change, {primary.difference_unit}", "confidence bound"], rivals
+        )
         typer.echo("")
-
-
-def _shown(share: float | None) -> str:
-    return "" if share is None else f"{share:.4f}"
 
 
 def show_swept(home: Any, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -51,6 +51,8 @@ class Measure:
     student's value is known. `spread` says how its confidence interval is found: Wilson's for a share of independent examples,
     a bootstrap over examples for a mean or a corpus measure, none for None.
 
+    `format` is Python's for a value; a `detail` is left out of short tables unless it is an objective.
+
     `aggregate` returns the value from what each example contributed, `[n, k]`. A measure of the outputs that its task does not
     evaluate brings `of_outputs`: (label sequences by name, batch) → contributions `[batch, k]`; a measure of the network brings
     `of_network`: (network in evaluation mode, a batch of one example) → value.
@@ -71,6 +73,7 @@ class Measure:
     of_outputs: Callable[[Any, Any], Any] | None = None
     of_network: Callable[[Any, Any], float] | None = None
     format: str = ".4f"
+    detail: bool = False
     mlflow_key: str = ""
 
     def __post_init__(self) -> None:
@@ -86,6 +89,12 @@ class Measure:
     def is_cost(self) -> bool:
         """Whether it is what a network costs, such as a size or a latency, and not how well it does."""
         return self.spread is None and self.direction == "minimise" and self.available != "each_epoch"
+
+    @property
+    def log_key(self) -> str | None:
+        """The MLflow key of the value's logarithm, where charts need one: MLflow's have no logarithmic axis."""
+        section, _, name = self.mlflow_key.partition("/")
+        return f"{section}/log10_{name}" if self.has_log_axis and self.available == "before_training" else None
 
     @property
     def has_log_axis(self) -> bool:
@@ -112,14 +121,25 @@ class Measure:
         """Return a value as text, without its unit."""
         return f"{value:{self.format}}"
 
+    def interval_text(self, interval: Sequence[float] | None) -> str:
+        """Return the ends of an interval as text, "" where there is none."""
+        return "" if interval is None else f"{self.text(interval[0])} to {self.text(interval[1])}"
+
     def text_with_unit(self, value: float) -> str:
         """Return a value as text; a share has no unit."""
         return self.text(value) if self.unit == "share" else f"{self.text(value)} {self.unit}"
 
     def difference_text(self, difference: float) -> str:
         """Return a signed difference of two values as text: of shares in points, hundredths of the whole."""
-        number = f"{100 * difference:+.2f}" if self.unit == "share" else f"{difference:+{self.format}}"
-        return f"{number} {self.difference_unit}"
+        return f"{self.difference_number(difference)} {self.difference_unit}"
+
+    def difference_number(self, difference: float) -> str:
+        """Return a signed difference as `difference_text` does, without its unit."""
+        return f"{100 * difference:+.2f}" if self.unit == "share" else f"{difference:+{self.format}}"
+
+    def spread_text(self, mean: float, deviation: float) -> str:
+        """Return a signed mean difference and its standard deviation as text."""
+        return f"{self.difference_number(mean)} ± {self.difference_number(deviation).lstrip('+')} {self.difference_unit}"
 
     @property
     def difference_unit(self) -> str:

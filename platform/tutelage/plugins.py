@@ -29,7 +29,7 @@ FAMILIES = {
 }  # fmt: skip
 
 
-HYPHENATED = ("policies",)  # families whose names are typed on the command line, as options are: max-accuracy
+HYPHENATED = ("policies",)  # families whose names are typed on the command line, as options are: best-quality
 
 
 Reference = str | dict[str, Any]  # "name" or {"name": {option: value}}

@@ -11,13 +11,15 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from tutelage.measure import Measure
 from tutelage.records.trial import TrialRecord
 
 
 class Progress:
     """An observer for people; use it as a context manager."""
 
-    def __init__(self, num_trials: int | None) -> None:
+    def __init__(self, num_trials: int | None, primary: Measure | None = None) -> None:
+        self._primary = primary
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._num_trials, self._states = num_trials, Counter[str]()
         self._running: dict[str, Mapping[str, Any]] = {}
@@ -48,11 +50,18 @@ class Progress:
         self._states[record.state] += 1
         self._front = f"front of {front_size}, hypervolume {hypervolume:,.6g}"
         measures = record.measures
-        shown = f"accuracy {measures['accuracy']:.4f}, {measures['params']:,.0f} parameters" if "accuracy" in measures else ""
+        quality = self._quality(measures)
+        shown = f"{quality}, {measures['params']:,.0f} parameters" if quality and "params" in measures else quality
         if record.state == "stopped" and record.curve:
-            shown = f"after {len(record.curve)} epochs, at accuracy {record.curve[-1]['accuracy']:.4f}"
+            shown = f"after {len(record.curve)} epochs, at {self._quality(record.curve[-1])}"
         why = record.error.strip().splitlines()[-1] if record.error else ""
         self.stage(f"{record.trial_id} {record.state:10} {shown or why}  {self._front}")
+
+    def _quality(self, measures: Mapping[str, float]) -> str:
+        """Return the primary measure in words, where it is there."""
+        if self._primary is None or self._primary.name not in measures:
+            return ""
+        return f"{self._primary.label} {self._primary.text_with_unit(measures[self._primary.name])}"
 
     def _table(self) -> Table:
         table = Table(box=None, show_header=False, pad_edge=False)
@@ -60,5 +69,5 @@ class Progress:
         of = f" of {self._num_trials}" if self._num_trials else ""
         table.add_row(f"{ended}{of} trials ended", self._front)
         for trial_id, row in sorted(self._running.items()):
-            table.add_row(trial_id, f"epoch {row['epoch']:.0f}, accuracy {row['accuracy']:.4f}")
+            table.add_row(trial_id, f"epoch {row['epoch']:.0f}, {self._quality(row)}")
         return table

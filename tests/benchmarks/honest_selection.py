@@ -33,8 +33,8 @@ from tutelage.selection.query import SelectionQuery
 
 NUM_STUDENTS = 200
 POLICIES: dict[str, tuple[Any, Limits]] = {
-    "max-accuracy": ("max-accuracy", Limits()),
-    "max-accuracy, params ≤ 10k": ("max-accuracy", Limits(max={"params": 10_000.0})),
+    "best-quality": ("best-quality", Limits()),
+    "best-quality, params ≤ 10k": ("best-quality", Limits(max={"params": 10_000.0})),
     "smallest-within 0.01": ({"smallest-within": {"within": 0.01}}, Limits()),
     "min-size, accuracy ≥ 0.93": ("min-size", Limits(min={"accuracy": 0.93})),
     "knee": ("knee", Limits()),
@@ -75,7 +75,7 @@ def _right(skill: float, difficulties: np.ndarray) -> np.ndarray:
 
 def simulated(sweeps: int, num_judged: int, seed_sd: float, seeds: int, most: int, policy: str) -> dict[str, list[float]]:
     reference, limits = POLICIES[policy]
-    query = SelectionQuery(policy=reference, objectives=OBJECTIVES, limits=limits)
+    query = SelectionQuery(primary=OBJECTIVES[0].measure, policy=reference, objectives=OBJECTIVES, limits=limits)
     found: dict[str, list[float]] = {}
 
     def add(**values: float) -> None:
@@ -112,8 +112,8 @@ def simulated(sweeps: int, num_judged: int, seed_sd: float, seeds: int, most: in
             continue
         taken, estimate = ours[0].number, estimates[ours[0].trial_id]
         true = outcomes[taken][0]
-        assert estimate.interval is not None and estimate.lower is not None
-        add(holds=estimate.interval[0] <= true <= estimate.interval[1], lower_holds=estimate.lower <= true)
+        assert estimate.interval is not None and estimate.bound is not None
+        add(holds=estimate.interval[0] <= true <= estimate.interval[1], lower_holds=estimate.bound <= true)
         add(optimism=estimate.mean - true, width=estimate.interval[1] - estimate.interval[0], true=true, changed=taken != naive)
         add(params=world.params[taken], limit_held=limits.min.get("accuracy", 0.0) <= true)
         add(naive_limit_held=limits.min.get("accuracy", 0.0) <= outcomes[naive][0])
@@ -136,7 +136,7 @@ def real(sweeps: int, policy: str) -> list[dict[str, float]]:
             overrides = [f"storage={storage}", f"seed={seed}", "student.epochs=15"]
             loaded = loading.load(Path(__file__).parents[2] / "search_spaces" / "digits.yaml", overrides)
             home = pipeline.sweep(loaded)
-            query = SelectionQuery(policy=reference, objectives=home.objectives(), limits=limits)
+            query = SelectionQuery(primary=OBJECTIVES[0].measure, policy=reference, objectives=home.objectives(), limits=limits)
             naive = query.answer(fronts.candidates(home)).record
             document = select.select(home, policy=reference, limits=limits).document
             context = select.context_with_teacher(home, loaded)
@@ -146,8 +146,8 @@ def real(sweeps: int, policy: str) -> list[dict[str, float]]:
             low, high = wilson_interval(round(naive.measures["accuracy"] * n), n)
             row = {
                 "naive_promised": naive.measures["accuracy"], "naive_test": of_naive, "naive_holds": low <= of_naive <= high,
-                "promised": taught["mean"], "test": document["test"]["accuracy"],
-                "holds": taught["interval"][0] <= document["test"]["accuracy"] <= taught["interval"][1],
+                "promised": taught["mean"], "test": document["test"]["value"],
+                "holds": taught["interval"][0] <= document["test"]["value"] <= taught["interval"][1],
                 "width": taught["interval"][1] - taught["interval"][0], "naive_width": high - low,
                 "retrained": float(len(document["candidates"])), "changed": document["student"]["trial"] != naive.trial_id,
             }  # fmt: skip
@@ -212,7 +212,7 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--most", type=int, default=6)
     parser.add_argument("--real", type=int, default=0, help="train this many sweeps of digits instead")
-    parser.add_argument("--policy", default="max-accuracy, params ≤ 10k", choices=list(POLICIES), help="of the real sweeps")
+    parser.add_argument("--policy", default="best-quality, params ≤ 10k", choices=list(POLICIES), help="of the real sweeps")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     if asked.real:

@@ -88,24 +88,24 @@ def test_tables_are_tidy(small_sweep: SweepDir) -> None:
 
 def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_sweep: SweepDir) -> None:
     choice = select.select(
-        small_sweep, policy="max-accuracy", limits=Limits(max={"params": 5000}), confirm=2, register="digits-tests"
+        small_sweep, policy="best-quality", limits=Limits(max={"params": 5000}), confirm=2, register="digits-tests"
     )
     document = json.loads((small_sweep.root / "selection.json").read_text())
     assert document == json.loads(json.dumps(choice.document))
     rivals = {one["trial"]: one["confirmed"] for one in document["candidates"]}
     taken = document["student"]["trial"]
-    assert rivals[taken]["lower"] == max(one["lower"] for one in rivals.values())
+    assert rivals[taken]["bound"] == max(one["bound"] for one in rivals.values())
     assert taken in document["reason"] and f"{rivals[taken]['lower']:.4f}" in document["reason"]
     records = {record.trial_id: record for record in small_sweep.records()}
     assert all(records[trial].measures["params"] <= 5000 for trial in rivals)
-    assert records[taken].measures["confirmed_accuracy"] == rivals[taken]["mean"]
+    assert records[taken].measures["confirmed_mean"] == rivals[taken]["mean"]
     assert document["student"]["measures"]["accuracy"] == records[taken].measures["accuracy"]
     confirmed, test = document["confirmed"], document["test"]
     assert confirmed["seeds"] == 2 and confirmed["taught"] == rivals[taken]
     assert confirmed["gain"]["mean"] == pytest.approx(confirmed["taught"]["mean"] - confirmed["labels_only"]["mean"])
     low, high = test["interval"]
-    assert low < test["accuracy"] < high
-    difference = test["accuracy"] - test["labels_only"]["accuracy"]
+    assert low < test["value"] < high
+    difference = test["value"] - test["labels_only"]["value"]
     assert test["gain_over_labels_only"]["difference"] == pytest.approx(difference)
     assert test["openings"] == 1 and document["test_warning"] is None
     assert document["model"]["version"] == "1" and document["model"]["promoted"]
@@ -117,14 +117,14 @@ def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_swee
         assert part in page
     assert "http://" not in page.split("<h2>What each number means")[1]
     runs = {run.data.tags["trial_id"]: run.data.metrics for run in children(small_sweep)}
-    assert runs[taken]["quality/confirmed_accuracy"] == pytest.approx(rivals[taken]["mean"])
+    assert runs[taken]["quality/confirmed_mean"] == pytest.approx(rivals[taken]["mean"])
 
 
 def test_what_is_on_record_is_not_trained_or_opened_again(small_sweep: SweepDir) -> None:
-    first = select.select(small_sweep, policy="max-accuracy", confirm=2)
+    first = select.select(small_sweep, policy="best-quality", confirm=2)
     runs = small_sweep.reruns.read()
     assert len({(run.trial, run.taught, run.seed) for run in runs}) == len(runs)
-    again = select.select(small_sweep, policy="max-accuracy", confirm=2)
+    again = select.select(small_sweep, policy="best-quality", confirm=2)
     assert small_sweep.reruns.read() == runs
     assert again.document["test"] == first.document["test"], "the same look at the same student is no second one"
     other = select.select(small_sweep, policy="min-size", confirm=0)
@@ -145,7 +145,7 @@ def test_a_champion_stays_unless_beaten_or_forced_and_comes_back(
         code, out, _ = run_command(capsys, *asked)
         return code, json.loads(out)["model"]
 
-    code, first = select("--policy", "max-accuracy")
+    code, first = select("--policy", "best-quality")
     assert (code, first["promoted"], first["why"]) == (0, True, "There was no champion.")
     code, second = select("--policy", "min-size", "--alias", "smallest", "--require-promotion")
     assert (code, second["promoted"], second["aliases"]) == (5, False, ["smallest"])
@@ -161,7 +161,7 @@ def test_latency_is_measured_where_a_policy_or_a_bound_asks_for_it(small_sweep: 
     known = [record.measures["latency_ms"] for record in small_sweep.records() if record.state == "finished"]
     assert chosen["student"]["measures"]["latency_ms"] == min(known)
     bounded = Limits(max={"latency_ms": sorted(known)[2]})
-    within = select.select(small_sweep, policy="max-accuracy", limits=bounded, confirm=0).document
+    within = select.select(small_sweep, policy="best-quality", limits=bounded, confirm=0).document
     assert within["student"]["measures"]["latency_ms"] <= sorted(known)[2]
 
 
@@ -227,9 +227,9 @@ def test_failures_and_refusals_are_told_and_the_sweep_goes_on(small_sweep: Sweep
     for trial in on_front:
         measures = records[trial].measures
         assert measures["confirmed_seeds"] == 2
-        assert measures["confirmed_low"] < measures["confirmed_accuracy"] < measures["confirmed_high"]
-        assert runs[trial].metrics["quality/confirmed_accuracy"] == pytest.approx(measures["confirmed_accuracy"])
-    assert {"confirmed_accuracy", "confirmed_low"} <= set(tutelage.front(home).columns)
+        assert measures["confirmed_low"] < measures["confirmed_mean"] < measures["confirmed_high"]
+        assert runs[trial].metrics["quality/confirmed_mean"] == pytest.approx(measures["confirmed_mean"])
+    assert {"confirmed_mean", "confirmed_low"} <= set(tutelage.front(home).columns)
     assert not any("label" in line for line in listener.said)
 
 

@@ -68,7 +68,7 @@ def test_the_manifest_knows_every_file(exported: tuple[Path, dict[str, Any]], co
     assert manifest["files"]["model.onnx"]["opset"] == 20
     inputs = onnx.load(directory / "model.onnx").graph.input[0].type.tensor_type.shape.dim
     assert [size.dim_param or size.dim_value for size in inputs] == ["batch", 1, 8, 8]
-    assert manifest["files"]["model.int8.onnx"]["measured"]["accuracy"] > 0.8
+    assert manifest["files"]["model.int8.onnx"]["measured"]["value"] > 0.8
     assert manifest["output"]["class_names"] == list(context.signature.class_names)
     assert manifest["about"]["trial"] == "t0001" and manifest["about"]["licence"] == "MIT"
 
@@ -77,7 +77,7 @@ def test_a_quantised_form_is_smaller_and_its_loss_is_told(exported: tuple[Path, 
     _, document = exported
     for variant in document["quantised"]:
         assert variant["size_bytes"] < 0.5 * variant["float_size_bytes"]
-        assert variant["loss"] == pytest.approx(variant["float_accuracy"] - variant["accuracy"])
+        assert variant["loss"] == pytest.approx(variant["float_value"] - variant["value"])
         assert variant["loss_interval"][0] < variant["loss"] < variant["loss_interval"][1]
         assert variant["latency_ms"] > 0
     assert [said.split()[0] for said in document["kept"]] == list(bundle.QUANTISED_FORMS)

@@ -68,6 +68,7 @@ def test_a_sweep_is_a_parent_and_a_child_a_trial(uri: str, make_record: Make) ->
     }  # fmt: skip
     assert first.data.metrics == {
         "quality/accuracy": 0.5, "size/params": 1000.0, "size/log10_params": 3.0, "size/bytes": 4000.0, "cost/macs": 9.0,
+        "size/log10_bytes": pytest.approx(math.log10(4000.0)),
         "cost/log10_macs": math.log10(9.0),
         "cost/latency_ms": 0.25, "cost/elapsed_s": 2.0, "train/train_loss": 1.0, "train/accuracy": 0.5,
     }  # fmt: skip

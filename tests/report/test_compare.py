@@ -62,8 +62,8 @@ def test_hypervolumes_share_one_reference_and_who_beats_whom_is_counted(homes: l
 def test_a_given_reference_and_given_sizes_are_used(homes: list[SweepDir]) -> None:
     document = compare.compare(homes, {"params": 450.0}, [99, 400, 1e4]).document
     assert document["sweeps"][0]["hypervolume"] == pytest.approx(0.7 * 350)
-    assert [at["accuracy"] for at in document["sweeps"][0]["best_at"]] == [None, 0.7, 0.9]
-    assert [at["accuracy"] for at in document["sweeps"][1]["best_at"]] == [None, 0.9, 0.95]
+    assert [at["value"] for at in document["sweeps"][0]["best_at"]] == [None, 0.7, 0.9]
+    assert [at["value"] for at in document["sweeps"][1]["best_at"]] == [None, 0.9, 0.95]
     with pytest.raises(InputError, match="the objectives are accuracy, params"):
         compare.compare(homes, {"macs": 1.0})
 
@@ -101,6 +101,6 @@ def test_the_command_prints_draws_and_writes(homes: list[SweepDir], tmp_path: Pa
     text = page.read_text()
     assert "a against b" in text and 'src="http' not in text and "t0000" in text
     code, out, _ = run(capsys, "compare", "a", "b", *storage, "--json")
-    assert json.loads(out)["version"] == 1
+    assert json.loads(out)["version"] == 2
     code, _, err = run(capsys, "compare", "a", "bb", *storage)
     assert code == 2 and "Did you mean" in err

@@ -10,6 +10,7 @@ import pytest
 from tests.stored_sweep import selection_of
 from tutelage.objectives import objective
 from tutelage.records import fronts
+from tutelage.records.sweep_dir import measures_in
 from tutelage.records.trial import TrialRecord
 from tutelage.report import figures, sweep_page, tables
 
@@ -57,10 +58,11 @@ def test_pictures_hold_every_finished_student_and_the_teacher(records: list[Tria
 
 
 def test_the_page_escapes_what_it_shows_and_tells_failures(records: list[TrialRecord], tmp_path: Path) -> None:
-    sweep_page.write(
-        tmp_path / "report.html", name="<b>sweep", spec_yaml="name: <i>", objectives=OBJECTIVES, records=records,
+    sweep = sweep_page.Sweep(
+        name="<b>sweep", spec_yaml="name: <i>", objectives=OBJECTIVES, measures=measures_in({}), records=records,
         candidates=records[:4], teacher=TEACHER, selection=None, environment={"torch": "2.13"}, elapsed_s=90.0,
     )  # fmt: skip
+    sweep_page.write(tmp_path / "report.html", sweep)
     page = (tmp_path / "report.html").read_text()
     assert "<script>alert" not in page
     assert "ValueError: &lt;script&gt;" in page
@@ -70,11 +72,12 @@ def test_the_page_escapes_what_it_shows_and_tells_failures(records: list[TrialRe
 
 
 def write_page(path: Path, records: list[TrialRecord], selection: dict[str, Any] | None) -> str:
-    sweep_page.write(
-        path, name="sweep", spec_yaml="name: x", objectives=OBJECTIVES, records=records,
+    sweep = sweep_page.Sweep(
+        name="sweep", spec_yaml="name: x", objectives=OBJECTIVES, measures=measures_in({}), records=records,
         candidates=[r for r in records if r.state == "finished"], teacher=TEACHER, selection=selection, environment={},
         elapsed_s=90.0, search_s=50.0,
     )  # fmt: skip
+    sweep_page.write(path, sweep)
     return path.read_text()
 
 
@@ -97,12 +100,12 @@ def test_the_page_tells_what_it_cost_and_what_was_stopped(
 
 
 def test_confirmed_students_have_error_bars_and_what_shrank_is_told(records: list[TrialRecord], tmp_path: Path) -> None:
-    fresh = {"confirmed_accuracy": 0.75, "confirmed_low": 0.7, "confirmed_high": 0.81, "confirmed_seeds": 3.0}
-    once = {"confirmed_accuracy": 0.95, "confirmed_seeds": 1.0}
+    fresh = {"confirmed_mean": 0.75, "confirmed_low": 0.7, "confirmed_high": 0.81, "confirmed_seeds": 3.0}
+    once = {"confirmed_mean": 0.95, "confirmed_seeds": 1.0}
     added = {"t0002": fresh, "t0000": once}
     records = [replace(one, measures={**one.measures, **added.get(one.trial_id, {})}) for one in records]
     selection = selection_of("sweep", records[0])
-    figure = figures.front_figure(records, OBJECTIVES, TEACHER)
+    figure = figures.front_figure(records, OBJECTIVES, TEACHER, OBJECTIVES[0].measure)
     figures.add_baseline(figure, OBJECTIVES, records, sweep_page.baseline_of(selection) or {})
     by_name = {trace.name: trace for trace in figure.data}
     bars, baseline = by_name["fresh seeds, mean and 95 % interval (2)"], by_name["t0000 from labels alone"]
@@ -114,7 +117,7 @@ def test_confirmed_students_have_error_bars_and_what_shrank_is_told(records: lis
     page = write_page(tmp_path / "r.html", records, selection)
     assert "<td>t0002</td><td>0.8000</td><td>3</td><td>0.7500</td><td>0.7000 to 0.8100</td><td>-5.00</td>" in page
     assert "It shrank a little." in page and "opened 2 times" in page
-    figures.front_png(records, OBJECTIVES, tmp_path / "front.png", TEACHER)
+    figures.front_png(records, OBJECTIVES, tmp_path / "front.png", TEACHER, OBJECTIVES[0].measure)
     assert sweep_page.baseline_of(None) is None
 
 

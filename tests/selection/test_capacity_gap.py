@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tutelage import plugins
 from tutelage.records import sweep_dir
 from tutelage.records.trial import TrialRecord
 from tutelage.selection import capacity_gap
@@ -40,7 +41,7 @@ def test_a_smaller_teacher_that_taught_better_is_told(
     home = sweep(tmp_path, "large", 10_000, [own])
     sweep(tmp_path, "small", teacher_params, [make_record(3, state, accuracy=accuracy, params=float(params))], data)
     (tmp_path / "sweeps" / "stray").mkdir()
-    said = capacity_gap.found(home, own, "accuracy", 1000)
+    said = capacity_gap.found(home, own, plugins.measure("accuracy"), 1000)
     assert (said is not None) is is_told
     if said:
         assert "sweep 'small'" in said and "of 5,000 parameters, taught t0003" in said and "0.9000" in said
@@ -52,4 +53,4 @@ def test_a_student_of_more_epochs_says_nothing_about_the_teacher(
     own, other = make_record(0, accuracy=0.80, params=1000.0), make_record(3, accuracy=0.90, params=900.0)
     home = sweep(tmp_path, "large", 10_000, [own])
     sweep(tmp_path, "small", 5_000, [replace(other, config={"student": {"model": "mlp", "epochs": 9}})])
-    assert capacity_gap.found(home, own, "accuracy", 1000) is None
+    assert capacity_gap.found(home, own, plugins.measure("accuracy"), 1000) is None

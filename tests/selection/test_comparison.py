@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from tutelage import plugins
 from tutelage.selection import comparison
+
+ACCURACY = plugins.measure("accuracy")
 
 
 @pytest.mark.parametrize(
@@ -24,11 +27,11 @@ def test_whether_teaching_helps_needs_the_test_split_and_fresh_seeds(
 ) -> None:
     tested: dict[str, Any] = {"gain_over_labels_only": dict(zip(("difference", "low", "high"), gain, strict=True))}
     confirmed = {"seeds": 3, "gain": {"mean": 0.01, "sd": 0.002, "interval": fresh}}
-    assert comparison.of_teaching(confirmed, tested).startswith(word)
-    assert "+1.00 ± 0.20 points" in comparison.of_teaching(confirmed, tested)
-    once = comparison.of_teaching({"seeds": 1, "gain": {"mean": 0.01, "sd": None, "interval": None}}, tested)
+    assert comparison.of_teaching(ACCURACY, confirmed, tested).startswith(word)
+    assert "+1.00 ± 0.20 points" in comparison.of_teaching(ACCURACY, confirmed, tested)
+    once = comparison.of_teaching(ACCURACY, {"seeds": 1, "gain": {"mean": 0.01, "sd": None, "interval": None}}, tested)
     assert "+1.00 points on validation with one fresh seed" in once and "±" not in once
-    alone = comparison.of_teaching({"seeds": 0, "gain": None}, tested)
+    alone = comparison.of_teaching(ACCURACY, {"seeds": 0, "gain": None}, tested)
     assert alone.startswith("Inconclusive")
     assert "no verdict" in alone
 
@@ -39,7 +42,7 @@ def test_whether_teaching_helps_needs_the_test_split_and_fresh_seeds(
         ((0.02, 0.005, 0.035), 2000, True, "better than the champion by more than noise"),
         ((0.02, -0.005, 0.045), 2000, False, "not better than the champion by more than noise"),
         ((0.0, -0.009, 0.009), 500, True, "smaller (500 bytes, the champion has 1,000)"),
-        ((0.0, -0.011, 0.011), 500, False, "may be less accurate by 1 points or more"),
+        ((0.0, -0.011, 0.011), 500, False, "may be worse by 1.00 points or more"),
         ((0.0, -0.009, 0.009), 1000, False, "nor smaller"),
     ],
 )
@@ -47,17 +50,24 @@ def test_a_champion_falls_to_who_is_better_by_more_than_noise_or_smaller_and_as_
     gain: tuple[float, float, float], size_bytes: float, is_better: bool, word: str
 ) -> None:
     found, why = comparison.of_promotion(
-        dict(zip(("difference", "low", "high"), gain, strict=True)), size_bytes, 1000, 0.01, "digits version 3 (a/t0001)"
+        ACCURACY,
+        dict(zip(("difference", "low", "high"), gain, strict=True)),
+        size_bytes,
+        1000,
+        0.01,
+        "digits version 3 (a/t0001)",
     )
     assert found == is_better
     assert word in why and "digits version 3 (a/t0001)" in why
 
 
 def test_luck_and_a_second_look_are_told() -> None:
-    assert comparison.of_luck(0.98, None) is None
-    told = comparison.of_luck(0.98, {"seeds": 3, "mean": 0.97, "interval": (0.95, 0.985)})
-    assert told and "-1.00 points against the 0.9800" in told and "between 0.9500 and 0.9850" in told
-    once = comparison.of_luck(0.98, {"seeds": 1, "mean": 0.97, "interval": None})
+    assert comparison.of_luck(ACCURACY, 0.98, None) is None
+    told = comparison.of_luck(ACCURACY, 0.98, {"seeds": 3, "mean": 0.97, "interval": (0.95, 0.985)})
+    assert (
+        told and "-1.00 points against the 0.9800" in told and "Expected accuracy: 0.9500 to 0.9850 (95 % confidence)" in told
+    )
+    once = comparison.of_luck(ACCURACY, 0.98, {"seeds": 1, "mean": 0.97, "interval": None})
     assert once and "from two seeds on" in once
     assert comparison.of_test({"openings": 3, "students": 1}) is None
     assert "opened 3 times, for 2 different students" in str(comparison.of_test({"openings": 3, "students": 2}))

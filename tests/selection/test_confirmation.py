@@ -18,18 +18,20 @@ from tutelage.objectives import Limits, objective
 from tutelage.records.reruns import Reruns, Run
 from tutelage.records.trial import TrialRecord
 from tutelage.selection.confirmation import Confirmation
-from tutelage.selection.estimate import estimates
+from tutelage.selection.estimate import Judged, estimates
 from tutelage.selection.query import SelectionQuery
 
 OBJECTIVES = (objective("accuracy"), replace(objective("params"), reference=1e6))
 Make = Callable[..., TrialRecord]
 N = 400
+ACCURACY = OBJECTIVES[0].measure
+JUDGED = Judged(measure=ACCURACY, count=N, errors={})
 
 
 def race(
-    records: Sequence[TrialRecord], policy: Any = "max-accuracy", seeds: int = 3, limits: Limits | None = None
+    records: Sequence[TrialRecord], policy: Any = "best-quality", seeds: int = 3, limits: Limits | None = None
 ) -> Confirmation:
-    query = SelectionQuery(policy=policy, objectives=OBJECTIVES, limits=limits or Limits())
+    query = SelectionQuery(policy=policy, objectives=OBJECTIVES, primary=ACCURACY, limits=limits or Limits())
     return Confirmation(query=query, records=records, num_judged=N, seeds=seeds)
 
 
@@ -41,26 +43,26 @@ def students(make_record: Make, *accuracies: float) -> list[TrialRecord]:
 def test_an_estimate_is_students_interval_and_wilsons_put_together() -> None:
     """By hand, for one trial: φ² p̃ q̃ is its own variance, and the squares of both half-widths add up."""
     runs = [0.90, 0.92, 0.94]
-    found = estimates({"a": 0.95}, {"a": runs}, N)["a"]
+    found = estimates({"a": 0.95}, {"a": runs}, JUDGED)["a"]
     assert found.mean == pytest.approx(0.92)
     assert found.sd == pytest.approx(0.02)
     from_seeds = students_t.ppf(0.975, 2) * 0.02 * np.sqrt(1 + 1 / 3)
     low, high = wilson_interval(368, N)
-    assert found.interval is not None and found.lower is not None
+    assert found.interval is not None and found.bound is not None
     assert found.interval[0] == pytest.approx(0.92 - np.hypot(0.92 - low, from_seeds))
     assert found.interval[1] == pytest.approx(min(1.0, 0.92 + np.hypot(high - 0.92, from_seeds)))
     one_sided = students_t.ppf(0.95, 2) * 0.02 * np.sqrt(1 + 1 / 3)
-    assert found.lower == pytest.approx(0.92 - np.hypot(0.92 - wilson_interval(368, N, 0.9)[0], one_sided))
+    assert found.bound == pytest.approx(0.92 - np.hypot(0.92 - wilson_interval(368, N, 0.9)[0], one_sided))
 
 
 def test_seeds_that_agree_leave_the_examples_and_one_seed_leaves_no_interval() -> None:
-    sure = estimates({"a": 0.9}, {"a": [0.9, 0.9, 0.9]}, N)["a"]
+    sure = estimates({"a": 0.9}, {"a": [0.9, 0.9, 0.9]}, JUDGED)["a"]
     assert sure.interval == pytest.approx(wilson_interval(360, N))
-    once = estimates({"a": 0.9}, {"a": [0.9]}, N)["a"]
-    assert (once.interval, once.lower, once.sd) == (None, None, None)
-    beside = estimates({"a": 0.9, "b": 0.9}, {"a": [0.9], "b": [0.88, 0.92]}, N)["a"]
+    once = estimates({"a": 0.9}, {"a": [0.9]}, JUDGED)["a"]
+    assert (once.interval, once.bound, once.sd) == (None, None, None)
+    beside = estimates({"a": 0.9, "b": 0.9}, {"a": [0.9], "b": [0.88, 0.92]}, JUDGED)["a"]
     assert beside.interval is not None, "how seeds vary is known from another student"
-    perfect = estimates({"a": 1.0}, {"a": [1.0, 1.0]}, N)["a"]
+    perfect = estimates({"a": 1.0}, {"a": [1.0, 1.0]}, JUDGED)["a"]
     assert perfect.interval is not None and perfect.interval[0] < 1.0 == perfect.interval[1]
 
 
@@ -69,9 +71,9 @@ def test_seeds_that_agree_leave_the_examples_and_one_seed_leaves_no_interval() -
     st.dictionaries(st.text(min_size=1, max_size=2), st.lists(st.floats(0, 1), min_size=2, max_size=5), min_size=1, max_size=5)
 )
 def test_intervals_hold_their_mean_and_stay_shares(fresh: dict[str, list[float]]) -> None:
-    for one in estimates(dict.fromkeys(fresh, 0.5), fresh, N).values():
-        assert one.interval is not None and one.lower is not None
-        assert 0 <= one.interval[0] <= one.lower <= one.mean + 1e-12
+    for one in estimates(dict.fromkeys(fresh, 0.5), fresh, JUDGED).values():
+        assert one.interval is not None and one.bound is not None
+        assert 0 <= one.interval[0] <= one.bound <= one.mean + 1e-12
         assert one.mean <= one.interval[1] + 1e-12 and one.interval[1] <= 1
 
 
@@ -80,7 +82,7 @@ def test_the_interval_covers_one_more_student_as_often_as_it_says() -> None:
     rng, held, total = np.random.default_rng(0), 0, 4000
     for _ in range(total):
         own = np.clip(rng.normal(0.9, 0.02, 4), 0, 1)
-        found = estimates({"a": 0.9}, {"a": (rng.binomial(N, own[:3]) / N).tolist()}, N)["a"]
+        found = estimates({"a": 0.9}, {"a": (rng.binomial(N, own[:3]) / N).tolist()}, JUDGED)["a"]
         assert found.interval is not None
         held += found.interval[0] <= own[3] <= found.interval[1]
     assert held / total > 0.95 - 3 * np.sqrt(0.05 * 0.95 / total)
@@ -150,7 +152,7 @@ def test_a_bound_on_accuracy_is_met_by_what_is_sure(make_record: Make) -> None:
     fresh = running.run({}, trained_as({record.trial_id: record.measures["accuracy"] for record in records}, log), most=4)
     taken = running.query.answer(running.cautious(fresh), among=fresh).record
     assert taken.trial_id == "t0002"
-    assert taken.measures["accuracy"] >= 0.89 > estimates({"a": 0.9}, {"a": [0.91] * 3}, N)["a"].lower  # type: ignore[operator]
+    assert taken.measures["accuracy"] >= 0.89 > estimates({"a": 0.9}, {"a": [0.91] * 3}, JUDGED)["a"].bound  # type: ignore[operator]
 
 
 def test_the_front_is_confirmed_with_those_that_come_up(make_record: Make) -> None:
@@ -166,12 +168,12 @@ def test_runs_outlive_a_crash_and_damage_is_told(tmp_path: Any) -> None:
     record = Reruns(tmp_path / "reruns.jsonl")
     assert record.read() == []
     runs = [
-        Run(trial="t0001", taught=taught, seed=seed, accuracy=0.9, elapsed_s=1.0) for taught in (True, False) for seed in (7, 8)
+        Run(trial="t0001", taught=taught, seed=seed, value=0.9, elapsed_s=1.0) for taught in (True, False) for seed in (7, 8)
     ]
     for run in runs:
         record.append(run)
     assert record.read() == runs
-    assert record.accuracies([7, 9], taught=True) == {"t0001": {7: 0.9}}
+    assert record.values([7, 9], taught=True) == {"t0001": {7: 0.9}}
     with record.path.open("a") as file:
         file.write('{"trial": "t00')
     assert record.read() == runs, "a last line cut short says nothing"

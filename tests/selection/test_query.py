@@ -24,7 +24,7 @@ Make = Callable[..., TrialRecord]
 
 
 def ask(policy: Any, **fields: Any) -> SelectionQuery:
-    return SelectionQuery(policy=policy, objectives=OBJECTIVES, **fields)
+    return SelectionQuery(policy=policy, objectives=OBJECTIVES, primary=OBJECTIVES[0].measure, **fields)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_each_policy_takes_its_own(records: list[TrialRecord]) -> None:
     assert taken == {
         "hypervolume-contribution": largest_contribution(records),
         "knee": "t0002",
-        "max-accuracy": "t0000",
+        "best-quality": "t0000",
         "min-latency": "t0004",  # dominated in accuracy and size, but the fastest
         "min-size": "t0001",
         "smallest-within": "t0002",  # 0.98 is within 0.01 of 0.99, and a bound itself is met
@@ -102,17 +102,17 @@ def test_a_policy_takes_one_of_the_front_whatever_the_order(policy: str, rows: l
 
 
 def test_limits_narrow_the_choice_before_the_front_is_drawn(records: list[TrialRecord]) -> None:
-    found = ask("max-accuracy", limits=Limits(max={"size_bytes": 20e3})).answer(records)
+    found = ask("best-quality", limits=Limits(max={"size_bytes": 20e3})).answer(records)
     assert found.record.trial_id == "t0002"
     assert found.runner_up is not None
     assert found.runner_up.trial_id == "t0003"
     assert "size_bytes ≤ 20000" in found.reason
-    behind = ask("max-accuracy", limits=Limits(max={"accuracy": 0.96}, min={"params": 10_000})).answer(records)
+    behind = ask("best-quality", limits=Limits(max={"accuracy": 0.96}, min={"params": 10_000})).answer(records)
     assert behind.record.trial_id == "t0004", "it is dominated over all, but not among those that fit"
 
 
 def test_only_those_asked_for_may_be_taken_but_all_shape_the_front(records: list[TrialRecord]) -> None:
-    assert ask("max-accuracy").answer(records, among=["t0002", "t0003"]).record.trial_id == "t0002"
+    assert ask("best-quality").answer(records, among=["t0002", "t0003"]).record.trial_id == "t0002"
     within = ask({"smallest-within": {"within": 0.005}})
     with pytest.raises(NoStudentFits):
         within.answer(records, among=["t0001"])
@@ -120,7 +120,7 @@ def test_only_those_asked_for_may_be_taken_but_all_shape_the_front(records: list
 
 def test_ties_go_to_the_smaller_then_the_earlier(make_record: Make) -> None:
     equal = [make_record(i, accuracy=0.9, params=p, size_bytes=p) for i, p in ((3, 10.0), (1, 10.0), (2, 20.0))]
-    assert ask("max-accuracy").answer(equal).record.number == 1
+    assert ask("best-quality").answer(equal).record.number == 1
     assert ask("min-size").answer(equal).record.number == 1
 
 
@@ -141,21 +141,21 @@ def test_none_that_fits_names_the_nearest_three_and_what_each_misses(records: li
 
 
 def test_a_bound_on_accuracy_says_what_accuracy_stands_for(records: list[TrialRecord]) -> None:
-    sure = ask("min-size", limits=Limits(min={"accuracy": 0.97}), said_of_accuracy="accuracy for sure")
-    assert "with accuracy ≥ 0.97, that being the accuracy for sure)." in sure.answer(records).reason
-    with pytest.raises(NoStudentFits, match=r"has accuracy ≥ 0\.999, that being the accuracy for sure\. The nearest"):
+    sure = ask("min-size", limits=Limits(min={"accuracy": 0.97}), quality="accuracy for sure")
+    assert "with accuracy ≥ 0.97, the accuracy for sure)." in sure.answer(records).reason
+    with pytest.raises(NoStudentFits, match=r"has accuracy ≥ 0\.999, the accuracy for sure\. The nearest"):
         replace(sure, limits=Limits(min={"accuracy": 0.999})).answer(records)
 
 
 def test_failed_and_stopped_students_are_never_taken(make_record: Make) -> None:
     good = make_record(0, accuracy=0.5, params=10.0)
     better = [make_record(i, state=state, accuracy=0.99, params=1.0) for i, state in ((1, "failed"), (2, "stopped"))]
-    assert ask("max-accuracy").answer([*better, good]).record is good
+    assert ask("best-quality").answer([*better, good]).record is good
 
 
 def test_a_policy_is_checked_at_the_door() -> None:
-    with pytest.raises(InputError, match="Did you mean 'max-accuracy'"):
-        ask("maxaccuracy")
+    with pytest.raises(InputError, match="Did you mean 'best-quality'"):
+        ask("bestquality")
     with pytest.raises(InputError, match="within"):
         ask({"smallest-within": {"within": -1}})
     assert parse_policy("knee", []) == "knee"
@@ -193,7 +193,9 @@ def test_the_knee_is_the_point_below_the_chord(make_record: Make) -> None:
     """On log10 axes scaled to 1, (0, 1) and (1, 0) lie on the chord and (0, 0) is 1/√2 below it."""
     front = [make_record(i, accuracy=a, params=p) for i, (a, p) in enumerate([(0.9, 1e4), (0.9, 1e2), (0.5, 1e2)])]
     config = plugins.configure("policies", "knee")[2]
-    distances = knee_scores(config, front, SelectionContext(objectives=OBJECTIVES, teacher={}))
+    distances = knee_scores(
+        config, front, SelectionContext(objectives=OBJECTIVES, primary=OBJECTIVES[0].measure, teacher={}, quality="accuracy")
+    )
     np.testing.assert_allclose(distances, [0, 2**-0.5, 0], atol=1e-12)
 
 

@@ -31,7 +31,7 @@ def sweep(
     from tutelage.progress import Progress
     from tutelage.sweep import pipeline
 
-    with resumable(loaded.name, Path(loaded.storage)), Progress(loaded.search.trials) as progress:
+    with resumable(loaded.name, Path(loaded.storage)), Progress(loaded.search.trials, loaded.primary) as progress:
         home = pipeline.sweep(loaded, address=address, observer=progress)
     console.show_swept(home, as_json)
 
@@ -53,7 +53,8 @@ def resume(
 
     home = sweep_dir.find(storage, name)
     given = load(spec_path, None) if spec_path else None
-    with resumable(home.name, storage), Progress(None) as progress:
+    primary = load(home.spec_path, None).primary
+    with resumable(home.name, storage), Progress(None, primary) as progress:
         resuming.resume(home, trials=trials, spec=given, address=address, observer=progress)
     console.show_swept(home, as_json)
 

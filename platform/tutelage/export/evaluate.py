@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from tutelage.errors import InputError, nearest
 from tutelage.export import load
 from tutelage.export.export import _check_fits
 from tutelage.export.find import REGISTRY, _downloaded, find_model
+from tutelage.intervals import Contributions
+from tutelage.measure import Measure
 from tutelage.networks import timing
 from tutelage.records import sweep_dir
 from tutelage.records.sweep_dir import SweepDir
@@ -21,7 +24,7 @@ from tutelage.training.context import TrainingContext, context_of
 
 
 def evaluate_model(model: str, loaded: loading.Spec, split: str, storage: Path, uri: str | None = None) -> dict[str, Any]:
-    """Return what a student is worth on a split of the spec's data: accuracy with its 95 % interval, size, latency.
+    """Return what a student is worth on a split of the spec's data: its measures with 95 % intervals, size, latency.
 
     `model` is as for `find_model`, or an exported program or ONNX file. Its latency is measured alone, as `measure` does.
     """
@@ -33,14 +36,22 @@ def evaluate_model(model: str, loaded: loading.Spec, split: str, storage: Path, 
     if split == "test":
         _record_test_evaluation(model, storage, context)
     examples, task = context.read(split), context.built_task
-    correct = inference.contributions_of(asked.module, task, examples)[task.measures[0].name][:, 0] > 0.5
-    right, n = int(correct.sum()), len(correct)
+    contributions = inference.contributions_of(asked.module, task, examples)
     return {
-        "version": 2, "model": model, "form": asked.form, "split": split, "examples": n,
-        task.measures[0].name: right / n, "interval": list(intervals.wilson_interval(right, n)),
+        "version": 2, "model": model, "form": asked.form, "split": split, "examples": len(examples),
+        **_measured(task.measures, contributions, context.seed),
         "size_bytes": asked.size_bytes, "file_bytes": asked.file_bytes,
         **timing.latencies_ms({"student": asked.module}, examples.take(slice(1)).arguments)["student"],
     }  # fmt: skip
+
+
+def _measured(measures: Sequence[Measure], contributions: Mapping[str, Contributions], seed: int) -> dict[str, Any]:
+    """Return every measure by name, the 95 % interval of the primary one, the first, and those of all under `intervals`."""
+    own = [measure for measure in measures if measure.name in contributions]
+    values = {measure.name: measure.aggregate(contributions[measure.name]) for measure in own}
+    found = {measure.name: intervals.interval(measure, contributions[measure.name], seed) for measure in own}
+    ends = {name: list(ends) if ends else None for name, ends in found.items()}
+    return {**values, "interval": ends[measures[0].name], "intervals": ends}
 
 
 def _record_test_evaluation(model: str, storage: Path, context: TrainingContext) -> None:

@@ -27,8 +27,8 @@ def export_model(
     """Export a student into the new `directory` in the `forms` asked for, whole or not at all; return what was done.
 
     With `check` every form is read back where tutelage cannot be imported, and compared on real inputs. A quantised form
-    that loses more than `max_loss` of the validation accuracy is left out and told. `data` is a spec whose data serve both;
-    without it, that of the student's own sweep.
+    that loses more than `max_loss` of the primary measure on validation is left out and told. `data` is a spec whose data
+    serve both; without it, that of the student's own sweep.
     """
     for form in forms:
         if form not in bundle.FORMS:
@@ -52,8 +52,8 @@ def export_model(
         "files": {name: {"form": one.get("form"), "size_bytes": one["size_bytes"]} for name, one in manifest["files"].items()},
         "largest_difference": differences,
         "quantised": [asdict(variant) for variant in variants],
-        "kept": [variant.said() for variant in variants if variant.is_written],
-        "refused": [f"{variant.said()}: more than --max-loss {max_loss:g}" for variant in variants if not variant.is_written],
+        "kept": [variant.words for variant in variants if variant.is_written],
+        "refused": [f"{variant.words}: more than --max-loss {max_loss:g}" for variant in variants if not variant.is_written],
     }
 
 
@@ -83,7 +83,8 @@ def _card(
         name=f"{home.name}/{record.trial_id}" if home and record else found.name, architecture=found.architecture,
         forms=draft.written(), licence=licence, sweep=sweep, selection=found.selection(), differences=differences,
         record={"measures": record.measures, "config": record.config} if record else {},
-        variants=[(variant.said(), variant.is_written) for variant in variants],
+        measures=home.measures() if home else {},
+        variants=[(variant.words, variant.is_written) for variant in variants],
     )  # fmt: skip
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tutelage.measure import Measure
 from tutelage.signature import signature_of
 
 NAME = "README.md"  # the name and the front matter that model hubs show as a card
@@ -44,7 +45,8 @@ class Card:
     """What a card is made of; all but the name and the architecture may be missing.
 
     `record` has the trial's `measures` and `config`; `sweep` its `data`, `task`, `teacher`, `fingerprint`; `selection` is the
-    document of `tutelage select --json`; `differences` the check's, by form; `variants` what was said of quantised forms.
+    document of `tutelage select --json`; `differences` the check's, by form; `measures` are what the
+    sweep measured by name, the primary one first; `variants` what was said of quantised forms.
     """
 
     name: str
@@ -56,6 +58,12 @@ class Card:
     selection: Mapping[str, Any] | None = None
     differences: Mapping[str, float] | None = None
     variants: Sequence[tuple[str, bool]] = ()
+    measures: Mapping[str, Measure] = field(default_factory=dict)
+
+    @property
+    def primary(self) -> Measure | None:
+        """The primary measure of the student's task, None where no sweep is known."""
+        return next(iter(self.measures.values()), None)
 
 
 def text(card: Card) -> str:
@@ -101,13 +109,15 @@ def _data(card: Card) -> str | None:
 
 
 def _teacher(card: Card) -> str | None:
-    teacher = card.sweep.get("teacher")
+    teacher, primary = card.sweep.get("teacher"), card.primary
     if not teacher:
         return None
     came = f", which learnt {teacher['source']['data']} first" if teacher.get("source") else ""
-    return (
-        f"{teacher['params']:,.0f} parameters, accuracy {teacher['accuracy']:.4f} on validation, `{teacher['address']}`{came}"
+    has_quality = primary is not None and primary.name in teacher
+    quality = (
+        f", {primary.label} {primary.text_with_unit(teacher[primary.name])} on validation" if has_quality and primary else ""
     )
+    return f"{teacher['params']:,.0f} parameters{quality}, `{teacher['address']}`{came}"
 
 
 def _network(card: Card) -> str:
@@ -116,51 +126,51 @@ def _network(card: Card) -> str:
 
 
 def _numbers(card: Card) -> str:
-    measures = card.record.get("measures", {})
-    rows = [*_tested(card.selection), *_confirmed(card.selection)]
-    if "accuracy" in measures:
-        rows.append(("accuracy on validation, in the search", f"{measures['accuracy']:.4f}", "the split the search decided on"))
-    said = (
-        ("params", "trainable parameters", ",.0f"), ("size_bytes", "bytes of the weights", ",.0f"),
-        ("macs", "multiply–accumulates an example", ",.0f"),
-        ("latency_ms", "ms an example, one CPU thread where the sweep ran, median", ".4g"),
-        ("agreement", "share of validation with the teacher's top class", ".4f"),
-    )  # fmt: skip
-    rows += [(name, f"{measures[name]:{form}}", what) for name, what, form in said if name in measures]
+    rows = [*_tested(card), *_confirmed(card), *_measured(card)]
     if not rows:
         return "## Numbers\n\nNone on record: the network was not found in a sweep.\n"
     taught = f"\n{card.selection['teaching']}\n" if card.selection and card.selection.get("teaching") else ""
     return "## Numbers\n\n" + _table(("measure", "value", "what it is"), rows) + taught
 
 
-def _tested(selection: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
-    test = (selection or {}).get("test")
-    if not test:
+def _measured(card: Card) -> Iterator[tuple[str, str, str]]:
+    """Give every measure that the search has of the student, but for details."""
+    values = card.record.get("measures", {})
+    for name, measure in card.measures.items():
+        if name in values and not measure.detail:
+            where = " on validation, in the search" if measure.spread else ""
+            yield f"{measure.label}{where}", measure.text_with_unit(values[name]), measure.meaning
+
+
+def _tested(card: Card) -> list[tuple[str, str, str]]:
+    test, primary = (card.selection or {}).get("test"), card.primary
+    if not test or primary is None:
         return []
-    rows = [("**test accuracy**", test)]
-    rows += [(f"test accuracy, {who}", test[key]) for key, who in _BESIDE if test.get(key)]
-    return [(what, _interval(one), f"95 % interval; {one['n']:,} examples") for what, one in rows]
+    rows = [(f"**test {primary.label}**", test)]
+    rows += [(f"test {primary.label}, {who}", test[key]) for key, who in _BESIDE if test.get(key)]
+    return [(what, _interval(one, primary), f"95 % interval; {one['n']:,} examples") for what, one in rows]
 
 
 _BESIDE = (("labels_only", "the same network from labels alone"), ("teacher", "its teacher"))
 
 
-def _interval(score: Mapping[str, Any]) -> str:
-    low, high = score["interval"]
-    return f"{score['accuracy']:.4f} ({low:.4f} to {high:.4f})"
+def _interval(score: Mapping[str, Any], primary: Measure) -> str:
+    within = f" ({primary.interval_text(score['interval'])})" if score["interval"] else ""
+    return primary.text_with_unit(score["value"]) + within
 
 
-def _confirmed(selection: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
-    confirmed = (selection or {}).get("confirmed") or {}
+def _confirmed(card: Card) -> list[tuple[str, str, str]]:
+    confirmed, primary = (card.selection or {}).get("confirmed") or {}, card.primary
     taught = confirmed.get("taught")
-    if not taught:
+    if not taught or primary is None:
         return []
-    spread = f"{taught['mean']:.4f}"
-    if taught.get("interval"):
-        low, high = taught["interval"]
-        spread += f" ({low:.4f} to {high:.4f})"
+    spread = _interval({"value": taught["mean"], "interval": taught.get("interval")}, primary)
     return [
-        ("accuracy on validation, fresh seeds", spread, f"mean of {confirmed['seeds']} trainings; 95 % interval for one more")
+        (
+            f"{primary.label} on validation, fresh seeds",
+            spread,
+            f"mean of {confirmed['seeds']} trainings; 95 % interval for one more",
+        )
     ]
 
 
@@ -216,8 +226,8 @@ def _limits(card: Card) -> str:
     test = (card.selection or {}).get("test")
     if not test:
         lines.append(
-            "It was not selected and confirmed: the test split was not opened for it, and its accuracy on validation is that "
-            "of one of many students, of which the best are flattered by luck."
+            "It was not selected and confirmed: it was not evaluated on the test split, and its measures on validation are "
+            "those of one of many students, of which the best are overestimated."
         )
     elif warning := card.selection and card.selection.get("test_warning"):
         lines.append(warning)

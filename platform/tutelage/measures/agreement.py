@@ -15,4 +15,5 @@ MEASURE = Measure(
     scale=neg_log10_error,
     reference=0.0,
     spread="mean",
+    detail=True,
 )

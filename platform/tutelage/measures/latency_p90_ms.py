@@ -15,4 +15,5 @@ MEASURE = Measure(
     available="on_device",
     format=".4g",
     mlflow_key="cost/latency_p90_ms",
+    detail=True,
 )

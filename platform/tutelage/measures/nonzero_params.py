@@ -14,4 +14,5 @@ MEASURE = Measure(
     scale=log10,
     format=",.0f",
     mlflow_key="size/nonzero_params",
+    detail=True,
 )

@@ -14,4 +14,5 @@ MEASURE = Measure(
     scale=log10,
     spread="mean",
     format=".4g",
+    detail=True,
 )

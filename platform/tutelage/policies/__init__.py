@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.measure import Measure
 from tutelage.objectives import Objective, even_losses
 from tutelage.records.trial import TrialRecord
 
@@ -25,14 +26,27 @@ NEVER = -np.inf  # the score of a student that the policy does not take at all
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionContext:
-    """What a policy may know beside the front: the sweep's objectives and the teacher's measures.
+    """What a policy may use beside the front: the sweep's objectives, its task's primary measure, the teacher's measures.
 
-    The accuracies of the front's students are those that the choice rests on; `said_of_accuracy` says in words which.
+    The primary measure of the front's students has the values that the choice rests on; `quality` names these in words.
     """
 
     objectives: tuple[Objective, ...]
+    primary: Measure
     teacher: Mapping[str, float]
-    said_of_accuracy: str = "accuracy"
+    quality: str
+
+    def quality_of(self, record: TrialRecord) -> float:
+        """Return a student's primary measure, in its own unit."""
+        return record.measures[self.primary.name]
+
+    def quality_scores(self, front: Front) -> Scores:
+        """Return the primary measure of each student, turned so that higher is better."""
+        return np.array([-self.primary.sign * self.quality_of(record) for record in front])
+
+    def quality_text(self, record: TrialRecord) -> str:
+        """Return a student's primary measure with its name, in words."""
+        return f"{self.quality} {self.primary.text_with_unit(self.quality_of(record))}"
 
 
 def size_bytes(record: TrialRecord) -> float:
@@ -45,7 +59,11 @@ def scaled_losses(front: Front, objectives: Sequence[Objective]) -> NDArray[np.f
 
     An objective in which all are equal is 0 throughout.
     """
-    matrix = np.array([even_losses(record.measures, objectives) for record in front])
+    return scaled(np.array([even_losses(record.measures, objectives) for record in front]))
+
+
+def scaled(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a matrix with every column from 0, its least value, to 1, its largest; 0 where all are equal."""
     span = np.ptp(matrix, axis=0)
-    scaled: NDArray[np.float64] = (matrix - matrix.min(axis=0)) / np.where(span > 0, span, 1.0)
-    return scaled
+    found: NDArray[np.float64] = (matrix - matrix.min(axis=0)) / np.where(span > 0, span, 1.0)
+    return found

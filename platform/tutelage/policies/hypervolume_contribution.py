@@ -27,7 +27,8 @@ def reason(config: Config, record: TrialRecord, front: Front, context: Selection
     matrix = losses([one.measures for one in front], context.objectives)
     whole = pareto.hypervolume(matrix, reference_losses(context.objectives))
     if not whole:
-        return f"none of {len(front)} is better than the reference point in every objective; it is the most accurate of them"
+        best = f"it has the best {context.primary.label}"
+        return f"none of {len(front)} is better than the reference point in all objectives; {best}"
     return (
         f"of the hypervolume of {len(front)}, {100 * alone / whole:.2f} % would be gone without it, more than without another"
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from tutelage.objectives import losses
 from tutelage.plugins import PluginConfig
-from tutelage.policies import Front, Scores, SelectionContext
+from tutelage.policies import Front, Scores, SelectionContext, scaled
 from tutelage.records.trial import TrialRecord
 
 SPACE: dict[str, object] = {}
@@ -22,17 +22,15 @@ class Config(PluginConfig):
 def scores(config: Config, front: Front, context: SelectionContext) -> Scores:
     """Return each student's distance below the plane through the extremes, on axes scaled to [0, 1] (Das, 1999).
 
-    A front of fewer than three has no knee; its most accurate scores highest.
+    A front of fewer than three has no knee; the one with the best primary measure scores highest.
     """
     if len(front) < FEWEST:
-        return np.array([record.measures["accuracy"] for record in front])
+        return context.quality_scores(front)
     matrix = losses([record.measures for record in front], context.objectives)
     for column, objective in enumerate(context.objectives):
         if objective.measure.has_log_axis:
             matrix[:, column] = np.log10(np.maximum(matrix[:, column], 1e-9))
-    span = np.ptp(matrix, axis=0)
-    scaled = (matrix - matrix.min(axis=0)) / np.where(span > 0, span, 1.0)
-    distances: Scores = (1.0 - scaled.sum(axis=1)) / np.sqrt(len(context.objectives))
+    distances: Scores = (1.0 - scaled(matrix).sum(axis=1)) / np.sqrt(len(context.objectives))
     return distances
 
 
@@ -40,5 +38,5 @@ def reason(config: Config, record: TrialRecord, front: Front, context: Selection
     """Return why in words."""
     named = ", ".join(f"{o.name} {record.measures[o.name]:,.4g}" for o in context.objectives)
     if len(front) < FEWEST:
-        return f"a front of {len(front)} has no knee, and it is the most accurate ({named})"
+        return f"a front of {len(front)} has no knee, and it has the best {context.primary.label} ({named})"
     return f"the front of {len(front)} bends most there ({named}): beyond it, little is gained for much"

@@ -1,4 +1,4 @@
-"""The fastest on one example, where the sweep was measured; of equals the most accurate."""
+"""The fastest on one example, where the sweep was measured; of equals the best by its primary measure."""
 
 from __future__ import annotations
 

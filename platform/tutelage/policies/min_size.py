@@ -1,4 +1,4 @@
-"""The smallest in bytes; of equals the most accurate."""
+"""The smallest in bytes; of equals the best by its primary measure."""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tutelage.measure import Measure
+
 MAX_KEY_CHARS = 250  # these three are MLflow's own (mlflow.utils.validation); beyond them it refuses, or cuts with a warning
 
 
@@ -15,26 +17,6 @@ MAX_PARAM_CHARS = 6000
 
 
 MAX_TAG_CHARS = 8000
-
-
-METRICS = {  # a measure's name in MLflow; MLflow draws a section per prefix
-    "accuracy": "quality/accuracy",
-    "confirmed_accuracy": "quality/confirmed_accuracy",
-    "confirmed_low": "quality/confirmed_low",
-    "confirmed_high": "quality/confirmed_high",
-    "confirmed_seeds": "quality/confirmed_seeds",
-    "agreement": "quality/agreement",
-    "teacher_kl_nats": "quality/teacher_kl_nats",
-    "params": "size/params",
-    "nonzero_params": "size/nonzero_params",
-    "size_bytes": "size/bytes",
-    "macs": "cost/macs",
-    "latency_ms": "cost/latency_ms",
-    "latency_p90_ms": "cost/latency_p90_ms",
-}
-
-
-LOG10 = {"params": "size/log10_params", "macs": "cost/log10_macs"}  # MLflow's scatter charts have no log axis
 
 
 _FOREIGN = re.compile(r"[^A-Za-z0-9_\-. :/]")
@@ -74,18 +56,30 @@ def _fit(values: Mapping[str, Any], max_chars: int) -> dict[str, str]:
     return {key: text if len(text) <= max_chars else f"{text[: max_chars - 1]}…" for key, text in texts.items()}
 
 
-def fit_measures(measures: Mapping[str, float]) -> dict[str, float]:
-    """Return final measures under MLflow's names, with a log10 where its charts lack that axis; no NaN, no infinity."""
-    values = {METRICS[name]: float(value) for name, value in measures.items() if name in METRICS}
-    values |= {key: math.log10(measures[name]) for name, key in LOG10.items() if measures.get(name, 0) > 0}
+def fit_measures(measures: Mapping[str, float], known: Mapping[str, Measure]) -> dict[str, float]:
+    """Return final measures under MLflow's names, with a log10 where its charts lack that axis; no NaN, no infinity.
+
+    A value that belongs to no `known` measure keeps its name in the section `quality`: none is dropped.
+    """
+    values = {key_of(name, known): float(value) for name, value in measures.items()}
+    logged = {known[name].log_key: value for name, value in measures.items() if name in known and value > 0}
+    values |= {key: math.log10(value) for key, value in logged.items() if key}
     return {key: value for key, value in values.items() if math.isfinite(value)}
 
 
+def key_of(name: str, known: Mapping[str, Measure]) -> str:
+    """Return the key of a measured value in MLflow, which draws a section for each prefix."""
+    return fit_key(known[name].mlflow_key if name in known else f"quality/{name}")
+
+
+NO_MEASURES = ("epoch", "step_s")  # of a curve's row
+
+
 def fit_curve(rows: Sequence[Mapping[str, float]]) -> list[tuple[str, float, int]]:
-    """Return a training's curve as (key, value, epoch); no NaN, no infinity."""
+    """Return a training's curve as (key, value, epoch), with all that its rows measure; no NaN, no infinity."""
     return [
-        (f"train/{name}", float(row[name]), int(row["epoch"]))
+        (fit_key(f"train/{name}"), float(value), int(row["epoch"]))
         for row in rows
-        for name in ("train_loss", "accuracy")
-        if math.isfinite(row.get(name, math.nan))
+        for name, value in row.items()
+        if name not in NO_MEASURES and math.isfinite(value)
     ]

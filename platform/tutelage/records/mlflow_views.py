@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
+from tutelage.measure import Measure
+
 CHARTS_ID, TABLE_ID = "tutelage-pareto", "tutelage-front"
 
 
@@ -33,10 +35,7 @@ NUM_RUNS = 100  # that a chart shows, and a page of the table
 CREATED_MS = 1_760_000_000_000
 
 
-COLUMNS = (
-    "tags.`pareto`", "metrics.`quality/accuracy`", "metrics.`size/params`", "metrics.`size/bytes`", "metrics.`cost/macs`",
-    "metrics.`cost/latency_ms`",
-)  # fmt: skip
+COSTS = ("size/params", "size/bytes", "cost/macs", "cost/latency_ms")  # columns of the front's table
 
 
 def path(experiment_id: str) -> str:
@@ -49,9 +48,14 @@ def table_path(experiment_id: str) -> str:
     return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={TABLE_ID}"
 
 
-def tags(searched: Sequence[str]) -> dict[str, str]:
-    """Return the views as tags, over the runs of all sweeps in the experiment; what is too long for a tag is left out."""
-    views = {CHARTS_ID: _packed("Pareto", _charts(searched)), TABLE_ID: _packed("Front", _table(searched))}
+def tags(searched: Sequence[str], primary: Measure) -> dict[str, str]:
+    """Return the views as tags, over the runs of all sweeps in the experiment; what is too long for a tag is left out.
+
+    `primary` is the height of the charts.
+    """
+    views = {
+        CHARTS_ID: _packed("Pareto", _charts(searched, primary)), TABLE_ID: _packed("Front", _table(searched, primary))
+    }  # fmt: skip
     return {f"{TAG}{name}": value for name, value in views.items() if len(value) <= MAX_TAG_CHARS}
 
 
@@ -60,18 +64,18 @@ def _packed(name: str, state: dict[str, Any]) -> str:
     return json.dumps({"name": name, "createdAt": CREATED_MS, "updatedAt": CREATED_MS, "state": f"deflate;{packed}"})
 
 
-def _charts(searched: Sequence[str]) -> dict[str, Any]:
+def _charts(searched: Sequence[str], primary: Measure) -> dict[str, Any]:
     """Return the page of charts; without a filter, so that the teacher and the sweep with its hypervolume are there."""
     return {
-        **_sorted_by("metrics.`quality/accuracy`", ascending=False, searched=searched),
+        **_sorted_by(primary.mlflow_key, ascending=primary.direction == "minimise", searched=searched, primary=primary),
         "searchFilter": "",
         "compareRunSections": [
-            _section(SECTION, "Accuracy by size and cost", display=True),
+            _section(SECTION, f"{_heading(primary)} by size and cost", display=True),
             *(_section(f"tutelage-{prefix}", prefix, display=False) for prefix in AUTOMATIC),
         ],
         "compareRunCharts": [
-            _scatter("size", "Size and accuracy", "size/log10_params"),
-            _scatter("macs", "Multiply–accumulates and accuracy", "cost/log10_macs"),
+            _scatter("size", f"Size and {primary.label}", "size/log10_params", primary),
+            _scatter("macs", f"Multiply–accumulates and {primary.label}", "cost/log10_macs", primary),
             {
                 **_card("hypervolume", "Hypervolume over trials", "LINE"),
                 "metricKey": "front/hypervolume",
@@ -85,27 +89,32 @@ def _charts(searched: Sequence[str]) -> dict[str, Any]:
             {
                 **_card("parallel", "Searched values", "PARALLEL"),
                 "selectedParams": list(searched),
-                "selectedMetrics": ["size/log10_params", "quality/accuracy"],
+                "selectedMetrics": ["size/log10_params", primary.mlflow_key],
                 "showAllRuns": True,
             },
         ],
     }
 
 
-def _table(searched: Sequence[str]) -> dict[str, Any]:
+def _heading(primary: Measure) -> str:
+    return primary.label[:1].upper() + primary.label[1:]
+
+
+def _table(searched: Sequence[str], primary: Measure) -> dict[str, Any]:
     return {
-        **_sorted_by("metrics.`size/bytes`", ascending=True, searched=searched),
+        **_sorted_by("size/bytes", ascending=True, searched=searched, primary=primary),
         "searchFilter": "tags.pareto = 'front'",
     }
 
 
-def _sorted_by(key: str, *, ascending: bool, searched: Sequence[str]) -> dict[str, Any]:
+def _sorted_by(key: str, *, ascending: bool, searched: Sequence[str], primary: Measure) -> dict[str, Any]:
+    columns = [f"metrics.`{column}`" for column in (primary.mlflow_key, *COSTS)]
     return {
-        "orderByKey": key,
+        "orderByKey": f"metrics.`{key}`",
         "orderByAsc": ascending,
         "lifecycleFilter": "Active",
         "runsHiddenMode": "SHOW_ALL",
-        "selectedColumns": [*COLUMNS, *(f"params.`{name}`" for name in searched)],
+        "selectedColumns": ["tags.`pareto`", *columns, *(f"params.`{name}`" for name in searched)],
     }
 
 
@@ -117,11 +126,11 @@ def _section(uuid: str, name: str, *, display: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _scatter(uuid: str, title: str, metric: str) -> dict[str, Any]:
+def _scatter(uuid: str, title: str, metric: str, primary: Measure) -> dict[str, Any]:
     return {
         **_card(uuid, title, "SCATTER"),
         "xaxis": {"key": metric, "type": "METRIC"},
-        "yaxis": {"key": "quality/accuracy", "type": "METRIC"},
+        "yaxis": {"key": primary.mlflow_key, "type": "METRIC"},
     }
 
 

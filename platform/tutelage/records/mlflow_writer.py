@@ -21,6 +21,7 @@ from mlflow.exceptions import MlflowException
 
 from tutelage import environment
 from tutelage.errors import UnreachableError
+from tutelage.measure import Measure
 from tutelage.records import mlflow_views
 from tutelage.records.mlflow_format import redact
 from tutelage.records.spool import Work
@@ -34,7 +35,7 @@ PROBE_TIMEOUT_S = 10.0
 SQLITE = "sqlite:///"
 
 
-FRONT_KEYS = ("front/hypervolume", "front/size", "quality/accuracy")  # of the sweep's own run
+FRONT_KEYS = ("front/hypervolume", "front/size")  # of the sweep's own run, beside the primary measure
 
 
 PAGE = 1000
@@ -78,8 +79,8 @@ class MlflowWriter:
     or is a directory that MLflow no longer writes.
     """
 
-    def __init__(self, uri: str, experiment: str) -> None:
-        self.uri = uri
+    def __init__(self, uri: str, experiment: str, primary: Measure) -> None:
+        self.uri, self._primary = uri, primary
         self._client = _open_client(uri)
         try:
             with one_attempt():
@@ -101,8 +102,8 @@ class MlflowWriter:
             return str(found.experiment_id)
         tags = {
             "mlflow.experimentKind": "custom_model_development",
-            "mlflow.experiment.primaryMetric.name": "quality/accuracy",
-            "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
+            "mlflow.experiment.primaryMetric.name": self._primary.mlflow_key,
+            "mlflow.experiment.primaryMetric.greaterIsBetter": str(self._primary.direction == "maximise").lower(),
         }
         location = None
         if self.uri.startswith(SQLITE):  # MLflow's own default is a directory below wherever one happens to stand
@@ -258,7 +259,7 @@ class MlflowWriter:
         if parent not in self._fronts:
             self._fronts[parent] = {
                 (metric.step, key, metric.value)
-                for key in FRONT_KEYS
+                for key in (*FRONT_KEYS, self._primary.mlflow_key)
                 for metric in self._client.get_metric_history(parent, key)
             }
         return self._fronts[parent]
@@ -283,7 +284,7 @@ class MlflowWriter:
     def _write_view(self, work: Work) -> None:
         """Save the ready chart pages with the experiment; only a warning where MLflow does not take them."""
         try:
-            for key, value in mlflow_views.tags(work["searched"]).items():
+            for key, value in mlflow_views.tags(work["searched"], self._primary).items():
                 self._client.set_experiment_tag(self.experiment_id, key, value)
         except MlflowException as error:
             if self.is_final(error):

@@ -13,12 +13,12 @@ from tutelage.errors import WorkFailed
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training outside the search: a trial's student, taught or from labels alone, and what it has on validation."""
+    """One training outside the search: a trial's student, taught or from labels alone, and its quality on validation."""
 
     trial: str
     taught: bool
     seed: int
-    accuracy: float
+    value: float  # primary measure
     elapsed_s: float
 
 
@@ -51,10 +51,10 @@ class Reruns:
         text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
         return text[: text.rfind("\n") + 1]
 
-    def accuracies(self, seeds: Sequence[int], *, taught: bool) -> dict[str, dict[int, float]]:
-        """Return by trial and seed what its students have, of these seeds."""
+    def values(self, seeds: Sequence[int], *, taught: bool) -> dict[str, dict[int, float]]:
+        """Return by trial and seed the primary measure of its students, of these seeds."""
         found: dict[str, dict[int, float]] = {}
         for run in self.read():
             if run.taught == taught and run.seed in seeds:
-                found.setdefault(run.trial, {})[run.seed] = run.accuracy
+                found.setdefault(run.trial, {})[run.seed] = run.value
         return found

@@ -19,12 +19,13 @@ from typing import Any, TypeVar
 from mlflow.exceptions import MlflowException
 
 from tutelage.errors import UnreachableError
+from tutelage.measure import Measure
 from tutelage.records import lineage, mlflow_views
-from tutelage.records.mlflow_format import METRICS, fit_curve, fit_measures, fit_params, fit_tags, redact
+from tutelage.records.mlflow_format import fit_curve, fit_measures, fit_params, fit_tags, redact
 from tutelage.records.mlflow_writer import MlflowWriter
 from tutelage.records.sender import Sender
 from tutelage.records.spool import Spool
-from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.sweep_dir import SweepDir, measures_in
 from tutelage.records.trial import TrialRecord
 from tutelage.spec.loading import Spec, tracking_uri
 from tutelage.spec.yaml_lines import dump
@@ -33,7 +34,7 @@ from tutelage.spec.yaml_lines import dump
 def tracker_of(spec: Spec) -> Tracker:
     """Return the tracker that the spec asks for; by default a SQLite store in its storage."""
     spool = SweepDir(Path(spec.storage) / "sweeps" / spec.name).spool_path
-    return Tracker(tracking_uri(spec), spec.tracking.experiment or _task_name(spec), spool)
+    return Tracker(tracking_uri(spec), spec.tracking.experiment or _task_name(spec), spool, spec.measures)
 
 
 def _task_name(spec: Spec) -> str:
@@ -61,14 +62,20 @@ class Tracker:
     `spool` is where work waits on disk; what a killed process left there is written first. Without one the work waits in a
     temporary file, and `close` raises if MLflow has not taken it all. Raises `UnreachableError` when the store does not
     answer, refuses, or is a directory that MLflow no longer writes.
+
+    `measures` are those of the sweep by name, the primary one first; by default the package's own.
     """
 
-    def __init__(self, uri: str, experiment: str, spool: Path | None = None) -> None:
+    def __init__(
+        self, uri: str, experiment: str, spool: Path | None = None, measures: Mapping[str, Measure] | None = None
+    ) -> None:
         self.uri, self.experiment, self.spool_path = uri, experiment, spool
-        self._writer = MlflowWriter(uri, experiment)
+        self._measures = measures or measures_in({})
+        self._primary = next(iter(self._measures.values()))
+        self._writer = MlflowWriter(uri, experiment, self._primary)
         self._sender: Sender | None = None
         self._parent = self._sweep = ""
-        self._best_accuracy = -math.inf
+        self._best = math.nan  # primary measure on the front
 
     def start_sweep(self, name: str, spec: Mapping[str, Any], searched: Sequence[str], tags: Mapping[str, str]) -> str:
         """Return the id of the sweep's run, with the resolved spec and the lineage on their way to it.
@@ -160,14 +167,15 @@ class Tracker:
         """Log the teacher as a run of its own, once for its content address, and link it from the sweep."""
         shown = {f"teacher.{key}": value for key, value in params.items() if value is not None}
         self._book(
-            "teacher", name=name, address=address, params=fit_params(shown), metrics=fit_measures(measures),
+            "teacher", name=name, address=address, params=fit_params(shown), metrics=fit_measures(measures, self._measures),
             curve=fit_curve(curve),
         )  # fmt: skip
 
     def log_trial(self, record: TrialRecord, label: str, searched: Sequence[str], common: Mapping[str, str]) -> None:
         """Log an ended trial as a child run: every searched param, its measures, its curve, and why it failed."""
         if label in CANDIDATES:
-            self._best_accuracy = max(self._best_accuracy, record.measures.get("accuracy", -math.inf))
+            value = record.measures.get(self._primary.name, math.nan)
+            self._best = value if math.isnan(self._best) or self._primary.is_better(value, self._best) else self._best
         tags = {"sweep": self._sweep, "stage": "trial"}
         if record.error:
             tags["error"] = record.error.strip().splitlines()[-1]
@@ -182,7 +190,7 @@ class Tracker:
             label=label,
             tags=fit_tags(tags),
             params=fit_params({**{name: record.params.get(name, INACTIVE) for name in searched}, **common}),
-            metrics={**fit_measures(record.measures), **spent},
+            metrics={**fit_measures(record.measures, self._measures), **spent},
             curve=fit_curve(record.curve),
             error=redact(record.error) if record.state == "failed" else "",
         )
@@ -192,13 +200,13 @@ class Tracker:
         self._book("labels", labels=dict(labels))
 
     def log_front(self, num_trials: int, hypervolume: float, size: int) -> None:
-        """Log the front's hypervolume and size after `num_trials` trials, and the best accuracy so far.
+        """Log the front's hypervolume and size after `num_trials` trials, and the best primary measure so far.
 
-        The best accuracy stands on the sweep's run under a trial's own name, at step 0: sorted by it, MLflow shows the sweep
+        The best value stands on the sweep's run under a trial's own name, at step 0: sorted by it, MLflow shows the sweep
         above its trials, however many there are, and so draws the hypervolume on the page of the trials.
         """
         rows = [(num_trials, "front/hypervolume", hypervolume), (num_trials, "front/size", float(size))]
-        rows.append((0, METRICS["accuracy"], self._best_accuracy))
+        rows.append((0, self._primary.mlflow_key, self._best))
         self._book("front", rows=[row for row in rows if math.isfinite(row[2])])
 
     def log_artifacts(self, paths: Sequence[Path]) -> None:
@@ -208,7 +216,7 @@ class Tracker:
 
     def log_measures(self, trial_id: str, measures: Mapping[str, float]) -> None:
         """Add measures that were taken after a trial ended."""
-        self._book("measures", trial=trial_id, metrics=fit_measures(measures))
+        self._book("measures", trial=trial_id, metrics=fit_measures(measures, self._measures))
 
     def set_note(self, markdown: str, picture: str = "front.png") -> None:
         """Set the card that MLflow shows on the sweep's page, with an attached picture below its heading."""
@@ -222,7 +230,7 @@ class Tracker:
             "selected.trial": document["student"]["trial"],
             "selected.policy": document["policy"],
             "selected.reason": document["reason"],
-            "selected.test_accuracy": f"{document['test']['accuracy']:.4f}",
+            f"selected.test_{self._primary.name}": self._primary.text(document["test"]["value"]),
         }
         self._book("run", tags=fit_tags(tags), file="selection.json", text=json.dumps(dict(document), indent=2))
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tutelage import objectives as objectives_module
 from tutelage.errors import InputError
+from tutelage.measure import Measure
 from tutelage.objectives import Objective, losses
 from tutelage.records.fronts import candidates, front_of, hypervolume_of
 from tutelage.records.sweep_dir import SweepDir
@@ -38,15 +39,17 @@ def compare(homes: Sequence[SweepDir], reference: Mapping[str, float], sizes: Se
     found = {home.name: candidates(home) for home in homes}
     _check_comparable(homes, found)
     objectives = _with_one_reference(homes, reference)
+    primary = homes[0].primary()
     fronts = {name: front_of(records, objectives) for name, records in found.items()}
     across = next((o for o in objectives if o.measure.is_cost), None)
     bounds = list(sizes) or (_sizes_of(fronts, across) if across else [])
     document = {
-        "version": 1,
+        "version": 2,
         "objectives": [{"name": o.name, "direction": o.direction} for o in objectives],
         "reference": {o.name: o.reference for o in objectives},
+        "measure": primary.document(),
         "size": across.name if across else None,
-        "sweeps": [_of_sweep(home, fronts[home.name], found[home.name], objectives, across, bounds) for home in homes],
+        "sweeps": [_of_sweep(home, fronts[home.name], found[home.name], objectives, across, primary, bounds) for home in homes],
         "dominated": [_dominated(one, other, fronts, objectives) for one, other in permutations(fronts, 2)],
         "notes": _notes(homes, objectives),
     }
@@ -72,7 +75,7 @@ def _check_comparable(homes: Sequence[SweepDir], found: Mapping[str, Sequence[Tr
         if prints[0] != prints[1]:
             raise InputError(
                 f"'{first.name}' and '{other.name}' learnt and were measured on other data (fingerprints {str(prints[0])[:12]} "
-                f"and {str(prints[1])[:12]}): their accuracies do not compare. Sweep both on the same data, with the same seed."
+                f"and {str(prints[1])[:12]}): their measures do not compare. Sweep both on the same data, with the same seed."
             )
 
 
@@ -104,7 +107,7 @@ def _rounded_up(size: float) -> float:
 
 def _of_sweep(
     home: SweepDir, front: Sequence[TrialRecord], found: Sequence[TrialRecord], objectives: Sequence[Objective],
-    across: Objective | None, bounds: Sequence[float],
+    across: Objective | None, primary: Measure, bounds: Sequence[float],
 ) -> dict[str, Any]:  # fmt: skip
     facts, records = home.facts(), home.records()
     return {
@@ -116,13 +119,13 @@ def _of_sweep(
         "epochs": sum(len(record.curve) for record in records),
         "elapsed_s": facts.get("elapsed_s"),
         "search_s": facts.get("search_s"),
-        "best_at": [{"at_most": bound, "accuracy": _best(found, across, bound)} for bound in bounds] if across else [],
+        "best_at": [{"at_most": bound, "value": _best(found, across, primary, bound)} for bound in bounds] if across else [],
     }
 
 
-def _best(records: Sequence[TrialRecord], across: Objective, bound: float) -> float | None:
-    fitting = [record.measures["accuracy"] for record in records if record.measures[across.name] <= bound]
-    return max(fitting, default=None)
+def _best(records: Sequence[TrialRecord], across: Objective, primary: Measure, bound: float) -> float | None:
+    fitting = [record.measures[primary.name] for record in records if record.measures[across.name] <= bound]
+    return min(fitting, key=lambda value: primary.sign * value, default=None)
 
 
 def _dominated(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutelage.files import write_atomically
+from tutelage.measure import Measure
 from tutelage.objectives import Objective
 from tutelage.records import fronts
 from tutelage.records.trial import TrialRecord
@@ -49,6 +50,8 @@ def write_png(candidates: Mapping[str, Sequence[TrialRecord]], objectives: Seque
         axes.scatter(x, y, s=34, color=colour, marker=mark, label=f"{name} ({len(members)})", zorder=3)
     if across.measure.has_log_axis:
         axes.set_xscale("log")
+    if up.measure.has_log_axis:
+        axes.set_yscale("log")
     axes.set(xlabel=figures.label_of(across), ylabel=figures.label_of(up))
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, loc="best")
@@ -79,6 +82,8 @@ def figure_of(candidates: Mapping[str, Sequence[TrialRecord]], objectives: Seque
     )  # fmt: skip
     if across.measure.has_log_axis:
         figure.update_xaxes(type="log")
+    if up.measure.has_log_axis:
+        figure.update_yaxes(type="log")
     return figure
 
 
@@ -95,7 +100,8 @@ def write_html(
         "<h2>In numbers</h2>"
         + sweep_page.table(*summary(document))
         + f'<p class="quiet">Hypervolumes up to {html.escape(against)}.</p>',
-        f"<h2>Best accuracy by {html.escape(str(document['size']))}</h2>" + sweep_page.table(*best(document))
+        f"<h2>Best {html.escape(Measure.from_document(document['measure']).label)} by {html.escape(str(document['size']))}</h2>"
+        + sweep_page.table(*best(document))
         if document["size"]
         else "",
         "<h2>Who beats whom</h2>" + sweep_page.table(*beaten(document), "text"),
@@ -115,13 +121,13 @@ def summary(document: Mapping[str, Any]) -> Rows:
 
 
 def best(document: Mapping[str, Any]) -> Rows:
-    """Return header and rows: one a bound on the size, each sweep's best accuracy within it."""
-    names = [one["sweep"] for one in document["sweeps"]]
+    """Return header and rows: one a bound on the size, each sweep's best primary measure within it."""
+    names, primary = [one["sweep"] for one in document["sweeps"]], Measure.from_document(document["measure"])
     bounds = [at["at_most"] for at in document["sweeps"][0]["best_at"]]
     rows: list[list[Any]] = []
     for number, bound in enumerate(bounds):
-        accuracies = [one["best_at"][number]["accuracy"] for one in document["sweeps"]]
-        rows.append([f"≤ {bound:,g}", *("none" if value is None else f"{value:.4f}" for value in accuracies)])
+        values = [one["best_at"][number]["value"] for one in document["sweeps"]]
+        rows.append([f"≤ {bound:,g}", *("none" if value is None else primary.text(value) for value in values)])
     return [str(document["size"]), *names], rows
 
 

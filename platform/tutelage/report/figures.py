@@ -1,4 +1,4 @@
-"""The front as a table, a picture and a page, and the whole sweep as one page that opens offline."""
+"""The front as a picture, still (PNG) and interactive (HTML)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutelage.files import write_atomically
+from tutelage.measure import Measure
 from tutelage.objectives import Objective
 from tutelage.records.fronts import front_of
 from tutelage.records.trial import TrialRecord
@@ -33,8 +34,9 @@ def _third(objectives: Sequence[Objective]) -> Objective | None:
 
 
 def label_of(objective: Objective) -> str:
-    """Return an axis title: name and unit."""
-    return f"{objective.name} ({objective.unit})" if objective.unit != objective.name else objective.name
+    """Return an axis title: the measure's label and unit."""
+    measure = objective.measure
+    return measure.label if measure.unit in (measure.label, "share") else f"{measure.label} ({measure.unit})"
 
 
 def front_png(
@@ -42,8 +44,12 @@ def front_png(
     objectives: Sequence[Objective],
     path: Path,
     teacher: Mapping[str, float] | None = None,
+    primary: Measure | None = None,
 ) -> None:
-    """Draw all finished students, the front as a staircase, and the teacher as a star; PNG, written atomically."""
+    """Draw all finished students, the front as a staircase, and the teacher as a star; PNG, written atomically.
+
+    Error bars are of the `primary` measure, and drawn where that is an axis.
+    """
     import io
 
     from matplotlib.figure import Figure
@@ -64,7 +70,7 @@ def front_png(
         colours = [r.measures[third.name] for r in members]
         dots = axes.scatter(x, y, s=34, c=colours, cmap="cividis", label=f"front ({len(members)})", zorder=3)
         figure.colorbar(dots, ax=axes, label=label_of(third))
-    shown = confirmed(records) if up.name == "accuracy" else []
+    shown = confirmed(records) if up.measure == primary else []
     if shown:
         means, below, above = _error_bars(shown)
         sizes = [record.measures[across.name] for record in shown]
@@ -81,6 +87,8 @@ def front_png(
         axes.scatter([teacher[across.name]], [teacher[up.name]], s=160, marker="*", color=TEACHER_COLOUR, label="teacher")
     if across.measure.has_log_axis:
         axes.set_xscale("log")
+    if up.measure.has_log_axis:
+        axes.set_yscale("log")
     axes.set(xlabel=label_of(across), ylabel=label_of(up), title="Students that no other beats")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, loc="best")
@@ -95,9 +103,10 @@ def points(records: Sequence[TrialRecord], across: Objective, up: Objective) -> 
 
 
 def front_figure(
-    records: Sequence[TrialRecord], objectives: Sequence[Objective], teacher: Mapping[str, float] | None = None
-) -> go.Figure:
-    """Return the same picture to move about in: a student's config shows under the pointer; a third objective is colour."""
+    records: Sequence[TrialRecord], objectives: Sequence[Objective], teacher: Mapping[str, float] | None = None,
+    primary: Measure | None = None,
+) -> go.Figure:  # fmt: skip
+    """Return the same picture, interactive: a student's config shows under the pointer; a third objective is colour."""
     import plotly.graph_objects as go
 
     across, up = axes_of(objectives)
@@ -112,7 +121,7 @@ def front_figure(
         colours = [r.measures[third.name] for r in members]
         marker |= {"color": colours, "colorscale": "Cividis", "colorbar": {"title": label_of(third)}}
     figure.add_trace(_trace(members, across, up, "front", marker, "markers" if third else "lines+markers"))
-    shown = confirmed(records) if up.name == "accuracy" else []
+    shown = confirmed(records) if up.measure == primary else []
     if shown:
         figure.add_trace(_confirmed_trace(shown, across))
     if teacher and across.name in teacher and up.name in teacher:
@@ -126,12 +135,14 @@ def front_figure(
     )  # fmt: skip
     if across.measure.has_log_axis:
         figure.update_xaxes(type="log")
+    if up.measure.has_log_axis:
+        figure.update_yaxes(type="log")
     return figure
 
 
 def _error_bars(records: Sequence[TrialRecord]) -> tuple[list[float], list[float], list[float]]:
     """Return what fresh seeds gave of each record: mean, and how far the 95 % interval goes below and above it."""
-    means = [record.measures["confirmed_accuracy"] for record in records]
+    means = [record.measures["confirmed_mean"] for record in records]
     lows = [mean - record.measures.get("confirmed_low", mean) for record, mean in zip(records, means, strict=True)]
     highs = [record.measures.get("confirmed_high", mean) - mean for record, mean in zip(records, means, strict=True)]
     return means, lows, highs
@@ -139,7 +150,7 @@ def _error_bars(records: Sequence[TrialRecord]) -> tuple[list[float], list[float
 
 def confirmed(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Return those of `records` that were trained again with fresh seeds."""
-    return [record for record in records if "confirmed_accuracy" in record.measures]
+    return [record for record in records if "confirmed_mean" in record.measures]
 
 
 def _confirmed_trace(records: Sequence[TrialRecord], across: Objective) -> go.Scatter:
@@ -157,16 +168,16 @@ def _confirmed_trace(records: Sequence[TrialRecord], across: Objective) -> go.Sc
 def add_baseline(
     figure: go.Figure, objectives: Sequence[Objective], records: Sequence[TrialRecord], baseline: Mapping[str, Any]
 ) -> None:
-    """Add to the picture the accuracy that the network of `baseline["trial"]` has from labels alone, if that is its height."""
+    """Add to the picture what the network of `baseline["trial"]` has from labels alone, if that measure is an axis."""
     import plotly.graph_objects as go
 
     across, up = axes_of(objectives)
     sizes = {record.trial_id: record.measures[across.name] for record in records if across.name in record.measures}
-    if up.name != "accuracy" or baseline["trial"] not in sizes:
+    if up.name != baseline["measure"] or baseline["trial"] not in sizes:
         return
     figure.add_trace(
         go.Scatter(
-            x=[sizes[baseline["trial"]]], y=[baseline["accuracy"]], mode="markers",
+            x=[sizes[baseline["trial"]]], y=[baseline["value"]], mode="markers",
             name=f"{baseline['trial']} from labels alone",
             marker={"color": "#000000", "size": 11, "symbol": "x-thin-open"},
         )
@@ -197,7 +208,8 @@ def front_html(
     objectives: Sequence[Objective],
     path: Path,
     teacher: Mapping[str, float] | None = None,
+    primary: Measure | None = None,
 ) -> None:
-    """Write the moving picture as a page that needs no network, atomically."""
-    page: str = front_figure(records, objectives, teacher).to_html(include_plotlyjs=True, full_html=True)
+    """Write the interactive picture as a page that needs no network, atomically."""
+    page: str = front_figure(records, objectives, teacher, primary).to_html(include_plotlyjs=True, full_html=True)
     write_atomically(path, page)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutelage.errors import WorkFailed
 from tutelage.files import write_atomically
+from tutelage.measure import Measure
 from tutelage.objectives import Objective
 from tutelage.records import fronts
 from tutelage.records.fronts import candidates
@@ -20,18 +22,6 @@ from tutelage.report import figures, importance, tables
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-MEANINGS = {
-    "params": "trainable parameters of the network as deployed: removed channels are gone, not zero",
-    "nonzero_params": "of those, the ones that are not exactly zero",
-    "size_bytes": "bytes of all parameters and buffers of the exported weights",
-    "macs": "multiply–accumulates of matrix and convolution products for one example",
-    "latency_ms": "median of one-example inference on one CPU thread of the driver, all candidates taking turns, alone",
-    "accuracy": "share right on the validation split; every decision of the search uses only this",
-    "test accuracy": "share right on the test split, opened after selection; 95 % Wilson interval",
-    "agreement": "share of validation steps where student and teacher have the same top class",
-}
-
 
 STOPPED_SHOWN = 30
 
@@ -80,39 +70,60 @@ def _facts(facts: Mapping[str, Any]) -> str:
     return '<div class="facts">' + "".join(f"<div><b>{_text(v)}</b>{_text(k)}</div>" for k, v in facts.items()) + "</div>"
 
 
-def write(
-    path: Path,
-    *,
-    name: str,
-    spec_yaml: str,
-    objectives: Sequence[Objective],
-    records: Sequence[TrialRecord],
-    candidates: Sequence[TrialRecord],
-    teacher: Mapping[str, Any],
-    selection: Mapping[str, Any] | None,
-    environment: Mapping[str, str],
-    elapsed_s: float,
-    search_s: float | None = None,
-) -> None:
-    """Write the page, atomically.
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What a sweep's page is made of.
 
-    `candidates` are those of `records` that the front is drawn from; `selection` is the document of
-    `tutelage select --json`, if there was one; of `elapsed_s`, `search_s` went into the search.
+    `candidates` are those of `records` that the front is drawn from; `measures` are what was measured by name, the primary one
+    first; `selection` is the document of `tutelage select --json`, if there was one; of `elapsed_s`, `search_s` went into the
+    search.
     """
+
+    name: str
+    spec_yaml: str
+    objectives: Sequence[Objective]
+    measures: Mapping[str, Measure]
+    records: Sequence[TrialRecord]
+    candidates: Sequence[TrialRecord]
+    teacher: Mapping[str, Any]
+    selection: Mapping[str, Any] | None
+    environment: Mapping[str, str]
+    elapsed_s: float
+    search_s: float | None = None
+
+    @property
+    def primary(self) -> Measure:
+        """The primary measure of the sweep's task."""
+        return next(iter(self.measures.values()))
+
+
+def write(path: Path, sweep: Sweep) -> None:
+    """Write the page, atomically."""
     parts = [
-        _front(objectives, candidates, teacher, selection),
-        _teaching(selection),
-        _selection(selection),
-        _what_mattered(records, objectives),
-        _cost(records, elapsed_s, search_s),
-        _stopped(records),
-        _left_out(records),
-        "<h2>What each number means, and how it was measured</h2>" + table(("measure", "meaning"), MEANINGS.items(), "text"),
-        "<h2>Where it was measured</h2>" + table(("", ""), environment.items(), "text"),
-        f"<h2>Spec as resolved</h2><pre>{_text(spec_yaml)}</pre>",
+        _front(sweep),
+        _teaching(sweep),
+        _selection(sweep.selection),
+        _what_mattered(sweep.records, sweep.objectives),
+        _cost(sweep.records, sweep.elapsed_s, sweep.search_s),
+        _stopped(sweep.records, sweep.primary),
+        _left_out(sweep.records),
+        "<h2>What each number means, and how it was measured</h2>" + table(("measure", "meaning"), _meanings(sweep), "text"),
+        "<h2>Where it was measured</h2>" + table(("", ""), sweep.environment.items(), "text"),
+        f"<h2>Spec as resolved</h2><pre>{_text(sweep.spec_yaml)}</pre>",
     ]
-    head = f"<h1>{_text(name)}</h1>" + _facts(_headline(objectives, records, candidates, teacher, elapsed_s))
-    write_atomically(path, page(name, head, parts))
+    head = f"<h1>{_text(sweep.name)}</h1>" + _facts(_headline(sweep))
+    write_atomically(path, page(sweep.name, head, parts))
+
+
+def _meanings(sweep: Sweep) -> list[tuple[str, str]]:
+    """Return name and meaning of every measure that some student has, and what the test split's value rests on."""
+    reported = {name for record in sweep.records for name in record.measures}
+    rows = [(name, measure.meaning) for name, measure in sweep.measures.items() if name in reported]
+    how = {"share": "95 % Wilson interval", "mean": "95 % bootstrap interval over examples"}
+    kind = how.get(
+        sweep.primary.spread or "", "95 % bootstrap interval over examples" if sweep.primary.spread else "no interval"
+    )
+    return [*rows, (f"test {sweep.primary.name}", f"the same on the test split, evaluated after selection; {kind}")]
 
 
 def page(title: str, head: str, sections: Sequence[str]) -> str:
@@ -125,36 +136,30 @@ def page(title: str, head: str, sections: Sequence[str]) -> str:
     )
 
 
-def _headline(
-    objectives: Sequence[Objective], records: Sequence[TrialRecord], candidates: Sequence[TrialRecord],
-    teacher: Mapping[str, Any], elapsed_s: float,
-) -> dict[str, Any]:  # fmt: skip
-    members = fronts.front_of(candidates, objectives)
-    states = Counter(record.state for record in records)
+def _headline(sweep: Sweep) -> dict[str, Any]:
+    members = fronts.front_of(sweep.candidates, sweep.objectives)
+    states, primary = Counter(record.state for record in sweep.records), sweep.primary
     return {
-        "teacher's accuracy": f"{teacher['accuracy']:.4f}",
-        "teacher's parameters": teacher["params"],
+        f"teacher's {primary.label}": primary.text_with_unit(sweep.teacher[primary.name]),
+        "teacher's parameters": sweep.teacher["params"],
         "students on the front": len(members),
-        "hypervolume": f"{fronts.hypervolume_of(members, objectives):,.6g}",
+        "hypervolume": f"{fronts.hypervolume_of(members, sweep.objectives):,.6g}",
         **{f"trials {state}": count for state, count in sorted(states.items())},
-        "minutes": f"{elapsed_s / 60:.1f}",
+        "minutes": f"{sweep.elapsed_s / 60:.1f}",
     }
 
 
-def _front(
-    objectives: Sequence[Objective], records: Sequence[TrialRecord], teacher: Mapping[str, Any],
-    selection: Mapping[str, Any] | None,
-) -> str:  # fmt: skip
-    figure = figures.front_figure(records, objectives, teacher)
-    if baseline := baseline_of(selection):
-        figures.add_baseline(figure, objectives, records, baseline)
-    members = tables.front_table(records, objectives)
-    against = ", ".join(f"{o.name} {o.reference:,g}" for o in objectives)
+def _front(sweep: Sweep) -> str:
+    figure = figures.front_figure(sweep.candidates, sweep.objectives, sweep.teacher, sweep.primary)
+    if baseline := baseline_of(sweep.selection):
+        figures.add_baseline(figure, sweep.objectives, sweep.candidates, baseline)
+    members = tables.front_table(sweep.candidates, sweep.objectives)
+    against = ", ".join(f"{o.name} {o.reference:,g}" for o in sweep.objectives)
     return (
         f'<h2>The front</h2><div class="plot">{moving(figure)}</div>'
         + table(list(members.columns), members.itertuples(index=False))
         + f'<p class="quiet">Hypervolume is measured against {_text(against)}.</p>'
-        + _shrinking(records)
+        + _regression(sweep)
     )
 
 
@@ -168,70 +173,75 @@ def moving(figure: go.Figure) -> str:
 
 
 def baseline_of(selection: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Return the selected student's trial and what its label-only baseline has on validation; None where there is none."""
-    accuracy = selection["confirmed"].get("twin_accuracy") if selection else None
-    return {"trial": selection["student"]["trial"], "accuracy": accuracy} if selection and accuracy is not None else None
+    """Return the selected student's trial, and the name and value of what its label-only baseline has; None without one."""
+    value = selection["confirmed"].get("baseline") if selection else None
+    if selection is None or value is None:
+        return None
+    return {"trial": selection["student"]["trial"], "measure": selection["measure"]["name"], "value": value}
 
 
-def _shrinking(records: Sequence[TrialRecord]) -> str:
-    rows = []
-    for record in figures.confirmed(records):
-        searched, mean = record.measures["accuracy"], record.measures["confirmed_accuracy"]
-        ends = [record.measures.get(name) for name in ("confirmed_low", "confirmed_high")]
-        interval = " to ".join(f"{end:.4f}" for end in ends if end is not None)
-        seeds = f"{record.measures['confirmed_seeds']:.0f}"
-        rows.append((record.trial_id, f"{searched:.4f}", seeds, f"{mean:.4f}", interval, f"{100 * (mean - searched):+.2f}"))
+def _regression(sweep: Sweep) -> str:
+    """Return how the students that were trained again compare with the search: a table, "" without any."""
+    primary, rows = sweep.primary, []
+    for record in figures.confirmed(sweep.candidates):
+        searched, mean = record.measures[primary.name], record.measures["confirmed_mean"]
+        ends = [record.measures[name] for name in ("confirmed_low", "confirmed_high") if name in record.measures]
+        seeds, change = f"{record.measures['confirmed_seeds']:.0f}", primary.difference_number(mean - searched)
+        interval = primary.interval_text(ends or None)
+        rows.append((record.trial_id, primary.text(searched), seeds, primary.text(mean), interval, change))
     if not rows:
         return ""
     note = (
-        "The best of many on one validation split is flattered by luck; trained again with seeds that no search has seen, it "
-        "shrinks to what it is worth. The interval holds the accuracy of one such student on all examples of the kind, with "
+        "The best of many on one validation split is overestimated; trained again with seeds that no search has used, it "
+        f"regresses to the mean. The interval holds the {primary.label} of one such student on all examples of the kind, with "
         "95 % confidence: it allows for seeds and for the size of the validation split."
     )
-    head = ("trial", "accuracy in the search", "fresh seeds", "mean over them", "95 % interval", "changed by, points")
-    return "<h3>What fresh seeds left of it</h3>" + table(head, rows) + f'<p class="quiet">{note}</p>'
+    change = f"change, {primary.difference_unit}"
+    head = ("trial", f"{primary.label} in the search", "fresh seeds", "mean over them", "95 % interval", change)
+    return "<h3>With fresh seeds</h3>" + table(head, rows) + f'<p class="quiet">{_text(note)}</p>'
 
 
-def _teaching(selection: Mapping[str, Any] | None) -> str:
+def _teaching(sweep: Sweep) -> str:
+    selection, primary = sweep.selection, sweep.primary
     if selection is None:
-        return "<h2>Is teaching helping?</h2><p>No student has been selected yet: run <code>tutelage select</code>.</p>"
+        return "<h2>Does the teacher help?</h2><p>No student has been selected yet: run <code>tutelage select</code>.</p>"
     confirmed, test = selection["confirmed"], selection["test"]
     rows = [
-        (who, _spread(confirmed.get(key)), _interval(score))
+        (who, _spread(confirmed.get(key), primary), _interval(score, primary))
         for who, key, score in (
             ("student, taught", "taught", test),
-            ("same student, labels alone", "labels_only", test["labels_only"]),
+            ("label-only baseline", "labels_only", test["labels_only"]),
             ("teacher", "", test["teacher"]),
         )
         if score is not None
     ]
     head = ("", f"validation, mean ± sd of {confirmed['seeds']} fresh seeds", "test, 95 % interval")
-    said = [
+    remarks = [
         selection["luck"],
         selection["teaching"],
-        _agreement(selection["agreement"]),
+        _other_measures(selection["other_measures"], sweep.measures),
         selection["capacity_gap"],
         selection["transfer"],
     ]
-    return "<h2>Is teaching helping?</h2>" + "".join(f"<p>{_text(s)}</p>" for s in said if s) + table(head, rows)
+    shown = "".join(f"<p>{_text(remark)}</p>" for remark in remarks if remark)
+    return "<h2>Does the teacher help?</h2>" + shown + table(head, rows)
 
 
-def _agreement(agreement: Mapping[str, float]) -> str:
-    return (
-        f"On validation it has its teacher's top class for {100 * agreement['agreement']:.1f} % of the examples; "
-        f"KL(teacher ‖ student) is {agreement['teacher_kl_nats']:.3f} nats."
-    )
+def _other_measures(values: Mapping[str, float], measures: Mapping[str, Measure]) -> str:
+    named = [(measures[name], value) for name, value in values.items() if name in measures]
+    listed = "; ".join(f"{measure.label} {measure.text_with_unit(value)}" for measure, value in named)
+    return f"On validation: {listed}." if listed else ""
 
 
-def _spread(spread: Mapping[str, Any] | None) -> str:
+def _spread(spread: Mapping[str, Any] | None, primary: Measure) -> str:
     if not spread:
         return ""
-    return f"{spread['mean']:.4f}" + (f" ± {spread['sd']:.4f}" if spread["sd"] is not None else "")
+    return primary.text(spread["mean"]) + (f" ± {primary.text(spread['sd'])}" if spread["sd"] is not None else "")
 
 
-def _interval(score: Mapping[str, Any]) -> str:
-    low, high = score["interval"]
-    return f"{score['accuracy']:.4f} ({low:.4f} to {high:.4f}, n = {score['n']})"
+def _interval(score: Mapping[str, Any], primary: Measure) -> str:
+    within = f"{primary.interval_text(score['interval'])}, " if score["interval"] else ""
+    return f"{primary.text(score['value'])} ({within}n = {score['n']})"
 
 
 def _selection(selection: Mapping[str, Any] | None) -> str:
@@ -245,9 +255,13 @@ def _selection(selection: Mapping[str, Any] | None) -> str:
         given = f"alias {', '.join(model['aliases'])}" if model["aliases"] else "no alias"
         rows.append(("registered", f"{model['name']} version {model['version']}, {given}. {model['why']}"))
     test = selection["test"]
-    rows.append(("times the test split was opened", f"{test['openings']}, for {test['students']} students"))
-    said = [selection["reason"], selection["test_warning"]]
-    return "<h2>The selected student</h2>" + "".join(f"<p>{_text(s)}</p>" for s in said if s) + table(("", ""), rows, "text")
+    rows.append(("evaluations on the test split", f"{test['openings']}, for {test['students']} students"))
+    remarks = [selection["reason"], selection["test_warning"]]
+    return (
+        "<h2>The selected student</h2>"
+        + "".join(f"<p>{_text(one)}</p>" for one in remarks if one)
+        + table(("", ""), rows, "text")
+    )
 
 
 def _flat(node: Mapping[str, Any], path: str = "") -> str:
@@ -312,27 +326,27 @@ def _cost(records: Sequence[TrialRecord], elapsed_s: float, search_s: float | No
     return "<h2>What it cost</h2>" + table(("", ""), rows)
 
 
-def _stopped(records: Sequence[TrialRecord]) -> str:
+def _stopped(records: Sequence[TrialRecord], primary: Measure) -> str:
     stopped = [record for record in records if record.state == "stopped"]
     if not stopped:
         return ""
     spared = sum(record.config["student"]["epochs"] - len(record.curve) for record in stopped)
     rows = [
-        (r.trial_id, f"{len(r.curve)} of {r.config['student']['epochs']}", _accuracy_at_end(r), _flat(r.params))
+        (r.trial_id, f"{len(r.curve)} of {r.config['student']['epochs']}", _last_value(r, primary), _flat(r.params))
         for r in stopped[:STOPPED_SHOWN]
     ]
     more = f"<p>… and {len(stopped) - STOPPED_SHOWN} more.</p>" if len(stopped) > STOPPED_SHOWN else ""
     return (
         f"<h2>Stopped early</h2><p>{len(stopped)} students were stopped by the rule under <code>search.stopping</code>, when "
         f"others had got further by the same epoch; that spared {spared:,} epochs.</p>"
-        + table(("trial", "epochs", "accuracy then", "what it was"), rows, "text")
+        + table(("trial", "epochs", f"{primary.label} then", "searched values"), rows, "text")
         + more
     )
 
 
-def _accuracy_at_end(record: TrialRecord) -> str:
-    last = record.curve[-1].get("accuracy") if record.curve else None
-    return "" if last is None else f"{last:.4f}"
+def _last_value(record: TrialRecord, primary: Measure) -> str:
+    value = record.curve[-1].get(primary.name) if record.curve else None
+    return "" if value is None else primary.text(value)
 
 
 def _last_line(record: TrialRecord) -> str:
@@ -345,17 +359,11 @@ def write_report(home: SweepDir) -> Path:
     if not records:
         raise WorkFailed(f"sweep '{home.name}' has no trial yet; a report needs at least one.")
     path, facts = home.root / "report.html", home.facts()
-    write(
-        path,
-        name=home.name,
-        spec_yaml=home.spec_path.read_text(encoding="utf-8"),
-        objectives=home.objectives(),
-        records=records,
-        candidates=candidates(home),
-        teacher=facts["teacher"],
-        selection=home.selection(),
-        environment=environment(),
-        elapsed_s=facts.get("elapsed_s", 0.0),
+    sweep = Sweep(
+        name=home.name, spec_yaml=home.spec_path.read_text(encoding="utf-8"), objectives=home.objectives(),
+        measures=home.measures(), records=records, candidates=candidates(home), teacher=facts["teacher"],
+        selection=home.selection(), environment=environment(), elapsed_s=facts.get("elapsed_s", 0.0),
         search_s=facts.get("search_s"),
-    )
+    )  # fmt: skip
+    write(path, sweep)
     return path

@@ -33,9 +33,6 @@ from tutelage.search.stopping import Decision
 STATE = "trial.pt"
 
 
-CURVE = ("epoch", "train_loss", "accuracy", "step_s")  # what is kept of an epoch
-
-
 GATE_PATIENCE_S = 20.0  # an actor that starts takes a few seconds; a cluster that grows takes longer and is not waited for
 
 
@@ -116,6 +113,10 @@ class _Gate:
             seen = self._missing
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 class StudentTrainable(tune.Trainable):
     """Runs students one after the other in one actor. An exception of a student's own ends that trial, not the actor."""
 
@@ -153,7 +154,7 @@ class StudentTrainable(tune.Trainable):
             is_due = self._is_checkpoint(row)
             if row["done"] or is_due or row["epoch"] in self._rungs or time.time() - begun_s > HAND_IN_S:
                 break
-        kept = [{key: one[key] for key in CURVE} for one in rows]
+        kept = [{key: value for key, value in one.items() if _is_number(value)} for one in rows]
         about = {"rows": kept, "started_s": self._started_s, "elapsed_s": time.time() - self._started_s}
         return {**row, **about, SHOULD_CHECKPOINT: is_due}
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tutelage.measure import Measure, standard_error_of
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
 
-NOISE_ERRORS = 2.0  # standard errors of the difference of two accuracies: less is no difference
+NOISE_ERRORS = 2.0  # standard errors of a difference: less counts as none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,36 +21,43 @@ class SweepGap:
     sweep: str
     teacher_params: float
     trial: str
-    accuracy: float
-    params: float
+    measures: Mapping[str, float]
 
 
-def found(home: SweepDir, record: TrialRecord, primary: str, num_validation: int) -> str | None:
+def found(home: SweepDir, record: TrialRecord, primary: Measure, num_validation: int) -> str | None:
     """Return in a sentence that a smaller teacher of another sweep on the same data taught a student of at most the size of
     `record` beyond noise better in as many epochs, or None.
 
-    Compared are `primary` on validation, of `num_validation` examples: an accuracy of p has a variance of p (1 - p) / n.
+    The primary measure on validation is compared, of `num_validation` examples: a share of p has a variance of p (1 - p) / n,
+    another measure the square of its standard error, where that was estimated.
     """
-    better = [
-        one for one in _sweep_gaps(home, record, primary) if _is_beyond_noise(one, record.measures[primary], num_validation)
-    ]
+    own = record.measures
+    others = _sweep_gaps(home, record, primary)
+    better = [one for one in others if _is_beyond_noise(one.measures, own, primary, num_validation)]
     if not better:
         return None
-    best = max(better, key=lambda one: one.accuracy)
+    best = min(better, key=lambda one: primary.sign * one.measures[primary.name])
+    params, quality = f"{best.measures['params']:,.0f}", primary.text(best.measures[primary.name])
     return (
         f"Capacity gap: in sweep '{best.sweep}' a smaller teacher, of {best.teacher_params:,.0f} parameters, taught "
-        f"{best.trial} ({best.params:,.0f} parameters) to {best.accuracy:.4f} on validation, against "
-        f"{record.measures[primary]:.4f} here. A larger teacher is not always the better one: search with that one, or "
+        f"{best.trial} ({params} parameters) to {primary.label} {quality} on validation, against "
+        f"{primary.text(own[primary.name])} here. A larger teacher is not always the better one: search with that one, or "
         "average both (more_teachers)."
     )
 
 
-def _is_beyond_noise(one: SweepGap, accuracy: float, count: int) -> bool:
-    variance = sum(p * (1 - p) for p in (one.accuracy, accuracy)) / count
-    return one.accuracy - accuracy > NOISE_ERRORS * math.sqrt(variance)
+def _is_beyond_noise(other: Mapping[str, float], own: Mapping[str, float], primary: Measure, count: int) -> bool:
+    gain = -primary.sign * (other[primary.name] - own[primary.name])
+    variance = sum(_variance(measures, primary, count) for measures in (other, own))
+    return gain > NOISE_ERRORS * math.sqrt(variance)
 
 
-def _sweep_gaps(home: SweepDir, record: TrialRecord, primary: str) -> Iterator[SweepGap]:
+def _variance(measures: Mapping[str, float], primary: Measure, count: int) -> float:
+    value = measures[primary.name]
+    return value * (1 - value) / count if primary.spread == "share" else measures.get(standard_error_of(primary), 0.0) ** 2
+
+
+def _sweep_gaps(home: SweepDir, record: TrialRecord, primary: Measure) -> Iterator[SweepGap]:
     own = home.facts()
     for other in sorted(home.root.parent.iterdir()):
         facts = _facts(SweepDir(other))
@@ -58,10 +66,11 @@ def _sweep_gaps(home: SweepDir, record: TrialRecord, primary: str) -> Iterator[S
             continue
         for trained in SweepDir(other).records():
             as_long = trained.config["student"]["epochs"] == record.config["student"]["epochs"]
-            if trained.state == "finished" and as_long and trained.measures["params"] <= record.measures["params"]:
+            is_measured = trained.state == "finished" and primary.name in trained.measures
+            if is_measured and as_long and trained.measures["params"] <= record.measures["params"]:
                 yield SweepGap(
                     sweep=other.name, teacher_params=facts["teacher"]["params"], trial=trained.trial_id,
-                    accuracy=trained.measures[primary], params=trained.measures["params"],
+                    measures=trained.measures,
                 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tutelage.errors import InputError
 from tutelage.export import load, registry
+from tutelage.measure import Measure
 from tutelage.networks import checkpoint, cost
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
@@ -18,14 +19,14 @@ from tutelage.training.context import TrainingContext
 REQUIREMENTS = ("torch", "numpy")
 
 
-MARGIN = 0.01  # accuracy that a smaller student may give up against the champion
+MARGIN = 0.01  # of the primary measure, by which a smaller student may be worse than the champion
 
 
 @dataclass(frozen=True, kw_only=True)
 class Registration:
     """How a student is registered: under which name, with what further aliases, and when it becomes the champion.
 
-    `margin` is the accuracy, a share, that a smaller student may give up; `force` makes it the champion whatever it has.
+    `margin` is how much worse a smaller student may be, in the primary measure's unit; `force` makes it champion in any case.
     """
 
     name: str
@@ -69,8 +70,8 @@ def register(
     context: TrainingContext,
 ) -> dict[str, Any]:  # fmt: skip
     """Register the student of a selection's document; return its version, whether it is the champion now, and why."""
-    facts, trial = home.facts(), document["student"]["trial"]
-    promoted, why = _verdict(registration, former, document)
+    facts, trial, primary = home.facts(), document["student"]["trial"], home.primary()
+    promoted, why = _promoted(primary, registration, former, document)
     directory = home.students_dir / trial
     tags = {
         "tutelage.task": str(context.task),
@@ -79,7 +80,7 @@ def register(
         "tutelage.policy": document["policy"],
         "tutelage.teacher": facts["teacher"]["address"],
         "tutelage.data": facts["fingerprint"][:32],
-        "tutelage.test_accuracy": f"{document['test']['accuracy']:.4f}",
+        f"tutelage.test_{primary.name}": primary.text(document["test"]["value"]),
         "tutelage.promotion": why,
     }
     registered = registry.register_student(
@@ -91,13 +92,15 @@ def register(
     return {**asdict(registered), "promoted": promoted, "why": why}
 
 
-def _verdict(registration: Registration, former: Subject | None, document: dict[str, Any]) -> tuple[bool, str]:
+def _promoted(
+    primary: Measure, registration: Registration, former: Subject | None, document: dict[str, Any]
+) -> tuple[bool, str]:
     if registration.force:
-        return True, "It was made the champion by --force; nothing was compared."
+        return True, "It was made the champion by --force; no comparison was made."
     if former is None:
         return True, "There was no champion."
     return comparison.of_promotion(
-        document["test"]["gain_over_champion"], document["student"]["measures"]["size_bytes"],
+        primary, document["test"]["gain_over_champion"], document["student"]["measures"]["size_bytes"],
         cost.size(former.model)["size_bytes"], registration.margin, former.name,
     )  # fmt: skip
 

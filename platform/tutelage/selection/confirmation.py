@@ -1,7 +1,8 @@
-"""What fresh seeds leave of what a search found: which students need them, and how sure they make one.
+"""Which students to train again with fresh seeds, and what the choice then rests on.
 
-The best of many students on one validation split is flattered by luck (the winner's curse). So those that a policy might
-take, had the noise fallen otherwise, are trained again with seeds that no search has seen, and the choice rests on these.
+The best of many students on one validation split is overestimated (selection bias, the winner's curse). So every student that
+a policy might pick, had the noise fallen otherwise, is trained again with seeds that the search has not used, and the choice
+rests on these.
 """
 
 from __future__ import annotations
@@ -14,26 +15,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage import pareto
+from tutelage.measure import Measure
 from tutelage.objectives import losses
 from tutelage.records.trial import TrialRecord
-from tutelage.selection.estimate import Accuracies, Estimate, Vector, _Spread, estimates
+from tutelage.selection.estimate import Estimate, FreshValues, Judged, SeedSpread, Vector, clipped, estimates
 from tutelage.selection.query import SelectionQuery
 
-WORLDS = 200  # in which the noise falls otherwise
+DRAWS = 200  # of the noise
 
 
-WORTH = 0.05  # share of them in which a student must be taken to be trained again
+LEAST_CHANCE = 0.05  # share of the draws in which a student must be picked to be trained again
 
 
-ROUND = 3  # students that are trained again before it is looked again
+ROUND = 3  # students that are trained again before the chances are computed again
 
 
-Train = Callable[[Sequence[str]], Accuracies]  # trains these trials with all fresh seeds that they lack
+Train = Callable[[Sequence[str]], FreshValues]  # trains these trials with all fresh seeds that they lack
 
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmation:
-    """The students of a sweep, some of them trained again with `seeds` fresh seeds: whom a query's policy may still take."""
+    """The students of a sweep, some of them trained again with `seeds` fresh seeds: which a query's policy may still pick.
+
+    `num_judged` is the number of validation examples, `seed` that of the noise.
+    """
 
     query: SelectionQuery
     records: Sequence[TrialRecord]
@@ -41,11 +46,11 @@ class Confirmation:
     seeds: int
     seed: int = 0
 
-    def run(self, known: Accuracies, train: Train, *, most: int) -> Accuracies:
-        """Have students trained again, in rounds, until no other is worth it or `most` have been; return all that is known.
+    def run(self, known: FreshValues, train: Train, *, most: int) -> FreshValues:
+        """Train students again, in rounds, until no other is worth it or `most` have been; return all fresh values.
 
-        Worth it is the one that is believed to be taken, and any other that is taken where the noise falls otherwise. If none
-        of `most` can be taken, as many again are tried.
+        Worth it are the likely pick, and every student that is picked in at least 5 % of the noise draws. If none of `most`
+        can be picked, as many again are tried.
         """
         fresh, trained = dict(known), 0
         while rivals := self._rivals(fresh):
@@ -57,8 +62,8 @@ class Confirmation:
             trained += len(rivals)
         return fresh
 
-    def run_for_front(self, known: Accuracies, train: Train) -> Accuracies:
-        """Have the front's students trained again, and then those that come up where these shrink; return all that is known.
+    def run_for_front(self, known: FreshValues, train: Train) -> FreshValues:
+        """Train the front's students again, and then those that join it as these regress to the mean; return all fresh values.
 
         At most twice as many as the front had at first are trained.
         """
@@ -71,86 +76,100 @@ class Confirmation:
             left -= len(coming)
         return fresh
 
-    def _is_answered(self, fresh: Accuracies) -> bool:
+    def _is_answered(self, fresh: FreshValues) -> bool:
         return any(one.trial_id in fresh for one in self.query.ranked(self.cautious(fresh)))
 
-    def _rivals(self, fresh: Accuracies) -> list[str]:
-        """Return the trials that are worth being trained again, the likeliest first."""
+    def _rivals(self, fresh: FreshValues) -> list[str]:
+        """Return the trials to train again, the likeliest first."""
         shares = self.chances(fresh)
         for one in self.query.ranked(self.cautious(fresh))[:1]:
-            shares[one.trial_id] = max(WORTH, shares.get(one.trial_id, 0.0))
-        worth = [trial for trial, share in shares.items() if share >= WORTH and trial not in fresh]
+            shares[one.trial_id] = max(LEAST_CHANCE, shares.get(one.trial_id, 0.0))
+        worth = [trial for trial, share in shares.items() if share >= LEAST_CHANCE and trial not in fresh]
         return sorted(worth, key=lambda trial: (-shares[trial], trial))
 
-    def chances(self, fresh: Accuracies) -> dict[str, float]:
-        """Return by trial the share of worlds in which it is taken once all have been trained again; those that never are lack.
+    def chances(self, fresh: FreshValues) -> dict[str, float]:
+        """Return by trial the share of noise draws in which it is picked once all have been trained again; 0 is left out.
 
-        In each world the noise falls otherwise on every student that was not yet.
+        Each draw adds noise to every student that has not been trained again yet.
         """
-        spread, believed = _Spread.of(fresh, self.num_judged), self._believed(fresh)
+        spread, believed = SeedSpread.of(fresh, self._judged), self._believed(fresh)
         seeds = self._seeds(fresh)
         waits = np.array([record.trial_id not in fresh for record in self.records])
         deviations = np.where(waits, spread.sd(believed, seeds), 0.0)
         shares: dict[str, float] = {}
-        for noise in np.random.default_rng(self.seed).standard_normal((WORLDS, len(self.records))):
-            means = np.clip(believed + deviations * noise, 0.0, 1.0)
+        for noise in np.random.default_rng(self.seed).standard_normal((DRAWS, len(self.records))):
+            means = clipped(believed + deviations * noise, self._primary)
             for one in self.query.ranked(self._front(self._sure(means, seeds, spread)))[:1]:
-                shares[one.trial_id] = shares.get(one.trial_id, 0.0) + 1 / WORLDS
+                shares[one.trial_id] = shares.get(one.trial_id, 0.0) + 1 / DRAWS
         return shares
 
-    def _front(self, accuracies: Vector) -> list[TrialRecord]:
-        """Return the records, with these accuracies, that fit and that no other such dominates."""
+    def _front(self, values: Vector) -> list[TrialRecord]:
+        """Return the records, with these values of the primary measure, that fit and that no other such dominates."""
         rows, matrix, column, sign = self._fitting
-        low, high = (
-            bounds.get("accuracy", limit) for bounds, limit in ((self.query.limits.min, 0), (self.query.limits.max, 1))
-        )
-        matrix, met = matrix.copy(), (accuracies[rows] >= low) & (accuracies[rows] <= high)
+        name, limits = self._primary.name, self.query.limits
+        low, high = limits.min.get(name, -np.inf), limits.max.get(name, np.inf)
+        matrix, met = matrix.copy(), (values[rows] >= low) & (values[rows] <= high)
         if column is not None:
-            matrix[:, column] = sign * accuracies[rows]
+            matrix[:, column] = sign * values[rows]
         rows, matrix = rows[met], matrix[met]
-        return self._with(accuracies, rows[pareto.non_dominated_mask(matrix)])
+        return self._with(values, rows[pareto.non_dominated_mask(matrix)])
 
     @cached_property
     def _fitting(self) -> tuple[NDArray[np.int64], NDArray[np.float64], int | None, float]:
-        """The rows that fit whatever their accuracy, their losses, and where and with what sign accuracy stands in these."""
-        query = self.query
-        unbound = replace(query, limits=query.limits.without("accuracy"))
+        """The rows that fit whatever their primary measure, their losses, and the column and sign of the measure in these."""
+        query, name = self.query, self._primary.name
+        unbound = replace(query, limits=query.limits.without(name))
         rows = [row for row, fits in enumerate(unbound.fits(self.records)) if fits]
         matrix = losses([self.records[row].measures for row in rows], query.axes)
-        column = next((i for i, axis in enumerate(query.axes) if axis.name == "accuracy"), None)
-        sign = 1.0 if column is not None and query.axes[column].direction == "minimise" else -1.0
+        column = next((i for i, axis in enumerate(query.axes) if axis.name == name), None)
+        sign = 1.0 if column is None else query.axes[column].measure.sign
         return np.array(rows, dtype=np.int64), matrix, column, sign
 
-    def _believed(self, fresh: Accuracies) -> Vector:
-        """Return what each student's mean accuracy over seeds is believed to be (num_records,).
+    def _believed(self, fresh: FreshValues) -> Vector:
+        """Return each student's expected mean over seeds (num_records,).
 
-        Of one that was not trained again: what it had in the search, less what fresh seeds took from the others on average.
+        For one that was not trained again: its value in the search, made worse by as much as the others regressed on average.
         """
-        found = self.estimates(fresh).values()
-        change = min(0.0, float(np.mean([one.mean - one.searched for one in found]))) if found else 0.0
-        rows = [np.mean(fresh[r.trial_id]) if r.trial_id in fresh else r.measures["accuracy"] + change for r in self.records]
+        found, name = self.estimates(fresh).values(), self._primary.name
+        gain_sign = -self._primary.sign
+        gain = min(0.0, gain_sign * float(np.mean([one.mean - one.searched for one in found]))) if found else 0.0
+        rows = [
+            np.mean(fresh[r.trial_id]) if r.trial_id in fresh else r.measures[name] + gain_sign * gain for r in self.records
+        ]
         return np.array(rows, dtype=np.float64)
 
-    def estimates(self, fresh: Accuracies) -> dict[str, Estimate]:
-        """Return what `fresh` says of each of its trials."""
-        searched = {record.trial_id: record.measures["accuracy"] for record in self.records}
-        return estimates(searched, {trial: runs for trial, runs in fresh.items() if trial in searched}, self.num_judged)
+    @property
+    def _primary(self) -> Measure:
+        return self.query.primary
 
-    def cautious(self, fresh: Accuracies) -> list[TrialRecord]:
-        """Return the records with the accuracies that a choice rests on: what is sure of each.
+    @cached_property
+    def _judged(self) -> Judged:
+        return Judged.of(self._primary, self.num_judged, {record.trial_id: record.measures for record in self.records})
 
-        Of one that was not trained again it is what would be, if it proved to be as believed: nobody is preferred for
-        not having been looked at.
+    @cached_property
+    def _errors(self) -> Vector:
+        return self._judged.errors_of([record.trial_id for record in self.records])
+
+    def estimates(self, fresh: FreshValues) -> dict[str, Estimate]:
+        """Return an estimate of each trial in `fresh`."""
+        searched = {record.trial_id: record.measures[self._primary.name] for record in self.records}
+        return estimates(searched, {trial: runs for trial, runs in fresh.items() if trial in searched}, self._judged)
+
+    def cautious(self, fresh: FreshValues) -> list[TrialRecord]:
+        """Return the records with the values that a choice rests on: the bound of each on the worse side.
+
+        For a student that was not trained again, it is assumed that this would confirm the estimate, so that being untested
+        is no advantage.
         """
-        sure = self._sure(self._believed(fresh), self._seeds(fresh), _Spread.of(fresh, self.num_judged))
+        sure = self._sure(self._believed(fresh), self._seeds(fresh), SeedSpread.of(fresh, self._judged))
         return self._with(sure, range(len(self.records)))
 
-    def _seeds(self, fresh: Accuracies) -> Vector:
+    def _seeds(self, fresh: FreshValues) -> Vector:
         return np.array([len(fresh.get(record.trial_id, ())) or self.seeds for record in self.records], dtype=np.float64)
 
-    def _sure(self, means: Vector, seeds: Vector, spread: _Spread) -> Vector:
-        return spread.lower(means, seeds) if self.seeds > 1 else means
+    def _sure(self, means: Vector, seeds: Vector, spread: SeedSpread) -> Vector:
+        return spread.bound(means, seeds, self._errors) if self.seeds > 1 else means
 
-    def _with(self, accuracies: Vector, rows: Iterable[int]) -> list[TrialRecord]:
-        chosen = [(self.records[row], float(accuracies[row])) for row in rows]
-        return [replace(record, measures={**record.measures, "accuracy": accuracy}) for record, accuracy in chosen]
+    def _with(self, values: Vector, rows: Iterable[int]) -> list[TrialRecord]:
+        chosen = [(self.records[row], float(values[row])) for row in rows]
+        return [replace(record, measures={**record.measures, self._primary.name: value}) for record, value in chosen]

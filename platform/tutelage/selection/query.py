@@ -11,6 +11,7 @@ import numpy as np
 
 from tutelage import plugins
 from tutelage.errors import InputError, NoStudentFits
+from tutelage.measure import Measure
 from tutelage.objectives import Limits, Objective, objective
 from tutelage.plugins import Reference
 from tutelage.policies import SelectionContext
@@ -31,17 +32,18 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionQuery:
-    """What is asked of a sweep's students: a policy and limits, over the sweep's objectives, beside its teacher.
+    """Which of a sweep's students is wanted: a policy and limits, over the sweep's objectives, beside its teacher.
 
-    Asked of records, it takes their accuracies as they stand; whoever asks puts there what the choice is to rest on, and
-    says in `said_of_accuracy` what that is.
+    The `primary` measure of records is used as given: callers pass confirmed bounds, and in `quality` the words for these, by
+    default the measure's label.
     """
 
     policy: Reference
     objectives: tuple[Objective, ...]
+    primary: Measure
     limits: Limits = field(default_factory=Limits)
     teacher: Mapping[str, float] = field(default_factory=dict)
-    said_of_accuracy: str = "accuracy"
+    quality: str = ""
 
     def __post_init__(self) -> None:
         """Raise `InputError` for a policy that is not there, or set wrongly."""
@@ -72,9 +74,9 @@ class SelectionQuery:
     def _own_measures(self) -> Sequence[str]:
         return getattr(self._plugin[1], "MEASURES", ())
 
-    def fits(self, records: Sequence[TrialRecord]) -> list[bool]:
-        """Return of each whether it has finished, meets the limits, and has every measure that is needed."""
-        needed = self.measures
+    def fits(self, records: Sequence[TrialRecord], lacking: Collection[str] = ()) -> list[bool]:
+        """Return of each whether it has finished, meets the limits, and has every measure that is needed but for `lacking`."""
+        needed = self.measures - set(lacking)
         return [r.state == "finished" and self.limits.are_met(r.measures) and needed <= set(r.measures) for r in records]
 
     def fitting(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -84,14 +86,19 @@ class SelectionQuery:
     def ranked(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Return those that fit, that no other such dominates and that the policy would take, the most wanted first.
 
-        Of equal scores the more accurate comes first, then the smaller, then the earlier.
+        Of equal scores the one with the better primary measure comes first, then the smaller, then the earlier.
         """
         front = non_dominated(self.fitting(records), self.axes)
         scored = [(score, record) for score, record in zip(self._scores(front), front, strict=True) if score > -np.inf]
 
         def order(one: tuple[float, TrialRecord]) -> tuple[float, ...]:
             score, record = one
-            return (-score, -record.measures["accuracy"], record.measures.get("params", 0.0), record.number)
+            return (
+                -score,
+                self.primary.sign * record.measures[self.primary.name],
+                record.measures.get("params", 0.0),
+                record.number,
+            )
 
         return [record for _, record in sorted(scored, key=order)]
 
@@ -107,7 +114,7 @@ class SelectionQuery:
             return []
         name, plugin, config = self._plugin
         try:
-            scores = np.asarray(plugin.scores(config, front, self._grounds), dtype=np.float64)
+            scores = np.asarray(plugin.scores(config, front, self._context), dtype=np.float64)
         except (ValueError, TypeError, LookupError, ArithmeticError) as error:
             raise InputError(f"policy '{name}' failed on a front of {len(front)}: {type(error).__name__}: {error}") from error
         if scores.shape != (len(front),) or np.isnan(scores).any():
@@ -115,8 +122,10 @@ class SelectionQuery:
         return [float(score) for score in scores]
 
     @property
-    def _grounds(self) -> SelectionContext:
-        return SelectionContext(objectives=self.objectives, teacher=self.teacher, said_of_accuracy=self.said_of_accuracy)
+    def _context(self) -> SelectionContext:
+        return SelectionContext(
+            objectives=self.objectives, primary=self.primary, teacher=self.teacher, quality=self.quality or self.primary.label
+        )
 
     def _reason(self, record: TrialRecord, records: Sequence[TrialRecord]) -> str:
         name, plugin, config = self._plugin
@@ -124,15 +133,15 @@ class SelectionQuery:
         front = non_dominated(fitting, self.axes)
         why = f"it scores highest of {len(front)}"
         if hasattr(plugin, "reason"):
-            why = plugin.reason(config, record, front, self._grounds)
+            why = plugin.reason(config, record, front, self._context)
         finished = sum(one.state == "finished" for one in records)
         among = "" if self.limits == Limits() else f" (among {len(fitting)} of {finished} students with {self._limits_said()})"
         return f"{name} takes {record.trial_id}: {why}{among}."
 
     def _limits_said(self) -> str:
-        """Return the limits in words, and what their accuracy is, if it is not the one that the search saw."""
-        is_other = self.said_of_accuracy != "accuracy" and "accuracy" in (*self.limits.max, *self.limits.min)
-        return self.limits.describe() + (f", that being the {self.said_of_accuracy}" if is_other else "")
+        """Return the limits in words, and which value of the primary measure they bound, if not the one that the search saw."""
+        is_bound = self.primary.name in (*self.limits.max, *self.limits.min)
+        return self.limits.describe() + (f", the {self.quality}" if self.quality and is_bound else "")
 
     def _why_none(self, records: Sequence[TrialRecord]) -> str:
         finished = [record for record in records if record.state == "finished"]

@@ -11,7 +11,7 @@ from tutelage.networks import checkpoint
 from tutelage.records.reruns import Run
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
-from tutelage.selection.estimate import Accuracies
+from tutelage.selection.estimate import FreshValues
 from tutelage.training import jobs
 from tutelage.training.context import TrainingContext
 
@@ -38,26 +38,26 @@ class Retraining:
         """The fresh seeds, the same for all students."""
         return [FRESH_SEED + self.context.seed + number for number in range(self.num_seeds)]
 
-    def known(self) -> Accuracies:
-        """Return, of the students on record with every fresh seed, their accuracies."""
-        found = self.home.reruns.accuracies(self.seeds, taught=True)
+    def known(self) -> FreshValues:
+        """Return, of the students on record with every fresh seed, their primary measures."""
+        found = self.home.reruns.values(self.seeds, taught=True)
         return {trial: [runs[seed] for seed in self.seeds] for trial, runs in found.items() if set(self.seeds) <= set(runs)}
 
-    def taught(self, records: Sequence[TrialRecord]) -> Accuracies:
-        """Train each of `records` with the fresh seeds that it lacks; return by trial its accuracies, one a seed."""
+    def taught(self, records: Sequence[TrialRecord]) -> FreshValues:
+        """Train each of `records` with the fresh seeds that it lacks; return by trial its primary measure, one value a seed."""
         self._train([(record, True, seed) for record in records for seed in self.seeds])
         known = self.known()
         return {record.trial_id: known[record.trial_id] for record in records}
 
     def alone(self, record: TrialRecord) -> tuple[float, list[float]]:
-        """Train the label-only baseline of a student, with the search's own seed and the fresh ones; return its accuracies.
+        """Train a student's label-only baseline, with the search's own seed and the fresh ones; return its primary measures.
 
         The first one's weights are kept in `baseline_dir`.
         """
         assert self.has_labels, "there is nothing that a student could learn from labels alone"
         own = self.context.seed
         self._train([(record, False, seed) for seed in (own, *self.seeds)])
-        runs = self.home.reruns.accuracies([own, *self.seeds], taught=False)[record.trial_id]
+        runs = self.home.reruns.values([own, *self.seeds], taught=False)[record.trial_id]
         return runs[own], [runs[seed] for seed in self.seeds]
 
     @property
@@ -89,9 +89,7 @@ class Retraining:
         primary = self.context.built_task.measures[0].name
         for name, measures in jobs.train_students(configs, self.context, self._directory, self.workers):
             record, taught, seed = missing[name]
-            run = Run(
-                trial=record.trial_id, taught=taught, seed=seed, accuracy=measures[primary], elapsed_s=measures["elapsed_s"]
-            )
+            run = Run(trial=record.trial_id, taught=taught, seed=seed, value=measures[primary], elapsed_s=measures["elapsed_s"])
             self.home.reruns.append(run)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from tutelage import intervals
 from tutelage.files import write_json
+from tutelage.measure import Measure
 from tutelage.networks import checkpoint
 from tutelage.objectives import Limits
 from tutelage.plugins import Reference
@@ -23,7 +24,7 @@ from tutelage.report import sweep_page
 from tutelage.selection import capacity_gap, champions, comparison, estimate, test_split
 from tutelage.selection.champions import Registration
 from tutelage.selection.confirmation import Confirmation
-from tutelage.selection.estimate import Accuracies, Estimate
+from tutelage.selection.estimate import Estimate, FreshValues
 from tutelage.selection.latency import measure_latencies
 from tutelage.selection.query import SelectionQuery
 from tutelage.selection.retrain import Retraining
@@ -65,7 +66,7 @@ def select(
     sweep_spec = loading.load(home.spec_path)
     query = SelectionQuery(
         policy=policy or sweep_spec.select.policy, limits=limits or sweep_spec.select.limits, objectives=home.objectives(),
-        teacher=home.facts()["teacher"],
+        primary=home.primary(), teacher=home.facts()["teacher"],
     )  # fmt: skip
     with home.driven(), _tracked(home, sweep_spec) as tracker:
         context = context_with_teacher(home, sweep_spec)
@@ -106,12 +107,11 @@ def _tracked(home: SweepDir, sweep_spec: Spec) -> Iterator[Tracker]:
 
 def _unmeasured(home: SweepDir, query: SelectionQuery) -> list[str]:
     """Return the trials that could fit, were their latency known."""
-    if "latency_ms" not in query.measures:
+    timed = {name for name, measure in home.measures().items() if measure.available == "on_device"}
+    if not timed & query.measures:
         return []
-    unbound = replace(query, limits=query.limits.without("latency_ms", "latency_p90_ms"))
-    unknown = [record for record in candidates(home) if "latency_ms" not in record.measures]
-    assumed = [replace(record, measures={**record.measures, "latency_ms": 0.0, "latency_p90_ms": 0.0}) for record in unknown]
-    return [record.trial_id for record in unbound.fitting(assumed)]
+    unbound = replace(query, limits=query.limits.without(*timed))
+    return [r.trial_id for r in candidates(home) if not timed <= set(r.measures) and unbound.fits([r], lacking=timed)[0]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,15 +133,15 @@ def _chosen(query: SelectionQuery, home: SweepDir, retraining: Retraining, rival
     )  # fmt: skip
     by_trial = {record.trial_id: record for record in records}
 
-    def train(trials: Sequence[str]) -> Accuracies:
+    def train(trials: Sequence[str]) -> FreshValues:
         observer.stage(f"training {', '.join(trials)} with {_seeds_said(retraining.num_seeds)}")
         return retraining.taught([by_trial[trial] for trial in trials])
 
-    fresh: Accuracies = {}
+    fresh: FreshValues = {}
     if retraining.num_seeds:
         known = {trial: runs for trial, runs in retraining.known().items() if trial in by_trial}
         fresh = race.run(known, train, most=rivals)
-        query = replace(query, said_of_accuracy=_accuracy_said(retraining.num_seeds))
+        query = replace(query, quality=_quality(query.primary, retraining.num_seeds))
     found = query.answer(race.cautious(fresh), among=fresh) if fresh else query.answer(records)
     shown = {found.record.trial_id, *(record.trial_id for record in query.fitting(records))}
     return _Chosen(
@@ -155,15 +155,19 @@ def _seeds_said(count: int) -> str:
     return f"{count} fresh {'seed' if count == 1 else 'seeds'}"
 
 
-def _accuracy_said(count: int) -> str:
-    return f"accuracy for sure over {count} fresh seeds (lower 95 % bound)" if count > 1 else "accuracy with 1 fresh seed"
+def _quality(primary: Measure, count: int) -> str:
+    """Return in words which value of the primary measure a choice rests on."""
+    if count == 1:
+        return f"{primary.label} with 1 fresh seed"
+    side = "lower" if primary.direction == "maximise" else "upper"
+    return f"{side} 95 % confidence bound of {primary.label} over {count} fresh seeds,"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Baselines:
     """What the chosen network has from labels alone, with the search's seed (None: no labels) and fresh ones, and taught."""
 
-    accuracy: float | None
+    value: float | None
     fresh: Sequence[float]
     taught: Sequence[float]
 
@@ -171,11 +175,11 @@ class _Baselines:
 def _baselines(record: TrialRecord, retraining: Retraining, observer: Observer) -> _Baselines:
     taught = retraining.known().get(record.trial_id, ()) if retraining.num_seeds else ()
     if not retraining.has_labels:
-        return _Baselines(accuracy=None, fresh=(), taught=taught)
+        return _Baselines(value=None, fresh=(), taught=taught)
     also = f", also with {_seeds_said(retraining.num_seeds)}" if retraining.num_seeds else ""
     observer.stage(f"training {record.trial_id}'s baseline from labels alone{also}")
     own, fresh = retraining.alone(record)
-    return _Baselines(accuracy=own, fresh=fresh, taught=taught)
+    return _Baselines(value=own, fresh=fresh, taught=taught)
 
 
 def _tested(
@@ -206,14 +210,16 @@ def _document(
 ) -> dict[str, Any]:
     record, measures, validation = chosen.record, chosen.record.measures, context.splits["validation"]
     assert context.knowledge is not None
-    confirmed = _confirmed(chosen.rivals.get(record.trial_id), baselines)
+    primary, source = chosen.query.primary, home.facts()["teacher"].get("source")
+    confirmed = _confirmed(primary, chosen.rivals.get(record.trial_id), baselines)
 
     def student(one: TrialRecord) -> dict[str, Any]:
         return {"trial": one.trial_id, "measures": one.measures, "config": one.config}
 
     return {
-        "version": 2,
+        "version": 3,
         "sweep": home.name,
+        "measure": primary.document(),
         "policy": chosen.query.policy_name,
         "reason": chosen.reason,
         "student": student(record),
@@ -223,28 +229,34 @@ def _document(
             for trial, one in sorted(chosen.rivals.items())
         ],
         "confirmed": confirmed,
-        "luck": comparison.of_luck(measures["accuracy"], confirmed["taught"]),
+        "luck": comparison.of_luck(primary, measures[primary.name], confirmed["taught"]),
         "test": tested,
         "test_warning": comparison.of_test(tested),
-        "teaching": comparison.of_teaching(confirmed, tested),
-        "agreement": {name: measures[name] for name in ("agreement", "teacher_kl_nats")},
-        "capacity_gap": capacity_gap.found(home, record, context.built_task.measures[0].name, len(validation)),
-        "transfer": comparison.of_transfer(home.facts()["teacher"].get("source"), tested, len(context.knowledge.teachers)),
+        "teaching": comparison.of_teaching(primary, confirmed, tested),
+        "other_measures": {name: measures[name] for name in _other_qualities(home) if name in measures},
+        "capacity_gap": capacity_gap.found(home, record, primary, len(validation)),
+        "transfer": comparison.of_transfer(primary, source, tested, len(context.knowledge.teachers)),
         "model": None,
     }
 
 
+def _other_qualities(home: SweepDir) -> list[str]:
+    """Return the names of the measures over examples, beside the primary one."""
+    return [measure.name for measure in home.measures().values() if measure.spread and measure != home.primary()]
+
+
 def _estimate(one: Estimate) -> dict[str, Any]:
     interval = list(one.interval) if one.interval else None
-    return {"mean": one.mean, "sd": one.sd, "seeds": one.seeds, "interval": interval, "lower": one.lower}
+    return {"mean": one.mean, "sd": one.sd, "seeds": one.seeds, "interval": interval, "bound": one.bound}
 
 
-def _confirmed(estimate: Estimate | None, baselines: _Baselines) -> dict[str, Any]:
+def _confirmed(primary: Measure, estimate: Estimate | None, baselines: _Baselines) -> dict[str, Any]:
     """Return what fresh seeds give, taught and from labels alone, and the gain of teaching."""
-    gains = [a - b for a, b in zip(baselines.taught, baselines.fresh, strict=True)] if baselines.fresh else []
+    pairs = zip(baselines.taught, baselines.fresh, strict=True) if baselines.fresh else []
+    gains = [-primary.sign * (taught - alone) for taught, alone in pairs]
     return {
         "seeds": len(baselines.taught),
-        "twin_accuracy": baselines.accuracy,
+        "baseline": baselines.value,
         "taught": _estimate(estimate) if estimate else None,
         "labels_only": _spread(baselines.fresh),
         "gain": _spread(gains),

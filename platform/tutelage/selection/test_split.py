@@ -1,16 +1,17 @@
-"""The test split, opened for a chosen student and those it is set against; every opening is on record."""
+"""The evaluation on the test split, of a selected student and those it is compared with; every evaluation is on record."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from tutelage import intervals
+from tutelage.intervals import Contributions
+from tutelage.measure import Measure
 from tutelage.records.sweep_dir import SweepDir, test_evaluations
 from tutelage.training import inference
 from tutelage.training.context import TrainingContext
@@ -27,8 +28,9 @@ class Subject:
 def test(home: SweepDir, context: TrainingContext, subjects: Mapping[str, Subject]) -> dict[str, Any]:
     """Return the test scores of `subjects["student"]` and the others, and its paired gain over each of these.
 
-    The opening is put on record, unless the very same networks have been tested before: then the scores on record are
-    returned. `openings` says how often the split has been opened, `students` for how many different students.
+    A gain is positive where the student is better. The evaluation is put on record, unless the very same networks have been
+    tested before: then the scores on record are returned. `openings` says how often the split has been evaluated, `students`
+    for how many different students.
     """
     names = {role: subject.name for role, subject in subjects.items()}
     openings = list(home.facts().get("test_evaluations", []))
@@ -43,19 +45,26 @@ def test(home: SweepDir, context: TrainingContext, subjects: Mapping[str, Subjec
 
 
 def _scores(context: TrainingContext, models: Mapping[str, nn.Module]) -> dict[str, Any]:
-    test_split, task = context.read("test"), context.built_task
-    correct = {
-        role: torch.from_numpy(inference.contributions_of(model, task, test_split)[task.measures[0].name][:, 0] > 0.5)
-        for role, model in models.items()
-    }
+    test_split, task, seed = context.read("test"), context.built_task, context.seed
+    found = {role: inference.contributions_of(model, task, test_split) for role, model in models.items()}
+    primary = task.measures[0]
     scores: dict[str, Any] = {"labels_only": None, "gain_over_labels_only": None}
-    scores |= {role: _score(rights) for role, rights in correct.items()}
-    for other in correct.keys() - {"student"}:
-        difference = intervals.paired_difference(correct["student"].numpy(), correct[other].numpy())
-        scores[f"gain_over_{other}"] = dict(zip(("difference", "low", "high"), difference, strict=True))
+    scores |= {role: score(task.measures, own, seed) for role, own in found.items()}
+    for other in found.keys() - {"student"}:
+        gain = intervals.paired_gain(primary, found["student"][primary.name], found[other][primary.name], seed)
+        scores[f"gain_over_{other}"] = dict(zip(("difference", "low", "high"), gain, strict=True))
     return {**scores.pop("student"), **scores}
 
 
-def _score(correct: torch.Tensor) -> dict[str, Any]:
-    right, examples = int(correct.sum()), correct.numel()
-    return {"accuracy": right / examples, "interval": list(intervals.wilson_interval(right, examples)), "n": examples}
+def score(measures: Sequence[Measure], contributions: Mapping[str, Contributions], seed: int) -> dict[str, Any]:
+    """Return the `value` and `interval` of the primary measure, the first, over `n` examples, and those of every measure."""
+    every = {
+        measure.name: {
+            "value": measure.aggregate(contributions[measure.name]),
+            "interval": list(intervals.interval(measure, contributions[measure.name], seed) or ()) or None,
+        }
+        for measure in measures
+        if measure.name in contributions
+    }
+    primary = measures[0].name
+    return {**every[primary], "n": len(contributions[primary]), "measures": every}

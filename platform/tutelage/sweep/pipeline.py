@@ -23,7 +23,7 @@ from tutelage.records.tracker import Tracker, _task_name, tracker_of
 from tutelage.records.trial import TrialRecord
 from tutelage.search.sampler import check_installed
 from tutelage.selection.confirmation import Confirmation
-from tutelage.selection.estimate import Accuracies, put_on_record
+from tutelage.selection.estimate import FreshValues, put_on_record
 from tutelage.selection.latency import measure_latencies
 from tutelage.selection.query import SelectionQuery
 from tutelage.selection.retrain import Retraining
@@ -183,7 +183,7 @@ def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
             f"sweep '{home.name}' ended before MLflow had a run for it; `tutelage resume {home.name}` goes on with it."
         )
     uri = uri or facts["tracking_uri"]
-    tracker = Tracker(uri, spec.tracking.experiment or _task_name(spec), home.spool_path)
+    tracker = Tracker(uri, spec.tracking.experiment or _task_name(spec), home.spool_path, spec.measures)
     tracker.reopen(facts["run_id"])
     num_found = tracker.num_found
     tracker.flush()
@@ -262,12 +262,12 @@ def _confirm_front(spec: Spec, home: SweepDir, context: TrainingContext, tracker
     records = {record.trial_id: record for record in candidates(home)}
     retraining = Retraining(home=home, context=context, workers=workers_of(spec.resources.trial), num_seeds=spec.search.confirm)
 
-    def train(trials: Sequence[str]) -> Accuracies:
+    def train(trials: Sequence[str]) -> FreshValues:
         observer.stage(f"training {len(trials)} students of the front with {spec.search.confirm} fresh seeds each")
         return retraining.taught([records[trial] for trial in trials])
 
     num_judged = len(context.splits["validation"])
     known = {trial: runs for trial, runs in retraining.known().items() if trial in records}
-    axes = SelectionQuery(policy=spec.select.policy, objectives=home.objectives())
+    axes = SelectionQuery(policy=spec.select.policy, objectives=home.objectives(), primary=spec.primary)
     race = Confirmation(query=axes, records=list(records.values()), num_judged=num_judged, seeds=spec.search.confirm)
     put_on_record(home, tracker, race.run_for_front(known, train), num_judged)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tutelage import objectives as objectives_module
 from tutelage import pareto
+from tutelage.measure import Measure
 from tutelage.objectives import Limits, Objective
 from tutelage.records.observer import Observer
 from tutelage.records.sweep_dir import SweepDir
@@ -97,11 +98,12 @@ class Recorder:
         paths = [self.home.root / f"front.{suffix}" for suffix in ("csv", "png", "html")]
         shown = [r for r in records if self.labels.get(r.trial_id) in ("front", "dominated")]
         tables.write_csv(tables.front_table(shown, self.objectives), paths[0])
-        figures.front_png(shown, self.objectives, paths[1], self.teacher)
-        figures.front_html(shown, self.objectives, paths[2], self.teacher)
+        primary = self.home.primary()
+        figures.front_png(shown, self.objectives, paths[1], self.teacher, primary)
+        figures.front_html(shown, self.objectives, paths[2], self.teacher, primary)
         self.tracker.log_artifacts(paths)
         self.tracker.log_front(self.num_ended, self.hypervolume, len(self.front))
-        self.tracker.set_note(front_card(self.home.name, tables.front_table(shown, self.objectives)))
+        self.tracker.set_note(front_card(self.home.name, tables.front_table(shown, self.objectives), self.home.measures()))
         self.tracker.flush()
         self.home.update(hypervolume=self.hypervolume, run_ids=self.tracker.run_ids)
 
@@ -114,9 +116,10 @@ def _label(record: TrialRecord, is_candidate: bool, is_on_front: bool) -> str:
     return "front" if is_on_front else "dominated"
 
 
-def front_card(name: str, table: Any) -> str:
-    """Return the card, Markdown, that MLflow shows on the sweep's page."""
-    columns = [c for c in ("trial", "accuracy", "params", "size_bytes", "macs", "latency_ms") if c in table.columns]
+def front_card(name: str, table: Any, measures: Mapping[str, Measure]) -> str:
+    """Return the card, Markdown, that MLflow shows on the sweep's page: the front's measures, but for details."""
+    shown = {"trial", *(measure.name for measure in measures.values() if not measure.detail)}
+    columns = [column for column in table.columns if column in shown]
     rows = ["| " + " | ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in row) + " |"
             for row in table[columns].itertuples(index=False)]  # fmt: skip
     head = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]

@@ -1,8 +1,6 @@
-"""The most accurate; of equals the smallest."""
+"""The best by the task's primary measure; of equals the smallest."""
 
 from __future__ import annotations
-
-import numpy as np
 
 from tutelage.plugins import PluginConfig
 from tutelage.policies import Front, Scores, SelectionContext
@@ -16,10 +14,10 @@ class Config(PluginConfig):
 
 
 def scores(config: Config, front: Front, context: SelectionContext) -> Scores:
-    """Return the accuracies."""
-    return np.array([record.measures["accuracy"] for record in front])
+    """Return the primary measures, higher is better."""
+    return context.quality_scores(front)
 
 
 def reason(config: Config, record: TrialRecord, front: Front, context: SelectionContext) -> str:
     """Return why in words."""
-    return f"it is the most accurate of {len(front)}, with {context.said_of_accuracy} {record.measures['accuracy']:.4f}"
+    return f"it is the best of {len(front)}, with {context.quality_text(record)}"
