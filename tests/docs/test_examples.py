@@ -80,7 +80,10 @@ def test_the_policies_examples_choose(user_module: Write, make_record: Callable[
         make_record(1, accuracy=0.93, params=90.0, size_bytes=360.0),
         make_record(2, accuracy=0.97, params=500.0, size_bytes=2000.0),
     ]
-    about = SelectionContext(objectives=(objective("accuracy"), objective("params")), teacher={"accuracy": 0.99})
+    accuracy = objective("accuracy")
+    about = SelectionContext(
+        objectives=(accuracy, objective("params")), primary=accuracy.measure, teacher={"accuracy": 0.99}, quality="accuracy"
+    )
     _, short, config = plugins.configure("policies", "my_policies:accuracy_per_kilobyte")
     assert list(short.scores(config, front, about)) == [0.02, 0.93 / 360, 0.97 / 2000]
     _, long, config = plugins.configure("policies", {"my_goal:ShareOfTeacher": {"share": 0.9}})

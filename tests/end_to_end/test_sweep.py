@@ -95,7 +95,7 @@ def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_swee
     rivals = {one["trial"]: one["confirmed"] for one in document["candidates"]}
     taken = document["student"]["trial"]
     assert rivals[taken]["bound"] == max(one["bound"] for one in rivals.values())
-    assert taken in document["reason"] and f"{rivals[taken]['lower']:.4f}" in document["reason"]
+    assert taken in document["reason"] and f"{rivals[taken]['bound']:.4f}" in document["reason"]
     records = {record.trial_id: record for record in small_sweep.records()}
     assert all(records[trial].measures["params"] <= 5000 for trial in rivals)
     assert records[taken].measures["confirmed_mean"] == rivals[taken]["mean"]
@@ -113,7 +113,12 @@ def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_swee
     tags = client.get_run(small_sweep.facts()["run_id"]).data.tags
     assert tags["selected.trial"] == document["student"]["trial"]
     page = choice.report_path.read_text()
-    for part in (document["reason"].replace("≤", "≤"), "Is teaching helping?", "labels alone", "digits-tests version 1"):
+    for part in (
+        document["reason"].replace("≤", "≤"),
+        "Does the teacher help?",
+        "label-only baseline",
+        "digits-tests version 1",
+    ):
         assert part in page
     assert "http://" not in page.split("<h2>What each number means")[1]
     runs = {run.data.tags["trial_id"]: run.data.metrics for run in children(small_sweep)}
