@@ -5,18 +5,23 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
 from tests.plain import Plain, plain_signature
 from tutelage import data, plugins
 from tutelage.data import SPLITS, UNKNOWN, Batch, classified
 from tutelage.errors import InputError
-from tutelage.networks import cost
+from tutelage.losses import needs_of
+from tutelage.networks import cost, top_k
 from tutelage.networks.output import Outline, Output, Stage
 from tutelage.sparsity import Method, Point
 from tutelage.spec import space
@@ -187,10 +192,11 @@ def answer(seed: int, outline: Outline = OFFERED, steps: int = 1, mask: torch.Te
     return summarised(own)
 
 
-def summarised(own: Output) -> Output:
+def summarised(own: Output, mask: torch.Tensor | None = None) -> Output:
     """Return the answer with the maps and pooled features that its features have."""
     maps = {name: output.square().mean(2) for name, output in own.features.items()}
-    counts = torch.ones(own.logits.shape[:2]) if own.mask is None else own.mask
+    mask = own.mask if mask is None else mask
+    counts = torch.ones(own.logits.shape[:2]) if mask is None else mask
     shares = counts.double() / counts.double().sum(1, keepdim=True)
     pooled = {
         name: (output * shares.unsqueeze(2)).sum(1) if output.shape[1] == shares.shape[1] else output.mean(1)
@@ -255,34 +261,105 @@ def test_a_losss_gradient_is_its_slope(name: str) -> None:
     assert torch.autograd.gradcheck(lambda *free: loss(with_free(student, free), teacher), freed(student))
 
 
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("filling", [1e3, float("nan")])
-def test_padding_is_inert(name: str, filling: float) -> None:
-    """What stands in the steps that the mask leaves out, and where a stage has a position a step, changes no gradient."""
+def options_of(name: str) -> list[dict[str, Any]]:
+    """Return a loss's options in all combinations of its yes-or-no and its named choices."""
+    fields = plugins.load("losses", name).Config.model_fields
+    choices = {
+        option: [True, False] if field.annotation is bool else get_args(field.annotation)
+        for option, field in fields.items()
+        if field.annotation is bool or get_origin(field.annotation) is Literal
+    }
+    needed = LOSS_OPTIONS.get(name, {})
+    return [{**needed, **dict(zip(choices, values, strict=True))} for values in product(*choices.values())]
 
-    def learnt(fill: float | None) -> list[torch.Tensor]:
-        loss = built(name, SEQUENCE)
-        student, teacher = (padded(answer(seed, SEQUENCE, steps=3, mask=REAL), fill) for seed in (0, 1))
+
+COMBINATIONS = [(name, options) for name in named("losses") for options in options_of(name)]
+FILLINGS = st.sampled_from([float("nan"), float("inf"), float("-inf"), 1e3, 0.0])
+
+
+@pytest.mark.parametrize("masked_by", ["sequence", "input"])
+@pytest.mark.parametrize(("name", "options"), COMBINATIONS, ids=str)
+@settings(max_examples=20)
+@given(filling=FILLINGS, more=st.integers(0, 6), top_k=st.sampled_from([0, 2]))
+def test_padding_is_inert(name: str, options: dict[str, Any], masked_by: str, filling: float, more: int, top_k: int) -> None:
+    """A loss and its gradients are the same whatever stands in padding and however much there is of it.
+
+    Padding are the steps that the mask leaves out, of the label sequence and of stages with a position a step. A label
+    sequence of one step beside such stages is masked by their input alone.
+    """
+    _, plugin, config = plugins.configure("losses", {name: options})
+    needs = needs_of(plugin, config)
+    steps, top_k = (3, 0 if "logits" in needs else top_k) if masked_by == "sequence" else (1, 0)
+
+    def learnt(fill: float | None, width: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        torch.manual_seed(0)
+        loss = plugin.build(config, 4.0, SEQUENCE, SEQUENCE).double()
+        student, teacher = (padded(masked(answer(seed, SEQUENCE, steps=steps), masked_by), fill, width) for seed in (0, 1))
+        if top_k:
+            teacher = sparse(teacher, top_k)
         free = [*freed(student), *(it.requires_grad_() for it in (*student.maps.values(), *student.pooled.values()))]
-        value = loss(replace(student, labels=None, mask=None), teacher)
+        value = loss(replace(student, labels=None, mask=None, input_mask=None), teacher)
         found = torch.autograd.grad(value, [*free, *loss.parameters()], allow_unused=True)
-        return [value.detach(), *(gradient for gradient in found if gradient is not None)]
+        assert all(gradient is None or gradient.isfinite().all() for gradient in found)
+        parts = zip([*axes_of_steps(student), *[0] * (len(found) - len(axes_of_steps(student)))], found, strict=True)
+        split = [at_real_steps(gradient, axes, 3 + width) for axes, gradient in parts if gradient is not None]
+        return [value.detach(), *(real for real, _ in split)], [rest for _, rest in split]
 
-    torch.testing.assert_close(learnt(filling), learnt(None), rtol=0, atol=0)
+    (expected, _), (found, at_padding) = learnt(None, 0), learnt(filling, more)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    assert not any(gradient.any() for gradient in at_padding)
 
 
-def padded(own: Output, filling: float | None) -> Output:
-    """Return the answer with all that is said of padding, labels too, overwritten; None leaves it."""
+def masked(own: Output, by: str) -> Output:
+    """Return the answer whose label sequence, or whose input alone, is padded as `REAL` says."""
+    own = replace(own, mask=REAL) if by == "sequence" else replace(own, input_mask=REAL)
+    return summarised(own, REAL)
+
+
+def sparse(own: Output, k: int) -> Output:
+    """Return a teacher's answer with the largest `k` logits of a step only."""
+    parts = top_k.compressed(own.logits.nan_to_num(0, 0, 0), k)
+    top = top_k.restored(parts, own.logits.shape[-1])
+    return replace(own, logits=torch.empty(0), top=replace(top, gaps=top.gaps.double(), tails=top.tails.double()))
+
+
+def axes_of_steps(own: Output) -> list[int]:
+    """Return how many axes of steps each tensor of `freed` has, and each map after it."""
+    counts = {"features": 1, "heads": 2, "weights": 0, "maps": 1}
+    return [int(own.mask is not None), *(axes for kind, axes in counts.items() for _ in getattr(own, kind))]
+
+
+def at_real_steps(gradient: torch.Tensor, axes: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a gradient at real steps, and at padding; of a tensor without axes of steps all of it, and nothing."""
+    real = functional.pad(REAL, (0, width - 3))
+    if axes == 2:
+        both = (real.unsqueeze(1) & real.unsqueeze(2)).unsqueeze(1).expand_as(gradient)
+        return gradient[both], gradient[~both]
+    return (gradient[real], gradient[~real]) if axes else (gradient, gradient[:0])
+
+
+def padded(own: Output, filling: float | None, more: int) -> Output:
+    """Return the answer with `more` steps, and all that is said of padding, labels too, overwritten; None leaves it."""
     if filling is None:
         return own
-    by_pair = (REAL.unsqueeze(1) & REAL.unsqueeze(2)).unsqueeze(1)
+    real = functional.pad(REAL, (0, more))
+    pairs = (real.unsqueeze(1) & real.unsqueeze(2)).unsqueeze(1)
+
+    def steps(tensor: torch.Tensor, with_: float = filling) -> torch.Tensor:
+        """Return `[batch, steps, …]` with more of them."""
+        wide = functional.pad(tensor, (*[0, 0] * (tensor.ndim - 2), 0, more))
+        return wide.where(real.view(*real.shape, *[1] * (tensor.ndim - 2)), with_)
+
+    is_stepped = own.mask is not None
     return replace(
         own,
-        logits=own.logits.where(REAL.unsqueeze(2), filling),
-        features={name: output.where(REAL.unsqueeze(2), filling) for name, output in own.features.items()},
-        maps={name: output.where(REAL, filling) for name, output in own.maps.items()},
-        heads={name: scores.where(by_pair, filling) for name, scores in own.heads.items()},
-        labels=None if own.labels is None else own.labels.where(REAL, 4),
+        logits=steps(own.logits) if is_stepped else own.logits,
+        features={name: steps(output) for name, output in own.features.items()},
+        maps={name: steps(output) for name, output in own.maps.items()},
+        heads={name: functional.pad(scores, (0, more, 0, more)).where(pairs, filling) for name, scores in own.heads.items()},
+        labels=steps(own.labels, 4) if is_stepped and own.labels is not None else own.labels,
+        mask=real if is_stepped else None,
+        input_mask=None if is_stepped else real,
     )
 
 

@@ -1,0 +1,214 @@
+"""Padding changes no task's loss, measures or prediction, no agreement with a teacher, and nothing that is taken of a stage."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tutelage import plugins
+from tutelage.data import PAST_THE_END, Batch, Examples, classified
+from tutelage.networks.capture import capture, sequences_from
+from tutelage.tasks import LabelSequence, Sequences, Task
+from tutelage.training import inference
+
+TASKS = [*plugins.names("tasks"), "tests.own_task:ReadRows"]
+FILLINGS = st.sampled_from([float("nan"), float("inf"), float("-inf"), 1e3])
+ROWS = st.lists(st.integers(0, 39), min_size=1, max_size=6, unique=True)
+
+
+@cache
+def posed(name: str) -> tuple[Task, Examples]:
+    """Return a task and examples of it: those of `example` in its own tests, if they have one, or vectors with a class."""
+    _, plugin, config = plugins.configure("tasks", name)
+    if ":" in name:
+        _, source, options = plugins.configure("data", f"{name.partition(':')[0]}:Scans")
+        return plugin.build(config), source.read(options, 0, "validation")
+    module = f"tests.tasks.test_{name}"
+    if importlib.util.find_spec(module):
+        return plugin.build(config), importlib.import_module(module).example()
+    generator = torch.Generator().manual_seed(0)
+    inputs, labels = torch.randn(40, 3, generator=generator), torch.randint(0, 3, (40,), generator=generator)
+    return plugin.build(config), classified(inputs, labels, ("a", "b", "c"))
+
+
+def drawn(task: Task, examples: Examples, batch: Batch, seed: int = 0) -> Sequences:
+    """Return logits that anything might have given, each with the mask of the input that it has its steps of."""
+    generator, found = torch.Generator().manual_seed(seed), {}
+    for output in task.outputs(examples):
+        mask = batch.masks.get(output.steps or "")
+        steps = 1 if mask is None else mask.shape[1]
+        logits = torch.randn(len(batch), steps, output.num_classes, generator=generator, dtype=torch.double)
+        found[output.name] = LabelSequence(logits=logits, mask=mask)
+    return found
+
+
+def perfect(task: Task, examples: Examples, batch: Batch) -> Sequences:
+    """Return the logits of a network that is right and sure."""
+    found = {}
+    for name, sequence in drawn(task, examples, batch).items():
+        labels = batch.labels(name)
+        assert labels is not None
+        logits = 30.0 * functional.one_hot(labels.clamp(min=0), sequence.logits.shape[-1]).double()
+        found[name] = replace(sequence, logits=logits)
+    return found
+
+
+def longer(tensor: Tensor, mask: Tensor, more: int, filling: float) -> Tensor:
+    """Return `[batch, steps, …]` with `more` steps, `filling` standing wherever the mask leaves a step out."""
+    wide = functional.pad(tensor, (*[0, 0] * (tensor.ndim - 2), 0, more))
+    real = functional.pad(mask, (0, more)).view(len(mask), -1, *[1] * (tensor.ndim - 2))
+    return wide.where(real, filling if tensor.is_floating_point() else int(PAST_THE_END))
+
+
+def padded(batch: Batch, more: int, filling: float) -> Batch:
+    def wide(tensors: Any) -> dict[str, Tensor]:
+        return {n: longer(t, batch.masks[n], more, filling) if n in batch.masks else t for n, t in tensors.items()}
+
+    masks = {name: functional.pad(mask, (0, more)) for name, mask in batch.masks.items()}
+    return replace(batch, inputs=wide(batch.inputs), targets=wide(batch.targets), masks=masks)
+
+
+def padded_sequences(sequences: Sequences, more: int, filling: float) -> Sequences:
+    return {
+        name: one if one.mask is None else LabelSequence(
+            logits=longer(one.logits, one.mask, more, filling), mask=functional.pad(one.mask, (0, more))
+        )
+        for name, one in sequences.items()
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("name", TASKS)
+@settings(max_examples=30)
+@given(rows=ROWS, more=st.integers(0, 5), filling=FILLINGS)
+def test_a_tasks_loss_and_its_gradient_are_the_same_whatever_the_padding(
+    name: str, smoothing: float, rows: list[int], more: int, filling: float
+) -> None:
+    task, examples = posed(name)
+    batch = examples.take(torch.tensor(rows))
+    own = drawn(task, examples, batch)
+    other = padded_sequences(own, more, filling)
+    for one in (*own.values(), *other.values()):
+        one.logits.requires_grad_()
+    cost, again = task.loss(own, batch, smoothing), task.loss(other, padded(batch, more, filling), smoothing)
+    assert cost.shape == (len(rows),)
+    torch.testing.assert_close(again, cost)
+    gradients = [
+        torch.autograd.grad(total.sum(), [s.logits for s in some.values()]) for total, some in ((cost, own), (again, other))
+    ]
+    for (sequence, expected), found in zip(zip(own.values(), gradients[0], strict=True), gradients[1], strict=True):
+        steps = expected.shape[1]
+        torch.testing.assert_close(found[:, :steps], expected)
+        assert not found[:, steps:].any() and (sequence.mask is None or not found[:, :steps][~sequence.mask].any())
+
+
+@pytest.mark.parametrize("name", TASKS)
+@settings(max_examples=30)
+@given(rows=ROWS)
+def test_an_examples_loss_does_not_depend_on_the_others(name: str, rows: list[int]) -> None:
+    task, examples = posed(name)
+    batch = examples.take(torch.tensor(rows))
+    sequences = drawn(task, examples, batch)
+    together = task.loss(sequences, batch)
+    for position, row in enumerate(rows):
+        alone = examples.take(torch.tensor([row]))
+        own = {}
+        for sequence_name, one in sequences.items():
+            mask = None if one.mask is None else one.mask[position : position + 1]
+            steps = 1 if mask is None else int(mask.sum())
+            logits = one.logits[position : position + 1, :steps]
+            own[sequence_name] = LabelSequence(logits=logits, mask=None if mask is None else mask[:, :steps])
+        torch.testing.assert_close(task.loss(own, alone), together[position : position + 1])
+
+
+@pytest.mark.parametrize("name", TASKS)
+@settings(max_examples=30)
+@given(rows=ROWS, more=st.integers(0, 5), filling=FILLINGS)
+def test_measures_and_predictions_are_the_same_whatever_the_padding(
+    name: str, rows: list[int], more: int, filling: float
+) -> None:  # fmt: skip
+    task, examples = posed(name)
+    batch = examples.take(torch.tensor(rows))
+    own = drawn(task, examples, batch)
+    other, wide = padded_sequences(own, more, filling), padded(batch, more, filling)
+    found, expected = (inference.evaluated(task, *one) for one in ((other, wide), (own, batch)))
+    assert set(found) == {measure.name for measure in task.measures}
+    assert all((found[measure] == values).all() for measure, values in expected.items())
+    assert str(task.decode(other, wide)) == str(task.decode(own, batch))
+
+
+@pytest.mark.parametrize("name", TASKS)
+@settings(max_examples=30)
+@given(rows=ROWS, more=st.integers(0, 5), filling=FILLINGS)
+def test_a_perfect_answer_is_measured_as_perfect_whatever_the_padding(
+    name: str, rows: list[int], more: int, filling: float
+) -> None:  # fmt: skip
+    task, examples = posed(name)
+    batch = examples.take(torch.tensor(rows))
+    sequences = padded_sequences(perfect(task, examples, batch), more, filling)
+    found = inference.values_of(task, inference.evaluated(task, sequences, padded(batch, more, filling)))
+    assert found == {m.name: m.high if m.direction == "maximise" else m.low for m in task.measures}
+    assert task.loss(sequences, padded(batch, more, filling)).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", TASKS)
+@settings(max_examples=30)
+@given(rows=ROWS, more=st.integers(0, 5), filling=FILLINGS)
+def test_agreement_is_the_same_whatever_the_padding(name: str, rows: list[int], more: int, filling: float) -> None:
+    task, examples = posed(name)
+    batch = examples.take(torch.tensor(rows))
+    student, teacher = (drawn(task, examples, batch, seed) for seed in (0, 1))
+    expected = inference.agreement(student, teacher)
+    found = inference.agreement(*(padded_sequences(one, more, filling) for one in (student, teacher)))
+    for measure, values in expected.items():
+        np.testing.assert_allclose(found[measure], values, rtol=1e-6)
+    itself = inference.agreement(*(padded_sequences(student, more, filling),) * 2)
+    assert (itself["agreement"] == 1).all() and (abs(itself["teacher_kl_nats"]) < 1e-6).all()
+
+
+class Marking(nn.Module):
+    """A stage that puts `filling` into what it gives at padding, and a head for each sequence."""
+
+    def __init__(self, signature: Any, filling: float) -> None:
+        super().__init__()
+        own = importlib.import_module("tests.own_task")
+        self.reader, self.filling = own.Reader(signature, width=4, depth=1), filling
+        self.stage1 = nn.Identity()
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Any:
+        features = self.stage1(self.reader.stage1(frames, mask).where(mask.unsqueeze(-1), self.filling))
+        return self.reader.head(features, mask)
+
+
+@given(rows=ROWS, more=st.integers(0, 5), filling=FILLINGS)
+@settings(max_examples=30)
+def test_what_is_taken_of_a_stage_is_the_same_whatever_the_padding(rows: list[int], more: int, filling: float) -> None:
+    from tutelage.tasks import signature
+
+    task, examples = posed("tests.own_task:ReadRows")
+    batch = examples.take(torch.tensor(rows))
+    torch.manual_seed(0)
+    model = Marking(signature(task, examples), filling)
+    needs: Any = frozenset({"features", "pooled", "maps"})
+    expected, found = (capture(model, task, one, needs) for one in (batch, padded(batch, more, filling)))
+    mask = batch.masks["frames"]
+    for part, values in expected.items():
+        if part in ("pooled.stage1", "logits.class"):
+            torch.testing.assert_close(found[part], values)
+            assert values.isfinite().all()
+        else:
+            torch.testing.assert_close(found[part][:, : mask.shape[1]][mask], values[mask])
+    (gradient,) = torch.autograd.grad(found["pooled.stage1"].sum(), [model.reader.stage1.convolution.weight])
+    assert gradient.isfinite().all()
+    assert set(sequences_from(found)) == {"rows", "class"}
