@@ -298,8 +298,8 @@ def _document_verdict(one: Any, other: Any) -> str:
     if one == other:
         return "same"
     lost, new = Counter(_values(one)) - Counter(_values(other)), Counter(_values(other)) - Counter(_values(one))
-    lost = [value for value in lost if not any(_is_close(value, found) for found in new)]
-    return f"different: {', '.join(lost[:3])} not in the record" if lost else "same: other names, last digits, or more"
+    missing = [value for value in lost if not any(_is_close(value, found) for found in new)]
+    return f"different: {', '.join(missing[:3])} not in the record" if missing else "same: other names, last digits, or more"
 
 
 def _is_close(one: str, other: str) -> bool:
