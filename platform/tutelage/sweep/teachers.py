@@ -66,12 +66,13 @@ def as_one(teachers: Sequence[Teacher], context: TrainingContext) -> Teacher:
     """Return what several teachers are together, measured as the context has them; a single one as it is."""
     if len(teachers) == 1:
         return teachers[0]
-    sizes = {**cost.size(context.teacher), **cost.macs(context.teacher, context.signature)}
+    costs = {**cost.size(context.teacher), **cost.macs(context.teacher, context.signature)}
+    sizes = {**costs, **student.network_measures(context.teacher, context)}
     address = files.content_address(kind="teachers", addresses=[teacher.address for teacher in teachers])
     return replace(
         teachers[0],
         address=address,
-        measures={**inference.values_of(context.built_task, teacher_contributions(context)), **sizes},
+        measures={**inference.values_of(context.built_task, teacher_contributions(context), context.measures), **sizes},
     )
 
 
@@ -81,9 +82,16 @@ def ensure_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], No
     Where it `is_compared` with the students layer by layer, that is checked first.
     """
     made = _found_teacher if is_foreign(spec) else _trained_teacher
-    teacher = made(spec, context, say, check_pairs if is_compared else _no_pairs)
+    teacher = _completed(made(spec, context, say, check_pairs if is_compared else _no_pairs), context)
     _check_strength(spec, context, teacher)
     return teacher
+
+
+def _completed(teacher: Teacher, context: TrainingContext) -> Teacher:
+    """Return a teacher, measured again if it was kept by a sweep that did not have all of this one's measures."""
+    if all(measure.name in teacher.measures for measure in (*context.built_task.measures, *context.measures)):
+        return teacher
+    return replace(teacher, measures=_measures(checkpoint.read(teacher.directory)[0], context))
 
 
 def is_foreign(spec: Spec) -> bool:
@@ -252,8 +260,9 @@ def _check_strength(spec: Spec, context: TrainingContext, teacher: Teacher) -> N
 
 
 def _measures(model: nn.Module, context: TrainingContext) -> dict[str, float]:
-    measures = inference.measured(model, context.built_task, context.splits["validation"])
-    return {**measures, **cost.size(model), **cost.macs(model, context.signature)}
+    measures = inference.measured(model, context.built_task, context.splits["validation"], context.measures)
+    sizes = {**cost.size(model), **cost.macs(model, context.signature)}
+    return {**measures, **sizes, **student.network_measures(model, context)}
 
 
 def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> None:
@@ -340,5 +349,6 @@ def teacher_contributions(context: TrainingContext) -> inference.Contributions:
         batch = validation.take(rows)
         parts = context.teacher_parts(rows, batch)
         assert parts is not None
-        inference.gather(found, inference.evaluated(context.built_task, sequences_from(parts), batch), rows, len(validation))
+        values = inference.evaluated(context.built_task, sequences_from(parts), batch, context.measures)
+        inference.gather(found, values, rows, len(validation))
     return found

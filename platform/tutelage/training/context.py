@@ -15,6 +15,7 @@ from tutelage import plugins
 from tutelage.data import Batch, Examples, SplitName, checked
 from tutelage.data import fingerprint as fingerprint_of
 from tutelage.errors import WorkFailed
+from tutelage.measure import Measure
 from tutelage.networks import checkpoint, ensemble, stages, top_k
 from tutelage.networks.capture import capture, masks_for
 from tutelage.networks.output import Outline
@@ -32,7 +33,8 @@ from tutelage.training.knowledge_plan import KnowledgePlan
 class TrainingContext:
     """What all students of a sweep share: data, task, and their teacher's knowledge. Cheap to send; loads on first use.
 
-    Without `knowledge` students learn from labels alone.
+    Without `knowledge` students learn from labels alone. `measures` are computed beside the task's own: they bring
+    `of_outputs` or `of_network`.
     """
 
     data: Reference
@@ -40,6 +42,7 @@ class TrainingContext:
     seed: int
     augmentation: AugmentationConfig = AS_IT_IS
     knowledge: KnowledgePlan | None = None
+    measures: tuple[Measure, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """Send what names the data and the knowledge, not what was read of them: memory maps would be sent as bytes."""
@@ -211,6 +214,9 @@ def located(data_reference: Reference) -> Reference:
 
 def context_of(spec: Spec) -> TrainingContext:
     """Return the context without knowledge: enough to read data and build networks."""
-    context = TrainingContext(data=located(spec.data), task=spec.task, seed=spec.seed, augmentation=spec.augmentation)
+    own = tuple(one for one in spec.measures.values() if one.of_outputs is not None or one.of_network is not None)
+    context = TrainingContext(
+        data=located(spec.data), task=spec.task, seed=spec.seed, augmentation=spec.augmentation, measures=own
+    )
     augment.check(spec.augmentation, context.splits["train"].input_specs)
     return context

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tutelage import intervals
 from tutelage.data import Batch, Examples
-from tutelage.measure import Measure
+from tutelage.measure import Measure, standard_error_of
 from tutelage.networks.capture import capture, sequences_from
 from tutelage.networks.output import Need
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig
@@ -94,9 +95,15 @@ def evaluated(
 
 
 def values_of(task: Task, contributions: Contributions, measures: Sequence[Measure] = ()) -> dict[str, float]:
-    """Return the value of every measure that there are contributions to."""
-    known = {measure.name: measure for measure in (*task.measures, *measures)}
-    return {name: float(known[name].aggregate(found)) for name, found in contributions.items()}
+    """Return the value of every measure that there are contributions to.
+
+    The standard error of the primary one over the examples stands beside it, unless it is a share and its value tells it.
+    """
+    known, primary = {measure.name: measure for measure in (*task.measures, *measures)}, task.measures[0]
+    values = {name: float(known[name].aggregate(found)) for name, found in contributions.items()}
+    if primary.spread in ("mean", "corpus"):
+        values[standard_error_of(primary)] = intervals.standard_error(primary, contributions[primary.name])
+    return values
 
 
 def measured(model: nn.Module, task: Task, examples: Examples, measures: Sequence[Measure] = ()) -> dict[str, float]:

@@ -21,7 +21,6 @@ from tutelage.networks.blank import blank_arguments
 from tutelage.networks.capture import sequences_from
 from tutelage.networks.output import Need, Outline
 from tutelage.records.trial import Sizes
-from tutelage.signature import Signature
 from tutelage.sparsity import Method, Point
 from tutelage.spec.sections import RecipeConfig, TrialConfig
 from tutelage.training import inference, loop
@@ -218,15 +217,15 @@ def presize(config: TrialConfig, context: TrainingContext) -> Sizes:
     """
     if config.student.initialise in INHERITING and not can_inherit(blank(config, context), context.teacher_outline.weights):
         raise InputError(NOTHING_TO_INHERIT)
-    whole = _sizes(blank(config, context), context.signature)
+    whole = _sizes(blank(config, context), context)
     if config.sparsity.structured == 0.0:
         return Sizes(final=whole)
     smaller = _smaller(config, context)
-    return Sizes(final=_sizes(smaller, context.signature), initial=whole) if smaller is not None else Sizes()
+    return Sizes(final=_sizes(smaller, context), initial=whole) if smaller is not None else Sizes()
 
 
-def _sizes(model: nn.Module, signature: Signature) -> dict[str, float]:
-    sizes = {**cost.size(model), **cost.macs(model, signature)}
+def _sizes(model: nn.Module, context: TrainingContext) -> dict[str, float]:
+    sizes = {**cost.size(model), **cost.macs(model, context.signature), **network_measures(model, context, early=True)}
     sizes.pop("nonzero_params", None)
     return sizes
 
@@ -250,19 +249,32 @@ def latency_floor_ms(config: TrialConfig, context: TrainingContext) -> float:
 
 
 def final_measures(model: nn.Module, context: TrainingContext) -> dict[str, float]:
-    """Return the task's measures on validation, agreement with the teacher, sizes and MACs of a trained student."""
+    """Return a student's measures on validation, of the task and the user, agreement with its teacher, sizes and MACs."""
     task, found = context.built_task, validation_contributions(model, context)
-    measures = inference.values_of(task, found, (AGREEMENT, TEACHER_KL))
-    return {**measures, **cost.size(model), **cost.macs(model, context.signature)}
+    measures = inference.values_of(task, found, (AGREEMENT, TEACHER_KL, *context.measures))
+    sizes = {**cost.size(model), **cost.macs(model, context.signature)}
+    return {**measures, **sizes, **network_measures(model, context)}
+
+
+def network_measures(model: nn.Module, context: TrainingContext, *, early: bool = False) -> dict[str, float]:
+    """Return the context's measures of the network itself; `early` ones alone are those that are known before training."""
+    own = [one for one in context.measures if one.of_network and (not early or one.available == "before_training")]
+    if not own:
+        return {}
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    example = context.splits["validation"].take(slice(1)).to(device)
+    model.eval()
+    with torch.no_grad():
+        return {one.name: float(one.of_network(model, example)) for one in own if one.of_network}
 
 
 def validation_contributions(model: nn.Module, context: TrainingContext) -> inference.Contributions:
-    """Return by measure what each validation example contributed, `[n, k]`: the task's, and agreement with a teacher."""
+    """Return what each validation example contributed, `[n, k]`, to the task's and the user's measures and to agreement."""
     task, validation = context.built_task, context.splits["validation"]
     found: dict[str, np.ndarray] = {}
     for rows, batch, parts in inference.each(model, task, validation, torch.arange(len(validation))):
         own, teacher = sequences_from(parts), context.teacher_parts(rows, batch)
-        values = {**inference.evaluated(task, own, batch)}
+        values = {**inference.evaluated(task, own, batch, context.measures)}
         if teacher is not None:
             values |= inference.agreement(own, sequences_from(teacher))
         inference.gather(found, values, rows, len(validation))
