@@ -28,13 +28,8 @@ FAMILIES = {
     "policies": "scores",
 }  # fmt: skip
 
-
 HYPHENATED = ("policies",)  # families whose names are typed on the command line, as options are: best-quality
-
-
 Reference = str | dict[str, Any]  # "name" or {"name": {option: value}}
-
-
 _HOME = Path(__file__).parent
 
 

@@ -12,11 +12,7 @@ from pydantic.fields import FieldInfo
 from tutelage.errors import nearest
 
 Raw = tuple[tuple[str, ...], Any, str]  # path, value given, why with the way out
-
-
 _BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
-
-
 _OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
 

@@ -19,8 +19,6 @@ import numpy as np
 from tutelage.errors import InputError
 
 _CORES = ("numpy.core", "numpy._core")  # the second since NumPy 2
-
-
 _CODES = re.compile(r"[biuf][1248]")  # plain numbers only
 
 

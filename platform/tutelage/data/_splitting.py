@@ -16,16 +16,9 @@ LabelledPerClass = Annotated[
     int | None, Field(ge=0, description="training examples of a class that keep their label; the others lose theirs")
 ]
 
-
 _TOO_FEW = "A class needs three labelled examples to have one in each split: add examples, or give this split its own."
-
-
 _CHECKED_ROWS = 4096
-
-
 _FIRST = 256
-
-
 _CHUNK_BYTES = 16 * 2**20  # read at a time for the statistics, so that a memory-mapped set never lies in memory whole
 
 

@@ -15,14 +15,8 @@ from tutelage.files import existing
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
-
-
 _SHAPE = (3, 32, 32)
-
-
 _PIXELS = 3 * 32 * 32
-
-
 Kind = Literal["fine", "coarse"]
 
 
@@ -44,7 +38,6 @@ class _Layout(NamedTuple):
 
 
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
-
 
 _LAYOUTS = (
     _Layout(("train",), "test", {"fine": "meta", "coarse": "meta"}),

@@ -13,8 +13,6 @@ from tutelage.data._splitting import LabelledPerClass, training_labels
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
-
-
 GREY_LEVELS = 16.0
 
 

@@ -17,17 +17,9 @@ from tutelage.files import existing
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
-
-
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}  # by the third byte of a file
-
-
 _NONE = np.empty(0, np.uint8)
-
-
 _GZIP = 31  # zlib's window and the gzip header
-
-
 _HALVES = {"train": ("train",), "test": ("t10k", "test")}
 
 

@@ -25,20 +25,10 @@ from tutelage.files import existing, write_json
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
-
-
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-
-
 _FOLDERS: dict[str, SplitName] = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
-
-
 _UNLABELLED = ("unlabelled", "unlabeled")
-
-
 _BATCH = 1024  # images that wait for a thread at a time
-
-
 _PIXELS, _ABOUT = "images.npy", "about.json"
 
 

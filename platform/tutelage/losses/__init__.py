@@ -21,8 +21,6 @@ from tutelage.networks import inherit
 from tutelage.networks.output import Need, Outline, Output, Stage
 
 Loss = nn.Module
-
-
 SMALLEST_START = 0.1
 
 

@@ -15,8 +15,6 @@ from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"nce_temperature": {"float": [0.05, 0.3], "log": True}}
-
-
 NEEDS: frozenset[Need] = frozenset({"pooled"})
 
 

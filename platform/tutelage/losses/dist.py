@@ -12,11 +12,7 @@ from tutelage.networks.output import Need, Outline, Output
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"gamma": {"float": [0.5, 4.0]}}
-
-
 NEEDS: frozenset[Need] = frozenset({"logits"})
-
-
 PUBLISHED = {"temperature": 4.0, "weight": 0.5}  # Huang et al. (2022), on CIFAR-100
 
 

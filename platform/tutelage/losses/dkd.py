@@ -13,11 +13,7 @@ from tutelage.networks.output import Need, Outline, Output
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"beta": {"float": [1.0, 10.0]}}
-
-
 NEEDS: frozenset[Need] = frozenset({"logits"})
-
-
 PUBLISHED = {"temperature": 4.0, "weight": 0.5}  # Zhao et al. (2022), on CIFAR-100
 
 

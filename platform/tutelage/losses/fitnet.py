@@ -12,8 +12,6 @@ from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"depth": {"float": [0.3, 1.0]}}
-
-
 NEEDS: frozenset[Need] = frozenset({"features"})
 
 

@@ -12,8 +12,6 @@ from tutelage.networks.top_k import coarse_log_probabilities
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"standardise": {"choice": [False, True]}}
-
-
 PUBLISHED = {"temperature": 4.0, "weight": 0.9}  # Tian et al. (2020)
 
 

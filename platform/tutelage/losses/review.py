@@ -14,11 +14,7 @@ from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"channels": {"int": [16, 128], "log": True}}
-
-
 NEEDS: frozenset[Need] = frozenset({"features"})
-
-
 SIDES = (4, 2, 1)  # that maps are pooled to
 
 

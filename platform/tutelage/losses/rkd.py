@@ -13,11 +13,7 @@ from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"distance": {"float": [5.0, 50.0]}, "angle": {"float": [10.0, 100.0]}}
-
-
 NEEDS: frozenset[Need] = frozenset({"pooled"})
-
-
 MOST_WITH_ANGLES = 64
 
 

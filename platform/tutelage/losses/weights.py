@@ -17,8 +17,6 @@ from tutelage.networks.output import Need, Outline, Output
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {"distance": {"choice": ["l2", "subspace"]}}
-
-
 NEEDS: frozenset[Need] = frozenset({"weights"})
 
 

@@ -19,9 +19,7 @@ STAGES: tuple[tuple[tuple[bool, int, int, int], ...], ...] = (
     ((False, 160, 3, 2), (False, 320, 1, 1)),
 )
 
-
 STEM, LAST = 32, 1280
-
 
 SPACE: dict[str, dict[str, object]] = {
     "width": {"float": [0.125, 1.0], "log": True},

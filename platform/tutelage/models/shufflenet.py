@@ -15,7 +15,6 @@ from tutelage.signature import Signature
 
 STEM, FULL, BLOCKS = 24, 116, (3, 7, 3)
 
-
 SPACE: dict[str, dict[str, object]] = {
     "width": {"float": [0.1, 1.0], "log": True},
     "last": {"int": [64, 1024], "log": True},

@@ -12,10 +12,7 @@ from tutelage.plugins import PluginConfig
 from tutelage.signature import Signature
 
 FACTORS = (1, 2, 4, 8, 8)
-
-
 POOLED = 3
-
 
 SPACE: dict[str, dict[str, object]] = {
     "width": {"int": [4, 64], "log": True},

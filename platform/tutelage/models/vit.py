@@ -18,7 +18,6 @@ SPACE: dict[str, dict[str, object]] = {
     "mlp_ratio": {"float": [1.0, 4.0]},
 }
 
-
 NUM_STAGES = 3
 
 

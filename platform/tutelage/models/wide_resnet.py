@@ -14,7 +14,6 @@ from tutelage.signature import Signature
 
 STEM = 16
 
-
 SPACE: dict[str, dict[str, object]] = {
     "blocks": {"int": [1, 6]},
     "widen": {"int": [1, 4]},

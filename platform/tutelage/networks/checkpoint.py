@@ -19,7 +19,6 @@ from tutelage.signature import signature_of
 
 WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"
 
-
 _SIZED = {  # attribute of a module → (its tensor, the tensor's axis that the attribute repeats)
     nn.Linear: {"in_features": ("weight", 1), "out_features": ("weight", 0)},
     nn.Conv2d: {"out_channels": ("weight", 0)},

@@ -9,11 +9,7 @@ import torch
 from torch import Tensor
 
 Match = Literal["name", "depth"]
-
-
 Shapes = Mapping[str, Sequence[int]]
-
-
 T = TypeVar("T")
 
 

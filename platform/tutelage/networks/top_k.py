@@ -21,11 +21,7 @@ import torch
 from torch import Tensor
 
 TEMPERATURES = (1.0, 20.0)
-
-
 NUM_NODES = 4
-
-
 PARTS = ("classes", "gaps", "tails")
 
 

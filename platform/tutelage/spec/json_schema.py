@@ -9,8 +9,6 @@ from tutelage.spec.loading import PLUGGED, Spec
 from tutelage.spec.sections import DistillationConfig, SparsityConfig, StudentConfig
 
 _PAIR = {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "number"}}
-
-
 _OPTIONS = {"log": {"type": "boolean"}, "step": {"type": "number", "exclusiveMinimum": 0}}
 
 

@@ -39,13 +39,8 @@ from tutelage.spec.yaml_lines import Document, parse_value
 from tutelage.validation import Raw, told
 
 TASK = "image_classification"  # unless a spec names another
-
-
 SEARCHABLE = ("student", "distillation", "sparsity")
-
-
 PLUGGED = {("student", "model"): "models", ("distillation", "method"): "losses", ("sparsity", "method"): "sparsity"}
-
 
 RANGES: dict[tuple[str, str], dict[str, Any]] = {  # what the word `search` stands for
     ("student", "learning_rate"): {"float": [0.0005, 0.02], "log": True},

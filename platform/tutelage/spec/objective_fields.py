@@ -114,13 +114,11 @@ def _known(info: ValidationInfo) -> Measures:
 
 _NAME_SCHEMA = {"anyOf": [{"enum": plugins.names("measures")}, {"type": "string"}]}  # a task has measures of its own
 
-
 _BOUNDS_SCHEMA = {
     "type": "object",
     "propertyNames": _NAME_SCHEMA,
     "additionalProperties": {"type": ["number", "string"]},
 }
-
 
 LimitsField = Annotated[
     Any,
@@ -130,7 +128,6 @@ LimitsField = Annotated[
         {"type": "object", "properties": {"max": _BOUNDS_SCHEMA, "min": _BOUNDS_SCHEMA}, "additionalProperties": False}
     ),
 ]
-
 
 _OBJECTIVE_SCHEMA = {
     "anyOf": [

@@ -21,11 +21,7 @@ from typing import Any
 from tutelage.errors import nearest
 
 Scalar = str | int | float | bool
-
-
 KINDS = ("float", "int", "choice")
-
-
 OPTIONS: dict[str, tuple[str, ...]] = {"float": ("log", "step"), "int": ("log", "step"), "choice": ()}
 
 
@@ -72,8 +68,6 @@ class Choice:
 
 
 Domain = Float | Int | Choice
-
-
 ChooseValue = Callable[[str, Domain], Any]
 
 

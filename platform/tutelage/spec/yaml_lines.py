@@ -12,7 +12,6 @@ from tutelage.errors import InputError, Problem
 
 _OWN_TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("float", "int", "bool", "timestamp"))
 
-
 _RULES = [  # YAML 1.2's, less octal numbers: 1e-3 is a number; no, on, 1:30, 1_000, 010 and 2026-01-01 are words
     (
         "float",

@@ -19,8 +19,6 @@ from tutelage.signature import InputSpec
 from tutelage.spec.sections import AugmentationConfig
 
 _DRAWS = ("top", "left", "flip", "hole_y", "hole_x", "partner", "share")
-
-
 _BETA_STEPS = 1024
 
 

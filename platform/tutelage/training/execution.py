@@ -13,11 +13,7 @@ from tutelage.spec.sections import PLAIN, ExecutionConfig
 from tutelage.training.loop import Training, TrainingPlan
 
 WORTH_S = 120.0  # a training that is shorter is not worth timing, and stays plain
-
-
 WORTH_SHARE = 0.9  # a way must take at most this share of the seconds of the best before it: less is noise
-
-
 TIMED_STEPS, WARM_UP_STEPS = 6, 2
 
 

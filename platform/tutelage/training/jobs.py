@@ -35,17 +35,9 @@ from tutelage.training import execution, loop, student
 from tutelage.training.context import TrainingContext
 
 T = TypeVar("T")
-
-
 STATE = "state.pt"
-
-
 KEPT = ("curve", "execution", "timed_ms")  # beside the state of a teacher's training
-
-
 POLL_S = "0.25"  # Ray Train's controller takes one report of a worker a poll, 2 s by default: longer than many epochs
-
-
 PIECE = 2048  # examples that a worker answers at a time, for the knowledge of a view
 
 

@@ -34,8 +34,6 @@ from tutelage.training.knowledge_layout import Layouts, StoredPart, layout_of
 
 MANIFEST, ABOUT, LENGTHS = "manifest.json", "entry.json", "lengths"
 Part = Tensor | StoredPart
-
-
 _WRITING = ".writing"
 
 

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-
-
 _MOMENTUM, _RMS_OF_ADAMW = 0.95, 0.2
 
 

@@ -11,8 +11,6 @@ from tutelage.spec.sections import RecipeConfig
 from tutelage.training.muon import Muon
 
 WARM_UP_SHARE = 0.2
-
-
 STEP_DECAYS = (0.625, 0.75, 0.875)
 
 

@@ -27,10 +27,7 @@ from tutelage.training import inference, loop
 from tutelage.training.context import TrainingContext
 
 FINE_TUNING_RATE = 0.1  # of the student's learning rate: what was taught is not to be unlearnt
-
-
 INHERITING = {"teacher": inherit.cut, "teacher_svd": inherit.projected}
-
 
 NOTHING_TO_INHERIT = (
     "student.initialise: no weight of the teacher has the name and at least the size of one of the student's. "
