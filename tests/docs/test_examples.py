@@ -19,10 +19,12 @@ from tests.contracts import test_measures as measures_contract
 from tests.contracts import test_plugins as contract
 from tests.docs.pages import ROOT, blocks
 from tutelage import plugins
+from tutelage.data import SPLITS, fingerprint
 from tutelage.networks import cost
 from tutelage.objectives import objective
 from tutelage.policies import NEVER, SelectionContext
 from tutelage.spec import loading
+from tutelage.tasks import LabelSequence
 
 Write = Callable[[str, str], None]
 BIN = Path(sys.executable).parent
@@ -68,8 +70,8 @@ def check_loss(name: str) -> None:
     contract.test_a_loss_is_positive_finite_and_pulls_the_student_to_its_teacher(name)
     contract.test_a_loss_finds_nothing_to_learn_where_the_student_is_its_teacher(name)
     contract.test_a_losss_gradient_is_its_slope(name)
-    for filling in (1e3, float("nan")):
-        contract.test_padding_is_inert(name, filling)
+    for masked_by in ("sequence", "input"):
+        contract.test_padding_is_inert(name=name, options={}, masked_by=masked_by)
     contract.test_a_loss_bears_logits_as_large_as_half_precision_gives(name)
 
 
@@ -122,6 +124,33 @@ def test_the_sparsity_example_keeps_what_it_removed_at_zero(user_module: Write) 
     matrices = [weight for weight in point.model.parameters() if weight.ndim > 1]
     assert [int((weight == 0).sum()) for weight in matrices] == [int(0.75 * weight.numel()) for weight in matrices]
     assert spec_of("sparsity").name == "with-my-sparsity"
+
+
+def test_the_data_and_tasks_examples_measure_a_perfect_output_as_perfect(user_module: Write) -> None:
+    """The splits are disjoint and the same again; what stands in padding changes neither loss nor measure."""
+    written(user_module, "data")
+    written(user_module, "tasks")
+    _, source, options = plugins.configure("data", "my_data:Rows")
+    _, plugin, config = plugins.configure("tasks", "my_tasks:ReadShades")
+    task, splits = plugin.build(config), {split: source.read(options, 0, split) for split in SPLITS}
+    assert sum(map(len, splits.values())) == 1797
+    assert fingerprint(*splits.values()) == fingerprint(*(source.read(options, 0, split) for split in SPLITS))
+    (measure,), (output,) = task.measures, task.outputs(splits["train"])
+    for check in (
+        measures_contract.test_a_measure_is_said_in_words, measures_contract.test_a_measure_is_the_same_after_it_was_written
+    ):  # fmt: skip
+        check(measure)
+    batch = splits["validation"].take(slice(0, 50))
+    mask, labels = batch.masks["shades"], batch.targets["shades"]
+    assert output.num_classes == 3 and not mask.all(), "some are padded"
+    logits = 20.0 * torch.nn.functional.one_hot(labels.clamp(min=0), 3)
+    for filling in (0.0, float("nan")):
+        padded = logits.where(mask.unsqueeze(-1), filling)
+        right, wrong = ({"shades": LabelSequence(logits=sign * padded, mask=mask)} for sign in (1, -1))
+        assert measure.aggregate(task.evaluate(right, batch)[measure.name].numpy()) == 0.0
+        assert measure.aggregate(task.evaluate(wrong, batch)[measure.name].numpy()) > 0.5
+        assert task.loss(right, batch).max() < 1e-6 < task.loss(wrong, batch).min()
+    assert 0.3 < task.baseline(splits["train"], splits["validation"]) < 1.5
 
 
 def printed_in_contributing(tmp_path: Path) -> ModuleType:
