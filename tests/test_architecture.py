@@ -134,3 +134,10 @@ def test_public_names_are_those_of_the_api_whatever_was_imported_before() -> Non
     assert pipeline
     for name in tutelage.__all__:
         assert getattr(tutelage, name) is getattr(api, name)
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_pages_about_the_package_have_every_room(page: str) -> None:
+    rows = [line for line in (PACKAGE.parents[1] / page).read_text().splitlines() if line.startswith("| ")]
+    missing = [room for room in ROOMS if not any(f"`{room}/`" in row.split("|")[1] for row in rows)]
+    assert not missing
