@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.benchmarks import machine
+from tests.benchmarks import machine, smoke
 from tests.benchmarks.peers import suggested
 from tutelage import intervals, pareto
 from tutelage.records.observer import Silent
@@ -38,6 +38,7 @@ from tutelage.sweep import knowledge, pipeline, teachers
 from tutelage.training import cluster, context, loop, student
 from tutelage.training.context import TrainingContext
 
+DIGITS = Path(__file__).parent / "digits_record.yaml"
 STEPS = 100  # of a curve, over the time
 Ended = tuple[float, float, float]  # seconds since the start, parameters, error on validation
 
@@ -223,7 +224,16 @@ def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = smoke.Parser(
+        __doc__,
+        spec=DIGITS,
+        rows=lambda: smoke.scratch() / "rows.jsonl",
+        minutes=0.1,
+        seeds=1,
+        overrides=smoke.SHORT,
+        storage=smoke.scratch,
+        picture=lambda: smoke.scratch() / "curves.png",
+    )
     parser.add_argument("spec", type=Path)
     parser.add_argument("rows", type=Path)
     parser.add_argument("--minutes", type=float, default=5.0)
@@ -234,7 +244,6 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="print what is in the rows, and run nothing")
     parser.add_argument("--against", default="stock")
     parser.add_argument("--picture", type=Path)
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -242,6 +251,7 @@ def main() -> None:
         return
     if not options.summary:
         run(options)
+    options.summary |= options.smoke
     rows = [row for row in read(options.rows) if row["minutes"] == options.minutes]
     if options.summary:
         title = f"{options.spec.stem}: {options.minutes:g} minutes of search, {os.cpu_count()} cores"

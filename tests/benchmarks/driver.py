@@ -7,7 +7,6 @@ Students are random ones of the space of digits_record.yaml with invented losses
 
 from __future__ import annotations
 
-import argparse
 import heapq
 import resource
 import statistics
@@ -22,7 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import numpy as np
 
-from tests.benchmarks import machine
+from tests.benchmarks import machine, smoke
 from tutelage import pareto
 from tutelage.objectives import Limits
 from tutelage.records.ledger import Ledger
@@ -39,11 +38,10 @@ from tutelage.spec.space import any_value
 from tutelage.training import context, student
 
 SPEC = Path(__file__).parent / "digits_record.yaml"
-TIMED = 20
 RUNGS, EPOCHS = (1, 3, 9), 27
 
 
-def suggestion_ms(kind: str, observations: int, *, journal: Path | None) -> float:
+def suggestion_ms(kind: str, observations: int, timed: int, *, journal: Path | None) -> float:
     loaded, generator = loading.load(SPEC), Random(0)
     sampler = Sampler(loaded.space, 2, kind, 0, journal=journal)
     for number in range(observations):
@@ -51,7 +49,7 @@ def suggestion_ms(kind: str, observations: int, *, journal: Path | None) -> floa
         sampler.resume(Suggestion(number=number, config=config, params=params))
         sampler.tell_finished(number, [generator.random(), generator.random()], {})
     seconds = []
-    for _ in range(TIMED):
+    for _ in range(timed):
         started_s = time.perf_counter()
         suggestion = sampler.ask()
         seconds.append(time.perf_counter() - started_s)
@@ -59,7 +57,7 @@ def suggestion_ms(kind: str, observations: int, *, journal: Path | None) -> floa
     return statistics.median(seconds) * 1e3
 
 
-def size_aware_ms(observations: int) -> float:
+def size_aware_ms(observations: int, timed: int) -> float:
     """Return the same for the sampler that knows sizes; those that it asks for are of real networks."""
     loaded, generator = loading.load(SPEC), Random(0)
     room = context.context_of(loaded)
@@ -70,7 +68,7 @@ def size_aware_ms(observations: int) -> float:
 
     chooser = SizeAware(loaded.space, known, 0, np.array([5.0, 0.0]))
     seconds = []
-    for number in range(observations + TIMED):
+    for number in range(observations + timed):
         started_s = time.perf_counter()
         proposed = chooser.propose(number) if number >= observations else None
         seconds.append(time.perf_counter() - started_s)
@@ -80,10 +78,10 @@ def size_aware_ms(observations: int) -> float:
     return statistics.median(seconds[observations:]) * 1e3
 
 
-def verdict_ms(rule: Rule, finished: int) -> float:
+def verdict_ms(rule: Rule, finished: int, timed: int) -> float:
     """Return the median milliseconds of a verdict at a rung, after so many students have finished."""
     generator, seconds = np.random.default_rng(0), []
-    for number in range(finished + 10 * TIMED):
+    for number in range(finished + 10 * timed):
         known, errors = generator.random(1), np.sort(generator.random(4))[::-1].tolist()
         for rung, error in zip(RUNGS, errors, strict=False):
             started_s = time.perf_counter()
@@ -94,7 +92,7 @@ def verdict_ms(rule: Rule, finished: int) -> float:
     return statistics.median(seconds) * 1e3
 
 
-def promotion_ms(finished: int) -> dict[str, float]:
+def promotion_ms(finished: int, timed: int) -> dict[str, float]:
     """Return milliseconds of promotion's verdict and of its choice among the paused, twice as many as have finished."""
     generator, rule = np.random.default_rng(0), Promotion(rungs=RUNGS, max_epochs=EPOCHS, share=1.0)
     students = dict[int, PromotionStudent]()
@@ -127,7 +125,7 @@ def promotion_ms(finished: int) -> dict[str, float]:
         seen(key, RUNGS[0])
     chooses()
     verdicts, choices = [], []
-    for key in range(3 * finished, 3 * finished + 10 * TIMED):
+    for key in range(3 * finished, 3 * finished + 10 * timed):
         comes(key)
         verdicts.append(seen(key, RUNGS[0]))
         chosen, took_s = chooses()
@@ -223,28 +221,36 @@ def booked(results: int, path: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--json", action="store_true")
+    parser = smoke.Parser(__doc__, observations=12, results=50, timed=1, samplers=["random"], workers=10, trials=20)
     parser.add_argument("--observations", type=int, default=2000)
     parser.add_argument("--results", type=int, default=10_000)
+    parser.add_argument("--timed", type=int, default=20, help="suggestions that are timed; verdicts ten times as many")
+    parser.add_argument("--workers", type=int, default=1000)
+    parser.add_argument("--trials", type=int, default=3000)
     parser.add_argument("--samplers", nargs="*", default=["tpe", "nsga2", "nsga3", "random"])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         print("booking", file=sys.stderr)
         machine.show("Booking results", [booked(options.results, Path(scratch) / "trials.jsonl")], as_json=options.json)
         rows = [
-            {"sampler": kind, "ms a suggestion": suggestion_ms(kind, options.observations, journal=None)}
+            {"sampler": kind, "ms a suggestion": suggestion_ms(kind, options.observations, options.timed, journal=None)}
             for kind in options.samplers
         ]
-        rows.append({"sampler": "size-aware", "ms a suggestion": size_aware_ms(options.observations)})
-        machine.show(f"A suggestion after {options.observations} students, median of {TIMED}", rows, as_json=options.json)
+        rows.append({"sampler": "size-aware", "ms a suggestion": size_aware_ms(options.observations, options.timed)})
+        machine.show(
+            f"A suggestion after {options.observations} students, median of {options.timed}", rows, as_json=options.json
+        )
         rules: dict[str, Rule] = {"dominance": Dominance(num_judged=359), "mo-asha": Halving()}
-        verdicts = [{"rule": name, "ms a verdict": verdict_ms(rule, options.results)} for name, rule in rules.items()]
+        verdicts = [
+            {"rule": name, "ms a verdict": verdict_ms(rule, options.results, options.timed)} for name, rule in rules.items()
+        ]
         machine.show(f"A verdict after {options.results} finished students, median", verdicts, as_json=options.json)
-        chosen = [{"rule": "promotion", **promotion_ms(options.results)}]
+        chosen = [{"rule": "promotion", **promotion_ms(options.results, options.timed)}]
         machine.show(f"Promotion after {options.results} finished students", chosen, as_json=options.json)
-        shares = [busy(kind, 1000, 3000, 60.0, Path(scratch) / f"{kind}.jsonl") for kind in ("tpe", "random")]
-        machine.show("A thousand workers and one driver, rule dominance", shares, as_json=options.json)
+        shares = [
+            busy(kind, options.workers, options.trials, 60.0, Path(scratch) / f"{kind}.jsonl") for kind in ("tpe", "random")
+        ]
+        machine.show(f"{options.workers} workers and one driver, rule dominance", shares, as_json=options.json)
 
 
 if __name__ == "__main__":

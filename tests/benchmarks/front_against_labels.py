@@ -8,13 +8,12 @@ and on the test split, which the search never saw.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.benchmarks import machine
+from tests.benchmarks import machine, smoke
 from tutelage import objectives, pareto
 from tutelage.networks import checkpoint
 from tutelage.records import fronts, sweep_dir
@@ -27,9 +26,8 @@ from tutelage.training import cluster, context, inference, jobs
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = smoke.Parser(__doc__, sweep=smoke.sweep, storage=lambda: str(smoke.scratch()))
     parser.add_argument("sweep")
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--storage", default=".tutelage")
     options = parser.parse_args()
     home = sweep_dir.find(Path(options.storage), options.sweep)

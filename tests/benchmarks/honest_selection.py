@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.benchmarks import machine
+from tests.benchmarks import machine, smoke
 from tutelage.intervals import wilson_interval
 from tutelage.objectives import Limits, objective
 from tutelage.records.trial import TrialRecord
 from tutelage.selection.confirmation import Confirmation
 from tutelage.selection.query import SelectionQuery
 
-NUM_STUDENTS = 200
+TINY = [*smoke.SHORT, "search.trials=4", "search.constraints={}", "student.model={mlp: search}"]
 POLICIES: dict[str, tuple[Any, Limits]] = {
     "best-quality": ("best-quality", Limits()),
     "best-quality, params ≤ 10k": ("best-quality", Limits(max={"params": 10_000.0})),
@@ -73,7 +73,8 @@ def _right(skill: float, difficulties: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-2.5 * (skill - difficulties)))
 
 
-def simulated(sweeps: int, num_judged: int, seed_sd: float, seeds: int, most: int, policy: str) -> dict[str, list[float]]:
+def simulated(options: argparse.Namespace, num_judged: int, seed_sd: float, policy: str) -> dict[str, list[float]]:
+    seeds, most, num_students = options.seeds, options.most, options.students
     reference, limits = POLICIES[policy]
     query = SelectionQuery(primary=OBJECTIVES[0].measure, policy=reference, objectives=OBJECTIVES, limits=limits)
     found: dict[str, list[float]] = {}
@@ -82,9 +83,9 @@ def simulated(sweeps: int, num_judged: int, seed_sd: float, seeds: int, most: in
         for name, value in values.items():
             found.setdefault(name, []).append(value)
 
-    for number in range(sweeps):
-        world = World.made(number, NUM_STUDENTS, num_judged, seed_sd)
-        outcomes = [world.train(student) for student in range(NUM_STUDENTS)]
+    for number in range(options.sweeps):
+        world = World.made(number, num_students, num_judged, seed_sd)
+        outcomes = [world.train(student) for student in range(num_students)]
         records = [
             TrialRecord(
                 number=i, state="finished", params={}, config={},
@@ -120,7 +121,7 @@ def simulated(sweeps: int, num_judged: int, seed_sd: float, seeds: int, most: in
     return found
 
 
-def real(sweeps: int, policy: str) -> list[dict[str, float]]:
+def real(sweeps: int, policy: str, changes: Sequence[str]) -> list[dict[str, float]]:
     """Run `sweeps` sweeps of digits, each on a split of its own; return what was promised beside what the test split says."""
     from tutelage.networks import checkpoint
     from tutelage.records import fronts
@@ -133,7 +134,7 @@ def real(sweeps: int, policy: str) -> list[dict[str, float]]:
     rows = []
     for seed in range(sweeps):
         with tempfile.TemporaryDirectory() as storage:
-            overrides = [f"storage={storage}", f"seed={seed}", "student.epochs=15"]
+            overrides = [f"storage={storage}", f"seed={seed}", *changes]
             loaded = loading.load(Path(__file__).parents[2] / "search_spaces" / "digits.yaml", overrides)
             home = pipeline.sweep(loaded)
             query = SelectionQuery(primary=OBJECTIVES[0].measure, policy=reference, objectives=home.objectives(), limits=limits)
@@ -157,7 +158,8 @@ def real(sweeps: int, policy: str) -> list[dict[str, float]]:
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
+    spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4f}{spread}"
 
 
 def table_of_real(rows: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
@@ -175,11 +177,11 @@ def table_of_real(rows: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
     return table
 
 
-def table_of_simulated(sweeps: int, seeds: int, most: int) -> list[dict[str, Any]]:
+def table_of_simulated(options: argparse.Namespace) -> list[dict[str, Any]]:
     table = []
     for num_judged, seed_sd in ((360, 0.15), (2000, 0.15), (360, 0.0)):
         for policy in POLICIES:
-            found = simulated(sweeps, num_judged, seed_sd, seeds, most, policy)
+            found = simulated(options, num_judged, seed_sd, policy)
             bound = "accuracy" in POLICIES[policy][1].min
 
             def share(name: str, found: Mapping[str, Sequence[float]] = found) -> str:
@@ -206,17 +208,22 @@ def _points(values: Sequence[float]) -> str:
     return f"{100 * np.mean(values):.2f}"
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
+def main() -> None:
+    parser = smoke.Parser(__doc__, sweeps=2, students=40)
     parser.add_argument("--sweeps", type=int, default=200)
+    parser.add_argument("--students", type=int, default=200, help="of a simulated sweep")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--most", type=int, default=6)
     parser.add_argument("--real", type=int, default=0, help="train this many sweeps of digits instead")
     parser.add_argument("--policy", default="best-quality, params ≤ 10k", choices=list(POLICIES), help="of the real sweeps")
-    parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
-    if asked.real:
-        machine.show(f"{asked.policy} on digits", table_of_real(real(asked.real, asked.policy)), as_json=asked.json)
-    else:
-        title = f"{asked.sweeps} simulated sweeps of {NUM_STUDENTS} students, shares in points"
-        machine.show(title, table_of_simulated(asked.sweeps, asked.seeds, asked.most), as_json=asked.json)
+    options = parser.parse_args()
+    if options.real:
+        rows = real(options.real, options.policy, TINY if options.smoke else ["student.epochs=15"])
+        machine.show(f"{options.policy} on digits", table_of_real(rows), as_json=options.json)
+        return
+    title = f"{options.sweeps} simulated sweeps of {options.students} students, shares in points"
+    machine.show(title, table_of_simulated(options), as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()

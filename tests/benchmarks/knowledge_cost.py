@@ -11,7 +11,6 @@ teacher alive and our loading, because its own box needs torchvision. The teache
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -26,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.benchmarks import machine
+from tests.benchmarks import machine, smoke
 from tests.benchmarks.outputs import logits_of, signature_of_images
 from tutelage import plugins
 from tutelage.networks import capture, checkpoint, cost
@@ -169,8 +168,13 @@ def steps(path: str, rounds: int, seeds: int, with_torchdistill: bool) -> list[d
                 taken.setdefault("labels alone, ms", []).extend(s * 1e3 for s in base)
     alone_ms = statistics.median(taken.pop("labels alone, ms"))
     return [{"kind": "labels alone", "÷ labels alone": f"1 ({alone_ms:.1f} ms a step)"}] + [
-        {"kind": name, "÷ labels alone": f"{statistics.median(r):.3f} ± {statistics.stdev(r):.3f}"} for name, r in taken.items()
+        {"kind": name, "÷ labels alone": f"{_spread(r)}"} for name, r in taken.items()
     ]
+
+
+def _spread(values: Sequence[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.median(values):.3f}{spread}"
 
 
 def sparse(path: str, teacher_dir: str | None) -> list[dict[str, Any]]:
@@ -243,9 +247,8 @@ def infer(teacher: nn.Module, batches: Sequence[Tensor]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = smoke.Parser(__doc__, path=smoke.cifar, rounds=1, seeds=1, teacher=smoke.teacher)
     parser.add_argument("path")
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--torchdistill", help="directory that holds the package")
@@ -258,7 +261,7 @@ def main() -> None:
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "steps": lambda: steps(options.path, options.rounds, options.seeds, bool(options.torchdistill)),
         "sparse": lambda: sparse(options.path, options.teacher),
-        "build": lambda: build(options.path, 5),
+        "build": lambda: build(options.path, min(5, options.rounds)),
     }
     with torch.device("meta"):
         blank = checkpoint.build({"model": STUDENT, "signature": signature_of_images(100).document()})

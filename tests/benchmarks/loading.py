@@ -7,7 +7,6 @@ PATH is CIFAR-100's folder. The student has about 0.2 M parameters, a step 128 i
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.benchmarks import machine
+from tests.benchmarks import machine, smoke
 from tutelage import plugins
 from tutelage.networks import checkpoint, cost
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig, ExecutionConfig, RecipeConfig
@@ -33,9 +32,8 @@ POLICIES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = smoke.Parser(__doc__, path=smoke.cifar, rounds=2)
     parser.add_argument("path")
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=60)
     options = parser.parse_args()
     torch.set_num_threads(1)

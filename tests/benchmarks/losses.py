@@ -9,13 +9,12 @@ of the last epoch, in the same seeds for every row; nothing was tuned for any of
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.benchmarks import machine, pair
+from tests.benchmarks import machine, pair, smoke
 from tutelage.records.observer import Silent
 from tutelage.training import cluster
 
@@ -42,16 +41,23 @@ NEEDED = {"mixture": {"terms": TERMS}}  # between them they compare all parts
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = smoke.Parser(
+        __doc__,
+        path=smoke.cifar,
+        seeds=1,
+        only=["kd", "kd + attention"],
+        storage=lambda: str(smoke.scratch()),
+        overrides=pair.TINY,
+    )
     parser.add_argument("path")
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--weight", type=float, default=0.7)
     parser.add_argument("--storage", default=".tutelage")
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
     parser.add_argument("--only", nargs="*", default=list(METHODS))
     options = parser.parse_args()
     pair.one_thread()
-    loaded = pair.asked(options.path, options.storage, NEEDED)
+    loaded = pair.asked(options, NEEDED)
     home = Path(options.storage) / "benchmarks"
     home.mkdir(parents=True, exist_ok=True)
     results = pair.Results(home / f"losses-{options.weight:g}.json")

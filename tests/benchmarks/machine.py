@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import statistics
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +23,11 @@ def describe() -> dict[str, str]:
 def _cpu_lines() -> list[str]:
     path = Path("/proc/cpuinfo")
     return path.read_text().splitlines() if path.exists() else []
+
+
+def deviation(values: Sequence[float]) -> float | str:
+    """Return the standard deviation of a sample, or "-" of a single value, which has none."""
+    return statistics.stdev(values) if len(values) > 1 else "-"
 
 
 def show(title: str, rows: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.benchmarks import machine
+from tests.benchmarks import machine, smoke
 
 SLOTS = 2
 KINDS: dict[str, tuple[str, int, float, int]] = {  # name → (recipe, trials, seconds a trial, epochs)
@@ -154,11 +154,13 @@ def torch_trainer(trials: int, seconds: float, epochs: int, storage: Path) -> li
     return _stock(driver, trials, storage, reuse_actors=False, cpus=0.01)
 
 
-def measured(kind: str) -> dict[str, Any]:
+def measured(kind: str, *, is_smoke: bool) -> dict[str, Any]:
     """Run one kind here and return its figures."""
     import ray
 
     recipe, trials, seconds, epochs = KINDS[kind]
+    if is_smoke:
+        trials, seconds, epochs = 2, 0.1, 1
     runs: dict[str, Callable[[Path], list[tuple[float, float]]]] = {
         "ours": lambda storage: ours(trials, seconds, epochs, storage),
         "function": lambda storage: function_trainable(trials, seconds, epochs, storage, False),
@@ -185,18 +187,17 @@ def measured(kind: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--json", action="store_true")
+    parser = smoke.Parser(__doc__)
     parser.add_argument("--only", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--one", choices=list(KINDS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measured(options.one)))
+        print(json.dumps(measured(options.one, is_smoke=options.smoke)))
         return
     rows = []
     for kind in options.only:
         environment = {**os.environ, "RAY_AIR_NEW_OUTPUT": "0"}
-        command = [sys.executable, __file__, "--one", kind]
+        command = [sys.executable, __file__, "--one", kind, *["--smoke"] * options.smoke]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         if done.returncode:
             sys.exit(done.stderr)

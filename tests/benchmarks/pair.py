@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 
+from tests.benchmarks import smoke
 from tutelage import intervals
 from tutelage.files import write_json
 from tutelage.networks import checkpoint
@@ -22,9 +24,13 @@ HERE = Path(__file__).parent
 FIRST_SEED = 500
 
 
-def asked(path: str, storage: str, method: Any) -> loading.Spec:
-    """Return the pair's spec over CIFAR-100 in the folder `path`, its cache holding what a `method` compares."""
-    loaded = loading.load(HERE / "cifar100_pair.yaml", [f"data.cifar.path={path}", f"storage={storage}"])
+TINY = (*smoke.SHORT, "data.cifar.per_class=3", "student.epochs=2", "teacher.model.resnet.width=16")
+
+
+def asked(options: argparse.Namespace, method: Any) -> loading.Spec:
+    """Return the pair's spec over CIFAR-100 in the folder `options.path`, its cache holding what a `method` compares."""
+    overrides = [f"data.cifar.path={options.path}", f"storage={options.storage}", *options.overrides]
+    loaded = loading.load(HERE / "cifar100_pair.yaml", overrides)
     return loading.from_dict({**loaded.resolved(), "distillation": {"method": method}})
 
 
@@ -90,6 +96,8 @@ def spread(values: Sequence[float]) -> str:
 def gain(values: Sequence[float], others: Sequence[float]) -> str:
     """Return the mean difference of paired seeds in points, with its 95 % interval."""
     differences = [100 * (a - b) for a, b in zip(values, others, strict=True)]
+    if len(differences) < 2:
+        return f"{differences[0]:+.2f}"
     low, high = intervals.mean_interval(differences)
     return f"{statistics.fmean(differences):+.2f} ({low:+.2f} to {high:+.2f})"
 

@@ -26,7 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import numpy as np
 
-from tests.benchmarks import contest, machine
+from tests.benchmarks import contest, machine, smoke
 from tests.benchmarks.contest import Never, Stops, Suggests
 from tests.benchmarks.grounds import Ground, Params, Recorded, Student, Textbook
 from tests.benchmarks.problems import PROBLEMS
@@ -314,7 +314,15 @@ def read(rows: Path) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = smoke.Parser(
+        __doc__,
+        rows=lambda: smoke.scratch() / "rows.jsonl",
+        problem=["zdt1"],
+        seeds=1,
+        budget=3,
+        only=[name for name in SEARCHES if name != "syne-moasha"],
+        picture=lambda: smoke.scratch() / "peers.png",
+    )
     parser.add_argument("rows", type=Path)
     parser.add_argument("--table", type=Path, help="a table of record.py")
     parser.add_argument("--spec", type=Path, help="the spec that the table was recorded from")
@@ -328,7 +336,6 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="print what is in the rows, and run nothing")
     parser.add_argument("--against", default="stock", help="the search that differences are taken from")
     parser.add_argument("--picture", type=Path)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if (options.table is None) != (options.spec is None):
         parser.error("--table and --spec go together.")
@@ -342,6 +349,7 @@ def main() -> None:
         grounds.append(Recorded(options.table, options.spec, options.judged))
     for ground in grounds if not options.summary else []:
         run(options.rows, ground, options)
+    options.summary |= options.smoke
     rows = read(options.rows)
     for name in dict.fromkeys(row["ground"] for row in rows) if options.summary else []:
         of = [row for row in rows if row["ground"] == name]

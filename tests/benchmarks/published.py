@@ -10,14 +10,13 @@ are weights of sums, a · labels + b · loss: here the share is b / (a + b), whi
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.benchmarks import machine, pair
+from tests.benchmarks import machine, pair, smoke
 from tutelage.records import fronts, sweep_dir
 from tutelage.records.observer import Silent
 from tutelage.records.trial import TrialRecord
@@ -77,16 +76,18 @@ def said(record: TrialRecord) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = smoke.Parser(
+        __doc__, path=smoke.cifar, seeds=1, trials=2, confirmed=1, storage=lambda: str(smoke.scratch()), overrides=pair.TINY
+    )
     parser.add_argument("path")
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--confirmed", type=int, default=5)
     parser.add_argument("--storage", default=".tutelage")
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
     options = parser.parse_args()
     pair.one_thread()
-    loaded = pair.asked(options.path, options.storage, "dkd")
+    loaded = pair.asked(options, "dkd")
     home = Path(options.storage) / "benchmarks"
     home.mkdir(parents=True, exist_ok=True)
     results = pair.Results(home / "published.json")

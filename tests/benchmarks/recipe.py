@@ -9,7 +9,6 @@ accuracy after the last epoch; every run alone on one thread, as many at a time 
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.benchmarks import machine
+from tests.benchmarks import machine, smoke
 from tests.benchmarks.outputs import signature_of_images
 from tutelage import plugins
 from tutelage.networks import checkpoint, cost
@@ -72,9 +71,8 @@ def run(job: tuple[str, str, int, int, int]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = smoke.Parser(__doc__, path=smoke.cifar, seeds=1, epochs=2, per_class=3, workers=1)
     parser.add_argument("path")
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--per-class", type=int, default=100)

@@ -9,7 +9,6 @@ beside it as JSON lines, so that a recording that was cut short goes on where it
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sys
@@ -23,7 +22,7 @@ import ray
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-
+from tests.benchmarks import smoke
 from tutelage.networks import cost
 from tutelage.records.observer import Silent
 from tutelage.spec import loading, sections
@@ -33,6 +32,7 @@ from tutelage.sweep import teachers as teacher_jobs
 from tutelage.training import cluster, context, loop, student
 from tutelage.training.context import TrainingContext
 
+DIGITS = Path(__file__).parent / "digits_record.yaml"
 CHUNK = 8  # students that one task trains
 
 
@@ -58,7 +58,14 @@ def row_of(number: int, seed: int, config: dict[str, Any], params: dict[str, Any
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = smoke.Parser(
+        __doc__,
+        spec=DIGITS,
+        table=lambda: str(smoke.scratch() / "table.parquet"),
+        configs=2,
+        seeds=1,
+        overrides=[*smoke.SHORT, f"storage={smoke.scratch()}"],
+    )
     parser.add_argument("spec")
     parser.add_argument("table")
     parser.add_argument("--configs", type=int, default=1000)

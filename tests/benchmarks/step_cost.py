@@ -8,7 +8,6 @@ round, so that a drift of the machine meets all alike; a ratio is taken round by
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.benchmarks import machine
+from tests.benchmarks import machine, smoke
 from tests.benchmarks.outputs import logits_of
 from tutelage.losses import PerSequence, kd
 from tutelage.networks import checkpoint, cost
@@ -86,15 +85,14 @@ def compare(name: str, model: Any, rounds: int, seeds: int) -> dict[str, Any]:
         "params": int(cost.size(built)["params"]),
         "labels alone, ms a step": statistics.median(plain_ms),
         "cached ÷ labels alone": statistics.median(ratios["cached"]),
-        "sd": statistics.stdev(ratios["cached"]),
+        "sd": machine.deviation(ratios["cached"]),
         "live ÷ labels alone": statistics.median(ratios["live"]),
-        "sd of live": statistics.stdev(ratios["live"]),
+        "sd of live": machine.deviation(ratios["live"]),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--json", action="store_true")
+    parser = smoke.Parser(__doc__, rounds=1, seeds=1)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.benchmarks import machine
+from tests.benchmarks import machine, smoke
 from tests.benchmarks.problems import PROBLEMS
 from tutelage.records import sweep_dir
 from tutelage.search import replay
@@ -82,11 +82,10 @@ def table_of(path: Path, space: Space) -> replay.Table:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = smoke.Parser(__doc__, problem=["zdt1"], orders=1, students=30)
     parser.add_argument("spec", nargs="?")
     parser.add_argument("table", nargs="?")
     parser.add_argument("--problem", nargs="*", default=[], choices=list(PROBLEMS))
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--orders", type=int, default=20)
     parser.add_argument("--students", type=int, default=0, help="how many come; 0: all of the table")
     parser.add_argument("--workers", type=int, default=2)

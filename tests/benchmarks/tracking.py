@@ -10,7 +10,6 @@ Two parts, one JSON document:
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -19,12 +18,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.benchmarks import smoke
 from tests.tracking_driver import SEARCHED, log, record
 from tutelage.records.spool import Spool
 from tutelage.records.tracker import Tracker
 
 WORKERS = 2
-RESULTS = 10_000
 
 
 def cost(uri: str, seconds: float, folder: Path) -> dict[str, float]:
@@ -50,26 +49,27 @@ def cost(uri: str, seconds: float, folder: Path) -> dict[str, float]:
     }  # fmt: skip
 
 
-def spool(folder: Path) -> dict[str, float]:
+def spool(folder: Path, results: int) -> dict[str, float]:
     """Time the trial's line as the tracker writes it, curve and all."""
     line = {"do": "trial", "params": dict(record(0).params), "metrics": record(0).measures, "curve": record(0).curve * 10}
     file = Spool(folder / "spool" / "tracking.spool")
     before_s = time.perf_counter()
-    for number in range(RESULTS):
+    for number in range(results):
         file.append({**line, "trial": number})
     elapsed_s = time.perf_counter() - before_s
-    return {"results": RESULTS, "elapsed_s": elapsed_s, "results_a_minute": 60 * RESULTS / elapsed_s}
+    return {"results": results, "elapsed_s": elapsed_s, "results_a_minute": 60 * results / elapsed_s}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = smoke.Parser(__doc__, seconds=1.0, results=200)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--results", type=int, default=10_000)
     parser.add_argument("--uri", help="by default a SQLite store of its own")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         uri = options.uri or f"sqlite:///{folder / 'mlflow.db'}"
-        print(json.dumps({"cost": cost(uri, options.seconds, folder), "spool": spool(folder)}, indent=2))
+        print(json.dumps({"cost": cost(uri, options.seconds, folder), "spool": spool(folder, options.results)}, indent=2))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,15 @@
 import random
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests.benchmarks import contest, peers
+from tests.benchmarks.grounds import Recorded, Textbook
+from tests.benchmarks.problems import PROBLEMS
 from tutelage.spec import loading
 from tutelage.spec.space import any_value
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import contest
-import peers
-from grounds import Recorded, Textbook
-from problems import PROBLEMS
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 EPOCHS = 27

@@ -1,0 +1,85 @@
+"""What `--smoke` of a benchmark stands on: options that take seconds, and tiny data. The figures mean nothing."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import pickle
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+CLASSES, PER_CLASS = 100, 10
+# One epoch each; the teacher may be worse than a linear model.
+SHORT = ("teacher.epochs=1", "teacher.accept_weak=true", "student.epochs=1")
+
+
+class Parser(argparse.ArgumentParser):
+    """A benchmark's options with `--json` and `--smoke`; with the latter, options that are not given are those of `tiny`.
+
+    A value of `tiny` may be a function that returns it, called only where it is needed.
+    """
+
+    def __init__(self, description: str | None, **tiny: Any) -> None:
+        self._tiny = tiny if "--smoke" in sys.argv else {}
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.add_argument("--json", action="store_true")
+        self.add_argument("--smoke", action="store_true", help="run everything in seconds, on tiny data")
+
+    def add_argument(self, *names: str, **how: Any) -> argparse.Action:
+        """Add an option, with its tiny value as the default and, if it is positional, not asked for."""
+        name = how.get("dest", names[-1].lstrip("-").replace("-", "_"))
+        if name in self._tiny:
+            value = self._tiny[name]
+            how["default"] = value() if callable(value) else value
+            if not names[-1].startswith("-"):
+                how["nargs"] = "?"
+        return super().add_argument(*names, **how)
+
+
+@cache
+def scratch() -> Path:
+    """Return a directory of this process, removed at its end."""
+    home = tempfile.TemporaryDirectory(prefix="tutelage-smoke-")
+    atexit.register(home.cleanup)
+    return Path(home.name)
+
+
+def cifar() -> str:
+    """Return a folder like CIFAR-100's, with random photographs: ten of each class to learn from, one to judge by."""
+    folder, random = scratch() / "cifar", np.random.default_rng(0)
+    folder.mkdir()
+    names = [f"class {number}".encode() for number in range(CLASSES)]
+    documents: dict[str, Any] = {"meta": {b"fine_label_names": names, b"coarse_label_names": names[:20]}}
+    for split, each in (("train", PER_CLASS), ("test", 1)):
+        labels = list(range(CLASSES)) * each
+        pixels = random.integers(0, 256, (len(labels), 3072), dtype=np.uint8)
+        coarse = [label // 5 for label in labels]
+        documents[split] = {b"data": pixels, b"fine_labels": labels, b"coarse_labels": coarse}
+    for name, document in documents.items():
+        (folder / name).write_bytes(pickle.dumps(document, 2))
+    return str(folder)
+
+
+def teacher() -> str:
+    """Return the directory of a network for 100 classes of photographs that nobody trained."""
+    from tests.benchmarks.outputs import signature_of_images
+    from tutelage.networks import checkpoint
+
+    about = {"model": {"resnet": {"blocks": 1, "width": 4}}, "signature": signature_of_images(CLASSES).document()}
+    checkpoint.write(scratch() / "teacher", checkpoint.seeded(about, 0), about)
+    return str(scratch() / "teacher")
+
+
+def sweep() -> str:
+    """Return the name of a finished sweep of three students in the storage `scratch()`."""
+    from tutelage.spec import loading
+    from tutelage.sweep import pipeline
+
+    overrides = [*SHORT, f"storage={scratch()}", "search.trials=3", "search.constraints={}"]
+    return pipeline.sweep(loading.load(ROOT / "search_spaces" / "digits.yaml", overrides)).name
