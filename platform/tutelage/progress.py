@@ -54,6 +54,8 @@ class Progress:
         shown = f"{quality}, {measures['params']:,.0f} parameters" if quality and "params" in measures else quality
         if record.state == "stopped" and record.curve:
             shown = f"after {len(record.curve)} epochs, at {self._quality(record.curve[-1])}"
+        if record.candidates:
+            shown = f"{len(record.candidates)} candidates, the first of {shown}"
         why = record.error.strip().splitlines()[-1] if record.error else ""
         self.stage(f"{record.trial_id} {record.state:10} {shown or why}  {self._front}")
 

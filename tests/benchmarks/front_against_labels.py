@@ -46,7 +46,7 @@ def main() -> None:
     for record in front:
         pair = [checkpoint.read(place / record.trial_id)[0] for place in (home.students_dir, directory)]
         on_test = [inference.measured(model, room.built_task, test)["accuracy"] for model in pair]
-        own, alone = record.measures["accuracy"], trained[record.trial_id]["accuracy"]
+        own, alone = record.measures["accuracy"], trained[record.trial_id][0]["accuracy"]
         rows.append({
             "params": int(record.measures["params"]), "validation": f"{own:.4f}", "labels alone": f"{alone:.4f}",
             "gain": f"{100 * (own - alone):+.2f}", "test": f"{on_test[0]:.4f}", "labels alone, test": f"{on_test[1]:.4f}",

@@ -75,7 +75,7 @@ class Results:
         for start in range(0, len(keys), 6):
             some = {key.replace("/", "@"): wanted[key] for key in keys[start : start + 6]}
             measured = dict(jobs.train_students(some, room, directory, jobs.Workers(workers=0, cpus=1, gpus=0)))
-            for key, measures in measured.items():
+            for key, (measures,) in measured.items():
                 right = inference.measured(checkpoint.read(directory / key)[0], task, test)[task.measures[0].name]
                 self.rows[key.replace("@", "/")] = {**measures, "test": right}
             write_json(self.path, self.rows)

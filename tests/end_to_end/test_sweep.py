@@ -289,7 +289,7 @@ def test_the_same_spec_and_seed_give_the_same_students(small_sweep: SweepDir, sm
     workers = jobs.Workers(workers=0, cpus=1, gpus=0)
     trained = dict(jobs.train_students({"again": (record.config, 0)}, context, small_sweep.root.resolve() / "again", workers))
     for name in ("accuracy", "params", "agreement"):
-        assert trained["again"][name] == record.measures[name]
+        assert trained["again"][0][name] == record.measures[name]
     first, _ = checkpoint.read(small_sweep.students_dir / record.trial_id)
     again, _ = checkpoint.read(small_sweep.root / "again" / "again")
     for left, right in zip(first.state_dict().values(), again.state_dict().values(), strict=True):

@@ -66,6 +66,8 @@ def find_model(model: str, storage: Path, uri: str | None = None) -> Found:
             raise InputError(f"sweep '{name}' has no selected student. Run `tutelage select {name}`, or name {name}/TRIAL.")
         trial = chosen["student"]["trial"]
     known = sorted(directory.name for directory in home.students_dir.iterdir())
+    if several := [one for one in known if one.startswith(f"{trial}.")]:
+        raise InputError(f"{name}/{trial} gave several candidates: {', '.join(several)}. Name one of them.")
     if trial not in known:
         raise InputError(f"sweep '{name}' has no trained student '{trial}'.{nearest(trial, known)}")
     built, architecture = checkpoint.read(home.students_dir / trial)

@@ -77,9 +77,19 @@ class SweepDir:
         """What MLflow has not taken yet; not there once it has all."""
         return self.root / "tracking.spool"
 
-    def records(self) -> list[TrialRecord]:
+    def trials(self) -> list[TrialRecord]:
         """Return the trials that have ended, in order of suggestion."""
         return [record for record in self.ledger.read() if record.state not in OPEN]
+
+    def records(self) -> list[TrialRecord]:
+        """Return one record for each candidate of the ended trials, and one for a trial that gave none."""
+        return [one for trial in self.trials() for one in trial.per_candidate()]
+
+    def add_measures(self, more: Mapping[str, Mapping[str, float]]) -> None:
+        """Put further measures on record, given by the names of candidates."""
+        for trial in self.trials():
+            if any(one.trial_id in more for one in trial.per_candidate()):
+                self.ledger.append(trial.with_measures(more))
 
     def pending(self) -> list[TrialRecord]:
         """Return the trials that were handed out and have not ended, in order of suggestion."""

@@ -172,11 +172,15 @@ class Tracker:
         )  # fmt: skip
 
     def log_trial(self, record: TrialRecord, label: str, searched: Sequence[str], common: Mapping[str, str]) -> None:
-        """Log an ended trial as a child run: every searched param, its measures, its curve, and why it failed."""
+        """Log an ended trial, or one of its candidates, as a child run: searched params, measures, curve, and why it failed.
+
+        Several candidates of a trial are children of the sweep's run as all others are, so that MLflow's charts and tables have
+        them; each is tagged with the trial that gave it.
+        """
         if label in CANDIDATES:
             value = record.measures.get(self._primary.name, math.nan)
             self._best = value if math.isnan(self._best) or self._primary.is_better(value, self._best) else self._best
-        tags = {"sweep": self._sweep, "stage": "trial"}
+        tags = {"sweep": self._sweep, "stage": "trial", **_origin(record)}
         if record.error:
             tags["error"] = record.error.strip().splitlines()[-1]
         spent = {"cost/elapsed_s": record.elapsed_s} if record.elapsed_s else {}
@@ -259,6 +263,14 @@ class Tracker:
     def view_path(self) -> str:
         """The path of the ready chart page, below the address of MLflow's server."""
         return mlflow_views.path(self._writer.experiment_id)
+
+
+def _origin(record: TrialRecord) -> dict[str, str]:
+    """Return the tags of one candidate among several: its trial, what was removed from it, and how it was made."""
+    if not record.parent:
+        return {}
+    (own,) = record.candidates
+    return {"parent_trial": record.parent, "candidate.amount": f"{own.amount:g}", "candidate.made": own.made}
 
 
 def _now_ms() -> int:

@@ -134,5 +134,10 @@ class TrialRecord(Suggestion):
 
 
 def candidate_id(trial: str, index: int) -> str:
-    """Return the name of a trial's candidate, by its place from 0."""
+    """Return the name of one of a trial's several candidates, by its place from 0."""
     return f"{trial}.{index}"
+
+
+def candidate_ids(trial: str, count: int) -> list[str]:
+    """Return the names of a trial's candidates: the trial's own where there is one."""
+    return [trial] if count == 1 else [candidate_id(trial, index) for index in range(count)]

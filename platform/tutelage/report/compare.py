@@ -109,7 +109,7 @@ def _of_sweep(
     home: SweepDir, front: Sequence[TrialRecord], found: Sequence[TrialRecord], objectives: Sequence[Objective],
     across: Objective | None, primary: Measure, bounds: Sequence[float],
 ) -> dict[str, Any]:  # fmt: skip
-    facts, records = home.facts(), home.records()
+    facts, records = home.facts(), home.trials()
     return {
         "sweep": home.name,
         "hypervolume": hypervolume_of(front, objectives),

@@ -23,7 +23,13 @@ def front(home: SweepDir) -> dict[str, Any]:
         "hypervolume": hypervolume_of(found, objectives),
         "outside_reference": fronts.outside_reference(home, objectives),
         "students": [
-            {"trial": r.trial_id, "run_id": run_ids.get(r.trial_id), "measures": r.measures, "config": r.config}
+            {
+                "trial": r.trial_id,
+                "parent": r.parent or None,
+                "run_id": run_ids.get(r.trial_id),
+                "measures": r.measures,
+                "config": r.config,
+            }
             for r in front_of(found, objectives)
         ],
     }

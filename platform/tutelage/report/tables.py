@@ -20,14 +20,30 @@ if TYPE_CHECKING:
 
 
 def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
-    """Return one row a trial: trial, state, measures, searched params (absent where inactive), seconds."""
+    """Return one row a record: trial or candidate, state, measures, searched params (absent where inactive), seconds."""
     import pandas as pd
 
     rows = [
-        {"trial": r.trial_id, "state": r.state, **r.measures, **r.params, "elapsed_s": r.elapsed_s, "step_s": r.step_s}
+        {
+            "trial": r.trial_id,
+            "state": r.state,
+            **_origin(r),
+            **r.measures,
+            **r.params,
+            "elapsed_s": r.elapsed_s,
+            "step_s": r.step_s,
+        }
         for r in records
     ]
     return pd.DataFrame(rows)
+
+
+def _origin(record: TrialRecord) -> dict[str, str | float]:
+    """Return the columns of one candidate among several: its trial, what was removed from it, and how it was made."""
+    if not record.parent:
+        return {}
+    (own,) = record.candidates
+    return {"parent": record.parent, "amount": own.amount, "made": own.made}
 
 
 def front_table(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> pd.DataFrame:

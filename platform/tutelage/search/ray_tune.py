@@ -27,7 +27,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from tutelage import environment
-from tutelage.records.trial import State, Suggestion, TrialRecord
+from tutelage.records.trial import Candidate, State, Suggestion, TrialRecord
 from tutelage.search.stopping import Decision
 
 STATE = "trial.pt"
@@ -43,7 +43,10 @@ HAND_IN_S = 2.0  # an actor hands in its epochs this often, at a rung, or as the
 
 
 class RunningTrial(Protocol):
-    """A trial in its actor. `step` gives one epoch's row with `done`, and `measures` with the last; `curve` has all rows."""
+    """A trial in its actor; `curve` has all rows.
+
+    `step` gives one epoch's row with `done`, and with the last `measures` and, where there are several, `candidates`.
+    """
 
     curve: list[dict[str, float]]
 
@@ -161,8 +164,9 @@ class StudentTrainable(tune.Trainable):
     def _epoch(self) -> dict[str, Any]:
         try:
             row = self._ready().step()
-            if not all(map(math.isfinite, row.get("measures", {}).values())):
-                raise ArithmeticError(f"a measure is not finite: {row['measures']}")
+            for measures in (row.get("measures", {}), *(one["measures"] for one in row.get("candidates", ()))):
+                if not all(map(math.isfinite, measures.values())):
+                    raise ArithmeticError(f"a measure is not finite: {measures}")
         except Exception:  # whatever a student's code raises is that trial's failure, told with its traceback
             return {"error": traceback.format_exc(), "done": True}
         return row
@@ -241,6 +245,7 @@ class _TrialFeed:
             suggestion.record(
                 state,
                 measures=dict(result.get("measures", {})),
+                candidates=tuple(Candidate(**one) for one in result.get("candidates", ())),
                 curve=tuple(rows),
                 error=error,
                 started_s=result.get("started_s", 0.0) or time.time(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -171,7 +171,7 @@ def put_on_record(home: SweepDir, tracker: Tracker, fresh: FreshValues, num_judg
     for trial, estimate in estimates(searched, fresh, judged).items():
         measures = measures_of(estimate)
         if not measures.items() <= records[trial].measures.items():
-            home.ledger.append(replace(records[trial], measures={**records[trial].measures, **measures}))
+            home.add_measures({trial: measures})
             tracker.log_measures(trial, measures)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from tutelage.networks import checkpoint, timing
 from tutelage.records.observer import Observer
@@ -26,8 +25,7 @@ def measure_latencies(
     arguments = context.splits["validation"].take(slice(1)).arguments
     measured = timing.latencies_ms({**models, "teacher": context.teacher}, arguments)
     of_teacher = measured.pop("teacher")
-    records = {record.trial_id: record for record in home.records()}
+    home.add_measures(measured)
     for trial, latency in measured.items():
-        home.ledger.append(replace(records[trial], measures={**records[trial].measures, **latency}))
         tracker.log_measures(trial, latency)
     return of_teacher

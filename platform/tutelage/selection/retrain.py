@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tutelage.errors import WorkFailed
 from tutelage.networks import checkpoint
 from tutelage.records.reruns import Run
 from tutelage.records.sweep_dir import SweepDir
-from tutelage.records.trial import TrialRecord
+from tutelage.records.trial import TrialRecord, candidate_id, candidate_ids
 from tutelage.selection.estimate import FreshValues
 from tutelage.training import jobs
 from tutelage.training.context import TrainingContext
@@ -67,31 +68,45 @@ class Retraining:
 
     def baseline_dir(self, record: TrialRecord) -> Path:
         """Return where the label-only baseline of the search's own seed lies."""
-        return self._directory / _name(record, False, self.context.seed)
+        return self._network_dir(record, False, self.context.seed)
 
     @property
     def _directory(self) -> Path:
         return self.home.root.resolve() / "retrained"
 
     def _train(self, wanted: Sequence[tuple[TrialRecord, bool, int]]) -> None:
-        """Train what is not on record, or whose weights are gone, and put it there."""
+        """Train what is not on record, or whose weights are gone, and put it there; one training gives a trial's candidates."""
         done = {(run.trial, run.taught, run.seed) for run in self.home.reruns.read()}
         missing = {
             _name(record, taught, seed): (record, taught, seed)
             for record, taught, seed in wanted
             if (record.trial_id, taught, seed) not in done
-            or not (self._directory / _name(record, taught, seed) / checkpoint.WEIGHTS).exists()
+            or not (self._network_dir(record, taught, seed) / checkpoint.WEIGHTS).exists()
         }
         configs = {
             name: (record.config if taught else labels_only(record.config), seed)
             for name, (record, taught, seed) in missing.items()
         }
-        primary = self.context.built_task.measures[0].name
-        for name, measures in jobs.train_students(configs, self.context, self._directory, self.workers):
-            record, taught, seed = missing[name]
-            run = Run(trial=record.trial_id, taught=taught, seed=seed, value=measures[primary], elapsed_s=measures["elapsed_s"])
+        for name, found in jobs.train_students(configs, self.context, self._directory, self.workers):
+            self._put_on_record(*missing[name], found)
+
+    def _put_on_record(self, record: TrialRecord, taught: bool, seed: int, found: Sequence[Mapping[str, float]]) -> None:
+        """Put the candidates of one training on record; `WorkFailed` if the one that `record` is of is not among them."""
+        primary, trials = self.context.built_task.measures[0].name, candidate_ids(_trial(record), len(found))
+        if record.trial_id not in trials:
+            raise WorkFailed(f"{record.trial_id} trained again gave other candidates: {', '.join(trials)}.")
+        for trial, measures in zip(trials, found, strict=True):
+            run = Run(trial=trial, taught=taught, seed=seed, value=measures[primary], elapsed_s=measures["elapsed_s"])
             self.home.reruns.append(run)
+
+    def _network_dir(self, record: TrialRecord, taught: bool, seed: int) -> Path:
+        name = _name(record, taught, seed)
+        return self._directory / (name if record.candidate is None else candidate_id(name, record.candidate))
 
 
 def _name(record: TrialRecord, taught: bool, seed: int) -> str:
-    return f"{record.trial_id}/{'taught' if taught else 'labels'}-{seed}"
+    return f"{_trial(record)}/{'taught' if taught else 'labels'}-{seed}"
+
+
+def _trial(record: TrialRecord) -> str:
+    return record.parent or record.trial_id

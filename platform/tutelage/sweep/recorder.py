@@ -65,16 +65,15 @@ class Recorder:
             self._enter(record)
 
     def _enter(self, record: TrialRecord) -> tuple[int, float]:
-        """Put an ended trial into the front and MLflow; return the front's size and hypervolume."""
+        """Put the candidates of an ended trial into the front and MLflow; return the front's size and hypervolume."""
         self.num_ended += 1
-        before, is_candidate = set(self.front), self._is_candidate(record)
-        if is_candidate:
-            row = objectives_module.losses([record.measures], self.objectives)[0]
-            self.front.add(row, record.trial_id)
+        before, each = set(self.front), record.per_candidate()
+        for one in filter(self._is_candidate, each):
+            self.front.add(objectives_module.losses([one.measures], self.objectives)[0], one.trial_id)
         after, hypervolume = set(self.front), self.hypervolume
-        label = _label(record, is_candidate, record.trial_id in after)
-        self.labels[record.trial_id] = label
-        self.tracker.log_trial(record, label, self.searched, self.common)
+        for one in each:
+            self.labels[one.trial_id] = _label(one, self._is_candidate(one), one.trial_id in after)
+            self.tracker.log_trial(one, self.labels[one.trial_id], self.searched, self.common)
         if after != before:
             left = dict.fromkeys(before - after, "dominated")
             self.labels |= left

@@ -39,8 +39,11 @@ class WarmStart:
             return None
         there, record = self.trained[suggestion.identity]
         origin = f"recalled from {there.name}/{record.trial_id}"
-        mine = replace(suggestion, origin=origin).record("finished", measures=record.measures, curve=record.curve)
-        shutil.copytree(there.students_dir / record.trial_id, self.home.students_dir / mine.trial_id, dirs_exist_ok=True)
+        mine = replace(suggestion, origin=origin).record(
+            "finished", measures=record.measures, candidates=record.candidates, curve=record.curve
+        )  # fmt: skip
+        for old, new in zip(record.per_candidate(), mine.per_candidate(), strict=True):
+            shutil.copytree(there.students_dir / old.trial_id, self.home.students_dir / new.trial_id, dirs_exist_ok=True)
         return mine
 
 
@@ -49,14 +52,19 @@ def read(spec: Spec, home: SweepDir, context: TrainingContext) -> WarmStart:
     found = WarmStart(home=home)
     for name in spec.search.warm_start:
         there = find(Path(spec.storage), name)
-        finished = [record for record in there.records() if record.state == "finished"]
+        finished = [record for record in there.trials() if record.state == "finished"]
         fitting = [record for record in finished if fits(spec.space, record)]
-        front = non_dominated(fitting, there.objectives())
-        found.seeded.extend(SeededSuggestion(params=record.params, origin=f"front of {there.name}") for record in front)
+        front = non_dominated([one for record in fitting for one in record.per_candidate()], there.objectives())
+        settings = {record.number: record.params for record in front}
+        found.seeded.extend(SeededSuggestion(params=one, origin=f"front of {there.name}") for one in settings.values())
         if there.facts()["fingerprint"] == context.fingerprint:
             found.ends.extend(record for record in fitting if _measures_all(record, spec.search.objectives))
-        found.trained.update({r.identity: (there, r) for r in finished if (there.students_dir / r.trial_id).exists()})
+        found.trained.update({record.identity: (there, record) for record in finished if _is_whole(there, record)})
     return found
+
+
+def _is_whole(home: SweepDir, record: TrialRecord) -> bool:
+    return all((home.students_dir / one.trial_id).exists() for one in record.per_candidate())
 
 
 def find(storage: Path, name: str) -> SweepDir:

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -30,6 +30,8 @@ from tutelage.errors import WorkFailed
 from tutelage.networks import checkpoint, timing
 from tutelage.networks.sync_batch_norm import share
 from tutelage.plugins import Reference
+from tutelage.records.trial import Candidate, candidate_ids
+from tutelage.sparsity import Point
 from tutelage.spec.sections import PLAIN, ExecutionConfig, RecipeConfig, TrialConfig
 from tutelage.training import execution, loop, student
 from tutelage.training.context import TrainingContext
@@ -199,15 +201,15 @@ def _report(under_way: loop.Training, kept: dict[str, Any], *, is_first: bool) -
         train.report(kept["curve"][-1], checkpoint=checkpoint)
 
 
-def _pack(weights: dict[str, torch.Tensor]) -> bytes:
+def _pack(state: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
-    torch.save(weights, buffer)
+    torch.save(state, buffer)
     return buffer.getvalue()
 
 
-def _unpack(packed: bytes) -> dict[str, torch.Tensor]:
-    weights: dict[str, torch.Tensor] = torch.load(io.BytesIO(packed), weights_only=True)
-    return weights
+def _unpack(packed: bytes) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(io.BytesIO(packed), weights_only=True)
+    return state
 
 
 def write_knowledge(context: TrainingContext, views: Sequence[tuple[SplitName, int]], workers: Workers) -> None:
@@ -242,8 +244,9 @@ def _write_share(context: TrainingContext, drafts: Mapping[tuple[SplitName, int]
 class StudentTrial:
     """One student's training under the search; a step is an epoch, and the last one leaves weights and measures.
 
-    `directory` receives the trained network. With `workers.workers` = 0 every epoch runs in this process; with more, all
-    epochs run in one worker group, and the first step returns the last epoch.
+    `directory` receives the trained network; several candidates lie beside it, as `candidate_ids` names them. With
+    `workers.workers` = 0 every epoch runs in this process; with more, all epochs run in one worker group, and the first step
+    returns the last epoch.
     """
 
     def __init__(
@@ -257,15 +260,17 @@ class StudentTrial:
         self.curve: list[dict[str, float]] = []
 
     def step(self) -> dict[str, Any]:
-        """Run the next epoch; return its row, and with the last one `done` and the final `measures`."""
+        """Run the next epoch; return its row, and with the last one `done` and the final `measures`.
+
+        With several candidates the measures are those of the first, and `candidates` has all of them, as `Candidate`'s fields.
+        """
         if self.workers.workers == 0:
             self.curve.append(_fit(self.training.epoch, self.workers))
         else:
             self._run_in_worker_group()
         row: dict[str, Any] = {**self.curve[-1], "done": self.training.is_done}
         if self.training.is_done:
-            row["measures"] = self._finish()
-            row["curve"] = self.curve
+            row |= {**self._finish(), "curve": self.curve}
         return row
 
     def _run_in_worker_group(self) -> None:
@@ -274,23 +279,30 @@ class StudentTrial:
         def all_epochs() -> tuple[bytes, list[dict[str, float]]]:
             under_way.model.to(get_device())
             rows = [under_way.epoch() for _ in range(under_way.plan.recipe.epochs - under_way.epochs_done)]
-            return _pack(checkpoint.weights_of(under_way.model)), rows
+            return _pack(under_way.end_state()), rows
 
         with tempfile.TemporaryDirectory() as scratch:
             packed, rows = _fit(all_epochs, self.workers, run_config=train.RunConfig(storage_path=scratch))
-        self.training.model = checkpoint.adopt(self.training.model.cpu(), _unpack(packed))
-        self.training.epochs_done = self.training.plan.recipe.epochs
+        self.training.model.cpu()
+        self.training.take_end(_unpack(packed), checkpoint.adopt)
         self.curve += rows
 
-    def _finish(self) -> dict[str, float]:
-        point = self.training.finish()[0]
+    def _finish(self) -> dict[str, Any]:
+        points = self.training.finish()
+        names = candidate_ids(self.directory.name, len(points))
+        found = [self._candidate(point, self.directory.with_name(name)) for point, name in zip(points, names, strict=True)]
+        several = {"candidates": [asdict(one) for one in found]} if len(found) > 1 else {}
+        return {"measures": found[0].measures, **several}
+
+    def _candidate(self, point: Point, directory: Path) -> Candidate:
+        """Measure a network and write it to `directory`."""
         model = point.model
         measures = student.final_measures(model, self.context)
-        checkpoint.write(self.directory, model, student.architecture_of(self.config, self.context, point))
+        checkpoint.write(directory, model, student.architecture_of(self.config, self.context, point))
         if self.with_latency:
             example = self.context.splits["validation"].take(slice(1)).arguments
             measures |= timing.latencies_ms({"student": model.cpu()}, example)["student"]
-        return measures
+        return Candidate(measures=measures, amount=point.amount, made=point.made)
 
     def save(self, path: Path) -> None:
         """Write everything `restore` needs."""
@@ -324,21 +336,23 @@ class StudentTrials:
 
 def train_students(
     configs: Mapping[str, tuple[dict[str, Any], int]], context: TrainingContext, directory: Path, workers: Workers
-) -> Iterator[tuple[str, dict[str, float]]]:
+) -> Iterator[tuple[str, list[dict[str, float]]]]:
     """Train named (config, seed) students outside any search, in parallel on the cluster; give each one's measures as it ends.
 
-    A student's network is then in `directory` under its name. Raises `WorkFailed` when one fails; those under way are ended.
+    The measures, with the training's `elapsed_s`, are one mapping for each candidate; the networks are then in `directory`
+    under the names that `candidate_ids` makes of the student's. Raises `WorkFailed` when one fails; those under way are ended.
     """
 
     @ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus)
-    def run(name: str, config: dict[str, Any], seed: int) -> dict[str, float]:
+    def run(name: str, config: dict[str, Any], seed: int) -> list[dict[str, float]]:
         torch.set_num_threads(max(1, int(workers.cpus)))
         started_s = time.time()
         trial = StudentTrial(config, context, seed, directory / name, workers)
         row = trial.step()
         while not row["done"]:
             row = trial.step()
-        return {**row["measures"], "elapsed_s": time.time() - started_s}
+        each = [one["measures"] for one in row.get("candidates", [row])]
+        return [{**measures, "elapsed_s": time.time() - started_s} for measures in each]
 
     names = {run.remote(name, config, seed): name for name, (config, seed) in configs.items()}
     pending = list(names)

@@ -176,6 +176,18 @@ class Training:
         self._optimizer = self._new_optimizer()
         self._average = WeightAverage(self.model, recipe.average_decay) if recipe.average_decay else None
 
+    def end_state(self) -> dict[str, Any]:
+        """Return what `take_end` needs of a training that is done, on the CPU."""
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+        return {"model": weights, "sparsity": self._sparsity.state()}
+
+    def take_end(
+        self, state: Mapping[str, Any], adopt: Callable[[nn.Module, Mapping[str, Tensor]], nn.Module]
+    ) -> None:  # fmt: skip
+        """Be done, with the network that the same training in another process ended with."""
+        self.model = adopt(self._sparsity.restore(self.model, state["sparsity"]), state["model"])
+        self.epochs_done = self.plan.recipe.epochs
+
     def finish(self) -> Sequence[Point]:
         """Return the candidates that the training ends with, in evaluation mode."""
         points = self._sparsity.finish(self.model.eval(), self._arguments)

@@ -1,0 +1,110 @@
+"""A sweep whose every training gives two candidates, by a user's own sparsity method, from its search to an export."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+import tutelage
+from tests.conftest import SMALL_SPEC
+from tutelage.errors import InputError
+from tutelage.export.export import export_model
+from tutelage.export.find import find_model
+from tutelage.networks import checkpoint, cost
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.report import json_views
+from tutelage.selection import select
+from tutelage.spec import loading
+from tutelage.sweep import pipeline, resume
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+
+def spec_of(storage: Path, **changes: Any) -> loading.Spec:
+    return loading.from_dict({
+        **SMALL_SPEC,
+        "name": "ladder",
+        "storage": str(storage),
+        "student": {"epochs": 3, "model": {"mlp": {"hidden": {"int": [12, 64]}}}},
+        "sparsity": {"structured": 0.5, "method": "tests.ladder:LowRank"},
+        "search": {"trials": 3, "objectives": ["accuracy", "params"], **changes.pop("search", {})},
+        **changes,
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ladder(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> SweepDir:
+    return pipeline.sweep(spec_of(tmp_path_factory.mktemp("ladder")))
+
+
+def test_every_candidate_is_on_record_and_the_sampler_hears_of_a_trial_once(ladder: SweepDir) -> None:
+    assert [trial.trial_id for trial in ladder.trials()] == ["t0000", "t0001", "t0002"]
+    names = [record.trial_id for record in ladder.records()]
+    assert names == [f"t000{number}.{index}" for number in range(3) for index in (0, 1)]
+    states = [
+        json.loads(line)["state"] for line in (ladder.root / "study.journal").read_text().splitlines() if '"state"' in line
+    ]
+    assert len(states) == 3, "one end a trial"
+    for record in ladder.records():
+        read, architecture = checkpoint.read(ladder.students_dir / record.trial_id)
+        assert cost.size(read)["params"] == record.measures["params"]
+        assert ("surgeries" in architecture) is (record.candidate == 0)
+        if record.candidate == 0:
+            assert record.sizes["params"] == record.measures["params"] < record.initial_sizes["params"]
+    assert json_views.status(ladder)["trials"]["finished"] == 3
+
+
+def test_the_front_the_tables_and_mlflow_have_candidates(ladder: SweepDir) -> None:
+    document = json_views.front(ladder)
+    assert {one["parent"] for one in document["students"]} <= {"t0000", "t0001", "t0002"}
+    table = tutelage.front(ladder)
+    assert table["trial"].tolist() == [one["trial"] for one in document["students"]]
+    assert {"parent", "amount", "made"} <= set(tutelage.trials(ladder).columns)
+    client = mlflow.MlflowClient(tracking_uri=ladder.facts()["tracking_uri"])
+    parent = ladder.facts()["run_id"]
+    (experiment,) = {client.get_run(parent).info.experiment_id}
+    runs = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
+    tags = {run.data.tags["trial_id"]: run.data.tags for run in runs}
+    assert sorted(tags) == [record.trial_id for record in ladder.records()]
+    assert Counter(one["parent_trial"] for one in tags.values()) == {"t0000": 2, "t0001": 2, "t0002": 2}
+    assert {name for name, one in tags.items() if one["pareto"] == "front"} == set(table["trial"])
+    assert tags["t0000.1"]["candidate.made"] == "whole" and tags["t0000.0"]["candidate.amount"] == "0.5"
+    assert all("latency_ms" in record.measures for record in ladder.records() if record.trial_id in set(table["trial"]))
+
+
+def test_a_candidate_is_selected_confirmed_and_exported(ladder: SweepDir, tmp_path: Path) -> None:
+    chosen = select.select(ladder, policy="min-size", confirm=2)
+    taken = chosen.document["student"]["trial"]
+    assert taken.endswith(".0"), "the smallest is of low rank"
+    assert chosen.student_dir == ladder.students_dir / taken and chosen.report_path.exists()
+    trained = {(run.trial, run.taught, run.seed) for run in ladder.reruns.read()}
+    other = taken[:-1] + "1"
+    assert {(other, taught, seed) for trial, taught, seed in trained if trial == taken} <= trained, "one training gives both"
+    assert chosen.document["confirmed"]["seeds"] == 2 and chosen.document["test"]["labels_only"]
+    found = find_model(f"ladder/{other}", ladder.storage)
+    assert found.record is not None and found.record.parent == taken[:-2]
+    with pytest.raises(InputError, match=r"gave several candidates: t0000\.0, t0000\.1\. Name one"):
+        find_model("ladder/t0000", ladder.storage)
+    assert find_model("ladder", ladder.storage).name == f"ladder/{taken}"
+    export_model(f"ladder/{taken}", tmp_path / "out", ladder.storage, check=True)
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["trial"] == taken
+    read, _ = checkpoint.read(tmp_path / "out")
+    assert cost.size(read)["params"] == chosen.document["student"]["measures"]["params"]
+
+
+def test_a_resumed_and_a_warm_started_sweep_have_them_too(ladder: SweepDir) -> None:
+    before = ladder.trials()
+    warm = spec_of(ladder.storage, name="warm", search={"trials": 3, "warm_start": ["ladder"]})
+    again = pipeline.sweep(warm)
+    recalled = [trial for trial in again.trials() if trial.origin.startswith("recalled from ladder/")]
+    assert recalled and all(len(trial.candidates) == 2 for trial in recalled)
+    assert all((again.students_dir / one.trial_id / checkpoint.WEIGHTS).exists() for one in again.records())
+    resume.resume(ladder, trials="+1")
+    assert ladder.trials()[:3] == before and len(ladder.records()) == 8
+    runs = ladder.facts()["run_ids"]
+    assert sorted(runs) == [record.trial_id for record in ladder.records()]
