@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.spec.space import Choice, Domain, Float, Int, Space, SpaceError, parse, parse_all
+from tutelage.spec.space import Choice, Domain, Float, Int, Space, SpaceError, nearest_value, parse, parse_all
 
 TREE: dict[str, Any] = {
     "student": {
@@ -184,3 +184,15 @@ def values_in(node: Any, value: Any, path: str) -> set[tuple[str, Any]]:
     for key in node if isinstance(node, dict) else ():
         found |= values_in(node[key], value[key], f"{path}.{key}" if path else key)
     return found
+
+
+@pytest.mark.parametrize(
+    ("domain", "value", "nearest"),
+    [
+        ({"float": [0.0, 1.0], "step": 0.25}, 0.4, 0.5), ({"float": [0.0, 1.0]}, 1.7, 1.0),
+        ({"int": [1, 9], "step": 4}, 6.9, 5), ({"int": [1, 9], "step": 4}, -3.0, 1), ({"int": [2, 8], "log": True}, 3.6, 4),
+    ],
+)  # fmt: skip
+def test_the_nearest_value_is_on_the_grid_and_within_the_ends(domain: Any, value: float, nearest: float) -> None:
+    found = nearest_value(parse(domain), value)
+    assert found == nearest and type(found) is type(nearest)

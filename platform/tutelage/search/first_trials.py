@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tutelage.search.suggest import SeededSuggestion
-from tutelage.spec.space import Choice, Domain, Float, Space
+from tutelage.spec.space import Choice, Domain, Space, nearest_value
 
 Params = dict[str, Any]
 
@@ -59,9 +59,7 @@ def _default(domain: Domain, value: Any) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     middle = math.sqrt(domain.low * domain.high) if domain.log else (domain.low + domain.high) / 2
     wanted = value if is_number and domain.low <= value <= domain.high else middle
-    if domain.step is not None:
-        wanted = min(domain.high, domain.low + round((wanted - domain.low) / domain.step) * domain.step)
-    return float(wanted) if isinstance(domain, Float) else round(wanted)
+    return nearest_value(domain, wanted)
 
 
 def extreme(space: Space, start: Params, size_of: Size, sign: int) -> Params:

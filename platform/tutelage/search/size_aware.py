@@ -18,7 +18,7 @@ import numpy as np
 from tutelage import pareto
 from tutelage.search.expected_improvement import Gain
 from tutelage.search.gaussian_process import Array, Regression
-from tutelage.spec.space import Choice, Domain, Float, Space, any_value
+from tutelage.spec.space import Choice, Domain, Space, any_value, nearest_value
 
 STARTUP = 6  # students that have ended before anything is learnt from them; until then suggestions are random
 
@@ -216,8 +216,4 @@ def _moved(domain: Domain, value: Any, random: Random) -> Any:
         return any_value(random, domain)
     low, high, at = (math.log(number) if domain.log else number for number in (domain.low, domain.high, value))
     moved = min(high, max(low, at + random.gauss(0, STEP) * (high - low)))
-    wanted = math.exp(moved) if domain.log else moved
-    if domain.step is not None:
-        wanted = domain.low + round((wanted - domain.low) / domain.step) * domain.step
-    wanted = min(domain.high, max(domain.low, wanted))
-    return float(wanted) if isinstance(domain, Float) else round(wanted)
+    return nearest_value(domain, math.exp(moved) if domain.log else moved)

@@ -247,11 +247,16 @@ def any_value(generator: Random, domain: Domain) -> Any:
     """Return a value of `domain`, drawn by `generator`."""
     if isinstance(domain, Choice):
         return generator.choice(domain.labels)
-    low, high = (domain.low, domain.high)
-    value = low * (high / low) ** generator.random() if domain.log else generator.uniform(low, high)
+    low, high = domain.low, domain.high
+    return nearest_value(domain, low * (high / low) ** generator.random() if domain.log else generator.uniform(low, high))
+
+
+def nearest_value(domain: Float | Int, value: float) -> float | int:
+    """Return the value of a range that is nearest to `value`: on its grid, within its ends, whole in an `Int`."""
     if domain.step is not None:
-        value = low + round((value - low) / domain.step) * domain.step
-    return min(high, value) if isinstance(domain, Float) else min(int(high), round(value))
+        value = domain.low + round((value - domain.low) / domain.step) * domain.step
+    value = min(domain.high, max(domain.low, value))
+    return float(value) if isinstance(domain, Float) else round(value)
 
 
 def _lowest(name: str, domain: Domain) -> Any:
