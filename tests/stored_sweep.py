@@ -50,8 +50,7 @@ def write_sweep(storage: Path, room: TrainingContext, models: list[Any], name: s
     objectives = (objective("accuracy"), replace(objective("params"), reference=TEACHER["params"]))
     home.update(
         state="finished", run_id="run", objectives=[one.document() for one in objectives], teacher=TEACHER,
-        num_trials=len(models),
-        fingerprint=room.fingerprint, hypervolume=1.0, elapsed_s=60.0, search_s=40.0,
+        fingerprint=room.fingerprint, elapsed_s=60.0, search_s=40.0,
     )  # fmt: skip
     for number, model in enumerate(models):
         home.ledger.append(_student(home, room, number, model))

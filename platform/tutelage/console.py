@@ -133,11 +133,14 @@ def _show_rivals(document: dict[str, Any]) -> None:
 
 def show_swept(home: Any, as_json: bool) -> None:
     """Print a sweep's front, and the next commands."""
+    from tutelage.records import mlflow_views
+    from tutelage.records.mlflow_format import ui_command
+
     show_front(home, as_json)
-    facts = home.facts()
     typer.echo(f"\nselect a student: tutelage select {home.name}{storage_option(home.storage)}", err=True)
-    typer.echo(f"show it in MLflow: {facts['ui_command']}", err=True)
-    typer.echo(f"then open the printed address followed by {facts['view_path']}", err=True)
+    typer.echo(f"show it in MLflow: {ui_command(home.tracking_uri)}", err=True)
+    path = mlflow_views.path(home.facts()["experiment_id"])
+    typer.echo(f"then open the printed address followed by {path}", err=True)
 
 
 def storage_option(storage: Path) -> str:

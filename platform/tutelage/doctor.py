@@ -11,8 +11,10 @@ import ray
 
 from tutelage.errors import TutelageError
 from tutelage.records import sweep_dir
+from tutelage.records.mlflow_format import ui_command
 from tutelage.records.observer import Silent
 from tutelage.records.tracker import Tracker
+from tutelage.spec.loading import default_tracking_uri
 from tutelage.training import cluster
 
 MAX_CLOCK_SKEW_S = 2.0
@@ -20,7 +22,7 @@ MAX_CLOCK_SKEW_S = 2.0
 
 def examine(storage: Path, tracking_uri: str | None, address: str | None) -> list[dict[str, str]]:
     """Return one row a check: `check`, `state` (ok or failed), and `found`, what is there or what to do."""
-    uri = tracking_uri or f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+    uri = tracking_uri or default_tracking_uri(storage)
     rows = [
         _row("versions", lambda: ", ".join(f"{name} {version(name)}" for name in ("tutelage", "torch", "ray", "mlflow"))),
         _row("storage", lambda: _storage(storage)),
@@ -54,7 +56,7 @@ def _tracking(uri: str) -> str:
         tracker.finish("FINISHED")
     finally:
         tracker.close()
-    return f"a run was written to {tracker.ui_command}"
+    return f"a run was written to {ui_command(uri)}"
 
 
 def _cluster() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -55,14 +54,3 @@ def content_address(**parts: Any) -> str:
     """Return 16 hex digits that change with any of `parts` (JSON values)."""
     text = json.dumps(parts, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def move_into_place(draft: Path, place: Path) -> None:
-    """Put the directory `draft` at `place`; one that is there already is moved aside whole before it is removed."""
-    if place.exists():
-        aside = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent)) / "old"
-        place.rename(aside)
-        draft.rename(place)
-        shutil.rmtree(aside.parent, ignore_errors=True)
-    else:
-        draft.rename(place)

@@ -24,6 +24,7 @@ import numpy as np
 from tests.benchmarks import machine, smoke
 from tutelage import pareto
 from tutelage.objectives import Limits
+from tutelage.records.json_lines import JsonLines
 from tutelage.records.ledger import Ledger
 from tutelage.records.trial import Sizes, State, Suggestion
 from tutelage.search.promotion import Promotion
@@ -35,10 +36,15 @@ from tutelage.search.stopping_rules import Dominance, Halving, Rule
 from tutelage.search.suggest import Callbacks, Suggester, size_losses
 from tutelage.spec import loading
 from tutelage.spec.space import any_value
+from tutelage.storage import open_storage
 from tutelage.training import context, student
 
 SPEC = Path(__file__).parent / "digits_record.yaml"
 RUNGS, EPOCHS = (1, 3, 9), 27
+
+
+def ledger_at(path: Path) -> Ledger:
+    return Ledger(JsonLines(open_storage(path.parent), path.name))
 
 
 def suggestion_ms(kind: str, observations: int, timed: int, *, journal: Path | None) -> float:
@@ -145,7 +151,7 @@ def busy(kind: str, workers: int, trials: int, epoch_s: float, path: Path) -> di
     The clock is fake but for the driver, which does one thing at a time: what it takes to judge, to suggest and to put on
     record is measured, and a worker waits for it at every rung and end.
     """
-    loaded, ledger, generator = loading.load(SPEC), Ledger(path), Random(0)
+    loaded, ledger, generator = loading.load(SPEC), ledger_at(path), Random(0)
     objectives = loaded.search.objectives
     callbacks = Callbacks(
         presize=lambda config: Sizes(final={"params": 1e4 * generator.random()}),
@@ -202,7 +208,7 @@ def _goes_on(
 
 def booked(results: int, path: Path) -> dict[str, Any]:
     """Recorder results as a sweep does, each with a curve of 27 epochs; return milliseconds a result and the peak of memory."""
-    loaded, generator, ledger, front = loading.load(SPEC), Random(0), Ledger(path), pareto.Front()
+    loaded, generator, ledger, front = loading.load(SPEC), Random(0), ledger_at(path), pareto.Front()
     sampler = Sampler(loaded.space, 2, "random", 0)
     row = {"epoch": 1.0, "train_loss": 0.5, "accuracy": 0.5, "step_s": 0.1}
     started_s = time.perf_counter()

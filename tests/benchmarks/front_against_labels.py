@@ -52,7 +52,8 @@ def main() -> None:
             "gain": f"{100 * (own - alone):+.2f}", "test": f"{on_test[0]:.4f}", "labels alone, test": f"{on_test[1]:.4f}",
             "gain on test": f"{100 * (on_test[0] - on_test[1]):+.2f}",
         })  # fmt: skip
-    title = f"{home.name}: the front of {facts['num_trials']} trials; teacher {facts['teacher']['accuracy']:.4f} on validation"
+    trials = home.spec().search.trials
+    title = f"{home.name}: the front of {trials} trials; teacher {facts['teacher']['accuracy']:.4f} on validation"
     machine.show(title, rows, as_json=options.json)
 
 

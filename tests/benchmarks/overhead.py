@@ -65,6 +65,7 @@ def ours(trials: int, seconds: float, epochs: int, storage: Path) -> list[tuple[
     """The whole driver side: TPE over five hyperparameters, the ledger with fsync, and MLflow on SQLite."""
     from tutelage.measures.accuracy import MEASURE as ACCURACY
     from tutelage.objectives import Limits, objective
+    from tutelage.records.json_lines import JsonLines
     from tutelage.records.ledger import Ledger
     from tutelage.records.tracker import Tracker
     from tutelage.records.trial import Sizes, TrialRecord
@@ -72,10 +73,12 @@ def ours(trials: int, seconds: float, epochs: int, storage: Path) -> list[tuple[
     from tutelage.search.sampler import Sampler
     from tutelage.search.suggest import Callbacks, Suggester
     from tutelage.spec.space import Space, parse
+    from tutelage.storage import open_storage
 
     space = Space(parse({**{f"x{i}": {"float": [0, 1]} for i in range(5)}, "seconds": seconds, "epochs": epochs}))
     objectives = (objective("accuracy"), objective("params"))
-    ledger, tracker = Ledger(storage / "trials.jsonl"), Tracker(f"sqlite:///{storage / 'mlflow.db'}", "overhead")
+    ledger = Ledger(JsonLines(open_storage(storage), "trials.jsonl"))
+    tracker = Tracker(f"sqlite:///{storage / 'mlflow.db'}", "overhead")
     sampler = Sampler(space, len(objectives), "tpe", 0, journal=storage / "study.journal")
     callbacks = Callbacks(presize=lambda config: Sizes(), on_started=ledger.append, on_ended=ledger.append)
     suggester = Suggester(sampler, objectives, Limits(), callbacks, trials, learned=ACCURACY)

@@ -31,7 +31,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def server(small_sweep: SweepDir, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = MlflowServer(small_sweep.facts()["tracking_uri"], tmp_path_factory.mktemp("server"))
+    server = MlflowServer(small_sweep.tracking_uri, tmp_path_factory.mktemp("server"))
     yield server.uri
     server.kill()
 
@@ -44,7 +44,7 @@ def browse(url: str, profile: Path, *flags: str) -> str:
 
 
 def test_the_compare_page_opens_on_size_against_accuracy(server: str, small_sweep: SweepDir, tmp_path: Path) -> None:
-    page = server + small_sweep.facts()["view_path"]
+    page = server + mlflow_views.path(small_sweep.facts()["experiment_id"])
     dom = browse(page, tmp_path / "profile", "--dump-dom")
     shown = ("Accuracy by size and cost", "Parallel Coordinates", "size/log10_params", "cost/log10_macs", "front/hypervolume")
     for part in shown:
@@ -61,7 +61,7 @@ def test_the_compare_page_opens_on_size_against_accuracy(server: str, small_swee
 
 
 def test_the_front_opens_as_a_table_of_its_students_alone(server: str, small_sweep: SweepDir, tmp_path: Path) -> None:
-    page = server + mlflow_views.table_path(small_sweep.facts()["view_path"].split("/")[3])
+    page = server + mlflow_views.table_path(small_sweep.facts()["experiment_id"])
     dom = browse(page, tmp_path / "profile", "--dump-dom")
     on_front = set(pipeline_front(small_sweep))
     assert set(re.findall(r">small-(t\d{4})<", dom)) == on_front
@@ -76,7 +76,7 @@ def pipeline_front(home: SweepDir) -> list[str]:
 
 def test_the_sweeps_own_page_shows_the_fronts_picture_in_its_card(server: str, small_sweep: SweepDir, tmp_path: Path) -> None:
     facts = small_sweep.facts()
-    dom = browse(f"{server}/#/experiments/{facts['view_path'].split('/')[3]}/runs/{facts['run_id']}", tmp_path, "--dump-dom")
+    dom = browse(f"{server}/#/experiments/{facts['experiment_id']}/runs/{facts['run_id']}", tmp_path, "--dump-dom")
     (address,) = re.findall(r'<img[^>]*src="(get-artifact[^"]*)"', dom)
     answer = requests.get(f"{server}/{address.replace('&amp;', '&')}", timeout=30)
     assert answer.content == (small_sweep.root / "front.png").read_bytes()

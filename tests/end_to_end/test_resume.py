@@ -45,7 +45,7 @@ def ended_lines(home: SweepDir) -> Counter[int]:
 def check_records_agree(home: SweepDir) -> None:
     records, facts = home.records(), home.facts()
     assert home.pending() == []
-    client = mlflow.MlflowClient(tracking_uri=facts["tracking_uri"])
+    client = mlflow.MlflowClient(tracking_uri=home.tracking_uri)
     experiment = client.get_run(facts["run_id"]).info.experiment_id
     runs = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{facts['run_id']}'")
     assert Counter(run.data.tags["trial_id"] for run in runs) == Counter(record.trial_id for record in records)

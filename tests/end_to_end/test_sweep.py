@@ -22,6 +22,7 @@ from tutelage.objectives import Limits, losses, reference_losses
 from tutelage.records import fronts
 from tutelage.records.observer import Silent
 from tutelage.records.sweep_dir import SweepDir
+from tutelage.report import json_views
 from tutelage.selection import retrain, select
 from tutelage.spec import loading
 from tutelage.sweep import pipeline
@@ -31,7 +32,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 def children(home: SweepDir) -> list[mlflow.entities.Run]:
     facts = home.facts()
-    client = mlflow.MlflowClient(tracking_uri=facts["tracking_uri"])
+    client = mlflow.MlflowClient(tracking_uri=home.tracking_uri)
     experiment_id = client.get_run(facts["run_id"]).info.experiment_id
     return list(client.search_runs([experiment_id], f"tags.`mlflow.parentRunId` = '{facts['run_id']}'"))
 
@@ -45,7 +46,7 @@ def test_ledger_front_and_mlflow_agree_to_the_trial(small_sweep: SweepDir) -> No
     tagged = {run.data.tags["trial_id"]: run.data.tags["pareto"] for run in children(small_sweep)}
     assert tagged == {r.trial_id: "front" if r.trial_id in on_front else "dominated" for r in records}
     volume = pareto.hypervolume(matrix, reference_losses(objectives))
-    assert small_sweep.facts()["hypervolume"] == pytest.approx(volume)
+    assert json_views.front(small_sweep)["hypervolume"] == pytest.approx(volume)
     for run in children(small_sweep):
         record = next(r for r in records if r.trial_id == run.data.tags["trial_id"])
         assert run.data.metrics["quality/accuracy"] == pytest.approx(record.measures["accuracy"])
@@ -55,7 +56,7 @@ def test_ledger_front_and_mlflow_agree_to_the_trial(small_sweep: SweepDir) -> No
 
 def test_the_parent_run_holds_the_front_and_its_history(small_sweep: SweepDir) -> None:
     facts = small_sweep.facts()
-    client = mlflow.MlflowClient(tracking_uri=facts["tracking_uri"])
+    client = mlflow.MlflowClient(tracking_uri=small_sweep.tracking_uri)
     run = client.get_run(facts["run_id"])
     assert {file.path for file in client.list_artifacts(facts["run_id"])} >= {
         "spec.yaml", "front.csv", "front.png", "front.html",
@@ -109,7 +110,7 @@ def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_swee
     assert test["gain_over_labels_only"]["difference"] == pytest.approx(difference)
     assert test["openings"] == 1 and document["test_warning"] is None
     assert document["model"]["version"] == "1" and document["model"]["promoted"]
-    client = mlflow.MlflowClient(tracking_uri=small_sweep.facts()["tracking_uri"])
+    client = mlflow.MlflowClient(tracking_uri=small_sweep.tracking_uri)
     tags = client.get_run(small_sweep.facts()["run_id"]).data.tags
     assert tags["selected.trial"] == document["student"]["trial"]
     page = choice.report_path.read_text()

@@ -15,13 +15,16 @@ import yaml
 from torch import nn
 
 from tests.plain import architecture_of
+from tests.stored_sweep import spec_tree
 from tutelage.errors import InputError, UnreachableError, WorkFailed
 from tutelage.export import registry
 from tutelage.networks import checkpoint
-from tutelage.records.sweep_dir import SweepDir
+from tutelage.records import sweep_dir
 from tutelage.records.tracker import Tracker
 from tutelage.selection.champions import Registration, champion, requirements
+from tutelage.spec.loading import from_dict
 from tutelage.spec.sections import TeacherConfig
+from tutelage.spec.yaml_lines import dump
 from tutelage.sweep import external_teacher
 from tutelage.training.context import TrainingContext
 
@@ -157,9 +160,10 @@ def test_a_champion_is_read_back_to_be_compared_or_refused_if_it_answers_another
     store: tuple[str, str], tmp_path: Path
 ) -> None:
     uri, run_id = store
-    room, home = TrainingContext(data="digits", task="image_classification", seed=0), SweepDir(tmp_path / "sweeps" / "a")
-    home.students_dir.mkdir(parents=True)
-    home.update(tracking_uri=uri)
+    room, home = (
+        TrainingContext(data="digits", task="image_classification", seed=0),
+        sweep_dir.create(tmp_path, "a", dump(from_dict({**spec_tree(tmp_path, "a"), "tracking": {"uri": uri}}).resolved())),
+    )
     about = room.architecture({"mlp": {"hidden": 8}})
     examples = room.splits["validation"].take(slice(4)).inputs["inputs"]
     for name, architecture in (("same", about), ("turned", architecture_of(about["model"], names="9876543210"))):

@@ -8,14 +8,20 @@ import pytest
 
 from tutelage.errors import WorkFailed
 from tutelage.files import sha256_of, write_atomically, write_json
+from tutelage.records.json_lines import JsonLines
 from tutelage.records.ledger import Ledger
 from tutelage.records.trial import TrialRecord
+from tutelage.storage import open_storage
 
 Make = Callable[..., TrialRecord]
 
 
+def ledger_in(directory: Path) -> Ledger:
+    return Ledger(JsonLines(open_storage(directory), "trials.jsonl"))
+
+
 def test_records_round_trip_and_the_latest_line_counts(tmp_path: Path, make_record: Make) -> None:
-    ledger = Ledger(tmp_path / "trials.jsonl")
+    ledger = ledger_in(tmp_path)
     assert ledger.read() == []
     second, first = make_record(1, accuracy=0.5), replace(make_record(0, accuracy=0.9), curve=({"epoch": 1.0},))
     ledger.append(second)
@@ -26,7 +32,7 @@ def test_records_round_trip_and_the_latest_line_counts(tmp_path: Path, make_reco
 
 
 def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path: Path, make_record: Make) -> None:
-    ledger = Ledger(tmp_path / "trials.jsonl")
+    ledger = ledger_in(tmp_path)
     ledger.append(make_record(0, accuracy=0.5))
     whole = ledger.path.read_text()
     ledger.path.write_text(whole + whole[: len(whole) // 2])
@@ -38,7 +44,7 @@ def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path: Path, make_record: Ma
 
 def test_what_is_not_a_number_never_reaches_the_disk(tmp_path: Path, make_record: Make) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
-        Ledger(tmp_path / "trials.jsonl").append(make_record(0, accuracy=float("nan")))
+        ledger_in(tmp_path).append(make_record(0, accuracy=float("nan")))
     assert not (tmp_path / "trials.jsonl").exists() or (tmp_path / "trials.jsonl").read_text() == ""
 
 

@@ -155,7 +155,7 @@ def test_the_ready_pages_are_tags_of_the_experiment(uri: str) -> None:
     views = {tag.rsplit(".", 1)[1]: value for tag, value in experiment.tags.items() if "sharedViewState" in tag}
     assert set(views) == {mlflow_views.CHARTS_ID, mlflow_views.TABLE_ID}
     assert all(len(value) < 20_000 for value in views.values())
-    assert tracker.view_path.endswith(f"viewStateShareKey={mlflow_views.CHARTS_ID}")
+    assert mlflow_views.path(tracker.experiment_id).endswith(f"viewStateShareKey={mlflow_views.CHARTS_ID}")
 
 
 def metric_rows(uri: str) -> dict[tuple[str, str, int], int]:
@@ -289,7 +289,7 @@ def test_what_waits_after_a_sweep_is_brought_in_by_track(uri: str, tmp_path: Pat
     given = loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path)})
     home = sweep_dir.create(tmp_path, "small", dump(given.resolved()))
     tracker = Tracker(uri, "image_classification", home.spool_path)
-    home.update(run_id=tracker.start_sweep("small", {}, SEARCHED, {}), tracking_uri=uri, state="finished")
+    home.update(run_id=tracker.start_sweep("small", {}, SEARCHED, {}), state="finished")
     tracker.close()
     left = Spool(home.spool_path)
     left.append({"do": "run", "run": home.facts()["run_id"], "tags": {"late": "yes"}})

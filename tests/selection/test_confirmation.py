@@ -15,11 +15,13 @@ from scipy.stats import t as students_t
 from tutelage.errors import WorkFailed
 from tutelage.intervals import wilson_interval
 from tutelage.objectives import Limits, objective
+from tutelage.records.json_lines import JsonLines
 from tutelage.records.reruns import Reruns, Run
 from tutelage.records.trial import TrialRecord
 from tutelage.selection.confirmation import Confirmation
 from tutelage.selection.estimate import Judged, estimates
 from tutelage.selection.query import SelectionQuery
+from tutelage.storage import open_storage
 
 OBJECTIVES = (objective("accuracy"), replace(objective("params"), reference=1e6))
 Make = Callable[..., TrialRecord]
@@ -165,7 +167,7 @@ def test_the_front_is_confirmed_with_those_that_come_up(make_record: Make) -> No
 
 
 def test_runs_outlive_a_crash_and_damage_is_told(tmp_path: Any) -> None:
-    record = Reruns(tmp_path / "reruns.jsonl")
+    record = Reruns(JsonLines(open_storage(tmp_path), "reruns.jsonl"))
     assert record.read() == []
     runs = [
         Run(trial="t0001", taught=taught, seed=seed, value=0.9, elapsed_s=1.0) for taught in (True, False) for seed in (7, 8)
@@ -180,5 +182,5 @@ def test_runs_outlive_a_crash_and_damage_is_told(tmp_path: Any) -> None:
     record.append(runs[0])
     assert record.read() == [*runs, runs[0]]
     record.path.write_text("nonsense\n" + record.path.read_text())
-    with pytest.raises(WorkFailed, match="not a record of trainings"):
+    with pytest.raises(WorkFailed, match=r"reruns\.jsonl:1: not a line of this file"):
         record.read()

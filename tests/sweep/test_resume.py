@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +16,6 @@ import pytest
 from tests.conftest import SMALL_SPEC
 from tutelage.errors import InputError
 from tutelage.records import sweep_dir
-from tutelage.records.ledger import Ledger
 from tutelage.records.trial import TrialRecord
 from tutelage.spec import loading
 from tutelage.sweep import resume
@@ -59,25 +58,6 @@ def test_every_other_difference_is_shown_and_refused() -> None:
         assert line in str(caught.value)
 
 
-def test_a_line_cut_short_is_taken_away_before_the_next_is_written(
-    tmp_path: Path, make_record: Callable[..., TrialRecord]
-) -> None:
-    ledger = Ledger(tmp_path / "trials.jsonl")
-    ledger.mend()
-    assert not ledger.path.exists()
-    ledger.append(make_record(0, accuracy=0.5))
-    whole = ledger.path.read_bytes()
-    ledger.mend()
-    assert ledger.path.read_bytes() == whole
-    ledger.path.write_bytes(whole + whole[:20])
-    ledger.mend()
-    ledger.append(make_record(1, accuracy=0.6))
-    assert [record.number for record in ledger.read()] == [0, 1]
-    ledger.path.write_bytes(whole[:20])
-    ledger.mend()
-    assert ledger.read() == []
-
-
 def test_what_was_handed_out_is_pending_until_it_ends(tmp_path: Path, make_record: Callable[..., TrialRecord]) -> None:
     home = sweep_dir.create(tmp_path, "pending", "")
     for record in (
@@ -118,7 +98,7 @@ def test_a_second_driver_is_refused_until_the_first_is_gone_however_it_went(tmp_
     while home.is_driven() and time.monotonic() < deadline_s:
         time.sleep(0.05)
     with home.driven():
-        assert f"process {os.getpid()} on " in (home.root / "driver.lock").read_text()
+        assert home.files.holder(sweep_dir.DRIVER) == f"process {os.getpid()} on {socket.gethostname()}"
     home.check_idle()
 
 
@@ -128,4 +108,3 @@ def test_other_data_are_refused(tmp_path: Path, context: object) -> None:
     home.update(fingerprint="0" * 64)
     with pytest.raises(InputError, match="the data of sweep 'other' have changed"):
         resume._check_data(home, context)  # type: ignore[arg-type]
-    assert json.loads((home.root / "sweep.json").read_text())["fingerprint"] == "0" * 64

@@ -197,14 +197,15 @@ def test_the_draft_of_a_killed_writer_is_no_view_and_is_removed_by_the_next_writ
     entry = Entry(tmp_path / "a")
     killed_once((entry.directory / "half").exists, _write_half_of_view_99, entry.directory)
     (draft,) = entry.directory.glob("train/.draft-*")
-    assert (draft / "logits.npy").stat().st_size > 0 and not entry.has("train", 99)
-    entry.describe(OUTLINE)
-    assert not draft.exists()
+    assert next(draft.rglob("logits.npy")).stat().st_size > 0 and not entry.has("train", 99)
+    with entry.draft("train", 99, 50, {"logits": Layout(shape=(1, 10), dtype="float32")}):
+        assert not draft.exists()
 
 
 def test_the_draft_of_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
     entry = Entry(tmp_path / "a")
     with entry.draft("train", 0, 50, {"logits": Layout(shape=(1, 10), dtype="float32")}) as draft:
         knowledge_cache.fill(draft, {"logits": LOGITS}, 0)
-        entry.describe(OUTLINE)
+        with pytest.raises(InterruptedError), entry.draft("train", 0, 50, {}):
+            raise InterruptedError
     assert torch.equal(knowledge_cache.open_view(entry.place("train", 0))["logits"], LOGITS)

@@ -97,8 +97,9 @@ def rollback(
     from dataclasses import asdict
 
     from tutelage.export import registry
+    from tutelage.spec.loading import default_tracking_uri
 
-    done = registry.roll_back(tracking_uri or f"sqlite:///{storage.resolve() / 'mlflow.db'}", model)
+    done = registry.roll_back(tracking_uri or default_tracking_uri(storage), model)
     console.show_mapping({"version": 1, **asdict(done)}, as_json)
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +21,7 @@ from tutelage.data._splitting import check_classes, check_rows, draw, few, made,
 from tutelage.errors import InputError
 from tutelage.files import existing, write_json
 from tutelage.plugins import PluginConfig
+from tutelage.storage import open_storage
 
 SPACE: dict[str, dict[str, object]] = {}
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
@@ -136,26 +135,24 @@ def _decoded(files: Sequence[Path], root: Path, config: Config) -> tuple[np.ndar
 
 
 def _decode(files: Sequence[Path], entry: Path, config: Config) -> None:
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
     try:
-        shape = (len(files), 3, config.side_px, config.side_px)
-        images = np.lib.format.open_memmap(draft / _PIXELS, mode="w+", dtype=np.uint8, shape=shape)
-        with ThreadPoolExecutor() as threads:
-            for start in range(0, len(files), _BATCH):
-                batch = files[start : start + _BATCH]
-                for row, image in enumerate(threads.map(lambda path: _image(path, config), batch), start):
-                    images[row] = image
-        images.flush()
-        mean, std = statistics(images, np.arange(len(files)))
-        write_json(draft / _ABOUT, {"mean": mean, "std": std})
-        draft.chmod(0o755)
-        draft.rename(entry)
+        with open_storage(entry.parent).draft(entry.name) as draft:
+            _decode_into(draft, files, config)
     except OSError as error:
-        if not entry.is_dir():
-            raise InputError(f"{entry.parent}: the decoded images cannot be kept there ({error}). Change 'cache'.") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)  # gone already, unless it failed or another process was first
+        raise InputError(f"{entry.parent}: the decoded images cannot be kept there ({error}). Change 'cache'.") from error
+
+
+def _decode_into(draft: Path, files: Sequence[Path], config: Config) -> None:
+    shape = (len(files), 3, config.side_px, config.side_px)
+    images = np.lib.format.open_memmap(draft / _PIXELS, mode="w+", dtype=np.uint8, shape=shape)
+    with ThreadPoolExecutor() as threads:
+        for start in range(0, len(files), _BATCH):
+            batch = files[start : start + _BATCH]
+            for row, image in enumerate(threads.map(lambda path: _image(path, config), batch), start):
+                images[row] = image
+    images.flush()
+    mean, std = statistics(images, np.arange(len(files)))
+    write_json(draft / _ABOUT, {"mean": mean, "std": std})
 
 
 def _image(path: Path, config: Config) -> np.ndarray:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +20,7 @@ from tutelage.files import sha256_of, write_atomically, write_json
 from tutelage.networks import checkpoint
 from tutelage.networks.blank import blank_arguments
 from tutelage.signature import signature_of
+from tutelage.storage import open_storage
 
 PROGRAM, ONNX, MANIFEST = "model.pt2", "model.onnx", "manifest.json"
 
@@ -78,18 +76,10 @@ def drafted(directory: Path, model: nn.Module, architecture: Mapping[str, Any], 
     An error on the way leaves nothing behind. Raises `InputError` if the directory is there and not empty.
     """
     check_new(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    draft = Draft(
-        directory=Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent)), model=model.eval(),
-        architecture=architecture, forms=forms,
-    )  # fmt: skip
-    try:
+    with open_storage(directory.parent).draft(directory.name, existing="refuse") as path:
+        draft = Draft(directory=path, model=model.eval(), architecture=architecture, forms=forms)
         _write_float_forms(draft)
         yield draft
-        draft.directory.chmod(0o755)
-        os.replace(draft.directory, directory)
-    finally:
-        shutil.rmtree(draft.directory, ignore_errors=True)
 
 
 def check_new(directory: Path) -> None:

@@ -15,6 +15,7 @@ from tutelage.networks import checkpoint
 from tutelage.records import sweep_dir
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
+from tutelage.spec.loading import default_tracking_uri
 
 REGISTRY = ("models:/", "runs:/")
 
@@ -50,7 +51,7 @@ def find_model(model: str, storage: Path, uri: str | None = None) -> Found:
     `uri` is where MLflow is, by default the storage's SQLite. Raises `InputError` for what is not there.
     """
     if model.startswith(REGISTRY):
-        directory = _downloaded(model, uri or f"sqlite:///{storage.resolve() / 'mlflow.db'}")
+        directory = _downloaded(model, uri or default_tracking_uri(storage))
         return _with_origin(model, directory, storage)
     if (Path(model) / checkpoint.ARCHITECTURE).exists():
         return _with_origin(model, Path(model), storage)

@@ -1,64 +1,41 @@
-"""What a sweep keeps of its trials: a line of JSON as each one begins, and another as it ends."""
+"""The ledger of a sweep: a line of JSON when a trial starts, and another when it ends."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
-from tutelage.errors import WorkFailed
+from tutelage.records.json_lines import JsonLines
 from tutelage.records.trial import OPEN, TrialRecord
 
 
 class Ledger:
-    """The append-only file of a sweep's trials; a later line about a trial replaces an earlier one.
+    """The trials of a sweep, the source of everything else that is known of them; a later line of a trial replaces an earlier.
 
-    A line is flushed to the disk before `append` returns. A last line cut short by a crash is left out on reading, and taken
-    away by `mend`: what it would have said is unknown. A broken line anywhere else raises `WorkFailed`.
+    A record is on the disk before `append` returns. A line that is not a record raises `WorkFailed`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, lines: JsonLines) -> None:
+        self._lines, self.path = lines, lines.path
 
     def append(self, record: TrialRecord) -> None:
-        """Add one line and wait until it is on the disk."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(record.to_json() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Add one record."""
+        self._lines.append(record.document())
 
     def read(self) -> list[TrialRecord]:
-        """Return the latest line of every trial, in order of suggestion; none yet gives an empty list."""
-        latest = {record.number: record for record in self._lines()}
+        """Return the latest record of every trial, in order of suggestion."""
+        latest = {record.number: record for record in self._records()}
         return [latest[number] for number in sorted(latest)]
 
     def ended(self) -> list[TrialRecord]:
-        """Return the latest line of every trial that has ended, in the order in which they ended."""
-        return list({record.number: record for record in self._lines() if record.state not in OPEN}.values())
+        """Return the latest record of every trial that has ended, in the order in which they ended."""
+        return list({record.number: record for record in self._records() if record.state not in OPEN}.values())
 
-    def mend(self) -> None:
-        """Take away a last line that a crash cut short, so that the next one does not run on from it."""
-        if not self.path.exists():
-            return
-        with self.path.open("r+b") as file:
-            content = file.read()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
-                file.truncate(whole)
-                os.fsync(file.fileno())
-
-    def _lines(self) -> Iterator[TrialRecord]:
-        if not self.path.exists():
-            return
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        for position, line in enumerate(lines, 1):
-            if position == len(lines) and not line.endswith("\n"):
-                return
+    def _records(self) -> Iterator[TrialRecord]:
+        for number, document in enumerate(self._lines.read(), 1):
             try:
-                yield TrialRecord.from_json(line)
-            except (json.JSONDecodeError, TypeError, KeyError) as error:
-                raise WorkFailed(f"{self.path}:{position}: not a trial's record ({error}). Restore the file.") from error
+                yield TrialRecord.from_document(document)
+            except (TypeError, KeyError) as error:
+                raise self._lines.broken(number, error) from error
 
 
 def is_trained(record: TrialRecord) -> bool:

@@ -33,6 +33,11 @@ def redact(text: str) -> str:
     return _SECRET.sub(r"\1***", _USER.sub(r"\1***@", text))
 
 
+def ui_command(uri: str) -> str:
+    """Return the command that opens MLflow's pages on a store, or a server's own address."""
+    return redact(uri) if uri.startswith(("http://", "https://")) else f"mlflow ui --backend-store-uri {redact(uri)}"
+
+
 def fit_key(name: str) -> str:
     """Return a name as a key that MLflow takes; a name that is cut keeps a mark of the whole, so that no two become one."""
     key = _FOREIGN.sub("_", name)

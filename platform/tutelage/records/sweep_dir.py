@@ -1,39 +1,42 @@
-"""Where a sweep lives on disk: `<storage>/sweeps/<name>/`, with its spec, trials, students and results."""
+"""Where a sweep is kept: `<storage>/sweeps/<name>/`, with its spec, events, trials, students and results."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from tutelage import plugins
 from tutelage.errors import InputError, UnreachableError, nearest
-from tutelage.files import write_atomically, write_json
 from tutelage.measure import Measure
 from tutelage.objectives import Objective
+from tutelage.records.events import Events
+from tutelage.records.json_lines import JsonLines
 from tutelage.records.ledger import Ledger
 from tutelage.records.reruns import Reruns
 from tutelage.records.trial import OPEN, TrialRecord
+from tutelage.spec.loading import Spec, default_tracking_uri
+from tutelage.spec.loading import load as load_spec
+from tutelage.storage import LeaseHeld, Storage, open_storage
+
+EVENTS, DRIVER = "events.jsonl", "driver"
 
 
 def test_evaluations(home: SweepDir) -> dict[str, int]:
-    """Return how often a sweep's test split has been opened, and for how many different students."""
-    openings = home.facts().get("test_evaluations", [])
-    return {"openings": len(openings), "students": len({one["subjects"]["student"] for one in openings})}
+    """Return how often a sweep's test split has been evaluated, and for how many different students."""
+    evaluations = home.facts().get("test_evaluations", [])
+    return {"openings": len(evaluations), "students": len({one["subjects"]["student"] for one in evaluations})}
 
 
 def record_test_evaluation(home: SweepDir, trial: str, by: str) -> None:
-    """Put on record that a trial's student was measured on the test split outside of a selection."""
-    opening = {"by": by, "subjects": {"student": trial}, "unix_time_s": time.time()}
-    home.update(test_evaluations=[*home.facts().get("test_evaluations", []), opening])
+    """Record that a trial's student was measured on the test split outside of a selection."""
+    home.update(test_evaluations={"by": by, "subjects": {"student": trial}, "unix_time_s": time.time()})
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,27 @@ class SweepDir:
 
     @property
     def storage(self) -> Path:
-        """The storage that the sweep lies in."""
+        """The directory of the storage that the sweep is in."""
         return self.root.parent.parent
+
+    @cached_property
+    def files(self) -> Storage:
+        """The sweep's own files, by keys relative to its directory."""
+        return open_storage(self.root)
 
     @property
     def spec_path(self) -> Path:
         """The spec as resolved, YAML."""
         return self.root / "spec.yaml"
+
+    def spec(self) -> Spec:
+        """Return the sweep's spec; what it says is not repeated among the facts."""
+        return load_spec(self.spec_path)
+
+    @property
+    def tracking_uri(self) -> str:
+        """The URI of the MLflow that the sweep is tracked by."""
+        return self.spec().tracking.uri or default_tracking_uri(self.storage)
 
     @property
     def students_dir(self) -> Path:
@@ -65,16 +82,16 @@ class SweepDir:
     @property
     def ledger(self) -> Ledger:
         """The trials' records."""
-        return Ledger(self.root / "trials.jsonl")
+        return Ledger(JsonLines(self.files, "trials.jsonl"))
 
     @property
     def reruns(self) -> Reruns:
         """The trainings of its students with fresh seeds, and without their teacher."""
-        return Reruns(self.root / "reruns.jsonl")
+        return Reruns(JsonLines(self.files, "reruns.jsonl"))
 
     @property
     def spool_path(self) -> Path:
-        """What MLflow has not taken yet; not there once it has all."""
+        """What MLflow has not received yet; there is no such file once it has received all."""
         return self.root / "tracking.spool"
 
     def trials(self) -> list[TrialRecord]:
@@ -92,76 +109,68 @@ class SweepDir:
                 self.ledger.append(trial.with_measures(more))
 
     def pending(self) -> list[TrialRecord]:
-        """Return the trials that were handed out and have not ended, in order of suggestion."""
+        """Return the trials that have started and not ended, in order of suggestion."""
         return [record for record in self.ledger.read() if record.state == "running"]
 
     def paused(self) -> list[TrialRecord]:
-        """Return the trials that wait at a rung, in order of suggestion."""
+        """Return the trials that are paused at a rung, in order of suggestion."""
         return [record for record in self.ledger.read() if record.state == "paused"]
 
     @contextmanager
     def driven(self) -> Iterator[None]:
-        """Be the sweep's one driver for the time of a block; `InputError` names the one there is.
-
-        The lock is the operating system's (`flock`): it is gone with its process, whatever ended that.
-        """
-        with self._lock_path.open("a+", encoding="utf-8") as file:
-            if not _taken(file, fcntl.LOCK_EX):
-                self._refuse(file)
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
+        """Be the sweep's only driver within the block; `InputError` names the process that is already."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self.files.lease(DRIVER))
+            except LeaseHeld as held:
+                self._refuse(held.holder)
             yield
 
     def check_idle(self) -> None:
         """Raise as `driven` does if a driver is at work on the sweep."""
-        if self.is_driven():
-            with self._lock_path.open(encoding="utf-8") as file:
-                self._refuse(file)
+        if holder := self.files.holder(DRIVER):
+            self._refuse(holder)
 
-    def _refuse(self, file: TextIO) -> NoReturn:
-        file.seek(0)
+    def _refuse(self, holder: str) -> NoReturn:
         raise InputError(
-            f"sweep '{self.name}' is being driven by {file.read().strip() or 'another process'}. Wait for it, or stop it: two "
-            "drivers would train every student twice."
-        )
+            f"sweep '{self.name}' is being driven by {holder}. Wait for it, or stop it: two drivers would train every student "
+            "twice."
+        ) from None
 
     def is_driven(self) -> bool:
         """Return whether a driver is at work on the sweep."""
-        if not self._lock_path.exists():
-            return False
-        with self._lock_path.open("a", encoding="utf-8") as file:
-            return not _taken(file, fcntl.LOCK_SH)
+        return self.files.holder(DRIVER) is not None
+
+    def has_started(self) -> bool:
+        """Return whether there is a sweep in the directory."""
+        return bool(self.files.lines(EVENTS))
 
     @property
-    def _lock_path(self) -> Path:
-        return self.root / "driver.lock"
+    def _events(self) -> Events:
+        return Events(JsonLines(self.files, EVENTS))
 
     def facts(self) -> dict[str, Any]:
-        """Return what is known of the sweep as a whole: state, MLflow run, teacher, objectives, timings."""
-        facts: dict[str, Any] = json.loads((self.root / "sweep.json").read_text(encoding="utf-8"))
-        return facts
+        """Return what is known of the sweep as a whole: its state, MLflow run, teacher, objectives, test evaluations, times."""
+        return self._events.facts()
+
+    def update(self, **facts: Any) -> None:
+        """Add facts to what is known; any number of processes may do so at the same time (see `events`)."""
+        self._events.append(**facts)
 
     @property
     def selection_path(self) -> Path:
-        """What `select` found last, JSON."""
+        """The result of the latest `select`, JSON."""
         return self.root / "selection.json"
 
     def selection(self) -> dict[str, Any] | None:
-        """Return what `select` found last; None before the first time."""
+        """Return the result of the latest `select`; None before the first."""
         if not self.selection_path.exists():
             return None
         document: dict[str, Any] = json.loads(self.selection_path.read_text(encoding="utf-8"))
         return document
 
-    def update(self, **facts: Any) -> None:
-        """Merge `facts` into what is known, atomically."""
-        path = self.root / "sweep.json"
-        known = self.facts() if path.exists() else {"version": 1}
-        write_json(path, {**known, **facts})
-
     def objectives(self) -> tuple[Objective, ...]:
-        """Return the objectives with their reference points as fixed when the sweep began."""
+        """Return the objectives with the reference points that were fixed when the sweep began."""
         measures = self.measures()
         return tuple(Objective.from_document(fields, measures) for fields in self.facts()["objectives"])
 
@@ -180,18 +189,8 @@ def measures_in(facts: Mapping[str, Any]) -> dict[str, Measure]:
     return {measure.name: measure for measure in [*own, *map(plugins.measure, plugins.names("measures"))]}
 
 
-def _taken(file: TextIO, kind: int) -> bool:
-    """Return whether the lock was there to be taken; one that somebody holds to have a look is waited for."""
-    for pause_s in (0.0, 0.05, 0.2):
-        time.sleep(pause_s)
-        with suppress(OSError):
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-            return True
-    return False
-
-
 def check_free(storage: Path, name: str) -> None:
-    """Raise `InputError` if a sweep of that name is there, `UnreachableError` if nothing can be written to `storage`.
+    """Raise `InputError` if there is a sweep of that name, `UnreachableError` if nothing can be written to `storage`.
 
     A sweep that failed or was stopped before its first trial ended does not hold its name.
     """
@@ -205,35 +204,36 @@ def check_free(storage: Path, name: str) -> None:
 
 
 def _is_abandoned(sweep: SweepDir) -> bool:
-    known = (sweep.root / "sweep.json").exists()
-    return known and sweep.facts()["state"] in ("failed", "stopped") and not sweep.records()
+    return sweep.facts().get("state") in ("failed", "stopped") and not sweep.records()
 
 
 def create(storage: Path, name: str, spec_yaml: str) -> SweepDir:
     """Make the directory of a new sweep, in place of an abandoned one; raises as `check_free` does."""
     check_free(storage, name)
     sweep = SweepDir(storage / "sweeps" / name)
-    shutil.rmtree(sweep.root, ignore_errors=True)
     try:
+        sweep.files.remove("")
         sweep.students_dir.mkdir(parents=True)
-        write_atomically(sweep.spec_path, spec_yaml)
+        sweep.files.put("spec.yaml", spec_yaml)
+        sweep.update(state="started")
     except OSError as error:
         raise UnreachableError(f"storage {storage} cannot be written: {error.strerror}. Set `storage`.") from error
-    sweep.update(state="started")
     return sweep
 
 
 def find(storage: Path, sweep: str) -> SweepDir:
     """Return the sweep of that name or MLflow run id; `InputError` with the nearest name if there is none."""
     home = storage / "sweeps"
-    known = sorted(p.name for p in home.iterdir() if (p / "sweep.json").exists()) if home.is_dir() else []
-    if sweep in known:
-        return SweepDir(home / sweep)
-    for name in known:
-        if SweepDir(home / name).facts().get("run_id") == sweep:
-            return SweepDir(home / name)
-    listed = f"Known: {', '.join(known)}." if known else f"There is none in {storage} yet."
-    raise InputError(f"no sweep '{sweep}'.{nearest(sweep, known)} {listed} Another place: --storage.")
+    known = [one for one in map(SweepDir, sorted(home.iterdir()) if home.is_dir() else []) if one.has_started()]
+    for one in known:
+        if one.name == sweep:
+            return one
+    for one in known:
+        if one.facts().get("run_id") == sweep:
+            return one
+    names = [one.name for one in known]
+    listed = f"Known: {', '.join(names)}." if names else f"There is none in {storage} yet."
+    raise InputError(f"no sweep '{sweep}'.{nearest(sweep, names)} {listed} Another place: --storage.")
 
 
 def check_writable(storage: Path) -> None:

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from tutelage.errors import UnreachableError
 from tutelage.measure import Measure
-from tutelage.records import lineage, mlflow_views
+from tutelage.records import lineage
 from tutelage.records.mlflow_format import fit_curve, fit_measures, fit_params, fit_tags, redact
 from tutelage.records.mlflow_writer import MlflowWriter
 from tutelage.records.sender import Sender
@@ -253,16 +253,9 @@ class Tracker:
         return dict(self._writer.run_ids.get(self._parent, {}))
 
     @property
-    def ui_command(self) -> str:
-        """The command that opens MLflow's pages on this store, or the server's own address."""
-        if self.uri.startswith(("http://", "https://")):
-            return redact(self.uri)
-        return f"mlflow ui --backend-store-uri {redact(self.uri)}"
-
-    @property
-    def view_path(self) -> str:
-        """The path of the ready chart page, below the address of MLflow's server."""
-        return mlflow_views.path(self._writer.experiment_id)
+    def experiment_id(self) -> str:
+        """MLflow's id of the experiment."""
+        return self._writer.experiment_id
 
 
 def _origin(record: TrialRecord) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
@@ -120,15 +119,14 @@ class TrialRecord(Suggestion):
         """Return the curve's rows after these epochs."""
         return [row for row in self.curve if row["epoch"] in epochs]
 
-    def to_json(self) -> str:
-        """Return the record as one line of strict JSON."""
-        return json.dumps({"trial_id": self.trial_id, **asdict(self)}, allow_nan=False, separators=(",", ":"))
+    def document(self) -> dict[str, Any]:
+        """Return the record as a mapping of JSON values."""
+        return {"trial_id": self.trial_id, **asdict(self)}
 
     @classmethod
-    def from_json(cls, line: str) -> TrialRecord:
-        """Read back what `to_json` wrote."""
-        known = json.loads(line)
-        known.pop("trial_id")
+    def from_document(cls, document: Mapping[str, Any]) -> TrialRecord:
+        """Return the record that `document` gave."""
+        known = {name: value for name, value in document.items() if name != "trial_id"}
         candidates = tuple(Candidate(**one) for one in known["candidates"])
         return cls(**{**known, "curve": tuple(known["curve"]), "candidates": candidates})
 

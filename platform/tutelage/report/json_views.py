@@ -41,7 +41,7 @@ def status(home: SweepDir) -> dict[str, Any]:
     counts = Counter[str](record.state for record in records)
     states = ("finished", "stopped", "failed", "infeasible", "running", "paused")
     given = sum(is_trained(record) for record in records)
-    to_come = max(0, (facts.get("num_trials") or 0) - given) if facts["state"] != "finished" else 0
+    to_come = max(0, (home.spec().search.trials or 0) - given) if facts["state"] != "finished" else 0
     begun = "objectives" in facts
     objectives, found = (home.objectives(), fronts.candidates(home)) if begun else ((), [])
     return {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from tutelage.measure import Measure, standard_error_of
 from tutelage.records.sweep_dir import SweepDir
@@ -60,7 +59,7 @@ def _variance(measures: Mapping[str, float], primary: Measure, count: int) -> fl
 def _sweep_gaps(home: SweepDir, record: TrialRecord, primary: Measure) -> Iterator[SweepGap]:
     own = home.facts()
     for other in sorted(home.root.parent.iterdir()):
-        facts = _facts(SweepDir(other))
+        facts = SweepDir(other).facts()
         same = facts.get("fingerprint") == own["fingerprint"] and other != home.root
         if not same or facts["teacher"]["params"] >= own["teacher"]["params"]:
             continue
@@ -72,7 +71,3 @@ def _sweep_gaps(home: SweepDir, record: TrialRecord, primary: Measure) -> Iterat
                     sweep=other.name, teacher_params=facts["teacher"]["params"], trial=trained.trial_id,
                     measures=trained.measures,
                 )  # fmt: skip
-
-
-def _facts(home: SweepDir) -> dict[str, Any]:
-    return home.facts() if (home.root / "sweep.json").exists() else {}

@@ -42,7 +42,7 @@ def champion(registration: Registration, home: SweepDir, context: TrainingContex
     the registry does not answer.
     """
     registry.check_aliases(registration.aliases)
-    uri, name = home.facts()["tracking_uri"], registration.name
+    uri, name = home.tracking_uri, registration.name
     found = registry.find_champion(uri, name, str(context.task))
     if found is None or registration.force:
         return None
@@ -84,7 +84,7 @@ def register(
         "tutelage.promotion": why,
     }
     registered = registry.register_student(
-        uri=facts["tracking_uri"], experiment=tracker.experiment, run_id=facts["run_id"], name=registration.name,
+        uri=home.tracking_uri, experiment=tracker.experiment, run_id=facts["run_id"], name=registration.name,
         model=checkpoint.read(directory)[0], example=context.splits["validation"].take(slice(8)).arguments[0],
         requirements=requirements(), tags=tags, files=[directory / checkpoint.ARCHITECTURE, directory / checkpoint.WEIGHTS],
         as_champion=promoted, aliases=registration.aliases,

@@ -33,12 +33,11 @@ def test(home: SweepDir, context: TrainingContext, subjects: Mapping[str, Subjec
     for how many different students.
     """
     names = {role: subject.name for role, subject in subjects.items()}
-    openings = list(home.facts().get("test_evaluations", []))
-    earlier = next((one for one in openings if one.get("subjects") == names), None)
+    evaluations = home.facts().get("test_evaluations", [])
+    earlier = next((one for one in evaluations if one.get("subjects") == names), None)
     if earlier is None:
         scores = _scores(context, {role: subject.model for role, subject in subjects.items()})
-        openings.append({"by": "select", "subjects": names, "scores": scores, "unix_time_s": time.time()})
-        home.update(test_evaluations=openings)
+        home.update(test_evaluations={"by": "select", "subjects": names, "scores": scores, "unix_time_s": time.time()})
     else:
         scores = earlier["scores"]
     return {**scores, **test_evaluations(home)}

@@ -432,5 +432,10 @@ def _teacher_problems(teacher: TeacherConfig, at: tuple[str, ...]) -> Iterator[R
 
 
 def tracking_uri(spec: Spec) -> str:
-    """Return the spec's MLflow URI, by default `sqlite:///<storage>/mlflow.db`."""
-    return spec.tracking.uri or f"sqlite:///{Path(spec.storage).resolve() / 'mlflow.db'}"
+    """Return the spec's MLflow URI, by default that of a database in its storage."""
+    return spec.tracking.uri or default_tracking_uri(Path(spec.storage))
+
+
+def default_tracking_uri(storage: Path) -> str:
+    """Return the URI of the SQLite database that MLflow uses where no other is named: `sqlite:///<storage>/mlflow.db`."""
+    return f"sqlite:///{storage.resolve() / 'mlflow.db'}"

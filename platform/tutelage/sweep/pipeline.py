@@ -27,11 +27,10 @@ from tutelage.selection.estimate import FreshValues, put_on_record
 from tutelage.selection.latency import measure_latencies
 from tutelage.selection.query import SelectionQuery
 from tutelage.selection.retrain import Retraining
-from tutelage.spec.loading import Spec, tracking_uri
-from tutelage.spec.loading import load as load_spec
+from tutelage.spec.loading import Spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.sweep import identity, knowledge, search, warm_start
-from tutelage.sweep.recorder import Recorder
+from tutelage.sweep.recorder import Recorder, record_run_ids
 from tutelage.sweep.teachers import Teacher, as_one, ensure_teacher, ensure_teachers
 from tutelage.training.cluster import check_resources, cluster
 from tutelage.training.context import TrainingContext, context_of
@@ -175,19 +174,19 @@ def train_teacher(spec: Spec, *, address: str | None = None, observer: Observer 
 def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
     """Write to MLflow what waits in a sweep's spool; return how much that was, or raise `UnreachableError` if some is left."""
     home.check_idle()
-    facts, spec = home.facts(), load_spec(home.spec_path)
+    facts, spec = home.facts(), home.spec()
     if not home.spool_path.exists():
         return {"version": 1, "sweep": home.name, "brought": 0}
     if "run_id" not in facts:
         raise WorkFailed(
             f"sweep '{home.name}' ended before MLflow had a run for it; `tutelage resume {home.name}` goes on with it."
         )
-    uri = uri or facts["tracking_uri"]
+    uri = uri or home.tracking_uri
     tracker = Tracker(uri, spec.tracking.experiment or _task_name(spec), home.spool_path, spec.measures)
     tracker.reopen(facts["run_id"])
     num_found = tracker.num_found
     tracker.flush()
-    home.update(run_ids=tracker.run_ids)
+    record_run_ids(home, tracker.run_ids)
     tracker.close()
     if home.spool_path.exists():
         raise UnreachableError(f"MLflow at {redact(uri)} has not taken all; the rest waits in {home.spool_path}.")
@@ -238,16 +237,13 @@ def _open_recorder(
     home.update(
         state="running",
         run_id=run_id,
-        tracking_uri=tracking_uri(spec),
         objectives=[objective.document() for objective in objectives],
         measures=[measure.document() for measure in spec.measures.values()],
         teacher={"address": teacher.address, "source": teacher.source, **teacher.measures},
         fingerprint=fingerprint,
         knowledge=context.knowledge.document(),
-        num_trials=spec.search.trials,
         code=identity.code_address(),
-        view_path=tracker.view_path,
-        ui_command=tracker.ui_command,
+        experiment_id=tracker.experiment_id,
     )
     return Recorder(
         home=home, objectives=objectives, searched=searched, limits=spec.search.constraints, common=common,

@@ -104,7 +104,14 @@ class Recorder:
         self.tracker.log_front(self.num_ended, self.hypervolume, len(self.front))
         self.tracker.set_note(front_card(self.home.name, tables.front_table(shown, self.objectives), self.home.measures()))
         self.tracker.flush()
-        self.home.update(hypervolume=self.hypervolume, run_ids=self.tracker.run_ids)
+        record_run_ids(self.home, self.tracker.run_ids)
+
+
+def record_run_ids(home: SweepDir, run_ids: Mapping[str, str]) -> None:
+    """Record MLflow's run of each trial, as far as it is not on record: MLflow makes these ids, and may be away later."""
+    known = home.facts().get("run_ids", {})
+    if new := {trial: run_id for trial, run_id in run_ids.items() if known.get(trial) != run_id}:
+        home.update(run_ids=new)
 
 
 def _label(record: TrialRecord, is_candidate: bool, is_on_front: bool) -> str:

@@ -8,11 +8,9 @@ from functools import partial
 from typing import Any
 
 from tutelage.errors import InputError
-from tutelage.files import write_atomically
 from tutelage.records.observer import Observer, Silent
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.spec.loading import Spec
-from tutelage.spec.loading import load as load_spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.sweep import identity, pipeline
 from tutelage.training.context import TrainingContext
@@ -43,7 +41,7 @@ def resume(
     """
     observer = observer or Silent()
     home.check_idle()
-    before = load_spec(home.spec_path)
+    before = home.spec()
     wanted = with_trials(spec or before, trials)
     check_extends(before, wanted)
     context = pipeline.opened(wanted, observer)
@@ -105,9 +103,8 @@ def _check_data(home: SweepDir, context: TrainingContext) -> None:
 
 @contextmanager
 def _extended(home: SweepDir, wanted: Spec) -> Iterator[SweepDir]:
-    """Be the sweep's driver for the time of a block, with what a crash cut short taken away and the spec extended."""
+    """Be the sweep's driver for the time of a block, with the spec extended."""
     with home.driven():
-        home.ledger.mend()
-        if wanted != load_spec(home.spec_path):
-            write_atomically(home.spec_path, dump(wanted.resolved()))
+        if wanted != home.spec():
+            home.files.put("spec.yaml", dump(wanted.resolved()))
         yield home

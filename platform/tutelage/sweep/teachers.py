@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from tutelage.networks.capture import sequences_from
 from tutelage.signature import InputSpec, Signature
 from tutelage.spec.loading import Spec, tracking_uri
 from tutelage.spec.sections import RecipeConfig, TeacherConfig, TrialConfig
+from tutelage.storage import open_storage
 from tutelage.sweep import external_teacher
 from tutelage.training import inference, jobs, student
 from tutelage.training.context import TrainingContext, located
@@ -212,12 +212,10 @@ def _timed(teacher: jobs.TrainedTeacher) -> str:
 
 
 def _keep(directory: Path, model: nn.Module, architecture: dict[str, Any], about: dict[str, Any]) -> None:
-    """Put a teacher at its place whole: written beside it, then renamed."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    checkpoint.write(draft, model, architecture)
-    write_json(draft / ABOUT, {"version": 1, **about})
-    files.move_into_place(draft, directory)
+    """Put a teacher at its place whole, instead of one that is there."""
+    with open_storage(directory.parent).draft(directory.name, existing="replace") as draft:
+        checkpoint.write(draft, model, architecture)
+        write_json(draft / ABOUT, {"version": 1, **about})
 
 
 def read_foreign(spec: Spec, context: TrainingContext) -> tuple[nn.Module, dict[str, Any]]:

@@ -10,14 +10,12 @@ whole; workers may write rows of one draft at the same time.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,11 +28,11 @@ from tutelage.data import SplitName
 from tutelage.errors import TutelageError
 from tutelage.files import sha256_of, write_json
 from tutelage.networks.output import Outline, Stage
+from tutelage.storage import Storage, open_storage
 from tutelage.training.knowledge_layout import Layouts, StoredPart, layout_of
 
 MANIFEST, ABOUT, LENGTHS = "manifest.json", "entry.json", "lengths"
 Part = Tensor | StoredPart
-_WRITING = ".writing"
 
 
 class CorruptKnowledge(TutelageError):
@@ -47,6 +45,11 @@ class Entry:
 
     directory: Path
 
+    @property
+    def storage(self) -> Storage:
+        """The entry's own files."""
+        return open_storage(self.directory)
+
     def place(self, split: SplitName, view: int) -> Path:
         """Return where a view lies."""
         return self.directory / split / f"{view:04d}"
@@ -56,10 +59,8 @@ class Entry:
         return (self.place(split, view) / MANIFEST).exists()
 
     def describe(self, outline: Outline) -> None:
-        """Begin the entry: put down what network it is of. Drafts whose writers are gone are removed."""
+        """Begin the entry: put down what network it is of."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        for draft in self.directory.glob("*/.draft-*"):
-            _remove_if_abandoned(draft)
         if not (self.directory / ABOUT).exists():
             write_json(self.directory / ABOUT, {"version": 4, "address": self.directory.name, "outline": asdict(outline)})
 
@@ -91,48 +92,21 @@ class Entry:
         `lengths` are those of the examples where some part is ragged. If the block raises, nothing is left. If another writer
         was faster, its view stays: they are the same.
         """
-        place = self.place(split, view)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".draft-{place.name}-", dir=place.parent))
-        try:
-            with _held(draft / _WRITING):
-                for part, layout in layouts.items():
-                    shape = layout.stored_shape(num_examples, lengths)
-                    np.lib.format.open_memmap(draft / f"{part}.npy", mode="w+", dtype=layout.dtype, shape=shape)
-                if any(layout.ragged for layout in layouts.values()):
-                    assert lengths is not None
-                    np.save(draft / f"{LENGTHS}.npy", lengths.numpy())
-                yield draft
-                (draft / _WRITING).unlink()
+        with self.storage.draft(f"{split}/{view:04d}") as draft:
+            for part, layout in layouts.items():
+                shape = layout.stored_shape(num_examples, lengths)
+                np.lib.format.open_memmap(draft / f"{part}.npy", mode="w+", dtype=layout.dtype, shape=shape)
+            if any(layout.ragged for layout in layouts.values()):
+                assert lengths is not None
+                np.save(draft / f"{LENGTHS}.npy", lengths.numpy())
+            yield draft
             digests = {path.stem: sha256_of(path) for path in sorted(draft.glob("*.npy"))}
             ragged = {part: layout.document() for part, layout in layouts.items() if layout.ragged}
             write_json(draft / MANIFEST, {"version": 4, "view": f"{split}/{view}", "sha256": digests, "ragged": ragged})
-            _take_place(draft, place)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
 
-    @contextmanager
-    def lock(self, what: str = "entry") -> Iterator[None]:
-        """Wait until nobody else holds the lock of that name, on any process of the machine, and hold it within the block."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with _held(self.directory / f".lock-{what}"):
-            yield
-
-
-@contextmanager
-def _held(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _remove_if_abandoned(draft: Path) -> None:
-    try:
-        with (draft / _WRITING).open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(draft, ignore_errors=True)
-    except (BlockingIOError, FileNotFoundError):  # somebody is writing it, or it is gone already
-        return
+    def lock(self, what: str = "entry") -> AbstractContextManager[None]:
+        """Wait until no other process holds the lease of that name, and hold it within the block."""
+        return self.storage.lease(what, wait=True)
 
 
 def fill(draft: Path, parts: Mapping[str, Tensor], first_row: int) -> None:
@@ -155,14 +129,6 @@ def _stored(tensor: Tensor, dtype: np.dtype[Any]) -> np.ndarray:
         limits = torch.finfo(kind)
         tensor = tensor.clamp(limits.min, limits.max)
     return tensor.to(kind).contiguous().numpy()
-
-
-def _take_place(draft: Path, place: Path) -> None:
-    try:
-        draft.rename(place)
-    except OSError:
-        if not (place / MANIFEST).exists():
-            raise
 
 
 def remove_damaged(entry: Entry, views: Sequence[tuple[SplitName, int]]) -> list[str]:
@@ -235,11 +201,8 @@ class Knowledge:
                     return open_view(place)
                 except CorruptKnowledge:
                     shutil.rmtree(place)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(prefix=".copy-", dir=place.parent)) / "view"
-            shutil.copytree(source, draft)
-            _take_place(draft, place)
-            shutil.rmtree(draft.parent, ignore_errors=True)
+            with own.storage.draft(f"{split}/{number:04d}") as draft:
+                shutil.copytree(source, draft, dirs_exist_ok=True)
             return open_view(place)
 
 

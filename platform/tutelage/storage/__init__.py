@@ -1,0 +1,94 @@
+"""Storage: where a sweep keeps its files, behind four verbs that an object store has as well.
+
+The verbs are put (whole), append (a line), list and lease. A file of this room is one kind of storage, found by the scheme of
+its URI: `local.py` serves plain paths, and `s3.py` would serve `s3://bucket/prefix`. Each has `connect(uri)`, and
+`scratch(directory)`, a storage to test it with.
+"""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Literal, Protocol
+
+from tutelage.errors import InputError, TutelageError, nearest
+
+Existing = Literal["keep", "replace", "refuse"]  # what becomes of a directory that stands where a draft is to be put
+
+
+class LeaseHeld(TutelageError):
+    """A lease that another process holds; `holder` names it."""
+
+    def __init__(self, key: str, holder: str) -> None:
+        super().__init__(f"{key} is held by {holder}.")
+        self.holder = holder
+
+
+class Storage(Protocol):
+    """Files under one URI. Keys are relative paths with `/`; directories exist because something lies in them."""
+
+    uri: str
+
+    def put(self, key: str, data: bytes | str) -> None:
+        """Write a whole file (text as UTF-8); a reader sees the old content or the new one."""
+        ...
+
+    def draft(self, key: str, *, existing: Existing = "keep") -> AbstractContextManager[Path]:
+        """Give an empty local directory to fill within the block; at its end it becomes the directory `key`, whole.
+
+        If the block raises, nothing is left. `existing` is for a directory that is there by then: it is kept (for content
+        addresses, under which both are equal), replaced, or the draft is refused with `OSError`. Drafts of processes that
+        died are removed.
+        """
+        ...
+
+    def append(self, key: str, line: str, *, durable: bool = True) -> None:
+        """Add one line to a file that any number of processes append to; a last line that a crash cut short is removed first.
+
+        When it returns, the line survives this process, and with `durable` a power cut too. If it raises `OSError`, the file is
+        as it was.
+        """
+        ...
+
+    def lines(self, key: str) -> list[str]:
+        """Return the whole lines of a file, without their ends; none if there is no file."""
+        ...
+
+    def list(self, key: str = "") -> list[str]:
+        """Return the names of the files and directories directly below `key`, sorted; drafts and leases are not among them."""
+        ...
+
+    def lease(self, key: str, *, wait: bool = False) -> AbstractContextManager[None]:
+        """Hold the exclusive lease `key` within the block; it is released when this process ends, whatever ends it.
+
+        If another process holds it, `wait` for it, or raise `LeaseHeld`.
+        """
+        ...
+
+    def holder(self, key: str) -> str | None:
+        """Return which process holds a lease, in words; None if nobody does."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Remove a file or a directory; nothing happens if it is not there."""
+        ...
+
+    def local_path(self, key: str) -> Path:
+        """Return a path on this machine from which `key` can be read and memory-mapped; here, a remote one is copied."""
+        ...
+
+
+def schemes() -> list[str]:
+    """Return the kinds of storage there are, by the names of their files."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+
+
+def open_storage(uri: str | Path) -> Storage:
+    """Return the storage at a URI, or at a plain path; `InputError` for a scheme that no file of this room serves."""
+    scheme, separator, _ = str(uri).partition("://")
+    kind = scheme if separator else "local"
+    if kind not in schemes():
+        raise InputError(f"storage {uri}: no storage '{kind}'.{nearest(kind, schemes())} Known: {', '.join(schemes())}.")
+    storage: Storage = importlib.import_module(f"tutelage.storage.{kind}").connect(str(uri))
+    return storage
