@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO ?= .tutelage-demo
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: setup demo test test-fast check format docs bench clean
 setup: $(READY)
@@ -28,11 +29,13 @@ demo: setup
 	@echo "The whole report:        $(DEMO)/sweeps/digits/report.html"
 	@echo "In MLflow:               $(BIN)/mlflow ui --backend-store-uri sqlite:///$(DEMO)/mlflow.db"
 
+# Ray has a cluster for all of its tests, and takes every core; the others share the cores among processes.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL) -m "not ray and not browser"
+	$(BIN)/python -m pytest -m "ray or browser"
 
 test-fast: setup
-	$(BIN)/python -m pytest -m "not ray and not browser and not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not ray and not browser and not slow"
 
 check: setup
 	$(BIN)/ruff format --check .

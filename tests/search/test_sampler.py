@@ -67,7 +67,7 @@ def sizes_of(config: dict[str, Any]) -> Sizes:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_sampler_serves_a_conditional_space_and_keeps_its_record_on_disk(tmp_path: Path, kind: str) -> None:
     drawn = sampler(tmp_path, kind)
-    for _ in range(25):
+    for _ in range(15):
         suggestion = drawn.ask()
         branch = suggestion.params["x"]
         assert suggestion.config == {
@@ -77,7 +77,7 @@ def test_every_sampler_serves_a_conditional_space_and_keeps_its_record_on_disk(t
         assert set(suggestion.params) == {"x", "x.a.n"} if branch == "a" else {"x", "x.b.w"}
         values = measures_of(suggestion)
         drawn.tell_finished(suggestion.number, [-values["accuracy"], values["params"]], {})
-    assert [t.state.name for t in states(tmp_path)] == ["COMPLETE"] * 25
+    assert [t.state.name for t in states(tmp_path)] == ["COMPLETE"] * 15
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,11 @@ def test_a_local_directory_that_is_a_file_is_told(tmp_path: Path) -> None:
         ({"student": {"model": "mlp", "epochs": 4, "initialise": "teacher"}}, "no weight of the teacher"),
     ],
 )
-def test_a_plan_refuses_what_the_sweep_would(tmp_path: Path, changes: dict[str, Any], match: str) -> None:
+def test_a_plan_refuses_what_the_sweep_would(
+    tmp_path: Path, mlflow_store: Callable[[Path], str], changes: dict[str, Any], match: str
+) -> None:
+    (tmp_path / "storage").mkdir()
+    mlflow_store(tmp_path / "storage")
     with pytest.raises(InputError, match=match):
         dry_run.plan(with_teacher(tmp_path, **changes))
 
