@@ -11,8 +11,8 @@ import ray
 
 from tutelage.errors import TutelageError
 from tutelage.records import sweep_dir
+from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.mlflow_format import ui_command
-from tutelage.records.observer import Silent
 from tutelage.records.tracker import Tracker
 from tutelage.spec.loading import default_tracking_uri
 from tutelage.training import cluster
@@ -29,7 +29,7 @@ def examine(storage: Path, tracking_uri: str | None, address: str | None) -> lis
         _row("tracking", lambda: _tracking(uri)),
     ]
     try:
-        with cluster.cluster(address, Silent()):
+        with cluster.cluster(address, Dispatcher()):
             rows += [_row("cluster", _cluster), _row("storage from a worker", lambda: _from_a_worker(storage))]
             rows.append(_row("clock of a worker", _clock))
     except TutelageError as error:

@@ -1,4 +1,4 @@
-"""How a sweep goes on, on stderr: a live table on a terminal, plain lines elsewhere."""
+"""The progress of a sweep on stderr: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from rich.live import Live
 from rich.table import Table
 
 from tutelage.measure import Measure
+from tutelage.records.observer import EpochEnded, Event, StageStarted, SweepStarted, TrialEnded
 from tutelage.records.trial import TrialRecord
 
 
 class Progress:
-    """An observer for people; use it as a context manager."""
+    """An observer that prints events; use it as a context manager."""
 
-    def __init__(self, num_trials: int | None, primary: Measure | None = None) -> None:
-        self._primary = primary
+    def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._num_trials, self._states = num_trials, Counter[str]()
+        self._primary: Measure | None = None
+        self._num_trials: int | None = None
+        self._states = Counter[str]()
         self._running: dict[str, Mapping[str, Any]] = {}
         self._front = "no front yet"
-        self._started_s = time.monotonic()
+        self._started_s = time.time()
         self._live = Live(console=self._console, refresh_per_second=4, transient=True, get_renderable=self._table)
 
     def __enter__(self) -> Progress:
@@ -36,31 +38,40 @@ class Progress:
         if self._console.is_terminal:
             self._live.stop()
 
-    def stage(self, text: str) -> None:
-        """Print what begins, with the seconds since the start."""
-        self._console.print(f"[{time.monotonic() - self._started_s:6.1f} s] {text}", markup=False)
+    def __call__(self, event: Event) -> None:
+        """Print a line about a stage or an ended trial; keep the rest for the live table."""
+        match event:
+            case SweepStarted():
+                self._num_trials, self._primary = event.num_trials, event.primary
+            case StageStarted():
+                self._print(event, event.text)
+            case EpochEnded():
+                self._running = {**self._running, event.trial_id: event.row}
+            case TrialEnded():
+                self._trial_ended(event)
 
-    def epoch(self, trial_id: str, row: Mapping[str, Any]) -> None:
-        """Note an epoch; it shows in the live table only."""
-        self._running[trial_id] = row
+    def _print(self, event: Event, text: str) -> None:
+        self._console.print(f"[{event.unix_time_s - self._started_s:6.1f} s] {text}", markup=False)
 
-    def trial(self, record: TrialRecord, front_size: int, hypervolume: float) -> None:
-        """Print one line about an ended trial."""
-        self._running.pop(record.trial_id, None)
+    def _trial_ended(self, event: TrialEnded) -> None:
+        record = event.record
+        self._running = {trial: row for trial, row in self._running.items() if trial != record.trial_id}
         self._states[record.state] += 1
-        self._front = f"front of {front_size}, hypervolume {hypervolume:,.6g}"
-        measures = record.measures
-        quality = self._quality(measures)
-        shown = f"{quality}, {measures['params']:,.0f} parameters" if quality and "params" in measures else quality
+        self._front = f"front of {event.front_size}, hypervolume {event.hypervolume:,.6g}"
+        if not event.is_replayed:
+            why = record.error.strip().splitlines()[-1] if record.error else ""
+            self._print(event, f"{record.trial_id} {record.state:10} {self._quality_of(record) or why}  {self._front}")
+
+    def _quality_of(self, record: TrialRecord) -> str:
+        """Return how good and how large an ended trial's student is."""
         if record.state == "stopped" and record.curve:
-            shown = f"after {len(record.curve)} epochs, at {self._quality(record.curve[-1])}"
-        if record.candidates:
-            shown = f"{len(record.candidates)} candidates, the first of {shown}"
-        why = record.error.strip().splitlines()[-1] if record.error else ""
-        self.stage(f"{record.trial_id} {record.state:10} {shown or why}  {self._front}")
+            return f"after {len(record.curve)} epochs, at {self._quality(record.curve[-1])}"
+        quality, measures = self._quality(record.measures), record.measures
+        shown = f"{quality}, {measures['params']:,.0f} parameters" if quality and "params" in measures else quality
+        return f"{len(record.candidates)} candidates, the first of {shown}" if record.candidates else shown
 
     def _quality(self, measures: Mapping[str, float]) -> str:
-        """Return the primary measure in words, where it is there."""
+        """Return the primary measure in words, if it was measured."""
         if self._primary is None or self._primary.name not in measures:
             return ""
         return f"{self._primary.label} {self._primary.text_with_unit(measures[self._primary.name])}"

@@ -31,7 +31,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks import machine, smoke
 from tests.benchmarks.peers import suggested
 from tutelage import intervals, pareto
-from tutelage.records.observer import Silent
+from tutelage.records.dispatcher import Dispatcher
+from tutelage.records.observer import Event, StageStarted
 from tutelage.spec import loading
 from tutelage.spec.space import Space
 from tutelage.sweep import knowledge, pipeline, teachers
@@ -82,7 +83,7 @@ def stock(options: argparse.Namespace, seed: int, *, reuse_actors: bool | None) 
 
     search = OptunaSearch(space=partial(drawn, space), metric=["accuracy", "params"], mode=["max", "min"], seed=seed)
     reuse: dict[str, Any] = {} if reuse_actors is None else {"reuse_actors": reuse_actors}
-    with cluster.cluster(None, Silent()), tempfile.TemporaryDirectory() as scratch:
+    with cluster.cluster(None, Dispatcher()), tempfile.TemporaryDirectory() as scratch:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(train, room=taught(loaded)), {"cpu": 1}),
             tune_config=tune.TuneConfig(
@@ -97,14 +98,14 @@ def stock(options: argparse.Namespace, seed: int, *, reuse_actors: bool | None) 
     return [(row["ended_s"] - started_s, row["params"], 1 - row["accuracy"]) for row in results]
 
 
-class SearchStart(Silent):
+class SearchStart:
     """Notes when the search itself begins: the teacher and its knowledge are there by then."""
 
     started_s = 0.0
 
-    def stage(self, text: str) -> None:
-        if text.startswith("searching "):
-            self.started_s = time.time()
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, StageStarted) and event.text.startswith("searching "):
+            self.started_s = event.unix_time_s
 
 
 def ours(options: argparse.Namespace, seed: int) -> list[Ended]:
@@ -114,9 +115,9 @@ def ours(options: argparse.Namespace, seed: int) -> list[Ended]:
             f"tracking.uri=sqlite:///{tracked}/mlflow.db",
         ])  # fmt: skip
         observer = SearchStart()
-        with cluster.cluster(None, Silent()):
+        with cluster.cluster(None, Dispatcher()):
             taught(loaded)
-            home = pipeline.sweep(loaded, observer=observer)
+            home = pipeline.sweep(loaded, observers=[observer])
     whole = [record for record in home.records() if record.state == "finished"]
     return [
         (record.started_s + record.elapsed_s - observer.started_s, record.measures["params"], 1 - record.measures["accuracy"])

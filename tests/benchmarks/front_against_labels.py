@@ -17,7 +17,7 @@ from tests.benchmarks import machine, smoke
 from tutelage import objectives, pareto
 from tutelage.networks import checkpoint
 from tutelage.records import fronts, sweep_dir
-from tutelage.records.observer import Silent
+from tutelage.records.dispatcher import Dispatcher
 from tutelage.selection import retrain
 from tutelage.spec import loading
 from tutelage.sweep import knowledge
@@ -35,7 +35,7 @@ def main() -> None:
     front = front_of(home)
     facts = home.facts()
     room = context.context_of(loaded)
-    with cluster.cluster(None, Silent()):
+    with cluster.cluster(None, Dispatcher()):
         teachers = teacher_jobs.ensure_teachers(loaded, room, print_nothing)
         taught = knowledge.ensure_knowledge(loaded, room, teachers, print_nothing)
         baselines = {record.trial_id: (retrain.labels_only(record.config), loaded.seed) for record in front}

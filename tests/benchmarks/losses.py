@@ -15,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks import machine, pair, smoke
-from tutelage.records.observer import Silent
+from tutelage.records.dispatcher import Dispatcher
 from tutelage.training import cluster
 
 ALONE = "labels alone"
@@ -61,7 +61,7 @@ def main() -> None:
     home = Path(options.storage) / "benchmarks"
     home.mkdir(parents=True, exist_ok=True)
     results = pair.Results(home / f"losses-{options.weight:g}.json")
-    with cluster.cluster(None, Silent()):
+    with cluster.cluster(None, Dispatcher()):
         room = pair.context_of(loaded)
         configs = {ALONE: pair.config_of(loaded, "kd", weight=0.0)}
         configs |= {name: pair.config_of(loaded, METHODS[name], weight=options.weight) for name in options.only}

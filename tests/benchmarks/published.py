@@ -18,7 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks import machine, pair, smoke
 from tutelage.records import fronts, sweep_dir
-from tutelage.records.observer import Silent
+from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.trial import TrialRecord
 from tutelage.spec import loading
 from tutelage.sweep import pipeline
@@ -91,7 +91,7 @@ def main() -> None:
     home = Path(options.storage) / "benchmarks"
     home.mkdir(parents=True, exist_ok=True)
     results = pair.Results(home / "published.json")
-    with cluster.cluster(None, Silent()):
+    with cluster.cluster(None, Dispatcher()):
         found, room = searched(loaded, options.trials), pair.context_of(loaded)
         best = {SEARCHED: found[0], CONFIRMED: confirmed(found[: options.confirmed], room, home)}
         configs = {ALONE: pair.config_of(loaded, "kd", weight=0.0)} | {name: record.config for name, record in best.items()}

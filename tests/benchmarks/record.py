@@ -24,7 +24,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks import smoke
 from tutelage.networks import cost
-from tutelage.records.observer import Silent
+from tutelage.records.dispatcher import Dispatcher
 from tutelage.spec import loading, sections
 from tutelage.spec.space import any_value
 from tutelage.sweep import knowledge
@@ -81,7 +81,7 @@ def main() -> None:
     asked = [
         (number, seed, *one) for seed in range(options.seeds) for number, one in enumerate(drawn) if (number, seed) not in have
     ]
-    with cluster.cluster(None, Silent()), lines.open("a") as file:
+    with cluster.cluster(None, Dispatcher()), lines.open("a") as file:
         room = context.context_of(loaded)
         teachers = teacher_jobs.ensure_teachers(loaded, room, print)
         kept = ray.put(knowledge.ensure_knowledge(loaded, room, teachers, print))

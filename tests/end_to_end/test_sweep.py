@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tutelage.export import evaluate
 from tutelage.networks import checkpoint
 from tutelage.objectives import Limits, losses, reference_losses
 from tutelage.records import fronts
-from tutelage.records.observer import Silent
+from tutelage.records.observer import Event, StageStarted, SweepEnded, SweepStarted, TrialEnded, TrialStarted
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.report import json_views
 from tutelage.selection import retrain, select
@@ -200,18 +201,41 @@ SECOND: dict[str, Any] = {
 }
 
 
-class Listener(Silent):
+class Listener:
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.events: list[Event] = []
 
-    def stage(self, text: str) -> None:
-        self.said.append(text)
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+
+    @property
+    def said(self) -> list[str]:
+        return [event.text for event in self.events if isinstance(event, StageStarted)]
+
+    def count(self, kind: type[Event]) -> int:
+        return sum(isinstance(event, kind) for event in self.events)
 
 
-def test_failures_and_refusals_are_told_and_the_sweep_goes_on(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
-    """A second sweep over the same storage: teacher and knowledge are reused, what cannot be trained is a failed trial."""
+def test_failures_and_refusals_are_told_and_the_sweep_goes_on(
+    small_sweep: SweepDir, small_spec: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second sweep over the same storage: teacher and knowledge are reused, what cannot be trained is a failed trial.
+
+    Of its observers one is slow and one raises, and neither changes it.
+    """
     listener = Listener()
-    home = pipeline.sweep(loading.from_dict({**SECOND, "storage": small_spec["storage"]}), observer=listener)
+
+    def slow(event: Event) -> None:
+        time.sleep(10)
+
+    def broken(event: Event) -> None:
+        raise ValueError("a bug in an observer")
+
+    given = loading.from_dict({**SECOND, "storage": small_spec["storage"]})
+    home = pipeline.sweep(given, observers=[slow, listener, broken])
+    assert [listener.count(kind) for kind in (SweepStarted, SweepEnded)] == [1, 1]
+    assert listener.count(TrialEnded) == len(home.records()) and 8 <= listener.count(TrialStarted) <= len(home.records())
+    assert len([r for r in caplog.records if "slow" in r.getMessage() or "broken" in r.getMessage()]) == 2
     assert any("in the storage already" in line for line in listener.said)
     assert not any("computing" in line for line in listener.said)
     states = [record.state for record in home.records()]
@@ -246,7 +270,7 @@ def test_students_that_are_not_worth_it_are_stopped_at_a_rung_and_never_on_the_f
     search = {"trials": 12, "sampler": "random", "stopping": {"rule": "mo-asha", "first_epoch": 2, "factor": 3}}
     tree = {**small_spec, "name": "stopping", "search": search, "sparsity": {}}
     tree["student"] = {**small_spec["student"], "epochs": 8}
-    home = pipeline.sweep(loading.from_dict(tree), observer=listener)
+    home = pipeline.sweep(loading.from_dict(tree), observers=[listener])
     by_state = {state: [r for r in home.records() if r.state == state] for state in ("finished", "stopped")}
     assert len(by_state["finished"]) + len(by_state["stopped"]) == 12 and all(by_state.values())
     assert {len(record.curve) for record in by_state["stopped"]} <= {2, 6}

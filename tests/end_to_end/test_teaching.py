@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import SMALL_SPEC
 from tests.plain import Plain
 from tutelage.networks import checkpoint
-from tutelage.records.observer import Silent
+from tutelage.records.observer import Event, StageStarted
 from tutelage.selection import select
 from tutelage.spec import loading
 from tutelage.sweep import pipeline
@@ -20,20 +20,21 @@ from tutelage.training import context
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 
-class Heard(Silent):
+class Heard:
     """Keeps what a sweep says."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def stage(self, text: str) -> None:
-        self.said.append(text)
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, StageStarted):
+            self.said.append(event.text)
 
 
 def sweep(tmp_path: Path, **changes: Any) -> tuple[Any, list[str]]:
     tree = {**SMALL_SPEC, "storage": str(tmp_path / "storage"), "search": {"trials": 3}, **changes}
     heard = Heard()
-    return pipeline.sweep(loading.from_dict(tree), observer=heard), heard.said
+    return pipeline.sweep(loading.from_dict(tree), observers=[heard]), heard.said
 
 
 def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path) -> None:

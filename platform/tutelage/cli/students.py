@@ -74,10 +74,10 @@ def select(
     home = sweep_dir.find(storage, name)
     measures = home.measures()
     limits = Limits(max=bounds(at_most, measures), min=bounds(at_least, measures)) if at_most or at_least else None
-    with Progress(None) as progress:
+    with Progress() as progress:
         choice = choosing.select(
             home, policy=parse_policy(policy, option or []) if policy else None, limits=limits, confirm=confirm,
-            rivals=rivals, register=registration, address=address, observer=progress,
+            rivals=rivals, register=registration, address=address, observers=[progress],
         )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(choice.document, indent=2))

@@ -31,8 +31,8 @@ def sweep(
     from tutelage.progress import Progress
     from tutelage.sweep import pipeline
 
-    with resumable(loaded.name, Path(loaded.storage)), Progress(loaded.search.trials, loaded.primary) as progress:
-        home = pipeline.sweep(loaded, address=address, observer=progress)
+    with resumable(loaded.name, Path(loaded.storage)), Progress() as progress:
+        home = pipeline.sweep(loaded, address=address, observers=[progress])
     console.show_swept(home, as_json)
 
 
@@ -53,9 +53,8 @@ def resume(
 
     home = sweep_dir.find(storage, name)
     given = load(spec_path, None) if spec_path else None
-    primary = load(home.spec_path, None).primary
-    with resumable(home.name, storage), Progress(None, primary) as progress:
-        resuming.resume(home, trials=trials, spec=given, address=address, observer=progress)
+    with resumable(home.name, storage), Progress() as progress:
+        resuming.resume(home, trials=trials, spec=given, address=address, observers=[progress])
     console.show_swept(home, as_json)
 
 
@@ -64,8 +63,8 @@ def teacher(spec_path: SpecPath, overrides: Overrides = None, address: Address =
     from tutelage.progress import Progress
     from tutelage.sweep import pipeline
 
-    with Progress(None) as progress:
-        made = pipeline.train_teacher(load(spec_path, overrides), address=address, observer=progress)
+    with Progress() as progress:
+        made = pipeline.train_teacher(load(spec_path, overrides), address=address, observers=[progress])
     console.show_mapping({"version": 1, "address": made.address, "directory": str(made.directory), **made.measures}, as_json)
 
 

@@ -1,37 +1,97 @@
-"""What a sweep tells whoever watches it."""
+"""What happens in a sweep, as events; an observer is any function of one event.
+
+def observer(event: Event) -> None:
+    if isinstance(event, TrialEnded):
+        print(event.record.trial_id, event.record.state)
+
+tutelage.sweep(spec, observers=[observer])
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+from tutelage.measure import Measure
 from tutelage.records.trial import TrialRecord
 
 
-class Observer(Protocol):
-    """Who is told how a sweep goes on; the command line prints it."""
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened, and when (seconds since 1970)."""
 
-    def stage(self, text: str) -> None:
-        """A step of the sweep begins, or there is news of it."""
-        ...
-
-    def epoch(self, trial_id: str, row: Mapping[str, Any]) -> None:
-        """A trial reported an epoch."""
-        ...
-
-    def trial(self, record: TrialRecord, front_size: int, hypervolume: float) -> None:
-        """A trial ended; the front as it stands now."""
-        ...
+    unix_time_s: float = field(default_factory=time.time)
 
 
-class Silent:
-    """An observer that tells nobody."""
+@dataclass(frozen=True, kw_only=True)
+class SweepStarted(Event):
+    """The driver has started on a sweep, or resumed it; `num_trials` is None for a search that only time ends.
 
-    def stage(self, text: str) -> None:
-        """Say nothing."""
+    `primary` is the measure of quality that the search learns.
+    """
 
-    def epoch(self, trial_id: str, row: Mapping[str, Any]) -> None:
-        """Say nothing."""
+    sweep: str
+    num_trials: int | None
+    primary: Measure
 
-    def trial(self, record: TrialRecord, front_size: int, hypervolume: float) -> None:
-        """Say nothing."""
+
+@dataclass(frozen=True, kw_only=True)
+class StageStarted(Event):
+    """A stage has started, such as the teacher's training, or there is news of one; `text` says it in words."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialStarted(Event):
+    """A trial was given a worker, for the first time or after a pause."""
+
+    record: TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochEnded(Event):
+    """A trial has trained an epoch; `row` has its number, losses, measures and times."""
+
+    trial_id: str
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialEnded(Event):
+    """A trial has ended, in whatever state; `labels` has for each of its candidates `front`, `dominated` or another state.
+
+    `front_size` and `hypervolume` are those of the front with this trial. `is_replayed` marks a trial that had ended before
+    the sweep was resumed.
+    """
+
+    record: TrialRecord
+    labels: Mapping[str, str]
+    front_size: int
+    hypervolume: float
+    is_replayed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontChanged(Event):
+    """The front has changed after `num_ended` ended trials: which names came to it and which are dominated now."""
+
+    num_ended: int
+    entered: frozenset[str]
+    left: frozenset[str]
+    size: int
+    hypervolume: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepEnded(Event):
+    """The driver has ended; `error` says why if the sweep has not finished."""
+
+    sweep: str
+    state: Literal["finished", "stopped", "failed"]
+    error: str | None = None
+
+
+Observer = Callable[[Event], None]

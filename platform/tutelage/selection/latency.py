@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tutelage.networks import checkpoint, timing
-from tutelage.records.observer import Observer
+from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
 from tutelage.training.context import TrainingContext
 
 
 def measure_latencies(
-    home: SweepDir, context: TrainingContext, trials: Sequence[str], tracker: Tracker, observer: Observer
+    home: SweepDir, context: TrainingContext, trials: Sequence[str], tracker: Tracker, events: Dispatcher
 ) -> dict[str, float]:
     """Measure the one-example latency of these trials' students, with nothing else running, and put it on record.
 
@@ -20,7 +20,7 @@ def measure_latencies(
     """
     if not trials:
         return {}
-    observer.stage(f"measuring the latency of {len(trials)} {'student' if len(trials) == 1 else 'students'}")
+    events.stage(f"measuring the latency of {len(trials)} {'student' if len(trials) == 1 else 'students'}")
     models = {trial: checkpoint.read(home.students_dir / trial)[0] for trial in trials}
     arguments = context.splits["validation"].take(slice(1)).arguments
     measured = timing.latencies_ms({**models, "teacher": context.teacher}, arguments)

@@ -15,8 +15,9 @@ from tutelage.measure import Measure
 from tutelage.networks import checkpoint
 from tutelage.objectives import Limits
 from tutelage.plugins import Reference
+from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.fronts import candidates
-from tutelage.records.observer import Observer, Silent
+from tutelage.records.observer import Observer
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker, tracker_of
 from tutelage.records.trial import TrialRecord
@@ -51,7 +52,7 @@ class Choice:
 def select(
     home: SweepDir, *, policy: Reference | None = None, limits: Limits | None = None, confirm: int = CONFIRM,
     rivals: int = RIVALS, register: Registration | str | None = None, address: str | None = None,
-    observer: Observer | None = None,
+    observers: Sequence[Observer] = (),
 ) -> Choice:  # fmt: skip
     """Select a student of a finished sweep and say what it is worth.
 
@@ -61,26 +62,25 @@ def select(
     on record. `register` names the model under which it goes to MLflow's registry. Raises `NoStudentFits` when no student
     meets the limits, `InputError` for a policy or a registered model that is not fit for this.
     """
-    observer = observer or Silent()
     registration = Registration(name=register) if isinstance(register, str) else register
     sweep_spec = loading.load(home.spec_path)
     query = SelectionQuery(
         policy=policy or sweep_spec.select.policy, limits=limits or sweep_spec.select.limits, objectives=home.objectives(),
         primary=home.primary(), teacher=home.facts()["teacher"],
     )  # fmt: skip
-    with home.driven(), _tracked(home, sweep_spec) as tracker:
+    with Dispatcher(observers) as events, home.driven(), _tracked(home, sweep_spec) as tracker:
         context = context_with_teacher(home, sweep_spec)
         champion = champions.champion(registration, home, context) if registration else None
-        measure_latencies(home, context, _unmeasured(home, query), tracker, observer)
+        measure_latencies(home, context, _unmeasured(home, query), tracker, events)
         query.answer(candidates(home))  # raises before anything is trained
         retraining = Retraining(home=home, context=context, workers=workers_of(sweep_spec.resources.trial), num_seeds=confirm)
-        with cluster(address, observer):
-            chosen = _chosen(query, home, retraining, rivals, observer)
-            baselines = _baselines(chosen.record, retraining, observer)
+        with cluster(address, events):
+            chosen = _chosen(query, home, retraining, rivals, events)
+            baselines = _baselines(chosen.record, retraining, events)
         estimate.put_on_record(home, tracker, retraining.known(), len(context.splits["validation"]))
-        document = _document(home, chosen, context, baselines, _tested(home, chosen.record, retraining, champion, observer))
+        document = _document(home, chosen, context, baselines, _tested(home, chosen.record, retraining, champion, events))
         if registration:
-            observer.stage(f"registering {chosen.record.trial_id} as {registration.name}")
+            events.stage(f"registering {chosen.record.trial_id} as {registration.name}")
             document["model"] = champions.register(registration, champion, home, tracker, document, context)
         tracker.log_selection(document)
         write_json(home.selection_path, document)
@@ -125,7 +125,7 @@ class _Chosen:
     rivals: Mapping[str, Estimate]
 
 
-def _chosen(query: SelectionQuery, home: SweepDir, retraining: Retraining, rivals: int, observer: Observer) -> _Chosen:
+def _chosen(query: SelectionQuery, home: SweepDir, retraining: Retraining, rivals: int, events: Dispatcher) -> _Chosen:
     records = candidates(home)
     race = Confirmation(
         query=query, records=records, num_judged=len(retraining.context.splits["validation"]),
@@ -134,7 +134,7 @@ def _chosen(query: SelectionQuery, home: SweepDir, retraining: Retraining, rival
     by_trial = {record.trial_id: record for record in records}
 
     def train(trials: Sequence[str]) -> FreshValues:
-        observer.stage(f"training {', '.join(trials)} with {_seeds_said(retraining.num_seeds)}")
+        events.stage(f"training {', '.join(trials)} with {_seeds_said(retraining.num_seeds)}")
         return retraining.taught([by_trial[trial] for trial in trials])
 
     fresh: FreshValues = {}
@@ -172,18 +172,18 @@ class _Baselines:
     taught: Sequence[float]
 
 
-def _baselines(record: TrialRecord, retraining: Retraining, observer: Observer) -> _Baselines:
+def _baselines(record: TrialRecord, retraining: Retraining, events: Dispatcher) -> _Baselines:
     taught = retraining.known().get(record.trial_id, ()) if retraining.num_seeds else ()
     if not retraining.has_labels:
         return _Baselines(value=None, fresh=(), taught=taught)
     also = f", also with {_seeds_said(retraining.num_seeds)}" if retraining.num_seeds else ""
-    observer.stage(f"training {record.trial_id}'s baseline from labels alone{also}")
+    events.stage(f"training {record.trial_id}'s baseline from labels alone{also}")
     own, fresh = retraining.alone(record)
     return _Baselines(value=own, fresh=fresh, taught=taught)
 
 
 def _tested(
-    home: SweepDir, record: TrialRecord, retraining: Retraining, champion: Subject | None, observer: Observer
+    home: SweepDir, record: TrialRecord, retraining: Retraining, champion: Subject | None, events: Dispatcher
 ) -> dict[str, Any]:
     context = retraining.context
     subjects = {
@@ -199,7 +199,7 @@ def _tested(
         "labels_only": "its label-only baseline",
         "champion": f"the champion, {champion and champion.name}",
     }
-    observer.stage(
+    events.stage(
         f"opening the test split for {', '.join(['the student', *(others[one] for one in subjects if one in others)])}"
     )
     return test_split.test(home, context, subjects)

@@ -14,7 +14,7 @@ from torch import nn
 
 from tutelage.networks import checkpoint, stages
 from tutelage.records import sweep_dir, tracker
-from tutelage.records.observer import Silent
+from tutelage.records.dispatcher import Dispatcher
 from tutelage.spec.loading import Spec
 from tutelage.spec.space import any_value
 from tutelage.sweep import knowledge, pipeline, teachers
@@ -37,7 +37,7 @@ def plan(spec: Spec) -> dict[str, Any]:
     storage = Path(spec.storage)
     sweep_dir.check_free(storage, spec.name)
     tracker.tracker_of(spec).close()
-    context = pipeline.opened(spec, Silent())
+    context = pipeline.opened(spec, Dispatcher())
     teacher, model = _teachers_plan(spec, context)
     teachers.check_pairs(spec, context, model)
     seconds = [_trial_seconds(spec, context, number) for number in range(SAMPLED_STUDENTS)]

@@ -9,15 +9,17 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tutelage.errors import NoStudentFits, UnreachableError, WorkFailed
 from tutelage.measure import Measure
 from tutelage.objectives import Limits, Objective
 from tutelage.records import sweep_dir
+from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.fronts import candidates, outside_reference
 from tutelage.records.mlflow_format import redact
-from tutelage.records.observer import Observer, Silent
+from tutelage.records.mlflow_listener import MlflowListener
+from tutelage.records.observer import Observer, SweepEnded, SweepStarted
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker, _task_name, tracker_of
 from tutelage.records.trial import TrialRecord
@@ -37,16 +39,17 @@ from tutelage.training.context import TrainingContext, context_of
 from tutelage.training.jobs import workers_of
 
 
-def sweep(spec: Spec, *, address: str | None = None, observer: Observer | None = None) -> SweepDir:
+def sweep(spec: Spec, *, address: str | None = None, observers: Sequence[Observer] = ()) -> SweepDir:
     """Run a whole sweep: teacher, knowledge, search, latency, front. Return where it is kept.
 
-    `address` is a Ray cluster's; None starts one on this machine, or uses the one this process is connected to. Raises
-    `InputError` before anything is written if the sweep exists, `UnreachableError` for a cluster, store or storage.
+    `address` is a Ray cluster's; None starts one on this machine, or uses the one this process is connected to. `observers` are
+    functions that get each event (see `records.observer`); none of them can delay or end the sweep. Raises `InputError` before
+    anything is written if the sweep exists, `UnreachableError` for a cluster, store or storage.
     """
-    observer = observer or Silent()
-    sweep_dir.check_free(Path(spec.storage), spec.name)
-    context = opened(spec, observer)
-    return run(spec, context, partial(_created, spec), address=address, observer=observer)
+    with Dispatcher(observers) as events:
+        sweep_dir.check_free(Path(spec.storage), spec.name)
+        context = opened(spec, events)
+        return run(spec, context, partial(_created, spec), address=address, events=events)
 
 
 @contextmanager
@@ -60,15 +63,16 @@ def _created(spec: Spec) -> Iterator[SweepDir]:
 
 def run(
     spec: Spec, context: TrainingContext, driven: Callable[[], AbstractContextManager[SweepDir]], *, address: str | None,
-    observer: Observer,
+    events: Dispatcher,
 ) -> SweepDir:  # fmt: skip
     """Run a sweep from where it stands to its end, within `driven`, which is entered when cluster and MLflow have answered."""
     tracker = tracker_of(spec)
     try:
-        with cluster(address, observer):
+        with cluster(address, events):
             check_resources(spec, address)
-            with driven() as home, _ending(home, tracker):
-                _run(spec, home, context, tracker, observer)
+            with driven() as home, _ending(home, events):
+                events.send(SweepStarted(sweep=home.name, num_trials=spec.search.trials, primary=spec.primary))
+                _run(spec, home, context, tracker, events)
                 shutil.rmtree(_runs_dir(spec), ignore_errors=True)
     finally:
         tracker.close()
@@ -79,7 +83,7 @@ def _runs_dir(spec: Spec) -> Path:
     return Path(spec.storage) / "runs" / spec.name
 
 
-def opened(spec: Spec, observer: Observer) -> TrainingContext:
+def opened(spec: Spec, events: Dispatcher) -> TrainingContext:
     """Return the spec's context, with all checked that can be before anything is written; `InputError` says what is wrong."""
     check_installed(spec.search.sampler)
     for name in spec.search.warm_start:
@@ -87,38 +91,37 @@ def opened(spec: Spec, observer: Observer) -> TrainingContext:
     context = context_of(spec)
     knowledge.check_knowledge(spec, context)
     search.check_constraints(spec, context)
-    observer.stage(f"data {context.fingerprint[:16]}: {describe_data(context)}")
+    events.stage(f"data {context.fingerprint[:16]}: {describe_data(context)}")
     return context
 
 
 @contextmanager
-def _ending(home: SweepDir, tracker: Tracker) -> Iterator[None]:
-    """Put on record how the sweep ended, here and in MLflow."""
+def _ending(home: SweepDir, events: Dispatcher) -> Iterator[None]:
+    """Record how the sweep ended, and send it as an event."""
     started_s, spent_s = time.time(), home.facts().get("elapsed_s", 0.0)
     try:
         yield
     except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt)
-        spent_s += time.time() - started_s
-        home.update(state="stopped" if stopped else "failed", error=str(error), elapsed_s=spent_s)
-        tracker.finish("KILLED" if stopped else "FAILED")
+        state: Literal["stopped", "failed"] = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+        home.update(state=state, error=str(error), elapsed_s=spent_s + time.time() - started_s)
+        events.send(SweepEnded(sweep=home.name, state=state, error=str(error)))
         raise
     home.update(state="finished", error=None, elapsed_s=spent_s + time.time() - started_s)
-    tracker.finish("FINISHED")
+    events.send(SweepEnded(sweep=home.name, state="finished"))
 
 
-def _run(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker, observer: Observer) -> None:
-    teachers = ensure_teachers(spec, context, observer.stage)
+def _run(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker, events: Dispatcher) -> None:
+    teachers = ensure_teachers(spec, context, events.stage)
     for one in teachers:
-        observer.stage(describe_teacher(one, spec.primary))
-    context = knowledge.ensure_knowledge(spec, context, teachers, observer.stage)
+        events.stage(describe_teacher(one, spec.primary))
+    context = knowledge.ensure_knowledge(spec, context, teachers, events.stage)
     teacher = as_one(teachers, context)
     if len(teachers) > 1:
-        observer.stage(_ensemble_said(spec.primary, teacher, teachers))
+        events.stage(_ensemble_said(spec.primary, teacher, teachers))
     known = "objectives" in home.facts()
     objectives = home.objectives() if known else with_references(spec.search.objectives, teacher.measures)
     ended = home.ledger.ended()
-    recorder = _open_recorder(home, spec, context, teacher, objectives, tracker, observer)
+    recorder = _open_recorder(home, spec, context, teacher, objectives, tracker, events)
     recorder.resume(ended)
     try:
         search.search(spec, context, recorder, [*ended, *home.paused(), *home.pending()])
@@ -128,14 +131,14 @@ def _run(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker,
         raise
     require_students(home.records(), spec.search.constraints, len(recorder.front))
     if outside := outside_reference(home, objectives):
-        observer.stage(
+        events.stage(
             f"{len(outside)} of the front's {len(recorder.front)} students are no better than the reference point in some "
             f"objective and add nothing to the hypervolume: {', '.join(outside)}"
         )
     on_front = [trial for trial in recorder.front if (home.students_dir / trial).exists()]
-    recorder.teacher = {**recorder.teacher, **measure_latencies(home, context, on_front, tracker, observer)}
+    recorder.teacher = {**recorder.teacher, **measure_latencies(home, context, on_front, tracker, events)}
     home.update(teacher={**home.facts()["teacher"], **recorder.teacher})
-    _confirm_front(spec, home, context, tracker, observer)
+    _confirm_front(spec, home, context, tracker, events)
     recorder.publish()
 
 
@@ -163,12 +166,11 @@ def require_students(records: Sequence[TrialRecord], limits: Limits, front_size:
     )
 
 
-def train_teacher(spec: Spec, *, address: str | None = None, observer: Observer | None = None) -> Teacher:
+def train_teacher(spec: Spec, *, address: str | None = None, observers: Sequence[Observer] = ()) -> Teacher:
     """Train the spec's teacher alone, or reuse it."""
-    observer = observer or Silent()
     sweep_dir.check_writable(Path(spec.storage))
-    with cluster(address, observer):
-        return ensure_teacher(spec, context_of(spec), observer.stage)
+    with Dispatcher(observers) as events, cluster(address, events):
+        return ensure_teacher(spec, context_of(spec), events.stage)
 
 
 def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
@@ -217,7 +219,7 @@ def with_references(objectives: tuple[Objective, ...], teacher: Mapping[str, flo
 
 def _open_recorder(
     home: SweepDir, spec: Spec, context: TrainingContext, teacher: Teacher, objectives: tuple[Objective, ...],
-    tracker: Tracker, observer: Observer,
+    tracker: Tracker, events: Dispatcher,
 ) -> Recorder:  # fmt: skip
     """Start the sweep's run in MLflow, and the records."""
     searched = tuple(spec.space.names())
@@ -227,6 +229,7 @@ def _open_recorder(
         tracker.reopen(run_id, resumed=True)
     else:
         run_id = tracker.start_sweep(spec.name, spec.resolved(), searched, common)
+    events.attach(MlflowListener(tracker=tracker, searched=searched, common=common))
     fingerprint = context.fingerprint
     tracker.log_dataset(run_id, str(spec.data), fingerprint, {k: len(v) for k, v in context.splits.items()})
     tracker.log_teacher(
@@ -246,12 +249,12 @@ def _open_recorder(
         experiment_id=tracker.experiment_id,
     )
     return Recorder(
-        home=home, objectives=objectives, searched=searched, limits=spec.search.constraints, common=common,
-        tracker=tracker, observer=observer, learn=lambda record: None, teacher=teacher.measures,
+        home=home, objectives=objectives, limits=spec.search.constraints, teacher_address=teacher.address, tracker=tracker,
+        events=events, learn=lambda record: None, teacher=teacher.measures,
     )  # fmt: skip
 
 
-def _confirm_front(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker, observer: Observer) -> None:
+def _confirm_front(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker, events: Dispatcher) -> None:
     """Train the front's students again with fresh seeds, and those that come up where others shrink."""
     if not spec.search.confirm:
         return
@@ -259,7 +262,7 @@ def _confirm_front(spec: Spec, home: SweepDir, context: TrainingContext, tracker
     retraining = Retraining(home=home, context=context, workers=workers_of(spec.resources.trial), num_seeds=spec.search.confirm)
 
     def train(trials: Sequence[str]) -> FreshValues:
-        observer.stage(f"training {len(trials)} students of the front with {spec.search.confirm} fresh seeds each")
+        events.stage(f"training {len(trials)} students of the front with {spec.search.confirm} fresh seeds each")
         return retraining.taught([records[trial] for trial in trials])
 
     num_judged = len(context.splits["validation"])

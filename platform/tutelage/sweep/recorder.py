@@ -1,4 +1,4 @@
-"""The sweep's records in the driver, and who is told how it goes on. Knows neither Ray nor Optuna."""
+"""The sweep's records in the driver: ledger, front, events. Knows neither Ray nor Optuna."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from tutelage import objectives as objectives_module
 from tutelage import pareto
 from tutelage.measure import Measure
 from tutelage.objectives import Limits, Objective
-from tutelage.records.observer import Observer
+from tutelage.records.dispatcher import Dispatcher
+from tutelage.records.observer import EpochEnded, FrontChanged, TrialEnded, TrialStarted
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
 from tutelage.records.trial import TrialRecord
@@ -19,18 +20,17 @@ from tutelage.report import figures, tables
 
 @dataclass
 class Recorder:
-    """The sweep's records in the driver: every ended trial goes to the ledger, the front, MLflow and the sampler, once.
+    """Records every trial once: in the ledger, in the front, as an event for the observers, and for the sampler.
 
-    The ledger comes first: all the others can be made again from it.
+    The ledger comes first: everything else can be made again from it.
     """
 
     home: SweepDir
     objectives: tuple[Objective, ...]
-    searched: tuple[str, ...]
     limits: Limits
-    common: dict[str, str]
+    teacher_address: str
     tracker: Tracker
-    observer: Observer
+    events: Dispatcher
     learn: Callable[[TrialRecord], None]
     teacher: dict[str, float]
     front: pareto.Front = field(default_factory=pareto.Front)
@@ -39,49 +39,59 @@ class Recorder:
     hypervolumes: list[float] = field(default_factory=list)  # after each trial that had a worker
 
     def started(self, record: TrialRecord) -> None:
-        """Put on record that a trial is handed out, before it is."""
+        """Record that a trial starts, before it does."""
         self.home.ledger.append(record)
+        self.events.send(TrialStarted(record=record))
+
+    def epoch_ended(self, trial_id: str, row: Mapping[str, Any]) -> None:
+        """Send a trial's epoch as an event."""
+        self.events.send(EpochEnded(trial_id=trial_id, row=row))
 
     def returned(self, record: TrialRecord) -> None:
-        """Recorder a trial whose worker is free again: it has ended, or it is paused."""
+        """Record a trial whose worker is free again: it has ended, or it is paused."""
         if record.state == "paused":
             self.home.ledger.append(record)
         else:
             self.finished(record)
 
     def finished(self, record: TrialRecord) -> None:
-        """Recorder a trial that had a worker."""
+        """Record an ended trial that had a worker."""
         self.rejected(record)
         self.learn(record)
 
     def rejected(self, record: TrialRecord) -> None:
-        """Recorder a trial that the sampler knows of already."""
+        """Record an ended trial that the sampler knows of already, because it never had a worker."""
         self.home.ledger.append(record)
-        self.observer.trial(record, *self._enter(record))
+        self._enter(record)
 
     def resume(self, records: Sequence[TrialRecord]) -> None:
-        """Enter the ended trials of a sweep that is resumed; MLflow is given what it lacks of them."""
+        """Enter the ended trials of a sweep that is resumed; their events say so, and MLflow gets what it lacks of them."""
         for record in records:
-            self._enter(record)
+            self._enter(record, is_replayed=True)
 
-    def _enter(self, record: TrialRecord) -> tuple[int, float]:
-        """Put the candidates of an ended trial into the front and MLflow; return the front's size and hypervolume."""
+    def _enter(self, record: TrialRecord, *, is_replayed: bool = False) -> None:
+        """Put the candidates of an ended trial into the front, and send the events of that."""
         self.num_ended += 1
         before, each = set(self.front), record.per_candidate()
         for one in filter(self._is_candidate, each):
             self.front.add(objectives_module.losses([one.measures], self.objectives)[0], one.trial_id)
         after, hypervolume = set(self.front), self.hypervolume
-        for one in each:
-            self.labels[one.trial_id] = _label(one, self._is_candidate(one), one.trial_id in after)
-            self.tracker.log_trial(one, self.labels[one.trial_id], self.searched, self.common)
+        labels = {one.trial_id: _label(one, self._is_candidate(one), one.trial_id in after) for one in each}
+        self.labels |= labels
+        ended = TrialEnded(
+            record=record, labels=labels, front_size=len(after), hypervolume=hypervolume, is_replayed=is_replayed
+        )  # fmt: skip
+        self.events.send(ended)
         if after != before:
-            left = dict.fromkeys(before - after, "dominated")
-            self.labels |= left
-            self.tracker.set_labels(left)
-            self.tracker.log_front(self.num_ended, hypervolume, len(after))
+            self.labels |= dict.fromkeys(before - after, "dominated")
+            self.events.send(
+                FrontChanged(
+                    num_ended=self.num_ended, entered=frozenset(after - before), left=frozenset(before - after),
+                    size=len(after), hypervolume=hypervolume,
+                )
+            )  # fmt: skip
         if record.state != "infeasible":
             self.hypervolumes.append(hypervolume)
-        return len(after), hypervolume
 
     @property
     def hypervolume(self) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from tutelage.errors import InputError
-from tutelage.records.observer import Observer, Silent
+from tutelage.records.dispatcher import Dispatcher
+from tutelage.records.observer import Observer
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.spec.loading import Spec
 from tutelage.spec.yaml_lines import dump
@@ -31,7 +32,7 @@ FREE = (
 
 def resume(
     home: SweepDir, *, trials: str | int | None = None, spec: Spec | None = None, address: str | None = None,
-    observer: Observer | None = None,
+    observers: Sequence[Observer] = (),
 ) -> SweepDir:  # fmt: skip
     """Go on with a sweep where its last driver left it, each student trained once.
 
@@ -39,16 +40,16 @@ def resume(
     ended is kept, what was running goes on from its last checkpoint, the sampler learns from the ledger, and MLflow is given
     what it lacks. Raises `InputError` if another driver is at work, or if spec or data are others than they were.
     """
-    observer = observer or Silent()
-    home.check_idle()
-    before = home.spec()
-    wanted = with_trials(spec or before, trials)
-    check_extends(before, wanted)
-    context = pipeline.opened(wanted, observer)
-    _check_data(home, context)
-    if home.facts().get("code") not in (None, identity.code_address()):
-        observer.stage("tutelage's own code has changed since the sweep began: its students were trained by more than one")
-    return pipeline.run(wanted, context, partial(_extended, home, wanted), address=address, observer=observer)
+    with Dispatcher(observers) as events:
+        home.check_idle()
+        before = home.spec()
+        wanted = with_trials(spec or before, trials)
+        check_extends(before, wanted)
+        context = pipeline.opened(wanted, events)
+        _check_data(home, context)
+        if home.facts().get("code") not in (None, identity.code_address()):
+            events.stage("the code that trains has changed since the sweep began: its students were trained by more than one")
+        return pipeline.run(wanted, context, partial(_extended, home, wanted), address=address, events=events)
 
 
 def with_trials(spec: Spec, trials: str | int | None) -> Spec:

@@ -99,7 +99,7 @@ class _SearchLoop:
         home, begun_s = self.recorder.home, time.time()
         self.recorder.learn = self.learn
         said, first = _said(spec, self.suggester), self.next_suggestion()
-        self.recorder.observer.stage(said)
+        self.recorder.events.stage(said)
         try:
             if first:
                 waiting = [first]
@@ -109,7 +109,7 @@ class _SearchLoop:
         finally:
             home.update(search_s=spent_s + time.time() - begun_s, exhausted=self.suggester.exhausted)
         if why := self.budget.why_over(self.recorder.hypervolumes):
-            self.recorder.observer.stage(f"the search has ended: {why}")
+            self.recorder.events.stage(f"the search has ended: {why}")
 
 
 def _opened(spec: Spec, context: TrainingContext, recorder: Recorder) -> _SearchLoop:
@@ -121,7 +121,7 @@ def _opened(spec: Spec, context: TrainingContext, recorder: Recorder) -> _Search
     sampler = Sampler(spec.space, len(recorder.objectives), spec.search.sampler, spec.seed, sorted(rungs), journal)
     callbacks = Callbacks(
         presize=_remembering(partial(presize, spec, context)), recall=warm.recall,
-        identify=partial(identity, spec, context, recorder.common["teacher"]),
+        identify=partial(identity, spec, context, recorder.teacher_address),
         on_started=recorder.started, on_ended=recorder.rejected,
     )  # fmt: skip
     seeded = [*warm.seeded, *_known(spec, context)][: _most_known(spec)]
@@ -171,7 +171,7 @@ def _run(
         context=context, students_dir=recorder.home.students_dir.resolve(), workers=workers, with_latency=with_latency
     )
     ray_tune.run(
-        open_trial, next_suggestion, recorder.returned, recorder.observer.epoch,
+        open_trial, next_suggestion, recorder.returned, recorder.epoch_ended,
         ray_tune.Slots(
             cpus=workers.cpus if in_actor else 0, gpus=workers.gpus if in_actor else 0,
             concurrency=spec.search.concurrency, checkpoint_epochs=spec.search.checkpoint_epochs,

@@ -10,17 +10,17 @@ from typing import Any
 import ray
 
 from tutelage.errors import UnreachableError
-from tutelage.records.observer import Observer
+from tutelage.records.dispatcher import Dispatcher
 from tutelage.spec.loading import Spec
 
 
 @contextmanager
-def cluster(address: str | None, observer: Observer) -> Iterator[None]:
+def cluster(address: str | None, events: Dispatcher) -> Iterator[None]:
     """Connect to Ray for the time of a block, unless this process is connected already."""
     if ray.is_initialized():
         yield
         return
-    observer.stage("starting Ray on this machine" if address is None else f"connecting to Ray at {address}")
+    events.stage("starting Ray on this machine" if address is None else f"connecting to Ray at {address}")
     options: dict[str, Any] = {} if address else {"include_dashboard": False}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
