@@ -9,12 +9,12 @@ from tutelage.errors import InputError, NoStudentFits, Problem, SpecError, Tutel
     ("error", "code"),
     [(TutelageError, 1), (InputError, 2), (SpecError, 2), (UnreachableError, 3), (NoStudentFits, 4), (WorkFailed, 1)],
 )
-def test_each_error_knows_its_exit_code(error: type[TutelageError], code: int) -> None:
+def test_each_error_has_its_exit_code(error: type[TutelageError], code: int) -> None:
     assert error.exit_code == code
     assert issubclass(error, TutelageError)
 
 
-def test_a_spec_error_prints_one_block_a_problem() -> None:
+def test_a_spec_error_prints_one_block_for_each_problem() -> None:
     problems = [
         Problem("student.epoch", 12, 20, "unknown key.", " Did you mean 'epochs'?"),
         Problem("--set seed", None, -1, "Input should be at least 0."),

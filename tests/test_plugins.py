@@ -50,7 +50,7 @@ def test_a_reference_is_a_name_or_a_name_with_options(reference: Any, name: str,
 
 
 @pytest.mark.parametrize("reference", [None, 3, [], {}, {"a": {}, "b": {}}, {3: {}}, {"mlp": 3}])
-def test_what_is_no_reference_is_refused(reference: Any) -> None:
+def test_anything_but_a_reference_is_an_error(reference: Any) -> None:
     with pytest.raises(InputError, match="names no plugin"):
         plugins.parse_reference(reference)
 
@@ -69,7 +69,7 @@ def test_what_is_no_reference_is_refused(reference: Any) -> None:
         ("own_net:", "not written as 'module:Name'"),
     ],
 )
-def test_a_plugin_that_cannot_be_had_says_why(name: str, why: str, user_module: Write) -> None:
+def test_a_plugin_that_cannot_be_loaded_is_an_error_with_the_reason(name: str, why: str, user_module: Write) -> None:
     user_module("own_net", NET)
     user_module("broken_net", "def (")
     user_module("raising_net", "raise ValueError('boom')")
@@ -78,7 +78,7 @@ def test_a_plugin_that_cannot_be_had_says_why(name: str, why: str, user_module: 
     assert why in str(caught.value)
 
 
-def test_a_users_plugin_is_loaded_summed_up_and_configured(user_module: Write) -> None:
+def test_a_users_plugin_is_loaded_summarised_and_configured(user_module: Write) -> None:
     user_module("own_net", NET)
     assert plugins.summary("models", "own_net:Net") == "A network of my own."
     name, plugin, config = plugins.configure("models", {"own_net:Net": {"width": 7, "rate": 1}})
@@ -102,7 +102,7 @@ def test_a_users_plugin_is_loaded_summed_up_and_configured(user_module: Write) -
         ({"rate": True}, "valid number"),
     ],
 )
-def test_a_wrong_option_says_why(options: dict[str, Any], why: str, user_module: Write) -> None:
+def test_a_wrong_option_is_an_error_with_the_reason(options: dict[str, Any], why: str, user_module: Write) -> None:
     user_module("own_net", NET)
     with pytest.raises(InputError) as caught:
         plugins.configure("models", {"own_net:Net": options})

@@ -1,4 +1,4 @@
-"""What a network takes and gives, as JSON and as blank arguments."""
+"""A network's signature as JSON and as blank arguments."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ SIGNATURE = Signature(
 )
 
 
-def test_a_signature_is_the_same_again_after_json() -> None:
+def test_a_signature_round_trips_through_json() -> None:
     assert signature_of(json.loads(json.dumps(SIGNATURE.document()))) == SIGNATURE
 
 
-def test_short_names_are_those_of_the_first_input_and_output() -> None:
+def test_shorthand_properties_describe_the_first_input_and_output() -> None:
     assert SIGNATURE.example_shape == (1, 8, 8) and SIGNATURE.class_names == ("none", "city")
     assert SIGNATURE.classes == {"slots": 2, "intent": 3}
     one = Signature(inputs=SIGNATURE.inputs, outputs=SIGNATURE.outputs[1:]).with_class_names(("x", "y"))

@@ -1,11 +1,11 @@
-"""What can go wrong, as the user meets it; each error knows the command line's exit code.
+"""The errors that users see, each with the exit code of the command line.
 
 TutelageError               1
 ├── InputError              2   a spec, an option or a file is wrong
 │   └── SpecError           2   all problems of a spec at once
-├── UnreachableError        3   cluster, MLflow or storage is out of reach
+├── UnreachableError        3   the cluster, MLflow or the storage cannot be reached
 ├── NoStudentFits           4   no student meets the constraints
-├── NotPromoted             5   a student did not take the champion's place, and had to
+├── NotPromoted             5   a promotion was required, and the student is not better than the champion
 └── WorkFailed              1   the work itself failed
 """
 
@@ -16,46 +16,46 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_SHOWN_CHARS = 120  # of a value given; a whole section would hide why it is wrong
+_SHOWN_CHARS = 120  # longer values are cut, so that the reason stays visible
 
 
 class TutelageError(Exception):
-    """Any error that a user can do something about; the message says what, where, why and the way out."""
+    """Base of all errors that a user can resolve. The message states what is wrong, where, why, and the way out."""
 
     exit_code = 1
 
 
 class InputError(TutelageError):
-    """Something given is wrong: a spec, an option, a file."""
+    """A spec, an option or a file is wrong."""
 
     exit_code = 2
 
 
 class UnreachableError(TutelageError):
-    """Something that the work needs does not answer: the cluster, MLflow, the storage."""
+    """The cluster, MLflow or the storage cannot be reached."""
 
     exit_code = 3
 
 
 class NoStudentFits(TutelageError):
-    """No student meets the constraints; the message names the nearest."""
+    """No student meets the constraints; the message names the student that comes nearest."""
 
     exit_code = 4
 
 
 class NotPromoted(TutelageError):
-    """A selected student is not better than the present champion, and the caller asked for one that is."""
+    """The selected student is not better than the present champion, and the caller required a promotion."""
 
     exit_code = 5
 
 
 class WorkFailed(TutelageError):
-    """The work was right to begin and did not succeed."""
+    """The input was right and the work failed."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in a spec: the dotted path, the line (None: from an option), the value given, why, the way out."""
+    """One problem of a spec: dotted path, line (None: set by an option), value, reason, and the way out."""
 
     path: str
     line: int | None
@@ -82,6 +82,6 @@ class SpecError(InputError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the known word most like `word`, or "" if none is like it."""
+    """Return " Did you mean 'x'?" for the word of `known` that is most similar to `word`; "" if none is similar."""
     close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""

@@ -1,8 +1,8 @@
-"""The plugin families. A family's registry is its directory: one file, one plugin, found by its name.
+"""The plugin families: each directory is a registry, each file in it is one plugin, and the file's name is the plugin's.
 
-A plugin is a module with a first docstring line (its summary), a `Config`, the ranges `SPACE` that its options can be
-searched over, and its family's entry function. A user's own is named `module:Name`, an object with the same attributes.
-A measure's file holds a `MEASURE` alone, and a user's own is the `Measure` itself.
+A plugin is a module with a docstring whose first line is its summary, a `Config`, the search ranges `SPACE` of its options,
+and its family's entry function. A user's plugin is named `module:Name` and is an object with the same attributes. A
+measure's file holds only a `MEASURE`; a user's measure is the `Measure` itself.
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from tutelage.errors import InputError, nearest
 from tutelage.measure import Measure
 from tutelage.signature import Signature
-from tutelage.validation import told
+from tutelage.validation import findings
 
 FAMILIES = {
     "tasks": "build", "data": "read", "models": "build", "losses": "build", "sparsity": "build", "measures": "MEASURE",
     "policies": "scores",
 }  # fmt: skip
 
-HYPHENATED = ("policies",)  # families whose names are typed on the command line, as options are: best-quality
+HYPHENATED = ("policies",)  # these plugins' names are typed on the command line, so they have hyphens: best-quality
 Reference = str | dict[str, Any]  # "name" or {"name": {option: value}}
 _HOME = Path(__file__).parent
 
 
 class PluginConfig(BaseModel):
-    """The options of a plugin: frozen, unknown keys refused, no NaN or infinity; a field's description says its unit.
+    """The options of a plugin: frozen; unknown keys, NaN and infinity are errors. A field's description states its unit.
 
-    Nothing is converted silently: true is no 1 and "3" no 3. YAML has lists only, so a tuple needs `Field(strict=False)`.
+    Nothing is converted silently: true is not 1 and "3" is not 3. YAML has only lists, so a tuple needs
+    `Field(strict=False)`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -44,7 +45,7 @@ class PluginConfig(BaseModel):
 
 @cache
 def names(family: str) -> list[str]:
-    """Return the names of a family's own plugins, sorted."""
+    """Return the names of a family's built-in plugins, sorted."""
     assert family in FAMILIES, family
     stems = sorted(path.stem for path in (_HOME / family).glob("*.py") if not path.stem.startswith("_"))
     return [stem.replace("_", "-") for stem in stems] if family in HYPHENATED else stems
@@ -55,7 +56,7 @@ def _stem(family: str, name: str) -> str:
 
 
 def summary(family: str, name: str) -> str:
-    """Return the first line of a plugin's docstring; one of ours is read without importing it.
+    """Return the first line of a plugin's docstring. A built-in plugin is read without importing it.
 
     Raises `InputError` as `load` does.
     """
@@ -63,29 +64,29 @@ def summary(family: str, name: str) -> str:
         return measure(name).meaning
     if ":" in name:
         return (inspect.getdoc(load(family, name)) or "").split("\n", 1)[0]
-    _check_known(family, name)
+    _check_built_in(family, name)
     tree = ast.parse((_HOME / family / f"{_stem(family, name)}.py").read_text(encoding="utf-8"))
     return (ast.get_docstring(tree) or "").split("\n", 1)[0]
 
 
 def load(family: str, name: str) -> Any:
-    """Return the plugin `name` of `family`: one of ours, or a user's `module:Name`.
+    """Return the plugin `name` of `family`: a built-in one, or a user's `module:Name`.
 
-    Raises `InputError` for an unknown name (with the nearest), a module that does not import, or a missing attribute.
+    Raises `InputError` for an unknown name (with the nearest one), a module that cannot be imported, or a missing attribute.
     """
     if isinstance(name, str) and ":" in name:
         return _load_foreign(family, name)
-    _check_known(family, name)
+    _check_built_in(family, name)
     return importlib.import_module(f"tutelage.{family}.{_stem(family, name)}")
 
 
 def measure(name: str) -> Measure:
-    """Return a measure of ours by its name, or a user's as `module:Name`; `InputError` as `load` raises it."""
+    """Return a built-in measure by its name, or a user's by `module:Name`. Raises `InputError` as `load` does."""
     found: Measure = load("measures", name).MEASURE
     return found
 
 
-def _check_known(family: str, name: str) -> None:
+def _check_built_in(family: str, name: str) -> None:
     if name not in names(family):
         raise InputError(
             f"no {family} plugin '{name}'.{nearest(name, names(family))} Known: {', '.join(names(family))}, "
@@ -118,29 +119,30 @@ def _load_foreign(family: str, name: str) -> Any:
 
 
 def _from_factory(name: str, factory: Callable[..., Any]) -> Any:
-    """Return a model plugin of a class or function that gives a network; its arguments are the options.
+    """Return a model plugin for a class or function that returns a network; its arguments become the options.
 
-    `signature`, or `example_shape` and `num_classes` (of the first input and output), are given to it where it takes them.
+    Arguments named `signature`, `example_shape` (of the first input) and `num_classes` (of the first output) are not options:
+    the data sets them.
     """
-    given = ("signature", "example_shape", "num_classes")
+    from_data = ("signature", "example_shape", "num_classes")
     arguments = inspect.signature(factory).parameters.values()
-    plain = [a for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY) and a.name not in given]
+    plain = [a for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY) and a.name not in from_data]
     hints = _hints(factory)
     fields: dict[str, Any] = {a.name: (hints.get(a.name, Any), ... if a.default is a.empty else a.default) for a in plain}
-    taken = [a.name for a in arguments if a.name in given]
+    taken = [a.name for a in arguments if a.name in from_data]
 
     def build(config: Any, signature: Signature) -> Any:
-        offered = {
+        data = {
             "signature": signature, "example_shape": signature.example_shape, "num_classes": len(signature.class_names)
         }  # fmt: skip
-        return factory(**{field: getattr(config, field) for field in fields}, **{word: offered[word] for word in taken})
+        return factory(**{field: getattr(config, field) for field in fields}, **{name: data[name] for name in taken})
 
     config = create_model("Config", __base__=PluginConfig, **fields)
     return SimpleNamespace(__doc__=inspect.getdoc(factory) or name, SPACE={}, Config=config, build=build)
 
 
 def _from_scores(name: str, function: Callable[..., Any]) -> Any:
-    """Return a policy plugin of a function that scores a front's students, given their measures, a list of mappings."""
+    """Return a policy plugin for a function that scores the students of a front from a list of their measures by name."""
 
     def scores(config: Any, front: Any, context: Any) -> Any:
         return function([dict(record.measures) for record in front])
@@ -149,7 +151,7 @@ def _from_scores(name: str, function: Callable[..., Any]) -> Any:
 
 
 def _from_measure(name: str, plugin: Any) -> Any:
-    """Return the namespace that a measure's file would be."""
+    """Return a namespace with the attributes of a measure's file."""
     if not isinstance(plugin, Measure):
         raise InputError(f"measures plugin '{name}' is a {type(plugin).__name__}, not a tutelage.measure.Measure.")
     return SimpleNamespace(MEASURE=plugin)
@@ -159,7 +161,7 @@ def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
     called: Any = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
     try:
         return get_type_hints(called)
-    except (NameError, TypeError):  # names that only a type checker knows: the options are then taken as they are
+    except (NameError, TypeError):  # names imported only for type checking: these options are not checked
         return {}
 
 
@@ -175,25 +177,25 @@ def parse_reference(reference: Any) -> tuple[str, dict[str, Any]]:
 
 
 def described(reference: Reference) -> str:
-    """Return a reference in words: "name", or "name (option: value, …)"."""
+    """Return a reference as text: "name", or "name (option: value, …)"."""
     name, options = parse_reference(reference)
-    told_options = ", ".join(f"{option}: {value}" for option, value in options.items())
-    return f"{name} ({told_options})" if options else name
+    listed = ", ".join(f"{option}: {value}" for option, value in options.items())
+    return f"{name} ({listed})" if options else name
 
 
 def configure(family: str, reference: Any) -> tuple[str, Any, Any]:
-    """Return (name, plugin, its checked `Config`) for a reference; `InputError` says which option is wrong and why."""
+    """Return (name, plugin, checked `Config`) for a reference. Raises `InputError` with each wrong option and the reason."""
     name, options = parse_reference(reference)
     plugin = load(family, name)
     try:
         return name, plugin, plugin.Config.model_validate(options)
     except ValidationError as error:
-        issues = [f"{'.'.join(path)}: {why} (given {value!r})" for path, value, why in told(error, plugin.Config)]
+        issues = [f"{'.'.join(path)}: {why} (given {value!r})" for path, value, why in findings(error, plugin.Config)]
         raise InputError(f"{family} plugin '{name}': {'; '.join(issues)}") from None
 
 
 def ranges(family: str, name: str) -> dict[str, Any]:
-    """Return the ranges that a plugin declares for its options; `InputError` if it has none or is not there."""
+    """Return the search ranges of a plugin's options. Raises `InputError` if it has none or does not exist."""
     declared: dict[str, Any] | None = getattr(load(family, name), "SPACE", None)
     if declared is None:
         raise InputError(f"{family} plugin '{name}' has no SPACE to search. Write ranges, such as {{option: {{int: [1, 4]}}}}.")

@@ -1,4 +1,4 @@
-"""What a network takes and gives, by name: it is built, sized, traced, exported and served by its signature. No torch."""
+"""Signatures: the named inputs and outputs of a network, from which it is built, sized, exported and served. No torch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ Dtype = Literal["float32", "int64"]
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """One input of a network: its name, kind, type as the network sees it, and its shape without the batch.
+    """One input of a network: its name, kind, element type, and shape without the batch dimension.
 
-    A string in `shape` names a free dimension; a network takes a mask `[batch, steps]`, True at real steps, after an input
-    whose first dimension is free. `steps` is a typical length of that dimension, in which sizes and MACs are given. `names`
-    is the vocabulary of tokens. `mean` and `std` normalise stored numbers, one number a channel; empty: not normalised.
+    A string in `shape` names a free dimension. An input whose first dimension is free is ragged: the network takes its mask
+    `[batch, steps]`, True at real steps, as the next argument. `steps` is a typical length of that dimension; sizes and MACs
+    are computed for it. `names` is the vocabulary of tokens. `mean` and `std` normalise stored numbers, one value a channel;
+    if they are empty, numbers are not normalised.
     """
 
     name: str
@@ -30,7 +31,7 @@ class InputSpec:
 
     @property
     def is_ragged(self) -> bool:
-        """Whether examples differ in the length of the first dimension."""
+        """Whether the first dimension is free, so that examples differ in length."""
         return bool(self.shape) and isinstance(self.shape[0], str)
 
     @property
@@ -41,9 +42,9 @@ class InputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSpec:
-    """One label sequence that a network gives: its name, its classes, and where its steps come from.
+    """One label sequence that a network outputs: its name, its classes, and its steps.
 
-    `steps` names the input that it has one step for each position of; None: it has one step an example.
+    `steps` names an input: the sequence has one step for each position of that input. None: it has one step an example.
     """
 
     name: str
@@ -52,13 +53,13 @@ class OutputSpec:
 
     @property
     def num_classes(self) -> int:
-        """How many classes a step has."""
+        """The number of classes of a step."""
         return len(self.names)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """The inputs of a network, in the order of its arguments, and the label sequences that it gives."""
+    """The inputs of a network, in the order of its arguments, and the label sequences that it outputs."""
 
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
@@ -79,12 +80,12 @@ class Signature:
         return {output.name: output.num_classes for output in self.outputs}
 
     def with_class_names(self, names: tuple[str, ...]) -> Signature:
-        """Return the signature of the same inputs whose only output has the classes `names`."""
+        """Return a signature with the same inputs, whose only output has the classes `names`."""
         (output,) = self.outputs
         return Signature(inputs=self.inputs, outputs=(OutputSpec(name=output.name, names=names, steps=output.steps),))
 
     def document(self) -> dict[str, Any]:
-        """Return the signature as JSON values, for `signature_of`."""
+        """Return the signature as JSON values, which `signature_of` reads."""
         return {
             part: [{name: _listed(value) for name, value in asdict(one).items()} for one in specs]
             for part, specs in (("inputs", self.inputs), ("outputs", self.outputs))
@@ -96,7 +97,7 @@ def _listed(value: Any) -> Any:
 
 
 def signature_of(document: Mapping[str, Any]) -> Signature:
-    """Return the signature that `Signature.document` gave; raises `KeyError` or `TypeError` for anything else."""
+    """Return the signature stored by `Signature.document`. Raises `KeyError` or `TypeError` for anything else."""
 
     def tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
         return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}

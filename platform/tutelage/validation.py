@@ -1,4 +1,4 @@
-"""Pydantic's findings in the user's words: which setting, what was given, why it is wrong, and the way out."""
+"""Pydantic's errors in plain words: which setting is wrong, its value, why it is wrong, and the way out."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pydantic.fields import FieldInfo
 
 from tutelage.errors import nearest
 
-Raw = tuple[tuple[str, ...], Any, str]  # path, value given, why with the way out
+Finding = tuple[tuple[str, ...], Any, str]  # path, value given, why with the way out
 _BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 _OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
 
-def told(error: ValidationError, model: type[BaseModel], at: tuple[str, ...] = ()) -> list[Raw]:
-    """Return what `error` found in the input of `model`, each with its path below `at`."""
+def findings(error: ValidationError, model: type[BaseModel], at: tuple[str, ...] = ()) -> list[Finding]:
+    """Return the findings of `error` about the input of `model`; their paths start with `at`."""
     found = []
     for issue in error.errors(include_url=False):
         path = tuple(str(part) for part in issue["loc"])
@@ -43,13 +43,13 @@ def _why(issue: Any, model: type[BaseModel], path: tuple[str, ...]) -> str:
 
 
 def unknown_key(key: str, known: Sequence[str]) -> str:
-    """Return why `key` cannot stand where only `known` ones may, with the nearest."""
+    """Return the message for a key that is not among the keys `known`, with the nearest of them."""
     return f"unknown key.{nearest(key, known)} Known here: {', '.join(known)}."
 
 
 def _model_at(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
     for part in path:
-        if part.isdigit():  # an item of a list, of the model that the list is of
+        if part.isdigit():  # an index of a list: its items have the list's model
             continue
         field = model.model_fields.get(part)
         inner = _model_of(field.annotation) if field else None
@@ -60,7 +60,7 @@ def _model_at(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | 
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
-    """Return the one model that an annotation names, alone or beside None."""
+    """Return the model of an annotation `Model` or `Model | None`; None for several models or no model."""
     options = [part for part in (annotation, *get_args(annotation)) if isinstance(part, type) and issubclass(part, BaseModel)]
     return options[0] if len(options) == 1 else None
 

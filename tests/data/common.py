@@ -1,4 +1,4 @@
-"""What the tests of every data source ask."""
+"""Checks that the tests of the data sources share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def fingerprint(split: Plain) -> str:
 
 
 def refused(act: Callable[[], Any], *words: str) -> None:
-    """Hold that `act` is refused in one message that has all of `words`."""
+    """Assert that `act` raises an `InputError` whose message has all of `words`."""
     with pytest.raises(InputError) as caught:
         act()
     for word in words:
@@ -28,14 +28,14 @@ def refused(act: Callable[[], Any], *words: str) -> None:
 
 
 def cut(path: Path, kept: int) -> None:
-    """Keep the first `kept` bytes of a file."""
+    """Cut a file to its first `kept` bytes."""
     content = path.read_bytes()
     assert kept < len(content)
     path.write_bytes(content[:kept])
 
 
 def assert_well_split(read: Callable[[int, Any], Plain], validation_share: float, drawn: int) -> None:
-    """Hold that validation has its share of each class of `drawn` rows, shares none with training, and follows the seed."""
+    """Assert that validation has its share of each class of `drawn` rows, is disjoint from training, and follows the seed."""
     train, validation = read(0, "train"), read(0, "validation")
     counts, held = (torch.bincount(found.labels.flatten(), minlength=train.num_classes) for found in (train, validation))
     assert (held - validation_share * (counts + held)).abs().max() <= 1
@@ -46,8 +46,8 @@ def assert_well_split(read: Callable[[int, Any], Plain], validation_share: float
     assert fingerprint(read(1, "validation")) != fingerprint(validation)
 
 
-def assert_labels_are_left(read: Callable[[dict[str, Any], int, Any], Plain]) -> None:
-    """Hold that `labelled_per_class` hides training labels by class and seed, and changes nothing else; it may be nought."""
+def assert_labels_are_retained(read: Callable[[dict[str, Any], int, Any], Plain]) -> None:
+    """Assert that `labelled_per_class` hides training labels by class and seed, and changes nothing else; it may be 0."""
     whole, few, fewer, none = (read({"labelled_per_class": number}, 0, "train") for number in (None, 6, 3, 0))
     counts = torch.bincount(few.labels[few.labelled].flatten(), minlength=few.num_classes)
     assert counts.tolist() == [6] * few.num_classes
@@ -62,8 +62,8 @@ def assert_labels_are_left(read: Callable[[dict[str, Any], int, Any], Plain]) ->
         assert fingerprint(read({"labelled_per_class": 3}, 0, split)) == fingerprint(read({}, 0, split))
 
 
-def assert_unlabelled_are_trained_on(before: Callable[[Any], Plain], after: Callable[[Any], Plain], more: int) -> None:
-    """Hold that `more` examples without a label are training examples, and that the others are where they were."""
+def assert_unlabelled_are_training_examples(before: Callable[[Any], Plain], after: Callable[[Any], Plain], more: int) -> None:
+    """Assert that `more` unlabelled examples are training examples, and that the splits of the others do not change."""
     assert len(after("train")) == len(before("train")) + more
     assert after("train").num_labelled == len(before("train"))
     assert after("train").class_names == before("train").class_names

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.common import assert_labels_are_left, assert_unlabelled_are_trained_on, assert_well_split, cut, refused
+from tests.data.common import (
+    assert_labels_are_retained,
+    assert_unlabelled_are_training_examples,
+    assert_well_split,
+    cut,
+    refused,
+)
 from tests.plain import Plain
 from tutelage.data import arrays
 
@@ -29,7 +35,7 @@ def read(options: dict[str, Any], split: Any = "train", seed: int = 0) -> Any:
     return Plain(arrays.read(arrays.Config(**options), seed, split))
 
 
-def test_every_row_is_in_one_split_and_as_it_was(tmp_path: Path) -> None:
+def test_every_row_is_in_exactly_one_split_and_unchanged(tmp_path: Path) -> None:
     options, (inputs, labels) = example(tmp_path), made()
     splits = [read(options, split) for split in ("train", "validation", "test")]
     known = {tuple(row): label for row, label in zip(inputs.tolist(), labels.tolist(), strict=True)}
@@ -47,7 +53,7 @@ def test_it_is_split_by_class_and_seed(tmp_path: Path) -> None:
     assert torch.equal(test, read({**options, "validation_share": 0.4}, "test").inputs)
 
 
-def test_splits_that_are_given_are_taken(tmp_path: Path) -> None:
+def test_separately_stored_splits_are_read(tmp_path: Path) -> None:
     x_test, y_test = made(12, 1)
     options = example(tmp_path, x_val=x_test[:4], y_val=y_test[:4], x_test=x_test, y_test=y_test)
     options |= {"x_validation": "x_val", "y_validation": "y_val", "x_test": "x_test", "y_test": "y_test"}
@@ -59,7 +65,7 @@ def test_splits_that_are_given_are_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layout", "shape"), [("as_stored", (6, 5, 3)), ("channels_last", (3, 6, 5)), ("no_channel", (1, 6, 5, 3))]
 )
-def test_channels_come_first_and_bytes_stay_bytes(tmp_path: Path, layout: str, shape: tuple[int, ...]) -> None:
+def test_channels_become_axis_1_and_uint8_stays_uint8(tmp_path: Path, layout: str, shape: tuple[int, ...]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (80, 6, 5, 3), dtype=np.uint8)
     train = read({**example(tmp_path, x=pixels), "layout": layout})
     assert train.inputs.dtype == torch.uint8
@@ -78,7 +84,7 @@ def test_a_folder_is_memory_mapped_and_labels_may_be_text(tmp_path: Path) -> Non
     assert np.array_equal(test.inputs.numpy(), inputs[:8] + 1)
 
 
-def test_a_feature_that_never_changes_is_not_divided_by_nought(tmp_path: Path) -> None:
+def test_a_constant_feature_is_not_divided_by_zero(tmp_path: Path) -> None:
     inputs, _ = made()
     inputs[:, 2] = 7.1
     assert read(example(tmp_path, x=inputs)).std[2] == 1.0
@@ -91,12 +97,12 @@ def test_statistics_are_those_of_numpy(tmp_path: Path, offset: float) -> None:
     np.testing.assert_allclose(train.std, train.inputs.double().std(0, correction=0), rtol=1e-4)
 
 
-def test_a_name_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_array_is_an_error_with_the_nearest_name(tmp_path: Path) -> None:
     options = example(tmp_path, x_train=made()[0])
     refused(
         lambda: read({**options, "x": "x_trian"}), "a.npz", "no array 'x_trian'", "Did you mean 'x_train'?", "x, x_train, y"
     )
-    refused(lambda: read({**options, "x_test": "x"}, "test"), "'x' needs its other half")
+    refused(lambda: read({**options, "x_test": "x"}, "test"), "the test split has only 'x'")
     refused(lambda: read({**options, "path": str(tmp_path / "b.npz")}), "not there", "Did you mean 'a.npz'?")
 
 
@@ -105,19 +111,19 @@ def test_python_objects_are_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["npz", "npy"])
-def test_a_file_that_is_cut_off_is_told(tmp_path: Path, kind: str) -> None:
+def test_a_cut_off_file_is_an_error(tmp_path: Path, kind: str) -> None:
     options = example(tmp_path)
     if kind == "npy":
         for name, array in zip("xy", made(), strict=True):
             np.save(tmp_path / f"{name}.npy", array)
         options["path"] = str(tmp_path)
     cut(tmp_path / ("a.npz" if kind == "npz" else "x.npy"), 900)
-    refused(lambda: read(options), str(tmp_path), "can be read" if kind == "npz" else "'x' cannot be read")
+    refused(lambda: read(options), str(tmp_path), "cannot be read as .npz" if kind == "npz" else "'x' cannot be read")
 
 
-def test_what_is_no_example_or_label_is_told(tmp_path: Path) -> None:
+def test_arrays_of_a_wrong_type_or_shape_are_errors(tmp_path: Path) -> None:
     inputs, labels = made()
-    refused(lambda: read(example(tmp_path, y=labels / 3)), "'y' are float64 (80,)", "whole number or text")
+    refused(lambda: read(example(tmp_path, y=labels / 3)), "'y' are float64 (80,)", "one integer or text")
     refused(lambda: read(example(tmp_path, y=np.zeros((80, 2), int))), "'y' are int64 (80, 2)")
     refused(lambda: read(example(tmp_path, x=inputs[:, 0])), "'x' are float32 (80,)")
     refused(lambda: read(example(tmp_path, x=inputs[:70])), "70 examples and 80 labels")
@@ -126,22 +132,22 @@ def test_what_is_no_example_or_label_is_told(tmp_path: Path) -> None:
     refused(lambda: read(example(tmp_path, x=inputs)), "holds nan in row 33")
 
 
-def test_an_empty_split_is_told(tmp_path: Path) -> None:
+def test_an_empty_split_is_an_error(tmp_path: Path) -> None:
     options = example(tmp_path, y=np.arange(80))
     refused(lambda: read(options, "validation"), "the validation split is empty", "three labelled examples")
-    refused(lambda: read(example(tmp_path, x=np.empty((0, 5)), y=np.empty(0, int))), "no class")
+    refused(lambda: read(example(tmp_path, x=np.empty((0, 5)), y=np.empty(0, int))), "has no examples")
 
 
-def test_a_label_that_training_never_saw_says_its_row(tmp_path: Path) -> None:
+def test_a_label_outside_the_training_classes_is_an_error_with_its_row(tmp_path: Path) -> None:
     x_test, y_test = made(12, 1)
     y_test[7] = -1
     options = example(tmp_path, x_test=x_test, y_test=y_test) | {"x_test": "x_test", "y_test": "y_test"}
     refused(lambda: read(options, "test"), "'y_test'", "row 7 ", "is -1", "4 training classes (0, 1, 2, 3)")
 
 
-def test_labels_are_left_by_class_and_seed(tmp_path: Path) -> None:
+def test_labels_are_retained_by_class_and_seed(tmp_path: Path) -> None:
     options = example(tmp_path)
-    assert_labels_are_left(lambda more, seed, split: read({**options, **more}, split, seed))
+    assert_labels_are_retained(lambda more, seed, split: read({**options, **more}, split, seed))
     few = [read({**options, "labelled_per_class": 4, "per_class": cap}) for cap in (6, 9)]
     assert [len(train) for train in few] == [24, 36]
     left = [{tuple(row) for row in train.inputs[train.labelled].tolist()} for train in few]
@@ -149,7 +155,7 @@ def test_labels_are_left_by_class_and_seed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["numbers", "text"])
-def test_rows_without_a_label_are_training_examples(tmp_path: Path, kind: str) -> None:
+def test_unlabelled_rows_are_training_examples(tmp_path: Path, kind: str) -> None:
     inputs, labels = made(80)
     free = made(7, 1)[0]
     known = labels if kind == "numbers" else np.array([*"abcd"])[labels]
@@ -157,7 +163,7 @@ def test_rows_without_a_label_are_training_examples(tmp_path: Path, kind: str) -
     (tmp_path / "more").mkdir()
     before = example(tmp_path, y=known)
     after = example(tmp_path / "more", x=np.concatenate([inputs, free]), y=np.concatenate([known, unknown]))
-    assert_unlabelled_are_trained_on(lambda split: read(before, split), lambda split: read(after, split), more=7)
+    assert_unlabelled_are_training_examples(lambda split: read(before, split), lambda split: read(after, split), more=7)
     train = read({**after, "per_class": 2})
     assert len(train) == 2 * CLASSES + 7
     assert {tuple(row) for row in train.inputs[~train.labelled].tolist()} == {tuple(row) for row in free.tolist()}
@@ -165,7 +171,7 @@ def test_rows_without_a_label_are_training_examples(tmp_path: Path, kind: str) -
         assert torch.equal(read(before, split).inputs, read(after, split).inputs)
 
 
-def test_classes_come_from_validation_if_no_training_example_has_a_label(tmp_path: Path) -> None:
+def test_classes_are_read_from_validation_if_training_is_unlabelled(tmp_path: Path) -> None:
     (x_val, y_val), (x_test, y_test) = made(12, 1), made(16, 2)
     options = example(tmp_path, y=np.full(80, -1), x_val=x_val, y_val=y_val, x_test=x_test, y_test=y_test)
     given = {"x_validation": "x_val", "y_validation": "y_val", "x_test": "x_test", "y_test": "y_test"}
@@ -177,20 +183,20 @@ def test_classes_come_from_validation_if_no_training_example_has_a_label(tmp_pat
     refused(lambda: read({**options, **given, "x_test": None, "y_test": None}), "the test split is empty", "three labelled")
 
 
-def test_two_classes_called_minus_one_and_one_are_told_apart_from_unknown(tmp_path: Path) -> None:
+def test_a_class_named_minus_one_is_an_error(tmp_path: Path) -> None:
     signs = np.where(np.arange(80) % 2, 1, -1)
-    refused(lambda: read(example(tmp_path, y=signs)), "40 labels, -1 or empty, are unknown", "only the class '1'")
+    refused(lambda: read(example(tmp_path, y=signs)), "40 of its rows are unlabelled: -1 or blank", "only the class '1'")
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_an_example_to_be_judged_by_must_have_a_label(tmp_path: Path, split: str) -> None:
+def test_validation_and_test_examples_must_be_labelled(tmp_path: Path, split: str) -> None:
     words = np.array(["a", "b"] * 40)
     judged = np.array(["a", "b", "", ""])
     options = example(tmp_path, y=words, x_own=made(4)[0], y_own=judged) | {f"x_{split}": "x_own", f"y_{split}": "y_own"}
-    refused(lambda: read(options, split), "'y_own'", "row 2 ", "is empty", "as are 1 more", "Only a training example")
+    refused(lambda: read(options, split), "'y_own'", "row 2 ", "is empty", "(2 rows are wrong)", "Only training examples")
 
 
-def test_a_number_that_float32_has_not_says_its_row(tmp_path: Path) -> None:
+def test_a_number_out_of_float32_range_is_an_error_with_its_row(tmp_path: Path) -> None:
     inputs = made()[0].astype(np.float64)
     inputs[61, 3] = 1e300
     refused(lambda: read(example(tmp_path, x=inputs)), "'x' holds 1e+300 in row 61 ")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.common import assert_labels_are_left, assert_well_split, cut, refused
+from tests.data.common import assert_labels_are_retained, assert_well_split, cut, refused
 from tests.plain import Plain
 from tutelage.data import _safe_pickle, cifar
 from tutelage.errors import InputError
@@ -29,7 +29,7 @@ def photographs(count: int, seed: int) -> tuple[np.ndarray, list[int]]:
 
 
 def example(folder: Path, protocol: int = 2) -> dict[str, Any]:
-    """CIFAR-100 as Python 2 wrote it: keys and names are bytes."""
+    """Write CIFAR-100 as Python 2 pickled it: keys and names are bytes."""
     names = [f"class {number}".encode() for number in range(CLASSES)]
     documents: dict[str, Any] = {"meta": {b"fine_label_names": names, b"coarse_label_names": names[:2]}}
     for name, count, seed in (("train", PER_CLASS * CLASSES, 0), ("test", 4 * CLASSES, 1)):
@@ -114,7 +114,7 @@ def test_cifar_10_has_no_coarse_classes(tmp_path: Path) -> None:
     refused(lambda: read(cifar.Config(**cifar10(tmp_path, True), labels="coarse"), 0, "train"), "no coarse classes")
 
 
-def test_a_cap_takes_training_images_only(tmp_path: Path) -> None:
+def test_per_class_limits_training_images_only(tmp_path: Path) -> None:
     options = example(tmp_path)
     whole = [read(cifar.Config(**options), 0, split) for split in ("train", "validation", "test")]
     few = [read(cifar.Config(**options, per_class=5), 0, split) for split in ("train", "validation", "test")]
@@ -123,13 +123,13 @@ def test_a_cap_takes_training_images_only(tmp_path: Path) -> None:
     assert torch.equal(few[1].inputs, whole[1].inputs) and torch.equal(few[2].inputs, whole[2].inputs)
 
 
-def test_labels_are_left_by_class_and_seed(tmp_path: Path) -> None:
+def test_labels_are_retained_by_class_and_seed(tmp_path: Path) -> None:
     options = example(tmp_path)
-    assert_labels_are_left(lambda more, seed, split: read(cifar.Config(**options, **more), seed, split))
+    assert_labels_are_retained(lambda more, seed, split: read(cifar.Config(**options, **more), seed, split))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_an_official_file_knows_all_its_labels(tmp_path: Path, split: Any) -> None:
+def test_an_unlabelled_row_of_an_official_file_is_an_error(tmp_path: Path, split: Any) -> None:
     options = example(tmp_path)
     document = pickle.loads((tmp_path / split).read_bytes())
     document[b"fine_labels"][5] = -1
@@ -145,10 +145,10 @@ class Attack:
         return self.function, self.arguments
 
 
-def test_a_pickle_that_calls_something_is_refused_by_name_and_not_run(tmp_path: Path) -> None:
+def test_a_pickle_that_calls_a_function_is_an_error_and_does_not_run(tmp_path: Path) -> None:
     options, mark = example(tmp_path), tmp_path / "mark"
     (tmp_path / "train").write_bytes(pickle.dumps({b"data": Attack(os.mkdir, str(mark))}, 2))
-    refused(lambda: read(cifar.Config(**options), 0, "train"), "train", "refused", "posix.mkdir", "official source")
+    refused(lambda: read(cifar.Config(**options), 0, "train"), "train", "not read", "posix.mkdir", "official source")
     assert not mark.exists()
 
 
@@ -160,15 +160,15 @@ def test_a_pickle_that_calls_something_is_refused_by_name_and_not_run(tmp_path: 
         np.zeros(1, dtype=[("a", "u1")]),
     ],
 )
-def test_an_array_that_is_not_of_plain_numbers_is_refused(tmp_path: Path, value: Any) -> None:
+def test_an_array_of_other_than_numbers_is_an_error(tmp_path: Path, value: Any) -> None:
     (tmp_path / "a").write_bytes(pickle.dumps({"data": value}, 4))
-    with pytest.raises(InputError, match="not a pickle that can be read"):
+    with pytest.raises(InputError, match="cannot be read as a pickle"):
         _safe_pickle.read(tmp_path / "a")
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", ["u1", "<i2", ">i4", "f8", "?"])
-def test_arrays_come_back_as_they_were(tmp_path: Path, dtype: str, order: Any) -> None:
+def test_arrays_are_read_unchanged(tmp_path: Path, dtype: str, order: Any) -> None:
     array = np.arange(12).reshape(3, 4).astype(dtype, order=order)
     for protocol in range(6):
         (tmp_path / "a").write_bytes(pickle.dumps({"data": array, "more": [1, "two", (3.0, None)]}, protocol))
@@ -178,26 +178,26 @@ def test_arrays_come_back_as_they_were(tmp_path: Path, dtype: str, order: Any) -
 
 
 @pytest.mark.parametrize("kept", [1, 40, 5_000, 240_000])
-def test_a_pickle_that_is_cut_off_says_its_bytes(tmp_path: Path, kept: int) -> None:
+def test_a_cut_off_pickle_is_an_error_with_its_size(tmp_path: Path, kept: int) -> None:
     options = example(tmp_path, protocol=4)
     cut(tmp_path / "train", kept)
-    refused(lambda: read(cifar.Config(**options), 0, "train"), "train", f"cut off: {kept:,} bytes are there")
+    refused(lambda: read(cifar.Config(**options), 0, "train"), "train", f"cut off: it has {kept:,} bytes")
 
 
-def test_the_bytes_that_a_cut_pickle_needs_are_told(tmp_path: Path) -> None:
+def test_the_error_of_a_cut_off_pickle_states_the_needed_size(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(pickle.dumps({"data": b"x" * 100_000}, 4)[:1_000])
-    with pytest.raises(InputError, match=r"1,000 bytes are there, at least 100,0\d\d are needed"):
+    with pytest.raises(InputError, match=r"has 1,000 bytes and needs at least 100,0\d\d"):
         _safe_pickle.read(tmp_path / "a")
 
 
-def test_a_binary_file_that_is_cut_off_says_its_bytes(tmp_path: Path) -> None:
+def test_a_cut_off_binary_file_is_an_error_with_its_size(tmp_path: Path) -> None:
     options = cifar10(tmp_path, True)
     cut(tmp_path / "test_batch.bin", 10_000)
     refused(lambda: read(cifar.Config(**options), 0, "test"), "test_batch.bin", "10,000 bytes", "needs 12,292")
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_a_label_out_of_range_says_its_row(tmp_path: Path, split: Any) -> None:
+def test_a_label_out_of_range_is_an_error_with_its_row(tmp_path: Path, split: Any) -> None:
     options = cifar100_binary(tmp_path)
     content = bytearray((tmp_path / f"{split}.bin").read_bytes())
     content[3 * 3074 + 1] = 77
@@ -205,14 +205,14 @@ def test_a_label_out_of_range_says_its_row(tmp_path: Path, split: Any) -> None:
     refused(lambda: read(cifar.Config(**options), 0, split), f"{split}.bin", "row 3 ", "is 77", "4 classes (0 to 3)")
 
 
-def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+def test_missing_files_are_errors(tmp_path: Path) -> None:
     folder = tmp_path / "cifar-100-python"
     folder.mkdir()
     options = example(folder)
     refused(lambda: read(cifar.Config(path=str(tmp_path / "cifar-100-pyton")), 0, "train"), "Did you mean 'cifar-100-python'")
     refused(lambda: read(cifar.Config(path=str(tmp_path)), 0, "train"), "neither CIFAR-10", f"Did you mean '{folder}'")
     (folder / "meta").unlink()
-    refused(lambda: read(cifar.Config(**options), 0, "train"), "meta not there")
+    refused(lambda: read(cifar.Config(**options), 0, "train"), "meta missing")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is not there")
@@ -226,14 +226,14 @@ def test_the_real_cifar_100_is_read() -> None:
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_a_file_without_images_is_told(tmp_path: Path, protocol: int) -> None:
+def test_a_file_without_images_is_an_error(tmp_path: Path, protocol: int) -> None:
     options = example(tmp_path)
     nothing = {b"data": np.zeros((0, 3072), np.uint8), b"fine_labels": []}
     (tmp_path / "train").write_bytes(pickle.dumps(nothing, protocol))
     refused(lambda: read(cifar.Config(**options), 0, "train"), "train: the train split is empty")
 
 
-def test_an_array_as_python_2_wrote_it_is_read(tmp_path: Path) -> None:
+def test_an_array_pickled_by_python_2_is_read(tmp_path: Path) -> None:
     def text(value: bytes) -> bytes:
         return b"U" + bytes([len(value)]) + value
 

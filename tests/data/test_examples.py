@@ -1,4 +1,4 @@
-"""Examples by named fields: what a network sees of them, and what their fingerprint holds."""
+"""Examples with named fields: the batches that a network takes, and their fingerprint."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sequences(*width: int, dtype: torch.dtype = torch.float32) -> Ragged:
 
 
 def made(**changes: Any) -> Examples:
-    """Three examples with a field of each sort."""
+    """Three examples with a field of each kind."""
     inputs = {
         "image": Field(values=torch.arange(12, dtype=torch.uint8).view(3, 1, 2, 2), kind="image", mean=(4.0,), std=(2.0,)),
         "frames": Field(values=sequences(2), kind="frames", mean=(1.0, 2.0), std=(1.0, 4.0)),
@@ -37,7 +37,7 @@ def made(**changes: Any) -> Examples:
     return Examples(**{"inputs": inputs, "targets": targets, **changes})
 
 
-def test_a_network_sees_numbers_normalised_and_tokens_as_whole_numbers() -> None:
+def test_taken_numbers_are_normalised_and_tokens_are_integers() -> None:
     batch = made().take(torch.tensor([2, 0]))
     assert len(batch) == 2
     assert torch.equal(batch.inputs["image"][1].flatten(), (torch.arange(4.0) - 4) / 2)
@@ -47,14 +47,14 @@ def test_a_network_sees_numbers_normalised_and_tokens_as_whole_numbers() -> None
     assert set(batch.masks) == {"frames", "words", "tags"} and torch.equal(batch.masks["tags"], mask)
 
 
-def test_targets_are_past_the_end_behind_a_sequences_end() -> None:
+def test_ragged_targets_are_padded_with_past_the_end() -> None:
     batch = made().take(slice(0, 3))
     assert batch.targets["tags"].tolist() == [[0, 1, PAST_THE_END], [2, PAST_THE_END, PAST_THE_END], [3, 4, 0]]
     assert batch.targets["class"].tolist() == [1, UNKNOWN, 0]
     assert torch.equal(batch.targets["box"], made().targets["box"].values)  # type: ignore[arg-type]
 
 
-def test_a_network_is_called_with_its_inputs_in_order_and_their_masks() -> None:
+def test_a_batchs_arguments_are_its_inputs_in_order_and_their_masks() -> None:
     batch = made().take(slice(0, 2))
     names = ["image", "frames", "frames", "words", "words"]
     kinds = [tensor.dtype == torch.bool for tensor in batch.arguments]
@@ -63,7 +63,7 @@ def test_a_network_is_called_with_its_inputs_in_order_and_their_masks() -> None:
     assert made(inputs={"image": made().inputs["image"]}).take(slice(2)).input_mask is None
 
 
-def test_labels_are_steps_whether_there_is_one_or_several() -> None:
+def test_labels_have_a_step_axis_for_one_step_and_for_several() -> None:
     batch = made().take(slice(0, 2))
     labels = batch.labels("class")
     assert labels is not None and labels.tolist() == [[1], [UNKNOWN]]
@@ -77,7 +77,7 @@ def test_the_head_of_examples_is_the_same_as_its_rows() -> None:
         assert all(torch.equal(own[name], other[name]) for name in other) and own.keys() == other.keys()
 
 
-def test_a_batch_moves_with_all_that_it_holds() -> None:
+def test_all_tensors_of_a_batch_move_to_the_device() -> None:
     batch = made().take(slice(2))
     mixed = replace(batch, partner_targets=batch.targets, share=torch.ones(2))
     moved = mixed.to("meta")
@@ -87,7 +87,7 @@ def test_a_batch_moves_with_all_that_it_holds() -> None:
     assert made().to("cpu").take(slice(2)).inputs.keys() == batch.inputs.keys()
 
 
-def test_an_example_is_labelled_where_a_target_is_known_at_one_step_at_least() -> None:
+def test_an_example_is_labelled_if_one_of_its_steps_is() -> None:
     examples = made(targets={"class": made().targets["class"]})
     assert examples.labelled.tolist() == [True, False, True] and examples.num_labelled == 2
     tags = Ragged(torch.tensor([UNKNOWN, UNKNOWN, UNKNOWN, 1, UNKNOWN, 0]), offsets_of(LENGTHS))
@@ -96,7 +96,7 @@ def test_an_example_is_labelled_where_a_target_is_known_at_one_step_at_least() -
     assert made().labelled.all(), "a box is always known"
 
 
-def test_a_wrong_label_of_a_sequence_is_told_by_its_row() -> None:
+def test_a_wrong_label_of_a_sequence_is_an_error_with_its_row() -> None:
     values = Ragged(torch.tensor([0, 1, 0, 5, 1, 0]), offsets_of(LENGTHS))
     wrong = made(targets={"tags": Field(values=values, kind="class", names=tuple("abcde"))})
     with pytest.raises(InputError, match=r"the label 'tags' of row 2 .* is 5, and there are 5 classes"):
@@ -104,7 +104,7 @@ def test_a_wrong_label_of_a_sequence_is_told_by_its_row() -> None:
     assert data.checked(made(), "train") is not None
 
 
-def test_a_field_says_how_a_network_takes_it() -> None:
+def test_a_fields_spec_has_its_shape_type_and_steps() -> None:
     image, frames, words = made().input_specs
     assert (image.shape, image.dtype, image.is_ragged, image.typical_shape) == ((1, 2, 2), "float32", False, (1, 2, 2))
     assert (frames.shape, frames.steps, frames.typical_shape) == (("frames_steps", 2), 2, (2, 2))
@@ -133,7 +133,7 @@ def test_a_fingerprint_changes_with_every_field(role: str, name: str, change: st
     assert fingerprint(made(**{role: fields})) != fingerprint(made())
 
 
-def test_a_fingerprint_changes_with_normalisation_with_lengths_and_with_what_a_field_is_for() -> None:
+def test_a_fingerprint_changes_with_normalisation_lengths_and_role() -> None:
     first, inputs, targets = fingerprint(made()), dict(made().inputs), dict(made().targets)
     image = replace(inputs["image"], mean=(5.0,))
     regrouped = Ragged(sequences(2).values, offsets_of(torch.tensor([1, 2, 3])))
@@ -151,7 +151,7 @@ def test_a_fingerprint_changes_with_normalisation_with_lengths_and_with_what_a_f
 
 @given(st.sampled_from([torch.float32, torch.int64]))
 def test_a_fingerprint_changes_with_nothing_else(dtype: torch.dtype) -> None:
-    """Strides and sharing of memory are not the data's."""
+    """Strides and shared memory do not change the fingerprint."""
     wide = torch.arange(24).view(6, 4).to(dtype)
     plain = Field(values=wide[:, :2].contiguous())
     examples = [Examples(inputs={"x": one}, targets={}) for one in (plain, Field(values=wide[:, :2]))]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.data.common import assert_unlabelled_are_trained_on, assert_well_split, cut, refused
+from tests.data.common import assert_unlabelled_are_training_examples, assert_well_split, cut, refused
 from tests.plain import Plain
 from tutelage.data import _splitting, image_folder
 
@@ -49,7 +49,7 @@ def read(options: dict[str, Any], split: Any = "train", seed: int = 0) -> Any:
     return Plain(image_folder.read(image_folder.Config(**options), seed, split))
 
 
-def test_the_folders_of_the_splits_are_taken(tmp_path: Path) -> None:
+def test_each_split_is_read_from_its_folder(tmp_path: Path) -> None:
     options = in_folders(tmp_path)
     test = read(options, "test")
     expected = np.stack(write(tmp_path / "again", 4, 2)).transpose(0, 3, 1, 2)
@@ -68,7 +68,7 @@ def test_it_is_split_by_class_and_seed(tmp_path: Path) -> None:
     assert_well_split(lambda seed, split: read({**options, "test_share": 0.1}, split, seed), 0.22, drawn=36)
 
 
-def test_the_shorter_side_is_scaled_and_the_middle_kept(tmp_path: Path) -> None:
+def test_the_shorter_side_is_scaled_and_the_centre_cropped(tmp_path: Path) -> None:
     for name, middle in zip(CLASSES, (50, 200), strict=True):
         (tmp_path / "trees" / name).mkdir(parents=True)
         pixels = np.zeros((10, 40, 3), np.uint8)
@@ -105,7 +105,7 @@ def test_a_split_is_memory_mapped_and_writing_to_it_does_not_reach_the_cache(tmp
     assert torch.equal(read(options).inputs, kept)
 
 
-def test_two_that_decode_at_once_both_get_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_that_decode_at_once_both_get_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options, real = in_folders(tmp_path), _splitting.statistics
 
     def overtaken(*arguments: Any) -> Any:
@@ -118,15 +118,15 @@ def test_two_that_decode_at_once_both_get_their_images(tmp_path: Path, monkeypat
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-def test_an_image_that_cannot_be_read_is_named_and_nothing_is_kept(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_an_error_and_leaves_no_draft(tmp_path: Path) -> None:
     options = in_folders(tmp_path)
     cut(tmp_path / "trees" / "train" / "elm" / "004.png", 60)
-    refused(lambda: read(options), "elm/004.png", "not an image that can be read", "take it out")
+    refused(lambda: read(options), "elm/004.png", "cannot be read as an image", "remove it")
     assert not list((tmp_path / "cache").iterdir())
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA"])
-def test_an_image_that_is_not_rgb_is_refused_or_converted(tmp_path: Path, mode: str) -> None:
+def test_an_image_that_is_not_rgb_is_an_error_or_is_converted(tmp_path: Path, mode: str) -> None:
     options = in_folders(tmp_path)
     grey = Image.new("RGB", (8, 8), (102, 102, 102)).convert(mode)
     grey.save(tmp_path / "trees" / "train" / "ash" / "999.tif")
@@ -134,22 +134,22 @@ def test_an_image_that_is_not_rgb_is_refused_or_converted(tmp_path: Path, mode: 
     assert (read({**options, "not_rgb": "convert"}).inputs[10] == 102).all()
 
 
-def test_folders_that_make_no_data_set_are_told(tmp_path: Path) -> None:
+def test_missing_and_empty_class_folders_are_errors(tmp_path: Path) -> None:
     options = example(tmp_path)
     trees = tmp_path / "trees"
     refused(lambda: read({**options, "path": str(tmp_path / "tree")}), "not there", "Did you mean 'trees'?")
     (trees / "oak").mkdir()
-    refused(lambda: read(options), f"{trees / 'oak'}", "holds no image")
+    refused(lambda: read(options), f"{trees / 'oak'}", "has no image")
     (trees / "oak").rmdir()
     (trees / "elm").rename(tmp_path / "elm")
-    refused(lambda: read(options), "only the class 'ash'", "Two classes")
+    refused(lambda: read(options), "only the class 'ash'", "at least two classes")
 
 
-def test_a_split_folder_that_is_empty_or_has_another_class_is_told(tmp_path: Path) -> None:
+def test_a_split_folder_that_is_empty_or_has_another_class_is_an_error(tmp_path: Path) -> None:
     options = in_folders(tmp_path)
     test = tmp_path / "trees" / "test"
     (test / "oak").mkdir()
-    refused(lambda: read(options, "test"), f"{test / 'oak'}", "no class of the training folder (ash, elm)")
+    refused(lambda: read(options, "test"), f"{test / 'oak'}", "not a class of the training folder (ash, elm)")
     (test / "oak").rmdir()
     for path in test.rglob("*.png"):
         path.unlink()
@@ -164,15 +164,15 @@ def unlabelled(folder: Path, count: int, name: str = "unlabelled") -> None:
 
 @pytest.mark.parametrize("name", ["unlabelled", "unlabeled"])
 @pytest.mark.parametrize("make", [example, in_folders])
-def test_images_without_a_class_are_training_examples(tmp_path: Path, make: Any, name: str) -> None:
+def test_unlabelled_images_are_training_examples(tmp_path: Path, make: Any, name: str) -> None:
     plain, more = (make(tmp_path / number) for number in "12")
     unlabelled(tmp_path / "2" / "trees" / ("train" if make is in_folders else ""), 5, name)
-    assert_unlabelled_are_trained_on(lambda split: read(plain, split), lambda split: read(more, split), more=5)
+    assert_unlabelled_are_training_examples(lambda split: read(plain, split), lambda split: read(more, split), more=5)
     train = read(more)
     assert {tuple(image[:, 0, 0].tolist()) for image in train.inputs[~train.labelled]} == {(n, 0, 255) for n in range(5)}
 
 
-def test_classes_come_from_validation_if_no_training_image_has_one(tmp_path: Path) -> None:
+def test_classes_are_read_from_validation_if_training_is_unlabelled(tmp_path: Path) -> None:
     options = in_folders(tmp_path)
     trees = tmp_path / "trees"
     for name in CLASSES:
@@ -185,13 +185,13 @@ def test_classes_come_from_validation_if_no_training_image_has_one(tmp_path: Pat
     refused(lambda: read(options), f"{trees / 'train'}: no training example has a label", "train, val and test folders")
 
 
-def test_images_without_a_class_stand_in_the_training_folder_or_nowhere(tmp_path: Path) -> None:
+def test_unlabelled_images_outside_the_training_folder_are_an_error(tmp_path: Path) -> None:
     options = in_folders(tmp_path)
     trees = tmp_path / "trees"
     unlabelled(trees / "val", 2)
     refused(lambda: read(options, "validation"), f"{trees / 'val' / 'unlabelled'}", "Move it into the training folder")
     unlabelled(trees, 2)
-    refused(lambda: read(options), f"{trees / 'unlabelled'}", "beside", f"Move it into {trees / 'train'}")
+    refused(lambda: read(options), f"{trees / 'unlabelled'}", "outside", f"Move it into {trees / 'train'}")
     (trees / "unlabelled").rename(tmp_path / "elsewhere")
     (trees / "train" / "unlabelled").mkdir()
-    refused(lambda: read(options), f"{trees / 'train' / 'unlabelled'}: holds no image")
+    refused(lambda: read(options), f"{trees / 'train' / 'unlabelled'}: has no image")

@@ -1,4 +1,4 @@
-"""Sequences of unequal length: what is padded is what was stored, and nothing else."""
+"""Sequences of unequal length: padding changes no stored value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rows_of(one: Ragged) -> list[list[list[int]]]:
 
 
 @given(LENGTHS, st.data())
-def test_the_taken_sequences_are_those_of_the_rows_in_their_order(lengths: list[int], data: st.DataObject) -> None:
+def test_take_returns_the_sequences_of_the_rows_in_their_order(lengths: list[int], data: st.DataObject) -> None:
     whole = numbered(lengths)
     rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=10))
     assert rows_of(whole.take(torch.tensor(rows, dtype=torch.int64))) == [rows_of(whole)[row] for row in rows]
@@ -31,7 +31,7 @@ def test_the_taken_sequences_are_those_of_the_rows_in_their_order(lengths: list[
 
 
 @given(LENGTHS)
-def test_padding_stands_behind_the_ends_and_the_mask_leaves_it_out(lengths: list[int]) -> None:
+def test_sequences_are_padded_at_the_end_and_the_mask_excludes_padding(lengths: list[int]) -> None:
     whole = numbered(lengths)
     padded, mask = whole.padded(-7)
     assert padded.shape == (len(lengths), max(1, *lengths), 2) and mask.sum(dim=1).tolist() == lengths
@@ -40,13 +40,13 @@ def test_padding_stands_behind_the_ends_and_the_mask_leaves_it_out(lengths: list
     assert torch.equal(again.values, whole.values) and torch.equal(again.offsets, whole.offsets)
 
 
-def test_values_and_offsets_fit_each_other() -> None:
+def test_values_and_offsets_must_agree() -> None:
     with pytest.raises(AssertionError):
         Ragged(torch.zeros(3), torch.tensor([0, 2]))
     with pytest.raises(AssertionError):
         Ragged(torch.zeros(2), torch.tensor([0, 2], dtype=torch.int32))
 
 
-def test_no_sequence_at_all_is_one_step_of_padding() -> None:
+def test_zero_sequences_are_padded_to_one_step() -> None:
     padded, mask = numbered([1, 2]).take(slice(0, 0)).padded()
     assert padded.shape == (0, 1, 2) and mask.shape == (0, 1)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.data.common import assert_unlabelled_are_trained_on, assert_well_split, cut, refused
+from tests.data.common import assert_unlabelled_are_training_examples, assert_well_split, cut, refused
 from tests.plain import Plain
 from tutelage.data import table
 
@@ -52,7 +52,7 @@ def test_numbers_are_standardised_and_words_one_hot(tmp_path: Path, name: str) -
     assert (train.inputs[:, 2:].sum(1) == 1).all()
 
 
-def test_every_row_keeps_its_values_and_class(tmp_path: Path) -> None:
+def test_every_row_has_its_own_values_and_class(tmp_path: Path) -> None:
     frame = made()
     splits = [read(example(tmp_path), split) for split in ("train", "validation", "test")]
     inputs, labels = torch.cat([s.inputs for s in splits]).numpy(), torch.cat([s.labels for s in splits]).flatten().numpy()
@@ -67,7 +67,7 @@ def test_it_is_split_by_class_and_seed(tmp_path: Path) -> None:
     assert_well_split(lambda seed, split: read({**options, "test_share": 0.1}, split, seed), 0.22, drawn=72)
 
 
-def test_a_word_that_training_never_saw_is_all_noughts(tmp_path: Path) -> None:
+def test_a_word_absent_from_training_is_all_zeros(tmp_path: Path) -> None:
     test = made().head(8).assign(soil="peat")
     write(tmp_path, test, "test.csv")
     found = read({**example(tmp_path), "test_path": str(tmp_path / "test.csv")}, "test")
@@ -75,38 +75,38 @@ def test_a_word_that_training_never_saw_is_all_noughts(tmp_path: Path) -> None:
     assert not found.inputs[:, 2:].any()
 
 
-def test_features_are_those_asked_for_and_truth_is_a_number(tmp_path: Path) -> None:
+def test_features_selects_columns_and_booleans_are_numbers(tmp_path: Path) -> None:
     frame = made().assign(tall=made()["height"] > 20, note=[f"tree {row}" for row in range(80)])
     assert read({**write(tmp_path, frame), "features": ["tall", "height"]}).inputs.shape == (48, 2)
     options = {**write(tmp_path, frame), "max_values": 40}
     refused(lambda: read(options), "'note' has 48 different words", "max_values = 40")
 
 
-def test_a_word_among_numbers_is_pointed_out(tmp_path: Path) -> None:
+def test_the_error_names_a_word_among_numbers(tmp_path: Path) -> None:
     frame = made().astype({"height": object})
     frame["height"] = [f"{value:.3f}" for value in frame["height"]]
     frame.loc[[17, 40, 41, 60], "height"] = "?"
     frame.loc[:, "kind"] = [CLASSES[row % 4] for row in range(80)]
     options = {**write(tmp_path, frame), "max_values": 40, "validation_share": 0.01, "test_share": 0.01}
-    refused(lambda: read(options), "'height' has", "different words", "Most are numbers: '?' in row", "is none")
+    refused(lambda: read(options), "'height' has", "different words", "Most are numbers, but '?' in row", "is not.")
 
 
 def test_labels_may_be_numbers(tmp_path: Path) -> None:
     frame = made().assign(kind=[(row % 4) * 5 for row in range(80)])
     assert read(write(tmp_path, frame)).class_names == ("0", "5", "10", "15")
     frame["kind"] = frame["kind"] + 0.5
-    refused(lambda: read(write(tmp_path, frame)), "'kind' holds 0.5 in row 0", "no fraction")
+    refused(lambda: read(write(tmp_path, frame)), "'kind' holds 0.5 in row 0", "must be integers")
 
 
 @pytest.mark.parametrize("name", ["trees.csv", "trees.parquet"])
 @pytest.mark.parametrize("column", ["height", "soil"])
-def test_a_missing_value_says_its_column_and_row(tmp_path: Path, name: str, column: str) -> None:
+def test_a_missing_value_is_an_error_with_its_column_and_row(tmp_path: Path, name: str, column: str) -> None:
     frame = made()
     frame.loc[[17, 40], column] = None
-    refused(lambda: read(write(tmp_path, frame, name)), name, f"'{column}' holds nan in row 17 ", "2 in all", "Fill it in")
+    refused(lambda: read(write(tmp_path, frame, name)), name, f"'{column}' holds nan in row 17 ", "2 in all", "Fill them in")
 
 
-def test_a_column_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_column_is_an_error_with_the_nearest_name(tmp_path: Path) -> None:
     options = example(tmp_path)
     refused(
         lambda: read({**options, "label": "kid"}), "trees.csv", "no column 'kid'", "Did you mean 'kind'?", "height, planted"
@@ -116,10 +116,10 @@ def test_a_column_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> 
     refused(lambda: read({**options, "path": str(tmp_path / "tree.csv")}), "not there", "Did you mean 'trees.csv'?")
 
 
-def test_what_cannot_be_learnt_from_is_told(tmp_path: Path) -> None:
+def test_tables_without_two_classes_or_with_times_are_errors(tmp_path: Path) -> None:
     refused(lambda: read(write(tmp_path, made().assign(kind="ash"))), "column 'kind'", "only the class 'ash'")
     refused(lambda: read(write(tmp_path, made(6).assign(kind=[*"aabbcc"]))), "the validation split is empty")
-    refused(lambda: read(write(tmp_path, made().head(0))), "no class")
+    refused(lambda: read(write(tmp_path, made().head(0))), "has no examples")
     options = write(tmp_path, made(), "trees.parquet")
     cut(tmp_path / "trees.parquet", 500)
     refused(lambda: read(options), "trees.parquet", "cannot be read as Parquet")
@@ -127,7 +127,7 @@ def test_what_cannot_be_learnt_from_is_told(tmp_path: Path) -> None:
     refused(lambda: read(write(tmp_path, times, "times.parquet")), "'planted' holds times")
 
 
-def test_a_test_class_that_training_never_saw_says_its_row(tmp_path: Path) -> None:
+def test_a_test_label_outside_the_training_classes_is_an_error_with_its_row(tmp_path: Path) -> None:
     test = made().head(8)
     test.loc[5, "kind"] = "fir"
     write(tmp_path, test, "test.csv")
@@ -137,7 +137,7 @@ def test_a_test_class_that_training_never_saw_says_its_row(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["trees.csv", "trees.csv.gz", "trees.parquet"])
 @pytest.mark.parametrize("kinds", [CLASSES, (0, 5, 10, 15), (False, True, False, True)])
-def test_rows_without_a_label_are_training_examples(tmp_path: Path, name: str, kinds: tuple[Any, ...]) -> None:
+def test_unlabelled_rows_are_training_examples(tmp_path: Path, name: str, kinds: tuple[Any, ...]) -> None:
     frame = made().assign(kind=[kinds[row % 4] for row in range(80)])
     free = made(87).tail(7).assign(kind=None)
     (tmp_path / "more").mkdir()
@@ -156,29 +156,29 @@ def test_rows_without_a_label_are_training_examples(tmp_path: Path, name: str, k
     refused(lambda: read({**write(tmp_path, free, name)}), "column 'kind'", "no training example has a label", "Fill in")
 
 
-def test_rows_without_a_label_leave_the_others_where_they_were(tmp_path: Path) -> None:
+def test_unlabelled_rows_do_not_change_the_splits_of_labelled_rows(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     before = example(tmp_path)
     after = write(tmp_path / "more", pd.concat([made(), made(87).tail(7).assign(kind=" ")]))
-    assert_unlabelled_are_trained_on(lambda split: read(before, split), lambda split: read(after, split), more=7)
+    assert_unlabelled_are_training_examples(lambda split: read(before, split), lambda split: read(after, split), more=7)
 
 
-def test_a_word_that_may_mean_no_label_is_asked_about(tmp_path: Path) -> None:
+def test_a_word_that_may_mean_no_label_is_an_error(tmp_path: Path) -> None:
     frame = made()
     frame.loc[[17, 40], "kind"] = "None"
-    refused(lambda: read(write(tmp_path, frame)), "'kind' holds 'None' in row 17 ", "2 in all", "a class, or no label?")
+    refused(lambda: read(write(tmp_path, frame)), "'kind' holds 'None' in row 17 ", "2 in all", "a class or a missing label")
 
 
 @pytest.mark.parametrize("name", ["test.csv", "test.parquet"])
-def test_a_test_row_must_have_a_label(tmp_path: Path, name: str) -> None:
+def test_a_test_row_must_be_labelled(tmp_path: Path, name: str) -> None:
     test = made().head(8)
     test.loc[5, "kind"] = None
     write(tmp_path, test, name)
     options = {**example(tmp_path), "test_path": str(tmp_path / name)}
-    refused(lambda: read(options, "test"), name, "'kind' holds nan in row 5 ", "Only a training row may be without a label")
+    refused(lambda: read(options, "test"), name, "'kind' holds nan in row 5 ", "Only training rows may be unlabelled")
 
 
-def test_a_fraction_among_rows_without_a_label_says_its_row(tmp_path: Path) -> None:
+def test_a_fractional_label_is_an_error_with_its_row(tmp_path: Path) -> None:
     frame = made().assign(kind=[float(row % 4) for row in range(80)])
     frame.loc[[0, 1], "kind"], frame.loc[9, "kind"] = None, 0.5
     refused(lambda: read(write(tmp_path, frame)), "'kind' holds 0.5 in row 9 ")

@@ -1,4 +1,4 @@
-"""The heads that a task's outputs decide."""
+"""The heads that a network has for the outputs of its task."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_single_sequence_of_one_step_has_a_linear_layer() -> None:
     assert layer.keeps_width
 
 
-def test_every_sequence_has_a_layer_of_its_own_and_keeps_its_width() -> None:
+def test_every_sequence_has_its_own_layer_of_fixed_width() -> None:
     both = built(SLOTS, INTENT)
     assert isinstance(both, Heads) and list(both) == ["slots", "intent"]
     assert all(layer.keeps_width for layer in both.values())

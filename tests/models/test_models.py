@@ -1,4 +1,4 @@
-"""Published architectures have the published number of parameters; stages are where they are said to be."""
+"""Published architectures have the published number of parameters, MACs and stages."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_published_networks_have_the_published_size(reference: Any, params: int)
 
 
 @pytest.mark.parametrize(("reference", "macs"), MACS, ids=str)
-def test_published_networks_do_the_published_work(reference: Any, macs: float) -> None:
+def test_published_networks_have_the_published_macs(reference: Any, macs: float) -> None:
     with torch.device("meta"):
         assert cost.macs(build(reference), plain_signature(IMAGES))["macs"] == pytest.approx(macs, rel=0.01)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_stages_are_named_in_order_and_give_maps_tokens_or_vectors(name: str) -> None:
+def test_stages_are_named_in_order_and_output_maps_tokens_or_vectors(name: str) -> None:
     model = build(name).eval()
     shapes: dict[str, torch.Size] = {}
 
@@ -73,7 +73,7 @@ def test_stages_are_named_in_order_and_give_maps_tokens_or_vectors(name: str) ->
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_pruned_network_is_read_back_as_it_was_written(name: str, tmp_path: Path) -> None:
+def test_a_pruned_network_round_trips_through_its_files(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     architecture = architecture_of(name, IMAGES, "abc")
     model = channels.remove_channels(channels.Config(), checkpoint.build(architecture), (torch.randn(2, *IMAGES),), 0.5).eval()
@@ -85,12 +85,12 @@ def test_a_pruned_network_is_read_back_as_it_was_written(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "mlp"])
-def test_what_is_no_image_is_refused(name: str) -> None:
+def test_examples_that_are_not_images_are_an_error(name: str) -> None:
     with pytest.raises(InputError, match=f"model '{name}' takes images"):
         build(name, (64,))
 
 
-def test_a_transformer_says_what_does_not_divide() -> None:
+def test_a_transformer_that_does_not_divide_is_an_error() -> None:
     with pytest.raises(InputError, match="patches of 5 px do not divide an image of 32×32"):
         build({"vit": {"patch_px": 5}})
     with pytest.raises(InputError, match="3 heads do not divide a width of 64"):

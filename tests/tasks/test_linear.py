@@ -25,7 +25,7 @@ def labelled(split: Plain, labels: torch.Tensor) -> Examples:
     return classified(split.inputs, labels, split.class_names)
 
 
-def test_it_is_the_ridge_classifier_of_the_textbook(digits: tuple[Plain, Plain]) -> None:
+def test_scores_are_those_of_the_closed_form_ridge_classifier(digits: tuple[Plain, Plain]) -> None:
     train, validation = digits
     rows = train.seen().flatten(1).double().numpy()
     penalty = _linear.RIDGE * ((rows - rows.mean(0)) ** 2).sum(0).mean()
@@ -44,13 +44,13 @@ def test_large_images_are_averaged_down(digits: tuple[Plain, Plain]) -> None:
     assert accuracy(enlarged[0].examples, enlarged[1]) == pytest.approx(accuracy(digits[0].examples, digits[1]), abs=0.02)
 
 
-def test_labels_that_mean_nothing_are_guessed(digits: tuple[Plain, Plain]) -> None:
+def test_random_labels_give_chance_accuracy(digits: tuple[Plain, Plain]) -> None:
     train, validation = digits
     shuffled = train.labels[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))]
     assert accuracy(labelled(train, shuffled), validation) < 0.25
 
 
-def test_it_learns_from_labelled_examples_only(digits: tuple[Plain, Plain]) -> None:
+def test_unlabelled_examples_do_not_change_the_baseline(digits: tuple[Plain, Plain]) -> None:
     train, validation = digits
     half = torch.arange(len(train)) % 2 == 0
     known = classified(train.inputs[half], train.labels[half], train.class_names)
@@ -58,7 +58,7 @@ def test_it_learns_from_labelled_examples_only(digits: tuple[Plain, Plain]) -> N
     assert accuracy(hidden, validation) == accuracy(known, validation) > 0.8
 
 
-def test_without_labels_it_knows_nothing_and_with_one_class_it_answers_that(digits: tuple[Plain, Plain]) -> None:
+def test_the_baseline_without_labels_is_0_and_with_one_class_predicts_it(digits: tuple[Plain, Plain]) -> None:
     train, validation = digits
     none = labelled(train, torch.full_like(train.labels, UNKNOWN))
     sevens = labelled(train, train.labels.where(train.labels == 7, UNKNOWN))
@@ -66,10 +66,10 @@ def test_without_labels_it_knows_nothing_and_with_one_class_it_answers_that(digi
     assert accuracy(sevens, validation) == pytest.approx(float((validation.labels == 7).float().mean()))
 
 
-def test_of_many_examples_sorted_by_class_every_class_is_seen(
+def test_the_baseline_samples_every_class_of_many_sorted_examples(
     monkeypatch: pytest.MonkeyPatch, digits: tuple[Plain, Plain]
 ) -> None:
-    """The first rows of an image folder are all of its first classes."""
+    """The first rows of an image folder all belong to its first classes."""
     train, validation = digits
     order = train.labels.argsort(stable=True)
     monkeypatch.setattr(_linear, "MAX_ROWS", 300)

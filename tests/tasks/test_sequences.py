@@ -1,4 +1,4 @@
-"""Means and losses over real steps, and what a network may give."""
+"""Means and losses over real steps, and the forms of a network's output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tutelage.tasks import LabelSequence, called, cross_entropy, masked_mean
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=5), st.sampled_from([float("nan"), float("inf"), 1e30]))
-def test_a_masked_mean_is_that_of_the_real_steps(lengths: list[int], filling: float) -> None:
+def test_a_masked_mean_is_the_mean_over_real_steps(lengths: list[int], filling: float) -> None:
     values = torch.randn(len(lengths), 5, generator=torch.Generator().manual_seed(0), dtype=torch.double)
     mask = torch.arange(5) < torch.tensor(lengths).unsqueeze(1)
     expected = torch.stack([row[:n].mean() if n else row.new_zeros(()) for row, n in zip(values, lengths, strict=True)])
@@ -26,8 +26,8 @@ def test_a_masked_mean_is_that_of_the_real_steps(lengths: list[int], filling: fl
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("filling", [float("nan"), float("inf"), 1e30])
-def test_an_examples_cross_entropy_is_that_of_its_own_steps(smoothing: float, filling: float) -> None:
-    """Two steps alone and among eight, of which six are padding, cost the same, and padding has no gradient."""
+def test_an_examples_cross_entropy_does_not_depend_on_padding(smoothing: float, filling: float) -> None:
+    """Two steps without padding and the same steps padded to eight cost the same, and padding has no gradient."""
     alone = torch.tensor([[[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]]], dtype=torch.double)
     labels, padded_labels = torch.tensor([[0, 2]]), torch.tensor([[0, 2, *[UNKNOWN] * 6]])
     padded = torch.full((1, 8, 3), filling, dtype=torch.double)
@@ -43,7 +43,7 @@ def test_an_examples_cross_entropy_is_that_of_its_own_steps(smoothing: float, fi
         assert torch.equal(found, cost) and gradient.isfinite().all() and not gradient[:, 2:].any()
 
 
-def test_a_step_without_a_label_is_left_out_and_an_example_without_any_costs_0() -> None:
+def test_unlabelled_steps_are_excluded_and_an_unlabelled_example_costs_0() -> None:
     logits = torch.randn(2, 2, 3, requires_grad=True)
     cost = cross_entropy(LabelSequence(logits=logits), torch.tensor([[1, UNKNOWN], [UNKNOWN, UNKNOWN]]), 0.1)
     torch.testing.assert_close(cost[0], functional.cross_entropy(logits[0, :1], torch.tensor([1]), label_smoothing=0.1))
@@ -61,7 +61,7 @@ class Given(nn.Module):
 
 
 @pytest.mark.parametrize("sort", ["mapping", "tuple"])
-def test_a_network_gives_its_sequences_by_name_or_in_their_order(sort: str) -> None:
+def test_a_network_may_return_its_sequences_by_name_or_in_order(sort: str) -> None:
     slots, intent = torch.randn(2, 3, 4), torch.randn(2, 5)
     given = {"intent": intent, "slots": slots} if sort == "mapping" else (slots, intent)
     batch = Batch(inputs={"inputs": torch.zeros(2, 1)}, targets={})

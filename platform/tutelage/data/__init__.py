@@ -1,7 +1,7 @@
-"""Data sources: real examples in three splits that share none. One file a source.
+"""Data sources, one file each. A source holds three disjoint splits of examples.
 
-`read(config, seed, split)` gives one split. The search reads `train` and `validation`; nothing but `select` and
-`evaluate` reads `test`. A training example may be without a label: a teacher can tell what it is.
+`read(config, seed, split)` returns one split. The search reads `train` and `validation`; only `select` and `evaluate` read
+`test`. Training examples may be unlabelled: a student learns from the teacher's outputs for them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
 def checked(examples: Examples, split: SplitName) -> Examples:
-    """Return `examples`; `InputError` (field, row, value) for a label that is no class, or unknown outside training."""
+    """Return `examples` if all labels are valid.
+
+    Raises `InputError` (field, row, value) for a label that is not a class, or a missing one outside the training split.
+    """
     for name, target in examples.targets.items():
         if target.kind == "class":
             _check_classes(name, target, split)
@@ -48,13 +51,13 @@ def _check_classes(name: str, target: Field, split: SplitName) -> None:
     )
     raise InputError(
         f"the {split} split: the label '{name}' of row {row} (the first is 0) is {values[tuple(wrong[0])]}, and there are "
-        f"{len(target.names)} classes (0 to {len(target.names) - 1}). Only a training example may be without a label "
-        f"({UNKNOWN}). Correct the data, or take those rows out ({len(wrong):,} labels in all)."
+        f"{len(target.names)} classes (0 to {len(target.names) - 1}). Only training examples may be unlabelled "
+        f"({UNKNOWN}). Correct the data, or remove those rows ({len(wrong):,} labels in all)."
     )
 
 
 def fingerprint(*splits: Examples) -> str:
-    """Return the SHA-256 (hex) of all fields of `splits`, in their order: roles, names, kinds, classes, stored bytes."""
+    """Return the SHA-256 (hex) over all fields of `splits`, in order: roles, names, kinds, classes and stored bytes."""
     digest = hashlib.sha256()
     for examples in splits:
         for role, fields in (("input", examples.inputs), ("target", examples.targets)):

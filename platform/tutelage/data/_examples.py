@@ -1,4 +1,4 @@
-"""Examples with named fields: how they are stored, and the batches that networks and losses see."""
+"""Examples with named fields, and the batches that networks and losses take."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import Tensor
 from tutelage.data._ragged import Ragged
 from tutelage.signature import Dtype, InputSpec, Kind
 
-UNKNOWN = -1  # the class of a target that has none
-PAST_THE_END = -1  # what stands in a target behind a sequence's end
+UNKNOWN = -1  # the class index of an unlabelled example or step
+PAST_THE_END = -1  # the padding of a ragged target
 NORMALISED: tuple[Kind, ...] = ("image", "frames", "vector")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One named part of examples: stored numbers, dense `[n, …]` or ragged, and what they are.
+    """One named field of examples: stored numbers, dense `[n, …]` or ragged, and their kind.
 
-    `names` are the classes of a `class` field and the vocabulary of tokens. `mean` and `std`, one number a channel (axis 1 of
-    dense values, axis 1 of a ragged field's values) in stored units, normalise images, frames and vectors; left empty, a
-    network sees the stored numbers. Dense values may be memory-mapped.
+    `names` are the classes of a `class` field, or the vocabulary of tokens. `mean` and `std` normalise images, frames and
+    vectors: one value a channel (axis 1 of dense values, axis 1 of a ragged field's values), in stored units. If they are
+    empty, a network takes the stored numbers. Dense values may be memory-mapped.
     """
 
     values: Tensor | Ragged
@@ -52,8 +52,8 @@ class Field:
         return isinstance(self.values, Ragged)
 
     @property
-    def is_known(self) -> Tensor:
-        """Which examples have a target, at one step at least: booleans `[n]`; only classes can be unknown."""
+    def is_labelled(self) -> Tensor:
+        """Booleans `[n]`, True for examples with a label at one step at least. Only fields of kind `class` can lack labels."""
         if self.kind != "class":
             return torch.ones(len(self), dtype=torch.bool)
         if isinstance(self.values, Ragged):
@@ -62,17 +62,17 @@ class Field:
         return (self.values.flatten(1) if self.values.ndim > 1 else self.values.unsqueeze(1)).ne(UNKNOWN).any(dim=1)
 
     def mapped(self, change: Callable[[Tensor | Ragged], Tensor | Ragged]) -> Field:
-        """Return the field with other values of the same kind."""
+        """Return the field with its values replaced by `change(values)`."""
         return replace(self, values=change(self.values))
 
     def take(self, rows: Tensor | slice, fill: float = 0) -> tuple[Tensor, Tensor | None]:
-        """Return the stored numbers of `rows`, padded where they are ragged, and the mask of real steps (None: dense)."""
+        """Return the stored numbers of `rows` and the mask of real steps. Ragged values are padded; dense ones have no mask."""
         if isinstance(self.values, Ragged):
             return self.values.take(rows).padded(fill)
         return self.values[rows], None
 
     def normalised(self, stored: Tensor) -> Tensor:
-        """Return stored numbers `[rows, …]` as a network sees them: float32 and normalised, or int64 for tokens and classes."""
+        """Return stored numbers `[rows, …]` as a network takes them: normalised float32, or int64 for tokens and classes."""
         if self.kind not in NORMALISED:
             return stored.long() if self.kind in ("tokens", "class", "string") else stored
         if not self.mean:
@@ -84,7 +84,7 @@ class Field:
         return stored.to(torch.float32, copy=True).sub_(shift).div_(scale)
 
     def spec(self, name: str) -> InputSpec:
-        """Return how a network takes this field under `name`."""
+        """Return the input of a network that takes this field under `name`."""
         dtype: Dtype = "float32" if self.kind in NORMALISED else "int64"
         shape: tuple[int | str, ...] = tuple(self._numbers.shape[1:])
         steps = 1
@@ -97,10 +97,10 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Examples as a network sees them, by field: `inputs` and `targets` `[batch, …]`, ragged ones padded.
+    """Examples as a network takes them, by field: `inputs` and `targets` `[batch, …]`, ragged fields padded.
 
-    `masks` holds `[batch, steps]`, True at real steps, of every ragged field by its name. In a mixed batch an example is
-    `share` `[batch]` of itself; the rest is another one, of `partner_targets`.
+    `masks` has `[batch, steps]`, True at real steps, for every ragged field. In a mixed batch (mixup, CutMix) `share` `[batch]`
+    is the share of the example itself; the rest belongs to its partner, whose targets are `partner_targets`.
     """
 
     inputs: Mapping[str, Tensor]
@@ -114,7 +114,7 @@ class Batch:
 
     @property
     def arguments(self) -> tuple[Tensor, ...]:
-        """What a network is called with: its inputs in order, each ragged one followed by its mask."""
+        """The arguments of a network: the inputs in order, each ragged one followed by its mask."""
         found: list[Tensor] = []
         for name, tensor in self.inputs.items():
             found += [tensor, self.masks[name]] if name in self.masks else [tensor]
@@ -126,7 +126,7 @@ class Batch:
         return next((self.masks[name] for name in self.inputs if name in self.masks), None)
 
     def labels(self, name: str) -> Tensor | None:
-        """Return the labels `[batch, steps]` of the label sequence `name`: the target of that name; None if there is none."""
+        """Return the labels `[batch, steps]` of the label sequence `name`; None if no target has that name."""
         target = self.targets.get(name)
         return target.unsqueeze(1) if target is not None and target.ndim == 1 else target
 
@@ -145,10 +145,10 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """Examples of one split by named fields: `inputs` in the order in which a network takes them, and `targets`.
+    """The examples of one split by named fields: `inputs` in the order of a network's arguments, and `targets`.
 
-    A target named as a label sequence of the task holds its labels, step by step. A class of the training split may be
-    `UNKNOWN`; validation and test have all of theirs, or nothing could be measured.
+    The labels of a label sequence are the target of the same name, one label a step. Labels of the training split may be
+    `UNKNOWN`. Validation and test are fully labelled, because measures need the labels.
     """
 
     inputs: Mapping[str, Field]
@@ -166,20 +166,20 @@ class Examples:
 
     @property
     def labelled(self) -> Tensor:
-        """Which examples have a target, at one step at least: booleans `[n]`."""
+        """Booleans `[n]`, True for examples with a label at one step at least."""
         found = torch.zeros(len(self), dtype=torch.bool)
         for target in self.targets.values():
-            found |= target.is_known.cpu()
+            found |= target.is_labelled.cpu()
         return found
 
     @property
     def num_labelled(self) -> int:
-        """How many examples have a target, at one step at least."""
+        """The number of examples with a label at one step at least."""
         return int(self.labelled.sum())
 
     @property
     def input_specs(self) -> tuple[InputSpec, ...]:
-        """How a network takes the inputs, in order."""
+        """The inputs of a network that takes these examples, in order."""
         return tuple(one.spec(name) for name, one in self.inputs.items())
 
     @property
@@ -188,7 +188,7 @@ class Examples:
         return next((one.values.lengths for one in self.inputs.values() if isinstance(one.values, Ragged)), None)
 
     def take(self, rows: Tensor | slice) -> Batch:
-        """Return the examples of `rows` as a network sees them."""
+        """Return the examples of `rows` as a network takes them."""
         inputs, masks = {}, {}
         for name, one in self.inputs.items():
             stored, mask = one.take(rows)
@@ -199,7 +199,7 @@ class Examples:
         return Batch(inputs=inputs, targets=targets, masks={**masks, **target_masks})
 
     def take_targets(self, rows: Tensor | slice) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the targets of `rows` and the masks of the ragged ones, `PAST_THE_END` standing behind the ends."""
+        """Return the targets of `rows`, padded with `PAST_THE_END`, and the masks of the ragged ones, by name."""
         found = {name: one.take(rows, PAST_THE_END) for name, one in self.targets.items()}
         targets = {name: self.targets[name].normalised(stored) for name, (stored, _) in found.items()}
         return targets, {name: mask for name, (_, mask) in found.items() if mask is not None}
@@ -224,9 +224,9 @@ def classified(
     inputs: Tensor, labels: Tensor, class_names: tuple[str, ...], *, kind: Kind | None = None,
     mean: tuple[float, ...] = (), std: tuple[float, ...] = (),
 ) -> Examples:  # fmt: skip
-    """Return examples of one input, `inputs` `[n, …]`, and one class each, `labels` int64 `[n]`.
+    """Return examples with one input, `inputs` `[n, …]`, and one class each, `labels` int64 `[n]`.
 
-    `kind` is by default image for inputs of three dimensions an example, and vector otherwise.
+    By default, `kind` is image for inputs `[n, channels, height, width]` and vector for others.
     """
     assert inputs.dtype in (torch.float32, torch.uint8) and labels.dtype == torch.int64 and labels.ndim == 1
     kind = kind or ("image" if inputs.ndim == 4 else "vector")

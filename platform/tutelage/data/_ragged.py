@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Ragged:
-    """`n` sequences one after another: `values` `[total, …]`, and int64 `offsets` `[n + 1]` of where each one begins.
+    """`n` sequences stored one after another: `values` `[total, …]` and their start positions, int64 `offsets` `[n + 1]`.
 
     Sequence i is `values[offsets[i] : offsets[i + 1]]`.
     """
@@ -42,7 +42,7 @@ class Ragged:
         return Ragged(self.values[positions + shift], offsets)
 
     def padded(self, fill: float = 0) -> tuple[Tensor, Tensor]:
-        """Return the sequences `[n, longest, …]`, `fill` behind their ends, and a mask `[n, longest]`, True at real steps."""
+        """Return the sequences `[n, longest, …]`, padded with `fill`, and a mask `[n, longest]`, True at real steps."""
         lengths = self.lengths
         longest = max(1, int(lengths.max())) if len(lengths) else 1
         mask = torch.arange(longest, device=lengths.device) < lengths.unsqueeze(1)
@@ -56,11 +56,11 @@ class Ragged:
 
 
 def offsets_of(lengths: Tensor) -> Tensor:
-    """Return where sequences of these `lengths` `[n]` begin and end, int64 `[n + 1]`."""
+    """Return the offsets, int64 `[n + 1]`, of sequences of these `lengths` `[n]`."""
     return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
 
 
 def ragged(sequences: Sequence[Tensor]) -> Ragged:
-    """Return tensors `[length, …]`, one a sequence and alike but for their lengths, stored one after another."""
+    """Return sequences, tensors `[length, …]` that differ only in their length, as one `Ragged`."""
     lengths = torch.tensor([len(one) for one in sequences], dtype=torch.int64)
     return Ragged(torch.cat(list(sequences)), offsets_of(lengths))

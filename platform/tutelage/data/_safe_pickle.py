@@ -1,7 +1,7 @@
-"""Dictionaries of arrays, lists and text out of pickles that nobody vouches for.
+"""Reads dictionaries of arrays, lists and text from untrusted pickles.
 
-A pickle can call whatever it names. The few names that NumPy's arrays need are answered here by stand-ins that only keep
-what they are given, so nothing of NumPy or of Python runs on a file's word: a forged dtype could otherwise reach memory.
+A pickle can call any function that it names. Here, the few names that NumPy's arrays need are replaced by stand-ins that only
+store their arguments. So a file cannot call NumPy or Python code; a forged dtype, for example, could corrupt memory.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import numpy as np
 from tutelage.errors import InputError
 
 _CORES = ("numpy.core", "numpy._core")  # the second since NumPy 2
-_CODES = re.compile(r"[biuf][1248]")  # plain numbers only
+_CODES = re.compile(r"[biuf][1248]")  # booleans and numbers, no structured types or objects
 
 
 class _Dtype:
-    """What a pickle says of an array's numbers."""
+    """The dtype of an array, as its pickle states it; `made` checks it and returns NumPy's."""
 
     def __init__(self, code: bytes | str, *_: Any) -> None:
         self.code, self.order = _text(code), "="
@@ -39,7 +39,7 @@ class _Dtype:
 
 
 class _Array:
-    """An array as its pickle describes it; `made` is the array itself."""
+    """An array, as its pickle states it; `made` checks it and returns NumPy's."""
 
     def __init__(self, raw: bytes = b"", dtype: Any = None, shape: Any = (0,), fortran: Any = False) -> None:
         self.raw, self.dtype, self.shape, self.order = raw, dtype, shape, "F" if fortran in (True, "F", b"F") else "C"
@@ -52,7 +52,7 @@ class _Array:
         dtype = self.dtype.made()
         if len(self.raw) != math.prod(self.shape) * dtype.itemsize:
             raise pickle.UnpicklingError(f"an array of shape {self.shape} in {len(self.raw):,} bytes")
-        values = np.frombuffer(bytearray(self.raw), dtype)  # a copy that may be written to, which a tensor needs
+        values = np.frombuffer(bytearray(self.raw), dtype)  # a copy, because a tensor needs writable memory
         return values.reshape(self.shape, order=self.order)  # type: ignore[call-overload,no-any-return]
 
 
@@ -63,7 +63,7 @@ def _encoded(text: str, encoding: str) -> bytes:
 
 
 def _no_bytes() -> bytes:
-    """Return what Python 3 writes as a call in the older protocols: nothing."""
+    """Return b"": in older protocols, Python 3 pickles empty bytes as a call of `bytes`."""
     return b""
 
 
@@ -83,22 +83,22 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 class _Unpickler(pickle.Unpickler):
     def __init__(self, path: Path, content: bytes) -> None:
-        super().__init__(io.BytesIO(content), encoding="bytes")  # the official files come from Python 2
+        super().__init__(io.BytesIO(content), encoding="bytes")  # the official files were written by Python 2
         self.path = path
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise InputError(
-                f"{self.path}: refused to read this pickle: it asks for {module}.{name}, and only arrays of numbers, lists, "
+                f"{self.path}: this pickle is not read, because it uses {module}.{name}. Only arrays of numbers, lists, "
                 "dictionaries and text are read. Take the file from its official source."
             )
         return _ALLOWED[module, name]
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return the dictionary in the pickle at `path`: its keys as text, its arrays as NumPy's.
+    """Return the dictionary in the pickle at `path`: keys as text, arrays as NumPy's.
 
-    Raises `InputError` for a pickle that names anything else (with the name), is cut off (with its bytes), or is none.
+    Raises `InputError` for a pickle that uses any other name (with the name), is cut off (with its size), or cannot be read.
     """
     content = path.read_bytes()
     try:
@@ -110,17 +110,15 @@ def read(path: Path) -> dict[str, Any]:
     except Exception as error:  # a damaged pickle may raise anything
         if needed := _bytes_needed(content):
             raise InputError(
-                f"{path}: the pickle is cut off: {len(content):,} bytes are there, at least {needed:,} are needed. "
+                f"{path}: the pickle is cut off: it has {len(content):,} bytes and needs at least {needed:,}. "
                 "Download it again."
             ) from error
-        raise InputError(
-            f"{path}: not a pickle that can be read ({type(error).__name__}: {error}). Download it again."
-        ) from error
+        raise InputError(f"{path}: cannot be read as a pickle ({type(error).__name__}: {error}). Download it again.") from error
     raise InputError(f"{path}: the pickle holds a {type(found).__name__}, not a dictionary. Take the official file.")
 
 
 def _bytes_needed(content: bytes) -> int:
-    """Return how many bytes a pickle must at least have when it ends before its end; 0 if it does not."""
+    """Return the least number of bytes that a cut-off pickle needs; 0 if it is not cut off."""
     try:
         for _ in pickletools.genops(content):
             pass

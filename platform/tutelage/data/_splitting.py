@@ -1,4 +1,4 @@
-"""What the data sources share: rows drawn by class and seed, the names of classes, and a channel's mean and spread."""
+"""Shared by the data sources: stratified splits, class names, checks of labels, and each channel's mean and deviation."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tutelage.data import UNKNOWN, Examples, SplitName, classified
 from tutelage.errors import InputError
 
 LabelledPerClass = Annotated[
-    int | None, Field(ge=0, description="training examples of a class that keep their label; the others lose theirs")
+    int | None, Field(ge=0, description="labelled training examples a class; the other training examples become unlabelled")
 ]
 
-_TOO_FEW = "A class needs three labelled examples to have one in each split: add examples, or give this split its own."
-_CHECKED_ROWS = 4096
-_FIRST = 256
-_CHUNK_BYTES = 16 * 2**20  # read at a time for the statistics, so that a memory-mapped set never lies in memory whole
+_TOO_FEW = "A class needs three labelled examples to have one in each split: add examples, or store this split separately."
+_CHECKED_ROWS = 4096  # checked at a time for numbers that float32 cannot hold
+_SHIFT_ROWS = 256  # the first rows, whose mean is subtracted before squares are summed
+_CHUNK_BYTES = 16 * 2**20  # read at a time for the statistics, so that memory-mapped examples are never all in memory
 
 
 class Part(NamedTuple):
-    """Examples stored together: uint8 or float32 `[n, …]`, a class index each (or `UNKNOWN`), and where they lie."""
+    """Examples stored together: uint8 or float32 `[n, …]`, their class indices (or `UNKNOWN`), and where they are stored."""
 
     inputs: np.ndarray
     labels: np.ndarray
@@ -31,7 +31,7 @@ class Part(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Sorted row numbers, no row in two splits."""
+    """The sorted row numbers of each split; the splits are disjoint."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -46,22 +46,23 @@ def draw(
     where: str,
     per_class: int | None = None,
 ) -> Rows:
-    """Share rows out so that every class has its share (of all labelled rows, to the nearest row) in every split.
+    """Return the rows of stratified splits: each split gets its share of the labelled rows of every class, rounded.
 
-    A share of None draws no rows: that split has a file of its own. `per_class` caps a class's training rows. The test rows
-    do not depend on `validation_share`, nor the validation rows on `per_class`, so scores stay comparable.
-    A class of two rows or more has one in training, of three or more in each split. Rows whose label is unknown are all
-    training rows; which of the others are in a split does not depend on them. Raises `InputError` for a split without rows.
+    If a share is None, no rows are drawn for that split, because it is stored separately. `per_class` limits the training
+    rows of a class. Test rows do not depend on `validation_share`, and validation rows do not depend on `per_class`, so that
+    scores stay comparable. A class of at least two rows has one in training; a class of at least three has one in each split.
+    Unlabelled rows are training rows, and they do not change how labelled rows are drawn. Raises `InputError` for an empty
+    split.
     """
-    known = labels != UNKNOWN
-    counts = np.bincount(labels[known], minlength=1)
-    place = _places(labels, _turns(labels, seed))
-    num_test = _number(test_share, counts, counts - 1)[labels]
-    num_validation = _number(validation_share, counts, counts - 1 - _number(test_share, counts, counts - 1))[labels]
+    labelled = labels != UNKNOWN
+    counts = np.bincount(labels[labelled], minlength=1)
+    rank = _ranks_in_class(labels, _draw_order(labels, seed))
+    num_test = _num_drawn(test_share, counts, counts - 1)[labels]
+    num_validation = _num_drawn(validation_share, counts, counts - 1 - _num_drawn(test_share, counts, counts - 1))[labels]
     first = num_test + num_validation
     last = np.inf if per_class is None else first + per_class
-    train = ~known | ((place >= first) & (place < last))
-    validation, test = known & (place >= num_test) & (place < first), known & (place < num_test)
+    train = ~labelled | ((rank >= first) & (rank < last))
+    validation, test = labelled & (rank >= num_test) & (rank < first), labelled & (rank < num_test)
     drawn = Rows(*(np.flatnonzero(mask) for mask in (train, validation, test)))
     check_rows(drawn.train, "train", where)
     if validation_share is not None:
@@ -72,34 +73,35 @@ def draw(
 
 
 def training_labels(labels: np.ndarray, rows: np.ndarray, seed: int, labelled_per_class: int | None) -> np.ndarray:
-    """Return the labels of the training `rows`: `labelled_per_class` of each class, drawn by `seed`, and the rest unknown.
+    """Return the labels of the training `rows`: `labelled_per_class` of each class, drawn by `seed`; the rest are `UNKNOWN`.
 
-    None leaves them all. A larger number keeps what a smaller one keeps, whatever `per_class` above it `draw` was given.
+    None retains all labels. A larger number retains all labels that a smaller one retains, whatever larger `per_class` limits
+    the rows.
     """
     found: np.ndarray = labels[rows]
     if labelled_per_class is None:
         return found
-    return np.where(_places(found, _turns(labels, seed)[rows]) < labelled_per_class, found, UNKNOWN)
+    return np.where(_ranks_in_class(found, _draw_order(labels, seed)[rows]) < labelled_per_class, found, UNKNOWN)
 
 
-def _turns(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Return when each labelled row is drawn; rows of unknown label take no turn."""
-    turns = np.zeros(len(labels), dtype=np.int64)
-    known = np.flatnonzero(labels != UNKNOWN)
-    turns[known[np.random.default_rng(seed).permutation(len(known))]] = np.arange(len(known))
-    return turns
+def _draw_order(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Return the position `[n]` of each labelled row in a random order; it is 0 for unlabelled rows."""
+    draw_order = np.zeros(len(labels), dtype=np.int64)
+    labelled = np.flatnonzero(labels != UNKNOWN)
+    draw_order[labelled[np.random.default_rng(seed).permutation(len(labelled))]] = np.arange(len(labelled))
+    return draw_order
 
 
-def _places(labels: np.ndarray, turns: np.ndarray) -> np.ndarray:
-    """Return the place of each row among those of its class, 0 for the one whose turn comes first."""
-    order = np.lexsort((turns, labels))
+def _ranks_in_class(labels: np.ndarray, draw_order: np.ndarray) -> np.ndarray:
+    """Return the rank `[n]` of each row within its class by `draw_order`, 0 for the first."""
+    order = np.lexsort((draw_order, labels))
     of_class = labels[order]
-    places = np.empty(len(labels), dtype=np.int64)
-    places[order] = np.arange(len(labels)) - np.searchsorted(of_class, of_class)
-    return places
+    ranks = np.empty(len(labels), dtype=np.int64)
+    ranks[order] = np.arange(len(labels)) - np.searchsorted(of_class, of_class)
+    return ranks
 
 
-def _number(share: float | None, counts: np.ndarray, at_most: np.ndarray) -> np.ndarray:
+def _num_drawn(share: float | None, counts: np.ndarray, at_most: np.ndarray) -> np.ndarray:
     if share is None:
         return np.zeros_like(counts)
     wanted: np.ndarray = np.round(share * counts).astype(counts.dtype)
@@ -107,80 +109,83 @@ def _number(share: float | None, counts: np.ndarray, at_most: np.ndarray) -> np.
     return wanted
 
 
-def unknown_in(values: np.ndarray) -> np.ndarray:
-    """Return which of the values (whole numbers or text) say that there is no label: -1, or nothing but blanks."""
+def is_unlabelled(values: np.ndarray) -> np.ndarray:
+    """Return booleans, True for values (integers or text) that mean "no label": -1, or blank text."""
     empty: np.ndarray = np.char.strip(values) == "" if values.dtype.kind == "U" else values == UNKNOWN
     return empty
 
 
 def as_classes(values: np.ndarray, where: str) -> tuple[str, ...]:
-    """Return the names of the classes of `values` (whole numbers or text), sorted; `InputError` for fewer than two."""
+    """Return the sorted class names of `values` (integers or text). Raises `InputError` for fewer than two classes."""
     if not len(values):
-        raise InputError(f"{where}: is empty: no example, so no class. Is this the right place?")
+        raise InputError(f"{where}: has no examples. Is this the right path?")
     names = tuple(str(value) for value in np.unique(values))
     check_classes(names, where)
     return names
 
 
 def check_classes(names: Sequence[str], where: str) -> None:
-    """Raise `InputError` unless there are two classes at least."""
+    """Raise `InputError` for fewer than two classes."""
     if len(names) < 2:
         only = f"only the class '{names[0]}'" if names else "no class"
-        raise InputError(f"{where}: holds {only}. Two classes are the least that can be told apart; is this the right place?")
+        raise InputError(f"{where}: has {only}. A classifier needs at least two classes. Is this the right path?")
 
 
-def nothing_labelled(where: str, way: str) -> InputError:
-    """Return what to raise where no training example has a label and nothing else names the classes."""
-    return InputError(f"{where}: no training example has a label, so no class has a name. {way}")
+def no_labels(where: str, remedy: str) -> InputError:
+    """Return the error for a training split without labels, from which no class names can be read."""
+    return InputError(f"{where}: no training example has a label, so the class names are missing. {remedy}")
 
 
 def as_labels(values: np.ndarray, names: Sequence[str], where: str) -> np.ndarray:
-    """Return each value's class index; `InputError` (row, value) for one that is none of the training classes `names`."""
+    """Return the class index of each value. Raises `InputError` (row, value) for a value that is not in `names`."""
     found, rows = np.unique(values, return_inverse=True)
     index = {name: number for number, name in enumerate(names)}
     numbers = np.array([index.get(str(value), UNKNOWN) for value in found], dtype=np.int64)
     labels = numbers[rows.reshape(-1)]
     if (wrong := np.flatnonzero(labels == UNKNOWN)).size:
-        way = "Only a training example may be without a label. " if unknown_in(values[wrong[:1]]).any() else ""
-        _refuse_label(wrong, values, f"{len(names)} training classes ({few(names)})", where, way)
+        remedy = "Only training examples may be unlabelled. " if is_unlabelled(values[wrong[:1]]).any() else ""
+        _raise_wrong_label(wrong, values, f"{len(names)} training classes ({first_names(names)})", where, remedy)
     return labels
 
 
-def with_unknown(labels: np.ndarray, unknown: np.ndarray) -> np.ndarray:
-    """Return a label for every row: those given, in their order, and `UNKNOWN` where `unknown` says so."""
+def with_unlabelled(labels: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """Return a label for every row: `UNKNOWN` where `unknown` is True, and `labels`, in order, for the other rows."""
     found = np.full(len(unknown), UNKNOWN, dtype=np.int64)
     found[~unknown] = labels
     return found
 
 
 def check_labels(labels: np.ndarray, num_classes: int, where: str) -> None:
-    """Raise `InputError` (row, value) for a label that is not in 0 to `num_classes` - 1."""
+    """Raise `InputError` (row, value) for a label outside 0 to `num_classes` - 1."""
     if (wrong := np.flatnonzero((labels < 0) | (labels >= num_classes))).size:
-        _refuse_label(wrong, labels, f"{num_classes} classes (0 to {num_classes - 1})", where)
+        _raise_wrong_label(wrong, labels, f"{num_classes} classes (0 to {num_classes - 1})", where)
 
 
-def _refuse_label(wrong: np.ndarray, labels: np.ndarray, known: str, where: str, way: str = "") -> None:
-    others = f", as are {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
+def _raise_wrong_label(wrong: np.ndarray, labels: np.ndarray, allowed: str, where: str, remedy: str = "") -> None:
+    others = f" ({len(wrong):,} rows are wrong)" if len(wrong) > 1 else ""
     value = str(labels[wrong[0]]).strip() or "empty"
     raise InputError(
-        f"{where}: the label of row {wrong[0]} (the first is 0) is {value}, none of the {known}{others}. "
-        f"{way}Mend the file, or take those rows out."
+        f"{where}: the label of row {wrong[0]} (the first is 0) is {value}, none of the {allowed}{others}. "
+        f"{remedy}Correct the file, or remove those rows."
     )
 
 
-def few(names: Sequence[str]) -> str:
-    """Return the first five names in one line."""
+def first_names(names: Sequence[str]) -> str:
+    """Return the first five names, separated by commas."""
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
-def check_rows(rows: np.ndarray, split: SplitName, where: str, way: str = "Add examples to it.") -> None:
+def check_rows(rows: np.ndarray, split: SplitName, where: str, remedy: str = "Add examples to it.") -> None:
     """Raise `InputError` for a split without examples."""
     if not len(rows):
-        raise InputError(f"{where}: the {split} split is empty. {way}")
+        raise InputError(f"{where}: the {split} split is empty. {remedy}")
 
 
 def as_inputs(numbers: np.ndarray, where: str) -> np.ndarray:
-    """Return examples `[n, …]` as bytes, if they are, or float32; `InputError` (row, value) for one that float32 has not."""
+    """Return examples `[n, …]` as uint8 if they are stored so, otherwise as float32.
+
+    Raises `InputError` (row, value) for a number that is not finite as float32.
+    """
     if numbers.dtype == np.uint8:
         return numbers
     for start in range(0, len(numbers), _CHECKED_ROWS):
@@ -190,15 +195,15 @@ def as_inputs(numbers: np.ndarray, where: str) -> np.ndarray:
         if len(wrong):
             raise InputError(
                 f"{where} holds {given[tuple(wrong[0])]} in row {start + wrong[0][0]} (the first is 0). "
-                "Fill it in, or take the row out."
+                "Replace the value, or remove the row."
             )
     return numbers.astype(np.float32, copy=False)
 
 
 def statistics(inputs: np.ndarray, rows: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and the standard deviation (1 where there is none) of each channel (axis 1) over `rows`."""
+    """Return the mean and the standard deviation of each channel (axis 1) over `rows`; a constant channel has deviation 1."""
     size = max(1, _CHUNK_BYTES // max(4, inputs[:1].size * 4))
-    shift = _flat(inputs, rows[:_FIRST]).mean(axis=(0, 2), keepdims=True)  # keeps the squares small beside the spread
+    shift = _flat(inputs, rows[:_SHIFT_ROWS]).mean(axis=(0, 2), keepdims=True)  # small squares lose fewer digits
     total, squares = np.zeros(inputs.shape[1]), np.zeros(inputs.shape[1])
     for start in range(0, len(rows), size):
         chunk = _flat(inputs, rows[start : start + size])
@@ -228,36 +233,37 @@ def split_of(
     per_class: int | None = None,
     labelled_per_class: int | None = None,
 ) -> Examples:
-    """Return `split`: its own part in `parts` if there is one, otherwise drawn from the part `train` as `draw` says.
+    """Return the examples of `split`: those of `parts[split]` if it exists, otherwise rows of `parts["train"]` from `draw`.
 
-    The training split keeps the labels that `training_labels` leaves it. A part that is stored apart is given with its share
-    as None; `test` may be left out when another split is asked for.
+    The share of a split that is stored separately is None. The part `test` is needed only for the test split. The training
+    split has the labels of `training_labels`. Raises `InputError` if examples and labels differ in number.
     """
     train = parts["train"]
     for part in parts.values():
         if len(part.inputs) != len(part.labels):
             raise InputError(
-                f"{part.where}: {len(part.inputs):,} examples and {len(part.labels):,} labels; one each is needed."
+                f"{part.where}: has {len(part.inputs):,} examples and {len(part.labels):,} labels; each example needs one."
             )
     drawn = draw(train.labels, seed, validation_share, test_share, train.where, per_class)
     mean, std = statistics(train.inputs, drawn.train)
     if split != "train" and split in parts:
         own = parts[split]
         check_rows(own.labels, split, own.where)
-        return made(own.inputs, own.labels, class_names, mean, std)
+        return examples_of(own.inputs, own.labels, class_names, mean, std)
     rows = getattr(drawn, split)
-    left = labelled_per_class if split == "train" else None
-    return made(train.inputs[rows], training_labels(train.labels, rows, seed, left), class_names, mean, std)
+    per_class_limit = labelled_per_class if split == "train" else None
+    labels = training_labels(train.labels, rows, seed, per_class_limit)
+    return examples_of(train.inputs[rows], labels, class_names, mean, std)
 
 
-def made(
+def examples_of(
     inputs: np.ndarray,
     labels: np.ndarray,
     class_names: tuple[str, ...],
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
 ) -> Examples:
-    """Return examples of arrays; the inputs are not copied where they can be shared."""
+    """Return examples from arrays `inputs` `[n, …]` and `labels` `[n]`; the inputs share memory with their array."""
     return classified(
         torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.int64)), class_names, mean=mean, std=std
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Examples and labels in NumPy files: the arrays of one .npz, or the .npy files of one folder."""
+"""Examples and labels from NumPy files: the arrays of one .npz, or the .npy files of one folder."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tutelage.data._splitting import (
     as_classes,
     as_inputs,
     as_labels,
-    nothing_labelled,
+    is_unlabelled,
+    no_labels,
     split_of,
-    unknown_in,
-    with_unknown,
+    with_unlabelled,
 )
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing
@@ -30,42 +30,40 @@ SPACE: dict[str, dict[str, object]] = {}
 
 
 class Config(PluginConfig):
-    """Which arrays hold what. A split that is given no arrays is drawn from `x` and `y`, with every class in its share."""
+    """The arrays of each split. A split without arrays is drawn from `x` and `y`, stratified by class."""
 
     path: str = Field(description="a .npz file, or a folder of .npy files, which are memory-mapped")
     x: str = Field("x", description="the name of the array of examples, [n, …]")
     y: str = Field(
-        "y", description="the name of the array of labels, [n] or [n, 1]: whole numbers (-1: unknown) or text (empty: unknown)"
+        "y", description="the name of the array of labels, [n] or [n, 1]: integers (-1: unlabelled) or text (blank: unlabelled)"
     )
-    x_validation: str | None = Field(None, description="the name of the validation examples, if they are given")
-    y_validation: str | None = Field(None, description="the name of the validation labels, if they are given")
-    x_test: str | None = Field(None, description="the name of the test examples, if they are given")
-    y_test: str | None = Field(None, description="the name of the test labels, if they are given")
+    x_validation: str | None = Field(None, description="the name of the validation examples, if they are stored separately")
+    y_validation: str | None = Field(None, description="the name of the validation labels, if they are stored separately")
+    x_test: str | None = Field(None, description="the name of the test examples, if they are stored separately")
+    y_test: str | None = Field(None, description="the name of the test labels, if they are stored separately")
     layout: Literal["as_stored", "channels_last", "no_channel"] = Field(
         "as_stored",
-        description="as_stored: channels (or features) come first in an example; no_channel: grey [n, height, width]",
+        description="as_stored: channels or features are axis 1; channels_last: the last axis; no_channel: [n, height, width]",
     )
-    validation_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of `x`, of each class, if validation is not given")
-    test_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of `x`, of each class, if test is not given")
-    per_class: int | None = Field(None, ge=1, description="most training examples of a class; validation keeps its own")
+    validation_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of `x`, of each class, without validation arrays")
+    test_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of `x`, of each class, without test arrays")
+    per_class: int | None = Field(None, ge=1, description="limit of training examples a class; validation does not change")
     labelled_per_class: LabelledPerClass = None
 
 
 def read(config: Config, seed: int, split: SplitName) -> Examples:
-    """Return one split: inputs uint8 or float32 `[n, …]` with the channels first, classes `[n]`.
+    """Return one split: inputs uint8 or float32 `[n, channels, …]`, classes `[n]`.
 
-    Rows of `y` without a label are training examples. The classes are those of `y`; of `y_validation`, if `y` has none.
+    Unlabelled rows of `y` are training examples. The classes are those of `y`, or of `y_validation` if `y` has no labels.
     """
     names: dict[SplitName, tuple[str | None, str | None]] = {
         "train": (config.x, config.y),
         "validation": (config.x_validation, config.y_validation),
         "test": (config.x_test, config.y_test),
     }
-    for given in names.values():
-        if (given[0] is None) != (given[1] is None):
-            raise InputError(
-                f"{config.path}: '{given[0] or given[1]}' needs its other half: name examples and labels together."
-            )
+    for name, (x, y) in names.items():
+        if (x is None) != (y is None):
+            raise InputError(f"{config.path}: the {name} split has only '{x or y}': name examples and labels together.")
     path = existing(config.path)
     needed = {name: (x, y) for name, (x, y) in names.items() if name in ("train", split) and x is not None and y is not None}
     arrays = _arrays(path, [name for pair in needed.values() for name in pair])
@@ -84,34 +82,34 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
 
 
 def _class_names(labels: np.ndarray, path: Path, config: Config) -> tuple[str, ...]:
-    unknown, where = unknown_in(labels), f"{path}, '{config.y}'"
+    unknown, where = is_unlabelled(labels), f"{path}, '{config.y}'"
     if not unknown.any():
         return as_classes(labels, where)
     if not unknown.all():
-        return as_classes(labels[~unknown], f"{where} (where {unknown.sum():,} labels, -1 or empty, are unknown)")
+        return as_classes(labels[~unknown], f"{where} ({unknown.sum():,} of its rows are unlabelled: -1 or blank)")
     if config.y_validation is None:
-        raise nothing_labelled(where, "Name arrays for validation and test (x_validation, y_validation, x_test, y_test).")
-    given = _labels(_arrays(path, [config.y_validation])[config.y_validation], path, config.y_validation)
-    return as_classes(given[~unknown_in(given)], f"{path}, '{config.y_validation}'")
+        raise no_labels(where, "Name arrays for validation and test (x_validation, y_validation, x_test, y_test).")
+    held_out = _labels(_arrays(path, [config.y_validation])[config.y_validation], path, config.y_validation)
+    return as_classes(held_out[~is_unlabelled(held_out)], f"{path}, '{config.y_validation}'")
 
 
 def _part(
     arrays: dict[str, np.ndarray], path: Path, x: str, y: str, config: Config, class_names: Sequence[str], is_train: bool
 ) -> Part:
     values = _labels(arrays[y], path, y)
-    unknown = unknown_in(values) & is_train
-    labels = with_unknown(as_labels(values[~unknown], class_names, f"{path}, '{y}'"), unknown)
+    unknown = is_unlabelled(values) & is_train
+    labels = with_unlabelled(as_labels(values[~unknown], class_names, f"{path}, '{y}'"), unknown)
     return Part(_inputs(arrays[x], path, x, config.layout), labels, f"{path}, '{x}'")
 
 
 def _arrays(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-    """Return the arrays called `names`; `InputError` for one that is not there or cannot be read."""
-    known = [item.stem for item in path.glob("*.npy")] if path.is_dir() else _members(path)
+    """Return the arrays `names`. Raises `InputError` for an array that does not exist or cannot be read."""
+    stored = [item.stem for item in path.glob("*.npy")] if path.is_dir() else _members(path)
     found = {}
     for name in names:
-        if name not in known:
-            held = f"holds {', '.join(sorted(known))}" if known else "holds no array"
-            raise InputError(f"{path}: no array '{name}'.{nearest(name, known)} It {held}.")
+        if name not in stored:
+            listed = ", ".join(sorted(stored)) if stored else "no array"
+            raise InputError(f"{path}: no array '{name}'.{nearest(name, stored)} It has {listed}.")
         try:
             if path.is_dir():
                 found[name] = np.load(path / f"{name}.npy", mmap_mode="c", allow_pickle=False)
@@ -119,12 +117,12 @@ def _arrays(path: Path, names: list[str]) -> dict[str, np.ndarray]:
                 with np.load(path, allow_pickle=False) as archive:
                     found[name] = archive[name]
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            way = (
+            remedy = (
                 "Store numbers or text: arrays of Python objects are not read."
                 if "allow_pickle" in str(error)
-                else "Is it whole?"
+                else "Is the file complete?"
             )
-            raise InputError(f"{path}: the array '{name}' cannot be read ({error}). {way}") from error
+            raise InputError(f"{path}: the array '{name}' cannot be read ({error}). {remedy}") from error
     return found
 
 
@@ -134,15 +132,13 @@ def _members(path: Path) -> list[str]:
             return [name.removesuffix(".npy") for name in archive.namelist()]
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"{path}: not a .npz that can be read ({error}). Is it whole? Give a .npz, or a folder of .npy files."
+            f"{path}: cannot be read as .npz ({error}). Give a complete .npz, or a folder of .npy files."
         ) from error
 
 
 def _labels(labels: np.ndarray, path: Path, name: str) -> np.ndarray:
     if labels.dtype.kind not in "uibU" or labels.size != len(labels if labels.ndim else [0]) or not labels.ndim:
-        raise InputError(
-            f"{path}: the labels '{name}' are {labels.dtype} {labels.shape}; one whole number or text a row is needed."
-        )
+        raise InputError(f"{path}: the labels '{name}' are {labels.dtype} {labels.shape}; each row needs one integer or text.")
     return labels.reshape(-1)
 
 

@@ -21,12 +21,12 @@ Kind = Literal["fine", "coarse"]
 
 
 class Config(PluginConfig):
-    """Where the photographs are and which are used; the test split is the official one."""
+    """The path of the photographs and the splits; the test split is the official one."""
 
     path: str = Field(description="the folder of the unpacked archive, such as cifar-100-python")
     labels: Kind = Field("fine", description="the 100 fine or the 20 coarse classes; CIFAR-10 has fine ones only")
     validation_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of the official training images, of each class")
-    per_class: int | None = Field(None, ge=1, description="most training images of a class; validation keeps its own")
+    per_class: int | None = Field(None, ge=1, description="limit of training images a class; validation does not change")
     labelled_per_class: LabelledPerClass = None
 
 
@@ -34,7 +34,7 @@ class _Layout(NamedTuple):
     train: tuple[str, ...]
     test: str
     names: dict[Kind, str]  # the file with the class names
-    label_bytes: int = 0  # before a record's pixels; 0 for pickles
+    label_bytes: int = 0  # of each record, before its pixels; 0 for pickles
 
 
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
@@ -74,12 +74,12 @@ def _layout(folder: Path) -> _Layout:
         needed = {*layout.train, layout.test, *layout.names.values()}
         if any((folder / name).is_file() for name in (layout.train[0], layout.test)):
             if missing := sorted(name for name in needed if not (folder / name).is_file()):
-                raise InputError(f"{folder}: {', '.join(missing)} not there. Unpack the whole archive again.")
+                raise InputError(f"{folder}: {', '.join(missing)} missing. Unpack the complete archive again.")
             return layout
     inner = [path.name for path in sorted(folder.iterdir()) if path.name.startswith("cifar-") and path.is_dir()]
     hint = f" Did you mean '{folder / inner[0]}'?" if inner else ""
     expected = ", or ".join(f"{layout.train[0]} and {layout.test}" for layout in _LAYOUTS)
-    raise InputError(f"{folder}: neither CIFAR-10 nor CIFAR-100. Expected is {expected}.{hint}")
+    raise InputError(f"{folder}: neither CIFAR-10 nor CIFAR-100. Expected files: {expected}.{hint}")
 
 
 def _class_names(path: Path, kind: Kind) -> tuple[str, ...]:
@@ -107,9 +107,9 @@ def _batch(path: Path, kind: Kind) -> tuple[np.ndarray, np.ndarray]:
     labels: Any = batch.get(f"{kind}_labels", batch.get("labels"))
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (_PIXELS,):
         given = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-        raise InputError(f"{path}: 'data' must be uint8 rows of {_PIXELS:,} and is {given}. Take the official file.")
+        raise InputError(f"{path}: 'data' must be uint8 [n, {_PIXELS}] and is {given}. Take the official file.")
     if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-        raise InputError(f"{path}: has no list of whole numbers {kind}_labels. Take the official file.")
+        raise InputError(f"{path}: has no list of integers {kind}_labels. Take the official file.")
     return pixels, np.array(labels)
 
 
@@ -117,9 +117,9 @@ def _records(path: Path, label_bytes: int, kind: Kind) -> tuple[np.ndarray, np.n
     content = np.fromfile(path, np.uint8)
     width = label_bytes + _PIXELS
     if len(content) % width:
-        whole = (len(content) // width + 1) * width
+        needed = (len(content) // width + 1) * width
         raise InputError(
-            f"{path}: cut off: {len(content):,} bytes are there, and the record that it ends in needs {whole:,} "
+            f"{path}: cut off in its last record: it has {len(content):,} bytes and needs {needed:,} "
             f"({width:,} a record). Download it again."
         )
     records = content.reshape(-1, width)

@@ -17,17 +17,17 @@ GREY_LEVELS = 16.0
 
 
 class Config(PluginConfig):
-    """How the scans are shared out; the classes keep their shares in every split."""
+    """The shares of the splits, which are stratified by class."""
 
-    validation_share: float = Field(0.2, gt=0.0, lt=0.5, description="share of all scans that the search is judged on")
-    test_share: float = Field(0.2, gt=0.0, lt=0.5, description="share of all scans that only a selected student sees")
+    validation_share: float = Field(0.2, gt=0.0, lt=0.5, description="share of all scans for validation, used by the search")
+    test_share: float = Field(0.2, gt=0.0, lt=0.5, description="share of all scans for the final test")
     labelled_per_class: LabelledPerClass = None
 
 
 def read(config: Config, seed: int, split: SplitName) -> Examples:
     """Return one split: inputs `[n, 1, 8, 8]` in [-1, 1], classes `[n]`.
 
-    The test split does not depend on `validation_share`, so a test score stays comparable when that share changes.
+    The test split does not depend on `validation_share`, so test scores stay comparable when that share changes.
     """
     scans = load_digits()
     rest, test = train_test_split(
@@ -37,5 +37,5 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     train, validation = train_test_split(rest, test_size=num_validation, stratify=scans.target[rest], random_state=seed)
     rows = np.sort({"train": train, "validation": validation, "test": test}[split])
     inputs = torch.from_numpy(scans.images[rows]).float().unsqueeze(1) / (GREY_LEVELS / 2) - 1
-    left = training_labels(scans.target, rows, seed, config.labelled_per_class if split == "train" else None)
-    return classified(inputs, torch.from_numpy(left).long(), tuple(str(name) for name in scans.target_names))
+    labels = training_labels(scans.target, rows, seed, config.labelled_per_class if split == "train" else None)
+    return classified(inputs, torch.from_numpy(labels).long(), tuple(str(name) for name in scans.target_names))

@@ -1,4 +1,4 @@
-"""Images and labels in IDX files, gzipped or not: MNIST and its family (LeCun et al., 1998)."""
+"""Images and labels from IDX files, gzipped or not: MNIST and similar data sets (LeCun et al., 1998)."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from tutelage.files import existing
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
-_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}  # by the third byte of a file
+_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}  # by the third byte of a file's header
 _NONE = np.empty(0, np.uint8)
-_GZIP = 31  # zlib's window and the gzip header
+_GZIP = 31  # zlib's wbits for the largest window and a gzip header
 _HALVES = {"train": ("train",), "test": ("t10k", "test")}
 
 
 class Config(PluginConfig):
-    """Where the files are and how the training images are shared out; the test split is the official one."""
+    """The path of the files and the splits; the test split is the official one."""
 
     path: str = Field(description="the folder with train-images-idx3-ubyte, t10k-images-idx3-ubyte and their labels")
-    prefix: str = Field("", description="what stands before 'train-images' in the files' names, such as 'emnist-letters-'")
+    prefix: str = Field("", description="the part of the files' names before 'train-images', such as 'emnist-letters-'")
     validation_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of the training images, of each class")
-    per_class: int | None = Field(None, ge=1, description="most training images of a class; validation keeps its own")
+    per_class: int | None = Field(None, ge=1, description="limit of training images a class; validation does not change")
     labelled_per_class: LabelledPerClass = None
 
 
 def read(config: Config, seed: int, split: SplitName) -> Examples:
-    """Return one split: inputs uint8 `[n, 1, height, width]` (float32 if the file is no bytes), classes `[n]`."""
+    """Return one split: inputs uint8 `[n, 1, height, width]` (float32 if the file has another type), classes `[n]`."""
     folder = existing(config.path)
     train_labels, where = _labels(folder, config.prefix, "train")
     class_names = as_classes(train_labels, where)
@@ -58,7 +58,7 @@ def _images(folder: Path, prefix: str, half: str) -> np.ndarray:
     path = _find(folder, prefix, half, "images")
     images = _read(path)
     if images.ndim < 3:
-        raise InputError(f"{path}: holds {images.ndim} dimensions; images [n, height, width] are needed. Is it the right file?")
+        raise InputError(f"{path}: has {images.ndim} dimensions; images [n, height, width] are needed. Is it the right file?")
     return as_inputs(images[:, np.newaxis] if images.ndim == 3 else images, f"{path}: the file")
 
 
@@ -66,7 +66,7 @@ def _labels(folder: Path, prefix: str, half: str) -> tuple[np.ndarray, str]:
     path = _find(folder, prefix, half, "labels")
     labels = _read(path)
     if labels.ndim != 1 or labels.dtype.kind not in "ui":
-        raise InputError(f"{path}: labels are one row of whole numbers; this is {labels.dtype} {labels.shape}.")
+        raise InputError(f"{path}: labels must be integers [n]; this file has {labels.dtype} {labels.shape}.")
     return labels, str(path)
 
 
@@ -74,32 +74,30 @@ def _find(folder: Path, prefix: str, half: str, what: str) -> Path:
     pattern = re.compile(rf"{re.escape(prefix)}(?:{'|'.join(_HALVES[half])})-{what}[-.]idx\d-ubyte(?:\.gz)?")
     found = sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
     if found:
-        return found[0]  # a file and its .gz hold the same; the unpacked one comes first
+        return found[0]  # a file and its .gz have the same content; the unpacked one is sorted first
     expected = f"{prefix}{_HALVES[half][0]}-{what}-idx{3 if what == 'images' else 1}-ubyte"
     others = sorted(path.name for path in folder.iterdir() if f"{half}-{what}" in path.name)
-    hint = f" There is {others[0]}: set 'prefix' to what stands before '{half}'." if others else ""
-    raise InputError(f"{folder}: {expected} is not there, nor {expected}.gz.{hint}")
+    hint = f" There is {others[0]}: set 'prefix' to the part of its name before '{half}'." if others else ""
+    raise InputError(f"{folder}: neither {expected} nor {expected}.gz exists.{hint}")
 
 
 def _read(path: Path) -> np.ndarray:
-    """Return the array in an IDX file; `InputError` if it is none or is cut off, with the bytes it needs and has."""
+    """Return the array in an IDX file. Raises `InputError` for another format or size, with the bytes that it needs and has."""
     content = _unpacked(path) if path.suffix == ".gz" else np.memmap(path, np.uint8, mode="c") if path.stat().st_size else _NONE
     dims = int(content[3]) if len(content) > 3 else 1
     start = 4 + 4 * dims
     if len(content) > 3 and (content[0] or content[1] or int(content[2]) not in _DTYPES or not dims):
-        raise InputError(f"{path}: no IDX file: it begins with {bytes(content[:4]).hex(' ')}. Is it the right file?")
+        raise InputError(f"{path}: not an IDX file: it begins with {bytes(content[:4]).hex(' ')}. Is it the right file?")
     if len(content) < start:
-        raise InputError(
-            f"{path}: cut off in its header: {start} bytes are needed, {len(content)} are there. Download it again."
-        )
+        raise InputError(f"{path}: cut off in its header: it has {len(content)} bytes and needs {start}. Download it again.")
     shape = tuple(int(size) for size in content[4:start].view(">u4"))
     dtype = np.dtype(_DTYPES[int(content[2])])
     needed = start + math.prod(shape) * dtype.itemsize
     if len(content) != needed:
-        why = "cut off" if len(content) < needed else "longer than its header says"
+        why = "cut off" if len(content) < needed else "longer than its header states"
         raise InputError(
             f"{path}: {why}: {' × '.join(str(size) for size in shape)} values need {needed:,} bytes unpacked, "
-            f"{len(content):,} are there. Download it again."
+            f"and it has {len(content):,}. Download it again."
         )
     return np.asarray(content)[start:].view(dtype).reshape(shape)
 
@@ -107,10 +105,10 @@ def _read(path: Path) -> np.ndarray:
 def _unpacked(path: Path) -> np.ndarray:
     packed, content = path.read_bytes(), bytearray()
     try:
-        while packed:  # a file that is cut off gives what it has: the header says how much is missing
+        while packed:  # a cut-off file is unpacked as far as it goes; `_read` reports the missing bytes by its header
             stream = zlib.decompressobj(wbits=_GZIP)
             content += stream.decompress(packed)
             packed = stream.unused_data
     except zlib.error as error:
-        raise InputError(f"{path}: not a gzip file that can be read ({error}). Download it again.") from error
+        raise InputError(f"{path}: cannot be read as gzip ({error}). Download it again.") from error
     return np.frombuffer(content, np.uint8)

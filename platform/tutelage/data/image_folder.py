@@ -1,6 +1,6 @@
-"""Photographs in one folder a class, decoded once into a memory-mapped cache; with train, val and test folders or without.
+"""Photographs in one folder a class, decoded once into a memory-mapped cache; train, val and test folders are optional.
 
-Images in a folder `unlabelled` beside the training classes are training examples without a label.
+Images in a folder `unlabelled`, next to the folders of the training classes, are unlabelled training examples.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image
 from pydantic import Field
 
 from tutelage.data import UNKNOWN, Examples, SplitName
-from tutelage.data._splitting import check_classes, check_rows, draw, few, made, nothing_labelled, statistics
+from tutelage.data._splitting import check_classes, check_rows, draw, examples_of, first_names, no_labels, statistics
 from tutelage.errors import InputError
 from tutelage.files import existing, write_json
 from tutelage.plugins import PluginConfig
@@ -27,14 +27,14 @@ SPACE: dict[str, dict[str, object]] = {}
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 _FOLDERS: dict[str, SplitName] = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 _UNLABELLED = ("unlabelled", "unlabeled")
-_BATCH = 1024  # images that wait for a thread at a time
+_BATCH = 1024  # images submitted to the threads at a time
 _PIXELS, _ABOUT = "images.npy", "about.json"
 
 
 class Config(PluginConfig):
-    """Where the images are, and what is made of each: its shorter side `side_px`, and the square in its middle."""
+    """The path of the images and their size: the shorter side is scaled to `side_px`, and the centre square is cropped."""
 
-    path: str = Field(description="the folder with one folder a class, or with train, val and test that hold those")
+    path: str = Field(description="the folder with one folder a class, or with folders train, val and test of such folders")
     side_px: int = Field(64, ge=4, le=1024, description="height and width of an image as it is stored, pixels")
     not_rgb: Literal["refuse", "convert"] = Field("refuse", description="what to do with a grey, palette or CMYK image")
     cache: str = Field("~/.cache/tutelage/images", description="the folder of decoded images, on each machine")
@@ -45,7 +45,7 @@ class Config(PluginConfig):
 def read(config: Config, seed: int, split: SplitName) -> Examples:
     """Return one split: inputs uint8 `[n, 3, side_px, side_px]`, memory-mapped, classes `[n]`.
 
-    The classes are the folders of the training folder; those of the val folder, if `unlabelled` is all that stands there.
+    The classes are the folders of the training folder, or of the val folder if the training folder has only `unlabelled`.
     """
     root = existing(config.path)
     roots = _roots(root)
@@ -68,14 +68,14 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
         chosen, chosen_labels = [files[row] for row in rows], labels[rows]
     _, mean, std = _decoded(train, root, config)
     images, _, _ = _decoded(chosen, root, config)
-    return made(images, chosen_labels, class_names, mean, std)
+    return examples_of(images, chosen_labels, class_names, mean, std)
 
 
 def _roots(root: Path) -> dict[SplitName, Path]:
     """Return the folders of the splits; none if the classes stand in `root` itself."""
     found = {split: root / name for name, split in _FOLDERS.items() if (root / name).is_dir()}
     if "train" in found and (aside := [name for name in _UNLABELLED if (root / name).is_dir()]):
-        raise InputError(f"{root / aside[0]}: stands beside the training folder. Move it into {found['train']}.")
+        raise InputError(f"{root / aside[0]}: is outside the training folder. Move it into {found['train']}.")
     return found if "train" in found else {}
 
 
@@ -87,7 +87,7 @@ def _class_names(train_root: Path, roots: Mapping[SplitName, Path]) -> tuple[str
     folders, root = _folders(train_root), train_root
     if folders and not set(folders) - set(_UNLABELLED):
         if "validation" not in roots:
-            raise nothing_labelled(str(train_root), "Give train, val and test folders, the last two with one folder a class.")
+            raise no_labels(str(train_root), "Give train, val and test folders; val and test need one folder a class.")
         root = roots["validation"]
     names = tuple(name for name in _folders(root) if name not in _UNLABELLED)
     check_classes(names, str(root))
@@ -95,26 +95,26 @@ def _class_names(train_root: Path, roots: Mapping[SplitName, Path]) -> tuple[str
 
 
 def _training_files(root: Path, class_names: Sequence[str]) -> tuple[list[Path], np.ndarray]:
-    """Return the training images, those without a label last; `InputError` for a folder without an image."""
+    """Return the training images, the unlabelled ones last. Raises `InputError` for a folder without images."""
     files, labels = _files(root, (*class_names, *_UNLABELLED), filled=True)
     return files, np.where(labels < len(class_names), labels, UNKNOWN)
 
 
 def _files(root: Path, names: Sequence[str], filled: bool) -> tuple[list[Path], np.ndarray]:
-    """Return the images in the folders `names` of `root`, in order, each with the index of its folder's name.
+    """Return the images in the folders `names` of `root`, in order, and the index in `names` of each image's folder.
 
-    Raises `InputError` for a folder of another name, and, if they must be `filled`, for one without an image.
+    Raises `InputError` for a folder with another name and, if `filled`, for a folder without images.
     """
     if strange := sorted(set(_folders(root)) - set(names)):
-        way = "Move it into the training folder." if strange[0] in _UNLABELLED else "Rename it."
-        raise InputError(f"{root / strange[0]}: is no class of the training folder ({few(names)}). {way}")
+        remedy = "Move it into the training folder." if strange[0] in _UNLABELLED else "Rename it."
+        raise InputError(f"{root / strange[0]}: is not a class of the training folder ({first_names(names)}). {remedy}")
     files, labels = [], []
     for number, folder in enumerate(root / name for name in names):
         inside = _images_in(folder)
         files += inside
         labels += [number] * len(inside)
         if filled and folder.is_dir() and not inside:
-            raise InputError(f"{folder}: holds no image ({', '.join(sorted(_ENDINGS))}). Fill it, or take the folder away.")
+            raise InputError(f"{folder}: has no image ({', '.join(sorted(_ENDINGS))}). Add images, or remove the folder.")
     return files, np.array(labels, dtype=np.int64)
 
 
@@ -123,14 +123,14 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _decoded(files: Sequence[Path], root: Path, config: Config) -> tuple[np.ndarray, tuple[float, ...], tuple[float, ...]]:
-    """Return `files` as uint8 `[n, 3, side, side]` with their mean and spread, from the cache; decode them if it has none."""
-    known = [(str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    parts = json.dumps([1, str(root), known, config.side_px, config.not_rgb])
+    """Return `files` as uint8 `[n, 3, side, side]` with each channel's mean and deviation, from the cache if it has them."""
+    states = [(str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    parts = json.dumps([1, str(root), states, config.side_px, config.not_rgb])
     entry = Path(config.cache).expanduser() / hashlib.sha256(parts.encode()).hexdigest()[:16]
     if not entry.is_dir():
         _decode(files, entry, config)
     about = json.loads((entry / _ABOUT).read_text(encoding="utf-8"))
-    # Copy-on-write: a tensor needs memory that may be written to, and nothing reaches the file.
+    # Copy-on-write: a tensor needs writable memory, and writes must not reach the file.
     return np.load(entry / _PIXELS, mmap_mode="c", allow_pickle=False), tuple(about["mean"]), tuple(about["std"])
 
 
@@ -139,7 +139,7 @@ def _decode(files: Sequence[Path], entry: Path, config: Config) -> None:
         with open_storage(entry.parent).draft(entry.name) as draft:
             _decode_into(draft, files, config)
     except OSError as error:
-        raise InputError(f"{entry.parent}: the decoded images cannot be kept there ({error}). Change 'cache'.") from error
+        raise InputError(f"{entry.parent}: the decoded images cannot be stored there ({error}). Change 'cache'.") from error
 
 
 def _decode_into(draft: Path, files: Sequence[Path], config: Config) -> None:
@@ -156,17 +156,17 @@ def _decode_into(draft: Path, files: Sequence[Path], config: Config) -> None:
 
 
 def _image(path: Path, config: Config) -> np.ndarray:
-    """Return an image as `[3, side, side]`: the shorter side scaled to `side_px`, the middle kept."""
+    """Return an image as `[3, side, side]`: the shorter side scaled to `side_px`, the centre cropped."""
     side = config.side_px
     try:
         with Image.open(path) as file:
             if file.mode != "RGB" and config.not_rgb == "refuse":
-                raise InputError(f"{path}: is {file.mode}, not RGB. Set 'not_rgb: convert', or take it out.")
+                raise InputError(f"{path}: is {file.mode}, not RGB. Set 'not_rgb: convert', or remove the image.")
             image = file.convert("RGB")
     except InputError:
         raise
     except Exception as error:  # a broken image may raise anything, as SyntaxError does
-        raise InputError(f"{path}: not an image that can be read ({error}). Mend it, or take it out.") from error
+        raise InputError(f"{path}: cannot be read as an image ({error}). Replace it, or remove it.") from error
     scale = side / min(image.size)
     width, height = (max(side, round(length * scale)) for length in image.size)
     left, top = (width - side) // 2, (height - side) // 2

@@ -36,7 +36,7 @@ from tutelage.spec.sections import (
     TrialConfig,
 )
 from tutelage.spec.yaml_lines import Document, parse_value
-from tutelage.validation import Raw, told
+from tutelage.validation import Finding, findings
 
 TASK = "image_classification"  # unless a spec names another
 SEARCHABLE = ("student", "distillation", "sparsity")
@@ -106,7 +106,7 @@ class Spec(Section):
         try:
             return TrialConfig.model_validate(dict(config))
         except ValidationError as error:
-            raise InputError("; ".join(f"{'.'.join(path)}: {why}" for path, _, why in told(error, TrialConfig))) from None
+            raise InputError("; ".join(f"{'.'.join(path)}: {why}" for path, _, why in findings(error, TrialConfig))) from None
 
 
 def _label_and_rest(parts: Sequence[str]) -> tuple[str, list[str]]:
@@ -165,7 +165,7 @@ def _checked(tree: dict[str, Any], source: str, document: Document | None, overr
     try:
         spec = Spec.model_validate(tree, context={"measures": measures})
     except ValidationError as error:
-        general = told(error, Spec)
+        general = findings(error, Spec)
     raw = precise + [issue for issue in general if not _is_covered(issue[0], precise)]
     if spec is not None:
         raw += _meaning_problems(spec)
@@ -198,12 +198,12 @@ def _is_below(path: tuple[str, ...], other: tuple[str, ...]) -> bool:
     return path[: len(other)] == other
 
 
-def _is_covered(path: tuple[str, ...], precise: Sequence[Raw]) -> bool:
+def _is_covered(path: tuple[str, ...], precise: Sequence[Finding]) -> bool:
     """Return whether a more exact word about the same setting is there."""
     return any(_is_below(path, other) or (path[0] not in SEARCHABLE and _is_below(other, path)) for other, *_ in precise)
 
 
-def _once(raw: Sequence[Raw]) -> Iterator[Raw]:
+def _once(raw: Sequence[Finding]) -> Iterator[Finding]:
     seen = set()
     for path, value, why in raw:
         if (path, why) not in seen:
@@ -211,7 +211,7 @@ def _once(raw: Sequence[Raw]) -> Iterator[Raw]:
             yield path, value, why
 
 
-def _problem(issue: Raw, document: Document | None, overridden: Sequence[tuple[str, ...]]) -> Problem:
+def _problem(issue: Finding, document: Document | None, overridden: Sequence[tuple[str, ...]]) -> Problem:
     path, value, why = issue
     made = document is not None and not document.has(path)  # a section that only an option brought
     by_option = any(_is_below(path, option) or (made and _is_below(option, path)) for option in overridden)
@@ -219,7 +219,7 @@ def _problem(issue: Raw, document: Document | None, overridden: Sequence[tuple[s
     return Problem(("--set " if by_option else "") + ".".join(path), line, value, why)
 
 
-def _misplaced(node: Any, path: tuple[str, ...] = ()) -> Iterator[Raw]:
+def _misplaced(node: Any, path: tuple[str, ...] = ()) -> Iterator[Finding]:
     """Give every distribution outside the searchable sections."""
     if path and path[0] in SEARCHABLE:
         return
@@ -237,7 +237,7 @@ def _teachers(tree: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Any]]:
     return [(("teacher",), tree.get("teacher")), *((("more_teachers", str(number)), one) for number, one in further)]
 
 
-def _listed_problems(tree: Mapping[str, Any], measures: Mapping[str, Measure]) -> Iterator[Raw]:
+def _listed_problems(tree: Mapping[str, Any], measures: Mapping[str, Measure]) -> Iterator[Finding]:
     search, select = tree.get("search"), tree.get("select")
     for at, teacher in _teachers(tree):
         if isinstance(teacher, Mapping) and teacher.get("epochs") == 0 and not teacher.get("source"):
@@ -250,7 +250,7 @@ def _listed_problems(tree: Mapping[str, Any], measures: Mapping[str, Measure]) -
         yield from limit_problems({side: select.get(side) for side in ("max", "min")}, ("select",), measures)
 
 
-def _measure_problems(names: Any, at: tuple[str, ...]) -> Iterator[Raw]:
+def _measure_problems(names: Any, at: tuple[str, ...]) -> Iterator[Finding]:
     for number, name in enumerate(names if isinstance(names, list) else []):
         try:
             plugins.measure(name)
@@ -265,7 +265,7 @@ _CONFIGS: dict[str, type[Section]] = {
 }
 
 
-def _searchable_problems(tree: dict[str, Any]) -> Iterator[Raw]:
+def _searchable_problems(tree: dict[str, Any]) -> Iterator[Finding]:
     """Fill defaults and `search` words into the three sections of `tree`, and check the corners of their space."""
     for name in SEARCHABLE:
         section = tree.get(name, {})
@@ -275,7 +275,7 @@ def _searchable_problems(tree: dict[str, Any]) -> Iterator[Raw]:
         fields = _CONFIGS[name].model_fields
         defaults = {key: _plain(field.default) for key, field in fields.items() if not field.is_required()}
         expanded: dict[str, Any] = {**defaults}
-        found: list[Raw] = []
+        found: list[Finding] = []
         for key, value in section.items():
             expanded[key] = _expand((name, str(key)), value, found)
         parsed, impossible = space.parse_all(expanded, (name,))
@@ -292,20 +292,20 @@ def _plain(default: Any) -> Any:
     return default.model_dump() if isinstance(default, Section) else default
 
 
-def _corner_problems(name: str, parsed: Mapping[str, Any]) -> Iterator[Raw]:
+def _corner_problems(name: str, parsed: Mapping[str, Any]) -> Iterator[Finding]:
     for corner in space.Space({name: parsed}).corners():
         try:
             _CONFIGS[name].model_validate(corner[name])
         except ValidationError as error:
             yield from (
-                issue for issue in told(error, _CONFIGS[name], (name,)) if issue[0][:2] not in PLUGGED or not issue[0][2:]
+                issue for issue in findings(error, _CONFIGS[name], (name,)) if issue[0][:2] not in PLUGGED or not issue[0][2:]
             )
         for (section, key), family in PLUGGED.items():
             if section == name and key in corner[name]:
                 yield from _plugin_problems(family, corner[name][key], (section, key))
 
 
-def _expand(where: tuple[str, str], value: Any, found: list[Raw]) -> Any:
+def _expand(where: tuple[str, str], value: Any, found: list[Finding]) -> Any:
     """Return `value` with the word `search` replaced by the declared range; what cannot be replaced goes to `found`."""
     if where in PLUGGED:
         return _expand_reference(where, value, found)
@@ -322,7 +322,7 @@ _NO_RANGE = (
 )
 
 
-def _expand_reference(where: tuple[str, str], node: Any, found: list[Raw]) -> Any:
+def _expand_reference(where: tuple[str, str], node: Any, found: list[Finding]) -> Any:
     if isinstance(node, dict) and isinstance(node.get("choice"), dict):
         return {**node, "choice": {label: _expand_options(where, label, sub, found) for label, sub in node["choice"].items()}}
     if isinstance(node, dict) and len(node) == 1 and not space.is_distribution(node):
@@ -331,7 +331,7 @@ def _expand_reference(where: tuple[str, str], node: Any, found: list[Raw]) -> An
     return node
 
 
-def _expand_options(where: tuple[str, str], name: Any, options: Any, found: list[Raw]) -> Any:
+def _expand_options(where: tuple[str, str], name: Any, options: Any, found: list[Finding]) -> Any:
     if options != "search" and not (isinstance(options, dict) and "search" in options.values()):
         return options
     path = (*where, str(name))
@@ -347,7 +347,7 @@ def _expand_options(where: tuple[str, str], name: Any, options: Any, found: list
     return {key: declared.get(key) if value == "search" else value for key, value in options.items()}
 
 
-def _reference_problems(tree: Mapping[str, Any]) -> Iterator[Raw]:
+def _reference_problems(tree: Mapping[str, Any]) -> Iterator[Finding]:
     places: dict[tuple[str, ...], str] = {("data",): "data", ("task",): "tasks", ("select", "policy"): "policies"}
     for at, _ in _teachers(tree):
         places |= {(*at, "model"): "models", (*at, "source", "data"): "data"}
@@ -359,7 +359,7 @@ def _reference_problems(tree: Mapping[str, Any]) -> Iterator[Raw]:
             yield from _plugin_problems(family, node, path)
 
 
-def _plugin_problems(family: str, reference: Any, path: tuple[str, ...]) -> Iterator[Raw]:
+def _plugin_problems(family: str, reference: Any, path: tuple[str, ...]) -> Iterator[Finding]:
     try:
         name, options = plugins.parse_reference(reference)
     except InputError as error:
@@ -373,10 +373,10 @@ def _plugin_problems(family: str, reference: Any, path: tuple[str, ...]) -> Iter
     try:
         plugin.Config.model_validate(options)
     except ValidationError as error:
-        yield from told(error, plugin.Config, (*path, name))
+        yield from findings(error, plugin.Config, (*path, name))
 
 
-def _meaning_problems(spec: Spec) -> Iterator[Raw]:
+def _meaning_problems(spec: Spec) -> Iterator[Finding]:
     search = spec.search
     yield from _teacher_problems(spec.teacher, ("teacher",))
     for number, teacher in enumerate(spec.more_teachers):
@@ -390,7 +390,7 @@ def _meaning_problems(spec: Spec) -> Iterator[Raw]:
             yield ("search", "constraints"), name, f"nobody can meet these: {name} at least above at most."
 
 
-def _unlearnable_problems(spec: Spec) -> Iterator[Raw]:
+def _unlearnable_problems(spec: Spec) -> Iterator[Finding]:
     """Give what keeps early stopping or the sampler size-aware from knowing all objectives but the primary measure early."""
     search, primary = spec.search, spec.primary.name
     before = [name for name, measure in spec.measures.items() if measure.available == "before_training"]
@@ -423,7 +423,7 @@ def _unlearnable_problems(spec: Spec) -> Iterator[Raw]:
         )
 
 
-def _teacher_problems(teacher: TeacherConfig, at: tuple[str, ...]) -> Iterator[Raw]:
+def _teacher_problems(teacher: TeacherConfig, at: tuple[str, ...]) -> Iterator[Finding]:
     if (teacher.model is None) == (teacher.path is None):
         yield at, None, "give either `model`, to train one, or `path`, to read one."
     for name in ("weights", "classes", "source"):

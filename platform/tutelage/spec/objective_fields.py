@@ -13,7 +13,7 @@ from tutelage import plugins
 from tutelage.errors import InputError, nearest
 from tutelage.measure import Direction, Measure
 from tutelage.objectives import Limits, Objective
-from tutelage.validation import Raw, unknown_key
+from tutelage.validation import Finding, unknown_key
 
 Measures = Mapping[str, Measure]  # by name
 
@@ -83,7 +83,7 @@ def _bounds(value: Any, measures: Measures | None) -> dict[str, float]:
     return {name: _quantity(bound) for name, bound in value.items()}
 
 
-def objective_problems(items: Any, at: tuple[str, ...], measures: Measures) -> Iterator[Raw]:
+def objective_problems(items: Any, at: tuple[str, ...], measures: Measures) -> Iterator[Finding]:
     """Give what is wrong with each objective of a list, at its own place."""
     for i, item in enumerate(items if isinstance(items, list) else []):
         try:
@@ -92,7 +92,7 @@ def objective_problems(items: Any, at: tuple[str, ...], measures: Measures) -> I
             yield (*at, str(i)), item, str(error)
 
 
-def limit_problems(limits: Any, at: tuple[str, ...], measures: Measures) -> Iterator[Raw]:
+def limit_problems(limits: Any, at: tuple[str, ...], measures: Measures) -> Iterator[Finding]:
     """Give what is wrong with each bound under `max` and `min`, at its own place."""
     for side, bounds in limits.items() if isinstance(limits, Mapping) else ():
         if side not in ("max", "min"):
