@@ -35,8 +35,9 @@ def reason(config: Config, record: TrialRecord, front: Front, context: Selection
     """Return why in words."""
     goal = _goal(config, front, context)
     who = "the teacher's" if config.of == "teacher" else "the best student's"
+    quality = context.quality.rstrip(",")
     return (
-        f"at {size_bytes(record):,.0f} bytes it is the smallest of {len(front)} whose {context.quality}, here "
+        f"at {size_bytes(record):,.0f} bytes it is the smallest of {len(front)} whose {quality}, here "
         f"{context.primary.text(context.quality_of(record))}, is within {config.within:g} of {who} {context.primary.text(goal)}"
     )
 
