@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 import yaml
 
 from tests.conftest import SMALL_SPEC
+from tests.stored_sweep import write_sweep
 from tutelage import cli
+from tutelage.records import fronts
 from tutelage.records.sweep_dir import SweepDir
 
 
@@ -178,3 +181,15 @@ def test_doctor_finds_what_answers_and_what_does_not(
     assert code == 3
     assert "out of reach" in out
     assert "not everything" in err
+
+
+def test_the_picture_of_a_front_has_the_error_bars_of_fresh_seeds(
+    capsys: pytest.CaptureFixture[str], context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = write_sweep(tmp_path, context, [{"mlp": {"hidden": 4}}])
+    fresh = {"confirmed_mean": 0.9, "confirmed_seeds": 3.0, "confirmed_low": 0.8, "confirmed_high": 0.95}
+    shown = [replace(record, measures={**record.measures, **fresh}) for record in home.records()]
+    monkeypatch.setattr(fronts, "candidates", lambda home: shown)
+    code, _, err = run(capsys, "front", "stored", "--storage", tmp_path, "--html", tmp_path / "front.html")
+    assert code == 0, err
+    assert "fresh seeds, mean and 95 % interval (1)" in (tmp_path / "front.html").read_text()

@@ -30,9 +30,9 @@ def front(
     if csv:
         tables.write_csv(tables.front_table(records, objectives), csv)
     if html:
-        figures.front_html(records, objectives, html, measured)
+        figures.front_html(records, objectives, html, measured, home.primary())
     if png:
-        figures.front_png(records, objectives, png, measured)
+        figures.front_png(records, objectives, png, measured, home.primary())
     console.show_front(home, as_json)
 
 
