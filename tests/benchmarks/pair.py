@@ -24,7 +24,13 @@ HERE = Path(__file__).parent
 FIRST_SEED = 500
 
 
-TINY = (*smoke.SHORT, "data.cifar.per_class=3", "student.epochs=2", "teacher.model.resnet.width=16")
+TINY = (
+    *smoke.SHORT,
+    "data.cifar.per_class=3",
+    "student.epochs=2",
+    "teacher.model.resnet.width=16",
+    "student.model.resnet.width=8",
+)
 
 
 def asked(options: argparse.Namespace, method: Any) -> loading.Spec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,8 @@ class Model(nn.Sequential):
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    uri = f"sqlite:///{tmp_path_factory.mktemp('registry') / 'mlflow.db'}"
+def store(mlflow_store: Callable[[Path], str], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    uri = mlflow_store(tmp_path_factory.mktemp("registry"))
     tracker = Tracker(uri, "tests")
     run_id = tracker.start_sweep("sweep", {}, [], {})
     tracker.close()
@@ -56,13 +57,29 @@ def register(
     )  # fmt: skip
 
 
+@contextmanager
+def taken_as_read_back() -> Iterator[None]:
+    """Skip the clean process that reads a registered student back: it takes seconds, and only two tests are about it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "distance_when_read_back", lambda *_: 0.0)
+        yield
+
+
+@pytest.fixture
+def unread() -> Iterator[None]:
+    with taken_as_read_back():
+        yield
+
+
 def aliases_of(store: tuple[str, str], name: str) -> dict[str, str]:
     client = mlflow.MlflowClient(tracking_uri=store[0], registry_uri=store[0])
     return {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
 
 
 def test_a_student_becomes_champion_and_the_former_one_previous(store: tuple[str, str]) -> None:
-    first, second = register(store, Model(0).train()), register(store, Model(1))
+    with taken_as_read_back():
+        first = register(store, Model(0).train())
+    second = register(store, Model(1))
     assert (first.version, first.previous, first.aliases) == ("1", None, ["champion"])
     assert (second.version, second.previous) == ("2", "1")
     assert second.distance <= registry.TOLERANCE
@@ -73,6 +90,7 @@ def test_a_student_becomes_champion_and_the_former_one_previous(store: tuple[str
     assert "torch==2.13" in (logged / "requirements.txt").read_text()
 
 
+@pytest.mark.usefixtures("unread")
 def test_a_registered_student_is_a_teacher_by_its_uri(store: tuple[str, str], tmp_path: Path) -> None:
     room = TrainingContext(data="digits", task="image_classification", seed=0)
     about = room.architecture({"mlp": {"hidden": 8}})
@@ -85,16 +103,17 @@ def test_a_registered_student_is_a_teacher_by_its_uri(store: tuple[str, str], tm
         requirements=requirements(), tags={"tutelage.task": "images", "tutelage.sweep": "sweep"},
         files=[tmp_path / checkpoint.ARCHITECTURE, tmp_path / checkpoint.WEIGHTS],
     )  # fmt: skip
-    found, _ = external_teacher.read_teacher(TeacherConfig(path="models:/teacher@champion"), {}, room.splits["train"], uri)
+    found, _ = external_teacher.read_teacher(TeacherConfig(path="models:/teacher@champion"), about, room.splits["train"], uri)
     with torch.inference_mode():
         assert torch.equal(found(examples), made(examples))
     register(store, Model(0))
     with pytest.raises(InputError, match="A pickled model is not loaded"):
-        external_teacher.read_teacher(TeacherConfig(path="models:/student@champion"), {}, room.splits["train"], uri)
+        external_teacher.read_teacher(TeacherConfig(path="models:/student@champion"), about, room.splits["train"], uri)
     with pytest.raises(InputError, match="no model models:/nobody"):
-        external_teacher.read_teacher(TeacherConfig(path="models:/nobody@champion"), {}, room.splits["train"], uri)
+        external_teacher.read_teacher(TeacherConfig(path="models:/nobody@champion"), about, room.splits["train"], uri)
 
 
+@pytest.mark.usefixtures("unread")
 def test_who_is_not_promoted_is_a_version_with_the_aliases_asked_for(store: tuple[str, str]) -> None:
     register(store, Model(0), name="guarded")
     second = register(store, Model(1), name="guarded", as_champion=False, aliases=["smallest", "fastest"])
@@ -107,6 +126,7 @@ def test_who_is_not_promoted_is_a_version_with_the_aliases_asked_for(store: tupl
     assert registry.find_champion(store[0], "nobody", "images") is None
 
 
+@pytest.mark.usefixtures("unread")
 def test_rolling_back_swaps_champion_and_previous_and_undoes_itself(store: tuple[str, str]) -> None:
     register(store, Model(0), name="rolled")
     with pytest.raises(InputError, match="no version of 'rolled' was champion before"):
@@ -156,6 +176,7 @@ def server_that_answers() -> Iterator[Callable[[int], str]]:
         server.server_close()
 
 
+@pytest.mark.usefixtures("unread")
 def test_a_champion_is_read_back_to_be_compared_or_refused_if_it_answers_another_question(
     store: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -186,6 +207,7 @@ def test_a_champion_is_read_back_to_be_compared_or_refused_if_it_answers_another
         champion(Registration(name="new", aliases=["v1"]), home, room)
 
 
+@pytest.mark.usefixtures("unread")
 def test_a_name_of_another_task_is_refused(store: tuple[str, str]) -> None:
     register(store, Model(0))
     with pytest.raises(InputError, match="belongs to task 'images', not 'tagging'"):
@@ -193,15 +215,16 @@ def test_a_name_of_another_task_is_refused(store: tuple[str, str]) -> None:
 
 
 def test_a_model_that_answers_otherwise_is_not_registered(store: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    register(store, Model(0))
     client = mlflow.MlflowClient(tracking_uri=store[0], registry_uri=store[0])
-    before = client.get_registered_model("student").aliases
     answers: Any = registry.distance_when_read_back
 
     def of_another(uri: str, model_uri: str, model: nn.Module, inputs: torch.Tensor) -> float:
         distance: float = answers(uri, model_uri, Model(7).eval(), inputs)
         return distance
 
+    with taken_as_read_back():
+        register(store, Model(0))
+    before = client.get_registered_model("student").aliases
     monkeypatch.setattr(registry, "distance_when_read_back", of_another)
     with pytest.raises(WorkFailed, match="was not registered"):
         register(store, Model(0))
