@@ -1,4 +1,4 @@
-"""What every measure promises: those of the family, and those of every task."""
+"""The contract of every measure: those of the family, and those of every task."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def test_a_measure_has_the_name_of_its_file(name: str) -> None:
     assert plugins.measure(name).name == name
 
 
-def test_no_two_measures_share_a_name_or_a_key() -> None:
+def test_names_and_keys_of_measures_are_unique() -> None:
     assert len({measure.mlflow_key for measure in OURS}) == len(OURS)
     assert {measure.name: measure for measure in [*OURS, *OF_TASKS]}.keys() == {measure.name for measure in OURS + OF_TASKS}
 
 
 @every
-def test_a_measure_is_said_in_words(measure: Measure) -> None:
+def test_a_measure_has_a_label_and_a_meaning(measure: Measure) -> None:
     assert measure.name.isidentifier() and measure.name == measure.name.lower()
     assert measure.label and measure.unit and measure.meaning and not measure.meaning.endswith(".")
     assert measure.mlflow_key.count("/") == 1
@@ -57,11 +57,11 @@ def test_an_even_loss_falls_wherever_the_value_gets_better(measure: Measure) -> 
 
 
 @every
-def test_a_measure_with_an_interval_is_known_to_aggregate(measure: Measure) -> None:
+def test_a_measure_with_an_interval_aggregates_contributions(measure: Measure) -> None:
     if measure.spread is not None:
         assert math.isfinite(measure.aggregate(np.array([[0.0], [1.0], [1.0]])))
 
 
 @every
-def test_a_measure_is_the_same_after_it_was_written(measure: Measure) -> None:
+def test_a_measure_round_trips_through_its_document(measure: Measure) -> None:
     assert Measure.from_document(json.loads(json.dumps(measure.document()))) == measure

@@ -1,4 +1,4 @@
-"""Padding changes no task's loss, measures or prediction, no agreement with a teacher, and nothing that is taken of a stage."""
+"""Padding changes no loss, measure or prediction of a task, no agreement with a teacher, and no captured features."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROWS = st.lists(st.integers(0, 39), min_size=1, max_size=6, unique=True)
 
 @cache
 def posed(name: str) -> tuple[Task, Examples]:
-    """Return a task and examples of it: those of `example` in its own tests, if they have one, or vectors with a class."""
+    """Return a task and examples for it: those of `example` in the task's own tests, or vectors with a class."""
     _, plugin, config = plugins.configure("tasks", name)
     if ":" in name:
         _, source, options = plugins.configure("data", f"{name.partition(':')[0]}:Scans")
@@ -43,7 +43,7 @@ def posed(name: str) -> tuple[Task, Examples]:
 
 
 def drawn(task: Task, examples: Examples, batch: Batch, seed: int = 0) -> Sequences:
-    """Return logits that anything might have given, each with the mask of the input that it has its steps of."""
+    """Return random logits, each with the mask of the input that its steps belong to."""
     generator, found = torch.Generator().manual_seed(seed), {}
     for output in task.outputs(examples):
         mask = batch.masks.get(output.steps or "")
@@ -54,7 +54,7 @@ def drawn(task: Task, examples: Examples, batch: Batch, seed: int = 0) -> Sequen
 
 
 def perfect(task: Task, examples: Examples, batch: Batch) -> Sequences:
-    """Return the logits of a network that is right and sure."""
+    """Return the logits of a network that is correct with probability near 1."""
     found = {}
     for name, sequence in drawn(task, examples, batch).items():
         labels = batch.labels(name)
@@ -65,7 +65,7 @@ def perfect(task: Task, examples: Examples, batch: Batch) -> Sequences:
 
 
 def longer(tensor: Tensor, mask: Tensor, more: int, filling: float) -> Tensor:
-    """Return `[batch, steps, …]` with `more` steps, `filling` standing wherever the mask leaves a step out."""
+    """Return `[batch, steps, …]` with `more` steps, and `filling` at all steps that the mask excludes."""
     wide = functional.pad(tensor, (*[0, 0] * (tensor.ndim - 2), 0, more))
     real = functional.pad(mask, (0, more)).view(len(mask), -1, *[1] * (tensor.ndim - 2))
     return wide.where(real, filling if tensor.is_floating_point() else int(PAST_THE_END))
@@ -92,7 +92,7 @@ def padded_sequences(sequences: Sequences, more: int, filling: float) -> Sequenc
 @pytest.mark.parametrize("name", TASKS)
 @settings(max_examples=30)
 @given(rows=ROWS, more=st.integers(0, 5), filling=FILLINGS)
-def test_a_tasks_loss_and_its_gradient_are_the_same_whatever_the_padding(
+def test_a_tasks_loss_and_its_gradient_do_not_depend_on_padding(
     name: str, smoothing: float, rows: list[int], more: int, filling: float
 ) -> None:
     task, examples = posed(name)
@@ -135,7 +135,7 @@ def test_an_examples_loss_does_not_depend_on_the_others(name: str, rows: list[in
 @pytest.mark.parametrize("name", TASKS)
 @settings(max_examples=30)
 @given(rows=ROWS, more=st.integers(0, 5), filling=FILLINGS)
-def test_measures_and_predictions_are_the_same_whatever_the_padding(
+def test_measures_and_predictions_do_not_depend_on_padding(
     name: str, rows: list[int], more: int, filling: float
 ) -> None:  # fmt: skip
     task, examples = posed(name)
@@ -151,7 +151,7 @@ def test_measures_and_predictions_are_the_same_whatever_the_padding(
 @pytest.mark.parametrize("name", TASKS)
 @settings(max_examples=30)
 @given(rows=ROWS, more=st.integers(0, 5), filling=FILLINGS)
-def test_a_perfect_answer_is_measured_as_perfect_whatever_the_padding(
+def test_perfect_logits_have_perfect_measures_with_any_padding(
     name: str, rows: list[int], more: int, filling: float
 ) -> None:  # fmt: skip
     task, examples = posed(name)
@@ -165,7 +165,7 @@ def test_a_perfect_answer_is_measured_as_perfect_whatever_the_padding(
 @pytest.mark.parametrize("name", TASKS)
 @settings(max_examples=30)
 @given(rows=ROWS, more=st.integers(0, 5), filling=FILLINGS)
-def test_agreement_is_the_same_whatever_the_padding(name: str, rows: list[int], more: int, filling: float) -> None:
+def test_agreement_does_not_depend_on_padding(name: str, rows: list[int], more: int, filling: float) -> None:
     task, examples = posed(name)
     batch = examples.take(torch.tensor(rows))
     student, teacher = (drawn(task, examples, batch, seed) for seed in (0, 1))
@@ -178,7 +178,7 @@ def test_agreement_is_the_same_whatever_the_padding(name: str, rows: list[int], 
 
 
 class Marking(nn.Module):
-    """A stage that puts `filling` into what it gives at padding, and a head for each sequence."""
+    """A stage that outputs `filling` at padding, and a head for each sequence."""
 
     def __init__(self, signature: Any, filling: float) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ class Marking(nn.Module):
 
 @given(rows=ROWS, more=st.integers(0, 5), filling=FILLINGS)
 @settings(max_examples=30)
-def test_what_is_taken_of_a_stage_is_the_same_whatever_the_padding(rows: list[int], more: int, filling: float) -> None:
+def test_captured_features_do_not_depend_on_padding(rows: list[int], more: int, filling: float) -> None:
     from tutelage.tasks import signature
 
     task, examples = posed("tests.own_task:ReadRows")

@@ -1,4 +1,4 @@
-"""One contract a family, held by every file that is there: a new plugin is tested before anyone writes a test of it."""
+"""One contract for each family, checked for every file in it: a new plugin is tested before it has its own test."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def build(name: str, **options: Any) -> nn.Module:
 
 
 def example_options(name: str, folder: Path) -> dict[str, Any]:
-    """Write the tiny data that the source's own tests make in `folder`, and return the options that read them."""
+    """Write the small data set of the source's own tests into `folder`, and return the options that read it."""
     module = f"tests.data.test_{name}"
     assert importlib.util.find_spec(module), f"{module} is not there: a source's tests begin with an example of it"
     options: dict[str, Any] = importlib.import_module(module).example(folder)
@@ -51,7 +51,7 @@ def example_options(name: str, folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("family", "name"), EVERY, ids=lambda value: value)
-def test_a_plugin_says_what_it_is_and_its_ranges_fit_its_bounds(family: str, name: str, tmp_path: Path) -> None:
+def test_a_plugin_has_a_summary_and_ranges_within_its_bounds(family: str, name: str, tmp_path: Path) -> None:
     needed = example_options(name, tmp_path) if family == "data" else LOSS_OPTIONS.get(name, {})
     plugin = plugins.load(family, name)
     assert plugins.summary(family, name).endswith((".", ")"))
@@ -66,7 +66,7 @@ def test_a_plugin_says_what_it_is_and_its_ranges_fit_its_bounds(family: str, nam
 
 
 @pytest.mark.parametrize("name", named("models"))
-def test_a_model_gives_logits_and_is_sized_without_weights(name: str) -> None:
+def test_a_model_outputs_logits_and_is_sized_without_weights(name: str) -> None:
     model = build(name)
     assert model(torch.randn(3, *IMAGES)).shape == (3, NUM_CLASSES)
     with torch.device("meta"):
@@ -77,21 +77,21 @@ def test_a_model_gives_logits_and_is_sized_without_weights(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", named("models"))
-def test_a_model_answers_each_example_alone_when_it_does_not_train(name: str) -> None:
+def test_a_model_in_evaluation_mode_processes_examples_independently(name: str) -> None:
     model, batch = build(name).eval(), torch.randn(5, *IMAGES)
     alone = torch.cat([model(example.unsqueeze(0)) for example in batch])
     torch.testing.assert_close(model(batch), alone)
 
 
 @pytest.mark.parametrize("name", named("models"))
-def test_a_model_is_searched_from_its_smallest_to_its_largest(name: str) -> None:
+def test_the_ends_of_a_models_ranges_can_be_built(name: str) -> None:
     plugin = plugins.load("models", name)
     sizes = [cost.size(build(name, **corner))["params"] for corner in space.Space(space.parse(plugin.SPACE)).corners()]
     assert len(set(sizes)) == len(sizes), "every end of a range gives another size"
 
 
 @pytest.mark.parametrize("name", named("data"))
-def test_data_are_whole_disjoint_stratified_and_the_same_again(name: str, tmp_path: Path) -> None:
+def test_splits_are_complete_disjoint_stratified_and_reproducible(name: str, tmp_path: Path) -> None:
     _, plugin, config = plugins.configure("data", {name: example_options(name, tmp_path)})
     read = {split: plugin.read(config, 0, split) for split in SPLITS}
     splits = {split: Plain(examples) for split, examples in read.items()}
@@ -108,7 +108,7 @@ def test_data_are_whole_disjoint_stratified_and_the_same_again(name: str, tmp_pa
 
 
 @pytest.mark.parametrize("name", named("tasks"))
-def test_a_task_knows_right_from_wrong(name: str) -> None:
+def test_a_tasks_measures_and_loss_are_best_for_correct_logits(name: str) -> None:
     _, plugin, config = plugins.configure("tasks", name)
     task = plugin.build(config)
     examples = classified(torch.zeros(2, 4), torch.tensor([0, 2]), ("a", "b", "c"))
@@ -127,7 +127,7 @@ def test_a_task_knows_right_from_wrong(name: str) -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("name", named("tasks"))
-def test_an_unknown_label_costs_nothing_and_is_not_right(name: str, smoothing: float) -> None:
+def test_an_unlabelled_example_has_loss_0_and_is_not_correct(name: str, smoothing: float) -> None:
     _, plugin, config = plugins.configure("tasks", name)
     task = plugin.build(config)
     logits = torch.tensor([[[1.0, 2.0, -30.0]], [[3.0, 1.0, 80.0]]], dtype=torch.double, requires_grad=True)
@@ -144,7 +144,7 @@ def test_an_unknown_label_costs_nothing_and_is_not_right(name: str, smoothing: f
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_labels_are_classes_or_in_training_unknown(split: Any) -> None:
+def test_only_training_labels_may_be_unknown(split: Any) -> None:
     labels = torch.tensor([0, 1, UNKNOWN, 2])
     made = classified(torch.zeros(4, 1), labels, ("a", "b", "c"))
     if split == "train":
@@ -193,7 +193,7 @@ def answer(seed: int, outline: Outline = OFFERED, steps: int = 1, mask: torch.Te
 
 
 def summarised(own: Output, mask: torch.Tensor | None = None) -> Output:
-    """Return the answer with the maps and pooled features that its features have."""
+    """Return the output with the maps and pooled features of its features."""
     maps = {name: output.square().mean(2) for name, output in own.features.items()}
     mask = own.mask if mask is None else mask
     counts = torch.ones(own.logits.shape[:2]) if mask is None else mask
@@ -206,13 +206,13 @@ def summarised(own: Output, mask: torch.Tensor | None = None) -> Output:
 
 
 def freed(own: Output) -> tuple[torch.Tensor, ...]:
-    """Return what a student changes, each asking for its gradient."""
+    """Return the tensors that a student changes, each with `requires_grad`."""
     free = (own.logits, *own.features.values(), *own.heads.values(), *own.weights.values())
     return tuple(tensor.requires_grad_() for tensor in free)
 
 
 def with_free(own: Output, free: Sequence[torch.Tensor]) -> Output:
-    """Return the answer with other values of what `freed` gives, and summarised anew."""
+    """Return the output with the tensors of `freed` replaced, and with its maps and pooled features computed from them."""
     left = iter(free[1:])
     parts = {kind: {name: next(left) for name in getattr(own, kind)} for kind in ("features", "heads", "weights")}
     return summarised(replace(own, logits=free[0], **parts))
@@ -227,7 +227,7 @@ def built(name: str, outline: Outline) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_loss_is_positive_finite_and_pulls_the_student_to_its_teacher(name: str) -> None:
+def test_a_loss_is_positive_and_finite_and_minimising_it_reduces_it(name: str) -> None:
     """The loss falls to a hundredth, or as far as it can, in the student's logits, features, attention and weights."""
     loss = built(name, OFFERED)
     student, teacher = answer(0), answer(1)
@@ -245,7 +245,7 @@ def test_a_loss_is_positive_finite_and_pulls_the_student_to_its_teacher(name: st
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_loss_finds_nothing_to_learn_where_the_student_is_its_teacher(name: str) -> None:
+def test_a_loss_has_no_gradient_where_the_student_equals_its_teacher(name: str) -> None:
     loss = built(name, OFFERED)
     if list(loss.parameters()):
         pytest.skip("an adapter stands between them")
@@ -253,7 +253,7 @@ def test_a_loss_finds_nothing_to_learn_where_the_student_is_its_teacher(name: st
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_losss_gradient_is_its_slope(name: str) -> None:
+def test_a_losss_gradient_is_its_numerical_slope(name: str) -> None:
     if name in HELD_BACK:
         pytest.skip(HELD_BACK[name])
     loss = built(name, SEQUENCE).eval()
@@ -262,7 +262,7 @@ def test_a_losss_gradient_is_its_slope(name: str) -> None:
 
 
 def options_of(name: str) -> list[dict[str, Any]]:
-    """Return a loss's options in all combinations of its yes-or-no and its named choices."""
+    """Return a loss's options in all combinations of its booleans and literals."""
     fields = plugins.load("losses", name).Config.model_fields
     choices = {
         option: [True, False] if field.annotation is bool else get_args(field.annotation)
@@ -281,8 +281,10 @@ FILLINGS = st.sampled_from([float("nan"), float("inf"), float("-inf"), 1e3, 0.0]
 @pytest.mark.parametrize(("name", "options"), COMBINATIONS, ids=str)
 @settings(max_examples=20)
 @given(filling=FILLINGS, more=st.integers(0, 6), top_k=st.sampled_from([0, 2]))
-def test_padding_is_inert(name: str, options: dict[str, Any], masked_by: str, filling: float, more: int, top_k: int) -> None:
-    """A loss and its gradients are the same whatever stands in padding and however much there is of it.
+def test_padding_changes_neither_a_loss_nor_its_gradients(
+    name: str, options: dict[str, Any], masked_by: str, filling: float, more: int, top_k: int
+) -> None:
+    """A loss and its gradients do not depend on the values in padding, nor on its length.
 
     Padding are the steps that the mask leaves out, of the label sequence and of stages with a position a step. A label
     sequence of one step beside such stages is masked by their input alone.
@@ -311,26 +313,26 @@ def test_padding_is_inert(name: str, options: dict[str, Any], masked_by: str, fi
 
 
 def masked(own: Output, by: str) -> Output:
-    """Return the answer whose label sequence, or whose input alone, is padded as `REAL` says."""
+    """Return the output with the mask `REAL` for its label sequence, or only for its input."""
     own = replace(own, mask=REAL) if by == "sequence" else replace(own, input_mask=REAL)
     return summarised(own, REAL)
 
 
 def sparse(own: Output, k: int) -> Output:
-    """Return a teacher's answer with the largest `k` logits of a step only."""
+    """Return a teacher's output with only the largest `k` logits of each step."""
     parts = top_k.compressed(own.logits.nan_to_num(0, 0, 0), k)
     top = top_k.restored(parts, own.logits.shape[-1])
     return replace(own, logits=torch.empty(0), top=replace(top, gaps=top.gaps.double(), tails=top.tails.double()))
 
 
 def axes_of_steps(own: Output) -> list[int]:
-    """Return how many axes of steps each tensor of `freed` has, and each map after it."""
+    """Return the number of step axes of each tensor of `freed`, and of the maps computed from it."""
     counts = {"features": 1, "heads": 2, "weights": 0, "maps": 1}
     return [int(own.mask is not None), *(axes for kind, axes in counts.items() for _ in getattr(own, kind))]
 
 
 def at_real_steps(gradient: torch.Tensor, axes: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a gradient at real steps, and at padding; of a tensor without axes of steps all of it, and nothing."""
+    """Return a gradient at real steps and at padding; a tensor without step axes has no padding."""
     real = functional.pad(REAL, (0, width - 3))
     if axes == 2:
         both = (real.unsqueeze(1) & real.unsqueeze(2)).unsqueeze(1).expand_as(gradient)
@@ -339,7 +341,7 @@ def at_real_steps(gradient: torch.Tensor, axes: int, width: int) -> tuple[torch.
 
 
 def padded(own: Output, filling: float | None, more: int) -> Output:
-    """Return the answer with `more` steps, and all that is said of padding, labels too, overwritten; None leaves it."""
+    """Return the output with `more` steps, and all values at padding, labels too, set to `filling`; None leaves them."""
     if filling is None:
         return own
     real = functional.pad(REAL, (0, more))
@@ -364,7 +366,7 @@ def padded(own: Output, filling: float | None, more: int) -> Output:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_loss_bears_logits_as_large_as_half_precision_gives(name: str) -> None:
+def test_a_loss_is_finite_for_the_largest_logits_of_half_precision(name: str) -> None:
     loss = built(name, SEQUENCE).float()
     student, teacher = (answer(seed, SEQUENCE, steps=3) for seed in (0, 1))
     student, teacher = (as_float(replace(it, logits=(1e4 * it.logits).half())) for it in (student, teacher))
@@ -382,7 +384,7 @@ def as_float(own: Output) -> Output:
 
 
 def lived(method: Method, model: nn.Module, example: torch.Tensor, epochs: int = 4) -> Sequence[Point]:
-    """Return the candidates of a training in which nothing is learnt."""
+    """Return the candidates of a training whose learning rate is 0."""
     recoveries = method.recoveries(epochs)
     assert 0 <= sum(recoveries) < epochs and all(recoveries)
     model = method.start(model, example)
@@ -394,7 +396,7 @@ def lived(method: Method, model: nn.Module, example: torch.Tensor, epochs: int =
 
 @pytest.mark.parametrize("epochs", [1, 2])
 @pytest.mark.parametrize("name", named("sparsity"))
-def test_a_student_has_the_size_that_was_known_before_its_training(name: str, epochs: int) -> None:
+def test_a_student_has_the_size_predicted_before_its_training(name: str, epochs: int) -> None:
     _, plugin, config = plugins.configure("sparsity", name)
     example = torch.randn(2, *IMAGES)
     presized = plugin.build(config, 0.5).presized(build("convnet", width=8), example)
@@ -405,7 +407,7 @@ def test_a_student_has_the_size_that_was_known_before_its_training(name: str, ep
 
 @pytest.mark.parametrize("model", named("models"))
 @pytest.mark.parametrize("name", named("sparsity"))
-def test_what_is_removed_is_gone_and_the_rest_still_learns(name: str, model: str) -> None:
+def test_removed_channels_are_gone_and_the_rest_can_be_trained(name: str, model: str) -> None:
     _, plugin, config = plugins.configure("sparsity", name)
     batch = torch.randn(4, *IMAGES)
     sizes, costs = [], []
@@ -424,13 +426,13 @@ def test_what_is_removed_is_gone_and_the_rest_still_learns(name: str, model: str
 
 
 @pytest.mark.parametrize("name", named("sparsity"))
-def test_even_the_smallest_network_keeps_a_channel_everywhere(name: str) -> None:
+def test_the_smallest_network_retains_a_channel_in_every_layer(name: str) -> None:
     _, plugin, config = plugins.configure("sparsity", name)
     (point,) = lived(plugin.build(config, 0.95), build("convnet", width=1, depth=3), (torch.zeros(2, *IMAGES),))
     assert point.model(torch.randn(2, *IMAGES)).shape == (2, NUM_CLASSES)
 
 
-def test_a_users_own_plugin_is_as_good_as_ours(user_module: Any) -> None:
+def test_a_users_plugins_fulfil_the_same_contracts(user_module: Any) -> None:
     user_module(
         "my_networks",
         "from torch import nn\n"

@@ -52,8 +52,8 @@ def spec_of(page: str, **changes: Any) -> loading.Spec:
 
 def test_the_models_example_is_sized_and_gives_logits(user_module: Write) -> None:
     written(user_module, "models")
-    contract.test_a_model_gives_logits_and_is_sized_without_weights("my_networks:Tiny")
-    contract.test_a_model_answers_each_example_alone_when_it_does_not_train("my_networks:Tiny")
+    contract.test_a_model_outputs_logits_and_is_sized_without_weights("my_networks:Tiny")
+    contract.test_a_model_in_evaluation_mode_processes_examples_independently("my_networks:Tiny")
     assert plugins.summary("models", "my_networks:Tiny").startswith("A perceptron")
     assert cost.size(contract.build("my_networks:Tiny", hidden=8))["params"] == 65 * 8 + 9 * 10
     assert spec_of("models").name == "tiny"
@@ -67,12 +67,12 @@ def test_the_losses_example_keeps_the_contract(user_module: Write) -> None:
 
 def check_loss(name: str) -> None:
     """Hold a loss to its family's contract."""
-    contract.test_a_loss_is_positive_finite_and_pulls_the_student_to_its_teacher(name)
-    contract.test_a_loss_finds_nothing_to_learn_where_the_student_is_its_teacher(name)
-    contract.test_a_losss_gradient_is_its_slope(name)
+    contract.test_a_loss_is_positive_and_finite_and_minimising_it_reduces_it(name)
+    contract.test_a_loss_has_no_gradient_where_the_student_equals_its_teacher(name)
+    contract.test_a_losss_gradient_is_its_numerical_slope(name)
     for masked_by in ("sequence", "input"):
-        contract.test_padding_is_inert(name=name, options={}, masked_by=masked_by)
-    contract.test_a_loss_bears_logits_as_large_as_half_precision_gives(name)
+        contract.test_padding_changes_neither_a_loss_nor_its_gradients(name=name, options={}, masked_by=masked_by)
+    contract.test_a_loss_is_finite_for_the_largest_logits_of_half_precision(name)
 
 
 def test_the_policies_examples_choose(user_module: Write, make_record: Callable[..., Any]) -> None:
@@ -96,9 +96,9 @@ def test_the_policies_examples_choose(user_module: Write, make_record: Callable[
 def test_the_measures_example_keeps_the_contract(user_module: Write) -> None:
     written(user_module, "measures")
     found = plugins.measure("my_measures:ACTIVATION_BYTES")
-    measures_contract.test_a_measure_is_said_in_words(found)
+    measures_contract.test_a_measure_has_a_label_and_a_meaning(found)
     measures_contract.test_an_even_loss_falls_wherever_the_value_gets_better(found)
-    measures_contract.test_a_measure_is_the_same_after_it_was_written(found)
+    measures_contract.test_a_measure_round_trips_through_its_document(found)
     assert found.of_network is not None
     batch = SimpleNamespace(inputs={"image": torch.zeros(1, *contract.IMAGES)})
     assert found.of_network(contract.build("mlp", hidden=70), batch) == 4 * 70
@@ -109,7 +109,7 @@ def test_the_sparsity_example_keeps_what_it_removed_at_zero(user_module: Write) 
     written(user_module, "sparsity")
     name, example = "my_sparsity:Magnitude", torch.randn(2, *contract.IMAGES)
     for epochs in (1, 2):
-        contract.test_a_student_has_the_size_that_was_known_before_its_training(name, epochs)
+        contract.test_a_student_has_the_size_predicted_before_its_training(name, epochs)
     _, plugin, config = plugins.configure("sparsity", name)
     model, method = contract.build("mlp"), plugin.build(config, 0.75)
     assert method.recoveries(1) == () and method.recoveries(10) == (5,)
@@ -137,7 +137,7 @@ def test_the_data_and_tasks_examples_measure_a_perfect_output_as_perfect(user_mo
     assert fingerprint(*splits.values()) == fingerprint(*(source.read(options, 0, split) for split in SPLITS))
     (measure,), (output,) = task.measures, task.outputs(splits["train"])
     for check in (
-        measures_contract.test_a_measure_is_said_in_words, measures_contract.test_a_measure_is_the_same_after_it_was_written
+        measures_contract.test_a_measure_has_a_label_and_a_meaning, measures_contract.test_a_measure_round_trips_through_its_document
     ):  # fmt: skip
         check(measure)
     batch = splits["validation"].take(slice(0, 50))

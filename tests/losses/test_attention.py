@@ -1,4 +1,4 @@
-"""Attention of heads: scores before the softmax, in shares of the teacher's; which stages can be compared."""
+"""Attention of heads: the loss against its formula, and the stages that can be compared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e4])
-def test_scores_cost_their_squared_difference_in_shares_of_the_teachers_mean_square(scale: float) -> None:
+def test_heads_loss_is_the_squared_difference_over_the_teachers_mean_square(scale: float) -> None:
     loss = attention.build(HEADS, 1.0, outline(2, 2), outline(2, 2))
     own, other = (
         {f"stage{i}": drawn(5, 2, 4, 4, seed=i) for i in (1, 2)},
@@ -37,7 +37,7 @@ def test_scores_cost_their_squared_difference_in_shares_of_the_teachers_mean_squ
     torch.testing.assert_close(found, expected)
 
 
-def test_of_unequal_numbers_of_heads_the_means_are_compared() -> None:
+def test_unequal_numbers_of_heads_are_compared_by_their_means() -> None:
     loss = attention.build(HEADS, 1.0, outline(3), outline(2))
     own, other = drawn(5, 3, 4, 4), drawn(5, 2, 4, 4, seed=1)
     apart = (own.mean(1) - other.mean(1)).square().sum() / other.mean(1).square().sum()
@@ -47,12 +47,12 @@ def test_of_unequal_numbers_of_heads_the_means_are_compared() -> None:
 @pytest.mark.parametrize(
     ("own", "other", "match"),
     [
-        (outline(2, positions=9), outline(2), "student's stage1 has 9 positions, the teacher's stage1 4"),
+        (outline(2, positions=9), outline(2), "student's stage1 has 9 positions, the teacher's stage1 has 4"),
         (outline(2), outline(0), "the teacher has no attention head"),
         (outline(0), outline(2), "the student has no attention head"),
-        (outline(2, 0), outline(0, 2), "no stage with heads of the student meets one of the teacher"),
+        (outline(2, 0), outline(0, 2), "no pair of stages has heads in both networks"),
     ],
 )
-def test_networks_whose_heads_cannot_be_compared_are_refused(own: Outline, other: Outline, match: str) -> None:
+def test_networks_whose_heads_cannot_be_compared_are_an_error(own: Outline, other: Outline, match: str) -> None:
     with pytest.raises(InputError, match=match):
         attention.build(HEADS, 1.0, own, other)

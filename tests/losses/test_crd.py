@@ -1,4 +1,4 @@
-"""Contrastive representation distillation against its formula, and its memory."""
+"""Contrastive representation distillation: the loss against its formula, and the stored embeddings."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def by_hand(loss: Any, student: Output, teacher: Output, usable: torch.Tensor, e
 
 
 @pytest.mark.parametrize("labels", [None, [0, 1, 0, 2, -1, -1]])
-def test_it_is_its_formula_without_pairs_of_one_class(labels: list[int] | None) -> None:
+def test_the_loss_is_its_formula_without_pairs_of_one_class(labels: list[int] | None) -> None:
     loss, (student, teacher) = build().eval(), answers(6, labels=labels)
     usable = ~torch.eye(6, dtype=torch.bool)
     if labels is not None:
@@ -61,7 +61,7 @@ def test_it_is_its_formula_without_pairs_of_one_class(labels: list[int] | None) 
         assert loss(student, teacher).item() == pytest.approx(by_hand(loss, student, teacher, usable), rel=1e-9)
 
 
-def test_embeddings_that_say_nothing_cost_one_bit_and_telling_ones_less() -> None:
+def test_uninformative_embeddings_cost_one_bit_and_informative_ones_less() -> None:
     loss, (student, teacher) = build(nce_temperature=0.1).eval(), answers(200)
     same = torch.ones(200, 6, dtype=torch.double)
     dumb = Output(logits=student.logits, pooled={"stage1": same})
@@ -76,7 +76,7 @@ def test_embeddings_that_say_nothing_cost_one_bit_and_telling_ones_less() -> Non
     assert value < 0.5
 
 
-def test_the_last_embeddings_are_remembered_first_in_first_out_and_resumed() -> None:
+def test_embeddings_are_stored_first_in_first_out_and_resumed() -> None:
     loss = build(negatives=5)
     seen = []
     for seed in range(3):
@@ -95,7 +95,7 @@ def test_the_last_embeddings_are_remembered_first_in_first_out_and_resumed() -> 
     assert torch.equal(loss.teachers, before), "only training is remembered"
 
 
-def test_remembered_examples_are_negatives_from_the_next_batch_on_unless_of_the_same_class() -> None:
+def test_stored_examples_of_other_classes_are_negatives_from_the_next_batch_on() -> None:
     loss, earlier, now = build(negatives=50), answers(4, labels=[0, 1, 2, -1]), answers(3, 1, labels=[1, 3, -1])
     usable = torch.cat([~torch.eye(3, dtype=torch.bool), torch.ones(3, 4, dtype=torch.bool)], dim=1)
     usable[0, 3 + 1] = False
@@ -104,19 +104,19 @@ def test_remembered_examples_are_negatives_from_the_next_batch_on_unless_of_the_
         assert loss(*now).item() == pytest.approx(by_hand(loss, *now, usable, earlier), rel=1e-9)
 
 
-def test_its_gradient_is_its_slope_at_the_normaliser_that_it_has() -> None:
-    """The normaliser is a constant of the step: beside it, what autograd gives is the slope."""
+def test_the_gradient_is_the_slope_for_a_constant_normaliser() -> None:
+    """The normaliser counts as a constant within a step: for a constant one, autograd's gradient is the slope."""
     loss, (student, teacher) = build().eval(), answers(5)
-    given, measured = student.pooled["stage1"].requires_grad_(), loss._chance
+    given, measured = student.pooled["stage1"].requires_grad_(), loss._log_mean_exp
     held: list[torch.Tensor] = []
 
     def kept(scores: torch.Tensor, usable: torch.Tensor) -> torch.Tensor:
         held.append(measured(scores, usable))
         return held[-1]
 
-    loss._chance = kept
+    loss._log_mean_exp = kept
     (gradient,) = torch.autograd.grad(loss(student, teacher), given)
     turns = itertools.cycle(held)
-    loss._chance = lambda _scores, _usable: next(turns)
+    loss._log_mean_exp = lambda _scores, _usable: next(turns)
     torch.testing.assert_close(gradient, torch.autograd.grad(loss(student, teacher), given)[0])
     assert torch.autograd.gradcheck(lambda x: loss(replace(student, pooled={"stage1": x}), teacher), given)

@@ -1,4 +1,4 @@
-"""DIST: correlations of rows and columns, what they do not see, and where there are none."""
+"""DIST: correlations of rows and columns, their invariances, and constant rows and columns."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ def loss_of(student: Tensor, teacher: Tensor, weights: tuple[float, float] = (2.
 
 
 def correlations(own: Tensor, known: Tensor) -> Tensor:
-    """Return the correlation of each row of one matrix with the other's."""
+    """Return the correlation of each row of one matrix with the same row of the other."""
     return torch.stack([torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(own, known, strict=True)])
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_it_is_one_less_the_mean_correlation_of_rows_and_of_columns(temperature: float) -> None:
+def test_the_loss_is_one_minus_the_mean_correlations_of_rows_and_columns(temperature: float) -> None:
     own, known = ((logits.flatten(0, 1) / temperature).softmax(-1) for logits in (STUDENT, TEACHER))
     within, across = 1 - correlations(own, known).mean(), 1 - correlations(own.T, known.T).mean()
     torch.testing.assert_close(loss_of(STUDENT, TEACHER, (2.0, 0.5), temperature), 2 * within + 0.5 * across)
 
 
-def test_a_student_of_the_opposite_opinion_costs_the_most() -> None:
+def test_anticorrelated_students_have_the_largest_loss() -> None:
     assert loss_of(STUDENT[..., :2], STUDENT[..., :2].flip(-1), (2.0, 0.5)).item() == pytest.approx(2 * (2 + 0.5))
 
 
-def test_a_rows_or_columns_scale_and_shift_are_not_seen() -> None:
-    """Mixed with the uniform distribution, each row in a share of its own; with one distribution, in one share for all."""
+def test_the_loss_is_invariant_to_scale_and_shift_of_rows_and_columns() -> None:
+    """Rows are mixed with the uniform distribution, each in its own share; columns with one distribution, all in one share."""
     own, value = STUDENT.softmax(-1), {weights: loss_of(STUDENT, TEACHER, weights) for weights in (WITHIN, ACROSS)}
     share = torch.linspace(0.2, 0.9, 12, dtype=torch.double).view(4, 3, 1)
     by_row = (share * own + (1 - share) / 5).log()
@@ -49,14 +49,14 @@ def test_a_rows_or_columns_scale_and_shift_are_not_seen() -> None:
     assert not torch.isclose(loss_of(by_column, TEACHER, WITHIN), value[WITHIN])
 
 
-def test_at_a_high_temperature_it_correlates_the_logits_in_single_precision_too() -> None:
-    """The limit is 1 - ρ(z_s, z_t): no T², and no constant beside the probabilities' spread of about z / (C T)."""
+def test_at_high_temperatures_the_loss_is_one_minus_the_correlation_of_logits() -> None:
+    """The limit is 1 - ρ(z_s, z_t): no factor T², and no constant added to the probabilities' spread of about z / (C T)."""
     expected = 1 - correlations(STUDENT.flatten(0, 1), TEACHER.flatten(0, 1)).mean()
     assert loss_of(STUDENT, TEACHER, WITHIN, 1e5).item() == pytest.approx(expected.item(), rel=1e-4)
     assert loss_of(STUDENT.float(), TEACHER.float(), WITHIN, 1e3).item() == pytest.approx(expected.item(), rel=2e-3)
 
 
-def test_a_batch_of_one_step_has_no_relation_of_steps() -> None:
+def test_the_loss_across_steps_is_0_for_a_batch_of_one_step() -> None:
     own, known = STUDENT[:1, :1], TEACHER[:1, :1]
     assert loss_of(own, known, ACROSS) == 0
     assert loss_of(own, known, (2.0, 2.0)) == loss_of(own, known, (2.0, 0.0)) > 0
@@ -64,8 +64,8 @@ def test_a_batch_of_one_step_has_no_relation_of_steps() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("classes", [3, 10, 1000])
-def test_who_has_no_opinion_teaches_nothing_and_who_learnt_none_pays_one(dtype: torch.dtype, classes: int) -> None:
-    """Constants are seen through their rounding: of 64 equal rows, the columns are constant too."""
+def test_constant_teachers_cost_0_and_constant_students_cost_1(dtype: torch.dtype, classes: int) -> None:
+    """Constants are detected despite rounding: if 64 rows are equal, the columns are constant too."""
     opinion = torch.randn(64, 1, classes, dtype=dtype)
     for weights, constant in ((WITHIN, torch.full_like(opinion, 0.3)), (ACROSS, opinion[:1].expand_as(opinion))):
         for own, known, expected in ((opinion, constant, 0.0), (constant, opinion, 1.0)):

@@ -1,4 +1,4 @@
-"""Decoupled distillation: its parts, how they make up KL, and logits of any size."""
+"""Decoupled distillation: its two parts, their relation to the full KL divergence, and logits of any size."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def parts_of(own: Tensor, known: Tensor, label: int, temperature: float) -> tupl
 
 
 @pytest.mark.parametrize(("alpha", "beta", "temperature"), [(1.0, 0.0, 1.0), (0.0, 1.0, 4.0), (1.5, 8.0, 2.0)])
-def test_it_is_its_two_parts_averaged_over_batch_and_steps(alpha: float, beta: float, temperature: float) -> None:
+def test_the_loss_is_the_mean_of_its_two_parts_over_batch_and_steps(alpha: float, beta: float, temperature: float) -> None:
     known = torch.where(LABELS >= 0, LABELS, TEACHER.argmax(-1))
     parts = [
         parts_of(own, other, int(label), temperature)
@@ -44,7 +44,7 @@ def test_it_is_its_two_parts_averaged_over_batch_and_steps(alpha: float, beta: f
     assert loss_of(STUDENT, TEACHER, LABELS, alpha, beta, temperature).item() == pytest.approx(expected, rel=1e-10)
 
 
-def test_only_how_the_others_share_the_rest_counts_for_the_second_part() -> None:
+def test_nckd_depends_only_on_the_distribution_over_the_other_classes() -> None:
     teacher, student = (torch.tensor([[p]], dtype=torch.double).log() for p in ([0.5, 0.25, 0.25], [0.5, 0.125, 0.375]))
     assert loss_of(student, teacher, None, 1.0, 0.0, 1.0).abs() < 1e-15
     expected = 0.5 * log(0.5 / 0.25) + 0.5 * log(0.5 / 0.75)
@@ -53,15 +53,15 @@ def test_only_how_the_others_share_the_rest_counts_for_the_second_part() -> None
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 @pytest.mark.parametrize("label", range(5))
-def test_with_the_teachers_doubt_as_beta_it_is_kd(label: int, temperature: float) -> None:
-    """KL(p ‖ q) = TCKD + (1 - p_y) · NCKD, whichever class is the target."""
+def test_with_one_minus_the_target_probability_as_beta_it_is_kd(label: int, temperature: float) -> None:
+    """KL(p ‖ q) = TCKD + (1 - p_y) · NCKD for any target class."""
     own, known = STUDENT[:1, :1], TEACHER[:1, :1]
     doubt = 1 - (known / temperature).softmax(-1)[0, 0, label].item()
     expected = kd.build(kd.Config(), temperature, PAIR, PAIR)(Output(logits=own), Output(logits=known))
     torch.testing.assert_close(loss_of(own, known, torch.tensor([[label]]), 1.0, doubt, temperature), expected)
 
 
-def test_of_two_classes_there_are_no_others() -> None:
+def test_nckd_of_two_classes_is_0() -> None:
     own, known = STUDENT[..., :2], TEACHER[..., :2]
     assert loss_of(own, known, None, 0.0, 8.0, 4.0) == 0
     expected = kd.build(kd.Config(), 4.0, PAIR, PAIR)(Output(logits=own), Output(logits=known))
@@ -74,7 +74,7 @@ def test_an_unknown_label_is_the_teachers_top_class() -> None:
     assert values[0] == values[1] == values[2] != loss_of(STUDENT, TEACHER, (top + 1) % 5, 1.0, 8.0, 4.0)
 
 
-def test_it_does_not_see_a_shift_of_logits_nor_the_order_of_the_classes() -> None:
+def test_the_loss_is_invariant_to_shifted_logits_and_permuted_classes() -> None:
     order = torch.tensor([2, 0, 4, 1, 3])
     moved = torch.where(LABELS >= 0, order.argsort()[LABELS], -1)
     value = loss_of(STUDENT, TEACHER, LABELS, 1.0, 8.0, 4.0)
@@ -83,8 +83,8 @@ def test_it_does_not_see_a_shift_of_logits_nor_the_order_of_the_classes() -> Non
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("size", [1.0, 3e3])
-def test_it_is_exact_for_rounded_and_for_large_logits(dtype: torch.dtype, size: float) -> None:
-    """A target of probability 1, or 0, leaves its log and that of the rest as they are: nothing underflows."""
+def test_the_loss_is_exact_for_rounded_and_for_large_logits(dtype: torch.dtype, size: float) -> None:
+    """If the target's probability is 1 or 0, no logarithm underflows."""
     own, known = (Output(logits=(size * logits).to(dtype), labels=LABELS) for logits in (STUDENT, TEACHER))
     own.logits.requires_grad_()
     loss = dkd.build(dkd.Config(), 4.0, PAIR, PAIR)

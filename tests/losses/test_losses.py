@@ -1,4 +1,4 @@
-"""Each loss against its formula, its limits and what must not change it."""
+"""Each loss against its formula, its limits and its invariances."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_kd_at_temperature_one_has_the_gradient_of_cross_entropy_with_soft_targe
     torch.testing.assert_close(*gradients)
 
 
-def test_kd_does_not_see_a_shift_of_logits_nor_overflow() -> None:
+def test_kd_is_invariant_to_shifted_logits_and_does_not_overflow() -> None:
     loss = kd_loss(2.0)
     torch.testing.assert_close(loss(STUDENT + 7, TEACHER - 3), loss(STUDENT, TEACHER))
     assert torch.isfinite(loss(STUDENT * 1e4, TEACHER * 1e4))
@@ -66,7 +66,7 @@ def maps_of(**maps: torch.Tensor) -> Output:
     return Output(logits=STUDENT, maps=maps)
 
 
-def test_attention_is_nought_for_one_map_two_for_disjoint_ones_and_blind_to_scale() -> None:
+def test_attention_is_0_for_equal_maps_2_for_disjoint_ones_and_invariant_to_scale() -> None:
     pair = outline(((2, 2), 5))
     loss = attention.build(attention.Config(), 1.0, pair, pair)
     here, there = torch.tensor([[1.0, 0, 0, 0]]), torch.tensor([[0, 0, 3.0, 0]])
@@ -78,7 +78,7 @@ def test_attention_is_nought_for_one_map_two_for_disjoint_ones_and_blind_to_scal
     assert loss(maps_of(stage1=mixed), maps_of(stage1=other)).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_attention_maps_do_not_see_a_rotation_of_the_channels() -> None:
+def test_attention_maps_are_invariant_to_rotations_of_the_channels() -> None:
     features = torch.randn(2, 6, 4, 4, dtype=torch.double)
     rotation, _ = torch.linalg.qr(torch.randn(6, 6, dtype=torch.double))
     rotated = torch.einsum("dc,bchw->bdhw", rotation, features)
@@ -97,7 +97,7 @@ def test_stages_are_paired_by_depth() -> None:
     assert [(a.name, b.name) for a, b in losses.paired(few, many, "x")] == [("stage1", "stage2"), ("stage2", "stage5")]
     with pytest.raises(InputError, match="the teacher has none"):
         losses.paired(few, outline(), "fitnet")
-    with pytest.raises(InputError, match="a perceptron looks everywhere"):
+    with pytest.raises(InputError, match="a perceptron has one"):
         attention.build(attention.Config(), 1.0, outline(((), 8)), few)
 
 
@@ -131,7 +131,7 @@ def test_weights_cost_their_relative_distance() -> None:
         weights.build(weights.Config(), 1.0, outline(a_weight=(5, 3)), other)
 
 
-def test_a_mixture_starts_at_the_label_losss_size_and_is_linear_in_its_weights() -> None:
+def test_a_mixture_starts_at_the_size_of_the_label_loss_and_is_linear_in_its_weights() -> None:
     pair = outline(((2, 2), 5))
     student = Output(logits=STUDENT.float(), maps={"stage1": torch.rand(2, 4)})
     teacher = Output(logits=TEACHER.float(), maps={"stage1": torch.rand(2, 4)})
@@ -152,14 +152,14 @@ def test_a_mixture_starts_at_the_label_losss_size_and_is_linear_in_its_weights()
     ("terms", "match"),
     [({"mixture": 1.0}, "another loss"), ({"kdd": 1.0}, "Did you mean"), ({"kd": -1.0}, "0 or more"), ({}, "at least 1")],
 )
-def test_a_mixture_of_nonsense_is_refused(terms: dict[str, float], match: str) -> None:
+def test_wrong_terms_of_a_mixture_are_errors(terms: dict[str, float], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         mixture.Config(terms=terms)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("steps_on_the_teachers_grid", [True, False])
-def test_padding_does_not_leak_onto_another_grid(steps_on_the_teachers_grid: bool) -> None:
-    """Whichever of the two has a position a step: the other's grid has half or twice as many."""
+def test_padding_does_not_leak_into_another_grid(steps_on_the_teachers_grid: bool) -> None:
+    """One network has a position for each step; the other's grid has half or twice as many."""
     own, other = (
         outline(((2 if steps_on_the_teachers_grid else 4,), 3)),
         outline(((4 if steps_on_the_teachers_grid else 2,), 3)),

@@ -1,4 +1,4 @@
-"""ReviewKD: what its levels weigh, that fusion flows from deep to shallow, and what it refuses."""
+"""ReviewKD: the weights of its levels, fusion from deep to shallow stages, and errors."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def answer(outline: Outline, seed: int) -> Output:
 
 
 @pytest.mark.parametrize(("side", "shares"), [(8, {4: 1 / 2, 2: 1 / 4, 1: 1 / 8}), (4, {2: 1 / 2, 1: 1 / 4}), (2, {1: 1 / 2})])
-def test_the_context_loss_halves_from_level_to_coarser_level(side: int, shares: dict[int, float]) -> None:
-    """As published (`hcl` of ReviewKD): the first pooled level counts half of the whole, whichever side it has."""
+def test_each_coarser_level_of_the_context_loss_has_half_the_weight(side: int, shares: dict[int, float]) -> None:
+    """As published (`hcl` of ReviewKD): the first pooled level has half the weight of the full grid, for any side."""
     view, target = (torch.randn(2, 3, side, side, dtype=torch.double) for _ in range(2))
     total = functional.mse_loss(view, target)
     for to, share in shares.items():
@@ -44,7 +44,7 @@ def test_the_context_loss_halves_from_level_to_coarser_level(side: int, shares: 
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_a_view_of_nought_costs_the_same_at_every_scale_and_of_features_whose_means_vanish(scale: float) -> None:
+def test_a_projection_of_0_costs_the_same_at_every_scale(scale: float) -> None:
     loss, student = build(), answer(OWN, 0)
     with torch.no_grad():
         for parameter in loss.parameters():
@@ -58,7 +58,7 @@ def test_a_view_of_nought_costs_the_same_at_every_scale_and_of_features_whose_me
     assert found == pytest.approx((1 / 1.875 + 1 / 1.75) / 2), "pooled, a chequerboard is nought; as a whole it counts 1"
 
 
-def test_deep_features_teach_the_shallow_stage_and_not_the_other_way() -> None:
+def test_fusion_flows_from_deep_to_shallow_stages_only() -> None:
     loss, student, teacher = build(), answer(OWN, 0), answer(OTHER, 1)
     for number, name in enumerate(("stage1", "stage2")):
         own = {k: v.clone().requires_grad_() for k, v in student.features.items()}
@@ -71,7 +71,7 @@ def test_deep_features_teach_the_shallow_stage_and_not_the_other_way() -> None:
         assert reached == ({"stage1", "stage2"} if number == 0 else {"stage2"}), "the level at 1e15 is flat in relative terms"
 
 
-def test_a_network_of_one_position_is_refused() -> None:
+def test_a_network_of_one_position_is_an_error() -> None:
     flat = Outline(classes=3, stages=(Stage(name="stage1", grid=(), channels=4),))
     with pytest.raises(InputError, match="a perceptron has one"):
         review.build(review.Config(), 1.0, flat, OTHER)

@@ -1,4 +1,4 @@
-"""RKD: distances and angles by their definition, what they do not see, coinciding examples and large batches."""
+"""RKD: distances and angles by their definition, their invariances, coinciding examples and large batches."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cosine(examples: Tensor, i: int, j: int, k: int) -> Tensor:
     return a @ b / (a.norm() * b.norm()).clamp(min=1e-300)
 
 
-def test_it_is_its_formula_over_all_pairs_and_triples() -> None:
+def test_the_loss_is_its_formula_over_all_pairs_and_triples() -> None:
     own, known = torch.randn(6, 4, dtype=torch.double), 9 * torch.randn(6, 7, dtype=torch.double)
     means = [sum((a - b).norm() for a, b in product(x, x)) / (6 * 5) for x in (own, known)]
     pairs = list(product(range(6), repeat=2))
@@ -49,7 +49,7 @@ def test_a_triangle_and_a_line() -> None:
     assert loss_of(IN_A_LINE, EQUILATERAL).item() == pytest.approx(25 * distances + 50 * angles)
 
 
-def test_a_rotation_a_shift_and_one_scale_are_not_seen() -> None:
+def test_the_loss_is_invariant_to_rotation_shift_and_one_scale() -> None:
     known = torch.randn(8, 4, dtype=torch.double)
     rotation, _ = torch.linalg.qr(torch.randn(6, 6, dtype=torch.double))
     moved = 3 * known @ rotation[:4] + 5
@@ -72,11 +72,11 @@ def test_coinciding_examples_have_finite_gradients(same: int) -> None:
     assert value.isfinite() and own.grad is not None and own.grad.abs().max() < 100
 
 
-def test_two_examples_have_no_shape() -> None:
+def test_two_examples_have_loss_0() -> None:
     assert loss_of(IN_A_LINE[:2], EQUILATERAL[:2]) == loss_of(IN_A_LINE[:1], EQUILATERAL[:1]) == 0
 
 
-def test_a_large_batch_keeps_no_more_than_the_angles_of_sixty_four() -> None:
+def test_angles_are_limited_to_sixty_four_examples() -> None:
     own, known, kept = torch.randn(256, 32, requires_grad=True), torch.randn(256, 32), list[int]()
 
     def keep(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Similarity preserving: the paper's formula on our scale, what it does not see, and examples without features."""
+"""Similarity-preserving distillation: the paper's formula, its invariances, and zero features."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def last(features: Tensor) -> Output:
     return Output(logits=EMPTY, features={"stage3": features}, pooled={"stage3": features.mean(1)})
 
 
-def test_it_is_the_papers_distance_times_the_batch() -> None:
+def test_the_loss_is_the_papers_distance_times_the_batch() -> None:
     own, known = torch.randn(6, 4, 5, dtype=torch.double), torch.randn(6, 3, 7, dtype=torch.double)
     grams = []
     for features in (own, known):
@@ -34,12 +34,12 @@ def test_it_is_the_papers_distance_times_the_batch() -> None:
     torch.testing.assert_close(built()(last(own), last(known)), papers * 6)
 
 
-def test_two_unlike_examples_that_the_teacher_finds_the_same() -> None:
+def test_two_orthogonal_examples_that_are_equal_to_the_teacher() -> None:
     unlike, same = torch.tensor([[[1.0, 0.0]], [[0.0, 3.0]]]), torch.ones(2, 1, 2)
     assert built()(last(unlike), last(same)).item() == pytest.approx(2 - 2**0.5)
 
 
-def test_a_rotation_and_one_scale_are_not_seen_but_an_examples_own_scale_is() -> None:
+def test_the_loss_is_invariant_to_rotation_and_one_scale_only() -> None:
     known = torch.randn(6, 3, 7, dtype=torch.double)
     rotation, _ = torch.linalg.qr(torch.randn(21, 21, dtype=torch.double))
     turned = (100 * known.flatten(1) @ rotation).view(6, 3, 7)
@@ -47,7 +47,7 @@ def test_a_rotation_and_one_scale_are_not_seen_but_an_examples_own_scale_is() ->
     assert built()(last(known * torch.linspace(1, 3, 6).view(6, 1, 1)), last(known)) > 1e-3
 
 
-def test_pooled_it_compares_the_means_over_the_positions() -> None:
+def test_with_pooled_the_means_over_the_positions_are_compared() -> None:
     own, known = torch.randn(6, 4, 5, dtype=torch.double), torch.randn(6, 3, 7, dtype=torch.double)
     means = (last(features.mean(1, keepdim=True)) for features in (own, known))
     torch.testing.assert_close(built(pooled=True)(last(own), last(known)), built()(*means))
@@ -56,14 +56,14 @@ def test_pooled_it_compares_the_means_over_the_positions() -> None:
 
 
 @pytest.mark.parametrize(("depth", "stage"), [(0.0, "stage1"), (0.5, "stage2"), (1.0, "stage3")])
-def test_its_depth_is_a_pair_of_stages(depth: float, stage: str) -> None:
+def test_depth_selects_a_pair_of_stages(depth: float, stage: str) -> None:
     features = {f"stage{i}": torch.randn(6, 4, 5) for i in (1, 2, 3)}
     changed = features | {stage: torch.randn(6, 4, 5)}
     assert built(depth=depth)(Output(logits=EMPTY, features=features), Output(logits=EMPTY, features=features)) < 1e-10
     assert built(depth=depth)(Output(logits=EMPTY, features=features), Output(logits=EMPTY, features=changed)) > 1e-3
 
 
-def test_an_example_without_features_has_no_gradient_and_one_alone_costs_nothing() -> None:
+def test_zero_features_have_no_gradient_and_one_example_costs_0() -> None:
     own = torch.randn(6, 4, 5)
     own[2] = 0
     own.requires_grad_()

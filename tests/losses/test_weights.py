@@ -1,4 +1,4 @@
-"""Weight alignment: subspaces that a turn or a scale leaves alone, matrices matched by name and by depth."""
+"""Weight alignment: invariances of the subspace distance, and matrices matched by name and by depth."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def soft_projector(matrix: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", [(3, 7), (7, 3), (5, 5), (1, 4)])
-def test_the_subspace_distance_is_its_formula_and_sees_neither_turn_nor_scale(shape: tuple[int, int]) -> None:
+def test_the_subspace_distance_is_its_formula_and_invariant_to_rotation_and_scale(shape: tuple[int, int]) -> None:
     own, other = drawn(*shape), drawn(*shape, seed=1)
     p, q = soft_projector(own), soft_projector(other)
     expected = (p - q).square().sum() / (p.square().sum() + q.square().sum())
@@ -40,8 +40,8 @@ def test_the_subspace_distance_is_its_formula_and_sees_neither_turn_nor_scale(sh
 
 
 @pytest.mark.parametrize("shape", [(400, 200), (200, 400)])
-def test_in_single_precision_a_matrix_of_low_rank_costs_what_it_should(shape: tuple[int, int]) -> None:
-    """Its Gram matrix is singular: what is solved must be well conditioned all the same, and so must be the gradient."""
+def test_the_subspace_distance_is_accurate_for_matrices_of_low_rank(shape: tuple[int, int]) -> None:
+    """The Gram matrix is singular, but the solved system and the gradient must be well conditioned."""
     own, other = drawn(shape[0], 2) @ drawn(2, shape[1], seed=1), drawn(*shape, seed=2)
     p, q = soft_projector(own), soft_projector(other)
     expected = (p - q).square().sum() / (p.square().sum() + q.square().sum())
@@ -54,7 +54,7 @@ def test_in_single_precision_a_matrix_of_low_rank_costs_what_it_should(shape: tu
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3 * float(gradients[1].abs().max()))
 
 
-def test_spaces_without_a_common_direction_are_one_apart_and_nought_has_a_gradient() -> None:
+def test_orthogonal_subspaces_have_distance_1_and_zero_matrices_a_gradient() -> None:
     left, right = torch.eye(8, dtype=torch.double)[:3], torch.eye(8, dtype=torch.double)[3:6]
     assert weights.subspace_distance(left, right).item() == pytest.approx(1.0)
     nothing = torch.zeros(3, 8, dtype=torch.double, requires_grad=True)
@@ -62,7 +62,7 @@ def test_spaces_without_a_common_direction_are_one_apart_and_nought_has_a_gradie
     assert nothing.grad is not None and nothing.grad.isfinite().all()
 
 
-def test_the_subspace_distance_has_the_gradient_that_it_says() -> None:
+def test_the_gradient_of_the_subspace_distance_is_its_slope() -> None:
     for shape in ((3, 7), (7, 3)):
         own = drawn(*shape).requires_grad_()
         assert torch.autograd.gradcheck(lambda w, shape=shape: weights.subspace_distance(w, drawn(*shape, seed=1)), own)
@@ -84,7 +84,7 @@ def test_by_depth_matrices_of_other_names_and_kinds_are_compared() -> None:
 
 @pytest.mark.parametrize("match", ["name", "depth"])
 @pytest.mark.parametrize("model", [{"convnet": {"width": 4}}, {"vit": {"patch_px": 2, "width": 16, "heads": 2}}], ids=str)
-def test_a_network_is_no_distance_from_its_own_file_whatever_order_that_has(model: Any, match: str, tmp_path: Path) -> None:
+def test_a_network_has_distance_0_from_its_own_file_in_any_order(model: Any, match: str, tmp_path: Path) -> None:
     about = architecture_of(model, names="abc")
     teacher = checkpoint.seeded(about, 0)
     checkpoint.write(tmp_path / "teacher", teacher, about)
@@ -101,7 +101,7 @@ def test_a_network_is_no_distance_from_its_own_file_whatever_order_that_has(mode
 
 
 @pytest.mark.parametrize("match", ["name", "depth"])
-def test_a_student_without_a_matrix_to_compare_is_refused(match: str) -> None:
+def test_a_student_without_a_matrix_to_compare_is_an_error(match: str) -> None:
     config = weights.Config.model_validate({"match": match})
-    with pytest.raises(InputError, match=f"compares matrices of one {match}"):
+    with pytest.raises(InputError, match=f"compares matrices of equal {match}"):
         weights.build(config, 1.0, outline(a_weight=(50, 30)), outline(a_weight=(4, 3)))

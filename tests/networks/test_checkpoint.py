@@ -22,7 +22,7 @@ def architecture(model: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", plugins.names("models"))
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_a_network_reads_back_to_the_same_answers_pruned_or_not(tmp_path: Path, name: str, share: float) -> None:
+def test_a_network_read_from_its_files_has_the_same_outputs(tmp_path: Path, name: str, share: float) -> None:
     about = architecture(name)
     model = channels.remove_channels(channels.Config(), checkpoint.build(about), (torch.zeros(2, 1, 8, 8),), share)
     model(torch.randn(16, 1, 8, 8))
@@ -36,7 +36,7 @@ def test_a_network_reads_back_to_the_same_answers_pruned_or_not(tmp_path: Path, 
     assert (linear.out_features, linear.in_features) == tuple(linear.weight.shape)
 
 
-def test_what_is_no_network_says_what_it_should_hold(tmp_path: Path) -> None:
+def test_the_error_for_another_directory_lists_the_required_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must hold model\.safetensors and architecture\.json"):
         checkpoint.read(tmp_path)
     checkpoint.write(tmp_path, checkpoint.build(architecture("mlp")), architecture("mlp"))
@@ -66,7 +66,7 @@ def test_sizes_and_costs_are_those_counted_by_hand() -> None:
     }  # fmt: skip
 
 
-def test_latency_is_measured_for_all_alike_and_grows_with_the_network() -> None:
+def test_latency_grows_with_the_network() -> None:
     small, large = nn.Linear(8, 8), nn.Sequential(*[nn.Linear(512, 512) for _ in range(12)])
     wide = nn.Sequential(nn.Linear(8, 512), large)
     measured = timing.latencies_ms({"small": small, "large": wide}, (torch.zeros(1, 8),))

@@ -1,4 +1,4 @@
-"""What is kept of a label sequence: exact over its bins at every temperature, and the stated loss within the others."""
+"""Sparse label sequences: exact over their bins at every temperature, with the stated error within the other classes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ def stored(z: torch.Tensor, k: int, dtype: torch.dtype = torch.float16) -> top_k
 
 @pytest.mark.parametrize("temperature", [1.0, 1.7, 4.0, 9.0, 20.0, 50.0])
 @pytest.mark.parametrize("scale", [0.1, 3.0, 10.0])
-def test_thirty_two_bytes_hold_a_hundred_classes_to_a_thousandth_of_a_nat_at_every_temperature(
-    temperature: float, scale: float
-) -> None:
+def test_32_bytes_store_100_classes_within_a_thousandth_of_a_nat_at_every_temperature(temperature: float, scale: float) -> None:
     z = logits(0, scale)
     top = stored(z, K)
     assert 3 * K + 2 * top_k.NUM_NODES == 32 and top_k.index_dtype(CLASSES) == "uint8"
@@ -37,7 +35,7 @@ def test_thirty_two_bytes_hold_a_hundred_classes_to_a_thousandth_of_a_nat_at_eve
     torch.testing.assert_close(top.log_probabilities(temperature).exp().sum(-1), torch.ones(40, 2), atol=1e-5, rtol=0)
 
 
-def test_a_divergence_over_the_bins_is_too_small_by_the_others_mass_times_theirs() -> None:
+def test_a_sparse_divergence_is_below_the_dense_one_by_that_of_the_others() -> None:
     """KL(p ‖ q) = KL over k + 1 bins + r · KL(p's others ‖ q's others), the chain rule: the stated error of the loss."""
     for temperature in (1.0, 4.0):
         teacher, student = logits(1), logits(2)
@@ -61,7 +59,7 @@ def loss(temperature: float, teacher: Output, student: torch.Tensor) -> torch.Te
     return found
 
 
-def test_soft_targets_kept_sparsely_are_those_over_the_bins_and_nothing_is_lost_where_all_else_is_even() -> None:
+def test_sparse_soft_targets_are_those_over_the_bins_and_exact_for_uniform_others() -> None:
     teacher = logits(3)
     classes = teacher.topk(K, dim=-1).indices
     even = teacher.scatter(-1, classes, 0.0)
@@ -74,7 +72,7 @@ def test_soft_targets_kept_sparsely_are_those_over_the_bins_and_nothing_is_lost_
         torch.testing.assert_close(loss(temperature, sparse, student).double(), whole, rtol=1e-4, atol=1e-6)
 
 
-def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_sparse_knowledge() -> None:
+def test_a_student_equal_to_its_teacher_has_loss_0_with_sparse_knowledge() -> None:
     teacher = logits(6)
     student = teacher.clone().requires_grad_()
     value = loss(4.0, Output(logits=torch.empty(0), top=stored(teacher, K, torch.float32)), student)
@@ -82,7 +80,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_sparse_knowledg
     assert value.abs() < 1e-5 and student.grad is not None and student.grad.abs().max() < 1e-4
 
 
-def test_a_student_that_is_sure_of_one_class_has_a_finite_loss() -> None:
+def test_a_student_with_probability_1_for_a_class_has_a_finite_loss() -> None:
     student = torch.zeros(40, 2, CLASSES).index_fill(-1, torch.tensor([5]), 1e4).requires_grad_()
     value = loss(1.0, Output(logits=torch.empty(0), top=stored(logits(7), K)), student)
     value.backward()  # type: ignore[no-untyped-call]
@@ -91,8 +89,8 @@ def test_a_student_that_is_sure_of_one_class_has_a_finite_loss() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(k=st.integers(1, 19), classes=st.integers(21, 60), scale=st.floats(0.01, 20), temperature=st.floats(1, 20))
-def test_more_classes_never_say_less(k: int, classes: int, scale: float, temperature: float) -> None:
-    """A coarser divergence is never larger (data processing), so it grows with k towards the whole."""
+def test_the_sparse_divergence_grows_with_k(k: int, classes: int, scale: float, temperature: float) -> None:
+    """A coarser divergence is never larger (data processing inequality), so it grows with k towards the dense one."""
     teacher, student = logits(8, scale, classes), logits(9, scale, classes)
     values = []
     for kept in (k, k + 1):

@@ -1,10 +1,10 @@
-"""Distillation losses: how far a student is from what its teacher knows. One file a loss.
+"""Distillation losses, one file each: distances between the outputs of a student and of its teacher.
 
 `build(config, temperature, student, teacher)` takes the outlines of both networks and returns a module that compares their
-answers; what it has to learn for that (adapters between unequal shapes) are its parameters, trained beside the student and
-left behind with the loss. A plugin's `NEEDS` names what it compares beside the label sequence. A loss never knows the task.
+outputs. Its parameters are adapters between unequal shapes; they are trained with the student and discarded with the loss. A
+plugin's `NEEDS` names what it compares besides the label sequence. Losses are independent of the task.
 
-Whatever it compares, a step that the mask leaves out changes neither a loss nor its gradient.
+Steps that the mask excludes change neither a loss nor its gradient.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ SMALLEST_START = 0.1
 
 
 def real_steps(tensor: Tensor, mask: Tensor | None) -> Tensor:
-    """Return `[batch, steps, …]` as `[n, …]`, the n steps that are no padding; all of them without a mask."""
+    """Return the n real steps of `[batch, steps, …]` as `[n, …]`; without a mask, all steps are real."""
     return tensor.flatten(0, 1) if mask is None else tensor[mask]
 
 
 def position_mask(teacher: Output, positions: int) -> Tensor | None:
-    """Return the mask `[batch, positions]` of a stage; None if all count.
+    """Return the mask `[batch, positions]` of a stage, True at real positions; None if all are real.
 
-    Where a stage has a position for each of several steps of the input or of the label sequence, its positions are the steps.
+    A stage that has as many positions as the input or the label sequence has steps (more than one) shares their mask.
     """
     for mask in (teacher.input_mask, teacher.mask):
         if mask is not None and mask.shape[1] == positions > 1:
@@ -41,15 +41,16 @@ def position_mask(teacher: Output, positions: int) -> Tensor | None:
 
 
 def without_padding(tensor: Tensor, teacher: Output) -> Tensor:
-    """Return a stage's tensor `[batch, positions, …]` with 0 at the positions that are padding."""
+    """Return a stage's tensor `[batch, positions, …]` with padding set to 0."""
     mask = position_mask(teacher, tensor.shape[1])
     return tensor if mask is None else tensor.where(mask.view(*mask.shape, *[1] * (tensor.ndim - 2)), 0.0)
 
 
 class Scaled(nn.Module):
-    """ln(classes) · loss / max(loss at the first step, 0.1): a weight of 1 means the same for every loss.
+    """ln(classes) · loss / max(loss at the first step, 0.1), so that equal weights mean equal influence for all losses.
 
-    So a loss starts at about the size of the label loss of an untrained network; what starts below 0.1 is not blown up to it.
+    Each loss starts at about the label loss of an untrained network. The limit of 0.1 prevents that a loss with a smaller
+    value at its first step is scaled up.
     """
 
     is_scaled = True
@@ -69,38 +70,39 @@ class Scaled(nn.Module):
 
 
 def scaled(loss: nn.Module, classes: int) -> nn.Module:
-    """Return the loss by its value at the start (`Scaled`); itself if its terms are so already."""
+    """Return the loss scaled by its value at the first step (`Scaled`); unchanged if it already scales its terms."""
     return loss if getattr(loss, "is_scaled", False) else Scaled(loss, classes)
 
 
 def needs_of(plugin: Any, config: Any) -> frozenset[Need]:
-    """Return what a loss plugin compares: its `needs(config)` if options decide it, otherwise its `NEEDS`.
+    """Return what a loss plugin compares: its `needs(config)` if that depends on options, otherwise its `NEEDS`.
 
-    The label sequence is always there, if only sparsely; "logits" asks for the whole of it.
+    A label sequence is always available, but it may be sparse (top-k); "logits" requires all of its logits.
     """
     found: frozenset[Need] = plugin.needs(config) if hasattr(plugin, "needs") else plugin.NEEDS
     return found
 
 
 def paired(student: Outline, teacher: Outline, loss: str) -> list[tuple[Stage, Stage]]:
-    """Return which student's stage learns from which teacher's: by depth, the last from the last.
+    """Return pairs of stages (student, teacher), matched by depth; the last pair is the last stage of both.
 
-    Raises `InputError` where one of them names no stages.
+    Raises `InputError` for a network without stages.
     """
     for who, outline in (("student", student), ("teacher", teacher)):
         if not outline.stages:
             raise InputError(
                 f"loss '{loss}' compares stages, and the {who} has none. A network's stages are its children named stage1, "
-                "stage2, …; use a loss of the output alone, such as kd, or name them."
+                "stage2, …: name them, or use a loss that compares only logits, such as kd."
             )
     count = min(len(student.stages), len(teacher.stages))
     return list(zip(inherit.spread(student.stages, count), inherit.spread(teacher.stages, count), strict=True))
 
 
 class PerSequence(nn.Module):
-    """The mean of a loss over a task's label sequences, each compared with its own mask and classes.
+    """The mean of a loss over a task's label sequences, each with its own mask and classes.
 
-    A loss that does not compare label sequences is applied once. Outputs are given by sequence, as `capture.outputs_from` does.
+    A loss that does not compare label sequences is applied once. Outputs are mappings by sequence, as `capture.outputs_from`
+    returns them.
     """
 
     def __init__(self, losses: Mapping[str, Loss]) -> None:
@@ -114,19 +116,20 @@ class PerSequence(nn.Module):
 
 
 def compares_sequences(plugin: Any, config: Any) -> bool:
-    """Return whether a loss compares label sequences: if its `SEQUENCES` says so, or it needs nothing but them.
+    """Return whether a loss compares label sequences.
 
-    `SEQUENCES` is "each" or "none", or a function of the config that returns one of these.
+    A plugin's `SEQUENCES` decides: "each" or "none", or a function of the config that returns one of these. Without it, a loss
+    compares label sequences if it needs nothing else.
     """
-    said = getattr(plugin, "SEQUENCES", None)
-    if said is not None:
-        return bool((said(config) if callable(said) else said) == "each")
+    declared = getattr(plugin, "SEQUENCES", None)
+    if declared is not None:
+        return bool((declared(config) if callable(declared) else declared) == "each")
     return needs_of(plugin, config) <= {"logits"}
 
 
 def for_sequences(
     plugin: Any, config: Any, student: Outline, teacher: Outline, build: Callable[[Outline, Outline], Loss]
 ) -> PerSequence:
-    """Return a plugin's loss for every label sequence of the student, or once if it compares none; `build` makes one."""
+    """Return a loss built by `build` for every label sequence of the student, or for one if the plugin compares none."""
     names = list(student.sequences) if compares_sequences(plugin, config) else list(student.sequences)[:1]
     return PerSequence({name: build(student.of(name), teacher.of(name)) for name in names})

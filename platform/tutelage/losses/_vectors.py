@@ -1,4 +1,4 @@
-"""Vectors of length 1, in a precision that bears it."""
+"""Unit vectors, in sufficient precision."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def precise(tensor: Tensor) -> Tensor:
-    """Return a tensor in float32, or in float64 if it is so already."""
+    """Return a tensor in float32; a float64 tensor stays float64."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def unit(vectors: Tensor, dim: int = -1) -> Tensor:
-    """Return vectors at length 1 along `dim`; one of no length stays 0 and has no gradient.
+    """Return vectors scaled to length 1 along `dim`; a zero vector stays 0 and has no gradient.
 
-    No length is one whose square underflows: below √(smallest normal number), 1.1e-19 in float32.
+    A vector counts as zero if its squared length underflows: below √(smallest normal number), 1.1e-19 in float32.
     """
     length: Tensor = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
     has_length = length > torch.finfo(vectors.dtype).tiny ** 0.5

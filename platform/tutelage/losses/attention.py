@@ -1,4 +1,4 @@
-"""The student looks where its teacher looks: attention maps (Zagoruyko and Komodakis, 2017), or heads (Jiao et al., 2020)."""
+"""Attention transfer: activation maps (Zagoruyko and Komodakis, 2017) or scores of attention heads (Jiao et al., 2020)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPACE: dict[str, dict[str, object]] = {}
 
 
 class Config(PluginConfig):
-    """Whose attention it is."""
+    """The kind of attention that is compared."""
 
     of: Literal["activations", "heads"] = Field(
         "activations", description="activations: mean squares over the channels, p = 2; heads: scores of transformers' heads"
@@ -27,17 +27,17 @@ class Config(PluginConfig):
 
 
 def needs(config: Config) -> frozenset[Need]:
-    """Return what is compared: maps of activations, or the scores of heads."""
+    """Return what is compared: activation maps, or the scores of attention heads."""
     return frozenset({"heads"}) if config.of == "heads" else frozenset({"maps"})
 
 
 class AttentionTransfer(nn.Module):
     """Σ over pairs of stages of ‖m_s / ‖m_s‖ - m_t / ‖m_t‖‖², the mean over the batch, over the number of pairs.
 
-    A pair costs 2 - 2 cos(m_s, m_t), whatever its resolution: between 0 (same map) and 2. Maps of unequal grids are compared
-    on the student's, to which the teacher's is averaged or interpolated. Permuting or flipping the sign of channels, or
-    scaling all of them, changes nothing. (The paper's sum over positions is this, its mean over positions is smaller by
-    their number.)
+    A pair's loss is 2 - 2 cos(m_s, m_t), between 0 (equal maps) and 2, independent of the resolution. If grids differ, the
+    teacher's map is averaged or interpolated to the student's grid. The loss does not change if channels are permuted, their
+    signs are flipped, or all are scaled. (This is the paper's sum over positions; its mean over positions is smaller by their
+    number.)
     """
 
     def __init__(self, pairs: list[tuple[Stage, Stage]]) -> None:
@@ -48,8 +48,8 @@ class AttentionTransfer(nn.Module):
         """Return the loss, a scalar."""
         losses = list[Tensor]()
         for own, other in self.pairs:
-            known = regridded(without_padding(teacher.maps[other.name], teacher), other.grid, own.grid)
-            losses.append(_distance(*(without_padding(maps, teacher) for maps in (student.maps[own.name], known))))
+            target = regridded(without_padding(teacher.maps[other.name], teacher), other.grid, own.grid)
+            losses.append(_distance(*(without_padding(maps, teacher) for maps in (student.maps[own.name], target))))
         total: Tensor = sum(losses[1:], start=losses[0])
         return total / len(losses)
 
@@ -61,9 +61,9 @@ def _distance(own: Tensor, other: Tensor) -> Tensor:
 class HeadAttention(nn.Module):
     """Σ over pairs of stages of the mean of (a_s - a_t)², over the mean of a_t², over the number of pairs.
 
-    a are the scores of every head before the softmax, which TinyBERT found to be learnt sooner than what comes after it; of
-    unequal numbers of heads the means are compared. (The paper's loss is the mean of (a_s - a_t)² itself.) Of positions that
-    are steps, padding counts neither as query nor as key.
+    a are the scores of each head before the softmax, with which TinyBERT converged faster than with those after it. If the
+    numbers of heads differ, the means over the heads are compared. (The paper's loss is the mean of (a_s - a_t)² itself.) If
+    positions are steps, padding is excluded as query and as key.
     """
 
     def __init__(self, pairs: list[tuple[Stage, Stage]]) -> None:
@@ -72,43 +72,43 @@ class HeadAttention(nn.Module):
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
-        return torch.stack([self._apart(own, other, student, teacher) for own, other in self.pairs]).mean()
+        return torch.stack([self._distance(own, other, student, teacher) for own, other in self.pairs]).mean()
 
-    def _apart(self, own: Stage, other: Stage, student: Output, teacher: Output) -> Tensor:
-        scores, known = precise(student.heads[own.name]), precise(teacher.heads[other.name])
+    def _distance(self, own: Stage, other: Stage, student: Output, teacher: Output) -> Tensor:
+        scores, target = precise(student.heads[own.name]), precise(teacher.heads[other.name])
         if own.heads != other.heads:
-            scores, known = (heads.mean(dim=1, keepdim=True) for heads in (scores, known))
+            scores, target = (heads.mean(dim=1, keepdim=True) for heads in (scores, target))
         mask = position_mask(teacher, scores.shape[-1])
         if mask is not None:
             both = (mask.unsqueeze(1) & mask.unsqueeze(2)).unsqueeze(1).expand_as(scores)
-            scores, known = scores[both], known[both]
-        return (scores - known).square().mean() / known.square().mean().clamp(min=torch.finfo(torch.float32).tiny)
+            scores, target = scores[both], target[both]
+        return (scores - target).square().mean() / target.square().mean().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
-    """Return the loss; `InputError` for a network without stages, or whose stages have one position only, or no heads."""
+    """Return the loss. Raises `InputError` for networks without stages, stages of several positions, or heads."""
     if config.of == "heads":
         return HeadAttention(_heads(student, teacher))
     pairs = [(own, other) for own, other in paired(student, teacher, "attention") if own.positions > 1 < other.positions]
     if not pairs:
-        raise InputError("loss 'attention' needs stages of several positions; a perceptron looks everywhere at once. Use kd.")
+        raise InputError("loss 'attention' needs stages of several positions; a perceptron has one. Use kd, fitnet or crd.")
     return AttentionTransfer(pairs)
 
 
 def _heads(student: Outline, teacher: Outline) -> list[tuple[Stage, Stage]]:
     for who, outline in (("student", student), ("teacher", teacher)):
         if not any(stage.heads for stage in outline.stages):
-            raise InputError(f"loss 'attention' of heads: the {who} has no attention head. Take of: activations, or a vit.")
+            raise InputError(f"loss 'attention' of heads: the {who} has no attention heads. Set of: activations, or use a vit.")
     pairs = [(own, other) for own, other in paired(student, teacher, "attention") if own.heads and other.heads]
     if not pairs:
         raise InputError(
-            "loss 'attention' of heads: by depth, no stage with heads of the student meets one of the teacher. Name the layers "
-            "to compare, or take of: activations."
+            "loss 'attention' of heads: matched by depth, no pair of stages has heads in both networks. Name the layers to "
+            "compare, or set of: activations."
         )
     for own, other in pairs:
         if own.positions != other.positions:
             raise InputError(
                 f"loss 'attention' of heads: the student's {own.name} has {own.positions} positions, the teacher's "
-                f"{other.name} {other.positions}. Give both patches of one size, or take of: activations."
+                f"{other.name} has {other.positions}. Give both the same patch_px, or set of: activations."
             )
     return pairs

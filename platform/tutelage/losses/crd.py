@@ -1,4 +1,4 @@
-"""An example's two embeddings are told from those of other examples (contrastive; Tian, Krishnan and Isola, 2020)."""
+"""Contrastive representation distillation: embeddings of the same example are matched (Tian, Krishnan and Isola, 2020)."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ NEEDS: frozenset[Need] = frozenset({"pooled"})
 
 
 class Config(PluginConfig):
-    """How embeddings are made and compared."""
+    """Embeddings and their comparison."""
 
     features: int = Field(128, ge=2, le=4096, description="length of an embedding")
-    negatives: int = Field(1024, ge=1, le=65_536, description="embeddings of earlier examples that are remembered")
-    nce_temperature: float = Field(0.1, gt=0, le=10, description="divides the cosines of embeddings")
+    negatives: int = Field(1024, ge=1, le=65_536, description="embeddings of earlier examples that are stored")
+    nce_temperature: float = Field(0.1, gt=0, le=10, description="divisor of the cosines of embeddings")
 
 
 class ContrastiveRepresentation(nn.Module):
-    """Mean of -log σ(c) of an example's own pair and the mean of -log σ(-c) of its pairs with others, in bits; over 2.
+    """(-log₂ σ(c) of an example's positive pair + the mean of -log₂ σ(-c) of its negative pairs) / 2, the mean over the batch.
 
-    g_s and g_t are linear maps of the pooled features of the last stages, of length 1, and c = g_s · g_t / τ - log Z, with Z
-    the mean of exp(g · g / τ) over pairs of two examples, says how much likelier a pair is of one example than by chance: σ(c)
-    is the paper's critic, with as many pairs by chance as true ones. The others are averaged, not summed, so that no scale
-    hides in their number. From student to teacher and back; about 1 for embeddings that say nothing.
+    Embeddings g_s and g_t are linear maps of the pooled features of the last stages, scaled to length 1. The score
+    c = g_s · g_t / τ - log Z, with Z the mean of exp(g · g / τ) over negative pairs, is the log ratio of the likelihoods of a
+    positive and a negative pair. σ(c) is the paper's critic with as many negatives as positives. Negatives are averaged, not
+    summed, so that the loss does not scale with their number. The loss is the mean of both directions, student to teacher and
+    teacher to student; it is about 1 for uninformative embeddings.
 
-    The paper draws its negatives from a bank of every example's embedding; here they are those of the last `negatives`
-    examples, first in, first out (He et al., 2020), together with the batch's own, leaving out those of the same class where
-    classes are known. The memory is filled in training only, and is part of the state.
+    The paper draws negatives from a bank of all examples' embeddings. Here they are those of the other examples of the batch
+    and of the last `negatives` examples, first in, first out (He et al., 2020); examples of the same class are excluded where
+    labels exist. The stored embeddings are updated only in training and are part of the state.
     """
 
     def __init__(self, own: Stage, other: Stage, config: Config) -> None:
@@ -46,7 +47,7 @@ class ContrastiveRepresentation(nn.Module):
         self.of_teacher = nn.Linear(other.channels, config.features)
         for name in ("students", "teachers"):
             self.register_buffer(name, torch.zeros(config.negatives, config.features))
-        self.register_buffer("classes", torch.full((config.negatives,), -2))  # -2: nothing is remembered here yet
+        self.register_buffer("classes", torch.full((config.negatives,), -2))  # -2: an empty slot
         self.register_buffer("place", torch.tensor(0))
         self.students: Tensor
         self.teachers: Tensor
@@ -58,32 +59,33 @@ class ContrastiveRepresentation(nn.Module):
         own = _embedded(self.of_student, student.pooled[self.own])
         other = _embedded(self.of_teacher, teacher.pooled[self.other])
         classes = _classes(teacher, len(own))
-        ways = (self._told_apart(own, other, self.teachers, classes), self._told_apart(other, own, self.students, classes))
+        to_teacher = self._contrast(own, other, self.teachers, classes)
+        to_student = self._contrast(other, own, self.students, classes)
         if self.training:
-            self._remember(own.detach(), other.detach(), classes)
-        return (ways[0] + ways[1]) / 2
+            self._store(own.detach(), other.detach(), classes)
+        return (to_teacher + to_student) / 2
 
-    def _told_apart(self, anchors: Tensor, partners: Tensor, remembered: Tensor, classes: Tensor) -> Tensor:
-        """Return how badly the anchors' partners are told from the batch's other partners and the remembered ones."""
+    def _contrast(self, anchors: Tensor, partners: Tensor, stored: Tensor, classes: Tensor) -> Tensor:
+        """Return the loss of the anchors against their partners; negatives are the other partners and the stored embeddings."""
         count = len(anchors)
-        candidates = torch.cat([partners, remembered.to(partners.dtype)])
+        candidates = torch.cat([partners, stored.to(partners.dtype)])
         scores = anchors @ candidates.T / self.temperature
         others = torch.cat([classes, self.classes])
         usable = (others != -2) & ((others != classes.unsqueeze(1)) | (others == -1))
         usable[:, :count] &= ~torch.eye(count, dtype=torch.bool, device=usable.device)
-        critics = scores - self._chance(scores.detach(), usable)
+        critics = scores - self._log_mean_exp(scores.detach(), usable)
         right = functional.softplus(-critics.diagonal()[:count])
         wrong = torch.where(usable, functional.softplus(critics), 0).sum(dim=1) / usable.sum(dim=1).clamp(min=1)
         return (right + wrong).mean() / (2 * math.log(2))
 
-    def _chance(self, scores: Tensor, usable: Tensor) -> Tensor:
-        """Return log Z: the log of the mean of exp(score) over all pairs of two examples; 0 if there is none."""
+    def _log_mean_exp(self, scores: Tensor, usable: Tensor) -> Tensor:
+        """Return log Z, the log of the mean of exp(score) over all negative pairs; 0 without any."""
         if not usable.any():
             return scores.new_zeros(())
         return scores.masked_fill(~usable, float("-inf")).logsumexp(dim=(0, 1)) - usable.sum().to(scores.dtype).log()
 
     @torch.no_grad()
-    def _remember(self, own: Tensor, other: Tensor, classes: Tensor) -> None:
+    def _store(self, own: Tensor, other: Tensor, classes: Tensor) -> None:
         size = len(self.classes)
         rows = (int(self.place) + torch.arange(len(own), device=own.device))[-size:] % size
         for memory, embeddings in ((self.students, own), (self.teachers, other), (self.classes, classes)):
@@ -96,7 +98,7 @@ def _embedded(linear: nn.Linear, pooled: Tensor) -> Tensor:
 
 
 def _classes(teacher: Output, count: int) -> Tensor:
-    """Return each example's class, -1 where it has none or several steps."""
+    """Return each example's class `[batch]`; -1 without a label, and for label sequences of several steps."""
     if teacher.labels is None or teacher.labels.shape[1] != 1:
         device = next(iter(teacher.pooled.values())).device
         return torch.full((count,), -1, device=device)
@@ -104,6 +106,6 @@ def _classes(teacher: Output, count: int) -> Tensor:
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
-    """Return the loss; `InputError` for a network without stages."""
+    """Return the loss. Raises `InputError` for a network without stages."""
     own, other = paired(student, teacher, "crd")[-1]
     return ContrastiveRepresentation(own, other, config)

@@ -1,4 +1,4 @@
-"""Correlations in place of equality: how each step ranks the classes, and each class the steps (DIST; Huang et al., 2022)."""
+"""DIST: correlations of probabilities across the classes of a step and across the steps of a class (Huang et al., 2022)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PUBLISHED = {"temperature": 4.0, "weight": 0.5}  # Huang et al. (2022), on CIFAR
 
 
 class Config(PluginConfig):
-    """How much each relation counts. The paper has 2 and 2; its code 1 and 1, under a loss weight of 2."""
+    """The weights of both relations. The paper uses 2 and 2; its code uses 1 and 1 with a loss weight of 2."""
 
     beta: float = Field(2.0, ge=0, description="weight of the relation of classes within a step")
     gamma: float = Field(2.0, ge=0, description="weight of the relation of the batch's steps within a class")
@@ -26,14 +26,14 @@ class Config(PluginConfig):
 class Relations(nn.Module):
     """β · mean over steps of (1 - ρ(row_s, row_t)) + γ · mean over classes of (1 - ρ(column_s, column_t)).
 
-    ρ is Pearson's correlation, rows and columns those of the softened probabilities `[steps of the batch, classes]`. The loss
-    lies between 0 and 2 (β + γ), and does not see a student's row or column scaled by a positive number or shifted.
+    ρ is Pearson's correlation. Rows and columns are those of the softened probabilities `[steps of the batch, classes]`. The
+    loss lies between 0 and 2 (β + γ). It is invariant to shifts and positive scales of a student's row or column.
 
-    There is no factor T², as in the paper (the authors' later code has it): a correlation has no scale, so its gradient does
-    not shrink with 1 / T², and for T → ∞ the first term is 1 - ρ of the logits themselves.
+    As in the paper, there is no factor T² (the authors' later code has it): a correlation has no scale, so its gradient does
+    not shrink with 1 / T². For T → ∞ the first term is 1 - ρ of the logits themselves.
 
-    A row or column in which the teacher's probabilities are all the same, to rounding, says nothing and costs 0: so does the
-    second term in a batch of one step. One in which only the student's are costs 1, ρ = 0; neither has a gradient.
+    A row or column in which the teacher's probabilities are equal, up to rounding, has loss 0; so the second term is 0 in a
+    batch of one step. If only the student's are equal, ρ = 0 and the loss is 1. Neither has a gradient.
     """
 
     def __init__(self, temperature: float, beta: float, gamma: float) -> None:
@@ -42,26 +42,26 @@ class Relations(nn.Module):
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
-        own, known = (
-            (precise(real_steps(answer.logits, teacher.mask)) / self.temperature).softmax(dim=-1)
-            for answer in (student, teacher)
+        own, target = (
+            (precise(real_steps(output.logits, teacher.mask)) / self.temperature).softmax(dim=-1)
+            for output in (student, teacher)
         )
-        return self.beta * _unlikeness(own, known, dim=1) + self.gamma * _unlikeness(own, known, dim=0)
+        return self.beta * _decorrelation(own, target, dim=1) + self.gamma * _decorrelation(own, target, dim=0)
 
 
-def _unlikeness(own: Tensor, known: Tensor, dim: int) -> Tensor:
-    directions = unit(_centred(known, dim), dim)
+def _decorrelation(own: Tensor, target: Tensor, dim: int) -> Tensor:
+    directions = unit(_centred(target, dim), dim)
     correlations = (unit(_centred(own, dim), dim) * directions).sum(dim)
     return torch.where(directions.any(dim), 1 - correlations, 0.0).mean()
 
 
 def _centred(values: Tensor, dim: int) -> Tensor:
-    """Return the values less their mean along `dim`; exactly 0 where the difference is rounding only."""
+    """Return the values minus their mean along `dim`; exactly 0 if they differ only by rounding."""
     centred = values - values.mean(dim, keepdim=True)
     spread, size = (torch.linalg.vector_norm(some.detach(), dim=dim, keepdim=True) for some in (centred, values))
     return centred.where(spread > 8 * torch.finfo(values.dtype).eps * size, 0.0)
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
-    """Return the loss; it serves every pair."""
+    """Return the loss, which any pair of networks can use."""
     return Relations(temperature, config.beta, config.gamma)

@@ -1,4 +1,4 @@
-"""The student's features, through a linear adapter, are its teacher's: hints (Romero et al., 2015)."""
+"""Hints: the student's features match the teacher's through a linear adapter (FitNets; Romero et al., 2015)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ NEEDS: frozenset[Need] = frozenset({"features"})
 
 
 class Config(PluginConfig):
-    """Which pair of stages is compared."""
+    """The pair of stages that is compared."""
 
-    depth: float = Field(0.67, ge=0, le=1, description="how deep the compared stage lies: 0 the first, 1 the last")
+    depth: float = Field(0.67, ge=0, le=1, description="relative depth of the compared stage: 0 the first, 1 the last")
 
 
 class Hint(nn.Module):
     """Mean over batch, positions and channels of (adapter(f_s) - f_t)², over the mean square of f_t.
 
-    The adapter is linear over the channels of each position (a 1×1 convolution). Divided by the teacher's own size, the loss
-    is the unexplained share of its features, about 1 at the start whatever the network. Unequal grids are compared on the
-    student's.
+    The adapter is linear over the channels of each position (a 1×1 convolution). Because of the denominator, the loss is the
+    unexplained share of the teacher's features, about 1 at the start for any network. If grids differ, the teacher's features
+    are resampled to the student's grid.
     """
 
     def __init__(self, own: Stage, other: Stage) -> None:
@@ -37,15 +37,15 @@ class Hint(nn.Module):
     def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         precision = self.adapter.weight.dtype
-        known = without_padding(teacher.features[self.other.name], teacher).to(precision)
-        target = regridded_features(known, self.other.grid, self.own.grid)
+        features = without_padding(teacher.features[self.other.name], teacher).to(precision)
+        target = regridded_features(features, self.other.grid, self.own.grid)
         mask = position_mask(teacher, target.shape[1])
-        target, own = (real_steps(features, mask) for features in (target, student.features[self.own.name]))
+        target, own = (real_steps(tensor, mask) for tensor in (target, student.features[self.own.name]))
         adapted: Tensor = self.adapter(own.to(precision))
         return (adapted - target).square().mean() / target.square().mean().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
-    """Return the loss; `InputError` for a network without stages."""
+    """Return the loss. Raises `InputError` for a network without stages."""
     pairs = paired(student, teacher, "fitnet")
     return Hint(*pairs[round(config.depth * (len(pairs) - 1))])

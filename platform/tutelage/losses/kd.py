@@ -1,4 +1,4 @@
-"""The teacher's softened output distribution as the target (Hinton, Vinyals and Dean, 2015), also of standardised logits."""
+"""Knowledge distillation with soft targets (Hinton, Vinyals and Dean, 2015), optionally of standardised logits."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ PUBLISHED = {"temperature": 4.0, "weight": 0.9}  # Tian et al. (2020)
 
 
 class Config(PluginConfig):
-    """Whether logits are compared as they are."""
+    """The preprocessing of logits."""
 
     standardise: bool = Field(False, description="compare logits of mean 0 and deviation 1 in every step (Sun et al., 2024)")
 
 
 def needs(config: Config) -> frozenset[Need]:
-    """Return what is compared: a deviation is that of all logits, soft targets may be kept sparsely."""
+    """Return what is compared: standardisation needs all logits; soft targets may be sparse (top-k)."""
     return frozenset({"logits"}) if config.standardise else frozenset()
 
 
 class SoftTargets(nn.Module):
     """T² · KL(softmax(z_t / T) ‖ softmax(z_s / T)) in nats, the mean over the steps.
 
-    T² keeps the size of the gradient about the same at every temperature (Hinton et al., 2015, section 2). The loss is 0
-    when both give the same distribution. With `standardise` z is (z - mean) / deviation of its step, the deviation being of
-    C - 1 degrees of freedom (Sun et al., 2024), so that any positive affine map of either's logits changes nothing.
+    With the factor T², the gradient has about the same size at every temperature (Hinton et al., 2015, section 2). The loss
+    is 0 for equal distributions. With `standardise`, z is (z - mean) / deviation of its step, where the deviation has C - 1
+    degrees of freedom (Sun et al., 2024). The loss is then invariant to positive affine maps of the logits of either network.
 
-    A teacher that is kept sparsely is compared over its k classes and all others together; that is less than the whole by
-    the others' mass times the divergence within them (`sparse_labels`).
+    A sparse teacher is compared over its k classes and the sum of all others. The result is below the dense loss by the mass
+    of the others times the divergence within them (`networks.top_k`).
     """
 
     def __init__(self, temperature: float, *, standardise: bool = False) -> None:
@@ -60,12 +60,12 @@ class SoftTargets(nn.Module):
 
 
 def standardised(logits: Tensor) -> Tensor:
-    """Return logits `[…, classes]` of mean 0 and deviation 1 in every step; equal ones become 0."""
+    """Return logits `[…, classes]` with mean 0 and deviation 1 in every step; equal logits become 0."""
     centred = logits - logits.mean(dim=-1, keepdim=True)
     variance = centred.square().sum(dim=-1, keepdim=True) / (logits.shape[-1] - 1)
     return centred * (variance + torch.finfo(logits.dtype).tiny).rsqrt()
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
-    """Return the loss; it serves every pair."""
+    """Return the loss, which any pair of networks can use."""
     return SoftTargets(temperature, standardise=config.standardise)

@@ -1,4 +1,4 @@
-"""Several losses at once: predictions, features, attention and weights together, each with a weight of its own."""
+"""A weighted sum of several losses, for example of predictions, features, attention and weights."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SEQUENCES = "each"
 
 
 class Config(PluginConfig):
-    """Which losses, and how much each counts."""
+    """The losses of the sum and their weights."""
 
     terms: dict[str, float | dict[str, Any]] = Field(
         min_length=1, description="loss: its weight, or {weight: its weight, and the loss's own options}"
     )
-    raw: bool = Field(False, description="take the losses at the papers' scales, instead of each by its value at the start")
+    raw: bool = Field(False, description="use the papers' scales; otherwise each loss is scaled by its value at the first step")
 
     @field_validator("terms")
     @classmethod
@@ -47,7 +47,7 @@ def _weighed(term: float | dict[str, Any]) -> tuple[float, dict[str, Any]]:
 
 
 def needs(config: Config) -> frozenset[Need]:
-    """Return all that the terms need; a term of weight 0 as well, so that a search's trials share one cache."""
+    """Return all that the terms need, those of weight 0 included, so that all trials of a search share one cache."""
     found: frozenset[Need] = frozenset()
     for name, term in config.terms.items():
         _, plugin, options = plugins.configure("losses", {name: _weighed(term)[1]})
@@ -56,7 +56,7 @@ def needs(config: Config) -> frozenset[Need]:
 
 
 class Mixture(nn.Module):
-    """Σ weight_i · loss_i, each loss by its value at the start (`Scaled`), or with `raw` as it is."""
+    """Σ weight_i · loss_i, with each loss scaled by its value at the first step (`Scaled`), or unscaled with `raw`."""
 
     is_scaled = True
 
@@ -72,7 +72,7 @@ class Mixture(nn.Module):
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
-    """Return the loss; `InputError` where a term cannot serve the pair."""
+    """Return the loss. Raises `InputError` if a term cannot compare this pair of networks."""
     terms, weights = dict[str, nn.Module](), dict[str, float]()
     for name, term in config.terms.items():
         weight, options = _weighed(term)

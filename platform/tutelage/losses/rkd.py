@@ -1,4 +1,4 @@
-"""The student's batch has its teacher's shape: distances and angles between examples (RKD; Park et al., 2019)."""
+"""Relational knowledge distillation: distances and angles between the examples of a batch (Park et al., 2019)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_WITH_ANGLES = 64
 
 
 class Config(PluginConfig):
-    """How much each relation counts; the paper's classifiers were taught with 25 and 50."""
+    """The weights of both relations; the paper uses 25 and 50 for classification."""
 
     distance: float = Field(25.0, ge=0, description="weight of the distances between two examples")
     angle: float = Field(50.0, ge=0, description="weight of the angles between three examples")
@@ -27,13 +27,14 @@ class Config(PluginConfig):
 class Relational(nn.Module):
     """Weighted means of Huber(d_s - d_t) over pairs of examples and Huber(c_s - c_t) over triples.
 
-    An example is the last stage's features, their means over the positions `[batch, channels]`. d is the distance of two,
-    over the mean of the batch's positive ones; c the cosine of the angle at the first of three. Huber(x) is x² / 2 up to 1,
-    |x| - 1/2 beyond. The means run over all batch² pairs and batch³ triples, as in the published code, those of one example
-    with itself included: they cost 0, and coinciding examples have no gradient from each other.
+    An example is a point: the last stage's features, averaged over the positions `[batch, channels]`. d is the distance of two
+    points, divided by the mean of the batch's positive distances. c is the cosine of the angle at the first of three points.
+    Huber(x) is x² / 2 for |x| ≤ 1 and |x| - 1/2 otherwise. The means run over all batch² pairs and batch³ triples, as in the
+    published code; those that repeat an example have loss 0, and coinciding points have no gradient from each other.
 
-    Angles are taken of the batch's first 64 examples, a random draw where batches are: 64³ cosines, where 256 examples have
-    17 million. A rotation, a shift or one positive scale of all examples changes nothing; unequal widths need no adapter.
+    Angles are computed for the first 64 examples of a batch, which are a random sample if batches are: 64³ cosines instead of
+    17 million for 256 examples. The loss does not change if all points are rotated, shifted or scaled by one positive number.
+    Unequal widths need no adapter.
     """
 
     def __init__(self, own: Stage, other: Stage, distance: float, angle: float) -> None:
@@ -48,18 +49,18 @@ class Relational(nn.Module):
 
 
 def _distances(examples: Tensor) -> Tensor:
-    # by differences: ‖a‖² + ‖b‖² - 2ab cancels for examples that are near each other
+    # from differences, because ‖a‖² + ‖b‖² - 2ab cancels for points that are close to each other
     distances = torch.cdist(examples, examples, compute_mode="donot_use_mm_for_euclid_dist")
     scale = distances.sum() / (distances > 0).sum().clamp(min=1)
     return distances / scale.where(scale > 0, 1.0)
 
 
 def _angles(examples: Tensor) -> Tensor:
-    some = examples[:MOST_WITH_ANGLES]
-    directions = unit(some.unsqueeze(0) - some.unsqueeze(1))
+    points = examples[:MOST_WITH_ANGLES]
+    directions = unit(points.unsqueeze(0) - points.unsqueeze(1))
     return directions @ directions.mT
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
-    """Return the loss; `InputError` for a network without stages."""
+    """Return the loss. Raises `InputError` for a network without stages."""
     return Relational(*paired(student, teacher, "rkd")[-1], config.distance, config.angle)

@@ -1,4 +1,4 @@
-"""Examples that are alike to the teacher are alike to the student: similarity preserving (Tung and Mori, 2019)."""
+"""Similarity-preserving distillation: both networks find the same examples similar (Tung and Mori, 2019)."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ SPACE: dict[str, dict[str, object]] = {"depth": {"float": [0.3, 1.0]}}
 
 
 class Config(PluginConfig):
-    """Which pair of stages is compared, and how much of it; the paper's is the last one, whole."""
+    """The pair of stages that is compared, and its pooling; the paper compares the last stage without pooling."""
 
-    pooled: bool = Field(False, description="compare the features' means over the positions: less to keep of the teacher")
-    depth: float = Field(1.0, ge=0, le=1, description="how deep the compared stage lies: 0 the first, 1 the last")
+    pooled: bool = Field(False, description="compare the features' means over the positions, which need a smaller cache")
+    depth: float = Field(1.0, ge=0, le=1, description="relative depth of the compared stage: 0 the first, 1 the last")
 
 
 def needs(config: Config) -> frozenset[Need]:
-    """Return what is compared: a stage's pooled features, or all of them."""
+    """Return what is compared: pooled features, or features of all positions."""
     return frozenset({"pooled"}) if config.pooled else frozenset({"features"})
 
 
 class Similarity(nn.Module):
-    """The mean over the batch of ‖g_s - g_t‖², g an example's row of A Aᵀ at length 1.
+    """The mean over the batch of ‖g_s - g_t‖², where g is an example's row of A Aᵀ, scaled to length 1.
 
-    A row of A are one example's features, all positions and channels, or with `pooled` their means over the positions
-    `[batch, channels]`. The loss lies between 0 and 4 whatever the batch: it is the paper's ‖G_s - G_t‖² / batch², times the
-    batch. A rotation of the features or one positive scale for all of them changes nothing; unequal widths and grids need no
-    adapter. A batch of one example costs 0, and the row of an example whose features are all 0 is 0.
+    A row of A has one example's features of all positions and channels or, with `pooled`, their means over the positions
+    `[batch, channels]`. The loss lies between 0 and 4 for any batch size; it is the paper's ‖G_s - G_t‖² / batch², times the
+    batch. It does not change if the features are rotated, or all scaled by one positive number. Unequal widths and grids need
+    no adapter. A batch of one example has loss 0, and the row of an example whose features are all 0 is 0.
     """
 
     def __init__(self, own: Stage, other: Stage, pooled: bool) -> None:
@@ -43,7 +43,8 @@ class Similarity(nn.Module):
         if self.pooled:
             own, other = student.pooled[self.own], teacher.pooled[self.other]
         else:
-            own, other = (without_padding(it, teacher) for it in (student.features[self.own], teacher.features[self.other]))
+            features = (student.features[self.own], teacher.features[self.other])
+            own, other = (without_padding(tensor, teacher) for tensor in features)
         return (_similarities(own) - _similarities(other)).square().sum(dim=1).mean()
 
 
@@ -53,6 +54,6 @@ def _similarities(features: Tensor) -> Tensor:
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
-    """Return the loss; `InputError` for a network without stages."""
+    """Return the loss. Raises `InputError` for a network without stages."""
     pairs = paired(student, teacher, "similarity")
     return Similarity(*pairs[round(config.depth * (len(pairs) - 1))], config.pooled)

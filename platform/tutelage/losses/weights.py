@@ -1,4 +1,4 @@
-"""The student's weight matrices, or what they span, are its teacher's in the student's shapes (L2-SP; Li et al., 2018)."""
+"""Alignment of the student's weight matrices, or of the subspaces they span, with the teacher's (L2-SP; Li et al., 2018)."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ NEEDS: frozenset[Need] = frozenset({"weights"})
 
 
 class Config(PluginConfig):
-    """Which matrices are compared, and how."""
+    """The matrices that are compared, and their distance."""
 
-    match: inherit.Match = Field("name", description="which matrices are compared: those of one name, or of one depth")
+    match: inherit.Match = Field("name", description="which matrices are compared: those of equal name, or of equal depth")
     distance: Literal["l2", "subspace"] = Field(
-        "l2", description="l2: of the numbers; subspace: of the input directions that a matrix takes up most"
+        "l2", description="l2: of the weights; subspace: of the leading input directions of a matrix"
     )
 
 
 class WeightAlignment(nn.Module):
-    """The distance of the student's matrices and kernels from its teacher's in the student's shapes (`inherit.aligned`).
+    """The distance of the student's matrices and kernels from the teacher's, which are reduced to the student's shapes.
 
-    Which are compared, by name, is settled by the outlines: in them weights stand in order of depth, in a file they need not.
+    The outlines determine the pairs, because they list weights in order of depth; a file may list them in another order.
+    `inherit.aligned` reduces the teacher's weights.
 
-    `l2`: Σ ‖w_s - w_t‖² / Σ ‖w_t‖² over all of them; 0 for a student that was initialised from its teacher and has not moved, 1
-    for one whose weights are all 0. `subspace`: the mean of `subspace_distance`; 0 for any student whose matrices are its
-    teacher's turned on the output side, or scaled.
+    `l2`: Σ ‖w_s - w_t‖² / Σ ‖w_t‖² over all pairs; 0 for a student with its teacher's weights, 1 for one whose weights are all
+    0. `subspace`: the mean of `subspace_distance`; 0 for a student whose matrices are the teacher's, rotated on the output side
+    or scaled.
     """
 
     def __init__(self, config: Config, pairs: list[tuple[str, str]]) -> None:
@@ -47,7 +48,7 @@ class WeightAlignment(nn.Module):
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
-        if self._source is not teacher.weights:  # a projection is worth keeping: it is the same at every step
+        if self._source is not teacher.weights:  # the teacher's weights do not change: project them once
             shapes = {name: weight.shape for name, weight in student.weights.items()}
             self._source, self._targets = (
                 teacher.weights,
@@ -61,11 +62,11 @@ class WeightAlignment(nn.Module):
 
 
 def subspace_distance(own: Tensor, other: Tensor) -> Tensor:
-    """Return ‖P - P'‖² / (‖P‖² + ‖P'‖²) of two matrices `[out, in]`, with P a soft projector on their input directions.
+    """Return ‖P - P'‖² / (‖P‖² + ‖P'‖²) of two matrices `[out, in]`, where P is a soft projector onto input directions.
 
-    P = A (A + λ)⁻¹ with A = WᵀW / ‖W‖² and λ = 1 / min(out, in), the mean of its eigenvalues: a direction that takes up more
-    than the mean is near 1 in P, one that takes up less near 0. Nothing changes if a matrix is scaled or turned on its output
-    side. It is smooth, where a projector on the first r singular vectors jumps.
+    P = A (A + λ)⁻¹ with A = WᵀW / ‖W‖² and λ = 1 / min(out, in), the mean of A's eigenvalues. Directions with a larger
+    eigenvalue than the mean have values near 1 in P, the others near 0. The distance does not change if a matrix is scaled or
+    rotated on its output side. It is smooth; a projector onto the first r singular vectors is not.
     """
     first, second = (unit(matrix.flatten()).view_as(matrix) for matrix in (own, other))
     if own.shape[0] > own.shape[1]:
@@ -85,24 +86,26 @@ def _projector(normed: Tensor) -> Tensor:
 
 
 def _projector_root(normed: Tensor) -> Tensor:
-    """Return R `[out, in]` with P = RᵀR of a wide matrix: Wᵀ(WWᵀ + λ)⁻¹W, of which only a matrix [out, out] is solved."""
+    """Return R `[out, in]` with P = RᵀR = Wᵀ(WWᵀ + λ)⁻¹W of a wide matrix; only a system `[out, out]` is solved."""
     root: Tensor = torch.linalg.solve_triangular(_factor(normed @ normed.T), normed, upper=False)
     return root
 
 
 def _factor(gram: Tensor) -> Tensor:
-    """Return the Cholesky factor of gram + λ; λ keeps it well conditioned, whatever the matrix's rank."""
+    """Return the Cholesky factor of gram + λ, which is well conditioned for any rank of the matrix."""
     factor: Tensor = torch.linalg.cholesky(gram + torch.eye(len(gram), dtype=gram.dtype, device=gram.device) / len(gram))
     return factor
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
-    """Return the loss; `InputError` for a pair that has no matrix to compare."""
+    """Return the loss. Raises `InputError` for a pair of networks without matrices to compare."""
     pairs = inherit.matched(student.weights, teacher.weights, config.match)
     if not pairs:
-        way = "Give both the same family, the student no wider; or match: depth." if config.match == "name" else ""
+        remedy = (
+            "Use the same family for both and a student that is not wider, or match: depth." if config.match == "name" else ""
+        )
         raise InputError(
-            f"loss 'weights' compares matrices of one {config.match}, and no matrix of the teacher is one of the student's or "
-            f"larger. {way or 'Give the student fewer channels, or use another loss.'}"
+            f"loss 'weights' compares matrices of equal {config.match}, and no matrix of the teacher is at least as large as "
+            f"the student's. {remedy or 'Give the student fewer channels, or use another loss.'}"
         )
     return WeightAlignment(config, pairs)

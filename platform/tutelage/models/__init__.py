@@ -1,12 +1,12 @@
-"""Networks: teachers and students. One file an architecture.
+"""Architectures of teachers and students, one file each.
 
 `build(config, signature)` returns an untrained network: the plugin's body, and a head for every label sequence of the
-signature (`heads`). Built under `torch.device("meta")` it costs no memory and no time, which is how a student is sized before
-it is trained. The network's children named `stage1`, `stage2`, … give its features, in order of depth.
+signature (`heads`). Under `torch.device("meta")` it needs no memory and no time; this is how a student is sized before it is
+trained. The children named `stage1`, `stage2`, … output the features of its stages, in order of depth.
 
-A network is called with its inputs in the order of the signature, each ragged one followed by its mask `[batch, steps]`. It
-gives logits `[batch, classes]`, or `[batch, steps, classes]` where its only output has a step for each position; of several
-outputs it gives a mapping by name.
+The arguments of a network are its inputs in the order of the signature, each ragged one followed by its mask
+`[batch, steps]`. It returns logits `[batch, classes]`, or `[batch, steps, classes]` if its only output has a step for each
+position. With several outputs, it returns a mapping by name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tutelage.signature import Signature
 
 
 def image_shape(name: str, signature: Signature) -> tuple[int, int, int]:
-    """Return (channels, height, width); `InputError` for examples that are no images, or outputs of several steps."""
+    """Return (channels, height, width). Raises `InputError` for other examples than images and for outputs of several steps."""
     shapes = [spec.shape for spec in signature.inputs]
     if len(shapes) != 1 or signature.inputs[0].is_ragged or len(shapes[0]) != 3:
         listed = ", ".join(map(str, shapes))
@@ -33,10 +33,12 @@ def image_shape(name: str, signature: Signature) -> tuple[int, int, int]:
 
 
 def check_one_step(name: str, signature: Signature) -> None:
-    """Raise `InputError` for outputs with a step for each position, from a network that has one feature vector an example."""
+    """Raise `InputError` for outputs with a step for each position; the network `name` has one feature vector an example."""
     stepped = [output.name for output in signature.outputs if output.steps]
     if stepped:
-        raise InputError(f"model '{name}' gives one step an example; the task needs one a position of {', '.join(stepped)}.")
+        raise InputError(
+            f"model '{name}' outputs one step an example; the task needs one for each position of {', '.join(stepped)}."
+        )
 
 
 class Heads(nn.ModuleDict):
@@ -49,16 +51,16 @@ class Heads(nn.ModuleDict):
     def forward(self, features: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Return the logits of every sequence from features `[batch, channels]` or `[batch, positions, channels]`.
 
-        A sequence of one step is given by the features' mean over the positions, those of `mask` if there is one.
+        A sequence of one step is computed from the mean of the features over the positions, or over those of `mask`.
         """
         pooled = features if features.ndim == 2 else mean_over_positions(features, mask)
         return {name: layer(features if name in self.stepped else pooled) for name, layer in self.items()}
 
 
 def heads(fan_in: int, signature: Signature) -> nn.Module:
-    """Return what gives the label sequences of `signature` from features of `fan_in` channels.
+    """Return the module that computes the label sequences of `signature` from features of `fan_in` channels.
 
-    Of several, or of one with a step for each position, that is `Heads`; of a single one of one step, a linear layer.
+    For a single sequence of one step this is a linear layer, otherwise `Heads`.
     """
     if len(signature.outputs) > 1 or signature.outputs[0].steps:
         return Heads(fan_in, signature)
@@ -76,31 +78,32 @@ def mean_over_positions(features: Tensor, mask: Tensor | None) -> Tensor:
 def normed_conv(
     fan_in: int, fan_out: int, kernel: int, *, stride: int = 1, groups: int = 1, relu: bool = True, bias: bool = False
 ) -> nn.Sequential:
-    """Return a convolution that keeps the image's size (but for `stride`), batch normalisation and, if asked for, ReLU."""
+    """Return a convolution with same padding, batch normalisation and, with `relu`, a ReLU."""
     convolution = nn.Conv2d(fan_in, fan_out, kernel, stride, kernel // 2, groups=groups, bias=bias)
     return nn.Sequential(convolution, nn.BatchNorm2d(fan_out), *([nn.ReLU(inplace=True)] if relu else []))
 
 
 def staged(children: Mapping[str, nn.Module]) -> nn.Sequential:
-    """Return the children one after another, each under its name."""
+    """Return a sequence of the children, each under its name."""
     return nn.Sequential(OrderedDict(children))
 
 
 def pooled_head(fan_in: int, signature: Signature) -> nn.Sequential:
-    """Return the mean over the image and the heads."""
+    """Return global average pooling, followed by the heads."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), heads(fan_in, signature))
 
 
 def keep_width(module: nn.Module) -> nn.Module:
-    """Mark a layer whose outputs may not be removed, because what follows counts on their number; return it."""
+    """Mark a layer whose output channels must not be removed, because later layers depend on their number; return it."""
     module.keeps_width = True  # type: ignore[assignment]
     return module
 
 
 def island(module: nn.Module) -> nn.Module:
-    """Mark a part whose inner channels are removed by themselves, because splits and shuffles hide what is around; return it.
+    """Mark a module whose inner channels are removed independently of the rest of the network; return it.
 
-    A network that has islands loses channels only in them.
+    Splits and shuffles hide the dependencies between such modules. In a network with islands, channels are removed only from
+    them.
     """
     module.is_island = True  # type: ignore[assignment]
     return module

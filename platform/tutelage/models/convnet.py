@@ -1,4 +1,4 @@
-"""A plain convolutional network: 3×3 convolutions with batch normalisation, the width doubled as the image is halved."""
+"""A plain convolutional network: 3×3 convolutions with batch normalisation; each stage halves the image, doubles the width."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Config(PluginConfig):
 def build(config: Config, signature: Signature) -> nn.Module:
     """Return a network from images `[batch, channels, height, width]` to logits `[batch, num_classes]`.
 
-    Raises `InputError` for examples that are not images or too small to be halved `depth - 1` times.
+    Raises `InputError` for examples that are not images, or are too small to be halved `depth - 1` times.
     """
     channels, *sides = image_shape("convnet", signature)
     if min(sides) < 2 ** (config.depth - 1):
-        raise InputError(f"model 'convnet': depth {config.depth} halves an image of {tuple(sides)} to nothing.")
+        raise InputError(f"model 'convnet': depth {config.depth} halves an image of {tuple(sides)} px to less than one pixel.")
     widths = [channels, *(config.width * 2**stage for stage in range(config.depth))]
     children: dict[str, nn.Module] = {}
     for number, (fan_in, fan_out) in enumerate(pairwise(widths), start=1):

@@ -1,4 +1,4 @@
-"""A multilayer perceptron: flattened inputs, hidden layers of one width, ReLU."""
+"""A multilayer perceptron: flattened inputs, hidden layers of equal width, ReLU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Config(PluginConfig):
 
 
 def build(config: Config, signature: Signature) -> nn.Module:
-    """Return a network from one dense input of any shape to logits `[batch, classes]`; `InputError` for others."""
+    """Return a network from one dense input of any shape to logits `[batch, classes]`. Raises `InputError` for other inputs."""
     check_one_step("mlp", signature)
     (spec, *others) = signature.inputs
     if others or spec.is_ragged or spec.dtype != "float32":

@@ -1,4 +1,4 @@
-"""Inverted residuals: narrow maps, widened only inside a block, with depthwise convolutions (Sandler et al., 2018)."""
+"""MobileNetV2 for small images: inverted residual blocks with depthwise convolutions (Sandler et al., 2018)."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Config(PluginConfig):
     """Size of the network. The distillation tables' MobileNetV2 is width 0.5, expansion 6."""
 
     width: float = Field(0.25, ge=0.0625, le=4, description="factor of every layer's channels")
-    expansion: int = Field(6, ge=1, le=16, description="how many times wider a block is inside")
+    expansion: int = Field(6, ge=1, le=16, description="width inside a block, in widths of its input")
     kernel_px: Literal[3, 5, 7] = Field(3, description="side of the depthwise kernels, in pixels")
     last: int = Field(LAST, ge=1, le=8192, description="channels of the last convolution")
 
 
 class InvertedResidual(nn.Module):
-    """1×1 to a wider map, depthwise convolution, 1×1 back to a narrow one; carried over where the shape stays."""
+    """A 1×1 expansion, a depthwise and a 1×1 convolution; with a residual connection if the shape does not change."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int, expansion: int, kernel: int) -> None:
         super().__init__()
@@ -47,12 +47,12 @@ class InvertedResidual(nn.Module):
             normed_conv(inside, inside, kernel, stride=stride, groups=inside),
             normed_conv(inside, fan_out, 1, relu=False),
         )
-        self.is_carried = stride == 1 and fan_in == fan_out
+        self.has_shortcut = stride == 1 and fan_in == fan_out
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return `[batch, fan_out, height / stride, width / stride]`."""
         changed: Tensor = self.layers(maps)
-        return maps + changed if self.is_carried else changed
+        return maps + changed if self.has_shortcut else changed
 
 
 def build(config: Config, signature: Signature) -> nn.Module:
@@ -65,8 +65,8 @@ def build(config: Config, signature: Signature) -> nn.Module:
         for is_plain, full, count, stride in rows:
             fan_out, expansion = _scaled(full, config.width), 1 if is_plain else config.expansion
             for position in range(count):
-                first = stride if position == 0 else 1
-                blocks.append(InvertedResidual(fan_in, fan_out, first, expansion, config.kernel_px))
+                block_stride = stride if position == 0 else 1
+                blocks.append(InvertedResidual(fan_in, fan_out, block_stride, expansion, config.kernel_px))
                 fan_in = fan_out
         children[f"stage{number}"] = nn.Sequential(*blocks)
     return staged({**children, "last": normed_conv(fan_in, config.last, 1), "head": pooled_head(config.last, signature)})

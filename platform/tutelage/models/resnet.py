@@ -20,14 +20,14 @@ SPACE: dict[str, dict[str, object]] = {
 class Config(PluginConfig):
     """Size of the network; its stages have `width`, 2·`width` and 4·`width` channels.
 
-    Of the literature: resnet20 is blocks 3, resnet56 blocks 9, both of width 16; resnet8x4 is blocks 1, resnet32x4 blocks 5,
-    both of width 64 and stem 32.
+    Published networks: resnet20 has 3 blocks and resnet56 has 9, both with width 16; resnet8x4 has 1 block and resnet32x4 has
+    5, both with width 64 and stem 32.
     """
 
     blocks: int = Field(1, ge=1, le=50, description="residual blocks a stage, n of 6n + 2 layers")
     width: int = Field(16, ge=1, le=1024, description="channels of the first stage")
     stem: int | None = Field(None, ge=1, le=1024, description="channels of the first convolution; null: as the first stage")
-    stem_stride: int = Field(1, ge=1, le=2, description="stride of the first convolution; 2 takes a quarter of the work")
+    stem_stride: int = Field(1, ge=1, le=2, description="stride of the first convolution; 2 needs a quarter of the MACs")
 
 
 class BasicBlock(nn.Module):

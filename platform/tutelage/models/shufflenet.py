@@ -1,4 +1,4 @@
-"""Channels split in halves, one of them changed, and shuffled: ShuffleNetV2 for small images (Ma et al., 2018)."""
+"""ShuffleNetV2 for small images: units that transform half of the channels and shuffle them (Ma et al., 2018)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Config(PluginConfig):
 
 
 class Unit(nn.Module):
-    """Half of the channels through 1×1, depthwise and 1×1 convolutions; with a stride, all of them, in two branches."""
+    """1×1, depthwise and 1×1 convolutions of half of the channels; with a stride, two branches that take all channels."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int, kernel: int) -> None:
         super().__init__()
@@ -40,33 +40,33 @@ class Unit(nn.Module):
         branch = nn.Sequential(
             normed_conv(entering, half, 1),
             normed_conv(half, half, kernel, stride=stride, groups=half, relu=False),
-            _fixed(normed_conv(half, half, 1)),
+            _with_fixed_width(normed_conv(half, half, 1)),
         )
         self.branch = island(branch)
-        self.shortcut = nn.Identity() if self.halves else _narrowed(fan_in, half, stride, kernel)
+        self.shortcut = nn.Identity() if self.halves else _strided_shortcut(fan_in, half, stride, kernel)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return `[batch, fan_out, height / stride, width / stride]`."""
-        carried, changed = maps.chunk(2, dim=1) if self.halves else (maps, maps)
-        joined = torch.cat([self.shortcut(carried), self.branch(changed)], dim=1)
+        passed, transformed = maps.chunk(2, dim=1) if self.halves else (maps, maps)
+        joined = torch.cat([self.shortcut(passed), self.branch(transformed)], dim=1)
         return nn.functional.channel_shuffle(joined, 2)
 
 
-def _fixed(layer: nn.Sequential) -> nn.Sequential:
+def _with_fixed_width(layer: nn.Sequential) -> nn.Sequential:
     keep_width(layer[0])
     return layer
 
 
-def _narrowed(fan_in: int, half: int, stride: int, kernel: int) -> nn.Sequential:
+def _strided_shortcut(fan_in: int, half: int, stride: int, kernel: int) -> nn.Sequential:
     depthwise = normed_conv(fan_in, fan_in, kernel, stride=stride, groups=fan_in, relu=False)
-    return nn.Sequential(depthwise, _fixed(normed_conv(fan_in, half, 1)))
+    return nn.Sequential(depthwise, _with_fixed_width(normed_conv(fan_in, half, 1)))
 
 
 def build(config: Config, signature: Signature) -> nn.Module:
     """Return a network from images `[batch, channels, height, width]` to logits `[batch, num_classes]`."""
     channels, *_ = image_shape("shufflenet", signature)
     widths = [STEM, *(2 * max(1, round(FULL * config.width / 2)) * factor for factor in (1, 2, 4))]
-    children: dict[str, nn.Module] = {"stem": _fixed(normed_conv(channels, STEM, 1))}
+    children: dict[str, nn.Module] = {"stem": _with_fixed_width(normed_conv(channels, STEM, 1))}
     for number, ((fan_in, fan_out), blocks) in enumerate(zip(pairwise(widths), BLOCKS, strict=True), start=1):
         rest = [Unit(fan_out, fan_out, 1, config.kernel_px) for _ in range(blocks)]
         children[f"stage{number}"] = nn.Sequential(Unit(fan_in, fan_out, 2, config.kernel_px), *rest)

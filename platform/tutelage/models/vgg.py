@@ -23,14 +23,14 @@ SPACE: dict[str, dict[str, object]] = {
 class Config(PluginConfig):
     """Size of the network; its stages have 1, 2, 4, 8 and 8 times `width` channels. vgg8 is convs 1, vgg13 convs 2."""
 
-    width: int = Field(16, ge=1, le=512, description="channels of the first stage; 64 in the literature")
+    width: int = Field(16, ge=1, le=512, description="channels of the first stage; 64 in the paper")
     convs: int = Field(1, ge=1, le=4, description="convolutions a stage")
 
 
 def build(config: Config, signature: Signature) -> nn.Module:
     """Return a network from images `[batch, channels, height, width]` to logits `[batch, num_classes]`.
 
-    The image is halved after each of the first three stages, rounded up, so that a small one is not lost.
+    The image is halved after each of the first three stages; sides are rounded up, so that they never become 0.
     """
     channels, *_ = image_shape("vgg", signature)
     widths = [channels, *(config.width * factor for factor in FACTORS)]

@@ -1,4 +1,4 @@
-"""A small vision transformer: patches as tokens, attention, the mean of the tokens (Dosovitskiy et al., 2021)."""
+"""A small vision transformer on patches, with mean pooling of the tokens (Dosovitskiy et al., 2021)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Config(PluginConfig):
     width: int = Field(64, ge=8, le=4096, description="channels of a token")
     depth: int = Field(4, ge=1, le=64, description="transformer blocks, in three stages")
     heads: int = Field(4, ge=1, le=64, description="attention heads of a block; they must divide the width")
-    mlp_ratio: float = Field(2.0, ge=0.25, le=8, description="hidden units of a block's perceptron, in widths")
+    mlp_ratio: float = Field(2.0, ge=0.25, le=8, description="hidden units of a block's perceptron, in token widths")
 
 
 class Attention(nn.Module):
@@ -48,7 +48,7 @@ class Attention(nn.Module):
         return projected
 
     def head_scores(self, tokens: Tensor) -> Tensor:
-        """Return the scores `[batch, heads, positions, positions]` that each head's attention is the softmax of."""
+        """Return each head's attention scores before the softmax, `[batch, heads, positions, positions]`."""
         queries, keys, _ = self._split(tokens)
         scores: Tensor = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
         return scores
@@ -61,7 +61,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a perceptron, each normalised before and added to what came in."""
+    """A pre-norm transformer block: attention and a perceptron, each with layer norm and a residual connection."""
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Block(nn.Module):
 
 
 class Patches(nn.Module):
-    """Patches of an image as tokens, with a learnt embedding of where each one is."""
+    """Patches of an image as tokens, with learnt position embeddings."""
 
     def __init__(self, channels: int, width: int, patch_px: int, positions: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Patches(nn.Module):
 
 
 class Head(nn.Module):
-    """The mean of the tokens, normalised, and the heads."""
+    """Layer norm, the mean over the tokens, and the heads."""
 
     def __init__(self, width: int, signature: Signature) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class Head(nn.Module):
 def build(config: Config, signature: Signature) -> nn.Module:
     """Return a network from images `[batch, channels, height, width]` to logits `[batch, num_classes]`.
 
-    Raises `InputError` where patches do not divide the image, or heads the width.
+    Raises `InputError` if the patch size does not divide the image's sides, or the number of heads the width.
     """
     channels, height, width = image_shape("vit", signature)
     if height % config.patch_px or width % config.patch_px:
@@ -116,12 +116,12 @@ def build(config: Config, signature: Signature) -> nn.Module:
     positions = (height // config.patch_px) * (width // config.patch_px)
     children: dict[str, nn.Module] = {"stem": Patches(channels, config.width, config.patch_px, positions)}
     hidden = round(config.mlp_ratio * config.width)
-    for number, depth in enumerate(_shared_out(config.depth), start=1):
+    for number, depth in enumerate(_blocks_per_stage(config.depth), start=1):
         children[f"stage{number}"] = nn.Sequential(*(Block(config.width, config.heads, hidden) for _ in range(depth)))
     return staged({**children, "head": Head(config.width, signature)})
 
 
-def _shared_out(depth: int) -> list[int]:
-    """Return how many blocks each stage has, as even as can be; never none."""
+def _blocks_per_stage(depth: int) -> list[int]:
+    """Return the number of blocks of each stage, as equal as possible and at least 1."""
     stages = min(NUM_STAGES, depth)
     return [depth * (i + 1) // stages - depth * i // stages for i in range(stages)]

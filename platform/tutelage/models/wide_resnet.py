@@ -28,7 +28,7 @@ class Config(PluginConfig):
 
 
 class PreActivationBlock(nn.Module):
-    """Normalisation and ReLU before each of two 3×3 convolutions; a change of shape is carried by a 1×1 convolution."""
+    """Two 3×3 convolutions, each after normalisation and ReLU; the shortcut is a 1×1 convolution if the shape changes."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""One class an example: a label sequence of one step, named `class`."""
+"""Classification: one class an example, which is a label sequence of one step named `class`."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ NAME = "class"
 
 
 class Classification:
-    """The class of an example of any shape; the primary measure is accuracy."""
+    """Classification of examples of any shape; the primary measure is accuracy."""
 
     measures: tuple[Measure, ...] = (ACCURACY,)
 
     def outputs(self, examples: Examples) -> tuple[OutputSpec, ...]:
-        """Return the one sequence of one step."""
+        """Return the label sequence `class`, which has one step."""
         return (OutputSpec(name=NAME, names=examples.targets[NAME].names),)
 
     def forward(self, model: nn.Module, batch: Batch) -> Sequences:
-        """Return logits `[batch, 1, classes]`."""
+        """Return the logits `[batch, 1, classes]`."""
         return {NAME: LabelSequence(logits=called(model, batch, NAME)[NAME])}
 
     def loss(self, sequences: Sequences, batch: Batch, smoothing: float = 0.0) -> Tensor:
-        """Return the cross-entropy in nats of every example `[batch]`, 0 where its label is unknown."""
+        """Return the cross-entropy in nats of every example `[batch]`; 0 for an unlabelled one."""
         logits, labels = sequences[NAME].logits[:, 0], batch.targets[NAME]
         return functional.cross_entropy(
             logits, labels, ignore_index=UNKNOWN, label_smoothing=smoothing, reduction="none"
         )  # fmt: skip
 
     def evaluate(self, sequences: Sequences, batch: Batch) -> Mapping[str, Tensor]:
-        """Return 1 for every example whose largest logit is that of its label, 0 otherwise; ties go to the lowest class."""
+        """Return 1 for each example whose label has the largest logit, otherwise 0; of equal logits the first class counts."""
         right = self.decode(sequences, batch) == batch.targets[NAME]
         return {ACCURACY.name: right.double().unsqueeze(1)}
 
     def decode(self, sequences: Sequences, batch: Batch) -> Tensor:
-        """Return the class of the largest logit, int64 `[batch]`."""
+        """Return the class with the largest logit, int64 `[batch]`."""
         return sequences[NAME].logits[:, 0].argmax(dim=-1)
 
     def baseline(self, train: Examples, validation: Examples) -> float:
-        """Return the validation accuracy of a ridge classifier; 0 without labels."""
+        """Return the validation accuracy of a ridge classifier; 0 if no training example is labelled."""
         rows = train.labelled.nonzero().flatten()
         if not len(rows):
             return 0.0

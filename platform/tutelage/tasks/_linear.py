@@ -1,4 +1,4 @@
-"""A ridge classifier on an example's numbers, in closed form: the least that a teacher must beat."""
+"""A ridge classifier in closed form: the baseline that a teacher must exceed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MAX_ROWS, MAX_SIDE_PX, RIDGE = 10_000, 32, 0.1
 
 
 def linear_logits(train: Examples, validation: Examples, rows: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Return the scores `[n, classes]` of a ridge classifier on validation (Hoerl and Kennard, 1970).
+    """Return the scores `[n, classes]` of a ridge classifier for the validation examples (Hoerl and Kennard, 1970).
 
-    It learns the one-hot `labels` of the training `rows`, of 10,000 evenly spread ones if there are more, by least squares;
-    the penalty is a tenth of the mean variance of a feature. Features are the numbers of all dense inputs, images above
-    32×32 pixels averaged down to that, and the means over the steps of ragged ones.
+    It fits the one-hot `labels` of the training `rows` by least squares, using at most 10,000 evenly spaced rows. The penalty
+    is a tenth of the mean variance of a feature. Features are the numbers of all dense inputs, with images larger than 32×32
+    pixels averaged to that size, and the means of ragged inputs over their steps.
     """
     if len(rows) > MAX_ROWS:
         chosen = torch.linspace(0, len(rows) - 1, MAX_ROWS).round().long()

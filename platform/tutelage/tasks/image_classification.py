@@ -1,4 +1,4 @@
-"""One image, one class: a sequence of one step."""
+"""Image classification: one class an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row of a table, one class: a sequence of one step."""
+"""Tabular classification: one class a row of a table."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ class Config(PluginConfig):
 
 
 def build(config: Config) -> Classification:
-    """Return the task: the class of an example of any shape."""
+    """Return the task."""
     return Classification()
