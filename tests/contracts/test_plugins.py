@@ -384,7 +384,7 @@ def as_float(own: Output) -> Output:
 
 
 def lived(method: Method, model: nn.Module, example: torch.Tensor, epochs: int = 4) -> Sequence[Point]:
-    """Return the candidates of a training whose learning rate is 0."""
+    """Return the candidates of a training without weight updates."""
     recoveries = method.recoveries(epochs)
     assert 0 <= sum(recoveries) < epochs and all(recoveries)
     model = method.start(model, example)

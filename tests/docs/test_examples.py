@@ -127,7 +127,7 @@ def test_the_sparsity_example_keeps_what_it_removed_at_zero(user_module: Write) 
 
 
 def test_the_data_and_tasks_examples_measure_a_perfect_output_as_perfect(user_module: Write) -> None:
-    """The splits are disjoint and the same again; what stands in padding changes neither loss nor measure."""
+    """The splits are disjoint and reproducible; values in padding change neither loss nor measure."""
     written(user_module, "data")
     written(user_module, "tasks")
     _, source, options = plugins.configure("data", "my_data:Rows")
@@ -137,7 +137,8 @@ def test_the_data_and_tasks_examples_measure_a_perfect_output_as_perfect(user_mo
     assert fingerprint(*splits.values()) == fingerprint(*(source.read(options, 0, split) for split in SPLITS))
     (measure,), (output,) = task.measures, task.outputs(splits["train"])
     for check in (
-        measures_contract.test_a_measure_has_a_label_and_a_meaning, measures_contract.test_a_measure_round_trips_through_its_document
+        measures_contract.test_a_measure_has_a_label_and_a_meaning,
+        measures_contract.test_a_measure_round_trips_through_its_document,
     ):  # fmt: skip
         check(measure)
     batch = splits["validation"].take(slice(0, 50))

@@ -56,7 +56,7 @@ def test_the_error_for_another_directory_lists_the_required_files(tmp_path: Path
 
 
 def test_sizes_and_costs_are_those_counted_by_hand() -> None:
-    """An 8×8 image, 4 then 8 channels of 3×3, halved once: 8·8·(1·9·4) + 4·4·(4·9·8) + 8·10 products."""
+    """An 8×8 image, 4 and then 8 channels of 3×3 kernels, halved once: 8·8·(1·9·4) + 4·4·(4·9·8) + 8·10 products."""
     model = checkpoint.build(architecture({"convnet": {"width": 4, "depth": 2}}))
     assert cost.macs(model, plain_signature())["macs"] == 64 * 36 + 16 * 288 + 80
     params = 36 + 288 + 2 * (4 + 8) + 8 * 10 + 10

@@ -1,1 +1,1 @@
-"""A network: on disk, its layers, what it outputs, what it costs."""
+"""Networks: files, stages and captured outputs, sizes, MACs and latency."""

@@ -1,4 +1,4 @@
-"""Blank arguments for a network of a signature: zeros of the right names, types and shapes, to size, trace and time it with."""
+"""Blank arguments for a network: zeros with the types and shapes of its signature, for sizing, tracing and timing."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ DTYPES = {"float32": torch.float32, "int64": torch.int64}
 
 
 def blank_arguments(signature: Signature, batch: int, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
-    """Return what a network of `signature` is called with for `batch` examples of typical length: zeros, and full masks."""
-    found: list[Tensor] = []
+    """Return the arguments of a network for `batch` blank examples of typical length: zeros, and masks that are all True."""
+    arguments: list[Tensor] = []
     for spec in signature.inputs:
-        found.append(torch.zeros(batch, *spec.typical_shape, dtype=DTYPES[spec.dtype], device=device))
+        arguments.append(torch.zeros(batch, *spec.typical_shape, dtype=DTYPES[spec.dtype], device=device))
         if spec.is_ragged:
-            found.append(torch.ones(batch, spec.steps, dtype=torch.bool, device=device))
-    return tuple(found)
+            arguments.append(torch.ones(batch, spec.steps, dtype=torch.bool, device=device))
+    return tuple(arguments)
 
 
 def argument_names(signature: Signature) -> tuple[str, ...]:
-    """Return the names of a network's arguments: of every input, and `<input>_mask` after a ragged one."""
+    """Return the names of a network's arguments: each input, followed by `<input>_mask` if it is ragged."""
     return tuple(name for spec in signature.inputs for name in _names(spec))
 
 
@@ -32,10 +32,10 @@ def _names(spec: InputSpec) -> tuple[str, ...]:
     return (spec.name, f"{spec.name}_mask") if spec.is_ragged else (spec.name,)
 
 
-def classes_of(given: Any, signature: Signature) -> dict[str, int]:
-    """Return the number of classes of each label sequence in what a network gave: a tensor, a mapping or a tuple."""
+def classes_of(result: Any, signature: Signature) -> dict[str, int]:
+    """Return the number of classes of each label sequence in a network's result: a tensor, a mapping or a tuple."""
     names = [output.name for output in signature.outputs]
-    if isinstance(given, Tensor):
-        given = (given,)
-    tensors = dict(given) if isinstance(given, Mapping) else dict(zip(names, given, strict=True))
+    if isinstance(result, Tensor):
+        result = (result,)
+    tensors = dict(result) if isinstance(result, Mapping) else dict(zip(names, result, strict=True))
     return {name: tensors[name].shape[-1] for name in names}

@@ -17,7 +17,7 @@ from tutelage.networks.stages import features_of, heads_watched, map_of, pooled_
 from tutelage.signature import Signature
 from tutelage.tasks import LabelSequence, Task
 
-TAKEN: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {  # what is taken of a stage's output
+CAPTURED: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {  # need → function of a stage's output and the input's mask
     "features": lambda output, _mask: features_of(output),
     "pooled": pooled_of,
     "maps": lambda output, _mask: map_of(output),
@@ -25,35 +25,35 @@ TAKEN: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {  # what is taken
 
 
 def capture(model: nn.Module, task: Task, batch: Batch, needs: frozenset[Need]) -> dict[str, Tensor]:
-    """Return the logits of every label sequence and, of each stage, what is needed; under the names that knowledge has.
+    """Return the logits of every label sequence and the needed tensors of each stage, by part.
 
-    Parts are `logits.<sequence>`, `mask.<sequence>` where steps are masked, and `<need>.<stage>`. Means over positions that
-    are steps of a ragged input leave out its padding.
+    Parts are `logits.<sequence>`, `mask.<sequence>` if steps are masked, and `<need>.<stage>`. Cached knowledge has the same
+    parts. If positions are steps of a ragged input, means over positions exclude its padding.
     """
-    with ExitStack() as watches:
-        seen = watches.enter_context(watched(model)) if needs & set(TAKEN) else {}
-        scores = watches.enter_context(heads_watched(model)) if "heads" in needs else {}
+    with ExitStack() as stack:
+        seen = stack.enter_context(watched(model)) if needs & set(CAPTURED) else {}
+        scores = stack.enter_context(heads_watched(model)) if "heads" in needs else {}
         sequences = task.forward(model, batch)
     parts = {f"logits.{name}": sequence.logits for name, sequence in sequences.items()}
     parts |= {f"mask.{name}": sequence.mask for name, sequence in sequences.items() if sequence.mask is not None}
-    for kind in sorted(needs & set(TAKEN)):
-        parts |= {f"{kind}.{stage}": TAKEN[kind](output, batch.input_mask) for stage, output in seen.items()}
+    for kind in sorted(needs & set(CAPTURED)):
+        parts |= {f"{kind}.{stage}": CAPTURED[kind](output, batch.input_mask) for stage, output in seen.items()}
     return parts | {f"heads.{stage}": each_heads for stage, each_heads in scores.items()}
 
 
 def masks_of(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the masks of `capture`'s parts under their names there, `mask.<sequence>`."""
+    """Return those parts of `capture` that are masks, `mask.<sequence>`."""
     return {part: tensor for part, tensor in parts.items() if part.startswith("mask.")}
 
 
 def masks_for(batch: Batch, signature: Signature) -> dict[str, Tensor]:
-    """Return the masks of the label sequences of a batch, `mask.<sequence>`: those of the inputs that give their steps."""
+    """Return the masks of a batch's label sequences, `mask.<sequence>`: the masks of the inputs that they share steps with."""
     stepped = [(output.name, output.steps) for output in signature.outputs if output.steps is not None]
     return {f"mask.{name}": batch.masks[source] for name, source in stepped if source in batch.masks}
 
 
 def sequences_from(parts: Mapping[str, Tensor]) -> dict[str, LabelSequence]:
-    """Return the label sequences of `capture`'s parts, in float32."""
+    """Return the label sequences in the parts of `capture`, in float32."""
     return {
         part.removeprefix("logits."): LabelSequence(
             logits=tensor.float(), mask=parts.get(part.replace("logits.", "mask.", 1))
@@ -66,7 +66,7 @@ def sequences_from(parts: Mapping[str, Tensor]) -> dict[str, LabelSequence]:
 def outputs_from(
     parts: Mapping[str, Tensor], weights: Mapping[str, Tensor], classes: Mapping[str, int]
 ) -> dict[str, Output]:  # fmt: skip
-    """Return one output for each label sequence of `classes` (name → number), as losses take them: in float32."""
+    """Return an `Output` in float32 for each label sequence of `classes` (name → number of classes), as losses take them."""
     by_kind: dict[str, Any] = {"features": {}, "pooled": {}, "maps": {}, "heads": {}}
     for part, tensor in parts.items():
         kind, _, stage = part.partition(".")

@@ -1,4 +1,4 @@
-"""A trained network on disk: `model.safetensors` beside `architecture.json`; nothing in it runs code when read."""
+"""A trained network on disk: `model.safetensors` and `architecture.json`. Reading them runs no code from the files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tutelage.signature import signature_of
 
 WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"
 
-_SIZED = {  # attribute of a module → (its tensor, the tensor's axis that the attribute repeats)
+_SIZED = {  # attribute of a module → (the tensor and its axis whose size the attribute states)
     nn.Linear: {"in_features": ("weight", 1), "out_features": ("weight", 0)},
     nn.Conv2d: {"out_channels": ("weight", 0)},
     nn.BatchNorm2d: {"num_features": ("running_mean", 0)},
@@ -28,20 +28,20 @@ _SIZED = {  # attribute of a module → (its tensor, the tensor's axis that the 
 
 
 class Wrapper(nn.Module):
-    """What answers by asking a `network`, whose stages and weights are what a student is compared with or inherits."""
+    """A network around another one, `network`, whose stages and weights count as its own."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
 
-def inmost(model: nn.Module) -> nn.Module:
-    """Return the network that holds the weights: `model` itself, or what others are around."""
-    return inmost(model.network) if isinstance(model, Wrapper) else model
+def innermost(model: nn.Module) -> nn.Module:
+    """Return the innermost network of nested wrappers, or `model` itself if it is not a wrapper."""
+    return innermost(model.network) if isinstance(model, Wrapper) else model
 
 
 class ChosenClasses(Wrapper):
-    """A network of which only some classes are asked, in an order of one's own."""
+    """A network whose outputs are a selection of another network's classes, in a given order."""
 
     def __init__(self, network: nn.Module, columns: Sequence[int]) -> None:
         super().__init__(network)
@@ -54,10 +54,10 @@ class ChosenClasses(Wrapper):
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:
-    """Return the untrained network that `architecture` (keys `model` and `signature`) describes.
+    """Return the untrained network of an `architecture` with the keys `model` and `signature`.
 
-    With `columns` it is a network of the classes `of`, of which only those `taken` are given. The `surgeries` that a sparsity
-    method left there are replayed, in their order.
+    With the key `columns`, the network has the classes `of` and outputs only the columns `taken`. With `surgeries`, the changes
+    of a sparsity method are replayed in order.
     """
     _, plugin, config = plugins.configure("models", architecture["model"])
     signature, columns = signature_of(architecture["signature"]), architecture.get("columns")
@@ -71,20 +71,20 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
 
 
 def seeded(architecture: Mapping[str, Any], seed: int) -> nn.Module:
-    """Return the untrained network of `architecture`; its first weights depend on `seed` alone."""
+    """Return the untrained network of `architecture`; its initial weights depend only on `seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build(architecture)
 
 
 def adopt(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-    """Return `model` holding `weights`, its layers cut to their shapes; so a pruned network is read into its dense form.
+    """Return `model` with `weights` and with its layers resized to them, so that a dense network can load pruned weights.
 
-    Works on linear, (grouped) convolutional and batch-norm layers. Raises `InputError` where the names differ.
+    This supports linear, (grouped) convolutional and batch-norm layers. Raises `InputError` if the names differ.
     """
-    known = model.state_dict()
-    if odd := set(known) ^ set(weights):
-        raise InputError(f"weights do not fit the architecture: {', '.join(sorted(odd)[:4])} on one side only.")
+    own = model.state_dict()
+    if odd := set(own) ^ set(weights):
+        raise InputError(f"weights do not fit the architecture: only one of them has {', '.join(sorted(odd)[:4])}.")
     for path, module in model.named_modules():
         is_depthwise = isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
         for name in [*module._parameters, *module._buffers]:
@@ -112,14 +112,14 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def write(directory: Path, model: nn.Module, architecture: Mapping[str, Any]) -> None:
-    """Write `model` into `directory`; the architecture goes last, so a directory that has one is whole."""
+    """Write `model` into `directory`. The architecture is written last: if it exists, the directory is complete."""
     directory.mkdir(parents=True, exist_ok=True)
     write_atomically(directory / WEIGHTS, save(weights_of(model)))
     write_json(directory / ARCHITECTURE, dict(architecture))
 
 
 def read_weights(directory: Path) -> dict[str, Tensor]:
-    """Return the weights of the network in `directory` by name; `InputError` if they are not readable."""
+    """Return the weights of the network in `directory` by name. Raises `InputError` if they are not readable."""
     try:
         return load_file(directory / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
@@ -127,7 +127,7 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
 
 
 def read(directory: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the network in `directory`, in evaluation mode, and its architecture; `InputError` if it is not readable."""
+    """Return the network in `directory`, in evaluation mode, and its architecture. Raises `InputError` if unreadable."""
     try:
         architecture = json.loads((directory / ARCHITECTURE).read_text(encoding="utf-8"))
         weights = load_file(directory / WEIGHTS)

@@ -1,4 +1,4 @@
-"""Size, multiply–accumulates and latency of a network: what a student costs where it is deployed."""
+"""The size and the multiply–accumulates of a network."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from tutelage.signature import Signature
 
 
 def size(model: nn.Module) -> dict[str, float]:
-    """Return `params` (trainable), `nonzero_params` (of those, not exactly zero; absent on the meta device), `size_bytes`.
+    """Return `params`, `nonzero_params` and `size_bytes`.
 
-    `size_bytes` counts every parameter and buffer of the exported weights at its own precision.
+    `params` counts trainable parameters, and `nonzero_params` those of them that are not exactly 0; it is missing on the meta
+    device. `size_bytes` sums all parameters and buffers, each in its own precision.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     stored = model.state_dict().values()
@@ -28,9 +29,9 @@ def size(model: nn.Module) -> dict[str, float]:
 
 
 def macs(model: nn.Module, signature: Signature) -> dict[str, float]:
-    """Return `macs`, the multiply–accumulates of one example of typical length in matrix and conv products.
+    """Return `macs`, the multiply–accumulates of matrix products and convolutions for one example of typical length.
 
-    Works on the meta device too. Element-wise work, norms and pooling are not counted, as is the custom.
+    This works on the meta device too. As usual, element-wise operations, norms and pooling are not counted.
     """
     parameter = next(model.parameters())
     was_training = model.training

@@ -1,4 +1,4 @@
-"""Several teachers as one: their label sequences are averaged, so that no loss knows how many there are."""
+"""Several teachers as one network: their label sequences are averaged, so that losses need not handle several teachers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tutelage.networks import checkpoint
 
 
 class Ensemble(checkpoint.Wrapper):
-    """The weighted mean of several networks' centred logits; its stages and weights are those of the first.
+    """The weighted mean of several networks' centred logits; its stages and weights are those of the first network.
 
-    At every temperature that is the normalised geometric mean of their distributions (Hinton et al., 2015, section 5, names
-    it beside the arithmetic one), so what is cached once serves a whole search over temperatures.
+    At every temperature this is the normalised geometric mean of their distributions (Hinton et al., 2015, section 5, mention
+    it next to the arithmetic mean). So one cache serves a search over temperatures.
     """
 
     def __init__(self, networks: Sequence[nn.Module], shares: Sequence[float]) -> None:
@@ -26,11 +26,11 @@ class Ensemble(checkpoint.Wrapper):
         self.shares = [share / sum(shares) for share in shares]
 
     def forward(self, *inputs: Tensor) -> Any:
-        """Return `[batch, …, classes]` logits of mean 0, of every label sequence."""
-        given = [member(*inputs) for member in (self.network, *self.others)]
-        if isinstance(given[0], Mapping):
-            return {name: self._mean([one[name] for one in given]) for name in given[0]}
-        return self._mean(given)
+        """Return logits `[batch, …, classes]` of mean 0 for every label sequence."""
+        outputs = [member(*inputs) for member in (self.network, *self.others)]
+        if isinstance(outputs[0], Mapping):
+            return {name: self._mean([output[name] for output in outputs]) for name in outputs[0]}
+        return self._mean(outputs)
 
     def _mean(self, logits: Sequence[Tensor]) -> Tensor:
         stacked = torch.stack(list(logits))
@@ -40,6 +40,6 @@ class Ensemble(checkpoint.Wrapper):
 
 
 def read(directories: Sequence[Path], shares: Sequence[float]) -> nn.Module:
-    """Return the networks in `directories` as one, in evaluation mode; a single one as it is."""
+    """Return the networks in `directories` as one network in evaluation mode; a single network is not wrapped."""
     networks = [checkpoint.read(directory)[0] for directory in directories]
     return networks[0] if len(networks) == 1 else Ensemble(networks, shares).eval()

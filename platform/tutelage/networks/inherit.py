@@ -1,4 +1,4 @@
-"""A teacher's weights in a smaller network's shapes: cut to its first channels, or projected by leading singular vectors."""
+"""A teacher's weights reduced to a smaller network's shapes: cut to the first channels, or projected by SVD."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 def cut(weights: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
-    """Return, for every name that both have and whose shape fits, the teacher's tensor cut to the wanted shape.
+    """Return the teacher's tensors, cut to `shapes`, for all names that both have and that fit.
 
-    A tensor is cut to its first channels along every axis, the same channels in every layer, so that what one layer gives
-    is what the next one takes. A name fits if the axes are as many, and none is longer in the smaller network.
+    A tensor is cut to its first channels along every axis. These are the same channels in every layer, so consecutive layers
+    match. A tensor fits if it has as many axes, and if no axis is longer in the smaller network.
     """
     return {
         name: tensor[tuple(slice(length) for length in shapes[name])].clone()
@@ -27,9 +27,9 @@ def cut(weights: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
 
 
 def projected(weights: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
-    """Return, for every matrix or kernel that both have by name and whose shape fits, the teacher's `project`ed to the shape.
+    """Return the teacher's matrices and kernels, projected to `shapes` (`project`), for all names that both have and that fit.
 
-    Norms and biases belong to channels, which a projection mixes; they are left to the smaller network.
+    Norms and biases are not inherited, because they belong to channels, which a projection mixes.
     """
     return {
         name: project(tensor, shapes[name])
@@ -41,9 +41,9 @@ def projected(weights: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor
 def project(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     """Return `tensor` with every longer axis reduced to its leading directions (higher-order SVD; De Lathauwer et al., 2000).
 
-    Along an axis these are the leading left singular vectors of the tensor unfolded along it, signs such that the largest
-    entry of each is positive. Of a matrix with one axis reduced, no projection to that size keeps more of its square sum.
-    An axis of the wanted length stays as it is.
+    Along an axis these are the leading left singular vectors of the tensor unfolded along it; their signs are chosen so that
+    the largest entry of each is positive. For a matrix with one reduced axis, no projection to that size retains more of its
+    squared norm. Axes of the required length do not change.
     """
     for axis, length in enumerate(shape):
         if length < tensor.shape[axis]:
@@ -63,9 +63,9 @@ def _leading(tensor: Tensor, axis: int, count: int) -> Tensor:
 
 
 def aligned(weights: Mapping[str, Tensor], shapes: Shapes, pairs: Sequence[tuple[str, str]], match: Match) -> dict[str, Tensor]:
-    """Return the teacher's matrices and kernels that `matched`, under the smaller network's names and in its `shapes`.
+    """Return the teacher's matrices and kernels of the `pairs` from `matched`, by the smaller network's names, in its `shapes`.
 
-    By name they are cut; by depth they are flattened to [out, rest] and projected.
+    Weights matched by name are cut; those matched by depth are flattened to `[out, rest]` and projected.
     """
     if match == "name":
         return cut(weights, {name: shapes[name] for name, _ in pairs})
@@ -73,10 +73,10 @@ def aligned(weights: Mapping[str, Tensor], shapes: Shapes, pairs: Sequence[tuple
 
 
 def matched(shapes: Shapes, others: Shapes, match: Match) -> list[tuple[str, str]]:
-    """Return which of the smaller network's matrices, by name, is compared with which of the other's.
+    """Return pairs of names: a matrix or kernel of the smaller network, and its counterpart in the other network.
 
-    By depth, in which both are in order, they are spread evenly over each other, the last with the last. One that is smaller
-    than its partner along an axis is left out.
+    By depth, both lists are in order of depth; evenly spaced entries are paired, the last with the last. Pairs in which the
+    other network's matrix is smaller along an axis are omitted.
     """
     own, theirs = ([name for name, shape in of.items() if len(shape) > 1] for of in (shapes, others))
     if match == "name":
@@ -94,7 +94,7 @@ def _flat(shape: Sequence[int]) -> tuple[int, int]:
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:
-    """Return `count` of the items, evenly spread, the last one among them."""
+    """Return `count` evenly spaced items, the last one included."""
     return [items[len(items) * (i + 1) // count - 1] for i in range(count)]
 
 

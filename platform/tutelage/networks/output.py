@@ -1,4 +1,4 @@
-"""What a network outputs for a batch, and what it offers before it is trained: label sequences, stages, shapes of weights."""
+"""A network's output for a batch, and its outline, which exists before training: label sequences, stages, weights' shapes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Need = Literal["logits", "features", "maps", "heads", "pooled", "weights"]
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A network's stage: its name, how its positions are arranged ((height, width), (tokens,) or ()), and its channels.
+    """A stage of a network: its name, the grid of its positions ((height, width), (tokens,) or ()), and its channels.
 
-    `heads` counts the attention heads of its last block, 0 where it has none.
+    `heads` is the number of attention heads of its last block, 0 without attention.
     """
 
     name: str
@@ -28,16 +28,15 @@ class Stage:
 
     @property
     def positions(self) -> int:
-        """How many positions there are; a vector has one."""
+        """The number of positions; a vector has one."""
         return prod(self.grid)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """What a network offers, known before it is trained: classes, stages in order of depth, shapes of its weights by name.
+    """The properties of a network that a loss is built from: classes, stages in order of depth, shapes of weights by name.
 
-    `sequences` holds the number of classes of every label sequence by name; `classes` is that of the one sequence that a loss
-    compares.
+    `sequences` maps each label sequence to its number of classes; `classes` is the number of the sequence that a loss compares.
     """
 
     classes: int
@@ -46,21 +45,21 @@ class Outline:
     sequences: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, name: str) -> Outline:
-        """Return the outline as a loss that compares the label sequence `name` sees it."""
+        """Return the outline for a loss that compares the label sequence `name`."""
         return replace(self, classes=self.sequences[name])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """One label sequence of a batch, logits `[batch, steps, classes]`, and of each stage, by its name, what is needed.
+    """One label sequence for a batch, logits `[batch, steps, classes]`, and the needed tensors of each stage by its name.
 
-    `features` are `[batch, positions, channels]`, and `pooled` `[batch, channels]` their means over the positions; `maps`
-    `[batch, positions]` are their mean squares over the channels: where the network looks (Zagoruyko and Komodakis, 2017).
-    `heads` are attention scores before the softmax, `[batch, heads, positions, positions]`. `weights` are parameters by name.
+    `features` are `[batch, positions, channels]`; `pooled` `[batch, channels]` are their means over the positions; `maps`
+    `[batch, positions]` are their mean squares over the channels (attention maps of Zagoruyko and Komodakis, 2017). `heads`
+    are attention scores before the softmax, `[batch, heads, positions, positions]`. `weights` are parameters by name.
 
-    A teacher's output also holds what is true of the batch: `labels` `[batch, steps]`, -1 where unknown; `mask`
-    `[batch, steps]`, False at steps that are padding (None: none is); and `input_mask` `[batch, positions]`, the same of the
-    first ragged input. A teacher of sparse knowledge has `top` in place of logits, which are then empty.
+    A teacher's output also has properties of the batch: `labels` `[batch, steps]`, -1 where unknown; `mask` `[batch, steps]`,
+    False at padding (None: no padding); and `input_mask` `[batch, positions]`, the mask of the first ragged input. With sparse
+    knowledge, a teacher's output has `top` instead of logits, which are then empty.
     """
 
     logits: Tensor

@@ -1,4 +1,4 @@
-"""What a network computes on the way: its stages' features and attention maps, taken while it answers."""
+"""The stages of a network, and their features, attention maps and head scores, captured in a forward pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import InputError
 from tutelage.networks.blank import blank_arguments, classes_of
-from tutelage.networks.checkpoint import inmost
+from tutelage.networks.checkpoint import innermost
 from tutelage.networks.output import Outline, Stage
 from tutelage.signature import Signature
 
@@ -22,9 +22,9 @@ _STAGE = re.compile(r"stage(\d+)$")
 
 
 def stages(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the network's compared layers by name: those that `name_layers` named, or else its stages, in order of depth.
+    """Return the layers that losses compare, by name: those set by `name_layers`, otherwise the stages in order of depth.
 
-    Stages are its children named stage1, stage2, …, or those of a wrapped network.
+    Stages are the children named stage1, stage2, … of the network, or of the network that a wrapper contains.
     """
     inner = _unwrapped(model)
     chosen: list[str] | None = getattr(inner, "layer_names", None)
@@ -35,17 +35,17 @@ def stages(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def name_layers(model: nn.Module, names: Sequence[str] | None) -> nn.Module:
-    """Let the layers `names` be compared in place of the network's stages, and return it.
+    """Set the layers `names` to be compared instead of the network's stages, and return the network.
 
-    None changes nothing. Raises `InputError` for a layer that is not there, with the nearest names.
+    None changes nothing. Raises `InputError` for a layer that does not exist, with the nearest names.
     """
     if names is None:
         return model
     inner = _unwrapped(model)
-    known = [name for name, _ in inner.named_modules() if name]
+    layers = [name for name, _ in inner.named_modules() if name]
     for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:3]
+        if name not in layers:
+            near = difflib.get_close_matches(name, layers, n=3, cutoff=0.4) or layers[:3]
             raise InputError(f"layers: the network has no layer '{name}'. The nearest: {', '.join(near)}.")
     inner.layer_names = list(names)  # type: ignore[assignment]
     return model
@@ -58,16 +58,16 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Give a mapping that holds each stage's last output after the network has answered within the block."""
+    """Yield a mapping that receives each stage's output in every forward pass within the block."""
     with _hooked(stages(model), lambda _module, _inputs, output: output) as seen:
         yield seen
 
 
 @contextmanager
 def heads_watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Give a mapping that holds the attention scores of each stage's last attention, of those that have one.
+    """Yield a mapping that receives the scores of the last attention layer of each stage that has one, as `watched` does.
 
-    A layer is an attention if it has a method `head_scores(inputs)`, which gives `[batch, heads, positions, positions]`.
+    An attention layer is one with a method `head_scores(inputs)`, which returns `[batch, heads, positions, positions]`.
     """
     found = {name: _last_attention(stage) for name, stage in stages(model).items()}
     attentions = {name: module for name, module in found.items() if module is not None}
@@ -84,10 +84,10 @@ def _last_attention(stage: nn.Module) -> Any:
 def _hooked(modules: Mapping[str, nn.Module], take: Callable[[Any, Any, Tensor], Tensor]) -> Iterator[dict[str, Tensor]]:
     seen: dict[str, Tensor] = {}
 
-    def keep(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+    def store(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
         seen[name] = take(module, inputs, output)
 
-    hooks = [module.register_forward_hook(partial(keep, name)) for name, module in modules.items()]
+    hooks = [module.register_forward_hook(partial(store, name)) for name, module in modules.items()]
     try:
         yield seen
     finally:
@@ -96,19 +96,19 @@ def _hooked(modules: Mapping[str, nn.Module], take: Callable[[Any, Any, Tensor],
 
 
 def features_of(output: Tensor) -> Tensor:
-    """Return a stage's output as `[batch, positions, channels]`: maps are flattened, a vector is one position."""
+    """Return a stage's output as `[batch, positions, channels]`: images are flattened, and a vector is one position."""
     if output.ndim == 2:
         return output.unsqueeze(1)
     return output.flatten(2).transpose(1, 2) if output.ndim > 3 else output
 
 
 def pooled_of(output: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return the mean `[batch, channels]` of a stage's output over its positions, if they are steps over those of `mask`."""
+    """Return the mean `[batch, channels]` of a stage's output over its positions; `mask` applies if positions are its steps."""
     features = features_of(output)
     if mask is None or mask.shape[1] != features.shape[1]:
         return features.mean(dim=1)
-    kept = mask.unsqueeze(-1)
-    return torch.where(kept, features, 0).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
+    real = mask.unsqueeze(-1)
+    return torch.where(real, features, 0).sum(dim=1) / real.sum(dim=1).clamp(min=1)
 
 
 def map_of(output: Tensor) -> Tensor:
@@ -119,22 +119,22 @@ def map_of(output: Tensor) -> Tensor:
 
 
 def outline_of(model: nn.Module, signature: Signature) -> Outline:
-    """Return the outline of a network of that signature; on the meta device it costs nothing.
+    """Return the outline of a network with this signature. On the meta device this needs no computation.
 
-    Its weights are those of the inmost network: of several teachers in one, the first's.
+    Its weights are those of the innermost network; for an ensemble, those of its first member.
     """
     parameter = next(model.parameters())
     was_training = model.training
     model.eval()
     with torch.no_grad(), watched(model) as seen, heads_watched(model) as scores:
-        given = model(*blank_arguments(signature, 2, parameter.device))
+        result = model(*blank_arguments(signature, 2, parameter.device))
     model.train(was_training)
-    classes = classes_of(given, signature)
+    classes = classes_of(result, signature)
     return Outline(
         classes=next(iter(classes.values())),
         sequences=classes,
         stages=tuple(_stage(name, output, scores[name].shape[1] if name in scores else 0) for name, output in seen.items()),
-        weights={name: tuple(weight.shape) for name, weight in inmost(model).named_parameters()},
+        weights={name: tuple(weight.shape) for name, weight in innermost(model).named_parameters()},
     )
 
 

@@ -1,4 +1,4 @@
-"""Batch normalisation over the batch of all workers, so that several teach what one does. Works on CPUs too, unlike torch's."""
+"""Batch normalisation over the batches of all workers. Unlike torch's, it works on CPUs too."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch.distributed import get_world_size
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm1d` or `2d` whose mean and variance are those of all workers' shares, which are of one size.
+    """`nn.BatchNorm1d` or `2d` with mean and variance over the shares of all workers, which are of equal size.
 
-    The moments are summed over the workers, and their gradients back (Ioffe and Szegedy, 2015, over the whole batch).
+    Moments and their gradients are summed over the workers (Ioffe and Szegedy, 2015, over the global batch).
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
         moments = torch.stack([inputs.mean(axes), inputs.square().mean(axes)])
         mean, square = shared.all_reduce(moments) / get_world_size()
         variance = (square - mean.square()).clamp(min=0.0)
-        self._follow(mean.detach(), variance.detach(), inputs.numel() // inputs.shape[1] * get_world_size())
+        self._update_running_moments(mean.detach(), variance.detach(), inputs.numel() // inputs.shape[1] * get_world_size())
         shape = (1, -1) + (1,) * (inputs.ndim - 2)
         scale = (variance + self.eps).rsqrt() * self.weight
         normalised: Tensor = inputs * scale.view(shape) + (self.bias - mean * scale).view(shape)
@@ -32,7 +32,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
         assert inputs.ndim in (2, 3, 4)
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
+    def _update_running_moments(self, mean: Tensor, variance: Tensor, count: int) -> None:
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         momentum = 0.1 if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, momentum)
@@ -41,7 +41,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
 
 def share(model: nn.Module) -> nn.Module:
-    """Put a `SharedBatchNorm` in the place of every batch normalisation of `model`, with its state; return the model."""
+    """Replace every batch normalisation of `model` by a `SharedBatchNorm` with the same state; return the model."""
     for name, child in model.named_children():
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
             norm = SharedBatchNorm(child.num_features, child.eps, child.momentum)

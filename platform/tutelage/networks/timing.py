@@ -1,4 +1,4 @@
-"""How long a network takes for one example on one CPU thread, measured in turn with others."""
+"""The latency of networks for one example on one CPU thread, measured in alternation."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ROUNDS, WARM_UP_ROUNDS, FLOOR_ROUNDS = 60, 5, 10
 def latencies_ms(models: Mapping[str, nn.Module], arguments: tuple[Tensor, ...]) -> dict[str, dict[str, float]]:
     """Return for each model `latency_ms`, the median of one-example inference, and `latency_p90_ms`, on one CPU thread.
 
-    `arguments` are those of one example, `[1, …]` each. The models take turns, one inference each a round, so that a drift of
-    the machine meets all of them alike; the first rounds are not counted. Nothing else should run on the machine meanwhile.
+    `arguments` are those of one example, `[1, …]` each. In each round every model runs once, so that drift of the machine
+    affects all models equally. The first rounds are not counted. No other work should run on the machine.
     """
     samples_ms: dict[str, list[float]] = {name: [] for name in models}
     with _one_thread(), torch.inference_mode():
@@ -32,7 +32,7 @@ def latencies_ms(models: Mapping[str, nn.Module], arguments: tuple[Tensor, ...])
 
 
 def fastest_ms(model: nn.Module, arguments: tuple[Tensor, ...]) -> float:
-    """Return the fastest of some one-example inferences on one CPU thread: what it takes with nothing in the way."""
+    """Return the shortest time of several one-example inferences on one CPU thread, a lower bound of the latency."""
     passes: list[float] = []
     with _one_thread(), torch.inference_mode():
         model.eval()

@@ -1,12 +1,12 @@
-"""Sparse label sequences: a step's largest logits, and the mass of all the others at any temperature.
+"""Sparse label sequences: the largest logits of a step, and the mass of the other classes at any temperature.
 
-With a = 1 / T, the others' mass is exp f(a), f(a) = log Σ exp(a · gap): smooth in a, since it is a cumulant-generating
-function, and f(0) is the log of how many they are. So f at four Chebyshev nodes of T = 1 … 20 and at 0 gives it at every
-temperature from 1 on, and a search over temperatures needs no dense logits. A step of k classes takes 3k + 8 bytes for up to
-256 classes (float16 gaps, uint8 classes).
+With a = 1 / T, the mass of the others is exp f(a), where f(a) = log Σ exp(a · gap). f is smooth, because it is a
+cumulant-generating function, and f(0) is the log of the number of other classes. So f can be interpolated for all
+temperatures of at least 1 from its values at 0 and at four Chebyshev nodes of T = 1 … 20, and a search over temperatures
+needs no dense logits. A step with k classes needs 3k + 8 bytes for up to 256 classes (float16 gaps, uint8 classes).
 
-What is lost is how the others share their mass r. Coarse-grained to k + 1 bins, a divergence is still one, and too small by
-exactly r · KL(teacher's others ‖ student's others), each normalised (the chain rule); without others, k = classes, by nothing.
+The distribution of the others' mass r is lost. A divergence over the k + 1 bins is below the dense one by exactly
+r · KL(teacher's others ‖ student's others), with both normalised (the chain rule). For k = number of classes the error is 0.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ PARTS = ("classes", "gaps", "tails")
 
 @dataclass(frozen=True, kw_only=True)
 class TopClasses:
-    """The k largest logits of a step, and the mass of all the others.
+    """The k largest logits of each step, and the mass of the other classes.
 
-    `classes` int64 and `gaps` float32 are `[batch, steps, k]`: logits less the largest one, so at most 0. `tails`
-    `[batch, steps, 4]` is f at the nodes; the others are `num_others` classes.
+    `classes` (int64) and `gaps` (float32) are `[batch, steps, k]`. A gap is a logit minus the largest logit, so at most 0.
+    `tails` `[batch, steps, 4]` is f at the nodes, and `num_others` is the number of other classes.
     """
 
     classes: Tensor
@@ -39,21 +39,21 @@ class TopClasses:
     num_others: int
 
     def log_probabilities(self, temperature: float) -> Tensor:
-        """Return the log of the k classes' probabilities and of the others' mass, `[batch, steps, k + 1]`, at T."""
+        """Return the log-probabilities of the k classes and of all others together, `[batch, steps, k + 1]`."""
         scores = torch.cat([self.gaps / temperature, self.tail(temperature).unsqueeze(-1)], dim=-1)
         return scores.log_softmax(dim=-1)
 
     def tail(self, temperature: float) -> Tensor:
-        """Return f(1 / T) `[batch, steps]`; below T = 1 it is extrapolated, and less exact."""
-        at_nought, *at_nodes = _lagrange(1.0 / temperature)
+        """Return f(1 / T) `[batch, steps]`; below T = 1 it is extrapolated and less accurate."""
+        at_zero, *at_nodes = _lagrange(1.0 / temperature)
         weights = torch.tensor(at_nodes, dtype=self.tails.dtype, device=self.tails.device)
-        return self.tails @ weights + at_nought * math.log(self.num_others)
+        return self.tails @ weights + at_zero * math.log(self.num_others)
 
 
 def coarse_log_probabilities(logits: Tensor, classes: Tensor, temperature: float) -> Tensor:
-    """Return a student's log-probabilities of `classes` `[…, k]` and of all others together, `[…, k + 1]`, at T.
+    """Return a student's log-probabilities of `classes` `[…, k]` and of all others together, `[…, k + 1]`, at a temperature.
 
-    `logits` are `[…, all classes]`. The others' mass is summed over them, not taken as 1 - Σ, which cancels.
+    `logits` are `[…, all classes]`. The mass of the others is a sum over them, because 1 - Σ cancels.
     """
     logs = (logits / temperature).log_softmax(dim=-1)
     others = logs.scatter(-1, classes, float("-inf")).logsumexp(dim=-1, keepdim=True)
@@ -61,7 +61,7 @@ def coarse_log_probabilities(logits: Tensor, classes: Tensor, temperature: float
 
 
 def compressed(logits: Tensor, k: int) -> dict[str, Tensor]:
-    """Return the parts that are kept of logits `[…, classes]`: classes, gaps and tails, for k below the number of classes."""
+    """Return the sparse parts of logits `[…, classes]`: classes, gaps and tails; k is below the number of classes."""
     top, classes = logits.float().topk(k, dim=-1)
     gaps = logits.float() - top[..., :1]
     rest = gaps.scatter(-1, classes, float("-inf"))
@@ -70,7 +70,7 @@ def compressed(logits: Tensor, k: int) -> dict[str, Tensor]:
 
 
 def restored(parts: Mapping[str, Tensor], num_classes: int) -> TopClasses:
-    """Return what `compressed` gave of `num_classes`, as it was stored, ready to be computed with."""
+    """Return the stored parts of `compressed` as `TopClasses`; the dense logits had `num_classes`."""
     classes = parts["classes"].long()
     return TopClasses(
         classes=classes, gaps=parts["gaps"].float(), tails=parts["tails"].float(), num_others=num_classes - classes.shape[-1]
@@ -78,7 +78,7 @@ def restored(parts: Mapping[str, Tensor], num_classes: int) -> TopClasses:
 
 
 def index_dtype(num_classes: int) -> str:
-    """Return the smallest type that holds every class's number."""
+    """Return the smallest integer type for the indices of `num_classes` classes."""
     return "uint8" if num_classes <= 2**8 else "uint16" if num_classes <= 2**16 else "int32"
 
 
@@ -91,7 +91,7 @@ def _nodes() -> tuple[float, ...]:
 
 @lru_cache(maxsize=256)
 def _lagrange(at: float) -> tuple[float, ...]:
-    """Return the weights of f's values at 0 and at the nodes in the polynomial through them, taken at `at`."""
+    """Return the Lagrange weights, at `at`, of the interpolating polynomial through 0 and the nodes."""
     nodes = np.array([0.0, *_nodes()])
     weights = [np.prod((at - np.delete(nodes, i)) / (node - np.delete(nodes, i))) for i, node in enumerate(nodes)]
     return tuple(float(weight) for weight in weights)

@@ -89,7 +89,7 @@ class TrainingContext:
         """The first teacher's parameters and buffers by name, in order of depth."""
         if self.knowledge is None:
             raise WorkFailed("the teacher's weights are asked for, and there is no teacher yet.")
-        return checkpoint.weights_of(checkpoint.inmost(self.teacher))
+        return checkpoint.weights_of(checkpoint.innermost(self.teacher))
 
     @cached_property
     def cached_knowledge(self) -> knowledge_cache.Knowledge | None:
