@@ -51,7 +51,8 @@ def names(family: str) -> list[str]:
     return [stem.replace("_", "-") for stem in stems] if family in HYPHENATED else stems
 
 
-def _stem(family: str, name: str) -> str:
+def stem(family: str, name: str) -> str:
+    """Return the name of the file of one of the package's own plugins, without its ending."""
     return name.replace("-", "_") if family in HYPHENATED else name
 
 
@@ -65,7 +66,7 @@ def summary(family: str, name: str) -> str:
     if ":" in name:
         return (inspect.getdoc(load(family, name)) or "").split("\n", 1)[0]
     _check_built_in(family, name)
-    tree = ast.parse((_HOME / family / f"{_stem(family, name)}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((_HOME / family / f"{stem(family, name)}.py").read_text(encoding="utf-8"))
     return (ast.get_docstring(tree) or "").split("\n", 1)[0]
 
 
@@ -77,7 +78,7 @@ def load(family: str, name: str) -> Any:
     if isinstance(name, str) and ":" in name:
         return _load_foreign(family, name)
     _check_built_in(family, name)
-    return importlib.import_module(f"tutelage.{family}.{_stem(family, name)}")
+    return importlib.import_module(f"tutelage.{family}.{stem(family, name)}")
 
 
 def measure(name: str) -> Measure:

@@ -17,7 +17,7 @@ from tutelage.records import sweep_dir, tracker
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.spec.loading import Spec
 from tutelage.spec.space import any_value
-from tutelage.sweep import knowledge, pipeline, teachers
+from tutelage.sweep import identity, knowledge, pipeline, teachers
 from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
@@ -77,7 +77,7 @@ def _teacher_plan(spec: Spec, context: TrainingContext) -> tuple[dict[str, Any],
         model, _ = teachers.read_foreign(spec, context)
         return {"source": spec.teacher.path or spec.teacher.weights, "train_s": 0.0}, model
     model = checkpoint.build(context.architecture(spec.teacher.model))  # type: ignore[arg-type]
-    address = teachers.teacher_address(spec, context.fingerprint)
+    address = identity.teacher_address(spec, spec.teacher, context.fingerprint)
     if (Path(spec.storage) / "teachers" / address / teachers.ABOUT).exists():
         return {"source": f"in the storage as {address}", "train_s": 0.0}, model
     plan = student.label_only_plan(spec.teacher, context)

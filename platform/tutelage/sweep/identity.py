@@ -1,31 +1,95 @@
-"""What makes two trainings the same: a hash of all that can change their result."""
+"""Content addresses: trainings with the same address have the same result, so the result of one is that of the other."""
 
 from __future__ import annotations
 
-import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tutelage import files
+from tutelage.networks import checkpoint
+from tutelage.plugins import Reference
 from tutelage.spec.loading import Spec
+from tutelage.spec.sections import TeacherConfig, TrialConfig
+from tutelage.sweep.sources import PACKAGE, Plugin, code_address, used
 from tutelage.training.context import TrainingContext
 
+JUDGING = ("accept_weak", "required_quality")  # of a teacher's settings, those that only judge it
 
-def identity(spec: Spec, context: TrainingContext, teacher_address: str, config: dict[str, Any]) -> str:
-    """Return the content address of a student: its config, its seed, the data, the teacher and how it answers, the code."""
-    answering = spec.knowledge.model_dump(exclude={"local_dir", "max_bytes", "fill"})
+
+KEEPING = ("local_dir", "max_bytes", "fill")  # of the knowledge's settings, those that only say where and when it is kept
+
+
+def student_address(
+    spec: Spec, context: TrainingContext, teacher: str, config: Mapping[str, Any], *, package: Path = PACKAGE
+) -> str:
+    """Return the address of a student: of its whole config, its seed, data, task, teacher, knowledge, and the code.
+
+    `teacher` is the teacher's address, `config` a trial's; a setting that is left out counts as its default.
+    """
+    typed = spec.trial_config(config)
     return files.content_address(
-        kind="student", config=config, seed=spec.seed, data=context.fingerprint, task=spec.task, teacher=teacher_address,
-        augmentation=spec.augmentation.model_dump(), knowledge=answering,
-        code=code_address(),
+        kind="student", config=typed.model_dump(mode="json"), seed=spec.seed, data=context.fingerprint, task=spec.task,
+        teacher=teacher, augmentation=spec.augmentation.model_dump(), knowledge=spec.knowledge.model_dump(exclude={*KEEPING}),
+        code=code_address("training", _of_data(spec.task, spec.data) | _of_trial(typed), package),
     )  # fmt: skip
 
 
+def teacher_address(
+    spec: Spec, recipe: TeacherConfig, fingerprint: str, *, kind: str = "teacher", data: Reference | None = None,
+    package: Path = PACKAGE,
+) -> str:  # fmt: skip
+    """Return the address of a teacher that is trained by `recipe` on the data of that fingerprint.
+
+    `data` is where those data come from, by default the spec's.
+    """
+    plugins_used = _of_data(spec.task, data or spec.data)
+    if recipe.model is not None:
+        plugins_used |= used("models", recipe.model)
+    if recipe.source is not None:
+        plugins_used |= used("data", recipe.source.data)
+    return files.content_address(
+        kind=kind, teacher=recipe.model_dump(mode="json", exclude={*JUDGING}), task=spec.task, seed=spec.seed,
+        data=fingerprint, augmentation=spec.augmentation.model_dump(), code=code_address("training", plugins_used, package),
+    )  # fmt: skip
+
+
+def knowledge_address(
+    spec: Spec, context: TrainingContext, teachers: Sequence[tuple[str, Path, float]], needs: Sequence[str], top_k: int, *,
+    package: Path = PACKAGE,
+) -> str:  # fmt: skip
+    """Return the address of the knowledge of `teachers`, each by its address, directory and share."""
+    models = frozenset[Plugin]().union(*(_of_network(directory) for _, directory, _ in teachers))
+    return files.content_address(
+        kind="knowledge", teachers=[[address, share] for address, _, share in teachers], data=context.fingerprint,
+        task=spec.task, dtype=spec.knowledge.dtype, top_k=top_k, layers=spec.knowledge.layers, needs=sorted(needs),
+        views=[spec.augmentation.model_dump(), spec.seed] if spec.augmentation.varies else None,
+        code=code_address("knowledge", _of_data(spec.task, spec.data) | models, package),
+    )  # fmt: skip
+
+
+def search_code(spec: Spec) -> str:
+    """Return the hash of the code of all that a search may train; a resumed sweep compares it with its own."""
+    corners = frozenset[Plugin]().union(*(_of_trial(spec.trial_config(corner)) for corner in spec.space.corners()))
+    return code_address("training", _of_data(spec.task, spec.data) | corners)
+
+
+def _of_data(task: Reference, data: Reference) -> frozenset[Plugin]:
+    return used("tasks", task) | used("data", data)
+
+
+def _of_trial(config: TrialConfig) -> frozenset[Plugin]:
+    return (
+        used("models", config.student.model)
+        | used("losses", config.distillation.method)
+        | used("sparsity", config.sparsity.method)
+    )
+
+
 @cache
-def code_address() -> str:
-    """Return the SHA-256 of the package's own source files, hex."""
-    home, digest = Path(__file__).parents[1], hashlib.sha256()
-    for path in sorted(home.rglob("*.py")):
-        digest.update(f"{path.relative_to(home).as_posix()}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
+def _of_network(directory: Path) -> frozenset[Plugin]:
+    """Return the model plugin of a network that is kept in `directory`."""
+    architecture = json.loads((directory / checkpoint.ARCHITECTURE).read_text(encoding="utf-8"))
+    return used("models", architecture["model"])

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from torch import nn
 
-from tutelage import files, plugins
 from tutelage.data import SplitName
 from tutelage.errors import InputError, UnreachableError
 from tutelage.measure import SMALLEST, Measure
 from tutelage.networks.output import Need
 from tutelage.spec.loading import Spec
+from tutelage.sweep import identity
 from tutelage.sweep.teachers import Teacher
 from tutelage.training import jobs, knowledge_cache, student
 from tutelage.training.context import TrainingContext
@@ -102,17 +102,8 @@ def knowledge_plan(spec: Spec, context: TrainingContext, teachers: Sequence[Teac
     asked, needed, top_k = spec.knowledge, needs_of(spec), top_k_of(spec, max(context.signature.classes.values()))
     primary = context.built_task.measures[0]
     shares = [1.0 if asked.average == "equal" else _weight(primary, t.measures[primary.name]) for t in teachers]
-    address = files.content_address(
-        kind="knowledge",
-        teachers=[[teacher.address, share] for teacher, share in zip(teachers, shares, strict=True)],
-        data=context.fingerprint,
-        task=plugins.parse_reference(spec.task)[0],
-        dtype=asked.dtype,
-        top_k=top_k,
-        layers=asked.layers,
-        needs=sorted(needed),
-        policy=[spec.augmentation.model_dump(), spec.seed] if spec.augmentation.varies else None,
-    )
+    kept = [(teacher.address, teacher.directory, share) for teacher, share in zip(teachers, shares, strict=True)]
+    address = identity.knowledge_address(spec, context, kept, sorted(needed), top_k)
     return KnowledgePlan(
         teachers=tuple((t.directory.resolve(), share) for t, share in zip(teachers, shares, strict=True)),
         needs=needed,

@@ -245,7 +245,7 @@ def _open_recorder(
         teacher={"address": teacher.address, "source": teacher.source, **teacher.measures},
         fingerprint=fingerprint,
         knowledge=context.knowledge.document(),
-        code=identity.code_address(),
+        code=identity.search_code(spec),
         experiment_id=tracker.experiment_id,
     )
     return Recorder(

@@ -47,7 +47,7 @@ def resume(
         check_extends(before, wanted)
         context = pipeline.opened(wanted, events)
         _check_data(home, context)
-        if home.facts().get("code") not in (None, identity.code_address()):
+        if home.facts().get("code") not in (None, identity.search_code(wanted)):
             events.stage("the code that trains has changed since the sweep began: its students were trained by more than one")
         return pipeline.run(wanted, context, partial(_extended, home, wanted), address=address, events=events)
 

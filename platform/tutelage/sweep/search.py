@@ -30,7 +30,7 @@ from tutelage.search.suggest import Callbacks, SeededSuggestion, Suggester, size
 from tutelage.spec.loading import Spec
 from tutelage.spec.space import Choice, Domain, any_value
 from tutelage.sweep import knowledge, warm_start
-from tutelage.sweep.identity import identity
+from tutelage.sweep.identity import student_address
 from tutelage.sweep.recorder import Recorder
 from tutelage.training import jobs, student
 from tutelage.training.context import TrainingContext
@@ -121,7 +121,7 @@ def _opened(spec: Spec, context: TrainingContext, recorder: Recorder) -> _Search
     sampler = Sampler(spec.space, len(recorder.objectives), spec.search.sampler, spec.seed, sorted(rungs), journal)
     callbacks = Callbacks(
         presize=_remembering(partial(presize, spec, context)), recall=warm.recall,
-        identify=partial(identity, spec, context, recorder.teacher_address),
+        identify=partial(student_address, spec, context, recorder.teacher_address),
         on_started=recorder.started, on_ended=recorder.rejected,
     )  # fmt: skip
     seeded = [*warm.seeded, *_known(spec, context)][: _most_known(spec)]

@@ -22,7 +22,7 @@ from tutelage.signature import InputSpec, Signature
 from tutelage.spec.loading import Spec, tracking_uri
 from tutelage.spec.sections import RecipeConfig, TeacherConfig, TrialConfig
 from tutelage.storage import open_storage
-from tutelage.sweep import external_teacher
+from tutelage.sweep import external_teacher, identity
 from tutelage.training import inference, jobs, student
 from tutelage.training.context import TrainingContext, located
 from tutelage.training.jobs import workers_of
@@ -43,14 +43,6 @@ class Teacher:
     curve: tuple[dict[str, float], ...] = ()
     reused: bool = False
     source: dict[str, Any] | None = None
-
-
-def teacher_address(spec: Spec, fingerprint: str) -> str:
-    """Return the content address of the spec's teacher: its recipe, architecture, seed and data."""
-    return files.content_address(
-        kind="teacher", teacher=spec.resolved()["teacher"], task=spec.task, seed=spec.seed, data=fingerprint,
-        augmentation=spec.augmentation.model_dump(),
-    )  # fmt: skip
 
 
 def ensure_teachers(spec: Spec, context: TrainingContext, say: Callable[[str], None]) -> list[Teacher]:
@@ -112,7 +104,7 @@ def _trained_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], 
         blank = checkpoint.build(context.architecture(spec.teacher.model))
     check_half_size(spec.teacher, blank, context)
     check(spec, context, blank)
-    address = teacher_address(spec, context.fingerprint)
+    address = identity.teacher_address(spec, spec.teacher, context.fingerprint)
     kept = _kept(Path(spec.storage) / "teachers" / address)
     if kept is not None:
         say(f"teacher {address} is in the storage already")
@@ -167,10 +159,7 @@ def _source_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], N
         raise InputError(f"teacher.source: its examples have shape {there}, the data's {here}. They must be alike.")
     changes = {"epochs": source.epochs, "learning_rate": source.learning_rate or spec.teacher.learning_rate, "source": None}
     recipe = spec.teacher.model_copy(update=changes)
-    address = files.content_address(
-        kind="source", teacher=recipe.model_dump(mode="json"), task=spec.task, seed=spec.seed,
-        data=elsewhere.fingerprint, augmentation=spec.augmentation.model_dump(),
-    )  # fmt: skip
+    address = identity.teacher_address(spec, recipe, elsewhere.fingerprint, kind="source", data=source.data)
     kept = _kept(Path(spec.storage) / "teachers" / address)
     if kept is not None:
         return kept

@@ -59,12 +59,14 @@ def read(spec: Spec, home: SweepDir, context: TrainingContext) -> WarmStart:
         found.seeded.extend(SeededSuggestion(params=one, origin=f"front of {there.name}") for one in settings.values())
         if there.facts()["fingerprint"] == context.fingerprint:
             found.ends.extend(record for record in fitting if _measures_all(record, spec.search.objectives))
-        found.trained.update({record.identity: (there, record) for record in finished if _is_whole(there, record)})
+        found.trained.update({record.identity: (there, record) for record in finished if _is_whole(there, record, spec)})
     return found
 
 
-def _is_whole(home: SweepDir, record: TrialRecord) -> bool:
-    return all((home.students_dir / one.trial_id).exists() for one in record.per_candidate())
+def _is_whole(home: SweepDir, record: TrialRecord, spec: Spec) -> bool:
+    """Return whether all is there that a record needs to stand for a student of the spec: its networks and objectives."""
+    has_networks = all((home.students_dir / one.trial_id).exists() for one in record.per_candidate())
+    return has_networks and _measures_all(record, spec.search.objectives)
 
 
 def find(storage: Path, name: str) -> SweepDir:
