@@ -76,7 +76,7 @@ def test_a_source_of_other_examples_is_refused(tmp_path: Path) -> None:
 
 def test_a_loss_that_cannot_serve_its_pair_is_told_before_the_teacher_is_trained(tmp_path: Path) -> None:
     asked = with_teacher(tmp_path, distillation={"weight": 0.5, "method": "attention"})
-    with pytest.raises(InputError, match="a perceptron looks everywhere"):
+    with pytest.raises(InputError, match="a perceptron has one"):
         teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)
 
 
