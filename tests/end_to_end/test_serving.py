@@ -21,7 +21,7 @@ from tutelage.export import evaluate, export, registry
 from tutelage.networks import checkpoint
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
-from tutelage.selection.champions import requirements
+from tutelage.signature import signature_of
 from tutelage.spec import loading
 from tutelage.training.context import TrainingContext
 
@@ -39,11 +39,13 @@ def home(tmp_path_factory: pytest.TempPathFactory, context: TrainingContext) -> 
     run_id = tracker.start_sweep("stored", {}, [], {})
     tracker.close()
     student = home.students_dir / "t0000"
-    registry.register_student(
-        uri=uri, experiment="tests", run_id=run_id, name="served", model=checkpoint.read(student)[0],
-        example=context.splits["validation"].take(slice(8)).inputs["inputs"], requirements=requirements(),
-        tags={"tutelage.task": "images"}, files=[student / checkpoint.ARCHITECTURE, student / checkpoint.WEIGHTS],
+    model, architecture = checkpoint.read(student)
+    candidate = registry.Candidate(
+        model=model, signature=signature_of(architecture["signature"]), tags={"tutelage.task": "images"},
+        arguments=context.splits["validation"].take(slice(8)).arguments,
+        files=[student / checkpoint.ARCHITECTURE, student / checkpoint.WEIGHTS],
     )  # fmt: skip
+    registry.register_student(registry.Run(uri=uri, experiment="tests", run_id=run_id), candidate, "served")
     return home
 
 
@@ -107,7 +109,7 @@ def test_examples_of_another_shape_are_refused_by_the_signature(server: str) -> 
 
 
 def test_a_registered_student_is_exported_and_evaluated_by_its_uri(home: SweepDir, tmp_path: Path) -> None:
-    document = export.export_model(MODEL, tmp_path / "out", home.storage, forms=["weights"])
+    document = export.export_model(MODEL, tmp_path / "out", home.storage, export.Options(forms=["weights"]))
     assert set(document["files"]) == {"model.safetensors", "architecture.json", "README.md"}
     assert "stored/t0000" in (tmp_path / "out" / "README.md").read_text(), "found in the storage by its weights"
     loaded = loading.load(home.spec_path)

@@ -15,14 +15,15 @@ import torch
 import yaml
 from torch import nn
 
-from tests.plain import architecture_of
+from tests.plain import architecture_of, plain_signature
 from tests.stored_sweep import spec_tree
 from tutelage.errors import InputError, UnreachableError, WorkFailed
-from tutelage.export import registry
+from tutelage.export import read_back, registry
 from tutelage.networks import checkpoint
 from tutelage.records import sweep_dir
 from tutelage.records.tracker import Tracker
-from tutelage.selection.champions import Registration, champion, requirements
+from tutelage.selection.champions import Registration, champion
+from tutelage.signature import Signature, signature_of
 from tutelage.spec.loading import from_dict
 from tutelage.spec.sections import TeacherConfig
 from tutelage.spec.yaml_lines import dump
@@ -50,10 +51,24 @@ def store(mlflow_store: Callable[[Path], str], tmp_path_factory: pytest.TempPath
 def register(
     store: tuple[str, str], model: nn.Module, task: str = "images", name: str = "student", **how: Any
 ) -> registry.RegisteredStudent:
-    uri, run_id = store
-    return registry.register_student(
-        uri=uri, experiment="tests", run_id=run_id, name=name, model=model, example=torch.randn(4, 1, 8, 8),
-        requirements=requirements(), tags={"tutelage.task": task, "tutelage.sweep": "sweep"}, **how,
+    candidate = registry.Candidate(
+        model=model, signature=plain_signature(names="abc"), arguments=(torch.randn(4, 1, 8, 8),),
+        tags={"tutelage.task": task, "tutelage.sweep": "sweep"},
+    )  # fmt: skip
+    return registry.register_student(run_of(store), candidate, name, **how)
+
+
+def run_of(store: tuple[str, str]) -> registry.Run:
+    return registry.Run(uri=store[0], experiment="tests", run_id=store[1])
+
+
+def written(directory: Path, architecture: dict[str, Any], arguments: torch.Tensor, **tags: str) -> registry.Candidate:
+    """Write an untrained network of an architecture into `directory`, and return it as it is registered."""
+    made = checkpoint.build(architecture).eval()
+    checkpoint.write(directory, made, architecture)
+    return registry.Candidate(
+        model=made, signature=signature_of(architecture["signature"]), arguments=(arguments,), tags=tags,
+        files=[directory / checkpoint.ARCHITECTURE, directory / checkpoint.WEIGHTS],
     )  # fmt: skip
 
 
@@ -82,7 +97,7 @@ def test_a_student_becomes_champion_and_the_former_one_previous(store: tuple[str
     second = register(store, Model(1))
     assert (first.version, first.previous, first.aliases) == ("1", None, ["champion"])
     assert (second.version, second.previous) == ("2", "1")
-    assert second.distance <= registry.TOLERANCE
+    assert second.distance <= read_back.TOLERANCE
     assert aliases_of(store, "student") == {"champion": "2", "previous": "1"}
     logged = registry.download(store[0], "models:/student@champion")
     about = yaml.safe_load((logged / "MLmodel").read_text())
@@ -94,15 +109,10 @@ def test_a_student_becomes_champion_and_the_former_one_previous(store: tuple[str
 def test_a_registered_student_is_a_teacher_by_its_uri(store: tuple[str, str], tmp_path: Path) -> None:
     room = TrainingContext(data="digits", task="image_classification", seed=0)
     about = room.architecture({"mlp": {"hidden": 8}})
-    made = checkpoint.build(about).eval()
-    checkpoint.write(tmp_path, made, about)
-    uri, run_id = store
-    examples = room.splits["validation"].take(slice(4)).inputs["inputs"]
-    registry.register_student(
-        uri=uri, experiment="tests", run_id=run_id, name="teacher", model=made, example=examples,
-        requirements=requirements(), tags={"tutelage.task": "images", "tutelage.sweep": "sweep"},
-        files=[tmp_path / checkpoint.ARCHITECTURE, tmp_path / checkpoint.WEIGHTS],
-    )  # fmt: skip
+    examples, uri = room.splits["validation"].take(slice(4)).inputs["inputs"], store[0]
+    candidate = written(tmp_path, about, examples, **{"tutelage.task": "images", "tutelage.sweep": "sweep"})
+    registry.register_student(run_of(store), candidate, "teacher")
+    made = candidate.model
     found, _ = external_teacher.read_teacher(TeacherConfig(path="models:/teacher@champion"), about, room.splits["train"], uri)
     with torch.inference_mode():
         assert torch.equal(found(examples), made(examples))
@@ -177,29 +187,24 @@ def server_that_answers() -> Iterator[Callable[[int], str]]:
 
 
 @pytest.mark.usefixtures("unread")
-def test_a_champion_is_read_back_to_be_compared_or_refused_if_it_answers_another_question(
+def test_a_champion_is_read_back_to_be_compared_or_refused_if_it_has_other_classes(
     store: tuple[str, str], tmp_path: Path
 ) -> None:
-    uri, run_id = store
+    uri = store[0]
     room, home = (
         TrainingContext(data="digits", task="image_classification", seed=0),
         sweep_dir.create(tmp_path, "a", dump(from_dict({**spec_tree(tmp_path, "a"), "tracking": {"uri": uri}}).resolved())),
     )
     about = room.architecture({"mlp": {"hidden": 8}})
     examples = room.splits["validation"].take(slice(4)).inputs["inputs"]
+    tags = {"tutelage.task": "image_classification", "tutelage.sweep": "a", "tutelage.trial": "t0001"}
     for name, architecture in (("same", about), ("turned", architecture_of(about["model"], names="9876543210"))):
-        made = checkpoint.build(architecture).eval()
-        checkpoint.write(tmp_path / name, made, architecture)
-        registry.register_student(
-            uri=uri, experiment="tests", run_id=run_id, name=name, model=made, example=examples, requirements=requirements(),
-            tags={"tutelage.task": "image_classification", "tutelage.sweep": "a", "tutelage.trial": "t0001"},
-            files=[tmp_path / name / checkpoint.ARCHITECTURE, tmp_path / name / checkpoint.WEIGHTS],
-        )  # fmt: skip
+        registry.register_student(run_of(store), written(tmp_path / name, architecture, examples, **tags), name)
     found = champion(Registration(name="same"), home, room)
     assert found is not None and found.name == "same version 1 (a/t0001)"
     with torch.inference_mode():
         assert torch.equal(found.model(examples), checkpoint.read(tmp_path / "same")[0](examples))
-    with pytest.raises(InputError, match=r"knows the classes .*they cannot be compared"):
+    with pytest.raises(InputError, match=r"another order: '9' stands where the data has '0': they cannot be compared"):
         champion(Registration(name="turned"), home, room)
     assert champion(Registration(name="turned", force=True), home, room) is None
     assert champion(Registration(name="new"), home, room) is None
@@ -216,16 +221,15 @@ def test_a_name_of_another_task_is_refused(store: tuple[str, str]) -> None:
 
 def test_a_model_that_answers_otherwise_is_not_registered(store: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     client = mlflow.MlflowClient(tracking_uri=store[0], registry_uri=store[0])
-    answers: Any = registry.distance_when_read_back
+    cases_of = read_back.cases_of
 
-    def of_another(uri: str, model_uri: str, model: nn.Module, inputs: torch.Tensor) -> float:
-        distance: float = answers(uri, model_uri, Model(7).eval(), inputs)
-        return distance
+    def cases_of_another(_: nn.Module, signature: Signature, arguments: read_back.Arguments) -> list[read_back.Case]:
+        return cases_of(Model(7).eval(), signature, arguments)
 
     with taken_as_read_back():
         register(store, Model(0))
     before = client.get_registered_model("student").aliases
-    monkeypatch.setattr(registry, "distance_when_read_back", of_another)
+    monkeypatch.setattr(read_back, "cases_of", cases_of_another)
     with pytest.raises(WorkFailed, match="was not registered"):
         register(store, Model(0))
     assert client.get_registered_model("student").aliases == before

@@ -133,13 +133,14 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a student's files, which need no tutelage to run, with a model card and a manifest."""
-    from tutelage.export import bundle
     from tutelage.export import export as exporting
+    from tutelage.export.forms import FLOAT_FORMS
 
-    document = exporting.export_model(
-        model, directory, storage, forms=form or bundle.FLOAT_FORMS, check=check,
-        data=load(data, None) if data else None, max_loss=max_loss, licence=licence, uri=tracking_uri,
+    options = exporting.Options(
+        forms=form or FLOAT_FORMS, check=check, data=load(data, None) if data else None, max_loss=max_loss,
+        licence=licence,
     )  # fmt: skip
+    document = exporting.export_model(model, directory, storage, options, tracking_uri)
     if as_json:
         typer.echo(json.dumps(document, indent=2))
     else:

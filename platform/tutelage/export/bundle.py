@@ -1,8 +1,7 @@
-"""A student taken out: one new directory with every form asked for, a model card, and a manifest of what each file is."""
+"""An exported student: a new directory with the requested forms, a model card, and a manifest that describes every file."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,47 +9,27 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
-from torch.export import ExportedProgram
 
 from tutelage.errors import InputError
 from tutelage.export import load
+from tutelage.export.forms import FORMS, WRITTEN_WITH
+from tutelage.export.interface import Port, arguments_of, outputs_of
+from tutelage.export.program import output_names, program_bytes, program_of
 from tutelage.files import sha256_of, write_atomically, write_json
 from tutelage.networks import checkpoint
-from tutelage.networks.blank import blank_arguments
-from tutelage.signature import signature_of
+from tutelage.networks.blank import mask_name
+from tutelage.signature import Signature, signature_of
 from tutelage.storage import open_storage
 
-PROGRAM, ONNX, MANIFEST = "model.pt2", "model.onnx", "manifest.json"
-
-
-FORMS: dict[str, tuple[str, ...]] = {  # a form → its files
-    "weights": (checkpoint.WEIGHTS, checkpoint.ARCHITECTURE),
-    "program": (PROGRAM,),
-    "onnx": (ONNX,),
-    "onnx-int8": ("model.int8.onnx",),
-    "onnx-int8-dynamic": ("model.int8-dynamic.onnx",),
-}
-
-
-FLOAT_FORMS, QUANTISED_FORMS = ("weights", "program", "onnx"), ("onnx-int8", "onnx-int8-dynamic")
-
-
-WRITTEN_WITH = {  # a form → the packages that its bytes depend on
-    "weights": ("torch", "safetensors"),
-    "program": ("torch",),
-    "onnx": ("torch", "onnx", "onnxscript"),
-    "onnx-int8": ("torch", "onnx", "onnxscript", "onnxruntime"),
-    "onnx-int8-dynamic": ("torch", "onnx", "onnxscript", "onnxruntime"),
-}
+MANIFEST = "manifest.json"
 
 
 @dataclass(kw_only=True)
 class Draft:
-    """An export that nobody sees yet: its directory, the student in every form asked for, and what was found out of it.
+    """An unfinished export: its directory, the student, the requested forms, and facts for the manifest.
 
-    `opset` is that of the ONNX file; `details` are facts of single forms for the manifest.
+    `opset` is that of the ONNX file; `details` are facts of single forms.
     """
 
     directory: Path
@@ -59,6 +38,11 @@ class Draft:
     forms: Sequence[str]
     opset: int | None = None
     details: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def signature(self) -> Signature:
+        """What the student takes and gives."""
+        return signature_of(self.architecture["signature"])
 
     def path(self, form: str) -> Path:
         """Return the form's file, that of the weights for `weights`."""
@@ -71,9 +55,9 @@ class Draft:
 
 @contextmanager
 def drafted(directory: Path, model: nn.Module, architecture: Mapping[str, Any], forms: Sequence[str]) -> Iterator[Draft]:
-    """Write the float `forms` of `model` into a draft, to be looked at and added to; it becomes `directory` at the end.
+    """Write the float `forms` of `model` into a draft, which can be checked and added to; it becomes `directory` at the end.
 
-    An error on the way leaves nothing behind. Raises `InputError` if the directory is there and not empty.
+    After an error no file is left. Raises `InputError` if the directory exists and is not empty.
     """
     check_new(directory)
     with open_storage(directory.parent).draft(directory.name, existing="refuse") as path:
@@ -95,65 +79,63 @@ def _write_float_forms(draft: Draft) -> None:
         checkpoint.write(draft.directory, draft.model, draft.architecture)
     if set(draft.forms) == {"weights"}:
         return
-    program, described = program_of(draft.model, draft.architecture), load.described(draft.architecture)
+    program, described = program_of(draft.model, draft.signature), load.described(draft.architecture)
     if "program" in draft.forms:
         write_atomically(draft.path("program"), program_bytes(program, described))
-    if set(draft.forms) - {"weights", "program"}:  # what is quantised is made of it too
+    if set(draft.forms) - {"weights", "program"}:  # quantised forms are made from it too
         from tutelage.export import onnx_format
 
-        draft.opset = onnx_format.write(draft.path("onnx"), program, described)
-
-
-def program_of(model: nn.Module, architecture: Mapping[str, Any]) -> ExportedProgram:
-    """Return `model` as a torch.export program whose batch may have any size."""
-    arguments = blank_arguments(signature_of(architecture["signature"]), 2)
-    batch = torch.export.Dim("batch", min=1)
-    program = torch.export.export(model, arguments, dynamic_shapes=tuple({0: batch} for _ in arguments))
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it tells this machine's paths, and is most of the file
-    return program
-
-
-def program_bytes(program: ExportedProgram, described: Mapping[str, str]) -> bytes:
-    """Return a program as the bytes of a `.pt2` file that says of itself what is `described`."""
-    buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files=dict(described))
-    return buffer.getvalue()
+        ports, names = arguments_of(draft.signature), output_names(program, draft.signature)
+        draft.opset = onnx_format.write(draft.path("onnx"), program, ports, names, described)
 
 
 def manifest(draft: Draft, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest: what the student takes and gives, and of every file its form, SHA-256, bytes and versions."""
-    signature, files = signature_of(draft.architecture["signature"]), dict[str, Any]()
-    taken, given = signature.inputs[0], signature.outputs[0]
+    """Return the manifest: every input and output of the student, and of every file its form, SHA-256, bytes and versions."""
+    files = _files(draft)
+    files |= {name: _of_file(draft.directory / name) for name in _others(draft, files)}
+    return {
+        "version": 3,
+        "tutelage": version("tutelage"),
+        "about": dict(about),
+        "normalisation": "(stored - mean) / std, a number a channel: axis 1 of a batch, axis 2 if examples differ in length",
+        "inputs": list(_inputs(draft.signature)),
+        "outputs": list(_outputs(draft)),
+        "files": files,
+    }
+
+
+def _files(draft: Draft) -> dict[str, Any]:
+    found = dict[str, Any]()
     for form in draft.written():
         made = {package: version(package) for package in WRITTEN_WITH[form]}
         for name in FORMS[form]:
-            files[name] = {
-                "form": form,
-                **_of_file(draft.directory / name),
-                "written_with": made,
-                **draft.details.get(form, {}),
-            }
-            if name.endswith(".onnx"):
-                files[name]["opset"] = draft.opset
-    files |= {name: _of_file(draft.directory / name) for name in _others(draft, files)}
-    return {
-        "version": 2,
-        "tutelage": version("tutelage"),
-        "about": dict(about),
-        "input": {
-            "name": "inputs", "dtype": "float32", "shape": ["batch", *taken.shape],
-            "normalisation": {
-                "formula": "(stored - mean) / std, one number a channel (axis 1); none where empty",
-                "mean": list(taken.mean), "std": list(taken.std),
-            },
-        },
-        "output": {
-            "name": "logits", "dtype": "float32", "shape": ["batch", given.num_classes],
-            "class_names": list(given.names),
-        },
-        "files": files,
-    }  # fmt: skip
+            opset = {"opset": draft.opset} if name.endswith(".onnx") else {}
+            about = {"form": form, **_of_file(draft.directory / name), "written_with": made}
+            found[name] = {**about, **draft.details.get(form, {}), **opset}
+    return found
+
+
+def _inputs(signature: Signature) -> Iterator[dict[str, Any]]:
+    """Give what is known of every argument of the network, in order; the mask of a ragged input follows it."""
+    ports = {port.name: port for port in arguments_of(signature)}
+    for spec in signature.inputs:
+        mask = mask_name(spec) if spec.is_ragged else None
+        yield {
+            **_of_port(ports[spec.name]), "kind": spec.kind, "mask": mask, "vocabulary": list(spec.names),
+            "normalisation": {"mean": list(spec.mean), "std": list(spec.std)},
+        }  # fmt: skip
+        if mask:
+            yield {**_of_port(ports[mask]), "kind": "mask", "of": spec.name}
+
+
+def _outputs(draft: Draft) -> Iterator[dict[str, Any]]:
+    """Give what is known of every output; `steps` names the input that it has a step for each position of."""
+    for output, port in zip(draft.signature.outputs, outputs_of(draft.signature, draft.model), strict=True):
+        yield {**_of_port(port), "sequence": output.name, "steps": output.steps, "class_names": list(output.names)}
+
+
+def _of_port(port: Port) -> dict[str, Any]:
+    return {"name": port.name, "dtype": port.dtype, "shape": list(port.shape)}
 
 
 def _of_file(path: Path) -> dict[str, Any]:
@@ -165,7 +147,7 @@ def _others(draft: Draft, known: Mapping[str, Any]) -> list[str]:
 
 
 def drop_intermediate(draft: Draft) -> None:
-    """Take away the float ONNX file where it was only needed to be quantised."""
+    """Remove the float ONNX file if only its quantised forms were requested."""
     if "onnx" not in draft.forms:
         draft.path("onnx").unlink(missing_ok=True)
 

@@ -1,97 +1,56 @@
-"""Every exported form read back in a process that has no tutelage, and its answers compared with the student's."""
+"""Every exported form of a draft compared with its student on real inputs."""
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from tutelage.errors import WorkFailed
-from tutelage.export import bundle, isolated_python, load
+from tutelage.export import bundle, load, read_back
+from tutelage.export.forms import FLOAT_FORMS, PROGRAM
+from tutelage.export.program import program_bytes, program_of
 from tutelage.files import write_atomically
 from tutelage.networks import checkpoint
 
-TOLERANCE = 1e-5  # of an unquantised form's logits, absolute
 
+def differences(draft: bundle.Draft, arguments: tuple[Tensor, ...]) -> dict[str, float]:
+    """Return by form the largest absolute difference of its logits from the student's on the `arguments` of real examples.
 
-LOGIT = 10.0  # larger ones are let differ in proportion: float32 itself is only that fine
-
-
-BATCH_SIZES = (1, 7)  # beside the whole batch
-
-
-_ANSWER = """
-import json, sys
-sys.modules["tutelage"] = None  # as where it is not installed: importing it raises
-import numpy, torch
-inputs, outputs, sizes, forms = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
-rows = torch.from_numpy(numpy.load(inputs))
-
-def answering(form, paths):
-    if form.startswith("onnx"):
-        import onnxruntime
-        session = onnxruntime.InferenceSession(paths[0], providers=["CPUExecutionProvider"])
-        return lambda some: session.run(None, {session.get_inputs()[0].name: some.numpy()})[0]
-    program = torch.export.load(paths[0]).module()
-    if form == "weights":
-        from safetensors.torch import load_file
-        program.load_state_dict(load_file(paths[1]))
-    return lambda some: program(some).numpy()
-
-with torch.inference_mode():
-    for form, paths in forms.items():
-        answer = answering(form, paths)
-        for size in sizes:
-            numpy.save(f"{outputs}/{form}-{size}.npy", answer(rows[:size]))
-"""
-
-
-def differences(draft: bundle.Draft, inputs: Tensor) -> dict[str, float]:
-    """Return by form the largest absolute difference of its logits from the student's on real `inputs` `[n, …]`.
-
-    Every form answers a single example, seven, and all. The weights are read with tutelage here, and without it there,
-    into the graph of the program. Raises `WorkFailed` where an unquantised form is more than 1e-5 away, or, where the
-    largest logit is above 10, more than a millionth of it.
+    The weights are read with tutelage here, and without it elsewhere, into the graph of the program. Raises `WorkFailed` if a
+    float form differs by more than `read_back.allowed`, or if the student's logits depend on padding.
     """
-    sizes = sorted({min(size, len(inputs)) for size in (*BATCH_SIZES, len(inputs))})
-    with torch.inference_mode():
-        expected = {size: draft.model(inputs[:size]).numpy() for size in sizes}
-    answered = _answers_elsewhere(draft, inputs, sizes)
-    if "weights" in answered:
+    cases = read_back.cases_of(draft.model, draft.signature, arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        found = read_back.differences(cases, draft.signature, _forms(draft, Path(scratch)))
+    if "weights" in found:
         reread, _ = checkpoint.read(draft.directory)
-        with torch.inference_mode():
-            answered["weights"] += [reread(inputs[:size]).numpy() for size in sizes]
-    found = {
-        form: max(_distance(answer, expected[len(answer)]) for answer in its_answers) for form, its_answers in answered.items()
-    }
-    allowed = TOLERANCE * max(1.0, max(float(np.abs(answer).max()) for answer in expected.values()) / LOGIT)
-    wrong = {form: by for form, by in found.items() if form in bundle.FLOAT_FORMS and not by <= allowed}
-    if wrong:
+        here = [read_back.outputs_in_process(reread, draft.signature, case.arguments) for case in cases]
+        found["weights"] = max(found["weights"], *(case.difference(one) for case, one in zip(cases, here, strict=True)))
+    limit = read_back.allowed(cases)
+    if wrong := {form: by for form, by in found.items() if form in FLOAT_FORMS and not by <= limit}:
         listed = ", ".join(f"{form} by {by:.3g}" for form, by in wrong.items())
-        raise WorkFailed(f"an exported form answers otherwise than the student: {listed} (at most {allowed:.3g} is let pass).")
+        raise WorkFailed(f"an exported form's logits differ from the student's: {listed} (allowed: {limit:.3g}).")
     return found
 
 
-def _distance(answer: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.abs(answer - expected).max()) if answer.shape == expected.shape else float("inf")
+def _forms(draft: bundle.Draft, scratch: Path) -> dict[str, tuple[read_back.Kind, list[str]]]:
+    """Return the forms to read back; the program, which the weights are read into, is made in `scratch` if there is none."""
+    found: dict[str, tuple[read_back.Kind, list[str]]] = {}
+    for form in draft.written():
+        file = str(draft.path(form).resolve())
+        if form == "weights":
+            found[form] = ("weights", [str(_program(draft, scratch)), file])
+        else:
+            found[form] = ("program" if form == "program" else "onnx", [file])
+    return found
 
 
-def _answers_elsewhere(draft: bundle.Draft, inputs: Tensor, sizes: list[int]) -> dict[str, list[np.ndarray]]:
-    with tempfile.TemporaryDirectory() as scratch:
-        asked, program = Path(scratch) / "inputs.npy", draft.path("program")
-        np.save(asked, inputs.numpy())
-        if not program.exists():
-            program = Path(scratch) / bundle.PROGRAM
-            made = bundle.program_of(draft.model, draft.architecture)
-            write_atomically(program, bundle.program_bytes(made, load.described(draft.architecture)))
-        forms = {form: [str(draft.path(form).resolve())] for form in draft.written()}
-        if "weights" in forms:
-            forms["weights"] = [str(program.resolve()), *forms["weights"]]
-        arguments = [str(asked), scratch, json.dumps(sizes), json.dumps(forms)]
-        if failure := isolated_python.run(_ANSWER, arguments, scratch):
-            raise WorkFailed(f"an exported form cannot be read back where tutelage is not installed: {failure}")
-        return {form: [np.load(f"{scratch}/{form}-{size}.npy") for size in sizes] for form in forms}
+def _program(draft: bundle.Draft, scratch: Path) -> Path:
+    program = draft.path("program")
+    if not program.exists():
+        program = scratch / PROGRAM
+        made = program_of(draft.model, draft.signature)
+        write_atomically(program, program_bytes(made, load.described(draft.architecture)))
+    return program.resolve()

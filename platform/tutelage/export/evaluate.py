@@ -10,8 +10,8 @@ from tutelage import intervals
 from tutelage.data import SPLITS
 from tutelage.errors import InputError, nearest
 from tutelage.export import load
-from tutelage.export.export import _check_fits
-from tutelage.export.find import REGISTRY, _downloaded, find_model
+from tutelage.export.find import REGISTRY, downloaded, find_model
+from tutelage.export.fit import check_fits
 from tutelage.intervals import Contributions
 from tutelage.measure import Measure
 from tutelage.networks import timing
@@ -24,24 +24,24 @@ from tutelage.training.context import TrainingContext, context_of
 
 
 def evaluate_model(model: str, loaded: loading.Spec, split: str, storage: Path, uri: str | None = None) -> dict[str, Any]:
-    """Return what a student is worth on a split of the spec's data: its measures with 95 % intervals, size, latency.
+    """Return a student's measures on a split of the spec's data with 95 % intervals, its size and latency.
 
     `model` is as for `find_model`, or an exported program or ONNX file. Its latency is measured alone, as `measure` does.
     """
     if split not in SPLITS:
         raise InputError(f"no split '{split}'.{nearest(split, SPLITS)} Known: {', '.join(SPLITS)}.")
-    asked = _deployed(model, storage, uri or tracking_uri(loaded))
+    student = _deployed(model, storage, uri or tracking_uri(loaded))
     context = context_of(loaded)
-    _check_fits(model, asked.example_shape, asked.num_classes, asked.class_names, context.signature)
+    check_fits(model, student.signature, context.signature)
     if split == "test":
         _record_test_evaluation(model, storage, context)
     examples, task = context.read(split), context.built_task
-    contributions = inference.contributions_of(asked.module, task, examples)
+    contributions = inference.contributions_of(student.module, task, examples)
     return {
-        "version": 2, "model": model, "form": asked.form, "split": split, "examples": len(examples),
+        "version": 2, "model": model, "form": student.form, "split": split, "examples": len(examples),
         **_measured(task.measures, contributions, context.seed),
-        "size_bytes": asked.size_bytes, "file_bytes": asked.file_bytes,
-        **timing.latencies_ms({"student": asked.module}, examples.take(slice(1)).arguments)["student"],
+        "size_bytes": student.size_bytes, "file_bytes": student.file_bytes,
+        **timing.latencies_ms({"student": student.module}, examples.take(slice(1)).arguments)["student"],
     }  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def _measured(measures: Sequence[Measure], contributions: Mapping[str, Contribut
 
 
 def _record_test_evaluation(model: str, storage: Path, context: TrainingContext) -> None:
-    """Put on record that the test split is opened, where it is that of the sweep that the model is named by."""
+    """Record the evaluation on the test split, if the model is named by its sweep and the data are the sweep's."""
     name, _, trial = model.partition("/")
     home = SweepDir(storage / "sweeps" / name)
     if not model.startswith(REGISTRY) and not Path(model).exists() and home.facts()["fingerprint"] == context.fingerprint:
@@ -65,7 +65,7 @@ def _record_test_evaluation(model: str, storage: Path, context: TrainingContext)
 
 def _deployed(model: str, storage: Path, uri: str) -> load.Deployed:
     if model.startswith(REGISTRY):
-        return load.read(_downloaded(model, uri))
+        return load.read(downloaded(model, uri))
     if Path(model).exists():
         return load.read(Path(model))
     if Path(model).suffix in (load.PROGRAM, load.ONNX):

@@ -1,51 +1,71 @@
-"""A student found by its name, exported or measured in whichever form it has."""
+"""A student exported in the requested forms, checked and described."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tutelage import plugins
 from tutelage.errors import InputError, nearest
-from tutelage.export import bundle, int8, model_card
-from tutelage.export import check as read_back
+from tutelage.export import bundle, check, int8, model_card
 from tutelage.export.find import Found, find_model
-from tutelage.signature import Signature, signature_of
+from tutelage.export.fit import check_fits
+from tutelage.export.forms import FLOAT_FORMS, FORMS, QUANTISED_FORMS
+from tutelage.signature import signature_of
 from tutelage.spec import loading
 from tutelage.training.context import TrainingContext, context_of
 
 CHECKED_EXAMPLES = 512  # of validation
 
 
-def export_model(
-    model: str, directory: Path, storage: Path, *, forms: Sequence[str] = bundle.FLOAT_FORMS, check: bool = False,
-    data: loading.Spec | None = None, max_loss: float = int8.MAX_LOSS, licence: str = model_card.UNKNOWN_LICENCE,
-    uri: str | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Export a student into the new `directory` in the `forms` asked for, whole or not at all; return what was done.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a student is exported: in which `forms`, whether they are checked, and what the card says of its licence.
 
-    With `check` every form is read back where tutelage cannot be imported, and compared on real inputs. A quantised form
-    that loses more than `max_loss` of the primary measure on validation is left out and told. `data` is a spec whose data
-    serve both; without it, that of the student's own sweep.
+    `data` is a spec whose data the check and the quantised forms use; None: that of the student's sweep. A quantised form that
+    loses more than `max_loss` of the primary measure on validation is left out.
     """
-    for form in forms:
-        if form not in bundle.FORMS:
-            raise InputError(f"no form '{form}'.{nearest(form, bundle.FORMS)} Known: {', '.join(bundle.FORMS)}.")
+
+    forms: Sequence[str] = FLOAT_FORMS
+    check: bool = False
+    data: loading.Spec | None = None
+    max_loss: float = int8.MAX_LOSS
+    licence: str = model_card.UNKNOWN_LICENCE
+
+    def __post_init__(self) -> None:
+        for form in self.forms:
+            if form not in FORMS:
+                raise InputError(f"no form '{form}'.{nearest(form, FORMS)} Known: {', '.join(FORMS)}.")
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether a form is quantised."""
+        return bool(set(self.forms) & set(QUANTISED_FORMS))
+
+
+EVERY_FLOAT_FORM = Options()
+
+
+def export_model(
+    model: str, directory: Path, storage: Path, options: Options = EVERY_FLOAT_FORM, uri: str | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """Export a student into the new `directory`, whole or not at all; return its files, differences and quantised forms.
+
+    With `options.check` every form is run where tutelage cannot be imported, and compared on real inputs.
+    """
     bundle.check_new(directory)
     found = find_model(model, storage, uri)
-    needs_data = check or bool(set(forms) & set(bundle.QUANTISED_FORMS))
-    context = _context_for(found, data) if needs_data else None
-    with bundle.drafted(directory, found.model, found.architecture, forms) as draft:
-        variants, differences = [], None
-        if context and set(forms) & set(bundle.QUANTISED_FORMS):
-            variants = int8.add(draft, context, max_loss)
+    context = _context_for(found, options.data) if options.check or options.is_quantised else None
+    with bundle.drafted(directory, found.model, found.architecture, options.forms) as draft:
+        variants = int8.add(draft, context, options.max_loss) if context and options.is_quantised else []
         bundle.drop_intermediate(draft)
-        if context and check:
-            differences = read_back.differences(draft, context.splits["validation"].take(slice(CHECKED_EXAMPLES)).arguments[0])
-        card = _card(found, draft, licence, variants, differences)
-        manifest = bundle.finish(draft, {**found.about(), "licence": licence}, model_card.text(card), model_card.NAME)
+        differences = _checked(draft, context) if context and options.check else None
+        card = _card(found, draft, options.licence, variants, differences)
+        about = {**found.about(), "licence": options.licence}
+        manifest = bundle.finish(draft, about, model_card.text(card), model_card.NAME)
+    too_much = f"more than --max-loss {options.max_loss:g}"
     return {
         "version": 2,
         "directory": str(directory),
@@ -53,8 +73,12 @@ def export_model(
         "largest_difference": differences,
         "quantised": [asdict(variant) for variant in variants],
         "kept": [variant.words for variant in variants if variant.is_written],
-        "refused": [f"{variant.words}: more than --max-loss {max_loss:g}" for variant in variants if not variant.is_written],
+        "refused": [f"{variant.words}: {too_much}" for variant in variants if not variant.is_written],
     }
+
+
+def _checked(draft: bundle.Draft, context: TrainingContext) -> dict[str, float]:
+    return check.differences(draft, context.splits["validation"].take(slice(CHECKED_EXAMPLES)).arguments)
 
 
 def _context_for(found: Found, data: loading.Spec | None) -> TrainingContext:
@@ -64,8 +88,7 @@ def _context_for(found: Found, data: loading.Spec | None) -> TrainingContext:
             "Give them with --data SPEC, or leave both out."
         )
     context = context_of(data if data is not None else loading.load(found.home.spec_path))  # type: ignore[union-attr]
-    named = signature_of(found.architecture["signature"])
-    _check_fits(found.name, named.example_shape, len(named.class_names), named.class_names, context.signature)
+    check_fits(found.name, signature_of(found.architecture["signature"]), context.signature)
     return context
 
 
@@ -89,25 +112,7 @@ def _card(
 
 
 def _without_path(data: plugins.Reference) -> str:
-    """Return a data reference in words; where the data lie on this machine is nobody else's business."""
+    """Return a data reference in words, without the path of the data on this machine."""
     name, options = plugins.parse_reference(data)
     told = {option: value for option, value in options.items() if option != "path"}
     return plugins.described({name: told} if told else name)
-
-
-def _check_fits(model: str, shape: tuple[int, ...], num_classes: int, class_names: Sequence[str], data: Signature) -> None:
-    """Raise `InputError` with both sides where a model takes other examples than the data's, or gives other classes."""
-    if shape != data.example_shape:
-        raise InputError(
-            f"{model} takes examples of shape {shape}, the data has {data.example_shape}. Give the data it is for."
-        )
-    if num_classes != len(data.class_names):
-        raise InputError(
-            f"{model} answers with {num_classes} classes, the data has {len(data.class_names)}. Give the data it is for."
-        )
-    if class_names and tuple(class_names) != data.class_names:
-        own, other = next((a, b) for a, b in zip(class_names, data.class_names, strict=True) if a != b)
-        raise InputError(
-            f"{model} has other classes than the data, or another order: '{own}' stands where the data has '{other}'. "
-            "Give the data it is for."
-        )

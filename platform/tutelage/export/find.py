@@ -51,7 +51,7 @@ def find_model(model: str, storage: Path, uri: str | None = None) -> Found:
     `uri` is where MLflow is, by default the storage's SQLite. Raises `InputError` for what is not there.
     """
     if model.startswith(REGISTRY):
-        directory = _downloaded(model, uri or default_tracking_uri(storage))
+        directory = downloaded(model, uri or default_tracking_uri(storage))
         return _with_origin(model, directory, storage)
     if (Path(model) / checkpoint.ARCHITECTURE).exists():
         return _with_origin(model, Path(model), storage)
@@ -76,7 +76,7 @@ def find_model(model: str, storage: Path, uri: str | None = None) -> Found:
     return Found(name=f"{home.name}/{trial}", model=built, architecture=architecture, home=home, record=record)
 
 
-def _downloaded(model: str, uri: str) -> Path:
+def downloaded(model: str, uri: str) -> Path:
     """Return the directory with the weights of a registered model."""
     found = registry.download_network(uri, model)
     if found is None:

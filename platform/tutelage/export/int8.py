@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from tutelage import intervals
+from tutelage.data import Examples
 from tutelage.export import bundle, load, onnx_format
+from tutelage.export.forms import QUANTISED_FORMS
 from tutelage.measure import Measure
 from tutelage.networks import timing
+from tutelage.networks.blank import argument_names
+from tutelage.signature import Signature
 from tutelage.training import inference
 from tutelage.training.context import TrainingContext
 
-CALIBRATION_EXAMPLES = 256
-
-
+CALIBRATION_EXAMPLES, CALIBRATION_BATCH = 256, 32
 MAX_LOSS = 0.01
 
 
@@ -50,17 +56,25 @@ def _words(variant: Variant, primary: Measure) -> str:
     )
 
 
+def _batches(examples: Examples, rows: Tensor, signature: Signature) -> Iterator[dict[str, NDArray[Any]]]:
+    """Give the arguments of the examples `rows` by name: a batch at a time, ragged ones alone, so that no range has padding."""
+    size = 1 if any(spec.is_ragged for spec in signature.inputs) else CALIBRATION_BATCH
+    for some in rows.split(size):
+        arguments = (tensor.numpy() for tensor in examples.take(some).arguments)
+        yield dict(zip(argument_names(signature), arguments, strict=True))
+
+
 def add(draft: bundle.Draft, context: TrainingContext, max_loss: float) -> list[Variant]:
-    """Write the draft's quantised forms, measure them, and take away those that lose more than `max_loss`.
+    """Write the draft's quantised forms, measure them, and remove those that lose more than `max_loss`.
 
     Ranges of activations come from training examples, the primary measure from all of validation. The draft must have its float
     ONNX file.
     """
-    forms = [form for form in bundle.QUANTISED_FORMS if form in draft.forms]
+    forms = [form for form in QUANTISED_FORMS if form in draft.forms]
     train, validation, task = context.splits["train"], context.splits["validation"], context.built_task
     chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(context.seed))[:CALIBRATION_EXAMPLES]
     for form in forms:
-        onnx_format.QUANTISERS[form](draft.path("onnx"), draft.path(form), train.take(chosen).arguments[0])
+        onnx_format.QUANTISERS[form](draft.path("onnx"), draft.path(form), _batches(train, chosen, draft.signature))
     read = {form: load.read(draft.path(form)) for form in ("onnx", *forms)}
     primary = task.measures[0]
     own = {form: inference.contributions_of(one.module, task, validation)[primary.name] for form, one in read.items()}

@@ -1,21 +1,23 @@
-"""What was exported, read back in whichever form it has, to be asked and measured."""
+"""An exported student read back from any of its forms, to be run and measured."""
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from tutelage import environment
 from tutelage.errors import InputError
+from tutelage.export.interface import Port, arguments_of
 from tutelage.networks import checkpoint, cost
-from tutelage.signature import signature_of
+from tutelage.signature import InputSpec, OutputSpec, Signature, signature_of
 
 PROGRAM, ONNX = ".pt2", ".onnx"
 
@@ -26,33 +28,32 @@ RUNS_CODE = ("data/aotinductor/", "custom_obj_", "opaque_obj_")  # records of a 
 TENSORS_ONLY = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}  # for unpickling, whatever `torch.export.load` asks for
 
 
-DESCRIBED = ("model", "signature")  # what a program and an ONNX file say of themselves
+DESCRIBED = ("model", "signature")  # what of its architecture a program or an ONNX file holds
 
 
-class Answering(nn.Module):
-    """Anything that answers, as a module that can be measured; an exported program has no `eval` of its own."""
+class Runnable(nn.Module):
+    """A function as a module that can be measured; an exported program has no `eval` of its own."""
 
-    def __init__(self, answer: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, run: Callable[..., Any]) -> None:
         super().__init__()
-        self._answer = answer
+        self._run = run
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the logits of `inputs`."""
-        return self._answer(inputs)
+    def forward(self, *arguments: Tensor) -> Any:
+        """Return what the function returns."""
+        return self._run(*arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployed:
-    """A student as it is deployed: a module that answers, its form, and what it takes and gives.
+    """A student as it is deployed: a module to run, its form, and its signature.
 
-    `class_names` is empty where the form does not name them. `size_bytes` is that of the weights, `file_bytes` the file's.
+    The class names are empty strings where a file does not name them. `size_bytes` is that of the weights, `file_bytes` the
+    file's.
     """
 
     form: str
     module: nn.Module
-    example_shape: tuple[int, ...]
-    num_classes: int
-    class_names: tuple[str, ...]
+    signature: Signature
     size_bytes: float
     file_bytes: int
 
@@ -71,43 +72,45 @@ def read(path: Path) -> Deployed:
 
 
 def described(architecture: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a single file says of its student: classes, shape and normalisation, each as JSON."""
+    """Return the description that a single file of a student holds, as JSON: its model and its signature."""
     return {name: json.dumps(architecture[name]) for name in DESCRIBED if name in architecture}
 
 
 def _network(directory: Path) -> Deployed:
     model, architecture = checkpoint.read(directory)
-    named = signature_of(architecture["signature"])
     return Deployed(
-        form="weights", module=model, example_shape=named.example_shape,
-        num_classes=len(named.class_names), class_names=named.class_names,
+        form="weights", module=model, signature=signature_of(architecture["signature"]),
         size_bytes=cost.size(model)["size_bytes"], file_bytes=(directory / checkpoint.WEIGHTS).stat().st_size,
     )  # fmt: skip
 
 
 def _program(path: Path) -> Deployed:
-    said = dict.fromkeys(DESCRIBED, "")
+    held = dict.fromkeys(DESCRIBED, "")
     try:
         with zipfile.ZipFile(path) as archive, environment.set_to(TENSORS_ONLY):
             more = [name for name in archive.namelist() if any(part in name for part in RUNS_CODE)]
-            program = None if more else torch.export.load(path, extra_files=said)
+            program = None if more else torch.export.load(path, extra_files=held)
     except Exception as error:  # zip, JSON, version and unpickling errors have no common parent
         raise InputError(f"{path} is not a readable torch.export program: {error}") from None
     if program is None:
         raise InputError(f"{path} holds {more[0]}, which is more than a graph and tensors, and is not loaded: it may run code.")
-    answer = program.module()
-    seen = {node.name: node.meta.get("val") for node in program.graph.nodes}
-    taken, given = (
-        seen[str(names[0])] for names in (program.graph_signature.user_inputs, program.graph_signature.user_outputs)
+    run, tensors = program.module(), program.state_dict.values()
+    arguments, outputs = (
+        [_port(program, str(name)) for name in names]
+        for names in (program.graph_signature.user_inputs, program.graph_signature.user_outputs)
     )
-    if not (isinstance(taken, Tensor) and isinstance(given, Tensor)):
-        raise InputError(f"{path} does not take one tensor and give one. Only such a program is measured.")
-    tensors = program.state_dict.values()
     return Deployed(
-        form="program", module=Answering(lambda rows: answer(rows)), example_shape=tuple(int(size) for size in taken.shape[1:]),
-        num_classes=int(given.shape[-1]), class_names=_class_names(said),
+        form="program", module=Runnable(lambda *given: run(*given)), signature=_signature(path, held, arguments, outputs),
         size_bytes=float(sum(t.numel() * t.element_size() for t in tensors)), file_bytes=path.stat().st_size,
     )  # fmt: skip
+
+
+def _port(program: ExportedProgram, name: str) -> Port:
+    value = next((node.meta.get("val") for node in program.graph.nodes if node.name == name), None)
+    if not isinstance(value, Tensor):
+        return Port(name=name, dtype="no tensor", shape=())
+    shape = tuple(size if isinstance(size, int) else str(size) for size in value.shape)
+    return Port(name=name, dtype=str(value.dtype).removeprefix("torch."), shape=shape)
 
 
 def _onnx(path: Path) -> Deployed:
@@ -115,11 +118,45 @@ def _onnx(path: Path) -> Deployed:
 
     session = onnx_format.Session(path)
     return Deployed(
-        form="onnx", module=Answering(session.answer), example_shape=tuple(session.input_shape[1:]),
-        num_classes=int(session.output_shape[-1]), class_names=_class_names(session.described),
+        form="onnx", module=Runnable(session.run),
+        signature=_signature(path, session.described, session.arguments, session.outputs),
         size_bytes=onnx_format.size_bytes(path), file_bytes=path.stat().st_size,
     )  # fmt: skip
 
 
-def _class_names(said: Mapping[str, str]) -> tuple[str, ...]:
-    return signature_of(json.loads(said["signature"])).class_names if said.get("signature") else ()
+def _signature(path: Path, held: Mapping[str, str], arguments: Sequence[Port], outputs: Sequence[Port]) -> Signature:
+    """Return the signature that a file holds; of one that holds none, the signature of its only input and output."""
+    if not held.get("signature"):
+        return _plain(path, arguments, outputs)
+    try:
+        signature = signature_of(json.loads(held["signature"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} holds no readable signature: {error!r}") from None
+    wanted = arguments_of(signature)
+    if len(wanted) != len(arguments) or any(not _agree(one, other) for one, other in zip(wanted, arguments, strict=True)):
+        shown = (", ".join(f"{port.name} {port.dtype} {port.shape}" for port in ports) for ports in (wanted, arguments))
+        raise InputError(f"{path}: its signature has the inputs {next(shown)}, its graph {next(shown)}. The file is not whole.")
+    return signature
+
+
+def _agree(wanted: Port, found: Port) -> bool:
+    sizes = zip(wanted.shape, found.shape, strict=False)
+    return (
+        wanted.dtype == found.dtype
+        and len(wanted.shape) == len(found.shape)
+        and all(one == other for one, other in sizes if isinstance(one, int))
+    )
+
+
+def _plain(path: Path, arguments: Sequence[Port], outputs: Sequence[Port]) -> Signature:
+    is_single = len(arguments) == len(outputs) == 1 and arguments[0].dtype == outputs[0].dtype == "float32"
+    classes = outputs[0].shape[-1] if is_single and outputs[0].shape else None
+    if not isinstance(classes, int):
+        listed = (", ".join(f"{port.name} {port.dtype}" for port in ports) for ports in (arguments, outputs))
+        raise InputError(
+            f"{path} holds no signature, takes {next(listed)} and gives {next(listed)}. A file "
+            "without a signature must have one float input, and one output with a fixed number of classes."
+        )
+    shape = arguments[0].shape[1:]
+    taken = InputSpec(name=arguments[0].name, kind="image" if len(shape) == 3 else "vector", shape=shape)
+    return Signature(inputs=(taken,), outputs=(OutputSpec(name=outputs[0].name, names=("",) * classes),))

@@ -1,4 +1,4 @@
-"""The model card of an exported student: Markdown, from what is on record; what nobody measured is said to be so."""
+"""The model card of an exported student: Markdown, from what is recorded; what was not measured is marked as such."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tutelage.export.forms import FORMS
+from tutelage.export.snippets import is_plain, with_onnxruntime, with_torch
 from tutelage.measure import Measure
-from tutelage.signature import signature_of
+from tutelage.signature import InputSpec, OutputSpec, Signature, signature_of
 
 NAME = "README.md"  # the name and the front matter that model hubs show as a card
 
@@ -16,37 +18,13 @@ NAME = "README.md"  # the name and the front matter that model hubs show as a ca
 UNKNOWN_LICENCE = "unknown"
 
 
-_PREPARE = """\
-import json
-
-import numpy
-{imports}
-with open("manifest.json", encoding="utf-8") as file:
-    manifest = json.load(file)
-class_names, normalisation = manifest["output"]["class_names"], manifest["input"]["normalisation"]
-axes = (1, -1) + (1,) * (len(manifest["input"]["shape"]) - 2)
-mean = numpy.array(normalisation["mean"] or [0], "float32").reshape(axes)
-std = numpy.array(normalisation["std"] or [1], "float32").reshape(axes)
-{load}
-
-def logits_of(stored):
-    \"\"\"Return the logits [n, classes] of examples [n, …] as the data hold them.\"\"\"
-    inputs = ((numpy.asarray(stored, "float32") - mean) / std).astype("float32")
-    return {answer}
-
-
-logits = logits_of(numpy.zeros({example}))
-print([class_names[best] for best in logits.argmax(axis=1)])
-"""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """What a card is made of; all but the name and the architecture may be missing.
 
     `record` has the trial's `measures` and `config`; `sweep` its `data`, `task`, `teacher`, `fingerprint`; `selection` is the
-    document of `tutelage select --json`; `differences` the check's, by form; `measures` are what the
-    sweep measured by name, the primary one first; `variants` what was said of quantised forms.
+    document of `tutelage select --json`; `differences` the check's, by form; `measures` are what the sweep measured by name,
+    the primary one first; `variants` the words on quantised forms and whether they are written.
     """
 
     name: str
@@ -59,6 +37,11 @@ class Card:
     differences: Mapping[str, float] | None = None
     variants: Sequence[tuple[str, bool]] = ()
     measures: Mapping[str, Measure] = field(default_factory=dict)
+
+    @property
+    def signature(self) -> Signature:
+        """What the student takes and gives."""
+        return signature_of(self.architecture["signature"])
 
     @property
     def primary(self) -> Measure | None:
@@ -76,24 +59,42 @@ def text(card: Card) -> str:
 
 
 def _introduction(card: Card) -> str:
-    named = signature_of(card.architecture["signature"])
-    classes, shape = named.class_names, named.example_shape
-    lines = [
-        f"A student network that Tutelage taught: it takes examples of shape {_shape(shape)} and answers with logits of "
-        f"{len(classes)} classes.\n"
-    ]
+    named = card.signature
     facts = [("Task", card.sweep.get("task")), ("Data", _data(card)), ("Teacher", _teacher(card)), ("Network", _network(card))]
-    facts += [("Classes", _listed(classes)), ("Licence", _licence(card))]
-    return "\n".join(lines) + "\n" + _table(("", ""), [(f"**{what}**", said) for what, said in facts if said])
+    facts += [*_interface(named), ("Licence", _licence(card))]
+    rows = [(f"**{what}**", fact) for what, fact in facts if fact]
+    return f"A student network that Tutelage trained. {_summary(named)}\n\n" + _table(("", ""), rows)
 
 
-def _shape(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape))
+def _summary(named: Signature) -> str:
+    if is_plain(named):
+        shape = "×".join(map(str, named.example_shape))
+        return f"It takes examples of shape {shape} and gives logits of {len(named.class_names)} classes."
+    inputs, outputs = (", ".join(f"`{one.name}`" for one in specs) for specs in (named.inputs, named.outputs))
+    return f"It takes {inputs} and gives the logits of {outputs}."
 
 
-def _listed(classes: Sequence[str]) -> str:
-    shown = ", ".join(map(str, classes[:20]))
-    return shown if len(classes) <= 20 else f"{shown}, … ({len(classes)} in all; `manifest.json` has them)"
+def _interface(named: Signature) -> list[tuple[str, str]]:
+    if is_plain(named):
+        return [("Classes", _listed(named.class_names, "classes"))]
+    inputs = [(f"Input `{spec.name}`", _input(spec)) for spec in named.inputs]
+    return [*inputs, *((f"Output `{output.name}`", _output(output)) for output in named.outputs)]
+
+
+def _input(spec: InputSpec) -> str:
+    ragged = f"; examples differ in length, the mask `{spec.name}_mask` is true at real steps" if spec.is_ragged else ""
+    vocabulary = f"; vocabulary: {_listed(spec.names, 'entries')}" if spec.names else ""
+    return f"{spec.kind}, {spec.dtype}, shape {'×'.join(map(str, spec.shape)) or 1}{ragged}{vocabulary}"
+
+
+def _output(output: OutputSpec) -> str:
+    steps = f"a step for each position of `{output.steps}`" if output.steps else "one step"
+    return f"{steps}; classes: {_listed(output.names, 'classes')}"
+
+
+def _listed(names: Sequence[str], what: str) -> str:
+    shown = ", ".join(map(str, names[:20]))
+    return shown if len(names) <= 20 else f"{shown}, … ({len(names)} {what} in all; `manifest.json` has them)"
 
 
 def _licence(card: Card) -> str:
@@ -112,7 +113,7 @@ def _teacher(card: Card) -> str | None:
     teacher, primary = card.sweep.get("teacher"), card.primary
     if not teacher:
         return None
-    came = f", which learnt {teacher['source']['data']} first" if teacher.get("source") else ""
+    came = f", trained on {teacher['source']['data']} first" if teacher.get("source") else ""
     has_quality = primary is not None and primary.name in teacher
     quality = (
         f", {primary.label} {primary.text_with_unit(teacher[primary.name])} on validation" if has_quality and primary else ""
@@ -175,51 +176,33 @@ def _confirmed(card: Card) -> list[tuple[str, str, str]]:
 
 
 def _forms(card: Card) -> str:
-    from tutelage.export.bundle import FORMS
-
     rows = []
     for form in card.forms:
         apart = card.differences.get(form) if card.differences else None
         rows.append((form, ", ".join(f"`{name}`" for name in FORMS[form]), "not checked" if apart is None else f"{apart:.2g}"))
     head = ("form", "file", "largest difference of a logit from the student's")
     notes = "".join(
-        f"\n* {said}{'.' if kept else ': more than was let pass, so it was left out.'}" for said, kept in card.variants
+        f"\n* {words}{'.' if kept else ': more than was allowed, so it was left out.'}" for words, kept in card.variants
     )
     return "## Files\n\n" + _table(head, rows) + (notes + "\n" if notes else "")
 
 
 def _use(card: Card) -> str:
-    shape = ", ".join(map(str, (1, *signature_of(card.architecture["signature"]).example_shape)))
     blocks = []
     if "program" in card.forms:
-        blocks.append(
-            ("With PyTorch alone:", "import torch\n", 'program = torch.export.load("model.pt2").module()\n',
-             "program(torch.from_numpy(inputs)).detach().numpy()")
-        )  # fmt: skip
-    onnx = next((form for form in ("onnx", "onnx-int8", "onnx-int8-dynamic") if form in card.forms), None)
-    if onnx:
-        from tutelage.export.bundle import FORMS
-
-        load = f'session = onnxruntime.InferenceSession("{FORMS[onnx][0]}", providers=["CPUExecutionProvider"])\n'
-        blocks.append(("With onnxruntime alone:", "import onnxruntime\n", load, 'session.run(None, {"inputs": inputs})[0]'))
-    said = [
-        f"{head}\n\n```python\n{_PREPARE.format(imports=imports, load=load, answer=answer, example=f'({shape})')}```\n"
-        for head, imports, load, answer in blocks
-    ]
-    with_tutelage = "`tutelage evaluate . SPEC` measures it again; `teacher: {path: DIR}` in a spec lets it teach.\n"
-    return (
-        "## Use\n\nTutelage need not be installed.\n\n"
-        + "\n".join(said)
-        + ("\n" + with_tutelage if "weights" in card.forms else "")
-    )
+        blocks.append(("With PyTorch alone:", with_torch(card.signature, FORMS["program"][0])))
+    if onnx := next((form for form in ("onnx", "onnx-int8", "onnx-int8-dynamic") if form in card.forms), None):
+        blocks.append(("With onnxruntime alone:", with_onnxruntime(card.signature, FORMS[onnx][0])))
+    code = "\n".join(f"{head}\n\n```python\n{lines}```\n" for head, lines in blocks)
+    with_tutelage = "`tutelage evaluate . SPEC` measures it again; `teacher: {path: DIR}` in a spec makes it a teacher.\n"
+    return f"## Use\n\nTutelage need not be installed.\n\n{code}" + (f"\n{with_tutelage}" if "weights" in card.forms else "")
 
 
 def _limits(card: Card) -> str:
     data = card.sweep.get("data")
     lines = [
-        f"It gives one of its {len(signature_of(card.architecture['signature']).class_names)} classes, whatever it is shown: "
-        "there is no “none of these”.",
-        "Whether its probabilities are calibrated was not measured, nor how it does on groups within the data.",
+        f"It gives {_always(card.signature)} whatever its input is: there is no “none of these”.",
+        "Neither the calibration of its probabilities nor its quality on groups within the data was measured.",
     ]
     if data:
         lines.append(f"The numbers hold for examples like those of {data}; elsewhere they are unmeasured.")
@@ -232,6 +215,11 @@ def _limits(card: Card) -> str:
     elif warning := card.selection and card.selection.get("test_warning"):
         lines.append(warning)
     return "## Limits\n\n" + "\n".join(f"* {line}" for line in lines) + "\n"
+
+
+def _always(named: Signature) -> str:
+    counts = [f"one of the {output.num_classes} classes of `{output.name}`" for output in named.outputs]
+    return f"one of its {len(named.class_names)} classes" if is_plain(named) else " and ".join(counts)
 
 
 def _config(card: Card) -> str:

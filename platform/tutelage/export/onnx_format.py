@@ -1,6 +1,6 @@
-"""A network as ONNX: written from its torch.export program, quantised to int8, answered by onnxruntime.
+"""A network as ONNX: written from its torch.export program, quantised to int8, run by onnxruntime.
 
-The one place that imports onnx and onnxruntime.
+Only this file imports onnx and onnxruntime.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,75 +16,96 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from torch import Tensor
 from torch.export import ExportedProgram
 
 from tutelage.errors import InputError
+from tutelage.export.interface import Port
 from tutelage.files import write_atomically
 
-INPUT, OUTPUT = "inputs", "logits"
-
-
-CALIBRATION_BATCH = 32
-
-
+WITH_WEIGHTS = ("Conv", "Gather", "Gemm", "MatMul")
 PROVIDERS = ["CPUExecutionProvider"]
 
 
-def write(path: Path, program: ExportedProgram, described: Mapping[str, str]) -> int:
-    """Write `program` to `path` as ONNX whose batch may have any size, `described` in its metadata; return its opset.
+def write(
+    path: Path, program: ExportedProgram, arguments: Sequence[Port], output_names: Sequence[str], described: Mapping[str, str]
+) -> int:  # fmt: skip
+    """Write `program` to `path` as ONNX with free dimensions, and `described` in its metadata; return its opset.
 
-    Of the exporter's notes on where each operation stood in the source nothing is kept: they double the file and tell
-    the paths of this machine.
+    The exporter's notes on where each operation stood in the source are left out: they double the file and have the paths of
+    this machine.
     """
+    names = [port.name for port in arguments]
     with _quietly():
-        written = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
+        written = torch.onnx.export(program, dynamo=True, input_names=names, output_names=list(output_names), verbose=False)
     assert written is not None
     model = written.model_proto
     for node in [*model.graph.node, *(inner for function in model.functions for inner in function.node)]:
         del node.metadata_props[:]
         node.doc_string = ""
-    given = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
-    for value in [*model.graph.input, *model.graph.output, *model.graph.value_info]:
-        for size in value.type.tensor_type.shape.dim:
-            if given and size.dim_param == given:
-                size.dim_param = "batch"
+    _name_dimensions(model, arguments)
     onnx.helper.set_model_props(model, dict(described))
     onnx.checker.check_model(model)
     write_atomically(path, model.SerializeToString())
     return int(next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")))
 
 
-class _Calibration(CalibrationDataReader):  # type: ignore[misc]
-    """Real examples, a batch at a time, as onnxruntime asks for them."""
+def _name_dimensions(model: Any, arguments: Sequence[Port]) -> None:
+    """Give the free dimensions the names that the arguments have for them, in place of the exporter's symbols."""
+    named = {}
+    for value, port in zip(model.graph.input, arguments, strict=True):
+        for size, name in zip(value.type.tensor_type.shape.dim, port.shape, strict=True):
+            if size.dim_param and isinstance(name, str):
+                named[size.dim_param] = name
+    for value in [*model.graph.input, *model.graph.output, *model.graph.value_info]:
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param in named:
+                size.dim_param = named[size.dim_param]
 
-    def __init__(self, examples: Tensor) -> None:
-        self.batches = iter(examples.split(CALIBRATION_BATCH))
+
+Batches = Iterable[Mapping[str, NDArray[Any]]]  # a batch: its arguments by name
+
+
+class _Calibration(CalibrationDataReader):  # type: ignore[misc]
+    """Batches of real examples in the form in which onnxruntime requests them."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = iter(batches)
 
     def get_next(self) -> dict[str, Any] | None:
         """Return the next batch, or None."""
         batch = next(self.batches, None)
-        return None if batch is None else {INPUT: batch.numpy()}
+        return None if batch is None else dict(batch)
 
 
-def quantise_static(source: Path, path: Path, examples: Tensor) -> None:
-    """Write `source` with int8 weights (a scale a channel) and uint8 activations whose ranges `examples` `[n, …]` showed."""
+def quantise_static(source: Path, path: Path, batches: Batches) -> None:
+    """Write `source` with int8 weights (a scale a channel) and uint8 activations in the ranges they have for `batches`.
+
+    In a network that takes a mask only the operations with weights are quantised: a range of 256 values has no place for minus
+    infinity, which attention adds at masked steps.
+    """
+    is_masked = any(port.dtype == "bool" for port in Session(source).arguments)
     with _quietly():
         quantize_static(
-            str(source), str(path), _Calibration(examples), quant_format=QuantFormat.QDQ, per_channel=True,
+            str(source), str(path), _Calibration(batches), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            op_types_to_quantize=list(WITH_WEIGHTS) if is_masked else None,
         )  # fmt: skip
 
 
-def quantise_dynamic(source: Path, path: Path, _examples: Tensor) -> None:
-    """Write `source` with int8 weights and activations that are quantised as they come, a range a batch."""
+def quantise_dynamic(source: Path, path: Path, _batches: Batches) -> None:
+    """Write `source` with int8 weights and activations that are quantised at inference, in the range of each batch."""
     with _quietly():
         quantize_dynamic(str(source), str(path), weight_type=QuantType.QInt8)
 
 
 class Session:
-    """An ONNX file under onnxruntime on one CPU thread, as `answer(inputs) → logits`."""
+    """An ONNX file under onnxruntime on one CPU thread, called with its arguments in order.
+
+    `described` is the file's metadata.
+    """
 
     def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
@@ -94,17 +115,24 @@ class Session:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=PROVIDERS)
         except Exception as error:  # onnxruntime's own exceptions have no common parent
             raise InputError(f"{path} is not a readable ONNX model: {error}") from None
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)":
-            listed = ", ".join(f"{one.name} {one.type}" for one in inputs)
-            raise InputError(f"{path} takes {listed}. A model with one float input is measured.")
-        self._name = inputs[0].name
-        self.input_shape, self.output_shape = list(inputs[0].shape), list(outputs[0].shape)
+        self.arguments = [_port(one) for one in self._session.get_inputs()]
+        self.outputs = [_port(one) for one in self._session.get_outputs()]
         self.described: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
-    def answer(self, inputs: Tensor) -> Tensor:
-        """Return the logits `[n, classes]` of `inputs` `[n, …]`."""
-        return torch.from_numpy(self._session.run(None, {self._name: inputs.numpy()})[0])
+    def run(self, *arguments: Tensor) -> Tensor | dict[str, Tensor]:
+        """Return the only output, or several by name."""
+        named = {port.name: tensor.numpy() for port, tensor in zip(self.arguments, arguments, strict=True)}
+        found = [torch.from_numpy(array) for array in self._session.run(None, named)]
+        return found[0] if len(found) == 1 else {port.name: array for port, array in zip(self.outputs, found, strict=True)}
+
+
+DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
+
+
+def _port(argument: Any) -> Port:
+    """Return an input or output of a session; a dimension without a name or size is free too."""
+    shape = tuple(size if isinstance(size, int) else str(size) for size in argument.shape)
+    return Port(name=argument.name, dtype=DTYPES.get(argument.type, argument.type), shape=shape)
 
 
 def size_bytes(path: Path) -> float:
@@ -113,7 +141,7 @@ def size_bytes(path: Path) -> float:
     return float(sum(int(np.prod(t.dims)) * onnx.helper.tensor_dtype_to_np_dtype(t.data_type).itemsize for t in tensors))
 
 
-QUANTISERS: dict[str, Callable[[Path, Path, Tensor], None]] = {
+QUANTISERS: dict[str, Callable[[Path, Path, Batches], None]] = {
     "onnx-int8": quantise_static,
     "onnx-int8-dynamic": quantise_dynamic,
 }

@@ -1,32 +1,37 @@
-"""MLflow's model registry: a student goes in only after it was read back in a clean process and answered the same."""
+"""MLflow's model registry: a student is registered only if its logged form gives the same logits in a clean process."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
-import torch
 from mlflow.exceptions import MlflowException
-from mlflow.models import infer_signature
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
 from tutelage.errors import InputError, UnreachableError, WorkFailed
-from tutelage.export import isolated_python
+from tutelage.export import read_back
+from tutelage.export.interface import Port, arguments_of, outputs_of
 from tutelage.networks import checkpoint
+from tutelage.networks.blank import argument_names
 from tutelage.records.mlflow_format import redact
 from tutelage.records.mlflow_writer import one_attempt
+from tutelage.signature import Signature
 
-TOLERANCE = 1e-5
+REQUIREMENTS = ("torch", "numpy")
 
 
 CHAMPION, PREVIOUS = "champion", "previous"
@@ -38,21 +43,39 @@ OWNER = "tutelage.task"  # the tag by which a registered model belongs to a task
 _ALIAS = re.compile(r"[\w-]+", re.ASCII)
 
 
-_ANSWER = """
-import sys, mlflow, numpy, torch
-uri, model_uri, inputs, outputs = sys.argv[1:]
-mlflow.set_tracking_uri(uri); mlflow.set_registry_uri(uri)
-model = mlflow.pytorch.load_model(model_uri)
-rows = torch.from_numpy(numpy.load(inputs))
-with torch.inference_mode():
-    answers = [model(rows), torch.cat([model(rows[:1]), model(rows[1:])])]
-numpy.save(outputs, torch.stack(answers).numpy())
-"""
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A sweep's run in MLflow, under which its models are logged."""
+
+    uri: str
+    experiment: str
+    run_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A network to be registered: its signature, the `arguments` of two or more real examples, and its `tags`.
+
+    `files`, such as its weights and architecture, are kept beside the program.
+    """
+
+    model: nn.Module
+    signature: Signature
+    arguments: tuple[Tensor, ...]
+    tags: Mapping[str, str]
+    files: Sequence[Path] = ()
+
+    def __post_init__(self) -> None:
+        assert len(self.arguments[0]) >= 2, "a batch of one would fix the exported batch size"
+        self.model.eval()
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegisteredStudent:
-    """A version in the registry, the aliases that now point to it, and who was champion before, if it is the champion."""
+    """A version in the registry, its aliases, and the former champion's version if it is the champion.
+
+    `distance` is the largest difference of a logit from the student's.
+    """
 
     name: str
     version: str
@@ -73,28 +96,33 @@ class Champion:
 
 @dataclass(frozen=True, kw_only=True)
 class RolledBack:
-    """Which version is champion again, and which one no longer is; `tutelage rollback` once more would undo it."""
+    """The version that is champion again, and the version that was before; a second `tutelage rollback` undoes it."""
 
     name: str
     champion: str
     previous: str
 
 
+def requirements() -> list[str]:
+    """Return the packages that a registered student needs, pinned to those installed; torch without its build's suffix."""
+    return [f"{package}=={version(package).split('+')[0]}" for package in REQUIREMENTS]
+
+
 def check_aliases(aliases: Sequence[str]) -> None:
-    """Raise `InputError` for an alias that MLflow does not take, or that is not given by request."""
+    """Raise `InputError` for an alias that MLflow does not accept, or that is reserved."""
     for alias in aliases:
         if not _ALIAS.fullmatch(alias) or alias.lower() == "latest" or re.fullmatch(r"v\d+", alias, re.IGNORECASE):
-            raise InputError(f"'{alias}' is no alias. Letters, digits, - and _ make one, such as smallest; not latest, not v1.")
+            raise InputError(f"'{alias}' is no alias. Use letters, digits, - and _, such as smallest; not latest, not v1.")
         if alias in (CHAMPION, PREVIOUS):
             raise InputError(
-                f"the alias {alias} is not given by request: --register gives it to who is better, or with --force."
+                f"the alias {alias} is reserved; --register assigns it if the student beats the champion, or with --force."
             )
 
 
 def find_champion(uri: str, name: str, task: str) -> Champion | None:
     """Return the champion of a registered model; None if there is none yet.
 
-    Raises `InputError` if the name belongs to another task, `UnreachableError` if the registry does not answer or refuses.
+    Raises `InputError` if the name belongs to another task, `UnreachableError` if the registry is not reachable or refuses.
     """
     with _stores(uri):
         client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -112,34 +140,23 @@ def find_champion(uri: str, name: str, task: str) -> Champion | None:
 
 
 def register_student(
-    *, uri: str, experiment: str, run_id: str, name: str, model: nn.Module, example: Tensor, requirements: Sequence[str],
-    tags: Mapping[str, str], files: Sequence[Path] = (), as_champion: bool = True, aliases: Sequence[str] = (),
+    run: Run, candidate: Candidate, name: str, *, as_champion: bool = True, aliases: Sequence[str] = ()
 ) -> RegisteredStudent:  # fmt: skip
-    """Log `model` as a torch.export program under the sweep's run, read it back elsewhere, and make it a version of `name`.
+    """Log a candidate as a torch.export program under the sweep's run, read it back elsewhere, and make it a version of `name`.
 
-    `example` is `[n ≥ 2, …]` of real inputs; `files` are kept beside the program. It gets `aliases`, and with `as_champion`
-    that of `champion`; the former champion is then `previous`. Raises `WorkFailed` if the model that was read back answers
-    more than 1e-5 apart (nothing is registered then), and as `find_champion` does.
+    The version gets `aliases`, and with `as_champion` that of `champion`; the former champion is then `previous`. Raises
+    `WorkFailed` if the logged model's logits differ from the candidate's, which is then not registered, and as `find_champion`
+    does.
     """
-    assert len(example) >= 2, "a batch of one would fix the exported batch size"
-    find_champion(uri, name, tags[OWNER])
-    with _stores(uri):
-        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-        model_id = _log(experiment, run_id, name, model.eval(), example, requirements, tags, files)
-        model_uri = f"models:/{model_id}"
-        try:
-            distance = distance_when_read_back(uri, model_uri, model, example)
-            if not distance <= TOLERANCE:
-                raise WorkFailed(
-                    f"the logged model answers {distance:g} apart from the student (at most {TOLERANCE:g} is let pass), "
-                    "so it was not registered."
-                )
-        except BaseException:
-            client.delete_logged_model(model_id)
-            raise
+    find_champion(run.uri, name, candidate.tags[OWNER])
+    with _stores(run.uri):
+        client = mlflow.MlflowClient(tracking_uri=run.uri, registry_uri=run.uri)
+        model_id, distance = _logged(client, run, candidate, name)
         with contextlib.suppress(MlflowException):  # it is there already; its owner was checked
-            client.create_registered_model(name, tags={OWNER: tags[OWNER]})
-        made = client.create_model_version(name, source=model_uri, run_id=run_id, tags=dict(tags), model_id=model_id)
+            client.create_registered_model(name, tags={OWNER: candidate.tags[OWNER]})
+        made = client.create_model_version(
+            name, source=f"models:/{model_id}", run_id=run.run_id, tags=dict(candidate.tags), model_id=model_id
+        )
         version = str(made.version)
         previous = _crown(client, name, version) if as_champion else None
         for alias in aliases:
@@ -147,6 +164,23 @@ def register_student(
     given = [*([CHAMPION] if as_champion else []), *aliases]
     uri_of = f"models:/{name}@{given[0]}" if given else f"models:/{name}/{version}"
     return RegisteredStudent(name=name, version=version, aliases=given, previous=previous, model_uri=uri_of, distance=distance)
+
+
+def _logged(client: mlflow.MlflowClient, run: Run, candidate: Candidate, name: str) -> tuple[str, float]:
+    """Return the ID of the logged model and its largest difference from the candidate; one that differs is deleted."""
+    cases = read_back.cases_of(candidate.model, candidate.signature, candidate.arguments)
+    model_id = _log(run, candidate, name)
+    try:
+        distance = distance_when_read_back(run.uri, f"models:/{model_id}", cases, candidate.signature)
+        if not distance <= (limit := read_back.allowed(cases)):
+            raise WorkFailed(
+                f"the logged model's logits differ by {distance:g} from the student's (allowed: {limit:g}), so it was not "
+                "registered."
+            )
+    except BaseException:
+        client.delete_logged_model(model_id)
+        raise
+    return model_id, distance
 
 
 def roll_back(uri: str, name: str) -> RolledBack:
@@ -161,13 +195,13 @@ def roll_back(uri: str, name: str) -> RolledBack:
             raise InputError(f"no registered model '{name}' at {redact(uri)}. Another MLflow: --tracking-uri.")
         previous = model.aliases.get(PREVIOUS)
         if previous is None:
-            raise InputError(f"no version of '{name}' was champion before: there is nothing to go back to.")
+            raise InputError(f"no version of '{name}' was champion before: there is no previous champion.")
         now = _crown(client, name, str(previous))
     return RolledBack(name=name, champion=str(previous), previous=str(now))
 
 
 def _known(client: mlflow.MlflowClient, uri: str, name: str) -> Any:
-    """Return the registered model of that name, None if there is none."""
+    """Return the registered model `name`, None if there is none."""
     try:
         with one_attempt():
             return client.get_registered_model(name)
@@ -175,13 +209,13 @@ def _known(client: mlflow.MlflowClient, uri: str, name: str) -> Any:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
         raise UnreachableError(
-            f"the model registry at {redact(uri)} does not answer, or refuses: {error}. Set tracking.uri to one that does, and "
-            "MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, where it asks who you are."
+            f"the model registry at {redact(uri)} is not reachable or refuses: {error}. Set tracking.uri to one that is, and "
+            "MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, if it requires them."
         ) from None
 
 
 def _crown(client: mlflow.MlflowClient, name: str, version: str) -> str | None:
-    """Give a version the alias `champion`, and who had it that of `previous`, which is returned."""
+    """Make a version the champion; the former champion becomes `previous` and is returned."""
     former = client.get_registered_model(name).aliases.get(CHAMPION)
     if former is not None and str(former) != version:
         client.set_registered_model_alias(name, PREVIOUS, str(former))
@@ -189,52 +223,67 @@ def _crown(client: mlflow.MlflowClient, name: str, version: str) -> str | None:
     return str(former) if former is not None else None
 
 
-def _log(
-    experiment: str, run_id: str, name: str, model: nn.Module, example: Tensor, requirements: Sequence[str],
-    tags: Mapping[str, str], files: Sequence[Path],
-) -> str:  # fmt: skip
-    inputs = example.numpy()
-    with torch.inference_mode():
-        signature = infer_signature(inputs, model(example).numpy())
-    mlflow.set_experiment(experiment)
-    with mlflow.start_run(run_id=run_id):
+def _log(run: Run, candidate: Candidate, name: str) -> str:
+    mlflow.set_experiment(run.experiment)
+    with mlflow.start_run(run_id=run.run_id), tempfile.TemporaryDirectory() as scratch:
         try:
             info = mlflow.pytorch.log_model(
-                model, name=name, signature=signature, input_example=inputs, pip_requirements=list(requirements),
-                tags=dict(tags), serialization_format="pt2", extra_files=[str(file) for file in files],
+                candidate.model, name=name, signature=_mlflow_signature(candidate), input_example=_input_example(candidate),
+                pip_requirements=requirements(), tags=dict(candidate.tags), serialization_format="pt2",
+                extra_files=[str(file) for file in (*candidate.files, *_example_file(candidate, Path(scratch)))],
             )  # fmt: skip
         except Exception as error:
-            _forget_failed(run_id)
+            _forget_failed(run.run_id)
             raise WorkFailed(f"the student could not be logged as a model: {error}") from error
     return str(info.model_id)
 
 
+def _mlflow_signature(candidate: Candidate) -> ModelSignature:
+    """Return the signature in MLflow's terms; a single input has no name there, so that a request needs none."""
+    arguments, outputs = arguments_of(candidate.signature), outputs_of(candidate.signature, candidate.model)
+    return ModelSignature(inputs=_schema(arguments), outputs=_schema(outputs))
+
+
+def _schema(ports: Sequence[Port]) -> Schema:
+    def spec(port: Port) -> TensorSpec:
+        shape = tuple(size if isinstance(size, int) else -1 for size in port.shape)
+        return TensorSpec(np.dtype(port.dtype), shape, port.name if len(ports) > 1 else None)
+
+    return Schema([spec(port) for port in ports])
+
+
+def _input_example(candidate: Candidate) -> Any:
+    """Return what MLflow traces the network with: an array, which it keeps beside the model, or several in order."""
+    arrays = tuple(tensor.numpy() for tensor in candidate.arguments)
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def _example_file(candidate: Candidate, scratch: Path) -> list[Path]:
+    """Return the file of an example of several inputs by name, which MLflow does not keep itself; none for a single input."""
+    if len(candidate.arguments) == 1:
+        return []
+    named = zip(argument_names(candidate.signature), candidate.arguments, strict=True)
+    path = scratch / "input_example.json"
+    path.write_text(json.dumps({"inputs": {name: tensor[:2].tolist() for name, tensor in named}}), encoding="utf-8")
+    return [path]
+
+
 def _forget_failed(run_id: str) -> None:
-    """Remove the half model that a failed log leaves behind."""
+    """Delete the incomplete model that a failed log leaves behind."""
     experiment_id = mlflow.get_run(run_id).info.experiment_id
     for model in mlflow.search_logged_models([experiment_id], output_format="list"):
         if model.source_run_id == run_id and str(model.status).endswith("FAILED"):
             mlflow.MlflowClient().delete_logged_model(model.model_id)
 
 
-def distance_when_read_back(uri: str, model_uri: str, model: nn.Module, inputs: Tensor) -> float:
-    """Return the largest absolute difference between `model` and the logged one, read in a process without tutelage.
-
-    The logged one answers the whole batch, and its first row and the rest apart.
-    """
-    with torch.inference_mode():
-        expected = model.eval()(inputs).numpy()
-    with tempfile.TemporaryDirectory() as scratch:
-        asked, answered = Path(scratch) / "inputs.npy", Path(scratch) / "outputs.npy"
-        np.save(asked, inputs.numpy())
-        if failure := isolated_python.run(_ANSWER, [uri, model_uri, str(asked), str(answered)], scratch):
-            raise WorkFailed(f"the logged model cannot be read back: {failure}")
-        return float(np.abs(np.load(answered) - expected).max())
+def distance_when_read_back(uri: str, model_uri: str, cases: Sequence[read_back.Case], signature: Signature) -> float:
+    """Return the largest absolute difference of the logged model's logits from those of `cases`, computed without tutelage."""
+    return read_back.differences(cases, signature, {"logged": ("mlflow", [uri, model_uri])})["logged"]
 
 
 @contextlib.contextmanager
 def _stores(uri: str) -> Iterator[None]:
-    """Point MLflow's own functions to `uri`, without their chatter, and back."""
+    """Point MLflow's own functions to `uri` for a while, without their output."""
     tracking, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     level = logging.getLogger("mlflow").level
     logging.getLogger("mlflow").setLevel(logging.ERROR)

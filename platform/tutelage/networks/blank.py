@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,13 +29,21 @@ def argument_names(signature: Signature) -> tuple[str, ...]:
 
 
 def _names(spec: InputSpec) -> tuple[str, ...]:
-    return (spec.name, f"{spec.name}_mask") if spec.is_ragged else (spec.name,)
+    return (spec.name, mask_name(spec)) if spec.is_ragged else (spec.name,)
+
+
+def mask_name(spec: InputSpec) -> str:
+    """Return the name of the mask of a ragged input."""
+    return f"{spec.name}_mask"
 
 
 def classes_of(result: Any, signature: Signature) -> dict[str, int]:
-    """Return the number of classes of each label sequence in a network's result: a tensor, a mapping or a tuple."""
-    names = [output.name for output in signature.outputs]
-    if isinstance(result, Tensor):
-        result = (result,)
-    tensors = dict(result) if isinstance(result, Mapping) else dict(zip(names, result, strict=True))
-    return {name: tensors[name].shape[-1] for name in names}
+    """Return the number of classes of each label sequence in a network's result."""
+    return {name: logits.shape[-1] for name, logits in by_sequence(result, list(signature.classes)).items()}
+
+
+def by_sequence(result: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Return a network's result by label sequence: it is a mapping, a tuple in the order of `names`, or the only output."""
+    if isinstance(result, Mapping):
+        return {name: result[name] for name in names}
+    return dict(zip(names, result if isinstance(result, tuple | list) else (result,), strict=True))

@@ -8,15 +8,17 @@ from typing import Any
 
 from tutelage.errors import InputError
 from tutelage.export import load, registry
+from tutelage.export.fit import mismatch
 from tutelage.measure import Measure
 from tutelage.networks import checkpoint, cost
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
 from tutelage.selection import comparison
 from tutelage.selection.test_split import Subject
+from tutelage.signature import signature_of
 from tutelage.training.context import TrainingContext
 
-REQUIREMENTS = ("torch", "numpy")
+EXAMPLES = 8  # of validation, that a registered student is traced and checked with
 
 
 MARGIN = 0.01  # of the primary measure, by which a smaller student may be worse than the champion
@@ -36,10 +38,10 @@ class Registration:
 
 
 def champion(registration: Registration, home: SweepDir, context: TrainingContext) -> Subject | None:
-    """Return the present champion, to be tested beside the student; None if there is none, or it is not asked (`force`).
+    """Return the present champion, to be tested beside the student; None if there is none, or with `force`.
 
-    Raises `InputError` if the name belongs to another task or its champion answers another query, `UnreachableError` if
-    the registry does not answer.
+    Raises `InputError` if the name belongs to another task or its champion has other inputs or classes, `UnreachableError` if
+    the registry is not reachable.
     """
     registry.check_aliases(registration.aliases)
     uri, name = home.tracking_uri, registration.name
@@ -52,16 +54,12 @@ def champion(registration: Registration, home: SweepDir, context: TrainingContex
             f"the champion of '{name}', version {found.version}, holds no {checkpoint.ARCHITECTURE} with {checkpoint.WEIGHTS}: "
             "it was not registered by tutelage, and cannot be compared. Register under another name, or with --force."
         )
-    held, signature = load.read(directory), context.signature
-    for what, theirs, ours in (
-        ("examples of shape", held.example_shape, signature.example_shape),
-        ("the classes", held.class_names, signature.class_names),
-    ):
-        if theirs != ours:
-            raise InputError(
-                f"the champion of '{name}', version {found.version}, knows {what} {theirs}, this sweep's data have {ours}: "
-                "they cannot be compared. Register under another name, or with --force."
-            )
+    held = load.read(directory)
+    if difference := mismatch(held.signature, context.signature):
+        raise InputError(
+            f"the champion of '{name}', version {found.version}, {difference}: they cannot be compared. Register under another "
+            "name, or with --force."
+        )
     return Subject(name=f"{name} version {found.version} ({found.origin})", model=held.module)
 
 
@@ -83,12 +81,16 @@ def register(
         f"tutelage.test_{primary.name}": primary.text(document["test"]["value"]),
         "tutelage.promotion": why,
     }
-    registered = registry.register_student(
-        uri=home.tracking_uri, experiment=tracker.experiment, run_id=facts["run_id"], name=registration.name,
-        model=checkpoint.read(directory)[0], example=context.splits["validation"].take(slice(8)).arguments[0],
-        requirements=requirements(), tags=tags, files=[directory / checkpoint.ARCHITECTURE, directory / checkpoint.WEIGHTS],
-        as_champion=promoted, aliases=registration.aliases,
+    model, architecture = checkpoint.read(directory)
+    candidate = registry.Candidate(
+        model=model, signature=signature_of(architecture["signature"]), tags=tags,
+        arguments=context.splits["validation"].take(slice(EXAMPLES)).arguments,
+        files=[directory / checkpoint.ARCHITECTURE, directory / checkpoint.WEIGHTS],
     )  # fmt: skip
+    run = registry.Run(uri=home.tracking_uri, experiment=tracker.experiment, run_id=facts["run_id"])
+    registered = registry.register_student(
+        run, candidate, registration.name, as_champion=promoted, aliases=registration.aliases
+    )
     return {**asdict(registered), "promoted": promoted, "why": why}
 
 
@@ -103,10 +105,3 @@ def _promoted(
         primary, document["test"]["gain_over_champion"], document["student"]["measures"]["size_bytes"],
         cost.size(former.model)["size_bytes"], registration.margin, former.name,
     )  # fmt: skip
-
-
-def requirements() -> list[str]:
-    """Return what a registered student needs to answer, pinned to what runs here; torch without its build's suffix."""
-    from importlib.metadata import version
-
-    return [f"{package}=={version(package).split('+')[0]}" for package in REQUIREMENTS]
