@@ -32,7 +32,7 @@ def _source() -> dict[str, str]:
 
 
 def _code() -> dict[str, str]:
-    """Return the commit of the directory one stands in and of this package, where they are in git, and what is changed."""
+    """Return the commits of the working directory and of this package, where they are in git, and whether files are changed."""
     here = commit_of(Path.cwd())
     own = commit_of(Path(__file__).parent, file=Path(__file__).name)
     found: dict[str, str] = {}
@@ -59,7 +59,7 @@ def _git(directory: Path, *arguments: str) -> str | None:
     command = ["git", "-C", str(directory), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=True)
-    except (OSError, subprocess.SubprocessError):  # no git, no repository, or one too large to ask
+    except (OSError, subprocess.SubprocessError):  # no git, no repository, or one that takes too long
         return None
     return done.stdout.strip()
 
@@ -69,8 +69,6 @@ def _packages() -> dict[str, str]:
 
 
 def _hardware() -> dict[str, str]:
-    import torch
-
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "hardware.cpu": _cpu_model(),
@@ -89,10 +87,5 @@ def _cpu_model() -> str:
 
 def environment() -> dict[str, str]:
     """Return versions and hardware that the numbers of a sweep were measured with."""
-    import os
-    import platform
-    from importlib.metadata import version
-
-    versions = {package: version(package) for package in ("tutelage", "torch", "ray", "optuna", "mlflow")}
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
-    return {**versions, "python": platform.python_version(), "cpus": str(os.cpu_count()), "gpu": gpu}
+    measured_with = {**_packages(), **_hardware()}
+    return {name.partition(".")[2]: value for name, value in measured_with.items()}

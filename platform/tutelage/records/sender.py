@@ -23,26 +23,26 @@ ATTEMPTS = 8  # at work that fails although the store answers
 
 
 class Writer(Protocol):
-    """Who does the work. Doing it again after a failure, or after a success, is harmless."""
+    """The writer of the work. Writing it again, after a failure or a success, is harmless."""
 
     def write(self, work: Work) -> None:
         """Do one piece of work, or raise."""
         ...
 
     def answers(self) -> bool:
-        """Say whether the store answers at all."""
+        """Return whether the store answers at all."""
         ...
 
     def forget(self) -> None:
-        """Take nothing for known that was learnt before a failure."""
+        """Drop what was cached before a failure."""
         ...
 
     def is_final(self, error: Exception) -> bool:
-        """Say whether trying again cannot help."""
+        """Return whether trying again cannot help."""
         ...
 
     def describe(self, error: Exception) -> str:
-        """Return in words that the store does not answer, and why; no secrets."""
+        """Return a message that the store does not answer, and why, without secrets."""
         ...
 
 
@@ -66,7 +66,7 @@ class Sender:
             self._changed.notify_all()
 
     def flush(self) -> bool:
-        """Wait until all is done, or nothing has been for `PATIENCE_S`; say whether all is."""
+        """Wait until all is done, or nothing has been for `PATIENCE_S`; return whether all is."""
         with self._changed:
             while waiting := self._spool.waiting:
                 if not self._changed.wait_for(lambda before=waiting: self._spool.waiting < before, PATIENCE_S):  # type: ignore[misc]
@@ -74,7 +74,7 @@ class Sender:
         return True
 
     def close(self) -> int:
-        """Flush, stop, give the spool free, and return how many pieces of work still wait in it."""
+        """Flush, stop, release the spool, and return how many pieces of work still wait in it."""
         self.flush()
         self._stopping.set()
         with self._changed:
@@ -98,18 +98,18 @@ class Sender:
         while not self._stopping.is_set():
             try:
                 self._writer.write(work)
-            except Exception as error:  # whatever it is, the sweep must not fall over its log
+            except Exception as error:  # whatever it is, it must not end the sweep
                 self._writer.forget()
                 answers = self._writer.answers()
                 failures += answers
                 if answers and (self._writer.is_final(error) or failures >= ATTEMPTS):
                     self._put_aside(work, error)
                     return
-                self._tell_away(error, answers)
+                self._warn_away(error, answers)
                 self._stopping.wait(wait_s)
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
             else:
-                self._tell_back()
+                self._warn_back()
                 self._take_out(self._spool.done)
                 return
 
@@ -123,12 +123,12 @@ class Sender:
         with self._changed:
             self._changed.notify_all()
 
-    def _tell_away(self, error: Exception, answers: bool) -> None:
+    def _warn_away(self, error: Exception, answers: bool) -> None:
         if not self._is_away and not answers:
             self._is_away = True
             logger.warning("%s Nothing stops: what MLflow lacks waits on disk.", self._writer.describe(error))
 
-    def _tell_back(self) -> None:
+    def _warn_back(self) -> None:
         if self._is_away:
             self._is_away = False
             logger.warning("MLflow answers again; %d pieces of work follow.", self._spool.waiting)

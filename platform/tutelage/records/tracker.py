@@ -84,23 +84,23 @@ class Tracker:
         """
         spool = self._open_spool()
         self._sender = Sender(spool, self._writer)
-        self._parent = self._ask(lambda: self._writer.parent_of(spool.key, name, _now_ms()))
+        self._parent = self._queried(lambda: self._writer.parent_of(spool.key, name, _now_ms()))
         self._sweep = name
         more = {"searched": ", ".join(searched), **lineage.tags()}
         text = redact(dump(dict(spec)))
-        self._book("run", params=fit_params(tags), tags=fit_tags(more), file="spec.yaml", text=text)
+        self._enqueue("run", params=fit_params(tags), tags=fit_tags(more), file="spec.yaml", text=text)
         return self._parent
 
     def reopen(self, run_id: str, *, resumed: bool = False) -> None:
-        """Go on writing to a sweep's run, after what its spool still holds; `resumed` marks it as running again.
+        """Continue to write to a sweep's run, after what its spool still holds; `resumed` marks it as running again.
 
         Trials that are wholly written may be logged again: they are left as they are, and half-written ones completed.
         """
-        self._sweep = self._ask(lambda: self._writer.sweep_of(run_id))
-        self._ask(lambda: self._writer.children(run_id))
+        self._sweep = self._queried(lambda: self._writer.sweep_of(run_id))
+        self._queried(lambda: self._writer.children(run_id))
         self._parent, self._sender = run_id, Sender(self._open_spool(), self._writer)
         if resumed:
-            self._book("status", status="RUNNING")
+            self._enqueue("status", status="RUNNING")
 
     def _open_spool(self) -> Spool:
         """Open the spool; not before the first run, because a sweep's directory is not there before."""
@@ -109,13 +109,13 @@ class Tracker:
         self._scratch = Path(tempfile.mkdtemp(prefix="tutelage-tracking-"))
         return Spool(self._scratch / "tracking.spool")
 
-    def _ask(self, question: Callable[[], Answer]) -> Answer:
+    def _queried(self, query: Callable[[], Answer]) -> Answer:
         try:
-            return question()
+            return query()
         except (MlflowException, OSError, KeyError) as error:
             raise UnreachableError(self._writer.describe(error)) from None
 
-    def _book(self, do: str, **fields: Any) -> None:
+    def _enqueue(self, do: str, **fields: Any) -> None:
         assert self._sender is not None, "start_sweep or reopen comes first"
         self._sender.append({"do": do, "run": self._parent, "at_ms": _now_ms(), **fields})
 
@@ -158,7 +158,7 @@ class Tracker:
 
     def log_dataset(self, run_id: str, name: str, fingerprint: str, num_examples: Mapping[str, int]) -> None:
         """Attach one data set a split to the sweep, all under the data's fingerprint (SHA-256)."""
-        self._book("data", run=run_id, name=redact(name), fingerprint=fingerprint, num_examples=dict(num_examples))
+        self._enqueue("data", run=run_id, name=redact(name), fingerprint=fingerprint, num_examples=dict(num_examples))
 
     def log_teacher(
         self, name: str, address: str, params: Mapping[str, Any], measures: Mapping[str, float],
@@ -166,7 +166,7 @@ class Tracker:
     ) -> None:  # fmt: skip
         """Log the teacher as a run of its own, once for its content address, and link it from the sweep."""
         shown = {f"teacher.{key}": value for key, value in params.items() if value is not None}
-        self._book(
+        self._enqueue(
             "teacher", name=name, address=address, params=fit_params(shown), metrics=fit_measures(measures, self._measures),
             curve=fit_curve(curve),
         )  # fmt: skip
@@ -184,7 +184,7 @@ class Tracker:
         if record.error:
             tags["error"] = record.error.strip().splitlines()[-1]
         spent = {"cost/elapsed_s": record.elapsed_s} if record.elapsed_s else {}
-        self._book(
+        self._enqueue(
             "trial",
             trial=record.trial_id,
             name=f"{self._sweep}-{record.trial_id}",
@@ -201,7 +201,7 @@ class Tracker:
 
     def set_labels(self, labels: Mapping[str, str]) -> None:
         """Change the `pareto` tag of trials that left the front or came to it."""
-        self._book("labels", labels=dict(labels))
+        self._enqueue("labels", labels=dict(labels))
 
     def log_front(self, num_trials: int, hypervolume: float, size: int) -> None:
         """Log the front's hypervolume and size after `num_trials` trials, and the best primary measure so far.
@@ -211,22 +211,22 @@ class Tracker:
         """
         rows = [(num_trials, "front/hypervolume", hypervolume), (num_trials, "front/size", float(size))]
         rows.append((0, self._primary.mlflow_key, self._best))
-        self._book("front", rows=[row for row in rows if math.isfinite(row[2])])
+        self._enqueue("front", rows=[row for row in rows if math.isfinite(row[2])])
 
     def log_artifacts(self, paths: Sequence[Path]) -> None:
         """Attach files to the sweep's run, as they are when MLflow takes them."""
         for path in paths:
-            self._book("files", paths=[str(path.absolute())])
+            self._enqueue("files", paths=[str(path.absolute())])
 
     def log_measures(self, trial_id: str, measures: Mapping[str, float]) -> None:
         """Add measures that were taken after a trial ended."""
-        self._book("measures", trial=trial_id, metrics=fit_measures(measures, self._measures))
+        self._enqueue("measures", trial=trial_id, metrics=fit_measures(measures, self._measures))
 
     def set_note(self, markdown: str, picture: str = "front.png") -> None:
         """Set the card that MLflow shows on the sweep's page, with an attached picture below its heading."""
         heading, _, rest = markdown.partition("\n")
         shown = f"{heading}\n\n![{picture}](get-artifact?path={picture}&run_uuid={self._parent})\n{rest}"
-        self._book("run", tags=fit_tags({"mlflow.note.content": shown}))
+        self._enqueue("run", tags=fit_tags({"mlflow.note.content": shown}))
 
     def log_selection(self, document: Mapping[str, Any]) -> None:
         """Attach a selection to the sweep: the document, and its policy, trial and reason as tags."""
@@ -236,16 +236,16 @@ class Tracker:
             "selected.reason": document["reason"],
             f"selected.test_{self._primary.name}": self._primary.text(document["test"]["value"]),
         }
-        self._book("run", tags=fit_tags(tags), file="selection.json", text=json.dumps(dict(document), indent=2))
+        self._enqueue("run", tags=fit_tags(tags), file="selection.json", text=json.dumps(dict(document), indent=2))
 
     def finish(self, status: str) -> None:
         """End the sweep's run as FINISHED, FAILED or KILLED."""
         if self._parent:
-            self._book("status", status=status)
+            self._enqueue("status", status=status)
 
     def save_compare_view(self, searched: Sequence[str]) -> None:
         """Save the ready chart pages with the experiment; only a warning where MLflow does not take them."""
-        self._book("view", searched=list(searched))
+        self._enqueue("view", searched=list(searched))
 
     @property
     def run_ids(self) -> dict[str, str]:
