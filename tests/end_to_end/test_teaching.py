@@ -52,7 +52,7 @@ def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path
     assert room.augmentation.pad_px == 1 and room.knowledge is not None and len(room.knowledge.teachers) == 2
     choice = select.select(home, confirm=2)
     document = choice.document
-    assert document["confirmed"]["seeds"] == 2 and 0 < document["agreement"]["agreement"] <= 1
+    assert document["confirmed"]["seeds"] == 2 and 0 < document["other_measures"]["agreement"] <= 1
     assert document["transfer"] is None and "labels alone" in document["teaching"]
     page = choice.report_path.read_text()
     assert "teacher&#x27;s top class for" in page or "teacher's top class for" in page

@@ -1,7 +1,7 @@
 """Which students are worth their next epochs: rules over what was seen at a rung, a number of epochs. Pure arrays.
 
 Sizes are known before a student is trained, its quality is not. So at a rung a student is compared by its known losses, lower
-is better, and by its error there: how far its primary measure is from the best value (1 - accuracy, or an error rate as it
+is better, and by its error there: how far its primary measure is from the best value (1 less a share, or an error rate as it
 is). Trials and constraints are not known here: a stopped trial never enters the front, and a student that misses a constraint
 is never trained; other code sees to both.
 """
