@@ -24,7 +24,7 @@ from tutelage.search.sampler import Sampler, Suggestion
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.stopping import PromotionJudge, RuleJudge, rule_of
 from tutelage.search.stopping_rules import Dominance, Gains
-from tutelage.search.suggest import Callbacks, Suggester, size_losses
+from tutelage.search.suggest import Callbacks, Goal, Suggester, size_losses
 from tutelage.selection import capacity_gap, comparison
 from tutelage.selection.confirmation import Confirmation
 from tutelage.selection.estimate import Judged, estimates
@@ -169,7 +169,7 @@ def test_a_suggester_tells_the_sampler_rates_as_they_are(make_record: Make) -> N
     told: list[Any] = []
     sampler.observe = lambda number, rung, losses: told.append((rung, list(losses)))  # type: ignore[method-assign]
     callbacks = Callbacks(presize=lambda config: Sizes(final={"params": 100.0}), on_started=told.append, on_ended=told.append)
-    asked = Suggester(sampler, OBJECTIVES, Limits(), callbacks, 5, learned=CER)
+    asked = Suggester(sampler, Goal(objectives=OBJECTIVES, limits=Limits(), learned=CER), callbacks, 5)
     suggestion = asked.next()
     assert suggestion is not None
     told.clear()

@@ -33,7 +33,7 @@ from tutelage.search.sampler import Sampler
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.stopping import RuleJudge
 from tutelage.search.stopping_rules import Dominance, Halving, Rule
-from tutelage.search.suggest import Callbacks, Suggester, size_losses
+from tutelage.search.suggest import Callbacks, Goal, Suggester, size_losses
 from tutelage.spec import loading
 from tutelage.spec.space import any_value
 from tutelage.storage import open_storage
@@ -160,12 +160,9 @@ def busy(kind: str, workers: int, trials: int, epoch_s: float, path: Path) -> di
     )
     suggester = Suggester(
         Sampler(loaded.space, 2, kind, 0, RUNGS),
-        objectives,
-        Limits(),
+        Goal(objectives=objectives, limits=Limits(), learned=loaded.primary),
         callbacks,
         trials,
-        rungs=frozenset(RUNGS),
-        learned=loaded.primary,
     )
     judge = RuleJudge(Dominance(num_judged=359), frozenset(RUNGS), objectives, loaded.primary)
     events: list[tuple[float, int, Suggestion | None, int]] = [(0.0, worker, None, 0) for worker in range(workers)]

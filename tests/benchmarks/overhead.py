@@ -71,7 +71,7 @@ def ours(trials: int, seconds: float, epochs: int, storage: Path) -> list[tuple[
     from tutelage.records.trial import Sizes, TrialRecord
     from tutelage.search import ray_tune
     from tutelage.search.sampler import Sampler
-    from tutelage.search.suggest import Callbacks, Suggester
+    from tutelage.search.suggest import Callbacks, Goal, Suggester
     from tutelage.spec.space import Space, parse
     from tutelage.storage import open_storage
 
@@ -81,7 +81,7 @@ def ours(trials: int, seconds: float, epochs: int, storage: Path) -> list[tuple[
     tracker = Tracker(f"sqlite:///{storage / 'mlflow.db'}", "overhead")
     sampler = Sampler(space, len(objectives), "tpe", 0, journal=storage / "study.journal")
     callbacks = Callbacks(presize=lambda config: Sizes(), on_started=ledger.append, on_ended=ledger.append)
-    suggester = Suggester(sampler, objectives, Limits(), callbacks, trials, learned=ACCURACY)
+    suggester = Suggester(sampler, Goal(objectives=objectives, limits=Limits(), learned=ACCURACY), callbacks, trials)
     tracker.start_sweep("overhead", {}, space.names(), {})
     spans: list[tuple[float, float]] = []
 
@@ -93,7 +93,8 @@ def ours(trials: int, seconds: float, epochs: int, storage: Path) -> list[tuple[
         spans.append((record.measures["opened_s"], record.measures["ended_s"]))
 
     slots = ray_tune.Slots(cpus=1, gpus=0, concurrency=None)
-    ray_tune.run(Sleeping, suggester.next, on_record, lambda trial_id, row: None, slots, storage, "overhead")
+    handlers = ray_tune.Handlers(next_suggestion=suggester.next, on_record=on_record)
+    ray_tune.run(Sleeping, handlers, slots, storage / "overhead")
     tracker.close()
     return spans
 

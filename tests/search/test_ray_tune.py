@@ -70,9 +70,8 @@ def run(
     records: list[TrialRecord] = []
     settings = ray_tune.Slots(**{"cpus": 1, "gpus": 0, "concurrency": None, **slots})
 
-    def no_news(trial_id: str, row: Any) -> None: ...
-
-    ray_tune.run(Counting, lambda: next(suggestions, None), records.append, no_news, settings, tmp_path, "run", rungs=rungs)
+    handlers = ray_tune.Handlers(next_suggestion=lambda: next(suggestions, None), on_record=records.append)
+    ray_tune.run(Counting, handlers, settings, tmp_path / "run", rungs=rungs)
     assert len({record.trial_id for record in records}) == len(records), "each trial ends once"
     return {record.trial_id: record for record in records}
 
@@ -185,11 +184,10 @@ def test_a_paused_trial_leaves_its_worker_and_goes_on_where_it_was(tmp_path: Pat
             else "go_on"
         )
 
-    def no_news(trial_id: str, row: Any) -> None: ...
-
     rungs = ray_tune.Rungs(epochs=frozenset({2, 4}), judge=judge, pausing=True)
     slots = ray_tune.Slots(cpus=1, gpus=0, concurrency=None)
-    ray_tune.run(Counting, next_suggestion, records.append, no_news, slots, tmp_path, "run", rungs=rungs)
+    handlers = ray_tune.Handlers(next_suggestion=next_suggestion, on_record=records.append)
+    ray_tune.run(Counting, handlers, slots, tmp_path / "run", rungs=rungs)
     states = {n: [r.state for r in records if r.number == n] for n in range(4)}
     assert states == {0: ["paused", "finished"], 1: ["paused"], 2: ["paused", "paused", "finished"], 3: ["finished"]}
     for record in records:

@@ -15,7 +15,7 @@ from tutelage.objectives import Limits, objective
 from tutelage.records.trial import Sizes, State, Suggestion, TrialRecord
 from tutelage.search.sampler import SAMPLERS, Sampler
 from tutelage.search.size_aware import SizeAware
-from tutelage.search.suggest import MAX_REFUSALS, Callbacks, SeededSuggestion, Suggester, size_losses
+from tutelage.search.suggest import MAX_REFUSALS, Callbacks, Goal, SeededSuggestion, Suggester, size_losses
 from tutelage.spec.space import Space, parse
 
 OBJECTIVES = (objective("accuracy"), objective("params"))
@@ -43,6 +43,10 @@ def record(suggestion: Suggestion, state: State = "finished") -> TrialRecord:
     return suggestion.record(state, measures=measures_of(suggestion) if state == "finished" else {}, started_s=1.0)
 
 
+def goal(limits: Limits) -> Goal:
+    return Goal(objectives=OBJECTIVES, limits=limits, learned=OBJECTIVES[0].measure)
+
+
 def suggester(path: Path, refused: list[TrialRecord], num_trials: int | None = None, **options: Any) -> Suggester:
     settings: dict[str, Any] = {"constraints": Limits(), "presize": lambda config: Sizes(), "started": [], **options}
     callbacks = Callbacks(presize=settings["presize"], on_started=settings["started"].append, on_ended=refused.append)
@@ -54,9 +58,8 @@ def suggester(path: Path, refused: list[TrialRecord], num_trials: int | None = N
         )
 
     return Suggester(
-        sampler(path, kind, space), OBJECTIVES, settings["constraints"], callbacks, num_trials, settings.get("seeded", ()),
+        sampler(path, kind, space), goal(settings["constraints"]), callbacks, num_trials, seeded=settings.get("seeded", ()),
         chooser=SizeAware(space, known, 0, np.array([4.0, 0.0])) if kind == "size-aware" else None,
-        learned=OBJECTIVES[0].measure,
     )  # fmt: skip
 
 
@@ -244,7 +247,7 @@ def test_what_another_sweep_has_trained_is_answered_from_its_record(tmp_path: Pa
         return suggestion.record("finished", measures=measures_of(suggestion)) if suggestion.params["x"] == "a" else None
 
     callbacks = Callbacks(presize=lambda config: Sizes(), on_started=lambda one: None, on_ended=answered.append, recall=recall)
-    asked = Suggester(sampler(tmp_path, "random"), OBJECTIVES, Limits(), callbacks, 10, learned=OBJECTIVES[0].measure)
+    asked = Suggester(sampler(tmp_path, "random"), goal(Limits()), callbacks, 10)
     trained = []
     while (suggestion := asked.next()) is not None:
         trained.append(suggestion)

@@ -1,6 +1,6 @@
 """The Ray Tune side: trainable, searcher and callback. The one place that imports ray.tune.
 
-It moves configs to actors and results back. What to try comes from `next_suggestion`; what a result means, `on_record` decides.
+It moves configs to actors and results back. What to try, and what a result means, its `Handlers` decide.
 Actors are reused from trial to trial, so that interpreter, torch, data and knowledge stay warm.
 """
 
@@ -205,13 +205,24 @@ class StudentTrainable(tune.Trainable):
         self._taken_up = list(self._ready().curve)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Handlers:
+    """What a search decides in the driver: the next suggestion (None: no more, or none yet), and what a record leads to.
+
+    `on_record` is called once for each trial that ends and each time that one is paused, `on_epoch` with a trial's name and
+    an epoch's row.
+    """
+
+    next_suggestion: Callable[[], Suggestion | None]
+    on_record: Callable[[TrialRecord], None]
+    on_epoch: Callable[[str, dict[str, Any]], None] = lambda trial_id, row: None
+
+
 @dataclass
 class _TrialFeed:
     """Which suggestion each of Tune's trials runs, and the epochs it has reported."""
 
-    next_suggestion: Callable[[], Suggestion | None]
-    on_record: Callable[[TrialRecord], None]
-    on_epoch: Callable[[str, dict[str, Any]], None]
+    handlers: Handlers
     rungs: Rungs
     suggestions: dict[str, Suggestion] = field(default_factory=dict)
     home: Path = Path()
@@ -241,7 +252,7 @@ class _TrialFeed:
         elapsed_s = result.get("elapsed_s", 0.0) + self.spent_s.pop(suggestion.number, 0.0)
         if tune_id in self.paused and not error:
             state, self.spent_s[suggestion.number] = "paused", elapsed_s
-        self.on_record(
+        self.handlers.on_record(
             suggestion.record(
                 state,
                 measures=dict(result.get("measures", {})),
@@ -258,19 +269,19 @@ class _TrialFeed:
 class _Searcher(Searcher):
     """Hands out suggestions; learning goes through the callback, which knows a failure from a finished trial."""
 
-    def __init__(self, recorder: _TrialFeed) -> None:
+    def __init__(self, feed: _TrialFeed) -> None:
         super().__init__()
-        self._recorder = recorder
+        self._feed = feed
 
     def suggest(self, trial_id: str) -> Any:
-        suggestion = self._recorder.next_suggestion()
+        suggestion = self._feed.handlers.next_suggestion()
         if suggestion is None:
-            return None if self._recorder.rungs.pausing and self._recorder.suggestions else Searcher.FINISHED  # None: ask again
-        self._recorder.suggestions[trial_id] = suggestion
+            return None if self._feed.rungs.pausing and self._feed.suggestions else Searcher.FINISHED  # None: ask again
+        self._feed.suggestions[trial_id] = suggestion
         return {
             "trial_id": suggestion.trial_id,
             "config": suggestion.config,
-            "checkpoints": self._recorder.checkpoints(suggestion),
+            "checkpoints": self._feed.checkpoints(suggestion),
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -284,63 +295,53 @@ class _Searcher(Searcher):
 
 
 class _Callback(tune.Callback):
-    def __init__(self, recorder: _TrialFeed) -> None:
-        self._recorder = recorder
+    def __init__(self, feed: _TrialFeed) -> None:
+        self._feed = feed
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Trial, result: dict[str, Any], **info: Any) -> None:
         rows = result["rows"]
         if rows:
-            known = self._recorder.rows.setdefault(trial.trial_id, [])
+            known = self._feed.rows.setdefault(trial.trial_id, [])
             known[:] = [row for row in known if row["epoch"] < rows[0]["epoch"]] + rows
-            self._recorder.on_epoch(self._recorder.suggestions[trial.trial_id].trial_id, rows[-1])
+            self._feed.handlers.on_epoch(self._feed.suggestions[trial.trial_id].trial_id, rows[-1])
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
-        self._recorder.close(trial.trial_id, trial.last_result or {}, "")
+        self._feed.close(trial.trial_id, trial.last_result or {}, "")
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
         error = trial.error_file and Path(trial.error_file).exists() and Path(trial.error_file).read_text()
-        self._recorder.close(trial.trial_id, trial.last_result or {}, error or "the trial's worker was lost")
+        self._feed.close(trial.trial_id, trial.last_result or {}, error or "the trial's worker was lost")
 
 
 class _Scheduler(FIFOScheduler):
     """First in, first out; a trial that does not continue past a rung ends there, for good or until it is suggested again."""
 
-    def __init__(self, recorder: _TrialFeed) -> None:
+    def __init__(self, feed: _TrialFeed) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._recorder = recorder
+        self._feed = feed
         self._judged: set[tuple[str, int]] = set()  # a trial that was lost comes to its rungs again
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         at = (trial.trial_id, result.get("epoch", 0))
-        if result["done"] or at[1] not in self._recorder.rungs.epochs or at in self._judged:
+        if result["done"] or at[1] not in self._feed.rungs.epochs or at in self._judged:
             return TrialScheduler.CONTINUE
         self._judged.add(at)
-        verdict = self._recorder.rungs.judge(self._recorder.suggestions[trial.trial_id], result["rows"][-1])
+        verdict = self._feed.rungs.judge(self._feed.suggestions[trial.trial_id], result["rows"][-1])
         if verdict == "pause":
-            self._recorder.paused.add(trial.trial_id)
+            self._feed.paused.add(trial.trial_id)
         return TrialScheduler.CONTINUE if verdict == "go_on" else TrialScheduler.STOP
 
 
 def run(
-    open_trial: StartTrial,
-    next_suggestion: Callable[[], Suggestion | None],
-    on_record: Callable[[TrialRecord], None],
-    on_epoch: Callable[[str, dict[str, Any]], None],
-    slots: Slots,
-    storage: Path,
-    name: str,
+    open_trial: StartTrial, handlers: Handlers, slots: Slots, home: Path, *, rungs: Rungs | None = None,
     time_budget_s: float | None = None,
-    rungs: Rungs | None = None,
-) -> None:
-    """Run trials on the connected Ray cluster until `next_suggestion` gives None or the time is up; judge them at `rungs`.
+) -> None:  # fmt: skip
+    """Run trials on the connected Ray cluster until there is no further suggestion or the time is up; judge them at `rungs`.
 
-    Each trial ends in exactly one call of `on_record`, in this process. Ctrl-C comes out as `KeyboardInterrupt`. Tune's own
-    files go below `storage / name`.
+    The handlers are called in this process. Ctrl-C is raised as `KeyboardInterrupt`. Tune's own files go to `home`.
     """
     num_slots, rungs = slots.count(), rungs or Rungs()
-    recorder = _TrialFeed(
-        next_suggestion=next_suggestion, on_record=on_record, on_epoch=on_epoch, rungs=rungs, home=storage / name
-    )
+    feed = _TrialFeed(handlers=handlers, rungs=rungs, home=home)
     parameters = tune.with_parameters(
         StudentTrainable, open_trial=open_trial, gate=ray.remote(num_cpus=0)(_Gate).remote(num_slots),
         rungs=rungs.epochs, pausing=rungs.pausing, checkpoint_epochs=slots.checkpoint_epochs,
@@ -350,8 +351,8 @@ def run(
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=_Searcher(recorder),
-                scheduler=_Scheduler(recorder),
+                search_alg=_Searcher(feed),
+                scheduler=_Scheduler(feed),
                 num_samples=-1,
                 max_concurrent_trials=slots.concurrency,
                 reuse_actors=True,
@@ -359,10 +360,10 @@ def run(
                 trial_dirname_creator=lambda trial: str(trial.config["trial_id"]),
             ),
             run_config=tune.RunConfig(
-                name=name,
-                storage_path=str(storage.resolve()),
+                name=home.name,
+                storage_path=str(home.parent.resolve()),
                 verbose=0,
-                callbacks=[_Callback(recorder)],
+                callbacks=[_Callback(feed)],
                 failure_config=tune.FailureConfig(max_failures=slots.max_failures),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=1),
             ),
@@ -372,7 +373,7 @@ def run(
 
 @contextlib.contextmanager
 def _quiet(num_slots: int) -> Iterator[None]:
-    """Let Tune suggestion one trial a slot ahead, and leave its own loggers and tables out."""
+    """Have Tune hold one trial ahead for each slot, and leave out its own loggers and tables."""
     wanted = {
         "TUNE_MAX_PENDING_TRIALS_PG": str(num_slots),
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

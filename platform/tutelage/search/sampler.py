@@ -68,6 +68,11 @@ class Sampler:
         self._next = 0
 
     @property
+    def rungs(self) -> frozenset[int]:
+        """The epochs after which students are observed before their end."""
+        return frozenset(int(rung) for rung in self._levels if rung != END)
+
+    @property
     def next_number(self) -> int:
         """The number that the next suggestion will have."""
         return self._next

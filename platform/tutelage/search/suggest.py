@@ -46,6 +46,15 @@ class Callbacks:
     recall: Callable[[Suggestion], TrialRecord | None] = lambda suggestion: None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What a search is for: its objectives, the limits that a student must meet, and the measure that training improves."""
+
+    objectives: Sequence[Objective]
+    limits: Limits
+    learned: Measure
+
+
 class Suggester:
     """Asks the sampler until a config is worth a worker, and tells it what became of each.
 
@@ -54,13 +63,11 @@ class Suggester:
     """
 
     def __init__(
-        self, sampler: Sampler, objectives: Sequence[Objective], constraints: Limits, callbacks: Callbacks,
-        num_trials: int | None, seeded: Sequence[SeededSuggestion] = (), rungs: frozenset[int] = frozenset(),
-        chooser: SizeAware | None = None, *, learned: Measure,
+        self, sampler: Sampler, goal: Goal, callbacks: Callbacks, num_trials: int | None, *,
+        seeded: Sequence[SeededSuggestion] = (), chooser: SizeAware | None = None,
     ) -> None:  # fmt: skip
-        self._chooser, self._learned = chooser, learned
-        self._sampler, self._objectives, self._constraints, self._callbacks = sampler, objectives, constraints, callbacks
-        self._num_trials, self._rungs = num_trials, rungs
+        self._sampler, self._callbacks, self._chooser, self._num_trials = sampler, callbacks, chooser, num_trials
+        self._objectives, self._constraints, self._learned = goal.objectives, goal.limits, goal.learned
         self._seeded, self._pending = list(seeded), list[Suggestion]()
         self._given: set[str] = set()
         self.num_given = 0
@@ -172,7 +179,7 @@ class Suggester:
             self._chooser.given_up(record.number)
 
     def _observe_rungs(self, record: TrialRecord) -> None:
-        for row in record.rows_at(self._rungs):
+        for row in record.rows_at(self._sampler.rungs):
             self.observe(record, row)
 
     def _sizes(self, measures: Mapping[str, float]) -> NDArray[np.float64] | None:

@@ -26,7 +26,7 @@ from tutelage.search.promotion import LEAST_GAIN, Promotion
 from tutelage.search.sampler import Sampler
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.stopping import BracketedJudge, Decision, Judge, PromotionJudge, RuleJudge, rule_of, rungs_of
-from tutelage.search.suggest import Callbacks, SeededSuggestion, Suggester, size_losses
+from tutelage.search.suggest import Callbacks, Goal, SeededSuggestion, Suggester, size_losses
 from tutelage.spec.loading import Spec
 from tutelage.spec.space import Choice, Domain, any_value
 from tutelage.sweep import knowledge, warm_start
@@ -127,8 +127,8 @@ def _opened(spec: Spec, context: TrainingContext, recorder: Recorder) -> _Search
     seeded = [*warm.seeded, *_known(spec, context)][: _most_known(spec)]
     chooser = _chooser(spec, recorder, callbacks)
     suggester = Suggester(
-        sampler, recorder.objectives, recorder.limits, callbacks, spec.search.trials, seeded, rungs, chooser,
-        learned=spec.primary,
+        sampler, Goal(objectives=recorder.objectives, limits=recorder.limits, learned=spec.primary), callbacks,
+        spec.search.trials, seeded=seeded, chooser=chooser,
     )  # fmt: skip
     warm.teach(suggester)
     return _SearchLoop(recorder=recorder, suggester=suggester, stopping=stopping, budget=_budget(spec))
@@ -171,12 +171,15 @@ def _run(
         context=context, students_dir=recorder.home.students_dir.resolve(), workers=workers, with_latency=with_latency
     )
     ray_tune.run(
-        open_trial, next_suggestion, recorder.returned, recorder.epoch_ended,
+        open_trial,
+        ray_tune.Handlers(
+            next_suggestion=next_suggestion, on_record=recorder.returned, on_epoch=recorder.epoch_ended,
+        ),
         ray_tune.Slots(
             cpus=workers.cpus if in_actor else 0, gpus=workers.gpus if in_actor else 0,
             concurrency=spec.search.concurrency, checkpoint_epochs=spec.search.checkpoint_epochs,
         ),
-        Path(spec.storage) / "runs", spec.name,
+        Path(spec.storage) / "runs" / spec.name,
         time_budget_s=max(1.0, spec.search.hours * 3600 - spent_s) if spec.search.hours else None, rungs=rungs,
     )  # fmt: skip
 
