@@ -3,7 +3,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import optuna
@@ -16,6 +16,7 @@ from tutelage.records.trial import Sizes, State, Suggestion, TrialRecord
 from tutelage.search.sampler import SAMPLERS, Sampler
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.suggest import MAX_REFUSALS, Callbacks, Goal, SeededSuggestion, Suggester, size_losses
+from tutelage.spec.sections import SearchConfig
 from tutelage.spec.space import Space, parse
 
 OBJECTIVES = (objective("accuracy"), objective("params"))
@@ -288,3 +289,7 @@ def test_what_another_search_found_is_learnt_and_is_none_of_this_one(tmp_path: P
     assert [suggestion.number for suggestion in suggestions] == list(range(10))
     assert sum(suggestion.params["n"] for suggestion in suggestions) / 10 < 300
     assert len(states(tmp_path)) == 10
+
+
+def test_the_spec_offers_the_samplers_that_there_are() -> None:
+    assert set(get_args(SearchConfig.model_fields["sampler"].annotation)) == set(SAMPLERS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,17 +31,6 @@ STARTUP_TRIALS = 10
 
 
 POPULATION = 16
-
-
-SAMPLERS = {
-    "size-aware": "expected improvement over the front at a student's own size (Gaussian process of errors)",
-    "tpe": "multi-objective tree-structured Parzen estimator (Ozaki et al., 2022)",
-    "nsga2": "non-dominated sorting genetic algorithm (Deb et al., 2002)",
-    "nsga3": "the same with reference points, for three objectives and more (Deb and Jain, 2014)",
-    "gp": "Gaussian processes, expected hypervolume improvement (Daulton et al., 2020; Ament et al., 2023)",
-    "botorch": "the same by BoTorch, where optuna-integration[botorch] is installed",
-    "random": "independent uniform suggestions",
-}
 
 
 NOTES = ("NSGAIISampler:generation", "NSGAIIISampler:generation")  # what a genetic algorithm writes on its suggestions
@@ -80,7 +69,8 @@ class Sampler:
     def ask(self, params: Mapping[str, Any] | None = None, origin: str = "sampler") -> Suggestion:
         """Return the next config to try; `params` fixes searched values by name, and the sampler draws the others."""
         level = self._guide()
-        sampler = _sampler(self._kind, int(np.random.SeedSequence([self._seed, self._next]).generate_state(1)[0]))
+        with _quiet():
+            sampler = SAMPLERS[self._kind](int(np.random.SeedSequence([self._seed, self._next]).generate_state(1)[0]))
         trial = level.ask(self._next, sampler, params or {})
         config, drawn = self._space.resolve(lambda name, domain: _suggest(trial, name, domain))
         notes = {key: value for key, value in level.notes(self._next).items() if key in NOTES}
@@ -224,23 +214,27 @@ def check_installed(kind: str) -> None:
         raise InputError("search.sampler botorch is not installed. pip install 'optuna-integration[botorch]', or take gp.")
 
 
-def _sampler(kind: str, seed: int) -> optuna.samplers.BaseSampler:
-    with _quiet():
-        if kind in ("random", "size-aware"):
-            return optuna.samplers.RandomSampler(seed=seed)
-        if kind == "nsga2":
-            return optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION)
-        if kind == "nsga3":
-            return optuna.samplers.NSGAIIISampler(seed=seed, population_size=POPULATION)
-        if kind == "gp":
-            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False)
-        if kind == "botorch":
-            from optuna_integration import BoTorchSampler
+def _botorch(seed: int) -> optuna.samplers.BaseSampler:
+    from optuna_integration import BoTorchSampler
 
-            sampler: optuna.samplers.BaseSampler = BoTorchSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
-            return sampler
-        assert kind == "tpe", kind
-        return optuna.samplers.TPESampler(n_startup_trials=STARTUP_TRIALS, constant_liar=True, seed=seed)
+    sampler: optuna.samplers.BaseSampler = BoTorchSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+    return sampler
+
+
+SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {  # by name in the spec, what makes it from a seed
+    # expected improvement over the front at a student's own size (`size_aware.py`), which draws at random until it proposes
+    "size-aware": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+    # multi-objective tree-structured Parzen estimator (Ozaki et al., 2022)
+    "tpe": lambda seed: optuna.samplers.TPESampler(n_startup_trials=STARTUP_TRIALS, constant_liar=True, seed=seed),
+    # non-dominated sorting genetic algorithm (Deb et al., 2002)
+    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION),
+    # the same with reference points, for three objectives and more (Deb and Jain, 2014)
+    "nsga3": lambda seed: optuna.samplers.NSGAIIISampler(seed=seed, population_size=POPULATION),
+    # Gaussian processes, expected hypervolume improvement (Daulton et al., 2020; Ament et al., 2023)
+    "gp": lambda seed: optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False),
+    "botorch": _botorch,  # the same by BoTorch, where optuna-integration[botorch] is installed
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+}
 
 
 @contextmanager
