@@ -19,7 +19,7 @@ class _Method(Method):
         super().__init__(amount)
         self._decay, self.steps = config.decay, 0
 
-    def presized(self, model: nn.Module, example: Tensor) -> nn.Module:
+    def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module:
         return _factored(model, _name(model), self._rank(model))
 
     def penalty(self, model: nn.Module) -> Tensor:
@@ -30,7 +30,7 @@ class _Method(Method):
         with torch.no_grad():
             model.get_submodule(_name(model)).weight[:, 0] = 0.0
 
-    def finish(self, model: nn.Module, example: Tensor) -> Sequence[Point]:
+    def finish(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> Sequence[Point]:
         name, rank = _name(model), self._rank(model)
         smaller = _factored(copy.deepcopy(model), name, rank)
         return [

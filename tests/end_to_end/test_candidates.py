@@ -91,7 +91,7 @@ def test_a_candidate_is_selected_confirmed_and_exported(ladder: SweepDir, tmp_pa
         find_model("ladder/t0000", ladder.storage)
     assert find_model("ladder", ladder.storage).name == f"ladder/{taken}"
     export_model(f"ladder/{taken}", tmp_path / "out", ladder.storage, check=True)
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["trial"] == taken
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["about"]["trial"] == taken
     read, _ = checkpoint.read(tmp_path / "out")
     assert cost.size(read)["params"] == chosen.document["student"]["measures"]["params"]
 
