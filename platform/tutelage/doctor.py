@@ -1,4 +1,4 @@
-"""Whether everything that a sweep needs answers: versions, storage, MLflow, Ray, GPUs, clock."""
+"""Checks of everything that a sweep needs: versions, storage, MLflow, Ray, GPUs, clock."""
 
 from __future__ import annotations
 

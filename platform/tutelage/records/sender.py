@@ -131,4 +131,4 @@ class Sender:
     def _warn_back(self) -> None:
         if self._is_away:
             self._is_away = False
-            logger.warning("MLflow answers again; %d pieces of work follow.", self._spool.waiting)
+            logger.warning("MLflow is reachable again; %d pieces of work follow.", self._spool.waiting)

@@ -66,7 +66,7 @@ class SweepDir:
         return self.root / "spec.yaml"
 
     def spec(self) -> Spec:
-        """Return the sweep's spec; what it says is not repeated among the facts."""
+        """Return the sweep's spec; its values are not repeated among the facts."""
         return load_spec(self.spec_path)
 
     @property
@@ -198,7 +198,7 @@ def check_free(storage: Path, name: str) -> None:
     sweep = SweepDir(storage / "sweeps" / name)
     if sweep.root.exists() and not _is_abandoned(sweep):
         raise InputError(
-            f"a sweep named '{name}' exists in {storage}. Go on with it (tutelage resume {name}), give this one another name "
+            f"a sweep named '{name}' exists in {storage}. Continue it (tutelage resume {name}), give this one another name "
             f"(--set name=…), or remove {sweep.root}."
         )
 

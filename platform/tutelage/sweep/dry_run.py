@@ -29,7 +29,7 @@ MAX_TIMED_STEPS = 12
 
 
 def plan(spec: Spec) -> dict[str, Any]:
-    """Return the plan: teacher (reused or its cost), trials, a trial's seconds, what answers; nothing is trained to an end.
+    """Return the plan: teacher (reused or its cost), trials, a trial's seconds, reachable services; no training is completed.
 
     Seconds are those of a few real steps on this machine's processor, times the steps to come. Raises what the sweep
     itself would: `UnreachableError` for storage or MLflow, `InputError` for a name that is taken.
@@ -88,9 +88,9 @@ def _teacher_plan(spec: Spec, context: TrainingContext) -> tuple[dict[str, Any],
 def _knowledge_plan(spec: Spec, context: TrainingContext, teacher: nn.Module) -> dict[str, Any]:
     """Return the bytes that the teacher's knowledge would take, and whether it would be cached or live."""
     top_k = knowledge.top_k_of(spec, max(context.signature.classes.values()))
-    asked = KnowledgePlan(teachers=(), needs=knowledge.needs_of(spec), dtype=spec.knowledge.dtype, top_k=top_k)
+    wanted = KnowledgePlan(teachers=(), needs=knowledge.needs_of(spec), dtype=spec.knowledge.dtype, top_k=top_k)
     named = stages.name_layers(teacher, spec.knowledge.layers)
-    num_bytes = knowledge.knowledge_bytes(spec, replace(context, knowledge=asked), named)
+    num_bytes = knowledge.knowledge_bytes(spec, replace(context, knowledge=wanted), named)
     is_live = spec.knowledge.mode == "live" or bool(knowledge.why_too_large(spec, num_bytes, Path(spec.storage)))
     return {"bytes": num_bytes, "views": knowledge.views_of(spec), "mode": "live" if is_live else "cached"}
 

@@ -85,8 +85,8 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         loaded = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))  # the rest of torch's message tells how to run the file's code
-        what = f" ({asked[1]})" if asked else ""
+        wanted = re.search(r"GLOBAL (\S+)", str(error))  # the rest of torch's message is how to run the file's code
+        what = f" ({wanted[1]})" if wanted else ""
         raise InputError(
             f"teacher.weights {path} holds more than tensors{what} and is not loaded, because that runs its code. "
             "Save the state dict alone: torch.save(model.state_dict(), path)."

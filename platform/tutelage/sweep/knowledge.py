@@ -26,7 +26,7 @@ FIRST_USE_SHARE = 0.8  # of the views: if more are probably shown, they are comp
 
 
 def views_of(spec: Spec) -> int:
-    """Return how many views of a training example are taught: as asked for, but no more than the longest student has epochs."""
+    """Return the number of views of a training example: the spec's, but no more than the longest student has epochs."""
     if not spec.augmentation.varies:
         return 1
     longest = longest_epochs(spec)
@@ -49,7 +49,7 @@ def needs_of(spec: Spec) -> frozenset[Need]:
 def knowledge_bytes(spec: Spec, context: TrainingContext, teacher: nn.Module | None = None) -> int:
     """Return the bytes that the teacher's cached answers take on disk, validation's logits included.
 
-    `teacher` stands for the context's where that is still to be trained.
+    `teacher` takes the place of the context's, which may not be trained yet.
     """
 
     def view_bytes(split: SplitName) -> int:
@@ -98,7 +98,7 @@ def _weight(primary: Measure, value: float) -> float:
 
 
 def knowledge_plan(spec: Spec, context: TrainingContext, teachers: Sequence[Teacher]) -> KnowledgePlan:
-    """Return what is asked of the teachers, and the cache entry that it belongs in: its content address."""
+    """Return which knowledge is taken of the teachers, and the cache entry for it, named by its content address."""
     asked, needed, top_k = spec.knowledge, needs_of(spec), top_k_of(spec, max(context.signature.classes.values()))
     primary = context.built_task.measures[0]
     shares = [1.0 if asked.average == "equal" else _weight(primary, t.measures[primary.name]) for t in teachers]
@@ -121,7 +121,7 @@ def ensure_knowledge(
 ) -> TrainingContext:
     """Return the context with the teachers' knowledge in it: reused, computed in a Ray Train job, or live.
 
-    What is decided is told to `say`, and so is a cached view whose checksum is wrong, which is made anew. Raises as
+    The decision is passed to `say`, and so is a cached view with a wrong checksum, which is computed again. Raises as
     `_is_live` does.
     """
     taught = replace(context, knowledge=knowledge_plan(spec, context, teachers))
@@ -150,7 +150,7 @@ def ensure_knowledge(
 
 
 def _fills_on_first_use(spec: Spec) -> bool:
-    """Return whether views are computed by the students that come to them first.
+    """Return whether a view is computed by the first student that needs it.
 
     That saves the views that nobody is shown. It costs a student's workers the teacher's time, so it must save a fifth.
     """
@@ -160,7 +160,7 @@ def _fills_on_first_use(spec: Spec) -> bool:
 
 
 def _is_live(spec: Spec, plan: KnowledgePlan, num_bytes: int, say: Callable[[str], None]) -> bool:
-    """Return whether the teacher answers beside every student; told, with the reason, if the spec leaves it open.
+    """Return whether the teacher runs beside every student; the reason is passed to `say` if the spec leaves it open.
 
     Raises as `why_too_large` does.
     """

@@ -65,7 +65,7 @@ def run(
     spec: Spec, context: TrainingContext, driven: Callable[[], AbstractContextManager[SweepDir]], *, address: str | None,
     events: Dispatcher,
 ) -> SweepDir:  # fmt: skip
-    """Run a sweep from where it stands to its end, within `driven`, which is entered when cluster and MLflow have answered."""
+    """Run a sweep from its present state on, within `driven`, which is entered once cluster and MLflow are reachable."""
     tracker = tracker_of(spec)
     try:
         with cluster(address, events):
@@ -84,7 +84,7 @@ def _runs_dir(spec: Spec) -> Path:
 
 
 def opened(spec: Spec, events: Dispatcher) -> TrainingContext:
-    """Return the spec's context, with all checked that can be before anything is written; `InputError` says what is wrong."""
+    """Return the spec's context after all checks that need no writing; `InputError` for what fails one."""
     check_installed(spec.search.sampler)
     for name in spec.search.warm_start:
         warm_start.find(Path(spec.storage), name)
@@ -151,7 +151,7 @@ def _ensemble_said(primary: Measure, together: Teacher, teachers: Sequence[Teach
 
 
 def require_students(records: Sequence[TrialRecord], limits: Limits, front_size: int) -> None:
-    """Raise if a search ended without a front: `NoStudentFits` names the nearest, `WorkFailed` says why all failed."""
+    """Raise if a search ended without a front: `NoStudentFits` with the nearest student, or `WorkFailed` with the cause."""
     if front_size:
         return
     sized = [record for record in records if record.measures]

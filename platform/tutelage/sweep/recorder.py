@@ -60,7 +60,7 @@ class Recorder:
         self.learn(record)
 
     def rejected(self, record: TrialRecord) -> None:
-        """Record an ended trial that the sampler knows of already, because it never had a worker."""
+        """Record an ended trial that had no worker; the sampler has its result already."""
         self.home.ledger.append(record)
         self._enter(record)
 

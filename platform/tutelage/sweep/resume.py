@@ -1,4 +1,4 @@
-"""A sweep taken up again: after a stop, after a crash, or to be extended when it has finished."""
+"""Resuming a sweep: after a stop, after a crash, or to extend it when it has finished."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def resume(
     home: SweepDir, *, trials: str | int | None = None, spec: Spec | None = None, address: str | None = None,
     observers: Sequence[Observer] = (),
 ) -> SweepDir:  # fmt: skip
-    """Go on with a sweep where its last driver left it, each student trained once.
+    """Continue a sweep where its last driver ended; no student is trained twice.
 
     `trials` is a new total, or "+50" for as many more; `spec` may extend the sweep's own and change nothing else. What has
     ended is kept, what was running goes on from its last checkpoint, the sampler learns from the ledger, and MLflow is given

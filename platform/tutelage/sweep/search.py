@@ -45,7 +45,7 @@ KNOWN_SHARE = 4  # of the trials, at most one in so many is a student that was k
 def search(spec: Spec, context: TrainingContext, recorder: Recorder, earlier: Sequence[TrialRecord] = ()) -> None:
     """Search students on Ray Tune; every trial's beginning and end comes back through the recorder.
 
-    `earlier` are the records of a search that is taken up: what has ended in it is learnt, what has not is trained first.
+    `earlier` are the records of a search that is resumed: ended trials are learnt from, the others are trained first.
     """
     under_way = _opened(spec, context, recorder)
     under_way.resume(earlier)
@@ -54,7 +54,7 @@ def search(spec: Spec, context: TrainingContext, recorder: Recorder, earlier: Se
 
 @dataclass(kw_only=True)
 class _SearchLoop:
-    """A search under way: what proposes students, what judges them, and what ends it, all told of the same things."""
+    """A running search: the suggester, the judge and the budget, which all learn from the same records."""
 
     recorder: Recorder
     suggester: Suggester
@@ -262,7 +262,7 @@ def _known(spec: Spec, context: TrainingContext) -> list[SeededSuggestion]:
 
 
 def published_recipes(spec: Spec) -> list[dict[str, Any]]:
-    """Return what the papers of the searched losses have, for each that says it: method, temperature and weight."""
+    """Return the settings that the papers of the searched losses publish: method, temperature and weight."""
     searched = dict(spec.space.domains()).get("distillation.method")
     if isinstance(searched, Choice):
         methods = [(str(name), {"distillation.method": name}) for name in searched.labels]
@@ -289,19 +289,19 @@ def _budget(spec: Spec) -> Budget:
 
 def _stopping(spec: Spec, context: TrainingContext, recorder: Recorder) -> Judge | None:
     """Return what judges trials at rungs; None where the spec asks for nothing, or students are too short to have any."""
-    asked, max_epochs = spec.search.stopping, knowledge.longest_epochs(spec)
-    rungs = rungs_of(asked, max_epochs) if asked else frozenset()
-    if asked is None or not rungs:
+    stopping, max_epochs = spec.search.stopping, knowledge.longest_epochs(spec)
+    rungs = rungs_of(stopping, max_epochs) if stopping else frozenset()
+    if stopping is None or not rungs:
         return None
-    if asked.rule == "promotion":
+    if stopping.rule == "promotion":
         rule = Promotion(
-            rungs=sorted(rungs), max_epochs=max_epochs, share=asked.share, num_students=spec.search.trials,
+            rungs=sorted(rungs), max_epochs=max_epochs, share=stopping.share, num_students=spec.search.trials,
             worst=_worst_end(spec, recorder), least_gain=0.0 if spec.primary.scale is identity_scale else LEAST_GAIN,
         )  # fmt: skip
         return PromotionJudge(rule, recorder.objectives, spec.space, spec.primary)
     num_judged, every = len(context.splits["validation"]), sorted(rungs)
     brackets = [
-        RuleJudge(rule_of(asked, spec.primary, num_judged), frozenset(every[first:]), recorder.objectives, spec.primary)
-        for first in range(min(asked.brackets, len(every) + 1))
+        RuleJudge(rule_of(stopping, spec.primary, num_judged), frozenset(every[first:]), recorder.objectives, spec.primary)
+        for first in range(min(stopping.brackets, len(every) + 1))
     ]
-    return brackets[0] if len(brackets) == 1 else BracketedJudge(brackets, factor=asked.factor, seed=spec.seed)
+    return brackets[0] if len(brackets) == 1 else BracketedJudge(brackets, factor=stopping.factor, seed=spec.seed)

@@ -34,7 +34,7 @@ ABOUT = "teacher.json"
 class Teacher:
     """A trained teacher in the storage: where, under which content address, how good and how large.
 
-    `source` says what it learnt first, if anything: its `data`, and its `quality`, the primary measure on validation.
+    `source` describes the data that it learnt first, if any: its `data`, and its `quality`, the primary measure on validation.
     """
 
     directory: Path
@@ -48,7 +48,7 @@ class Teacher:
 def ensure_teachers(spec: Spec, context: TrainingContext, say: Callable[[str], None]) -> list[Teacher]:
     """Return the spec's teacher and its further ones, of which only the output is compared, each as `ensure_teacher` does."""
     further = [spec.model_copy(update={"teacher": teacher}) for teacher in spec.more_teachers]
-    for other in filter(is_foreign, further):  # what is wrong with one is told before another is trained
+    for other in filter(is_foreign, further):  # an error in one is raised before another is trained
         read_foreign(other, context)
     first = ensure_teacher(spec, context, say)
     return [first, *(ensure_teacher(other, context, say, is_compared=False) for other in further)]
@@ -230,7 +230,7 @@ def _found_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], No
 
 
 def _check_strength(spec: Spec, context: TrainingContext, teacher: Teacher) -> None:
-    """Raise `WorkFailed` for a teacher that knows less than a linear classifier, or than the spec asks for."""
+    """Raise `WorkFailed` for a teacher that is worse than a simple model, or than the spec requires."""
     if spec.teacher.accept_weak:
         return
     primary, wanted = context.built_task.measures[0], spec.teacher.required_quality
