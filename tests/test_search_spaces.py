@@ -51,11 +51,11 @@ def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready
     for _ in range(4):
         config, _ = ready.space.resolve(lambda name, domain: any_value(generator, domain))
         typed = ready.trial_config(config)
-        untaught = typed.model_copy(update={"student": typed.student.model_copy(update={"initialise": "random"})})
-        model = student.build(untaught, context, seed=0)
+        untrained = typed.model_copy(update={"student": typed.student.model_copy(update={"initialise": "random"})})
+        model = student.build(untrained, context, seed=0)
         with torch.inference_mode():
             assert model.eval()(*batch).shape == (4, len(context.signature.class_names))
-        sizes = student.presize(untaught, context).final
+        sizes = student.presize(untrained, context).final
         assert 0 < sizes["params"] < sum(p.numel() for p in teacher.parameters())
 
 

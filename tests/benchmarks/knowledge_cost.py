@@ -227,11 +227,11 @@ def build(path: str, rounds: int) -> list[dict[str, Any]]:
         step = training_of(room["sparse"], "kd", 0)
         batches = step.batches()
         assert step.plan.distillation is not None
-        ask, classes = step.plan.distillation.ask, step.plan.signature.classes
+        query, classes = step.plan.distillation.query, step.plan.signature.classes
         shares = []
         for rows in [batches[i % len(batches)] for i in range(30)]:
             batch = step._batch(rows)
-            looked_up = seconds_of(lambda rows=rows, batch=batch: capture.outputs_from(ask(0, rows, batch), {}, classes))  # type: ignore[misc]
+            looked_up = seconds_of(lambda rows=rows, batch=batch: capture.outputs_from(query(0, rows, batch), {}, classes))  # type: ignore[misc]
             shares.append(looked_up / seconds_of(partial(step.step, rows)))
     found = [
         {"what": f"filling a view ({name}): rate ÷ the teacher's plain inference", "median": f"{statistics.median(r):.3f}"}

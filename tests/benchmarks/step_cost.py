@@ -35,8 +35,8 @@ TEACHER = {"convnet": {"width": 48, "depth": 3}}
 RECIPE = RecipeConfig(epochs=100_000, batch_size=64, learning_rate=0.003, weight_decay=0.01)
 
 
-def knowledge(ask: inference.Ask) -> loop.Distillation:
-    return loop.Distillation(ask=ask, build=lambda _: PerSequence({"class": kd.SoftTargets(4.0)}), weight=0.7)
+def knowledge(query: inference.TeacherQuery) -> loop.Distillation:
+    return loop.Distillation(query=query, build=lambda _: PerSequence({"class": kd.SoftTargets(4.0)}), weight=0.7)
 
 
 def trainings(model: Any, context: TrainingContext, seed: int) -> dict[str, loop.Training]:
@@ -44,17 +44,17 @@ def trainings(model: Any, context: TrainingContext, seed: int) -> dict[str, loop
     train, task = context.splits["train"], context.built_task
     teacher = checkpoint.build(context.architecture(TEACHER))
     logits = logits_of(teacher, task, train).half()
-    asks: dict[str, inference.Ask | None] = {
+    queries: dict[str, inference.TeacherQuery | None] = {
         "labels alone": None,
         "cached": lambda view, rows, seen: {"logits.class": logits[rows]},
         "live": inference.live(teacher, task, frozenset()),
     }
     found = {}
-    for name, ask in asks.items():
+    for name, query in queries.items():
         plan = loop.TrainingPlan(
             task=task, train=train, validation=context.splits["validation"], recipe=RECIPE, seed=seed,
             signature=context.signature,
-            distillation=None if ask is None else knowledge(ask),
+            distillation=None if query is None else knowledge(query),
         )  # fmt: skip
         found[name] = loop.Training(checkpoint.build(context.architecture(model)), plan)
     return found

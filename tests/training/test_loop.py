@@ -52,15 +52,15 @@ def assert_same_weights(a: loop.Training, b: loop.Training) -> None:
         assert torch.equal(left, right), name
 
 
-def recalled(parts: dict[str, torch.Tensor]) -> inference.Ask:
+def recalled(parts: dict[str, torch.Tensor]) -> inference.TeacherQuery:
     """Output with what is known, each part `[views, n, …]`."""
     return lambda view, rows, seen: {part: tensor[view, rows] for part, tensor in parts.items()}
 
 
 def taught(plan: loop.TrainingPlan, weight: float, logits: torch.Tensor | None = None) -> loop.TrainingPlan:
     known = torch.randn(256, 1, 10, generator=torch.Generator().manual_seed(1)) if logits is None else logits
-    ask = recalled({"logits.class": known.unsqueeze(0)})
-    distillation = loop.Distillation(ask=ask, build=lambda _: PerSequence({"class": kd.SoftTargets(2.0)}), weight=weight)
+    query = recalled({"logits.class": known.unsqueeze(0)})
+    distillation = loop.Distillation(query=query, build=lambda _: PerSequence({"class": kd.SoftTargets(2.0)}), weight=weight)
     return replace(plan, distillation=distillation)
 
 
@@ -98,7 +98,7 @@ def test_an_epoch_is_taught_by_the_view_that_it_shows(plan: loop.TrainingPlan) -
     network_ = model()
     network_.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].mean(dim=(1, 2, 3))))
     distillation = loop.Distillation(
-        ask=recalled({"logits.class": marks}), build=lambda _: PerSequence({"class": Compare()}), weight=1.0
+        query=recalled({"logits.class": marks}), build=lambda _: PerSequence({"class": Compare()}), weight=1.0
     )
     shown = replace(plan, augmentation=policy, views=3, view_seed=7, distillation=distillation)
     under_way = loop.Training(network_, replace(shown, recipe=RECIPE.model_copy(update={"epochs": 7})))
@@ -116,7 +116,7 @@ def test_features_attention_and_weights_teach_too(plan: loop.TrainingPlan) -> No
     config = mixture.Config(terms={"kd": 1.0, "fitnet": 1.0, "attention": 1.0, "weights": 1.0})
     outline = stages.outline_of(teacher, plain_signature())
     distillation = loop.Distillation(
-        ask=recalled({part: tensor.unsqueeze(0) for part, tensor in known.items()}), weight=1.0, needs=needed,
+        query=recalled({part: tensor.unsqueeze(0) for part, tensor in known.items()}), weight=1.0, needs=needed,
         build=lambda net: PerSequence(
             {"class": mixture.build(config, 2.0, stages.outline_of(net, plain_signature()), outline)}
         ),
@@ -144,7 +144,7 @@ def test_the_first_epochs_may_be_at_half_size(plan: loop.TrainingPlan) -> None:
 
 def test_the_first_epochs_of_a_pretrained_student_see_labels_only(plan: loop.TrainingPlan) -> None:
     late = taught(plan, 1.0)
-    phases = (loop.Phase(epochs=2, is_taught=False), loop.Phase(epochs=2))
+    phases = (loop.Phase(epochs=2, is_distilled=False), loop.Phase(epochs=2))
     under_way, alone = (loop.Training(model(), replace(one, phases=phases)) for one in (late, plan))
     for epoch in range(3):
         under_way.epoch()
@@ -303,7 +303,7 @@ def test_no_label_at_all_leaves_what_the_teacher_says(plan: loop.TrainingPlan) -
 
 def test_a_phase_goes_on_from_the_average_and_keeps_its_losss_adapters(plan: loop.TrainingPlan) -> None:
     recipe = RECIPE.model_copy(update={"average_decay": 0.9})
-    phases = (loop.Phase(epochs=2), loop.Phase(epochs=1, is_taught=False), loop.Phase(epochs=1, rate=0.1))
+    phases = (loop.Phase(epochs=2), loop.Phase(epochs=1, is_distilled=False), loop.Phase(epochs=1, rate=0.1))
     under_way = loop.Training(model(), replace(taught(plan, 0.5), recipe=recipe, phases=phases))
     under_way.epoch()
     under_way.epoch()
@@ -316,7 +316,7 @@ def test_a_phase_goes_on_from_the_average_and_keeps_its_losss_adapters(plan: loo
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 def test_phases_resume_at_and_between_their_borders(plan: loop.TrainingPlan, stop_after: int) -> None:
-    apart, smaller = loop.Phase(epochs=1, is_taught=False), loop.Phase(epochs=2, sparsifies=True)
+    apart, smaller = loop.Phase(epochs=1, is_distilled=False), loop.Phase(epochs=2, sparsifies=True)
     phases = (apart, smaller, loop.Phase(epochs=1, rate=0.1))
     sparsity = partial(channels.build, channels.Config(), 0.5)
     plan = replace(taught(plan, 0.5), phases=phases, sparsity=sparsity)

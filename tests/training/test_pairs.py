@@ -52,7 +52,7 @@ def test_a_pair_is_taught_or_refused_before_it_is_trained(
         distillation=DistillationConfig(method=METHODS[method], weight=1.0, temperature=2.0),
         sparsity=SparsityConfig(),
     )
-    own = stages.outline_of(student.untaught(config, room, 0), plain_signature())
+    own = stages.outline_of(student.untrained(config, room, 0), plain_signature())
     if method in REFUSED[teacher, pupil]:
         with pytest.raises(InputError):
             student.distillation_loss(config, own, room.teacher_outline)

@@ -99,7 +99,7 @@ def _trial_seconds(spec: Spec, context: TrainingContext, number: int) -> float:
     generator = random.Random(spec.seed * 1000 + number)
     config, _ = spec.space.resolve(lambda name, domain: any_value(generator, domain))
     typed = spec.trial_config(config)
-    return _training_seconds(student.untaught(typed, context, spec.seed), student.plan(typed, context, spec.seed))
+    return _training_seconds(student.untrained(typed, context, spec.seed), student.plan(typed, context, spec.seed))
 
 
 def _training_seconds(model: Any, plan: loop.TrainingPlan) -> float:

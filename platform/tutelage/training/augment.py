@@ -1,7 +1,7 @@
-"""Augmentation that depends on nothing but (seed, view, index): the same view of an example is the same everywhere, for ever.
+"""Augmentation that depends only on (seed, view, index), so that every process computes the same view of an example.
 
-So a teacher's knowledge of a view can be cached, and a student is shown exactly what its teacher saw. A whole batch is done
-at once, on the device where it is. Random numbers come from a counter-based hash, not from a generator with a state.
+A teacher's outputs for a view can therefore be cached, and the student gets exactly the inputs of its teacher. A batch is
+augmented at once, on its device. Random numbers come from a counter-based hash, not from a generator with state.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BETA_STEPS = 1024
 
 
 def check(policy: AugmentationConfig, inputs: tuple[InputSpec, ...]) -> None:
-    """Raise `InputError` for a policy that needs images or numbers where there are none, or a hole larger than the image."""
+    """Raise `InputError` for a policy that the inputs do not support: other kinds, or a hole larger than the image."""
     geometric = policy.pad_px or policy.flip or policy.cutout_px
     images = [one for one in inputs if one.kind == "image"]
     if geometric and not images:
@@ -41,7 +41,7 @@ def check(policy: AugmentationConfig, inputs: tuple[InputSpec, ...]) -> None:
 def batch(examples: Examples, rows: Tensor, view: int, policy: AugmentationConfig, seed: int) -> Batch:
     """Return view number `view` of the examples `rows`, an int64 tensor on the device of `examples`.
 
-    Only images are shifted, flipped and covered.
+    Only images are shifted, flipped and cut out.
     """
     inputs, masks = _view(examples, rows, view, policy, seed)
     targets, target_masks = examples.take_targets(rows)
@@ -65,7 +65,7 @@ def _mixed(own: Tensor, other: Tensor, share: Tensor) -> Tensor:
 def _view(
     examples: Examples, rows: Tensor, view: int, policy: AugmentationConfig, seed: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return a view of the inputs, and the masks of the ragged ones."""
+    """Return a view of the inputs and the masks of the ragged ones, by name."""
     inputs, masks = {}, {}
     for name, one in examples.inputs.items():
         stored, mask = one.take(rows)
@@ -86,7 +86,7 @@ def _image(field: Field, stored: Tensor, rows: Tensor, view: int, policy: Augmen
 
 
 def _shifted(stored: Tensor, rows: Tensor, view: int, pad_px: int, seed: int) -> Tensor:
-    """Return the images padded with stored zeros and cut to their size again, anywhere."""
+    """Return random crops of the images padded with stored zeros, in their original size."""
     height, width = stored.shape[-2:]
     padded = functional.pad(stored, (pad_px,) * 4)
     top = uniform(seed, view, rows, "top", 2 * pad_px + 1)
@@ -96,7 +96,7 @@ def _shifted(stored: Tensor, rows: Tensor, view: int, pad_px: int, seed: int) ->
 
 
 def _with_hole(inputs: Tensor, rows: Tensor, view: int, side_px: int, seed: int) -> Tensor:
-    """Set a square, anywhere that its centre is in the image, to the mean (DeVries and Taylor, 2017)."""
+    """Set a square with a random centre in the image to the mean (cutout; DeVries and Taylor, 2017)."""
     height, width = inputs.shape[-2:]
     in_rows = _covered(uniform(seed, view, rows, "hole_y", height), height, side_px)
     in_columns = _covered(uniform(seed, view, rows, "hole_x", width), width, side_px)
@@ -111,20 +111,20 @@ def _covered(centre: Tensor, length: int, side_px: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _beta_quantiles(alpha: float) -> Tensor:
-    """Return the quantiles of Beta(alpha, alpha) that mixup draws its shares from (Zhang et al., 2018)."""
+    """Return quantiles of Beta(alpha, alpha), from which mixup draws its shares (Zhang et al., 2018)."""
     middles = (torch.arange(_BETA_STEPS, dtype=torch.float64) + 0.5) / _BETA_STEPS
     return torch.from_numpy(beta.ppf(middles.numpy(), alpha, alpha)).float()
 
 
 def uniform(seed: int, view: int, rows: Tensor, draw: str, count: int) -> Tensor:
-    """Return for each of `rows` a whole number in [0, count), evenly drawn by (seed, view, row, draw)."""
+    """Return for each of `rows` an integer in [0, count), uniformly distributed, determined by (seed, view, row, draw)."""
     key = _scrambled(torch.tensor(seed * len(_DRAWS) + _DRAWS.index(draw), device=rows.device) + 1)
     key = _scrambled(key ^ (view + 1))
     return ((_scrambled(key ^ rows) >> 16) & 0xFFFF_FFFF) * count >> 32
 
 
 def _scrambled(bits: Tensor) -> Tensor:
-    """Return the 64 bits well mixed: the finaliser of SplitMix64 (Steele, Lea and Flood, 2014)."""
+    """Return 64-bit hashes: the finaliser of SplitMix64 (Steele, Lea and Flood, 2014)."""
     bits = bits + -0x61C8864680B583EB
     bits = (bits ^ (bits >> 30 & 0x3_FFFF_FFFF)) * -0x40A7B892E31B1A47
     bits = (bits ^ (bits >> 27 & 0x1F_FFFF_FFFF)) * -0x6B2FB644ECCEEE15

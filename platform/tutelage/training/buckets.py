@@ -1,4 +1,4 @@
-"""Examples of like length side by side, so that batches hold little padding."""
+"""Batches of examples of similar length, which need little padding."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from torch import Tensor
 
 from tutelage.data import Examples
 
-POOL = 16  # batches whose examples are sorted by length together, in a random order of training
+POOL = 16  # batches of a pool, whose examples are sorted by length together
 
 
 def by_length(examples: Examples, rows: Tensor) -> Tensor:
-    """Return `rows` sorted by the length of their first ragged input, ties in their order; as they are without one."""
+    """Return `rows` sorted by the length of their first ragged input (stable); unchanged if all inputs are dense."""
     lengths = examples.lengths
     return rows if lengths is None else rows[lengths.to(rows.device)[rows].argsort(stable=True)]
 
 
 def bucketed(examples: Examples, order: Tensor, batch_size: int, generator: torch.Generator) -> list[Tensor]:
-    """Return the batches of a random `order` of rows; of ragged examples each holds ones of like length.
+    """Return the batches of a random `order` of rows; batches of ragged examples have similar lengths.
 
-    Pools of 16 batches are sorted by length and cut, and the batches of all pools are shuffled: an example's batch is still
-    drawn anew every epoch. Dense examples keep their order. The last, short batch is left out.
+    The order is split into pools of 16 batches. Each pool is sorted by length and split into batches, and the batches of all
+    pools are shuffled; so the batch of an example still changes every epoch. Dense examples are not sorted. The last, short
+    batch is dropped.
     """
     order = order[: len(order) // batch_size * batch_size]
     if examples.lengths is None:

@@ -1,4 +1,4 @@
-"""The Ray cluster of a sweep: connected to, started, checked for what jobs ask."""
+"""The Ray cluster of a sweep: the connection, and the check of its resources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tutelage.spec.loading import Spec
 
 @contextmanager
 def cluster(address: str | None, events: Dispatcher) -> Iterator[None]:
-    """Connect to Ray for the time of a block, unless this process is connected already."""
+    """Connect to Ray within a block, unless this process is already connected."""
     if ray.is_initialized():
         yield
         return
@@ -25,7 +25,7 @@ def cluster(address: str | None, events: Dispatcher) -> Iterator[None]:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UnreachableError(f"Ray at {address or 'this machine'} is out of reach: {error}") from error
+        raise UnreachableError(f"Ray at {address or 'this machine'} cannot be reached: {error}") from error
     try:
         yield
     finally:
@@ -33,7 +33,7 @@ def cluster(address: str | None, events: Dispatcher) -> Iterator[None]:
 
 
 def check_resources(spec: Spec, address: str | None) -> None:
-    """Raise `UnreachableError` if this machine can never give a job what the spec asks for; a cluster may still grow."""
+    """Raise `UnreachableError` if a job needs more resources than this machine has; a cluster is not checked, it may grow."""
     if address is not None:
         return
     held = ray.cluster_resources()

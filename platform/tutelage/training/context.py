@@ -1,4 +1,4 @@
-"""What all students of a sweep share: data, task, and what their teacher knows of them. No Ray, no search."""
+"""The training context that all students of a sweep share: data, task and the teacher's knowledge. No Ray, no search."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from tutelage.training.knowledge_plan import KnowledgePlan
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingContext:
-    """What all students of a sweep share: data, task, and their teacher's knowledge. Cheap to send; loads on first use.
+    """Data, task and teacher's knowledge, which all students of a sweep share. It is small to pickle and loads on first use.
 
-    Without `knowledge` students learn from labels alone. `measures` are computed beside the task's own: they bring
+    Without `knowledge`, students are trained label-only. `measures` are computed in addition to the task's; they have
     `of_outputs` or `of_network`.
     """
 
@@ -45,7 +45,7 @@ class TrainingContext:
     measures: tuple[Measure, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Send what names the data and the knowledge, not what was read of them: memory maps would be sent as bytes."""
+        """Pickle only the fields, not loaded data and knowledge, because memory maps would be sent as bytes."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def read(self, split: SplitName) -> Examples:
@@ -55,12 +55,12 @@ class TrainingContext:
 
     @cached_property
     def splits(self) -> dict[SplitName, Examples]:
-        """The two splits that a search may see, read once a process."""
+        """The two splits that a search uses, read once a process."""
         return {"train": self.read("train"), "validation": self.read("validation")}
 
     @cached_property
     def fingerprint(self) -> str:
-        """The fingerprint of what a search may see, train and validation; computed once a process, over every byte."""
+        """The fingerprint over all bytes of the training and validation splits, computed once a process."""
         return fingerprint_of(self.splits["train"], self.splits["validation"])
 
     @cached_property
@@ -72,34 +72,34 @@ class TrainingContext:
 
     @cached_property
     def teacher(self) -> nn.Module:
-        """The teachers as one network, its compared layers named; read once a process."""
-        assert self.knowledge is not None, "a context without a teacher is not asked for it"
+        """The teachers as one network with its compared layers set, read once a process."""
+        assert self.knowledge is not None, "this context has no teacher"
         directories, shares = zip(*self.knowledge.teachers, strict=True)
         return stages.name_layers(ensemble.read(directories, shares), self.knowledge.layers)
 
     @cached_property
     def teacher_outline(self) -> Outline:
-        """The teacher's outline, from its cache entry where there is one."""
+        """The teacher's outline, read from its cache entry if that exists."""
         entry = self.knowledge.entry if self.knowledge else None
-        kept = entry.outline() if entry else None
-        return kept or stages.outline_of(self.teacher, self.signature)
+        cached = entry.outline() if entry else None
+        return cached or stages.outline_of(self.teacher, self.signature)
 
     @cached_property
     def teacher_weights(self) -> dict[str, Tensor]:
         """The first teacher's parameters and buffers by name, in order of depth."""
         if self.knowledge is None:
-            raise WorkFailed("the teacher's weights are asked for, and there is no teacher yet.")
+            raise WorkFailed("the student needs the teacher's weights, and there is no teacher yet.")
         return checkpoint.weights_of(checkpoint.innermost(self.teacher))
 
     @cached_property
     def cached_knowledge(self) -> knowledge_cache.Knowledge | None:
-        """The teacher's cached knowledge; None where there is none, or the teacher answers live."""
+        """The teacher's cached knowledge; None without a teacher, and for live teachers."""
         entry = self.knowledge.entry if self.knowledge else None
         if self.knowledge is None or entry is None:
             return None
         if entry.outline() is None:
             raise WorkFailed(
-                f"{entry.directory}: the teacher's knowledge is not there on this machine. "
+                f"{entry.directory}: the teacher's knowledge does not exist on this machine. "
                 "On several nodes, `storage` must be a directory that all of them share."
             )
         return knowledge_cache.Knowledge(
@@ -107,7 +107,7 @@ class TrainingContext:
         )
 
     def teacher_parts(self, rows: Tensor, batch: Batch) -> Mapping[str, Tensor] | None:
-        """Return the teacher's logits of the validation examples `rows`, which `batch` holds, and their masks.
+        """Return the teacher's logits and masks for the validation examples `rows`, whose batch is `batch`.
 
         None without a teacher.
         """
@@ -120,10 +120,10 @@ class TrainingContext:
         return {part: values[rows].float() for part, values in stored.items()} | masks_for(batch, self.signature)
 
     def layouts(self, split: SplitName, teacher: nn.Module | None = None) -> Layouts:
-        """Return how each part of a view of the teacher's outputs is stored, inferred from its outputs for two examples.
+        """Return the stored layout of each part of the teacher's outputs, inferred from its outputs for two examples.
 
-        Where examples differ in length, these are one of the shortest and one of the longest. `teacher` stands in for the
-        context's, which may be still to be trained.
+        If examples differ in length, these are a shortest and a longest one. `teacher` replaces the context's teacher, which
+        may not be trained yet.
         """
         assert self.knowledge is not None
         lengths = self.splits[split].lengths
@@ -142,17 +142,17 @@ class TrainingContext:
         return top_k.index_dtype(self.signature.classes[name]) if kind == "classes" else self.knowledge.dtype
 
     def write_view(self, draft: Path, split: SplitName, view: int, rows: Tensor, layouts: Layouts) -> None:
-        """Write the teacher's outputs for a view of the examples `rows`, which follow each other, into the view's draft."""
+        """Write the teacher's outputs for a view of the consecutive examples `rows` into the view's draft."""
         lengths = self.splits[split].lengths
         for some, parts in self._outputs(split, view, rows):
             for part, tensor in parts.items():
                 layout = layouts[part]
                 first = int(some[0]) if lengths is None else int(layout.row_offsets(lengths)[some[0]])
-                kept = layout.packed(tensor, None if lengths is None else lengths[some])
-                knowledge_cache.fill(draft, {part: kept}, first)
+                stored = layout.packed(tensor, None if lengths is None else lengths[some])
+                knowledge_cache.fill(draft, {part: stored}, first)
 
     def fill(self, split: SplitName, view: int) -> None:
-        """Put a view into the cache unless another process does or did; on this process's GPU, if it has one."""
+        """Write a view into the cache unless another process does or did; this uses the process's GPU if there is one."""
         assert self.knowledge is not None and self.knowledge.entry is not None
         entry, examples = self.knowledge.entry, self.splits[split]
         with entry.lock(f"{split}-{view}"):
@@ -165,7 +165,7 @@ class TrainingContext:
     def _outputs(
         self, split: SplitName, view: int, rows: Tensor, teacher: nn.Module | None = None
     ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """Give (rows, parts) of what is cached: of training its views with all that is compared, else the logits."""
+        """Yield (rows, parts) to be cached: all compared parts of a training view; for validation only the logits."""
         assert self.knowledge is not None
         each = partial(
             inference.each, teacher or self.teacher, self.built_task, self.splits[split], rows, sorts=False
@@ -174,11 +174,11 @@ class TrainingContext:
         if split == "train":
             found = each(needs=self.knowledge.needs, view=view, augmentation=self.augmentation, view_seed=self.seed)
         for some, _, parts in found:
-            kept = {part: tensor for part, tensor in parts.items() if not part.startswith("mask.")}
-            yield some, self._compressed(kept) if split == "train" and self.knowledge.top_k else kept
+            stored = {part: tensor for part, tensor in parts.items() if not part.startswith("mask.")}
+            yield some, self._compressed(stored) if split == "train" and self.knowledge.top_k else stored
 
     def _compressed(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the parts with the label sequences of more than `top_k` classes kept sparsely."""
+        """Return the parts with the label sequences of more than `top_k` classes in sparse form."""
         assert self.knowledge is not None
         found: dict[str, Tensor] = {}
         for part, tensor in parts.items():
@@ -192,11 +192,11 @@ class TrainingContext:
 
     @cached_property
     def signature(self) -> Signature:
-        """What a network for this data and task takes and gives."""
+        """The signature of a network for this data and task."""
         return signature(self.built_task, self.splits["train"])
 
     def architecture(self, model: Reference) -> dict[str, Any]:
-        """Return what `checkpoint.write` keeps beside the weights of a `model` for this data."""
+        """Return the architecture of a `model` for this data, which `checkpoint.write` stores with the weights."""
         return {
             "version": 2,
             "model": model if isinstance(model, str) else dict(model),
@@ -206,14 +206,14 @@ class TrainingContext:
 
 
 def located(data_reference: Reference) -> Reference:
-    """Return a data reference whose `path` is absolute: Ray's workers read it from other working directories."""
+    """Return a data reference with an absolute `path`, because Ray's workers have other working directories."""
     name, options = plugins.parse_reference(data_reference)
     path = options.get("path")
     return {name: {**options, "path": str(Path(path).expanduser().absolute())}} if isinstance(path, str) else data_reference
 
 
 def context_of(spec: Spec) -> TrainingContext:
-    """Return the context without knowledge: enough to read data and build networks."""
+    """Return the context of a spec without knowledge, which suffices to read data and to build networks."""
     own = tuple(one for one in spec.measures.values() if one.of_outputs is not None or one.of_network is not None)
     context = TrainingContext(
         data=located(spec.data), task=spec.task, seed=spec.seed, augmentation=spec.augmentation, measures=own

@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights: a better network than the last step's, at nearly no cost."""
+"""An exponential moving average of a network's weights, which usually generalises better than the last weights."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """The average of every floating parameter and buffer, `decay` a step (Polyak and Juditsky, 1992; Tarvainen, 2017).
+    """The average of every floating-point parameter and buffer (Polyak and Juditsky, 1992; Tarvainen and Valpola, 2017).
 
-    The first steps are averaged over fewer of them, min(decay, (1 + t) / (10 + t)), so that the start is forgotten.
+    The decay of step t is min(decay, (1 + t) / (10 + t)), so that the initial weights have little influence.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -21,18 +21,18 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take the weights of one more step into the average."""
+        """Update the average with the weights after a step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         torch._foreach_lerp_(list(self.weights.values()), list(_floating(model).values()), 1 - decay)
 
     def put_into(self, model: nn.Module) -> None:
-        """Give the average to `model`."""
+        """Copy the average into `model`."""
         _copy(self.weights, model)
 
     @contextmanager
     def in_place_of(self, model: nn.Module) -> Iterator[None]:
-        """Give the average to `model` for the time of a block."""
+        """Replace the weights of `model` by the average within a block."""
         own = {name: tensor.clone() for name, tensor in _floating(model).items()}
         self.put_into(model)
         try:
@@ -41,11 +41,11 @@ class WeightAverage:
             _copy(own, model)
 
     def state(self) -> dict[str, Tensor]:
-        """Return all that `restore` needs."""
+        """Return the state that `restore` needs."""
         return {**{name: tensor.clone() for name, tensor in self.weights.items()}, "": torch.tensor(self.steps)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state`."""
+        """Resume from `state`."""
         self.steps = int(state[""])
         self.weights = {name: tensor.clone() for name, tensor in state.items() if name}
 

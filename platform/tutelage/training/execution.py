@@ -1,4 +1,4 @@
-"""How steps are run on the device at hand: what measures faster in a few of them is taken for all."""
+"""The execution mode of a training, chosen by timing a few steps on the device."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import nn
 from tutelage.spec.sections import PLAIN, ExecutionConfig
 from tutelage.training.loop import Training, TrainingPlan
 
-WORTH_S = 120.0  # a training that is shorter is not worth timing, and stays plain
-WORTH_SHARE = 0.9  # a way must take at most this share of the seconds of the best before it: less is noise
+WORTH_S = 120.0  # shorter trainings use the plain mode without timing the others
+WORTH_SHARE = 0.9  # a mode is chosen if it needs at most this share of the best time so far; smaller gains are noise
 TIMED_STEPS, WARM_UP_STEPS = 6, 2
 
 
 def fastest(build: Callable[[], nn.Module], plan: TrainingPlan) -> tuple[ExecutionConfig, dict[str, float]]:
-    """Return the fastest way to run the plan's steps, and the milliseconds a step of every way that was timed.
+    """Return the fastest execution mode for the plan's steps, and the milliseconds a step of each mode that was timed.
 
-    Ways are tried one on top of the other: channels_last, then bfloat16 (GPUs only), then torch.compile, where its
-    compilation is won back within the training. A plan of under two minutes is timed plain and stays plain.
+    Modes are tried cumulatively: channels_last, then bfloat16 (GPUs only), then torch.compile, whose compilation time counts.
+    A training of less than two minutes uses the plain mode; no other mode is timed.
     """
     best, timed = PLAIN, {}
     best_s, _ = _seconds(build, plan, best)
@@ -29,8 +29,8 @@ def fastest(build: Callable[[], nn.Module], plan: TrainingPlan) -> tuple[Executi
     steps = plan.recipe.epochs * max(1, len(plan.train) // plan.recipe.batch_size)
     if best_s * steps < WORTH_S:
         return best, timed
-    for name, way in _ways(plan):
-        combined = best.model_copy(update=way)
+    for name, change in _modes(plan):
+        combined = best.model_copy(update=change)
         step_s, first_s = _seconds(build, plan, combined)
         timed[name] = step_s * 1e3
         if step_s * steps + first_s < WORTH_SHARE * best_s * steps:
@@ -38,7 +38,7 @@ def fastest(build: Callable[[], nn.Module], plan: TrainingPlan) -> tuple[Executi
     return best, timed
 
 
-def _ways(plan: TrainingPlan) -> Iterator[tuple[str, dict[str, bool]]]:
+def _modes(plan: TrainingPlan) -> Iterator[tuple[str, dict[str, bool]]]:
     if any(spec.kind == "image" for spec in plan.signature.inputs):
         yield "channels_last", {"channels_last": True}
     if torch.cuda.is_available():
@@ -46,10 +46,10 @@ def _ways(plan: TrainingPlan) -> Iterator[tuple[str, dict[str, bool]]]:
         yield "compile", {"compile": True}
 
 
-def _seconds(build: Callable[[], nn.Module], plan: TrainingPlan, way: ExecutionConfig) -> tuple[float, float]:
-    """Return the seconds of a step, the least of a few, and those of the first steps, compilation included."""
+def _seconds(build: Callable[[], nn.Module], plan: TrainingPlan, mode: ExecutionConfig) -> tuple[float, float]:
+    """Return the seconds of the fastest of a few steps, and those of the first steps, compilation included."""
     rows = plan.recipe.batch_size * (TIMED_STEPS + WARM_UP_STEPS)
-    under_way = Training(build(), replace(plan, train=plan.train.head(rows), execution=way))
+    under_way = Training(build(), replace(plan, train=plan.train.head(rows), execution=mode))
     batches = under_way.batches()
     started_s = time.perf_counter()
     for batch in batches[:WARM_UP_STEPS]:

@@ -1,4 +1,4 @@
-"""What a network outputs for examples, without training it, and how good that is."""
+"""Inference: a network's outputs for examples, and its quality measures."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def each(
     view: int | None = None, augmentation: AugmentationConfig = AS_IT_IS, view_seed: int = 0, batch_size: int = 512,
     sorts: bool = True,
 ) -> Iterator[tuple[Tensor, Batch, dict[str, Tensor]]]:  # fmt: skip
-    """Give (rows, batch, parts) of what `model` in evaluation mode outputs for the examples `rows`, a batch at a time.
+    """Yield (rows, batch, parts) for each batch of the examples `rows`, with `model` in evaluation mode.
 
-    Parts are named as in `capture`. With a `view`, the examples are that view under `augmentation`; without, they are shown as
-    they are. Examples of unequal length come sorted by length if it `sorts`. On the CPU, in float32.
+    Parts are named as in `capture`, and are on the CPU in float32. With a `view`, the examples are augmented as in that view;
+    without, they are not augmented. With `sorts`, examples of unequal length are sorted by length.
     """
     policy = AS_IT_IS if view is None else augmentation
     was_training = model.training
@@ -51,26 +51,26 @@ def _on_cpu(tensor: Tensor) -> Tensor:
     return tensor.cpu() if tensor.dtype == torch.bool else tensor.float().cpu()
 
 
-Ask = Callable[[int, Tensor, Batch], Mapping[str, Tensor]]
+TeacherQuery = Callable[[int, Tensor, Batch], Mapping[str, Tensor]]
 
 
-def live(model: nn.Module, task: Task, needs: frozenset[Need]) -> Ask:
-    """Return a teacher that is run beside the student, (view, rows, batch) → parts, on the batch's device."""
+def live(model: nn.Module, task: Task, needs: frozenset[Need]) -> TeacherQuery:
+    """Return a query that runs the teacher during training: (view, rows, batch) → parts, on the batch's device."""
     model.eval()
 
     @torch.no_grad()
-    def asked(_view: int, _rows: Tensor, batch: Batch) -> Mapping[str, Tensor]:
+    def query(_view: int, _rows: Tensor, batch: Batch) -> Mapping[str, Tensor]:
         return capture(model.to(next(iter(batch.inputs.values())).device), task, batch, needs)
 
-    return asked
+    return query
 
 
 def contributions_of(
     model: nn.Module, task: Task, examples: Examples, measures: Sequence[Measure] = (), batch_size: int = 512
 ) -> Contributions:
-    """Return by measure what each example contributed to it, `[n, k]`, in the examples' order.
+    """Return the contributions of each example by measure, `[n, k]`, in the order of the examples.
 
-    These are the task's measures, and those of `measures` that are computed from outputs (`Measure.of_outputs`).
+    The measures are the task's, and those of `measures` that are computed from outputs (`Measure.of_outputs`).
     """
     found: dict[str, NDArray[np.float64]] = {}
     for rows, batch, parts in each(model, task, examples, torch.arange(len(examples)), batch_size=batch_size):
@@ -79,49 +79,50 @@ def contributions_of(
 
 
 def gather(found: dict[str, NDArray[np.float64]], values: Contributions, rows: Tensor, num_examples: int) -> None:
-    """Put what the examples `rows` contributed into `found`, `[num_examples, k]` by measure."""
+    """Write the contributions of the examples `rows` into `found`, `[num_examples, k]` by measure."""
     for name, of_rows in values.items():
-        whole = found.setdefault(name, np.zeros((num_examples, of_rows.shape[1])))
-        whole[rows.numpy()] = of_rows
+        of_all = found.setdefault(name, np.zeros((num_examples, of_rows.shape[1])))
+        of_all[rows.numpy()] = of_rows
 
 
 def evaluated(
     task: Task, sequences: Mapping[str, LabelSequence], batch: Batch, measures: Sequence[Measure] = ()
 ) -> Contributions:
-    """Return by measure what each example of a batch contributed, `[batch, k]`."""
+    """Return the contributions of each example of a batch by measure, `[batch, k]`."""
     found = {name: values.double().cpu().numpy() for name, values in task.evaluate(sequences, batch).items()}
     extra = {one.name: one.of_outputs(sequences, batch) for one in measures if one.of_outputs is not None}
     return {**found, **{name: np.asarray(values, dtype=np.float64) for name, values in extra.items()}}
 
 
 def values_of(task: Task, contributions: Contributions, measures: Sequence[Measure] = ()) -> dict[str, float]:
-    """Return the value of every measure that there are contributions to.
+    """Return the value of every measure in `contributions`.
 
-    The standard error of the primary one over the examples stands beside it, unless it is a share and its value tells it.
+    The standard error of the primary measure over the examples is added if the measure is a mean or a corpus measure; that of
+    a share follows from its value.
     """
-    known, primary = {measure.name: measure for measure in (*task.measures, *measures)}, task.measures[0]
-    values = {name: float(known[name].aggregate(found)) for name, found in contributions.items()}
+    by_name, primary = {measure.name: measure for measure in (*task.measures, *measures)}, task.measures[0]
+    values = {name: float(by_name[name].aggregate(found)) for name, found in contributions.items()}
     if primary.spread in ("mean", "corpus"):
         values[standard_error_of(primary)] = intervals.standard_error(primary, contributions[primary.name])
     return values
 
 
 def measured(model: nn.Module, task: Task, examples: Examples, measures: Sequence[Measure] = ()) -> dict[str, float]:
-    """Return the task's measures of `model` on the examples, and those of `measures` that outputs give."""
+    """Return the task's measures of `model` on the examples, and those of `measures` that are computed from outputs."""
     return values_of(task, contributions_of(model, task, examples, measures), measures)
 
 
 def agreement(student: Mapping[str, LabelSequence], teacher: Mapping[str, LabelSequence]) -> Contributions:
-    """Return how far a student repeats its teacher on the same examples: `agreement` and `teacher_kl_nats`, `[batch, 1]`.
+    """Return a student's `agreement` with its teacher and `teacher_kl_nats` on the same examples, `[batch, 1]` each.
 
-    The first is the share of an example's real steps with the same top class, the second the mean KL(teacher ‖ student) of its
-    real steps at temperature 1; of several label sequences the mean of both.
+    Agreement is the share of an example's real steps with the same top class. The KL divergence is the mean
+    KL(teacher ‖ student) over its real steps at temperature 1. With several label sequences, both are means over them.
     """
     same, divergence = [], []
     for name, own in student.items():
         other = teacher[name].logits
         same.append(masked_mean((own.logits.argmax(-1) == other.argmax(-1)).double(), own.mask))
-        logs, known = (logits.float().log_softmax(dim=-1) for logits in (own.logits, other))
-        divergence.append(masked_mean((known.exp() * (known - logs)).sum(dim=-1).double(), own.mask))
+        logs, target = (logits.float().log_softmax(dim=-1) for logits in (own.logits, other))
+        divergence.append(masked_mean((target.exp() * (target - logs)).sum(dim=-1).double(), own.mask))
     found = {"agreement": same, "teacher_kl_nats": divergence}
     return {name: torch.stack(values, dim=-1).mean(dim=-1, keepdim=True).numpy() for name, values in found.items()}

@@ -1,7 +1,7 @@
-"""Teacher, knowledge and student jobs on Ray Train: the one place that imports ray.train.
+"""Teacher, knowledge and student jobs on Ray Train. Only this file imports ray.train.
 
-A student that fits one device runs its train function in Ray Train's local mode, inside the process that calls: no worker
-group is started, so a job costs milliseconds. With workers, the same function runs in a worker group.
+A student that fits one device runs its train function in Ray Train's local mode, inside the calling process: no worker group
+is started, so the overhead is milliseconds. With workers, the same function runs in a worker group.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ T = TypeVar("T")
 STATE = "state.pt"
 KEPT = ("curve", "execution", "timed_ms")  # beside the state of a teacher's training
 POLL_S = "0.25"  # Ray Train's controller takes one report of a worker a poll, 2 s by default: longer than many epochs
-PIECE = 2048  # examples that a worker answers at a time, for the knowledge of a view
+PIECE = 2048  # examples of a view that a worker processes at a time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """How a job is spread: number of workers (0: in the calling process), and CPUs and GPUs of each."""
+    """The resources of a job: the number of workers (0: the calling process), and the CPUs and GPUs of each."""
 
     workers: int
     cpus: float
@@ -54,7 +54,7 @@ class Workers:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherJob:
-    """What a teacher's training depends on, and where its run is kept (`runs_dir`, shared by all nodes)."""
+    """The inputs of a teacher's training, and the directory of its run (`runs_dir`, shared by all nodes)."""
 
     context: TrainingContext
     model: Reference
@@ -65,15 +65,15 @@ class TeacherJob:
     start: Path | None = None  # a network whose weights, where they fit, are the first ones
 
     def plan(self) -> loop.TrainingPlan:
-        """Return what the teacher learns."""
+        """Return the teacher's training plan."""
         return student.label_only_plan(self.recipe, self.context)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedTeacher:
-    """A network in evaluation mode, its rows of an epoch each, as `loop.Training.epoch` gives them, and how its steps were run.
+    """A trained network in evaluation mode, its epoch rows (see `loop.Training.epoch`), and its execution mode.
 
-    `timed_ms` has the milliseconds a step of every way that was timed; empty where the way was given.
+    `timed_ms` has the milliseconds a step of each mode that was timed; it is empty if the mode was set by the job.
     """
 
     model: nn.Module
@@ -98,7 +98,7 @@ def _fit(function: Callable[[], T], workers: Workers, **options: Any) -> T:
 
 
 def _fit_once(function: Callable[[], T], workers: Workers, failure: str) -> T:
-    """Run `function` through Ray Train as `_fit` does and keep nothing of the run; `WorkFailed` says `failure` and why."""
+    """Run `function` as `_fit` does, without storing the run. Raises `WorkFailed` with `failure` and the reason."""
     with tempfile.TemporaryDirectory() as scratch:
         options = {"run_config": train.RunConfig(storage_path=scratch)} if workers.workers else {}
         try:
@@ -110,8 +110,8 @@ def _fit_once(function: Callable[[], T], workers: Workers, failure: str) -> T:
 def train_teacher(job: TeacherJob, workers: Workers) -> TrainedTeacher:
     """Train a teacher on Ray Train.
 
-    A checkpoint is kept every epoch: a lost worker, or a driver that comes back, goes on from the last one. Several
-    workers share each batch and average their gradients, so the batch stays the recipe's.
+    A checkpoint is written every epoch. After a worker is lost, or the driver restarts, the training resumes from the last
+    one. Several workers share each batch and average their gradients, so the batch size is the recipe's.
     """
     assert workers.workers >= 1, "a teacher runs in a worker group"
     run_config = train.RunConfig(
@@ -127,27 +127,27 @@ def train_teacher(job: TeacherJob, workers: Workers) -> TrainedTeacher:
         raise WorkFailed(f"the teacher's training failed: {_cause(error)}") from error
     model = checkpoint.adopt(checkpoint.build(job.context.architecture(job.model)), _unpack(weights)).eval()
     shutil.rmtree(job.runs_dir / f"teacher-{job.address}", ignore_errors=True)
-    way = ExecutionConfig(**saved["execution"])
-    return TrainedTeacher(model=model, curve=saved["curve"], execution=way, timed_ms=saved["timed_ms"])
+    mode = ExecutionConfig(**saved["execution"])
+    return TrainedTeacher(model=model, curve=saved["curve"], execution=mode, timed_ms=saved["timed_ms"])
 
 
 def _cause(error: BaseException) -> str:
-    """Return the first worker's own words instead of Ray's wrapping."""
+    """Return the first worker's error message without Ray's wrapping."""
     failures = getattr(error, "worker_failures", None) or {}
     inner = next(iter(failures.values()), error)
     return f"{type(inner).__name__}: {getattr(inner, 'cause', None) or inner}"
 
 
 def _teach(job: TeacherJob) -> tuple[bytes, dict[str, Any]]:
-    """Train the teacher; this runs in every worker. Return its weights, and what is kept beside them every epoch."""
+    """Train the teacher in this worker; return its weights, and the values stored with each checkpoint (`KEPT`)."""
     worker = train.get_context()
     rank, num_workers = worker.get_world_rank(), worker.get_world_size()
     earlier = _last_checkpoint()
-    kept: dict[str, Any] = {k: earlier[k] for k in KEPT} if earlier else {"curve": [], **_way_to_run(job, rank)}
+    kept: dict[str, Any] = {k: earlier[k] for k in KEPT} if earlier else {"curve": [], **_execution_mode(job, rank)}
     bare = _untrained(job) if num_workers == 1 else share(_untrained(job))
     wrapped = bare.to(get_device()) if num_workers == 1 else prepare_model(bare, move_to_device=True)
-    way = ExecutionConfig(**kept["execution"])
-    under_way = loop.Training(wrapped, replace(job.plan(), execution=way, shard=(rank, num_workers)))
+    mode = ExecutionConfig(**kept["execution"])
+    under_way = loop.Training(wrapped, replace(job.plan(), execution=mode, shard=(rank, num_workers)))
     if earlier:
         under_way.restore(earlier["training"], _load_weights)
     while not under_way.is_done:
@@ -165,15 +165,15 @@ def _untrained(job: TeacherJob) -> nn.Module:
     return model
 
 
-def _way_to_run(job: TeacherJob, rank: int) -> dict[str, Any]:
-    """Return how steps are run, the same in all workers: as the job says, or as the first one measures on its device."""
+def _execution_mode(job: TeacherJob, rank: int) -> dict[str, Any]:
+    """Return the execution mode of all workers: the job's, or the fastest that the first worker measures on its device."""
     if job.execution != "measured":
         return {"execution": job.execution.model_dump(), "timed_ms": {}}
     found = None
     if rank == 0:
         with torch.random.fork_rng():
-            way, timed_ms = execution.fastest(lambda: _untrained(job).to(get_device()), job.plan())
-        found = {"execution": way.model_dump(), "timed_ms": timed_ms}
+            mode, timed_ms = execution.fastest(lambda: _untrained(job).to(get_device()), job.plan())
+        found = {"execution": mode.model_dump(), "timed_ms": timed_ms}
     agreed: dict[str, Any] = broadcast_from_rank_zero(found)
     return agreed
 
@@ -213,9 +213,9 @@ def _unpack(packed: bytes) -> dict[str, Any]:
 
 
 def write_knowledge(context: TrainingContext, views: Sequence[tuple[SplitName, int]], workers: Workers) -> None:
-    """Put `views` of what the teacher says into the context's cache entry, in a Ray Train job of any number of workers.
+    """Write the teacher's outputs for `views` into the context's cache entry, in a Ray Train job of any number of workers.
 
-    Workers share out pieces of views, and each view takes its place when all of it is there.
+    The workers divide the views into pieces. A view appears in the cache when all its pieces are written.
     """
     plan = context.knowledge
     assert plan is not None and plan.entry is not None
@@ -228,7 +228,7 @@ def write_knowledge(context: TrainingContext, views: Sequence[tuple[SplitName, i
 
 
 def _write_share(context: TrainingContext, drafts: Mapping[tuple[SplitName, int], Path]) -> None:
-    """Write this worker's share of the views' pieces; this runs in every worker."""
+    """Write this worker's share of the pieces of all views."""
     worker = train.get_context()
     context.teacher.to(get_device())
     pieces = [
@@ -242,10 +242,10 @@ def _write_share(context: TrainingContext, drafts: Mapping[tuple[SplitName, int]
 
 
 class StudentTrial:
-    """One student's training under the search; a step is an epoch, and the last one leaves weights and measures.
+    """The training of one student in a search. A step is an epoch; the last step writes the weights and the measures.
 
-    `directory` receives the trained network; several candidates lie beside it, as `candidate_ids` names them. With
-    `workers.workers` = 0 every epoch runs in this process; with more, all epochs run in one worker group, and the first step
+    `directory` receives the trained network; several candidates are written next to it, as `candidate_ids` names them. With
+    `workers.workers` = 0, every epoch runs in this process. With more, all epochs run in one worker group, and the first step
     returns the last epoch.
     """
 
@@ -260,9 +260,9 @@ class StudentTrial:
         self.curve: list[dict[str, float]] = []
 
     def step(self) -> dict[str, Any]:
-        """Run the next epoch; return its row, and with the last one `done` and the final `measures`.
+        """Run the next epoch; return its row with `done` and, after the last epoch, the final `measures`.
 
-        With several candidates the measures are those of the first, and `candidates` has all of them, as `Candidate`'s fields.
+        With several candidates, the measures are those of the first, and `candidates` has the fields of all `Candidate`s.
         """
         if self.workers.workers == 0:
             self.curve.append(_fit(self.training.epoch, self.workers))
@@ -279,12 +279,12 @@ class StudentTrial:
         def all_epochs() -> tuple[bytes, list[dict[str, float]]]:
             under_way.model.to(get_device())
             rows = [under_way.epoch() for _ in range(under_way.plan.recipe.epochs - under_way.epochs_done)]
-            return _pack(under_way.end_state()), rows
+            return _pack(under_way.final_state()), rows
 
         with tempfile.TemporaryDirectory() as scratch:
             packed, rows = _fit(all_epochs, self.workers, run_config=train.RunConfig(storage_path=scratch))
         self.training.model.cpu()
-        self.training.take_end(_unpack(packed), checkpoint.adopt)
+        self.training.load_final_state(_unpack(packed), checkpoint.adopt)
         self.curve += rows
 
     def _finish(self) -> dict[str, Any]:
@@ -305,11 +305,11 @@ class StudentTrial:
         return Candidate(measures=measures, amount=point.amount, made=point.made)
 
     def save(self, path: Path) -> None:
-        """Write everything `restore` needs."""
+        """Write the state that `restore` needs."""
         torch.save({"training": self.training.state(), "curve": self.curve}, path)
 
     def restore(self, path: Path) -> None:
-        """Go on from what `save` wrote, read without running code from it."""
+        """Resume from a file of `save`, which is read without running code from it."""
         saved = torch.load(path, weights_only=True)
         self.training.restore(saved["training"], checkpoint.adopt)
         self.curve = saved["curve"]
@@ -321,7 +321,7 @@ def _trial_device(workers: Workers) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class StudentTrials:
-    """Opens the trials of a sweep: called with (trial_id, config) in the process where the trial is to run."""
+    """A factory of a sweep's trials, called with (trial_id, config) in the process that runs the trial."""
 
     context: TrainingContext
     students_dir: Path
@@ -368,5 +368,5 @@ def train_students(
 
 
 def workers_of(resources: Any) -> Workers:
-    """Return a job's spread from the spec's section."""
+    """Return a job's workers from its section of the spec."""
     return Workers(workers=resources.workers, cpus=resources.cpus, gpus=resources.gpus)

@@ -1,11 +1,11 @@
-"""What a teacher knows of a data set: a cache, view by view, memory-mapped by every trial on a node.
+"""The cache of a teacher's outputs for a data set, by view, memory-mapped by every trial on a node.
 
-An entry is a directory named by its content address, with one directory a view (`train/0003`, `validation/0000`) that holds
-an `.npy` for each part, and a manifest with their SHA-256. Parts are the label sequences `logits.<sequence>` `[n, steps,
-classes]` (or, kept sparsely, `classes.`, `gaps.` and `tails.<sequence>`; see `networks.top_k`) and, of each compared stage,
+An entry is a directory named by its content address. It has one directory a view (`train/0003`, `validation/0000`) with an
+`.npy` for each part, and a manifest with their SHA-256. Parts are the label sequences `logits.<sequence>` `[n, steps,
+classes]` (sparse ones are `classes.`, `gaps.` and `tails.<sequence>`; see `networks.top_k`) and, for each compared stage,
 `features.<stage>`, `pooled.<stage>`, `maps.<stage>` and `heads.<stage>` (see `networks.output`). Parts of examples of unequal
-length are stored one after another, without padding. A view is written beside its place and renamed, so one that is there is
-whole; workers may write rows of one draft at the same time.
+length are stored one after another, without padding. A view is written to a draft and renamed, so a view that exists is
+complete. Several workers may write rows of one draft at the same time.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ Part = Tensor | StoredPart
 
 
 class CorruptKnowledge(TutelageError):
-    """A cached view whose bytes are not those that were written."""
+    """A cached view is damaged: its bytes differ from those that were written."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of the cache on disk, there or yet to be written."""
+    """An entry of the cache on disk, which may not exist yet."""
 
     directory: Path
 
@@ -51,21 +51,21 @@ class Entry:
         return open_storage(self.directory)
 
     def place(self, split: SplitName, view: int) -> Path:
-        """Return where a view lies."""
+        """Return the directory of a view."""
         return self.directory / split / f"{view:04d}"
 
     def has(self, split: SplitName, view: int) -> bool:
-        """Return whether a view is there; then it is whole."""
+        """Return whether a view exists; if so, it is complete."""
         return (self.place(split, view) / MANIFEST).exists()
 
     def describe(self, outline: Outline) -> None:
-        """Begin the entry: put down what network it is of."""
+        """Create the entry with the outline of its teacher, unless it exists."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if not (self.directory / ABOUT).exists():
             write_json(self.directory / ABOUT, {"version": 4, "address": self.directory.name, "outline": asdict(outline)})
 
     def outline(self) -> Outline | None:
-        """Return the outline of the network that the entry is of; None if there is no such entry."""
+        """Return the outline of the entry's teacher; None if the entry does not exist."""
         try:
             about = json.loads((self.directory / ABOUT).read_text(encoding="utf-8"))
             return _outline(about["outline"])
@@ -75,7 +75,7 @@ class Entry:
             raise CorruptKnowledge(f"{self.directory / ABOUT}: unreadable ({error}).") from error
 
     def forget_damaged(self) -> str:
-        """Remove what says which network the entry is of, if it cannot be read, and return what was wrong with it."""
+        """Remove the description of the entry if it is unreadable, and return the reason; "" if it is readable."""
         try:
             self.outline()
         except CorruptKnowledge as error:
@@ -87,10 +87,10 @@ class Entry:
     def draft(
         self, split: SplitName, view: int, num_examples: int, layouts: Layouts, lengths: Tensor | None = None
     ) -> Iterator[Path]:
-        """Give a directory with a file for each part, to be filled by `fill` within the block; then it takes its place.
+        """Yield a draft directory with a file for each part; after the block, which calls `fill`, it becomes the view.
 
-        `lengths` are those of the examples where some part is ragged. If the block raises, nothing is left. If another writer
-        was faster, its view stays: they are the same.
+        `lengths` are those of the examples, needed if a part is ragged. If the block raises, the draft is removed. If another
+        writer was faster, its view, which is the same, is retained.
         """
         with self.storage.draft(f"{split}/{view:04d}") as draft:
             for part, layout in layouts.items():
@@ -105,14 +105,14 @@ class Entry:
             write_json(draft / MANIFEST, {"version": 4, "view": f"{split}/{view}", "sha256": digests, "ragged": ragged})
 
     def lock(self, what: str = "entry") -> AbstractContextManager[None]:
-        """Wait until no other process holds the lease of that name, and hold it within the block."""
+        """Hold the lease named `what` within the block; wait while another process holds it."""
         return self.storage.lease(what, wait=True)
 
 
 def fill(draft: Path, parts: Mapping[str, Tensor], first_row: int) -> None:
-    """Write stored rows of a view into its draft, from `first_row` on; others may write other rows at the same time.
+    """Write stored rows of a view into its draft, starting at `first_row`; other processes may write other rows meanwhile.
 
-    Values beyond float16's range are clipped to it: a logit of ±65,504 is certainty already.
+    Values are clipped to the range of their type: in float16, a logit of ±65,504 already means probability 0 or 1.
     """
     for part, tensor in parts.items():
         with (draft / f"{part}.npy").open("r+b") as file:
@@ -132,20 +132,20 @@ def _stored(tensor: Tensor, dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def remove_damaged(entry: Entry, views: Sequence[tuple[SplitName, int]]) -> list[str]:
-    """Check every byte of the views that are there, remove the damaged ones, and return what was wrong with each."""
-    said = []
+    """Verify the checksums of the existing views, remove the damaged ones, and return a message for each of these."""
+    messages = []
     for split, view in views:
         if entry.place(split, view).exists():
             try:
                 open_view(entry.place(split, view))
             except CorruptKnowledge as error:
                 shutil.rmtree(entry.place(split, view))
-                said.append(str(error))
-    return said
+                messages.append(str(error))
+    return messages
 
 
 def open_view(place: Path) -> dict[str, Part]:
-    """Return a view's parts, memory-mapped; `CorruptKnowledge` if a byte of it is not what was written."""
+    """Return a view's parts, memory-mapped. Raises `CorruptKnowledge` if a checksum is wrong."""
     try:
         manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
         digests, layouts = manifest["sha256"], {part: layout_of(one) for part, one in manifest["ragged"].items()}
@@ -153,7 +153,7 @@ def open_view(place: Path) -> dict[str, Part]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptKnowledge(f"{place}: unreadable ({error}).") from error
     if damaged:
-        raise CorruptKnowledge(f"{place}: {', '.join(damaged)} is not what was written.")
+        raise CorruptKnowledge(f"{place}: the checksum of {', '.join(damaged)} is wrong.")
     parts: dict[str, Part] = {name: _mapped(place / f"{name}.npy") for name in digests if name != LENGTHS}
     if layouts:
         lengths = torch.from_numpy(np.load(place / f"{LENGTHS}.npy", allow_pickle=False))
@@ -164,10 +164,10 @@ def open_view(place: Path) -> dict[str, Part]:
 
 @dataclass(kw_only=True)
 class Knowledge:
-    """An entry as a student reads it: `view("train", 3)["logits"]` is `[n, …]`, row i being example i.
+    """Access to an entry: `view("train", 3)["logits.class"]` is `[n, …]`; row i belongs to example i.
 
-    A view is opened and checked once a process. One that is not there is asked of `fill`. With `local_dir` a node keeps a copy
-    of each view that it reads, on its own disk.
+    A view is opened and verified once a process. `fill` writes a missing view. With `local_dir`, a node stores a copy of each
+    view that it reads on its own disk.
     """
 
     entry: Entry
@@ -177,11 +177,11 @@ class Knowledge:
     _opened: dict[tuple[SplitName, int], dict[str, Part]] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Send what names the entry, not what was read of it: memory maps would be sent as bytes."""
+        """Exclude opened views from pickling, because memory maps would be sent as bytes."""
         return {**self.__dict__, "_opened": {}}
 
     def view(self, split: SplitName, number: int) -> Mapping[str, Part]:
-        """Return a view's parts, memory-mapped and verified; indexed by rows, each gives `[rows, …]`."""
+        """Return a view's parts, memory-mapped and verified; each is indexed by rows and returns `[rows, …]`."""
         key = (split, number)
         if key not in self._opened:
             if not self.entry.has(split, number):
@@ -191,7 +191,7 @@ class Knowledge:
         return self._opened[key]
 
     def _copied(self, source: Path, split: SplitName, number: int) -> dict[str, Part]:
-        """Return a view as it lies on this node's own disk, copied there by the first process that finds no whole one."""
+        """Return a view from this node's own disk; the first process that finds no valid copy makes one."""
         assert self.local_dir is not None
         own = Entry(self.local_dir / self.entry.directory.name)
         place = own.place(split, number)

@@ -1,4 +1,4 @@
-"""How one part of a teacher's outputs is stored: one row an example, or, where examples differ in length, without padding."""
+"""The stored layout of a part of a teacher's outputs: one row an example, or unpadded rows if examples differ in length."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tutelage.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """The shape of an example's part, and its type, by NumPy's name.
+    """The shape of a part for one example, and its element type by NumPy's name.
 
-    Axes of `shape` in `ragged` are as long as the example; their size in `shape` is 1. A part is stored `[n, *shape]`, or, if
-    it is ragged, as `[Σ length ** len(ragged), *the other axes]`, examples one after another.
+    The axes of `shape` listed in `ragged` are as long as the example; their size in `shape` is 1. A dense part is stored as
+    `[n, *shape]`. A ragged part is stored as `[Σ length ** len(ragged), *other axes]`, examples one after another.
     """
 
     shape: tuple[int, ...]
@@ -28,7 +28,7 @@ class Layout:
     ragged: tuple[int, ...] = ()
 
     def num_bytes(self, num_examples: int, lengths: Tensor | None = None) -> int:
-        """Return the bytes that a view takes of so many examples, of these `lengths` where they differ."""
+        """Return the bytes of a view of `num_examples` examples, with `lengths` if they differ."""
         return math.prod(self.stored_shape(num_examples, lengths)) * np.dtype(self.dtype).itemsize
 
     def stored_shape(self, num_examples: int, lengths: Tensor | None) -> tuple[int, ...]:
@@ -47,7 +47,7 @@ class Layout:
         return offsets_of(lengths ** max(1, len(self.ragged))) if self.ragged else torch.arange(len(lengths) + 1)
 
     def packed(self, part: Tensor, lengths: Tensor | None) -> Tensor:
-        """Return a padded part `[batch, …]` of examples of these `lengths` as it is stored, without padding."""
+        """Return the stored form, without padding, of a padded part `[batch, …]` of examples with these `lengths`."""
         if not self.ragged:
             return part
         assert lengths is not None
@@ -55,7 +55,7 @@ class Layout:
         return moved[self._mask(lengths, moved.shape[1])]
 
     def unpacked(self, rows: Tensor, lengths: Tensor) -> Tensor:
-        """Return stored `rows` of examples of these `lengths` as a part `[batch, …]`, padded with 0."""
+        """Return a part `[batch, …]`, padded with 0, from the stored `rows` of examples with these `lengths`."""
         longest = max(1, int(lengths.max()))  # as a batch is padded
         count = len(self.ragged)
         padded = rows.new_zeros((len(lengths), *[longest] * count, *self._rest))
@@ -63,12 +63,12 @@ class Layout:
         return padded.movedim(list(range(1, 1 + count)), [axis + 1 for axis in self.ragged])
 
     def _mask(self, lengths: Tensor, longest: int) -> Tensor:
-        """Return where an example has a value: `[batch, longest]`, or `[batch, longest, longest]` for two ragged axes."""
+        """Return the mask of real values: `[batch, longest]`, or `[batch, longest, longest]` for two ragged axes."""
         one = torch.arange(longest) < lengths.cpu().unsqueeze(1)
         return one if len(self.ragged) == 1 else one.unsqueeze(1) & one.unsqueeze(2)
 
     def document(self) -> dict[str, Any]:
-        """Return the layout as JSON values, for `layout_of`."""
+        """Return the layout as JSON values, which `layout_of` reads."""
         return {"shape": list(self.shape), "dtype": self.dtype, "ragged": list(self.ragged)}
 
 
@@ -76,14 +76,14 @@ Layouts = Mapping[str, Layout]
 
 
 def layout_of(document: Mapping[str, Any]) -> Layout:
-    """Return the layout that `Layout.document` gave."""
+    """Return the layout stored by `Layout.document`."""
     return Layout(shape=tuple(document["shape"]), dtype=document["dtype"], ragged=tuple(document["ragged"]))
 
 
 def inferred(part: str, samples: Mapping[int, Tensor], dtype: str) -> Layout:
-    """Return the layout of a part from its values `[1, …]` for examples of different lengths, by length.
+    """Return the layout of a part, inferred from its values `[1, …]` for examples of different lengths, by length.
 
-    Raises `InputError` for a part whose positions are not the steps of its example: its padding could not be told.
+    Raises `InputError` for a part whose positions are not the steps of its example, because its padding is then undefined.
     """
     shapes = {length: tuple(tensor.shape[1:]) for length, tensor in samples.items()}
     first = next(iter(shapes.values()))
@@ -99,7 +99,7 @@ def inferred(part: str, samples: Mapping[int, Tensor], dtype: str) -> Layout:
 
 @dataclass(frozen=True)
 class StoredPart:
-    """A part of a view as it lies in the cache, memory-mapped: indexed by rows, it gives them padded."""
+    """A ragged part of a view in the cache, memory-mapped; indexing with rows returns them padded."""
 
     values: Tensor
     layout: Layout

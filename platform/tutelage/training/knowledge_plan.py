@@ -1,4 +1,4 @@
-"""Which teachers there are, what of their outputs is compared, and where it comes from."""
+"""The plan of a sweep's knowledge: its teachers, the compared parts of their outputs, and their cache."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tutelage.training import knowledge_cache
 
 @dataclass(frozen=True, kw_only=True)
 class KnowledgePlan:
-    """Which teachers there are, what of their answers is compared, and where it comes from.
+    """The teachers, the compared parts of their outputs, and the cache of these outputs.
 
-    `teachers` are directories with a share each. With a `directory` the answers to `views` views of every example are in that
-    cache entry, or are put there on first use; without one the teachers answer beside the student (`live`), every view anew
-    where `views` is 0. `top_k` classes of a label sequence are cached, 0: all.
+    `teachers` are directories with a share each. With a `directory`, the outputs for `views` views of every example are in
+    that cache entry, or are written there on first use. Without, the teachers run during each student's training (`live`);
+    then 0 `views` means a new view every epoch. `top_k` classes of a label sequence are cached, 0: all.
     """
 
     teachers: tuple[tuple[Path, float], ...]
@@ -35,7 +35,7 @@ class KnowledgePlan:
         return knowledge_cache.Entry(self.directory) if self.directory else None
 
     def document(self) -> dict[str, Any]:
-        """Return the plan as JSON values, for `planned`."""
+        """Return the plan as JSON values, which `planned` reads."""
         paths = {
             name: str(value) if value else None
             for name, value in (("directory", self.directory), ("local_dir", self.local_dir))
@@ -45,7 +45,7 @@ class KnowledgePlan:
 
 
 def planned(document: Mapping[str, Any]) -> KnowledgePlan:
-    """Return the plan that `KnowledgePlan.document` gave."""
+    """Return the plan stored by `KnowledgePlan.document`."""
     paths = {name: Path(document[name]) if document[name] else None for name in ("directory", "local_dir")}
     layers = tuple(document["layers"]) if document["layers"] else None
     teachers = tuple((Path(directory), share) for directory, share in document["teachers"])

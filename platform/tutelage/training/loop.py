@@ -1,7 +1,7 @@
-"""The one training loop: a network, its examples, and what a teacher knows of them. No Ray in here.
+"""The training loop of teachers and students. It does not use Ray.
 
-A training runs in phases: apart from the teacher, taught, made smaller, fine-tuned. Each has an optimiser and a cycle of the
-learning rate of its own. Two trainings of the same inputs and seed are equal.
+A training has phases: label-only pre-training, distillation, sparsification and fine-tuning. Each phase has its own optimiser
+and its own cycle of the learning rate. Two trainings with the same inputs and seed are equal.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from tutelage.training.ema import WeightAverage
 
 @dataclass(frozen=True, kw_only=True)
 class Distillation:
-    """What is learnt beside the labels, with its `weight` in [0, 1].
+    """The distillation of a training: the teacher's query, its loss, and the `weight` of this loss in [0, 1].
 
-    `ask(view, rows, batch)` gives the teacher's answers (see `knowledge`) to the examples `rows` of a view, which the
-    network sees as `batch`, on its device. `build` makes the loss for a network, which compares what is in `needs`;
+    `query(view, rows, batch)` returns the parts of the teacher's outputs (see `networks.capture`) for the examples `rows` of a
+    view, whose `batch` is on the network's device. `build` returns the loss for a network; the loss compares `needs`.
     `weights` are the teacher's.
     """
 
-    ask: inference.Ask
+    query: inference.TeacherQuery
     build: Callable[[nn.Module], Loss]
     weight: float
     needs: frozenset[Need] = frozenset()
@@ -48,23 +48,23 @@ class Distillation:
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """Some epochs of a training: taught or from labels alone, at a `rate` of the recipe's learning rate.
+    """Some epochs of a training, with distillation or label-only, at `rate` times the recipe's learning rate.
 
-    The network is made smaller before one that `sparsifies`.
+    Before a phase that `sparsifies`, channels are removed from the network.
     """
 
     epochs: int
-    is_taught: bool = True
+    is_distilled: bool = True
     sparsifies: bool = False
     rate: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """Everything a training reads and never changes; `shard` is (rank, workers) of a data-parallel training.
+    """The constant inputs of a training; `shard` is (rank, workers) of a data-parallel training.
 
-    An epoch shows one view of every example; after `views` of them the first one comes again (0: never). Views depend on
-    `view_seed`, order on `seed`. The epochs of `phases` add up to the recipe's; without any, the recipe's are one phase.
+    Each epoch uses one view of every example. Views repeat after `views` epochs (0: never). Views depend on `view_seed`, and
+    the order of the examples on `seed`. The epochs of `phases` sum to the recipe's; without phases, the training is one phase.
     """
 
     task: Task
@@ -83,7 +83,7 @@ class TrainingPlan:
     shard: tuple[int, int] = (0, 1)
 
     def phase_at(self, epochs_done: int) -> tuple[Phase, int]:
-        """Return the phase that the next epoch is of, the last one when all are done, and how many of its epochs are done."""
+        """Return the phase of the next epoch (at the end, the last phase) and the number of its epochs that are done."""
         for phase in self.phases[:-1]:
             if epochs_done < phase.epochs:
                 return phase, epochs_done
@@ -92,7 +92,7 @@ class TrainingPlan:
 
 
 class Training:
-    """A training under way; `epoch()` runs the next one, `state()` and `restore()` carry it across processes."""
+    """A running training: `epoch()` runs the next epoch; `state()` and `restore()` move it between processes."""
 
     def __init__(self, model: nn.Module, plan: TrainingPlan) -> None:
         self.plan = plan
@@ -106,13 +106,13 @@ class Training:
 
     @property
     def is_done(self) -> bool:
-        """Whether every epoch of the recipe has been run."""
+        """Whether all epochs of the recipe are done."""
         return self.epochs_done >= self.plan.recipe.epochs
 
     def epoch(self) -> dict[str, float]:
-        """Run one epoch; return `epoch` (from 1), `train_loss`, the task's measures on validation, and `step_s`, its seconds.
+        """Run one epoch; return `epoch` (from 1), `train_loss`, the task's measures on validation, and `step_s` (seconds).
 
-        Raises `WorkFailed` when the loss is no longer finite.
+        Raises `WorkFailed` if the loss is not finite.
         """
         phase, done = self.plan.phase_at(self.epochs_done)
         if done == 0 < self.epochs_done:
@@ -129,14 +129,14 @@ class Training:
         return {"epoch": self.epochs_done, "train_loss": loss.item(), **self._measures(), "step_s": step_s}
 
     def _measures(self) -> dict[str, float]:
-        """Return the measures on validation of what the training would end with now; at its end, end with that."""
+        """Return the measures of the averaged weights on validation; at the end, retain these weights."""
         if self._average and self.is_done:
             self._average.put_into(self.model)
         with self._average.in_place_of(self.model) if self._average and not self.is_done else nullcontext():
             return inference.measured(self.model, self.plan.task, self.plan.validation)
 
     def state(self) -> dict[str, Any]:
-        """Return all that `restore` needs, as tensors and numbers."""
+        """Return the state that `restore` needs, as tensors and numbers."""
         return {
             "model": {name: tensor.clone() for name, tensor in self.model.state_dict().items()},
             "optimizer": self._optimizer.state_dict(),
@@ -147,7 +147,7 @@ class Training:
         }
 
     def restore(self, state: Mapping[str, Any], adopt: Callable[[nn.Module, Mapping[str, Tensor]], nn.Module]) -> None:
-        """Go on from `state`; `adopt` puts its weights into the network, which may have been made smaller since."""
+        """Resume from `state`; `adopt` loads its weights into the network, and resizes the network if channels were removed."""
         self.model = adopt(self._sparsity.restore(self.model, state["sparsity"]), state["model"]).train()
         self.epochs_done = int(state["epochs_done"])
         self._start(self.plan.phase_at(max(0, self.epochs_done - 1))[0])
@@ -158,7 +158,7 @@ class Training:
             self._average.restore(state["average"])
 
     def _enter(self, phase: Phase) -> None:
-        """Go on to the next phase with what the last one ended with; its optimiser's state is left behind."""
+        """Start the next phase with the final weights of the last one; the optimiser's state is discarded."""
         if self._average:
             self._average.put_into(self.model)
         if phase.sparsifies:
@@ -166,7 +166,7 @@ class Training:
         self._start(phase)
 
     def _start(self, phase: Phase) -> None:
-        """Begin with a fresh optimiser and a fresh average of the weights that are there now."""
+        """Start a phase with a new optimiser and a new average of the current weights."""
         recipe = self.plan.recipe
         if self.plan.execution.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -176,20 +176,20 @@ class Training:
         self._optimizer = self._new_optimizer()
         self._average = WeightAverage(self.model, recipe.average_decay) if recipe.average_decay else None
 
-    def end_state(self) -> dict[str, Any]:
-        """Return what `take_end` needs of a training that is done, on the CPU."""
+    def final_state(self) -> dict[str, Any]:
+        """Return the final weights of a finished training, on the CPU, for `load_final_state`."""
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
         return {"model": weights, "sparsity": self._sparsity.state()}
 
-    def take_end(
+    def load_final_state(
         self, state: Mapping[str, Any], adopt: Callable[[nn.Module, Mapping[str, Tensor]], nn.Module]
     ) -> None:  # fmt: skip
-        """Be done, with the network that the same training in another process ended with."""
+        """Finish with the final weights of the same training in another process."""
         self.model = adopt(self._sparsity.restore(self.model, state["sparsity"]), state["model"])
         self.epochs_done = self.plan.recipe.epochs
 
     def finish(self) -> Sequence[Point]:
-        """Return the candidates that the training ends with, in evaluation mode."""
+        """Return the candidates of the finished training, in evaluation mode."""
         points = self._sparsity.finish(self.model.eval(), self._arguments)
         for point in points:
             point.model.eval()
@@ -197,7 +197,7 @@ class Training:
 
     @property
     def _arguments(self) -> tuple[Tensor, ...]:
-        """Two examples as the network takes them."""
+        """The network's arguments for two examples."""
         return self._train.take(slice(2)).arguments
 
     @property
@@ -205,20 +205,20 @@ class Training:
         return next(self.model.parameters()).device
 
     def _new_loss(self, phase: Phase, before: Loss | None) -> Loss | None:
-        """Return the distillation loss for the network as it is now; what it has to learn starts from the plan's seed.
+        """Return the distillation loss for the current network; its adapters are initialised by the plan's seed.
 
-        It keeps what fits of the one `before` it, an earlier phase's: adapters, and the values that terms had at their start.
+        It inherits the state of the earlier phase's loss, `before`, where shapes fit: adapters, and initial values of terms.
         """
         distillation = self.plan.distillation
         self._teachers_weights: Mapping[str, Tensor] = {}
-        if distillation is None or distillation.weight == 0.0 or not phase.is_taught:
+        if distillation is None or distillation.weight == 0.0 or not phase.is_distilled:
             return None
         self._teachers_weights = {name: weight.to(self._device) for name, weight in distillation.weights.items()}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.plan.seed)
             loss = distillation.build(self.model).to(self._device)
-        own, kept = loss.state_dict(), before.state_dict() if before else {}
-        fitting = {name: t for name, t in kept.items() if name in own and own[name].shape == t.shape}
+        own, earlier = loss.state_dict(), before.state_dict() if before else {}
+        fitting = {name: t for name, t in earlier.items() if name in own and own[name].shape == t.shape}
         loss.load_state_dict(fitting, strict=False)
         return loss
 
@@ -227,9 +227,9 @@ class Training:
         return optimizers.optimizer(self.plan.recipe, list(self.model.parameters()), adapters)
 
     def batches(self) -> list[Tensor]:
-        """Return this epoch's batches of row numbers; every epoch has its own order, a short last batch is left out.
+        """Return this epoch's batches of row numbers; each epoch has its own order, and a short last batch is dropped.
 
-        From labels alone only labelled examples are learnt, as often as an epoch needs them, so that it stays as long.
+        A label-only epoch uses only labelled examples; they are repeated, so that the epoch has the same length.
         """
         generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + self.epochs_done)
         order = torch.randperm(len(self.plan.train), generator=generator)
@@ -240,9 +240,9 @@ class Training:
         return [batch[rank::workers] for batch in bucketed(self.plan.train, order, size, generator)]
 
     def _labelled_rows(self, generator: torch.Generator) -> Tensor:
-        known = self._is_labelled.nonzero().flatten()
-        turns = -(-len(self.plan.train) // len(known))
-        shuffled = [known[torch.randperm(len(known), generator=generator)] for _ in range(turns)]
+        labelled = self._is_labelled.nonzero().flatten()
+        repeats = -(-len(self.plan.train) // len(labelled))
+        shuffled = [labelled[torch.randperm(len(labelled), generator=generator)] for _ in range(repeats)]
         return torch.cat(shuffled)[: len(self.plan.train)]
 
     def _learn(self) -> Tensor:
@@ -259,7 +259,7 @@ class Training:
         return total.cpu() / len(batches)
 
     def step(self, rows: Tensor) -> Tensor:
-        """Learn from the examples of `rows`; return the loss, not waited for."""
+        """Update the network with the examples of `rows`; return the loss, without synchronising the device."""
         loss, penalty = self._loss(rows), self._sparsity.penalty(self.model)
         if penalty is not None:
             loss = loss + penalty
@@ -280,20 +280,20 @@ class Training:
         if distillation is None or self._loss_module is None:
             return self._label_loss(self._parts(batch, frozenset()), batch)
         parts = self._parts(batch, distillation.needs)
-        taught: Tensor = self._loss_module(
+        distilled: Tensor = self._loss_module(
             self._student_outputs(parts), self._teacher_outputs(distillation, rows, batch, capture.masks_of(parts))
         )
         if distillation.weight == 1.0:
-            return taught
-        return (1.0 - distillation.weight) * self._label_loss(parts, batch) + distillation.weight * taught
+            return distilled
+        return (1.0 - distillation.weight) * self._label_loss(parts, batch) + distillation.weight * distilled
 
     def _batch(self, rows: Tensor) -> Batch:
-        """Return the epoch's view of the examples."""
+        """Return the examples of `rows` in the view of the current epoch."""
         plan = self.plan
         return augment.batch(self._train, rows.to(self._device), self._view, plan.augmentation, plan.view_seed)
 
     def _shrunk(self, name: str, inputs: Tensor) -> Tensor:
-        """Return what the network sees of an input: in the first epochs, if the recipe says so, images at half their size."""
+        """Return an input as the network takes it; in the first epochs of some recipes, images have half their size."""
         recipe = self.plan.recipe
         if self.epochs_done >= recipe.half_size_share * recipe.epochs or self._train.inputs[name].kind != "image":
             return inputs
@@ -306,14 +306,14 @@ class Training:
     def _teacher_outputs(
         self, distillation: Distillation, rows: Tensor, batch: Batch, masks: Mapping[str, Tensor]
     ) -> dict[str, Output]:
-        parts = {**distillation.ask(self._view, rows, batch), **masks}  # masks are the batch's, and are not cached
+        parts = {**distillation.query(self._view, rows, batch), **masks}  # masks are the batch's, and are not cached
         outputs = capture.outputs_from(parts, self._teachers_weights, self.plan.signature.classes)
         return {
             name: replace(output, labels=batch.labels(name), input_mask=batch.input_mask) for name, output in outputs.items()
         }
 
     def _parts(self, batch: Batch, needs: frozenset[Need]) -> dict[str, Tensor]:
-        """Return what the network outputs for a batch, its logits in float32."""
+        """Return the network's parts for a batch (`capture`), with logits in float32."""
         execution, inputs = self.plan.execution, {name: self._shrunk(name, tensor) for name, tensor in batch.inputs.items()}
         if execution.channels_last:
             inputs = {name: _channels_last(tensor) for name, tensor in inputs.items()}
@@ -322,7 +322,7 @@ class Training:
         return {part: tensor.float() if part.startswith("logits.") else tensor for part, tensor in parts.items()}
 
     def _label_loss(self, parts: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """Return the mean label loss of the examples that have a label; of a mixed batch, weighted by the shares."""
+        """Return the mean label loss over the labelled examples; in a mixed batch, weighted by the shares."""
         task, smoothing, sequences = self.plan.task, self.plan.recipe.label_smoothing, capture.sequences_from(parts)
         own, counts = task.loss(sequences, batch, smoothing), self._has_label(batch.targets)
         if batch.partner_targets is None or batch.share is None:
@@ -334,7 +334,7 @@ class Training:
         return (shares[0] * own + shares[1] * other).sum() / counted.sum().clamp(min=smallest)
 
     def _has_label(self, targets: Mapping[str, Tensor]) -> Tensor:
-        """Return which examples of a batch have a target, at one step at least: booleans `[batch]`."""
+        """Return booleans `[batch]`, True for examples with a label at one step at least."""
         found = [
             (tensor.unsqueeze(1) if tensor.ndim == 1 else tensor).flatten(1).ge(0).any(dim=1)
             if self._train.targets[name].kind == "class"

@@ -1,4 +1,4 @@
-"""Muon: the momentum of a weight matrix, made orthogonal, is its step; so no direction of a layer is learnt last."""
+"""Muon: the update of a weight matrix is its orthogonalised momentum, so all directions are learnt at the same rate."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _MOMENTUM, _RMS_OF_ADAMW = 0.95, 0.2
 
 
 class Muon(torch.optim.Optimizer):
-    """Jordan's optimiser (2024) for matrices and convolution kernels, a kernel as a matrix `[out, in · height · width]`.
+    """Jordan's optimiser (2024) for matrices and convolution kernels; a kernel is a matrix `[out, in · height · width]`.
 
-    W ← W - lr · (0.2 · √max(rows, columns) · orthogonal(momentum) + weight_decay · W), with Nesterov momentum of 0.95. The
-    factor gives a step the size that AdamW's has (Liu et al., 2025), so that one learning rate serves both. Groups with
-    `adamw: True` (biases, norms, the layers at both ends) take AdamW's step.
+    W ← W - lr · (0.2 · √max(rows, columns) · orthogonal(momentum) + weight_decay · W), with a Nesterov momentum of 0.95. The
+    factor makes updates as large as AdamW's (Liu et al., 2025), so that both use one learning rate. Groups with `adamw: True`
+    (biases, norms, the first and the last layer) are updated by AdamW.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float, weight_decay: float) -> None:
@@ -25,7 +25,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Take one step along the gradients that are there."""
+        """Update all parameters that have a gradient."""
         assert closure is None
         for group in self.param_groups:
             take = self._adamw_step if group["adamw"] else self._orthogonal_step
@@ -56,7 +56,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Return a matrix of the same singular vectors with all singular values near 1 (between about 0.7 and 1.2).
+    """Return a matrix with the same singular vectors and all singular values near 1 (between about 0.7 and 1.2).
 
     Newton–Schulz iteration with Jordan's quintic (2024).
     """

@@ -1,4 +1,4 @@
-"""Schedules and optimisers: how a recipe's steps are taken."""
+"""The schedules and optimisers of a recipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEP_DECAYS = (0.625, 0.75, 0.875)
 
 
 def one_cycle(progress: float) -> float:
-    """Return the share of the peak learning rate at `progress` in [0, 1]: up in a fifth of the way, then down to 0.
+    """Return the share of the peak learning rate at `progress` in [0, 1]: it rises up to 0.2, then falls to 0.
 
     A linear form of the one-cycle policy (Smith and Topin, 2018).
     """
@@ -25,7 +25,7 @@ def one_cycle(progress: float) -> float:
 
 
 def step_decay(progress: float) -> float:
-    """Return the share of the first learning rate at `progress` in [0, 1]: a tenth after 62.5, 75 and 87.5 % of the way.
+    """Return the share of the initial learning rate at `progress` in [0, 1]: a factor of 0.1 at 62.5, 75 and 87.5 %.
 
     The schedule of the CIFAR-100 distillation tables (Tian et al., 2020: epochs 150, 180 and 210 of 240).
     """
@@ -36,9 +36,9 @@ SCHEDULES = {"one_cycle": one_cycle, "step": step_decay}
 
 
 def optimizer(recipe: RecipeConfig, parameters: list[nn.Parameter], adapters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser for a network's parameters and for what its loss has to learn.
+    """Return the recipe's optimiser for a network's parameters and for the adapters of its loss.
 
-    Biases and norms do not decay. Under muon the network's first and last weight, the layers at both ends, take AdamW's steps.
+    Biases and norms have no weight decay. With muon, the network's first and last weight matrices are updated by AdamW.
     """
     rate, decay = recipe.learning_rate, recipe.weight_decay
     matrices, learned = ([p for p in some if p.ndim > 1] for some in (parameters, adapters))

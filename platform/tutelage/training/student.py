@@ -26,7 +26,7 @@ from tutelage.spec.sections import RecipeConfig, TrialConfig
 from tutelage.training import inference, loop
 from tutelage.training.context import TrainingContext
 
-FINE_TUNING_RATE = 0.1  # of the student's learning rate: what was taught is not to be unlearnt
+FINE_TUNING_RATE = 0.1  # of the student's learning rate, so that fine-tuning does not undo distillation
 INHERITING = {"teacher": inherit.cut, "teacher_svd": inherit.projected}
 
 NOTHING_TO_INHERIT = (
@@ -35,21 +35,21 @@ NOTHING_TO_INHERIT = (
 )
 
 
-def untaught(config: TrialConfig, context: TrainingContext, seed: int) -> nn.Module:
-    """Return the untrained student with random first weights, whatever `initialise` says: enough to size and time it."""
+def untrained(config: TrialConfig, context: TrainingContext, seed: int) -> nn.Module:
+    """Return the untrained student with random initial weights; `initialise` is ignored. It can be sized and timed."""
     model = checkpoint.seeded(context.architecture(config.student.model), seed)
     return stages.name_layers(model, config.student.layers)
 
 
 def blank(config: TrialConfig, context: TrainingContext) -> nn.Module:
-    """Return the student on the meta device: its shapes, at no cost."""
+    """Return the student on the meta device, which needs no memory and no time."""
     with torch.device("meta"):
         return checkpoint.build(context.architecture(config.student.model))
 
 
 def build(config: TrialConfig, context: TrainingContext, seed: int) -> nn.Module:
-    """Return the untrained student; its first weights depend on `seed` and, where the config says so, on its teacher."""
-    model = untaught(config, context, seed)
+    """Return the untrained student; its initial weights depend on `seed` and, if `initialise` inherits, on its teacher."""
+    model = untrained(config, context, seed)
     if config.student.initialise in INHERITING:
         shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
         model.load_state_dict(INHERITING[config.student.initialise](context.teacher_weights, shapes), strict=False)
@@ -83,7 +83,7 @@ def needs(config: TrialConfig) -> frozenset[Need]:
 
 
 def distillation_loss(config: TrialConfig, student_outline: Outline, teacher: Outline) -> Loss:
-    """Return the config's distillation loss between two networks; `InputError` where it cannot serve them."""
+    """Return the config's distillation loss for two networks. Raises `InputError` if it cannot compare them."""
     _, plugin, options = plugins.configure("losses", config.distillation.method)
     if config.distillation.raw and hasattr(options, "raw"):  # a mixture, whose terms are scaled one by one
         options = options.model_copy(update={"raw": True})
@@ -96,7 +96,7 @@ def distillation_loss(config: TrialConfig, student_outline: Outline, teacher: Ou
 
 
 def distillation_of(config: TrialConfig, context: TrainingContext) -> loop.Distillation | None:
-    """Return what the student learns from its teacher; None with a weight of 0 or no teacher."""
+    """Return the student's distillation; None with a weight of 0 or without a teacher."""
     plan = context.knowledge
     if config.distillation.weight == 0.0 or plan is None:
         return None
@@ -106,63 +106,63 @@ def distillation_of(config: TrialConfig, context: TrainingContext) -> loop.Disti
         return distillation_loss(config, stages.outline_of(model, context.signature), context.teacher_outline)
 
     return loop.Distillation(
-        ask=_asks(context, needed), build=loss_for, weight=config.distillation.weight, needs=needed,
+        query=_teacher_query(context, needed), build=loss_for, weight=config.distillation.weight, needs=needed,
         weights=context.teacher_weights if "weights" in needed else {},
     )  # fmt: skip
 
 
-def _asks(context: TrainingContext, needed: frozenset[Need]) -> inference.Ask:
-    """Return how the teacher is asked about a batch: its cached answers to the view, or itself, live."""
-    known = context.cached_knowledge
-    if known is None:
+def _teacher_query(context: TrainingContext, needed: frozenset[Need]) -> inference.TeacherQuery:
+    """Return the teacher's query: it reads the cached outputs for the view, or runs a live teacher."""
+    cached = context.cached_knowledge
+    if cached is None:
         return inference.live(context.teacher, context.built_task, needed)
     wanted = {"logits", *top_k.PARTS, *needed}
 
-    def recalled(view: int, rows: Tensor, batch: Batch) -> Mapping[str, Tensor]:
-        device, parts = next(iter(batch.inputs.values())).device, known.view("train", view)
+    def query(view: int, rows: Tensor, batch: Batch) -> Mapping[str, Tensor]:
+        device, parts = next(iter(batch.inputs.values())).device, cached.view("train", view)
         return {part: t[rows].to(device) for part, t in parts.items() if part.partition(".")[0] in wanted}
 
-    return recalled
+    return query
 
 
-def phases(config: TrialConfig, *, is_taught: bool) -> tuple[loop.Phase, ...]:
-    """Return the student's epochs in order: apart, taught, made smaller and taught on, fine-tuned to the labels.
+def phases(config: TrialConfig, *, is_distilled: bool) -> tuple[loop.Phase, ...]:
+    """Return the student's phases in order: pre-training, distillation, distillation after each removal, fine-tuning.
 
-    Without a teacher all that comes before the network is made smaller is one phase, and all after it another.
+    Pre-training and fine-tuning are label-only. Without a teacher, a training has no such phases.
     """
     epochs, recovery = config.student.epochs, recoveries(config)
-    apart, alone = (pretrain_epochs(config), config.student.fine_tune_epochs) if is_taught else (0, 0)
+    pretraining, fine_tuning = (pretrain_epochs(config), config.student.fine_tune_epochs) if is_distilled else (0, 0)
     found = (
-        loop.Phase(epochs=apart, is_taught=False),
-        loop.Phase(epochs=max(0, epochs - apart - sum(recovery) - alone)),
+        loop.Phase(epochs=pretraining, is_distilled=False),
+        loop.Phase(epochs=max(0, epochs - pretraining - sum(recovery) - fine_tuning)),
         *(loop.Phase(epochs=after, sparsifies=True) for after in recovery),
-        loop.Phase(epochs=alone, is_taught=False, rate=FINE_TUNING_RATE),
+        loop.Phase(epochs=fine_tuning, is_distilled=False, rate=FINE_TUNING_RATE),
     )
     return tuple(phase for phase in found if phase.epochs)
 
 
 def pretrain_epochs(config: TrialConfig) -> int:
-    """Return how many of the student's epochs it learns apart from its teacher, before it is taught."""
+    """Return the number of label-only epochs before distillation."""
     if config.student.initialise != "pretrained":
         return 0
     return config.student.pretrain_epochs or max(1, config.student.epochs // 4)
 
 
 def check_epochs(config: TrialConfig) -> None:
-    """Raise `InputError` for a student whose epochs are all taken by something else than being taught."""
+    """Raise `InputError` for a student whose other phases leave no epoch for distillation."""
     recovery = sum(recoveries(config))
     taken = pretrain_epochs(config) + recovery + config.student.fine_tune_epochs
     if config.student.epochs <= taken:
         raise InputError(
             f"student.epochs {config.student.epochs}: {pretrain_epochs(config)} of pre-training, {recovery} "
-            f"after sparsification and {config.student.fine_tune_epochs} of fine-tuning leave none to be taught in. Give more."
+            f"after sparsification and {config.student.fine_tune_epochs} of fine-tuning leave none for distillation. Add epochs."
         )
 
 
 def plan(config: TrialConfig, context: TrainingContext, seed: int) -> loop.TrainingPlan:
-    """Return the student's whole plan."""
-    taught = distillation_of(config, context)
-    if taught is not None:
+    """Return the student's training plan."""
+    distillation = distillation_of(config, context)
+    if distillation is not None:
         check_epochs(config)
     return loop.TrainingPlan(
         task=context.built_task,
@@ -175,8 +175,8 @@ def plan(config: TrialConfig, context: TrainingContext, seed: int) -> loop.Train
         augmentation=context.augmentation,
         views=context.knowledge.views if context.knowledge else 0,
         view_seed=context.seed,
-        phases=phases(config, is_taught=taught is not None),
-        distillation=taught,
+        phases=phases(config, is_distilled=distillation is not None),
+        distillation=distillation,
         sparsity=sparsity_of(config),
     )
 
@@ -191,7 +191,7 @@ def architecture_of(config: TrialConfig, context: TrainingContext, point: Point)
 
 
 def label_only_plan(recipe: RecipeConfig, context: TrainingContext) -> loop.TrainingPlan:
-    """Return what a teacher learns: labels alone, of a new view every epoch."""
+    """Return a teacher's training plan: label-only, with a new view every epoch."""
     return loop.TrainingPlan(
         task=context.built_task,
         train=context.splits["train"],
@@ -230,7 +230,7 @@ def _sizes(model: nn.Module, context: TrainingContext) -> dict[str, float]:
 def _smaller(config: TrialConfig, context: TrainingContext) -> nn.Module | None:
     """Return the untrained student as small as its sparsity method will make it; None where training decides that."""
     new_method = sparsity_of(config)
-    model = untaught(config, context, seed=0)
+    model = untrained(config, context, seed=0)
     if new_method is None:
         return model
     return new_method().presized(model, blank_arguments(context.signature, 2))
