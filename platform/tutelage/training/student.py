@@ -154,8 +154,9 @@ def check_epochs(config: TrialConfig) -> None:
     taken = pretrain_epochs(config) + recovery + config.student.fine_tune_epochs
     if config.student.epochs <= taken:
         raise InputError(
-            f"student.epochs {config.student.epochs}: {pretrain_epochs(config)} of pre-training, {recovery} "
-            f"after sparsification and {config.student.fine_tune_epochs} of fine-tuning leave none for distillation. Add epochs."
+            f"student.epochs {config.student.epochs}: {pretrain_epochs(config)} of pre-training, "
+            f"{recovery} after sparsification and {config.student.fine_tune_epochs} of fine-tuning leave none "
+            "for distillation. Set more epochs."
         )
 
 
