@@ -62,7 +62,7 @@ StartTrial = Callable[[str, dict[str, Any]], RunningTrial]
 class Slots:
     """What a trial takes of the cluster, how many run at once (None: as many as fit), and its safety net.
 
-    A checkpoint every `checkpoint_epochs` (0: none) is where a trial goes on after its worker is lost, at most
+    A checkpoint every `checkpoint_epochs` (0: none) is where a trial continues after its worker was lost, at most
     `max_failures` times.
     """
 
@@ -82,10 +82,10 @@ class Slots:
 
 @dataclass(frozen=True, kw_only=True)
 class Rungs:
-    """After which `epochs` a trial is judged: `judge(suggestion, row)`, asked once a rung.
+    """After which `epochs` a trial is judged: `judge(suggestion, row)` is called once at each rung.
 
     Where trials are `pausing`, their state is kept at every rung. One that is paused is recorded so, leaves its worker, and
-    goes on from there when `next_suggestion` gives its suggestion again.
+    continues from there when `next_suggestion` gives its suggestion again.
     """
 
     epochs: frozenset[int] = frozenset()
@@ -139,10 +139,10 @@ class StudentTrainable(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take up the next trial in this warm actor."""
+        """Prepare for the next trial in this warm actor."""
         self._draw: dict[str, Any] = new_config
         self._opened: RunningTrial | None = None
-        self._taken_up: list[dict[str, Any]] = []  # rows of a trial that goes on, which the driver may not have
+        self._resumed_rows: list[dict[str, Any]] = []  # rows of a resumed trial, which the driver may not have
         self._started_s = time.time()
         return True
 
@@ -152,7 +152,7 @@ class StudentTrainable(tune.Trainable):
         rows: list[dict[str, Any]] = []
         while True:
             row = self._epoch()
-            rows, self._taken_up = self._taken_up or rows, []
+            rows, self._resumed_rows = self._resumed_rows or rows, []
             rows = row.pop("curve", [*rows, row] if "epoch" in row else rows)  # the whole of it comes with the last epoch
             is_due = self._is_checkpoint(row)
             if row["done"] or is_due or row["epoch"] in self._rungs or time.time() - begun_s > HAND_IN_S:
@@ -167,7 +167,7 @@ class StudentTrainable(tune.Trainable):
             for measures in (row.get("measures", {}), *(one["measures"] for one in row.get("candidates", ()))):
                 if not all(map(math.isfinite, measures.values())):
                     raise ArithmeticError(f"a measure is not finite: {measures}")
-        except Exception:  # whatever a student's code raises is that trial's failure, told with its traceback
+        except Exception:  # whatever a student's code raises ends that trial as failed, with its traceback on record
             return {"error": traceback.format_exc(), "done": True}
         return row
 
@@ -180,19 +180,19 @@ class StudentTrainable(tune.Trainable):
         if self._opened is None:
             self._opened = self._open_trial(self._draw["trial_id"], self._draw["config"])
             for path in map(Path, self._draw.get("checkpoints", ())):
-                if self._goes_on_from(path):
+                if self._resumes_from(path):
                     break
         return self._opened
 
-    def _goes_on_from(self, path: Path) -> bool:
-        """Return whether the trial could be taken up at a checkpoint; one cut short by a crash is passed over."""
+    def _resumes_from(self, path: Path) -> bool:
+        """Return whether the trial could be restored from a checkpoint; one that a crash cut short is skipped."""
         assert self._opened is not None
         try:
             self._opened.restore(path)
         except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError):
             self._opened = self._open_trial(self._draw["trial_id"], self._draw["config"])
             return False
-        self._taken_up = list(self._opened.curve)
+        self._resumed_rows = list(self._opened.curve)
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -200,9 +200,9 @@ class StudentTrainable(tune.Trainable):
         self._ready().save(Path(checkpoint_dir) / STATE)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]
-        """Take the trial up where `save_checkpoint` left it."""
+        """Restore the trial from what `save_checkpoint` saved."""
         self._ready().restore(Path(checkpoint_dir) / STATE)
-        self._taken_up = list(self._ready().curve)
+        self._resumed_rows = list(self._ready().curve)
 
 
 @dataclass(frozen=True, kw_only=True)

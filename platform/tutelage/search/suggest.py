@@ -32,7 +32,7 @@ class SeededSuggestion:
 
 @dataclass(frozen=True, kw_only=True)
 class Callbacks:
-    """Who is asked about a suggestion, and who is told of it.
+    """What a suggester calls about a suggestion.
 
     `presize(config)` gives the sizes known before training; `identify(config)` the content address of all that a
     training depends on; `recall(suggestion)` the record of an equal training of another sweep, if there is one.
@@ -59,7 +59,7 @@ class Suggester:
     """Asks the sampler until a config is worth a worker, and tells it what became of each.
 
     A refused config costs no worker: one that misses a constraint is on record as infeasible, one that repeats an earlier one
-    of the sweep is dropped, and one that another sweep has trained already is answered from that record.
+    of the sweep is dropped, and one that another sweep has trained already is recalled from that record.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Suggester:
         self.exhausted = False
 
     def resume(self, records: Sequence[TrialRecord]) -> None:
-        """Go on from a sweep's records: what has ended is learnt, what has not is handed out again, first."""
+        """Resume from a sweep's records: learn from trials that ended, and suggest first those that did not."""
         for record in sorted(records, key=lambda record: record.number):
             self._sampler.resume(record)
             self._begin(record)
@@ -101,7 +101,7 @@ class Suggester:
         for _ in range(0 if self.exhausted else MAX_REFUSALS):
             if self._num_trials is not None and self.num_given >= self._num_trials:
                 return None
-            suggestion = self._accepted(self._asked())
+            suggestion = self._accepted(self._drawn())
             if suggestion is not None:
                 self.num_given += 1
                 self._callbacks.on_started(suggestion.record("running"))
@@ -113,7 +113,7 @@ class Suggester:
         if self._chooser:
             self._chooser.started(suggestion.number, suggestion.params, self._sizes(suggestion.sizes))
 
-    def _asked(self) -> Suggestion:
+    def _drawn(self) -> Suggestion:
         if not self._seeded:
             chosen = self._chooser.propose(self._sampler.next_number) if self._chooser else None
             return self._sampler.ask(chosen)
