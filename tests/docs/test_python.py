@@ -30,7 +30,9 @@ def test_the_package_docstring_shows_what_the_readme_shows() -> None:
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_example_runs(tmp_path: Path) -> None:
     spec = tmp_path / "tiny.yaml"
-    spec.write_text(yaml.safe_dump({**SMALL_SPEC, "storage": str(tmp_path / "storage"), "search": {"trials": 3}}))
+    student = {"epochs": 2, "model": {"mlp": {"hidden": {"int": [8, 16]}}}}
+    tiny = {**SMALL_SPEC, "student": student, "storage": str(tmp_path / "storage"), "search": {"trials": 2}}
+    spec.write_text(yaml.safe_dump(tiny))
     names: dict[str, Any] = {}
     code = docstring_example()
     assert '"search_spaces/digits.yaml"' in code
