@@ -58,7 +58,7 @@ def test_an_even_loss_falls_wherever_the_value_gets_better(measure: Measure) -> 
 
 @every
 def test_a_measure_with_an_interval_aggregates_contributions(measure: Measure) -> None:
-    if measure.spread is not None:
+    if measure.spread in ("share", "mean"):  # a corpus measure knows what its task contributes: see `test_tasks.py`
         assert math.isfinite(measure.aggregate(np.array([[0.0], [1.0], [1.0]])))
 
 

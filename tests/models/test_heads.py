@@ -39,6 +39,16 @@ def test_every_sequence_has_its_own_layer_of_fixed_width() -> None:
     }
 
 
+def test_a_network_whose_sequence_has_a_name_that_python_reserves_can_be_exported() -> None:
+    both = built(SLOTS, OutputSpec(name="class", names=tuple("xy")))
+    assert list(both.state_dict())[2] == "class_.weight"
+    program = torch.export.export(both, (torch.randn(2, 3, 4), torch.ones(2, 3, dtype=torch.bool)))
+    assert program.run_decompositions().module()(torch.zeros(2, 3, 4), torch.ones(2, 3, dtype=torch.bool))["class"].shape == (
+        2,
+        2,
+    )
+
+
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.integers(0, 3))
 def test_padding_changes_no_logit(lengths: list[int], more: int) -> None:
     steps = max(lengths)

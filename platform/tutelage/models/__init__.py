@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from keyword import iskeyword
 
 import torch
 from torch import Tensor, nn
@@ -42,10 +43,12 @@ def check_one_step(name: str, signature: Signature) -> None:
 
 
 class Heads(nn.ModuleDict):
-    """A linear layer for every label sequence, by name."""
+    """A linear layer for every label sequence, by name; behind a name that Python reserves, such as `class`, stands `_`."""
 
     def __init__(self, fan_in: int, signature: Signature) -> None:
-        super().__init__({one.name: keep_width(nn.Linear(fan_in, one.num_classes)) for one in signature.outputs})
+        self.layers = {one.name: f"{one.name}_" if iskeyword(one.name) else one.name for one in signature.outputs}
+        widths = {self.layers[one.name]: one.num_classes for one in signature.outputs}
+        super().__init__({layer: keep_width(nn.Linear(fan_in, width)) for layer, width in widths.items()})
         self.stepped = tuple(one.name for one in signature.outputs if one.steps)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
@@ -54,7 +57,7 @@ class Heads(nn.ModuleDict):
         A sequence of one step is computed from the mean of the features over the positions, or over those of `mask`.
         """
         pooled = features if features.ndim == 2 else mean_over_positions(features, mask)
-        return {name: layer(features if name in self.stepped else pooled) for name, layer in self.items()}
+        return {name: self[layer](features if name in self.stepped else pooled) for name, layer in self.layers.items()}
 
 
 def heads(fan_in: int, signature: Signature) -> nn.Module:

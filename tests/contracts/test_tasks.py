@@ -1,4 +1,7 @@
-"""Padding changes no loss, measure or prediction of a task, no agreement with a teacher, and no captured features."""
+"""Every task distinguishes right from wrong, and padding changes no loss, measure, prediction, agreement or captured feature.
+
+The tests of a task whose examples are not vectors with a class have a function `example()`, which returns some examples.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage import plugins
-from tutelage.data import PAST_THE_END, Batch, Examples, classified
+from tutelage.data import PAST_THE_END, UNKNOWN, Batch, Examples, classified
 from tutelage.networks.capture import capture, sequences_from
 from tutelage.tasks import LabelSequence, Sequences, Task
 from tutelage.training import inference
@@ -62,6 +65,36 @@ def perfect(task: Task, examples: Examples, batch: Batch) -> Sequences:
         logits = 30.0 * functional.one_hot(labels.clamp(min=0), sequence.logits.shape[-1]).double()
         found[name] = replace(sequence, logits=logits)
     return found
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_tasks_measures_and_loss_are_best_for_correct_logits(name: str) -> None:
+    task, examples = posed(name)
+    batch = examples.take(torch.arange(min(20, len(examples))))
+    right = perfect(task, examples, batch)
+    wrong = {output: replace(one, logits=-one.logits) for output, one in right.items()}
+    best, worst = (inference.values_of(task, inference.evaluated(task, found, batch)) for found in (right, wrong))
+    assert all(measure.is_better(best[measure.name], worst[measure.name]) for measure in task.measures)
+    assert task.loss(right, batch).max() < 1e-6 < task.loss(wrong, batch).min()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("name", TASKS)
+def test_an_unlabelled_example_has_loss_0_and_is_not_correct(name: str, smoothing: float) -> None:
+    task, examples = posed(name)
+    batch = examples.take(torch.arange(3))
+    targets = {field: target.clone() for field, target in batch.targets.items()}
+    for field in [output.name for output in task.outputs(examples)]:
+        targets[field][1] = UNKNOWN
+    sequences = drawn(task, examples, batch)
+    for one in sequences.values():
+        one.logits.requires_grad_()
+    whole, losses = (task.loss(sequences, one, smoothing) for one in (batch, replace(batch, targets=targets)))
+    assert losses[1] == 0 and torch.equal(losses[[0, 2]], whole[[0, 2]])
+    for gradient in torch.autograd.grad(losses.sum(), [one.logits for one in sequences.values()]):
+        assert not gradient[1].any() and gradient[0].any()
+    found = task.evaluate(perfect(task, examples, batch), replace(batch, targets=targets))
+    assert not any(found[measure.name][1].any() for measure in task.measures if measure.spread == "share")
 
 
 def longer(tensor: Tensor, mask: Tensor, more: int, filling: float) -> Tensor:
@@ -145,7 +178,14 @@ def test_measures_and_predictions_do_not_depend_on_padding(
     found, expected = (inference.evaluated(task, *one) for one in ((other, wide), (own, batch)))
     assert set(found) == {measure.name for measure in task.measures}
     assert all((found[measure] == values).all() for measure, values in expected.items())
-    assert str(task.decode(other, wide)) == str(task.decode(own, batch))
+    assert said(task.decode(other, wide)) == said(task.decode(own, batch))
+
+
+def said(prediction: Any) -> str:
+    """Return predictions as text, without what stands behind a sequence's end."""
+    if isinstance(prediction, Tensor) and prediction.ndim > 1:
+        return str([[step for step in row if step != PAST_THE_END] for row in prediction.tolist()])
+    return str(prediction)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -158,7 +198,7 @@ def test_perfect_logits_have_perfect_measures_with_any_padding(
     batch = examples.take(torch.tensor(rows))
     sequences = padded_sequences(perfect(task, examples, batch), more, filling)
     found = inference.values_of(task, inference.evaluated(task, sequences, padded(batch, more, filling)))
-    assert found == {m.name: m.high if m.direction == "maximise" else m.low for m in task.measures}
+    assert all(found[m.name] == (m.high if m.direction == "maximise" else m.low) for m in task.measures)
     assert task.loss(sequences, padded(batch, more, filling)).max() < 1e-6
 
 
