@@ -22,7 +22,7 @@ CHECKED_EXAMPLES = 512  # of validation
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a student is exported: in which `forms`, whether they are checked, and what the card says of its licence.
+    """How a student is exported: in which `forms`, whether they are checked, and the licence on its card.
 
     `data` is a spec whose data the check and the quantised forms use; None: that of the student's sweep. A quantised form that
     loses more than `max_loss` of the primary measure on validation is left out.
@@ -114,5 +114,5 @@ def _card(
 def _without_path(data: plugins.Reference) -> str:
     """Return a data reference in words, without the path of the data on this machine."""
     name, options = plugins.parse_reference(data)
-    told = {option: value for option, value in options.items() if option != "path"}
-    return plugins.described({name: told} if told else name)
+    shown = {option: value for option, value in options.items() if option != "path"}
+    return plugins.described({name: shown} if shown else name)

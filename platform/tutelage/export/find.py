@@ -22,7 +22,7 @@ REGISTRY = ("models:/", "runs:/")
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A network with weights, under the name it was asked for; with its sweep and trial, where it came from one."""
+    """A network with weights under its requested name, with its sweep and trial if it comes from one."""
 
     name: str
     model: nn.Module
@@ -57,7 +57,7 @@ def find_model(model: str, storage: Path, uri: str | None = None) -> Found:
         return _with_origin(model, Path(model), storage)
     if Path(model).suffix in (load.PROGRAM, load.ONNX) and Path(model).exists():
         raise InputError(
-            f"{model} holds answers and no layers to export from. Name the directory with its weights, or the sweep."
+            f"{model} holds a traced graph, which other forms cannot be made from. Name its directory of weights, or the sweep."
         )
     name, _, trial = model.partition("/")
     home = sweep_dir.find(storage, name)

@@ -1,4 +1,4 @@
-"""int8 variants of a student: made, measured on validation beside the original, and kept only where they lose little."""
+"""int8 variants of a student: written, measured on validation beside the original, and removed if they lose too much."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Python run where nothing but installed packages is there: isolated, and without PYTHONPATH."""
+"""Python code run in a process that sees installed packages only: isolated, and without PYTHONPATH."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def run(code: str, arguments: Sequence[str], directory: Path | str) -> str:
-    """Run `code` in a process of its own that stands in `directory`; return "", or the last line it said as it failed."""
+    """Run `code` in a new process with the working directory `directory`; return "", or its last line of error if it fails."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     command = [sys.executable, "-I", "-W", "ignore", "-c", code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=directory, check=False)
