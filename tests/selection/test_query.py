@@ -93,7 +93,7 @@ def test_a_policy_takes_one_of_the_front_whatever_the_order(policy: str, rows: l
     records = [
         TrialRecord(
             number=i, state="finished", params={}, config={},
-            measures={"accuracy": a, "params": float(p), "size_bytes": 4.0 * p, "latency_ms": p / 1e4},
+            measures={"accuracy": a, "params": float(p), "size_bytes": 4.0 * p, "macs": 2.0 * p, "latency_ms": p / 1e4},
         )
         for i, (a, p) in enumerate(rows)
     ]  # fmt: skip
