@@ -82,9 +82,9 @@ def selection_of(name: str, record: TrialRecord) -> dict[str, Any]:
         "policy": "knee", "reason": "it is the knee.", "student": student, "runner_up": None,
         "confirmed": {"seeds": 3, "baseline": 0.93, "taught": taught, "labels_only": spread, "gain": spread},
         "candidates": [{"trial": record.trial_id, "searched": 0.96, "change": -0.01, "confirmed": taught}],
-        "luck": "It shrank a little.",
-        "test": {**score, "openings": 2, "students": 2, "labels_only": score, "teacher": score},
-        "test_warning": "The test split has been opened 2 times.",
+        "regression": "It shrank a little.",
+        "test": {**score, "evaluations": 2, "students": 2, "labels_only": score, "teacher": score},
+        "test_warning": "The test split has been evaluated 2 times.",
         "teaching": "Inconclusive: nothing to see.", "other_measures": {"agreement": 0.97, "teacher_kl_nats": 0.1},
         "capacity_gap": None, "transfer": None, "model": None,
     }  # fmt: skip

@@ -235,7 +235,7 @@ def test_words_of_a_selection_are_of_the_measure() -> None:
     assert "+0.2000 errors a character (+0.1000 to +0.3000)" in said
     takes, why = comparison.of_promotion(CER, gain, 100.0, 100.0, 0.01, "m 1")
     assert takes and "better than the champion" in why
-    luck = comparison.of_luck(CER, 1.1, {"seeds": 3, "mean": 1.3, "interval": (1.2, 1.4)})
+    luck = comparison.of_regression(CER, 1.1, {"seeds": 3, "mean": 1.3, "interval": (1.2, 1.4)})
     assert luck and "+0.2000 errors a character" in luck and "1.2000 to 1.4000" in luck
 
 

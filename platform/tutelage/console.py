@@ -94,7 +94,7 @@ def show_choice(choice: Any) -> None:
     document = choice.document
     typer.echo(document["reason"])
     _show_rivals(document)
-    for remark in ("luck", "teaching", "capacity_gap", "transfer", "test_warning"):
+    for remark in ("regression", "teaching", "capacity_gap", "transfer", "test_warning"):
         if document[remark]:
             typer.echo(document[remark])
     test, primary = document["test"], Measure.from_document(document["measure"])

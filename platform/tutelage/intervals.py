@@ -121,7 +121,7 @@ def paired_difference(
     """Return (difference, low, high) of a's share minus b's on the same examples, booleans `[n]` each.
 
     With m more discordant pairs in the count, half for each side, before Wald's interval (Agresti and Min, 2005), so
-    that equal answers still have a width.
+    that equal predictions still have an interval of some width.
     """
     assert correct_a.shape == correct_b.shape and correct_a.ndim == 1 and len(correct_a) > 0
     only_a, only_b = float((correct_a & ~correct_b).sum()), float((correct_b & ~correct_a).sum())

@@ -109,7 +109,7 @@ def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_swee
     assert low < test["value"] < high
     difference = test["value"] - test["labels_only"]["value"]
     assert test["gain_over_labels_only"]["difference"] == pytest.approx(difference)
-    assert test["openings"] == 1 and document["test_warning"] is None
+    assert test["evaluations"] == 1 and document["test_warning"] is None
     assert document["model"]["version"] == "1" and document["model"]["promoted"]
     client = mlflow.MlflowClient(tracking_uri=small_sweep.tracking_uri)
     tags = client.get_run(small_sweep.facts()["run_id"]).data.tags
@@ -136,7 +136,7 @@ def test_what_is_on_record_is_not_trained_or_opened_again(small_sweep: SweepDir)
     assert again.document["test"] == first.document["test"], "the same look at the same student is no second one"
     other = select.select(small_sweep, policy="min-size", confirm=0)
     assert other.document["student"]["trial"] != first.document["student"]["trial"]
-    assert other.document["test"]["openings"] == first.document["test"]["openings"] + 1
+    assert other.document["test"]["evaluations"] == first.document["test"]["evaluations"] + 1
     assert "different students" in other.document["test_warning"], "a second look is visible"
     assert other.document["confirmed"]["gain"] is None
 

@@ -79,6 +79,6 @@ def test_data_without_a_label_are_learnt_from_what_a_teacher_knows_of_others(tmp
     )  # fmt: skip
     document = select.select(home, policy="best-quality", confirm=1).document
     assert document["test"]["value"] > 0.7 and document["test"]["labels_only"] is None
-    assert document["teaching"].startswith("No verdict: no training example has a label")
+    assert document["teaching"].startswith("No conclusion: no training example has a label")
     assert document["transfer"].startswith("From arrays (path: ") and "no labels to learn it without" in document["transfer"]
     assert checkpoint.read(home.students_dir / document["student"]["trial"])[0] is not None

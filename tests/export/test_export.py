@@ -135,7 +135,7 @@ def test_the_card_says_what_is_on_record_and_what_is_not(
     directory, _ = exported
     card = (directory / "README.md").read_text()
     for part in (
-        "license: MIT", "0.9400 (0.9100 to 0.9600)", "0.9500 (0.9300 to 0.9700)", "opened 2 times", "20,000 parameters",
+        "license: MIT", "0.9400 (0.9100 to 0.9600)", "0.9500 (0.9300 to 0.9700)", "evaluated 2 times", "20,000 parameters",
         "Inconclusive", "| digits, SHA-256", "1×8×8",
     ):  # fmt: skip
         assert part in card, part

@@ -116,7 +116,7 @@ def test_confirmed_students_have_error_bars_and_what_shrank_is_told(records: lis
     assert (baseline.x[0], baseline.y[0]) == (500, 0.93)
     page = write_page(tmp_path / "r.html", records, selection)
     assert "<td>t0002</td><td>0.8000</td><td>3</td><td>0.7500</td><td>0.7000 to 0.8100</td><td>-5.00</td>" in page
-    assert "It shrank a little." in page and "opened 2 times" in page
+    assert "It shrank a little." in page and "evaluated 2 times" in page
     figures.front_png(records, OBJECTIVES, tmp_path / "front.png", TEACHER, OBJECTIVES[0].measure)
     assert sweep_page.baseline_of(None) is None
 

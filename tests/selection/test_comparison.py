@@ -33,7 +33,7 @@ def test_whether_teaching_helps_needs_the_test_split_and_fresh_seeds(
     assert "+1.00 points on validation with one fresh seed" in once and "±" not in once
     alone = comparison.of_teaching(ACCURACY, {"seeds": 0, "gain": None}, tested)
     assert alone.startswith("Inconclusive")
-    assert "no verdict" in alone
+    assert "no conclusion" in alone
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ def test_a_champion_falls_to_who_is_better_by_more_than_noise_or_smaller_and_as_
 
 
 def test_luck_and_a_second_look_are_told() -> None:
-    assert comparison.of_luck(ACCURACY, 0.98, None) is None
-    told = comparison.of_luck(ACCURACY, 0.98, {"seeds": 3, "mean": 0.97, "interval": (0.95, 0.985)})
+    assert comparison.of_regression(ACCURACY, 0.98, None) is None
+    told = comparison.of_regression(ACCURACY, 0.98, {"seeds": 3, "mean": 0.97, "interval": (0.95, 0.985)})
     assert (
         told and "-1.00 points against the 0.9800" in told and "Expected accuracy: 0.9500 to 0.9850 (95 % confidence)" in told
     )
-    once = comparison.of_luck(ACCURACY, 0.98, {"seeds": 1, "mean": 0.97, "interval": None})
+    once = comparison.of_regression(ACCURACY, 0.98, {"seeds": 1, "mean": 0.97, "interval": None})
     assert once and "from two seeds on" in once
-    assert comparison.of_test({"openings": 3, "students": 1}) is None
-    assert "opened 3 times, for 2 different students" in str(comparison.of_test({"openings": 3, "students": 2}))
+    assert comparison.of_test({"evaluations": 3, "students": 1}) is None
+    assert "evaluated 3 times, for 2 different students" in str(comparison.of_test({"evaluations": 3, "students": 2}))

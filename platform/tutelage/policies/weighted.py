@@ -13,7 +13,7 @@ from tutelage.records.trial import TrialRecord
 SPACE: dict[str, object] = {}
 
 
-AUGMENTATION = 0.05  # of the sum beside the largest: students that no other beats stay told apart
+AUGMENTATION = 0.05  # of the sum beside the largest: non-dominated students keep different scores
 
 
 class Config(PluginConfig):

@@ -110,7 +110,7 @@ class MlflowWriter:
             location = (Path(self.uri.removeprefix(SQLITE)).parent / "artifacts").resolve().as_uri()
         try:
             return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
-        except MlflowException:  # somebody else made it in between
+        except MlflowException:  # another process created it in between
             if (found := self._client.get_experiment_by_name(name)) is None:
                 raise
             return str(found.experiment_id)
@@ -121,7 +121,7 @@ class MlflowWriter:
             self._how[work["do"]](work)
 
     def answers(self) -> bool:
-        """Say whether the store answers a question."""
+        """Return whether the store responds to a request."""
         try:
             with one_attempt():
                 self._client.get_experiment(self.experiment_id)
@@ -130,7 +130,7 @@ class MlflowWriter:
         return True
 
     def forget(self) -> None:
-        """Look again at what MLflow holds before the next writing: after a failure, nobody knows what came through."""
+        """Look again at what MLflow holds before the next writing: after a failure, what was written is unknown."""
         self._children.clear()
         self._fronts.clear()
 
@@ -161,7 +161,7 @@ class MlflowWriter:
             return str(run.info.run_id)
 
     def children(self, parent: str) -> dict[str, Child]:
-        """Return what MLflow holds of a sweep's trials, by trial; asked for once."""
+        """Return what MLflow holds of a sweep's trials, by trial; requested once."""
         if parent not in self._children:
             found: dict[str, Child] = {}
             token = None
@@ -255,7 +255,7 @@ class MlflowWriter:
         known |= new
 
     def _front(self, parent: str) -> set[tuple[int, str, float]]:
-        """Return what the sweep's run holds of its front, as (step, key, value); asked for once."""
+        """Return what the sweep's run holds of its front, as (step, key, value); requested once."""
         if parent not in self._fronts:
             self._fronts[parent] = {
                 (metric.step, key, metric.value)
@@ -339,7 +339,7 @@ def _open_client(uri: str) -> mlflow.MlflowClient:
 
 
 def _probe(uri: str) -> None:
-    """Ask a server for its health once, so that a wrong address is told in seconds and not after MLflow's retries."""
+    """Request a server's health once, so that a wrong address is reported in seconds and not after MLflow's retries."""
     import requests
 
     try:
@@ -348,11 +348,11 @@ def _probe(uri: str) -> None:
         raise UnreachableError(_out_of_reach(uri, error)) from None
     if answer.status_code == 403:
         raise UnreachableError(
-            f"MLflow at {redact(uri)} answers 403. Start it with --allowed-hosts naming this host and port, "
+            f"MLflow at {redact(uri)} responds with 403. Start it with --allowed-hosts naming this host and port, "
             "or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
         )
 
 
 def _out_of_reach(uri: str, error: Exception) -> str:
     why = redact(str(error).splitlines()[0]) if str(error) else type(error).__name__
-    return f"MLflow at {redact(uri)} is out of reach ({why}). Set `tracking.uri` or --tracking-uri to a store that answers."
+    return f"MLflow at {redact(uri)} is out of reach ({why}). Set `tracking.uri` or --tracking-uri to a store that responds."

@@ -31,7 +31,7 @@ EVENTS, DRIVER = "events.jsonl", "driver"
 def test_evaluations(home: SweepDir) -> dict[str, int]:
     """Return how often a sweep's test split has been evaluated, and for how many different students."""
     evaluations = home.facts().get("test_evaluations", [])
-    return {"openings": len(evaluations), "students": len({one["subjects"]["student"] for one in evaluations})}
+    return {"evaluations": len(evaluations), "students": len({one["subjects"]["student"] for one in evaluations})}
 
 
 def record_test_evaluation(home: SweepDir, trial: str, by: str) -> None:

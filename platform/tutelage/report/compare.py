@@ -67,9 +67,9 @@ def _check_comparable(homes: Sequence[SweepDir], found: Mapping[str, Sequence[Tr
     for other in others:
         mine, its = ([(o.name, o.direction) for o in home.objectives()] for home in (first, other))
         if sorted(mine) != sorted(its):
-            said = [", ".join(f"{direction} {name}" for name, direction in one) for one in (mine, its)]
+            directions = [", ".join(f"{direction} {name}" for name, direction in one) for one in (mine, its)]
             raise InputError(
-                f"'{first.name}' was to {said[0]}, '{other.name}' to {said[1]}: fronts of other objectives do not compare."
+                f"'{first.name}' was to {directions[0]}, '{other.name}' to {directions[1]}: these fronts do not compare."
             )
         prints = [home.facts().get("fingerprint") for home in (first, other)]
         if prints[0] != prints[1]:

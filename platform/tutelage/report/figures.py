@@ -16,7 +16,11 @@ from tutelage.records.trial import TrialRecord
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-FRONT_COLOUR, OTHER_COLOUR, TEACHER_COLOUR = "#0072B2", "#9A9A9A", "#D55E00"  # Okabe and Ito (2008), told apart by all
+FRONT_COLOUR, OTHER_COLOUR, TEACHER_COLOUR = (
+    "#0072B2",
+    "#9A9A9A",
+    "#D55E00",
+)  # Okabe and Ito (2008), distinguishable for colour-blind readers
 
 
 CONFIRMED_COLOUR = "#009E73"

@@ -1,4 +1,4 @@
-"""Which searched parameter moved which objective: the loss of a random forest that no longer knows it (Breiman, 2001)."""
+"""Which searched parameter moved which objective: the loss of a random forest when its values are shuffled (Breiman, 2001)."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def _of_objective(
     error, shuffled = 0.0, dict.fromkeys(groups, 0.0)
     for fit, held_out in KFold(FOLDS, shuffle=True, random_state=seed).split(matrix):
         forest = RandomForestRegressor(TREES, min_samples_leaf=2, random_state=seed).fit(matrix[fit], target[fit])
-        asked = [matrix[held_out]]
+        inputs = [matrix[held_out]]
         for name, end in zip(groups, ends, strict=True):
             span = slice(end - groups[name].shape[1], end)
             for _ in range(SHUFFLES):
                 other = matrix[held_out].copy()
                 other[:, span] = draw.permutation(other[:, span])
-                asked.append(other)
-        predicted = forest.predict(np.vstack(asked)).reshape(len(asked), -1)
+                inputs.append(other)
+        predicted = forest.predict(np.vstack(inputs)).reshape(len(inputs), -1)
         errors = ((predicted - target[held_out]) ** 2).sum(axis=1)
         error += float(errors[0])
         for name, worse in zip(groups, errors[1:].reshape(len(groups), SHUFFLES).mean(axis=1), strict=True):

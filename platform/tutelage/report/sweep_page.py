@@ -217,7 +217,7 @@ def _teaching(sweep: Sweep) -> str:
     ]
     head = ("", f"validation, mean ± sd of {confirmed['seeds']} fresh seeds", "test, 95 % interval")
     remarks = [
-        selection["luck"],
+        selection["regression"],
         selection["teaching"],
         _other_measures(selection["other_measures"], sweep.measures),
         selection["capacity_gap"],
@@ -255,7 +255,7 @@ def _selection(selection: Mapping[str, Any] | None) -> str:
         given = f"alias {', '.join(model['aliases'])}" if model["aliases"] else "no alias"
         rows.append(("registered", f"{model['name']} version {model['version']}, {given}. {model['why']}"))
     test = selection["test"]
-    rows.append(("evaluations on the test split", f"{test['openings']}, for {test['students']} students"))
+    rows.append(("evaluations on the test split", f"{test['evaluations']}, for {test['students']} students"))
     remarks = [selection["reason"], selection["test_warning"]]
     return (
         "<h2>The selected student</h2>"
@@ -292,7 +292,7 @@ def _what_mattered(records: Sequence[TrialRecord], objectives: Sequence[Objectiv
         + (
             "".join(_bar(name, share, one) for name, share in one.shares.items())
             if one.shares
-            else "<p>Nothing that can be told.</p>"
+            else "<p>No parameter explains enough of it.</p>"
         )
         + f'<p class="quiet">R² of the forest on held-out trials: {one.r2:.2f}.</p>'
         for one in found

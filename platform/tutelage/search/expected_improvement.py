@@ -22,9 +22,9 @@ def expected_improvement(best: Array, mean: Array, deviation: Array) -> Array:
     return found
 
 
-def best_no_larger(asked: Array, known: Array, ends: Array, worst: float = 0.0) -> Array:
-    """Return for each of `asked` [m, k] the least of `ends` [n] whose `known` losses [n, k] are no larger, `worst` at most."""
-    no_larger = (known[None] <= asked[:, None]).all(axis=2)
+def best_no_larger(queried: Array, known: Array, ends: Array, worst: float = 0.0) -> Array:
+    """Return for each `queried` [m, k] the least of `ends` [n] whose `known` losses [n, k] are no larger, at most `worst`."""
+    no_larger = (known[None] <= queried[:, None]).all(axis=2)
     best: Array = np.where(no_larger, ends[None], worst).min(axis=1, initial=worst)
     return best
 

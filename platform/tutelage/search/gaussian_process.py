@@ -54,9 +54,9 @@ class Regression:
             )  # a length scale at its bound says that a feature does not matter
             return process.fit((rows - self._centre) / self._spread, values)
 
-    def predict(self, asked: Array) -> tuple[Array, Array]:
-        """Return mean and standard deviation [m] of the values of `asked` [m, d]."""
-        mean, deviation = self._process.predict((asked - self._centre) / self._spread, return_std=True)
+    def predict(self, queried: Array) -> tuple[Array, Array]:
+        """Return mean and standard deviation [m] of the values of `queried` [m, d]."""
+        mean, deviation = self._process.predict((queried - self._centre) / self._spread, return_std=True)
         return mean, deviation
 
 

@@ -1,14 +1,13 @@
-"""Which paused student goes on: the one that is expected to improve the front most. Pure arrays.
+"""Which paused student is promoted: the one that is expected to improve the front most. Pure arrays.
 
-Every student pauses at every rung. Of the finished ones is learnt, for each rung, how a student ends: a Gaussian process over
-its sizes, its errors so far and its traits, the searched values as numbers, for students of another learning rate or with
-channels still to lose are not alike at a rung. The paused student whose end is expected to be furthest below the best error of
-any finished student no larger in anything (expected improvement; Jones et al., 1998) goes on to its next rung, as long as no
-more than a share of all epochs is spent. As nothing is given up before the end, what was paused in vain can still come back.
+Every student pauses at every rung. For each rung, a Gaussian process learns from the finished students how a student ends: over
+its sizes, its errors so far and its traits, the searched values as numbers, because students of different learning rates, or
+with channels still to lose, are not alike at a rung. The paused student whose end is expected to be furthest below the best of
+any finished student no larger in anything (expected improvement; Jones et al., 1998) continues to its next rung, as long as no
+more than a share of all epochs is spent. A paused student can be promoted until the end of the search.
 
-What a finished student has shown is partly luck, and who is measured by the luckiest never goes on: the best are taken at the
-ends that sizes and traits speak for, not at those that were seen (Picheny et al., 2013), and who is as good as they are, but
-for `NEAR`, may be better.
+Observed ends are noisy, so the incumbent of a size is the model's prediction from sizes and traits, not the best observation
+(Picheny et al., 2013), made worse by `NEAR` of the ends' standard deviation, so that an equally good student may be promoted.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from tutelage.search.gaussian_process import Array, Regression
 FEWEST_PAUSED = 10  # to choose from, before a new student would be the better choice
 
 
-LEAST_GAIN = 1e-4  # of log10 of an error; what is expected to gain less is not worth an epoch
+LEAST_GAIN = 1e-4  # of log10 of an error; a student that is expected to gain less is not promoted
 
 
 NEAR = 0.1  # of the standard deviation of ends
@@ -40,7 +39,7 @@ RESCORED = 1000  # of the paused, the best so far, are scored again then
 @dataclass(kw_only=True)
 class Student:
     """What is known of a student: losses known before training, as logarithms, in the end and while it is whole; traits, a
-    vector; and log10 of its error at each rung it came to. All lower is better, but for the traits."""
+    vector; and the even loss of its primary measure at each rung it reached. Lower is better in all but the traits."""
 
     known: Array
     whole: Array
@@ -52,10 +51,10 @@ class Student:
 
 
 class Promotion:
-    """Decides who pauses and who goes on, for students that are told of under keys, in the order in which they come.
+    """Decides which students pause and which continue; each has a key, and they come in the order of their rungs.
 
     `share` is of the epochs that `num_students` (those begun so far, while that is None) would take in full. The first
-    `startup` students, by default a fifth of what may be spent, but between 5 and 20, are never paused: of them is learnt.
+    `startup` students, by default a fifth of what may be spent, but between 5 and 20, are never paused.
     Where no finished student is as small, an end below `worst` improves the front; a student that is expected to improve it by
     less than `least_gain` is not promoted.
     Where no finished student is as small, an end below `worst` improves the front; a student that is expected to improve it by
@@ -86,7 +85,7 @@ class Promotion:
         self._ends, self._num_learnt = Regression(), 0
 
     def pauses(self, key: int, rung: int, student: Student, error: float) -> bool:
-        """Return whether a student, told of with log10 of its error at a rung, pauses there."""
+        """Return whether a student, with the even loss `error` at a rung, pauses there."""
         known = self.students.setdefault(key, student)
         if rung < known.epochs:  # it was promoted beyond, and had to begin again
             return False
@@ -99,7 +98,7 @@ class Promotion:
         return known.is_paused
 
     def finished(self, key: int, student: Student, end: float) -> None:
-        """Learn from a student that had all its epochs, with log10 of its error in the end."""
+        """Learn from a student that had all its epochs, with the even loss of its primary measure in the end."""
         known = self.students.setdefault(key, student)
         known.end = end
         self._moves(known, self.max_epochs, is_paused=False)
@@ -112,9 +111,9 @@ class Promotion:
             self._moves(student, 0, is_paused=False)
 
     def promoted(self, *, is_last: bool) -> int | None:
-        """Return the paused student that goes on now; None if a new one is the better choice, or nobody is worth it.
+        """Return the key of the paused student to promote now; None if a new student, or none, is the better choice.
 
-        `is_last` says that there are no new ones any more.
+        `is_last`: there will be no new students.
         """
         fewest = 1 if is_last else FEWEST_PAUSED
         if self._num_paused < fewest or len(self._finished) < min(self.startup, 5) or not self._may_spend(is_last):

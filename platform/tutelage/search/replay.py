@@ -2,7 +2,7 @@
 
 A table holds the error after every epoch of every student of a space, over one or several seeds: `tests/benchmarks/record.py`
 makes one, and so is the ledger of every sweep without early stopping. What arrives is a list of its students, or what a sampler
-proposes: then the nearest recorded student answers.
+proposes: each is then replaced by the nearest recorded student.
 """
 
 from __future__ import annotations
@@ -125,11 +125,11 @@ class Arrivals(Protocol):
         ...
 
     def seen(self, trial: int, epochs: int, losses: Array) -> None:
-        """Hear of a trial at a rung, or in the end, by its losses on even scales."""
+        """Learn of a trial at a rung, or in the end, by its losses on even scales."""
         ...
 
     def stopped(self, trial: int) -> None:
-        """Hear that a trial has none of its further epochs."""
+        """Learn that a trial has none of its further epochs."""
         ...
 
 
@@ -151,7 +151,7 @@ class Listed:
 
 
 class Sampled:
-    """What a sampler proposes, each answered by the nearest student of the table; `num_trials` of them."""
+    """What a sampler proposes, each replaced by the nearest student of the table; `num_trials` of them."""
 
     def __init__(self, sampler: Sampler, space: Space, table: Table, num_trials: int) -> None:
         self._sampler, self._space, self._table, self._left = sampler, space, table, num_trials
@@ -232,7 +232,7 @@ class _ReplayedSearch:
     paused: set[int] = field(default_factory=set)
 
     def run(self) -> Replayed:
-        """Let the clock run until nobody works any more."""
+        """Let the clock run until no worker is busy."""
         last = self.table.max_epochs
         self.halts = [epoch for epoch in sorted(self.rungs) if epoch < last] + [last]
         self.order, idle, is_over = itertools.count(), list(range(self.cluster.workers)), False

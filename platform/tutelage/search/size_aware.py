@@ -2,7 +2,7 @@
 
 Only the error has to be learnt: a Gaussian process over sizes and searched values, of the students that had all their epochs.
 The gain of each of a pool decides: random students, variations of the front's, and variations of the best of these. Sizes are
-learnt as well, to guess those of the pool; the real ones are asked for of the best few.
+learnt as well, to predict those of the pool; the real ones are computed for the best few.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PARENTS = 8  # variations of so many of the best so far
 SMALLER = 0.1  # of the range of sizes, by which a student may be smaller than all so far, and gain by it
 
 
-SIZED = (6, 16)  # of them, the best, whose sizes are asked for: at least and at most
+SIZED = (6, 16)  # of the best of them, sizes are computed: at least and at most
 
 
 STEP = 0.15  # of a range, standard deviation by which a value varies
@@ -79,7 +79,7 @@ class SizeAware:
     _sizes: list[Regression] = field(default_factory=list)
 
     def started(self, number: int, params: Params, known: Array | None) -> None:
-        """Know of a student that is trained now."""
+        """Add a student that is trained now."""
         if known is not None:
             self._tried[number] = _Tried(params=params, traits=self.space.traits(params), known=known)
 

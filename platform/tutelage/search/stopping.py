@@ -1,4 +1,4 @@
-"""Early stopping as a sweep has it: where its rungs are, what a rule is asked, and what it learns from."""
+"""Early stopping of a sweep: its rungs, the rule that decides at each, and what the rule learns from."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ def rungs_of(config: StoppingConfig, max_epochs: int) -> frozenset[int]:
 
 
 class Judge(Protocol):
-    """What a search asks about its trials: at a rung, and which of those paused goes on."""
+    """Decides for a search whether a trial continues past a rung, and which paused trial is promoted."""
 
     rungs: frozenset[int]
     pausing: bool
 
     def judge(self, suggestion: Suggestion, row: Mapping[str, Any]) -> Decision:
-        """Return what becomes of a trial after the epoch of `row`, a rung."""
+        """Return whether a trial continues, pauses or stops after the epoch of `row`, a rung."""
         ...
 
     def learn(self, record: TrialRecord) -> None:
-        """Learn what became of a trial."""
+        """Learn how a trial ended."""
         ...
 
     def resume(self, records: Sequence[TrialRecord]) -> None:
-        """Learn from the records of a search that is taken up."""
+        """Learn from the records of a resumed search."""
         ...
 
     def promoted(self, *, is_last: bool) -> Suggestion | None:
-        """Return the paused trial that goes on now, if any; `is_last` says that there are no new ones any more."""
+        """Return the paused trial to promote now, if any; `is_last`: there will be no new trials."""
         ...
 
 
@@ -76,7 +76,7 @@ class RuleJudge:
         self._known = [objective for objective in objectives if objective.name != learned.name]
 
     def judge(self, suggestion: Suggestion, row: Mapping[str, Any]) -> Decision:
-        """Return whether a trial goes on; one whose size training decides always does."""
+        """Return whether a trial continues; one whose size is unknown before training always does."""
         known = self._losses(suggestion.sizes)
         error = self._learned.error(row[self._learned.name])
         is_stopped = known is not None and self._rule.stops(int(row["epoch"]), known, error, self._variance(row))
@@ -88,18 +88,18 @@ class RuleJudge:
         return None if deviation is None else float(deviation) ** 2
 
     def promoted(self, *, is_last: bool) -> Suggestion | None:
-        """Return nobody: what is stopped does not come back."""
+        """Return None: a stopped trial is never continued."""
         return None
 
     def resume(self, records: Sequence[TrialRecord]) -> None:
-        """Learn from the records of a search that is taken up."""
+        """Learn from the records of a resumed search."""
         for record in records:
             for row in record.rows_at(self.rungs):
                 self.judge(record, row)
             self.learn(record)
 
     def learn(self, record: TrialRecord) -> None:
-        """Tell the rule what became of a trial that had all its epochs."""
+        """Let the rule learn from a trial that had all its epochs."""
         known = self._losses(record.measures)
         if record.state == "finished" and known is not None:
             name, error = self._learned.name, self._learned.error
@@ -135,26 +135,26 @@ class BracketedJudge:
         return self._brackets[int(place)]
 
     def judge(self, suggestion: Suggestion, row: Mapping[str, Any]) -> Decision:
-        """Return whether a trial goes on; one whose bracket has no such rung does."""
+        """Return whether a trial continues; one whose bracket has no such rung does."""
         bracket = self.bracket_of(suggestion.number)
         return bracket.judge(suggestion, row) if int(row["epoch"]) in bracket.rungs else "go_on"
 
     def promoted(self, *, is_last: bool) -> Suggestion | None:
-        """Return nobody: what is stopped does not come back."""
+        """Return None: a stopped trial is never continued."""
         return None
 
     def resume(self, records: Sequence[TrialRecord]) -> None:
-        """Learn from the records of a search that is taken up."""
+        """Learn from the records of a resumed search."""
         for record in records:
             self.bracket_of(record.number).resume([record])
 
     def learn(self, record: TrialRecord) -> None:
-        """Tell a trial's bracket what became of it."""
+        """Let the trial's bracket learn how the trial ended."""
         self.bracket_of(record.number).learn(record)
 
 
 class PromotionJudge:
-    """Pauses trials at every rung, and lets those go on that are expected to improve the front most."""
+    """Pauses trials at every rung, and promotes those that are expected to improve the front most."""
 
     pausing = True
 
@@ -173,7 +173,7 @@ class PromotionJudge:
         return "pause"
 
     def promoted(self, *, is_last: bool) -> Suggestion | None:
-        """Return the paused trial that goes on now, if any."""
+        """Return the paused trial to promote now, if any."""
         key = self._rule.promoted(is_last=is_last)
         return None if key is None else self._paused.pop(key)
 
@@ -186,14 +186,14 @@ class PromotionJudge:
             self._rule.given_up(record.number)
 
     def resume(self, records: Sequence[TrialRecord]) -> None:
-        """Learn from the records of a search that is taken up; those that were paused still are."""
+        """Learn from the records of a resumed search; paused trials stay paused."""
         for record in records:
-            verdicts = [self.judge(record, row) for row in record.rows_at(self.rungs)]
+            decisions = [self.judge(record, row) for row in record.rows_at(self.rungs)]
             if record.state != "paused":
                 self._paused.pop(record.number, None)
                 if record.state != "running":
                     self.learn(record)
-            elif "pause" not in verdicts[-1:]:  # it was paused, whatever the rule would say now
+            elif "pause" not in decisions[-1:]:  # it was paused, whatever the rule would decide now
                 self._paused[record.number] = record
 
     def _student(self, suggestion: Suggestion) -> Student | None:

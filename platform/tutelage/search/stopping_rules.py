@@ -131,10 +131,11 @@ class Dominance:
 
 
 class Halving:
-    """Of the students that came to a rung, the best 1 / `factor` go on (MO-ASHA; Schmucker et al., 2021; Li et al., 2020).
+    """Of the students that reached a rung, the best 1 / `factor` continue (MO-ASHA; Schmucker et al., 2021; Li et al., 2020).
 
     Best is by layer of non-dominated known losses and error, and within a layer by the distance to its neighbours, the
-    outermost first (crowding; Deb et al., 2002). Asynchronous: each is judged among those before it. The first `factor` go on.
+    outermost first (crowding; Deb et al., 2002). Asynchronous: each is compared with those before it; the first `factor`
+    continue.
     """
 
     def __init__(self, *, factor: int = 3) -> None:
@@ -149,17 +150,17 @@ class Halving:
         return len(seen) > self.factor and place >= wanted
 
     def finished(self, known: Array, errors: Mapping[int, float], last: float) -> None:
-        """Learn nothing: ranks are all it looks at."""
+        """Learn nothing: this rule uses ranks alone."""
 
 
 class _Leaders:
     """The rows of a rung, of which the first layers alone are ranked, as they decide who is among the best.
 
-    Newcomers only push rows back: what is behind a layer stays behind it, and so cannot push back a row that is before it. The
-    ranks of the leaders among themselves are therefore their ranks among all, up to the last layer that was held whole.
+    Adding a row never improves another row's rank, so a row behind a layer stays behind it and cannot lower the rank of a row
+    before it. The ranks of the leaders among themselves are therefore their ranks among all, up to the last complete layer.
     """
 
-    RESERVE = 1.25  # leaders that are held over those that are wanted, so that they last for a while
+    RESERVE = 1.25  # leaders that are kept for each one that is needed, so that they last for a while
 
     def __init__(self, width: int) -> None:
         self._rows, self._leaders, self._num_layers = _Rows(width), _Rows(width), 0

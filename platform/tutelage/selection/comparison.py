@@ -11,15 +11,15 @@ from tutelage.measure import Measure
 def of_teaching(primary: Measure, confirmed: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
     """Return in a sentence whether the teacher helped: the paired gain on test, and the gain over fresh seeds.
 
-    A verdict needs both 95 % intervals on the same side of 0. The test split alone compares one pair of trainings, of
-    which the taught one was picked as the best on validation, so it flatters the teacher.
+    A conclusion needs both 95 % intervals on the same side of 0. The test split alone compares one pair of trainings, of
+    which the taught one was picked as the best on validation, so it is optimistic for the teacher.
     """
     gain, fresh = tested["gain_over_labels_only"], confirmed["gain"]
     if gain is None:
         own, teachers = primary.text(tested["value"]), primary.text(tested["teacher"]["value"])
         return (
-            "No verdict: no training example has a label, so there is no student of labels alone. Of its teacher's answers "
-            f"alone the student has {own} on test, its teacher {teachers}."
+            "No conclusion: no training example has a label, so there is no student of labels alone. From its teacher's "
+            f"outputs alone the student has {own} on test, its teacher {teachers}."
         )
     lows, highs = [gain["low"]], [gain["high"]]
     if fresh is not None and fresh["interval"] is not None:
@@ -31,7 +31,7 @@ def of_teaching(primary: Measure, confirmed: Mapping[str, Any], tested: Mapping[
     )
     said += f": against labels alone at the same budget the student has {gain_text(primary, gain)} on the test split"
     if fresh is None:
-        return f"{said}; without fresh seeds (--confirm) there is no verdict."
+        return f"{said}; without fresh seeds (--confirm) there is no conclusion."
     if fresh["sd"] is None:
         once = primary.difference_text(fresh["mean"])
         return f"{said}, and {once} on validation with one fresh seed; two or more can be judged."
@@ -61,7 +61,7 @@ def of_transfer(
     )
 
 
-def of_luck(primary: Measure, searched: float, confirmed: Mapping[str, Any] | None) -> str | None:
+def of_regression(primary: Measure, searched: float, confirmed: Mapping[str, Any] | None) -> str | None:
     """Return in a sentence how a student with fresh seeds compares with the search; None without fresh seeds."""
     if confirmed is None:
         return None
@@ -81,7 +81,7 @@ def of_test(tested: Mapping[str, Any]) -> str | None:
     if tested["students"] < 2:
         return None
     return (
-        f"The test split has been opened {tested['openings']} times, for {tested['students']} different students: its "
+        f"The test split has been evaluated {tested['evaluations']} times, for {tested['students']} different students: its "
         "intervals do not allow for a choice among them."
     )
 

@@ -47,9 +47,9 @@ class Confirmation:
     seed: int = 0
 
     def run(self, known: FreshValues, train: Train, *, most: int) -> FreshValues:
-        """Train students again, in rounds, until no other is worth it or `most` have been; return all fresh values.
+        """Train students again, in rounds, until no other has a chance or `most` have been; return all fresh values.
 
-        Worth it are the likely pick, and every student that is picked in at least 5 % of the noise draws. If none of `most`
+        Trained are the likely pick, and every student that is picked in at least 5 % of the noise draws. If none of `most`
         can be picked, as many again are tried.
         """
         fresh, trained = dict(known), 0
@@ -84,8 +84,8 @@ class Confirmation:
         shares = self.chances(fresh)
         for one in self.query.ranked(self.cautious(fresh))[:1]:
             shares[one.trial_id] = max(LEAST_CHANCE, shares.get(one.trial_id, 0.0))
-        worth = [trial for trial, share in shares.items() if share >= LEAST_CHANCE and trial not in fresh]
-        return sorted(worth, key=lambda trial: (-shares[trial], trial))
+        likely = [trial for trial, share in shares.items() if share >= LEAST_CHANCE and trial not in fresh]
+        return sorted(likely, key=lambda trial: (-shares[trial], trial))
 
     def chances(self, fresh: FreshValues) -> dict[str, float]:
         """Return by trial the share of noise draws in which it is picked once all have been trained again; 0 is left out.

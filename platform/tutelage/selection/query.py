@@ -135,10 +135,10 @@ class SelectionQuery:
         if hasattr(plugin, "reason"):
             why = plugin.reason(config, record, front, self._context)
         finished = sum(one.state == "finished" for one in records)
-        among = "" if self.limits == Limits() else f" (among {len(fitting)} of {finished} students with {self._limits_said()})"
+        among = "" if self.limits == Limits() else f" (among {len(fitting)} of {finished} students with {self._limits_text()})"
         return f"{name} takes {record.trial_id}: {why}{among}."
 
-    def _limits_said(self) -> str:
+    def _limits_text(self) -> str:
         """Return the limits in words, and which value of the primary measure they bound, if not the one that the search saw."""
         is_bound = self.primary.name in (*self.limits.max, *self.limits.min)
         return self.limits.describe() + (f", the {self.quality}" if self.quality and is_bound else "")
@@ -148,7 +148,7 @@ class SelectionQuery:
         if not finished:
             return "no student has finished, so none can be selected."
         if not self.fitting(finished):
-            return f"no student of {len(finished)} has {self._limits_said()}. {self._nearest(finished)}"
+            return f"no student of {len(finished)} has {self._limits_text()}. {self._nearest(finished)}"
         return (
             f"{plugins.described(self.policy)} takes none of the {len(self.fitting(finished))} students that meet the limits."
         )
@@ -158,8 +158,8 @@ class SelectionQuery:
         closest = sorted(
             finished, key=lambda r: (len(self.measures - set(r.measures)), self.limits.shortfall(r.measures), r.number)
         )
-        told = "; ".join(f"{record.trial_id}, which has {self._missed(record)}" for record in closest[:NEAREST_SHOWN])
-        return f"The nearest: {told}."
+        listed = "; ".join(f"{record.trial_id}, which has {self._missed(record)}" for record in closest[:NEAREST_SHOWN])
+        return f"The nearest: {listed}."
 
     def _missed(self, record: TrialRecord) -> str:
         by = self.limits.missed(record.measures)

@@ -37,7 +37,7 @@ from tutelage.training.context import TrainingContext, context_of
 from tutelage.training.jobs import workers_of
 from tutelage.training.knowledge_plan import planned
 
-CONFIRM, RIVALS = 3, 6  # fresh seeds a student, and students that are trained again, unless told otherwise
+CONFIRM, RIVALS = 3, 6  # fresh seeds a student, and students that are trained again, by default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +54,11 @@ def select(
     rivals: int = RIVALS, register: Registration | str | None = None, address: str | None = None,
     observers: Sequence[Observer] = (),
 ) -> Choice:  # fmt: skip
-    """Select a student of a finished sweep and say what it is worth.
+    """Select a student of a finished sweep and measure how good it is.
 
     Up to `rivals` students that the policy might take are trained again with `confirm` fresh seeds, and the choice rests on
     what is sure of them; with 0 it rests on what the search saw. The one chosen is trained from labels alone as well; then
-    the test split is opened for it, its teacher, its label-only baseline and the champion that it may replace, which is put
+    the test split is evaluated for it, its teacher, its label-only baseline and the champion that it may replace, which is put
     on record. `register` names the model under which it goes to MLflow's registry. Raises `NoStudentFits` when no student
     meets the limits, `InputError` for a policy or a registered model that is not fit for this.
     """
@@ -96,7 +96,7 @@ def context_with_teacher(home: SweepDir, sweep_spec: Spec) -> TrainingContext:
 
 @contextmanager
 def _tracked(home: SweepDir, sweep_spec: Spec) -> Iterator[Tracker]:
-    """Write to the sweep's run within the block; `UnreachableError` says at its door what MLflow lacks."""
+    """Write to the sweep's run within the block; `UnreachableError` if MLflow does not respond or lacks it."""
     tracker = tracker_of(sweep_spec)
     try:
         tracker.reopen(home.facts()["run_id"])
@@ -134,7 +134,7 @@ def _chosen(query: SelectionQuery, home: SweepDir, retraining: Retraining, rival
     by_trial = {record.trial_id: record for record in records}
 
     def train(trials: Sequence[str]) -> FreshValues:
-        events.stage(f"training {', '.join(trials)} with {_seeds_said(retraining.num_seeds)}")
+        events.stage(f"training {', '.join(trials)} with {_seeds_text(retraining.num_seeds)}")
         return retraining.taught([by_trial[trial] for trial in trials])
 
     fresh: FreshValues = {}
@@ -151,7 +151,7 @@ def _chosen(query: SelectionQuery, home: SweepDir, retraining: Retraining, rival
     )  # fmt: skip
 
 
-def _seeds_said(count: int) -> str:
+def _seeds_text(count: int) -> str:
     return f"{count} fresh {'seed' if count == 1 else 'seeds'}"
 
 
@@ -176,7 +176,7 @@ def _baselines(record: TrialRecord, retraining: Retraining, events: Dispatcher) 
     taught = retraining.known().get(record.trial_id, ()) if retraining.num_seeds else ()
     if not retraining.has_labels:
         return _Baselines(value=None, fresh=(), taught=taught)
-    also = f", also with {_seeds_said(retraining.num_seeds)}" if retraining.num_seeds else ""
+    also = f", also with {_seeds_text(retraining.num_seeds)}" if retraining.num_seeds else ""
     events.stage(f"training {record.trial_id}'s baseline from labels alone{also}")
     own, fresh = retraining.alone(record)
     return _Baselines(value=own, fresh=fresh, taught=taught)
@@ -200,7 +200,7 @@ def _tested(
         "champion": f"the champion, {champion and champion.name}",
     }
     events.stage(
-        f"opening the test split for {', '.join(['the student', *(others[one] for one in subjects if one in others)])}"
+        f"evaluating the test split for {', '.join(['the student', *(others[one] for one in subjects if one in others)])}"
     )
     return test_split.test(home, context, subjects)
 
@@ -229,7 +229,7 @@ def _document(
             for trial, one in sorted(chosen.rivals.items())
         ],
         "confirmed": confirmed,
-        "luck": comparison.of_luck(primary, measures[primary.name], confirmed["taught"]),
+        "regression": comparison.of_regression(primary, measures[primary.name], confirmed["taught"]),
         "test": tested,
         "test_warning": comparison.of_test(tested),
         "teaching": comparison.of_teaching(primary, confirmed, tested),

@@ -29,7 +29,7 @@ def test(home: SweepDir, context: TrainingContext, subjects: Mapping[str, Subjec
     """Return the test scores of `subjects["student"]` and the others, and its paired gain over each of these.
 
     A gain is positive where the student is better. The evaluation is put on record, unless the very same networks have been
-    tested before: then the scores on record are returned. `openings` says how often the split has been evaluated, `students`
+    tested before: then the scores on record are returned. `evaluations` says how often the split has been evaluated, `students`
     for how many different students.
     """
     names = {role: subject.name for role, subject in subjects.items()}
