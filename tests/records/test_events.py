@@ -26,7 +26,7 @@ def test_two_writers_of_a_hundred_facts_each_lose_none(tmp_path: Path) -> None:
     assert [writer.wait() for writer in writers] == [0, 0]
     facts = home.facts()
     assert sum(name[0] in "ab" and name[1:].isdigit() for name in facts) == 200
-    assert sweep_dir.test_evaluations(home) == {"openings": 200, "students": 100}
+    assert sweep_dir.test_evaluations(home) == {"evaluations": 200, "students": 100}
 
 
 def test_the_latest_value_counts_and_lists_and_mappings_grow(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ def _check_comparable(homes: Sequence[SweepDir], found: Mapping[str, Sequence[Tr
         if sorted(mine) != sorted(its):
             directions = [", ".join(f"{direction} {name}" for name, direction in one) for one in (mine, its)]
             raise InputError(
-                f"'{first.name}' was to {directions[0]}, '{other.name}' to {directions[1]}: these fronts do not compare."
+                f"'{first.name}' was to {directions[0]}, '{other.name}' to {directions[1]}: fronts of other objectives do not "
+                "compare."
             )
         prints = [home.facts().get("fingerprint") for home in (first, other)]
         if prints[0] != prints[1]:
