@@ -128,7 +128,7 @@ def test_a_selection_has_intervals_by_bootstrap_over_examples(rows: SweepDir) ->
     assert low < test["value"] < high and high - low > 0.02
     assert confirmed["seeds"] == 2
     assert confirmed["taught"]["interval"][0] < confirmed["taught"]["mean"] < confirmed["taught"]["interval"][1]
-    assert test["labels_only"] and document["luck"] is not False
+    assert test["labels_only"] and document["regression"] is not False
     assert "row error rate" in document["reason"] + document["teaching"]
     page = choice.report_path.read_text()
     shown = page.split("</script>")[-1]
