@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import SMALL_SPEC
-from tutelage.spec import loading
+from tutelage.spec import loading, spec
 from tutelage.sweep import teachers
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
@@ -36,6 +36,6 @@ def teacher_of(room: TrainingContext) -> teachers.Teacher:
     return teachers.Teacher(directory=room.knowledge.teachers[0][0], address="t", measures={"accuracy": 0.5})
 
 
-def with_teacher(tmp_path: Path, **changes: Any) -> loading.Spec:
+def with_teacher(tmp_path: Path, **changes: Any) -> spec.Spec:
     teacher = {"model": {"mlp": {"hidden": 16}}, "epochs": 4, "learning_rate": 0.01, **changes.pop("teacher", {})}
     return loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path / "storage"), "teacher": teacher, **changes})

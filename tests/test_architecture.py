@@ -11,7 +11,15 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "platform" / "tutelage"
 DOORS = {  # a library, and the files or folders that may import it
-    "ray": {"training/jobs.py", "training/cluster.py", "search/ray_tune.py", "sweep/pipeline.py", "doctor.py"},
+    "ray": {
+        "training/jobs.py",
+        "training/student_jobs.py",
+        "training/cluster.py",
+        "search/ray_trial.py",
+        "search/ray_tune.py",
+        "sweep/pipeline.py",
+        "doctor.py",
+    },
     "optuna": {"search/sampler.py"},
     "mlflow": {"records/tracker.py", "records/mlflow_writer.py", "export/registry.py"},
     "moocore": {"pareto.py"},

@@ -12,9 +12,9 @@ import torch
 
 from tutelage import plugins
 from tutelage.networks import checkpoint
-from tutelage.spec import loading
+from tutelage.spec import loading, spec
 from tutelage.spec.space import any_value
-from tutelage.sweep import teachers
+from tutelage.sweep import pair_checks
 from tutelage.sweep.dry_run import plan
 from tutelage.training import student
 from tutelage.training.context import context_of
@@ -32,7 +32,7 @@ def tiny(reference: Any, key: str, folder: Path) -> list[str]:
 
 
 @pytest.fixture(params=SPECS)
-def ready(request: pytest.FixtureRequest, tmp_path: Path) -> loading.Spec:
+def ready(request: pytest.FixtureRequest, tmp_path: Path) -> spec.Spec:
     """A ready spec, over tiny data."""
     path = HOME / f"{request.param}.yaml"
     asked = loading.load(path)
@@ -42,11 +42,11 @@ def ready(request: pytest.FixtureRequest, tmp_path: Path) -> loading.Spec:
     return loading.load(path, [*overrides, f"storage={tmp_path / 'storage'}"])
 
 
-def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready: loading.Spec) -> None:
+def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready: spec.Spec) -> None:
     context = context_of(ready)
     batch = context.splits["train"].take(slice(4)).arguments
     teacher = checkpoint.build(context.architecture(ready.teacher.model or ""))
-    teachers.check_pairs(ready, context, teacher)
+    pair_checks.check_pairs(ready, context, teacher)
     generator = random.Random(0)
     for _ in range(4):
         config, _ = ready.space.resolve(lambda name, domain: any_value(generator, domain))

@@ -10,8 +10,8 @@ from tutelage.objectives import Limits
 from tutelage.records import fronts, sweep_dir
 from tutelage.report import tables
 from tutelage.selection.select import select
-from tutelage.spec.loading import Spec
 from tutelage.spec.loading import load as load_spec
+from tutelage.spec.spec import Spec
 from tutelage.sweep.pipeline import sweep
 
 if TYPE_CHECKING:

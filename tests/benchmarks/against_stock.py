@@ -33,7 +33,7 @@ from tests.benchmarks.peers import suggested
 from tutelage import intervals, pareto
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.observer import Event, StageStarted
-from tutelage.spec import loading
+from tutelage.spec import loading, spec
 from tutelage.spec.space import Space
 from tutelage.sweep import knowledge, pipeline, teachers
 from tutelage.training import cluster, context, loop, student
@@ -44,11 +44,11 @@ STEPS = 100  # of a curve, over the time
 Ended = tuple[float, float, float]  # seconds since the start, parameters, error on validation
 
 
-def loaded_of(options: argparse.Namespace, seed: int, extra: Sequence[str] = ()) -> loading.Spec:
+def loaded_of(options: argparse.Namespace, seed: int, extra: Sequence[str] = ()) -> spec.Spec:
     return loading.load(options.spec, [*options.overrides, f"seed={seed}", f"storage={options.storage}", *extra])
 
 
-def taught(loaded: loading.Spec) -> TrainingContext:
+def taught(loaded: spec.Spec) -> TrainingContext:
     """Return the context with its teacher and knowledge made or reused."""
     room = context.context_of(loaded)
     return knowledge.ensure_knowledge(

@@ -15,9 +15,9 @@ from tests.benchmarks import smoke
 from tutelage import intervals
 from tutelage.files import write_json
 from tutelage.networks import checkpoint
-from tutelage.spec import loading
+from tutelage.spec import loading, spec
 from tutelage.sweep import knowledge, teachers
-from tutelage.training import context, inference, jobs
+from tutelage.training import context, inference, jobs, student_jobs
 from tutelage.training.context import TrainingContext
 
 HERE = Path(__file__).parent
@@ -33,22 +33,20 @@ TINY = (
 )
 
 
-def asked(options: argparse.Namespace, method: Any) -> loading.Spec:
+def asked(options: argparse.Namespace, method: Any) -> spec.Spec:
     """Return the pair's spec over CIFAR-100 in the folder `options.path`, its cache holding what a `method` compares."""
     overrides = [f"data.cifar.path={options.path}", f"storage={options.storage}", *options.overrides]
     loaded = loading.load(HERE / "cifar100_pair.yaml", overrides)
     return loading.from_dict({**loaded.resolved(), "distillation": {"method": method}})
 
 
-def context_of(loaded: loading.Spec) -> TrainingContext:
+def context_of(loaded: spec.Spec) -> TrainingContext:
     """Return the pair's context, its teacher and knowledge made or reused."""
     room = context.context_of(loaded)
     return knowledge.ensure_knowledge(loaded, room, teachers.ensure_teachers(loaded, room, print), print)
 
 
-def config_of(
-    loaded: loading.Spec, method: Any, *, weight: float, temperature: float = 4.0, raw: bool = False
-) -> dict[str, Any]:
+def config_of(loaded: spec.Spec, method: Any, *, weight: float, temperature: float = 4.0, raw: bool = False) -> dict[str, Any]:
     """Return the pair's student with this much of a method."""
     config, _ = loaded.space.resolve(lambda name, domain: None)
     return {**config, "distillation": {"method": method, "weight": weight, "temperature": temperature, "raw": raw}}
@@ -80,7 +78,7 @@ class Results:
         keys = list(wanted)
         for start in range(0, len(keys), 6):
             some = {key.replace("/", "@"): wanted[key] for key in keys[start : start + 6]}
-            measured = dict(jobs.train_students(some, room, directory, jobs.Workers(workers=0, cpus=1, gpus=0)))
+            measured = dict(student_jobs.train_students(some, room, directory, jobs.Workers(workers=0, cpus=1, gpus=0)))
             for key, (measures,) in measured.items():
                 right = inference.measured(checkpoint.read(directory / key)[0], task, test)[task.measures[0].name]
                 self.rows[key.replace("@", "/")] = {**measures, "test": right}

@@ -20,7 +20,7 @@ from tests.benchmarks import machine, pair, smoke
 from tutelage.records import fronts, sweep_dir
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.trial import TrialRecord
-from tutelage.spec import loading
+from tutelage.spec import loading, spec
 from tutelage.sweep import pipeline
 from tutelage.training import cluster
 from tutelage.training.context import TrainingContext
@@ -50,7 +50,7 @@ SPACE: dict[str, Any] = {
 }
 
 
-def searched(loaded: loading.Spec, trials: int) -> list[TrialRecord]:
+def searched(loaded: spec.Spec, trials: int) -> list[TrialRecord]:
     """Return the search's trials, the best on validation first; a search that is there already is read."""
     name = f"published-{trials}"
     tree = {**loaded.resolved(), "name": name, "distillation": SPACE}

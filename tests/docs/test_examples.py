@@ -23,7 +23,7 @@ from tutelage.data import SPLITS, fingerprint
 from tutelage.networks import cost
 from tutelage.objectives import objective
 from tutelage.policies import NEVER, SelectionContext
-from tutelage.spec import loading
+from tutelage.spec import loading, spec
 from tutelage.tasks import LabelSequence
 
 Write = Callable[[str, str], None]
@@ -44,7 +44,7 @@ def written(user_module: Write, page: str) -> list[str]:
     return [module_of(code) for code in found]
 
 
-def spec_of(page: str, **changes: Any) -> loading.Spec:
+def spec_of(page: str, **changes: Any) -> spec.Spec:
     """Return the spec that a page of docs/plugins shows."""
     (code,) = blocks(f"docs/plugins/{page}.md", "yaml")
     return loading.from_dict({**yaml.safe_load(code), **changes})

@@ -20,13 +20,13 @@ from tutelage.networks import checkpoint, cost
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.report import json_views
 from tutelage.selection import select
-from tutelage.spec import loading
+from tutelage.spec import loading, spec
 from tutelage.sweep import pipeline, resume
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 
-def spec_of(storage: Path, **changes: Any) -> loading.Spec:
+def spec_of(storage: Path, **changes: Any) -> spec.Spec:
     return loading.from_dict({
         **SMALL_SPEC,
         "name": "ladder",

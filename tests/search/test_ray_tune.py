@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tutelage.records.trial import Suggestion, TrialRecord
-from tutelage.search import ray_tune
+from tutelage.search import ray_trial, ray_tune
 from tutelage.search.stopping import Decision
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -143,7 +143,7 @@ def test_checkpoints_are_those_asked_for_and_what_cannot_be_opened_is_tried_once
     assert [records[f"t000{i}"].state for i in range(2)] == ["finished", "failed"]
     assert "this student cannot be built" in records["t0001"].error
     assert (tmp_path / "opened").read_text() == "once "
-    assert bool(list((tmp_path / "run").rglob(ray_tune.STATE))) is (checkpoint_epochs > 0)
+    assert bool(list((tmp_path / "run").rglob(ray_trial.STATE))) is (checkpoint_epochs > 0)
 
 
 def test_a_trial_goes_on_where_an_earlier_driver_left_it_and_what_was_cut_short_is_passed_over(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_trial_goes_on_where_an_earlier_driver_left_it_and_what_was_cut_short_
     for number, content in enumerate(['[{"epoch": 1}, ', json.dumps([{"epoch": e, "train_loss": 9.0, "accuracy": 0.1,
         "step_s": 5.0} for e in (1, 2)]), "{"]):  # fmt: skip
         (left / f"checkpoint_{number:06d}").mkdir(parents=True)
-        (left / f"checkpoint_{number:06d}" / ray_tune.STATE).write_text(content)
+        (left / f"checkpoint_{number:06d}" / ray_trial.STATE).write_text(content)
     records = run(tmp_path, [{"epochs": 4}, {"epochs": 2}])
     curve = records["t0000"].curve
     assert [row["epoch"] for row in curve] == [1, 2, 3, 4]

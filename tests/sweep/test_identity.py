@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from tutelage import files
 from tutelage.networks import checkpoint
-from tutelage.spec import loading
+from tutelage.spec import loading, spec
 from tutelage.spec.sections import DistillationConfig, Section, SparsityConfig, StudentConfig
 from tutelage.sweep import identity, knowledge, teachers
 from tutelage.sweep.sources import PACKAGE, code_address, used
@@ -82,10 +82,10 @@ def fields_of(model: type[BaseModel], path: str = "") -> Iterator[str]:
             yield from fields_of(section, inner)
 
 
-FIELDS = [path for path in fields_of(loading.Spec) if path.split(".")[0] not in HARMLESS and path not in ELSEWHERE]
+FIELDS = [path for path in fields_of(spec.Spec) if path.split(".")[0] not in HARMLESS and path not in ELSEWHERE]
 
 
-def changed(path: str, value: Any) -> loading.Spec:
+def changed(path: str, value: Any) -> spec.Spec:
     tree = deepcopy(BASE)
     *above, last = path.split(".")
     node = tree
@@ -103,12 +103,12 @@ def teacher(context: TrainingContext, tmp_path_factory: pytest.TempPathFactory) 
     return teachers.Teacher(directory=directory, address="t", measures={"accuracy": 0.5})
 
 
-Addresses = Callable[[loading.Spec], dict[str, str]]
+Addresses = Callable[[spec.Spec], dict[str, str]]
 
 
 @pytest.fixture(scope="module")
 def addresses(context: TrainingContext, teacher: teachers.Teacher) -> Addresses:
-    def computed(spec: loading.Spec) -> dict[str, str]:
+    def computed(spec: spec.Spec) -> dict[str, str]:
         config = spec.space.resolve(lambda name, domain: None)[0]
         plan = knowledge.knowledge_plan(spec, context, [teacher])
         assert plan.directory is not None

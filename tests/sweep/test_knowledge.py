@@ -19,7 +19,7 @@ from tutelage.errors import InputError, WorkFailed
 from tutelage.networks import checkpoint, cost
 from tutelage.records.trial import Sizes
 from tutelage.spec import loading
-from tutelage.sweep import dry_run, knowledge, teachers
+from tutelage.sweep import dry_run, knowledge, pair_checks, teachers
 from tutelage.training import context, loop, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
@@ -174,7 +174,7 @@ def test_one_student_that_can_inherit_is_enough_and_another_is_refused_before_it
     model = {"choice": {"convnet": {"width": 8, "depth": 2}, "mlp": {}}}
     asked = loading.from_dict({**SMALL_SPEC, "student": {"model": model, "epochs": 4, "initialise": "teacher"}})
     room = context.context_of(asked)
-    teachers.check_pairs(asked, room, checkpoint.build(room.architecture(asked.teacher.model)))
+    pair_checks.check_pairs(asked, room, checkpoint.build(room.architecture(asked.teacher.model)))
 
 
 def test_what_is_wrong_with_a_further_teacher_is_told_before_the_first_is_made(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tutelage.networks import stages as network_stages
 from tutelage.spec import loading
 from tutelage.spec.sections import PLAIN, AugmentationConfig, RecipeConfig
 from tutelage.sweep import knowledge, teachers
-from tutelage.training import augment, context, inference, jobs, knowledge_cache
+from tutelage.training import augment, context, inference, jobs, knowledge_cache, student_jobs
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 
@@ -150,7 +150,7 @@ def test_a_live_teacher_and_cached_knowledge_dense_or_sparse_teach_the_same_stud
     config = small_config(weight=0.5)
     rows = {}
     for name, room in (("live", live), ("cached", taught), ("sparse", sparse)):
-        trial = jobs.StudentTrial(config, room, 0, tmp_path / name, LOCAL)
+        trial = student_jobs.StudentTrial(config, room, 0, tmp_path / name, LOCAL)
         rows[name] = [trial.step() for _ in range(4)]
     for name, apart in (("cached", 0.0), ("sparse", 2 / 359)):  # an example or two of validation turn on a rounding
         assert [r["train_loss"] for r in rows["live"]] == pytest.approx([r["train_loss"] for r in rows[name]], rel=1e-4)
@@ -162,7 +162,7 @@ def test_views_come_into_the_cache_as_students_come_to_them(taught: TrainingCont
     (tmp_path / "teacher").symlink_to(taught.knowledge.teachers[0][0])
     room = with_plan(replace(taught, augmentation=AugmentationConfig(pad_px=1)), tmp_path, views=4)
     room.fill("validation", 0)
-    trial = jobs.StudentTrial(small_config(weight=0.5), room, 0, tmp_path / "student", LOCAL)
+    trial = student_jobs.StudentTrial(small_config(weight=0.5), room, 0, tmp_path / "student", LOCAL)
     for epoch in range(3):
         trial.step()
         assert sorted(path.name for path in (tmp_path / "a" / "train").glob("0*")) == [f"{v:04d}" for v in range(epoch + 1)]
@@ -171,8 +171,8 @@ def test_views_come_into_the_cache_as_students_come_to_them(taught: TrainingCont
 def test_a_trial_is_restored_to_the_same_student(taught: TrainingContext, tmp_path: Path) -> None:
     config = small_config(weight=0.5)
 
-    def open_trial(name: str) -> jobs.StudentTrial:
-        return jobs.StudentTrial(config, taught, 0, tmp_path / name, LOCAL)
+    def open_trial(name: str) -> student_jobs.StudentTrial:
+        return student_jobs.StudentTrial(config, taught, 0, tmp_path / name, LOCAL)
 
     whole, first = open_trial("whole"), open_trial("parts")
     rows = [whole.step() for _ in range(4)]
@@ -191,10 +191,10 @@ def test_a_trial_is_restored_to_the_same_student(taught: TrainingContext, tmp_pa
 
 def test_a_trial_in_a_worker_group_is_the_trial_in_its_actor(taught: TrainingContext, tmp_path: Path) -> None:
     config = small_config(weight=0.5)
-    local = jobs.StudentTrial(config, taught, 0, tmp_path / "local", LOCAL)
+    local = student_jobs.StudentTrial(config, taught, 0, tmp_path / "local", LOCAL)
     for _ in range(4):
         last = local.step()
-    group = jobs.StudentTrial(config, taught, 0, tmp_path / "group", ONE)
+    group = student_jobs.StudentTrial(config, taught, 0, tmp_path / "group", ONE)
     row = group.step()
     assert row["done"]
     assert [r["epoch"] for r in row["curve"]] == [1, 2, 3, 4]

@@ -12,6 +12,7 @@ import torch
 from tests.contexts import with_plan
 from tutelage.networks import checkpoint
 from tutelage.spec import loading
+from tutelage.spec.spec import Spec
 from tutelage.sweep import knowledge
 from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext, context_of
@@ -19,7 +20,7 @@ from tutelage.training.context import TrainingContext, context_of
 READER, SCANS, TASK = "tests.own_task:Reader", "tests.own_task:Scans", "tests.own_task:ReadRows"
 
 
-def spec(method: Any, **student_options: Any) -> loading.Spec:
+def spec_of(method: Any, **student_options: Any) -> Spec:
     return loading.from_dict({
         "name": "rows", "data": SCANS, "task": TASK, "teacher": {"model": {READER: {"width": 16}}},
         "student": {"model": {READER: {"width": 6}}, "epochs": 2, "batch_size": 32, **student_options},
@@ -33,7 +34,7 @@ def taught(context: TrainingContext, home: Path, **plan: Any) -> TrainingContext
     return with_plan(context, home, dtype="float32", **plan)
 
 
-def trained(loaded: loading.Spec, context: TrainingContext) -> dict[str, torch.Tensor]:
+def trained(loaded: Spec, context: TrainingContext) -> dict[str, torch.Tensor]:
     config = loaded.trial_config(loaded.space.resolve(lambda name, domain: None)[0])
     under_way = loop.Training(student.build(config, context, 0), student.plan(config, context, 0))
     while not under_way.is_done:
@@ -43,12 +44,12 @@ def trained(loaded: loading.Spec, context: TrainingContext) -> dict[str, torch.T
 
 @pytest.mark.parametrize("method", ["kd", "dist", "dkd", "fitnet", "attention", "rkd", "review"])
 def test_cached_and_live_knowledge_give_equal_students(tmp_path: Path, method: str) -> None:
-    loaded = spec(method)
+    loaded = spec_of(method)
     cached = taught(context_of(loaded), tmp_path, needs=knowledge.needs_of(loaded))
     assert cached.knowledge is not None
     own = trained(loaded, cached)
     live = trained(loaded, replace(cached, knowledge=replace(cached.knowledge, directory=None)))
     for name, weight in own.items():
         torch.testing.assert_close(live[name], weight, atol=1e-3, rtol=1e-3)
-    alone = trained(spec(method), replace(cached, knowledge=None))
+    alone = trained(spec_of(method), replace(cached, knowledge=None))
     assert any((alone[name] - weight).abs().max() > 0.01 for name, weight in own.items()), "a student learns of its teacher"

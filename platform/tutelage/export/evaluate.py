@@ -17,13 +17,13 @@ from tutelage.measure import Measure
 from tutelage.networks import timing
 from tutelage.records import sweep_dir
 from tutelage.records.sweep_dir import SweepDir
-from tutelage.spec import loading
+from tutelage.spec import spec
 from tutelage.spec.loading import tracking_uri
 from tutelage.training import inference
 from tutelage.training.context import TrainingContext, context_of
 
 
-def evaluate_model(model: str, loaded: loading.Spec, split: str, storage: Path, uri: str | None = None) -> dict[str, Any]:
+def evaluate_model(model: str, loaded: spec.Spec, split: str, storage: Path, uri: str | None = None) -> dict[str, Any]:
     """Return a student's measures on a split of the spec's data with 95 % intervals, its size and latency.
 
     `model` is as for `find_model`, or an exported program or ONNX file. Its latency is measured alone, as `measure` does.

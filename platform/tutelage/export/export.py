@@ -14,7 +14,7 @@ from tutelage.export.find import Found, find_model
 from tutelage.export.fit import check_fits
 from tutelage.export.forms import FLOAT_FORMS, FORMS, QUANTISED_FORMS
 from tutelage.signature import signature_of
-from tutelage.spec import loading
+from tutelage.spec import loading, spec
 from tutelage.training.context import TrainingContext, context_of
 
 CHECKED_EXAMPLES = 512  # of validation
@@ -30,7 +30,7 @@ class Options:
 
     forms: Sequence[str] = FLOAT_FORMS
     check: bool = False
-    data: loading.Spec | None = None
+    data: spec.Spec | None = None
     max_loss: float = int8.MAX_LOSS
     licence: str = model_card.UNKNOWN_LICENCE
 
@@ -81,7 +81,7 @@ def _checked(draft: bundle.Draft, context: TrainingContext) -> dict[str, float]:
     return check.differences(draft, context.splits["validation"].take(slice(CHECKED_EXAMPLES)).arguments)
 
 
-def _context_for(found: Found, data: loading.Spec | None) -> TrainingContext:
+def _context_for(found: Found, data: spec.Spec | None) -> TrainingContext:
     if data is None and found.home is None:
         raise InputError(
             f"{found.name} comes from no sweep in the storage, so there are no real inputs for --check and quantised forms. "

@@ -21,8 +21,9 @@ from tutelage.records.json_lines import JsonLines
 from tutelage.records.ledger import Ledger
 from tutelage.records.reruns import Reruns
 from tutelage.records.trial import OPEN, TrialRecord
-from tutelage.spec.loading import Spec, default_tracking_uri
+from tutelage.spec.loading import default_tracking_uri
 from tutelage.spec.loading import load as load_spec
+from tutelage.spec.spec import Spec
 from tutelage.storage import LeaseHeld, Storage, open_storage
 
 EVENTS, DRIVER = "events.jsonl", "driver"

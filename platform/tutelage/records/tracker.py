@@ -27,17 +27,19 @@ from tutelage.records.sender import Sender
 from tutelage.records.spool import Spool
 from tutelage.records.sweep_dir import SweepDir, measures_in
 from tutelage.records.trial import TrialRecord
-from tutelage.spec.loading import Spec, tracking_uri
+from tutelage.spec.loading import tracking_uri
+from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 
 
 def tracker_of(spec: Spec) -> Tracker:
     """Return the tracker that the spec asks for; by default a SQLite store in its storage."""
     spool = SweepDir(Path(spec.storage) / "sweeps" / spec.name).spool_path
-    return Tracker(tracking_uri(spec), spec.tracking.experiment or _task_name(spec), spool, spec.measures)
+    return Tracker(tracking_uri(spec), spec.tracking.experiment or task_name(spec), spool, spec.measures)
 
 
-def _task_name(spec: Spec) -> str:
+def task_name(spec: Spec) -> str:
+    """Return the name of the spec's task plugin."""
     return spec.task if isinstance(spec.task, str) else next(iter(spec.task))
 
 

@@ -13,7 +13,7 @@ from tutelage.records.reruns import Run
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord, candidate_id, candidate_ids
 from tutelage.selection.estimate import FreshValues
-from tutelage.training import jobs
+from tutelage.training import jobs, student_jobs
 from tutelage.training.context import TrainingContext
 
 FRESH_SEED = 1000  # fresh seeds start here, clear of any that a search used
@@ -87,7 +87,7 @@ class Retraining:
             name: (record.config if taught else labels_only(record.config), seed)
             for name, (record, taught, seed) in missing.items()
         }
-        for name, found in jobs.train_students(configs, self.context, self._directory, self.workers):
+        for name, found in student_jobs.train_students(configs, self.context, self._directory, self.workers):
             self._put_on_record(*missing[name], found)
 
     def _put_on_record(self, record: TrialRecord, taught: bool, seed: int, found: Sequence[Mapping[str, float]]) -> None:

@@ -31,7 +31,7 @@ from tutelage.selection.query import SelectionQuery
 from tutelage.selection.retrain import Retraining
 from tutelage.selection.test_split import Subject
 from tutelage.spec import loading
-from tutelage.spec.loading import Spec
+from tutelage.spec.spec import Spec
 from tutelage.training.cluster import cluster
 from tutelage.training.context import TrainingContext, context_of
 from tutelage.training.jobs import workers_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tutelage import plugins
-from tutelage.spec.loading import PLUGGED, Spec
 from tutelage.spec.sections import DistillationConfig, SparsityConfig, StudentConfig
+from tutelage.spec.spec import PLUGGED, Spec
 
 _PAIR = {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "number"}}
 _OPTIONS = {"log": {"type": "boolean"}, "step": {"type": "number", "exclusiveMinimum": 0}}

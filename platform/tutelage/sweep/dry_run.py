@@ -15,9 +15,9 @@ from torch import nn
 from tutelage.networks import checkpoint, stages
 from tutelage.records import sweep_dir, tracker
 from tutelage.records.dispatcher import Dispatcher
-from tutelage.spec.loading import Spec
 from tutelage.spec.space import any_value
-from tutelage.sweep import identity, knowledge, pipeline, teachers
+from tutelage.spec.spec import Spec
+from tutelage.sweep import identity, knowledge, pair_checks, pipeline, teachers
 from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
@@ -39,7 +39,7 @@ def plan(spec: Spec) -> dict[str, Any]:
     tracker.tracker_of(spec).close()
     context = pipeline.opened(spec, Dispatcher())
     teacher, model = _teachers_plan(spec, context)
-    teachers.check_pairs(spec, context, model)
+    pair_checks.check_pairs(spec, context, model)
     seconds = [_trial_seconds(spec, context, number) for number in range(SAMPLED_STUDENTS)]
     trial_s = statistics.fmean(seconds)
     at_once = spec.search.concurrency or max(1, int((os.cpu_count() or 1) / spec.resources.trial.cpus))

@@ -11,8 +11,8 @@ from typing import Any
 from tutelage import files
 from tutelage.networks import checkpoint
 from tutelage.plugins import Reference
-from tutelage.spec.loading import Spec
 from tutelage.spec.sections import TeacherConfig, TrialConfig
+from tutelage.spec.spec import Spec
 from tutelage.sweep.sources import PACKAGE, Plugin, code_address, used
 from tutelage.training.context import TrainingContext
 

@@ -14,7 +14,7 @@ from tutelage.data import SplitName
 from tutelage.errors import InputError, UnreachableError
 from tutelage.measure import SMALLEST, Measure
 from tutelage.networks.output import Need
-from tutelage.spec.loading import Spec
+from tutelage.spec.spec import Spec
 from tutelage.sweep import identity
 from tutelage.sweep.teachers import Teacher
 from tutelage.training import jobs, knowledge_cache, student

@@ -21,7 +21,7 @@ from tutelage.records.mlflow_format import redact
 from tutelage.records.mlflow_listener import MlflowListener
 from tutelage.records.observer import Observer, SweepEnded, SweepStarted
 from tutelage.records.sweep_dir import SweepDir
-from tutelage.records.tracker import Tracker, _task_name, tracker_of
+from tutelage.records.tracker import Tracker, task_name, tracker_of
 from tutelage.records.trial import TrialRecord
 from tutelage.search.sampler import check_installed
 from tutelage.selection.confirmation import Confirmation
@@ -29,7 +29,7 @@ from tutelage.selection.estimate import FreshValues, put_on_record
 from tutelage.selection.latency import measure_latencies
 from tutelage.selection.query import SelectionQuery
 from tutelage.selection.retrain import Retraining
-from tutelage.spec.loading import Spec
+from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.sweep import identity, knowledge, search, warm_start
 from tutelage.sweep.recorder import Recorder, record_run_ids
@@ -184,7 +184,7 @@ def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
             f"sweep '{home.name}' ended before MLflow had a run for it; `tutelage resume {home.name}` goes on with it."
         )
     uri = uri or home.tracking_uri
-    tracker = Tracker(uri, spec.tracking.experiment or _task_name(spec), home.spool_path, spec.measures)
+    tracker = Tracker(uri, spec.tracking.experiment or task_name(spec), home.spool_path, spec.measures)
     tracker.reopen(facts["run_id"])
     num_found = tracker.num_found
     tracker.flush()
@@ -223,7 +223,7 @@ def _open_recorder(
 ) -> Recorder:  # fmt: skip
     """Start the sweep's run in MLflow, and the records."""
     searched = tuple(spec.space.names())
-    common = {"data": str(spec.data), "task": _task_name(spec), "seed": str(spec.seed), "teacher": teacher.address}
+    common = {"data": str(spec.data), "task": task_name(spec), "seed": str(spec.seed), "teacher": teacher.address}
     run_id = home.facts().get("run_id")
     if run_id:
         tracker.reopen(run_id, resumed=True)

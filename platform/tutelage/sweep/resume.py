@@ -11,7 +11,7 @@ from tutelage.errors import InputError
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.observer import Observer
 from tutelage.records.sweep_dir import SweepDir
-from tutelage.spec.loading import Spec
+from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.sweep import identity, pipeline
 from tutelage.training.context import TrainingContext

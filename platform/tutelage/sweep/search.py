@@ -27,12 +27,12 @@ from tutelage.search.sampler import Sampler
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.stopping import BracketedJudge, Decision, Judge, PromotionJudge, RuleJudge, rule_of, rungs_of
 from tutelage.search.suggest import Callbacks, Goal, SeededSuggestion, Suggester, size_losses
-from tutelage.spec.loading import Spec
 from tutelage.spec.space import Choice, Domain, any_value
+from tutelage.spec.spec import Spec
 from tutelage.sweep import knowledge, warm_start
 from tutelage.sweep.identity import student_address
 from tutelage.sweep.recorder import Recorder
-from tutelage.training import jobs, student
+from tutelage.training import student, student_jobs
 from tutelage.training.context import TrainingContext
 from tutelage.training.jobs import workers_of
 
@@ -167,7 +167,7 @@ def _run(
     workers = workers_of(spec.resources.trial)
     in_actor = workers.workers == 0
     with_latency = any(spec.measures[name].available == "on_device" for name in named)
-    open_trial = jobs.StudentTrials(
+    open_trial = student_jobs.StudentTrials(
         context=context, students_dir=recorder.home.students_dir.resolve(), workers=workers, with_latency=with_latency
     )
     ray_tune.run(

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[1]
 
 
 STARTS = {  # where the code begins that makes a teacher, a student or a view of knowledge
-    "training": "training/jobs.py",
+    "training": "training/student_jobs.py",
     "knowledge": "training/context.py",
 }
 

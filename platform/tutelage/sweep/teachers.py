@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from torch import nn
 from tutelage import files, plugins
 from tutelage.errors import InputError, WorkFailed
 from tutelage.files import write_json
-from tutelage.networks import checkpoint, cost, stages
+from tutelage.networks import checkpoint, cost
 from tutelage.networks.capture import sequences_from
-from tutelage.signature import InputSpec, Signature
-from tutelage.spec.loading import Spec, tracking_uri
-from tutelage.spec.sections import RecipeConfig, TeacherConfig, TrialConfig
+from tutelage.spec.loading import tracking_uri
+from tutelage.spec.sections import TeacherConfig
+from tutelage.spec.spec import Spec
 from tutelage.storage import open_storage
 from tutelage.sweep import external_teacher, identity
+from tutelage.sweep.pair_checks import check_half_size, check_pairs
 from tutelage.training import inference, jobs, student
 from tutelage.training.context import TrainingContext, located
 from tutelage.training.jobs import workers_of
@@ -250,83 +251,6 @@ def _measures(model: nn.Module, context: TrainingContext) -> dict[str, float]:
     measures = inference.measured(model, context.built_task, context.splits["validation"], context.measures)
     sizes = {**cost.size(model), **cost.macs(model, context.signature)}
     return {**measures, **sizes, **student.network_measures(model, context)}
-
-
-def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> None:
-    """Raise `InputError` before anything is trained for what no student could be taught by.
-
-    That is a student of other classes, weights to inherit that no student could take, a layer that is not there, epochs that
-    leave none for teaching, or a loss that cannot serve its pair.
-    """
-    train, signature = context.splits["train"], context.signature
-    teachers_outline = stages.outline_of(stages.name_layers(teacher, spec.knowledge.layers), signature)
-    heirs: list[bool] = []
-    for corner in spec.space.corners():
-        config = spec.trial_config(corner)
-        blank = student.blank(config, context)
-        outline = stages.outline_of(stages.name_layers(blank, config.student.layers), signature)
-        if dict(outline.sequences) != signature.classes:
-            named = plugins.parse_reference(config.student.model)[0]
-            raise InputError(f"model '{named}' gives {_listed(outline.sequences)}, the data has {_listed(signature.classes)}.")
-        check_half_size(config.student, blank, context)
-        if config.student.initialise in student.INHERITING:
-            heirs.append(student.can_inherit(blank, teachers_outline.weights))
-        if not train.num_labelled:
-            _check_needs_no_label(config)
-        if config.distillation.weight > 0:
-            student.check_epochs(config)
-            _check_full_size(config)
-            student.distillation_loss(config, outline, teachers_outline)
-    if heirs and not any(heirs):
-        raise InputError(student.NOTHING_TO_INHERIT)
-
-
-def _check_needs_no_label(config: TrialConfig) -> None:
-    apart, tuned = student.pretrain_epochs(config), config.student.fine_tune_epochs
-    if config.distillation.weight == 0 or apart or tuned:
-        raise InputError(
-            f"no training example has a label, and a student would learn from labels alone: distillation.weight "
-            f"{config.distillation.weight:g}, {apart} epochs of pre-training, {tuned} of fine-tuning. Take a weight above 0, "
-            "initialise: random or teacher, and fine_tune_epochs: 0."
-        )
-
-
-def _check_full_size(config: TrialConfig) -> None:
-    compared = student.needs(config) & {"features", "maps", "heads"}
-    if config.student.half_size_share and compared:
-        raise InputError(
-            f"student.half_size_share {config.student.half_size_share:g}: the loss compares {', '.join(sorted(compared))} "
-            "position by position, which images of half the size do not have. Set it to 0, or take a loss of the output."
-        )
-
-
-def check_half_size(recipe: RecipeConfig, model: torch.nn.Module, context: TrainingContext) -> None:
-    """Raise `InputError` if a recipe shows images at half their size to a network (on the meta device) that takes none."""
-    if recipe.half_size_share == 0.0:
-        return
-    try:
-        stages.outline_of(model, _halved(context.signature))
-    except (RuntimeError, ValueError) as error:
-        raise InputError(
-            f"half_size_share {recipe.half_size_share:g}: the network takes no images of half the size ({error}). Set it to 0, "
-            "or take a network of convolutions that ends in a mean over the image."
-        ) from None
-
-
-def _halved(signature: Signature) -> Signature:
-    """Return the signature with images of half the height and width; `ValueError` without images."""
-    if not any(spec.kind == "image" for spec in signature.inputs):
-        raise ValueError("the data has no images")
-    return replace(signature, inputs=tuple(_halved_input(spec) if spec.kind == "image" else spec for spec in signature.inputs))
-
-
-def _halved_input(spec: InputSpec) -> InputSpec:
-    channels, height, width = spec.typical_shape
-    return replace(spec, shape=(channels, height // 2, width // 2))
-
-
-def _listed(sequences: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} classes of '{name}'" for name, count in sequences.items())
 
 
 def teacher_contributions(context: TrainingContext) -> inference.Contributions:

@@ -14,8 +14,8 @@ from tutelage.records.fronts import non_dominated
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import Suggestion, TrialRecord
 from tutelage.search.suggest import SeededSuggestion, Suggester
-from tutelage.spec.loading import Spec
 from tutelage.spec.space import Choice, Domain, Space
+from tutelage.spec.spec import Spec
 from tutelage.training.context import TrainingContext
 
 

@@ -11,7 +11,7 @@ import ray
 
 from tutelage.errors import UnreachableError
 from tutelage.records.dispatcher import Dispatcher
-from tutelage.spec.loading import Spec
+from tutelage.spec.spec import Spec
 
 
 @contextmanager

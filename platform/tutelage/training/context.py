@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from tutelage import plugins
-from tutelage.data import Batch, Examples, SplitName, checked
+from tutelage.data import SplitName, checked
 from tutelage.data import fingerprint as fingerprint_of
+from tutelage.data._examples import Batch, Examples
 from tutelage.errors import WorkFailed
 from tutelage.measure import Measure
 from tutelage.networks import checkpoint, ensemble, stages, top_k
@@ -21,8 +22,8 @@ from tutelage.networks.capture import capture, masks_for
 from tutelage.networks.output import Outline
 from tutelage.plugins import Reference
 from tutelage.signature import Signature
-from tutelage.spec.loading import Spec
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig
+from tutelage.spec.spec import Spec
 from tutelage.tasks import Task, signature
 from tutelage.training import augment, inference, knowledge_cache
 from tutelage.training.knowledge_layout import Layout, Layouts, inferred

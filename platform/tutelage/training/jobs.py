@@ -11,10 +11,9 @@ import logging
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -27,12 +26,10 @@ from torch import nn
 
 from tutelage.data import SplitName
 from tutelage.errors import WorkFailed
-from tutelage.networks import checkpoint, timing
+from tutelage.networks import checkpoint
 from tutelage.networks.sync_batch_norm import share
 from tutelage.plugins import Reference
-from tutelage.records.trial import Candidate, candidate_ids
-from tutelage.sparsity import Point
-from tutelage.spec.sections import PLAIN, ExecutionConfig, RecipeConfig, TrialConfig
+from tutelage.spec.sections import PLAIN, ExecutionConfig, RecipeConfig
 from tutelage.training import execution, loop, student
 from tutelage.training.context import TrainingContext
 
@@ -82,7 +79,7 @@ class TrainedTeacher:
     timed_ms: dict[str, float]
 
 
-def _fit(function: Callable[[], T], workers: Workers, **options: Any) -> T:
+def fit(function: Callable[[], T], workers: Workers, **options: Any) -> T:
     """Run `function` through Ray Train and return what the first worker returned."""
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
@@ -102,9 +99,9 @@ def _fit_once(function: Callable[[], T], workers: Workers, failure: str) -> T:
     with tempfile.TemporaryDirectory() as scratch:
         options = {"run_config": train.RunConfig(storage_path=scratch)} if workers.workers else {}
         try:
-            return _fit(function, workers, **options)
+            return fit(function, workers, **options)
         except (train.TrainingFailedError, ray.exceptions.RayError) as error:
-            raise WorkFailed(f"{failure}: {_cause(error)}") from error
+            raise WorkFailed(f"{failure}: {cause_of(error)}") from error
 
 
 def train_teacher(job: TeacherJob, workers: Workers) -> TrainedTeacher:
@@ -122,16 +119,16 @@ def train_teacher(job: TeacherJob, workers: Workers) -> TrainedTeacher:
     )
     torch_config = TorchConfig(backend="nccl" if workers.gpus else "gloo")
     try:
-        weights, saved = _fit(lambda: _teach(job), workers, run_config=run_config, torch_config=torch_config)
+        weights, saved = fit(lambda: _teach(job), workers, run_config=run_config, torch_config=torch_config)
     except (train.TrainingFailedError, ray.exceptions.RayError) as error:
-        raise WorkFailed(f"the teacher's training failed: {_cause(error)}") from error
-    model = checkpoint.adopt(checkpoint.build(job.context.architecture(job.model)), _unpack(weights)).eval()
+        raise WorkFailed(f"the teacher's training failed: {cause_of(error)}") from error
+    model = checkpoint.adopt(checkpoint.build(job.context.architecture(job.model)), from_bytes(weights)).eval()
     shutil.rmtree(job.runs_dir / f"teacher-{job.address}", ignore_errors=True)
     mode = ExecutionConfig(**saved["execution"])
     return TrainedTeacher(model=model, curve=saved["curve"], execution=mode, timed_ms=saved["timed_ms"])
 
 
-def _cause(error: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
     """Return the first worker's error message without Ray's wrapping."""
     failures = getattr(error, "worker_failures", None) or {}
     inner = next(iter(failures.values()), error)
@@ -153,7 +150,7 @@ def _teach(job: TeacherJob) -> tuple[bytes, dict[str, Any]]:
     while not under_way.is_done:
         kept["curve"].append(under_way.epoch())
         _report(under_way, kept, is_first=rank == 0)
-    return _pack(checkpoint.weights_of(bare)), kept
+    return to_bytes(checkpoint.weights_of(bare)), kept
 
 
 def _untrained(job: TeacherJob) -> nn.Module:
@@ -201,13 +198,15 @@ def _report(under_way: loop.Training, kept: dict[str, Any], *, is_first: bool) -
         train.report(kept["curve"][-1], checkpoint=checkpoint)
 
 
-def _pack(state: dict[str, Any]) -> bytes:
+def to_bytes(state: dict[str, Any]) -> bytes:
+    """Return tensors and numbers by name as bytes, for `from_bytes`."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()
 
 
-def _unpack(packed: bytes) -> dict[str, Any]:
+def from_bytes(packed: bytes) -> dict[str, Any]:
+    """Return what `to_bytes` gave bytes of; no code in them is run."""
     state: dict[str, Any] = torch.load(io.BytesIO(packed), weights_only=True)
     return state
 
@@ -239,132 +238,6 @@ def _write_share(context: TrainingContext, drafts: Mapping[tuple[SplitName, int]
     layouts = {split: context.layouts(split) for _, split, _, _ in pieces}
     for draft, split, view, rows in pieces[worker.get_world_rank() :: worker.get_world_size()]:
         context.write_view(draft, split, view, rows, layouts[split])
-
-
-class StudentTrial:
-    """The training of one student in a search. A step is an epoch; the last step writes the weights and the measures.
-
-    `directory` receives the trained network; several candidates are written next to it, as `candidate_ids` names them. With
-    `workers.workers` = 0, every epoch runs in this process. With more, all epochs run in one worker group, and the first step
-    returns the last epoch.
-    """
-
-    def __init__(
-        self, config: dict[str, Any], context: TrainingContext, seed: int, directory: Path, workers: Workers,
-        with_latency: bool = False,
-    ) -> None:  # fmt: skip
-        self.config, self.context, self.directory = TrialConfig.model_validate(config), context, directory
-        self.workers, self.with_latency = workers, with_latency
-        model = student.build(self.config, context, seed).to(_trial_device(workers))
-        self.training = loop.Training(model, student.plan(self.config, context, seed))
-        self.curve: list[dict[str, float]] = []
-
-    def step(self) -> dict[str, Any]:
-        """Run the next epoch; return its row with `done` and, after the last epoch, the final `measures`.
-
-        With several candidates, the measures are those of the first, and `candidates` has the fields of all `Candidate`s.
-        """
-        if self.workers.workers == 0:
-            self.curve.append(_fit(self.training.epoch, self.workers))
-        else:
-            self._run_in_worker_group()
-        row: dict[str, Any] = {**self.curve[-1], "done": self.training.is_done}
-        if self.training.is_done:
-            row |= {**self._finish(), "curve": self.curve}
-        return row
-
-    def _run_in_worker_group(self) -> None:
-        under_way = self.training
-
-        def all_epochs() -> tuple[bytes, list[dict[str, float]]]:
-            under_way.model.to(get_device())
-            rows = [under_way.epoch() for _ in range(under_way.plan.recipe.epochs - under_way.epochs_done)]
-            return _pack(under_way.final_state()), rows
-
-        with tempfile.TemporaryDirectory() as scratch:
-            packed, rows = _fit(all_epochs, self.workers, run_config=train.RunConfig(storage_path=scratch))
-        self.training.model.cpu()
-        self.training.load_final_state(_unpack(packed), checkpoint.adopt)
-        self.curve += rows
-
-    def _finish(self) -> dict[str, Any]:
-        points = self.training.finish()
-        names = candidate_ids(self.directory.name, len(points))
-        found = [self._candidate(point, self.directory.with_name(name)) for point, name in zip(points, names, strict=True)]
-        several = {"candidates": [asdict(one) for one in found]} if len(found) > 1 else {}
-        return {"measures": found[0].measures, **several}
-
-    def _candidate(self, point: Point, directory: Path) -> Candidate:
-        """Measure a network and write it to `directory`."""
-        model = point.model
-        measures = student.final_measures(model, self.context)
-        checkpoint.write(directory, model, student.architecture_of(self.config, self.context, point))
-        if self.with_latency:
-            example = self.context.splits["validation"].take(slice(1)).arguments
-            measures |= timing.latencies_ms({"student": model.cpu()}, example)["student"]
-        return Candidate(measures=measures, amount=point.amount, made=point.made)
-
-    def save(self, path: Path) -> None:
-        """Write the state that `restore` needs."""
-        torch.save({"training": self.training.state(), "curve": self.curve}, path)
-
-    def restore(self, path: Path) -> None:
-        """Resume from a file of `save`, which is read without running code from it."""
-        saved = torch.load(path, weights_only=True)
-        self.training.restore(saved["training"], checkpoint.adopt)
-        self.curve = saved["curve"]
-
-
-def _trial_device(workers: Workers) -> str:
-    return "cuda" if workers.workers == 0 and workers.gpus > 0 and torch.cuda.is_available() else "cpu"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudentTrials:
-    """A factory of a sweep's trials, called with (trial_id, config) in the process that runs the trial."""
-
-    context: TrainingContext
-    students_dir: Path
-    workers: Workers
-    with_latency: bool = False
-
-    def __call__(self, trial_id: str, config: dict[str, Any]) -> StudentTrial:
-        return StudentTrial(
-            config, self.context, self.context.seed, self.students_dir / trial_id, self.workers, self.with_latency
-        )
-
-
-def train_students(
-    configs: Mapping[str, tuple[dict[str, Any], int]], context: TrainingContext, directory: Path, workers: Workers
-) -> Iterator[tuple[str, list[dict[str, float]]]]:
-    """Train named (config, seed) students outside any search, in parallel on the cluster; give each one's measures as it ends.
-
-    The measures, with the training's `elapsed_s`, are one mapping for each candidate; the networks are then in `directory`
-    under the names that `candidate_ids` makes of the student's. Raises `WorkFailed` when one fails; those under way are ended.
-    """
-
-    @ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus)
-    def run(name: str, config: dict[str, Any], seed: int) -> list[dict[str, float]]:
-        torch.set_num_threads(max(1, int(workers.cpus)))
-        started_s = time.time()
-        trial = StudentTrial(config, context, seed, directory / name, workers)
-        row = trial.step()
-        while not row["done"]:
-            row = trial.step()
-        each = [one["measures"] for one in row.get("candidates", [row])]
-        return [{**measures, "elapsed_s": time.time() - started_s} for measures in each]
-
-    names = {run.remote(name, config, seed): name for name, (config, seed) in configs.items()}
-    pending = list(names)
-    try:
-        while pending:
-            ended, pending = ray.wait(pending)
-            yield names[ended[0]], ray.get(ended[0])
-    except ray.exceptions.RayError as error:
-        raise WorkFailed(f"the training of {names[ended[0]]} failed: {_cause(error)}") from error
-    finally:
-        for one in pending:
-            ray.cancel(one, force=True)
 
 
 def workers_of(resources: Any) -> Workers:

@@ -1,0 +1,154 @@
+"""A trial in a Ray Tune actor: started, stepped, checkpointed, reused."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import pickle
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray
+import torch
+from ray import tune
+from ray.tune.result import SHOULD_CHECKPOINT
+
+STATE = "trial.pt"
+
+
+GATE_PATIENCE_S = 20.0  # an actor that starts takes a few seconds; a cluster that grows takes longer and is not waited for
+
+
+HAND_IN_S = 2.0  # an actor hands in its epochs this often, at a rung, or as the trial ends; a live view needs no more
+
+
+class RunningTrial(Protocol):
+    """A trial in its actor; `curve` has all rows.
+
+    `step` gives one epoch's row with `done`, and with the last `measures` and, where there are several, `candidates`.
+    """
+
+    curve: list[dict[str, float]]
+
+    def step(self) -> dict[str, Any]: ...
+    def save(self, path: Path) -> None: ...
+    def restore(self, path: Path) -> None: ...
+
+
+StartTrial = Callable[[str, dict[str, Any]], RunningTrial]
+
+
+class _Gate:
+    """Holds actors that have started until `expected` are up, or nobody has come for a while; then it stays open.
+
+    Without it, trials shorter than an actor's start run one at a time: Tune gives a waiting trial the actor that has just
+    come free, and kills the one that was starting for it, again and again.
+    """
+
+    def __init__(self, expected: int) -> None:
+        self._missing, self._opened = expected, asyncio.Event()
+
+    async def pass_through(self) -> None:
+        self._missing -= 1
+        seen = self._missing
+        if self._missing <= 0:
+            self._opened.set()
+        while not self._opened.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._opened.wait(), GATE_PATIENCE_S)
+            if seen == self._missing:
+                self._opened.set()
+            seen = self._missing
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class StudentTrainable(tune.Trainable):
+    """Runs students one after the other in one actor. An exception of a student's own ends that trial, not the actor."""
+
+    def setup(
+        self, config: dict[str, Any], open_trial: StartTrial | None = None, gate: Any = None,
+        rungs: frozenset[int] = frozenset(), pausing: bool = False, checkpoint_epochs: int = 0,
+    ) -> None:  # fmt: skip
+        """Keep what opens trials; the trial itself is opened at its first step."""
+        assert open_trial is not None
+        self._rungs, self._checkpoint_epochs = rungs, checkpoint_epochs
+        self._kept_at = rungs if pausing else frozenset()
+        resources = self.trial_resources
+        assert resources is not None
+        torch.set_num_threads(max(1, int(resources.required_resources.get("CPU", 1))))
+        self._open_trial = open_trial
+        ray.get(gate.pass_through.remote())
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Prepare for the next trial in this warm actor."""
+        self._draw: dict[str, Any] = new_config
+        self._opened: RunningTrial | None = None
+        self._resumed_rows: list[dict[str, Any]] = []  # rows of a resumed trial, which the driver may not have
+        self._started_s = time.time()
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Run epochs until they are due to be handed in, as `rows`; a failure is a result with `error`, its traceback."""
+        begun_s = time.time()
+        rows: list[dict[str, Any]] = []
+        while True:
+            row = self._epoch()
+            rows, self._resumed_rows = self._resumed_rows or rows, []
+            rows = row.pop("curve", [*rows, row] if "epoch" in row else rows)  # the whole of it comes with the last epoch
+            is_due = self._is_checkpoint(row)
+            if row["done"] or is_due or row["epoch"] in self._rungs or time.time() - begun_s > HAND_IN_S:
+                break
+        kept = [{key: value for key, value in one.items() if _is_number(value)} for one in rows]
+        about = {"rows": kept, "started_s": self._started_s, "elapsed_s": time.time() - self._started_s}
+        return {**row, **about, SHOULD_CHECKPOINT: is_due}
+
+    def _epoch(self) -> dict[str, Any]:
+        try:
+            row = self._ready().step()
+            for measures in (row.get("measures", {}), *(one["measures"] for one in row.get("candidates", ()))):
+                if not all(map(math.isfinite, measures.values())):
+                    raise ArithmeticError(f"a measure is not finite: {measures}")
+        except Exception:  # whatever a student's code raises ends that trial as failed, with its traceback on record
+            return {"error": traceback.format_exc(), "done": True}
+        return row
+
+    def _is_checkpoint(self, row: dict[str, Any]) -> bool:
+        if row["done"]:
+            return False
+        return row["epoch"] in self._kept_at or (self._checkpoint_epochs > 0 and row["epoch"] % self._checkpoint_epochs == 0)
+
+    def _ready(self) -> RunningTrial:
+        if self._opened is None:
+            self._opened = self._open_trial(self._draw["trial_id"], self._draw["config"])
+            for path in map(Path, self._draw.get("checkpoints", ())):
+                if self._resumes_from(path):
+                    break
+        return self._opened
+
+    def _resumes_from(self, path: Path) -> bool:
+        """Return whether the trial could be restored from a checkpoint; one that a crash cut short is skipped."""
+        assert self._opened is not None
+        try:
+            self._opened.restore(path)
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError):
+            self._opened = self._open_trial(self._draw["trial_id"], self._draw["config"])
+            return False
+        self._resumed_rows = list(self._opened.curve)
+        return True
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Save the trial's whole state."""
+        self._ready().save(Path(checkpoint_dir) / STATE)
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]
+        """Restore the trial from what `save_checkpoint` saved."""
+        self._ready().restore(Path(checkpoint_dir) / STATE)
+        self._resumed_rows = list(self._ready().curve)

@@ -1,0 +1,239 @@
+"""What is wrong with a spec beyond its types: references, ranges, settings that do not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from tutelage import plugins
+from tutelage.errors import InputError, nearest
+from tutelage.measure import Measure
+from tutelage.spec import space
+from tutelage.spec.measures import known_measures
+from tutelage.spec.objective_fields import limit_problems, objective_problems
+from tutelage.spec.sections import Section, TeacherConfig
+from tutelage.spec.spec import _CONFIGS, PLUGGED, SEARCHABLE, TASK, Spec
+from tutelage.validation import Finding, findings
+
+RANGES: dict[tuple[str, str], dict[str, Any]] = {  # what the word `search` stands for
+    ("student", "learning_rate"): {"float": [0.0005, 0.02], "log": True},
+    ("distillation", "temperature"): {"float": [1.0, 20.0], "log": True},
+    ("distillation", "weight"): {"float": [0.0, 1.0]},
+    ("sparsity", "structured"): {"float": [0.0, 0.9]},
+}
+
+
+def measures_named(tree: Mapping[str, Any]) -> dict[str, Measure]:
+    """Return the measures that a spec may name; where it names a task or a measure wrongly, which is told elsewhere, ours."""
+    search = tree.get("search")
+    listed = [search.get(key) for key in ("objectives", "measures")] if isinstance(search, Mapping) else []
+    items = [item for items in listed if isinstance(items, list) for item in items]
+    names = [item.get("name") if isinstance(item, Mapping) else item for item in items]
+    try:
+        return known_measures(tree.get("task", TASK), dict.fromkeys(n for n in names if isinstance(n, str) and ":" in n))
+    except InputError:
+        return known_measures(TASK)
+
+
+def is_below(path: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Return whether a place in the spec is `other` or lies below it."""
+    return path[: len(other)] == other
+
+
+def _teachers(tree: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Any]]:
+    """Return where each teacher stands, and what stands there."""
+    more = tree.get("more_teachers")
+    further = enumerate(more if isinstance(more, list) else [])
+    return [(("teacher",), tree.get("teacher")), *((("more_teachers", str(number)), one) for number, one in further)]
+
+
+def listed_problems(tree: Mapping[str, Any], measures: Mapping[str, Measure]) -> Iterator[Finding]:
+    """Give what is wrong with the lists of the spec: measures, objectives, teachers."""
+    search, select = tree.get("search"), tree.get("select")
+    for at, teacher in _teachers(tree):
+        if isinstance(teacher, Mapping) and teacher.get("epochs") == 0 and not teacher.get("source"):
+            yield (*at, "epochs"), 0, "a teacher without a `source` learns for at least 1 epoch."
+    if isinstance(search, Mapping):
+        yield from objective_problems(search.get("objectives"), ("search", "objectives"), measures)
+        yield from _measure_problems(search.get("measures"), ("search", "measures"))
+        yield from limit_problems(search.get("constraints"), ("search", "constraints"), measures)
+    if isinstance(select, Mapping):
+        yield from limit_problems({side: select.get(side) for side in ("max", "min")}, ("select",), measures)
+
+
+def _measure_problems(names: Any, at: tuple[str, ...]) -> Iterator[Finding]:
+    for number, name in enumerate(names if isinstance(names, list) else []):
+        try:
+            plugins.measure(name)
+        except InputError as error:
+            yield (*at, str(number)), name, str(error)
+
+
+def searchable_problems(tree: dict[str, Any]) -> Iterator[Finding]:
+    """Fill defaults and `search` words into the three sections of `tree`, and check the corners of their space."""
+    for name in SEARCHABLE:
+        section = tree.get(name, {})
+        if not isinstance(section, dict):
+            yield (name,), section, "must be a mapping of settings."
+            continue
+        fields = _CONFIGS[name].model_fields
+        defaults = {key: _plain(field.default) for key, field in fields.items() if not field.is_required()}
+        expanded: dict[str, Any] = {**defaults}
+        found: list[Finding] = []
+        for key, value in section.items():
+            expanded[key] = _expand((name, str(key)), value, found)
+        parsed, impossible = space.parse_all(expanded, (name,))
+        found += [(problem.parts, problem.value, problem.why) for problem in impossible]
+        yield from found
+        if name in tree or name != "student":
+            tree[name] = {key: expanded[key] for key in (*fields, *(k for k in expanded if k not in fields)) if key in expanded}
+            unclear = [path for path, *_ in found]
+            corners = _corner_problems(name, parsed)
+            yield from (issue for issue in corners if not any(is_below(issue[0], path) for path in unclear))
+
+
+def _plain(default: Any) -> Any:
+    return default.model_dump() if isinstance(default, Section) else default
+
+
+def _corner_problems(name: str, parsed: Mapping[str, Any]) -> Iterator[Finding]:
+    for corner in space.Space({name: parsed}).corners():
+        try:
+            _CONFIGS[name].model_validate(corner[name])
+        except ValidationError as error:
+            yield from (
+                issue for issue in findings(error, _CONFIGS[name], (name,)) if issue[0][:2] not in PLUGGED or not issue[0][2:]
+            )
+        for (section, key), family in PLUGGED.items():
+            if section == name and key in corner[name]:
+                yield from _plugin_problems(family, corner[name][key], (section, key))
+
+
+def _expand(where: tuple[str, str], value: Any, found: list[Finding]) -> Any:
+    """Return `value` with the word `search` replaced by the declared range; what cannot be replaced goes to `found`."""
+    if where in PLUGGED:
+        return _expand_reference(where, value, found)
+    if value == "search":
+        if where not in RANGES:
+            found.append((where, value, _NO_RANGE))
+        return RANGES.get(where)
+    return value
+
+
+_NO_RANGE = (
+    "has no range of its own to search. Write one, such as {float: [1, 20]}; ranges of their own have "
+    f"{', '.join('.'.join(where) for where in RANGES)}."
+)
+
+
+def _expand_reference(where: tuple[str, str], node: Any, found: list[Finding]) -> Any:
+    if isinstance(node, dict) and isinstance(node.get("choice"), dict):
+        return {**node, "choice": {label: _expand_options(where, label, sub, found) for label, sub in node["choice"].items()}}
+    if isinstance(node, dict) and len(node) == 1 and not space.is_distribution(node):
+        name, options = next(iter(node.items()))
+        return {name: _expand_options(where, name, options, found)}
+    return node
+
+
+def _expand_options(where: tuple[str, str], name: Any, options: Any, found: list[Finding]) -> Any:
+    if options != "search" and not (isinstance(options, dict) and "search" in options.values()):
+        return options
+    path = (*where, str(name))
+    try:
+        declared = plugins.ranges(PLUGGED[where], name)
+    except InputError as error:
+        found.append((path, options, str(error)))
+        return {}
+    if options == "search":
+        return declared
+    for key in [key for key, value in options.items() if value == "search" and key not in declared]:
+        found.append(((*path, str(key)), "search", f"{name} declares no range for '{key}'.{nearest(str(key), declared)}"))
+    return {key: declared.get(key) if value == "search" else value for key, value in options.items()}
+
+
+def reference_problems(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    """Give what is wrong with the plugins that the spec names, and with their options."""
+    places: dict[tuple[str, ...], str] = {("data",): "data", ("task",): "tasks", ("select", "policy"): "policies"}
+    for at, _ in _teachers(tree):
+        places |= {(*at, "model"): "models", (*at, "source", "data"): "data"}
+    for path, family in places.items():
+        node: Any = tree
+        for part in path:
+            node = node[int(part)] if isinstance(node, list) else node.get(part) if isinstance(node, Mapping) else None
+        if node is not None or (path[0] in tree and len(path) == 1):
+            yield from _plugin_problems(family, node, path)
+
+
+def _plugin_problems(family: str, reference: Any, path: tuple[str, ...]) -> Iterator[Finding]:
+    try:
+        name, options = plugins.parse_reference(reference)
+    except InputError as error:
+        yield path, reference, str(error)
+        return
+    try:
+        plugin = plugins.load(family, name)
+    except InputError as error:
+        yield path if isinstance(reference, str) else (*path, name), reference, str(error)
+        return
+    try:
+        plugin.Config.model_validate(options)
+    except ValidationError as error:
+        yield from findings(error, plugin.Config, (*path, name))
+
+
+def meaning_problems(spec: Spec) -> Iterator[Finding]:
+    """Give which settings of a well-typed spec do not go together."""
+    search = spec.search
+    yield from _teacher_problems(spec.teacher, ("teacher",))
+    for number, teacher in enumerate(spec.more_teachers):
+        yield from _teacher_problems(teacher, ("more_teachers", str(number)))
+    if search.trials is None and search.hours is None:
+        yield ("search", "trials"), None, "give `trials` or `hours`: a search must end."
+    yield from _unlearnable_problems(spec)
+    reported = set(search.constraints.max) & set(search.constraints.min)
+    for name in sorted(reported):
+        if search.constraints.min[name] > search.constraints.max[name]:
+            yield ("search", "constraints"), name, f"nobody can meet these: {name} at least above at most."
+
+
+def _unlearnable_problems(spec: Spec) -> Iterator[Finding]:
+    """Give what keeps early stopping or the sampler size-aware from knowing all objectives but the primary measure early."""
+    search, primary = spec.search, spec.primary.name
+    before = [name for name, measure in spec.measures.items() if measure.available == "before_training"]
+    named = [objective.name for objective in search.objectives]
+    late = ", ".join(name for name in named if name not in (*before, primary))
+    known = f"what is known before training, {', '.join(before)}"
+    if search.sampler == "size-aware" and late:
+        yield (
+            ("search", "objectives"),
+            None,
+            (
+                f"the sampler size-aware goes by {primary} and {known}; {late} is measured at the end. Take another sampler, "
+                "or leave it out."
+            ),
+        )
+    if search.stopping and primary not in named:
+        yield (
+            ("search", "stopping"),
+            None,
+            f"students are stopped by their {primary}, which is no objective. Name it, or drop this.",
+        )
+    if search.stopping and late:
+        yield (
+            ("search", "stopping"),
+            None,
+            (
+                f"students are judged by {known}, and by {primary}; the objective {late} is measured at the end. Take "
+                "it out of the objectives, or leave this out."
+            ),
+        )
+
+
+def _teacher_problems(teacher: TeacherConfig, at: tuple[str, ...]) -> Iterator[Finding]:
+    if (teacher.model is None) == (teacher.path is None):
+        yield at, None, "give either `model`, to train one, or `path`, to read one."
+    for name in ("weights", "classes", "source"):
+        if getattr(teacher, name) is not None and teacher.model is None:
+            yield (*at, name), getattr(teacher, name), "belongs to a `model`; a `path` brings its own."

@@ -1,0 +1,150 @@
+"""Students on Ray Train: one as a trial of a search, several outside of any."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import train
+from ray.train.torch import get_device
+
+from tutelage.errors import WorkFailed
+from tutelage.networks import checkpoint, timing
+from tutelage.records.trial import Candidate, candidate_ids
+from tutelage.sparsity import Point
+from tutelage.spec.sections import TrialConfig
+from tutelage.training import loop, student
+from tutelage.training.context import TrainingContext
+from tutelage.training.jobs import Workers, cause_of, fit, from_bytes, to_bytes
+
+
+class StudentTrial:
+    """The training of one student in a search. A step is an epoch; the last step writes the weights and the measures.
+
+    `directory` receives the trained network; several candidates are written next to it, as `candidate_ids` names them. With
+    `workers.workers` = 0, every epoch runs in this process. With more, all epochs run in one worker group, and the first step
+    returns the last epoch.
+    """
+
+    def __init__(
+        self, config: dict[str, Any], context: TrainingContext, seed: int, directory: Path, workers: Workers,
+        with_latency: bool = False,
+    ) -> None:  # fmt: skip
+        self.config, self.context, self.directory = TrialConfig.model_validate(config), context, directory
+        self.workers, self.with_latency = workers, with_latency
+        model = student.build(self.config, context, seed).to(_trial_device(workers))
+        self.training = loop.Training(model, student.plan(self.config, context, seed))
+        self.curve: list[dict[str, float]] = []
+
+    def step(self) -> dict[str, Any]:
+        """Run the next epoch; return its row with `done` and, after the last epoch, the final `measures`.
+
+        With several candidates, the measures are those of the first, and `candidates` has the fields of all `Candidate`s.
+        """
+        if self.workers.workers == 0:
+            self.curve.append(fit(self.training.epoch, self.workers))
+        else:
+            self._run_in_worker_group()
+        row: dict[str, Any] = {**self.curve[-1], "done": self.training.is_done}
+        if self.training.is_done:
+            row |= {**self._finish(), "curve": self.curve}
+        return row
+
+    def _run_in_worker_group(self) -> None:
+        under_way = self.training
+
+        def all_epochs() -> tuple[bytes, list[dict[str, float]]]:
+            under_way.model.to(get_device())
+            rows = [under_way.epoch() for _ in range(under_way.plan.recipe.epochs - under_way.epochs_done)]
+            return to_bytes(under_way.final_state()), rows
+
+        with tempfile.TemporaryDirectory() as scratch:
+            packed, rows = fit(all_epochs, self.workers, run_config=train.RunConfig(storage_path=scratch))
+        self.training.model.cpu()
+        self.training.load_final_state(from_bytes(packed), checkpoint.adopt)
+        self.curve += rows
+
+    def _finish(self) -> dict[str, Any]:
+        points = self.training.finish()
+        names = candidate_ids(self.directory.name, len(points))
+        found = [self._candidate(point, self.directory.with_name(name)) for point, name in zip(points, names, strict=True)]
+        several = {"candidates": [asdict(one) for one in found]} if len(found) > 1 else {}
+        return {"measures": found[0].measures, **several}
+
+    def _candidate(self, point: Point, directory: Path) -> Candidate:
+        """Measure a network and write it to `directory`."""
+        model = point.model
+        measures = student.final_measures(model, self.context)
+        checkpoint.write(directory, model, student.architecture_of(self.config, self.context, point))
+        if self.with_latency:
+            example = self.context.splits["validation"].take(slice(1)).arguments
+            measures |= timing.latencies_ms({"student": model.cpu()}, example)["student"]
+        return Candidate(measures=measures, amount=point.amount, made=point.made)
+
+    def save(self, path: Path) -> None:
+        """Write the state that `restore` needs."""
+        torch.save({"training": self.training.state(), "curve": self.curve}, path)
+
+    def restore(self, path: Path) -> None:
+        """Resume from a file of `save`, which is read without running code from it."""
+        saved = torch.load(path, weights_only=True)
+        self.training.restore(saved["training"], checkpoint.adopt)
+        self.curve = saved["curve"]
+
+
+def _trial_device(workers: Workers) -> str:
+    return "cuda" if workers.workers == 0 and workers.gpus > 0 and torch.cuda.is_available() else "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentTrials:
+    """A factory of a sweep's trials, called with (trial_id, config) in the process that runs the trial."""
+
+    context: TrainingContext
+    students_dir: Path
+    workers: Workers
+    with_latency: bool = False
+
+    def __call__(self, trial_id: str, config: dict[str, Any]) -> StudentTrial:
+        return StudentTrial(
+            config, self.context, self.context.seed, self.students_dir / trial_id, self.workers, self.with_latency
+        )
+
+
+def train_students(
+    configs: Mapping[str, tuple[dict[str, Any], int]], context: TrainingContext, directory: Path, workers: Workers
+) -> Iterator[tuple[str, list[dict[str, float]]]]:
+    """Train named (config, seed) students outside any search, in parallel on the cluster; give each one's measures as it ends.
+
+    The measures, with the training's `elapsed_s`, are one mapping for each candidate; the networks are then in `directory`
+    under the names that `candidate_ids` makes of the student's. Raises `WorkFailed` when one fails; those under way are ended.
+    """
+
+    @ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus)
+    def run(name: str, config: dict[str, Any], seed: int) -> list[dict[str, float]]:
+        torch.set_num_threads(max(1, int(workers.cpus)))
+        started_s = time.time()
+        trial = StudentTrial(config, context, seed, directory / name, workers)
+        row = trial.step()
+        while not row["done"]:
+            row = trial.step()
+        each = [one["measures"] for one in row.get("candidates", [row])]
+        return [{**measures, "elapsed_s": time.time() - started_s} for measures in each]
+
+    names = {run.remote(name, config, seed): name for name, (config, seed) in configs.items()}
+    pending = list(names)
+    try:
+        while pending:
+            ended, pending = ray.wait(pending)
+            yield names[ended[0]], ray.get(ended[0])
+    except ray.exceptions.RayError as error:
+        raise WorkFailed(f"the training of {names[ended[0]]} failed: {cause_of(error)}") from error
+    finally:
+        for one in pending:
+            ray.cancel(one, force=True)
