@@ -32,6 +32,7 @@ def test_every_file_is_a_benchmark_that_is_run_or_part_of_one() -> None:
     assert {path.stem for path in (ROOT / "tests" / "benchmarks").glob("*.py")} == {*SCRIPTS, *OTHERS}
 
 
+@pytest.mark.ray  # most start a cluster of their own: one at a time
 @pytest.mark.slow
 @pytest.mark.parametrize(("script", "arguments"), RUNS, ids=lambda value: value if isinstance(value, str) else ",".join(value))
 def test_a_benchmark_runs_whole_on_tiny_data(script: str, arguments: list[str]) -> None:
