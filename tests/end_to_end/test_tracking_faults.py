@@ -74,7 +74,7 @@ def assert_all_is_there_once(uri: str, num_trials: int) -> None:
         for key, history in rows.items():
             expected = list(range(1, EPOCHS + 1)) if key.startswith("train/") else [0]
             assert [row.step for row in history] == expected, (run.data.tags["trial_id"], key)
-        assert len(rows) == 9
+        assert len(rows) == 10
 
 
 def test_a_server_killed_in_mid_sweep_has_everything_afterwards_and_nothing_twice(
