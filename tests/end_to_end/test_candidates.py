@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 import tutelage
 from tests.conftest import SMALL_SPEC
 from tutelage.errors import InputError
-from tutelage.export.export import export_model
+from tutelage.export.export import Options, export_model
 from tutelage.export.find import find_model
 from tutelage.networks import checkpoint, cost
 from tutelage.records.sweep_dir import SweepDir
@@ -90,7 +90,7 @@ def test_a_candidate_is_selected_confirmed_and_exported(ladder: SweepDir, tmp_pa
     with pytest.raises(InputError, match=r"gave several candidates: t0000\.0, t0000\.1\. Name one"):
         find_model("ladder/t0000", ladder.storage)
     assert find_model("ladder", ladder.storage).name == f"ladder/{taken}"
-    export_model(f"ladder/{taken}", tmp_path / "out", ladder.storage, check=True)
+    export_model(f"ladder/{taken}", tmp_path / "out", ladder.storage, Options(check=True))
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["about"]["trial"] == taken
     read, _ = checkpoint.read(tmp_path / "out")
     assert cost.size(read)["params"] == chosen.document["student"]["measures"]["params"]

@@ -18,7 +18,7 @@ import tutelage
 from tests.own_task import LOOP_F1, ROW_ERROR_RATE
 from tests.test_cli import run as run_command
 from tutelage.export.evaluate import evaluate_model
-from tutelage.export.export import export_model
+from tutelage.export.export import Options, export_model
 from tutelage.networks import checkpoint
 from tutelage.objectives import Limits
 from tutelage.records.sweep_dir import SweepDir
@@ -149,7 +149,7 @@ def test_the_command_line_shows_it(
 
 def test_a_student_is_exported_and_every_form_answers_as_it_does(rows: SweepDir, tmp_path: Path) -> None:
     trial = tutelage.front(rows)["trial"].iloc[-1]
-    document = export_model(f"rows/{trial}", tmp_path / "out", rows.storage, check=True)
+    document = export_model(f"rows/{trial}", tmp_path / "out", rows.storage, Options(check=True))
     assert set(document["largest_difference"]) == {"weights", "program", "onnx"}
     assert max(document["largest_difference"].values()) < 1e-4
     card = (tmp_path / "out" / "README.md").read_text()
