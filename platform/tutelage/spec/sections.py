@@ -193,29 +193,34 @@ class StoppingConfig(Section):
     first_epoch: int = Field(1, ge=1, le=10_000, description="epochs before a student is judged for the first time")
     factor: int = Field(3, ge=2, le=100, description="epochs at a rung over those at the one before")
     brackets: int = Field(
-        1, ge=1, le=10, description="mo-asha: groups of students, each judged from one rung later on than the one before"
+        1,
+        ge=1,
+        le=10,
+        description="mo-asha: number of groups of students; each group is first compared one rung later than the one before",
     )
     confidence: float = Field(
-        0.9, gt=0, lt=1, description="dominance: share of finished students that the margin would not have stopped in vain"
+        0.9, gt=0, lt=1, description="dominance: share of finished students that the margin would have been right about"
     )
 
 
 class PlateauConfig(Section):
-    """When the front has stopped growing."""
+    """When the front counts as no longer growing."""
 
-    trials: int = Field(50, ge=1, le=1_000_000, description="ended trials that are looked back over")
-    gain: float = Field(0.001, ge=0, le=1, description="share by which the hypervolume must have grown over them")
+    trials: int = Field(50, ge=1, le=1_000_000, description="number of last ended trials that are compared")
+    gain: float = Field(0.001, ge=0, le=1, description="share by which the hypervolume must have grown during these trials")
 
 
 class SearchConfig(Section):
-    """How long is searched, how, and for what."""
+    """The search: its length, its sampler, its objectives."""
 
     trials: int | None = Field(24, ge=1, le=1_000_000, description="students to train")
-    hours: float | None = Field(None, gt=0, description="wall-clock time for the search; with `trials`, the first to end it")
+    hours: float | None = Field(
+        None, gt=0, description="wall-clock time of the search; with `trials`, whichever is reached first ends it"
+    )
     device_hours: float | None = Field(None, gt=0, description="hours of trials times their GPUs (CPUs where they have none)")
-    plateau: PlateauConfig | None = Field(None, description="end when the front no longer grows; null: never for that")
+    plateau: PlateauConfig | None = Field(None, description="end the search when the front no longer grows; null: do not")
     sampler: Literal["tpe", "size-aware", "nsga2", "nsga3", "gp", "botorch", "random"] = Field(
-        "tpe", description="what proposes the next student"
+        "tpe", description="the sampler that suggests the next student"
     )
     known_first: bool = Field(
         True,
@@ -224,20 +229,27 @@ class SearchConfig(Section):
     )
     warm_start: list[str] = Field(
         default_factory=list,
-        description="earlier sweeps of the same storage: their front is tried first, their ends on the same data are learnt "
-        "from, and what they have trained exactly so is not trained again",
+        description="earlier sweeps of the same storage: their fronts are tried first, the sampler learns from their results "
+        "on the same data, and an identical training is not repeated",
     )
     objectives: ObjectivesField = Field((), description="axes of the front; by default the primary measure and params")
     measures: list[str] = Field(
         default_factory=list, description="your own measures of every student, as `module:Name`; limits may then name them"
     )
-    constraints: LimitsField = Field(default_factory=Limits, description="a student that misses one never enters the front")
-    stopping: StoppingConfig | None = Field(None, description="early stopping; null: every student has all its epochs")
+    constraints: LimitsField = Field(
+        default_factory=Limits, description="a student that misses a constraint never enters the front"
+    )
+    stopping: StoppingConfig | None = Field(
+        None, description="early stopping; null: every student is trained for all its epochs"
+    )
     confirm: int = Field(
-        0, ge=0, le=100, description="fresh seeds that the front's students are trained again with in the end, for error bars"
+        0,
+        ge=0,
+        le=100,
+        description="number of fresh seeds with which the front's students are retrained at the end, for error bars",
     )
     concurrency: int | None = Field(None, ge=1, description="trials at a time; null: as many as fit the cluster")
-    checkpoint_epochs: int = Field(0, ge=0, description="epochs between a trial's checkpoints; 0: a lost one starts again")
+    checkpoint_epochs: int = Field(0, ge=0, description="epochs between a trial's checkpoints; 0: a lost trial starts again")
 
 
 class TeacherResources(Section):
@@ -251,20 +263,20 @@ class TeacherResources(Section):
 class TrialResources(Section):
     """What a trial takes; with 0 workers it runs in its warm actor."""
 
-    workers: int = Field(0, ge=0, description="workers of a group of its own; 0: none, the fast way")
+    workers: int = Field(0, ge=0, description="workers of the trial's own worker group; 0: no group, which is faster")
     cpus: float = Field(1, gt=0, description="CPUs a trial, or a worker")
     gpus: float = Field(0, ge=0, description="GPUs a trial, or a worker; fractions share one")
 
 
 class Resources(Section):
-    """What the jobs take of the cluster."""
+    """Resources of the jobs on the cluster."""
 
     teacher: TeacherResources = TeacherResources()
     trial: TrialResources = TrialResources()
 
 
 class SelectConfig(Section):
-    """Which student `tutelage select` takes, unless told otherwise."""
+    """The defaults of `tutelage select`."""
 
     policy: Reference = Field("knee", description="a policy plugin")
     max: dict[str, Any] = Field(default_factory=dict, description="upper bounds, such as {size_bytes: 20k}")
