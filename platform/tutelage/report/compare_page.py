@@ -80,10 +80,7 @@ def figure_of(candidates: Mapping[str, Sequence[TrialRecord]], objectives: Seque
         template="plotly_white", height=480, xaxis_title=figures.label_of(across), yaxis_title=figures.label_of(up),
         legend={"orientation": "h", "y": 1.08},
     )  # fmt: skip
-    if across.measure.has_log_axis:
-        figure.update_xaxes(type="log")
-    if up.measure.has_log_axis:
-        figure.update_yaxes(type="log")
+    figures.log_axes(figure, across, up)
     return figure
 
 

@@ -137,10 +137,7 @@ def front_figure(
         template="plotly_white", height=520, margin={"t": 30, "r": 20}, xaxis_title=label_of(across), yaxis_title=label_of(up),
         legend={"orientation": "h", "y": 1.08},
     )  # fmt: skip
-    if across.measure.has_log_axis:
-        figure.update_xaxes(type="log")
-    if up.measure.has_log_axis:
-        figure.update_yaxes(type="log")
+    log_axes(figure, across, up)
     return figure
 
 
@@ -198,6 +195,14 @@ def _trace(
         x=x, y=y, mode=mode, name=f"{name} ({len(records)})", marker=marker, text=[hover_of(r) for r in records],
         hovertemplate="%{text}<extra></extra>", line={"shape": "hv", "color": FRONT_COLOUR, "width": 1},
     )  # fmt: skip
+
+
+def log_axes(figure: go.Figure, across: Objective, up: Objective) -> None:
+    """Give the figure logarithmic axes where the measures call for them."""
+    if across.measure.has_log_axis:
+        figure.update_xaxes(type="log")
+    if up.measure.has_log_axis:
+        figure.update_yaxes(type="log")
 
 
 def hover_of(record: TrialRecord) -> str:
