@@ -29,6 +29,17 @@ def test_a_trial_of_several_candidates_has_a_record_of_each(make_record: Callabl
     assert candidate_ids("t1", 1) == ["t1"] and candidate_ids("t1", 2) == ["t1.0", "t1.1"]
 
 
+def test_a_candidate_of_a_pack_has_its_own_config_and_searched_values(make_record: Callable[..., TrialRecord]) -> None:
+    trial = of_two(make_record(12))
+    own = {"student": {"epochs": 3}}
+    first = replace(trial.candidates[0], config=own, params={"temperature": 8.0})
+    pack = replace(trial, params={"temperature": 2.0, "width": 16}, candidates=(first, trial.candidates[1]))
+    each = TrialRecord.from_document(json.loads(json.dumps(pack.document()))).per_candidate()
+    assert [one.config for one in each] == [own, trial.config]
+    assert [one.params for one in each] == [{"temperature": 8.0, "width": 16}, pack.params]
+    assert each[0].per_candidate() == [each[0]]
+
+
 def test_a_record_is_read_back_as_it_was_written(make_record: Callable[..., TrialRecord]) -> None:
     for record in (make_record(1, "failed", "why"), of_two(make_record(2))):
         assert TrialRecord.from_document(json.loads(json.dumps(record.document()))) == record

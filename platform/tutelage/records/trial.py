@@ -60,11 +60,17 @@ class Suggestion:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One of several networks of a trial: its measures, the share `amount` that was removed from it, and how it was made."""
+    """One of several networks of a trial: its measures, the share `amount` that was removed from it, and how it was made.
+
+    `config` and `params` are its own where they differ from the trial's, as in a pack of students that train together under
+    several settings; `config` is then whole, and `params` has the searched values that differ.
+    """
 
     measures: dict[str, float]
     amount: float
     made: str
+    config: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +107,11 @@ class TrialRecord(Suggestion):
         """Return a record for each candidate, in their order: the trial's own where it gave one or none."""
         if self.candidate is not None or not self.candidates:
             return [self]
-        return [
-            replace(self, candidate=index, candidates=(one,), measures=one.measures)
-            for index, one in enumerate(self.candidates)
-        ]
+        return [self._record_of(index, one) for index, one in enumerate(self.candidates)]
+
+    def _record_of(self, index: int, one: Candidate) -> TrialRecord:
+        own = {"config": one.config or self.config, "params": {**self.params, **one.params}}
+        return replace(self, candidate=index, candidates=(one,), measures=one.measures, **own)
 
     def with_measures(self, more: Mapping[str, Mapping[str, float]]) -> TrialRecord:
         """Return the trial's record with further measures, given by the names of its candidates."""

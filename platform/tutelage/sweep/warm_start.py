@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -55,7 +56,7 @@ def read(spec: Spec, home: SweepDir, context: TrainingContext) -> WarmStart:
         finished = [record for record in there.trials() if record.state == "finished"]
         fitting = [record for record in finished if fits(spec.space, record)]
         front = non_dominated([one for record in fitting for one in record.per_candidate()], there.objectives())
-        settings = {record.number: record.params for record in front}
+        settings = {json.dumps(record.params, sort_keys=True): record.params for record in front}
         found.seeded.extend(SeededSuggestion(params=one, origin=f"front of {there.name}") for one in settings.values())
         if there.facts()["fingerprint"] == context.fingerprint:
             found.ends.extend(record for record in fitting if _measures_all(record, spec.search.objectives))
