@@ -35,6 +35,7 @@ GROUND = {
     "files",
     "environment",
     "intervals",
+    "non_inferiority",
     "measure",
     "objectives",
     "pareto",

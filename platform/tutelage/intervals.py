@@ -35,9 +35,9 @@ def interval(
     """
     if measure.spread is None:
         return None
-    if _are_right_or_wrong(measure, contributions):
+    if are_right_or_wrong(measure, contributions):
         return wilson_interval(int(contributions.sum()), len(contributions), confidence)
-    values = _resampled(measure, [contributions], RESAMPLES, seed)[0]
+    values = resampled(measure, [contributions], RESAMPLES, seed)[0]
     return _quantiles(values, measure.aggregate(contributions), confidence)
 
 
@@ -49,10 +49,10 @@ def paired_interval(
     Both are resampled together, so that what makes an example hard for both cancels.
     """
     assert a.shape == b.shape and len(a) > 0, (a.shape, b.shape)
-    if _are_right_or_wrong(measure, a) and _are_right_or_wrong(measure, b):
+    if are_right_or_wrong(measure, a) and are_right_or_wrong(measure, b):
         return paired_difference(a[:, 0] > 0, b[:, 0] > 0, confidence)
     difference = measure.aggregate(a) - measure.aggregate(b)
-    of_a, of_b = _resampled(measure, [a, b], RESAMPLES, seed)
+    of_a, of_b = resampled(measure, [a, b], RESAMPLES, seed)
     low, high = _quantiles(of_a - of_b, difference, confidence)
     return difference, low, high
 
@@ -69,16 +69,17 @@ def standard_error(measure: Measure, contributions: Contributions, seed: int = 0
     """Return the standard error of the value over these examples, 0 for a single example."""
     if measure.spread in ("share", "mean") and len(contributions) > 1:
         return float(np.std(contributions[:, 0], ddof=1)) / sqrt(len(contributions))
-    values = _resampled(measure, [contributions], RESAMPLES_OF_ERROR, seed)[0]
+    values = resampled(measure, [contributions], RESAMPLES_OF_ERROR, seed)[0]
     finite = values[np.isfinite(values)]
     return float(np.std(finite)) if len(finite) else 0.0
 
 
-def _are_right_or_wrong(measure: Measure, contributions: Contributions) -> bool:
+def are_right_or_wrong(measure: Measure, contributions: Contributions) -> bool:
+    """Return whether the measure is a share, and each example contributed a 0 or a 1 to it."""
     return measure.spread == "share" and contributions.shape[1] == 1 and bool(np.isin(contributions, (0, 1)).all())
 
 
-def _resampled(measure: Measure, sets: Sequence[Contributions], count: int, seed: int) -> list[NDArray[np.float64]]:
+def resampled(measure: Measure, sets: Sequence[Contributions], count: int, seed: int) -> list[NDArray[np.float64]]:
     """Return for each of `sets` the values of `count` resamples of its examples, drawn alike for all."""
     generator, n = np.random.default_rng(seed), len(sets[0])
     values = np.empty((len(sets), count))

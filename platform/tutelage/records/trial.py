@@ -110,8 +110,8 @@ class TrialRecord(Suggestion):
         return [self._record_of(index, one) for index, one in enumerate(self.candidates)]
 
     def _record_of(self, index: int, one: Candidate) -> TrialRecord:
-        own = {"config": one.config or self.config, "params": {**self.params, **one.params}}
-        return replace(self, candidate=index, candidates=(one,), measures=one.measures, **own)
+        config, params = one.config or self.config, {**self.params, **one.params}
+        return replace(self, candidate=index, candidates=(one,), measures=one.measures, config=config, params=params)
 
     def with_measures(self, more: Mapping[str, Mapping[str, float]]) -> TrialRecord:
         """Return the trial's record with further measures, given by the names of its candidates."""
