@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -10,11 +11,11 @@ from pathlib import Path
 import ray
 
 from tutelage.errors import TutelageError
-from tutelage.records import sweep_dir
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.mlflow_format import ui_command
 from tutelage.records.tracker import Tracker
 from tutelage.spec.loading import default_tracking_uri
+from tutelage.storage import open_storage
 from tutelage.training import cluster
 
 MAX_CLOCK_SKEW_S = 2.0
@@ -45,7 +46,7 @@ def _row(check: str, ask: Callable[[], str]) -> dict[str, str]:
 
 
 def _storage(storage: Path) -> str:
-    sweep_dir.check_writable(storage)
+    open_storage(storage).check()
     return f"{storage} is writable"
 
 
@@ -66,13 +67,11 @@ def _cluster() -> str:
 
 def _from_a_worker(storage: Path) -> str:
     """Write a file in a worker and read it here: a storage that is not shared is seen at once."""
-    probe = storage.resolve() / f".doctor-{time.time_ns()}"
-    ray.get(ray.remote(num_cpus=0)(lambda: probe.write_text("here")).remote())
-    try:
-        probe.read_text()
-    except OSError as error:
-        raise OSError(f"a worker's file in {storage} is not seen here; storage must be shared by all nodes") from error
-    probe.unlink()
+    key, there = f".doctor-{uuid.uuid4().hex}", str(storage.resolve())
+    ray.get(ray.remote(num_cpus=0)(lambda: open_storage(there).put(key, "here")).remote())
+    if key not in open_storage(storage).list():
+        raise OSError(f"a worker's file in {storage} is not seen here; storage must be shared by all nodes")
+    open_storage(storage).remove(key)
     return "a worker's file is seen here"
 
 

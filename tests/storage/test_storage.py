@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tutelage.errors import InputError
-from tutelage.storage import LeaseHeld, Storage, open_storage, schemes
+from tutelage.storage import LeaseHeld, Storage, StorageFailed, lease_in_turn, open_storage, schemes
 from tutelage.storage.local import LocalStorage
 
 
@@ -34,7 +34,9 @@ def other_process(storage: Storage) -> Iterator[Start]:
 
     def start(code: str) -> subprocess.Popen[str]:
         begin = f"from tutelage.storage import open_storage; import sys, time, os; storage = open_storage({storage.uri!r})\n"
-        process = subprocess.Popen([sys.executable, "-c", begin + code], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", begin + code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         started.append(process)
         assert process.stdout and process.stdout.readline()
         return process
@@ -175,6 +177,61 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
         return real(descriptor, content[:3])
 
     monkeypatch.setattr(os, "write", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageFailed, match="No space left"):
         storage.append("log", "a long line")
     assert (tmp_path / "log").read_text() == "one\n"
+
+
+def test_a_new_storage_is_private_and_one_that_exists_keeps_its_mode(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o755)
+    for directory, mode in ((tmp_path / "new" / "storage", 0o700), (shared, 0o755)):
+        LocalStorage(directory).check()
+        assert directory.stat().st_mode & 0o777 == mode and list(directory.iterdir()) == []
+
+
+def test_a_storage_that_cannot_be_written_is_reported_with_the_reason() -> None:
+    with pytest.raises(StorageFailed, match="storage /proc/none cannot be written: No such file"):
+        LocalStorage("/proc/none").check()
+
+
+@pytest.mark.parametrize("kind", ["symlink_to", "hardlink_to"])
+def test_links_at_the_places_of_leases_and_logs_leave_their_targets_as_they_are(tmp_path: Path, kind: str) -> None:
+    target, storage = tmp_path / "target", LocalStorage(tmp_path / "storage")
+    target.write_text("somebody else's, without an end")
+    storage.check()
+    for name in (".lease-driver", "log"):
+        getattr(tmp_path / "storage" / name, kind)(target)
+    with pytest.raises(StorageFailed, match="link"), storage.lease("driver"):
+        pass
+    with pytest.raises(StorageFailed, match="link"):
+        storage.append("log", "line")
+    assert target.read_text() == "somebody else's, without an end"
+
+
+def test_a_file_that_is_put_takes_the_place_of_a_link(tmp_path: Path) -> None:
+    target, storage = tmp_path / "target", LocalStorage(tmp_path)
+    target.write_text("somebody else's")
+    (tmp_path / "key").symlink_to(target)
+    storage.put("key", "own")
+    assert target.read_text() == "somebody else's" and (tmp_path / "key").read_text() == "own"
+
+
+def test_the_storage_within_another_has_its_keys(storage: Storage) -> None:
+    storage.within("a/b").put("c", "1")
+    assert storage.list("a/b") == ["c"] and storage.within("a").lines("b/c") == []
+
+
+def test_a_process_that_finds_a_lease_held_names_the_holder_and_waits(storage: Storage, other_process: Start) -> None:
+    holder = other_process("lease = storage.lease('teacher'); lease.__enter__(); print(flush=True); sys.stdin.read()")
+    said: list[str] = []
+
+    def end(words: str) -> None:
+        said.append(words)
+        holder.kill()
+
+    with lease_in_turn(storage, "teacher", end, "the teacher"):
+        assert str(os.getpid()) in str(storage.holder("teacher"))
+    with lease_in_turn(storage, "teacher", end, "the teacher"):
+        pass
+    assert len(said) == 1 and f"process {holder.pid} on" in said[0] and "at work on the teacher; waiting" in said[0]

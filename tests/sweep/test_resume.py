@@ -18,7 +18,7 @@ from tutelage.errors import InputError
 from tutelage.records import sweep_dir
 from tutelage.records.trial import TrialRecord
 from tutelage.spec import loading
-from tutelage.sweep import resume
+from tutelage.sweep import pipeline, resume
 
 BEFORE = loading.from_dict(SMALL_SPEC)
 
@@ -79,14 +79,16 @@ from pathlib import Path
 from tutelage.records.sweep_dir import SweepDir
 with SweepDir(Path(sys.argv[1])).driven():
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
 def test_a_second_driver_is_refused_until_the_first_is_gone_however_it_went(tmp_path: Path) -> None:
     home = sweep_dir.create(tmp_path, "driven", "")
     assert not home.is_driven()
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(home.root)], stdout=subprocess.PIPE, text=True) as first:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(home.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
         assert first.stdout is not None and first.stdout.readline() == "held\n"
         assert home.is_driven()
         with pytest.raises(InputError, match=rf"'driven' is being driven by process {first.pid} on "):
@@ -98,8 +100,27 @@ def test_a_second_driver_is_refused_until_the_first_is_gone_however_it_went(tmp_
     while home.is_driven() and time.monotonic() < deadline_s:
         time.sleep(0.05)
     with home.driven():
-        assert home.files.holder(sweep_dir.DRIVER) == f"process {os.getpid()} on {socket.gethostname()}"
+        assert home._beside.holder(home.name) == f"process {os.getpid()} on {socket.gethostname()}"
     home.check_idle()
+
+
+def test_a_stopped_sweep_that_is_being_resumed_keeps_its_name_and_its_files(tmp_path: Path) -> None:
+    """A sweep that was stopped before its first trial ended may be replaced by a new one, but not while a driver has it."""
+    home = sweep_dir.create(tmp_path, "stopped", "")
+    home.update(state="stopped")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(home.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None and first.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match=rf"'stopped' is being driven by process {first.pid} on "):
+            sweep_dir.check_free(tmp_path, "stopped")
+        given = loading.from_dict({**SMALL_SPEC, "name": "stopped", "storage": str(tmp_path)})
+        with pytest.raises(InputError, match="is being driven by"), pipeline._created(given):
+            pass
+        assert home.facts()["state"] == "stopped"
+        first.kill()
+    with pipeline._created(given) as created:
+        assert created.facts()["state"] == "started" and created.is_driven()
 
 
 def test_other_data_are_refused(tmp_path: Path, context: object) -> None:

@@ -94,7 +94,7 @@ def test_a_view_that_is_not_there_is_filled_once_by_whoever_comes_first(tmp_path
     entry.describe(OUTLINE)
 
     def fill(_split: str, view: int) -> None:
-        with entry.lock(f"train-{view}"):
+        with entry.view_lock("train", view):
             if not entry.has("train", view):
                 time.sleep(0.05)
                 filled.append(view)

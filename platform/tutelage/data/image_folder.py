@@ -21,7 +21,7 @@ from tutelage.data._splitting import check_classes, check_rows, draw, examples_o
 from tutelage.errors import InputError
 from tutelage.files import existing, write_json
 from tutelage.plugins import PluginConfig
-from tutelage.storage import open_storage
+from tutelage.storage import StorageFailed, open_storage
 
 SPACE: dict[str, dict[str, object]] = {}
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
@@ -138,7 +138,7 @@ def _decode(files: Sequence[Path], entry: Path, config: Config) -> None:
     try:
         with open_storage(entry.parent).draft(entry.name) as draft:
             _decode_into(draft, files, config)
-    except OSError as error:
+    except (OSError, StorageFailed) as error:
         raise InputError(f"{entry.parent}: the decoded images cannot be stored there ({error}). Change 'cache'.") from error
 
 

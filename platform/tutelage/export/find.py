@@ -66,7 +66,7 @@ def find_model(model: str, storage: Path, uri: str | None = None) -> Found:
         if chosen is None:
             raise InputError(f"sweep '{name}' has no selected student. Run `tutelage select {name}`, or name {name}/TRIAL.")
         trial = chosen["student"]["trial"]
-    known = sorted(directory.name for directory in home.students_dir.iterdir())
+    known = home.files.list("students")
     if several := [one for one in known if one.startswith(f"{trial}.")]:
         raise InputError(f"{name}/{trial} gave several candidates: {', '.join(several)}. Name one of them.")
     if trial not in known:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tutelage import plugins
-from tutelage.errors import InputError, UnreachableError, nearest
+from tutelage.errors import InputError, nearest
 from tutelage.measure import Measure
 from tutelage.objectives import Objective
 from tutelage.records.events import Events
@@ -26,7 +25,7 @@ from tutelage.spec.loading import load as load_spec
 from tutelage.spec.spec import Spec
 from tutelage.storage import LeaseHeld, Storage, open_storage
 
-EVENTS, DRIVER = "events.jsonl", "driver"
+EVENTS = "events.jsonl"
 
 
 def test_evaluations(home: SweepDir) -> dict[str, int]:
@@ -60,6 +59,11 @@ class SweepDir:
     def files(self) -> Storage:
         """The sweep's own files, by keys relative to its directory."""
         return open_storage(self.root)
+
+    @property
+    def _beside(self) -> Storage:
+        """Where the lease of the sweep's driver lies: outside of the sweep, because a new sweep replaces an abandoned one."""
+        return open_storage(self.root.parent)
 
     @property
     def spec_path(self) -> Path:
@@ -122,14 +126,14 @@ class SweepDir:
         """Be the sweep's only driver within the block; `InputError` names the process that is already."""
         with ExitStack() as stack:
             try:
-                stack.enter_context(self.files.lease(DRIVER))
+                stack.enter_context(self._beside.lease(self.name))
             except LeaseHeld as held:
                 self._refuse(held.holder)
             yield
 
     def check_idle(self) -> None:
         """Raise as `driven` does if a driver is at work on the sweep."""
-        if holder := self.files.holder(DRIVER):
+        if holder := self._beside.holder(self.name):
             self._refuse(holder)
 
     def _refuse(self, holder: str) -> NoReturn:
@@ -140,7 +144,7 @@ class SweepDir:
 
     def is_driven(self) -> bool:
         """Return whether a driver is at work on the sweep."""
-        return self.files.holder(DRIVER) is not None
+        return self._beside.holder(self.name) is not None
 
     def has_started(self) -> bool:
         """Return whether there is a sweep in the directory."""
@@ -191,16 +195,21 @@ def measures_in(facts: Mapping[str, Any]) -> dict[str, Measure]:
 
 
 def check_free(storage: Path, name: str) -> None:
-    """Raise `InputError` if there is a sweep of that name, `UnreachableError` if nothing can be written to `storage`.
+    """Raise `InputError` if there is a sweep of that name, `StorageFailed` if nothing can be written to `storage`.
 
-    A sweep that failed or was stopped before its first trial ended does not hold its name.
+    A sweep that failed or was stopped before its first trial ended does not hold its name, unless it is being resumed.
     """
-    check_writable(storage)
+    open_storage(storage).check()
     sweep = SweepDir(storage / "sweeps" / name)
+    sweep.check_idle()
+    _check_abandoned(sweep)
+
+
+def _check_abandoned(sweep: SweepDir) -> None:
     if sweep.root.exists() and not _is_abandoned(sweep):
         raise InputError(
-            f"a sweep named '{name}' exists in {storage}. Continue it (tutelage resume {name}), give this one another name "
-            f"(--set name=…), or remove {sweep.root}."
+            f"a sweep named '{sweep.name}' exists in {sweep.storage}. Continue it (tutelage resume {sweep.name}), give this "
+            f"one another name (--set name=…), or remove {sweep.root}."
         )
 
 
@@ -209,16 +218,16 @@ def _is_abandoned(sweep: SweepDir) -> bool:
 
 
 def create(storage: Path, name: str, spec_yaml: str) -> SweepDir:
-    """Make the directory of a new sweep, in place of an abandoned one; raises as `check_free` does."""
-    check_free(storage, name)
+    """Make the directory of a new sweep, in place of an abandoned one; raises as `check_free` does.
+
+    A driver calls `check_free` first, and this with the sweep's lease.
+    """
+    open_storage(storage).check()
     sweep = SweepDir(storage / "sweeps" / name)
-    try:
-        sweep.files.remove("")
-        sweep.students_dir.mkdir(parents=True)
-        sweep.files.put("spec.yaml", spec_yaml)
-        sweep.update(state="started")
-    except OSError as error:
-        raise UnreachableError(f"storage {storage} cannot be written: {error.strerror}. Set `storage`.") from error
+    _check_abandoned(sweep)
+    sweep.files.remove("")
+    sweep.files.put("spec.yaml", spec_yaml)
+    sweep.update(state="started")
     return sweep
 
 
@@ -235,14 +244,3 @@ def find(storage: Path, sweep: str) -> SweepDir:
     names = [one.name for one in known]
     listed = f"Known: {', '.join(names)}." if names else f"There is none in {storage} yet."
     raise InputError(f"no sweep '{sweep}'.{nearest(sweep, names)} {listed} Another place: --storage.")
-
-
-def check_writable(storage: Path) -> None:
-    """Raise `UnreachableError` if nothing can be written below `storage`; leaves nothing behind but the directory."""
-    probe = storage / f".probe-{os.getpid()}"
-    try:
-        storage.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise UnreachableError(f"storage {storage} cannot be written: {error.strerror}. Set `storage`.") from error

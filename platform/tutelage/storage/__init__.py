@@ -8,11 +8,12 @@ its URI: `local.py` serves plain paths, and `s3.py` would serve `s3://bucket/pre
 from __future__ import annotations
 
 import importlib
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
 
-from tutelage.errors import InputError, TutelageError, nearest
+from tutelage.errors import InputError, TutelageError, UnreachableError, nearest
 
 Existing = Literal["keep", "replace", "refuse"]  # what becomes of a directory that stands where a draft is to be put
 
@@ -25,10 +26,28 @@ class LeaseHeld(TutelageError):
         self.holder = holder
 
 
+class StorageFailed(UnreachableError):
+    """A storage that cannot be written: it is full, read-only, or somebody else's."""
+
+    def __init__(self, uri: str, why: str) -> None:
+        super().__init__(f"storage {uri} cannot be written: {why}. Make room or give access, or set another `storage`.")
+
+
 class Storage(Protocol):
-    """Files under one URI. Keys are relative paths with `/`; directories exist because something lies in them."""
+    """Files under one URI. Keys are relative paths with `/`; directories exist because something lies in them.
+
+    Every verb that writes raises `StorageFailed` where the storage cannot be written.
+    """
 
     uri: str
+
+    def check(self) -> None:
+        """Raise `StorageFailed` if nothing can be written. A storage that is not there is made, for its owner alone."""
+        ...
+
+    def within(self, key: str) -> Storage:
+        """Return the storage of what lies below `key`."""
+        ...
 
     def put(self, key: str, data: bytes | str) -> None:
         """Write a whole file (text as UTF-8); a reader sees the old content or the new one."""
@@ -46,13 +65,16 @@ class Storage(Protocol):
     def append(self, key: str, line: str, *, durable: bool = True) -> None:
         """Add one line to a file that any number of processes append to; a last line that a crash cut short is removed first.
 
-        When it returns, the line survives this process, and with `durable` a power cut too. If it raises `OSError`, the file is
-        as it was.
+        When it returns, the line survives this process, and with `durable` a power cut too. If it raises `StorageFailed`, the
+        file is as it was.
         """
         ...
 
     def lines(self, key: str) -> list[str]:
-        """Return the whole lines of a file, without their ends; none if there is no file."""
+        """Return the whole lines of a file, without their ends; none if there is no file.
+
+        Bytes that are not UTF-8 are kept as lone surrogates, so that a reader can say which line is damaged.
+        """
         ...
 
     def list(self, key: str = "") -> list[str]:
@@ -77,6 +99,18 @@ class Storage(Protocol):
     def local_path(self, key: str) -> Path:
         """Return a path on this machine from which `key` can be read and memory-mapped; here, a remote one is copied."""
         ...
+
+
+@contextmanager
+def lease_in_turn(storage: Storage, key: str, say: Callable[[str], None], what: str) -> Iterator[None]:
+    """Hold a lease within the block. If another process holds it, say that it is at work on `what`, and wait for it."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(storage.lease(key))
+        except LeaseHeld as held:
+            say(f"{held.holder} is at work on {what}; waiting for it")
+            stack.enter_context(storage.lease(key, wait=True))
+        yield
 
 
 def schemes() -> list[str]:

@@ -133,7 +133,7 @@ def ensure_knowledge(
     views: list[tuple[SplitName, int]] = [("validation", 0), *(("train", view) for view in range(plan.views))]
     if _is_live(spec, plan, num_bytes, say):
         return replace(taught, knowledge=replace(plan, directory=None, views=spec.knowledge.views or 0))
-    with plan.entry.lock():
+    with plan.entry.lock(say):
         plan.entry.describe(taught.teacher_outline)
         for damage in knowledge_cache.remove_damaged(plan.entry, views):
             say(f"the knowledge cache is damaged and made anew: {damage}")

@@ -31,6 +31,7 @@ from tutelage.selection.query import SelectionQuery
 from tutelage.selection.retrain import Retraining
 from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
+from tutelage.storage import open_storage
 from tutelage.sweep import identity, knowledge, search, warm_start
 from tutelage.sweep.recorder import Recorder, record_run_ids
 from tutelage.sweep.teachers import Teacher, as_one, ensure_teacher, ensure_teachers
@@ -54,10 +55,11 @@ def sweep(spec: Spec, *, address: str | None = None, observers: Sequence[Observe
 
 @contextmanager
 def _created(spec: Spec) -> Iterator[SweepDir]:
-    """Make a new sweep's place and be its driver for the time of a block."""
-    shutil.rmtree(_runs_dir(spec), ignore_errors=True)  # an earlier sweep's checkpoints must not be taken for this one's
-    home = sweep_dir.create(Path(spec.storage), spec.name, dump(spec.resolved()))
-    with home.driven():
+    """Be the driver of a new sweep for the time of a block, and make its place."""
+    storage = Path(spec.storage)
+    with SweepDir(storage / "sweeps" / spec.name).driven():
+        home = sweep_dir.create(storage, spec.name, dump(spec.resolved()))
+        shutil.rmtree(_runs_dir(spec), ignore_errors=True)  # an earlier sweep's checkpoints must not be taken for this one's
         yield home
 
 
@@ -168,7 +170,7 @@ def require_students(records: Sequence[TrialRecord], limits: Limits, front_size:
 
 def train_teacher(spec: Spec, *, address: str | None = None, observers: Sequence[Observer] = ()) -> Teacher:
     """Train the spec's teacher alone, or reuse it."""
-    sweep_dir.check_writable(Path(spec.storage))
+    open_storage(spec.storage).check()
     with Dispatcher(observers) as events, cluster(address, events):
         return ensure_teacher(spec, context_of(spec), events.stage)
 

@@ -21,7 +21,7 @@ from tutelage.networks.capture import sequences_from
 from tutelage.spec.loading import tracking_uri
 from tutelage.spec.sections import TeacherConfig
 from tutelage.spec.spec import Spec
-from tutelage.storage import open_storage
+from tutelage.storage import lease_in_turn, open_storage
 from tutelage.sweep import external_teacher, identity
 from tutelage.sweep.pair_checks import check_half_size, check_pairs
 from tutelage.training import inference, jobs, student
@@ -106,10 +106,16 @@ def _trained_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], 
     check_half_size(spec.teacher, blank, context)
     check(spec, context, blank)
     address = identity.teacher_address(spec, spec.teacher, context.fingerprint)
-    kept = _kept(Path(spec.storage) / "teachers" / address)
-    if kept is not None:
-        say(f"teacher {address} is in the storage already")
-        return kept
+    with lease_in_turn(open_storage(spec.storage), f"teachers/{address}", say, f"the same teacher, {address}"):
+        kept = _kept(Path(spec.storage) / "teachers" / address)
+        if kept is not None:
+            say(f"teacher {address} is in the storage already")
+            return kept
+        return _new_teacher(spec, context, address, say)
+
+
+def _new_teacher(spec: Spec, context: TrainingContext, address: str, say: Callable[[str], None]) -> Teacher:
+    """Train a teacher that the storage does not have, or take its source as it is."""
     source = _source_teacher(spec, context, say) if spec.teacher.source else None
     if spec.teacher.epochs == 0:
         assert source is not None, "a spec whose teacher has neither epochs nor a source is refused"
@@ -140,14 +146,15 @@ def _of_source(spec: Spec, source: Teacher | None) -> dict[str, Any] | None:
 
 
 def _kept(directory: Path) -> Teacher | None:
-    """Return the teacher that the storage holds in `directory`, if any."""
-    if not (directory / ABOUT).exists():
+    """Return the teacher that the storage holds in `directory`; None if there is none, or what describes it is damaged."""
+    try:
+        about = json.loads((directory / ABOUT).read_text(encoding="utf-8"))
+        return Teacher(
+            directory=directory, address=directory.name, measures=dict(about["measures"]), curve=tuple(about["curve"]),
+            reused=True, source=about.get("source"),
+        )  # fmt: skip
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    about = json.loads((directory / ABOUT).read_text(encoding="utf-8"))
-    return Teacher(
-        directory=directory, address=directory.name, measures=about["measures"], curve=tuple(about["curve"]), reused=True,
-        source=about.get("source"),
-    )  # fmt: skip
 
 
 def _source_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], None]) -> Teacher:
@@ -161,11 +168,12 @@ def _source_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], N
     changes = {"epochs": source.epochs, "learning_rate": source.learning_rate or spec.teacher.learning_rate, "source": None}
     recipe = spec.teacher.model_copy(update=changes)
     address = identity.teacher_address(spec, recipe, elsewhere.fingerprint, kind="source", data=source.data)
-    kept = _kept(Path(spec.storage) / "teachers" / address)
-    if kept is not None:
-        return kept
-    say(f"training the teacher on its source, {source.epochs} epochs")
-    return _train(spec, elsewhere, recipe, address, None, say)
+    with lease_in_turn(open_storage(spec.storage), f"teachers/{address}", say, f"the same source teacher, {address}"):
+        kept = _kept(Path(spec.storage) / "teachers" / address)
+        if kept is not None:
+            return kept
+        say(f"training the teacher on its source, {source.epochs} epochs")
+        return _train(spec, elsewhere, recipe, address, None, say)
 
 
 def _train(
@@ -222,7 +230,9 @@ def _found_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], No
     address = files.content_address(kind="teacher", weights=digest, architecture=architecture)
     measures = _measures(model, context)
     directory = Path(spec.storage) / "teachers" / address
-    _keep(directory, model, architecture, {"measures": measures, "curve": []})
+    with lease_in_turn(open_storage(spec.storage), f"teachers/{address}", say, f"the same teacher, {address}"):
+        if _kept(directory) is None:  # one that is there may be in use, and is the same
+            _keep(directory, model, architecture, {"measures": measures, "curve": []})
     say(f"teacher {address} was read from {spec.teacher.path or spec.teacher.weights}")
     if "columns" in architecture:
         columns = architecture["columns"]

@@ -156,7 +156,7 @@ class TrainingContext:
         """Write a view into the cache unless another process does or did; this uses the process's GPU if there is one."""
         assert self.knowledge is not None and self.knowledge.entry is not None
         entry, examples = self.knowledge.entry, self.splits[split]
-        with entry.lock(f"{split}-{view}"):
+        with entry.view_lock(split, view):
             if not entry.has(split, view):
                 self.teacher.to("cuda" if torch.cuda.is_available() else "cpu")
                 layouts = self.layouts(split)

@@ -28,7 +28,7 @@ from tutelage.data import SplitName
 from tutelage.errors import TutelageError
 from tutelage.files import sha256_of, write_json
 from tutelage.networks.output import Outline, Stage
-from tutelage.storage import Storage, open_storage
+from tutelage.storage import Storage, lease_in_turn, open_storage
 from tutelage.training.knowledge_layout import Layouts, StoredPart, layout_of
 
 MANIFEST, ABOUT, LENGTHS = "manifest.json", "entry.json", "lengths"
@@ -79,7 +79,7 @@ class Entry:
         try:
             self.outline()
         except CorruptKnowledge as error:
-            (self.directory / ABOUT).unlink()
+            self.storage.remove(ABOUT)
             return str(error)
         return ""
 
@@ -104,9 +104,13 @@ class Entry:
             ragged = {part: layout.document() for part, layout in layouts.items() if layout.ragged}
             write_json(draft / MANIFEST, {"version": 4, "view": f"{split}/{view}", "sha256": digests, "ragged": ragged})
 
-    def lock(self, what: str = "entry") -> AbstractContextManager[None]:
-        """Hold the lease named `what` within the block; wait while another process holds it."""
-        return self.storage.lease(what, wait=True)
+    def lock(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Hold the entry's lease within the block; if another process holds it, say so and wait."""
+        return lease_in_turn(self.storage, "entry", say, "the same knowledge")
+
+    def view_lock(self, split: SplitName, view: int) -> AbstractContextManager[None]:
+        """Hold the lease of a view within the block; wait while another process holds it."""
+        return self.storage.lease(f"{split}-{view}", wait=True)
 
 
 def fill(draft: Path, parts: Mapping[str, Tensor], first_row: int) -> None:
@@ -195,7 +199,7 @@ class Knowledge:
         assert self.local_dir is not None
         own = Entry(self.local_dir / self.entry.directory.name)
         place = own.place(split, number)
-        with own.lock(f"{split}-{number}"):
+        with own.view_lock(split, number):
             if place.exists():
                 try:
                     return open_view(place)
