@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +98,13 @@ def test_a_teacher_goes_on_from_its_last_epoch_when_its_worker_is_lost(context: 
     whole = jobs.train_teacher(job(context, tmp_path / "whole"), ONE).model
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(weights[name], tensor)
+
+
+def test_a_job_of_one_worker_runs_in_the_process_of_the_job_before_it() -> None:
+    first, second = (jobs.fit(lambda: (os.getpid(), torch.get_num_threads()), ONE) for _ in range(2))
+    assert first == second
+    assert first[0] != os.getpid()
+    assert first[1] == 1
 
 
 def test_a_teacher_that_fails_says_why_in_its_own_words(context: TrainingContext, tmp_path: Path) -> None:

@@ -263,7 +263,7 @@ class TeacherResources(Section):
 class TrialResources(Section):
     """What a trial takes; with 0 workers it runs in its warm actor."""
 
-    workers: int = Field(0, ge=0, description="workers of the trial's own worker group; 0: no group, which is faster")
+    workers: int = Field(0, ge=0, description="processes of its own for a trial; 0: it runs in its actor, which is faster")
     cpus: float = Field(1, gt=0, description="CPUs a trial, or a worker")
     gpus: float = Field(0, ge=0, description="GPUs a trial, or a worker; fractions share one")
 

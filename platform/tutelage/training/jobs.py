@@ -1,7 +1,8 @@
-"""Teacher, knowledge and student jobs on Ray Train. Only this file imports ray.train.
+"""Teacher, knowledge and student jobs on Ray Train.
 
-A student that fits one device runs its train function in Ray Train's local mode, inside the calling process: no worker group
-is started, so the overhead is milliseconds. With workers, the same function runs in a worker group.
+A student that fits one device runs its train function in Ray Train's local mode, inside the calling process: no process is
+started, so the overhead is milliseconds. A job of one worker runs in local mode in a process of the cluster, which keeps its
+imports for the next such job. The same function runs in a worker group if there are several workers.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import io
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -21,9 +22,10 @@ import ray
 import torch
 from ray import train
 from ray.train.collective import broadcast_from_rank_zero
-from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
+from ray.train.torch import TorchTrainer, get_device, prepare_model
 from torch import nn
 
+from tutelage import files
 from tutelage.data import SplitName
 from tutelage.errors import WorkFailed
 from tutelage.networks import checkpoint
@@ -34,9 +36,14 @@ from tutelage.training import execution, loop, student
 from tutelage.training.context import TrainingContext
 
 T = TypeVar("T")
-STATE = "state.pt"
 KEPT = ("curve", "execution", "timed_ms")  # beside the state of a teacher's training
-POLL_S = "0.25"  # Ray Train's controller takes one report of a worker a poll, 2 s by default: longer than many epochs
+MAX_LOSSES = 2  # of workers, in a teacher's training
+GROUP_SETTINGS = {
+    # The controller takes one report of a worker a poll, every 2 s by default: longer than many epochs.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    # A process more, for a warning that is not needed: a job that loses a worker continues from its last epoch.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
 PIECE = 2048  # examples of a view that a worker processes at a time
 
 
@@ -47,6 +54,9 @@ class Workers:
     workers: int
     cpus: float
     gpus: float
+
+
+HERE = Workers(workers=0, cpus=0, gpus=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +70,11 @@ class TeacherJob:
     runs_dir: Path
     execution: ExecutionConfig | Literal["measured"] = PLAIN
     start: Path | None = None  # a network whose weights, where they fit, are the first ones
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The file of the last epoch's state, which is removed when the training has finished."""
+        return self.runs_dir.resolve() / f"teacher-{self.address}.pt"
 
     def plan(self) -> loop.TrainingPlan:
         """Return the teacher's training plan."""
@@ -79,29 +94,66 @@ class TrainedTeacher:
     timed_ms: dict[str, float]
 
 
-def fit(function: Callable[[], T], workers: Workers, **options: Any) -> T:
-    """Run `function` through Ray Train and return what the first worker returned."""
+def fit(function: Callable[[], T], workers: Workers, *, max_losses: int = 0) -> T:
+    """Run `function` through Ray Train and return what the first worker returned.
+
+    It is run again up to `max_losses` times if a worker is lost. Raises what Ray raises: `ray.exceptions.RayError` from one
+    worker, `ray.train.TrainingFailedError` from several, and the function's own exceptions from the calling process.
+    """
     logging.getLogger("ray.train").setLevel(logging.WARNING)
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
+    if workers.workers == 0:
+        return _fit_here(function)
+    return (_fit_in_a_process if workers.workers == 1 else _fit_in_a_group)(function, workers, max_losses)
+
+
+def _fit_here(function: Callable[[], T]) -> T:
+    trainer: Any = TorchTrainer
+    value: T = trainer(function, scaling_config=train.ScalingConfig(num_workers=0)).fit().return_value
+    return value
+
+
+def _fit_in_a_process(function: Callable[[], T], workers: Workers, max_losses: int) -> T:
+    """Run `function` in a process of the cluster.
+
+    A worker group, even of one, is six processes (controller, placement group cleaner, preemption watcher, autoscaling
+    coordinator, synchronisation actor and worker). Each of them imports Ray Train, and all of them end with the job.
+    """
+    held = ray.put(function)
+    task = _in_process.options(num_cpus=workers.cpus, num_gpus=workers.gpus, max_retries=0)
+    for losses in count():
+        running = task.remote([held], max(1, int(workers.cpus)))
+        try:
+            value: T = ray.get(running)
+            return value
+        except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError):
+            if losses == max_losses:
+                raise
+        except BaseException:
+            ray.cancel(running, force=True)
+            raise
+    raise AssertionError("the loop ends with a value or an exception")
+
+
+@ray.remote
+def _in_process(held: list[Any], num_threads: int) -> Any:
+    torch.set_num_threads(num_threads)
+    return fit(ray.get(held[0]), HERE)
+
+
+def _fit_in_a_group(function: Callable[[], T], workers: Workers, max_losses: int) -> T:
+    for name, setting in GROUP_SETTINGS.items():
+        os.environ.setdefault(name, setting)
     scaling = train.ScalingConfig(
         num_workers=workers.workers,
         use_gpu=workers.gpus > 0,
         resources_per_worker={"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})},
     )
     trainer: Any = TorchTrainer
-    result = trainer(function, scaling_config=scaling, **options).fit()
-    value: T = result.return_value
-    return value
-
-
-def _fit_once(function: Callable[[], T], workers: Workers, failure: str) -> T:
-    """Run `function` as `_fit` does, without storing the run. Raises `WorkFailed` with `failure` and the reason."""
     with tempfile.TemporaryDirectory() as scratch:
-        options = {"run_config": train.RunConfig(storage_path=scratch)} if workers.workers else {}
-        try:
-            return fit(function, workers, **options)
-        except (train.TrainingFailedError, ray.exceptions.RayError) as error:
-            raise WorkFailed(f"{failure}: {cause_of(error)}") from error
+        losses = train.FailureConfig(max_failures=max_losses)
+        run = train.RunConfig(storage_path=scratch, failure_config=losses)
+        value: T = trainer(function, scaling_config=scaling, run_config=run).fit().return_value
+    return value
 
 
 def train_teacher(job: TeacherJob, workers: Workers) -> TrainedTeacher:
@@ -110,20 +162,14 @@ def train_teacher(job: TeacherJob, workers: Workers) -> TrainedTeacher:
     A checkpoint is written every epoch. After a worker is lost, or the driver restarts, the training resumes from the last
     one. Several workers share each batch and average their gradients, so the batch size is the recipe's.
     """
-    assert workers.workers >= 1, "a teacher runs in a worker group"
-    run_config = train.RunConfig(
-        name=f"teacher-{job.address}",
-        storage_path=str(job.runs_dir.resolve()),
-        failure_config=train.FailureConfig(max_failures=2),
-        checkpoint_config=train.CheckpointConfig(num_to_keep=1),
-    )
-    torch_config = TorchConfig(backend="nccl" if workers.gpus else "gloo")
+    assert workers.workers >= 1, "a teacher has a process of its own"
+    job.checkpoint_path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        weights, saved = fit(lambda: _teach(job), workers, run_config=run_config, torch_config=torch_config)
+        weights, saved = fit(lambda: _teach(job), workers, max_losses=MAX_LOSSES)
     except (train.TrainingFailedError, ray.exceptions.RayError) as error:
         raise WorkFailed(f"the teacher's training failed: {cause_of(error)}") from error
     model = checkpoint.adopt(checkpoint.build(job.context.architecture(job.model)), from_bytes(weights)).eval()
-    shutil.rmtree(job.runs_dir / f"teacher-{job.address}", ignore_errors=True)
+    job.checkpoint_path.unlink(missing_ok=True)
     mode = ExecutionConfig(**saved["execution"])
     return TrainedTeacher(model=model, curve=saved["curve"], execution=mode, timed_ms=saved["timed_ms"])
 
@@ -132,14 +178,15 @@ def cause_of(error: BaseException) -> str:
     """Return the first worker's error message without Ray's wrapping."""
     failures = getattr(error, "worker_failures", None) or {}
     inner = next(iter(failures.values()), error)
-    return f"{type(inner).__name__}: {getattr(inner, 'cause', None) or inner}"
+    cause = getattr(inner, "cause", None) or inner
+    return f"{type(cause).__name__}: {cause}"
 
 
 def _teach(job: TeacherJob) -> tuple[bytes, dict[str, Any]]:
     """Train the teacher in this worker; return its weights, and the values stored with each checkpoint (`KEPT`)."""
     worker = train.get_context()
     rank, num_workers = worker.get_world_rank(), worker.get_world_size()
-    earlier = _last_checkpoint()
+    earlier = torch.load(job.checkpoint_path, weights_only=True) if job.checkpoint_path.exists() else None
     kept: dict[str, Any] = {k: earlier[k] for k in KEPT} if earlier else {"curve": [], **_execution_mode(job, rank)}
     bare = _untrained(job) if num_workers == 1 else share(_untrained(job))
     wrapped = bare.to(get_device()) if num_workers == 1 else prepare_model(bare, move_to_device=True)
@@ -149,7 +196,9 @@ def _teach(job: TeacherJob) -> tuple[bytes, dict[str, Any]]:
         under_way.restore(earlier["training"], _load_weights)
     while not under_way.is_done:
         kept["curve"].append(under_way.epoch())
-        _report(under_way, kept, is_first=rank == 0)
+        if rank == 0:
+            files.write_atomically(job.checkpoint_path, to_bytes({"training": under_way.state(), **kept}))
+        train.report(kept["curve"][-1])
     return to_bytes(checkpoint.weights_of(bare)), kept
 
 
@@ -175,27 +224,9 @@ def _execution_mode(job: TeacherJob, rank: int) -> dict[str, Any]:
     return agreed
 
 
-def _last_checkpoint() -> dict[str, Any] | None:
-    checkpoint = train.get_checkpoint()
-    if checkpoint is None:
-        return None
-    with checkpoint.as_directory() as directory:
-        saved: dict[str, Any] = torch.load(Path(directory) / STATE, weights_only=True)
-    return saved
-
-
 def _load_weights(model: nn.Module, weights: Any) -> nn.Module:
     model.load_state_dict(weights)
     return model
-
-
-def _report(under_way: loop.Training, kept: dict[str, Any], *, is_first: bool) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        checkpoint = None
-        if is_first:
-            torch.save({"training": under_way.state(), **kept}, Path(directory) / STATE)
-            checkpoint = train.Checkpoint.from_directory(directory)
-        train.report(kept["curve"][-1], checkpoint=checkpoint)
 
 
 def to_bytes(state: dict[str, Any]) -> bytes:
@@ -223,7 +254,10 @@ def write_knowledge(context: TrainingContext, views: Sequence[tuple[SplitName, i
         for split, view in views:
             layouts, examples = context.layouts(split), context.splits[split]
             drafts[split, view] = stack.enter_context(plan.entry.draft(split, view, len(examples), layouts, examples.lengths))
-        _fit_once(lambda: _write_share(context, drafts), workers, "the knowledge job failed")
+        try:
+            fit(lambda: _write_share(context, drafts), workers)
+        except (train.TrainingFailedError, ray.exceptions.RayError) as error:
+            raise WorkFailed(f"the knowledge job failed: {cause_of(error)}") from error
 
 
 def _write_share(context: TrainingContext, drafts: Mapping[tuple[SplitName, int], Path]) -> None:

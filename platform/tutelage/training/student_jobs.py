@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +10,6 @@ from typing import Any
 
 import ray
 import torch
-from ray import train
 from ray.train.torch import get_device
 
 from tutelage.errors import WorkFailed
@@ -28,7 +26,7 @@ class StudentTrial:
     """The training of one student in a search. A step is an epoch; the last step writes the weights and the measures.
 
     `directory` receives the trained network; several candidates are written next to it, as `candidate_ids` names them. With
-    `workers.workers` = 0, every epoch runs in this process. With more, all epochs run in one worker group, and the first step
+    `workers.workers` = 0, every epoch runs in this process. With more, all epochs run in workers of their own, and the first step
     returns the last epoch.
     """
 
@@ -50,13 +48,13 @@ class StudentTrial:
         if self.workers.workers == 0:
             self.curve.append(fit(self.training.epoch, self.workers))
         else:
-            self._run_in_worker_group()
+            self._run_in_workers()
         row: dict[str, Any] = {**self.curve[-1], "done": self.training.is_done}
         if self.training.is_done:
             row |= {**self._finish(), "curve": self.curve}
         return row
 
-    def _run_in_worker_group(self) -> None:
+    def _run_in_workers(self) -> None:
         under_way = self.training
 
         def all_epochs() -> tuple[bytes, list[dict[str, float]]]:
@@ -64,8 +62,7 @@ class StudentTrial:
             rows = [under_way.epoch() for _ in range(under_way.plan.recipe.epochs - under_way.epochs_done)]
             return to_bytes(under_way.final_state()), rows
 
-        with tempfile.TemporaryDirectory() as scratch:
-            packed, rows = fit(all_epochs, self.workers, run_config=train.RunConfig(storage_path=scratch))
+        packed, rows = fit(all_epochs, self.workers)
         self.training.model.cpu()
         self.training.load_final_state(from_bytes(packed), checkpoint.adopt)
         self.curve += rows
