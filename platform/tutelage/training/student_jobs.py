@@ -26,8 +26,8 @@ class StudentTrial:
     """The training of one student in a search. A step is an epoch; the last step writes the weights and the measures.
 
     `directory` receives the trained network; several candidates are written next to it, as `candidate_ids` names them. With
-    `workers.workers` = 0, every epoch runs in this process. With more, all epochs run in workers of their own, and the first step
-    returns the last epoch.
+    `workers.workers` = 0, every epoch runs in this process. With more, all epochs run in processes of their own, and the first
+    step returns the last epoch.
     """
 
     def __init__(
