@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from tutelage.intervals import mean_interval, paired_difference, wilson_interval
+from tutelage import plugins
+from tutelage.intervals import mean_interval, paired_difference, standard_error, wilson_interval
 
 
 def test_wilson_against_its_closed_form() -> None:
@@ -49,3 +52,18 @@ def test_the_interval_of_a_mean_is_students() -> None:
     low, high = mean_interval([1.0, 2.0, 3.0])
     assert (low + high) / 2 == pytest.approx(2.0)
     assert (high - low) / 2 == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
+
+
+def test_the_paired_difference_is_its_formula() -> None:
+    """12 and 5 discordant pairs of 40, each raised by a half, of 42 in all (Agresti and Min, 2005, with a pseudocount of 2)."""
+    a = np.array([True] * 12 + [False] * 5 + [True] * 20 + [False] * 3)
+    b = np.array([False] * 12 + [True] * 5 + [True] * 20 + [False] * 3)
+    z, middle = 1.959963984540054, (12.5 - 5.5) / 42
+    half = z * (12.5 + 5.5 - 7.0**2 / 42) ** 0.5 / 42
+    assert paired_difference(a, b) == pytest.approx((7 / 40, middle - half, middle + half))
+
+
+def test_the_standard_error_is_that_of_a_mean() -> None:
+    measure = replace(plugins.measure("accuracy"), spread="mean")
+    values = np.array([[0.1], [0.4], [0.7], [0.2]])
+    assert standard_error(measure, values) == pytest.approx(np.std(values, ddof=1) / 2)

@@ -9,7 +9,7 @@ import pytest
 from tutelage.errors import WorkFailed
 from tutelage.files import sha256_of, write_atomically, write_json
 from tutelage.records.json_lines import JsonLines
-from tutelage.records.ledger import Ledger
+from tutelage.records.ledger import Ledger, is_trained
 from tutelage.records.trial import TrialRecord
 from tutelage.storage import open_storage
 
@@ -58,3 +58,11 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: 
         write_atomically(path, 3)  # type: ignore[arg-type]
     assert sha256_of(path) == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_trial_counts_as_a_student_if_it_was_trained(make_record: Make) -> None:
+    assert is_trained(make_record(0, accuracy=0.5)) and is_trained(make_record(1, "running"))
+    assert not is_trained(make_record(2, "infeasible", params=9e9)), "rejected for its size"
+    failed = make_record(3, "failed", "no such network")
+    assert not is_trained(failed), "rejected before a worker had it"
+    assert is_trained(replace(failed, started_s=1.7e9))

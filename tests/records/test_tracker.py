@@ -15,9 +15,9 @@ import mlflow
 import pytest
 
 from tests.conftest import SMALL_SPEC
-from tutelage import cli
+from tutelage import cli, plugins
 from tutelage.errors import UnreachableError
-from tutelage.records import lineage, mlflow_views, sweep_dir
+from tutelage.records import lineage, mlflow_views, mlflow_writer, sweep_dir
 from tutelage.records.mlflow_format import redact
 from tutelage.records.spool import Spool
 from tutelage.records.tracker import INACTIVE, Tracker
@@ -299,3 +299,48 @@ def test_what_waits_after_a_sweep_is_brought_in_by_track(uri: str, tmp_path: Pat
         assert json.loads(capsys.readouterr().out) == {"version": 1, "sweep": "small", "brought": brought}
     assert mlflow.MlflowClient(tracking_uri=uri).get_run(home.facts()["run_id"]).data.tags["late"] == "yes"
     assert not home.spool_path.exists()
+
+
+def test_a_run_that_a_user_deleted_stays_as_it_is(uri: str, make_record: Make) -> None:
+    tracker, parent = open_sweep(uri)
+    tracker.log_trial(make_record(0, accuracy=0.5, params=5.0), "front", SEARCHED, {})
+    tracker.close()
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    (child,) = runs(uri, f"tags.`mlflow.parentRunId` = '{parent}'")
+    client.delete_run(child.info.run_id)
+    before = client.get_run(child.info.run_id).to_dictionary()
+    again = Tracker(uri, "tests")
+    again.reopen(parent)
+    again.log_trial(make_record(0, accuracy=0.75, params=5.0), "dominated", SEARCHED, {"more": "x"})
+    again.log_measures("t0000", {"latency_ms": 1.0})
+    again.set_labels({"t0000": "dominated"})
+    again.close()
+    assert not runs(uri, f"tags.`mlflow.parentRunId` = '{parent}'"), "no second run takes its place"
+    assert client.get_run(child.info.run_id).to_dictionary() == before
+
+
+def test_all_trials_are_found_however_many_pages_they_take(
+    uri: str, make_record: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlflow_writer, "PAGE", 2)
+    tracker, parent = open_sweep(uri)
+    for number in range(5):
+        tracker.log_trial(make_record(number, accuracy=0.5), "front", SEARCHED, {})
+    tracker.close()
+    again = Tracker(uri, "tests")
+    again.reopen(parent)
+    assert sorted(again.run_ids) == [f"t{number:04d}" for number in range(5)]
+    again.log_trial(make_record(4, accuracy=0.5), "front", SEARCHED, {})
+    again.close()
+    assert len(runs(uri, f"tags.`mlflow.parentRunId` = '{parent}'")) == 5
+
+
+def test_an_experiment_knows_whether_more_is_better(tmp_path: Path, mlflow_store: Callable[[Path], str]) -> None:
+    uri = mlflow_store(tmp_path)
+    error = replace(plugins.measure("accuracy"), name="error_rate", direction="minimise", mlflow_key="")
+    Tracker(uri, "errors", measures={"error_rate": error}).close()
+    Tracker(uri, "tests").close()
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    tags = [client.get_experiment_by_name(name).tags for name in ("errors", "tests")]
+    assert [one["mlflow.experiment.primaryMetric.greaterIsBetter"] for one in tags] == ["false", "true"]
+    assert [one["mlflow.experiment.primaryMetric.name"] for one in tags] == ["quality/error_rate", "quality/accuracy"]

@@ -293,3 +293,20 @@ def test_what_another_search_found_is_learnt_and_is_none_of_this_one(tmp_path: P
 
 def test_the_spec_offers_the_samplers_that_there_are() -> None:
     assert set(get_args(SearchConfig.model_fields["sampler"].annotation)) == set(SAMPLERS)
+
+
+def test_rejected_students_do_not_count_towards_the_number_of_trials(tmp_path: Path) -> None:
+    """A resumed search of four trials, one of which is trained and two were rejected, has three to come."""
+    drawn = sampler(tmp_path, "random")
+    first, second, third = (drawn.ask() for _ in range(3))
+    earlier = [
+        record(first), second.record("infeasible", measures={"params": 9e9}), third.record("failed", error="no such network"),
+    ]  # fmt: skip
+    resumed = suggester(tmp_path, [], num_trials=4)
+    resumed.resume(earlier)
+    assert resumed.num_given == 1
+    found = []
+    while (suggestion := resumed.next()) is not None:
+        found.append(suggestion.number)
+        resumed.learn(record(suggestion))
+    assert found == [3, 4, 5]

@@ -10,14 +10,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import SMALL_SPEC
+from tests.sweep.test_identity import BASE, ELSEWHERE, OTHERWISE, changed, fields_of
 from tutelage.errors import InputError
 from tutelage.records import sweep_dir
 from tutelage.records.trial import TrialRecord
 from tutelage.spec import loading
+from tutelage.spec.spec import Spec
 from tutelage.sweep import pipeline, resume
 
 BEFORE = loading.from_dict(SMALL_SPEC)
@@ -129,3 +132,49 @@ def test_other_data_are_refused(tmp_path: Path, context: object) -> None:
     home.update(fingerprint="0" * 64)
     with pytest.raises(InputError, match="the data of sweep 'other' have changed"):
         resume._check_data(home, context)  # type: ignore[arg-type]
+
+
+# Fields of the spec that a resumed sweep may change, and those that it may have more of
+CHANGEABLE = {
+    "select.policy", "select.max", "select.min", "search.plateau.trials", "search.plateau.gain", "search.concurrency",
+    "search.confirm", "search.checkpoint_epochs", "knowledge.local_dir",
+    *(f"resources.{job}.{what}" for job in ("teacher", "trial") for what in ("workers", "cpus", "gpus")),
+}  # fmt: skip
+LARGER = ("search.trials", "search.hours", "search.device_hours")
+FURTHER: dict[str, Any] = {  # another value of the fields that `test_identity` does not list
+    "search.plateau.trials": 7, "search.plateau.gain": 0.1, "search.sampler": "random", "search.known_first": False,
+    "search.warm_start": ["earlier"], "search.objectives": ["accuracy", "macs"],
+    "search.measures": ["tests.tagging:SLOT_ERROR"], "search.constraints": {"max": {"params": 9000}},
+    "search.stopping.rule": "dominance", "search.stopping.share": 0.5,
+    "search.stopping.first_epoch": 2, "search.stopping.factor": 2, "search.stopping.brackets": 2,
+    "search.stopping.confidence": 0.5, "search.confirm": 2, "search.concurrency": 1, "search.checkpoint_epochs": 1,
+    **{f"resources.{job}.{what}": 2 for job in ("teacher", "trial") for what in ("workers", "cpus", "gpus")},
+    "select.policy": "min-size", "select.max": {"params": 9000}, "select.min": {"accuracy": 0.5},
+    "storage": "elsewhere", "tracking.uri": "sqlite:///elsewhere.db", "tracking.experiment": "other",
+}  # fmt: skip
+EVERY_FIELD = list(fields_of(Spec))
+VALUES = {**{path: value for path, (value, _) in OTHERWISE.items()}, **FURTHER}
+
+
+def test_every_field_of_the_spec_has_another_value() -> None:
+    assert {*VALUES, *LARGER, *ELSEWHERE} == set(EVERY_FIELD)
+
+
+@pytest.mark.parametrize("path", VALUES)
+def test_only_what_changes_no_student_may_differ(path: str) -> None:
+    before, after = loading.from_dict(BASE), changed(path, VALUES[path])
+    if path in CHANGEABLE:
+        resume.check_extends(before, after)
+        return
+    with pytest.raises(InputError, match="may only have more"):
+        resume.check_extends(before, after)
+
+
+@pytest.mark.parametrize("path", LARGER)
+def test_what_ends_a_search_may_only_grow(path: str) -> None:
+    tree = {**BASE, "search": {**BASE["search"], "trials": 9, "hours": 9.0, "device_hours": 9.0}}
+    name = path.removeprefix("search.")
+    more, less = loading.from_dict(tree), loading.from_dict({**tree, "search": {**tree["search"], name: 1}})
+    resume.check_extends(less, more)
+    with pytest.raises(InputError, match=f"{path}: .* → 1"):
+        resume.check_extends(more, less)

@@ -18,7 +18,7 @@ from tutelage.losses import PerSequence, kd, mixture
 from tutelage.networks import checkpoint, stages
 from tutelage.networks.output import Output
 from tutelage.sparsity import channels
-from tutelage.spec.sections import AugmentationConfig, RecipeConfig
+from tutelage.spec.sections import AugmentationConfig, ExecutionConfig, RecipeConfig
 from tutelage.tasks import LabelSequence, image_classification
 from tutelage.training import augment, inference, loop, optimizers
 
@@ -327,3 +327,94 @@ def test_phases_resume_at_and_between_their_borders(plan: loop.TrainingPlan, sto
     while not second.is_done:
         second.epoch()
     assert_same_weights(second, trained(plan))
+
+
+def first_steps(plan: loop.TrainingPlan, logits: torch.Tensor) -> torch.Tensor:
+    """Return the label loss of the first two examples, whose network has these logits `[2, 1, 10]`."""
+    under_way = loop.Training(model(), plan)
+    return under_way._label_loss({"logits.class": logits}, under_way._batch(torch.arange(2)))
+
+
+def test_a_mixed_example_has_the_labels_of_both_in_their_shares(plan: loop.TrainingPlan) -> None:
+    mixed = replace(plan, augmentation=AugmentationConfig(mixup=1.0))
+    under_way = loop.Training(model(), mixed)
+    batch = under_way._batch(torch.arange(2))
+    logits = torch.randn(2, 1, 10, generator=torch.Generator().manual_seed(0))
+    logs = logits[:, 0].log_softmax(dim=1)
+    assert batch.share is not None and batch.partner_targets is not None
+    own, other = (-logs[torch.arange(2), labels["class"]] for labels in (batch.targets, batch.partner_targets))
+    expected = (batch.share * own + (1 - batch.share) * other).mean()
+    assert first_steps(mixed, logits).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_the_label_loss_is_the_mean_over_labelled_examples(plan: loop.TrainingPlan) -> None:
+    logits = torch.randn(2, 1, 10, generator=torch.Generator().manual_seed(0))
+    of_first = -logits[0, 0].log_softmax(dim=0)[labels_of(plan)[0]]
+    assert first_steps(partly_labelled(plan, 1), logits).item() == pytest.approx(of_first.item(), rel=1e-6)
+
+
+class Adapted(nn.Module):
+    """A loss with an adapter that is drawn at random, which keeps the teacher's outputs that it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.adapter = nn.Linear(10, 10)
+        self.given: list[Output] = []
+
+    def forward(self, student: Output, teacher: Output) -> torch.Tensor:
+        self.given.append(teacher)
+        return (self.adapter(student.logits) - teacher.logits).square().mean()
+
+
+def adapted(plan: loop.TrainingPlan) -> loop.TrainingPlan:
+    known = taught(plan, 0.5)
+    assert known.distillation is not None
+    build = lambda _: PerSequence({"class": Adapted()})  # noqa: E731
+    return replace(known, distillation=replace(known.distillation, build=build))
+
+
+def adapter_of(training: loop.Training) -> torch.Tensor:
+    assert training._loss_module is not None
+    return next(training._loss_module.parameters())
+
+
+def test_adapters_depend_on_the_plans_seed_alone(plan: loop.TrainingPlan) -> None:
+    torch.manual_seed(11)
+    one = adapter_of(loop.Training(model(), adapted(plan))).clone()
+    torch.manual_seed(12)
+    same, other = (loop.Training(checkpoint.seeded(ARCHITECTURE, 1), adapted(replace(plan, seed=s))) for s in (3, 4))
+    assert torch.equal(one, adapter_of(same)) and not torch.equal(one, adapter_of(other))
+
+
+def test_adapters_are_kept_from_phase_to_phase(plan: loop.TrainingPlan) -> None:
+    phases = (loop.Phase(epochs=2), loop.Phase(epochs=2))
+    under_way = loop.Training(model(), replace(adapted(plan), phases=phases))
+    under_way.epoch()
+    before = adapter_of(under_way).detach().clone()
+    under_way._enter(phases[1])
+    assert torch.equal(before, adapter_of(under_way))
+
+
+def test_a_loss_is_given_the_labels_of_its_examples(plan: loop.TrainingPlan) -> None:
+    under_way = loop.Training(model(), adapted(plan))
+    under_way._loss(torch.tensor([7, 3]))
+    assert under_way._loss_module is not None
+    loss = under_way._loss_module.losses["class"]  # type: ignore[index,union-attr]
+    assert loss.given[0].labels.flatten().tolist() == labels_of(plan)[[7, 3]].tolist()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("is_on", [False, True])
+def test_products_are_in_bfloat16_where_the_execution_says_so(plan: loop.TrainingPlan, is_on: bool) -> None:
+    seen: list[torch.dtype] = []
+    network_ = model()
+    next(m for m in network_.modules() if isinstance(m, nn.Conv2d)).register_forward_hook(
+        lambda _module, _inputs, output: seen.append(output.dtype)
+    )
+    under_way = loop.Training(network_, replace(plan, execution=ExecutionConfig(bfloat16=is_on)))
+    parts = under_way._parts(under_way._batch(torch.arange(2)), frozenset())
+    assert seen == [torch.bfloat16 if is_on else torch.float32] and parts["logits.class"].dtype == torch.float32
+
+
+def test_the_candidates_of_a_training_are_in_evaluation_mode(plan: loop.TrainingPlan) -> None:
+    (point,) = trained(plan).finish()
+    assert not any(module.training for module in point.model.modules())
