@@ -346,7 +346,7 @@ def as_float(own: Output) -> Output:
     return replace(own, logits=own.logits.float(), **parts)
 
 
-def lived(method: Method, model: nn.Module, example: torch.Tensor, epochs: int = 4) -> Sequence[Point]:
+def lived(method: Method, model: nn.Module, example: tuple[torch.Tensor, ...], epochs: int = 4) -> Sequence[Point]:
     """Return the candidates of a training without weight updates."""
     recoveries = method.recoveries(epochs)
     assert 0 <= sum(recoveries) < epochs and all(recoveries)
@@ -361,7 +361,7 @@ def lived(method: Method, model: nn.Module, example: torch.Tensor, epochs: int =
 @pytest.mark.parametrize("name", named("sparsity"))
 def test_a_student_has_the_size_predicted_before_its_training(name: str, epochs: int) -> None:
     _, plugin, config = plugins.configure("sparsity", name)
-    example = torch.randn(2, *IMAGES)
+    example = (torch.randn(2, *IMAGES),)
     presized = plugin.build(config, 0.5).presized(build("convnet", width=8), example)
     first = lived(plugin.build(config, 0.5), build("convnet", width=8), example, epochs)[0]
     assert first.amount == 0.5

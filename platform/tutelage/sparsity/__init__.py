@@ -76,3 +76,8 @@ class Method:
     def replay(self, model: nn.Module, surgery: Mapping[str, Any]) -> nn.Module:
         """Return an untrained `model`, maybe on the meta device, in the form of the `Point` that has this `surgery`."""
         return model
+
+
+def recovery_epochs(share: float, epochs: int) -> tuple[int, ...]:
+    """Return the epochs after the only removal, about this share; of several epochs, one is before it and one after it."""
+    return (min(max(1, round(share * epochs)), epochs - 1),) if epochs > 1 else ()

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tutelage.plugins import PluginConfig
-from tutelage.sparsity import Method, Point
+from tutelage.sparsity import Method, Point, recovery_epochs
 
 SPACE: dict[str, dict[str, object]] = {"norm": {"choice": ["l1", "l2"]}}
 
@@ -38,10 +38,8 @@ class Channels(Method):
         self._config, self._is_done = config, False
 
     def recoveries(self, epochs: int) -> tuple[int, ...]:
-        """Return the epochs after the removal; at least one is before it and one after it, of a single one none."""
-        if epochs < 2:
-            return ()
-        return (min(max(1, round(self._config.fine_tune_share * epochs)), epochs - 1),)
+        """Return the epochs after the removal."""
+        return recovery_epochs(self._config.fine_tune_share, epochs)
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return `model` with its channels removed; None if the trained weights decide how many each layer loses."""
