@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -31,6 +32,7 @@ FAMILIES = {
 HYPHENATED = ("policies",)  # these plugins' names are typed on the command line, so they have hyphens: best-quality
 Reference = str | dict[str, Any]  # "name" or {"name": {option: value}}
 _HOME = Path(__file__).parent
+_OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")  # `module:Name`
 
 
 class PluginConfig(BaseModel):
@@ -97,7 +99,7 @@ def _check_built_in(family: str, name: str) -> None:
 
 def _load_foreign(family: str, name: str) -> Any:
     module_name, _, attribute = name.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
+    if not _OWN.fullmatch(name):
         raise InputError(f"{family} plugin '{name}' is not written as 'module:Name'.")
     try:
         module = importlib.import_module(module_name)
@@ -164,6 +166,15 @@ def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
         return get_type_hints(called)
     except (NameError, TypeError):  # names imported only for type checking: these options are not checked
         return {}
+
+
+def own_code(tree: Any) -> frozenset[str]:
+    """Return every `module:Name` that stands in a tree of mappings and lists, as a key or as a value."""
+    if isinstance(tree, str):
+        return frozenset([tree] if _OWN.fullmatch(tree) else [])
+    if isinstance(tree, Mapping):
+        return frozenset().union(*map(own_code, tree), *map(own_code, tree.values()))
+    return frozenset().union(*map(own_code, tree)) if isinstance(tree, list | tuple) else frozenset()
 
 
 def parse_reference(reference: Any) -> tuple[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from tutelage.errors import InputError
 from tutelage.export.export import Options, export_model
 from tutelage.export.find import find_model
 from tutelage.networks import checkpoint, cost
+from tutelage.networks.trust import EVERYTHING
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.report import json_views
 from tutelage.selection import select
@@ -50,7 +51,7 @@ def test_every_candidate_is_on_record_and_the_sampler_hears_of_a_trial_once(ladd
     told = [json.loads(line).get("state") for line in (ladder.root / "study.journal").read_text().splitlines()]
     assert told.count(TrialState.COMPLETE) == 3, "one end a trial"
     for record in ladder.records():
-        read, architecture = checkpoint.read(ladder.students_dir / record.trial_id)
+        read, architecture = checkpoint.read(ladder.students_dir / record.trial_id, EVERYTHING)
         assert cost.size(read)["params"] == record.measures["params"]
         assert ("surgeries" in architecture) is (record.candidate == 0)
         if record.candidate == 0:
@@ -92,7 +93,7 @@ def test_a_candidate_is_selected_confirmed_and_exported(ladder: SweepDir, tmp_pa
     assert find_model("ladder", ladder.storage).name == f"ladder/{taken}"
     export_model(f"ladder/{taken}", tmp_path / "out", ladder.storage, Options(check=True))
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["about"]["trial"] == taken
-    read, _ = checkpoint.read(tmp_path / "out")
+    read, _ = checkpoint.read(tmp_path / "out", EVERYTHING)
     assert cost.size(read)["params"] == chosen.document["student"]["measures"]["params"]
 
 

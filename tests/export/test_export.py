@@ -248,7 +248,7 @@ def test_a_model_of_other_examples_or_classes_is_refused_with_both_sides(
             pass
         for form in ("", "model.pt2", "model.onnx"):
             with pytest.raises(InputError, match=said):
-                evaluate.evaluate_model(str(tmp_path / str(number) / form), loaded, "validation", home.storage)
+                evaluate.evaluate_model(str(tmp_path / str(number) / form), loaded, "validation", home.storage, trust=True)
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path, home: SweepDir) -> None:

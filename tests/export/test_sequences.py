@@ -23,6 +23,7 @@ from tutelage.export.export import Options
 from tutelage.export.forms import FLOAT_FORMS, FORMS, QUANTISED_FORMS
 from tutelage.export.program import output_names, program_of
 from tutelage.networks import checkpoint
+from tutelage.networks.trust import EVERYTHING
 from tutelage.records.tracker import Tracker
 from tutelage.spec import loading
 from tutelage.training import inference
@@ -87,7 +88,7 @@ def test_a_quantised_form_needs_no_examples_of_one_length(trained: Trained, form
     """With ranges for every operation, `onnx-int8` has 0.63 of the intents right in padded batches, and all of them alone."""
     variant = next(one for one in trained.document["quantised"] if one["form"] == form)
     assert variant["loss"] < 0.05
-    module, (tokens, mask) = load.read(place(trained, form)).module, trained.arguments
+    module, (tokens, mask) = load.read(place(trained, form), EVERYTHING).module, trained.arguments
     with torch.inference_mode():
         together, expected = module(tokens, mask)["intent"].argmax(dim=1), trained.model(tokens, mask)["intent"].argmax(dim=1)
     assert (together == expected).float().mean() > 0.9
@@ -96,7 +97,7 @@ def test_a_quantised_form_needs_no_examples_of_one_length(trained: Trained, form
 @pytest.mark.parametrize("form", FLOAT_FORMS)
 def test_an_example_has_the_same_logits_alone_and_padded(trained: Trained, form: str) -> None:
     """Computed here from the file alone, at batches and lengths that it was not traced with."""
-    module, (tokens, mask) = load.read(place(trained, form)).module, trained.arguments
+    module, (tokens, mask) = load.read(place(trained, form), EVERYTHING).module, trained.arguments
     wide = torch.nn.functional.pad(tokens, (0, 9)), torch.nn.functional.pad(mask, (0, 9))
     with torch.inference_mode():
         together = module(*wide)
@@ -131,7 +132,9 @@ def test_onnx_names_its_inputs_outputs_and_free_dimensions(trained: Trained, for
 
 @pytest.mark.parametrize("form", ALL)
 def test_every_form_is_evaluated_with_all_measures_and_their_intervals(trained: Trained, form: str) -> None:
-    found = evaluate.evaluate_model(str(place(trained, form)), loading.from_dict(SPEC), "validation", trained.exported)
+    found = evaluate.evaluate_model(
+        str(place(trained, form)), loading.from_dict(SPEC), "validation", trained.exported, trust=True
+    )
     own = inference.measured(trained.model, trained.context.built_task, trained.context.splits["validation"])
     for name in ("slot_error", "intent_accuracy"):
         low, high = found["intervals"][name]
@@ -261,5 +264,6 @@ def test_it_is_registered_with_named_inputs_and_read_back(trained: Trained, tmp_
     assert [(one["name"], one["tensor-spec"]["shape"]) for one in outputs] == [("slots", [-1, -1, 4]), ("intent", [-1, 2])]
     (example,) = logged.rglob("input_example.json")
     assert json.loads(example.read_text())["inputs"]["tokens"] == trained.arguments[0][:2].tolist()
-    assert load.read(registry.download_network(uri, "models:/tagger@champion") or tmp_path).signature == candidate.signature
+    network = registry.download_network(uri, "models:/tagger@champion")
+    assert load.read(network or tmp_path, EVERYTHING).signature == candidate.signature
     assert mlflow.get_tracking_uri() != uri, "MLflow's own state is as it was"

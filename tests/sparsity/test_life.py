@@ -10,6 +10,7 @@ import torch
 
 from tests.contexts import small_config
 from tutelage.networks import checkpoint, cost
+from tutelage.networks.trust import EVERYTHING
 from tutelage.spec.sections import TrialConfig
 from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext
@@ -40,7 +41,7 @@ def test_one_training_gives_two_candidates_that_are_read_back_as_they_were(conte
     inputs = context.splits["validation"].take(slice(8)).inputs["inputs"]
     for number, point in enumerate(points):
         checkpoint.write(tmp_path / str(number), point.model, student.architecture_of(config, context, point))
-        read, architecture = checkpoint.read(tmp_path / str(number))
+        read, architecture = checkpoint.read(tmp_path / str(number), EVERYTHING)
         assert ("surgeries" in architecture) is (number == 0)
         torch.testing.assert_close(read(inputs), point.model(inputs))
 

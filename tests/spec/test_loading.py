@@ -79,6 +79,7 @@ search:
         ({"distillation": {"weight": {"float": [0, 2]}}}, "distillation.weight", "less than or equal to 1"),
         ({"distillation": {"method": "kdd"}}, "distillation.method", "Did you mean 'kd'"),
         ({"teacher": {"model": "mlp", "path": "there"}}, "teacher", "either `model`"),
+        ({"teacher": {"model": "mlp", "trust": ["mine:Net"]}}, "teacher.trust", "belongs to a `path`"),
         ({"teacher": {"model": "mlp", "epochs": {"int": [1, 2]}}}, "teacher.epochs", "may stand only under"),
         ({"data": {"choice": ["digits"]}}, "data", "may stand only under"),
         ({"search": {"trials": None}}, "search.trials", "a search must end"),

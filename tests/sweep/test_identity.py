@@ -63,7 +63,8 @@ OTHERWISE: dict[str, tuple[Any, set[str]]] = {  # another value of every field, 
     "sparsity.structured": (0.3, STUDENT), "sparsity.method": ({"channels": {}}, STUDENT),
 }  # fmt: skip
 HARMLESS = ("search", "resources", "select", "storage", "tracking")  # how long is searched, by whom, and where it is kept
-ELSEWHERE = ("teacher.path", "teacher.weights", "teacher.classes")  # such a teacher's address is the hash of its weights
+# Such a teacher's address is the hash of its weights.
+ELSEWHERE = ("teacher.path", "teacher.trust", "teacher.weights", "teacher.classes")
 
 
 def section_in(annotation: Any) -> type[BaseModel] | None:

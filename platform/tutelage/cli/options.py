@@ -36,6 +36,15 @@ TrackingUri = Annotated[str | None, typer.Option(help="MLflow's tracking URI. De
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Run code that the network's files name and no spec does (module:Name), and a .pt2 program from elsewhere.",
+    ),
+]
+
+
 AtMost = Annotated[list[str] | None, typer.Option("--max", help="Upper bound of a measure: --max size_bytes=20k. Repeatable.")]
 
 

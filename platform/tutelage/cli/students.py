@@ -19,6 +19,7 @@ from tutelage.cli.options import (
     Storage,
     SweepName,
     TrackingUri,
+    Trust,
     bounds,
     load,
 )
@@ -54,6 +55,7 @@ def select(
     require_promotion: Annotated[
         bool, typer.Option("--require-promotion", help="Exit with 5 if the student does not become the champion.")
     ] = False,
+    trust: Trust = False,
     storage: Storage = STORAGE,
     address: Address = None,
     as_json: AsJson = False,
@@ -70,7 +72,9 @@ def select(
         raise InputError("--alias, --force and --require-promotion need --register NAME.")
     if policy is None and option:
         raise InputError("--option needs --policy NAME.")
-    registration = Registration(name=register, aliases=alias or [], margin=margin, force=force) if register else None
+    registration = (
+        Registration(name=register, aliases=alias or [], margin=margin, force=force, trust=trust) if register else None
+    )
     home = sweep_dir.find(storage, name)
     measures = home.measures()
     limits = Limits(max=bounds(at_most, measures), min=bounds(at_least, measures)) if at_most or at_least else None
@@ -128,6 +132,7 @@ def export(
         str,
         typer.Option("--licence", "--license", help="The licence in the model card: an SPDX identifier, such as Apache-2.0."),
     ] = "unknown",
+    trust: Trust = False,
     tracking_uri: TrackingUri = None,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
@@ -138,7 +143,7 @@ def export(
 
     options = exporting.Options(
         forms=form or FLOAT_FORMS, check=check, data=load(data, None) if data else None, max_loss=max_loss,
-        licence=licence,
+        licence=licence, trust=trust,
     )  # fmt: skip
     document = exporting.export_model(model, directory, storage, options, tracking_uri)
     if as_json:
@@ -159,10 +164,12 @@ def evaluate(
     spec_path: SpecPath,
     split: Annotated[str, typer.Option(help="The split: train, validation or test.")] = "validation",
     overrides: Overrides = None,
+    trust: Trust = False,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
 ) -> None:
     """Measure a student, in any form, on a split of a spec's data: quality with its interval, size, latency."""
     from tutelage.export import evaluate as evaluating
 
-    console.show_mapping(evaluating.evaluate_model(model, load(spec_path, overrides), split, storage), as_json)
+    measured = evaluating.evaluate_model(model, load(spec_path, overrides), split, storage, trust=trust)
+    console.show_mapping(measured, as_json)

@@ -13,6 +13,7 @@ from tutelage.export.forms import FLOAT_FORMS, PROGRAM
 from tutelage.export.program import program_bytes, program_of
 from tutelage.files import write_atomically
 from tutelage.networks import checkpoint
+from tutelage.networks.trust import EVERYTHING
 
 
 def differences(draft: bundle.Draft, arguments: tuple[Tensor, ...]) -> dict[str, float]:
@@ -25,7 +26,7 @@ def differences(draft: bundle.Draft, arguments: tuple[Tensor, ...]) -> dict[str,
     with tempfile.TemporaryDirectory() as scratch:
         found = read_back.differences(cases, draft.signature, _forms(draft, Path(scratch)))
     if "weights" in found:
-        reread, _ = checkpoint.read(draft.directory)
+        reread, _ = checkpoint.read(draft.directory, EVERYTHING)
         here = [read_back.outputs_in_process(reread, draft.signature, case.arguments) for case in cases]
         found["weights"] = max(found["weights"], *(case.difference(one) for case, one in zip(cases, here, strict=True)))
     limit = read_back.allowed(cases)

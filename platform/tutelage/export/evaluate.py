@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tutelage import intervals
 from tutelage.data import SPLITS
 from tutelage.errors import InputError, nearest
-from tutelage.export import load
-from tutelage.export.find import REGISTRY, downloaded, find_model
+from tutelage.export import load, own_programs
+from tutelage.export.find import REGISTRY, downloaded, find_model, trusted_by
 from tutelage.export.fit import check_fits
 from tutelage.intervals import Contributions
 from tutelage.measure import Measure
 from tutelage.networks import timing
+from tutelage.networks.trust import EVERYTHING
 from tutelage.records import sweep_dir
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.spec import spec
@@ -23,14 +24,19 @@ from tutelage.training import inference
 from tutelage.training.context import TrainingContext, context_of
 
 
-def evaluate_model(model: str, loaded: spec.Spec, split: str, storage: Path, uri: str | None = None) -> dict[str, Any]:
+def evaluate_model(
+    model: str, loaded: spec.Spec, split: str, storage: Path, uri: str | None = None, *, trust: bool = False
+) -> dict[str, Any]:  # fmt: skip
     """Return a student's measures on a split of the spec's data with 95 % intervals, its size and latency.
 
-    `model` is as for `find_model`, or an exported program or ONNX file. Its latency is measured alone, as `measure` does.
+    `model` is as for `find_model`, or an exported program or ONNX file. Its latency is measured alone, as `measure` does. Of
+    the code that its files name, only what the spec names is run, and a program only if it was exported with this storage;
+    with `trust` any.
     """
     if split not in SPLITS:
         raise InputError(f"no split '{split}'.{nearest(split, SPLITS)} Known: {', '.join(SPLITS)}.")
-    student = _deployed(model, storage, uri or tracking_uri(loaded))
+    trusted = EVERYTHING if trust else loaded.own_code()
+    student = _deployed(model, storage, uri or tracking_uri(loaded), trusted)
     context = context_of(loaded)
     check_fits(model, student.signature, context.signature)
     if split == "test":
@@ -63,13 +69,13 @@ def _record_test_evaluation(model: str, storage: Path, context: TrainingContext)
         sweep_dir.record_test_evaluation(home, trial or (selected["student"]["trial"] if selected else ""), "evaluate")
 
 
-def _deployed(model: str, storage: Path, uri: str) -> load.Deployed:
+def _deployed(model: str, storage: Path, uri: str, trusted: Collection[str]) -> load.Deployed:
     if model.startswith(REGISTRY):
-        return load.read(downloaded(model, uri))
+        return load.read(downloaded(model, uri), trusted)
     if Path(model).exists():
-        return load.read(Path(model))
+        return load.read(Path(model), trusted, own_programs.recorded(storage))
     if Path(model).suffix in (load.PROGRAM, load.ONNX):
         raise InputError(f"{model}: there is no such file.")
-    found = find_model(model, storage)
+    found = find_model(model, storage, trusted=trusted)
     assert found.home is not None and found.record is not None
-    return load.read(found.home.students_dir / found.record.trial_id)
+    return load.read(found.home.students_dir / found.record.trial_id, trusted_by(found.home, trusted))

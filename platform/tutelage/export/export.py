@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tutelage import plugins
 from tutelage.errors import InputError, nearest
-from tutelage.export import bundle, check, int8, model_card
+from tutelage.export import bundle, check, int8, model_card, own_programs
 from tutelage.export.find import Found, find_model
 from tutelage.export.fit import check_fits
-from tutelage.export.forms import FLOAT_FORMS, FORMS, QUANTISED_FORMS
+from tutelage.export.forms import FLOAT_FORMS, FORMS, PROGRAM, QUANTISED_FORMS
+from tutelage.networks.trust import EVERYTHING, PACKAGE_ONLY
 from tutelage.signature import signature_of
 from tutelage.spec import loading, spec
 from tutelage.training.context import TrainingContext, context_of
@@ -25,7 +26,8 @@ class Options:
     """How a student is exported: in which `forms`, whether they are checked, and the licence on its card.
 
     `data` is a spec whose data the check and the quantised forms use; None: that of the student's sweep. A quantised form that
-    loses more than `max_loss` of the primary measure on validation is left out.
+    loses more than `max_loss` of the primary measure on validation is left out. With `trust`, code is run that the network's
+    files name and neither `data` nor its sweep's spec does (see `networks.trust`).
     """
 
     forms: Sequence[str] = FLOAT_FORMS
@@ -33,6 +35,7 @@ class Options:
     data: spec.Spec | None = None
     max_loss: float = int8.MAX_LOSS
     licence: str = model_card.UNKNOWN_LICENCE
+    trust: bool = False
 
     def __post_init__(self) -> None:
         for form in self.forms:
@@ -43,6 +46,11 @@ class Options:
     def is_quantised(self) -> bool:
         """Whether a form is quantised."""
         return bool(set(self.forms) & set(QUANTISED_FORMS))
+
+    @property
+    def trusted(self) -> Collection[str]:
+        """The code that the network's files may name."""
+        return EVERYTHING if self.trust else self.data.own_code() if self.data else PACKAGE_ONLY
 
 
 EVERY_FLOAT_FORM = Options()
@@ -56,7 +64,7 @@ def export_model(
     With `options.check` every form is run where tutelage cannot be imported, and compared on real inputs.
     """
     bundle.check_new(directory)
-    found = find_model(model, storage, uri)
+    found = find_model(model, storage, uri, options.trusted)
     context = _context_for(found, options.data) if options.check or options.is_quantised else None
     with bundle.drafted(directory, found.model, found.architecture, options.forms) as draft:
         variants = int8.add(draft, context, options.max_loss) if context and options.is_quantised else []
@@ -65,6 +73,8 @@ def export_model(
         card = _card(found, draft, options.licence, variants, differences)
         about = {**found.about(), "licence": options.licence}
         manifest = bundle.finish(draft, about, model_card.text(card), model_card.NAME)
+    if program := manifest["files"].get(PROGRAM):
+        own_programs.record(storage, program["sha256"])
     too_much = f"more than --max-loss {options.max_loss:g}"
     return {
         "version": 2,

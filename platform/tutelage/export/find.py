@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tutelage.errors import InputError, nearest
 from tutelage.export import load, registry
 from tutelage.files import sha256_of
 from tutelage.networks import checkpoint
+from tutelage.networks.trust import EVERYTHING, PACKAGE_ONLY
 from tutelage.records import sweep_dir
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
@@ -45,16 +47,17 @@ class Found:
         return chosen if chosen and self.record and chosen["student"]["trial"] == self.record.trial_id else None
 
 
-def find_model(model: str, storage: Path, uri: str | None = None) -> Found:
+def find_model(model: str, storage: Path, uri: str | None = None, trusted: Collection[str] = PACKAGE_ONLY) -> Found:
     """Return the network that `model` names: SWEEP (its selected student), SWEEP/TRIAL, a directory, or models:/NAME@ALIAS.
 
-    `uri` is where MLflow is, by default the storage's SQLite. Raises `InputError` for what is not there.
+    `uri` is where MLflow is, by default the storage's SQLite. Of the code that the network's files name, only `trusted` and
+    what its sweep's spec names is run (see `networks.trust`). Raises `InputError` for other code and what is not there.
     """
     if model.startswith(REGISTRY):
         directory = downloaded(model, uri or default_tracking_uri(storage))
-        return _with_origin(model, directory, storage)
+        return _with_origin(model, directory, storage, trusted)
     if (Path(model) / checkpoint.ARCHITECTURE).exists():
-        return _with_origin(model, Path(model), storage)
+        return _with_origin(model, Path(model), storage, trusted)
     if Path(model).suffix in (load.PROGRAM, load.ONNX) and Path(model).exists():
         raise InputError(
             f"{model} holds a traced graph, which other forms cannot be made from. Name its directory of weights, or the sweep."
@@ -71,7 +74,7 @@ def find_model(model: str, storage: Path, uri: str | None = None) -> Found:
         raise InputError(f"{name}/{trial} gave several candidates: {', '.join(several)}. Name one of them.")
     if trial not in known:
         raise InputError(f"sweep '{name}' has no trained student '{trial}'.{nearest(trial, known)}")
-    built, architecture = checkpoint.read(home.students_dir / trial)
+    built, architecture = checkpoint.read(home.students_dir / trial, trusted_by(home, trusted))
     record = next(record for record in home.records() if record.trial_id == trial)
     return Found(name=f"{home.name}/{trial}", model=built, architecture=architecture, home=home, record=record)
 
@@ -87,13 +90,24 @@ def downloaded(model: str, uri: str) -> Path:
     return found
 
 
-def _with_origin(name: str, directory: Path, storage: Path) -> Found:
+def trusted_by(home: SweepDir | None, trusted: Collection[str]) -> Collection[str]:
+    """Return `trusted` with the code that the spec of a sweep names."""
+    return trusted if home is None or trusted is EVERYTHING else {*trusted, *home.spec().own_code()}
+
+
+def _with_origin(name: str, directory: Path, storage: Path, trusted: Collection[str]) -> Found:
     """Return the network in `directory`, with the trial of the storage that has the very same weights, if there is one."""
-    built, architecture = checkpoint.read(directory)
-    mark = sha256_of(directory / checkpoint.WEIGHTS)
-    for weights in sorted((storage / "sweeps").glob(f"*/students/*/{checkpoint.WEIGHTS}")):
-        if weights.stat().st_size == (directory / checkpoint.WEIGHTS).stat().st_size and sha256_of(weights) == mark:
-            home = SweepDir(weights.parents[2])
-            record = next((one for one in home.records() if one.trial_id == weights.parent.name), None)
-            return Found(name=name, model=built, architecture=architecture, home=home, record=record)
-    return Found(name=name, model=built, architecture=architecture)
+    same = _same_weights(directory / checkpoint.WEIGHTS, storage)
+    home = SweepDir(same.parents[2]) if same else None
+    built, architecture = checkpoint.read(directory, trusted_by(home, trusted))
+    record = next((one for one in home.records() if same and one.trial_id == same.parent.name), None) if home else None
+    return Found(name=name, model=built, architecture=architecture, home=home, record=record)
+
+
+def _same_weights(weights: Path, storage: Path) -> Path | None:
+    """Return the file of weights of a student in the storage that is equal to `weights`, if there is one."""
+    if not weights.is_file():
+        return None
+    size, mark = weights.stat().st_size, sha256_of(weights)
+    students = sorted((storage / "sweeps").glob(f"*/students/*/{checkpoint.WEIGHTS}"))
+    return next((one for one in students if one.stat().st_size == size and sha256_of(one) == mark), None)

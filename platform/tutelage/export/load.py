@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from tutelage import environment
 from tutelage.errors import InputError
 from tutelage.export.interface import Port, arguments_of
 from tutelage.networks import checkpoint, cost
+from tutelage.networks.trust import EVERYTHING, PACKAGE_ONLY
 from tutelage.signature import InputSpec, OutputSpec, Signature, signature_of
 
 PROGRAM, ONNX = ".pt2", ".onnx"
@@ -58,17 +61,20 @@ class Deployed:
     file_bytes: int
 
 
-def read(path: Path) -> Deployed:
+def read(path: Path, trusted: Collection[str] = PACKAGE_ONLY, own_programs: Collection[str] = frozenset()) -> Deployed:
     """Return what is at `path`: a directory with weights and architecture, a `.pt2` program or an `.onnx` model.
 
-    Raises `InputError` for what is none of these, or is not readable.
+    Of the code that an architecture names, only the package's and `trusted` is run (see `networks.trust`). Loading a program
+    runs expressions that it holds: it is loaded if its SHA-256 is among `own_programs`, or everything is trusted. Raises
+    `InputError` for other code, for what is no student, and for what is not readable.
     """
     if path.is_dir():
-        return _network(path)
-    readers = {PROGRAM: _program, ONNX: _onnx}
-    if path.suffix not in readers:
-        raise InputError(f"{path} is no exported student. Give a directory, a file {PROGRAM} or a file {ONNX}.")
-    return readers[path.suffix](path)
+        return _network(path, trusted)
+    if path.suffix == PROGRAM:
+        return _program(path, None if trusted is EVERYTHING else own_programs)
+    if path.suffix == ONNX:
+        return _onnx(path)
+    raise InputError(f"{path} is no exported student. Give a directory, a file {PROGRAM} or a file {ONNX}.")
 
 
 def described(architecture: Mapping[str, Any]) -> dict[str, str]:
@@ -76,24 +82,29 @@ def described(architecture: Mapping[str, Any]) -> dict[str, str]:
     return {name: json.dumps(architecture[name]) for name in DESCRIBED if name in architecture}
 
 
-def _network(directory: Path) -> Deployed:
-    model, architecture = checkpoint.read(directory)
+def _network(directory: Path, trusted: Collection[str]) -> Deployed:
+    model, architecture = checkpoint.read(directory, trusted)
     return Deployed(
         form="weights", module=model, signature=signature_of(architecture["signature"]),
         size_bytes=cost.size(model)["size_bytes"], file_bytes=(directory / checkpoint.WEIGHTS).stat().st_size,
     )  # fmt: skip
 
 
-def _program(path: Path) -> Deployed:
+def _program(path: Path, own: Collection[str] | None) -> Deployed:
+    """Return the program at `path`, if its SHA-256 is among `own`; with None any."""
     held = dict.fromkeys(DESCRIBED, "")
     try:
-        with zipfile.ZipFile(path) as archive, environment.set_to(TENSORS_ONLY):
+        content = io.BytesIO(path.read_bytes())  # once, so that what is loaded is what was hashed
+        with zipfile.ZipFile(content) as archive:
             more = [name for name in archive.namelist() if any(part in name for part in RUNS_CODE)]
-            program = None if more else torch.export.load(path, extra_files=held)
+        _check_program(path, more, is_own=own is None or hashlib.sha256(content.getbuffer()).hexdigest() in own)
+        content.seek(0)
+        with environment.set_to(TENSORS_ONLY):
+            program = torch.export.load(content, extra_files=held)
+    except InputError:
+        raise
     except Exception as error:  # zip, JSON, version and unpickling errors have no common parent
         raise InputError(f"{path} is not a readable torch.export program: {error}") from None
-    if program is None:
-        raise InputError(f"{path} holds {more[0]}, which is more than a graph and tensors, and is not loaded: it may run code.")
     run, tensors = program.module(), program.state_dict.values()
     arguments, outputs = (
         [_port(program, str(name)) for name in names]
@@ -103,6 +114,17 @@ def _program(path: Path) -> Deployed:
         form="program", module=Runnable(lambda *given: run(*given)), signature=_signature(path, held, arguments, outputs),
         size_bytes=float(sum(t.numel() * t.element_size() for t in tensors)), file_bytes=path.stat().st_size,
     )  # fmt: skip
+
+
+def _check_program(path: Path, more: Sequence[str], *, is_own: bool) -> None:
+    if more:
+        raise InputError(f"{path} holds {more[0]}, which is more than a graph and tensors, and is not loaded: it may run code.")
+    if not is_own:
+        raise InputError(
+            f"{path} was not exported with this storage, and is not loaded: torch runs expressions that a program holds. "
+            "Evaluate the directory of weights or the ONNX file, name the storage (--storage), or, if you trust who made it, "
+            "give --trust."
+        )
 
 
 def _port(program: ExportedProgram, name: str) -> Port:

@@ -111,6 +111,7 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        _check_whole(path)
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=PROVIDERS)
         except Exception as error:  # onnxruntime's own exceptions have no common parent
@@ -126,6 +127,31 @@ class Session:
         return found[0] if len(found) == 1 else {port.name: array for port, array in zip(self.outputs, found, strict=True)}
 
 
+def _check_whole(path: Path) -> None:
+    """Raise `InputError` for a file that is not ONNX, or whose tensors lie in other files, which it could name anywhere."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # of protobuf, of onnx, of the operating system
+        raise InputError(f"{path} is not a readable ONNX model: {error}") from None
+    elsewhere = [tensor.name for tensor in _tensors(model) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    if elsewhere:
+        raise InputError(
+            f"{path} keeps {len(elsewhere)} tensors in other files ({elsewhere[0]}, …), which are not read: the file can name "
+            "any path. Save it as one file: onnx.save(model, path, save_as_external_data=False)."
+        )
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Give every tensor in an ONNX message, those in nodes, subgraphs and functions too."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for one in [value] if hasattr(value, "ListFields") else value:
+                yield from _tensors(one)
+
+
 DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 
 
@@ -137,7 +163,7 @@ def _port(argument: Any) -> Port:
 
 def size_bytes(path: Path) -> float:
     """Return the bytes of an ONNX file's weights at their own precision, without its graph."""
-    tensors = onnx.load(path).graph.initializer
+    tensors = onnx.load(path, load_external_data=False).graph.initializer
     return float(sum(int(np.prod(t.dims)) * onnx.helper.tensor_dtype_to_np_dtype(t.data_type).itemsize for t in tensors))
 
 

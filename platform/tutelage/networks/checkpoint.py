@@ -1,9 +1,9 @@
-"""A trained network on disk: `model.safetensors` and `architecture.json`. Reading them runs no code from the files."""
+"""A trained network on disk: `model.safetensors` and `architecture.json`. Reading them runs no code that only they name."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.files import write_atomically, write_json
+from tutelage.networks.trust import PACKAGE_ONLY, check_code
 from tutelage.signature import signature_of
 
 WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"
@@ -118,6 +119,34 @@ def write(directory: Path, model: nn.Module, architecture: Mapping[str, Any]) ->
     write_json(directory / ARCHITECTURE, dict(architecture))
 
 
+def read_architecture(directory: Path) -> dict[str, Any]:
+    """Return the architecture of the network in `directory`. Raises `InputError` if it is not readable or not complete."""
+    path = directory / ARCHITECTURE
+    try:
+        architecture = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unreadable(directory, error) from error
+    if not isinstance(architecture, dict):
+        raise InputError(f"{path}: holds a {type(architecture).__name__}, and must hold a mapping with model and signature.")
+    if missing := {"model", "signature"} - set(architecture):
+        raise InputError(f"{path}: lacks {', '.join(sorted(missing))}.")
+    try:
+        signature_of(architecture["signature"])
+        methods = [one["method"] for one in architecture.get("surgeries", ())]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: holds no readable signature or surgeries ({error!r}).") from None
+    for reference in (architecture["model"], *methods):
+        plugins.parse_reference(reference)
+    return architecture
+
+
+def _unreadable(directory: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{directory}: not a readable network ({error}). "
+        f"It must hold {WEIGHTS} and {ARCHITECTURE}, as `tutelage export` writes them."
+    )
+
+
 def read_weights(directory: Path) -> dict[str, Tensor]:
     """Return the weights of the network in `directory` by name. Raises `InputError` if they are not readable."""
     try:
@@ -126,18 +155,18 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
         raise InputError(f"{directory / WEIGHTS} is not readable: {error}") from error
 
 
-def read(directory: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the network in `directory`, in evaluation mode, and its architecture. Raises `InputError` if unreadable."""
+def read(directory: Path, trusted: Collection[str] = PACKAGE_ONLY) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the network in `directory`, in evaluation mode, and its architecture.
+
+    Of the code that the architecture names, only the package's and that of the `trusted` `module:Name`s is run. Raises
+    `InputError` for other code, and for files that are not readable.
+    """
+    architecture = read_architecture(directory)
+    check_code(directory / ARCHITECTURE, architecture, trusted)
     try:
-        architecture = json.loads((directory / ARCHITECTURE).read_text(encoding="utf-8"))
         weights = load_file(directory / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(
-            f"{directory}: not a readable network ({error}). "
-            f"It must hold {WEIGHTS} and {ARCHITECTURE}, as `tutelage export` writes them."
-        ) from error
-    if missing := {"model", "signature"} - set(architecture):
-        raise InputError(f"{directory / ARCHITECTURE}: lacks {', '.join(sorted(missing))}.")
+        raise _unreadable(directory, error) from error
     with torch.device("meta"):
         model = build(architecture)
     return adopt(model, weights).eval(), architecture

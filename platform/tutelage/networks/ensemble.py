@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.networks import checkpoint
+from tutelage.networks.trust import EVERYTHING
 
 
 class Ensemble(checkpoint.Wrapper):
@@ -41,5 +42,5 @@ class Ensemble(checkpoint.Wrapper):
 
 def read(directories: Sequence[Path], shares: Sequence[float]) -> nn.Module:
     """Return the networks in `directories` as one network in evaluation mode; a single network is not wrapped."""
-    networks = [checkpoint.read(directory)[0] for directory in directories]
+    networks = [checkpoint.read(directory, EVERYTHING)[0] for directory in directories]  # this sweep's driver put them there
     return networks[0] if len(networks) == 1 else Ensemble(networks, shares).eval()

@@ -11,6 +11,7 @@ from tutelage.export import load, registry
 from tutelage.export.fit import mismatch
 from tutelage.measure import Measure
 from tutelage.networks import checkpoint, cost
+from tutelage.networks.trust import EVERYTHING
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
 from tutelage.selection import comparison
@@ -29,12 +30,14 @@ class Registration:
     """How a student is registered: under which name, with what further aliases, and when it becomes the champion.
 
     `margin` is how much worse a smaller student may be, in the primary measure's unit; `force` makes it champion in any case.
+    `trust` runs code that only the present champion's files name (see `networks.trust`).
     """
 
     name: str
     aliases: Sequence[str] = ()
     margin: float = MARGIN
     force: bool = False
+    trust: bool = False
 
 
 def champion(registration: Registration, home: SweepDir, context: TrainingContext) -> Subject | None:
@@ -54,7 +57,7 @@ def champion(registration: Registration, home: SweepDir, context: TrainingContex
             f"the champion of '{name}', version {found.version}, holds no {checkpoint.ARCHITECTURE} with {checkpoint.WEIGHTS}: "
             "it was not registered by tutelage, and cannot be compared. Register under another name, or with --force."
         )
-    held = load.read(directory)
+    held = load.read(directory, EVERYTHING if registration.trust else home.spec().own_code())
     if difference := mismatch(held.signature, context.signature):
         raise InputError(
             f"the champion of '{name}', version {found.version}, {difference}: they cannot be compared. Register under another "
@@ -81,7 +84,7 @@ def register(
         f"tutelage.test_{primary.name}": primary.text(document["test"]["value"]),
         "tutelage.promotion": why,
     }
-    model, architecture = checkpoint.read(directory)
+    model, architecture = checkpoint.read(directory, home.spec().own_code())
     candidate = registry.Candidate(
         model=model, signature=signature_of(architecture["signature"]), tags=tags,
         arguments=context.splits["validation"].take(slice(EXAMPLES)).arguments,

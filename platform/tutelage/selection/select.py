@@ -185,13 +185,13 @@ def _baselines(record: TrialRecord, retraining: Retraining, events: Dispatcher) 
 def _tested(
     home: SweepDir, record: TrialRecord, retraining: Retraining, champion: Subject | None, events: Dispatcher
 ) -> dict[str, Any]:
-    context = retraining.context
+    context, trusted = retraining.context, home.spec().own_code()
     subjects = {
-        "student": Subject(name=record.trial_id, model=checkpoint.read(home.students_dir / record.trial_id)[0]),
+        "student": Subject(name=record.trial_id, model=checkpoint.read(home.students_dir / record.trial_id, trusted)[0]),
         "teacher": Subject(name=home.facts()["teacher"]["address"], model=context.teacher),
     }
     if retraining.has_labels:
-        subjects["labels_only"] = Subject(name="baseline", model=checkpoint.read(retraining.baseline_dir(record))[0])
+        subjects["labels_only"] = Subject(name="baseline", model=checkpoint.read(retraining.baseline_dir(record), trusted)[0])
     if champion:
         subjects["champion"] = champion
     others = {

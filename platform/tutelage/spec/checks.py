@@ -237,3 +237,5 @@ def _teacher_problems(teacher: TeacherConfig, at: tuple[str, ...]) -> Iterator[F
     for name in ("weights", "classes", "source"):
         if getattr(teacher, name) is not None and teacher.model is None:
             yield (*at, name), getattr(teacher, name), "belongs to a `model`; a `path` brings its own."
+    if teacher.trust is not None and teacher.path is None:
+        yield (*at, "trust"), teacher.trust, "belongs to a `path`; it names code that the files there may name."

@@ -96,6 +96,11 @@ class TeacherConfig(RecipeConfig):
     path: str | None = Field(
         None, description="a trained network instead: a directory that was exported, or an MLflow URI (models:/NAME@champion)"
     )
+    trust: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="code that the files at `path` may name, as module:Name; beside what else the spec names",
+    )
     weights: str | None = Field(None, description="file of trained weights for `model`: .safetensors, or a PyTorch state dict")
     classes: list[str] | None = Field(None, min_length=2, description="names of the outputs of `weights`; null: the data's")
     required_quality: float | None = Field(

@@ -76,6 +76,10 @@ class Spec(Section):
         """Return the whole spec, defaults filled in, as plain YAML values; it loads again to an equal spec."""
         return self.model_dump(mode="json")
 
+    def own_code(self) -> frozenset[str]:
+        """Return the code that the spec names beside the package's, as `module:Name`: the user chose to run it."""
+        return plugins.own_code(self.resolved())
+
     def default_of(self, name: str) -> Any:
         """Return the default of a searched setting by its dotted name, a plugin's option as its plugin has it; None if none."""
         section, key, *rest = name.split(".")

@@ -1,12 +1,12 @@
 """A teacher from elsewhere: a directory, a model of MLflow's registry, or weights for a network of the user's own.
 
-Nothing that is read runs code: weights are safetensors, or tensors alone out of a PyTorch file.
+Nothing that is read runs code that the spec does not name: weights are safetensors, or tensors alone out of a PyTorch file.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -21,6 +21,7 @@ from tutelage.errors import InputError, nearest
 from tutelage.export import registry
 from tutelage.networks import checkpoint
 from tutelage.networks.blank import classes_of
+from tutelage.networks.trust import PACKAGE_ONLY
 from tutelage.signature import Signature, signature_of
 from tutelage.spec.sections import TeacherConfig
 
@@ -31,15 +32,20 @@ _SHOWN = 4
 
 
 def read_teacher(
-    teacher: TeacherConfig, blank: Mapping[str, Any], train: Examples, uri: str
+    teacher: TeacherConfig,
+    blank: Mapping[str, Any],
+    train: Examples,
+    uri: str,
+    trusted: Collection[str] = PACKAGE_ONLY,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Return the network that a spec's teacher names, answering in the classes of `train`, and its architecture.
 
-    `blank` is the architecture of an untrained `teacher.model` for this data; `uri` is where MLflow is. Raises `InputError`
-    for what is not readable, has another input, or lacks a class of the data.
+    `blank` is the architecture of an untrained `teacher.model` for this data; `uri` is where MLflow is; of the code that its
+    files name only `trusted` is run (see `checkpoint.read`). Raises `InputError` for what is not readable, has another input,
+    or lacks a class of the data.
     """
     if teacher.path is not None:
-        model, architecture = checkpoint.read(_directory(teacher.path, uri))
+        model, architecture = checkpoint.read(_directory(teacher.path, uri), trusted)
     else:
         assert teacher.weights is not None, "a teacher that is not trained has a path or weights"
         named = signature_of(blank["signature"])

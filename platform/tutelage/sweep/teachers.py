@@ -18,6 +18,7 @@ from tutelage.errors import InputError, WorkFailed
 from tutelage.files import write_json
 from tutelage.networks import checkpoint, cost
 from tutelage.networks.capture import sequences_from
+from tutelage.networks.trust import EVERYTHING
 from tutelage.spec.loading import tracking_uri
 from tutelage.spec.sections import TeacherConfig
 from tutelage.spec.spec import Spec
@@ -84,7 +85,7 @@ def _completed(teacher: Teacher, context: TrainingContext) -> Teacher:
     """Return a teacher, measured again if it was kept by a sweep that did not have all of this one's measures."""
     if all(measure.name in teacher.measures for measure in (*context.built_task.measures, *context.measures)):
         return teacher
-    return replace(teacher, measures=_measures(checkpoint.read(teacher.directory)[0], context))
+    return replace(teacher, measures=_measures(checkpoint.read(teacher.directory, EVERYTHING)[0], context))
 
 
 def is_foreign(spec: Spec) -> bool:
@@ -131,7 +132,7 @@ def _new_teacher(spec: Spec, context: TrainingContext, address: str, say: Callab
 
 def _as_it_came(spec: Spec, context: TrainingContext, source: Teacher, address: str) -> Teacher:
     """Keep what learnt the source as the teacher, answering in the data's classes; `InputError` if it lacks one."""
-    model, architecture = checkpoint.read(source.directory)
+    model, architecture = checkpoint.read(source.directory, EVERYTHING)
     model, architecture = external_teacher.in_classes_of(model, architecture, context.signature)
     directory, measures = Path(spec.storage) / "teachers" / address, _measures(model, context)
     about: dict[str, Any] = {"measures": measures, "curve": source.curve, "source": _of_source(spec, source)}
@@ -219,7 +220,7 @@ def _keep(directory: Path, model: nn.Module, architecture: dict[str, Any], about
 def read_foreign(spec: Spec, context: TrainingContext) -> tuple[nn.Module, dict[str, Any]]:
     """Return the spec's teacher from elsewhere, and its architecture; `InputError` as `foreign.read_teacher` raises it."""
     blank = context.architecture(spec.teacher.model or "")
-    return external_teacher.read_teacher(spec.teacher, blank, context.splits["train"], tracking_uri(spec))
+    return external_teacher.read_teacher(spec.teacher, blank, context.splits["train"], tracking_uri(spec), spec.own_code())
 
 
 def _found_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], None], check: PairCheck) -> Teacher:
