@@ -1,0 +1,39 @@
+"""When a registered student becomes the champion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from torch import nn
+
+from tutelage import plugins
+from tutelage.networks import cost
+from tutelage.selection.champions import Registration, _promoted
+from tutelage.selection.test_split import Subject
+
+ACCURACY = plugins.measure("accuracy")
+FORMER = Subject(name="digits version 1", model=nn.Linear(10, 10))
+BYTES = cost.size(FORMER.model)["size_bytes"]
+
+
+def document(low: float, size_bytes: float) -> dict[str, Any]:
+    gain = {"difference": low + 0.01, "low": low, "high": low + 0.02}
+    return {"test": {"gain_over_champion": gain}, "student": {"measures": {"size_bytes": size_bytes}}}
+
+
+@pytest.mark.parametrize(
+    ("margin", "low", "size_bytes", "is_promoted"),
+    [
+        (0.03, -0.02, BYTES - 1, True), (0.02, -0.021, BYTES - 1, False), (0.0, -0.001, BYTES - 1, False),
+        (0.03, -0.02, BYTES, False), (0.0, 0.001, BYTES + 1, True),
+    ],
+)  # fmt: skip
+def test_a_smaller_student_may_be_worse_by_the_margin(margin: float, low: float, size_bytes: float, is_promoted: bool) -> None:
+    registration = Registration(name="digits", margin=margin)
+    assert _promoted(ACCURACY, registration, FORMER, document(low, size_bytes))[0] is is_promoted
+
+
+def test_the_first_and_the_forced_one_are_promoted_without_a_comparison() -> None:
+    assert _promoted(ACCURACY, Registration(name="digits"), None, {})[0]
+    assert _promoted(ACCURACY, Registration(name="digits", force=True), FORMER, document(-0.5, BYTES))[0]

@@ -1,0 +1,100 @@
+"""Students trained again: with which seeds, in which config, and only where that is not on record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.stored_sweep import spec_tree
+from tutelage.networks import checkpoint
+from tutelage.records import sweep_dir
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.trial import TrialRecord
+from tutelage.selection import retrain
+from tutelage.selection.retrain import FRESH_SEED, Retraining, labels_only
+from tutelage.training.context import TrainingContext
+from tutelage.training.jobs import Workers
+
+Make = Callable[..., TrialRecord]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> SweepDir:
+    return sweep_dir.create(tmp_path, "stored", yaml.safe_dump(spec_tree(tmp_path)))
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, Any], int]]:
+    """What is trained, as (config, seed); each has the accuracy 0.001 times its seed."""
+    found: list[tuple[dict[str, Any], int]] = []
+
+    def train(
+        configs: Mapping[str, tuple[dict[str, Any], int]], context: TrainingContext, directory: Path, workers: Workers
+    ) -> Iterator[tuple[str, list[dict[str, float]]]]:
+        for name, (config, seed) in configs.items():
+            found.append((config, seed))
+            (directory / name).mkdir(parents=True, exist_ok=True)
+            (directory / name / checkpoint.WEIGHTS).touch()
+            yield name, [{"accuracy": seed / 1000, "elapsed_s": 1.0}]
+
+    monkeypatch.setattr(retrain.student_jobs, "train_students", train)
+    return found
+
+
+def retraining(home: SweepDir, context: TrainingContext, num_seeds: int = 2) -> Retraining:
+    return Retraining(home=home, context=context, workers=Workers(workers=0, cpus=1, gpus=0), num_seeds=num_seeds)
+
+
+def test_a_label_only_student_has_nothing_of_its_teacher() -> None:
+    config = {
+        "student": {"model": "mlp", "initialise": "teacher", "epochs": 3}, "distillation": {"weight": 0.7, "temperature": 2.0},
+        "sparsity": {"structured": 0.5},
+    }  # fmt: skip
+    assert labels_only(config) == {
+        "student": {"model": "mlp", "initialise": "random", "epochs": 3}, "distillation": {"weight": 0.0, "temperature": 2.0},
+        "sparsity": {"structured": 0.5},
+    }  # fmt: skip
+    assert config["distillation"] == {"weight": 0.7, "temperature": 2.0}, "the config itself does not change"
+
+
+def test_fresh_seeds_are_others_than_the_searchs(home: SweepDir, context: TrainingContext) -> None:
+    assert retraining(home, context).seeds == [FRESH_SEED + context.seed, FRESH_SEED + context.seed + 1]
+
+
+def test_students_are_trained_with_the_seeds_that_they_lack(
+    home: SweepDir, context: TrainingContext, make_record: Make, trained: list[tuple[dict[str, Any], int]]
+) -> None:
+    record = make_record(0, accuracy=0.5)
+    assert retraining(home, context, 1).taught([record]) == {"t0000": [1.0]}
+    assert [seed for _, seed in trained] == [1000]
+    assert retraining(home, context).known() == {}, "one of two seeds is missing"
+    assert retraining(home, context).taught([record]) == {"t0000": [1.0, 1.001]}
+    assert trained == [(record.config, 1000), (record.config, 1001)]
+    retraining(home, context).taught([record])
+    assert len(trained) == 2
+
+
+def test_a_student_whose_weights_are_gone_is_trained_again(
+    home: SweepDir, context: TrainingContext, make_record: Make, trained: list[tuple[dict[str, Any], int]]
+) -> None:
+    record = make_record(0, accuracy=0.5)
+    retraining(home, context, 1).taught([record])
+    (lost,) = (home.root / "retrained").rglob(checkpoint.WEIGHTS)
+    lost.unlink()
+    retraining(home, context, 1).taught([record])
+    assert len(trained) == 2
+
+
+def test_a_baseline_is_trained_with_the_searchs_seed_and_the_fresh_ones(
+    home: SweepDir, context: TrainingContext, make_record: Make, trained: list[tuple[dict[str, Any], int]]
+) -> None:
+    record = make_record(0, accuracy=0.5)
+    own, fresh = retraining(home, context).alone(record)
+    assert (own, fresh) == (context.seed / 1000, [1.0, 1.001])
+    assert [seed for _, seed in trained] == [context.seed, 1000, 1001]
+    assert all(config == labels_only(record.config) for config, _ in trained)
+    assert retraining(home, context).known() == {}, "a baseline is no taught student"
