@@ -177,7 +177,7 @@ def test_an_option_without_the_one_that_it_belongs_to_is_an_error(
     words: list[str], shell: Run, home: SweepDir, given: dict[str, Any]
 ) -> None:
     code, out, err = shell("select", "stored", "--storage", home.storage, *words)
-    assert (code, out) == (2, "") and "--register NAME" in err or "--policy NAME" in err
+    assert (code, out) == (2, "") and ("--register NAME" in err or "--policy NAME" in err)
 
 
 def test_rollback_passes_the_registry_on(shell: Run, home: SweepDir, given: dict[str, Any]) -> None:
