@@ -47,7 +47,7 @@ ROOMS = {  # a room, and the rooms that it may import beside the ground and stor
     "spec": set(),
     "data": set(),
     "models": set(),
-    "sparsity": set(),
+    "sparsity": {"networks"},
     "measures": set(),
     "tasks": {"data", "measures"},
     "networks": {"tasks", "data"},

@@ -11,6 +11,7 @@ import torch
 from tests.contexts import small_config
 from tutelage.networks import checkpoint, cost
 from tutelage.networks.trust import EVERYTHING
+from tutelage.networks.weights import load
 from tutelage.spec.sections import TrialConfig
 from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext
@@ -58,7 +59,7 @@ def test_a_method_is_restored_with_its_training(context: TrainingContext, tmp_pa
     first, second = (opened(context, config_of()) for _ in range(2))
     first.epoch()
     torch.save(first.state(), tmp_path / "state.pt")
-    second.restore(torch.load(tmp_path / "state.pt", weights_only=True), checkpoint.adopt)
+    second.restore(torch.load(tmp_path / "state.pt", weights_only=True), load)
     second.epoch()
     whole = trained(context, config_of())
     assert second._sparsity.state() == whole._sparsity.state() != {"steps": 0}

@@ -14,6 +14,7 @@ from torch import nn
 from tests.plain import architecture_of
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint
+from tutelage.networks.weights import weights_of
 from tutelage.spec.sections import TeacherConfig
 from tutelage.sweep import external_teacher
 from tutelage.training.context import TrainingContext
@@ -47,7 +48,7 @@ def answers(model: nn.Module, context: TrainingContext) -> torch.Tensor:
 @pytest.mark.parametrize("form", ["safetensors", "state dict", "checkpoint", "parallel"])
 def test_weights_in_every_usual_form_answer_as_they_did(context: TrainingContext, tmp_path: Path, form: str) -> None:
     model, _ = made(context)
-    state, path = checkpoint.weights_of(model), tmp_path / "weights.pt"
+    state, path = weights_of(model), tmp_path / "weights.pt"
     if form == "safetensors":
         path = tmp_path / "weights.safetensors"
         save_file(state, path)
@@ -71,7 +72,7 @@ def test_a_teacher_of_more_classes_in_another_order_answers_in_the_datas(context
 
 def test_names_of_the_outputs_can_be_given(context: TrainingContext, tmp_path: Path) -> None:
     model, _ = made(context)
-    torch.save(checkpoint.weights_of(model), tmp_path / "w.pt")
+    torch.save(weights_of(model), tmp_path / "w.pt")
     names = [str(9 - i) for i in range(10)]
     found, _ = read(context, model=MODEL, weights=str(tmp_path / "w.pt"), classes=names)
     assert torch.equal(answers(found, context), answers(model, context).flip(1))
@@ -103,7 +104,7 @@ def test_a_weights_file_that_would_run_code_is_refused_and_does_not(context: Tra
 
 def test_weights_of_another_network_are_refused_name_by_name(context: TrainingContext, tmp_path: Path) -> None:
     model, _ = made(context)
-    torch.save(checkpoint.weights_of(model), tmp_path / "w.pt")
+    torch.save(weights_of(model), tmp_path / "w.pt")
     with pytest.raises(InputError, match=r"\(8, 64\) instead of \(16, 64\)"):
         read(context, model={"mlp": {"hidden": 16}}, weights=str(tmp_path / "w.pt"))
     with pytest.raises(InputError, match="is missing"):

@@ -17,6 +17,7 @@ from tutelage.errors import WorkFailed
 from tutelage.losses import PerSequence, kd, mixture
 from tutelage.networks import checkpoint, stages
 from tutelage.networks.output import Output
+from tutelage.networks.weights import load
 from tutelage.sparsity import channels
 from tutelage.spec.sections import AugmentationConfig, ExecutionConfig, RecipeConfig
 from tutelage.tasks import LabelSequence, image_classification
@@ -163,7 +164,7 @@ def test_every_recipe_learns_averages_and_resumes(plan: loop.TrainingPlan, optim
     first, second = (loop.Training(model(), replace(plan, recipe=recipe)) for _ in range(2))
     for _ in range(4):
         first.epoch()
-    second.restore(first.state(), checkpoint.adopt)
+    second.restore(first.state(), load)
     while not second.is_done:
         second.epoch()
     assert_same_weights(whole, second)
@@ -198,7 +199,7 @@ def test_a_training_goes_on_from_its_state_as_if_never_stopped(plan: loop.Traini
         first.epoch()
     torch.save(first.state(), tmp_path / "state.pt")
     second = loop.Training(model(), sparse)
-    second.restore(torch.load(tmp_path / "state.pt", weights_only=True), checkpoint.adopt)
+    second.restore(torch.load(tmp_path / "state.pt", weights_only=True), load)
     while not second.is_done:
         second.epoch()
     assert_same_weights(second, trained(sparse))
@@ -323,7 +324,7 @@ def test_phases_resume_at_and_between_their_borders(plan: loop.TrainingPlan, sto
     first, second = (loop.Training(model(), plan) for _ in range(2))
     for _ in range(stop_after):
         first.epoch()
-    second.restore(first.state(), checkpoint.adopt)
+    second.restore(first.state(), load)
     while not second.is_done:
         second.epoch()
     assert_same_weights(second, trained(plan))

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from tutelage.networks.blank import argument_names, blank_arguments, by_sequence
+from tutelage.networks.blank import argument_names, blank_arguments
 from tutelage.signature import InputSpec, OutputSpec, Signature
+from tutelage.tasks import by_sequence
 
 BATCH = "batch"
 LOGITS = "logits"  # the exported name of a network's only output

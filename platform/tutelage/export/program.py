@@ -12,8 +12,8 @@ from torch.utils._pytree import tree_unflatten
 
 from tutelage.errors import WorkFailed
 from tutelage.export.interface import BATCH, arguments_of, exported_names, traced_arguments
-from tutelage.networks.blank import by_sequence
 from tutelage.signature import Signature
+from tutelage.tasks import by_sequence
 
 DYNAMIC = torch.export.Dim.DYNAMIC  # free, in the range that the network's code allows
 

@@ -22,8 +22,9 @@ from torch.nn import functional
 from tutelage.errors import WorkFailed
 from tutelage.export import isolated_python
 from tutelage.export.interface import ragged_source
-from tutelage.networks.blank import argument_names, by_sequence
+from tutelage.networks.blank import argument_names
 from tutelage.signature import Signature
+from tutelage.tasks import by_sequence
 
 Array = NDArray[np.float32]
 Arguments = tuple[Tensor, ...]

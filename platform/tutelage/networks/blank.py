@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tutelage.signature import InputSpec, Signature
+from tutelage.tasks import by_sequence
 
 DTYPES = {"float32": torch.float32, "int64": torch.int64}
 
@@ -40,10 +40,3 @@ def mask_name(spec: InputSpec) -> str:
 def classes_of(result: Any, signature: Signature) -> dict[str, int]:
     """Return the number of classes of each label sequence in a network's result."""
     return {name: logits.shape[-1] for name, logits in by_sequence(result, list(signature.classes)).items()}
-
-
-def by_sequence(result: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Return a network's result by label sequence: it is a mapping, a tuple in the order of `names`, or the only output."""
-    if isinstance(result, Mapping):
-        return {name: result[name] for name in names}
-    return dict(zip(names, result if isinstance(result, tuple | list) else (result,), strict=True))

@@ -11,21 +11,19 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from tutelage import plugins
-from tutelage.errors import InputError
+from tutelage.errors import InputError, TutelageError
 from tutelage.files import write_atomically, write_json
+from tutelage.networks import forward, process_state
+from tutelage.networks.blank import blank_arguments
 from tutelage.networks.trust import PACKAGE_ONLY, check_code
-from tutelage.signature import signature_of
+from tutelage.networks.weights import load, weights_of
+from tutelage.signature import Signature, signature_of
+from tutelage.tasks import by_sequence
 
 WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"
-
-_SIZED = {  # attribute of a module → (the tensor and its axis whose size the attribute states)
-    nn.Linear: {"in_features": ("weight", 1), "out_features": ("weight", 0)},
-    nn.Conv2d: {"out_channels": ("weight", 0)},
-    nn.BatchNorm2d: {"num_features": ("running_mean", 0)},
-    nn.BatchNorm1d: {"num_features": ("running_mean", 0)},
-}
 
 
 class Wrapper(nn.Module):
@@ -64,52 +62,50 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
     signature, columns = signature_of(architecture["signature"]), architecture.get("columns")
     if columns:
         signature = signature.with_class_names(tuple(columns["of"]))
-    model: nn.Module = plugin.build(config, signature)
+    model = _built(plugin, architecture["model"], config, signature)
     for one in architecture.get("surgeries", ()):
         _, sparsity, options = plugins.configure("sparsity", one["method"])
         model = sparsity.build(options, one["amount"]).replay(model, one["surgery"])
     return ChosenClasses(model, columns["taken"]) if columns else model
 
 
-def seeded(architecture: Mapping[str, Any], seed: int) -> nn.Module:
-    """Return the untrained network of `architecture`; its initial weights depend only on `seed`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(architecture)
-
-
-def adopt(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-    """Return `model` with `weights` and with its layers resized to them, so that a dense network can load pruned weights.
-
-    This supports linear, (grouped) convolutional and batch-norm layers. Raises `InputError` if the names differ.
-    """
-    own = model.state_dict()
-    if odd := set(own) ^ set(weights):
-        raise InputError(f"weights do not fit the architecture: only one of them has {', '.join(sorted(odd)[:4])}.")
-    for path, module in model.named_modules():
-        is_depthwise = isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
-        for name in [*module._parameters, *module._buffers]:
-            tensor = weights.get(f"{path}.{name}" if path else name)
-            if tensor is not None:
-                _replace(module, name, tensor)
-        for attribute, (name, axis) in _SIZED.get(type(module), {}).items():
-            setattr(module, attribute, getattr(module, name).shape[axis])
-        if isinstance(module, nn.Conv2d):
-            module.groups = module.out_channels if is_depthwise else module.groups
-            module.in_channels = module.weight.shape[1] * module.groups
+def _built(plugin: Any, reference: plugins.Reference, config: Any, signature: Signature) -> nn.Module:
+    """Return the network that a model plugin builds, with lazy layers sized; whatever it raises becomes an `InputError`."""
+    try:
+        with process_state.preserved():
+            model = plugin.build(config, signature)
+    except TutelageError:
+        raise
+    except Exception as error:  # a user's plugin may raise anything
+        raise InputError(f"model '{plugins.described(reference)}' cannot be built: {forward.reason(error)}.") from error
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model '{plugins.described(reference)}' is a {type(model).__name__}, not a torch.nn.Module.")
+    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        forward.run(model, blank_arguments(signature, 2))
+    if next(model.parameters(), None) is None:
+        raise InputError(f"model '{plugins.described(reference)}' has no parameters; there is nothing to train.")
     return model
 
 
-def _replace(module: nn.Module, name: str, tensor: Tensor) -> None:
-    if name in module._parameters:
-        module._parameters[name] = nn.Parameter(tensor.clone())
-    else:
-        module._buffers[name] = tensor.clone()
+def seeded(architecture: Mapping[str, Any], seed: int) -> nn.Module:
+    """Return the untrained network of `architecture`; its initial weights depend only on `seed`."""
+    with process_state.seeded(seed):
+        return build(architecture)
 
 
-def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """Return the network's parameters and buffers on the CPU, contiguous and detached."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+def blank(architecture: Mapping[str, Any]) -> nn.Module:
+    """Return the untrained network of `architecture` on the meta device, which needs no memory and no time.
+
+    A network of a user's that cannot be built or run there, because its code reads numbers, is built on the CPU.
+    """
+    try:
+        with torch.device("meta"):
+            model = build(architecture)
+        if ":" in plugins.parse_reference(architecture["model"])[0]:
+            forward.run(model, blank_arguments(signature_of(architecture["signature"]), 2, "meta"))
+    except InputError:
+        return seeded(architecture, 0)
+    return model
 
 
 def write(directory: Path, model: nn.Module, architecture: Mapping[str, Any]) -> None:
@@ -167,6 +163,13 @@ def read(directory: Path, trusted: Collection[str] = PACKAGE_ONLY) -> tuple[nn.M
         weights = load_file(directory / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise _unreadable(directory, error) from error
-    with torch.device("meta"):
-        model = build(architecture)
-    return adopt(model, weights).eval(), architecture
+    model = seeded(architecture, 0)  # not on the meta device: what is not among the weights is as the constructor makes it
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    try:
+        load(model, weights)
+        if any(shapes[name] != tensor.shape for name, tensor in weights.items()):  # channels were removed, or it is not its file
+            result = forward.run(model, blank_arguments(signature_of(architecture["signature"]), 2))
+            by_sequence(result, list(signature_of(architecture["signature"]).classes))
+    except InputError as error:
+        raise InputError(f"{directory / WEIGHTS} does not fit {ARCHITECTURE}: {error}") from error
+    return model.eval(), architecture

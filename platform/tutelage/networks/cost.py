@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from tutelage.networks import forward, process_state
 from tutelage.networks.blank import blank_arguments
 from tutelage.signature import Signature
 
@@ -18,7 +22,7 @@ def size(model: nn.Module) -> dict[str, float]:
     device. `size_bytes` sums all parameters and buffers, each in its own precision.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
-    stored = model.state_dict().values()
+    stored = {id(tensor): tensor for tensor in model.state_dict(keep_vars=True).values()}.values()
     sizes = {
         "params": float(sum(p.numel() for p in parameters)),
         "size_bytes": float(sum(t.numel() * t.element_size() for t in stored)),
@@ -31,13 +35,19 @@ def size(model: nn.Module) -> dict[str, float]:
 def macs(model: nn.Module, signature: Signature) -> dict[str, float]:
     """Return `macs`, the multiply–accumulates of matrix products and convolutions for one example of typical length.
 
-    This works on the meta device too. As usual, element-wise operations, norms and pooling are not counted.
+    They are the same on every device. As usual, element-wise operations, norms and pooling are not counted.
     """
-    parameter = next(model.parameters())
-    was_training = model.training
-    model.eval()
-    in_products = sdpa_kernel(SDPBackend.MATH)  # a fused attention kernel hides its products from the counter
-    with torch.no_grad(), in_products, FlopCounterMode(display=False) as counter:
-        model(*blank_arguments(signature, 1, parameter.device))
-    model.train(was_training)
+    arguments = blank_arguments(signature, 1, next(model.parameters()).device)
+    with _unfused(), FlopCounterMode(display=False) as counter:
+        forward.run(model, arguments)
     return {"macs": float(counter.get_total_flops() / 2)}
+
+
+@contextmanager
+def _unfused() -> Iterator[None]:
+    """Turn off kernels that compute several products at once within a block, because they hide these from the counter."""
+    with process_state.preserved(), sdpa_kernel(SDPBackend.MATH):
+        torch.backends.mha.set_fastpath_enabled(False)  # of transformer layers
+        torch._C._set_mkldnn_enabled(False)  # of recurrent layers on CPUs, and below on GPUs
+        torch.backends.cudnn.enabled = False
+        yield

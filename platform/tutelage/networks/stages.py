@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.errors import InputError
+from tutelage.networks import forward
 from tutelage.networks.blank import blank_arguments, classes_of
 from tutelage.networks.checkpoint import innermost
 from tutelage.networks.output import Outline, Stage
@@ -123,12 +124,9 @@ def outline_of(model: nn.Module, signature: Signature) -> Outline:
 
     Its weights are those of the innermost network; for an ensemble, those of its first member.
     """
-    parameter = next(model.parameters())
-    was_training = model.training
-    model.eval()
-    with torch.no_grad(), watched(model) as seen, heads_watched(model) as scores:
-        result = model(*blank_arguments(signature, 2, parameter.device))
-    model.train(was_training)
+    arguments = blank_arguments(signature, 2, next(model.parameters()).device)
+    with watched(model) as seen, heads_watched(model) as scores:
+        result = forward.run(model, arguments)
     classes = classes_of(result, signature)
     return Outline(
         classes=next(iter(classes.values())),

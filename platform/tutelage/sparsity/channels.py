@@ -10,7 +10,11 @@ import torch
 import torch_pruning
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.utils._pytree import tree_leaves
 
+from tutelage.errors import InputError
+from tutelage.networks import forward, weights
 from tutelage.plugins import PluginConfig
 from tutelage.sparsity import Method, Point, recovery_epochs
 
@@ -70,22 +74,64 @@ def remove_channels(config: Config, model: nn.Module, arguments: tuple[Tensor, .
 
     `arguments` are those of one batch, for tracing the dependencies. Every layer keeps at least one channel. Without
     `uniform`, the channels with the smallest normalised group norm of the whole network go first (of each island, in a
-    network of islands; `models.island`).
+    network of islands; `models.island`). Raises `InputError` for a network that would not run without them.
     """
     if share == 0.0:
         return model
-    was_training = model.training
-    kept = [_head(model), *(m for m in model.modules() if getattr(m, "keeps_width", False))]
-    with warnings.catch_warnings():  # of embeddings added to tokens: their width is that of the tokens, as is assumed
-        warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
-        for part, seen in _parts(model.eval(), arguments):
-            _pruner(config, part, seen, share, kept).step()
+    was_training, shared = model.training, weights.shared_names(model)
+    before = _shapes(forward.run(model, arguments))
+    kept = [*_heads(model.eval(), arguments), *(m for m in model.modules() if _keeps_width(m))]
+    try:
+        with warnings.catch_warnings():  # of embeddings added to tokens: their width is that of the tokens, as is assumed
+            warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
+            for part, seen in _parts(model, arguments):
+                _pruner(config, part, seen, share, kept).step()
+    except Exception as error:  # torch-pruning raises what it meets in a network that it cannot trace
+        raise InputError(f"{_CANNOT}: {forward.reason(error)}. {_WAY_OUT}") from error
+    _check(model, arguments, before, shared)
     return model.train(was_training)
 
 
-def _head(model: nn.Module) -> nn.Module:
-    """Return the last linear or convolutional layer: its outputs are the classes, which stay."""
-    return [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+_CANNOT = "channels cannot be removed from this network"
+_WAY_OUT = (
+    "Mark the layers whose outputs later code counts (before a reshape or a split) with tutelage.models.keep_width, or set "
+    "sparsity.structured: 0."
+)
+
+
+def _check(model: nn.Module, arguments: tuple[Tensor, ...], before: list[torch.Size], shared: Mapping[str, str]) -> None:
+    """Raise `InputError` for a network that no longer runs, has other outputs or has lost a shared weight."""
+    try:
+        after = _shapes(forward.run(model, arguments))
+    except InputError as error:
+        raise InputError(f"{_CANNOT}: without them, {error} {_WAY_OUT}") from error
+    if after != before:
+        shapes = (", ".join(str(tuple(shape)) for shape in shapes) for shapes in (before, after))
+        raise InputError(f"{_CANNOT}: its outputs would change from {next(shapes)} to {next(shapes)}. {_WAY_OUT}")
+    if lost := set(shared.items()) - set(weights.shared_names(model).items()):
+        names = " and ".join(sorted(lost)[0])
+        raise InputError(f"{_CANNOT}: {names} are one shared tensor, and would become two. {_WAY_OUT}")
+
+
+def _shapes(result: Any) -> list[torch.Size]:
+    return [value.shape for value in tree_leaves(result) if isinstance(value, Tensor)]
+
+
+def _keeps_width(module: nn.Module) -> bool:
+    return getattr(module, "keeps_width", False) or isinstance(module, nn.MultiheadAttention | nn.RNNBase)
+
+
+def _heads(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[nn.Module]:
+    """Return the layers whose outputs are the network's, and the linear or convolutional layer that is called last."""
+    called: list[tuple[nn.Module, Any]] = []
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear | _ConvNd)]
+    hooks = [layer.register_forward_hook(lambda module, _, output: called.append((module, output))) for layer in layers]
+    try:
+        results = {id(value) for value in tree_leaves(forward.run(model, arguments))}
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [module for module, output in called if id(output) in results] + [module for module, _ in called[-1:]]
 
 
 def _parts(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[tuple[nn.Module, tuple[Tensor, ...]]]:

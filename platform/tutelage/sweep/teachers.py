@@ -19,6 +19,7 @@ from tutelage.files import write_json
 from tutelage.networks import checkpoint, cost
 from tutelage.networks.capture import sequences_from
 from tutelage.networks.trust import EVERYTHING
+from tutelage.networks.weights import weights_of
 from tutelage.spec.loading import tracking_uri
 from tutelage.spec.sections import TeacherConfig
 from tutelage.spec.spec import Spec
@@ -102,8 +103,7 @@ PairCheck = Callable[[Spec, TrainingContext, nn.Module], None]
 
 def _trained_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], None], check: PairCheck) -> Teacher:
     assert spec.teacher.model is not None, "a teacher that is trained has a model"
-    with torch.device("meta"):
-        blank = checkpoint.build(context.architecture(spec.teacher.model))
+    blank = checkpoint.blank(context.architecture(spec.teacher.model))
     check_half_size(spec.teacher, blank, context)
     check(spec, context, blank)
     address = identity.teacher_address(spec, spec.teacher, context.fingerprint)
@@ -227,7 +227,7 @@ def _found_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], No
     """Read a teacher from elsewhere, measure it on the data, and keep a copy: its source may go away."""
     model, architecture = read_foreign(spec, context)
     check(spec, context, model)
-    digest = hashlib.sha256(save(checkpoint.weights_of(model))).hexdigest()
+    digest = hashlib.sha256(save(weights_of(model))).hexdigest()
     address = files.content_address(kind="teacher", weights=digest, architecture=architecture)
     measures = _measures(model, context)
     directory = Path(spec.storage) / "teachers" / address

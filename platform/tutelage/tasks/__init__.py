@@ -6,7 +6,7 @@ count classes and average over steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.data import UNKNOWN, Batch, Examples
+from tutelage.errors import InputError
 from tutelage.measure import Measure
 from tutelage.signature import OutputSpec, Signature
 
@@ -75,11 +76,33 @@ def called(model: nn.Module, batch: Batch, *names: str) -> dict[str, Tensor]:
     A network returns a mapping by name, a tuple in the order of `names`, or the tensor of a single sequence. A tensor
     `[batch, classes]` is a sequence of one step.
     """
-    output = model(*batch.arguments)
-    if isinstance(output, Tensor):
-        output = (output,)
-    logits = dict(output) if isinstance(output, Mapping) else dict(zip(names, output, strict=True))
+    logits = by_sequence(model(*batch.arguments), names)
     return {name: logits[name].unsqueeze(1) if logits[name].ndim == 2 else logits[name] for name in names}
+
+
+def by_sequence(result: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Return a network's result by label sequence: it is a mapping, a tuple in the order of `names`, or the only output.
+
+    Raises `InputError` for a result of another form.
+    """
+    found: Mapping[str, Any] = {}
+    if isinstance(result, Mapping):
+        found = result
+    elif isinstance(result, tuple | list):
+        found = dict(zip(names, result, strict=False)) if len(result) == len(names) else {}
+    elif len(names) == 1:
+        found = {names[0]: result}
+    if all(name in found and hasattr(found[name], "shape") for name in names):
+        return {name: found[name] for name in names}
+    wanted = "the logits as a tensor" if len(names) == 1 else f"a mapping with {', '.join(names)}, or a tuple in this order"
+    raise InputError(f"the network returns {_in_words(result)}; it must return {wanted}.")
+
+
+def _in_words(result: Any) -> str:
+    kind = f"a {type(result).__name__}"
+    if isinstance(result, Mapping):
+        return f"{kind} with {', '.join(f'{key} ({type(value).__name__})' for key, value in result.items()) or 'nothing'}"
+    return f"{kind} of {', '.join(type(one).__name__ for one in result)}" if isinstance(result, tuple | list) else kind
 
 
 def with_targets(batch: Batch, targets: Mapping[str, Tensor]) -> Batch:

@@ -20,6 +20,7 @@ from tutelage.measure import Measure
 from tutelage.networks import checkpoint, ensemble, stages, top_k
 from tutelage.networks.capture import capture, masks_for
 from tutelage.networks.output import Outline
+from tutelage.networks.weights import weights_of
 from tutelage.plugins import Reference
 from tutelage.signature import Signature
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig
@@ -90,7 +91,7 @@ class TrainingContext:
         """The first teacher's parameters and buffers by name, in order of depth."""
         if self.knowledge is None:
             raise WorkFailed("the student needs the teacher's weights, and there is no teacher yet.")
-        return checkpoint.weights_of(checkpoint.innermost(self.teacher))
+        return weights_of(checkpoint.innermost(self.teacher))
 
     @cached_property
     def cached_knowledge(self) -> knowledge_cache.Knowledge | None:

@@ -30,6 +30,7 @@ from tutelage.data import SplitName
 from tutelage.errors import WorkFailed
 from tutelage.networks import checkpoint
 from tutelage.networks.sync_batch_norm import share
+from tutelage.networks.weights import load, weights_of
 from tutelage.plugins import Reference
 from tutelage.spec.sections import PLAIN, ExecutionConfig, RecipeConfig
 from tutelage.training import execution, loop, student
@@ -168,7 +169,7 @@ def train_teacher(job: TeacherJob, workers: Workers) -> TrainedTeacher:
         weights, saved = fit(lambda: _teach(job), workers, max_losses=MAX_LOSSES)
     except (train.TrainingFailedError, ray.exceptions.RayError) as error:
         raise WorkFailed(f"the teacher's training failed: {cause_of(error)}") from error
-    model = checkpoint.adopt(checkpoint.build(job.context.architecture(job.model)), from_bytes(weights)).eval()
+    model = load(checkpoint.build(job.context.architecture(job.model)), from_bytes(weights)).eval()
     job.checkpoint_path.unlink(missing_ok=True)
     mode = ExecutionConfig(**saved["execution"])
     return TrainedTeacher(model=model, curve=saved["curve"], execution=mode, timed_ms=saved["timed_ms"])
@@ -199,7 +200,7 @@ def _teach(job: TeacherJob) -> tuple[bytes, dict[str, Any]]:
         if rank == 0:
             files.write_atomically(job.checkpoint_path, to_bytes({"training": under_way.state(), **kept}))
         train.report(kept["curve"][-1])
-    return to_bytes(checkpoint.weights_of(bare)), kept
+    return to_bytes(weights_of(bare)), kept
 
 
 def _untrained(job: TeacherJob) -> nn.Module:

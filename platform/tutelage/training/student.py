@@ -42,9 +42,8 @@ def untrained(config: TrialConfig, context: TrainingContext, seed: int) -> nn.Mo
 
 
 def blank(config: TrialConfig, context: TrainingContext) -> nn.Module:
-    """Return the student on the meta device, which needs no memory and no time."""
-    with torch.device("meta"):
-        return checkpoint.build(context.architecture(config.student.model))
+    """Return the untrained student on the meta device (`checkpoint.blank`)."""
+    return checkpoint.blank(context.architecture(config.student.model))
 
 
 def build(config: TrialConfig, context: TrainingContext, seed: int) -> nn.Module:

@@ -14,6 +14,7 @@ from ray.train.torch import get_device
 
 from tutelage.errors import WorkFailed
 from tutelage.networks import checkpoint, timing
+from tutelage.networks.weights import load
 from tutelage.records.trial import Candidate, candidate_ids
 from tutelage.sparsity import Point
 from tutelage.spec.sections import TrialConfig
@@ -64,7 +65,7 @@ class StudentTrial:
 
         packed, rows = fit(all_epochs, self.workers)
         self.training.model.cpu()
-        self.training.load_final_state(from_bytes(packed), checkpoint.adopt)
+        self.training.load_final_state(from_bytes(packed), load)
         self.curve += rows
 
     def _finish(self) -> dict[str, Any]:
@@ -91,7 +92,7 @@ class StudentTrial:
     def restore(self, path: Path) -> None:
         """Resume from a file of `save`, which is read without running code from it."""
         saved = torch.load(path, weights_only=True)
-        self.training.restore(saved["training"], checkpoint.adopt)
+        self.training.restore(saved["training"], load)
         self.curve = saved["curve"]
 
 

@@ -1,0 +1,57 @@
+"""A network run on arguments; what it raises becomes an error that names the layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.errors import InputError, TutelageError
+
+_SHOWN_CHARS = 300
+
+
+def run(model: nn.Module, arguments: Sequence[Tensor]) -> Any:
+    """Return what `model` returns in evaluation mode, without gradients. Raises `InputError` with the layer that fails."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            return model(*arguments)
+    except TutelageError:
+        raise
+    except Exception as error:  # a network of a user's may raise anything
+        raise InputError(f"the network does not run: {_place(model, arguments)}{reason(error)}.") from error
+    finally:
+        model.train(was_training)
+
+
+def reason(error: BaseException) -> str:
+    """Return an exception in a line: its type and the beginning of its message."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + '…'}".rstrip(" :.")
+
+
+def _place(model: nn.Module, arguments: Sequence[Tensor]) -> str:
+    """Return the innermost layer that `model` is in when it fails, in words; "" if that is the network itself."""
+    inside: list[str] = []
+
+    def enter(name: str) -> Any:
+        return lambda *_: inside.append(name)
+
+    hooks = []
+    for name, layer in model.named_modules():
+        if name:
+            hooks.append(layer.register_forward_pre_hook(enter(f"layer '{name}' ({type(layer).__name__}): ")))
+            hooks.append(layer.register_forward_hook(lambda *_: inside.pop() and None))
+    try:
+        with torch.no_grad():
+            model(*arguments)
+    except Exception:  # the same error again, with the layers at hand
+        return inside[-1] if inside else ""
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return ""
