@@ -167,7 +167,9 @@ def read(directory: Path, trusted: Collection[str] = PACKAGE_ONLY) -> tuple[nn.M
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     try:
         load(model, weights)
-        if any(shapes[name] != tensor.shape for name, tensor in weights.items()):  # channels were removed, or it is not its file
+        if any(
+            shapes[name] != tensor.shape for name, tensor in weights.items()
+        ):  # channels were removed, or it is not its file
             result = forward.run(model, blank_arguments(signature_of(architecture["signature"]), 2))
             by_sequence(result, list(signature_of(architecture["signature"]).classes))
     except InputError as error:
