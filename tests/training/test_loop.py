@@ -419,3 +419,21 @@ def test_products_are_in_bfloat16_where_the_execution_says_so(plan: loop.Trainin
 def test_the_candidates_of_a_training_are_in_evaluation_mode(plan: loop.TrainingPlan) -> None:
     (point,) = trained(plan).finish()
     assert not any(module.training for module in point.model.modules())
+
+
+def test_dropout_depends_on_the_seed_and_the_epoch_and_not_on_what_ran_before(plan: loop.TrainingPlan) -> None:
+    def made(plan: loop.TrainingPlan) -> loop.Training:
+        torch.manual_seed(0)
+        return loop.Training(nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Dropout(0.5), nn.Linear(32, 10)), plan)
+
+    first, second, other = made(plan), made(plan), made(replace(plan, seed=plan.seed + 1))
+    for number in range(2):
+        torch.manual_seed(number)
+        first.epoch()
+    second.epoch()
+    torch.rand(7)
+    third = made(plan)
+    third.restore(second.state(), load)
+    third.epoch()
+    assert_same_weights(first, third)
+    assert other.epoch()["train_loss"] != made(plan).epoch()["train_loss"]

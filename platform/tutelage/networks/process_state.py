@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _Part = tuple[Callable[[], Any], Callable[[Any], object]]  # what reads a part of the state, and what sets it
 
 
@@ -50,17 +51,33 @@ def _set_handlers(value: dict[int, Any]) -> None:
                 signal.signal(number, handler)
 
 
+def _timers() -> list[int]:
+    return [timer for timer in _TIMERS if signal.getitimer(timer)[0]]
+
+
+def _stop_timers(value: list[int]) -> None:
+    """Stop the timers that run, but those of `value`."""
+    for timer in set(_timers()) - set(value):
+        signal.setitimer(timer, 0)
+
+
 def _umask() -> int:
     value = os.umask(0o077)
     os.umask(value)
     return value
 
 
-def _set_list(target: list[Any]) -> Callable[[Any], None]:
-    def put(value: tuple[Any, ...]) -> None:
-        target[:] = value
+def _set_path(value: tuple[str, ...]) -> None:
+    sys.path[:] = value
 
-    return put
+
+def _error_filters() -> list[Any]:
+    return [entry for entry in warnings.filters if entry[0] == "error"]
+
+
+def _set_error_filters(value: list[Any]) -> None:
+    """Remove the filters that turn warnings into errors, but those of `value`; other filters come from imports."""
+    warnings.filters[:] = [entry for entry in warnings.filters if entry[0] != "error" or entry in value]  # type: ignore[index]
 
 
 def _attribute(module: Any, name: str) -> _Part:
@@ -85,14 +102,14 @@ _PARTS: tuple[_Part, ...] = (
     (os.getcwd, os.chdir),
     (lambda: dict(os.environ), _set_environment),
     (_handlers, _set_handlers),
-    (lambda: signal.getitimer(signal.ITIMER_REAL), lambda value: signal.setitimer(signal.ITIMER_REAL, *value)),
+    (_timers, _stop_timers),
     (_umask, os.umask),
     (np.geterr, lambda value: np.seterr(**value)),
     (gc.isenabled, lambda value: gc.enable() if value else gc.disable()),
     (sys.getrecursionlimit, sys.setrecursionlimit),
     (socket.getdefaulttimeout, socket.setdefaulttimeout),
-    (lambda: tuple(sys.path), _set_list(sys.path)),
-    (lambda: tuple(warnings.filters), _set_list(warnings.filters)),  # type: ignore[arg-type]
+    (lambda: tuple(sys.path), _set_path),
+    (_error_filters, _set_error_filters),
     _attribute(sys, "stdout"),
     _attribute(sys, "stderr"),
 )

@@ -28,7 +28,7 @@ from torch import nn
 from tutelage import files
 from tutelage.data import SplitName
 from tutelage.errors import WorkFailed
-from tutelage.networks import checkpoint
+from tutelage.networks import checkpoint, process_state
 from tutelage.networks.sync_batch_norm import share
 from tutelage.networks.weights import load, weights_of
 from tutelage.plugins import Reference
@@ -109,7 +109,8 @@ def fit(function: Callable[[], T], workers: Workers, *, max_losses: int = 0) -> 
 
 def _fit_here(function: Callable[[], T]) -> T:
     trainer: Any = TorchTrainer
-    value: T = trainer(function, scaling_config=train.ScalingConfig(num_workers=0)).fit().return_value
+    with process_state.preserved():
+        value: T = trainer(function, scaling_config=train.ScalingConfig(num_workers=0)).fit().return_value
     return value
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 from tutelage.data import Batch, Examples
 from tutelage.errors import WorkFailed
 from tutelage.losses import Loss
-from tutelage.networks import capture
+from tutelage.networks import capture, process_state
 from tutelage.networks.output import Need, Output
 from tutelage.signature import Signature
 from tutelage.sparsity import Method, Point
@@ -112,8 +112,14 @@ class Training:
     def epoch(self) -> dict[str, float]:
         """Run one epoch; return `epoch` (from 1), `train_loss`, the task's measures on validation, and `step_s` (seconds).
 
-        Raises `WorkFailed` if the loss is not finite.
+        Random numbers that the network draws, such as those of dropout, depend on the plan's seed and on the epoch, not on
+        what ran before in this process. Raises `WorkFailed` if the loss is not finite.
         """
+        rank, workers = self.plan.shard
+        with process_state.seeded((self.plan.seed * 1_000_003 + self.epochs_done) * workers + rank):
+            return self._epoch()
+
+    def _epoch(self) -> dict[str, float]:
         phase, done = self.plan.phase_at(self.epochs_done)
         if done == 0 < self.epochs_done:
             self._enter(phase)

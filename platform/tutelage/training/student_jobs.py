@@ -14,6 +14,7 @@ from ray.train.torch import get_device
 
 from tutelage.errors import WorkFailed
 from tutelage.networks import checkpoint, timing
+from tutelage.networks.process_state import preserved
 from tutelage.networks.weights import load
 from tutelage.records.trial import Candidate, candidate_ids
 from tutelage.sparsity import Point
@@ -28,9 +29,10 @@ class StudentTrial:
 
     `directory` receives the trained network; several candidates are written next to it, as `candidate_ids` names them. With
     `workers.workers` = 0, every epoch runs in this process. With more, all epochs run in processes of their own, and the first
-    step returns the last epoch.
+    step returns the last epoch. What the student's code changes of the process is put back.
     """
 
+    @preserved()
     def __init__(
         self, config: dict[str, Any], context: TrainingContext, seed: int, directory: Path, workers: Workers,
         with_latency: bool = False,
@@ -41,6 +43,7 @@ class StudentTrial:
         self.training = loop.Training(model, student.plan(self.config, context, seed))
         self.curve: list[dict[str, float]] = []
 
+    @preserved()
     def step(self) -> dict[str, Any]:
         """Run the next epoch; return its row with `done` and, after the last epoch, the final `measures`.
 
@@ -89,6 +92,7 @@ class StudentTrial:
         """Write the state that `restore` needs."""
         torch.save({"training": self.training.state(), "curve": self.curve}, path)
 
+    @preserved()
     def restore(self, path: Path) -> None:
         """Resume from a file of `save`, which is read without running code from it."""
         saved = torch.load(path, weights_only=True)
