@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tests.contexts import small_config
 from tutelage.networks import checkpoint, cost
+from tutelage.networks.weights import load
 from tutelage.sparsity.low_rank import Config, build, equal_loss_ranks, factorable, factored, uniform_ranks
 from tutelage.spec.sections import TrialConfig
 from tutelage.training import loop, student
@@ -107,7 +108,7 @@ def test_a_factored_student_is_trained_resumed_and_read_back(
         whole.epoch()
         if whole.epochs_done == 3 - 1:  # the first epoch after the factoring has not run
             torch.save(whole.state(), tmp_path / "state.pt")
-    resumed.restore(torch.load(tmp_path / "state.pt", weights_only=True), checkpoint.adopt)
+    resumed.restore(torch.load(tmp_path / "state.pt", weights_only=True), load)
     while not resumed.is_done:
         resumed.epoch()
     (point,), (other,) = whole.finish(), resumed.finish()

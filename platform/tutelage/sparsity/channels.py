@@ -10,13 +10,13 @@ import torch
 import torch_pruning
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_leaves
 
 from tutelage.errors import InputError
 from tutelage.networks import forward, weights
 from tutelage.plugins import PluginConfig
 from tutelage.sparsity import Method, Point, recovery_epochs
+from tutelage.sparsity._outputs import output_layers
 
 SPACE: dict[str, dict[str, object]] = {"norm": {"choice": ["l1", "l2"]}}
 
@@ -80,7 +80,7 @@ def remove_channels(config: Config, model: nn.Module, arguments: tuple[Tensor, .
         return model
     was_training, shared = model.training, weights.shared_names(model)
     before = _shapes(forward.run(model, arguments))
-    kept = [*_heads(model.eval(), arguments), *(m for m in model.modules() if _keeps_width(m))]
+    kept = [*output_layers(model.eval(), arguments), *(m for m in model.modules() if _keeps_width(m))]
     try:
         with warnings.catch_warnings():  # of embeddings added to tokens: their width is that of the tokens, as is assumed
             warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
@@ -119,19 +119,6 @@ def _shapes(result: Any) -> list[torch.Size]:
 
 def _keeps_width(module: nn.Module) -> bool:
     return getattr(module, "keeps_width", False) or isinstance(module, nn.MultiheadAttention | nn.RNNBase)
-
-
-def _heads(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[nn.Module]:
-    """Return the layers whose outputs are the network's, and the linear or convolutional layer that is called last."""
-    called: list[tuple[nn.Module, Any]] = []
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear | _ConvNd)]
-    hooks = [layer.register_forward_hook(lambda module, _, output: called.append((module, output))) for layer in layers]
-    try:
-        results = {id(value) for value in tree_leaves(forward.run(model, arguments))}
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return [module for module, output in called if id(output) in results] + [module for module, _ in called[-1:]]
 
 
 def _parts(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[tuple[nn.Module, tuple[Tensor, ...]]]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tutelage.plugins import PluginConfig
 from tutelage.sparsity import Method, Point, recovery_epochs
+from tutelage.sparsity._outputs import output_layers
 
 SPACE: dict[str, dict[str, object]] = {"uniform": {"choice": [True, False]}}
 
@@ -96,24 +97,6 @@ def factorable(model: nn.Module, arguments: tuple[Tensor, ...]) -> dict[str, Lay
         and id(layer) not in inside
         and owners[id(layer.weight)] == 1
     }
-
-
-def output_layers(model: nn.Module, arguments: tuple[Tensor, ...]) -> set[nn.Module]:
-    """Return the layers whose outputs are the network's outputs, or views of them; the last layer if none is."""
-    made: list[tuple[nn.Module, Tensor]] = []
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    hooks = [layer.register_forward_hook(lambda layer, _, output: made.append((layer, output))) for layer in layers]
-    was_training = model.training
-    try:
-        with torch.no_grad():
-            found = model.eval()(*arguments)
-    finally:
-        model.train(was_training)
-        for hook in hooks:
-            hook.remove()
-    tensors = list(found.values()) if isinstance(found, Mapping) else [found]
-    originals = {id(tensor if tensor._base is None else tensor._base) for tensor in tensors}
-    return {layer for layer, output in made if id(output) in originals or id(output._base) in originals} or {made[-1][0]}
 
 
 def uniform_ranks(layers: Mapping[str, Layer], amount: float) -> Ranks:
