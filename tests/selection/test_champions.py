@@ -1,13 +1,17 @@
-"""When a registered student becomes the champion."""
+"""Under which names a student can be registered, and when it becomes the champion."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from torch import nn
 
 from tutelage import plugins
+from tutelage.cli import app
+from tutelage.errors import InputError
+from tutelage.export import registry
 from tutelage.networks import cost
 from tutelage.selection.champions import Registration, _promoted
 from tutelage.selection.test_split import Subject
@@ -37,3 +41,30 @@ def test_a_smaller_student_may_be_worse_by_the_margin(margin: float, low: float,
 def test_the_first_and_the_forced_one_are_promoted_without_a_comparison() -> None:
     assert _promoted(ACCURACY, Registration(name="digits"), None, {})[0]
     assert _promoted(ACCURACY, Registration(name="digits", force=True), FORMER, document(-0.5, BYTES))[0]
+
+
+NAMES = ["", " ", "a/b", "a:b", "a@b", ".", ".."]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_mlflow_does_not_take_are_input_errors(name: str, tmp_path: Path) -> None:
+    for attempt in (lambda: Registration(name=name), lambda: registry.roll_back(f"sqlite:///{tmp_path}/mlflow.db", name)):
+        with pytest.raises(InputError, match="is no name of a registered model"):
+            attempt()
+    with pytest.raises(InputError, match="is no name of a registered model"):
+        app(["select", "none", "--register", name, "--storage", str(tmp_path)], standalone_mode=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_of_several_words_is_taken() -> None:
+    assert Registration(name="digits reader.v2").name == "digits reader.v2"
+
+
+def test_an_alias_is_checked_with_the_name() -> None:
+    with pytest.raises(InputError, match="no alias"):
+        Registration(name="digits", aliases=["v1"])
+
+
+def test_an_empty_policy_is_not_taken_for_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        app(["select", "none", "--policy", "", "--storage", str(tmp_path)], standalone_mode=False)

@@ -21,27 +21,27 @@ from tutelage.records import sweep_dir
 from tutelage.records.trial import TrialRecord
 from tutelage.spec import loading
 from tutelage.spec.spec import Spec
-from tutelage.sweep import pipeline, resume
+from tutelage.sweep import extension, pipeline, resume
 
 BEFORE = loading.from_dict(SMALL_SPEC)
 
 
 @pytest.mark.parametrize(("given", "total"), [("12", 12), (12, 12), ("+50", 58), (None, 8)])
 def test_trials_are_a_total_or_more(given: str | int | None, total: int) -> None:
-    assert resume.with_trials(BEFORE, given).search.trials == total
+    assert extension.with_trials(BEFORE, given).search.trials == total
 
 
 @pytest.mark.parametrize("given", ["", "+", "-5", "0", "+0", "many", "1.5", "²"])
 def test_what_is_no_number_of_trials_is_told(given: str) -> None:
     with pytest.raises(InputError, match=r"in all \(80\), or how many more \(\+50\)"):
-        resume.with_trials(BEFORE, given)
+        extension.with_trials(BEFORE, given)
 
 
 def test_more_trials_need_a_number_to_add_to() -> None:
     endless = loading.from_dict({**SMALL_SPEC, "search": {"trials": None, "hours": 1}})
     with pytest.raises(InputError, match="no number of trials"):
-        resume.with_trials(endless, "+5")
-    assert resume.with_trials(endless, "5").search.trials == 5
+        extension.with_trials(endless, "+5")
+    assert extension.with_trials(endless, "5").search.trials == 5
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,13 @@ def test_more_trials_need_a_number_to_add_to() -> None:
      {"search": {"trials": 8, "plateau": {"trials": 3}}}, {"select": {"policy": "min-size"}}],
 )  # fmt: skip
 def test_a_spec_that_only_extends_is_taken(change: dict[str, object]) -> None:
-    resume.check_extends(BEFORE, loading.from_dict({**SMALL_SPEC, **change}))
+    extension.check_extends(BEFORE, loading.from_dict({**SMALL_SPEC, **change}))
 
 
 def test_every_other_difference_is_shown_and_refused() -> None:
     tree = {**SMALL_SPEC, "student": {**SMALL_SPEC["student"], "epochs": 5}, "search": {"trials": 7, "sampler": "random"}}
     with pytest.raises(InputError) as caught:
-        resume.check_extends(BEFORE, loading.from_dict(tree))
+        extension.check_extends(BEFORE, loading.from_dict(tree))
     for line in ("student.epochs: 4 → 5", "search.trials: 8 → 7", "search.sampler: tpe → random"):
         assert line in str(caught.value)
 
@@ -137,7 +137,7 @@ def test_other_data_are_refused(tmp_path: Path, context: object) -> None:
 # Fields of the spec that a resumed sweep may change, and those that it may have more of
 CHANGEABLE = {
     "select.policy", "select.max", "select.min", "search.plateau.trials", "search.plateau.gain", "search.concurrency",
-    "search.confirm", "search.checkpoint_epochs", "knowledge.local_dir",
+    "search.confirm", "search.checkpoint_epochs", "knowledge.local_dir", "storage",
     *(f"resources.{job}.{what}" for job in ("teacher", "trial") for what in ("workers", "cpus", "gpus")),
 }  # fmt: skip
 LARGER = ("search.trials", "search.hours", "search.device_hours")
@@ -164,10 +164,10 @@ def test_every_field_of_the_spec_has_another_value() -> None:
 def test_only_what_changes_no_student_may_differ(path: str) -> None:
     before, after = loading.from_dict(BASE), changed(path, VALUES[path])
     if path in CHANGEABLE:
-        resume.check_extends(before, after)
+        extension.check_extends(before, after)
         return
     with pytest.raises(InputError, match="may only have more"):
-        resume.check_extends(before, after)
+        extension.check_extends(before, after)
 
 
 @pytest.mark.parametrize("path", LARGER)
@@ -175,6 +175,6 @@ def test_what_ends_a_search_may_only_grow(path: str) -> None:
     tree = {**BASE, "search": {**BASE["search"], "trials": 9, "hours": 9.0, "device_hours": 9.0}}
     name = path.removeprefix("search.")
     more, less = loading.from_dict(tree), loading.from_dict({**tree, "search": {**tree["search"], name: 1}})
-    resume.check_extends(less, more)
+    extension.check_extends(less, more)
     with pytest.raises(InputError, match=f"{path}: .* → 1"):
-        resume.check_extends(more, less)
+        extension.check_extends(more, less)

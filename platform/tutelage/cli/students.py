@@ -73,14 +73,14 @@ def select(
     if policy is None and option:
         raise InputError("--option needs --policy NAME.")
     registration = (
-        Registration(name=register, aliases=alias or [], margin=margin, force=force, trust=trust) if register else None
+        None if register is None else Registration(name=register, aliases=alias or [], margin=margin, force=force, trust=trust)
     )
     home = sweep_dir.find(storage, name)
     measures = home.measures()
     limits = Limits(max=bounds(at_most, measures), min=bounds(at_least, measures)) if at_most or at_least else None
     with Progress() as progress:
         choice = choosing.select(
-            home, policy=parse_policy(policy, option or []) if policy else None, limits=limits, confirm=confirm,
+            home, policy=None if policy is None else parse_policy(policy, option or []), limits=limits, confirm=confirm,
             rivals=rivals, register=registration, address=address, observers=[progress],
         )  # fmt: skip
     if as_json:
@@ -103,7 +103,7 @@ def rollback(
     from tutelage.export import registry
     from tutelage.spec.loading import default_tracking_uri
 
-    done = registry.roll_back(tracking_uri or default_tracking_uri(storage), model)
+    done = registry.roll_back(default_tracking_uri(storage) if tracking_uri is None else tracking_uri, model)
     console.show_mapping({"version": 1, **asdict(done)}, as_json)
 
 

@@ -15,7 +15,7 @@ from tutelage.export.fit import check_fits
 from tutelage.export.forms import FLOAT_FORMS, FORMS, PROGRAM, QUANTISED_FORMS
 from tutelage.networks.trust import EVERYTHING, PACKAGE_ONLY
 from tutelage.signature import signature_of
-from tutelage.spec import loading, spec
+from tutelage.spec import spec
 from tutelage.training.context import TrainingContext, context_of
 
 CHECKED_EXAMPLES = 512  # of validation
@@ -97,7 +97,7 @@ def _context_for(found: Found, data: spec.Spec | None) -> TrainingContext:
             f"{found.name} comes from no sweep in the storage, so there are no real inputs for --check and quantised forms. "
             "Give them with --data SPEC, or leave both out."
         )
-    context = context_of(data if data is not None else loading.load(found.home.spec_path))  # type: ignore[union-attr]
+    context = context_of(data if data is not None else found.home.spec())  # type: ignore[union-attr]
     check_fits(found.name, signature_of(found.architecture["signature"]), context.signature)
     return context
 
@@ -107,7 +107,7 @@ def _card(
 ) -> model_card.Card:
     home, record, sweep = found.home, found.record, {}
     if home is not None:
-        facts, own = home.facts(), loading.load(home.spec_path)
+        facts, own = home.facts(), home.spec()
         sweep = {
             "task": plugins.described(own.task), "data": _without_path(own.data), "teacher": facts.get("teacher"),
             "fingerprint": facts.get("fingerprint"),

@@ -108,6 +108,12 @@ def requirements() -> list[str]:
     return [f"{package}=={version(package).split('+')[0]}" for package in REQUIREMENTS]
 
 
+def check_name(name: str) -> None:
+    """Raise `InputError` for what cannot be the name of a registered model."""
+    if not name.strip() or name in (".", "..") or any(sign in name for sign in "/:@"):
+        raise InputError(f"'{name}' is no name of a registered model. Use a word such as digits, without /, : and @.")
+
+
 def check_aliases(aliases: Sequence[str]) -> None:
     """Raise `InputError` for an alias that MLflow does not accept, or that is reserved."""
     for alias in aliases:
@@ -188,6 +194,7 @@ def roll_back(uri: str, name: str) -> RolledBack:
 
     Raises `InputError` if there is no such model, or none was champion before.
     """
+    check_name(name)
     with _stores(uri):
         client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         model = _known(client, uri, name)
@@ -208,6 +215,8 @@ def _known(client: mlflow.MlflowClient, uri: str, name: str) -> Any:
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
+        if error.error_code == "INVALID_PARAMETER_VALUE":
+            raise InputError(f"MLflow takes no registered model called '{name}': {error.message}") from None
         raise UnreachableError(
             f"the model registry at {redact(uri)} is not reachable or refuses: {error}. Set tracking.uri to one that is, and "
             "MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, if it requires them."

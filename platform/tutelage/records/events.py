@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from tutelage.records.json_lines import JsonLines
@@ -26,10 +27,20 @@ class Events:
     def facts(self) -> dict[str, Any]:
         """Return what is known by all events; empty before the first."""
         known: dict[str, Any] = {}
-        for event in self._lines.read():
-            for name, value in event["facts"].items():
+        for number, event in enumerate(self._lines.read(), 1):
+            for name, value in self._facts_of(number, event).items():
                 known[name] = _folded(name, known.get(name), value)
         return known
+
+    def _facts_of(self, number: int, event: Mapping[str, Any]) -> Mapping[str, Any]:
+        facts = event.get("facts")
+        if not isinstance(facts, dict) or not all(isinstance(facts.get(name, {}), dict) for name in MERGED):
+            raise self._lines.broken(number, "it has no facts")
+        return facts
+
+    def set_aside_broken(self) -> int:
+        """Move broken lines to a file beside this one; return how many these were."""
+        return self._lines.set_aside_broken(self._facts_of)
 
 
 def _folded(name: str, before: Any, value: Any) -> Any:

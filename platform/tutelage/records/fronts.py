@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from tutelage import pareto
 from tutelage.objectives import Objective, losses, reference_losses
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
-from tutelage.spec.loading import load as load_spec
-
-if TYPE_CHECKING:
-    pass
 
 
 def outside_reference(home: SweepDir, objectives: Sequence[Objective]) -> list[str]:
@@ -24,7 +19,7 @@ def outside_reference(home: SweepDir, objectives: Sequence[Objective]) -> list[s
 
 def candidates(home: SweepDir) -> list[TrialRecord]:
     """Return the finished trials that meet the sweep's constraints: those that its front is drawn from."""
-    limits = load_spec(home.spec_path).search.constraints
+    limits = home.spec().search.constraints
     return [record for record in home.records() if record.state == "finished" and limits.are_met(record.measures)]
 
 

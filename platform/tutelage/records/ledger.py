@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from tutelage.records.json_lines import JsonLines
 from tutelage.records.trial import OPEN, TrialRecord
@@ -30,12 +31,19 @@ class Ledger:
         """Return the latest record of every trial that has ended, in the order in which they ended."""
         return list({record.number: record for record in self._records() if record.state not in OPEN}.values())
 
+    def set_aside_broken(self) -> int:
+        """Move broken lines to a file beside this one; return how many these were."""
+        return self._lines.set_aside_broken(self._record)
+
     def _records(self) -> Iterator[TrialRecord]:
         for number, document in enumerate(self._lines.read(), 1):
-            try:
-                yield TrialRecord.from_document(document)
-            except (TypeError, KeyError) as error:
-                raise self._lines.broken(number, error) from error
+            yield self._record(number, document)
+
+    def _record(self, number: int, document: dict[str, Any]) -> TrialRecord:
+        try:
+            return TrialRecord.from_document(document)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise self._lines.broken(number, error) from error
 
 
 def is_trained(record: TrialRecord) -> bool:

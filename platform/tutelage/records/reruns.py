@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from tutelage.records.json_lines import JsonLines
 
@@ -31,13 +32,17 @@ class Reruns:
 
     def read(self) -> list[Run]:
         """Return all runs, in the order in which they ended; `WorkFailed` for a line that is none."""
-        runs = []
-        for number, document in enumerate(self._lines.read(), 1):
-            try:
-                runs.append(Run(**document))
-            except TypeError as error:
-                raise self._lines.broken(number, error) from error
-        return runs
+        return [self._run(number, document) for number, document in enumerate(self._lines.read(), 1)]
+
+    def set_aside_broken(self) -> int:
+        """Move broken lines to a file beside this one; return how many these were."""
+        return self._lines.set_aside_broken(self._run)
+
+    def _run(self, number: int, document: dict[str, Any]) -> Run:
+        try:
+            return Run(**document)
+        except TypeError as error:
+            raise self._lines.broken(number, error) from error
 
     def values(self, seeds: Sequence[int], *, taught: bool) -> dict[str, dict[int, float]]:
         """Return the primary measure of the runs with these seeds on the validation split, by trial and seed."""

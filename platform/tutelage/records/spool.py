@@ -23,6 +23,9 @@ from tutelage.storage import LeaseHeld, open_storage
 NOTE_EVERY_S = 1.0
 
 
+_WAY_OUT = "Remove the file: `tutelage resume` writes to MLflow what it lacks of the trials."
+
+
 Work = dict[str, Any]
 
 
@@ -55,14 +58,21 @@ class Spool:
         if not self._storage.lines(self.path.name):
             self._storage.append(self.path.name, _line({"spool": uuid.uuid4().hex, "version": 1}))
         line = self._storage.lines(self.path.name)[0]
-        return str(json.loads(line)["spool"]), len(line.encode()) + 1
+        try:
+            return str(json.loads(line)["spool"]), len(line.encode()) + 1
+        except (ValueError, KeyError, TypeError) as error:
+            raise WorkFailed(f"{self.path}: its first line is broken ({error}). {_WAY_OUT}") from error
 
     def _noted(self, start: int) -> int:
+        """Return the position of the first work that is not done; `start` if no note says so, or a damaged one."""
         if not self._note.exists():
             return start
         end = self.path.read_bytes().rfind(b"\n") + 1
-        note = json.loads(self._note.read_text(encoding="utf-8"))
-        return min(int(note["bytes"]), end) if note["spool"] == self.key else start
+        try:
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+            return max(start, min(int(note["bytes"]), end)) if note["spool"] == self.key else start
+        except (ValueError, KeyError, TypeError):  # work that is done twice is harmless
+            return start
 
     def _check(self) -> int:
         """Return how many pieces of work wait, after parsing each."""
@@ -73,7 +83,7 @@ class Spool:
             try:
                 json.loads(line)
             except ValueError as error:
-                raise WorkFailed(f"{self.path}: line {number} of those that wait is broken ({error}). Remove it.") from error
+                raise WorkFailed(f"{self.path}: line {number} of those that wait is broken ({error}). {_WAY_OUT}") from error
         return len(lines)
 
     @property
@@ -82,7 +92,7 @@ class Spool:
         return self._waiting
 
     def append(self, work: Mapping[str, Any]) -> None:
-        """Add work; NaN and infinity raise `ValueError`, a full disk `OSError`, and both leave the file as it was."""
+        """Add work; NaN and infinity raise `ValueError`, a full disk `StorageFailed`, and both leave the file as it was."""
         line = _line(work)
         with self._lock:
             self._storage.append(self.path.name, line, durable=False)

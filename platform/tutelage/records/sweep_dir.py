@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tutelage import plugins
-from tutelage.errors import InputError, nearest
+from tutelage.errors import InputError, WorkFailed, nearest
 from tutelage.measure import Measure
 from tutelage.objectives import Objective
 from tutelage.records.events import Events
@@ -25,7 +25,7 @@ from tutelage.spec.loading import load as load_spec
 from tutelage.spec.spec import Spec
 from tutelage.storage import LeaseHeld, Storage, open_storage
 
-EVENTS = "events.jsonl"
+SPEC, EVENTS, LEDGER, RERUNS, SELECTION = "spec.yaml", "events.jsonl", "trials.jsonl", "reruns.jsonl", "selection.json"
 
 
 def test_evaluations(home: SweepDir) -> dict[str, int]:
@@ -68,11 +68,22 @@ class SweepDir:
     @property
     def spec_path(self) -> Path:
         """The spec as resolved, YAML."""
-        return self.root / "spec.yaml"
+        return self.files.local_path(SPEC)
 
     def spec(self) -> Spec:
-        """Return the sweep's spec; its values are not repeated among the facts."""
-        return load_spec(self.spec_path)
+        """Return the sweep's spec; its values are not repeated among the facts. `WorkFailed` if the file is damaged."""
+        try:
+            return load_spec(self.spec_path)
+        except InputError as error:
+            raise WorkFailed(
+                f"{self.spec_path}: the spec of sweep '{self.name}' is damaged ({str(error).splitlines()[0]}). Give the one "
+                f"that it was started with: tutelage resume {self.name} --spec FILE."
+            ) from error
+
+    def spec_text(self) -> str:
+        """Return the sweep's spec as resolved, YAML; raises as `spec` does."""
+        self.spec()
+        return self.spec_path.read_text(encoding="utf-8")
 
     @property
     def tracking_uri(self) -> str:
@@ -87,12 +98,16 @@ class SweepDir:
     @property
     def ledger(self) -> Ledger:
         """The trials' records."""
-        return Ledger(JsonLines(self.files, "trials.jsonl"))
+        return Ledger(self._lines(LEDGER))
 
     @property
     def reruns(self) -> Reruns:
         """The trainings of its students with fresh seeds, and without their teacher."""
-        return Reruns(JsonLines(self.files, "reruns.jsonl"))
+        return Reruns(self._lines(RERUNS))
+
+    def _lines(self, key: str) -> JsonLines:
+        way_out = f"`tutelage resume {self.name}` sets broken lines aside and continues with the others."
+        return JsonLines(self.files, key, way_out)
 
     @property
     def spool_path(self) -> Path:
@@ -148,15 +163,23 @@ class SweepDir:
 
     def has_started(self) -> bool:
         """Return whether there is a sweep in the directory."""
-        return bool(self.files.lines(EVENTS))
+        return not {SPEC, EVENTS, LEDGER}.isdisjoint(self.files.list())
+
+    def set_aside_broken(self) -> dict[str, int]:
+        """Move the broken lines of the sweep's files aside, for its driver; return by file how many these were."""
+        kept: dict[str, Events | Ledger | Reruns] = {EVENTS: self._events, LEDGER: self.ledger, RERUNS: self.reruns}
+        return {name: count for name, lines in kept.items() if (count := lines.set_aside_broken())}
 
     @property
     def _events(self) -> Events:
-        return Events(JsonLines(self.files, EVENTS))
+        return Events(self._lines(EVENTS))
 
     def facts(self) -> dict[str, Any]:
-        """Return what is known of the sweep as a whole: its state, MLflow run, teacher, objectives, test evaluations, times."""
-        return self._events.facts()
+        """Return what is known of the sweep as a whole: its state, MLflow run, teacher, objectives, test evaluations, times.
+
+        A fact that is not on record raises `WorkFailed`, not `KeyError`.
+        """
+        return Facts(self.name, self._events.facts())
 
     def update(self, **facts: Any) -> None:
         """Add facts to what is known; any number of processes may do so at the same time (see `events`)."""
@@ -165,13 +188,19 @@ class SweepDir:
     @property
     def selection_path(self) -> Path:
         """The result of the latest `select`, JSON."""
-        return self.root / "selection.json"
+        return self.files.local_path(SELECTION)
 
     def selection(self) -> dict[str, Any] | None:
-        """Return the result of the latest `select`; None before the first."""
+        """Return the result of the latest `select`; None before the first, `WorkFailed` if the file is damaged."""
         if not self.selection_path.exists():
             return None
-        document: dict[str, Any] = json.loads(self.selection_path.read_text(encoding="utf-8"))
+        try:
+            document = json.loads(self.selection_path.read_text(encoding="utf-8"))
+            assert isinstance(document, dict) and document["student"]["trial"], "no student"
+        except (ValueError, KeyError, TypeError, AssertionError) as error:
+            raise WorkFailed(
+                f"{self.selection_path}: damaged ({error}). `tutelage select {self.name}` writes it again."
+            ) from error
         return document
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -186,6 +215,20 @@ class SweepDir:
     def primary(self) -> Measure:
         """Return the primary measure of the sweep's task."""
         return next(iter(self.measures().values()))
+
+
+class Facts(dict[str, Any]):
+    """What is known of a sweep; `[name]` raises `WorkFailed` for what is not on record."""
+
+    def __init__(self, sweep: str, known: Mapping[str, Any]) -> None:
+        super().__init__(known)
+        self._sweep = sweep
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise WorkFailed(
+            f"sweep '{self._sweep}' has no '{name}' on record: it ended before its search began, or its {EVENTS} was damaged. "
+            f"`tutelage resume {self._sweep}` continues it and writes what is missing again."
+        )
 
 
 def measures_in(facts: Mapping[str, Any]) -> dict[str, Measure]:
@@ -214,7 +257,8 @@ def _check_abandoned(sweep: SweepDir) -> None:
 
 
 def _is_abandoned(sweep: SweepDir) -> bool:
-    return sweep.facts().get("state") in ("failed", "stopped") and not sweep.records()
+    has_ended_early = sweep.facts().get("state") in ("failed", "stopped") and not sweep.records()
+    return has_ended_early and not sweep.files.list("students")  # whose ledger may be lost
 
 
 def create(storage: Path, name: str, spec_yaml: str) -> SweepDir:
@@ -232,15 +276,24 @@ def create(storage: Path, name: str, spec_yaml: str) -> SweepDir:
 
 
 def find(storage: Path, sweep: str) -> SweepDir:
-    """Return the sweep of that name or MLflow run id; `InputError` with the nearest name if there is none."""
-    home = storage / "sweeps"
-    known = [one for one in map(SweepDir, sorted(home.iterdir()) if home.is_dir() else []) if one.has_started()]
+    """Return the sweep of that name or MLflow run id; `InputError` with the nearest name if there is none.
+
+    A sweep whose files are damaged is found by its name.
+    """
+    known = all_of(storage)
     for one in known:
         if one.name == sweep:
             return one
     for one in known:
-        if one.facts().get("run_id") == sweep:
-            return one
+        with suppress(WorkFailed):  # a damaged one is not the one that is asked for
+            if one.facts().get("run_id") == sweep:
+                return one
     names = [one.name for one in known]
     listed = f"Known: {', '.join(names)}." if names else f"There is none in {storage} yet."
     raise InputError(f"no sweep '{sweep}'.{nearest(sweep, names)} {listed} Another place: --storage.")
+
+
+def all_of(storage: Path) -> list[SweepDir]:
+    """Return the sweeps of a storage, by name."""
+    homes = [SweepDir(storage / "sweeps" / name) for name in open_storage(storage).list("sweeps")]
+    return [home for home in homes if home.has_started()]

@@ -41,13 +41,14 @@ def status(home: SweepDir) -> dict[str, Any]:
     counts = Counter[str](record.state for record in records)
     states = ("finished", "stopped", "failed", "infeasible", "running", "paused")
     given = sum(is_trained(record) for record in records)
-    to_come = max(0, (home.spec().search.trials or 0) - given) if facts["state"] != "finished" else 0
+    state = facts.get("state", "interrupted")
+    to_come = max(0, (home.spec().search.trials or 0) - given) if state != "finished" else 0
     begun = "objectives" in facts
     objectives, found = (home.objectives(), fronts.candidates(home)) if begun else ((), [])
     return {
         "version": 1,
         "sweep": home.name,
-        "state": facts["state"] if is_driven or facts["state"] not in ("started", "running") else "interrupted",
+        "state": state if is_driven or state not in ("started", "running") else "interrupted",
         "trials": {**{state: counts[state] for state in states}, "to_come": to_come},
         "front_size": len(front_of(found, objectives)),
         "hypervolume": hypervolume_of(found, objectives) if begun else None,

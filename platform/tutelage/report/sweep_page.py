@@ -360,7 +360,7 @@ def write_report(home: SweepDir) -> Path:
         raise WorkFailed(f"sweep '{home.name}' has no trial yet; a report needs at least one.")
     path, facts = home.root / "report.html", home.facts()
     sweep = Sweep(
-        name=home.name, spec_yaml=home.spec_path.read_text(encoding="utf-8"), objectives=home.objectives(),
+        name=home.name, spec_yaml=home.spec_text(), objectives=home.objectives(),
         measures=home.measures(), records=records, candidates=candidates(home), teacher=facts["teacher"],
         selection=home.selection(), environment=environment(), elapsed_s=facts.get("elapsed_s", 0.0),
         search_s=facts.get("search_s"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from tutelage.errors import WorkFailed
 from tutelage.measure import Measure, standard_error_of
-from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.sweep_dir import SweepDir, all_of
 from tutelage.records.trial import TrialRecord
 
 NOISE_ERRORS = 2.0  # standard errors of a difference: less counts as none
@@ -56,14 +58,23 @@ def _variance(measures: Mapping[str, float], primary: Measure, count: int) -> fl
     return value * (1 - value) / count if primary.spread == "share" else measures.get(standard_error_of(primary), 0.0) ** 2
 
 
+def _facts_of(other: SweepDir) -> Mapping[str, Any]:
+    """Return the facts of another sweep; none of one whose files are damaged."""
+    try:
+        other.ledger.read()
+        return other.facts()
+    except WorkFailed:
+        return {}
+
+
 def _sweep_gaps(home: SweepDir, record: TrialRecord, primary: Measure) -> Iterator[SweepGap]:
     own = home.facts()
-    for other in sorted(home.root.parent.iterdir()):
-        facts = SweepDir(other).facts()
-        same = facts.get("fingerprint") == own["fingerprint"] and other != home.root
+    for other in all_of(home.storage):
+        facts = _facts_of(other)
+        same = facts.get("fingerprint") == own["fingerprint"] and other.name != home.name
         if not same or facts["teacher"]["params"] >= own["teacher"]["params"]:
             continue
-        for trained in SweepDir(other).records():
+        for trained in other.records():
             as_long = trained.config["student"]["epochs"] == record.config["student"]["epochs"]
             is_measured = trained.state == "finished" and primary.name in trained.measures
             if is_measured and as_long and trained.measures["params"] <= record.measures["params"]:

@@ -31,6 +31,7 @@ class Registration:
 
     `margin` is how much worse a smaller student may be, in the primary measure's unit; `force` makes it champion in any case.
     `trust` runs code that only the present champion's files name (see `networks.trust`).
+    Raises `InputError` for what MLflow takes as no name or no alias.
     """
 
     name: str
@@ -39,6 +40,11 @@ class Registration:
     force: bool = False
     trust: bool = False
 
+    def __post_init__(self) -> None:
+        """Check the names."""
+        registry.check_name(self.name)
+        registry.check_aliases(self.aliases)
+
 
 def champion(registration: Registration, home: SweepDir, context: TrainingContext) -> Subject | None:
     """Return the present champion, to be tested beside the student; None if there is none, or with `force`.
@@ -46,7 +52,6 @@ def champion(registration: Registration, home: SweepDir, context: TrainingContex
     Raises `InputError` if the name belongs to another task or its champion has other inputs or classes, `UnreachableError` if
     the registry is not reachable.
     """
-    registry.check_aliases(registration.aliases)
     uri, name = home.tracking_uri, registration.name
     found = registry.find_champion(uri, name, str(context.task))
     if found is None or registration.force:

@@ -30,7 +30,6 @@ from tutelage.selection.latency import measure_latencies
 from tutelage.selection.query import SelectionQuery
 from tutelage.selection.retrain import Retraining
 from tutelage.selection.test_split import Subject
-from tutelage.spec import loading
 from tutelage.spec.spec import Spec
 from tutelage.training.cluster import cluster
 from tutelage.training.context import TrainingContext, context_of
@@ -63,7 +62,7 @@ def select(
     meets the limits, `InputError` for a policy or a registered model that is not fit for this.
     """
     registration = Registration(name=register) if isinstance(register, str) else register
-    sweep_spec = loading.load(home.spec_path)
+    sweep_spec = home.spec()
     query = SelectionQuery(
         policy=policy or sweep_spec.select.policy, limits=limits or sweep_spec.select.limits, objectives=home.objectives(),
         primary=home.primary(), teacher=home.facts()["teacher"],

@@ -296,5 +296,5 @@ class SelectConfig(Section):
 class TrackingConfig(Section):
     """Where MLflow is."""
 
-    uri: str | None = Field(None, description="tracking URI; null: SQLite in the storage")
-    experiment: str | None = Field(None, description="experiment; null: the task's name")
+    uri: str | None = Field(None, min_length=1, description="tracking URI; null: SQLite in the storage")
+    experiment: str | None = Field(None, min_length=1, description="experiment; null: the task's name")

@@ -33,6 +33,7 @@ from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.storage import open_storage
 from tutelage.sweep import identity, knowledge, search, warm_start
+from tutelage.sweep.extension import address_of
 from tutelage.sweep.recorder import Recorder, record_run_ids
 from tutelage.sweep.teachers import Teacher, as_one, ensure_teacher, ensure_teachers
 from tutelage.training.cluster import check_resources, cluster
@@ -59,6 +60,7 @@ def _created(spec: Spec) -> Iterator[SweepDir]:
     storage = Path(spec.storage)
     with SweepDir(storage / "sweeps" / spec.name).driven():
         home = sweep_dir.create(storage, spec.name, dump(spec.resolved()))
+        home.update(spec=address_of(spec))
         shutil.rmtree(_runs_dir(spec), ignore_errors=True)  # an earlier sweep's checkpoints must not be taken for this one's
         yield home
 

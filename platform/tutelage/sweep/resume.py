@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
-from tutelage.errors import InputError
+from tutelage.errors import InputError, WorkFailed
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.observer import Observer
-from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.sweep_dir import SPEC, SweepDir
 from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.sweep import identity, pipeline
+from tutelage.sweep.extension import address_of, check_extends, with_trials
 from tutelage.training.context import TrainingContext
-
-MORE = ("search.trials", "search.hours", "search.device_hours")  # of these a resumed sweep may have more
-
-
-FREE = (
-    "resources",
-    "select",
-    "search.concurrency",
-    "search.confirm",
-    "search.checkpoint_epochs",
-    "search.plateau",
-    "knowledge.local_dir",
-)
 
 
 def resume(
@@ -38,12 +25,15 @@ def resume(
 
     `trials` is a new total, or "+50" for as many more; `spec` may extend the sweep's own and change nothing else. What has
     ended is kept, what was running goes on from its last checkpoint, the sampler learns from the ledger, and MLflow is given
-    what it lacks. Raises `InputError` if another driver is at work, or if spec or data are others than they were.
+    what it lacks. Broken lines of the sweep's files are set aside first.
+
+    Raises `InputError` if another driver is at work, or if spec or data are others than they were.
     """
     with Dispatcher(observers) as events:
         home.check_idle()
-        before = home.spec()
-        wanted = with_trials(spec or before, trials)
+        _repair(home, events)
+        before = _before(home, spec)
+        wanted = with_trials(spec or before, trials).model_copy(update={"storage": str(home.storage)})
         check_extends(before, wanted)
         context = pipeline.opened(wanted, events)
         _check_data(home, context)
@@ -52,45 +42,27 @@ def resume(
         return pipeline.run(wanted, context, partial(_extended, home, wanted), address=address, events=events)
 
 
-def with_trials(spec: Spec, trials: str | int | None) -> Spec:
-    """Return the spec with `trials` in all, or with as many more ("+50"); `InputError` for anything else."""
-    if trials is None:
-        return spec
-    text, now = str(trials).strip(), spec.search.trials
-    digits = text.removeprefix("+")
-    if not digits.isascii() or not digits.isdigit() or int(digits) == 0:
-        raise InputError(f"--trials {trials}: write how many there are to be in all (80), or how many more (+50).")
-    if text.startswith("+") and now is None:
-        raise InputError(f"--trials {trials}: the sweep has no number of trials, but an end in time. Write a number in all.")
-    total = int(digits) + (now or 0 if text.startswith("+") else 0)
-    return spec.model_copy(update={"search": spec.search.model_copy(update={"trials": total})})
-
-
-def check_extends(before: Spec, wanted: Spec) -> None:
-    """Raise `InputError`, which shows every difference, unless `wanted` is `before` with more of what ends a search.
-
-    What a job takes of the cluster, and what is selected in the end, may be changed as well.
-    """
-    differences = [
-        (name, old, new)
-        for name, old, new in _differences(before.resolved(), wanted.resolved())
-        if not any(name == free or name.startswith(f"{free}.") for free in FREE)
-        and not (name in MORE and (new is None or (old is not None and new >= old)))
-    ]
-    if differences:
-        listed = "\n".join(f"  {name}: {old} → {new}" for name, old, new in differences)
+def _before(home: SweepDir, given: Spec | None) -> Spec:
+    """Return the sweep's own spec, or the given one where its own is damaged; `InputError` for one that is another's."""
+    try:
+        return home.spec()
+    except WorkFailed:
+        if given is None:
+            raise
+    if home.facts().get("spec") not in (None, address_of(given)):
         raise InputError(
-            f"the spec is not that of sweep '{before.name}', of which it may only have more ({', '.join(MORE)}):\n{listed}\n"
-            "Take these back, or begin a sweep of another name."
-        )
+            f"the spec of sweep '{home.name}' is damaged, and the given one is not that with which it was started: they differ "
+            "in what trains or judges its students. Give that one."
+        ) from None
+    return given
 
 
-def _differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(before, Mapping) and isinstance(after, Mapping) and before and after:
-        for key in dict.fromkeys([*before, *after]):
-            yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
-    elif before != after:
-        yield path, before, after
+def _repair(home: SweepDir, events: Dispatcher) -> None:
+    """Move the broken lines of the sweep's files aside, and say so."""
+    with home.driven():
+        for name, count in home.set_aside_broken().items():
+            lines = "a line that is" if count == 1 else f"{count} lines that are"
+            events.stage(f"{name} had {lines} broken, kept in {name}.damaged; what they said is lost, or made again")
 
 
 def _check_data(home: SweepDir, context: TrainingContext) -> None:
@@ -106,6 +78,6 @@ def _check_data(home: SweepDir, context: TrainingContext) -> None:
 def _extended(home: SweepDir, wanted: Spec) -> Iterator[SweepDir]:
     """Be the sweep's driver for the time of a block, with the spec extended."""
     with home.driven():
-        if wanted != home.spec():
-            home.files.put("spec.yaml", dump(wanted.resolved()))
+        home.files.put(SPEC, dump(wanted.resolved()))
+        home.update(spec=address_of(wanted))
         yield home

@@ -1,0 +1,83 @@
+"""What the spec of a resumed sweep may change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tutelage.errors import InputError
+from tutelage.files import content_address
+from tutelage.spec.spec import Spec
+
+MORE = ("search.trials", "search.hours", "search.device_hours")  # of these a resumed sweep may have more
+
+
+FREE = (
+    "storage",  # a storage knows itself by where it is
+    "resources",
+    "select",
+    "search.concurrency",
+    "search.confirm",
+    "search.checkpoint_epochs",
+    "search.plateau",
+    "knowledge.local_dir",
+)
+
+
+def with_trials(spec: Spec, trials: str | int | None) -> Spec:
+    """Return the spec with `trials` in all, or with as many more ("+50"); `InputError` for anything else."""
+    if trials is None:
+        return spec
+    text, now = str(trials).strip(), spec.search.trials
+    digits = text.removeprefix("+")
+    if not digits.isascii() or not digits.isdigit() or int(digits) == 0:
+        raise InputError(f"--trials {trials}: write how many there are to be in all (80), or how many more (+50).")
+    if text.startswith("+") and now is None:
+        raise InputError(f"--trials {trials}: the sweep has no number of trials, but an end in time. Write a number in all.")
+    total = int(digits) + (now or 0 if text.startswith("+") else 0)
+    return spec.model_copy(update={"search": spec.search.model_copy(update={"trials": total})})
+
+
+def check_extends(before: Spec, wanted: Spec) -> None:
+    """Raise `InputError`, which shows every difference, unless `wanted` is `before` with more of what ends a search.
+
+    What a job takes of the cluster, and what is selected in the end, may be changed as well.
+    """
+    differences = [
+        (name, old, new)
+        for name, old, new in _differences(before.resolved(), wanted.resolved())
+        if not _is_free(name) and not (name in MORE and (new is None or (old is not None and new >= old)))
+    ]
+    if differences:
+        listed = "\n".join(f"  {name}: {old} → {new}" for name, old, new in differences)
+        raise InputError(
+            f"the spec is not that of sweep '{before.name}', of which it may only have more ({', '.join(MORE)}):\n{listed}\n"
+            "Take these back, or begin a sweep of another name."
+        )
+
+
+def address_of(spec: Spec) -> str:
+    """Return a content address of all that a resumed sweep may not change, by which its spec is recognised."""
+    fixed = {name: value for name, value in _leaves(spec.resolved()) if not _is_free(name) and name not in MORE}
+    return content_address(kind="spec", fixed=fixed)
+
+
+def _is_free(name: str) -> bool:
+    return any(name == free or name.startswith(f"{free}.") for free in FREE)
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Give every value of a tree with its dotted name."""
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, node
+
+
+def _differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping) and before and after:
+        for key in dict.fromkeys([*before, *after]):
+            yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
+    elif before != after:
+        yield path, before, after
