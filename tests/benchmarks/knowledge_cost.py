@@ -114,7 +114,7 @@ class TorchdistillLoop:
         self.loss = KDLoss(".", "output", ".", "output", temperature=4.0, alpha=0.3)
 
     def step(self, rows: Tensor) -> Tensor:
-        batch = self.own._batch(rows)
+        batch = self.own.loss.batch(rows, 0)
         with torch.no_grad():
             taught = self.teacher(*batch.arguments)
         logits = self.own.model(*batch.arguments)
@@ -230,7 +230,7 @@ def build(path: str, rounds: int) -> list[dict[str, Any]]:
         query, classes = step.plan.distillation.query, step.plan.signature.classes
         shares = []
         for rows in [batches[i % len(batches)] for i in range(30)]:
-            batch = step._batch(rows)
+            batch = step.loss.batch(rows, 0)
             looked_up = seconds_of(lambda rows=rows, batch=batch: capture.outputs_from(query(0, rows, batch), {}, classes))  # type: ignore[misc]
             shares.append(looked_up / seconds_of(partial(step.step, rows)))
     found = [

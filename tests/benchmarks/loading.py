@@ -21,6 +21,7 @@ from tutelage.networks import checkpoint, cost
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig, ExecutionConfig, RecipeConfig
 from tutelage.tasks import image_classification, signature
 from tutelage.training import augment, loop
+from tutelage.training.plan import TrainingPlan
 
 MODEL = {"resnet": {"blocks": 1, "width": 25, "stem_stride": 1}}
 POLICIES = {
@@ -45,7 +46,7 @@ def main() -> None:
     recipe = RecipeConfig(epochs=1000, batch_size=128, optimizer="adamw", learning_rate=1e-3)
     rows = []
     for name, policy in POLICIES.items():
-        plan = loop.TrainingPlan(
+        plan = TrainingPlan(
             task=task, train=train, validation=train.head(1), signature=about,
             recipe=recipe, seed=0, augmentation=policy, views=0, execution=ExecutionConfig(channels_last=True),
         )  # fmt: skip

@@ -27,6 +27,7 @@ from tutelage.networks import checkpoint, cost
 from tutelage.spec.sections import AugmentationConfig, ExecutionConfig, RecipeConfig, TeacherConfig
 from tutelage.tasks import image_classification, signature
 from tutelage.training import loop
+from tutelage.training.plan import TrainingPlan
 
 MODEL = {"resnet": {"blocks": 1, "width": 32, "stem_stride": 2}}
 POLICY = AugmentationConfig(pad_px=4, flip=True)
@@ -59,7 +60,7 @@ def run(job: tuple[str, str, int, int, int]) -> dict[str, Any]:
     task = image_classification.build(image_classification.Config())
     about = signature(task, train)
     model = checkpoint.build({"model": MODEL, "signature": about.document()})
-    plan = loop.TrainingPlan(
+    plan = TrainingPlan(
         task=task, train=train, validation=validation, signature=about, recipe=recipe,
         seed=seed, augmentation=POLICY, views=0, view_seed=seed, execution=ExecutionConfig(channels_last=True),
     )  # fmt: skip

@@ -25,6 +25,7 @@ from tutelage.networks import checkpoint, cost
 from tutelage.spec.sections import RecipeConfig
 from tutelage.training import inference, loop
 from tutelage.training.context import TrainingContext
+from tutelage.training.plan import Distillation, TrainingPlan
 
 STUDENTS: dict[str, Any] = {
     "convnet width 16 depth 2": {"convnet": {"width": 16, "depth": 2}},
@@ -35,8 +36,8 @@ TEACHER = {"convnet": {"width": 48, "depth": 3}}
 RECIPE = RecipeConfig(epochs=100_000, batch_size=64, learning_rate=0.003, weight_decay=0.01)
 
 
-def knowledge(query: inference.TeacherQuery) -> loop.Distillation:
-    return loop.Distillation(query=query, build=lambda _: PerSequence({"class": kd.SoftTargets(4.0)}), weight=0.7)
+def knowledge(query: inference.TeacherQuery) -> Distillation:
+    return Distillation(query=query, build=lambda _: PerSequence({"class": kd.SoftTargets(4.0)}), weight=0.7)
 
 
 def trainings(model: Any, context: TrainingContext, seed: int) -> dict[str, loop.Training]:
@@ -51,7 +52,7 @@ def trainings(model: Any, context: TrainingContext, seed: int) -> dict[str, loop
     }
     found = {}
     for name, query in queries.items():
-        plan = loop.TrainingPlan(
+        plan = TrainingPlan(
             task=task, train=train, validation=context.splits["validation"], recipe=RECIPE, seed=seed,
             signature=context.signature,
             distillation=None if query is None else knowledge(query),

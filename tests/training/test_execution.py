@@ -15,13 +15,14 @@ from tutelage.networks import checkpoint
 from tutelage.spec.sections import PLAIN, ExecutionConfig, RecipeConfig
 from tutelage.tasks import image_classification
 from tutelage.training import execution, loop
+from tutelage.training.plan import TrainingPlan
 
 
 @pytest.fixture(scope="module")
-def plan() -> loop.TrainingPlan:
+def plan() -> TrainingPlan:
     _, plugin, config = plugins.configure("data", "digits")
     train, validation = (plugin.read(config, 0, split) for split in ("train", "validation"))
-    return loop.TrainingPlan(
+    return TrainingPlan(
         task=image_classification.build(image_classification.Config()),
         train=train.head(256), validation=validation.head(64), signature=plain_signature(),
         recipe=RecipeConfig(epochs=2, batch_size=32), seed=0,
@@ -33,7 +34,7 @@ def build() -> nn.Module:
     return checkpoint.build(architecture_of({"convnet": {"width": 4}}))
 
 
-def test_a_short_training_stays_plain_and_only_that_is_timed(plan: loop.TrainingPlan) -> None:
+def test_a_short_training_stays_plain_and_only_that_is_timed(plan: TrainingPlan) -> None:
     way, timed = execution.fastest(build, plan)
     assert way == PLAIN
     assert list(timed) == ["plain"] and timed["plain"] > 0
@@ -41,7 +42,7 @@ def test_a_short_training_stays_plain_and_only_that_is_timed(plan: loop.Training
 
 @pytest.mark.parametrize(("faster", "chosen"), [(0.5, True), (0.95, False), (2.0, False)])
 def test_a_way_is_taken_where_it_is_faster_beyond_noise(
-    plan: loop.TrainingPlan, monkeypatch: pytest.MonkeyPatch, faster: float, chosen: bool
+    plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch, faster: float, chosen: bool
 ) -> None:
     def clock(build: Any, plan: Any, way: ExecutionConfig) -> tuple[float, float]:
         return (faster if way.channels_last else 1.0), 0.0
@@ -53,13 +54,13 @@ def test_a_way_is_taken_where_it_is_faster_beyond_noise(
     assert timed["channels_last"] == faster * 1e3
 
 
-def test_a_way_that_takes_long_to_begin_must_win_that_back(plan: loop.TrainingPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_way_that_takes_long_to_begin_must_win_that_back(plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "_seconds", lambda b, x, way: (0.5, 1e6) if way.channels_last else (1.0, 0.0))
     assert execution.fastest(build, replace(plan, recipe=RecipeConfig(epochs=100, batch_size=32)))[0] == PLAIN
 
 
 @pytest.mark.parametrize("way", [{"channels_last": True}, {"bfloat16": True}])
-def test_every_way_learns_the_same_up_to_the_last_digits(plan: loop.TrainingPlan, way: dict[str, bool]) -> None:
+def test_every_way_learns_the_same_up_to_the_last_digits(plan: TrainingPlan, way: dict[str, bool]) -> None:
     losses = [loop.Training(build(), replace(plan, execution=x)).epoch() for x in (PLAIN, ExecutionConfig(**way))]
     tolerance = 2e-2 if "bfloat16" in way else 1e-4
     assert losses[1]["train_loss"] == pytest.approx(losses[0]["train_loss"], rel=tolerance)

@@ -18,10 +18,11 @@ from tutelage.signature import InputSpec, OutputSpec, Signature
 from tutelage.spec.sections import RecipeConfig
 from tutelage.tasks import tabular_classification
 from tutelage.training import loop
+from tutelage.training.plan import Distillation, Phase, TrainingPlan
 
 SEED, CLASSES, BATCH, STEPS_AN_EPOCH, EPOCHS = 5, 4, 16, 4, 5
 TEMPERATURE, WEIGHT = 2.0, 0.6
-PHASES = (loop.Phase(epochs=1, is_distilled=False), loop.Phase(epochs=3), loop.Phase(epochs=1, is_distilled=False, rate=0.1))
+PHASES = (Phase(epochs=1, is_distilled=False), Phase(epochs=3), Phase(epochs=1, is_distilled=False, rate=0.1))
 SIGNATURE = Signature(
     inputs=(InputSpec(name="inputs", kind="vector", shape=(6,)),), outputs=(OutputSpec(name="class", names=tuple("abcd")),)
 )
@@ -50,11 +51,11 @@ def network() -> nn.Module:
     )
 
 
-def plan(recipe: RecipeConfig) -> loop.TrainingPlan:
-    return loop.TrainingPlan(
+def plan(recipe: RecipeConfig) -> TrainingPlan:
+    return TrainingPlan(
         task=tabular_classification.build(tabular_classification.Config()), train=TRAIN, validation=VALIDATION,
         signature=SIGNATURE, recipe=recipe, seed=SEED, views=2, view_seed=9, phases=PHASES,
-        distillation=loop.Distillation(
+        distillation=Distillation(
             query=lambda view, rows, batch: {"logits.class": TEACHER[view, rows]},
             build=lambda model: PerSequence({"class": kd.SoftTargets(TEMPERATURE)}), weight=WEIGHT,
         ),

@@ -22,18 +22,19 @@ from tutelage.sparsity import channels
 from tutelage.spec.sections import AugmentationConfig, ExecutionConfig, RecipeConfig
 from tutelage.tasks import LabelSequence, image_classification
 from tutelage.training import augment, inference, loop, optimizers
+from tutelage.training.plan import Distillation, Phase, TrainingPlan
 
 RECIPE = RecipeConfig(epochs=4, batch_size=32, learning_rate=0.01, weight_decay=0.01)
 ARCHITECTURE = architecture_of({"convnet": {"width": 4}})
 
 
 @pytest.fixture(scope="module")
-def plan() -> loop.TrainingPlan:
+def plan() -> TrainingPlan:
     _, plugin, config = plugins.configure("data", "digits")
     train, validation = (plugin.read(config, 0, split) for split in ("train", "validation"))
     short = train.head(256)
     task = image_classification.build(image_classification.Config())
-    return loop.TrainingPlan(task=task, train=short, validation=validation, signature=plain_signature(), recipe=RECIPE, seed=3)
+    return TrainingPlan(task=task, train=short, validation=validation, signature=plain_signature(), recipe=RECIPE, seed=3)
 
 
 def model() -> nn.Module:
@@ -41,7 +42,7 @@ def model() -> nn.Module:
     return checkpoint.build(ARCHITECTURE)
 
 
-def trained(plan: loop.TrainingPlan) -> loop.Training:
+def trained(plan: TrainingPlan) -> loop.Training:
     under_way = loop.Training(model(), plan)
     while not under_way.is_done:
         under_way.epoch()
@@ -58,14 +59,14 @@ def recalled(parts: dict[str, torch.Tensor]) -> inference.TeacherQuery:
     return lambda view, rows, seen: {part: tensor[view, rows] for part, tensor in parts.items()}
 
 
-def taught(plan: loop.TrainingPlan, weight: float, logits: torch.Tensor | None = None) -> loop.TrainingPlan:
+def taught(plan: TrainingPlan, weight: float, logits: torch.Tensor | None = None) -> TrainingPlan:
     known = torch.randn(256, 1, 10, generator=torch.Generator().manual_seed(1)) if logits is None else logits
     query = recalled({"logits.class": known.unsqueeze(0)})
-    distillation = loop.Distillation(query=query, build=lambda _: PerSequence({"class": kd.SoftTargets(2.0)}), weight=weight)
+    distillation = Distillation(query=query, build=lambda _: PerSequence({"class": kd.SoftTargets(2.0)}), weight=weight)
     return replace(plan, distillation=distillation)
 
 
-def test_it_learns_and_the_same_seed_gives_the_same_student(plan: loop.TrainingPlan) -> None:
+def test_it_learns_and_the_same_seed_gives_the_same_student(plan: TrainingPlan) -> None:
     long = replace(plan, recipe=RECIPE.model_copy(update={"epochs": 12}))
     under_way = loop.Training(model(), long)
     rows = [under_way.epoch() for _ in range(12)]
@@ -76,14 +77,14 @@ def test_it_learns_and_the_same_seed_gives_the_same_student(plan: loop.TrainingP
     assert not torch.equal(next(iter(other.model.parameters())), next(iter(under_way.model.parameters())))
 
 
-def test_a_weight_of_nought_is_labels_alone_and_one_is_the_teacher_alone(plan: loop.TrainingPlan) -> None:
+def test_a_weight_of_nought_is_labels_alone_and_one_is_the_teacher_alone(plan: TrainingPlan) -> None:
     assert_same_weights(trained(plan), trained(taught(plan, 0.0)))
     alone = taught(plan, 1.0)
     other_labels = relabelled(plan.train, (labels_of(plan) + 1) % 10)
     assert_same_weights(trained(alone), trained(replace(alone, train=other_labels)))
 
 
-def test_an_epoch_is_taught_by_the_view_that_it_shows(plan: loop.TrainingPlan) -> None:
+def test_an_epoch_is_taught_by_the_view_that_it_shows(plan: TrainingPlan) -> None:
     """The teacher's answers hold each view's mean; they are always those of the view that the student sees."""
     policy = AugmentationConfig(pad_px=2, flip=True)
     views = [augment.batch(plan.train, torch.arange(256), v, policy, 7).inputs["inputs"].mean(dim=(1, 2, 3)) for v in range(3)]
@@ -98,7 +99,7 @@ def test_an_epoch_is_taught_by_the_view_that_it_shows(plan: loop.TrainingPlan) -
     seen: list[torch.Tensor] = []
     network_ = model()
     network_.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].mean(dim=(1, 2, 3))))
-    distillation = loop.Distillation(
+    distillation = Distillation(
         query=recalled({"logits.class": marks}), build=lambda _: PerSequence({"class": Compare()}), weight=1.0
     )
     shown = replace(plan, augmentation=policy, views=3, view_seed=7, distillation=distillation)
@@ -108,7 +109,7 @@ def test_an_epoch_is_taught_by_the_view_that_it_shows(plan: loop.TrainingPlan) -
     assert len(found) == 7 * 8 and max(found) < 1e-6
 
 
-def test_features_attention_and_weights_teach_too(plan: loop.TrainingPlan) -> None:
+def test_features_attention_and_weights_teach_too(plan: TrainingPlan) -> None:
     """A student of one family with its teacher, taught by a mixture alone, ends nearer in each respect than it began."""
     teacher = trained(replace(plan, recipe=RECIPE.model_copy(update={"epochs": 8}))).model.eval()
     task, needed = plan.task, frozenset({"features", "maps", "weights"})
@@ -116,7 +117,7 @@ def test_features_attention_and_weights_teach_too(plan: loop.TrainingPlan) -> No
     ((_, _, known),) = inference.each(teacher, task, plan.train, rows, needs=needed)
     config = mixture.Config(terms={"kd": 1.0, "fitnet": 1.0, "attention": 1.0, "weights": 1.0})
     outline = stages.outline_of(teacher, plain_signature())
-    distillation = loop.Distillation(
+    distillation = Distillation(
         query=recalled({part: tensor.unsqueeze(0) for part, tensor in known.items()}), weight=1.0, needs=needed,
         build=lambda net: PerSequence(
             {"class": mixture.build(config, 2.0, stages.outline_of(net, plain_signature()), outline)}
@@ -133,7 +134,7 @@ def test_features_attention_and_weights_teach_too(plan: loop.TrainingPlan) -> No
     assert far[0] < far[1]
 
 
-def test_the_first_epochs_may_be_at_half_size(plan: loop.TrainingPlan) -> None:
+def test_the_first_epochs_may_be_at_half_size(plan: TrainingPlan) -> None:
     sides: list[int] = []
     network_ = model()
     network_.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]) if network_.training else None)
@@ -143,9 +144,9 @@ def test_the_first_epochs_may_be_at_half_size(plan: loop.TrainingPlan) -> None:
     assert sides == [4] * 16 + [8] * 16
 
 
-def test_the_first_epochs_of_a_pretrained_student_see_labels_only(plan: loop.TrainingPlan) -> None:
+def test_the_first_epochs_of_a_pretrained_student_see_labels_only(plan: TrainingPlan) -> None:
     late = taught(plan, 1.0)
-    phases = (loop.Phase(epochs=2, is_distilled=False), loop.Phase(epochs=2))
+    phases = (Phase(epochs=2, is_distilled=False), Phase(epochs=2))
     under_way, alone = (loop.Training(model(), replace(one, phases=phases)) for one in (late, plan))
     for epoch in range(3):
         under_way.epoch()
@@ -155,7 +156,7 @@ def test_the_first_epochs_of_a_pretrained_student_see_labels_only(plan: loop.Tra
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
-def test_every_recipe_learns_averages_and_resumes(plan: loop.TrainingPlan, optimizer: Any) -> None:
+def test_every_recipe_learns_averages_and_resumes(plan: TrainingPlan, optimizer: Any) -> None:
     rate = {"adamw": 0.01, "muon": 0.01, "sgd": 0.1}[optimizer]
     recipe = RecipeConfig(epochs=10, batch_size=32, optimizer=optimizer, learning_rate=rate, average_decay=0.9)
     whole = loop.Training(model(), replace(plan, recipe=recipe))
@@ -170,14 +171,14 @@ def test_every_recipe_learns_averages_and_resumes(plan: loop.TrainingPlan, optim
     assert_same_weights(whole, second)
 
 
-def test_the_loss_is_continuous_in_its_weight(plan: loop.TrainingPlan) -> None:
+def test_the_loss_is_continuous_in_its_weight(plan: TrainingPlan) -> None:
     rows = torch.arange(32)
-    losses = [loop.Training(model(), taught(plan, w))._loss(rows).item() for w in (0.0, 1e-9, 1 - 1e-9, 1.0)]
+    losses = [loop.Training(model(), taught(plan, w)).loss(rows, 0).item() for w in (0.0, 1e-9, 1 - 1e-9, 1.0)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     assert losses[2] == pytest.approx(losses[3], rel=1e-6)
 
 
-def test_a_perfect_teacher_makes_better_students_than_few_labels(plan: loop.TrainingPlan) -> None:
+def test_a_perfect_teacher_makes_better_students_than_few_labels(plan: TrainingPlan) -> None:
     """What is taught belongs to the example that is seen: logits of the true labels teach them, shuffled ones do not."""
     truth = nn.functional.one_hot(labels_of(plan), 10).unsqueeze(1).float() * 8
     long = replace(plan, recipe=RECIPE.model_copy(update={"epochs": 12}))
@@ -188,10 +189,10 @@ def test_a_perfect_teacher_makes_better_students_than_few_labels(plan: loop.Trai
 
 
 @pytest.mark.parametrize("stop_after", [1, 3])
-def test_a_training_goes_on_from_its_state_as_if_never_stopped(plan: loop.TrainingPlan, stop_after: int, tmp_path: Any) -> None:
+def test_a_training_goes_on_from_its_state_as_if_never_stopped(plan: TrainingPlan, stop_after: int, tmp_path: Any) -> None:
     sparse = replace(
         taught(plan, 0.5),
-        phases=(loop.Phase(epochs=2), loop.Phase(epochs=2, sparsifies=True)),
+        phases=(Phase(epochs=2), Phase(epochs=2, sparsifies=True)),
         sparsity=partial(channels.build, channels.Config(), 0.5),
     )
     first = loop.Training(model(), sparse)
@@ -205,10 +206,21 @@ def test_a_training_goes_on_from_its_state_as_if_never_stopped(plan: loop.Traini
     assert_same_weights(second, trained(sparse))
 
 
-def test_channels_go_before_the_fine_tuning_and_not_earlier(plan: loop.TrainingPlan) -> None:
+def test_a_training_that_moves_between_epochs_continues_as_if_it_had_not(plan: TrainingPlan) -> None:
+    recipe = plan.recipe.model_copy(update={"epochs": 3, "average_decay": 0.9})
+    moved, still = (loop.Training(model(), replace(taught(plan, 0.5), recipe=recipe)) for _ in range(2))
+    while not still.is_done:
+        still.epoch()
+        moved.epoch()
+        moved.to(torch.device("cpu"))
+    for name, tensor in still.model.state_dict().items():
+        assert torch.equal(tensor, moved.model.state_dict()[name]), name
+
+
+def test_channels_go_before_the_fine_tuning_and_not_earlier(plan: TrainingPlan) -> None:
     sparse = replace(
         plan,
-        phases=(loop.Phase(epochs=3), loop.Phase(epochs=1, sparsifies=True)),
+        phases=(Phase(epochs=3), Phase(epochs=1, sparsifies=True)),
         sparsity=partial(channels.build, channels.Config(), 0.5),
     )
     under_way = loop.Training(model(), sparse)
@@ -219,13 +231,13 @@ def test_channels_go_before_the_fine_tuning_and_not_earlier(plan: loop.TrainingP
     assert sizes[0] == sizes[1] == sizes[2] > sizes[3]
 
 
-def test_a_loss_that_is_not_finite_is_told_with_its_epoch(plan: loop.TrainingPlan) -> None:
+def test_a_loss_that_is_not_finite_is_told_with_its_epoch(plan: TrainingPlan) -> None:
     known = torch.full((256, 1, 10), float("nan"))
     with pytest.raises(WorkFailed, match="nan in epoch 1"):
         loop.Training(model(), taught(plan, 0.5, known)).epoch()
 
 
-def test_shards_share_every_batch_out_among_the_workers(plan: loop.TrainingPlan) -> None:
+def test_shards_share_every_batch_out_among_the_workers(plan: TrainingPlan) -> None:
     whole = loop.Training(model(), plan).batches()
     shards = [loop.Training(model(), replace(plan, shard=(rank, 2))).batches() for rank in (0, 1)]
     for batch, left, right in zip(whole, *shards, strict=True):
@@ -252,14 +264,14 @@ def test_agreement_with_oneself_is_whole() -> None:
     assert not inference.agreement(other, own)["agreement"].any()
 
 
-def partly_labelled(plan: loop.TrainingPlan, count: int) -> loop.TrainingPlan:
+def partly_labelled(plan: TrainingPlan, count: int) -> TrainingPlan:
     """Return the plan with labels of the first `count` examples only."""
     labels = labels_of(plan).clone()
     labels[count:] = -1
     return replace(plan, train=relabelled(plan.train, labels))
 
 
-def labels_of(plan: loop.TrainingPlan) -> torch.Tensor:
+def labels_of(plan: TrainingPlan) -> torch.Tensor:
     return Plain(plan.train).labels
 
 
@@ -267,7 +279,7 @@ def relabelled(examples: Examples, labels: torch.Tensor) -> Examples:
     return replace(examples, targets={"class": replace(examples.targets["class"], values=labels)})
 
 
-def test_labels_alone_are_learnt_from_labelled_examples_in_as_many_steps(plan: loop.TrainingPlan) -> None:
+def test_labels_alone_are_learnt_from_labelled_examples_in_as_many_steps(plan: TrainingPlan) -> None:
     few = partly_labelled(plan, 40)
     batches = loop.Training(model(), few).batches()
     shown = torch.cat(batches)
@@ -276,13 +288,13 @@ def test_labels_alone_are_learnt_from_labelled_examples_in_as_many_steps(plan: l
 
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
-def test_an_example_without_a_label_costs_nothing_and_is_taught_all_the_same(plan: loop.TrainingPlan, mixup: float) -> None:
+def test_an_example_without_a_label_costs_nothing_and_is_taught_all_the_same(plan: TrainingPlan, mixup: float) -> None:
     policy, rows = AugmentationConfig(mixup=mixup), torch.arange(32)
     half = replace(partly_labelled(taught(plan, 0.5), 16), augmentation=policy)
     under_way = loop.Training(model(), half)
-    batch = under_way._batch(rows)
+    batch = under_way.loss.batch(rows, 0)
     logits = torch.randn(32, 1, 10, requires_grad=True)
-    under_way._label_loss({"logits.class": logits}, batch).backward()  # type: ignore[no-untyped-call]
+    under_way.loss.label_loss({"logits.class": logits}, batch).backward()  # type: ignore[no-untyped-call]
     touched = logits.grad.abs().sum((1, 2)) > 0  # type: ignore[union-attr]
     known = batch.targets["class"] >= 0
     if batch.partner_targets is not None:
@@ -290,21 +302,21 @@ def test_an_example_without_a_label_costs_nothing_and_is_taught_all_the_same(pla
     assert torch.equal(touched, known)
     assert len(torch.cat(under_way.batches())) == 256, "what has no label is shown: its teacher knows it"
     whole = loop.Training(model(), replace(taught(plan, 0.5), augmentation=policy))
-    alone = whole._label_loss({"logits.class": logits}, whole._batch(rows))
-    plain = whole.plan.task.loss({"class": LabelSequence(logits=logits)}, whole._batch(rows)).mean()
+    alone = whole.loss.label_loss({"logits.class": logits}, whole.loss.batch(rows, 0))
+    plain = whole.plan.task.loss({"class": LabelSequence(logits=logits)}, whole.loss.batch(rows, 0)).mean()
     assert mixup or torch.equal(alone, plain)
 
 
-def test_no_label_at_all_leaves_what_the_teacher_says(plan: loop.TrainingPlan) -> None:
+def test_no_label_at_all_leaves_what_the_teacher_says(plan: TrainingPlan) -> None:
     none, truth = partly_labelled(plan, 0), nn.functional.one_hot(labels_of(plan), 10).unsqueeze(1).float() * 8
     long = replace(none, recipe=RECIPE.model_copy(update={"epochs": 12}))
     found = trained(replace(taught(long, 0.5, truth), train=long.train))
     assert inference.measured(found.model, plan.task, plan.validation)["accuracy"] > 0.5
 
 
-def test_a_phase_goes_on_from_the_average_and_keeps_its_losss_adapters(plan: loop.TrainingPlan) -> None:
+def test_a_phase_goes_on_from_the_average_and_keeps_its_losss_adapters(plan: TrainingPlan) -> None:
     recipe = RECIPE.model_copy(update={"average_decay": 0.9})
-    phases = (loop.Phase(epochs=2), loop.Phase(epochs=1, is_distilled=False), loop.Phase(epochs=1, rate=0.1))
+    phases = (Phase(epochs=2), Phase(epochs=1, is_distilled=False), Phase(epochs=1, rate=0.1))
     under_way = loop.Training(model(), replace(taught(plan, 0.5), recipe=recipe, phases=phases))
     under_way.epoch()
     under_way.epoch()
@@ -312,13 +324,13 @@ def test_a_phase_goes_on_from_the_average_and_keeps_its_losss_adapters(plan: loo
     average = {name: tensor.clone() for name, tensor in under_way._average.weights.items()}
     under_way._enter(phases[1])
     assert all(torch.equal(average[name], tensor) for name, tensor in under_way.model.state_dict().items() if name in average)
-    assert under_way._loss_module is None
+    assert under_way.loss.module is None
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
-def test_phases_resume_at_and_between_their_borders(plan: loop.TrainingPlan, stop_after: int) -> None:
-    apart, smaller = loop.Phase(epochs=1, is_distilled=False), loop.Phase(epochs=2, sparsifies=True)
-    phases = (apart, smaller, loop.Phase(epochs=1, rate=0.1))
+def test_phases_resume_at_and_between_their_borders(plan: TrainingPlan, stop_after: int) -> None:
+    apart, smaller = Phase(epochs=1, is_distilled=False), Phase(epochs=2, sparsifies=True)
+    phases = (apart, smaller, Phase(epochs=1, rate=0.1))
     sparsity = partial(channels.build, channels.Config(), 0.5)
     plan = replace(taught(plan, 0.5), phases=phases, sparsity=sparsity)
     first, second = (loop.Training(model(), plan) for _ in range(2))
@@ -330,16 +342,16 @@ def test_phases_resume_at_and_between_their_borders(plan: loop.TrainingPlan, sto
     assert_same_weights(second, trained(plan))
 
 
-def first_steps(plan: loop.TrainingPlan, logits: torch.Tensor) -> torch.Tensor:
+def first_steps(plan: TrainingPlan, logits: torch.Tensor) -> torch.Tensor:
     """Return the label loss of the first two examples, whose network has these logits `[2, 1, 10]`."""
     under_way = loop.Training(model(), plan)
-    return under_way._label_loss({"logits.class": logits}, under_way._batch(torch.arange(2)))
+    return under_way.loss.label_loss({"logits.class": logits}, under_way.loss.batch(torch.arange(2), 0))
 
 
-def test_a_mixed_example_has_the_labels_of_both_in_their_shares(plan: loop.TrainingPlan) -> None:
+def test_a_mixed_example_has_the_labels_of_both_in_their_shares(plan: TrainingPlan) -> None:
     mixed = replace(plan, augmentation=AugmentationConfig(mixup=1.0))
     under_way = loop.Training(model(), mixed)
-    batch = under_way._batch(torch.arange(2))
+    batch = under_way.loss.batch(torch.arange(2), 0)
     logits = torch.randn(2, 1, 10, generator=torch.Generator().manual_seed(0))
     logs = logits[:, 0].log_softmax(dim=1)
     assert batch.share is not None and batch.partner_targets is not None
@@ -348,7 +360,7 @@ def test_a_mixed_example_has_the_labels_of_both_in_their_shares(plan: loop.Train
     assert first_steps(mixed, logits).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-def test_the_label_loss_is_the_mean_over_labelled_examples(plan: loop.TrainingPlan) -> None:
+def test_the_label_loss_is_the_mean_over_labelled_examples(plan: TrainingPlan) -> None:
     logits = torch.randn(2, 1, 10, generator=torch.Generator().manual_seed(0))
     of_first = -logits[0, 0].log_softmax(dim=0)[labels_of(plan)[0]]
     assert first_steps(partly_labelled(plan, 1), logits).item() == pytest.approx(of_first.item(), rel=1e-6)
@@ -367,7 +379,7 @@ class Adapted(nn.Module):
         return (self.adapter(student.logits) - teacher.logits).square().mean()
 
 
-def adapted(plan: loop.TrainingPlan) -> loop.TrainingPlan:
+def adapted(plan: TrainingPlan) -> TrainingPlan:
     known = taught(plan, 0.5)
     assert known.distillation is not None
     build = lambda _: PerSequence({"class": Adapted()})  # noqa: E731
@@ -375,11 +387,11 @@ def adapted(plan: loop.TrainingPlan) -> loop.TrainingPlan:
 
 
 def adapter_of(training: loop.Training) -> torch.Tensor:
-    assert training._loss_module is not None
-    return next(training._loss_module.parameters())
+    assert training.loss.module is not None
+    return next(training.loss.module.parameters())
 
 
-def test_adapters_depend_on_the_plans_seed_alone(plan: loop.TrainingPlan) -> None:
+def test_adapters_depend_on_the_plans_seed_alone(plan: TrainingPlan) -> None:
     torch.manual_seed(11)
     one = adapter_of(loop.Training(model(), adapted(plan))).clone()
     torch.manual_seed(12)
@@ -387,8 +399,8 @@ def test_adapters_depend_on_the_plans_seed_alone(plan: loop.TrainingPlan) -> Non
     assert torch.equal(one, adapter_of(same)) and not torch.equal(one, adapter_of(other))
 
 
-def test_adapters_are_kept_from_phase_to_phase(plan: loop.TrainingPlan) -> None:
-    phases = (loop.Phase(epochs=2), loop.Phase(epochs=2))
+def test_adapters_are_kept_from_phase_to_phase(plan: TrainingPlan) -> None:
+    phases = (Phase(epochs=2), Phase(epochs=2))
     under_way = loop.Training(model(), replace(adapted(plan), phases=phases))
     under_way.epoch()
     before = adapter_of(under_way).detach().clone()
@@ -396,27 +408,27 @@ def test_adapters_are_kept_from_phase_to_phase(plan: loop.TrainingPlan) -> None:
     assert torch.equal(before, adapter_of(under_way))
 
 
-def test_a_loss_is_given_the_labels_of_its_examples(plan: loop.TrainingPlan) -> None:
+def test_a_loss_is_given_the_labels_of_its_examples(plan: TrainingPlan) -> None:
     under_way = loop.Training(model(), adapted(plan))
-    under_way._loss(torch.tensor([7, 3]))
-    assert under_way._loss_module is not None
-    loss = under_way._loss_module.losses["class"]  # type: ignore[index,union-attr]
+    under_way.loss(torch.tensor([7, 3]), 0)
+    assert under_way.loss.module is not None
+    loss = under_way.loss.module.losses["class"]  # type: ignore[index,union-attr]
     assert loss.given[0].labels.flatten().tolist() == labels_of(plan)[[7, 3]].tolist()  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("is_on", [False, True])
-def test_products_are_in_bfloat16_where_the_execution_says_so(plan: loop.TrainingPlan, is_on: bool) -> None:
+def test_products_are_in_bfloat16_where_the_execution_says_so(plan: TrainingPlan, is_on: bool) -> None:
     seen: list[torch.dtype] = []
     network_ = model()
     next(m for m in network_.modules() if isinstance(m, nn.Conv2d)).register_forward_hook(
         lambda _module, _inputs, output: seen.append(output.dtype)
     )
     under_way = loop.Training(network_, replace(plan, execution=ExecutionConfig(bfloat16=is_on)))
-    parts = under_way._parts(under_way._batch(torch.arange(2)), frozenset())
+    parts = under_way.loss.parts(under_way.loss.batch(torch.arange(2), 0), frozenset(), 0)
     assert seen == [torch.bfloat16 if is_on else torch.float32] and parts["logits.class"].dtype == torch.float32
 
 
-def test_the_candidates_of_a_training_are_in_evaluation_mode(plan: loop.TrainingPlan) -> None:
+def test_the_candidates_of_a_training_are_in_evaluation_mode(plan: TrainingPlan) -> None:
     (point,) = trained(plan).finish()
     assert not any(module.training for module in point.model.modules())
 

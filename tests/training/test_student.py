@@ -10,8 +10,9 @@ import torch
 from tests.contexts import small_config
 from tutelage.errors import InputError
 from tutelage.spec.sections import TrialConfig
-from tutelage.training import loop, student
+from tutelage.training import student
 from tutelage.training.context import TrainingContext
+from tutelage.training.plan import Phase
 
 
 def config(student_: dict[str, Any] | None = None, **distillation: Any) -> TrialConfig:
@@ -43,7 +44,7 @@ def test_fine_tuning_has_a_tenth_of_the_learning_rate_and_no_teacher() -> None:
         config({"epochs": 12, "initialise": "pretrained", "pretrain_epochs": 2, "fine_tune_epochs": 3}), is_distilled=True
     )
     assert phases == (
-        loop.Phase(epochs=2, is_distilled=False, rate=1.0), loop.Phase(epochs=7), loop.Phase(
+        Phase(epochs=2, is_distilled=False, rate=1.0), Phase(epochs=7), Phase(
             epochs=3, is_distilled=False, rate=0.1
         ),
     )  # fmt: skip
@@ -51,7 +52,7 @@ def test_fine_tuning_has_a_tenth_of_the_learning_rate_and_no_teacher() -> None:
 
 def test_a_label_only_student_has_one_phase() -> None:
     own = config({"epochs": 12, "initialise": "pretrained", "fine_tune_epochs": 3})
-    assert student.phases(own, is_distilled=False) == (loop.Phase(epochs=12),)
+    assert student.phases(own, is_distilled=False) == (Phase(epochs=12),)
 
 
 @pytest.mark.parametrize(("given", "expected"), [({}, 3), ({"pretrain_epochs": 5}, 5), ({"initialise": "random"}, 0)])

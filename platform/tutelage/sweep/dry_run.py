@@ -21,6 +21,7 @@ from tutelage.sweep import identity, knowledge, pair_checks, pipeline, teachers
 from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
+from tutelage.training.plan import TrainingPlan
 
 SAMPLED_STUDENTS = 5
 
@@ -102,7 +103,7 @@ def _trial_seconds(spec: Spec, context: TrainingContext, number: int) -> float:
     return _training_seconds(student.untrained(typed, context, spec.seed), student.plan(typed, context, spec.seed))
 
 
-def _training_seconds(model: Any, plan: loop.TrainingPlan) -> float:
+def _training_seconds(model: Any, plan: TrainingPlan) -> float:
     """Time a short epoch, warmed up by another, and scale it to the whole recipe."""
     size = plan.recipe.batch_size
     rows = min(len(plan.train), size * MAX_TIMED_STEPS)

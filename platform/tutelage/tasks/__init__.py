@@ -7,7 +7,7 @@ count classes and average over steps.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -103,11 +103,6 @@ def _in_words(result: Any) -> str:
     if isinstance(result, Mapping):
         return f"{kind} with {', '.join(f'{key} ({type(value).__name__})' for key, value in result.items()) or 'nothing'}"
     return f"{kind} of {', '.join(type(one).__name__ for one in result)}" if isinstance(result, tuple | list) else kind
-
-
-def with_targets(batch: Batch, targets: Mapping[str, Tensor]) -> Batch:
-    """Return the batch with its targets replaced by `targets`."""
-    return replace(batch, targets=targets)
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from tutelage.spec.sections import PLAIN, ExecutionConfig
-from tutelage.training.loop import Training, TrainingPlan
+from tutelage.training.loop import Training
+from tutelage.training.plan import TrainingPlan
 
 WORTH_S = 120.0  # shorter trainings use the plain mode without timing the others
 WORTH_SHARE = 0.9  # a mode is chosen if it needs at most this share of the best time so far; smaller gains are noise

@@ -35,6 +35,7 @@ from tutelage.plugins import Reference
 from tutelage.spec.sections import PLAIN, ExecutionConfig, RecipeConfig
 from tutelage.training import execution, loop, student
 from tutelage.training.context import TrainingContext
+from tutelage.training.plan import TrainingPlan
 
 T = TypeVar("T")
 KEPT = ("curve", "execution", "timed_ms")  # beside the state of a teacher's training
@@ -77,7 +78,7 @@ class TeacherJob:
         """The file of the last epoch's state, which is removed when the training has finished."""
         return self.runs_dir.resolve() / f"teacher-{self.address}.pt"
 
-    def plan(self) -> loop.TrainingPlan:
+    def plan(self) -> TrainingPlan:
         """Return the teacher's training plan."""
         return student.label_only_plan(self.recipe, self.context)
 

@@ -23,8 +23,9 @@ from tutelage.networks.output import Need, Outline
 from tutelage.records.trial import Sizes
 from tutelage.sparsity import Method, Point
 from tutelage.spec.sections import RecipeConfig, TrialConfig
-from tutelage.training import inference, loop
+from tutelage.training import inference
 from tutelage.training.context import TrainingContext
+from tutelage.training.plan import Distillation, Phase, TrainingPlan
 
 FINE_TUNING_RATE = 0.1  # of the student's learning rate, so that fine-tuning does not undo distillation
 INHERITING = {"teacher": inherit.cut, "teacher_svd": inherit.projected}
@@ -94,7 +95,7 @@ def distillation_loss(config: TrialConfig, student_outline: Outline, teacher: Ou
     return for_sequences(plugin, options, student_outline, teacher, build_one)
 
 
-def distillation_of(config: TrialConfig, context: TrainingContext) -> loop.Distillation | None:
+def distillation_of(config: TrialConfig, context: TrainingContext) -> Distillation | None:
     """Return the student's distillation; None with a weight of 0 or without a teacher."""
     plan = context.knowledge
     if config.distillation.weight == 0.0 or plan is None:
@@ -104,7 +105,7 @@ def distillation_of(config: TrialConfig, context: TrainingContext) -> loop.Disti
     def loss_for(model: nn.Module) -> Loss:
         return distillation_loss(config, stages.outline_of(model, context.signature), context.teacher_outline)
 
-    return loop.Distillation(
+    return Distillation(
         query=_teacher_query(context, needed), build=loss_for, weight=config.distillation.weight, needs=needed,
         weights=context.teacher_weights if "weights" in needed else {},
     )  # fmt: skip
@@ -124,7 +125,7 @@ def _teacher_query(context: TrainingContext, needed: frozenset[Need]) -> inferen
     return query
 
 
-def phases(config: TrialConfig, *, is_distilled: bool) -> tuple[loop.Phase, ...]:
+def phases(config: TrialConfig, *, is_distilled: bool) -> tuple[Phase, ...]:
     """Return the student's phases in order: pre-training, distillation, distillation after each removal, fine-tuning.
 
     Pre-training and fine-tuning are label-only. Without a teacher, a training has no such phases.
@@ -132,10 +133,10 @@ def phases(config: TrialConfig, *, is_distilled: bool) -> tuple[loop.Phase, ...]
     epochs, recovery = config.student.epochs, recoveries(config)
     pretraining, fine_tuning = (pretrain_epochs(config), config.student.fine_tune_epochs) if is_distilled else (0, 0)
     found = (
-        loop.Phase(epochs=pretraining, is_distilled=False),
-        loop.Phase(epochs=max(0, epochs - pretraining - sum(recovery) - fine_tuning)),
-        *(loop.Phase(epochs=after, sparsifies=True) for after in recovery),
-        loop.Phase(epochs=fine_tuning, is_distilled=False, rate=FINE_TUNING_RATE),
+        Phase(epochs=pretraining, is_distilled=False),
+        Phase(epochs=max(0, epochs - pretraining - sum(recovery) - fine_tuning)),
+        *(Phase(epochs=after, sparsifies=True) for after in recovery),
+        Phase(epochs=fine_tuning, is_distilled=False, rate=FINE_TUNING_RATE),
     )
     return tuple(phase for phase in found if phase.epochs)
 
@@ -159,12 +160,12 @@ def check_epochs(config: TrialConfig) -> None:
         )
 
 
-def plan(config: TrialConfig, context: TrainingContext, seed: int) -> loop.TrainingPlan:
+def plan(config: TrialConfig, context: TrainingContext, seed: int) -> TrainingPlan:
     """Return the student's training plan."""
     distillation = distillation_of(config, context)
     if distillation is not None:
         check_epochs(config)
-    return loop.TrainingPlan(
+    return TrainingPlan(
         task=context.built_task,
         train=context.splits["train"],
         validation=context.splits["validation"],
@@ -190,9 +191,9 @@ def architecture_of(config: TrialConfig, context: TrainingContext, point: Point)
     return {**architecture, "surgeries": [surgery]}
 
 
-def label_only_plan(recipe: RecipeConfig, context: TrainingContext) -> loop.TrainingPlan:
+def label_only_plan(recipe: RecipeConfig, context: TrainingContext) -> TrainingPlan:
     """Return a teacher's training plan: label-only, with a new view every epoch."""
-    return loop.TrainingPlan(
+    return TrainingPlan(
         task=context.built_task,
         train=context.splits["train"],
         validation=context.splits["validation"],

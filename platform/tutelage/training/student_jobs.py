@@ -62,7 +62,7 @@ class StudentTrial:
         under_way = self.training
 
         def all_epochs() -> tuple[bytes, list[dict[str, float]]]:
-            under_way.model.to(get_device())
+            under_way.to(get_device())
             rows = [under_way.epoch() for _ in range(under_way.plan.recipe.epochs - under_way.epochs_done)]
             return to_bytes(under_way.final_state()), rows
 

@@ -1,0 +1,124 @@
+"""The loss of one training step: the label loss and the distillation loss of some examples, in the view of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tutelage.data import Batch, Examples
+from tutelage.losses import Loss
+from tutelage.networks import capture
+from tutelage.networks.output import Need, Output
+from tutelage.training import augment
+from tutelage.training.plan import Distillation, Phase, TrainingPlan
+
+
+class StepLoss:
+    """The loss of the steps of one phase, for a network and its plan.
+
+    `examples` are the plan's training examples on the network's device. `module` is the distillation loss, None in a label-only
+    phase; its adapters are trained with the network. They are initialised by the plan's seed, or inherit the state of the
+    earlier phase's loss, `before`, where shapes fit: adapters, and initial values of terms.
+    """
+
+    def __init__(
+        self, model: nn.Module, plan: TrainingPlan, examples: Examples, phase: Phase, before: StepLoss | None = None
+    ) -> None:  # fmt: skip
+        self._model, self._plan, self._examples = model, plan, examples
+        self._device = next(model.parameters()).device
+        self._teachers_weights: Mapping[str, Tensor] = {}
+        self.module: Loss | None = None
+        distillation = plan.distillation
+        if distillation is not None and distillation.weight > 0.0 and phase.is_distilled:
+            self._teachers_weights = {name: weight.to(self._device) for name, weight in distillation.weights.items()}
+            self.module = self._new_module(distillation, before.module if before else None)
+
+    def _new_module(self, distillation: Distillation, before: Loss | None) -> Loss:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._plan.seed)
+            loss = distillation.build(self._model).to(self._device)
+        own, earlier = loss.state_dict(), before.state_dict() if before else {}
+        fitting = {name: t for name, t in earlier.items() if name in own and own[name].shape == t.shape}
+        loss.load_state_dict(fitting, strict=False)
+        return loss
+
+    def __call__(self, rows: Tensor, epoch: int) -> Tensor:
+        """Return the loss of the examples `rows` in an epoch (from 0), a scalar with a gradient."""
+        distillation, batch = self._plan.distillation, self.batch(rows, epoch)
+        if distillation is None or self.module is None:
+            return self.label_loss(self.parts(batch, frozenset(), epoch), batch)
+        parts = self.parts(batch, distillation.needs, epoch)
+        view = self._view(epoch)
+        distilled: Tensor = self.module(
+            self._student_outputs(parts), self._teacher_outputs(distillation, rows, view, batch, capture.masks_of(parts))
+        )
+        if distillation.weight == 1.0:
+            return distilled
+        return (1.0 - distillation.weight) * self.label_loss(parts, batch) + distillation.weight * distilled
+
+    def _view(self, epoch: int) -> int:
+        return epoch % self._plan.views if self._plan.views else epoch
+
+    def batch(self, rows: Tensor, epoch: int) -> Batch:
+        """Return the examples `rows` in the view of an epoch, on the network's device."""
+        plan = self._plan
+        return augment.batch(self._examples, rows.to(self._device), self._view(epoch), plan.augmentation, plan.view_seed)
+
+    def parts(self, batch: Batch, needs: frozenset[Need], epoch: int) -> dict[str, Tensor]:
+        """Return the network's parts for a batch (`capture`), with logits in float32."""
+        execution, inputs = self._plan.execution, {name: self._shrunk(name, t, epoch) for name, t in batch.inputs.items()}
+        if execution.channels_last:
+            inputs = {name: _channels_last(tensor) for name, tensor in inputs.items()}
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=execution.bfloat16):
+            parts = capture.capture(self._model, self._plan.task, replace(batch, inputs=inputs), needs)
+        return {part: tensor.float() if part.startswith("logits.") else tensor for part, tensor in parts.items()}
+
+    def _shrunk(self, name: str, inputs: Tensor, epoch: int) -> Tensor:
+        """Return an input as the network takes it; in the first epochs of some recipes, images have half their size."""
+        recipe = self._plan.recipe
+        if epoch >= recipe.half_size_share * recipe.epochs or self._examples.inputs[name].kind != "image":
+            return inputs
+        return functional.avg_pool2d(inputs, 2)
+
+    def _student_outputs(self, parts: Mapping[str, Tensor]) -> dict[str, Output]:
+        weights = dict(self._model.named_parameters()) if self._teachers_weights else {}
+        return capture.outputs_from(parts, weights, self._plan.signature.classes)
+
+    def _teacher_outputs(
+        self, distillation: Distillation, rows: Tensor, view: int, batch: Batch, masks: Mapping[str, Tensor]
+    ) -> dict[str, Output]:
+        parts = {**distillation.query(view, rows, batch), **masks}  # masks are the batch's, and are not cached
+        outputs = capture.outputs_from(parts, self._teachers_weights, self._plan.signature.classes)
+        return {
+            name: replace(output, labels=batch.labels(name), input_mask=batch.input_mask) for name, output in outputs.items()
+        }
+
+    def label_loss(self, parts: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """Return the mean label loss over the labelled examples; in a mixed batch, weighted by the shares."""
+        task, smoothing, sequences = self._plan.task, self._plan.recipe.label_smoothing, capture.sequences_from(parts)
+        own, counts = task.loss(sequences, batch, smoothing), self._has_label(batch.targets)
+        if batch.partner_targets is None or batch.share is None:
+            return own.sum() / counts.sum().clamp(min=1)
+        other = task.loss(sequences, replace(batch, targets=batch.partner_targets), smoothing)
+        shares = (batch.share, 1 - batch.share)
+        counted = shares[0] * counts + shares[1] * self._has_label(batch.partner_targets)
+        smallest = torch.finfo(counted.dtype).tiny
+        return (shares[0] * own + shares[1] * other).sum() / counted.sum().clamp(min=smallest)
+
+    def _has_label(self, targets: Mapping[str, Tensor]) -> Tensor:
+        """Return booleans `[batch]`, True for examples with a label at one step at least."""
+        found = [
+            (tensor.unsqueeze(1) if tensor.ndim == 1 else tensor).flatten(1).ge(0).any(dim=1)
+            if self._examples.targets[name].kind == "class"
+            else torch.ones(len(tensor), dtype=torch.bool, device=tensor.device)
+            for name, tensor in targets.items()
+        ]
+        return torch.stack(found).any(dim=0)
+
+
+def _channels_last(inputs: Tensor) -> Tensor:
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
