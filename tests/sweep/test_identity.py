@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -223,3 +224,43 @@ def test_a_mixtures_terms_are_used() -> None:
 
 def test_an_address_is_a_short_hash() -> None:
     assert len(files.content_address(a=1)) == 16
+
+
+def test_an_address_depends_on_the_data(context: TrainingContext, teacher: teachers.Teacher) -> None:
+    spec = loading.from_dict(BASE)
+    config = spec.space.resolve(lambda name, domain: None)[0]
+    other = replace(context)
+    other.__dict__["fingerprint"] = "of other data"
+    kept = [(teacher.address, teacher.directory, 1.0)]
+    for address in (
+        lambda room: identity.student_address(spec, room, "t", config),
+        lambda room: identity.knowledge_address(spec, room, kept, [], 0),
+        lambda room: identity.teacher_address(spec, spec.teacher, room.fingerprint),
+    ):
+        assert address(context) == address(replace(context)) != address(other)
+
+
+def test_an_address_depends_on_the_code(context: TrainingContext, teacher: teachers.Teacher, tmp_path: Path) -> None:
+    spec = loading.from_dict(BASE)
+    config = spec.space.resolve(lambda name, domain: None)[0]
+    package = with_edit(tmp_path, "training/inference.py", lambda text: f"{text}\nADDED = 1\n")
+    kept = [(teacher.address, teacher.directory, 1.0)]
+    assert identity.student_address(spec, context, "t", config) != identity.student_address(
+        spec, context, "t", config, package=package
+    )
+    assert identity.teacher_address(spec, spec.teacher, "a") != identity.teacher_address(
+        spec, spec.teacher, "a", package=package
+    )
+    assert identity.knowledge_address(spec, context, kept, [], 0) != identity.knowledge_address(
+        spec, context, kept, [], 0, package=package
+    )
+
+
+def test_knowledge_depends_on_its_teachers_and_their_shares(context: TrainingContext, teacher: teachers.Teacher) -> None:
+    spec = loading.from_dict(BASE)
+    of_teachers = [
+        [("t", teacher.directory, 1.0)], [("u", teacher.directory, 1.0)],
+        [("t", teacher.directory, 1.0), ("u", teacher.directory, 1.0)],
+        [("t", teacher.directory, 1.0), ("u", teacher.directory, 0.5)],
+    ]  # fmt: skip
+    assert len({identity.knowledge_address(spec, context, kept, [], 0) for kept in of_teachers}) == 4

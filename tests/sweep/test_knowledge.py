@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.conftest import SMALL_SPEC
 from tests.contexts import small_config, teacher_of, with_teacher
 from tests.plain import architecture_of
 from tutelage import losses
-from tutelage.errors import InputError, WorkFailed
+from tutelage.errors import InputError, UnreachableError, WorkFailed
 from tutelage.networks import checkpoint, cost
 from tutelage.records.trial import Sizes
 from tutelage.spec import loading
@@ -206,4 +207,66 @@ def test_epochs_that_leave_none_for_teaching_are_told(tmp_path: Path) -> None:
         tmp_path, student={"model": "mlp", "epochs": 4, "initialise": "pretrained", "pretrain_epochs": 2, "fine_tune_epochs": 2}
     )
     with pytest.raises(InputError, match=r"2 of pre-training, 0 after sparsification and 2 of fine-tuning leave none"):
+        teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)
+
+
+@pytest.mark.parametrize("direction", ["maximise", "minimise"])
+def test_shares_by_quality_favour_the_better_teacher(
+    direction: Any, taught: TrainingContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = replace(taught.built_task.measures[0], direction=direction)
+    monkeypatch.setattr(taught.built_task, "measures", (measure,), raising=False)
+    weak, strong = (0.5, 0.8) if direction == "maximise" else (0.8, 0.5)
+    pair = [replace(teacher_of(taught), measures={"accuracy": value}) for value in (weak, strong)]
+    by_quality = knowledge.knowledge_plan(with_teacher(tmp_path, knowledge={"average": "quality"}), taught, pair)
+    (_, first), (_, second) = by_quality.teachers
+    assert second / first == pytest.approx(1.6)
+    equal = knowledge.knowledge_plan(with_teacher(tmp_path), taught, pair)
+    assert [share for _, share in equal.teachers] == [1.0, 1.0]
+
+
+def test_there_are_no_more_views_than_epochs(tmp_path: Path) -> None:
+    asked = with_teacher(tmp_path, augmentation={"pad_px": 1}, knowledge={"views": 99}, student={"model": "mlp", "epochs": 4})
+    assert knowledge.views_of(asked) == 4
+    fewer = with_teacher(tmp_path, augmentation={"pad_px": 1}, knowledge={"views": 3}, student={"model": "mlp", "epochs": 4})
+    assert knowledge.views_of(fewer) == 3
+    assert knowledge.views_of(with_teacher(tmp_path, student={"model": "mlp", "epochs": 4})) == 1, "all views are equal"
+
+
+def test_the_cache_is_sized_with_every_view(taught: TrainingContext, tmp_path: Path) -> None:
+    """Ten logits of an example take 20 bytes in half precision."""
+    num_train, num_validation = (len(taught.splits[split]) for split in ("train", "validation"))
+    plan = taught.knowledge
+    assert plan is not None
+    half = replace(taught, knowledge=replace(plan, dtype="float16"))
+    asked = with_teacher(tmp_path, augmentation={"pad_px": 1}, student={"model": "mlp", "epochs": 4})
+    assert knowledge.knowledge_bytes(asked, half) == 20 * (4 * num_train + num_validation)
+
+
+def test_a_cache_that_does_not_fit_says_which_bound_it_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knowledge.shutil, "disk_usage", lambda root: SimpleNamespace(free=1000))
+    asked = with_teacher(tmp_path, knowledge={"max_bytes": 2000})
+    assert knowledge.why_too_large(asked, 1000, tmp_path) == ""
+    assert "has 1,000 left" in knowledge.why_too_large(asked, 1500, tmp_path)
+    assert knowledge.why_too_large(asked, 1500, tmp_path, is_there=True) == "", "what exists takes no further room"
+    assert "more than knowledge.max_bytes, 2,000" in knowledge.why_too_large(asked, 3000, tmp_path, is_there=True)
+    cached = with_teacher(tmp_path, knowledge={"max_bytes": 2000, "mode": "cached"})
+    with pytest.raises(UnreachableError, match="left"):
+        knowledge.why_too_large(cached, 1500, tmp_path)
+    with pytest.raises(InputError, match="max_bytes"):
+        knowledge.why_too_large(cached, 3000, tmp_path)
+
+
+def test_features_of_half_size_images_are_not_compared_by_position(tmp_path: Path) -> None:
+    asked = with_teacher(
+        tmp_path, distillation={"weight": 0.5, "method": "fitnet"}, teacher={"model": "convnet"},
+        student={"model": "convnet", "epochs": 4, "half_size_share": 0.5},
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"half_size_share 0\.5: the loss compares features"):
+        teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)
+
+
+def test_without_a_label_a_student_of_labels_alone_is_an_error(tmp_path: Path) -> None:
+    asked = with_teacher(tmp_path, distillation={"weight": {"float": [0.0, 0.5]}}, data={"digits": {"labelled_per_class": 0}})
+    with pytest.raises(InputError, match="no training example has a label, and a student would learn from labels alone"):
         teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)

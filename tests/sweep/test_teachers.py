@@ -1,54 +1,57 @@
-"""Teachers that two sweeps need at the same time, and those whose files are damaged."""
+"""How good a teacher must be, and on which split that is measured."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.contexts import with_teacher
-from tutelage.files import write_json
-from tutelage.networks import checkpoint
-from tutelage.sweep import identity, teachers
-from tutelage.training.context import context_of
-
-HOLDER = """
-import sys
-from tutelage.storage import open_storage
-with open_storage(sys.argv[1]).lease(sys.argv[2]):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
+from tests.stored_sweep import learnt
+from tutelage.errors import WorkFailed
+from tutelage.sweep import teachers
+from tutelage.training.context import TrainingContext
 
 
-def test_a_teacher_that_another_sweep_trains_is_waited_for_and_reused(tmp_path: Path) -> None:
-    spec = with_teacher(tmp_path, teacher={"accept_weak": True})
-    context = context_of(spec)
-    address = identity.teacher_address(spec, spec.teacher, context.fingerprint)
-    said: list[str] = []
-    command = [sys.executable, "-c", HOLDER, spec.storage, f"teachers/{address}"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None and other.stdout.readline() == "held\n"
-
-        def finish(words: str) -> None:
-            if not said:
-                architecture = context.architecture(spec.teacher.model)  # type: ignore[arg-type]
-                model = checkpoint.seeded(architecture, 0)
-                about = {"measures": teachers._measures(model, context), "curve": []}
-                teachers._keep(Path(spec.storage) / "teachers" / address, model, architecture, about)
-                other.kill()
-            said.append(words)
-
-        found = teachers.ensure_teacher(spec, context, finish)
-    assert found.reused and found.address == address
-    assert f"process {other.pid} on" in said[0] and f"the same teacher, {address}; waiting for it" in said[0]
+def teacher(accuracy: float) -> teachers.Teacher:
+    return teachers.Teacher(directory=Path(), address="t", measures={"accuracy": accuracy})
 
 
-@pytest.mark.parametrize("content", [b"", b'{"measures": {"acc', b"\xff\xfe", b"[]", b"{}"])
-def test_a_teacher_whose_description_is_damaged_counts_as_not_there(tmp_path: Path, content: bytes) -> None:
-    write_json(tmp_path / teachers.ABOUT, {"measures": {"accuracy": 0.5}, "curve": []})
-    assert teachers._kept(tmp_path) is not None
-    (tmp_path / teachers.ABOUT).write_bytes(content)
-    assert teachers._kept(tmp_path) is None
+def check(tmp_path: Path, context: TrainingContext, accuracy: float, **given: Any) -> None:
+    teachers._check_strength(with_teacher(tmp_path, teacher={"accept_weak": False, **given}), context, teacher(accuracy))
+
+
+def test_a_teacher_must_reach_the_required_quality(tmp_path: Path, context: TrainingContext) -> None:
+    check(tmp_path, context, 0.5, required_quality=0.5)
+    with pytest.raises(WorkFailed, match=r"accuracy on validation is 0\.4900, and teacher\.required_quality asks for 0\.5000"):
+        check(tmp_path, context, 0.49, required_quality=0.5)
+    check(tmp_path, context, 0.49, required_quality=0.5, accept_weak=True)
+
+
+def test_a_teacher_must_be_better_than_a_linear_classifier(tmp_path: Path, context: TrainingContext) -> None:
+    linear = context.built_task.baseline(context.splits["train"], context.splits["validation"])
+    assert linear > 0.8
+    check(tmp_path, context, linear)
+    with pytest.raises(WorkFailed, match="a linear classifier reaches"):
+        check(tmp_path, context, linear - 0.01)
+
+
+def test_a_measure_where_lower_is_better_has_an_upper_bound(
+    tmp_path: Path, context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = replace(context.built_task.measures[0], direction="minimise")
+    monkeypatch.setattr(context.built_task, "measures", (error,), raising=False)
+    check(tmp_path, context, 0.2, required_quality=0.25)
+    with pytest.raises(WorkFailed):
+        check(tmp_path, context, 0.3, required_quality=0.25)
+
+
+def test_a_teacher_is_measured_on_validation(context: TrainingContext) -> None:
+    model, _ = learnt(context, {"mlp": {"hidden": 64}}, steps=100)
+    batch = context.splits["validation"].take(slice(None))
+    right = (model(*batch.arguments).argmax(1) == batch.targets["class"]).double().mean().item()
+    found = teachers._measures(model, context)
+    assert found["accuracy"] == pytest.approx(right) and found["accuracy"] < 1.0
+    assert found.keys() >= {"params", "size_bytes", "macs"}

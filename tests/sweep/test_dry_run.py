@@ -1,0 +1,29 @@
+"""What a plan makes of a few timed steps."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contexts import small_config
+from tutelage.spec.sections import TrialConfig
+from tutelage.sweep import dry_run
+from tutelage.training import loop, student
+from tutelage.training.context import TrainingContext
+
+
+def test_a_training_takes_as_long_as_its_epochs_of_all_examples(
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 1,078 examples 768 are timed: 12 steps of 64."""
+    config = TrialConfig.model_validate({**small_config(), "sparsity": {}})
+    plan = student.plan(config, context, 0)
+    clock = [0.0]
+    monkeypatch.setattr(dry_run.time, "perf_counter", lambda: clock[0])
+
+    def epoch(training: loop.Training) -> dict[str, float]:
+        clock[0] += len(training.plan.train) / 1000
+        return {}
+
+    monkeypatch.setattr(loop.Training, "epoch", epoch)
+    found = dry_run._training_seconds(student.untrained(config, context, 0), plan)
+    assert found == pytest.approx(config.student.epochs * len(context.splits["train"]) / 1000)

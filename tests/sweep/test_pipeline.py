@@ -1,0 +1,73 @@
+"""The steps of a sweep that need no cluster: how it ended, whom it names, which reference points it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tutelage import plugins
+from tutelage.errors import NoStudentFits, WorkFailed
+from tutelage.objectives import Limits, objective
+from tutelage.records import sweep_dir
+from tutelage.records.dispatcher import Dispatcher
+from tutelage.records.observer import Event, SweepEnded
+from tutelage.records.trial import TrialRecord
+from tutelage.sweep import pipeline
+from tutelage.sweep.teachers import Teacher
+
+Make = Callable[..., TrialRecord]
+ACCURACY = plugins.measure("accuracy")
+
+
+@pytest.mark.parametrize(
+    ("error", "state"), [(None, "finished"), (KeyboardInterrupt(), "stopped"), (WorkFailed("no teacher"), "failed")]
+)
+def test_how_a_sweep_ended_is_recorded(error: BaseException | None, state: str, tmp_path: Path) -> None:
+    home = sweep_dir.create(tmp_path, "mine", "")
+    home.update(elapsed_s=100.0)
+    events: list[Event] = []
+    dispatcher = Dispatcher()
+    dispatcher.attach(events.append)
+    with pytest.raises(type(error)) if error else nullcontext(), pipeline._ending(home, dispatcher):
+        if error is not None:
+            raise error
+    facts = home.facts()
+    assert facts["state"] == state and 100.0 <= facts["elapsed_s"] < 110.0
+    (ended,) = events
+    assert isinstance(ended, SweepEnded) and ended.state == state
+
+
+def teacher(value: float) -> Teacher:
+    return Teacher(directory=Path(), address="t", measures={"accuracy": value})
+
+
+@pytest.mark.parametrize(("direction", "best"), [("maximise", "0.9000"), ("minimise", "0.7000")])
+def test_the_better_of_two_teachers_is_named_in_either_direction(direction: str, best: str) -> None:
+    measure = replace(ACCURACY, direction=direction)  # type: ignore[arg-type]
+    text = pipeline._ensemble_said(measure, teacher(0.8), [teacher(0.9), teacher(0.7)])
+    assert text.endswith(f"; the best one alone has {best}")
+    assert "alone" not in pipeline._ensemble_said(ACCURACY, teacher(0.95), [teacher(0.9), teacher(0.7)])
+
+
+def test_a_reference_that_the_spec_names_is_kept() -> None:
+    given = (objective("accuracy"), replace(objective("params"), reference=5.0), objective("macs"))
+    found = pipeline.with_references(given, {"accuracy": 0.9, "params": 100.0, "macs": 7.0})
+    assert [one.reference for one in found] == [0.0, 5.0, 7.0]
+
+
+def test_a_search_without_a_front_names_the_nearest_student(make_record: Make) -> None:
+    limits = Limits(max={"params": 100.0})
+    records = [
+        make_record(0, params=900.0), make_record(1, params=110.0), make_record(2, params=110.0), make_record(3, "failed"),
+    ]  # fmt: skip
+    with pytest.raises(NoStudentFits, match=r"no student of 4 tried has params ≤ 100. The nearest, t0001, has params 110"):
+        pipeline.require_students(records, limits, 0)
+    pipeline.require_students(records, limits, 1)
+    with pytest.raises(WorkFailed, match="none of 1 students could be trained: ValueError: no"):
+        pipeline.require_students([make_record(0, "failed", "Traceback\nValueError: no")], limits, 0)
+    with pytest.raises(WorkFailed, match="the time was up"):
+        pipeline.require_students([], limits, 0)
