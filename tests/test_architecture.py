@@ -39,6 +39,7 @@ GROUND = {
     "measure",
     "objectives",
     "pareto",
+    "redaction",
     "signature",
 }
 ROOF = {"__init__", "api", "cli", "console", "doctor", "progress"}

@@ -138,7 +138,7 @@ def show_swept(home: Any, as_json: bool) -> None:
 
     show_front(home, as_json)
     typer.echo(f"\nselect a student: tutelage select {home.name}{storage_option(home.storage)}", err=True)
-    typer.echo(f"show it in MLflow: {ui_command(home.tracking_uri)}", err=True)
+    typer.echo(f"show it in MLflow: {ui_command(home.shown_tracking_uri)}", err=True)
     path = mlflow_views.path(home.facts()["experiment_id"])
     typer.echo(f"then open the printed address followed by {path}", err=True)
 

@@ -18,10 +18,10 @@ from tests.conftest import SMALL_SPEC
 from tutelage import cli, plugins
 from tutelage.errors import UnreachableError
 from tutelage.records import lineage, mlflow_views, mlflow_writer, sweep_dir
-from tutelage.records.mlflow_format import redact
 from tutelage.records.spool import Spool
 from tutelage.records.tracker import INACTIVE, Tracker
 from tutelage.records.trial import TrialRecord
+from tutelage.redaction import redact
 from tutelage.spec import loading
 from tutelage.spec.yaml_lines import dump
 

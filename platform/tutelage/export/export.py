@@ -14,6 +14,7 @@ from tutelage.export.find import Found, find_model
 from tutelage.export.fit import check_fits
 from tutelage.export.forms import FLOAT_FORMS, FORMS, PROGRAM, QUANTISED_FORMS
 from tutelage.networks.trust import EVERYTHING, PACKAGE_ONLY
+from tutelage.redaction import redacted
 from tutelage.signature import signature_of
 from tutelage.spec import spec
 from tutelage.training.context import TrainingContext, context_of
@@ -115,7 +116,7 @@ def _card(
     return model_card.Card(
         name=f"{home.name}/{record.trial_id}" if home and record else found.name, architecture=found.architecture,
         forms=draft.written(), licence=licence, sweep=sweep, selection=found.selection(), differences=differences,
-        record={"measures": record.measures, "config": record.config} if record else {},
+        record={"measures": record.measures, "config": redacted(record.config)} if record else {},
         measures=home.measures() if home else {},
         variants=[(variant.words, variant.is_written) for variant in variants],
     )  # fmt: skip
@@ -125,4 +126,4 @@ def _without_path(data: plugins.Reference) -> str:
     """Return a data reference in words, without the path of the data on this machine."""
     name, options = plugins.parse_reference(data)
     shown = {option: value for option, value in options.items() if option != "path"}
-    return plugins.described({name: shown} if shown else name)
+    return plugins.described({name: redacted(shown)} if shown else name)

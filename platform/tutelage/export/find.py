@@ -17,6 +17,7 @@ from tutelage.networks.trust import EVERYTHING, PACKAGE_ONLY
 from tutelage.records import sweep_dir
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
+from tutelage.redaction import redacted
 from tutelage.spec.loading import default_tracking_uri
 
 REGISTRY = ("models:/", "runs:/")
@@ -38,7 +39,7 @@ class Found:
             return {"source": self.name}
         return {
             "source": self.name, "sweep": self.home.name, "trial": self.record.trial_id,
-            "measures": self.record.measures, "config": self.record.config,
+            "measures": self.record.measures, "config": redacted(self.record.config),
         }  # fmt: skip
 
     def selection(self) -> dict[str, Any] | None:

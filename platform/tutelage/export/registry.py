@@ -27,8 +27,8 @@ from tutelage.export import read_back
 from tutelage.export.interface import Port, arguments_of, outputs_of
 from tutelage.networks import checkpoint
 from tutelage.networks.blank import argument_names
-from tutelage.records.mlflow_format import redact
 from tutelage.records.mlflow_writer import one_attempt
+from tutelage.redaction import redact
 from tutelage.signature import Signature
 
 REQUIREMENTS = ("torch", "numpy")

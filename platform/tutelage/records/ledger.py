@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from tutelage.records.json_lines import JsonLines
 from tutelage.records.trial import OPEN, TrialRecord
+from tutelage.redaction import redact
 
 
 class Ledger:
@@ -19,8 +21,8 @@ class Ledger:
         self._lines, self.path = lines, lines.path
 
     def append(self, record: TrialRecord) -> None:
-        """Add one record."""
-        self._lines.append(record.document())
+        """Add one record, its error without secrets."""
+        self._lines.append(replace(record, error=redact(record.error)).document())
 
     def read(self) -> list[TrialRecord]:
         """Return the latest record of every trial, in order of suggestion."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tutelage.measure import Measure
+from tutelage.redaction import redact, redacted
 
 MAX_KEY_CHARS = 250  # these three are MLflow's own (mlflow.utils.validation); beyond them it refuses, or cuts with a warning
 
@@ -20,17 +21,6 @@ MAX_TAG_CHARS = 8000
 
 
 _FOREIGN = re.compile(r"[^A-Za-z0-9_\-. :/]")
-
-
-_USER = re.compile(r"(://)[^/@\s\"']+@")
-
-
-_SECRET = re.compile(r"((?:password|passwd|pwd|secret|token|api_?key|signature|sig)=)[^&\s\"']+", re.IGNORECASE)
-
-
-def redact(text: str) -> str:
-    """Return a text without the users, passwords and keys of the URIs in it."""
-    return _SECRET.sub(r"\1***", _USER.sub(r"\1***@", text))
 
 
 def ui_command(uri: str) -> str:
@@ -57,7 +47,7 @@ def fit_tags(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _fit(values: Mapping[str, Any], max_chars: int) -> dict[str, str]:
-    texts = {fit_key(name): redact(str(value)) for name, value in values.items()}
+    texts = {fit_key(name): redact(str(value)) for name, value in redacted(values).items()}
     return {key: text if len(text) <= max_chars else f"{text[: max_chars - 1]}…" for key, text in texts.items()}
 
 

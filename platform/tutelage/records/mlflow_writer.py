@@ -23,8 +23,8 @@ from tutelage import environment
 from tutelage.errors import UnreachableError
 from tutelage.measure import Measure
 from tutelage.records import mlflow_views
-from tutelage.records.mlflow_format import redact
 from tutelage.records.spool import Work
+from tutelage.redaction import redact
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from tutelage.records.mlflow_format import redact
 from tutelage.records.spool import Spool, Work
+from tutelage.redaction import redact
 
 logger = logging.getLogger(__name__)
 

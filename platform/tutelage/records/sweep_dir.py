@@ -20,9 +20,11 @@ from tutelage.records.json_lines import JsonLines
 from tutelage.records.ledger import Ledger
 from tutelage.records.reruns import Reruns
 from tutelage.records.trial import OPEN, TrialRecord
-from tutelage.spec.loading import default_tracking_uri
+from tutelage.redaction import redacted
+from tutelage.spec.loading import default_tracking_uri, whole_uri
 from tutelage.spec.loading import load as load_spec
 from tutelage.spec.spec import Spec
+from tutelage.spec.yaml_lines import dump
 from tutelage.storage import LeaseHeld, Storage, open_storage
 
 SPEC, EVENTS, LEDGER, RERUNS, SELECTION = "spec.yaml", "events.jsonl", "trials.jsonl", "reruns.jsonl", "selection.json"
@@ -81,13 +83,17 @@ class SweepDir:
             ) from error
 
     def spec_text(self) -> str:
-        """Return the sweep's spec as resolved, YAML; raises as `spec` does."""
-        self.spec()
-        return self.spec_path.read_text(encoding="utf-8")
+        """Return the sweep's spec as resolved, YAML without secrets, to be shown; raises as `spec` does."""
+        return dump(redacted(self.spec().kept()))
 
     @property
     def tracking_uri(self) -> str:
-        """The URI of the MLflow that the sweep is tracked by."""
+        """The URI of the MLflow that the sweep is tracked by; raises as `loading.whole_uri` does."""
+        return whole_uri(self.shown_tracking_uri)
+
+    @property
+    def shown_tracking_uri(self) -> str:
+        """The same URI without user and password, as the sweep keeps it."""
         return self.spec().tracking.uri or default_tracking_uri(self.storage)
 
     @property
@@ -182,8 +188,8 @@ class SweepDir:
         return Facts(self.name, self._events.facts())
 
     def update(self, **facts: Any) -> None:
-        """Add facts to what is known; any number of processes may do so at the same time (see `events`)."""
-        self._events.append(**facts)
+        """Add facts to what is known, without secrets; any number of processes may do so at the same time (see `events`)."""
+        self._events.append(**redacted(facts))
 
     @property
     def selection_path(self) -> Path:

@@ -21,12 +21,13 @@ from mlflow.exceptions import MlflowException
 from tutelage.errors import UnreachableError
 from tutelage.measure import Measure
 from tutelage.records import lineage
-from tutelage.records.mlflow_format import fit_curve, fit_measures, fit_params, fit_tags, redact
+from tutelage.records.mlflow_format import fit_curve, fit_measures, fit_params, fit_tags
 from tutelage.records.mlflow_writer import MlflowWriter
 from tutelage.records.sender import Sender
 from tutelage.records.spool import Spool
 from tutelage.records.sweep_dir import SweepDir, measures_in
 from tutelage.records.trial import TrialRecord
+from tutelage.redaction import redact, redacted
 from tutelage.spec.loading import tracking_uri
 from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
@@ -89,7 +90,7 @@ class Tracker:
         self._parent = self._queried(lambda: self._writer.parent_of(spool.key, name, _now_ms()))
         self._sweep = name
         more = {"searched": ", ".join(searched), **lineage.tags()}
-        text = redact(dump(dict(spec)))
+        text = dump(redacted(spec))
         self._enqueue("run", params=fit_params(tags), tags=fit_tags(more), file="spec.yaml", text=text)
         return self._parent
 
@@ -238,7 +239,7 @@ class Tracker:
             "selected.reason": document["reason"],
             f"selected.test_{self._primary.name}": self._primary.text(document["test"]["value"]),
         }
-        self._enqueue("run", tags=fit_tags(tags), file="selection.json", text=json.dumps(dict(document), indent=2))
+        self._enqueue("run", tags=fit_tags(tags), file="selection.json", text=json.dumps(redacted(document), indent=2))
 
     def finish(self, status: str) -> None:
         """End the sweep's run as FINISHED, FAILED or KILLED."""

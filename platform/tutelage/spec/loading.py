@@ -6,14 +6,16 @@ trees, and `trial_config` checks what a trial resolved them to. At loading, the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from tutelage.errors import InputError, Problem, SpecError
+from tutelage.errors import InputError, Problem, SpecError, UnreachableError
 from tutelage.measure import Measure
+from tutelage.redaction import HIDDEN, redact
 from tutelage.spec import space
 from tutelage.spec.checks import (
     is_below,
@@ -26,6 +28,8 @@ from tutelage.spec.checks import (
 from tutelage.spec.spec import SEARCHABLE, Spec
 from tutelage.spec.yaml_lines import Document, parse_value
 from tutelage.validation import Finding, findings
+
+CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_TOKEN")  # MLflow reads them itself, for a server
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
@@ -128,8 +132,25 @@ def _misplaced(node: Any, path: tuple[str, ...] = ()) -> Iterator[Finding]:
 
 
 def tracking_uri(spec: Spec) -> str:
-    """Return the spec's MLflow URI, by default that of a database in its storage."""
-    return spec.tracking.uri or default_tracking_uri(Path(spec.storage))
+    """Return the spec's MLflow URI, by default that of a database in its storage; raises as `whole_uri` does."""
+    return whole_uri(spec.tracking.uri) if spec.tracking.uri else default_tracking_uri(Path(spec.storage))
+
+
+def whole_uri(kept: str) -> str:
+    """Return a tracking URI with the user and password that a sweep does not keep on disk: they come from the environment.
+
+    Raises `UnreachableError` if they are not there.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if HIDDEN not in kept or (given and redact(given) == kept):
+        return kept if HIDDEN not in kept else given
+    without, is_server = kept.replace(f"{HIDDEN}@", ""), kept.startswith(("http://", "https://"))
+    if is_server and HIDDEN not in without and any(name in os.environ for name in CREDENTIALS):
+        return without
+    also = f", or {CREDENTIALS[0]} and MLFLOW_TRACKING_PASSWORD, or {CREDENTIALS[1]}" if is_server else ""
+    raise UnreachableError(
+        f"the sweep keeps its tracking URI, {kept}, without user and password. Set MLFLOW_TRACKING_URI to the whole URI{also}."
+    )
 
 
 def default_tracking_uri(storage: Path) -> str:

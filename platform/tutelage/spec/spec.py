@@ -12,6 +12,7 @@ from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.measure import Measure
 from tutelage.plugins import Reference
+from tutelage.redaction import redact
 from tutelage.spec import space
 from tutelage.spec.measures import known_measures
 from tutelage.spec.sections import (
@@ -75,6 +76,12 @@ class Spec(Section):
     def resolved(self) -> dict[str, Any]:
         """Return the whole spec, defaults filled in, as plain YAML values; it loads again to an equal spec."""
         return self.model_dump(mode="json")
+
+    def kept(self) -> dict[str, Any]:
+        """Return the resolved spec as a sweep keeps it on disk: its tracking URI has no user and no password."""
+        tree = self.resolved()
+        tree["tracking"]["uri"] = tree["tracking"]["uri"] and redact(tree["tracking"]["uri"])
+        return tree
 
     def own_code(self) -> frozenset[str]:
         """Return the code that the spec names beside the package's, as `module:Name`: the user chose to run it."""

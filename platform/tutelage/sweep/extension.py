@@ -45,7 +45,7 @@ def check_extends(before: Spec, wanted: Spec) -> None:
     """
     differences = [
         (name, old, new)
-        for name, old, new in _differences(before.resolved(), wanted.resolved())
+        for name, old, new in _differences(before.kept(), wanted.kept())
         if not _is_free(name) and not (name in MORE and (new is None or (old is not None and new >= old)))
     ]
     if differences:
@@ -58,7 +58,7 @@ def check_extends(before: Spec, wanted: Spec) -> None:
 
 def address_of(spec: Spec) -> str:
     """Return a content address of all that a resumed sweep may not change, by which its spec is recognised."""
-    fixed = {name: value for name, value in _leaves(spec.resolved()) if not _is_free(name) and name not in MORE}
+    fixed = {name: value for name, value in _leaves(spec.kept()) if not _is_free(name) and name not in MORE}
     return content_address(kind="spec", fixed=fixed)
 
 

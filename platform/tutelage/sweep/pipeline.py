@@ -17,12 +17,12 @@ from tutelage.objectives import Limits, Objective
 from tutelage.records import sweep_dir
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.fronts import candidates, outside_reference
-from tutelage.records.mlflow_format import redact
 from tutelage.records.mlflow_listener import MlflowListener
 from tutelage.records.observer import Observer, SweepEnded, SweepStarted
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker, task_name, tracker_of
 from tutelage.records.trial import TrialRecord
+from tutelage.redaction import redact
 from tutelage.search.sampler import check_installed
 from tutelage.selection.confirmation import Confirmation
 from tutelage.selection.estimate import FreshValues, put_on_record
@@ -59,7 +59,7 @@ def _created(spec: Spec) -> Iterator[SweepDir]:
     """Be the driver of a new sweep for the time of a block, and make its place."""
     storage = Path(spec.storage)
     with SweepDir(storage / "sweeps" / spec.name).driven():
-        home = sweep_dir.create(storage, spec.name, dump(spec.resolved()))
+        home = sweep_dir.create(storage, spec.name, dump(spec.kept()))
         home.update(spec=address_of(spec))
         shutil.rmtree(_runs_dir(spec), ignore_errors=True)  # an earlier sweep's checkpoints must not be taken for this one's
         yield home
@@ -108,7 +108,7 @@ def _ending(home: SweepDir, events: Dispatcher) -> Iterator[None]:
     except BaseException as error:
         state: Literal["stopped", "failed"] = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
         home.update(state=state, error=str(error), elapsed_s=spent_s + time.time() - started_s)
-        events.send(SweepEnded(sweep=home.name, state=state, error=str(error)))
+        events.send(SweepEnded(sweep=home.name, state=state, error=redact(str(error))))
         raise
     home.update(state="finished", error=None, elapsed_s=spent_s + time.time() - started_s)
     events.send(SweepEnded(sweep=home.name, state="finished"))

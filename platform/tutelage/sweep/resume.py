@@ -78,6 +78,6 @@ def _check_data(home: SweepDir, context: TrainingContext) -> None:
 def _extended(home: SweepDir, wanted: Spec) -> Iterator[SweepDir]:
     """Be the sweep's driver for the time of a block, with the spec extended."""
     with home.driven():
-        home.files.put(SPEC, dump(wanted.resolved()))
+        home.files.put(SPEC, dump(wanted.kept()))
         home.update(spec=address_of(wanted))
         yield home

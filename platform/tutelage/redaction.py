@@ -1,0 +1,103 @@
+"""Text and settings without their secrets: what is written, logged or shown goes through `redact` or `redacted`.
+
+Secrets are found by where they stand: in a URI before the host, or as the value of a key, parameter or header whose name says
+that it is one. A secret that stands alone in a text is not found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+HIDDEN = "***"
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_ALWAYS = {
+    "password", "passwd", "passphrase", "passcode", "pwd", "secret", "secrets", "credential", "credentials", "authorization",
+    "cookie",
+}  # fmt: skip
+_IF_TEXT = {"token", "apikey", "accesskey", "accountkey", "secretkey", "privatekey", "signingkey", "sas", "jwt"}
+_KEYS = {
+    "api",
+    "access",
+    "account",
+    "secret",
+    "private",
+    "signing",
+    "encryption",
+    "license",
+    "auth",
+    "shared",
+    "storage",
+}  # … key
+
+_USER = re.compile(r"(://)[^/\s\"<>]*@")
+_PASSWORD = re.compile(
+    r"(://)[^/:@\[\s\"<>]*:(?!\d+(?:/|$))[^\s\"<>]*@"
+)  # to the last @: a password may hold an @ or a /; no port
+_NAME = r"[A-Za-z][\w.\-]*"
+_QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
+_PAIR = re.compile(rf"(?P<name>{_NAME})(?P<between>[\"']?\s*[=:]\s*)(?P<value>{_QUOTED}|[^\s&;\"']+)")
+_SIGNED = re.compile(r"([?&;](?:[\w\-]*[-_])?(?:sig|signature|key|code)=)[^\s&;\"']+", re.IGNORECASE)
+_HEADER = re.compile(r"((?:proxy-)?authorization[\"']?\s*[=:]\s*[\"']?)[^\r\n\"']+", re.IGNORECASE)
+_BEARER = re.compile(r"\b(bearer\s+)[A-Za-z0-9._~+/=\-]+", re.IGNORECASE)
+
+
+def redact(text: str) -> str:
+    """Return a text in which `***` stands for the users and passwords of URIs, and for values with the name of a secret.
+
+    A text without secrets is unchanged, and so is a redacted one.
+    """
+    text = _PASSWORD.sub(rf"\1{HIDDEN}@", text)
+    text = _USER.sub(rf"\1{HIDDEN}@", text)
+    text = _HEADER.sub(rf"\1{HIDDEN}", text)
+    text = _BEARER.sub(rf"\1{HIDDEN}", text)
+    text = _SIGNED.sub(rf"\1{HIDDEN}", text)
+    return _PAIR.sub(_pair, text)
+
+
+def _pair(found: re.Match[str]) -> str:
+    name, between, value = found["name"], found["between"], found["value"]
+    if not is_secret(name):
+        return f"{name}{between}{redact(value) if '=' in value or ':' in value else value}"
+    quote = value[0] if value[0] in "\"'" else ""
+    return f"{name}{between}{quote}{HIDDEN}{quote}"
+
+
+def redacted(value: Any) -> Any:
+    """Return settings (mappings, lists, text, numbers) without their secrets; a secret value under a key is `***`.
+
+    A password is hidden if it is a number too; of keys that may also count something, such as `token`, only text is hidden.
+    """
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: HIDDEN if _is_secret_value(key, inner) else redacted(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(redacted(one) for one in value)
+    return value
+
+
+def _is_secret_value(key: Any, value: Any) -> bool:
+    if value is None or isinstance(value, bool) or not isinstance(key, str) or not is_secret(key):
+        return False
+    return isinstance(value, str) or _is_always_secret(key)
+
+
+def is_secret(name: str) -> bool:
+    """Return whether a key, parameter or header of that name holds a secret: `dbPassword`, `SECRET_ACCESS_KEY`, `x-api-key`."""
+    words = _words(name)
+    pairs = list(pairwise(words))
+    is_key = any(second == "key" and first in _KEYS for first, second in pairs)
+    return is_key or _is_always_secret(name) or bool(_IF_TEXT & {*words, *(first + second for first, second in pairs)})
+
+
+def _is_always_secret(name: str) -> bool:
+    words = _words(name)
+    return bool(_ALWAYS & {*words, *(first + second for first, second in pairwise(words))})
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORDS.findall(name)]

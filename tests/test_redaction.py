@@ -1,0 +1,103 @@
+"""Secrets are hidden wherever their place or their name gives them away; everything else stays as it is."""
+
+from __future__ import annotations
+
+import json
+import string
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutelage.redaction import HIDDEN, is_secret, redact, redacted
+
+SECRETS = st.text(string.ascii_letters + string.digits + "._~+/=@:!$*-", min_size=6, max_size=20).map("Zq{}9".format)
+PLACES = [
+    "postgresql://me:{}@host:5432/db",
+    "https://{}@example.org/path",
+    "see 'mysql+pymysql://me:{}@host/db?ssl=1', it failed",
+    "password={}",
+    "PWD={};Database=x",
+    "host=db user=me password={} dbname=x",
+    "--db-password {} was not given: password: {}",
+    "token={}",
+    "MLFLOW_TRACKING_TOKEN={}",
+    "AWS_SECRET_ACCESS_KEY={}",
+    "DefaultEndpointsProtocol=https;AccountName=a;AccountKey={};EndpointSuffix=core.windows.net",
+    "Authorization: Bearer {}",
+    "{{'Authorization': 'Basic {}'}}",
+    "curl -H 'X-Api-Key: {}'",
+    "passphrase: {}",
+    "{{'passphrase': '{}'}}",
+    '{{"client_secret": "{}"}}',
+    "https://host/blob?sv=1&sig={}&se=2",
+    "https://host/blob?X-Amz-Signature={}",
+    "https://host/x?api_key={}",
+]
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if place.count("{}") == 1])
+@given(secret=SECRETS)
+def test_a_secret_is_hidden_at_every_place(place: str, secret: str) -> None:
+    if "?" in place or "://{}@" in place:  # neither a parameter nor a user can hold a / as it is
+        secret = quote(secret, safe="")
+    shown = redact(place.format(secret))
+    assert secret not in shown and HIDDEN in shown
+    assert redact(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sqlite:////srv/.tutelage/mlflow.db", "http://host:5000/#/experiments/1", "models:/digits-student@champion",
+        "http://host:5000/models:/x@champion", "the network takes tokens: 128 steps", "num_tokens=512", "signature: image",
+        "keyboard=qwerty", "author: me", "accuracy=0.93", "mail me@example.org", "user=me", "key=value", "a: b: c", "",
+    ],
+)  # fmt: skip
+def test_other_text_stays_as_it_is(text: str) -> None:
+    assert redact(text) == text
+
+
+@given(st.text(max_size=60))
+def test_a_redacted_text_stays_as_it_is(text: str) -> None:
+    assert redact(redact(text)) == redact(text)
+
+
+def test_what_stands_beside_a_secret_stays() -> None:
+    assert redact("postgresql://me:p@ss@host:5432/db") == f"postgresql://{HIDDEN}@host:5432/db"
+    assert redact("host=db password=abc dbname=x") == f"host=db password={HIDDEN} dbname=x"
+    assert redact("AccountName=a;AccountKey=b==;X=c") == f"AccountName=a;AccountKey={HIDDEN};X=c"
+    assert redact("{'token': 'abc', 'rate': 0.1}") == f"{{'token': '{HIDDEN}', 'rate': 0.1}}"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("password", True), ("dbPassword", True), ("DB_PASSWD", True), ("AccountKey", True), ("SharedAccessKey", True),
+        ("x-api-key", True), ("apikey", True), ("hf_token", True), ("sessionToken", True), ("privateKey", True),
+        ("tokens", False), ("num_tokens", False), ("key", False), ("keys", False), ("passes", False), ("secretary", False),
+        ("authors", False), ("monkey", False), ("signature", False),
+    ],
+)  # fmt: skip
+def test_a_name_tells_whether_its_value_is_a_secret(name: str, expected: bool) -> None:
+    assert is_secret(name) is expected
+
+
+@given(
+    secret=SECRETS,
+    name=st.sampled_from(["password", "token", "AccountKey", "passphrase", "api_key"]),
+    depth=st.integers(0, 3),
+)
+def test_a_secret_under_a_key_is_hidden_at_any_depth(secret: str, name: str, depth: int) -> None:
+    tree: Any = {name: secret, "rate": 0.5}
+    for number in range(depth):
+        tree = {f"inner{number}": [tree, 1]}
+    assert secret not in json.dumps(redacted(tree))
+    assert redacted({"rate": 0.5, "n": [1, None, True]}) == {"rate": 0.5, "n": [1, None, True]}
+
+
+def test_numbers_are_hidden_as_passwords_and_shown_as_counts() -> None:
+    tree = {"password": 1234, "token": 128, "use_password": True, "secret": None}
+    assert redacted(tree) == {"password": HIDDEN, "token": 128, "use_password": True, "secret": None}
