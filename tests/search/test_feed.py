@@ -1,0 +1,183 @@
+"""What becomes of the results that Ray Tune hands over: records, rows, rungs and slots, without a cluster."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from tutelage.records.trial import Suggestion, TrialRecord
+from tutelage.search import ray_tune
+from tutelage.search.ray_trial import STATE, StudentTrainable
+from tutelage.search.ray_tune import Handlers, Rungs, Slots, _Callback, _Scheduler, _Searcher, _TrialFeed
+from tutelage.search.stopping import Decision
+
+
+def suggestion(number: int) -> Suggestion:
+    return Suggestion(number=number, config={"number": number}, params={})
+
+
+def row(epoch: int, **more: float) -> dict[str, Any]:
+    return {"epoch": epoch, "accuracy": 0.1 * epoch, "step_s": 0.5, **more}
+
+
+class Driver:
+    """A search that keeps what it is handed, and a feed of one trial to it."""
+
+    def __init__(self, *, decision: Decision = "go_on", rungs: frozenset[int] = frozenset(), pausing: bool = False) -> None:
+        self.records: list[TrialRecord] = []
+        self.epochs: list[tuple[str, dict[str, Any]]] = []
+        self.judged: list[int] = []
+        self.left = [suggestion(3)]
+
+        def judge(judged: Suggestion, shown: dict[str, Any]) -> Decision:
+            self.judged.append(int(shown["epoch"]))
+            return decision
+
+        handlers = Handlers(
+            next_suggestion=lambda: self.left.pop(0) if self.left else None, on_record=self.records.append,
+            on_epoch=lambda trial, shown: self.epochs.append((trial, shown)),
+        )  # fmt: skip
+        self.feed = _TrialFeed(handlers=handlers, rungs=Rungs(epochs=rungs, judge=judge, pausing=pausing))
+        self.callback, self.scheduler = _Callback(self.feed), _Scheduler(self.feed)
+        self.searcher = _Searcher(self.feed)
+        self.given = self.searcher.suggest("tune-1")
+
+    def result(self, *rows: dict[str, Any], **more: Any) -> str:
+        """Hand in rows as the actor does; return what the trial does next."""
+        last = rows[-1] if rows else {}
+        result = {"rows": list(rows), "done": False, "epoch": last.get("epoch", 0), "started_s": 9.0, "elapsed_s": 4.0, **more}
+        self.trial: Any = SimpleNamespace(trial_id="tune-1", last_result=result, error_file=None)
+        self.callback.on_trial_result(0, [], self.trial, result)
+        return self.scheduler.on_trial_result(None, self.trial, result)
+
+    def complete(self) -> TrialRecord:
+        self.callback.on_trial_complete(0, [], self.trial)
+        return self.records[-1]
+
+
+def test_a_finished_trial_has_its_measures_and_every_epoch_once() -> None:
+    driver = Driver()
+    driver.result(row(1), row(2))
+    driver.result(row(2, again=1.0), row(3))  # its worker was lost after epoch 1, and it began again from there
+    driver.result(row(4), done=True, measures={"accuracy": 0.4})
+    record = driver.complete()
+    assert (record.number, record.state, record.measures) == (3, "finished", {"accuracy": 0.4})
+    assert [one["epoch"] for one in record.curve] == [1, 2, 3, 4] and record.curve[1]["again"] == 1.0
+    assert (record.started_s, record.elapsed_s, record.step_s) == (9.0, 4.0, 2.0)
+    assert driver.epochs == [("t0003", row(2)), ("t0003", row(3)), ("t0003", row(4))]
+
+
+def test_a_trial_without_measures_was_stopped_and_one_with_an_error_failed() -> None:
+    stopped, failed, lost = Driver(), Driver(), Driver()
+    stopped.result(row(1))
+    assert stopped.complete().state == "stopped"
+    failed.result(row(1), done=True, measures={"accuracy": 0.4}, error="ValueError: no")
+    assert (failed.complete().state, failed.records[0].error) == ("failed", "ValueError: no")
+    lost.result(row(1))
+    lost.callback.on_trial_error(0, [], lost.trial)
+    assert (lost.records[0].state, lost.records[0].error) == ("failed", "the trial's worker was lost")
+
+
+@pytest.mark.parametrize(("decision", "action"), [("go_on", TrialScheduler.CONTINUE), ("stop", TrialScheduler.STOP),
+                                                  ("pause", TrialScheduler.STOP)])  # fmt: skip
+def test_a_trial_is_judged_once_at_each_rung(decision: Decision, action: str) -> None:
+    driver = Driver(decision=decision, rungs=frozenset({2, 4}))
+    assert driver.result(row(1)) == TrialScheduler.CONTINUE and driver.judged == []
+    assert driver.result(row(2)) == action
+    assert driver.result(row(2)) == TrialScheduler.CONTINUE, "it was judged there before its worker was lost"
+    assert driver.result(row(4), done=True, measures={}) == TrialScheduler.CONTINUE, "it has ended"
+    assert driver.judged == [2]
+
+
+def test_a_paused_trial_keeps_the_time_that_it_spent() -> None:
+    driver = Driver(decision="pause", rungs=frozenset({2}), pausing=True)
+    driver.result(row(1), row(2))
+    paused = driver.complete()
+    assert (paused.state, paused.elapsed_s) == ("paused", 4.0)
+    driver.left.append(suggestion(3))
+    driver.searcher.suggest("tune-2")
+    driver.feed.close("tune-2", {"measures": {"accuracy": 0.4}, "elapsed_s": 1.5, "started_s": 20.0}, "")
+    assert (driver.records[-1].state, driver.records[-1].elapsed_s) == ("finished", 5.5)
+
+
+def test_a_search_that_pauses_waits_for_trials_under_way_before_it_ends() -> None:
+    waiting, ending = Driver(pausing=True), Driver()
+    assert waiting.searcher.suggest("tune-2") is None, "a trial under way may pause, and then be promoted"
+    assert ending.searcher.suggest("tune-2") == Searcher.FINISHED
+    waiting.result(row(1), done=True, measures={"accuracy": 0.1})
+    waiting.complete()
+    assert waiting.searcher.suggest("tune-2") == Searcher.FINISHED
+
+
+def test_a_trial_resumes_from_its_latest_checkpoint(tmp_path: Path) -> None:
+    driver = Driver()
+    driver.feed.home = tmp_path
+    for number, place in enumerate(("t0003/checkpoint_0", "t0003_a/checkpoint_1", "t0003/checkpoint_1", "t00031/checkpoint_0")):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / STATE).touch()
+        os.utime(tmp_path / place / STATE, (100.0 + number, 100.0 + number))
+    found = driver.feed.checkpoints(suggestion(3))
+    assert [str(Path(path).parent.relative_to(tmp_path.resolve())) for path in found] == [
+        "t0003/checkpoint_1", "t0003_a/checkpoint_1", "t0003/checkpoint_0",
+    ]  # fmt: skip
+    assert driver.feed.checkpoints(suggestion(4)) == []
+
+
+@pytest.mark.parametrize(
+    ("held", "slots", "count"),
+    [
+        ({"CPU": 8.0}, Slots(cpus=2, gpus=0, concurrency=None), 4), ({"CPU": 8.0}, Slots(cpus=2, gpus=0, concurrency=3), 3),
+        ({"CPU": 8.0, "GPU": 1.0}, Slots(cpus=1, gpus=0.5, concurrency=None), 2),
+        ({"CPU": 8.0}, Slots(cpus=0, gpus=0, concurrency=5), 5), ({"CPU": 1.0}, Slots(cpus=2, gpus=0, concurrency=None), 1),
+    ],
+)  # fmt: skip
+def test_as_many_trials_run_at_once_as_the_scarcest_resource_allows(
+    held: dict[str, float], slots: Slots, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_tune.ray, "cluster_resources", lambda: held)
+    assert ray is ray_tune.ray and slots.count() == count
+
+
+class Steps:
+    """A trial of three epochs whose last row has these measures."""
+
+    def __init__(self, measures: dict[str, float], num_epochs: int = 3) -> None:
+        self.measures, self.num_epochs, self.epoch = measures, num_epochs, 0
+        self.curve: list[dict[str, float]] = []
+
+    def step(self) -> dict[str, Any]:
+        self.epoch += 1
+        self.curve.append(row(self.epoch))
+        is_done = self.epoch == self.num_epochs
+        return {**self.curve[-1], "done": is_done, **({"measures": self.measures} if is_done else {})}
+
+    def save(self, path: Path) -> None: ...
+    def restore(self, path: Path) -> None: ...
+
+
+def trainable(trial: Steps, *, rungs: frozenset[int] = frozenset(), checkpoint_epochs: int = 0) -> StudentTrainable:
+    found = object.__new__(StudentTrainable)
+    found._open_trial = lambda trial_id, config: trial
+    found._rungs, found._kept_at, found._checkpoint_epochs = rungs, frozenset(), checkpoint_epochs
+    found.reset_config({"trial_id": "t0003", "config": {}})
+    return found
+
+
+def test_an_actor_hands_in_at_rungs_at_checkpoints_and_at_the_end() -> None:
+    actor = trainable(Steps({"accuracy": 0.9}, num_epochs=7), rungs=frozenset({3}), checkpoint_epochs=2)
+    handed = [[one["epoch"] for one in actor.step()["rows"]] for _ in range(5)]
+    assert handed == [[1, 2], [3], [4], [5, 6], [7]]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_measure_that_is_not_finite_fails_the_trial(value: float) -> None:
+    result = trainable(Steps({"accuracy": value})).step()
+    assert "ArithmeticError: a measure is not finite" in result["error"] and result["done"]
