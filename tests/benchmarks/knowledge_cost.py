@@ -189,7 +189,7 @@ def sparse(path: str, teacher_dir: str | None) -> list[dict[str, Any]]:
     for k in (4, 8, 16, 32):
         kept = sparse_labels.compressed(logits, k)
         stored = {part: t if part == "classes" else t.half() for part, t in kept.items()}
-        top = sparse_labels.restored(stored, 100)
+        top = sparse_labels.restored(stored)
         for temperature in (1.0, 4.0, 8.0):
             whole = (logits / temperature).log_softmax(-1)
             coarse = sparse_labels.coarse_log_probabilities(logits, top.classes, temperature)
@@ -200,7 +200,7 @@ def sparse(path: str, teacher_dir: str | None) -> list[dict[str, Any]]:
             even = others.exp() * (torch.log(torch.tensor(100.0 - k)) - entropy)
             rounded = (coarse.exp() * (coarse - read)).sum(-1).max()
             rows.append({
-                "k": k, "bytes a view": 3 * k + 8, "T": temperature,
+                "k": k, "bytes a view": 3 * k + 4 * sparse_labels.NUM_POINTS, "T": temperature,
                 "KL(kept exactly ‖ stored) over k + 1 bins, largest": f"{rounded:.1e}",
                 "mass of the others": f"{others.exp().mean():.3f}",
                 "KL(full ‖ others spread evenly), mean": f"{even.mean():.4f}",

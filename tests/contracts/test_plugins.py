@@ -284,7 +284,7 @@ def masked(own: Output, by: str) -> Output:
 def sparse(own: Output, k: int) -> Output:
     """Return a teacher's output with only the largest `k` logits of each step."""
     parts = top_k.compressed(own.logits.nan_to_num(0, 0, 0), k)
-    top = top_k.restored(parts, own.logits.shape[-1])
+    top = top_k.restored(parts)
     return replace(own, logits=torch.empty(0), top=replace(top, gaps=top.gaps.double(), tails=top.tails.double()))
 
 
@@ -338,6 +338,36 @@ def test_a_loss_is_finite_for_the_largest_logits_of_half_precision(name: str) ->
     value.backward()
     assert value.isfinite()
     assert all(tensor.grad is None or tensor.grad.isfinite().all() for tensor in free)
+
+
+FLAT = (None, 0.0, 0.3, 1e-12, 1e-20, 1e-40)  # None: outputs that vary
+
+
+@pytest.mark.parametrize("outline", [OFFERED, SEQUENCE], ids=["grid", "steps"])
+@pytest.mark.parametrize(("name", "options"), COMBINATIONS, ids=str)
+def test_a_loss_and_its_gradients_are_finite_for_outputs_that_are_all_equal(
+    name: str, options: dict[str, Any], outline: Outline
+) -> None:
+    """A head whose weights start at 0 outputs equal logits; a stage without activity outputs equal features."""
+    _, plugin, config = plugins.configure("losses", {name: options})
+    for of_student, of_teacher in product(FLAT, FLAT):
+        loss = plugin.build(config, 4.0, outline, outline)
+        student, teacher = flat(answer(0, outline, 3), of_student), flat(answer(1, outline, 3), of_teacher)
+        free = freed(student)
+        value = loss(summarised(student), teacher)
+        found = torch.autograd.grad(value, [*free, *loss.parameters()], allow_unused=True)
+        assert 0 <= value < 1e6, (of_student, of_teacher)
+        assert all(gradient is None or gradient.isfinite().all() for gradient in found), (of_student, of_teacher)
+
+
+def flat(own: Output, value: float | None) -> Output:
+    """Return the output in float32, each of its tensors filled with one value; None leaves them."""
+    own = as_float(own)
+    if value is None:
+        return own
+    kinds = ("features", "heads", "weights")
+    parts = {kind: {name: torch.full_like(one, value) for name, one in getattr(own, kind).items()} for kind in kinds}
+    return summarised(replace(own, logits=torch.full_like(own.logits, value), **parts))
 
 
 def as_float(own: Output) -> Output:

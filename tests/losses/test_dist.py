@@ -26,11 +26,22 @@ def correlations(own: Tensor, known: Tensor) -> Tensor:
     return torch.stack([torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(own, known, strict=True)])
 
 
+def test_the_authors_setting_on_cifar_100_weighs_32_times_its_correlations() -> None:
+    """Their code adds 2 · T² · (inter + intra) to the label loss, with T = 4 (`DIST_KD`, `dist_t4`)."""
+    published = dist.build(dist.Config(), dist.PUBLISHED["temperature"], PAIR, PAIR)
+    value = published(Output(logits=STUDENT), Output(logits=TEACHER))
+    own, known = ((logits.flatten(0, 1) / 4).softmax(-1) for logits in (STUDENT, TEACHER))
+    inter, intra = 1 - correlations(own, known).mean(), 1 - correlations(own.T, known.T).mean()
+    share = dist.PUBLISHED["weight"]
+    torch.testing.assert_close(share * value / (1 - share), 32 * (inter + intra))
+
+
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_the_loss_is_one_minus_the_mean_correlations_of_rows_and_columns(temperature: float) -> None:
     own, known = ((logits.flatten(0, 1) / temperature).softmax(-1) for logits in (STUDENT, TEACHER))
     within, across = 1 - correlations(own, known).mean(), 1 - correlations(own.T, known.T).mean()
-    torch.testing.assert_close(loss_of(STUDENT, TEACHER, (2.0, 0.5), temperature), 2 * within + 0.5 * across)
+    expected = temperature**2 * (2 * within + 0.5 * across)
+    torch.testing.assert_close(loss_of(STUDENT, TEACHER, (2.0, 0.5), temperature), expected)
 
 
 def test_anticorrelated_students_have_the_largest_loss() -> None:
@@ -50,10 +61,10 @@ def test_the_loss_is_invariant_to_scale_and_shift_of_rows_and_columns() -> None:
 
 
 def test_at_high_temperatures_the_loss_is_one_minus_the_correlation_of_logits() -> None:
-    """The limit is 1 - ρ(z_s, z_t): no factor T², and no constant added to the probabilities' spread of about z / (C T)."""
+    """The limit is T² (1 - ρ(z_s, z_t)): no constant is added to the probabilities' spread of about z / (C T)."""
     expected = 1 - correlations(STUDENT.flatten(0, 1), TEACHER.flatten(0, 1)).mean()
-    assert loss_of(STUDENT, TEACHER, WITHIN, 1e5).item() == pytest.approx(expected.item(), rel=1e-4)
-    assert loss_of(STUDENT.float(), TEACHER.float(), WITHIN, 1e3).item() == pytest.approx(expected.item(), rel=2e-3)
+    assert loss_of(STUDENT, TEACHER, WITHIN, 1e5).item() / 1e10 == pytest.approx(expected.item(), rel=1e-4)
+    assert loss_of(STUDENT.float(), TEACHER.float(), WITHIN, 1e3).item() / 1e6 == pytest.approx(expected.item(), rel=2e-3)
 
 
 def test_the_loss_across_steps_is_0_for_a_batch_of_one_step() -> None:

@@ -57,6 +57,24 @@ def test_kd_is_invariant_to_shifted_logits_and_does_not_overflow() -> None:
     assert torch.isfinite(loss(STUDENT * 1e4, TEACHER * 1e4))
 
 
+@pytest.mark.parametrize("value", [0.0, 0.3, 1e-20])
+def test_standardised_kd_teaches_a_head_whose_logits_are_all_equal(value: float) -> None:
+    """The gradient is that of logits of deviation 1: without one, a head whose weights start at 0 would never start."""
+    loss = kd.build(kd.Config(standardise=True), 2.0, Outline(classes=3), Outline(classes=3))
+    equal, zero = torch.full((2, 1, 3), value).requires_grad_(), torch.zeros(2, 1, 3, requires_grad=True)
+    loss(Output(logits=equal), Output(logits=TEACHER.float())).backward()
+    kd_loss(2.0)(zero, kd.standardised(TEACHER.float())).backward()  # type: ignore[no-untyped-call]
+    assert zero.grad is not None and zero.grad.abs().max() > 0.1
+    torch.testing.assert_close(equal.grad, zero.grad)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_standardised_logits_have_mean_0_and_deviation_1_and_no_scale(scale: float) -> None:
+    found = kd.standardised(scale * STUDENT + 5.0)
+    torch.testing.assert_close(found.mean(-1), torch.zeros(2, 1, dtype=torch.double), atol=1e-9, rtol=0)
+    torch.testing.assert_close(found.std(-1), torch.ones(2, 1, dtype=torch.double))
+
+
 def outline(*stages: tuple[tuple[int, ...], int], **weights: tuple[int, ...]) -> Outline:
     named = tuple(Stage(name=f"stage{i}", grid=grid, channels=c) for i, (grid, c) in enumerate(stages, start=1))
     return Outline(classes=3, stages=named, weights={name.replace("_", "."): shape for name, shape in weights.items()})

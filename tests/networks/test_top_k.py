@@ -20,19 +20,58 @@ def logits(seed: int, scale: float = 3.0, classes: int = CLASSES) -> torch.Tenso
 
 def stored(z: torch.Tensor, k: int, dtype: torch.dtype = torch.float16) -> top_k.TopClasses:
     parts = top_k.compressed(z, k)
-    return top_k.restored({part: t if part == "classes" else t.to(dtype) for part, t in parts.items()}, z.shape[-1])
+    return top_k.restored({part: t if part == "classes" else t.to(dtype) for part, t in parts.items()})
 
 
-@pytest.mark.parametrize("temperature", [1.0, 1.7, 4.0, 9.0, 20.0, 50.0])
-@pytest.mark.parametrize("scale", [0.1, 3.0, 10.0])
-def test_32_bytes_store_100_classes_within_a_thousandth_of_a_nat_at_every_temperature(temperature: float, scale: float) -> None:
-    z = logits(0, scale)
-    top = stored(z, K)
-    assert 3 * K + 2 * top_k.NUM_NODES == 32 and top_k.index_dtype(CLASSES) == "uint8"
+def error_nats(z: torch.Tensor, top: top_k.TopClasses, temperature: float) -> float:
+    """Return the largest KL(exact ‖ stored) over the k + 1 bins of any step."""
     exact = top_k.coarse_log_probabilities(z, top.classes, temperature)
-    divergence = (exact.exp() * (exact - top.log_probabilities(temperature))).sum(-1)
-    assert 0 <= divergence.max() + 1e-6 < 1e-3
-    torch.testing.assert_close(top.log_probabilities(temperature).exp().sum(-1), torch.ones(40, 2), atol=1e-5, rtol=0)
+    found = top.log_probabilities(temperature)
+    torch.testing.assert_close(found.exp().sum(-1), torch.ones(found.shape[:-1]), atol=1e-5, rtol=0)
+    return (exact.exp() * (exact - found)).sum(-1).max().item()
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.2, 0.5, 1.0, 1.7, 4.0, 9.0, 20.0, 50.0, 1000.0])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 3.0, 10.0])
+def test_40_bytes_store_100_classes_within_a_hundredth_of_a_nat_at_every_temperature(temperature: float, scale: float) -> None:
+    z = logits(0, scale)
+    assert 3 * K + 4 * top_k.NUM_POINTS == 40 and top_k.index_dtype(CLASSES) == "uint8"
+    usual = 1.0 <= temperature <= 20.0 and scale <= 3.0
+    assert error_nats(z, stored(z, K), temperature) < (2e-6 if usual else 1e-2)
+
+
+@pytest.mark.parametrize("temperature", [0.2, 1.0, 2.0, 7.0, 100.0])
+@pytest.mark.parametrize("gap", [0.01, 1.0, 20.0, 100.0])
+@pytest.mark.parametrize("equal", [1, 2, 9, 12, 60])
+def test_others_of_few_different_logits_are_exact_at_every_temperature(equal: int, gap: float, temperature: float) -> None:
+    """Nine equal classes of a hundred leave one of them among the others of k = 8."""
+    z = torch.full((1, 1, CLASSES), -gap, dtype=torch.double)
+    z[..., :equal] = 0.0
+    z[..., -3:] = -1.5 * gap
+    assert abs(error_nats(z, stored(z, K, torch.float32), temperature)) < 1e-6
+
+
+@settings(deadline=None, max_examples=100)
+@given(k=st.integers(1, 9), scale=st.floats(0.0, 100), seed=st.integers(0, 1000), temperature=st.floats(0.05, 1000))
+def test_the_mass_of_the_others_is_exact_at_the_reference_too_large_below_and_too_small_above(
+    k: int, scale: float, seed: int, temperature: float
+) -> None:
+    """Below the reference, it is at most the mass at the reference, all of it at the largest gap."""
+    z = logits(seed, scale, 10)
+    others = z.sort(-1, descending=True).values[..., k:] - z.amax(-1, keepdim=True)
+    largest, reference = others[..., 0], ((others[..., 0] - others[..., -1]) / 16).clamp(min=2.0)
+    top, rounding = stored(z, k, torch.float32), 1e-5 * (1 + largest.abs() / temperature)
+
+    def mass(at: torch.Tensor) -> torch.Tensor:
+        return (others / at.unsqueeze(-1)).logsumexp(-1)
+
+    exact, found = mass(torch.tensor(temperature)), top.tail(temperature)
+    most = mass(reference) + (1 / temperature - 1 / reference) * largest
+    is_below = temperature < reference
+    assert torch.where(is_below, found >= exact - rounding, found <= exact + rounding).all()
+    assert torch.where(is_below, found <= most + rounding, found >= largest / temperature - rounding).all()
+    at_reference = torch.stack([top.tail(float(one)).flatten()[i] for i, one in enumerate(reference.flatten())])
+    torch.testing.assert_close(at_reference.double(), mass(reference).flatten(), rtol=1e-5, atol=1e-5)
 
 
 def test_a_sparse_divergence_is_below_the_dense_one_by_that_of_the_others() -> None:

@@ -54,14 +54,29 @@ def test_published_recipes_come_after_the_extremes_as_far_as_the_space_has_them(
     assert (found[4].params["rate"], found[4].params["share"]) == (0.5, pytest.approx(0.4)), "99 is out of the range"
 
 
-def test_the_papers_settings_of_each_searched_loss_are_known() -> None:
+TREE = {"name": "a", "data": "digits", "teacher": {"model": "mlp"}, "student": {"model": "mlp"}}
+SEARCHED = {"temperature": {"float": [1, 8]}, "weight": {"float": [0, 0.95]}}
+
+
+@pytest.mark.parametrize("raw", [True, {"choice": [False, True]}])
+def test_the_settings_of_each_searched_losss_paper_are_suggested_at_the_papers_scale(raw: Any) -> None:
     method = {"choice": {"kd": {}, "dist": {}, "similarity": {}}}
-    asked = {"temperature": {"float": [1, 8]}, "weight": {"float": [0, 0.95]}}
-    tree = {"name": "a", "data": "digits", "teacher": {"model": "mlp"}, "student": {"model": "mlp"}}
-    both = published_recipes(loading.from_dict({**tree, "distillation": {**asked, "method": method}}))
-    assert both == [
-        {"distillation.method": "kd", "distillation.temperature": 4.0, "distillation.weight": 0.9},
-        {"distillation.method": "dist", "distillation.temperature": 4.0, "distillation.weight": 0.5},
-    ]
-    alone = published_recipes(loading.from_dict({**tree, "distillation": asked}))
-    assert alone == [{"distillation.temperature": 4.0, "distillation.weight": 0.9}]
+    spec = loading.from_dict({**TREE, "distillation": {**SEARCHED, "method": method, "raw": raw}})
+    assert published_recipes(spec) == [
+        {
+            "distillation.method": "kd", "distillation.raw": True,
+            "distillation.temperature": 4.0, "distillation.weight": 0.9,
+        },
+        {
+            "distillation.method": "dist", "distillation.raw": True,
+            "distillation.temperature": 4.0, "distillation.weight": 0.5,
+        },
+    ]  # fmt: skip
+    found = first_suggestions(spec.space, spec.default_of, lambda config: 1.0, 9, published_recipes(spec))
+    published = [one.params for one in found if one.origin == "published"]
+    assert len(published) == 2 and {params.get("distillation.raw", raw) for params in published} == {True}
+
+
+@pytest.mark.parametrize("raw", [{}, {"raw": False}, {"raw": {"choice": [False]}}])
+def test_published_weights_are_not_suggested_for_scaled_losses(raw: Any) -> None:
+    assert published_recipes(loading.from_dict({**TREE, "distillation": {**SEARCHED, **raw}})) == []

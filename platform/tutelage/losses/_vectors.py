@@ -1,4 +1,4 @@
-"""Unit vectors, in sufficient precision."""
+"""Unit vectors and relative distances, in sufficient precision."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ def unit(vectors: Tensor, dim: int = -1) -> Tensor:
     length: Tensor = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
     has_length = length > torch.finfo(vectors.dtype).tiny ** 0.5
     return vectors.where(has_length, 0.0) / length.where(has_length, 1.0)
+
+
+def relative(distance: Tensor, size: Tensor) -> Tensor:
+    """Return distance / size; the distance itself if the size is 0, as of a teacher whose features are all 0.
+
+    Both are sums or means of squares. A size counts as zero below √(smallest normal float32), 1.1e-19.
+    """
+    return distance / size.where(size > torch.finfo(torch.float32).tiny ** 0.5, 1.0)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tutelage.errors import InputError
 from tutelage.losses import Loss, paired, position_mask, without_padding
 from tutelage.losses._grids import regridded
-from tutelage.losses._vectors import precise, unit
+from tutelage.losses._vectors import precise, relative, unit
 from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.plugins import PluginConfig
 
@@ -82,7 +82,7 @@ class HeadAttention(nn.Module):
         if mask is not None:
             both = (mask.unsqueeze(1) & mask.unsqueeze(2)).unsqueeze(1).expand_as(scores)
             scores, target = scores[both], target[both]
-        return (scores - target).square().mean() / target.square().mean().clamp(min=torch.finfo(torch.float32).tiny)
+        return relative((scores - target).square().mean(), target.square().mean())
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:

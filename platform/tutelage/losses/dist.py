@@ -17,23 +17,23 @@ PUBLISHED = {"temperature": 4.0, "weight": 0.5}  # Huang et al. (2022), on CIFAR
 
 
 class Config(PluginConfig):
-    """The weights of both relations. The paper uses 2 and 2; its code uses 1 and 1 with a loss weight of 2."""
+    """The weights of both relations. The authors' code has 1 and 1 with a loss weight of 2, which is 2 and 2 here."""
 
     beta: float = Field(2.0, ge=0, description="weight of the relation of classes within a step")
     gamma: float = Field(2.0, ge=0, description="weight of the relation of the batch's steps within a class")
 
 
 class Relations(nn.Module):
-    """β · mean over steps of (1 - ρ(row_s, row_t)) + γ · mean over classes of (1 - ρ(column_s, column_t)).
+    """T² · (β · mean over steps of (1 - ρ(row_s, row_t)) + γ · mean over classes of (1 - ρ(column_s, column_t))).
 
     ρ is Pearson's correlation. Rows and columns are those of the softened probabilities `[steps of the batch, classes]`. The
-    loss lies between 0 and 2 (β + γ). It is invariant to shifts and positive scales of a student's row or column.
+    loss lies between 0 and 2 T² (β + γ). It is invariant to shifts and positive scales of a student's row or column.
 
-    As in the paper, there is no factor T² (the authors' later code has it): a correlation has no scale, so its gradient does
-    not shrink with 1 / T². For T → ∞ the first term is 1 - ρ of the logits themselves.
+    The factor T² is that of the authors' code, which has T = 4 on CIFAR-100 and T = 1 on ImageNet; the paper's formula omits
+    it. For T → ∞ the first term is T² (1 - ρ) of the logits themselves.
 
     A row or column in which the teacher's probabilities are equal, up to rounding, has loss 0; so the second term is 0 in a
-    batch of one step. If only the student's are equal, ρ = 0 and the loss is 1. Neither has a gradient.
+    batch of one step. If only the student's are equal, ρ = 0 and 1 - ρ is 1. Neither has a gradient.
     """
 
     def __init__(self, temperature: float, beta: float, gamma: float) -> None:
@@ -46,7 +46,8 @@ class Relations(nn.Module):
             (precise(real_steps(output.logits, teacher.mask)) / self.temperature).softmax(dim=-1)
             for output in (student, teacher)
         )
-        return self.beta * _decorrelation(own, target, dim=1) + self.gamma * _decorrelation(own, target, dim=0)
+        within, across = (_decorrelation(own, target, dim) for dim in (1, 0))
+        return self.temperature**2 * (self.beta * within + self.gamma * across)
 
 
 def _decorrelation(own: Tensor, target: Tensor, dim: int) -> Tensor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from tutelage.losses import Loss, paired, position_mask, real_steps, without_padding
 from tutelage.losses._grids import regridded_features
+from tutelage.losses._vectors import relative
 from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.plugins import PluginConfig
 
@@ -26,7 +26,7 @@ class Hint(nn.Module):
 
     The adapter is linear over the channels of each position (a 1×1 convolution). Because of the denominator, the loss is the
     unexplained share of the teacher's features, about 1 at the start for any network. If grids differ, the teacher's features
-    are resampled to the student's grid.
+    are resampled to the student's grid. A teacher's features that are all 0 have no denominator.
     """
 
     def __init__(self, own: Stage, other: Stage) -> None:
@@ -42,7 +42,7 @@ class Hint(nn.Module):
         mask = position_mask(teacher, target.shape[1])
         target, own = (real_steps(tensor, mask) for tensor in (target, student.features[self.own.name]))
         adapted: Tensor = self.adapter(own.to(precision))
-        return (adapted - target).square().mean() / target.square().mean().clamp(min=torch.finfo(torch.float32).tiny)
+        return relative((adapted - target).square().mean(), target.square().mean())
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:

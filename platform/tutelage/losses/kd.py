@@ -60,10 +60,16 @@ class SoftTargets(nn.Module):
 
 
 def standardised(logits: Tensor) -> Tensor:
-    """Return logits `[…, classes]` with mean 0 and deviation 1 in every step; equal logits become 0."""
+    """Return logits `[…, classes]` with mean 0 and deviation 1 in every step.
+
+    Equal logits have no deviation to divide by. They become 0, with the gradient of logits of deviation 1, so that a head whose
+    weights start at 0 learns from its teacher. Logits count as equal if they differ by rounding only.
+    """
     centred = logits - logits.mean(dim=-1, keepdim=True)
     variance = centred.square().sum(dim=-1, keepdim=True) / (logits.shape[-1] - 1)
-    return centred * (variance + torch.finfo(logits.dtype).tiny).rsqrt()
+    limits = torch.finfo(logits.dtype)
+    rounding = (8 * limits.eps) ** 2 * logits.detach().square().mean(dim=-1, keepdim=True)
+    return centred * variance.where(variance > rounding + limits.tiny**0.5, 1.0).rsqrt()
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:

@@ -24,7 +24,10 @@ class Config(PluginConfig):
     terms: dict[str, float | dict[str, Any]] = Field(
         min_length=1, description="loss: its weight, or {weight: its weight, and the loss's own options}"
     )
-    raw: bool = Field(False, description="use the papers' scales; otherwise each loss is scaled by its value at the first step")
+    raw: bool = Field(
+        False,
+        description="keep each term at the scale of its own formula; otherwise it is scaled by its value at the first step",
+    )
 
     @field_validator("terms")
     @classmethod

@@ -10,6 +10,7 @@ from torch.nn import functional
 from tutelage.errors import InputError
 from tutelage.losses import Loss, paired, position_mask, without_padding
 from tutelage.losses._grids import as_image, regridded_features
+from tutelage.losses._vectors import relative
 from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.plugins import PluginConfig
 
@@ -79,7 +80,7 @@ class Review(nn.Module):
             before = grid
             compared = target if mask is None else target[mask]
             distance = _context(view, target, grid) if mask is None else functional.mse_loss(view[mask], compared)
-            losses.append(distance / compared.square().mean().clamp(min=torch.finfo(torch.float32).tiny))
+            losses.append(relative(distance, compared.square().mean()))
         return torch.stack(losses).mean()
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import InputError
 from tutelage.losses import Loss
-from tutelage.losses._vectors import unit
+from tutelage.losses._vectors import relative, unit
 from tutelage.networks import inherit
 from tutelage.networks.output import Need, Outline, Output
 from tutelage.plugins import PluginConfig
@@ -58,7 +58,7 @@ class WeightAlignment(nn.Module):
         if self.config.distance == "subspace":
             return torch.stack([subspace_distance(own.flatten(1), target.flatten(1)) for own, target in pairs]).mean()
         distance = torch.stack([(own - target).square().sum() for own, target in pairs]).sum()
-        return distance / torch.stack([target.square().sum() for _, target in pairs]).sum()
+        return relative(distance, torch.stack([target.square().sum() for _, target in pairs]).sum())
 
 
 def subspace_distance(own: Tensor, other: Tensor) -> Tensor:

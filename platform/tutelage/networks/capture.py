@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -64,25 +64,23 @@ def sequences_from(parts: Mapping[str, Tensor]) -> dict[str, LabelSequence]:
 
 
 def outputs_from(
-    parts: Mapping[str, Tensor], weights: Mapping[str, Tensor], classes: Mapping[str, int]
+    parts: Mapping[str, Tensor], weights: Mapping[str, Tensor], sequences: Iterable[str]
 ) -> dict[str, Output]:  # fmt: skip
-    """Return an `Output` in float32 for each label sequence of `classes` (name → number of classes), as losses take them."""
+    """Return an `Output` in float32 for each of the label sequences, by name, as losses take them."""
     by_kind: dict[str, Any] = {"features": {}, "pooled": {}, "maps": {}, "heads": {}}
     for part, tensor in parts.items():
         kind, _, stage = part.partition(".")
         if kind in by_kind:
             by_kind[kind][stage] = tensor.float()
-    return {
-        name: _output(name, parts, count, Output(logits=_NONE, weights=weights, **by_kind)) for name, count in classes.items()
-    }
+    return {name: _output(name, parts, Output(logits=_NONE, weights=weights, **by_kind)) for name in sequences}
 
 
 _NONE = torch.empty(0)
 
 
-def _output(name: str, parts: Mapping[str, Tensor], num_classes: int, shared: Output) -> Output:
+def _output(name: str, parts: Mapping[str, Tensor], shared: Output) -> Output:
     mask = parts.get(f"mask.{name}")
     if f"logits.{name}" in parts:
         return replace(shared, logits=parts[f"logits.{name}"].float(), mask=mask)
     sparse = {part: parts[f"{part}.{name}"] for part in top_k.PARTS}
-    return replace(shared, top=top_k.restored(sparse, num_classes), mask=mask)
+    return replace(shared, top=top_k.restored(sparse), mask=mask)

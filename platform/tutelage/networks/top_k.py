@@ -1,9 +1,13 @@
 """Sparse label sequences: the largest logits of a step, and the mass of the other classes at any temperature.
 
-With a = 1 / T, the mass of the others is exp f(a), where f(a) = log Σ exp(a · gap). f is smooth, because it is a
-cumulant-generating function, and f(0) is the log of the number of other classes. So f can be interpolated for all
-temperatures of at least 1 from its values at 0 and at four Chebyshev nodes of T = 1 … 20, and a search over temperatures
-needs no dense logits. A step with k classes needs 3k + 8 bytes for up to 256 classes (float16 gaps, uint8 classes).
+The mass of the others at temperature T is Σ exp(gap / T) over them, where a gap is a logit minus the largest one. It is
+approximated by the same sum over four points, each with a gap and a weight: the Gauss-Radau quadrature (Golub, 1973) of the
+others' gaps, weighted by their probabilities at a reference temperature R, with one point at the largest gap. R is 2, and
+larger for a step whose others span more than 32 nats.
+
+The sum is exact at R, and at every temperature if the others have at most four different logits. Otherwise it is too large
+below R, by at most what makes all of R's mass decay like the largest gap, and too small above R. So a search over temperatures
+needs no dense logits. A step with k classes needs 3k + 16 bytes for up to 256 classes (float16 gaps, uint8 classes).
 
 The distribution of the others' mass r is lost. A divergence over the k + 1 bins is below the dense one by exactly
 r · KL(teacher's others ‖ student's others), with both normalised (the chain rule). For k = number of classes the error is 0.
@@ -11,18 +15,16 @@ r · KL(teacher's others ‖ student's others), with both normalised (the chain 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
-TEMPERATURES = (1.0, 20.0)
-NUM_NODES = 4
+NUM_POINTS = 4
+REFERENCE_TEMPERATURE, WIDEST = 2.0, 16.0  # R, and the span of the others in units of R up to which it is R
 PARTS = ("classes", "gaps", "tails")
+LEAST = -6e4  # a float16 holds it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +32,12 @@ class TopClasses:
     """The k largest logits of each step, and the mass of the other classes.
 
     `classes` (int64) and `gaps` (float32) are `[batch, steps, k]`. A gap is a logit minus the largest logit, so at most 0.
-    `tails` `[batch, steps, 4]` is f at the nodes, and `num_others` is the number of other classes.
+    `tails` `[batch, steps, 8]` are the four points' gaps and the logarithms of their weights.
     """
 
     classes: Tensor
     gaps: Tensor
     tails: Tensor
-    num_others: int
 
     def log_probabilities(self, temperature: float) -> Tensor:
         """Return the log-probabilities of the k classes and of all others together, `[batch, steps, k + 1]`."""
@@ -44,10 +45,10 @@ class TopClasses:
         return scores.log_softmax(dim=-1)
 
     def tail(self, temperature: float) -> Tensor:
-        """Return f(1 / T) `[batch, steps]`; below T = 1 it is extrapolated and less accurate."""
-        at_zero, *at_nodes = _lagrange(1.0 / temperature)
-        weights = torch.tensor(at_nodes, dtype=self.tails.dtype, device=self.tails.device)
-        return self.tails @ weights + at_zero * math.log(self.num_others)
+        """Return log Σ exp(gap / T) over the other classes, `[batch, steps]`."""
+        gaps, log_weights = self.tails.split(NUM_POINTS, dim=-1)
+        logs: Tensor = (gaps / temperature + log_weights).logsumexp(dim=-1)
+        return logs
 
 
 def coarse_log_probabilities(logits: Tensor, classes: Tensor, temperature: float) -> Tensor:
@@ -63,18 +64,13 @@ def coarse_log_probabilities(logits: Tensor, classes: Tensor, temperature: float
 def compressed(logits: Tensor, k: int) -> dict[str, Tensor]:
     """Return the sparse parts of logits `[…, classes]`: classes, gaps and tails; k is below the number of classes."""
     top, classes = logits.float().topk(k, dim=-1)
-    gaps = logits.float() - top[..., :1]
-    rest = gaps.scatter(-1, classes, float("-inf"))
-    tails = torch.stack([(rest * node).logsumexp(dim=-1) for node in _nodes()], dim=-1)
-    return {"classes": classes, "gaps": top - top[..., :1], "tails": tails}
+    others = (logits.float() - top[..., :1]).scatter(-1, classes, float("-inf"))
+    return {"classes": classes, "gaps": top - top[..., :1], "tails": _points(others.double()).float()}
 
 
-def restored(parts: Mapping[str, Tensor], num_classes: int) -> TopClasses:
-    """Return the stored parts of `compressed` as `TopClasses`; the dense logits had `num_classes`."""
-    classes = parts["classes"].long()
-    return TopClasses(
-        classes=classes, gaps=parts["gaps"].float(), tails=parts["tails"].float(), num_others=num_classes - classes.shape[-1]
-    )
+def restored(parts: Mapping[str, Tensor]) -> TopClasses:
+    """Return the stored parts of `compressed` as `TopClasses`."""
+    return TopClasses(classes=parts["classes"].long(), gaps=parts["gaps"].float(), tails=parts["tails"].float())
 
 
 def index_dtype(num_classes: int) -> str:
@@ -82,16 +78,51 @@ def index_dtype(num_classes: int) -> str:
     return "uint8" if num_classes <= 2**8 else "uint16" if num_classes <= 2**16 else "int32"
 
 
-@lru_cache(maxsize=1)
-def _nodes() -> tuple[float, ...]:
-    low, high = 1.0 / TEMPERATURES[1], 1.0 / TEMPERATURES[0]
-    angles = (2 * np.arange(NUM_NODES) + 1) * np.pi / (2 * NUM_NODES)
-    return tuple(((low + high) / 2 + (high - low) / 2 * np.cos(angles)).tolist())
+def _points(others: Tensor) -> Tensor:
+    """Return the points' gaps and log weights `[…, 8]` of the others' gaps `[…, classes]`, which are -inf at the top classes.
+
+    The points are the eigenvalues of the Jacobi matrix of the gaps, and their weights are the squared first components of its
+    eigenvectors (Golub and Welsch, 1969).
+    """
+    largest = others.amax(dim=-1, keepdim=True)
+    values = others.where(others.isfinite(), largest)
+    reference = ((largest - values.amin(dim=-1, keepdim=True)) / WIDEST).clamp(min=REFERENCE_TEMPERATURE)
+    shares, total = (others / reference).softmax(dim=-1), (others / reference).logsumexp(dim=-1, keepdim=True)
+    diagonal, beside = _jacobi(values, shares)
+    diagonal[..., -1] = _radau(diagonal, beside, largest.squeeze(-1))
+    matrix = torch.diag_embed(diagonal) + torch.diag_embed(beside, 1) + torch.diag_embed(beside, -1)
+    gaps, vectors = torch.linalg.eigh(matrix.nan_to_num())
+    log_weights = vectors[..., 0, :].square().log() + total - gaps / reference
+    return torch.cat([gaps, log_weights], dim=-1).clamp(LEAST, -LEAST)
 
 
-@lru_cache(maxsize=256)
-def _lagrange(at: float) -> tuple[float, ...]:
-    """Return the Lagrange weights, at `at`, of the interpolating polynomial through 0 and the nodes."""
-    nodes = np.array([0.0, *_nodes()])
-    weights = [np.prod((at - np.delete(nodes, i)) / (node - np.delete(nodes, i))) for i, node in enumerate(nodes)]
-    return tuple(float(weight) for weight in weights)
+def _jacobi(values: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the Jacobi matrix of a distribution: its diagonal `[…, points]` and off-diagonal `[…, points - 1]` (Lanczos).
+
+    The distribution has `values` with `shares`. If it has fewer values than points, the matrix falls into blocks. The last
+    entry of the diagonal is 0, because the caller sets it.
+    """
+    vectors, diagonal, beside = [shares.sqrt()], list[Tensor](), list[Tensor]()
+    for _ in range(NUM_POINTS - 1):
+        product = values * vectors[-1]
+        diagonal.append((product * vectors[-1]).sum(dim=-1))
+        for vector in vectors:
+            product = product - (product * vector).sum(dim=-1, keepdim=True) * vector
+        length = torch.linalg.vector_norm(product, dim=-1, keepdim=True)
+        is_new = length > 1e-7 * values.abs().amax(dim=-1, keepdim=True)  # shorter ones are rounding errors
+        beside.append(torch.where(is_new, length, 0.0).squeeze(-1))
+        vectors.append(torch.where(is_new, product / length, 0.0))
+    return torch.stack([*diagonal, torch.zeros_like(diagonal[0])], dim=-1), torch.stack(beside, dim=-1)
+
+
+def _radau(diagonal: Tensor, beside: Tensor, end: Tensor) -> Tensor:
+    """Return the last diagonal entry with which the Jacobi matrix has the eigenvalue `end`, an end of the distribution."""
+    pivot = diagonal[..., 0] - end
+    for row in range(1, NUM_POINTS - 1):
+        pivot = diagonal[..., row] - end - _ratio(beside[..., row - 1].square(), pivot)
+    return end + _ratio(beside[..., -1].square(), pivot)
+
+
+def _ratio(square: Tensor, pivot: Tensor) -> Tensor:
+    """Return square / pivot; 0 where the square is 0."""
+    return torch.where(square > 0, square / pivot.where(square > 0, 1.0), 0.0)
