@@ -11,6 +11,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from tutelage.errors import InputError
 from tutelage.objectives import Limits, objective
 from tutelage.records.trial import Sizes, State, Suggestion, TrialRecord
 from tutelage.search.sampler import SAMPLERS, Sampler
@@ -54,9 +55,11 @@ def suggester(path: Path, refused: list[TrialRecord], num_trials: int | None = N
     kind, space = settings.pop("kind", "random"), settings.pop("space", SPACE)
 
     def known(params: Mapping[str, Any]) -> Any:
-        return size_losses(
-            settings["presize"](space.resolve(lambda name, domain: params[name])[0]).final, OBJECTIVES, OBJECTIVES[0].measure
-        )
+        try:
+            sizes = settings["presize"](space.resolve(lambda name, domain: params[name])[0]).final
+        except InputError:
+            return None
+        return size_losses(sizes, OBJECTIVES, OBJECTIVES[0].measure)
 
     return Suggester(
         sampler(path, kind, space), goal(settings["constraints"]), callbacks, num_trials, seeded=settings.get("seeded", ()),
@@ -310,3 +313,24 @@ def test_rejected_students_do_not_count_towards_the_number_of_trials(tmp_path: P
         found.append(suggestion.number)
         resumed.learn(record(suggestion))
     assert found == [3, 4, 5]
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(max={"params": 20.0})], ids=["free", "bounded"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_that_make_no_network_are_infeasible_and_cost_no_trial(tmp_path: Path, kind: str, limits: Limits) -> None:
+    refused: list[TrialRecord] = []
+
+    def presize(config: dict[str, Any]) -> Sizes:
+        if "a" in config["x"] and config["x"]["a"]["n"] % 4:
+            raise InputError("4 heads do not divide the width")
+        return sizes_of(config)
+
+    asked = suggester(tmp_path, refused, 12, kind=kind, presize=presize, constraints=limits)
+    trained = []
+    while (suggestion := asked.next()) is not None:
+        trained.append(suggestion)
+        asked.learn(record(suggestion))
+    assert not [one for one in trained if one.config["x"].get("a", {"n": 4})["n"] % 4]
+    told = [one for one in refused if "heads" in one.error]
+    assert told and {one.state for one in told} == {"infeasible"}
+    assert len(trained) == 12 or asked.exhausted

@@ -210,7 +210,10 @@ class Examples:
 
     def head(self, count: int) -> Examples:
         """Return the first `count` examples."""
-        rows = slice(0, count)
+        return self.subset(slice(0, count))
+
+    def subset(self, rows: Tensor | slice) -> Examples:
+        """Return the examples `rows`."""
         return self._mapped(lambda values: values.take(rows) if isinstance(values, Ragged) else values[rows])
 
     def _mapped(self, change: Callable[[Tensor | Ragged], Tensor | Ragged]) -> Examples:

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_unflatten
 
 from tutelage.errors import WorkFailed
 from tutelage.export.interface import BATCH, arguments_of, exported_names, traced_arguments
+from tutelage.networks import forward
 from tutelage.signature import Signature
 from tutelage.tasks import by_sequence
 
@@ -31,7 +32,7 @@ def program_of(model: nn.Module, signature: Signature) -> ExportedProgram:
     try:
         program = torch.export.export(model, traced_arguments(signature), dynamic_shapes=free)
     except Exception as error:  # torch raises what it meets: its own, and those of the network's code
-        raise WorkFailed(f"the network cannot be exported for any batch and length: {error}") from error
+        raise WorkFailed(f"the network cannot be exported for any batch and length: {forward.reason(error)}.") from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it has this machine's paths, and is most of the file
     return program

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from tutelage.errors import InputError, TutelageError
 
 _SHOWN_CHARS = 300
+_PACKAGE = Path(__file__).parents[1]
 
 
 def run(model: nn.Module, arguments: Sequence[Tensor]) -> Any:
@@ -29,9 +32,16 @@ def run(model: nn.Module, arguments: Sequence[Tensor]) -> Any:
 
 
 def reason(error: BaseException) -> str:
-    """Return an exception in a line: its type and the beginning of its message."""
+    """Return an exception in a line: its type, the beginning of its message, and where in the user's code it was raised."""
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + '…'}".rstrip(" :.")
+    short = text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_installed(frame.filename)]
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {short}".rstrip(" :.") + where
+
+
+def _is_installed(file: str) -> bool:
+    return Path(file).is_relative_to(_PACKAGE) or "site-packages" in file or file.startswith("<")
 
 
 def _place(model: nn.Module, arguments: Sequence[Tensor]) -> str:

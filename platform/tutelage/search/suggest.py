@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage import objectives as objectives_module
-from tutelage.errors import TutelageError
+from tutelage.errors import InputError, TutelageError
 from tutelage.measure import Measure
 from tutelage.objectives import Limits, Objective
 from tutelage.records.ledger import is_trained
@@ -129,6 +129,9 @@ class Suggester:
         self._given.add(suggestion.identity)
         try:
             sizes = self._callbacks.presize(suggestion.config)
+        except InputError as error:  # these values make no network
+            self._end(suggestion.record("infeasible", error=str(error)))
+            return None
         except TutelageError as error:
             self._end(suggestion.record("failed", error=str(error)))
             return None

@@ -7,11 +7,13 @@ import random
 import statistics
 import time
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from tutelage.errors import InputError
 from tutelage.networks import checkpoint, stages
 from tutelage.records import sweep_dir, tracker
 from tutelage.records.dispatcher import Dispatcher
@@ -27,6 +29,7 @@ SAMPLED_STUDENTS = 5
 
 
 MAX_TIMED_STEPS = 12
+MAX_DRAWS = 64  # random students that are tried until one can be built
 
 
 def plan(spec: Spec) -> dict[str, Any]:
@@ -77,7 +80,7 @@ def _teacher_plan(spec: Spec, context: TrainingContext) -> tuple[dict[str, Any],
     if teachers.is_foreign(spec):
         model, _ = teachers.read_foreign(spec, context)
         return {"source": spec.teacher.path or spec.teacher.weights, "train_s": 0.0}, model
-    model = checkpoint.build(context.architecture(spec.teacher.model))  # type: ignore[arg-type]
+    model = checkpoint.seeded(context.architecture(spec.teacher.model), spec.seed)  # type: ignore[arg-type]
     address = identity.teacher_address(spec, spec.teacher, context.fingerprint)
     if (Path(spec.storage) / "teachers" / address / teachers.ABOUT).exists():
         return {"source": f"in the storage as {address}", "train_s": 0.0}, model
@@ -98,9 +101,17 @@ def _knowledge_plan(spec: Spec, context: TrainingContext, teacher: nn.Module) ->
 
 def _trial_seconds(spec: Spec, context: TrainingContext, number: int) -> float:
     generator = random.Random(spec.seed * 1000 + number)
-    config, _ = spec.space.resolve(lambda name, domain: any_value(generator, domain))
-    typed = spec.trial_config(config)
-    return _training_seconds(student.untrained(typed, context, spec.seed), student.plan(typed, context, spec.seed))
+    for attempt in count(1):
+        config, _ = spec.space.resolve(lambda name, domain: any_value(generator, domain))
+        typed = spec.trial_config(config)
+        try:
+            model = student.untrained(typed, context, spec.seed)
+        except InputError:  # these values make no network
+            if attempt == MAX_DRAWS:
+                raise
+        else:
+            return _training_seconds(model, student.plan(typed, context, spec.seed))
+    raise AssertionError("the loop ends with a student or an error")
 
 
 def _training_seconds(model: Any, plan: TrainingPlan) -> float:

@@ -14,6 +14,7 @@ from tutelage.networks import stages
 from tutelage.signature import InputSpec, Signature
 from tutelage.spec.sections import RecipeConfig, TrialConfig
 from tutelage.spec.spec import Spec
+from tutelage.sweep.student_checks import buildable
 from tutelage.training import student
 from tutelage.training.context import TrainingContext
 
@@ -27,10 +28,8 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
     train, signature = context.splits["train"], context.signature
     teachers_outline = stages.outline_of(stages.name_layers(teacher, spec.knowledge.layers), signature)
     heirs: list[bool] = []
-    for corner in spec.space.corners():
-        config = spec.trial_config(corner)
-        blank = student.blank(config, context)
-        outline = stages.outline_of(stages.name_layers(blank, config.student.layers), signature)
+    for one in buildable(spec, context):
+        config, blank, outline = one.config, one.network, one.outline
         if dict(outline.sequences) != signature.classes:
             named = plugins.parse_reference(config.student.model)[0]
             raise InputError(f"model '{named}' gives {_listed(outline.sequences)}, the data has {_listed(signature.classes)}.")

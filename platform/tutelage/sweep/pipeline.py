@@ -32,7 +32,7 @@ from tutelage.selection.retrain import Retraining
 from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.storage import open_storage
-from tutelage.sweep import identity, knowledge, search, warm_start
+from tutelage.sweep import identity, knowledge, search, student_checks, warm_start
 from tutelage.sweep.extension import address_of
 from tutelage.sweep.recorder import Recorder, record_run_ids
 from tutelage.sweep.teachers import Teacher, as_one, ensure_teacher, ensure_teachers
@@ -94,6 +94,7 @@ def opened(spec: Spec, events: Dispatcher) -> TrainingContext:
         warm_start.find(Path(spec.storage), name)
     context = context_of(spec)
     knowledge.check_knowledge(spec, context)
+    student_checks.check_students(spec, context)
     search.check_constraints(spec, context)
     events.stage(f"data {context.fingerprint[:16]}: {describe_data(context)}")
     return context

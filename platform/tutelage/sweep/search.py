@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from tutelage import plugins
-from tutelage.errors import NoStudentFits, TutelageError
+from tutelage.errors import InputError, NoStudentFits, TutelageError
 from tutelage.measure import identity as identity_scale
 from tutelage.measure import neg_log10_error
 from tutelage.objectives import even_reference
@@ -224,7 +224,10 @@ def check_constraints(spec: Spec, context: TrainingContext) -> None:
     sized: list[dict[str, float]] = []
     for params in chain(_extremes(spec, context), repeat(None, SIZED)):
         config = spec.space.resolve(partial(_given, params) if params else lambda _, domain: any_value(generator, domain))[0]
-        sizes = presize(spec, context, _uninherited(config)).final
+        try:
+            sizes = presize(spec, context, _uninherited(config)).final
+        except InputError:  # these values make no network
+            continue
         if not limits.missed(sizes):
             return
         sized.append(sizes)
@@ -246,7 +249,7 @@ def _extremes(spec: Spec, context: TrainingContext) -> list[Mapping[str, Any]]:
 
 
 def _uninherited(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the config with random first weights: of the same sizes, and sized before there is a teacher."""
+    """Return the config with random initial weights: its student has the same sizes, and can be sized without a teacher."""
     return {**config, "student": {**config["student"], "initialise": "random"}}
 
 
@@ -282,7 +285,11 @@ def published_recipes(spec: Spec) -> list[dict[str, Any]]:
 
 
 def _size(spec: Spec, context: TrainingContext, config: dict[str, Any]) -> float | None:
-    return student.presize(spec.trial_config(_uninherited(config)), context).final.get("params")
+    """Return a student's number of parameters before training; None if training decides it, or if there is no such network."""
+    try:
+        return student.presize(spec.trial_config(_uninherited(config)), context).final.get("params")
+    except InputError:
+        return None
 
 
 def _budget(spec: Spec) -> Budget:

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from tutelage import plugins
 from tutelage.data import Batch
-from tutelage.errors import InputError
+from tutelage.errors import InputError, TutelageError
 from tutelage.losses import Loss, for_sequences, needs_of, scaled
 from tutelage.measures.agreement import MEASURE as AGREEMENT
 from tutelage.measures.teacher_kl_nats import MEASURE as TEACHER_KL
-from tutelage.networks import checkpoint, cost, inherit, stages, timing, top_k
+from tutelage.networks import checkpoint, cost, forward, inherit, stages, timing, top_k
 from tutelage.networks.blank import blank_arguments
 from tutelage.networks.capture import sequences_from
 from tutelage.networks.output import Need, Outline
@@ -45,6 +45,11 @@ def untrained(config: TrialConfig, context: TrainingContext, seed: int) -> nn.Mo
 def blank(config: TrialConfig, context: TrainingContext) -> nn.Module:
     """Return the untrained student on the meta device (`checkpoint.blank`)."""
     return checkpoint.blank(context.architecture(config.student.model))
+
+
+def with_random_weights(config: TrialConfig) -> TrialConfig:
+    """Return the config with random initial weights: its student has the same sizes, and can be sized without a teacher."""
+    return config.model_copy(update={"student": config.student.model_copy(update={"initialise": "random"})})
 
 
 def build(config: TrialConfig, context: TrainingContext, seed: int) -> nn.Module:
@@ -234,7 +239,13 @@ def _smaller(config: TrialConfig, context: TrainingContext) -> nn.Module | None:
     model = untrained(config, context, seed=0)
     if new_method is None:
         return model
-    return new_method().presized(model, blank_arguments(context.signature, 2))
+    try:
+        return new_method().presized(model, blank_arguments(context.signature, 2))
+    except TutelageError:
+        raise
+    except Exception as error:  # a sparsity method of a user's may raise anything
+        method = plugins.described(config.sparsity.method)
+        raise InputError(f"sparsity method '{method}' fails on this network: {forward.reason(error)}.") from error
 
 
 def latency_floor_ms(config: TrialConfig, context: TrainingContext) -> float:

@@ -1,0 +1,120 @@
+"""Networks that no sweep could train, save or export are refused before anything is trained, with the layer and the reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Any
+
+from torch import nn
+
+from tutelage import plugins
+from tutelage.errors import InputError, TutelageError
+from tutelage.export.program import program_of
+from tutelage.networks import stages
+from tutelage.networks.output import Outline
+from tutelage.sparsity import Point
+from tutelage.spec.sections import TrialConfig
+from tutelage.spec.space import any_value
+from tutelage.spec.spec import Spec
+from tutelage.training import loop, rehearsal, student
+from tutelage.training.context import TrainingContext
+
+DRAWS = 64  # random students that are tried before a model is refused, of which none could be built
+MAX_REHEARSED = 6  # students of models of the user's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Buildable:
+    """A student of the search that can be built and run: its config, its network on the meta device, and the outline."""
+
+    config: TrialConfig
+    network: nn.Module
+    outline: Outline
+
+
+def check_students(spec: Spec, context: TrainingContext) -> None:
+    """Raise `InputError` for a model of which no student works, and for one of the user's own that would fail later.
+
+    Students of the user's own models are trained for a few steps, made smaller, saved, read and exported (`rehearsal`).
+    """
+    own = [one.config for one in buildable(spec, context) if plugins.own_code(one.config.student.model)]
+    distinct = {json.dumps([one.student.model, one.sparsity.model_dump()], sort_keys=True): one for one in own}
+    chosen = list(distinct.values())[:MAX_REHEARSED]
+    exported = {_name(one): one for one in chosen}  # of each model, the last one
+    for config in chosen:
+        plan, described = student.plan(config, context, spec.seed), partial(student.architecture_of, config, context)
+        _rehearse(config.student.model, context, plan, described, is_exported=exported[_name(config)] is config)
+    for teacher in (spec.teacher, *spec.more_teachers):
+        if teacher.model is not None and teacher.weights is None and plugins.own_code(teacher.model):
+            plan, architecture = student.label_only_plan(teacher, context), context.architecture(teacher.model)
+            _rehearse(teacher.model, context, plan, lambda _point, own=architecture: own)  # type: ignore[misc]
+
+
+def _rehearse(
+    model: plugins.Reference, context: TrainingContext, plan: loop.TrainingPlan,
+    described: Callable[[Point], Mapping[str, Any]], *, is_exported: bool = False,
+) -> None:  # fmt: skip
+    try:
+        network = rehearsal.rehearse(context.architecture(model), plan, described)
+        if is_exported:
+            program_of(network, context.signature)
+    except TutelageError as error:
+        raise _naming(model, error) from error
+
+
+def _naming(model: plugins.Reference, error: TutelageError) -> InputError:
+    """Return the error with the name and the options of its model."""
+    named = f"model '{plugins.described(model)}'"
+    return InputError(str(error) if str(error).startswith("model '") else f"{named}: {error}")
+
+
+def buildable(spec: Spec, context: TrainingContext) -> list[Buildable]:
+    """Return the corners of the search space whose students can be built and run.
+
+    Of a model without such a corner, random students are tried. Raises `InputError` if none of these works either, and for a
+    layer of `student.layers` that a student lacks.
+    """
+    found, errors = list[Buildable](), dict[str, InputError]()
+    for config in map(spec.trial_config, spec.space.corners()):
+        one = _built(config, context)
+        if isinstance(one, Buildable):
+            found.append(one)
+        else:
+            errors.setdefault(_name(config), one)
+    for name in errors.keys() - {_name(one.config) for one in found}:
+        drawn = (_built(config, context) for config in _drawn(spec, name))
+        works = next((one for one in drawn if isinstance(one, Buildable)), None)
+        if works is None:
+            raise errors[name]
+        found.append(works)
+    return found
+
+
+def _drawn(spec: Spec, name: str) -> Iterator[TrialConfig]:
+    """Give random students of a model."""
+    generator = Random(spec.seed)
+    for _ in range(DRAWS):
+        config = spec.trial_config(spec.space.resolve(lambda _, domain: any_value(generator, domain))[0])
+        if _name(config) == name:
+            yield config
+
+
+def _built(config: TrialConfig, context: TrainingContext) -> Buildable | InputError:
+    try:
+        network = student.blank(config, context)
+        outline = stages.outline_of(network, context.signature)
+        if plugins.own_code([config.student.model, config.sparsity.method]):
+            student.presize(student.with_random_weights(config), context)
+    except InputError as error:
+        return _naming(config.student.model, error)
+    if config.student.layers is not None:
+        outline = stages.outline_of(stages.name_layers(network, config.student.layers), context.signature)
+    return Buildable(config=config, network=network, outline=outline)
+
+
+def _name(config: TrialConfig) -> str:
+    return plugins.parse_reference(config.student.model)[0]

@@ -1,0 +1,81 @@
+"""Networks of users' own at the door of a sweep: what works to the end passes, everything else is refused with the reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import SMALL_SPEC
+from tutelage.errors import InputError
+from tutelage.spec import loading
+from tutelage.spec.spec import Spec
+from tutelage.sweep.student_checks import buildable, check_students
+from tutelage.training.context import TrainingContext
+
+WORKING = ["Base", "Unsaved", "ReadsNumbers", "Tied", "Lazy", "Named", "Recurrent", "Encoder"]
+REFUSED = {
+    "RandomConstant": r"layer 'body' \(Linear\) has other outputs after.*does not save noise",
+    "UnsavedStatistic": r"layer 'body' \(Linear\) has other outputs after.*does not save mean",
+    "DifferentEachTime": r"same seed gives other initial values of body\.weight",
+    "AlwaysDropping": r"other outputs for the same inputs in evaluation mode",
+    "Squeezed": r"shape \(10,\) for a batch of 1; it must have \(1, 10\)",
+    "WithinBatch": r"change with the other examples of its batch",
+    "ReturnsDataclass": r"returns a Result; it must return the logits as a tensor",
+    "ReturnsOtherName": r"returns a dict with logits \(Tensor\), hidden \(NoneType\)",
+    "ReturnsPair": r"returns a tuple of Tensor, Tensor",
+    "WrongShape": r"layer 'head' \(Linear\): RuntimeError",
+    "FailsInTraining": r"cannot be trained: ZeroDivisionError: this network cannot be trained \(odd_networks\.py, line \d+\)",
+    "Frozen": r"no weights to train|cannot be trained",
+    "BranchesOnNumbers": r"cannot be exported",
+    "Parameterless": r"has no parameters",
+    "not_a_module": r"is a str, not a torch\.nn\.Module",
+    "asserts": r"cannot be built: AssertionError \(odd_networks\.py",
+}
+
+
+def spec_of(model: Any, **changes: Any) -> Spec:
+    student = {"model": model, "epochs": 2}
+    return loading.from_dict({**SMALL_SPEC, "student": student, "sparsity": {"structured": 0.0}, **changes})
+
+
+def own(name: str) -> str:
+    return f"tests.odd_networks:{name}"
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_a_network_that_works_passes(name: str, context: TrainingContext) -> None:
+    check_students(spec_of(own(name)), context)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_network_that_would_fail_later_is_refused_with_the_reason(name: str, context: TrainingContext) -> None:
+    with pytest.raises(InputError, match=f"^model 'tests.odd_networks:{name}'.*{REFUSED[name]}") as caught:
+        check_students(spec_of(own(name)), context)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 700
+
+
+def test_a_teacher_of_ones_own_is_checked_too(context: TrainingContext) -> None:
+    with pytest.raises(InputError, match=r"odd_networks:RandomConstant.*does not save noise"):
+        check_students(spec_of("mlp", teacher={"model": own("RandomConstant")}), context)
+
+
+@pytest.mark.parametrize("structured", [0.5, {"choice": [0.0, 0.5]}])
+def test_channels_that_no_student_can_lose_are_refused_unless_some_students_lose_none(
+    structured: Any, context: TrainingContext
+) -> None:
+    spec = spec_of(own("Reshaped"), sparsity={"structured": structured})
+    if structured == 0.5:
+        with pytest.raises(InputError, match="channels cannot be removed"):
+            check_students(spec, context)
+    else:
+        check_students(spec, context)
+
+
+def test_values_of_a_range_that_make_no_network_are_left_out(context: TrainingContext) -> None:
+    """Neither end of the range is divided by the heads; a value between them is."""
+    widths = {own("Encoder"): {"width": {"int": [30, 50], "step": 2}, "heads": 4}}
+    (found,) = buildable(spec_of(widths), context)
+    assert found.config.student.model[own("Encoder")]["width"] % 4 == 0  # type: ignore[index]
+    with pytest.raises(InputError, match=r"vit.*3 heads do not divide a width of 32"):
+        check_students(spec_of({"vit": {"width": 32, "heads": 3}}), context)
