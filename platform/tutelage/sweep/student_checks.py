@@ -20,8 +20,9 @@ from tutelage.sparsity import Point
 from tutelage.spec.sections import TrialConfig
 from tutelage.spec.space import any_value
 from tutelage.spec.spec import Spec
-from tutelage.training import loop, rehearsal, student
+from tutelage.training import rehearsal, student
 from tutelage.training.context import TrainingContext
+from tutelage.training.plan import TrainingPlan
 
 DRAWS = 64  # random students that are tried before a model is refused, of which none could be built
 MAX_REHEARSED = 6  # students of models of the user's own
@@ -55,7 +56,7 @@ def check_students(spec: Spec, context: TrainingContext) -> None:
 
 
 def _rehearse(
-    model: plugins.Reference, context: TrainingContext, plan: loop.TrainingPlan,
+    model: plugins.Reference, context: TrainingContext, plan: TrainingPlan,
     described: Callable[[Point], Mapping[str, Any]], *, is_exported: bool = False,
 ) -> None:  # fmt: skip
     try:

@@ -22,6 +22,7 @@ from tutelage.networks.weights import load, weights_of
 from tutelage.signature import Signature
 from tutelage.sparsity import Point
 from tutelage.training import loop
+from tutelage.training.plan import Phase, TrainingPlan
 
 NUM_EXAMPLES = 8
 RATE = 1e-3  # learning rate, at which no network diverges in a few steps
@@ -29,9 +30,7 @@ BATCHES = (1, 2, 3)  # sizes whose outputs are compared
 _SHOWN = 4
 
 
-def rehearse(
-    architecture: Mapping[str, Any], plan: loop.TrainingPlan, described: Callable[[Point], Mapping[str, Any]]
-) -> nn.Module:
+def rehearse(architecture: Mapping[str, Any], plan: TrainingPlan, described: Callable[[Point], Mapping[str, Any]]) -> nn.Module:
     """Return the first candidate of a short training of the network of `architecture` by `plan`.
 
     `described` returns the architecture of a candidate. Raises `InputError` with the layer and the reason for a network that
@@ -90,12 +89,12 @@ def _check_shape(name: str, logits: Tensor, size: int, num_classes: int, *, has_
     )
 
 
-def _trained(model: nn.Module, plan: loop.TrainingPlan) -> list[Point]:
+def _trained(model: nn.Module, plan: TrainingPlan) -> list[Point]:
     """Return the candidates of a training of two epochs; the second one follows the removal of a sparsity method."""
     rows = plan.train.labelled.nonzero().flatten()[:NUM_EXAMPLES]
     few = plan.train.subset(rows)
     changes = {"epochs": 2, "batch_size": max(1, len(few) // 2), "learning_rate": RATE}
-    phases = (loop.Phase(epochs=1, is_distilled=False), loop.Phase(epochs=1, is_distilled=False, sparsifies=True))
+    phases = (Phase(epochs=1, is_distilled=False), Phase(epochs=1, is_distilled=False, sparsifies=True))
     short = replace(plan, train=few, validation=few, recipe=plan.recipe.model_copy(update=changes), distillation=None,
                     phases=phases if plan.sparsity else ())  # fmt: skip
     try:
