@@ -60,7 +60,20 @@ ROOMS = {  # a room, and the rooms that it may import beside the ground and stor
     "training": {"data", "losses", "measures", "models", "networks", "records", "sparsity", "spec", "tasks"},
     "export": {"data", "networks", "records", "spec", "tasks", "training"},
     "selection": {"data", "export", "networks", "policies", "records", "report", "spec", "tasks", "training"},
-    "sweep": {"data", "export", "losses", "networks", "records", "report", "search", "selection", "spec", "tasks", "training"},
+    "sweep": {
+        "data",
+        "export",
+        "losses",
+        "networks",
+        "records",
+        "report",
+        "search",
+        "selection",
+        "sparsity",
+        "spec",
+        "tasks",
+        "training",
+    },
 }
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
