@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tutelage.plugins import PluginConfig
-from tutelage.sparsity import Method, Point
+from tutelage.sparsity import Calibration, Method, Point
 
 
 class _Method(Method):
@@ -30,7 +30,7 @@ class _Method(Method):
         with torch.no_grad():
             model.get_submodule(_name(model)).weight[:, 0] = 0.0
 
-    def finish(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> Sequence[Point]:
+    def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
         name, rank = _name(model), self._rank(model)
         smaller = _factored(copy.deepcopy(model), name, rank)
         return [

@@ -23,7 +23,7 @@ from tutelage.errors import InputError
 from tutelage.losses import needs_of
 from tutelage.networks import cost, top_k
 from tutelage.networks.output import Outline, Output, Stage
-from tutelage.sparsity import Method, Point
+from tutelage.sparsity import Calibration, Method, Point
 from tutelage.spec import space
 
 EVERY = [(family, name) for family in plugins.FAMILIES if family != "measures" for name in plugins.names(family)]
@@ -377,14 +377,21 @@ def as_float(own: Output) -> Output:
 
 
 def lived(method: Method, model: nn.Module, example: tuple[torch.Tensor, ...], epochs: int = 4) -> Sequence[Point]:
-    """Return the candidates of a training without weight updates."""
+    """Return the candidates of a training without weight updates, of two steps an epoch."""
     recoveries = method.recoveries(epochs)
     assert 0 <= sum(recoveries) < epochs and all(recoveries)
-    model = method.start(model, example)
-    for _ in recoveries:
+    calibration = Calibration(
+        arguments=example, steps=2 * epochs, batches=lambda count: [example] * count,
+        losses=lambda count: (model(*example).square().mean() for _ in range(count)),
+    )  # fmt: skip
+    model = method.start(model, calibration)
+    removals = [epochs - sum(recoveries[number:]) for number in range(len(recoveries))]
+    for epoch in range(epochs):
+        if epoch in removals:
+            model = method.remove(model, calibration)
         method.after_step(model)
-        model = method.remove(model, example)
-    return method.finish(model, example)
+        method.after_step(model)
+    return method.finish(model, calibration)
 
 
 @pytest.mark.parametrize("epochs", [1, 2])

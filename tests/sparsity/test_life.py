@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from tests.contexts import small_config
+from tutelage import plugins
 from tutelage.networks import checkpoint, cost
 from tutelage.networks.trust import EVERYTHING
 from tutelage.networks.weights import load
@@ -79,3 +81,61 @@ def test_a_student_of_one_epoch_loses_its_channels_in_the_end(context: TrainingC
     (point,) = trained(context, one).finish()
     assert cost.size(point.model)["params"] == student.presize(one, context).final["params"]
     assert replace(point, model=None) == replace(point, model=None, amount=0.5)  # type: ignore[arg-type]
+
+
+def every_option() -> list[tuple[str, dict[str, Any]]]:
+    """Return each method with its defaults, and with each value that its search space offers for an option."""
+    return [
+        (name, options)
+        for name in plugins.names("sparsity")
+        for options in (
+            {},
+            *({key: one} for key, domain in plugins.load("sparsity", name).SPACE.items() for one in domain["choice"]),
+        )
+    ]
+
+
+def config_for(name: str, options: dict[str, Any], epochs: int = 3) -> TrialConfig:
+    config = small_config()
+    config["sparsity"] = {"structured": 0.5, "method": {name: options}}
+    config["student"] |= {"model": {"mlp": {"hidden": 16, "depth": 2}}, "epochs": epochs, "average_decay": 0.9}
+    return TrialConfig.model_validate(config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "options"), every_option(), ids=str)
+def test_a_training_that_is_resumed_after_any_epoch_ends_as_if_it_had_not_stopped(
+    context: TrainingContext, tmp_path: Path, name: str, options: dict[str, Any]
+) -> None:
+    config = config_for(name, options)
+    whole = opened(context, config)
+    while not whole.is_done:
+        whole.epoch()
+        torch.save(whole.state(), tmp_path / f"{whole.epochs_done}.pt")
+    (point,) = whole.finish()
+    for epoch in (1, 2):
+        resumed = opened(context, config)
+        resumed.restore(torch.load(tmp_path / f"{epoch}.pt", weights_only=True), load)
+        while not resumed.is_done:
+            resumed.epoch()
+        (other,) = resumed.finish()
+        assert (other.surgery, other.made) == (point.surgery, point.made)
+        for key, tensor in point.model.state_dict().items():
+            assert torch.equal(tensor, other.model.state_dict()[key]), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epochs", [1, 3])
+@pytest.mark.parametrize(("name", "options"), every_option(), ids=str)
+def test_a_candidate_is_read_back_as_it_was_in_the_size_that_was_predicted(
+    context: TrainingContext, tmp_path: Path, name: str, options: dict[str, Any], epochs: int
+) -> None:
+    config = config_for(name, options, epochs)
+    (point,) = trained(context, config).finish()
+    checkpoint.write(tmp_path / "network", point.model, student.architecture_of(config, context, point))
+    read, _ = checkpoint.read(tmp_path / "network")
+    inputs = context.splits["validation"].take(slice(8)).inputs["inputs"]
+    torch.testing.assert_close(read(inputs), point.model(inputs))
+    predicted = student.presize(config, context).final
+    assert predicted.get("params", cost.size(read)["params"]) == cost.size(read)["params"]
+    assert cost.size(read)["nonzero_params"] < 0.8 * cost.size(student.untrained(config, context, 0))["params"]

@@ -1,19 +1,13 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.contexts import small_config
-from tutelage.networks import checkpoint, cost
-from tutelage.networks.weights import load
+from tutelage.sparsity import Calibration
 from tutelage.sparsity.low_rank import Config, build, equal_loss_ranks, factorable, factored, uniform_ranks
-from tutelage.spec.sections import TrialConfig
-from tutelage.training import loop, student
-from tutelage.training.context import TrainingContext
 
 IMAGE = (torch.zeros(2, 3, 8, 8),)
 
@@ -83,42 +77,5 @@ class Odd(nn.Module):
 def test_output_layers_and_weights_that_others_read_stay_whole() -> None:
     model = Odd()
     assert set(factorable(model, IMAGE)) == {"conv", "a"}
-    smaller = build(Config(), 0.5).remove(model, IMAGE)
+    smaller = build(Config(), 0.5).remove(model, Calibration(arguments=IMAGE))
     assert smaller(*IMAGE)["second"].shape == (2, 3) and isinstance(smaller.get_submodule("conv"), nn.Sequential)
-
-
-def config_of(**options: Any) -> TrialConfig:
-    config = small_config()
-    config["sparsity"] = {"structured": 0.5, "method": {"low_rank": options}}
-    config["student"] |= {"model": {"mlp": {"hidden": 16, "depth": 2}}, "epochs": 3}
-    return TrialConfig.model_validate(config)
-
-
-def opened(context: TrainingContext, config: TrialConfig) -> loop.Training:
-    return loop.Training(student.build(config, context, 0), student.plan(config, context, 0))
-
-
-@pytest.mark.parametrize("uniform", [True, False])
-def test_a_factored_student_is_trained_resumed_and_read_back(
-    context: TrainingContext, tmp_path: Path, uniform: bool
-) -> None:  # fmt: skip
-    config = config_of(uniform=uniform)
-    whole, resumed = opened(context, config), opened(context, config)
-    for _ in range(3):
-        whole.epoch()
-        if whole.epochs_done == 3 - 1:  # the first epoch after the factoring has not run
-            torch.save(whole.state(), tmp_path / "state.pt")
-    resumed.restore(torch.load(tmp_path / "state.pt", weights_only=True), load)
-    while not resumed.is_done:
-        resumed.epoch()
-    (point,), (other,) = whole.finish(), resumed.finish()
-    assert point.surgery == other.surgery and point.surgery
-    for name, tensor in point.model.state_dict().items():
-        assert torch.equal(tensor, other.model.state_dict()[name]), name
-    checkpoint.write(tmp_path / "network", point.model, student.architecture_of(config, context, point))
-    read, _ = checkpoint.read(tmp_path / "network")
-    inputs = context.splits["validation"].take(slice(8)).inputs["inputs"]
-    torch.testing.assert_close(read(inputs), point.model(inputs))
-    predicted = student.presize(config, context).final
-    assert predicted.get("params", cost.size(read)["params"]) == cost.size(read)["params"]
-    assert bool(predicted) is uniform

@@ -6,7 +6,7 @@ candidates that the training ends with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,27 @@ class Point:
     surgery: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What a method may use of its training to measure the network.
+
+    `arguments` are what the network is called with for two examples, on its device. `steps` is the number of steps of the whole
+    training, and `seed` its seed. `batches(count)` gives the arguments of up to `count` training batches without augmentation.
+    `losses(count)` gives the training loss of up to `count` batches of the network in training, each a scalar with a gradient.
+    """
+
+    arguments: tuple[Tensor, ...]
+    steps: int = 1
+    seed: int = 0
+    batches: Callable[[int], Iterable[tuple[Tensor, ...]]] = lambda count: ()
+    losses: Callable[[int], Iterable[Tensor]] = lambda count: ()
+
+
 class Method:
     """One sparsity method in one training; by default a training goes on as if there were none.
 
     The order of calls is `start`, then `penalty` and `after_step` at every step, `remove` before each of the `recoveries`, and
-    `finish`. `arguments` are what the network is called with for a batch, on its device.
+    `finish`.
     """
 
     def __init__(self, amount: float) -> None:
@@ -43,10 +59,13 @@ class Method:
         return ()
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
-        """Return the untrained `model` as small as the first candidate will be; None where only training decides that."""
+        """Return the untrained `model` as small as the first candidate will be; None where only training decides that.
+
+        `arguments` are what the network is called with for two examples; both may be on the meta device.
+        """
         return None
 
-    def start(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module:
+    def start(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return the network that is trained, before its first step."""
         return model
 
@@ -57,11 +76,11 @@ class Method:
     def after_step(self, model: nn.Module) -> None:
         """Change the weights after the optimiser's step, such as by a mask or a proximal step."""
 
-    def remove(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module:
+    def remove(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return the network made smaller, still trainable; a fresh optimiser continues with it."""
         return model
 
-    def finish(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> Sequence[Point]:
+    def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
         """Return the candidates of the training, at least one; the first is what the config asks for and `presized` sized."""
         return [Point(model=model, amount=self.amount)]
 

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from tutelage.errors import InputError
 from tutelage.networks import forward, weights
 from tutelage.plugins import PluginConfig
-from tutelage.sparsity import Method, Point, recovery_epochs
+from tutelage.sparsity import Calibration, Method, Point, recovery_epochs
 from tutelage.sparsity._outputs import output_layers
 
 SPACE: dict[str, dict[str, object]] = {"norm": {"choice": ["l1", "l2"]}}
@@ -49,14 +49,14 @@ class Channels(Method):
         """Return `model` with its channels removed; None if the trained weights decide how many each layer loses."""
         return remove_channels(self._config, model, arguments, self.amount) if self._config.uniform else None
 
-    def remove(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module:
+    def remove(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its weakest channels removed, in place."""
         self._is_done = True
-        return remove_channels(self._config, model, arguments, self.amount)
+        return remove_channels(self._config, model, calibration.arguments, self.amount)
 
-    def finish(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> Sequence[Point]:
+    def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
         """Return the one candidate; a training of a single epoch loses its channels here."""
-        smaller = model if self._is_done else self.remove(model, arguments)
+        smaller = model if self._is_done else self.remove(model, calibration)
         return [Point(model=smaller, amount=self.amount, made=f"channels by {self._config.norm} norm")]
 
     def state(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tutelage.plugins import PluginConfig
-from tutelage.sparsity import Method, Point, recovery_epochs
+from tutelage.sparsity import Calibration, Method, Point, recovery_epochs
 from tutelage.sparsity._outputs import output_layers
 
 SPACE: dict[str, dict[str, object]] = {"uniform": {"choice": [True, False]}}
@@ -52,17 +52,17 @@ class LowRank(Method):
             return None
         return self.replay(model, {"ranks": uniform_ranks(factorable(model, arguments), self.amount)})
 
-    def remove(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module:
+    def remove(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its layers factored, in place."""
         choose = uniform_ranks if self._config.uniform else equal_loss_ranks
-        self._ranks = choose(factorable(model, arguments), self.amount)
+        self._ranks = choose(factorable(model, calibration.arguments), self.amount)
         for name, rank in self._ranks.items():
             model.set_submodule(name, factored(_layer(model, name), rank))
         return model
 
-    def finish(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> Sequence[Point]:
+    def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
         """Return the one candidate; the layers of a training of a single epoch are factored here."""
-        smaller = model if self._ranks else self.remove(model, arguments)
+        smaller = model if self._ranks else self.remove(model, calibration)
         return [Point(model=smaller, amount=self.amount, made="layers of low rank", surgery={"ranks": self._ranks})]
 
     def state(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ and its own cycle of the learning rate. Two trainings with the same inputs and s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import WorkFailed
 from tutelage.networks import process_state
-from tutelage.sparsity import Method, Point
+from tutelage.sparsity import Calibration, Method, Point
 from tutelage.training import inference, optimizers
 from tutelage.training.buckets import bucketed
 from tutelage.training.ema import WeightAverage
@@ -33,7 +33,7 @@ class Training:
         self.model = model.train()
         self._train, self._is_labelled = plan.train.to(self._device), plan.train.labelled
         self._sparsity = plan.sparsity() if plan.sparsity else Method(amount=0.0)
-        self.model = self._sparsity.start(self.model, self._arguments).train()
+        self.model = self._sparsity.start(self.model, self._calibration()).train()
         self._start(plan.phase_at(0)[0], None)
 
     @property
@@ -111,7 +111,7 @@ class Training:
         if self._average:
             self._average.put_into(self.model)
         if phase.sparsifies:
-            self.model = self._sparsity.remove(self.model, self._arguments)
+            self.model = self._sparsity.remove(self.model, self._calibration())
         self._start(phase, self.loss)
 
     def _start(self, phase: Phase, before: StepLoss | None) -> None:
@@ -139,15 +139,25 @@ class Training:
 
     def finish(self) -> Sequence[Point]:
         """Return the candidates of the finished training, in evaluation mode."""
-        points = self._sparsity.finish(self.model.eval(), self._arguments)
+        points = self._sparsity.finish(self.model.eval(), self._calibration())
         for point in points:
             point.model.eval()
         return points
 
-    @property
-    def _arguments(self) -> tuple[Tensor, ...]:
-        """The network's arguments for two examples."""
-        return self._train.take(slice(2)).arguments
+    def _calibration(self) -> Calibration:
+        """Return what a sparsity method may measure the network on; all workers of a training have the same."""
+        rows = self._unsharded_batches()
+
+        def batches(count: int) -> Iterator[tuple[Tensor, ...]]:
+            return (self._train.take(one.to(self._device)).arguments for one in rows[:count])
+
+        def losses(count: int) -> Iterator[Tensor]:
+            return (self.loss(one, self.epochs_done) for one in rows[:count])
+
+        return Calibration(
+            arguments=self._train.take(slice(2)).arguments, steps=self.plan.recipe.epochs * len(rows), seed=self.plan.seed,
+            batches=batches, losses=losses,
+        )  # fmt: skip
 
     @property
     def _device(self) -> torch.device:
@@ -162,13 +172,17 @@ class Training:
 
         A label-only epoch uses only labelled examples; they are repeated, so that the epoch has the same length.
         """
+        rank, workers = self.plan.shard
+        return [batch[rank::workers] for batch in self._unsharded_batches()]
+
+    def _unsharded_batches(self) -> list[Tensor]:
         generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + self.epochs_done)
         order = torch.randperm(len(self.plan.train), generator=generator)
-        if self.loss.module is None and not self._is_labelled.all():
+        phase, _ = self.plan.phase_at(self.epochs_done)
+        if self.plan.distillation_in(phase) is None and not self._is_labelled.all():
             order = self._labelled_rows(generator)
         size = min(self.plan.recipe.batch_size, len(order))
-        rank, workers = self.plan.shard
-        return [batch[rank::workers] for batch in bucketed(self.plan.train, order, size, generator)]
+        return bucketed(self.plan.train, order, size, generator)
 
     def _labelled_rows(self, generator: torch.Generator) -> Tensor:
         labelled = self._is_labelled.nonzero().flatten()

@@ -76,3 +76,8 @@ class TrainingPlan:
                 return phase, epochs_done
             epochs_done -= phase.epochs
         return (self.phases[-1] if self.phases else Phase(epochs=self.recipe.epochs)), epochs_done
+
+    def distillation_in(self, phase: Phase) -> Distillation | None:
+        """Return the distillation of a phase; None for a label-only one."""
+        has_weight = self.distillation is not None and self.distillation.weight > 0.0
+        return self.distillation if has_weight and phase.is_distilled else None

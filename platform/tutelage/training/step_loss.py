@@ -32,10 +32,10 @@ class StepLoss:
         self._device = next(model.parameters()).device
         self._teachers_weights: Mapping[str, Tensor] = {}
         self.module: Loss | None = None
-        distillation = plan.distillation
-        if distillation is not None and distillation.weight > 0.0 and phase.is_distilled:
-            self._teachers_weights = {name: weight.to(self._device) for name, weight in distillation.weights.items()}
-            self.module = self._new_module(distillation, before.module if before else None)
+        self._distillation = plan.distillation_in(phase)
+        if self._distillation:
+            self._teachers_weights = {name: weight.to(self._device) for name, weight in self._distillation.weights.items()}
+            self.module = self._new_module(self._distillation, before.module if before else None)
 
     def _new_module(self, distillation: Distillation, before: Loss | None) -> Loss:
         with torch.random.fork_rng(devices=[]):
@@ -48,7 +48,7 @@ class StepLoss:
 
     def __call__(self, rows: Tensor, epoch: int) -> Tensor:
         """Return the loss of the examples `rows` in an epoch (from 0), a scalar with a gradient."""
-        distillation, batch = self._plan.distillation, self.batch(rows, epoch)
+        distillation, batch = self._distillation, self.batch(rows, epoch)
         if distillation is None or self.module is None:
             return self.label_loss(self.parts(batch, frozenset(), epoch), batch)
         parts = self.parts(batch, distillation.needs, epoch)
