@@ -137,12 +137,7 @@ def show_swept(home: Any, as_json: bool) -> None:
     from tutelage.records.mlflow_format import ui_command
 
     show_front(home, as_json)
-    typer.echo(f"\nselect a student: tutelage select {home.name}{storage_option(home.storage)}", err=True)
+    typer.echo(f"\nselect a student: {home.command('select')}", err=True)
     typer.echo(f"show it in MLflow: {ui_command(home.shown_tracking_uri)}", err=True)
     path = mlflow_views.path(home.facts()["experiment_id"])
     typer.echo(f"then open the printed address followed by {path}", err=True)
-
-
-def storage_option(storage: Path) -> str:
-    """Return the option that names a storage, "" for the default one."""
-    return "" if storage == STORAGE else f" --storage {storage}"

@@ -90,7 +90,9 @@ def test_status_counts_the_trials_of_a_sweep_whose_events_are_lost(home: SweepDi
     home.files.put("events.jsonl", "")
     shown = json_views.status(home)
     assert shown["state"] == "interrupted" and shown["trials"]["finished"] == 2
-    with pytest.raises(WorkFailed, match=r"'one' has no 'objectives' on record: .* `tutelage resume one` continues it"):
+    with pytest.raises(
+        WorkFailed, match=r"'one' has no 'objectives' on record: .* `tutelage resume one --storage .*` continues it"
+    ):
         home.objectives()
 
 
@@ -100,7 +102,9 @@ def test_broken_lines_are_set_aside_and_the_others_count(home: SweepDir) -> None
     for name, bad in (("trials.jsonl", b'{"a": 1}\n{"number": 7, "\xff": 1}\n'), ("events.jsonl", b"garbage\n")):
         path = home.files.local_path(name)
         path.write_bytes(bad + path.read_bytes())
-    with pytest.raises(WorkFailed, match=r"trials\.jsonl:\d: not a line .* `tutelage resume one` sets broken lines aside"):
+    with pytest.raises(
+        WorkFailed, match=r"trials\.jsonl:\d: not a line .* `tutelage resume one --storage .*` sets broken lines aside"
+    ):
         home.ledger.read()
     said: list[str] = []
     with Dispatcher([lambda event: said.append(event.text) if isinstance(event, StageStarted) else None]) as events:
@@ -114,7 +118,7 @@ def test_broken_lines_are_set_aside_and_the_others_count(home: SweepDir) -> None
 def test_a_damaged_spec_is_replaced_by_the_same_and_by_no_other(home: SweepDir, tmp_path: Path) -> None:
     tree = spec_tree(tmp_path, "one")
     home.files.put("spec.yaml", "name: one\nstu")
-    with pytest.raises(WorkFailed, match=r"spec of sweep 'one' is damaged .* tutelage resume one --spec FILE"):
+    with pytest.raises(WorkFailed, match=r"spec of sweep 'one' is damaged .* tutelage resume one --storage .* --spec FILE"):
         resume._before(home, None)
     more = from_dict({**tree, "storage": "elsewhere", "search": {"trials": 40}})
     assert resume._before(home, more) == more

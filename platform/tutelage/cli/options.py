@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from tutelage import console
 from tutelage.errors import InputError, nearest
 
 SpecPath = Annotated[Path, typer.Argument(help="The sweep's YAML spec; search_spaces/ has examples.")]
@@ -84,6 +83,8 @@ def resumable(name: str, storage: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        command = f"tutelage resume {name}{console.storage_option(storage)}"
+        from tutelage.records.sweep_dir import SweepDir
+
+        command = SweepDir(storage / "sweeps" / name).command("resume")
         typer.echo(f"stopped. Finished trials are kept. To continue: {command}", err=True)
         raise typer.Exit(130) from None

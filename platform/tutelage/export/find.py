@@ -68,7 +68,7 @@ def find_model(model: str, storage: Path, uri: str | None = None, trusted: Colle
     if not trial:
         chosen = home.selection()
         if chosen is None:
-            raise InputError(f"sweep '{name}' has no selected student. Run `tutelage select {name}`, or name {name}/TRIAL.")
+            raise InputError(f"sweep '{name}' has no selected student. Run `{home.command('select')}`, or name {name}/TRIAL.")
         trial = chosen["student"]["trial"]
     known = home.files.list("students")
     if several := [one for one in known if one.startswith(f"{trial}.")]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,9 @@ _FOREIGN = re.compile(r"[^A-Za-z0-9_\-. :/]")
 
 def ui_command(uri: str) -> str:
     """Return the command that opens MLflow's pages on a store, or a server's own address."""
-    return redact(uri) if uri.startswith(("http://", "https://")) else f"mlflow ui --backend-store-uri {redact(uri)}"
+    if uri.startswith(("http://", "https://")):
+        return redact(uri)
+    return f"mlflow ui --backend-store-uri {shlex.quote(redact(uri))}"
 
 
 def fit_key(name: str) -> str:

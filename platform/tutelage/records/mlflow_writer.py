@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -25,14 +24,12 @@ from tutelage.measure import Measure
 from tutelage.records import mlflow_views
 from tutelage.records.spool import Work
 from tutelage.redaction import redact
+from tutelage.spec.paths import sqlite_path
 
 logger = logging.getLogger(__name__)
 
 
 PROBE_TIMEOUT_S = 10.0
-
-
-SQLITE = "sqlite:///"
 
 
 FRONT_KEYS = ("front/hypervolume", "front/size")  # of the sweep's own run, beside the primary measure
@@ -106,8 +103,8 @@ class MlflowWriter:
             "mlflow.experiment.primaryMetric.greaterIsBetter": str(self._primary.direction == "maximise").lower(),
         }
         location = None
-        if self.uri.startswith(SQLITE):  # MLflow's own default is a directory below wherever one happens to stand
-            location = (Path(self.uri.removeprefix(SQLITE)).parent / "artifacts").resolve().as_uri()
+        if database := sqlite_path(self.uri):  # MLflow's own default is a directory below wherever one happens to stand
+            location = (database.parent / "artifacts").resolve().as_uri()
         try:
             return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
         except MlflowException:  # another process created it in between
@@ -331,8 +328,8 @@ def _open_client(uri: str) -> mlflow.MlflowClient:
     if uri.startswith(("http://", "https://")):
         _probe(uri)
     try:
-        if uri.startswith(SQLITE):
-            Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        if database := sqlite_path(uri):
+            database.parent.mkdir(parents=True, exist_ok=True)
         return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     except (MlflowException, ImportError, OSError) as error:
         raise UnreachableError(_out_of_reach(uri, error)) from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,9 +25,16 @@ from tutelage.records.trial import OPEN, TrialRecord
 from tutelage.redaction import redacted
 from tutelage.spec.loading import default_tracking_uri, whole_uri
 from tutelage.spec.loading import load as load_spec
+from tutelage.spec.paths import located
 from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.storage import LeaseHeld, Storage, open_storage
+
+DEFAULT = Path(".tutelage")  # the storage of a command that names none
+
+
+STARTED_IN = "started_in"  # the fact that says from which directory the storage was used
+
 
 SPEC, EVENTS, LEDGER, RERUNS, SELECTION = "spec.yaml", "events.jsonl", "trials.jsonl", "reruns.jsonl", "selection.json"
 
@@ -73,18 +82,37 @@ class SweepDir:
         return self.files.local_path(SPEC)
 
     def spec(self) -> Spec:
-        """Return the sweep's spec; its values are not repeated among the facts. `WorkFailed` if the file is damaged."""
+        """Return the sweep's spec, with the storage where it is now and the paths seen from where the sweep was started.
+
+        Its values are not repeated among the facts. `WorkFailed` if the file is damaged.
+        """
+        kept = self.kept_spec().model_copy(update={"storage": str(self.storage)})
+        return located(kept, [self.started_in, Path.cwd()])
+
+    def kept_spec(self) -> Spec:
+        """Return the spec as it was written when the sweep was started; raises as `spec` does."""
         try:
             return load_spec(self.spec_path)
         except InputError as error:
             raise WorkFailed(
                 f"{self.spec_path}: the spec of sweep '{self.name}' is damaged ({str(error).splitlines()[0]}). Give the one "
-                f"that it was started with: tutelage resume {self.name} --spec FILE."
+                f"that it was started with: {self.command('resume')} --spec FILE."
             ) from error
+
+    @property
+    def started_in(self) -> Path:
+        """The directory in which the sweep was started, as its storage sees it: it may have been moved with the storage."""
+        with suppress(WorkFailed):
+            return Path(os.path.normpath(self.storage.resolve() / self.facts()[STARTED_IN]))
+        return Path.cwd()
 
     def spec_text(self) -> str:
         """Return the sweep's spec as resolved, YAML without secrets, to be shown; raises as `spec` does."""
-        return dump(redacted(self.spec().kept()))
+        return dump(redacted(self.kept_spec().kept()))
+
+    def command(self, verb: str) -> str:
+        """Return the command of the program that does something with the sweep, to be copied into a shell."""
+        return f"tutelage {verb} {self.name}{storage_option(self.storage)}"
 
     @property
     def tracking_uri(self) -> str:
@@ -112,7 +140,7 @@ class SweepDir:
         return Reruns(self._lines(RERUNS))
 
     def _lines(self, key: str) -> JsonLines:
-        way_out = f"`tutelage resume {self.name}` sets broken lines aside and continues with the others."
+        way_out = f"`{self.command('resume')}` sets broken lines aside and continues with the others."
         return JsonLines(self.files, key, way_out)
 
     @property
@@ -185,7 +213,7 @@ class SweepDir:
 
         A fact that is not on record raises `WorkFailed`, not `KeyError`.
         """
-        return Facts(self.name, self._events.facts())
+        return Facts(self, self._events.facts())
 
     def update(self, **facts: Any) -> None:
         """Add facts to what is known, without secrets; any number of processes may do so at the same time (see `events`)."""
@@ -205,7 +233,7 @@ class SweepDir:
             assert isinstance(document, dict) and document["student"]["trial"], "no student"
         except (ValueError, KeyError, TypeError, AssertionError) as error:
             raise WorkFailed(
-                f"{self.selection_path}: damaged ({error}). `tutelage select {self.name}` writes it again."
+                f"{self.selection_path}: damaged ({error}). `{self.command('select')}` writes it again."
             ) from error
         return document
 
@@ -226,14 +254,14 @@ class SweepDir:
 class Facts(dict[str, Any]):
     """What is known of a sweep; `[name]` raises `WorkFailed` for what is not on record."""
 
-    def __init__(self, sweep: str, known: Mapping[str, Any]) -> None:
+    def __init__(self, sweep: SweepDir, known: Mapping[str, Any]) -> None:
         super().__init__(known)
         self._sweep = sweep
 
     def __missing__(self, name: str) -> NoReturn:
         raise WorkFailed(
-            f"sweep '{self._sweep}' has no '{name}' on record: it ended before its search began, or its {EVENTS} was damaged. "
-            f"`tutelage resume {self._sweep}` continues it and writes what is missing again."
+            f"sweep '{self._sweep.name}' has no '{name}' on record: it ended before its search began, or its {EVENTS} was "
+            f"damaged. `{self._sweep.command('resume')}` continues it and writes what is missing again."
         )
 
 
@@ -241,6 +269,11 @@ def measures_in(facts: Mapping[str, Any]) -> dict[str, Measure]:
     """Return the measures that a sweep's facts hold by name, the task's primary measure first; ours are there always."""
     own = [Measure.from_document(document) for document in facts.get("measures", ())]
     return {measure.name: measure for measure in [*own, *map(plugins.measure, plugins.names("measures"))]}
+
+
+def storage_option(storage: Path) -> str:
+    """Return the option of the command line that names a storage, quoted for a shell; "" for the default one."""
+    return "" if storage == DEFAULT else f" --storage {shlex.quote(str(storage))}"
 
 
 def check_free(storage: Path, name: str) -> None:
@@ -257,8 +290,8 @@ def check_free(storage: Path, name: str) -> None:
 def _check_abandoned(sweep: SweepDir) -> None:
     if sweep.root.exists() and not _is_abandoned(sweep):
         raise InputError(
-            f"a sweep named '{sweep.name}' exists in {sweep.storage}. Continue it (tutelage resume {sweep.name}), give this "
-            f"one another name (--set name=…), or remove {sweep.root}."
+            f"a sweep named '{sweep.name}' exists in {sweep.storage}. Continue it ({sweep.command('resume')}), give this one "
+            f"another name (--set name=…), or remove {sweep.root}."
         )
 
 
@@ -276,8 +309,8 @@ def create(storage: Path, name: str, spec_yaml: str) -> SweepDir:
     sweep = SweepDir(storage / "sweeps" / name)
     _check_abandoned(sweep)
     sweep.files.remove("")
-    sweep.files.put("spec.yaml", spec_yaml)
-    sweep.update(state="started")
+    sweep.files.put(SPEC, spec_yaml)
+    sweep.update(state="started", **{STARTED_IN: os.path.relpath(Path.cwd(), storage.resolve())})
     return sweep
 
 

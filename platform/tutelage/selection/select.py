@@ -90,7 +90,7 @@ def select(
 
 def context_with_teacher(home: SweepDir, sweep_spec: Spec) -> TrainingContext:
     """Return the context of a sweep whose teacher is there, with its knowledge."""
-    return replace(context_of(sweep_spec), knowledge=planned(home.facts()["knowledge"]))
+    return replace(context_of(sweep_spec), knowledge=planned(home.facts()["knowledge"], home.storage))
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from tutelage.spec.checks import (
     reference_problems,
     searchable_problems,
 )
+from tutelage.spec.paths import sqlite_uri
 from tutelage.spec.spec import SEARCHABLE, Spec
 from tutelage.spec.yaml_lines import Document, parse_value
 from tutelage.validation import Finding, findings
@@ -155,4 +156,4 @@ def whole_uri(kept: str) -> str:
 
 def default_tracking_uri(storage: Path) -> str:
     """Return the URI of the SQLite database that MLflow uses where no other is named: `sqlite:///<storage>/mlflow.db`."""
-    return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+    return sqlite_uri(storage.expanduser().resolve() / "mlflow.db")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from tutelage import plugins
 from tutelage.errors import InputError
@@ -56,6 +57,12 @@ class Spec(Section):
     select: SelectConfig = SelectConfig()
     storage: str = Field(".tutelage", min_length=1, description="directory that everything a sweep keeps lies under")
     tracking: TrackingConfig = TrackingConfig()
+
+    @field_validator("storage")
+    @classmethod
+    def _expanded(cls, storage: str) -> str:
+        """Resolve `~`, which only a shell would."""
+        return os.path.expanduser(storage)
 
     @cached_property
     def measures(self) -> dict[str, Measure]:

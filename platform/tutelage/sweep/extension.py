@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +23,9 @@ FREE = (
     "search.plateau",
     "knowledge.local_dir",
 )
+
+
+PATHS = r"(path|weights|tracking\.uri)$"  # settings that hold one, which is another where the project was moved
 
 
 def with_trials(spec: Spec, trials: str | int | None) -> Spec:
@@ -57,8 +61,9 @@ def check_extends(before: Spec, wanted: Spec) -> None:
 
 
 def address_of(spec: Spec) -> str:
-    """Return a content address of all that a resumed sweep may not change, by which its spec is recognised."""
+    """Return a content address of all that a resumed sweep may not change, but for paths: its spec is recognised by it."""
     fixed = {name: value for name, value in _leaves(spec.kept()) if not _is_free(name) and name not in MORE}
+    fixed = {name: value for name, value in fixed.items() if not re.search(PATHS, name)}
     return content_address(kind="spec", fixed=fixed)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from tutelage import files
 from tutelage.networks import checkpoint
 from tutelage.plugins import Reference
+from tutelage.spec.paths import data_seen_from
 from tutelage.spec.sections import TeacherConfig, TrialConfig
 from tutelage.spec.spec import Spec
 from tutelage.sweep.sources import PACKAGE, Plugin, code_address, used
@@ -46,12 +47,17 @@ def teacher_address(
     `data` is where those data come from, by default the spec's.
     """
     plugins_used = _of_data(spec.task, data or spec.data)
+    settings = recipe.model_dump(mode="json", exclude={*JUDGING})
+    if (
+        recipe.source is not None
+    ):  # its path is that of the same data wherever the command runs, and after a move with the storage
+        settings["source"]["data"] = data_seen_from(recipe.source.data, Path(spec.storage))
     if recipe.model is not None:
         plugins_used |= used("models", recipe.model)
     if recipe.source is not None:
         plugins_used |= used("data", recipe.source.data)
     return files.content_address(
-        kind=kind, teacher=recipe.model_dump(mode="json", exclude={*JUDGING}), task=spec.task, seed=spec.seed,
+        kind=kind, teacher=settings, task=spec.task, seed=spec.seed,
         data=fingerprint, augmentation=spec.augmentation.model_dump(), code=code_address("training", plugins_used, package),
     )  # fmt: skip
 

@@ -185,9 +185,7 @@ def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
     if not home.spool_path.exists():
         return {"version": 1, "sweep": home.name, "brought": 0}
     if "run_id" not in facts:
-        raise WorkFailed(
-            f"sweep '{home.name}' ended before MLflow had a run for it; `tutelage resume {home.name}` goes on with it."
-        )
+        raise WorkFailed(f"sweep '{home.name}' ended before MLflow had a run for it; `{home.command('resume')}` continues it.")
     uri = uri or home.tracking_uri
     tracker = Tracker(uri, spec.tracking.experiment or task_name(spec), home.spool_path, spec.measures)
     tracker.reopen(facts["run_id"])
@@ -249,7 +247,7 @@ def _open_recorder(
         measures=[measure.document() for measure in spec.measures.values()],
         teacher={"address": teacher.address, "source": teacher.source, **teacher.measures},
         fingerprint=fingerprint,
-        knowledge=context.knowledge.document(),
+        knowledge=context.knowledge.document(home.storage),
         code=identity.search_code(spec),
         experiment_id=tracker.experiment_id,
     )

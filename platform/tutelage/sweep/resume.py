@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 from tutelage.errors import InputError, WorkFailed
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.observer import Observer
 from tutelage.records.sweep_dir import SPEC, SweepDir
+from tutelage.spec.paths import located, seen_from
 from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.sweep import identity, pipeline
@@ -33,7 +35,8 @@ def resume(
         home.check_idle()
         _repair(home, events)
         before = _before(home, spec)
-        wanted = with_trials(spec or before, trials).model_copy(update={"storage": str(home.storage)})
+        given = spec and located(spec, [Path.cwd()])
+        wanted = with_trials(given or before, trials).model_copy(update={"storage": str(home.storage)})
         check_extends(before, wanted)
         context = pipeline.opened(wanted, events)
         _check_data(home, context)
@@ -78,6 +81,6 @@ def _check_data(home: SweepDir, context: TrainingContext) -> None:
 def _extended(home: SweepDir, wanted: Spec) -> Iterator[SweepDir]:
     """Be the sweep's driver for the time of a block, with the spec extended."""
     with home.driven():
-        home.files.put(SPEC, dump(wanted.kept()))
+        home.files.put(SPEC, dump(seen_from(wanted, home.started_in).kept()))
         home.update(spec=address_of(wanted))
         yield home

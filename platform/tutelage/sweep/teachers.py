@@ -21,13 +21,14 @@ from tutelage.networks.capture import sequences_from
 from tutelage.networks.trust import EVERYTHING
 from tutelage.networks.weights import weights_of
 from tutelage.spec.loading import tracking_uri
+from tutelage.spec.paths import located_data
 from tutelage.spec.sections import TeacherConfig
 from tutelage.spec.spec import Spec
 from tutelage.storage import lease_in_turn, open_storage
 from tutelage.sweep import external_teacher, identity
 from tutelage.sweep.pair_checks import check_half_size, check_pairs
 from tutelage.training import inference, jobs, student
-from tutelage.training.context import TrainingContext, located
+from tutelage.training.context import TrainingContext
 from tutelage.training.jobs import workers_of
 
 ABOUT = "teacher.json"
@@ -162,7 +163,7 @@ def _source_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], N
     """Return the teacher as it is after its source data, before it is fine-tuned."""
     source = spec.teacher.source
     assert source is not None
-    elsewhere = replace(context, data=located(source.data))
+    elsewhere = replace(context, data=located_data(source.data, [Path.cwd()]))
     here, there = (", ".join(str(spec.shape) for spec in one.signature.inputs) for one in (context, elsewhere))
     if here != there:
         raise InputError(f"teacher.source: its examples have shape {there}, the data's {here}. They must be alike.")

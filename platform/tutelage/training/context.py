@@ -23,6 +23,7 @@ from tutelage.networks.output import Outline
 from tutelage.networks.weights import weights_of
 from tutelage.plugins import Reference
 from tutelage.signature import Signature
+from tutelage.spec.paths import located_data
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig
 from tutelage.spec.spec import Spec
 from tutelage.tasks import Task, signature
@@ -207,18 +208,14 @@ class TrainingContext:
         }
 
 
-def located(data_reference: Reference) -> Reference:
-    """Return a data reference with an absolute `path`, because Ray's workers have other working directories."""
-    name, options = plugins.parse_reference(data_reference)
-    path = options.get("path")
-    return {name: {**options, "path": str(Path(path).expanduser().absolute())}} if isinstance(path, str) else data_reference
-
-
 def context_of(spec: Spec) -> TrainingContext:
-    """Return the context of a spec without knowledge, which suffices to read data and to build networks."""
+    """Return the context of a spec without knowledge, which suffices to read data and to build networks.
+
+    Its paths are absolute, because Ray's workers have other working directories.
+    """
     own = tuple(one for one in spec.measures.values() if one.of_outputs is not None or one.of_network is not None)
     context = TrainingContext(
-        data=located(spec.data), task=spec.task, seed=spec.seed, augmentation=spec.augmentation, measures=own
+        data=located_data(spec.data, [Path.cwd()]), task=spec.task, seed=spec.seed, augmentation=spec.augmentation, measures=own
     )
     augment.check(spec.augmentation, context.splits["train"].input_specs)
     return context

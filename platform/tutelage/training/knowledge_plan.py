@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,19 +35,25 @@ class KnowledgePlan:
         """The cache entry; None for live teachers."""
         return knowledge_cache.Entry(self.directory) if self.directory else None
 
-    def document(self) -> dict[str, Any]:
-        """Return the plan as JSON values, which `planned` reads."""
-        paths = {
-            name: str(value) if value else None
-            for name, value in (("directory", self.directory), ("local_dir", self.local_dir))
-        }
-        teachers = [[str(directory), share] for directory, share in self.teachers]
-        return {**asdict(self), **paths, "needs": sorted(self.needs), "teachers": teachers}
+    def document(self, storage: Path) -> dict[str, Any]:
+        """Return the plan as JSON values, which `planned` reads; what lies in `storage` is relative to it: it may be moved."""
+
+        def seen(path: Path | None) -> str | None:
+            return None if path is None else os.path.relpath(path, storage.resolve())
+
+        return {
+            **asdict(self), "directory": seen(self.directory), "local_dir": self.local_dir and str(self.local_dir),
+            "needs": sorted(self.needs), "teachers": [[seen(directory), share] for directory, share in self.teachers],
+        }  # fmt: skip
 
 
-def planned(document: Mapping[str, Any]) -> KnowledgePlan:
-    """Return the plan stored by `KnowledgePlan.document`."""
-    paths = {name: Path(document[name]) if document[name] else None for name in ("directory", "local_dir")}
+def planned(document: Mapping[str, Any], storage: Path) -> KnowledgePlan:
+    """Return the plan stored by `KnowledgePlan.document` in this storage."""
+    root = storage.resolve()
+    directory, local_dir = document["directory"], document["local_dir"]
+    places = {"directory": directory and root / directory, "local_dir": local_dir and Path(local_dir)}
     layers = tuple(document["layers"]) if document["layers"] else None
-    teachers = tuple((Path(directory), share) for directory, share in document["teachers"])
-    return KnowledgePlan(**{**document, **paths, "needs": frozenset(document["needs"]), "layers": layers, "teachers": teachers})
+    teachers = tuple((root / directory, share) for directory, share in document["teachers"])
+    return KnowledgePlan(
+        **{**document, **places, "needs": frozenset(document["needs"]), "layers": layers, "teachers": teachers}
+    )
