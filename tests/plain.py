@@ -56,6 +56,10 @@ class Plain:
     def std(self) -> tuple[float, ...]:
         return self.field.std
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.examples.notes
+
     def seen(self, rows: Any = slice(None)) -> Tensor:
         return self.examples.take(rows).inputs["inputs"]
 

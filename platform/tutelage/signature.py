@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Kind = Literal["image", "frames", "vector", "tokens", "class", "boxes", "string"]
 Dtype = Literal["float32", "int64"]
+ColumnKind = Literal["number", "boolean", "words"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a table as a network takes it: a number, or a number for each word, 1 for the word of the row, otherwise 0.
+
+    `words` are the words of the training rows, in order; any other word is 0 everywhere. False is 0, and true is 1.
+    """
+
+    name: str
+    kind: ColumnKind
+    words: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """How many numbers of a network's input the column has."""
+        return len(self.words) if self.kind == "words" else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +35,8 @@ class InputSpec:
     A string in `shape` names a free dimension. An input whose first dimension is free is ragged: the network takes its mask
     `[batch, steps]`, True at real steps, as the next argument. `steps` is a typical length of that dimension; sizes and MACs
     are computed for it. `names` is the vocabulary of tokens. `mean` and `std` normalise stored numbers, one value a channel;
-    if they are empty, numbers are not normalised.
+    if they are empty, numbers are not normalised. `columns` are those of a table, in the order of the vector that is made of
+    a row.
     """
 
     name: str
@@ -28,6 +47,7 @@ class InputSpec:
     names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    columns: tuple[Column, ...] = ()
 
     @property
     def is_ragged(self) -> bool:
@@ -86,23 +106,34 @@ class Signature:
 
     def document(self) -> dict[str, Any]:
         """Return the signature as JSON values, which `signature_of` reads."""
-        return {
-            part: [{name: _listed(value) for name, value in asdict(one).items()} for one in specs]
-            for part, specs in (("inputs", self.inputs), ("outputs", self.outputs))
-        }
+        return {"inputs": documents_of(self.inputs), "outputs": documents_of(self.outputs)}
+
+
+def documents_of(specs: Sequence[InputSpec] | Sequence[OutputSpec]) -> list[dict[str, Any]]:
+    """Return inputs or outputs as JSON values."""
+    return [_listed(asdict(spec)) for spec in specs]
 
 
 def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, dict):
+        return {name: _listed(one) for name, one in value.items()}
+    return [_listed(one) for one in value] if isinstance(value, tuple) else value
 
 
 def signature_of(document: Mapping[str, Any]) -> Signature:
     """Return the signature stored by `Signature.document`. Raises `KeyError` or `TypeError` for anything else."""
 
-    def tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-
     return Signature(
-        inputs=tuple(InputSpec(**tuples(fields)) for fields in document["inputs"]),
-        outputs=tuple(OutputSpec(**tuples(fields)) for fields in document["outputs"]),
+        inputs=tuple(input_spec_of(fields) for fields in document["inputs"]),
+        outputs=tuple(OutputSpec(**_tuples(fields)) for fields in document["outputs"]),
     )
+
+
+def input_spec_of(fields: Mapping[str, Any]) -> InputSpec:
+    """Return one input of a signature's document."""
+    columns = tuple(Column(**_tuples(column)) for column in fields.get("columns", ()))
+    return InputSpec(**{**_tuples(fields), "columns": columns})
+
+
+def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}

@@ -19,7 +19,7 @@ def fingerprint(split: Plain) -> str:
     return data.fingerprint(split.examples)
 
 
-def refused(act: Callable[[], Any], *words: str) -> None:
+def assert_input_error(act: Callable[[], Any], *words: str) -> None:
     """Assert that `act` raises an `InputError` whose message has all of `words`."""
     with pytest.raises(InputError) as caught:
         act()

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tests.data.common import (
+    assert_input_error,
     assert_labels_are_retained,
     assert_unlabelled_are_training_examples,
     assert_well_split,
     cut,
-    refused,
 )
 from tests.plain import Plain
 from tutelage.data import arrays
@@ -99,15 +99,17 @@ def test_statistics_are_those_of_numpy(tmp_path: Path, offset: float) -> None:
 
 def test_an_unknown_array_is_an_error_with_the_nearest_name(tmp_path: Path) -> None:
     options = example(tmp_path, x_train=made()[0])
-    refused(
+    assert_input_error(
         lambda: read({**options, "x": "x_trian"}), "a.npz", "no array 'x_trian'", "Did you mean 'x_train'?", "x, x_train, y"
     )
-    refused(lambda: read({**options, "x_test": "x"}, "test"), "the test split has only 'x'")
-    refused(lambda: read({**options, "path": str(tmp_path / "b.npz")}), "not there", "Did you mean 'a.npz'?")
+    assert_input_error(lambda: read({**options, "x_test": "x"}, "test"), "the test split has only 'x'")
+    assert_input_error(lambda: read({**options, "path": str(tmp_path / "b.npz")}), "not there", "Did you mean 'a.npz'?")
 
 
 def test_python_objects_are_not_read(tmp_path: Path) -> None:
-    refused(lambda: read(example(tmp_path, y=np.array([{}] * 80))), "'y' cannot be read", "Python objects are not read")
+    assert_input_error(
+        lambda: read(example(tmp_path, y=np.array([{}] * 80))), "'y' cannot be read", "Python objects are not read"
+    )
 
 
 @pytest.mark.parametrize("kind", ["npz", "npy"])
@@ -118,31 +120,33 @@ def test_a_cut_off_file_is_an_error(tmp_path: Path, kind: str) -> None:
             np.save(tmp_path / f"{name}.npy", array)
         options["path"] = str(tmp_path)
     cut(tmp_path / ("a.npz" if kind == "npz" else "x.npy"), 900)
-    refused(lambda: read(options), str(tmp_path), "cannot be read as .npz" if kind == "npz" else "'x' cannot be read")
+    assert_input_error(
+        lambda: read(options), str(tmp_path), "cannot be read as .npz" if kind == "npz" else "'x' cannot be read"
+    )
 
 
 def test_arrays_of_a_wrong_type_or_shape_are_errors(tmp_path: Path) -> None:
     inputs, labels = made()
-    refused(lambda: read(example(tmp_path, y=labels / 3)), "'y' are float64 (80,)", "one integer or text")
-    refused(lambda: read(example(tmp_path, y=np.zeros((80, 2), int))), "'y' are int64 (80, 2)")
-    refused(lambda: read(example(tmp_path, x=inputs[:, 0])), "'x' are float32 (80,)")
-    refused(lambda: read(example(tmp_path, x=inputs[:70])), "70 examples and 80 labels")
-    refused(lambda: read(example(tmp_path, y=labels * 0)), "only the class '0'")
+    assert_input_error(lambda: read(example(tmp_path, y=labels / 3)), "'y' are float64 (80,)", "one integer or text")
+    assert_input_error(lambda: read(example(tmp_path, y=np.zeros((80, 2), int))), "'y' are int64 (80, 2)")
+    assert_input_error(lambda: read(example(tmp_path, x=inputs[:, 0])), "'x' are float32 (80,)")
+    assert_input_error(lambda: read(example(tmp_path, x=inputs[:70])), "70 examples and 80 labels")
+    assert_input_error(lambda: read(example(tmp_path, y=labels * 0)), "only the class '0'")
     inputs[33, 2] = np.nan
-    refused(lambda: read(example(tmp_path, x=inputs)), "holds nan in row 33")
+    assert_input_error(lambda: read(example(tmp_path, x=inputs)), "holds nan in row 33")
 
 
 def test_an_empty_split_is_an_error(tmp_path: Path) -> None:
     options = example(tmp_path, y=np.arange(80))
-    refused(lambda: read(options, "validation"), "the validation split is empty", "three labelled examples")
-    refused(lambda: read(example(tmp_path, x=np.empty((0, 5)), y=np.empty(0, int))), "has no examples")
+    assert_input_error(lambda: read(options, "validation"), "the validation split is empty", "three labelled examples")
+    assert_input_error(lambda: read(example(tmp_path, x=np.empty((0, 5)), y=np.empty(0, int))), "has no examples")
 
 
 def test_a_label_outside_the_training_classes_is_an_error_with_its_row(tmp_path: Path) -> None:
     x_test, y_test = made(12, 1)
     y_test[7] = -1
     options = example(tmp_path, x_test=x_test, y_test=y_test) | {"x_test": "x_test", "y_test": "y_test"}
-    refused(lambda: read(options, "test"), "'y_test'", "row 7 ", "is -1", "4 training classes (0, 1, 2, 3)")
+    assert_input_error(lambda: read(options, "test"), "'y_test'", "row 7 ", "is -1", "4 training classes (0, 1, 2, 3)")
 
 
 def test_labels_are_retained_by_class_and_seed(tmp_path: Path) -> None:
@@ -179,13 +183,17 @@ def test_classes_are_read_from_validation_if_training_is_unlabelled(tmp_path: Pa
     assert [len(split) for split in splits] == [80, 12, 16]
     assert [split.num_labelled for split in splits] == [0, 12, 16]
     assert {split.class_names for split in splits} == {("0", "1", "2", "3")}
-    refused(lambda: read(options), "'y'", "no training example has a label", "x_validation")
-    refused(lambda: read({**options, **given, "x_test": None, "y_test": None}), "the test split is empty", "three labelled")
+    assert_input_error(lambda: read(options), "'y'", "no training example has a label", "x_validation")
+    assert_input_error(
+        lambda: read({**options, **given, "x_test": None, "y_test": None}), "the test split is empty", "three labelled"
+    )
 
 
 def test_a_class_named_minus_one_is_an_error(tmp_path: Path) -> None:
     signs = np.where(np.arange(80) % 2, 1, -1)
-    refused(lambda: read(example(tmp_path, y=signs)), "40 of its rows are unlabelled: -1 or blank", "only the class '1'")
+    assert_input_error(
+        lambda: read(example(tmp_path, y=signs)), "40 of its rows are unlabelled: -1 or blank", "only the class '1'"
+    )
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -193,10 +201,12 @@ def test_validation_and_test_examples_must_be_labelled(tmp_path: Path, split: st
     words = np.array(["a", "b"] * 40)
     judged = np.array(["a", "b", "", ""])
     options = example(tmp_path, y=words, x_own=made(4)[0], y_own=judged) | {f"x_{split}": "x_own", f"y_{split}": "y_own"}
-    refused(lambda: read(options, split), "'y_own'", "row 2 ", "is empty", "(2 rows are wrong)", "Only training examples")
+    assert_input_error(
+        lambda: read(options, split), "'y_own'", "row 2 ", "is empty", "(2 rows are wrong)", "Only training examples"
+    )
 
 
 def test_a_number_out_of_float32_range_is_an_error_with_its_row(tmp_path: Path) -> None:
     inputs = made()[0].astype(np.float64)
     inputs[61, 3] = 1e300
-    refused(lambda: read(example(tmp_path, x=inputs)), "'x' holds 1e+300 in row 61 ")
+    assert_input_error(lambda: read(example(tmp_path, x=inputs)), "'x' holds 1e+300 in row 61 ")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.common import assert_labels_are_retained, assert_well_split, cut, refused
+from tests.data.common import assert_input_error, assert_labels_are_retained, assert_well_split, cut
 from tests.plain import Plain
 from tutelage.data import _safe_pickle, cifar
 from tutelage.errors import InputError
@@ -111,7 +111,7 @@ def test_coarse_classes_of_cifar_100(tmp_path: Path, write: Any) -> None:
 
 
 def test_cifar_10_has_no_coarse_classes(tmp_path: Path) -> None:
-    refused(lambda: read(cifar.Config(**cifar10(tmp_path, True), labels="coarse"), 0, "train"), "no coarse classes")
+    assert_input_error(lambda: read(cifar.Config(**cifar10(tmp_path, True), labels="coarse"), 0, "train"), "no coarse classes")
 
 
 def test_per_class_limits_training_images_only(tmp_path: Path) -> None:
@@ -134,7 +134,9 @@ def test_an_unlabelled_row_of_an_official_file_is_an_error(tmp_path: Path, split
     document = pickle.loads((tmp_path / split).read_bytes())
     document[b"fine_labels"][5] = -1
     (tmp_path / split).write_bytes(pickle.dumps(document, 2))
-    refused(lambda: read(cifar.Config(**options), 0, split), f"{split}: the label of row 5 ", "is -1", "4 classes (0 to 3)")
+    assert_input_error(
+        lambda: read(cifar.Config(**options), 0, split), f"{split}: the label of row 5 ", "is -1", "4 classes (0 to 3)"
+    )
 
 
 class Attack:
@@ -148,7 +150,7 @@ class Attack:
 def test_a_pickle_that_calls_a_function_is_an_error_and_does_not_run(tmp_path: Path) -> None:
     options, mark = example(tmp_path), tmp_path / "mark"
     (tmp_path / "train").write_bytes(pickle.dumps({b"data": Attack(os.mkdir, str(mark))}, 2))
-    refused(lambda: read(cifar.Config(**options), 0, "train"), "train", "not read", "posix.mkdir", "official source")
+    assert_input_error(lambda: read(cifar.Config(**options), 0, "train"), "train", "not read", "posix.mkdir", "official source")
     assert not mark.exists()
 
 
@@ -181,7 +183,7 @@ def test_arrays_are_read_unchanged(tmp_path: Path, dtype: str, order: Any) -> No
 def test_a_cut_off_pickle_is_an_error_with_its_size(tmp_path: Path, kept: int) -> None:
     options = example(tmp_path, protocol=4)
     cut(tmp_path / "train", kept)
-    refused(lambda: read(cifar.Config(**options), 0, "train"), "train", f"cut off: it has {kept:,} bytes")
+    assert_input_error(lambda: read(cifar.Config(**options), 0, "train"), "train", f"cut off: it has {kept:,} bytes")
 
 
 def test_the_error_of_a_cut_off_pickle_states_the_needed_size(tmp_path: Path) -> None:
@@ -193,7 +195,7 @@ def test_the_error_of_a_cut_off_pickle_states_the_needed_size(tmp_path: Path) ->
 def test_a_cut_off_binary_file_is_an_error_with_its_size(tmp_path: Path) -> None:
     options = cifar10(tmp_path, True)
     cut(tmp_path / "test_batch.bin", 10_000)
-    refused(lambda: read(cifar.Config(**options), 0, "test"), "test_batch.bin", "10,000 bytes", "needs 12,292")
+    assert_input_error(lambda: read(cifar.Config(**options), 0, "test"), "test_batch.bin", "10,000 bytes", "needs 12,292")
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -202,17 +204,21 @@ def test_a_label_out_of_range_is_an_error_with_its_row(tmp_path: Path, split: An
     content = bytearray((tmp_path / f"{split}.bin").read_bytes())
     content[3 * 3074 + 1] = 77
     (tmp_path / f"{split}.bin").write_bytes(content)
-    refused(lambda: read(cifar.Config(**options), 0, split), f"{split}.bin", "row 3 ", "is 77", "4 classes (0 to 3)")
+    assert_input_error(lambda: read(cifar.Config(**options), 0, split), f"{split}.bin", "row 3 ", "is 77", "4 classes (0 to 3)")
 
 
 def test_missing_files_are_errors(tmp_path: Path) -> None:
     folder = tmp_path / "cifar-100-python"
     folder.mkdir()
     options = example(folder)
-    refused(lambda: read(cifar.Config(path=str(tmp_path / "cifar-100-pyton")), 0, "train"), "Did you mean 'cifar-100-python'")
-    refused(lambda: read(cifar.Config(path=str(tmp_path)), 0, "train"), "neither CIFAR-10", f"Did you mean '{folder}'")
+    assert_input_error(
+        lambda: read(cifar.Config(path=str(tmp_path / "cifar-100-pyton")), 0, "train"), "Did you mean 'cifar-100-python'"
+    )
+    assert_input_error(
+        lambda: read(cifar.Config(path=str(tmp_path)), 0, "train"), "neither CIFAR-10", f"Did you mean '{folder}'"
+    )
     (folder / "meta").unlink()
-    refused(lambda: read(cifar.Config(**options), 0, "train"), "meta missing")
+    assert_input_error(lambda: read(cifar.Config(**options), 0, "train"), "meta missing")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is not there")
@@ -230,7 +236,7 @@ def test_a_file_without_images_is_an_error(tmp_path: Path, protocol: int) -> Non
     options = example(tmp_path)
     nothing = {b"data": np.zeros((0, 3072), np.uint8), b"fine_labels": []}
     (tmp_path / "train").write_bytes(pickle.dumps(nothing, protocol))
-    refused(lambda: read(cifar.Config(**options), 0, "train"), "train: the train split is empty")
+    assert_input_error(lambda: read(cifar.Config(**options), 0, "train"), "train: the train split is empty")
 
 
 def test_an_array_pickled_by_python_2_is_read(tmp_path: Path) -> None:

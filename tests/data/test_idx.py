@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.common import assert_labels_are_retained, assert_well_split, cut, refused
+from tests.data.common import assert_input_error, assert_labels_are_retained, assert_well_split, cut
 from tests.plain import Plain
 from tutelage.data import idx
 
@@ -77,44 +77,50 @@ def test_classes_that_do_not_begin_at_zero_retain_their_names(tmp_path: Path) ->
 def test_a_file_that_is_cut_off_says_its_bytes(tmp_path: Path, ending: str) -> None:
     options, name = example(tmp_path, ending), f"train-images-idx3-ubyte{ending}"
     cut(tmp_path / name, 1_000)
-    refused(lambda: read(idx.Config(**options), 0, "train"), name, "cut off", "80 × 6 × 5", "need 2,416 bytes", "and it has")
+    assert_input_error(
+        lambda: read(idx.Config(**options), 0, "train"), name, "cut off", "80 × 6 × 5", "need 2,416 bytes", "and it has"
+    )
 
 
 @pytest.mark.parametrize("kept", [0, 3, 9])
 def test_a_cut_off_header_is_an_error_with_its_size(tmp_path: Path, kept: int) -> None:
     options = example(tmp_path)
     cut(tmp_path / "train-images-idx3-ubyte", kept)
-    refused(lambda: read(idx.Config(**options), 0, "train"), "cut off in its header", f"it has {kept} bytes")
+    assert_input_error(lambda: read(idx.Config(**options), 0, "train"), "cut off in its header", f"it has {kept} bytes")
 
 
 def test_a_file_of_another_format_is_an_error(tmp_path: Path) -> None:
     options = example(tmp_path)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"<!DOCTYPE html>" * 9)
-    refused(lambda: read(idx.Config(**options), 0, "train"), "not an IDX file", "3c 21 44 4f")
+    assert_input_error(lambda: read(idx.Config(**options), 0, "train"), "not an IDX file", "3c 21 44 4f")
     (tmp_path / "train-images-idx3-ubyte").unlink()
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"<!DOCTYPE html>" * 9)
-    refused(lambda: read(idx.Config(**options), 0, "train"), "cannot be read as gzip")
+    assert_input_error(lambda: read(idx.Config(**options), 0, "train"), "cannot be read as gzip")
 
 
 def test_a_test_label_outside_the_training_classes_is_an_error_with_its_row(tmp_path: Path) -> None:
     options, labels = example(tmp_path), images(16, 1)[1]
     labels[[5, 9]] = 7
     write(tmp_path / "t10k-labels-idx1-ubyte", labels)
-    refused(lambda: read(idx.Config(**options), 0, "test"), "t10k-labels", "row 5 ", "is 7", "4 training classes", "2 rows")
+    assert_input_error(
+        lambda: read(idx.Config(**options), 0, "test"), "t10k-labels", "row 5 ", "is 7", "4 training classes", "2 rows"
+    )
 
 
 def test_images_and_labels_must_be_equal_in_number(tmp_path: Path) -> None:
     options = example(tmp_path)
     write(tmp_path / "train-labels-idx1-ubyte", images(79, 0)[1])
-    refused(lambda: read(idx.Config(**options), 0, "train"), "80 examples and 79 labels")
+    assert_input_error(lambda: read(idx.Config(**options), 0, "train"), "80 examples and 79 labels")
 
 
 def test_missing_files_are_errors(tmp_path: Path) -> None:
     options = example(tmp_path, prefix="emnist-letters-")
-    refused(lambda: read(idx.Config(path=str(tmp_path)), 0, "train"), "neither train-labels-idx1-ubyte", "emnist", "'prefix'")
-    refused(lambda: read(idx.Config(path=str(tmp_path / "no" / "such")), 0, "train"), "not there; nor is")
+    assert_input_error(
+        lambda: read(idx.Config(path=str(tmp_path)), 0, "train"), "neither train-labels-idx1-ubyte", "emnist", "'prefix'"
+    )
+    assert_input_error(lambda: read(idx.Config(path=str(tmp_path / "no" / "such")), 0, "train"), "not there; nor is")
     write(tmp_path / "emnist-letters-train-labels-idx1-ubyte", np.zeros(80, np.uint8))
-    refused(lambda: read(idx.Config(**options), 0, "train"), "only the class '0'")
+    assert_input_error(lambda: read(idx.Config(**options), 0, "train"), "only the class '0'")
 
 
 def test_labels_are_retained_by_class_and_seed(tmp_path: Path) -> None:
@@ -126,6 +132,10 @@ def test_a_nan_pixel_and_a_file_without_images_are_errors(tmp_path: Path) -> Non
     options, pixels = example(tmp_path), images(80, 0)[0].astype(">f4")
     pixels[44, 2, 2] = np.nan
     write(tmp_path / "train-images-idx3-ubyte", pixels, code=0x0D)
-    refused(lambda: read(idx.Config(**options), 0, "train"), "train-images-idx3-ubyte: the file holds nan in row 44 ")
+    assert_input_error(
+        lambda: read(idx.Config(**options), 0, "train"), "train-images-idx3-ubyte: the file holds nan in row 44 "
+    )
     write(tmp_path / "train-images-idx3-ubyte", images(80, 0)[1])
-    refused(lambda: read(idx.Config(**options), 0, "train"), "train-images-idx3-ubyte: has 1 dimension", "right file")
+    assert_input_error(
+        lambda: read(idx.Config(**options), 0, "train"), "train-images-idx3-ubyte: has 1 dimension", "right file"
+    )

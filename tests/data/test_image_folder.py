@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.data.common import assert_unlabelled_are_training_examples, assert_well_split, cut, refused
+from tests.data.common import assert_input_error, assert_unlabelled_are_training_examples, assert_well_split, cut
 from tests.plain import Plain
 from tutelage.data import _splitting, image_folder
 
@@ -121,7 +121,7 @@ def test_two_processes_that_decode_at_once_both_get_their_images(tmp_path: Path,
 def test_an_unreadable_image_is_an_error_and_leaves_no_draft(tmp_path: Path) -> None:
     options = in_folders(tmp_path)
     cut(tmp_path / "trees" / "train" / "elm" / "004.png", 60)
-    refused(lambda: read(options), "elm/004.png", "cannot be read as an image", "remove it")
+    assert_input_error(lambda: read(options), "elm/004.png", "cannot be read as an image", "remove it")
     assert not list((tmp_path / "cache").iterdir())
 
 
@@ -130,30 +130,30 @@ def test_an_image_that_is_not_rgb_is_an_error_or_is_converted(tmp_path: Path, mo
     options = in_folders(tmp_path)
     grey = Image.new("RGB", (8, 8), (102, 102, 102)).convert(mode)
     grey.save(tmp_path / "trees" / "train" / "ash" / "999.tif")
-    refused(lambda: read(options), "ash/999.tif", f"is {mode}, not RGB", "not_rgb: convert")
+    assert_input_error(lambda: read(options), "ash/999.tif", f"is {mode}, not RGB", "not_rgb: convert")
     assert (read({**options, "not_rgb": "convert"}).inputs[10] == 102).all()
 
 
 def test_missing_and_empty_class_folders_are_errors(tmp_path: Path) -> None:
     options = example(tmp_path)
     trees = tmp_path / "trees"
-    refused(lambda: read({**options, "path": str(tmp_path / "tree")}), "not there", "Did you mean 'trees'?")
+    assert_input_error(lambda: read({**options, "path": str(tmp_path / "tree")}), "not there", "Did you mean 'trees'?")
     (trees / "oak").mkdir()
-    refused(lambda: read(options), f"{trees / 'oak'}", "has no image")
+    assert_input_error(lambda: read(options), f"{trees / 'oak'}", "has no image")
     (trees / "oak").rmdir()
     (trees / "elm").rename(tmp_path / "elm")
-    refused(lambda: read(options), "only the class 'ash'", "at least two classes")
+    assert_input_error(lambda: read(options), "only the class 'ash'", "at least two classes")
 
 
 def test_a_split_folder_that_is_empty_or_has_another_class_is_an_error(tmp_path: Path) -> None:
     options = in_folders(tmp_path)
     test = tmp_path / "trees" / "test"
     (test / "oak").mkdir()
-    refused(lambda: read(options, "test"), f"{test / 'oak'}", "not a class of the training folder (ash, elm)")
+    assert_input_error(lambda: read(options, "test"), f"{test / 'oak'}", "not a class of the training folder (ash, elm)")
     (test / "oak").rmdir()
     for path in test.rglob("*.png"):
         path.unlink()
-    refused(lambda: read(options, "test"), f"{test}", "the test split is empty")
+    assert_input_error(lambda: read(options, "test"), f"{test}", "the test split is empty")
 
 
 def unlabelled(folder: Path, count: int, name: str = "unlabelled") -> None:
@@ -182,16 +182,20 @@ def test_classes_are_read_from_validation_if_training_is_unlabelled(tmp_path: Pa
         (5, 0, CLASSES), (8, 8, CLASSES),
     ]  # fmt: skip
     (trees / "val").rename(tmp_path / "val")
-    refused(lambda: read(options), f"{trees / 'train'}: no training example has a label", "train, val and test folders")
+    assert_input_error(
+        lambda: read(options), f"{trees / 'train'}: no training example has a label", "train, val and test folders"
+    )
 
 
 def test_unlabelled_images_outside_the_training_folder_are_an_error(tmp_path: Path) -> None:
     options = in_folders(tmp_path)
     trees = tmp_path / "trees"
     unlabelled(trees / "val", 2)
-    refused(lambda: read(options, "validation"), f"{trees / 'val' / 'unlabelled'}", "Move it into the training folder")
+    assert_input_error(
+        lambda: read(options, "validation"), f"{trees / 'val' / 'unlabelled'}", "Move it into the training folder"
+    )
     unlabelled(trees, 2)
-    refused(lambda: read(options), f"{trees / 'unlabelled'}", "outside", f"Move it into {trees / 'train'}")
+    assert_input_error(lambda: read(options), f"{trees / 'unlabelled'}", "outside", f"Move it into {trees / 'train'}")
     (trees / "unlabelled").rename(tmp_path / "elsewhere")
     (trees / "train" / "unlabelled").mkdir()
-    refused(lambda: read(options), f"{trees / 'train' / 'unlabelled'}: has no image")
+    assert_input_error(lambda: read(options), f"{trees / 'train' / 'unlabelled'}: has no image")

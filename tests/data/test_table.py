@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.data.common import assert_unlabelled_are_training_examples, assert_well_split, cut, refused
+from tests.data.common import assert_input_error, assert_unlabelled_are_training_examples, assert_well_split, cut
 from tests.plain import Plain
 from tutelage.data import table
 
@@ -45,11 +46,12 @@ def test_numbers_are_standardised_and_words_one_hot(tmp_path: Path, name: str) -
     train = read(write(tmp_path, made(), name))
     assert train.class_names == CLASSES
     assert train.inputs.shape == (48, 5)
-    assert train.inputs.dtype == torch.float32
-    torch.testing.assert_close(train.inputs[:, :2].mean(0), torch.zeros(2), atol=1e-5, rtol=0)
-    torch.testing.assert_close(train.inputs[:, :2].std(0, correction=0), torch.ones(2), atol=1e-5, rtol=0)
-    assert len(train.inputs[:, 0].unique()) == 48
-    assert (train.inputs[:, 2:].sum(1) == 1).all()
+    seen = train.seen()
+    assert seen.dtype == torch.float32
+    torch.testing.assert_close(seen[:, :2].mean(0), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(seen[:, :2].std(0, correction=0), torch.ones(2), atol=1e-5, rtol=0)
+    assert len(seen[:, 0].unique()) == 48
+    assert (seen[:, 2:].sum(1) == 1).all()
 
 
 def test_every_row_has_its_own_values_and_class(tmp_path: Path) -> None:
@@ -78,24 +80,25 @@ def test_a_word_absent_from_training_is_all_zeros(tmp_path: Path) -> None:
 def test_features_selects_columns_and_booleans_are_numbers(tmp_path: Path) -> None:
     frame = made().assign(tall=made()["height"] > 20, note=[f"tree {row}" for row in range(80)])
     assert read({**write(tmp_path, frame), "features": ["tall", "height"]}).inputs.shape == (48, 2)
-    options = {**write(tmp_path, frame), "max_values": 40}
-    refused(lambda: read(options), "'note' has 48 different words", "max_values = 40")
+    assert read(write(tmp_path, frame)).notes == ("left out the column 'note': it has another word in every row",)
+    options = {**write(tmp_path, frame), "max_values": 40, "features": ["note"]}
+    assert_input_error(lambda: read(options), "'note' has 48 different words", "max_values = 40")
 
 
 def test_the_error_names_a_word_among_numbers(tmp_path: Path) -> None:
     frame = made().astype({"height": object})
     frame["height"] = [f"{value:.3f}" for value in frame["height"]]
     frame.loc[[17, 40, 41, 60], "height"] = "?"
-    frame.loc[:, "kind"] = [CLASSES[row % 4] for row in range(80)]
-    options = {**write(tmp_path, frame), "max_values": 40, "validation_share": 0.01, "test_share": 0.01}
-    refused(lambda: read(options), "'height' has", "different words", "Most are numbers, but '?' in row", "is not.")
+    options = write(tmp_path, frame)
+    assert_input_error(lambda: read(options), "'height' holds numbers, but '?' in row 17 ", "4 in all", 'missing: ["?"]')
+    assert_input_error(lambda: read({**options, "missing": ["?"]}), "'height' holds '?' in row 17 ", "4 in all", "Fill them in")
 
 
 def test_labels_may_be_numbers(tmp_path: Path) -> None:
     frame = made().assign(kind=[(row % 4) * 5 for row in range(80)])
     assert read(write(tmp_path, frame)).class_names == ("0", "5", "10", "15")
     frame["kind"] = frame["kind"] + 0.5
-    refused(lambda: read(write(tmp_path, frame)), "'kind' holds 0.5 in row 0", "must be integers")
+    assert_input_error(lambda: read(write(tmp_path, frame)), "'kind' holds 0.5 in row 0", "must be integers")
 
 
 @pytest.mark.parametrize("name", ["trees.csv", "trees.parquet"])
@@ -103,28 +106,30 @@ def test_labels_may_be_numbers(tmp_path: Path) -> None:
 def test_a_missing_value_is_an_error_with_its_column_and_row(tmp_path: Path, name: str, column: str) -> None:
     frame = made()
     frame.loc[[17, 40], column] = None
-    refused(lambda: read(write(tmp_path, frame, name)), name, f"'{column}' holds nan in row 17 ", "2 in all", "Fill them in")
+    assert_input_error(
+        lambda: read(write(tmp_path, frame, name)), name, f"'{column}' has no value in row 17 ", "2 in all", "Fill them in"
+    )
 
 
 def test_an_unknown_column_is_an_error_with_the_nearest_name(tmp_path: Path) -> None:
     options = example(tmp_path)
-    refused(
+    assert_input_error(
         lambda: read({**options, "label": "kid"}), "trees.csv", "no column 'kid'", "Did you mean 'kind'?", "height, planted"
     )
-    refused(lambda: read({**options, "features": ["hieght"]}), "no column 'hieght'", "Did you mean 'height'?")
-    refused(lambda: read({**options, "features": ["kind"]}), "'kind' is the label")
-    refused(lambda: read({**options, "path": str(tmp_path / "tree.csv")}), "not there", "Did you mean 'trees.csv'?")
+    assert_input_error(lambda: read({**options, "features": ["hieght"]}), "no column 'hieght'", "Did you mean 'height'?")
+    assert_input_error(lambda: read({**options, "features": ["kind"]}), "'kind' is the label")
+    assert_input_error(lambda: read({**options, "path": str(tmp_path / "tree.csv")}), "not there", "Did you mean 'trees.csv'?")
 
 
 def test_tables_without_two_classes_or_with_times_are_errors(tmp_path: Path) -> None:
-    refused(lambda: read(write(tmp_path, made().assign(kind="ash"))), "column 'kind'", "only the class 'ash'")
-    refused(lambda: read(write(tmp_path, made(6).assign(kind=[*"aabbcc"]))), "the validation split is empty")
-    refused(lambda: read(write(tmp_path, made().head(0))), "has no examples")
+    assert_input_error(lambda: read(write(tmp_path, made().assign(kind="ash"))), "column 'kind'", "only the class 'ash'")
+    assert_input_error(lambda: read(write(tmp_path, made(6).assign(kind=[*"aabbcc"]))), "the validation split is empty")
+    assert_input_error(lambda: read(write(tmp_path, made().head(0))), "has no examples")
     options = write(tmp_path, made(), "trees.parquet")
     cut(tmp_path / "trees.parquet", 500)
-    refused(lambda: read(options), "trees.parquet", "cannot be read as Parquet")
+    assert_input_error(lambda: read(options), "trees.parquet", "cannot be read as Parquet")
     times = made().assign(planted=pd.Timestamp("2026-01-01"))
-    refused(lambda: read(write(tmp_path, times, "times.parquet")), "'planted' holds times")
+    assert_input_error(lambda: read(write(tmp_path, times, "times.parquet")), "'planted' holds times")
 
 
 def test_a_test_label_outside_the_training_classes_is_an_error_with_its_row(tmp_path: Path) -> None:
@@ -132,7 +137,9 @@ def test_a_test_label_outside_the_training_classes_is_an_error_with_its_row(tmp_
     test.loc[5, "kind"] = "fir"
     write(tmp_path, test, "test.csv")
     options = {**example(tmp_path), "test_path": str(tmp_path / "test.csv")}
-    refused(lambda: read(options, "test"), "test.csv", "row 5 ", "is fir", "4 training classes (ash, birch, cedar, elm)")
+    assert_input_error(
+        lambda: read(options, "test"), "test.csv", "row 5 ", "is fir", "4 training classes (ash, birch, cedar, elm)"
+    )
 
 
 @pytest.mark.parametrize("name", ["trees.csv", "trees.csv.gz", "trees.parquet"])
@@ -153,7 +160,9 @@ def test_unlabelled_rows_are_training_examples(tmp_path: Path, name: str, kinds:
     heights = sorted(free["height"])
     found = sorted(train.inputs[~train.labelled][:, 0].tolist())
     assert np.corrcoef(heights, found)[0, 1] > 0.999999
-    refused(lambda: read({**write(tmp_path, free, name)}), "column 'kind'", "no training example has a label", "Fill in")
+    assert_input_error(
+        lambda: read({**write(tmp_path, free, name)}), "column 'kind'", "no training example has a label", "Fill in"
+    )
 
 
 def test_unlabelled_rows_do_not_change_the_splits_of_labelled_rows(tmp_path: Path) -> None:
@@ -166,7 +175,9 @@ def test_unlabelled_rows_do_not_change_the_splits_of_labelled_rows(tmp_path: Pat
 def test_a_word_that_may_mean_no_label_is_an_error(tmp_path: Path) -> None:
     frame = made()
     frame.loc[[17, 40], "kind"] = "None"
-    refused(lambda: read(write(tmp_path, frame)), "'kind' holds 'None' in row 17 ", "2 in all", "a class or a missing label")
+    assert_input_error(
+        lambda: read(write(tmp_path, frame)), "'kind' holds 'None' in row 17 ", "2 in all", "a class or a missing label"
+    )
 
 
 @pytest.mark.parametrize("name", ["test.csv", "test.parquet"])
@@ -175,10 +186,140 @@ def test_a_test_row_must_be_labelled(tmp_path: Path, name: str) -> None:
     test.loc[5, "kind"] = None
     write(tmp_path, test, name)
     options = {**example(tmp_path), "test_path": str(tmp_path / name)}
-    refused(lambda: read(options, "test"), name, "'kind' holds nan in row 5 ", "Only training rows may be unlabelled")
+    assert_input_error(
+        lambda: read(options, "test"), name, "'kind' has no value in row 5 ", "Only training rows may be unlabelled"
+    )
 
 
 def test_a_fractional_label_is_an_error_with_its_row(tmp_path: Path) -> None:
     frame = made().assign(kind=[float(row % 4) for row in range(80)])
     frame.loc[[0, 1], "kind"], frame.loc[9, "kind"] = None, 0.5
-    refused(lambda: read(write(tmp_path, frame)), "'kind' holds 0.5 in row 9 ")
+    assert_input_error(lambda: read(write(tmp_path, frame)), "'kind' holds 0.5 in row 9 ")
+
+
+def text(
+    folder: Path, *columns: tuple[str, list[str]], delimiter: str = ",", encoding: str = "utf-8", quote: str = ""
+) -> dict[str, Any]:
+    """Write columns of text and a label `kind` as a CSV file of 80 rows; the values of a column are repeated."""
+    head = delimiter.join([*(name for name, _ in columns), "kind"])
+    rows = [[values[row % len(values)] for _, values in columns] + [CLASSES[row % 4]] for row in range(80)]
+    lines = [delimiter.join(row) for row in rows]
+    (folder / "text.csv").write_bytes("\n".join([head, *lines]).encode(encoding))
+    return {"path": str(folder / "text.csv"), "label": "kind"}
+
+
+def kinds(train: Any) -> dict[str, tuple[str, tuple[str, ...]]]:
+    return {column.name: (column.kind, column.words) for column in train.field.columns}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_inferred_and_named(tmp_path: Path, delimiter: str) -> None:
+    found = read(text(tmp_path, ("a", ["1", "2", "4"]), ("b", ["red", "green"]), delimiter=delimiter))
+    assert kinds(found) == {"a": ("number", ()), "b": ("words", ("green", "red"))}
+    names = {
+        ",": (),
+        ";": ("the delimiter is a semicolon",),
+        "\t": ("the delimiter is a tab",),
+        "|": ("the delimiter is a bar",),
+    }
+    assert found.notes == names[delimiter]
+
+
+def test_encodings_are_read_by_their_first_bytes_or_by_name(tmp_path: Path) -> None:
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        found = read(text(tmp_path, ("straße", ["gelb", "grün"]), encoding=encoding))
+        assert kinds(found) == {"straße": ("words", ("gelb", "grün"))}
+    options = text(tmp_path, ("a", ["gelb", "grün"]), encoding="cp1252")
+    assert_input_error(lambda: read(options), "text.csv: is not UTF-8", "Set 'encoding'", "cp1252")
+    assert kinds(read({**options, "encoding": "cp1252"})) == {"a": ("words", ("gelb", "grün"))}
+    assert_input_error(lambda: read({**options, "encoding": "ansi-x"}), "unknown encoding: ansi-x")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["3,5", "12,25", "1.000,5"], [3.5, 12.25, 1000.5]),
+        (["1,234.5", "7", "1,000,000"], [1234.5, 7.0, 1e6]),
+        (["0,125", "0,25", "3"], [0.125, 0.25, 3.0]),
+        (["1\u00a0234,5", "2,0", "3,5"], [1234.5, 2.0, 3.5]),
+        (["\u22123.5", "2", "1e3"], [-3.5, 2.0, 1000.0]),
+        (["-1", " 2 ", "+3"], [-1.0, 2.0, 3.0]),
+    ],
+)
+def test_numbers_in_text_are_read_as_their_owner_reads_them(tmp_path: Path, values: list[str], expected: list[float]) -> None:
+    found = read(text(tmp_path, ("a", values), delimiter=";"))
+    assert kinds(found) == {"a": ("number", ())}
+    assert sorted(set(found.inputs[:, 0].tolist())) == sorted(expected)
+
+
+def test_a_number_that_can_be_read_in_two_ways_is_an_error_until_it_is_said(tmp_path: Path) -> None:
+    options = text(tmp_path, ("a", ["1,234", "5,678", "9"]), delimiter=";")
+    assert_input_error(
+        lambda: read(options), "'a' holds '1,234'", "above a thousand or one with a decimal comma", "Set 'decimal"
+    )
+    assert read({**options, "decimal": ","}).inputs.max() == 9.0
+    assert read({**options, "thousands": ","}).inputs.max() == 5678.0
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (["2026-01-05", "2026-02-05"], ("'a' holds times, such as 2026-01-05", "'words'")),
+        (["05/01/2026", "06/01/2026"], ("holds times",)),
+        (["12:30", "12:45"], ("holds times",)),
+        (["1", "2", "3", "unknown"], ("holds numbers, but 'unknown' in row 3 ", "20 in all")),
+        (["1,5", "2,5", "?", "3"], ("holds numbers, but '?' in row 2 ",)),
+        (["$1.50", "$2.00"], ("holds numbers, but '$1.50' in row 0 ",)),
+        (["12%", "15%"], ("holds numbers, but '12%' in row 0 ",)),
+        (["1.2.3", "1.2.4"], ("holds numbers, but '1.2.3' in row 0 ",)),
+        ([*"12345", *["none"] * 6], ("holds numbers, but 'none' in row 5 ",)),
+    ],
+)
+def test_times_and_columns_of_numbers_and_words_are_errors_unless_named_as_words(
+    tmp_path: Path, values: list[str], words: tuple[str, ...]
+) -> None:
+    options = text(tmp_path, ("a", values), ("b", ["1", "2"]), delimiter=";")
+    assert_input_error(lambda: read(options), *words)
+    assert kinds(read({**options, "words": ["a"]}))["a"] == ("words", tuple(sorted(set(values))))
+
+
+def test_codes_with_leading_zeros_are_words_and_true_and_false_are_booleans(tmp_path: Path) -> None:
+    found = read(text(tmp_path, ("zip", ["01234", "80331"]), ("old", ["true", "FALSE"]), ("size", ["S", "38", "M", "XL"])))
+    assert kinds(found) == {
+        "zip": ("words", ("01234", "80331")), "old": ("boolean", ()), "size": ("words", ("38", "M", "S", "XL")),
+    }  # fmt: skip
+    assert set(found.inputs[:, 2].tolist()) == {0.0, 1.0}
+
+
+def test_row_numbers_identifiers_and_columns_without_a_name_are_left_out_with_a_note(tmp_path: Path) -> None:
+    frame = made().sort_values("kind", ignore_index=True)
+    shuffled = np.random.default_rng(1).permutation(80)
+    frame = frame.assign(number=shuffled + 1, customer_id=shuffled * 7 + 5, name=[f"tree {n}" for n in shuffled])
+    frame.to_csv(tmp_path / "trees.csv")
+    options = {"path": str(tmp_path / "trees.csv"), "label": "kind"}
+    found = read(options)
+    assert list(kinds(found)) == ["height", "planted", "soil"]
+    assert found.notes == (
+        "left out the column '': it has no name", "left out the column 'number': it numbers the rows",
+        "left out the column 'customer_id': it identifies the rows, by its name and its values",
+        "left out the column 'name': it has another word in every row",
+    )  # fmt: skip
+    assert list(kinds(read({**options, "features": ["customer_id", "height"]}))) == ["customer_id", "height"]
+
+
+def test_a_first_column_without_a_header_is_left_out(tmp_path: Path) -> None:
+    frame = made()
+    frame.to_csv(tmp_path / "trees.csv")
+    content = (tmp_path / "trees.csv").read_text()
+    (tmp_path / "trees.csv").write_text(content.removeprefix(","))
+    assert read({"path": str(tmp_path / "trees.csv"), "label": "kind"}).notes == ("left out the column '': it has no name",)
+
+
+def test_decimals_and_a_named_index_of_parquet_are_columns_of_numbers(tmp_path: Path) -> None:
+    frame = made().assign(price=[Decimal(row % 7) / 4 for row in range(80)]).set_index("height")
+    frame.to_parquet(tmp_path / "trees.parquet")
+    found = read({"path": str(tmp_path / "trees.parquet"), "label": "kind"})
+    assert {name: kind for name, (kind, _) in kinds(found).items()} == {
+        "height": "number", "planted": "number", "soil": "words", "price": "number",
+    }  # fmt: skip
+    assert set(found.inputs[:, -1].tolist()) == {row / 4 for row in range(7)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median_low
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tutelage.data._ragged import Ragged
-from tutelage.signature import Dtype, InputSpec, Kind
+from tutelage.signature import Column, Dtype, InputSpec, Kind
 
 UNKNOWN = -1  # the class index of an unlabelled example or step
 PAST_THE_END = -1  # the padding of a ragged target
@@ -23,7 +23,8 @@ class Field:
 
     `names` are the classes of a `class` field, or the vocabulary of tokens. `mean` and `std` normalise images, frames and
     vectors: one value a channel (axis 1 of dense values, axis 1 of a ragged field's values), in stored units. If they are
-    empty, a network takes the stored numbers. Dense values may be memory-mapped.
+    empty, a network takes the stored numbers. `columns` are those of the table that a vector field is made of. Dense values may
+    be memory-mapped.
     """
 
     values: Tensor | Ragged
@@ -31,12 +32,10 @@ class Field:
     names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    columns: tuple[Column, ...] = ()
 
     def __post_init__(self) -> None:
-        assert len(self.mean) == len(self.std) and len(self.mean) in (
-            0,
-            self._numbers.shape[1] if self._numbers.ndim > 1 else 0,
-        )
+        assert len(self.mean) == len(self.std) and len(self.mean) in (0, self.num_channels)
         assert all(spread > 0 for spread in self.std)
 
     def __len__(self) -> int:
@@ -45,6 +44,11 @@ class Field:
     @property
     def _numbers(self) -> Tensor:
         return self.values.values if isinstance(self.values, Ragged) else self.values
+
+    @property
+    def num_channels(self) -> int:
+        """The number of means that normalise the field: the size of axis 1; 0 for one number an example."""
+        return self._numbers.shape[1] if self._numbers.ndim > 1 else 0
 
     @property
     def is_ragged(self) -> bool:
@@ -79,9 +83,10 @@ class Field:
             return stored.float()
         axis = 2 if self.is_ragged else 1
         shape = (1,) * axis + (-1,) + (1,) * (stored.ndim - axis - 1)
-        shift = torch.tensor(self.mean, device=stored.device).view(shape)
-        scale = torch.tensor(self.std, device=stored.device).view(shape)
-        return stored.to(torch.float32, copy=True).sub_(shift).div_(scale)
+        dtype = torch.float64 if stored.dtype == torch.float64 else torch.float32
+        shift = torch.tensor(self.mean, dtype=dtype, device=stored.device).view(shape)
+        scale = torch.tensor(self.std, dtype=dtype, device=stored.device).view(shape)
+        return stored.to(dtype, copy=True).sub_(shift).div_(scale).float()
 
     def spec(self, name: str) -> InputSpec:
         """Return the input of a network that takes this field under `name`."""
@@ -91,8 +96,26 @@ class Field:
         if isinstance(self.values, Ragged):
             shape, steps = (f"{name}_steps", *shape), max(1, median_low(self.values.lengths.tolist()))
         return InputSpec(
-            name=name, kind=self.kind, dtype=dtype, shape=shape, steps=steps, names=self.names, mean=self.mean, std=self.std
+            name=name, kind=self.kind, dtype=dtype, shape=shape, steps=steps, names=self.names, mean=self.mean, std=self.std,
+            columns=self.columns,
         )  # fmt: skip
+
+
+_FAR, _WIDER = 5.0, 10.0  # deviations between two means, and the ratio of two deviations, that another unit explains
+
+
+def unlike(spec: InputSpec, own: Field) -> list[str]:
+    """Return a sentence for each channel of a field whose mean or deviation is far from that of a network's input."""
+    names = [column.name for column in spec.columns for _ in range(column.width)]
+    found = []
+    for place, (mean, std, own_mean, own_std) in enumerate(zip(spec.mean, spec.std, own.mean, own.std, strict=False)):
+        if abs(own_mean - mean) > _FAR * std or not 1 / _WIDER < own_std / std < _WIDER:
+            what = f"column '{names[place]}'" if names else f"channel {place}"
+            found.append(
+                f"{what} has mean {own_mean:.4g} and deviation {own_std:.4g} in these data, and {mean:.4g} and {std:.4g} in "
+                "the network's training: are they in another unit?"
+            )
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,11 +171,13 @@ class Examples:
     """The examples of one split by named fields: `inputs` in the order of a network's arguments, and `targets`.
 
     The labels of a label sequence are the target of the same name, one label a step. Labels of the training split may be
-    `UNKNOWN`. Validation and test are fully labelled, because measures need the labels.
+    `UNKNOWN`. Validation and test are fully labelled, because measures need the labels. `notes` are sentences on what a source
+    inferred from the files, for the plan and the start of a sweep.
     """
 
     inputs: Mapping[str, Field]
     targets: Mapping[str, Field]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.inputs and not set(self.inputs) & set(self.targets)
@@ -204,6 +229,20 @@ class Examples:
         targets = {name: self.targets[name].normalised(stored) for name, (stored, _) in found.items()}
         return targets, {name: mask for name, (_, mask) in found.items() if mask is not None}
 
+    def normalised_as(self, inputs: Sequence[InputSpec]) -> Examples:
+        """Return the examples normalised by the mean and deviation of a network's `inputs`, where these have the same channels.
+
+        The notes name channels whose own mean or deviation is far from the network's, as in another unit.
+        """
+        if len(inputs) != len(self.inputs):
+            return self
+        changed, notes = {}, list(self.notes)
+        for spec, (name, own) in zip(inputs, self.inputs.items(), strict=True):
+            is_alike = own.kind in NORMALISED and len(spec.mean) in (0, own.num_channels)
+            changed[name] = replace(own, mean=spec.mean, std=spec.std) if is_alike else own
+            notes += unlike(spec, own) if is_alike else ()
+        return replace(self, inputs=changed, notes=tuple(notes))
+
     def to(self, device: torch.device | str) -> Examples:
         """Return the examples with their tensors on `device`."""
         return self._mapped(lambda values: values.to(device))
@@ -220,6 +259,7 @@ class Examples:
         return Examples(
             inputs={name: one.mapped(change) for name, one in self.inputs.items()},
             targets={name: one.mapped(change) for name, one in self.targets.items()},
+            notes=self.notes,
         )
 
 
@@ -231,7 +271,7 @@ def classified(
 
     By default, `kind` is image for inputs `[n, channels, height, width]` and vector for others.
     """
-    assert inputs.dtype in (torch.float32, torch.uint8) and labels.dtype == torch.int64 and labels.ndim == 1
+    assert inputs.dtype in (torch.float32, torch.float64, torch.uint8) and labels.dtype == torch.int64 and labels.ndim == 1
     kind = kind or ("image" if inputs.ndim == 4 else "vector")
     return Examples(
         inputs={"inputs": Field(values=inputs, kind=kind, mean=mean, std=std)},

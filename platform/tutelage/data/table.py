@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from tutelage.data import Examples, SplitName
-from tutelage.data._splitting import (
-    as_classes,
-    as_labels,
-    check_rows,
-    draw,
-    examples_of,
-    is_unlabelled,
-    no_labels,
-    with_unlabelled,
-)
-from tutelage.errors import InputError, nearest
+from tutelage.data._columns import ColumnsConfig, Wrong, kind_of, numbers
+from tutelage.data._rows import numbers_of, unseen_words
+from tutelage.data._splitting import check_rows, draw, examples_of
+from tutelage.data._table_labels import test_labels, training_labels
+from tutelage.data._tables import Table, check_column, check_full
+from tutelage.data._tables import read as read_table
+from tutelage.errors import InputError
 from tutelage.files import existing
-from tutelage.plugins import PluginConfig
+from tutelage.signature import Column, ColumnKind, InputSpec
 
 SPACE: dict[str, dict[str, object]] = {}
+_ID = re.compile(r"(?:.*[\W_])?(?:id|uuid|guid|index|idx|key|row|nr|no)|.*[a-z0-9]I[dD]", re.IGNORECASE)
 
 
-class Config(PluginConfig):
+class Config(ColumnsConfig):
     """The columns that are read. A missing value of a feature is an error; a row without a label is a training example."""
 
     path: str = Field(description="a .csv (gzipped or not) or .parquet file")
     label: str = Field(description="the column with the class: integers, text, or true and false; empty: unlabelled")
-    features: tuple[str, ...] = Field((), strict=False, description="the columns to learn from; empty: all except the label")
+    features: tuple[str, ...] = Field(
+        (), strict=False, description="the columns to learn from; empty: all except the label, row numbers and identifiers"
+    )
     test_path: str | None = Field(None, description="a file of test rows with the same columns, if they are stored separately")
     max_values: int = Field(100, ge=2, description="limit of different words in a column; more are free text")
     validation_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of the rows, of each class")
@@ -41,137 +40,154 @@ class Config(PluginConfig):
 
 
 def read(config: Config, seed: int, split: SplitName) -> Examples:
-    """Return one split: inputs float32 `[n, features]`, already standardised, classes `[n]`.
+    """Return one split: inputs float64 `[n, width]`, classes `[n]`.
 
-    Features are standardised in float64, because float32 cannot hold columns such as time stamps. Unlabelled rows are
-    training examples; the classes are those of the labelled rows.
+    The numbers of a row are stored as they are, because float32 cannot hold columns such as time stamps; the mean and deviation
+    of the training rows standardise them. Unlabelled rows are training examples; the classes are those of the labelled rows.
     """
-    path = existing(config.path)
-    table = _table(path)
-    features = _features(config, table, path)
-    class_names, labels = _training_labels(table, config.label, path)
-    drawn = draw(labels, seed, config.validation_share, None if config.test_path else config.test_share, str(path))
-    chosen, chosen_labels, where = table.iloc[getattr(drawn, split)], labels[getattr(drawn, split)], path
+    return _read(config, seed, split, None)
+
+
+def read_as(config: Config, seed: int, split: SplitName, inputs: Sequence[InputSpec]) -> Examples:
+    """Return one split with the columns of a network's `inputs`, whatever words and further columns these data have."""
+    return _read(config, seed, split, inputs[0].columns or None)
+
+
+def _read(config: Config, seed: int, split: SplitName, columns: Sequence[Column] | None) -> Examples:
+    table = read_table(existing(config.path), config)
+    _check_label(table, config)
+    class_names, labels = training_labels(table, config.label, config)
+    drawn = draw(labels, seed, config.validation_share, None if config.test_path else config.test_share, str(table.path))
+    train, notes = table.cells.iloc[drawn.train], list(table.notes)
+    if columns is None:
+        columns, left_out = _columns(table, config, train)
+        notes += left_out
+    chosen, chosen_labels = table, labels[getattr(drawn, split)]
+    rows = getattr(drawn, split)
     if split == "test" and config.test_path:
-        where = existing(config.test_path)
-        chosen = _table(where)
-        _features(config, chosen, where)
-        _check_full(chosen, config.label, where, "Only training rows may be unlabelled: fill in the label, or remove the row.")
-        values = _classes(chosen, config.label, where)
-        chosen_labels = as_labels(values, class_names, f"{where}, column '{config.label}'")
-    check_rows(chosen_labels, split, str(where))
-    train = table.iloc[drawn.train]
-    columns = [_column(name, train[name], chosen[name], config.max_values, path, where) for name in features]
-    return examples_of(np.concatenate(columns, axis=1), chosen_labels, class_names)
+        chosen, chosen_labels = _test_rows(config, class_names)
+        rows = np.arange(len(chosen.cells))
+    check_rows(chosen_labels, split, str(chosen.path))
+    stored = _numbers(chosen, rows, columns, config)
+    seen = stored if split == "train" else _numbers(table, drawn.train, columns, config)
+    mean, std = _standardisation(seen, columns)
+    if unseen := unseen_words(stored, [asdict(column) for column in columns]):
+        listed = ", ".join(f"'{name}' in {count:,}" for name, count in unseen.items())
+        notes.append(f"{split} rows with a word that training lacks: {listed} of {len(stored):,}")
+    examples = examples_of(stored, chosen_labels, class_names, mean, std)
+    given = replace(examples.inputs["inputs"], columns=tuple(columns))
+    return replace(examples, inputs={"inputs": given}, notes=tuple(notes))
 
 
-def _table(path: Path) -> pd.DataFrame:
-    read_as = pd.read_parquet if path.suffix == ".parquet" else pd.read_csv
-    try:
-        table: pd.DataFrame = read_as(path)
-    except Exception as error:  # pandas and pyarrow raise many kinds for a broken file
-        kind = "Parquet" if path.suffix == ".parquet" else "CSV"
+def _check_label(table: Table, config: Config) -> None:
+    for name in (config.label, *config.features, *config.words):
+        check_column(table, name)
+    if config.label in config.features:
         raise InputError(
-            f"{path}: cannot be read as {kind} ({str(error).strip().rstrip('.')}). Save the file again."
-        ) from error
-    table.columns = table.columns.map(str)
-    if repeated := table.columns[table.columns.duplicated()].tolist():
-        raise InputError(f"{path}: has the column '{repeated[0]}' more than once. Rename one.")
-    return table.reset_index(drop=True)
-
-
-def _features(config: Config, table: pd.DataFrame, path: Path) -> list[str]:
-    """Return the columns to learn from. Raises `InputError` for a column that does not exist or has a missing value."""
-    features = list(config.features) or [name for name in table.columns if name != config.label]
-    for name in (config.label, *features):
-        if name not in table:
-            others = ", ".join(table.columns[:20])
-            raise InputError(f"{path}: no column '{name}'.{nearest(name, table.columns)} The table has {others}.")
-    if config.label in features or not features:
-        why = f"'{config.label}' is the label, and cannot be a feature too" if features else "no column is left to learn from"
-        raise InputError(f"{path}: {why}. Change 'features' or 'label'.")
-    for name in features:
-        _check_full(table, name, path, "Fill them in, remove those rows, or leave the column out of 'features'.")
-    return features
-
-
-def _check_full(table: pd.DataFrame, name: str, path: Path, remedy: str) -> None:
-    column = table[name]
-    empty = column.isna().to_numpy()
-    if pd.api.types.is_float_dtype(column):
-        empty = ~np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))
-    if empty.any():
-        row, count = int(np.argmax(empty)), int(empty.sum())
-        raise InputError(
-            f"{path}: column '{name}' holds {column.iloc[row]} in row {row} (the first is 0), {count:,} in all. {remedy}"
+            f"{table.path}: '{config.label}' is the label, and cannot be a feature too. Change 'features' or 'label'."
         )
 
 
-def _training_labels(table: pd.DataFrame, label: str, path: Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the class names and the class index of every row, `UNKNOWN` where the label is empty."""
-    unknown, where = _unlabelled(table, label, path), f"{path}, column '{label}'"
-    if len(table) and unknown.all():
-        raise no_labels(where, "Fill in a few rows of each class.")
-    values = _classes(table[~unknown], label, path)
-    class_names = as_classes(values, where)
-    return class_names, with_unlabelled(as_labels(values, class_names, where), unknown)
+def _test_rows(config: Config, class_names: Sequence[str]) -> tuple[Table, np.ndarray]:
+    """Return the test rows that are stored separately, and their labels."""
+    assert config.test_path is not None
+    table = read_table(existing(config.test_path), config)
+    return table, test_labels(table, config.label, class_names, config)
 
 
-def _unlabelled(table: pd.DataFrame, label: str, path: Path) -> np.ndarray:
-    """Return booleans, True for unlabelled rows. Raises `InputError` for words such as None, which pandas reads as missing."""
-    column = table[label]
-    unknown: np.ndarray = column.isna().to_numpy()
-    if unknown.any() and path.suffix != ".parquet":
-        written = pd.read_csv(path, dtype=str, keep_default_na=False)[label].to_numpy(dtype=np.str_)
-        words = np.flatnonzero(unknown & ~is_unlabelled(written))
-        if words.size:
-            raise InputError(
-                f"{path}: column '{label}' holds '{written[words[0]]}' in row {words[0]} (the first is 0), {words.size:,} in "
-                "all; this may be a class or a missing label. Rename the class, or leave the cell empty."
-            )
-    if not pd.api.types.is_numeric_dtype(column):
-        unknown = unknown | is_unlabelled(column.astype(str).to_numpy(dtype=np.str_))
-    return unknown
+def _columns(table: Table, config: Config, train: pd.DataFrame) -> tuple[tuple[Column, ...], list[str]]:
+    """Return the columns to learn from, and what was left out of them and why. Their words are those of the rows `train`."""
+    chosen, notes = list(config.features), []
+    if not chosen:
+        others = [name for name in table.cells.columns if name != config.label]
+        reasons = {name: _reason_to_leave_out(name, table.cells[name], config) for name in dict.fromkeys(others)}
+        chosen = [name for name, reason in reasons.items() if not reason]
+        notes = [f"left out the column '{name}': {reason}" for name, reason in reasons.items() if reason]
+    if not chosen:
+        raise InputError(f"{table.path}: no column is left to learn from. {'; '.join(notes)}. Change 'features' or 'label'.")
+    return tuple(_column(table, name, train, config) for name in chosen), notes
 
 
-def _classes(table: pd.DataFrame, label: str, path: Path) -> np.ndarray:
-    column = table[label]
-    if pd.api.types.is_float_dtype(column) and (broken := np.flatnonzero(column.to_numpy(np.float64) % 1)).size:
-        value, row = column.iloc[broken[0]], column.index[broken[0]]
-        raise InputError(f"{path}: the label '{label}' holds {value} in row {row} (the first is 0); classes must be integers.")
-    if pd.api.types.is_float_dtype(column):
-        column = column.astype(np.int64)
-    if pd.api.types.is_numeric_dtype(column):
-        return column.to_numpy()
-    return column.astype(str).to_numpy(dtype=np.str_)
+def _reason_to_leave_out(name: str, cells: pd.Series | pd.DataFrame, config: Config) -> str:
+    """Return why a column is not learned from unless it is named; "" for other columns."""
+    if not name:
+        return "it has no name"
+    values = cells.dropna()
+    if not len(values):
+        return "it is empty"
+    if name in config.words or len(values) < len(cells) or not values.is_unique:
+        return ""
+    kind = kind_of(values, config)
+    if kind == "words":
+        return "it has another word in every row"
+    if kind == "number":
+        found = numbers(values, config)
+        if isinstance(found, pd.Series) and _counts_rows(found.to_numpy()):
+            return "it numbers the rows"
+        if isinstance(found, pd.Series) and not (found % 1).any() and _ID.fullmatch(name):
+            return "it identifies the rows, by its name and its values"
+    return ""
 
 
-def _column(name: str, train: Any, chosen: Any, max_values: int, path: Path, where: Path) -> np.ndarray:
-    """Return a column of `chosen`: standardised numbers `[n, 1]`, or one-hot words `[n, words]`, by the rows of `train`."""
-    if pd.api.types.is_numeric_dtype(train):
-        if not pd.api.types.is_numeric_dtype(chosen):
-            raise InputError(f"{where}: column '{name}' is {chosen.dtype}, but numeric in {path}. Use the same type in both.")
-        training = train.to_numpy(dtype=np.float64)
-        mean, spread = training.mean(), training.std()
-        numbers: np.ndarray = (chosen.to_numpy(dtype=np.float64) - mean) / (spread if spread > 1e-12 * abs(mean) else 1.0)
-        numbers = numbers.astype(np.float32)[:, np.newaxis]
-        return numbers
-    if pd.api.types.is_datetime64_any_dtype(train) or pd.api.types.is_timedelta64_dtype(train):
-        raise InputError(f"{path}: column '{name}' holds times. Convert them to numbers, or leave it out of 'features'.")
-    words: Sequence[str] = sorted(set(train.astype(str)))
-    if len(words) > max_values:
+def _counts_rows(values: np.ndarray) -> bool:
+    """Return whether `values` are consecutive in the order of the rows, or a permutation of 0 to n - 1 or of 1 to n."""
+    ordered = np.sort(values)
+    is_permutation = ordered[0] in (0, 1) and bool((np.diff(ordered) == 1).all())
+    return len(values) > 2 and (is_permutation or bool((np.diff(values) == 1).all()))
+
+
+def _column(table: Table, name: str, train: pd.DataFrame, config: Config) -> Column:
+    check_full(table, name, _FULL, config)
+    kind = _kind(table, name, config)
+    if kind != "words":
+        return Column(name=name, kind=kind)
+    words = sorted(set(train[name].astype(str)))
+    if len(words) > config.max_values:
         raise InputError(
-            f"{path}: column '{name}' has {len(words):,} different words, more than max_values = {max_values}.{_stray(train)} "
+            f"{table.path}: column '{name}' has {len(words):,} different words, more than max_values = {config.max_values}. "
             "Leave it out of 'features', or raise 'max_values'."
         )
-    values: np.ndarray = chosen.astype(str).to_numpy(dtype=np.str_)
-    one_hot: np.ndarray = values[:, np.newaxis] == np.array(words)
-    return one_hot.astype(np.float32)
+    return Column(name=name, kind="words", words=tuple(words))
 
 
-def _stray(column: pd.Series) -> str:
-    """Return a sentence about the first word in a column that holds mostly numbers; "" for other columns."""
-    stray = column[pd.to_numeric(column, errors="coerce").isna()]
-    if not 0 < len(stray) < len(column) / 2:
-        return ""
-    return f" Most are numbers, but '{stray.iloc[0]}' in row {stray.index[0]} (the first is 0) is not."
+_FULL = "Fill them in, remove those rows, or leave the column out of 'features'."
+
+
+def _kind(table: Table, name: str, config: Config) -> ColumnKind:
+    found = kind_of(table.cells[name], config)
+    if isinstance(found, Wrong):
+        raise InputError(f"{table.path}: column '{name}' {found.why}. {found.remedy}")
+    return found
+
+
+def _numbers(table: Table, rows: np.ndarray, columns: Sequence[Column], config: Config) -> np.ndarray:
+    """Return the rows of a table as the numbers of `columns`. Raises `InputError` for a value that does not fit its column."""
+    cells = {}
+    for column in columns:
+        check_column(table, column.name)
+        whole = table.cells[column.name]
+        check_full(table, column.name, _FULL, config)
+        found = numbers(whole, config) if column.kind == "number" else whole
+        if isinstance(found, Wrong):
+            raise InputError(f"{table.path}: column '{column.name}' {found.why}. {found.remedy}")
+        if (wrong := found.isna().to_numpy()).any():
+            row = int(wrong.argmax())
+            raise InputError(
+                f"{table.path}: column '{column.name}' holds '{whole.iloc[row]}' in row {row} (the first is 0), but is "
+                "numeric in training. Use the same type in both."
+            )
+        cells[column.name] = found.iloc[rows].to_numpy()
+    try:
+        return numbers_of(cells, [asdict(column) for column in columns])
+    except ValueError as error:
+        raise InputError(f"{table.path}: {error} of those read. Use the same type as in training.") from None
+
+
+def _standardisation(stored: np.ndarray, columns: Sequence[Column]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and the deviation of every number of the rows `stored`: 0 and 1 for words, and 1 for constant columns."""
+    is_word = np.concatenate([np.full(column.width, column.kind == "words") for column in columns])
+    mean, std = np.zeros(len(is_word)), np.ones(len(is_word))
+    for place in np.flatnonzero(~is_word):
+        mean[place], spread = stored[:, place].mean(), stored[:, place].std()
+        std[place] = spread if spread > 1e-12 * abs(mean[place]) else 1.0
+    return tuple(mean.tolist()), tuple(std.tolist())

@@ -23,28 +23,32 @@ from tutelage.spec.loading import tracking_uri
 from tutelage.training import inference
 from tutelage.training.context import TrainingContext, context_of
 
+UNKNOWN_INPUTS = "the file does not say how its inputs are normalised; the data's own mean and deviation are used"
+
 
 def evaluate_model(
     model: str, loaded: spec.Spec, split: str, storage: Path, uri: str | None = None, *, trust: bool = False
 ) -> dict[str, Any]:  # fmt: skip
     """Return a student's measures on a split of the spec's data with 95 % intervals, its size and latency.
 
-    `model` is as for `find_model`, or an exported program or ONNX file. Its latency is measured alone, as `measure` does. Of
-    the code that its files name, only what the spec names is run, and a program only if it was exported with this storage;
-    with `trust` any.
+    `model` is as for `find_model`, or an exported program or ONNX file. Examples are normalised by its own mean and deviation,
+    and `notes` say where the data seem to be in another unit. Its latency is measured alone, as `measure` does. Of the code
+    that its files name, only what the spec names is run, and a program only if it was exported with this storage; with `trust`
+    any.
     """
     if split not in SPLITS:
         raise InputError(f"no split '{split}'.{nearest(split, SPLITS)} Known: {', '.join(SPLITS)}.")
     trusted = EVERYTHING if trust else loaded.own_code()
     student = _deployed(model, storage, uri or tracking_uri(loaded), trusted)
-    context = context_of(loaded)
+    context = context_of(loaded, student.inputs)
     check_fits(model, student.signature, context.signature)
     if split == "test":
         _record_test_evaluation(model, storage, context)
     examples, task = context.read(split), context.built_task
     contributions = inference.contributions_of(student.module, task, examples)
     return {
-        "version": 2, "model": model, "form": student.form, "split": split, "examples": len(examples),
+        "version": 3, "model": model, "form": student.form, "split": split, "examples": len(examples),
+        "notes": [*([] if student.inputs else [UNKNOWN_INPUTS]), *examples.notes],
         **_measured(task.measures, contributions, context.seed),
         "size_bytes": student.size_bytes, "file_bytes": student.file_bytes,
         **timing.latencies_ms({"student": student.module}, examples.take(slice(1)).arguments)["student"],

@@ -98,8 +98,9 @@ def _context_for(found: Found, data: spec.Spec | None) -> TrainingContext:
             f"{found.name} comes from no sweep in the storage, so there are no real inputs for --check and quantised forms. "
             "Give them with --data SPEC, or leave both out."
         )
-    context = context_of(data if data is not None else found.home.spec())  # type: ignore[union-attr]
-    check_fits(found.name, signature_of(found.architecture["signature"]), context.signature)
+    named = signature_of(found.architecture["signature"])
+    context = context_of(data if data is not None else found.home.spec(), named.inputs)  # type: ignore[union-attr]
+    check_fits(found.name, named, context.signature)
     return context
 
 

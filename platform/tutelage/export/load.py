@@ -60,6 +60,11 @@ class Deployed:
     size_bytes: float
     file_bytes: int
 
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """The inputs with their normalisation; none if the file does not describe them."""
+        return self.signature.inputs if any(name for output in self.signature.outputs for name in output.names) else ()
+
 
 def read(path: Path, trusted: Collection[str] = PACKAGE_ONLY, own_programs: Collection[str] = frozenset()) -> Deployed:
     """Return what is at `path`: a directory with weights and architecture, a `.pt2` program or an `.onnx` model.

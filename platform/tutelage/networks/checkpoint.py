@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from tutelage import plugins
 from tutelage.errors import InputError, TutelageError
 from tutelage.files import write_atomically, write_json
 from tutelage.networks import forward, process_state
+from tutelage.networks.adapted_inputs import adapt, needs_adapting
 from tutelage.networks.blank import blank_arguments
 from tutelage.networks.trust import PACKAGE_ONLY, check_code
 from tutelage.networks.weights import load, weights_of
-from tutelage.signature import Signature, signature_of
+from tutelage.signature import InputSpec, Signature, documents_of, input_spec_of, signature_of
 from tutelage.tasks import by_sequence
 
 WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"
@@ -56,16 +58,21 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
     """Return the untrained network of an `architecture` with the keys `model` and `signature`.
 
     With the key `columns`, the network has the classes `of` and outputs only the columns `taken`. With `surgeries`, the changes
-    of a sparsity method are replayed in order.
+    of a sparsity method are replayed in order. With `taken`, a list of inputs, the network was made for these, and is called
+    with those of the signature.
     """
     _, plugin, config = plugins.configure("models", architecture["model"])
     signature, columns = signature_of(architecture["signature"]), architecture.get("columns")
+    given, taken = signature.inputs, tuple(input_spec_of(one) for one in architecture.get("taken", ()))
+    signature = replace(signature, inputs=taken or given)
     if columns:
         signature = signature.with_class_names(tuple(columns["of"]))
     model = _built(plugin, architecture["model"], config, signature)
     for one in architecture.get("surgeries", ()):
         _, sparsity, options = plugins.configure("sparsity", one["method"])
         model = sparsity.build(options, one["amount"]).replay(model, one["surgery"])
+    if taken:
+        adapt(model, taken, given)
     return ChosenClasses(model, columns["taken"]) if columns else model
 
 
@@ -85,6 +92,23 @@ def _built(plugin: Any, reference: plugins.Reference, config: Any, signature: Si
     if next(model.parameters(), None) is None:
         raise InputError(f"model '{plugins.described(reference)}' has no parameters; there is nothing to train.")
     return model
+
+
+def for_inputs(
+    model: nn.Module, architecture: dict[str, Any], given: Sequence[InputSpec]
+) -> tuple[nn.Module, dict[str, Any]]:  # fmt: skip
+    """Return the network, and its architecture, so that it is called with the inputs `given` and takes them in its own way.
+
+    Its own are its normalisation and its columns of a table. Inputs of other kinds or sizes change nothing. Raises `InputError`
+    for a column that is not `given`.
+    """
+    named = signature_of(architecture["signature"])
+    taken = [input_spec_of(one) for one in architecture.get("taken", ())] or list(named.inputs)
+    if not needs_adapting(named.inputs, given):
+        return model, architecture
+    signature = replace(named, inputs=tuple(given)).document()
+    adapted = {**architecture, "taken": documents_of(taken), "signature": signature}
+    return load(seeded(adapted, 0), weights_of(model)).eval(), adapted
 
 
 def seeded(architecture: Mapping[str, Any], seed: int) -> nn.Module:
@@ -128,6 +152,7 @@ def read_architecture(directory: Path) -> dict[str, Any]:
         raise InputError(f"{path}: lacks {', '.join(sorted(missing))}.")
     try:
         signature_of(architecture["signature"])
+        [input_spec_of(one) for one in architecture.get("taken", ())]
         methods = [one["method"] for one in architecture.get("surgeries", ())]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: holds no readable signature or surgeries ({error!r}).") from None

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tutelage.errors import InputError
-from tutelage.export import load, registry
+from tutelage.export import registry
 from tutelage.export.fit import mismatch
 from tutelage.measure import Measure
 from tutelage.networks import checkpoint, cost
@@ -62,13 +62,14 @@ def champion(registration: Registration, home: SweepDir, context: TrainingContex
             f"the champion of '{name}', version {found.version}, holds no {checkpoint.ARCHITECTURE} with {checkpoint.WEIGHTS}: "
             "it was not registered by tutelage, and cannot be compared. Register under another name, or with --force."
         )
-    held = load.read(directory, EVERYTHING if registration.trust else home.spec().own_code())
-    if difference := mismatch(held.signature, context.signature):
+    trusted = EVERYTHING if registration.trust else home.spec().own_code()
+    model, architecture = checkpoint.for_inputs(*checkpoint.read(directory, trusted), context.signature.inputs)
+    if difference := mismatch(signature_of(architecture["signature"]), context.signature):
         raise InputError(
             f"the champion of '{name}', version {found.version}, {difference}: they cannot be compared. Register under another "
             "name, or with --force."
         )
-    return Subject(name=f"{name} version {found.version} ({found.origin})", model=held.module)
+    return Subject(name=f"{name} version {found.version} ({found.origin})", model=model)
 
 
 def register(

@@ -45,7 +45,8 @@ def read_teacher(
     or lacks a class of the data.
     """
     if teacher.path is not None:
-        model, architecture = checkpoint.read(_directory(teacher.path, uri), trusted)
+        read = checkpoint.read(_directory(teacher.path, uri), trusted)
+        model, architecture = checkpoint.for_inputs(*read, train.input_specs)
     else:
         assert teacher.weights is not None, "a teacher that is not trained has a path or weights"
         named = signature_of(blank["signature"])

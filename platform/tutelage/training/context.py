@@ -22,7 +22,7 @@ from tutelage.networks.capture import capture, masks_for
 from tutelage.networks.output import Outline
 from tutelage.networks.weights import weights_of
 from tutelage.plugins import Reference
-from tutelage.signature import Signature
+from tutelage.signature import InputSpec, Signature
 from tutelage.spec.paths import located_data
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig
 from tutelage.spec.spec import Spec
@@ -37,7 +37,8 @@ class TrainingContext:
     """Data, task and teacher's knowledge, which all students of a sweep share. It is small to pickle and loads on first use.
 
     Without `knowledge`, students are trained label-only. `measures` are computed in addition to the task's; they have
-    `of_outputs` or `of_network`.
+    `of_outputs` or `of_network`. With the `inputs` of a network that exists, examples are normalised by its mean and deviation,
+    and rows of a table have its columns.
     """
 
     data: Reference
@@ -46,6 +47,7 @@ class TrainingContext:
     augmentation: AugmentationConfig = AS_IT_IS
     knowledge: KnowledgePlan | None = None
     measures: tuple[Measure, ...] = ()
+    inputs: tuple[InputSpec, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle only the fields, not loaded data and knowledge, because memory maps would be sent as bytes."""
@@ -54,7 +56,11 @@ class TrainingContext:
     def read(self, split: SplitName) -> Examples:
         """Return one split of the data."""
         _, plugin, config = plugins.configure("data", self.data)
-        return checked(plugin.read(config, self.seed, split), split)
+        if self.inputs and hasattr(plugin, "read_as"):
+            examples = plugin.read_as(config, self.seed, split, self.inputs)
+        else:
+            examples = plugin.read(config, self.seed, split)
+        return checked(examples.normalised_as(self.inputs), split)
 
     @cached_property
     def splits(self) -> dict[SplitName, Examples]:
@@ -208,14 +214,20 @@ class TrainingContext:
         }
 
 
-def context_of(spec: Spec) -> TrainingContext:
+def context_of(spec: Spec, inputs: tuple[InputSpec, ...] = ()) -> TrainingContext:
     """Return the context of a spec without knowledge, which suffices to read data and to build networks.
 
-    Its paths are absolute, because Ray's workers have other working directories.
+    Its paths are absolute, because Ray's workers have other working directories. With `inputs`, the data are read as the
+    network that has them takes them.
     """
     own = tuple(one for one in spec.measures.values() if one.of_outputs is not None or one.of_network is not None)
     context = TrainingContext(
-        data=located_data(spec.data, [Path.cwd()]), task=spec.task, seed=spec.seed, augmentation=spec.augmentation, measures=own
+        data=located_data(spec.data, [Path.cwd()]),
+        task=spec.task,
+        seed=spec.seed,
+        augmentation=spec.augmentation,
+        measures=own,
+        inputs=inputs,
     )
     augment.check(spec.augmentation, context.splits["train"].input_specs)
     return context

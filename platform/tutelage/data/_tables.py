@@ -1,0 +1,157 @@
+"""Tables read from CSV and Parquet files, cell by cell as they are written; delimiter and encoding are inferred."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from tutelage.errors import InputError, nearest
+from tutelage.plugins import PluginConfig
+
+_FIRST_RECORDS = 50  # that the delimiter is inferred from
+_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # of a text's first bytes
+
+
+class FormatConfig(PluginConfig):
+    """How the text of a CSV file is written. What is not said is inferred, and a sweep says what it inferred."""
+
+    delimiter: str | None = Field(None, min_length=1, description="between the cells: ',', ';', '|' or a tab; empty: inferred")
+    encoding: str | None = Field(None, description="of the text, such as cp1252; empty: UTF-8, or UTF-16 by its first bytes")
+    missing: tuple[str, ...] | None = Field(
+        None, strict=False, description="words for a missing value, such as '?'; empty: those of pandas, such as NA and null"
+    )
+
+
+class Table(NamedTuple):
+    """The cells of a file, and what was inferred to read it. The cells of CSV files are text or missing."""
+
+    cells: pd.DataFrame
+    path: Path
+    notes: tuple[str, ...]
+
+
+def read(path: Path, config: FormatConfig) -> Table:
+    """Return the table in a .parquet file or in a text file; raises `InputError` for what cannot be read.
+
+    The names of unnamed columns are "". A named Parquet index is a column.
+    """
+    kind = "Parquet" if path.suffix == ".parquet" else "CSV"
+    try:
+        cells, notes = _parquet(path) if kind == "Parquet" else _csv(path, config)
+    except UnicodeError as error:
+        raise InputError(
+            f"{path}: is not {config.encoding or 'UTF-8'} ({error}). Set 'encoding' to the file's own, such as cp1252 or "
+            "latin-1, or save it as UTF-8."
+        ) from error
+    except LookupError as error:
+        raise InputError(f"{path}: {error}. Set 'encoding' to one that Python knows, such as cp1252.") from error
+    except Exception as error:  # pandas and pyarrow raise many kinds for a broken file
+        raise InputError(
+            f"{path}: cannot be read as {kind} ({str(error).strip().rstrip('.')}). Save the file again."
+        ) from error
+    named = [name for name in cells.columns if name]
+    if repeated := [name for name, count in Counter(named).items() if count > 1]:
+        raise InputError(f"{path}: has the column '{repeated[0]}' more than once. Rename one.")
+    return Table(cells, path, tuple(notes))
+
+
+def check_column(table: Table, name: str) -> None:
+    """Raise `InputError` with the nearest name for a column that the table does not have."""
+    if name not in table.cells:
+        names = [str(other) for other in table.cells.columns]
+        raise InputError(f"{table.path}: no column '{name}'.{nearest(name, names)} The table has {', '.join(names[:20])}.")
+
+
+def check_full(table: Table, name: str, remedy: str, config: FormatConfig) -> None:
+    """Raise `InputError` (column, row) for a missing value or an infinite number in a column."""
+    column = table.cells[name]
+    empty = column.isna().to_numpy()
+    if pd.api.types.is_float_dtype(column):
+        empty = ~np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    if not empty.any():
+        return
+    row = int(np.argmax(empty))
+    word = str(written(table, name, config)[row]).strip()
+    what = f"holds '{word}'" if word else "has no value"
+    raise InputError(
+        f"{table.path}: column '{name}' {what} in row {row} (the first is 0), {int(empty.sum()):,} in all. {remedy}"
+    )
+
+
+def written(table: Table, name: str, config: FormatConfig) -> np.ndarray:
+    """Return a column's cells as text, those of a text file as they stand there; a missing value is ""."""
+    cells = table.cells
+    if table.path.suffix != ".parquet":
+        cells, _ = _csv(table.path, config.model_copy(update={"missing": ()}))
+    return cells[name].astype(object).where(cells[name].notna(), "").astype(str).to_numpy(dtype=np.str_)
+
+
+def _parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    cells = pd.read_parquet(path)
+    named = [level for level in cells.index.names if level is not None and level not in cells.columns]
+    cells = cells.reset_index(level=named) if named else cells
+    cells.columns = cells.columns.map(str)
+    return cells.reset_index(drop=True), []
+
+
+def _csv(path: Path, config: FormatConfig) -> tuple[pd.DataFrame, list[str]]:
+    encoding = config.encoding or _encoding(path)
+    delimiter = config.delimiter or _delimiter(path, encoding)
+    names = _names(_records(path, encoding, delimiter))
+    cells = pd.read_csv(
+        path, sep=delimiter, encoding=encoding, header=None, names=range(len(names)), dtype=str, skipinitialspace=True,
+        keep_default_na=config.missing is None, na_values=["", *(config.missing or ())],
+    )[1:].reset_index(drop=True)  # fmt: skip
+    cells.columns = pd.Index(names, dtype=object)
+    notes = [] if delimiter == "," else [f"the delimiter is a {_NAMES.get(delimiter, delimiter)}"]
+    notes += [] if encoding.startswith("utf-8") else [f"the encoding is {encoding}"]
+    return cells.apply(lambda column: column.str.strip()), notes
+
+
+def _encoding(path: Path) -> str:
+    with _opened(path) as file:
+        start = file.read(3)
+    return next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), "utf-8")
+
+
+def _opened(path: Path) -> BinaryIO:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def _records(path: Path, encoding: str, delimiter: str) -> list[list[str]]:
+    """Return the first records of a file, the header included, without blank lines."""
+    with _opened(path) as file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
+        found = (record for record in csv.reader(text, delimiter=delimiter, skipinitialspace=True) if any(record))
+        return list(islice(found, _FIRST_RECORDS))
+
+
+def _delimiter(path: Path, encoding: str) -> str:
+    """Return the delimiter that splits the first records into the most fields, as many in each; a comma if none does."""
+
+    def fields(delimiter: str) -> int:
+        header, *rest = _records(path, encoding, delimiter) or [[]]
+        is_regular = {len(record) for record in rest} in ({len(header)}, {len(header) + 1}, set())
+        return len(header) if is_regular else 0
+
+    return max(_NAMES, key=fields)  # the first of equals
+
+
+def _names(records: Sequence[Sequence[str]]) -> list[str]:
+    """Return the names of the columns: those of the header, and "" for one more field that every record has."""
+    if not records:
+        return []
+    header, rest = [name.strip() for name in records[0]], records[1:]
+    if not rest or {len(record) for record in rest} != {len(header) + 1}:
+        return header
+    return [*header, ""] if not any(record[-1] for record in rest) else ["", *header]
