@@ -164,3 +164,18 @@ def test_the_pages_about_the_package_have_every_room(page: str) -> None:
     rows = [line for line in (PACKAGE.parents[1] / page).read_text().splitlines() if line.startswith("| ")]
     missing = [room for room in ROOMS if not any(f"`{room}/`" in row.split("|")[1] for row in rows)]
     assert not missing
+
+
+@pytest.mark.slow
+def test_a_worker_imports_only_what_trains() -> None:
+    """Every process of a cluster pays for its imports; with these ones a search's first student waited seconds longer."""
+    heavy = "{'mlflow', 'optuna', 'sklearn', 'scipy.stats', 'matplotlib', 'plotly', 'onnx', 'moocore'}"
+    code = f"import sys, tutelage.search.ray_trial, tutelage.training.student_jobs; print([*{heavy} & sys.modules.keys()])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_process_of_a_gate_imports_nothing_heavy() -> None:
+    code = "import sys, tutelage.search.gate; print([m for m in ('torch', 'ray', 'numpy', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -13,7 +13,7 @@ from statistics import NormalDist, fmean, stdev
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as students_t
+from scipy.special import stdtrit
 
 from tutelage.measure import Measure
 
@@ -137,5 +137,5 @@ def paired_difference(
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     """Return (low, high) of the mean that at least two `values` estimate, by Student's t (1908)."""
     assert len(values) > 1, "one value has no spread"
-    half = float(students_t.ppf(0.5 + confidence / 2, len(values) - 1)) * stdev(values) / sqrt(len(values))
+    half = float(stdtrit(len(values) - 1, 0.5 + confidence / 2)) * stdev(values) / sqrt(len(values))
     return fmean(values) - half, fmean(values) + half

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.model_selection import KFold
 
 from tutelage.objectives import Objective
 from tutelage.records.trial import TrialRecord
@@ -59,6 +57,9 @@ def _columns(records: Sequence[TrialRecord], name: str) -> NDArray[np.float64]:
 def _of_objective(
     objective: Objective, records: Sequence[TrialRecord], groups: dict[str, NDArray[np.float64]], seed: int
 ) -> Importance:
+    from sklearn.ensemble import RandomForestRegressor  # a second, for reports only
+    from sklearn.model_selection import KFold
+
     target = np.array([record.measures[objective.name] for record in records])
     if objective.direction == "minimise" and target.min() > 0:
         target = np.log(target)

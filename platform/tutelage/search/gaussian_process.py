@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 Array = NDArray[np.float64]
 
@@ -44,14 +41,16 @@ class Regression:
         self._process = self._fit(rows, values, self._kernel, None)
 
     def _fit(self, rows: Array, values: Array, kernel: Any, optimizer: str | None) -> Any:
+        from sklearn.exceptions import ConvergenceWarning  # a second, which only some samplers need
+        from sklearn.gaussian_process import GaussianProcessRegressor
+
         rows, values = rows[-MOST_LEARNT:], values[-MOST_LEARNT:]
         self._centre, spread = rows.mean(axis=0), rows.std(axis=0)
         self._spread = np.where(spread > 0, spread, 1.0)
         process = GaussianProcessRegressor(kernel, normalize_y=True, optimizer=optimizer)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", ConvergenceWarning
-            )  # a length scale at its bound says that a feature does not matter
+            # A length scale at its bound says that a feature does not matter.
+            warnings.simplefilter("ignore", ConvergenceWarning)
             return process.fit((rows - self._centre) / self._spread, values)
 
     def predict(self, queried: Array) -> tuple[Array, Array]:
@@ -69,5 +68,7 @@ def _due(count: int) -> int:
 
 
 def _kernel(num_features: int) -> Any:
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
     scales = np.full(num_features, 2.0)
     return ConstantKernel(1.0, (1e-2, 1e2)) * Matern(scales, (0.2, 1e2), nu=2.5) + WhiteKernel(0.1, (1e-3, 1.0))

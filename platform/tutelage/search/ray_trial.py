@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import math
 import pickle
 import time
@@ -18,9 +16,6 @@ from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
 STATE = "trial.pt"
-
-
-GATE_PATIENCE_S = 20.0  # an actor that starts takes a few seconds; a cluster that grows takes longer and is not waited for
 
 
 HAND_IN_S = 2.0  # an actor hands in its epochs this often, at a rung, or as the trial ends; a live view needs no more
@@ -40,29 +35,6 @@ class RunningTrial(Protocol):
 
 
 StartTrial = Callable[[str, dict[str, Any]], RunningTrial]
-
-
-class _Gate:
-    """Holds actors that have started until `expected` are up, or nobody has come for a while; then it stays open.
-
-    Without it, trials shorter than an actor's start run one at a time: Tune gives a waiting trial the actor that has just
-    come free, and kills the one that was starting for it, again and again.
-    """
-
-    def __init__(self, expected: int) -> None:
-        self._missing, self._opened = expected, asyncio.Event()
-
-    async def pass_through(self) -> None:
-        self._missing -= 1
-        seen = self._missing
-        if self._missing <= 0:
-            self._opened.set()
-        while not self._opened.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._opened.wait(), GATE_PATIENCE_S)
-            if seen == self._missing:
-                self._opened.set()
-            seen = self._missing
 
 
 def _is_number(value: Any) -> bool:

@@ -22,7 +22,8 @@ from ray.tune.search import Searcher
 
 from tutelage import environment
 from tutelage.records.trial import Candidate, State, Suggestion, TrialRecord
-from tutelage.search.ray_trial import STATE, StartTrial, StudentTrainable, _Gate
+from tutelage.search.gate import Gate
+from tutelage.search.ray_trial import STATE, StartTrial, StudentTrainable
 from tutelage.search.stopping import Decision
 
 MAX_PENDING = 200  # trials drawn ahead of the actors that run them, at most
@@ -201,7 +202,7 @@ def run(
     num_slots, rungs = slots.count(), rungs or Rungs()
     feed = _TrialFeed(handlers=handlers, rungs=rungs, home=home)
     parameters = tune.with_parameters(
-        StudentTrainable, open_trial=open_trial, gate=ray.remote(num_cpus=0)(_Gate).remote(num_slots),
+        StudentTrainable, open_trial=open_trial, gate=ray.remote(num_cpus=0)(Gate).remote(num_slots),
         rungs=rungs.epochs, pausing=rungs.pausing, checkpoint_epochs=slots.checkpoint_epochs,
     )  # fmt: skip
     trainable = tune.with_resources(parameters, {"cpu": slots.cpus or 0.01, "gpu": slots.gpus})

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as students_t
+from scipy.special import stdtrit
 
 from tutelage.intervals import wilson_bounds
 from tutelage.measure import Measure, standard_error_of
@@ -140,7 +140,7 @@ def clipped(values: Vector, measure: Measure) -> Vector:
 
 @cache
 def _quantile(probability: float, freedom: int) -> float:
-    return float(students_t.ppf(probability, freedom or np.inf))
+    return float(stdtrit(freedom or np.inf, probability))
 
 
 def _variance(means: Vector, judged: Judged) -> Vector:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-from scipy.stats import beta
+from scipy.special import betaincinv
 from torch import Tensor
 from torch.nn import functional
 
@@ -113,7 +113,7 @@ def _covered(centre: Tensor, length: int, side_px: int) -> Tensor:
 def _beta_quantiles(alpha: float) -> Tensor:
     """Return quantiles of Beta(alpha, alpha), from which mixup draws its shares (Zhang et al., 2018)."""
     middles = (torch.arange(_BETA_STEPS, dtype=torch.float64) + 0.5) / _BETA_STEPS
-    return torch.from_numpy(beta.ppf(middles.numpy(), alpha, alpha)).float()
+    return torch.from_numpy(betaincinv(alpha, alpha, middles.numpy())).float()
 
 
 def uniform(seed: int, view: int, rows: Tensor, draw: str, count: int) -> Tensor:
