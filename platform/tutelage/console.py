@@ -10,8 +10,11 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from tutelage.escaping import for_terminal
 from tutelage.measure import Measure
+from tutelage.redaction import redact, redacted
 
 STORAGE = Path(".tutelage")
 
@@ -19,18 +22,33 @@ STORAGE = Path(".tutelage")
 out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 240)
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print a text on stdout, or stderr, without secrets and without characters that command a terminal."""
+    typer.echo(for_terminal(redact(text)), err=err)
+
+
+def show_json(document: Any) -> None:
+    """Print one JSON document without secrets on stdout."""
+    typer.echo(json.dumps(redacted(document), indent=2))
+
+
 def show_table(header: list[str], rows: list[list[Any]]) -> None:
     """Print a table with names aligned left and numbers right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in header:
         table.add_column(
-            name,
+            plain(name),
             no_wrap=True,
             justify="left" if name in ("name", "summary", "trial", "student", "check", "state", "found") else "right",
         )
     for row in rows:
-        table.add_row(*map(_cell, row))
+        table.add_row(*(plain(_cell(value)) for value in row))
     out.print(table)
+
+
+def plain(text: str) -> Text:
+    """Return a text for a table, as it is: brackets are no mark-up and nothing commands a terminal."""
+    return Text(for_terminal(redact(text)))
 
 
 def _cell(value: Any) -> str:
@@ -45,12 +63,12 @@ def _cell(value: Any) -> str:
 def show_mapping(document: dict[str, Any], as_json: bool) -> None:
     """Print a document's values, one a line."""
     if as_json:
-        typer.echo(json.dumps(document, indent=2))
+        show_json(document)
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value in document.items():
         if key != "version":
-            table.add_row(key, _cell(value))
+            table.add_row(plain(key), plain(_cell(value)))
     out.print(table)
 
 
@@ -60,7 +78,7 @@ def show_front(home: Any, as_json: bool) -> None:
     from tutelage.report import json_views, tables
 
     if as_json:
-        typer.echo(json.dumps(json_views.front(home), indent=2))
+        show_json(json_views.front(home))
         return
     table = tables.front_table(fronts.candidates(home), home.objectives())
     objectives = {objective.name for objective in home.objectives()}
@@ -81,8 +99,8 @@ def show_export(document: dict[str, Any]) -> None:
         ],
     )
     for note in document["kept"]:
-        typer.echo(note)
-    typer.echo(f"in {document['directory']}")
+        say(note)
+    say(f"in {document['directory']}")
 
 
 def _is_absent(value: Any) -> bool:
@@ -92,11 +110,11 @@ def _is_absent(value: Any) -> bool:
 def show_choice(choice: Any) -> None:
     """Print a selection: its reason, what fresh seeds changed, the test split, the registration."""
     document = choice.document
-    typer.echo(document["reason"])
+    say(document["reason"])
     _show_rivals(document)
     for remark in ("regression", "teaching", "capacity_gap", "transfer", "test_warning"):
         if document[remark]:
-            typer.echo(document[remark])
+            say(document[remark])
     test, primary = document["test"], Measure.from_document(document["measure"])
     rows = [
         [name, primary.text(score["value"]), primary.interval_text(score["interval"])]
@@ -109,8 +127,8 @@ def show_choice(choice: Any) -> None:
     show_table(["student", f"test {primary.label}", "95 % interval"], rows)
     if model := document["model"]:
         given = f"alias {', '.join(model['aliases'])}" if model["aliases"] else "no alias"
-        typer.echo(f"registered as {model['name']} version {model['version']}, {given}. {model['why']}")
-    typer.echo(f"report: {choice.report_path}")
+        say(f"registered as {model['name']} version {model['version']}, {given}. {model['why']}")
+    say(f"report: {choice.report_path}")
 
 
 def _show_rivals(document: dict[str, Any]) -> None:
@@ -124,11 +142,11 @@ def _show_rivals(document: dict[str, Any]) -> None:
         for one in document["candidates"]
     ]  # fmt: skip
     if rivals:
-        typer.echo("")
+        say("")
         show_table(
             ["student", "in the search", "over fresh seeds", f"change, {primary.difference_unit}", "confidence bound"], rivals
         )
-        typer.echo("")
+        say("")
 
 
 def show_swept(home: Any, as_json: bool) -> None:
@@ -137,7 +155,7 @@ def show_swept(home: Any, as_json: bool) -> None:
     from tutelage.records.mlflow_format import ui_command
 
     show_front(home, as_json)
-    typer.echo(f"\nselect a student: {home.command('select')}", err=True)
-    typer.echo(f"show it in MLflow: {ui_command(home.shown_tracking_uri)}", err=True)
+    say(f"\nselect a student: {home.command('select')}", err=True)
+    say(f"show it in MLflow: {ui_command(home.shown_tracking_uri)}", err=True)
     path = mlflow_views.path(home.facts()["experiment_id"])
-    typer.echo(f"then open the printed address followed by {path}", err=True)
+    say(f"then open the printed address followed by {path}", err=True)

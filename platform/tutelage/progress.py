@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from tutelage.console import plain
 from tutelage.measure import Measure
 from tutelage.records.observer import EpochEnded, Event, StageStarted, SweepStarted, TrialEnded
 from tutelage.records.trial import TrialRecord
@@ -51,7 +52,7 @@ class Progress:
                 self._trial_ended(event)
 
     def _print(self, event: Event, text: str) -> None:
-        self._console.print(f"[{event.unix_time_s - self._started_s:6.1f} s] {text}", markup=False)
+        self._console.print(plain(f"[{event.unix_time_s - self._started_s:6.1f} s] {text}"))
 
     def _trial_ended(self, event: TrialEnded) -> None:
         record = event.record

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from tutelage.objectives import objective
 from tutelage.records import fronts
 from tutelage.records.sweep_dir import measures_in
 from tutelage.records.trial import TrialRecord
-from tutelage.report import figures, sweep_page, tables
+from tutelage.report import figures, selection_sections, sweep_page, tables
 
 OBJECTIVES = (objective("accuracy"), replace(objective("params"), reference=1e6))
 TEACHER = {"accuracy": 0.99, "params": 1e6}
@@ -33,16 +32,15 @@ def test_the_front_is_a_tidy_table_smallest_first(records: list[TrialRecord]) ->
     assert len(tables.trials_table(records)) == 5
 
 
-def test_no_finished_trial_gives_an_empty_front(make_record: Make, tmp_path: Path) -> None:
+def test_no_finished_trial_gives_an_empty_front(make_record: Make) -> None:
     none = [make_record(0, "failed", "no")]
     assert fronts.front_of(none, OBJECTIVES) == []
     assert tables.front_table(none, OBJECTIVES).empty
-    figures.front_png(none, OBJECTIVES, tmp_path / "front.png", TEACHER)
-    figures.front_html(none, OBJECTIVES, tmp_path / "front.html", TEACHER)
-    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert figures.front_png(none, OBJECTIVES, TEACHER).startswith(b"\x89PNG")
+    assert "<html>" in figures.front_html(none, OBJECTIVES, TEACHER)
 
 
-def test_pictures_hold_every_finished_student_and_the_teacher(records: list[TrialRecord], tmp_path: Path) -> None:
+def test_pictures_hold_every_finished_student_and_the_teacher(records: list[TrialRecord]) -> None:
     figure = figures.front_figure(records, OBJECTIVES, TEACHER)
     assert [len(trace.x) for trace in figure.data] == [1, 3, 1]
     assert list(figure.data[1].x) == [100, 400, 500]
@@ -51,19 +49,17 @@ def test_pictures_hold_every_finished_student_and_the_teacher(records: list[Tria
     deep = figures.front_figure(records, third)
     assert dict(zip(deep.data[1].x, deep.data[1].marker.color, strict=True)) == {100: 200, 400: 800, 500: 1000}
     assert (figure.data[1].mode, deep.data[1].mode) == ("lines+markers", "markers"), "no staircase in three objectives"
-    figures.front_html(records, OBJECTIVES, tmp_path / "front.html", TEACHER)
-    page = (tmp_path / "front.html").read_text()
+    page = figures.front_html(records, OBJECTIVES, TEACHER)
     assert "t0002" in page
     assert 'src="http' not in page, "the page needs no network"
 
 
-def test_the_page_escapes_what_it_shows_and_tells_failures(records: list[TrialRecord], tmp_path: Path) -> None:
+def test_the_page_escapes_what_it_shows_and_tells_failures(records: list[TrialRecord]) -> None:
     sweep = sweep_page.Sweep(
         name="<b>sweep", spec_yaml="name: <i>", objectives=OBJECTIVES, measures=measures_in({}), records=records,
         candidates=records[:4], teacher=TEACHER, selection=None, environment={"torch": "2.13"}, elapsed_s=90.0,
     )  # fmt: skip
-    sweep_page.write(tmp_path / "report.html", sweep)
-    page = (tmp_path / "report.html").read_text()
+    page = sweep_page.page(sweep)
     assert "<script>alert" not in page
     assert "ValueError: &lt;script&gt;" in page
     assert "&lt;b&gt;sweep" in page
@@ -71,22 +67,19 @@ def test_the_page_escapes_what_it_shows_and_tells_failures(records: list[TrialRe
     assert "trials failed" in page
 
 
-def write_page(path: Path, records: list[TrialRecord], selection: dict[str, Any] | None) -> str:
+def page_of(records: list[TrialRecord], selection: dict[str, Any] | None) -> str:
     sweep = sweep_page.Sweep(
         name="sweep", spec_yaml="name: x", objectives=OBJECTIVES, measures=measures_in({}), records=records,
         candidates=[r for r in records if r.state == "finished"], teacher=TEACHER, selection=selection, environment={},
         elapsed_s=90.0, search_s=50.0,
     )  # fmt: skip
-    sweep_page.write(path, sweep)
-    return path.read_text()
+    return sweep_page.page(sweep)
 
 
-def test_the_page_tells_what_it_cost_and_what_was_stopped(
-    records: list[TrialRecord], make_record: Make, tmp_path: Path
-) -> None:
+def test_the_page_tells_what_it_cost_and_what_was_stopped(records: list[TrialRecord], make_record: Make) -> None:
     curve = ({"accuracy": 0.3}, {"accuracy": 0.4})
     stopped = replace(make_record(5, "stopped"), curve=curve, elapsed_s=2.5)
-    page = write_page(tmp_path / "r.html", [*records, stopped], None)
+    page = page_of([*records, stopped], None)
     for part in (
         "<td>2 of 3</td><td>0.4000</td>",
         "that spared 1 epochs",
@@ -95,18 +88,18 @@ def test_the_page_tells_what_it_cost_and_what_was_stopped(
         "are noise",
     ):
         assert part in page, part
-    assert "Stopped early" not in write_page(tmp_path / "r.html", records, None)
+    assert "Stopped early" not in page_of(records, None)
     assert 'src="http' not in page and "<link" not in page
 
 
-def test_confirmed_students_have_error_bars_and_what_shrank_is_told(records: list[TrialRecord], tmp_path: Path) -> None:
+def test_confirmed_students_have_error_bars_and_what_shrank_is_told(records: list[TrialRecord]) -> None:
     fresh = {"confirmed_mean": 0.75, "confirmed_low": 0.7, "confirmed_high": 0.81, "confirmed_seeds": 3.0}
     once = {"confirmed_mean": 0.95, "confirmed_seeds": 1.0}
     added = {"t0002": fresh, "t0000": once}
     records = [replace(one, measures={**one.measures, **added.get(one.trial_id, {})}) for one in records]
     selection = selection_of("sweep", records[0])
     figure = figures.front_figure(records, OBJECTIVES, TEACHER, OBJECTIVES[0].measure)
-    figures.add_baseline(figure, OBJECTIVES, records, sweep_page.baseline_of(selection) or {})
+    figures.add_baseline(figure, OBJECTIVES, records, selection_sections.baseline_of(selection) or {})
     by_name = {trace.name: trace for trace in figure.data}
     bars, baseline = by_name["fresh seeds, mean and 95 % interval (2)"], by_name["t0000 from labels alone"]
     assert dict(zip(bars.x, bars.y, strict=True)) == {400: 0.75, 500: 0.95}
@@ -114,24 +107,37 @@ def test_confirmed_students_have_error_bars_and_what_shrank_is_told(records: lis
         400: pytest.approx((0.05, 0.06)), 500: pytest.approx((0, 0)),
     }  # fmt: skip
     assert (baseline.x[0], baseline.y[0]) == (500, 0.93)
-    page = write_page(tmp_path / "r.html", records, selection)
+    page = page_of(records, selection)
     assert "<td>t0002</td><td>0.8000</td><td>3</td><td>0.7500</td><td>0.7000 to 0.8100</td><td>-5.00</td>" in page
     assert "It shrank a little." in page and "evaluated 2 times" in page
-    figures.front_png(records, OBJECTIVES, tmp_path / "front.png", TEACHER, OBJECTIVES[0].measure)
-    assert sweep_page.baseline_of(None) is None
+    assert figures.front_png(records, OBJECTIVES, TEACHER, OBJECTIVES[0].measure).startswith(b"\x89PNG")
+    assert selection_sections.baseline_of(None) is None
 
 
-def test_colours_stay_with_their_students_whatever_is_across(make_record: Make, tmp_path: Path) -> None:
+def test_colours_stay_with_their_students_whatever_is_across(make_record: Make) -> None:
     """By size in bytes the order is another than by parameters, so a colour list in the wrong order shows."""
     rows = [(0.9, 100.0, 900.0, 7.0), (0.8, 200.0, 300.0, 5.0), (0.7, 300.0, 100.0, 3.0)]
     members = [make_record(i, accuracy=a, params=p, size_bytes=s, latency_ms=t) for i, (a, p, s, t) in enumerate(rows)]
     objectives = (objective("accuracy"), objective("size_bytes"), objective("latency_ms"))
     front = figures.front_figure(members, objectives).data[1]
     assert dict(zip(front.x, front.marker.color, strict=True)) == {900: 7, 300: 5, 100: 3}
-    figures.front_png(members, objectives, tmp_path / "front.png")
-    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert figures.front_png(members, objectives).startswith(b"\x89PNG")
 
 
 def test_what_shows_under_the_pointer_is_escaped(make_record: Make) -> None:
     record = replace(make_record(0, accuracy=0.9, params=1.0), params={"student.model": "mine:<b>&"})
     assert "mine:&lt;b&gt;&amp;" in figures.front_figure([record], OBJECTIVES).data[1].text[0]
+
+
+def test_no_cell_of_a_csv_is_a_formula(make_record: Make) -> None:
+    record = replace(make_record(0, accuracy=0.9, params=1.0), params={"student.model": "=cmd|'/C calc'!A0", "@x": -1.5})
+    header, row = tables.csv_of(tables.trials_table([record])).splitlines()
+    assert "'@x" in header.split(",") and "'=cmd|'/C calc'!A0" in row.split(",") and "-1.5" in row.split(",")
+
+
+def test_labels_of_measures_are_text_on_pictures(make_record: Make) -> None:
+    measure = replace(OBJECTIVES[0].measure, label="<b>cost</b> $\\frac$ in $", unit="$")
+    odd = (replace(OBJECTIVES[0], measure=measure), OBJECTIVES[1])
+    records = [make_record(0, accuracy=0.9, params=1.0)]
+    assert figures.front_png(records, odd).startswith(b"\x89PNG")
+    assert figures.front_figure(records, odd).layout.yaxis.title.text.startswith("&lt;b&gt;cost")

@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from tutelage import console
 from tutelage.cli import installation, students, sweeps, views
 from tutelage.errors import TutelageError
 
@@ -32,5 +33,5 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except TutelageError as error:
-        typer.echo(f"error: {error}", err=True)
+        console.say(f"error: {error}", err=True)
         sys.exit(error.exit_code)

@@ -24,7 +24,7 @@ def doctor(
 
     rows = examination.examine(storage, tracking_uri, address)
     if as_json:
-        typer.echo(json.dumps({"version": 1, "checks": rows}, indent=2))
+        console.show_json({"version": 1, "checks": rows})
     else:
         console.show_table(["check", "state", "found"], [list(row.values()) for row in rows])
     if any(row["state"] == "failed" for row in rows):
@@ -47,6 +47,6 @@ def list_plugins(
         raise InputError(f"no family '{family}'.{nearest(family, plugins.FAMILIES)} Known: {', '.join(plugins.FAMILIES)}.")
     rows = [{"name": name, "summary": plugins.summary(family, name)} for name in plugins.names(family)]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        console.show_json(rows)
     else:
         console.show_table(["name", "summary"], [[row["name"], row["summary"]] for row in rows])

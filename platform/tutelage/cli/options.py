@@ -86,5 +86,5 @@ def resumable(name: str, storage: Path) -> Iterator[None]:
         from tutelage.records.sweep_dir import SweepDir
 
         command = SweepDir(storage / "sweeps" / name).command("resume")
-        typer.echo(f"stopped. Finished trials are kept. To continue: {command}", err=True)
+        console.say(f"stopped. Finished trials are kept. To continue: {command}", err=True)
         raise typer.Exit(130) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -84,7 +83,7 @@ def select(
             rivals=rivals, register=registration, address=address, observers=[progress],
         )  # fmt: skip
     if as_json:
-        typer.echo(json.dumps(choice.document, indent=2))
+        console.show_json(choice.document)
     else:
         console.show_choice(choice)
     if require_promotion and not choice.document["model"]["promoted"]:
@@ -147,7 +146,7 @@ def export(
     )  # fmt: skip
     document = exporting.export_model(model, directory, storage, options, tracking_uri)
     if as_json:
-        typer.echo(json.dumps(document, indent=2))
+        console.show_json(document)
     else:
         console.show_export(document)
     if document["refused"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,15 +10,16 @@ import typer
 from tutelage import console
 from tutelage.cli.options import AsJson, Storage, SweepName
 from tutelage.console import STORAGE
+from tutelage.outputs import write_output
 
 
 def front(
     name: SweepName,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
-    csv: Annotated[Path | None, typer.Option(help="Write the table to this file.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this file, link or pipe.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write an interactive picture to this file; it opens offline.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the picture to this file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the picture to this file, link or pipe.")] = None,
 ) -> None:
     """Print the Pareto front."""
     from tutelage.records import fronts, sweep_dir
@@ -28,28 +28,29 @@ def front(
     home = sweep_dir.find(storage, name)
     records, objectives, measured = fronts.candidates(home), home.objectives(), home.facts()["teacher"]
     if csv:
-        tables.write_csv(tables.front_table(records, objectives), csv)
+        write_output(csv, tables.csv_of(tables.front_table(records, objectives)))
     if html:
-        figures.front_html(records, objectives, html, measured, home.primary())
+        write_output(html, figures.front_html(records, objectives, measured, home.primary()))
     if png:
-        figures.front_png(records, objectives, png, measured, home.primary())
+        write_output(png, figures.front_png(records, objectives, measured, home.primary()))
     console.show_front(home, as_json)
 
 
 def report(
     name: SweepName,
-    file: Annotated[Path | None, typer.Argument(help="File to write. Default: in the sweep's directory.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="File to write, a link or a pipe. Default: report.html in the sweep's directory.")
+    ] = None,
     storage: Storage = STORAGE,
 ) -> None:
     """Write one page about a sweep that opens offline: front, baselines, selection, cost."""
-    from tutelage.files import write_atomically
     from tutelage.records import sweep_dir
     from tutelage.report import sweep_page
 
-    path = sweep_page.write_report(sweep_dir.find(storage, name))
+    home = sweep_dir.find(storage, name)
     if file is not None:
-        write_atomically(file, path.read_bytes())
-    typer.echo(str(file or path))
+        write_output(file, sweep_page.page_of(home))
+    console.say(str(file or sweep_page.write_report(home)))
 
 
 def compare(
@@ -66,7 +67,7 @@ def compare(
     storage: Storage = STORAGE,
     as_json: AsJson = False,
     html: Annotated[Path | None, typer.Option(help="Write picture and tables to this file; it opens offline.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the picture to this file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the picture to this file, link or pipe.")] = None,
 ) -> None:
     """Compare sweeps: fronts, hypervolumes with one reference point, students that another front dominates."""
     from tutelage.objectives import parse_quantity
@@ -77,17 +78,17 @@ def compare(
     homes = [sweep_dir.find(storage, name) for name in names]
     found = comparing.compare(homes, comparing.parse_reference(reference or []), [parse_quantity(size) for size in at or []])
     if html:
-        compare_page.write_html(found.candidates, found.objectives, found.document, html)
+        write_output(html, compare_page.page(found.candidates, found.objectives, found.document))
     if png:
-        compare_page.write_png(found.candidates, found.objectives, png)
+        write_output(png, compare_page.fronts_png(found.candidates, found.objectives))
     if as_json:
-        typer.echo(json.dumps(found.document, indent=2))
+        console.show_json(found.document)
         return
     for header, rows in (part(found.document) for part in (compare_page.summary, compare_page.best, compare_page.beaten)):
         if rows:
             console.show_table(header, rows)
-            typer.echo("")
+            console.say("")
     against = ", ".join(f"{name} {value:,g}" for name, value in found.document["reference"].items())
-    typer.echo(f"hypervolumes with the reference point {against}")
+    console.say(f"hypervolumes with the reference point {against}")
     for note in found.document["notes"]:
-        typer.echo(note)
+        console.say(note)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tutelage.escaping import for_markdown, markdown_code
 from tutelage.export.forms import FORMS
 from tutelage.export.snippets import is_plain, with_onnxruntime, with_torch
 from tutelage.measure import Measure
+from tutelage.redaction import redacted
 from tutelage.signature import InputSpec, OutputSpec, Signature, signature_of
 
 NAME = "README.md"  # the name and the front matter that model hubs show as a card
 
 
 UNKNOWN_LICENCE = "unknown"
+
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9.+-]*")  # of SPDX
+_YAML_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")  # which YAML does not read as text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +58,26 @@ class Card:
 def text(card: Card) -> str:
     """Return the card."""
     parts = [
-        f"---\nlicense: {card.licence}\ntags: [knowledge-distillation, tutelage]\n---\n\n# {card.name}\n",
+        f"---\nlicense: {_yaml(card.licence)}\ntags: [knowledge-distillation, tutelage]\n---\n\n# {for_markdown(card.name)}\n",
         _introduction(card), _numbers(card), _forms(card), _use(card), _limits(card), _config(card),
     ]  # fmt: skip
     return "\n".join(part for part in parts if part)
 
 
+def _yaml(licence: str) -> str:
+    """Return a licence as a YAML value: an identifier as it is, other text quoted."""
+    return licence if _IDENTIFIER.fullmatch(licence) and licence.lower() not in _YAML_WORDS else json.dumps(licence)
+
+
 def _introduction(card: Card) -> str:
     named = card.signature
-    facts = [("Task", card.sweep.get("task")), ("Data", _data(card)), ("Teacher", _teacher(card)), ("Network", _network(card))]
+    task = card.sweep.get("task")
+    facts = [
+        ("Task", for_markdown(task) if task else None),
+        ("Data", _data(card)),
+        ("Teacher", _teacher(card)),
+        ("Network", _network(card)),
+    ]
     facts += [*_interface(named), ("Licence", _licence(card))]
     rows = [(f"**{what}**", fact) for what, fact in facts if fact]
     return f"A student network that Tutelage trained. {_summary(named)}\n\n" + _table(("", ""), rows)
@@ -70,42 +87,49 @@ def _summary(named: Signature) -> str:
     if is_plain(named):
         shape = "×".join(map(str, named.example_shape))
         return f"It takes examples of shape {shape} and gives logits of {len(named.class_names)} classes."
-    inputs, outputs = (", ".join(f"`{one.name}`" for one in specs) for specs in (named.inputs, named.outputs))
+    inputs, outputs = (", ".join(markdown_code(one.name) for one in specs) for specs in (named.inputs, named.outputs))
     return f"It takes {inputs} and gives the logits of {outputs}."
 
 
 def _interface(named: Signature) -> list[tuple[str, str]]:
     if is_plain(named):
         return [("Classes", _listed(named.class_names, "classes"))]
-    inputs = [(f"Input `{spec.name}`", _input(spec)) for spec in named.inputs]
-    return [*inputs, *((f"Output `{output.name}`", _output(output)) for output in named.outputs)]
+    inputs = [(f"Input {markdown_code(spec.name)}", _input(spec)) for spec in named.inputs]
+    return [*inputs, *((f"Output {markdown_code(output.name)}", _output(output)) for output in named.outputs)]
 
 
 def _input(spec: InputSpec) -> str:
-    ragged = f"; examples differ in length, the mask `{spec.name}_mask` is true at real steps" if spec.is_ragged else ""
+    ragged = (
+        f"; examples differ in length, the mask {markdown_code(f'{spec.name}_mask')} is true at real steps"
+        if spec.is_ragged
+        else ""
+    )
     vocabulary = f"; vocabulary: {_listed(spec.names, 'entries')}" if spec.names else ""
     return f"{spec.kind}, {spec.dtype}, shape {'×'.join(map(str, spec.shape)) or 1}{ragged}{vocabulary}"
 
 
 def _output(output: OutputSpec) -> str:
-    steps = f"a step for each position of `{output.steps}`" if output.steps else "one step"
+    steps = f"a step for each position of {markdown_code(output.steps)}" if output.steps else "one step"
     return f"{steps}; classes: {_listed(output.names, 'classes')}"
 
 
 def _listed(names: Sequence[str], what: str) -> str:
-    shown = ", ".join(map(str, names[:20]))
+    shown = ", ".join(for_markdown(str(name)) for name in names[:20])
     return shown if len(names) <= 20 else f"{shown}, … ({len(names)} {what} in all; `manifest.json` has them)"
 
 
 def _licence(card: Card) -> str:
     stated = card.licence != UNKNOWN_LICENCE
     return (
-        card.licence if stated else "not stated (`tutelage export --licence` states it); that of the data may bind the network"
+        for_markdown(card.licence)
+        if stated
+        else "not stated (`tutelage export --licence` states it); that of the data may bind the network"
     )
 
 
 def _data(card: Card) -> str | None:
-    data, mark = card.sweep.get("data"), card.sweep.get("fingerprint")
+    named, mark = card.sweep.get("data"), card.sweep.get("fingerprint")
+    data = for_markdown(named) if named else None
     return f"{data}, SHA-256 of its examples and labels `{mark[:16]}…`" if data and mark else data
 
 
@@ -113,7 +137,7 @@ def _teacher(card: Card) -> str | None:
     teacher, primary = card.sweep.get("teacher"), card.primary
     if not teacher:
         return None
-    came = f", trained on {teacher['source']['data']} first" if teacher.get("source") else ""
+    came = f", trained on {for_markdown(str(teacher['source']['data']))} first" if teacher.get("source") else ""
     has_quality = primary is not None and primary.name in teacher
     quality = (
         f", {primary.label} {primary.text_with_unit(teacher[primary.name])} on validation" if has_quality and primary else ""
@@ -123,14 +147,14 @@ def _teacher(card: Card) -> str | None:
 
 def _network(card: Card) -> str:
     model = card.architecture["model"]
-    return f"`{model if isinstance(model, str) else json.dumps(model)}`"
+    return markdown_code(model if isinstance(model, str) else json.dumps(redacted(model)))
 
 
 def _numbers(card: Card) -> str:
     rows = [*_tested(card), *_confirmed(card), *_measured(card)]
     if not rows:
         return "## Numbers\n\nNone on record: the network was not found in a sweep.\n"
-    taught = f"\n{card.selection['teaching']}\n" if card.selection and card.selection.get("teaching") else ""
+    taught = f"\n{for_markdown(card.selection['teaching'])}\n" if card.selection and card.selection.get("teaching") else ""
     return "## Numbers\n\n" + _table(("measure", "value", "what it is"), rows) + taught
 
 
@@ -140,15 +164,20 @@ def _measured(card: Card) -> Iterator[tuple[str, str, str]]:
     for name, measure in card.measures.items():
         if name in values and not measure.detail:
             where = " on validation, in the search" if measure.spread else ""
-            yield f"{measure.label}{where}", measure.text_with_unit(values[name]), measure.meaning
+            yield (
+                for_markdown(measure.label) + where,
+                for_markdown(measure.text_with_unit(values[name])),
+                for_markdown(measure.meaning),
+            )
 
 
 def _tested(card: Card) -> list[tuple[str, str, str]]:
     test, primary = (card.selection or {}).get("test"), card.primary
     if not test or primary is None:
         return []
-    rows = [(f"**test {primary.label}**", test)]
-    rows += [(f"test {primary.label}, {who}", test[key]) for key, who in _BESIDE if test.get(key)]
+    label = for_markdown(primary.label)
+    rows = [(f"**test {label}**", test)]
+    rows += [(f"test {label}, {who}", test[key]) for key, who in _BESIDE if test.get(key)]
     return [(what, _interval(one, primary), f"95 % interval; {one['n']:,} examples") for what, one in rows]
 
 
@@ -168,7 +197,7 @@ def _confirmed(card: Card) -> list[tuple[str, str, str]]:
     spread = _interval({"value": taught["mean"], "interval": taught.get("interval")}, primary)
     return [
         (
-            f"{primary.label} on validation, fresh seeds",
+            f"{for_markdown(primary.label)} on validation, fresh seeds",
             spread,
             f"mean of {confirmed['seeds']} trainings; 95 % interval for one more",
         )
@@ -182,7 +211,8 @@ def _forms(card: Card) -> str:
         rows.append((form, ", ".join(f"`{name}`" for name in FORMS[form]), "not checked" if apart is None else f"{apart:.2g}"))
     head = ("form", "file", "largest difference of a logit from the student's")
     notes = "".join(
-        f"\n* {words}{'.' if kept else ': more than was allowed, so it was left out.'}" for words, kept in card.variants
+        f"\n* {for_markdown(words)}{'.' if kept else ': more than was allowed, so it was left out.'}"
+        for words, kept in card.variants
     )
     return "## Files\n\n" + _table(head, rows) + (notes + "\n" if notes else "")
 
@@ -205,7 +235,7 @@ def _limits(card: Card) -> str:
         "Neither the calibration of its probabilities nor its quality on groups within the data was measured.",
     ]
     if data:
-        lines.append(f"The numbers hold for examples like those of {data}; elsewhere they are unmeasured.")
+        lines.append(f"The numbers hold for examples like those of {for_markdown(data)}; elsewhere they are unmeasured.")
     test = (card.selection or {}).get("test")
     if not test:
         lines.append(
@@ -213,12 +243,12 @@ def _limits(card: Card) -> str:
             "those of one of many students, of which the best are overestimated."
         )
     elif warning := card.selection and card.selection.get("test_warning"):
-        lines.append(warning)
+        lines.append(for_markdown(warning))
     return "## Limits\n\n" + "\n".join(f"* {line}" for line in lines) + "\n"
 
 
 def _always(named: Signature) -> str:
-    counts = [f"one of the {output.num_classes} classes of `{output.name}`" for output in named.outputs]
+    counts = [f"one of the {output.num_classes} classes of {markdown_code(output.name)}" for output in named.outputs]
     return f"one of its {len(named.class_names)} classes" if is_plain(named) else " and ".join(counts)
 
 
@@ -229,5 +259,5 @@ def _config(card: Card) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(" ".join(cell.splitlines()) for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tutelage.signature import InputSpec, Signature
 
 _MANIFEST = """\
@@ -121,7 +123,7 @@ def _plain(signature: Signature, imports: str, load: str, run: str) -> str:
 
 
 def _example(signature: Signature) -> str:
-    return "{" + ", ".join(f'"{spec.name}": {_zeros(spec)}' for spec in signature.inputs) + "}"
+    return "{" + ", ".join(f"{json.dumps(spec.name)}: {_zeros(spec)}" for spec in signature.inputs) + "}"
 
 
 def _zeros(spec: InputSpec) -> str:

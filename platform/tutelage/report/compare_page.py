@@ -1,110 +1,79 @@
-"""Several fronts on one picture, still or moving, and on one page that opens offline."""
+"""Several fronts on one picture, still or interactive, and on one page that opens offline."""
 
 from __future__ import annotations
 
-import html
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tutelage.files import write_atomically
 from tutelage.measure import Measure
 from tutelage.objectives import Objective
 from tutelage.records import fronts
 from tutelage.records.trial import TrialRecord
-from tutelage.report import figures, sweep_page
+from tutelage.report import charts, layout
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito (2008)
-
-
 MARKS = (("o", "circle"), ("s", "square"), ("^", "triangle-up"), ("D", "diamond"), ("v", "triangle-down"), ("P", "cross"))
 
-
-def _fronts(
-    candidates: Mapping[str, Sequence[TrialRecord]], objectives: Sequence[Objective]
-) -> list[tuple[str, list[TrialRecord], list[float], list[float]]]:
-    """Return each sweep's front in order of the picture's x, with its x and y."""
-    across, up = figures.axes_of(objectives)
-    found = []
-    for name, records in candidates.items():
-        members = sorted(fronts.front_of(records, objectives), key=lambda record: record.measures[across.name])
-        found.append((name, members, *figures.points(members, across, up)))
-    return found
+Candidates = Mapping[str, Sequence[TrialRecord]]  # those of each sweep, by its name
 
 
-def write_png(candidates: Mapping[str, Sequence[TrialRecord]], objectives: Sequence[Objective], path: Path) -> None:
-    """Draw every sweep's front on one picture, in a colour and with a mark of its own; PNG, written atomically."""
-    from matplotlib.figure import Figure
+def _fronts(candidates: Candidates, objectives: Sequence[Objective]) -> dict[str, list[TrialRecord]]:
+    """Return each sweep's front in order of the picture's x."""
+    across, _ = charts.axes_of(objectives)
+    found = {name: fronts.front_of(records, objectives) for name, records in candidates.items()}
+    return {name: sorted(members, key=lambda record: record.measures[across.name]) for name, members in found.items()}
 
-    across, up = figures.axes_of(objectives)
-    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    for number, (name, members, x, y) in enumerate(_fronts(candidates, objectives)):
+
+def fronts_png(candidates: Candidates, objectives: Sequence[Objective]) -> bytes:
+    """Return a picture with every sweep's front, in a colour and with a mark of its own, as PNG."""
+    across, up = charts.axes_of(objectives)
+    figure, axes = charts.still()
+    for number, (name, members) in enumerate(_fronts(candidates, objectives).items()):
         colour, (mark, _) = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
+        x, y = charts.points(members, across, up)
         if len(objectives) == 2:
-            axes.plot(x, y, drawstyle="steps-post", color=colour, linewidth=1.2, alpha=0.6)
-        axes.scatter(x, y, s=34, color=colour, marker=mark, label=f"{name} ({len(members)})", zorder=3)
-    if across.measure.has_log_axis:
-        axes.set_xscale("log")
-    if up.measure.has_log_axis:
-        axes.set_yscale("log")
-    axes.set(xlabel=figures.label_of(across), ylabel=figures.label_of(up))
-    axes.grid(alpha=0.25)
-    axes.legend(frameon=False, loc="best")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_atomically(path, buffer.getvalue())
+            axes.plot(x, y, drawstyle="steps-post", color=colour, linewidth=charts.FRONT_LINE, alpha=charts.FRONT_ALPHA)
+        axes.scatter(x, y, s=charts.FRONT_MARK, color=colour, marker=mark, label=f"{name} ({len(members)})", zorder=3)
+    return charts.png_of(figure, axes, across, up)
 
 
-def figure_of(candidates: Mapping[str, Sequence[TrialRecord]], objectives: Sequence[Objective]) -> go.Figure:
-    """Return the same picture to move about in."""
+def figure_of(candidates: Candidates, objectives: Sequence[Objective]) -> go.Figure:
+    """Return the same picture, interactive."""
     import plotly.graph_objects as go
 
-    across, up = figures.axes_of(objectives)
-    figure = go.Figure()
-    for number, (name, members, x, y) in enumerate(_fronts(candidates, objectives)):
-        colour, (_, mark) = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
-        mode = "lines+markers" if len(objectives) == 2 else "markers"
-        figure.add_trace(
-            go.Scatter(
-                x=x, y=y, name=f"{html.escape(name)} ({len(members)})", mode=mode,
-                marker={"color": colour, "size": 9, "symbol": mark}, line={"shape": "hv", "color": colour, "width": 1},
-                text=[figures.hover_of(record) for record in members], hovertemplate="%{text}<extra></extra>",
-            )
-        )  # fmt: skip
-    figure.update_layout(
-        template="plotly_white", height=480, xaxis_title=figures.label_of(across), yaxis_title=figures.label_of(up),
-        legend={"orientation": "h", "y": 1.08},
-    )  # fmt: skip
-    figures.log_axes(figure, across, up)
-    return figure
+    across, up = charts.axes_of(objectives)
+    figure, mode = go.Figure(), "lines+markers" if len(objectives) == 2 else "markers"
+    for number, (name, members) in enumerate(_fronts(candidates, objectives).items()):
+        colour, (_, symbol) = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
+        marker, line = {"color": colour, "size": 9, "symbol": symbol}, {"shape": "hv", "color": colour, "width": 1}
+        figure.add_trace(charts.dots(members, across, up, name, mode=mode, marker=marker, line=line))
+    return charts.lay_out(figure, across, up, height=480)
 
 
-def write_html(
-    candidates: Mapping[str, Sequence[TrialRecord]], objectives: Sequence[Objective], document: Mapping[str, Any], path: Path
-) -> None:  # fmt: skip
-    """Write picture and tables as a page that needs no network, atomically."""
-    names = [one["sweep"] for one in document["sweeps"]]
-    title = " against ".join(names)
-    drawn = sweep_page.moving(figure_of(candidates, objectives))
+def page(candidates: Candidates, objectives: Sequence[Objective], document: Mapping[str, Any]) -> str:
+    """Return picture and tables of the comparison `document` as a page that needs no network."""
+    title = " against ".join(one["sweep"] for one in document["sweeps"])
     against = ", ".join(f"{name} {value:,g}" for name, value in document["reference"].items())
     sections = [
-        f'<h2>The fronts</h2><div class="plot">{drawn}</div>',
-        "<h2>In numbers</h2>"
-        + sweep_page.table(*summary(document))
-        + f'<p class="quiet">Hypervolumes up to {html.escape(against)}.</p>',
-        f"<h2>Best {html.escape(Measure.from_document(document['measure']).label)} by {html.escape(str(document['size']))}</h2>"
-        + sweep_page.table(*best(document))
-        if document["size"]
-        else "",
-        "<h2>Who beats whom</h2>" + sweep_page.table(*beaten(document), "text"),
-        "<h2>To bear in mind</h2>" + "".join(f"<p>{html.escape(note)}</p>" for note in document["notes"]),
+        layout.section("The fronts", layout.plot(figure_of(candidates, objectives))),
+        layout.section(
+            "In numbers", layout.table(*summary(document)), layout.paragraphs([f"Hypervolumes up to {against}."], "quiet")
+        ),
+        _best_section(document),
+        layout.section("Who beats whom", layout.table(*beaten(document), "text")),
+        layout.section("To bear in mind", layout.paragraphs(document["notes"])),
     ]
-    write_atomically(path, sweep_page.page(title, f"<h1>{html.escape(title)}</h1>", sections))
+    return layout.page(title, layout.headline(title, {}), sections)
+
+
+def _best_section(document: Mapping[str, Any]) -> str:
+    if not document["size"]:
+        return ""
+    label = Measure.from_document(document["measure"]).label
+    return layout.section(f"Best {label} by {document['size']}", layout.table(*best(document)))
 
 
 Rows = tuple[list[str], list[list[Any]]]

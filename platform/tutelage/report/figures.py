@@ -1,144 +1,111 @@
-"""The front as a picture, still (PNG) and interactive (HTML)."""
+"""A sweep's front as a picture, still (PNG) and interactive (HTML)."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tutelage.files import write_atomically
+from tutelage.escaping import for_matplotlib
 from tutelage.measure import Measure
 from tutelage.objectives import Objective
 from tutelage.records.fronts import front_of
 from tutelage.records.trial import TrialRecord
+from tutelage.report import charts
+from tutelage.report.charts import axes_of, label_of, points, third_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-FRONT_COLOUR, OTHER_COLOUR, TEACHER_COLOUR = (
-    "#0072B2",
-    "#9A9A9A",
-    "#D55E00",
-)  # Okabe and Ito (2008), distinguishable for colour-blind readers
+# Okabe and Ito (2008), distinguishable for colour-blind readers
+FRONT_COLOUR, OTHER_COLOUR, TEACHER_COLOUR, CONFIRMED_COLOUR = "#0072B2", "#9A9A9A", "#D55E00", "#009E73"
 
-
-CONFIRMED_COLOUR = "#009E73"
+Values = Mapping[str, float]
 
 
-def axes_of(objectives: Sequence[Objective]) -> tuple[Objective, Objective]:
-    """Return the objectives for x (a size, if there is one) and y."""
-    across = next((o for o in objectives if o.measure.is_cost), objectives[-1])
-    return across, next((o for o in objectives if o is not across), across)
-
-
-def _third(objectives: Sequence[Objective]) -> Objective | None:
-    """Return the objective that colour shows, if any; the front is a staircase only without one."""
-    return next((o for o in objectives if o not in axes_of(objectives)), None)
-
-
-def label_of(objective: Objective) -> str:
-    """Return an axis title: the measure's label and unit."""
-    measure = objective.measure
-    return measure.label if measure.unit in (measure.label, "share") else f"{measure.label} ({measure.unit})"
+def _parted(
+    records: Sequence[TrialRecord], objectives: Sequence[Objective]
+) -> tuple[list[TrialRecord], list[TrialRecord]]:  # fmt: skip
+    """Return the front's members in order of x, and the other finished records."""
+    across, _ = axes_of(objectives)
+    members = front_of(records, objectives)
+    others = [record for record in records if record.state == "finished" and record not in members]
+    return sorted(members, key=lambda record: record.measures[across.name]), others
 
 
 def front_png(
-    records: Sequence[TrialRecord],
-    objectives: Sequence[Objective],
-    path: Path,
-    teacher: Mapping[str, float] | None = None,
+    records: Sequence[TrialRecord], objectives: Sequence[Objective], teacher: Values | None = None,
     primary: Measure | None = None,
-) -> None:
-    """Draw all finished students, the front as a staircase, and the teacher as a star; PNG, written atomically.
+) -> bytes:  # fmt: skip
+    """Return a picture of all finished students, the front as a staircase, and the teacher as a star, as PNG.
 
     Error bars are of the `primary` measure, and drawn where that is an axis.
     """
-    import io
-
-    from matplotlib.figure import Figure
-
     across, up = axes_of(objectives)
-    members = front_of(records, objectives)
-    others = [r for r in records if r.state == "finished" and r not in members]
-    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    axes.scatter(*points(others, across, up), s=18, color=OTHER_COLOUR, label=f"dominated ({len(others)})")
-    members = sorted(members, key=lambda r: r.measures[across.name])
-    x, y = points(members, across, up)
-    third = _third(objectives)
-    if third is None:
-        axes.plot(x, y, drawstyle="steps-post", color=FRONT_COLOUR, linewidth=1.2, alpha=0.6)
-        axes.scatter(x, y, s=34, color=FRONT_COLOUR, label=f"front ({len(members)})", zorder=3)
-    else:
-        colours = [r.measures[third.name] for r in members]
-        dots = axes.scatter(x, y, s=34, c=colours, cmap="cividis", label=f"front ({len(members)})", zorder=3)
-        figure.colorbar(dots, ax=axes, label=label_of(third))
-    shown = confirmed(records) if up.measure == primary else []
-    if shown:
-        means, below, above = _error_bars(shown)
-        sizes = [record.measures[across.name] for record in shown]
-        style: dict[str, Any] = {
-            "fmt": "D",
-            "markersize": 4,
-            "capsize": 2,
-            "linewidth": 1,
-            "color": CONFIRMED_COLOUR,
-            "zorder": 4,
-        }
-        axes.errorbar(sizes, means, yerr=[below, above], label=f"fresh seeds, 95 % interval ({len(shown)})", **style)
+    members, others = _parted(records, objectives)
+    figure, axes = charts.still()
+    axes.scatter(*points(others, across, up), s=charts.OTHER_MARK, color=OTHER_COLOUR, label=f"dominated ({len(others)})")
+    _draw_front(figure, axes, members, objectives)
+    if up.measure == primary:
+        _draw_error_bars(axes, confirmed(records), across)
     if teacher and across.name in teacher and up.name in teacher:
         axes.scatter([teacher[across.name]], [teacher[up.name]], s=160, marker="*", color=TEACHER_COLOUR, label="teacher")
-    if across.measure.has_log_axis:
-        axes.set_xscale("log")
-    if up.measure.has_log_axis:
-        axes.set_yscale("log")
-    axes.set(xlabel=label_of(across), ylabel=label_of(up), title="Students that no other beats")
-    axes.grid(alpha=0.25)
-    axes.legend(frameon=False, loc="best")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_atomically(path, buffer.getvalue())
+    return charts.png_of(figure, axes, across, up, title="Students that no other beats")
 
 
-def points(records: Sequence[TrialRecord], across: Objective, up: Objective) -> tuple[list[float], list[float]]:
-    """Return the x and the y of `records` on the picture."""
-    return [r.measures[across.name] for r in records], [r.measures[up.name] for r in records]
+def _draw_front(figure: Figure, axes: Axes, members: Sequence[TrialRecord], objectives: Sequence[Objective]) -> None:
+    third, (x, y) = third_of(objectives), points(members, *axes_of(objectives))
+    style: dict[str, Any] = {"s": charts.FRONT_MARK, "label": f"front ({len(members)})", "zorder": 3}
+    if third is None:
+        axes.plot(x, y, drawstyle="steps-post", color=FRONT_COLOUR, linewidth=charts.FRONT_LINE, alpha=charts.FRONT_ALPHA)
+        axes.scatter(x, y, color=FRONT_COLOUR, **style)
+    else:
+        dots = axes.scatter(x, y, c=[record.measures[third.name] for record in members], cmap="cividis", **style)
+        figure.colorbar(dots, ax=axes, label=for_matplotlib(label_of(third)))
+
+
+def _draw_error_bars(axes: Axes, shown: Sequence[TrialRecord], across: Objective) -> None:
+    if not shown:
+        return
+    means, below, above = _error_bars(shown)
+    axes.errorbar(
+        [record.measures[across.name] for record in shown], means, yerr=[below, above], fmt="D", markersize=4, capsize=2,
+        linewidth=1, color=CONFIRMED_COLOUR, zorder=4, label=f"fresh seeds, 95 % interval ({len(shown)})",
+    )  # fmt: skip
 
 
 def front_figure(
-    records: Sequence[TrialRecord], objectives: Sequence[Objective], teacher: Mapping[str, float] | None = None,
+    records: Sequence[TrialRecord], objectives: Sequence[Objective], teacher: Values | None = None,
     primary: Measure | None = None,
 ) -> go.Figure:  # fmt: skip
     """Return the same picture, interactive: a student's config shows under the pointer; a third objective is colour."""
     import plotly.graph_objects as go
 
     across, up = axes_of(objectives)
-    members = front_of(records, objectives)
-    others = [r for r in records if r.state == "finished" and r not in members]
+    members, others = _parted(records, objectives)
     figure = go.Figure()
-    figure.add_trace(_trace(others, across, up, "dominated", {"color": OTHER_COLOUR, "size": 6}))
-    members = sorted(members, key=lambda r: r.measures[across.name])
-    third = _third(objectives)
-    marker: dict[str, Any] = {"color": FRONT_COLOUR, "size": 10}
-    if third:
-        colours = [r.measures[third.name] for r in members]
-        marker |= {"color": colours, "colorscale": "Cividis", "colorbar": {"title": label_of(third)}}
-    figure.add_trace(_trace(members, across, up, "front", marker, "markers" if third else "lines+markers"))
-    shown = confirmed(records) if up.measure == primary else []
-    if shown:
-        figure.add_trace(_confirmed_trace(shown, across))
+    figure.add_trace(charts.dots(others, across, up, "dominated", mode="markers", marker={"color": OTHER_COLOUR, "size": 6}))
+    figure.add_trace(_front_trace(members, objectives))
+    if up.measure == primary and (shown := confirmed(records)):
+        figure.add_trace(_confirmed_trace(shown, across, up))
     if teacher and across.name in teacher and up.name in teacher:
         star = {"color": TEACHER_COLOUR, "size": 16, "symbol": "star"}
-        figure.add_trace(
-            go.Scatter(x=[teacher[across.name]], y=[teacher[up.name]], mode="markers", name="teacher", marker=star)
-        )
-    figure.update_layout(
-        template="plotly_white", height=520, margin={"t": 30, "r": 20}, xaxis_title=label_of(across), yaxis_title=label_of(up),
-        legend={"orientation": "h", "y": 1.08},
-    )  # fmt: skip
-    log_axes(figure, across, up)
-    return figure
+        place = {"x": [teacher[across.name]], "y": [teacher[up.name]]}
+        figure.add_trace(go.Scatter(**place, mode="markers", name="teacher", marker=star))
+    return charts.lay_out(figure, across, up, height=520)
+
+
+def _front_trace(members: Sequence[TrialRecord], objectives: Sequence[Objective]) -> go.Scatter:
+    third = third_of(objectives)
+    marker: dict[str, Any] = {"color": FRONT_COLOUR, "size": 10}
+    if third:
+        colours = [record.measures[third.name] for record in members]
+        marker |= {"color": colours, "colorscale": "Cividis", "colorbar": {"title": html.escape(label_of(third))}}
+    line = {"shape": "hv", "color": FRONT_COLOUR, "width": 1}
+    mode = "markers" if third else "lines+markers"
+    return charts.dots(members, *axes_of(objectives), "front", mode=mode, marker=marker, line=line)
 
 
 def _error_bars(records: Sequence[TrialRecord]) -> tuple[list[float], list[float], list[float]]:
@@ -154,71 +121,33 @@ def confirmed(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [record for record in records if "confirmed_mean" in record.measures]
 
 
-def _confirmed_trace(records: Sequence[TrialRecord], across: Objective) -> go.Scatter:
-    import plotly.graph_objects as go
-
+def _confirmed_trace(records: Sequence[TrialRecord], across: Objective, up: Objective) -> go.Scatter:
     means, below, above = _error_bars(records)
     bars = {"type": "data", "symmetric": False, "color": CONFIRMED_COLOUR, "array": above, "arrayminus": below}
-    return go.Scatter(
-        x=[record.measures[across.name] for record in records], y=means, error_y=bars, mode="markers",
-        name=f"fresh seeds, mean and 95 % interval ({len(records)})", text=[hover_of(record) for record in records],
-        hovertemplate="%{text}<extra></extra>", marker={"color": CONFIRMED_COLOUR, "size": 8, "symbol": "diamond"},
-    )  # fmt: skip
+    marker = {"color": CONFIRMED_COLOUR, "size": 8, "symbol": "diamond"}
+    trace = charts.dots(records, across, up, "fresh seeds, mean and 95 % interval", mode="markers", marker=marker)
+    return trace.update(y=means, error_y=bars)
 
 
 def add_baseline(
     figure: go.Figure, objectives: Sequence[Objective], records: Sequence[TrialRecord], baseline: Mapping[str, Any]
 ) -> None:
-    """Add to the picture what the network of `baseline["trial"]` has from labels alone, if that measure is an axis."""
+    """Add the label-only baseline of `baseline["trial"]` to the picture, if its measure is an axis."""
     import plotly.graph_objects as go
 
     across, up = axes_of(objectives)
     sizes = {record.trial_id: record.measures[across.name] for record in records if across.name in record.measures}
     if up.name != baseline["measure"] or baseline["trial"] not in sizes:
         return
-    figure.add_trace(
-        go.Scatter(
-            x=[sizes[baseline["trial"]]], y=[baseline["value"]], mode="markers",
-            name=f"{baseline['trial']} from labels alone",
-            marker={"color": "#000000", "size": 11, "symbol": "x-thin-open"},
-        )
-    )  # fmt: skip
-
-
-def _trace(
-    records: Sequence[TrialRecord], across: Objective, up: Objective, name: str, marker: dict[str, Any], mode: str = "markers"
-) -> go.Scatter:  # fmt: skip
-    import plotly.graph_objects as go
-
-    x, y = points(records, across, up)
-    return go.Scatter(
-        x=x, y=y, mode=mode, name=f"{name} ({len(records)})", marker=marker, text=[hover_of(r) for r in records],
-        hovertemplate="%{text}<extra></extra>", line={"shape": "hv", "color": FRONT_COLOUR, "width": 1},
-    )  # fmt: skip
-
-
-def log_axes(figure: go.Figure, across: Objective, up: Objective) -> None:
-    """Give the figure logarithmic axes where the measures call for them."""
-    if across.measure.has_log_axis:
-        figure.update_xaxes(type="log")
-    if up.measure.has_log_axis:
-        figure.update_yaxes(type="log")
-
-
-def hover_of(record: TrialRecord) -> str:
-    """Return what shows of a trial under the pointer, as escaped HTML."""
-    measures = [f"{name} {value:,.6g}" for name, value in record.measures.items()]
-    params = [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in record.params.items()]
-    return "<br>".join([f"<b>{record.trial_id}</b>", *(html.escape(line) for line in [*measures, *params])])
+    marker = {"color": "#000000", "size": 11, "symbol": "x-thin-open"}
+    place = {"x": [sizes[baseline["trial"]]], "y": [baseline["value"]]}
+    figure.add_trace(go.Scatter(**place, mode="markers", name=f"{baseline['trial']} from labels alone", marker=marker))
 
 
 def front_html(
-    records: Sequence[TrialRecord],
-    objectives: Sequence[Objective],
-    path: Path,
-    teacher: Mapping[str, float] | None = None,
+    records: Sequence[TrialRecord], objectives: Sequence[Objective], teacher: Values | None = None,
     primary: Measure | None = None,
-) -> None:
-    """Write the interactive picture as a page that needs no network, atomically."""
+) -> str:  # fmt: skip
+    """Return the interactive picture as a page that needs no network."""
     page: str = front_figure(records, objectives, teacher, primary).to_html(include_plotlyjs=True, full_html=True)
-    write_atomically(path, page)
+    return page

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tutelage import plugins
-from tutelage.files import write_atomically
+from tutelage.escaping import for_csv
 from tutelage.objectives import Objective
 from tutelage.records.fronts import front_of
 from tutelage.records.trial import TrialRecord
@@ -61,6 +60,7 @@ def _costs() -> list[str]:
     return [measure.name for measure in sorted(costs, key=lambda cost: AVAILABLE.index(cost.available))]
 
 
-def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV, atomically."""
-    write_atomically(path, table.to_csv(index=False))
+def csv_of(table: pd.DataFrame) -> str:
+    """Return a table as CSV in which no cell is a formula to a spreadsheet (see `escaping.for_csv`)."""
+    text: str = table.rename(columns=for_csv).map(for_csv).to_csv(index=False)
+    return text

@@ -8,6 +8,7 @@ from typing import Any
 
 from tutelage import objectives as objectives_module
 from tutelage import pareto
+from tutelage.escaping import for_markdown
 from tutelage.measure import Measure
 from tutelage.objectives import Limits, Objective
 from tutelage.records.dispatcher import Dispatcher
@@ -104,13 +105,16 @@ class Recorder:
     def publish(self) -> None:
         """Write the front as CSV, PNG and HTML, and attach them to the sweep's run."""
         records = self.home.records()
-        paths = [self.home.root / f"front.{suffix}" for suffix in ("csv", "png", "html")]
         shown = [r for r in records if self.labels.get(r.trial_id) in ("front", "dominated")]
-        tables.write_csv(tables.front_table(shown, self.objectives), paths[0])
         primary = self.home.primary()
-        figures.front_png(shown, self.objectives, paths[1], self.teacher, primary)
-        figures.front_html(shown, self.objectives, paths[2], self.teacher, primary)
-        self.tracker.log_artifacts(paths)
+        files: dict[str, bytes | str] = {
+            "front.csv": tables.csv_of(tables.front_table(shown, self.objectives)),
+            "front.png": figures.front_png(shown, self.objectives, self.teacher, primary),
+            "front.html": figures.front_html(shown, self.objectives, self.teacher, primary),
+        }
+        for name, content in files.items():
+            self.home.files.put(name, content)
+        self.tracker.log_artifacts([self.home.root / name for name in files])
         self.tracker.log_front(self.num_ended, self.hypervolume, len(self.front))
         self.tracker.set_note(front_card(self.home.name, tables.front_table(shown, self.objectives), self.home.measures()))
         self.tracker.flush()
@@ -136,7 +140,7 @@ def front_card(name: str, table: Any, measures: Mapping[str, Measure]) -> str:
     """Return the card, Markdown, that MLflow shows on the sweep's page: the front's measures, but for details."""
     shown = {"trial", *(measure.name for measure in measures.values() if not measure.detail)}
     columns = [column for column in table.columns if column in shown]
-    rows = ["| " + " | ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in row) + " |"
+    rows = ["| " + " | ".join(f"{value:g}" if isinstance(value, float) else for_markdown(str(value)) for value in row) + " |"
             for row in table[columns].itertuples(index=False)]  # fmt: skip
-    head = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    head = ["| " + " | ".join(map(for_markdown, columns)) + " |", "|" + "---|" * len(columns)]
     return "\n".join([f"## Front of {name}", "", *head, *rows, "", f"`tutelage select {name} --max size_bytes=20k`"])

@@ -1,0 +1,42 @@
+"""What the command line prints: text as it is, without mark-up, without commands to the terminal, without secrets."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.test_cli import run
+from tutelage import cli, console
+from tutelage.errors import InputError
+from tutelage.progress import Progress
+from tutelage.records.observer import StageStarted
+
+NAMES = ("[red]x[/red]", "[/x]", "\x1b[31mred\x1b]0;title\x07", "password=hunter2")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_and_lines_show_text_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_table([name], [[name]])
+    console.show_mapping({name: name}, as_json=False)
+    console.say(name)
+    with Progress() as progress:
+        progress(StageStarted(text=name))
+    printed, told = capsys.readouterr()
+    shown = name.replace("\x1b", "\\x1b").replace("\x07", "\\x07").replace("hunter2", "***")
+    assert printed.count(shown) == 5 and told.count(shown) == 1
+    assert "\x1b" not in printed + told and "hunter2" not in printed + told
+
+
+def test_an_error_commands_no_terminal_and_tells_no_secret(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise InputError("\x1b[2J postgresql://me:hunter2@host/db is out of reach")
+
+    monkeypatch.setattr(cli, "app", fail)
+    code, _, err = run(capsys, "doctor")
+    assert code == 2 and err == "error: \\x1b[2J postgresql://***@host/db is out of reach\n"
+
+
+def test_json_tells_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_mapping({"config": {"token": "hunter2", "rate": 0.5}}, as_json=True)
+    assert capsys.readouterr().out == '{\n  "config": {\n    "token": "***",\n    "rate": 0.5\n  }\n}\n'
