@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tutelage import console
 from tutelage.errors import InputError, nearest
 
 SpecPath = Annotated[Path, typer.Argument(help="The sweep's YAML spec; search_spaces/ has examples.")]
