@@ -16,7 +16,7 @@ from tutelage.policies import SelectionContext
 from tutelage.policies.knee import scores as knee_scores
 from tutelage.records.fronts import non_dominated
 from tutelage.records.trial import TrialRecord
-from tutelage.selection.query import SelectionQuery, parse_policy
+from tutelage.selection.query import SelectionQuery, levels, parse_policy
 
 OBJECTIVES = (objective("accuracy"), replace(objective("params"), reference=1e6))
 POLICIES = plugins.names("policies")
@@ -125,6 +125,48 @@ def test_ties_go_to_the_smaller_then_the_earlier(make_record: Make) -> None:
     equal = [make_record(i, accuracy=0.9, params=p, size_bytes=p) for i, p in ((3, 10.0), (1, 10.0), (2, 20.0))]
     assert ask("best-quality").answer(equal).record.number == 1
     assert ask("min-size").answer(equal).record.number == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.floats(0.1, 0.99), st.integers(10, 10**6)), min_size=1, max_size=8),
+    copies=st.lists(st.integers(0, 7), min_size=1, max_size=6),
+)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_student_is_not_passed_over_because_another_ties_with_it(
+    policy: str, rows: list[tuple[float, int]], copies: list[int]
+) -> None:
+    """Students that are equal to others change neither which one a policy takes nor the order of the others."""
+
+    def record(number: int, row: tuple[float, int]) -> TrialRecord:
+        (a, p), measures = row, dict[str, float]()
+        measures = {"accuracy": a, "params": float(p), "size_bytes": 4.0 * p, "macs": 2.0 * p, "latency_ms": p / 1e4}
+        return TrialRecord(number=number, state="finished", params={}, config={}, measures=measures)
+
+    records = [record(number, row) for number, row in enumerate(rows)]
+    equals = [record(len(rows) + number, rows[copy % len(rows)]) for number, copy in enumerate(copies)]
+    order = [one.number for one in ask(policy).ranked([*equals, *records]) if one.number < len(rows)]
+    assert order == [one.number for one in ask(policy).ranked(records)]
+    assert ask(policy).answer([*equals, *records]).record.number == order[0]
+
+
+def test_the_largest_hypervolume_is_that_of_the_student_that_has_an_equal(make_record: Make) -> None:
+    best = [make_record(i, accuracy=0.9, params=10.0) for i in (4, 2)]
+    others = [make_record(0, accuracy=0.91, params=9e5), make_record(1, accuracy=0.3, params=5.0)]
+    assert ask("hypervolume-contribution").answer([*others, *best]).record.number == 2
+
+
+def test_scores_that_differ_by_rounding_are_equal(make_record: Make) -> None:
+    """All students of a straight front are at distance 0 from its chord, up to rounding: the most accurate is taken."""
+    straight = [make_record(i, accuracy=0.1 + 0.07 * i, params=10.0 ** (0.3 * i)) for i in range(11)]
+    assert ask("knee").answer(straight).record.number == 10
+    assert levels([0.1 + 0.2, 5.0, 0.3, -np.inf, 5.0 + 1e-9]) == [2, 1, 2, 3, 0]
+    assert levels([1e-300, 2e-300]) == [1, 0] and levels([]) == [] and levels([-np.inf]) == [0]
+
+
+def test_candidates_of_one_trial_that_tie_are_taken_in_their_order(make_record: Make) -> None:
+    own = [replace(make_record(3, accuracy=0.9, params=10.0), candidate=i) for i in (0, 1)]
+    assert [ask("knee").answer(some).record.candidate for some in (own, own[::-1])] == [0, 0]
 
 
 def test_none_that_fits_names_the_nearest_three_and_what_each_misses(records: list[TrialRecord]) -> None:

@@ -1,6 +1,7 @@
 """Selection policies: how much a student of a front is wanted. One file a policy.
 
-A policy scores, it never chooses: ties, limits, noise and the test split are not its business.
+A policy scores, it never chooses: ties, limits, noise and the test split are not its business. A score that compares students
+with each other counts those that are equal in all objectives once (`distinct_losses`), so that equals never lower each other.
 """
 
 from __future__ import annotations
@@ -12,15 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.measure import Measure
-from tutelage.objectives import Objective, even_losses
+from tutelage.objectives import Objective, even_losses, losses
 from tutelage.records.trial import TrialRecord
 
 Scores = NDArray[np.float64]
-
-
 Front = Sequence[TrialRecord]
-
-
 NEVER = -np.inf  # the score of a student that the policy does not take at all
 
 
@@ -52,6 +49,12 @@ class SelectionContext:
 def size_bytes(record: TrialRecord) -> float:
     """Return a student's bytes, or its parameters where bytes are not on record."""
     return record.measures.get("size_bytes", record.measures.get("params", 0.0))
+
+
+def distinct_losses(front: Front, objectives: Sequence[Objective]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the distinct losses (num_distinct, num_objectives) of a front, and the row of each student in them."""
+    matrix, rows = np.unique(losses([record.measures for record in front], objectives), axis=0, return_inverse=True)
+    return matrix, rows.reshape(-1)
 
 
 def scaled_losses(front: Front, objectives: Sequence[Objective]) -> NDArray[np.float64]:

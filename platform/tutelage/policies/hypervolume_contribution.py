@@ -5,7 +5,7 @@ from __future__ import annotations
 from tutelage import pareto
 from tutelage.objectives import losses, reference_losses
 from tutelage.plugins import PluginConfig
-from tutelage.policies import Front, Scores, SelectionContext
+from tutelage.policies import Front, Scores, SelectionContext, distinct_losses
 from tutelage.records.trial import TrialRecord
 
 SPACE: dict[str, object] = {}
@@ -16,9 +16,10 @@ class Config(PluginConfig):
 
 
 def scores(config: Config, front: Front, context: SelectionContext) -> Scores:
-    """Return the hypervolume that each student adds alone, up to the sweep's reference point."""
-    matrix = losses([record.measures for record in front], context.objectives)
-    return pareto.hypervolume_contributions(matrix, reference_losses(context.objectives))
+    """Return the hypervolume that each student adds, up to the sweep's reference point; equal students add it together."""
+    matrix, rows = distinct_losses(front, context.objectives)
+    found: Scores = pareto.hypervolume_contributions(matrix, reference_losses(context.objectives))[rows]
+    return found
 
 
 def reason(config: Config, record: TrialRecord, front: Front, context: SelectionContext) -> str:

@@ -9,8 +9,6 @@ from tutelage.policies import Front, Scores, SelectionContext
 from tutelage.records.trial import TrialRecord
 
 SPACE: dict[str, object] = {}
-
-
 MEASURES = ("latency_ms",)
 
 

@@ -11,8 +11,6 @@ from tutelage.policies import Front, Scores, SelectionContext, scaled_losses
 from tutelage.records.trial import TrialRecord
 
 SPACE: dict[str, object] = {}
-
-
 AUGMENTATION = 0.05  # of the sum beside the largest: non-dominated students keep different scores
 
 

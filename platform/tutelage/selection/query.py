@@ -19,6 +19,7 @@ from tutelage.records.fronts import non_dominated
 from tutelage.records.trial import TrialRecord
 
 NEAREST_SHOWN = 3
+ROUNDING = 1e-12  # of the largest score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,21 +87,19 @@ class SelectionQuery:
     def ranked(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Return those that fit, that no other such dominates and that the policy would take, the most wanted first.
 
-        Of equal scores the one with the better primary measure comes first, then the smaller, then the earlier.
+        Of equal scores the one with the better primary measure comes first, then the smaller, then the earlier. Scores are
+        equal if they differ by rounding only.
         """
         front = non_dominated(self.fitting(records), self.axes)
-        scored = [(score, record) for score, record in zip(self._scores(front), front, strict=True) if score > -np.inf]
+        scores = self._scores(front)
+        taken = [(level, record) for level, score, record in zip(levels(scores), scores, front, strict=True) if score > -np.inf]
 
-        def order(one: tuple[float, TrialRecord]) -> tuple[float, ...]:
-            score, record = one
-            return (
-                -score,
-                self.primary.sign * record.measures[self.primary.name],
-                record.measures.get("params", 0.0),
-                record.number,
-            )
+        def order(one: tuple[int, TrialRecord]) -> tuple[float | int, ...]:
+            level, record = one
+            quality, size = self.primary.sign * record.measures[self.primary.name], record.measures.get("params", 0.0)
+            return level, quality, size, record.number, record.candidate or 0
 
-        return [record for _, record in sorted(scored, key=order)]
+        return [record for _, record in sorted(taken, key=order)]
 
     def answer(self, records: Sequence[TrialRecord], among: Collection[str] | None = None) -> Selection:
         """Return the most wanted student, of the trials `among` if given; `NoStudentFits` names the nearest three."""
@@ -170,6 +169,20 @@ class SelectionQuery:
 
     def _side(self, name: str, record: TrialRecord) -> str:
         return "much" if record.measures[name] > self.limits.max.get(name, np.inf) else "little"
+
+
+def levels(scores: Sequence[float]) -> list[int]:
+    """Return the level of each score: 0 for the highest and those that differ from it by rounding only, then 1, and so on.
+
+    Rounding is a difference of at most 1e-12 times the largest absolute score.
+    """
+    tolerance = ROUNDING * max((abs(score) for score in scores if np.isfinite(score)), default=0.0)
+    found, level, highest = [0] * len(scores), -1, np.inf
+    for place in sorted(range(len(scores)), key=lambda place: -scores[place]):
+        if level < 0 or highest - scores[place] > tolerance:
+            level, highest = level + 1, scores[place]
+        found[place] = level
+    return found
 
 
 def parse_policy(name: str, options: Sequence[str]) -> Reference:
