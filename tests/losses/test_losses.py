@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from tutelage import losses
@@ -199,3 +202,64 @@ def test_padding_does_not_leak_into_another_grid(steps_on_the_teachers_grid: boo
             teachers = Output(logits=STUDENT, features=teacher, maps=teacher_maps, mask=mask)
             values.append(loss(Output(logits=STUDENT, features=student, maps=student_maps), teachers))
         assert values[0] == values[1]
+
+
+class Given(nn.Module):
+    """A loss with these values, one a step."""
+
+    def __init__(self, *values: float) -> None:
+        super().__init__()
+        self.values = list(values)
+
+    def forward(self, student: Output, teacher: Output) -> torch.Tensor:
+        return torch.tensor(self.values.pop(0))
+
+
+NOTHING = Output(logits=torch.zeros(1, 1, 2))
+
+
+def test_a_scaled_loss_starts_at_the_logarithm_of_the_classes() -> None:
+    loss = losses.scaled(Given(4.0, 2.0, 8.0), classes=10)
+    assert [float(loss(NOTHING, NOTHING)) for _ in range(3)] == pytest.approx([math.log(10) * x for x in (1.0, 0.5, 2.0)])
+
+
+def test_a_loss_that_starts_below_a_tenth_is_not_scaled_up_further() -> None:
+    loss = losses.scaled(Given(0.01), classes=10)
+    assert float(loss(NOTHING, NOTHING)) == pytest.approx(math.log(10) * 0.1)
+
+
+def test_a_resumed_loss_keeps_the_value_of_its_first_step() -> None:
+    first, resumed = losses.scaled(Given(4.0), classes=10), losses.scaled(Given(2.0), classes=10)
+    first(NOTHING, NOTHING)
+    resumed.load_state_dict(first.state_dict())
+    assert float(resumed(NOTHING, NOTHING)) == pytest.approx(math.log(10) / 2)
+
+
+def test_several_label_sequences_have_the_mean_of_their_losses() -> None:
+    loss = losses.PerSequence({"slots": Given(1.0), "intent": Given(4.0)})
+    both = {"slots": NOTHING, "intent": NOTHING}
+    assert float(loss(both, both)) == pytest.approx(2.5)
+
+
+def test_a_stage_of_one_position_has_no_mask() -> None:
+    mask = torch.tensor([[True], [False]])
+    teacher = Output(logits=torch.zeros(2, 1, 2), mask=mask)
+    assert losses.position_mask(teacher, 1) is None
+    several = Output(logits=torch.zeros(2, 3, 2), mask=torch.ones(2, 3, dtype=torch.bool))
+    assert losses.position_mask(several, 3) is several.mask and losses.position_mask(several, 4) is None
+
+
+def test_attention_is_the_mean_over_pairs_of_stages() -> None:
+    both = outline(((2,), 1), ((2,), 1))
+    loss = attention.build(attention.Config(), 1.0, both, both)
+    left, right = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    student = replace(NOTHING, maps={"stage1": left, "stage2": left})
+    teacher = replace(NOTHING, maps={"stage1": right, "stage2": left})
+    assert float(loss(student, teacher)) == pytest.approx(1.0), "disjoint maps have a loss of 2, equal ones of 0"
+
+
+@pytest.mark.parametrize(("depth", "stage"), [(0.0, "stage1"), (0.5, "stage2"), (0.67, "stage2"), (1.0, "stage3")])
+def test_a_hint_compares_the_stage_of_its_depth(depth: float, stage: str) -> None:
+    three = outline(((2,), 1), ((2,), 2), ((2,), 3))
+    loss = fitnet.build(fitnet.Config(depth=depth), 1.0, three, three)
+    assert loss.own.name == loss.other.name == stage  # type: ignore[union-attr]

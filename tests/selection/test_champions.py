@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from torch import nn
 
+from tests.stored_sweep import selection_of, write_sweep
 from tutelage import plugins
 from tutelage.cli import app
 from tutelage.errors import InputError
 from tutelage.export import registry
 from tutelage.networks import cost
-from tutelage.selection.champions import Registration, _promoted
+from tutelage.selection.champions import Registration, _promoted, register
 from tutelage.selection.test_split import Subject
+from tutelage.training.context import TrainingContext
 
 ACCURACY = plugins.measure("accuracy")
 FORMER = Subject(name="digits version 1", model=nn.Linear(10, 10))
@@ -68,3 +71,26 @@ def test_an_alias_is_checked_with_the_name() -> None:
 def test_an_empty_policy_is_not_taken_for_none(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         app(["select", "none", "--policy", "", "--storage", str(tmp_path)], standalone_mode=False)
+
+
+def test_a_student_is_registered_with_its_aliases_and_tags(
+    tmp_path: Path, context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    def register_student(run: Any, candidate: Any, name: str, **how: Any) -> registry.RegisteredStudent:
+        given.update(how, name=name, tags=candidate.tags, files=[path.name for path in candidate.files])
+        return registry.RegisteredStudent(name=name, version="1", aliases=[], previous=None, model_uri="", distance=0.0)
+
+    monkeypatch.setattr(registry, "register_student", register_student)
+    home = write_sweep(tmp_path, context, [{"mlp": {"hidden": 3}}])
+    selected = selection_of("stored", home.records()[0])
+    tracker: Any = SimpleNamespace(experiment="digits")
+    found = register(Registration(name="m", aliases=["small"]), None, home, tracker, selected, context)
+    assert (found["promoted"], found["why"]) == (True, "There was no champion.")
+    assert (given["name"], given["as_champion"], given["aliases"]) == ("m", True, ["small"])
+    assert given["files"] == ["architecture.json", "model.safetensors"]
+    assert given["tags"].items() >= {
+        "tutelage.sweep": "stored", "tutelage.trial": "t0000", "tutelage.data": context.fingerprint[:32],
+        "tutelage.test_accuracy": "0.9400",
+    }.items()  # fmt: skip

@@ -184,3 +184,15 @@ def test_runs_outlive_a_crash_and_damage_is_told(tmp_path: Any) -> None:
     record.path.write_text("nonsense\n" + record.path.read_text())
     with pytest.raises(WorkFailed, match=r"reruns\.jsonl:1: not a line of this file"):
         record.read()
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [(Limits(min={"accuracy": 0.7}), ["t0001", "t0002"]), (Limits(max={"accuracy": 0.7}), ["t0000", "t0001"])],
+)
+def test_the_front_has_only_students_whose_believed_quality_meets_its_bounds(
+    make_record: Make, limits: Limits, expected: list[str]
+) -> None:
+    """The search saw 0.5 of all three; what is believed of them is another value."""
+    found = race(students(make_record, 0.5, 0.5, 0.5), limits=limits)._front(np.array([0.6, 0.7, 0.8]))
+    assert [record.trial_id for record in found] == expected

@@ -249,3 +249,18 @@ def test_a_front_of_two_has_no_knee_and_says_so(make_record: Make) -> None:
     found = ask("knee").answer(two)
     assert found.record.number == 0
     assert "no knee" in found.reason
+
+
+def test_students_with_equal_scores_are_ordered_by_quality_then_size_then_number(
+    make_record: Make, user_module: Callable[[str, str], None]
+) -> None:
+    user_module("equal_policy", "def scores(front):\n    return [1.0] * len(front)\n")
+    rows = [(0.8, 50.0, 5.0), (0.9, 100.0, 9.0), (0.9, 90.0, 9.0), (0.9, 90.0, 9.0)]
+    records = [make_record(i, accuracy=a, params=p, macs=m) for i, (a, p, m) in enumerate(rows)]
+    query = replace(ask("equal_policy:scores"), objectives=(objective("accuracy"), replace(objective("macs"), reference=1e6)))
+    assert [record.trial_id for record in query.ranked(records)] == ["t0002", "t0003", "t0001", "t0000"]
+
+
+def test_a_student_is_judged_by_objectives_limits_and_the_policys_own_measures() -> None:
+    limits = Limits(max={"size_bytes": 1.0}, min={"agreement": 0.5})
+    assert ask("min-latency", limits=limits).measures == {"accuracy", "params", "size_bytes", "agreement", "latency_ms"}

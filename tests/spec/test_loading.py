@@ -258,7 +258,7 @@ def test_the_committed_schema_is_the_present_one() -> None:
 
 def test_the_size_aware_sampler_takes_only_objectives_that_are_known_before_training() -> None:
     tree = {"name": "a", "data": "digits", "teacher": {"model": "mlp"}, "student": {"model": "mlp"}}
-    loading.from_dict({**tree, "search": {"sampler": "size-aware", "objectives": ["accuracy", "macs", "size_bytes"]}})
+    loading.from_dict({**tree, "search": {"sampler": "size-aware", "objectives": ["accuracy", "macs", "size_bytes", "params"]}})
     with pytest.raises(SpecError, match="latency_ms is measured at the end"):
         loading.from_dict({**tree, "search": {"sampler": "size-aware", "objectives": ["accuracy", "latency_ms"]}})
 

@@ -118,3 +118,10 @@ def test_a_teacher_of_other_examples_is_refused(context: TrainingContext, tmp_pa
     checkpoint.write(tmp_path / "larger", model, architecture)
     with pytest.raises(InputError, match=r"takes examples of \(1, 16, 16\), the data has \(1, 8, 8\)"):
         read(context, path=str(tmp_path / "larger"))
+
+
+def test_weights_that_the_network_lacks_are_named(context: TrainingContext, tmp_path: Path) -> None:
+    model, _ = made(context)
+    torch.save({**weights_of(model), "extra.weight": torch.zeros(2)}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"extra\.weight is not in the model"):
+        read(context, model=MODEL, weights=str(tmp_path / "w.pt"))
