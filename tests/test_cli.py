@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,16 @@ def test_list_names_every_family_and_helps_with_a_wrong_one(capsys: pytest.Captu
     assert code == 2
     assert out == ""
     assert "Did you mean 'models'?" in err
+
+
+def test_modules_in_the_working_directory_are_found_after_installed_ones(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The installed command does not have its working directory on the path, as `python -m` has."""
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "schema")[0] == 0
+    assert sys.path[-1] == str(tmp_path)
 
 
 def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -216,6 +216,34 @@ def test_a_users_own_module_counts_and_so_does_what_it_takes_of_ours(user_module
     assert len(hashes) == 2 and code_address("training", frozenset()) not in hashes
 
 
+OWN = {
+    "net/__init__.py": "",
+    "net/models.py": "from torch import nn\nfrom . import blocks\nfrom helpers.layers import layer\n",
+    "net/blocks.py": "import importlib\nlate = importlib.import_module('late_import')\nWIDTH = 1\n",
+    "helpers/layers.py": "from .deep.deeper import DEPTH\n\ndef layer(): return DEPTH\n",
+    "helpers/deep/deeper.py": "DEPTH = 1\n",
+    "late_import.py": "RATE = 1\n",
+    "stranger.py": "OTHER = 1\n",
+}
+
+
+@pytest.mark.parametrize("file", OWN)
+def test_an_edit_of_ones_own_code_or_of_what_it_imports_is_another_address(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address is another at once, in the same process; a comment and a file that is not imported change nothing."""
+    for name, text in OWN.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    plugin = frozenset([("models", "net.models:build")])
+    before = code_address("training", plugin)
+    (tmp_path / file).write_text(f"# a comment\n{OWN[file]}")
+    assert code_address("training", plugin) == before
+    (tmp_path / file).write_text(f"{OWN[file]}\nADDED = 1\n")
+    assert (code_address("training", plugin) != before) is (file != "stranger.py")
+
+
 def test_a_mixtures_terms_are_used() -> None:
     assert used("losses", {"mixture": {"terms": {"kd": 1.0, "own.losses:Mine": {"weight": 2.0}}}}) == {
         ("losses", "mixture"), ("losses", "kd"), ("losses", "own.losses:Mine"),

@@ -5,6 +5,7 @@ stdout carries the result, stderr the progress; `--json` prints one JSON documen
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -29,7 +30,12 @@ app.command(name="list")(installation.list_plugins)
 
 
 def main() -> None:
-    """Run the command line; exit with the code of the error, if there is one."""
+    """Run the command line; exit with the code of the error, if there is one.
+
+    Modules of the user's own are also found in the working directory, after all that is installed.
+    """
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
     try:
         app(standalone_mode=True)
     except TutelageError as error:

@@ -14,7 +14,6 @@ from tutelage.errors import WorkFailed
 from tutelage.export.interface import BATCH, arguments_of, exported_names, traced_arguments
 from tutelage.networks import forward
 from tutelage.signature import Signature
-from tutelage.tasks import by_sequence
 
 DYNAMIC = torch.export.Dim.DYNAMIC  # free, in the range that the network's code allows
 
@@ -44,7 +43,8 @@ def output_names(program: ExportedProgram, signature: Signature) -> list[str]:
     assert structure is not None
     numbered = tree_unflatten(list(range(len(program.graph_signature.user_outputs))), structure)
     exported = exported_names(signature)
-    positions = numbered if isinstance(numbered, Mapping) else by_sequence(numbered, list(exported))
+    in_order = numbered if isinstance(numbered, tuple | list) else [numbered]
+    positions = numbered if isinstance(numbered, Mapping) else dict(zip(exported, in_order, strict=True))
     return [exported.get(name, name) for name in sorted(positions, key=positions.__getitem__)]
 
 

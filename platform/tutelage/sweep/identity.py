@@ -34,7 +34,7 @@ def student_address(
     return files.content_address(
         kind="student", config=typed.model_dump(mode="json"), seed=spec.seed, data=context.fingerprint, task=spec.task,
         teacher=teacher, augmentation=spec.augmentation.model_dump(), knowledge=spec.knowledge.model_dump(exclude={*KEEPING}),
-        code=code_address("training", _of_data(spec.task, spec.data) | _of_trial(typed), package),
+        code=code_address("training", _of_data(spec.task, spec.data) | _of_trial(typed) | _own_measures(spec), package),
     )  # fmt: skip
 
 
@@ -84,6 +84,12 @@ def search_code(spec: Spec) -> str:
 
 def _of_data(task: Reference, data: Reference) -> frozenset[Plugin]:
     return used("tasks", task) | used("data", data)
+
+
+def _own_measures(spec: Spec) -> frozenset[Plugin]:
+    """Return the measures of the user's own, whose values are on record with a student."""
+    named = [*(objective.spelling for objective in spec.search.objectives), *spec.search.measures]
+    return frozenset(("measures", name) for name in named if name and ":" in name)
 
 
 def _of_trial(config: TrialConfig) -> frozenset[Plugin]:

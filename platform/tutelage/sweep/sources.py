@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from tutelage import plugins
+from tutelage.sweep import own_sources
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -58,27 +58,37 @@ def _is_module(text: str) -> bool:
     return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 
-@cache
 def code_address(part: Part, plugins_used: frozenset[Plugin], package: Path = PACKAGE) -> str:
     """Return the hash (SHA-256, hex) of the code that makes a teacher or student (`training`), or `knowledge`.
 
-    `package` is the directory of the package whose files are read.
+    `package` is the directory of the package whose files are read. A user's own code is read at each call, because it may have
+    changed.
     """
-    starts = [package / STARTS[part], *(_file_of(family, name, package) for family, name in plugins_used)]
+    own: dict[str, Path] = {}
+    for _, name in plugins_used:
+        if ":" in name:
+            own |= own_sources.files_of(name.partition(":")[0])
     digest = hashlib.sha256()
-    for path in sorted(_reachable(starts, package)):
-        place = path.relative_to(package).as_posix() if path.is_relative_to(package) else path.name
-        digest.update(f"{place}\0{_tree(path.read_text(encoding='utf-8'))}\0".encode())
+    for module, file in sorted(own.items()):
+        source = own_sources.source_of(file)
+        digest.update(
+            f"{module}\0{_tree(source) if source is not None else hashlib.sha256(file.read_bytes()).hexdigest()}\0".encode()
+        )
+    digest.update(_package_address(part, plugins_used, frozenset(own.values()), package).encode())
     return digest.hexdigest()
 
 
-def _file_of(family: str, name: str, package: Path) -> Path:
-    """Return a plugin's file: one of the package, or that of the module of a user's `module:Name`."""
-    if ":" not in name:
-        return package / family / f"{plugins.stem(family, name)}.py"
-    found = importlib.util.find_spec(name.partition(":")[0])
-    assert found is not None and found.origin is not None, f"{name} has been loaded before"
-    return Path(found.origin)
+@cache
+def _package_address(part: Part, plugins_used: frozenset[Plugin], own: frozenset[Path], package: Path) -> str:
+    """Return the hash of the files of the package that `part`, the plugins and the user's `own` files import."""
+    built_in = [package / family / f"{plugins.stem(family, name)}.py" for family, name in plugins_used if ":" not in name]
+    starts = [package / STARTS[part], *built_in]
+    for path in own:
+        starts += _imported(path, package)
+    digest = hashlib.sha256()
+    for path in sorted(_reachable(starts, package)):
+        digest.update(f"{path.relative_to(package).as_posix()}\0{_tree(path.read_text(encoding='utf-8'))}\0".encode())
+    return digest.hexdigest()
 
 
 def _reachable(starts: Iterable[Path], package: Path) -> set[Path]:
@@ -94,7 +104,7 @@ def _reachable(starts: Iterable[Path], package: Path) -> set[Path]:
 
 
 def _imported(path: Path, package: Path) -> list[Path]:
-    modules = [name.split(".") for name in _modules(path.read_text(encoding="utf-8"))]
+    modules = [name.split(".") for name in _modules(own_sources.source_of(path) or "")]
     ours = [module[1:] for module in modules if module[0] == "tutelage" and module[1:] and module[1] in FOLLOWED]
     ends = [package.joinpath(*module[:depth]) for module in ours for depth in range(1, len(module) + 1)]
     candidates = [file for end in ends for file in (end.with_suffix(".py"), end / "__init__.py")]
