@@ -264,3 +264,14 @@ def test_students_with_equal_scores_are_ordered_by_quality_then_size_then_number
 def test_a_student_is_judged_by_objectives_limits_and_the_policys_own_measures() -> None:
     limits = Limits(max={"size_bytes": 1.0}, min={"agreement": 0.5})
     assert ask("min-latency", limits=limits).measures == {"accuracy", "params", "size_bytes", "agreement", "latency_ms"}
+
+
+def test_students_with_an_equal_largest_distance_differ_in_their_weighted_scores(make_record: Make) -> None:
+    """The first and the last are the largest, which is their largest distance; the last is better in the sum."""
+    objectives = (objective("accuracy"), *(replace(objective(name), reference=1e6) for name in ("params", "macs")))
+    rows = [(0.9, 100.0, 90.0), (0.5, 1.0, 100.0), (0.89, 100.0, 1.0)]
+    front = [make_record(i, accuracy=a, params=p, macs=m) for i, (a, p, m) in enumerate(rows)]
+    _, plugin, config = plugins.configure("policies", {"weighted": {"weights": {"accuracy": 0.1, "macs": 0.1}}})
+    context = SelectionContext(objectives=objectives, primary=objectives[0].measure, teacher={}, quality="accuracy")
+    scores = plugin.scores(config, front, context)
+    assert scores[2] > scores[0]
