@@ -45,7 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, context: TrainingContext) -> 
         arguments=context.splits["validation"].take(slice(8)).arguments,
         files=[student / checkpoint.ARCHITECTURE, student / checkpoint.WEIGHTS],
     )  # fmt: skip
-    registry.register_student(registry.Run(uri=uri, experiment="tests", run_id=run_id), candidate, "served")
+    registry.register_student(registry.Run(uri=uri, experiment_id=tracker.experiment_id, run_id=run_id), candidate, "served")
     return home
 
 

@@ -59,7 +59,7 @@ def register(
 
 
 def run_of(store: tuple[str, str]) -> registry.Run:
-    return registry.Run(uri=store[0], experiment="tests", run_id=store[1])
+    return registry.Run(uri=store[0], experiment_id="1", run_id=store[1])
 
 
 def written(directory: Path, architecture: dict[str, Any], arguments: torch.Tensor, **tags: str) -> registry.Candidate:

@@ -246,7 +246,7 @@ def test_it_is_registered_with_named_inputs_and_read_back(trained: Trained, tmp_
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     tracker = Tracker(uri, "tests")
-    run = registry.Run(uri=uri, experiment="tests", run_id=tracker.start_sweep("tags", {}, [], {}))
+    run = registry.Run(uri=uri, experiment_id=tracker.experiment_id, run_id=tracker.start_sweep("tags", {}, [], {}))
     tracker.close()
     files = [trained.directory / checkpoint.ARCHITECTURE, trained.directory / checkpoint.WEIGHTS]
     candidate = registry.Candidate(

@@ -27,9 +27,10 @@ from tutelage.export import read_back
 from tutelage.export.interface import Port, arguments_of, outputs_of
 from tutelage.networks import checkpoint
 from tutelage.networks.blank import argument_names
-from tutelage.records.mlflow_writer import one_attempt
+from tutelage.records.mlflow_store import one_attempt
 from tutelage.redaction import redact
 from tutelage.signature import Signature
+from tutelage.spec.paths import sqlite_path
 
 REQUIREMENTS = ("torch", "numpy")
 
@@ -48,7 +49,7 @@ class Run:
     """A sweep's run in MLflow, under which its models are logged."""
 
     uri: str
-    experiment: str
+    experiment_id: str
     run_id: str
 
 
@@ -233,7 +234,7 @@ def _crown(client: mlflow.MlflowClient, name: str, version: str) -> str | None:
 
 
 def _log(run: Run, candidate: Candidate, name: str) -> str:
-    mlflow.set_experiment(run.experiment)
+    mlflow.set_experiment(experiment_id=run.experiment_id)
     with mlflow.start_run(run_id=run.run_id), tempfile.TemporaryDirectory() as scratch:
         try:
             info = mlflow.pytorch.log_model(
@@ -292,7 +293,12 @@ def distance_when_read_back(uri: str, model_uri: str, cases: Sequence[read_back.
 
 @contextlib.contextmanager
 def _stores(uri: str) -> Iterator[None]:
-    """Point MLflow's own functions to `uri` for a while, without their output."""
+    """Point MLflow's own functions to `uri` for a while, without their output.
+
+    Raises `InputError` for an SQLite database that is not there: MLflow would make an empty one.
+    """
+    if (database := sqlite_path(uri)) and not database.exists():
+        raise InputError(f"there is no database of MLflow at {database}. Another MLflow: --tracking-uri, or --storage.")
     tracking, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     level = logging.getLogger("mlflow").level
     logging.getLogger("mlflow").setLevel(logging.ERROR)

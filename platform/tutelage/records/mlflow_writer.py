@@ -8,43 +8,28 @@ is sent twice is there once.
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
-from tutelage import environment
 from tutelage.errors import UnreachableError
 from tutelage.measure import Measure
-from tutelage.records import mlflow_views
+from tutelage.records import mlflow_store, mlflow_views
+from tutelage.records.mlflow_store import one_attempt
 from tutelage.records.spool import Work
-from tutelage.redaction import redact
-from tutelage.spec.paths import sqlite_path
 
 logger = logging.getLogger(__name__)
-
-
-PROBE_TIMEOUT_S = 10.0
 
 
 FRONT_KEYS = ("front/hypervolume", "front/size")  # of the sweep's own run, beside the primary measure
 
 
 PAGE = 1000
-
-
-_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # MLflow's own would send create_run again when only its answer was lost
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
-
-
-_environment_lock = threading.RLock()
 
 
 @dataclass
@@ -72,18 +57,21 @@ class Child:
 class MlflowWriter:
     """The one hand that writes to MLflow; `write` does one piece of work, or raises what MLflow raised.
 
-    Opening makes the store and the experiment ready, and raises `UnreachableError` when the store does not answer, refuses,
-    or is a directory that MLflow no longer writes.
+    Opening makes the store and the experiment ready: that of the sweep's run if MLflow holds a run `run_id`, else the one
+    called `experiment`. Raises `UnreachableError` when the store does not answer, refuses, or is a directory that MLflow no
+    longer writes, and `InputError` for a run or an experiment that was deleted. Files are seen from `root`.
     """
 
-    def __init__(self, uri: str, experiment: str, primary: Measure) -> None:
-        self.uri, self._primary = uri, primary
-        self._client = _open_client(uri)
+    def __init__(self, uri: str, experiment: str, primary: Measure, run_id: str = "", root: Path = Path()) -> None:
+        self.uri, self._primary, self._root = uri, primary, root
+        self._client = mlflow_store.open_client(uri)
         try:
             with one_attempt():
-                self.experiment_id = self._ready_experiment(experiment)
+                held = mlflow_store.experiment_of_run(self._client, uri, run_id) if run_id else None
+                self.holds_run = held is not None
+                self.experiment_id = held or mlflow_store.ready_experiment(self._client, uri, experiment, primary)
         except (MlflowException, OSError) as error:
-            raise UnreachableError(_out_of_reach(uri, error)) from None
+            raise UnreachableError(mlflow_store.out_of_reach(uri, error)) from None
         self.run_ids: dict[str, dict[str, str]] = {}  # by the sweep's run and the trial; known also while MLflow is away
         self._children: dict[str, dict[str, Child]] = {}
         self._fronts: dict[str, set[tuple[int, str, float]]] = {}
@@ -92,25 +80,6 @@ class MlflowWriter:
             "measures": self._write_measures, "labels": self._write_labels, "front": self._write_front,
             "files": self._write_files, "status": self._write_status, "view": self._write_view,
         }  # fmt: skip
-
-    def _ready_experiment(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        tags = {
-            "mlflow.experimentKind": "custom_model_development",
-            "mlflow.experiment.primaryMetric.name": self._primary.mlflow_key,
-            "mlflow.experiment.primaryMetric.greaterIsBetter": str(self._primary.direction == "maximise").lower(),
-        }
-        location = None
-        if database := sqlite_path(self.uri):  # MLflow's own default is a directory below wherever one happens to stand
-            location = (database.parent / "artifacts").resolve().as_uri()
-        try:
-            return str(self._client.create_experiment(name, artifact_location=location, tags=tags))
-        except MlflowException:  # another process created it in between
-            if (found := self._client.get_experiment_by_name(name)) is None:
-                raise
-            return str(found.experiment_id)
 
     def write(self, work: Work) -> None:
         """Do one piece of work."""
@@ -140,12 +109,14 @@ class MlflowWriter:
 
     def describe(self, error: Exception) -> str:
         """Return in words that the store does not answer, why, and what to set."""
-        return _out_of_reach(self.uri, error)
+        return mlflow_store.out_of_reach(self.uri, error)
 
     def sweep_of(self, run_id: str) -> str:
-        """Return the name of a run's sweep."""
+        """Return the name of a run's sweep, and write to the experiment of that run from now on."""
         with one_attempt():
-            return str(self._client.get_run(run_id).data.tags["sweep"])
+            run = self._client.get_run(run_id)
+        self.experiment_id = str(run.info.experiment_id)
+        return str(run.data.tags["sweep"])
 
     def parent_of(self, key: str, name: str, start_ms: int) -> str:
         """Return the id of the sweep's run that carries the key; it is created where there is none."""
@@ -270,7 +241,7 @@ class MlflowWriter:
 
     def _write_files(self, work: Work) -> None:
         for path in work["paths"]:
-            self._client.log_artifact(work["run"], path)
+            self._client.log_artifact(work["run"], str(self._root / path))
 
     def _write_status(self, work: Work) -> None:
         if work["status"] == "RUNNING":
@@ -309,47 +280,3 @@ def _metrics(
     last = max((epoch for _, _, epoch in curve), default=1)
     at_end = [Metric(key, value, start_ms + elapsed_ms, 0) for key, value in finals.items()]
     return at_end + [Metric(key, value, start_ms + elapsed_ms * epoch // last, epoch) for key, value, epoch in curve]
-
-
-@contextmanager
-def one_attempt() -> Iterator[None]:
-    """Keep MLflow's client from trying again by itself, and from printing to stdout, for the time of a block."""
-    with _environment_lock, environment.set_to(_ENVIRONMENT):
-        yield
-
-
-def _open_client(uri: str) -> mlflow.MlflowClient:
-    if ("://" not in uri and not uri.startswith(("sqlite:", "postgresql", "mysql"))) or uri.startswith("file:"):
-        raise UnreachableError(
-            f"tracking URI {uri} is a directory, which MLflow no longer writes. Use sqlite:///FILE.db or an http:// server."
-        )
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    if uri.startswith(("http://", "https://")):
-        _probe(uri)
-    try:
-        if database := sqlite_path(uri):
-            database.parent.mkdir(parents=True, exist_ok=True)
-        return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-    except (MlflowException, ImportError, OSError) as error:
-        raise UnreachableError(_out_of_reach(uri, error)) from None
-
-
-def _probe(uri: str) -> None:
-    """Request a server's health once, so that a wrong address is reported in seconds and not after MLflow's retries."""
-    import requests
-
-    try:
-        answer = requests.get(f"{uri.rstrip('/')}/health", timeout=PROBE_TIMEOUT_S)
-    except requests.RequestException as error:
-        raise UnreachableError(_out_of_reach(uri, error)) from None
-    if answer.status_code == 403:
-        raise UnreachableError(
-            f"MLflow at {redact(uri)} responds with 403. Start it with --allowed-hosts naming this host and port, "
-            "or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
-        )
-
-
-def _out_of_reach(uri: str, error: Exception) -> str:
-    why = redact(str(error).splitlines()[0]) if str(error) else type(error).__name__
-    return f"MLflow at {redact(uri)} is out of reach ({why}). Set `tracking.uri` or --tracking-uri to a store that responds."

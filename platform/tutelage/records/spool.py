@@ -32,11 +32,13 @@ Work = dict[str, Any]
 class Spool:
     """The spool at `path`, leased by this process: `InputError` if another has it. Safe for one writer and one reader thread.
 
+    `anew` drops what it holds.
+
     `key` names the spool as long as it exists. A last line cut short by a crash is left out; a broken line before it raises
     `WorkFailed`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, anew: bool = False) -> None:
         self.path, self._storage = path, open_storage(path.parent)
         self._note, self._refused = path.with_suffix(".done"), path.with_suffix(".refused")
         self._lock, self._lease = threading.Lock(), ExitStack()
@@ -45,6 +47,8 @@ class Spool:
         except LeaseHeld as held:
             raise InputError(f"{path}: {held.holder} writes this sweep's tracking. Wait until it ends.") from None
         try:
+            if anew:
+                self._storage.remove(path.name)
             self.key, start = self._header()
             self._position = self._noted(start)
             self._waiting = self._check()

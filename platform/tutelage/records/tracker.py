@@ -33,10 +33,10 @@ from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 
 
-def tracker_of(spec: Spec) -> Tracker:
-    """Return the tracker that the spec asks for; by default a SQLite store in its storage."""
+def tracker_of(spec: Spec, run_id: str = "") -> Tracker:
+    """Return the tracker that the spec asks for, by default a SQLite store in its storage; `run_id` is the sweep's if known."""
     spool = SweepDir(Path(spec.storage) / "sweeps" / spec.name).spool_path
-    return Tracker(tracking_uri(spec), spec.tracking.experiment or task_name(spec), spool, spec.measures)
+    return Tracker(tracking_uri(spec), spec.tracking.experiment or task_name(spec), spool, spec.measures, run_id)
 
 
 def task_name(spec: Spec) -> str:
@@ -66,16 +66,20 @@ class Tracker:
     temporary file, and `close` raises if MLflow has not taken it all. Raises `UnreachableError` when the store does not
     answer, refuses, or is a directory that MLflow no longer writes.
 
-    `measures` are those of the sweep by name, the primary one first; by default the package's own.
+    `measures` are those of the sweep by name, the primary one first; by default the package's own. `run_id` is that of the
+    sweep's run, if it has one: work goes to its experiment, which may have been renamed; see `has_lost_run`. Raises
+    `InputError` for a run or an experiment that was deleted in MLflow.
     """
 
     def __init__(
-        self, uri: str, experiment: str, spool: Path | None = None, measures: Mapping[str, Measure] | None = None
-    ) -> None:
+        self, uri: str, experiment: str, spool: Path | None = None, measures: Mapping[str, Measure] | None = None,
+        run_id: str = "",
+    ) -> None:  # fmt: skip
         self.uri, self.experiment, self.spool_path = uri, experiment, spool
         self._measures = measures or measures_in({})
         self._primary = next(iter(self._measures.values()))
-        self._writer = MlflowWriter(uri, experiment, self._primary)
+        self._run_id = run_id
+        self._writer = MlflowWriter(uri, experiment, self._primary, run_id, spool.parent if spool else Path())
         self._sender: Sender | None = None
         self._parent = self._sweep = ""
         self._best = math.nan  # primary measure on the front
@@ -105,10 +109,18 @@ class Tracker:
         if resumed:
             self._enqueue("status", status="RUNNING")
 
+    @property
+    def has_lost_run(self) -> bool:
+        """Whether MLflow no longer holds the sweep's run, as after its database was lost."""
+        return bool(self._run_id) and not self._writer.holds_run
+
     def _open_spool(self) -> Spool:
-        """Open the spool; not before the first run, because a sweep's directory is not there before."""
+        """Open the spool; not before the first run, because a sweep's directory is not there before.
+
+        Work for a run that MLflow has lost is dropped: it would be refused, and the run is written again.
+        """
         if self.spool_path is not None:
-            return Spool(self.spool_path)
+            return Spool(self.spool_path, anew=self.has_lost_run)
         self._scratch = Path(tempfile.mkdtemp(prefix="tutelage-tracking-"))
         return Spool(self._scratch / "tracking.spool")
 
@@ -219,7 +231,11 @@ class Tracker:
     def log_artifacts(self, paths: Sequence[Path]) -> None:
         """Attach files to the sweep's run, as they are when MLflow takes them."""
         for path in paths:
-            self._enqueue("files", paths=[str(path.absolute())])
+            own = self.spool_path is not None and path.absolute().is_relative_to(self.spool_path.parent.absolute())
+            seen = (
+                path.absolute().relative_to(self.spool_path.parent.absolute()) if own and self.spool_path else path.absolute()
+            )
+            self._enqueue("files", paths=[str(seen)])  # seen from the spool, which may be moved before MLflow takes them
 
     def log_measures(self, trial_id: str, measures: Mapping[str, float]) -> None:
         """Add measures that were taken after a trial ended."""

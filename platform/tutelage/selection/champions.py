@@ -96,7 +96,7 @@ def register(
         arguments=context.splits["validation"].take(slice(EXAMPLES)).arguments,
         files=[directory / checkpoint.ARCHITECTURE, directory / checkpoint.WEIGHTS],
     )  # fmt: skip
-    run = registry.Run(uri=home.tracking_uri, experiment=tracker.experiment, run_id=facts["run_id"])
+    run = registry.Run(uri=home.tracking_uri, experiment_id=tracker.experiment_id, run_id=facts["run_id"])
     registered = registry.register_student(
         run, candidate, registration.name, as_champion=promoted, aliases=registration.aliases
     )

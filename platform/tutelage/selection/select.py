@@ -21,7 +21,7 @@ from tutelage.records.observer import Observer
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker, tracker_of
 from tutelage.records.trial import TrialRecord
-from tutelage.report import sweep_page
+from tutelage.report import restore, sweep_page
 from tutelage.selection import capacity_gap, champions, comparison, estimate, test_split
 from tutelage.selection.champions import Registration
 from tutelage.selection.confirmation import Confirmation
@@ -67,7 +67,7 @@ def select(
         policy=policy or sweep_spec.select.policy, limits=limits or sweep_spec.select.limits, objectives=home.objectives(),
         primary=home.primary(), teacher=home.facts()["teacher"],
     )  # fmt: skip
-    with Dispatcher(observers) as events, home.driven(), _tracked(home, sweep_spec) as tracker:
+    with Dispatcher(observers) as events, home.driven(), _tracked(home, sweep_spec, events) as tracker:
         context = context_with_teacher(home, sweep_spec)
         champion = champions.champion(registration, home, context) if registration else None
         measure_latencies(home, context, _unmeasured(home, query), tracker, events)
@@ -94,11 +94,11 @@ def context_with_teacher(home: SweepDir, sweep_spec: Spec) -> TrainingContext:
 
 
 @contextmanager
-def _tracked(home: SweepDir, sweep_spec: Spec) -> Iterator[Tracker]:
-    """Write to the sweep's run within the block; `UnreachableError` if MLflow does not respond or lacks it."""
-    tracker = tracker_of(sweep_spec)
+def _tracked(home: SweepDir, sweep_spec: Spec, events: Dispatcher) -> Iterator[Tracker]:
+    """Write to the sweep's run within the block, as `restore.reopen`; `UnreachableError` if MLflow does not respond."""
+    tracker = tracker_of(sweep_spec, home.facts()["run_id"])
     try:
-        tracker.reopen(home.facts()["run_id"])
+        restore.reopen(home, tracker, events.stage)
         yield tracker
     finally:
         tracker.close()

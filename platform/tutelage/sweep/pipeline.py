@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker, task_name, tracker_of
 from tutelage.records.trial import TrialRecord
 from tutelage.redaction import redact
+from tutelage.report import restore
+from tutelage.report.restore import common_params, said_of_loss
 from tutelage.search.sampler import check_installed
 from tutelage.selection.confirmation import Confirmation
 from tutelage.selection.estimate import FreshValues, put_on_record
@@ -67,10 +70,13 @@ def _created(spec: Spec) -> Iterator[SweepDir]:
 
 def run(
     spec: Spec, context: TrainingContext, driven: Callable[[], AbstractContextManager[SweepDir]], *, address: str | None,
-    events: Dispatcher,
+    events: Dispatcher, run_id: str = "",
 ) -> SweepDir:  # fmt: skip
-    """Run a sweep from its present state on, within `driven`, which is entered once cluster and MLflow are reachable."""
-    tracker = tracker_of(spec)
+    """Run a sweep from its present state on, within `driven`, which is entered once cluster and MLflow are reachable.
+
+    `run_id` is that of its run in MLflow, if it has one.
+    """
+    tracker = tracker_of(spec, run_id)
     try:
         with cluster(address, events):
             check_resources(spec, address)
@@ -182,13 +188,13 @@ def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
     """Write to MLflow what waits in a sweep's spool; return how much that was, or raise `UnreachableError` if some is left."""
     home.check_idle()
     facts, spec = home.facts(), home.spec()
-    if not home.spool_path.exists():
-        return {"version": 1, "sweep": home.name, "brought": 0}
     if "run_id" not in facts:
+        if not home.spool_path.exists():
+            return {"version": 1, "sweep": home.name, "brought": 0}
         raise WorkFailed(f"sweep '{home.name}' ended before MLflow had a run for it; `{home.command('resume')}` continues it.")
     uri = uri or home.tracking_uri
-    tracker = Tracker(uri, spec.tracking.experiment or task_name(spec), home.spool_path, spec.measures)
-    tracker.reopen(facts["run_id"])
+    tracker = Tracker(uri, spec.tracking.experiment or task_name(spec), home.spool_path, spec.measures, facts["run_id"])
+    restore.reopen(home, tracker, logging.getLogger(__name__).warning)
     num_found = tracker.num_found
     tracker.flush()
     record_run_ids(home, tracker.run_ids)
@@ -226,15 +232,17 @@ def _open_recorder(
 ) -> Recorder:  # fmt: skip
     """Start the sweep's run in MLflow, and the records."""
     searched = tuple(spec.space.names())
-    common = {"data": str(spec.data), "task": task_name(spec), "seed": str(spec.seed), "teacher": teacher.address}
+    common = common_params(home, teacher.address)
     run_id = home.facts().get("run_id")
-    if run_id:
+    fingerprint, num_examples = context.fingerprint, {str(name): len(split) for name, split in context.splits.items()}
+    if run_id and not tracker.has_lost_run:
         tracker.reopen(run_id, resumed=True)
     else:
-        run_id = tracker.start_sweep(spec.name, spec.resolved(), searched, common)
+        if run_id:
+            events.stage(said_of_loss(tracker))
+        run_id = tracker.start_sweep(spec.name, home.kept_spec().kept(), searched, common)
     events.attach(MlflowListener(tracker=tracker, searched=searched, common=common))
-    fingerprint = context.fingerprint
-    tracker.log_dataset(run_id, str(spec.data), fingerprint, {k: len(v) for k, v in context.splits.items()})
+    tracker.log_dataset(run_id, common["data"], fingerprint, num_examples)
     tracker.log_teacher(
         f"teacher {teacher.address}", teacher.address, spec.resolved()["teacher"], teacher.measures, teacher.curve
     )
@@ -247,6 +255,7 @@ def _open_recorder(
         measures=[measure.document() for measure in spec.measures.values()],
         teacher={"address": teacher.address, "source": teacher.source, **teacher.measures},
         fingerprint=fingerprint,
+        num_examples=num_examples,
         knowledge=context.knowledge.document(home.storage),
         code=identity.search_code(spec),
         experiment_id=tracker.experiment_id,

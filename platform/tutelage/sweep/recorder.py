@@ -3,41 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from tutelage import objectives as objectives_module
-from tutelage import pareto
-from tutelage.escaping import for_markdown
-from tutelage.measure import Measure
-from tutelage.objectives import Limits, Objective
 from tutelage.records.dispatcher import Dispatcher
-from tutelage.records.observer import EpochEnded, FrontChanged, TrialEnded, TrialStarted
+from tutelage.records.live_front import LiveFront
+from tutelage.records.observer import EpochEnded, TrialStarted
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
 from tutelage.records.trial import TrialRecord
 from tutelage.report import figures, tables
+from tutelage.report.front_card import front_card
 
 
-@dataclass
-class Recorder:
+@dataclass(kw_only=True)
+class Recorder(LiveFront):
     """Records every trial once: in the ledger, in the front, as an event for the observers, and for the sampler.
 
     The ledger comes first: everything else can be made again from it.
     """
 
     home: SweepDir
-    objectives: tuple[Objective, ...]
-    limits: Limits
     teacher_address: str
     tracker: Tracker
     events: Dispatcher
     learn: Callable[[TrialRecord], None]
     teacher: dict[str, float]
-    front: pareto.Front = field(default_factory=pareto.Front)
-    labels: dict[str, str] = field(default_factory=dict)
-    num_ended: int = 0
-    hypervolumes: list[float] = field(default_factory=list)  # after each trial that had a worker
 
     def started(self, record: TrialRecord) -> None:
         """Record that a trial starts, before it does."""
@@ -72,35 +63,8 @@ class Recorder:
 
     def _enter(self, record: TrialRecord, *, is_replayed: bool = False) -> None:
         """Put the candidates of an ended trial into the front, and send the events of that."""
-        self.num_ended += 1
-        before, each = set(self.front), record.per_candidate()
-        for one in filter(self._is_candidate, each):
-            self.front.add(objectives_module.losses([one.measures], self.objectives)[0], one.trial_id)
-        after, hypervolume = set(self.front), self.hypervolume
-        labels = {one.trial_id: _label(one, self._is_candidate(one), one.trial_id in after) for one in each}
-        self.labels |= labels
-        ended = TrialEnded(
-            record=record, labels=labels, front_size=len(after), hypervolume=hypervolume, is_replayed=is_replayed
-        )  # fmt: skip
-        self.events.send(ended)
-        if after != before:
-            self.labels |= dict.fromkeys(before - after, "dominated")
-            self.events.send(
-                FrontChanged(
-                    num_ended=self.num_ended, entered=frozenset(after - before), left=frozenset(before - after),
-                    size=len(after), hypervolume=hypervolume,
-                )
-            )  # fmt: skip
-        if record.state != "infeasible":
-            self.hypervolumes.append(hypervolume)
-
-    @property
-    def hypervolume(self) -> float:
-        """The front's hypervolume against the objectives' reference points."""
-        return self.front.hypervolume(objectives_module.reference_losses(self.objectives))
-
-    def _is_candidate(self, record: TrialRecord) -> bool:
-        return record.state == "finished" and self.limits.are_met(record.measures)
+        for event in self.enter(record, is_replayed=is_replayed):
+            self.events.send(event)
 
     def publish(self) -> None:
         """Write the front as CSV, PNG and HTML, and attach them to the sweep's run."""
@@ -126,21 +90,3 @@ def record_run_ids(home: SweepDir, run_ids: Mapping[str, str]) -> None:
     known = home.facts().get("run_ids", {})
     if new := {trial: run_id for trial, run_id in run_ids.items() if known.get(trial) != run_id}:
         home.update(run_ids=new)
-
-
-def _label(record: TrialRecord, is_candidate: bool, is_on_front: bool) -> str:
-    if record.state != "finished":
-        return record.state
-    if not is_candidate:
-        return "infeasible"
-    return "front" if is_on_front else "dominated"
-
-
-def front_card(name: str, table: Any, measures: Mapping[str, Measure]) -> str:
-    """Return the card, Markdown, that MLflow shows on the sweep's page: the front's measures, but for details."""
-    shown = {"trial", *(measure.name for measure in measures.values() if not measure.detail)}
-    columns = [column for column in table.columns if column in shown]
-    rows = ["| " + " | ".join(f"{value:g}" if isinstance(value, float) else for_markdown(str(value)) for value in row) + " |"
-            for row in table[columns].itertuples(index=False)]  # fmt: skip
-    head = ["| " + " | ".join(map(for_markdown, columns)) + " |", "|" + "---|" * len(columns)]
-    return "\n".join([f"## Front of {name}", "", *head, *rows, "", f"`tutelage select {name} --max size_bytes=20k`"])

@@ -42,7 +42,8 @@ def resume(
         _check_data(home, context)
         if home.facts().get("code") not in (None, identity.search_code(wanted)):
             events.stage("the code that trains has changed since the sweep began: its students were trained by more than one")
-        return pipeline.run(wanted, context, partial(_extended, home, wanted), address=address, events=events)
+        run_id = home.facts().get("run_id", "")
+        return pipeline.run(wanted, context, partial(_extended, home, wanted), address=address, events=events, run_id=run_id)
 
 
 def _before(home: SweepDir, given: Spec | None) -> Spec:
