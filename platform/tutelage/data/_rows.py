@@ -34,6 +34,21 @@ def unseen_words(numbers: NDArray[np.float64], columns: Sequence[Mapping[str, An
     return found
 
 
+def rows_of(numbers: NDArray[np.float64], columns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows by column name that `numbers_of` gives these numbers for; an unknown word is ""."""
+    cells, start = {}, 0
+    for column in columns:
+        width = len(column["words"]) if column["kind"] == "words" else 1
+        own = numbers[:, start : start + width]
+        if column["kind"] == "words":
+            words = np.array([*column["words"], ""], dtype=str)
+            cells[column["name"]] = words[np.where((own > 0.5).any(axis=1), own.argmax(axis=1), width)].tolist()
+        else:
+            cells[column["name"]] = (own[:, 0] > 0.5 if column["kind"] == "boolean" else own[:, 0]).tolist()
+        start += width
+    return [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
+
+
 def _values(rows: Any, name: str) -> NDArray[Any]:
     try:
         values = rows[name] if hasattr(rows, "columns") or isinstance(rows, Mapping) else [row[name] for row in rows]
@@ -56,7 +71,7 @@ def _encoded(values: NDArray[Any], column: Mapping[str, Any]) -> NDArray[np.floa
         wrong |= (numbers != 0) & (numbers != 1)
     if wrong.any():
         row = int(wrong.argmax())
-        raise ValueError(f"the column '{column['name']}' is a {column['kind']}, and holds {values[row]!r} in row {row}")
+        raise ValueError(f"the column '{column['name']}' is a {column['kind']}, and holds '{values[row]}' in row {row}")
     return numbers[:, np.newaxis]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,7 @@ def manifest(draft: Draft, about: Mapping[str, Any]) -> dict[str, Any]:
         "tutelage": version("tutelage"),
         "about": dict(about),
         "normalisation": "(stored - mean) / std, a number a channel: axis 1 of a batch, axis 2 if examples differ in length",
+        "columns": "those of a table, in the order of the stored numbers; words are one-hot",
         "inputs": list(_inputs(draft.signature)),
         "outputs": list(_outputs(draft)),
         "files": files,
@@ -123,6 +124,7 @@ def _inputs(signature: Signature) -> Iterator[dict[str, Any]]:
         yield {
             **_of_port(ports[spec.name]), "kind": spec.kind, "mask": mask, "vocabulary": list(spec.names),
             "normalisation": {"mean": list(spec.mean), "std": list(spec.std)},
+            "columns": [asdict(column) for column in spec.columns],
         }  # fmt: skip
         if mask:
             yield {**_of_port(ports[mask]), "kind": "mask", "of": spec.name}

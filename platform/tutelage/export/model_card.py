@@ -11,9 +11,10 @@ from typing import Any
 from tutelage.escaping import for_markdown, markdown_code
 from tutelage.export.forms import FORMS
 from tutelage.export.snippets import is_plain, with_onnxruntime, with_torch
+from tutelage.export.table_rows import is_table
 from tutelage.measure import Measure
 from tutelage.redaction import redacted
-from tutelage.signature import InputSpec, OutputSpec, Signature, signature_of
+from tutelage.signature import Column, InputSpec, OutputSpec, Signature, signature_of
 
 NAME = "README.md"  # the name and the front matter that model hubs show as a card
 
@@ -84,6 +85,8 @@ def _introduction(card: Card) -> str:
 
 
 def _summary(named: Signature) -> str:
+    if is_table(named):
+        return f"It takes rows of a table by column name and gives logits of {len(named.class_names)} classes."
     if is_plain(named):
         shape = "×".join(map(str, named.example_shape))
         return f"It takes examples of shape {shape} and gives logits of {len(named.class_names)} classes."
@@ -92,10 +95,17 @@ def _summary(named: Signature) -> str:
 
 
 def _interface(named: Signature) -> list[tuple[str, str]]:
+    if is_table(named):
+        columns = [(f"Column `{column.name}`", _column(column)) for column in named.inputs[0].columns]
+        return [*columns, ("Classes", _listed(named.class_names, "classes"))]
     if is_plain(named):
         return [("Classes", _listed(named.class_names, "classes"))]
     inputs = [(f"Input {markdown_code(spec.name)}", _input(spec)) for spec in named.inputs]
     return [*inputs, *((f"Output {markdown_code(output.name)}", _output(output)) for output in named.outputs)]
+
+
+def _column(column: Column) -> str:
+    return f"one of the words {_listed(column.words, 'words')}; another word counts as none" if column.words else column.kind
 
 
 def _input(spec: InputSpec) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.errors import WorkFailed
-from tutelage.export import isolated_python
+from tutelage.export import isolated_python, table_rows
 from tutelage.export.interface import ragged_source
 from tutelage.networks.blank import argument_names
 from tutelage.signature import Signature
@@ -28,7 +28,7 @@ from tutelage.tasks import by_sequence
 
 Array = NDArray[np.float32]
 Arguments = tuple[Tensor, ...]
-Kind = Literal["program", "weights", "onnx", "mlflow"]
+Kind = Literal["program", "weights", "onnx", "mlflow", "rows"]
 
 TOLERANCE = 1e-5  # of a float form's logits, absolute
 LOGIT = 10.0  # larger logits may differ in proportion: float32 is no finer
@@ -43,6 +43,11 @@ scratch, plan = sys.argv[1], json.loads(sys.argv[2])
 sequences = plan["sequences"]
 
 def loaded(kind, places):
+    if kind == "rows":
+        import mlflow
+        mlflow.set_tracking_uri(places[0]); mlflow.set_registry_uri(places[0])
+        served = mlflow.pyfunc.load_model(places[1])
+        return lambda given: {sequences[0]: served.predict(given)}
     if kind == "onnx":
         import onnxruntime
         session = onnxruntime.InferenceSession(places[0], providers=["CPUExecutionProvider"])
@@ -69,8 +74,12 @@ with torch.inference_mode():
     for form, (kind, places) in plan["forms"].items():
         run = loaded(kind, places)
         for case in range(plan["cases"]):
-            with numpy.load(f"{scratch}/case-{case}.npz") as file:
-                given = [file[f"arr_{number}"] for number in range(len(file.files))]
+            if kind == "rows":
+                import pandas
+                given = pandas.read_json(f"{scratch}/case-{case}.json", dtype=False, convert_dates=False, precise_float=True)
+            else:
+                with numpy.load(f"{scratch}/case-{case}.npz") as file:
+                    given = [file[f"arr_{number}"] for number in range(len(file.files))]
             found = run(given)
             numpy.savez(f"{scratch}/{form}-{case}.npz", *[found[name] for name in sequences])
 """
@@ -171,12 +180,16 @@ def differences(
 ) -> dict[str, float]:  # fmt: skip
     """Return by form the largest difference of its logits, computed where tutelage is not installed, from the student's.
 
-    A form is its kind and places: `program` and `onnx` a file, `weights` a program's file and the weights', `mlflow` a tracking
-    URI and a model URI. Raises `WorkFailed` if one cannot be loaded or run there.
+    A form is its kind and places: `program` and `onnx` a file, `weights` a program's file and the weights', `mlflow` and `rows`
+    a tracking URI and a model URI, of a network and of a model that takes rows of a table. Raises `WorkFailed` if one cannot
+    be loaded or run there.
     """
     with tempfile.TemporaryDirectory() as scratch:
         for number, case in enumerate(cases):
             np.savez(Path(scratch) / f"case-{number}.npz", *[tensor.numpy() for tensor in case.arguments])
+            if table_rows.is_table(signature):
+                rows = table_rows.rows_of(case.arguments[0].numpy(), signature.inputs[0])
+                (Path(scratch) / f"case-{number}.json").write_text(json.dumps(rows), encoding="utf-8")
         plan = {
             "forms": forms, "cases": len(cases), "arguments": argument_names(signature),
             "sequences": list(signature.classes),

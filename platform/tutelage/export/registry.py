@@ -17,14 +17,17 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types.schema import AnyType
 from torch import Tensor, nn
 
 from tutelage.errors import InputError, UnreachableError, WorkFailed
-from tutelage.export import read_back
+from tutelage.export import read_back, table_rows
 from tutelage.export.interface import Port, arguments_of, outputs_of
+from tutelage.export.program import program_bytes, program_of
 from tutelage.networks import checkpoint
 from tutelage.networks.blank import argument_names
 from tutelage.records.mlflow_store import one_attempt
@@ -36,6 +39,13 @@ REQUIREMENTS = ("torch", "numpy")
 
 
 CHAMPION, PREVIOUS = "champion", "previous"
+
+
+_COLUMN_TYPES: dict[str, DataType | AnyType] = {
+    "number": AnyType(),  # type: ignore[no-untyped-call]  # MLflow refuses integers for a column of doubles
+    "boolean": DataType.boolean,
+    "words": DataType.string,
+}
 
 
 OWNER = "tutelage.task"  # the tag by which a registered model belongs to a task
@@ -237,19 +247,43 @@ def _log(run: Run, candidate: Candidate, name: str) -> str:
     mlflow.set_experiment(experiment_id=run.experiment_id)
     with mlflow.start_run(run_id=run.run_id), tempfile.TemporaryDirectory() as scratch:
         try:
-            info = mlflow.pytorch.log_model(
-                candidate.model, name=name, signature=_mlflow_signature(candidate), input_example=_input_example(candidate),
-                pip_requirements=requirements(), tags=dict(candidate.tags), serialization_format="pt2",
-                extra_files=[str(file) for file in (*candidate.files, *_example_file(candidate, Path(scratch)))],
-            )  # fmt: skip
+            log = _log_rows if table_rows.is_table(candidate.signature) else _log_network
+            info = log(candidate, name, Path(scratch))
         except Exception as error:
             _forget_failed(run.run_id)
             raise WorkFailed(f"the student could not be logged as a model: {error}") from error
     return str(info.model_id)
 
 
+def _log_network(candidate: Candidate, name: str, scratch: Path) -> Any:
+    return mlflow.pytorch.log_model(
+        candidate.model, name=name, signature=_mlflow_signature(candidate), input_example=_input_example(candidate),
+        pip_requirements=requirements(), tags=dict(candidate.tags), serialization_format="pt2",
+        extra_files=[str(file) for file in (*candidate.files, *_example_file(candidate, scratch))],
+    )  # fmt: skip
+
+
+def _log_rows(candidate: Candidate, name: str, scratch: Path) -> Any:
+    """Log a model that takes rows of a table by column name: a file of code, the program, and its preprocessing."""
+    spec, files = candidate.signature.inputs[0], {file.name: str(file) for file in candidate.files}
+    script, program, about = (scratch / one for one in ("serve_rows.py", "model.pt2", "preprocessing.json"))
+    script.write_text(table_rows.served(), encoding="utf-8")
+    program.write_bytes(program_bytes(program_of(candidate.model, candidate.signature), {}))
+    about.write_text(json.dumps(table_rows.preprocessing(spec)), encoding="utf-8")
+    return mlflow.pyfunc.log_model(
+        python_model=str(script), name=name, signature=_mlflow_signature(candidate),
+        input_example=pd.DataFrame(table_rows.rows_of(candidate.arguments[0].numpy(), spec)),
+        artifacts={"program": str(program), "preprocessing": str(about), **files},
+        pip_requirements=requirements(), tags=dict(candidate.tags),
+    )  # fmt: skip
+
+
 def _mlflow_signature(candidate: Candidate) -> ModelSignature:
     """Return the signature in MLflow's terms; a single input has no name there, so that a request needs none."""
+    if table_rows.is_table(candidate.signature):
+        given = candidate.signature.inputs[0].columns
+        columns: list[ColSpec | TensorSpec] = [ColSpec(_COLUMN_TYPES[one.kind], one.name) for one in given]
+        return ModelSignature(inputs=Schema(columns), outputs=_schema(outputs_of(candidate.signature, candidate.model)))
     arguments, outputs = arguments_of(candidate.signature), outputs_of(candidate.signature, candidate.model)
     return ModelSignature(inputs=_schema(arguments), outputs=_schema(outputs))
 
@@ -288,7 +322,8 @@ def _forget_failed(run_id: str) -> None:
 
 def distance_when_read_back(uri: str, model_uri: str, cases: Sequence[read_back.Case], signature: Signature) -> float:
     """Return the largest absolute difference of the logged model's logits from those of `cases`, computed without tutelage."""
-    return read_back.differences(cases, signature, {"logged": ("mlflow", [uri, model_uri])})["logged"]
+    kind: read_back.Kind = "rows" if table_rows.is_table(signature) else "mlflow"
+    return read_back.differences(cases, signature, {"logged": (kind, [uri, model_uri])})["logged"]
 
 
 @contextlib.contextmanager

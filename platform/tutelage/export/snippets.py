@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from tutelage.export.table_rows import example_row, functions, is_table
 from tutelage.signature import InputSpec, Signature
 
 _MANIFEST = """\
@@ -34,6 +35,33 @@ logits = logits_of(numpy.zeros({example}))
 print([given["class_names"][best] for best in logits.argmax(axis=1)])
 """
 )
+
+_TABLE = """\
+import json
+import warnings
+
+import numpy
+{imports}
+{functions}
+
+with open("manifest.json", encoding="utf-8") as file:
+    manifest = json.load(file)
+taken, given = manifest["inputs"][0], manifest["outputs"][0]
+mean, std = (numpy.array(taken["normalisation"][part], "float64") for part in ("mean", "std"))
+{load}
+
+def logits_of(rows):
+    \"\"\"Return the logits [n, classes] of rows as the data hold them: a data frame, or mappings by column name.\"\"\"
+    numbers = numbers_of(rows, taken["columns"])
+    if unseen := unseen_words(numbers, taken["columns"]):
+        warnings.warn(f"rows with a word that training lacks, by column: {{unseen}}")
+    inputs = ((numbers - mean) / std).astype("float32")
+    return {run}
+
+
+logits = logits_of([{example}])
+print([given["class_names"][best] for best in logits.argmax(axis=1)])
+"""
 
 _SEVERAL = (
     _MANIFEST
@@ -118,6 +146,9 @@ def with_onnxruntime(signature: Signature, file: str) -> str:
 
 
 def _plain(signature: Signature, imports: str, load: str, run: str) -> str:
+    if is_table(signature):
+        example = repr(example_row(signature.inputs[0]))
+        return _TABLE.format(imports=imports, load=load, run=run, functions=functions(), example=example)
     example = f"({', '.join(map(str, (1, *signature.example_shape)))})"
     return _PLAIN.format(imports=imports, load=load, run=run, example=example)
 
