@@ -24,7 +24,7 @@ from tutelage.export.forms import FLOAT_FORMS, FORMS, QUANTISED_FORMS
 from tutelage.files import sha256_of
 from tutelage.networks import checkpoint
 from tutelage.records.sweep_dir import SweepDir
-from tutelage.sparsity import channels
+from tutelage.sparsity import Calibration, channels
 from tutelage.spec import loading
 from tutelage.training.context import TrainingContext
 
@@ -33,10 +33,12 @@ ABOUT = architecture_of({"convnet": {"width": 6}})
 ALL = (*FLOAT_FORMS, *QUANTISED_FORMS)
 FILES = {"README.md", "manifest.json", *(name for files in FORMS.values() for name in files)}
 
+DIGITS = Calibration(arguments=(torch.zeros(2, 1, 8, 8),))
+
 
 @pytest.fixture
 def model() -> torch.nn.Module:
-    built = channels.remove_channels(channels.Config(), checkpoint.build(ABOUT), (torch.zeros(2, 1, 8, 8),), 0.5)
+    built = channels.remove_channels(channels.Config(), checkpoint.build(ABOUT), DIGITS, 0.5)
     built(torch.randn(16, 1, 8, 8))
     return built.eval()
 
@@ -161,7 +163,7 @@ def test_no_file_tells_this_machines_paths(exported: tuple[Path, dict[str, Any]]
 def test_a_check_sees_another_students_weights_and_leaves_nothing(
     tmp_path: Path, model: torch.nn.Module, tampered: str
 ) -> None:
-    other = channels.remove_channels(channels.Config(), checkpoint.seeded(ABOUT, 1), (torch.zeros(2, 1, 8, 8),), 0.5)
+    other = channels.remove_channels(channels.Config(), checkpoint.seeded(ABOUT, 1), DIGITS, 0.5)
     with bundle.drafted(tmp_path / "other", other, ABOUT, [tampered]):
         pass
     left_out = (

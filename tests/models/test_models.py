@@ -14,7 +14,7 @@ from tests.plain import architecture_of, plain_signature
 from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint, cost
-from tutelage.sparsity import channels
+from tutelage.sparsity import Calibration, channels
 
 IMAGES = (3, 32, 32)
 PUBLISHED = [  # with 100 classes, as listed by Tian et al. (2020) for the CIFAR-100 distillation tables
@@ -76,7 +76,8 @@ def test_stages_are_named_in_order_and_output_maps_tokens_or_vectors(name: str) 
 def test_a_pruned_network_round_trips_through_its_files(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     architecture = architecture_of(name, IMAGES, "abc")
-    model = channels.remove_channels(channels.Config(), checkpoint.build(architecture), (torch.randn(2, *IMAGES),), 0.5).eval()
+    traced = Calibration(arguments=(torch.randn(2, *IMAGES),))
+    model = channels.remove_channels(channels.Config(), checkpoint.build(architecture), traced, 0.5).eval()
     checkpoint.write(tmp_path, model, architecture)
     again, _ = checkpoint.read(tmp_path)
     batch = torch.randn(3, *IMAGES)

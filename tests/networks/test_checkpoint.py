@@ -13,7 +13,9 @@ from tests.plain import architecture_of, plain_signature
 from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint, cost, timing
-from tutelage.sparsity import channels
+from tutelage.sparsity import Calibration, channels
+
+DIGITS = Calibration(arguments=(torch.zeros(2, 1, 8, 8),))
 
 
 def architecture(model: Any) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def architecture(model: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_a_network_read_from_its_files_has_the_same_outputs(tmp_path: Path, name: str, share: float) -> None:
     about = architecture(name)
-    model = channels.remove_channels(channels.Config(), checkpoint.build(about), (torch.zeros(2, 1, 8, 8),), share)
+    model = channels.remove_channels(channels.Config(), checkpoint.build(about), DIGITS, share)
     model(torch.randn(16, 1, 8, 8))
     checkpoint.write(tmp_path / "net", model, about)
     again, read_about = checkpoint.read(tmp_path / "net")

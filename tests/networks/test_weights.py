@@ -15,7 +15,7 @@ from tutelage.errors import InputError
 from tutelage.networks import checkpoint
 from tutelage.networks.trust import EVERYTHING
 from tutelage.networks.weights import load, shared_names, weights_of
-from tutelage.sparsity import channels
+from tutelage.sparsity import Calibration, channels
 
 
 class Unsaved(nn.Module):
@@ -107,7 +107,7 @@ SHRUNK: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("name", SHRUNK)
 def test_layers_of_every_kind_are_resized_to_weights_with_channels_removed(name: str) -> None:
     arguments = (torch.randn(4, 1, 8, 8),)
-    model = channels.remove_channels(channels.Config(), SHRUNK[name](), arguments, 0.5).eval()
+    model = channels.remove_channels(channels.Config(), SHRUNK[name](), Calibration(arguments=arguments), 0.5).eval()
     again = load(SHRUNK[name](), weights_of(model)).eval()
     assert sum(p.numel() for p in again.parameters()) < 0.6 * sum(p.numel() for p in SHRUNK[name]().parameters())
     assert torch.equal(again(*arguments), model(*arguments))
@@ -116,7 +116,7 @@ def test_layers_of_every_kind_are_resized_to_weights_with_channels_removed(name:
 
 def test_channels_of_a_shared_weight_are_refused_with_its_names() -> None:
     with pytest.raises(InputError, match=r"first\.weight.*one shared tensor|second\.weight.*one shared tensor"):
-        channels.remove_channels(channels.Config(), Shared(), (torch.randn(2, 1, 8, 8),), 0.5)
+        channels.remove_channels(channels.Config(), Shared(), Calibration(arguments=(torch.randn(2, 1, 8, 8),)), 0.5)
 
 
 class Reshaped(nn.Module):
@@ -133,7 +133,7 @@ class Reshaped(nn.Module):
 
 def test_a_fixed_reshape_after_removed_channels_is_refused_with_the_way_out() -> None:
     with pytest.raises(InputError, match=r"channels cannot be removed from this network.*keep_width"):
-        channels.remove_channels(channels.Config(), Reshaped(), (torch.randn(2, 1, 8, 8),), 0.5)
+        channels.remove_channels(channels.Config(), Reshaped(), Calibration(arguments=(torch.randn(2, 1, 8, 8),)), 0.5)
 
 
 @pytest.mark.parametrize("change", ["type", "axes", "layout", "name"])

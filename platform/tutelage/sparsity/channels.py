@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import torch_pruning
 from pydantic import Field
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
+from torch_pruning.pruner import BasePruner
 
 from tutelage.errors import InputError
 from tutelage.networks import forward, weights
 from tutelage.plugins import PluginConfig
 from tutelage.sparsity import Calibration, Method, Point, recovery_epochs
 from tutelage.sparsity._outputs import output_layers
+from tutelage.sparsity._ranking import NetworkRanks
+from tutelage.sparsity._scores import DESCRIPTION, Importance, Score, score_of
 
-SPACE: dict[str, dict[str, object]] = {"norm": {"choice": ["l1", "l2"]}}
+SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["l2", "bn_scale", "taylor"]}}
 
 
 class Config(PluginConfig):
     """Which channels are removed, and how long the rest is trained afterwards."""
 
-    norm: Literal["l1", "l2"] = Field("l2", description="norm of a channel's weights that is its importance")
+    score: Score = Field("l2", description=DESCRIPTION)
     uniform: bool = Field(True, description="take the same share of every layer; if false, the weakest of the network")
     fine_tune_share: float = Field(0.3, ge=0.0, le=0.9, description="share of the student's epochs left for fine-tuning")
 
@@ -47,17 +49,20 @@ class Channels(Method):
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return `model` with its channels removed; None if the trained weights decide how many each layer loses."""
-        return remove_channels(self._config, model, arguments, self.amount) if self._config.uniform else None
+        if not self._config.uniform:
+            return None
+        by_norm = self._config.model_copy(update={"score": "l2"})  # the score decides which channels go, not how many
+        return remove_channels(by_norm, model, Calibration(arguments=arguments), self.amount)
 
     def remove(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its weakest channels removed, in place."""
         self._is_done = True
-        return remove_channels(self._config, model, calibration.arguments, self.amount)
+        return remove_channels(self._config, model, calibration, self.amount)
 
     def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
         """Return the one candidate; a training of a single epoch loses its channels here."""
         smaller = model if self._is_done else self.remove(model, calibration)
-        return [Point(model=smaller, amount=self.amount, made=f"channels by {self._config.norm} norm")]
+        return [Point(model=smaller, amount=self.amount, made=f"channels by {self._config.score}")]
 
     def state(self) -> dict[str, Any]:
         """Return whether the channels are removed."""
@@ -69,25 +74,27 @@ class Channels(Method):
         return model
 
 
-def remove_channels(config: Config, model: nn.Module, arguments: tuple[Tensor, ...], share: float) -> nn.Module:
+def remove_channels(config: Config, model: nn.Module, calibration: Calibration, share: float) -> nn.Module:
     """Return `model` with `share` (0 to 0.95) of its hidden channels removed, changed in place.
 
-    `arguments` are those of one batch, for tracing the dependencies. Every layer keeps at least one channel. Without
-    `uniform`, the channels with the smallest normalised group norm of the whole network go first (of each island, in a
-    network of islands; `models.island`). Raises `InputError` for a network that would not run without them.
+    Every layer keeps at least one channel. Without `uniform`, the channels with the lowest normalised score of the whole
+    network go first (of each island, in a network of islands; `models.island`). Raises `InputError` for a network that would
+    not run without them.
     """
     if share == 0.0:
         return model
-    was_training, shared = model.training, weights.shared_names(model)
+    arguments, was_training, shared = calibration.arguments, model.training, weights.shared_names(model)
+    score = score_of(config.score, model, calibration)
     before = _shapes(forward.run(model, arguments))
     kept = [*output_layers(model.eval(), arguments), *(m for m in model.modules() if _keeps_width(m))]
     try:
         with warnings.catch_warnings():  # of embeddings added to tokens: their width is that of the tokens, as is assumed
             warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
             for part, seen in _parts(model, arguments):
-                _pruner(config, part, seen, share, kept).step()
+                _pruner(config, part, seen, share, kept, score).step()
     except Exception as error:  # torch-pruning raises what it meets in a network that it cannot trace
         raise InputError(f"{_CANNOT}: {forward.reason(error)}. {_WAY_OUT}") from error
+    model.zero_grad(set_to_none=True)
     _check(model, arguments, before, shared)
     return model.train(was_training)
 
@@ -140,14 +147,18 @@ def _parts(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[tuple[nn.Mod
 
 
 def _pruner(
-    config: Config, model: nn.Module, arguments: tuple[Tensor, ...], share: float, kept: list[nn.Module]
-) -> torch_pruning.pruner.BasePruner:
-    return torch_pruning.pruner.BasePruner(
-        model,
-        arguments,
-        importance=torch_pruning.importance.GroupMagnitudeImportance(p=int(config.norm[1])),
-        global_pruning=not config.uniform,
-        pruning_ratio=share,
-        max_pruning_ratio=1.0 if config.uniform else min(0.95, share + 0.25),
-        ignored_layers=kept,
-    )
+    config: Config, model: nn.Module, arguments: tuple[Tensor, ...], share: float, kept: list[nn.Module], score: Importance
+) -> BasePruner:
+    """Return what removes `share` of the channels: of every layer, or of the network."""
+
+    def pruner(importance: Importance, ratio: float) -> BasePruner:
+        return BasePruner(
+            model, arguments, importance=importance, global_pruning=not config.uniform, pruning_ratio=ratio,
+            ignored_layers=kept,
+            in_channel_groups={}, out_channel_groups={}, num_heads={},  # the defaults are shared, and keep dead networks
+        )  # fmt: skip
+
+    if config.uniform:
+        return pruner(score, share)
+    ranks = NetworkRanks(pruner(score, share), score, share, most=min(0.95, share + 0.25))
+    return pruner(ranks, max(0.0, ranks.num_removed - 0.5) / ranks.num_channels)

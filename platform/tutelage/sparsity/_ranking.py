@@ -1,0 +1,55 @@
+"""Which channels of a whole network are the weakest: exactly the wanted number, and no layer is emptied.
+
+torch-pruning compares scores with a threshold: scores that are equal to it all go, and a layer that lies wholly below it is
+left whole. Ranks of our own, all different, avoid both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_pruning.pruner import BasePruner
+
+from tutelage.sparsity._scores import Importance
+
+
+class NetworkRanks:
+    """A score that is 0 to n - 1 for the n channels that go and more for all that stay; made for one pruner and one network.
+
+    `share` (0 to 1) of all channels goes, those with the lowest scores, but at most the share `most` of a layer and never all
+    of it; of equal scores, the earlier ones go. `num_removed` is less than the share where these limits leave no more.
+    """
+
+    def __init__(self, pruner: BasePruner, score: Importance, share: float, most: float) -> None:
+        scores = _scores_by_layer(pruner, score)
+        layers = list(scores)
+        flat = torch.cat([scores[layer] for layer in layers])
+        owners = torch.cat([torch.full((len(scores[layer]),), number) for number, layer in enumerate(layers)])
+        left = [min(len(scores[layer]) - 1, int(most * len(scores[layer]))) for layer in layers]
+        wanted, removed = int(share * len(flat)), list[int]()
+        for channel in flat.argsort(stable=True).tolist():
+            owner = int(owners[channel])
+            if len(removed) < wanted and left[owner] > 0:
+                removed.append(channel)
+                left[owner] -= 1
+        ranks = torch.arange(len(flat)) + len(flat)
+        ranks[torch.tensor(removed, dtype=torch.long)] = torch.arange(len(removed))
+        self.num_channels, self.num_removed = len(flat), len(removed)
+        self._ranks = dict(zip(layers, ranks.split([len(scores[layer]) for layer in layers]), strict=True))
+
+    def __call__(self, group: Any) -> Tensor | None:
+        """Return the ranks of a group's channels; None for one that has no scores."""
+        own = self._ranks.get(group[0].dep.target.module)
+        return None if own is None else own.repeat(len(group[0].idxs) // len(own)).float()
+
+
+def _scores_by_layer(pruner: BasePruner, score: Importance) -> dict[nn.Module, Tensor]:
+    """Return the scores of each group by its first layer; the parts of a grouped convolution lose the same channels."""
+    found: dict[nn.Module, Tensor] = {}
+    for group in pruner.DG.get_all_groups(ignored_layers=pruner.ignored_layers, root_module_types=pruner.root_module_types):
+        own = score(group)
+        if own is not None:
+            found[group[0].dep.target.module] = own.view(pruner._get_channel_groups(group), -1).mean(dim=0).cpu()
+    return found

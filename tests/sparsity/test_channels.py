@@ -1,0 +1,113 @@
+"""Which channels are removed by each score, and how many."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+import torch
+import torch_pruning
+from torch import nn
+
+from tutelage.networks import cost
+from tutelage.sparsity import Calibration
+from tutelage.sparsity._scores import Score
+from tutelage.sparsity.channels import Config, build, remove_channels
+
+IMAGES = torch.randn(4, 1, 6, 6)
+
+
+def network(width: int = 8) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 3),
+    )  # fmt: skip
+
+
+def calibration(model: nn.Module, seed: int = 0) -> Calibration:
+    def losses(count: int) -> Iterator[torch.Tensor]:
+        return (model(IMAGES).square().mean() for _ in range(count))
+
+    return Calibration(arguments=(IMAGES[:2],), seed=seed, losses=losses)
+
+
+def kept(model: nn.Sequential, score: Any, share: float = 0.5, seed: int = 0) -> list[float]:
+    """Return the marks of the first layer's channels that stay; each channel's bias is its number."""
+    width = model[0].out_channels
+    with torch.no_grad():
+        model[0].bias.copy_(torch.arange(width))
+    remove_channels(Config(score=score), model, calibration(model, seed), share)
+    found: list[float] = model[0].bias.tolist()
+    return found
+
+
+@pytest.mark.parametrize("score", get_args(Score))
+def test_every_score_removes_the_share_and_leaves_no_gradient(score: Any) -> None:
+    model = network()
+    assert len(kept(model, score, share=0.25)) == 6
+    assert model[3].weight.shape == (6, 6, 3, 3) and model(IMAGES).shape == (4, 3)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    predicted = build(Config(score=score), 0.25).presized(network(), (IMAGES[:2],))
+    assert predicted is not None and cost.size(predicted)["params"] == cost.size(model)["params"]
+
+
+def test_the_norm_counts_all_weights_coupled_to_a_channel() -> None:
+    model = network()
+    with torch.no_grad():
+        model[0].weight.fill_(0.01)
+        model[3].weight[:, [1, 4, 5, 6]] *= 100.0  # what reads channels 1, 4, 5 and 6
+    assert kept(model, "l2") == [1, 4, 5, 6]
+
+
+def test_the_scale_of_the_batch_norm_decides_where_there_is_one() -> None:
+    model = network()
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([5.0, 0.1, 5.0, -5.0, 0.2, 0.0, -4.0, 0.3]))
+    assert kept(model, "bn_scale") == [0, 2, 3, 6]
+
+
+def test_a_channel_that_does_not_change_the_loss_goes_first_whatever_its_norm() -> None:
+    model = network()
+    with torch.no_grad():
+        model[0].weight[[2, 3, 5, 7]] *= 50.0
+        model[3].weight[:, [2, 3, 5, 7]] = 0.0  # nothing reads channels 2, 3, 5 and 7
+    whole = model(IMAGES).detach()
+    assert kept(model.eval(), "taylor") == [0, 1, 4, 6]
+    assert kept(network(), "l2") != [0, 1, 4, 6] and whole.isfinite().all()
+
+
+def test_random_channels_depend_on_the_seed_alone() -> None:
+    first = kept(network(), "random", seed=3)
+    torch.manual_seed(99)
+    assert kept(network(), "random", seed=3) == first
+    assert any(kept(network(), "random", seed=seed) != first for seed in (4, 5, 6))
+
+
+@pytest.mark.parametrize("score", ["l2", "taylor", "bn_scale"])
+def test_the_weakest_of_the_network_are_the_share_of_all_its_channels(score: Any) -> None:
+    model = network(width=16)
+    with torch.no_grad():
+        model[3].weight *= 0.05  # one layer far below the other, which must not be left whole nor emptied
+    remove_channels(Config(score=score, uniform=False), model, calibration(model), 0.5)
+    widths = [model[0].out_channels, model[3].out_channels]
+    assert sum(widths) == 16 and min(widths) >= 4, "at most three quarters of a layer go"
+
+
+def test_the_weakest_of_the_network_are_those_with_the_lowest_scores_of_all() -> None:
+    model = network(width=16)
+    with torch.no_grad():
+        model[1].weight.fill_(1.0)
+        model[1].weight[:3] = torch.tensor([0.1, 0.2, 0.0])
+        model[0].bias.copy_(torch.arange(16))
+    remove_channels(Config(score="bn_scale", uniform=False), model, calibration(model), 3 / 32)
+    assert model[0].bias.tolist() == [*range(3, 16)] and model[3].out_channels == 16
+
+
+def test_a_removal_leaves_no_network_behind_in_the_library() -> None:
+    for _ in range(3):
+        kept(network(), "l2")
+    defaults = inspect.signature(torch_pruning.pruner.BasePruner.__init__).parameters
+    assert [defaults[name].default for name in ("in_channel_groups", "out_channel_groups", "num_heads")] == [{}, {}, {}]
