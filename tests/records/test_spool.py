@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -198,3 +199,26 @@ def test_closing_waits_a_bounded_time_and_keeps_what_is_left(path: Path, monkeyp
     box = carry(path, Store(away=10**9), 3)
     assert box.close() == 3
     assert emptied(Spool(path)) == [0, 1, 2]
+
+
+class Away(Store):
+    """A store whose proxy refuses every request for a while, as if the store itself had."""
+
+    def write(self, work: dict[str, Any]) -> None:
+        if self.away:
+            raise ConnectionError("404 from a proxy")
+        super().write(work)
+
+    def answers(self) -> bool:
+        was_away, self.away = self.away > 0, max(0, self.away - 1)
+        return not was_away
+
+    def is_final(self, error: Exception) -> bool:
+        return True
+
+
+def test_a_final_error_counts_only_of_a_store_that_responds(path: Path) -> None:
+    store = Away(away=10)
+    box = carry(path, store, 3)
+    assert box.close() == 0
+    assert store.written == [0, 1, 2] and box.refused == []

@@ -344,3 +344,11 @@ def test_an_experiment_knows_whether_more_is_better(tmp_path: Path, mlflow_store
     tags = [client.get_experiment_by_name(name).tags for name in ("errors", "tests")]
     assert [one["mlflow.experiment.primaryMetric.greaterIsBetter"] for one in tags] == ["false", "true"]
     assert [one["mlflow.experiment.primaryMetric.name"] for one in tags] == ["quality/error_rate", "quality/accuracy"]
+
+
+def test_epochs_are_spread_over_the_time_of_their_training() -> None:
+    curve = [("train/accuracy", 0.1 * epoch, epoch) for epoch in (1, 2, 4)]
+    found = mlflow_writer._metrics({"size/params": 9.0}, curve, 1000, 400)
+    assert [(metric.key, metric.step, metric.timestamp) for metric in found] == [
+        ("size/params", 0, 1400), ("train/accuracy", 1, 1100), ("train/accuracy", 2, 1200), ("train/accuracy", 4, 1400),
+    ]  # fmt: skip

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tutelage.errors import InputError
-from tutelage.storage import LeaseHeld, Storage, StorageFailed, lease_in_turn, open_storage, schemes
+from tutelage.storage import LeaseHeld, Storage, StorageFailed, lease_in_turn, local, open_storage, schemes
 from tutelage.storage.local import LocalStorage
 
 
@@ -235,3 +235,21 @@ def test_a_process_that_finds_a_lease_held_names_the_holder_and_waits(storage: S
     with lease_in_turn(storage, "teacher", end, "the teacher"):
         pass
     assert len(said) == 1 and f"process {holder.pid} on" in said[0] and "at work on the teacher; waiting" in said[0]
+
+
+def test_a_lease_whose_file_was_removed_while_it_was_locked_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last holder removes the file between another process's opening and its lock; a third would hold a new file."""
+    path, takes, removed = tmp_path / "lease", local._takes, list[bool]()
+
+    def takes_late(descriptor: int, kind: int) -> bool:
+        if not removed:
+            path.unlink()
+            removed.append(True)
+        return takes(descriptor, kind)
+
+    monkeypatch.setattr(local, "_takes", takes_late)
+    descriptor = local._locked(path, wait=False)
+    assert descriptor is not None and os.path.samestat(os.fstat(descriptor), path.stat())
+    os.close(descriptor)
