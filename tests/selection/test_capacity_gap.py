@@ -33,7 +33,7 @@ def sweep(storage: Path, name: str, teacher_params: int, records: list[TrialReco
         (5_000, 0.90, 900, "d", "stopped", False),
     ],
 )
-def test_a_smaller_teacher_that_taught_better_is_told(
+def test_a_smaller_teacher_with_better_students_is_reported(
     tmp_path: Path, make_record: Callable[..., TrialRecord], teacher_params: int, accuracy: float, params: int, data: str,
     state: str, is_told: bool,
 ) -> None:  # fmt: skip
@@ -47,9 +47,7 @@ def test_a_smaller_teacher_that_taught_better_is_told(
         assert "sweep 'small'" in said and "of 5,000 parameters, taught t0003" in said and "0.9000" in said
 
 
-def test_a_student_of_more_epochs_says_nothing_about_the_teacher(
-    tmp_path: Path, make_record: Callable[..., TrialRecord]
-) -> None:
+def test_students_of_other_epochs_are_not_compared(tmp_path: Path, make_record: Callable[..., TrialRecord]) -> None:
     own, other = make_record(0, accuracy=0.80, params=1000.0), make_record(3, accuracy=0.90, params=900.0)
     home = sweep(tmp_path, "large", 10_000, [own])
     sweep(tmp_path, "small", 5_000, [replace(other, config={"student": {"model": "mlp", "epochs": 9}})])

@@ -22,7 +22,7 @@ ACCURACY = plugins.measure("accuracy")
         ((0.02, 0.01, 0.03), None, "Inconclusive"),
     ],
 )
-def test_whether_teaching_helps_needs_the_test_split_and_fresh_seeds(
+def test_a_conclusion_about_distillation_needs_the_test_split_and_fresh_seeds(
     gain: tuple[float, float, float], fresh: tuple[float, float] | None, word: str
 ) -> None:
     tested: dict[str, Any] = {"gain_over_labels_only": dict(zip(("difference", "low", "high"), gain, strict=True))}
@@ -46,7 +46,7 @@ def test_whether_teaching_helps_needs_the_test_split_and_fresh_seeds(
         ((0.0, -0.009, 0.009), 1000, False, "nor smaller"),
     ],
 )
-def test_a_champion_falls_to_who_is_better_by_more_than_noise_or_smaller_and_as_good(
+def test_a_champion_is_replaced_by_a_better_student_or_a_smaller_one_as_good(
     gain: tuple[float, float, float], size_bytes: float, is_better: bool, word: str
 ) -> None:
     found, why = comparison.of_promotion(
@@ -61,7 +61,7 @@ def test_a_champion_falls_to_who_is_better_by_more_than_noise_or_smaller_and_as_
     assert word in why and "digits version 3 (a/t0001)" in why
 
 
-def test_luck_and_a_second_look_are_told() -> None:
+def test_regression_and_repeated_test_evaluations_are_reported() -> None:
     assert comparison.of_regression(ACCURACY, 0.98, None) is None
     told = comparison.of_regression(ACCURACY, 0.98, {"seeds": 3, "mean": 0.97, "interval": (0.95, 0.985)})
     assert (

@@ -42,7 +42,7 @@ def students(make_record: Make, *accuracies: float) -> list[TrialRecord]:
     return [make_record(i, accuracy=a, params=1000 * 1.1**i) for i, a in enumerate(accuracies)]
 
 
-def test_an_estimate_is_students_interval_and_wilsons_put_together() -> None:
+def test_an_estimate_combines_students_and_wilsons_intervals() -> None:
     """By hand, for one trial: φ² p̃ q̃ is its own variance, and the squares of both half-widths add up."""
     runs = [0.90, 0.92, 0.94]
     found = estimates({"a": 0.95}, {"a": runs}, JUDGED)["a"]
@@ -57,7 +57,7 @@ def test_an_estimate_is_students_interval_and_wilsons_put_together() -> None:
     assert found.bound == pytest.approx(0.92 - np.hypot(0.92 - wilson_interval(368, N, 0.9)[0], one_sided))
 
 
-def test_seeds_that_agree_leave_the_examples_and_one_seed_leaves_no_interval() -> None:
+def test_equal_seeds_leave_the_interval_of_the_examples_and_one_seed_has_none() -> None:
     sure = estimates({"a": 0.9}, {"a": [0.9, 0.9, 0.9]}, JUDGED)["a"]
     assert sure.interval == pytest.approx(wilson_interval(360, N))
     once = estimates({"a": 0.9}, {"a": [0.9]}, JUDGED)["a"]
@@ -72,14 +72,14 @@ def test_seeds_that_agree_leave_the_examples_and_one_seed_leaves_no_interval() -
 @given(
     st.dictionaries(st.text(min_size=1, max_size=2), st.lists(st.floats(0, 1), min_size=2, max_size=5), min_size=1, max_size=5)
 )
-def test_intervals_hold_their_mean_and_stay_shares(fresh: dict[str, list[float]]) -> None:
+def test_intervals_contain_their_mean_and_stay_within_0_and_1(fresh: dict[str, list[float]]) -> None:
     for one in estimates(dict.fromkeys(fresh, 0.5), fresh, JUDGED).values():
         assert one.interval is not None and one.bound is not None
         assert 0 <= one.interval[0] <= one.bound <= one.mean + 1e-12
         assert one.mean <= one.interval[1] + 1e-12 and one.interval[1] <= 1
 
 
-def test_the_interval_covers_one_more_student_as_often_as_it_says() -> None:
+def test_the_interval_covers_one_more_student_at_its_confidence() -> None:
     """4,000 students whose own accuracy varies by 0.02 from seed to seed, each seen by N examples anew."""
     rng, held, total = np.random.default_rng(0), 0, 4000
     for _ in range(total):
@@ -90,7 +90,7 @@ def test_the_interval_covers_one_more_student_as_often_as_it_says() -> None:
     assert held / total > 0.95 - 3 * np.sqrt(0.05 * 0.95 / total)
 
 
-def test_those_that_cannot_be_taken_are_not_trained_again(make_record: Make) -> None:
+def test_students_that_cannot_be_selected_are_not_retrained(make_record: Make) -> None:
     records = students(make_record, 0.80, 0.95, 0.951)
     shares = race(records).chances({})
     assert set(shares) == {"t0001", "t0002"} and sum(shares.values()) == pytest.approx(1)
@@ -107,7 +107,7 @@ def trained_as(true: Mapping[str, float], log: list[list[str]], seeds: int = 3) 
     return train
 
 
-def test_who_was_lucky_falls_back_and_the_next_is_looked_at(make_record: Make) -> None:
+def test_a_student_that_regresses_is_followed_by_the_next(make_record: Make) -> None:
     records = students(make_record, 0.90, 0.93, 0.96)
     log: list[list[str]] = []
     running = race(records)
@@ -116,7 +116,7 @@ def test_who_was_lucky_falls_back_and_the_next_is_looked_at(make_record: Make) -
     assert running.query.answer(running.cautious(fresh), among=fresh).record.trial_id == "t0001"
 
 
-def test_nobody_is_taken_for_not_having_been_looked_at(make_record: Make) -> None:
+def test_an_unconfirmed_student_has_no_advantage(make_record: Make) -> None:
     """All shrink by 0.05; the third, untouched, must not win by its luck in the search."""
     records = students(make_record, 0.95, 0.94, 0.93)
     running = race(records)
@@ -126,7 +126,7 @@ def test_nobody_is_taken_for_not_having_been_looked_at(make_record: Make) -> Non
     assert records[0].measures["accuracy"] == 0.95, "what the search saw stays"
 
 
-def test_no_more_than_asked_for_are_trained_unless_none_can_be_taken(make_record: Make) -> None:
+def test_at_most_the_given_number_is_retrained_unless_none_can_be_selected(make_record: Make) -> None:
     records = students(make_record, *np.linspace(0.94, 0.96, 30).tolist())
     log: list[list[str]] = []
     true = {record.trial_id: record.measures["accuracy"] for record in records}
@@ -138,7 +138,7 @@ def test_no_more_than_asked_for_are_trained_unless_none_can_be_taken(make_record
     assert sum(map(len, log)) == 8
 
 
-def test_what_is_known_is_not_trained_again(make_record: Make) -> None:
+def test_recorded_runs_are_not_repeated(make_record: Make) -> None:
     records = students(make_record, 0.90, 0.95)
     log: list[list[str]] = []
     known = {"t0001": [0.95] * 3, "t0000": [0.90] * 3}
@@ -146,7 +146,7 @@ def test_what_is_known_is_not_trained_again(make_record: Make) -> None:
     assert log == []
 
 
-def test_a_bound_on_accuracy_is_met_by_what_is_sure(make_record: Make) -> None:
+def test_a_bound_on_accuracy_applies_to_the_confidence_bound(make_record: Make) -> None:
     """Of 0.90 over 400 examples 0.87 is sure, not 0.89; the smallest that meets the bound for sure is larger than it looks."""
     records = students(make_record, 0.90, 0.91, 0.92, 0.95)
     running = race(records, "min-size", limits=Limits(min={"accuracy": 0.89}))
@@ -157,7 +157,7 @@ def test_a_bound_on_accuracy_is_met_by_what_is_sure(make_record: Make) -> None:
     assert taken.measures["accuracy"] >= 0.89 > estimates({"a": 0.9}, {"a": [0.91] * 3}, JUDGED)["a"].bound  # type: ignore[operator]
 
 
-def test_the_front_is_confirmed_with_those_that_come_up(make_record: Make) -> None:
+def test_the_front_is_confirmed_with_students_that_join_it(make_record: Make) -> None:
     """The second is on the front by luck; when it shrinks, the third, of the same size, takes its place."""
     records = [make_record(i, accuracy=a, params=p) for i, (a, p) in enumerate([(0.8, 10.0), (0.95, 50.0), (0.94, 50.0)])]
     log: list[list[str]] = []
@@ -166,7 +166,7 @@ def test_the_front_is_confirmed_with_those_that_come_up(make_record: Make) -> No
     assert log == [["t0000", "t0001"], ["t0002"]] and set(fresh) == set(true)
 
 
-def test_runs_outlive_a_crash_and_damage_is_told(tmp_path: Any) -> None:
+def test_reruns_survive_a_crash_and_a_damaged_line_is_an_error(tmp_path: Any) -> None:
     record = Reruns(JsonLines(open_storage(tmp_path), "reruns.jsonl"))
     assert record.read() == []
     runs = [

@@ -37,7 +37,7 @@ def records(make_record: Make) -> list[TrialRecord]:
     ]  # fmt: skip
 
 
-def test_each_policy_takes_its_own(records: list[TrialRecord]) -> None:
+def test_each_policy_selects_its_student(records: list[TrialRecord]) -> None:
     expected = {
         "hypervolume-contribution": largest_contribution(records),
         "knee": "t0002",
@@ -89,7 +89,9 @@ def test_weights_move_the_choice_along_the_front(records: list[TrialRecord]) -> 
     order=st.randoms(use_true_random=False),
 )
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_policy_takes_one_of_the_front_whatever_the_order(policy: str, rows: list[tuple[float, int]], order: Any) -> None:
+def test_a_policy_selects_from_the_front_in_any_order_of_the_records(
+    policy: str, rows: list[tuple[float, int]], order: Any
+) -> None:
     records = [
         TrialRecord(
             number=i, state="finished", params={}, config={},
@@ -104,7 +106,7 @@ def test_a_policy_takes_one_of_the_front_whatever_the_order(policy: str, rows: l
     assert found.reason.startswith(f"{policy} takes {found.record.trial_id}: ") and found.reason.endswith(".")
 
 
-def test_limits_narrow_the_choice_before_the_front_is_drawn(records: list[TrialRecord]) -> None:
+def test_limits_apply_before_the_front_is_computed(records: list[TrialRecord]) -> None:
     found = ask("best-quality", limits=Limits(max={"size_bytes": 20e3})).answer(records)
     assert found.record.trial_id == "t0002"
     assert found.runner_up is not None
@@ -114,7 +116,7 @@ def test_limits_narrow_the_choice_before_the_front_is_drawn(records: list[TrialR
     assert behind.record.trial_id == "t0004", "it is dominated over all, but not among those that fit"
 
 
-def test_only_those_asked_for_may_be_taken_but_all_shape_the_front(records: list[TrialRecord]) -> None:
+def test_only_the_named_trials_are_selected_and_all_shape_the_front(records: list[TrialRecord]) -> None:
     assert ask("best-quality").answer(records, among=["t0002", "t0003"]).record.trial_id == "t0002"
     within = ask({"smallest-within": {"within": 0.005}})
     with pytest.raises(NoStudentFits):
@@ -169,7 +171,7 @@ def test_candidates_of_one_trial_that_tie_are_taken_in_their_order(make_record: 
     assert [ask("knee").answer(some).record.candidate for some in (own, own[::-1])] == [0, 0]
 
 
-def test_none_that_fits_names_the_nearest_three_and_what_each_misses(records: list[TrialRecord]) -> None:
+def test_the_error_without_a_fitting_student_names_the_nearest_three(records: list[TrialRecord]) -> None:
     with pytest.raises(NoStudentFits) as caught:
         ask("knee", limits=Limits(max={"params": 50})).answer(records)
     assert caught.value.exit_code == 4
@@ -185,20 +187,20 @@ def test_none_that_fits_names_the_nearest_three_and_what_each_misses(records: li
         ask("knee").answer([])
 
 
-def test_a_bound_on_accuracy_says_what_accuracy_stands_for(records: list[TrialRecord]) -> None:
+def test_the_reason_names_the_value_that_a_bound_applies_to(records: list[TrialRecord]) -> None:
     sure = ask("min-size", limits=Limits(min={"accuracy": 0.97}), quality="accuracy for sure")
     assert "with accuracy ≥ 0.97, the accuracy for sure)." in sure.answer(records).reason
     with pytest.raises(NoStudentFits, match=r"has accuracy ≥ 0\.999, the accuracy for sure\. The nearest"):
         replace(sure, limits=Limits(min={"accuracy": 0.999})).answer(records)
 
 
-def test_failed_and_stopped_students_are_never_taken(make_record: Make) -> None:
+def test_failed_and_stopped_students_are_never_selected(make_record: Make) -> None:
     good = make_record(0, accuracy=0.5, params=10.0)
     better = [make_record(i, state=state, accuracy=0.99, params=1.0) for i, state in ((1, "failed"), (2, "stopped"))]
     assert ask("best-quality").answer([*better, good]).record is good
 
 
-def test_a_policy_is_checked_at_the_door() -> None:
+def test_a_wrong_policy_is_an_error_before_the_selection() -> None:
     with pytest.raises(InputError, match="Did you mean 'best-quality'"):
         ask("bestquality")
     with pytest.raises(InputError, match="within"):
