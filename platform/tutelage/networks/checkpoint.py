@@ -21,7 +21,7 @@ from tutelage.networks import forward, process_state
 from tutelage.networks.adapted_inputs import adapt, needs_adapting
 from tutelage.networks.blank import blank_arguments
 from tutelage.networks.trust import PACKAGE_ONLY, check_code
-from tutelage.networks.weights import load, weights_of
+from tutelage.networks.weights import load, shared_names, weights_of
 from tutelage.signature import InputSpec, Signature, documents_of, input_spec_of, signature_of
 from tutelage.tasks import by_sequence
 
@@ -133,9 +133,14 @@ def blank(architecture: Mapping[str, Any]) -> nn.Module:
 
 
 def write(directory: Path, model: nn.Module, architecture: Mapping[str, Any]) -> None:
-    """Write `model` into `directory`. The architecture is written last: if it exists, the directory is complete."""
+    """Write `model` into `directory`. The architecture is written last: if it exists, the directory is complete.
+
+    A shared tensor is written under each of its names, because an exported program has them all; `load` shares it again.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    write_atomically(directory / WEIGHTS, save(weights_of(model)))
+    weights = weights_of(model)
+    copies = {name: weights[first].clone() for name, first in shared_names(model).items()}
+    write_atomically(directory / WEIGHTS, save({**weights, **copies}))
     write_json(directory / ARCHITECTURE, dict(architecture))
 
 

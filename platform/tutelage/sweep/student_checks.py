@@ -16,6 +16,7 @@ from tutelage.errors import InputError, TutelageError
 from tutelage.export.program import program_of
 from tutelage.networks import stages
 from tutelage.networks.output import Outline
+from tutelage.networks.weights import shared_names, weights_of
 from tutelage.sparsity import Point
 from tutelage.spec.sections import TrialConfig
 from tutelage.spec.space import any_value
@@ -62,9 +63,17 @@ def _rehearse(
     try:
         network = rehearsal.rehearse(context.architecture(model), plan, described)
         if is_exported:
-            program_of(network, context.signature)
+            _check_export(network, context)
     except TutelageError as error:
         raise _naming(model, error) from error
+
+
+def _check_export(network: nn.Module, context: TrainingContext) -> None:
+    """Raise `InputError` or `WorkFailed` for a network that cannot be exported, or whose program has other weights."""
+    names = set(program_of(network, context.signature).module().state_dict())
+    saved = {*weights_of(network), *shared_names(network)}
+    if odd := names ^ saved:
+        raise InputError(f"the exported program and the saved weights differ: only one of them has {', '.join(sorted(odd))}.")
 
 
 def _naming(model: plugins.Reference, error: TutelageError) -> InputError:
