@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.data.common import assert_input_error, assert_unlabelled_are_training_examples, assert_well_split, cut
 from tests.plain import Plain
-from tutelage.data import _splitting, image_folder
+from tutelage.data import _decode, _splitting, image_folder
 
 CLASSES = ("ash", "elm")
 
@@ -82,8 +82,8 @@ def test_the_shorter_side_is_scaled_and_the_centre_cropped(tmp_path: Path) -> No
 
 def test_images_are_decoded_once_and_again_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options, decoded = in_folders(tmp_path), []
-    real = image_folder._image
-    monkeypatch.setattr(image_folder, "_image", lambda path, config: decoded.append(path) or real(path, config))
+    real = image_folder.decoded
+    monkeypatch.setattr(image_folder, "decoded", lambda path, *how: decoded.append(path) or real(path, *how))
     first = read(options)
     assert len(decoded) == 20
     assert torch.equal(read(options, seed=3).inputs, first.inputs)
@@ -199,3 +199,98 @@ def test_unlabelled_images_outside_the_training_folder_are_an_error(tmp_path: Pa
     (trees / "unlabelled").rename(tmp_path / "elsewhere")
     (trees / "train" / "unlabelled").mkdir()
     assert_input_error(lambda: read(options), f"{trees / 'train' / 'unlabelled'}: has no image")
+
+
+def picture(folder: Path, image: Image.Image, name: str = "0.png", **how: Any) -> np.ndarray:
+    """Return an image as it is read from a file, `[3, 8, 8]`."""
+    image.save(folder / name, **how)
+    return _decode.decoded(folder / name, 8, "convert", "white")
+
+
+def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path) -> None:
+    upright = np.zeros((8, 8, 3), np.uint8)
+    upright[:3] = 255
+    turned = Image.fromarray(np.ascontiguousarray(np.rot90(upright)))  # as a phone stores it that is held on its side
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise to see it upright
+    assert np.array_equal(picture(tmp_path, turned, exif=exif), upright.transpose(2, 0, 1))
+
+
+def test_a_drawing_in_the_alpha_channel_is_put_on_a_background(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[2:5, 2:5, 3] = 255
+    black = Image.fromarray(pixels)
+    expected = np.where(pixels[..., 3] == 255, 0, 255)
+    for image in (black, black.convert("LA")):
+        assert (picture(tmp_path, image) == expected).all()
+    palette = Image.fromarray(pixels[..., 3] // 255).convert("P")
+    assert np.abs(picture(tmp_path, palette, transparency=0)[0] - expected).max() <= 1
+    pixels[..., :3] = 255
+    assert_input_error(lambda: picture(tmp_path, Image.fromarray(pixels)), "0.png: vanishes on a white background", "black")
+    assert _decode.decoded(tmp_path / "0.png", 8, "convert", "black").max() == 255
+
+
+def test_grey_levels_of_16_bits_are_scaled_and_those_of_32_are_an_error(tmp_path: Path) -> None:
+    levels = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    assert np.array_equal(picture(tmp_path, Image.fromarray(levels))[1], levels >> 8)
+    wide = Image.fromarray(levels.astype(np.int32))
+    assert_input_error(lambda: picture(tmp_path, wide, "0.tif"), "0.tif: has grey levels of 32 bits", "8 or 16")
+
+
+def test_hidden_files_and_folders_are_not_read(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    before = [read(options, split).inputs.clone() for split in ("train", "validation", "test")]
+    trees = tmp_path / "trees"
+    for hidden in (".ipynb_checkpoints", "ash/.ipynb_checkpoints", "__MACOSX", "elm/@eaDir", "elm/__MACOSX/deeper"):
+        (trees / hidden).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(trees / hidden / "000-checkpoint.png")
+    (trees / "ash" / "._000.png").write_bytes(b"a resource fork")
+    after = [read(options, split).inputs for split in ("train", "validation", "test")]
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("names", [("Train", "Valid", "Test"), ("training", "dev", "testing"), ("TRAIN", "Validation", "TEST")])
+def test_split_folders_have_their_usual_names_in_any_case(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    options = in_folders(tmp_path)
+    for old, new in zip(("train", "val", "test"), names, strict=True):
+        (tmp_path / "trees" / old).rename(tmp_path / "trees" / new)
+    assert [len(read(options, split)) for split in ("train", "validation", "test")] == [20, 6, 8]
+
+
+def test_split_folders_that_are_missing_double_or_inside_of_classes_are_errors(tmp_path: Path) -> None:
+    options = in_folders(tmp_path)
+    trees = tmp_path / "trees"
+    write(trees / "valid", 2, 0)
+    assert_input_error(lambda: read(options), f"{trees}: val and valid are both validation folders")
+    (trees / "valid").rename(tmp_path / "valid")
+    (trees / "train").rename(tmp_path / "train")
+    assert_input_error(lambda: read(options), f"{trees}: has test and val, but no train folder")
+    write(tmp_path / "classes" / "ash" / "train", 2, 0)
+    assert_input_error(lambda: read({**options, "path": str(tmp_path / "classes")}), "ash: has a folder train", "train/ash")
+
+
+def test_what_is_left_out_is_noted(tmp_path: Path) -> None:
+    options = in_folders(tmp_path)
+    trees = tmp_path / "trees"
+    write(trees / "more", 1, 0)
+    (trees / "train" / "ash" / "photo.heic").touch()
+    (trees / "train" / "labels.csv").touch()
+    Image.new("RGB", (8, 8)).save(trees / "train" / "loose.png")
+    assert read(options).notes == (
+        "left out the folders beside the splits: more",
+        "left out the files that are no images: 1 with .csv, 1 with .heic",
+        "left out 1 images outside of the class folders",
+    )
+
+
+def test_all_broken_images_are_named_at_once(tmp_path: Path) -> None:
+    options = in_folders(tmp_path)
+    trees = tmp_path / "trees"
+    for place in ("train/elm/004.png", "train/ash/001.png", "test/ash/002.png"):
+        cut(trees / place, 60)
+    assert_input_error(
+        lambda: read(options), "3 of 34 images cannot be read:", "elm/004.png", "train/ash/001.png", "test/ash/002.png"
+    )
+    for path in sorted(trees.rglob("*.png"))[:25]:
+        path.write_bytes(b"")
+    assert_input_error(lambda: read(options, "test"), "25 of 34 images cannot be read:", "and 5 more")

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 from pydantic import Field
 
 from tutelage.data import UNKNOWN, Examples, SplitName
+from tutelage.data._decode import decoded
+from tutelage.data._image_files import ENDINGS, UNLABELLED, folders, images_in, left_out, split_folders
 from tutelage.data._splitting import check_classes, check_rows, draw, examples_of, first_names, no_labels, statistics
 from tutelage.errors import InputError
 from tutelage.files import existing, write_json
@@ -24,9 +26,7 @@ from tutelage.plugins import PluginConfig
 from tutelage.storage import StorageFailed, open_storage
 
 SPACE: dict[str, dict[str, object]] = {}
-_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-_FOLDERS: dict[str, SplitName] = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
-_UNLABELLED = ("unlabelled", "unlabeled")
+_SHOWN = 20  # broken images in an error
 _BATCH = 1024  # images submitted to the threads at a time
 _PIXELS, _ABOUT = "images.npy", "about.json"
 
@@ -37,6 +37,7 @@ class Config(PluginConfig):
     path: str = Field(description="the folder with one folder a class, or with folders train, val and test of such folders")
     side_px: int = Field(64, ge=4, le=1024, description="height and width of an image as it is stored, pixels")
     not_rgb: Literal["refuse", "convert"] = Field("refuse", description="what to do with a grey, palette or CMYK image")
+    background: Literal["white", "black"] = Field("white", description="what transparent images are put on")
     cache: str = Field("~/.cache/tutelage/images", description="the folder of decoded images, on each machine")
     validation_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of the images, of each class, without a val folder")
     test_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of the images, of each class, without a test folder")
@@ -48,7 +49,7 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     The classes are the folders of the training folder, or of the val folder if the training folder has only `unlabelled`.
     """
     root = existing(config.path)
-    roots = _roots(root)
+    roots = split_folders(root)
     train_root = roots.get("train", root)
     class_names = _class_names(train_root, roots)
     files, labels = _training_files(train_root, class_names)
@@ -68,35 +69,23 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
         chosen, chosen_labels = [files[row] for row in rows], labels[rows]
     _, mean, std = _decoded(train, root, config)
     images, _, _ = _decoded(chosen, root, config)
-    return examples_of(images, chosen_labels, class_names, mean, std)
-
-
-def _roots(root: Path) -> dict[SplitName, Path]:
-    """Return the folders of the splits; none if the classes stand in `root` itself."""
-    found = {split: root / name for name, split in _FOLDERS.items() if (root / name).is_dir()}
-    if "train" in found and (aside := [name for name in _UNLABELLED if (root / name).is_dir()]):
-        raise InputError(f"{root / aside[0]}: is outside the training folder. Move it into {found['train']}.")
-    return found if "train" in found else {}
-
-
-def _folders(root: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")))
+    return replace(examples_of(images, chosen_labels, class_names, mean, std), notes=tuple(left_out(root, roots)))
 
 
 def _class_names(train_root: Path, roots: Mapping[SplitName, Path]) -> tuple[str, ...]:
-    folders, root = _folders(train_root), train_root
-    if folders and not set(folders) - set(_UNLABELLED):
+    found, root = folders(train_root), train_root
+    if found and not set(found) - set(UNLABELLED):
         if "validation" not in roots:
             raise no_labels(str(train_root), "Give train, val and test folders; val and test need one folder a class.")
         root = roots["validation"]
-    names = tuple(name for name in _folders(root) if name not in _UNLABELLED)
+    names = tuple(name for name in folders(root) if name not in UNLABELLED)
     check_classes(names, str(root))
     return names
 
 
 def _training_files(root: Path, class_names: Sequence[str]) -> tuple[list[Path], np.ndarray]:
     """Return the training images, the unlabelled ones last. Raises `InputError` for a folder without images."""
-    files, labels = _files(root, (*class_names, *_UNLABELLED), filled=True)
+    files, labels = _files(root, (*class_names, *UNLABELLED), filled=True)
     return files, np.where(labels < len(class_names), labels, UNKNOWN)
 
 
@@ -105,72 +94,74 @@ def _files(root: Path, names: Sequence[str], filled: bool) -> tuple[list[Path], 
 
     Raises `InputError` for a folder with another name and, if `filled`, for a folder without images.
     """
-    if strange := sorted(set(_folders(root)) - set(names)):
-        remedy = "Move it into the training folder." if strange[0] in _UNLABELLED else "Rename it."
+    if strange := sorted(set(folders(root)) - set(names)):
+        remedy = "Move it into the training folder." if strange[0] in UNLABELLED else "Rename it."
         raise InputError(f"{root / strange[0]}: is not a class of the training folder ({first_names(names)}). {remedy}")
     files, labels = [], []
     for number, folder in enumerate(root / name for name in names):
-        inside = _images_in(folder)
+        inside = images_in(folder)
         files += inside
         labels += [number] * len(inside)
         if filled and folder.is_dir() and not inside:
-            raise InputError(f"{folder}: has no image ({', '.join(sorted(_ENDINGS))}). Add images, or remove the folder.")
+            raise InputError(f"{folder}: has no image ({', '.join(sorted(ENDINGS))}). Add images, or remove the folder.")
     return files, np.array(labels, dtype=np.int64)
-
-
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _ENDINGS) if folder.is_dir() else []
 
 
 def _decoded(files: Sequence[Path], root: Path, config: Config) -> tuple[np.ndarray, tuple[float, ...], tuple[float, ...]]:
     """Return `files` as uint8 `[n, 3, side, side]` with each channel's mean and deviation, from the cache if it has them."""
     states = [(str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    parts = json.dumps([1, str(root), states, config.side_px, config.not_rgb])
+    parts = json.dumps([2, str(root), states, config.side_px, config.not_rgb, config.background])
     entry = Path(config.cache).expanduser() / hashlib.sha256(parts.encode()).hexdigest()[:16]
     if not entry.is_dir():
-        _decode(files, entry, config)
+        _decode(files, entry, root, config)
     about = json.loads((entry / _ABOUT).read_text(encoding="utf-8"))
     # Copy-on-write: a tensor needs writable memory, and writes must not reach the file.
     return np.load(entry / _PIXELS, mmap_mode="c", allow_pickle=False), tuple(about["mean"]), tuple(about["std"])
 
 
-def _decode(files: Sequence[Path], entry: Path, config: Config) -> None:
+def _decode(files: Sequence[Path], entry: Path, root: Path, config: Config) -> None:
     try:
         with open_storage(entry.parent).draft(entry.name) as draft:
-            _decode_into(draft, files, config)
+            _decode_into(draft, files, root, config)
     except (OSError, StorageFailed) as error:
         raise InputError(f"{entry.parent}: the decoded images cannot be stored there ({error}). Change 'cache'.") from error
 
 
-def _decode_into(draft: Path, files: Sequence[Path], config: Config) -> None:
+def _decode_into(draft: Path, files: Sequence[Path], root: Path, config: Config) -> None:
     shape = (len(files), 3, config.side_px, config.side_px)
     images = np.lib.format.open_memmap(draft / _PIXELS, mode="w+", dtype=np.uint8, shape=shape)
-    with ThreadPoolExecutor() as threads:
-        for start in range(0, len(files), _BATCH):
-            batch = files[start : start + _BATCH]
-            for row, image in enumerate(threads.map(lambda path: _image(path, config), batch), start):
-                images[row] = image
+    wrong: list[InputError] = []
+    for row, image in enumerate(_each(files, config)):
+        if isinstance(image, InputError):
+            wrong.append(image)
+        else:
+            images[row] = image
+    if wrong:
+        others = sorted(set(images_in(root)) - set(files))  # all broken images are named at once, whatever their split
+        wrong += [image for image in _each(others, config) if isinstance(image, InputError)]
+        raise _broken(wrong, len(files) + len(others))
     images.flush()
     mean, std = statistics(images, np.arange(len(files)))
     write_json(draft / _ABOUT, {"mean": mean, "std": std})
 
 
-def _image(path: Path, config: Config) -> np.ndarray:
-    """Return an image as `[3, side, side]`: the shorter side scaled to `side_px`, the centre cropped."""
-    side = config.side_px
+def _each(files: Sequence[Path], config: Config) -> Iterator[np.ndarray | InputError]:
+    """Give for every file, in order, its image or the error that it raised."""
+    with ThreadPoolExecutor() as threads:
+        for start in range(0, len(files), _BATCH):
+            yield from threads.map(lambda path: _image(path, config), files[start : start + _BATCH])
+
+
+def _image(path: Path, config: Config) -> np.ndarray | InputError:
     try:
-        with Image.open(path) as file:
-            if file.mode != "RGB" and config.not_rgb == "refuse":
-                raise InputError(f"{path}: is {file.mode}, not RGB. Set 'not_rgb: convert', or remove the image.")
-            image = file.convert("RGB")
-    except InputError:
-        raise
-    except Exception as error:  # a broken image may raise anything, as SyntaxError does
-        raise InputError(f"{path}: cannot be read as an image ({error}). Replace it, or remove it.") from error
-    scale = side / min(image.size)
-    width, height = (max(side, round(length * scale)) for length in image.size)
-    left, top = (width - side) // 2, (height - side) // 2
-    if (width, height) != image.size:
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image.crop((left, top, left + side, top + side)))
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        return decoded(path, config.side_px, config.not_rgb, config.background)
+    except InputError as error:
+        return error
+
+
+def _broken(wrong: Sequence[InputError], count: int) -> InputError:
+    if len(wrong) == 1:
+        return wrong[0]
+    more = [f"and {len(wrong) - _SHOWN:,} more"] if len(wrong) > _SHOWN else []
+    listed = [str(error) for error in wrong[:_SHOWN]] + more
+    return InputError("\n  ".join([f"{len(wrong):,} of {count:,} images cannot be read:", *listed]))

@@ -1,0 +1,61 @@
+"""An image file as an array of its colours, as a person would see it: upright, and on a background where it is transparent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from tutelage.errors import InputError
+
+_SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+
+
+def decoded(path: Path, side_px: int, not_rgb: str, background: str) -> np.ndarray:
+    """Return an image as uint8 `[3, side, side]`: turned as its EXIF says, the shorter side scaled, the centre cropped.
+
+    Raises `InputError` for what is no image, is not RGB (unless `not_rgb` is convert), or vanishes on the background.
+    """
+    try:
+        with Image.open(path) as file:
+            if file.mode != "RGB" and not_rgb == "refuse":
+                raise InputError(f"{path}: is {file.mode}, not RGB. Set 'not_rgb: convert', or remove the image.")
+            image = _rgb(ImageOps.exif_transpose(file), path, background)
+    except InputError:
+        raise
+    except Exception as error:  # a broken image may raise anything, as SyntaxError does
+        raise InputError(f"{path}: cannot be read as an image ({error}). Replace it, or remove it.") from error
+    return _cropped(image, side_px)
+
+
+def _rgb(image: Image.Image, path: Path, background: str) -> Image.Image:
+    if image.mode in _SIXTEEN_BITS:
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise InputError(
+            f"{path}: has grey levels of 32 bits ({image.mode}), whose black and white are unknown. Save it with 8 or 16 bits."
+        )
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    with_alpha = image.convert("RGBA")
+    flat = Image.alpha_composite(Image.new("RGBA", image.size, background), with_alpha).convert("RGB")
+    if _is_uniform(flat) and not _is_uniform(with_alpha):
+        other = "black" if background == "white" else "white"
+        raise InputError(f"{path}: vanishes on a {background} background. Set 'background: {other}', or remove the image.")
+    return flat
+
+
+def _is_uniform(image: Image.Image) -> bool:
+    lowest, highest = zip(*image.getextrema(), strict=True)
+    return bool(lowest == highest)
+
+
+def _cropped(image: Image.Image, side: int) -> np.ndarray:
+    scale = side / min(image.size)
+    width, height = (max(side, round(length * scale)) for length in image.size)
+    left, top = (width - side) // 2, (height - side) // 2
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image.crop((left, top, left + side, top + side)))
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
