@@ -14,6 +14,7 @@ DOORS = {  # a library, and the files or folders that may import it
     "ray": {
         "training/jobs.py",
         "training/student_jobs.py",
+        "training/trial_workers.py",
         "training/cluster.py",
         "search/ray_trial.py",
         "search/ray_tune.py",
@@ -42,6 +43,8 @@ GROUND = {
     "outputs",
     "pareto",
     "redaction",
+    "placement",
+    "signals",
     "signature",
 }
 ROOF = {"__init__", "api", "cli", "console", "doctor", "progress"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -37,7 +38,8 @@ class Progress:
 
     def __exit__(self, *error: object) -> None:
         if self._console.is_terminal:
-            self._live.stop()
+            with contextlib.suppress(OSError):  # the terminal may be closed
+                self._live.stop()
 
     def __call__(self, event: Event) -> None:
         """Print a line about a stage or an ended trial; keep the rest for the live table."""

@@ -60,6 +60,9 @@ class Sleeping:
         self.curve = json.loads(path.read_text())
         self.epoch = len(self.curve)
 
+    def close(self) -> None:
+        pass
+
 
 def ours(trials: int, seconds: float, epochs: int, storage: Path) -> list[tuple[float, float]]:
     """The whole driver side: TPE over five hyperparameters, the ledger with fsync, and MLflow on SQLite."""

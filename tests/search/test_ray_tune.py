@@ -59,6 +59,9 @@ class Counting:
         self.curve = json.loads(path.read_text())
         self.epoch = len(self.curve)
 
+    def close(self) -> None:
+        pass
+
 
 def run(
     tmp_path: Path, configs: list[dict[str, Any]], rungs: ray_tune.Rungs | None = None, **slots: Any

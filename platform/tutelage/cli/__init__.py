@@ -12,6 +12,7 @@ import typer
 
 from tutelage import console
 from tutelage.cli import installation, students, sweeps, views
+from tutelage.cli.stopping import stoppable
 from tutelage.errors import TutelageError
 
 app = typer.Typer(
@@ -25,8 +26,8 @@ for _command in (
     views.front, students.select, students.rollback, views.report, views.compare,
     students.export, students.evaluate, sweeps.track, installation.doctor, installation.schema,
 ):  # fmt: skip
-    app.command()(_command)
-app.command(name="list")(installation.list_plugins)
+    app.command()(stoppable(_command))
+app.command(name="list")(stoppable(installation.list_plugins))
 
 
 def main() -> None:

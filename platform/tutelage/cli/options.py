@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tutelage import console
 from tutelage.errors import InputError, nearest
 
 SpecPath = Annotated[Path, typer.Argument(help="The sweep's YAML spec; search_spaces/ has examples.")]
@@ -76,16 +74,3 @@ def bounds(given: list[str] | None, measures: Collection[str]) -> dict[str, floa
             raise InputError(f"no measure '{name}'.{nearest(name, measures)} Known: {', '.join(measures)}.")
         found[name] = parse_quantity(value)
     return found
-
-
-@contextmanager
-def resumable(name: str, storage: Path) -> Iterator[None]:
-    """On Ctrl-C print the command that continues the sweep, and exit with 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        from tutelage.records.sweep_dir import SweepDir
-
-        command = SweepDir(storage / "sweeps" / name).command("resume")
-        console.say(f"stopped. Finished trials are kept. To continue: {command}", err=True)
-        raise typer.Exit(130) from None

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tutelage import console
-from tutelage.cli.options import Address, AsJson, Overrides, SpecPath, Storage, SweepName, load, resumable
+from tutelage.cli.options import Address, AsJson, Overrides, SpecPath, Storage, SweepName, load
 from tutelage.console import STORAGE
 
 
@@ -26,12 +26,12 @@ def sweep(
     if dry_run:
         from tutelage.sweep import dry_run as planning
 
-        console.show_mapping(planning.plan(loaded), as_json)
+        console.show_mapping(planning.plan(loaded, address), as_json)
         return
     from tutelage.progress import Progress
     from tutelage.sweep import pipeline
 
-    with resumable(loaded.name, Path(loaded.storage)), Progress() as progress:
+    with Progress() as progress:
         home = pipeline.sweep(loaded, address=address, observers=[progress])
     console.show_swept(home, as_json)
 
@@ -53,7 +53,7 @@ def resume(
 
     home = sweep_dir.find(storage, name)
     given = load(spec_path, None) if spec_path else None
-    with resumable(home.name, storage), Progress() as progress:
+    with Progress() as progress:
         resuming.resume(home, trials=trials, spec=given, address=address, observers=[progress])
     console.show_swept(home, as_json)
 

@@ -60,7 +60,7 @@ class _Queue:
     """The events that wait for one observer, and the thread that gives them to it."""
 
     def __init__(self, observer: Observer) -> None:
-        self._name, self._observer = _name_of(observer), _logging_errors(observer)
+        self._name, self._observer = _name_of(observer), _logging_errors(observer, BaseException)
         self._events: deque[Event] = deque(maxlen=MAX_WAITING)
         self._changed = threading.Condition()
         self._num_handled = self._num_dropped = 0
@@ -105,15 +105,15 @@ class _Queue:
             return self._events.popleft()
 
 
-def _logging_errors(observer: Observer) -> Observer:
-    """Return the observer with its exceptions logged, the first of them with its traceback, instead of raised."""
+def _logging_errors(observer: Observer, kind: type[BaseException] = Exception) -> Observer:
+    """Return the observer with its exceptions of a kind logged, the first of them with its traceback, instead of raised."""
     has_failed = False
 
     def guarded(event: Event) -> None:
         nonlocal has_failed
         try:
             observer(event)
-        except Exception:
+        except kind:
             if not has_failed:
                 what = type(event).__name__
                 logger.exception("The observer %s failed at %s; its further errors are not shown.", _name_of(observer), what)

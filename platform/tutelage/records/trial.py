@@ -12,6 +12,10 @@ State = Literal["running", "paused", "finished", "stopped", "failed", "infeasibl
 OPEN = ("running", "paused")  # states of a trial that has not ended
 
 
+class WorkersLost(Exception):
+    """The workers of a trial have died; it resumes from its last checkpoint in new ones."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
     """Sizes and MACs of a student before it is trained: `final` ones, and `initial` ones until something is removed from it.

@@ -15,6 +15,8 @@ import torch
 from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
+from tutelage.records.trial import WorkersLost
+
 STATE = "trial.pt"
 
 
@@ -32,6 +34,7 @@ class RunningTrial(Protocol):
     def step(self) -> dict[str, Any]: ...
     def save(self, path: Path) -> None: ...
     def restore(self, path: Path) -> None: ...
+    def close(self) -> None: ...
 
 
 StartTrial = Callable[[str, dict[str, Any]], RunningTrial]
@@ -56,16 +59,23 @@ class StudentTrainable(tune.Trainable):
         assert resources is not None
         torch.set_num_threads(max(1, int(resources.required_resources.get("CPU", 1))))
         self._open_trial = open_trial
+        self._opened: RunningTrial | None = None
         ray.get(gate.pass_through.remote())
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Prepare for the next trial in this warm actor."""
+        self.cleanup()
         self._draw: dict[str, Any] = new_config
-        self._opened: RunningTrial | None = None
         self._resumed_rows: list[dict[str, Any]] = []  # rows of a resumed trial, which the driver may not have
         self._started_s = time.time()
         return True
+
+    def cleanup(self) -> None:
+        """Close the trial, which may have workers of its own."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def step(self) -> dict[str, Any]:
         """Run epochs until they are due to be handed in, as `rows`; a failure is a result with `error`, its traceback."""
@@ -88,6 +98,8 @@ class StudentTrainable(tune.Trainable):
             for measures in (row.get("measures", {}), *(one["measures"] for one in row.get("candidates", ()))):
                 if not all(map(math.isfinite, measures.values())):
                     raise ArithmeticError(f"a measure is not finite: {measures}")
+        except WorkersLost:
+            raise
         except Exception:  # whatever a student's code raises ends that trial as failed, with its traceback on record
             return {"error": traceback.format_exc(), "done": True}
         return row
@@ -111,6 +123,7 @@ class StudentTrainable(tune.Trainable):
         try:
             self._opened.restore(path)
         except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError):
+            self._opened.close()
             self._opened = self._open_trial(self._draw["trial_id"], self._draw["config"])
             return False
         self._resumed_rows = list(self._opened.curve)

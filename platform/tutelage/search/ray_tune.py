@@ -20,7 +20,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from tutelage import environment
+from tutelage import environment, placement, signals
+from tutelage.placement import Demand
 from tutelage.records.trial import Candidate, State, Suggestion, TrialRecord
 from tutelage.search.gate import Gate
 from tutelage.search.ray_trial import STATE, StartTrial, StudentTrainable
@@ -33,6 +34,7 @@ MAX_PENDING = 200  # trials drawn ahead of the actors that run them, at most
 class Slots:
     """What a trial takes of the cluster, how many run at once (None: as many as fit), and its safety net.
 
+    `cpus` and `gpus` are of the trial's actor, or of each of its `workers`, which it starts as a group beside the actor.
     A checkpoint every `checkpoint_epochs` (0: none) is where a trial continues after its worker was lost, at most
     `max_failures` times.
     """
@@ -40,15 +42,20 @@ class Slots:
     cpus: float
     gpus: float
     concurrency: int | None
+    workers: int = 0
     checkpoint_epochs: int = 0
     max_failures: int = 2
 
     def count(self) -> int:
-        """Return how many trials run at once on the cluster as it is now."""
-        held = ray.cluster_resources()
-        wanted = {"CPU": self.cpus, "GPU": self.gpus}
-        fitting = [int(held.get(name, 0) / amount) for name, amount in wanted.items() if amount]
-        return max(1, min([*fitting, self.concurrency or MAX_PENDING]))
+        """Return how many trials run at once on the cluster as it is now, each of them with all that it takes."""
+        demand = Demand(name="trial", workers=max(1, self.workers), cpus=self.cpus, gpus=self.gpus)
+        fitting = placement.jobs_at_once(placement.nodes_of(ray.nodes()), demand)
+        return max(1, min(fitting, self.concurrency or MAX_PENDING))
+
+    @property
+    def of_actor(self) -> dict[str, float]:
+        """What the trial's actor takes; where workers train, a byte of memory: Tune places no actor that takes nothing."""
+        return {"memory": 1.0} if self.workers else {"cpu": self.cpus, "gpu": self.gpus}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +186,22 @@ class _Scheduler(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._feed = feed
         self._judged: set[tuple[str, int]] = set()  # a trial that was lost comes to its rungs again
+        self._controller: Any = None
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        self._controller = getattr(tune_controller, "_tune_controller", tune_controller)
+        super().on_trial_add(tune_controller, trial)
+
+    def release(self) -> None:
+        """End the actors of a search that was left by an exception, and give back what they hold of the cluster.
+
+        Tune does neither for an interrupt, and in a notebook the traceback keeps all of it alive.
+        """
+        if self._controller is not None:
+            actors = self._controller._actor_manager
+            for actor, _ in list(actors._live_actors_to_ray_actors_resources.values()):
+                ray.kill(actor)
+            actors._resource_manager.clear()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         at = (trial.trial_id, result.get("epoch", 0))
@@ -201,19 +224,21 @@ def run(
     """
     num_slots, rungs = slots.count(), rungs or Rungs()
     feed = _TrialFeed(handlers=handlers, rungs=rungs, home=home)
+    scheduler = _Scheduler(feed)
+    gate: Any = ray.remote(num_cpus=0)(Gate).remote(num_slots)
     parameters = tune.with_parameters(
-        StudentTrainable, open_trial=open_trial, gate=ray.remote(num_cpus=0)(Gate).remote(num_slots),
-        rungs=rungs.epochs, pausing=rungs.pausing, checkpoint_epochs=slots.checkpoint_epochs,
+        StudentTrainable, open_trial=open_trial, gate=gate, rungs=rungs.epochs, pausing=rungs.pausing,
+        checkpoint_epochs=slots.checkpoint_epochs,
     )  # fmt: skip
-    trainable = tune.with_resources(parameters, {"cpu": slots.cpus or 0.01, "gpu": slots.gpus})
+    trainable = tune.with_resources(parameters, slots.of_actor)
     with _quiet(num_slots):
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=_Searcher(feed),
-                scheduler=_Scheduler(feed),
+                scheduler=scheduler,
                 num_samples=-1,
-                max_concurrent_trials=slots.concurrency,
+                max_concurrent_trials=num_slots if slots.workers else slots.concurrency,
                 reuse_actors=True,
                 time_budget_s=time_budget_s,
                 trial_dirname_creator=lambda trial: str(trial.config["trial_id"]),
@@ -227,7 +252,14 @@ def run(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=1),
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        except BaseException:
+            with signals.deferred():
+                scheduler.release()
+            raise
+        finally:
+            ray.kill(gate)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,9 @@ class Retraining:
             name: (record.config if taught else labels_only(record.config), seed)
             for name, (record, taught, seed) in missing.items()
         }
-        for name, found in student_jobs.train_students(configs, self.context, self._directory, self.workers):
-            self._put_on_record(*missing[name], found)
+        with closing(student_jobs.train_students(configs, self.context, self._directory, self.workers)) as trained:
+            for name, found in trained:
+                self._put_on_record(*missing[name], found)
 
     def _put_on_record(self, record: TrialRecord, taught: bool, seed: int, found: Sequence[Mapping[str, float]]) -> None:
         """Put the candidates of one training on record; `WorkFailed` if the one that `record` is of is not among them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import statistics
 import time
@@ -13,14 +12,16 @@ from typing import Any
 
 from torch import nn
 
+from tutelage import placement
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint, stages
+from tutelage.placement import Node
 from tutelage.records import sweep_dir, tracker
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.spec.space import any_value
 from tutelage.spec.spec import Spec
 from tutelage.sweep import identity, knowledge, pair_checks, pipeline, teachers
-from tutelage.training import loop, student
+from tutelage.training import cluster, loop, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 from tutelage.training.plan import TrainingPlan
@@ -32,12 +33,14 @@ MAX_TIMED_STEPS = 12
 MAX_DRAWS = 64  # random students that are tried until one can be built
 
 
-def plan(spec: Spec) -> dict[str, Any]:
+def plan(spec: Spec, address: str | None = None) -> dict[str, Any]:
     """Return the plan: teacher (reused or its cost), trials, a trial's seconds, reachable services; no training is completed.
 
-    Seconds are those of a few real steps on this machine's processor, times the steps to come. Raises what the sweep
-    itself would: `UnreachableError` for storage or MLflow, `InputError` for a name that is taken.
+    Seconds are those of a few real steps on this machine's processor, times the steps to come. `address` is a Ray cluster's;
+    None plans for this machine, without starting Ray. Raises what the sweep itself would: `UnreachableError` for storage,
+    MLflow, or resources that no node has, `InputError` for a name that is taken.
     """
+    nodes = _nodes(spec, address)
     storage = Path(spec.storage)
     sweep_dir.check_free(storage, spec.name)
     tracker.tracker_of(spec).close()
@@ -46,8 +49,9 @@ def plan(spec: Spec) -> dict[str, Any]:
     pair_checks.check_pairs(spec, context, model)
     seconds = [_trial_seconds(spec, context, number) for number in range(SAMPLED_STUDENTS)]
     trial_s = statistics.fmean(seconds)
-    at_once = spec.search.concurrency or max(1, int((os.cpu_count() or 1) / spec.resources.trial.cpus))
     trials, train = spec.search.trials, context.splits["train"]
+    fitting = max(1, placement.jobs_at_once(nodes, cluster.demands(spec)[-1]))
+    at_once = min(fitting, spec.search.concurrency or fitting, trials or fitting)
     unlabelled = len(train) - train.num_labelled
     return {
         "version": 1,
@@ -64,6 +68,16 @@ def plan(spec: Spec) -> dict[str, Any]:
         "storage": f"{storage} is writable",
         "tracking": "MLflow answers",
     }
+
+
+def _nodes(spec: Spec, address: str | None) -> list[Node]:
+    """Return the nodes that the sweep would run on, after the check of its resources."""
+    if address is None:
+        placement.check(nodes := cluster.nodes(), cluster.demands(spec))
+        return nodes
+    with cluster.cluster(address, Dispatcher()):
+        cluster.check_resources(spec)
+        return cluster.nodes()
 
 
 def _teachers_plan(spec: Spec, context: TrainingContext) -> tuple[dict[str, Any], nn.Module]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from tutelage import signals
 from tutelage.errors import NoStudentFits, UnreachableError, WorkFailed
 from tutelage.measure import Measure
 from tutelage.objectives import Limits, Objective
@@ -19,7 +19,7 @@ from tutelage.records import sweep_dir
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.fronts import candidates, outside_reference
 from tutelage.records.mlflow_listener import MlflowListener
-from tutelage.records.observer import Observer, SweepEnded, SweepStarted
+from tutelage.records.observer import Observer, SweepStarted
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker, task_name, tracker_of
 from tutelage.records.trial import TrialRecord
@@ -36,6 +36,7 @@ from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.storage import open_storage
 from tutelage.sweep import identity, knowledge, search, student_checks, warm_start
+from tutelage.sweep.ending import ending
 from tutelage.sweep.extension import address_of
 from tutelage.sweep.recorder import Recorder, record_run_ids
 from tutelage.sweep.teachers import Teacher, as_one, ensure_teacher, ensure_teachers
@@ -79,8 +80,8 @@ def run(
     tracker = tracker_of(spec, run_id)
     try:
         with cluster(address, events):
-            check_resources(spec, address)
-            with driven() as home, _ending(home, events):
+            check_resources(spec)
+            with driven() as home, ending(home, events):
                 events.send(SweepStarted(sweep=home.name, num_trials=spec.search.trials, primary=spec.primary))
                 _run(spec, home, context, tracker, events)
                 shutil.rmtree(_runs_dir(spec), ignore_errors=True)
@@ -106,21 +107,6 @@ def opened(spec: Spec, events: Dispatcher) -> TrainingContext:
     return context
 
 
-@contextmanager
-def _ending(home: SweepDir, events: Dispatcher) -> Iterator[None]:
-    """Record how the sweep ended, and send it as an event."""
-    started_s, spent_s = time.time(), home.facts().get("elapsed_s", 0.0)
-    try:
-        yield
-    except BaseException as error:
-        state: Literal["stopped", "failed"] = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-        home.update(state=state, error=str(error), elapsed_s=spent_s + time.time() - started_s)
-        events.send(SweepEnded(sweep=home.name, state=state, error=redact(str(error))))
-        raise
-    home.update(state="finished", error=None, elapsed_s=spent_s + time.time() - started_s)
-    events.send(SweepEnded(sweep=home.name, state="finished"))
-
-
 def _run(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker, events: Dispatcher) -> None:
     teachers = ensure_teachers(spec, context, events.stage)
     for one in teachers:
@@ -136,9 +122,9 @@ def _run(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker,
     recorder.resume(ended)
     try:
         search.search(spec, context, recorder, [*ended, *home.paused(), *home.pending()])
-    except KeyboardInterrupt:
-        if len(recorder.front):
-            recorder.publish()
+    except signals.STOPS:
+        with signals.deferred():
+            recorder.publish_what_there_is()
         raise
     require_students(home.records(), spec.search.constraints, len(recorder.front))
     if outside := outside_reference(home, objectives):
@@ -178,7 +164,7 @@ def require_students(records: Sequence[TrialRecord], limits: Limits, front_size:
 
 
 def train_teacher(spec: Spec, *, address: str | None = None, observers: Sequence[Observer] = ()) -> Teacher:
-    """Train the spec's teacher alone, or reuse it."""
+    """Train the spec's teacher alone, or reuse it. A training that was stopped is resumed from its last epoch."""
     open_storage(spec.storage).check()
     with Dispatcher(observers) as events, cluster(address, events):
         return ensure_teacher(spec, context_of(spec), events.stage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from tutelage.records.tracker import Tracker
 from tutelage.records.trial import TrialRecord
 from tutelage.report import figures, tables
 from tutelage.report.front_card import front_card
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -65,6 +68,14 @@ class Recorder(LiveFront):
         """Put the candidates of an ended trial into the front, and send the events of that."""
         for event in self.enter(record, is_replayed=is_replayed):
             self.events.send(event)
+
+    def publish_what_there_is(self) -> None:
+        """Publish the front of a sweep that is being stopped, if there is one; a failure is logged, as the stop is to go on."""
+        if len(self.front):
+            try:
+                self.publish()
+            except Exception:
+                logger.exception("The front of the stopped sweep could not be written.")
 
     def publish(self) -> None:
         """Write the front as CSV, PNG and HTML, and attach them to the sweep's run."""

@@ -165,7 +165,6 @@ def _run(
     rungs = ray_tune.Rungs(epochs=stopping.rungs, judge=search.judge, pausing=stopping.pausing) if stopping else None
     named = {objective.name for objective in recorder.objectives} | set(recorder.limits.max) | set(recorder.limits.min)
     workers = workers_of(spec.resources.trial)
-    in_actor = workers.workers == 0
     with_latency = any(spec.measures[name].available == "on_device" for name in named)
     open_trial = student_jobs.StudentTrials(
         context=context, students_dir=recorder.home.students_dir.resolve(), workers=workers, with_latency=with_latency
@@ -176,8 +175,8 @@ def _run(
             next_suggestion=next_suggestion, on_record=recorder.returned, on_epoch=recorder.epoch_ended,
         ),
         ray_tune.Slots(
-            cpus=workers.cpus if in_actor else 0, gpus=workers.gpus if in_actor else 0,
-            concurrency=spec.search.concurrency, checkpoint_epochs=spec.search.checkpoint_epochs,
+            cpus=workers.cpus, gpus=workers.gpus, workers=workers.workers, concurrency=spec.search.concurrency,
+            checkpoint_epochs=spec.search.checkpoint_epochs,
         ),
         Path(spec.storage) / "runs" / spec.name,
         time_budget_s=max(1.0, spec.search.hours * 3600 - spent_s) if spec.search.hours else None, rungs=rungs,

@@ -3,45 +3,80 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
+import torch
+from ray._private.utils import get_num_cpus
 
+from tutelage import placement, signals
 from tutelage.errors import UnreachableError
+from tutelage.placement import Demand, Node
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.spec.spec import Spec
 
 
 @contextmanager
 def cluster(address: str | None, events: Dispatcher) -> Iterator[None]:
-    """Connect to Ray within a block, unless this process is already connected."""
+    """Connect to Ray within a block, unless this process is already connected.
+
+    SIGINT, SIGTERM and SIGHUP are exceptions in the block (see `signals`).
+    """
     if ray.is_initialized():
-        yield
+        with signals.raised():
+            yield
         return
     events.stage("starting Ray on this machine" if address is None else f"connecting to Ray at {address}")
+    with signals.raised():
+        try:
+            _connect(address)
+            yield
+        finally:
+            with signals.deferred():
+                ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    """Connect; the handler of SIGTERM, which ray.init replaces by one that exits with 15, is put back."""
     options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UnreachableError(f"Ray at {address or 'this machine'} cannot be reached: {error}") from error
-    try:
-        yield
+    except SystemExit as error:
+        if error.code == signal.SIGTERM:
+            signals.stop(signal.SIGTERM)
+        raise
     finally:
-        ray.shutdown()
+        signals.put_back(signal.SIGTERM, handler)
 
 
-def check_resources(spec: Spec, address: str | None) -> None:
-    """Raise `UnreachableError` if a job needs more resources than this machine has; a cluster is not checked, it may grow."""
-    if address is not None:
-        return
-    held = ray.cluster_resources()
-    teacher, trial = spec.resources.teacher, spec.resources.trial
-    for what, workers, asked in (("teacher", teacher.workers, teacher), ("trial", max(1, trial.workers), trial)):
-        for name, amount in (("CPU", asked.cpus * workers), ("GPU", asked.gpus * workers)):
-            if amount > held.get(name, 0):
-                raise UnreachableError(
-                    f"resources.{what} asks for {amount:g} {name}s and this machine has {held.get(name, 0):g}. "
-                    f"Ask for less, or give a cluster with --address."
-                )
+def check_resources(spec: Spec) -> None:
+    """Raise `UnreachableError` if a job of the spec can never run on the nodes that there are, unless more may be added."""
+    if not _grows():
+        placement.check(nodes(), demands(spec))
+
+
+def demands(spec: Spec) -> list[Demand]:
+    """Return what a spec's teacher and its trials take of a cluster."""
+    sections = (("teacher", spec.resources.teacher), ("trial", spec.resources.trial))
+    return [
+        Demand(name=name, workers=max(1, asked.workers), cpus=asked.cpus, gpus=asked.gpus) for name, asked in sections
+    ]  # fmt: skip
+
+
+def nodes() -> list[Node]:
+    """Return the nodes of the connected cluster; without a connection, this machine as Ray would count it."""
+    if ray.is_initialized():
+        return placement.nodes_of(ray.nodes())
+    return [Node(cpus=get_num_cpus(), gpus=torch.cuda.device_count())]
+
+
+def _grows() -> bool:
+    """Return whether the cluster has an autoscaler that may add nodes."""
+    config = ray._private.state.state.get_cluster_config()
+    return config is not None and any(group.max_count for group in config.node_group_configs)

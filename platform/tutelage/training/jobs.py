@@ -12,7 +12,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -25,7 +25,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 from torch import nn
 
-from tutelage import files
+from tutelage import files, signals
 from tutelage.data import SplitName
 from tutelage.errors import WorkFailed
 from tutelage.networks import checkpoint, process_state
@@ -46,6 +46,13 @@ GROUP_SETTINGS = {
     # A process more, for a warning that is not needed: a job that loses a worker continues from its last epoch.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
+ABORT_S = 5.0  # for a worker group to end itself, before it is killed
+LOSSES = (
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.ActorDiedError,
+)
 PIECE = 2048  # examples of a view that a worker processes at a time
 
 
@@ -96,6 +103,22 @@ class TrainedTeacher:
     timed_ms: dict[str, float]
 
 
+class _Trainer(TorchTrainer):
+    """Ray Train's trainer without its handler of SIGINT, which ends the driver with exit code 1: the interrupt is raised."""
+
+    _controller: Any = None
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        self._controller = controller
+
+    def abort(self) -> None:
+        """End the worker group of a `fit` that was left by an exception."""
+        if self._controller is not None:
+            with suppress(ray.exceptions.RayError):
+                ray.get(self._controller.abort.remote(), timeout=ABORT_S)
+            ray.kill(self._controller)
+
+
 def fit(function: Callable[[], T], workers: Workers, *, max_losses: int = 0) -> T:
     """Run `function` through Ray Train and return what the first worker returned.
 
@@ -122,13 +145,15 @@ def _fit_in_a_process(function: Callable[[], T], workers: Workers, max_losses: i
     coordinator, synchronisation actor and worker). Each of them imports Ray Train, and all of them end with the job.
     """
     held = ray.put(function)
-    task = _in_process.options(num_cpus=workers.cpus, num_gpus=workers.gpus, max_retries=0)
+    # "DEFAULT": outside of the placement group that the calling process may be in
+    options = {"num_cpus": workers.cpus, "num_gpus": workers.gpus, "max_retries": 0, "scheduling_strategy": "DEFAULT"}
+    task = _in_process.options(**options)
     for losses in count():
         running = task.remote([held], max(1, int(workers.cpus)))
         try:
             value: T = ray.get(running)
             return value
-        except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError):
+        except LOSSES:
             if losses == max_losses:
                 raise
         except BaseException:
@@ -151,11 +176,16 @@ def _fit_in_a_group(function: Callable[[], T], workers: Workers, max_losses: int
         use_gpu=workers.gpus > 0,
         resources_per_worker={"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})},
     )
-    trainer: Any = TorchTrainer
     with tempfile.TemporaryDirectory() as scratch:
         losses = train.FailureConfig(max_failures=max_losses)
         run = train.RunConfig(storage_path=scratch, failure_config=losses)
-        value: T = trainer(function, scaling_config=scaling, run_config=run).fit().return_value
+        trainer: Any = _Trainer(function, scaling_config=scaling, run_config=run)  # type: ignore[arg-type]
+        try:
+            value: T = trainer.fit().return_value
+        except signals.STOPS:
+            with signals.deferred():
+                trainer.abort()
+            raise
     return value
 
 
@@ -175,6 +205,12 @@ def train_teacher(job: TeacherJob, workers: Workers) -> TrainedTeacher:
     job.checkpoint_path.unlink(missing_ok=True)
     mode = ExecutionConfig(**saved["execution"])
     return TrainedTeacher(model=model, curve=saved["curve"], execution=mode, timed_ms=saved["timed_ms"])
+
+
+def is_loss(error: BaseException) -> bool:
+    """Return whether an exception of `fit` says that a worker was lost, and not that its function has raised."""
+    failures: Mapping[int, BaseException] = getattr(error, "worker_failures", None) or {0: error}
+    return any(isinstance(getattr(failure, "failure", failure), LOSSES) for failure in failures.values())
 
 
 def cause_of(error: BaseException) -> str:

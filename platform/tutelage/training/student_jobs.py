@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
-from ray.train.torch import get_device
 
+from tutelage import placement
 from tutelage.errors import WorkFailed
 from tutelage.networks import checkpoint, timing
 from tutelage.networks.process_state import preserved
 from tutelage.networks.weights import load
+from tutelage.placement import Demand
 from tutelage.records.trial import Candidate, candidate_ids
 from tutelage.sparsity import Point
 from tutelage.spec.sections import TrialConfig
 from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext
-from tutelage.training.jobs import Workers, cause_of, fit, from_bytes, to_bytes
+from tutelage.training.jobs import HERE, Workers, cause_of, fit, from_bytes
+from tutelage.training.trial_workers import TrialWorkers
 
 
 class StudentTrial:
     """The training of one student in a search. A step is an epoch; the last step writes the weights and the measures.
 
     `directory` receives the trained network; several candidates are written next to it, as `candidate_ids` names them. With
-    `workers.workers` = 0, every epoch runs in this process. With more, all epochs run in processes of their own, and the first
-    step returns the last epoch. What the student's code changes of the process is put back.
+    `workers.workers` = 0, every epoch runs in this process, else in workers of its own, which `close` ends. What the
+    student's code changes of this process is put back.
     """
 
     @preserved()
@@ -42,6 +46,7 @@ class StudentTrial:
         model = student.build(self.config, context, seed).to(_trial_device(workers))
         self.training = loop.Training(model, student.plan(self.config, context, seed))
         self.curve: list[dict[str, float]] = []
+        self._group: TrialWorkers | None = None
 
     @preserved()
     def step(self) -> dict[str, Any]:
@@ -49,27 +54,31 @@ class StudentTrial:
 
         With several candidates, the measures are those of the first, and `candidates` has the fields of all `Candidate`s.
         """
+        row = self._epoch()
+        self.curve.append(row)
+        is_done = row["epoch"] >= self.training.plan.recipe.epochs
+        if not is_done:
+            return {**row, "done": False}
+        self._take_final_state()
+        return {**row, "done": True, **self._finish(), "curve": self.curve}
+
+    def _epoch(self) -> dict[str, float]:
         if self.workers.workers == 0:
-            self.curve.append(fit(self.training.epoch, self.workers))
-        else:
-            self._run_in_workers()
-        row: dict[str, Any] = {**self.curve[-1], "done": self.training.is_done}
-        if self.training.is_done:
-            row |= {**self._finish(), "curve": self.curve}
+            return fit(self.training.epoch, self.workers)
+        self._group = self._group or TrialWorkers(self.training, self.workers)
+        row: dict[str, float] = self._group.ask("epoch")
         return row
 
-    def _run_in_workers(self) -> None:
-        under_way = self.training
+    def _take_final_state(self) -> None:
+        if self._group:
+            self.training.load_final_state(from_bytes(self._group.ask("final_state")), load)
+            self.close()
 
-        def all_epochs() -> tuple[bytes, list[dict[str, float]]]:
-            under_way.to(get_device())
-            rows = [under_way.epoch() for _ in range(under_way.plan.recipe.epochs - under_way.epochs_done)]
-            return to_bytes(under_way.final_state()), rows
-
-        packed, rows = fit(all_epochs, self.workers)
-        self.training.model.cpu()
-        self.training.load_final_state(from_bytes(packed), load)
-        self.curve += rows
+    def close(self) -> None:
+        """End the trial's workers, if it has any."""
+        if self._group:
+            self._group.close()
+            self._group = None
 
     def _finish(self) -> dict[str, Any]:
         points = self.training.finish()
@@ -90,7 +99,8 @@ class StudentTrial:
 
     def save(self, path: Path) -> None:
         """Write the state that `restore` needs."""
-        torch.save({"training": self.training.state(), "curve": self.curve}, path)
+        state = from_bytes(self._group.ask("state")) if self._group else self.training.state()
+        torch.save({"training": state, "curve": self.curve}, path)
 
     @preserved()
     def restore(self, path: Path) -> None:
@@ -121,28 +131,35 @@ class StudentTrials:
 
 def train_students(
     configs: Mapping[str, tuple[dict[str, Any], int]], context: TrainingContext, directory: Path, workers: Workers
-) -> Iterator[tuple[str, list[dict[str, float]]]]:
+) -> Generator[tuple[str, list[dict[str, float]]], None, None]:
     """Train named (config, seed) students outside any search, in parallel on the cluster; give each one's measures as it ends.
 
     The measures, with the training's `elapsed_s`, are one mapping for each candidate; the networks are then in `directory`
     under the names that `candidate_ids` makes of the student's. Raises `WorkFailed` when one fails; those under way are ended.
     """
 
-    @ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus)
+    own = workers if workers.workers == 0 else HERE  # a student that has workers takes nothing beside them
+
+    @ray.remote(num_cpus=own.cpus, num_gpus=own.gpus)
     def run(name: str, config: dict[str, Any], seed: int) -> list[dict[str, float]]:
         torch.set_num_threads(max(1, int(workers.cpus)))
         started_s = time.time()
-        trial = StudentTrial(config, context, seed, directory / name, workers)
-        row = trial.step()
-        while not row["done"]:
+        with closing(StudentTrial(config, context, seed, directory / name, workers)) as trial:
             row = trial.step()
+            while not row["done"]:
+                row = trial.step()
         each = [one["measures"] for one in row.get("candidates", [row])]
         return [{**measures, "elapsed_s": time.time() - started_s} for measures in each]
 
-    names = {run.remote(name, config, seed): name for name, (config, seed) in configs.items()}
-    pending = list(names)
+    names: dict[Any, str] = {}
+    left, pending = iter(configs.items()), list[Any]()
     try:
-        while pending:
+        while True:
+            for name, (config, seed) in islice(left, _most_at_once(workers, len(configs)) - len(pending)):
+                pending.append(run.remote(name, config, seed))
+                names[pending[-1]] = name
+            if not pending:
+                return
             ended, pending = ray.wait(pending)
             yield names[ended[0]], ray.get(ended[0])
     except ray.exceptions.RayError as error:
@@ -150,3 +167,11 @@ def train_students(
     finally:
         for one in pending:
             ray.cancel(one, force=True)
+
+
+def _most_at_once(workers: Workers, num_students: int) -> int:
+    """Return how many students to start at once: Ray queues those without workers, and the others would wait for each other."""
+    if workers.workers == 0:
+        return num_students
+    demand = Demand(name="trial", workers=workers.workers, cpus=workers.cpus, gpus=workers.gpus)
+    return max(1, placement.jobs_at_once(placement.nodes_of(ray.nodes()), demand))

@@ -1,0 +1,100 @@
+"""Signals as exceptions: SIGINT, SIGTERM and SIGHUP end the work in one way, by unwinding what runs."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+WIND_DOWN_S = 10.0  # a cleanup may take so long; a signal that comes later ends it
+
+
+class Terminated(SystemExit):
+    """SIGTERM or SIGHUP has ended the work; not caught, it ends the process with 128 + the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+
+
+STOPS = (KeyboardInterrupt, Terminated)
+
+_received = int(signal.SIGINT)
+_deferred_until_s = 0.0
+
+
+def received() -> signal.Signals:
+    """Return the signal that the latest stop is of; SIGINT for an interrupt that this file has not raised."""
+    return signal.Signals(_received)
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """Raise the signals as KeyboardInterrupt in the main thread within a block; the block ends with `Terminated`, or with
+    KeyboardInterrupt for SIGINT.
+
+    Ray passes on no other exception from its calls. A signal that the process ignores (`nohup`), and one that the caller
+    handles, is left alone; handlers of Ray are replaced. In another thread nothing changes.
+    """
+    global _received
+    _received = int(signal.SIGINT)
+    replaced = _handle() if threading.current_thread() is threading.main_thread() else {}
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if _received == signal.SIGINT:
+            raise
+        terminated = Terminated(_received)
+        for note in getattr(stop, "__notes__", ()):
+            terminated.add_note(note)
+        raise terminated from stop
+    finally:
+        for number, handler in replaced.items():
+            put_back(number, handler)
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Let a block of cleanup finish: signals within it are dropped, for at most `WIND_DOWN_S`."""
+    global _deferred_until_s
+    before, _deferred_until_s = _deferred_until_s, max(_deferred_until_s, time.monotonic() + WIND_DOWN_S)
+    try:
+        yield
+    finally:
+        _deferred_until_s = before
+
+
+def put_back(number: int, handler: Any) -> None:
+    """Set the handler of a signal that `signal.getsignal` has returned, in the main thread."""
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(number, handler)
+
+
+def _handle() -> dict[int, Any]:
+    """Handle the signals that nobody but Python, Ray or this file does; return their handlers of before."""
+    before = {int(number): signal.getsignal(number) for number in HANDLED}
+    replaced = {number: handler for number, handler in before.items() if _is_default(handler)}
+    for number in replaced:
+        signal.signal(number, _raise)
+    return replaced
+
+
+def _is_default(handler: Any) -> bool:
+    default = handler in (signal.SIG_DFL, signal.default_int_handler, _raise)
+    return default or str(getattr(handler, "__module__", "")).split(".")[0] == "ray"
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    if time.monotonic() >= _deferred_until_s:
+        stop(number)
+
+
+def stop(number: int) -> None:
+    """Raise the KeyboardInterrupt that stands for a signal."""
+    global _received
+    _received = int(number)
+    raise KeyboardInterrupt(signal.Signals(number).name)

@@ -1,0 +1,49 @@
+"""How a sweep's driver ends: its state, its seconds and the way to continue, whatever ended it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from tutelage import signals
+from tutelage.records.dispatcher import Dispatcher
+from tutelage.records.observer import SweepEnded
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.redaction import redact
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def ending(home: SweepDir, events: Dispatcher) -> Iterator[None]:
+    """Record how the block ends, and send it as an event; a sweep that a signal stopped logs how to continue it."""
+    started_s, spent_s = time.time(), home.facts().get("elapsed_s", 0.0)
+
+    def end(state: Literal["finished", "stopped", "failed"], error: str | None) -> None:
+        home.update(state=state, error=error, elapsed_s=spent_s + time.time() - started_s)
+        events.send(SweepEnded(sweep=home.name, state=state, error=error and redact(error)))
+
+    try:
+        yield
+    except signals.STOPS as stop:
+        with signals.deferred():
+            said = how_to_continue(home)
+            end("stopped", said)
+            stop.add_note(said)
+            logger.warning(said)
+        raise
+    except BaseException as error:
+        end("failed", str(error) or type(error).__name__)
+        raise
+    end("finished", None)
+
+
+def how_to_continue(home: SweepDir) -> str:
+    """Return what has stopped the sweep, what is kept, and the command that continues it."""
+    return (
+        f"sweep '{home.name}' was stopped by {signals.received().name}. Finished students are kept. "
+        f"To continue: {home.command('resume')}"
+    )
