@@ -105,3 +105,23 @@ def test_one_that_was_promoted_and_had_to_begin_again_goes_on_to_where_it_was_pr
     assert rule.promoted(is_last=True) == 7
     assert not rule.pauses(7, 1, student(0.5), -1.0)
     assert rule.pauses(7, 3, student(0.5), -1.1)
+
+
+def test_nobody_is_promoted_once_the_share_of_all_epochs_is_spent() -> None:
+    """Twelve students of nine epochs each: six have finished and six pause after one, which is 60 of 108 epochs."""
+    for share, is_promoted in ((0.5, False), (0.6, True)):
+        rule = Promotion(rungs=(1,), max_epochs=9, share=share, num_students=12, startup=6)
+        trained(rule, {key: (1 + key / 8, -0.5 - key / 10) for key in range(6)})
+        for key in range(6, 12):
+            assert rule.pauses(key, 1, student(2.0), -0.5)
+        assert (rule.promoted(is_last=True) is not None) is is_promoted
+
+
+def test_a_student_that_was_given_up_leaves_the_sums() -> None:
+    rule = Promotion(rungs=(1,), max_epochs=9, share=1.0, num_students=30, startup=1)
+    rule.pauses(0, 1, student(), -0.5)
+    rule.pauses(1, 1, student(), -0.5)
+    assert (rule._num_paused, rule._epochs) == (1, 2)
+    rule.given_up(1)
+    rule.given_up(7)
+    assert (rule._num_paused, rule._epochs) == (0, 1)

@@ -14,11 +14,11 @@ from optuna.storages.journal import JournalFileBackend
 from tutelage.errors import InputError
 from tutelage.objectives import Limits, objective
 from tutelage.records.trial import Sizes, State, Suggestion, TrialRecord
-from tutelage.search.sampler import SAMPLERS, Sampler
+from tutelage.search.sampler import SAMPLERS, Sampler, _distribution
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.suggest import MAX_REFUSALS, Callbacks, Goal, SeededSuggestion, Suggester, size_losses
 from tutelage.spec.sections import SearchConfig
-from tutelage.spec.space import Space, parse
+from tutelage.spec.space import Float, Int, Space, parse
 
 OBJECTIVES = (objective("accuracy"), objective("params"))
 SPACE = Space(parse({"x": {"choice": {"a": {"n": {"int": [1, 50]}}, "b": {"w": {"float": [0, 1]}}}}, "fixed": 3}))
@@ -334,3 +334,29 @@ def test_values_that_make_no_network_are_infeasible_and_cost_no_trial(tmp_path: 
     told = [one for one in refused if "heads" in one.error]
     assert told and {one.state for one in told} == {"infeasible"}
     assert len(trained) == 12 or asked.exhausted
+
+
+def test_another_seed_gives_other_suggestions(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    found = []
+    for seed in (0, 1):
+        drawn = Sampler(SPACE, len(OBJECTIVES), "random", seed, (), tmp_path / "a" / f"{seed}.journal")
+        found.append([drawn.ask().params for _ in range(5)])
+    assert found[0] != found[1]
+    assert len({str(params) for params in found[0]}) > 1, "each suggestion has a draw of its own"
+
+
+def test_ranges_have_their_scale_and_step() -> None:
+    logarithmic, stepped = (_distribution(Int(low=1, high=1000, **kind)) for kind in ({"log": True}, {"step": 3}))
+    assert isinstance(logarithmic, optuna.distributions.IntDistribution) and logarithmic.log and logarithmic.step == 1
+    assert isinstance(stepped, optuna.distributions.IntDistribution) and not stepped.log and stepped.step == 3
+    real = _distribution(Float(low=0.1, high=10.0, log=True))
+    assert isinstance(real, optuna.distributions.FloatDistribution) and real.log and (real.low, real.high) == (0.1, 10.0)
+
+
+def test_the_sampler_is_told_by_how_much_a_finished_student_misses_a_constraint(tmp_path: Path) -> None:
+    limited = suggester(tmp_path, [], num_trials=2, constraints=Limits(min={"accuracy": 0.999}))
+    suggestion = limited.next()
+    assert suggestion is not None
+    limited.learn(record(suggestion))
+    assert states(tmp_path)[0].constraints == {"accuracy": pytest.approx(0.999 - measures_of(suggestion)["accuracy"])}

@@ -1,4 +1,4 @@
-"""What a selection says in words: each verdict where it is due, and none where nothing can be told."""
+"""What a selection says in words: every conclusion where it is supported, and none elsewhere."""
 
 from __future__ import annotations
 

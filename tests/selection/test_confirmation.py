@@ -1,4 +1,4 @@
-"""Fresh seeds: whom they are worth, and what they make sure of."""
+"""Confirmation with fresh seeds: which students are trained again, and on which values the selection rests."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +272,27 @@ def test_a_ready_specs_first_suggestions_can_be_made(path: Path) -> None:
     assert suggested
     assert loaded.default_of("distillation.method.mixture.terms.attention") is None
     assert loaded.default_of("distillation.method.kd.standardise") is False
+
+
+def test_a_mapping_is_not_changed_by_reading_it() -> None:
+    given = {"name": "a", "data": "digits", "teacher": {"model": "mlp"}, "student": {"model": "mlp"}, "search": {"trials": 3}}
+    before = deepcopy(given)
+    loading.from_dict(given)
+    assert given == before
+
+
+def test_an_objective_may_have_a_reference_and_a_direction_of_its_own() -> None:
+    objectives = ["accuracy", {"name": "params", "reference": "20k"}, {"name": "macs", "direction": "maximise"}]
+    found = loading.from_dict({**TREE, "search": {"objectives": objectives}}).search.objectives
+    assert [one.reference for one in found] == [0.0, 20e3, None]
+    assert [one.direction for one in found] == ["maximise", "minimise", "maximise"]
+
+
+def test_bounds_may_leave_one_value_and_no_less() -> None:
+    bounds = {"min": {"params": 100}, "max": {"params": 100}}
+    assert loading.from_dict({**TREE, "search": {"constraints": bounds}}).search.constraints.min == {"params": 100.0}
+    with pytest.raises(SpecError, match="nobody can meet these"):
+        loading.from_dict({**TREE, "search": {"constraints": {**bounds, "min": {"params": 101}}}})
+
+
+TREE = {"name": "a", "data": "digits", "teacher": {"model": "mlp"}, "student": {"model": "mlp"}}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.spec.space import Choice, Domain, Float, Int, Space, SpaceError, nearest_value, parse, parse_all
+from tutelage.spec.space import Choice, Domain, Float, Int, Space, SpaceError, any_value, nearest_value, parse, parse_all
 
 TREE: dict[str, Any] = {
     "student": {
@@ -196,3 +196,11 @@ def values_in(node: Any, value: Any, path: str) -> set[tuple[str, Any]]:
 def test_the_nearest_value_is_on_the_grid_and_within_the_ends(domain: Any, value: float, nearest: float) -> None:
     found = nearest_value(parse(domain), value)
     assert found == nearest and type(found) is type(nearest)
+
+
+def test_values_of_a_logarithmic_range_are_uniform_in_the_logarithm() -> None:
+    generator = random.Random(0)
+    drawn = [any_value(generator, Float(low=0.01, high=100.0, log=True)) for _ in range(400)]
+    assert 0.4 < sum(value < 1.0 for value in drawn) / 400 < 0.6 and min(drawn) >= 0.01 and max(drawn) <= 100.0
+    even = [any_value(generator, Float(low=0.0, high=100.0)) for _ in range(400)]
+    assert 0.4 < sum(value < 50.0 for value in even) / 400 < 0.6
