@@ -45,18 +45,68 @@ def answers(model: nn.Module, context: TrainingContext) -> torch.Tensor:
     return found
 
 
-@pytest.mark.parametrize("form", ["safetensors", "state dict", "checkpoint", "parallel"])
-def test_weights_in_every_usual_form_answer_as_they_did(context: TrainingContext, tmp_path: Path, form: str) -> None:
+def prefixed(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+FORMS: dict[str, Any] = {  # how training scripts save the weights of a network
+    "state dict": lambda state: state,
+    "checkpoint": lambda state: {"model": state, "epoch": 3},
+    "nested": lambda state: {"model_state_dict": state, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}},
+    "parallel": lambda state: prefixed("module.", state),
+    "compiled": lambda state: prefixed("_orig_mod.", state),
+    "compiled and parallel": lambda state: prefixed("module._orig_mod.", state),
+    "part compiled": lambda state: {name.replace("stage1.", "stage1._orig_mod."): tensor for name, tensor in state.items()},
+    "lightning": lambda state: {"state_dict": {**prefixed("model.", state), "loss.weight": torch.ones(3)}, "epoch": 1},
+    "averaged": lambda state: {"ema": {**prefixed("module.", state), "n_averaged": torch.tensor(7)}},
+    "twice": lambda state: {"model": state, "best": {name: tensor.clone() for name, tensor in state.items()}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["safetensors", *FORMS])
+def test_weights_saved_in_every_usual_form_give_the_same_outputs(context: TrainingContext, tmp_path: Path, form: str) -> None:
     model, _ = made(context)
     state, path = weights_of(model), tmp_path / "weights.pt"
     if form == "safetensors":
         path = tmp_path / "weights.safetensors"
         save_file(state, path)
     else:
-        parallel = {f"module.{name}": tensor for name, tensor in state.items()}
-        torch.save({"state dict": state, "checkpoint": {"model": state, "epoch": 3}, "parallel": parallel}[form], path)
+        torch.save(FORMS[form](state), path)
     found, _ = read(context, model=MODEL, weights=str(path))
     assert torch.equal(answers(found, context), answers(model, context))
+
+
+def test_two_state_dicts_that_differ_are_both_named_with_the_way_to_take_one(context: TrainingContext, tmp_path: Path) -> None:
+    state = weights_of(made(context)[0])
+    torch.save({"state_dict": state, "state_dict_ema": {name: 2 * one for name, one in state.items()}}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"under \['state_dict'\]; under \['state_dict_ema'\].*torch\.save\(torch\.load"):
+        read(context, model=MODEL, weights=str(tmp_path / "w.pt"))
+
+
+def test_names_that_are_too_many_are_told_with_what_they_may_stand_for(context: TrainingContext, tmp_path: Path) -> None:
+    state = weights_of(made(context)[0])
+    renamed = {name.replace("stage1.0.", "hidden."): tensor for name, tensor in state.items()}
+    torch.save({"state_dict": prefixed("net.", renamed)}, tmp_path / "w.pt")
+    with pytest.raises(InputError) as caught:
+        read(context, model=MODEL, weights=str(tmp_path / "w.pt"))
+    for part in (
+        "under ['state_dict'], without the prefix 'net.'", "missing: stage1.0.weight, stage1.0.bias",
+        "not in the model: hidden.weight, hidden.bias", "hidden.weight → stage1.0.weight, hidden.bias → stage1.0.bias",
+    ):  # fmt: skip
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["integers", "sparse", "no mapping", "no tensors"])
+def test_weights_of_a_wrong_type_are_one_message(context: TrainingContext, tmp_path: Path, kind: str) -> None:
+    state = weights_of(made(context)[0])
+    contents: dict[str, Any] = {
+        "integers": {name: tensor.to(torch.int8) for name, tensor in state.items()},
+        "sparse": {name: tensor.to_sparse() for name, tensor in state.items()},
+        "no mapping": list(state.values()), "no tensors": {"epoch": 3, "names": list(state)},
+    }  # fmt: skip
+    torch.save(contents[kind], tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"^teacher\.weights .*w\.pt (does not fit|has no state dict)"):
+        read(context, model=MODEL, weights=str(tmp_path / "w.pt"))
 
 
 def test_a_teacher_of_more_classes_in_another_order_answers_in_the_datas(context: TrainingContext, tmp_path: Path) -> None:
@@ -107,7 +157,7 @@ def test_weights_of_another_network_are_refused_name_by_name(context: TrainingCo
     torch.save(weights_of(model), tmp_path / "w.pt")
     with pytest.raises(InputError, match=r"\(8, 64\) instead of \(16, 64\)"):
         read(context, model={"mlp": {"hidden": 16}}, weights=str(tmp_path / "w.pt"))
-    with pytest.raises(InputError, match="is missing"):
+    with pytest.raises(InputError, match="missing: "):
         read(context, model={"mlp": {"hidden": 8, "depth": 2}}, weights=str(tmp_path / "w.pt"))
     with pytest.raises(InputError, match="cannot be read"):
         read(context, model=MODEL, weights=str(tmp_path / "none.pt"))
@@ -123,5 +173,5 @@ def test_a_teacher_of_other_examples_is_refused(context: TrainingContext, tmp_pa
 def test_weights_that_the_network_lacks_are_named(context: TrainingContext, tmp_path: Path) -> None:
     model, _ = made(context)
     torch.save({**weights_of(model), "extra.weight": torch.zeros(2)}, tmp_path / "w.pt")
-    with pytest.raises(InputError, match=r"extra\.weight is not in the model"):
+    with pytest.raises(InputError, match=r"not in the model: extra\.weight"):
         read(context, model=MODEL, weights=str(tmp_path / "w.pt"))

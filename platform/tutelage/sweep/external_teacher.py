@@ -14,19 +14,18 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from tutelage.data import Examples
 from tutelage.errors import InputError, nearest
 from tutelage.export import registry
-from tutelage.networks import checkpoint
+from tutelage.networks import checkpoint, forward
 from tutelage.networks.blank import classes_of
 from tutelage.networks.trust import PACKAGE_ONLY
+from tutelage.networks.weights import load, shared_names
 from tutelage.signature import Signature, signature_of
 from tutelage.spec.sections import TeacherConfig
-
-_NESTED = ("state_dict", "model", "net")  # where training scripts put a state dict in their checkpoint
-
+from tutelage.sweep.state_dicts import weights_in
 
 _SHOWN = 4
 
@@ -70,27 +69,20 @@ def _directory(path: str, uri: str) -> Path:
 
 
 def _with_weights(model: nn.Module, path: Path) -> nn.Module:
-    weights, wanted = _read_weights(path), model.state_dict()
-    wrong = [
-        f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    missing = [f"{name} is missing" for name in wanted if name not in weights]
-    surplus = [f"{name} is not in the model.{nearest(name, wanted)}" for name in weights if name not in wanted]
-    if problems := [*wrong, *missing, *surplus]:
-        more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise InputError(
-            f"teacher.weights {path} does not fit teacher.model: {'; '.join(problems[:_SHOWN])}{more}. "
-            "Name the architecture that was trained, with its options."
-        )
-    model.load_state_dict(weights)
-    return model
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
+    source, wanted = f"teacher.weights {path}", {name: t.detach() for name, t in model.state_dict(keep_vars=True).items()}
+    weights = weights_in(_loaded(path), wanted, shared_names(model), source)
     try:
-        loaded = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        return load(model, weights)
+    except InputError as error:
+        raise InputError(f"{source} does not fit teacher.model: {error}") from None
+
+
+def _loaded(path: Path) -> Any:
+    """Return what is in a file of weights: a mapping of names to tensors, or of other keys to such mappings."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))  # the rest of torch's message is how to run the file's code
         what = f" ({wanted[1]})" if wanted else ""
@@ -100,21 +92,14 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         ) from None
     except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
         raise InputError(f"teacher.weights {path} cannot be read: {error}") from None
-    for key in _NESTED:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-    if not isinstance(loaded, Mapping) or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
-        raise InputError(f"teacher.weights {path} is no state dict: a mapping of names to tensors.")
-    return {str(name).removeprefix("module."): tensor for name, tensor in loaded.items()}
 
 
 def _check_outputs(model: nn.Module, architecture: Mapping[str, Any], train: Examples) -> None:
     """Raise `InputError` for a teacher that cannot take the data's examples, or gives other classes than it names."""
     named = signature_of(architecture["signature"])
     try:
-        with torch.inference_mode():
-            given = classes_of(model(*train.take(slice(2)).arguments), named)
-    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        given = classes_of(forward.run(model, train.take(slice(2)).arguments), named)
+    except InputError as error:
         here, there = (", ".join(str(spec.shape) for spec in specs) for specs in (train.input_specs, named.inputs))
         raise InputError(f"the teacher takes examples of {there}, the data has {here}: {error}") from None
     for name, count in named.classes.items():
