@@ -17,7 +17,7 @@ import torch
 
 from tests.stored_sweep import write_sweep
 from tutelage.errors import InputError
-from tutelage.export import evaluate, export, registry
+from tutelage.export import evaluate, export, logged_model, registry
 from tutelage.networks import checkpoint
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
@@ -40,12 +40,14 @@ def home(tmp_path_factory: pytest.TempPathFactory, context: TrainingContext) -> 
     tracker.close()
     student = home.students_dir / "t0000"
     model, architecture = checkpoint.read(student)
-    candidate = registry.Candidate(
+    candidate = logged_model.Candidate(
         model=model, signature=signature_of(architecture["signature"]), tags={"tutelage.task": "images"},
         arguments=context.splits["validation"].take(slice(8)).arguments,
         files=[student / checkpoint.ARCHITECTURE, student / checkpoint.WEIGHTS],
     )  # fmt: skip
-    registry.register_student(registry.Run(uri=uri, experiment_id=tracker.experiment_id, run_id=run_id), candidate, "served")
+    registry.register_student(
+        logged_model.Run(uri=uri, experiment_id=tracker.experiment_id, run_id=run_id), candidate, "served"
+    )
     return home
 
 

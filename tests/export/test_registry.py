@@ -18,7 +18,7 @@ from torch import nn
 from tests.plain import architecture_of, plain_signature
 from tests.stored_sweep import spec_tree
 from tutelage.errors import InputError, UnreachableError, WorkFailed
-from tutelage.export import read_back, registry
+from tutelage.export import logged_model, read_back, registry
 from tutelage.networks import checkpoint
 from tutelage.records import sweep_dir
 from tutelage.records.tracker import Tracker
@@ -51,22 +51,22 @@ def store(mlflow_store: Callable[[Path], str], tmp_path_factory: pytest.TempPath
 def register(
     store: tuple[str, str], model: nn.Module, task: str = "images", name: str = "student", **how: Any
 ) -> registry.RegisteredStudent:
-    candidate = registry.Candidate(
+    candidate = logged_model.Candidate(
         model=model, signature=plain_signature(names="abc"), arguments=(torch.randn(4, 1, 8, 8),),
         tags={"tutelage.task": task, "tutelage.sweep": "sweep"},
     )  # fmt: skip
     return registry.register_student(run_of(store), candidate, name, **how)
 
 
-def run_of(store: tuple[str, str]) -> registry.Run:
-    return registry.Run(uri=store[0], experiment_id="1", run_id=store[1])
+def run_of(store: tuple[str, str]) -> logged_model.Run:
+    return logged_model.Run(uri=store[0], experiment_id="1", run_id=store[1])
 
 
-def written(directory: Path, architecture: dict[str, Any], arguments: torch.Tensor, **tags: str) -> registry.Candidate:
+def written(directory: Path, architecture: dict[str, Any], arguments: torch.Tensor, **tags: str) -> logged_model.Candidate:
     """Write an untrained network of an architecture into `directory`, and return it as it is registered."""
     made = checkpoint.build(architecture).eval()
     checkpoint.write(directory, made, architecture)
-    return registry.Candidate(
+    return logged_model.Candidate(
         model=made, signature=signature_of(architecture["signature"]), arguments=(arguments,), tags=tags,
         files=[directory / checkpoint.ARCHITECTURE, directory / checkpoint.WEIGHTS],
     )  # fmt: skip
@@ -76,7 +76,7 @@ def written(directory: Path, architecture: dict[str, Any], arguments: torch.Tens
 def taken_as_read_back() -> Iterator[None]:
     """Skip the clean process that reads a registered student back: it takes seconds, and only two tests are about it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "distance_when_read_back", lambda *_: 0.0)
+        patch.setattr(logged_model, "distance_when_read_back", lambda *_: 0.0)
         yield
 
 

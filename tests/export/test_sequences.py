@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from tests.tagging import INTENTS, SLOTS, VOCABULARY
 from tutelage.errors import InputError, WorkFailed
-from tutelage.export import bundle, check, evaluate, export, load, read_back, registry
+from tutelage.export import bundle, check, evaluate, export, load, logged_model, read_back, registry
 from tutelage.export.export import Options
 from tutelage.export.forms import FLOAT_FORMS, FORMS, QUANTISED_FORMS
 from tutelage.export.program import output_names, program_of
@@ -246,10 +246,10 @@ def test_it_is_registered_with_named_inputs_and_read_back(trained: Trained, tmp_
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     tracker = Tracker(uri, "tests")
-    run = registry.Run(uri=uri, experiment_id=tracker.experiment_id, run_id=tracker.start_sweep("tags", {}, [], {}))
+    run = logged_model.Run(uri=uri, experiment_id=tracker.experiment_id, run_id=tracker.start_sweep("tags", {}, [], {}))
     tracker.close()
     files = [trained.directory / checkpoint.ARCHITECTURE, trained.directory / checkpoint.WEIGHTS]
-    candidate = registry.Candidate(
+    candidate = logged_model.Candidate(
         model=trained.model, signature=trained.context.signature, arguments=trained.arguments,
         tags={"tutelage.task": "tags"}, files=files,
     )  # fmt: skip

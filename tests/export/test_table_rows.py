@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from tests.export.test_evaluate import fitted, rows, spec_of
-from tutelage.export import export, read_back, registry
+from tutelage.export import export, logged_model, read_back, registry
 from tutelage.export.forms import FLOAT_FORMS, QUANTISED_FORMS
 from tutelage.networks import checkpoint
 from tutelage.records.tracker import Tracker
@@ -109,10 +109,10 @@ def test_a_registered_student_takes_raw_rows_by_name(
 ) -> None:
     uri = mlflow_store(tmp_path)
     tracker = Tracker(uri, "tests")
-    run = registry.Run(uri=uri, experiment="tests", run_id=tracker.start_sweep("sweep", {}, [], {}))
+    run = logged_model.Run(uri=uri, experiment_id=tracker.experiment_id, run_id=tracker.start_sweep("sweep", {}, [], {}))
     tracker.close()
     network, architecture = checkpoint.read(folder / "net")
-    candidate = registry.Candidate(
+    candidate = logged_model.Candidate(
         model=network, signature=signature_of(architecture["signature"]), tags={"tutelage.task": "rows"},
         arguments=context.splits["validation"].take(slice(8)).arguments,
         files=[folder / "net" / checkpoint.ARCHITECTURE, folder / "net" / checkpoint.WEIGHTS],

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tutelage.errors import InputError
-from tutelage.export import registry
+from tutelage.export import logged_model, registry
 from tutelage.export.fit import mismatch
 from tutelage.measure import Measure
 from tutelage.networks import checkpoint, cost
@@ -91,12 +91,12 @@ def register(
         "tutelage.promotion": why,
     }
     model, architecture = checkpoint.read(directory, home.spec().own_code())
-    candidate = registry.Candidate(
+    candidate = logged_model.Candidate(
         model=model, signature=signature_of(architecture["signature"]), tags=tags,
         arguments=context.splits["validation"].take(slice(EXAMPLES)).arguments,
         files=[directory / checkpoint.ARCHITECTURE, directory / checkpoint.WEIGHTS],
     )  # fmt: skip
-    run = registry.Run(uri=home.tracking_uri, experiment_id=tracker.experiment_id, run_id=facts["run_id"])
+    run = logged_model.Run(uri=home.tracking_uri, experiment_id=tracker.experiment_id, run_id=facts["run_id"])
     registered = registry.register_student(
         run, candidate, registration.name, as_champion=promoted, aliases=registration.aliases
     )

@@ -1,0 +1,170 @@
+"""A student as a model in MLflow: a torch.export program with its signature, read back in a process without tutelage."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types.schema import AnyType
+from torch import Tensor, nn
+
+from tutelage.errors import WorkFailed
+from tutelage.export import read_back, table_rows
+from tutelage.export.interface import Port, arguments_of, outputs_of
+from tutelage.export.program import program_bytes, program_of
+from tutelage.networks.blank import argument_names
+from tutelage.signature import Signature
+
+REQUIREMENTS = ("torch", "numpy")
+
+_COLUMN_TYPES: dict[str, DataType | AnyType] = {
+    "number": AnyType(),  # type: ignore[no-untyped-call]  # MLflow refuses integers for a column of doubles
+    "boolean": DataType.boolean,
+    "words": DataType.string,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A sweep's run in MLflow, under which its models are logged."""
+
+    uri: str
+    experiment_id: str
+    run_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A network to be registered: its signature, the `arguments` of two or more real examples, and its `tags`.
+
+    `files`, such as its weights and architecture, are kept beside the program.
+    """
+
+    model: nn.Module
+    signature: Signature
+    arguments: tuple[Tensor, ...]
+    tags: Mapping[str, str]
+    files: Sequence[Path] = ()
+
+    def __post_init__(self) -> None:
+        assert len(self.arguments[0]) >= 2, "a batch of one would fix the exported batch size"
+        self.model.eval()
+
+
+def requirements() -> list[str]:
+    """Return the packages that a registered student needs, pinned to those installed; torch without its build's suffix."""
+    return [f"{package}=={version(package).split('+')[0]}" for package in REQUIREMENTS]
+
+
+def log_model(client: mlflow.MlflowClient, run: Run, candidate: Candidate, name: str) -> tuple[str, float]:
+    """Log a candidate in MLflow; return the ID of the logged model and its largest difference from the candidate.
+
+    MLflow's own functions must point to the run's URI. Raises `WorkFailed` if the candidate cannot be logged, or if the logged
+    model's logits differ; then it is deleted.
+    """
+    cases = read_back.cases_of(candidate.model, candidate.signature, candidate.arguments)
+    model_id = _log(run, candidate, name)
+    try:
+        distance = distance_when_read_back(run.uri, f"models:/{model_id}", cases, candidate.signature)
+        if not distance <= (limit := read_back.allowed(cases)):
+            raise WorkFailed(
+                f"the logged model's logits differ by {distance:g} from the student's (allowed: {limit:g}), so it was not "
+                "registered."
+            )
+    except BaseException:
+        client.delete_logged_model(model_id)
+        raise
+    return model_id, distance
+
+
+def _log(run: Run, candidate: Candidate, name: str) -> str:
+    mlflow.set_experiment(experiment_id=run.experiment_id)
+    with mlflow.start_run(run_id=run.run_id), tempfile.TemporaryDirectory() as scratch:
+        try:
+            log = _log_rows if table_rows.is_table(candidate.signature) else _log_network
+            info = log(candidate, name, Path(scratch))
+        except Exception as error:
+            _forget_failed(run.run_id)
+            raise WorkFailed(f"the student could not be logged as a model: {error}") from error
+    return str(info.model_id)
+
+
+def _log_network(candidate: Candidate, name: str, scratch: Path) -> Any:
+    return mlflow.pytorch.log_model(
+        candidate.model, name=name, signature=_mlflow_signature(candidate), input_example=_input_example(candidate),
+        pip_requirements=requirements(), tags=dict(candidate.tags), serialization_format="pt2",
+        extra_files=[str(file) for file in (*candidate.files, *_example_file(candidate, scratch))],
+    )  # fmt: skip
+
+
+def _log_rows(candidate: Candidate, name: str, scratch: Path) -> Any:
+    """Log a model that takes rows of a table by column name: a file of code, the program, and its preprocessing."""
+    spec, files = candidate.signature.inputs[0], {file.name: str(file) for file in candidate.files}
+    script, program, about = (scratch / one for one in ("serve_rows.py", "model.pt2", "preprocessing.json"))
+    script.write_text(table_rows.served(), encoding="utf-8")
+    program.write_bytes(program_bytes(program_of(candidate.model, candidate.signature), {}))
+    about.write_text(json.dumps(table_rows.preprocessing(spec)), encoding="utf-8")
+    return mlflow.pyfunc.log_model(
+        python_model=str(script), name=name, signature=_mlflow_signature(candidate),
+        input_example=pd.DataFrame(table_rows.rows_of(candidate.arguments[0].numpy(), spec)),
+        artifacts={"program": str(program), "preprocessing": str(about), **files},
+        pip_requirements=requirements(), tags=dict(candidate.tags),
+    )  # fmt: skip
+
+
+def _mlflow_signature(candidate: Candidate) -> ModelSignature:
+    """Return the signature in MLflow's terms; a single input has no name there, so that a request needs none."""
+    if table_rows.is_table(candidate.signature):
+        given = candidate.signature.inputs[0].columns
+        columns: list[ColSpec | TensorSpec] = [ColSpec(_COLUMN_TYPES[one.kind], one.name) for one in given]
+        return ModelSignature(inputs=Schema(columns), outputs=_schema(outputs_of(candidate.signature, candidate.model)))
+    arguments, outputs = arguments_of(candidate.signature), outputs_of(candidate.signature, candidate.model)
+    return ModelSignature(inputs=_schema(arguments), outputs=_schema(outputs))
+
+
+def _schema(ports: Sequence[Port]) -> Schema:
+    def spec(port: Port) -> TensorSpec:
+        shape = tuple(size if isinstance(size, int) else -1 for size in port.shape)
+        return TensorSpec(np.dtype(port.dtype), shape, port.name if len(ports) > 1 else None)
+
+    return Schema([spec(port) for port in ports])
+
+
+def _input_example(candidate: Candidate) -> Any:
+    """Return what MLflow traces the network with: an array, which it keeps beside the model, or several in order."""
+    arrays = tuple(tensor.numpy() for tensor in candidate.arguments)
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def _example_file(candidate: Candidate, scratch: Path) -> list[Path]:
+    """Return the file of an example of several inputs by name, which MLflow does not keep itself; none for a single input."""
+    if len(candidate.arguments) == 1:
+        return []
+    named = zip(argument_names(candidate.signature), candidate.arguments, strict=True)
+    path = scratch / "input_example.json"
+    path.write_text(json.dumps({"inputs": {name: tensor[:2].tolist() for name, tensor in named}}), encoding="utf-8")
+    return [path]
+
+
+def _forget_failed(run_id: str) -> None:
+    """Delete the incomplete model that a failed log leaves behind."""
+    experiment_id = mlflow.get_run(run_id).info.experiment_id
+    for model in mlflow.search_logged_models([experiment_id], output_format="list"):
+        if model.source_run_id == run_id and str(model.status).endswith("FAILED"):
+            mlflow.MlflowClient().delete_logged_model(model.model_id)
+
+
+def distance_when_read_back(uri: str, model_uri: str, cases: Sequence[read_back.Case], signature: Signature) -> float:
+    """Return the largest absolute difference of the logged model's logits from those of `cases`, computed without tutelage."""
+    kind: read_back.Kind = "rows" if table_rows.is_table(signature) else "mlflow"
+    return read_back.differences(cases, signature, {"logged": (kind, [uri, model_uri])})["logged"]
