@@ -167,6 +167,7 @@ def test_unlabelled_rows_are_training_examples(tmp_path: Path, kind: str) -> Non
     (tmp_path / "more").mkdir()
     before = example(tmp_path, y=known)
     after = example(tmp_path / "more", x=np.concatenate([inputs, free]), y=np.concatenate([known, unknown]))
+    after["minus_one"] = "unlabelled"
     assert_unlabelled_are_training_examples(lambda split: read(before, split), lambda split: read(after, split), more=7)
     train = read({**after, "per_class": 2})
     assert len(train) == 2 * CLASSES + 7
@@ -189,11 +190,18 @@ def test_classes_are_read_from_validation_if_training_is_unlabelled(tmp_path: Pa
     )
 
 
-def test_a_class_named_minus_one_is_an_error(tmp_path: Path) -> None:
-    signs = np.where(np.arange(80) % 2, 1, -1)
+def test_a_label_of_minus_one_beside_others_is_an_error_until_its_meaning_is_given(tmp_path: Path) -> None:
+    options = example(tmp_path, y=np.arange(80) % 3 - 1)
     assert_input_error(
-        lambda: read(example(tmp_path, y=signs)), "40 of its rows are unlabelled: -1 or blank", "only the class '1'"
+        lambda: read(options), "'y': 27 of its 80 labels are -1", "'minus_one: class' or 'minus_one: unlabelled'"
     )
+    classes = read({**options, "minus_one": "class"})
+    assert classes.class_names == ("-1", "0", "1") and classes.num_labelled == len(classes)
+    unlabelled = read({**options, "minus_one": "unlabelled"})
+    assert unlabelled.class_names == ("0", "1") and len(unlabelled) - unlabelled.num_labelled == 27
+    signs = example(tmp_path, y=np.where(np.arange(80) % 2, 1, -1))
+    assert_input_error(lambda: read({**signs, "minus_one": "unlabelled"}), "only the class '1'")
+    assert read({**signs, "minus_one": "class"}).class_names == ("-1", "1")
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

@@ -11,11 +11,14 @@ import yaml
 
 from tests.stored_sweep import TEACHER, spec_tree
 from tutelage import plugins
+from tutelage.errors import InputError
 from tutelage.objectives import Limits, objective
 from tutelage.records import sweep_dir
 from tutelage.records.trial import TrialRecord
 from tutelage.selection import select
 from tutelage.selection.query import SelectionQuery
+from tutelage.spec.loading import from_dict
+from tutelage.training.context import context_of
 
 ACCURACY = plugins.measure("accuracy")
 ERROR = replace(ACCURACY, name="error", direction="minimise")
@@ -54,3 +57,12 @@ def test_latency_is_measured_for_students_that_fit_but_for_it(tmp_path: Path, ma
     query = SelectionQuery(policy="best-quality", objectives=objectives, primary=ACCURACY, limits=limits)
     assert select._unmeasured(home, query) == ["t0000"]
     assert select._unmeasured(home, replace(query, limits=Limits(min={"accuracy": 0.7}))) == []
+
+
+def test_changed_data_are_an_error_before_anything_is_trained(tmp_path: Path) -> None:
+    tree = spec_tree(tmp_path)
+    home = sweep_dir.create(tmp_path, "stored", yaml.safe_dump(tree))
+    spec = from_dict({**tree, "seed": 1})
+    home.update(fingerprint=context_of(from_dict(tree)).fingerprint, knowledge={})
+    with pytest.raises(InputError, match=r"the data of sweep 'stored' have changed: fingerprint .* belongs to other rows"):
+        select.context_with_teacher(home, spec)

@@ -19,9 +19,10 @@ from tests.sweep.test_identity import BASE, ELSEWHERE, OTHERWISE, changed, field
 from tutelage.errors import InputError
 from tutelage.records import sweep_dir
 from tutelage.records.trial import TrialRecord
+from tutelage.selection.same_data import check_data
 from tutelage.spec import loading
 from tutelage.spec.spec import Spec
-from tutelage.sweep import extension, pipeline, resume
+from tutelage.sweep import extension, pipeline
 
 BEFORE = loading.from_dict(SMALL_SPEC)
 
@@ -128,10 +129,10 @@ def test_a_stopped_sweep_that_is_being_resumed_keeps_its_name_and_its_files(tmp_
 
 def test_other_data_are_refused(tmp_path: Path, context: object) -> None:
     home = sweep_dir.create(tmp_path, "other", "")
-    resume._check_data(home, context)  # type: ignore[arg-type]
+    check_data(home, context)  # type: ignore[arg-type]
     home.update(fingerprint="0" * 64)
     with pytest.raises(InputError, match="the data of sweep 'other' have changed"):
-        resume._check_data(home, context)  # type: ignore[arg-type]
+        check_data(home, context)  # type: ignore[arg-type]
 
 
 # Fields of the spec that a resumed sweep may change, and those that it may have more of

@@ -34,8 +34,9 @@ class Config(PluginConfig):
 
     path: str = Field(description="a .npz file, or a folder of .npy files, which are memory-mapped")
     x: str = Field("x", description="the name of the array of examples, [n, …]")
-    y: str = Field(
-        "y", description="the name of the array of labels, [n] or [n, 1]: integers (-1: unlabelled) or text (blank: unlabelled)"
+    y: str = Field("y", description="the name of the array of labels, [n] or [n, 1]: integers, or text (blank: unlabelled)")
+    minus_one: Literal["unlabelled", "class"] | None = Field(
+        None, description="what the label -1 means; empty: unlabelled if no training example has another label, or an error"
     )
     x_validation: str | None = Field(None, description="the name of the validation examples, if they are stored separately")
     y_validation: str | None = Field(None, description="the name of the validation labels, if they are stored separately")
@@ -82,7 +83,12 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
 
 
 def _class_names(labels: np.ndarray, path: Path, config: Config) -> tuple[str, ...]:
-    unknown, where = is_unlabelled(labels), f"{path}, '{config.y}'"
+    unknown, where = _unlabelled(labels, config), f"{path}, '{config.y}'"
+    if labels.dtype.kind != "U" and config.minus_one is None and unknown.any() and not unknown.all():
+        raise InputError(
+            f"{where}: {unknown.sum():,} of its {len(labels):,} labels are -1, which may be a class or mean no label. "
+            "Set 'minus_one: class' or 'minus_one: unlabelled'."
+        )
     if not unknown.any():
         return as_classes(labels, where)
     if not unknown.all():
@@ -90,14 +96,20 @@ def _class_names(labels: np.ndarray, path: Path, config: Config) -> tuple[str, .
     if config.y_validation is None:
         raise no_labels(where, "Name arrays for validation and test (x_validation, y_validation, x_test, y_test).")
     held_out = _labels(_arrays(path, [config.y_validation])[config.y_validation], path, config.y_validation)
-    return as_classes(held_out[~is_unlabelled(held_out)], f"{path}, '{config.y_validation}'")
+    return as_classes(held_out[~_unlabelled(held_out, config)], f"{path}, '{config.y_validation}'")
+
+
+def _unlabelled(labels: np.ndarray, config: Config) -> np.ndarray:
+    """Return booleans, True for labels that mean "no label"."""
+    is_class = config.minus_one == "class" and labels.dtype.kind != "U"
+    return np.zeros(len(labels), dtype=bool) if is_class else is_unlabelled(labels)
 
 
 def _part(
     arrays: dict[str, np.ndarray], path: Path, x: str, y: str, config: Config, class_names: Sequence[str], is_train: bool
 ) -> Part:
     values = _labels(arrays[y], path, y)
-    unknown = is_unlabelled(values) & is_train
+    unknown = _unlabelled(values, config) & is_train
     labels = with_unlabelled(as_labels(values[~unknown], class_names, f"{path}, '{y}'"), unknown)
     return Part(_inputs(arrays[x], path, x, config.layout), labels, f"{path}, '{x}'")
 

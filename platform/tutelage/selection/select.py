@@ -29,6 +29,7 @@ from tutelage.selection.estimate import Estimate, FreshValues
 from tutelage.selection.latency import measure_latencies
 from tutelage.selection.query import SelectionQuery
 from tutelage.selection.retrain import Retraining
+from tutelage.selection.same_data import check_data
 from tutelage.selection.test_split import Subject
 from tutelage.spec.spec import Spec
 from tutelage.training.cluster import cluster
@@ -89,8 +90,10 @@ def select(
 
 
 def context_with_teacher(home: SweepDir, sweep_spec: Spec) -> TrainingContext:
-    """Return the context of a sweep whose teacher is there, with its knowledge."""
-    return replace(context_of(sweep_spec), knowledge=planned(home.facts()["knowledge"], home.storage))
+    """Return the context of a sweep whose teacher is there, with its knowledge; `InputError` if the data have changed."""
+    context = context_of(sweep_spec)
+    check_data(home, context)
+    return replace(context, knowledge=planned(home.facts()["knowledge"], home.storage))
 
 
 @contextmanager

@@ -11,12 +11,12 @@ from tutelage.errors import InputError, WorkFailed
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.observer import Observer
 from tutelage.records.sweep_dir import SPEC, SweepDir
+from tutelage.selection.same_data import check_data
 from tutelage.spec.paths import located, seen_from
 from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.sweep import identity, pipeline
 from tutelage.sweep.extension import address_of, check_extends, with_trials
-from tutelage.training.context import TrainingContext
 
 
 def resume(
@@ -39,7 +39,7 @@ def resume(
         wanted = with_trials(given or before, trials).model_copy(update={"storage": str(home.storage)})
         check_extends(before, wanted)
         context = pipeline.opened(wanted, events)
-        _check_data(home, context)
+        check_data(home, context)
         if home.facts().get("code") not in (None, identity.search_code(wanted)):
             events.stage("the code that trains has changed since the sweep began: its students were trained by more than one")
         run_id = home.facts().get("run_id", "")
@@ -67,15 +67,6 @@ def _repair(home: SweepDir, events: Dispatcher) -> None:
         for name, count in home.set_aside_broken().items():
             lines = "a line that is" if count == 1 else f"{count} lines that are"
             events.stage(f"{name} had {lines} broken, kept in {name}.damaged; what they said is lost, or made again")
-
-
-def _check_data(home: SweepDir, context: TrainingContext) -> None:
-    known = home.facts().get("fingerprint")
-    if known not in (None, context.fingerprint):
-        raise InputError(
-            f"the data of sweep '{home.name}' have changed: fingerprint {context.fingerprint[:16]}, and {known[:16]} when it "
-            "began. Its students would not be comparable. Put the data back, or begin a sweep of another name."
-        )
 
 
 @contextmanager
