@@ -30,8 +30,9 @@ from tutelage.selection.confirmation import Confirmation
 from tutelage.selection.estimate import Judged, estimates
 from tutelage.selection.query import SelectionQuery
 from tutelage.selection.test_split import score
+from tutelage.spec.distributions import parse
 from tutelage.spec.sections import StoppingConfig
-from tutelage.spec.space import Space, parse
+from tutelage.spec.space import Space
 
 
 def errors_a_character(contributions: Any) -> float:

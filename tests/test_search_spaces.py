@@ -13,7 +13,7 @@ import torch
 from tutelage import plugins
 from tutelage.networks import checkpoint
 from tutelage.spec import loading, spec
-from tutelage.spec.space import any_value
+from tutelage.spec.domains import any_value
 from tutelage.sweep import pair_checks
 from tutelage.sweep.dry_run import plan
 from tutelage.training import student

@@ -35,7 +35,7 @@ from tutelage.search.stopping import RuleJudge
 from tutelage.search.stopping_rules import Dominance, Halving, Rule
 from tutelage.search.suggest import Callbacks, Goal, Suggester, size_losses
 from tutelage.spec import loading
-from tutelage.spec.space import any_value
+from tutelage.spec.domains import any_value
 from tutelage.storage import open_storage
 from tutelage.training import context, student
 

@@ -17,7 +17,8 @@ from tests.benchmarks.problems import Problem
 from tutelage import pareto
 from tutelage.measure import SMALLEST
 from tutelage.spec import loading
-from tutelage.spec.space import Choice, Domain, Space
+from tutelage.spec.domains import Choice, Domain
+from tutelage.spec.space import Space
 
 Array = NDArray[np.float64]
 Params = Mapping[str, Any]

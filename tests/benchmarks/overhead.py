@@ -75,7 +75,8 @@ def ours(trials: int, seconds: float, epochs: int, storage: Path) -> list[tuple[
     from tutelage.search import ray_tune
     from tutelage.search.sampler import Sampler
     from tutelage.search.suggest import Callbacks, Goal, Suggester
-    from tutelage.spec.space import Space, parse
+    from tutelage.spec.distributions import parse
+    from tutelage.spec.space import Space
     from tutelage.storage import open_storage
 
     space = Space(parse({**{f"x{i}": {"float": [0, 1]} for i in range(5)}, "seconds": seconds, "epochs": epochs}))

@@ -34,7 +34,7 @@ from tutelage.search import promotion
 from tutelage.search.sampler import Sampler
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.stopping_rules import Array, Dominance, Halving, Rule
-from tutelage.spec.space import Choice, Domain, Float, any_value
+from tutelage.spec.domains import Choice, Domain, Float, any_value
 
 HERE = Path(__file__).parent
 SYNE_TUNE = "syne-tune==0.15.0"

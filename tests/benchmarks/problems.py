@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.search.replay import Table
-from tutelage.spec.space import Float, Space
+from tutelage.spec.domains import Float
+from tutelage.spec.space import Space
 
 Array = NDArray[np.float64]
 # The parts of ZDT3's front: each ends at a minimum of f2, and the next begins where f2 falls below that minimum.

@@ -26,7 +26,7 @@ from tests.benchmarks import smoke
 from tutelage.networks import cost
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.spec import loading, sections
-from tutelage.spec.space import any_value
+from tutelage.spec.domains import any_value
 from tutelage.sweep import knowledge
 from tutelage.sweep import teachers as teacher_jobs
 from tutelage.training import cluster, context, loop, student

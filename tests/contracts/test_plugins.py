@@ -24,7 +24,7 @@ from tutelage.losses import needs_of
 from tutelage.networks import cost, top_k
 from tutelage.networks.output import Outline, Output, Stage
 from tutelage.sparsity import Calibration, Method, Point
-from tutelage.spec import space
+from tutelage.spec import distributions, space
 
 EVERY = [(family, name) for family in plugins.FAMILIES if family != "measures" for name in plugins.names(family)]
 IMAGES, NUM_CLASSES = (1, 8, 8), 10
@@ -56,7 +56,7 @@ def test_a_plugin_has_a_summary_and_ranges_within_its_bounds(family: str, name: 
     assert plugins.summary(family, name).endswith((".", ")"))
     assert callable(getattr(plugin, plugins.FAMILIES[family]))
     assert set(plugin.SPACE) <= set(plugin.Config.model_fields)
-    for corner in space.Space(space.parse(plugin.SPACE)).corners():
+    for corner in space.Space(distributions.parse(plugin.SPACE)).corners():
         plugin.Config.model_validate({**needed, **corner})
     for field in plugin.Config.model_fields.values():
         assert field.description, "an option says its unit"
@@ -85,7 +85,7 @@ def test_a_model_in_evaluation_mode_processes_examples_independently(name: str) 
 @pytest.mark.parametrize("name", named("models"))
 def test_the_ends_of_a_models_ranges_can_be_built(name: str) -> None:
     plugin = plugins.load("models", name)
-    sizes = [cost.size(build(name, **corner))["params"] for corner in space.Space(space.parse(plugin.SPACE)).corners()]
+    sizes = [cost.size(build(name, **corner))["params"] for corner in space.Space(distributions.parse(plugin.SPACE)).corners()]
     assert len(set(sizes)) == len(sizes), "every end of a range gives another size"
 
 

@@ -9,7 +9,7 @@ from tests.benchmarks import contest, peers
 from tests.benchmarks.grounds import Recorded, Textbook
 from tests.benchmarks.problems import PROBLEMS
 from tutelage.spec import loading
-from tutelage.spec.space import any_value
+from tutelage.spec.domains import any_value
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 EPOCHS = 27

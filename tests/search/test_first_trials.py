@@ -6,7 +6,8 @@ import pytest
 
 from tutelage.search.first_trials import extreme, first_suggestions, resolved
 from tutelage.spec import loading
-from tutelage.spec.space import Space, parse
+from tutelage.spec.distributions import parse
+from tutelage.spec.space import Space
 from tutelage.sweep.search import published_recipes
 
 SPACE = Space(parse({

@@ -1,24 +1,31 @@
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import optuna
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from tutelage.errors import InputError
 from tutelage.objectives import Limits, objective
 from tutelage.records.trial import Sizes, State, Suggestion, TrialRecord
+from tutelage.search.first_trials import first_suggestions
 from tutelage.search.sampler import SAMPLERS, Sampler, _distribution
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.suggest import MAX_REFUSALS, Callbacks, Goal, SeededSuggestion, Suggester, size_losses
+from tutelage.spec.distributions import parse
+from tutelage.spec.domains import Choice, Float, Int, nearest_value
 from tutelage.spec.sections import SearchConfig
-from tutelage.spec.space import Float, Int, Space, parse
+from tutelage.spec.space import Space
 
 OBJECTIVES = (objective("accuracy"), objective("params"))
 SPACE = Space(parse({"x": {"choice": {"a": {"n": {"int": [1, 50]}}, "b": {"w": {"float": [0, 1]}}}}, "fixed": 3}))
@@ -292,6 +299,48 @@ def test_what_another_search_found_is_learnt_and_is_none_of_this_one(tmp_path: P
     assert [suggestion.number for suggestion in suggestions] == list(range(10))
     assert sum(suggestion.params["n"] for suggestion in suggestions) / 10 < 300
     assert len(states(tmp_path)) == 10
+
+
+RANGES = st.one_of(
+    st.builds(lambda low, width, step: {"float": [low / 10, (low + width) / 10], "step": step / 10},
+              st.integers(-5, 20), st.integers(0, 30), st.integers(1, 9)),
+    st.builds(lambda low, width, step: {"int": [low, low + width], "step": step},
+              st.integers(-5, 20), st.integers(0, 60), st.integers(1, 9)),
+    st.builds(lambda low, factor: {"float": [low, low * factor], "log": True}, st.floats(1e-9, 1e3), st.floats(1, 1e6)),
+    st.builds(lambda low, width: {"int": [low, low + width], "log": True}, st.integers(1, 20), st.integers(0, 500)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=3, deadline=None)
+@given(ranges=st.lists(RANGES, min_size=1, max_size=3), defaults=st.lists(st.floats(-10, 1000), min_size=3, max_size=3))
+def test_every_sampler_suggests_the_values_of_ranges_whatever_their_steps_and_ends(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, ranges: list[dict[str, Any]], defaults: list[float]
+) -> None:
+    """The sampler's own suggestions and the initial ones are on the grid; a new driver that reads them suggests the same."""
+    space = Space(parse({f"x{i}": node for i, node in enumerate(ranges)}))
+    initial = first_suggestions(space, lambda name: defaults[int(name[1:])], lambda config: float(config["x0"]), 4)
+    presize = lambda config: Sizes(final={"params": 1.0 + abs(config["x0"])})  # noqa: E731
+    started: list[TrialRecord] = []
+    home = tmp_path_factory.mktemp("grid")
+    first = suggester(home, [], kind=kind, space=space, seeded=initial, started=started, presize=presize)
+    ended: list[TrialRecord] = []
+    for number in range(12):
+        suggestion = first.next()
+        if suggestion is None:
+            break
+        for name, domain in space.domains():
+            value = suggestion.params[name]
+            assert not isinstance(domain, Choice) and value == nearest_value(domain, value)
+            assert type(value) is type(domain.low) and suggestion.config[name] == value
+        measures = {"accuracy": 0.5 + 0.03 * number, "params": 1.0 + abs(suggestion.config["x0"])}
+        ended.append(replace(suggestion.record("finished"), measures=measures))
+        first.learn(ended[-1])
+    (home / "again").mkdir()
+    second = suggester(home / "again", [], kind=kind, space=space, seeded=initial, presize=presize)
+    second.resume([TrialRecord.from_document(json.loads(json.dumps(record.document()))) for record in ended])
+    following = [one.next() for one in (first, second)]
+    assert (following[0] and following[0].params) == (following[1] and following[1].params)
 
 
 def test_the_spec_offers_the_samplers_that_there_are() -> None:

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from tutelage import pareto
 from tutelage.search.size_aware import STARTUP, SizeAware, SizeLosses, varied
-from tutelage.spec.space import Choice, Space, parse
+from tutelage.spec.distributions import parse
+from tutelage.spec.domains import Choice
+from tutelage.spec.space import Space
 
 SPACE = Space(parse({
     "model": {"choice": {"mlp": {"hidden": {"int": [4, 256], "log": True}}, "conv": {"width": {"int": [2, 32], "log": True}}}},
@@ -51,7 +53,7 @@ def search(seed: int, trials: int, chooser: SizeAware | None) -> list[Params]:
 
 
 def _random(random: Random) -> Params:
-    from tutelage.spec.space import any_value
+    from tutelage.spec.domains import any_value
 
     return SPACE.resolve(lambda name, domain: any_value(random, domain))[1]
 

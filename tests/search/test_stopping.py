@@ -18,8 +18,9 @@ from tutelage.search.promotion import Promotion
 from tutelage.search.sampler import Sampler
 from tutelage.search.stopping import BracketedJudge, PromotionJudge, RuleJudge, rule_of, rungs_of
 from tutelage.search.stopping_rules import Array, Dominance, Halving
+from tutelage.spec.distributions import parse
 from tutelage.spec.sections import StoppingConfig
-from tutelage.spec.space import Space, parse
+from tutelage.spec.space import Space
 
 ASKED = [objectives.objective("params"), objectives.objective("accuracy")]
 ACCURACY = ASKED[1].measure

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.spec.space import Choice, Domain, Float, Int, Space, SpaceError, any_value, nearest_value, parse, parse_all
+from tutelage.spec.distributions import SpaceError, parse, parse_all
+from tutelage.spec.domains import Choice, Domain, Float, Int
+from tutelage.spec.space import Space
 
 TREE: dict[str, Any] = {
     "student": {
@@ -184,23 +186,3 @@ def values_in(node: Any, value: Any, path: str) -> set[tuple[str, Any]]:
     for key in node if isinstance(node, dict) else ():
         found |= values_in(node[key], value[key], f"{path}.{key}" if path else key)
     return found
-
-
-@pytest.mark.parametrize(
-    ("domain", "value", "nearest"),
-    [
-        ({"float": [0.0, 1.0], "step": 0.25}, 0.4, 0.5), ({"float": [0.0, 1.0]}, 1.7, 1.0),
-        ({"int": [1, 9], "step": 4}, 6.9, 5), ({"int": [1, 9], "step": 4}, -3.0, 1), ({"int": [2, 8], "log": True}, 3.6, 4),
-    ],
-)  # fmt: skip
-def test_the_nearest_value_is_on_the_grid_and_within_the_ends(domain: Any, value: float, nearest: float) -> None:
-    found = nearest_value(parse(domain), value)
-    assert found == nearest and type(found) is type(nearest)
-
-
-def test_values_of_a_logarithmic_range_are_uniform_in_the_logarithm() -> None:
-    generator = random.Random(0)
-    drawn = [any_value(generator, Float(low=0.01, high=100.0, log=True)) for _ in range(400)]
-    assert 0.4 < sum(value < 1.0 for value in drawn) / 400 < 0.6 and min(drawn) >= 0.01 and max(drawn) <= 100.0
-    even = [any_value(generator, Float(low=0.0, high=100.0)) for _ in range(400)]
-    assert 0.4 < sum(value < 50.0 for value in even) / 400 < 0.6

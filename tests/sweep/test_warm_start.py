@@ -15,7 +15,8 @@ from tutelage.objectives import objective
 from tutelage.records import sweep_dir
 from tutelage.records.trial import Suggestion, TrialRecord
 from tutelage.spec import loading
-from tutelage.spec.space import Space, parse
+from tutelage.spec.distributions import parse
+from tutelage.spec.space import Space
 from tutelage.sweep import warm_start
 from tutelage.training.context import TrainingContext
 
@@ -34,8 +35,27 @@ PARAMS: dict[str, Any] = {"student.model": "mlp", "student.model.mlp.hidden": 16
         ({"width": 4, "kind": "a", "more": 1}, False), ({"width": "4", "kind": "a"}, False),
     ],
 )  # fmt: skip
-def test_a_student_fits_a_space_that_can_give_its_values(params: dict[str, Any], expected: bool, make_record: Make) -> None:
-    assert warm_start.fits(SPACE, replace(make_record(0), params=params)) is expected
+def test_a_student_belongs_to_a_space_that_can_suggest_its_values(params: dict[str, Any], expected: bool) -> None:
+    assert warm_start.has_params(SPACE, params) is expected
+    assert warm_start.nearest_params(SPACE, params) == (params if expected else None)
+
+
+GRID = Space(parse({"width": {"int": [10, 64], "step": 8}, "share": {"float": [0.0, 1.0], "step": 0.4}}))
+
+
+@pytest.mark.parametrize(
+    ("width", "share", "nearest"),
+    [
+        (10, 0.4, (10, 0.4)), (58.0, 0.8, (58, 0.8)), (10, 0.1 + 0.3, (10, 0.4)), (17, 0.5, (18, 0.4)),
+        (64, 1.0, (58, 0.8)), (66, 0.0, None), (9, 0.0, None), (10, 1.3, None), (10, -0.1, None), (True, 0.0, None),
+    ],
+)  # fmt: skip
+def test_an_earlier_students_values_are_put_on_the_grid(width: Any, share: float, nearest: tuple[int, float] | None) -> None:
+    """It is suggested again with the nearest values; its result is only learnt where it has the grid's own values."""
+    params = {"width": width, "share": share}
+    found = warm_start.nearest_params(GRID, params)
+    assert (found and (found["width"], found["share"])) == nearest
+    assert warm_start.has_params(GRID, params) == (nearest is not None and nearest == pytest.approx((width, share)))
 
 
 def earlier(tmp_path: Path, make_record: Make, fingerprint: str) -> None:

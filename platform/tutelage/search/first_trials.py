@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tutelage.search.suggest import SeededSuggestion
-from tutelage.spec.space import Choice, Domain, Space, nearest_value
+from tutelage.spec.domains import Choice, Domain, nearest_value, value_near
+from tutelage.spec.space import Space
 
 Params = dict[str, Any]
 
@@ -44,22 +45,20 @@ def resolved(space: Space, default_of: Default, fixed: Mapping[str, Any]) -> Par
 
 
 def _within(space: Space, recipe: Params) -> Params:
-    """Return the settings of a recipe that the space can have."""
-    return {name: recipe[name] for name, domain in space.domains() if name in recipe and _has(domain, recipe[name])}
-
-
-def _has(domain: Domain, value: Any) -> bool:
-    return value in domain.labels if isinstance(domain, Choice) else domain.low <= value <= domain.high
+    """Return the settings of a recipe that the space has, numbers at the nearest value of their range."""
+    found = {name: value_near(domain, recipe[name]) for name, domain in space.domains() if name in recipe}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _default(domain: Domain, value: Any) -> Any:
-    """Return the default if the domain has it, else the domain's first branch or its middle."""
+    """Return the domain's value nearest to the default; if that is outside the domain, its first branch or its middle."""
+    near = value_near(domain, value)
+    if near is not None:
+        return near
     if isinstance(domain, Choice):
-        return value if value in domain.labels else domain.labels[0]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return domain.labels[0]
     middle = math.sqrt(domain.low * domain.high) if domain.log else (domain.low + domain.high) / 2
-    wanted = value if is_number and domain.low <= value <= domain.high else middle
-    return nearest_value(domain, wanted)
+    return nearest_value(domain, middle)
 
 
 def extreme(space: Space, start: Params, size_of: Size, sign: int) -> Params:

@@ -26,7 +26,8 @@ from tutelage.records.trial import TrialRecord
 from tutelage.search.promotion import Promotion, Student
 from tutelage.search.sampler import Sampler
 from tutelage.search.stopping_rules import Array, Rule
-from tutelage.spec.space import Scalar, Space
+from tutelage.spec.domains import Scalar
+from tutelage.spec.space import Space
 
 ERROR, CONFIG = "error_", "config."  # before the epoch, and before the name of a searched value: columns of a table's file
 

@@ -25,7 +25,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tutelage.errors import InputError
 from tutelage.records.trial import Suggestion
-from tutelage.spec.space import Choice, Domain, Float, Space
+from tutelage.spec.domains import Choice, Domain, Float, nearest_value
+from tutelage.spec.space import Space
 
 STARTUP_TRIALS = 10
 
@@ -246,9 +247,16 @@ def _quiet() -> Iterator[None]:
 
 
 def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:
+    """Return Optuna's suggestion; on a grid it is the grid's own number, also in Optuna's record of the trial."""
     distribution: Any = _distribution(domain)
     with _quiet():
-        return trial._suggest(name, distribution)
+        suggested = trial._suggest(name, distribution)
+    if isinstance(domain, Choice) or domain.step is None:
+        return suggested
+    value = nearest_value(domain, suggested)
+    if value != suggested:  # Optuna adds steps in binary: 0.6000000000000001
+        trial.storage.set_trial_param(trial._trial_id, name, distribution.to_internal_repr(value), distribution)
+    return value
 
 
 def _distribution(domain: Domain) -> BaseDistribution:

@@ -18,7 +18,8 @@ import numpy as np
 from tutelage import pareto
 from tutelage.search.expected_improvement import Gain
 from tutelage.search.gaussian_process import Array, Regression
-from tutelage.spec.space import Choice, Domain, Space, any_value, nearest_value
+from tutelage.spec.domains import Choice, Domain, any_value, nearest_value
+from tutelage.spec.space import Space
 
 STARTUP = 6  # students that have ended before anything is learnt from them; until then suggestions are random
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tutelage import plugins
 from tutelage.errors import InputError, nearest
 from tutelage.measure import Measure
-from tutelage.spec import space
+from tutelage.spec import distributions, space
 from tutelage.spec.measures import known_measures
 from tutelage.spec.objective_fields import limit_problems, objective_problems
 from tutelage.spec.sections import Section, TeacherConfig
@@ -84,7 +84,7 @@ def searchable_problems(tree: dict[str, Any]) -> Iterator[Finding]:
         found: list[Finding] = []
         for key, value in section.items():
             expanded[key] = _expand((name, str(key)), value, found)
-        parsed, impossible = space.parse_all(expanded, (name,))
+        parsed, impossible = distributions.parse_all(expanded, (name,))
         found += [(problem.parts, problem.value, problem.why) for problem in impossible]
         yield from found
         if name in tree or name != "student":
@@ -131,7 +131,7 @@ _NO_RANGE = (
 def _expand_reference(where: tuple[str, str], node: Any, found: list[Finding]) -> Any:
     if isinstance(node, dict) and isinstance(node.get("choice"), dict):
         return {**node, "choice": {label: _expand_options(where, label, sub, found) for label, sub in node["choice"].items()}}
-    if isinstance(node, dict) and len(node) == 1 and not space.is_distribution(node):
+    if isinstance(node, dict) and len(node) == 1 and not distributions.is_distribution(node):
         name, options = next(iter(node.items()))
         return {name: _expand_options(where, name, options, found)}
     return node

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tutelage.errors import InputError, Problem, SpecError, UnreachableError
 from tutelage.measure import Measure
 from tutelage.redaction import HIDDEN, redact
-from tutelage.spec import space
+from tutelage.spec import distributions
 from tutelage.spec.checks import (
     is_below,
     listed_problems,
@@ -125,7 +125,7 @@ def _misplaced(node: Any, path: tuple[str, ...] = ()) -> Iterator[Finding]:
     """Give every distribution outside the searchable sections."""
     if path and path[0] in SEARCHABLE:
         return
-    if path and space.is_distribution(node):
+    if path and distributions.is_distribution(node):
         yield path, node, f"a distribution may stand only under {', '.join(SEARCHABLE)}. Write one value."
     elif isinstance(node, Mapping):
         for key, value in node.items():

@@ -14,7 +14,7 @@ from tutelage.errors import InputError
 from tutelage.measure import Measure
 from tutelage.plugins import Reference
 from tutelage.redaction import redact
-from tutelage.spec import space
+from tutelage.spec import distributions, space
 from tutelage.spec.measures import known_measures
 from tutelage.spec.sections import (
     AS_IT_IS,
@@ -78,7 +78,7 @@ class Spec(Section):
     @cached_property
     def space(self) -> space.Space:
         """The search space: the three searchable sections with their distributions."""
-        return space.Space({name: space.parse(getattr(self, name), name) for name in SEARCHABLE})
+        return space.Space({name: distributions.parse(getattr(self, name), name) for name in SEARCHABLE})
 
     def resolved(self) -> dict[str, Any]:
         """Return the whole spec, defaults filled in, as plain YAML values; it loads again to an equal spec."""

@@ -18,7 +18,7 @@ from tutelage.networks import checkpoint, stages
 from tutelage.placement import Node
 from tutelage.records import sweep_dir, tracker
 from tutelage.records.dispatcher import Dispatcher
-from tutelage.spec.space import any_value
+from tutelage.spec.domains import any_value
 from tutelage.spec.spec import Spec
 from tutelage.sweep import identity, knowledge, pair_checks, pipeline, teachers
 from tutelage.training import cluster, loop, student

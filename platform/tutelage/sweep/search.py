@@ -27,7 +27,7 @@ from tutelage.search.sampler import Sampler
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.stopping import BracketedJudge, Decision, Judge, PromotionJudge, RuleJudge, rule_of, rungs_of
 from tutelage.search.suggest import Callbacks, Goal, SeededSuggestion, Suggester, size_losses
-from tutelage.spec.space import Choice, Domain, any_value
+from tutelage.spec.domains import Choice, Domain, any_value
 from tutelage.spec.spec import Spec
 from tutelage.sweep import knowledge, warm_start
 from tutelage.sweep.identity import student_address

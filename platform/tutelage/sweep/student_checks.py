@@ -18,8 +18,8 @@ from tutelage.networks import stages
 from tutelage.networks.output import Outline
 from tutelage.networks.weights import shared_names, weights_of
 from tutelage.sparsity import Point
+from tutelage.spec.domains import any_value
 from tutelage.spec.sections import TrialConfig
-from tutelage.spec.space import any_value
 from tutelage.spec.spec import Spec
 from tutelage.training import rehearsal, student
 from tutelage.training.context import TrainingContext

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tutelage.errors import InputError
 from tutelage.objectives import Objective
@@ -15,7 +16,8 @@ from tutelage.records.fronts import non_dominated
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import Suggestion, TrialRecord
 from tutelage.search.suggest import SeededSuggestion, Suggester
-from tutelage.spec.space import Choice, Domain, Space
+from tutelage.spec.domains import Domain, has, value_near
+from tutelage.spec.space import Space
 from tutelage.spec.spec import Spec
 from tutelage.training.context import TrainingContext
 
@@ -54,12 +56,14 @@ def read(spec: Spec, home: SweepDir, context: TrainingContext) -> WarmStart:
     for name in spec.search.warm_start:
         there = find(Path(spec.storage), name)
         finished = [record for record in there.trials() if record.state == "finished"]
-        fitting = [record for record in finished if fits(spec.space, record)]
-        front = non_dominated([one for record in fitting for one in record.per_candidate()], there.objectives())
-        settings = {json.dumps(record.params, sort_keys=True): record.params for record in front}
+        near = [(record, params) for record in finished if (params := nearest_params(spec.space, record.params)) is not None]
+        front = non_dominated([one for record, _ in near for one in record.per_candidate()], there.objectives())
+        nearest = [nearest_params(spec.space, one.params) for one in front]
+        settings = {json.dumps(params, sort_keys=True): params for params in nearest if params is not None}
         found.seeded.extend(SeededSuggestion(params=one, origin=f"front of {there.name}") for one in settings.values())
         if there.facts()["fingerprint"] == context.fingerprint:
-            found.ends.extend(record for record in fitting if _measures_all(record, spec.search.objectives))
+            own = [replace(record, params=params) for record, params in near if has_params(spec.space, record.params)]
+            found.ends.extend(record for record in own if _measures_all(record, spec.search.objectives))
         found.trained.update({record.identity: (there, record) for record in finished if _is_whole(there, record, spec)})
     return found
 
@@ -78,23 +82,29 @@ def find(storage: Path, name: str) -> SweepDir:
     return there
 
 
-def fits(space: Space, record: TrialRecord) -> bool:
-    """Return whether the space can give the record's searched values, all of them and no others."""
+def nearest_params(space: Space, params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the space's searched values that are nearest to `params`; None unless it has all of these names and no others.
 
-    def given(name: str, domain: Domain) -> object:
-        value = record.params[name]
-        if isinstance(domain, Choice):
-            inside = value in domain.labels
-        else:
-            inside = isinstance(value, int | float) and domain.low <= value <= domain.high
-        if not inside:
+    A value outside its range or choice has no nearest one.
+    """
+
+    def near(name: str, domain: Domain) -> Any:
+        value = value_near(domain, params[name])
+        if value is None:
             raise KeyError(name)
         return value
 
     try:
-        return set(space.resolve(given)[1]) == set(record.params)
+        found: dict[str, Any] = space.resolve(near)[1]
     except KeyError:
-        return False
+        return None
+    return found if set(found) == set(params) else None
+
+
+def has_params(space: Space, params: Mapping[str, Any]) -> bool:
+    """Return whether the space itself can suggest these searched values."""
+    domains = dict(space.domains())
+    return nearest_params(space, params) is not None and all(has(domains[name], value) for name, value in params.items())
 
 
 def _measures_all(record: TrialRecord, objectives: Sequence[Objective]) -> bool:
