@@ -5,6 +5,7 @@ stdout carries the result, stderr the progress; `--json` prints one JSON documen
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -13,7 +14,10 @@ import typer
 from tutelage import console
 from tutelage.cli import installation, students, sweeps, views
 from tutelage.cli.stopping import stoppable
-from tutelage.errors import TutelageError
+from tutelage.errors import TutelageError, UnreachableError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors of a disk, wherever they arise
+
 
 app = typer.Typer(
     help="Find the best small networks that a big one can teach.",
@@ -42,3 +46,10 @@ def main() -> None:
     except TutelageError as error:
         console.say(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        console.say(
+            f"error: {error.filename or 'a file'} cannot be written: {error.strerror}. Make room or give access.", err=True
+        )
+        sys.exit(UnreachableError.exit_code)

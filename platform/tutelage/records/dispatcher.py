@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from tutelage.records.observer import Event, Observer, StageStarted
+from tutelage.storage import StorageFailed
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,8 @@ def _logging_errors(observer: Observer, kind: type[BaseException] = Exception) -
         nonlocal has_failed
         try:
             observer(event)
+        except StorageFailed as error:
+            logger.warning("The observer %s has not handled an event: %s", _name_of(observer), error)
         except kind:
             if not has_failed:
                 what = type(event).__name__

@@ -13,12 +13,12 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from tutelage.errors import InputError, WorkFailed
-from tutelage.storage import LeaseHeld, open_storage
+from tutelage.storage import LeaseHeld, StorageFailed, open_storage
 
 NOTE_EVERY_S = 1.0
 
@@ -122,11 +122,13 @@ class Spool:
 
     def refuse(self, why: str) -> None:
         """Remove the work that `oldest` returned, and keep it with the reason in `tracking.refused`."""
-        self._storage.append(self._refused.name, _line({"why": why, "work": json.loads(self._line)}))
+        with suppress(StorageFailed):  # the sender has the reason and tells it
+            self._storage.append(self._refused.name, _line({"why": why, "work": json.loads(self._line)}))
         self.done()
 
     def _write_note(self) -> None:
-        self._storage.put(self._note.name, _line({"spool": self.key, "bytes": self._position}))
+        with suppress(StorageFailed):  # work that is done twice is harmless
+            self._storage.put(self._note.name, _line({"spool": self.key, "bytes": self._position}))
         self._noted_s = time.monotonic()
 
     def close(self) -> None:
@@ -134,8 +136,9 @@ class Spool:
         if self._waiting:
             self._write_note()
         else:
-            self._storage.remove(self.path.name)
-            self._storage.remove(self._note.name)
+            with suppress(StorageFailed):
+                self._storage.remove(self.path.name)
+                self._storage.remove(self._note.name)
         self._lease.close()
 
 

@@ -8,6 +8,7 @@ whichever driver asks. A journal file beside the ledger mirrors the study of end
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ from tutelage.spec.domains import Choice, Domain, Float, nearest_value
 from tutelage.spec.space import Space
 
 STARTUP_TRIALS = 10
+
+logger = logging.getLogger(__name__)
 
 
 POPULATION = 16
@@ -202,11 +205,34 @@ class _Level:
 
 
 class _Mirror(_Level):
-    """The study of ends in a journal file, written anew by every driver."""
+    """The study of ends in a journal file, written anew by every driver, for Optuna's own tools.
+
+    Nothing reads it here, so a disk that is full ends the mirror and not the search.
+    """
 
     def __init__(self, path: Path, num_objectives: int) -> None:
+        self._is_lost = False
         path.unlink(missing_ok=True)
         super().__init__(num_objectives, JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))))
+
+    def add(self, number: int, trial: FrozenTrial) -> None:
+        with self._losable():
+            super().add(number, trial)
+
+    def tell(self, number: int, state: TrialState, losses: Sequence[float] | None, violations: Mapping[str, float]) -> None:
+        with self._losable():
+            if not self._is_lost:
+                super().tell(number, state, losses, violations)
+
+    @contextmanager
+    def _losable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._is_lost = True
+            logger.warning(
+                "Optuna's journal of the search ends here: %s. The search does not need it.", error.strerror or error
+            )
 
 
 def check_installed(kind: str) -> None:

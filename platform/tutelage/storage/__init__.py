@@ -8,12 +8,16 @@ its URI: `local.py` serves plain paths, and `s3.py` would serve `s3://bucket/pre
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
 
 from tutelage.errors import InputError, TutelageError, UnreachableError, nearest
+
+PATIENCE_S, PAUSE_S = 60.0, 0.5  # how long a storage that cannot be written is waited for, and between two attempts
+
 
 Existing = Literal["keep", "replace", "refuse"]  # what becomes of a directory that stands where a draft is to be put
 
@@ -99,6 +103,24 @@ class Storage(Protocol):
     def local_path(self, key: str) -> Path:
         """Return a path on this machine from which `key` can be read and memory-mapped; here, a remote one is copied."""
         ...
+
+
+def until_written(write: Callable[[], None], say: Callable[[str], None]) -> None:
+    """Call `write` until it succeeds, for a storage that is full or read-only for a while.
+
+    The first `StorageFailed` is passed to `say`; one after `PATIENCE_S` seconds is raised.
+    """
+    deadline_s, has_failed = time.monotonic() + PATIENCE_S, False
+    while True:
+        try:
+            return write()
+        except StorageFailed as error:
+            if time.monotonic() > deadline_s:
+                raise
+            if not has_failed:
+                say(f"{error} Waiting for that, {PATIENCE_S:g} s at most.")
+            has_failed = True
+            time.sleep(PAUSE_S)
 
 
 @contextmanager

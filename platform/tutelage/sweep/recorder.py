@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tutelage.records.dispatcher import Dispatcher
@@ -15,6 +16,7 @@ from tutelage.records.tracker import Tracker
 from tutelage.records.trial import TrialRecord
 from tutelage.report import figures, tables
 from tutelage.report.front_card import front_card
+from tutelage.storage import until_written
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +37,12 @@ class Recorder(LiveFront):
 
     def started(self, record: TrialRecord) -> None:
         """Record that a trial starts, before it does."""
-        self.home.ledger.append(record)
+        self._keep(record)
         self.events.send(TrialStarted(record=record))
+
+    def _keep(self, record: TrialRecord) -> None:
+        """Append to the ledger; a storage that cannot be written is waited for, so that no result is lost."""
+        until_written(partial(self.home.ledger.append, record), self.events.stage)
 
     def epoch_ended(self, trial_id: str, row: Mapping[str, Any]) -> None:
         """Send a trial's epoch as an event."""
@@ -45,7 +51,7 @@ class Recorder(LiveFront):
     def returned(self, record: TrialRecord) -> None:
         """Record a trial whose worker is free again: it has ended, or it is paused."""
         if record.state == "paused":
-            self.home.ledger.append(record)
+            self._keep(record)
         else:
             self.finished(record)
 
@@ -56,7 +62,7 @@ class Recorder(LiveFront):
 
     def rejected(self, record: TrialRecord) -> None:
         """Record an ended trial that had no worker; the sampler has its result already."""
-        self.home.ledger.append(record)
+        self._keep(record)
         self._enter(record)
 
     def resume(self, records: Sequence[TrialRecord]) -> None:

@@ -22,6 +22,7 @@ from tutelage.search import ray_tune
 from tutelage.search.budget import Budget
 from tutelage.search.first_trials import extreme, first_suggestions, resolved
 from tutelage.search.gaussian_process import Array
+from tutelage.search.leaving import leaving, reason_of, through_tune
 from tutelage.search.promotion import LEAST_GAIN, Promotion
 from tutelage.search.sampler import Sampler
 from tutelage.search.size_aware import SizeAware
@@ -29,6 +30,7 @@ from tutelage.search.stopping import BracketedJudge, Decision, Judge, PromotionJ
 from tutelage.search.suggest import Callbacks, Goal, SeededSuggestion, Suggester, size_losses
 from tutelage.spec.domains import Choice, Domain, any_value
 from tutelage.spec.spec import Spec
+from tutelage.storage import StorageFailed
 from tutelage.sweep import knowledge, warm_start
 from tutelage.sweep.identity import student_address
 from tutelage.sweep.recorder import Recorder
@@ -169,18 +171,27 @@ def _run(
     open_trial = student_jobs.StudentTrials(
         context=context, students_dir=recorder.home.students_dir.resolve(), workers=workers, with_latency=with_latency
     )
-    ray_tune.run(
-        open_trial,
-        ray_tune.Handlers(
-            next_suggestion=next_suggestion, on_record=recorder.returned, on_epoch=recorder.epoch_ended,
-        ),
-        ray_tune.Slots(
-            cpus=workers.cpus, gpus=workers.gpus, workers=workers.workers, concurrency=spec.search.concurrency,
-            checkpoint_epochs=spec.search.checkpoint_epochs,
-        ),
-        Path(spec.storage) / "runs" / spec.name,
-        time_budget_s=max(1.0, spec.search.hours * 3600 - spent_s) if spec.search.hours else None, rungs=rungs,
-    )  # fmt: skip
+    with leaving(spec.storage):
+        ray_tune.run(
+            open_trial,
+            ray_tune.Handlers(
+                next_suggestion=through_tune(next_suggestion), on_record=through_tune(partial(_returned, recorder)),
+                on_epoch=recorder.epoch_ended,
+            ),
+            ray_tune.Slots(
+                cpus=workers.cpus, gpus=workers.gpus, workers=workers.workers, concurrency=spec.search.concurrency,
+                checkpoint_epochs=spec.search.checkpoint_epochs,
+            ),
+            Path(spec.storage) / "runs" / spec.name,
+            time_budget_s=max(1.0, spec.search.hours * 3600 - spent_s) if spec.search.hours else None, rungs=rungs,
+        )  # fmt: skip
+
+
+def _returned(recorder: Recorder, record: TrialRecord) -> None:
+    """Record a trial whose worker is free; one that failed because nothing could be written is to be trained again."""
+    if record.state == "failed" and (why := reason_of(record.error)):
+        raise StorageFailed(str(recorder.home.storage), why)
+    recorder.returned(record)
 
 
 def _said(spec: Spec, suggester: Suggester) -> str:

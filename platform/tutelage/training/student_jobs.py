@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,13 @@ from tutelage.placement import Demand
 from tutelage.records.trial import Candidate, candidate_ids
 from tutelage.sparsity import Point
 from tutelage.spec.sections import TrialConfig
+from tutelage.storage import open_storage, until_written
 from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.jobs import HERE, Workers, cause_of, fit, from_bytes
 from tutelage.training.trial_workers import TrialWorkers
+
+logger = logging.getLogger(__name__)
 
 
 class StudentTrial:
@@ -91,11 +96,16 @@ class StudentTrial:
         """Measure a network and write it to `directory`."""
         model = point.model
         measures = student.final_measures(model, self.context)
-        checkpoint.write(directory, model, student.architecture_of(self.config, self.context, point))
+        until_written(partial(self._write, directory, point), logger.warning)
         if self.with_latency:
             example = self.context.splits["validation"].take(slice(1)).arguments
             measures |= timing.latencies_ms({"student": model.cpu()}, example)["student"]
         return Candidate(measures=measures, amount=point.amount, made=point.made)
+
+    def _write(self, directory: Path, point: Point) -> None:
+        """Write a network whole, in place of one that an earlier training of the trial left."""
+        with open_storage(directory.parent).draft(directory.name, existing="replace") as draft:
+            checkpoint.write(draft, point.model, student.architecture_of(self.config, self.context, point))
 
     def save(self, path: Path) -> None:
         """Write the state that `restore` needs."""

@@ -1,0 +1,59 @@
+"""A search that is left because its storage cannot be written: that is no failure of the trial at which it shows."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+from ray.tune import TuneError
+
+from tutelage.storage import StorageFailed
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+_REASON = re.compile(r"No space left on device|Read-only file system|Disk quota exceeded|storage .* cannot be written")
+
+
+class _Left(BaseException):
+    """`StorageFailed` on its way through Tune, which takes an `Exception` of a handler for a failure of the trial."""
+
+    def __init__(self, error: StorageFailed) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def through_tune(handler: Callable[P, R]) -> Callable[P, R]:
+    """Return a handler of Tune's events whose `StorageFailed` ends the search instead of the trial."""
+
+    @functools.wraps(handler)
+    def raising(*arguments: P.args, **named: P.kwargs) -> R:
+        try:
+            return handler(*arguments, **named)
+        except StorageFailed as error:
+            raise _Left(error) from None
+
+    return raising
+
+
+@contextmanager
+def leaving(storage: str) -> Iterator[None]:
+    """Raise as `StorageFailed` what left the block because `storage` could not be written."""
+    try:
+        yield
+    except _Left as left:
+        raise left.error from None
+    except (OSError, TuneError) as error:
+        if why := reason_of(str(error)):
+            raise StorageFailed(storage, why) from error
+        raise
+
+
+def reason_of(error: str) -> str:
+    """Return why the storage could not be written, if that is what an error or a traceback says; "" if not."""
+    found = _REASON.search(error)
+    return found[0] if found else ""

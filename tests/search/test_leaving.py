@@ -1,0 +1,96 @@
+"""A search whose storage cannot be written ends, and no trial is to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tutelage.errors import UnreachableError
+from tutelage.records import sweep_dir
+from tutelage.records.dispatcher import Dispatcher
+from tutelage.records.trial import TrialRecord
+from tutelage.search.leaving import leaving, reason_of, through_tune
+from tutelage.storage import StorageFailed
+from tutelage.sweep import search
+from tutelage.sweep.recorder import Recorder
+
+Make = Callable[..., TrialRecord]
+FULL = "Traceback\n  …\nOSError: [Errno 28] No space left on device: 'student'"
+
+
+def test_a_handlers_error_of_the_storage_passes_what_catches_exceptions() -> None:
+    def handler() -> None:
+        raise StorageFailed("here", "No space left on device")
+
+    def tune() -> None:
+        try:
+            through_tune(handler)()
+        except Exception:
+            pytest.fail("Tune takes an exception for the trial's")
+
+    with pytest.raises(StorageFailed, match="storage here cannot be written: No space left"), leaving("here"):
+        tune()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError(30, "Read-only file system")])
+def test_tunes_own_files_are_of_the_storage_too(error: OSError) -> None:
+    with pytest.raises(UnreachableError, match="storage here cannot be written"), leaving("here"):
+        raise error
+
+
+def test_other_errors_pass_as_they_are() -> None:
+    with pytest.raises(OSError, match="Connection refused"), leaving("here"):
+        raise OSError(111, "Connection refused")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(FULL, "No space left on device"), ("OSError: [Errno 30] Read-only file system", "Read-only file system"),
+     ("ValueError: no such class", "")],
+)  # fmt: skip
+def test_the_reason_is_found_in_a_traceback(error: str, reason: str) -> None:
+    assert reason_of(error) == reason
+
+
+def test_a_trial_that_could_not_write_stays_open_and_is_trained_again(tmp_path: Path, make_record: Make) -> None:
+    home = sweep_dir.create(tmp_path, "full", "")
+    recorder = Recorder(
+        home=home, objectives=(), limits=None, teacher_address="t", tracker=None, events=Dispatcher(),  # type: ignore[arg-type]
+        learn=lambda record: None, teacher={},
+    )  # fmt: skip
+    recorder.started(make_record(0, "running"))
+    with pytest.raises(StorageFailed, match="No space left on device"):
+        search._returned(recorder, make_record(0, "failed", FULL))
+    assert [record.number for record in home.pending()] == [0] and home.trials() == []
+
+
+def test_a_result_waits_for_room_on_a_disk_that_is_full_for_a_while(
+    tmp_path: Path, make_record: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    from tutelage import storage
+
+    home, real, failures, said = sweep_dir.create(tmp_path, "full", ""), os.write, [28, 28, 30], list[str]()
+    recorder = Recorder(
+        home=home, objectives=(), limits=None, teacher_address="t", tracker=None, events=Dispatcher(),  # type: ignore[arg-type]
+        learn=lambda record: None, teacher={},
+    )  # fmt: skip
+    monkeypatch.setattr(recorder.events, "stage", said.append)
+    monkeypatch.setattr(storage, "PAUSE_S", 0.0)
+
+    def full(descriptor: int, content: bytes) -> int:
+        if failures:
+            raise OSError(failures.pop(), "No space left on device")
+        return real(descriptor, content)
+
+    monkeypatch.setattr(os, "write", full)
+    recorder.started(make_record(0, "running"))
+    assert [record.number for record in home.pending()] == [0] and len(said) == 1
+    assert "No space left on device" in said[0] and "Waiting for that, 60 s at most" in said[0]
+    monkeypatch.setattr(storage, "PATIENCE_S", -1.0)
+    failures.append(28)
+    with pytest.raises(StorageFailed):
+        recorder.started(make_record(1, "running"))
