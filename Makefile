@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 DEMO ?= .tutelage-demo
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadgroup
 
-.PHONY: setup demo test test-fast check format docs bench clean
+.PHONY: setup demo test test-fast mutants check format docs bench clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -37,10 +37,15 @@ test: setup
 test-fast: setup
 	$(BIN)/python -m pytest $(PARALLEL) -m "not ray and not browser and not slow"
 
+# Breaks the package line by line (tests/mutants/); a test must fail for each breakage. ARGS="--room losses --jobs 4" runs some of it.
+mutants: setup
+	$(BIN)/python -m tests.mutants $(ARGS)
+
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy -p tests
 
 format: setup
 	$(BIN)/ruff format .

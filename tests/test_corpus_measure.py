@@ -16,11 +16,11 @@ from tutelage.measure import Measure, standard_error_of
 from tutelage.objectives import Limits, Objective, even_losses, even_reference, objective, reference_losses
 from tutelage.records import mlflow_format, mlflow_views
 from tutelage.records.sweep_dir import measures_in
-from tutelage.records.trial import Sizes, TrialRecord
+from tutelage.records.trial import Sizes, Suggestion, TrialRecord
 from tutelage.report import figures, sweep_page
 from tutelage.search import replay
 from tutelage.search.promotion import Promotion
-from tutelage.search.sampler import Sampler, Suggestion
+from tutelage.search.sampler import Sampler
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.stopping import PromotionJudge, RuleJudge, rule_of
 from tutelage.search.stopping_rules import Dominance, Gains

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,7 +54,7 @@ def test_an_interrupt_of_somebody_else_counts_as_ctrl_c_whatever_came_before() -
 
 def test_a_cleanup_is_not_interrupted_unless_it_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 1000.0
-    monkeypatch.setattr(signals.time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
     with signals.raised():
         with signals.deferred():
             signal.raise_signal(signal.SIGTERM)

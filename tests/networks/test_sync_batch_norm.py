@@ -24,7 +24,9 @@ def one_worker(tmp_path: Path) -> Iterator[None]:
 def test_outputs_gradients_and_running_moments_are_those_of_torch() -> None:
     own = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.BatchNorm1d(48))
     shared = share(copy.deepcopy(own))
-    assert [type(module) for module in shared if not isinstance(module, nn.Conv2d | nn.Flatten)] == [SharedBatchNorm] * 2
+    assert [type(module) for module in shared.children() if not isinstance(module, nn.Conv2d | nn.Flatten)] == [
+        SharedBatchNorm
+    ] * 2
     for _ in range(3):
         batch = torch.randn(5, 2, 6, 6) * 3 + 1
         for model in (own, shared):

@@ -14,7 +14,6 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from tutelage.records.trial import Suggestion, TrialRecord
-from tutelage.search import ray_tune
 from tutelage.search.ray_trial import STATE, StudentTrainable
 from tutelage.search.ray_tune import Handlers, Rungs, Slots, _Callback, _Scheduler, _Searcher, _TrialFeed
 from tutelage.search.stopping import Decision
@@ -136,14 +135,15 @@ def test_a_trial_resumes_from_its_latest_checkpoint(tmp_path: Path) -> None:
     [
         ({"CPU": 8.0}, Slots(cpus=2, gpus=0, concurrency=None), 4), ({"CPU": 8.0}, Slots(cpus=2, gpus=0, concurrency=3), 3),
         ({"CPU": 8.0, "GPU": 1.0}, Slots(cpus=1, gpus=0.5, concurrency=None), 2),
-        ({"CPU": 8.0}, Slots(cpus=0, gpus=0, concurrency=5), 5), ({"CPU": 1.0}, Slots(cpus=2, gpus=0, concurrency=None), 1),
+        ({"CPU": 8.0}, Slots(cpus=1, gpus=0, concurrency=None, workers=3), 2),
+        ({"CPU": 1.0}, Slots(cpus=2, gpus=0, concurrency=None), 1),
     ],
 )  # fmt: skip
 def test_as_many_trials_run_at_once_as_the_scarcest_resource_allows(
     held: dict[str, float], slots: Slots, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_tune.ray, "cluster_resources", lambda: held)
-    assert ray is ray_tune.ray and slots.count() == count
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": held}])
+    assert slots.count() == count
 
 
 class Steps:
@@ -161,12 +161,14 @@ class Steps:
 
     def save(self, path: Path) -> None: ...
     def restore(self, path: Path) -> None: ...
+    def close(self) -> None: ...
 
 
 def trainable(trial: Steps, *, rungs: frozenset[int] = frozenset(), checkpoint_epochs: int = 0) -> StudentTrainable:
     found = object.__new__(StudentTrainable)
     found._open_trial = lambda trial_id, config: trial
     found._rungs, found._kept_at, found._checkpoint_epochs = rungs, frozenset(), checkpoint_epochs
+    found._opened = None
     found.reset_config({"trial_id": "t0003", "config": {}})
     return found
 

@@ -14,8 +14,8 @@ from tutelage.networks import checkpoint
 from tutelage.records import sweep_dir
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
-from tutelage.selection import retrain
 from tutelage.selection.retrain import FRESH_SEED, Retraining, labels_only
+from tutelage.training import student_jobs
 from tutelage.training.context import TrainingContext
 from tutelage.training.jobs import Workers
 
@@ -41,7 +41,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, Any], int]]
             (directory / name / checkpoint.WEIGHTS).touch()
             yield name, [{"accuracy": seed / 1000, "elapsed_s": 1.0}]
 
-    monkeypatch.setattr(retrain.student_jobs, "train_students", train)
+    monkeypatch.setattr(student_jobs, "train_students", train)
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.contexts import small_config
@@ -18,7 +20,7 @@ def test_a_training_takes_as_long_as_its_epochs_of_all_examples(
     config = TrialConfig.model_validate({**small_config(), "sparsity": {}})
     plan = student.plan(config, context, 0)
     clock = [0.0]
-    monkeypatch.setattr(dry_run.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
 
     def epoch(training: loop.Training) -> dict[str, float]:
         clock[0] += len(training.plan.train) / 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -244,7 +245,7 @@ def test_the_cache_is_sized_with_every_view(taught: TrainingContext, tmp_path: P
 
 
 def test_a_cache_that_does_not_fit_says_which_bound_it_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(knowledge.shutil, "disk_usage", lambda root: SimpleNamespace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda root: SimpleNamespace(free=1000))
     asked = with_teacher(tmp_path, knowledge={"max_bytes": 2000})
     assert knowledge.why_too_large(asked, 1000, tmp_path) == ""
     assert "has 1,000 left" in knowledge.why_too_large(asked, 1500, tmp_path)

@@ -1,9 +1,8 @@
-"""The steps of a sweep that need no cluster: how it ended, whom it names, which reference points it has."""
+"""The steps of a sweep that need no cluster: which teacher and student they name, which reference points they take."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,33 +11,12 @@ import pytest
 from tutelage import plugins
 from tutelage.errors import NoStudentFits, WorkFailed
 from tutelage.objectives import Limits, objective
-from tutelage.records import sweep_dir
-from tutelage.records.dispatcher import Dispatcher
-from tutelage.records.observer import Event, SweepEnded
 from tutelage.records.trial import TrialRecord
 from tutelage.sweep import pipeline
 from tutelage.sweep.teachers import Teacher
 
 Make = Callable[..., TrialRecord]
 ACCURACY = plugins.measure("accuracy")
-
-
-@pytest.mark.parametrize(
-    ("error", "state"), [(None, "finished"), (KeyboardInterrupt(), "stopped"), (WorkFailed("no teacher"), "failed")]
-)
-def test_how_a_sweep_ended_is_recorded(error: BaseException | None, state: str, tmp_path: Path) -> None:
-    home = sweep_dir.create(tmp_path, "mine", "")
-    home.update(elapsed_s=100.0)
-    events: list[Event] = []
-    dispatcher = Dispatcher()
-    dispatcher.attach(events.append)
-    with pytest.raises(type(error)) if error else nullcontext(), pipeline._ending(home, dispatcher):
-        if error is not None:
-            raise error
-    facts = home.facts()
-    assert facts["state"] == state and 100.0 <= facts["elapsed_s"] < 110.0
-    (ended,) = events
-    assert isinstance(ended, SweepEnded) and ended.state == state
 
 
 def teacher(value: float) -> Teacher:

@@ -20,6 +20,7 @@ from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.sweep import identity, search
 from tutelage.sweep.recorder import Recorder
+from tutelage.training import student
 from tutelage.training.context import TrainingContext
 
 Make = Callable[..., TrialRecord]
@@ -132,7 +133,7 @@ def test_sizes_are_kept_by_everything_that_decides_them() -> None:
 def test_a_student_that_is_certain_to_be_too_slow_has_a_latency_before_training(
     tmp_path: Path, context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search.student, "latency_floor_ms", lambda config, context: 5.0)
+    monkeypatch.setattr(student, "latency_floor_ms", lambda config, context: 5.0)
     sizes = {}
     for bound in (4.0, 5.0, 6.0):
         spec = spec_with(tmp_path, search={"trials": 8, "constraints": {"max": {"latency_ms": bound}}})

@@ -433,8 +433,8 @@ def test_the_candidates_of_a_training_are_in_evaluation_mode(plan: TrainingPlan)
     assert not any(module.training for module in point.model.modules())
 
 
-def test_dropout_depends_on_the_seed_and_the_epoch_and_not_on_what_ran_before(plan: loop.TrainingPlan) -> None:
-    def made(plan: loop.TrainingPlan) -> loop.Training:
+def test_dropout_depends_on_the_seed_and_the_epoch_and_not_on_what_ran_before(plan: TrainingPlan) -> None:
+    def made(plan: TrainingPlan) -> loop.Training:
         torch.manual_seed(0)
         return loop.Training(nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Dropout(0.5), nn.Linear(32, 10)), plan)
 
