@@ -198,6 +198,36 @@ class Reshaped(nn.Module):
         return self.head(self.body(inputs).relu().view(-1, 8 * 64))
 
 
+class Staged(nn.Module):
+    """A stage whose output is a tuple, which losses of features cannot compare."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage1, self.stage2, self.head = nn.GRU(8, 16, batch_first=True), nn.Linear(16, 16), nn.Linear(16, 10)
+
+    def forward(self, inputs: Tensor) -> Any:
+        return self.head(self.stage2(self.stage1(inputs[:, 0])[0][:, -1]))
+
+
+class Loud(Base):
+    """A network that prints, and changes the process that builds and runs it."""
+
+    def hidden(self, inputs: Tensor) -> Tensor:
+        print("hello")
+        os.environ["TUTELAGE_LOUD"] = "1"
+        return super().hidden(inputs)
+
+
+class Exits(Base):
+    def hidden(self, inputs: Tensor) -> Tensor:
+        raise SystemExit(3)
+
+
+class Double(Base):
+    def forward(self, inputs: Tensor) -> Any:
+        return super().forward(inputs).double()
+
+
 def not_a_module() -> Any:
     return "a network"
 

@@ -101,9 +101,13 @@ def _load_foreign(family: str, name: str) -> Any:
     module_name, _, attribute = name.partition(":")
     if not _OWN.fullmatch(name):
         raise InputError(f"{family} plugin '{name}' is not written as 'module:Name'.")
+    if module_name == "__main__":
+        raise InputError(
+            f"{family} plugin '{name}': other processes cannot import __main__. Put {attribute} into a module's file."
+        )
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a user's module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
         why = f"{type(error).__name__}: {error}"
         raise InputError(f"{family} plugin '{name}' cannot be imported: {why}. Is its directory on PYTHONPATH?") from error
     if not hasattr(module, attribute):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tutelage.spec.spec import Spec
 from tutelage.sweep.student_checks import buildable, check_students
 from tutelage.training.context import TrainingContext
 
-WORKING = ["Base", "Unsaved", "ReadsNumbers", "Tied", "Lazy", "Named", "Recurrent", "Encoder"]
+WORKING = ["Base", "Unsaved", "ReadsNumbers", "Tied", "Lazy", "Named", "Recurrent", "Encoder", "Staged", "Loud"]
 REFUSED = {
     "RandomConstant": r"layer 'body' \(Linear\) has other outputs after.*does not save noise",
     "UnsavedStatistic": r"layer 'body' \(Linear\) has other outputs after.*does not save mean",
@@ -28,6 +29,8 @@ REFUSED = {
     "FailsInTraining": r"cannot be trained: ZeroDivisionError: this network cannot be trained \(odd_networks\.py, line \d+\)",
     "Frozen": r"no weights to train|cannot be trained",
     "BranchesOnNumbers": r"cannot be exported",
+    "Exits": r"does not run: layer|does not run: SystemExit: 3",
+    "Double": r"type torch\.float64; it must have torch\.float32",
     "Parameterless": r"has no parameters",
     "not_a_module": r"is a str, not a torch\.nn\.Module",
     "asserts": r"cannot be built: AssertionError \(odd_networks\.py",
@@ -44,8 +47,9 @@ def own(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", WORKING)
-def test_a_network_that_works_passes(name: str, context: TrainingContext) -> None:
+def test_a_network_that_works_passes(name: str, context: TrainingContext, capsys: pytest.CaptureFixture[str]) -> None:
     check_students(spec_of(own(name)), context)
+    assert capsys.readouterr().out == "" and "TUTELAGE_LOUD" not in os.environ
 
 
 @pytest.mark.parametrize("name", REFUSED)

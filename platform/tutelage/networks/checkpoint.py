@@ -79,11 +79,11 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
 def _built(plugin: Any, reference: plugins.Reference, config: Any, signature: Signature) -> nn.Module:
     """Return the network that a model plugin builds, with lazy layers sized; whatever it raises becomes an `InputError`."""
     try:
-        with process_state.preserved():
+        with forward.contained():
             model = plugin.build(config, signature)
     except TutelageError:
         raise
-    except Exception as error:  # a user's plugin may raise anything
+    except (Exception, SystemExit) as error:  # a user's plugin may raise anything
         raise InputError(f"model '{plugins.described(reference)}' cannot be built: {forward.reason(error)}.") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"model '{plugins.described(reference)}' is a {type(model).__name__}, not a torch.nn.Module.")

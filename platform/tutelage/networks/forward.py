@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.errors import InputError, TutelageError
+from tutelage.networks.process_state import preserved
 
 _SHOWN_CHARS = 300
 _PACKAGE = Path(__file__).parents[1]
@@ -21,14 +24,21 @@ def run(model: nn.Module, arguments: Sequence[Tensor]) -> Any:
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with contained(), torch.no_grad():
             return model(*arguments)
     except TutelageError:
         raise
-    except Exception as error:  # a network of a user's may raise anything
+    except (Exception, SystemExit) as error:  # a network of a user's may raise anything
         raise InputError(f"the network does not run: {_place(model, arguments)}{reason(error)}.") from error
     finally:
         model.train(was_training)
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Run a user's code within a block: what it changes of the process is put back, and what it prints goes to stderr."""
+    with preserved(), redirect_stdout(sys.stderr):
+        yield
 
 
 def reason(error: BaseException) -> str:
@@ -57,9 +67,9 @@ def _place(model: nn.Module, arguments: Sequence[Tensor]) -> str:
             hooks.append(layer.register_forward_pre_hook(enter(f"layer '{name}' ({type(layer).__name__}): ")))
             hooks.append(layer.register_forward_hook(lambda *_: inside.pop() and None))
     try:
-        with torch.no_grad():
+        with contained(), torch.no_grad():
             model(*arguments)
-    except Exception:  # the same error again, with the layers at hand
+    except (Exception, SystemExit):  # the same error again, with the layers at hand
         return inside[-1] if inside else ""
     finally:
         for hook in hooks:

@@ -59,7 +59,10 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Yield a mapping that receives each stage's output in every forward pass within the block."""
+    """Yield a mapping that receives each stage's output in every forward pass within the block.
+
+    Outputs that are not a tensor of features (`[batch, …]`), such as those of recurrent layers, are left out.
+    """
     with _hooked(stages(model), lambda _module, _inputs, output: output) as seen:
         yield seen
 
@@ -86,7 +89,9 @@ def _hooked(modules: Mapping[str, nn.Module], take: Callable[[Any, Any, Tensor],
     seen: dict[str, Tensor] = {}
 
     def store(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        seen[name] = take(module, inputs, output)
+        taken = take(module, inputs, output)
+        if isinstance(taken, Tensor) and taken.ndim > 1:
+            seen[name] = taken
 
     hooks = [module.register_forward_hook(partial(store, name)) for name, module in modules.items()]
     try:

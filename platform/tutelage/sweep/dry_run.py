@@ -14,7 +14,7 @@ from torch import nn
 
 from tutelage import placement
 from tutelage.errors import InputError
-from tutelage.networks import checkpoint, stages
+from tutelage.networks import checkpoint, forward, stages
 from tutelage.placement import Node
 from tutelage.records import sweep_dir, tracker
 from tutelage.records.dispatcher import Dispatcher
@@ -128,6 +128,7 @@ def _trial_seconds(spec: Spec, context: TrainingContext, number: int) -> float:
     raise AssertionError("the loop ends with a student or an error")
 
 
+@forward.contained()
 def _training_seconds(model: Any, plan: TrainingPlan) -> float:
     """Time a short epoch, warmed up by another, and scale it to the whole recipe."""
     size = plan.recipe.batch_size

@@ -14,7 +14,7 @@ from torch import nn
 from tutelage import plugins
 from tutelage.errors import InputError, TutelageError
 from tutelage.export.program import program_of
-from tutelage.networks import stages
+from tutelage.networks import forward, stages
 from tutelage.networks.output import Outline
 from tutelage.networks.weights import shared_names, weights_of
 from tutelage.sparsity import Point
@@ -38,6 +38,7 @@ class Buildable:
     outline: Outline
 
 
+@forward.contained()
 def check_students(spec: Spec, context: TrainingContext) -> None:
     """Raise `InputError` for a model of which no student works, and for one of the user's own that would fail later.
 

@@ -79,7 +79,9 @@ def _check_outputs(model: nn.Module, arguments: tuple[Tensor, ...], signature: S
 
 
 def _check_shape(name: str, logits: Tensor, size: int, num_classes: int, *, has_steps: bool) -> None:
-    """Raise `InputError` unless logits are `[size, num_classes]`, or `[size, steps, num_classes]`."""
+    """Raise `InputError` unless logits are float32 `[size, num_classes]`, or `[size, steps, num_classes]`."""
+    if logits.dtype != torch.float32:
+        raise InputError(f"the output '{name}' has the type {logits.dtype}; it must have torch.float32.")
     if logits.ndim in ((3,) if has_steps else (2, 3)) and logits.shape[0] == size and logits.shape[-1] == num_classes:
         return
     wanted = f"({size}, steps, {num_classes})" if has_steps else f"({size}, {num_classes})"
@@ -98,13 +100,14 @@ def _trained(model: nn.Module, plan: TrainingPlan) -> list[Point]:
     short = replace(plan, train=few, validation=few, recipe=plan.recipe.model_copy(update=changes), distillation=None,
                     phases=phases if plan.sparsity else ())  # fmt: skip
     try:
-        training = loop.Training(model, short)
-        while not training.is_done:
-            training.epoch()
-        return list(training.finish())
+        with forward.contained():
+            training = loop.Training(model, short)
+            while not training.is_done:
+                training.epoch()
+            return list(training.finish())
     except TutelageError as error:
         raise InputError(str(error)) from error
-    except Exception as error:  # a network of a user's may raise anything
+    except (Exception, SystemExit) as error:  # a network of a user's may raise anything
         raise InputError(f"the network cannot be trained: {forward.reason(error)}.") from error
 
 
