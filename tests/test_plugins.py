@@ -94,12 +94,12 @@ def test_a_users_plugin_is_loaded_summarised_and_configured(user_module: Write) 
     ("options", "why"),
     [
         ({"widht": 3}, "Did you mean 'width'"),
-        ({"width": True}, "valid integer"),
-        ({"width": "3"}, "valid integer"),
+        ({"width": True}, "must be a whole number"),
+        ({"width": "3"}, "must be a whole number"),
         ({"width": 0}, "allowed is at least 1"),
         ({"rate": float("nan")}, "finite"),
         ({"rate": float("inf")}, "finite"),
-        ({"rate": True}, "valid number"),
+        ({"rate": True}, "must be a number"),
     ],
 )
 def test_a_wrong_option_is_an_error_with_the_reason(options: dict[str, Any], why: str, user_module: Write) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -13,6 +14,14 @@ from tutelage.errors import nearest
 
 Finding = tuple[tuple[str, ...], Any, str]  # path, value given, why with the way out
 _BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+BOOLEAN, WHOLE, NUMBER, WORD = "true or false", "a whole number", "a number", "a word"
+TYPES = {
+    **dict.fromkeys(("bool_type", "bool_parsing"), BOOLEAN),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), WHOLE),
+    **dict.fromkeys(("float_type", "float_parsing"), NUMBER),
+    "string_type": WORD,
+}
+_BOOLEANS = {**dict.fromkeys(("yes", "y", "on", "true"), "true"), **dict.fromkeys(("no", "n", "off", "false"), "false")}
 _OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
 
@@ -38,8 +47,36 @@ def _why(issue: Any, model: type[BaseModel], path: tuple[str, ...]) -> str:
         return f"is none of {', '.join(allowed)}.{nearest(str(issue['input']), allowed)}"
     if kind in ("model_type", "dict_type"):
         return "must be a mapping of settings. Leave the key out for the defaults."
+    if wanted := TYPES.get(kind):
+        return f"must be {wanted}.{way_out(issue['input'], wanted)}"
     message = str(issue["msg"]).removeprefix("Value error, ").removesuffix(".")
     return f"{message}{_range(model, path) if kind in _OUT_OF_RANGE else ''}."
+
+
+def way_out(value: Any, wanted: str) -> str:
+    """Return which YAML to write for a value of another type than `wanted`: " Write true." for the word yes; "" if unknown."""
+    if wanted == WORD and isinstance(value, bool | int | float):
+        return f' Write it in quotes: "{str(value).lower() if isinstance(value, bool) else value}".'
+    if wanted == BOOLEAN and isinstance(value, str) and value.lower() in _BOOLEANS:
+        return f" Write {_BOOLEANS[value.lower()]}."
+    number = _number_of(value) if wanted in (WHOLE, NUMBER) else None
+    if number is None or (wanted == WHOLE and not number.is_integer()):
+        return ""
+    return f" Write {int(number) if number.is_integer() and abs(number) < 1e15 else number}."
+
+
+def _number_of(value: Any) -> float | None:
+    """Return the number that a person may have meant by a value: of 1_000, 010, 0x10, "3", 1,5 or 50 %."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    text = str(value).strip().replace("_", "")
+    percent = text.endswith("%")
+    text = text.removesuffix("%").strip().replace(",", ".")
+    try:
+        number = float(int(text, 16)) if text.lower().startswith("0x") else float(text)
+    except (ValueError, OverflowError):
+        return None
+    return None if not math.isfinite(number) else number / 100 if percent else number
 
 
 def unknown_key(key: str, known: Sequence[str]) -> str:

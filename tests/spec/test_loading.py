@@ -73,7 +73,7 @@ search:
     ("changes", "path", "why"),
     [
         ({"student": {"model": "convnt"}}, "student.model", "Did you mean 'convnet'"),
-        ({"student": {"model": "mlp", "epochs": True}}, "student.epochs", "valid integer"),
+        ({"student": {"model": "mlp", "epochs": True}}, "student.epochs", "must be a whole number"),
         ({"student": {"model": "mlp", "epochs": "search"}}, "student.epochs", "no range of its own"),
         ({"student": {"model": {"mlp": {"units": "search"}}}}, "student.model.mlp.units", "declares no range for 'units'"),
         ({"student": {}}, "student.model", "is missing"),
@@ -103,8 +103,8 @@ search:
         ({"search": {"sampler": "tpee"}}, "search.sampler", "Did you mean 'tpe'"),
         ({"select": {"policy": "kne"}}, "select.policy", "Did you mean 'knee'"),
         ({"search": {"constraints": {"mx": {"params": 3}}}}, "search.constraints.mx", "Did you mean 'max'"),
-        ({"student": {"model": {"mlp": {"hidden": True}}}}, "student.model.mlp.hidden", "valid integer"),
-        ({"student": {"model": {"mlp": {"hidden": "32"}}}}, "student.model.mlp.hidden", "valid integer"),
+        ({"student": {"model": {"mlp": {"hidden": True}}}}, "student.model.mlp.hidden", "must be a whole number"),
+        ({"student": {"model": {"mlp": {"hidden": "32"}}}}, "student.model.mlp.hidden", "must be a whole number"),
         (
             {"student": {"model": {"mlp": {"hidden": {"int": [0, 8]}}}}},
             "student.model.mlp.hidden",
@@ -122,7 +122,7 @@ search:
         ({"more_teachers": [{"model": "mlp", "epochs": 0}]}, "more_teachers.0.epochs", "at least 1 epoch"),
         ({"more_teachers": [{"model": "mlp"}, {"model": "convnt"}]}, "more_teachers.1.model", "Did you mean 'convnet'"),
         ({"seed": -1}, "seed", "greater than or equal to 0"),
-        ({"seed": float("nan")}, "seed", "integer"),
+        ({"seed": float("nan")}, "seed", "whole number"),
     ],
 )
 def test_what_is_wrong_says_where_and_why(changes: dict[str, Any], path: str, why: str) -> None:
@@ -158,8 +158,55 @@ def test_every_impossible_distribution_of_a_choice_is_told() -> None:
 
 
 def test_a_part_that_holds_itself_is_told_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="yaml:2: not YAML: an alias stands for a part that holds it"):
+    with pytest.raises(InputError, match="yaml:2: not YAML that can be read: an alias stands for a part that contains it"):
         loading.load(write(tmp_path, "name: a\nstudent: &a {model: *a}\n"))
+
+
+LAUGHS = "name: a\na0: &a0 [x, x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30))
+MERGED = "name: a\nm0: &m0 {x: 1}\n" + "".join(f"m{i}: &m{i} {{<<: [*m{i - 1}, *m{i - 1}]}}\n" for i in range(1, 40))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (LAUGHS, "more than 100,000 values"), (MERGED, "more than 100,000 values"), ("a: " + "[" * 5000, "nested too deeply"),
+        ("a: " + "1" * 5000, "a value cannot be read"), ("a: !!int x", "a value cannot be read"),
+        ("a: !!bool maybe", "a value cannot be read"), ("a: " + "x" * 2_000_001, "2,000,004 characters"),
+        ("{[1]: 2}", "unhashable"), ("a: !!python/object:os.system x", "could not determine a constructor"),
+    ],
+    ids=["aliases", "merges", "nested", "digits", "tag", "truth", "long", "key", "object"],
+)  # fmt: skip
+def test_text_that_makes_no_spec_is_refused_at_once(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(InputError, match=f"not YAML that can be read: .*{why}"):
+        loading.load(write(tmp_path, text))
+    with pytest.raises(InputError, match=f"(?s)--set seed=.* is not YAML: .*{why}"):
+        loading.load(write(tmp_path, yaml.safe_dump(SMALL_SPEC)), [f"seed={text}"])
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "why"),
+    [
+        ("distillation.raw", "yes", "must be true or false. Write true."),
+        ("teacher.accept_weak", "TRUE", "must be true or false. Write true."),
+        ("augmentation.flip", "off", "must be true or false. Write false."),
+        ("student.epochs", "1e2", "must be a whole number. Write 100."),
+        ("search.trials", "1_000", "must be a whole number. Write 1000."),
+        ("seed", "010", "must be a whole number. Write 10."), ("seed", "0x10", "must be a whole number. Write 16."),
+        ("seed", "1.5", "must be a whole number."), ("seed", "many", "must be a whole number."),
+        ("teacher.learning_rate", "'0.01'", "must be a number. Write 0.01."),
+        ("teacher.learning_rate", "50%", "must be a number. Write 0.5."),
+        ("name", "2026", 'must be a word. Write it in quotes: "2026".'),
+        ("teacher.classes", "[true, b]", 'must be a word. Write it in quotes: "true".'),
+        ("student.model.mlp.hidden", "{int: [1e1, 64]}", "10.0 is not a whole number. Write 10."),
+        ("distillation.temperature", "{float: [1, 8], log: yes}", "log is true or false. Write true."),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_says_what_to_write(path: str, text: str, why: str) -> None:
+    overrides = ["student.model={mlp: {}}", f"{path}={text}"] if "mlp" in path else [f"{path}={text}"]
+    with pytest.raises(SpecError) as caught:
+        loading.load(SEARCH_SPACES[0].parent / "digits.yaml", overrides)
+    assert [problem.why for problem in caught.value.problems] == [why]
 
 
 def test_a_missing_file_is_told_without_a_traceback(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from tutelage.errors import nearest
 from tutelage.spec.domains import Choice, Domain, Float, Int, is_number, last_of_grid
+from tutelage.validation import BOOLEAN, NUMBER, WHOLE, way_out
 
 LARGEST = 2**53  # up to it, a float holds every whole number
 KINDS = ("float", "int", "choice")
@@ -111,7 +112,7 @@ def _range(kind: str, node: Mapping[str, Any], parts: tuple[str, ...]) -> Float 
     log = node.get("log", False)
     step = node.get("step")
     if not isinstance(log, bool):
-        raise SpaceError(parts, log, "log is true or false.")
+        raise SpaceError(parts, log, f"log is {BOOLEAN}.{way_out(log, BOOLEAN)}")
     if low > high:
         raise SpaceError(parts, bounds, f"low {low:g} is above high {high:g}.")
     if log and low <= 0:
@@ -127,7 +128,8 @@ def _range(kind: str, node: Mapping[str, Any], parts: tuple[str, ...]) -> Float 
 def _number(value: Any, number: type, parts: tuple[str, ...]) -> Any:
     wanted = (int, float) if number is float else (int,)
     if not is_number(value) or not isinstance(value, wanted) or not _is_finite(value):
-        raise SpaceError(parts, value, f"{reprlib.repr(value)} is not a {'number' if number is float else 'whole number'}.")
+        kind = NUMBER if number is float else WHOLE
+        raise SpaceError(parts, value, f"{reprlib.repr(value)} is not {kind}.{way_out(value, kind)}")
     if number is int and abs(value) > LARGEST:
         raise SpaceError(parts, value, f"a whole number is at most {LARGEST:,}. For larger ones use a float.")
     return number(value)

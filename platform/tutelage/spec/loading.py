@@ -70,7 +70,7 @@ def _override(tree: dict[str, Any], override: str) -> tuple[str, ...]:
     try:
         node[path[-1]] = parse_value(text)
     except InputError as error:
-        raise InputError(f"--set {override}: {error}") from None
+        raise InputError(f"--set {override:.200}: {error}") from None
     return path
 
 

@@ -12,6 +12,8 @@ from tutelage.errors import InputError, Problem
 
 _OWN_TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("float", "int", "bool", "timestamp"))
 
+MOST_CHARACTERS, MOST_VALUES = 2_000_000, 100_000
+
 _RULES = [  # YAML 1.2's, less octal numbers: 1e-3 is a number; no, on, 1:30, 1_000, 010 and 2026-01-01 are words
     (
         "float",
@@ -51,9 +53,26 @@ def dump(tree: Any) -> str:
 def parse_value(text: str) -> Any:
     """Return one YAML value, as in `--set key=value`; `InputError` if it is not YAML."""
     try:
-        return yaml.load(text, _Loader)
+        return _read(text)[1]
     except yaml.YAMLError as error:
-        raise InputError(f"'{text}' is not YAML: {_first_line(error)}") from None
+        raise InputError(f"{text!r:.200} is not YAML: {_first_line(error)}.") from None
+
+
+def _read(text: str) -> tuple[Any, Any]:
+    """Return the root node of a text and its value; `YAMLError` for everything that makes no value, or one too large."""
+    if len(text) > MOST_CHARACTERS:
+        raise yaml.YAMLError(f"it has {len(text):,} characters, and at most {MOST_CHARACTERS:,} are read")
+    try:
+        root = yaml.compose(text, _Loader)
+        if root is None:
+            return None, None
+        if _expanded(root, {}, set()) > MOST_VALUES:
+            raise yaml.YAMLError(f"with its aliases written out it has more than {MOST_VALUES:,} values")
+        return root, yaml.load(text, _Loader)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except (ValueError, LookupError, AttributeError, TypeError) as error:  # of a tag such as !!int, and of a number too long
+        raise yaml.YAMLError(f"a value cannot be read: {error}") from None
 
 
 def _first_line(error: yaml.YAMLError) -> str:
@@ -61,20 +80,16 @@ def _first_line(error: yaml.YAMLError) -> str:
 
 
 class Document:
-    """A YAML mapping and where its parts stand."""
+    """A YAML mapping and the lines of its parts."""
 
     def __init__(self, text: str, source: str) -> None:
-        """Parse `text`; `InputError` for bad syntax, no mapping, or a part that holds itself."""
+        """Parse `text`; `InputError` for invalid syntax, no mapping, a part that contains itself, or too many values."""
         try:
-            self._root = yaml.compose(text, _Loader)
-            _check_finite(self._root, ())
-            self.tree: Any = yaml.load(text, _Loader) if self._root is not None else None
-        except RecursionError:
-            raise InputError(f"{source}: not YAML that can be read: it is nested too deeply.") from None
+            self._root, self.tree = _read(text)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f"{source}:{mark.line + 1}" if mark else source
-            raise InputError(f"{where}: not YAML: {_first_line(error)}.") from None
+            raise InputError(f"{where}: not YAML that can be read: {_first_line(error)}.") from None
         if not isinstance(self.tree, dict):
             had = "is empty" if self.tree is None else f"holds a {type(self.tree).__name__}"
             raise InputError(f"{source} {had}; a spec is a mapping. See search_spaces/ for examples.")
@@ -126,11 +141,18 @@ def _children(node: Any) -> list[tuple[str, Any]]:
     return [(str(key.value), value) for key, value in _pairs(node)]
 
 
-def _check_finite(node: Any, above: tuple[Any, ...]) -> None:
-    if any(node is part for part in above):
-        raise yaml.composer.ComposerError(None, None, "an alias stands for a part that holds it", node.start_mark)
-    for _, child in _children(node):
-        _check_finite(child, (*above, node))
+def _expanded(node: Any, known: dict[int, int], above: set[int]) -> int:
+    """Return the number of values below and at a node, with each alias written out.
+
+    Raises `YAMLError` for a node that contains itself. `known` has the numbers of nodes that were counted: without it, ten lines of aliases would be counted for minutes.
+    """
+    if id(node) in above:
+        raise yaml.composer.ComposerError(None, None, "an alias stands for a part that contains it", node.start_mark)
+    if id(node) not in known:
+        above.add(id(node))
+        known[id(node)] = 1 + sum(_expanded(child, known, above) for _, child in _children(node))
+        above.remove(id(node))
+    return known[id(node)]
 
 
 def _duplicates(node: Any, path: tuple[str, ...]) -> list[Problem]:
