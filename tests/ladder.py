@@ -25,7 +25,7 @@ class _Method(Method):
     def penalty(self, model: nn.Module) -> Tensor:
         return self._decay * torch.stack([weight.abs().sum() for weight in model.parameters()]).sum()
 
-    def after_step(self, model: nn.Module) -> None:
+    def after_step(self, model: nn.Module, rate: float) -> None:
         self.steps += 1
         with torch.no_grad():
             model.get_submodule(_name(model)).weight[:, 0] = 0.0

@@ -33,7 +33,7 @@ DOORS = {  # a library, and the files or folders that may import it
     "moocore": {"pareto.py"},
     "onnx": {"export/onnx_format.py"},
     "onnxruntime": {"export/onnx_format.py"},
-    "torch_pruning": {"sparsity/channels.py", "sparsity/_ranking.py", "sparsity/_scores.py"},
+    "torch_pruning": {"sparsity/channels.py", "sparsity/_ranking.py", "sparsity/_scores.py", "sparsity/_coupled.py"},
     "typer": {"cli", "console.py"},
 }
 GROUND = {

@@ -389,8 +389,8 @@ def lived(method: Method, model: nn.Module, example: tuple[torch.Tensor, ...], e
     for epoch in range(epochs):
         if epoch in removals:
             model = method.remove(model, calibration)
-        method.after_step(model)
-        method.after_step(model)
+        method.after_step(model, 0.1)
+        method.after_step(model, 0.1)
     return method.finish(model, calibration)
 
 

@@ -119,7 +119,7 @@ def test_the_sparsity_example_keeps_what_it_removed_at_zero(user_module: Write) 
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(1.0)
-    resumed.after_step(model)
+    resumed.after_step(model, 0.1)
     (point,) = resumed.finish(model, example)
     matrices = [weight for weight in point.model.parameters() if weight.ndim > 1]
     assert [int((weight == 0).sum()) for weight in matrices] == [int(0.75 * weight.numel()) for weight in matrices]

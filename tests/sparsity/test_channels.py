@@ -62,6 +62,20 @@ def test_the_norm_counts_all_weights_coupled_to_a_channel() -> None:
     assert kept(model, "l2") == [1, 4, 5, 6]
 
 
+@pytest.mark.parametrize("uniform", [True, False])
+def test_channels_that_are_flattened_have_one_score_each(uniform: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 3))
+    with torch.no_grad():
+        model[0].weight[[1, 4, 5, 6]] *= 0.01
+        model[0].bias.copy_(torch.arange(8) * 1e-3)
+        for channel in (1, 4, 5, 6):
+            model[3].weight[:, channel * 16 : (channel + 1) * 16] *= 0.01
+    remove_channels(Config(uniform=uniform), model, calibration(model), 0.5)
+    torch.testing.assert_close(model[0].bias.detach(), torch.tensor([0.0, 2e-3, 3e-3, 7e-3]))
+    assert model(IMAGES).shape == (4, 3)
+
+
 def test_the_scale_of_the_batch_norm_decides_where_there_is_one() -> None:
     model = network()
     with torch.no_grad():

@@ -70,7 +70,7 @@ def test_a_trained_network_loses_exactly_its_share_and_its_zeros_last(scope: Any
         optimizer.zero_grad()
         (model(INPUTS) - INPUTS[:, :4]).square().mean().backward()
         optimizer.step()
-        method.after_step(model)
+        method.after_step(model, 0.1)
         seen.append(sum(zeros(weight) for weight in matrices(model).values()))
     assert seen[:7] == [0] * 7 and seen == sorted(seen) and len(set(seen)) > 10
     (point,) = method.finish(model, calibration())

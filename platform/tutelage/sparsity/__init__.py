@@ -73,8 +73,8 @@ class Method:
         """Return what is added to a step's loss, a scalar; None adds nothing."""
         return None
 
-    def after_step(self, model: nn.Module) -> None:
-        """Change the weights after the optimiser's step, such as by a mask or a proximal step."""
+    def after_step(self, model: nn.Module, rate: float) -> None:
+        """Change the weights after an optimiser's step of the learning rate `rate`, such as by a mask or a proximal step."""
 
     def remove(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return the network made smaller, still trainable; a fresh optimiser continues with it."""

@@ -30,7 +30,7 @@ class Masked(Method):
         """Return `model` as it is: zeros change no shape."""
         return model
 
-    def after_step(self, model: nn.Module) -> None:
+    def after_step(self, model: nn.Module, rate: float) -> None:
         """Set the removed weights to zero again."""
         apply(self.masks, model)
 

@@ -18,20 +18,23 @@ from tutelage.sparsity._scores import Importance
 class NetworkRanks:
     """A score that is 0 to n - 1 for the n channels that go and more for all that stay; made for one pruner and one network.
 
-    `share` (0 to 1) of all channels goes, those with the lowest scores, but at most the share `most` of a layer and never all
-    of it; of equal scores, the earlier ones go. `num_removed` is less than the share where these limits leave no more.
+    `share` (0 to 1) of all channels goes, those with the lowest scores as multiples of their layer's mean, but at most the
+    share `most` of a layer and never all of it, and none at or above `threshold`. Of equal scores, the earlier ones go.
+    `num_removed` is less than the share where these limits leave no more.
     """
 
-    def __init__(self, pruner: BasePruner, score: Importance, share: float, most: float) -> None:
+    def __init__(
+        self, pruner: BasePruner, score: Importance, share: float, most: float, threshold: float | None = None
+    ) -> None:  # fmt: skip
         scores = _scores_by_layer(pruner, score)
         layers = list(scores)
-        flat = torch.cat([scores[layer] for layer in layers])
-        owners = torch.cat([torch.full((len(scores[layer]),), number) for number, layer in enumerate(layers)])
+        flat = torch.cat([torch.zeros(0), *scores.values()])
+        owners = [number for number, layer in enumerate(layers) for _ in scores[layer]]
         left = [min(len(scores[layer]) - 1, int(most * len(scores[layer]))) for layer in layers]
         wanted, removed = int(share * len(flat)), list[int]()
         for channel in flat.argsort(stable=True).tolist():
-            owner = int(owners[channel])
-            if len(removed) < wanted and left[owner] > 0:
+            owner, is_low = owners[channel], threshold is None or float(flat[channel]) < threshold
+            if len(removed) < wanted and left[owner] > 0 and is_low:
                 removed.append(channel)
                 left[owner] -= 1
         ranks = torch.arange(len(flat)) + len(flat)
@@ -51,5 +54,9 @@ def _scores_by_layer(pruner: BasePruner, score: Importance) -> dict[nn.Module, T
     for group in pruner.DG.get_all_groups(ignored_layers=pruner.ignored_layers, root_module_types=pruner.root_module_types):
         own = score(group)
         if own is not None:
-            found[group[0].dep.target.module] = own.view(pruner._get_channel_groups(group), -1).mean(dim=0).cpu()
+            found[group[0].dep.target.module] = _relative(own.view(pruner._get_channel_groups(group), -1).mean(dim=0).cpu())
     return found
+
+
+def _relative(scores: Tensor) -> Tensor:
+    return scores / scores.mean().clamp(min=torch.finfo(scores.dtype).tiny)

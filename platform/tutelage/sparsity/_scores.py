@@ -24,24 +24,34 @@ BATCHES = 8  # of training examples over which gradients are summed
 
 def score_of(kind: Score, model: nn.Module, calibration: Calibration) -> Importance:
     """Return the score `kind` for a network; `taylor` leaves gradients in it, which `model.zero_grad()` removes."""
-    norm: Importance = importance.GroupMagnitudeImportance(p=1 if kind == "l1" else 2)
+    norm = _PerChannel(importance.GroupMagnitudeImportance(p=1 if kind == "l1" else 2))
     if kind == "bn_scale":
         return _BatchNormScale(norm)
     if kind == "random":
         return _Random(calibration.seed)
     if kind == "taylor":
         _sum_gradients(model, calibration.losses(BATCHES))
-        taylor: Importance = importance.GroupTaylorImportance()
-        return taylor
+        return _PerChannel(importance.GroupTaylorImportance())
     return norm
+
+
+class _PerChannel:
+    """A score of the library with one number for each channel; where a flattening follows, the library appends zeros."""
+
+    def __init__(self, score: Importance) -> None:
+        self._score = score
+
+    def __call__(self, group: Any) -> Tensor | None:
+        found = self._score(group)
+        return None if found is None else found[: len(group[0].idxs)]
 
 
 class _BatchNormScale:
     def __init__(self, otherwise: Importance) -> None:
-        self._scale, self._otherwise = importance.BNScaleImportance(), otherwise
+        self._scale, self._otherwise = _PerChannel(importance.BNScaleImportance()), otherwise
 
     def __call__(self, group: Any) -> Tensor | None:
-        found: Tensor | None = self._scale(group)
+        found = self._scale(group)
         return self._otherwise(group) if found is None else found
 
 

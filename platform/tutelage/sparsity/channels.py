@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from tutelage.errors import InputError
 from tutelage.networks import forward, weights
 from tutelage.plugins import PluginConfig
 from tutelage.sparsity import Calibration, Method, Point, recovery_epochs
+from tutelage.sparsity._coupled import CoupledGroup, coupled_groups
 from tutelage.sparsity._outputs import output_layers
 from tutelage.sparsity._ranking import NetworkRanks
 from tutelage.sparsity._scores import DESCRIPTION, Importance, Score, score_of
@@ -28,6 +30,13 @@ class Config(PluginConfig):
 
     score: Score = Field("l2", description=DESCRIPTION)
     uniform: bool = Field(True, description="take the same share of every layer; if false, the weakest of the network")
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        le=10,
+        description="only channels with a score below this multiple of the mean score of their layer go, and the share is the "
+        "most that goes, of the network; default: no threshold, exactly the share goes",
+    )
     fine_tune_share: float = Field(0.3, ge=0.0, le=0.9, description="share of the student's epochs left for fine-tuning")
 
 
@@ -49,7 +58,7 @@ class Channels(Method):
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return `model` with its channels removed; None if the trained weights decide how many each layer loses."""
-        if not self._config.uniform:
+        if not self._config.uniform or self._config.threshold is not None:
             return None
         by_norm = self._config.model_copy(update={"score": "l2"})  # the score decides which channels go, not how many
         return remove_channels(by_norm, model, Calibration(arguments=arguments), self.amount)
@@ -86,10 +95,9 @@ def remove_channels(config: Config, model: nn.Module, calibration: Calibration, 
     arguments, was_training, shared = calibration.arguments, model.training, weights.shared_names(model)
     score = score_of(config.score, model, calibration)
     before = _shapes(forward.run(model, arguments))
-    kept = [*output_layers(model.eval(), arguments), *(m for m in model.modules() if _keeps_width(m))]
+    kept = _kept(model.eval(), arguments)
     try:
-        with warnings.catch_warnings():  # of embeddings added to tokens: their width is that of the tokens, as is assumed
-            warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
+        with _unwrapped():
             for part, seen in _parts(model, arguments):
                 _pruner(config, part, seen, share, kept, score).step()
     except Exception as error:  # torch-pruning raises what it meets in a network that it cannot trace
@@ -153,12 +161,38 @@ def _pruner(
 
     def pruner(importance: Importance, ratio: float) -> BasePruner:
         return BasePruner(
-            model, arguments, importance=importance, global_pruning=not config.uniform, pruning_ratio=ratio,
+            model, arguments, importance=importance, global_pruning=importance is not score, pruning_ratio=ratio,
             ignored_layers=kept,
             in_channel_groups={}, out_channel_groups={}, num_heads={},  # the defaults are shared, and keep dead networks
         )  # fmt: skip
 
-    if config.uniform:
+    if config.uniform and config.threshold is None:
         return pruner(score, share)
-    ranks = NetworkRanks(pruner(score, share), score, share, most=min(0.95, share + 0.25))
-    return pruner(ranks, max(0.0, ranks.num_removed - 0.5) / ranks.num_channels)
+    most = share if config.uniform else min(0.95, share + 0.25)
+    ranks = NetworkRanks(pruner(score, share), score, share, most, config.threshold)
+    return pruner(ranks, max(0.0, ranks.num_removed - 0.5) / max(1, ranks.num_channels))
+
+
+def groups(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[CoupledGroup]:
+    """Return the coupled channels that could be removed from a network. Raises `InputError` for one that cannot be traced."""
+    names, was_training = {module: name for name, module in model.named_modules()}, model.training
+    try:
+        with _unwrapped():
+            kept, parts = _kept(model.eval(), arguments), _parts(model, arguments)
+            return [one for part, seen in parts for one in coupled_groups(part, seen, kept, names)]
+    except Exception as error:  # torch-pruning raises what it meets in a network that it cannot trace
+        raise InputError(f"{_CANNOT}: {forward.reason(error)}. {_WAY_OUT}") from error
+    finally:
+        model.train(was_training)
+
+
+def _kept(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[nn.Module]:
+    return [*output_layers(model, arguments), *(module for module in model.modules() if _keeps_width(module))]
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """Silence a warning about embeddings that are added to tokens: their width is that of the tokens, as is assumed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
+        yield

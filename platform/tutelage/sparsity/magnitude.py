@@ -54,7 +54,7 @@ class Magnitude(Masked):
         self._amounts = cubic(self._config, self.amount, calibration.steps)
         return model
 
-    def after_step(self, model: nn.Module) -> None:
+    def after_step(self, model: nn.Module, rate: float) -> None:
         """Set further weights to zero if this step is one of the schedule; those of earlier steps stay zero."""
         self._step += 1
         if self._step in self._amounts:

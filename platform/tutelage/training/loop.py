@@ -211,7 +211,7 @@ class Training:
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
-        self._sparsity.after_step(self.model)
+        self._sparsity.after_step(self.model, self._optimizer.param_groups[0]["lr"])
         if self._average:
             self._average.update(self.model)
         return loss.detach()

@@ -1,0 +1,87 @@
+"""Coupled channels: all weights that go together when one channel is removed, and their norms (Fang et al., DepGraph, 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch_pruning import DependencyGraph
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """The parts of one parameter that belong to channels: at `index` along `axis` lies the channel `channel`, `[n]` each."""
+
+    parameter: str
+    axis: int
+    index: Tensor
+    channel: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoupledGroup:
+    """`width` channels that are removed one by one, each with all its slices."""
+
+    width: int
+    slices: tuple[Slice, ...]
+
+    def norms(self, model: nn.Module) -> Tensor:
+        """Return the Euclidean norm of each channel's weights, `[width]`."""
+        squares = torch.zeros(self.width, device=self._rows(model, self.slices[0]).device)
+        for one in self.slices:
+            squares.index_add_(0, one.channel.to(squares.device), self._rows(model, one).square().sum(dim=1))
+        return squares.sqrt()
+
+    def sizes(self, model: nn.Module) -> Tensor:
+        """Return the number of weights of each channel, `[width]`."""
+        counts = torch.zeros(self.width)
+        for one in self.slices:
+            counts.index_add_(0, one.channel, torch.full((len(one.index),), float(self._rows(model, one).shape[1])))
+        return counts
+
+    def scale(self, model: nn.Module, factors: Tensor) -> None:
+        """Multiply the weights of each channel by its factor, `[width]`, in place."""
+        with torch.no_grad():
+            for one in self.slices:
+                rows, index = model.get_parameter(one.parameter).movedim(one.axis, 0), one.index.to(factors.device)
+                own = factors[one.channel.to(factors.device)]
+                rows[index] = rows[index] * own.view(-1, *[1] * (rows.ndim - 1))
+
+    @staticmethod
+    def _rows(model: nn.Module, one: Slice) -> Tensor:
+        weight = model.get_parameter(one.parameter).detach().movedim(one.axis, 0)
+        return weight.reshape(len(weight), -1)[one.index.to(weight.device)]
+
+
+def coupled_groups(
+    part: nn.Module, arguments: tuple[Tensor, ...], kept: list[nn.Module], names: Mapping[nn.Module, str]
+) -> list[CoupledGroup]:
+    """Return the groups of the removable channels of a part of a network; output channels of the layers `kept` are in none.
+
+    `arguments` are those of the part, and `names` are of all modules of the network.
+    """
+    graph = DependencyGraph().build_dependency(part, example_inputs=arguments)
+    found = []
+    for group in graph.get_all_groups(ignored_layers=kept):
+        slices = tuple(one for item in group.items for one in _slices(item, graph, names))
+        if slices:
+            found.append(CoupledGroup(width=len(group[0].idxs), slices=slices))
+    return found
+
+
+def _slices(item: Any, graph: DependencyGraph, names: Mapping[nn.Module, str]) -> Iterator[Slice]:
+    layer, is_output = item.dep.target.module, graph.is_out_channel_pruning_fn(item.dep.handler)
+    if not isinstance(layer, nn.Linear | _ConvNd | _BatchNorm | nn.LayerNorm):
+        return
+    index, channel = torch.tensor(item.idxs), torch.tensor(item.root_idxs)
+    if is_output:
+        for name in ("weight", "bias"):
+            if getattr(layer, name) is not None:
+                yield Slice(parameter=f"{names[layer]}.{name}", axis=0, index=index, channel=channel)
+    elif getattr(layer, "groups", 1) == 1:  # the inputs of a depthwise convolution are its outputs
+        yield Slice(parameter=f"{names[layer]}.weight", axis=1, index=index, channel=channel)

@@ -1,0 +1,157 @@
+"""Penalties by proximal steps, coupled channels, batch norms measured again, and what the removal leaves of the function."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tutelage.sparsity import Calibration
+from tutelage.sparsity._batch_norm import recalibrate
+from tutelage.sparsity.channels import Config as ChannelsConfig
+from tutelage.sparsity.channels import groups, remove_channels
+from tutelage.sparsity.spr import Config, build
+
+IMAGES = torch.randn(6, 1, 8, 8)
+
+
+class Coupled(nn.Module):
+    """A residual sum, a depthwise convolution and a flattening couple the channels of five layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.norm, self.b = nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Conv2d(6, 6, 3, padding=1)
+        self.depthwise = nn.Conv2d(6, 6, 3, padding=1, groups=6)
+        self.hidden, self.output = nn.Linear(6 * 16, 5), nn.Linear(5, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.norm(self.a(images))
+        features = self.depthwise(features + self.b(features.relu()))
+        pooled = functional.adaptive_avg_pool2d(features, 4).flatten(1)
+        logits: Tensor = self.output(self.hidden(pooled).relu())
+        return logits
+
+
+def calibration() -> Calibration:
+    return Calibration(arguments=(IMAGES[:2],), batches=lambda count: [(IMAGES[:3],), (IMAGES[3:],)][:count])
+
+
+def by_hand(model: Coupled, channel: int) -> list[Tensor]:
+    """Return all weights that are coupled to a channel of the residual stream."""
+    return [
+        model.a.weight[channel], model.a.bias[channel], model.norm.weight[channel], model.norm.bias[channel],
+        model.b.weight[channel], model.b.bias[channel], model.b.weight[:, channel],
+        model.depthwise.weight[channel], model.depthwise.bias[channel],
+        model.hidden.weight[:, channel * 16 : (channel + 1) * 16],
+    ]  # fmt: skip
+
+
+def test_a_channel_has_the_norm_and_the_size_of_all_weights_coupled_to_it() -> None:
+    model = Coupled()
+    found = {group.width: group for group in groups(model, (IMAGES[:2],))}
+    assert set(found) == {6, 5}, "the output layer's channels are in no group"
+    for channel in range(6):
+        weights = torch.cat([one.detach().flatten() for one in by_hand(model, channel)])
+        torch.testing.assert_close(found[6].norms(model)[channel], weights.norm())
+        assert found[6].sizes(model)[channel] == len(weights)
+
+
+def test_a_step_shortens_every_channel_by_the_rate_times_the_penalty_until_it_is_zero() -> None:
+    model = Coupled()
+    (stream,) = [group for group in groups(model, (IMAGES[:2],)) if group.width == 6]
+    before, sizes = stream.norms(model), stream.sizes(model)
+    left = (1 - 0.1 * 0.3 * sizes.sqrt() / before).clamp(min=0)
+    stream.scale(model, left)
+    # weights that lie in two slices of one group (b reads and writes the stream) are shortened for each
+    assert (stream.norms(model) <= before * left + 1e-6).all() and (stream.norms(model) < before).all()
+    method = build(Config(group=1e6), 0.5)
+    method.start(model, calibration())
+    method.after_step(model, 0.1)
+    assert not stream.norms(model).any(), "zeros are exact"
+
+
+def test_the_group_step_is_the_closed_form() -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    arguments = (torch.randn(2, 4),)
+    method = build(Config(group=0.2), 0.5)
+    method.start(model, Calibration(arguments=arguments))
+    before = [
+        torch.cat([model[0].weight[c], model[0].bias[c : c + 1], model[2].weight[:, c]]).detach().norm() for c in range(3)
+    ]
+    method.after_step(model, 0.5)
+    for channel, norm in enumerate(before):
+        after = torch.cat([model[0].weight[channel], model[0].bias[channel : channel + 1], model[2].weight[:, channel]])
+        assert float(after.detach().norm()) == pytest.approx(max(0.0, float(norm) - 0.5 * 0.2 * math.sqrt(7)), abs=1e-6)
+
+
+def test_l1_and_l2_steps_are_the_closed_forms_and_biases_stay() -> None:
+    model = nn.Sequential(nn.Linear(4, 3))
+    weight, bias = (one.detach().clone() for one in (model[0].weight, model[0].bias))
+    method = build(Config(group=0.0, l1=0.4, l2=2.0), 0.5)
+    method.start(model, Calibration(arguments=(torch.randn(2, 4),)))
+    method.after_step(model, 0.5)
+    expected = weight.sign() * (weight.abs() - 0.2).clamp(min=0) / (1 + 0.5 * 2.0)
+    torch.testing.assert_close(model[0].weight.detach(), expected)
+    assert torch.equal(model[0].bias, bias) and (model[0].weight == 0).any()
+
+
+def test_removing_channels_that_are_zero_leaves_the_function_as_it_was() -> None:
+    model = Coupled().eval()
+    (stream,) = [group for group in groups(model, (IMAGES[:2],)) if group.width == 6]
+    stream.scale(model, torch.tensor([1.0, 0.0, 1.0, 0.0, 0.0, 1.0]))
+    masked = copy.deepcopy(model)
+    config = ChannelsConfig(uniform=False, threshold=1e-3)
+    smaller = remove_channels(config, model, calibration(), 0.9)
+    assert isinstance(smaller, Coupled) and smaller.a.out_channels == 3 and smaller.hidden.out_features == 5
+    torch.testing.assert_close(smaller(IMAGES), masked(IMAGES), atol=1e-5, rtol=1e-5)
+
+
+def test_a_threshold_is_a_multiple_of_the_mean_of_each_layer_and_the_share_bounds_it() -> None:
+    def widths(threshold: float, share: float) -> tuple[int, int]:
+        model = nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 2))
+        with torch.no_grad():
+            for layer, scale in ((model[0], 1.0), (model[2], 100.0)):
+                layer.weight.fill_(scale)
+                layer.bias.zero_()
+                layer.weight[:4] *= 0.01
+            model[2].weight[:, :4] *= 0.01
+            model[4].weight.fill_(1.0)
+        config = ChannelsConfig(uniform=False, threshold=threshold)
+        remove_channels(config, model, Calibration(arguments=(torch.randn(2, 4),)), share)
+        return model[0].out_features, model[2].out_features
+
+    assert widths(0.5, 0.9) == (6, 6), "each layer loses its own weak channels, however large its weights are"
+    assert sum(widths(0.5, 0.1)) == 18
+    assert widths(1e-6, 0.9) == (10, 10)
+
+
+def test_batch_norms_take_the_averages_over_the_batches() -> None:
+    model = Coupled().train()
+    model.depthwise.eval()
+    rows = [(IMAGES[:3],), (IMAGES[3:],)]
+    recalibrate(model, rows)
+    features = [model.a(batch).detach() for (batch,) in rows]
+    means = torch.stack([one.mean(dim=(0, 2, 3)) for one in features]).mean(dim=0)
+    variances = torch.stack([one.var(dim=(0, 2, 3)) for one in features]).mean(dim=0)
+    torch.testing.assert_close(model.norm.running_mean, means)
+    torch.testing.assert_close(model.norm.running_var, variances)
+    assert model.norm.momentum == 0.1 and model.training and model.norm.training and not model.depthwise.training
+    before = copy.deepcopy(model.state_dict())
+    recalibrate(model, [])
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_the_penalties_end_with_the_removal() -> None:
+    model, method = Coupled(), build(Config(group=1.0, l1=1.0), 0.5)
+    method.start(model, calibration())
+    smaller = method.remove(model, calibration())
+    before = copy.deepcopy(smaller.state_dict())
+    method.after_step(smaller, 0.1)
+    assert all(torch.equal(before[name], tensor) for name, tensor in smaller.state_dict().items())
+    assert smaller(IMAGES).shape == (6, 3)
