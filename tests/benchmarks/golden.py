@@ -78,7 +78,7 @@ CASES = {
     "cifar100-small": Case("cifar100-small", (*FEW_IMAGES, *SMALL_TEACHER, "student.epochs=3", "search.trials=4")),
     "attention-distillation": Case("attention-distillation", (
         *FEW_IMAGES, *SMALL_TEACHER, "knowledge.views=2", "student.epochs=4", "student.pretrain_epochs=1", "search.trials=4",
-        "search.known_first=false",
+        "search.initial_design=false",
     )),
     "transfer": Case("transfer", (
         *FEW_IMAGES, *SMALL_TEACHER, f"data.cifar.path=data/{CIFAR}", "data.cifar.labels=coarse",
@@ -90,7 +90,7 @@ CASES = {
         "resources.trial.cpus=1", "teacher.model.resnet.blocks=1", "teacher.model.resnet.width=16", "teacher.epochs=2",
         "teacher.batch_size=64", "knowledge.views=2", "student.epochs=2", "student.batch_size=64",
         "student.execution.bfloat16=false", "student.model.choice.resnet.width={int: [8, 16]}", "search.trials=5",
-        "search.known_first=false",
+        "search.initial_design=false",
     )),
 }  # fmt: skip
 

@@ -41,7 +41,7 @@ SPEC: dict[str, Any] = {
         "learning_rate": {"float": [1e-4, 0.03], "log": True},
     },
     "distillation": {"temperature": {"float": [1, 8]}, "weight": 0.7, "method": {"choice": ["kd", "fitnet"]}},
-    "search": {"trials": 12, "known_first": False},
+    "search": {"trials": 12, "initial_design": False},
 }
 MEASURES = {ROW_ERROR_RATE.name, LOOP_F1.name, "agreement", "teacher_kl_nats", "params", "size_bytes", "macs"}
 

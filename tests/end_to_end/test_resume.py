@@ -128,7 +128,7 @@ def test_a_finished_sweep_is_extended_and_another_spec_is_refused(small_sweep: S
 
 
 def test_a_warm_start_trains_nothing_again(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
-    tree = {**tree_of(small_spec, "warm", trials=3, warm_start=["small"], known_first=False)}
+    tree = {**tree_of(small_spec, "warm", trials=3, warm_start=["small"], initial_design=False)}
     home = pipeline.sweep(loading.from_dict(tree))
     records = home.records()
     assert len(records) == 3

@@ -143,7 +143,7 @@ CHANGEABLE = {
 }  # fmt: skip
 LARGER = ("search.trials", "search.hours", "search.device_hours")
 FURTHER: dict[str, Any] = {  # another value of the fields that `test_identity` does not list
-    "search.plateau.trials": 7, "search.plateau.gain": 0.1, "search.sampler": "random", "search.known_first": False,
+    "search.plateau.trials": 7, "search.plateau.gain": 0.1, "search.sampler": "random", "search.initial_design": False,
     "search.warm_start": ["earlier"], "search.objectives": ["accuracy", "macs"],
     "search.measures": ["tests.tagging:SLOT_ERROR"], "search.constraints": {"max": {"params": 9000}},
     "search.stopping.rule": "dominance", "search.stopping.share": 0.5,

@@ -227,7 +227,7 @@ class SearchConfig(Section):
     sampler: Literal["tpe", "size-aware", "nsga2", "nsga3", "gp", "botorch", "random"] = Field(
         "tpe", description="the sampler that suggests the next student"
     )
-    known_first: bool = Field(
+    initial_design: bool = Field(
         True,
         description="try the defaults, the smallest and the largest student and published settings first; at most a quarter of "
         "the trials",

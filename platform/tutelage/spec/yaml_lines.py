@@ -144,7 +144,8 @@ def _children(node: Any) -> list[tuple[str, Any]]:
 def _expanded(node: Any, known: dict[int, int], above: set[int]) -> int:
     """Return the number of values below and at a node, with each alias written out.
 
-    Raises `YAMLError` for a node that contains itself. `known` has the numbers of nodes that were counted: without it, ten lines of aliases would be counted for minutes.
+    Raises `YAMLError` for a node that contains itself. `known` has the numbers of counted nodes; without it, ten lines
+    of aliases would be counted for minutes.
     """
     if id(node) in above:
         raise yaml.composer.ComposerError(None, None, "an alias stands for a part that contains it", node.start_mark)

@@ -268,7 +268,7 @@ def _most_known(spec: Spec) -> int:
 
 
 def _known(spec: Spec, context: TrainingContext) -> list[SeededSuggestion]:
-    if not spec.search.known_first:
+    if not spec.search.initial_design:
         return []
     size_of = partial(_size, spec, context)
     return first_suggestions(spec.space, spec.default_of, size_of, _most_known(spec), published_recipes(spec))
