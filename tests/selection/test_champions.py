@@ -85,7 +85,7 @@ def test_a_student_is_registered_with_its_aliases_and_tags(
     monkeypatch.setattr(registry, "register_student", register_student)
     home = write_sweep(tmp_path, context, [{"mlp": {"hidden": 3}}])
     selected = selection_of("stored", home.records()[0])
-    tracker: Any = SimpleNamespace(experiment="digits")
+    tracker: Any = SimpleNamespace(experiment_id="7")
     found = register(Registration(name="m", aliases=["small"]), None, home, tracker, selected, context)
     assert (found["promoted"], found["why"]) == (True, "There was no champion.")
     assert (given["name"], given["as_champion"], given["aliases"]) == ("m", True, ["small"])

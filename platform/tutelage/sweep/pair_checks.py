@@ -71,7 +71,7 @@ def check_half_size(recipe: RecipeConfig, model: torch.nn.Module, context: Train
         return
     try:
         stages.outline_of(model, _halved(context.signature))
-    except (RuntimeError, ValueError) as error:
+    except (InputError, RuntimeError, ValueError) as error:
         raise InputError(
             f"half_size_share {recipe.half_size_share:g}: the network takes no images of half the size ({error}). Set it to 0, "
             "or take a network of convolutions that ends in a mean over the image."
