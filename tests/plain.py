@@ -58,7 +58,8 @@ class Plain:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return self.examples.notes
+        """What was inferred, but how the splits were made."""
+        return tuple(note for note in self.examples.notes if not note.startswith("splits: "))
 
     def seen(self, rows: Any = slice(None)) -> Tensor:
         return self.examples.take(rows).inputs["inputs"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -223,6 +224,16 @@ def _flat(inputs: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return chunk
 
 
+def how_split(validation_share: float | None, test_share: float | None) -> tuple[str, ...]:
+    """Return how the splits were made, as a sentence; a share is None for a split that is stored separately."""
+    shares = {"validation": validation_share, "test": test_share}
+    parts = [
+        f"{name} is stored separately" if share is None else f"{name} has {share:.3g} of each class, drawn by the seed"
+        for name, share in shares.items()
+    ]
+    return (f"splits: {', '.join(parts)}",)
+
+
 def split_of(
     split: SplitName,
     seed: int,
@@ -246,14 +257,15 @@ def split_of(
             )
     drawn = draw(train.labels, seed, validation_share, test_share, train.where, per_class)
     mean, std = statistics(train.inputs, drawn.train)
+    notes = how_split(validation_share, test_share)
     if split != "train" and split in parts:
         own = parts[split]
         check_rows(own.labels, split, own.where)
-        return examples_of(own.inputs, own.labels, class_names, mean, std)
+        return examples_of(own.inputs, own.labels, class_names, mean, std, notes)
     rows = getattr(drawn, split)
     per_class_limit = labelled_per_class if split == "train" else None
     labels = training_labels(train.labels, rows, seed, per_class_limit)
-    return examples_of(train.inputs[rows], labels, class_names, mean, std)
+    return examples_of(train.inputs[rows], labels, class_names, mean, std, notes)
 
 
 def examples_of(
@@ -262,8 +274,9 @@ def examples_of(
     class_names: tuple[str, ...],
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
+    notes: tuple[str, ...] = (),
 ) -> Examples:
     """Return examples from arrays `inputs` `[n, …]` and `labels` `[n]`; the inputs share memory with their array."""
-    return classified(
-        torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.int64)), class_names, mean=mean, std=std
-    )  # fmt: skip
+    labels = labels.astype(np.int64)
+    found = classified(torch.from_numpy(inputs), torch.from_numpy(labels), class_names, mean=mean, std=std)
+    return replace(found, notes=notes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from pydantic import Field
@@ -9,7 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from tutelage.data import Examples, SplitName, classified
-from tutelage.data._splitting import LabelledPerClass, training_labels
+from tutelage.data._splitting import LabelledPerClass, how_split, training_labels
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -38,4 +40,5 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     rows = np.sort({"train": train, "validation": validation, "test": test}[split])
     inputs = torch.from_numpy(scans.images[rows]).float().unsqueeze(1) / (GREY_LEVELS / 2) - 1
     labels = training_labels(scans.target, rows, seed, config.labelled_per_class if split == "train" else None)
-    return classified(inputs, torch.from_numpy(labels).long(), tuple(str(name) for name in scans.target_names))
+    found = classified(inputs, torch.from_numpy(labels).long(), tuple(str(name) for name in scans.target_names))
+    return replace(found, notes=how_split(config.validation_share, config.test_share))

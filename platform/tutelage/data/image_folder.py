@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +18,7 @@ from pydantic import Field
 from tutelage.data import UNKNOWN, Examples, SplitName
 from tutelage.data._decode import decoded
 from tutelage.data._image_files import ENDINGS, UNLABELLED, folders, images_in, left_out, split_folders
-from tutelage.data._splitting import check_classes, check_rows, draw, examples_of, first_names, no_labels, statistics
+from tutelage.data._splitting import check_classes, check_rows, draw, examples_of, first_names, how_split, no_labels, statistics
 from tutelage.errors import InputError
 from tutelage.files import existing, write_json
 from tutelage.plugins import PluginConfig
@@ -53,13 +52,10 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     train_root = roots.get("train", root)
     class_names = _class_names(train_root, roots)
     files, labels = _training_files(train_root, class_names)
-    drawn = draw(
-        labels,
-        seed,
-        None if "validation" in roots else config.validation_share,
-        None if "test" in roots else config.test_share,
-        str(train_root),
-    )
+    shares = (
+        None if "validation" in roots else config.validation_share, None if "test" in roots else config.test_share,
+    )  # fmt: skip
+    drawn = draw(labels, seed, *shares, str(train_root))
     train = [files[row] for row in drawn.train]
     if split != "train" and split in roots:
         chosen, chosen_labels = _files(roots[split], class_names, filled=False)
@@ -69,7 +65,7 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
         chosen, chosen_labels = [files[row] for row in rows], labels[rows]
     _, mean, std = _decoded(train, root, config)
     images, _, _ = _decoded(chosen, root, config)
-    return replace(examples_of(images, chosen_labels, class_names, mean, std), notes=tuple(left_out(root, roots)))
+    return examples_of(images, chosen_labels, class_names, mean, std, (*left_out(root, roots), *how_split(*shares)))
 
 
 def _class_names(train_root: Path, roots: Mapping[SplitName, Path]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from pydantic import Field
 from tutelage.data import Examples, SplitName
 from tutelage.data._columns import ColumnsConfig, Wrong, kind_of, numbers
 from tutelage.data._rows import numbers_of, unseen_words
-from tutelage.data._splitting import check_rows, draw, examples_of
+from tutelage.data._splitting import check_rows, draw, examples_of, how_split
 from tutelage.data._table_labels import test_labels, training_labels
 from tutelage.data._tables import Table, check_column, check_full
 from tutelage.data._tables import read as read_table
@@ -57,8 +57,9 @@ def _read(config: Config, seed: int, split: SplitName, columns: Sequence[Column]
     table = read_table(existing(config.path), config)
     _check_label(table, config)
     class_names, labels = training_labels(table, config.label, config)
-    drawn = draw(labels, seed, config.validation_share, None if config.test_path else config.test_share, str(table.path))
-    train, notes = table.cells.iloc[drawn.train], list(table.notes)
+    shares = (config.validation_share, None if config.test_path else config.test_share)
+    drawn = draw(labels, seed, *shares, str(table.path))
+    train, notes = table.cells.iloc[drawn.train], [*table.notes, *how_split(*shares)]
     if columns is None:
         columns, left_out = _columns(table, config, train)
         notes += left_out

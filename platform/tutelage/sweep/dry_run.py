@@ -20,7 +20,7 @@ from tutelage.records import sweep_dir, tracker
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.spec.domains import any_value
 from tutelage.spec.spec import Spec
-from tutelage.sweep import identity, knowledge, pair_checks, pipeline, teachers
+from tutelage.sweep import data_description, identity, knowledge, pair_checks, pipeline, teachers
 from tutelage.training import cluster, loop, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
@@ -57,6 +57,7 @@ def plan(spec: Spec, address: str | None = None) -> dict[str, Any]:
         "version": 1,
         "sweep": spec.name,
         "data": {**{name: len(split) for name, split in context.splits.items()}, "unlabelled": unlabelled},
+        **data_description.document(context),
         "teacher": teacher,
         "knowledge": _knowledge_plan(spec, context, model),
         "trials": trials,

@@ -35,7 +35,7 @@ from tutelage.selection.retrain import Retraining
 from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.storage import open_storage
-from tutelage.sweep import identity, knowledge, search, student_checks, warm_start
+from tutelage.sweep import data_description, identity, knowledge, search, student_checks, warm_start
 from tutelage.sweep.ending import ending
 from tutelage.sweep.extension import address_of
 from tutelage.sweep.recorder import Recorder, record_run_ids
@@ -103,7 +103,9 @@ def opened(spec: Spec, events: Dispatcher) -> TrainingContext:
     knowledge.check_knowledge(spec, context)
     student_checks.check_students(spec, context)
     search.check_constraints(spec, context)
-    events.stage(f"data {context.fingerprint[:16]}: {describe_data(context)}")
+    events.stage(f"data {context.fingerprint[:16]}: {data_description.sizes(context)}")
+    for line in data_description.lines(context):
+        events.stage(line)
     return context
 
 
@@ -188,13 +190,6 @@ def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
     if home.spool_path.exists():
         raise UnreachableError(f"MLflow at {redact(uri)} has not taken all; the rest waits in {home.spool_path}.")
     return {"version": 1, "sweep": home.name, "brought": num_found}
-
-
-def describe_data(context: TrainingContext) -> str:
-    """Return in words how many examples there are, and how many of training have no label."""
-    train = context.splits["train"]
-    without = f" ({len(train) - train.num_labelled:,} without a label)" if train.num_labelled < len(train) else ""
-    return f"train {len(train):,}{without}, validation {len(context.splits['validation']):,}"
 
 
 def describe_teacher(teacher: Teacher, primary: Measure) -> str:

@@ -1,0 +1,62 @@
+"""What a sweep was given to learn from, in words: sizes, classes, inputs, and what was inferred from the files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from tutelage.data import Field, Ragged
+from tutelage.signature import Column, InputSpec
+from tutelage.training.context import TrainingContext
+
+SHOWN = 20  # classes, columns and words of a list
+
+
+def sizes(context: TrainingContext) -> str:
+    """Return in words how many examples there are, and how many of training have no label."""
+    train = context.splits["train"]
+    without = f" ({len(train) - train.num_labelled:,} without a label)" if train.num_labelled < len(train) else ""
+    return f"train {len(train):,}{without}, validation {len(context.splits['validation']):,}"
+
+
+def document(context: TrainingContext) -> dict[str, Any]:
+    """Return the classes with their training labels, the inputs in words, and what was inferred, as JSON values."""
+    train, validation = context.splits["train"], context.splits["validation"]
+    return {
+        "classes": {name: _counts(field) for name, field in train.targets.items() if field.kind == "class"},
+        "inputs": [_input(spec) for spec in train.input_specs],
+        "notes": list(dict.fromkeys([*train.notes, *validation.notes])),
+    }
+
+
+def lines(context: TrainingContext) -> list[str]:
+    """Return the document as sentences for the start of a sweep."""
+    found = document(context)
+    classes = [
+        f"classes of '{name}': {_listed([f'{one} {n:,}' for one, n in of.items()])}" for name, of in found["classes"].items()
+    ]
+    return [*classes, *found["inputs"], *found["notes"]]
+
+
+def _counts(field: Field) -> dict[str, int]:
+    values = field.values.values if isinstance(field.values, Ragged) else field.values
+    labels = values[values >= 0].flatten().cpu()
+    return dict(zip(field.names, torch.bincount(labels, minlength=len(field.names)).tolist(), strict=True))
+
+
+def _input(spec: InputSpec) -> str:
+    if spec.columns:
+        return f"columns: {_listed([_column(column) for column in spec.columns])}"
+    return f"input '{spec.name}': {spec.kind} {'×'.join(map(str, spec.shape)) or 1}"
+
+
+def _column(column: Column) -> str:
+    kind = f"words {'/'.join(column.words[:5])}{'/…' if len(column.words) > 5 else ''}" if column.words else column.kind
+    return f"{column.name} ({kind})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

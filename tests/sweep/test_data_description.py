@@ -1,0 +1,40 @@
+"""What was inferred from the data is in the plan and at the start of a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tutelage.sweep import data_description
+from tutelage.training.context import TrainingContext
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> TrainingContext:
+    rows = range(60)
+    frame = pd.DataFrame(
+        {"id": rows, "age": [row % 9 for row in rows], "soil": ["clay", "sand"] * 30, "old": [True, False] * 30}
+    )
+    frame.assign(kind=[("ash", "elm", None)[row % 3] for row in rows]).to_csv(tmp_path / "trees.csv", index=False, sep=";")
+    data = {"table": {"path": str(tmp_path / "trees.csv"), "label": "kind", "validation_share": 0.2}}
+    return TrainingContext(data=data, task="tabular_classification", seed=0)
+
+
+def test_classes_columns_and_what_was_inferred_are_in_words(table: TrainingContext) -> None:
+    assert data_description.sizes(table) == "train 48 (20 without a label), validation 8"
+    assert data_description.lines(table) == [
+        "classes of 'class': ash 14, elm 14",
+        "columns: age (number), soil (words clay/sand), old (boolean)",
+        "the delimiter is a semicolon",
+        "splits: validation has 0.2 of each class, drawn by the seed, test has 0.1 of each class, drawn by the seed",
+        "left out the column 'id': it numbers the rows",
+    ]
+
+
+def test_images_are_described_by_their_shape(context: TrainingContext) -> None:
+    found = data_description.document(context)
+    assert found["inputs"] == ["input 'inputs': image 1×8×8"]
+    assert list(found["classes"]["class"]) == list("0123456789")
+    assert sum(found["classes"]["class"].values()) == len(context.splits["train"])
