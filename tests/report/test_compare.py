@@ -104,3 +104,11 @@ def test_the_command_prints_draws_and_writes(homes: list[SweepDir], tmp_path: Pa
     assert json.loads(out)["version"] == 2
     code, _, err = run(capsys, "compare", "a", "bb", *storage)
     assert code == 2 and "Did you mean" in err
+
+
+def test_the_one_reference_is_the_worst_of_all_in_either_direction(tmp_path: Path, make_record: Make) -> None:
+    homes = [write(tmp_path, name, make_record, A) for name in ("a", "b")]
+    for home, accuracy, params in zip(homes, (0.2, 0.4), (700.0, 900.0), strict=True):
+        own = zip((objective("accuracy"), objective("params")), (accuracy, params), strict=True)
+        home.update(objectives=[replace(one, reference=value).document() for one, value in own])
+    assert compare.compare(homes, {}).document["reference"] == {"accuracy": 0.2, "params": 900.0}

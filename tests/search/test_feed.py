@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import ray
+from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from tutelage.records.trial import Suggestion, TrialRecord
+from tutelage.search import ray_tune
 from tutelage.search.ray_trial import STATE, StudentTrainable
 from tutelage.search.ray_tune import Handlers, Rungs, Slots, _Callback, _Scheduler, _Searcher, _TrialFeed
 from tutelage.search.stopping import Decision
@@ -183,3 +185,31 @@ def test_an_actor_hands_in_at_rungs_at_checkpoints_and_at_the_end() -> None:
 def test_a_measure_that_is_not_finite_fails_the_trial(value: float) -> None:
     result = trainable(Steps({"accuracy": value})).step()
     assert "ArithmeticError: a measure is not finite" in result["error"] and result["done"]
+
+
+def test_tune_is_given_the_time_the_slots_and_the_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    class Tuner:
+        def __init__(self, trainable: Any, *, tune_config: Any, run_config: Any) -> None:
+            given.update(vars(tune_config), run=run_config)
+
+        def fit(self) -> None:
+            given["at_once"] = os.environ["TUNE_MAX_PENDING_TRIALS_PG"]
+
+    remote: Any = SimpleNamespace(remote=lambda *_: "gate")
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0}}])
+    monkeypatch.setattr(ray, "remote", lambda **_: lambda cls: remote)
+    monkeypatch.setattr(ray, "kill", lambda gate: given.update(killed=gate))
+    monkeypatch.setattr(tune, "Tuner", Tuner)
+    monkeypatch.setattr(tune, "with_parameters", lambda trainable, **parameters: given.update(parameters))
+    monkeypatch.setattr(tune, "with_resources", lambda trainable, resources: given.update(resources=resources))
+    driver = Driver()
+    slots = Slots(cpus=2, gpus=0, concurrency=3, checkpoint_epochs=5, max_failures=7)
+    rungs = Rungs(epochs=frozenset({2}), pausing=True)
+    ray_tune.run(lambda *_: Steps({}), driver.feed.handlers, slots, tmp_path / "home", rungs=rungs, time_budget_s=90.0)
+    assert (given["time_budget_s"], given["max_concurrent_trials"], given["num_samples"]) == (90.0, 3, -1)
+    assert given["reuse_actors"] and given["resources"] == {"cpu": 2, "gpu": 0} and given["at_once"] == "3"
+    assert (given["rungs"], given["pausing"], given["checkpoint_epochs"]) == (frozenset({2}), True, 5)
+    assert given["run"].failure_config.max_failures == 7 and given["run"].name == "home"
+    assert given["killed"] == given["gate"] == "gate"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tutelage.objectives import Limits, Objective, objective
 from tutelage.records import fronts, sweep_dir
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.mlflow_listener import MlflowListener
-from tutelage.records.observer import Event, FrontChanged, TrialEnded
+from tutelage.records.observer import Event, FrontChanged, SweepEnded, TrialEnded
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
 from tutelage.sweep.recorder import Recorder, record_run_ids
@@ -125,3 +126,11 @@ def test_the_runs_of_mlflow_are_recorded_where_they_are_new_or_others(home: Swee
     record_run_ids(home, {"t0000": "b", "t0001": "c"})
     assert home.facts()["run_ids"] == {"t0000": "b", "t0001": "c"}
     assert sum("run_ids" in line for line in home.files.lines(sweep_dir.EVENTS)) == 2
+
+
+@pytest.mark.parametrize(("state", "status"), [("finished", "FINISHED"), ("stopped", "KILLED"), ("failed", "FAILED")])
+def test_the_sweeps_run_in_mlflow_ends_as_the_sweep_does(state: Any, status: str) -> None:
+    ended: list[str] = []
+    tracker: Any = SimpleNamespace(finish=ended.append)
+    MlflowListener(tracker=tracker, searched=(), common={})(SweepEnded(sweep="small", state=state))
+    assert ended == [status]

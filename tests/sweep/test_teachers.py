@@ -11,6 +11,7 @@ import pytest
 from tests.contexts import with_teacher
 from tests.stored_sweep import learnt
 from tutelage.errors import WorkFailed
+from tutelage.networks import checkpoint
 from tutelage.sweep import teachers
 from tutelage.training.context import TrainingContext
 
@@ -55,3 +56,33 @@ def test_a_teacher_is_measured_on_validation(context: TrainingContext) -> None:
     found = teachers._measures(model, context)
     assert found["accuracy"] == pytest.approx(right) and found["accuracy"] < 1.0
     assert found.keys() >= {"params", "size_bytes", "macs"}
+
+
+def test_a_source_is_learnt_with_its_own_epochs_and_rate(
+    tmp_path: Path, context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def train(spec: Any, context: Any, recipe: Any, address: str, source: Any, say: Any) -> teachers.Teacher:
+        given.append((recipe, context.data, source))
+        return teacher(0.9)
+
+    monkeypatch.setattr(teachers, "_train", train)
+    data = {"digits": {"labelled_per_class": 5}}
+    for rate in ({}, {"learning_rate": 0.3}):
+        asked = with_teacher(
+            tmp_path, teacher={"epochs": 4, "learning_rate": 0.1, "source": {"data": data, "epochs": 2, **rate}}
+        )
+        teachers._source_teacher(asked, context, lambda _: None)
+    assert [(recipe.epochs, recipe.learning_rate, recipe.source) for recipe, _, _ in given] == [(2, 0.1, None), (2, 0.3, None)]
+    assert all(used == data and source is None for _, used, source in given)
+
+
+def test_a_kept_teacher_is_measured_again_if_it_lacks_a_measure(context: TrainingContext, tmp_path: Path) -> None:
+    model, architecture = learnt(context, {"mlp": {"hidden": 8}}, steps=5)
+    checkpoint.write(tmp_path, model, architecture)
+    kept = replace(teacher(0.123), directory=tmp_path)
+    assert teachers._completed(kept, context).measures == {"accuracy": 0.123}
+    error = replace(context.built_task.measures[0], name="error", of_outputs=lambda sequences, batch: [[0.5]] * len(batch))
+    again = teachers._completed(kept, replace(context, measures=(error,)))
+    assert again.measures["error"] == 0.5 and again.measures["accuracy"] != 0.123
