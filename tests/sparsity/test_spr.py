@@ -131,6 +131,14 @@ def test_a_threshold_is_a_multiple_of_the_mean_of_each_layer_and_the_share_bound
     assert widths(1e-6, 0.9) == (10, 10)
 
 
+def test_a_threshold_goes_by_the_mean_of_channels_that_are_flattened() -> None:
+    model = Coupled().eval()
+    (stream,) = [group for group in groups(model, (IMAGES[:2],)) if group.width == 6]
+    stream.scale(model, torch.tensor([1.0, 0.2, 1.0, 1.0, 0.2, 1.0]))
+    smaller = remove_channels(ChannelsConfig(uniform=False, threshold=0.4), model, calibration(), 0.9)
+    assert isinstance(smaller, Coupled) and smaller.a.out_channels == 4
+
+
 def test_batch_norms_take_the_averages_over_the_batches() -> None:
     model = Coupled().train()
     model.depthwise.eval()
