@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import io
+import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +221,21 @@ def test_a_number_out_of_float32_range_is_an_error_with_its_row(tmp_path: Path) 
     inputs = made()[0].astype(np.float64)
     inputs[61, 3] = 1e300
     assert_input_error(lambda: read(example(tmp_path, x=inputs)), "'x' holds 1e+300 in row 61 ")
+
+
+def test_a_header_that_states_other_bytes_than_are_stored_is_an_error_before_memory_is_taken(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**9, 784)})
+    with zipfile.ZipFile(options["path"]) as archive:
+        labels = archive.read("y.npy")
+    with zipfile.ZipFile(options["path"], "w") as archive:
+        archive.writestr("x.npy", header.getvalue() + bytes(64))
+        archive.writestr("y.npy", labels)
+    assert_input_error(lambda: read(options), "the array 'x' states (1000000000, 784) float32", "and 64 are stored")
+
+
+def test_an_array_larger_than_memory_is_an_error_with_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": 500}
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    assert_input_error(lambda: read(example(tmp_path)), "more than this machine's memory (500)", "memory-mapped")

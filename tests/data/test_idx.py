@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +140,20 @@ def test_a_nan_pixel_and_a_file_without_images_are_errors(tmp_path: Path) -> Non
     assert_input_error(
         lambda: read(idx.Config(**options), 0, "train"), "train-images-idx3-ubyte: has 1 dimension", "right file"
     )
+
+
+def test_a_gzipped_file_is_unpacked_no_further_than_its_header_states(tmp_path: Path) -> None:
+    header = bytes([0, 0, 8, 1]) + (10).to_bytes(4, "big")
+    (tmp_path / "swollen-idx1-ubyte.gz").write_bytes(gzip.compress(header + bytes(50_000_000)))
+    tracemalloc.start()
+    assert_input_error(lambda: idx._read(tmp_path / "swollen-idx1-ubyte.gz"), "longer than its header states", "at least 19")
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+def test_a_header_that_states_more_than_the_file_can_hold_is_an_error_before_memory_is_taken(tmp_path: Path) -> None:
+    header = bytes([0, 0, 8, 3]) + b"\xff\xff\xff\xff" * 3
+    (tmp_path / "images").write_bytes(header + bytes(100))
+    (tmp_path / "images.gz").write_bytes(gzip.compress(header + bytes(100)))
+    for name in ("images", "images.gz"):
+        assert_input_error(lambda name=name: idx._read(tmp_path / name), "cut off: 4294967295 × 4294967295")  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from tutelage.data import Examples, SplitName
+from tutelage.data._memory import check_memory
 from tutelage.data._splitting import (
     LabelledPerClass,
     Part,
@@ -126,6 +128,7 @@ def _arrays(path: Path, names: list[str]) -> dict[str, np.ndarray]:
             if path.is_dir():
                 found[name] = np.load(path / f"{name}.npy", mmap_mode="c", allow_pickle=False)
             else:
+                _check_member(path, name)
                 with np.load(path, allow_pickle=False) as archive:
                     found[name] = archive[name]
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -136,6 +139,23 @@ def _arrays(path: Path, names: list[str]) -> dict[str, np.ndarray]:
             )
             raise InputError(f"{path}: the array '{name}' cannot be read ({error}). {remedy}") from error
     return found
+
+
+def _check_member(path: Path, name: str) -> None:
+    """Raise `InputError` if an array's header states other bytes than the archive has for it, or more than memory."""
+    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
+        size = archive.getinfo(f"{name}.npy").file_size
+        version = np.lib.format.read_magic(member)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(member)
+        needed = math.prod(shape) * dtype.itemsize
+        stored = size - member.tell()
+    if not dtype.hasobject and needed != stored:
+        raise InputError(
+            f"{path}: the header of the array '{name}' states {shape} {dtype}, {needed:,} bytes, and {stored:,} are stored. "
+            "Is the file complete?"
+        )
+    check_memory(size, f"{path}, '{name}'")
 
 
 def _members(path: Path) -> list[str]:

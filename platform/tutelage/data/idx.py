@@ -6,11 +6,13 @@ import math
 import re
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from tutelage.data import Examples, SplitName
+from tutelage.data._memory import MAX_RATIO, check_memory
 from tutelage.data._splitting import LabelledPerClass, Part, as_classes, as_inputs, as_labels, split_of
 from tutelage.errors import InputError
 from tutelage.files import existing
@@ -18,7 +20,7 @@ from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}  # by the third byte of a file's header
-_NONE = np.empty(0, np.uint8)
+_LONGEST_HEADER = 4 + 4 * 255  # bytes
 _GZIP = 31  # zlib's wbits for the largest window and a gzip header
 _HALVES = {"train": ("train",), "test": ("t10k", "test")}
 
@@ -82,32 +84,48 @@ def _find(folder: Path, prefix: str, half: str, what: str) -> Path:
 
 
 def _read(path: Path) -> np.ndarray:
-    """Return the array in an IDX file. Raises `InputError` for another format or size, with the bytes that it needs and has."""
-    content = _unpacked(path) if path.suffix == ".gz" else np.memmap(path, np.uint8, mode="c") if path.stat().st_size else _NONE
-    dims = int(content[3]) if len(content) > 3 else 1
-    start = 4 + 4 * dims
-    if len(content) > 3 and (content[0] or content[1] or int(content[2]) not in _DTYPES or not dims):
-        raise InputError(f"{path}: not an IDX file: it begins with {bytes(content[:4]).hex(' ')}. Is it the right file?")
-    if len(content) < start:
-        raise InputError(f"{path}: cut off in its header: it has {len(content)} bytes and needs {start}. Download it again.")
-    shape = tuple(int(size) for size in content[4:start].view(">u4"))
-    dtype = np.dtype(_DTYPES[int(content[2])])
-    needed = start + math.prod(shape) * dtype.itemsize
-    if len(content) != needed:
-        why = "cut off" if len(content) < needed else "longer than its header states"
-        raise InputError(
-            f"{path}: {why}: {' × '.join(str(size) for size in shape)} values need {needed:,} bytes unpacked, "
-            f"and it has {len(content):,}. Download it again."
-        )
-    return np.asarray(content)[start:].view(dtype).reshape(shape)
+    """Return the array in an IDX file. Raises `InputError` for another format or size, with the bytes that it needs and has.
+
+    A gzipped file is unpacked no further than its header states.
+    """
+    is_packed = path.suffix == ".gz"
+    start = _unpacked(path, _LONGEST_HEADER) if is_packed else np.fromfile(path, np.uint8, _LONGEST_HEADER)
+    dtype, shape, first = _header(path, start)
+    needed = first + math.prod(shape) * dtype.itemsize
+    size = path.stat().st_size
+    if is_packed and needed <= size * MAX_RATIO:
+        check_memory(needed, str(path))
+        content = _unpacked(path, needed + 1)
+        size = len(content)
+    elif not is_packed and size == needed:
+        content = np.memmap(path, np.uint8, mode="c")
+    if size != needed:
+        why = "cut off" if size < needed else "longer than its header states"
+        values = " × ".join(str(length) for length in shape)
+        has = f"at least {size:,}" if is_packed and size > needed else f"{size:,}"
+        raise InputError(f"{path}: {why}: {values} values need {needed:,} bytes unpacked, and it has {has}. Download it again.")
+    return np.asarray(content)[first:].view(dtype).reshape(shape)
 
 
-def _unpacked(path: Path) -> np.ndarray:
+def _header(path: Path, start: np.ndarray) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """Return what the first bytes of an IDX file state: the type and shape of its array, and where that begins."""
+    dims = int(start[3]) if len(start) > 3 else 1
+    first = 4 + 4 * dims
+    if len(start) > 3 and (start[0] or start[1] or int(start[2]) not in _DTYPES or not dims):
+        raise InputError(f"{path}: not an IDX file: it begins with {bytes(start[:4]).hex(' ')}. Is it the right file?")
+    if len(start) < first:
+        raise InputError(f"{path}: cut off in its header: it has {len(start)} bytes and needs {first}. Download it again.")
+    shape = tuple(int(size) for size in start[4:first].view(">u4"))
+    return np.dtype(_DTYPES[int(start[2])]), shape, first
+
+
+def _unpacked(path: Path, at_most: int) -> np.ndarray:
+    """Return the first `at_most` bytes of a gzipped file, or all that it has if it is cut off."""
     packed, content = path.read_bytes(), bytearray()
     try:
-        while packed:  # a cut-off file is unpacked as far as it goes; `_read` reports the missing bytes by its header
+        while packed and len(content) < at_most:
             stream = zlib.decompressobj(wbits=_GZIP)
-            content += stream.decompress(packed)
+            content += stream.decompress(packed, at_most - len(content))
             packed = stream.unused_data
     except zlib.error as error:
         raise InputError(f"{path}: cannot be read as gzip ({error}). Download it again.") from error
