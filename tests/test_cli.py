@@ -36,7 +36,7 @@ def spec_path(tmp_path: Path) -> Path:
     return path
 
 
-def test_list_names_every_family_and_helps_with_a_wrong_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_every_family_and_suggests_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
     for family in ("tasks", "data", "models", "losses", "sparsity", "policies"):
         code, out, _ = run(capsys, "list", family, "--json")
         rows = json.loads(out)
@@ -65,7 +65,7 @@ def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(out)["properties"]["name"]
 
 
-def test_a_plan_trains_nothing_and_says_what_it_would_cost(capsys: pytest.CaptureFixture[str], spec_path: Path) -> None:
+def test_a_dry_run_prints_the_cost_and_trains_nothing(capsys: pytest.CaptureFixture[str], spec_path: Path) -> None:
     code, out, _ = run(capsys, "sweep", spec_path, "--dry-run", "--json", "--trials", 30)
     plan = json.loads(out)
     assert code == 0
@@ -89,7 +89,7 @@ def test_a_plan_trains_nothing_and_says_what_it_would_cost(capsys: pytest.Captur
         (["--set", "storage=/proc/none"], 3, "cannot be written"),
     ],
 )
-def test_a_mistake_gets_one_clear_message_and_leaves_nothing(
+def test_a_wrong_spec_gives_one_message_and_leaves_no_file(
     capsys: pytest.CaptureFixture[str], spec_path: Path, arguments: list[str], code: int, said: str
 ) -> None:
     found, out, err = run(capsys, "sweep", spec_path, "--dry-run", *arguments)
@@ -99,14 +99,14 @@ def test_a_mistake_gets_one_clear_message_and_leaves_nothing(
     assert not (spec_path.parent / "storage" / "sweeps").exists()
 
 
-def test_a_sweep_that_is_not_there_is_told_with_the_nearest(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_an_unknown_sweep_is_an_error_with_the_nearest_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, _, err = run(capsys, "status", "digits", "--storage", tmp_path)
     assert code == 2
     assert "no sweep 'digits'" in err
 
 
 @pytest.mark.ray
-def test_a_finished_sweep_is_shown(capsys: pytest.CaptureFixture[str], small_sweep: SweepDir, tmp_path: Path) -> None:
+def test_commands_show_a_finished_sweep(capsys: pytest.CaptureFixture[str], small_sweep: SweepDir, tmp_path: Path) -> None:
     storage = ("--storage", small_sweep.storage)
     code, out, _ = run(capsys, "front", "small", *storage, "--json")
     front = json.loads(out)
@@ -138,7 +138,7 @@ def test_a_finished_sweep_is_shown(capsys: pytest.CaptureFixture[str], small_swe
 
 
 @pytest.mark.ray
-def test_no_student_that_fits_is_exit_code_four(capsys: pytest.CaptureFixture[str], small_sweep: SweepDir) -> None:
+def test_select_exits_with_four_if_no_student_fits(capsys: pytest.CaptureFixture[str], small_sweep: SweepDir) -> None:
     code, out, err = run(capsys, "select", "small", "--storage", small_sweep.storage, "--max", "params=3")
     assert (code, out) == (4, "")
     assert "The nearest" in err
@@ -148,7 +148,7 @@ def test_no_student_that_fits_is_exit_code_four(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.ray
-def test_a_name_that_is_taken_is_refused_before_anything_starts(
+def test_a_name_that_is_taken_is_an_error_before_ray_starts(
     capsys: pytest.CaptureFixture[str], small_sweep: SweepDir, small_spec: dict[str, Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "again.yaml"
@@ -161,7 +161,9 @@ def test_a_name_that_is_taken_is_refused_before_anything_starts(
 
 
 @pytest.mark.ray
-def test_export_and_evaluate_agree(capsys: pytest.CaptureFixture[str], small_sweep: SweepDir, tmp_path: Path) -> None:
+def test_an_exported_student_is_evaluated_like_the_original(
+    capsys: pytest.CaptureFixture[str], small_sweep: SweepDir, tmp_path: Path
+) -> None:
     storage = ("--storage", small_sweep.storage)
     record = small_sweep.records()[0]
     name = f"small/{record.trial_id}"
@@ -180,7 +182,7 @@ def test_export_and_evaluate_agree(capsys: pytest.CaptureFixture[str], small_swe
 
 
 @pytest.mark.ray
-def test_doctor_finds_what_answers_and_what_does_not(
+def test_doctor_reports_what_works_and_what_failed(
     capsys: pytest.CaptureFixture[str], ray_cluster: None, tmp_path: Path
 ) -> None:
     code, out, _ = run(capsys, "doctor", "--storage", tmp_path, "--json")

@@ -26,7 +26,7 @@ def test_tables_and_lines_show_text_as_it_is(name: str, capsys: pytest.CaptureFi
     assert "\x1b" not in printed + told and "hunter2" not in printed + told
 
 
-def test_an_error_commands_no_terminal_and_tells_no_secret(
+def test_an_error_message_has_no_control_characters_and_no_secret(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**_: object) -> None:
@@ -37,6 +37,6 @@ def test_an_error_commands_no_terminal_and_tells_no_secret(
     assert code == 2 and err == "error: \\x1b[2J postgresql://***@host/db is out of reach\n"
 
 
-def test_json_tells_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_contains_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
     console.show_mapping({"config": {"token": "hunter2", "rate": 0.5}}, as_json=True)
     assert capsys.readouterr().out == '{\n  "config": {\n    "token": "***",\n    "rate": 0.5\n  }\n}\n'

@@ -21,7 +21,7 @@ HOSTILE = [
 
 
 @given(st.text(st.characters(), max_size=40))
-def test_nothing_commands_a_terminal(text: str) -> None:
+def test_no_control_character_reaches_a_terminal(text: str) -> None:
     shown = for_terminal(text)
     assert not [c for c in shown if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t"]
     assert for_terminal(shown) == shown

@@ -69,6 +69,6 @@ def test_a_place_where_no_file_can_be_is_an_input_error(tmp_path: Path, name: st
     assert sorted(tmp_path.rglob("*")) == before and (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_full_disk_is_told() -> None:
+def test_a_full_disk_is_an_error() -> None:
     with pytest.raises(UnreachableError, match="No space left"):
         write_output(Path("/dev/full"), "x")

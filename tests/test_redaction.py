@@ -81,7 +81,7 @@ def test_what_stands_beside_a_secret_stays() -> None:
         ("authors", False), ("monkey", False), ("signature", False),
     ],
 )  # fmt: skip
-def test_a_name_tells_whether_its_value_is_a_secret(name: str, expected: bool) -> None:
+def test_whether_a_value_is_a_secret_follows_from_its_name(name: str, expected: bool) -> None:
     assert is_secret(name) is expected
 
 

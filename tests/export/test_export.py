@@ -56,7 +56,7 @@ def exported(home: SweepDir, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     )
 
 
-def test_every_form_answers_as_the_student_where_tutelage_is_not_installed(exported: tuple[Path, dict[str, Any]]) -> None:
+def test_every_form_gives_the_students_logits_where_tutelage_is_not_installed(exported: tuple[Path, dict[str, Any]]) -> None:
     directory, document = exported
     assert {path.name for path in directory.iterdir()} == FILES
     apart = document["largest_difference"]
@@ -65,7 +65,7 @@ def test_every_form_answers_as_the_student_where_tutelage_is_not_installed(expor
     assert min(apart[form] for form in QUANTISED_FORMS) > 1e-5, "an int8 form that answers the same is not int8"
 
 
-def test_the_manifest_knows_every_file(exported: tuple[Path, dict[str, Any]], context: TrainingContext) -> None:
+def test_the_manifest_describes_every_file(exported: tuple[Path, dict[str, Any]], context: TrainingContext) -> None:
     directory, _ = exported
     manifest = json.loads((directory / "manifest.json").read_text())
     assert set(manifest["files"]) == FILES - {"manifest.json"}
@@ -80,7 +80,7 @@ def test_the_manifest_knows_every_file(exported: tuple[Path, dict[str, Any]], co
     assert manifest["about"]["trial"] == "t0001" and manifest["about"]["licence"] == "MIT"
 
 
-def test_a_quantised_form_is_smaller_and_its_loss_is_told(exported: tuple[Path, dict[str, Any]]) -> None:
+def test_a_quantised_form_is_smaller_and_its_loss_is_reported(exported: tuple[Path, dict[str, Any]]) -> None:
     _, document = exported
     for variant in document["quantised"]:
         assert variant["size_bytes"] < 0.5 * variant["float_size_bytes"]
@@ -90,7 +90,7 @@ def test_a_quantised_form_is_smaller_and_its_loss_is_told(exported: tuple[Path, 
     assert [said.split()[0] for said in document["kept"]] == list(QUANTISED_FORMS)
 
 
-def test_a_form_that_loses_too_much_is_left_out_and_told(
+def test_a_form_that_loses_too_much_is_left_out_and_reported(
     home: SweepDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A student whose logits differ by less than int8 can tell: every answer is the last class in float, but not in int8."""
@@ -111,7 +111,7 @@ def test_a_form_that_loses_too_much_is_left_out_and_told(
     assert "left out" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_the_cards_snippets_run_alone_and_answer_as_the_student(
+def test_the_cards_snippets_run_alone_and_give_the_students_logits(
     exported: tuple[Path, dict[str, Any]], home: SweepDir, context: TrainingContext, tmp_path: Path
 ) -> None:
     directory, _ = exported
@@ -131,7 +131,7 @@ def test_the_cards_snippets_run_alone_and_answer_as_the_student(
         assert done.stdout.strip().startswith("['")
 
 
-def test_the_card_says_what_is_on_record_and_what_is_not(
+def test_the_card_states_what_is_on_record_and_what_was_not_measured(
     exported: tuple[Path, dict[str, Any]], home: SweepDir, tmp_path: Path
 ) -> None:
     directory, _ = exported
@@ -147,12 +147,12 @@ def test_the_card_says_what_is_on_record_and_what_is_not(
     assert "was not selected and confirmed" in other and "0.9400" not in other and "not stated" in other
 
 
-def test_the_card_names_the_data_and_not_where_it_lies() -> None:
+def test_the_card_names_the_data_without_its_path() -> None:
     assert export._without_path({"cifar": {"path": "/home/me/cifar", "kind": "100"}}) == "cifar (kind: 100)"
     assert export._without_path({"cifar": {"path": "/home/me/cifar"}}) == "cifar" == export._without_path("cifar")
 
 
-def test_no_file_tells_this_machines_paths(exported: tuple[Path, dict[str, Any]]) -> None:
+def test_no_file_contains_a_path_of_this_machine(exported: tuple[Path, dict[str, Any]]) -> None:
     directory, _ = exported
     for path in directory.iterdir():
         content = path.read_bytes()
@@ -160,7 +160,7 @@ def test_no_file_tells_this_machines_paths(exported: tuple[Path, dict[str, Any]]
 
 
 @pytest.mark.parametrize("tampered", FLOAT_FORMS)
-def test_a_check_sees_another_students_weights_and_leaves_nothing(
+def test_a_check_detects_another_students_weights_and_leaves_no_file(
     tmp_path: Path, model: torch.nn.Module, tampered: str
 ) -> None:
     other = channels.remove_channels(channels.Config(), checkpoint.seeded(ABOUT, 1), DIGITS, 0.5)
@@ -178,13 +178,13 @@ def test_a_check_sees_another_students_weights_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("forms", [("onnx",), ("weights",)])
-def test_only_the_forms_asked_for_are_written(tmp_path: Path, model: torch.nn.Module, forms: tuple[str, ...]) -> None:
+def test_only_the_requested_forms_are_written(tmp_path: Path, model: torch.nn.Module, forms: tuple[str, ...]) -> None:
     with bundle.drafted(tmp_path / "out", model, ABOUT, forms) as draft:
         assert draft.written() == forms
         assert set(check.differences(draft, (torch.randn(3, 1, 8, 8),))) == set(forms)
 
 
-def test_a_directory_with_something_in_it_is_left_alone(tmp_path: Path, home: SweepDir) -> None:
+def test_a_directory_that_is_not_empty_is_unchanged(tmp_path: Path, home: SweepDir) -> None:
     (tmp_path / "mine").write_text("x")
     for directory in (tmp_path, tmp_path / "mine"):
         with pytest.raises(InputError, match="Give a new directory"):
@@ -200,14 +200,18 @@ def test_a_directory_with_something_in_it_is_left_alone(tmp_path: Path, home: Sw
         ({"model": "nobody"}, "no sweep 'nobody'"),
     ],
 )
-def test_a_mistake_is_told_and_leaves_nothing(home: SweepDir, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+def test_a_wrong_argument_is_an_error_and_leaves_no_file(
+    home: SweepDir, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
     model, forms = changes.get("model", "stored"), changes.get("forms", FLOAT_FORMS)
     with pytest.raises(InputError, match=said):
         export.export_model(model, tmp_path / "out", home.storage, Options(forms=forms))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_knows_the_trial_it_came_from(exported: tuple[Path, dict[str, Any]], home: SweepDir, tmp_path: Path) -> None:
+def test_an_exported_directory_is_matched_to_its_trial_by_its_weights(
+    exported: tuple[Path, dict[str, Any]], home: SweepDir, tmp_path: Path
+) -> None:
     """So a directory can be checked and quantised without naming its data."""
     directory, _ = exported
     assert find.find_model(str(directory), home.storage).about()["trial"] == "t0001"
@@ -235,7 +239,7 @@ def test_every_form_is_evaluated_by_the_same_protocol(exported: tuple[Path, dict
     assert evaluate.evaluate_model("stored", loaded, "test", home.storage)["form"] == "weights"
 
 
-def test_a_model_of_other_examples_or_classes_is_refused_with_both_sides(
+def test_a_model_of_other_examples_or_classes_is_an_error_with_both_sides(
     tmp_path: Path, home: SweepDir, exported: tuple[Path, dict[str, Any]]
 ) -> None:
     loaded = loading.load(home.spec_path)
@@ -253,7 +257,7 @@ def test_a_model_of_other_examples_or_classes_is_refused_with_both_sides(
                 evaluate.evaluate_model(str(tmp_path / str(number) / form), loaded, "validation", home.storage, trust=True)
 
 
-def test_what_is_no_model_is_refused(tmp_path: Path, home: SweepDir) -> None:
+def test_a_file_that_is_no_model_is_an_error(tmp_path: Path, home: SweepDir) -> None:
     loaded = loading.load(home.spec_path)
     (tmp_path / "x.onnx").write_bytes(b"no")
     (tmp_path / "x.pt2").write_bytes(b"no")
@@ -295,7 +299,7 @@ def test_a_program_that_holds_more_than_tensors_is_not_loaded(exported: tuple[Pa
 
 
 @pytest.mark.parametrize("name", ["convnet", "mobilenet", "vit"])
-def test_networks_for_photographs_answer_alike_in_every_form(tmp_path: Path, name: str) -> None:
+def test_networks_for_photographs_give_equal_logits_in_every_form(tmp_path: Path, name: str) -> None:
     """Untrained, with norms that have seen numbers, and logits as large as a trained network's."""
     about = architecture_of(name, (3, 32, 32))
     built, inputs = checkpoint.seeded(about, 0), torch.randn(64, 3, 32, 32)

@@ -124,7 +124,7 @@ def test_a_registered_student_is_a_teacher_by_its_uri(store: tuple[str, str], tm
 
 
 @pytest.mark.usefixtures("unread")
-def test_who_is_not_promoted_is_a_version_with_the_aliases_asked_for(store: tuple[str, str]) -> None:
+def test_a_student_that_is_not_promoted_is_a_version_with_the_given_aliases(store: tuple[str, str]) -> None:
     register(store, Model(0), name="guarded")
     second = register(store, Model(1), name="guarded", as_champion=False, aliases=["smallest", "fastest"])
     assert aliases_of(store, "guarded") == {"champion": "1", "smallest": "2", "fastest": "2"}
@@ -151,13 +151,13 @@ def test_rolling_back_swaps_champion_and_previous_and_undoes_itself(store: tuple
 
 
 @pytest.mark.parametrize("alias", ["v3", "latest", "a b", "", "champion", "previous"])
-def test_an_alias_that_is_none_is_refused_at_the_door(alias: str) -> None:
+def test_an_alias_that_mlflow_does_not_accept_is_an_input_error(alias: str) -> None:
     with pytest.raises(InputError, match="alias"):
         registry.check_aliases([alias])
     registry.check_aliases(["smallest", "edge-2_b"])
 
 
-def test_a_registry_that_refuses_says_what_to_set(server_that_answers: Callable[[int], str]) -> None:
+def test_an_unreachable_registry_is_an_error_that_names_the_settings(server_that_answers: Callable[[int], str]) -> None:
     with pytest.raises(UnreachableError, match=r"refuses: .*403.*MLFLOW_TRACKING_TOKEN"):
         registry.find_champion(server_that_answers(403), "student", "images")
 
@@ -187,7 +187,7 @@ def server_that_answers() -> Iterator[Callable[[int], str]]:
 
 
 @pytest.mark.usefixtures("unread")
-def test_a_champion_is_read_back_to_be_compared_or_refused_if_it_has_other_classes(
+def test_a_champion_is_read_back_to_be_compared_and_an_error_if_it_has_other_classes(
     store: tuple[str, str], tmp_path: Path
 ) -> None:
     uri = store[0]
@@ -213,13 +213,13 @@ def test_a_champion_is_read_back_to_be_compared_or_refused_if_it_has_other_class
 
 
 @pytest.mark.usefixtures("unread")
-def test_a_name_of_another_task_is_refused(store: tuple[str, str]) -> None:
+def test_a_registered_name_of_another_task_is_an_error(store: tuple[str, str]) -> None:
     register(store, Model(0))
     with pytest.raises(InputError, match="belongs to task 'images', not 'tagging'"):
         register(store, Model(2), task="tagging")
 
 
-def test_a_model_that_answers_otherwise_is_not_registered(store: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_logged_model_with_other_logits_is_not_registered(store: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     client = mlflow.MlflowClient(tracking_uri=store[0], registry_uri=store[0])
     cases_of = read_back.cases_of
 
@@ -236,7 +236,7 @@ def test_a_model_that_answers_otherwise_is_not_registered(store: tuple[str, str]
     assert all(str(m.status) != "FAILED" for m in client.search_logged_models(["1"]))
 
 
-def test_a_model_that_cannot_be_exported_leaves_nothing_behind(store: tuple[str, str], tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_exported_leaves_no_logged_model(store: tuple[str, str], tmp_path: Path) -> None:
     class Odd(nn.Module):
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
             return inputs if inputs.sum().item() > 0 else -inputs

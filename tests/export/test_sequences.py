@@ -214,7 +214,7 @@ def test_outputs_keep_their_names_in_whatever_order_the_network_gives_them(train
         ({"outputs": {"name": "tags"}}, "gives the label sequences tags, intent, the data has slots, intent"),
     ],
 )
-def test_a_network_of_other_inputs_or_sequences_is_refused(
+def test_a_network_of_other_inputs_or_sequences_is_an_error(
     trained: Trained, tmp_path: Path, part: dict[str, Any], said: str
 ) -> None:
     document = json.loads(json.dumps(trained.architecture["signature"]))
@@ -226,7 +226,7 @@ def test_a_network_of_other_inputs_or_sequences_is_refused(
         evaluate.evaluate_model(str(tmp_path / "other"), loading.from_dict(SPEC), "validation", tmp_path)
 
 
-def test_a_file_whose_signature_is_not_its_graphs_is_refused(trained: Trained, tmp_path: Path) -> None:
+def test_a_file_whose_signature_differs_from_its_graph_is_an_error(trained: Trained, tmp_path: Path) -> None:
     model = onnx.load(place(trained, "onnx"))
     document = json.loads(json.dumps(trained.architecture["signature"]))
     document["inputs"][0]["dtype"] = "float32"
@@ -240,7 +240,7 @@ def test_a_file_whose_signature_is_not_its_graphs_is_refused(trained: Trained, t
         load.read(tmp_path / "bare.onnx")
 
 
-def test_it_is_registered_with_named_inputs_and_read_back(trained: Trained, tmp_path: Path) -> None:
+def test_a_student_of_several_inputs_is_registered_with_their_names_and_read_back(trained: Trained, tmp_path: Path) -> None:
     import mlflow
     import yaml
 

@@ -44,7 +44,7 @@ def homes(tmp_path: Path, make_record: Make) -> list[SweepDir]:
     return [write(tmp_path, "a", make_record, A), write(tmp_path, "b", make_record, B, reference=2000.0)]
 
 
-def test_hypervolumes_share_one_reference_and_who_beats_whom_is_counted(homes: list[SweepDir]) -> None:
+def test_hypervolumes_share_one_reference_and_dominated_students_are_counted(homes: list[SweepDir]) -> None:
     document = compare.compare(homes, {}).document
     assert document["reference"] == {"accuracy": 0.0, "params": 2000.0}, "the worst of the two"
     a, b = document["sweeps"]
@@ -68,14 +68,14 @@ def test_a_given_reference_and_given_sizes_are_used(homes: list[SweepDir]) -> No
         compare.compare(homes, {"macs": 1.0})
 
 
-def test_a_sweep_is_not_beaten_by_its_equal(tmp_path: Path, make_record: Make) -> None:
+def test_equal_sweeps_do_not_dominate_each_other(tmp_path: Path, make_record: Make) -> None:
     homes = [write(tmp_path, name, make_record, A) for name in ("one", "same")]
     document = compare.compare(homes, {}).document
     assert [one["trials"] for one in document["dominated"]] == [[], []]
     assert document["sweeps"][0]["hypervolume"] == document["sweeps"][1]["hypervolume"]
 
 
-def test_what_does_not_compare_is_refused(tmp_path: Path, homes: list[SweepDir], make_record: Make) -> None:
+def test_sweeps_that_cannot_be_compared_are_an_error(tmp_path: Path, homes: list[SweepDir], make_record: Make) -> None:
     other = {
         "other data": write(tmp_path, "c", make_record, A, fingerprint="g"),
         "other objectives": write(tmp_path, "d", make_record, A, objectives=[objective("accuracy").document()]),

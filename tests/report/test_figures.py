@@ -54,7 +54,7 @@ def test_pictures_hold_every_finished_student_and_the_teacher(records: list[Tria
     assert 'src="http' not in page, "the page needs no network"
 
 
-def test_the_page_escapes_what_it_shows_and_tells_failures(records: list[TrialRecord]) -> None:
+def test_the_page_escapes_its_text_and_shows_failures(records: list[TrialRecord]) -> None:
     sweep = sweep_page.Sweep(
         name="<b>sweep", spec_yaml="name: <i>", objectives=OBJECTIVES, measures=measures_in({}), records=records,
         candidates=records[:4], teacher=TEACHER, selection=None, environment={"torch": "2.13"}, elapsed_s=90.0,
@@ -76,7 +76,7 @@ def page_of(records: list[TrialRecord], selection: dict[str, Any] | None) -> str
     return sweep_page.page(sweep)
 
 
-def test_the_page_tells_what_it_cost_and_what_was_stopped(records: list[TrialRecord], make_record: Make) -> None:
+def test_the_page_shows_the_cost_and_the_stopped_students(records: list[TrialRecord], make_record: Make) -> None:
     curve = ({"accuracy": 0.3}, {"accuracy": 0.4})
     stopped = replace(make_record(5, "stopped"), curve=curve, elapsed_s=2.5)
     page = page_of([*records, stopped], None)
@@ -92,7 +92,7 @@ def test_the_page_tells_what_it_cost_and_what_was_stopped(records: list[TrialRec
     assert 'src="http' not in page and "<link" not in page
 
 
-def test_confirmed_students_have_error_bars_and_what_shrank_is_told(records: list[TrialRecord]) -> None:
+def test_confirmed_students_have_error_bars_and_their_regression_is_shown(records: list[TrialRecord]) -> None:
     fresh = {"confirmed_mean": 0.75, "confirmed_low": 0.7, "confirmed_high": 0.81, "confirmed_seeds": 3.0}
     once = {"confirmed_mean": 0.95, "confirmed_seeds": 1.0}
     added = {"t0002": fresh, "t0000": once}
@@ -114,7 +114,7 @@ def test_confirmed_students_have_error_bars_and_what_shrank_is_told(records: lis
     assert selection_sections.baseline_of(None) is None
 
 
-def test_colours_stay_with_their_students_whatever_is_across(make_record: Make) -> None:
+def test_colours_belong_to_their_students_whatever_the_x_axis_is(make_record: Make) -> None:
     """By size in bytes the order is another than by parameters, so a colour list in the wrong order shows."""
     rows = [(0.9, 100.0, 900.0, 7.0), (0.8, 200.0, 300.0, 5.0), (0.7, 300.0, 100.0, 3.0)]
     members = [make_record(i, accuracy=a, params=p, size_bytes=s, latency_ms=t) for i, (a, p, s, t) in enumerate(rows)]
@@ -124,7 +124,7 @@ def test_colours_stay_with_their_students_whatever_is_across(make_record: Make) 
     assert figures.front_png(members, objectives).startswith(b"\x89PNG")
 
 
-def test_what_shows_under_the_pointer_is_escaped(make_record: Make) -> None:
+def test_hover_text_is_escaped(make_record: Make) -> None:
     record = replace(make_record(0, accuracy=0.9, params=1.0), params={"student.model": "mine:<b>&"})
     assert "mine:&lt;b&gt;&amp;" in figures.front_figure([record], OBJECTIVES).data[1].text[0]
 

@@ -33,7 +33,7 @@ def home(tmp_path: Path, make_record: Callable[..., TrialRecord]) -> SweepDir:
     return found
 
 
-def test_a_sweep_that_nobody_drives_was_interrupted(home: SweepDir) -> None:
+def test_a_running_sweep_without_a_driver_is_interrupted(home: SweepDir) -> None:
     assert json_views.status(home)["state"] == "interrupted"
     with home.driven():
         assert json_views.status(home)["state"] == "running"
@@ -41,7 +41,7 @@ def test_a_sweep_that_nobody_drives_was_interrupted(home: SweepDir) -> None:
     assert json_views.status(home)["state"] == "finished"
 
 
-def test_trials_to_come_are_those_that_were_neither_trained_nor_begun(home: SweepDir) -> None:
+def test_trials_to_come_are_those_that_were_neither_trained_nor_started(home: SweepDir) -> None:
     """Of eight, four have finished and one runs; those that were rejected untrained do not count."""
     found = json_views.status(home)["trials"]
     assert found == {
