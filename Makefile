@@ -3,6 +3,7 @@ PYTHON ?= python3
 # A CUDA build of torch: make setup TORCH="torch==2.13.* --index-url https://…", from the index that torch's own site names.
 TORCH ?= torch==2.13.*
 VENV := .venv
+LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO ?= .tutelage-demo
@@ -41,6 +42,16 @@ test-fast: setup
 mutants: setup
 	$(BIN)/python -m tests.mutants $(ARGS)
 
+# The lowest versions that pyproject.toml allows, in an environment of their own; on Linux it takes a CUDA build of torch, several GB.
+test-lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv
+	$(LOWEST)/bin/uv pip compile --quiet --resolution lowest-direct --output-file $(LOWEST)/lowest.txt pyproject.toml
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --requirement $(LOWEST)/lowest.txt --group dev
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --editable .
+	$(LOWEST)/bin/python -m pytest $(PARALLEL) -m "not ray and not browser and not slow"
+	$(LOWEST)/bin/python -m pytest tests/export/test_export.py
+
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -61,4 +72,4 @@ bench: setup
 
 # What make wrote, and nothing of yours: sweeps, registry and MLflow database in .tutelage stay.
 clean:
-	rm -rf $(VENV) $(DEMO) site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(DEMO) site .pytest_cache .mypy_cache .ruff_cache

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,3 +29,14 @@ def test_the_demo_works_in_its_own_storage() -> None:
     steps = [line for line in lines if re.match(r"\S*/tutelage ", line)]
     assert len(steps) == 3
     assert all("storage=.tutelage-demo" in step or "--storage .tutelage-demo" in step for step in steps)
+
+
+def test_dependencies_are_ranges_for_users_and_pins_for_us() -> None:
+    """Every direct dependency has a lowest version and no pin, and constraints.txt pins one within its range."""
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line]
+    pins = {canonicalize_name(name): pin for name, _, pin in (line.partition("==") for line in lines)}
+    for line in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]:
+        requirement = Requirement(line)
+        operators = {one.operator for one in requirement.specifier}
+        assert operators <= {">=", "<"} and ">=" in operators, line
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), line
