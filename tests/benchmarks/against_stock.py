@@ -88,7 +88,8 @@ def stock(options: argparse.Namespace, seed: int, *, reuse_actors: bool | None) 
             tune.with_resources(tune.with_parameters(train, room=taught(loaded)), {"cpu": 1}),
             tune_config=tune.TuneConfig(
                 search_alg=search,
-                num_samples=-1, time_budget_s=options.minutes * 60, max_concurrent_trials=os.cpu_count(), **reuse,
+                num_samples=options.trials or -1, time_budget_s=options.minutes * 60,
+                max_concurrent_trials=os.cpu_count(), **reuse,
             ),
             run_config=tune.RunConfig(storage_path=scratch, name="stock", verbose=0),
         )  # fmt: skip
@@ -111,7 +112,8 @@ class SearchStart:
 def ours(options: argparse.Namespace, seed: int) -> list[Ended]:
     with tempfile.TemporaryDirectory() as tracked:
         loaded = loaded_of(options, seed, [
-            f"name=against-stock-{seed}-{time.time_ns()}", "search.trials=null", f"search.hours={options.minutes / 60}",
+            f"name=against-stock-{seed}-{time.time_ns()}", f"search.trials={options.trials or 'null'}",
+            f"search.hours={options.minutes / 60}",
             f"tracking.uri=sqlite:///{tracked}/mlflow.db",
         ])  # fmt: skip
         observer = SearchStart()
@@ -140,15 +142,20 @@ def run(options: argparse.Namespace) -> None:
         for recipe in options.only[turn:] + options.only[:turn]:
             if (recipe, seed, options.minutes) in have:
                 continue
-            command = [sys.executable, __file__, *sys.argv[1:], "--one", recipe, str(seed)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                sys.exit(done.stderr)
-            students = json.loads(done.stdout.strip().splitlines()[-1])
+            students = RECIPES[recipe](options, seed) if smoke.is_shared() else in_a_process(recipe, seed)
             with options.rows.open("a") as file:
                 row = {"recipe": recipe, "seed": seed, "minutes": options.minutes, "students": students}
                 file.write(json.dumps(row) + "\n")
             print(f"{recipe} {seed}: {len(students)} students", file=sys.stderr)
+
+
+def in_a_process(recipe: str, seed: int) -> list[Ended]:
+    command = [sys.executable, __file__, *sys.argv[1:], "--one", recipe, str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    found: list[Ended] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
 
 
 def read(rows: Path) -> list[dict[str, Any]]:
@@ -228,8 +235,9 @@ def main() -> None:
     parser = smoke.Parser(
         __doc__,
         spec=DIGITS,
-        rows=lambda: smoke.scratch() / "rows.jsonl",
-        minutes=0.3,
+        rows=lambda: smoke.scratch() / "against-stock.jsonl",
+        minutes=5.0,
+        trials=2,
         only=["stock", "ours"],
         seeds=1,
         overrides=smoke.SHORT,
@@ -239,6 +247,7 @@ def main() -> None:
     parser.add_argument("spec", type=Path)
     parser.add_argument("rows", type=Path)
     parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--trials", type=int, help="students of a run at most; none: as many as the time allows")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", default=list(RECIPES), choices=list(RECIPES))
     parser.add_argument("--set", dest="overrides", action="append", default=[])

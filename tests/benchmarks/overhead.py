@@ -175,13 +175,16 @@ def measured(kind: str, *, is_smoke: bool) -> dict[str, Any]:
         "function-reused": lambda storage: function_trainable(trials, seconds, epochs, storage, True),
         "torch-trainer": lambda storage: torch_trainer(trials, seconds, epochs, storage),
     }
-    ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    is_shared = smoke.is_shared()
+    if not is_shared:
+        ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        logging.getLogger("ray").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as scratch:
         started_s = time.time()
         spans = runs[recipe](Path(scratch))
         wall_s = time.time() - started_s
-    ray.shutdown()
+    if not is_shared:
+        ray.shutdown()
     first_s, last_s = min(start for start, _ in spans), max(end for _, end in spans)
     span_s, training_s = last_s - first_s, trials * seconds
     return {
@@ -194,6 +197,17 @@ def measured(kind: str, *, is_smoke: bool) -> dict[str, Any]:
     }
 
 
+def in_a_process(kind: str, *, is_smoke: bool) -> dict[str, Any]:
+    """Run one kind in a process of its own and return its figures."""
+    environment = {**os.environ, "RAY_AIR_NEW_OUTPUT": "0"}
+    command = [sys.executable, __file__, "--one", kind, *["--smoke"] * is_smoke]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
 def main() -> None:
     parser = smoke.Parser(__doc__)
     parser.add_argument("--only", nargs="*", default=list(KINDS), choices=list(KINDS))
@@ -204,12 +218,7 @@ def main() -> None:
         return
     rows = []
     for kind in options.only:
-        environment = {**os.environ, "RAY_AIR_NEW_OUTPUT": "0"}
-        command = [sys.executable, __file__, "--one", kind, *["--smoke"] * options.smoke]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        if done.returncode:
-            sys.exit(done.stderr)
-        rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
+        rows.append(measured(kind, is_smoke=True) if smoke.is_shared() else in_a_process(kind, is_smoke=options.smoke))
     machine.show(f"Overhead of a trial on {SLOTS} slots", rows, as_json=options.json)
 
 

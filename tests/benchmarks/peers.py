@@ -316,7 +316,7 @@ def read(rows: Path) -> list[dict[str, Any]]:
 def main() -> None:
     parser = smoke.Parser(
         __doc__,
-        rows=lambda: smoke.scratch() / "rows.jsonl",
+        rows=lambda: smoke.scratch() / "peers.jsonl",
         problem=["zdt1"],
         seeds=1,
         budget=3,

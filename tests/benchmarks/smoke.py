@@ -42,6 +42,13 @@ class Parser(argparse.ArgumentParser):
         return super().add_argument(*names, **how)
 
 
+def is_shared() -> bool:
+    """Return whether this process has a cluster already, whose owner runs several benchmarks with `--smoke`."""
+    import ray
+
+    return "--smoke" in sys.argv and ray.is_initialized()
+
+
 @cache
 def scratch() -> Path:
     """Return a directory of this process, removed at its end."""
@@ -50,6 +57,7 @@ def scratch() -> Path:
     return Path(home.name)
 
 
+@cache
 def cifar() -> str:
     """Return a folder like CIFAR-100's, with random photographs: ten of each class to learn from, one to judge by."""
     folder, random = scratch() / "cifar", np.random.default_rng(0)
@@ -66,6 +74,7 @@ def cifar() -> str:
     return str(folder)
 
 
+@cache
 def teacher() -> str:
     """Return the directory of a network for 100 classes of photographs that nobody trained."""
     from tests.benchmarks.outputs import signature_of_images
@@ -76,6 +85,7 @@ def teacher() -> str:
     return str(scratch() / "teacher")
 
 
+@cache
 def sweep() -> str:
     """Return the name of a finished sweep of three students in the storage `scratch()`."""
     from tutelage.spec import loading
