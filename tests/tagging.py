@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.data import Batch, Examples, Field, SplitName, ragged
+from tutelage.masks import masked_mean
 from tutelage.measure import Measure
 from tutelage.models import heads
 from tutelage.plugins import PluginConfig
 from tutelage.signature import OutputSpec, Signature
-from tutelage.tasks import LabelSequence, Sequences, called, cross_entropy, masked_mean
+from tutelage.tasks import LabelSequence, Sequences, called, cross_entropy
 
 SLOTS, INTENTS = ("verb", "place", "day", "filler"), ("book", "ask")
 VOCABULARY = ("book", "ask", "rome", "oslo", "monday", "friday", "please", "to", "on")

@@ -45,6 +45,7 @@ GROUND = {
     "escaping",
     "intervals",
     "non_inferiority",
+    "masks",
     "measure",
     "objectives",
     "outputs",

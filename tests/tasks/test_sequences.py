@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 from tutelage.data import UNKNOWN, Batch
-from tutelage.tasks import LabelSequence, called, cross_entropy, masked_mean
+from tutelage.masks import masked_mean
+from tutelage.tasks import LabelSequence, called, cross_entropy
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=5), st.sampled_from([float("nan"), float("inf"), 1e30]))

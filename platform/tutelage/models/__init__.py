@@ -15,10 +15,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from keyword import iskeyword
 
-import torch
 from torch import Tensor, nn
 
 from tutelage.errors import InputError
+from tutelage.masks import masked_mean
 from tutelage.signature import Signature
 
 
@@ -56,7 +56,7 @@ class Heads(nn.ModuleDict):
 
         A sequence of one step is computed from the mean of the features over the positions, or over those of `mask`.
         """
-        pooled = features if features.ndim == 2 else mean_over_positions(features, mask)
+        pooled = features if features.ndim == 2 else masked_mean(features, mask)
         return {name: self[layer](features if name in self.stepped else pooled) for name, layer in self.layers.items()}
 
 
@@ -68,14 +68,6 @@ def heads(fan_in: int, signature: Signature) -> nn.Module:
     if len(signature.outputs) > 1 or signature.outputs[0].steps:
         return Heads(fan_in, signature)
     return keep_width(nn.Linear(fan_in, signature.outputs[0].num_classes))
-
-
-def mean_over_positions(features: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the mean `[batch, channels]` of features `[batch, positions, channels]` over the positions of `mask`."""
-    if mask is None:
-        return features.mean(dim=1)
-    kept = mask.unsqueeze(-1)
-    return torch.where(kept, features, 0).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
 
 
 def normed_conv(
@@ -102,11 +94,11 @@ def keep_width(module: nn.Module) -> nn.Module:
     return module
 
 
-def island(module: nn.Module) -> nn.Module:
+def separate_channels(module: nn.Module) -> nn.Module:
     """Mark a module whose inner channels are removed independently of the rest of the network; return it.
 
-    Splits and shuffles hide the dependencies between such modules. In a network with islands, channels are removed only from
-    them.
+    Splits and shuffles hide the dependencies between such modules. In a network with marked modules, channels are removed only
+    from them.
     """
-    module.is_island = True  # type: ignore[assignment]
+    module.has_separate_channels = True  # type: ignore[assignment]
     return module

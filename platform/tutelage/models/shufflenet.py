@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tutelage.models import image_shape, island, keep_width, normed_conv, pooled_head, staged
+from tutelage.models import image_shape, keep_width, normed_conv, pooled_head, separate_channels, staged
 from tutelage.plugins import PluginConfig
 from tutelage.signature import Signature
 
@@ -42,7 +42,7 @@ class Unit(nn.Module):
             normed_conv(half, half, kernel, stride=stride, groups=half, relu=False),
             _with_fixed_width(normed_conv(half, half, 1)),
         )
-        self.branch = island(branch)
+        self.branch = separate_channels(branch)
         self.shortcut = nn.Identity() if self.halves else _strided_shortcut(fan_in, half, stride, kernel)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -71,4 +71,4 @@ def build(config: Config, signature: Signature) -> nn.Module:
         rest = [Unit(fan_out, fan_out, 1, config.kernel_px) for _ in range(blocks)]
         children[f"stage{number}"] = nn.Sequential(Unit(fan_in, fan_out, 2, config.kernel_px), *rest)
     tail = nn.Sequential(normed_conv(widths[-1], config.last, 1), pooled_head(config.last, signature))
-    return staged({**children, "head": island(tail)})
+    return staged({**children, "head": separate_channels(tail)})

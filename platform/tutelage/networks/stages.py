@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from tutelage.errors import InputError
+from tutelage.masks import masked_mean
 from tutelage.networks import forward
 from tutelage.networks.blank import blank_arguments, classes_of
 from tutelage.networks.checkpoint import innermost
@@ -28,7 +28,7 @@ def stages(model: nn.Module) -> dict[str, nn.Module]:
     Stages are the children named stage1, stage2, … of the network, or of the network that a wrapper contains.
     """
     inner = _unwrapped(model)
-    chosen: list[str] | None = getattr(inner, "layer_names", None)
+    chosen: list[str] | None = getattr(inner, "compared_layers", None)
     if chosen is not None:
         return {name: inner.get_submodule(name) for name in chosen}
     named = {name: child for name, child in inner.named_children() if _STAGE.match(name)}
@@ -48,7 +48,7 @@ def name_layers(model: nn.Module, names: Sequence[str] | None) -> nn.Module:
         if name not in layers:
             near = difflib.get_close_matches(name, layers, n=3, cutoff=0.4) or layers[:3]
             raise InputError(f"layers: the network has no layer '{name}'. The nearest: {', '.join(near)}.")
-    inner.layer_names = list(names)  # type: ignore[assignment]
+    inner.compared_layers = list(names)  # type: ignore[assignment]
     return model
 
 
@@ -111,10 +111,8 @@ def features_of(output: Tensor) -> Tensor:
 def pooled_of(output: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return the mean `[batch, channels]` of a stage's output over its positions; `mask` applies if positions are its steps."""
     features = features_of(output)
-    if mask is None or mask.shape[1] != features.shape[1]:
-        return features.mean(dim=1)
-    real = mask.unsqueeze(-1)
-    return torch.where(real, features, 0).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+    are_steps = mask is not None and mask.shape[1] == features.shape[1]
+    return masked_mean(features, mask if are_steps else None)
 
 
 def map_of(output: Tensor) -> Tensor:

@@ -87,8 +87,8 @@ def remove_channels(config: Config, model: nn.Module, calibration: Calibration, 
     """Return `model` with `share` (0 to 0.95) of its hidden channels removed, changed in place.
 
     Every layer keeps at least one channel. Without `uniform`, the channels with the lowest normalised score of the whole
-    network go first (of each island, in a network of islands; `models.island`). Raises `InputError` for a network that would
-    not run without them.
+    network go first, or of each module that is marked by `models.separate_channels`. Raises `InputError` for a network that
+    would not run without them.
     """
     if share == 0.0:
         return model
@@ -137,21 +137,21 @@ def _keeps_width(module: nn.Module) -> bool:
 
 
 def _parts(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[tuple[nn.Module, tuple[Tensor, ...]]]:
-    """Return what is traced by itself, with an arguments of its input: the network's islands, or all of it."""
-    islands = [module for module in model.modules() if getattr(module, "is_island", False)]
-    if not islands:
+    """Return what is traced by itself, and its arguments: the modules marked by `models.separate_channels`, or the network."""
+    marked = [module for module in model.modules() if getattr(module, "has_separate_channels", False)]
+    if not marked:
         return [(model, arguments)]
     seen: dict[nn.Module, tuple[Tensor, ...]] = {}
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         seen[module] = (inputs[0].detach(),)
 
-    hooks = [island.register_forward_pre_hook(keep) for island in islands]
+    hooks = [module.register_forward_pre_hook(keep) for module in marked]
     with torch.no_grad():
         model(*arguments)
     for hook in hooks:
         hook.remove()
-    return [(island, seen[island]) for island in islands]
+    return [(module, seen[module]) for module in marked]
 
 
 def _pruner(

@@ -25,7 +25,7 @@ STARTS = {  # where the code begins that makes a teacher, a student or a view of
 }
 
 
-FOLLOWED = (*plugins.FAMILIES, "networks", "training", "signature", "measure")  # others cannot change a result, or are values
+FOLLOWED = (*plugins.FAMILIES, "networks", "training", "signature", "measure", "masks")  # others change no result
 
 
 _DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef

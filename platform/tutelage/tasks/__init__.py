@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.data import UNKNOWN, Batch, Examples
 from tutelage.errors import InputError
+from tutelage.masks import masked_mean
 from tutelage.measure import Measure
 from tutelage.signature import OutputSpec, Signature
 
@@ -103,14 +103,6 @@ def _in_words(result: Any) -> str:
     if isinstance(result, Mapping):
         return f"{kind} with {', '.join(f'{key} ({type(value).__name__})' for key, value in result.items()) or 'nothing'}"
     return f"{kind} of {', '.join(type(one).__name__ for one in result)}" if isinstance(result, tuple | list) else kind
-
-
-def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the mean `[batch]` of `values` `[batch, steps]` over the steps of `mask`; 0 for an example without steps."""
-    if mask is None:
-        return values.mean(dim=1)
-    counted = torch.where(mask, values, torch.zeros((), dtype=values.dtype, device=values.device))
-    return counted.sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 
 def cross_entropy(sequence: LabelSequence, labels: Tensor, smoothing: float = 0.0) -> Tensor:

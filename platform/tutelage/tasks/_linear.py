@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tutelage.data import Examples
+from tutelage.masks import masked_mean
 
 MAX_ROWS, MAX_SIDE_PX, RIDGE = 10_000, 32, 0.1
 
@@ -39,7 +40,6 @@ def _features(examples: Examples, rows: Tensor | slice) -> Tensor:
         if seen.ndim == 4 and max(seen.shape[-2:]) > MAX_SIDE_PX:
             seen = functional.adaptive_avg_pool2d(seen, MAX_SIDE_PX)
         if name in batch.masks:
-            mask = batch.masks[name].view(*batch.masks[name].shape, *[1] * (seen.ndim - 2))
-            seen = torch.where(mask, seen, 0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+            seen = masked_mean(seen, batch.masks[name])
         found.append(seen.float().flatten(1) if seen.ndim > 1 else seen.float().unsqueeze(1))
     return torch.cat(found, dim=1)

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from tutelage import intervals
 from tutelage.data import Batch, Examples
+from tutelage.masks import masked_mean
 from tutelage.measure import Measure, standard_error_of
 from tutelage.networks.capture import capture, sequences_from
 from tutelage.networks.output import Need
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig
-from tutelage.tasks import LabelSequence, Task, masked_mean
+from tutelage.tasks import LabelSequence, Task
 from tutelage.training import augment
 from tutelage.training.buckets import by_length
 
