@@ -6,7 +6,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from tests.stored_sweep import selection_of, write_sweep
@@ -14,7 +16,9 @@ from tutelage import plugins
 from tutelage.cli import app
 from tutelage.errors import InputError
 from tutelage.export import registry
-from tutelage.networks import cost
+from tutelage.export.program import program_of
+from tutelage.networks import checkpoint, cost
+from tutelage.selection import champions
 from tutelage.selection.champions import Registration, _promoted, register
 from tutelage.selection.test_split import Subject
 from tutelage.training.context import TrainingContext
@@ -94,3 +98,21 @@ def test_a_student_is_registered_with_its_aliases_and_tags(
         "tutelage.sweep": "stored", "tutelage.trial": "t0000", "tutelage.data": context.fingerprint[:32],
         "tutelage.test_accuracy": "0.9400",
     }.items()  # fmt: skip
+
+
+def test_a_registered_network_takes_examples_as_the_data_hold_them(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    np.savez(tmp_path / "data.npz", x=draw.integers(0, 255, (60, 3, 8, 8), dtype=np.uint8), y=np.arange(60) % 3)
+    room = TrainingContext(data={"arrays": {"path": str(tmp_path / "data.npz")}}, task="image_classification", seed=0)
+    architecture = room.architecture({"convnet": {"width": 4}})
+    network = checkpoint.seeded(architecture, 0).eval()
+    checkpoint.write(tmp_path / "net", network, architecture)
+    candidate = champions.candidate_of(tmp_path / "net", (), room, {})
+    (stored,) = candidate.arguments
+    given = room.splits["validation"]
+    assert torch.equal(stored, given.inputs["inputs"].values[:8].float())
+    program = program_of(candidate.model, candidate.signature).module()
+    with torch.inference_mode():
+        expected = network(*given.take(slice(None)).arguments)
+        torch.testing.assert_close(candidate.model(stored), expected[:8])
+        torch.testing.assert_close(program(stored[:5]), expected[:5])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from tutelage.errors import InputError
@@ -90,17 +91,31 @@ def register(
         f"tutelage.test_{primary.name}": primary.text(document["test"]["value"]),
         "tutelage.promotion": why,
     }
-    model, architecture = checkpoint.read(directory, home.spec().own_code())
-    candidate = logged_model.Candidate(
-        model=model, signature=signature_of(architecture["signature"]), tags=tags,
-        arguments=context.splits["validation"].take(slice(EXAMPLES)).arguments,
-        files=[directory / checkpoint.ARCHITECTURE, directory / checkpoint.WEIGHTS],
-    )  # fmt: skip
+    candidate = candidate_of(directory, home.spec().own_code(), context, tags)
     run = logged_model.Run(uri=home.tracking_uri, experiment_id=tracker.experiment_id, run_id=facts["run_id"])
     registered = registry.register_student(
         run, candidate, registration.name, as_champion=promoted, aliases=registration.aliases
     )
     return {**asdict(registered), "promoted": promoted, "why": why}
+
+
+def candidate_of(
+    directory: Path, trusted: Collection[str], context: TrainingContext, tags: Mapping[str, str]
+) -> logged_model.Candidate:  # fmt: skip
+    """Return the network in `directory` as it is registered: it takes examples as the data hold them.
+
+    A network of a table keeps its normalisation, because the logged model makes numbers of rows.
+    """
+    model, architecture = checkpoint.read(directory, trusted)
+    inputs = signature_of(architecture["signature"]).inputs
+    stored = tuple(one if one.columns else replace(one, mean=(), std=()) for one in inputs)
+    model, architecture = checkpoint.for_inputs(model, architecture, stored)
+    examples = context.splits["validation"].normalised_as(stored)
+    return logged_model.Candidate(
+        model=model, signature=signature_of(architecture["signature"]), tags=tags,
+        arguments=examples.take(slice(EXAMPLES)).arguments,
+        files=[directory / checkpoint.ARCHITECTURE, directory / checkpoint.WEIGHTS],
+    )  # fmt: skip
 
 
 def _promoted(
