@@ -196,3 +196,12 @@ def test_the_front_has_only_students_whose_believed_quality_meets_its_bounds(
     """The search saw 0.5 of all three; what is believed of them is another value."""
     found = race(students(make_record, 0.5, 0.5, 0.5), limits=limits)._front(np.array([0.6, 0.7, 0.8]))
     assert [record.trial_id for record in found] == expected
+
+
+def test_a_believed_value_stays_within_the_bounds_of_its_measure(make_record: Make) -> None:
+    """The others regress by 0.2, which would leave the first below 0."""
+    found = race(students(make_record, 0.1, 0.9, 0.95), policy="min-size")
+    fresh = {"t0001": [0.7, 0.72], "t0002": [0.74, 0.76]}
+    assert found._believed(fresh)[0] == 0.0
+    assert np.isfinite([record.measures["accuracy"] for record in found.cautious(fresh)]).all()
+    assert sum(found.chances(fresh).values()) == pytest.approx(1.0)

@@ -128,7 +128,8 @@ class Confirmation:
     def _believed(self, fresh: FreshValues) -> Vector:
         """Return each student's expected mean over seeds (num_records,).
 
-        For one that was not trained again: its value in the search, made worse by as much as the others regressed on average.
+        For one that was not trained again: its value in the search, made worse by as much as the others regressed on average, but
+        within the measure's bounds.
         """
         found, name = self.estimates(fresh).values(), self._primary.name
         gain_sign = -self._primary.sign
@@ -136,7 +137,7 @@ class Confirmation:
         rows = [
             np.mean(fresh[r.trial_id]) if r.trial_id in fresh else r.measures[name] + gain_sign * gain for r in self.records
         ]
-        return np.array(rows, dtype=np.float64)
+        return clipped(np.array(rows, dtype=np.float64), self._primary)
 
     @property
     def _primary(self) -> Measure:
