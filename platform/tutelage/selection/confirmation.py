@@ -128,8 +128,8 @@ class Confirmation:
     def _believed(self, fresh: FreshValues) -> Vector:
         """Return each student's expected mean over seeds (num_records,).
 
-        For one that was not trained again: its value in the search, made worse by as much as the others regressed on average, but
-        within the measure's bounds.
+        For one that was not trained again: its value in the search, made worse by as much as the others regressed on average,
+        but within the measure's bounds.
         """
         found, name = self.estimates(fresh).values(), self._primary.name
         gain_sign = -self._primary.sign
