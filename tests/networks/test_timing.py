@@ -69,7 +69,7 @@ def test_a_latency_is_the_median_and_the_p90_of_the_counted_passes(make: Make) -
     assert found["latency_p90_ms"] == pytest.approx(float(np.quantile(passes_ms, 0.9, method="weibull")))
 
 
-def test_networks_take_turns(make: Make, clock: Clock) -> None:
+def test_networks_run_in_alternation(make: Make, clock: Clock) -> None:
     rounds = timing.WARM_UP_ROUNDS + timing.ROUNDS
     found = timing.latencies_ms({"a": make("a", [2.0] * rounds), "b": make("b", [6.0] * rounds)}, ONE)
     assert {name: one["latency_ms"] for name, one in found.items()} == pytest.approx({"a": 2.0, "b": 6.0})
@@ -82,7 +82,7 @@ def test_the_floor_is_the_fastest_pass(make: Make) -> None:
     assert timing.fastest_ms(make("a", passes_ms), ONE) == pytest.approx(3.0)
 
 
-def test_one_thread_is_used_and_the_others_are_given_back(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_thread_is_used_and_the_number_of_threads_is_restored(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     held = [4]
     monkeypatch.setattr(torch, "get_num_threads", lambda: held[0])
     monkeypatch.setattr(torch, "set_num_threads", lambda count: held.__setitem__(0, count))

@@ -89,13 +89,13 @@ def test_a_mixed_example_is_the_share_it_says_of_itself_and_of_its_partner() -> 
 
 @given(st.integers(1, 1000), st.sampled_from(augment._DRAWS))
 @settings(deadline=None)
-def test_draws_are_even(count: int, draw: str) -> None:
+def test_random_numbers_are_uniform(count: int, draw: str) -> None:
     drawn = augment.uniform(3, 5, torch.arange(20_000), draw, count)
     assert drawn.min() >= 0 and drawn.max() < count
     assert float(drawn.float().mean()) == pytest.approx((count - 1) / 2, abs=0.03 * count)
 
 
-def test_a_policy_that_cannot_be_is_refused() -> None:
+def test_a_policy_that_the_inputs_do_not_support_is_an_error() -> None:
     with pytest.raises(InputError, match="need images"):
         augment.check(AugmentationConfig(flip=True), plain_signature((64,)).inputs)
     with pytest.raises(InputError, match="covers an image"):

@@ -23,7 +23,7 @@ def drawn(seed: int, count: int) -> tuple[Examples, torch.Tensor, torch.Generato
 
 
 @given(st.integers(0, 99), st.integers(1, 700), st.integers(1, 32))
-def test_every_example_comes_once_but_for_a_short_last_batch(seed: int, count: int, size: int) -> None:
+def test_an_epoch_has_every_example_once_except_those_of_a_short_last_batch(seed: int, count: int, size: int) -> None:
     size = min(size, count)
     examples, order, generator = drawn(seed, count)
     batches = bucketed(examples, order, size, generator)
@@ -40,7 +40,7 @@ def padding(examples: Examples, batches: list[torch.Tensor]) -> float:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_an_eighth_of_the_padding_of_a_random_order_is_left(seed: int) -> None:
+def test_buckets_have_at_most_an_eighth_of_the_padding_of_a_random_order(seed: int) -> None:
     examples, order, generator = drawn(seed, 16 * POOL * 4)
     batches = bucketed(examples, order, 16, generator)
     assert padding(examples, batches) < padding(examples, list(order.split(16))) / 8
@@ -49,7 +49,7 @@ def test_an_eighth_of_the_padding_of_a_random_order_is_left(seed: int) -> None:
 
 
 @given(st.integers(0, 99), st.integers(1, 200), st.integers(1, 32))
-def test_dense_examples_come_in_the_order_drawn_and_draw_nothing_more(seed: int, count: int, size: int) -> None:
+def test_dense_examples_keep_the_random_order_and_use_no_more_random_numbers(seed: int, count: int, size: int) -> None:
     size, generator = min(size, count), torch.Generator().manual_seed(seed)
     examples = classified(torch.zeros(count, 1), torch.zeros(count, dtype=torch.int64), ("a",))
     order = torch.randperm(count, generator=generator)
@@ -59,6 +59,6 @@ def test_dense_examples_come_in_the_order_drawn_and_draw_nothing_more(seed: int,
     assert torch.equal(generator.get_state(), before)
 
 
-def test_rows_are_sorted_by_length_and_ties_stay() -> None:
+def test_rows_are_sorted_by_length_and_ties_keep_their_order() -> None:
     examples = of_lengths(torch.tensor([3, 1, 2, 1]))
     assert by_length(examples, torch.tensor([0, 3, 2, 1])).tolist() == [3, 1, 2, 0]

@@ -24,7 +24,7 @@ def test_it_is_the_weighted_mean_of_the_steps() -> None:
     torch.testing.assert_close(average.weights["0.weight"], expected)
 
 
-def test_it_takes_the_networks_place_for_a_block_and_for_good() -> None:
+def test_the_average_replaces_the_weights_within_a_block_or_permanently() -> None:
     net = model()
     average = WeightAverage(net, 0.5)
     before = net[0].weight.detach().clone()
@@ -37,7 +37,7 @@ def test_it_takes_the_networks_place_for_a_block_and_for_good() -> None:
     assert torch.equal(net[0].weight, before)
 
 
-def test_it_goes_on_from_its_state() -> None:
+def test_the_average_resumes_from_its_state() -> None:
     net, other = model(), model()
     average = WeightAverage(net, 0.99)
     average.update(net)

@@ -41,7 +41,7 @@ def test_a_short_training_stays_plain_and_only_that_is_timed(plan: TrainingPlan)
 
 
 @pytest.mark.parametrize(("faster", "chosen"), [(0.5, True), (0.95, False), (2.0, False)])
-def test_a_way_is_taken_where_it_is_faster_beyond_noise(
+def test_a_mode_is_chosen_if_it_is_faster_than_noise_explains(
     plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch, faster: float, chosen: bool
 ) -> None:
     def clock(build: Any, plan: Any, way: ExecutionConfig) -> tuple[float, float]:
@@ -54,13 +54,13 @@ def test_a_way_is_taken_where_it_is_faster_beyond_noise(
     assert timed["channels_last"] == faster * 1e3
 
 
-def test_a_way_that_takes_long_to_begin_must_win_that_back(plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_compilation_time_of_a_mode_counts(plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "_seconds", lambda b, x, way: (0.5, 1e6) if way.channels_last else (1.0, 0.0))
     assert execution.fastest(build, replace(plan, recipe=RecipeConfig(epochs=100, batch_size=32)))[0] == PLAIN
 
 
 @pytest.mark.parametrize("way", [{"channels_last": True}, {"bfloat16": True}])
-def test_every_way_learns_the_same_up_to_the_last_digits(plan: TrainingPlan, way: dict[str, bool]) -> None:
+def test_all_modes_train_the_same_network_up_to_rounding(plan: TrainingPlan, way: dict[str, bool]) -> None:
     losses = [loop.Training(build(), replace(plan, execution=x)).epoch() for x in (PLAIN, ExecutionConfig(**way))]
     tolerance = 2e-2 if "bfloat16" in way else 1e-4
     assert losses[1]["train_loss"] == pytest.approx(losses[0]["train_loss"], rel=tolerance)

@@ -179,7 +179,7 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_a_training_of_twenty_steps_is_that_of_its_formulas(recipe: RecipeConfig) -> None:
+def test_twenty_steps_of_training_follow_the_formulas(recipe: RecipeConfig) -> None:
     shown: list[list[float]] = []
     hook = register_optimizer_step_pre_hook(
         lambda optimizer, args, kwargs: shown.append([group["lr"] for group in optimizer.param_groups])

@@ -38,7 +38,7 @@ def job(context: TrainingContext, tmp_path: Path, **changes: Any) -> jobs.Teache
 
 
 @pytest.mark.parametrize("model", [{"mlp": {"hidden": 32}}, {"convnet": {"width": 4}}], ids=["mlp", "convnet"])
-def test_two_workers_teach_what_one_does(context: TrainingContext, tmp_path: Path, model: dict[str, Any]) -> None:
+def test_two_workers_train_the_same_teacher_as_one(context: TrainingContext, tmp_path: Path, model: dict[str, Any]) -> None:
     """Same global batch, averaged gradients, shared norms: the same teacher, up to the order of floating-point sums."""
     one = jobs.train_teacher(job(context, tmp_path / "one", model=model), ONE)
     measured = job(context, tmp_path / "two", model=model, execution="measured")
@@ -79,7 +79,7 @@ class Model:
 """
 
 
-def test_a_teacher_goes_on_from_its_last_epoch_when_its_worker_is_lost(context: TrainingContext, tmp_path: Path) -> None:
+def test_a_teacher_resumes_from_its_last_epoch_after_a_lost_worker(context: TrainingContext, tmp_path: Path) -> None:
     (tmp_path / "fragile.py").write_text(FAILING)
     marker = tmp_path / "killed"
 
@@ -107,12 +107,12 @@ def test_a_job_of_one_worker_runs_in_the_process_of_the_job_before_it() -> None:
     assert first[1] == 1
 
 
-def test_a_teacher_that_fails_says_why_in_its_own_words(context: TrainingContext, tmp_path: Path) -> None:
+def test_the_error_of_a_failed_teacher_has_the_original_message(context: TrainingContext, tmp_path: Path) -> None:
     with pytest.raises(WorkFailed, match=r"loss became (nan|inf)"):
         jobs.train_teacher(job(context, tmp_path, recipe=RECIPE.model_copy(update={"learning_rate": 1e30})), ONE)
 
 
-def test_cached_knowledge_is_what_the_teacher_answers(taught: TrainingContext) -> None:
+def test_cached_knowledge_equals_the_teachers_outputs(taught: TrainingContext) -> None:
     assert taught.cached_knowledge is not None
     for split, examples in taught.splits.items():
         for rows, _, live in inference.each(taught.teacher, taught.built_task, examples, torch.arange(len(examples))):
@@ -120,7 +120,7 @@ def test_cached_knowledge_is_what_the_teacher_answers(taught: TrainingContext) -
             torch.testing.assert_close(cached, live["logits.class"])
 
 
-def test_knowledge_is_sent_without_what_it_has_read(taught: TrainingContext) -> None:
+def test_a_pickled_context_has_no_loaded_data(taught: TrainingContext) -> None:
     assert taught.cached_knowledge is not None
     taught.cached_knowledge.view("train", 0)
     assert len(pickle.dumps(taught.cached_knowledge)) < 4000
@@ -143,9 +143,7 @@ def test_any_number_of_workers_write_the_same_knowledge(
         torch.testing.assert_close(shared.cached_knowledge.view("train", view)["logits.class"], one["logits.class"])
 
 
-def test_a_live_teacher_and_cached_knowledge_dense_or_sparse_teach_the_same_student(
-    taught: TrainingContext, tmp_path: Path
-) -> None:
+def test_live_and_cached_knowledge_dense_or_sparse_give_the_same_student(taught: TrainingContext, tmp_path: Path) -> None:
     """Sparsely, all ten classes but one are kept: then nothing is lost but rounding."""
     assert taught.knowledge is not None
     (tmp_path / "teacher").symlink_to(taught.knowledge.teachers[0][0])
@@ -165,7 +163,7 @@ def test_a_live_teacher_and_cached_knowledge_dense_or_sparse_teach_the_same_stud
         assert rows["live"][-1]["measures"] == pytest.approx(rows[name][-1]["measures"], rel=1e-3, abs=apart)
 
 
-def test_views_come_into_the_cache_as_students_come_to_them(taught: TrainingContext, tmp_path: Path) -> None:
+def test_views_are_cached_on_first_use(taught: TrainingContext, tmp_path: Path) -> None:
     assert taught.knowledge is not None
     (tmp_path / "teacher").symlink_to(taught.knowledge.teachers[0][0])
     room = with_plan(replace(taught, augmentation=AugmentationConfig(pad_px=1)), tmp_path, views=4)
@@ -197,7 +195,7 @@ def test_a_trial_is_restored_to_the_same_student(taught: TrainingContext, tmp_pa
     assert all(torch.equal(a, b) for a, b in zip(weights[0].values(), weights[1].values(), strict=True))
 
 
-def test_a_trial_in_a_worker_group_is_the_trial_in_its_actor(taught: TrainingContext, tmp_path: Path) -> None:
+def test_a_worker_group_and_an_actor_train_the_same_student(taught: TrainingContext, tmp_path: Path) -> None:
     config = small_config(weight=0.5)
     local = student_jobs.StudentTrial(config, taught, 0, tmp_path / "local", LOCAL)
     for _ in range(4):
@@ -209,7 +207,7 @@ def test_a_trial_in_a_worker_group_is_the_trial_in_its_actor(taught: TrainingCon
     assert row["measures"] == pytest.approx(last["measures"], rel=1e-4)
 
 
-def test_a_damaged_cache_is_made_anew_and_told(taught: TrainingContext, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_rebuilt_with_a_message(taught: TrainingContext, tmp_path: Path) -> None:
     given = loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path)})
     said: list[str] = []
     room = knowledge.ensure_knowledge(given, context.context_of(given), [teacher_of(taught)], said.append)
@@ -224,7 +222,7 @@ def test_a_damaged_cache_is_made_anew_and_told(taught: TrainingContext, tmp_path
     assert file.read_bytes() == whole
 
 
-def test_knowledge_of_every_view_is_what_the_teacher_says_of_it(context: TrainingContext, tmp_path: Path) -> None:
+def test_cached_knowledge_of_every_view_equals_the_teachers_outputs(context: TrainingContext, tmp_path: Path) -> None:
     varied = replace(context, augmentation=AugmentationConfig(pad_px=1, flip=True))
     about = context.architecture({"convnet": {"width": 4}})
     checkpoint.write(tmp_path / "teacher", checkpoint.build(about), about)
@@ -244,7 +242,7 @@ def test_knowledge_of_every_view_is_what_the_teacher_says_of_it(context: Trainin
             torch.testing.assert_close(parts[f"maps.{name}"], output.square().mean(1).flatten(1))
 
 
-def test_a_weak_teacher_stops_the_sweep_unless_told_otherwise(tmp_path: Path) -> None:
+def test_a_weak_teacher_stops_the_sweep_unless_it_is_accepted(tmp_path: Path) -> None:
     weak = {"epochs": 1, "learning_rate": 1e-6}
     asked = with_teacher(tmp_path, teacher=weak)
     room = context.context_of(asked)
@@ -258,7 +256,7 @@ def test_a_weak_teacher_stops_the_sweep_unless_told_otherwise(tmp_path: Path) ->
         teachers.ensure_teacher(strict, room, lambda _: None)
 
 
-def test_a_teacher_learns_its_source_and_is_fine_tuned_to_the_data(tmp_path: Path) -> None:
+def test_a_teacher_is_trained_on_its_source_and_fine_tuned_on_the_data(tmp_path: Path) -> None:
     """Sixty scans teach little; after a thousand others of the same kind they are enough."""
     whole = Plain(context.context_of(with_teacher(tmp_path)).splits["train"])
     for name, rows in (("few", slice(60)), ("many", slice(60, None))):
@@ -302,7 +300,7 @@ def test_knowledge_over_its_budget_is_refused_or_live_before_a_byte_is_written(
     assert parts is not None and parts["logits.class"].shape == (359, 1, 10)
 
 
-def test_several_teachers_are_one_of_averaged_logits(context: TrainingContext, tmp_path: Path) -> None:
+def test_several_teachers_are_one_with_averaged_logits(context: TrainingContext, tmp_path: Path) -> None:
     for name, seed in (("first", 0), ("second", 1)):
         about = context.architecture("mlp")
         torch.manual_seed(seed)

@@ -35,7 +35,7 @@ def nothing_to_fill(_split: str, view: int) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 0.0), ("float16", 2e-3)])
-def test_what_is_read_is_what_was_written(tmp_path: Path, dtype: str, tolerance: float) -> None:
+def test_a_view_is_read_as_it_was_written(tmp_path: Path, dtype: str, tolerance: float) -> None:
     entry = Entry(tmp_path / files.content_address(teacher="a", data="b"))
     write(entry, dtype=dtype)
     assert entry.outline() == OUTLINE and entry.has("train", 0) and not entry.has("train", 1)
@@ -63,13 +63,13 @@ def test_an_address_changes_with_every_part() -> None:
     assert files.content_address(a=1, b=2) == files.content_address(b=2, a=1)
 
 
-def test_another_entry_is_not_there(tmp_path: Path) -> None:
+def test_an_entry_of_another_address_does_not_exist(tmp_path: Path) -> None:
     write(Entry(tmp_path / "a"))
     assert Entry(tmp_path / "b").outline() is None and not Entry(tmp_path / "b").has("train", 0)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "manifest"])
-def test_damage_is_seen_and_the_view_alone_is_removed(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_view_is_detected_and_only_it_is_removed(tmp_path: Path, damage: str) -> None:
     entry = Entry(tmp_path / "a")
     place, whole = write(entry), write(entry, view=1)
     file = place / "logits.npy"
@@ -89,7 +89,7 @@ def test_damage_is_seen_and_the_view_alone_is_removed(tmp_path: Path, damage: st
     assert len(said) == 1 and not place.exists() and whole.exists()
 
 
-def test_a_view_that_is_not_there_is_filled_once_by_whoever_comes_first(tmp_path: Path) -> None:
+def test_a_missing_view_is_filled_once_by_the_first_process(tmp_path: Path) -> None:
     entry, filled = Entry(tmp_path / "a"), list[int]()
     entry.describe(OUTLINE)
 
@@ -120,7 +120,7 @@ def test_a_node_reads_its_own_copy(tmp_path: Path) -> None:
     assert torch.equal(again.view("train", 0)["logits"], known)
 
 
-def test_a_nodes_damaged_copy_is_made_anew(tmp_path: Path) -> None:
+def test_a_damaged_local_copy_is_copied_again(tmp_path: Path) -> None:
     entry = Entry(tmp_path / "shared" / "entry")
     write(entry)
 
@@ -135,7 +135,7 @@ def test_a_nodes_damaged_copy_is_made_anew(tmp_path: Path) -> None:
     assert torch.equal(known, again) and copy.read_bytes() == whole
 
 
-def test_what_an_entry_is_of_is_forgotten_only_if_it_cannot_be_read(tmp_path: Path) -> None:
+def test_an_entrys_description_is_removed_only_if_it_is_unreadable(tmp_path: Path) -> None:
     entry = Entry(tmp_path / "entry")
     assert entry.forget_damaged() == ""
     entry.describe(OUTLINE)
@@ -202,7 +202,7 @@ def test_the_draft_of_a_killed_writer_is_no_view_and_is_removed_by_the_next_writ
         assert not draft.exists()
 
 
-def test_the_draft_of_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
+def test_the_draft_of_a_running_writer_is_not_removed(tmp_path: Path) -> None:
     entry = Entry(tmp_path / "a")
     with entry.draft("train", 0, 50, {"logits": Layout(shape=(1, 10), dtype="float32")}) as draft:
         knowledge_cache.fill(draft, {"logits": LOGITS}, 0)

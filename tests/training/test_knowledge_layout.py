@@ -39,7 +39,9 @@ def part(lengths: torch.Tensor, fixed: int, axes: tuple[int, ...], longest: int)
 
 @pytest.mark.parametrize("kind", RAGGED)
 @given(lengths=LENGTHS, more=st.integers(0, 3))
-def test_what_is_packed_comes_back_at_real_steps_and_0_elsewhere(kind: str, lengths: list[int], more: int) -> None:
+def test_unpacked_parts_equal_the_packed_ones_at_real_steps_and_are_0_elsewhere(
+    kind: str, lengths: list[int], more: int
+) -> None:
     (fixed, axes), sizes = RAGGED[kind], torch.tensor(lengths)
     longest = max(1, int(sizes.max()))
     values, real = part(sizes, fixed, axes, longest + more)
@@ -101,7 +103,7 @@ def test_stored_rows_are_the_teachers_live_output_at_real_steps(taught: Training
         torch.testing.assert_close(values[mask] if is_stepped else values, expected[mask] if is_stepped else expected)
 
 
-def test_the_cache_takes_the_bytes_of_its_real_values(taught: TrainingContext) -> None:
+def test_the_cache_has_the_bytes_of_its_real_values(taught: TrainingContext) -> None:
     assert taught.knowledge is not None and taught.knowledge.entry is not None
     place, lengths = taught.knowledge.entry.place("train", 0), taught.splits["train"].lengths
     assert lengths is not None

@@ -66,7 +66,7 @@ def taught(plan: TrainingPlan, weight: float, logits: torch.Tensor | None = None
     return replace(plan, distillation=distillation)
 
 
-def test_it_learns_and_the_same_seed_gives_the_same_student(plan: TrainingPlan) -> None:
+def test_a_training_improves_and_the_same_seed_gives_the_same_student(plan: TrainingPlan) -> None:
     long = replace(plan, recipe=RECIPE.model_copy(update={"epochs": 12}))
     under_way = loop.Training(model(), long)
     rows = [under_way.epoch() for _ in range(12)]
@@ -77,14 +77,14 @@ def test_it_learns_and_the_same_seed_gives_the_same_student(plan: TrainingPlan) 
     assert not torch.equal(next(iter(other.model.parameters())), next(iter(under_way.model.parameters())))
 
 
-def test_a_weight_of_nought_is_labels_alone_and_one_is_the_teacher_alone(plan: TrainingPlan) -> None:
+def test_a_weight_of_0_is_label_only_and_a_weight_of_1_ignores_labels(plan: TrainingPlan) -> None:
     assert_same_weights(trained(plan), trained(taught(plan, 0.0)))
     alone = taught(plan, 1.0)
     other_labels = relabelled(plan.train, (labels_of(plan) + 1) % 10)
     assert_same_weights(trained(alone), trained(replace(alone, train=other_labels)))
 
 
-def test_an_epoch_is_taught_by_the_view_that_it_shows(plan: TrainingPlan) -> None:
+def test_an_epoch_compares_the_teachers_outputs_for_its_own_view(plan: TrainingPlan) -> None:
     """The teacher's answers hold each view's mean; they are always those of the view that the student sees."""
     policy = AugmentationConfig(pad_px=2, flip=True)
     views = [augment.batch(plan.train, torch.arange(256), v, policy, 7).inputs["inputs"].mean(dim=(1, 2, 3)) for v in range(3)]
@@ -109,7 +109,7 @@ def test_an_epoch_is_taught_by_the_view_that_it_shows(plan: TrainingPlan) -> Non
     assert len(found) == 7 * 8 and max(found) < 1e-6
 
 
-def test_features_attention_and_weights_teach_too(plan: TrainingPlan) -> None:
+def test_features_attention_maps_and_weights_are_compared(plan: TrainingPlan) -> None:
     """A student of one family with its teacher, taught by a mixture alone, ends nearer in each respect than it began."""
     teacher = trained(replace(plan, recipe=RECIPE.model_copy(update={"epochs": 8}))).model.eval()
     task, needed = plan.task, frozenset({"features", "maps", "weights"})
@@ -134,7 +134,7 @@ def test_features_attention_and_weights_teach_too(plan: TrainingPlan) -> None:
     assert far[0] < far[1]
 
 
-def test_the_first_epochs_may_be_at_half_size(plan: TrainingPlan) -> None:
+def test_images_of_the_first_epochs_may_have_half_their_size(plan: TrainingPlan) -> None:
     sides: list[int] = []
     network_ = model()
     network_.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]) if network_.training else None)
@@ -144,7 +144,7 @@ def test_the_first_epochs_may_be_at_half_size(plan: TrainingPlan) -> None:
     assert sides == [4] * 16 + [8] * 16
 
 
-def test_the_first_epochs_of_a_pretrained_student_see_labels_only(plan: TrainingPlan) -> None:
+def test_the_first_epochs_of_a_pretrained_student_are_label_only(plan: TrainingPlan) -> None:
     late = taught(plan, 1.0)
     phases = (Phase(epochs=2, is_distilled=False), Phase(epochs=2))
     under_way, alone = (loop.Training(model(), replace(one, phases=phases)) for one in (late, plan))
@@ -156,7 +156,7 @@ def test_the_first_epochs_of_a_pretrained_student_see_labels_only(plan: Training
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
-def test_every_recipe_learns_averages_and_resumes(plan: TrainingPlan, optimizer: Any) -> None:
+def test_every_optimizer_trains_averages_and_resumes(plan: TrainingPlan, optimizer: Any) -> None:
     rate = {"adamw": 0.01, "muon": 0.01, "sgd": 0.1}[optimizer]
     recipe = RecipeConfig(epochs=10, batch_size=32, optimizer=optimizer, learning_rate=rate, average_decay=0.9)
     whole = loop.Training(model(), replace(plan, recipe=recipe))
@@ -178,7 +178,7 @@ def test_the_loss_is_continuous_in_its_weight(plan: TrainingPlan) -> None:
     assert losses[2] == pytest.approx(losses[3], rel=1e-6)
 
 
-def test_a_perfect_teacher_makes_better_students_than_few_labels(plan: TrainingPlan) -> None:
+def test_a_perfect_teacher_gives_better_students_than_few_labels(plan: TrainingPlan) -> None:
     """What is taught belongs to the example that is seen: logits of the true labels teach them, shuffled ones do not."""
     truth = nn.functional.one_hot(labels_of(plan), 10).unsqueeze(1).float() * 8
     long = replace(plan, recipe=RECIPE.model_copy(update={"epochs": 12}))
@@ -189,7 +189,7 @@ def test_a_perfect_teacher_makes_better_students_than_few_labels(plan: TrainingP
 
 
 @pytest.mark.parametrize("stop_after", [1, 3])
-def test_a_training_goes_on_from_its_state_as_if_never_stopped(plan: TrainingPlan, stop_after: int, tmp_path: Any) -> None:
+def test_a_resumed_training_equals_an_uninterrupted_one(plan: TrainingPlan, stop_after: int, tmp_path: Any) -> None:
     sparse = replace(
         taught(plan, 0.5),
         phases=(Phase(epochs=2), Phase(epochs=2, sparsifies=True)),
@@ -217,7 +217,7 @@ def test_a_training_that_moves_between_epochs_continues_as_if_it_had_not(plan: T
         assert torch.equal(tensor, moved.model.state_dict()[name]), name
 
 
-def test_channels_go_before_the_fine_tuning_and_not_earlier(plan: TrainingPlan) -> None:
+def test_channels_are_removed_before_fine_tuning_and_not_earlier(plan: TrainingPlan) -> None:
     sparse = replace(
         plan,
         phases=(Phase(epochs=3), Phase(epochs=1, sparsifies=True)),
@@ -231,13 +231,13 @@ def test_channels_go_before_the_fine_tuning_and_not_earlier(plan: TrainingPlan) 
     assert sizes[0] == sizes[1] == sizes[2] > sizes[3]
 
 
-def test_a_loss_that_is_not_finite_is_told_with_its_epoch(plan: TrainingPlan) -> None:
+def test_the_error_for_a_loss_that_is_not_finite_names_the_epoch(plan: TrainingPlan) -> None:
     known = torch.full((256, 1, 10), float("nan"))
     with pytest.raises(WorkFailed, match="nan in epoch 1"):
         loop.Training(model(), taught(plan, 0.5, known)).epoch()
 
 
-def test_shards_share_every_batch_out_among_the_workers(plan: TrainingPlan) -> None:
+def test_shards_divide_every_batch_among_the_workers(plan: TrainingPlan) -> None:
     whole = loop.Training(model(), plan).batches()
     shards = [loop.Training(model(), replace(plan, shard=(rank, 2))).batches() for rank in (0, 1)]
     for batch, left, right in zip(whole, *shards, strict=True):
@@ -245,7 +245,7 @@ def test_shards_share_every_batch_out_among_the_workers(plan: TrainingPlan) -> N
 
 
 @given(st.floats(0, 1))
-def test_the_cycle_goes_up_once_and_down_once_within_its_bounds(progress: float) -> None:
+def test_the_learning_rate_rises_once_and_falls_once_within_its_bounds(progress: float) -> None:
     assert 0.0 <= optimizers.one_cycle(progress) <= 1.0
     assert optimizers.one_cycle(0.0) == optimizers.one_cycle(1.0) == 0.0
     assert optimizers.one_cycle(optimizers.WARM_UP_SHARE) == pytest.approx(1.0)
@@ -256,7 +256,7 @@ def test_the_step_schedule_is_the_published_one() -> None:
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
 
 
-def test_agreement_with_oneself_is_whole() -> None:
+def test_a_networks_agreement_with_itself_is_1() -> None:
     logits = torch.randn(20, 1, 5)
     own, other = ({"class": LabelSequence(logits=sign * logits)} for sign in (1, -1))
     same = inference.agreement(own, own)
@@ -279,7 +279,7 @@ def relabelled(examples: Examples, labels: torch.Tensor) -> Examples:
     return replace(examples, targets={"class": replace(examples.targets["class"], values=labels)})
 
 
-def test_labels_alone_are_learnt_from_labelled_examples_in_as_many_steps(plan: TrainingPlan) -> None:
+def test_label_only_epochs_have_the_same_number_of_steps_with_fewer_labels(plan: TrainingPlan) -> None:
     few = partly_labelled(plan, 40)
     batches = loop.Training(model(), few).batches()
     shown = torch.cat(batches)
@@ -288,7 +288,7 @@ def test_labels_alone_are_learnt_from_labelled_examples_in_as_many_steps(plan: T
 
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
-def test_an_example_without_a_label_costs_nothing_and_is_taught_all_the_same(plan: TrainingPlan, mixup: float) -> None:
+def test_an_unlabelled_example_has_no_label_loss_and_is_distilled(plan: TrainingPlan, mixup: float) -> None:
     policy, rows = AugmentationConfig(mixup=mixup), torch.arange(32)
     half = replace(partly_labelled(taught(plan, 0.5), 16), augmentation=policy)
     under_way = loop.Training(model(), half)
@@ -307,14 +307,14 @@ def test_an_example_without_a_label_costs_nothing_and_is_taught_all_the_same(pla
     assert mixup or torch.equal(alone, plain)
 
 
-def test_no_label_at_all_leaves_what_the_teacher_says(plan: TrainingPlan) -> None:
+def test_without_labels_only_the_distillation_loss_is_left(plan: TrainingPlan) -> None:
     none, truth = partly_labelled(plan, 0), nn.functional.one_hot(labels_of(plan), 10).unsqueeze(1).float() * 8
     long = replace(none, recipe=RECIPE.model_copy(update={"epochs": 12}))
     found = trained(replace(taught(long, 0.5, truth), train=long.train))
     assert inference.measured(found.model, plan.task, plan.validation)["accuracy"] > 0.5
 
 
-def test_a_phase_goes_on_from_the_average_and_keeps_its_losss_adapters(plan: TrainingPlan) -> None:
+def test_a_phase_continues_from_the_average_and_keeps_the_adapters(plan: TrainingPlan) -> None:
     recipe = RECIPE.model_copy(update={"average_decay": 0.9})
     phases = (Phase(epochs=2), Phase(epochs=1, is_distilled=False), Phase(epochs=1, rate=0.1))
     under_way = loop.Training(model(), replace(taught(plan, 0.5), recipe=recipe, phases=phases))
@@ -328,7 +328,7 @@ def test_a_phase_goes_on_from_the_average_and_keeps_its_losss_adapters(plan: Tra
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
-def test_phases_resume_at_and_between_their_borders(plan: TrainingPlan, stop_after: int) -> None:
+def test_trainings_resume_at_and_within_phases(plan: TrainingPlan, stop_after: int) -> None:
     apart, smaller = Phase(epochs=1, is_distilled=False), Phase(epochs=2, sparsifies=True)
     phases = (apart, smaller, Phase(epochs=1, rate=0.1))
     sparsity = partial(channels.build, channels.Config(), 0.5)
@@ -348,7 +348,7 @@ def first_steps(plan: TrainingPlan, logits: torch.Tensor) -> torch.Tensor:
     return under_way.loss.label_loss({"logits.class": logits}, under_way.loss.batch(torch.arange(2), 0))
 
 
-def test_a_mixed_example_has_the_labels_of_both_in_their_shares(plan: TrainingPlan) -> None:
+def test_the_label_loss_of_a_mixed_example_weights_both_labels_by_their_shares(plan: TrainingPlan) -> None:
     mixed = replace(plan, augmentation=AugmentationConfig(mixup=1.0))
     under_way = loop.Training(model(), mixed)
     batch = under_way.loss.batch(torch.arange(2), 0)
@@ -408,7 +408,7 @@ def test_adapters_are_kept_from_phase_to_phase(plan: TrainingPlan) -> None:
     assert torch.equal(before, adapter_of(under_way))
 
 
-def test_a_loss_is_given_the_labels_of_its_examples(plan: TrainingPlan) -> None:
+def test_a_loss_gets_the_labels_of_its_examples(plan: TrainingPlan) -> None:
     under_way = loop.Training(model(), adapted(plan))
     under_way.loss(torch.tensor([7, 3]), 0)
     assert under_way.loss.module is not None

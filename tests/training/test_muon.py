@@ -44,7 +44,7 @@ def test_a_step_has_the_size_of_adamws() -> None:
     assert kernel.square().mean().sqrt().item() == pytest.approx(0.2, rel=0.3), "the root mean square that AdamW's steps have"
 
 
-def test_it_learns_a_linear_map() -> None:
+def test_muon_fits_a_linear_map() -> None:
     torch.manual_seed(0)
     target, model = torch.randn(6, 10), nn.Linear(10, 6, bias=False)
     optimizer = Muon([{"params": [model.weight]}], lr=0.5, weight_decay=0.0)

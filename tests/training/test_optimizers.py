@@ -23,7 +23,7 @@ def test_every_parameter_is_stepped_once_and_no_bias_or_norm_decays(name: Litera
         assert all((p.ndim > 1) is (group["weight_decay"] > 0) for p in group["params"])
 
 
-def test_under_muon_only_a_networks_ends_and_what_is_no_matrix_take_adamws_step() -> None:
+def test_muon_steps_hidden_matrices_and_adamw_the_other_parameters() -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2))
     adapter = nn.Linear(4, 8)
     optimizer = optimizers.optimizer(RecipeConfig(optimizer="muon"), list(network.parameters()), list(adapter.parameters()))

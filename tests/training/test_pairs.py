@@ -43,7 +43,7 @@ NETWORKS = {"convnet": CONVNET, "mlp": MLP, "vit": VIT, "small_vit": SMALL_VIT}
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("teacher", "pupil"), REFUSED, ids=lambda kind: kind)
-def test_a_pair_is_taught_or_refused_before_it_is_trained(
+def test_a_pair_is_distilled_or_refused_before_training(
     teacher: str, pupil: str, method: str, tmp_path_factory: Any, contexts: dict[str, TrainingContext]
 ) -> None:
     room = contexts[teacher]
@@ -79,7 +79,7 @@ def contexts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainingCont
     return found
 
 
-def test_what_is_captured_of_a_transformer_is_what_its_attention_is_the_softmax_of() -> None:
+def test_captured_scores_are_those_of_the_transformers_attention() -> None:
     room = TrainingContext(data="digits", task="image_classification", seed=0)
     model = checkpoint.seeded(room.architecture(VIT), 0).eval()
     batch = room.splits["train"].take(slice(3))

@@ -28,7 +28,7 @@ def test_a_student_with_a_fresh_seed_gets_the_views_of_its_teacher(taught: Train
     assert student.label_only_plan(config().student, taught).view_seed == taught.seed
 
 
-def test_a_students_first_weights_depend_on_its_seed(taught: TrainingContext) -> None:
+def test_a_students_initial_weights_depend_on_its_seed(taught: TrainingContext) -> None:
     one, same, other = (next(student.build(config(), taught, seed).parameters()) for seed in (1, 1, 2))
     assert torch.equal(one, same) and not torch.equal(one, other)
 
@@ -77,7 +77,7 @@ def test_a_student_of_weight_0_has_no_teacher(taught: TrainingContext) -> None:
     assert found is not None and found.weight == 0.5
 
 
-def test_a_student_is_taught_by_the_rows_and_the_parts_that_its_loss_compares(taught: TrainingContext) -> None:
+def test_a_student_gets_the_rows_and_the_parts_that_its_loss_compares(taught: TrainingContext) -> None:
     found = student.distillation_of(config(), taught)
     assert found is not None
     rows = torch.tensor([5, 2])

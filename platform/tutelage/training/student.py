@@ -212,11 +212,11 @@ def label_only_plan(recipe: RecipeConfig, context: TrainingContext) -> TrainingP
 
 
 def presize(config: TrialConfig, context: TrainingContext) -> Sizes:
-    """Return the sizes and MACs that the student's first candidate will have; none where training decides them.
+    """Return the sizes and MACs of the student's first candidate before training; none if training decides them.
 
-    A student from which nothing is removed is sized on the meta device, at no cost; one that a sparsity method makes smaller
-    in a way known beforehand is made so untrained. Raises `InputError` for a student that is to inherit weights of its teacher
-    and could take none.
+    A student without sparsity is sized on the meta device, which needs no computation. With a sparsity method whose result
+    does not depend on the weights, the method is applied to an untrained student. Raises `InputError` if the values make no
+    network, or if the student is to inherit weights of its teacher and none fits.
     """
     if config.student.initialise in INHERITING and not can_inherit(blank(config, context), context.teacher_outline.weights):
         raise InputError(NOTHING_TO_INHERIT)
@@ -234,7 +234,7 @@ def _sizes(model: nn.Module, context: TrainingContext) -> dict[str, float]:
 
 
 def _smaller(config: TrialConfig, context: TrainingContext) -> nn.Module | None:
-    """Return the untrained student as small as its sparsity method will make it; None where training decides that."""
+    """Return the untrained student after its sparsity method; None if training decides the result."""
     new_method = sparsity_of(config)
     model = untrained(config, context, seed=0)
     if new_method is None:
@@ -249,9 +249,9 @@ def _smaller(config: TrialConfig, context: TrainingContext) -> nn.Module | None:
 
 
 def latency_floor_ms(config: TrialConfig, context: TrainingContext) -> float:
-    """Return the fastest of some passes of the untrained student over one example, on this machine's processor.
+    """Return the shortest time of several passes of the untrained student over one example, on this machine's processor.
 
-    The student's median latency, measured alone on a machine no faster, is not below it. 0 where training decides its size.
+    It is a lower bound of the student's median latency on this machine or a slower one; 0 if training decides its size.
     """
     model = _smaller(config, context)
     return timing.fastest_ms(model, blank_arguments(context.signature, 1)) if model else 0.0
@@ -266,7 +266,7 @@ def final_measures(model: nn.Module, context: TrainingContext) -> dict[str, floa
 
 
 def network_measures(model: nn.Module, context: TrainingContext, *, early: bool = False) -> dict[str, float]:
-    """Return the context's measures of the network itself; `early` ones alone are those that are known before training."""
+    """Return the context's measures of the network itself; with `early`, only those that are available before training."""
     own = [one for one in context.measures if one.of_network and (not early or one.available == "before_training")]
     if not own:
         return {}
