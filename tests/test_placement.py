@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tutelage.errors import UnreachableError
-from tutelage.placement import Demand, Node, check, jobs_at_once, nodes_of
+from tutelage.placement import Demand, Node, check, jobs_at_once, nodes_of, waits_for
 
 
 def node(cpus: float, gpus: float = 0.0) -> Node:
@@ -63,3 +63,12 @@ def test_dead_nodes_give_nothing() -> None:
         {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}},
     ]
     assert nodes_of(documents) == [node(2), node(4, gpus=1)]
+
+
+def test_what_a_job_waits_for_is_said_with_what_is_free() -> None:
+    assert waits_for([node(2)], {"CPU": 2.0}, demand(workers=2)) == ""
+    said = waits_for([node(4), node(2, gpus=1)], {"CPU": 1.0, "memory": 1e9}, demand(cpus=2, gpus=1))
+    assert said == (
+        "a job waits for 2 CPUs and 1 GPU: there are 2 nodes with 6 CPUs and 1 GPU together, "
+        "the largest with 2 CPUs and 1 GPU, of which 1 CPU and 0 GPUs are free"
+    )

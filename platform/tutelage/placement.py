@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tutelage.errors import UnreachableError
@@ -59,6 +59,19 @@ def check(nodes: Sequence[Node], demands: Iterable[Demand]) -> None:
                 f"resources.{demand.name} asks for {demand.text()}, and {why}: there {there}. "
                 f"Ask for less under resources.{demand.name}, or give a larger cluster with --address."
             )
+
+
+def free_text(resources: Mapping[str, float]) -> str:
+    """Return in words what `ray.available_resources()` says is free."""
+    return f"{_has(Node(cpus=resources.get('CPU', 0.0), gpus=resources.get('GPU', 0.0)))} are free"
+
+
+def waits_for(nodes: Sequence[Node], resources: Mapping[str, float], demand: Demand) -> str:
+    """Return in words what a job that starts now has to wait for; "" if that much is free."""
+    free = Node(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0))
+    if jobs_at_once([free], replace(demand, workers=1)) >= demand.workers:
+        return ""
+    return f"a job waits for {demand.text()}: there {describe(nodes)}, of which {free_text(resources)}"
 
 
 def describe(nodes: Sequence[Node]) -> str:

@@ -28,6 +28,7 @@ SPEC: dict[str, Any] = {
     "teacher": {**SMALL_SPEC["teacher"], "epochs": 30},
     "search": {"trials": 4, "confirm": 2, "checkpoint_epochs": 1},
 }
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
 class Command:
@@ -58,6 +59,7 @@ class Command:
             time.sleep(0.05)
         time.sleep(0.5)
         assert len(self._alive()) > 3, "Ray's processes"
+        assert self.listening_on() and self.listening_on() <= LOOPBACK
         for _ in range(times):
             self._process.send_signal(number)
             time.sleep(0.3)
@@ -70,12 +72,25 @@ class Command:
 
     def _alive(self) -> list[str]:
         """Return the command lines of the processes that have inherited this command's environment, and its own."""
+        return [(process / "cmdline").read_bytes().replace(b"\0", b" ").decode() for process in self._processes()]
+
+    def _processes(self) -> list[Path]:
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if self._mark.encode() in (process / "environ").read_bytes().split(b"\0"):
-                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                    found.append(process)
         return found
+
+    def listening_on(self) -> set[str]:
+        """Return the addresses on which the command's processes listen, in hexadecimal."""
+        sockets = set()
+        for process in self._processes():
+            for descriptor in (process / "fd").glob("*"):
+                with contextlib.suppress(OSError):
+                    sockets.add(os.readlink(descriptor).removeprefix("socket:[").removesuffix("]"))
+        lines = [line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]]
+        return {line[1].split(":")[0] for line in lines if line[3] == "0A" and line[9] in sockets}
 
     def end(self) -> int:
         """Wait for the command; return its exit code."""

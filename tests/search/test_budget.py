@@ -16,6 +16,16 @@ def test_device_hours_are_hours_times_devices(make_record: Callable[..., TrialRe
     assert budget.why_over([]) == "1 device-hours are spent, of 1"
 
 
+def test_the_hours_of_a_paused_trial_count_at_once_and_once(make_record: Callable[..., TrialRecord]) -> None:
+    budget = Budget(device_hours=1.0)
+    paused = replace(make_record(0), state="paused", elapsed_s=1800.0)
+    budget.learn(paused)
+    assert budget.spent_device_hours == 0.5
+    budget.learn(replace(paused, elapsed_s=2700.0))
+    budget.learn(replace(make_record(0), elapsed_s=3600.0))
+    assert budget.spent_device_hours == 1.0, "a trial's seconds are those since it began"
+
+
 def test_a_plateau_is_no_growth_over_the_last_trials() -> None:
     budget = Budget(plateau_trials=3, plateau_gain=0.1)
     assert budget.why_over([1.0, 1.0, 1.0]) == "", "three are not looked back over yet"

@@ -6,15 +6,19 @@ import itertools
 import json
 import os
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
+from ray.tune.error import TuneError
 
 from tutelage.records.trial import Suggestion, TrialRecord
-from tutelage.search import ray_trial, ray_tune
+from tutelage.search import ray_tune
 from tutelage.search.stopping import Decision
+from tutelage.search.trial_feed import STATE
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -32,6 +36,7 @@ class Counting:
 
     def step(self) -> dict[str, Any]:
         self.epoch += 1
+        time.sleep(self.config.get("epoch_s", 0.0))
         self._misbehave()
         row: dict[str, Any] = {"epoch": self.epoch, "train_loss": 1 / self.epoch, "accuracy": 0.5, "step_s": 0.001}
         self.curve.append({**row})
@@ -46,8 +51,8 @@ class Counting:
         if self.config.get("raises_at") == self.epoch:
             raise RuntimeError("this student cannot learn")
         lost = self.config.get("killed_at")
-        if lost == self.epoch:
-            marker = Path(self.config["marker"])
+        if lost == self.epoch or self.epoch in self.config.get("killed_at_each", ()):
+            marker = Path(f"{self.config['marker']}{'' if lost else self.epoch}")
             if not marker.exists():
                 marker.write_text("once")
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -71,10 +76,11 @@ def run(
         [Suggestion(number=next(numbers), config=config, params={"epochs": config["epochs"]}) for config in configs]
     )
     records: list[TrialRecord] = []
+    time_budget_s = slots.pop("time_budget_s", None)
     settings = ray_tune.Slots(**{"cpus": 1, "gpus": 0, "concurrency": None, **slots})
 
     handlers = ray_tune.Handlers(next_suggestion=lambda: next(suggestions, None), on_record=records.append)
-    ray_tune.run(Counting, handlers, settings, tmp_path / "run", rungs=rungs)
+    ray_tune.run(Counting, handlers, settings, tmp_path / "run", rungs=rungs, time_budget_s=time_budget_s)
     assert len({record.trial_id for record in records}) == len(records), "each trial ends once"
     return {record.trial_id: record for record in records}
 
@@ -121,6 +127,43 @@ def test_a_worker_that_is_lost_for_good_is_a_failed_trial(tmp_path: Path) -> Non
     assert records["t0001"].state == "finished"
 
 
+def test_deaths_after_progress_are_no_failure(tmp_path: Path) -> None:
+    config = {"epochs": 5, "killed_at_each": [2, 3, 4], "marker": str(tmp_path / "killed")}
+    records = run(tmp_path, [config], checkpoint_epochs=1, max_failures=1)
+    assert len(list(tmp_path.glob("killed*"))) == 3
+    assert records["t0000"].state == "finished" and [row["epoch"] for row in records["t0000"].curve] == [1, 2, 3, 4, 5]
+
+
+def test_when_the_time_is_up_a_running_trial_is_stopped_and_one_trial_did_not_wait_for_a_second(tmp_path: Path) -> None:
+    records = run(tmp_path, [{"epochs": 10_000, "epoch_s": 0.1}], time_budget_s=17.0)
+    assert records["t0000"].state == "stopped" and records["t0000"].elapsed_s > 0
+    assert records["t0000"].curve, "the gate would have held it for 20 s"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_exception_in_the_driver_leaves_nothing_in_the_session_of_the_caller(
+    tmp_path: Path, error: type[BaseException]
+) -> None:  # fmt: skip
+    def living() -> set[str]:
+        return {name for name, actor in ray._private.state.actors().items() if actor["State"] != "DEAD"}
+
+    def fail(trial_id: str, row: dict[str, Any]) -> None:
+        raise error("stop")
+
+    before, configs = living(), iter([{"epochs": 10_000, "epoch_s": 0.05}] * 4)
+    handlers = ray_tune.Handlers(
+        next_suggestion=lambda: next((Suggestion(number=0, config=config, params={}) for config in configs), None),
+        on_record=lambda record: None, on_epoch=fail,
+    )  # fmt: skip
+    with pytest.raises((error, TuneError)) as caught:
+        ray_tune.run(Counting, handlers, ray_tune.Slots(cpus=1, gpus=0, concurrency=None), tmp_path / "run")
+    deadline_s = time.monotonic() + 20
+    while living() - before or ray.available_resources().get("CPU") != 2.0:
+        assert time.monotonic() < deadline_s, (living() - before, ray.available_resources())
+        time.sleep(0.2)
+    assert "stop" in str(caught.value), "the traceback is held, as a notebook does"
+
+
 def test_a_trial_that_is_not_worth_more_is_stopped_at_its_rung_and_each_is_asked_about_once(tmp_path: Path) -> None:
     asked: list[tuple[int, int]] = []
 
@@ -146,7 +189,7 @@ def test_checkpoints_are_those_asked_for_and_what_cannot_be_opened_is_tried_once
     assert [records[f"t000{i}"].state for i in range(2)] == ["finished", "failed"]
     assert "this student cannot be built" in records["t0001"].error
     assert (tmp_path / "opened").read_text() == "once "
-    assert bool(list((tmp_path / "run").rglob(ray_trial.STATE))) is (checkpoint_epochs > 0)
+    assert bool(list((tmp_path / "run").rglob(STATE))) is (checkpoint_epochs > 0)
 
 
 def test_a_trial_goes_on_where_an_earlier_driver_left_it_and_what_was_cut_short_is_passed_over(tmp_path: Path) -> None:
@@ -154,7 +197,7 @@ def test_a_trial_goes_on_where_an_earlier_driver_left_it_and_what_was_cut_short_
     for number, content in enumerate(['[{"epoch": 1}, ', json.dumps([{"epoch": e, "train_loss": 9.0, "accuracy": 0.1,
         "step_s": 5.0} for e in (1, 2)]), "{"]):  # fmt: skip
         (left / f"checkpoint_{number:06d}").mkdir(parents=True)
-        (left / f"checkpoint_{number:06d}" / ray_trial.STATE).write_text(content)
+        (left / f"checkpoint_{number:06d}" / STATE).write_text(content)
     records = run(tmp_path, [{"epochs": 4}, {"epochs": 2}])
     curve = records["t0000"].curve
     assert [row["epoch"] for row in curve] == [1, 2, 3, 4]

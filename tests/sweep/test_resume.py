@@ -32,6 +32,13 @@ def test_trials_are_a_total_or_more(given: str | int | None, total: int) -> None
     assert extension.with_trials(BEFORE, given).search.trials == total
 
 
+def test_an_extension_that_is_repeated_adds_nothing() -> None:
+    failed = extension.with_trials(BEFORE, "+2")
+    assert extension.with_trials(failed, "+2", BEFORE.search.trials).search.trials == 10
+    assert extension.with_trials(failed, "+5", BEFORE.search.trials).search.trials == 13
+    assert extension.with_trials(failed, None, BEFORE.search.trials).search.trials == 10
+
+
 @pytest.mark.parametrize("given", ["", "+", "-5", "0", "+0", "many", "1.5", "²"])
 def test_what_is_no_number_of_trials_is_told(given: str) -> None:
     with pytest.raises(InputError, match=r"in all \(80\), or how many more \(\+50\)"):

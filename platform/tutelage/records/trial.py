@@ -49,7 +49,7 @@ class Suggestion:
     @property
     def trial_id(self) -> str:
         """The trial's name."""
-        return f"t{self.number:04d}"
+        return trial_name(self.number)
 
     @property
     def sizes_at_rungs(self) -> dict[str, float]:
@@ -140,6 +140,11 @@ class TrialRecord(Suggestion):
         known = {name: value for name, value in document.items() if name != "trial_id"}
         candidates = tuple(Candidate(**one) for one in known["candidates"])
         return cls(**{**known, "curve": tuple(known["curve"]), "candidates": candidates})
+
+
+def trial_name(number: int) -> str:
+    """Return the name of a trial by its number from 0."""
+    return f"t{number:04d}"
 
 
 def candidate_id(trial: str, index: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tutelage.records.trial import TrialRecord
 
@@ -21,10 +21,13 @@ class Budget:
     plateau_trials: int | None = None
     plateau_gain: float = 0.0
     spent_device_hours: float = 0.0
+    _counted_s: dict[int, float] = field(default_factory=dict)  # by trial
 
     def learn(self, record: TrialRecord) -> None:
-        """Count what an ended trial took."""
-        self.spent_device_hours += record.elapsed_s * self.devices / 3600
+        """Count what a trial took until it ended or was paused; a trial that continues has taken that already."""
+        more_s = record.elapsed_s - self._counted_s.get(record.number, 0.0)
+        self._counted_s[record.number] = record.elapsed_s
+        self.spent_device_hours += more_s * self.devices / 3600
 
     def why_over(self, hypervolumes: Sequence[float]) -> str:
         """Return in words why nothing more is begun, by the hypervolume after each ended trial; "" while something may be."""

@@ -16,7 +16,16 @@ class Gate:
     """
 
     def __init__(self, expected: int) -> None:
-        self._missing, self._opened = expected, asyncio.Event()
+        self._expected = self._missing = expected
+        self._opened = asyncio.Event()
+
+    async def expect(self, at_most: int) -> None:
+        """Expect no more than so many actors: there are no more trials."""
+        fewer = max(0, self._expected - at_most)
+        self._expected -= fewer
+        self._missing -= fewer
+        if self._missing <= 0:
+            self._opened.set()
 
     async def pass_through(self) -> None:
         self._missing -= 1

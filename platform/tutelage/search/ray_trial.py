@@ -16,9 +16,7 @@ from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
 from tutelage.records.trial import WorkersLost
-
-STATE = "trial.pt"
-
+from tutelage.search.trial_feed import STATE
 
 HAND_IN_S = 2.0  # an actor hands in its epochs this often, at a rung, or as the trial ends; a live view needs no more
 
@@ -83,10 +81,11 @@ class StudentTrainable(tune.Trainable):
         rows: list[dict[str, Any]] = []
         while True:
             row = self._epoch()
+            is_resumed = bool(self._resumed_rows)  # handed in at once, so that the driver knows of progress after a death
             rows, self._resumed_rows = self._resumed_rows or rows, []
             rows = row.pop("curve", [*rows, row] if "epoch" in row else rows)  # the whole of it comes with the last epoch
             is_due = self._is_checkpoint(row)
-            if row["done"] or is_due or row["epoch"] in self._rungs or time.time() - begun_s > HAND_IN_S:
+            if row["done"] or is_due or is_resumed or row["epoch"] in self._rungs or time.time() - begun_s > HAND_IN_S:
                 break
         kept = [{key: value for key, value in one.items() if _is_number(value)} for one in rows]
         about = {"rows": kept, "started_s": self._started_s, "elapsed_s": time.time() - self._started_s}

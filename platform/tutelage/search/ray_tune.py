@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,14 @@ from ray.tune.search import Searcher
 
 from tutelage import environment, placement, signals
 from tutelage.placement import Demand
-from tutelage.records.trial import Candidate, State, Suggestion, TrialRecord
+from tutelage.search.deaths import MAX_WITHOUT_PROGRESS, Deaths
 from tutelage.search.gate import Gate
-from tutelage.search.ray_trial import STATE, StartTrial, StudentTrainable
-from tutelage.search.stopping import Decision
+from tutelage.search.ray_trial import StartTrial, StudentTrainable
+from tutelage.search.trial_feed import Handlers, Rungs, TrialFeed
 
+__all__ = ["Handlers", "Rungs", "Slots", "run"]
+
+WAIT_S = 30.0  # without a trial that runs, until what it waits for is said
 MAX_PENDING = 200  # trials drawn ahead of the actors that run them, at most
 
 
@@ -36,7 +39,7 @@ class Slots:
 
     `cpus` and `gpus` are of the trial's actor, or of each of its `workers`, which it starts as a group beside the actor.
     A checkpoint every `checkpoint_epochs` (0: none) is where a trial continues after its worker was lost, at most
-    `max_failures` times.
+    `max_failures` times at the same place (see `deaths`).
     """
 
     cpus: float
@@ -44,13 +47,17 @@ class Slots:
     concurrency: int | None
     workers: int = 0
     checkpoint_epochs: int = 0
-    max_failures: int = 2
+    max_failures: int = 3
 
     def count(self) -> int:
         """Return how many trials run at once on the cluster as it is now, each of them with all that it takes."""
-        demand = Demand(name="trial", workers=max(1, self.workers), cpus=self.cpus, gpus=self.gpus)
-        fitting = placement.jobs_at_once(placement.nodes_of(ray.nodes()), demand)
+        fitting = placement.jobs_at_once(placement.nodes_of(ray.nodes()), self.demand)
         return max(1, min(fitting, self.concurrency or MAX_PENDING))
+
+    @property
+    def demand(self) -> Demand:
+        """What a trial takes, with its workers."""
+        return Demand(name="trial", workers=max(1, self.workers), cpus=self.cpus, gpus=self.gpus)
 
     @property
     def of_actor(self) -> dict[str, float]:
@@ -58,92 +65,18 @@ class Slots:
         return {"memory": 1.0} if self.workers else {"cpu": self.cpus, "gpu": self.gpus}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rungs:
-    """After which `epochs` a trial is judged: `judge(suggestion, row)` is called once at each rung.
-
-    Where trials are `pausing`, their state is kept at every rung. One that is paused is recorded so, leaves its worker, and
-    continues from there when `next_suggestion` gives its suggestion again.
-    """
-
-    epochs: frozenset[int] = frozenset()
-    judge: Callable[[Suggestion, dict[str, Any]], Decision] = lambda suggestion, row: "go_on"
-    pausing: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Handlers:
-    """What a search decides in the driver: the next suggestion (None: no more, or none yet), and what a record leads to.
-
-    `on_record` is called once for each trial that ends and each time that one is paused, `on_epoch` with a trial's name and
-    an epoch's row.
-    """
-
-    next_suggestion: Callable[[], Suggestion | None]
-    on_record: Callable[[TrialRecord], None]
-    on_epoch: Callable[[str, dict[str, Any]], None] = lambda trial_id, row: None
-
-
-@dataclass
-class _TrialFeed:
-    """Which suggestion each of Tune's trials runs, and the epochs it has reported."""
-
-    handlers: Handlers
-    rungs: Rungs
-    suggestions: dict[str, Suggestion] = field(default_factory=dict)
-    home: Path = Path()
-    rows: dict[str, list[dict[str, float]]] = field(default_factory=dict)
-    paused: set[str] = field(default_factory=set)
-    spent_s: dict[int, float] = field(default_factory=dict)  # by trials before they were paused
-
-    def checkpoints(self, suggestion: Suggestion) -> list[str]:
-        """Return where an earlier driver left the trial's state, the latest first."""
-        name = suggestion.trial_id
-        if not (self.home / name).exists():  # it never ran; a directory of many trials is not looked through for it
-            return []
-        # Tune adds a suffix to the name of a directory that is there already
-        found = [path for own in (name, f"{name}_*") for path in self.home.glob(f"{own}/checkpoint_*/{STATE}")]
-        return [str(path.resolve()) for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Give Tune nothing to pickle: a sweep is kept in its own ledger and study, and Tune's restore is not used."""
-        return {}
-
-    def close(self, tune_id: str, result: dict[str, Any], error: str) -> None:
-        """Turn a trial's last result into its record."""
-        suggestion = self.suggestions.pop(tune_id)
-        rows = self.rows.pop(tune_id, [])
-        error = result.get("error", "") or error
-        state: State = "failed" if error else "finished" if "measures" in result else "stopped"
-        elapsed_s = result.get("elapsed_s", 0.0) + self.spent_s.pop(suggestion.number, 0.0)
-        if tune_id in self.paused and not error:
-            state, self.spent_s[suggestion.number] = "paused", elapsed_s
-        self.handlers.on_record(
-            suggestion.record(
-                state,
-                measures=dict(result.get("measures", {})),
-                candidates=tuple(Candidate(**one) for one in result.get("candidates", ())),
-                curve=tuple(rows),
-                error=error,
-                started_s=result.get("started_s", 0.0) or time.time(),
-                elapsed_s=elapsed_s,
-                step_s=sum(row["step_s"] for row in rows),
-            )
-        )
-
-
 class _Searcher(Searcher):
     """Hands out suggestions; learning goes through the callback, which knows a failure from a finished trial."""
 
-    def __init__(self, feed: _TrialFeed) -> None:
+    def __init__(self, feed: TrialFeed, on_none: Callable[[], None]) -> None:
         super().__init__()
-        self._feed = feed
+        self._feed, self._on_none = feed, on_none
 
     def suggest(self, trial_id: str) -> Any:
-        suggestion = self._feed.handlers.next_suggestion()
+        suggestion = self._feed.suggest(trial_id)
         if suggestion is None:
+            self._on_none()
             return None if self._feed.rungs.pausing and self._feed.suggestions else Searcher.FINISHED  # None: ask again
-        self._feed.suggestions[trial_id] = suggestion
         return {
             "trial_id": suggestion.trial_id,
             "config": suggestion.config,
@@ -161,28 +94,62 @@ class _Searcher(Searcher):
 
 
 class _Callback(tune.Callback):
-    def __init__(self, feed: _TrialFeed) -> None:
-        self._feed = feed
+    """Takes in results and ends, and decides before each death of a worker whether it would be the trial's failure."""
+
+    def __init__(self, feed: TrialFeed, slots: Slots) -> None:
+        self._feed, self._deaths, self._demand = feed, Deaths(slots.max_failures), slots.demand
+        self._running: dict[str, Trial] = {}
+        self._waits_since_s = time.monotonic()
+
+    def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+        if self._running:
+            self._waits_since_s = time.monotonic()
+        elif time.monotonic() - self._waits_since_s > WAIT_S:
+            self._waits_since_s = time.monotonic()
+            nodes, free = placement.nodes_of(ray.nodes()), ray.available_resources()
+            self._feed.handlers.on_wait(
+                f"no trial could start for {WAIT_S:g} s: one takes {self._demand.text()}; "
+                f"there {placement.describe(nodes)}, of which {placement.free_text(free)}"
+            )
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
+        self._deaths.started(trial.trial_id)
+        self._running[trial.trial_id] = trial
+        self._set_limits()
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Trial, result: dict[str, Any], **info: Any) -> None:
-        rows = result["rows"]
-        if rows:
-            known = self._feed.rows.setdefault(trial.trial_id, [])
-            known[:] = [row for row in known if row["epoch"] < rows[0]["epoch"]] + rows
-            self._feed.handlers.on_epoch(self._feed.suggestions[trial.trial_id].trial_id, rows[-1])
+        self._feed.report(trial.trial_id, result)
+        if "epoch" in result:
+            self._deaths.reported(trial.trial_id, result["epoch"])
+            self._set_limits()
+
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
+        self._deaths.died(trial.trial_id, time.monotonic())
+        self._running[trial.trial_id] = trial
+        self._set_limits()
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
-        self._feed.close(trial.trial_id, trial.last_result or {}, "")
+        self._end(trial, "")
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
         error = trial.error_file and Path(trial.error_file).exists() and Path(trial.error_file).read_text()
-        self._feed.close(trial.trial_id, trial.last_result or {}, error or "the trial's worker was lost")
+        self._end(trial, error or "the trial's worker was lost")
+
+    def _end(self, trial: Trial, error: str) -> None:
+        self._deaths.ended(trial.trial_id)
+        self._running.pop(trial.trial_id, None)
+        self._feed.close(trial.trial_id, error)
+
+    def _set_limits(self) -> None:
+        """Have Tune recover each trial from one more death, or from none: it counts deaths of every kind alike."""
+        for trial in self._running.values():
+            trial.max_failures = trial.num_failures + (not self._deaths.fails_next(trial.trial_id))
 
 
 class _Scheduler(FIFOScheduler):
     """First in, first out; a trial that does not continue past a rung ends there, for good or until it is suggested again."""
 
-    def __init__(self, feed: _TrialFeed) -> None:
+    def __init__(self, feed: TrialFeed) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._feed = feed
         self._judged: set[tuple[str, int]] = set()  # a trial that was lost comes to its rungs again
@@ -223,7 +190,7 @@ def run(
     The handlers are called in this process. Ctrl-C is raised as `KeyboardInterrupt`. Tune's own files go to `home`.
     """
     num_slots, rungs = slots.count(), rungs or Rungs()
-    feed = _TrialFeed(handlers=handlers, rungs=rungs, home=home)
+    feed = TrialFeed(handlers=handlers, rungs=rungs, home=home)
     scheduler = _Scheduler(feed)
     gate: Any = ray.remote(num_cpus=0)(Gate).remote(num_slots)
     parameters = tune.with_parameters(
@@ -235,7 +202,7 @@ def run(
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=_Searcher(feed),
+                search_alg=_Searcher(feed, lambda: gate.expect.remote(feed.num_suggested)),
                 scheduler=scheduler,
                 num_samples=-1,
                 max_concurrent_trials=num_slots if slots.workers else slots.concurrency,
@@ -247,13 +214,14 @@ def run(
                 name=home.name,
                 storage_path=str(home.parent.resolve()),
                 verbose=0,
-                callbacks=[_Callback(feed)],
-                failure_config=tune.FailureConfig(max_failures=slots.max_failures),
+                callbacks=[_Callback(feed, slots)],
+                failure_config=tune.FailureConfig(max_failures=MAX_WITHOUT_PROGRESS),  # until the callback says
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=1),
             ),
         )
         try:
             tuner.fit()
+            feed.cut()
         except BaseException:
             with signals.deferred():
                 scheduler.release()

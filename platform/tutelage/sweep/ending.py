@@ -6,13 +6,14 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 from tutelage import signals
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.observer import SweepEnded
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.redaction import redact
+from tutelage.sweep.beat import beating
 
 logger = logging.getLogger(__name__)
 
@@ -22,12 +23,16 @@ def ending(home: SweepDir, events: Dispatcher) -> Iterator[None]:
     """Record how the block ends, and send it as an event; a sweep that a signal stopped logs how to continue it."""
     started_s, spent_s = time.time(), home.facts().get("elapsed_s", 0.0)
 
+    def spent() -> dict[str, Any]:
+        return {"elapsed_s": spent_s + time.time() - started_s}
+
     def end(state: Literal["finished", "stopped", "failed"], error: str | None) -> None:
-        home.update(state=state, error=error, elapsed_s=spent_s + time.time() - started_s)
+        home.update(state=state, error=error, **spent())
         events.send(SweepEnded(sweep=home.name, state=state, error=error and redact(error)))
 
     try:
-        yield
+        with beating(home, spent):
+            yield
     except signals.STOPS as stop:
         with signals.deferred():
             said = how_to_continue(home)
@@ -38,6 +43,7 @@ def ending(home: SweepDir, events: Dispatcher) -> Iterator[None]:
     except BaseException as error:
         end("failed", str(error) or type(error).__name__)
         raise
+    home.update(trials_before=None)
     end("finished", None)
 
 

@@ -28,11 +28,14 @@ FREE = (
 PATHS = r"(path|weights|tracking\.uri)$"  # settings that hold one, which is another where the project was moved
 
 
-def with_trials(spec: Spec, trials: str | int | None) -> Spec:
-    """Return the spec with `trials` in all, or with as many more ("+50"); `InputError` for anything else."""
+def with_trials(spec: Spec, trials: str | int | None, before: int | None = None) -> Spec:
+    """Return the spec with `trials` in all, or with as many more ("+50"); `InputError` for anything else.
+
+    More are counted from `before`, where an extension that has not finished began: to repeat it adds nothing.
+    """
     if trials is None:
         return spec
-    text, now = str(trials).strip(), spec.search.trials
+    text, now = str(trials).strip(), before or spec.search.trials
     digits = text.removeprefix("+")
     if not digits.isascii() or not digits.isdigit() or int(digits) == 0:
         raise InputError(f"--trials {trials}: write how many there are to be in all (80), or how many more (+50).")

@@ -36,14 +36,17 @@ def resume(
         _repair(home, events)
         before = _before(home, spec)
         given = spec and located(spec, [Path.cwd()])
-        wanted = with_trials(given or before, trials).model_copy(update={"storage": str(home.storage)})
+        first = given.search.trials if given else home.facts().get("trials_before") or before.search.trials
+        wanted = with_trials(given or before, trials, first).model_copy(update={"storage": str(home.storage)})
         check_extends(before, wanted)
         context = pipeline.opened(wanted, events)
         check_data(home, context)
         if home.facts().get("code") not in (None, identity.search_code(wanted)):
             events.stage("the code that trains has changed since the sweep began: its students were trained by more than one")
         run_id = home.facts().get("run_id", "")
-        return pipeline.run(wanted, context, partial(_extended, home, wanted), address=address, events=events, run_id=run_id)
+        return pipeline.run(
+            wanted, context, partial(_extended, home, wanted, first), address=address, events=events, run_id=run_id
+        )
 
 
 def _before(home: SweepDir, given: Spec | None) -> Spec:
@@ -70,9 +73,9 @@ def _repair(home: SweepDir, events: Dispatcher) -> None:
 
 
 @contextmanager
-def _extended(home: SweepDir, wanted: Spec) -> Iterator[SweepDir]:
-    """Be the sweep's driver for the time of a block, with the spec extended."""
+def _extended(home: SweepDir, wanted: Spec, num_before: int | None) -> Iterator[SweepDir]:
+    """Be the sweep's driver for the time of a block, with the spec extended, which had `num_before` trials."""
     with home.driven():
         home.files.put(SPEC, dump(seen_from(wanted, home.started_in).kept()))
-        home.update(spec=address_of(wanted))
+        home.update(spec=address_of(wanted), trials_before=num_before)
         yield home

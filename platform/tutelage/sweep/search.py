@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
@@ -17,7 +17,7 @@ from tutelage.errors import InputError, NoStudentFits, TutelageError
 from tutelage.measure import identity as identity_scale
 from tutelage.measure import neg_log10_error
 from tutelage.objectives import even_reference
-from tutelage.records.trial import Sizes, Suggestion, TrialRecord
+from tutelage.records.trial import OPEN, Sizes, Suggestion, TrialRecord, trial_name
 from tutelage.search import ray_tune
 from tutelage.search.budget import Budget
 from tutelage.search.first_trials import extreme, first_suggestions, resolved
@@ -32,6 +32,7 @@ from tutelage.spec.domains import Choice, Domain, any_value
 from tutelage.spec.spec import Spec
 from tutelage.storage import StorageFailed
 from tutelage.sweep import knowledge, warm_start
+from tutelage.sweep.beat import beating
 from tutelage.sweep.identity import student_address
 from tutelage.sweep.recorder import Recorder
 from tutelage.training import student, student_jobs
@@ -50,8 +51,19 @@ def search(spec: Spec, context: TrainingContext, recorder: Recorder, earlier: Se
     `earlier` are the records of a search that is resumed: ended trials are learnt from, the others are trained first.
     """
     under_way = _opened(spec, context, recorder)
-    under_way.resume(earlier)
-    under_way.run(spec, context, spent_s=recorder.home.facts().get("search_s", 0.0) if earlier else 0.0)
+    facts = recorder.home.facts() if earlier else {}
+    under_way.resume(with_spent(earlier, facts.get("running_s", {})))
+    under_way.run(spec, context, spent_s=facts.get("search_s", 0.0))
+
+
+def with_spent(records: Sequence[TrialRecord], running_s: Mapping[str, float]) -> list[TrialRecord]:
+    """Return the records, those of running trials with the seconds that the last driver has put on record by their names."""
+    return [
+        replace(record, elapsed_s=max(record.elapsed_s, running_s.get(record.trial_id, 0.0)))
+        if record.state in OPEN
+        else record
+        for record in records
+    ]
 
 
 @dataclass(kw_only=True)
@@ -62,6 +74,7 @@ class _SearchLoop:
     suggester: Suggester
     stopping: Judge | None
     budget: Budget
+    spent_s: dict[int, float] = field(default_factory=dict)  # by trials that have not ended
 
     def resume(self, records: Sequence[TrialRecord]) -> None:
         """Learn from the records of an earlier driver."""
@@ -70,6 +83,15 @@ class _SearchLoop:
             self.stopping.resume(records)
         for record in records:
             self.budget.learn(record)
+            if record.state in OPEN:
+                self.spent_s[record.number] = record.elapsed_s
+
+    def returned(self, record: TrialRecord) -> None:
+        """Record a trial that has ended or is paused; one that failed as nothing could be written is to be trained again."""
+        if record.state == "failed" and (why := reason_of(record.error)):
+            raise StorageFailed(str(self.recorder.home.storage), why)
+        self.budget.learn(record)
+        self.recorder.returned(record)
 
     def learn(self, record: TrialRecord) -> None:
         """Learn what became of a trial."""
@@ -102,16 +124,35 @@ class _SearchLoop:
         self.recorder.learn = self.learn
         said, first = _said(spec, self.suggester), self.next_suggestion()
         self.recorder.events.stage(said)
+
+        def spent() -> dict[str, Any]:
+            running_s = {trial_name(number): seconds for number, seconds in list(self.spent_s.items())}
+            return {"search_s": spent_s + time.time() - begun_s, "running_s": running_s}
+
         try:
             if first:
                 waiting = [first]
-                _run(spec, context, self, lambda: waiting.pop() if waiting else self.next_suggestion(), spent_s)
+                with beating(home, spent):
+                    _run(spec, context, self, lambda: waiting.pop() if waiting else self.next_suggestion(), spent_s)
             for record in home.paused():
                 self.recorder.finished(replace(record, state="stopped"))
         finally:
-            home.update(search_s=spent_s + time.time() - begun_s, exhausted=self.suggester.exhausted)
-        if why := self.budget.why_over(self.recorder.hypervolumes):
+            home.update(**spent(), exhausted=self.suggester.exhausted)
+        if why := self.budget.why_over(self.recorder.hypervolumes) or self._why_fewer(spec, spent()["search_s"]):
             self.recorder.events.stage(f"the search has ended: {why}")
+
+    def _why_fewer(self, spec: Spec, search_s: float) -> str:
+        """Return in words why the search has trained fewer students than the spec says; "" if it has not."""
+        num_given, trials = self.suggester.num_given, spec.search.trials
+        if self.suggester.exhausted:
+            more = f", of {trials} that search.trials asks for" if trials else ""
+            return f"the space has no further student that is new and meets the constraints; {num_given} were trained{more}"
+        return f"the {spec.search.hours:g} hours of search.hours are over" if is_over(spec, search_s) else ""
+
+
+def is_over(spec: Spec, search_s: float) -> bool:
+    """Return whether the search has had its hours."""
+    return bool(spec.search.hours) and search_s >= (spec.search.hours or 0) * 3600
 
 
 def _opened(spec: Spec, context: TrainingContext, recorder: Recorder) -> _SearchLoop:
@@ -175,8 +216,8 @@ def _run(
         ray_tune.run(
             open_trial,
             ray_tune.Handlers(
-                next_suggestion=through_tune(next_suggestion), on_record=through_tune(partial(_returned, recorder)),
-                on_epoch=recorder.epoch_ended,
+                next_suggestion=through_tune(next_suggestion), on_record=through_tune(search.returned),
+                on_epoch=recorder.epoch_ended, on_wait=recorder.events.stage, spent_s=search.spent_s,
             ),
             ray_tune.Slots(
                 cpus=workers.cpus, gpus=workers.gpus, workers=workers.workers, concurrency=spec.search.concurrency,
@@ -185,13 +226,6 @@ def _run(
             Path(spec.storage) / "runs" / spec.name,
             time_budget_s=max(1.0, spec.search.hours * 3600 - spent_s) if spec.search.hours else None, rungs=rungs,
         )  # fmt: skip
-
-
-def _returned(recorder: Recorder, record: TrialRecord) -> None:
-    """Record a trial whose worker is free; one that failed because nothing could be written is to be trained again."""
-    if record.state == "failed" and (why := reason_of(record.error)):
-        raise StorageFailed(str(recorder.home.storage), why)
-    recorder.returned(record)
 
 
 def _said(spec: Spec, suggester: Suggester) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import ray
 import torch
+from ray._private import ray_constants
 from ray._private.utils import get_num_cpus
 
-from tutelage import placement, signals
+from tutelage import environment, placement, signals
 from tutelage.errors import UnreachableError
 from tutelage.placement import Demand, Node
 from tutelage.records.dispatcher import Dispatcher
@@ -41,10 +42,12 @@ def cluster(address: str | None, events: Dispatcher) -> Iterator[None]:
 
 def _connect(address: str | None) -> None:
     """Connect; the handler of SIGTERM, which ray.init replaces by one that exits with 15, is put back."""
-    options: dict[str, Any] = {} if address else {"include_dashboard": False}
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        if address or "RAY_ADDRESS" in os.environ:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            _start()
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UnreachableError(f"Ray at {address or 'this machine'} cannot be reached: {error}") from error
     except SystemExit as error:
@@ -53,6 +56,21 @@ def _connect(address: str | None) -> None:
         raise
     finally:
         signals.put_back(signal.SIGTERM, handler)
+
+
+def _start() -> None:
+    """Start Ray on this machine for this process alone: it listens on the loopback interface, and ends soon after a kill.
+
+    On macOS and Windows Ray does the former by default, by the setting that is changed here. Its agents would otherwise wait
+    a minute for the head of a driver that was killed.
+    """
+    clustered = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with environment.set_to({"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}):
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = clustered
 
 
 def check_resources(spec: Spec) -> None:

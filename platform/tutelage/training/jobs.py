@@ -25,18 +25,20 @@ from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 from torch import nn
 
-from tutelage import files, signals
+from tutelage import files, placement, signals
 from tutelage.data import SplitName
 from tutelage.errors import WorkFailed
 from tutelage.networks import checkpoint, process_state
 from tutelage.networks.sync_batch_norm import share
 from tutelage.networks.weights import load, weights_of
+from tutelage.placement import Demand
 from tutelage.plugins import Reference
 from tutelage.spec.sections import PLAIN, ExecutionConfig, RecipeConfig
 from tutelage.training import execution, loop, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.plan import TrainingPlan
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 KEPT = ("curve", "execution", "timed_ms")  # beside the state of a teacher's training
 MAX_LOSSES = 2  # of workers, in a teacher's training
@@ -128,6 +130,9 @@ def fit(function: Callable[[], T], workers: Workers, *, max_losses: int = 0) -> 
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     if workers.workers == 0:
         return _fit_here(function)
+    demand = Demand(name="", workers=workers.workers, cpus=workers.cpus, gpus=workers.gpus)
+    if said := placement.waits_for(placement.nodes_of(ray.nodes()), ray.available_resources(), demand):
+        logger.warning(said)
     return (_fit_in_a_process if workers.workers == 1 else _fit_in_a_group)(function, workers, max_losses)
 
 
