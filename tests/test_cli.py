@@ -77,6 +77,23 @@ def test_a_dry_run_prints_the_cost_and_trains_nothing(capsys: pytest.CaptureFixt
     assert not (spec_path.parent / "storage" / "sweeps").exists()
 
 
+def test_a_plan_counts_the_trials_at_once_that_fit_whole(monkeypatch: pytest.MonkeyPatch, spec_path: Path) -> None:
+    from tutelage.placement import Node
+    from tutelage.spec import loading
+    from tutelage.sweep import dry_run
+    from tutelage.training import cluster
+
+    monkeypatch.setattr(cluster, "nodes", lambda: [Node(cpus=5, gpus=0)])
+    for changes, at_once in (
+        (["search.concurrency=100"], 5),
+        (["resources.trial={workers: 2, cpus: 1}"], 2),
+        (["resources.trial.cpus=3"], 1),
+        (["search.concurrency=2"], 2),
+        (["search.trials=3"], 3),
+    ):
+        assert dry_run.plan(loading.load(spec_path, ["search.trials=50", *changes]))["trials_at_once"] == at_once
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -87,6 +104,9 @@ def test_a_dry_run_prints_the_cost_and_trains_nothing(capsys: pytest.CaptureFixt
         (["--tracking-uri", "http://127.0.0.1:9"], 3, "out of reach"),
         (["--tracking-uri", "./mlruns"], 3, "no longer writes"),
         (["--set", "storage=/proc/none"], 3, "cannot be written"),
+        (["--dry-run", "--set", "resources.trial.cpus=4000"], 3, "asks for 4000 CPUs, and no node has that much"),
+        (["--dry-run", "--set", "resources.trial.gpus=0.5", "--set", "resources.trial.cpus=4000"], 3, "no node has that much"),
+        (["--dry-run", "--set", "resources.teacher.workers=4000"], 3, "4000 workers of 1 CPU each, and there is room for"),
     ],
 )
 def test_a_wrong_spec_gives_one_message_and_leaves_no_file(
