@@ -16,9 +16,13 @@ from ray.tune.search import Searcher
 
 from tutelage.records.trial import Suggestion, TrialRecord
 from tutelage.search import ray_tune
-from tutelage.search.ray_trial import STATE, StudentTrainable
-from tutelage.search.ray_tune import Handlers, Rungs, Slots, _Callback, _Scheduler, _Searcher, _TrialFeed
+from tutelage.search.deaths import MAX_WITHOUT_PROGRESS
+from tutelage.search.ray_trial import StudentTrainable
+from tutelage.search.ray_tune import Handlers, Rungs, Slots, _Callback, _Scheduler, _Searcher
 from tutelage.search.stopping import Decision
+from tutelage.search.trial_feed import STATE, TrialFeed
+
+SLOTS = Slots(cpus=1, gpus=0, concurrency=None, max_failures=1)
 
 
 def suggestion(number: int) -> Suggestion:
@@ -46,10 +50,14 @@ class Driver:
             next_suggestion=lambda: self.left.pop(0) if self.left else None, on_record=self.records.append,
             on_epoch=lambda trial, shown: self.epochs.append((trial, shown)),
         )  # fmt: skip
-        self.feed = _TrialFeed(handlers=handlers, rungs=Rungs(epochs=rungs, judge=judge, pausing=pausing))
-        self.callback, self.scheduler = _Callback(self.feed), _Scheduler(self.feed)
-        self.searcher = _Searcher(self.feed)
+        self.feed = TrialFeed(handlers=handlers, rungs=Rungs(epochs=rungs, judge=judge, pausing=pausing))
+        self.callback, self.scheduler = _Callback(self.feed, SLOTS), _Scheduler(self.feed)
+        self.nones = 0
+        self.searcher = _Searcher(self.feed, self.on_none)
         self.given = self.searcher.suggest("tune-1")
+
+    def on_none(self) -> None:
+        self.nones += 1
 
     def result(self, *rows: dict[str, Any], **more: Any) -> str:
         """Hand in rows as the actor does; return what the trial does next."""
@@ -87,6 +95,20 @@ def test_a_trial_without_measures_was_stopped_and_one_with_an_error_failed() -> 
     assert (lost.records[0].state, lost.records[0].error) == ("failed", "the trial's worker was lost")
 
 
+def test_tune_recovers_a_trial_from_one_more_death_unless_that_is_its_own_failure() -> None:
+    driver = Driver()
+    driver.result(row(1))
+    trial = SimpleNamespace(trial_id="tune-1", num_failures=0, max_failures=10, last_result=driver.trial.last_result)
+    driver.callback.on_trial_start(0, [], trial)
+    assert trial.max_failures == 1
+    trial.num_failures = 1
+    driver.callback.on_trial_recover(0, [], trial)
+    driver.callback.on_trial_start(0, [], trial)
+    assert trial.max_failures == 1, "it has died after this epoch before"
+    driver.result(row(2))
+    assert trial.max_failures == 2, "it got further"
+
+
 @pytest.mark.parametrize(("decision", "action"), [("go_on", TrialScheduler.CONTINUE), ("stop", TrialScheduler.STOP),
                                                   ("pause", TrialScheduler.STOP)])  # fmt: skip
 def test_a_trial_is_judged_once_at_each_rung(decision: Decision, action: str) -> None:
@@ -105,7 +127,8 @@ def test_a_paused_trial_keeps_the_time_that_it_spent() -> None:
     assert (paused.state, paused.elapsed_s) == ("paused", 4.0)
     driver.left.append(suggestion(3))
     driver.searcher.suggest("tune-2")
-    driver.feed.close("tune-2", {"measures": {"accuracy": 0.4}, "elapsed_s": 1.5, "started_s": 20.0}, "")
+    driver.feed.report("tune-2", {"rows": [], "measures": {"accuracy": 0.4}, "elapsed_s": 1.5, "started_s": 20.0})
+    driver.feed.close("tune-2", "")
     assert (driver.records[-1].state, driver.records[-1].elapsed_s) == ("finished", 5.5)
 
 
@@ -113,6 +136,7 @@ def test_a_search_that_pauses_waits_for_trials_under_way_before_it_ends() -> Non
     waiting, ending = Driver(pausing=True), Driver()
     assert waiting.searcher.suggest("tune-2") is None, "a trial under way may pause, and then be promoted"
     assert ending.searcher.suggest("tune-2") == Searcher.FINISHED
+    assert waiting.nones == ending.nones == 1, "the gate hears that no trial is left"
     waiting.result(row(1), done=True, measures={"accuracy": 0.1})
     waiting.complete()
     assert waiting.searcher.suggest("tune-2") == Searcher.FINISHED
@@ -211,5 +235,5 @@ def test_tune_is_given_the_time_the_slots_and_the_failures(tmp_path: Path, monke
     assert (given["time_budget_s"], given["max_concurrent_trials"], given["num_samples"]) == (90.0, 3, -1)
     assert given["reuse_actors"] and given["resources"] == {"cpu": 2, "gpu": 0} and given["at_once"] == "3"
     assert (given["rungs"], given["pausing"], given["checkpoint_epochs"]) == (frozenset({2}), True, 5)
-    assert given["run"].failure_config.max_failures == 7 and given["run"].name == "home"
+    assert given["run"].failure_config.max_failures == MAX_WITHOUT_PROGRESS and given["run"].name == "home"
     assert given["killed"] == given["gate"] == "gate"
