@@ -192,3 +192,25 @@ def test_the_process_of_a_gate_imports_nothing_heavy() -> None:
     code = "import sys, tutelage.search.gate; print([m for m in ('torch', 'ray', 'numpy', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if not file.startswith("storage/")])
+def test_no_path_is_joined_onto_a_storage_outside_of_its_room(file: str) -> None:
+    """Places in a storage are keys of its verbs, so that another kind of storage is one file."""
+    tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+    joined = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)]
+    named = [(node.lineno, {*names_in(node.left)}) for node in joined]
+    assert [line for line, names in named if "storage" in names or "storage_path" in names] == []
+
+
+def names_in(node: ast.AST) -> list[str]:
+    """Return the names and attributes that an expression is made of, but for those of a call's arguments."""
+    if isinstance(node, ast.Call):
+        return (
+            names_in(node.func) if not (isinstance(node.func, ast.Name) and node.func.id == "Path") else names_in(node.args[0])
+        )
+    if isinstance(node, ast.Attribute):
+        return [node.attr, *names_in(node.value)]
+    if isinstance(node, ast.BinOp):
+        return [*names_in(node.left), *names_in(node.right)]
+    return [node.id] if isinstance(node, ast.Name) else []

@@ -11,7 +11,7 @@ import pytest
 from tests.stored_sweep import TEACHER, spec_tree
 from tutelage import console
 from tutelage.cli import app
-from tutelage.errors import InputError, TutelageError, WorkFailed
+from tutelage.errors import InputError, TutelageError, UnreachableError, WorkFailed
 from tutelage.objectives import objective
 from tutelage.records import sweep_dir
 from tutelage.records.dispatcher import Dispatcher
@@ -53,6 +53,10 @@ def stored(storage: Path, name: str, make_record: Make) -> SweepDir:
     return home
 
 
+def away(*_: object) -> None:
+    raise UnreachableError("MLflow is away")
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", ["events.jsonl", "spec.yaml", "selection.json", "trials.jsonl"])
 @pytest.mark.parametrize("command", ["status", "front", "report", "export", "resume", "select", "track"])
@@ -63,6 +67,7 @@ def test_commands_on_a_damaged_sweep_end_in_a_message_or_do_their_work(
     monkeypatch.setattr(pipeline, "run", lambda *_, **__: home)
     monkeypatch.setattr(selecting, "_tracked", lambda *_: nullcontext())
     monkeypatch.setattr(console, "show_swept", lambda *_: None)
+    monkeypatch.setattr(pipeline, "Tracker", away)
     arguments = [command, "one", *([str(tmp_path / "out")] if command == "export" else []), "--storage", str(tmp_path)]
     code = 0
     try:

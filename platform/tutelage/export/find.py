@@ -110,5 +110,6 @@ def _same_weights(weights: Path, storage: Path) -> Path | None:
     if not weights.is_file():
         return None
     size, mark = weights.stat().st_size, sha256_of(weights)
-    students = sorted((storage / "sweeps").glob(f"*/students/*/{checkpoint.WEIGHTS}"))
-    return next((one for one in students if one.stat().st_size == size and sha256_of(one) == mark), None)
+    homes = sweep_dir.all_of(storage)
+    students = [home.students_dir / name / checkpoint.WEIGHTS for home in homes for name in home.files.list("students")]
+    return next((one for one in students if one.is_file() and one.stat().st_size == size and sha256_of(one) == mark), None)

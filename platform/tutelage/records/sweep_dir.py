@@ -103,7 +103,7 @@ class SweepDir:
     def started_in(self) -> Path:
         """The directory in which the sweep was started, as its storage sees it: it may have been moved with the storage."""
         with suppress(WorkFailed):
-            return Path(os.path.normpath(self.storage.resolve() / self.facts()[STARTED_IN]))
+            return Path(os.path.normpath(os.path.join(self.storage.resolve(), self.facts()[STARTED_IN])))
         return Path.cwd()
 
     def spec_text(self) -> str:
@@ -127,7 +127,7 @@ class SweepDir:
     @property
     def students_dir(self) -> Path:
         """One directory a trained student, named by its trial."""
-        return self.root / "students"
+        return self.files.local_path("students")
 
     @property
     def ledger(self) -> Ledger:
@@ -146,7 +146,7 @@ class SweepDir:
     @property
     def spool_path(self) -> Path:
         """What MLflow has not received yet; there is no such file once it has received all."""
-        return self.root / "tracking.spool"
+        return self.files.local_path("tracking.spool")
 
     def trials(self) -> list[TrialRecord]:
         """Return the trials that have ended, in order of suggestion."""
@@ -271,6 +271,11 @@ def measures_in(facts: Mapping[str, Any]) -> dict[str, Measure]:
     return {measure.name: measure for measure in [*own, *map(plugins.measure, plugins.names("measures"))]}
 
 
+def sweep_at(storage: str | Path, name: str) -> SweepDir:
+    """Return the sweep of that name, which need not exist."""
+    return SweepDir(open_storage(storage).local_path(f"sweeps/{name}"))
+
+
 def storage_option(storage: Path) -> str:
     """Return the option of the command line that names a storage, quoted for a shell; "" for the default one."""
     return "" if storage == DEFAULT else f" --storage {shlex.quote(str(storage))}"
@@ -282,7 +287,7 @@ def check_free(storage: Path, name: str) -> None:
     A sweep that failed or was stopped before its first trial ended does not hold its name, unless it is being resumed.
     """
     open_storage(storage).check()
-    sweep = SweepDir(storage / "sweeps" / name)
+    sweep = sweep_at(storage, name)
     sweep.check_idle()
     _check_abandoned(sweep)
 
@@ -306,7 +311,7 @@ def create(storage: Path, name: str, spec_yaml: str) -> SweepDir:
     A driver calls `check_free` first, and this with the sweep's lease.
     """
     open_storage(storage).check()
-    sweep = SweepDir(storage / "sweeps" / name)
+    sweep = sweep_at(storage, name)
     _check_abandoned(sweep)
     sweep.files.remove("")
     sweep.files.put(SPEC, spec_yaml)
@@ -334,5 +339,5 @@ def find(storage: Path, sweep: str) -> SweepDir:
 
 def all_of(storage: Path) -> list[SweepDir]:
     """Return the sweeps of a storage, by name."""
-    homes = [SweepDir(storage / "sweeps" / name) for name in open_storage(storage).list("sweeps")]
+    homes = [sweep_at(storage, name) for name in open_storage(storage).list("sweeps")]
     return [home for home in homes if home.has_started()]

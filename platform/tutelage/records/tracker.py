@@ -25,7 +25,7 @@ from tutelage.records.mlflow_format import fit_curve, fit_measures, fit_params, 
 from tutelage.records.mlflow_writer import MlflowWriter
 from tutelage.records.sender import Sender
 from tutelage.records.spool import Spool
-from tutelage.records.sweep_dir import SweepDir, measures_in
+from tutelage.records.sweep_dir import measures_in, sweep_at
 from tutelage.records.trial import TrialRecord
 from tutelage.redaction import redact, redacted
 from tutelage.spec.loading import tracking_uri
@@ -35,7 +35,7 @@ from tutelage.spec.yaml_lines import dump
 
 def tracker_of(spec: Spec, run_id: str = "") -> Tracker:
     """Return the tracker that the spec asks for, by default a SQLite store in its storage; `run_id` is the sweep's if known."""
-    spool = SweepDir(Path(spec.storage) / "sweeps" / spec.name).spool_path
+    spool = sweep_at(spec.storage, spec.name).spool_path
     return Tracker(tracking_uri(spec), spec.tracking.experiment or task_name(spec), spool, spec.measures, run_id)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
 
 from tutelage.errors import WorkFailed
 from tutelage.records.live_front import LiveFront
@@ -14,6 +14,7 @@ from tutelage.records.tracker import Tracker, task_name
 from tutelage.redaction import redact
 from tutelage.report import tables
 from tutelage.report.front_card import front_card
+from tutelage.storage import open_storage
 
 
 def reopen(home: SweepDir, tracker: Tracker, say: Callable[[str], None]) -> None:
@@ -73,21 +74,15 @@ def _write_results(home: SweepDir, tracker: Tracker) -> None:
     tracker.log_artifacts(paths)
     finished = [record for record in home.records() if record.state == "finished"]
     tracker.set_note(front_card(home.name, tables.front_table(finished, home.objectives()), home.measures()))
-    if selection := _selection(home):
-        tracker.log_selection(selection)
-
-
-def _selection(home: SweepDir) -> Mapping[str, Any] | None:
-    try:
-        return home.selection()
-    except WorkFailed:  # damaged: the next `select` writes it
-        return None
+    with suppress(WorkFailed, KeyError, TypeError):  # a damaged selection: the next `select` writes it
+        if selection := home.selection():
+            tracker.log_selection(selection)
 
 
 def _curve(home: SweepDir, address: str) -> Sequence[Mapping[str, float]]:
     """Return the teacher's epochs; none where its description is not readable, or several teachers are one."""
     try:
-        path = home.storage / "teachers" / address / "teacher.json"
+        path = open_storage(home.storage).local_path(f"teachers/{address}/teacher.json")
         curve: Sequence[Mapping[str, float]] = json.loads(path.read_text(encoding="utf-8"))["curve"]
     except (OSError, ValueError, KeyError, TypeError):
         return ()

@@ -73,7 +73,7 @@ class Retraining:
 
     @property
     def _directory(self) -> Path:
-        return self.home.root.resolve() / "retrained"
+        return self.home.files.local_path("retrained").resolve()
 
     def _train(self, wanted: Sequence[tuple[TrialRecord, bool, int]]) -> None:
         """Train what is not on record, or whose weights are gone, and put it there; one training gives a trial's candidates."""

@@ -28,6 +28,7 @@ from tutelage.spec.checks import (
 from tutelage.spec.paths import sqlite_uri
 from tutelage.spec.spec import SEARCHABLE, Spec
 from tutelage.spec.yaml_lines import Document, parse_value
+from tutelage.storage import open_storage
 from tutelage.validation import Finding, findings
 
 CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_TOKEN")  # MLflow reads them itself, for a server
@@ -156,4 +157,4 @@ def whole_uri(kept: str) -> str:
 
 def default_tracking_uri(storage: Path) -> str:
     """Return the URI of the SQLite database that MLflow uses where no other is named: `sqlite:///<storage>/mlflow.db`."""
-    return sqlite_uri(storage.expanduser().resolve() / "mlflow.db")
+    return sqlite_uri(open_storage(storage.expanduser().resolve()).local_path("mlflow.db"))

@@ -15,6 +15,7 @@ from tutelage.errors import InputError, UnreachableError
 from tutelage.measure import SMALLEST, Measure
 from tutelage.networks.output import Need
 from tutelage.spec.spec import Spec
+from tutelage.storage import open_storage
 from tutelage.sweep import identity
 from tutelage.sweep.teachers import Teacher
 from tutelage.training import jobs, knowledge_cache, student
@@ -109,7 +110,7 @@ def knowledge_plan(spec: Spec, context: TrainingContext, teachers: Sequence[Teac
         needs=needed,
         layers=tuple(asked.layers) if asked.layers else None,
         views=views_of(spec),
-        directory=Path(spec.storage).resolve() / "knowledge" / address,
+        directory=open_storage(spec.storage).local_path(f"knowledge/{address}").resolve(),
         dtype=asked.dtype,
         top_k=top_k,
         local_dir=Path(asked.local_dir).expanduser().absolute() if asked.local_dir else None,

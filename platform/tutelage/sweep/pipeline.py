@@ -62,7 +62,7 @@ def sweep(spec: Spec, *, address: str | None = None, observers: Sequence[Observe
 def _created(spec: Spec) -> Iterator[SweepDir]:
     """Be the driver of a new sweep for the time of a block, and make its place."""
     storage = Path(spec.storage)
-    with SweepDir(storage / "sweeps" / spec.name).driven():
+    with sweep_dir.sweep_at(storage, spec.name).driven():
         home = sweep_dir.create(storage, spec.name, dump(spec.kept()))
         home.update(spec=address_of(spec))
         shutil.rmtree(_runs_dir(spec), ignore_errors=True)  # an earlier sweep's checkpoints must not be taken for this one's
@@ -91,7 +91,7 @@ def run(
 
 
 def _runs_dir(spec: Spec) -> Path:
-    return Path(spec.storage) / "runs" / spec.name
+    return open_storage(spec.storage).local_path(f"runs/{spec.name}")
 
 
 def opened(spec: Spec, events: Dispatcher) -> TrainingContext:

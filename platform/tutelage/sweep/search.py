@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, repeat
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -30,7 +29,7 @@ from tutelage.search.stopping import BracketedJudge, Decision, Judge, PromotionJ
 from tutelage.search.suggest import Callbacks, Goal, SeededSuggestion, Suggester, size_losses
 from tutelage.spec.domains import Choice, Domain, any_value
 from tutelage.spec.spec import Spec
-from tutelage.storage import StorageFailed
+from tutelage.storage import StorageFailed, open_storage
 from tutelage.sweep import knowledge, warm_start
 from tutelage.sweep.beat import beating
 from tutelage.sweep.identity import student_address
@@ -160,7 +159,7 @@ def _opened(spec: Spec, context: TrainingContext, recorder: Recorder) -> _Search
     warm = warm_start.read(spec, recorder.home, context)
     stopping = _stopping(spec, context, recorder)
     rungs = stopping.rungs if stopping else frozenset()
-    journal = recorder.home.root.resolve() / "study.journal"
+    journal = recorder.home.files.local_path("study.journal").resolve()
     sampler = Sampler(spec.space, len(recorder.objectives), spec.search.sampler, spec.seed, sorted(rungs), journal)
     callbacks = Callbacks(
         presize=_remembering(partial(presize, spec, context)), recall=warm.recall,
@@ -223,7 +222,7 @@ def _run(
                 cpus=workers.cpus, gpus=workers.gpus, workers=workers.workers, concurrency=spec.search.concurrency,
                 checkpoint_epochs=spec.search.checkpoint_epochs,
             ),
-            Path(spec.storage) / "runs" / spec.name,
+            open_storage(spec.storage).local_path(f"runs/{spec.name}"),
             time_budget_s=max(1.0, spec.search.hours * 3600 - spent_s) if spec.search.hours else None, rungs=rungs,
         )  # fmt: skip
 

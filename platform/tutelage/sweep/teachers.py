@@ -109,7 +109,7 @@ def _trained_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], 
     check(spec, context, blank)
     address = identity.teacher_address(spec, spec.teacher, context.fingerprint)
     with lease_in_turn(open_storage(spec.storage), f"teachers/{address}", say, f"the same teacher, {address}"):
-        kept = _kept(Path(spec.storage) / "teachers" / address)
+        kept = _kept(place_of(spec, address))
         if kept is not None:
             say(f"teacher {address} is in the storage already")
             return kept
@@ -135,7 +135,7 @@ def _as_it_came(spec: Spec, context: TrainingContext, source: Teacher, address: 
     """Keep what learnt the source as the teacher, answering in the data's classes; `InputError` if it lacks one."""
     model, architecture = checkpoint.read(source.directory, EVERYTHING)
     model, architecture = external_teacher.in_classes_of(model, architecture, context.signature)
-    directory, measures = Path(spec.storage) / "teachers" / address, _measures(model, context)
+    directory, measures = place_of(spec, address), _measures(model, context)
     about: dict[str, Any] = {"measures": measures, "curve": source.curve, "source": _of_source(spec, source)}
     _keep(directory, model, architecture, about)
     return Teacher(directory=directory, address=address, measures=measures, source=about["source"])
@@ -171,7 +171,7 @@ def _source_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], N
     recipe = spec.teacher.model_copy(update=changes)
     address = identity.teacher_address(spec, recipe, elsewhere.fingerprint, kind="source", data=source.data)
     with lease_in_turn(open_storage(spec.storage), f"teachers/{address}", say, f"the same source teacher, {address}"):
-        kept = _kept(Path(spec.storage) / "teachers" / address)
+        kept = _kept(place_of(spec, address))
         if kept is not None:
             return kept
         say(f"training the teacher on its source, {source.epochs} epochs")
@@ -188,15 +188,16 @@ def _train(
 ) -> Teacher:
     """Train a teacher on Ray Train, from what it learnt of its source if there is one, and keep it in the storage."""
     assert recipe.model is not None
-    storage, workers = Path(spec.storage), workers_of(spec.resources.teacher)
+    workers = workers_of(spec.resources.teacher)
     job = jobs.TeacherJob(
-        context=context, model=recipe.model, recipe=recipe, address=address, runs_dir=storage / "runs",
+        context=context, model=recipe.model, recipe=recipe, address=address,
+        runs_dir=open_storage(spec.storage).local_path("runs"),
         start=source.directory.resolve() if source else None, execution=recipe.execution,
     )  # fmt: skip
     trained = jobs.train_teacher(job, workers)
     if trained.timed_ms:
         say(_timed(trained))
-    measures, directory = _measures(trained.model, context), storage / "teachers" / address
+    measures, directory = _measures(trained.model, context), place_of(spec, address)
     about: dict[str, Any] = {
         "measures": measures, "curve": trained.curve, "execution": trained.execution.model_dump(),
         "source": _of_source(spec, source),
@@ -209,6 +210,11 @@ def _timed(teacher: jobs.TrainedTeacher) -> str:
     ways = ", ".join(f"{ms:.1f} ms {name}" for name, ms in teacher.timed_ms.items())
     chosen = [name for name, is_on in teacher.execution.model_dump().items() if is_on]
     return f"a step took {ways}: it was trained {' and '.join(chosen) or 'plain'}"
+
+
+def place_of(spec: Spec, address: str) -> Path:
+    """Return the directory of the teacher with that address in the spec's storage; it need not be there."""
+    return open_storage(spec.storage).local_path(f"teachers/{address}")
 
 
 def _keep(directory: Path, model: nn.Module, architecture: dict[str, Any], about: dict[str, Any]) -> None:
@@ -231,7 +237,7 @@ def _found_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], No
     digest = hashlib.sha256(save(weights_of(model))).hexdigest()
     address = files.content_address(kind="teacher", weights=digest, architecture=architecture)
     measures = _measures(model, context)
-    directory = Path(spec.storage) / "teachers" / address
+    directory = place_of(spec, address)
     with lease_in_turn(open_storage(spec.storage), f"teachers/{address}", say, f"the same teacher, {address}"):
         if _kept(directory) is None:  # one that is there may be in use, and is the same
             _keep(directory, model, architecture, {"measures": measures, "curve": []})
