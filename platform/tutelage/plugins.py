@@ -26,10 +26,10 @@ from tutelage.validation import findings
 
 FAMILIES = {
     "tasks": "build", "data": "read", "models": "build", "losses": "build", "sparsity": "build", "measures": "MEASURE",
-    "policies": "scores",
+    "policies": "scores", "samplers": "build",
 }  # fmt: skip
-
-HYPHENATED = ("policies",)  # these plugins' names are typed on the command line, so they have hyphens: best-quality
+FOLDERS = {"samplers": "search/samplers"}  # families that do not have a room of their own
+HYPHENATED = ("policies", "samplers")  # these plugins' names have hyphens: best-quality
 Reference = str | dict[str, Any]  # "name" or {"name": {option: value}}
 _HOME = Path(__file__).parent
 _OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")  # `module:Name`
@@ -49,8 +49,13 @@ class PluginConfig(BaseModel):
 def names(family: str) -> list[str]:
     """Return the names of a family's built-in plugins, sorted."""
     assert family in FAMILIES, family
-    stems = sorted(path.stem for path in (_HOME / family).glob("*.py") if not path.stem.startswith("_"))
+    stems = sorted(path.stem for path in (_HOME / folder(family)).glob("*.py") if not path.stem.startswith("_"))
     return [stem.replace("_", "-") for stem in stems] if family in HYPHENATED else stems
+
+
+def folder(family: str) -> str:
+    """Return a family's folder within the package."""
+    return FOLDERS.get(family, family)
 
 
 def stem(family: str, name: str) -> str:
@@ -68,7 +73,7 @@ def summary(family: str, name: str) -> str:
     if ":" in name:
         return (inspect.getdoc(load(family, name)) or "").split("\n", 1)[0]
     _check_built_in(family, name)
-    tree = ast.parse((_HOME / family / f"{stem(family, name)}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((_HOME / folder(family) / f"{stem(family, name)}.py").read_text(encoding="utf-8"))
     return (ast.get_docstring(tree) or "").split("\n", 1)[0]
 
 
@@ -80,7 +85,7 @@ def load(family: str, name: str) -> Any:
     if isinstance(name, str) and ":" in name:
         return _load_foreign(family, name)
     _check_built_in(family, name)
-    return importlib.import_module(f"tutelage.{family}.{stem(family, name)}")
+    return importlib.import_module(f"tutelage.{folder(family).replace('/', '.')}.{stem(family, name)}")
 
 
 def measure(name: str) -> Measure:

@@ -23,7 +23,10 @@ from tutelage.data import SPLITS, fingerprint
 from tutelage.networks import cost
 from tutelage.objectives import objective
 from tutelage.policies import NEVER, SelectionContext
+from tutelage.search.sampler import Sampler
 from tutelage.spec import loading, spec
+from tutelage.spec.distributions import parse
+from tutelage.spec.space import Space
 from tutelage.tasks import LabelSequence
 
 Write = Callable[[str, str], None]
@@ -91,6 +94,19 @@ def test_the_policies_examples_choose(user_module: Write, make_record: Callable[
     _, long, config = plugins.configure("policies", {"my_goal:ShareOfTeacher": {"share": 0.9}})
     assert list(long.scores(config, front, about)) == [NEVER, -90.0, -500.0]
     assert "90%" in long.reason(config, front[1], front, about)
+
+
+def test_the_samplers_example_suggests_and_learns(user_module: Write) -> None:
+    written(user_module, "samplers")
+    suggested = {"x": [0.0], "joint": [0.0]}
+    for name, reference in (("x", "random"), ("joint", {"my_samplers:JointTPE": {"startup": 12}})):
+        own = Sampler(Space(parse({"x": {"float": [0, 1]}, "y": {"float": [0, 1]}})), 2, reference, 0)
+        for _ in range(40):
+            suggestion = own.ask()
+            suggested[name].append(suggestion.params["x"])
+            own.tell_finished(suggestion.number, [suggestion.params["x"], suggestion.params["y"]], {})
+    assert suggested["x"][:12] == suggested["joint"][:12]
+    assert sum(suggested["joint"][20:]) < 0.7 * sum(suggested["x"][20:])
 
 
 def test_the_measures_example_keeps_the_contract(user_module: Write) -> None:

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import optuna
@@ -15,26 +15,26 @@ from hypothesis import strategies as st
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.objectives import Limits, objective
 from tutelage.records.trial import Sizes, State, Suggestion, TrialRecord
 from tutelage.search.first_trials import first_suggestions
-from tutelage.search.sampler import SAMPLERS, Sampler, _distribution
+from tutelage.search.sampler import Sampler, _distribution, check
 from tutelage.search.size_aware import SizeAware
 from tutelage.search.suggest import MAX_REFUSALS, Callbacks, Goal, SeededSuggestion, Suggester, size_losses
 from tutelage.spec.distributions import parse
 from tutelage.spec.domains import Choice, Float, Int, nearest_value
-from tutelage.spec.sections import SearchConfig
 from tutelage.spec.space import Space
 
 OBJECTIVES = (objective("accuracy"), objective("params"))
 SPACE = Space(parse({"x": {"choice": {"a": {"n": {"int": [1, 50]}}, "b": {"w": {"float": [0, 1]}}}}, "fixed": 3}))
 
 
-KINDS = [kind for kind in SAMPLERS if kind != "botorch"]
+KINDS = [kind for kind in plugins.names("samplers") if kind != "botorch"]
 
 
-def sampler(path: Path, kind: str = "tpe", space: Space = SPACE, rungs: Sequence[int] = ()) -> Sampler:
+def sampler(path: Path, kind: Any = "tpe", space: Space = SPACE, rungs: Sequence[int] = ()) -> Sampler:
     return Sampler(space, len(OBJECTIVES), kind, 0, rungs, path / "study.journal")
 
 
@@ -343,8 +343,34 @@ def test_every_sampler_suggests_the_values_of_ranges_whatever_their_steps_and_en
     assert (following[0] and following[0].params) == (following[1] and following[1].params)
 
 
-def test_the_spec_offers_the_samplers_that_there_are() -> None:
-    assert set(get_args(SearchConfig.model_fields["sampler"].annotation)) == set(SAMPLERS)
+@pytest.mark.parametrize("wrong", ["tpee", {"tpe": {"startup": 0}}, {"tpe": {"start": 3}}, "no_such_module:Sampler"])
+def test_a_sampler_that_is_not_there_or_configured_wrongly_is_an_error(wrong: Any) -> None:
+    with pytest.raises(InputError, match="samplers plugin"):
+        check(wrong)
+
+
+def test_a_samplers_options_and_a_users_sampler_are_used(tmp_path: Path, user_module: Callable[[str, str], None]) -> None:
+    user_module(
+        "own_samplers",
+        "from optuna.samplers import RandomSampler\n"
+        "from tutelage.plugins import PluginConfig\n"
+        'class Own:\n    """Random."""\n    class Config(PluginConfig):\n        shift: int = 0\n'
+        "    @staticmethod\n    def build(config, seed):\n        return RandomSampler(seed=seed + config.shift)\n",
+    )
+
+    def first(reference: Any, count: int) -> list[dict[str, Any]]:
+        home = tmp_path / str(reference)
+        home.mkdir()
+        drawn, found = sampler(home, reference), []
+        for _ in range(count):
+            suggestion = drawn.ask()
+            found.append(suggestion.params)
+            values = measures_of(suggestion)
+            drawn.tell_finished(suggestion.number, [-values["accuracy"], values["params"]], {})
+        return found
+
+    assert first("own_samplers:Own", 4) == first("random", 4) != first({"own_samplers:Own": {"shift": 1}}, 4)
+    assert first("tpe", 14) != first({"tpe": {"startup": 2}}, 14)
 
 
 def test_rejected_students_do_not_count_towards_the_number_of_trials(tmp_path: Path) -> None:

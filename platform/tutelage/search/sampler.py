@@ -1,4 +1,4 @@
-"""A space and its objectives ↔ Optuna: the one place that imports optuna.
+"""A space and its objectives in Optuna: beside the samplers, the one place that imports it.
 
 Optuna's studies live in memory: one of ends, and one for every rung, in which a student counts by what it was there. All are
 made again from a sweep's ledger, and every suggestion has a seed of its own; so the same record gives the same suggestion,
@@ -7,11 +7,10 @@ whichever driver asks. A journal file beside the ledger mirrors the study of end
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,22 +23,15 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from tutelage.errors import InputError
+from tutelage import plugins
+from tutelage.plugins import Reference
 from tutelage.records.trial import Suggestion
+from tutelage.search.samplers import STARTUP_TRIALS
 from tutelage.spec.domains import Choice, Domain, Float, nearest_value
 from tutelage.spec.space import Space
 
-STARTUP_TRIALS = 10
-
 logger = logging.getLogger(__name__)
-
-
-POPULATION = 16
-
-
 NOTES = ("NSGAIISampler:generation", "NSGAIIISampler:generation")  # what a genetic algorithm writes on its suggestions
-
-
 END = math.inf  # the rung of students with all their epochs
 
 
@@ -51,10 +43,17 @@ class Sampler:
     """
 
     def __init__(
-        self, space: Space, num_objectives: int, kind: str, seed: int, rungs: Sequence[int] = (), journal: Path | None = None
+        self,
+        space: Space,
+        num_objectives: int,
+        kind: Reference,
+        seed: int,
+        rungs: Sequence[int] = (),
+        journal: Path | None = None,
     ) -> None:
-        check_installed(kind)
-        self._space, self._kind, self._seed = space, kind, seed
+        check(kind)
+        _, self._plugin, self._config = plugins.configure("samplers", kind)
+        self._space, self._seed = space, seed
         self._levels = {rung: _Level(num_objectives) for rung in (*sorted(rungs), END)}
         self._enough = max(STARTUP_TRIALS, 2 * sum(1 for _ in space.domains()))
         self._mirror = _Mirror(journal, num_objectives) if journal else None
@@ -74,7 +73,8 @@ class Sampler:
         """Return the next config to try; `params` fixes searched values by name, and the sampler draws the others."""
         level = self._guide()
         with _quiet():
-            sampler = SAMPLERS[self._kind](int(np.random.SeedSequence([self._seed, self._next]).generate_state(1)[0]))
+            seed = int(np.random.SeedSequence([self._seed, self._next]).generate_state(1)[0])
+            sampler = self._plugin.build(self._config, seed)
         trial = level.ask(self._next, sampler, params or {})
         config, drawn = self._space.resolve(lambda name, domain: _suggest(trial, name, domain))
         notes = {key: value for key, value in level.notes(self._next).items() if key in NOTES}
@@ -235,33 +235,11 @@ class _Mirror(_Level):
             )
 
 
-def check_installed(kind: str) -> None:
-    """Raise `InputError` for a sampler whose library is not installed."""
-    if kind == "botorch" and importlib.util.find_spec("optuna_integration") is None:
-        raise InputError("search.sampler botorch is not installed. pip install 'optuna-integration[botorch]', or take gp.")
-
-
-def _botorch(seed: int) -> optuna.samplers.BaseSampler:
-    from optuna_integration import BoTorchSampler
-
-    sampler: optuna.samplers.BaseSampler = BoTorchSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
-    return sampler
-
-
-SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {  # by name in the spec, what makes it from a seed
-    # expected improvement over the front at a student's own size (`size_aware.py`), which draws at random until it proposes
-    "size-aware": lambda seed: optuna.samplers.RandomSampler(seed=seed),
-    # multi-objective tree-structured Parzen estimator (Ozaki et al., 2022)
-    "tpe": lambda seed: optuna.samplers.TPESampler(n_startup_trials=STARTUP_TRIALS, constant_liar=True, seed=seed),
-    # non-dominated sorting genetic algorithm (Deb et al., 2002)
-    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION),
-    # the same with reference points, for three objectives and more (Deb and Jain, 2014)
-    "nsga3": lambda seed: optuna.samplers.NSGAIIISampler(seed=seed, population_size=POPULATION),
-    # Gaussian processes, expected hypervolume improvement (Daulton et al., 2020; Ament et al., 2023)
-    "gp": lambda seed: optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False),
-    "botorch": _botorch,  # the same by BoTorch, where optuna-integration[botorch] is installed
-    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
-}
+def check(reference: Reference) -> None:
+    """Raise `InputError` for a sampler that is not there, is configured wrongly, or whose library is not installed."""
+    _, plugin, config = plugins.configure("samplers", reference)
+    with _quiet():
+        plugin.build(config, 0)
 
 
 @contextmanager

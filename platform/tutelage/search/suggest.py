@@ -17,7 +17,7 @@ from tutelage.objectives import Limits, Objective
 from tutelage.records.ledger import is_trained
 from tutelage.records.trial import Sizes, Suggestion, TrialRecord
 from tutelage.search.sampler import Sampler
-from tutelage.search.size_aware import SizeAware
+from tutelage.search.samplers import Chooser
 
 MAX_REFUSALS = 100  # in a row; by then the space has nothing new, or nothing that fits
 
@@ -64,7 +64,7 @@ class Suggester:
 
     def __init__(
         self, sampler: Sampler, goal: Goal, callbacks: Callbacks, num_trials: int | None, *,
-        seeded: Sequence[SeededSuggestion] = (), chooser: SizeAware | None = None,
+        seeded: Sequence[SeededSuggestion] = (), chooser: Chooser | None = None,
     ) -> None:  # fmt: skip
         self._sampler, self._callbacks, self._chooser, self._num_trials = sampler, callbacks, chooser, num_trials
         self._objectives, self._constraints, self._learned = goal.objectives, goal.limits, goal.learned

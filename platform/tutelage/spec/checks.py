@@ -156,6 +156,7 @@ def _expand_options(where: tuple[str, str], name: Any, options: Any, found: list
 def reference_problems(tree: Mapping[str, Any]) -> Iterator[Finding]:
     """Give what is wrong with the plugins that the spec names, and with their options."""
     places: dict[tuple[str, ...], str] = {("data",): "data", ("task",): "tasks", ("select", "policy"): "policies"}
+    places[("search", "sampler")] = "samplers"
     for at, _ in _teachers(tree):
         places |= {(*at, "model"): "models", (*at, "source", "data"): "data"}
     for path, family in places.items():
@@ -205,12 +206,13 @@ def _unlearnable_problems(spec: Spec) -> Iterator[Finding]:
     named = [objective.name for objective in search.objectives]
     late = ", ".join(name for name in named if name not in (*before, primary))
     known = f"what is known before training, {', '.join(before)}"
-    if search.sampler == "size-aware" and late:
+    sampler = plugins.parse_reference(search.sampler)[0]
+    if late and hasattr(plugins.load("samplers", sampler), "chooser"):
         yield (
             ("search", "objectives"),
             None,
             (
-                f"the sampler size-aware goes by {primary} and {known}; {late} is measured at the end. Take another sampler, "
+                f"the sampler {sampler} goes by {primary} and {known}; {late} is measured at the end. Take another sampler, "
                 "or leave it out."
             ),
         )

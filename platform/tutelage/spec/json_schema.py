@@ -54,6 +54,8 @@ def json_schema() -> dict[str, Any]:
         schema["properties"][name] = {**_reference(family), "description": schema["properties"][name]["description"]}
     select = schema["definitions"]["SelectConfig"]["properties"]
     select["policy"] = {**_reference("policies"), "description": select["policy"]["description"]}
+    search = schema["definitions"]["SearchConfig"]["properties"]
+    search["sampler"] = {**_reference("samplers"), "default": "tpe", "description": search["sampler"]["description"]}
     teacher = schema["definitions"]["TeacherConfig"]["properties"]
     teacher["model"] = {"anyOf": [_reference("models"), {"type": "null"}], "description": teacher["model"]["description"]}
     return _moved(schema)  # type: ignore[no-any-return]

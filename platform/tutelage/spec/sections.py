@@ -224,9 +224,7 @@ class SearchConfig(Section):
     )
     device_hours: float | None = Field(None, gt=0, description="hours of trials times their GPUs (CPUs where they have none)")
     plateau: PlateauConfig | None = Field(None, description="end the search when the front no longer grows; null: do not")
-    sampler: Literal["tpe", "size-aware", "nsga2", "nsga3", "gp", "botorch", "random"] = Field(
-        "tpe", description="the sampler that suggests the next student"
-    )
+    sampler: Reference = Field("tpe", description="a sampler plugin, which suggests the next student")
     initial_design: bool = Field(
         True,
         description="try the defaults, the smallest and the largest student and published settings first; at most a quarter of "

@@ -26,7 +26,7 @@ from tutelage.records.trial import TrialRecord
 from tutelage.redaction import redact
 from tutelage.report import restore
 from tutelage.report.restore import common_params, said_of_loss
-from tutelage.search.sampler import check_installed
+from tutelage.search import sampler
 from tutelage.selection.confirmation import Confirmation
 from tutelage.selection.estimate import FreshValues, put_on_record
 from tutelage.selection.latency import measure_latencies
@@ -96,7 +96,7 @@ def _runs_dir(spec: Spec) -> Path:
 
 def opened(spec: Spec, events: Dispatcher) -> TrainingContext:
     """Return the spec's context after all checks that need no writing; `InputError` for what fails one."""
-    check_installed(spec.search.sampler)
+    sampler.check(spec.search.sampler)
     for name in spec.search.warm_start:
         warm_start.find(Path(spec.storage), name)
     context = context_of(spec)

@@ -24,7 +24,7 @@ from tutelage.search.gaussian_process import Array
 from tutelage.search.leaving import leaving, reason_of, through_tune
 from tutelage.search.promotion import LEAST_GAIN, Promotion
 from tutelage.search.sampler import Sampler
-from tutelage.search.size_aware import SizeAware
+from tutelage.search.samplers import Chooser
 from tutelage.search.stopping import BracketedJudge, Decision, Judge, PromotionJudge, RuleJudge, rule_of, rungs_of
 from tutelage.search.suggest import Callbacks, Goal, SeededSuggestion, Suggester, size_losses
 from tutelage.spec.domains import Choice, Domain, any_value
@@ -176,8 +176,9 @@ def _opened(spec: Spec, context: TrainingContext, recorder: Recorder) -> _Search
     return _SearchLoop(recorder=recorder, suggester=suggester, stopping=stopping, budget=_budget(spec))
 
 
-def _chooser(spec: Spec, recorder: Recorder, callbacks: Callbacks) -> SizeAware | None:
-    """Return what proposes students by their sizes, if the spec asks for it."""
+def _chooser(spec: Spec, recorder: Recorder, callbacks: Callbacks) -> Chooser | None:
+    """Return what suggests students by their sizes, if the spec's sampler has such a chooser."""
+    _, plugin, config = plugins.configure("samplers", spec.search.sampler)
 
     def losses_of(params: Mapping[str, Any]) -> Array | None:
         try:
@@ -186,10 +187,11 @@ def _chooser(spec: Spec, recorder: Recorder, callbacks: Callbacks) -> SizeAware 
             return None
         return None if recorder.limits.missed(sizes) else size_losses(sizes, recorder.objectives, spec.primary)
 
-    if spec.search.sampler != "size-aware":
+    if not hasattr(plugin, "chooser"):
         return None
     reference = even_reference(recorder.objectives, spec.primary.name)
-    return SizeAware(spec.space, losses_of, spec.seed, reference, _worst_end(spec, recorder))
+    found: Chooser = plugin.chooser(config, spec.space, losses_of, spec.seed, reference, _worst_end(spec, recorder))
+    return found
 
 
 def _worst_end(spec: Spec, recorder: Recorder) -> float:
@@ -229,7 +231,8 @@ def _run(
 
 def _said(spec: Spec, suggester: Suggester) -> str:
     have = f", {suggester.num_given} of them already" if suggester.num_given else ""
-    return f"searching {spec.search.trials or 'as many as time allows'} students{have} with {spec.search.sampler}"
+    trials, sampler = spec.search.trials or "as many as time allows", plugins.described(spec.search.sampler)
+    return f"searching {trials} students{have} with {sampler}"
 
 
 def presize(spec: Spec, context: TrainingContext, config: dict[str, Any]) -> Sizes:
