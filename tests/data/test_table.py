@@ -267,6 +267,7 @@ def test_a_number_that_can_be_read_in_two_ways_is_an_error_until_it_is_said(tmp_
         (["2026-01-05", "2026-02-05"], ("'a' holds times, such as 2026-01-05", "'words'")),
         (["05/01/2026", "06/01/2026"], ("holds times",)),
         (["12:30", "12:45"], ("holds times",)),
+        (["Jan 5, 2026", "6 February 2026"], ("holds times, such as Jan 5, 2026",)),
         (["1", "2", "3", "unknown"], ("holds numbers, but 'unknown' in row 3 ", "20 in all")),
         (["1,5", "2,5", "?", "3"], ("holds numbers, but '?' in row 2 ",)),
         (["$1.50", "$2.00"], ("holds numbers, but '$1.50' in row 0 ",)),
@@ -323,3 +324,28 @@ def test_decimals_and_a_named_index_of_parquet_are_columns_of_numbers(tmp_path: 
         "height": "number", "planted": "number", "soil": "words", "price": "number",
     }  # fmt: skip
     assert set(found.inputs[:, -1].tolist()) == {row / 4 for row in range(7)}
+
+
+def test_a_row_with_more_or_fewer_cells_is_an_error_with_its_line(tmp_path: Path) -> None:
+    lines = ["a,b,kind", *(f"{row % 7},{row % 3},{CLASSES[row % 4]}" for row in range(80))]
+    options = {"path": str(tmp_path / "rows.csv"), "label": "kind"}
+    (tmp_path / "rows.csv").write_text("\n".join([*lines[:30], "1,2,ash,9", *lines[31:]]))
+    assert_input_error(lambda: read(options), "Expected 3 fields in line 31, saw 4")
+    (tmp_path / "rows.csv").write_text("\n".join([*lines[:30], "1", *lines[31:]]))
+    assert_input_error(lambda: read(options), "column 'b' has no value in row 29 ")
+
+
+def test_an_infinite_number_of_any_split_is_an_error(tmp_path: Path) -> None:
+    options = text(tmp_path, ("a", ["1", "2", "3", "4", "inf"]))
+    assert_input_error(lambda: read(options), "column 'a' holds 'inf' in row 4 ")
+
+
+def test_a_column_that_repeats_the_label_is_noted(tmp_path: Path) -> None:
+    frame = made().assign(code=[row % 4 + 10 for row in range(80)])
+    note = "the column 'code' alone tells the class of every row: is it the label in other words?"
+    assert read(write(tmp_path, frame)).notes == (note,)
+
+
+def test_lists_in_parquet_are_an_error(tmp_path: Path) -> None:
+    frame = made().assign(pair=[[1, 2]] * 80)
+    assert_input_error(lambda: read(write(tmp_path, frame, "trees.parquet")), "column 'pair' holds values of type ndarray")

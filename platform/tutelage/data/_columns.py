@@ -21,7 +21,8 @@ _DECIMAL_COMMA = r"[+-]?(\d+|\d{1,3}([. ]\d{3})+)?(,\d+)?([eE][+-]?\d+)?"
 _THOUSANDS = r"[+-]?\d{1,3}(,\d{3})*(\.\d*)?|[+-]?\d+(\.\d*)?"
 _EITHER = r"[+-]?[1-9]\d{0,2}(,\d{3})|" + _PLAIN  # 1,234 may be above a thousand, or just above one
 _LIKE_A_NUMBER = r"[+-]?[$€£¥]?[+-]?[\d.,' ]*\d[\d.,' ]*([eE][+-]?\d+)?\s*[%$€£¥]?"
-_DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{2,4}([T ].*)?|\d{4}-\d{2}|\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
+_DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{2,4}([t ].*)?|\d{4}-\d{2}|\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
+_MONTH = r".*\b(jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*\b.*\d{4}.*"
 _SPACES, _MINUS = "[\u00a0\u2009\u202f]", "\u2212"  # in numbers of typeset text
 _CODE = r"0\d+"  # as a number it would lose its zeros
 _FEW_STRAY, _MANY_NUMBERS = 3, 5
@@ -86,7 +87,7 @@ def _kind_of_text(text: pd.Series, config: ColumnsConfig) -> ColumnKind | Wrong:
     stray = text[numbers.isna()]
     if not len(stray):
         return "number"
-    if text.str.fullmatch(_DATE).mean() >= 0.5:
+    if text.str.lower().str.fullmatch(f"{_DATE}|{_MONTH}").mean() >= 0.5:
         return _times(text)
     is_alike = text.str.fullmatch(_LIKE_A_NUMBER)
     few = stray.nunique() <= _FEW_STRAY and numbers.nunique() >= _MANY_NUMBERS

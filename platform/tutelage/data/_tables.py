@@ -141,8 +141,8 @@ def _delimiter(path: Path, encoding: str) -> str:
 
     def fields(delimiter: str) -> int:
         header, *rest = _records(path, encoding, delimiter) or [[]]
-        is_regular = {len(record) for record in rest} in ({len(header)}, {len(header) + 1}, set())
-        return len(header) if is_regular else 0
+        usual = Counter(len(record) for record in rest).most_common(1)
+        return len(header) if not usual or usual[0][0] in (len(header), len(header) + 1) else 0
 
     return max(_NAMES, key=fields)  # the first of equals
 

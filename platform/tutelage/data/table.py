@@ -105,7 +105,14 @@ def _columns(table: Table, config: Config, train: pd.DataFrame) -> tuple[tuple[C
         chosen = [name for name, reason in reasons.items() if not reason]
         notes = [f"left out the column '{name}': {reason}" for name, reason in reasons.items() if reason]
     if not chosen:
-        raise InputError(f"{table.path}: no column is left to learn from. {'; '.join(notes)}. Change 'features' or 'label'.")
+        why = "; ".join(notes) or "it has the label alone"
+        raise InputError(f"{table.path}: no column is left to learn from: {why}. Change 'features' or 'label'.")
+    label = table.cells[config.label]
+    notes += [
+        f"the column '{name}' alone tells the class of every row: is it the label in other words?"
+        for name in chosen
+        if _repeats(table.cells[name], label)
+    ]
     return tuple(_column(table, name, train, config) for name in chosen), notes
 
 
@@ -116,9 +123,10 @@ def _reason_to_leave_out(name: str, cells: pd.Series | pd.DataFrame, config: Con
     values = cells.dropna()
     if not len(values):
         return "it is empty"
-    if name in config.words or len(values) < len(cells) or not values.is_unique:
-        return ""
+    assert isinstance(values, pd.Series), "only unnamed columns may have one name"
     kind = kind_of(values, config)
+    if isinstance(kind, Wrong) or name in config.words or len(values) < len(cells) or not values.is_unique:
+        return ""
     if kind == "words":
         return "it has another word in every row"
     if kind == "number":
@@ -128,6 +136,14 @@ def _reason_to_leave_out(name: str, cells: pd.Series | pd.DataFrame, config: Con
         if isinstance(found, pd.Series) and not (found % 1).any() and _ID.fullmatch(name):
             return "it identifies the rows, by its name and its values"
     return ""
+
+
+def _repeats(column: pd.Series, label: pd.Series) -> bool:
+    """Return whether a column has one value for each class, and no other."""
+    if not pd.api.types.is_scalar(column.iloc[0]):
+        return False
+    pairs = pd.DataFrame({"value": column.astype(str), "class": label.astype(str)})[label.notna()].drop_duplicates()
+    return len(pairs) == pairs["value"].nunique() == pairs["class"].nunique()
 
 
 def _counts_rows(values: np.ndarray) -> bool:
@@ -171,7 +187,10 @@ def _numbers(table: Table, rows: np.ndarray, columns: Sequence[Column], config: 
         found = numbers(whole, config) if column.kind == "number" else whole
         if isinstance(found, Wrong):
             raise InputError(f"{table.path}: column '{column.name}' {found.why}. {found.remedy}")
-        if (wrong := found.isna().to_numpy()).any():
+        wrong = found.isna().to_numpy()
+        if column.kind == "number":
+            wrong = ~np.isfinite(found.to_numpy(dtype=np.float64))
+        if wrong.any():
             row = int(wrong.argmax())
             raise InputError(
                 f"{table.path}: column '{column.name}' holds '{whole.iloc[row]}' in row {row} (the first is 0), but is "
