@@ -220,7 +220,9 @@ def test_validation_and_test_examples_must_be_labelled(tmp_path: Path, split: st
 def test_a_number_out_of_float32_range_is_an_error_with_its_row(tmp_path: Path) -> None:
     inputs = made()[0].astype(np.float64)
     inputs[61, 3] = 1e300
-    assert_input_error(lambda: read(example(tmp_path, x=inputs)), "'x' holds 1e+300 in row 61 ")
+    assert_input_error(lambda: read(example(tmp_path, x=inputs)), "'x' holds 1e+300 in row 61 ", "remove the row.")
+    inputs[70] = np.nan
+    assert_input_error(lambda: read(example(tmp_path, x=inputs)), "in row 61 ", "remove the 2 rows with such values")
 
 
 def test_a_header_that_states_other_bytes_than_are_stored_is_an_error_before_memory_is_taken(tmp_path: Path) -> None:

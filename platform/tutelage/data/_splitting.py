@@ -185,19 +185,21 @@ def check_rows(rows: np.ndarray, split: SplitName, where: str, remedy: str = "Ad
 def as_inputs(numbers: np.ndarray, where: str) -> np.ndarray:
     """Return examples `[n, …]` as uint8 if they are stored so, otherwise as float32.
 
-    Raises `InputError` (row, value) for a number that is not finite as float32.
+    Raises `InputError` (first row, its value, number of rows) for numbers that are not finite as float32.
     """
     if numbers.dtype == np.uint8:
         return numbers
+    first, count = "", 0
     for start in range(0, len(numbers), _CHECKED_ROWS):
         given: Any = numbers[start : start + _CHECKED_ROWS]
         with np.errstate(over="ignore"):
             wrong = np.argwhere(~np.isfinite(given.astype(np.float32, copy=False)))
         if len(wrong):
-            raise InputError(
-                f"{where} holds {given[tuple(wrong[0])]} in row {start + wrong[0][0]} (the first is 0). "
-                "Replace the value, or remove the row."
-            )
+            first = first or f"{given[tuple(wrong[0])]} in row {start + wrong[0][0]} (the first is 0)"
+            count += len(np.unique(wrong[:, 0]))
+    if count:
+        rows = "the row" if count == 1 else f"the {count:,} rows with such values"
+        raise InputError(f"{where} holds {first}. Replace the value, or remove {rows}.")
     return numbers.astype(np.float32, copy=False)
 
 
