@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_a_trial_that_could_not_write_stays_open_and_is_trained_again(tmp_path: 
     )  # fmt: skip
     recorder.started(make_record(0, "running"))
     with pytest.raises(StorageFailed, match="No space left on device"):
-        search._returned(recorder, make_record(0, "failed", FULL))
+        search._SearchLoop.returned(SimpleNamespace(recorder=recorder), make_record(0, "failed", FULL))  # type: ignore[arg-type]
     assert [record.number for record in home.pending()] == [0] and home.trials() == []
 
 

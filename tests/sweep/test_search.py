@@ -18,7 +18,7 @@ from tutelage.search import ray_tune
 from tutelage.spec import loading
 from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
-from tutelage.sweep import identity, search
+from tutelage.sweep import identity, search, sizing
 from tutelage.sweep.recorder import Recorder
 from tutelage.training import student
 from tutelage.training.context import TrainingContext
@@ -51,7 +51,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def run(spec: Spec, context: TrainingContext, given: dict[str, Any], spent_s: float = 0.0) -> dict[str, Any]:
-    loop = SimpleNamespace(recorder=recorder_of(spec), stopping=None)
+    loop = SimpleNamespace(recorder=recorder_of(spec), stopping=None, returned=lambda record: None, spent_s={})
     search._run(spec, context, loop, lambda: None, spent_s)  # type: ignore[arg-type]
     return given
 
@@ -84,7 +84,7 @@ def test_latency_is_measured_in_the_search_where_it_decides(
     changes: dict[str, Any], is_timed: bool, tmp_path: Path, context: TrainingContext, given: dict[str, Any]
 ) -> None:
     spec = spec_with(tmp_path, search={"trials": 8, **changes})
-    loop = SimpleNamespace(recorder=recorder_of(spec), stopping=None)
+    loop = SimpleNamespace(recorder=recorder_of(spec), stopping=None, returned=lambda record: None, spent_s={})
     loop.recorder.objectives = spec.search.objectives
     search._run(spec, context, loop, lambda: None, 0.0)  # type: ignore[arg-type]
     assert given["open_trial"].with_latency is is_timed
@@ -116,7 +116,7 @@ def test_sizes_are_kept_by_everything_that_decides_them() -> None:
         asked.append(config)
         return Sizes(final={"params": float(len(asked))})
 
-    sizes = search._remembering(sizes_of)
+    sizes = sizing.remembering(sizes_of)
     config: dict[str, Any] = {
         "student": {"model": "mlp", "initialise": "random", "epochs": 3}, "distillation": {}, "sparsity": {"structured": 0.0}
     }  # fmt: skip
@@ -138,7 +138,7 @@ def test_a_student_that_is_certain_to_be_too_slow_has_a_latency_before_training(
     for bound in (4.0, 5.0, 6.0):
         spec = spec_with(tmp_path, search={"trials": 8, "constraints": {"max": {"latency_ms": bound}}})
         config = spec.space.resolve(lambda name, domain: domain.labels[0] if hasattr(domain, "labels") else domain.low)[0]
-        sizes[bound] = search.presize(spec, context, config).final.get("latency_ms")
+        sizes[bound] = sizing.presize(spec, context, config).final.get("latency_ms")
     assert sizes == {4.0: 5.0, 5.0: None, 6.0: None}
 
 
@@ -179,4 +179,4 @@ def test_a_suggestion_is_known_by_the_address_of_its_training(tmp_path: Path, co
 def test_limits_without_sizes_are_no_check_before_training(tmp_path: Path, context: TrainingContext) -> None:
     spec = spec_with(tmp_path, search={"trials": 8, "constraints": {"min": {"accuracy": 2.0}}})
     assert spec.search.constraints == Limits(min={"accuracy": 2.0})
-    search.check_constraints(spec, context)
+    sizing.check_constraints(spec, context)

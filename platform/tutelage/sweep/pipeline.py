@@ -35,7 +35,7 @@ from tutelage.selection.retrain import Retraining
 from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.storage import open_storage
-from tutelage.sweep import data_description, identity, knowledge, search, student_checks, warm_start
+from tutelage.sweep import data_description, identity, knowledge, search, sizing, student_checks, warm_start
 from tutelage.sweep.ending import ending
 from tutelage.sweep.extension import address_of
 from tutelage.sweep.recorder import Recorder, record_run_ids
@@ -102,7 +102,7 @@ def opened(spec: Spec, events: Dispatcher) -> TrainingContext:
     context = context_of(spec)
     knowledge.check_knowledge(spec, context)
     student_checks.check_students(spec, context)
-    search.check_constraints(spec, context)
+    sizing.check_constraints(spec, context)
     events.stage(f"data {context.fingerprint[:16]}: {data_description.sizes(context)}")
     for line in data_description.lines(context):
         events.stage(line)

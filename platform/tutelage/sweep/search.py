@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, repeat
-from random import Random
 from typing import Any
 
 from tutelage import plugins
-from tutelage.errors import InputError, NoStudentFits, TutelageError
+from tutelage.errors import TutelageError
 from tutelage.measure import identity as identity_scale
 from tutelage.measure import neg_log10_error
 from tutelage.objectives import even_reference
-from tutelage.records.trial import OPEN, Sizes, Suggestion, TrialRecord, trial_name
+from tutelage.records.trial import OPEN, Suggestion, TrialRecord, trial_name
 from tutelage.search import ray_tune
 from tutelage.search.budget import Budget
-from tutelage.search.first_trials import extreme, first_suggestions, resolved
+from tutelage.search.first_trials import first_suggestions
 from tutelage.search.gaussian_process import Array
 from tutelage.search.leaving import leaving, reason_of, through_tune
 from tutelage.search.promotion import LEAST_GAIN, Promotion
@@ -27,19 +24,17 @@ from tutelage.search.sampler import Sampler
 from tutelage.search.samplers import Chooser
 from tutelage.search.stopping import BracketedJudge, Decision, Judge, PromotionJudge, RuleJudge, rule_of, rungs_of
 from tutelage.search.suggest import Callbacks, Goal, SeededSuggestion, Suggester, size_losses
-from tutelage.spec.domains import Choice, Domain, any_value
+from tutelage.spec.domains import Choice
 from tutelage.spec.spec import Spec
 from tutelage.storage import StorageFailed, open_storage
 from tutelage.sweep import knowledge, warm_start
 from tutelage.sweep.beat import beating
 from tutelage.sweep.identity import student_address
 from tutelage.sweep.recorder import Recorder
-from tutelage.training import student, student_jobs
+from tutelage.sweep.sizing import initial_params, presize, remembering
+from tutelage.training import student_jobs
 from tutelage.training.context import TrainingContext
 from tutelage.training.jobs import workers_of
-
-SIZED = 32  # random students that are sized before a bound on sizes is called out of reach
-
 
 KNOWN_SHARE = 4  # of the trials, at most one in so many is a student that was known before
 
@@ -162,7 +157,7 @@ def _opened(spec: Spec, context: TrainingContext, recorder: Recorder) -> _Search
     journal = recorder.home.files.local_path("study.journal").resolve()
     sampler = Sampler(spec.space, len(recorder.objectives), spec.search.sampler, spec.seed, sorted(rungs), journal)
     callbacks = Callbacks(
-        presize=_remembering(partial(presize, spec, context)), recall=warm.recall,
+        presize=remembering(partial(presize, spec, context)), recall=warm.recall,
         identify=partial(student_address, spec, context, recorder.teacher_address),
         on_started=recorder.started, on_ended=recorder.rejected,
     )  # fmt: skip
@@ -235,70 +230,6 @@ def _said(spec: Spec, suggester: Suggester) -> str:
     return f"searching {trials} students{have} with {sampler}"
 
 
-def presize(spec: Spec, context: TrainingContext, config: dict[str, Any]) -> Sizes:
-    """Return what is known of a resolved config's student before it is trained.
-
-    A latency is among it only where the constraints bound it and the student is certain to miss the bound.
-    """
-    typed = spec.trial_config(config)
-    sizes, bound = student.presize(typed, context), spec.search.constraints.max.get("latency_ms")
-    if bound is None or spec.resources.trial.gpus:
-        return sizes
-    floor_ms = student.latency_floor_ms(typed, context)
-    return replace(sizes, final={**sizes.final, "latency_ms": floor_ms}) if floor_ms > bound else sizes
-
-
-def _remembering(sizes_of: Callable[[dict[str, Any]], Sizes]) -> Callable[[dict[str, Any]], Sizes]:
-    """Cache sizes by model, initialisation and sparsity: nothing else of a config changes them."""
-    known: dict[str, Sizes] = {}
-
-    def remembered(config: dict[str, Any]) -> Sizes:
-        about = json.dumps([config["student"]["model"], config["student"]["initialise"], config["sparsity"]], sort_keys=True)
-        if about not in known:
-            known[about] = sizes_of(config)
-        return known[about]
-
-    return remembered
-
-
-def check_constraints(spec: Spec, context: TrainingContext) -> None:
-    """Raise `NoStudentFits` if neither the smallest, nor the largest, nor any of some random students has sizes that fit."""
-    limits = spec.search.constraints
-    if not any(spec.measures[name].available == "before_training" for name in {*limits.max, *limits.min}):
-        return
-    generator = Random(spec.seed)
-    sized: list[dict[str, float]] = []
-    for params in chain(_extremes(spec, context), repeat(None, SIZED)):
-        config = spec.space.resolve(partial(_given, params) if params else lambda _, domain: any_value(generator, domain))[0]
-        try:
-            sizes = presize(spec, context, _uninherited(config)).final
-        except InputError:  # these values make no network
-            continue
-        if not limits.missed(sizes):
-            return
-        sized.append(sizes)
-    nearest = min(sized, key=limits.shortfall)
-    raise NoStudentFits(
-        f"no student of the space can have {limits.describe()}: of {len(sized)} sized before training, the smallest among "
-        f"them, the nearest has {limits.describe_missed(nearest)}. Loosen search.constraints, or widen the space under "
-        "`student` and `sparsity`."
-    )
-
-
-def _given(params: Mapping[str, Any], name: str, domain: Domain) -> Any:
-    return params[name]
-
-
-def _extremes(spec: Spec, context: TrainingContext) -> list[Mapping[str, Any]]:
-    start = resolved(spec.space, spec.default_of, {})
-    return [extreme(spec.space, start, partial(_size, spec, context), sign) for sign in (1, -1)]
-
-
-def _uninherited(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the config with random initial weights: its student has the same sizes, and can be sized without a teacher."""
-    return {**config, "student": {**config["student"], "initialise": "random"}}
-
-
 def _most_known(spec: Spec) -> int:
     return max(1, spec.search.trials // KNOWN_SHARE) if spec.search.trials else 8
 
@@ -306,7 +237,7 @@ def _most_known(spec: Spec) -> int:
 def _known(spec: Spec, context: TrainingContext) -> list[SeededSuggestion]:
     if not spec.search.initial_design:
         return []
-    size_of = partial(_size, spec, context)
+    size_of = partial(initial_params, spec, context)
     return first_suggestions(spec.space, spec.default_of, size_of, _most_known(spec), published_recipes(spec))
 
 
@@ -328,14 +259,6 @@ def published_recipes(spec: Spec) -> list[dict[str, Any]]:
         for name, chosen in methods
         if (recipe := getattr(plugins.load("losses", name), "PUBLISHED", None))
     ]
-
-
-def _size(spec: Spec, context: TrainingContext, config: dict[str, Any]) -> float | None:
-    """Return a student's number of parameters before training; None if training decides it, or if there is no such network."""
-    try:
-        return student.presize(spec.trial_config(_uninherited(config)), context).final.get("params")
-    except InputError:
-        return None
 
 
 def _budget(spec: Spec) -> Budget:
