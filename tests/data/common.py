@@ -35,11 +35,17 @@ def cut(path: Path, kept: int) -> None:
 
 
 def assert_well_split(read: Callable[[int, Any], Plain], validation_share: float, drawn: int) -> None:
-    """Assert that validation has its share of each class of `drawn` rows, is disjoint from training, and follows the seed."""
+    """Assert that validation has its share of each class of `drawn` rows and follows the seed.
+
+    It is disjoint from training, whose mean and deviation normalise both.
+    """
     train, validation = read(0, "train"), read(0, "validation")
     counts, held = (torch.bincount(found.labels.flatten(), minlength=train.num_classes) for found in (train, validation))
     assert (held - validation_share * (counts + held)).abs().max() <= 1
     assert len(train) + len(validation) == drawn
+    assert (validation.mean, validation.std) == (train.mean, train.std), "every split is normalised by training"
+    seen = train.seen().transpose(0, 1).flatten(1)
+    assert all(abs(float(seen[c].mean())) < 1e-3 for c, mean in enumerate(train.mean) if mean), "and by nothing else"
     examples = [{tuple(row.flatten().tolist()) for row in found.inputs} for found in (train, validation)]
     assert not examples[0] & examples[1]
     assert fingerprint(read(0, "validation")) == fingerprint(validation)

@@ -349,3 +349,14 @@ def test_a_column_that_repeats_the_label_is_noted(tmp_path: Path) -> None:
 def test_lists_in_parquet_are_an_error(tmp_path: Path) -> None:
     frame = made().assign(pair=[[1, 2]] * 80)
     assert_input_error(lambda: read(write(tmp_path, frame, "trees.parquet")), "column 'pair' holds values of type ndarray")
+
+
+def test_a_separately_stored_test_row_has_its_own_values_and_class(tmp_path: Path) -> None:
+    test = made().sample(frac=1, random_state=1).head(30)
+    write(tmp_path, test, "test.csv")
+    options = {**example(tmp_path), "test_path": str(tmp_path / "test.csv")}
+    found, train = read(options, "test"), read(options)
+    assert [CLASSES[label] for label in found.labels.flatten()] == test["kind"].tolist()
+    heights = found.inputs[:, 0].numpy()
+    assert np.corrcoef(heights, test["height"])[0, 1] > 0.999999
+    assert (found.mean, found.std) == (train.mean, train.std), "normalised by training"

@@ -352,3 +352,24 @@ def test_epochs_are_spread_over_the_time_of_their_training() -> None:
     assert [(metric.key, metric.step, metric.timestamp) for metric in found] == [
         ("size/params", 0, 1400), ("train/accuracy", 1, 1100), ("train/accuracy", 2, 1200), ("train/accuracy", 4, 1400),
     ]  # fmt: skip
+
+
+def test_the_sweeps_run_has_the_best_quality_so_far_in_the_measures_direction(uri: str, make_record: Make) -> None:
+    error = replace(plugins.measure("accuracy"), name="error_rate", direction="minimise", mlflow_key="")
+    tracker = Tracker(uri, "errors", measures={"error_rate": error})
+    parent = tracker.start_sweep("sweep", {}, [], {})
+    for number, (value, label) in enumerate([(0.3, "front"), (0.2, "front"), (0.25, "dominated"), (0.1, "infeasible")]):
+        tracker.log_trial(make_record(number, error_rate=value), label, [], {})
+        tracker.log_front(number, 0.5, 1)
+    tracker.close()
+    history = mlflow.MlflowClient(tracking_uri=uri).get_metric_history(parent, "quality/error_rate")
+    assert [row.value for row in sorted(history, key=lambda row: row.timestamp)] in ([0.3, 0.2], [0.2, 0.3]), "at one time"
+    assert {row.step for row in history} == {0}, "MLflow sorts the sweep above its trials by it"
+
+
+def test_a_trials_run_has_the_time_of_its_training(uri: str, make_record: Make) -> None:
+    tracker, parent = open_sweep(uri)
+    tracker.log_trial(replace(make_record(0, accuracy=0.5), started_s=1.7e9, elapsed_s=2.5), "front", SEARCHED, {})
+    tracker.close()
+    (child,) = runs(uri, f"tags.`mlflow.parentRunId` = '{parent}'")
+    assert (child.info.start_time, child.info.end_time) == (1_700_000_000_000, 1_700_000_002_500)

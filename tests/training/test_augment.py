@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -101,3 +103,9 @@ def test_a_policy_that_the_inputs_do_not_support_is_an_error() -> None:
     with pytest.raises(InputError, match="covers an image"):
         augment.check(AugmentationConfig(cutout_px=8), plain_signature().inputs)
     augment.check(AugmentationConfig(mixup=0.2), plain_signature((64,)).inputs)
+    for odd in (
+        replace(plain_signature((64,)).inputs[0], dtype="int64"),
+        replace(plain_signature((64,)).inputs[0], shape=("n",)),
+    ):
+        with pytest.raises(InputError, match="mixes numbers of one shape"):
+            augment.check(AugmentationConfig(mixup=0.2), (odd,))
