@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 TOGETHER_S = 5.0  # deaths of several trials within this time have a cause outside of them: a node, or memory, is gone
-MAX_WITHOUT_PROGRESS = 10  # deaths, wherever they are, until a trial gets further than before
+MAX_WITHOUT_PROGRESS = 20  # deaths, wherever they are, until a trial gets further than before
 
 
 @dataclass

@@ -47,7 +47,7 @@ class Slots:
     concurrency: int | None
     workers: int = 0
     checkpoint_epochs: int = 0
-    max_failures: int = 3
+    max_failures: int = 5
 
     def count(self) -> int:
         """Return how many trials run at once on the cluster as it is now, each of them with all that it takes."""
