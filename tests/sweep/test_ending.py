@@ -68,3 +68,11 @@ def test_a_month_is_put_on_record_in_few_lines() -> None:
         elapsed_s += beat.interval_s(elapsed_s)
         num_lines += 1
     assert num_lines < 1200 and beat.interval_s(0.0) == 5.0 and beat.interval_s(3600.0) == 36.0
+
+
+def test_a_stopped_sweep_says_how_to_continue(tmp_path: Path) -> None:
+    home = sweep_dir.create(tmp_path, "mine", "")
+    with pytest.raises(KeyboardInterrupt) as stopped, ending(home, Dispatcher()):
+        raise KeyboardInterrupt
+    (note,) = stopped.value.__notes__
+    assert home.command("resume") in note and home.facts()["error"] == note
