@@ -72,3 +72,10 @@ def test_what_a_job_waits_for_is_said_with_what_is_free() -> None:
         "a job waits for 2 CPUs and 1 GPU: there are 2 nodes with 6 CPUs and 1 GPU together, "
         "the largest with 2 CPUs and 1 GPU, of which 1 CPU and 0 GPUs are free"
     )
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.3, 6), (0.4, 4), (0.6, 2)])
+def test_a_share_of_a_gpu_is_never_of_two(share: float, count: int) -> None:
+    """Two GPUs hold 2 / 0.4 = 5 shares in sum, of which one would lie on both."""
+    demand = Demand(name="trial", workers=1, cpus=1.0, gpus=share)
+    assert jobs_at_once([Node(cpus=16.0, gpus=2.0)], demand) == count
