@@ -14,10 +14,13 @@ from tutelage import signals
 
 @pytest.fixture(autouse=True)
 def handlers_are_put_back() -> Iterator[None]:
+    inherited = {number: signal.getsignal(number) for number in signals.HANDLED}  # ignored ones, if the tests run under nohup
+    for number in signals.HANDLED:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     before = {number: signal.getsignal(number) for number in signals.HANDLED}
     yield
     after = {number: signal.getsignal(number) for number in signals.HANDLED}
-    for number, handler in before.items():
+    for number, handler in inherited.items():
         signal.signal(number, handler)
     assert after == before
 
