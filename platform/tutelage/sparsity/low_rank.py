@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from tutelage.networks import weights
 from tutelage.plugins import PluginConfig
 from tutelage.sparsity import Calibration, Method, Point, recovery_epochs
 from tutelage.sparsity._outputs import output_layers
@@ -86,7 +87,8 @@ def factorable(model: nn.Module, arguments: tuple[Tensor, ...]) -> dict[str, Lay
 
     A layer is left out if its weight is shared with another one or read by a module around it, as in `nn.MultiheadAttention`.
     """
-    outputs, owners = output_layers(model, arguments), _owners(model)
+    outputs, shared = output_layers(model, arguments), weights.shared_names(model)
+    tied = {*shared, *shared.values()}
     inside = {id(m) for parent in model.modules() if isinstance(parent, nn.MultiheadAttention) for m in parent.modules()}
     return {
         name: layer
@@ -95,7 +97,7 @@ def factorable(model: nn.Module, arguments: tuple[Tensor, ...]) -> dict[str, Lay
         and getattr(layer, "groups", 1) == 1
         and layer not in outputs
         and id(layer) not in inside
-        and owners[id(layer.weight)] == 1
+        and f"{name}.weight" not in tied
     }
 
 
@@ -128,11 +130,11 @@ def factored(layer: Layer, rank: int) -> nn.Sequential:
     left, values, right = torch.linalg.svd(_matrix(layer).detach().double(), full_matrices=False)
     scale = values[:rank].sqrt()
     pair = _blank_factors(layer, rank)
-    weights = {"0.weight": scale[:, None] * right[:rank], "1.weight": left[:, :rank] * scale}
+    factors = {"0.weight": scale[:, None] * right[:rank], "1.weight": left[:, :rank] * scale}
     if layer.bias is not None:
-        weights["1.bias"] = layer.bias
+        factors["1.bias"] = layer.bias
     shapes = {name: tensor.shape for name, tensor in pair.state_dict().items()}
-    pair.load_state_dict({name: tensor.reshape(shapes[name]) for name, tensor in weights.items()})
+    pair.load_state_dict({name: tensor.reshape(shapes[name]) for name, tensor in factors.items()})
     return pair.to(layer.weight.dtype).train(layer.training)
 
 
@@ -166,12 +168,3 @@ def _layer(model: nn.Module, name: str) -> Layer:
     layer = model.get_submodule(name)
     assert isinstance(layer, nn.Linear | nn.Conv2d), name
     return layer
-
-
-def _owners(model: nn.Module) -> dict[int, int]:
-    """Return by a parameter's identity how many modules hold it."""
-    counts: dict[int, int] = {}
-    for module in model.modules():
-        for parameter in module._parameters.values():
-            counts[id(parameter)] = counts.get(id(parameter), 0) + 1
-    return counts
