@@ -34,7 +34,7 @@ SMALL_SPEC: dict[str, Any] = {
         "model": {"choice": {"convnet": {"width": {"int": [2, 8]}, "depth": 2}, "mlp": {"hidden": {"int": [8, 64]}}}},
     },
     "distillation": {"temperature": {"float": [1, 8]}, "weight": {"float": [0, 0.9]}},
-    "sparsity": {"structured": {"choice": [0.0, 0.5]}},
+    "sparsity": {"amount": {"choice": [0.0, 0.5]}},
     "search": {"trials": 8},
 }
 

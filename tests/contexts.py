@@ -18,7 +18,7 @@ def small_config(**distillation: Any) -> dict[str, Any]:
         **SMALL_SPEC,
         "student": {"model": {"convnet": {"width": 4}}, "epochs": 4},
         "distillation": {"weight": 0.0, **distillation},
-        "sparsity": {"structured": 0.5},
+        "sparsity": {"amount": 0.5},
     })  # fmt: skip
     return loaded.space.resolve(lambda name, domain: None)[0]
 

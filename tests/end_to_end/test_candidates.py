@@ -33,7 +33,7 @@ def spec_of(storage: Path, **changes: Any) -> spec.Spec:
         "name": "ladder",
         "storage": str(storage),
         "student": {"epochs": 3, "model": {"mlp": {"hidden": {"int": [12, 64]}}}},
-        "sparsity": {"structured": 0.5, "method": "tests.ladder:LowRank"},
+        "sparsity": {"amount": 0.5, "method": "tests.ladder:LowRank"},
         "search": {"trials": 3, "objectives": ["accuracy", "params"], **changes.pop("search", {})},
         **changes,
     })  # fmt: skip

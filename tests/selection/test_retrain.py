@@ -52,11 +52,11 @@ def retraining(home: SweepDir, context: TrainingContext, num_seeds: int = 2) -> 
 def test_a_label_only_student_has_nothing_of_its_teacher() -> None:
     config = {
         "student": {"model": "mlp", "initialise": "teacher", "epochs": 3}, "distillation": {"weight": 0.7, "temperature": 2.0},
-        "sparsity": {"structured": 0.5},
+        "sparsity": {"amount": 0.5},
     }  # fmt: skip
     assert labels_only(config) == {
         "student": {"model": "mlp", "initialise": "random", "epochs": 3}, "distillation": {"weight": 0.0, "temperature": 2.0},
-        "sparsity": {"structured": 0.5},
+        "sparsity": {"amount": 0.5},
     }  # fmt: skip
     assert config["distillation"] == {"weight": 0.7, "temperature": 2.0}, "the config itself does not change"
 

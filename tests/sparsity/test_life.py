@@ -21,7 +21,7 @@ from tutelage.training.context import TrainingContext
 
 def config_of(decay: float = 0.0, **student_options: Any) -> TrialConfig:
     config = small_config()
-    config["sparsity"] = {"structured": 0.5, "method": {"tests.ladder:LowRank": {"decay": decay}}}
+    config["sparsity"] = {"amount": 0.5, "method": {"tests.ladder:LowRank": {"decay": decay}}}
     config["student"] |= {"model": {"mlp": {"hidden": 16}}, "epochs": 2, **student_options}
     return TrialConfig.model_validate(config)
 
@@ -101,7 +101,7 @@ def ends(domain: dict[str, Any]) -> list[Any]:
 
 def config_for(name: str, options: dict[str, Any], epochs: int = 3) -> TrialConfig:
     config = small_config()
-    config["sparsity"] = {"structured": 0.5, "method": {name: options}}
+    config["sparsity"] = {"amount": 0.5, "method": {name: options}}
     config["student"] |= {"model": {"mlp": {"hidden": 16, "depth": 2}}, "epochs": epochs, "average_decay": 0.9}
     return TrialConfig.model_validate(config)
 

@@ -115,7 +115,7 @@ search:
         ({"data": None}, "data", "names no plugin"),
         ({"student": None}, "student", "must be a mapping"),
         ({"search": None}, "search", "must be a mapping"),
-        ({"sparsity": {"structured": {"float": [0, 0.99]}}}, "sparsity.structured", "at least 0 and at most 0.95"),
+        ({"sparsity": {"amount": {"float": [0, 0.99]}}}, "sparsity.amount", "at least 0 and at most 0.95"),
         ({"distillation": {"temperature": {"float": [1, 2], "lgo": True}}}, "distillation.temperature", "Did you mean 'log'"),
         ({"resources": {"trial": {"cpuss": 1}}}, "resources.trial.cpuss", "Did you mean 'cpus'"),
         ({"teacher": {"model": {"mlp": {"hidden": {"int": [1, 2]}}}}}, "teacher.model.mlp.hidden", "may stand only under"),

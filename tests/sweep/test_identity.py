@@ -61,7 +61,7 @@ OTHERWISE: dict[str, tuple[Any, set[str]]] = {  # another value of every field, 
     "distillation.temperature": (2.0, STUDENT), "distillation.weight": (0.3, STUDENT),
     "distillation.method": ("similarity", {*STUDENT, *KNOWLEDGE}),  # it needs features, which are other knowledge
     "distillation.raw": (True, STUDENT),
-    "sparsity.structured": (0.3, STUDENT), "sparsity.method": ({"channels": {}}, STUDENT),
+    "sparsity.amount": (0.3, STUDENT), "sparsity.method": ({"channels": {}}, STUDENT),
 }  # fmt: skip
 HARMLESS = ("search", "resources", "select", "storage", "tracking")  # how long is searched, by whom, and where it is kept
 # Such a teacher's address is the hash of its weights.

@@ -38,7 +38,7 @@ def test_a_classroom_is_sent_without_what_it_has_read(context: TrainingContext) 
 def test_what_is_presized_is_what_training_leaves(taught: TrainingContext) -> None:
     for share in (0.0, 0.25, 0.5):
         config = loading.from_dict(SMALL_SPEC).trial_config(
-            {**small_config(), "sparsity": {"structured": share, "method": "channels"}}
+            {**small_config(), "sparsity": {"amount": share, "method": "channels"}}
         )
         planned = student.presize(config, taught)
         under_way = loop.Training(student.build(config, taught, 0), student.plan(config, taught, 0))
@@ -51,7 +51,7 @@ def test_what_is_presized_is_what_training_leaves(taught: TrainingContext) -> No
 
 
 def test_a_size_that_training_decides_is_not_guessed(taught: TrainingContext) -> None:
-    config = {**small_config(), "sparsity": {"structured": 0.5, "method": {"channels": {"uniform": False}}}}
+    config = {**small_config(), "sparsity": {"amount": 0.5, "method": {"channels": {"uniform": False}}}}
     assert student.presize(loading.from_dict(SMALL_SPEC).trial_config(config), taught) == Sizes()
 
 

@@ -118,14 +118,14 @@ def test_sizes_are_kept_by_everything_that_decides_them() -> None:
 
     sizes = sizing.remembering(sizes_of)
     config: dict[str, Any] = {
-        "student": {"model": "mlp", "initialise": "random", "epochs": 3}, "distillation": {}, "sparsity": {"structured": 0.0}
+        "student": {"model": "mlp", "initialise": "random", "epochs": 3}, "distillation": {}, "sparsity": {"amount": 0.0}
     }  # fmt: skip
     first = sizes(config)
     assert sizes({**config, "student": {**config["student"], "epochs": 9}, "distillation": {"weight": 0.1}}) is first
     others = [
         {**config, "student": {**config["student"], "model": "convnet"}},
         {**config, "student": {**config["student"], "initialise": "teacher"}},
-        {**config, "sparsity": {"structured": 0.5}},
+        {**config, "sparsity": {"amount": 0.5}},
     ]
     assert len({sizes(one).final["params"] for one in [config, *others]}) == 4
 

@@ -39,7 +39,7 @@ REFUSED = {
 
 def spec_of(model: Any, **changes: Any) -> Spec:
     student = {"model": model, "epochs": 2}
-    return loading.from_dict({**SMALL_SPEC, "student": student, "sparsity": {"structured": 0.0}, **changes})
+    return loading.from_dict({**SMALL_SPEC, "student": student, "sparsity": {"amount": 0.0}, **changes})
 
 
 def own(name: str) -> str:
@@ -64,12 +64,12 @@ def test_a_teacher_of_ones_own_is_checked_too(context: TrainingContext) -> None:
         check_students(spec_of("mlp", teacher={"model": own("RandomConstant")}), context)
 
 
-@pytest.mark.parametrize("structured", [0.5, {"choice": [0.0, 0.5]}])
+@pytest.mark.parametrize("amount", [0.5, {"choice": [0.0, 0.5]}])
 def test_channels_that_no_student_can_lose_are_refused_unless_some_students_lose_none(
-    structured: Any, context: TrainingContext
+    amount: Any, context: TrainingContext
 ) -> None:
-    spec = spec_of(own("Reshaped"), sparsity={"structured": structured})
-    if structured == 0.5:
+    spec = spec_of(own("Reshaped"), sparsity={"amount": amount})
+    if amount == 0.5:
         with pytest.raises(InputError, match="channels cannot be removed"):
             check_students(spec, context)
     else:

@@ -24,7 +24,7 @@ Make = Callable[..., TrialRecord]
 SPACE = Space(parse({"width": {"int": [2, 8]}, "kind": {"choice": ["a", "b"]}}))
 OBJECTIVES = (objective("accuracy"), replace(objective("params"), reference=1e4))
 PARAMS: dict[str, Any] = {"student.model": "mlp", "student.model.mlp.hidden": 16, "distillation.temperature": 2.0,
-                          "distillation.weight": 0.5, "sparsity.structured": 0.0}  # fmt: skip
+                          "distillation.weight": 0.5, "sparsity.amount": 0.0}  # fmt: skip
 
 
 @pytest.mark.parametrize(

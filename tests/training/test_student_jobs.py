@@ -40,7 +40,7 @@ def test_a_student_that_changes_the_process_harms_itself_only(
 ) -> None:
     user_module("changing_network", CHANGING)
     config, innocent, threads = small_config(), small_config(), torch.get_num_threads()
-    config["student"]["model"], config["sparsity"]["structured"] = "changing_network:Changing", 0.0
+    config["student"]["model"], config["sparsity"]["amount"] = "changing_network:Changing", 0.0
     trial = student_jobs.StudentTrial(config, context, 0, tmp_path / "changing", HERE)
     assert torch.get_num_threads() == threads
     with pytest.raises(RuntimeError, match="does not require grad"):

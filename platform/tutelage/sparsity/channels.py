@@ -110,7 +110,7 @@ def remove_channels(config: Config, model: nn.Module, calibration: Calibration, 
 _CANNOT = "channels cannot be removed from this network"
 _WAY_OUT = (
     "Mark the layers whose outputs later code counts (before a reshape or a split) with tutelage.models.keep_width, or set "
-    "sparsity.structured: 0."
+    "sparsity.amount: 0."
 )
 
 

@@ -21,7 +21,7 @@ RANGES: dict[tuple[str, str], dict[str, Any]] = {  # what the word `search` stan
     ("student", "learning_rate"): {"float": [0.0005, 0.02], "log": True},
     ("distillation", "temperature"): {"float": [1.0, 20.0], "log": True},
     ("distillation", "weight"): {"float": [0.0, 1.0]},
-    ("sparsity", "structured"): {"float": [0.0, 0.9]},
+    ("sparsity", "amount"): {"float": [0.0, 0.9]},
 }
 
 

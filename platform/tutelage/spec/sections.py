@@ -171,7 +171,9 @@ class DistillationConfig(Section):
 class SparsityConfig(Section):
     """How much of the trained student is removed, and how."""
 
-    structured: float = Field(0.0, ge=0, le=0.95, description="share of the hidden channels that is physically removed")
+    amount: float = Field(
+        0.0, ge=0, le=0.95, description="the share of the network that sparsity.method removes; 0 removes nothing"
+    )
     method: Reference = Field("channels", description="a sparsity plugin")
 
 

@@ -69,10 +69,10 @@ def can_inherit(model: nn.Module, teachers_weights: Mapping[str, Sequence[int]])
 
 def sparsity_of(config: TrialConfig) -> Callable[[], Method] | None:
     """Return what makes the config's sparsity method for a training; None where nothing is removed."""
-    if config.sparsity.structured == 0.0:
+    if config.sparsity.amount == 0.0:
         return None
     _, plugin, options = plugins.configure("sparsity", config.sparsity.method)
-    return partial(plugin.build, options, config.sparsity.structured)
+    return partial(plugin.build, options, config.sparsity.amount)
 
 
 def recoveries(config: TrialConfig) -> tuple[int, ...]:
@@ -221,7 +221,7 @@ def presize(config: TrialConfig, context: TrainingContext) -> Sizes:
     if config.student.initialise in INHERITING and not can_inherit(blank(config, context), context.teacher_outline.weights):
         raise InputError(NOTHING_TO_INHERIT)
     whole = _sizes(blank(config, context), context)
-    if config.sparsity.structured == 0.0:
+    if config.sparsity.amount == 0.0:
         return Sizes(final=whole)
     smaller = _smaller(config, context)
     return Sizes(final=_sizes(smaller, context), initial=whole) if smaller is not None else Sizes()
