@@ -54,8 +54,8 @@ class Measure:
     `format` is Python's for a value; a `detail` is left out of short tables unless it is an objective.
 
     `aggregate` returns the value from what each example contributed, `[n, k]`. A measure of the outputs that its task does not
-    evaluate brings `of_outputs`: (label sequences by name, batch) → contributions `[batch, k]`; a measure of the network brings
-    `of_network`: (network in evaluation mode, a batch of one example) → value.
+    evaluate brings `of_outputs`: (label sequences by name, batch) → contributions `[batch, k]`, None where a task has no such
+    measure; a measure of the network brings `of_network`: (network in evaluation mode, a batch of one example) → value.
     """
 
     name: str

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tutelage import plugins
-from tutelage.measure import log10, neg_log10_error
+from tutelage.measure import identity, log10, neg_log10_error
 
 # direction, when it is known, interval, scale, worst value, MLflow key
 TABLE = {
     "accuracy": ("maximise", "each_epoch", "share", neg_log10_error, 0.0, "quality/accuracy"),
     "agreement": ("maximise", "at_end", "mean", neg_log10_error, 0.0, "quality/agreement"),
     "teacher_kl_nats": ("minimise", "at_end", "mean", log10, None, "quality/teacher_kl_nats"),
+    "calibration_error": ("minimise", "at_end", "corpus", identity, None, "quality/calibration_error"),
     "params": ("minimise", "before_training", None, log10, None, "size/params"),
     "size_bytes": ("minimise", "before_training", None, log10, None, "size/bytes"),
     "macs": ("minimise", "before_training", None, log10, None, "cost/macs"),

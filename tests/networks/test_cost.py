@@ -52,3 +52,15 @@ def test_a_shared_weight_counts_once() -> None:
     second.weight = first.weight
     assert cost.size(nn.Sequential(first, second)) == {"params": 64, "nonzero_params": 64, "size_bytes": 256}
     assert weights_of(nn.Sequential(first, second)).keys() == {"0.weight"}
+
+
+def test_zeros_save_neither_bytes_nor_multiply_accumulates() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8 * 6 * 6, 10))
+    dense, macs = cost.size(model), cost.macs(model, plain_signature())
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.view(-1)[::2] = 0
+    sparse = cost.size(model)
+    assert cost.macs(model, plain_signature()) == macs
+    assert (sparse["params"], sparse["size_bytes"]) == (dense["params"], dense["size_bytes"])
+    assert sparse["nonzero_params"] <= 0.51 * dense["nonzero_params"]

@@ -44,11 +44,11 @@ def evaluate_model(
     if split == "test":
         _record_test_evaluation(model, storage, context)
     examples, task = context.read(split), context.built_task
-    contributions = inference.contributions_of(student.module, task, examples)
+    contributions = inference.contributions_of(student.module, task, examples, context.measures)
     return {
         "version": 3, "model": model, "form": student.form, "split": split, "examples": len(examples),
         "notes": [*([] if student.inputs else [UNKNOWN_INPUTS]), *examples.notes],
-        **_measured(task.measures, contributions, context.seed),
+        **_measured((*task.measures, *context.measures), contributions, context.seed),
         "size_bytes": student.size_bytes, "file_bytes": student.file_bytes,
         **timing.latencies_ms({"student": student.module}, examples.take(slice(1)).arguments)["student"],
     }  # fmt: skip

@@ -242,7 +242,7 @@ def _limits(card: Card) -> str:
     data = card.sweep.get("data")
     lines = [
         f"It gives {_always(card.signature)} whatever its input is: there is no “none of these”.",
-        "Neither the calibration of its probabilities nor its quality on groups within the data was measured.",
+        "Its quality on groups within the data was not measured.",
     ]
     if data:
         lines.append(f"The numbers hold for examples like those of {for_markdown(data)}; elsewhere they are unmeasured.")

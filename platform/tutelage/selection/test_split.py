@@ -45,10 +45,10 @@ def test(home: SweepDir, context: TrainingContext, subjects: Mapping[str, Subjec
 
 def _scores(context: TrainingContext, models: Mapping[str, nn.Module]) -> dict[str, Any]:
     test_split, task, seed = context.read("test"), context.built_task, context.seed
-    found = {role: inference.contributions_of(model, task, test_split) for role, model in models.items()}
-    primary = task.measures[0]
+    found = {role: inference.contributions_of(model, task, test_split, context.measures) for role, model in models.items()}
+    primary, every = task.measures[0], (*task.measures, *context.measures)
     scores: dict[str, Any] = {"labels_only": None, "gain_over_labels_only": None}
-    scores |= {role: score(task.measures, own, seed) for role, own in found.items()}
+    scores |= {role: score(every, own, seed) for role, own in found.items()}
     for other in found.keys() - {"student"}:
         gain = intervals.paired_gain(primary, found["student"][primary.name], found[other][primary.name], seed)
         scores[f"gain_over_{other}"] = dict(zip(("difference", "low", "high"), gain, strict=True))

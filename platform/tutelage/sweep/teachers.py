@@ -85,7 +85,8 @@ def ensure_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], No
 
 def _completed(teacher: Teacher, context: TrainingContext) -> Teacher:
     """Return a teacher, measured again if a measure is the user's own, whose code may have changed since it was kept."""
-    if not context.measures and all(measure.name in teacher.measures for measure in context.built_task.measures):
+    own = {measure.name for measure in context.measures} - set(plugins.names("measures"))
+    if not own and all(measure.name in teacher.measures for measure in context.built_task.measures):
         return teacher
     return replace(teacher, measures=_measures(checkpoint.read(teacher.directory, EVERYTHING)[0], context))
 

@@ -89,10 +89,10 @@ def gather(found: dict[str, NDArray[np.float64]], values: Contributions, rows: T
 def evaluated(
     task: Task, sequences: Mapping[str, LabelSequence], batch: Batch, measures: Sequence[Measure] = ()
 ) -> Contributions:
-    """Return the contributions of each example of a batch by measure, `[batch, k]`."""
+    """Return the contributions of each example of a batch by measure, `[batch, k]`, where its targets give one."""
     found = {name: values.double().cpu().numpy() for name, values in task.evaluate(sequences, batch).items()}
     extra = {one.name: one.of_outputs(sequences, batch) for one in measures if one.of_outputs is not None}
-    return {**found, **{name: np.asarray(values, dtype=np.float64) for name, values in extra.items()}}
+    return {**found, **{name: np.asarray(values, dtype=np.float64) for name, values in extra.items() if values is not None}}
 
 
 def values_of(task: Task, contributions: Contributions, measures: Sequence[Measure] = ()) -> dict[str, float]:

@@ -1,0 +1,63 @@
+"""How far a network's confidence is from how often it is right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage.measure import Array, Measure
+
+NUM_BINS = 15
+COLUMNS = NUM_BINS + 1  # of a label sequence: each bin's gap, and the number of steps
+
+
+def expected_error(contributions: Array) -> float:
+    """Return the mean error of the label sequences, from what each example contributed `[n, 16 * sequences]`; NaN for no step."""
+    totals = contributions.sum(axis=0).reshape(-1, COLUMNS)
+    gaps, steps = abs(totals[:, :NUM_BINS]).sum(axis=1), totals[:, NUM_BINS]
+    return float((gaps[steps > 0] / steps[steps > 0]).mean()) if (steps > 0).any() else float("nan")
+
+
+def gaps_of(sequences: Any, batch: Any) -> Tensor | None:
+    """Return each example's sums of `correct - confidence` by bin, and its number of labelled steps, `[batch, 16 * sequences]`.
+
+    Confidence is the largest probability at temperature 1; bin m of 15 holds ((m - 1) / 15, m / 15]. None for a task whose
+    targets hold no class for every step of a label sequence.
+    """
+    found = [_gaps(one, batch.labels(name)) for name, one in sequences.items() if _has_labels(name, one, batch)]
+    return torch.cat(found, dim=1) if found else None
+
+
+def _has_labels(name: str, sequence: Any, batch: Any) -> bool:
+    """Return whether the target `name` has a class for each step, and does not only happen to be as long."""
+    labels, mask, target_mask = batch.labels(name), sequence.mask, batch.masks.get(name)
+    if labels is None or labels.is_floating_point() or labels.shape != sequence.logits.shape[:2]:
+        return False
+    return target_mask is None or (mask is not None and torch.equal(mask.cpu(), target_mask.cpu()))
+
+
+def _gaps(sequence: Any, labels: Tensor) -> Tensor:
+    labels = labels.to(sequence.logits.device)
+    counted = labels >= 0 if sequence.mask is None else (labels >= 0) & sequence.mask
+    confidence, best = sequence.logits.where(counted.unsqueeze(-1), 0.0).double().softmax(dim=-1).max(dim=-1)
+    confidence = confidence.nan_to_num(0.0)
+    bins = (confidence * NUM_BINS).ceil().long().clamp(1, NUM_BINS) - 1
+    gaps = ((best == labels).double() - confidence).where(counted, 0.0)
+    by_bin = torch.zeros(len(labels), NUM_BINS, dtype=torch.float64, device=gaps.device).scatter_add_(1, bins, gaps)
+    return torch.cat([by_bin, counted.sum(dim=1, keepdim=True).double()], dim=1)
+
+
+MEASURE = Measure(
+    name="calibration_error",
+    label="expected calibration error",
+    unit="share",
+    direction="minimise",
+    meaning="mean distance between confidence and the share of right classes, over 15 bins of confidence (Guo et al., 2017)",
+    low=0.0,
+    high=1.0,
+    spread="corpus",
+    aggregate=expected_error,
+    of_outputs=gaps_of,
+)
