@@ -14,7 +14,7 @@ COLUMNS = NUM_BINS + 1  # of a label sequence: each bin's gap, and the number of
 
 
 def expected_error(contributions: Array) -> float:
-    """Return the mean error of the label sequences, from what each example contributed `[n, 16 * sequences]`; NaN for no step."""
+    """Return the mean error of the label sequences, from contributions `[n, 16 * sequences]`; NaN without any step."""
     totals = contributions.sum(axis=0).reshape(-1, COLUMNS)
     gaps, steps = abs(totals[:, :NUM_BINS]).sum(axis=1), totals[:, NUM_BINS]
     return float((gaps[steps > 0] / steps[steps > 0]).mean()) if (steps > 0).any() else float("nan")
