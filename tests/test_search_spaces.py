@@ -16,7 +16,7 @@ from tutelage.spec import loading, spec
 from tutelage.spec.domains import any_value
 from tutelage.sweep import pair_checks
 from tutelage.sweep.dry_run import plan
-from tutelage.training import student
+from tutelage.training import student, student_sizes
 from tutelage.training.context import context_of
 
 HOME = Path(__file__).parent.parent / "search_spaces"
@@ -55,7 +55,7 @@ def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready
         model = student.build(untrained, context, seed=0)
         with torch.inference_mode():
             assert model.eval()(*batch).shape == (4, len(context.signature.class_names))
-        sizes = student.presize(untrained, context).final
+        sizes = student_sizes.presize(untrained, context).final
         assert 0 < sizes["params"] < sum(p.numel() for p in teacher.parameters())
 
 

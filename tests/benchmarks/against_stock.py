@@ -36,7 +36,7 @@ from tutelage.records.observer import Event, StageStarted
 from tutelage.spec import loading, spec
 from tutelage.spec.space import Space
 from tutelage.sweep import knowledge, pipeline, teachers
-from tutelage.training import cluster, context, loop, student
+from tutelage.training import cluster, context, loop, student, student_measures, student_sizes
 from tutelage.training.context import TrainingContext
 
 DIGITS = Path(__file__).parent / "digits_record.yaml"
@@ -73,12 +73,12 @@ def stock(options: argparse.Namespace, seed: int, *, reuse_actors: bool | None) 
 
         torch.set_num_threads(1)
         config = loaded.trial_config(space.resolve(lambda name, domain: values[name])[0])
-        params = student.presize(config, room).final["params"]
+        params = student_sizes.presize(config, room).final["params"]
         plan = loop.Training(student.build(config, room, seed), student.plan(config, room, seed))
         while not plan.is_done:
             accuracy = plan.epoch()["accuracy"]
             if plan.is_done:
-                params = student.final_measures(plan.model.eval(), room)["params"]
+                params = student_measures.final_measures(plan.model.eval(), room)["params"]
             tune.report({"accuracy": accuracy, "params": params, "is_whole": plan.is_done, "ended_s": time.time()})
 
     search = OptunaSearch(space=partial(drawn, space), metric=["accuracy", "params"], mode=["max", "min"], seed=seed)

@@ -37,7 +37,7 @@ from tutelage.search.suggest import Callbacks, Goal, Suggester, size_losses
 from tutelage.spec import loading
 from tutelage.spec.domains import any_value
 from tutelage.storage import open_storage
-from tutelage.training import context, student
+from tutelage.training import context, student_sizes
 
 SPEC = Path(__file__).parent / "digits_record.yaml"
 RUNGS, EPOCHS = (1, 3, 9), 27
@@ -70,7 +70,9 @@ def size_aware_ms(observations: int, timed: int) -> float:
 
     def known(params: Mapping[str, Any]) -> Any:
         config = loaded.space.resolve(lambda name, domain: params[name])[0]
-        return size_losses(student.presize(loaded.trial_config(config), room).final, loaded.search.objectives, loaded.primary)
+        return size_losses(
+            student_sizes.presize(loaded.trial_config(config), room).final, loaded.search.objectives, loaded.primary
+        )
 
     chooser = SizeAware(loaded.space, known, 0, np.array([5.0, 0.0]))
     seconds = []

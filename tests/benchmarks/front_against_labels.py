@@ -22,7 +22,7 @@ from tutelage.selection import retrain
 from tutelage.spec import loading
 from tutelage.sweep import knowledge
 from tutelage.sweep import teachers as teacher_jobs
-from tutelage.training import cluster, context, inference, jobs, student_jobs
+from tutelage.training import cluster, context, inference, ray_train, student_jobs
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
         taught = knowledge.ensure_knowledge(loaded, room, teachers, print_nothing)
         baselines = {record.trial_id: (retrain.labels_only(record.config), loaded.seed) for record in front}
         directory = home.root.resolve() / "labels"
-        trained = dict(student_jobs.train_students(baselines, taught, directory, jobs.workers_of(loaded.resources.trial)))
+        trained = dict(student_jobs.train_students(baselines, taught, directory, ray_train.workers_of(loaded.resources.trial)))
     test = room.read("test")
     rows = []
     for record in front:

@@ -42,9 +42,11 @@ class Sleeping:
         self.curve: list[dict[str, float]] = []
 
     def step(self) -> dict[str, Any]:
-        from tutelage.training import jobs
+        from tutelage.training import ray_train
 
-        jobs.fit(lambda: time.sleep(self.config["seconds"] / self.config["epochs"]), jobs.Workers(workers=0, cpus=1, gpus=0))
+        ray_train.fit(
+            lambda: time.sleep(self.config["seconds"] / self.config["epochs"]), ray_train.Workers(workers=0, cpus=1, gpus=0)
+        )
         self.epoch += 1
         row: dict[str, Any] = {"epoch": self.epoch, "train_loss": 0.1, "accuracy": 0.5, "step_s": 0.0}
         self.curve.append({**row})

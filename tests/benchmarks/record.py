@@ -29,7 +29,7 @@ from tutelage.spec import loading, sections
 from tutelage.spec.domains import any_value
 from tutelage.sweep import knowledge
 from tutelage.sweep import teachers as teacher_jobs
-from tutelage.training import cluster, context, loop, student
+from tutelage.training import cluster, context, loop, student, student_sizes
 from tutelage.training.context import TrainingContext
 
 DIGITS = Path(__file__).parent / "digits_record.yaml"
@@ -46,7 +46,7 @@ def trained(asked: list[tuple[int, int, dict[str, Any], dict[str, Any]]], room: 
 def row_of(number: int, seed: int, config: dict[str, Any], params: dict[str, Any], room: TrainingContext) -> dict[str, Any]:
     typed = sections.TrialConfig.model_validate(config)
     whole = cost.size(student.blank(typed, room))["params"]
-    sizes = student.presize(typed, room)
+    sizes = student_sizes.presize(typed, room)
     plan = loop.Training(student.build(typed, room, seed), student.plan(typed, room, seed))
     started_s, errors = time.perf_counter(), []
     while not plan.is_done:

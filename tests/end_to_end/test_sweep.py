@@ -307,11 +307,11 @@ def test_a_tracking_store_that_is_away_stops_the_sweep_before_it_begins(tmp_path
 
 
 def test_the_same_spec_and_seed_give_the_same_students(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
-    from tutelage.training import jobs, student_jobs
+    from tutelage.training import ray_train, student_jobs
 
     record = small_sweep.records()[0]
     context = select.context_with_teacher(small_sweep, loading.load(small_sweep.spec_path))
-    workers = jobs.Workers(workers=0, cpus=1, gpus=0)
+    workers = ray_train.Workers(workers=0, cpus=1, gpus=0)
     trained = dict(
         student_jobs.train_students({"again": (record.config, 0)}, context, small_sweep.root.resolve() / "again", workers)
     )

@@ -17,7 +17,7 @@ from tutelage.records.trial import TrialRecord
 from tutelage.selection.retrain import FRESH_SEED, Retraining, labels_only
 from tutelage.training import student_jobs
 from tutelage.training.context import TrainingContext
-from tutelage.training.jobs import Workers
+from tutelage.training.ray_train import Workers
 
 Make = Callable[..., TrialRecord]
 

@@ -21,7 +21,7 @@ from tutelage.spec import loading
 from tutelage.sweep import pipeline
 from tutelage.training import inference, student_jobs
 from tutelage.training.context import TrainingContext
-from tutelage.training.jobs import Workers
+from tutelage.training.ray_train import Workers
 
 MODELS = [{"mlp": {"hidden": hidden}} for hidden in (2, 8, 32)]
 Trained = list[tuple[dict[str, Any], int]]

@@ -15,7 +15,7 @@ from tutelage.networks import checkpoint, cost
 from tutelage.networks.trust import EVERYTHING
 from tutelage.networks.weights import load
 from tutelage.spec.sections import TrialConfig
-from tutelage.training import loop, student
+from tutelage.training import loop, student, student_sizes
 from tutelage.training.context import TrainingContext
 
 
@@ -70,7 +70,7 @@ def test_a_method_is_restored_with_its_training(context: TrainingContext, tmp_pa
 
 
 def test_the_first_candidate_is_sized_before_training(context: TrainingContext) -> None:
-    sizes = student.presize(config_of(), context)
+    sizes = student_sizes.presize(config_of(), context)
     first = cost.size(trained(context, config_of()).finish()[0].model)
     assert sizes.final["params"] == first["params"] != sizes.initial["params"]
 
@@ -79,7 +79,7 @@ def test_a_student_of_one_epoch_loses_its_channels_in_the_end(context: TrainingC
     config = TrialConfig.model_validate(small_config())
     one = config.model_copy(update={"student": config.student.model_copy(update={"epochs": 1})})
     (point,) = trained(context, one).finish()
-    assert cost.size(point.model)["params"] == student.presize(one, context).final["params"]
+    assert cost.size(point.model)["params"] == student_sizes.presize(one, context).final["params"]
     assert replace(point, model=None) == replace(point, model=None, amount=0.5)  # type: ignore[arg-type]
 
 
@@ -140,7 +140,7 @@ def test_a_candidate_is_read_back_as_it_was_in_the_size_that_was_predicted(
     read, _ = checkpoint.read(tmp_path / "network")
     inputs = context.splits["validation"].take(slice(8)).inputs["inputs"]
     torch.testing.assert_close(read(inputs), point.model(inputs))
-    predicted = student.presize(config, context).final
+    predicted = student_sizes.presize(config, context).final
     assert predicted.get("params", cost.size(read)["params"]) == cost.size(read)["params"]
     if "threshold" in options:
         return  # it may leave all channels

@@ -22,7 +22,7 @@ from tutelage.networks import checkpoint, cost
 from tutelage.records.trial import Sizes
 from tutelage.spec import loading
 from tutelage.sweep import dry_run, knowledge, pair_checks, teachers
-from tutelage.training import context, loop, student
+from tutelage.training import context, distillation, loop, student, student_measures, student_sizes
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 
@@ -40,11 +40,11 @@ def test_what_is_presized_is_what_training_leaves(taught: TrainingContext) -> No
         config = loading.from_dict(SMALL_SPEC).trial_config(
             {**small_config(), "sparsity": {"amount": share, "method": "channels"}}
         )
-        planned = student.presize(config, taught)
+        planned = student_sizes.presize(config, taught)
         under_way = loop.Training(student.build(config, taught, 0), student.plan(config, taught, 0))
         while not under_way.is_done:
             under_way.epoch()
-        measured = student.final_measures(under_way.model, taught)
+        measured = student_measures.final_measures(under_way.model, taught)
         assert {key: measured[key] for key in planned.final} == planned.final
         whole = cost.size(student.build(config, taught, 0))["params"]
         assert (planned.initial or planned.final)["params"] == whole, "what it has until it loses its channels"
@@ -52,7 +52,7 @@ def test_what_is_presized_is_what_training_leaves(taught: TrainingContext) -> No
 
 def test_a_size_that_training_decides_is_not_guessed(taught: TrainingContext) -> None:
     config = {**small_config(), "sparsity": {"amount": 0.5, "method": {"channels": {"uniform": False}}}}
-    assert student.presize(loading.from_dict(SMALL_SPEC).trial_config(config), taught) == Sizes()
+    assert student_sizes.presize(loading.from_dict(SMALL_SPEC).trial_config(config), taught) == Sizes()
 
 
 def test_knowledge_that_is_not_on_the_node_says_so(context: TrainingContext, tmp_path: Path) -> None:
@@ -170,9 +170,9 @@ def test_one_student_that_can_inherit_is_enough_and_another_is_refused_before_it
     config = loading.from_dict(SMALL_SPEC).trial_config(small_config())
     heirs = config.model_copy(update={"student": config.student.model_copy(update={"initialise": "teacher"})})
     with pytest.raises(InputError, match="no weight of the teacher"):
-        student.presize(heirs, taught)
+        student_sizes.presize(heirs, taught)
     same = heirs.model_copy(update={"student": heirs.student.model_copy(update={"model": "mlp"})})
-    assert student.presize(same, taught).final["params"] > 0
+    assert student_sizes.presize(same, taught).final["params"] > 0
     model = {"choice": {"convnet": {"width": 8, "depth": 2}, "mlp": {}}}
     asked = loading.from_dict({**SMALL_SPEC, "student": {"model": model, "epochs": 4, "initialise": "teacher"}})
     room = context.context_of(asked)
@@ -193,7 +193,7 @@ def test_raw_reaches_the_terms_of_a_mixture(taught: TrainingContext) -> None:
     outline = taught.teacher_outline
     for raw in (False, True):
         asked = config.model_copy(update={"distillation": config.distillation.model_copy(update={"raw": raw})})
-        loss = student.distillation_loss(asked, outline, outline)
+        loss = distillation.distillation_loss(asked, outline, outline)
         assert any(isinstance(module, losses.Scaled) for module in loss.modules()) is not raw
 
 

@@ -21,27 +21,36 @@ from tutelage.networks import stages as network_stages
 from tutelage.spec import loading
 from tutelage.spec.sections import PLAIN, AugmentationConfig, RecipeConfig
 from tutelage.sweep import knowledge, teachers
-from tutelage.training import augment, context, inference, jobs, knowledge_cache, student_jobs
+from tutelage.training import (
+    augment,
+    context,
+    inference,
+    knowledge_cache,
+    knowledge_jobs,
+    ray_train,
+    student_jobs,
+    teacher_jobs,
+)
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
-ONE = jobs.Workers(workers=1, cpus=1, gpus=0)
-LOCAL = jobs.Workers(workers=0, cpus=1, gpus=0)
+ONE = ray_train.Workers(workers=1, cpus=1, gpus=0)
+LOCAL = ray_train.Workers(workers=0, cpus=1, gpus=0)
 RECIPE = RecipeConfig(epochs=3, batch_size=64, learning_rate=0.005, weight_decay=0.01)
 
 
-def job(context: TrainingContext, tmp_path: Path, **changes: Any) -> jobs.TeacherJob:
+def job(context: TrainingContext, tmp_path: Path, **changes: Any) -> teacher_jobs.TeacherJob:
     fields: dict[str, Any] = {"model": {"mlp": {"hidden": 32}}, "recipe": RECIPE, "address": "a", **changes}
-    return jobs.TeacherJob(context=context, runs_dir=tmp_path / "runs", **fields)
+    return teacher_jobs.TeacherJob(context=context, runs_dir=tmp_path / "runs", **fields)
 
 
 def test_two_workers_train_the_same_teacher_as_one(context: TrainingContext, tmp_path: Path) -> None:
     """Same global batch, averaged gradients, shared norms: the same teacher, up to the order of floating-point sums."""
     model = {"convnet": {"width": 4}}
-    one = jobs.train_teacher(job(context, tmp_path / "one", model=model), ONE)
+    one = teacher_jobs.train_teacher(job(context, tmp_path / "one", model=model), ONE)
     measured = job(context, tmp_path / "two", model=model, execution="measured")
-    two = jobs.train_teacher(measured, replace(ONE, workers=2))
+    two = teacher_jobs.train_teacher(measured, replace(ONE, workers=2))
     for left, right in zip(one.model.state_dict().values(), two.model.state_dict().values(), strict=True):
         torch.testing.assert_close(left, right, atol=1e-3, rtol=1e-2)
     assert [row["epoch"] for row in one.curve] == [1, 2, 3]
@@ -52,16 +61,16 @@ def test_two_workers_train_the_same_teacher_as_one(context: TrainingContext, tmp
 def test_a_teacher_resumes_from_its_last_epoch_after_a_lost_worker(context: TrainingContext, tmp_path: Path) -> None:
     marker = tmp_path / "killed"
     fragile = job(context, tmp_path, model={"tests.fragile:Fragile": {"marker": str(marker)}})
-    found = jobs.train_teacher(fragile, ONE)
+    found = teacher_jobs.train_teacher(fragile, ONE)
     assert marker.exists(), "the worker was killed in the middle of its second epoch"
     assert [row["epoch"] for row in found.curve] == [1, 2, 3]
-    whole = jobs.train_teacher(job(context, tmp_path / "whole"), ONE).model.state_dict()
+    whole = teacher_jobs.train_teacher(job(context, tmp_path / "whole"), ONE).model.state_dict()
     for name, tensor in found.model.state_dict().items():
         torch.testing.assert_close(tensor, whole[name.removeprefix("inner.")])
 
 
 def test_a_job_of_one_worker_runs_in_the_process_of_the_job_before_it() -> None:
-    first, second = (jobs.fit(lambda: (os.getpid(), torch.get_num_threads()), ONE) for _ in range(2))
+    first, second = (ray_train.fit(lambda: (os.getpid(), torch.get_num_threads()), ONE) for _ in range(2))
     assert first == second
     assert first[0] != os.getpid()
     assert first[1] == 1
@@ -69,7 +78,7 @@ def test_a_job_of_one_worker_runs_in_the_process_of_the_job_before_it() -> None:
 
 def test_the_error_of_a_failed_teacher_has_the_original_message(context: TrainingContext, tmp_path: Path) -> None:
     with pytest.raises(WorkFailed, match=r"loss became (nan|inf)"):
-        jobs.train_teacher(job(context, tmp_path, recipe=RECIPE.model_copy(update={"learning_rate": 1e30})), ONE)
+        teacher_jobs.train_teacher(job(context, tmp_path, recipe=RECIPE.model_copy(update={"learning_rate": 1e30})), ONE)
 
 
 def test_cached_knowledge_equals_the_teachers_outputs(taught: TrainingContext) -> None:
@@ -93,7 +102,7 @@ def test_any_number_of_workers_write_the_same_knowledge(
     home = taught.knowledge.teachers[0][0].parent
     (tmp_path / "teacher").symlink_to(home / "teacher")
     shared = with_plan(replace(context, augmentation=AugmentationConfig(pad_px=1)), tmp_path, dtype="float32", views=3)
-    jobs.write_knowledge(shared, [("train", view) for view in range(3)], replace(ONE, workers=2))
+    knowledge_jobs.write_knowledge(shared, [("train", view) for view in range(3)], replace(ONE, workers=2))
     assert shared.cached_knowledge is not None
     for view in range(3):
         filled = replace(shared, knowledge=replace(shared.knowledge, directory=tmp_path / "one"))  # type: ignore[type-var]
@@ -109,7 +118,7 @@ def test_live_and_cached_knowledge_dense_or_sparse_give_the_same_student(taught:
     (tmp_path / "teacher").symlink_to(taught.knowledge.teachers[0][0])
     live = replace(taught, knowledge=replace(taught.knowledge, directory=None))
     sparse = with_plan(taught, tmp_path, dtype="float32", top_k=9)
-    jobs.write_knowledge(sparse, [("train", 0), ("validation", 0)], ONE)
+    knowledge_jobs.write_knowledge(sparse, [("train", 0), ("validation", 0)], ONE)
     assert sparse.cached_knowledge is not None and set(sparse.cached_knowledge.view("train", 0)) == {
         f"{part}.class" for part in top_k.PARTS
     }
@@ -189,7 +198,7 @@ def test_cached_knowledge_of_every_view_equals_the_teachers_outputs(context: Tra
     about = context.architecture({"convnet": {"width": 4}})
     checkpoint.write(tmp_path / "teacher", checkpoint.build(about), about)
     room = with_plan(varied, tmp_path, dtype="float32", views=3, needs=frozenset({"maps", "features"}))
-    jobs.write_knowledge(room, [("train", view) for view in range(3)], LOCAL)
+    knowledge_jobs.write_knowledge(room, [("train", view) for view in range(3)], LOCAL)
     assert room.cached_knowledge is not None
     assert [stage.name for stage in room.teacher_outline.stages] == ["stage1", "stage2"]
     rows = torch.tensor([3, 700, 12])

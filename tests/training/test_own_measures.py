@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tutelage.spec.loading import from_dict
-from tutelage.training import student
+from tutelage.training import student, student_measures, student_sizes
 from tutelage.training.context import context_of
 
 OWN = """
@@ -45,7 +45,7 @@ def test_measures_of_a_users_own_are_an_objective_and_a_limit(user_module: Calla
     assert from_dict(spec.resolved()) == spec, "it is written as it was named"
     context = context_of(spec)
     config = spec.trial_config(spec.space.resolve(lambda name, domain: None)[0])
-    sizes = student.presize(config, context)
-    measures = student.final_measures(student.build(config, context, 0), context)
+    sizes = student_sizes.presize(config, context)
+    measures = student_measures.final_measures(student.build(config, context, 0), context)
     assert sizes.final["tensors"] == measures["tensors"] > 0
     assert 0.1 <= measures["confidence"] <= 1 and next(iter(measures)) == "accuracy"

@@ -13,7 +13,7 @@ from tutelage import files
 from tutelage.errors import InputError
 from tutelage.networks import capture, checkpoint, stages
 from tutelage.spec.sections import DistillationConfig, SparsityConfig, StudentConfig, TrialConfig
-from tutelage.training import student
+from tutelage.training import distillation, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 from tutelage.training.loop import Training
@@ -55,7 +55,7 @@ def test_a_pair_is_distilled_or_refused_before_training(
     own = stages.outline_of(student.untrained(config, room, 0), plain_signature())
     if method in REFUSED[teacher, pupil]:
         with pytest.raises(InputError):
-            student.distillation_loss(config, own, room.teacher_outline)
+            distillation.distillation_loss(config, own, room.teacher_outline)
         return
     plan = student.plan(config, room, 0)
     under_way = Training(student.build(config, room, 0), plan)

@@ -10,7 +10,7 @@ import torch
 from tests.contexts import small_config
 from tutelage.errors import InputError
 from tutelage.spec.sections import TrialConfig
-from tutelage.training import student
+from tutelage.training import distillation, student, student_sizes
 from tutelage.training.context import TrainingContext
 from tutelage.training.plan import Phase
 
@@ -72,13 +72,13 @@ def test_one_epoch_at_least_is_left_for_distillation(fine_tuning: int, is_enough
 
 def test_a_student_of_weight_0_has_no_teacher(taught: TrainingContext) -> None:
     tree = small_config(weight=0.0)
-    assert student.distillation_of(TrialConfig.model_validate(tree), taught) is None
-    found = student.distillation_of(config(), taught)
+    assert distillation.distillation_of(TrialConfig.model_validate(tree), taught) is None
+    found = distillation.distillation_of(config(), taught)
     assert found is not None and found.weight == 0.5
 
 
 def test_a_student_gets_the_rows_and_the_parts_that_its_loss_compares(taught: TrainingContext) -> None:
-    found = student.distillation_of(config(), taught)
+    found = distillation.distillation_of(config(), taught)
     assert found is not None
     rows = torch.tensor([5, 2])
     batch = taught.splits["train"].take(rows)
@@ -90,4 +90,4 @@ def test_a_student_gets_the_rows_and_the_parts_that_its_loss_compares(taught: Tr
 
 
 def test_a_size_before_training_has_no_count_of_zeros(taught: TrainingContext) -> None:
-    assert set(student.presize(config(), taught).final) == {"params", "size_bytes", "macs"}
+    assert set(student_sizes.presize(config(), taught).final) == {"params", "size_bytes", "macs"}

@@ -11,7 +11,7 @@ import torch
 from tests.contexts import small_config
 from tutelage.training import student_jobs
 from tutelage.training.context import TrainingContext
-from tutelage.training.jobs import HERE
+from tutelage.training.ray_train import HERE
 
 CHANGING = """
 import torch

@@ -14,7 +14,7 @@ from tutelage.records.reruns import Run
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord, candidate_id, candidate_ids
 from tutelage.selection.estimate import FreshValues
-from tutelage.training import jobs, student_jobs
+from tutelage.training import ray_train, student_jobs
 from tutelage.training.context import TrainingContext
 
 FRESH_SEED = 1000  # fresh seeds start here, clear of any that a search used
@@ -32,7 +32,7 @@ class Retraining:
 
     home: SweepDir
     context: TrainingContext
-    workers: jobs.Workers
+    workers: ray_train.Workers
     num_seeds: int
 
     @property

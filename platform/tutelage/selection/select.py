@@ -34,8 +34,8 @@ from tutelage.selection.test_split import Subject
 from tutelage.spec.spec import Spec
 from tutelage.training.cluster import cluster
 from tutelage.training.context import TrainingContext, context_of
-from tutelage.training.jobs import workers_of
 from tutelage.training.knowledge_plan import planned
+from tutelage.training.ray_train import workers_of
 
 CONFIRM, RIVALS = 3, 6  # fresh seeds a student, and students that are trained again, by default
 

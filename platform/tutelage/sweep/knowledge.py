@@ -18,10 +18,10 @@ from tutelage.spec.spec import Spec
 from tutelage.storage import open_storage
 from tutelage.sweep import identity
 from tutelage.sweep.teachers import Teacher
-from tutelage.training import jobs, knowledge_cache, student
+from tutelage.training import distillation, knowledge_cache, knowledge_jobs
 from tutelage.training.context import TrainingContext
-from tutelage.training.jobs import workers_of
 from tutelage.training.knowledge_plan import KnowledgePlan
+from tutelage.training.ray_train import workers_of
 
 FIRST_USE_SHARE = 0.8  # of the views: if more are probably shown, they are computed up front
 
@@ -43,7 +43,7 @@ def needs_of(spec: Spec) -> frozenset[Need]:
     """Return what any student of the search compares with its teacher beside the logits."""
     found: frozenset[Need] = frozenset()
     for corner in spec.space.corners():
-        found |= student.needs(spec.trial_config(corner))
+        found |= distillation.needs(spec.trial_config(corner))
     return found
 
 
@@ -146,7 +146,7 @@ def ensure_knowledge(
             of_views = f" of {plan.views} views" if plan.views > 1 else ""
             say(f"computing the teacher's knowledge{of_views}, {num_bytes:,} bytes")
         if missing:
-            jobs.write_knowledge(taught, missing, workers_of(spec.resources.teacher))
+            knowledge_jobs.write_knowledge(taught, missing, workers_of(spec.resources.teacher))
     return taught
 
 

@@ -15,7 +15,7 @@ from tutelage.signature import InputSpec, Signature
 from tutelage.spec.sections import RecipeConfig, TrialConfig
 from tutelage.spec.spec import Spec
 from tutelage.sweep.student_checks import buildable
-from tutelage.training import student
+from tutelage.training import distillation, student, student_sizes
 from tutelage.training.context import TrainingContext
 
 
@@ -35,15 +35,15 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
             raise InputError(f"model '{named}' gives {_listed(outline.sequences)}, the data has {_listed(signature.classes)}.")
         check_half_size(config.student, blank, context)
         if config.student.initialise in student.INHERITING:
-            heirs.append(student.can_inherit(blank, teachers_outline.weights))
+            heirs.append(student_sizes.can_inherit(blank, teachers_outline.weights))
         if not train.num_labelled:
             _check_needs_no_label(config)
         if config.distillation.weight > 0:
             student.check_epochs(config)
             _check_full_size(config)
-            student.distillation_loss(config, outline, teachers_outline)
+            distillation.distillation_loss(config, outline, teachers_outline)
     if heirs and not any(heirs):
-        raise InputError(student.NOTHING_TO_INHERIT)
+        raise InputError(student_sizes.NOTHING_TO_INHERIT)
 
 
 def _check_needs_no_label(config: TrialConfig) -> None:
@@ -57,7 +57,7 @@ def _check_needs_no_label(config: TrialConfig) -> None:
 
 
 def _check_full_size(config: TrialConfig) -> None:
-    compared = student.needs(config) & {"features", "maps", "heads"}
+    compared = distillation.needs(config) & {"features", "maps", "heads"}
     if config.student.half_size_share and compared:
         raise InputError(
             f"student.half_size_share {config.student.half_size_share:g}: the loss compares {', '.join(sorted(compared))} "

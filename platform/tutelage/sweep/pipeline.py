@@ -42,7 +42,7 @@ from tutelage.sweep.recorder import Recorder, record_run_ids
 from tutelage.sweep.teachers import Teacher, as_one, ensure_teacher, ensure_teachers
 from tutelage.training.cluster import check_resources, cluster
 from tutelage.training.context import TrainingContext, context_of
-from tutelage.training.jobs import workers_of
+from tutelage.training.ray_train import workers_of
 
 
 def sweep(spec: Spec, *, address: str | None = None, observers: Sequence[Observer] = ()) -> SweepDir:

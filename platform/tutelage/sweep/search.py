@@ -34,7 +34,7 @@ from tutelage.sweep.recorder import Recorder
 from tutelage.sweep.sizing import initial_params, presize, remembering
 from tutelage.training import student_jobs
 from tutelage.training.context import TrainingContext
-from tutelage.training.jobs import workers_of
+from tutelage.training.ray_train import workers_of
 
 KNOWN_SHARE = 4  # of the trials, at most one in so many is a student that was known before
 

@@ -15,7 +15,7 @@ from tutelage.records.trial import Sizes
 from tutelage.search.first_trials import extreme, resolved
 from tutelage.spec.domains import Domain, any_value
 from tutelage.spec.spec import Spec
-from tutelage.training import student
+from tutelage.training import student_sizes
 from tutelage.training.context import TrainingContext
 
 SIZED = 32  # random students that are sized before a bound on sizes is called out of reach
@@ -27,10 +27,10 @@ def presize(spec: Spec, context: TrainingContext, config: dict[str, Any]) -> Siz
     A latency is among it only where the constraints bound it and the student is certain to miss the bound.
     """
     typed = spec.trial_config(config)
-    sizes, bound = student.presize(typed, context), spec.search.constraints.max.get("latency_ms")
+    sizes, bound = student_sizes.presize(typed, context), spec.search.constraints.max.get("latency_ms")
     if bound is None or spec.resources.trial.gpus:
         return sizes
-    floor_ms = student.latency_floor_ms(typed, context)
+    floor_ms = student_sizes.latency_floor_ms(typed, context)
     return replace(sizes, final={**sizes.final, "latency_ms": floor_ms}) if floor_ms > bound else sizes
 
 
@@ -88,6 +88,6 @@ def _uninherited(config: dict[str, Any]) -> dict[str, Any]:
 def initial_params(spec: Spec, context: TrainingContext, config: dict[str, Any]) -> float | None:
     """Return a student's number of parameters before training; None if training decides it, or if there is no such network."""
     try:
-        return student.presize(spec.trial_config(_uninherited(config)), context).final.get("params")
+        return student_sizes.presize(spec.trial_config(_uninherited(config)), context).final.get("params")
     except InputError:
         return None

@@ -21,7 +21,7 @@ from tutelage.sparsity import Point
 from tutelage.spec.domains import any_value
 from tutelage.spec.sections import TrialConfig
 from tutelage.spec.spec import Spec
-from tutelage.training import rehearsal, student
+from tutelage.training import rehearsal, student, student_sizes
 from tutelage.training.context import TrainingContext
 from tutelage.training.plan import TrainingPlan
 
@@ -119,7 +119,7 @@ def _built(config: TrialConfig, context: TrainingContext) -> Buildable | InputEr
         network = student.blank(config, context)
         outline = stages.outline_of(network, context.signature)
         if plugins.own_code([config.student.model, config.sparsity.method]):
-            student.presize(student.with_random_weights(config), context)
+            student_sizes.presize(student.with_random_weights(config), context)
     except InputError as error:
         return _naming(config.student.model, error)
     if config.student.layers is not None:

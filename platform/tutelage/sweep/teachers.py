@@ -27,9 +27,9 @@ from tutelage.spec.spec import Spec
 from tutelage.storage import lease_in_turn, open_storage
 from tutelage.sweep import external_teacher, identity
 from tutelage.sweep.pair_checks import check_half_size, check_pairs
-from tutelage.training import inference, jobs, student
+from tutelage.training import inference, student_measures, teacher_jobs
 from tutelage.training.context import TrainingContext
-from tutelage.training.jobs import workers_of
+from tutelage.training.ray_train import workers_of
 
 ABOUT = "teacher.json"
 
@@ -63,7 +63,7 @@ def as_one(teachers: Sequence[Teacher], context: TrainingContext) -> Teacher:
     if len(teachers) == 1:
         return teachers[0]
     costs = {**cost.size(context.teacher), **cost.macs(context.teacher, context.signature)}
-    sizes = {**costs, **student.network_measures(context.teacher, context)}
+    sizes = {**costs, **student_measures.network_measures(context.teacher, context)}
     address = files.content_address(kind="teachers", addresses=[teacher.address for teacher in teachers])
     return replace(
         teachers[0],
@@ -190,12 +190,12 @@ def _train(
     """Train a teacher on Ray Train, from what it learnt of its source if there is one, and keep it in the storage."""
     assert recipe.model is not None
     workers = workers_of(spec.resources.teacher)
-    job = jobs.TeacherJob(
+    job = teacher_jobs.TeacherJob(
         context=context, model=recipe.model, recipe=recipe, address=address,
         runs_dir=open_storage(spec.storage).local_path("runs"),
         start=source.directory.resolve() if source else None, execution=recipe.execution,
     )  # fmt: skip
-    trained = jobs.train_teacher(job, workers)
+    trained = teacher_jobs.train_teacher(job, workers)
     if trained.timed_ms:
         say(_timed(trained))
     measures, directory = _measures(trained.model, context), place_of(spec, address)
@@ -207,7 +207,7 @@ def _train(
     return Teacher(directory=directory, address=address, measures=measures, curve=tuple(trained.curve), source=about["source"])
 
 
-def _timed(teacher: jobs.TrainedTeacher) -> str:
+def _timed(teacher: teacher_jobs.TrainedTeacher) -> str:
     ways = ", ".join(f"{ms:.1f} ms {name}" for name, ms in teacher.timed_ms.items())
     chosen = [name for name, is_on in teacher.execution.model_dump().items() if is_on]
     return f"a step took {ways}: it was trained {' and '.join(chosen) or 'plain'}"
@@ -269,7 +269,7 @@ def _check_strength(spec: Spec, context: TrainingContext, teacher: Teacher) -> N
 def _measures(model: nn.Module, context: TrainingContext) -> dict[str, float]:
     measures = inference.measured(model, context.built_task, context.splits["validation"], context.measures)
     sizes = {**cost.size(model), **cost.macs(model, context.signature)}
-    return {**measures, **sizes, **student.network_measures(model, context)}
+    return {**measures, **sizes, **student_measures.network_measures(model, context)}
 
 
 def teacher_contributions(context: TrainingContext) -> inference.Contributions:

@@ -25,9 +25,10 @@ from tutelage.records.trial import Candidate, candidate_ids
 from tutelage.sparsity import Point
 from tutelage.spec.sections import TrialConfig
 from tutelage.storage import open_storage, until_written
-from tutelage.training import loop, student
+from tutelage.training import loop, student, student_measures
 from tutelage.training.context import TrainingContext
-from tutelage.training.jobs import HERE, Workers, cause_of, fit, from_bytes
+from tutelage.training.packing import from_bytes
+from tutelage.training.ray_train import HERE, Workers, cause_of, fit
 from tutelage.training.trial_workers import TrialWorkers
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class StudentTrial:
     def _candidate(self, point: Point, directory: Path) -> Candidate:
         """Measure a network and write it to `directory`."""
         model = point.model
-        measures = student.final_measures(model, self.context)
+        measures = student_measures.final_measures(model, self.context)
         until_written(partial(self._write, directory, point), logger.warning)
         if self.with_latency:
             example = self.context.splits["validation"].take(slice(1)).arguments

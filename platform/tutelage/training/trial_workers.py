@@ -14,8 +14,9 @@ from ray.train.torch import get_device
 
 from tutelage.errors import WorkFailed
 from tutelage.records.trial import WorkersLost
-from tutelage.training.jobs import Workers, cause_of, fit, is_loss, to_bytes
 from tutelage.training.loop import Training
+from tutelage.training.packing import to_bytes
+from tutelage.training.ray_train import Workers, cause_of, fit, is_loss
 
 POLL_S = 0.5  # between two looks whether the workers are still there
 END_S = 10.0  # for workers to end by themselves

@@ -1,0 +1,66 @@
+"""What a student's config says of its distillation: the loss, what it compares, and where the teacher's outputs come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from tutelage import plugins
+from tutelage.data import Batch
+from tutelage.losses import Loss, for_sequences, needs_of, scaled
+from tutelage.networks import stages, top_k
+from tutelage.networks.output import Need, Outline
+from tutelage.spec.sections import TrialConfig
+from tutelage.training import inference
+from tutelage.training.context import TrainingContext
+from tutelage.training.plan import Distillation
+
+
+def needs(config: TrialConfig) -> frozenset[Need]:
+    """Return what the config's distillation loss compares beside the logits."""
+    _, plugin, options = plugins.configure("losses", config.distillation.method)
+    return needs_of(plugin, options)
+
+
+def distillation_loss(config: TrialConfig, student_outline: Outline, teacher: Outline) -> Loss:
+    """Return the config's distillation loss for two networks. Raises `InputError` if it cannot compare them."""
+    _, plugin, options = plugins.configure("losses", config.distillation.method)
+    if config.distillation.raw and hasattr(options, "raw"):  # a mixture, whose terms are scaled one by one
+        options = options.model_copy(update={"raw": True})
+
+    def build_one(own: Outline, other: Outline) -> Loss:
+        loss: Loss = plugin.build(options, config.distillation.temperature, own, other)
+        return loss if config.distillation.raw else scaled(loss, own.classes)
+
+    return for_sequences(plugin, options, student_outline, teacher, build_one)
+
+
+def distillation_of(config: TrialConfig, context: TrainingContext) -> Distillation | None:
+    """Return the student's distillation; None with a weight of 0 or without a teacher."""
+    plan = context.knowledge
+    if config.distillation.weight == 0.0 or plan is None:
+        return None
+    needed = needs(config)
+
+    def loss_for(model: nn.Module) -> Loss:
+        return distillation_loss(config, stages.outline_of(model, context.signature), context.teacher_outline)
+
+    return Distillation(
+        query=_teacher_query(context, needed), build=loss_for, weight=config.distillation.weight, needs=needed,
+        weights=context.teacher_weights if "weights" in needed else {},
+    )  # fmt: skip
+
+
+def _teacher_query(context: TrainingContext, needed: frozenset[Need]) -> inference.TeacherQuery:
+    """Return the teacher's query: it reads the cached outputs for the view, or runs a live teacher."""
+    cached = context.cached_knowledge
+    if cached is None:
+        return inference.live(context.teacher, context.built_task, needed)
+    wanted = {"logits", *top_k.PARTS, *needed}
+
+    def query(view: int, rows: Tensor, batch: Batch) -> Mapping[str, Tensor]:
+        device, parts = next(iter(batch.inputs.values())).device, cached.view("train", view)
+        return {part: t[rows].to(device) for part, t in parts.items() if part.partition(".")[0] in wanted}
+
+    return query

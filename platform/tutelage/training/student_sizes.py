@@ -1,0 +1,74 @@
+"""The sizes of a student before it is trained, and the least time that it can take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from tutelage import plugins
+from tutelage.errors import InputError, TutelageError
+from tutelage.networks import cost, forward, inherit, timing
+from tutelage.networks.blank import blank_arguments
+from tutelage.records.trial import Sizes
+from tutelage.spec.sections import TrialConfig
+from tutelage.training.context import TrainingContext
+from tutelage.training.student import INHERITING, blank, sparsity_of, untrained
+from tutelage.training.student_measures import network_measures
+
+NOTHING_TO_INHERIT = (
+    "student.initialise: no weight of the teacher has the name and at least the size of one of the student's. "
+    "Give both the same family, the student no wider; or initialise: random."
+)
+
+
+def can_inherit(model: nn.Module, teachers_weights: Mapping[str, Sequence[int]]) -> bool:
+    """Return whether a matrix of the student has the name and at most the size of one of the teacher's, by their shapes."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return bool(inherit.matched(shapes, teachers_weights, "name"))
+
+
+def presize(config: TrialConfig, context: TrainingContext) -> Sizes:
+    """Return the sizes and MACs of the student's first candidate before training; none if training decides them.
+
+    A student without sparsity is sized on the meta device, which needs no computation. With a sparsity method whose result
+    does not depend on the weights, the method is applied to an untrained student. Raises `InputError` if the values make no
+    network, or if the student is to inherit weights of its teacher and none fits.
+    """
+    if config.student.initialise in INHERITING and not can_inherit(blank(config, context), context.teacher_outline.weights):
+        raise InputError(NOTHING_TO_INHERIT)
+    whole = _sizes(blank(config, context), context)
+    if config.sparsity.amount == 0.0:
+        return Sizes(final=whole)
+    smaller = _smaller(config, context)
+    return Sizes(final=_sizes(smaller, context), initial=whole) if smaller is not None else Sizes()
+
+
+def _sizes(model: nn.Module, context: TrainingContext) -> dict[str, float]:
+    sizes = {**cost.size(model), **cost.macs(model, context.signature), **network_measures(model, context, early=True)}
+    sizes.pop("nonzero_params", None)
+    return sizes
+
+
+def _smaller(config: TrialConfig, context: TrainingContext) -> nn.Module | None:
+    """Return the untrained student after its sparsity method; None if training decides the result."""
+    new_method = sparsity_of(config)
+    model = untrained(config, context, seed=0)
+    if new_method is None:
+        return model
+    try:
+        return new_method().presized(model, blank_arguments(context.signature, 2))
+    except TutelageError:
+        raise
+    except Exception as error:  # a sparsity method of a user's may raise anything
+        method = plugins.described(config.sparsity.method)
+        raise InputError(f"sparsity method '{method}' fails on this network: {forward.reason(error)}.") from error
+
+
+def latency_floor_ms(config: TrialConfig, context: TrainingContext) -> float:
+    """Return the shortest time of several passes of the untrained student over one example, on this machine's processor.
+
+    It is a lower bound of the student's median latency on this machine or a slower one; 0 if training decides its size.
+    """
+    model = _smaller(config, context)
+    return timing.fastest_ms(model, blank_arguments(context.signature, 1)) if model else 0.0

@@ -1,0 +1,131 @@
+"""The training of a teacher on Ray Train, with a checkpoint every epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import ray
+import torch
+from ray import train
+from ray.train.collective import broadcast_from_rank_zero
+from ray.train.torch import get_device, prepare_model
+from torch import nn
+
+from tutelage import files
+from tutelage.errors import WorkFailed
+from tutelage.networks import checkpoint
+from tutelage.networks.sync_batch_norm import share
+from tutelage.networks.weights import load, weights_of
+from tutelage.plugins import Reference
+from tutelage.spec.sections import PLAIN, ExecutionConfig, RecipeConfig
+from tutelage.training import execution, loop, student
+from tutelage.training.context import TrainingContext
+from tutelage.training.packing import from_bytes, to_bytes
+from tutelage.training.plan import TrainingPlan
+from tutelage.training.ray_train import Workers, cause_of, fit
+
+KEPT = ("curve", "execution", "timed_ms")  # beside the state of a teacher's training
+
+MAX_LOSSES = 2  # of workers, in a teacher's training
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherJob:
+    """The inputs of a teacher's training, and the directory of its run (`runs_dir`, shared by all nodes)."""
+
+    context: TrainingContext
+    model: Reference
+    recipe: RecipeConfig
+    address: str
+    runs_dir: Path
+    execution: ExecutionConfig | Literal["measured"] = PLAIN
+    start: Path | None = None  # a network whose weights, where they fit, are the first ones
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The file of the last epoch's state, which is removed when the training has finished."""
+        return self.runs_dir.resolve() / f"teacher-{self.address}.pt"
+
+    def plan(self) -> TrainingPlan:
+        """Return the teacher's training plan."""
+        return student.label_only_plan(self.recipe, self.context)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedTeacher:
+    """A trained network in evaluation mode, its epoch rows (see `loop.Training.epoch`), and its execution mode.
+
+    `timed_ms` has the milliseconds a step of each mode that was timed; it is empty if the mode was set by the job.
+    """
+
+    model: nn.Module
+    curve: list[dict[str, float]]
+    execution: ExecutionConfig
+    timed_ms: dict[str, float]
+
+
+def train_teacher(job: TeacherJob, workers: Workers) -> TrainedTeacher:
+    """Train a teacher on Ray Train.
+
+    A checkpoint is written every epoch. After a worker is lost, or the driver restarts, the training resumes from the last
+    one. Several workers share each batch and average their gradients, so the batch size is the recipe's.
+    """
+    assert workers.workers >= 1, "a teacher has a process of its own"
+    job.checkpoint_path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        weights, saved = fit(lambda: _teach(job), workers, max_losses=MAX_LOSSES)
+    except (train.TrainingFailedError, ray.exceptions.RayError) as error:
+        raise WorkFailed(f"the teacher's training failed: {cause_of(error)}") from error
+    model = load(checkpoint.build(job.context.architecture(job.model)), from_bytes(weights)).eval()
+    job.checkpoint_path.unlink(missing_ok=True)
+    mode = ExecutionConfig(**saved["execution"])
+    return TrainedTeacher(model=model, curve=saved["curve"], execution=mode, timed_ms=saved["timed_ms"])
+
+
+def _teach(job: TeacherJob) -> tuple[bytes, dict[str, Any]]:
+    """Train the teacher in this worker; return its weights, and the values stored with each checkpoint (`KEPT`)."""
+    worker = train.get_context()
+    rank, num_workers = worker.get_world_rank(), worker.get_world_size()
+    earlier = torch.load(job.checkpoint_path, weights_only=True) if job.checkpoint_path.exists() else None
+    kept: dict[str, Any] = {k: earlier[k] for k in KEPT} if earlier else {"curve": [], **_execution_mode(job, rank)}
+    bare = _untrained(job) if num_workers == 1 else share(_untrained(job))
+    wrapped = bare.to(get_device()) if num_workers == 1 else prepare_model(bare, move_to_device=True)
+    mode = ExecutionConfig(**kept["execution"])
+    under_way = loop.Training(wrapped, replace(job.plan(), execution=mode, shard=(rank, num_workers)))
+    if earlier:
+        under_way.restore(earlier["training"], _load_weights)
+    while not under_way.is_done:
+        kept["curve"].append(under_way.epoch())
+        if rank == 0:
+            files.write_atomically(job.checkpoint_path, to_bytes({"training": under_way.state(), **kept}))
+        train.report(kept["curve"][-1])
+    return to_bytes(weights_of(bare)), kept
+
+
+def _untrained(job: TeacherJob) -> nn.Module:
+    model = checkpoint.seeded(job.context.architecture(job.model), job.context.seed)
+    if job.start is not None:
+        held = model.state_dict()
+        fitting = {name: w for name, w in checkpoint.read_weights(job.start).items() if w.shape == held[name].shape}
+        model.load_state_dict(fitting, strict=False)
+    return model
+
+
+def _execution_mode(job: TeacherJob, rank: int) -> dict[str, Any]:
+    """Return the execution mode of all workers: the job's, or the fastest that the first worker measures on its device."""
+    if job.execution != "measured":
+        return {"execution": job.execution.model_dump(), "timed_ms": {}}
+    found = None
+    if rank == 0:
+        with torch.random.fork_rng():
+            mode, timed_ms = execution.fastest(lambda: _untrained(job).to(get_device()), job.plan())
+        found = {"execution": mode.model_dump(), "timed_ms": timed_ms}
+    agreed: dict[str, Any] = broadcast_from_rank_zero(found)
+    return agreed
+
+
+def _load_weights(model: nn.Module, weights: Any) -> nn.Module:
+    model.load_state_dict(weights)
+    return model
