@@ -18,7 +18,7 @@ SCRIPTS = sorted(
 )
 OTHERS = {"golden", "moasha_child", "machine", "outputs", "pair", "contest", "grounds", "problems", "smoke", "__init__"}
 OVERHEAD = ["function trainable, reused actors, 1 s", "function trainable, 1 s", "TorchTrainer in the trial, 5 s"]
-ON_A_CLUSTER = {"against_stock", "front_against_labels", "losses", "published", "record", "start"}
+ON_A_CLUSTER = {"against_stock", "front_against_labels", "losses", "published", "record", "removal", "start"}
 RUNS = [(script, []) for script in SCRIPTS if script not in {*ON_A_CLUSTER, "overhead"}]
 CLUSTER_RUNS: list[tuple[str, list[str]]] = [(script, []) for script in sorted(ON_A_CLUSTER)]
 CLUSTER_RUNS += [("overhead", ["--only", kind]) for kind in OVERHEAD]
