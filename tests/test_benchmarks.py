@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import io
+import json
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.benchmarks import overhead, smoke
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted(
@@ -17,13 +23,14 @@ SCRIPTS = sorted(
     if "smoke.Parser(" in path.read_text(encoding="utf-8") and path.stem != "smoke"
 )
 OTHERS = {"golden", "moasha_child", "machine", "outputs", "pair", "contest", "grounds", "problems", "smoke", "__init__"}
-OVERHEAD = ["function trainable, reused actors, 1 s", "function trainable, 1 s", "TorchTrainer in the trial, 5 s"]
 ON_A_CLUSTER = {"against_stock", "front_against_labels", "losses", "published", "record", "removal", "start"}
-RUNS = [(script, []) for script in SCRIPTS if script not in {*ON_A_CLUSTER, "overhead"}]
-CLUSTER_RUNS: list[tuple[str, list[str]]] = [(script, []) for script in sorted(ON_A_CLUSTER)]
-CLUSTER_RUNS += [("overhead", ["--only", kind]) for kind in OVERHEAD]
-CLUSTER_RUNS += [("honest_selection", ["--real", "1"])]
-NAMES: dict[str, Any] = {"ids": lambda value: value if isinstance(value, str) else ",".join(value)}
+RECIPES = {recipe: kind for kind, (recipe, *_) in overhead.KINDS.items()}  # the last kind of each
+RUNS = [(script, ()) for script in SCRIPTS if script not in {*ON_A_CLUSTER, "overhead"}]
+CLUSTER_RUNS = [
+    *((script, ()) for script in sorted(ON_A_CLUSTER)),
+    *(("overhead", ("--only", kind)) for recipe, kind in RECIPES.items() if recipe != "ours"),  # it runs as a command
+    ("honest_selection", ("--real", "1")),
+]
 
 
 def python(*arguments: str, cwd: Path = ROOT) -> str:
@@ -37,31 +44,21 @@ def test_every_file_is_a_benchmark_that_is_run_or_part_of_one() -> None:
     assert {path.stem for path in (ROOT / "tests" / "benchmarks").glob("*.py")} == {*SCRIPTS, *OTHERS}
 
 
-def run(monkeypatch: pytest.MonkeyPatch, script: str, arguments: list[str]) -> None:
-    """Run a benchmark in this process: its imports, and the cluster that it needs, are there already."""
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [*RUNS, *(pytest.param(*run, marks=pytest.mark.ray) for run in CLUSTER_RUNS)],
+    ids=lambda value: value if isinstance(value, str) else ",".join(value),
+)
+def test_a_benchmark_runs_whole_on_tiny_data(
+    script: str, arguments: tuple[str, ...], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """In this process: its imports, and the cluster that it needs, are there already."""
+    if (script, arguments) in CLUSTER_RUNS:
+        request.getfixturevalue("ray_cluster")
     monkeypatch.setattr(sys, "argv", [script, "--smoke", *arguments])
     importlib.import_module(f"tests.benchmarks.{script}").main()
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize(("script", "arguments"), RUNS, **NAMES)
-def test_a_benchmark_runs_whole_on_tiny_data(
-    script: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(monkeypatch, script, arguments)
-    assert capsys.readouterr().out
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")
-@pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize(("script", "arguments"), CLUSTER_RUNS, **NAMES)
-def test_a_benchmark_runs_whole_on_tiny_data_and_a_cluster(
-    script: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(monkeypatch, script, arguments)
     assert capsys.readouterr().out or script == "record"
 
 
@@ -69,6 +66,54 @@ def test_a_benchmark_runs_whole_on_tiny_data_and_a_cluster(
 @pytest.mark.slow
 def test_a_benchmark_runs_whole_as_a_command() -> None:
     assert python("tests/benchmarks/overhead.py", "--smoke", "--only", "ours, 1 s")
+
+
+def with_processes_here(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a process that the benchmark starts be a call of its `main` in this one, whose output comes back as a process's."""
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        program, script, *arguments = command
+        assert program == sys.executable and script == module.__file__ and "--one" in arguments
+        with monkeypatch.context() as child, redirect_stdout(io.StringIO()) as printed:
+            child.setattr(sys, "argv", [script, *arguments])
+            module.main()
+        return subprocess.CompletedProcess(command, 0, printed.getvalue(), "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(smoke, "is_shared", lambda: False)
+
+
+def test_each_kind_of_overhead_is_measured_in_a_process_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_processes_here(overhead, monkeypatch)
+    monkeypatch.setattr(overhead, "measured", lambda kind, *, is_smoke: {"kind": kind, "is_smoke": is_smoke})
+    monkeypatch.setattr(sys, "argv", ["overhead.py", "--smoke", "--json"])
+    overhead.main()
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert rows == [{"kind": kind, "is_smoke": True} for kind in overhead.KINDS]
+
+
+@pytest.mark.slow  # its imports
+def test_each_recipe_against_stock_is_run_in_a_process_with_the_options_of_the_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from tests.benchmarks import against_stock
+
+    def recipe(name: str) -> Any:
+        return lambda options, seed: [(options.minutes, options.trials or 0, float(seed)), (1.0, 2.0, float(len(name)))]
+
+    with_processes_here(against_stock, monkeypatch)
+    for name in against_stock.RECIPES:
+        monkeypatch.setitem(against_stock.RECIPES, name, recipe(name))
+    rows = tmp_path / "rows.jsonl"
+    words = ["spec.yaml", str(rows), "--minutes", "7", "--seeds", "2", "--trials", "3"]
+    monkeypatch.setattr(sys, "argv", ["against_stock.py", *words])
+    for _ in range(2):  # the second time all rows are there
+        against_stock.main()
+    found = {(row["recipe"], row["seed"]): row["students"] for row in against_stock.read(rows)}
+    assert len(rows.read_text().splitlines()) == len(found) == 6
+    assert found == {(name, seed): [[7.0, 3, seed], [1.0, 2.0, len(name)]] for name in against_stock.RECIPES for seed in (0, 1)}
 
 
 @pytest.mark.slow

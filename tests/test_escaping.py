@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -61,9 +62,17 @@ def test_no_cell_is_a_formula(value: object, expected: object) -> None:
     assert for_csv(value) == expected
 
 
-def test_a_dollar_sign_begins_no_formula() -> None:
+def drawn(title: str, **options: Any) -> bytes:
+    """Return the pixels of a figure with this title."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure()
-    figure.add_subplot().set(title=for_matplotlib(r"cost $\frac$ x $"))
-    figure.canvas.draw()
+    canvas = FigureCanvasAgg(Figure(figsize=(3, 1)))
+    canvas.figure.suptitle(title, **options)
+    canvas.draw()
+    return bytes(canvas.buffer_rgba())
+
+
+def test_a_title_with_dollar_signs_is_drawn_as_plain_text() -> None:
+    title = r"cost $\frac$ x $"
+    assert drawn(for_matplotlib(title)) == drawn(title, parse_math=False) != drawn("cost x")

@@ -125,26 +125,26 @@ def test_a_server_that_stays_away_stops_nothing_and_the_next_tracker_brings_it_a
         server.kill()
 
 
-def kill_at_random_and_finish(uri: str, folder: Path, seed: int) -> None:
-    """Start the driver, kill it at a random moment, three times over; then let it come to its end."""
-    draw = random.Random(seed)
-    command = [sys.executable, "-m", "tests.tracking_driver", uri, str(folder), str(NUM_TRIALS)]
+@pytest.fixture(params=["sqlite", "server"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URI of an MLflow store, opened as a file and through a server."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'mlflow.db'}"
+    return request.getfixturevalue("server").uri
+
+
+def test_a_driver_killed_at_random_moments_writes_everything_once(place: str, tmp_path: Path) -> None:
+    """The driver is killed at a random moment, three times over; then it comes to its end."""
+    draw = random.Random(0)
+    command = [sys.executable, "-m", "tests.tracking_driver", place, str(tmp_path), str(NUM_TRIALS)]
     for _ in range(3):
         process = subprocess.Popen(command)
         deadline_s = time.monotonic() + 90
-        while not (folder / "tracking.spool").exists() and process.poll() is None and time.monotonic() < deadline_s:
+        while not (tmp_path / "tracking.spool").exists() and process.poll() is None and time.monotonic() < deadline_s:
             time.sleep(0.01)
         time.sleep(draw.uniform(0.0, 1.5))
         process.send_signal(signal.SIGKILL)
         process.wait()
     subprocess.run(command, check=True, timeout=300)
-    assert not (folder / "tracking.spool").exists()
-    assert_all_is_there_once(uri, NUM_TRIALS)
-
-
-def test_a_driver_killed_at_random_moments_writes_everything_once_to_sqlite(tmp_path: Path) -> None:
-    kill_at_random_and_finish(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path, seed=0)
-
-
-def test_a_driver_killed_at_random_moments_writes_everything_once_to_a_server(server: MlflowServer, tmp_path: Path) -> None:
-    kill_at_random_and_finish(server.uri, tmp_path, seed=1)
+    assert not (tmp_path / "tracking.spool").exists()
+    assert_all_is_there_once(place, NUM_TRIALS)

@@ -78,10 +78,11 @@ def test_a_network_of_a_users_own_has_the_same_outputs_after_it_is_read(name: st
 
 
 def test_the_file_has_a_shared_weight_under_each_name_as_exported_programs_do(tmp_path: Path) -> None:
-    model, about = Shared().eval(), architecture_of(own("Shared"))
-    checkpoint.write(tmp_path, model, about)
-    program = torch.export.export(model, (torch.randn(2, 1, 8, 8),)).module()
+    model, other, inputs = Shared().eval(), Shared().eval(), torch.randn(2, 1, 8, 8)
+    checkpoint.write(tmp_path, model, architecture_of(own("Shared")))
+    program = torch.export.export(other, (inputs,)).module()
     program.load_state_dict(load_file(tmp_path / checkpoint.WEIGHTS))
+    torch.testing.assert_close(program(inputs), model(inputs))
 
 
 def test_values_that_differ_end_the_sharing() -> None:

@@ -58,7 +58,9 @@ def test_more_trials_need_a_number_to_add_to() -> None:
      {"search": {"trials": 8, "plateau": {"trials": 3}}}, {"select": {"policy": "min-size"}}],
 )  # fmt: skip
 def test_a_spec_that_only_extends_is_taken(change: dict[str, object]) -> None:
-    extension.check_extends(BEFORE, loading.from_dict({**SMALL_SPEC, **change}))
+    wanted = loading.from_dict({**SMALL_SPEC, **change})
+    extension.check_extends(BEFORE, wanted)
+    assert wanted.kept() != BEFORE.kept() and extension.address_of(wanted) == extension.address_of(BEFORE)
 
 
 def test_every_other_difference_is_shown_and_refused() -> None:

@@ -1,23 +1,17 @@
-"""NSGA-II with reference points, for three objectives and more (Deb and Jain, 2014)."""
+"""NSGA-II with reference points, for three objectives and more (Deb and Jain, 2014).
+
+Its options are those of `nsga2`.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from tutelage.plugins import PluginConfig
+from tutelage.search.samplers.nsga2 import SPACE as SPACE
+from tutelage.search.samplers.nsga2 import Config as Config
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
-
-SPACE: dict[str, object] = {}
-
-
-class Config(PluginConfig):
-    """The size of its generations."""
-
-    population: int = Field(16, ge=2, le=100_000, description="students of a generation")
 
 
 def build(config: Config, seed: int) -> BaseSampler:
