@@ -5,9 +5,9 @@
 PATH is CIFAR-100's folder; teacher and student stand in cifar100_pair.yaml, the student with --width. A student is trained for
 --dense epochs under each penalty; then channels are removed by each score until its MACs are at most the wanted part; batch
 norms are measured again; and it is trained for --recovery epochs more, with its teacher or on labels alone. "from scratch" is a
-student that is built with about the wanted MACs and trained for all of these epochs. "torch-pruning" is that library's own recipe for
-CIFAR (group norm with sparse learning, global, no weight decay before the removal). Every row has the same seeds, optimiser and
-epochs; nothing was tuned.
+student that is built with about the wanted MACs and trained for all of these epochs. "torch-pruning" is that library's own
+recipe for CIFAR (group norm with sparse learning, global, no weight decay before the removal). Every row has the same seeds,
+optimiser and epochs; nothing was tuned.
 """
 
 from __future__ import annotations
