@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.conftest import SMALL_SPEC
 from tutelage.spec import loading, spec
-from tutelage.sweep import teachers
+from tutelage.sweep import teacher_store
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 
@@ -31,9 +31,9 @@ def with_plan(context: TrainingContext, home: Path, **fields: Any) -> TrainingCo
     return room
 
 
-def teacher_of(room: TrainingContext) -> teachers.Teacher:
+def teacher_of(room: TrainingContext) -> teacher_store.Teacher:
     assert room.knowledge is not None
-    return teachers.Teacher(directory=room.knowledge.teachers[0][0], address="t", measures={"accuracy": 0.5})
+    return teacher_store.Teacher(directory=room.knowledge.teachers[0][0], address="t", measures={"accuracy": 0.5})
 
 
 def with_teacher(tmp_path: Path, **changes: Any) -> spec.Spec:

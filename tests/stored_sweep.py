@@ -13,7 +13,7 @@ from torch.nn import functional
 from tutelage.files import write_json
 from tutelage.networks import checkpoint, cost
 from tutelage.objectives import objective
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
 from tutelage.spec.loading import from_dict
@@ -46,7 +46,7 @@ def learnt(room: TrainingContext, model: Any, steps: int = 60) -> tuple[nn.Modul
 
 def write_sweep(storage: Path, room: TrainingContext, models: list[Any], name: str = "stored") -> SweepDir:
     """Write a finished sweep with a student for each of `models`, the last of them selected."""
-    home = sweep_dir.create(storage, name, dump(from_dict(spec_tree(storage, name)).resolved()))
+    home = sweeps.create(storage, name, dump(from_dict(spec_tree(storage, name)).resolved()))
     objectives = (objective("accuracy"), replace(objective("params"), reference=TEACHER["params"]))
     home.update(
         state="finished", run_id="run", objectives=[one.document() for one in objectives], teacher=TEACHER,

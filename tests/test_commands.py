@@ -25,7 +25,7 @@ from tutelage.selection import select as choosing
 from tutelage.selection.champions import Registration
 from tutelage.sweep import pipeline
 from tutelage.sweep import resume as resuming
-from tutelage.sweep.teachers import Teacher
+from tutelage.sweep.teacher_store import Teacher
 from tutelage.training.context import TrainingContext
 
 PROGRAM: Any = typer.main.get_command(cli.app)

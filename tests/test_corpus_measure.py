@@ -18,7 +18,7 @@ from tutelage.records import mlflow_format, mlflow_views
 from tutelage.records.sweep_dir import measures_in
 from tutelage.records.trial import Sizes, Suggestion, TrialRecord
 from tutelage.report import figures, sweep_page
-from tutelage.search import replay
+from tutelage.search import recorded_table, replay
 from tutelage.search.promotion import Promotion
 from tutelage.search.sampler import Sampler
 from tutelage.search.size_aware import SizeAware
@@ -31,7 +31,7 @@ from tutelage.selection.estimate import Judged, estimates
 from tutelage.selection.query import SelectionQuery
 from tutelage.selection.test_split import score
 from tutelage.spec.distributions import parse
-from tutelage.spec.sections import StoppingConfig
+from tutelage.spec.search_sections import StoppingConfig
 from tutelage.spec.space import Space
 
 
@@ -187,7 +187,7 @@ def test_a_sweep_is_replayed_by_its_own_measure(make_record: Make) -> None:
         )
         for n in range(10)
     ]  # fmt: skip
-    table = replay.recorded(records, OBJECTIVES, space, CER)
+    table = recorded_table.recorded(records, OBJECTIVES, space, CER)
     assert table.errors[0, 0].tolist() == pytest.approx([2.3, 2.2, 2.1, 2.0])
     assert table.ends[0].tolist() == pytest.approx([1.0, 2.0])
     for rule in (None, Dominance(num_judged=None, span=None), Promotion(rungs=(1,), max_epochs=4, share=0.6, worst=2.5)):
@@ -241,11 +241,11 @@ def test_words_of_a_selection_are_of_the_measure() -> None:
 
 
 def test_a_capacity_gap_is_a_lower_rate(make_record: Make, tmp_path: Path) -> None:
-    from tutelage.records import sweep_dir
+    from tutelage.records import sweep_dir, sweeps
 
     own = make_record(0, cer=1.5, params=1000.0, **{SE: 0.05})
     for name, teacher, record in (("large", 1e4, own), ("small", 5e3, make_record(1, cer=1.2, params=900.0, **{SE: 0.05}))):
-        home = sweep_dir.create(tmp_path, name, "")
+        home = sweeps.create(tmp_path, name, "")
         home.update(fingerprint="d", teacher={"params": teacher, "cer": 1.0})
         home.ledger.append(record)
     said = capacity_gap.found(sweep_dir.SweepDir(tmp_path / "sweeps" / "large"), own, CER, 100)

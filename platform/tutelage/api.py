@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tutelage.errors import TutelageError
 from tutelage.objectives import Limits
-from tutelage.records import fronts, sweep_dir
+from tutelage.records import fronts, sweeps
 from tutelage.report import tables
 from tutelage.selection.select import select
 from tutelage.spec.loading import load as load_spec
@@ -24,7 +24,7 @@ __all__ = ["Limits", "Spec", "TutelageError", "find_sweep", "front", "load_spec"
 
 def find_sweep(name: str, storage: str | Path = ".tutelage") -> SweepDir:
     """Return the sweep with this name or MLflow run id; `InputError` names the nearest one if there is none."""
-    return sweep_dir.find(Path(storage), name)
+    return sweeps.find(Path(storage), name)
 
 
 def front(home: SweepDir) -> pd.DataFrame:

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks import machine, smoke
 from tutelage import objectives, pareto
 from tutelage.networks import checkpoint
-from tutelage.records import fronts, sweep_dir
+from tutelage.records import fronts, sweeps
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.selection import retrain
 from tutelage.spec import loading
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("sweep")
     parser.add_argument("--storage", default=".tutelage")
     options = parser.parse_args()
-    home = sweep_dir.find(Path(options.storage), options.sweep)
+    home = sweeps.find(Path(options.storage), options.sweep)
     loaded = loading.load(home.spec_path)
     front = front_of(home)
     facts = home.facts()

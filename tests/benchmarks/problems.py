@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.search.replay import Table
+from tutelage.search.recorded_table import Table
 from tutelage.spec.domains import Float
 from tutelage.spec.space import Space
 

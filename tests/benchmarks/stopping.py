@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks import machine, smoke
 from tests.benchmarks.problems import PROBLEMS
 from tutelage.records import sweep_dir
-from tutelage.search import replay
+from tutelage.search import recorded_table, replay
 from tutelage.search.promotion import Promotion
 from tutelage.search.stopping_rules import Dominance, Halving, Rule
 from tutelage.spec import loading
@@ -34,16 +34,16 @@ from tutelage.spec.space import Space
 RUNGS = (1, 3, 9, 27)
 
 
-def dominance(confidence: float, table: replay.Table, judged: int) -> Rule:
+def dominance(confidence: float, table: recorded_table.Table, judged: int) -> Rule:
     return Dominance(num_judged=judged, confidence=confidence)
 
 
-def promotion(share: float, table: replay.Table, judged: int) -> Promotion:
+def promotion(share: float, table: recorded_table.Table, judged: int) -> Promotion:
     rungs = [rung for rung in RUNGS if rung < table.max_epochs]
     return Promotion(rungs=rungs, max_epochs=table.max_epochs, share=share, num_students=len(table))
 
 
-RULES: dict[str, Callable[[replay.Table, int], Rule | Promotion | None]] = {
+RULES: dict[str, Callable[[recorded_table.Table, int], Rule | Promotion | None]] = {
     "none": lambda table, judged: None,
     "mo-asha": lambda table, judged: Halving(factor=3),
     **{f"dominance, confidence {c:g}": partial(dominance, c) for c in (0.5, 0.9, 0.95)},
@@ -51,13 +51,15 @@ RULES: dict[str, Callable[[replay.Table, int], Rule | Promotion | None]] = {
 }
 
 
-def those(table: replay.Table, rows: Sequence[int]) -> replay.Table:
+def those(table: recorded_table.Table, rows: Sequence[int]) -> recorded_table.Table:
     """Return the table of some of its students, in that order."""
     kept = list(rows)
-    return replay.Table(**{name: column[kept] for name, column in vars(table).items() if name != "even"}, even=table.even)
+    return recorded_table.Table(
+        **{name: column[kept] for name, column in vars(table).items() if name != "even"}, even=table.even
+    )
 
 
-def compared(table: replay.Table, options: argparse.Namespace) -> list[dict[str, Any]]:
+def compared(table: recorded_table.Table, options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     for name in options.rules:
         started_s, found = time.perf_counter(), []
@@ -74,11 +76,11 @@ def compared(table: replay.Table, options: argparse.Namespace) -> list[dict[str,
     return rows
 
 
-def table_of(path: Path, space: Space) -> replay.Table:
+def table_of(path: Path, space: Space) -> recorded_table.Table:
     if not path.is_dir():
-        return replay.read(path, space)
+        return recorded_table.read(path, space)
     home = sweep_dir.SweepDir(path)
-    return replay.recorded(home.records(), home.objectives(), space, home.primary())
+    return recorded_table.recorded(home.records(), home.objectives(), space, home.primary())
 
 
 def main() -> None:

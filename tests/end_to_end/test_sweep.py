@@ -340,14 +340,14 @@ def test_more_than_the_machine_has_is_refused_and_not_waited_for(tmp_path: Path)
 
 def test_a_sweep_that_failed_before_its_first_trial_does_not_hold_its_name(tmp_path: Path, small_spec: dict[str, Any]) -> None:
     from tutelage.errors import InputError
-    from tutelage.records import sweep_dir
+    from tutelage.records import sweeps
 
-    home = sweep_dir.create(tmp_path, "again", "")
+    home = sweeps.create(tmp_path, "again", "")
     with pytest.raises(InputError, match="a sweep named 'again' exists"):
-        sweep_dir.check_free(tmp_path, "again")
+        sweeps.check_free(tmp_path, "again")
     home.update(state="failed")
-    sweep_dir.check_free(tmp_path, "again")
-    assert sweep_dir.create(tmp_path, "again", "").facts()["state"] == "started"
+    sweeps.check_free(tmp_path, "again")
+    assert sweeps.create(tmp_path, "again", "").facts()["state"] == "started"
 
 
 def test_a_constraint_that_nobody_can_meet_is_told_before_anything_is_trained(tmp_path: Path) -> None:

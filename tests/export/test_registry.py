@@ -20,7 +20,7 @@ from tests.stored_sweep import spec_tree
 from tutelage.errors import InputError, UnreachableError, WorkFailed
 from tutelage.export import logged_model, read_back, registry
 from tutelage.networks import checkpoint
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.tracker import Tracker
 from tutelage.selection.champions import Registration, champion
 from tutelage.signature import Signature, signature_of
@@ -193,7 +193,7 @@ def test_a_champion_is_read_back_to_be_compared_and_an_error_if_it_has_other_cla
     uri = store[0]
     room, home = (
         TrainingContext(data="digits", task="image_classification", seed=0),
-        sweep_dir.create(tmp_path, "a", dump(from_dict({**spec_tree(tmp_path, "a"), "tracking": {"uri": uri}}).resolved())),
+        sweeps.create(tmp_path, "a", dump(from_dict({**spec_tree(tmp_path, "a"), "tracking": {"uri": uri}}).resolved())),
     )
     about = room.architecture({"mlp": {"hidden": 8}})
     examples = room.splits["validation"].take(slice(4)).inputs["inputs"]

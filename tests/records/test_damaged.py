@@ -13,7 +13,7 @@ from tutelage import console
 from tutelage.cli import app
 from tutelage.errors import InputError, TutelageError, UnreachableError, WorkFailed
 from tutelage.objectives import objective
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.observer import StageStarted
 from tutelage.records.sweep_dir import SweepDir
@@ -41,7 +41,7 @@ def home(tmp_path: Path, make_record: Make) -> SweepDir:
 
 def stored(storage: Path, name: str, make_record: Make) -> SweepDir:
     spec = from_dict(spec_tree(storage, name))
-    home = sweep_dir.create(storage, name, dump(spec.resolved()))
+    home = sweeps.create(storage, name, dump(spec.resolved()))
     objectives = [objective("accuracy").document(), {**objective("params").document(), "reference": 20_000.0}]
     home.update(
         state="finished", objectives=objectives, teacher=TEACHER, fingerprint="f", run_id=f"run-{name}",
@@ -84,11 +84,11 @@ def test_one_damaged_sweep_leaves_the_others_as_they_are(
     other = stored(tmp_path, "two", make_record)
     for name in ("events.jsonl", "trials.jsonl", "spec.yaml", "selection.json"):
         home.files.put(name, damage)
-    assert sweep_dir.find(tmp_path, "run-two") == sweep_dir.find(tmp_path, "two") == other
+    assert sweeps.find(tmp_path, "run-two") == sweeps.find(tmp_path, "two") == other
     assert json_views.status(other)["trials"]["finished"] == 2
     with pytest.raises(InputError, match="Known: one, two"):
-        sweep_dir.find(tmp_path, "three")
-    assert sweep_dir.find(tmp_path, "one") == home
+        sweeps.find(tmp_path, "three")
+    assert sweeps.find(tmp_path, "one") == home
 
 
 def test_status_counts_the_trials_of_a_sweep_whose_events_are_lost(home: SweepDir) -> None:
@@ -136,6 +136,6 @@ def test_an_emptied_ledger_does_not_make_a_sweep_with_students_abandoned(home: S
     home.files.put("trials.jsonl", "")
     home.files.put("students/t0000/architecture.json", "{}")
     with pytest.raises(InputError, match="exists"):
-        sweep_dir.check_free(tmp_path, "one")
+        sweeps.check_free(tmp_path, "one")
     home.files.remove("students")
-    sweep_dir.check_free(tmp_path, "one")
+    sweeps.check_free(tmp_path, "one")

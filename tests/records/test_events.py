@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tutelage.records import sweep_dir
+from tutelage.records import sweep_dir, sweeps
 from tutelage.records.sweep_dir import SweepDir
 
 WRITER = """
@@ -21,7 +21,7 @@ for n in range(100):
 
 
 def test_two_writers_of_a_hundred_facts_each_lose_none(tmp_path: Path) -> None:
-    home = sweep_dir.create(tmp_path, "two", "")
+    home = sweeps.create(tmp_path, "two", "")
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(home.root), name]) for name in ("a", "b")]
     assert [writer.wait() for writer in writers] == [0, 0]
     facts = home.facts()

@@ -10,7 +10,7 @@ import pytest
 from tests.stored_sweep import TEACHER, spec_tree
 from tutelage.errors import UnreachableError
 from tutelage.objectives import objective
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.mlflow_format import fit_params, fit_tags
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
@@ -27,7 +27,7 @@ URI = f"postgresql+psycopg://me:{PASSWORD}@host/mlflow"
 @pytest.fixture
 def home(tmp_path: Path, make_record: Callable[..., TrialRecord]) -> SweepDir:
     spec = from_dict({**spec_tree(tmp_path, "secret"), "tracking": {"uri": URI}})
-    made = sweep_dir.create(tmp_path, "secret", dump(spec.kept()))
+    made = sweeps.create(tmp_path, "secret", dump(spec.kept()))
     made.update(error=f"cannot reach {URI}", teacher=TEACHER, objectives=[objective("accuracy").document()], fingerprint="f")
     made.ledger.append(make_record(0, accuracy=0.9, params=10.0))
     made.ledger.append(make_record(1, "failed", f"Error: token={PASSWORD}"))

@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import SMALL_SPEC
 from tutelage import cli, plugins
 from tutelage.errors import UnreachableError
-from tutelage.records import lineage, mlflow_views, mlflow_writer, sweep_dir
+from tutelage.records import lineage, mlflow_views, mlflow_writer, sweeps
 from tutelage.records.spool import Spool
 from tutelage.records.tracker import INACTIVE, Tracker
 from tutelage.records.trial import TrialRecord
@@ -287,7 +287,7 @@ def test_a_commit_is_named_only_where_git_tracks(tmp_path: Path) -> None:
 
 def test_what_waits_after_a_sweep_is_brought_in_by_track(uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path)})
-    home = sweep_dir.create(tmp_path, "small", dump(given.resolved()))
+    home = sweeps.create(tmp_path, "small", dump(given.resolved()))
     tracker = Tracker(uri, "image_classification", home.spool_path)
     home.update(run_id=tracker.start_sweep("small", {}, SEARCHED, {}), state="finished")
     tracker.close()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.trial import Candidate, Suggestion, TrialRecord, candidate_ids
 
 
@@ -57,7 +57,7 @@ def test_a_record_is_its_suggestion_with_an_end() -> None:
 def test_further_measures_go_to_the_candidates_that_they_name(
     tmp_path: Path, make_record: Callable[..., TrialRecord]
 ) -> None:  # fmt: skip
-    home = sweep_dir.create(tmp_path, "ladder", "")
+    home = sweeps.create(tmp_path, "ladder", "")
     for record in (make_record(0, accuracy=0.5), of_two(make_record(1)), make_record(2, accuracy=0.7)):
         home.ledger.append(record)
     home.add_measures({"t0000": {"latency_ms": 1.0}, "t0001.0": {"latency_ms": 2.0}})

@@ -14,7 +14,7 @@ from tests.stored_sweep import TEACHER, spec_tree
 from tests.test_cli import run
 from tutelage.errors import InputError
 from tutelage.objectives import objective
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
 from tutelage.report import compare
@@ -27,7 +27,7 @@ B = [(0.9, 400.0), (0.6, 100.0), (0.95, 900.0)]
 
 
 def write(storage: Path, name: str, make_record: Make, rows: Sequence[tuple[float, float]], **facts: Any) -> SweepDir:
-    home = sweep_dir.create(storage, name, dump(from_dict(spec_tree(storage, name)).resolved()))
+    home = sweeps.create(storage, name, dump(from_dict(spec_tree(storage, name)).resolved()))
     reference = facts.pop("reference", 1000.0)
     objectives = [objective("accuracy").document(), replace(objective("params"), reference=reference).document()]
     home.update(

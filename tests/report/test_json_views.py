@@ -11,7 +11,7 @@ import yaml
 
 from tests.stored_sweep import TEACHER, spec_tree
 from tutelage.objectives import objective
-from tutelage.records import fronts, sweep_dir
+from tutelage.records import fronts, sweeps
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
 from tutelage.report import json_views
@@ -23,7 +23,7 @@ OBJECTIVES = (objective("accuracy"), replace(objective("params"), reference=1000
 def home(tmp_path: Path, make_record: Callable[..., TrialRecord]) -> SweepDir:
     """A sweep of eight trials with three students on its front, the last of them too large for the reference point."""
     tree = spec_tree(tmp_path)
-    found = sweep_dir.create(tmp_path, "stored", yaml.safe_dump({**tree, "search": {"trials": 8}}))
+    found = sweeps.create(tmp_path, "stored", yaml.safe_dump({**tree, "search": {"trials": 8}}))
     found.update(state="running", objectives=[one.document() for one in OBJECTIVES], teacher=TEACHER)
     for number, (accuracy, params) in enumerate([(0.8, 500.0), (0.9, 2000.0), (0.5, 100.0), (0.7, 600.0)]):
         found.ledger.append(make_record(number, accuracy=accuracy, params=params))

@@ -11,7 +11,7 @@ import mlflow
 from tests.stored_sweep import TEACHER, selection_of, spec_tree
 from tutelage.files import write_json
 from tutelage.objectives import objective
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.tracker import tracker_of
 from tutelage.records.trial import TrialRecord
 from tutelage.report import restore
@@ -25,7 +25,7 @@ def test_a_sweep_is_written_again_with_all_that_the_ledger_has(
     mlflow_store: Callable[[Path], str], tmp_path: Path, make_record: Make
 ) -> None:
     uri = mlflow_store(tmp_path)
-    home = sweep_dir.create(tmp_path, "stored", dump(from_dict(spec_tree(tmp_path)).kept()))
+    home = sweeps.create(tmp_path, "stored", dump(from_dict(spec_tree(tmp_path)).kept()))
     objectives = (objective("accuracy"), replace(objective("params"), reference=TEACHER["params"]))
     home.update(
         state="finished", run_id="lost", objectives=[one.document() for one in objectives], teacher=TEACHER,

@@ -8,7 +8,7 @@ from tutelage.search.first_trials import extreme, first_suggestions, resolved
 from tutelage.spec import loading
 from tutelage.spec.distributions import parse
 from tutelage.spec.space import Space
-from tutelage.sweep.search import published_recipes
+from tutelage.sweep.published import published_recipes
 
 SPACE = Space(parse({
     "model": {"choice": {"mlp": {"hidden": {"int": [8, 128], "log": True}}, "conv": {"width": {"int": [2, 9]}, "deep": 2}}},

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from tutelage.errors import UnreachableError
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.trial import TrialRecord
 from tutelage.search.leaving import leaving, reason_of, through_tune
 from tutelage.storage import StorageFailed
-from tutelage.sweep import search
+from tutelage.sweep import search_loop
 from tutelage.sweep.recorder import Recorder
 
 Make = Callable[..., TrialRecord]
@@ -56,14 +56,14 @@ def test_the_reason_is_found_in_a_traceback(error: str, reason: str) -> None:
 
 
 def test_a_trial_that_could_not_write_stays_open_and_is_trained_again(tmp_path: Path, make_record: Make) -> None:
-    home = sweep_dir.create(tmp_path, "full", "")
+    home = sweeps.create(tmp_path, "full", "")
     recorder = Recorder(
         home=home, objectives=(), limits=None, teacher_address="t", tracker=None, events=Dispatcher(),  # type: ignore[arg-type]
         learn=lambda record: None, teacher={},
     )  # fmt: skip
     recorder.started(make_record(0, "running"))
     with pytest.raises(StorageFailed, match="No space left on device"):
-        search._SearchLoop.returned(SimpleNamespace(recorder=recorder), make_record(0, "failed", FULL))  # type: ignore[arg-type]
+        search_loop.SearchLoop.returned(SimpleNamespace(recorder=recorder), make_record(0, "failed", FULL))  # type: ignore[arg-type]
     assert [record.number for record in home.pending()] == [0] and home.trials() == []
 
 
@@ -74,7 +74,7 @@ def test_a_result_waits_for_room_on_a_disk_that_is_full_for_a_while(
 
     from tutelage import storage
 
-    home, real, failures, said = sweep_dir.create(tmp_path, "full", ""), os.write, [28, 28, 30], list[str]()
+    home, real, failures, said = sweeps.create(tmp_path, "full", ""), os.write, [28, 28, 30], list[str]()
     recorder = Recorder(
         home=home, objectives=(), limits=None, teacher_address="t", tracker=None, events=Dispatcher(),  # type: ignore[arg-type]
         learn=lambda record: None, teacher={},

@@ -13,13 +13,13 @@ import pytest
 from tutelage import objectives
 from tutelage.errors import InputError
 from tutelage.records.trial import Suggestion, TrialRecord
-from tutelage.search import replay
+from tutelage.search import arrivals, recorded_table, replay
 from tutelage.search.promotion import Promotion
 from tutelage.search.sampler import Sampler
 from tutelage.search.stopping import BracketedJudge, PromotionJudge, RuleJudge, rule_of, rungs_of
 from tutelage.search.stopping_rules import Array, Dominance, Halving
 from tutelage.spec.distributions import parse
-from tutelage.spec.sections import StoppingConfig
+from tutelage.spec.search_sections import StoppingConfig
 from tutelage.spec.space import Space
 
 ASKED = [objectives.objective("params"), objectives.objective("accuracy")]
@@ -110,7 +110,7 @@ def test_a_rule_is_asked_in_losses_and_learns_from_finished_trials_only(make_rec
     assert rule.ends == [([10.0], {1: 0.9, 3: 0.7}, 0.5)]
 
 
-def table(count: int = 30, epochs: int = 9, seed: int = 0, seeds: int = 1) -> replay.Table:
+def table(count: int = 30, epochs: int = 9, seed: int = 0, seeds: int = 1) -> recorded_table.Table:
     """Students of which larger ones end better, and all learn alike; over seeds the error varies by a twentieth."""
     generator = np.random.default_rng(seed)
     sizes, luck = generator.uniform(1, 4, count), generator.uniform(0, 0.3, count)
@@ -118,7 +118,7 @@ def table(count: int = 30, epochs: int = 9, seed: int = 0, seeds: int = 1) -> re
     curves = np.minimum(1.0, ends[:, None] * (1 + 1 / np.arange(1, epochs + 1)))
     errors = curves[:, None] * generator.uniform(0.95, 1.05, (count, seeds, 1)) if seeds > 1 else curves[:, None]
     known = 10 ** sizes[:, None]
-    return replay.Table(known=known, whole=known, traits=luck[:, None], errors=errors, epoch_s=np.full(count, 2.0))
+    return recorded_table.Table(known=known, whole=known, traits=luck[:, None], errors=errors, epoch_s=np.full(count, 2.0))
 
 
 def test_without_a_rule_all_is_trained_and_the_clock_adds_up() -> None:
@@ -161,7 +161,7 @@ def test_a_sampler_is_answered_by_the_nearest_student_and_hears_of_every_end(tmp
     known = table(50)
     sampler = Sampler(space, 2, "tpe", 0, rungs=[1, 3], journal=tmp_path / "study.journal")
     rule = Dominance(num_judged=100)
-    found = replay.replay(known, rule, (1, 3), replay.Sampled(sampler, space, known, 40), replay.Cluster())
+    found = replay.replay(known, rule, (1, 3), arrivals.Sampled(sampler, space, known, 40), replay.Cluster())
     assert found.num_trials == 40 and 0 < len(found.finished) < 40
     assert known.nearest(known.traits[7]) == 7
 
@@ -174,18 +174,20 @@ def test_a_table_is_read_as_it_was_recorded(make_record: Callable[..., TrialReco
         made = make_record(number, accuracy=(epochs - 1) / 8, params=float(number))
         return replace(made, curve=curve, step_s=2.0 * epochs, params={"n": number}, initial_sizes={"params": 9.0})
 
-    found = replay.recorded([record(1, 4), record(2, 3), record(3, 4), make_record(4, state="failed")], ASKED, space, ACCURACY)
+    found = recorded_table.recorded(
+        [record(1, 4), record(2, 3), record(3, 4), make_record(4, state="failed")], ASKED, space, ACCURACY
+    )
     assert found.known.tolist() == [[1.0], [3.0]] and found.whole.tolist() == [[9.0], [9.0]]
     assert found.errors[0].tolist() == [[1.0, 0.875, 0.75, 0.625]] and found.traits.tolist() == [[0.25], [0.75]]
     with pytest.raises(InputError, match="nothing to replay"):
-        replay.recorded([], ASKED, space, ACCURACY)
+        recorded_table.recorded([], ASKED, space, ACCURACY)
     lines = [
         {"config": c, "seed": s, "config.n": c, "params": 5.0 + c, "whole_params": 7.0, "epoch_s": 0.5, "error_1": 0.5,
          "error_2": 0.25 + s / 8, "error_10": 0.125}
         for c, s in ((0, 0), (0, 1), (4, 0), (4, 1), (2, 0))
     ]  # fmt: skip
     pd.DataFrame(lines).to_parquet(tmp_path / "table.parquet")
-    read = replay.read(tmp_path / "table.parquet", space)
+    read = recorded_table.read(tmp_path / "table.parquet", space)
     assert read.known.tolist() == [[5.0], [9.0]], "a config that lacks a seed is left out"
     assert read.errors.tolist() == [[[0.5, 0.25, 0.125], [0.5, 0.375, 0.125]]] * 2
     assert read.traits.tolist() == [[0.0], [1.0]] and read.max_epochs == 3

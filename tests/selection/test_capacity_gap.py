@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from tutelage import plugins
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.trial import TrialRecord
 from tutelage.selection import capacity_gap
 
 
 def sweep(storage: Path, name: str, teacher_params: int, records: list[TrialRecord], data: str = "d") -> Any:
-    home = sweep_dir.create(storage, name, "")
+    home = sweeps.create(storage, name, "")
     home.update(fingerprint=data, teacher={"params": teacher_params, "accuracy": 0.95})
     for record in records:
         home.ledger.append(record)

@@ -11,13 +11,13 @@ import pytest
 import yaml
 
 from tests.stored_sweep import spec_tree
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.trial import TrialRecord
 from tutelage.selection.estimate import put_on_record
 
 
 def test_an_estimate_is_recorded_where_it_is_new(tmp_path: Path, make_record: Callable[..., TrialRecord]) -> None:
-    home = sweep_dir.create(tmp_path, "stored", yaml.safe_dump(spec_tree(tmp_path)))
+    home = sweeps.create(tmp_path, "stored", yaml.safe_dump(spec_tree(tmp_path)))
     for number in range(2):
         home.ledger.append(make_record(number, accuracy=0.9))
     logged: list[str] = []

@@ -11,7 +11,7 @@ import yaml
 
 from tests.stored_sweep import spec_tree
 from tutelage.networks import checkpoint
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
 from tutelage.selection.retrain import FRESH_SEED, Retraining, labels_only
@@ -24,7 +24,7 @@ Make = Callable[..., TrialRecord]
 
 @pytest.fixture
 def home(tmp_path: Path) -> SweepDir:
-    return sweep_dir.create(tmp_path, "stored", yaml.safe_dump(spec_tree(tmp_path)))
+    return sweeps.create(tmp_path, "stored", yaml.safe_dump(spec_tree(tmp_path)))
 
 
 @pytest.fixture

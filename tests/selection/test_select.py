@@ -13,7 +13,7 @@ from tests.stored_sweep import TEACHER, spec_tree
 from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.objectives import Limits, objective
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.trial import TrialRecord
 from tutelage.selection import select
 from tutelage.selection.query import SelectionQuery
@@ -44,7 +44,7 @@ def test_a_choice_rests_on_the_bound_of_the_worse_side(measure: object, side: st
 
 
 def test_latency_is_measured_for_students_that_fit_but_for_it(tmp_path: Path, make_record: Callable[..., TrialRecord]) -> None:
-    home = sweep_dir.create(tmp_path, "stored", yaml.safe_dump(spec_tree(tmp_path)))
+    home = sweeps.create(tmp_path, "stored", yaml.safe_dump(spec_tree(tmp_path)))
     objectives = (objective("accuracy"), replace(objective("params"), reference=9e4))
     home.update(objectives=[one.document() for one in objectives], teacher=TEACHER)
     measured = {"latency_ms": 1.0, "latency_p90_ms": 2.0}
@@ -61,7 +61,7 @@ def test_latency_is_measured_for_students_that_fit_but_for_it(tmp_path: Path, ma
 
 def test_changed_data_are_an_error_before_anything_is_trained(tmp_path: Path) -> None:
     tree = spec_tree(tmp_path)
-    home = sweep_dir.create(tmp_path, "stored", yaml.safe_dump(tree))
+    home = sweeps.create(tmp_path, "stored", yaml.safe_dump(tree))
     spec = from_dict({**tree, "seed": 1})
     home.update(fingerprint=context_of(from_dict(tree)).fingerprint, knowledge={})
     with pytest.raises(InputError, match=r"the data of sweep 'stored' have changed: fingerprint .* belongs to other rows"):

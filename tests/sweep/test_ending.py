@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tutelage import signals
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.observer import Event, SweepEnded
 from tutelage.records.sweep_dir import SweepDir
@@ -20,7 +20,7 @@ from tutelage.sweep.ending import ending
 
 @pytest.fixture
 def home(tmp_path: Path) -> SweepDir:
-    return sweep_dir.create(tmp_path, "one", "")
+    return sweeps.create(tmp_path, "one", "")
 
 
 def test_a_stop_is_no_failure_and_says_how_to_continue(home: SweepDir, caplog: pytest.LogCaptureFixture) -> None:
@@ -71,7 +71,7 @@ def test_a_month_is_put_on_record_in_few_lines() -> None:
 
 
 def test_a_stopped_sweep_says_how_to_continue(tmp_path: Path) -> None:
-    home = sweep_dir.create(tmp_path, "mine", "")
+    home = sweeps.create(tmp_path, "mine", "")
     with pytest.raises(KeyboardInterrupt) as stopped, ending(home, Dispatcher()):
         raise KeyboardInterrupt
     (note,) = stopped.value.__notes__

@@ -17,7 +17,7 @@ from tutelage import files
 from tutelage.networks import checkpoint
 from tutelage.spec import loading, spec
 from tutelage.spec.sections import DistillationConfig, Section, SparsityConfig, StudentConfig
-from tutelage.sweep import identity, knowledge, teachers
+from tutelage.sweep import identity, knowledge, teacher_store
 from tutelage.sweep.sources import PACKAGE, code_address, used
 from tutelage.training.context import TrainingContext
 
@@ -98,18 +98,18 @@ def changed(path: str, value: Any) -> spec.Spec:
 
 
 @pytest.fixture(scope="module")
-def teacher(context: TrainingContext, tmp_path_factory: pytest.TempPathFactory) -> teachers.Teacher:
+def teacher(context: TrainingContext, tmp_path_factory: pytest.TempPathFactory) -> teacher_store.Teacher:
     directory = tmp_path_factory.mktemp("teacher")
     about = context.architecture("mlp")
     checkpoint.write(directory, checkpoint.seeded(about, 0), about)
-    return teachers.Teacher(directory=directory, address="t", measures={"accuracy": 0.5})
+    return teacher_store.Teacher(directory=directory, address="t", measures={"accuracy": 0.5})
 
 
 Addresses = Callable[[spec.Spec], dict[str, str]]
 
 
 @pytest.fixture(scope="module")
-def addresses(context: TrainingContext, teacher: teachers.Teacher) -> Addresses:
+def addresses(context: TrainingContext, teacher: teacher_store.Teacher) -> Addresses:
     def computed(spec: spec.Spec) -> dict[str, str]:
         config = spec.space.resolve(lambda name, domain: None)[0]
         plan = knowledge.knowledge_plan(spec, context, [teacher])
@@ -254,7 +254,7 @@ def test_an_address_is_a_short_hash() -> None:
     assert len(files.content_address(a=1)) == 16
 
 
-def test_an_address_depends_on_the_data(context: TrainingContext, teacher: teachers.Teacher) -> None:
+def test_an_address_depends_on_the_data(context: TrainingContext, teacher: teacher_store.Teacher) -> None:
     spec = loading.from_dict(BASE)
     config = spec.space.resolve(lambda name, domain: None)[0]
     other = replace(context)
@@ -268,7 +268,7 @@ def test_an_address_depends_on_the_data(context: TrainingContext, teacher: teach
         assert address(context) == address(replace(context)) != address(other)
 
 
-def test_an_address_depends_on_the_code(context: TrainingContext, teacher: teachers.Teacher, tmp_path: Path) -> None:
+def test_an_address_depends_on_the_code(context: TrainingContext, teacher: teacher_store.Teacher, tmp_path: Path) -> None:
     spec = loading.from_dict(BASE)
     config = spec.space.resolve(lambda name, domain: None)[0]
     package = with_edit(tmp_path, "training/inference.py", lambda text: f"{text}\nADDED = 1\n")
@@ -284,7 +284,7 @@ def test_an_address_depends_on_the_code(context: TrainingContext, teacher: teach
     )
 
 
-def test_knowledge_depends_on_its_teachers_and_their_shares(context: TrainingContext, teacher: teachers.Teacher) -> None:
+def test_knowledge_depends_on_its_teachers_and_their_shares(context: TrainingContext, teacher: teacher_store.Teacher) -> None:
     spec = loading.from_dict(BASE)
     of_teachers = [
         [("t", teacher.directory, 1.0)], [("u", teacher.directory, 1.0)],

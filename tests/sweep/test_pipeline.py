@@ -13,7 +13,7 @@ from tutelage.errors import NoStudentFits, WorkFailed
 from tutelage.objectives import Limits, objective
 from tutelage.records.trial import TrialRecord
 from tutelage.sweep import pipeline
-from tutelage.sweep.teachers import Teacher
+from tutelage.sweep.teacher_store import Teacher
 
 Make = Callable[..., TrialRecord]
 ACCURACY = plugins.measure("accuracy")

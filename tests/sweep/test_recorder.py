@@ -13,7 +13,7 @@ import yaml
 
 from tests.conftest import SMALL_SPEC
 from tutelage.objectives import Limits, Objective, objective
-from tutelage.records import fronts, sweep_dir
+from tutelage.records import fronts, sweep_dir, sweeps
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.mlflow_listener import MlflowListener
 from tutelage.records.observer import Event, FrontChanged, SweepEnded, TrialEnded
@@ -45,7 +45,7 @@ class Tags:
 @pytest.fixture
 def home(tmp_path: Path) -> SweepDir:
     spec = {**SMALL_SPEC, "search": {"constraints": {"min": {"accuracy": 0.6}}}}
-    found = sweep_dir.create(tmp_path, "small", yaml.safe_dump(spec))
+    found = sweeps.create(tmp_path, "small", yaml.safe_dump(spec))
     found.update(objectives=[one.document() for one in OBJECTIVES], teacher={})
     return found
 

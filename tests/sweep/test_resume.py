@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import SMALL_SPEC
 from tests.sweep.test_identity import BASE, ELSEWHERE, OTHERWISE, changed, fields_of
 from tutelage.errors import InputError
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.trial import TrialRecord
 from tutelage.selection.same_data import check_data
 from tutelage.spec import loading
@@ -72,7 +72,7 @@ def test_every_other_difference_is_shown_and_refused() -> None:
 
 
 def test_what_was_handed_out_is_pending_until_it_ends(tmp_path: Path, make_record: Callable[..., TrialRecord]) -> None:
-    home = sweep_dir.create(tmp_path, "pending", "")
+    home = sweeps.create(tmp_path, "pending", "")
     for record in (
         make_record(0, "running"),
         make_record(1, "running"),
@@ -97,7 +97,7 @@ with SweepDir(Path(sys.argv[1])).driven():
 
 
 def test_a_second_driver_is_refused_until_the_first_is_gone_however_it_went(tmp_path: Path) -> None:
-    home = sweep_dir.create(tmp_path, "driven", "")
+    home = sweeps.create(tmp_path, "driven", "")
     assert not home.is_driven()
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(home.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -119,14 +119,14 @@ def test_a_second_driver_is_refused_until_the_first_is_gone_however_it_went(tmp_
 
 def test_a_stopped_sweep_that_is_being_resumed_keeps_its_name_and_its_files(tmp_path: Path) -> None:
     """A sweep that was stopped before its first trial ended may be replaced by a new one, but not while a driver has it."""
-    home = sweep_dir.create(tmp_path, "stopped", "")
+    home = sweeps.create(tmp_path, "stopped", "")
     home.update(state="stopped")
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(home.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as first:
         assert first.stdout is not None and first.stdout.readline() == "held\n"
         with pytest.raises(InputError, match=rf"'stopped' is being driven by process {first.pid} on "):
-            sweep_dir.check_free(tmp_path, "stopped")
+            sweeps.check_free(tmp_path, "stopped")
         given = loading.from_dict({**SMALL_SPEC, "name": "stopped", "storage": str(tmp_path)})
         with pytest.raises(InputError, match="is being driven by"), pipeline._created(given):
             pass
@@ -137,7 +137,7 @@ def test_a_stopped_sweep_that_is_being_resumed_keeps_its_name_and_its_files(tmp_
 
 
 def test_other_data_are_refused(tmp_path: Path, context: object) -> None:
-    home = sweep_dir.create(tmp_path, "other", "")
+    home = sweeps.create(tmp_path, "other", "")
     check_data(home, context)  # type: ignore[arg-type]
     home.update(fingerprint="0" * 64)
     with pytest.raises(InputError, match="the data of sweep 'other' have changed"):

@@ -12,15 +12,16 @@ import pytest
 from tests.conftest import SMALL_SPEC
 from tutelage.objectives import Limits, objective
 from tutelage.records.dispatcher import Dispatcher
-from tutelage.records.sweep_dir import SweepDir, create
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.sweeps import create
 from tutelage.records.trial import Sizes, TrialRecord
 from tutelage.search import ray_tune
 from tutelage.spec import loading
 from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
-from tutelage.sweep import identity, search, sizing
+from tutelage.sweep import identity, search, search_loop, sizing
 from tutelage.sweep.recorder import Recorder
-from tutelage.training import student
+from tutelage.training import student_sizes
 from tutelage.training.context import TrainingContext
 
 Make = Callable[..., TrialRecord]
@@ -52,7 +53,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def run(spec: Spec, context: TrainingContext, given: dict[str, Any], spent_s: float = 0.0) -> dict[str, Any]:
     loop = SimpleNamespace(recorder=recorder_of(spec), stopping=None, returned=lambda record: None, spent_s={})
-    search._run(spec, context, loop, lambda: None, spent_s)  # type: ignore[arg-type]
+    search_loop._run(spec, context, loop, lambda: None, spent_s)  # type: ignore[arg-type]
     return given
 
 
@@ -86,7 +87,7 @@ def test_latency_is_measured_in_the_search_where_it_decides(
     spec = spec_with(tmp_path, search={"trials": 8, **changes})
     loop = SimpleNamespace(recorder=recorder_of(spec), stopping=None, returned=lambda record: None, spent_s={})
     loop.recorder.objectives = spec.search.objectives
-    search._run(spec, context, loop, lambda: None, 0.0)  # type: ignore[arg-type]
+    search_loop._run(spec, context, loop, lambda: None, 0.0)  # type: ignore[arg-type]
     assert given["open_trial"].with_latency is is_timed
 
 
@@ -133,7 +134,7 @@ def test_sizes_are_kept_by_everything_that_decides_them() -> None:
 def test_a_student_that_is_certain_to_be_too_slow_has_a_latency_before_training(
     tmp_path: Path, context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(student, "latency_floor_ms", lambda config, context: 5.0)
+    monkeypatch.setattr(student_sizes, "latency_floor_ms", lambda config, context: 5.0)
     sizes = {}
     for bound in (4.0, 5.0, 6.0):
         spec = spec_with(tmp_path, search={"trials": 8, "constraints": {"max": {"latency_ms": bound}}})
@@ -157,7 +158,7 @@ class Loop:
 
 def test_suggester_judge_and_budget_learn_of_every_trial(make_record: Make) -> None:
     kept = Loop()
-    loop = search._SearchLoop(
+    loop = search_loop.SearchLoop(
         recorder=SimpleNamespace(), suggester=kept.part("suggester"), stopping=kept.part("judge"), budget=kept.part("budget")  # type: ignore[arg-type]
     )  # fmt: skip
     loop.resume([make_record(0, accuracy=0.5)])

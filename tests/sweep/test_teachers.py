@@ -12,12 +12,12 @@ from tests.contexts import with_teacher
 from tests.stored_sweep import learnt
 from tutelage.errors import WorkFailed
 from tutelage.networks import checkpoint
-from tutelage.sweep import teachers
+from tutelage.sweep import teacher_store, teachers
 from tutelage.training.context import TrainingContext
 
 
-def teacher(accuracy: float) -> teachers.Teacher:
-    return teachers.Teacher(directory=Path(), address="t", measures={"accuracy": accuracy})
+def teacher(accuracy: float) -> teacher_store.Teacher:
+    return teacher_store.Teacher(directory=Path(), address="t", measures={"accuracy": accuracy})
 
 
 def check(tmp_path: Path, context: TrainingContext, accuracy: float, **given: Any) -> None:
@@ -63,7 +63,7 @@ def test_a_source_is_learnt_with_its_own_epochs_and_rate(
 ) -> None:
     given: list[Any] = []
 
-    def train(spec: Any, context: Any, recipe: Any, address: str, source: Any, say: Any) -> teachers.Teacher:
+    def train(spec: Any, context: Any, recipe: Any, address: str, source: Any, say: Any) -> teacher_store.Teacher:
         given.append((recipe, context.data, source))
         return teacher(0.9)
 

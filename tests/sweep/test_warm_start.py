@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import SMALL_SPEC
 from tutelage.errors import InputError
 from tutelage.objectives import objective
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.trial import Suggestion, TrialRecord
 from tutelage.spec import loading
 from tutelage.spec.distributions import parse
@@ -60,7 +60,7 @@ def test_an_earlier_students_values_are_put_on_the_grid(width: Any, share: float
 
 def earlier(tmp_path: Path, make_record: Make, fingerprint: str) -> None:
     """Write a sweep of three finished students, one of which is dominated, and one that failed."""
-    home = sweep_dir.create(tmp_path, "earlier", "")
+    home = sweeps.create(tmp_path, "earlier", "")
     home.update(fingerprint=fingerprint, objectives=[one.document() for one in OBJECTIVES])
     for number, (accuracy, params) in enumerate([(0.9, 500.0), (0.8, 600.0), (0.7, 100.0)]):
         own = {**PARAMS, "student.model.mlp.hidden": 16 + number}
@@ -71,7 +71,7 @@ def earlier(tmp_path: Path, make_record: Make, fingerprint: str) -> None:
 
 def read(tmp_path: Path, context: TrainingContext) -> warm_start.WarmStart:
     spec = loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "search": {"trials": 8, "warm_start": ["earlier"]}})
-    return warm_start.read(spec, sweep_dir.create(tmp_path, "now", ""), context)
+    return warm_start.read(spec, sweeps.create(tmp_path, "now", ""), context)
 
 
 def test_the_front_is_tried_first_and_all_ends_are_learnt_from(
@@ -104,6 +104,6 @@ def test_a_student_that_was_trained_before_is_recalled_with_its_network(
 
 
 def test_a_sweep_without_a_finished_student_is_nothing_to_start_from(tmp_path: Path) -> None:
-    sweep_dir.create(tmp_path, "earlier", "").update(state="failed")
+    sweeps.create(tmp_path, "earlier", "").update(state="failed")
     with pytest.raises(InputError, match="no student of sweep 'earlier' has finished"):
         warm_start.find(tmp_path, "earlier")

@@ -62,7 +62,7 @@ def select(
     """Select one student: confirm it with fresh seeds, compare it with its label-only baseline, test it once, register it."""
     from tutelage.objectives import Limits
     from tutelage.progress import Progress
-    from tutelage.records import sweep_dir
+    from tutelage.records import sweeps
     from tutelage.selection import select as choosing
     from tutelage.selection.champions import Registration
     from tutelage.selection.query import parse_policy
@@ -74,7 +74,7 @@ def select(
     registration = (
         None if register is None else Registration(name=register, aliases=alias or [], margin=margin, force=force, trust=trust)
     )
-    home = sweep_dir.find(storage, name)
+    home = sweeps.find(storage, name)
     measures = home.measures()
     limits = Limits(max=bounds(at_most, measures), min=bounds(at_least, measures)) if at_most or at_least else None
     with Progress() as progress:

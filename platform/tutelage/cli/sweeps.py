@@ -48,10 +48,10 @@ def resume(
 ) -> None:
     """Continue a sweep after a stop or a crash, or extend a finished one. No student is trained twice."""
     from tutelage.progress import Progress
-    from tutelage.records import sweep_dir
+    from tutelage.records import sweeps
     from tutelage.sweep import resume as resuming
 
-    home = sweep_dir.find(storage, name)
+    home = sweeps.find(storage, name)
     given = load(spec_path, None) if spec_path else None
     with Progress() as progress:
         resuming.resume(home, trials=trials, spec=given, address=address, observers=[progress])
@@ -70,10 +70,10 @@ def teacher(spec_path: SpecPath, overrides: Overrides = None, address: Address =
 
 def status(name: SweepName, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
     """Print a sweep's progress: trials by state, size of the front, hypervolume."""
-    from tutelage.records import sweep_dir
+    from tutelage.records import sweeps
     from tutelage.report import json_views
 
-    console.show_mapping(json_views.status(sweep_dir.find(storage, name)), as_json)
+    console.show_mapping(json_views.status(sweeps.find(storage, name)), as_json)
 
 
 def track(
@@ -83,7 +83,7 @@ def track(
     as_json: AsJson = False,
 ) -> None:
     """Write to MLflow what it could not receive during the sweep."""
-    from tutelage.records import sweep_dir
+    from tutelage.records import sweeps
     from tutelage.sweep import pipeline
 
-    console.show_mapping(pipeline.catch_up(sweep_dir.find(storage, name), tracking_uri), as_json)
+    console.show_mapping(pipeline.catch_up(sweeps.find(storage, name), tracking_uri), as_json)

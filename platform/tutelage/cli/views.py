@@ -22,10 +22,10 @@ def front(
     png: Annotated[Path | None, typer.Option(help="Write the picture to this file, link or pipe.")] = None,
 ) -> None:
     """Print the Pareto front."""
-    from tutelage.records import fronts, sweep_dir
+    from tutelage.records import fronts, sweeps
     from tutelage.report import figures, tables
 
-    home = sweep_dir.find(storage, name)
+    home = sweeps.find(storage, name)
     records, objectives, measured = fronts.candidates(home), home.objectives(), home.facts()["teacher"]
     if csv:
         write_output(csv, tables.csv_of(tables.front_table(records, objectives)))
@@ -44,10 +44,10 @@ def report(
     storage: Storage = STORAGE,
 ) -> None:
     """Write one page about a sweep that opens offline: front, baselines, selection, cost."""
-    from tutelage.records import sweep_dir
+    from tutelage.records import sweeps
     from tutelage.report import sweep_page
 
-    home = sweep_dir.find(storage, name)
+    home = sweeps.find(storage, name)
     if file is not None:
         write_output(file, sweep_page.page_of(home))
     console.say(str(file or sweep_page.write_report(home)))
@@ -71,11 +71,11 @@ def compare(
 ) -> None:
     """Compare sweeps: fronts, hypervolumes with one reference point, students that another front dominates."""
     from tutelage.objectives import parse_quantity
-    from tutelage.records import sweep_dir
+    from tutelage.records import sweeps
     from tutelage.report import compare as comparing
     from tutelage.report import compare_page
 
-    homes = [sweep_dir.find(storage, name) for name in names]
+    homes = [sweeps.find(storage, name) for name in names]
     found = comparing.compare(homes, comparing.parse_reference(reference or []), [parse_quantity(size) for size in at or []])
     if html:
         write_output(html, compare_page.page(found.candidates, found.objectives, found.document))

@@ -16,7 +16,7 @@ from tutelage.intervals import Contributions
 from tutelage.measure import Measure
 from tutelage.networks import timing
 from tutelage.networks.trust import EVERYTHING
-from tutelage.records import sweep_dir
+from tutelage.records import sweep_dir, sweeps
 from tutelage.spec import spec
 from tutelage.spec.loading import tracking_uri
 from tutelage.training import inference
@@ -66,7 +66,7 @@ def _measured(measures: Sequence[Measure], contributions: Mapping[str, Contribut
 def _record_test_evaluation(model: str, storage: Path, context: TrainingContext) -> None:
     """Record the evaluation on the test split, if the model is named by its sweep and the data are the sweep's."""
     name, _, trial = model.partition("/")
-    home = sweep_dir.sweep_at(storage, name)
+    home = sweeps.sweep_at(storage, name)
     if not model.startswith(REGISTRY) and not Path(model).exists() and home.facts()["fingerprint"] == context.fingerprint:
         selected = home.selection()
         sweep_dir.record_test_evaluation(home, trial or (selected["student"]["trial"] if selected else ""), "evaluate")

@@ -14,7 +14,7 @@ from tutelage.export import load, registry
 from tutelage.files import sha256_of
 from tutelage.networks import checkpoint
 from tutelage.networks.trust import EVERYTHING, PACKAGE_ONLY
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
 from tutelage.redaction import redacted
@@ -64,7 +64,7 @@ def find_model(model: str, storage: Path, uri: str | None = None, trusted: Colle
             f"{model} holds a traced graph, which other forms cannot be made from. Name its directory of weights, or the sweep."
         )
     name, _, trial = model.partition("/")
-    home = sweep_dir.find(storage, name)
+    home = sweeps.find(storage, name)
     if not trial:
         chosen = home.selection()
         if chosen is None:
@@ -110,6 +110,6 @@ def _same_weights(weights: Path, storage: Path) -> Path | None:
     if not weights.is_file():
         return None
     size, mark = weights.stat().st_size, sha256_of(weights)
-    homes = sweep_dir.all_of(storage)
+    homes = sweeps.all_of(storage)
     students = [home.students_dir / name / checkpoint.WEIGHTS for home in homes for name in home.files.list("students")]
     return next((one for one in students if one.is_file() and one.stat().st_size == size and sha256_of(one) == mark), None)

@@ -25,7 +25,8 @@ from tutelage.records.mlflow_format import fit_curve, fit_measures, fit_params, 
 from tutelage.records.mlflow_writer import MlflowWriter
 from tutelage.records.sender import Sender
 from tutelage.records.spool import Spool
-from tutelage.records.sweep_dir import measures_in, sweep_at
+from tutelage.records.sweep_dir import measures_in
+from tutelage.records.sweeps import sweep_at
 from tutelage.records.trial import TrialRecord
 from tutelage.redaction import redact, redacted
 from tutelage.spec.loading import tracking_uri

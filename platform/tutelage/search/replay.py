@@ -1,8 +1,7 @@
 """A recorded table and a fake clock in the place of a cluster: whole searches in seconds.
 
-A table holds the error after every epoch of every student of a space, over one or several seeds: `tests/benchmarks/record.py`
-makes one, and so is the ledger of every sweep without early stopping. What arrives is a list of its students, or what a sampler
-proposes: each is then replaced by the nearest recorded student.
+The table is of `tests/benchmarks/record.py`, or of the ledger of a sweep without early stopping. What arrives is a list of its
+students, or what a sampler proposes: each is then replaced by the nearest recorded student.
 """
 
 from __future__ import annotations
@@ -10,170 +9,17 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from tutelage import pareto
-from tutelage.errors import InputError
-from tutelage.measure import SMALLEST, Measure
-from tutelage.objectives import Objective
-from tutelage.records.trial import TrialRecord
+from tutelage.search.arrivals import Arrivals, Listed
 from tutelage.search.promotion import Promotion, Student
-from tutelage.search.sampler import Sampler
+from tutelage.search.recorded_table import Table
 from tutelage.search.stopping_rules import Array, Rule
-from tutelage.spec.domains import Scalar
-from tutelage.spec.space import Space
-
-ERROR, CONFIG = "error_", "config."  # before the epoch, and before the name of a searched value: columns of a table's file
-
-
-def log10_errors(errors: Array) -> Array:
-    """Return the decimal logarithms of errors that are shares, raised by a thousandth."""
-    found: Array = np.log10(errors + SMALLEST)
-    return found
-
-
-WHOLE = "whole_"  # in a recorded table, before the name of a size: its value until a student loses its channels
-
-
-@dataclass(frozen=True)
-class Table:
-    """What was recorded of n students: sizes known before training `[n, known]`, those while they are whole, traits `[n, d]`,
-    the error after each epoch `[n, seeds, epochs]`, and the seconds of an epoch `[n]`.
-
-    `even` maps errors, an array, to the scale on which equal steps are equal gains; by default errors are shares.
-    """
-
-    known: Array
-    whole: Array
-    traits: Array
-    errors: Array
-    epoch_s: Array
-    even: Callable[[Array], Array] = log10_errors
-
-    def __len__(self) -> int:
-        return len(self.errors)
-
-    @property
-    def max_epochs(self) -> int:
-        """Epochs of a student in full."""
-        return int(self.errors.shape[2])
-
-    @property
-    def ends(self) -> Array:
-        """Each student's logarithms of sizes and its mean error over the seeds on its even scale, `[n, known + 1]`."""
-        mean = self.errors[:, :, -1].mean(axis=1)
-        return np.column_stack([np.log10(self.known), self.even(mean)])
-
-    def nearest(self, traits: Sequence[float]) -> int:
-        """Return the student whose traits differ least, by the sum of squares; of equals the first."""
-        return int(np.square(self.traits - np.asarray(traits)).sum(axis=1).argmin())
-
-
-def read(path: Path, space: Space, names: Sequence[str] = ("params",)) -> Table:
-    """Return the table in a file of `tests/benchmarks/record.py`, with the sizes `names`; a config that lacks a seed is not."""
-    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_json(path, lines=True)
-    frame = frame[frame.groupby("config")["seed"].transform("size") == frame["seed"].nunique()].sort_values(["config", "seed"])
-    frame.columns = frame.columns.astype(str)
-    columns = sorted((c for c in frame.columns if c.startswith(ERROR)), key=lambda c: int(c.removeprefix(ERROR)))
-    errors = frame[columns]
-    seeds, first = frame["seed"].nunique(), frame[frame["seed"] == frame["seed"].min()]
-    params = [_params(row) for row in first[[c for c in frame.columns if c.startswith(CONFIG)]].to_dict("records")]
-    return Table(
-        known=first[list(names)].to_numpy(np.float64),
-        whole=np.column_stack([first.get(WHOLE + name, first[name]) for name in names]).astype(np.float64),
-        traits=np.array([space.traits(one) for one in params]),
-        errors=errors.to_numpy(np.float64).reshape(len(first), seeds, -1),
-        epoch_s=first["epoch_s"].to_numpy(np.float64),
-    )
-
-
-def _params(row: Mapping[Any, Any]) -> dict[str, Scalar]:
-    return {str(name).removeprefix(CONFIG): value for name, value in row.items() if not pd.isna(value)}
-
-
-def recorded(records: Sequence[TrialRecord], objectives: Sequence[Objective], space: Space, learned: Measure) -> Table:
-    """Return the table of a sweep's finished students with as many epochs as the longest; `InputError` if there is none.
-
-    `learned` is the sweep's primary measure; the other objectives are sizes.
-    """
-    known = [objective.name for objective in objectives if objective.name != learned.name]
-    finished = [record for record in records if record.state == "finished" and record.curve]
-    longest = max((len(record.curve) for record in finished), default=0)
-    kept = [record for record in finished if len(record.curve) == longest]
-    if not kept:
-        raise InputError("no student of the sweep has finished: there is nothing to replay.")
-    return Table(
-        known=np.array([[record.measures[name] for name in known] for record in kept]),
-        whole=np.array([[r.initial_sizes.get(name, r.measures[name]) for name in known] for r in kept]),
-        traits=np.array([space.traits(record.params) for record in kept]),
-        errors=np.array([[[learned.error(row[learned.name]) for row in record.curve]] for record in kept]),
-        epoch_s=np.array([record.step_s / longest for record in kept]),
-        even=np.vectorize(lambda error: learned.even_loss(learned.value_of(float(error))), otypes=[float]),
-    )
-
-
-class Arrivals(Protocol):
-    """What proposes students to a replayed search. A trial's number is its place among those that came."""
-
-    def next(self) -> int | None:
-        """Return the row of the table that the next trial is; None if there are no more."""
-        ...
-
-    def seen(self, trial: int, epochs: int, losses: Array) -> None:
-        """Learn of a trial at a rung, or in the end, by its losses on even scales."""
-        ...
-
-    def stopped(self, trial: int) -> None:
-        """Learn that a trial has none of its further epochs."""
-        ...
-
-
-class Listed:
-    """A list of rows, one after the other."""
-
-    def __init__(self, rows: Iterable[int]) -> None:
-        self._rows = iter(rows)
-
-    def next(self) -> int | None:
-        """Return the next of the list."""
-        return next(self._rows, None)
-
-    def seen(self, trial: int, epochs: int, losses: Array) -> None:
-        """Learn nothing."""
-
-    def stopped(self, trial: int) -> None:
-        """Learn nothing."""
-
-
-class Sampled:
-    """What a sampler proposes, each replaced by the nearest student of the table; `num_trials` of them."""
-
-    def __init__(self, sampler: Sampler, space: Space, table: Table, num_trials: int) -> None:
-        self._sampler, self._space, self._table, self._left = sampler, space, table, num_trials
-
-    def next(self) -> int | None:
-        """Ask the sampler."""
-        if self._left == 0:
-            return None
-        self._left -= 1
-        return self._table.nearest(self._space.traits(self._sampler.ask().params))
-
-    def seen(self, trial: int, epochs: int, losses: Array) -> None:
-        """Tell the sampler."""
-        if epochs == self._table.max_epochs:
-            self._sampler.tell_finished(trial, losses.tolist(), {})
-        else:
-            self._sampler.observe(trial, epochs, losses.tolist())
-
-    def stopped(self, trial: int) -> None:
-        """Tell the sampler."""
-        self._sampler.tell_stopped(trial)
 
 
 @dataclass(frozen=True, kw_only=True)

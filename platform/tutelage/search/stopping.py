@@ -13,7 +13,7 @@ from tutelage.objectives import Objective
 from tutelage.records.trial import Suggestion, TrialRecord
 from tutelage.search.promotion import Promotion, Student
 from tutelage.search.stopping_rules import Array, Dominance, Halving, Rule
-from tutelage.spec.sections import StoppingConfig
+from tutelage.spec.search_sections import StoppingConfig
 from tutelage.spec.space import Space
 
 Decision = Literal["go_on", "stop", "pause"]

@@ -9,7 +9,8 @@ from typing import Any
 
 from tutelage.errors import WorkFailed
 from tutelage.measure import Measure, standard_error_of
-from tutelage.records.sweep_dir import SweepDir, all_of
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.sweeps import all_of
 from tutelage.records.trial import TrialRecord
 
 NOISE_ERRORS = 2.0  # standard errors of a difference: less counts as none

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tutelage.objectives import Limits
 from tutelage.plugins import Reference
-from tutelage.spec.objective_fields import LimitsField, ObjectivesField, as_limits
 
 
 class Section(BaseModel):
@@ -183,118 +181,3 @@ class TrialConfig(Section):
     student: StudentConfig
     distillation: DistillationConfig
     sparsity: SparsityConfig
-
-
-class StoppingConfig(Section):
-    """Which students lose their further epochs, judged after some of them."""
-
-    rule: Literal["promotion", "dominance", "mo-asha"] = Field(
-        "promotion",
-        description="promotion: all pause, and the one that is expected to improve the front most goes on; dominance: stop "
-        "what a no larger student was ahead of by more than is ever caught up; mo-asha: keep the best 1 / factor of a rung "
-        "by non-dominated rank",
-    )
-    share: float = Field(
-        0.25, gt=0, le=1, description="promotion: of the epochs that all students would take in full, those that are spent"
-    )
-    first_epoch: int = Field(1, ge=1, le=10_000, description="epochs before a student is judged for the first time")
-    factor: int = Field(3, ge=2, le=100, description="epochs at a rung over those at the one before")
-    brackets: int = Field(
-        1,
-        ge=1,
-        le=10,
-        description="mo-asha: number of groups of students; each group is first compared one rung later than the one before",
-    )
-    confidence: float = Field(
-        0.9, gt=0, lt=1, description="dominance: share of finished students that the margin would have been right about"
-    )
-
-
-class PlateauConfig(Section):
-    """When the front counts as no longer growing."""
-
-    trials: int = Field(50, ge=1, le=1_000_000, description="number of last ended trials that are compared")
-    gain: float = Field(0.001, ge=0, le=1, description="share by which the hypervolume must have grown during these trials")
-
-
-class SearchConfig(Section):
-    """The search: its length, its sampler, its objectives."""
-
-    trials: int | None = Field(24, ge=1, le=1_000_000, description="students to train")
-    hours: float | None = Field(
-        None, gt=0, description="wall-clock time of the search; with `trials`, whichever is reached first ends it"
-    )
-    device_hours: float | None = Field(None, gt=0, description="hours of trials times their GPUs (CPUs where they have none)")
-    plateau: PlateauConfig | None = Field(None, description="end the search when the front no longer grows; null: do not")
-    sampler: Reference = Field("tpe", description="a sampler plugin, which suggests the next student")
-    initial_design: bool = Field(
-        True,
-        description="try the defaults, the smallest and the largest student and published settings first; at most a quarter of "
-        "the trials",
-    )
-    warm_start: list[str] = Field(
-        default_factory=list,
-        description="earlier sweeps of the same storage: their fronts are tried first, the sampler learns from their results "
-        "on the same data, and an identical training is not repeated",
-    )
-    objectives: ObjectivesField = Field((), description="axes of the front; by default the primary measure and params")
-    measures: list[str] = Field(
-        default_factory=list, description="your own measures of every student, as `module:Name`; limits may then name them"
-    )
-    constraints: LimitsField = Field(
-        default_factory=Limits, description="a student that misses a constraint never enters the front"
-    )
-    stopping: StoppingConfig | None = Field(
-        None, description="early stopping; null: every student is trained for all its epochs"
-    )
-    confirm: int = Field(
-        0,
-        ge=0,
-        le=100,
-        description="number of fresh seeds with which the front's students are retrained at the end, for error bars",
-    )
-    concurrency: int | None = Field(None, ge=1, description="trials at a time; null: as many as fit the cluster")
-    checkpoint_epochs: int = Field(0, ge=0, description="epochs between a trial's checkpoints; 0: a lost trial starts again")
-
-
-class TeacherResources(Section):
-    """What a teacher takes: workers of a group, and CPUs and GPUs of each."""
-
-    workers: int = Field(1, ge=1, description="data-parallel workers")
-    cpus: float = Field(1, gt=0, description="CPUs a worker")
-    gpus: float = Field(0, ge=0, description="GPUs a worker")
-
-
-class TrialResources(Section):
-    """What a trial takes; with 0 workers it runs in its warm actor."""
-
-    workers: int = Field(0, ge=0, description="processes of its own for a trial; 0: it runs in its actor, which is faster")
-    cpus: float = Field(1, gt=0, description="CPUs a trial, or a worker")
-    gpus: float = Field(0, ge=0, description="GPUs a trial, or a worker; fractions share one")
-
-
-class Resources(Section):
-    """Resources of the jobs on the cluster."""
-
-    teacher: TeacherResources = TeacherResources()
-    trial: TrialResources = TrialResources()
-
-
-class SelectConfig(Section):
-    """The defaults of `tutelage select`."""
-
-    policy: Reference = Field("knee", description="a policy plugin")
-    max: dict[str, Any] = Field(default_factory=dict, description="upper bounds, such as {size_bytes: 20k}")
-    min: dict[str, Any] = Field(default_factory=dict, description="lower bounds, such as {accuracy: 0.95}")
-
-    @property
-    def limits(self) -> Limits:
-        """The bounds."""
-        return as_limits({"max": self.max, "min": self.min})
-
-
-class TrackingConfig(Section):
-    """Where MLflow is."""
-
-    uri: str | None = Field(None, min_length=1, description="tracking URI; null: SQLite in the storage")
-    experiment: str | None = Field(None, min_length=1, description="experiment; null: the task's name")

@@ -16,19 +16,16 @@ from tutelage.plugins import Reference
 from tutelage.redaction import redact
 from tutelage.spec import distributions, space
 from tutelage.spec.measures import known_measures
+from tutelage.spec.search_sections import Resources, SearchConfig, SelectConfig, TrackingConfig
 from tutelage.spec.sections import (
     AS_IT_IS,
     AugmentationConfig,
     DistillationConfig,
     KnowledgeConfig,
-    Resources,
-    SearchConfig,
     Section,
-    SelectConfig,
     SparsityConfig,
     StudentConfig,
     TeacherConfig,
-    TrackingConfig,
     TrialConfig,
 )
 from tutelage.validation import findings

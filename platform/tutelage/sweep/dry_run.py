@@ -16,11 +16,11 @@ from tutelage import placement
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint, forward, stages
 from tutelage.placement import Node
-from tutelage.records import sweep_dir, tracker
+from tutelage.records import sweeps, tracker
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.spec.domains import any_value
 from tutelage.spec.spec import Spec
-from tutelage.sweep import data_description, identity, knowledge, pair_checks, pipeline, teachers
+from tutelage.sweep import data_description, identity, knowledge, pair_checks, pipeline, teacher_store, teachers
 from tutelage.training import cluster, loop, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
@@ -42,7 +42,7 @@ def plan(spec: Spec, address: str | None = None) -> dict[str, Any]:
     """
     nodes = _nodes(spec, address)
     storage = Path(spec.storage)
-    sweep_dir.check_free(storage, spec.name)
+    sweeps.check_free(storage, spec.name)
     tracker.tracker_of(spec).close()
     context = pipeline.opened(spec, Dispatcher())
     teacher, model = _teachers_plan(spec, context)
@@ -97,7 +97,7 @@ def _teacher_plan(spec: Spec, context: TrainingContext) -> tuple[dict[str, Any],
         return {"source": spec.teacher.path or spec.teacher.weights, "train_s": 0.0}, model
     model = checkpoint.seeded(context.architecture(spec.teacher.model), spec.seed)  # type: ignore[arg-type]
     address = identity.teacher_address(spec, spec.teacher, context.fingerprint)
-    if (teachers.place_of(spec, address) / teachers.ABOUT).exists():
+    if (teacher_store.place_of(spec, address) / teacher_store.ABOUT).exists():
         return {"source": f"in the storage as {address}", "train_s": 0.0}, model
     plan = student.label_only_plan(spec.teacher, context)
     seconds = _training_seconds(model, plan) if spec.teacher.epochs else 0.0

@@ -17,7 +17,7 @@ from tutelage.networks.output import Need
 from tutelage.spec.spec import Spec
 from tutelage.storage import open_storage
 from tutelage.sweep import identity
-from tutelage.sweep.teachers import Teacher
+from tutelage.sweep.teacher_store import Teacher
 from tutelage.training import distillation, knowledge_cache, knowledge_jobs
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan

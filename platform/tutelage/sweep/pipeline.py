@@ -15,7 +15,7 @@ from tutelage import signals
 from tutelage.errors import NoStudentFits, UnreachableError, WorkFailed
 from tutelage.measure import Measure
 from tutelage.objectives import Limits, Objective
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.fronts import candidates, outside_reference
 from tutelage.records.mlflow_listener import MlflowListener
@@ -39,7 +39,8 @@ from tutelage.sweep import data_description, identity, knowledge, search, sizing
 from tutelage.sweep.ending import ending
 from tutelage.sweep.extension import address_of
 from tutelage.sweep.recorder import Recorder, record_run_ids
-from tutelage.sweep.teachers import Teacher, as_one, ensure_teacher, ensure_teachers
+from tutelage.sweep.teacher_store import Teacher
+from tutelage.sweep.teachers import as_one, ensure_teacher, ensure_teachers
 from tutelage.training.cluster import check_resources, cluster
 from tutelage.training.context import TrainingContext, context_of
 from tutelage.training.ray_train import workers_of
@@ -53,7 +54,7 @@ def sweep(spec: Spec, *, address: str | None = None, observers: Sequence[Observe
     anything is written if the sweep exists, `UnreachableError` for a cluster, store or storage.
     """
     with Dispatcher(observers) as events:
-        sweep_dir.check_free(Path(spec.storage), spec.name)
+        sweeps.check_free(Path(spec.storage), spec.name)
         context = opened(spec, events)
         return run(spec, context, partial(_created, spec), address=address, events=events)
 
@@ -62,8 +63,8 @@ def sweep(spec: Spec, *, address: str | None = None, observers: Sequence[Observe
 def _created(spec: Spec) -> Iterator[SweepDir]:
     """Be the driver of a new sweep for the time of a block, and make its place."""
     storage = Path(spec.storage)
-    with sweep_dir.sweep_at(storage, spec.name).driven():
-        home = sweep_dir.create(storage, spec.name, dump(spec.kept()))
+    with sweeps.sweep_at(storage, spec.name).driven():
+        home = sweeps.create(storage, spec.name, dump(spec.kept()))
         home.update(spec=address_of(spec))
         shutil.rmtree(_runs_dir(spec), ignore_errors=True)  # an earlier sweep's checkpoints must not be taken for this one's
         yield home

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from torch import nn
 
 from tutelage import files, plugins
 from tutelage.errors import InputError, WorkFailed
-from tutelage.files import write_json
 from tutelage.networks import checkpoint, cost
 from tutelage.networks.capture import sequences_from
 from tutelage.networks.trust import EVERYTHING
@@ -27,26 +25,10 @@ from tutelage.spec.spec import Spec
 from tutelage.storage import lease_in_turn, open_storage
 from tutelage.sweep import external_teacher, identity
 from tutelage.sweep.pair_checks import check_half_size, check_pairs
+from tutelage.sweep.teacher_store import Teacher, place_of, store_teacher, stored_teacher
 from tutelage.training import inference, student_measures, teacher_jobs
 from tutelage.training.context import TrainingContext
 from tutelage.training.ray_train import workers_of
-
-ABOUT = "teacher.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Teacher:
-    """A trained teacher in the storage: where, under which content address, how good and how large.
-
-    `source` describes the data that it learnt first, if any: its `data`, and its `quality`, the primary measure on validation.
-    """
-
-    directory: Path
-    address: str
-    measures: dict[str, float]
-    curve: tuple[dict[str, float], ...] = ()
-    reused: bool = False
-    source: dict[str, Any] | None = None
 
 
 def ensure_teachers(spec: Spec, context: TrainingContext, say: Callable[[str], None]) -> list[Teacher]:
@@ -110,7 +92,7 @@ def _trained_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], 
     check(spec, context, blank)
     address = identity.teacher_address(spec, spec.teacher, context.fingerprint)
     with lease_in_turn(open_storage(spec.storage), f"teachers/{address}", say, f"the same teacher, {address}"):
-        kept = _kept(place_of(spec, address))
+        kept = stored_teacher(place_of(spec, address))
         if kept is not None:
             say(f"teacher {address} is in the storage already")
             return kept
@@ -138,7 +120,7 @@ def _as_it_came(spec: Spec, context: TrainingContext, source: Teacher, address: 
     model, architecture = external_teacher.in_classes_of(model, architecture, context.signature)
     directory, measures = place_of(spec, address), _measures(model, context)
     about: dict[str, Any] = {"measures": measures, "curve": source.curve, "source": _of_source(spec, source)}
-    _keep(directory, model, architecture, about)
+    store_teacher(directory, model, architecture, about)
     return Teacher(directory=directory, address=address, measures=measures, source=about["source"])
 
 
@@ -146,18 +128,6 @@ def _of_source(spec: Spec, source: Teacher | None) -> dict[str, Any] | None:
     if source is None or spec.teacher.source is None:
         return None
     return {"data": plugins.described(spec.teacher.source.data), "quality": source.measures[spec.primary.name]}
-
-
-def _kept(directory: Path) -> Teacher | None:
-    """Return the teacher that the storage holds in `directory`; None if there is none, or what describes it is damaged."""
-    try:
-        about = json.loads((directory / ABOUT).read_text(encoding="utf-8"))
-        return Teacher(
-            directory=directory, address=directory.name, measures=dict(about["measures"]), curve=tuple(about["curve"]),
-            reused=True, source=about.get("source"),
-        )  # fmt: skip
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _source_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], None]) -> Teacher:
@@ -172,7 +142,7 @@ def _source_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], N
     recipe = spec.teacher.model_copy(update=changes)
     address = identity.teacher_address(spec, recipe, elsewhere.fingerprint, kind="source", data=source.data)
     with lease_in_turn(open_storage(spec.storage), f"teachers/{address}", say, f"the same source teacher, {address}"):
-        kept = _kept(place_of(spec, address))
+        kept = stored_teacher(place_of(spec, address))
         if kept is not None:
             return kept
         say(f"training the teacher on its source, {source.epochs} epochs")
@@ -203,7 +173,7 @@ def _train(
         "measures": measures, "curve": trained.curve, "execution": trained.execution.model_dump(),
         "source": _of_source(spec, source),
     }  # fmt: skip
-    _keep(directory, trained.model, context.architecture(recipe.model), about)
+    store_teacher(directory, trained.model, context.architecture(recipe.model), about)
     return Teacher(directory=directory, address=address, measures=measures, curve=tuple(trained.curve), source=about["source"])
 
 
@@ -211,18 +181,6 @@ def _timed(teacher: teacher_jobs.TrainedTeacher) -> str:
     ways = ", ".join(f"{ms:.1f} ms {name}" for name, ms in teacher.timed_ms.items())
     chosen = [name for name, is_on in teacher.execution.model_dump().items() if is_on]
     return f"a step took {ways}: it was trained {' and '.join(chosen) or 'plain'}"
-
-
-def place_of(spec: Spec, address: str) -> Path:
-    """Return the directory of the teacher with that address in the spec's storage; it need not be there."""
-    return open_storage(spec.storage).local_path(f"teachers/{address}")
-
-
-def _keep(directory: Path, model: nn.Module, architecture: dict[str, Any], about: dict[str, Any]) -> None:
-    """Put a teacher at its place whole, instead of one that is there."""
-    with open_storage(directory.parent).draft(directory.name, existing="replace") as draft:
-        checkpoint.write(draft, model, architecture)
-        write_json(draft / ABOUT, {"version": 1, **about})
 
 
 def read_foreign(spec: Spec, context: TrainingContext) -> tuple[nn.Module, dict[str, Any]]:
@@ -240,8 +198,8 @@ def _found_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], No
     measures = _measures(model, context)
     directory = place_of(spec, address)
     with lease_in_turn(open_storage(spec.storage), f"teachers/{address}", say, f"the same teacher, {address}"):
-        if _kept(directory) is None:  # one that is there may be in use, and is the same
-            _keep(directory, model, architecture, {"measures": measures, "curve": []})
+        if stored_teacher(directory) is None:  # one that is there may be in use, and is the same
+            store_teacher(directory, model, architecture, {"measures": measures, "curve": []})
     say(f"teacher {address} was read from {spec.teacher.path or spec.teacher.weights}")
     if "columns" in architecture:
         columns = architecture["columns"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from tutelage.errors import InputError
 from tutelage.objectives import Objective
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.records.fronts import non_dominated
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import Suggestion, TrialRecord
@@ -76,7 +76,7 @@ def _is_whole(home: SweepDir, record: TrialRecord, spec: Spec) -> bool:
 
 def find(storage: Path, name: str) -> SweepDir:
     """Return a sweep to start from; `InputError` if it is not there or no student of it has finished."""
-    there = sweep_dir.find(storage, name)
+    there = sweeps.find(storage, name)
     if not any(record.state == "finished" for record in there.records()):
         raise InputError(f"search.warm_start: no student of sweep '{name}' has finished, so there is nothing to start from.")
     return there

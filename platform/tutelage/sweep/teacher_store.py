@@ -1,0 +1,56 @@
+"""Teachers in a storage, by their content addresses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tutelage.files import write_json
+from tutelage.networks import checkpoint
+from tutelage.spec.spec import Spec
+from tutelage.storage import open_storage
+
+ABOUT = "teacher.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """A trained teacher in the storage: where, under which content address, how good and how large.
+
+    `source` describes the data that it learnt first, if any: its `data`, and its `quality`, the primary measure on validation.
+    """
+
+    directory: Path
+    address: str
+    measures: dict[str, float]
+    curve: tuple[dict[str, float], ...] = ()
+    reused: bool = False
+    source: dict[str, Any] | None = None
+
+
+def stored_teacher(directory: Path) -> Teacher | None:
+    """Return the teacher that the storage holds in `directory`; None if there is none, or what describes it is damaged."""
+    try:
+        about = json.loads((directory / ABOUT).read_text(encoding="utf-8"))
+        return Teacher(
+            directory=directory, address=directory.name, measures=dict(about["measures"]), curve=tuple(about["curve"]),
+            reused=True, source=about.get("source"),
+        )  # fmt: skip
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def place_of(spec: Spec, address: str) -> Path:
+    """Return the directory of the teacher with that address in the spec's storage; it need not be there."""
+    return open_storage(spec.storage).local_path(f"teachers/{address}")
+
+
+def store_teacher(directory: Path, model: nn.Module, architecture: dict[str, Any], about: dict[str, Any]) -> None:
+    """Put a teacher at its place whole, instead of one that is there."""
+    with open_storage(directory.parent).draft(directory.name, existing="replace") as draft:
+        checkpoint.write(draft, model, architecture)
+        write_json(draft / ABOUT, {"version": 1, **about})
