@@ -241,3 +241,10 @@ def test_an_array_larger_than_memory_is_an_error_with_its_size(tmp_path: Path, m
     sizes = {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": 500}
     monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
     assert_input_error(lambda: read(example(tmp_path)), "more than this machine's memory (500)", "memory-mapped")
+
+
+def test_all_arrays_that_cannot_be_read_are_named_at_once_whatever_their_split(tmp_path: Path) -> None:
+    options = example(tmp_path, x=np.array([{}], dtype=object))
+    assert_input_error(
+        lambda: read({**options, "x_test": "xtest", "y_test": "ytest"}), "3 of 4 arrays", "'x'", "'xtest'", "'ytest'"
+    )

@@ -218,7 +218,7 @@ def test_missing_files_are_errors(tmp_path: Path) -> None:
         lambda: read(cifar.Config(path=str(tmp_path)), 0, "train"), "neither CIFAR-10", f"Did you mean '{folder}'"
     )
     (folder / "meta").unlink()
-    assert_input_error(lambda: read(cifar.Config(**options), 0, "train"), "meta missing")
+    assert_input_error(lambda: read(cifar.Config(**options), 0, "train"), "meta: missing")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is not there")
@@ -250,3 +250,25 @@ def test_an_array_pickled_by_python_2_is_read(tmp_path: Path) -> None:
     state = b"(K\x01(K\x02K\x03t" + dtype + b"\x89" + text(bytes(range(6))) + b"tb"
     (tmp_path / "a").write_bytes(b"\x80\x02}" + text(b"data") + array + state + b"s.")
     assert _safe_pickle.read(tmp_path / "a")["data"].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_all_broken_files_are_named_at_once_whatever_their_split(tmp_path: Path, binary: bool) -> None:
+    options, ending = cifar10(tmp_path, binary), ".bin" if binary else ""
+    cut(tmp_path / f"data_batch_1{ending}", 10_000)
+    (tmp_path / f"data_batch_3{ending}").unlink()
+    (tmp_path / f"data_batch_4{ending}").write_bytes(b"")
+    cut(tmp_path / f"test_batch{ending}", 5_000)
+    (tmp_path / ("batches.meta.txt" if binary else "batches.meta")).unlink()
+    for split in ("train", "validation", "test"):
+        assert_input_error(
+            lambda split=split: read(cifar.Config(**options), 0, split),  # type: ignore[misc]
+            "5 of 7 files cannot be read:", f"data_batch_1{ending}: ", f"data_batch_3{ending}: missing",
+            f"data_batch_4{ending}: ", f"test_batch{ending}: ", "batches.meta",
+        )  # fmt: skip
+
+
+def test_a_missing_first_batch_is_named(tmp_path: Path) -> None:
+    options = cifar10(tmp_path, False)
+    (tmp_path / "data_batch_1").unlink()
+    assert_input_error(lambda: read(cifar.Config(**options), 0, "train"), "data_batch_1: missing")

@@ -111,7 +111,7 @@ def test_a_test_label_outside_the_training_classes_is_an_error_with_its_row(tmp_
 def test_images_and_labels_must_be_equal_in_number(tmp_path: Path) -> None:
     options = example(tmp_path)
     write(tmp_path / "train-labels-idx1-ubyte", images(79, 0)[1])
-    assert_input_error(lambda: read(idx.Config(**options), 0, "train"), "80 examples and 79 labels")
+    assert_input_error(lambda: read(idx.Config(**options), 0, "train"), "80 examples and train-labels-idx1-ubyte 79 labels")
 
 
 def test_missing_files_are_errors(tmp_path: Path) -> None:
@@ -157,3 +157,24 @@ def test_a_header_that_states_more_than_the_file_can_hold_is_an_error_before_mem
     (tmp_path / "images.gz").write_bytes(gzip.compress(header + bytes(100)))
     for name in ("images", "images.gz"):
         assert_input_error(lambda name=name: idx._read(tmp_path / name), "cut off: 4294967295 × 4294967295")  # type: ignore[misc]
+
+
+def test_all_broken_files_are_named_at_once_whatever_their_split(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    cut(tmp_path / "train-images-idx3-ubyte", 1_000)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(b"\x00\x00\x77\x01" + bytes(4))
+    (tmp_path / "t10k-images-idx3-ubyte").unlink()
+    cut(tmp_path / "t10k-labels-idx1-ubyte", 3)
+    for split in ("train", "validation", "test"):
+        assert_input_error(
+            lambda split=split: read(idx.Config(**options), 0, split),  # type: ignore[misc]
+            "4 of 4 files cannot be read:", "train-images-idx3-ubyte: cut off", "train-labels-idx1-ubyte: not an IDX file",
+            "neither t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte: cut off in its header",
+        )  # fmt: skip
+
+
+def test_labels_that_do_not_fit_are_named_for_both_halves(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    write(tmp_path / "train-labels-idx1-ubyte", images(79, 0)[1])
+    write(tmp_path / "t10k-labels-idx1-ubyte", images(15, 0)[1])
+    assert_input_error(lambda: read(idx.Config(**options), 0, "test"), "2 of 2 halves", "79 labels", "15 labels")

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import gzip
+import os
+import tracemalloc
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from tests.data.common import assert_input_error, assert_unlabelled_are_training_examples, assert_well_split, cut
 from tests.plain import Plain
-from tutelage.data import table
+from tutelage.data import _tables, table
 
 CLASSES = ("ash", "birch", "cedar", "elm")
 
@@ -360,3 +365,60 @@ def test_a_separately_stored_test_row_has_its_own_values_and_class(tmp_path: Pat
     heights = found.inputs[:, 0].numpy()
     assert np.corrcoef(heights, test["height"])[0, 1] > 0.999999
     assert (found.mean, found.std) == (train.mean, train.std), "normalised by training"
+
+
+def test_a_text_that_swells_is_an_error_before_memory_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 2**20, "SC_PHYS_PAGES": 30}.__getitem__)
+    for name, content in (
+        ("rows.csv.gz", b"a,b\n" + b"1,x\n" * 2**23),
+        ("line.csv.gz", bytes(2**25)),
+        ("no.csv", b"1" * 2**25),
+    ):
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        tracemalloc.start()
+        assert_input_error(
+            lambda name=name: _tables.read(tmp_path / name, _tables.FormatConfig()), name, "this machine's memory"
+        )
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+        tracemalloc.stop()
+
+
+def test_an_endless_line_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "line.csv.gz").write_bytes(gzip.compress(bytes(2**24 + 1)))
+    assert_input_error(
+        lambda: _tables.read(tmp_path / "line.csv.gz", _tables.FormatConfig()), "more than 16,777,216 characters"
+    )
+
+
+@pytest.mark.parametrize("column", [np.zeros(5_000_000), ["word " * 200] * 200_000], ids=["numbers", "words"])
+def test_a_parquet_file_that_swells_is_an_error_before_memory_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: Any
+) -> None:
+    path = tmp_path / "swollen.parquet"
+    pq.write_table(pa.table({"x": column}), path, compression="zstd")
+    assert path.stat().st_size < 200_000
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 2**20, "SC_PHYS_PAGES": 30}.__getitem__)
+    monkeypatch.setattr(pd, "read_parquet", None)
+    assert_input_error(lambda: _tables.read(path, _tables.FormatConfig()), "swollen.parquet", "this machine's memory")
+
+
+def test_a_file_is_read_by_what_it_is_and_not_by_its_name(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+    rows.to_parquet(tmp_path / "rows.pq")
+    (tmp_path / "packed.csv").write_bytes(gzip.compress(b"a,b\n1,x\n2,y\n"))
+    for name in ("rows.pq", "packed.csv"):
+        assert _tables.read(tmp_path / name, _tables.FormatConfig()).cells.astype(str).equals(rows.astype(str))
+    for content, what in ((b"PK\x03\x04...", "Excel"), (b"BZh9...", "bzip2"), (b"ARROW1..", "Arrow")):
+        (tmp_path / "rows.csv").write_bytes(content)
+        assert_input_error(lambda: _tables.read(tmp_path / "rows.csv", _tables.FormatConfig()), what, "Save the table as .csv")
+    assert_input_error(lambda: _tables.read(tmp_path, _tables.FormatConfig()), "is a folder")
+
+
+def test_both_files_that_cannot_be_read_are_named_at_once(tmp_path: Path) -> None:
+    options = {**example(tmp_path), "test_path": str(tmp_path / "test.csv")}
+    for name in ("trees.csv", "test.csv"):
+        (tmp_path / name).write_bytes(b"BZh9")
+    for split in ("train", "test"):
+        assert_input_error(
+            lambda split=split: read(options, split), "2 of 2 files", "trees.csv: is packed", "test.csv: is packed"
+        )

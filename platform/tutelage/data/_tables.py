@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -15,11 +15,28 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from tutelage.data import _parquet
+from tutelage.data._memory import check_memory
 from tutelage.errors import InputError, nearest
 from tutelage.plugins import PluginConfig
 
 _FIRST_RECORDS = 50  # that the delimiter is inferred from
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"BZh": "packed with bzip2",
+    b"\xfd7zXZ": "packed with xz",
+    b"\x28\xb5\x2f\xfd": "packed with zstd",
+    b"ARROW1": "an Arrow file",
+    b"SQLite f": "a database",
+    b"\x89HDF": "an HDF5 file",
+    b"%PDF": "a PDF",
+}
+_GZIP = b"\x1f\x8b"
+_READ_TIMES = 3  # the memory that reading a text takes, at least, in times its bytes
+_MAX_LINE_CHARS = 2**24
+_CHUNK_BYTES = 2**20
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # of a text's first bytes
 
 
@@ -39,6 +56,7 @@ class Table(NamedTuple):
     cells: pd.DataFrame
     path: Path
     notes: tuple[str, ...]
+    is_text: bool = True
 
 
 def read(path: Path, config: FormatConfig) -> Table:
@@ -46,9 +64,11 @@ def read(path: Path, config: FormatConfig) -> Table:
 
     The names of unnamed columns are "". A named Parquet index is a column.
     """
-    kind = "Parquet" if path.suffix == ".parquet" else "CSV"
+    kind = _kind(path)
     try:
-        cells, notes = _parquet(path) if kind == "Parquet" else _csv(path, config)
+        cells, notes = (_parquet.read(path), []) if kind == "Parquet" else _csv(path, config)
+    except InputError:
+        raise
     except UnicodeError as error:
         raise InputError(
             f"{path}: is not {config.encoding or 'UTF-8'} ({error}). Set 'encoding' to the file's own, such as cp1252 or "
@@ -63,7 +83,21 @@ def read(path: Path, config: FormatConfig) -> Table:
     named = [name for name in cells.columns if name]
     if repeated := [name for name, count in Counter(named).items() if count > 1]:
         raise InputError(f"{path}: has the column '{repeated[0]}' more than once. Rename one.")
-    return Table(cells, path, tuple(notes))
+    return Table(cells, path, tuple(notes), kind == "CSV")
+
+
+def _kind(path: Path) -> str:
+    """Return "Parquet" or "CSV" by a file's first bytes and its name; `InputError` for what is neither."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder. Give the file of the table.")
+    with path.open("rb") as file:
+        start = file.read(8)
+    if path.suffix == ".parquet" or start.startswith(b"PAR1"):
+        return "Parquet"
+    for mark, what in _OTHERS.items():
+        if start.startswith(mark):
+            raise InputError(f"{path}: is {what}, not a CSV or Parquet file. Save the table as .csv or .parquet.")
+    return "CSV"
 
 
 def check_column(table: Table, name: str) -> None:
@@ -92,25 +126,19 @@ def check_full(table: Table, name: str, remedy: str, config: FormatConfig) -> No
 def written(table: Table, name: str, config: FormatConfig) -> np.ndarray:
     """Return a column's cells as text, those of a text file as they stand there; a missing value is ""."""
     cells = table.cells
-    if table.path.suffix != ".parquet":
+    if table.is_text:
         cells, _ = _csv(table.path, config.model_copy(update={"missing": ()}))
     return cells[name].astype(object).where(cells[name].notna(), "").astype(str).to_numpy(dtype=np.str_)
 
 
-def _parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    cells = pd.read_parquet(path)
-    named = [level for level in cells.index.names if level is not None and level not in cells.columns]
-    cells = cells.reset_index(level=named) if named else cells
-    cells.columns = cells.columns.map(str)
-    return cells.reset_index(drop=True), []
-
-
 def _csv(path: Path, config: FormatConfig) -> tuple[pd.DataFrame, list[str]]:
+    _check_size(path)
     encoding = config.encoding or _encoding(path)
     delimiter = config.delimiter or _delimiter(path, encoding)
     names = _names(_records(path, encoding, delimiter))
     cells = pd.read_csv(
-        path, sep=delimiter, encoding=encoding, header=None, names=range(len(names)), dtype=str, skipinitialspace=True,
+        path, compression="gzip" if _is_packed(path) else None, sep=delimiter, encoding=encoding,
+        header=None, names=range(len(names)), dtype=str, skipinitialspace=True,
         keep_default_na=config.missing is None, na_values=["", *(config.missing or ())],
     )[1:].reset_index(drop=True)  # fmt: skip
     cells.columns = pd.Index(names, dtype=object)
@@ -125,14 +153,38 @@ def _encoding(path: Path) -> str:
     return next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), "utf-8")
 
 
+def _is_packed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_GZIP)) == _GZIP
+
+
 def _opened(path: Path) -> BinaryIO:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path) if _is_packed(path) else path.open("rb")  # type: ignore[return-value]
+
+
+def _check_size(path: Path) -> None:
+    """Raise `InputError` for a text that is too long for this machine's memory; a packed one is unpacked to count its bytes."""
+    check_memory(path.stat().st_size, str(path), _READ_TIMES)
+    if not _is_packed(path):
+        return
+    total = 0
+    with _opened(path) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            total += len(chunk)
+            check_memory(total, str(path), _READ_TIMES)
+
+
+def _lines(text: io.TextIOWrapper, path: Path) -> Iterator[str]:
+    while line := text.readline(_MAX_LINE_CHARS):
+        if len(line) == _MAX_LINE_CHARS:
+            raise InputError(f"{path}: has a line of more than {_MAX_LINE_CHARS:,} characters. Is it the right file?")
+        yield line
 
 
 def _records(path: Path, encoding: str, delimiter: str) -> list[list[str]]:
     """Return the first records of a file, the header included, without blank lines."""
     with _opened(path) as file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
-        found = (record for record in csv.reader(text, delimiter=delimiter, skipinitialspace=True) if any(record))
+        found = (record for record in csv.reader(_lines(text, path), delimiter=delimiter, skipinitialspace=True) if any(record))
         return list(islice(found, _FIRST_RECORDS))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from tutelage.data import Examples, SplitName
+from tutelage.data._broken import read_all
 from tutelage.data._memory import check_memory
 from tutelage.data._splitting import (
     LabelledPerClass,
@@ -69,7 +72,9 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
             raise InputError(f"{config.path}: the {name} split has only '{x or y}': name examples and labels together.")
     path = existing(config.path)
     needed = {name: (x, y) for name, (x, y) in names.items() if name in ("train", split) and x is not None and y is not None}
-    arrays = _arrays(path, [name for pair in needed.values() for name in pair])
+    stored = [name for pair in needed.values() for name in pair]
+    others = {name for pair in names.values() for name in pair if name is not None} - set(stored)
+    arrays = _arrays(path, stored, sorted(others))
     class_names = _class_names(_labels(arrays[config.y], path, config.y), path, config)
     parts = {name: _part(arrays, path, *pair, config, class_names, name == "train") for name, pair in needed.items()}
     return split_of(
@@ -116,29 +121,32 @@ def _part(
     return Part(_inputs(arrays[x], path, x, config.layout), labels, f"{path}, '{x}'")
 
 
-def _arrays(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-    """Return the arrays `names`. Raises `InputError` for an array that does not exist or cannot be read."""
+def _arrays(path: Path, names: Sequence[str], others: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Return the arrays `names`. Raises `InputError` for all, also of the `others`, that do not exist or cannot be read."""
     stored = [item.stem for item in path.glob("*.npy")] if path.is_dir() else _members(path)
-    found = {}
-    for name in names:
-        if name not in stored:
-            listed = ", ".join(sorted(stored)) if stored else "no array"
-            raise InputError(f"{path}: no array '{name}'.{nearest(name, stored)} It has {listed}.")
-        try:
-            if path.is_dir():
-                found[name] = np.load(path / f"{name}.npy", mmap_mode="c", allow_pickle=False)
-            else:
-                _check_member(path, name)
-                with np.load(path, allow_pickle=False) as archive:
-                    found[name] = archive[name]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            remedy = (
-                "Store numbers or text: arrays of Python objects are not read."
-                if "allow_pickle" in str(error)
-                else "Is the file complete?"
-            )
-            raise InputError(f"{path}: the array '{name}' cannot be read ({error}). {remedy}") from error
-    return found
+    reads = {name: partial(_array, path, name, stored) for name in (*names, *others)}
+    found = read_all([reads[name] for name in names], [reads[name] for name in others], what="arrays")
+    return dict(zip(names, found, strict=True))
+
+
+def _array(path: Path, name: str, stored: Sequence[str]) -> np.ndarray:
+    if name not in stored:
+        listed = ", ".join(sorted(stored)) if stored else "no array"
+        raise InputError(f"{path}: no array '{name}'.{nearest(name, stored)} It has {listed}.")
+    try:
+        if path.is_dir():
+            return np.load(path / f"{name}.npy", mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
+        _check_member(path, name)
+        with np.load(path, allow_pickle=False) as archive:
+            found: np.ndarray = archive[name]
+            return found
+    except (OSError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        remedy = (
+            "Store numbers or text: arrays of Python objects are not read."
+            if "allow_pickle" in str(error)
+            else "Is the file complete?"
+        )
+        raise InputError(f"{path}: the array '{name}' cannot be read ({error}). {remedy}") from error
 
 
 def _check_member(path: Path, name: str) -> None:

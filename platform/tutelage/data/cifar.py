@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from tutelage.data import Examples, SplitName, _safe_pickle
+from tutelage.data._broken import attempt, read_all
 from tutelage.data._splitting import LabelledPerClass, Part, check_classes, check_labels, split_of
 from tutelage.errors import InputError
 from tutelage.files import existing
@@ -53,11 +55,16 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     layout = _layout(folder)
     if config.labels not in layout.names:
         raise InputError(f"{folder}: CIFAR-10 has no {config.labels} classes. Leave 'labels' out.")
-    class_names = _class_names(folder / layout.names[config.labels], config.labels)
-    files = [_part(folder / name, layout, config.labels, len(class_names)) for name in layout.train]
-    parts: dict[SplitName, Part] = {"train": _joined(files)}
+    class_names = attempt(lambda: _class_names(folder / layout.names[config.labels], config.labels))
+    num_classes = None if isinstance(class_names, InputError) else len(class_names)
+    reads = {name: partial(_part, folder / name, layout, config.labels, num_classes) for name in (*layout.train, layout.test)}
+    others = () if split == "test" else (layout.test,)
+    wanted = [read for name, read in reads.items() if name not in others]
+    files = read_all(wanted, [reads[name] for name in others], before=[class_names])
+    assert not isinstance(class_names, InputError), "it is among those before"
+    parts: dict[SplitName, Part] = {"train": _joined(files[: len(layout.train)])}
     if split == "test":
-        parts["test"] = _part(folder / layout.test, layout, config.labels, len(class_names))
+        parts["test"] = files[-1]
     return split_of(
         split,
         seed,
@@ -70,11 +77,9 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
 
 
 def _layout(folder: Path) -> _Layout:
+    """Return the layout of which a file of examples is there; what else of it is missing is found on reading."""
     for layout in _LAYOUTS:
-        needed = {*layout.train, layout.test, *layout.names.values()}
-        if any((folder / name).is_file() for name in (layout.train[0], layout.test)):
-            if missing := sorted(name for name in needed if not (folder / name).is_file()):
-                raise InputError(f"{folder}: {', '.join(missing)} missing. Unpack the complete archive again.")
+        if any((folder / name).is_file() for name in (*layout.train, layout.test)):
             return layout
     inner = [path.name for path in sorted(folder.iterdir()) if path.name.startswith("cifar-") and path.is_dir()]
     hint = f" Did you mean '{folder / inner[0]}'?" if inner else ""
@@ -82,9 +87,15 @@ def _layout(folder: Path) -> _Layout:
     raise InputError(f"{folder}: neither CIFAR-10 nor CIFAR-100. Expected files: {expected}.{hint}")
 
 
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path}: missing. Unpack the complete archive again.")
+
+
 def _class_names(path: Path, kind: Kind) -> tuple[str, ...]:
+    _check_there(path)
     if path.suffix == ".txt":
-        names = path.read_text(encoding="utf-8").split()
+        names = path.read_bytes().decode(errors="replace").split()
     else:
         meta = _safe_pickle.read(path)
         found = meta.get(f"{kind}_label_names", meta.get("label_names"))
@@ -95,9 +106,14 @@ def _class_names(path: Path, kind: Kind) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _part(path: Path, layout: _Layout, kind: Kind, num_classes: int) -> Part:
+def _part(path: Path, layout: _Layout, kind: Kind, num_classes: int | None) -> Part:
+    """Return the examples of a file; with `num_classes`, its labels are checked."""
+    _check_there(path)
     pixels, labels = _records(path, layout.label_bytes, kind) if layout.label_bytes else _batch(path, kind)
-    check_labels(labels, num_classes, str(path))
+    if len(pixels) != len(labels):
+        raise InputError(f"{path}: has {len(pixels):,} images and {len(labels):,} labels. Take the official file.")
+    if num_classes is not None:
+        check_labels(labels, num_classes, str(path))
     return Part(pixels.reshape(-1, *_SHAPE), labels.astype(np.int64), str(path))
 
 
@@ -116,6 +132,8 @@ def _batch(path: Path, kind: Kind) -> tuple[np.ndarray, np.ndarray]:
 def _records(path: Path, label_bytes: int, kind: Kind) -> tuple[np.ndarray, np.ndarray]:
     content = np.fromfile(path, np.uint8)
     width = label_bytes + _PIXELS
+    if not len(content):
+        raise InputError(f"{path}: is empty. Download it again.")
     if len(content) % width:
         needed = (len(content) // width + 1) * width
         raise InputError(

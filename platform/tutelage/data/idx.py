@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from tutelage.data import Examples, SplitName
+from tutelage.data._broken import read_all
 from tutelage.data._memory import MAX_RATIO, check_memory
 from tutelage.data._splitting import LabelledPerClass, Part, as_classes, as_inputs, as_labels, split_of
 from tutelage.errors import InputError
@@ -22,7 +25,7 @@ SPACE: dict[str, dict[str, object]] = {}
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}  # by the third byte of a file's header
 _LONGEST_HEADER = 4 + 4 * 255  # bytes
 _GZIP = 31  # zlib's wbits for the largest window and a gzip header
-_HALVES = {"train": ("train",), "test": ("t10k", "test")}
+_HALVES: dict[SplitName, tuple[str, ...]] = {"train": ("train",), "test": ("t10k", "test")}
 
 
 class Config(PluginConfig):
@@ -38,17 +41,18 @@ class Config(PluginConfig):
 def read(config: Config, seed: int, split: SplitName) -> Examples:
     """Return one split: inputs uint8 `[n, 1, height, width]` (float32 if the file has another type), classes `[n]`."""
     folder = existing(config.path)
-    train_labels, where = _labels(folder, config.prefix, "train")
-    class_names = as_classes(train_labels, where)
-    parts: dict[SplitName, Part] = {}
-    halves: tuple[SplitName, ...] = ("train", "test") if split == "test" else ("train",)
-    for half in halves:
-        labels, where = (train_labels, where) if half == "train" else _labels(folder, config.prefix, half)
-        parts[half] = Part(_images(folder, config.prefix, half), as_labels(labels, class_names, where), where)
+    wanted: tuple[SplitName, ...] = ("train", "test") if split == "test" else ("train",)
+    reads = {
+        half: (partial(_images, folder, config.prefix, half), partial(_labels, folder, config.prefix, half)) for half in _HALVES
+    }
+    others = [read for half in _HALVES if half not in wanted for read in reads[half]]
+    stored = _pairs(read_all([read for half in wanted for read in reads[half]], others))
+    class_names = as_classes(stored[0][1].array, str(stored[0][1].path))
+    parts = read_all([partial(_part, images, labels, class_names) for images, labels in stored], what="halves")
     return split_of(
         split,
         seed,
-        parts,
+        dict(zip(wanted, parts, strict=True)),
         class_names,
         config.validation_share,
         per_class=config.per_class,
@@ -56,23 +60,41 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     )
 
 
-def _images(folder: Path, prefix: str, half: str) -> np.ndarray:
+class _File(NamedTuple):
+    path: Path
+    array: np.ndarray
+
+
+def _pairs(files: Sequence[_File]) -> list[tuple[_File, _File]]:
+    return list(zip(files[::2], files[1::2], strict=True))
+
+
+def _part(images: _File, labels: _File, class_names: Sequence[str]) -> Part:
+    if len(images.array) != len(labels.array):
+        raise InputError(
+            f"{images.path}: has {len(images.array):,} examples and {labels.path.name} {len(labels.array):,} labels; each "
+            "example needs one. Take both from the same archive."
+        )
+    return Part(images.array, as_labels(labels.array, class_names, str(labels.path)), str(labels.path))
+
+
+def _images(folder: Path, prefix: str, half: SplitName) -> _File:
     path = _find(folder, prefix, half, "images")
     images = _read(path)
     if images.ndim < 3:
         raise InputError(f"{path}: has {images.ndim} dimensions; images [n, height, width] are needed. Is it the right file?")
-    return as_inputs(images[:, np.newaxis] if images.ndim == 3 else images, f"{path}: the file")
+    return _File(path, as_inputs(images[:, np.newaxis] if images.ndim == 3 else images, f"{path}: the file"))
 
 
-def _labels(folder: Path, prefix: str, half: str) -> tuple[np.ndarray, str]:
+def _labels(folder: Path, prefix: str, half: SplitName) -> _File:
     path = _find(folder, prefix, half, "labels")
     labels = _read(path)
     if labels.ndim != 1 or labels.dtype.kind not in "ui":
         raise InputError(f"{path}: labels must be integers [n]; this file has {labels.dtype} {labels.shape}.")
-    return labels, str(path)
+    return _File(path, labels)
 
 
-def _find(folder: Path, prefix: str, half: str, what: str) -> Path:
+def _find(folder: Path, prefix: str, half: SplitName, what: str) -> Path:
     pattern = re.compile(rf"{re.escape(prefix)}(?:{'|'.join(_HALVES[half])})-{what}[-.]idx\d-ubyte(?:\.gz)?")
     found = sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
     if found:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from tutelage.data import UNKNOWN, Examples, SplitName
+from tutelage.data._broken import all_in_one, attempt, errors_in, read_all
 from tutelage.data._decode import decoded
 from tutelage.data._image_files import ENDINGS, UNLABELLED, folders, images_in, left_out, split_folders
 from tutelage.data._splitting import check_classes, check_rows, draw, examples_of, first_names, how_split, no_labels, statistics
@@ -25,7 +27,6 @@ from tutelage.plugins import PluginConfig
 from tutelage.storage import StorageFailed, open_storage
 
 SPACE: dict[str, dict[str, object]] = {}
-_SHOWN = 20  # broken images in an error
 _BATCH = 1024  # images submitted to the threads at a time
 _PIXELS, _ABOUT = "images.npy", "about.json"
 
@@ -93,14 +94,17 @@ def _files(root: Path, names: Sequence[str], filled: bool) -> tuple[list[Path], 
     if strange := sorted(set(folders(root)) - set(names)):
         remedy = "Move it into the training folder." if strange[0] in UNLABELLED else "Rename it."
         raise InputError(f"{root / strange[0]}: is not a class of the training folder ({first_names(names)}). {remedy}")
-    files, labels = [], []
-    for number, folder in enumerate(root / name for name in names):
-        inside = images_in(folder)
-        files += inside
-        labels += [number] * len(inside)
-        if filled and folder.is_dir() and not inside:
-            raise InputError(f"{folder}: has no image ({', '.join(sorted(ENDINGS))}). Add images, or remove the folder.")
+    found = read_all([partial(_images_of, root / name, filled) for name in names], what="folders of classes")
+    files = [path for inside in found for path in inside]
+    labels = [number for number, inside in enumerate(found) for _ in inside]
     return files, np.array(labels, dtype=np.int64)
+
+
+def _images_of(folder: Path, filled: bool) -> list[Path]:
+    inside = images_in(folder)
+    if filled and folder.is_dir() and not inside:
+        raise InputError(f"{folder}: has no image ({', '.join(sorted(ENDINGS))}). Add images, or remove the folder.")
+    return inside
 
 
 def _decoded(files: Sequence[Path], root: Path, config: Config) -> tuple[np.ndarray, tuple[float, ...], tuple[float, ...]]:
@@ -134,8 +138,8 @@ def _decode_into(draft: Path, files: Sequence[Path], root: Path, config: Config)
             images[row] = image
     if wrong:
         others = sorted(set(images_in(root)) - set(files))  # all broken images are named at once, whatever their split
-        wrong += [image for image in _each(others, config) if isinstance(image, InputError)]
-        raise _broken(wrong, len(files) + len(others))
+        wrong += errors_in(_each(others, config))
+        raise all_in_one(wrong, len(files) + len(others), "images")
     images.flush()
     mean, std = statistics(images, np.arange(len(files)))
     write_json(draft / _ABOUT, {"mean": mean, "std": std})
@@ -145,19 +149,8 @@ def _each(files: Sequence[Path], config: Config) -> Iterator[np.ndarray | InputE
     """Give for every file, in order, its image or the error that it raised."""
     with ThreadPoolExecutor() as threads:
         for start in range(0, len(files), _BATCH):
-            yield from threads.map(lambda path: _image(path, config), files[start : start + _BATCH])
+            yield from threads.map(lambda path: attempt(lambda: _decoded_image(path, config)), files[start : start + _BATCH])
 
 
-def _image(path: Path, config: Config) -> np.ndarray | InputError:
-    try:
-        return decoded(path, config.side_px, config.not_rgb, config.background)
-    except InputError as error:
-        return error
-
-
-def _broken(wrong: Sequence[InputError], count: int) -> InputError:
-    if len(wrong) == 1:
-        return wrong[0]
-    more = [f"and {len(wrong) - _SHOWN:,} more"] if len(wrong) > _SHOWN else []
-    listed = [str(error) for error in wrong[:_SHOWN]] + more
-    return InputError("\n  ".join([f"{len(wrong):,} of {count:,} images cannot be read:", *listed]))
+def _decoded_image(path: Path, config: Config) -> np.ndarray:
+    return decoded(path, config.side_px, config.not_rgb, config.background)

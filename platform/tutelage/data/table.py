@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from tutelage.data import Examples, SplitName
+from tutelage.data._broken import read_all
 from tutelage.data._columns import ColumnsConfig, Wrong, kind_of, numbers
 from tutelage.data._rows import numbers_of, unseen_words
 from tutelage.data._splitting import check_rows, draw, examples_of, how_split
@@ -54,7 +56,9 @@ def read_as(config: Config, seed: int, split: SplitName, inputs: Sequence[InputS
 
 
 def _read(config: Config, seed: int, split: SplitName, columns: Sequence[Column] | None) -> Examples:
-    table = read_table(existing(config.path), config)
+    test = [partial(_table, config.test_path, config)] if config.test_path else []
+    needed = test if split == "test" else []
+    table, *test_tables = read_all([partial(_table, config.path, config), *needed], [] if needed else test)
     _check_label(table, config)
     class_names, labels = training_labels(table, config.label, config)
     shares = (config.validation_share, None if config.test_path else config.test_share)
@@ -65,8 +69,8 @@ def _read(config: Config, seed: int, split: SplitName, columns: Sequence[Column]
         notes += left_out
     chosen, chosen_labels = table, labels[getattr(drawn, split)]
     rows = getattr(drawn, split)
-    if split == "test" and config.test_path:
-        chosen, chosen_labels = _test_rows(config, class_names)
+    for chosen in test_tables:
+        chosen_labels = test_labels(chosen, config.label, class_names, config)
         rows = np.arange(len(chosen.cells))
     check_rows(chosen_labels, split, str(chosen.path))
     stored = _numbers(chosen, rows, columns, config)
@@ -89,11 +93,8 @@ def _check_label(table: Table, config: Config) -> None:
         )
 
 
-def _test_rows(config: Config, class_names: Sequence[str]) -> tuple[Table, np.ndarray]:
-    """Return the test rows that are stored separately, and their labels."""
-    assert config.test_path is not None
-    table = read_table(existing(config.test_path), config)
-    return table, test_labels(table, config.label, class_names, config)
+def _table(path: str, config: Config) -> Table:
+    return read_table(existing(path), config)
 
 
 def _columns(table: Table, config: Config, train: pd.DataFrame) -> tuple[tuple[Column, ...], list[str]]:
