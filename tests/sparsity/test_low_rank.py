@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.sparsity import Calibration
-from tutelage.sparsity.low_rank import Config, build, equal_loss_ranks, factorable, factored, uniform_ranks
+from tutelage.sparsity.low_rank import Config, build, equal_loss_ranks, factorable, factored, product, uniform_ranks
 
 IMAGE = (torch.zeros(2, 3, 8, 8),)
 
@@ -24,6 +24,9 @@ def test_a_product_of_full_rank_is_the_layer_itself(layer: Any) -> None:
     pair = factored(layer, min(layer.weight.flatten(1).shape))
     torch.testing.assert_close(pair(inputs), layer(inputs), atol=1e-5, rtol=1e-5)
     assert (pair[1].bias is None) == (layer.bias is None)
+    again = product(pair)
+    assert repr(again) == repr(layer)
+    torch.testing.assert_close(again(inputs), layer(inputs), atol=1e-5, rtol=1e-5)
 
 
 def test_the_error_is_that_of_the_singular_values_left_out() -> None:

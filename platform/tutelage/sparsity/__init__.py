@@ -54,6 +54,15 @@ class Method:
     def __init__(self, amount: float) -> None:
         self.amount = amount
 
+    @property
+    def made(self) -> str:
+        """How the network became smaller, in a few words."""
+        return ""
+
+    def surgery(self) -> Mapping[str, Any] | None:
+        """Return the `surgery` of a `Point` of the network as it now is."""
+        return None
+
     def recoveries(self, epochs: int) -> tuple[int, ...]:
         """Return how many of a training's `epochs` follow each call of `remove`, in order; their sum is below `epochs`."""
         return ()
@@ -82,7 +91,7 @@ class Method:
 
     def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
         """Return the candidates of the training, at least one; the first is what the config asks for and `presized` sized."""
-        return [Point(model=model, amount=self.amount)]
+        return [Point(model=model, amount=self.amount, made=self.made, surgery=self.surgery())]
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs beside the weights, as tensors, numbers, strings and containers of these."""
@@ -95,8 +104,3 @@ class Method:
     def replay(self, model: nn.Module, surgery: Mapping[str, Any]) -> nn.Module:
         """Return an untrained `model`, maybe on the meta device, in the form of the `Point` that has this `surgery`."""
         return model
-
-
-def recovery_epochs(share: float, epochs: int) -> tuple[int, ...]:
-    """Return the epochs after the only removal, about this share; of several epochs, one is before it and one after it."""
-    return (min(max(1, round(share * epochs)), epochs - 1),) if epochs > 1 else ()

@@ -17,10 +17,8 @@ LAYERS = (nn.Linear, _ConvNd, nn.RNNBase, nn.MultiheadAttention)
 class Masked(Method):
     """A method whose network keeps its shapes: `masks` hold by weight which of its numbers stay, True = stays.
 
-    A weight without a mask stays whole. `made` says in a few words which weights are zero.
+    A weight without a mask stays whole.
     """
-
-    made = ""
 
     def __init__(self, amount: float) -> None:
         super().__init__(amount)
@@ -37,16 +35,16 @@ class Masked(Method):
     def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
         """Return the one candidate; averaged weights are zero too where the last ones are."""
         apply(self.masks, model)
-        return [Point(model=model, amount=self.amount, made=self.made)]
+        return super().finish(model, calibration)
 
     def state(self) -> dict[str, Any]:
         """Return the masks."""
-        return {"masks": self.masks}
+        return {**super().state(), "masks": self.masks}
 
     def restore(self, model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
         """Return `model` as it is; the masks are applied after its next step."""
         self.masks = dict(state["masks"])
-        return model
+        return super().restore(model, state)
 
 
 def matrices(model: nn.Module) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,18 +15,18 @@ from torch_pruning.pruner import BasePruner
 
 from tutelage.errors import InputError
 from tutelage.networks import forward, weights
-from tutelage.plugins import PluginConfig
-from tutelage.sparsity import Calibration, Method, Point, recovery_epochs
+from tutelage.sparsity import Calibration, Method
 from tutelage.sparsity._coupled import CoupledGroup, coupled_groups
 from tutelage.sparsity._outputs import output_layers
 from tutelage.sparsity._ranking import NetworkRanks
+from tutelage.sparsity._removal import Removal, RemovalConfig
 from tutelage.sparsity._scores import DESCRIPTION, Importance, Score, score_of
 
 SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["l2", "bn_scale", "taylor"]}}
 
 
-class Config(PluginConfig):
-    """Which channels are removed, and how long the rest is trained afterwards."""
+class Config(RemovalConfig):
+    """Which channels are removed."""
 
     score: Score = Field("l2", description=DESCRIPTION)
     uniform: bool = Field(True, description="take the same share of every layer; if false, the weakest of the network")
@@ -37,7 +37,6 @@ class Config(PluginConfig):
         description="only channels with a score below this multiple of the mean score of their layer go, and the share is the "
         "most that goes, of the network; default: no threshold, exactly the share goes",
     )
-    fine_tune_share: float = Field(0.3, ge=0.0, le=0.9, description="share of the student's epochs left for fine-tuning")
 
 
 def build(config: Config, amount: float) -> Method:
@@ -45,16 +44,17 @@ def build(config: Config, amount: float) -> Method:
     return Channels(config, amount)
 
 
-class Channels(Method):
-    """Removes the channels once, and leaves the last epochs to the smaller network."""
+class Channels(Removal):
+    """Removes whole channels, with everything coupled to them."""
 
     def __init__(self, config: Config, amount: float) -> None:
-        super().__init__(amount)
-        self._config, self._is_done = config, False
+        super().__init__(config, amount)
+        self._config = config
 
-    def recoveries(self, epochs: int) -> tuple[int, ...]:
-        """Return the epochs after the removal."""
-        return recovery_epochs(self._config.fine_tune_share, epochs)
+    @property
+    def made(self) -> str:
+        """The score that chose the channels."""
+        return f"channels by {self._config.score}"
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return `model` with its channels removed; None if the trained weights decide how many each layer loses."""
@@ -63,24 +63,9 @@ class Channels(Method):
         by_norm = self._config.model_copy(update={"score": "l2"})  # the score decides which channels go, not how many
         return remove_channels(by_norm, model, Calibration(arguments=arguments), self.amount)
 
-    def remove(self, model: nn.Module, calibration: Calibration) -> nn.Module:
+    def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its weakest channels removed, in place."""
-        self._is_done = True
         return remove_channels(self._config, model, calibration, self.amount)
-
-    def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
-        """Return the one candidate; a training of a single epoch loses its channels here."""
-        smaller = model if self._is_done else self.remove(model, calibration)
-        return [Point(model=smaller, amount=self.amount, made=f"channels by {self._config.score}")]
-
-    def state(self) -> dict[str, Any]:
-        """Return whether the channels are removed."""
-        return {"is_done": self._is_done}
-
-    def restore(self, model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
-        """Return `model` as it is: its layers are cut to the weights' shapes when these are loaded."""
-        self._is_done = bool(state["is_done"])
-        return model
 
 
 def remove_channels(config: Config, model: nn.Module, calibration: Calibration, share: float) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tutelage.networks import weights
-from tutelage.plugins import PluginConfig
-from tutelage.sparsity import Calibration, Method, Point, recovery_epochs
+from tutelage.sparsity import Calibration, Method
 from tutelage.sparsity._outputs import output_layers
+from tutelage.sparsity._removal import Removal, RemovalConfig
 
 SPACE: dict[str, dict[str, object]] = {"uniform": {"choice": [True, False]}}
 
@@ -20,15 +20,14 @@ Layer = nn.Linear | nn.Conv2d
 Ranks = dict[str, int]
 
 
-class Config(PluginConfig):
-    """How the ranks are chosen, and how long the factored network is trained."""
+class Config(RemovalConfig):
+    """How the ranks are chosen."""
 
     uniform: bool = Field(
         True,
         description="remove the same share of the weights of every layer; if false, every layer loses the same share of its "
         "squared singular values, so that layers whose weights are nearly of low rank lose more",
     )
-    fine_tune_share: float = Field(0.3, ge=0.0, le=0.9, description="share of the student's epochs left for fine-tuning")
 
 
 def build(config: Config, amount: float) -> Method:
@@ -36,16 +35,14 @@ def build(config: Config, amount: float) -> Method:
     return LowRank(config, amount)
 
 
-class LowRank(Method):
-    """Factors the layers once, and leaves the last epochs to the factored network. Output layers stay whole."""
+class LowRank(Removal):
+    """Factors the layers. Output layers stay whole."""
+
+    made = "layers of low rank"
 
     def __init__(self, config: Config, amount: float) -> None:
-        super().__init__(amount)
+        super().__init__(config, amount)
         self._config, self._ranks = config, Ranks()
-
-    def recoveries(self, epochs: int) -> tuple[int, ...]:
-        """Return the epochs after the factoring."""
-        return recovery_epochs(self._config.fine_tune_share, epochs)
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return `model` with its layers factored; None if the trained weights decide the ranks."""
@@ -53,27 +50,28 @@ class LowRank(Method):
             return None
         return self.replay(model, {"ranks": uniform_ranks(factorable(model, arguments), self.amount)})
 
-    def remove(self, model: nn.Module, calibration: Calibration) -> nn.Module:
-        """Return `model` with its layers factored, in place."""
+    def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
+        """Return `model` with its layers factored, in place; of factored layers, their products are factored."""
+        for name in self._ranks:
+            model.set_submodule(name, product(model.get_submodule(name)))
         choose = uniform_ranks if self._config.uniform else equal_loss_ranks
         self._ranks = choose(factorable(model, calibration.arguments), self.amount)
         for name, rank in self._ranks.items():
             model.set_submodule(name, factored(_layer(model, name), rank))
         return model
 
-    def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
-        """Return the one candidate; the layers of a training of a single epoch are factored here."""
-        smaller = model if self._ranks else self.remove(model, calibration)
-        return [Point(model=smaller, amount=self.amount, made="layers of low rank", surgery={"ranks": self._ranks})]
+    def surgery(self) -> Mapping[str, Any]:
+        """Return the ranks by layer."""
+        return {"ranks": self._ranks}
 
     def state(self) -> dict[str, Any]:
-        """Return the ranks by layer; none before the factoring."""
-        return {"ranks": self._ranks}
+        """Return the ranks by layer, none before the factoring, with the state of every removal."""
+        return {**super().state(), "ranks": self._ranks}
 
     def restore(self, model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
         """Return `model` with the layers that were factored."""
         self._ranks = dict(state["ranks"])
-        return self.replay(model, state)
+        return self.replay(super().restore(model, state), state)
 
     def replay(self, model: nn.Module, surgery: Mapping[str, Any]) -> nn.Module:
         """Return an untrained `model` with these layers factored to these ranks."""
@@ -138,17 +136,35 @@ def factored(layer: Layer, rank: int) -> nn.Sequential:
     return pair.to(layer.weight.dtype).train(layer.training)
 
 
+def product(pair: nn.Module) -> Layer:
+    """Return the layer that does what its two factors do one after the other."""
+    assert isinstance(pair, nn.Sequential)
+    first, second = _layer(pair, "0"), _layer(pair, "1")
+    layer = _blank_like(first, len(second.weight), biased=second.bias is not None)
+    with torch.no_grad():
+        layer.weight.copy_((_matrix(second).double() @ _matrix(first).double()).view(layer.weight.shape))
+        if layer.bias is not None and second.bias is not None:
+            layer.bias.copy_(second.bias)
+    return layer.to(first.weight.dtype).train(pair.training)
+
+
 def _blank_factors(layer: Layer, rank: int) -> nn.Sequential:
     """Return two untrained layers on the device of `layer`."""
-    biased, device = layer.bias is not None, layer.weight.device
+    first, biased, device = _blank_like(layer, rank, biased=False), layer.bias is not None, layer.weight.device
     if isinstance(layer, nn.Linear):
-        first: nn.Module = nn.Linear(layer.in_features, rank, bias=False, device=device)
         return nn.Sequential(first, nn.Linear(rank, layer.out_features, bias=biased, device=device))
-    first = nn.Conv2d(
-        layer.in_channels, rank, layer.kernel_size, layer.stride, layer.padding, layer.dilation,  # type: ignore[arg-type]
-        bias=False, padding_mode=layer.padding_mode, device=device,
-    )  # fmt: skip
     return nn.Sequential(first, nn.Conv2d(rank, layer.out_channels, 1, bias=biased, device=device))
+
+
+def _blank_like(layer: Layer, outputs: int, *, biased: bool) -> Layer:
+    """Return an untrained layer that reads what `layer` reads, on its device."""
+    device = layer.weight.device
+    if isinstance(layer, nn.Linear):
+        return nn.Linear(layer.in_features, outputs, bias=biased, device=device)
+    return nn.Conv2d(
+        layer.in_channels, outputs, layer.kernel_size, layer.stride, layer.padding, layer.dilation,  # type: ignore[arg-type]
+        bias=biased, padding_mode=layer.padding_mode, device=device,
+    )  # fmt: skip
 
 
 def _worthwhile(layers: Mapping[str, Layer], ranks: Mapping[str, int]) -> Ranks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -10,17 +10,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tutelage.errors import InputError
-from tutelage.plugins import PluginConfig
-from tutelage.sparsity import Calibration, Method, Point, recovery_epochs
+from tutelage.sparsity import Calibration, Method
 from tutelage.sparsity._masks import Masked, apply
+from tutelage.sparsity._removal import Removal, RemovalConfig
 
 SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["magnitude", "activation"]}}
 
 Layer = nn.Linear | nn.Conv2d
 
 
-class Config(PluginConfig):
-    """The group size M, how weights are compared, and how long the rest is trained afterwards."""
+class Config(RemovalConfig):
+    """The group size M, and how weights are compared."""
 
     m: int = Field(4, ge=2, le=64, description="weights of a group; the sparsity decides how many of them stay")
     score: Literal["magnitude", "activation"] = Field(
@@ -28,7 +28,6 @@ class Config(PluginConfig):
         description="magnitude: |w|; activation: |w| · ‖x‖, with the norm over training batches of the input that the weight "
         "multiplies (Wanda; Sun et al., 2024)",
     )
-    fine_tune_share: float = Field(0.3, ge=0.0, le=0.9, description="share of the student's epochs left for fine-tuning")
 
 
 def build(config: Config, amount: float) -> Method:
@@ -36,7 +35,7 @@ def build(config: Config, amount: float) -> Method:
     return NofM(config, amount)
 
 
-class NofM(Masked):
+class NofM(Removal, Masked):
     """Removes the weights once. Layers whose inputs M does not divide stay whole.
 
     The groups lie along the input channels, at each position of a kernel, as sparse tensor cores read them. `nonzero_params`
@@ -44,14 +43,18 @@ class NofM(Masked):
     """
 
     def __init__(self, config: Config, amount: float) -> None:
-        super().__init__(amount)
+        super().__init__(config, amount)
         self._config = config
-        self.n = min(config.m, max(1, round((1.0 - amount) * config.m)))
-        self.made = f"{self.n} of {config.m} weights kept, by {config.score}"
 
-    def recoveries(self, epochs: int) -> tuple[int, ...]:
-        """Return the epochs after the removal."""
-        return recovery_epochs(self._config.fine_tune_share, epochs)
+    @property
+    def n(self) -> int:
+        """The weights of a group that stay."""
+        return min(self._config.m, max(1, round((1.0 - self.amount) * self._config.m)))
+
+    @property
+    def made(self) -> str:
+        """How many weights stay, and by which score."""
+        return f"{self.n} of {self._config.m} weights kept, by {self._config.score}"
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module:
         """Return `model` as it is. Raises `InputError` if M divides the inputs of no layer."""
@@ -61,7 +64,7 @@ class NofM(Masked):
             )
         return model
 
-    def remove(self, model: nn.Module, calibration: Calibration) -> nn.Module:
+    def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its weights removed, in place."""
         found = layers(model, self._config.m)
         norms = input_norms(model, found, calibration.batches(8)) if self._config.score == "activation" else {}
@@ -72,12 +75,6 @@ class NofM(Masked):
             self.masks[f"{name}.weight"] = most_important(score, self.n, self._config.m)
         apply(self.masks, model)
         return model
-
-    def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
-        """Return the one candidate; a training of a single epoch loses its weights here."""
-        if not self.masks:
-            self.remove(model, calibration)
-        return super().finish(model, calibration)
 
 
 def layers(model: nn.Module, m: int) -> dict[str, Layer]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tutelage.sparsity import Calibration, Method, Point, channels
+from tutelage.sparsity import Calibration, Method, channels
 from tutelage.sparsity._batch_norm import recalibrate
 from tutelage.sparsity._coupled import CoupledGroup
 from tutelage.sparsity._masks import matrices
@@ -45,6 +43,7 @@ class Regularised(channels.Channels):
     """
 
     _config: Config
+    made = "channels that the penalties made small"
 
     def __init__(self, config: Config, amount: float) -> None:
         super().__init__(config, amount)
@@ -60,7 +59,7 @@ class Regularised(channels.Channels):
 
     def after_step(self, model: nn.Module, rate: float) -> None:
         """Make the proximal step of a learning rate; none after the removal."""
-        if self._is_done:
+        if self.is_cut:
             return
         with torch.no_grad():
             if self._config.l1 or self._config.l2:
@@ -72,13 +71,8 @@ class Regularised(channels.Channels):
                 left = 1.0 - rate * scale.to(norms.device) / norms.clamp(min=torch.finfo(norms.dtype).tiny)
                 group.scale(model, left.clamp(min=0.0))
 
-    def remove(self, model: nn.Module, calibration: Calibration) -> nn.Module:
+    def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its weak channels removed, in place, and its batch norms measured again."""
-        smaller = super().remove(model, calibration)
+        smaller = super().cut(model, calibration)
         recalibrate(smaller, calibration.batches(RECALIBRATION_BATCHES))
         return smaller
-
-    def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
-        """Return the one candidate."""
-        (point,) = super().finish(model, calibration)
-        return [Point(model=point.model, amount=point.amount, made="channels that the penalties made small")]
