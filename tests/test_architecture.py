@@ -33,8 +33,8 @@ DOORS = {  # a library, and the files or folders that may import it
         "export/logged_model.py",
     },
     "moocore": {"pareto.py"},
-    "onnx": {"export/onnx_format.py"},
-    "onnxruntime": {"export/onnx_format.py"},
+    "onnx": {"networks/onnx_format.py"},
+    "onnxruntime": {"networks/onnx_format.py", "networks/onnx_int8.py"},
     "torch_pruning": {"sparsity/channels.py", "sparsity/_ranking.py", "sparsity/_scores.py", "sparsity/_coupled.py"},
     "typer": {"cli", "console.py"},
 }

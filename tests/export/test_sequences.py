@@ -21,8 +21,8 @@ from tutelage.errors import InputError, WorkFailed
 from tutelage.export import bundle, check, evaluate, export, load, logged_model, read_back, registry
 from tutelage.export.export import Options
 from tutelage.export.forms import FLOAT_FORMS, FORMS, QUANTISED_FORMS
-from tutelage.export.program import output_names, program_of
 from tutelage.networks import checkpoint
+from tutelage.networks.program import output_names, program_of
 from tutelage.networks.trust import EVERYTHING
 from tutelage.records.tracker import Tracker
 from tutelage.spec import loading

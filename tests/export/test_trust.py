@@ -17,9 +17,9 @@ from tests.test_cli import run
 from tutelage.errors import InputError
 from tutelage.export import find, load, own_programs
 from tutelage.export.forms import PROGRAM
-from tutelage.export.program import program_bytes, program_of
 from tutelage.files import sha256_of
 from tutelage.networks import checkpoint
+from tutelage.networks.program import program_bytes, program_of
 from tutelage.networks.trust import EVERYTHING
 
 SHAPE = (1, 2, 2)

@@ -16,8 +16,8 @@ from tutelage import plugins
 from tutelage.cli import app
 from tutelage.errors import InputError
 from tutelage.export import registry
-from tutelage.export.program import program_of
 from tutelage.networks import checkpoint, cost
+from tutelage.networks.program import program_of
 from tutelage.selection import champions
 from tutelage.selection.champions import Registration, _promoted, register
 from tutelage.selection.test_split import Subject

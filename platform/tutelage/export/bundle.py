@@ -14,11 +14,11 @@ from torch import nn
 from tutelage.errors import InputError
 from tutelage.export import load
 from tutelage.export.forms import FORMS, WRITTEN_WITH
-from tutelage.export.interface import Port, arguments_of, outputs_of
-from tutelage.export.program import output_names, program_bytes, program_of
 from tutelage.files import sha256_of, write_atomically, write_json
 from tutelage.networks import checkpoint
 from tutelage.networks.blank import mask_name
+from tutelage.networks.interface import Port, arguments_of, outputs_of
+from tutelage.networks.program import output_names, program_bytes, program_of
 from tutelage.signature import Signature, signature_of
 from tutelage.storage import open_storage
 
@@ -83,7 +83,7 @@ def _write_float_forms(draft: Draft) -> None:
     if "program" in draft.forms:
         write_atomically(draft.path("program"), program_bytes(program, described))
     if set(draft.forms) - {"weights", "program"}:  # quantised forms are made from it too
-        from tutelage.export import onnx_format
+        from tutelage.networks import onnx_format
 
         ports, names = arguments_of(draft.signature), output_names(program, draft.signature)
         draft.opset = onnx_format.write(draft.path("onnx"), program, ports, names, described)

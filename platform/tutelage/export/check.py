@@ -10,9 +10,9 @@ from torch import Tensor
 from tutelage.errors import WorkFailed
 from tutelage.export import bundle, load, read_back
 from tutelage.export.forms import FLOAT_FORMS, PROGRAM
-from tutelage.export.program import program_bytes, program_of
 from tutelage.files import write_atomically
 from tutelage.networks import checkpoint
+from tutelage.networks.program import program_bytes, program_of
 from tutelage.networks.trust import EVERYTHING
 
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tutelage import intervals
 from tutelage.data import Examples
-from tutelage.export import bundle, load, onnx_format
+from tutelage.export import bundle, load
 from tutelage.export.forms import QUANTISED_FORMS
 from tutelage.measure import Measure
-from tutelage.networks import timing
+from tutelage.networks import onnx_int8, timing
 from tutelage.networks.blank import argument_names
 from tutelage.signature import Signature
 from tutelage.training import inference
@@ -74,7 +74,7 @@ def add(draft: bundle.Draft, context: TrainingContext, max_loss: float) -> list[
     train, validation, task = context.splits["train"], context.splits["validation"], context.built_task
     chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(context.seed))[:CALIBRATION_EXAMPLES]
     for form in forms:
-        onnx_format.QUANTISERS[form](draft.path("onnx"), draft.path(form), _batches(train, chosen, draft.signature))
+        onnx_int8.QUANTISERS[form](draft.path("onnx"), draft.path(form), _batches(train, chosen, draft.signature))
     read = {form: load.read(draft.path(form)) for form in ("onnx", *forms)}
     primary = task.measures[0]
     own = {form: inference.contributions_of(one.module, task, validation)[primary.name] for form, one in read.items()}

@@ -17,8 +17,8 @@ from torch.export import ExportedProgram
 
 from tutelage import environment
 from tutelage.errors import InputError
-from tutelage.export.interface import Port, arguments_of
 from tutelage.networks import checkpoint, cost
+from tutelage.networks.interface import Port, arguments_of
 from tutelage.networks.trust import EVERYTHING, PACKAGE_ONLY
 from tutelage.signature import InputSpec, OutputSpec, Signature, signature_of
 
@@ -141,7 +141,7 @@ def _port(program: ExportedProgram, name: str) -> Port:
 
 
 def _onnx(path: Path) -> Deployed:
-    from tutelage.export import onnx_format
+    from tutelage.networks import onnx_format
 
     session = onnx_format.Session(path)
     return Deployed(

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from tutelage.errors import WorkFailed
 from tutelage.export import read_back, table_rows
-from tutelage.export.interface import Port, arguments_of, outputs_of
-from tutelage.export.program import program_bytes, program_of
 from tutelage.networks.blank import argument_names
+from tutelage.networks.interface import Port, arguments_of, outputs_of
+from tutelage.networks.program import program_bytes, program_of
 from tutelage.signature import Signature
 
 REQUIREMENTS = ("torch", "numpy")

@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from tutelage.errors import WorkFailed
 from tutelage.export import isolated_python, table_rows
-from tutelage.export.interface import ragged_source
 from tutelage.networks.blank import argument_names
+from tutelage.networks.interface import ragged_source
 from tutelage.signature import Signature
 from tutelage.tasks import by_sequence
 

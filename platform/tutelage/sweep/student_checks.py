@@ -13,9 +13,9 @@ from torch import nn
 
 from tutelage import plugins
 from tutelage.errors import InputError, TutelageError
-from tutelage.export.program import program_of
 from tutelage.networks import forward, stages
 from tutelage.networks.output import Outline
+from tutelage.networks.program import program_of
 from tutelage.networks.weights import shared_names, weights_of
 from tutelage.sparsity import Point
 from tutelage.spec.domains import any_value

@@ -1,14 +1,11 @@
-"""A network as ONNX: written from its torch.export program, quantised to int8, run by onnxruntime.
-
-Only this file imports onnx and onnxruntime.
-"""
+"""A network as ONNX: written from its torch.export program, and run by onnxruntime."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +13,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from torch import Tensor
 from torch.export import ExportedProgram
 
 from tutelage.errors import InputError
-from tutelage.export.interface import Port
 from tutelage.files import write_atomically
+from tutelage.networks.interface import Port
 
-WITH_WEIGHTS = ("Conv", "Gather", "Gemm", "MatMul")
 PROVIDERS = ["CPUExecutionProvider"]
 
 
@@ -38,7 +32,7 @@ def write(
     this machine.
     """
     names = [port.name for port in arguments]
-    with _quietly():
+    with quietly():
         written = torch.onnx.export(program, dynamo=True, input_names=names, output_names=list(output_names), verbose=False)
     assert written is not None
     model = written.model_proto
@@ -63,42 +57,6 @@ def _name_dimensions(model: Any, arguments: Sequence[Port]) -> None:
         for size in value.type.tensor_type.shape.dim:
             if size.dim_param in named:
                 size.dim_param = named[size.dim_param]
-
-
-Batches = Iterable[Mapping[str, NDArray[Any]]]  # a batch: its arguments by name
-
-
-class _Calibration(CalibrationDataReader):  # type: ignore[misc]
-    """Batches of real examples in the form in which onnxruntime requests them."""
-
-    def __init__(self, batches: Batches) -> None:
-        self.batches = iter(batches)
-
-    def get_next(self) -> dict[str, Any] | None:
-        """Return the next batch, or None."""
-        batch = next(self.batches, None)
-        return None if batch is None else dict(batch)
-
-
-def quantise_static(source: Path, path: Path, batches: Batches) -> None:
-    """Write `source` with int8 weights (a scale a channel) and uint8 activations in the ranges they have for `batches`.
-
-    In a network that takes a mask only the operations with weights are quantised: a range of 256 values has no place for minus
-    infinity, which attention adds at masked steps.
-    """
-    is_masked = any(port.dtype == "bool" for port in Session(source).arguments)
-    with _quietly():
-        quantize_static(
-            str(source), str(path), _Calibration(batches), quant_format=QuantFormat.QDQ, per_channel=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-            op_types_to_quantize=list(WITH_WEIGHTS) if is_masked else None,
-        )  # fmt: skip
-
-
-def quantise_dynamic(source: Path, path: Path, _batches: Batches) -> None:
-    """Write `source` with int8 weights and activations that are quantised at inference, in the range of each batch."""
-    with _quietly():
-        quantize_dynamic(str(source), str(path), weight_type=QuantType.QInt8)
 
 
 class Session:
@@ -167,14 +125,8 @@ def size_bytes(path: Path) -> float:
     return float(sum(int(np.prod(t.dims)) * onnx.helper.tensor_dtype_to_np_dtype(t.data_type).itemsize for t in tensors))
 
 
-QUANTISERS: dict[str, Callable[[Path, Path, Batches], None]] = {
-    "onnx-int8": quantise_static,
-    "onnx-int8-dynamic": quantise_dynamic,
-}
-
-
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep the exporter's and the quantiser's chatter off the screen."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "")]
     levels = [logger.level for logger in loggers]

@@ -11,8 +11,8 @@ from torch.export import ExportedProgram
 from torch.utils._pytree import tree_unflatten
 
 from tutelage.errors import WorkFailed
-from tutelage.export.interface import BATCH, arguments_of, exported_names, traced_arguments
 from tutelage.networks import forward
+from tutelage.networks.interface import BATCH, arguments_of, exported_names, traced_arguments
 from tutelage.signature import Signature
 
 DYNAMIC = torch.export.Dim.DYNAMIC  # free, in the range that the network's code allows
