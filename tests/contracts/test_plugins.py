@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from tests.plain import Plain, plain_signature
+from tests.sparse_models import fitting, small
 from tutelage import data, plugins
 from tutelage.data import SPLITS, UNKNOWN, classified
 from tutelage.errors import InputError
@@ -39,6 +40,11 @@ def build(name: str, **options: Any) -> nn.Module:
     torch.manual_seed(0)
     model: nn.Module = plugin.build(config, plain_signature(IMAGES))
     return model
+
+
+def build_reference(reference: plugins.Reference) -> nn.Module:
+    name, options = plugins.parse_reference(reference)
+    return build(name, **options)
 
 
 def example_options(name: str, folder: Path) -> dict[str, Any]:
@@ -399,20 +405,19 @@ def lived(method: Method, model: nn.Module, example: tuple[torch.Tensor, ...], e
 def test_a_student_has_the_size_predicted_before_its_training(name: str, epochs: int) -> None:
     _, plugin, config = plugins.configure("sparsity", name)
     example = (torch.randn(2, *IMAGES),)
-    presized = plugin.build(config, 0.5).presized(build("convnet", width=8), example)
-    first = lived(plugin.build(config, 0.5), build("convnet", width=8), example, epochs)[0]
+    presized = plugin.build(config, 0.5).presized(build_reference(small(name, {"convnet": {"width": 8}})), example)
+    first = lived(plugin.build(config, 0.5), build_reference(small(name, {"convnet": {"width": 8}})), example, epochs)[0]
     assert first.amount == 0.5
     assert presized is None or cost.size(presized)["params"] == cost.size(first.model)["params"]
 
 
-@pytest.mark.parametrize("model", named("models"))
-@pytest.mark.parametrize("name", named("sparsity"))
+@pytest.mark.parametrize(("name", "model"), [(name, model) for name in named("sparsity") for model in fitting(name)])
 def test_removed_channels_are_gone_and_the_rest_can_be_trained(name: str, model: str) -> None:
     _, plugin, config = plugins.configure("sparsity", name)
     batch = torch.randn(4, *IMAGES)
     sizes, costs = [], []
     for share in (0.0, 0.25, 0.5, 0.75):
-        point = lived(plugin.build(config, share), build(model), (batch[:2],))[0]
+        point = lived(plugin.build(config, share), build_reference(model), (batch[:2],))[0]
         pruned = point.model
         logits = pruned(batch)
         assert logits.shape == (4, NUM_CLASSES)
@@ -428,7 +433,8 @@ def test_removed_channels_are_gone_and_the_rest_can_be_trained(name: str, model:
 @pytest.mark.parametrize("name", named("sparsity"))
 def test_the_smallest_network_retains_a_channel_in_every_layer(name: str) -> None:
     _, plugin, config = plugins.configure("sparsity", name)
-    point = lived(plugin.build(config, 0.95), build("convnet", width=1, depth=3), (torch.zeros(2, *IMAGES),))[0]
+    model = build_reference(small(name, {"convnet": {"width": 1, "depth": 3}}))
+    point = lived(plugin.build(config, 0.95), model, (torch.zeros(2, *IMAGES),))[0]
     assert point.model(torch.randn(2, *IMAGES)).shape == (2, NUM_CLASSES)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.contexts import small_config
+from tests.sparse_models import small
 from tutelage import plugins
 from tutelage.networks import checkpoint, cost
 from tutelage.networks.trust import EVERYTHING
@@ -102,7 +103,8 @@ def ends(domain: dict[str, Any]) -> list[Any]:
 def config_for(name: str, options: dict[str, Any], epochs: int = 3) -> TrialConfig:
     config = small_config()
     config["sparsity"] = {"amount": 0.5, "method": {name: options}}
-    config["student"] |= {"model": {"mlp": {"hidden": 16, "depth": 2}}, "epochs": epochs, "average_decay": 0.9}
+    model = small(name, {"mlp": {"hidden": 16, "depth": 2}})
+    config["student"] |= {"model": model, "epochs": epochs, "average_decay": 0.9}
     return TrialConfig.model_validate(config)
 
 
@@ -137,7 +139,7 @@ def test_a_candidate_is_read_back_as_it_was_in_the_size_that_was_predicted(
     config = config_for(name, options, epochs)
     (point,) = trained(context, config).finish()
     checkpoint.write(tmp_path / "network", point.model, student.architecture_of(config, context, point))
-    read, _ = checkpoint.read(tmp_path / "network")
+    read, _ = checkpoint.read(tmp_path / "network", EVERYTHING)
     inputs = context.splits["validation"].take(slice(8)).inputs["inputs"]
     torch.testing.assert_close(read(inputs), point.model(inputs))
     predicted = student_sizes.presize(config, context).final

@@ -1,0 +1,20 @@
+"""Which networks a sparsity method can make smaller: all, unless it is listed here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tutelage import plugins
+
+RECURRENT, ENCODER = "tests.odd_networks:Recurrent", "tests.odd_networks:Encoder"
+ONLY: dict[str, list[Any]] = {"units": [RECURRENT]}
+
+
+def fitting(method: str) -> list[Any]:
+    """Return the models that a sparsity method can make smaller."""
+    return ONLY.get(method, plugins.names("models"))
+
+
+def small(method: str, otherwise: Any) -> Any:
+    """Return a model that the method can make smaller: `otherwise`, unless it needs another one."""
+    return ONLY[method][0] if method in ONLY else otherwise
