@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -12,26 +12,26 @@ from torch.utils._pytree import tree_leaves
 
 from tutelage.errors import InputError
 from tutelage.networks import forward
-from tutelage.plugins import PluginConfig
-from tutelage.sparsity import Calibration, Method, Point, recovery_epochs
+from tutelage.sparsity import Calibration, Method
 from tutelage.sparsity._readers import Unremovable
 from tutelage.sparsity._recurrent import Recurrent, cells, recurrent, shrink
+from tutelage.sparsity._removal import Removal, RemovalConfig
 
+Score = Literal["norm", "random"]
 SPACE: dict[str, dict[str, object]] = {}
 
 _WAY_OUT = "Take another sparsity method, or set sparsity.amount: 0."
 CLOSE = 1e-4  # of the largest output: what another order of floating-point sums may change
 
 
-class Config(PluginConfig):
+class Config(RemovalConfig):
     """Which units are removed, and how long the rest is trained afterwards."""
 
-    score: Literal["norm", "random"] = Field(
+    score: Score = Field(
         "norm",
         description="what makes a unit important. norm: of all its weights: the rows of its gates, its columns in the next "
         "step, the next layer and in what reads the outputs; random: a draw by the seed, the control of every other score",
     )
-    fine_tune_share: float = Field(0.3, ge=0.0, le=0.9, description="share of the student's epochs left for fine-tuning")
 
 
 def build(config: Config, amount: float) -> Method:
@@ -39,40 +39,41 @@ def build(config: Config, amount: float) -> Method:
     return Units(config, amount)
 
 
-class Units(Method):
-    """Removes the units once, and leaves the last epochs to the smaller network."""
+class Units(Removal):
+    """Removes hidden units of every recurrent layer that can lose some."""
 
     def __init__(self, config: Config, amount: float) -> None:
-        super().__init__(amount)
+        super().__init__(config, amount)
         self._config, self._sizes = config, dict[str, int]()
 
-    def recoveries(self, epochs: int) -> tuple[int, ...]:
-        """Return the epochs after the removal."""
-        return recovery_epochs(self._config.fine_tune_share, epochs)
+    @property
+    def made(self) -> str:
+        """The score that chose the units."""
+        return f"hidden units by {self._config.score}"
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module:
         """Return `model` with its units removed: the trained weights decide which they are, not how many."""
         return Units(self._config, self.amount).remove(model, Calibration(arguments=arguments))
 
-    def remove(self, model: nn.Module, calibration: Calibration) -> nn.Module:
+    def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its weakest units removed, in place."""
-        self._sizes = remove_units(self._config, model, calibration, self.amount)
+        whole = {name.removesuffix(".weight_hh_l0"): shape[1] for name, shape in self.whole_shapes.items() if _is_first(name)}
+        goals = {name: size - int(self.amount * size) for name, size in whole.items()}
+        self._sizes = remove_units(self._config.score, model, calibration, goals)
         return model
 
-    def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
-        """Return the one candidate; a training of a single epoch loses its units here."""
-        smaller = model if self._sizes else self.remove(model, calibration)
-        made = f"hidden units by {self._config.score}"
-        return [Point(model=smaller, amount=self.amount, made=made, surgery={"units": self._sizes})]
+    def surgery(self) -> Mapping[str, Any]:
+        """Return the number of units by layer."""
+        return {"units": self._sizes}
 
     def state(self) -> dict[str, Any]:
-        """Return the number of units by layer; none before the removal."""
-        return {"units": self._sizes}
+        """Return what the base needs, and the number of units by layer."""
+        return {**super().state(), **self.surgery()}
 
     def restore(self, model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
         """Return `model` with the layers that lost units."""
         self._sizes = dict(state["units"])
-        return self.replay(model, state)
+        return self.replay(super().restore(model, state), state)
 
     def replay(self, model: nn.Module, surgery: Mapping[str, Any]) -> nn.Module:
         """Return an untrained `model` with these numbers of units; what reads them is cut when its weights are loaded."""
@@ -83,8 +84,12 @@ class Units(Method):
         return model
 
 
-def remove_units(config: Config, model: nn.Module, calibration: Calibration, share: float) -> dict[str, int]:
-    """Remove `share` (0 to 0.95) of the units of each recurrent layer, in place; return by layer how many stay, at least 1.
+def _is_first(name: str) -> bool:
+    return name.endswith("weight_hh_l0")
+
+
+def remove_units(score: Score, model: nn.Module, calibration: Calibration, goals: Mapping[str, int]) -> dict[str, int]:
+    """Leave each recurrent layer the number of units in `goals`, in place; return the numbers of those that lost some.
 
     All layers and directions of an `nn.LSTM` or `nn.GRU` have the same number of units, so each loses the same number. Raises
     `InputError` for a network in which no layer can lose units, with the reason for each.
@@ -96,9 +101,9 @@ def remove_units(config: Config, model: nn.Module, calibration: Calibration, sha
         except Unremovable as error:
             reasons[name] = str(error)
             continue
-        scores = one.squares() if config.score == "norm" else torch.rand(one.squares().shape, generator=generator)
-        kept = [_strongest(own, share) for own in scores]
-        _remove_checked(model, one, kept, calibration.arguments)
+        squares = one.squares()
+        scores = squares if score == "norm" else torch.rand(squares.shape, generator=generator)
+        _remove_checked(model, one, [_strongest(own, goals[name]) for own in scores], calibration.arguments)
         sizes[name] = one.layer.hidden_size
     if not sizes:
         why = "; ".join(f"'{name}' {reason}" for name, reason in reasons.items()) or "it has no LSTM, GRU or RNN"
@@ -106,9 +111,9 @@ def remove_units(config: Config, model: nn.Module, calibration: Calibration, sha
     return sizes
 
 
-def _strongest(scores: Tensor, share: float) -> Tensor:
-    """Return which units stay, sorted: all but the share with the lowest scores, and of equal scores the later ones."""
-    return scores.argsort(stable=True)[int(share * len(scores)) :].sort().values
+def _strongest(scores: Tensor, count: int) -> Tensor:
+    """Return which units stay, sorted: those with the highest scores, and of equal scores the later ones."""
+    return scores.argsort(stable=True)[-count:].sort().values
 
 
 def _remove_checked(model: nn.Module, one: Recurrent, kept: list[Tensor], arguments: tuple[Tensor, ...]) -> None:
