@@ -37,7 +37,7 @@ _USER = re.compile(r"(://)[^/\s\"<>]*@")
 _PASSWORD = re.compile(
     r"(://)[^/:@\[\s\"<>]*:(?!\d+(?:/|$))[^\s\"<>]*@"
 )  # to the last @: a password may hold an @ or a /; no port
-_NAME = r"[A-Za-z][\w.\-]*"
+_NAME = r"(?<![\w.\-])[\w.\-]++"  # whole, and never a part of one: a long word is read once
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
 _PAIR = re.compile(rf"(?P<name>{_NAME})(?P<between>[\"']?\s*[=:]\s*)(?P<value>{_QUOTED}|[^\s&;\"']+)")
 _SIGNED = re.compile(r"([?&;](?:[\w\-]*[-_])?(?:sig|signature|key|code)=)[^\s&;\"']+", re.IGNORECASE)

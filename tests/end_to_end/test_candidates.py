@@ -44,7 +44,7 @@ def ladder(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Sweep
     return pipeline.sweep(spec_of(tmp_path_factory.mktemp("ladder")))
 
 
-def test_every_candidate_is_on_record_and_the_sampler_hears_of_a_trial_once(ladder: SweepDir) -> None:
+def test_every_candidate_is_recorded_and_the_sampler_gets_a_trial_once(ladder: SweepDir) -> None:
     assert [trial.trial_id for trial in ladder.trials()] == ["t0000", "t0001", "t0002"]
     names = [record.trial_id for record in ladder.records()]
     assert names == [f"t000{number}.{index}" for number in range(3) for index in (0, 1)]
@@ -59,7 +59,7 @@ def test_every_candidate_is_on_record_and_the_sampler_hears_of_a_trial_once(ladd
     assert json_views.status(ladder)["trials"]["finished"] == 3
 
 
-def test_the_front_the_tables_and_mlflow_have_candidates(ladder: SweepDir) -> None:
+def test_the_front_the_tables_and_mlflow_contain_candidates(ladder: SweepDir) -> None:
     document = json_views.front(ladder)
     assert all(one["trial"].startswith(f"{one['parent']}.") for one in document["students"])
     table = tutelage.front(ladder)
@@ -97,7 +97,7 @@ def test_a_candidate_is_selected_confirmed_and_exported(ladder: SweepDir, tmp_pa
     assert cost.size(read)["params"] == chosen.document["student"]["measures"]["params"]
 
 
-def test_a_resumed_and_a_warm_started_sweep_have_them_too(ladder: SweepDir) -> None:
+def test_a_resumed_and_a_warm_started_sweep_contain_the_candidates(ladder: SweepDir) -> None:
     before = ladder.trials()
     warm = spec_of(ladder.storage, name="warm", search={"trials": 3, "warm_start": ["ladder"]})
     again = pipeline.sweep(warm)

@@ -64,7 +64,7 @@ def dominated(rows: SweepDir) -> SweepDir:
     return swept(rows.storage, "dominated", search={"stopping": {"rule": "dominance", "confidence": 0.5}})
 
 
-def test_it_stops_early_and_its_front_is_of_its_measures(rows: SweepDir) -> None:
+def test_the_own_tasks_sweep_stops_early_and_its_front_has_the_own_measures(rows: SweepDir) -> None:
     records = rows.records()
     assert {record.state for record in records} == {"finished", "stopped"}
     for record in records:
@@ -78,7 +78,7 @@ def test_it_stops_early_and_its_front_is_of_its_measures(rows: SweepDir) -> None
     assert len(records[0].curve) <= 5 and (rows.storage / "knowledge").exists(), "the teacher's outputs were cached"
 
 
-def test_who_is_far_behind_is_stopped(dominated: SweepDir) -> None:
+def test_a_student_that_is_far_behind_is_stopped(dominated: SweepDir) -> None:
     records = dominated.records()
     stopped = [record for record in records if record.state == "stopped"]
     finished = [record for record in records if record.state == "finished"]
@@ -86,7 +86,7 @@ def test_who_is_far_behind_is_stopped(dominated: SweepDir) -> None:
     assert min(one.curve[-1]["row_error_rate"] for one in stopped) > min(one.measures["row_error_rate"] for one in finished)
 
 
-def test_live_knowledge_gives_the_students_that_cached_knowledge_gives(dominated: SweepDir) -> None:
+def test_live_and_cached_knowledge_give_the_same_students(dominated: SweepDir) -> None:
     """The cache keeps half precision."""
     live = swept(dominated.storage, "live", knowledge={"mode": "live"}, search={"trials": 2})
     for own, other in zip(dominated.records(), live.records(), strict=False):
@@ -136,7 +136,7 @@ def test_a_selection_has_intervals_by_bootstrap_over_examples(rows: SweepDir) ->
 
 
 @pytest.mark.parametrize("command", ["status", "front", "compare"])
-def test_the_command_line_shows_it(
+def test_the_command_line_shows_the_own_tasks_sweep(
     rows: SweepDir, dominated: SweepDir, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
     names = ["rows", "dominated"] if command == "compare" else ["rows"]
@@ -147,7 +147,7 @@ def test_the_command_line_shows_it(
     assert code == 0 and (command == "status" or ROW_ERROR_RATE.name in json.dumps(json.loads(out)))
 
 
-def test_a_student_is_exported_and_every_form_answers_as_it_does(rows: SweepDir, tmp_path: Path) -> None:
+def test_the_outputs_of_every_exported_form_equal_the_students(rows: SweepDir, tmp_path: Path) -> None:
     trial = tutelage.front(rows)["trial"].iloc[-1]
     document = export_model(f"rows/{trial}", tmp_path / "out", rows.storage, Options(check=True))
     assert set(document["largest_difference"]) == {"weights", "program", "onnx"}

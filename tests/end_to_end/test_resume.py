@@ -85,7 +85,7 @@ def killed_driver(home: Path, tree: dict[str, Any], name: str) -> SweepDir:
     return sweep
 
 
-def test_a_killed_driver_loses_nothing_and_nothing_is_trained_twice(
+def test_after_a_killed_driver_every_student_is_trained_exactly_once(
     small_sweep: SweepDir, small_spec: dict[str, Any], tmp_path: Path
 ) -> None:
     home = killed_driver(tmp_path, tree_of(small_spec, "killed"), "killed")
@@ -111,7 +111,7 @@ def test_a_killed_driver_loses_nothing_and_nothing_is_trained_twice(
     check_records_agree(home)
 
 
-def test_a_finished_sweep_is_extended_and_another_spec_is_refused(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
+def test_a_finished_sweep_is_extended_and_another_spec_is_an_error(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
     tree = tree_of(small_spec, "extended", trials=4)
     home = pipeline.sweep(loading.from_dict(tree))
     first = home.records()

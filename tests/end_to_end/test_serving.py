@@ -93,7 +93,7 @@ def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path
 
 @pytest.mark.parametrize("key", ["inputs", "instances"])
 @pytest.mark.parametrize("rows", [1, 7])
-def test_a_batch_of_any_size_is_answered_as_the_student_answers(
+def test_the_served_outputs_for_a_batch_of_any_size_equal_the_students(
     server: str, home: SweepDir, context: TrainingContext, key: str, rows: int
 ) -> None:
     given = context.splits["validation"].take(slice(rows)).inputs["inputs"]
@@ -105,7 +105,7 @@ def test_a_batch_of_any_size_is_answered_as_the_student_answers(
     np.testing.assert_allclose(np.array(answer.json()["predictions"]), expected, atol=1e-5)
 
 
-def test_examples_of_another_shape_are_refused_by_the_signature(server: str) -> None:
+def test_examples_of_another_shape_are_rejected_by_the_signature(server: str) -> None:
     answer = requests.post(f"{server}/invocations", json={"inputs": [[[[0.0] * 7] * 7]]}, timeout=60)
     assert answer.status_code == 400 and "shape" in answer.text
 

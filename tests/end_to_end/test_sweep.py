@@ -55,7 +55,7 @@ def test_ledger_front_and_mlflow_agree_to_the_trial(small_sweep: SweepDir) -> No
         assert ("cost/latency_ms" in run.data.metrics) == (record.trial_id in on_front)
 
 
-def test_the_parent_run_holds_the_front_and_its_history(small_sweep: SweepDir) -> None:
+def test_the_parent_run_has_the_front_and_its_history(small_sweep: SweepDir) -> None:
     facts = small_sweep.facts()
     client = mlflow.MlflowClient(tracking_uri=small_sweep.tracking_uri)
     run = client.get_run(facts["run_id"])
@@ -71,7 +71,7 @@ def test_the_parent_run_holds_the_front_and_its_history(small_sweep: SweepDir) -
     assert run.info.status == "FINISHED"
 
 
-def test_students_on_disk_are_what_was_measured(small_sweep: SweepDir) -> None:
+def test_students_on_disk_have_the_recorded_measures(small_sweep: SweepDir) -> None:
     from tutelage.networks import cost
 
     for record in small_sweep.records():
@@ -127,7 +127,7 @@ def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_swee
     assert runs[taken]["quality/confirmed_mean"] == pytest.approx(rivals[taken]["mean"])
 
 
-def test_what_is_on_record_is_not_trained_or_opened_again(small_sweep: SweepDir) -> None:
+def test_a_recorded_selection_is_not_trained_or_evaluated_again(small_sweep: SweepDir) -> None:
     first = select.select(small_sweep, policy="best-quality", confirm=2)
     runs = small_sweep.reruns.read()
     assert len({(run.trial, run.taught, run.seed) for run in runs}) == len(runs)
@@ -141,7 +141,7 @@ def test_what_is_on_record_is_not_trained_or_opened_again(small_sweep: SweepDir)
     assert other.document["confirmed"]["gain"] is None
 
 
-def test_a_champion_stays_unless_beaten_or_forced_and_comes_back(
+def test_a_champion_is_replaced_only_if_beaten_or_forced_and_can_be_restored(
     small_sweep: SweepDir, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The largest student is champion; the smallest, far less accurate, is not; forced it is, and one command undoes that."""
@@ -172,7 +172,7 @@ def test_latency_is_measured_where_a_policy_or_a_bound_asks_for_it(small_sweep: 
     assert within["student"]["measures"]["latency_ms"] <= sorted(known)[2]
 
 
-def test_a_look_by_evaluate_is_on_record(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
+def test_an_evaluation_of_the_test_split_is_recorded(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
     before = len(small_sweep.facts().get("test_evaluations", []))
     trial = small_sweep.records()[0].trial_id
     evaluate.evaluate_model(f"small/{trial}", loading.from_dict(small_spec), "test", small_sweep.storage)
@@ -182,7 +182,7 @@ def test_a_look_by_evaluate_is_on_record(small_sweep: SweepDir, small_spec: dict
     assert (openings[-1]["by"], openings[-1]["subjects"]) == ("evaluate", {"student": trial})
 
 
-def test_the_twin_differs_in_the_teacher_alone(small_sweep: SweepDir) -> None:
+def test_the_label_only_baseline_differs_in_the_teacher_alone(small_sweep: SweepDir) -> None:
     config = small_sweep.records()[0].config
     baseline = retrain.labels_only(config)
     assert baseline["distillation"].pop("weight") == 0.0
@@ -216,7 +216,7 @@ class Listener:
         return sum(isinstance(event, kind) for event in self.events)
 
 
-def test_failures_and_refusals_are_told_and_the_sweep_goes_on(
+def test_failed_and_rejected_trials_are_reported_and_the_sweep_continues(
     small_sweep: SweepDir, small_spec: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A second sweep over the same storage: teacher and knowledge are reused, what cannot be trained is a failed trial.
@@ -263,7 +263,7 @@ def test_failures_and_refusals_are_told_and_the_sweep_goes_on(
     assert not any("label" in line for line in listener.said)
 
 
-def test_students_that_are_not_worth_it_are_stopped_at_a_rung_and_never_on_the_front(
+def test_dominated_students_are_stopped_at_a_rung_and_are_never_on_the_front(
     small_sweep: SweepDir, small_spec: dict[str, Any]
 ) -> None:
     listener = Listener()
@@ -280,7 +280,7 @@ def test_students_that_are_not_worth_it_are_stopped_at_a_rung_and_never_on_the_f
     assert tagged.count("stopped") == len(by_state["stopped"])
 
 
-def test_paused_students_go_on_or_are_stopped_in_the_end(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
+def test_paused_students_continue_or_are_stopped_at_the_end(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
     stopping = {"rule": "promotion", "share": 0.6, "first_epoch": 2, "factor": 2}
     tree = {**small_spec, "name": "promotion", "search": {"trials": 14, "sampler": "size-aware", "stopping": stopping}}
     tree["student"] = {**small_spec["student"], "epochs": 8}
@@ -299,7 +299,7 @@ def test_paused_students_go_on_or_are_stopped_in_the_end(small_sweep: SweepDir, 
     assert len(tagged) == 14 and tagged.count("stopped") == len(by_state["stopped"])
 
 
-def test_a_tracking_store_that_is_away_stops_the_sweep_before_it_begins(tmp_path: Path) -> None:
+def test_an_unreachable_tracking_store_ends_the_sweep_before_it_starts(tmp_path: Path) -> None:
     given = loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "tracking": {"uri": "http://127.0.0.1:9"}})
     with pytest.raises(UnreachableError):
         pipeline.sweep(given)
@@ -323,14 +323,14 @@ def test_the_same_spec_and_seed_give_the_same_students(small_sweep: SweepDir, sm
         assert (left == right).all()
 
 
-def test_references_left_open_are_the_teachers(small_sweep: SweepDir) -> None:
+def test_references_that_are_not_set_are_the_teachers_measures(small_sweep: SweepDir) -> None:
     objectives = {o.name: o for o in small_sweep.objectives()}
     assert objectives["accuracy"].reference == 0.0
     assert objectives["params"].reference == small_sweep.facts()["teacher"]["params"]
     assert replace(objectives["params"], reference=None).reference is None
 
 
-def test_more_than_the_machine_has_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_request_for_more_than_the_cluster_has_is_an_error_at_once(tmp_path: Path) -> None:
     given = loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "resources": {"trial": {"gpus": 1}}})
     with pytest.raises(
         UnreachableError, match=r"resources\.trial asks for 1 CPU and 1 GPU, and no node has that much: there is one node"
@@ -338,7 +338,9 @@ def test_more_than_the_machine_has_is_refused_and_not_waited_for(tmp_path: Path)
         pipeline.sweep(given)
 
 
-def test_a_sweep_that_failed_before_its_first_trial_does_not_hold_its_name(tmp_path: Path, small_spec: dict[str, Any]) -> None:
+def test_the_name_of_a_sweep_that_failed_before_its_first_trial_can_be_used_again(
+    tmp_path: Path, small_spec: dict[str, Any]
+) -> None:
     from tutelage.errors import InputError
     from tutelage.records import sweeps
 
@@ -350,7 +352,7 @@ def test_a_sweep_that_failed_before_its_first_trial_does_not_hold_its_name(tmp_p
     assert sweeps.create(tmp_path, "again", "").facts()["state"] == "started"
 
 
-def test_a_constraint_that_nobody_can_meet_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+def test_a_constraint_that_no_student_can_meet_is_an_error_before_training(tmp_path: Path) -> None:
     from tutelage.errors import NoStudentFits
 
     search = {"trials": 4, "constraints": {"max": {"params": 10}}}
@@ -360,7 +362,7 @@ def test_a_constraint_that_nobody_can_meet_is_told_before_anything_is_trained(tm
     assert not (tmp_path / "sweeps").exists() and not (tmp_path / "teachers").exists()
 
 
-def test_students_beyond_the_reference_are_told(small_sweep: SweepDir) -> None:
+def test_students_beyond_the_reference_are_reported(small_sweep: SweepDir) -> None:
     params, accuracy = (next(o for o in small_sweep.objectives() if o.name == name) for name in ("params", "accuracy"))
     front = tutelage.front(small_sweep)
     smallest, largest = front["params"].min(), front["params"].max()
@@ -370,7 +372,7 @@ def test_students_beyond_the_reference_are_told(small_sweep: SweepDir) -> None:
     assert outside == front.loc[front["params"] == largest, "trial"].tolist()
 
 
-def test_students_that_all_fail_are_told_with_the_first_reason(make_record: Any) -> None:
+def test_the_error_for_a_sweep_whose_students_all_fail_has_the_first_reason(make_record: Any) -> None:
     from tutelage.errors import WorkFailed
 
     failed = [make_record(i, "failed", f"Traceback\nValueError: no {i}") for i in range(2)]

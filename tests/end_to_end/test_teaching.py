@@ -58,7 +58,7 @@ def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path
     assert "On validation: agreement with the teacher" in page
 
 
-def test_data_without_a_label_are_learnt_from_what_a_teacher_knows_of_others(tmp_path: Path) -> None:
+def test_unlabelled_data_are_distilled_from_a_teacher_of_other_data(tmp_path: Path) -> None:
     """The teacher learns labelled scans; brighter ones without a label are then taught by its answers alone."""
     digits = context.context_of(loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path)}))
     train, validation, test = (Plain(digits.read(split)) for split in ("train", "validation", "test"))

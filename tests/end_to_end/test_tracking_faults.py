@@ -77,7 +77,7 @@ def assert_all_is_there_once(uri: str, num_trials: int) -> None:
         assert len(rows) == 10
 
 
-def test_a_server_killed_in_mid_sweep_has_everything_afterwards_and_nothing_twice(
+def test_a_server_that_is_killed_during_a_sweep_has_every_row_once_afterwards(
     server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sender, "LONGEST_WAIT_S", 1.0)
@@ -100,7 +100,7 @@ def test_a_server_killed_in_mid_sweep_has_everything_afterwards_and_nothing_twic
     assert_all_is_there_once(server.uri, NUM_TRIALS)
 
 
-def test_a_server_that_stays_away_stops_nothing_and_the_next_tracker_brings_it_all_in(
+def test_the_rows_that_an_unreachable_server_missed_are_sent_by_the_next_tracker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sender, "PATIENCE_S", 2.0)
@@ -133,7 +133,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return request.getfixturevalue("server").uri
 
 
-def test_a_driver_killed_at_random_moments_writes_everything_once(place: str, tmp_path: Path) -> None:
+def test_a_driver_that_is_killed_at_random_moments_writes_every_row_once(place: str, tmp_path: Path) -> None:
     """The driver is killed at a random moment, three times over; then it comes to its end."""
     draw = random.Random(0)
     command = [sys.executable, "-m", "tests.tracking_driver", place, str(tmp_path), str(NUM_TRIALS)]

@@ -13,7 +13,7 @@ from tutelage.sweep import pipeline
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
 
 
-def test_two_workers_on_two_cpus_give_the_students_that_one_process_gives(small_spec: dict[str, Any]) -> None:
+def test_two_workers_on_two_cpus_give_the_same_students_as_one_process(small_spec: dict[str, Any]) -> None:
     tree = {**small_spec, "search": {"trials": 2, "sampler": "random", "checkpoint_epochs": 1}}
     alone = pipeline.sweep(loading.from_dict({**tree, "name": "alone"})).records()
     told: list[Event] = []

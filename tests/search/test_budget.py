@@ -16,7 +16,7 @@ def test_device_hours_are_hours_times_devices(make_record: Callable[..., TrialRe
     assert budget.why_over([]) == "1 device-hours are spent, of 1"
 
 
-def test_the_hours_of_a_paused_trial_count_at_once_and_once(make_record: Callable[..., TrialRecord]) -> None:
+def test_the_hours_of_a_paused_trial_count_immediately_and_only_once(make_record: Callable[..., TrialRecord]) -> None:
     budget = Budget(device_hours=1.0)
     paused = replace(make_record(0), state="paused", elapsed_s=1800.0)
     budget.learn(paused)

@@ -51,13 +51,13 @@ def test_a_recorded_config_is_nearest_to_itself(ground):
         assert ground.nearest(params) == row
 
 
-def test_the_nearest_has_the_same_branches_and_is_near_in_the_logarithm(ground):
+def test_the_nearest_config_has_the_same_branches_and_is_near_in_the_logarithm(ground):
     params = next(p for p in ground._configs if p["student.model"] == "mlp")
     found = ground._configs[ground.nearest({**params, "student.learning_rate": params["student.learning_rate"] * 1.001})]
     assert found == params
 
 
-def test_a_search_of_the_whole_table_has_all_of_the_volume_and_the_front(ground):
+def test_a_search_of_the_whole_table_finds_the_whole_volume_and_front(ground):
     run = raced(ground, contest.Never(), budget=60 * EPOCHS)
     row = contest.row_of(ground, "random", run, budget=60 * EPOCHS, workers=2, seed=0)
     assert row["finished"] == 60 and row["epochs"] == 60 * EPOCHS
@@ -65,7 +65,7 @@ def test_a_search_of_the_whole_table_has_all_of_the_volume_and_the_front(ground)
     assert row["volume"] == sorted(row["volume"])
 
 
-def test_a_search_ends_with_its_budget_and_what_is_under_way_does_not_count(ground):
+def test_a_search_ends_with_its_budget_and_running_trials_do_not_count(ground):
     run = raced(ground, contest.Never(), budget=3 * EPOCHS)
     assert run.epochs == 3 * EPOCHS
     assert len(run.finished) == 2
@@ -80,14 +80,14 @@ def test_a_stopped_student_costs_its_epochs_and_does_not_count(ground):
     assert finished.isdisjoint(student.row for _, student in run.stopped)
 
 
-def test_every_search_of_a_seed_meets_the_same_students(ground):
+def test_searches_with_the_same_seed_draw_from_the_same_students(ground):
     one, other = (raced(ground, stops, budget=10**6, seed=3) for stops in (contest.Never(), Half()))
     errors = {student.row: student.errors for _, student in one.finished}
     assert all(np.array_equal(errors[student.row], student.errors) for _, student in other.finished)
 
 
 @pytest.mark.parametrize("name", ["stock", "tpe", "ray-asha", "random + dominance", "tpe + dominance", "tpe + promotion"])
-def test_every_search_runs_and_is_the_same_for_its_seed(ground, name):
+def test_every_search_runs_and_depends_on_its_seed_alone(ground, name):
     from contextlib import ExitStack
 
     found = []

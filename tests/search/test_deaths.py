@@ -34,7 +34,7 @@ def test_deaths_at_several_places_are_no_failure_until_there_are_many() -> None:
     assert found == [False] * (MAX_WITHOUT_PROGRESS - 1) + [True]
 
 
-def test_deaths_together_count_for_none_of_them_whichever_is_noticed_first() -> None:
+def test_simultaneous_deaths_count_for_no_trial_in_any_order() -> None:
     deaths = Deaths(max_failures=1)
     for number in range(5):
         assert not life(deaths, "a", [], 100.0 * number)
@@ -43,7 +43,7 @@ def test_deaths_together_count_for_none_of_them_whichever_is_noticed_first() -> 
     assert life(deaths, "a", [], 2000.0)
 
 
-def test_a_worker_that_dies_before_the_trial_starts_says_nothing_of_the_trial() -> None:
+def test_a_worker_that_dies_before_the_trial_starts_is_no_death_of_the_trial() -> None:
     deaths = Deaths(max_failures=1)
     for number in range(MAX_WITHOUT_PROGRESS):
         assert not deaths.fails_next("a")

@@ -14,13 +14,13 @@ from tutelage.search.expected_improvement import Gain, best_no_larger, expected_
 
 
 @given(st.floats(-3, 0), st.floats(-3, 0), st.floats(0.01, 1))
-def test_expected_improvement_is_its_integral(best: float, mean: float, deviation: float) -> None:
+def test_expected_improvement_equals_its_integral(best: float, mean: float, deviation: float) -> None:
     by_hand = quad(lambda end: (best - end) * norm.pdf(end, mean, deviation), mean - 12 * deviation, best, points=[mean])[0]
     found = expected_improvement(np.array([best]), np.array([mean]), np.array([deviation]))
     assert found[0] == pytest.approx(max(0.0, by_hand), abs=1e-6)
 
 
-def test_expected_improvement_is_that_of_draws() -> None:
+def test_expected_improvement_equals_the_mean_of_random_draws() -> None:
     rng = np.random.default_rng(2)
     best, mean, deviation = np.array([0.0, -1.0, 2.0]), np.array([0.5, -1.2, 0.0]), np.array([1.0, 0.3, 1e-14])
     suggestions = rng.standard_normal((200_000, 1)) * deviation + mean
@@ -30,14 +30,14 @@ def test_expected_improvement_is_that_of_draws() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 9), st.floats(0, 9), st.floats(-3, 0)), min_size=1, max_size=8), st.integers(0, 7))
-def test_the_best_no_larger_is_found_by_looking(rows: list[tuple[float, float, float]], which: int) -> None:
+def test_the_best_student_that_is_not_larger_is_that_of_a_full_scan(rows: list[tuple[float, float, float]], which: int) -> None:
     table = np.array(rows)
     asked = table[which % len(table), :2]
     found = best_no_larger(asked[None], table[:, :2], table[:, 2])[0]
     assert found == min(0.0, *(end for a, b, end in rows if a <= asked[0] and b <= asked[1]))
 
 
-def test_without_anyone_no_larger_every_error_is_an_improvement() -> None:
+def test_every_error_is_an_improvement_where_all_students_are_larger() -> None:
     assert best_no_larger(np.array([[1.0]]), np.array([[2.0]]), np.array([-1.0])) == pytest.approx([0.0])
     assert best_no_larger(np.empty((2, 0)), np.empty((3, 0)), np.array([-1.0, -2.0, 0.0])) == pytest.approx([-2.0, -2.0])
 
@@ -58,7 +58,7 @@ def test_the_gain_is_the_mean_growth_of_the_hypervolume(num_sizes: int) -> None:
         assert gain == pytest.approx(np.mean(volumes) - before, abs=0.01 * box)
 
 
-def test_what_is_larger_than_the_reference_gains_nothing_and_without_sizes_it_is_the_improvement() -> None:
+def test_a_student_beyond_the_reference_gains_nothing_and_without_sizes_the_gain_is_the_improvement() -> None:
     front = Gain(np.array([[0.5]]), np.array([-1.0]), lowest=np.array([0.0]), reference=np.array([1.0, 0.0]))
     assert front.of(np.array([[1.1]]), np.array([-3.0]), np.array([0.1])) == pytest.approx([0.0])
     alone = Gain(np.empty((2, 0)), np.array([-1.0, -0.5]), lowest=np.empty(0), reference=np.array([0.0]))

@@ -95,7 +95,7 @@ def test_a_trial_without_measures_was_stopped_and_one_with_an_error_failed() -> 
     assert (lost.records[0].state, lost.records[0].error) == ("failed", "the trial's worker was lost")
 
 
-def test_tune_recovers_a_trial_from_one_more_death_unless_that_is_its_own_failure() -> None:
+def test_tune_restarts_a_trial_after_a_death_unless_it_is_the_trials_own_failure() -> None:
     driver = Driver()
     driver.result(row(1))
     trial = SimpleNamespace(trial_id="tune-1", num_failures=0, max_failures=10, last_result=driver.trial.last_result)
@@ -111,7 +111,7 @@ def test_tune_recovers_a_trial_from_one_more_death_unless_that_is_its_own_failur
 
 @pytest.mark.parametrize(("decision", "action"), [("go_on", TrialScheduler.CONTINUE), ("stop", TrialScheduler.STOP),
                                                   ("pause", TrialScheduler.STOP)])  # fmt: skip
-def test_a_trial_is_judged_once_at_each_rung(decision: Decision, action: str) -> None:
+def test_the_stopping_rule_is_queried_once_at_each_rung(decision: Decision, action: str) -> None:
     driver = Driver(decision=decision, rungs=frozenset({2, 4}))
     assert driver.result(row(1)) == TrialScheduler.CONTINUE and driver.judged == []
     assert driver.result(row(2)) == action
@@ -120,7 +120,7 @@ def test_a_trial_is_judged_once_at_each_rung(decision: Decision, action: str) ->
     assert driver.judged == [2]
 
 
-def test_a_paused_trial_keeps_the_time_that_it_spent() -> None:
+def test_a_paused_trial_retains_its_elapsed_time() -> None:
     driver = Driver(decision="pause", rungs=frozenset({2}), pausing=True)
     driver.result(row(1), row(2))
     paused = driver.complete()
@@ -132,7 +132,7 @@ def test_a_paused_trial_keeps_the_time_that_it_spent() -> None:
     assert (driver.records[-1].state, driver.records[-1].elapsed_s) == ("finished", 5.5)
 
 
-def test_a_search_that_pauses_waits_for_trials_under_way_before_it_ends() -> None:
+def test_a_search_with_paused_trials_waits_for_running_trials_before_it_ends() -> None:
     waiting, ending = Driver(pausing=True), Driver()
     assert waiting.searcher.suggest("tune-2") is None, "a trial under way may pause, and then be promoted"
     assert ending.searcher.suggest("tune-2") == Searcher.FINISHED
@@ -199,7 +199,7 @@ def trainable(trial: Steps, *, rungs: frozenset[int] = frozenset(), checkpoint_e
     return found
 
 
-def test_an_actor_hands_in_at_rungs_at_checkpoints_and_at_the_end() -> None:
+def test_an_actor_reports_at_rungs_at_checkpoints_and_at_the_end() -> None:
     actor = trainable(Steps({"accuracy": 0.9}, num_epochs=7), rungs=frozenset({3}), checkpoint_epochs=2)
     handed = [[one["epoch"] for one in actor.step()["rows"]] for _ in range(5)]
     assert handed == [[1, 2], [3], [4], [5, 6], [7]]
@@ -211,7 +211,7 @@ def test_a_measure_that_is_not_finite_fails_the_trial(value: float) -> None:
     assert "ArithmeticError: a measure is not finite" in result["error"] and result["done"]
 
 
-def test_tune_is_given_the_time_the_slots_and_the_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tune_gets_the_time_limit_the_slots_and_the_number_of_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
 
     class Tuner:

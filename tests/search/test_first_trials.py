@@ -23,7 +23,7 @@ def size_of(config: dict[str, Any]) -> float:
     return float((options.get("hidden", 0) * 10 + options.get("width", 0)) * (1 - config["share"]))
 
 
-def test_defaults_are_taken_where_the_space_has_them_and_the_middle_where_not() -> None:
+def test_a_first_trial_has_defaults_where_the_space_allows_them_and_middles_elsewhere() -> None:
     assert resolved(SPACE, DEFAULTS.get, {}) == {
         "model": "mlp", "model.mlp.hidden": 32, "rate": 0.5, "share": pytest.approx(0.2),
     }  # fmt: skip
@@ -38,7 +38,7 @@ def test_the_smallest_and_the_largest_are_found_across_branches() -> None:
     assert extreme(SPACE, start, lambda config: None, 1) == start, "where training decides sizes, nothing is known"
 
 
-def test_known_ones_are_distinct_in_order_and_no_more_than_asked_for() -> None:
+def test_initial_configs_are_distinct_ordered_and_at_most_the_requested_number() -> None:
     found = first_suggestions(SPACE, DEFAULTS.get, size_of, most=9)
     assert [one.origin for one in found] == ["default", "smallest", "largest", "default"]
     assert found[-1].params["model"] == "conv"
@@ -47,7 +47,7 @@ def test_known_ones_are_distinct_in_order_and_no_more_than_asked_for() -> None:
     assert [one.params for one in fixed] == [{}]
 
 
-def test_published_recipes_come_after_the_extremes_as_far_as_the_space_has_them() -> None:
+def test_published_recipes_follow_the_extremes_where_the_space_contains_them() -> None:
     recipes = [{"model": "conv", "rate": 2.0, "elsewhere": 1}, {"rate": 99.0, "share": 0.4}]
     found = first_suggestions(SPACE, DEFAULTS.get, size_of, 9, recipes)
     assert [one.origin for one in found] == ["default", "smallest", "largest", "published", "published", "default"]

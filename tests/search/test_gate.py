@@ -30,12 +30,12 @@ def test_actors_wait_for_each_other() -> None:
     assert passed(3, 2) == 0 and passed(3, 3) == 3
 
 
-def test_fewer_trials_than_slots_wait_for_nobody() -> None:
+def test_fewer_trials_than_slots_start_without_waiting() -> None:
     assert passed(8, 2, at_most=2) == 2
     assert passed(8, 2, at_most=3) == 0
     assert passed(2, 2, at_most=9) == 2
 
 
-def test_nobody_is_waited_for_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_actor_waits_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "GATE_PATIENCE_S", 0.02)
     assert passed(3, 2) == 2

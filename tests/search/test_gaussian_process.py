@@ -5,7 +5,7 @@ import numpy as np
 from tutelage.search.gaussian_process import Regression
 
 
-def test_what_is_smooth_is_learnt_and_what_does_not_matter_is_left_out() -> None:
+def test_a_smooth_function_is_fitted_and_an_irrelevant_input_is_ignored() -> None:
     rng = np.random.default_rng(0)
     rows = rng.random((60, 3))
     values = np.sin(3 * rows[:, 0]) + rows[:, 1]
@@ -21,7 +21,7 @@ def test_what_is_smooth_is_learnt_and_what_does_not_matter_is_left_out() -> None
     assert np.abs(learnt.predict(moved)[0] - mean).max() < 0.1
 
 
-def test_the_same_rows_give_the_same_predictions_however_they_came() -> None:
+def test_predictions_depend_on_the_rows_and_not_on_their_batches() -> None:
     """A driver that was killed learns all at once what the one before it learnt row by row."""
     rng = np.random.default_rng(1)
     rows, values = rng.random((31, 2)), rng.random(31)

@@ -21,7 +21,7 @@ Make = Callable[..., TrialRecord]
 FULL = "Traceback\n  …\nOSError: [Errno 28] No space left on device: 'student'"
 
 
-def test_a_handlers_error_of_the_storage_passes_what_catches_exceptions() -> None:
+def test_a_storage_error_of_a_handler_passes_except_exception() -> None:
     def handler() -> None:
         raise StorageFailed("here", "No space left on device")
 
@@ -36,12 +36,12 @@ def test_a_handlers_error_of_the_storage_passes_what_catches_exceptions() -> Non
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError(30, "Read-only file system")])
-def test_tunes_own_files_are_of_the_storage_too(error: OSError) -> None:
+def test_an_error_of_tunes_own_files_is_a_storage_error(error: OSError) -> None:
     with pytest.raises(UnreachableError, match="storage here cannot be written"), leaving("here"):
         raise error
 
 
-def test_other_errors_pass_as_they_are() -> None:
+def test_other_errors_are_unchanged() -> None:
     with pytest.raises(OSError, match="Connection refused"), leaving("here"):
         raise OSError(111, "Connection refused")
 
@@ -51,11 +51,11 @@ def test_other_errors_pass_as_they_are() -> None:
     [(FULL, "No space left on device"), ("OSError: [Errno 30] Read-only file system", "Read-only file system"),
      ("ValueError: no such class", "")],
 )  # fmt: skip
-def test_the_reason_is_found_in_a_traceback(error: str, reason: str) -> None:
+def test_the_storage_error_is_found_in_a_traceback(error: str, reason: str) -> None:
     assert reason_of(error) == reason
 
 
-def test_a_trial_that_could_not_write_stays_open_and_is_trained_again(tmp_path: Path, make_record: Make) -> None:
+def test_a_trial_that_could_not_write_stays_pending_and_is_trained_again(tmp_path: Path, make_record: Make) -> None:
     home = sweeps.create(tmp_path, "full", "")
     recorder = Recorder(
         home=home, objectives=(), limits=None, teacher_address="t", tracker=None, events=Dispatcher(),  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ def test_a_trial_that_could_not_write_stays_open_and_is_trained_again(tmp_path: 
     assert [record.number for record in home.pending()] == [0] and home.trials() == []
 
 
-def test_a_result_waits_for_room_on_a_disk_that_is_full_for_a_while(
+def test_a_result_is_written_once_a_full_disk_has_space_again(
     tmp_path: Path, make_record: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import os

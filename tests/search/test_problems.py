@@ -16,7 +16,7 @@ def front(problem: Problem, steps: int) -> Array:
 
 
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=lambda problem: problem.name)
-def test_the_closed_form_is_the_volume_that_a_dense_front_nears_from_below(problem):
+def test_the_closed_form_is_the_limit_of_the_volumes_of_dense_fronts(problem):
     steps = 20_001 if len(problem.reference) == 2 else 161
     found = pareto.hypervolume(front(problem, steps), problem.reference)
     assert found < problem.volume
@@ -55,7 +55,7 @@ def test_the_parts_of_zdt3_are_those_of_its_formula():
 
 
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=lambda problem: problem.name)
-def test_an_early_order_tells_something_and_not_all(problem):
+def test_the_order_at_an_early_epoch_correlates_with_the_final_order(problem):
     x = np.random.default_rng(1).random((1000, problem.num_values))
     curves, (_, true) = problem.curves(x, seed=0), problem.true(x)
     told = [spearmanr(curves[:, rung - 1], true).statistic for rung in (1, 3, 9, 27)]
@@ -64,7 +64,7 @@ def test_an_early_order_tells_something_and_not_all(problem):
     assert np.abs(curves[:, -1] - true).max() < 6 * problem.noise
 
 
-def test_a_training_is_the_same_for_its_seed_whatever_else_is_asked():
+def test_a_simulated_training_depends_on_its_seed_alone():
     problem = PROBLEMS["zdt1"]
     x = np.random.default_rng(2).random((5, problem.num_values))
     together = problem.curves(x, seed=3)

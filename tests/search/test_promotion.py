@@ -20,18 +20,18 @@ def trained(rule: Promotion, ends: dict[int, tuple[float, float]]) -> None:
         rule.finished(key, student(size), end)
 
 
-def test_the_first_are_never_paused_and_all_others_are() -> None:
+def test_the_first_students_are_never_paused_and_all_others_are() -> None:
     rule = Promotion(rungs=(1, 3), max_epochs=9, share=0.5, num_students=100, startup=3)
     assert [rule.pauses(key, 1, student(), -0.5) for key in (4, 8, 2, 5, 1)] == [False, False, False, True, True]
     assert not rule.pauses(8, 3, student(), -0.6), "one of the first is not paused at a later rung either"
 
 
 @pytest.mark.parametrize(("share", "num_students", "first"), [(0.2, 10, 5), (0.2, 300, 12), (0.2, 5000, 20), (0.2, None, 12)])
-def test_how_many_the_first_are(share: float, num_students: int | None, first: int) -> None:
+def test_the_number_of_first_students(share: float, num_students: int | None, first: int) -> None:
     assert Promotion(rungs=(1,), max_epochs=9, share=share, num_students=num_students).startup == first
 
 
-def test_the_one_that_was_best_at_the_rung_goes_on_first_and_none_that_a_smaller_one_beats() -> None:
+def test_the_best_student_at_the_rung_is_promoted_first_and_no_dominated_one() -> None:
     rule = Promotion(rungs=(1,), max_epochs=9, share=1.0, num_students=30, startup=8)
     trained(rule, {key: (1 + key / 8, -0.5 - key / 10) for key in range(8)})
     for key in range(10, 22):
@@ -41,7 +41,7 @@ def test_the_one_that_was_best_at_the_rung_goes_on_first_and_none_that_a_smaller
     assert rule.promoted(is_last=True) != 10, "it would end far above what has finished"
 
 
-def test_nothing_is_lost_whatever_the_order_and_no_more_is_spent_than_the_share() -> None:
+def test_no_student_is_lost_and_the_epochs_stay_within_the_share_in_any_order() -> None:
     for seed in range(3):
         generator = np.random.default_rng(seed)
         rule = Promotion(rungs=(1, 3), max_epochs=9, share=0.4, num_students=60, startup=6)
@@ -64,7 +64,7 @@ def test_nothing_is_lost_whatever_the_order_and_no_more_is_spent_than_the_share(
         assert all(one.is_paused == (one.end is None) for one in rule.students.values())
 
 
-def test_new_ones_come_before_paused_ones_until_there_is_a_choice_and_something_was_learnt() -> None:
+def test_new_students_precede_paused_ones_until_several_are_paused_and_some_have_finished() -> None:
     rule = Promotion(rungs=(1,), max_epochs=9, share=1.0, num_students=None, startup=5)
     for key in range(5, 30):
         rule.pauses(key + 100, 1, student(), -0.5)
@@ -76,7 +76,7 @@ def test_new_ones_come_before_paused_ones_until_there_is_a_choice_and_something_
     assert other.promoted(is_last=True) == 50
 
 
-def test_the_luckiest_end_keeps_nobody_from_going_on() -> None:
+def test_an_outlier_among_the_results_prevents_no_promotion() -> None:
     """Ends are noise around -1 whatever the traits, one is far luckier: as good as the others is good enough to go on."""
     generator = np.random.default_rng(0)
     rule = Promotion(rungs=(1,), max_epochs=9, share=1.0, num_students=60, startup=40)
@@ -89,7 +89,7 @@ def test_the_luckiest_end_keeps_nobody_from_going_on() -> None:
     assert rule.promoted(is_last=True) == 50
 
 
-def test_one_that_failed_is_neither_chosen_nor_learnt_from() -> None:
+def test_a_failed_student_is_neither_promoted_nor_learned_from() -> None:
     rule = Promotion(rungs=(1,), max_epochs=9, share=1.0, num_students=20, startup=5)
     trained(rule, {key: (1.0, -0.5 - key / 50) for key in range(5)})
     rule.pauses(7, 1, student(0.5), -1.0)
@@ -98,7 +98,7 @@ def test_one_that_failed_is_neither_chosen_nor_learnt_from() -> None:
     assert rule.promoted(is_last=True) is None
 
 
-def test_one_that_was_promoted_and_had_to_begin_again_goes_on_to_where_it_was_promoted() -> None:
+def test_a_promoted_student_that_restarts_continues_to_the_rung_of_its_promotion() -> None:
     rule = Promotion(rungs=(1, 3), max_epochs=9, share=1.0, num_students=20, startup=5)
     trained(rule, {key: (1.0, -0.5 - key / 50) for key in range(5)})
     rule.pauses(7, 1, student(0.5), -1.0)
@@ -107,7 +107,7 @@ def test_one_that_was_promoted_and_had_to_begin_again_goes_on_to_where_it_was_pr
     assert rule.pauses(7, 3, student(0.5), -1.1)
 
 
-def test_nobody_is_promoted_once_the_share_of_all_epochs_is_spent() -> None:
+def test_no_student_is_promoted_once_the_share_of_all_epochs_is_spent() -> None:
     """Twelve students of nine epochs each: six have finished and six pause after one, which is 60 of 108 epochs."""
     for share, is_promoted in ((0.5, False), (0.6, True)):
         rule = Promotion(rungs=(1,), max_epochs=9, share=share, num_students=12, startup=6)
@@ -117,7 +117,7 @@ def test_nobody_is_promoted_once_the_share_of_all_epochs_is_spent() -> None:
         assert (rule.promoted(is_last=True) is not None) is is_promoted
 
 
-def test_a_student_that_was_given_up_leaves_the_sums() -> None:
+def test_an_abandoned_student_is_subtracted_from_the_sums() -> None:
     rule = Promotion(rungs=(1,), max_epochs=9, share=1.0, num_students=30, startup=1)
     rule.pauses(0, 1, student(), -0.5)
     rule.pauses(1, 1, student(), -0.5)

@@ -85,7 +85,7 @@ def run(
     return {record.trial_id: record for record in records}
 
 
-def test_a_student_that_raises_or_is_not_finite_fails_alone(tmp_path: Path) -> None:
+def test_a_student_that_raises_or_is_not_finite_fails_without_the_others(tmp_path: Path) -> None:
     records = run(
         tmp_path,
         [
@@ -110,7 +110,7 @@ def test_a_student_that_raises_or_is_not_finite_fails_alone(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("checkpoint_epochs", "started_at"), [(1, 4), (0, 1)])
-def test_a_lost_worker_costs_no_trial(tmp_path: Path, checkpoint_epochs: int, started_at: int) -> None:
+def test_a_lost_worker_loses_no_trial(tmp_path: Path, checkpoint_epochs: int, started_at: int) -> None:
     """With checkpoints the trial goes on from the last one; without, it starts again. Either way it ends once, whole."""
     config = {"epochs": 6, "killed_at": 4, "marker": str(tmp_path / "killed")}
     records = run(tmp_path, [config, {"epochs": 2}], checkpoint_epochs=checkpoint_epochs)
@@ -134,14 +134,14 @@ def test_deaths_after_progress_are_no_failure(tmp_path: Path) -> None:
     assert records["t0000"].state == "finished" and [row["epoch"] for row in records["t0000"].curve] == [1, 2, 3, 4, 5]
 
 
-def test_when_the_time_is_up_a_running_trial_is_stopped_and_one_trial_did_not_wait_for_a_second(tmp_path: Path) -> None:
+def test_a_running_trial_is_stopped_at_the_time_limit_and_a_single_trial_starts_at_once(tmp_path: Path) -> None:
     records = run(tmp_path, [{"epochs": 10_000, "epoch_s": 0.1}], time_budget_s=17.0)
     assert records["t0000"].state == "stopped" and records["t0000"].elapsed_s > 0
     assert records["t0000"].curve, "the gate would have held it for 20 s"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_an_exception_in_the_driver_leaves_nothing_in_the_session_of_the_caller(
+def test_an_exception_in_the_driver_leaves_no_actor_in_the_callers_session(
     tmp_path: Path, error: type[BaseException]
 ) -> None:  # fmt: skip
     def living() -> set[str]:
@@ -164,7 +164,7 @@ def test_an_exception_in_the_driver_leaves_nothing_in_the_session_of_the_caller(
     assert "stop" in str(caught.value), "the traceback is held, as a notebook does"
 
 
-def test_a_trial_that_is_not_worth_more_is_stopped_at_its_rung_and_each_is_asked_about_once(tmp_path: Path) -> None:
+def test_a_trial_is_stopped_at_its_rung_and_the_rule_is_queried_once_a_trial(tmp_path: Path) -> None:
     asked: list[tuple[int, int]] = []
 
     def judge(suggestion: Suggestion, row: dict[str, Any]) -> Decision:
@@ -181,9 +181,7 @@ def test_a_trial_that_is_not_worth_more_is_stopped_at_its_rung_and_each_is_asked
 
 
 @pytest.mark.parametrize("checkpoint_epochs", [0, 2])
-def test_checkpoints_are_those_asked_for_and_what_cannot_be_opened_is_tried_once(
-    tmp_path: Path, checkpoint_epochs: int
-) -> None:
+def test_checkpoints_are_those_requested_and_an_unreadable_one_is_tried_once(tmp_path: Path, checkpoint_epochs: int) -> None:
     configs = [{"epochs": 5}, {"epochs": 5, "opened": str(tmp_path / "opened")}]
     records = run(tmp_path, configs, checkpoint_epochs=checkpoint_epochs)
     assert [records[f"t000{i}"].state for i in range(2)] == ["finished", "failed"]
@@ -192,7 +190,7 @@ def test_checkpoints_are_those_asked_for_and_what_cannot_be_opened_is_tried_once
     assert bool(list((tmp_path / "run").rglob(STATE))) is (checkpoint_epochs > 0)
 
 
-def test_a_trial_goes_on_where_an_earlier_driver_left_it_and_what_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+def test_a_trial_resumes_from_an_earlier_drivers_last_complete_checkpoint(tmp_path: Path) -> None:
     left = tmp_path / "run" / "t0000"
     for number, content in enumerate(['[{"epoch": 1}, ', json.dumps([{"epoch": e, "train_loss": 9.0, "accuracy": 0.1,
         "step_s": 5.0} for e in (1, 2)]), "{"]):  # fmt: skip
@@ -205,7 +203,7 @@ def test_a_trial_goes_on_where_an_earlier_driver_left_it_and_what_was_cut_short_
     assert [row["step_s"] for row in records["t0001"].curve] == [0.001, 0.001]
 
 
-def test_a_paused_trial_leaves_its_worker_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_paused_trial_frees_its_worker_and_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     """Three pause after two epochs; the first and the last come back when no new one is left and end whole, the last by way
     of another rung: so its state is kept twice."""
     records: list[TrialRecord] = []

@@ -79,7 +79,7 @@ def sizes_of(config: dict[str, Any]) -> Sizes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_sampler_serves_a_conditional_space_and_keeps_its_record_on_disk(tmp_path: Path, kind: str) -> None:
+def test_every_sampler_suggests_from_a_conditional_space_and_stores_its_study_on_disk(tmp_path: Path, kind: str) -> None:
     drawn = sampler(tmp_path, kind)
     for _ in range(15):
         suggestion = drawn.ask()
@@ -95,7 +95,7 @@ def test_every_sampler_serves_a_conditional_space_and_keeps_its_record_on_disk(t
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_seed_and_answers_give_the_same_suggestions(tmp_path: Path, kind: str) -> None:
+def test_the_same_seed_and_results_give_the_same_suggestions(tmp_path: Path, kind: str) -> None:
     def suggestions(path: Path) -> list[dict[str, Any]]:
         path.mkdir()
         drawn, found = sampler(path, kind), []
@@ -109,7 +109,7 @@ def test_the_same_seed_and_answers_give_the_same_suggestions(tmp_path: Path, kin
     assert suggestions(tmp_path / "one") == suggestions(tmp_path / "two")
 
 
-def test_states_are_told_as_they_are(tmp_path: Path) -> None:
+def test_optuna_gets_the_states_of_trials(tmp_path: Path) -> None:
     drawn = sampler(tmp_path)
     finished, violating, infeasible, stopped, failed, _left_open = (drawn.ask() for _ in range(6))
     drawn.tell_finished(finished.number, [-0.9, 10.0], {"params": -5.0})
@@ -127,7 +127,7 @@ def test_states_are_told_as_they_are(tmp_path: Path) -> None:
     assert [t.number for t in best] == [finished.number], "what misses a constraint is not among the best"
 
 
-def test_losses_that_are_not_finite_are_our_own_mistake(tmp_path: Path) -> None:
+def test_losses_that_are_not_finite_are_an_assertion_error(tmp_path: Path) -> None:
     drawn = sampler(tmp_path)
     suggestion = drawn.ask()
     with pytest.raises(AssertionError):
@@ -155,7 +155,7 @@ def test_trials_end_after_their_number(tmp_path: Path) -> None:
     assert not asked.exhausted
 
 
-def test_nothing_is_trained_twice_and_an_exhausted_space_ends(tmp_path: Path) -> None:
+def test_no_config_is_suggested_twice_and_an_exhausted_space_ends_the_search(tmp_path: Path) -> None:
     asked = suggester(tmp_path, [], space=Space(parse({"n": {"int": [1, 4]}})))
     configs = []
     while (suggestion := asked.next()) is not None:
@@ -165,7 +165,7 @@ def test_nothing_is_trained_twice_and_an_exhausted_space_ends(tmp_path: Path) ->
     assert asked.exhausted
 
 
-def test_what_is_too_large_is_refused_before_training_and_recorded(tmp_path: Path) -> None:
+def test_a_student_that_is_too_large_is_rejected_before_training_and_recorded(tmp_path: Path) -> None:
     refused: list[TrialRecord] = []
     asked = suggester(
         tmp_path, refused, num_trials=5, space=Space(parse({"n": {"int": [1, 100]}})),
@@ -182,7 +182,7 @@ def test_what_is_too_large_is_refused_before_training_and_recorded(tmp_path: Pat
     assert {t.state.name for t in states(tmp_path) if t.number in {r.number for r in refused}} == {"PRUNED"}
 
 
-def test_a_constraint_that_nobody_can_meet_ends_the_search(tmp_path: Path) -> None:
+def test_a_constraint_that_no_student_can_meet_ends_the_search(tmp_path: Path) -> None:
     refused: list[TrialRecord] = []
     asked = suggester(
         tmp_path, refused, constraints=Limits(max={"params": 0}), presize=lambda config: Sizes(final={"params": 1.0}),
@@ -193,7 +193,7 @@ def test_a_constraint_that_nobody_can_meet_ends_the_search(tmp_path: Path) -> No
     assert len(refused) == MAX_REFUSALS
 
 
-def test_failed_and_stopped_trials_are_never_told_as_complete(tmp_path: Path) -> None:
+def test_failed_and_stopped_trials_are_never_complete_for_optuna(tmp_path: Path) -> None:
     asked = suggester(tmp_path, [])
     suggestions = [asked.next() for _ in range(3)]
     for suggestion, state in zip(suggestions, ("failed", "stopped", "finished"), strict=True):
@@ -203,7 +203,7 @@ def test_failed_and_stopped_trials_are_never_told_as_complete(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_driver_that_comes_back_is_given_the_same_suggestions(tmp_path: Path, kind: str) -> None:
+def test_a_restarted_driver_gets_the_same_suggestions(tmp_path: Path, kind: str) -> None:
     """Every suggestion depends on the record and its number alone, whichever process asks and whatever was dropped between."""
     begun: list[TrialRecord] = []
     ended: dict[int, TrialRecord] = {}
@@ -230,7 +230,7 @@ def test_a_driver_that_comes_back_is_given_the_same_suggestions(tmp_path: Path, 
     assert (following.number, following.params) == (expected.number, expected.params)
 
 
-def test_proposals_come_first_and_once(tmp_path: Path) -> None:
+def test_seeded_suggestions_come_first_and_once(tmp_path: Path) -> None:
     seeded = [
         SeededSuggestion(params={"x": "a", "x.a.n": 7}, origin="default"),
         SeededSuggestion(params={"x": "b"}, origin="largest"),
@@ -251,7 +251,7 @@ def test_proposals_come_first_and_once(tmp_path: Path) -> None:
     ]
 
 
-def test_what_another_sweep_has_trained_is_answered_from_its_record(tmp_path: Path) -> None:
+def test_a_student_that_another_sweep_trained_is_taken_from_its_record(tmp_path: Path) -> None:
     answered: list[TrialRecord] = []
 
     def recall(suggestion: Suggestion) -> TrialRecord | None:
@@ -267,7 +267,7 @@ def test_what_another_sweep_has_trained_is_answered_from_its_record(tmp_path: Pa
     assert len(trained) + len(answered) == 10
 
 
-def test_the_highest_rung_with_enough_students_guides(tmp_path: Path) -> None:
+def test_the_sampler_learns_from_the_highest_rung_with_enough_students(tmp_path: Path) -> None:
     """Small numbers look best at the rung, large ones in the end: suggestions follow whichever is known well enough."""
     space = Space(parse({"n": {"int": [1, 1000]}}))
 
@@ -290,7 +290,7 @@ def test_the_highest_rung_with_enough_students_guides(tmp_path: Path) -> None:
     assert mean_after(60) > 700, "sixty are enough"
 
 
-def test_what_another_search_found_is_learnt_and_is_none_of_this_one(tmp_path: Path) -> None:
+def test_results_of_another_search_are_learned_from_and_are_no_trials_of_this_one(tmp_path: Path) -> None:
     space = Space(parse({"n": {"int": [1, 1000]}}))
     drawn = sampler(tmp_path, "tpe", space)
     for n in range(1, 1000, 20):
@@ -314,7 +314,7 @@ RANGES = st.one_of(
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=3, deadline=None)
 @given(ranges=st.lists(RANGES, min_size=1, max_size=3), defaults=st.lists(st.floats(-10, 1000), min_size=3, max_size=3))
-def test_every_sampler_suggests_the_values_of_ranges_whatever_their_steps_and_ends(
+def test_every_sampler_suggests_values_on_the_grids_of_ranges(
     tmp_path_factory: pytest.TempPathFactory, kind: str, ranges: list[dict[str, Any]], defaults: list[float]
 ) -> None:
     """The sampler's own suggestions and the initial ones are on the grid; a new driver that reads them suggests the same."""
@@ -344,7 +344,7 @@ def test_every_sampler_suggests_the_values_of_ranges_whatever_their_steps_and_en
 
 
 @pytest.mark.parametrize("wrong", ["tpee", {"tpe": {"startup": 0}}, {"tpe": {"start": 3}}, "no_such_module:Sampler"])
-def test_a_sampler_that_is_not_there_or_configured_wrongly_is_an_error(wrong: Any) -> None:
+def test_an_unknown_or_wrongly_configured_sampler_is_an_error(wrong: Any) -> None:
     with pytest.raises(InputError, match="samplers plugin"):
         check(wrong)
 
@@ -392,7 +392,9 @@ def test_rejected_students_do_not_count_towards_the_number_of_trials(tmp_path: P
 
 @pytest.mark.parametrize("limits", [Limits(), Limits(max={"params": 20.0})], ids=["free", "bounded"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_values_that_make_no_network_are_infeasible_and_cost_no_trial(tmp_path: Path, kind: str, limits: Limits) -> None:
+def test_values_from_which_no_network_can_be_built_are_infeasible_and_count_as_no_trial(
+    tmp_path: Path, kind: str, limits: Limits
+) -> None:
     refused: list[TrialRecord] = []
 
     def presize(config: dict[str, Any]) -> Sizes:
@@ -429,7 +431,7 @@ def test_ranges_have_their_scale_and_step() -> None:
     assert isinstance(real, optuna.distributions.FloatDistribution) and real.log and (real.low, real.high) == (0.1, 10.0)
 
 
-def test_the_sampler_is_told_by_how_much_a_finished_student_misses_a_constraint(tmp_path: Path) -> None:
+def test_the_sampler_gets_the_violation_of_a_finished_students_constraint(tmp_path: Path) -> None:
     limited = suggester(tmp_path, [], num_trials=2, constraints=Limits(min={"accuracy": 0.999}))
     suggestion = limited.next()
     assert suggestion is not None

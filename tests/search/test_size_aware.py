@@ -62,7 +62,7 @@ def volume(students: list[Params]) -> float:
     return pareto.hypervolume([[size_losses(one)[0], end(one)] for one in students], [5.0, 1.0])
 
 
-def test_it_comes_nearer_the_front_than_chance_with_a_quarter_of_the_students() -> None:
+def test_it_is_nearer_to_the_front_than_random_search_with_a_quarter_of_the_students() -> None:
     for seed in range(3):
         chosen = search(seed, 40, size_aware(seed))
         assert volume(chosen) > volume(search(seed, 160, None))
@@ -70,7 +70,7 @@ def test_it_comes_nearer_the_front_than_chance_with_a_quarter_of_the_students() 
         assert np.median(rates) < 0.25, "the best rate is found"
 
 
-def test_nothing_is_proposed_before_a_few_ended_and_nothing_twice() -> None:
+def test_no_suggestion_precedes_the_first_results_and_none_is_repeated() -> None:
     chooser = size_aware(0)
     assert chooser.propose(0) is None
     chosen = search(0, 60, size_aware(0))
@@ -78,7 +78,7 @@ def test_nothing_is_proposed_before_a_few_ended_and_nothing_twice() -> None:
     assert len(set(keys)) == len(keys)
 
 
-def test_the_same_history_gives_the_same_proposal_to_a_driver_that_comes_back() -> None:
+def test_a_restarted_driver_with_the_same_history_gets_the_same_suggestion() -> None:
     live, back = size_aware(3), size_aware(3)
     found = search(3, 30, live)
     for number, params in enumerate(found):
@@ -89,7 +89,7 @@ def test_the_same_history_gives_the_same_proposal_to_a_driver_that_comes_back() 
     assert live.propose(30) != live.propose(31)
 
 
-def test_what_is_not_wanted_is_never_proposed_and_the_unsized_are_left_to_chance() -> None:
+def test_rejected_sizes_are_never_suggested_and_students_without_a_size_are_random() -> None:
     def small(params: Params) -> np.ndarray | None:
         known = size_losses(params)
         return known if known[0] < 3 else None
@@ -107,7 +107,7 @@ def test_what_is_not_wanted_is_never_proposed_and_the_unsized_are_left_to_chance
     assert nobody.propose(1) is None
 
 
-def test_students_under_way_are_not_proposed_to_their_neighbours() -> None:
+def test_neighbours_of_running_students_are_not_suggested() -> None:
     """One under way counts as it is expected to end: several workers do not get the same student."""
     chooser = size_aware(0)
     for number, params in enumerate(search(2, 25, None)):

@@ -56,7 +56,7 @@ def bracketed(num_brackets: int, seed: int = 0) -> tuple[BracketedJudge, list[He
     return BracketedJudge(brackets, factor=3, seed=seed), rules
 
 
-def test_a_bracket_judges_from_its_first_rung_on_and_only_its_own() -> None:
+def test_a_bracket_decides_from_its_first_rung_on_and_only_for_its_own_trials() -> None:
     judge, rules = bracketed(4)
     for number in range(200):
         for epoch in (1, 3, 9):
@@ -84,7 +84,7 @@ def test_brackets_are_drawn_in_hyperbands_shares_by_seed_and_number() -> None:
     assert [other._brackets.index(other.bracket_of(number)) for number in range(50)] != places
 
 
-def test_what_ended_is_learnt_by_its_own_bracket(make_record: Callable[..., TrialRecord]) -> None:
+def test_a_bracket_learns_from_its_own_finished_trials(make_record: Callable[..., TrialRecord]) -> None:
     judge, rules = bracketed(2)
     records = [
         replace(make_record(number, accuracy=0.5, params=10.0), curve=({"epoch": 3.0, "accuracy": 0.4},))
@@ -95,7 +95,7 @@ def test_what_ended_is_learnt_by_its_own_bracket(make_record: Callable[..., Tria
     assert sum(ends) == 20 and ends == [sum(judge.bracket_of(n) is one for n in range(20)) for one in judge._brackets]
 
 
-def test_a_rule_is_asked_in_losses_and_learns_from_finished_trials_only(make_record: Callable[..., TrialRecord]) -> None:
+def test_a_rule_gets_losses_and_learns_from_finished_trials_only(make_record: Callable[..., TrialRecord]) -> None:
     rule = Heard()
     stopping = RuleJudge(rule, frozenset({1, 3}), ASKED, ACCURACY)
     row = {"epoch": 3, "accuracy": 0.75}
@@ -121,7 +121,7 @@ def table(count: int = 30, epochs: int = 9, seed: int = 0, seeds: int = 1) -> re
     return recorded_table.Table(known=known, whole=known, traits=luck[:, None], errors=errors, epoch_s=np.full(count, 2.0))
 
 
-def test_without_a_rule_all_is_trained_and_the_clock_adds_up() -> None:
+def test_without_a_rule_all_students_are_trained_and_the_clock_is_the_sum_of_their_times() -> None:
     known = table()
     one = replay.replay(known, None, (1, 3), range(30), replay.Cluster(workers=1))
     assert one.finished == tuple(range(30)) and one.epochs == 30 * 9 == one.spent[-1]
@@ -136,7 +136,7 @@ def test_without_a_rule_all_is_trained_and_the_clock_adds_up() -> None:
     assert replay.hypervolume_after(known, one)[-1] == pytest.approx(1.0)
 
 
-def test_where_order_at_a_rung_is_order_at_the_end_dominance_loses_nothing_and_saves_much() -> None:
+def test_dominance_keeps_the_front_and_saves_epochs_where_the_order_at_a_rung_is_final() -> None:
     known = table(300)
     rule = Dominance(num_judged=10**9)
     found = replay.judged(known, replay.replay(known, rule, (1, 3), range(300), replay.Cluster()))
@@ -156,7 +156,7 @@ def test_a_thousand_workers_are_kept_busy() -> None:
     assert found.busy_share > 0.95
 
 
-def test_a_sampler_is_answered_by_the_nearest_student_and_hears_of_every_end(tmp_path: Path) -> None:
+def test_a_sampler_gets_the_result_of_the_nearest_student_for_every_suggestion(tmp_path: Path) -> None:
     space = Space(parse({"luck": {"float": [0.0, 1.0]}}))
     known = table(50)
     sampler = Sampler(space, 2, "tpe", 0, rungs=[1, 3], journal=tmp_path / "study.journal")
@@ -193,7 +193,7 @@ def test_a_table_is_read_as_it_was_recorded(make_record: Callable[..., TrialReco
     assert read.traits.tolist() == [[0.0], [1.0]] and read.max_epochs == 3
 
 
-def test_a_resumed_search_knows_who_is_paused(make_record: Callable[..., TrialRecord]) -> None:
+def test_a_resumed_search_restores_the_paused_students(make_record: Callable[..., TrialRecord]) -> None:
     """The same verdicts whether trials were seen live or taken up from the ledger; what was left over stays behind."""
     space = Space(parse({"n": {"int": [0, 4]}}))
 

@@ -33,14 +33,14 @@ def decided(rule: stopping_rules.Rule, come: Come, rung: int = 1) -> list[bool]:
 @pytest.mark.parametrize("name", RULES)
 @settings(deadline=None)
 @given(come=students)
-def test_a_newcomer_that_dominates_all_is_never_stopped(name: str, come: Come) -> None:
+def test_a_new_student_that_dominates_all_is_never_stopped(name: str, come: Come) -> None:
     best = (tuple(min(known[k] for known, _ in come) - 1 for k in range(2)), min(error for _, error in come) / 2)
     assert not decided(RULES[name](), [*come, best])[-1]  # type: ignore[list-item]
 
 
 @settings(deadline=None)
 @given(come=students)
-def test_dominance_stops_nobody_whom_no_one_dominates_there(come: Come) -> None:
+def test_dominance_stops_no_student_that_is_non_dominated_at_the_rung(come: Come) -> None:
     stops = decided(RULES["dominance"](), come)
     for place, stopped in enumerate(stops):
         rows = np.array([[*known, error] for known, error in come[: place + 1]])
@@ -49,7 +49,7 @@ def test_dominance_stops_nobody_whom_no_one_dominates_there(come: Come) -> None:
 
 @settings(deadline=None)
 @given(come=students, seed=st.integers(0, 99))
-def test_the_last_ones_fate_does_not_depend_on_the_order_of_those_before(come: Come, seed: int) -> None:
+def test_the_decision_on_a_student_does_not_depend_on_the_order_of_earlier_ones(come: Come, seed: int) -> None:
     shuffled = [come[i] for i in np.random.default_rng(seed).permutation(len(come) - 1)]
     assert decided(RULES["dominance"](), come)[-1] == decided(RULES["dominance"](), [*shuffled, come[-1]])[-1]
 
@@ -57,7 +57,7 @@ def test_the_last_ones_fate_does_not_depend_on_the_order_of_those_before(come: C
 @pytest.mark.parametrize("name", RULES)
 @settings(deadline=None)
 @given(come=students)
-def test_sizes_count_by_their_order_alone(name: str, come: Come) -> None:
+def test_decisions_depend_on_the_order_of_sizes_alone(name: str, come: Come) -> None:
     """Crowding is measured on the scale of a loss, so for mo-asha the scale may change, not its shape."""
     turn = math.exp if name == "dominance" else lambda size: 7 * size + 3
     turned = [((turn(a), turn(b)), error) for (a, b), error in come]
@@ -66,12 +66,12 @@ def test_sizes_count_by_their_order_alone(name: str, come: Come) -> None:
 
 @settings(deadline=None)
 @given(come=students)
-def test_a_double_of_what_came_changes_nothing_for_dominance(come: Come) -> None:
+def test_a_duplicate_of_an_earlier_student_changes_no_decision_of_dominance(come: Come) -> None:
     doubled = [one for one in come[:-1] for _ in range(2)]
     assert decided(RULES["dominance"](), [*doubled, come[-1]])[-1] == decided(RULES["dominance"](), come)[-1]
 
 
-def test_nobody_is_stopped_before_enough_have_finished() -> None:
+def test_no_student_is_stopped_before_enough_have_finished() -> None:
     rule = stopping_rules.Dominance(num_judged=100, startup=3)
     for number in range(5):
         stopped = rule.stops(1, np.array([float(number)]), 0.1 + 0.2 * number)
@@ -79,7 +79,7 @@ def test_nobody_is_stopped_before_enough_have_finished() -> None:
         rule.finished(np.array([float(number)]), {1: 0.1 + 0.2 * number}, 0.1 + 0.2 * number)
 
 
-def test_the_margin_is_what_larger_ones_catch_up() -> None:
+def test_the_margin_is_the_improvement_of_larger_students_after_the_rung() -> None:
     """A student of size k errs by 0.1 k less in the end: a larger one that is behind catches up by 0.1 a size."""
     rule = stopping_rules.Dominance(num_judged=10**9, confidence=0.5, startup=0)
     for size in (1.0, 2.0, 3.0, 4.0):
@@ -88,7 +88,7 @@ def test_the_margin_is_what_larger_ones_catch_up() -> None:
     assert rule.margin(1, 0.5) == pytest.approx(np.quantile(gains, 0.5, method="inverted_cdf"), abs=2 / stopping_rules.BINS)
 
 
-def test_a_difference_within_the_noise_is_none() -> None:
+def test_a_difference_within_the_noise_stops_no_student() -> None:
     rule = stopping_rules.Dominance(num_judged=50, startup=0)
     rule.finished(np.array([9.0]), {1: 0.5}, 0.5)
     assert rule.margin(1, 0.5) == pytest.approx(math.sqrt(2 * 0.25 / 50))
@@ -104,7 +104,7 @@ def test_halving_keeps_a_third_by_true_rank() -> None:
     assert stops == [False, False, False, False, True, True]
 
 
-def test_of_one_layer_the_outermost_and_loneliest_go_on() -> None:
+def test_the_students_of_one_front_with_the_largest_crowding_distance_continue() -> None:
     rows = np.array([[0.0, 1.0], [0.1, 0.9], [0.2, 0.8], [1.0, 0.0]])
     assert stopping_rules.crowding_distance(rows).tolist() == pytest.approx([math.inf, 0.4, 1.8, math.inf])
     assert stopping_rules.crowding_distance(np.ones((3, 2)))[1] == 0, "equal rows have no distance"
@@ -112,7 +112,7 @@ def test_of_one_layer_the_outermost_and_loneliest_go_on() -> None:
 
 @pytest.mark.parametrize("num_sizes", [1, 2])
 @pytest.mark.parametrize("falling", [False, True])
-def test_ranking_the_leaders_alone_decides_as_ranking_all_does(num_sizes: int, falling: bool) -> None:
+def test_ranking_the_leaders_alone_gives_the_decisions_of_ranking_all(num_sizes: int, falling: bool) -> None:
     """Half of the rows are equal to others; where errors fall, every newcomer pushes back those before it."""
     rng = np.random.default_rng(num_sizes)
     rows = rng.integers(0, 25, (600, num_sizes + 1)) / 25

@@ -36,7 +36,7 @@ def test_seconds_add_up_over_pauses_and_drivers() -> None:
     assert (records[-1].state, records[-1].elapsed_s, spent_s) == ("finished", 127.0, {})
 
 
-def test_when_the_time_is_up_no_trial_stays_running_and_those_that_never_ran_do_not_count() -> None:
+def test_at_the_time_limit_running_trials_are_stopped_and_unstarted_ones_do_not_count() -> None:
     records: list[TrialRecord] = []
     feed = feed_of([0, 1], records, {})
     feed.suggest("first")
@@ -50,7 +50,7 @@ def test_when_the_time_is_up_no_trial_stays_running_and_those_that_never_ran_do_
     assert len(records) == 2
 
 
-def test_a_trial_whose_worker_was_lost_before_its_first_epoch_was_a_student_all_the_same() -> None:
+def test_a_trial_whose_worker_was_lost_before_its_first_epoch_counts_as_a_trial() -> None:
     records: list[TrialRecord] = []
     feed = feed_of([0], records, {})
     feed.suggest("first")

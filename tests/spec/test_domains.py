@@ -74,7 +74,7 @@ def test_values_of_a_logarithmic_range_are_within_it_and_unchanged(exponent: flo
         ({"choice": ["a", "b"]}, "b", "b"), ({"choice": ["a", "b"]}, "c", None),
     ],
 )  # fmt: skip
-def test_a_value_of_elsewhere_is_put_on_the_grid_or_is_none_of_the_domains(node: Any, value: Any, near: Any) -> None:
+def test_a_foreign_value_is_rounded_to_the_grid_or_is_outside_the_domain(node: Any, value: Any, near: Any) -> None:
     found = value_near(parse(node), value)
     assert found == near and type(found) is type(near)
     assert has(parse(node), value) == (near is not None and near == value)

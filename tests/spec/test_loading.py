@@ -35,7 +35,7 @@ def problems_of(tree: dict[str, Any]) -> dict[str, str]:
     return {problem.path: problem.why for problem in caught.value.problems}
 
 
-def test_all_problems_come_at_once_each_with_its_line_and_the_nearest_word(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once_with_line_and_nearest_word(tmp_path: Path) -> None:
     text = """\
 name: two words
 data: digit
@@ -125,7 +125,7 @@ search:
         ({"seed": float("nan")}, "seed", "whole number"),
     ],
 )
-def test_what_is_wrong_says_where_and_why(changes: dict[str, Any], path: str, why: str) -> None:
+def test_an_error_names_the_place_and_the_reason(changes: dict[str, Any], path: str, why: str) -> None:
     problems = problems_of({**SMALL_SPEC, **changes})
     assert why in problems[path], problems
 
@@ -138,12 +138,12 @@ def test_what_is_wrong_says_where_and_why(changes: dict[str, Any], path: str, wh
         ("a: [1\n", "not YAML"),
     ],
 )
-def test_a_file_that_is_no_mapping_says_so(tmp_path: Path, text: str, why: str) -> None:
+def test_a_file_that_is_no_mapping_is_an_error(tmp_path: Path, text: str, why: str) -> None:
     with pytest.raises(InputError, match=why):
         loading.load(write(tmp_path, text))
 
 
-def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_a_duplicate_key_is_an_error_with_its_line(tmp_path: Path) -> None:
     text = yaml.safe_dump({**SMALL_SPEC, "name": "two words"}, sort_keys=False) + "seed: 1\nseed: 2\n"
     with pytest.raises(SpecError) as caught:
         loading.load(write(tmp_path, text))
@@ -151,13 +151,13 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> Non
     assert [(p.path, p.line) for p in caught.value.problems] == [("name", 1), ("seed", last)], "beside all else that is wrong"
 
 
-def test_every_impossible_distribution_of_a_choice_is_told() -> None:
+def test_every_impossible_distribution_of_a_choice_is_reported() -> None:
     model = {"choice": {"mlp": {"hidden": {"int": [9, 1]}}, "convnet": {"width": {"int": [0, 8], "log": True}, "dept": 2}}}
     problems = problems_of({**SMALL_SPEC, "student": {"model": model}})
     assert set(problems) == {"student.model.mlp.hidden", "student.model.convnet.width", "student.model.convnet.dept"}
 
 
-def test_a_part_that_holds_itself_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_part_that_contains_itself_is_an_error_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="yaml:2: not YAML that can be read: an alias stands for a part that contains it"):
         loading.load(write(tmp_path, "name: a\nstudent: &a {model: *a}\n"))
 
@@ -177,7 +177,7 @@ MERGED = "name: a\nm0: &m0 {x: 1}\n" + "".join(f"m{i}: &m{i} {{<<: [*m{i - 1}, *
     ],
     ids=["aliases", "merges", "nested", "digits", "tag", "truth", "long", "key", "object"],
 )  # fmt: skip
-def test_text_that_makes_no_spec_is_refused_at_once(tmp_path: Path, text: str, why: str) -> None:
+def test_text_that_is_no_spec_is_an_error_within_a_second(tmp_path: Path, text: str, why: str) -> None:
     with pytest.raises(InputError, match=f"not YAML that can be read: .*{why}"):
         loading.load(write(tmp_path, text))
     with pytest.raises(InputError, match=f"(?s)--set seed=.* is not YAML: .*{why}"):
@@ -202,14 +202,14 @@ def test_text_that_makes_no_spec_is_refused_at_once(tmp_path: Path, text: str, w
         ("distillation.temperature", "{float: [1, 8], log: yes}", "log is true or false. Write true."),
     ],
 )  # fmt: skip
-def test_a_value_of_another_type_says_what_to_write(path: str, text: str, why: str) -> None:
+def test_the_error_for_a_value_of_another_type_shows_how_to_write_it(path: str, text: str, why: str) -> None:
     overrides = ["student.model={mlp: {}}", f"{path}={text}"] if "mlp" in path else [f"{path}={text}"]
     with pytest.raises(SpecError) as caught:
         loading.load(SEARCH_SPACES[0].parent / "digits.yaml", overrides)
     assert [problem.why for problem in caught.value.problems] == [why]
 
 
-def test_a_missing_file_is_told_without_a_traceback(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_without_a_traceback(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read: No such file"):
         loading.load(tmp_path / "none.yaml")
 
@@ -222,7 +222,7 @@ def test_exponents_are_numbers_and_yes_is_a_word(tmp_path: Path) -> None:
     assert loaded.name == "no"
 
 
-def test_set_overrides_and_is_named_when_it_is_wrong(tmp_path: Path) -> None:
+def test_set_overrides_the_file_and_its_errors_name_it(tmp_path: Path) -> None:
     path = write(tmp_path, yaml.safe_dump(SMALL_SPEC))
     loaded = loading.load(path, ["search.trials=50", "distillation.weight={float: [0.1, 0.2]}", "resources.trial.cpus=0.5"])
     assert loaded.search.trials == 50
@@ -240,7 +240,7 @@ def test_set_overrides_and_is_named_when_it_is_wrong(tmp_path: Path) -> None:
     assert loading.load(path, ["tracking.uri=http://there"]).tracking.uri == "http://there"
 
 
-def test_the_resolved_spec_loads_again_to_the_same(tmp_path: Path) -> None:
+def test_a_resolved_spec_loads_as_the_same_spec(tmp_path: Path) -> None:
     first = loading.from_dict(SMALL_SPEC)
     path = write(tmp_path, dump(first.resolved()))
     assert loading.load(path) == first
@@ -254,7 +254,7 @@ VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) 
 @example(
     {"name": "1e3", "a": "1:30", "b": "010", "c": "yes", "d": "2026-01-01", "e": "0x1F", "f": 1e-05, "g": "1_000", "h": "08"}
 )
-def test_what_is_dumped_is_read_again_the_same(tree: dict[str, Any]) -> None:
+def test_a_dumped_document_is_read_unchanged(tree: dict[str, Any]) -> None:
     assert Document(dump(tree), "dumped").tree == tree
 
 
@@ -264,7 +264,7 @@ def test_what_is_dumped_is_read_again_the_same(tree: dict[str, Any]) -> None:
     seed=st.integers(0, 2**31 - 1),
 )
 @example("1e3", 1e-7, 0)
-def test_a_resolved_spec_round_trips_whatever_its_name(name: str, weight: float, seed: int) -> None:
+def test_a_resolved_spec_round_trips_with_any_name(name: str, weight: float, seed: int) -> None:
     first = loading.from_dict({**SMALL_SPEC, "name": name, "seed": seed, "distillation": {"weight": weight}})
     assert loading.from_dict(Document(dump(first.resolved()), "dumped").tree) == first
 
@@ -279,7 +279,7 @@ def test_a_users_plugin_without_ranges_cannot_be_searched(user_module: Callable[
     assert "has no SPACE" in problems["student.model.plain_network:Net"]
 
 
-def test_the_word_search_stands_for_what_the_plugin_declares() -> None:
+def test_the_value_search_is_replaced_by_the_plugins_search_space() -> None:
     loaded = loading.from_dict(
         {**SMALL_SPEC, "student": {"model": {"choice": {"convnet": "search", "mlp": {"hidden": "search"}}}}}
     )
@@ -288,7 +288,7 @@ def test_the_word_search_stands_for_what_the_plugin_declares() -> None:
     assert "student.model.mlp.depth" not in loaded.space.names()
 
 
-def test_the_schema_accepts_the_ready_specs_and_refuses_a_wrong_key() -> None:
+def test_the_schema_accepts_the_shipped_specs_and_rejects_a_wrong_key() -> None:
     schema = json_schema()
     validator = jsonschema.Draft7Validator(schema)
     for path in SEARCH_SPACES:
@@ -299,7 +299,7 @@ def test_the_schema_accepts_the_ready_specs_and_refuses_a_wrong_key() -> None:
     assert list(validator.iter_errors({**SMALL_SPEC, "distillation": {"weight": {"flt": [0, 1]}}}))
 
 
-def test_the_committed_schema_is_the_present_one() -> None:
+def test_the_committed_schema_is_up_to_date() -> None:
     committed = Path(__file__).parents[2] / "search_spaces" / "spec.schema.json"
     assert json.loads(committed.read_text()) == json_schema(), "run: tutelage schema > search_spaces/spec.schema.json"
 
@@ -312,7 +312,7 @@ def test_the_size_aware_sampler_takes_only_objectives_that_are_known_before_trai
 
 
 @pytest.mark.parametrize("path", SEARCH_SPACES, ids=lambda path: path.stem)
-def test_a_ready_specs_first_suggestions_can_be_made(path: Path) -> None:
+def test_the_first_suggestions_of_a_shipped_spec_are_valid_configs(path: Path) -> None:
     """A mixture's terms are settings two levels below the plugin: they have no default of their own."""
     loaded = loading.load(path)
     suggested = first_suggestions(loaded.space, loaded.default_of, lambda config: 0.0, 8)

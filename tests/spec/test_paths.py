@@ -33,7 +33,7 @@ def found(spec: Spec) -> list[str]:
     ]  # type: ignore[list-item]  # fmt: skip
 
 
-def test_relative_paths_are_seen_from_the_directory_that_has_them_and_back(tmp_path: Path) -> None:
+def test_relative_paths_are_resolved_from_their_own_directory_and_back(tmp_path: Path) -> None:
     project, here = tmp_path / "project", tmp_path / "here"
     for directory, name in ((project, "data/a.csv"), (here, "data/a.csv"), (here, "data/b.csv"), (here, "nets/teacher")):
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def test_a_home_directory_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "name", ["plain", "sp ace", "per%20cent", "10%", "qu?estion", "a%3Fb?c", "ha#sh", "ä&ü", "a@b:c", "it's"]
 )
-def test_sqlite_uris_name_the_file_whatever_its_path(tmp_path: Path, name: str) -> None:
+def test_sqlite_uris_name_a_file_with_any_path(tmp_path: Path, name: str) -> None:
     from sqlalchemy import create_engine, text
 
     database = tmp_path / name / "mlflow.db"
@@ -76,7 +76,7 @@ def test_other_uris_name_no_file(uri: str) -> None:
     assert paths.sqlite_path(uri) is None
 
 
-def test_data_have_one_name_from_everywhere_and_after_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_have_the_same_name_from_any_directory_and_after_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = set()
     for project in (tmp_path / "a", tmp_path / "b"):
         (project / "sub").mkdir(parents=True)

@@ -37,7 +37,7 @@ def draw_from(generator: random.Random) -> Any:
 
 
 @given(st.integers(0, 10_000))
-def test_a_config_is_made_again_from_its_params(seed: int) -> None:
+def test_a_config_is_rebuilt_from_its_params(seed: int) -> None:
     space = Space(parse(TREE))
     config, params = space.resolve(draw_from(random.Random(seed)))
     again, params_again = space.resolve(lambda name, domain: params[name])
@@ -46,7 +46,7 @@ def test_a_config_is_made_again_from_its_params(seed: int) -> None:
 
 
 @given(st.integers(0, 10_000))
-def test_only_the_chosen_branch_is_drawn(seed: int) -> None:
+def test_only_the_chosen_branch_is_sampled(seed: int) -> None:
     config, params = Space(parse(TREE)).resolve(draw_from(random.Random(seed)))
     chosen = params["student.model"]
     assert list(config["student"]["model"]) == [chosen]
@@ -55,7 +55,7 @@ def test_only_the_chosen_branch_is_drawn(seed: int) -> None:
     assert config["student"]["epochs"] == 3
 
 
-def test_names_hold_active_and_inactive_ones_in_order() -> None:
+def test_names_are_of_active_and_inactive_hyperparameters_in_order() -> None:
     assert Space(parse(TREE)).names() == [
         "student.model",
         "student.model.convnet.width",
@@ -67,7 +67,7 @@ def test_names_hold_active_and_inactive_ones_in_order() -> None:
     ]
 
 
-def test_corners_touch_every_end_and_every_branch() -> None:
+def test_corners_contain_every_end_of_a_range_and_every_branch() -> None:
     space = Space(parse(TREE))
     seen: dict[str, set[Any]] = {}
 
@@ -110,7 +110,7 @@ def test_corners_touch_every_end_and_every_branch() -> None:
         ({"choice": [1, 2], "log": True}, "takes no 'log'"),
     ],
 )
-def test_an_impossible_distribution_says_why_and_where(node: Any, why: str) -> None:
+def test_an_impossible_distribution_is_an_error_with_place_and_reason(node: Any, why: str) -> None:
     with pytest.raises(SpaceError) as caught:
         parse({"distillation": {"weight": node}})
     assert why in caught.value.why
@@ -129,7 +129,7 @@ def test_all_impossible_distributions_are_found_with_undotted_paths() -> None:
     assert parsed["d"] == 1
 
 
-def test_a_distribution_in_a_list_has_its_place_for_a_name() -> None:
+def test_a_distribution_in_a_list_is_named_by_its_position() -> None:
     space = Space(parse({"widths": [{"int": [1, 4]}, 8]}))
     assert space.names() == ["widths.0"]
     assert space.resolve(lambda name, domain: 3) == ({"widths": [3, 8]}, {"widths.0": 3})
@@ -152,7 +152,7 @@ TREES = st.dictionaries(
 
 
 @given(TREES, st.integers(0, 10_000))
-def test_any_tree_is_resolved_again_from_its_params(tree: dict[str, Any], seed: int) -> None:
+def test_any_tree_is_rebuilt_from_its_params(tree: dict[str, Any], seed: int) -> None:
     space = Space(parse(tree))
     config, params = space.resolve(draw_from(random.Random(seed)))
     assert space.resolve(lambda name, domain: params[name]) == (config, params)
@@ -160,7 +160,7 @@ def test_any_tree_is_resolved_again_from_its_params(tree: dict[str, Any], seed: 
 
 
 @given(TREES)
-def test_the_corners_of_any_tree_hit_every_low_high_and_label(tree: dict[str, Any]) -> None:
+def test_the_corners_of_any_tree_contain_every_low_high_and_label(tree: dict[str, Any]) -> None:
     space = Space(parse(tree))
     wanted = {
         (name, end)

@@ -22,7 +22,7 @@ def table(tmp_path: Path) -> TrainingContext:
     return TrainingContext(data=data, task="tabular_classification", seed=0)
 
 
-def test_classes_columns_and_what_was_inferred_are_in_words(table: TrainingContext) -> None:
+def test_the_description_has_classes_columns_and_inferred_settings(table: TrainingContext) -> None:
     assert data_description.sizes(table) == "train 48 (20 without a label), validation 8"
     assert data_description.lines(table) == [
         "classes of 'class': ash 14, elm 14",

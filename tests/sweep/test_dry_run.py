@@ -13,7 +13,7 @@ from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext
 
 
-def test_a_training_takes_as_long_as_its_epochs_of_all_examples(
+def test_a_trainings_estimated_time_is_that_of_all_its_examples_and_epochs(
     context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of 1,078 examples 768 are timed: 12 steps of 64."""

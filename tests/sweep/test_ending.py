@@ -23,7 +23,7 @@ def home(tmp_path: Path) -> SweepDir:
     return sweeps.create(tmp_path, "one", "")
 
 
-def test_a_stop_is_no_failure_and_says_how_to_continue(home: SweepDir, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stop_is_recorded_as_no_failure_with_the_way_to_continue(home: SweepDir, caplog: pytest.LogCaptureFixture) -> None:
     told: list[Event] = []
     with Dispatcher([told.append]) as events, pytest.raises(SystemExit) as caught, signals.raised(), ending(home, events):
         signal.raise_signal(signal.SIGTERM)
@@ -36,13 +36,13 @@ def test_a_stop_is_no_failure_and_says_how_to_continue(home: SweepDir, caplog: p
 
 
 @pytest.mark.parametrize(("error", "said"), [(ValueError("no"), "no"), (SystemExit(3), "3"), (ValueError(), "ValueError")])
-def test_any_other_exception_is_a_failure_with_its_reason(home: SweepDir, error: BaseException, said: str) -> None:
+def test_any_other_exception_is_recorded_as_a_failure_with_its_reason(home: SweepDir, error: BaseException, said: str) -> None:
     with pytest.raises(type(error)), ending(home, Dispatcher()):
         raise error
     assert (home.facts()["state"], home.facts()["error"]) == ("failed", said)
 
 
-def test_seconds_add_up_over_drivers_and_a_finished_extension_is_closed(home: SweepDir) -> None:
+def test_seconds_are_summed_over_drivers_and_a_finished_extension_is_closed(home: SweepDir) -> None:
     home.update(elapsed_s=100.0, trials_before=8)
     with ending(home, Dispatcher()):
         pass
@@ -50,7 +50,7 @@ def test_seconds_add_up_over_drivers_and_a_finished_extension_is_closed(home: Sw
     assert home.facts()["trials_before"] is None
 
 
-def test_a_driver_that_is_killed_has_left_what_it_had_spent(home: SweepDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_driver_has_recorded_its_elapsed_time(home: SweepDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beat, "FIRST_S", 0.01)
     with beat.beating(home, lambda: {"search_s": 12.0}):
         deadline_s = time.monotonic() + 5
@@ -62,7 +62,7 @@ def test_a_driver_that_is_killed_has_left_what_it_had_spent(home: SweepDir, monk
     assert len(home.files.lines("events.jsonl")) == num_lines, "nothing is written after the block"
 
 
-def test_a_month_is_put_on_record_in_few_lines() -> None:
+def test_a_month_is_recorded_in_few_lines() -> None:
     elapsed_s, num_lines = 0.0, 0
     while elapsed_s < 30 * 86400:
         elapsed_s += beat.interval_s(elapsed_s)
@@ -70,7 +70,7 @@ def test_a_month_is_put_on_record_in_few_lines() -> None:
     assert num_lines < 1200 and beat.interval_s(0.0) == 5.0 and beat.interval_s(3600.0) == 36.0
 
 
-def test_a_stopped_sweep_says_how_to_continue(tmp_path: Path) -> None:
+def test_the_message_of_a_stopped_sweep_has_the_way_to_continue(tmp_path: Path) -> None:
     home = sweeps.create(tmp_path, "mine", "")
     with pytest.raises(KeyboardInterrupt) as stopped, ending(home, Dispatcher()):
         raise KeyboardInterrupt

@@ -76,14 +76,14 @@ def test_weights_saved_in_every_usual_form_give_the_same_outputs(context: Traini
     assert torch.equal(answers(found, context), answers(model, context))
 
 
-def test_two_state_dicts_that_differ_are_both_named_with_the_way_to_take_one(context: TrainingContext, tmp_path: Path) -> None:
+def test_the_error_for_two_state_dicts_names_both_and_how_to_choose_one(context: TrainingContext, tmp_path: Path) -> None:
     state = weights_of(made(context)[0])
     torch.save({"state_dict": state, "state_dict_ema": {name: 2 * one for name, one in state.items()}}, tmp_path / "w.pt")
     with pytest.raises(InputError, match=r"under \['state_dict'\]; under \['state_dict_ema'\].*torch\.save\(torch\.load"):
         read(context, model=MODEL, weights=str(tmp_path / "w.pt"))
 
 
-def test_names_that_are_too_many_are_told_with_what_they_may_stand_for(context: TrainingContext, tmp_path: Path) -> None:
+def test_unexpected_names_are_an_error_with_the_names_that_they_may_stand_for(context: TrainingContext, tmp_path: Path) -> None:
     state = weights_of(made(context)[0])
     renamed = {name.replace("stage1.0.", "hidden."): tensor for name, tensor in state.items()}
     torch.save({"state_dict": prefixed("net.", renamed)}, tmp_path / "w.pt")
@@ -109,7 +109,9 @@ def test_weights_of_a_wrong_type_are_one_message(context: TrainingContext, tmp_p
         read(context, model=MODEL, weights=str(tmp_path / "w.pt"))
 
 
-def test_a_teacher_of_more_classes_in_another_order_answers_in_the_datas(context: TrainingContext, tmp_path: Path) -> None:
+def test_logits_of_a_teacher_with_more_classes_are_reordered_to_the_datas_classes(
+    context: TrainingContext, tmp_path: Path
+) -> None:
     names = ["ten", *reversed([str(i) for i in range(10)])]
     model, architecture = made(context, names=names)
     checkpoint.write(tmp_path / "elsewhere", model, architecture)
@@ -128,7 +130,7 @@ def test_names_of_the_outputs_can_be_given(context: TrainingContext, tmp_path: P
     assert torch.equal(answers(found, context), answers(model, context).flip(1))
 
 
-def test_a_teacher_with_other_classes_is_refused_with_both_counts(context: TrainingContext, tmp_path: Path) -> None:
+def test_a_teacher_with_other_classes_is_an_error_with_both_counts(context: TrainingContext, tmp_path: Path) -> None:
     model, architecture = made(context, names=["cat", "dog"])
     checkpoint.write(tmp_path / "pets", model, architecture)
     with pytest.raises(InputError, match=r"knows 2 classes, the data has 10.*teacher\.classes"):
@@ -140,7 +142,7 @@ class Trap:
         return (Path.touch, (Path(self.path),))  # type: ignore[attr-defined]
 
 
-def test_a_weights_file_that_would_run_code_is_refused_and_does_not(context: TrainingContext, tmp_path: Path) -> None:
+def test_a_weights_file_with_code_is_an_error_and_the_code_is_not_run(context: TrainingContext, tmp_path: Path) -> None:
     trap = Trap()
     trap.path = str(tmp_path / "ran")  # type: ignore[attr-defined]
     (tmp_path / "old.pt").write_bytes(pickle.dumps({"weight": trap}))
@@ -152,7 +154,7 @@ def test_a_weights_file_that_would_run_code_is_refused_and_does_not(context: Tra
     assert not (tmp_path / "ran").exists()
 
 
-def test_weights_of_another_network_are_refused_name_by_name(context: TrainingContext, tmp_path: Path) -> None:
+def test_weights_of_another_network_are_an_error_that_lists_their_names(context: TrainingContext, tmp_path: Path) -> None:
     model, _ = made(context)
     torch.save(weights_of(model), tmp_path / "w.pt")
     with pytest.raises(InputError, match=r"\(8, 64\) instead of \(16, 64\)"):
@@ -163,7 +165,7 @@ def test_weights_of_another_network_are_refused_name_by_name(context: TrainingCo
         read(context, model=MODEL, weights=str(tmp_path / "none.pt"))
 
 
-def test_a_teacher_of_other_examples_is_refused(context: TrainingContext, tmp_path: Path) -> None:
+def test_a_teacher_for_other_examples_is_an_error(context: TrainingContext, tmp_path: Path) -> None:
     model, architecture = made(context, shape=(1, 16, 16))
     checkpoint.write(tmp_path / "larger", model, architecture)
     with pytest.raises(InputError, match=r"takes examples of \(1, 16, 16\), the data has \(1, 8, 8\)"):

@@ -142,7 +142,7 @@ def test_a_field_changes_the_addresses_of_what_it_can_change(path: str, addresse
         ("storage", "elsewhere"), ("tracking.experiment", "other"),
     ],
 )  # fmt: skip
-def test_the_search_and_its_surroundings_change_no_address(path: str, value: Any, addresses: Addresses) -> None:
+def test_settings_of_the_search_and_of_where_it_runs_change_no_address(path: str, value: Any, addresses: Addresses) -> None:
     assert addresses(loading.from_dict(BASE)) == addresses(changed(path, value))
 
 
@@ -206,7 +206,7 @@ def test_a_comment_or_a_docstring_changes_nothing(tmp_path: Path) -> None:
     assert code_of(package) == code_of(PACKAGE)
 
 
-def test_a_users_own_module_counts_and_so_does_what_it_takes_of_ours(user_module: Callable[[str, str], None]) -> None:
+def test_a_users_module_and_the_files_that_it_imports_change_the_address(user_module: Callable[[str, str], None]) -> None:
     own = "from tutelage.losses import Loss, dkd\nfrom tutelage.plugins import PluginConfig\n\nclass Mine:\n    WEIGHT = {}\n"
     hashes = set()
     for number in (1, 2):
@@ -244,7 +244,7 @@ def test_an_edit_of_ones_own_code_or_of_what_it_imports_is_another_address(
     assert (code_address("training", plugin) != before) is (file != "stranger.py")
 
 
-def test_a_mixtures_terms_are_used() -> None:
+def test_the_code_of_a_mixture_contains_that_of_its_terms() -> None:
     assert used("losses", {"mixture": {"terms": {"kd": 1.0, "own.losses:Mine": {"weight": 2.0}}}}) == {
         ("losses", "mixture"), ("losses", "kd"), ("losses", "own.losses:Mine"),
     }  # fmt: skip

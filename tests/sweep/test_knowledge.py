@@ -27,7 +27,7 @@ from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 
 
-def test_a_classroom_is_sent_without_what_it_has_read(context: TrainingContext) -> None:
+def test_a_pickled_plan_has_no_loaded_data(context: TrainingContext) -> None:
     assert len(context.splits["train"]) == 1078 and context.fingerprint
     sent = pickle.dumps(context)
     assert len(sent) < 2000
@@ -35,7 +35,7 @@ def test_a_classroom_is_sent_without_what_it_has_read(context: TrainingContext) 
     assert again == context and again.fingerprint == context.fingerprint
 
 
-def test_what_is_presized_is_what_training_leaves(taught: TrainingContext) -> None:
+def test_the_size_before_training_is_that_of_the_trained_student(taught: TrainingContext) -> None:
     for share in (0.0, 0.25, 0.5):
         config = loading.from_dict(SMALL_SPEC).trial_config(
             {**small_config(), "sparsity": {"amount": share, "method": "channels"}}
@@ -50,12 +50,12 @@ def test_what_is_presized_is_what_training_leaves(taught: TrainingContext) -> No
         assert (planned.initial or planned.final)["params"] == whole, "what it has until it loses its channels"
 
 
-def test_a_size_that_training_decides_is_not_guessed(taught: TrainingContext) -> None:
+def test_a_size_that_training_decides_is_not_predicted(taught: TrainingContext) -> None:
     config = {**small_config(), "sparsity": {"amount": 0.5, "method": {"channels": {"uniform": False}}}}
     assert student_sizes.presize(loading.from_dict(SMALL_SPEC).trial_config(config), taught) == Sizes()
 
 
-def test_knowledge_that_is_not_on_the_node_says_so(context: TrainingContext, tmp_path: Path) -> None:
+def test_knowledge_that_is_missing_on_the_node_is_an_error(context: TrainingContext, tmp_path: Path) -> None:
     plan = KnowledgePlan(teachers=((tmp_path, 1.0),), directory=tmp_path / "b")
     with pytest.raises(WorkFailed, match="directory that all of them share"):
         _ = replace(context, knowledge=plan).cached_knowledge
@@ -69,20 +69,20 @@ def test_a_teacher_from_elsewhere_must_have_the_datas_classes(tmp_path: Path) ->
         teachers.ensure_teacher(given, context.context_of(given), print)
 
 
-def test_a_source_of_other_examples_is_refused(tmp_path: Path) -> None:
+def test_a_source_of_other_examples_is_an_error(tmp_path: Path) -> None:
     np.savez(tmp_path / "wide.npz", x=np.zeros((60, 1, 9, 9), np.float32), y=np.arange(60) % 3)
     asked = with_teacher(tmp_path, teacher={"source": {"data": {"arrays": {"path": str(tmp_path / "wide.npz")}}}})
     with pytest.raises(InputError, match=r"have shape \(1, 9, 9\), the data's \(1, 8, 8\)"):
         teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)
 
 
-def test_a_loss_that_cannot_serve_its_pair_is_told_before_the_teacher_is_trained(tmp_path: Path) -> None:
+def test_a_loss_that_does_not_fit_its_pair_is_an_error_before_the_teacher_is_trained(tmp_path: Path) -> None:
     asked = with_teacher(tmp_path, distillation={"weight": 0.5, "method": "attention"})
     with pytest.raises(InputError, match="a perceptron has one"):
         teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)
 
 
-def test_half_size_is_refused_where_a_network_cannot_take_it(tmp_path: Path) -> None:
+def test_half_size_is_an_error_where_a_network_does_not_support_it(tmp_path: Path) -> None:
     asked = with_teacher(tmp_path, teacher={"half_size_share": 0.3})
     with pytest.raises(InputError, match=r"half_size_share 0\.3: the network takes no images of half the size"):
         teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)
@@ -109,7 +109,7 @@ def test_another_teacher_other_data_or_another_policy_has_another_entry(taught: 
     ("epochs", "trials", "up_front"),
     [(8, 1, True), ({"int": [2, 20]}, 40, True), ({"int": [2, 20]}, 1, False), ({"int": [2, 20]}, None, True)],
 )
-def test_views_that_a_search_will_hardly_show_are_not_computed_up_front(
+def test_views_that_few_trials_would_use_are_not_computed_in_advance(
     tmp_path: Path, epochs: Any, trials: int | None, up_front: bool
 ) -> None:
     asked = with_teacher(
@@ -124,13 +124,13 @@ def test_views_that_a_search_will_hardly_show_are_not_computed_up_front(
     assert knowledge.views_of(more) == 8, "an epoch shows one view, so no student comes to more of them"
 
 
-def test_sparse_knowledge_is_refused_to_a_loss_that_compares_all_classes(taught: TrainingContext, tmp_path: Path) -> None:
+def test_sparse_knowledge_with_a_loss_that_compares_all_classes_is_an_error(taught: TrainingContext, tmp_path: Path) -> None:
     asked = with_teacher(tmp_path, knowledge={"top_k": 3}, distillation={"method": {"kd": {"standardise": True}}})
     with pytest.raises(InputError, match=r"top_k 3: a loss of the search compares all 10 classes"):
         knowledge.knowledge_plan(asked, context.context_of(asked), [teacher_of(taught)])
 
 
-def test_sparse_knowledge_is_nothing_to_a_live_teacher_and_to_few_classes(tmp_path: Path) -> None:
+def test_sparse_knowledge_does_not_apply_to_a_live_teacher_or_to_few_classes(tmp_path: Path) -> None:
     for asked in ({"top_k": 10}, {"top_k": 20}, {"top_k": 3, "mode": "live"}):
         found = with_teacher(tmp_path, knowledge=asked, distillation={"method": "dist"})
         assert knowledge.top_k_of(found, 10) == 0
@@ -138,7 +138,7 @@ def test_sparse_knowledge_is_nothing_to_a_live_teacher_and_to_few_classes(tmp_pa
     assert knowledge.top_k_of(with_teacher(tmp_path, knowledge={"top_k": 3}), 10) == 3
 
 
-def test_a_local_directory_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_a_local_directory_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     asked = with_teacher(tmp_path, knowledge={"local_dir": str(tmp_path / "file" / "below")})
     with pytest.raises(InputError, match="file is no directory that can be written to"):
@@ -157,7 +157,7 @@ def test_a_local_directory_that_is_a_file_is_told(tmp_path: Path) -> None:
         ({"student": {"model": "mlp", "epochs": 4, "initialise": "teacher"}}, "no weight of the teacher"),
     ],
 )
-def test_a_plan_refuses_what_the_sweep_would(
+def test_a_plan_has_the_errors_of_the_sweep(
     tmp_path: Path, mlflow_store: Callable[[Path], str], changes: dict[str, Any], match: str
 ) -> None:
     (tmp_path / "storage").mkdir()
@@ -166,7 +166,7 @@ def test_a_plan_refuses_what_the_sweep_would(
         dry_run.plan(with_teacher(tmp_path, **changes))
 
 
-def test_one_student_that_can_inherit_is_enough_and_another_is_refused_before_it_is_trained(taught: TrainingContext) -> None:
+def test_one_student_that_can_inherit_is_enough_and_any_other_is_rejected_before_training(taught: TrainingContext) -> None:
     config = loading.from_dict(SMALL_SPEC).trial_config(small_config())
     heirs = config.model_copy(update={"student": config.student.model_copy(update={"initialise": "teacher"})})
     with pytest.raises(InputError, match="no weight of the teacher"):
@@ -179,14 +179,14 @@ def test_one_student_that_can_inherit_is_enough_and_another_is_refused_before_it
     pair_checks.check_pairs(asked, room, checkpoint.build(room.architecture(asked.teacher.model)))
 
 
-def test_what_is_wrong_with_a_further_teacher_is_told_before_the_first_is_made(tmp_path: Path) -> None:
+def test_an_error_of_a_further_teacher_is_raised_before_the_first_is_trained(tmp_path: Path) -> None:
     asked = with_teacher(tmp_path, more_teachers=[{"path": str(tmp_path / "nowhere")}])
     with pytest.raises(InputError, match="nowhere"):
         teachers.ensure_teachers(asked, context.context_of(asked), print)
     assert not (Path(asked.storage) / "teachers").exists()
 
 
-def test_raw_reaches_the_terms_of_a_mixture(taught: TrainingContext) -> None:
+def test_raw_applies_to_the_terms_of_a_mixture(taught: TrainingContext) -> None:
     config = loading.from_dict(SMALL_SPEC).trial_config(
         small_config(weight=0.5, method={"mixture": {"terms": {"kd": 1.0, "dkd": 0.5}}})
     )
@@ -197,13 +197,13 @@ def test_raw_reaches_the_terms_of_a_mixture(taught: TrainingContext) -> None:
         assert any(isinstance(module, losses.Scaled) for module in loss.modules()) is not raw
 
 
-def test_a_layer_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_layer_is_an_error_with_the_nearest_name(tmp_path: Path) -> None:
     asked = with_teacher(tmp_path, knowledge={"layers": ["stage1.O"]}, distillation={"method": "fitnet"})
     with pytest.raises(InputError, match=r"no layer 'stage1\.O'\. The nearest: stage1"):
         teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)
 
 
-def test_epochs_that_leave_none_for_teaching_are_told(tmp_path: Path) -> None:
+def test_phases_that_leave_no_epoch_for_distillation_are_an_error(tmp_path: Path) -> None:
     asked = with_teacher(
         tmp_path, student={"model": "mlp", "epochs": 4, "initialise": "pretrained", "pretrain_epochs": 2, "fine_tune_epochs": 2}
     )
@@ -212,7 +212,7 @@ def test_epochs_that_leave_none_for_teaching_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("direction", ["maximise", "minimise"])
-def test_shares_by_quality_favour_the_better_teacher(
+def test_shares_by_quality_are_larger_for_the_better_teacher(
     direction: Any, taught: TrainingContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measure = replace(taught.built_task.measures[0], direction=direction)
@@ -234,7 +234,7 @@ def test_there_are_no_more_views_than_epochs(tmp_path: Path) -> None:
     assert knowledge.views_of(with_teacher(tmp_path, student={"model": "mlp", "epochs": 4})) == 1, "all views are equal"
 
 
-def test_the_cache_is_sized_with_every_view(taught: TrainingContext, tmp_path: Path) -> None:
+def test_the_size_of_the_cache_is_that_of_all_views(taught: TrainingContext, tmp_path: Path) -> None:
     """Ten logits of an example take 20 bytes in half precision."""
     num_train, num_validation = (len(taught.splits[split]) for split in ("train", "validation"))
     plan = taught.knowledge
@@ -244,7 +244,9 @@ def test_the_cache_is_sized_with_every_view(taught: TrainingContext, tmp_path: P
     assert knowledge.knowledge_bytes(asked, half) == 20 * (4 * num_train + num_validation)
 
 
-def test_a_cache_that_does_not_fit_says_which_bound_it_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_cache_that_is_too_large_names_the_exceeded_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda root: SimpleNamespace(free=1000))
     asked = with_teacher(tmp_path, knowledge={"max_bytes": 2000})
     assert knowledge.why_too_large(asked, 1000, tmp_path) == ""

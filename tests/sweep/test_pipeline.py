@@ -24,20 +24,20 @@ def teacher(value: float) -> Teacher:
 
 
 @pytest.mark.parametrize(("direction", "best"), [("maximise", "0.9000"), ("minimise", "0.7000")])
-def test_the_better_of_two_teachers_is_named_in_either_direction(direction: str, best: str) -> None:
+def test_the_better_of_two_teachers_is_found_in_either_direction(direction: str, best: str) -> None:
     measure = replace(ACCURACY, direction=direction)  # type: ignore[arg-type]
     text = pipeline._ensemble_said(measure, teacher(0.8), [teacher(0.9), teacher(0.7)])
     assert text.endswith(f"; the best one alone has {best}")
     assert "alone" not in pipeline._ensemble_said(ACCURACY, teacher(0.95), [teacher(0.9), teacher(0.7)])
 
 
-def test_a_reference_that_the_spec_names_is_kept() -> None:
+def test_a_reference_of_the_spec_is_retained() -> None:
     given = (objective("accuracy"), replace(objective("params"), reference=5.0), objective("macs"))
     found = pipeline.with_references(given, {"accuracy": 0.9, "params": 100.0, "macs": 7.0})
     assert [one.reference for one in found] == [0.0, 5.0, 7.0]
 
 
-def test_a_search_without_a_front_names_the_nearest_student(make_record: Make) -> None:
+def test_the_error_of_a_search_without_a_front_names_the_nearest_student(make_record: Make) -> None:
     limits = Limits(max={"params": 100.0})
     records = [
         make_record(0, params=900.0), make_record(1, params=110.0), make_record(2, params=110.0), make_record(3, "failed"),

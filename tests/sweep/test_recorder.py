@@ -101,7 +101,7 @@ def test_a_student_that_another_dominates_later_leaves_the_front_and_its_tag(
     assert (last.entered, last.left, last.size, last.num_ended) == (frozenset({"t0001"}), frozenset({"t0000"}), 1, 2)
 
 
-def test_trials_are_learnt_from_once_and_replayed_or_rejected_ones_not_at_all(
+def test_finished_trials_are_learned_from_once_and_replayed_or_rejected_ones_never(
     recorder: Recorder, events: list[Event], learnt: list[TrialRecord], make_record: Make
 ) -> None:
     recorder.resume([make_record(0, accuracy=0.8, params=500.0)])
@@ -120,7 +120,7 @@ def test_a_plateau_is_over_trials_that_had_a_worker(recorder: Recorder, make_rec
     assert recorder.hypervolumes == pytest.approx([0.8 * 500] * 2)
 
 
-def test_the_runs_of_mlflow_are_recorded_where_they_are_new_or_others(home: SweepDir) -> None:
+def test_new_and_changed_mlflow_runs_are_recorded(home: SweepDir) -> None:
     record_run_ids(home, {"t0000": "a"})
     record_run_ids(home, {"t0000": "a"})
     record_run_ids(home, {"t0000": "b", "t0001": "c"})

@@ -28,7 +28,7 @@ BEFORE = loading.from_dict(SMALL_SPEC)
 
 
 @pytest.mark.parametrize(("given", "total"), [("12", 12), (12, 12), ("+50", 58), (None, 8)])
-def test_trials_are_a_total_or_more(given: str | int | None, total: int) -> None:
+def test_trials_are_a_total_or_an_increment(given: str | int | None, total: int) -> None:
     assert extension.with_trials(BEFORE, given).search.trials == total
 
 
@@ -40,7 +40,7 @@ def test_an_extension_that_is_repeated_adds_nothing() -> None:
 
 
 @pytest.mark.parametrize("given", ["", "+", "-5", "0", "+0", "many", "1.5", "²"])
-def test_what_is_no_number_of_trials_is_told(given: str) -> None:
+def test_other_text_than_a_number_of_trials_is_an_error(given: str) -> None:
     with pytest.raises(InputError, match=r"in all \(80\), or how many more \(\+50\)"):
         extension.with_trials(BEFORE, given)
 
@@ -57,13 +57,13 @@ def test_more_trials_need_a_number_to_add_to() -> None:
     [{"search": {"trials": 9}}, {"search": {"trials": 8, "concurrency": 1}}, {"resources": {"trial": {"cpus": 2}}},
      {"search": {"trials": 8, "plateau": {"trials": 3}}}, {"select": {"policy": "min-size"}}],
 )  # fmt: skip
-def test_a_spec_that_only_extends_is_taken(change: dict[str, object]) -> None:
+def test_a_spec_that_only_extends_the_search_is_accepted(change: dict[str, object]) -> None:
     wanted = loading.from_dict({**SMALL_SPEC, **change})
     extension.check_extends(BEFORE, wanted)
     assert wanted.kept() != BEFORE.kept() and extension.address_of(wanted) == extension.address_of(BEFORE)
 
 
-def test_every_other_difference_is_shown_and_refused() -> None:
+def test_every_other_difference_is_listed_in_an_error() -> None:
     tree = {**SMALL_SPEC, "student": {**SMALL_SPEC["student"], "epochs": 5}, "search": {"trials": 7, "sampler": "random"}}
     with pytest.raises(InputError) as caught:
         extension.check_extends(BEFORE, loading.from_dict(tree))
@@ -71,7 +71,7 @@ def test_every_other_difference_is_shown_and_refused() -> None:
         assert line in str(caught.value)
 
 
-def test_what_was_handed_out_is_pending_until_it_ends(tmp_path: Path, make_record: Callable[..., TrialRecord]) -> None:
+def test_a_started_trial_is_pending_until_it_ends(tmp_path: Path, make_record: Callable[..., TrialRecord]) -> None:
     home = sweeps.create(tmp_path, "pending", "")
     for record in (
         make_record(0, "running"),
@@ -96,7 +96,7 @@ with SweepDir(Path(sys.argv[1])).driven():
 """
 
 
-def test_a_second_driver_is_refused_until_the_first_is_gone_however_it_went(tmp_path: Path) -> None:
+def test_a_second_driver_is_an_error_until_the_first_has_ended_in_any_way(tmp_path: Path) -> None:
     home = sweeps.create(tmp_path, "driven", "")
     assert not home.is_driven()
     with subprocess.Popen(
@@ -136,7 +136,7 @@ def test_a_stopped_sweep_that_is_being_resumed_keeps_its_name_and_its_files(tmp_
         assert created.facts()["state"] == "started" and created.is_driven()
 
 
-def test_other_data_are_refused(tmp_path: Path, context: object) -> None:
+def test_changed_data_are_an_error(tmp_path: Path, context: object) -> None:
     home = sweeps.create(tmp_path, "other", "")
     check_data(home, context)  # type: ignore[arg-type]
     home.update(fingerprint="0" * 64)
@@ -171,7 +171,7 @@ def test_every_field_of_the_spec_has_another_value() -> None:
 
 
 @pytest.mark.parametrize("path", VALUES)
-def test_only_what_changes_no_student_may_differ(path: str) -> None:
+def test_only_settings_that_change_no_student_may_differ(path: str) -> None:
     before, after = loading.from_dict(BASE), changed(path, VALUES[path])
     if path in CHANGEABLE:
         extension.check_extends(before, after)
@@ -181,7 +181,7 @@ def test_only_what_changes_no_student_may_differ(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", LARGER)
-def test_what_ends_a_search_may_only_grow(path: str) -> None:
+def test_limits_of_a_search_may_only_grow(path: str) -> None:
     tree = {**BASE, "search": {**BASE["search"], "trials": 9, "hours": 9.0, "device_hours": 9.0}}
     name = path.removeprefix("search.")
     more, less = loading.from_dict(tree), loading.from_dict({**tree, "search": {**tree["search"], name: 1}})

@@ -104,13 +104,13 @@ def test_device_hours_count_what_a_trial_takes(trial: dict[str, Any], devices: f
     assert (budget.plateau_trials, budget.plateau_gain) == (7, 0.2)
 
 
-def test_at_most_a_quarter_of_the_trials_are_known_students(tmp_path: Path) -> None:
+def test_at_most_a_quarter_of_the_trials_are_seeded_suggestions(tmp_path: Path) -> None:
     assert search._most_known(spec_with(tmp_path, search={"trials": 24})) == 6
     assert search._most_known(spec_with(tmp_path, search={"trials": 2})) == 1
     assert search._most_known(spec_with(tmp_path, search={"trials": None, "hours": 1})) == 8
 
 
-def test_sizes_are_kept_by_everything_that_decides_them() -> None:
+def test_sizes_are_cached_by_everything_that_determines_them() -> None:
     asked: list[dict[str, Any]] = []
 
     def sizes_of(config: dict[str, Any]) -> Sizes:
@@ -166,7 +166,7 @@ def test_suggester_judge_and_budget_learn_of_every_trial(make_record: Make) -> N
     assert sorted(kept.told) == sorted((name, number) for name in ("suggester", "judge", "budget") for number in (0, 1))
 
 
-def test_a_suggestion_is_known_by_the_address_of_its_training(tmp_path: Path, context: TrainingContext) -> None:
+def test_a_suggestion_is_identified_by_the_address_of_its_training(tmp_path: Path, context: TrainingContext) -> None:
     spec = spec_with(tmp_path)
     recorder = recorder_of(spec)
     recorder.teacher_address = "the teacher's"
@@ -177,7 +177,9 @@ def test_a_suggestion_is_known_by_the_address_of_its_training(tmp_path: Path, co
     assert [record.state for record in SweepDir(recorder.home.root).ledger.read()] == ["running"]
 
 
-def test_limits_without_sizes_are_no_check_before_training(tmp_path: Path, context: TrainingContext) -> None:
+def test_limits_on_other_measures_than_sizes_reject_no_student_before_training(
+    tmp_path: Path, context: TrainingContext
+) -> None:
     spec = spec_with(tmp_path, search={"trials": 8, "constraints": {"min": {"accuracy": 2.0}}})
     assert spec.search.constraints == Limits(min={"accuracy": 2.0})
     sizing.check_constraints(spec, context)

@@ -47,25 +47,25 @@ def own(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", WORKING)
-def test_a_network_that_works_passes(name: str, context: TrainingContext, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_working_network_is_accepted(name: str, context: TrainingContext, capsys: pytest.CaptureFixture[str]) -> None:
     check_students(spec_of(own(name)), context)
     assert capsys.readouterr().out == "" and "TUTELAGE_LOUD" not in os.environ
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_network_that_would_fail_later_is_refused_with_the_reason(name: str, context: TrainingContext) -> None:
+def test_a_network_that_would_fail_later_is_an_error_with_the_reason(name: str, context: TrainingContext) -> None:
     with pytest.raises(InputError, match=f"^model 'tests.odd_networks:{name}'.*{REFUSED[name]}") as caught:
         check_students(spec_of(own(name)), context)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 700
 
 
-def test_a_teacher_of_ones_own_is_checked_too(context: TrainingContext) -> None:
+def test_a_users_own_teacher_is_checked_too(context: TrainingContext) -> None:
     with pytest.raises(InputError, match=r"odd_networks:RandomConstant.*does not save noise"):
         check_students(spec_of("mlp", teacher={"model": own("RandomConstant")}), context)
 
 
 @pytest.mark.parametrize("amount", [0.5, {"choice": [0.0, 0.5]}])
-def test_channels_that_no_student_can_lose_are_refused_unless_some_students_lose_none(
+def test_sparsity_that_fits_no_student_is_an_error_unless_some_students_are_dense(
     amount: Any, context: TrainingContext
 ) -> None:
     spec = spec_of(own("Reshaped"), sparsity={"amount": amount})
@@ -76,7 +76,7 @@ def test_channels_that_no_student_can_lose_are_refused_unless_some_students_lose
         check_students(spec, context)
 
 
-def test_values_of_a_range_that_make_no_network_are_left_out(context: TrainingContext) -> None:
+def test_values_of_a_range_from_which_no_network_can_be_built_are_skipped(context: TrainingContext) -> None:
     """Neither end of the range is divided by the heads; a value between them is."""
     widths = {own("Encoder"): {"width": {"int": [30, 50], "step": 2}, "heads": 4}}
     (found,) = buildable(spec_of(widths), context)

@@ -58,7 +58,7 @@ def test_a_teacher_is_measured_on_validation(context: TrainingContext) -> None:
     assert found.keys() >= {"params", "size_bytes", "macs"}
 
 
-def test_a_source_is_learnt_with_its_own_epochs_and_rate(
+def test_training_on_a_source_has_its_own_epochs_and_learning_rate(
     tmp_path: Path, context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Any] = []
@@ -78,7 +78,7 @@ def test_a_source_is_learnt_with_its_own_epochs_and_rate(
     assert all(used == data and source is None for _, used, source in given)
 
 
-def test_a_kept_teacher_is_measured_again_if_it_lacks_a_measure(context: TrainingContext, tmp_path: Path) -> None:
+def test_a_stored_teacher_is_measured_again_if_it_lacks_a_measure(context: TrainingContext, tmp_path: Path) -> None:
     model, architecture = learnt(context, {"mlp": {"hidden": 8}}, steps=5)
     checkpoint.write(tmp_path, model, architecture)
     kept = replace(teacher(0.123), directory=tmp_path)

@@ -50,7 +50,9 @@ GRID = Space(parse({"width": {"int": [10, 64], "step": 8}, "share": {"float": [0
         (64, 1.0, (58, 0.8)), (66, 0.0, None), (9, 0.0, None), (10, 1.3, None), (10, -0.1, None), (True, 0.0, None),
     ],
 )  # fmt: skip
-def test_an_earlier_students_values_are_put_on_the_grid(width: Any, share: float, nearest: tuple[int, float] | None) -> None:
+def test_an_earlier_students_values_are_rounded_to_the_grid(
+    width: Any, share: float, nearest: tuple[int, float] | None
+) -> None:
     """It is suggested again with the nearest values; its result is only learnt where it has the grid's own values."""
     params = {"width": width, "share": share}
     found = warm_start.nearest_params(GRID, params)
@@ -74,7 +76,7 @@ def read(tmp_path: Path, context: TrainingContext) -> warm_start.WarmStart:
     return warm_start.read(spec, sweeps.create(tmp_path, "now", ""), context)
 
 
-def test_the_front_is_tried_first_and_all_ends_are_learnt_from(
+def test_the_earlier_front_is_suggested_first_and_all_results_are_learned_from(
     tmp_path: Path, context: TrainingContext, make_record: Make
 ) -> None:
     earlier(tmp_path, make_record, context.fingerprint)
@@ -84,15 +86,13 @@ def test_the_front_is_tried_first_and_all_ends_are_learnt_from(
     assert set(found.trained) == {"id0", "id1", "id2"}
 
 
-def test_ends_on_other_data_are_not_learnt_from(tmp_path: Path, context: TrainingContext, make_record: Make) -> None:
+def test_results_on_other_data_are_not_learned_from(tmp_path: Path, context: TrainingContext, make_record: Make) -> None:
     earlier(tmp_path, make_record, "of other data")
     found = read(tmp_path, context)
     assert found.ends == [] and len(found.seeded) == 2, "good settings are tried all the same"
 
 
-def test_a_student_that_was_trained_before_is_recalled_with_its_network(
-    tmp_path: Path, context: TrainingContext, make_record: Make
-) -> None:
+def test_an_earlier_student_is_reused_with_its_network(tmp_path: Path, context: TrainingContext, make_record: Make) -> None:
     earlier(tmp_path, make_record, context.fingerprint)
     found = read(tmp_path, context)
     suggestion = Suggestion(number=5, config={}, params=PARAMS, identity="id2")
@@ -103,7 +103,7 @@ def test_a_student_that_was_trained_before_is_recalled_with_its_network(
     assert found.recall(replace(suggestion, identity="unknown")) is None
 
 
-def test_a_sweep_without_a_finished_student_is_nothing_to_start_from(tmp_path: Path) -> None:
+def test_a_warm_start_from_a_sweep_without_finished_students_is_an_error(tmp_path: Path) -> None:
     sweeps.create(tmp_path, "earlier", "").update(state="failed")
     with pytest.raises(InputError, match="no student of sweep 'earlier' has finished"):
         warm_start.find(tmp_path, "earlier")

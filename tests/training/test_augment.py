@@ -37,7 +37,7 @@ def test_a_view_depends_on_seed_view_and_index_and_on_nothing_else(seed: int, vi
         assert torch.equal(together.partner_targets["class"][position], alone.partner_targets["class"][0])
 
 
-def test_another_view_and_another_seed_show_something_else() -> None:
+def test_another_view_or_seed_gives_other_images() -> None:
     split, rows = images(), torch.arange(64)
     first = augment.batch(split.examples, rows, 0, EVERYTHING, 0).inputs["inputs"]
     for view, seed in ((1, 0), (0, 1)):
@@ -77,7 +77,7 @@ def test_a_hole_is_square_and_of_the_mean() -> None:
     assert torch.equal(seen[~blank.unsqueeze(1).expand_as(seen)], split.seen(slice(None))[~blank.unsqueeze(1).expand_as(seen)])
 
 
-def test_a_mixed_example_is_the_share_it_says_of_itself_and_of_its_partner() -> None:
+def test_a_mixed_example_is_the_stated_shares_of_itself_and_its_partner() -> None:
     split, policy = images(), AugmentationConfig(mixup=1.0)
     rows = torch.arange(64)
     seen = augment.batch(split.examples, rows, 3, policy, 0)

@@ -11,7 +11,7 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
 
 
-def test_it_is_the_weighted_mean_of_the_steps() -> None:
+def test_the_average_is_the_weighted_mean_of_the_steps() -> None:
     net = model()
     average = WeightAverage(net, 0.9)
     expected = net[0].weight.detach().clone()

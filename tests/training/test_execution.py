@@ -34,14 +34,14 @@ def build() -> nn.Module:
     return checkpoint.build(architecture_of({"convnet": {"width": 4}}))
 
 
-def test_a_short_training_stays_plain_and_only_that_is_timed(plan: TrainingPlan) -> None:
+def test_a_short_training_is_run_in_plain_mode_and_only_that_is_timed(plan: TrainingPlan) -> None:
     way, timed = execution.fastest(build, plan)
     assert way == PLAIN
     assert list(timed) == ["plain"] and timed["plain"] > 0
 
 
 @pytest.mark.parametrize(("faster", "chosen"), [(0.5, True), (0.95, False), (2.0, False)])
-def test_a_mode_is_chosen_if_it_is_faster_than_noise_explains(
+def test_a_mode_is_chosen_if_it_is_faster_by_more_than_the_noise(
     plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch, faster: float, chosen: bool
 ) -> None:
     def clock(build: Any, plan: Any, way: ExecutionConfig) -> tuple[float, float]:

@@ -248,7 +248,7 @@ BYTES = 28_740
 
 
 @pytest.mark.parametrize(("room", "mode"), [(BYTES - 1, "cached"), (BYTES - 1, "auto"), (BYTES, "auto"), (BYTES, "live")])
-def test_knowledge_over_its_budget_is_refused_or_live_before_a_byte_is_written(
+def test_knowledge_over_its_budget_is_an_error_or_live_before_any_byte_is_written(
     taught: TrainingContext, tmp_path: Path, room: int, mode: str
 ) -> None:
     asked = with_teacher(tmp_path, knowledge={"max_bytes": float(room), "mode": mode})

@@ -58,7 +58,7 @@ def test_unpacked_parts_equal_the_packed_ones_at_real_steps_and_are_0_elsewhere(
     assert layout_of(layout.document()) == layout
 
 
-def test_a_part_that_has_no_position_for_a_step_is_refused() -> None:
+def test_a_part_without_a_position_for_each_step_is_an_error() -> None:
     with pytest.raises(InputError, match=r"'features.stage1' has shape .*not one position a step.*knowledge.mode: live"):
         inferred("features.stage1", {2: torch.zeros(1, 1, 4), 8: torch.zeros(1, 4, 4)}, "float16")
     same = inferred("pooled.stage1", {2: torch.zeros(1, 4), 8: torch.zeros(1, 4)}, "float16")
@@ -88,7 +88,7 @@ def live(room: TrainingContext, split: str, rows: torch.Tensor) -> tuple[Batch, 
 
 
 @given(st.lists(st.integers(0, 399), min_size=1, max_size=12))
-def test_stored_rows_are_the_teachers_live_output_at_real_steps(taught: TrainingContext, rows: list[int]) -> None:
+def test_stored_rows_equal_the_teachers_live_output_at_real_steps(taught: TrainingContext, rows: list[int]) -> None:
     knowledge = taught.cached_knowledge
     assert knowledge is not None
     batch, outputs = live(taught, "train", torch.tensor(rows))
@@ -118,7 +118,7 @@ def test_the_cache_has_the_bytes_of_its_real_values(taught: TrainingContext) -> 
     assert on_disk <= 1.05 * real + 8 * examples
 
 
-def test_cached_knowledge_measures_a_teacher_as_its_live_output_does(taught: TrainingContext) -> None:
+def test_a_teachers_measures_from_cached_knowledge_equal_those_of_its_live_output(taught: TrainingContext) -> None:
     """Masks are not cached: they are those of the examples."""
     rows = torch.arange(20, 60)
     batch, outputs = live(taught, "validation", rows)

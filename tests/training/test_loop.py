@@ -109,7 +109,7 @@ def test_an_epoch_compares_the_teachers_outputs_for_its_own_view(plan: TrainingP
     assert len(found) == 7 * 8 and max(found) < 1e-6
 
 
-def test_features_attention_maps_and_weights_are_compared(plan: TrainingPlan) -> None:
+def test_a_mixture_brings_features_attention_maps_and_weights_nearer_to_the_teachers(plan: TrainingPlan) -> None:
     """A student of one family with its teacher, taught by a mixture alone, ends nearer in each respect than it began."""
     teacher = trained(replace(plan, recipe=RECIPE.model_copy(update={"epochs": 8}))).model.eval()
     task, needed = plan.task, frozenset({"features", "maps", "weights"})

@@ -8,7 +8,7 @@ from tutelage.training.muon import Muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (4, 36), (64, 9), (1, 5)])
-def test_an_orthogonal_matrix_keeps_the_directions_and_evens_out_the_sizes(shape: tuple[int, int]) -> None:
+def test_the_orthogonalised_matrix_has_the_same_directions_and_equal_singular_values(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     matrix = torch.randn(shape, dtype=torch.double)
     found = orthogonal(matrix)
@@ -35,7 +35,7 @@ def test_weights_decay_and_the_adamw_groups_step_as_adamw_does() -> None:
     torch.testing.assert_close(ours.weight, theirs.weight)
 
 
-def test_a_step_has_the_size_of_adamws() -> None:
+def test_a_step_has_the_size_of_a_step_of_adamw() -> None:
     torch.manual_seed(0)
     kernel = nn.Parameter(torch.zeros(32, 16, 3, 3))
     optimizer = Muon([{"params": [kernel]}], lr=1.0, weight_decay=0.0)

@@ -32,7 +32,7 @@ CONFIDENCE = Measure(
 """
 
 
-def test_measures_of_a_users_own_are_an_objective_and_a_limit(user_module: Callable[[str, str], None], tmp_path: Path) -> None:
+def test_a_users_own_measures_can_be_an_objective_and_a_limit(user_module: Callable[[str, str], None], tmp_path: Path) -> None:
     user_module("own_measures", OWN)
     spec = from_dict({
         "name": "own", "storage": str(tmp_path), "data": "digits", "teacher": {"model": "mlp"}, "student": {"model": "mlp"},

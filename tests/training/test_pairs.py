@@ -43,7 +43,7 @@ NETWORKS = {"convnet": CONVNET, "mlp": MLP, "vit": VIT, "small_vit": SMALL_VIT}
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("teacher", "pupil"), REFUSED, ids=lambda kind: kind)
-def test_a_pair_is_distilled_or_refused_before_training(
+def test_a_pair_is_distilled_or_an_error_before_training(
     teacher: str, pupil: str, method: str, tmp_path_factory: Any, contexts: dict[str, TrainingContext]
 ) -> None:
     room = contexts[teacher]

@@ -35,7 +35,7 @@ def _without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(student_jobs, "fit", lambda function, workers: function())
 
 
-def test_a_student_that_changes_the_process_harms_itself_only(
+def test_a_student_that_changes_the_process_changes_no_other_student(
     context: TrainingContext, tmp_path: Path, user_module: Callable[[str, str], None]
 ) -> None:
     user_module("changing_network", CHANGING)
