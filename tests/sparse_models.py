@@ -7,7 +7,7 @@ from typing import Any
 from tutelage import plugins
 
 RECURRENT, ENCODER = "tests.odd_networks:Recurrent", "tests.odd_networks:Encoder"
-ONLY: dict[str, list[Any]] = {"units": [RECURRENT]}
+ONLY: dict[str, list[Any]] = {"units": [RECURRENT], "heads": ["vit", ENCODER]}
 
 
 def fitting(method: str) -> list[Any]:

@@ -32,11 +32,11 @@ class Config(PluginConfig):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over tokens `[batch, positions, width]`."""
+    """Multi-head self-attention over tokens `[batch, positions, width]`; its heads together may become narrower than these."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.head_width = heads, width // heads
         self.queries_keys_values = keep_width(nn.Linear(width, 3 * width))
         self.projection = keep_width(nn.Linear(width, width))
 
@@ -54,8 +54,8 @@ class Attention(nn.Module):
         return scores
 
     def _split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        batch, positions, width = tokens.shape
-        split = self.queries_keys_values(tokens).view(batch, positions, 3, self.heads, width // self.heads)
+        batch, positions, _ = tokens.shape
+        split = self.queries_keys_values(tokens).view(batch, positions, 3, self.heads, self.head_width)
         queries, keys, values = split.permute(2, 0, 3, 1, 4)
         return queries, keys, values
 

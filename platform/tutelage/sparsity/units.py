@@ -8,11 +8,10 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from tutelage.errors import InputError
-from tutelage.networks import forward
 from tutelage.sparsity import Calibration, Method
+from tutelage.sparsity._equal_outputs import equal_outputs, outputs_of
 from tutelage.sparsity._readers import Unremovable
 from tutelage.sparsity._recurrent import Recurrent, cells, recurrent, shrink
 from tutelage.sparsity._removal import Removal, RemovalConfig
@@ -21,7 +20,6 @@ Score = Literal["norm", "random"]
 SPACE: dict[str, dict[str, object]] = {}
 
 _WAY_OUT = "Take another sparsity method, or set sparsity.amount: 0."
-CLOSE = 1e-4  # of the largest output: what another order of floating-point sums may change
 
 
 class Config(RemovalConfig):
@@ -119,16 +117,11 @@ def _strongest(scores: Tensor, count: int) -> Tensor:
 def _remove_checked(model: nn.Module, one: Recurrent, kept: list[Tensor], arguments: tuple[Tensor, ...]) -> None:
     """Remove the other units than those `kept`. Raises `InputError` if the outputs are not those with the units at zero."""
     one.silence(kept)
-    expected = _outputs(model, arguments)
+    expected = outputs_of(model, arguments)
     one.remove(kept)
     try:
-        found = _outputs(model, arguments)
+        outputs_of(model, arguments)
     except InputError as error:
         raise InputError(f"sparsity.method units: without units of '{one.name}', {error} {_WAY_OUT}") from error
-    for left, right in zip(expected, found, strict=True):
-        if left.shape != right.shape or not torch.allclose(left, right, atol=CLOSE * max(1.0, float(left.abs().max())), rtol=0):
-            raise InputError(f"sparsity.method units: code in this network depends on the units of '{one.name}'. {_WAY_OUT}")
-
-
-def _outputs(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[Tensor]:
-    return [one.float() for one in tree_leaves(forward.run(model, arguments)) if isinstance(one, Tensor)]
+    if not equal_outputs(model, arguments, expected):
+        raise InputError(f"sparsity.method units: code in this network depends on the units of '{one.name}'. {_WAY_OUT}")

@@ -1,0 +1,136 @@
+"""Whole attention heads are removed (Michel, Levy and Neubig, 2019), of transformers with fused or separate projections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from tutelage.errors import InputError
+from tutelage.sparsity import Calibration, Method
+from tutelage.sparsity._attention import Attention, attention, candidates, remove_heads, replay
+from tutelage.sparsity._equal_outputs import equal_outputs, outputs_of
+from tutelage.sparsity._few_heads import FewHeads
+from tutelage.sparsity._readers import Unremovable
+from tutelage.sparsity._removal import Removal, RemovalConfig
+
+Score = Literal["norm", "taylor", "random"]
+SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["norm", "taylor"]}}
+BATCHES = 8  # of training examples over which the changes of the loss are summed
+
+_WAY_OUT = "Take another sparsity method, or set sparsity.amount: 0."
+
+
+class Config(RemovalConfig):
+    """Which heads are removed, and how long the rest is trained afterwards."""
+
+    score: Score = Field(
+        "norm",
+        description="what makes a head important. norm: of all its weights; taylor: change of the loss without it, to first "
+        "order, by absolute value over eight batches (Michel et al., 2019); random: a draw by the seed, the control of every "
+        "other score",
+    )
+
+
+def build(config: Config, amount: float) -> Method:
+    """Return the method that removes the share `amount` (0 to 0.95) of the heads of each attention."""
+    return Heads(config, amount)
+
+
+class Heads(Removal):
+    """Removes the share `amount` of the heads of every attention that can lose some; each keeps at least one."""
+
+    def __init__(self, config: Config, amount: float) -> None:
+        super().__init__(config, amount)
+        self._config = config
+        self._whole, self._changes = dict[str, int](), dict[str, dict[str, int]]()
+
+    @property
+    def made(self) -> str:
+        """The score that chose the heads."""
+        return f"attention heads by {self._config.score}"
+
+    def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module:
+        """Return `model` with its heads removed: the trained weights decide which they are, not how many."""
+        by_norm = self._config.model_copy(update={"score": "norm"})
+        return Heads(by_norm, self.amount).remove(model, Calibration(arguments=arguments))
+
+    def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
+        """Return `model` with its weakest heads removed, in place; an `nn.MultiheadAttention` becomes a `FewHeads`."""
+        found, reasons = _attentions(model, calibration.arguments)
+        scores = _scores(self._config.score, model, found, calibration)
+        for one, own in zip(found, scores, strict=True):
+            whole = self._whole.setdefault(one.name, one.num_heads)
+            try:
+                self._changes[one.name] = _removed(model, one, own, whole - int(self.amount * whole), calibration.arguments)
+            except Unremovable as error:
+                if isinstance(one.module, FewHeads):  # it stands where the network had another layer
+                    raise InputError(f"sparsity.method heads: '{one.name}' {error}. {_WAY_OUT}") from error
+                reasons[one.name] = str(error)
+        if not self._changes:
+            why = "; ".join(f"'{name}' {reason}" for name, reason in reasons.items()) or "it has no attention"
+            raise InputError(f"sparsity.method heads: no heads of this network can be removed: {why}. {_WAY_OUT}")
+        return model
+
+    def surgery(self) -> Mapping[str, Any]:
+        """Return by attention the attributes that changed, with their values."""
+        return {"attentions": self._changes}
+
+    def state(self) -> dict[str, Any]:
+        """Return what the base needs, the changes, and the numbers of heads of the whole network."""
+        return {**super().state(), **self.surgery(), "whole": self._whole}
+
+    def restore(self, model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
+        """Return `model` with the attentions that lost heads."""
+        self._changes, self._whole = dict(state["attentions"]), dict(state["whole"])
+        return replay(super().restore(model, state), self._changes)
+
+    def replay(self, model: nn.Module, surgery: Mapping[str, Any]) -> nn.Module:
+        """Return an untrained `model` with these numbers of heads; its layers are cut when its weights are loaded."""
+        return replay(model, surgery["attentions"])
+
+
+def _attentions(model: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[list[Attention], dict[str, str]]:
+    """Return the attentions whose layers are known, and by name why others are left out."""
+    found, reasons = list[Attention](), dict[str, str]()
+    for name in list(candidates(model)):
+        try:
+            found.append(attention(model, arguments, name))
+        except Unremovable as error:
+            reasons[name] = str(error)
+    return found, reasons
+
+
+def _scores(score: Score, model: nn.Module, found: list[Attention], calibration: Calibration) -> list[Tensor]:
+    """Return for each attention how important its heads are, `[heads]`."""
+    if score == "norm":
+        return [one.squares() for one in found]
+    if score == "random":
+        generator = torch.Generator().manual_seed(calibration.seed)
+        return [torch.rand(one.num_heads, generator=generator) for one in found]
+    totals = [torch.zeros(one.num_heads) for one in found]
+    for loss in calibration.losses(BATCHES):
+        model.zero_grad(set_to_none=True)
+        loss.backward()
+        for one, total in zip(found, totals, strict=True):
+            weight = one.projection.weight
+            if weight.grad is not None:  # of a factor of a head's output, the gradient is that of its columns times them
+                total += one.columns(weight.detach() * weight.grad).sum(dim=1).abs().cpu()
+    model.zero_grad(set_to_none=True)
+    return totals
+
+
+def _removed(model: nn.Module, one: Attention, scores: Tensor, count: int, arguments: tuple[Tensor, ...]) -> dict[str, int]:
+    """Leave `count` heads, those with the highest scores; return the attributes that changed. Raises `Unremovable`."""
+    kept = scores.argsort(stable=True)[-count:].sort().values
+    gone = torch.ones(one.num_heads, dtype=torch.bool).index_fill(0, kept, False)
+    weight = one.projection.weight
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight.view(len(weight), one.num_heads, -1)[:, gone] = 0.0
+        expected = outputs_of(model, arguments)
+        weight.copy_(before)
+    return remove_heads(one, kept, lambda: equal_outputs(model, arguments, expected))
