@@ -373,3 +373,24 @@ def test_a_trials_run_has_the_time_of_its_training(uri: str, make_record: Make) 
     tracker.close()
     (child,) = runs(uri, f"tags.`mlflow.parentRunId` = '{parent}'")
     assert (child.info.start_time, child.info.end_time) == (1_700_000_000_000, 1_700_000_002_500)
+
+
+def test_a_sweep_whose_events_were_lost_goes_on_with_its_run_wherever_that_is(uri: str, make_record: Make) -> None:
+    """Two sweeps of one name, as of two storages, differ by the time of their trials; the experiment may have been renamed."""
+    records = [replace(make_record(0, accuracy=0.5, params=10.0), started_s=started_s) for started_s in (1e9, 2e9)]
+    parents = []
+    for record in records:
+        tracker, parent = open_sweep(uri)
+        tracker.log_trial(record, "front", SEARCHED, {})
+        tracker.close()
+        parents.append(parent)
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    client.rename_experiment(client.get_experiment_by_name("tests").experiment_id, "renamed")
+    tracker = Tracker(uri, "tests")
+    assert [tracker.find_run("sweep", [record]) for record in records] == parents
+    assert tracker.find_run("sweep", [replace(records[0], started_s=3e9)]) is None
+    assert tracker.find_run("other", records) is None and tracker.find_run("sweep", []) is None
+    tracker.reopen(parents[1])
+    tracker.log_trial(records[1], "front", SEARCHED, {})
+    tracker.close()
+    assert len(client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parents[1]}'")) == 1

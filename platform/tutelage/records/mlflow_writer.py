@@ -128,6 +128,31 @@ class MlflowWriter:
             run = self._client.create_run(self.experiment_id, start_time=start_ms, tags=tags, run_name=name)
             return str(run.info.run_id)
 
+    def run_with(self, name: str, started_ms: Mapping[str, int]) -> str | None:
+        """Return the id of the run of a sweep `name` that has one of these trials, started at that time; None if there is none.
+
+        It is looked for in all experiments.
+        """
+        token = None
+        with one_attempt():
+            known = [str(one.experiment_id) for one in self._client.search_experiments(max_results=PAGE)]
+        while True:
+            with one_attempt():
+                page = self._client.search_runs(
+                    known, f"tags.sweep = '{name}' and tags.stage = 'sweep'", max_results=PAGE, page_token=token
+                )
+            for run in page:
+                if self._has_trial(run, started_ms):
+                    return str(run.info.run_id)
+            if not (token := page.token):
+                return None
+
+    def _has_trial(self, run: Run, started_ms: Mapping[str, int]) -> bool:
+        query = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+        with one_attempt():
+            some = self._client.search_runs([run.info.experiment_id], query, ViewType.ALL, PAGE)
+        return any(started_ms.get(one.data.tags.get("trial_id", "")) == one.info.start_time for one in some)
+
     def children(self, parent: str) -> dict[str, Child]:
         """Return what MLflow holds of a sweep's trials, by trial; requested once."""
         if parent not in self._children:

@@ -12,7 +12,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,6 +110,14 @@ class Tracker:
         if resumed:
             self._enqueue("status", status="RUNNING")
 
+    def find_run(self, name: str, records: Iterable[TrialRecord]) -> str | None:
+        """Return the id of the run that a sweep has already by its trials; None if MLflow has none of them.
+
+        So a sweep whose events were lost goes on with its run, and no trial is logged twice.
+        """
+        started = {one.trial_id: _started_ms(one) for record in records for one in record.per_candidate() if one.started_s}
+        return self._queried(lambda: self._writer.run_with(name, started)) if started else None
+
     @property
     def has_lost_run(self) -> bool:
         """Whether MLflow no longer holds the sweep's run, as after its database was lost."""
@@ -204,7 +212,7 @@ class Tracker:
             "trial",
             trial=record.trial_id,
             name=f"{self._sweep}-{record.trial_id}",
-            start_ms=int(record.started_s * 1000) or _now_ms(),
+            start_ms=_started_ms(record) or _now_ms(),
             elapsed_ms=int(record.elapsed_s * 1000),
             status=STATUS.get(record.state, "FINISHED"),
             label=label,
@@ -284,6 +292,10 @@ def _origin(record: TrialRecord) -> dict[str, str]:
         return {}
     (own,) = record.candidates
     return {"parent_trial": record.parent, "candidate.amount": f"{own.amount:g}", "candidate.made": own.made}
+
+
+def _started_ms(record: TrialRecord) -> int:
+    return int(record.started_s * 1000)
 
 
 def _now_ms() -> int:

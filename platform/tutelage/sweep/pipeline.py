@@ -215,7 +215,7 @@ def _open_recorder(
     """Start the sweep's run in MLflow, and the records."""
     searched = tuple(spec.space.names())
     common = common_params(home, teacher.address)
-    run_id = home.facts().get("run_id")
+    run_id = home.facts().get("run_id") or tracker.find_run(home.name, home.ledger.ended())
     fingerprint, num_examples = context.fingerprint, {str(name): len(split) for name, split in context.splits.items()}
     if run_id and not tracker.has_lost_run:
         tracker.reopen(run_id, resumed=True)
