@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
 
+from tests.mlflow_server import Postgres, initdb
+from tests.requirements import needs
 from tutelage.errors import InputError, UnreachableError
 from tutelage.export import registry
 from tutelage.records import mlflow_store
@@ -18,6 +20,15 @@ from tutelage.records.spool import Spool
 from tutelage.records.tracker import Tracker
 from tutelage.records.trial import TrialRecord
 
+OPENER = """
+import sys
+from tutelage.records.tracker import Tracker
+print("ready", flush=True)
+sys.stdin.readline()
+tracker = Tracker(sys.argv[1], "tests")
+print(tracker.experiment_id, tracker.start_sweep(sys.argv[2], {}, [], {}), flush=True)
+tracker.close()
+"""
 Make = Callable[..., TrialRecord]
 Store = Callable[[Path], str]
 HOLDER = """
@@ -46,6 +57,33 @@ def test_a_database_that_another_process_opens_is_waited_for(
         monkeypatch.setattr(logging.getLogger("tutelage.records.mlflow_store"), "warning", end)
         Tracker(uri, "tests").close()
     assert len(said) == 1 and f"process {other.pid} on" in said[0] and "database of MLflow; waiting" in said[0]
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    yield server
+    server.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=needs(initdb(), "PostgreSQL"))])
+def test_four_processes_open_a_new_database_at_once(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Nobody has made its tables: one of the four does, and each has a run of its own in the one experiment."""
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db" if kind == "sqlite" else request.getfixturevalue("postgres").uri
+    command = [sys.executable, "-c", OPENER, uri]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    each = [subprocess.Popen([*command, f"sweep{number}"], text=True, **pipes) for number in range(4)]  # type: ignore[call-overload]
+    for one in each:
+        assert one.stdout.readline() == "ready\n"
+    for one in each:
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    ends = [one.communicate(timeout=240) for one in each]
+    assert [one.returncode for one in each] == [0, 0, 0, 0], [errors for _, errors in ends]
+    found = [out.split() for out, _ in ends]
+    assert len({experiment for experiment, _ in found}) == 1 and len({run for _, run in found}) == 4
+    assert any("waiting" in errors for _, errors in ends)
 
 
 def test_a_renamed_experiment_is_that_of_the_sweeps_run(mlflow_store: Store, tmp_path: Path, make_record: Make) -> None:

@@ -35,6 +35,15 @@ _PLACES = (  # columns of MLflow's tables that hold an absolute place of artifac
 )  # fmt: skip
 
 
+_WHAT = "the database of MLflow"  # that another process is at work on
+
+
+_SERVER_LOCKS = {  # how a database server's lock is tried, and how it is waited for
+    "postgresql": ("select pg_try_advisory_lock(7480315)", "select pg_advisory_lock(7480315)"),
+    "mysql": ("select get_lock('tutelage', 0)", "select get_lock('tutelage', 600)"),
+}
+
+
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # MLflow's own would send create_run again when only its answer was lost
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -74,20 +83,38 @@ def open_client(uri: str) -> mlflow.MlflowClient:
 
 @contextmanager
 def _in_turn(uri: str) -> Iterator[None]:
-    """Be the only process that opens the SQLite database at `uri`: MLflow makes its tables, and two that do so collide."""
+    """Be the only process that opens the database at `uri`: MLflow makes its tables, and two that do so collide."""
     database = sqlite_path(uri)
     if database is None:
-        yield
+        with _only_one_on(uri):
+            yield
         return
     database.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         with suppress(StorageFailed):  # a directory that cannot be written: nobody makes tables there
-            stack.enter_context(
-                lease_in_turn(open_storage(database.parent), database.name, logger.warning, "the database of MLflow")
-            )
+            stack.enter_context(lease_in_turn(open_storage(database.parent), database.name, logger.warning, _WHAT))
         stack.enter_context(_no_directories_by_mistake(uri))
         _check_database(database)
         yield
+
+
+@contextmanager
+def _only_one_on(uri: str) -> Iterator[None]:
+    """Hold a lock of a database server's own, which ends with the connection; there is none for MLflow's HTTP servers."""
+    kind = next((kind for kind in _SERVER_LOCKS if uri.startswith(kind)), None)
+    if kind is None:
+        yield
+        return
+    attempt, wait = _SERVER_LOCKS[kind]
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        with engine.connect() as connection:
+            if not connection.execute(sqlalchemy.text(attempt)).scalar():
+                logger.warning("another process is at work on %s; waiting for it", _WHAT)
+                connection.execute(sqlalchemy.text(wait))
+            yield
+    finally:
+        engine.dispose()
 
 
 def _check_database(database: Path) -> None:
