@@ -42,11 +42,17 @@ test-fast: setup
 mutants: setup
 	$(BIN)/python -m tests.mutants $(ARGS)
 
-# The lowest versions that pyproject.toml allows, in an environment of their own; on Linux it takes a CUDA build of torch, several GB.
+# The lowest versions that pyproject.toml allows, in an environment of their own. On Linux that is a CUDA build of torch, several GB;
+# LOWEST_TORCH="torch==2.13.0" takes pip's torch of that version instead.
 test-lowest:
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet uv
 	$(LOWEST)/bin/uv pip compile --quiet --resolution lowest-direct --output-file $(LOWEST)/lowest.txt pyproject.toml
+ifdef LOWEST_TORCH
+	sed -i -E '/^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==/d' $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/python -m pip install --quiet "$(LOWEST_TORCH)"
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --requirement $(LOWEST)/lowest.txt
+endif
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --requirement $(LOWEST)/lowest.txt --group dev
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --editable .
 	$(LOWEST)/bin/python -m pytest $(PARALLEL) -m "not ray and not browser and not slow"

@@ -62,7 +62,11 @@ def json_schema() -> dict[str, Any]:
 
 
 def _moved(node: Any) -> Any:
-    """Return the schema with references to `definitions`, draft 7's word."""
+    """Return the schema with references to `definitions`, draft 7's word, and without what is so by default.
+
+    Some versions of Pydantic write `additionalProperties: true`, others do not.
+    """
     if isinstance(node, dict):
-        return {k: v.replace("#/$defs/", "#/definitions/") if k == "$ref" else _moved(v) for k, v in node.items()}
+        kept = {k: v for k, v in node.items() if (k, v) != ("additionalProperties", True)}
+        return {k: v.replace("#/$defs/", "#/definitions/") if k == "$ref" else _moved(v) for k, v in kept.items()}
     return [_moved(item) for item in node] if isinstance(node, list) else node
