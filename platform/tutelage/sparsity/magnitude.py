@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from tutelage.plugins import PluginConfig
 from tutelage.sparsity import Calibration, Method, Point
@@ -67,8 +67,12 @@ class Magnitude(Masked):
         self._remove(model, self.amount)
         return super().finish(model, calibration)
 
+    def scores(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return how important each weight is, by name: its absolute value."""
+        return {name: weight.detach().abs() for name, weight in matrices(model).items()}
+
     def _remove(self, model: nn.Module, amount: float) -> None:
-        scores = {name: weight.detach().abs() for name, weight in matrices(model).items()}
+        scores = self.scores(model)
         groups = [scores] if self._config.scope == "network" else [{name: score} for name, score in scores.items()]
         self.masks = {name: mask for group in groups for name, mask in smallest_removed(group, amount).items()}
 
