@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.search.rule_contexts import rule_context
 from tutelage import intervals, plugins
 from tutelage.measure import Measure, standard_error_of
 from tutelage.objectives import Limits, Objective, even_losses, even_reference, objective, reference_losses
@@ -20,10 +21,11 @@ from tutelage.records.trial import Sizes, Suggestion, TrialRecord
 from tutelage.report import figures, sweep_page
 from tutelage.search import recorded_table, replay
 from tutelage.search.promotion import Promotion
+from tutelage.search.rules import RuleJudge
+from tutelage.search.rules.dominance import Config, Dominance, Gains, build
+from tutelage.search.rules.promotion import PromotionJudge
 from tutelage.search.sampler import Sampler
 from tutelage.search.size_aware import SizeAware
-from tutelage.search.stopping import PromotionJudge, RuleJudge, rule_of
-from tutelage.search.stopping_rules import Dominance, Gains
 from tutelage.search.suggest import Callbacks, Goal, Suggester, size_losses
 from tutelage.selection import capacity_gap, comparison
 from tutelage.selection.confirmation import Confirmation
@@ -31,7 +33,6 @@ from tutelage.selection.estimate import Judged, estimates
 from tutelage.selection.query import SelectionQuery
 from tutelage.selection.test_split import score
 from tutelage.spec.distributions import parse
-from tutelage.spec.search_sections import StoppingConfig
 from tutelage.spec.space import Space
 
 
@@ -120,9 +121,9 @@ def row(epoch: int, cer: float, error: float | None = None) -> dict[str, float]:
 
 def test_dominance_stops_by_a_rate_above_1_and_heeds_its_standard_error(make_record: Make) -> None:
     def judged(error: float | None) -> str:
-        rule = rule_of(StoppingConfig(rule="dominance"), CER, 100)
-        assert isinstance(rule, Dominance) and rule.num_judged is None and rule.span is None
-        judge = RuleJudge(rule, frozenset({1}), OBJECTIVES, CER)
+        judge = build(Config(), rule_context(rungs=(1,), objectives=OBJECTIVES, primary=CER, num_validation=100))
+        assert isinstance(judge, RuleJudge) and isinstance(judge._rule, Dominance)
+        assert judge._rule.num_judged is None and judge._rule.span is None
         for number in range(8):
             made = make_record(number, cer=1.2 + number / 100, params=100.0 + number)
             judge.learn(replace(made, curve=(row(1, 1.4 + number / 100), row(2, 1.2))))
@@ -138,7 +139,7 @@ def test_dominance_stops_by_a_rate_above_1_and_heeds_its_standard_error(make_rec
 def test_promotion_pauses_and_goes_on_with_rates_above_1(make_record: Make) -> None:
     space = Space(parse({"n": {"int": [0, 99]}}))
     rule = Promotion(rungs=(1,), max_epochs=3, share=0.9, num_students=40, startup=5, worst=2.5, least_gain=0.0)
-    judge = PromotionJudge(rule, OBJECTIVES, space, CER)
+    judge = PromotionJudge(rule, rule_context(objectives=OBJECTIVES, primary=CER, space=space))
     for number in range(20):
         drawn = Suggestion(number=number, config={}, params={"n": number}, sizes={"params": 10.0 + number})
         paused = judge.judge(drawn, row(1, 2.0 - number / 20))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tutelage import plugins
 from tutelage.errors import InputError, WorkFailed
-from tutelage.measure import Direction, Measure
+from tutelage.measure import Direction, Measure, neg_log10_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +92,14 @@ def even_reference(objectives: Sequence[Objective], learned: str) -> NDArray[np.
     """Return the reference point on even scales, the measure `learned` last; every objective must have a reference."""
     ordered = sorted(objectives, key=lambda objective: objective.name == learned)
     return even_losses({o.name: o.reference for o in ordered if o.reference is not None}, ordered)
+
+
+def worst_end(objectives: Sequence[Objective], primary: Measure) -> float:
+    """Return the even loss of the primary measure above which a student improves no front.
+
+    It is 0 (an error of 1) for a share, and that of the objective's reference point for other measures.
+    """
+    return 0.0 if primary.scale is neg_log10_error else float(even_reference(objectives, primary.name)[-1])
 
 
 @dataclass(frozen=True)

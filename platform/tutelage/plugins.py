@@ -26,10 +26,10 @@ from tutelage.validation import findings
 
 FAMILIES = {
     "tasks": "build", "data": "read", "models": "build", "losses": "build", "sparsity": "build", "measures": "MEASURE",
-    "policies": "scores", "samplers": "build",
+    "policies": "scores", "samplers": "build", "rules": "build",
 }  # fmt: skip
-FOLDERS = {"samplers": "search/samplers"}  # families that do not have a room of their own
-HYPHENATED = ("policies", "samplers")  # these plugins' names have hyphens: best-quality
+FOLDERS = {"samplers": "search/samplers", "rules": "search/rules"}  # families that do not have a room of their own
+HYPHENATED = ("policies", "samplers", "rules")  # these plugins' names have hyphens: best-quality
 Reference = str | dict[str, Any]  # "name" or {"name": {option: value}}
 _HOME = Path(__file__).parent
 _OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")  # `module:Name`

@@ -17,7 +17,7 @@ from scipy.stats import wilcoxon
 
 from tests.benchmarks.grounds import Ground, Params, Student
 from tutelage import intervals, pareto
-from tutelage.search.stopping_rules import Array
+from tutelage.search.gaussian_process import Array
 
 STEPS = 100  # of a curve, over the budget
 GOAL = 0.95  # of the best known hypervolume

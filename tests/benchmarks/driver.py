@@ -29,10 +29,11 @@ from tutelage.records.ledger import Ledger
 from tutelage.records.trial import Sizes, State, Suggestion
 from tutelage.search.promotion import Promotion
 from tutelage.search.promotion import Student as PromotionStudent
+from tutelage.search.rules import Rule, RuleContext, RuleJudge
+from tutelage.search.rules.dominance import Dominance
+from tutelage.search.rules.mo_asha import Halving
 from tutelage.search.sampler import Sampler
 from tutelage.search.size_aware import SizeAware
-from tutelage.search.stopping import RuleJudge
-from tutelage.search.stopping_rules import Dominance, Halving, Rule
 from tutelage.search.suggest import Callbacks, Goal, Suggester, size_losses
 from tutelage.spec import loading
 from tutelage.spec.domains import any_value
@@ -166,7 +167,11 @@ def busy(kind: str, workers: int, trials: int, epoch_s: float, path: Path) -> di
         callbacks,
         trials,
     )
-    judge = RuleJudge(Dominance(num_judged=359), frozenset(RUNGS), objectives, loaded.primary)
+    context = RuleContext(
+        rungs=tuple(RUNGS), max_epochs=EPOCHS, factor=3, objectives=objectives, primary=loaded.primary, space=loaded.space,
+        num_trials=trials, num_validation=359, seed=0,
+    )  # fmt: skip
+    judge = RuleJudge(Dominance(num_judged=359), context)
     events: list[tuple[float, int, Suggestion | None, int]] = [(0.0, worker, None, 0) for worker in range(workers)]
     trained: list[tuple[float, float]] = []
     free_s = last_begun_s = 0.0

@@ -68,7 +68,8 @@ CASES = {
     )),
     "digits-size-aware": Case("digits", (
         "teacher.model.convnet.width=16", "teacher.epochs=3", "student.epochs=4", "search.trials=18",
-        "search.sampler=size-aware", "search.stopping={rule: promotion, share: 0.7}", "search.constraints.min.accuracy=0.01",
+        "search.sampler=size-aware", "search.stopping={rule: {promotion: {share: 0.7}}}",
+        "search.constraints.min.accuracy=0.01",
     )),
     "tabular": Case("tabular", ("teacher.epochs=6", "student.epochs=6", "search.trials=5")),
     "image-folder": Case("image-folder", (

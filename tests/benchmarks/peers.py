@@ -31,9 +31,12 @@ from tests.benchmarks.contest import Never, Stops, Suggests
 from tests.benchmarks.grounds import Ground, Params, Recorded, Student, Textbook
 from tests.benchmarks.problems import PROBLEMS
 from tutelage.search import promotion
+from tutelage.search.gaussian_process import Array
+from tutelage.search.rules import Rule
+from tutelage.search.rules.dominance import Dominance
+from tutelage.search.rules.mo_asha import Halving
 from tutelage.search.sampler import Sampler
 from tutelage.search.size_aware import SizeAware
-from tutelage.search.stopping_rules import Array, Dominance, Halving, Rule
 from tutelage.spec.domains import Choice, Domain, Float, any_value
 
 HERE = Path(__file__).parent

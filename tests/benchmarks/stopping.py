@@ -27,7 +27,9 @@ from tests.benchmarks.problems import PROBLEMS
 from tutelage.records import sweep_dir
 from tutelage.search import recorded_table, replay
 from tutelage.search.promotion import Promotion
-from tutelage.search.stopping_rules import Dominance, Halving, Rule
+from tutelage.search.rules import Rule
+from tutelage.search.rules.dominance import Dominance
+from tutelage.search.rules.mo_asha import Halving
 from tutelage.spec import loading
 from tutelage.spec.space import Space
 

@@ -17,7 +17,9 @@ import yaml
 
 from tests.contracts import test_measures as measures_contract
 from tests.contracts import test_plugins as contract
+from tests.contracts import test_rules as rules_contract
 from tests.docs.pages import ROOT, blocks
+from tests.search.rule_contexts import rule_context
 from tutelage import plugins
 from tutelage.data import SPLITS, fingerprint
 from tutelage.networks import cost
@@ -107,6 +109,19 @@ def test_the_samplers_example_suggests_and_learns(user_module: Write) -> None:
             own.tell_finished(suggestion.number, [suggestion.params["x"], suggestion.params["y"]], {})
     assert suggested["x"][:12] == suggested["joint"][:12]
     assert sum(suggested["joint"][20:]) < 0.7 * sum(suggested["x"][20:])
+
+
+def test_the_rules_example_stops_by_the_median(user_module: Write, make_record: Callable[..., Any]) -> None:
+    written(user_module, "rules")
+    rules_contract.test_a_rule_decides_the_same_after_a_resume("my_rules:Median", make_record)
+    rules_contract.test_a_rule_never_ends_a_student_of_unknown_size("my_rules:Median")
+    _, plugin, config = plugins.configure("rules", {"my_rules:Median": {"startup": 2}})
+    judge = plugin.build(config, rule_context())
+    rows = [(10, 0.5), (20, 0.7), (5, 0.1), (30, 0.6), (30, 0.4)]  # parameters, accuracy after the first epoch
+    decisions = [
+        judge.judge(rules_contract.suggestion(n, size), {"epoch": 1, "accuracy": a}) for n, (size, a) in enumerate(rows)
+    ]
+    assert decisions == ["go_on", "go_on", "go_on", "go_on", "stop"]
 
 
 def test_the_measures_example_keeps_the_contract(user_module: Write) -> None:

@@ -55,13 +55,13 @@ def swept(storage: Path, name: str, **changes: Any) -> SweepDir:
 def rows(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> SweepDir:
     """A finished sweep that pauses students and lets the most promising go on."""
     storage = tmp_path_factory.mktemp("rows")
-    return swept(storage, "rows", search={"stopping": {"rule": "promotion", "share": 0.5}})
+    return swept(storage, "rows", search={"stopping": {"rule": {"promotion": {"share": 0.5}}}})
 
 
 @pytest.fixture(scope="module")
 def dominated(rows: SweepDir) -> SweepDir:
     """A second sweep of the same storage, so of the same teacher, that stops whoever is far behind."""
-    return swept(rows.storage, "dominated", search={"stopping": {"rule": "dominance", "confidence": 0.5}})
+    return swept(rows.storage, "dominated", search={"stopping": {"rule": {"dominance": {"confidence": 0.5}}}})
 
 
 def test_the_own_tasks_sweep_stops_early_and_its_front_has_the_own_measures(rows: SweepDir) -> None:

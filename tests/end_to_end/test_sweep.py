@@ -281,7 +281,7 @@ def test_dominated_students_are_stopped_at_a_rung_and_are_never_on_the_front(
 
 
 def test_paused_students_continue_or_are_stopped_at_the_end(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
-    stopping = {"rule": "promotion", "share": 0.6, "first_epoch": 2, "factor": 2}
+    stopping = {"rule": {"promotion": {"share": 0.6}}, "first_epoch": 2, "factor": 2}
     tree = {**small_spec, "name": "promotion", "search": {"trials": 14, "sampler": "size-aware", "stopping": stopping}}
     tree["student"] = {**small_spec["student"], "epochs": 8}
     home = pipeline.sweep(loading.from_dict(tree))

@@ -19,7 +19,7 @@ from tutelage.search import ray_tune
 from tutelage.search.deaths import MAX_WITHOUT_PROGRESS
 from tutelage.search.ray_trial import StudentTrainable
 from tutelage.search.ray_tune import Handlers, Rungs, Slots, _Callback, _Scheduler, _Searcher
-from tutelage.search.stopping import Decision
+from tutelage.search.rules import Decision
 from tutelage.search.trial_feed import STATE, TrialFeed
 
 SLOTS = Slots(cpus=1, gpus=0, concurrency=None, max_failures=1)

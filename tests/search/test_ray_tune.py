@@ -17,7 +17,7 @@ from ray.tune.error import TuneError
 
 from tutelage.records.trial import Suggestion, TrialRecord
 from tutelage.search import ray_tune
-from tutelage.search.stopping import Decision
+from tutelage.search.rules import Decision
 from tutelage.search.trial_feed import STATE
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]

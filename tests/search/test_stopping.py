@@ -10,14 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.search.rule_contexts import rule_context
 from tutelage import objectives
 from tutelage.errors import InputError
 from tutelage.records.trial import Suggestion, TrialRecord
 from tutelage.search import arrivals, recorded_table, replay
+from tutelage.search.gaussian_process import Array
 from tutelage.search.promotion import Promotion
+from tutelage.search.rules import RuleJudge, mo_asha
+from tutelage.search.rules.dominance import Dominance
+from tutelage.search.rules.mo_asha import BracketedJudge
+from tutelage.search.rules.promotion import PromotionJudge
 from tutelage.search.sampler import Sampler
-from tutelage.search.stopping import BracketedJudge, PromotionJudge, RuleJudge, rule_of, rungs_of
-from tutelage.search.stopping_rules import Array, Dominance, Halving
 from tutelage.spec.distributions import parse
 from tutelage.spec.search_sections import StoppingConfig
 from tutelage.spec.space import Space
@@ -42,18 +46,23 @@ class Heard:
 
 
 def test_rungs_are_a_factor_apart_and_end_before_the_last_epoch() -> None:
-    assert rungs_of(StoppingConfig(), 27) == {1, 3, 9}
-    assert rungs_of(StoppingConfig(), 28) == {1, 3, 9, 27}
-    assert rungs_of(StoppingConfig(first_epoch=4, factor=2), 20) == {4, 8, 16}
-    assert rungs_of(StoppingConfig(first_epoch=5), 5) == frozenset()
-    assert isinstance(rule_of(StoppingConfig(rule="dominance"), ACCURACY, 100), Dominance)
-    assert isinstance(rule_of(StoppingConfig(rule="mo-asha"), ACCURACY, 100), Halving)
+    assert StoppingConfig().rungs(27) == (1, 3, 9)
+    assert StoppingConfig().rungs(28) == (1, 3, 9, 27)
+    assert StoppingConfig(first_epoch=4, factor=2).rungs(20) == (4, 8, 16)
+    assert StoppingConfig(first_epoch=5).rungs(5) == ()
 
 
 def bracketed(num_brackets: int, seed: int = 0) -> tuple[BracketedJudge, list[Heard]]:
     rules = [Heard() for _ in range(num_brackets)]
-    brackets = [RuleJudge(rule, frozenset([1, 3, 9][first:]), ASKED, ACCURACY) for first, rule in enumerate(rules)]
+    brackets = [RuleJudge(rule, rule_context(), (1, 3, 9)[first:]) for first, rule in enumerate(rules)]
     return BracketedJudge(brackets, factor=3, seed=seed), rules
+
+
+def test_each_bracket_starts_a_rung_later() -> None:
+    judge = mo_asha.build(mo_asha.Config(brackets=9), rule_context())
+    assert isinstance(judge, BracketedJudge)
+    assert [one.rungs for one in judge._brackets] == [{1, 3, 9}, {3, 9}, {9}, set()]
+    assert judge.rungs == {1, 3, 9}
 
 
 def test_a_bracket_decides_from_its_first_rung_on_and_only_for_its_own_trials() -> None:
@@ -97,7 +106,7 @@ def test_a_bracket_learns_from_its_own_finished_trials(make_record: Callable[...
 
 def test_a_rule_gets_losses_and_learns_from_finished_trials_only(make_record: Callable[..., TrialRecord]) -> None:
     rule = Heard()
-    stopping = RuleJudge(rule, frozenset({1, 3}), ASKED, ACCURACY)
+    stopping = RuleJudge(rule, rule_context(rungs=(1, 3)))
     row = {"epoch": 3, "accuracy": 0.75}
     assert stopping.judge(Suggestion(number=0, config={}, params={}, sizes={"params": 10.0}), row) == "stop"
     assert rule.asked == [(3, [10.0], 0.25)]
@@ -198,9 +207,8 @@ def test_a_resumed_search_restores_the_paused_students(make_record: Callable[...
     space = Space(parse({"n": {"int": [0, 4]}}))
 
     def fresh() -> PromotionJudge:
-        return PromotionJudge(
-            Promotion(rungs=(1,), max_epochs=3, share=0.9, num_students=30, startup=5), ASKED, space, ACCURACY
-        )
+        rule = Promotion(rungs=(1,), max_epochs=3, share=0.9, num_students=30, startup=5)
+        return PromotionJudge(rule, rule_context(space=space))
 
     row = {"epoch": 1.0, "accuracy": 0.5, "train_loss": 1.0, "step_s": 1.0}
     records = []

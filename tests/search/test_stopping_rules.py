@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage import pareto
-from tutelage.search import stopping_rules
+from tutelage.search.rules import Rule, dominance, mo_asha
 
 RULES = {
-    "dominance": lambda: stopping_rules.Dominance(num_judged=10_000, startup=0),
-    "mo-asha": lambda: stopping_rules.Halving(factor=3),
+    "dominance": lambda: dominance.Dominance(num_judged=10_000, startup=0),
+    "mo-asha": lambda: mo_asha.Halving(factor=3),
 }
 Come = list[tuple[tuple[float, float], float]]  # known losses and error of each student, in the order in which they come
 
@@ -24,8 +24,8 @@ students = st.lists(
 )  # fmt: skip
 
 
-def decided(rule: stopping_rules.Rule, come: Come, rung: int = 1) -> list[bool]:
-    if isinstance(rule, stopping_rules.Dominance):  # a margin of nothing but noise: whoever is behind stays behind
+def decided(rule: Rule, come: Come, rung: int = 1) -> list[bool]:
+    if isinstance(rule, dominance.Dominance):  # a margin of nothing but noise: whoever is behind stays behind
         rule.finished(np.array([0.0, 0.0]), {rung: 0.999}, 0.999)
     return [rule.stops(rung, np.array(known), error) for known, error in come]
 
@@ -72,7 +72,7 @@ def test_a_duplicate_of_an_earlier_student_changes_no_decision_of_dominance(come
 
 
 def test_no_student_is_stopped_before_enough_have_finished() -> None:
-    rule = stopping_rules.Dominance(num_judged=100, startup=3)
+    rule = dominance.Dominance(num_judged=100, startup=3)
     for number in range(5):
         stopped = rule.stops(1, np.array([float(number)]), 0.1 + 0.2 * number)
         assert stopped is (number >= 3), "the fourth to come is the first to be judged by three that have finished"
@@ -81,15 +81,15 @@ def test_no_student_is_stopped_before_enough_have_finished() -> None:
 
 def test_the_margin_is_the_improvement_of_larger_students_after_the_rung() -> None:
     """A student of size k errs by 0.1 k less in the end: a larger one that is behind catches up by 0.1 a size."""
-    rule = stopping_rules.Dominance(num_judged=10**9, confidence=0.5, startup=0)
+    rule = dominance.Dominance(num_judged=10**9, confidence=0.5, startup=0)
     for size in (1.0, 2.0, 3.0, 4.0):
         rule.finished(np.array([size]), {1: 0.5 + 0.01 * size}, 0.5 + 0.01 * size - 0.1 * size)
     gains = sorted(0.1 * (b - a) for a in range(1, 5) for b in range(a + 1, 5))
-    assert rule.margin(1, 0.5) == pytest.approx(np.quantile(gains, 0.5, method="inverted_cdf"), abs=2 / stopping_rules.BINS)
+    assert rule.margin(1, 0.5) == pytest.approx(np.quantile(gains, 0.5, method="inverted_cdf"), abs=2 / dominance.BINS)
 
 
 def test_a_difference_within_the_noise_stops_no_student() -> None:
-    rule = stopping_rules.Dominance(num_judged=50, startup=0)
+    rule = dominance.Dominance(num_judged=50, startup=0)
     rule.finished(np.array([9.0]), {1: 0.5}, 0.5)
     assert rule.margin(1, 0.5) == pytest.approx(math.sqrt(2 * 0.25 / 50))
     assert not rule.stops(1, np.array([1.0]), 0.4)
@@ -100,14 +100,14 @@ def test_a_difference_within_the_noise_stops_no_student() -> None:
 def test_halving_keeps_a_third_by_true_rank() -> None:
     """The order of the rows is a permutation that is not its own inverse: positions taken for ranks would keep others."""
     errors = [0.3, 0.1, 0.5, 0.2, 0.4, 0.6]
-    stops = decided(stopping_rules.Halving(factor=3), [((1.0, 1.0), error) for error in errors])
+    stops = decided(mo_asha.Halving(factor=3), [((1.0, 1.0), error) for error in errors])
     assert stops == [False, False, False, False, True, True]
 
 
 def test_the_students_of_one_front_with_the_largest_crowding_distance_continue() -> None:
     rows = np.array([[0.0, 1.0], [0.1, 0.9], [0.2, 0.8], [1.0, 0.0]])
-    assert stopping_rules.crowding_distance(rows).tolist() == pytest.approx([math.inf, 0.4, 1.8, math.inf])
-    assert stopping_rules.crowding_distance(np.ones((3, 2)))[1] == 0, "equal rows have no distance"
+    assert mo_asha.crowding_distance(rows).tolist() == pytest.approx([math.inf, 0.4, 1.8, math.inf])
+    assert mo_asha.crowding_distance(np.ones((3, 2)))[1] == 0, "equal rows have no distance"
 
 
 @pytest.mark.parametrize("num_sizes", [1, 2])
@@ -117,11 +117,11 @@ def test_ranking_the_leaders_alone_gives_the_decisions_of_ranking_all(num_sizes:
     rng = np.random.default_rng(num_sizes)
     rows = rng.integers(0, 25, (600, num_sizes + 1)) / 25
     rows[:, -1] -= falling * np.arange(600) / 100
-    rule, factor = stopping_rules.Halving(factor=3), 3
+    rule, factor = mo_asha.Halving(factor=3), 3
     for count in range(1, len(rows) + 1):
         seen = rows[:count]
         ranks = pareto.rank(seen)
-        crowding = stopping_rules.crowding_distance(seen[ranks == ranks[-1]])
+        crowding = mo_asha.crowding_distance(seen[ranks == ranks[-1]])
         place = (ranks < ranks[-1]).sum() + (crowding[:-1] > crowding[-1]).sum()
         stops = count > factor and place >= math.ceil(count / factor)
         assert rule.stops(1, seen[-1, :-1], float(seen[-1, -1])) == stops, count

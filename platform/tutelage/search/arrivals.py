@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+from tutelage.search.gaussian_process import Array
 from tutelage.search.recorded_table import Table
 from tutelage.search.sampler import Sampler
-from tutelage.search.stopping_rules import Array
 from tutelage.spec.space import Space
 
 

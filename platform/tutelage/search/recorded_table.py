@@ -14,7 +14,7 @@ from tutelage.errors import InputError
 from tutelage.measure import SMALLEST, Measure
 from tutelage.objectives import Objective
 from tutelage.records.trial import TrialRecord
-from tutelage.search.stopping_rules import Array
+from tutelage.search.gaussian_process import Array
 from tutelage.spec.domains import Scalar
 from tutelage.spec.space import Space
 

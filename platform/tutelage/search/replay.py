@@ -17,9 +17,10 @@ import numpy as np
 
 from tutelage import pareto
 from tutelage.search.arrivals import Arrivals, Listed
+from tutelage.search.gaussian_process import Array
 from tutelage.search.promotion import Promotion, Student
 from tutelage.search.recorded_table import Table
-from tutelage.search.stopping_rules import Array, Rule
+from tutelage.search.rules import Rule
 
 
 @dataclass(frozen=True, kw_only=True)

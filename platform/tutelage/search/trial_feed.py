@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tutelage.records.trial import Candidate, State, Suggestion, TrialRecord
 
 if TYPE_CHECKING:  # a trial's process imports this file, and nothing that decides
-    from tutelage.search.stopping import Decision
+    from tutelage.search.rules import Decision
 
 STATE = "trial.pt"  # the file of a checkpoint that holds a trial's state
 

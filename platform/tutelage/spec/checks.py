@@ -156,7 +156,7 @@ def _expand_options(where: tuple[str, str], name: Any, options: Any, found: list
 def reference_problems(tree: Mapping[str, Any]) -> Iterator[Finding]:
     """Give what is wrong with the plugins that the spec names, and with their options."""
     places: dict[tuple[str, ...], str] = {("data",): "data", ("task",): "tasks", ("select", "policy"): "policies"}
-    places[("search", "sampler")] = "samplers"
+    places |= {("search", "sampler"): "samplers", ("search", "stopping", "rule"): "rules"}
     for at, _ in _teachers(tree):
         places |= {(*at, "model"): "models", (*at, "source", "data"): "data"}
     for path, family in places.items():

@@ -56,6 +56,8 @@ def json_schema() -> dict[str, Any]:
     select["policy"] = {**_reference("policies"), "description": select["policy"]["description"]}
     search = schema["definitions"]["SearchConfig"]["properties"]
     search["sampler"] = {**_reference("samplers"), "default": "tpe", "description": search["sampler"]["description"]}
+    stopping = schema["definitions"]["StoppingConfig"]["properties"]
+    stopping["rule"] = {**_reference("rules"), "default": "promotion", "description": stopping["rule"]["description"]}
     teacher = schema["definitions"]["TeacherConfig"]["properties"]
     teacher["model"] = {"anyOf": [_reference("models"), {"type": "null"}], "description": teacher["model"]["description"]}
     return _moved(schema)  # type: ignore[no-any-return]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
@@ -13,28 +13,19 @@ from tutelage.spec.sections import Section
 
 
 class StoppingConfig(Section):
-    """Which students lose their further epochs, judged after some of them."""
+    """When students are compared during their training, and the rule that decides which of them continue."""
 
-    rule: Literal["promotion", "dominance", "mo-asha"] = Field(
-        "promotion",
-        description="promotion: all pause, and the one that is expected to improve the front most goes on; dominance: stop "
-        "what a no larger student was ahead of by more than is ever caught up; mo-asha: keep the best 1 / factor of a rung "
-        "by non-dominated rank",
-    )
-    share: float = Field(
-        0.25, gt=0, le=1, description="promotion: of the epochs that all students would take in full, those that are spent"
-    )
-    first_epoch: int = Field(1, ge=1, le=10_000, description="epochs before a student is judged for the first time")
-    factor: int = Field(3, ge=2, le=100, description="epochs at a rung over those at the one before")
-    brackets: int = Field(
-        1,
-        ge=1,
-        le=10,
-        description="mo-asha: number of groups of students; each group is first compared one rung later than the one before",
-    )
-    confidence: float = Field(
-        0.9, gt=0, lt=1, description="dominance: share of finished students that the margin would have been right about"
-    )
+    rule: Reference = Field("promotion", description="a stopping rule, which decides at each rung which students continue")
+    first_epoch: int = Field(1, ge=1, le=10_000, description="epochs of a student before the first rung")
+    factor: int = Field(3, ge=2, le=100, description="ratio of a rung's epochs to those of the rung before")
+
+    def rungs(self, max_epochs: int) -> tuple[int, ...]:
+        """Return the rungs below `max_epochs`, in epochs: `first_epoch`, and then each `factor` times the one before."""
+        found, epochs = [], self.first_epoch
+        while epochs < max_epochs:
+            found.append(epochs)
+            epochs *= self.factor
+        return tuple(found)
 
 
 class PlateauConfig(Section):

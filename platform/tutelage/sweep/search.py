@@ -8,17 +8,14 @@ from typing import Any
 
 from tutelage import plugins
 from tutelage.errors import TutelageError
-from tutelage.measure import identity as identity_scale
-from tutelage.measure import neg_log10_error
-from tutelage.objectives import even_reference
+from tutelage.objectives import even_reference, worst_end
 from tutelage.records.trial import TrialRecord
 from tutelage.search.budget import Budget
 from tutelage.search.first_trials import first_suggestions
 from tutelage.search.gaussian_process import Array
-from tutelage.search.promotion import LEAST_GAIN, Promotion
+from tutelage.search.rules import Judge, RuleContext
 from tutelage.search.sampler import Sampler
 from tutelage.search.samplers import Chooser
-from tutelage.search.stopping import BracketedJudge, Judge, PromotionJudge, RuleJudge, rule_of, rungs_of
 from tutelage.search.suggest import Callbacks, Goal, SeededSuggestion, Suggester, size_losses
 from tutelage.spec.spec import Spec
 from tutelage.sweep import knowledge, warm_start
@@ -78,16 +75,9 @@ def _chooser(spec: Spec, recorder: Recorder, callbacks: Callbacks) -> Chooser | 
 
     if not hasattr(plugin, "chooser"):
         return None
-    reference = even_reference(recorder.objectives, spec.primary.name)
-    found: Chooser = plugin.chooser(config, spec.space, losses_of, spec.seed, reference, _worst_end(spec, recorder))
+    reference, worst = even_reference(recorder.objectives, spec.primary.name), worst_end(recorder.objectives, spec.primary)
+    found: Chooser = plugin.chooser(config, spec.space, losses_of, spec.seed, reference, worst)
     return found
-
-
-def _worst_end(spec: Spec, recorder: Recorder) -> float:
-    """Return the even loss of the primary measure that improves nothing: of a share, 0, and else that of its reference."""
-    if spec.primary.scale is neg_log10_error:
-        return 0.0
-    return float(even_reference(recorder.objectives, spec.primary.name)[-1])
 
 
 def _most_known(spec: Spec) -> int:
@@ -112,18 +102,13 @@ def _budget(spec: Spec) -> Budget:
 def _stopping(spec: Spec, context: TrainingContext, recorder: Recorder) -> Judge | None:
     """Return what judges trials at rungs; None where the spec asks for nothing, or students are too short to have any."""
     stopping, max_epochs = spec.search.stopping, knowledge.longest_epochs(spec)
-    rungs = rungs_of(stopping, max_epochs) if stopping else frozenset()
+    rungs = stopping.rungs(max_epochs) if stopping else ()
     if stopping is None or not rungs:
         return None
-    if stopping.rule == "promotion":
-        rule = Promotion(
-            rungs=sorted(rungs), max_epochs=max_epochs, share=stopping.share, num_students=spec.search.trials,
-            worst=_worst_end(spec, recorder), least_gain=0.0 if spec.primary.scale is identity_scale else LEAST_GAIN,
-        )  # fmt: skip
-        return PromotionJudge(rule, recorder.objectives, spec.space, spec.primary)
-    num_judged, every = len(context.splits["validation"]), sorted(rungs)
-    brackets = [
-        RuleJudge(rule_of(stopping, spec.primary, num_judged), frozenset(every[first:]), recorder.objectives, spec.primary)
-        for first in range(min(stopping.brackets, len(every) + 1))
-    ]
-    return brackets[0] if len(brackets) == 1 else BracketedJudge(brackets, factor=stopping.factor, seed=spec.seed)
+    _, plugin, config = plugins.configure("rules", stopping.rule)
+    search = RuleContext(
+        rungs=rungs, max_epochs=max_epochs, factor=stopping.factor, objectives=recorder.objectives, primary=spec.primary,
+        space=spec.space, num_trials=spec.search.trials, num_validation=len(context.splits["validation"]), seed=spec.seed,
+    )  # fmt: skip
+    judge: Judge = plugin.build(config, search)
+    return judge

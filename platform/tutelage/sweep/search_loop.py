@@ -12,7 +12,7 @@ from tutelage.records.trial import OPEN, Suggestion, TrialRecord, trial_name
 from tutelage.search import ray_tune
 from tutelage.search.budget import Budget
 from tutelage.search.leaving import leaving, reason_of, through_tune
-from tutelage.search.stopping import Decision, Judge
+from tutelage.search.rules import Decision, Judge
 from tutelage.search.suggest import Suggester
 from tutelage.spec.spec import Spec
 from tutelage.storage import StorageFailed, open_storage
