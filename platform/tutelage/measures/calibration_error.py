@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from tutelage.measure import Array, Measure
+
+if TYPE_CHECKING:  # commands read all measures, and most of them need no torch
+    from torch import Tensor
 
 NUM_BINS = 15
 COLUMNS = NUM_BINS + 1  # of a label sequence: each bin's gap, and the number of steps
@@ -26,6 +26,8 @@ def gaps_of(sequences: Any, batch: Any) -> Tensor | None:
     Confidence is the largest probability at temperature 1; bin m of 15 holds ((m - 1) / 15, m / 15]. None for a task whose
     targets hold no class for every step of a label sequence.
     """
+    import torch
+
     found = [_gaps(one, batch.labels(name)) for name, one in sequences.items() if _has_labels(name, one, batch)]
     return torch.cat(found, dim=1) if found else None
 
@@ -35,17 +37,19 @@ def _has_labels(name: str, sequence: Any, batch: Any) -> bool:
     labels, mask, target_mask = batch.labels(name), sequence.mask, batch.masks.get(name)
     if labels is None or labels.is_floating_point() or labels.shape != sequence.logits.shape[:2]:
         return False
-    return target_mask is None or (mask is not None and torch.equal(mask.cpu(), target_mask.cpu()))
+    return target_mask is None or (mask is not None and mask.cpu().equal(target_mask.cpu()))
 
 
 def _gaps(sequence: Any, labels: Tensor) -> Tensor:
+    import torch
+
     labels = labels.to(sequence.logits.device)
     counted = labels >= 0 if sequence.mask is None else (labels >= 0) & sequence.mask
     confidence, best = sequence.logits.where(counted.unsqueeze(-1), 0.0).double().softmax(dim=-1).max(dim=-1)
     confidence = confidence.nan_to_num(0.0)
     bins = (confidence * NUM_BINS).ceil().long().clamp(1, NUM_BINS) - 1
     gaps = ((best == labels).double() - confidence).where(counted, 0.0)
-    by_bin = torch.zeros(len(labels), NUM_BINS, dtype=torch.float64, device=gaps.device).scatter_add_(1, bins, gaps)
+    by_bin = gaps.new_zeros(len(labels), NUM_BINS).scatter_add_(1, bins, gaps)
     return torch.cat([by_bin, counted.sum(dim=1, keepdim=True).double()], dim=1)
 
 
