@@ -30,7 +30,12 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
 def write_json(path: Path, document: Any) -> None:
     """Put `document` at `path` as strict, indented JSON, atomically; NaN and infinity raise `ValueError`."""
-    write_atomically(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+    write_atomically(path, strict_json(document))
+
+
+def strict_json(document: Any) -> str:
+    """Return `document` as strict, indented JSON; NaN and infinity raise `ValueError`."""
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
 def sha256_of(path: Path) -> str:

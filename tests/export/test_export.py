@@ -312,3 +312,18 @@ def test_networks_for_photographs_give_equal_logits_in_every_form(tmp_path: Path
         apart = check.differences(draft, (inputs,))
     print(name, apart)
     assert set(apart) == set(FLOAT_FORMS) and max(apart.values()) <= read_back.TOLERANCE
+
+
+def test_of_two_exports_into_one_directory_the_later_one_is_an_error(tmp_path: Path) -> None:
+    """Both find it new; what the first has written stays."""
+    about = architecture_of("mlp", (1, 2, 2))
+    model = checkpoint.seeded(about, 0)
+    late = bundle.drafted(tmp_path / "out", model, about, ["weights"])
+    late.__enter__()
+    with bundle.drafted(tmp_path / "out", model, about, ["weights"]):
+        pass
+    first = {path.name: path.stat().st_ino for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(InputError, match=r"is not empty\. Give a new directory"):
+        late.__exit__(None, None, None)
+    assert {path.name: path.stat().st_ino for path in (tmp_path / "out").iterdir()} == first and len(first) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

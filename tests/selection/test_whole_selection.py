@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from tests.stored_sweep import learnt, write_sweep
-from tutelage.errors import NoStudentFits
+from tutelage.errors import InputError, NoStudentFits
+from tutelage.files import content_address
 from tutelage.networks import checkpoint
 from tutelage.objectives import Limits
 from tutelage.records.dispatcher import Dispatcher
+from tutelage.records.observer import Event, StageStarted
 from tutelage.records.sweep_dir import SweepDir
-from tutelage.selection import select
+from tutelage.selection import champions, select
 from tutelage.spec import loading
 from tutelage.sweep import pipeline
 from tutelage.training import inference, student_jobs
@@ -119,3 +121,44 @@ def test_the_front_is_trained_again_as_often_as_the_spec_asks(
     models = [config["student"]["model"] for config, seed in trained if seed == 1000]
     assert sorted(model["mlp"]["hidden"] for model in models) == ([2, 8, 32] if confirm else [])
     assert set(measured) == ({"t0000", "t0001", "t0002"} if confirm else set())
+
+
+def test_a_second_selection_waits_and_says_so(home: SweepDir, trained: Trained, logged: dict[str, Any]) -> None:
+    """It is at work on the same sweep: two at once would train every rival twice, and the later one's choice would be lost."""
+    other, said = ExitStack(), list[str]()
+    other.enter_context(home.in_turn(said.append))
+
+    def end_the_other(event: Event) -> None:
+        if isinstance(event, StageStarted) and "waiting" in event.text:
+            said.append(event.text)
+            other.close()
+
+    select.select(home, policy="min-size", confirm=0, observers=[end_the_other])
+    assert len(said) == 1 and "is at work on sweep 'stored'; waiting for it" in said[0]
+
+
+def test_a_selection_does_not_wait_for_a_search(home: SweepDir) -> None:
+    home.update(state="running")
+    with home.driven(), pytest.raises(InputError, match="is being driven by"):
+        select.select(home)
+
+
+def test_the_champion_is_looked_for_and_replaced_by_one_selection_at_a_time(
+    home: SweepDir, trained: Trained, logged: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a student is compared with the champion that it replaces, whoever selects beside it."""
+    steps = list[str]()
+    registered = {"name": "digits", "version": "1", "aliases": [], "model_uri": "models:/digits/1", "why": "", "promoted": True}
+
+    def step(name: str) -> Any:
+        def note(*_: Any) -> Any:
+            held = home.storage / f".lease-registered-{content_address(name='digits')}"
+            steps.append(f"{name} in turn" if held.exists() else name)
+            return registered if name == "register" else None
+
+        return note
+
+    monkeypatch.setattr(champions, "champion", step("champion"))
+    monkeypatch.setattr(champions, "register", step("register"))
+    select.select(home, policy="min-size", confirm=0, register="digits")
+    assert steps == ["champion", "champion in turn", "register in turn"]

@@ -60,10 +60,14 @@ def drafted(directory: Path, model: nn.Module, architecture: Mapping[str, Any], 
     After an error no file is left. Raises `InputError` if the directory exists and is not empty.
     """
     check_new(directory)
-    with open_storage(directory.parent).draft(directory.name, existing="refuse") as path:
-        draft = Draft(directory=path, model=model.eval(), architecture=architecture, forms=forms)
-        _write_float_forms(draft)
-        yield draft
+    try:
+        with open_storage(directory.parent).draft(directory.name, existing="refuse") as path:
+            draft = Draft(directory=path, model=model.eval(), architecture=architecture, forms=forms)
+            _write_float_forms(draft)
+            yield draft
+    except OSError:
+        check_new(directory)  # another process has exported into it meanwhile
+        raise
 
 
 def check_new(directory: Path) -> None:

@@ -7,7 +7,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,14 @@ from mlflow.exceptions import MlflowException
 
 from tutelage.errors import InputError, UnreachableError
 from tutelage.export.logged_model import Candidate, Run, log_model
+from tutelage.files import content_address
 from tutelage.networks import checkpoint
-from tutelage.records.mlflow_store import one_attempt
+from tutelage.records.mlflow_store import one_attempt, turn
 from tutelage.redaction import redact
 from tutelage.spec.paths import sqlite_path
+
+logger = logging.getLogger(__name__)
+
 
 CHAMPION, PREVIOUS = "champion", "previous"
 
@@ -128,13 +132,21 @@ def register_student(
     return RegisteredStudent(name=name, version=version, aliases=given, previous=previous, model_uri=uri_of, distance=distance)
 
 
+@contextlib.contextmanager
+def in_turn(uri: str, name: str, say: Callable[[str], None], beside: Path | None = None) -> Iterator[None]:
+    """Be the only process that looks for the champion of `name` and replaces it within the block; see `mlflow_store.turn`."""
+    key = f"registered-{content_address(name=name)}"  # a name may be longer than a file's
+    with turn(uri, key, f"the registered model '{name}'", say, beside):
+        yield
+
+
 def roll_back(uri: str, name: str) -> RolledBack:
     """Make the previous champion the champion again, and the champion the previous one.
 
     Raises `InputError` if there is no such model, or none was champion before.
     """
     check_name(name)
-    with _stores(uri):
+    with _stores(uri), in_turn(uri, name, logger.warning):
         client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         model = _known(client, uri, name)
         if model is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
@@ -35,12 +36,9 @@ _PLACES = (  # columns of MLflow's tables that hold an absolute place of artifac
 )  # fmt: skip
 
 
-_WHAT = "the database of MLflow"  # that another process is at work on
-
-
 _SERVER_LOCKS = {  # how a database server's lock is tried, and how it is waited for
-    "postgresql": ("select pg_try_advisory_lock(7480315)", "select pg_advisory_lock(7480315)"),
-    "mysql": ("select get_lock('tutelage', 0)", "select get_lock('tutelage', 600)"),
+    "postgresql": ("select pg_try_advisory_lock(:key)", "select pg_advisory_lock(:key)"),
+    "mysql": ("select get_lock(:key, 0)", "select get_lock(:key, 3600)"),
 }
 
 
@@ -85,33 +83,44 @@ def open_client(uri: str) -> mlflow.MlflowClient:
 def _in_turn(uri: str) -> Iterator[None]:
     """Be the only process that opens the database at `uri`: MLflow makes its tables, and two that do so collide."""
     database = sqlite_path(uri)
-    if database is None:
-        with _only_one_on(uri):
-            yield
-        return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        with suppress(StorageFailed):  # a directory that cannot be written: nobody makes tables there
-            stack.enter_context(lease_in_turn(open_storage(database.parent), database.name, logger.warning, _WHAT))
-        stack.enter_context(_no_directories_by_mistake(uri))
-        _check_database(database)
+    key = database.name if database else "mlflow.db"
+    if database:
+        database.parent.mkdir(parents=True, exist_ok=True)
+    with turn(uri, key, "the database of MLflow", logger.warning), ExitStack() as stack:
+        if database:
+            stack.enter_context(_no_directories_by_mistake(uri))
+            _check_database(database)
         yield
 
 
 @contextmanager
-def _only_one_on(uri: str) -> Iterator[None]:
-    """Hold a lock of a database server's own, which ends with the connection; there is none for MLflow's HTTP servers."""
+def turn(uri: str, key: str, what: str, say: Callable[[str], None], beside: Path | None = None) -> Iterator[None]:
+    """Be the only process that is at work on `what`, whose name is `key`, within the block; a second one says so, and waits.
+
+    The lock is a lease beside an SQLite database, or one of the database server's own, which ends with the connection. An HTTP
+    server has none: there it is a lease in the directory `beside`, if one is given.
+    """
+    database = sqlite_path(uri)
+    directory = database.parent if database else beside
     kind = next((kind for kind in _SERVER_LOCKS if uri.startswith(kind)), None)
-    if kind is None:
+    with ExitStack() as stack:
+        if kind:
+            stack.enter_context(_server_lock(uri, kind, key, what, say))
+        elif directory:
+            with suppress(StorageFailed):  # a directory that cannot be written: nobody changes anything there
+                stack.enter_context(lease_in_turn(open_storage(directory), key, say, what))
         yield
-        return
-    attempt, wait = _SERVER_LOCKS[kind]
-    engine = sqlalchemy.create_engine(uri)
+
+
+@contextmanager
+def _server_lock(uri: str, kind: str, key: str, what: str, say: Callable[[str], None]) -> Iterator[None]:
+    attempt, wait = (sqlalchemy.text(one) for one in _SERVER_LOCKS[kind])
+    engine, name = sqlalchemy.create_engine(uri), {"key": zlib.crc32(key.encode())}
     try:
         with engine.connect() as connection:
-            if not connection.execute(sqlalchemy.text(attempt)).scalar():
-                logger.warning("another process is at work on %s; waiting for it", _WHAT)
-                connection.execute(sqlalchemy.text(wait))
+            if not connection.execute(attempt, name).scalar():
+                say(f"another process is at work on {what}; waiting for it")
+                connection.execute(wait, name)
             yield
     finally:
         engine.dispose()

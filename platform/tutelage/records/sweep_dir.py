@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +28,7 @@ from tutelage.spec.loading import load as load_spec
 from tutelage.spec.paths import located
 from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
-from tutelage.storage import LeaseHeld, Storage, open_storage
+from tutelage.storage import LeaseHeld, Storage, lease_in_turn, open_storage
 
 DEFAULT = Path(".tutelage")  # the storage of a command that names none
 
@@ -178,6 +178,16 @@ class SweepDir:
                 stack.enter_context(self._beside.lease(self.name))
             except LeaseHeld as held:
                 self._refuse(held.holder)
+            yield
+
+    @contextmanager
+    def in_turn(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Be the only process that works on the finished sweep: a second one says so and waits. A search is not waited for."""
+        with ExitStack() as stack:
+            if self.facts().get("state") == "running":
+                stack.enter_context(self.driven())
+            else:
+                stack.enter_context(lease_in_turn(self._beside, self.name, say, f"sweep '{self.name}'"))
             yield
 
     def check_idle(self) -> None:

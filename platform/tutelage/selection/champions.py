@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,15 @@ def champion(registration: Registration, home: SweepDir, context: TrainingContex
             "name, or with --force."
         )
     return Subject(name=f"{name} version {found.version} ({found.origin})", model=model)
+
+
+@contextmanager
+def in_turn(registration: Registration | None, home: SweepDir, say: Callable[[str], None]) -> Iterator[None]:
+    """Be the only selection that compares itself with the champion and may replace it; without a registration, nothing."""
+    with ExitStack() as stack:
+        if registration:
+            stack.enter_context(registry.in_turn(home.tracking_uri, registration.name, say, home.storage))
+        yield
 
 
 def register(

@@ -6,11 +6,12 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tutelage import intervals
-from tutelage.files import write_json
+from tutelage.files import strict_json
 from tutelage.measure import Measure
 from tutelage.networks import checkpoint
 from tutelage.objectives import Limits
@@ -18,7 +19,7 @@ from tutelage.plugins import Reference
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.fronts import candidates
 from tutelage.records.observer import Observer
-from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.sweep_dir import SELECTION, SweepDir
 from tutelage.records.tracker import Tracker, tracker_of
 from tutelage.records.trial import TrialRecord
 from tutelage.report import restore, sweep_page
@@ -32,6 +33,7 @@ from tutelage.selection.retrain import Retraining
 from tutelage.selection.same_data import check_data
 from tutelage.selection.test_split import Subject
 from tutelage.spec.spec import Spec
+from tutelage.storage import until_written
 from tutelage.training.cluster import cluster
 from tutelage.training.context import TrainingContext, context_of
 from tutelage.training.knowledge_plan import planned
@@ -68,9 +70,10 @@ def select(
         policy=policy or sweep_spec.select.policy, limits=limits or sweep_spec.select.limits, objectives=home.objectives(),
         primary=home.primary(), teacher=home.facts()["teacher"],
     )  # fmt: skip
-    with Dispatcher(observers) as events, home.driven(), _tracked(home, sweep_spec, events) as tracker:
+    with Dispatcher(observers) as events, home.in_turn(events.stage), _tracked(home, sweep_spec, events) as tracker:
         context = context_with_teacher(home, sweep_spec)
-        champion = champions.champion(registration, home, context) if registration else None
+        if registration:
+            champions.champion(registration, home, context)  # raises before anything is trained
         measure_latencies(home, context, _unmeasured(home, query), tracker, events)
         query.answer(candidates(home))  # raises before anything is trained
         retraining = Retraining(home=home, context=context, workers=workers_of(sweep_spec.resources.trial), num_seeds=confirm)
@@ -78,12 +81,15 @@ def select(
             chosen = _chosen(query, home, retraining, rivals, events)
             baselines = _baselines(chosen.record, retraining, events)
         estimate.put_on_record(home, tracker, retraining.known(), len(context.splits["validation"]))
-        document = _document(home, chosen, context, baselines, _tested(home, chosen.record, retraining, champion, events))
-        if registration:
-            events.stage(f"registering {chosen.record.trial_id} as {registration.name}")
-            document["model"] = champions.register(registration, champion, home, tracker, document, context)
+        with champions.in_turn(registration, home, events.stage):
+            champion = champions.champion(registration, home, context) if registration else None
+            tested = _tested(home, chosen.record, retraining, champion, events)
+            document = _document(home, chosen, context, baselines, tested)
+            if registration:
+                events.stage(f"registering {chosen.record.trial_id} as {registration.name}")
+                document["model"] = champions.register(registration, champion, home, tracker, document, context)
         tracker.log_selection(document)
-        write_json(home.selection_path, document)
+        until_written(partial(home.files.put, SELECTION, strict_json(document)), events.stage)
     return Choice(
         document=document, student_dir=home.students_dir / chosen.record.trial_id, report_path=sweep_page.write_report(home)
     )
