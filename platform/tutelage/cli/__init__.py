@@ -12,7 +12,7 @@ import sys
 import typer
 
 from tutelage import console
-from tutelage.cli import installation, students, sweeps, views
+from tutelage.cli import exports, installation, students, sweeps, views
 from tutelage.cli.stopping import stoppable
 from tutelage.errors import TutelageError, UnreachableError
 
@@ -28,7 +28,7 @@ app = typer.Typer(
 for _command in (
     sweeps.sweep, sweeps.resume, sweeps.teacher, sweeps.status,
     views.front, students.select, students.rollback, views.report, views.compare,
-    students.export, students.evaluate, sweeps.track, installation.doctor, installation.schema,
+    exports.export, exports.evaluate, sweeps.track, installation.doctor, installation.schema,
 ):  # fmt: skip
     app.command()(stoppable(_command))
 app.command(name="list")(stoppable(installation.list_plugins))

@@ -197,28 +197,18 @@ def run(
         StudentTrainable, open_trial=open_trial, gate=gate, rungs=rungs.epochs, pausing=rungs.pausing,
         checkpoint_epochs=slots.checkpoint_epochs,
     )  # fmt: skip
+    config = tune.TuneConfig(
+        search_alg=_Searcher(feed, lambda: gate.expect.remote(feed.num_suggested)),
+        scheduler=scheduler,
+        num_samples=-1,
+        max_concurrent_trials=num_slots if slots.workers else slots.concurrency,
+        reuse_actors=True,
+        time_budget_s=time_budget_s,
+        trial_dirname_creator=lambda trial: str(trial.config["trial_id"]),
+    )
     trainable = tune.with_resources(parameters, slots.of_actor)
     with _quiet(num_slots):
-        tuner = tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=_Searcher(feed, lambda: gate.expect.remote(feed.num_suggested)),
-                scheduler=scheduler,
-                num_samples=-1,
-                max_concurrent_trials=num_slots if slots.workers else slots.concurrency,
-                reuse_actors=True,
-                time_budget_s=time_budget_s,
-                trial_dirname_creator=lambda trial: str(trial.config["trial_id"]),
-            ),
-            run_config=tune.RunConfig(
-                name=home.name,
-                storage_path=str(home.parent.resolve()),
-                verbose=0,
-                callbacks=[_Callback(feed, slots)],
-                failure_config=tune.FailureConfig(max_failures=MAX_WITHOUT_PROGRESS),  # until the callback says
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=1),
-            ),
-        )
+        tuner = tune.Tuner(trainable, tune_config=config, run_config=_run_config(home, _Callback(feed, slots)))
         try:
             tuner.fit()
             feed.cut()
@@ -228,6 +218,17 @@ def run(
             raise
         finally:
             ray.kill(gate)
+
+
+def _run_config(home: Path, callback: _Callback) -> tune.RunConfig:
+    return tune.RunConfig(
+        name=home.name,
+        storage_path=str(home.parent.resolve()),
+        verbose=0,
+        callbacks=[callback],
+        failure_config=tune.FailureConfig(max_failures=MAX_WITHOUT_PROGRESS),  # until the callback says
+        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=1),
+    )
 
 
 @contextlib.contextmanager
