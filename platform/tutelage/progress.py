@@ -71,7 +71,7 @@ class Progress:
             return f"after {len(record.curve)} epochs, at {self._quality(record.curve[-1])}"
         quality, measures = self._quality(record.measures), record.measures
         shown = f"{quality}, {measures['params']:,.0f} parameters" if quality and "params" in measures else quality
-        return f"{len(record.candidates)} candidates, the first of {shown}" if record.candidates else shown
+        return f"{len(record.candidates)} candidates, the one that was asked for: {shown}" if record.candidates else shown
 
     def _quality(self, measures: Mapping[str, float]) -> str:
         """Return the primary measure in words, if it was measured."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tutelage.records import sweeps
-from tutelage.records.trial import Candidate, Suggestion, TrialRecord, candidate_ids
+from tutelage.records.trial import Candidate, Suggestion, TrialRecord, candidate_ids, one_a_trial, representative
 
 
 def of_two(record: TrialRecord) -> TrialRecord:
@@ -65,3 +65,37 @@ def test_further_measures_go_to_the_candidates_that_they_name(
     assert found == {"t0000": 1.0, "t0001.0": 2.0, "t0001.1": None, "t0002": None}
     assert home.trials()[1].measures["latency_ms"] == 2.0, "the first candidate's measures are the trial's"
     assert len(home.ledger.path.read_text().splitlines()) == 5, "a trial with nothing new has no new line"
+
+
+def on_ladder(record: TrialRecord) -> TrialRecord:
+    """Return a trial whose amount was searched, with the whole student and two rungs, each with its own config."""
+    each = tuple(
+        Candidate(measures={"accuracy": 0.9 - amount / 10, "params": 100.0 * (1 - amount)}, amount=amount, made="cut",
+                  rung=rung, config={"own": rung})
+        for rung, amount in enumerate((0.0, 0.4, 0.8))
+    )  # fmt: skip
+    return replace(record, params={**record.params, "sparsity.amount": 0.8}, measures=each[2].measures, candidates=each)
+
+
+def test_a_rung_has_its_own_amount_and_config_and_the_last_one_represents_the_trial(
+    make_record: Callable[..., TrialRecord],
+) -> None:
+    trial = TrialRecord.from_document(json.loads(json.dumps(on_ladder(make_record(7)).document())))
+    each = trial.per_candidate()
+    assert [(one.trial_id, one.rung, one.is_inherited) for one in each] == [
+        ("t0007.0", 0, False), ("t0007.1", 1, True), ("t0007.2", 2, True),
+    ]  # fmt: skip
+    assert [one.params["sparsity.amount"] for one in each] == [0.0, 0.4, 0.8]
+    assert [one.config for one in each] == [{"own": 0}, {"own": 1}, {"own": 2}]
+    assert representative(trial.candidates) is trial.candidates[2] and (trial.rung, trial.is_inherited) == (None, False)
+    measured = trial.with_measures({"t0007.2": {"latency_ms": 3.0}, "t0007.0": {"latency_ms": 9.0}})
+    assert measured.measures["latency_ms"] == 3.0, "the trial's measures are those of its last rung"
+    fixed = replace(trial, params={}).per_candidate()
+    assert [one.params for one in fixed] == [{}, {}, {}], "an amount that is not searched is no searched value"
+
+
+def test_one_record_a_trial_is_its_representative(make_record: Callable[..., TrialRecord]) -> None:
+    trials = [make_record(0), on_ladder(make_record(1)), of_two(make_record(2)), make_record(3, "failed")]
+    records = [one for trial in trials for one in trial.per_candidate()]
+    assert [one.trial_id for one in one_a_trial(records)] == ["t0000", "t0001.2", "t0002.0", "t0003"]
+    assert candidate_ids("t0001", 1, are_named=True) == ["t0001.0"]

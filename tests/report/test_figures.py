@@ -11,7 +11,7 @@ from tests.stored_sweep import selection_of
 from tutelage.objectives import objective
 from tutelage.records import fronts
 from tutelage.records.sweep_dir import measures_in
-from tutelage.records.trial import TrialRecord
+from tutelage.records.trial import Candidate, TrialRecord
 from tutelage.report import figures, selection_sections, sweep_page, tables
 
 OBJECTIVES = (objective("accuracy"), replace(objective("params"), reference=1e6))
@@ -143,3 +143,30 @@ def test_labels_of_measures_are_text_on_pictures(make_record: Make) -> None:
     records = [make_record(0, accuracy=0.9, params=1.0)]
     assert figures.front_png(records, odd).startswith(b"\x89PNG")
     assert figures.front_figure(records, odd).layout.yaxis.title.text.startswith("&lt;b&gt;cost")
+
+
+def test_inherited_students_are_marked_in_pictures_tables_and_page_and_a_trial_counts_once(
+    records: list[TrialRecord], make_record: Make
+) -> None:
+    each = records_of_ladder(make_record(9))
+    assert "inherited" not in tables.trials_table(records).columns
+    table = tables.front_table([*records, *each], OBJECTIVES).set_index("trial")
+    assert table["inherited"].to_dict() == {name: name in ("t0009.1", "t0009.2") for name in table.index}
+    assert table.loc["t0009.2", ["rung", "amount"]].tolist() == [2, 0.8]
+    figure = figures.front_figure([*records, *each], OBJECTIVES, TEACHER)
+    open_marks = dict(zip(figure.data[1].x, figure.data[1].marker.symbol, strict=True))
+    assert {x for x, symbol in open_marks.items() if symbol == "circle-open"} == {10, 30}
+    assert figures.front_png([*records, *each], OBJECTIVES, TEACHER).startswith(b"\x89PNG")
+    page = page_of([*records, *each], None)
+    assert "2 students, cut from a trained student of the same trial" in page
+    assert "inherited" not in page_of(records, None)
+    spent = page_of([replace(one, elapsed_s=8.0, curve=({"epoch": 1.0},) * 7) for one in each], None)
+    assert "1 trials that had one" in spent and "<td>7</td>" in spent and "<td>8.0</td>" in spent
+
+
+def records_of_ladder(trial: TrialRecord) -> list[TrialRecord]:
+    candidates = tuple(
+        Candidate(measures={"accuracy": accuracy, "params": params}, amount=amount, made="cut", rung=rung)
+        for rung, (accuracy, params, amount) in enumerate([(0.999, 700, 0.0), (0.61, 30, 0.4), (0.6, 10, 0.8)])
+    )
+    return replace(trial, measures=candidates[2].measures, candidates=candidates).per_candidate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.stored_sweep import spec_tree
 from tutelage.networks import checkpoint
 from tutelage.records import sweeps
 from tutelage.records.sweep_dir import SweepDir
-from tutelage.records.trial import TrialRecord
+from tutelage.records.trial import Candidate, TrialRecord, candidate_ids
 from tutelage.selection.retrain import FRESH_SEED, Retraining, labels_only
 from tutelage.training import student_jobs
 from tutelage.training.context import TrainingContext
@@ -98,3 +99,32 @@ def test_a_baseline_is_trained_with_the_searchs_seed_and_the_fresh_ones(
     assert [seed for _, seed in trained] == [context.seed, 1000, 1001]
     assert all(config == labels_only(record.config) for config, _ in trained)
     assert retraining(home, context).known() == {}, "a baseline is no taught student"
+
+
+def test_rungs_of_a_ladder_are_trained_once_up_to_the_highest_that_is_wanted(
+    home: SweepDir, context: TrainingContext, make_record: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each = tuple(
+        Candidate(measures={"accuracy": 0.9}, amount=rung / 4, made="cut", rung=rung, config={"rung": rung})
+        for rung in range(4)
+    )  # fmt: skip
+    whole, first, second, third = replace(make_record(3), candidates=each).per_candidate()
+    trained = list[tuple[int, int]]()
+
+    def train(
+        configs: Mapping[str, tuple[dict[str, Any], int]], context: TrainingContext, directory: Path, workers: Workers
+    ) -> Iterator[tuple[str, list[dict[str, float]]]]:
+        for name, (config, seed) in configs.items():
+            trained.append((config["rung"], seed))
+            for one in candidate_ids(name, config["rung"] + 1, are_named=True):
+                (directory / one).mkdir(parents=True, exist_ok=True)
+                (directory / one / checkpoint.WEIGHTS).touch()
+            yield name, [{"accuracy": 0.1 * rung, "elapsed_s": 1.0} for rung in range(config["rung"] + 1)]
+
+    monkeypatch.setattr(student_jobs, "train_students", train)
+    own = retraining(home, context, 1)
+    assert own.taught([whole]) == {"t0003.0": [0.0]} and trained == [(0, 1000)]
+    assert own.taught([second, first]) == {"t0003.2": [0.2], "t0003.1": [0.1]} and trained[1:] == [(2, 1000)]
+    own.taught([whole, first, second])
+    assert len(trained) == 2, "what a training up to a higher rung gave is on record"
+    assert own.taught([third, whole])["t0003.3"] == pytest.approx([0.3]) and trained[2:] == [(3, 1000)]

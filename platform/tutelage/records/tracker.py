@@ -287,11 +287,13 @@ class Tracker:
 
 
 def _origin(record: TrialRecord) -> dict[str, str]:
-    """Return the tags of one candidate among several: its trial, what was removed from it, and how it was made."""
+    """Return the tags of one candidate among several: its trial, what was removed from it, how it was made, its rung."""
     if not record.parent:
         return {}
     (own,) = record.candidates
-    return {"parent_trial": record.parent, "candidate.amount": f"{own.amount:g}", "candidate.made": own.made}
+    tags = {"parent_trial": record.parent, "candidate.amount": f"{own.amount:g}", "candidate.made": own.made}
+    on_ladder = {"candidate.rung": str(own.rung), "candidate.inherited": str(own.is_inherited).lower()}
+    return tags if own.rung is None else {**tags, **on_ladder}
 
 
 def _started_ms(record: TrialRecord) -> int:

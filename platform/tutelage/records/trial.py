@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 State = Literal["running", "paused", "finished", "stopped", "failed", "infeasible"]
 
 
+AMOUNT = "sparsity.amount"  # a searched value that each rung of a ladder has for itself
 OPEN = ("running", "paused")  # states of a trial that has not ended
 
 
@@ -67,7 +68,8 @@ class Candidate:
     """One of several networks of a trial: its measures, the share `amount` that was removed from it, and how it was made.
 
     `config` and `params` are its own where they differ from the trial's, as in a pack of students that train together under
-    several settings; `config` is then whole, and `params` has the searched values that differ.
+    several settings; `config` is then whole, and `params` has the searched values that differ. On a ladder, `rung` is its
+    place, from 0 for the whole student, and `config` is that of a training up to this rung.
     """
 
     measures: dict[str, float]
@@ -75,14 +77,36 @@ class Candidate:
     made: str
     config: dict[str, Any] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
+    rung: int | None = None
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether it was cut from another trained candidate, and trained only a little after that."""
+        return bool(self.rung)
+
+
+class _OnRung(Protocol):
+    @property
+    def rung(self) -> int | None: ...
+
+
+OnRung = TypeVar("OnRung", bound=_OnRung)
+
+
+def representative(candidates: Sequence[OnRung]) -> OnRung:
+    """Return the candidate that represents its trial: the one of the highest rung; the first, where there are no rungs.
+
+    It is what the trial's config asks for: the amount of `sparsity.amount`, whose sizes were known before the training.
+    """
+    return max(candidates, key=lambda one: one.rung or 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord(Suggestion):
     """One trial from its suggestion to its last measure; or, from `per_candidate`, one of its candidates.
 
-    `measures` are those of its only candidate, or of the first. The first represents the trial for sampler and stopping rule:
-    it is the student that the config describes and whose `sizes` were known. A trial of several candidates has them all in
+    `measures` are those of its only candidate, or of the `representative`: sampler and stopping rule have one result a trial,
+    of the student that the config describes and whose `sizes` were known. A trial of several candidates has them all in
     `candidates`, and `candidate` says which of them a record is of. `curve` has one row an epoch; the `_s` fields are seconds,
     of the trial.
     """
@@ -107,6 +131,16 @@ class TrialRecord(Suggestion):
         """The name of the trial that gave this candidate beside others; "" for a trial."""
         return "" if self.candidate is None else super().trial_id
 
+    @property
+    def rung(self) -> int | None:
+        """The place of this candidate on its trial's ladder; None for a trial, and for a candidate of none."""
+        return None if self.candidate is None else self.candidates[0].rung
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this candidate was cut from another trained one (`Candidate.is_inherited`)."""
+        return bool(self.rung)
+
     def per_candidate(self) -> list[TrialRecord]:
         """Return a record for each candidate, in their order: the trial's own where it gave one or none."""
         if self.candidate is not None or not self.candidates:
@@ -115,6 +149,8 @@ class TrialRecord(Suggestion):
 
     def _record_of(self, index: int, one: Candidate) -> TrialRecord:
         config, params = one.config or self.config, {**self.params, **one.params}
+        if one.rung is not None and AMOUNT in params:
+            params[AMOUNT] = one.amount
         return replace(self, candidate=index, candidates=(one,), measures=one.measures, config=config, params=params)
 
     def with_measures(self, more: Mapping[str, Mapping[str, float]]) -> TrialRecord:
@@ -124,7 +160,7 @@ class TrialRecord(Suggestion):
             return replace(self, measures={**self.measures, **more.get(self.trial_id, {})})
         own = [more.get(candidate_id(self.trial_id, index), {}) for index in range(len(self.candidates))]
         found = tuple(replace(one, measures={**one.measures, **new}) for one, new in zip(self.candidates, own, strict=True))
-        return replace(self, candidates=found, measures=found[0].measures)
+        return replace(self, candidates=found, measures=representative(found).measures)
 
     def rows_at(self, epochs: Collection[int]) -> list[dict[str, float]]:
         """Return the curve's rows after these epochs."""
@@ -147,11 +183,19 @@ def trial_name(number: int) -> str:
     return f"t{number:04d}"
 
 
+def one_a_trial(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return of records of candidates the representative of each trial, in the order of the trials."""
+    found = dict[int, list[TrialRecord]]()
+    for record in records:
+        found.setdefault(record.number, []).append(record)
+    return [representative(each) for each in found.values()]
+
+
 def candidate_id(trial: str, index: int) -> str:
     """Return the name of one of a trial's several candidates, by its place from 0."""
     return f"{trial}.{index}"
 
 
-def candidate_ids(trial: str, count: int) -> list[str]:
-    """Return the names of a trial's candidates: the trial's own where there is one."""
-    return [trial] if count == 1 else [candidate_id(trial, index) for index in range(count)]
+def candidate_ids(trial: str, count: int, *, are_named: bool = False) -> list[str]:
+    """Return the names of a trial's candidates: the trial's own where there is one, unless they `are_named` in any case."""
+    return [trial] if count == 1 and not are_named else [candidate_id(trial, index) for index in range(count)]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+INHERITED = "cut from a trained student of the same trial, not trained from scratch"
 FRONT_LINE = 1.2  # width of a front's staircase in points, and its opacity
 FRONT_ALPHA = 0.6
 FRONT_MARK, OTHER_MARK = 34, 18  # area of a still picture's marks in square points
@@ -47,7 +48,8 @@ def hover_of(record: TrialRecord) -> str:
     """Return what shows of a trial under the pointer, as escaped HTML."""
     measures = [f"{name} {value:,.6g}" for name, value in record.measures.items()]
     params = [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in record.params.items()]
-    return "<br>".join([f"<b>{html.escape(record.trial_id)}</b>", *map(html.escape, [*measures, *params])])
+    origin = [INHERITED] if record.is_inherited else []
+    return "<br>".join([f"<b>{html.escape(record.trial_id)}</b>", *map(html.escape, [*origin, *measures, *params])])
 
 
 def still() -> tuple[Figure, Axes]:
@@ -73,10 +75,17 @@ def png_of(figure: Figure, axes: Axes, across: Objective, up: Objective, title: 
 
 
 def dots(records: Sequence[TrialRecord], across: Objective, up: Objective, name: str, **style: Any) -> go.Scatter:
-    """Return one trace of an interactive picture: `records` under `name`, each with its config under the pointer."""
+    """Return one trace of an interactive picture: `records` under `name`, each with its config under the pointer.
+
+    The marks of inherited students are open.
+    """
     import plotly.graph_objects as go
 
     x, y = points(records, across, up)
+    if any(record.is_inherited for record in records):
+        closed = style["marker"].get("symbol", "circle")
+        symbols = [f"{closed}-open" if record.is_inherited else closed for record in records]
+        style = {**style, "marker": {**style["marker"], "symbol": symbols}}
     return go.Scatter(
         x=x, y=y, name=f"{html.escape(name)} ({len(records)})", text=[hover_of(record) for record in records],
         hovertemplate="%{text}<extra></extra>", **style,

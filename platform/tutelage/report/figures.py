@@ -64,6 +64,14 @@ def _draw_front(figure: Figure, axes: Axes, members: Sequence[TrialRecord], obje
     else:
         dots = axes.scatter(x, y, c=[record.measures[third.name] for record in members], cmap="cividis", **style)
         figure.colorbar(dots, ax=axes, label=for_matplotlib(label_of(third)))
+    _open_inherited(axes, members, objectives)
+
+
+def _open_inherited(axes: Axes, members: Sequence[TrialRecord], objectives: Sequence[Objective]) -> None:
+    """Make the marks of inherited students open."""
+    if inherited := [record for record in members if record.is_inherited]:
+        style: dict[str, Any] = {"s": charts.FRONT_MARK / 3, "color": "white", "edgecolors": FRONT_COLOUR, "zorder": 4}
+        axes.scatter(*points(inherited, *axes_of(objectives)), label=f"inherited ({len(inherited)})", **style)
 
 
 def _draw_error_bars(axes: Axes, shown: Sequence[TrialRecord], across: Objective) -> None:

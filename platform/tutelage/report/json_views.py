@@ -26,6 +26,8 @@ def front(home: SweepDir) -> dict[str, Any]:
             {
                 "trial": r.trial_id,
                 "parent": r.parent or None,
+                "rung": r.rung,
+                "inherited": r.is_inherited,
                 "run_id": run_ids.get(r.trial_id),
                 "measures": r.measures,
                 "config": r.config,

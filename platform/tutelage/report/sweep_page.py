@@ -15,8 +15,8 @@ from tutelage.records import fronts
 from tutelage.records.fronts import candidates
 from tutelage.records.lineage import environment
 from tutelage.records.sweep_dir import SweepDir
-from tutelage.records.trial import TrialRecord
-from tutelage.report import figures, layout, selection_sections, tables, trial_sections
+from tutelage.records.trial import TrialRecord, one_a_trial
+from tutelage.report import charts, figures, layout, selection_sections, tables, trial_sections
 
 FILE = "report.html"
 
@@ -80,7 +80,7 @@ def _meanings(sweep: Sweep) -> list[tuple[str, str]]:
 
 def _headline(sweep: Sweep) -> dict[str, Any]:
     members = fronts.front_of(sweep.candidates, sweep.objectives)
-    states, primary = Counter(record.state for record in sweep.records), sweep.primary
+    states, primary = Counter(record.state for record in one_a_trial(sweep.records)), sweep.primary
     return {
         f"teacher's {primary.label}": primary.text_with_unit(sweep.teacher[primary.name]),
         "teacher's parameters": sweep.teacher["params"],
@@ -101,9 +101,15 @@ def _front(sweep: Sweep) -> str:
         "The front",
         layout.plot(figure),
         layout.table(list(members.columns), members.itertuples(index=False)),
-        layout.paragraphs([f"Hypervolume is measured against {against}."], "quiet"),
+        layout.paragraphs([f"Hypervolume is measured against {against}.", *_inherited(sweep)], "quiet"),
         selection_sections.regression(sweep.candidates, sweep.primary),
     )
+
+
+def _inherited(sweep: Sweep) -> list[str]:
+    """Return the sentence about the students whose weights come from another student of their trial, if there are any."""
+    count = sum(record.is_inherited for record in sweep.candidates)
+    return [f"Open marks, and inherited in the table: {count} students, {charts.INHERITED}."] if count else []
 
 
 def page_of(home: SweepDir) -> str:

@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 
 
 def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
-    """Return one row a record: trial or candidate, state, measures, searched params (absent where inactive), seconds."""
+    """Return one row a record: trial or candidate, state, measures, searched params (absent where inactive), seconds.
+
+    If any is a rung of a ladder, each row says in `inherited` whether its student was cut from another trained one.
+    """
     import pandas as pd
 
+    has_ladder = any(record.rung is not None for record in records)
     rows = [
         {
             "trial": r.trial_id,
             "state": r.state,
+            **({"inherited": r.is_inherited} if has_ladder else {}),
             **_origin(r),
             **r.measures,
             **r.params,
@@ -38,11 +43,12 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
 
 
 def _origin(record: TrialRecord) -> dict[str, str | float]:
-    """Return the columns of one candidate among several: its trial, what was removed from it, and how it was made."""
+    """Return the columns of one candidate among several: its trial, what was removed from it, how it was made, its rung."""
     if not record.parent:
         return {}
     (own,) = record.candidates
-    return {"parent": record.parent, "amount": own.amount, "made": own.made}
+    rung = {} if own.rung is None else {"rung": own.rung}
+    return {"parent": record.parent, **rung, "amount": own.amount, "made": own.made}
 
 
 def front_table(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> pd.DataFrame:

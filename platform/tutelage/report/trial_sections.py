@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tutelage.measure import Measure
 from tutelage.objectives import Objective
-from tutelage.records.trial import TrialRecord
+from tutelage.records.trial import TrialRecord, one_a_trial
 from tutelage.report import importance, layout
 from tutelage.report.selection_sections import flat
 
@@ -21,8 +21,8 @@ _IMPORTANCE = (
 
 
 def what_mattered(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> str:
-    """Return the section with the importance of each searched parameter for each objective."""
-    found = importance.importances(records, objectives)
+    """Return the section with the importance of each searched parameter for each objective; a trial counts once."""
+    found = importance.importances(one_a_trial(records), objectives)
     if not found:
         few = f"Importances are shown from {importance.MIN_TRIALS} finished trials on; below that they are noise."
         return layout.section("What mattered", layout.paragraphs([few], "quiet"))
@@ -42,17 +42,18 @@ def _bar(name: str, share: float, of: importance.Importance) -> str:
 
 
 def cost(records: Sequence[TrialRecord], elapsed_s: float, search_s: float | None) -> str:
-    """Return the section with the seconds of the sweep and of its trials, and the epochs."""
+    """Return the section with the seconds of the sweep and of its trials, and the epochs; a trial counts once."""
+    trials = one_a_trial(records)
     rows: list[tuple[str, str]] = [("whole sweep, s", f"{elapsed_s:,.1f}")] if elapsed_s else []
     if elapsed_s and search_s is not None:
         rows.append(("search, s", f"{search_s:,.1f}"))
         rows.append(("teacher, knowledge, latency and the rest, s", f"{elapsed_s - search_s:,.1f}"))
-    seconds = sorted(record.elapsed_s for record in records if record.elapsed_s > 0)
+    seconds = sorted(record.elapsed_s for record in trials if record.elapsed_s > 0)
     if seconds:
         spread = f"{seconds[len(seconds) // 2]:,.2f} ({seconds[0]:,.2f} to {seconds[-1]:,.2f})"
         rows.append((f"worker's seconds in {len(seconds)} trials that had one", f"{sum(seconds):,.1f}"))
         rows.append(("seconds a trial, median (least to most)", spread))
-    rows.append(("epochs of students", f"{sum(len(record.curve) for record in records):,}"))
+    rows.append(("epochs of students", f"{sum(len(record.curve) for record in trials):,}"))
     return layout.section("What it cost", layout.table(("", ""), rows))
 
 

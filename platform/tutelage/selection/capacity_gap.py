@@ -77,7 +77,9 @@ def _sweep_gaps(home: SweepDir, record: TrialRecord, primary: Measure) -> Iterat
             continue
         for trained in other.records():
             as_long = trained.config["student"]["epochs"] == record.config["student"]["epochs"]
-            is_measured = trained.state == "finished" and primary.name in trained.measures
+            is_measured = (
+                trained.is_inherited == record.is_inherited and trained.state == "finished" and primary.name in trained.measures
+            )
             if is_measured and as_long and trained.measures["params"] <= record.measures["params"]:
                 yield SweepGap(
                     sweep=other.name, teacher_params=facts["teacher"]["params"], trial=trained.trial_id,

@@ -76,11 +76,14 @@ class Retraining:
         return self.home.files.local_path("retrained").resolve()
 
     def _train(self, wanted: Sequence[tuple[TrialRecord, bool, int]]) -> None:
-        """Train what is not on record, or whose weights are gone, and put it there; one training gives a trial's candidates."""
+        """Train what is not on record, or whose weights are gone, and put it there.
+
+        One training gives all candidates of a trial; of a ladder, those up to the highest rung that is wanted.
+        """
         done = {(run.trial, run.taught, run.seed) for run in self.home.reruns.read()}
         missing = {
             _name(record, taught, seed): (record, taught, seed)
-            for record, taught, seed in wanted
+            for record, taught, seed in sorted(wanted, key=lambda one: one[0].candidate or 0)
             if (record.trial_id, taught, seed) not in done
             or not (self._network_dir(record, taught, seed) / checkpoint.WEIGHTS).exists()
         }
@@ -94,7 +97,7 @@ class Retraining:
 
     def _put_on_record(self, record: TrialRecord, taught: bool, seed: int, found: Sequence[Mapping[str, float]]) -> None:
         """Put the candidates of one training on record; `WorkFailed` if the one that `record` is of is not among them."""
-        primary, trials = self.context.built_task.measures[0].name, candidate_ids(_trial(record), len(found))
+        primary, trials = self.context.built_task.measures[0].name, _names(record, len(found))
         if record.trial_id not in trials:
             raise WorkFailed(f"{record.trial_id} trained again gave other candidates: {', '.join(trials)}.")
         for trial, measures in zip(trials, found, strict=True):
@@ -108,6 +111,10 @@ class Retraining:
 
 def _name(record: TrialRecord, taught: bool, seed: int) -> str:
     return f"{_trial(record)}/{'taught' if taught else 'labels'}-{seed}"
+
+
+def _names(record: TrialRecord, count: int) -> list[str]:
+    return candidate_ids(_trial(record), count, are_named=record.candidate is not None)
 
 
 def _trial(record: TrialRecord) -> str:

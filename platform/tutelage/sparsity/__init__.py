@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tutelage.errors import InputError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
@@ -19,13 +21,14 @@ class Point:
 
     `amount` is the share that was removed from it, `made` says in a few words how. `surgery` holds, as JSON, what
     `Method.replay` needs to give a new network this one's form; None where it is enough to cut layers to the shapes of the
-    weights, as for removed channels.
+    weights, as for removed channels. On a ladder, `rung` is its place from 0, the whole network.
     """
 
     model: nn.Module
     amount: float = 0.0
     made: str = ""
     surgery: Mapping[str, Any] | None = None
+    rung: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,14 @@ class Method:
         """Return how many of a training's `epochs` follow each call of `remove`, in order; their sum is below `epochs`."""
         return ()
 
+    def for_ladder(self) -> Method:
+        """Return this method as a ladder uses it: only `remove` removes anything, and it is called again after a recovery.
+
+        `amount` is set before each call, to a larger share of the whole network. Raises `InputError` with the reason if the
+        method cannot remove further from what it returned.
+        """
+        raise InputError("it removes at no single moment of a training. Take another method, or leave sparsity.ladder out.")
+
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return the untrained `model` as small as the first candidate will be; None where only training decides that.
 
@@ -90,7 +101,10 @@ class Method:
         return model
 
     def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
-        """Return the candidates of the training, at least one; the first is what the config asks for and `presized` sized."""
+        """Return the candidates of the training, at least one.
+
+        The first of the highest rung (the first, if there are no rungs) is what the config asks for and `presized` sized.
+        """
         return [Point(model=model, amount=self.amount, made=self.made, surgery=self.surgery())]
 
     def state(self) -> dict[str, Any]:

@@ -6,6 +6,8 @@ left whole. Ranks of our own, all different, avoid both.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,18 +22,22 @@ class NetworkRanks:
 
     `share` (0 to 1) of all channels goes, those with the lowest scores as multiples of their layer's mean, but at most the
     share `most` of a layer and never all of it, and none at or above `threshold`. Of equal scores, the earlier ones go.
-    `num_removed` is less than the share where these limits leave no more.
+    `num_removed` is less than the share where these limits leave no more. Shares are of the `whole_widths`, where a layer has
+    one, so that a network that lost channels before loses the rest of the share.
     """
 
     def __init__(
-        self, pruner: BasePruner, score: Importance, share: float, most: float, threshold: float | None = None
+        self, pruner: BasePruner, score: Importance, share: float, most: float, threshold: float | None = None,
+        whole_widths: Mapping[nn.Module, int] = MappingProxyType({}),
     ) -> None:  # fmt: skip
         scores = _scores_by_layer(pruner, score)
         layers = list(scores)
         flat = torch.cat([torch.zeros(0), *scores.values()])
         owners = [number for number, layer in enumerate(layers) for _ in scores[layer]]
-        left = [min(len(scores[layer]) - 1, int(most * len(scores[layer]))) for layer in layers]
-        wanted, removed = int(share * len(flat)), list[int]()
+        whole = [whole_widths.get(layer, len(scores[layer])) for layer in layers]
+        gone = [width - len(scores[layer]) for width, layer in zip(whole, layers, strict=True)]
+        left = [min(n - g - 1, int(most * n) - g) for n, g in zip(whole, gone, strict=True)]
+        wanted, removed = int(share * sum(whole)) - sum(gone), list[int]()
         for channel in flat.argsort(stable=True).tolist():
             owner, is_low = owners[channel], threshold is None or float(flat[channel]) < threshold
             if len(removed) < wanted and left[owner] > 0 and is_low:
@@ -46,6 +52,17 @@ class NetworkRanks:
         """Return the ranks of a group's channels; None for one that has no scores."""
         own = self._ranks.get(group[0].dep.target.module)
         return None if own is None else own.repeat(len(group[0].idxs) // len(own)).float()
+
+
+def whole_widths(pruner: BasePruner, shapes: Mapping[nn.Module, tuple[int, ...]]) -> dict[nn.Module, int]:
+    """Return by layer how many scores it had when its weight had this shape."""
+    found = {}
+    for group in pruner.DG.get_all_groups(ignored_layers=pruner.ignored_layers, root_module_types=pruner.root_module_types):
+        layer = group[0].dep.target.module
+        if layer in shapes:
+            outputs = shapes[layer][1 if getattr(layer, "transposed", False) else 0]
+            found[layer] = outputs // pruner._get_channel_groups(group)
+    return found
 
 
 def _scores_by_layer(pruner: BasePruner, score: Importance) -> dict[nn.Module, Tensor]:

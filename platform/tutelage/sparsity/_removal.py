@@ -39,6 +39,10 @@ class Removal(Method):
         """
         raise NotImplementedError
 
+    def for_ladder(self) -> Method:
+        """Return the method itself: a ladder cuts again."""
+        return self
+
     def recoveries(self, epochs: int) -> tuple[int, ...]:
         """Return about the option's share of the epochs; of several epochs, one is before the removal and one after it."""
         return (min(max(1, round(self._share * epochs)), epochs - 1),) if epochs > 1 else ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from tutelage.networks import forward, weights
 from tutelage.sparsity import Calibration, Method
 from tutelage.sparsity._coupled import CoupledGroup, coupled_groups
 from tutelage.sparsity._outputs import output_layers
-from tutelage.sparsity._ranking import NetworkRanks
+from tutelage.sparsity._ranking import NetworkRanks, whole_widths
 from tutelage.sparsity._removal import Removal, RemovalConfig
 from tutelage.sparsity._scores import DESCRIPTION, Importance, Score, score_of
 
@@ -65,12 +66,16 @@ class Channels(Removal):
 
     def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its weakest channels removed, in place."""
-        return remove_channels(self._config, model, calibration, self.amount)
+        return remove_channels(self._config, model, calibration, self.amount, self.whole_shapes)
 
 
-def remove_channels(config: Config, model: nn.Module, calibration: Calibration, share: float) -> nn.Module:
+def remove_channels(
+    config: Config, model: nn.Module, calibration: Calibration, share: float,
+    whole: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+) -> nn.Module:  # fmt: skip
     """Return `model` with `share` (0 to 0.95) of its hidden channels removed, changed in place.
 
+    The share is of the channels of the network whose weights had the shapes `whole`, by name: of `model` itself by default.
     Every layer keeps at least one channel. Without `uniform`, the channels with the lowest normalised score of the whole
     network go first, or of each module that is marked by `models.separate_channels`. Raises `InputError` for a network that
     would not run without them.
@@ -83,8 +88,10 @@ def remove_channels(config: Config, model: nn.Module, calibration: Calibration, 
     kept = _kept(model.eval(), arguments)
     try:
         with _unwrapped():
+            names = {module: name for name, module in model.named_modules()}
             for part, seen in _parts(model, arguments):
-                _pruner(config, part, seen, share, kept, score).step()
+                shapes = {layer: whole[f"{name}.weight"] for layer, name in names.items() if f"{name}.weight" in whole}
+                _pruner(config, part, seen, share, kept, score, shapes).step()
     except Exception as error:  # torch-pruning raises what it meets in a network that it cannot trace
         raise InputError(f"{_CANNOT}: {forward.reason(error)}. {_WAY_OUT}") from error
     model.zero_grad(set_to_none=True)
@@ -140,9 +147,10 @@ def _parts(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[tuple[nn.Mod
 
 
 def _pruner(
-    config: Config, model: nn.Module, arguments: tuple[Tensor, ...], share: float, kept: list[nn.Module], score: Importance
-) -> BasePruner:
-    """Return what removes `share` of the channels: of every layer, or of the network."""
+    config: Config, model: nn.Module, arguments: tuple[Tensor, ...], share: float, kept: list[nn.Module], score: Importance,
+    shapes: Mapping[nn.Module, tuple[int, ...]],
+) -> BasePruner:  # fmt: skip
+    """Return what removes `share` of the channels: of every layer, or of the network; `shapes` are those of whole layers."""
 
     def pruner(importance: Importance, ratio: float) -> BasePruner:
         return BasePruner(
@@ -151,10 +159,13 @@ def _pruner(
             in_channel_groups={}, out_channel_groups={}, num_heads={},  # the defaults are shared, and keep dead networks
         )  # fmt: skip
 
+    plain = pruner(score, share)
+    widths = whole_widths(plain, shapes)
     if config.uniform and config.threshold is None:
-        return pruner(score, share)
+        plain._scope_initial_channels.update({plain.DG._module2name[layer]: width for layer, width in widths.items()})
+        return plain
     most = share if config.uniform else min(0.95, share + 0.25)
-    ranks = NetworkRanks(pruner(score, share), score, share, most, config.threshold)
+    ranks = NetworkRanks(plain, score, share, most, config.threshold, widths)
     return pruner(ranks, max(0.0, ranks.num_removed - 0.5) / max(1, ranks.num_channels))
 
 

@@ -47,11 +47,16 @@ class Magnitude(Masked):
 
     def __init__(self, config: Config, amount: float) -> None:
         super().__init__(amount)
-        self._config, self._step, self._amounts = config, 0, dict[int, float]()
+        self._config, self._step, self._amounts, self._is_gradual = config, 0, dict[int, float](), True
+
+    def for_ladder(self) -> Method:
+        """Return the method without its schedule: the weights of a rung become zero at once."""
+        self._is_gradual = False
+        return self
 
     def start(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` as it is, and learn from `calibration` how many steps there are."""
-        self._amounts = cubic(self._config, self.amount, calibration.steps)
+        self._amounts = cubic(self._config, self.amount, calibration.steps) if self._is_gradual else {}
         return model
 
     def after_step(self, model: nn.Module, rate: float) -> None:
@@ -60,6 +65,12 @@ class Magnitude(Masked):
         if self._step in self._amounts:
             self._remove(model, self._amounts[self._step])
         apply(self.masks, model)
+
+    def remove(self, model: nn.Module, calibration: Calibration) -> nn.Module:
+        """Return `model` with the share set to zero now, in place; no schedule calls this."""
+        self._remove(model, self.amount)
+        apply(self.masks, model)
+        return model
 
     def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
         """Return the one candidate, with exactly the amount removed."""

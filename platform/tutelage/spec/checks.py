@@ -108,7 +108,18 @@ def _corner_problems(name: str, parsed: Mapping[str, Any]) -> Iterator[Finding]:
             )
         for (section, key), family in PLUGGED.items():
             if section == name and key in corner[name]:
-                yield from _plugin_problems(family, corner[name][key], (section, key))
+                yield from (problems := list(_plugin_problems(family, corner[name][key], (section, key))))
+                if family == "sparsity" and not problems and corner[name].get("ladder") is not None:
+                    yield from _ladder_problems(corner[name]["method"])
+
+
+def _ladder_problems(method: Any) -> Iterator[Finding]:
+    """Give why a sparsity method, which is well configured, cannot remove rung by rung."""
+    try:
+        _, plugin, options = plugins.configure("sparsity", method)
+        plugin.build(options, 0.5).for_ladder()
+    except InputError as error:
+        yield ("sparsity", "ladder"), method, f"sparsity.method '{plugins.described(method)}' has no ladder: {error}"
 
 
 def _expand(where: tuple[str, str], value: Any, found: list[Finding]) -> Any:
@@ -193,10 +204,21 @@ def meaning_problems(spec: Spec) -> Iterator[Finding]:
     if search.trials is None and search.hours is None:
         yield ("search", "trials"), None, "give `trials` or `hours`: a search must end."
     yield from _unlearnable_problems(spec)
+    yield from _unfit_problems(spec)
     reported = set(search.constraints.max) & set(search.constraints.min)
     for name in sorted(reported):
         if search.constraints.min[name] > search.constraints.max[name]:
             yield ("search", "constraints"), name, f"nobody can meet these: {name} at least above at most."
+
+
+def _unfit_problems(spec: Spec) -> Iterator[Finding]:
+    """Give the first reason for which a corner of the space is no student, of those that take several sections to see."""
+    for corner in spec.space.corners() if spec.sparsity.get("ladder") is not None else ():
+        try:
+            spec.trial_config(corner)
+        except InputError as error:
+            yield ("sparsity", "ladder"), None, str(error)
+            return
 
 
 def _unlearnable_problems(spec: Spec) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tutelage import plugins
@@ -31,6 +32,12 @@ def _reference(family: str) -> dict[str, Any]:
     return {"anyOf": [by_name, {"type": "object", "minProperties": 1, "maxProperties": 1}]}
 
 
+def _or_distribution(field: Mapping[str, Any], plain: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the schema of a setting that a distribution may stand for; of its value, `plain` if given."""
+    own = plain or {key: value for key, value in field.items() if key not in ("title", "default")}
+    return {"description": field.get("description", ""), "anyOf": [own, {"$ref": "#/definitions/distribution"}]}
+
+
 def json_schema() -> dict[str, Any]:
     """Return the schema (draft 7); where a distribution may stand, it is one of the alternatives."""
     schema = Spec.model_json_schema()
@@ -42,13 +49,13 @@ def json_schema() -> dict[str, Any]:
         ("sparsity", SparsityConfig),
     ):
         section = config.model_json_schema()
+        for inner, found in section.pop("$defs", {}).items():
+            if inner not in schema["definitions"]:  # only searchable sections have it
+                fields = {key: _or_distribution(field) for key, field in found["properties"].items()}
+                schema["definitions"][inner] = {**found, "properties": fields}
         for key, field in section["properties"].items():
             family = PLUGGED.get((name, key))
-            plain = _reference(family) if family else {k: v for k, v in field.items() if k not in ("title", "default")}
-            section["properties"][key] = {
-                "description": field.get("description", ""),
-                "anyOf": [plain, {"$ref": "#/definitions/distribution"}],
-            }
+            section["properties"][key] = _or_distribution(field, _reference(family) if family else None)
         schema["properties"][name] = section
     for name, family in (("data", "data"), ("task", "tasks")):
         schema["properties"][name] = {**_reference(family), "description": schema["properties"][name]["description"]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tutelage.plugins import Reference
 
@@ -166,6 +166,32 @@ class DistillationConfig(Section):
     raw: bool = Field(False, description="take the loss at its formula's own scale, instead of by its value at the start")
 
 
+class LadderConfig(Section):
+    """Several students of one training: each is made smaller from the one before, and trained a little further."""
+
+    rungs: int = Field(4, ge=1, le=100, description="removals, each of which gives a student beside the whole one")
+    recovery_epochs: int = Field(2, ge=1, le=100_000, description="of `student.epochs`, those after each removal")
+    spacing: Literal["geometric", "linear"] = Field(
+        "geometric",
+        description="geometric: each rung leaves the same share of the one before; linear: amounts grow by equal steps",
+    )
+    amounts: list[float] | None = Field(
+        None, description="amounts of the rungs in place of `rungs` and `spacing`, growing; the last is `sparsity.amount`"
+    )
+
+    def amounts_to(self, amount: float) -> tuple[float, ...]:
+        """Return the amounts of the rungs, growing, the last of which is `amount`; none if nothing is removed."""
+        if self.amounts is not None or amount == 0.0:
+            return tuple(self.amounts or ())
+        shares = [number / self.rungs for number in range(1, self.rungs)]
+        is_linear = self.spacing == "linear"
+        return (*(amount * one if is_linear else 1.0 - (1.0 - amount) ** one for one in shares), amount)
+
+    def epochs_to(self, amount: float) -> int:
+        """Return the epochs after all removals up to `amount`."""
+        return self.recovery_epochs * len(self.amounts_to(amount))
+
+
 class SparsityConfig(Section):
     """How much of the trained student is removed, and how."""
 
@@ -173,6 +199,17 @@ class SparsityConfig(Section):
         0.0, ge=0, le=0.95, description="the share of the network that sparsity.method removes; 0 removes nothing"
     )
     method: Reference = Field("channels", description="a sparsity plugin")
+    ladder: LadderConfig | None = Field(None, description="several students of one training; null: one, of `amount`")
+
+    @model_validator(mode="after")
+    def _growing(self) -> SparsityConfig:
+        amounts = self.ladder.amounts if self.ladder else None
+        if amounts is not None and (sorted({*amounts, 0.0}) != [0.0, *amounts] or max(amounts, default=0.0) != self.amount):
+            given = ", ".join(f"{one:g}" for one in amounts)
+            raise ValueError(
+                f"ladder.amounts {given or 'of no rung'} must grow from above 0 to sparsity.amount, which is {self.amount:g}"
+            )
+        return self
 
 
 class TrialConfig(Section):
@@ -181,3 +218,20 @@ class TrialConfig(Section):
     student: StudentConfig
     distillation: DistillationConfig
     sparsity: SparsityConfig
+
+    @model_validator(mode="after")
+    def _has_epochs_for_its_ladder(self) -> TrialConfig:
+        ladder, epochs = self.sparsity.ladder, self.student.epochs
+        if ladder is None:
+            return self
+        if self.student.fine_tune_epochs:
+            raise ValueError(
+                "sparsity.ladder and student.fine_tune_epochs do not go together: only the last rung would be fine-tuned. "
+                "Set student.fine_tune_epochs: 0"
+            )
+        if (taken := ladder.epochs_to(self.sparsity.amount)) >= epochs:
+            raise ValueError(
+                f"sparsity.ladder: {len(ladder.amounts_to(self.sparsity.amount))} rungs of {ladder.recovery_epochs} "
+                f"recovery_epochs take {taken} epochs, and student.epochs is {epochs}. Set more epochs or fewer rungs"
+            )
+        return self

@@ -107,7 +107,8 @@ class Spec(Section):
         try:
             return TrialConfig.model_validate(dict(config))
         except ValidationError as error:
-            raise InputError("; ".join(f"{'.'.join(path)}: {why}" for path, _, why in findings(error, TrialConfig))) from None
+            found = ((".".join(path), why) for path, _, why in findings(error, TrialConfig))
+            raise InputError("; ".join(f"{path}: {why}" if path else why for path, why in found)) from None
 
 
 def _label_and_rest(parts: Sequence[str]) -> tuple[str, list[str]]:

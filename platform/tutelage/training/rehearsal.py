@@ -1,7 +1,7 @@
 """The life of a network in a few steps: what would fail after hours of training fails before anything is trained.
 
-A network is built, trained for two epochs on a few examples, made smaller, saved and read back. Every candidate must then have
-the outputs that it had.
+A network is built, trained for a few epochs on a few examples, made smaller, saved and read back. Every candidate must then
+have the outputs that it had.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tutelage.errors import InputError, TutelageError
 from tutelage.networks import checkpoint, forward
 from tutelage.networks.compare import SUMS, are_close, first_difference, logits_of, unsaved_tensors
 from tutelage.networks.weights import load, weights_of
+from tutelage.records.trial import representative
 from tutelage.signature import Signature
 from tutelage.sparsity import Point
 from tutelage.training import loop
@@ -31,7 +32,7 @@ _SHOWN = 4
 
 
 def rehearse(architecture: Mapping[str, Any], plan: TrainingPlan, described: Callable[[Point], Mapping[str, Any]]) -> nn.Module:
-    """Return the first candidate of a short training of the network of `architecture` by `plan`.
+    """Return the candidate of a short training of the network of `architecture` by `plan` that its config asks for.
 
     `described` returns the architecture of a candidate. Raises `InputError` with the layer and the reason for a network that
     cannot be trained, made smaller, saved or read back, or whose outputs for an example depend on chance or on the other
@@ -45,7 +46,7 @@ def rehearse(architecture: Mapping[str, Any], plan: TrainingPlan, described: Cal
     points = _trained(model, plan) if plan.train.num_labelled else [Point(model=model)]
     for point in points:
         _check_read_back(point.model, described(point), arguments, signature, seed)
-    return points[0].model
+    return representative(points).model
 
 
 def _check_initial(model: nn.Module, again: nn.Module) -> None:
@@ -92,11 +93,12 @@ def _check_shape(name: str, logits: Tensor, size: int, num_classes: int, *, has_
 
 
 def _trained(model: nn.Module, plan: TrainingPlan) -> list[Point]:
-    """Return the candidates of a training of two epochs; the second one follows the removal of a sparsity method."""
+    """Return the candidates of a training of an epoch, and of one after each removal of a sparsity method (two at least)."""
     rows = plan.train.labelled.nonzero().flatten()[:NUM_EXAMPLES]
     few = plan.train.subset(rows)
-    changes = {"epochs": 2, "batch_size": max(1, len(few) // 2), "learning_rate": RATE}
-    phases = (Phase(epochs=1, is_distilled=False), Phase(epochs=1, is_distilled=False, sparsifies=True))
+    removals = sum(phase.sparsifies for phase in plan.phases) or 1
+    changes = {"epochs": 1 + removals, "batch_size": max(1, len(few) // 2), "learning_rate": RATE}
+    phases = (Phase(epochs=1, is_distilled=False), *[Phase(epochs=1, is_distilled=False, sparsifies=True)] * removals)
     short = replace(plan, train=few, validation=few, recipe=plan.recipe.model_copy(update=changes), distillation=None,
                     phases=phases if plan.sparsity else ())  # fmt: skip
     try:

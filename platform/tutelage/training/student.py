@@ -12,7 +12,8 @@ from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint, inherit, stages
 from tutelage.sparsity import Method, Point
-from tutelage.spec.sections import RecipeConfig, TrialConfig
+from tutelage.sparsity._ladder import Ladder
+from tutelage.spec.sections import LadderConfig, RecipeConfig, TrialConfig
 from tutelage.training.context import TrainingContext
 from tutelage.training.distillation import distillation_of
 from tutelage.training.plan import Phase, TrainingPlan
@@ -47,17 +48,43 @@ def build(config: TrialConfig, context: TrainingContext, seed: int) -> nn.Module
 
 
 def sparsity_of(config: TrialConfig) -> Callable[[], Method] | None:
-    """Return what makes the config's sparsity method for a training; None where nothing is removed."""
-    if config.sparsity.amount == 0.0:
+    """Return what makes the config's sparsity method for a training; None where nothing is removed.
+
+    The whole student of a ladder, as `of_rung` describes it, is trained by the ladder's method.
+    """
+    ladder, amount = config.sparsity.ladder, config.sparsity.amount
+    if amount == 0.0 and (ladder is None or ladder.amounts is None):
         return None
     _, plugin, options = plugins.configure("sparsity", config.sparsity.method)
-    return partial(plugin.build, options, config.sparsity.amount)
+    build = partial(plugin.build, options, amount)
+    return build if ladder is None else partial(_laddered, build, ladder)
+
+
+def _laddered(build: Callable[[], Method], ladder: LadderConfig) -> Method:
+    method = build()
+    return Ladder(method, ladder.amounts_to(method.amount), ladder.recovery_epochs)
 
 
 def recoveries(config: TrialConfig) -> tuple[int, ...]:
     """Return how many of the student's epochs follow each removal."""
     new_method = sparsity_of(config)
     return new_method().recoveries(config.student.epochs) if new_method else ()
+
+
+def of_rung(config: TrialConfig, rung: int) -> TrialConfig:
+    """Return the config of a training that climbs the ladder of `config` up to `rung` (0: the whole student).
+
+    The highest rung of that training is what `rung` is in the whole one. Its `sparsity.amount` is the rung's.
+    """
+    sparsity, student = config.sparsity, config.student
+    assert sparsity.ladder is not None
+    amounts = sparsity.ladder.amounts_to(sparsity.amount)
+    spared = sparsity.ladder.recovery_epochs * (len(amounts) - rung)
+    ladder = sparsity.ladder.model_copy(update={"rungs": max(1, rung), "amounts": list(amounts[:rung])})
+    return config.model_copy(update={
+        "student": student.model_copy(update={"epochs": student.epochs - spared}),
+        "sparsity": sparsity.model_copy(update={"amount": amounts[rung - 1] if rung else 0.0, "ladder": ladder}),
+    })  # fmt: skip
 
 
 def phases(config: TrialConfig, *, is_distilled: bool) -> tuple[Phase, ...]:

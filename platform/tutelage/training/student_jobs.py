@@ -21,7 +21,7 @@ from tutelage.networks import checkpoint, timing
 from tutelage.networks.process_state import preserved
 from tutelage.networks.weights import load
 from tutelage.placement import Demand
-from tutelage.records.trial import Candidate, candidate_ids
+from tutelage.records.trial import Candidate, candidate_ids, representative
 from tutelage.sparsity import Point
 from tutelage.spec.sections import TrialConfig
 from tutelage.storage import open_storage, until_written
@@ -58,7 +58,8 @@ class StudentTrial:
     def step(self) -> dict[str, Any]:
         """Run the next epoch; return its row with `done` and, after the last epoch, the final `measures`.
 
-        With several candidates, the measures are those of the first, and `candidates` has the fields of all `Candidate`s.
+        With several candidates, the measures are those of their `representative`, and `candidates` has the fields of all
+        `Candidate`s.
         """
         row = self._epoch()
         self.curve.append(row)
@@ -88,10 +89,11 @@ class StudentTrial:
 
     def _finish(self) -> dict[str, Any]:
         points = self.training.finish()
-        names = candidate_ids(self.directory.name, len(points))
+        is_ladder = points[0].rung is not None
+        names = candidate_ids(self.directory.name, len(points), are_named=is_ladder)
         found = [self._candidate(point, self.directory.with_name(name)) for point, name in zip(points, names, strict=True)]
-        several = {"candidates": [asdict(one) for one in found]} if len(found) > 1 else {}
-        return {"measures": found[0].measures, **several}
+        several = {"candidates": [asdict(one) for one in found]} if len(found) > 1 or is_ladder else {}
+        return {"measures": representative(found).measures, **several}
 
     def _candidate(self, point: Point, directory: Path) -> Candidate:
         """Measure a network and write it to `directory`."""
@@ -101,7 +103,8 @@ class StudentTrial:
         if self.with_latency:
             example = self.context.splits["validation"].take(slice(1)).arguments
             measures |= timing.latencies_ms({"student": model.cpu()}, example)["student"]
-        return Candidate(measures=measures, amount=point.amount, made=point.made)
+        own = {} if point.rung is None else student.of_rung(self.config, point.rung).model_dump(mode="json")
+        return Candidate(measures=measures, amount=point.amount, made=point.made, rung=point.rung, config=own)
 
     def _write(self, directory: Path, point: Point) -> None:
         """Write a network whole, in place of one that an earlier training of the trial left."""
