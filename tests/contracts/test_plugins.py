@@ -206,6 +206,8 @@ def test_a_loss_is_positive_and_finite_and_minimising_it_reduces_it(name: str) -
     optimizer = torch.optim.Adam([*free, *loss.parameters()], lr=0.05)
     for _ in range(600):
         value = loss(summarised(student), teacher)
+        if value < first / LEAST_FALL.get(name, 100):
+            break
         optimizer.zero_grad()
         value.backward()
         assert all(tensor.grad is None or tensor.grad.isfinite().all() for tensor in free)
@@ -248,7 +250,7 @@ FILLINGS = st.sampled_from([float("nan"), float("inf"), float("-inf"), 1e3, 0.0]
 
 @pytest.mark.parametrize("masked_by", ["sequence", "input"])
 @pytest.mark.parametrize(("name", "options"), COMBINATIONS, ids=str)
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(filling=FILLINGS, more=st.integers(0, 6), top_k=st.sampled_from([0, 2]))
 def test_padding_changes_neither_a_loss_nor_its_gradients(
     name: str, options: dict[str, Any], masked_by: str, filling: float, more: int, top_k: int
@@ -416,8 +418,8 @@ def test_removed_channels_are_gone_and_the_rest_can_be_trained(name: str, model:
     _, plugin, config = plugins.configure("sparsity", name)
     batch = torch.randn(4, *IMAGES)
     sizes, costs = [], []
-    for share in (0.0, 0.25, 0.5, 0.75):
-        point = lived(plugin.build(config, share), build_reference(model), (batch[:2],))[0]
+    for share in (0.0, 0.5, 0.75):
+        point = lived(plugin.build(config, share), build_reference(model), (batch[:2],), epochs=2)[0]
         pruned = point.model
         logits = pruned(batch)
         assert logits.shape == (4, NUM_CLASSES)
@@ -426,7 +428,7 @@ def test_removed_channels_are_gone_and_the_rest_can_be_trained(name: str, model:
         sizes.append(cost.size(pruned)["nonzero_params"])
         costs.append(cost.macs(pruned, plain_signature(IMAGES))["macs"])
     assert sizes == sorted(sizes, reverse=True)
-    assert len(set(sizes)) == 4
+    assert len(set(sizes)) == 3
     assert costs == sorted(costs, reverse=True)
 
 
