@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from tests import requirements
 from tutelage.records.trial import TrialRecord
 
-settings.register_profile("local", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+settings.register_profile("local", deadline=None, max_examples=50)
+settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get(requirements.VARIABLE) else "local")
+
+CPU_LIMIT_S = 5.0  # of a test without the mark `slow`; nearly all take less than 0.1 s, and an import may come on top
 
 SMALL_SPEC: dict[str, Any] = {
     "name": "small",
@@ -46,6 +49,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         sys.modules["numpy"].random.seed(0)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that takes seconds and has no mark that keeps it out of `make test-fast`.
+
+    The seconds are of the processor, so other load on the machine does not make a test fail.
+    """
+    started_s = time.thread_time()
+    result = yield
+    elapsed_s = time.thread_time() - started_s
+    if elapsed_s > CPU_LIMIT_S and not {"slow", "ray", "browser"} & {*item.keywords}:
+        pytest.fail(
+            f"it took {elapsed_s:.1f} s of processor time; more than {CPU_LIMIT_S} s need the mark `slow`", pytrace=False
+        )
+    return result
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -93,9 +94,16 @@ ROOMS = {  # a room, and the rooms that it may import beside the ground and stor
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 
-def imports(path: Path) -> list[str]:
+@cache
+def tree_of(file: str) -> ast.Module:
+    return ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+
+
+@cache
+def imports(file: str) -> list[str]:
+    """Return the full names of what a file of the package imports."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -111,27 +119,27 @@ def room_of(file: str) -> str:
 
 def imported_rooms(file: str) -> set[str]:
     """Return the rooms of the package that a file imports, its own left out."""
-    own = [name.split(".")[1] for name in imports(PACKAGE / file) if name.startswith("tutelage.")]
+    own = [name.split(".")[1] for name in imports(file) if name.startswith("tutelage.")]
     return {room_of(name) for name in own} - {room_of(file)}
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_libraries_come_in_by_their_door(file: str) -> None:
-    used = {name.split(".")[0] for name in imports(PACKAGE / file)}
-    trespassing = {
-        library
+def test_a_library_is_imported_by_its_own_files_only() -> None:
+    used = {file: {name.split(".")[0] for name in imports(file)} for file in FILES}
+    assert [
+        (file, library)
+        for file in FILES
         for library, doors in DOORS.items()
-        if library in used and not doors & {file, file.split("/")[0], file.rpartition("/")[0]}
-    }
-    assert not trespassing
+        if library in used[file] and not doors & {file, file.split("/")[0], file.rpartition("/")[0]}
+    ] == []
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_a_room_imports_only_what_stands_below_it(file: str) -> None:
-    room = room_of(file)
+def allowed_rooms(room: str) -> set[str]:
     ends = {"ground": set(), "roof": {"ground", *ROOMS}}
-    allowed = ends[room] if room in ends else {"ground", "storage", *ROOMS[room]}
-    assert not imported_rooms(file) - allowed, file
+    return ends[room] if room in ends else {"ground", "storage", *ROOMS[room]}
+
+
+def test_a_room_imports_only_rooms_below_it() -> None:
+    assert {file: above for file in FILES if (above := imported_rooms(file) - allowed_rooms(room_of(file)))} == {}
 
 
 def test_the_table_of_rooms_has_no_circle() -> None:
@@ -145,7 +153,7 @@ def test_no_file_imports_itself_through_others() -> None:
     modules = {file.removesuffix(".py").removesuffix("/__init__").replace("/", "."): file for file in FILES}
     graph = {}
     for file in FILES:
-        tails = [name.removeprefix("tutelage.") for name in imports(PACKAGE / file) if name.startswith("tutelage.")]
+        tails = [name.removeprefix("tutelage.") for name in imports(file) if name.startswith("tutelage.")]
         graph[file] = {modules.get(tail) or modules.get(tail.rpartition(".")[0]) for tail in tails} - {None, file}
     while free := {file for file, below in graph.items() if not below & graph.keys()}:
         graph = {file: below for file, below in graph.items() if file not in free}
@@ -200,13 +208,15 @@ def test_the_process_of_a_gate_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if not file.startswith("storage/")])
-def test_no_path_is_joined_onto_a_storage_outside_of_its_room(file: str) -> None:
+def test_no_path_is_joined_onto_a_storage_outside_of_its_room() -> None:
     """Places in a storage are keys of its verbs, so that another kind of storage is one file."""
-    tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
-    joined = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)]
-    named = [(node.lineno, {*names_in(node.left)}) for node in joined]
-    assert [line for line, names in named if "storage" in names or "storage_path" in names] == []
+    assert [
+        (file, node.lineno)
+        for file in FILES
+        if not file.startswith("storage/")
+        for node in ast.walk(tree_of(file))
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and {"storage", "storage_path"} & {*names_in(node.left)}
+    ] == []
 
 
 def names_in(node: ast.AST) -> list[str]:

@@ -80,10 +80,12 @@ def test_a_dry_run_prints_the_cost_and_trains_nothing(capsys: pytest.CaptureFixt
 def test_a_plan_counts_the_trials_at_once_that_fit_whole(monkeypatch: pytest.MonkeyPatch, spec_path: Path) -> None:
     from tutelage.placement import Node
     from tutelage.spec import loading
-    from tutelage.sweep import dry_run
+    from tutelage.sweep import dry_run, student_checks
     from tutelage.training import cluster
 
     monkeypatch.setattr(cluster, "nodes", lambda: [Node(cpus=5, gpus=0)])
+    monkeypatch.setattr(dry_run, "_training_seconds", lambda model, plan: 1.0)
+    monkeypatch.setattr(student_checks, "check_students", lambda spec, context: None)
     for changes, at_once in (
         (["search.concurrency=100"], 5),
         (["resources.trial={workers: 2, cpus: 1}"], 2),

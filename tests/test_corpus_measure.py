@@ -65,6 +65,7 @@ def test_losses_and_references_are_lower_where_fewer_errors_are() -> None:
     assert reference_losses(OBJECTIVES).tolist() == [2.5, 1e6]
 
 
+@pytest.mark.slow
 def test_the_interval_is_a_bootstrap_over_examples_and_covers() -> None:
     held = 0
     for seed in range(200):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from tutelage import plugins
 from tutelage.networks import checkpoint
 from tutelage.spec import loading, spec
 from tutelage.spec.domains import any_value
-from tutelage.sweep import pair_checks
-from tutelage.sweep.dry_run import plan
+from tutelage.sweep import dry_run, pair_checks
 from tutelage.training import student, student_sizes
 from tutelage.training.context import context_of
 
@@ -48,7 +48,7 @@ def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready
     teacher = checkpoint.build(context.architecture(ready.teacher.model or ""))
     pair_checks.check_pairs(ready, context, teacher)
     generator = random.Random(0)
-    for _ in range(4):
+    for _ in range(2):
         config, _ = ready.space.resolve(lambda name, domain: any_value(generator, domain))
         typed = ready.trial_config(config)
         untrained = typed.model_copy(update={"student": typed.student.model_copy(update={"initialise": "random"})})
@@ -66,11 +66,15 @@ def test_a_ready_spec_says_for_whom_it_is_and_is_named_as_its_file() -> None:
         assert loading.load(HOME / f"{name}.yaml").name == name
 
 
-def test_a_plan_of_students_that_inherit_needs_no_teacher(tmp_path: Path) -> None:
+def test_a_plan_of_students_that_inherit_needs_no_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_store: Callable[[Path], str]
+) -> None:
     """Their weights come from a teacher that is not there yet; their steps can be timed all the same."""
     asked = loading.from_dict({
         "name": "inherits", "data": "digits", "storage": str(tmp_path),
         "teacher": {"model": {"convnet": {"width": 8}}, "epochs": 2},
         "student": {"model": {"convnet": {"width": 4}}, "epochs": 2, "initialise": "teacher"},
     })  # fmt: skip
-    assert plan(asked)["teacher"]["train_s"] >= 0
+    monkeypatch.setattr(dry_run, "SAMPLED_STUDENTS", 1)
+    assert mlflow_store(tmp_path) == f"sqlite:///{tmp_path / 'mlflow.db'}", "the storage's own store, made already"
+    assert dry_run.plan(asked)["teacher"]["train_s"] >= 0

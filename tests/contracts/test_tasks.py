@@ -30,6 +30,11 @@ FILLINGS = st.sampled_from([float("nan"), float("inf"), float("-inf"), 1e3])
 ROWS = st.lists(st.integers(0, 39), min_size=1, max_size=6, unique=True)
 
 
+def any_padding(test: Any) -> Any:
+    """Run a test for batches of some rows, padded by `more` steps whose values are `filling`."""
+    return settings(max_examples=20)(given(rows=ROWS, more=st.integers(0, 5), filling=FILLINGS)(test))
+
+
 @cache
 def posed(name: str) -> tuple[Task, Examples]:
     """Return a task and examples for it: those of `example` in the task's own tests, or vectors with a class."""
@@ -43,6 +48,12 @@ def posed(name: str) -> tuple[Task, Examples]:
     generator = torch.Generator().manual_seed(0)
     inputs, labels = torch.randn(40, 3, generator=generator), torch.randint(0, 3, (40,), generator=generator)
     return plugin.build(config), classified(inputs, labels, ("a", "b", "c"))
+
+
+def batch_of(name: str, rows: list[int]) -> tuple[Task, Examples, Batch]:
+    """Return a task, its examples, and those of these rows as a batch."""
+    task, examples = posed(name)
+    return task, examples, examples.take(torch.tensor(rows))
 
 
 def drawn(task: Task, examples: Examples, batch: Batch, seed: int = 0) -> Sequences:
@@ -123,13 +134,11 @@ def padded_sequences(sequences: Sequences, more: int, filling: float) -> Sequenc
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("name", TASKS)
-@settings(max_examples=30)
-@given(rows=ROWS, more=st.integers(0, 5), filling=FILLINGS)
+@any_padding
 def test_a_tasks_loss_and_its_gradient_do_not_depend_on_padding(
     name: str, smoothing: float, rows: list[int], more: int, filling: float
 ) -> None:
-    task, examples = posed(name)
-    batch = examples.take(torch.tensor(rows))
+    task, examples, batch = batch_of(name, rows)
     own = drawn(task, examples, batch)
     other = padded_sequences(own, more, filling)
     for one in (*own.values(), *other.values()):
@@ -147,11 +156,10 @@ def test_a_tasks_loss_and_its_gradient_do_not_depend_on_padding(
 
 
 @pytest.mark.parametrize("name", TASKS)
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(rows=ROWS)
 def test_an_examples_loss_does_not_depend_on_the_others(name: str, rows: list[int]) -> None:
-    task, examples = posed(name)
-    batch = examples.take(torch.tensor(rows))
+    task, examples, batch = batch_of(name, rows)
     sequences = drawn(task, examples, batch)
     together = task.loss(sequences, batch)
     for position, row in enumerate(rows):
@@ -166,13 +174,11 @@ def test_an_examples_loss_does_not_depend_on_the_others(name: str, rows: list[in
 
 
 @pytest.mark.parametrize("name", TASKS)
-@settings(max_examples=30)
-@given(rows=ROWS, more=st.integers(0, 5), filling=FILLINGS)
+@any_padding
 def test_measures_and_predictions_do_not_depend_on_padding(
     name: str, rows: list[int], more: int, filling: float
 ) -> None:  # fmt: skip
-    task, examples = posed(name)
-    batch = examples.take(torch.tensor(rows))
+    task, examples, batch = batch_of(name, rows)
     own = drawn(task, examples, batch)
     other, wide = padded_sequences(own, more, filling), padded(batch, more, filling)
     found, expected = (inference.evaluated(task, *one) for one in ((other, wide), (own, batch)))
@@ -189,13 +195,11 @@ def said(prediction: Any) -> str:
 
 
 @pytest.mark.parametrize("name", TASKS)
-@settings(max_examples=30)
-@given(rows=ROWS, more=st.integers(0, 5), filling=FILLINGS)
+@any_padding
 def test_perfect_logits_have_perfect_measures_with_any_padding(
     name: str, rows: list[int], more: int, filling: float
 ) -> None:  # fmt: skip
-    task, examples = posed(name)
-    batch = examples.take(torch.tensor(rows))
+    task, examples, batch = batch_of(name, rows)
     sequences = padded_sequences(perfect(task, examples, batch), more, filling)
     found = inference.values_of(task, inference.evaluated(task, sequences, padded(batch, more, filling)))
     assert all(found[m.name] == (m.high if m.direction == "maximise" else m.low) for m in task.measures)
@@ -203,11 +207,9 @@ def test_perfect_logits_have_perfect_measures_with_any_padding(
 
 
 @pytest.mark.parametrize("name", TASKS)
-@settings(max_examples=30)
-@given(rows=ROWS, more=st.integers(0, 5), filling=FILLINGS)
+@any_padding
 def test_agreement_does_not_depend_on_padding(name: str, rows: list[int], more: int, filling: float) -> None:
-    task, examples = posed(name)
-    batch = examples.take(torch.tensor(rows))
+    task, examples, batch = batch_of(name, rows)
     student, teacher = (drawn(task, examples, batch, seed) for seed in (0, 1))
     expected = inference.agreement(student, teacher)
     found = inference.agreement(*(padded_sequences(one, more, filling) for one in (student, teacher)))
@@ -231,13 +233,11 @@ class Marking(nn.Module):
         return self.reader.head(features, mask)
 
 
-@given(rows=ROWS, more=st.integers(0, 5), filling=FILLINGS)
-@settings(max_examples=30)
+@any_padding
 def test_captured_features_do_not_depend_on_padding(rows: list[int], more: int, filling: float) -> None:
     from tutelage.tasks import signature
 
-    task, examples = posed("tests.own_task:ReadRows")
-    batch = examples.take(torch.tensor(rows))
+    task, examples, batch = batch_of("tests.own_task:ReadRows", rows)
     torch.manual_seed(0)
     model = Marking(signature(task, examples), filling)
     needs: Any = frozenset({"features", "pooled", "maps"})

@@ -61,6 +61,7 @@ def test_the_loss_is_its_formula_without_pairs_of_one_class(labels: list[int] | 
         assert loss(student, teacher).item() == pytest.approx(by_hand(loss, student, teacher, usable), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_uninformative_embeddings_cost_one_bit_and_informative_ones_less() -> None:
     loss, (student, teacher) = build(nce_temperature=0.1).eval(), answers(200)
     same = torch.ones(200, 6, dtype=torch.double)

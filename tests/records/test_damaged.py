@@ -22,7 +22,7 @@ from tutelage.report import json_views
 from tutelage.selection import select as selecting
 from tutelage.spec.loading import from_dict
 from tutelage.spec.yaml_lines import dump
-from tutelage.sweep import extension, pipeline, resume
+from tutelage.sweep import extension, pipeline, resume, student_checks
 
 Make = Callable[..., TrialRecord]
 DAMAGE = {
@@ -68,6 +68,7 @@ def test_commands_on_a_damaged_sweep_end_in_a_message_or_do_their_work(
     monkeypatch.setattr(selecting, "_tracked", lambda *_: nullcontext())
     monkeypatch.setattr(console, "show_swept", lambda *_: None)
     monkeypatch.setattr(pipeline, "Tracker", away)
+    monkeypatch.setattr(student_checks, "check_students", lambda *_: None)
     arguments = [command, "one", *([str(tmp_path / "out")] if command == "export" else []), "--storage", str(tmp_path)]
     code = 0
     try:

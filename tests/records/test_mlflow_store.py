@@ -40,6 +40,7 @@ with open_storage(sys.argv[1]).lease("mlflow.db"):
 """
 
 
+@pytest.mark.slow
 def test_a_database_that_another_process_opens_is_waited_for(
     mlflow_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def test_the_parameter_that_explains_an_objective_is_first_and_noise_has_no_shar
     assert accuracy.r2 > 0.9 and size.r2 > 0.8
 
 
+@pytest.mark.slow
 def test_the_same_trials_give_the_same_numbers(records: list[TrialRecord]) -> None:
     assert importance.importances(records[:30], OBJECTIVES) == importance.importances(records[:30], OBJECTIVES)
 

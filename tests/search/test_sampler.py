@@ -230,9 +230,9 @@ def test_a_restarted_driver_gets_the_same_suggestions(tmp_path: Path, kind: str)
     second.resume([ended.get(one.number, one) for one in reversed(begun[: STARTUP + 4])])
     assert second.num_given == STARTUP + 4
     pending = [second.next(), second.next()]
-    assert [suggestion and suggestion.config for suggestion in pending] == [one.config for one in begun[STARTUP + 2 : STARTUP + 4]], (
-        "what was handed out comes first"
-    )
+    assert [suggestion and suggestion.config for suggestion in pending] == [
+        one.config for one in begun[STARTUP + 2 : STARTUP + 4]
+    ], "what was handed out comes first"
     assert asked_again == [], "and is not put on record again"
     following = second.next()
     assert following is not None and expected is not None

@@ -62,6 +62,7 @@ def volume(students: list[Params]) -> float:
     return pareto.hypervolume([[size_losses(one)[0], end(one)] for one in students], [5.0, 1.0])
 
 
+@pytest.mark.slow
 def test_it_is_nearer_to_the_front_than_random_search_with_a_quarter_of_the_students() -> None:
     for seed in range(3):
         chosen = search(seed, 40, size_aware(seed))

@@ -183,26 +183,34 @@ def code_of(package: Path) -> dict[str, str]:
     }
 
 
-def with_edit(directory: Path, file: str, edit: Callable[[str], str]) -> Path:
-    """Return a copy of the package with one file edited; the others are links to the package's own."""
+def with_edit(directory: Path, edit: Callable[[str], str], *files: str) -> Path:
+    """Return a copy of the package with these files edited; the others are links to the package's own."""
     package = directory / "tutelage"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"), copy_function=os.symlink)
-    text = (package / file).read_text()
-    (package / file).unlink()
-    (package / file).write_text(edit(text))
+    for file in files:
+        text = (package / file).read_text()
+        (package / file).unlink()
+        (package / file).write_text(edit(text))
     return package
 
 
-@pytest.mark.parametrize("file", sorted(EDITS))
+def more(text: str) -> str:
+    return f"{text}\nADDED = 1\n"
+
+
+@pytest.mark.parametrize("file", sorted(file for file, kinds in EDITS.items() if kinds))
 def test_an_edit_changes_the_addresses_of_what_the_file_can_change(file: str, tmp_path: Path) -> None:
-    package = with_edit(tmp_path, file, lambda text: f"{text}\nADDED = 1\n")
-    before, after = code_of(PACKAGE), code_of(package)
+    before, after = code_of(PACKAGE), code_of(with_edit(tmp_path, more, file))
     assert {kind for kind in before if before[kind] != after[kind]} == EDITS[file]
+
+
+def test_edits_of_files_that_change_no_result_change_no_address(tmp_path: Path) -> None:
+    assert code_of(PACKAGE) == code_of(with_edit(tmp_path, more, *(file for file, kinds in EDITS.items() if not kinds)))
 
 
 def test_a_comment_or_a_docstring_changes_nothing(tmp_path: Path) -> None:
     other = '"""Another docstring."""\n# a comment\n'
-    package = with_edit(tmp_path, "training/loop.py", lambda text: other + text.split('"""', 2)[2])
+    package = with_edit(tmp_path, lambda text: other + text.split('"""', 2)[2], "training/loop.py")
     assert code_of(package) == code_of(PACKAGE)
 
 
@@ -271,7 +279,7 @@ def test_an_address_depends_on_the_data(context: TrainingContext, teacher: teach
 def test_an_address_depends_on_the_code(context: TrainingContext, teacher: teacher_store.Teacher, tmp_path: Path) -> None:
     spec = loading.from_dict(BASE)
     config = spec.space.resolve(lambda name, domain: None)[0]
-    package = with_edit(tmp_path, "training/inference.py", lambda text: f"{text}\nADDED = 1\n")
+    package = with_edit(tmp_path, more, "training/inference.py")
     kept = [(teacher.address, teacher.directory, 1.0)]
     assert identity.student_address(spec, context, "t", config) != identity.student_address(
         spec, context, "t", config, package=package

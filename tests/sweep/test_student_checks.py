@@ -39,7 +39,7 @@ REFUSED = {
 
 def spec_of(model: Any, **changes: Any) -> Spec:
     student = {"model": model, "epochs": 2}
-    return loading.from_dict({**SMALL_SPEC, "student": student, "sparsity": {"amount": 0.0}, **changes})
+    return loading.from_dict({**SMALL_SPEC, "student": student, "distillation": {}, "sparsity": {"amount": 0.0}, **changes})
 
 
 def own(name: str) -> str:

@@ -34,10 +34,18 @@ def source_of(file: Path) -> str | None:
     """Return the text of a Python file; None for a file that is not one, such as a compiled extension."""
     try:
         text = file.read_text(encoding="utf-8")
+    except ValueError:
+        return None
+    return text if _is_python(text) else None
+
+
+@cache
+def _is_python(text: str) -> bool:
+    try:
         ast.parse(text)
     except (ValueError, SyntaxError):
-        return None
-    return text
+        return False
+    return True
 
 
 def _with_parents(module: str) -> Iterator[str]:

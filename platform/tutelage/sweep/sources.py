@@ -82,33 +82,33 @@ def code_address(part: Part, plugins_used: frozenset[Plugin], package: Path = PA
 def _package_address(part: Part, plugins_used: frozenset[Plugin], own: frozenset[Path], package: Path) -> str:
     """Return the hash of the files of the package that `part`, the plugins and the user's `own` files import."""
     built_in = [package / family / f"{plugins.stem(family, name)}.py" for family, name in plugins_used if ":" not in name]
+    files = frozenset(package.rglob("*.py"))
     starts = [package / STARTS[part], *built_in]
     for path in own:
-        starts += _imported(path, package)
+        starts += _imported(path, package, files)
     digest = hashlib.sha256()
-    for path in sorted(_reachable(starts, package)):
+    for path in sorted(_reachable(starts, package, files)):
         digest.update(f"{path.relative_to(package).as_posix()}\0{_tree(path.read_text(encoding='utf-8'))}\0".encode())
     return digest.hexdigest()
 
 
-def _reachable(starts: Iterable[Path], package: Path) -> set[Path]:
-    """Return the files that are imported by others of them, `starts` included, with the `__init__` of every folder."""
+def _reachable(starts: Iterable[Path], package: Path, files: frozenset[Path]) -> set[Path]:
+    """Return the package's `files` that others of them import, `starts` included, with the `__init__` of every folder."""
     found: set[Path] = set()
     waiting = list(starts)
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting += _imported(path, package)
+            waiting += _imported(path, package, files)
     return found
 
 
-def _imported(path: Path, package: Path) -> list[Path]:
+def _imported(path: Path, package: Path, files: frozenset[Path]) -> list[Path]:
     modules = [name.split(".") for name in _modules(own_sources.source_of(path) or "")]
     ours = [module[1:] for module in modules if module[0] == "tutelage" and module[1:] and module[1] in FOLLOWED]
     ends = [package.joinpath(*module[:depth]) for module in ours for depth in range(1, len(module) + 1)]
-    candidates = [file for end in ends for file in (end.with_suffix(".py"), end / "__init__.py")]
-    return [file for file in candidates if file.is_file()]
+    return [file for end in ends for file in (end.with_suffix(".py"), end / "__init__.py") if file in files]
 
 
 @cache
