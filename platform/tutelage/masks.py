@@ -15,3 +15,8 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
         return values.mean(dim=1)
     kept = mask[(..., *[None] * (values.ndim - 2))]
     return torch.where(kept, values, 0).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
+
+
+def mask_of_steps(steps: int, *masks: Tensor | None) -> Tensor | None:
+    """Return the first of `masks` `[batch, steps]` that has so many steps; None if no mask has."""
+    return next((mask for mask in masks if mask is not None and mask.shape[1] == steps), None)

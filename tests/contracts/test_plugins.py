@@ -141,7 +141,7 @@ OFFERED = Outline(
 )
 SEQUENCE = Outline(
     classes=5,
-    stages=tuple(Stage(name=f"stage{i}", grid=(3,), channels=2 + 2 * i, heads=2) for i in (1, 2)),
+    stages=tuple(Stage(name=f"stage{i}", grid=(3,), channels=2 + 2 * i, heads=2, has_steps=True) for i in (1, 2)),
     weights={"head.weight": (5, 6)},
 )
 REAL = torch.tensor([[True, True, True], [True, True, False], [True, False, False], [True, True, False]])

@@ -185,6 +185,7 @@ def test_padding_does_not_leak_into_another_grid(steps_on_the_teachers_grid: boo
         outline(((2 if steps_on_the_teachers_grid else 4,), 3)),
         outline(((4 if steps_on_the_teachers_grid else 2,), 3)),
     )
+    own, other = (replace(one, stages=(replace(one.stages[0], has_steps=one.stages[0].grid == (4,)),)) for one in (own, other))
     mask = torch.tensor([[True, True, False, False], [True, True, True, True]])
 
     def padded(network: Outline, fill: float) -> dict[str, torch.Tensor]:
@@ -241,12 +242,14 @@ def test_several_label_sequences_have_the_mean_of_their_losses() -> None:
     assert float(loss(both, both)) == pytest.approx(2.5)
 
 
-def test_a_stage_of_one_position_has_no_mask() -> None:
-    mask = torch.tensor([[True], [False]])
-    teacher = Output(logits=torch.zeros(2, 1, 2), mask=mask)
-    assert losses.position_mask(teacher, 1) is None
-    several = Output(logits=torch.zeros(2, 3, 2), mask=torch.ones(2, 3, dtype=torch.bool))
-    assert losses.position_mask(several, 3) is several.mask and losses.position_mask(several, 4) is None
+def test_only_stages_of_steps_have_the_mask_of_a_sequence() -> None:
+    steps = Stage(name="stage1", grid=(3,), channels=2, has_steps=True)
+    teacher = Output(logits=torch.zeros(2, 3, 2), mask=torch.ones(2, 3, dtype=torch.bool))
+    assert losses.position_mask(teacher, steps, 3) is teacher.mask and losses.position_mask(teacher, steps, 4) is None
+    both = replace(teacher, input_mask=torch.zeros(2, 4, dtype=torch.bool))
+    assert losses.position_mask(both, steps, 4) is both.input_mask and losses.position_mask(both, steps, 3) is both.mask
+    fixed = replace(steps, has_steps=False)
+    assert losses.position_mask(teacher, fixed, 3) is None, "as many positions as steps by chance"
 
 
 def test_attention_is_the_mean_over_pairs_of_stages() -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.errors import InputError
+from tutelage.masks import mask_of_steps
 from tutelage.networks import inherit
 from tutelage.networks.output import Need, Outline, Output, Stage
 
@@ -29,20 +30,17 @@ def real_steps(tensor: Tensor, mask: Tensor | None) -> Tensor:
     return tensor.flatten(0, 1) if mask is None else tensor[mask]
 
 
-def position_mask(teacher: Output, positions: int) -> Tensor | None:
+def position_mask(teacher: Output, stage: Stage, positions: int) -> Tensor | None:
     """Return the mask `[batch, positions]` of a stage, True at real positions; None if all are real.
 
-    A stage that has as many positions as the input or the label sequence has steps (more than one) shares their mask.
+    A stage whose positions are steps has the mask of the input, or of the label sequence, whichever has as many steps.
     """
-    for mask in (teacher.input_mask, teacher.mask):
-        if mask is not None and mask.shape[1] == positions > 1:
-            return mask
-    return None
+    return mask_of_steps(positions, teacher.input_mask, teacher.mask) if stage.has_steps else None
 
 
-def without_padding(tensor: Tensor, teacher: Output) -> Tensor:
+def without_padding(tensor: Tensor, teacher: Output, stage: Stage) -> Tensor:
     """Return a stage's tensor `[batch, positions, …]` with padding set to 0."""
-    mask = position_mask(teacher, tensor.shape[1])
+    mask = position_mask(teacher, stage, tensor.shape[1])
     return tensor if mask is None else tensor.where(mask.view(*mask.shape, *[1] * (tensor.ndim - 2)), 0.0)
 
 

@@ -48,8 +48,8 @@ class AttentionTransfer(nn.Module):
         """Return the loss, a scalar."""
         losses = list[Tensor]()
         for own, other in self.pairs:
-            target = regridded(without_padding(teacher.maps[other.name], teacher), other.grid, own.grid)
-            losses.append(_distance(*(without_padding(maps, teacher) for maps in (student.maps[own.name], target))))
+            target = regridded(without_padding(teacher.maps[other.name], teacher, other), other.grid, own.grid)
+            losses.append(_distance(*(without_padding(maps, teacher, own) for maps in (student.maps[own.name], target))))
         total: Tensor = sum(losses[1:], start=losses[0])
         return total / len(losses)
 
@@ -78,7 +78,7 @@ class HeadAttention(nn.Module):
         scores, target = precise(student.heads[own.name]), precise(teacher.heads[other.name])
         if own.heads != other.heads:
             scores, target = (heads.mean(dim=1, keepdim=True) for heads in (scores, target))
-        mask = position_mask(teacher, scores.shape[-1])
+        mask = position_mask(teacher, own, scores.shape[-1])
         if mask is not None:
             both = (mask.unsqueeze(1) & mask.unsqueeze(2)).unsqueeze(1).expand_as(scores)
             scores, target = scores[both], target[both]

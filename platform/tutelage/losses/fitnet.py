@@ -37,9 +37,9 @@ class Hint(nn.Module):
     def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         precision = self.adapter.weight.dtype
-        features = without_padding(teacher.features[self.other.name], teacher).to(precision)
+        features = without_padding(teacher.features[self.other.name], teacher, self.other).to(precision)
         target = regridded_features(features, self.other.grid, self.own.grid)
-        mask = position_mask(teacher, target.shape[1])
+        mask = position_mask(teacher, self.own, target.shape[1])
         target, own = (real_steps(tensor, mask) for tensor in (target, student.features[self.own.name]))
         adapted: Tensor = self.adapter(own.to(precision))
         return relative((adapted - target).square().mean(), target.square().mean())

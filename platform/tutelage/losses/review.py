@@ -72,11 +72,12 @@ class Review(nn.Module):
         precision = next(self.parameters()).dtype
         deeper, before, losses = None, tuple[int, ...](), list[Tensor]()
         for (own, other), fusion in zip(self.pairs, self.fusions, strict=True):
-            grid, mask = _grid(own, student, teacher), position_mask(teacher, student.features[own.name].shape[1])
+            positions = student.features[own.name].shape[1]
+            grid, mask = _grid(own, positions), position_mask(teacher, own, positions)
             features = _masked(student.features[own.name].to(precision), mask)
             deeper, view = fusion(features, None if deeper is None else regridded_features(deeper, before, grid), mask, grid)
-            teachers = without_padding(teacher.features[other.name].to(precision), teacher)
-            target = regridded_features(teachers, _grid(other, teacher, teacher), grid)
+            teachers = without_padding(teacher.features[other.name].to(precision), teacher, other)
+            target = regridded_features(teachers, _grid(other, teachers.shape[1]), grid)
             before = grid
             compared = target if mask is None else target[mask]
             distance = _context(view, target, grid) if mask is None else functional.mse_loss(view[mask], compared)
@@ -84,11 +85,9 @@ class Review(nn.Module):
         return torch.stack(losses).mean()
 
 
-def _grid(stage: Stage, output: Output, teacher: Output) -> tuple[int, ...]:
+def _grid(stage: Stage, positions: int) -> tuple[int, ...]:
     """Return the grid of a stage in this batch; if positions are steps, one row as long as the longest example."""
-    positions = output.features[stage.name].shape[1]
-    is_steps = position_mask(teacher, positions) is not None or positions != stage.positions
-    return (1, positions) if is_steps else stage.grid
+    return (1, positions) if stage.has_steps else stage.grid
 
 
 def _masked(features: Tensor, mask: Tensor | None) -> Tensor:

@@ -36,15 +36,15 @@ class Similarity(nn.Module):
 
     def __init__(self, own: Stage, other: Stage, pooled: bool) -> None:
         super().__init__()
-        self.own, self.other, self.pooled = own.name, other.name, pooled
+        self.own, self.other, self.pooled = own, other, pooled
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         if self.pooled:
-            own, other = student.pooled[self.own], teacher.pooled[self.other]
+            own, other = student.pooled[self.own.name], teacher.pooled[self.other.name]
         else:
-            features = (student.features[self.own], teacher.features[self.other])
-            own, other = (without_padding(tensor, teacher) for tensor in features)
+            own = without_padding(student.features[self.own.name], teacher, self.own)
+            other = without_padding(teacher.features[self.other.name], teacher, self.other)
         return (_similarities(own) - _similarities(other)).square().sum(dim=1).mean()
 
 

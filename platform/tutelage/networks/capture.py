@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -11,24 +11,27 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.data import Batch
+from tutelage.masks import mask_of_steps
 from tutelage.networks import top_k
 from tutelage.networks.output import Need, Output
 from tutelage.networks.stages import features_of, heads_watched, map_of, pooled_of, watched
 from tutelage.signature import Signature
 from tutelage.tasks import LabelSequence, Task
 
-CAPTURED: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {  # need → function of a stage's output and the input's mask
+CAPTURED: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {  # need → function of a stage's output and its steps' mask
     "features": lambda output, _mask: features_of(output),
     "pooled": pooled_of,
     "maps": lambda output, _mask: map_of(output),
 }
 
 
-def capture(model: nn.Module, task: Task, batch: Batch, needs: frozenset[Need]) -> dict[str, Tensor]:
+def capture(
+    model: nn.Module, task: Task, batch: Batch, needs: frozenset[Need], stages_of_steps: Collection[str] = ()
+) -> dict[str, Tensor]:  # fmt: skip
     """Return the logits of every label sequence and the needed tensors of each stage, by part.
 
     Parts are `logits.<sequence>`, `mask.<sequence>` if steps are masked, and `<need>.<stage>`. Cached knowledge has the same
-    parts. If positions are steps of a ragged input, means over positions exclude its padding.
+    parts. In `stages_of_steps` (`Outline.stages_of_steps`), means over positions exclude the padding of the input.
     """
     with ExitStack() as stack:
         seen = stack.enter_context(watched(model)) if needs & set(CAPTURED) else {}
@@ -37,7 +40,9 @@ def capture(model: nn.Module, task: Task, batch: Batch, needs: frozenset[Need]) 
     parts = {f"logits.{name}": sequence.logits for name, sequence in sequences.items()}
     parts |= {f"mask.{name}": sequence.mask for name, sequence in sequences.items() if sequence.mask is not None}
     for kind in sorted(needs & set(CAPTURED)):
-        parts |= {f"{kind}.{stage}": CAPTURED[kind](output, batch.input_mask) for stage, output in seen.items()}
+        for stage, output in seen.items():
+            mask = mask_of_steps(features_of(output).shape[1], batch.input_mask) if stage in stages_of_steps else None
+            parts[f"{kind}.{stage}"] = CAPTURED[kind](output, mask)
     return parts | {f"heads.{stage}": each_heads for stage, each_heads in scores.items()}
 
 

@@ -18,13 +18,16 @@ Need = Literal["logits", "features", "maps", "heads", "pooled", "weights"]
 class Stage:
     """A stage of a network: its name, the grid of its positions ((height, width), (tokens,) or ()), and its channels.
 
-    `heads` is the number of attention heads of its last block, 0 without attention.
+    `heads` is the number of attention heads of its last block, 0 without attention. `has_steps` says that its positions are the
+    steps of a sequence: their number follows the length of the examples, `grid` has that of typical ones, and some may be
+    padding.
     """
 
     name: str
     grid: tuple[int, ...]
     channels: int
     heads: int = 0
+    has_steps: bool = False
 
     @property
     def positions(self) -> int:
@@ -43,6 +46,11 @@ class Outline:
     stages: tuple[Stage, ...] = ()
     weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     sequences: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def stages_of_steps(self) -> frozenset[str]:
+        """The names of the stages whose positions are steps."""
+        return frozenset(stage.name for stage in self.stages if stage.has_steps)
 
     def of(self, name: str) -> Outline:
         """Return the outline for a loss that compares the label sequence `name`."""

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -109,10 +110,8 @@ def features_of(output: Tensor) -> Tensor:
 
 
 def pooled_of(output: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return the mean `[batch, channels]` of a stage's output over its positions; `mask` applies if positions are its steps."""
-    features = features_of(output)
-    are_steps = mask is not None and mask.shape[1] == features.shape[1]
-    return masked_mean(features, mask if are_steps else None)
+    """Return the mean `[batch, channels]` of a stage's output over its positions, of those in `mask` if there is one."""
+    return masked_mean(features_of(output), mask)
 
 
 def map_of(output: Tensor) -> Tensor:
@@ -130,16 +129,42 @@ def outline_of(model: nn.Module, signature: Signature) -> Outline:
     arguments = blank_arguments(signature, 2, next(model.parameters()).device)
     with watched(model) as seen, heads_watched(model) as scores:
         result = forward.run(model, arguments)
-    classes = classes_of(result, signature)
+    classes, steps = classes_of(result, signature), stages_of_steps(model, signature)
     return Outline(
         classes=next(iter(classes.values())),
         sequences=classes,
-        stages=tuple(_stage(name, output, scores[name].shape[1] if name in scores else 0) for name, output in seen.items()),
+        stages=tuple(
+            replace(_stage(name, output), heads=scores[name].shape[1] if name in scores else 0, has_steps=name in steps)
+            for name, output in seen.items()
+        ),
         weights={name: tuple(weight.shape) for name, weight in innermost(model).named_parameters()},
     )
 
 
-def _stage(name: str, output: Tensor, heads: int) -> Stage:
+def stages_of_steps(model: nn.Module, signature: Signature) -> frozenset[str]:
+    """Return the names of the stages whose number of positions follows the length of ragged inputs; none if all are dense.
+
+    The network is run for examples of two lengths: one number of positions alone may equal a length by chance.
+    """
+    if not any(spec.is_ragged for spec in signature.inputs):
+        return frozenset()
+    typical, other = (_positions(model, one) for one in (signature, _of_other_length(signature)))
+    return frozenset(name for name, count in typical.items() if count != other[name])
+
+
+def _of_other_length(signature: Signature) -> Signature:
+    """Return the signature with shorter typical examples, or longer ones where they have a single step."""
+    inputs = (replace(one, steps=one.steps - 1 if one.steps > 1 else 2) if one.is_ragged else one for one in signature.inputs)
+    return replace(signature, inputs=tuple(inputs))
+
+
+def _positions(model: nn.Module, signature: Signature) -> dict[str, int]:
+    with watched(model) as seen:
+        forward.run(model, blank_arguments(signature, 2, next(model.parameters()).device))
+    return {name: features_of(output).shape[1] for name, output in seen.items()}
+
+
+def _stage(name: str, output: Tensor) -> Stage:
     if output.ndim > 3:
-        return Stage(name=name, grid=tuple(output.shape[2:]), channels=output.shape[1], heads=heads)
-    return Stage(name=name, grid=tuple(output.shape[1:-1]), channels=output.shape[-1], heads=heads)
+        return Stage(name=name, grid=tuple(output.shape[2:]), channels=output.shape[1])
+    return Stage(name=name, grid=tuple(output.shape[1:-1]), channels=output.shape[-1])

@@ -181,7 +181,14 @@ class TrainingContext:
         )  # fmt: skip
         found = each()
         if split == "train":
-            found = each(needs=self.knowledge.needs, view=view, augmentation=self.augmentation, view_seed=self.seed)
+            steps = self.teacher_outline.stages_of_steps if teacher is None else ()  # layouts do not depend on masks
+            found = each(
+                needs=self.knowledge.needs,
+                stages_of_steps=steps,
+                view=view,
+                augmentation=self.augmentation,
+                view_seed=self.seed,
+            )
         for some, _, parts in found:
             stored = {part: tensor for part, tensor in parts.items() if not part.startswith("mask.")}
             yield some, self._compressed(stored) if split == "train" and self.knowledge.top_k else stored

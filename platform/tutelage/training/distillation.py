@@ -56,7 +56,7 @@ def _teacher_query(context: TrainingContext, needed: frozenset[Need]) -> inferen
     """Return the teacher's query: it reads the cached outputs for the view, or runs a live teacher."""
     cached = context.cached_knowledge
     if cached is None:
-        return inference.live(context.teacher, context.built_task, needed)
+        return inference.live(context.teacher, context.built_task, needed, context.teacher_outline.stages_of_steps)
     wanted = {"logits", *top_k.PARTS, *needed}
 
     def query(view: int, rows: Tensor, batch: Batch) -> Mapping[str, Tensor]:

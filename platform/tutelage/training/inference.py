@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -26,8 +26,8 @@ Visit = Callable[[Batch, Tensor, Mapping[str, Tensor]], None]
 
 def each(
     model: nn.Module, task: Task, examples: Examples, rows: Tensor, *, needs: frozenset[Need] = frozenset(),
-    view: int | None = None, augmentation: AugmentationConfig = AS_IT_IS, view_seed: int = 0, batch_size: int = 512,
-    sorts: bool = True,
+    stages_of_steps: Collection[str] = (), view: int | None = None, augmentation: AugmentationConfig = AS_IT_IS,
+    view_seed: int = 0, batch_size: int = 512, sorts: bool = True,
 ) -> Iterator[tuple[Tensor, Batch, dict[str, Tensor]]]:  # fmt: skip
     """Yield (rows, batch, parts) for each batch of the examples `rows`, with `model` in evaluation mode.
 
@@ -42,7 +42,7 @@ def each(
         for some in (by_length(examples, rows) if sorts else rows).split(batch_size):
             with torch.inference_mode():
                 batch = augment.batch(examples, some, view or 0, policy, view_seed)
-                parts = capture(model, task, batch.to(device), needs)
+                parts = capture(model, task, batch.to(device), needs, stages_of_steps)
             yield some, batch, {part: _on_cpu(tensor) for part, tensor in parts.items()}
     finally:
         model.train(was_training)
@@ -55,13 +55,13 @@ def _on_cpu(tensor: Tensor) -> Tensor:
 TeacherQuery = Callable[[int, Tensor, Batch], Mapping[str, Tensor]]
 
 
-def live(model: nn.Module, task: Task, needs: frozenset[Need]) -> TeacherQuery:
+def live(model: nn.Module, task: Task, needs: frozenset[Need], stages_of_steps: Collection[str] = ()) -> TeacherQuery:
     """Return a query that runs the teacher during training: (view, rows, batch) → parts, on the batch's device."""
     model.eval()
 
     @torch.no_grad()
     def query(_view: int, _rows: Tensor, batch: Batch) -> Mapping[str, Tensor]:
-        return capture(model.to(next(iter(batch.inputs.values())).device), task, batch, needs)
+        return capture(model.to(next(iter(batch.inputs.values())).device), task, batch, needs, stages_of_steps)
 
     return query
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from tutelage.data import Batch, Examples
 from tutelage.losses import Loss
-from tutelage.networks import capture
+from tutelage.networks import capture, stages
 from tutelage.networks.output import Need, Output
 from tutelage.training import augment
 from tutelage.training.plan import Distillation, Phase, TrainingPlan
@@ -31,10 +31,13 @@ class StepLoss:
         self._model, self._plan, self._examples = model, plan, examples
         self._device = next(model.parameters()).device
         self._teachers_weights: Mapping[str, Tensor] = {}
+        self._stages_of_steps: frozenset[str] = frozenset()
         self.module: Loss | None = None
         self._distillation = plan.distillation_in(phase)
         if self._distillation:
             self._teachers_weights = {name: weight.to(self._device) for name, weight in self._distillation.weights.items()}
+            if "pooled" in self._distillation.needs:
+                self._stages_of_steps = stages.stages_of_steps(model, plan.signature)
             self.module = self._new_module(self._distillation, before.module if before else None)
 
     def _new_module(self, distillation: Distillation, before: Loss | None) -> Loss:
@@ -74,7 +77,7 @@ class StepLoss:
         if execution.channels_last:
             inputs = {name: _channels_last(tensor) for name, tensor in inputs.items()}
         with torch.autocast(self._device.type, torch.bfloat16, enabled=execution.bfloat16):
-            parts = capture.capture(self._model, self._plan.task, replace(batch, inputs=inputs), needs)
+            parts = capture.capture(self._model, self._plan.task, replace(batch, inputs=inputs), needs, self._stages_of_steps)
         return {part: tensor.float() if part.startswith("logits.") else tensor for part, tensor in parts.items()}
 
     def _shrunk(self, name: str, inputs: Tensor, epoch: int) -> Tensor:
