@@ -1,4 +1,4 @@
-"""MLflow's compare page, as a person meets it: a real server, a real headless Chromium, the points of a real sweep."""
+"""MLflow's compare page of a real sweep, from a real server in a headless Chromium."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One way to end: a sweep is stopped by each signal at each of its stages, and resumed until it finishes."""
+"""A sweep is stopped by each signal at each of its stages, and resumed until it finishes."""
 
 from __future__ import annotations
 

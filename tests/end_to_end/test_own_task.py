@@ -1,4 +1,4 @@
-"""A user's own task, data, network and measures, outside the package, from a sweep to an export: nothing inside knows of them.
+"""A user's own task, data, network and measures, outside the package, from a sweep to an export.
 
 Examples are sequences of unequal length, the task has two label sequences, its primary measure is lower-better, may exceed 1
 and is, like the secondary one, of all examples together.
@@ -60,7 +60,7 @@ def rows(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> SweepDi
 
 @pytest.fixture(scope="module")
 def dominated(rows: SweepDir) -> SweepDir:
-    """A second sweep of the same storage, so of the same teacher, that stops whoever is far behind."""
+    """A second sweep of the same storage, and so the same teacher, that stops students that are far behind."""
     return swept(rows.storage, "dominated", search={"stopping": {"rule": {"dominance": {"confidence": 0.5}}}})
 
 

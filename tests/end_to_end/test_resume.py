@@ -1,4 +1,4 @@
-"""A driver that is killed, another that goes on, a sweep that is extended: each student trained once, all records agree."""
+"""A killed driver, its resumption, and an extended sweep: each student is trained once, and all records agree."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def check_records_agree(home: SweepDir) -> None:
 
 
 def killed_driver(home: Path, tree: dict[str, Any], name: str) -> SweepDir:
-    """Start a sweep in a process of its own, kill it when three students have ended, and return what it left."""
+    """Start a sweep in a process of its own, kill it when three students have ended, and return its directory."""
     path = home / f"{name}.yaml"
     path.write_text(dump(tree))
     command = [sys.executable, "-c", "from tutelage.cli import main; main()", "sweep", str(path)]

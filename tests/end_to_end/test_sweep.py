@@ -1,4 +1,4 @@
-"""A whole sweep over real digits: what it leaves on disk and in MLflow, and the selection from it."""
+"""A whole sweep over real digits: its files, its MLflow runs, and the selection from it."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_recorded_selection_is_not_trained_or_evaluated_again(small_sweep: Swe
 def test_a_champion_is_replaced_only_if_beaten_or_forced_and_can_be_restored(
     small_sweep: SweepDir, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The largest student is champion; the smallest, far less accurate, is not; forced it is, and one command undoes that."""
+    """The largest student is the champion; the smallest, less accurate, only if forced, and one command undoes it."""
     storage = ["--storage", str(small_sweep.storage)]
 
     def select(*arguments: str) -> tuple[int, dict[str, Any]]:

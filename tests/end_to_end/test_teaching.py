@@ -1,4 +1,4 @@
-"""Whole sweeps of what a teacher can teach: views, several teachers, and data without labels, from teaching to selection."""
+"""Whole sweeps with several views, several teachers, and unlabelled data, from the teacher to the selection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cl
 
 
 class Heard:
-    """Keeps what a sweep says."""
+    """Records the messages of a sweep."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -38,7 +38,7 @@ def sweep(tmp_path: Path, **changes: Any) -> tuple[Any, list[str]]:
 
 
 def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path) -> None:
-    """Two teachers, views filled on first use, the student's weights cut from the first: all that the baselines need too."""
+    """Two teachers, views filled on first use, and initial weights from the first teacher, for the baselines too."""
     more = [{"model": {"mlp": {"hidden": 32}}, "epochs": 4, "accept_weak": True}]
     home, said = sweep(
         tmp_path, augmentation={"pad_px": 1}, more_teachers=more, knowledge={"fill": "first_use", "average": "quality"},
@@ -59,7 +59,7 @@ def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path
 
 
 def test_unlabelled_data_are_distilled_from_a_teacher_of_other_data(tmp_path: Path) -> None:
-    """The teacher learns labelled scans; brighter ones without a label are then taught by its answers alone."""
+    """The teacher is trained on labelled scans; a student is then distilled on brighter, unlabelled ones alone."""
     digits = context.context_of(loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path)}))
     train, validation, test = (Plain(digits.read(split)) for split in ("train", "validation", "test"))
     np.savez(tmp_path / "source.npz", x=train.inputs[:500].numpy(), y=train.labels[:500].numpy())

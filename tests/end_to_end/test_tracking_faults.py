@@ -1,4 +1,4 @@
-"""MLflow and the driver are killed in mid-sweep: afterwards everything is there, and nothing twice (counted)."""
+"""MLflow and the driver are killed during a sweep; afterwards every row is in MLflow exactly once."""
 
 from __future__ import annotations
 

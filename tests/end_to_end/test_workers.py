@@ -1,4 +1,4 @@
-"""Trials that have workers of their own: the same students as without, every epoch reported, none waiting for another."""
+"""Trials with workers of their own: the same students as without, every epoch reported, and no trial waits for another."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def ground(tmp_path_factory):
 
 
 class Half(contest.Never):
-    """Stops every second student after its first epoch."""
+    """A stopping rule that stops every second student after its first epoch."""
 
     def goes_on(self, number, known, error, epoch):
         return number % 2 == 0

@@ -1,4 +1,4 @@
-"""Which deaths are a trial's own: at the same place, without progress and alone."""
+"""Which deaths of a worker count as its trial's failure: repeated ones at the same place and without progress."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tutelage.search.deaths import MAX_WITHOUT_PROGRESS, TOGETHER_S, Deaths
 
 
 def life(deaths: Deaths, trial_id: str, epochs: range | list[int], at_s: float) -> bool:
-    """Let a trial start, report epochs and die; return whether this death was to be its failure."""
+    """Let a trial start, report epochs and die; return whether its death counts as its failure."""
     deaths.started(trial_id)
     for epoch in epochs:
         deaths.reported(trial_id, epoch)

@@ -1,4 +1,4 @@
-"""Improvement: closed forms against suggestions, integrals and the hypervolume itself."""
+"""Expected improvement: closed forms compared with random draws, integrals and the hypervolume."""
 
 from __future__ import annotations
 

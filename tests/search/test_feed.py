@@ -1,4 +1,4 @@
-"""What becomes of the results that Ray Tune hands over: records, rows, rungs and slots, without a cluster."""
+"""How the results of Ray Tune become records, rows and decisions at rungs, tested without a cluster."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def row(epoch: int, **more: float) -> dict[str, Any]:
 
 
 class Driver:
-    """A search that keeps what it is handed, and a feed of one trial to it."""
+    """A search that records what it gets, and a feed of one trial to it."""
 
     def __init__(self, *, decision: Decision = "go_on", rungs: frozenset[int] = frozenset(), pausing: bool = False) -> None:
         self.records: list[TrialRecord] = []
@@ -60,7 +60,7 @@ class Driver:
         self.nones += 1
 
     def result(self, *rows: dict[str, Any], **more: Any) -> str:
-        """Hand in rows as the actor does; return what the trial does next."""
+        """Report rows as the actor does; return the trial's next action."""
         last = rows[-1] if rows else {}
         result = {"rows": list(rows), "done": False, "epoch": last.get("epoch", 0), "started_s": 9.0, "elapsed_s": 4.0, **more}
         self.trial: Any = SimpleNamespace(trial_id="tune-1", last_result=result, error_file=None)

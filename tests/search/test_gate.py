@@ -1,4 +1,4 @@
-"""Actors that start pass together; the last ones of a search are not waited for."""
+"""Actors that start at the same time pass the gate together; the last actors of a search do not wait."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tutelage.search import gate
 
 
 def passed(expected: int, arriving: int, *, at_most: int | None = None) -> int:
-    """Return how many of those that arrive are through at once."""
+    """Return how many of the arriving actors pass at the same time."""
 
     async def arrive() -> int:
         one = gate.Gate(expected)

@@ -22,7 +22,7 @@ def test_a_smooth_function_is_fitted_and_an_irrelevant_input_is_ignored() -> Non
 
 
 def test_predictions_depend_on_the_rows_and_not_on_their_batches() -> None:
-    """A driver that was killed learns all at once what the one before it learnt row by row."""
+    """A resumed driver gets all rows at once that the driver before it got one by one."""
     rng = np.random.default_rng(1)
     rows, values = rng.random((31, 2)), rng.random(31)
     grown, at_once = Regression(), Regression()

@@ -1,4 +1,4 @@
-"""A search whose storage cannot be written ends, and no trial is to blame."""
+"""A search ends where its storage cannot be written, and its trials stay pending."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promotion: who pauses, who goes on, and that no more is spent than the share."""
+"""Promotion: which students pause, which continue, and that the epochs stay within the share."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_new_students_precede_paused_ones_until_several_are_paused_and_some_have
 
 
 def test_an_outlier_among_the_results_prevents_no_promotion() -> None:
-    """Ends are noise around -1 whatever the traits, one is far luckier: as good as the others is good enough to go on."""
+    """The results are noise around -1 for all sizes, with one outlier: a student like the others is still promoted."""
     generator = np.random.default_rng(0)
     rule = Promotion(rungs=(1,), max_epochs=9, share=1.0, num_students=60, startup=40)
     for key in range(40):

@@ -1,4 +1,4 @@
-"""The Tune side with real actors: failures, lost workers, resumption, order of records."""
+"""Ray Tune with real actors: failures, lost workers, resumption, order of records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 
 class Counting:
-    """A trial that counts to `epochs`, and misbehaves as its config says."""
+    """A trial that counts to `epochs`, and fails as its config says."""
 
     def __init__(self, trial_id: str, config: dict[str, Any]) -> None:
         self.trial_id, self.config, self.epoch = trial_id, config, 0
@@ -111,7 +111,7 @@ def test_a_student_that_raises_or_is_not_finite_fails_without_the_others(tmp_pat
 
 @pytest.mark.parametrize(("checkpoint_epochs", "started_at"), [(1, 4), (0, 1)])
 def test_a_lost_worker_loses_no_trial(tmp_path: Path, checkpoint_epochs: int, started_at: int) -> None:
-    """With checkpoints the trial goes on from the last one; without, it starts again. Either way it ends once, whole."""
+    """With checkpoints the trial continues from the last one; without, it restarts. Either way it ends once, complete."""
     config = {"epochs": 6, "killed_at": 4, "marker": str(tmp_path / "killed")}
     records = run(tmp_path, [config, {"epochs": 2}], checkpoint_epochs=checkpoint_epochs)
     assert (tmp_path / "killed").exists()
@@ -204,7 +204,7 @@ def test_a_trial_resumes_from_an_earlier_drivers_last_complete_checkpoint(tmp_pa
 
 
 def test_a_paused_trial_frees_its_worker_and_resumes_from_its_checkpoint(tmp_path: Path) -> None:
-    """Three pause after two epochs; the first and the last come back when no new one is left and end whole, the last by way
+    """Three pause after two epochs; the first and the last resume when no new one is left and finish, the last by way
     of another rung: so its state is kept twice."""
     records: list[TrialRecord] = []
     new = [Suggestion(number=n, config={"epochs": 5, "accuracy": n / 10}, params={}) for n in range(3)]

@@ -213,7 +213,7 @@ def test_failed_and_stopped_trials_are_never_complete_for_optuna(tmp_path: Path)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_restarted_driver_gets_the_same_suggestions(tmp_path: Path, kind: str) -> None:
-    """Every suggestion depends on the record and its number alone, whichever process asks and whatever was dropped between."""
+    """A suggestion depends on the record and its number alone, in any process and with any dropped suggestions before it."""
     begun: list[TrialRecord] = []
     ended: dict[int, TrialRecord] = {}
     first = suggester(tmp_path, [], kind=early(kind), started=begun, presize=sizes_of)
@@ -277,7 +277,7 @@ def test_a_student_that_another_sweep_trained_is_taken_from_its_record(tmp_path:
 
 
 def test_the_sampler_learns_from_the_highest_rung_with_enough_students(tmp_path: Path) -> None:
-    """Small numbers look best at the rung, large ones in the end: suggestions follow whichever is known well enough."""
+    """Small numbers are best at the rung, large ones at the end: the sampler learns from the end once enough have finished."""
     space = Space(parse({"n": {"int": [1, 1000]}}))
 
     def mean_after(num_ends: int) -> float:

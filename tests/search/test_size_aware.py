@@ -1,4 +1,4 @@
-"""The sampler that knows sizes before training: where it looks, what it never proposes, and that it comes back the same."""
+"""The size-aware sampler: what it suggests, what it never suggests, and that it is reproducible."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def size_losses(params: Params) -> np.ndarray:
 
 
 def end(params: Params) -> float:
-    """A convnet is better at its size, and the best rate is 0.01."""
+    """A convnet is better than others of its size, and the best rate is 0.01."""
     gift = 0.0 if params["model"] == "mlp" else -0.3
     return float(-0.4 * size_losses(params)[0] + gift + 0.5 * math.log10(params["rate"] / 0.01) ** 2)
 
@@ -109,7 +109,7 @@ def test_rejected_sizes_are_never_suggested_and_students_without_a_size_are_rand
 
 
 def test_neighbours_of_running_students_are_not_suggested() -> None:
-    """One under way counts as it is expected to end: several workers do not get the same student."""
+    """A running student counts with its expected result: several workers do not get the same student."""
     chooser = size_aware(0)
     for number, params in enumerate(search(2, 25, None)):
         chooser.started(number, params, size_losses(params))

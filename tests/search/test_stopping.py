@@ -1,4 +1,4 @@
-"""Early stopping in a sweep's own terms, and on a recorded table with a fake clock."""
+"""Early stopping: the decisions of a sweep's rule, and a recorded table replayed with a simulated clock."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ACCURACY = ASKED[1].measure
 
 
 class Heard:
-    """A rule that writes down what it is told."""
+    """A rule that records what it gets."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, list[float], float]] = []
@@ -120,7 +120,7 @@ def test_a_rule_gets_losses_and_learns_from_finished_trials_only(make_record: Ca
 
 
 def table(count: int = 30, epochs: int = 9, seed: int = 0, seeds: int = 1) -> recorded_table.Table:
-    """Students of which larger ones end better, and all learn alike; over seeds the error varies by a twentieth."""
+    """Students with equal learning curves, of which larger ones end better; over seeds the error varies by a twentieth."""
     generator = np.random.default_rng(seed)
     sizes, luck = generator.uniform(1, 4, count), generator.uniform(0, 0.3, count)
     ends = 0.5 / sizes + luck
@@ -203,7 +203,7 @@ def test_a_table_is_read_as_it_was_recorded(make_record: Callable[..., TrialReco
 
 
 def test_a_resumed_search_restores_the_paused_students(make_record: Callable[..., TrialRecord]) -> None:
-    """The same verdicts whether trials were seen live or taken up from the ledger; what was left over stays behind."""
+    """The decisions are the same for trials that were seen live and for trials that were read from the ledger."""
     space = Space(parse({"n": {"int": [0, 4]}}))
 
     def fresh() -> PromotionJudge:

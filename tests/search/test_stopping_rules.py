@@ -1,4 +1,4 @@
-"""Rules of early stopping: what no rule may stop, what changes no decision, and the margin that is learned."""
+"""Rules of early stopping: students that no rule may stop, changes that affect no decision, and the learned margin."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_no_student_is_stopped_before_enough_have_finished() -> None:
 
 
 def test_the_margin_is_the_improvement_of_larger_students_after_the_rung() -> None:
-    """A student of size k errs by 0.1 k less in the end: a larger one that is behind catches up by 0.1 a size."""
+    """The error of a student of size k falls by 0.1 k after the rung: a larger student catches up by 0.1 a size."""
     rule = dominance.Dominance(num_judged=10**9, confidence=0.5, startup=0)
     for size in (1.0, 2.0, 3.0, 4.0):
         rule.finished(np.array([size]), {1: 0.5 + 0.01 * size}, 0.5 + 0.01 * size - 0.1 * size)
@@ -98,7 +98,7 @@ def test_a_difference_within_the_noise_stops_no_student() -> None:
 
 
 def test_halving_keeps_a_third_by_true_rank() -> None:
-    """The order of the rows is a permutation that is not its own inverse: positions taken for ranks would keep others."""
+    """The order of the rows is a permutation that is not its own inverse: ranks and positions select different rows."""
     errors = [0.3, 0.1, 0.5, 0.2, 0.4, 0.6]
     stops = decided(mo_asha.Halving(factor=3), [((1.0, 1.0), error) for error in errors])
     assert stops == [False, False, False, False, True, True]

@@ -1,4 +1,4 @@
-"""How results become records: seconds over pauses and drivers, and what is left when the time is up."""
+"""How results become records: seconds over pauses and drivers, and the states of trials at the time limit."""
 
 from __future__ import annotations
 

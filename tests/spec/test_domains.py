@@ -1,4 +1,4 @@
-"""Values of ranges and choices: grids in decimal numbers, nearest values, values that belong to a domain."""
+"""Values of ranges and choices: grids of decimal numbers, nearest values, and which values a domain contains."""
 
 from __future__ import annotations
 

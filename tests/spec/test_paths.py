@@ -1,4 +1,4 @@
-"""Paths in a spec, seen from the directory in which its sweep was started; and URIs of SQLite files."""
+"""Paths in a spec, relative to the directory in which its sweep was started, and URIs of SQLite files."""
 
 from __future__ import annotations
 

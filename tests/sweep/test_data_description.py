@@ -1,4 +1,4 @@
-"""What was inferred from the data is in the plan and at the start of a sweep."""
+"""The description of the data that a plan contains and a sweep prints at its start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan makes of a few timed steps."""
+"""How a plan estimates a training's seconds from a few timed steps."""
 
 from __future__ import annotations
 

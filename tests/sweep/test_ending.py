@@ -1,4 +1,4 @@
-"""How a driver's end is put on record, and what a driver that is killed leaves."""
+"""How the end of a driver is recorded, and which records a killed driver leaves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Teachers from elsewhere: what is read, what is refused, and that nothing runs code."""
+"""Teachers from other sources: which files are read, which are an error, and that their code is not run."""
 
 from __future__ import annotations
 

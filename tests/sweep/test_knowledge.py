@@ -1,4 +1,4 @@
-"""What is decided before anything is taught: which knowledge, how much of it, and which mistakes are told at the door."""
+"""Decisions before a distillation: which knowledge is cached, how much of it, and which settings are an error."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_half_size_is_an_error_where_a_network_does_not_support_it(tmp_path: Pat
 
 
 def test_another_teacher_other_data_or_another_policy_has_another_entry(taught: TrainingContext, tmp_path: Path) -> None:
-    """A cache of something else is never taken: what it is of is its address."""
+    """The address of a cache depends on everything that its content depends on."""
     addresses = set()
     for teacher, changes in (
         (teacher_of(taught), {}),

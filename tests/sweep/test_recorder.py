@@ -1,4 +1,4 @@
-"""What the recorder makes of ended trials: front, labels, events, and the ledger first of all."""
+"""What the recorder writes for an ended trial: the ledger first, then front, labels and events."""
 
 from __future__ import annotations
 

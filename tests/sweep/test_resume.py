@@ -1,4 +1,4 @@
-"""What a resumed sweep may change, and who may drive it."""
+"""What a resumed sweep may change, and that it has one driver at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep's search hands to Ray Tune, and what it counts: the time, the slots, the devices, the sizes."""
+"""What a sweep's search passes to Ray Tune, and its time, slots, devices and sizes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def recorder_of(spec: Spec) -> Recorder:
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What Ray Tune is given instead of being run."""
+    """The arguments of Ray Tune, which is not run."""
     found: dict[str, Any] = {}
 
     def run(open_trial: Any, handlers: Any, slots: Any, home: Path, **options: Any) -> None:
@@ -144,7 +144,7 @@ def test_a_student_that_is_certain_to_be_too_slow_has_a_latency_before_training(
 
 
 class Loop:
-    """A suggester, a budget and a judge that keep what they are told."""
+    """A suggester, a budget and a judge that record what they get."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, int]] = []

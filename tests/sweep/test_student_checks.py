@@ -1,4 +1,4 @@
-"""Networks of users' own at the door of a sweep: what works to the end passes, everything else is refused with the reason."""
+"""Checks of users' networks at the start of a sweep: working networks are accepted, all others are an error with the reason."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_sparsity_that_fits_no_student_is_an_error_unless_some_students_are_dens
 
 
 def test_values_of_a_range_from_which_no_network_can_be_built_are_skipped(context: TrainingContext) -> None:
-    """Neither end of the range is divided by the heads; a value between them is."""
+    """The heads divide neither end of the range, but a value between them."""
     widths = {own("Encoder"): {"width": {"int": [30, 50], "step": 2}, "heads": 4}}
     (found,) = buildable(spec_of(widths), context)
     assert found.config.student.model[own("Encoder")]["width"] % 4 == 0  # type: ignore[index]

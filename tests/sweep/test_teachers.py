@@ -1,4 +1,4 @@
-"""How good a teacher must be, and on which split that is measured."""
+"""The required quality of a teacher, and the split on which it is measured."""
 
 from __future__ import annotations
 

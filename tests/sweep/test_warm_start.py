@@ -1,4 +1,4 @@
-"""What a new sweep takes over from an earlier one."""
+"""The students and results that a new sweep reuses from an earlier one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ GRID = Space(parse({"width": {"int": [10, 64], "step": 8}, "share": {"float": [0
 def test_an_earlier_students_values_are_rounded_to_the_grid(
     width: Any, share: float, nearest: tuple[int, float] | None
 ) -> None:
-    """It is suggested again with the nearest values; its result is only learnt where it has the grid's own values."""
+    """It is suggested again with the nearest values; its result is learned from only where its values are on the grid."""
     params = {"width": width, "share": share}
     found = warm_start.nearest_params(GRID, params)
     assert (found and (found["width"], found["share"])) == nearest

@@ -1,4 +1,4 @@
-"""Views are functions of (seed, view, index) alone, and show what their policy says."""
+"""Views are functions of (seed, view, index) alone, and are augmented as their policy says."""
 
 from __future__ import annotations
 

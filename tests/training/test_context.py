@@ -1,4 +1,4 @@
-"""What all students of a sweep share: which split is which, whose outputs are cached for which examples."""
+"""What all students of a sweep share: the splits, and the teachers' cached outputs for their examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is timed, what is chosen, and that no way of running a step changes what is learnt."""
+"""Execution modes: which are timed, which is chosen, and that no mode changes the trained network."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ def test_a_weak_teacher_stops_the_sweep_unless_it_is_accepted(tmp_path: Path) ->
 
 
 def test_a_teacher_is_trained_on_its_source_and_fine_tuned_on_the_data(tmp_path: Path) -> None:
-    """Sixty scans teach little; after a thousand others of the same kind they are enough."""
+    """Sixty scans are few; after a thousand others of the same kind they are enough."""
     whole = Plain(context.context_of(with_teacher(tmp_path)).splits["train"])
     for name, rows in (("few", slice(60)), ("many", slice(60, None))):
         np.savez(tmp_path / f"{name}.npz", x=whole.inputs[rows].numpy(), y=whole.labels[rows].numpy())

@@ -1,4 +1,4 @@
-"""The cache on disk: what is read is what was written, whole or not at all, whoever writes."""
+"""The cache on disk: an entry is read as it was written, and is complete or missing, with several writers too."""
 
 from __future__ import annotations
 

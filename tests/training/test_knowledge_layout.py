@@ -1,4 +1,4 @@
-"""Knowledge of examples of unequal length: stored without padding, it is what the teacher outputs live."""
+"""Knowledge of examples of unequal length: stored without padding, it equals the teacher's live output."""
 
 from __future__ import annotations
 

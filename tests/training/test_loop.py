@@ -55,7 +55,7 @@ def assert_same_weights(a: loop.Training, b: loop.Training) -> None:
 
 
 def recalled(parts: dict[str, torch.Tensor]) -> inference.TeacherQuery:
-    """Output with what is known, each part `[views, n, …]`."""
+    """Return a teacher query over cached parts, each `[views, n, …]`."""
     return lambda view, rows, seen: {part: tensor[view, rows] for part, tensor in parts.items()}
 
 
@@ -85,7 +85,7 @@ def test_a_weight_of_0_is_label_only_and_a_weight_of_1_ignores_labels(plan: Trai
 
 
 def test_an_epoch_compares_the_teachers_outputs_for_its_own_view(plan: TrainingPlan) -> None:
-    """The teacher's answers hold each view's mean; they are always those of the view that the student sees."""
+    """The teacher's outputs are each view's mean; the student gets those of the view that it is trained on."""
     policy = AugmentationConfig(pad_px=2, flip=True)
     views = [augment.batch(plan.train, torch.arange(256), v, policy, 7).inputs["inputs"].mean(dim=(1, 2, 3)) for v in range(3)]
     marks = torch.stack(views).view(3, 256, 1, 1).expand(3, 256, 1, 10)
@@ -110,7 +110,7 @@ def test_an_epoch_compares_the_teachers_outputs_for_its_own_view(plan: TrainingP
 
 
 def test_a_mixture_brings_features_attention_maps_and_weights_nearer_to_the_teachers(plan: TrainingPlan) -> None:
-    """A student of one family with its teacher, taught by a mixture alone, ends nearer in each respect than it began."""
+    """A student of its teacher's family, trained by a mixture alone, is nearer in each respect at the end."""
     teacher = trained(replace(plan, recipe=RECIPE.model_copy(update={"epochs": 8}))).model.eval()
     task, needed = plan.task, frozenset({"features", "maps", "weights"})
     rows = torch.arange(len(plan.train))
@@ -179,7 +179,7 @@ def test_the_loss_is_continuous_in_its_weight(plan: TrainingPlan) -> None:
 
 
 def test_a_perfect_teacher_gives_better_students_than_few_labels(plan: TrainingPlan) -> None:
-    """What is taught belongs to the example that is seen: logits of the true labels teach them, shuffled ones do not."""
+    """A student learns from teacher logits of its own examples, and not from shuffled ones."""
     truth = nn.functional.one_hot(labels_of(plan), 10).unsqueeze(1).float() * 8
     long = replace(plan, recipe=RECIPE.model_copy(update={"epochs": 12}))
     right = trained(taught(long, 1.0, truth))

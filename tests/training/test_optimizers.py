@@ -1,4 +1,4 @@
-"""Which parameter takes which step, of a network and of what its distillation loss learns beside it."""
+"""The update rule of each parameter, of a network and of its distillation loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's own measures: computed of every student beside the task's, the early ones before it is trained."""
+"""A user's own measures are computed for every student beside the task's, those of its size before its training."""
 
 from __future__ import annotations
 

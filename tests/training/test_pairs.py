@@ -1,4 +1,4 @@
-"""Teachers and students of different kinds: every loss that makes sense teaches, and one that does not says so at the door."""
+"""Teachers and students of different families: each loss distils, or is an error before training."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_pair_is_distilled_or_an_error_before_training(
 
 @pytest.fixture(scope="module")
 def contexts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainingContext]:
-    """A context for each teacher, untrained, that answers live with all that a loss could ask of it."""
+    """A context for each untrained teacher, whose live outputs contain every part that a loss may need."""
     bare, found = TrainingContext(data="digits", task="image_classification", seed=0), {}
     for name in ("convnet", "mlp", "vit"):
         home, about = tmp_path_factory.mktemp(name), bare.architecture(NETWORKS[name])

@@ -44,13 +44,13 @@ def trained(loaded: Spec, context: TrainingContext) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def rows() -> TrainingContext:
-    """Scans of unequal length, with their labels alone."""
+    """Scans of unequal length, without knowledge."""
     return context_of(spec_of("kd"))
 
 
 @pytest.fixture(scope="module")
 def alone(rows: TrainingContext) -> dict[str, torch.Tensor]:
-    """The weights of a student that no teacher taught; they are the same whatever the method."""
+    """The weights of a student that was trained without a teacher; they do not depend on the method."""
     return trained(spec_of("kd"), rows)
 
 

@@ -1,4 +1,4 @@
-"""Trials in a process that they share: what one student's code changes does not reach the next."""
+"""Trials in a shared process: changes by one student's code do not affect the next student."""
 
 from __future__ import annotations
 
