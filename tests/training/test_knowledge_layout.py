@@ -84,7 +84,7 @@ def taught(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def live(room: TrainingContext, split: str, rows: torch.Tensor) -> tuple[Batch, dict[str, torch.Tensor]]:
     batch = room.splits[split].take(rows)  # type: ignore[index]
     with torch.inference_mode():
-        return batch, capture(room.teacher, room.built_task, batch, NEEDS)
+        return batch, capture(room.teacher, room.built_task, batch, NEEDS, room.teacher_outline.stages_of_steps)
 
 
 @given(st.lists(st.integers(0, 399), min_size=1, max_size=12))
