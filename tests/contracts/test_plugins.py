@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from tests import sparse_models
 from tests.plain import Plain, plain_signature
 from tests.sparse_models import fitting, small
 from tutelage import data, plugins
@@ -57,7 +58,7 @@ def example_options(name: str, folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("family", "name"), EVERY, ids=lambda value: value)
 def test_a_plugin_has_a_summary_and_ranges_within_its_bounds(family: str, name: str, tmp_path: Path) -> None:
-    needed = example_options(name, tmp_path) if family == "data" else LOSS_OPTIONS.get(name, {})
+    needed = example_options(name, tmp_path) if family == "data" else NEEDED.get(family, {}).get(name, {})
     plugin = plugins.load(family, name)
     assert plugins.summary(family, name).endswith((".", ")"))
     assert callable(getattr(plugin, plugins.FAMILIES[family]))
@@ -125,6 +126,7 @@ def test_only_training_labels_may_be_unknown(split: Any) -> None:
 
 
 LOSS_OPTIONS: dict[str, Any] = {"mixture": {"terms": {"kd": 1.0, "attention": 1.0, "fitnet": 1.0, "weights": 1.0}}}
+NEEDED: dict[str, dict[str, Any]] = {"losses": LOSS_OPTIONS, "sparsity": sparse_models.OPTIONS}  # options without a default
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {  # options that make another loss of one
     "attention-heads": ("attention", {"of": "heads"}),
     "kd-standardised": ("kd", {"standardise": True}),
@@ -405,7 +407,7 @@ def lived(method: Method, model: nn.Module, example: tuple[torch.Tensor, ...], e
 @pytest.mark.parametrize("epochs", [1, 2])
 @pytest.mark.parametrize("name", named("sparsity"))
 def test_a_student_has_the_size_predicted_before_its_training(name: str, epochs: int) -> None:
-    _, plugin, config = plugins.configure("sparsity", name)
+    _, plugin, config = plugins.configure("sparsity", {name: sparse_models.options(name)})
     example = (torch.randn(2, *IMAGES),)
     presized = plugin.build(config, 0.5).presized(build_reference(small(name, {"convnet": {"width": 8}})), example)
     first = lived(plugin.build(config, 0.5), build_reference(small(name, {"convnet": {"width": 8}})), example, epochs)[0]
@@ -415,7 +417,7 @@ def test_a_student_has_the_size_predicted_before_its_training(name: str, epochs:
 
 @pytest.mark.parametrize(("name", "model"), [(name, model) for name in named("sparsity") for model in fitting(name)])
 def test_removed_channels_are_gone_and_the_rest_can_be_trained(name: str, model: str) -> None:
-    _, plugin, config = plugins.configure("sparsity", name)
+    _, plugin, config = plugins.configure("sparsity", {name: sparse_models.options(name)})
     batch = torch.randn(4, *IMAGES)
     sizes, costs = [], []
     for share in (0.0, 0.5, 0.75):
@@ -434,7 +436,7 @@ def test_removed_channels_are_gone_and_the_rest_can_be_trained(name: str, model:
 
 @pytest.mark.parametrize("name", named("sparsity"))
 def test_the_smallest_network_retains_a_channel_in_every_layer(name: str) -> None:
-    _, plugin, config = plugins.configure("sparsity", name)
+    _, plugin, config = plugins.configure("sparsity", {name: sparse_models.options(name)})
     model = build_reference(small(name, {"convnet": {"width": 1, "depth": 3}}))
     point = lived(plugin.build(config, 0.95), model, (torch.zeros(2, *IMAGES),))[0]
     assert point.model(torch.randn(2, *IMAGES)).shape == (2, NUM_CLASSES)

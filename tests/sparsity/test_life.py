@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests import sparse_models
 from tests.contexts import small_config
 from tests.sparse_models import small
 from tutelage import plugins
@@ -90,7 +91,7 @@ def every_option() -> list[tuple[str, dict[str, Any]]]:
         (name, options)
         for name in plugins.names("sparsity")
         for options in (
-            {},
+            sparse_models.options(name),
             *({key: value} for key, domain in plugins.load("sparsity", name).SPACE.items() for value in ends(domain)),
         )
     ]

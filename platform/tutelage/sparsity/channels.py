@@ -23,6 +23,7 @@ from tutelage.sparsity._ranking import NetworkRanks, whole_widths
 from tutelage.sparsity._removal import Removal, RemovalConfig
 from tutelage.sparsity._scores import DESCRIPTION, Importance, Score, score_of
 
+KIND = "structure"  # what `composed` goes by
 SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["l2", "bn_scale", "taylor"]}}
 
 

@@ -12,6 +12,7 @@ from tutelage.plugins import PluginConfig
 from tutelage.sparsity import Calibration, Method, Point
 from tutelage.sparsity._masks import Masked, apply, matrices, smallest_removed
 
+KIND = "unstructured"  # what `composed` goes by
 SPACE: dict[str, dict[str, object]] = {"scope": {"choice": ["network", "layer"]}}
 
 

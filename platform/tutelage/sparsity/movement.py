@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tutelage.sparsity import Calibration, Method, Point, magnitude
 from tutelage.sparsity._masks import Masked, matrices
 
+KIND = "unstructured"  # what `composed` goes by
 SPACE: dict[str, dict[str, object]] = {"scope": {"choice": ["network", "layer"]}}
 
 
@@ -51,7 +52,9 @@ class Movement(magnitude.Magnitude):
         super().after_step(model, rate)
 
     def scores(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return the sums of all weights by name, 0 for weights that had no gradient."""
+        """Return the sums of all weights by name, 0 for weights that had no gradient; absolute values before the first step."""
+        if not self._sums:
+            return super().scores(model)
         found = matrices(model)
         return {name: self._sums.get(name, torch.zeros_like(weight, device="cpu")).cpu() for name, weight in found.items()}
 

@@ -11,6 +11,7 @@ from tutelage.sparsity._batch_norm import recalibrate
 from tutelage.sparsity._coupled import CoupledGroup
 from tutelage.sparsity._masks import matrices
 
+KIND = "structure"  # what `composed` goes by
 SPACE: dict[str, dict[str, object]] = {
     "group": {"float": [1e-4, 1e-1], "log": True},
     "threshold": {"float": [0.05, 0.9]},
