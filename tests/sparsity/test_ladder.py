@@ -28,6 +28,7 @@ from tutelage.spec.sections import LadderConfig, TrialConfig
 from tutelage.training import student, student_sizes
 from tutelage.training.context import TrainingContext
 
+LADDERS = [one for one in every_option() if one[0] != "composed"]
 AMOUNTS = [0.3, 0.5, 0.75]
 MLP, CONVNET = {"mlp": {"hidden": 16, "depth": 2}}, {"convnet": {"width": 8}}
 
@@ -61,7 +62,7 @@ def test_amounts_grow_to_the_one_that_is_asked_for(spacing: Any, amounts: list[f
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [MLP, CONVNET], ids=str)
-@pytest.mark.parametrize(("method", "options"), every_option(), ids=str)
+@pytest.mark.parametrize(("method", "options"), LADDERS, ids=str)
 def test_each_rung_is_read_back_as_it_was_in_the_size_that_was_predicted(
     context: TrainingContext, tmp_path: Path, method: str, options: dict[str, Any], model: Any
 ) -> None:
@@ -87,7 +88,7 @@ def test_each_rung_is_read_back_as_it_was_in_the_size_that_was_predicted(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "options"), every_option(), ids=str)
+@pytest.mark.parametrize(("method", "options"), LADDERS, ids=str)
 def test_a_ladder_that_is_resumed_after_any_epoch_ends_as_if_it_had_not_stopped(
     context: TrainingContext, method: str, options: dict[str, Any]
 ) -> None:
@@ -181,6 +182,10 @@ def loaded(**sections: Any) -> Any:
             {"sparsity": {"method": "tests.ladder:LowRank"}},
             "'tests.ladder:LowRank' has no ladder: it removes at no single moment",
         ),
+        (
+            {"sparsity": {"method": {"composed": {"stages": ["channels", "low_rank"]}}}},
+            "has no ladder: a rung would remove structures from layers of low rank",
+        ),
         ({"student": {"model": "mlp", "epochs": 8}}, "4 rungs of 2 recovery_epochs take 8 epochs, and student.epochs is 8"),
         ({"student": {"model": "mlp", "epochs": 20, "fine_tune_epochs": 2}}, "only the last rung would be fine-tuned"),
         (
@@ -203,8 +208,8 @@ def test_a_ladder_that_cannot_be_is_rejected_with_the_reason_before_anything_is_
     assert reason in str(raised.value)
 
 
-def test_every_method_of_the_package_has_a_ladder_and_its_settings_can_be_searched() -> None:
-    methods = {"choice": plugins.names("sparsity")}
+def test_every_single_method_of_the_package_has_a_ladder_and_its_settings_can_be_searched() -> None:
+    methods = {"choice": [name for name in plugins.names("sparsity") if name != "composed"]}
     spec = loaded(sparsity={"amount": "search", "method": methods, "ladder": {"rungs": {"int": [1, 4]}, "spacing": "linear"}})
     config, params = spec.space.resolve(lambda _name, domain: getattr(domain, "high", None) or domain.labels[-1])
     assert params["sparsity.ladder.rungs"] == 4 == len(spec.trial_config(config).sparsity.ladder.amounts_to(0.9))

@@ -120,6 +120,13 @@ class Composed(Method):
         longest = max((one[0] for one in found if one), default=0)
         return (longest,) if longest else ()
 
+    def for_ladder(self) -> Method:
+        """Raise `InputError`: a second rung would remove structures after what follows them in the order."""
+        raise InputError(
+            "a rung would remove structures from layers of low rank and weights under masks of the rung before. Make a ladder "
+            "of one of its methods, or leave sparsity.ladder out."
+        )
+
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return the untrained `model` after all stages; None if only training decides the size of one."""
         smaller: nn.Module | None = model
