@@ -86,5 +86,5 @@ def selection_of(name: str, record: TrialRecord) -> dict[str, Any]:
         "test": {**score, "evaluations": 2, "students": 2, "labels_only": score, "teacher": score},
         "test_warning": "The test split has been evaluated 2 times.",
         "teaching": "Inconclusive: nothing to see.", "other_measures": {"agreement": 0.97, "teacher_kl_nats": 0.1},
-        "capacity_gap": None, "transfer": None, "model": None,
+        "capacity_gap": None, "transfer": None, "guard": None, "model": None,
     }  # fmt: skip

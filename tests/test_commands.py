@@ -147,13 +147,13 @@ def test_select_passes_every_option_on(shell: Run, home: SweepDir, given: dict[s
     code, out, _ = shell(
         "select", "stored", "--storage", home.storage, "--policy", "smallest-within", "--option", "within=0.02",
         "--max", "size_bytes=20k", "--min", "accuracy=0.5", "--confirm", 4, "--rivals", 2, "--register", "m",
-        "--alias", "small", "--margin", 0.05, "--force", "--trust", *ADDRESS, "--json",
+        "--alias", "small", "--margin", 0.05, "--force", "--again", "--trust", *ADDRESS, "--json",
     )  # fmt: skip
     assert code == 0 and json.loads(out)["sweep"] == "stored"
     assert given.pop("arguments")[0].root == home.root and len(given.pop("observers")) == 1
     assert given == {
         "policy": {"smallest-within": {"within": 0.02}}, "limits": Limits(max={"size_bytes": 20e3}, min={"accuracy": 0.5}),
-        "confirm": 4, "rivals": 2, "address": "10.0.0.1:6379",
+        "confirm": 4, "rivals": 2, "again": True, "address": "10.0.0.1:6379",
         "register": Registration(name="m", aliases=["small"], margin=0.05, force=True, trust=True),
     }  # fmt: skip
 

@@ -112,6 +112,8 @@ def show_choice(choice: Any) -> None:
     document = choice.document
     say(document["reason"])
     _show_rivals(document)
+    if document["guard"]:
+        say(document["guard"]["promise"])
     for remark in ("regression", "teaching", "capacity_gap", "transfer", "test_warning"):
         if document[remark]:
             say(document[remark])

@@ -15,7 +15,7 @@ from tutelage.errors import InputError
 from tutelage.objectives import Limits, objective
 from tutelage.records import sweeps
 from tutelage.records.trial import TrialRecord
-from tutelage.selection import select
+from tutelage.selection import picking, select
 from tutelage.selection.query import SelectionQuery
 from tutelage.spec.loading import from_dict
 from tutelage.training.context import context_of
@@ -39,8 +39,8 @@ def test_gains_are_of_pairs_with_the_same_seed() -> None:
 
 @pytest.mark.parametrize(("measure", "side"), [(ACCURACY, "lower"), (ERROR, "upper")])
 def test_a_choice_rests_on_the_bound_of_the_worse_side(measure: object, side: str) -> None:
-    assert select._quality(measure, 3).startswith(f"{side} 95 % confidence bound")  # type: ignore[arg-type]
-    assert select._quality(measure, 1) == "accuracy with 1 fresh seed"  # type: ignore[arg-type]
+    assert picking._quality(measure, 3).startswith(f"{side} 95 % confidence bound")  # type: ignore[arg-type]
+    assert picking._quality(measure, 1) == "accuracy with 1 fresh seed"  # type: ignore[arg-type]
 
 
 def test_latency_is_measured_for_students_that_fit_but_for_it(tmp_path: Path, make_record: Callable[..., TrialRecord]) -> None:

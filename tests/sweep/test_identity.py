@@ -25,7 +25,7 @@ BASE: dict[str, Any] = {
     "name": "base", "data": "digits", "augmentation": {"pad_px": 1},
     "teacher": {"model": "mlp", "source": {"data": "digits", "epochs": 1}},
     "student": {"model": "mlp", "initialise": "pretrained"}, "distillation": {"method": {"kd": {"standardise": False}}},
-    "sparsity": {"method": "channels"},
+    "sparsity": {"method": "channels"}, "guard": {"max_drop": 0.05},
     "search": {"plateau": {"trials": 5}, "stopping": {"rule": "mo-asha"}, "objectives": ["accuracy", "params"]},
 }  # fmt: skip
 ALL, TEACHER, STUDENT, KNOWLEDGE = {"teacher", "student", "knowledge"}, {"teacher"}, {"student"}, {"knowledge"}
@@ -61,6 +61,9 @@ OTHERWISE: dict[str, tuple[Any, set[str]]] = {  # another value of every field, 
     "distillation.temperature": (2.0, STUDENT), "distillation.weight": (0.3, STUDENT),
     "distillation.method": ("similarity", {*STUDENT, *KNOWLEDGE}),  # it needs features, which are other knowledge
     "distillation.raw": (True, STUDENT),
+    # That there is a guard changes the fingerprint of the data, and so all three.
+    "guard.max_drop": (0.1, NONE), "guard.confidence": (0.9, NONE), "guard.against": ("best", NONE),
+    "guard.disagreement": (0.1, NONE),
     "sparsity.amount": (0.3, STUDENT), "sparsity.method": ({"channels": {}}, STUDENT),
 }  # fmt: skip
 HARMLESS = ("search", "resources", "select", "storage", "tracking")  # how long is searched, by whom, and where it is kept

@@ -45,12 +45,16 @@ RequirePromotion = Annotated[
     bool, typer.Option("--require-promotion", help="Exit with code 5 if the student does not become the champion.")
 ]
 
+Again = Annotated[
+    bool, typer.Option("--again", help="Test other students on the guard's certification half, at a stricter level.")
+]
+
 
 def select(
     name: SweepName, policy: Policy = None, option: PolicyOptions = None, at_most: AtMost = None, at_least: AtLeast = None,
     confirm: Confirm = 3, rivals: Rivals = 6, register: Register = None, alias: Aliases = None, margin: Margin = 0.01,
-    force: Force = False, require_promotion: RequirePromotion = False, trust: Trust = False, storage: Storage = STORAGE,
-    address: Address = None, as_json: AsJson = False,
+    force: Force = False, require_promotion: RequirePromotion = False, again: Again = False, trust: Trust = False,
+    storage: Storage = STORAGE, address: Address = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Select one student: retrain candidates with fresh seeds, compare with the label-only baseline, test once, register."""
     from tutelage.progress import Progress
@@ -66,7 +70,7 @@ def select(
         choice = choosing.select(
             home, policy=None if policy is None else parse_policy(policy, option or []),
             limits=_limits(at_most, at_least, home.measures()), confirm=confirm, rivals=rivals, register=registration or None,
-            address=address, observers=[progress],
+            again=again, address=address, observers=[progress],
         )  # fmt: skip
     if as_json:
         console.show_json(choice.document)

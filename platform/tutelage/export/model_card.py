@@ -165,7 +165,14 @@ def _numbers(card: Card) -> str:
     if not rows:
         return "## Numbers\n\nNone on record: the network was not found in a sweep.\n"
     taught = f"\n{for_markdown(card.selection['teaching'])}\n" if card.selection and card.selection.get("teaching") else ""
-    return "## Numbers\n\n" + _table(("measure", "value", "what it is"), rows) + taught
+    guarded = _guarded(card)
+    return "## Numbers\n\n" + _table(("measure", "value", "what it is"), rows) + taught + guarded
+
+
+def _guarded(card: Card) -> str:
+    """Return what the sweep's guard promises of the student; "" without a guard."""
+    guard = (card.selection or {}).get("guard")
+    return f"\n{for_markdown(guard['promise'])}\n" if guard else ""
 
 
 def _measured(card: Card) -> Iterator[tuple[str, str, str]]:

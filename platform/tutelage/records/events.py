@@ -8,7 +8,7 @@ from typing import Any
 
 from tutelage.records.json_lines import JsonLines
 
-LISTED = ("test_evaluations",)  # facts of which every event adds one; of any other the latest value counts
+LISTED = ("test_evaluations", "certifications")  # facts of which every event adds one; of any other the latest value counts
 
 
 MERGED = ("run_ids",)  # facts that are mappings, to which every event adds keys

@@ -70,6 +70,12 @@ def key_of(name: str, known: Mapping[str, Measure]) -> str:
     return fit_key(known[name].mlflow_key if name in known else f"quality/{name}")
 
 
+def fit_certified(step: Mapping[str, Any]) -> dict[str, float]:
+    """Return the figures of a guard's test of one candidate under MLflow's names; what a measure has none of is left out."""
+    names = ("n", "drop", "p_value", "disagreements")
+    return {f"guard/{name}": float(step[name]) for name in names if step[name] is not None and math.isfinite(step[name])}
+
+
 NO_MEASURES = ("epoch", "step_s")  # of a curve's row
 
 

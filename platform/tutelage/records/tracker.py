@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from tutelage.errors import UnreachableError
 from tutelage.measure import Measure
 from tutelage.records import lineage
-from tutelage.records.mlflow_format import fit_curve, fit_measures, fit_params, fit_tags
+from tutelage.records.mlflow_format import fit_certified, fit_curve, fit_measures, fit_params, fit_tags
 from tutelage.records.mlflow_writer import MlflowWriter
 from tutelage.records.sender import Sender
 from tutelage.records.spool import Spool
@@ -257,14 +257,23 @@ class Tracker:
         self._enqueue("run", tags=fit_tags({"mlflow.note.content": shown}))
 
     def log_selection(self, document: Mapping[str, Any]) -> None:
-        """Attach a selection to the sweep: the document, and its policy, trial and reason as tags."""
+        """Attach a selection to the sweep: the document, and its policy, trial, reason and guard as tags.
+
+        Each candidate that the guard has tested gets the test's figures as metrics.
+        """
         tags = {
             "selected.trial": document["student"]["trial"],
             "selected.policy": document["policy"],
             "selected.reason": document["reason"],
             f"selected.test_{self._primary.name}": self._primary.text(document["test"]["value"]),
         }
+        guard = document["guard"]
+        if guard:
+            tags |= {"selected.guard": guard["promise"], "selected.is_certified": str(guard["is_certified"]).lower()}
         self._enqueue("run", tags=fit_tags(tags), file="selection.json", text=json.dumps(redacted(document), indent=2))
+        if guard:
+            for step in guard["steps"]:
+                self._enqueue("measures", trial=step["trial"], metrics=fit_certified(step))
 
     def finish(self, status: str) -> None:
         """End the sweep's run as FINISHED, FAILED or KILLED."""

@@ -97,7 +97,24 @@ def selected(selection: Selection | None) -> str:
         rows.append(("registered", f"{model['name']} version {model['version']}, {given}. {model['why']}"))
     rows.append(("evaluations on the test split", f"{test['evaluations']}, for {test['students']} students"))
     remarks = layout.paragraphs([selection["reason"], selection["test_warning"]])
-    return layout.section("The selected student", remarks, layout.table(("", ""), rows, "text"))
+    table = layout.table(("", ""), rows, "text")
+    return layout.section(
+        "The selected student", remarks, table, _guarded(selection["guard"], Measure.from_document(selection["measure"]))
+    )
+
+
+def _guarded(guard: Mapping[str, Any] | None, primary: Measure) -> str:
+    """Return what the guard promises and each of its tests in their order; "" without a guard."""
+    if guard is None:
+        return ""
+    rows = [
+        (step["trial"], primary.difference_number(step["drop"]), "" if step["lost"] is None else str(step["lost"]),
+         "" if step["won"] is None else str(step["won"]), f"{step['p_value']:.2g}", "yes" if step["passed"] else "no")
+        for step in guard["steps"]
+    ]  # fmt: skip
+    head = ("candidate", f"drop, {primary.difference_unit}", "lost", "won", "p", "certified")
+    rows += [(trial, "", "", "", "", "not tested") for trial in guard["untested"]]
+    return "<h3>The guard</h3>" + layout.paragraphs([guard["promise"]]) + (layout.table(head, rows) if rows else "")
 
 
 def flat(node: Mapping[str, Any], path: str = "") -> str:

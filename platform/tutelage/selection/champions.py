@@ -101,6 +101,8 @@ def register(
         f"tutelage.test_{primary.name}": primary.text(document["test"]["value"]),
         "tutelage.promotion": why,
     }
+    if document["guard"]:
+        tags["tutelage.guard"] = document["guard"]["promise"]
     candidate = candidate_of(directory, home.spec().own_code(), context, tags)
     run = logged_model.Run(uri=home.tracking_uri, experiment_id=tracker.experiment_id, run_id=facts["run_id"])
     registered = registry.register_student(

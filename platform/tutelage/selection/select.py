@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,9 +25,10 @@ from tutelage.records.trial import TrialRecord
 from tutelage.report import restore, sweep_page
 from tutelage.selection import capacity_gap, champions, comparison, estimate, test_split
 from tutelage.selection.champions import Registration
-from tutelage.selection.confirmation import Confirmation
-from tutelage.selection.estimate import Estimate, FreshValues
+from tutelage.selection.estimate import Estimate
+from tutelage.selection.guard import Guard
 from tutelage.selection.latency import measure_latencies
+from tutelage.selection.picking import Picked, Picker, seeds_text
 from tutelage.selection.query import SelectionQuery
 from tutelage.selection.retrain import Retraining
 from tutelage.selection.same_data import check_data
@@ -53,7 +54,7 @@ class Choice:
 
 def select(
     home: SweepDir, *, policy: Reference | None = None, limits: Limits | None = None, confirm: int = CONFIRM,
-    rivals: int = RIVALS, register: Registration | str | None = None, address: str | None = None,
+    rivals: int = RIVALS, register: Registration | str | None = None, again: bool = False, address: str | None = None,
     observers: Sequence[Observer] = (),
 ) -> Choice:  # fmt: skip
     """Select a student of a finished sweep and measure how good it is.
@@ -61,7 +62,8 @@ def select(
     Up to `rivals` students that the policy might take are trained again with `confirm` fresh seeds, and the choice rests on
     what is sure of them; with 0 it rests on what the search saw. The one chosen is trained from labels alone as well; then
     the test split is evaluated for it, its teacher, its label-only baseline and the champion that it may replace, which is put
-    on record. `register` names the model under which it goes to MLflow's registry. Raises `NoStudentFits` when no student
+    on record. `register` names the model under which it goes to MLflow's registry. Where the spec has a guard, the choice is
+    certified (see `Guard`); `again` allows a further opening of the certification half. Raises `NoStudentFits` when no student
     meets the limits, `InputError` for a policy or a registered model that is not fit for this.
     """
     registration = Registration(name=register) if isinstance(register, str) else register
@@ -78,13 +80,14 @@ def select(
         query.answer(candidates(home))  # raises before anything is trained
         retraining = Retraining(home=home, context=context, workers=workers_of(sweep_spec.resources.trial), num_seeds=confirm)
         with cluster(address, events):
-            chosen = _chosen(query, home, retraining, rivals, events)
+            picker = Picker(query=query, retraining=retraining, rivals=rivals, events=events)
+            chosen, guarded = _picked(home, context, picker, again)
             baselines = _baselines(chosen.record, retraining, events)
         estimate.put_on_record(home, tracker, retraining.known(), len(context.splits["validation"]))
         with champions.in_turn(registration, home, events.stage):
             champion = champions.champion(registration, home, context) if registration else None
             tested = _tested(home, chosen.record, retraining, champion, events)
-            document = _document(home, chosen, context, baselines, tested)
+            document = {**_document(home, chosen, context, baselines, tested), "guard": guarded}
             if registration:
                 events.stage(f"registering {chosen.record.trial_id} as {registration.name}")
                 document["model"] = champions.register(registration, champion, home, tracker, document, context)
@@ -113,6 +116,14 @@ def _tracked(home: SweepDir, sweep_spec: Spec, events: Dispatcher) -> Iterator[T
         tracker.close()
 
 
+def _picked(home: SweepDir, context: TrainingContext, picker: Picker, again: bool) -> tuple[Picked, dict[str, Any] | None]:
+    """Return the pick and what the guard says of it; None where the sweep has no guard."""
+    config = home.spec().guard
+    if config is None:
+        return picker.pick(candidates(home)), None
+    return Guard(home=home, context=context, config=config, again=again, events=picker.events).pick(picker)
+
+
 def _unmeasured(home: SweepDir, query: SelectionQuery) -> list[str]:
     """Return the trials that could fit, were their latency known."""
     timed = {name for name, measure in home.measures().items() if measure.available == "on_device"}
@@ -120,55 +131,6 @@ def _unmeasured(home: SweepDir, query: SelectionQuery) -> list[str]:
         return []
     unbound = replace(query, limits=query.limits.without(*timed))
     return [r.trial_id for r in candidates(home) if not timed <= set(r.measures) and unbound.fits([r], lacking=timed)[0]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Chosen:
-    """The student that is taken, the next one, why, and what fresh seeds say of it and its rivals."""
-
-    record: TrialRecord
-    runner_up: TrialRecord | None
-    query: SelectionQuery
-    reason: str
-    rivals: Mapping[str, Estimate]
-
-
-def _chosen(query: SelectionQuery, home: SweepDir, retraining: Retraining, rivals: int, events: Dispatcher) -> _Chosen:
-    records = candidates(home)
-    race = Confirmation(
-        query=query, records=records, num_judged=len(retraining.context.splits["validation"]),
-        seeds=retraining.num_seeds, seed=retraining.context.seed,
-    )  # fmt: skip
-    by_trial = {record.trial_id: record for record in records}
-
-    def train(trials: Sequence[str]) -> FreshValues:
-        events.stage(f"training {', '.join(trials)} with {_seeds_text(retraining.num_seeds)}")
-        return retraining.taught([by_trial[trial] for trial in trials])
-
-    fresh: FreshValues = {}
-    if retraining.num_seeds:
-        known = {trial: runs for trial, runs in retraining.known().items() if trial in by_trial}
-        fresh = race.run(known, train, most=rivals)
-        query = replace(query, quality=_quality(query.primary, retraining.num_seeds))
-    found = query.answer(race.cautious(fresh), among=fresh) if fresh else query.answer(records)
-    shown = {found.record.trial_id, *(record.trial_id for record in query.fitting(records))}
-    return _Chosen(
-        record=by_trial[found.record.trial_id], runner_up=by_trial[found.runner_up.trial_id] if found.runner_up else None,
-        query=query, reason=found.reason,
-        rivals={trial: one for trial, one in race.estimates(fresh).items() if trial in shown},
-    )  # fmt: skip
-
-
-def _seeds_text(count: int) -> str:
-    return f"{count} fresh {'seed' if count == 1 else 'seeds'}"
-
-
-def _quality(primary: Measure, count: int) -> str:
-    """Return in words which value of the primary measure a choice rests on."""
-    if count == 1:
-        return f"{primary.label} with 1 fresh seed"
-    side = "lower" if primary.direction == "maximise" else "upper"
-    return f"{side} 95 % confidence bound of {primary.label} over {count} fresh seeds,"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +146,7 @@ def _baselines(record: TrialRecord, retraining: Retraining, events: Dispatcher) 
     taught = retraining.known().get(record.trial_id, ()) if retraining.num_seeds else ()
     if not retraining.has_labels:
         return _Baselines(value=None, fresh=(), taught=taught)
-    also = f", also with {_seeds_text(retraining.num_seeds)}" if retraining.num_seeds else ""
+    also = f", also with {seeds_text(retraining.num_seeds)}" if retraining.num_seeds else ""
     events.stage(f"training {record.trial_id}'s baseline from labels alone{also}")
     own, fresh = retraining.alone(record)
     return _Baselines(value=own, fresh=fresh, taught=taught)
@@ -214,7 +176,7 @@ def _tested(
 
 
 def _document(
-    home: SweepDir, chosen: _Chosen, context: TrainingContext, baselines: _Baselines, tested: dict[str, Any]
+    home: SweepDir, chosen: Picked, context: TrainingContext, baselines: _Baselines, tested: dict[str, Any]
 ) -> dict[str, Any]:
     record, measures, validation = chosen.record, chosen.record.measures, context.splits["validation"]
     assert context.knowledge is not None
@@ -244,6 +206,7 @@ def _document(
         "other_measures": {name: measures[name] for name in _other_qualities(home) if name in measures},
         "capacity_gap": capacity_gap.found(home, record, primary, len(validation)),
         "transfer": comparison.of_transfer(primary, source, tested, len(context.knowledge.teachers)),
+        "guard": None,
         "model": None,
     }
 

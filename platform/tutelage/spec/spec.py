@@ -15,6 +15,7 @@ from tutelage.measure import Measure
 from tutelage.plugins import Reference
 from tutelage.redaction import redact
 from tutelage.spec import distributions, space
+from tutelage.spec.guard import GuardConfig
 from tutelage.spec.measures import known_measures
 from tutelage.spec.search_sections import Resources, SearchConfig, SelectConfig, TrackingConfig
 from tutelage.spec.sections import (
@@ -51,6 +52,7 @@ class Spec(Section):
     sparsity: dict[str, Any] = Field(default_factory=dict)
     search: SearchConfig = SearchConfig()
     resources: Resources = Resources()
+    guard: GuardConfig | None = Field(None, description="certify what the selected student loses; null: do not")
     select: SelectConfig = SelectConfig()
     storage: str = Field(".tutelage", min_length=1, description="directory that everything a sweep keeps lies under")
     tracking: TrackingConfig = TrackingConfig()

@@ -20,7 +20,7 @@ from tutelage.records import sweeps, tracker
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.spec.domains import any_value
 from tutelage.spec.spec import Spec
-from tutelage.sweep import data_description, identity, knowledge, pair_checks, pipeline, teacher_store, teachers
+from tutelage.sweep import data_description, guard_checks, identity, knowledge, pair_checks, pipeline, teacher_store, teachers
 from tutelage.training import cluster, loop, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
@@ -58,6 +58,7 @@ def plan(spec: Spec, address: str | None = None) -> dict[str, Any]:
         "sweep": spec.name,
         "data": {**{name: len(split) for name, split in context.splits.items()}, "unlabelled": unlabelled},
         **data_description.document(context),
+        "guard": guard_checks.document(spec, context),
         "teacher": teacher,
         "knowledge": _knowledge_plan(spec, context, model),
         "trials": trials,

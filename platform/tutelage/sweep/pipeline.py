@@ -35,7 +35,7 @@ from tutelage.selection.retrain import Retraining
 from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.storage import open_storage
-from tutelage.sweep import data_description, identity, knowledge, search, sizing, student_checks, warm_start
+from tutelage.sweep import data_description, guard_checks, identity, knowledge, search, sizing, student_checks, warm_start
 from tutelage.sweep.ending import ending
 from tutelage.sweep.extension import address_of
 from tutelage.sweep.recorder import Recorder, record_run_ids
@@ -101,11 +101,12 @@ def opened(spec: Spec, events: Dispatcher) -> TrainingContext:
     for name in spec.search.warm_start:
         warm_start.find(Path(spec.storage), name)
     context = context_of(spec)
+    guard_checks.check_guard(spec, context)
     knowledge.check_knowledge(spec, context)
     student_checks.check_students(spec, context)
     sizing.check_constraints(spec, context)
     events.stage(f"data {context.fingerprint[:16]}: {data_description.sizes(context)}")
-    for line in data_description.lines(context):
+    for line in [*data_description.lines(context), *guard_checks.lines(spec, context)]:
         events.stage(line)
     return context
 
@@ -217,6 +218,8 @@ def _open_recorder(
     common = common_params(home, teacher.address)
     run_id = home.facts().get("run_id") or tracker.find_run(home.name, home.ledger.ended())
     fingerprint, num_examples = context.fingerprint, {str(name): len(split) for name, split in context.splits.items()}
+    if context.has_guard:
+        num_examples["certification"] = len(context.certification)
     if run_id and not tracker.has_lost_run:
         tracker.reopen(run_id, resumed=True)
     else:

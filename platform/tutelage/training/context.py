@@ -15,6 +15,7 @@ from tutelage import plugins
 from tutelage.data import SplitName, checked
 from tutelage.data import fingerprint as fingerprint_of
 from tutelage.data._examples import Batch, Examples
+from tutelage.data._halves import halves
 from tutelage.errors import WorkFailed
 from tutelage.measure import Measure
 from tutelage.networks import checkpoint, ensemble, stages, top_k
@@ -38,7 +39,8 @@ class TrainingContext:
 
     Without `knowledge`, students are trained label-only. `measures` are computed in addition to the task's; they have
     `of_outputs` or `of_network`. With the `inputs` of a network that exists, examples are normalised by its mean and deviation,
-    and rows of a table have its columns.
+    and rows of a table have its columns. With `has_guard`, validation is its decision half everywhere, and `certification` the
+    other half.
     """
 
     data: Reference
@@ -48,13 +50,18 @@ class TrainingContext:
     knowledge: KnowledgePlan | None = None
     measures: tuple[Measure, ...] = ()
     inputs: tuple[InputSpec, ...] = ()
+    has_guard: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle only the fields, not loaded data and knowledge, because memory maps would be sent as bytes."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def read(self, split: SplitName) -> Examples:
-        """Return one split of the data."""
+        """Return one split of the data; of validation with a guard the decision half."""
+        examples = self._read_whole(split)
+        return examples.subset(halves(examples, self.seed)[0]) if split == "validation" and self.has_guard else examples
+
+    def _read_whole(self, split: SplitName) -> Examples:
         _, plugin, config = plugins.configure("data", self.data)
         if self.inputs and hasattr(plugin, "read_as"):
             examples = plugin.read_as(config, self.seed, split, self.inputs)
@@ -68,9 +75,20 @@ class TrainingContext:
         return {"train": self.read("train"), "validation": self.read("validation")}
 
     @cached_property
+    def certification(self) -> Examples:
+        """The half of validation that nothing in a search reads: it certifies what was selected, once."""
+        assert self.has_guard, "without a guard there is no such half"
+        examples = self._read_whole("validation")
+        return examples.subset(halves(examples, self.seed)[1])
+
+    @cached_property
     def fingerprint(self) -> str:
-        """The fingerprint over all bytes of the training and validation splits, computed once a process."""
-        return fingerprint_of(self.splits["train"], self.splits["validation"])
+        """The fingerprint over all bytes of the training and validation splits, computed once a process.
+
+        With a guard, the halves are two splits: their results are not comparable with those on all of validation.
+        """
+        splits = [self.splits["train"], self.splits["validation"]]
+        return fingerprint_of(*splits, *([self.certification] if self.has_guard else []))
 
     @cached_property
     def built_task(self) -> Task:
@@ -235,6 +253,7 @@ def context_of(spec: Spec, inputs: tuple[InputSpec, ...] = ()) -> TrainingContex
         augmentation=spec.augmentation,
         measures=own,
         inputs=inputs,
+        has_guard=spec.guard is not None,
     )
     augment.check(spec.augmentation, context.splits["train"].input_specs)
     return context

@@ -1,0 +1,90 @@
+"""The student that a policy picks of those given, confirmed by fresh seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tutelage.measure import Measure
+from tutelage.records.dispatcher import Dispatcher
+from tutelage.records.trial import TrialRecord
+from tutelage.selection.confirmation import Confirmation
+from tutelage.selection.estimate import Estimate, FreshValues
+from tutelage.selection.query import SelectionQuery
+from tutelage.selection.retrain import Retraining
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picked:
+    """The student that is picked, the next one, why, and what fresh seeds say of it and its rivals.
+
+    `judged` has every student with the value of the primary measure that the pick rests on, by trial.
+    """
+
+    record: TrialRecord
+    runner_up: TrialRecord | None
+    query: SelectionQuery
+    reason: str
+    rivals: Mapping[str, Estimate]
+    judged: Mapping[str, TrialRecord]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picker:
+    """Picks by a query's policy; students that it might pick are trained again first, at most `rivals` of them."""
+
+    query: SelectionQuery
+    retraining: Retraining
+    rivals: int
+    events: Dispatcher
+
+    def pick(self, records: Sequence[TrialRecord]) -> Picked:
+        """Return the pick of `records`; `NoStudentFits` if none meets the query's limits."""
+        query, race, by_trial = self.query, self._race(records), {record.trial_id: record for record in records}
+
+        def train(trials: Sequence[str]) -> FreshValues:
+            self.events.stage(f"training {', '.join(trials)} with {seeds_text(self.retraining.num_seeds)}")
+            return self.retraining.taught([by_trial[trial] for trial in trials])
+
+        fresh: FreshValues = {}
+        if self.retraining.num_seeds:
+            known = {trial: runs for trial, runs in self.retraining.known().items() if trial in by_trial}
+            fresh = race.run(known, train, most=self.rivals)
+            query = replace(query, quality=_quality(query.primary, self.retraining.num_seeds))
+        judged = race.cautious(fresh) if fresh else list(records)
+        found = query.answer(judged, among=fresh or None)
+        shown = {found.record.trial_id, *(record.trial_id for record in query.fitting(records))}
+        return Picked(
+            record=by_trial[found.record.trial_id], runner_up=by_trial[found.runner_up.trial_id] if found.runner_up else None,
+            query=query, reason=found.reason, judged={one.trial_id: one for one in judged},
+            rivals={trial: one for trial, one in race.estimates(fresh).items() if trial in shown},
+        )  # fmt: skip
+
+    def instead(self, picked: Picked, record: TrialRecord, records: Sequence[TrialRecord], reason: str) -> Picked:
+        """Return the pick replaced by another of `records`, which is trained with the fresh seeds as well."""
+        if record.trial_id == picked.record.trial_id:
+            return picked
+        rivals = dict(picked.rivals)
+        if self.retraining.num_seeds:
+            fresh = {**self.retraining.known(), **self.retraining.taught([record])}
+            rivals[record.trial_id] = self._race([*records, record]).estimates(fresh)[record.trial_id]
+        return replace(picked, record=record, runner_up=picked.record, reason=f"{picked.reason} {reason}", rivals=rivals)
+
+    def _race(self, records: Sequence[TrialRecord]) -> Confirmation:
+        return Confirmation(
+            query=self.query, records=records, num_judged=len(self.retraining.context.splits["validation"]),
+            seeds=self.retraining.num_seeds, seed=self.retraining.context.seed,
+        )  # fmt: skip
+
+
+def seeds_text(count: int) -> str:
+    """Return a number of fresh seeds in words."""
+    return f"{count} fresh {'seed' if count == 1 else 'seeds'}"
+
+
+def _quality(primary: Measure, count: int) -> str:
+    """Return in words which value of the primary measure a choice rests on."""
+    if count == 1:
+        return f"{primary.label} with 1 fresh seed"
+    side = "lower" if primary.direction == "maximise" else "upper"
+    return f"{side} 95 % confidence bound of {primary.label} over {count} fresh seeds,"

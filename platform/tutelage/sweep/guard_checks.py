@@ -1,0 +1,93 @@
+"""What a guard can promise with the examples that there are, stated and checked before anything is trained."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import InputError
+from tutelage.measure import Measure
+from tutelage.non_inferiority import least_margin
+from tutelage.selection.certification import drop_text
+from tutelage.spec.guard import GuardConfig
+from tutelage.spec.spec import Spec
+from tutelage.sweep import warm_start
+from tutelage.training.context import TrainingContext
+
+DISAGREEMENTS = (0.01, 0.02, 0.04, 0.08)  # shares of the examples, for which the least promise is stated
+
+
+def check_guard(spec: Spec, context: TrainingContext) -> None:
+    """Raise `InputError` for a guard that the examples cannot carry, or a warm start that has seen what is to certify."""
+    if spec.guard is None:
+        return
+    if spec.primary.spread is None:
+        raise InputError(
+            f"guard: {spec.primary.label} is not computed over examples, so that no test compares two networks by it. Remove "
+            "`guard`, or take a task whose primary measure is a share or a mean of examples."
+        )
+    for name in spec.search.warm_start:
+        if warm_start.find(Path(spec.storage), name).facts().get("fingerprint") != context.fingerprint:
+            raise InputError(
+                f"search.warm_start: sweep '{name}' has other examples, or decided on all of validation; its students would be "
+                "certified on examples that chose them. Remove it, or remove `guard`."
+            )
+    num_examples = len(context.certification)
+    if num_examples == 0:
+        raise InputError("guard: validation has fewer than two examples, so it has no half to certify with. Add examples.")
+    if spec.primary.spread == "share":
+        _check_carried(spec.guard, spec.primary, num_examples)
+
+
+def _check_carried(guard: GuardConfig, primary: Measure, num_examples: int) -> None:
+    least = _rounded_up(_least(num_examples, guard.disagreement, guard.confidence))
+    if guard.max_drop < least:
+        raise InputError(
+            f"guard.max_drop {guard.max_drop:g}: {num_examples:,} examples cannot promise it with {100 * guard.confidence:g} % "
+            f"confidence, where {100 * guard.disagreement:g} % of two networks' answers differ (guard.disagreement). They can "
+            f"promise {least:g}, which is {drop_text(primary, least)}. Set guard.max_drop to at least that, or give validation "
+            "more examples."
+        )
+
+
+def document(spec: Spec, context: TrainingContext) -> dict[str, Any] | None:
+    """Return the halves' sizes and, for a share, the least `max_drop` that can be promised by share of disagreement."""
+    if spec.guard is None:
+        return None
+    num_examples = len(context.certification)
+    shares = DISAGREEMENTS if spec.primary.spread == "share" else ()
+    least = {f"{share:g}": _rounded_up(_least(num_examples, share, spec.guard.confidence)) for share in shares}
+    return {
+        "max_drop": spec.guard.max_drop, "confidence": spec.guard.confidence, "against": spec.guard.against,
+        "decision_examples": len(context.splits["validation"]), "certification_examples": num_examples,
+        "least_max_drop": least,
+    }  # fmt: skip
+
+
+def lines(spec: Spec, context: TrainingContext) -> list[str]:
+    """Return the document as sentences for the start of a sweep."""
+    found = document(spec, context)
+    if found is None:
+        return []
+    said = (
+        f"guard: {found['decision_examples']:,} examples of validation decide, {found['certification_examples']:,} certify "
+        f"what is selected, with {100 * found['confidence']:g} % confidence"
+    )
+    if not found["least_max_drop"]:
+        return [f"{said}; what they can promise of {spec.primary.label} is known once students are trained"]
+    promises = [
+        f"{drop_text(spec.primary, least)} where {100 * float(share):g} % of the answers differ"
+        for share, least in found["least_max_drop"].items()
+    ]
+    return [f"{said}; they can promise at best {', '.join(promises)}"]
+
+
+@cache
+def _least(num_examples: int, disagreement: float, confidence: float) -> float:
+    return least_margin(num_examples, disagreement, confidence)
+
+
+def _rounded_up(margin: float) -> float:
+    """Return a margin with four digits after the point, never below it."""
+    return -(-margin * 1e4 // 1) / 1e4

@@ -1,0 +1,125 @@
+"""What a guard can promise is said before a sweep, and what it cannot is refused; the search never reads what certifies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import SMALL_SPEC
+from tests.contexts import small_config
+from tutelage.data import Examples
+from tutelage.errors import InputError
+from tutelage.non_inferiority import exact_p_value, least_margin
+from tutelage.spec import loading
+from tutelage.spec.spec import Spec
+from tutelage.sweep import guard_checks, warm_start
+from tutelage.training import context as contexts
+from tutelage.training.context import TrainingContext, context_of
+from tutelage.training.ray_train import Workers
+from tutelage.training.student_jobs import StudentTrial
+
+
+def spec_of(tmp_path: Path, **guard: Any) -> Spec:
+    return loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "guard": {"max_drop": 0.05, **guard}})
+
+
+def test_halves_of_digits_are_sized_and_what_they_promise_is_said(tmp_path: Path, context: TrainingContext) -> None:
+    spec = spec_of(tmp_path)
+    room = context_of(spec)
+    assert len(room.splits["validation"]) + len(room.certification) == len(context.splits["validation"])
+    found = guard_checks.document(spec, room)
+    assert found is not None and found["certification_examples"] == len(room.certification) == 179
+    for share, least in found["least_max_drop"].items():
+        half = round(179 * float(share) / 2)
+        assert exact_p_value(half, half, 179, least) <= 0.05 < exact_p_value(half, half, 179, least - 2e-4)
+    (said,) = guard_checks.lines(spec, room)
+    assert said.startswith("guard: 180 examples of validation decide, 179 certify what is selected, with 95 % confidence; ")
+    least = found["least_max_drop"]
+    assert least["0.02"] == 0.0234 and f"at best {100 * least['0.01']:.2f} points where 1 % of the answers differ, 2.34" in said
+    guard_checks.check_guard(spec, room)
+
+
+def test_a_promise_that_the_examples_cannot_carry_is_refused_with_the_one_that_they_can(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, max_drop=0.01)
+    room = context_of(spec)
+    with pytest.raises(
+        InputError, match=r"guard\.max_drop 0\.01: 179 examples .* 95 % confidence, where 2 % .* promise 0\.0234,"
+    ):
+        guard_checks.check_guard(spec, room)
+    least = guard_checks._rounded_up(least_margin(179, 0.02))
+    guard_checks.check_guard(spec_of(tmp_path, max_drop=least), room)
+    with pytest.raises(InputError, match="where 8 % of two networks' answers differ"):
+        guard_checks.check_guard(spec_of(tmp_path, max_drop=least, disagreement=0.08), room)
+
+
+def test_a_sweep_without_a_guard_says_and_halves_nothing(tmp_path: Path, context: TrainingContext) -> None:
+    spec = loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path)})
+    room = context_of(spec)
+    guard_checks.check_guard(spec, room)
+    assert guard_checks.lines(spec, room) == [] and guard_checks.document(spec, room) is None
+    assert room.fingerprint == context.fingerprint != context_of(spec_of(tmp_path)).fingerprint
+
+
+def test_a_warm_start_from_students_that_saw_what_certifies_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, marks = spec_of(tmp_path), {"fingerprint": "other"}
+    room = context_of(spec)
+    warm = spec.model_copy(update={"search": spec.search.model_copy(update={"warm_start": ["earlier"]})})
+    earlier = type("Home", (), {"facts": staticmethod(lambda: marks)})
+    monkeypatch.setattr(warm_start, "find", lambda storage, name: earlier)
+    with pytest.raises(
+        InputError, match=r"search\.warm_start: sweep 'earlier' has other examples, or decided on all of validation"
+    ):
+        guard_checks.check_guard(warm, room)
+    marks["fingerprint"] = room.fingerprint
+    guard_checks.check_guard(warm, room)
+
+
+@pytest.fixture
+def fixed_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halves that do not depend on the labels, which stratified ones do."""
+    monkeypatch.setattr(contexts, "halves", lambda examples, seed: (torch.arange(0, 359, 2), torch.arange(1, 359, 2)))
+
+
+def with_garbage(room: TrainingContext, monkeypatch: pytest.MonkeyPatch) -> TrainingContext:
+    """Return the context of the same data but for the labels of the certification half, which are all wrong."""
+    read = TrainingContext._read_whole
+
+    def garbled(self: TrainingContext, split: Any) -> Examples:
+        examples = read(self, split)
+        if split != "validation":
+            return examples
+        target = examples.targets["class"]
+        assert isinstance(target.values, torch.Tensor)
+        labels = target.values.clone()
+        labels[1::2] = (labels[1::2] + 1) % 10
+        return replace(examples, targets={"class": replace(target, values=labels)})
+
+    monkeypatch.setattr(TrainingContext, "_read_whole", garbled)
+    return replace(room)
+
+
+def trained(room: TrainingContext, directory: Path) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
+    trial = StudentTrial(small_config(), room, 0, directory / "t0000", Workers(workers=0, cpus=1.0, gpus=0.0))
+    rows = [trial.step() for _ in range(trial.training.plan.recipe.epochs)]
+    timeless = [{name: value for name, value in row.items() if not name.endswith("_s") and name != "curve"} for row in rows]
+    return timeless, dict(trial.training.model.state_dict())
+
+
+@pytest.mark.usefixtures("fixed_halves")
+def test_garbage_in_the_certification_half_changes_no_training_and_no_measure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = context_of(spec_of(tmp_path))
+    rows, weights = trained(room, tmp_path / "a")
+    mark, labels = room.fingerprint, room.certification.targets["class"].values
+    other = with_garbage(room, monkeypatch)
+    assert not (labels == other.certification.targets["class"].values).any()  # type: ignore[union-attr]
+    again, other_weights = trained(other, tmp_path / "b")
+    assert again == rows
+    assert all(torch.equal(weights[name], other_weights[name]) for name in weights)
+    assert np.isfinite(rows[-1]["measures"]["accuracy"]) and other.fingerprint != mark
