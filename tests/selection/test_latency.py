@@ -18,7 +18,7 @@ from tutelage.training.context import TrainingContext
 def test_latencies_are_recorded_in_the_ledger_and_in_mlflow(
     tmp_path: Path, taught: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def latencies_ms(models: dict[str, Any], arguments: tuple[Any, ...]) -> dict[str, dict[str, float]]:
+    def latencies_ms(models: dict[str, Any], arguments: tuple[Any, ...], threads: int) -> dict[str, dict[str, float]]:
         assert [len(one) for one in arguments] == [1], "one example"
         return {name: {"latency_ms": 1.0 + number} for number, name in enumerate(models)}
 

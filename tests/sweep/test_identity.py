@@ -64,6 +64,7 @@ OTHERWISE: dict[str, tuple[Any, set[str]]] = {  # another value of every field, 
     # That there is a guard changes the fingerprint of the data, and so all three.
     "guard.max_drop": (0.1, NONE), "guard.confidence": (0.9, NONE), "guard.against": ("best", NONE),
     "guard.disagreement": (0.1, NONE),
+    "sparsity.quantise": (True, STUDENT),
     "sparsity.amount": (0.3, STUDENT), "sparsity.method": ({"channels": {}}, STUDENT),
 }  # fmt: skip
 HARMLESS = ("search", "resources", "select", "storage", "tracking")  # how long is searched, by whom, and where it is kept

@@ -19,7 +19,9 @@ Exported = Annotated[
 Directory = Annotated[Path, typer.Argument(help="A new or an empty directory.")]
 Forms = Annotated[
     list[str] | None,
-    typer.Option("--form", help="weights, program, onnx, onnx-int8, onnx-int8-dynamic. Repeatable. Default: the first three."),
+    typer.Option(
+        "--form", help="weights, program, onnx, onnx-int8, onnx-int8-dynamic. Default: the first three; an int8 student's."
+    ),
 ]
 Check = Annotated[
     bool,
@@ -52,10 +54,9 @@ def export(
 ) -> None:  # fmt: skip
     """Write a student's files, which need no tutelage to run, with a model card and a manifest."""
     from tutelage.export import export as exporting
-    from tutelage.export.forms import FLOAT_FORMS
 
     options = exporting.Options(
-        forms=form or FLOAT_FORMS, check=check, data=load(data, None) if data else None, max_loss=max_loss,
+        forms=form or (), check=check, data=load(data, None) if data else None, max_loss=max_loss,
         licence=licence, trust=trust,
     )  # fmt: skip
     document = exporting.export_model(model, directory, storage, options, tracking_uri)

@@ -12,10 +12,9 @@ from typing import Any
 from torch import nn
 
 from tutelage.errors import InputError
-from tutelage.export import load
 from tutelage.export.forms import FORMS, WRITTEN_WITH
 from tutelage.files import sha256_of, write_atomically, write_json
-from tutelage.networks import checkpoint
+from tutelage.networks import checkpoint, runtime
 from tutelage.networks.blank import mask_name
 from tutelage.networks.interface import Port, arguments_of, outputs_of
 from tutelage.networks.program import output_names, program_bytes, program_of
@@ -29,7 +28,8 @@ MANIFEST = "manifest.json"
 class Draft:
     """An unfinished export: its directory, the student, the requested forms, and facts for the manifest.
 
-    `opset` is that of the ONNX file; `details` are facts of single forms.
+    `opset` is that of the ONNX file; `details` are facts of single forms. `int8_file` is the quantised file of
+    an int8 candidate.
     """
 
     directory: Path
@@ -38,6 +38,7 @@ class Draft:
     forms: Sequence[str]
     opset: int | None = None
     details: dict[str, dict[str, Any]] = field(default_factory=dict)
+    int8_file: Path | None = None
 
     @property
     def signature(self) -> Signature:
@@ -83,7 +84,7 @@ def _write_float_forms(draft: Draft) -> None:
         checkpoint.write(draft.directory, draft.model, draft.architecture)
     if set(draft.forms) == {"weights"}:
         return
-    program, described = program_of(draft.model, draft.signature), load.described(draft.architecture)
+    program, described = program_of(draft.model, draft.signature), runtime.described(draft.architecture)
     if "program" in draft.forms:
         write_atomically(draft.path("program"), program_bytes(program, described))
     if set(draft.forms) - {"weights", "program"}:  # quantised forms are made from it too

@@ -8,10 +8,10 @@ from pathlib import Path
 from torch import Tensor
 
 from tutelage.errors import WorkFailed
-from tutelage.export import bundle, load, read_back
+from tutelage.export import bundle, read_back
 from tutelage.export.forms import FLOAT_FORMS, PROGRAM
 from tutelage.files import write_atomically
-from tutelage.networks import checkpoint
+from tutelage.networks import checkpoint, runtime
 from tutelage.networks.program import program_bytes, program_of
 from tutelage.networks.trust import EVERYTHING
 
@@ -53,5 +53,5 @@ def _program(draft: bundle.Draft, scratch: Path) -> Path:
     if not program.exists():
         program = scratch / PROGRAM
         made = program_of(draft.model, draft.signature)
-        write_atomically(program, program_bytes(made, load.described(draft.architecture)))
+        write_atomically(program, program_bytes(made, runtime.described(draft.architecture)))
     return program.resolve()

@@ -6,15 +6,17 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from tutelage import intervals
 from tutelage.data import SPLITS
-from tutelage.errors import InputError, nearest
+from tutelage.errors import InputError, WorkFailed, nearest
 from tutelage.export import load, own_programs
 from tutelage.export.find import REGISTRY, downloaded, find_model, trusted_by
 from tutelage.export.fit import check_fits
 from tutelage.intervals import Contributions
 from tutelage.measure import Measure
-from tutelage.networks import timing
+from tutelage.networks import runtime, timing
 from tutelage.networks.trust import EVERYTHING
 from tutelage.records import sweep_dir, sweeps
 from tutelage.spec import spec
@@ -50,8 +52,22 @@ def evaluate_model(
         "notes": [*([] if student.inputs else [UNKNOWN_INPUTS]), *examples.notes],
         **_measured((*task.measures, *context.measures), contributions, context.seed),
         "size_bytes": student.size_bytes, "file_bytes": student.file_bytes,
-        **timing.latencies_ms({"student": student.module}, examples.take(slice(1)).arguments)["student"],
+        **_latency(student, examples.take(slice(1)).arguments),
     }  # fmt: skip
+
+
+def _latency(student: load.Deployed, arguments: tuple[Tensor, ...]) -> dict[str, Any]:
+    """Return the latency of one example on one CPU thread, of weights in onnxruntime, and what ran the network.
+
+    A network that cannot be written as ONNX is run by PyTorch.
+    """
+    module, by = student.module, "torch" if student.form == "program" else "onnxruntime"
+    if student.form == "weights":
+        try:
+            module = runtime.opened(runtime.onnx_bytes(module, student.signature))
+        except WorkFailed:
+            by = "torch"
+    return {**timing.latencies_ms({"student": module}, arguments)["student"], "latency_runtime": by}
 
 
 def _measured(measures: Sequence[Measure], contributions: Mapping[str, Contributions], seed: int) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tutelage.export import bundle, check, int8, model_card, own_programs
 from tutelage.export.find import Found, find_model
 from tutelage.export.fit import check_fits
 from tutelage.export.forms import FLOAT_FORMS, FORMS, PROGRAM, QUANTISED_FORMS
+from tutelage.networks import runtime
 from tutelage.networks.trust import EVERYTHING, PACKAGE_ONLY
 from tutelage.redaction import redacted
 from tutelage.signature import signature_of
@@ -20,18 +22,21 @@ from tutelage.spec import spec
 from tutelage.training.context import TrainingContext, context_of
 
 CHECKED_EXAMPLES = 512  # of validation
+INT8_FORM = "onnx-int8"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """How a student is exported: in which `forms`, whether they are checked, and the licence on its card.
 
+    Without `forms` these are all float forms, and of an int8 candidate its ONNX file.
+
     `data` is a spec whose data the check and the quantised forms use; None: that of the student's sweep. A quantised form that
     loses more than `max_loss` of the primary measure on validation is left out. With `trust`, code is run that the network's
     files name and neither `data` nor its sweep's spec does (see `networks.trust`).
     """
 
-    forms: Sequence[str] = FLOAT_FORMS
+    forms: Sequence[str] = ()
     check: bool = False
     data: spec.Spec | None = None
     max_loss: float = int8.MAX_LOSS
@@ -42,6 +47,17 @@ class Options:
         for form in self.forms:
             if form not in FORMS:
                 raise InputError(f"no form '{form}'.{nearest(form, FORMS)} Known: {', '.join(FORMS)}.")
+
+    def of(self, found: Found) -> Options:
+        """Return the options for a student; `InputError` for a form that it does not have."""
+        if not found.int8_file:
+            return replace(self, forms=self.forms or FLOAT_FORMS)
+        if others := [form for form in self.forms if form != INT8_FORM]:
+            raise InputError(
+                f"{found.name} is quantised to int8 and has the form {INT8_FORM} alone, not {', '.join(others)}. The float "
+                "forms are those of the candidate that it was made from."
+            )
+        return replace(self, forms=(INT8_FORM,), max_loss=math.inf)
 
     @property
     def is_quantised(self) -> bool:
@@ -66,8 +82,11 @@ def export_model(
     """
     bundle.check_new(directory)
     found = find_model(model, storage, uri, options.trusted)
+    options = options.of(found)
     context = _context_for(found, options.data) if options.check or options.is_quantised else None
-    with bundle.drafted(directory, found.model, found.architecture, options.forms) as draft:
+    architecture = {key: value for key, value in found.architecture.items() if key != runtime.INT8}
+    with bundle.drafted(directory, found.model, architecture, options.forms) as draft:
+        draft.int8_file = found.int8_file
         variants = int8.add(draft, context, options.max_loss) if context and options.is_quantised else []
         bundle.drop_intermediate(draft)
         differences = _checked(draft, context) if context and options.check else None

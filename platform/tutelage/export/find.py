@@ -12,7 +12,7 @@ from torch import nn
 from tutelage.errors import InputError, nearest
 from tutelage.export import load, registry
 from tutelage.files import sha256_of
-from tutelage.networks import checkpoint
+from tutelage.networks import checkpoint, runtime
 from tutelage.networks.trust import EVERYTHING, PACKAGE_ONLY
 from tutelage.records import sweeps
 from tutelage.records.sweep_dir import SweepDir
@@ -25,13 +25,17 @@ REGISTRY = ("models:/", "runs:/")
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A network with weights under its requested name, with its sweep and trial if it comes from one."""
+    """A network with weights under its requested name, with its sweep and trial if it comes from one.
+
+    `int8_file` is the quantised file of an int8 candidate, whose float network `model` is.
+    """
 
     name: str
     model: nn.Module
     architecture: dict[str, Any]
     home: SweepDir | None = None
     record: TrialRecord | None = None
+    int8_file: Path | None = None
 
     def about(self) -> dict[str, Any]:
         """Return where it came from, for the manifest."""
@@ -77,7 +81,10 @@ def find_model(model: str, storage: Path, uri: str | None = None, trusted: Colle
         raise InputError(f"sweep '{name}' has no trained student '{trial}'.{nearest(trial, known)}")
     built, architecture = checkpoint.read(home.students_dir / trial, trusted_by(home, trusted))
     record = next(record for record in home.records() if record.trial_id == trial)
-    return Found(name=f"{home.name}/{trial}", model=built, architecture=architecture, home=home, record=record)
+    file = runtime.int8_file(home.students_dir / trial)
+    return Found(
+        name=f"{home.name}/{trial}", model=built, architecture=architecture, home=home, record=record, int8_file=file
+    )  # fmt: skip
 
 
 def downloaded(model: str, uri: str) -> Path:
@@ -102,7 +109,9 @@ def _with_origin(name: str, directory: Path, storage: Path, trusted: Collection[
     home = SweepDir(same.parents[2]) if same else None
     built, architecture = checkpoint.read(directory, trusted_by(home, trusted))
     record = next((one for one in home.records() if same and one.trial_id == same.parent.name), None) if home else None
-    return Found(name=name, model=built, architecture=architecture, home=home, record=record)
+    return Found(
+        name=name, model=built, architecture=architecture, home=home, record=record, int8_file=runtime.int8_file(directory)
+    )  # fmt: skip
 
 
 def _same_weights(weights: Path, storage: Path) -> Path | None:

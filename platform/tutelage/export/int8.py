@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
 from dataclasses import asdict, dataclass, replace
-from typing import Any
-
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from tutelage import intervals
-from tutelage.data import Examples
 from tutelage.export import bundle, load
 from tutelage.export.forms import QUANTISED_FORMS
 from tutelage.measure import Measure
+from tutelage.measures.calibration_error import MEASURE as CALIBRATION_ERROR
 from tutelage.networks import onnx_int8, timing
-from tutelage.networks.blank import argument_names
-from tutelage.signature import Signature
 from tutelage.training import inference
 from tutelage.training.context import TrainingContext
+from tutelage.training.int8 import CALIBRATION_EXAMPLES, calibration
 
-CALIBRATION_EXAMPLES, CALIBRATION_BATCH = 256, 32
 MAX_LOSS = 0.01
 
 
@@ -30,7 +23,8 @@ class Variant:
     """A quantised form beside the original: the primary measure on validation, what it loses of it, size, latency.
 
     `loss` is paired over the same examples, positive where the variant is worse, with its 95 % interval; `size_bytes`
-    is that of the weights; the latencies were measured in turns. `float_latency_ms` is the unquantised ONNX file's.
+    is that of the weights; the latencies were measured in turns. Those named `float_` are the unquantised ONNX file's.
+    `float_weights` are the operators whose weights onnxruntime could not quantise.
     """
 
     form: str
@@ -43,6 +37,11 @@ class Variant:
     float_size_bytes: float
     latency_ms: float
     float_latency_ms: float
+    latency_p90_ms: float
+    float_latency_p90_ms: float
+    calibration_error: float | None
+    float_calibration_error: float | None
+    float_weights: str
     words: str = ""
 
 
@@ -52,16 +51,24 @@ def _words(variant: Variant, primary: Measure) -> str:
     return (
         f"{variant.form} loses {loss} {primary.difference_unit} ({low} to {high}) of its {primary.label} on validation, has "
         f"{variant.size_bytes:,.0f} of {variant.float_size_bytes:,.0f} bytes and takes {variant.latency_ms:.3g} ms in place of "
-        f"{variant.float_latency_ms:.3g}"
+        f"{variant.float_latency_ms:.3g}{_calibration(variant)}"
+        f"{f'; {variant.float_weights} keep float weights' if variant.float_weights else ''}"
     )
 
 
-def _batches(examples: Examples, rows: Tensor, signature: Signature) -> Iterator[dict[str, NDArray[Any]]]:
-    """Give the arguments of the examples `rows` by name: a batch at a time, ragged ones alone, so that no range has padding."""
-    size = 1 if any(spec.is_ragged for spec in signature.inputs) else CALIBRATION_BATCH
-    for some in rows.split(size):
-        arguments = (tensor.numpy() for tensor in examples.take(some).arguments)
-        yield dict(zip(argument_names(signature), arguments, strict=True))
+def _calibration(variant: Variant) -> str:
+    if variant.calibration_error is None or variant.float_calibration_error is None:
+        return ""
+    own, before = (CALIBRATION_ERROR.text(one) for one in (variant.calibration_error, variant.float_calibration_error))
+    return f"; its {CALIBRATION_ERROR.label} is {own} in place of {before}"
+
+
+def _write(draft: bundle.Draft, form: str, context: TrainingContext) -> None:
+    """Write a quantised form: that of an int8 candidate as it was measured, another one from the float ONNX file."""
+    if draft.int8_file and form == "onnx-int8":
+        shutil.copyfile(draft.int8_file, draft.path(form))
+    else:
+        onnx_int8.QUANTISERS[form](draft.path("onnx"), draft.path(form), calibration(context))
 
 
 def add(draft: bundle.Draft, context: TrainingContext, max_loss: float) -> list[Variant]:
@@ -71,13 +78,14 @@ def add(draft: bundle.Draft, context: TrainingContext, max_loss: float) -> list[
     ONNX file.
     """
     forms = [form for form in QUANTISED_FORMS if form in draft.forms]
-    train, validation, task = context.splits["train"], context.splits["validation"], context.built_task
-    chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(context.seed))[:CALIBRATION_EXAMPLES]
+    validation, task = context.splits["validation"], context.built_task
     for form in forms:
-        onnx_int8.QUANTISERS[form](draft.path("onnx"), draft.path(form), _batches(train, chosen, draft.signature))
+        _write(draft, form, context)
     read = {form: load.read(draft.path(form)) for form in ("onnx", *forms)}
     primary = task.measures[0]
-    own = {form: inference.contributions_of(one.module, task, validation)[primary.name] for form, one in read.items()}
+    every = {form: inference.contributions_of(one.module, task, validation, (CALIBRATION_ERROR,)) for form, one in read.items()}
+    own = {form: found[primary.name] for form, found in every.items()}
+    errors = {form: _error_in(found) for form, found in every.items()}
     latency = timing.latencies_ms({form: one.module for form, one in read.items()}, validation.take(slice(1)).arguments)
     found = []
     for form in forms:
@@ -87,11 +95,20 @@ def add(draft: bundle.Draft, context: TrainingContext, max_loss: float) -> list[
             float_value=primary.aggregate(own["onnx"]), loss=loss, loss_interval=(low, high),
             size_bytes=read[form].size_bytes, float_size_bytes=read["onnx"].size_bytes,
             latency_ms=latency[form]["latency_ms"], float_latency_ms=latency["onnx"]["latency_ms"],
+            latency_p90_ms=latency[form]["latency_p90_ms"], float_latency_p90_ms=latency["onnx"]["latency_p90_ms"],
+            calibration_error=errors[form], float_calibration_error=errors["onnx"],
+            float_weights=onnx_int8.float_weights(draft.path(form)),
         )  # fmt: skip
         variant = replace(variant, words=_words(variant, primary))
         found.append(variant)
         if variant.is_written:
-            draft.details[form] = {"measured": asdict(variant), "calibration_examples": len(chosen)}
+            draft.details[form] = {"measured": asdict(variant), "calibration_examples": CALIBRATION_EXAMPLES}
         else:
             draft.path(form).unlink()
     return found
+
+
+def _error_in(found: inference.Contributions) -> float | None:
+    """Return the calibration error, None for a task without one."""
+    contributions = found.get(CALIBRATION_ERROR.name)
+    return None if contributions is None else CALIBRATION_ERROR.aggregate(contributions)

@@ -6,10 +6,9 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +16,9 @@ from torch.export import ExportedProgram
 
 from tutelage import environment
 from tutelage.errors import InputError
-from tutelage.networks import checkpoint, cost
+from tutelage.networks import checkpoint, cost, runtime
 from tutelage.networks.interface import Port, arguments_of
+from tutelage.networks.runtime import DESCRIBED, Runnable
 from tutelage.networks.trust import EVERYTHING, PACKAGE_ONLY
 from tutelage.signature import InputSpec, OutputSpec, Signature, signature_of
 
@@ -29,21 +29,6 @@ RUNS_CODE = ("data/aotinductor/", "custom_obj_", "opaque_obj_")  # records of a 
 
 
 TENSORS_ONLY = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}  # for unpickling, whatever `torch.export.load` asks for
-
-
-DESCRIBED = ("model", "signature")  # what of its architecture a program or an ONNX file holds
-
-
-class Runnable(nn.Module):
-    """A function as a module that can be measured; an exported program has no `eval` of its own."""
-
-    def __init__(self, run: Callable[..., Any]) -> None:
-        super().__init__()
-        self._run = run
-
-    def forward(self, *arguments: Tensor) -> Any:
-        """Return what the function returns."""
-        return self._run(*arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +67,9 @@ def read(path: Path, trusted: Collection[str] = PACKAGE_ONLY, own_programs: Coll
     raise InputError(f"{path} is no exported student. Give a directory, a file {PROGRAM} or a file {ONNX}.")
 
 
-def described(architecture: Mapping[str, Any]) -> dict[str, str]:
-    """Return the description that a single file of a student holds, as JSON: its model and its signature."""
-    return {name: json.dumps(architecture[name]) for name in DESCRIBED if name in architecture}
-
-
 def _network(directory: Path, trusted: Collection[str]) -> Deployed:
+    if file := runtime.int8_file(directory):
+        return _onnx(file)
     model, architecture = checkpoint.read(directory, trusted)
     return Deployed(
         form="weights", module=model, signature=signature_of(architecture["signature"]),

@@ -60,14 +60,14 @@ def _name_dimensions(model: Any, arguments: Sequence[Port]) -> None:
 
 
 class Session:
-    """An ONNX file under onnxruntime on one CPU thread, called with its arguments in order.
+    """An ONNX file under onnxruntime on this many CPU threads, called with its arguments in order.
 
     `described` is the file's metadata.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
         _check_whole(path)
         try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
@@ -53,3 +56,18 @@ QUANTISERS: dict[str, Callable[[Path, Path, Batches], None]] = {
     "onnx-int8": quantise_static,
     "onnx-int8-dynamic": quantise_dynamic,
 }
+
+
+def float_weights(path: Path) -> str:
+    """Return in words which operators of a quantised file keep float weights; "" where none does.
+
+    Such are recurrent layers, which onnxruntime does not quantise statically.
+    """
+    graph = onnx.load(path, load_external_data=False).graph
+    floats = [one for one in graph.initializer if one.data_type == onnx.TensorProto.FLOAT]
+    matrices = {one.name for one in floats if len(one.dims) > 1 and np.prod(one.dims) > 1}
+    kept = Counter(node.op_type for node in graph.node if node.op_type not in _CASTS and matrices & set(node.input))
+    return ", ".join(f"{name} ({count})" if count > 1 else name for name, count in sorted(kept.items()))
+
+
+_CASTS = ("QuantizeLinear", "DequantizeLinear")

@@ -12,7 +12,7 @@ from tutelage.errors import InputError
 from tutelage.export import logged_model, registry
 from tutelage.export.fit import mismatch
 from tutelage.measure import Measure
-from tutelage.networks import checkpoint, cost
+from tutelage.networks import checkpoint, cost, runtime
 from tutelage.networks.trust import EVERYTHING
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
@@ -118,6 +118,11 @@ def candidate_of(
 
     A network of a table keeps its normalisation, because the logged model makes numbers of rows.
     """
+    if runtime.int8_file(directory):
+        raise InputError(
+            f"{directory.name} is quantised to int8, and the registry takes PyTorch programs. Register the candidate that it "
+            "was made from, and export this one: tutelage export."
+        )
     model, architecture = checkpoint.read(directory, trusted)
     inputs = signature_of(architecture["signature"]).inputs
     stored = tuple(one if one.columns else replace(one, mean=(), std=()) for one in inputs)

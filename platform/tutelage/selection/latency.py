@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tutelage.networks import checkpoint, timing
+from tutelage.errors import WorkFailed
+from tutelage.networks import checkpoint, runtime
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
+from tutelage.training import latency
 from tutelage.training.context import TrainingContext
+
+_TEACHER = "the teacher"
 
 
 def measure_latencies(
@@ -16,17 +20,26 @@ def measure_latencies(
 ) -> dict[str, float]:
     """Measure the one-example latency of these trials' students, with nothing else running, and put it on record.
 
-    Return the teacher's, measured in turn with them; no trial, no measurement.
+    Return the teacher's, measured in turn with them; no trial, no measurement. A network that cannot be written as ONNX is
+    named, and has no latency.
     """
     if not trials:
         return {}
     events.stage(f"measuring the latency of {len(trials)} {'student' if len(trials) == 1 else 'students'}")
     trusted = home.spec().own_code()
-    models = {trial: checkpoint.read(home.students_dir / trial, trusted)[0] for trial in trials}
-    arguments = context.splits["validation"].take(slice(1)).arguments
-    measured = timing.latencies_ms({**models, "teacher": context.teacher}, arguments)
-    of_teacher = measured.pop("teacher")
+    networks: dict[str, latency.Network] = {
+        trial: runtime.int8_file(home.students_dir / trial) or checkpoint.read(home.students_dir / trial, trusted)[0]
+        for trial in trials
+    }
+    ready = {}
+    for name, network in {**networks, _TEACHER: context.teacher}.items():
+        try:
+            ready[name] = latency.prepared(network, context)
+        except WorkFailed as error:
+            events.stage(f"no latency of {name}: {error} resources.latency.runtime: torch measures it in PyTorch.")
+    measured = latency.latencies_ms(ready, context) if ready else {}
+    of_teacher = measured.pop(_TEACHER, {})
     home.add_measures(measured)
-    for trial, latency in measured.items():
-        tracker.log_measures(trial, latency)
+    for trial, found in measured.items():
+        tracker.log_measures(trial, found)
     return of_teacher

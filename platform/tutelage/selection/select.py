@@ -13,7 +13,7 @@ from typing import Any
 from tutelage import intervals
 from tutelage.files import strict_json
 from tutelage.measure import Measure
-from tutelage.networks import checkpoint
+from tutelage.networks import runtime
 from tutelage.objectives import Limits
 from tutelage.plugins import Reference
 from tutelage.records.dispatcher import Dispatcher
@@ -157,11 +157,11 @@ def _tested(
 ) -> dict[str, Any]:
     context, trusted = retraining.context, home.spec().own_code()
     subjects = {
-        "student": Subject(name=record.trial_id, model=checkpoint.read(home.students_dir / record.trial_id, trusted)[0]),
+        "student": Subject(name=record.trial_id, model=runtime.read(home.students_dir / record.trial_id, trusted)),
         "teacher": Subject(name=home.facts()["teacher"]["address"], model=context.teacher),
     }
     if retraining.has_labels:
-        subjects["labels_only"] = Subject(name="baseline", model=checkpoint.read(retraining.baseline_dir(record), trusted)[0])
+        subjects["labels_only"] = Subject(name="baseline", model=runtime.read(retraining.baseline_dir(record), trusted))
     if champion:
         subjects["champion"] = champion
     others = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tutelage.objectives import Limits
 from tutelage.plugins import Reference
@@ -91,11 +91,49 @@ class TrialResources(Section):
     gpus: float = Field(0, ge=0, description="GPUs a trial, or a worker; fractions share one")
 
 
+class LatencyConfig(Section):
+    """Where and how a student's latency is measured: in the form that is exported, one example at a time."""
+
+    runtime: Literal["onnxruntime", "torch"] = Field(
+        "onnxruntime", description="what runs the network; torch: eager PyTorch, for networks that cannot be written as ONNX"
+    )
+    threads: int = Field(1, ge=1, le=256, description="CPU threads that run the network")
+    node: dict[str, str] | None = Field(
+        None,
+        min_length=1,
+        description="labels of the Ray node that measures, such as {device: phone}; null: where it runs",
+    )
+    command: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="program and arguments that measure elsewhere: the path of an ONNX file is appended, and the median and "
+        "the 90th percentile in milliseconds are read from the last line printed",
+    )
+    timeout_s: float = Field(120, gt=0, description="longest time of one measurement on `node` or by `command`")
+
+    @model_validator(mode="after")
+    def _has_one_place(self) -> LatencyConfig:
+        if self.node and self.command:
+            raise ValueError("give node or command, not both: one of them measures.")
+        if self.runtime == "torch" and (self.node or self.command):
+            raise ValueError("node and command run ONNX files: leave out runtime, or set runtime: onnxruntime.")
+        return self
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the process that trains measures, and not a device elsewhere."""
+        return not (self.node or self.command)
+
+
+MEASURED_HERE = LatencyConfig()
+
+
 class Resources(Section):
-    """Resources of the jobs on the cluster."""
+    """Resources of the jobs on the cluster, and the device whose latency counts."""
 
     teacher: TeacherResources = TeacherResources()
     trial: TrialResources = TrialResources()
+    latency: LatencyConfig = MEASURED_HERE
 
 
 class SelectConfig(Section):

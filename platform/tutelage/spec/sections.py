@@ -199,6 +199,9 @@ class SparsityConfig(Section):
         0.0, ge=0, le=0.95, description="the share of the network that sparsity.method removes; 0 removes nothing"
     )
     method: Reference = Field("channels", description="a sparsity plugin")
+    quantise: bool = Field(
+        False, description="also give every network of the trial quantised to int8, as a candidate of its own"
+    )
     ladder: LadderConfig | None = Field(None, description="several students of one training; null: one, of `amount`")
 
     @model_validator(mode="after")

@@ -28,7 +28,7 @@ def presize(spec: Spec, context: TrainingContext, config: dict[str, Any]) -> Siz
     """
     typed = spec.trial_config(config)
     sizes, bound = student_sizes.presize(typed, context), spec.search.constraints.max.get("latency_ms")
-    if bound is None or spec.resources.trial.gpus:
+    if bound is None or spec.resources.trial.gpus or not context.latency.is_here:
         return sizes
     floor_ms = student_sizes.latency_floor_ms(typed, context)
     return replace(sizes, final={**sizes.final, "latency_ms": floor_ms}) if floor_ms > bound else sizes

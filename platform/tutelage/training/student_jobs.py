@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,7 +19,7 @@ import torch
 
 from tutelage import placement
 from tutelage.errors import WorkFailed
-from tutelage.networks import checkpoint, timing
+from tutelage.networks import checkpoint, runtime
 from tutelage.networks.process_state import preserved
 from tutelage.networks.weights import load
 from tutelage.placement import Demand
@@ -25,7 +27,7 @@ from tutelage.records.trial import Candidate, candidate_ids, representative
 from tutelage.sparsity import Point
 from tutelage.spec.sections import TrialConfig
 from tutelage.storage import open_storage, until_written
-from tutelage.training import loop, student, student_measures
+from tutelage.training import int8, latency, loop, student, student_measures
 from tutelage.training.context import TrainingContext
 from tutelage.training.packing import from_bytes
 from tutelage.training.ray_train import HERE, Workers, cause_of, fit
@@ -89,27 +91,58 @@ class StudentTrial:
 
     def _finish(self) -> dict[str, Any]:
         points = self.training.finish()
-        is_ladder = points[0].rung is not None
-        names = candidate_ids(self.directory.name, len(points), are_named=is_ladder)
-        found = [self._candidate(point, self.directory.with_name(name)) for point, name in zip(points, names, strict=True)]
-        several = {"candidates": [asdict(one) for one in found]} if len(found) > 1 or is_ladder else {}
+        places = self._places(points)
+        found = [self._candidate(point, place, is_int8=is_int8) for point, place, is_int8 in places]
+        if self.with_latency:
+            found = self._timed(found, places)
+        several = {"candidates": [asdict(one) for one in found]} if len(found) > 1 or found[0].rung is not None else {}
         return {"measures": representative(found).measures, **several}
 
-    def _candidate(self, point: Point, directory: Path) -> Candidate:
-        """Measure a network and write it to `directory`."""
-        model = point.model
-        measures = student_measures.final_measures(model, self.context)
-        until_written(partial(self._write, directory, point), logger.warning)
-        if self.with_latency:
-            example = self.context.splits["validation"].take(slice(1)).arguments
-            measures |= timing.latencies_ms({"student": model.cpu()}, example)["student"]
-        own = {} if point.rung is None else student.of_rung(self.config, point.rung).model_dump(mode="json")
-        return Candidate(measures=measures, amount=point.amount, made=point.made, rung=point.rung, config=own)
+    def _places(self, points: Sequence[Point]) -> list[tuple[Point, Path, bool]]:
+        """Return each candidate's network, its directory, and whether it is the int8 file: that follows its float network."""
+        forms = (False, True) if self.config.sparsity.quantise else (False,)
+        every = [(point, is_int8) for point in points for is_int8 in forms]
+        names = candidate_ids(self.directory.name, len(every), are_named=points[0].rung is not None)
+        return [(point, self.directory.with_name(name), is_int8) for (point, is_int8), name in zip(every, names, strict=True)]
 
-    def _write(self, directory: Path, point: Point) -> None:
+    def _candidate(self, point: Point, directory: Path, *, is_int8: bool) -> Candidate:
+        """Measure a network, or its int8 file, and write it to `directory`."""
+        made, measures = (self._int8 if is_int8 else self._float)(point, directory)
+        own = {} if point.rung is None else student.of_rung(self.config, point.rung).model_dump(mode="json")
+        return Candidate(measures=measures, amount=point.amount, made=made, rung=point.rung, config=own)
+
+    def _float(self, point: Point, directory: Path) -> tuple[str, dict[str, float]]:
+        measures = student_measures.final_measures(point.model, self.context)
+        until_written(partial(self._write, directory, point), logger.warning)
+        return point.made, measures
+
+    def _int8(self, point: Point, directory: Path) -> tuple[str, dict[str, float]]:
+        """Quantise a network, measure its int8 file in onnxruntime, and write both to `directory`."""
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / runtime.INT8_FILE
+            about = runtime.described(student.architecture_of(self.config, self.context, point))
+            left = int8.quantise(point.model.cpu(), self.context, path, about)
+            measures = int8.measured(path, point.model, self.context)
+            until_written(partial(self._write, directory, point, path), logger.warning)
+        made = f"{point.made}, int8" if point.made else "int8"
+        return f"{made} but for {left}" if left else made, measures
+
+    def _timed(self, found: Sequence[Candidate], places: Sequence[tuple[Point, Path, bool]]) -> list[Candidate]:
+        """Return the candidates with their latencies, measured in turn."""
+        networks = {place.name: place / runtime.INT8_FILE if is_int8 else point.model for point, place, is_int8 in places}
+        timed = latency.latencies_ms(networks, self.context)
+        return [
+            replace(one, measures=one.measures | timed[place.name]) for one, (_, place, _) in zip(found, places, strict=True)
+        ]
+
+    def _write(self, directory: Path, point: Point, int8_file: Path | None = None) -> None:
         """Write a network whole, in place of one that an earlier training of the trial left."""
+        architecture = student.architecture_of(self.config, self.context, point)
         with open_storage(directory.parent).draft(directory.name, existing="replace") as draft:
-            checkpoint.write(draft, point.model, student.architecture_of(self.config, self.context, point))
+            if int8_file:
+                shutil.copyfile(int8_file, draft / runtime.INT8_FILE)
+                architecture = {**architecture, runtime.INT8: runtime.INT8_FILE}
+            checkpoint.write(draft, point.model, architecture)
 
     def save(self, path: Path) -> None:
         """Write the state that `restore` needs."""

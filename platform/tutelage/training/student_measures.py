@@ -16,10 +16,15 @@ from tutelage.training.context import TrainingContext
 
 def final_measures(model: nn.Module, context: TrainingContext) -> dict[str, float]:
     """Return a student's measures on validation, of the task and the user, agreement with its teacher, sizes and MACs."""
-    task, found = context.built_task, validation_contributions(model, context)
-    measures = inference.values_of(task, found, (AGREEMENT, TEACHER_KL, *context.measures))
+    measures = output_measures(model, context)
     sizes = {**cost.size(model), **cost.macs(model, context.signature)}
     return {**measures, **sizes, **network_measures(model, context)}
+
+
+def output_measures(model: nn.Module, context: TrainingContext) -> dict[str, float]:
+    """Return a student's measures on validation that come from its outputs: of the task, the user and its teacher."""
+    found = validation_contributions(model, context)
+    return inference.values_of(context.built_task, found, (AGREEMENT, TEACHER_KL, *context.measures))
 
 
 def network_measures(model: nn.Module, context: TrainingContext, *, early: bool = False) -> dict[str, float]:

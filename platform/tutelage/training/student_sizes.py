@@ -8,10 +8,11 @@ from torch import nn
 
 from tutelage import plugins
 from tutelage.errors import InputError, TutelageError
-from tutelage.networks import cost, forward, inherit, timing
+from tutelage.networks import cost, forward, inherit
 from tutelage.networks.blank import blank_arguments
 from tutelage.records.trial import Sizes
 from tutelage.spec.sections import TrialConfig
+from tutelage.training import latency
 from tutelage.training.context import TrainingContext
 from tutelage.training.student import INHERITING, blank, sparsity_of, untrained
 from tutelage.training.student_measures import network_measures
@@ -71,4 +72,4 @@ def latency_floor_ms(config: TrialConfig, context: TrainingContext) -> float:
     It is a lower bound of the student's median latency on this machine or a slower one; 0 if training decides its size.
     """
     model = _smaller(config, context)
-    return timing.fastest_ms(model, blank_arguments(context.signature, 1)) if model else 0.0
+    return latency.fastest_ms(model, context, blank_arguments(context.signature, 1)) if model else 0.0

@@ -1,0 +1,64 @@
+"""A student that is an int8 file: what is exported, measured and tested is that file, and its float network is not it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.stored_sweep import write_sweep
+from tutelage.errors import InputError
+from tutelage.export import export
+from tutelage.export.evaluate import evaluate_model
+from tutelage.files import sha256_of, write_json
+from tutelage.networks import checkpoint, onnx_format, runtime
+from tutelage.networks.trust import EVERYTHING
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.selection import champions
+from tutelage.training import int8
+from tutelage.training.context import TrainingContext
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, context: TrainingContext) -> SweepDir:
+    """A sweep whose selected student, t0001, is quantised."""
+    found = write_sweep(tmp_path_factory.mktemp("storage"), context, [{"mlp": {"hidden": 8}}, {"mlp": {"hidden": 64}}])
+    directory = found.students_dir / "t0001"
+    model, architecture = checkpoint.read(directory, EVERYTHING)
+    int8.quantise(model, context, directory / runtime.INT8_FILE, runtime.described(architecture))
+    write_json(directory / checkpoint.ARCHITECTURE, {**architecture, runtime.INT8: runtime.INT8_FILE})
+    return found
+
+
+def test_its_export_is_the_measured_file_with_both_latencies_on_the_card(home: SweepDir, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    document = export.export_model("stored", out, home.storage, export.Options(check=True))
+    assert [one["form"] for one in document["files"].values() if one["form"]] == ["onnx-int8"]
+    assert sha256_of(out / runtime.INT8_FILE) == sha256_of(home.students_dir / "t0001" / runtime.INT8_FILE)
+    assert not document["refused"] and list(document["largest_difference"]) == ["onnx-int8"]
+    manifest, (variant,) = json.loads((out / "manifest.json").read_text()), document["quantised"]
+    assert manifest["files"][runtime.INT8_FILE]["measured"]["latency_ms"] == variant["latency_ms"] > 0
+    card = (out / "README.md").read_text()
+    assert f"{variant['latency_ms']:.3g} ms in place of {variant['float_latency_ms']:.3g}" in card
+    assert "expected calibration error is" in card
+
+
+def test_float_forms_are_those_of_another_candidate(home: SweepDir, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is quantised to int8 and has the form onnx-int8 alone, not weights"):
+        export.export_model("stored", tmp_path / "out", home.storage, export.Options(forms=["weights", "onnx-int8"]))
+    assert not (tmp_path / "out").exists()
+
+
+def test_its_evaluation_is_that_of_the_file(home: SweepDir) -> None:
+    file = home.students_dir / "t0001" / runtime.INT8_FILE
+    found = evaluate_model("stored/t0001", home.spec(), "validation", home.storage)
+    alone = evaluate_model(str(file), home.spec(), "validation", home.storage)
+    assert found["form"] == "onnx" and found["size_bytes"] == onnx_format.size_bytes(file)
+    assert (found["accuracy"], found["calibration_error"]) == (alone["accuracy"], alone["calibration_error"])
+    assert found["intervals"]["calibration_error"][0] < found["calibration_error"]
+
+
+def test_the_registry_takes_no_int8_file(home: SweepDir, context: TrainingContext) -> None:
+    with pytest.raises(InputError, match="t0001 is quantised to int8, and the registry takes PyTorch programs"):
+        champions.candidate_of(home.students_dir / "t0001", home.spec().own_code(), context, {})

@@ -1,0 +1,155 @@
+"""Latency in the exported form, here, on a node of the cluster, and by a command that prints milliseconds."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from tutelage.errors import InputError, WorkFailed
+from tutelage.networks import checkpoint, runtime, timing
+from tutelage.spec.search_sections import LatencyConfig
+from tutelage.training import latency
+from tutelage.training.context import TrainingContext
+
+
+@pytest.fixture(scope="module")
+def network(context: TrainingContext) -> nn.Module:
+    return checkpoint.seeded(context.architecture({"mlp": {"hidden": 3}}), 0).eval()
+
+
+@pytest.fixture(scope="module")
+def file(network: nn.Module, context: TrainingContext) -> bytes:
+    return runtime.onnx_bytes(network, context.signature)
+
+
+def with_latency(context: TrainingContext, **config: Any) -> TrainingContext:
+    return replace(context, latency=LatencyConfig(**config))
+
+
+def printing(code: str) -> list[str]:
+    return [sys.executable, "-c", f"import sys; {code}"]
+
+
+def test_networks_are_timed_as_onnx_files_on_the_stated_threads(
+    context: TrainingContext, network: nn.Module, file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def latencies_ms(models: dict[str, nn.Module], arguments: tuple[Tensor, ...], threads: int) -> dict[str, Any]:
+        assert threads == 3 and [len(one) for one in arguments] == [1]
+        for module in models.values():
+            assert isinstance(module, runtime.Runnable), "onnxruntime runs it"
+            torch.testing.assert_close(module(*arguments), network(*arguments).detach())
+        return {name: {"latency_ms": 1.0, "latency_p90_ms": 2.0} for name in models}
+
+    monkeypatch.setattr(timing, "latencies_ms", latencies_ms)
+    found = latency.latencies_ms({"a": network, "b": file}, with_latency(context, threads=3))
+    assert set(found) == {"a", "b"}
+
+
+def test_with_the_runtime_torch_modules_are_timed_as_they_are(
+    context: TrainingContext, network: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "latencies_ms", lambda models, arguments, threads: models)
+    assert latency.latencies_ms({"a": network}, with_latency(context, runtime="torch")) == {"a": network}
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["print(1.5, 2)", "print('warming up'); print('{\"latency_ms\": 1.5, \"latency_p90_ms\": 2}')"],
+    ids=["numbers", "json"],
+)
+def test_a_command_gets_the_exported_file_and_prints_milliseconds(context: TrainingContext, file: bytes, code: str) -> None:
+    check = f"assert len(open(sys.argv[1], 'rb').read()) == {len(file)}; {code}"
+    found = latency.latencies_ms({"a": file}, with_latency(context, command=printing(check)))
+    assert found == {"a": {"latency_ms": 1.5, "latency_p90_ms": 2.0}}
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("print('fast')", "printed 'fast'. Its last line must be two positive numbers"),
+        ("print(1.5)", "printed '1.5'"),
+        ("pass", "printed ''"),
+        ("print(0, 1)", "printed '0 1'"),
+        ("print('nan', 1)", "printed 'nan 1'"),
+        ("print('{\"latency_ms\": 1}')", "latency_p90_ms"),
+        ("print(3, 2)", "the 90th percentile is below the median"),
+        ("sys.exit('no phone is plugged in')", "exit code 1: no phone is plugged in"),
+        ("import time; time.sleep(30)", r"did not end within 0.5 s"),
+    ],
+)
+def test_a_command_that_gives_no_milliseconds_is_an_error_with_what_it_said(
+    context: TrainingContext, file: bytes, code: str, said: str
+) -> None:
+    timeout_s = 0.5 if "sleep" in code else 60.0
+    with pytest.raises(WorkFailed, match=r"resources\.latency\.command") as caught:
+        latency.latencies_ms({"a": file}, with_latency(context, command=printing(code), timeout_s=timeout_s))
+    assert said in str(caught.value)
+
+
+def test_a_command_that_is_not_there_is_refused_before_anything_is_trained() -> None:
+    latency.check(LatencyConfig(command=[sys.executable]))
+    with pytest.raises(InputError, match="no program 'measure-on-phone'"):
+        latency.check(LatencyConfig(command=["measure-on-phone"]))
+
+
+def test_one_place_measures() -> None:
+    with pytest.raises(ValidationError, match="not both"):
+        LatencyConfig(command=["x"], node={"a": "b"})
+    with pytest.raises(ValidationError, match="run ONNX files"):
+        LatencyConfig(command=["x"], runtime="torch")
+
+
+class Nodes:
+    """A cluster whose second node has a label."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        labels = [{"zone": "a"}, {"device": "phone", "zone": "b"}]
+        self.selected: dict[str, str] = {}
+        monkeypatch.setattr(latency.ray, "nodes", lambda: [{"Alive": True, "Labels": one} for one in labels])
+        monkeypatch.setattr(latency.ray, "remote", self.remote)
+        monkeypatch.setattr(latency.ray, "get", lambda found, timeout: found)
+
+    def remote(self, num_cpus: int, label_selector: dict[str, str], max_retries: int) -> Any:
+        self.selected = label_selector
+        return lambda function: SimpleNamespace(remote=function)
+
+
+def test_a_node_with_the_labels_measures(context: TrainingContext, file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Nodes(monkeypatch)
+    found = latency.latencies_ms({"a": file}, with_latency(context, node={"device": "phone"}))
+    assert cluster.selected == {"device": "phone"} and 0 < found["a"]["latency_ms"] <= found["a"]["latency_p90_ms"]
+    with pytest.raises(
+        WorkFailed, match=r"no node of the cluster has the labels \{'device': 'tablet'\}; its nodes have: zone=a"
+    ):
+        latency.latencies_ms({"a": file}, with_latency(context, node={"device": "tablet"}))
+
+
+def test_a_network_that_cannot_be_written_as_onnx_is_an_error(
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reads(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return inputs.flatten(1)[:, :10] * float(inputs.sum())
+
+    with pytest.raises(WorkFailed, match="cannot be exported"):
+        latency.latencies_ms({"a": Reads()}, context)
+
+
+def test_the_floor_is_that_of_the_exported_form(context: TrainingContext, network: nn.Module) -> None:
+    arguments = context.splits["validation"].take(slice(1)).arguments
+    assert 0 < latency.fastest_ms(network, context, arguments) < 50
+
+
+def test_the_file_is_gone_after_the_measurement(context: TrainingContext, file: bytes, tmp_path: Path) -> None:
+    note = tmp_path / "path"
+    code = f"open({str(note)!r}, 'w').write(sys.argv[1]); print(1, 1)"
+    latency.latencies_ms({"a": file}, with_latency(context, command=printing(code)))
+    assert not Path(note.read_text()).exists()
