@@ -89,3 +89,16 @@ def test_one_thread_is_used_and_the_number_of_threads_is_restored(make: Make, mo
     model = make("a", [1.0] * (timing.WARM_UP_ROUNDS + timing.ROUNDS))
     timing.latencies_ms({"a": model}, ONE)
     assert model.threads == {1} and held == [4]
+
+
+def test_a_measurement_on_a_busy_machine_is_repeated_and_the_quietest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy, less = [1.0, 9.0] * 30, [1.0, 5.0] * 30
+    found = iter(
+        [{"": busy, "a": [8.0] * 60}, {"": less, "a": [4.0] * 60}, {"": busy, "a": [7.0] * 60}, {"": busy, "a": [6.0] * 60}]
+    )
+    monkeypatch.setattr(timing, "_measured", lambda *_: next(found))
+    assert timing.latencies_ms({}, ONE)["a"]["latency_ms"] == 4.0
+    assert next(found, None) is None, "four attempts"
+    quiet = iter([{"": [1.0, 1.2] * 30, "a": [3.0] * 60}])
+    monkeypatch.setattr(timing, "_measured", lambda *_: next(quiet))
+    assert timing.latencies_ms({}, ONE) == {"a": {"latency_ms": 3.0, "latency_p90_ms": 3.0}}
