@@ -12,7 +12,7 @@ from tutelage.data import Examples
 from tutelage.errors import InputError, NoStudentFits
 from tutelage.intervals import Contributions
 from tutelage.measure import Measure
-from tutelage.networks import checkpoint
+from tutelage.networks import runtime
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.fronts import candidates, front_of
 from tutelage.records.sweep_dir import SweepDir
@@ -169,7 +169,7 @@ class Guard:
 
     def _contributions(self, name: str, examples: Examples) -> Contributions:
         trusted = self.home.spec().own_code()
-        model = self.context.teacher if name == TEACHER else checkpoint.read(self.home.students_dir / name, trusted)[0]
+        model = self.context.teacher if name == TEACHER else runtime.read(self.home.students_dir / name, trusted)
         return inference.contributions_of(model, self.context.built_task, examples)[self._primary.name]
 
     @property
