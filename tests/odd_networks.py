@@ -234,3 +234,25 @@ def not_a_module() -> Any:
 
 def asserts() -> nn.Module:
     raise AssertionError
+
+
+class InPlace(Base):
+    """Changes its inputs."""
+
+    def forward(self, inputs: Tensor) -> Any:
+        return super().forward(inputs.mul_(0.5))
+
+
+class Probabilities(Base):
+    """Takes softmax itself, so that the loss would take it of probabilities."""
+
+    def forward(self, inputs: Tensor) -> Any:
+        return functional.softmax(super().forward(inputs), -1)
+
+
+def scripted() -> nn.Module:
+    return torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+
+
+def compiled() -> Any:
+    return torch.compile(Base())

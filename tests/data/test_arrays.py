@@ -248,3 +248,24 @@ def test_all_arrays_that_cannot_be_read_are_named_at_once_whatever_their_split(t
     assert_input_error(
         lambda: read({**options, "x_test": "xtest", "y_test": "ytest"}), "3 of 4 arrays", "'x'", "'xtest'", "'ytest'"
     )
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "layout"),
+    [((80, 8, 8, 3), "u1", "channels_last"), ((80, 8, 8, 1), "f4", "channels_last"), ((80, 8, 8), "f4", "no_channel"),
+     ((80, 6, 5), "u1", "no_channel")],
+)  # fmt: skip
+def test_images_whose_axis_1_is_not_channels_are_an_error_until_it_is_said(
+    tmp_path: Path, shape: tuple[int, ...], dtype: str, layout: str
+) -> None:
+    options = example(tmp_path, x=np.random.default_rng(0).integers(0, 255, shape).astype(dtype))
+    assert_input_error(lambda: read(options), str(shape), f"Set 'layout: {layout}'", "as_stored")
+    for said in (layout, "as_stored"):
+        assert len(read({**options, "layout": said}))
+
+
+@pytest.mark.parametrize("dtype", ["i8", "f8"])
+def test_numbers_that_float32_cannot_tell_apart_are_an_error(tmp_path: Path, dtype: str) -> None:
+    inputs = (2**40 + np.arange(400).reshape(80, 5)).astype(dtype)
+    assert_input_error(lambda: read(example(tmp_path, x=inputs)), "differ by less than float32 can hold", "1099511627776")
+    assert len(read(example(tmp_path, x=(inputs - 2**40))))

@@ -12,6 +12,7 @@ from PIL import Image
 from tests.data.common import assert_input_error, assert_unlabelled_are_training_examples, assert_well_split, cut
 from tests.plain import Plain
 from tutelage.data import _decode, _splitting, image_folder
+from tutelage.errors import InputError
 
 CLASSES = ("ash", "elm")
 
@@ -204,7 +205,7 @@ def test_unlabelled_images_outside_the_training_folder_are_an_error(tmp_path: Pa
 def picture(folder: Path, image: Image.Image, name: str = "0.png", **how: Any) -> np.ndarray:
     """Return an image as it is read from a file, `[3, 8, 8]`."""
     image.save(folder / name, **how)
-    return _decode.decoded(folder / name, 8, "convert", "white")
+    return _decode.decoded(folder / name, 8, "convert", "white", "refuse")
 
 
 def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path) -> None:
@@ -227,7 +228,7 @@ def test_a_drawing_in_the_alpha_channel_is_put_on_a_background(tmp_path: Path) -
     assert np.abs(picture(tmp_path, palette, transparency=0)[0] - expected).max() <= 1
     pixels[..., :3] = 255
     assert_input_error(lambda: picture(tmp_path, Image.fromarray(pixels)), "0.png: vanishes on a white background", "black")
-    assert _decode.decoded(tmp_path / "0.png", 8, "convert", "black").max() == 255
+    assert _decode.decoded(tmp_path / "0.png", 8, "convert", "black", "refuse").max() == 255
 
 
 def test_grey_levels_of_16_bits_are_scaled_and_those_of_32_are_an_error(tmp_path: Path) -> None:
@@ -294,3 +295,19 @@ def test_all_broken_images_are_named_at_once(tmp_path: Path) -> None:
     for path in sorted(trees.rglob("*.png"))[:25]:
         path.write_bytes(b"")
     assert_input_error(lambda: read(options, "test"), "25 of 34 images cannot be read:", "and 5 more")
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "tif", "webp"])
+def test_an_image_of_several_frames_is_an_error_unless_the_first_is_taken(tmp_path: Path, ending: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    path = tmp_path / f"a.{ending}"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match=r"has 2 frames or pages\. Set 'animated: first'"):
+        _decode.decoded(path, 8, "convert", "white", "refuse")
+    assert _decode.decoded(path, 8, "convert", "white", "first")[0].min() > 240
+
+
+def test_a_phones_photograph_with_a_preview_is_an_image(tmp_path: Path) -> None:
+    large, small = Image.new("RGB", (16, 16), "red"), Image.new("RGB", (8, 8), "red")
+    large.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[small])
+    assert _decode.decoded(tmp_path / "a.jpg", 8, "refuse", "white", "refuse").shape == (3, 8, 8)

@@ -337,7 +337,9 @@ def test_a_row_with_more_or_fewer_cells_is_an_error_with_its_line(tmp_path: Path
     (tmp_path / "rows.csv").write_text("\n".join([*lines[:30], "1,2,ash,9", *lines[31:]]))
     assert_input_error(lambda: read(options), "Expected 3 fields in line 31, saw 4")
     (tmp_path / "rows.csv").write_text("\n".join([*lines[:30], "1", *lines[31:]]))
-    assert_input_error(lambda: read(options), "column 'b' has no value in row 29 ")
+    assert_input_error(lambda: read(options), "row 29 (the first is 0) has 1 of 3 cells")
+    (tmp_path / "rows.csv").write_text("\n".join([*lines, "1,2"]))  # cut off: the label is missing
+    assert_input_error(lambda: read(options), "row 80 (the first is 0) has 2 of 3 cells", "Is the file complete?")
 
 
 def test_an_infinite_number_of_any_split_is_an_error(tmp_path: Path) -> None:
@@ -422,3 +424,26 @@ def test_both_files_that_cannot_be_read_are_named_at_once(tmp_path: Path) -> Non
         assert_input_error(
             lambda split=split: read(options, split), "2 of 2 files", "trees.csv: is packed", "test.csv: is packed"
         )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32"])
+def test_wide_encodings_are_found_without_a_mark_too(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "rows.csv").write_bytes("x,größe,kind\n1,2,ash\n".encode(encoding))
+    assert list(_tables.read(tmp_path / "rows.csv", _tables.FormatConfig()).cells.columns) == ["x", "größe", "kind"]
+
+
+def test_a_first_line_that_states_the_delimiter_is_no_header(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(b"sep=;\r\nx;kind\r\n1,5;ash\r\n2,5;elm\r\n")
+    found = _tables.read(tmp_path / "rows.csv", _tables.FormatConfig())
+    assert found.cells.to_numpy().tolist() == [["1,5", "ash"], ["2,5", "elm"]]
+
+
+def test_classes_that_are_too_small_or_alike_are_noted(tmp_path: Path) -> None:
+    frame = made()
+    frame.loc[0, "kind"], frame.loc[1:9, "kind"] = "yew", "Elm"
+    frame.loc[0, "soil"] = "Clay"
+    notes = " | ".join(read(write(tmp_path, frame)).examples.notes)
+    assert "classes without an example in validation, as they have fewer than three in all: 'yew' (1)" in notes
+    assert "without an example in test" in notes and "classes that differ in case or blanks only: 'Elm' and 'elm'" in notes
+    assert "words of the column 'soil' that differ in case or blanks only: 'Clay' and 'clay'" in notes
+    assert not any("differ" in note or "without" in note for note in read(example(tmp_path)).examples.notes)

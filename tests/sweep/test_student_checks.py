@@ -33,6 +33,10 @@ REFUSED = {
     "Double": r"type torch\.float64; it must have torch\.float32",
     "Parameterless": r"has no parameters",
     "not_a_module": r"is a str, not a torch\.nn\.Module",
+    "Probabilities": r"the output 'class' gives probabilities",
+    "InPlace": r"changes its inputs in place",
+    "scripted": r"is a RecursiveScriptModule: a compiled, scripted or wrapped network",
+    "compiled": r"is a OptimizedModule: a compiled, scripted or wrapped network",
     "asserts": r"cannot be built: AssertionError \(odd_networks\.py",
 }
 

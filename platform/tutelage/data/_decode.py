@@ -9,18 +9,23 @@ from PIL import Image, ImageOps
 
 from tutelage.errors import InputError
 
+_WITH_FRAMES = ("GIF", "PNG", "TIFF", "WEBP")  # a phone's JPEG (MPO) has previews as further frames
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 
 
-def decoded(path: Path, side_px: int, not_rgb: str, background: str) -> np.ndarray:
+def decoded(path: Path, side_px: int, not_rgb: str, background: str, animated: str) -> np.ndarray:
     """Return an image as uint8 `[3, side, side]`: turned as its EXIF says, the shorter side scaled, the centre cropped.
 
-    Raises `InputError` for what is no image, is not RGB (unless `not_rgb` is convert), or vanishes on the background.
+    Raises `InputError` for what is no image, is not RGB (unless `not_rgb` is convert), has several frames (unless `animated` is
+    first), or vanishes on the background.
     """
     try:
         with Image.open(path) as file:
             if file.mode != "RGB" and not_rgb == "refuse":
                 raise InputError(f"{path}: is {file.mode}, not RGB. Set 'not_rgb: convert', or remove the image.")
+            frames = getattr(file, "n_frames", 1) if file.format in _WITH_FRAMES else 1
+            if frames > 1 and animated == "refuse":
+                raise InputError(f"{path}: has {frames} frames or pages. Set 'animated: first', or remove the image.")
             image = _rgb(ImageOps.exif_transpose(file), path, background)
     except InputError:
         raise

@@ -19,6 +19,7 @@ LabelledPerClass = Annotated[
 
 _TOO_FEW = "A class needs three labelled examples to have one in each split: add examples, or store this split separately."
 _CHECKED_ROWS = 4096  # checked at a time for numbers that float32 cannot hold
+_MAX_LOST = 0.01  # of a number's standard deviation, by storing it as float32
 _SHIFT_ROWS = 256  # the first rows, whose mean is subtracted before squares are summed
 _CHUNK_BYTES = 16 * 2**20  # read at a time for the statistics, so that memory-mapped examples are never all in memory
 
@@ -193,14 +194,29 @@ def as_inputs(numbers: np.ndarray, where: str) -> np.ndarray:
     for start in range(0, len(numbers), _CHECKED_ROWS):
         given: Any = numbers[start : start + _CHECKED_ROWS]
         with np.errstate(over="ignore"):
-            wrong = np.argwhere(~np.isfinite(given.astype(np.float32, copy=False)))
+            stored = given.astype(np.float32, copy=False)
+            wrong = np.argwhere(~np.isfinite(stored))
         if len(wrong):
             first = first or f"{given[tuple(wrong[0])]} in row {start + wrong[0][0]} (the first is 0)"
             count += len(np.unique(wrong[:, 0]))
+        elif given.dtype.itemsize > stored.dtype.itemsize or given.dtype.kind in "iu":
+            _check_precision(given, stored, where)
     if count:
         rows = "the row" if count == 1 else f"the {count:,} rows with such values"
         raise InputError(f"{where} holds {first}. Replace the value, or remove {rows}.")
     return numbers.astype(np.float32, copy=False)
+
+
+def _check_precision(given: np.ndarray, stored: np.ndarray, where: str) -> None:
+    """Raise `InputError` for numbers whose differences float32 cannot hold, such as time stamps in seconds."""
+    lost = np.abs(given - stored.astype(np.float64)).max(axis=0)
+    spread = given.astype(np.float64).std(axis=0)
+    if (wrong := np.argwhere((lost > _MAX_LOST * spread) & (lost > 0))).size:
+        value = given[(0, *wrong[0])]
+        raise InputError(
+            f"{where} holds numbers that differ by less than float32 can hold, such as {value}. Subtract their mean, or use "
+            "another unit."
+        )
 
 
 def statistics(inputs: np.ndarray, rows: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -236,6 +252,28 @@ def how_split(validation_share: float | None, test_share: float | None) -> tuple
     return (f"splits: {', '.join(parts)}",)
 
 
+def said_of(
+    class_names: Sequence[str], labels: np.ndarray, drawn: Rows, validation_share: float | None, test_share: float | None
+) -> tuple[str, ...]:
+    """Return how the splits were drawn from `labels`, and what of their classes may be a mistake, as sentences."""
+    counts, notes = np.bincount(labels[labels != UNKNOWN], minlength=len(class_names)), list[str]()
+    for name, share in (("validation", validation_share), ("test", test_share)):
+        held = np.bincount(labels[getattr(drawn, name)], minlength=len(class_names))
+        if share is not None and (absent := np.flatnonzero((held == 0) & (counts > 0))).size:
+            listed = [f"'{class_names[one]}' ({counts[one]:,})" for one in absent.tolist()]
+            notes.append(f"classes without an example in {name}, as they have fewer than three in all: {first_names(listed)}")
+    return (*how_split(validation_share, test_share), *notes, *said_of_alike(class_names, "classes"))
+
+
+def said_of_alike(names: Sequence[str], what: str) -> list[str]:
+    """Return a sentence on names that differ in upper and lower case or in blanks only; none if there are none."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(" ".join(name.casefold().split()), []).append(f"'{name}'")
+    alike = [" and ".join(group) for group in groups.values() if len(group) > 1]
+    return [f"{what} that differ in case or blanks only: {first_names(alike)}; are they one?"] if alike else []
+
+
 def split_of(
     split: SplitName,
     seed: int,
@@ -259,7 +297,7 @@ def split_of(
             )
     drawn = draw(train.labels, seed, validation_share, test_share, train.where, per_class)
     mean, std = statistics(train.inputs, drawn.train)
-    notes = how_split(validation_share, test_share)
+    notes = said_of(class_names, train.labels, drawn, validation_share, test_share)
     if split != "train" and split in parts:
         own = parts[split]
         check_rows(own.labels, split, own.where)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -37,7 +38,10 @@ _GZIP = b"\x1f\x8b"
 _READ_TIMES = 3  # the memory that reading a text takes, at least, in times its bytes
 _MAX_LINE_CHARS = 2**24
 _CHUNK_BYTES = 2**20
-_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # of a text's first bytes
+_MARKS = {  # of a text's first bytes
+    b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\x00\x00": "utf-32", b"\x00\x00\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16",
+}  # fmt: skip
 
 
 class FormatConfig(PluginConfig):
@@ -134,10 +138,13 @@ def written(table: Table, name: str, config: FormatConfig) -> np.ndarray:
 def _csv(path: Path, config: FormatConfig) -> tuple[pd.DataFrame, list[str]]:
     _check_size(path)
     encoding = config.encoding or _encoding(path)
-    delimiter = config.delimiter or _delimiter(path, encoding)
-    names = _names(_records(path, encoding, delimiter))
+    stated = _stated_delimiter(path, encoding)
+    skipped = 1 if stated else 0
+    delimiter = config.delimiter or stated or _delimiter(path, encoding)
+    names = _names(list(islice(_records(path, encoding, delimiter, skipped), _FIRST_RECORDS)))
+    _check_lengths(path, encoding, delimiter, skipped, len(names))
     cells = pd.read_csv(
-        path, compression="gzip" if _is_packed(path) else None, sep=delimiter, encoding=encoding,
+        path, compression="gzip" if _is_packed(path) else None, sep=delimiter, encoding=encoding, skiprows=skipped,
         header=None, names=range(len(names)), dtype=str, skipinitialspace=True,
         keep_default_na=config.missing is None, na_values=["", *(config.missing or ())],
     )[1:].reset_index(drop=True)  # fmt: skip
@@ -148,9 +155,13 @@ def _csv(path: Path, config: FormatConfig) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _encoding(path: Path) -> str:
+    """Return UTF-8, or UTF-16 or -32 by the file's first bytes: a mark, or the zeros beside the letters of a header."""
     with _opened(path) as file:
-        start = file.read(3)
-    return next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), "utf-8")
+        start = file.read(16)
+    by_mark = next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), None)
+    zeros = (start[::2].count(0), start[1::2].count(0))
+    by_zeros = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be" if zeros[0] > zeros[1] else "utf-8"
+    return by_mark or by_zeros
 
 
 def _is_packed(path: Path) -> bool:
@@ -181,18 +192,35 @@ def _lines(text: io.TextIOWrapper, path: Path) -> Iterator[str]:
         yield line
 
 
-def _records(path: Path, encoding: str, delimiter: str) -> list[list[str]]:
-    """Return the first records of a file, the header included, without blank lines."""
+def _stated_delimiter(path: Path, encoding: str) -> str | None:
+    """Return the delimiter in a first line "sep=;", as Excel writes it; None if there is no such line."""
     with _opened(path) as file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
-        found = (record for record in csv.reader(_lines(text, path), delimiter=delimiter, skipinitialspace=True) if any(record))
-        return list(islice(found, _FIRST_RECORDS))
+        found = re.fullmatch(r"\ufeff?sep=(.)\s*", text.readline(16), re.IGNORECASE)
+    return found[1] if found else None
+
+
+def _records(path: Path, encoding: str, delimiter: str, skipped: int = 0) -> Iterator[list[str]]:
+    """Yield the records of a file, the header included, without blank lines and without the first `skipped` lines."""
+    with _opened(path) as file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
+        lines = islice(_lines(text, path), skipped, None)
+        yield from (record for record in csv.reader(lines, delimiter=delimiter, skipinitialspace=True) if any(record))
+
+
+def _check_lengths(path: Path, encoding: str, delimiter: str, skipped: int, width: int) -> None:
+    """Raise `InputError` for a record with fewer cells than the header; pandas takes the absent ones for missing values."""
+    for number, record in enumerate(_records(path, encoding, delimiter, skipped)):
+        if len(record) < width and number:
+            raise InputError(
+                f"{path}: row {number - 1} (the first is 0) has {len(record)} of {width} cells. Is the file complete? Write a "
+                f"delimiter for each empty cell too."
+            )
 
 
 def _delimiter(path: Path, encoding: str) -> str:
     """Return the delimiter that splits the first records into the most fields, as many in each; a comma if none does."""
 
     def fields(delimiter: str) -> int:
-        header, *rest = _records(path, encoding, delimiter) or [[]]
+        header, *rest = list(islice(_records(path, encoding, delimiter), _FIRST_RECORDS)) or [[]]
         usual = Counter(len(record) for record in rest).most_common(1)
         return len(header) if not usual or usual[0][0] in (len(header), len(header) + 1) else 0
 

@@ -32,6 +32,7 @@ from tutelage.files import existing
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
+_CHANNELS = (1, 2, 3, 4)  # of images
 
 
 class Config(PluginConfig):
@@ -47,9 +48,10 @@ class Config(PluginConfig):
     y_validation: str | None = Field(None, description="the name of the validation labels, if they are stored separately")
     x_test: str | None = Field(None, description="the name of the test examples, if they are stored separately")
     y_test: str | None = Field(None, description="the name of the test labels, if they are stored separately")
-    layout: Literal["as_stored", "channels_last", "no_channel"] = Field(
-        "as_stored",
-        description="as_stored: channels or features are axis 1; channels_last: the last axis; no_channel: [n, height, width]",
+    layout: Literal["as_stored", "channels_last", "no_channel"] | None = Field(
+        None,
+        description="as_stored: channels or features are axis 1; channels_last: the last axis; no_channel: [n, height, width]; "
+        "empty: as_stored, and an error for images that look otherwise",
     )
     validation_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of `x`, of each class, without validation arrays")
     test_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of `x`, of each class, without test arrays")
@@ -182,11 +184,24 @@ def _labels(labels: np.ndarray, path: Path, name: str) -> np.ndarray:
     return labels.reshape(-1)
 
 
-def _inputs(inputs: np.ndarray, path: Path, name: str, layout: str) -> np.ndarray:
+def _inputs(inputs: np.ndarray, path: Path, name: str, layout: str | None) -> np.ndarray:
     if inputs.dtype.kind not in "uibf" or inputs.ndim < 2:
         raise InputError(f"{path}: the examples '{name}' are {inputs.dtype} {inputs.shape}; numbers [n, …] are needed.")
+    if layout is None and (likely := _likely_layout(inputs)):
+        raise InputError(
+            f"{path}: the examples '{name}' are {inputs.dtype} {inputs.shape}: axis 1 does not look like channels. Set "
+            f"'layout: {likely}', or 'layout: as_stored' if it is."
+        )
     if layout == "channels_last":
         inputs = np.moveaxis(inputs, -1, 1)
     elif layout == "no_channel":
         inputs = inputs[:, np.newaxis]
     return as_inputs(inputs, f"{path}: '{name}'")
+
+
+def _likely_layout(inputs: np.ndarray) -> str:
+    """Return the layout that images seem to have; "" where axis 1 may well be channels."""
+    if inputs.ndim == 4 and inputs.shape[-1] in _CHANNELS and inputs.shape[1] not in _CHANNELS:
+        return "channels_last"
+    is_square = inputs.ndim == 3 and inputs.shape[1] == inputs.shape[2] > _CHANNELS[-1]
+    return "no_channel" if is_square or (inputs.ndim == 3 and inputs.dtype == np.uint8) else ""

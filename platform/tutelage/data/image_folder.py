@@ -20,7 +20,7 @@ from tutelage.data import UNKNOWN, Examples, SplitName
 from tutelage.data._broken import all_in_one, attempt, errors_in, read_all
 from tutelage.data._decode import decoded
 from tutelage.data._image_files import ENDINGS, UNLABELLED, folders, images_in, left_out, split_folders
-from tutelage.data._splitting import check_classes, check_rows, draw, examples_of, first_names, how_split, no_labels, statistics
+from tutelage.data._splitting import check_classes, check_rows, draw, examples_of, first_names, no_labels, said_of, statistics
 from tutelage.errors import InputError
 from tutelage.files import existing, write_json
 from tutelage.plugins import PluginConfig
@@ -37,6 +37,9 @@ class Config(PluginConfig):
     path: str = Field(description="the folder with one folder a class, or with folders train, val and test of such folders")
     side_px: int = Field(64, ge=4, le=1024, description="height and width of an image as it is stored, pixels")
     not_rgb: Literal["refuse", "convert"] = Field("refuse", description="what to do with a grey, palette or CMYK image")
+    animated: Literal["refuse", "first"] = Field(
+        "refuse", description="what to do with an image of several frames or pages; first: take the first"
+    )
     background: Literal["white", "black"] = Field("white", description="what transparent images are put on")
     cache: str = Field("~/.cache/tutelage/images", description="the folder of decoded images, on each machine")
     validation_share: float = Field(0.1, gt=0.0, lt=0.5, description="share of the images, of each class, without a val folder")
@@ -66,7 +69,9 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
         chosen, chosen_labels = [files[row] for row in rows], labels[rows]
     _, mean, std = _decoded(train, root, config)
     images, _, _ = _decoded(chosen, root, config)
-    return examples_of(images, chosen_labels, class_names, mean, std, (*left_out(root, roots), *how_split(*shares)))
+    return examples_of(
+        images, chosen_labels, class_names, mean, std, (*left_out(root, roots), *said_of(class_names, labels, drawn, *shares))
+    )
 
 
 def _class_names(train_root: Path, roots: Mapping[SplitName, Path]) -> tuple[str, ...]:
@@ -110,7 +115,7 @@ def _images_of(folder: Path, filled: bool) -> list[Path]:
 def _decoded(files: Sequence[Path], root: Path, config: Config) -> tuple[np.ndarray, tuple[float, ...], tuple[float, ...]]:
     """Return `files` as uint8 `[n, 3, side, side]` with each channel's mean and deviation, from the cache if it has them."""
     states = [(str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    parts = json.dumps([2, str(root), states, config.side_px, config.not_rgb, config.background])
+    parts = json.dumps([3, str(root), states, config.side_px, config.not_rgb, config.background, config.animated])
     entry = Path(config.cache).expanduser() / hashlib.sha256(parts.encode()).hexdigest()[:16]
     if not entry.is_dir():
         _decode(files, entry, root, config)
@@ -153,4 +158,4 @@ def _each(files: Sequence[Path], config: Config) -> Iterator[np.ndarray | InputE
 
 
 def _decoded_image(path: Path, config: Config) -> np.ndarray:
-    return decoded(path, config.side_px, config.not_rgb, config.background)
+    return decoded(path, config.side_px, config.not_rgb, config.background, config.animated)

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch._dynamo.eval_frame import OptimizedModule
 from torch.nn.parameter import is_lazy
 
 from tutelage import plugins
@@ -54,6 +55,9 @@ class ChosenClasses(Wrapper):
         return logits[..., self.columns]
 
 
+_WRAPPED = (torch.jit.ScriptModule, OptimizedModule, nn.DataParallel, nn.parallel.DistributedDataParallel)
+
+
 def build(architecture: Mapping[str, Any]) -> nn.Module:
     """Return the untrained network of an `architecture` with the keys `model` and `signature`.
 
@@ -87,6 +91,11 @@ def _built(plugin: Any, reference: plugins.Reference, config: Any, signature: Si
         raise InputError(f"model '{plugins.described(reference)}' cannot be built: {forward.reason(error)}.") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"model '{plugins.described(reference)}' is a {type(model).__name__}, not a torch.nn.Module.")
+    if isinstance(model, _WRAPPED):
+        raise InputError(
+            f"model '{plugins.described(reference)}' is a {type(model).__name__}: a compiled, scripted or wrapped network. "
+            "Return the plain module."
+        )
     if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
         forward.run(model, blank_arguments(signature, 2))
     if next(model.parameters(), None) is None:

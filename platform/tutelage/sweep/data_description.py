@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from tutelage.data import Field, Ragged
+from tutelage.data import Examples, Field, Ragged
 from tutelage.signature import Column, InputSpec
 from tutelage.training.context import TrainingContext
 
@@ -27,8 +29,28 @@ def document(context: TrainingContext) -> dict[str, Any]:
     return {
         "classes": {name: _counts(field) for name, field in train.targets.items() if field.kind == "class"},
         "inputs": [_input(spec) for spec in train.input_specs],
-        "notes": list(dict.fromkeys([*train.notes, *validation.notes])),
+        "notes": list(dict.fromkeys([*train.notes, *validation.notes, *_repeated(context)])),
     }
+
+
+def _repeated(context: TrainingContext) -> list[str]:
+    """Return a sentence on validation examples that training has too: they make a student look better than it is."""
+    train, validation = (_examples(context.splits[name]) for name in ("train", "validation"))
+    known = set(train)
+    if not (both := sum(one in known for one in validation)):
+        return []
+    return [f"{both:,} of {len(validation):,} validation examples are in training too, with the same inputs"]
+
+
+def _examples(examples: Examples) -> list[bytes]:
+    """Return a digest of the stored inputs of each example; none for inputs that differ in length."""
+    fields = [field.values for field in examples.inputs.values() if isinstance(field.values, Tensor)]
+    if len(fields) < len(examples.inputs):
+        return []
+    return [
+        hashlib.blake2b(b"".join(values[row].numpy().tobytes() for values in fields), digest_size=8).digest()
+        for row in range(len(examples))
+    ]
 
 
 def lines(context: TrainingContext) -> list[str]:

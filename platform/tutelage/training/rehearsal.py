@@ -60,14 +60,21 @@ def _check_initial(model: nn.Module, again: nn.Module) -> None:
 
 
 def _check_outputs(model: nn.Module, arguments: tuple[Tensor, ...], signature: Signature) -> None:
-    """Raise `InputError` for outputs of a wrong shape, and for those that depend on chance or on the batch."""
-    names = list(signature.classes)
+    """Raise `InputError` for outputs of a wrong shape or that depend on chance or on the batch, and for changed inputs."""
+    names, given = list(signature.classes), [argument.clone() for argument in arguments]
     together = logits_of(model, arguments, names)
+    if not all(torch.equal(before, after) for before, after in zip(given, arguments, strict=True)):
+        raise InputError("the network changes its inputs in place. Compute a new tensor: x * 0.5 instead of x.mul_(0.5).")
     if not are_close(together, logits_of(model, arguments, names)):
         raise InputError(
             f"{first_difference(model, model, arguments)} gives other outputs for the same inputs in evaluation mode. Random "
             "numbers must be drawn in training mode only, as by functional.dropout(inputs, p, self.training)."
         )
+    for name, logits in together.items():
+        if _are_probabilities(logits):
+            raise InputError(
+                f"the output '{name}' gives probabilities. Return the logits, which are not passed through softmax."
+            )
     for size in BATCHES[: len(arguments[0])]:
         some = logits_of(model, tuple(tensor[:size] for tensor in arguments), names)
         for output in signature.outputs:
@@ -77,6 +84,12 @@ def _check_outputs(model: nn.Module, arguments: tuple[Tensor, ...], signature: S
                 f"the outputs for an example change with the other examples of its batch ({size} instead of {max(BATCHES)}). "
                 "In evaluation mode, an example must be computed by itself."
             )
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    """Return whether the numbers of every example sum to 1 and none is negative: softmax would be taken twice."""
+    sums = logits.float().sum(dim=-1)
+    return bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
 
 
 def _check_shape(name: str, logits: Tensor, size: int, num_classes: int, *, has_steps: bool) -> None:
@@ -124,6 +137,8 @@ def _check_read_back(
         same = are_close(logits_of(model, arguments, names), logits_of(again, arguments, names))
     except InputError as error:
         raise InputError(f"the trained network cannot be saved and read: {error}") from error
+    except (Exception, SystemExit) as error:  # a network of a user's may raise anything
+        raise InputError(f"the trained network cannot be saved and read: {forward.reason(error)}.") from error
     if not same:
         unsaved = ", ".join(unsaved_tensors(model)[:_SHOWN])
         hint = f" It does not save {unsaved}." if unsaved else ""
