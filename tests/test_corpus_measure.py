@@ -219,9 +219,9 @@ def test_the_policy_takes_the_lowest_rate_for_sure_and_the_lucky_regress(make_re
     race = Confirmation(query=query, records=records, num_judged=100, seeds=3)
     true = {"t0000": [1.5, 1.52, 1.48], "t0001": [1.2, 1.22, 1.18], "t0002": [1.6, 1.62, 1.58]}
     fresh = race.run({}, lambda trials: {trial: true[trial] for trial in trials}, most=6)
-    cautious = {one.trial_id: one.measures["cer"] for one in race.cautious(fresh)}
+    cautious = race.cautious(fresh).estimates
     assert all(map(math.isfinite, cautious.values())) and cautious["t0001"] > 1.2
-    found = query.answer(race.cautious(fresh), among=fresh)
+    found = race.cautious(fresh).answer(records, among=fresh)
     assert found.record.trial_id == "t0001" and "best of" in found.reason
     for policy in plugins.names("policies"):
         if policy != "min-latency":

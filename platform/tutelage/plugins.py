@@ -157,7 +157,7 @@ def _from_scores(name: str, function: Callable[..., Any]) -> Any:
     """Return a policy plugin for a function that scores the students of a front from a list of their measures by name."""
 
     def scores(config: Any, front: Any, context: Any) -> Any:
-        return function([dict(record.measures) for record in front])
+        return function([dict(context.values(record)) for record in front])
 
     return SimpleNamespace(__doc__=inspect.getdoc(function) or name, SPACE={}, Config=PluginConfig, scores=scores)
 

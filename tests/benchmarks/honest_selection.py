@@ -106,7 +106,7 @@ def simulated(options: argparse.Namespace, num_judged: int, seed_sd: float, poli
             return {trial: [world.train(int(trial[1:]))[1] for _ in range(seeds)] for trial in trials}
 
         fresh = race.run({}, train, most=most)
-        estimates, ours = race.estimates(fresh), query.ranked(race.cautious(fresh))
+        estimates, ours = race.estimates(fresh), race.cautious(fresh).ranked(records)
         ours = [one for one in ours if one.trial_id in fresh]
         add(retrained=len(fresh), refused=not ours)
         if not ours:

@@ -113,7 +113,7 @@ def test_a_student_that_regresses_is_followed_by_the_next(make_record: Make) -> 
     running = race(records)
     fresh = running.run({}, trained_as({"t0000": 0.90, "t0001": 0.93, "t0002": 0.85}, log), most=6)
     assert log[0][0] == "t0002" and "t0001" in fresh
-    assert running.query.answer(running.cautious(fresh), among=fresh).record.trial_id == "t0001"
+    assert running.cautious(fresh).answer(records, among=fresh).record.trial_id == "t0001"
 
 
 def test_an_unconfirmed_student_has_no_advantage(make_record: Make) -> None:
@@ -121,7 +121,7 @@ def test_an_unconfirmed_student_has_no_advantage(make_record: Make) -> None:
     records = students(make_record, 0.95, 0.94, 0.93)
     running = race(records)
     fresh = {"t0000": [0.90] * 3, "t0001": [0.89] * 3}
-    cautious = {one.trial_id: one.measures["accuracy"] for one in running.cautious(fresh)}
+    cautious = running.cautious(fresh).estimates
     assert cautious["t0002"] < cautious["t0001"] < cautious["t0000"] < 0.90
     assert records[0].measures["accuracy"] == 0.95, "what the search saw stays"
 
@@ -152,9 +152,10 @@ def test_a_bound_on_accuracy_applies_to_the_confidence_bound(make_record: Make) 
     running = race(records, "min-size", limits=Limits(min={"accuracy": 0.89}))
     log: list[list[str]] = []
     fresh = running.run({}, trained_as({record.trial_id: record.measures["accuracy"] for record in records}, log), most=4)
-    taken = running.query.answer(running.cautious(fresh), among=fresh).record
-    assert taken.trial_id == "t0002"
-    assert taken.measures["accuracy"] >= 0.89 > estimates({"a": 0.9}, {"a": [0.91] * 3}, JUDGED)["a"].bound  # type: ignore[operator]
+    query = running.cautious(fresh)
+    taken = query.answer(records, among=fresh).record
+    assert taken is records[2], "its record, with the value that the search measured"
+    assert query.estimates["t0002"] >= 0.89 > estimates({"a": 0.9}, {"a": [0.91] * 3}, JUDGED)["a"].bound  # type: ignore[operator]
 
 
 def test_the_front_is_confirmed_with_students_that_join_it(make_record: Make) -> None:
@@ -203,5 +204,5 @@ def test_a_believed_value_stays_within_the_bounds_of_its_measure(make_record: Ma
     found = race(students(make_record, 0.1, 0.9, 0.95), policy="min-size")
     fresh = {"t0001": [0.7, 0.72], "t0002": [0.74, 0.76]}
     assert found._believed(fresh)[0] == 0.0
-    assert np.isfinite([record.measures["accuracy"] for record in found.cautious(fresh)]).all()
+    assert np.isfinite(list(found.cautious(fresh).estimates.values())).all()
     assert sum(found.chances(fresh).values()) == pytest.approx(1.0)

@@ -194,6 +194,18 @@ def test_the_reason_names_the_value_that_a_bound_applies_to(records: list[TrialR
         replace(sure, limits=Limits(min={"accuracy": 0.999})).answer(records)
 
 
+@pytest.mark.parametrize("policy", [name for name in plugins.names("policies") if name != "min-latency"])
+def test_every_policy_goes_by_the_estimates_and_leaves_the_records_as_they_are(policy: str, make_record: Make) -> None:
+    rows = [(0.95, 100.0), (0.90, 90.0), (0.80, 10.0)]
+    records = [make_record(i, accuracy=a, params=p, size_bytes=4 * p) for i, (a, p) in enumerate(rows)]
+    estimates = {"t0000": 0.70, "t0001": 0.85, "t0002": 0.69}
+    estimated = [make_record(i, accuracy=estimates[f"t{i:04}"], params=p, size_bytes=4 * p) for i, (_, p) in enumerate(rows)]
+    query = ask(policy, teacher={"accuracy": 0.9}, limits=Limits(min={"accuracy": 0.695}))
+    found, expected = replace(query, estimates=estimates).answer(records), query.answer(estimated)
+    assert found.reason == expected.reason and found.record is records[expected.record.number]
+    assert found.record.measures["accuracy"] == rows[found.record.number][0]
+
+
 def test_failed_and_stopped_students_are_never_selected(make_record: Make) -> None:
     good = make_record(0, accuracy=0.5, params=10.0)
     better = [make_record(i, state=state, accuracy=0.99, params=1.0) for i, state in ((1, "failed"), (2, "stopped"))]

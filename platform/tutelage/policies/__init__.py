@@ -7,7 +7,7 @@ with each other counts those that are equal in all objectives once (`distinct_lo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,17 +25,24 @@ NEVER = -np.inf  # the score of a student that the policy does not take at all
 class SelectionContext:
     """What a policy may use beside the front: the sweep's objectives, its task's primary measure, the teacher's measures.
 
-    The primary measure of the front's students has the values that the choice rests on; `quality` names these in words.
+    `estimates` has, by trial, the value of the primary measure that the choice rests on, and `quality` names it in words. A
+    student without an estimate has the value that the search measured, which stays in its record in any case.
     """
 
     objectives: tuple[Objective, ...]
     primary: Measure
     teacher: Mapping[str, float]
     quality: str
+    estimates: Mapping[str, float] = field(default_factory=dict)
+
+    def values(self, record: TrialRecord) -> Mapping[str, float]:
+        """Return a student's measures, the primary one as estimated: what policies and limits compare."""
+        estimate = self.estimates.get(record.trial_id)
+        return record.measures if estimate is None else {**record.measures, self.primary.name: estimate}
 
     def quality_of(self, record: TrialRecord) -> float:
-        """Return a student's primary measure, in its own unit."""
-        return record.measures[self.primary.name]
+        """Return a student's primary measure as estimated, in its own unit."""
+        return self.values(record)[self.primary.name]
 
     def quality_scores(self, front: Front) -> Scores:
         """Return the primary measure of each student, turned so that higher is better."""
@@ -51,18 +58,23 @@ def size_bytes(record: TrialRecord) -> float:
     return record.measures.get("size_bytes", record.measures.get("params", 0.0))
 
 
-def distinct_losses(front: Front, objectives: Sequence[Objective]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def losses_of(front: Front, context: SelectionContext) -> NDArray[np.float64]:
+    """Return the losses (num_students, num_objectives) of a front; the primary measure is that of `context.values`."""
+    return losses([context.values(record) for record in front], context.objectives)
+
+
+def distinct_losses(front: Front, context: SelectionContext) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the distinct losses (num_distinct, num_objectives) of a front, and the row of each student in them."""
-    matrix, rows = np.unique(losses([record.measures for record in front], objectives), axis=0, return_inverse=True)
+    matrix, rows = np.unique(losses_of(front, context), axis=0, return_inverse=True)
     return matrix, rows.reshape(-1)
 
 
-def scaled_losses(front: Front, objectives: Sequence[Objective]) -> NDArray[np.float64]:
+def scaled_losses(front: Front, context: SelectionContext) -> NDArray[np.float64]:
     """Return losses (num_students, num_objectives) from 0, the best on the front, to 1, the worst; sizes on a log scale.
 
     An objective in which all are equal is 0 throughout.
     """
-    return scaled(np.array([even_losses(record.measures, objectives) for record in front]))
+    return scaled(np.array([even_losses(context.values(record), context.objectives) for record in front]))
 
 
 def scaled(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tutelage import pareto
-from tutelage.objectives import losses, reference_losses
+from tutelage.objectives import reference_losses
 from tutelage.plugins import PluginConfig
-from tutelage.policies import Front, Scores, SelectionContext, distinct_losses
+from tutelage.policies import Front, Scores, SelectionContext, distinct_losses, losses_of
 from tutelage.records.trial import TrialRecord
 
 SPACE: dict[str, object] = {}
@@ -17,7 +17,7 @@ class Config(PluginConfig):
 
 def scores(config: Config, front: Front, context: SelectionContext) -> Scores:
     """Return the hypervolume that each student adds, up to the sweep's reference point; equal students add it together."""
-    matrix, rows = distinct_losses(front, context.objectives)
+    matrix, rows = distinct_losses(front, context)
     found: Scores = pareto.hypervolume_contributions(matrix, reference_losses(context.objectives))[rows]
     return found
 
@@ -25,7 +25,7 @@ def scores(config: Config, front: Front, context: SelectionContext) -> Scores:
 def reason(config: Config, record: TrialRecord, front: Front, context: SelectionContext) -> str:
     """Return why in words."""
     alone = dict(zip([one.trial_id for one in front], scores(config, front, context), strict=True))[record.trial_id]
-    matrix = losses([one.measures for one in front], context.objectives)
+    matrix = losses_of(front, context)
     whole = pareto.hypervolume(matrix, reference_losses(context.objectives))
     if not whole:
         best = f"it has the best {context.primary.label}"

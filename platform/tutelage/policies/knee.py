@@ -21,7 +21,7 @@ def scores(config: Config, front: Front, context: SelectionContext) -> Scores:
 
     A front of fewer than three different students has no knee; the one with the best primary measure scores highest.
     """
-    matrix, rows = distinct_losses(front, context.objectives)
+    matrix, rows = distinct_losses(front, context)
     if len(matrix) < FEWEST:
         return context.quality_scores(front)
     for column, objective in enumerate(context.objectives):
@@ -33,8 +33,8 @@ def scores(config: Config, front: Front, context: SelectionContext) -> Scores:
 
 def reason(config: Config, record: TrialRecord, front: Front, context: SelectionContext) -> str:
     """Return why in words."""
-    named = ", ".join(f"{o.name} {record.measures[o.name]:,.4g}" for o in context.objectives)
-    different = len(distinct_losses(front, context.objectives)[0])
+    named = ", ".join(f"{o.name} {context.values(record)[o.name]:,.4g}" for o in context.objectives)
+    different = len(distinct_losses(front, context)[0])
     if different < FEWEST:
         return f"a front of {different} has no knee, and it has the best {context.primary.label} ({named})"
     return f"the front of {len(front)} bends most there ({named}): beyond it, little is gained for much"

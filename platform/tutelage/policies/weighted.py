@@ -28,7 +28,7 @@ def scores(config: Config, front: Front, context: SelectionContext) -> Scores:
     Each loss is scaled to [0, 1] over the front, sizes and errors as logarithms. Unlike a weighted sum it reaches students
     in the hollows of a front. Raises `InputError` for a weight of what is no objective, or below 0.
     """
-    terms = scaled_losses(front, context.objectives) * _weights(config, context)
+    terms = scaled_losses(front, context) * _weights(config, context)
     distances: Scores = terms.max(axis=1) + AUGMENTATION * terms.sum(axis=1)
     return -distances
 
@@ -36,7 +36,7 @@ def scores(config: Config, front: Front, context: SelectionContext) -> Scores:
 def reason(config: Config, record: TrialRecord, front: Front, context: SelectionContext) -> str:
     """Return why in words."""
     weights = zip(context.objectives, _weights(config, context), strict=True)
-    named = ", ".join(f"{o.name} {record.measures[o.name]:,.4g} (weight {weight:g})" for o, weight in weights)
+    named = ", ".join(f"{o.name} {context.values(record)[o.name]:,.4g} (weight {weight:g})" for o, weight in weights)
     return f"of {len(front)} it is nearest to the best of every objective at once: {named}"
 
 

@@ -7,7 +7,7 @@ rests on these.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -77,12 +77,12 @@ class Confirmation:
         return fresh
 
     def _is_answered(self, fresh: FreshValues) -> bool:
-        return any(one.trial_id in fresh for one in self.query.ranked(self.cautious(fresh)))
+        return any(one.trial_id in fresh for one in self.cautious(fresh).ranked(self.records))
 
     def _rivals(self, fresh: FreshValues) -> list[str]:
         """Return the trials to train again, the likeliest first."""
         shares = self.chances(fresh)
-        for one in self.query.ranked(self.cautious(fresh))[:1]:
+        for one in self.cautious(fresh).ranked(self.records)[:1]:
             shares[one.trial_id] = max(LEAST_CHANCE, shares.get(one.trial_id, 0.0))
         likely = [trial for trial, share in shares.items() if share >= LEAST_CHANCE and trial not in fresh]
         return sorted(likely, key=lambda trial: (-shares[trial], trial))
@@ -99,12 +99,13 @@ class Confirmation:
         shares: dict[str, float] = {}
         for noise in np.random.default_rng(self.seed).standard_normal((DRAWS, len(self.records))):
             means = clipped(believed + deviations * noise, self._primary)
-            for one in self.query.ranked(self._front(self._sure(means, seeds, spread)))[:1]:
+            sure = self._sure(means, seeds, spread)
+            for one in self._estimated(sure).ranked(self._front(sure))[:1]:
                 shares[one.trial_id] = shares.get(one.trial_id, 0.0) + 1 / DRAWS
         return shares
 
     def _front(self, values: Vector) -> list[TrialRecord]:
-        """Return the records, with these values of the primary measure, that fit and that no other such dominates."""
+        """Return the records that fit, and that no other does dominate, if these are the values of the primary measure."""
         rows, matrix, column, sign = self._fitting
         name, limits = self._primary.name, self.query.limits
         low, high = limits.min.get(name, -np.inf), limits.max.get(name, np.inf)
@@ -112,7 +113,7 @@ class Confirmation:
         if column is not None:
             matrix[:, column] = sign * values[rows]
         rows, matrix = rows[met], matrix[met]
-        return self._with(values, rows[pareto.non_dominated_mask(matrix)])
+        return [self.records[row] for row in rows[pareto.non_dominated_mask(matrix)]]
 
     @cached_property
     def _fitting(self) -> tuple[NDArray[np.int64], NDArray[np.float64], int | None, float]:
@@ -156,14 +157,14 @@ class Confirmation:
         searched = {record.trial_id: record.measures[self._primary.name] for record in self.records}
         return estimates(searched, {trial: runs for trial, runs in fresh.items() if trial in searched}, self._judged)
 
-    def cautious(self, fresh: FreshValues) -> list[TrialRecord]:
-        """Return the records with the values that a choice rests on: the bound of each on the worse side.
+    def cautious(self, fresh: FreshValues) -> SelectionQuery:
+        """Return the query with the estimates that a choice rests on: the bound of each student on the worse side.
 
         For a student that was not trained again, it is assumed that this would confirm the estimate, so that being untested
         is no advantage.
         """
         sure = self._sure(self._believed(fresh), self._seeds(fresh), SeedSpread.of(fresh, self._judged))
-        return self._with(sure, range(len(self.records)))
+        return self._estimated(sure)
 
     def _seeds(self, fresh: FreshValues) -> Vector:
         return np.array([len(fresh.get(record.trial_id, ())) or self.seeds for record in self.records], dtype=np.float64)
@@ -171,6 +172,7 @@ class Confirmation:
     def _sure(self, means: Vector, seeds: Vector, spread: SeedSpread) -> Vector:
         return spread.bound(means, seeds, self._errors) if self.seeds > 1 else means
 
-    def _with(self, values: Vector, rows: Iterable[int]) -> list[TrialRecord]:
-        chosen = [(self.records[row], float(values[row])) for row in rows]
-        return [replace(record, measures={**record.measures, self._primary.name: value}) for record, value in chosen]
+    def _estimated(self, values: Vector) -> SelectionQuery:
+        """Return the query with these estimates of the primary measure (num_records,)."""
+        trials = (record.trial_id for record in self.records)
+        return replace(self.query, estimates=dict(zip(trials, values.tolist(), strict=True)))

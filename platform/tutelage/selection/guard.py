@@ -71,9 +71,8 @@ class Guard:
         chain = Chain(reference=dense.trial_id, said=said, trials=tuple(one.trial_id for one in rungs))
         found = self._certified(chain)
         held = [dense.trial_id, *found["certified"]]
-        fitting = {
-            one.trial_id for one in picked.query.fitting([one for one in picked.judged.values() if one.trial_id in held])
-        }
+        certified = [one for one in candidates(self.home) if one.trial_id in held]
+        fitting = {one.trial_id for one in picked.query.fitting(certified)}
         last = next((trial for trial in reversed(held) if trial in fitting), None)
         if last is None:
             raise NoStudentFits(

@@ -18,7 +18,7 @@ from tutelage.selection.retrain import Retraining
 class Picked:
     """The student that is picked, the next one, why, and what fresh seeds say of it and its rivals.
 
-    `judged` has every student with the value of the primary measure that the pick rests on, by trial.
+    `query` has the estimates of the primary measure that the pick rests on.
     """
 
     record: TrialRecord
@@ -26,7 +26,6 @@ class Picked:
     query: SelectionQuery
     reason: str
     rivals: Mapping[str, Estimate]
-    judged: Mapping[str, TrialRecord]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +50,11 @@ class Picker:
             known = {trial: runs for trial, runs in self.retraining.known().items() if trial in by_trial}
             fresh = race.run(known, train, most=self.rivals)
             query = replace(query, quality=_quality(query.primary, self.retraining.num_seeds))
-        judged = race.cautious(fresh) if fresh else list(records)
-        found = query.answer(judged, among=fresh or None)
+        estimated = replace(query, estimates=race.cautious(fresh).estimates) if fresh else query
+        found = estimated.answer(records, among=fresh or None)
         shown = {found.record.trial_id, *(record.trial_id for record in query.fitting(records))}
         return Picked(
-            record=by_trial[found.record.trial_id], runner_up=by_trial[found.runner_up.trial_id] if found.runner_up else None,
-            query=query, reason=found.reason, judged={one.trial_id: one for one in judged},
+            record=found.record, runner_up=found.runner_up, query=estimated, reason=found.reason,
             rivals={trial: one for trial, one in race.estimates(fresh).items() if trial in shown},
         )  # fmt: skip
 

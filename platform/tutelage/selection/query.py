@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from tutelage import plugins
+from tutelage import pareto, plugins
 from tutelage.errors import InputError, NoStudentFits
 from tutelage.measure import Measure
-from tutelage.objectives import Limits, Objective, objective
+from tutelage.objectives import Limits, Objective, losses, objective
 from tutelage.plugins import Reference
 from tutelage.policies import SelectionContext
-from tutelage.records.fronts import non_dominated
 from tutelage.records.trial import TrialRecord
 
 NEAREST_SHOWN = 3
@@ -35,8 +34,8 @@ class Selection:
 class SelectionQuery:
     """Which of a sweep's students is wanted: a policy and limits, over the sweep's objectives, beside its teacher.
 
-    The `primary` measure of records is used as given: callers pass confirmed bounds, and in `quality` the words for these, by
-    default the measure's label.
+    `estimates` has, by trial, the value of the `primary` measure that the choice rests on, such as a confidence bound, and
+    `quality` its name in words, by default the measure's label. Students without one have the value that the search measured.
     """
 
     policy: Reference
@@ -45,6 +44,7 @@ class SelectionQuery:
     limits: Limits = field(default_factory=Limits)
     teacher: Mapping[str, float] = field(default_factory=dict)
     quality: str = ""
+    estimates: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise `InputError` for a policy that is not there, or set wrongly."""
@@ -78,7 +78,15 @@ class SelectionQuery:
     def fits(self, records: Sequence[TrialRecord], lacking: Collection[str] = ()) -> list[bool]:
         """Return of each whether it has finished, meets the limits, and has every measure that is needed but for `lacking`."""
         needed = self.measures - set(lacking)
-        return [r.state == "finished" and self.limits.are_met(r.measures) and needed <= set(r.measures) for r in records]
+        return [r.state == "finished" and self.limits.are_met(self.values(r)) and needed <= set(r.measures) for r in records]
+
+    def values(self, record: TrialRecord) -> Mapping[str, float]:
+        """Return a student's measures, the primary one as estimated."""
+        return self._context.values(record)
+
+    def _non_dominated(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+        mask = pareto.non_dominated_mask(losses([self.values(record) for record in records], self.axes))
+        return [record for record, keep in zip(records, mask, strict=True) if keep]
 
     def fitting(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Return those of `records` that fit."""
@@ -90,13 +98,13 @@ class SelectionQuery:
         Of equal scores the one with the better primary measure comes first, then the smaller, then the earlier. Scores are
         equal if they differ by rounding only.
         """
-        front = non_dominated(self.fitting(records), self.axes)
+        front = self._non_dominated(self.fitting(records))
         scores = self._scores(front)
         taken = [(level, record) for level, score, record in zip(levels(scores), scores, front, strict=True) if score > -np.inf]
 
         def order(one: tuple[int, TrialRecord]) -> tuple[float | int, ...]:
             level, record = one
-            quality, size = self.primary.sign * record.measures[self.primary.name], record.measures.get("params", 0.0)
+            quality, size = self.primary.sign * self.values(record)[self.primary.name], record.measures.get("params", 0.0)
             return level, quality, size, record.number, record.candidate or 0
 
         return [record for _, record in sorted(taken, key=order)]
@@ -120,16 +128,17 @@ class SelectionQuery:
             raise InputError(f"policy '{name}' must give a number a student, {len(front)} here. It gave {scores!r:.200}.")
         return [float(score) for score in scores]
 
-    @property
+    @cached_property
     def _context(self) -> SelectionContext:
         return SelectionContext(
-            objectives=self.objectives, primary=self.primary, teacher=self.teacher, quality=self.quality or self.primary.label
-        )
+            objectives=self.objectives, primary=self.primary, teacher=self.teacher, quality=self.quality or self.primary.label,
+            estimates=self.estimates,
+        )  # fmt: skip
 
     def _reason(self, record: TrialRecord, records: Sequence[TrialRecord]) -> str:
         name, plugin, config = self._plugin
         fitting = self.fitting(records)
-        front = non_dominated(fitting, self.axes)
+        front = self._non_dominated(fitting)
         why = f"it scores highest of {len(front)}"
         if hasattr(plugin, "reason"):
             why = plugin.reason(config, record, front, self._context)
@@ -155,20 +164,19 @@ class SelectionQuery:
     def _nearest(self, finished: Sequence[TrialRecord]) -> str:
         """Return in words the nearest three, and what each misses."""
         closest = sorted(
-            finished, key=lambda r: (len(self.measures - set(r.measures)), self.limits.shortfall(r.measures), r.number)
+            finished, key=lambda r: (len(self.measures - set(r.measures)), self.limits.shortfall(self.values(r)), r.number)
         )
         listed = "; ".join(f"{record.trial_id}, which has {self._missed(record)}" for record in closest[:NEAREST_SHOWN])
         return f"The nearest: {listed}."
 
     def _missed(self, record: TrialRecord) -> str:
-        by = self.limits.missed(record.measures)
-        missed = [
-            f"{name} {record.measures[name]:,.6g} ({gap:,.4g} too {self._side(name, record)})" for name, gap in by.items()
-        ]
+        values = self.values(record)
+        by = self.limits.missed(values)
+        missed = [f"{name} {values[name]:,.6g} ({gap:,.4g} too {self._side(name, record)})" for name, gap in by.items()]
         return ", ".join(missed + [f"{name} not measured" for name in sorted(self.measures - set(record.measures))])
 
     def _side(self, name: str, record: TrialRecord) -> str:
-        return "much" if record.measures[name] > self.limits.max.get(name, np.inf) else "little"
+        return "much" if self.values(record)[name] > self.limits.max.get(name, np.inf) else "little"
 
 
 def levels(scores: Sequence[float]) -> list[int]:
