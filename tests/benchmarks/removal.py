@@ -7,12 +7,13 @@ PATH is CIFAR-100's folder; teacher and student stand in cifar100_pair.yaml, the
 norms are measured again; and it is trained for --recovery epochs more, with its teacher or on labels alone. "from scratch" is a
 student that is built with about the wanted MACs and trained for all of these epochs. "torch-pruning" is that library's own
 recipe for CIFAR (group norm with sparse learning, global, no weight decay before the removal). Every row has the same seeds,
-optimiser and epochs; nothing was tuned.
+optimiser and epochs; nothing was tuned. An interrupted run continues.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 import statistics
 import sys
 import time
@@ -80,6 +81,11 @@ class Job(NamedTuple):
     spec: dict[str, Any]
     dense: int
     recovery: int
+
+    @property
+    def last_row(self) -> str:
+        """The name of the row that a finished job gives last."""
+        return f"{[SCRATCH, *self.arms][-1]}/{RATIOS[-1]}/{[*MODES][-1]}/{self.seed}"
 
 
 def peer(model: nn.Module, arguments: tuple[Tensor, ...]) -> Any:
@@ -277,11 +283,11 @@ def main() -> None:
     loaded = pair.asked(options, "kd")
     path = Path(options.storage) / "benchmarks" / "removal.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
     with cluster.cluster(None, Dispatcher()):
         room = ray.put(pair.context_of(loaded))
         one_core = ray.remote(num_cpus=1)(results)
-        pending = [one_core.remote(job, room) for job in jobs_of(options, loaded)]
+        pending = [one_core.remote(job, room) for job in jobs_of(options, loaded) if job.last_row not in found]
         while pending:
             (done,), pending = ray.wait(pending)
             found |= ray.get(done)
