@@ -170,7 +170,7 @@ def measured(kind: str, *, is_smoke: bool) -> dict[str, Any]:
 
     recipe, trials, seconds, epochs = KINDS[kind]
     if is_smoke:
-        trials, seconds, epochs = 2, 0.1, 1
+        trials, seconds, epochs = 1, 0.1, 1
     runs: dict[str, Callable[[Path], list[tuple[float, float]]]] = {
         "ours": lambda storage: ours(trials, seconds, epochs, storage),
         "function": lambda storage: function_trainable(trials, seconds, epochs, storage, False),
