@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shutil
@@ -21,6 +22,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tests import requirements
 from tutelage.records.trial import TrialRecord
+
+# A collection of garbage walks over all modules, specs and tests: at Python's own threshold a twelfth of the tests' seconds.
+gc.set_threshold(50_000)
 
 settings.register_profile("local", deadline=None, max_examples=50)
 settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, database=None)

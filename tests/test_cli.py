@@ -65,6 +65,7 @@ def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(out)["properties"]["name"]
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_the_cost_and_trains_nothing(capsys: pytest.CaptureFixture[str], spec_path: Path) -> None:
     code, out, _ = run(capsys, "sweep", spec_path, "--dry-run", "--json", "--trials", 30)
     plan = json.loads(out)
@@ -75,25 +76,6 @@ def test_a_dry_run_prints_the_cost_and_trains_nothing(capsys: pytest.CaptureFixt
     assert 0 < plan["trial_s_range"][0] <= plan["trial_s"] <= plan["trial_s_range"][1]
     assert "student.model.mlp.hidden" in plan["searched"]
     assert not (spec_path.parent / "storage" / "sweeps").exists()
-
-
-def test_a_plan_counts_the_trials_at_once_that_fit_whole(monkeypatch: pytest.MonkeyPatch, spec_path: Path) -> None:
-    from tutelage.placement import Node
-    from tutelage.spec import loading
-    from tutelage.sweep import dry_run, student_checks
-    from tutelage.training import cluster
-
-    monkeypatch.setattr(cluster, "nodes", lambda: [Node(cpus=5, gpus=0)])
-    monkeypatch.setattr(dry_run, "_training_seconds", lambda model, plan: 1.0)
-    monkeypatch.setattr(student_checks, "check_students", lambda spec, context: None)
-    for changes, at_once in (
-        (["search.concurrency=100"], 5),
-        (["resources.trial={workers: 2, cpus: 1}"], 2),
-        (["resources.trial.cpus=3"], 1),
-        (["search.concurrency=2"], 2),
-        (["search.trials=3"], 3),
-    ):
-        assert dry_run.plan(loading.load(spec_path, ["search.trials=50", *changes]))["trials_at_once"] == at_once
 
 
 @pytest.mark.parametrize(

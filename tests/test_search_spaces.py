@@ -42,6 +42,7 @@ def ready(request: pytest.FixtureRequest, tmp_path: Path) -> spec.Spec:
     return loading.load(path, [*overrides, f"storage={tmp_path / 'storage'}"])
 
 
+@pytest.mark.slow
 def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready: spec.Spec) -> None:
     context = context_of(ready)
     batch = context.splits["train"].take(slice(4)).arguments

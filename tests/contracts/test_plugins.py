@@ -415,7 +415,14 @@ def test_a_student_has_the_size_predicted_before_its_training(name: str, epochs:
     assert presized is None or cost.size(presized)["params"] == cost.size(first.model)["params"]
 
 
-@pytest.mark.parametrize(("name", "model"), [(name, model) for name in named("sparsity") for model in fitting(name)])
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        pytest.param(name, model, marks=[pytest.mark.slow] if model in ("mobilenet", "shufflenet") else [])
+        for name in named("sparsity")
+        for model in fitting(name)
+    ],
+)
 def test_removed_channels_are_gone_and_the_rest_can_be_trained(name: str, model: str) -> None:
     _, plugin, config = plugins.configure("sparsity", {name: sparse_models.options(name)})
     batch = torch.randn(4, *IMAGES)

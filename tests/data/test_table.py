@@ -392,6 +392,7 @@ def test_an_endless_line_is_an_error(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", [np.zeros(5_000_000), ["word " * 200] * 200_000], ids=["numbers", "words"])
 def test_a_parquet_file_that_swells_is_an_error_before_memory_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: Any

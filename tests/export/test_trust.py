@@ -91,6 +91,7 @@ def program(tmp_path: Path) -> Path:
     return tmp_path / PROGRAM
 
 
+@pytest.mark.slow
 def test_a_program_is_loaded_only_if_this_storage_exported_it_or_everything_is_trusted(program: Path) -> None:
     with pytest.raises(InputError, match="not exported with this storage"):
         load.read(program)

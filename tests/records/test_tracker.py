@@ -319,6 +319,7 @@ def test_a_run_that_a_user_deleted_stays_as_it_is(uri: str, make_record: Make) -
     assert client.get_run(child.info.run_id).to_dictionary() == before
 
 
+@pytest.mark.slow
 def test_all_trials_are_found_however_many_pages_they_take(
     uri: str, make_record: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def test_the_same_trials_give_the_same_numbers(records: list[TrialRecord]) -> No
     assert importance.importances(records[:30], OBJECTIVES) == importance.importances(records[:30], OBJECTIVES)
 
 
+@pytest.mark.slow
 def test_too_few_trials_or_pure_noise_show_nothing(records: list[TrialRecord]) -> None:
     assert importance.importances(records[: importance.MIN_TRIALS - 1], OBJECTIVES) == []
     assert importance.importances([replace(r, state="stopped") for r in records], OBJECTIVES) == []

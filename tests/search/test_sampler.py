@@ -34,6 +34,7 @@ SPACE = Space(parse({"x": {"choice": {"a": {"n": {"int": [1, 50]}}, "b": {"w": {
 
 
 KINDS = [kind for kind in plugins.names("samplers") if kind != "botorch"]
+WITH_SLOW = [pytest.param(kind, marks=[pytest.mark.slow] if kind == "gp" else []) for kind in KINDS]
 STARTUP = 6  # random suggestions before those of a model, in tests of all samplers; `size-aware` always has as many
 
 
@@ -211,7 +212,7 @@ def test_failed_and_stopped_trials_are_never_complete_for_optuna(tmp_path: Path)
     assert [t.state.name for t in states(tmp_path)] == ["FAIL", "PRUNED", "COMPLETE"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITH_SLOW)
 def test_a_restarted_driver_gets_the_same_suggestions(tmp_path: Path, kind: str) -> None:
     """A suggestion depends on the record and its number alone, in any process and with any dropped suggestions before it."""
     begun: list[TrialRecord] = []
@@ -276,6 +277,7 @@ def test_a_student_that_another_sweep_trained_is_taken_from_its_record(tmp_path:
     assert len(trained) + len(answered) == 10
 
 
+@pytest.mark.slow
 def test_the_sampler_learns_from_the_highest_rung_with_enough_students(tmp_path: Path) -> None:
     """Small numbers are best at the rung, large ones at the end: the sampler learns from the end once enough have finished."""
     space = Space(parse({"n": {"int": [1, 1000]}}))
@@ -326,7 +328,7 @@ def soon(source: Suggester) -> Suggestion | None:
         return source.next()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITH_SLOW)
 @settings(max_examples=3, deadline=None)
 @given(ranges=st.lists(RANGES, min_size=1, max_size=3), defaults=st.lists(st.floats(-10, 1000), min_size=3, max_size=3))
 def test_every_sampler_suggests_values_on_the_grids_of_ranges(
@@ -406,7 +408,7 @@ def test_rejected_students_do_not_count_towards_the_number_of_trials(tmp_path: P
 
 
 @pytest.mark.parametrize("limits", [Limits(), Limits(max={"params": 30.0})], ids=["free", "bounded"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITH_SLOW)
 def test_values_from_which_no_network_can_be_built_are_infeasible_and_count_as_no_trial(
     tmp_path: Path, kind: str, limits: Limits
 ) -> None:

@@ -68,7 +68,7 @@ def test_equal_seeds_leave_the_interval_of_the_examples_and_one_seed_has_none() 
     assert perfect.interval is not None and perfect.interval[0] < 1.0 == perfect.interval[1]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.dictionaries(st.text(min_size=1, max_size=2), st.lists(st.floats(0, 1), min_size=2, max_size=5), min_size=1, max_size=5)
 )

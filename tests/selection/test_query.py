@@ -83,7 +83,7 @@ def test_weights_move_the_choice_along_the_front(records: list[TrialRecord]) -> 
             ask({"weighted": {"weights": wrong}}).answer(records)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     rows=st.lists(st.tuples(st.floats(0.1, 0.99), st.integers(10, 10**6)), min_size=1, max_size=12),
     order=st.randoms(use_true_random=False),

@@ -108,6 +108,7 @@ def test_limits_of_the_call_come_before_those_of_the_spec(home: SweepDir, traine
         select.select(home, policy="best-quality", limits=Limits(max={"params": params[0] - 1}), confirm=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("confirm", [0, 2])
 def test_the_front_is_trained_again_as_often_as_the_spec_asks(
     confirm: int, home: SweepDir, trained: Trained, taught: TrainingContext

@@ -107,7 +107,10 @@ def test_a_ladder_that_is_resumed_after_any_epoch_ends_as_if_it_had_not_stopped(
         same_networks(resumed.finish(), points)
 
 
-@pytest.mark.parametrize("method", ["channels", "low_rank", "n_m", "spr", "heads", "units"])
+@pytest.mark.parametrize(
+    "method",
+    ["channels", "low_rank", "n_m", "spr", *(pytest.param(name, marks=pytest.mark.slow) for name in ("heads", "units"))],
+)
 def test_a_training_up_to_a_rung_gives_the_rungs_of_the_whole_ladder(context: TrainingContext, method: str) -> None:
     config = config_of(method)
     points = trained(context, config).finish()

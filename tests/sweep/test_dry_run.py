@@ -6,7 +6,10 @@ import time
 
 import pytest
 
+from tests.conftest import SMALL_SPEC
 from tests.contexts import small_config
+from tutelage.placement import Node
+from tutelage.spec import loading
 from tutelage.spec.sections import TrialConfig
 from tutelage.sweep import dry_run
 from tutelage.training import loop, student
@@ -29,3 +32,13 @@ def test_a_trainings_estimated_time_is_that_of_all_its_examples_and_epochs(
     monkeypatch.setattr(loop.Training, "epoch", epoch)
     found = dry_run._training_seconds(student.untrained(config, context, 0), plan)
     assert found == pytest.approx(config.student.epochs * len(context.splits["train"]) / 1000)
+
+
+@pytest.mark.parametrize(
+    ("search", "trial", "expected"),
+    [({"concurrency": 100}, {}, 5), ({}, {"workers": 2, "cpus": 1}, 2), ({}, {"cpus": 3}, 1), ({"concurrency": 2}, {}, 2),
+     ({"trials": 3}, {}, 3), ({}, {"cpus": 9}, 1)],
+)  # fmt: skip
+def test_trials_at_once_are_those_that_fit_whole(search: dict[str, int], trial: dict[str, int], expected: int) -> None:
+    spec = loading.from_dict({**SMALL_SPEC, "search": {"trials": 50, **search}, "resources": {"trial": trial}})
+    assert dry_run._trials_at_once(spec, [Node(cpus=5, gpus=0)]) == expected

@@ -52,6 +52,7 @@ def test_without_a_policy_a_view_is_the_example_itself() -> None:
     assert torch.equal(seen.targets["class"], split.labels[rows]) and seen.share is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_padding_and_mirroring_give_each_of_their_views_about_equally_often(dtype: torch.dtype) -> None:
     """Pad 1 and flip have 3 · 3 · 2 views; each is one of those, cut out by hand, and none is rare."""

@@ -54,7 +54,10 @@ def alone(rows: TrainingContext) -> dict[str, torch.Tensor]:
     return trained(spec_of("kd"), rows)
 
 
-@pytest.mark.parametrize("method", ["kd", "dist", "dkd", "fitnet", "attention", "rkd", "review"])
+@pytest.mark.parametrize(
+    "method",
+    ["kd", "fitnet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dist", "dkd", "attention", "rkd", "review"))],
+)
 def test_cached_and_live_knowledge_give_equal_students(
     tmp_path: Path, method: str, rows: TrainingContext, alone: dict[str, torch.Tensor]
 ) -> None:
