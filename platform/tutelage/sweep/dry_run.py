@@ -102,7 +102,7 @@ def _teacher_plan(spec: Spec, context: TrainingContext) -> tuple[dict[str, Any],
         return {"source": spec.teacher.path or spec.teacher.weights, "train_s": 0.0}, model
     model = checkpoint.seeded(context.architecture(spec.teacher.model), spec.seed)  # type: ignore[arg-type]
     address = identity.teacher_address(spec, spec.teacher, context.fingerprint)
-    if (teacher_store.place_of(spec, address) / teacher_store.ABOUT).exists():
+    if teacher_store.stored_teacher(spec, address):
         return {"source": f"in the storage as {address}", "train_s": 0.0}, model
     plan = student.label_only_plan(spec.teacher, context)
     seconds = _training_seconds(model, plan) if spec.teacher.epochs else 0.0

@@ -32,12 +32,13 @@ class Teacher:
     source: dict[str, Any] | None = None
 
 
-def stored_teacher(directory: Path) -> Teacher | None:
-    """Return the teacher that the storage holds in `directory`; None if there is none, or what describes it is damaged."""
+def stored_teacher(spec: Spec, address: str) -> Teacher | None:
+    """Return the teacher of that address in the spec's storage; None if there is none, or what describes it is damaged."""
+    directory = place_of(spec, address)
     try:
         about = json.loads((directory / ABOUT).read_text(encoding="utf-8"))
         return Teacher(
-            directory=directory, address=directory.name, measures=dict(about["measures"]), curve=tuple(about["curve"]),
+            directory=directory, address=address, measures=dict(about["measures"]), curve=tuple(about["curve"]),
             reused=True, source=about.get("source"),
         )  # fmt: skip
     except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -45,12 +46,13 @@ def stored_teacher(directory: Path) -> Teacher | None:
 
 
 def place_of(spec: Spec, address: str) -> Path:
-    """Return the directory of the teacher with that address in the spec's storage; it need not be there."""
+    """Return the directory from which the teacher with that address is read on this machine; it need not be there."""
     return open_storage(spec.storage).local_path(f"teachers/{address}")
 
 
-def store_teacher(directory: Path, model: nn.Module, architecture: dict[str, Any], about: dict[str, Any]) -> None:
-    """Put a teacher at its place whole, instead of one that is there."""
-    with open_storage(directory.parent).draft(directory.name, existing="replace") as draft:
+def store_teacher(spec: Spec, address: str, model: nn.Module, architecture: dict[str, Any], about: dict[str, Any]) -> Path:
+    """Write a teacher whole into the spec's storage, in place of an earlier one; return the directory to read it from."""
+    with open_storage(spec.storage).draft(f"teachers/{address}", existing="replace") as draft:
         checkpoint.write(draft, model, architecture)
         write_json(draft / ABOUT, {"version": 1, **about})
+    return place_of(spec, address)

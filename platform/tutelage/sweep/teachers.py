@@ -92,7 +92,7 @@ def _trained_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], 
     check(spec, context, blank)
     address = identity.teacher_address(spec, spec.teacher, context.fingerprint)
     with lease_in_turn(open_storage(spec.storage), f"teachers/{address}", say, f"the same teacher, {address}"):
-        kept = stored_teacher(place_of(spec, address))
+        kept = stored_teacher(spec, address)
         if kept is not None:
             say(f"teacher {address} is in the storage already")
             return kept
@@ -118,9 +118,9 @@ def _as_it_came(spec: Spec, context: TrainingContext, source: Teacher, address: 
     """Keep what learnt the source as the teacher, answering in the data's classes; `InputError` if it lacks one."""
     model, architecture = checkpoint.read(source.directory, EVERYTHING)
     model, architecture = external_teacher.in_classes_of(model, architecture, context.signature)
-    directory, measures = place_of(spec, address), _measures(model, context)
+    measures = _measures(model, context)
     about: dict[str, Any] = {"measures": measures, "curve": source.curve, "source": _of_source(spec, source)}
-    store_teacher(directory, model, architecture, about)
+    directory = store_teacher(spec, address, model, architecture, about)
     return Teacher(directory=directory, address=address, measures=measures, source=about["source"])
 
 
@@ -142,7 +142,7 @@ def _source_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], N
     recipe = spec.teacher.model_copy(update=changes)
     address = identity.teacher_address(spec, recipe, elsewhere.fingerprint, kind="source", data=source.data)
     with lease_in_turn(open_storage(spec.storage), f"teachers/{address}", say, f"the same source teacher, {address}"):
-        kept = stored_teacher(place_of(spec, address))
+        kept = stored_teacher(spec, address)
         if kept is not None:
             return kept
         say(f"training the teacher on its source, {source.epochs} epochs")
@@ -168,12 +168,12 @@ def _train(
     trained = teacher_jobs.train_teacher(job, workers)
     if trained.timed_ms:
         say(_timed(trained))
-    measures, directory = _measures(trained.model, context), place_of(spec, address)
+    measures = _measures(trained.model, context)
     about: dict[str, Any] = {
         "measures": measures, "curve": trained.curve, "execution": trained.execution.model_dump(),
         "source": _of_source(spec, source),
     }  # fmt: skip
-    store_teacher(directory, trained.model, context.architecture(recipe.model), about)
+    directory = store_teacher(spec, address, trained.model, context.architecture(recipe.model), about)
     return Teacher(directory=directory, address=address, measures=measures, curve=tuple(trained.curve), source=about["source"])
 
 
@@ -196,15 +196,14 @@ def _found_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], No
     digest = hashlib.sha256(save(weights_of(model))).hexdigest()
     address = files.content_address(kind="teacher", weights=digest, architecture=architecture)
     measures = _measures(model, context)
-    directory = place_of(spec, address)
     with lease_in_turn(open_storage(spec.storage), f"teachers/{address}", say, f"the same teacher, {address}"):
-        if stored_teacher(directory) is None:  # one that is there may be in use, and is the same
-            store_teacher(directory, model, architecture, {"measures": measures, "curve": []})
+        if stored_teacher(spec, address) is None:  # one that is there may be in use, and is the same
+            store_teacher(spec, address, model, architecture, {"measures": measures, "curve": []})
     say(f"teacher {address} was read from {spec.teacher.path or spec.teacher.weights}")
     if "columns" in architecture:
         columns = architecture["columns"]
         say(f"of its {len(columns['of'])} classes only the data's {len(columns['taken'])} are used")
-    return Teacher(directory=directory, address=address, measures=measures, reused=True)
+    return Teacher(directory=place_of(spec, address), address=address, measures=measures, reused=True)
 
 
 def _check_strength(spec: Spec, context: TrainingContext, teacher: Teacher) -> None:

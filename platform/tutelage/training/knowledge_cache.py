@@ -26,7 +26,7 @@ from torch import Tensor
 
 from tutelage.data import SplitName
 from tutelage.errors import TutelageError
-from tutelage.files import sha256_of, write_json
+from tutelage.files import sha256_of, strict_json, write_json
 from tutelage.networks.output import Outline, Stage
 from tutelage.storage import Storage, lease_in_turn, open_storage
 from tutelage.training.knowledge_layout import Layouts, StoredPart, layout_of
@@ -51,23 +51,23 @@ class Entry:
         return open_storage(self.directory)
 
     def place(self, split: SplitName, view: int) -> Path:
-        """Return the directory of a view."""
-        return self.directory / split / f"{view:04d}"
+        """Return the directory on this machine from which a view is read."""
+        return self.storage.local_path(f"{split}/{view:04d}")
 
     def has(self, split: SplitName, view: int) -> bool:
         """Return whether a view exists; if so, it is complete."""
-        return (self.place(split, view) / MANIFEST).exists()
+        return f"{view:04d}" in self.storage.list(split)
 
     def describe(self, outline: Outline) -> None:
         """Create the entry with the outline of its teacher, unless it exists."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        if not (self.directory / ABOUT).exists():
-            write_json(self.directory / ABOUT, {"version": 4, "address": self.directory.name, "outline": asdict(outline)})
+        if ABOUT not in self.storage.list():
+            about = {"version": 4, "address": self.directory.name, "outline": asdict(outline)}
+            self.storage.put(ABOUT, strict_json(about))
 
     def outline(self) -> Outline | None:
         """Return the outline of the entry's teacher; None if the entry does not exist."""
         try:
-            about = json.loads((self.directory / ABOUT).read_text(encoding="utf-8"))
+            about = json.loads(self.storage.local_path(ABOUT).read_text(encoding="utf-8"))
             return _outline(about["outline"])
         except FileNotFoundError:
             return None
@@ -139,11 +139,11 @@ def remove_damaged(entry: Entry, views: Sequence[tuple[SplitName, int]]) -> list
     """Verify the checksums of the existing views, remove the damaged ones, and return a message for each of these."""
     messages = []
     for split, view in views:
-        if entry.place(split, view).exists():
+        if entry.has(split, view):
             try:
                 open_view(entry.place(split, view))
             except CorruptKnowledge as error:
-                shutil.rmtree(entry.place(split, view))
+                entry.storage.remove(f"{split}/{view:04d}")
                 messages.append(str(error))
     return messages
 
