@@ -11,6 +11,7 @@ from pathlib import Path
 import ray
 
 from tutelage.errors import TutelageError
+from tutelage.networks import staircase
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.mlflow_format import ui_command
 from tutelage.records.tracker import Tracker
@@ -28,6 +29,7 @@ def examine(storage: Path, tracking_uri: str | None, address: str | None) -> lis
         _row("versions", lambda: ", ".join(f"{name} {version(name)}" for name in ("tutelage", "torch", "ray", "mlflow"))),
         _row("storage", lambda: _storage(storage)),
         _row("tracking", lambda: _tracking(uri)),
+        _row("widths", lambda: _widths(storage)),
     ]
     try:
         with cluster.cluster(address, Dispatcher()):
@@ -48,6 +50,18 @@ def _row(check: str, ask: Callable[[], str]) -> dict[str, str]:
 def _storage(storage: Path) -> str:
     open_storage(storage).check()
     return f"{storage} is writable"
+
+
+def _widths(storage: Path) -> str:
+    """Return in words which widths onnxruntime runs fastest here; measured once a machine, and kept in the storage."""
+    found = staircase.kept(open_storage(storage).local_path("machines"))
+    times = ", ".join(f"{width}: {ms:.3g}" for width, ms in found["latency_ms"].items())
+    if found["step"] == 1:
+        return f"every width is as fast for its size in ONNX Runtime (channels: ms {times})"
+    return (
+        f"widths off a multiple of {found['step']} are slower in ONNX Runtime (channels: ms {times}); "
+        f"sparsity.method: {{channels: {{round_to: {found['step']}}}}}"
+    )
 
 
 def _tracking(uri: str) -> str:

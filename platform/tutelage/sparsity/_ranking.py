@@ -6,7 +6,9 @@ left whole. Ranks of our own, all different, avoid both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -22,13 +24,14 @@ class NetworkRanks:
 
     `share` (0 to 1) of all channels goes, those with the lowest scores as multiples of their layer's mean, but at most the
     share `most` of a layer and never all of it, and none at or above `threshold`. Of equal scores, the earlier ones go.
-    `num_removed` is less than the share where these limits leave no more. Shares are of the `whole_widths`, where a layer has
-    one, so that a network that lost channels before loses the rest of the share.
+    `num_removed` is less than the share where these limits leave no more. With `round_to`, the width that every layer keeps
+    is then rounded to a multiple of it, to the nearest or, with a threshold, up, and to one multiple at least. Shares are
+    of the `whole_widths`, where a layer has one, so that a network that lost channels before loses the rest of the share.
     """
 
     def __init__(
         self, pruner: BasePruner, score: Importance, share: float, most: float, threshold: float | None = None,
-        whole_widths: Mapping[nn.Module, int] = MappingProxyType({}),
+        whole_widths: Mapping[nn.Module, int] = MappingProxyType({}), round_to: int = 1,
     ) -> None:  # fmt: skip
         scores = _scores_by_layer(pruner, score)
         layers = list(scores)
@@ -43,6 +46,8 @@ class NetworkRanks:
             if len(removed) < wanted and left[owner] > 0 and is_low:
                 removed.append(channel)
                 left[owner] -= 1
+        if round_to > 1:
+            removed = _rounded(removed, flat, owners, round_to, is_up=threshold is not None)
         ranks = torch.arange(len(flat)) + len(flat)
         ranks[torch.tensor(removed, dtype=torch.long)] = torch.arange(len(removed))
         self.num_channels, self.num_removed = len(flat), len(removed)
@@ -52,6 +57,22 @@ class NetworkRanks:
         """Return the ranks of a group's channels; None for one that has no scores."""
         own = self._ranks.get(group[0].dep.target.module)
         return None if own is None else own.repeat(len(group[0].idxs) // len(own)).float()
+
+
+def _rounded(removed: Sequence[int], flat: Tensor, owners: Sequence[int], round_to: int, *, is_up: bool) -> list[int]:
+    """Return which channels go so that each layer keeps a multiple of `round_to`; a layer that is narrower stays whole."""
+    widths, losses = Counter(owners), Counter(owners[channel] for channel in removed)
+    left = {}
+    for owner, width in widths.items():
+        kept = width - losses[owner]
+        multiple = round_to * max(1, math.ceil(kept / round_to) if is_up else math.floor(kept / round_to + 0.5))
+        left[owner] = width - min(width, multiple)
+    found = list[int]()
+    for channel in torch.argsort(flat, stable=True).tolist():
+        if left[owners[channel]] > 0:
+            found.append(channel)
+            left[owners[channel]] -= 1
+    return found
 
 
 def whole_widths(pruner: BasePruner, shapes: Mapping[nn.Module, tuple[int, ...]]) -> dict[nn.Module, int]:

@@ -39,6 +39,13 @@ class Config(RemovalConfig):
         description="only channels with a score below this multiple of the mean score of their layer go, and the share is the "
         "most that goes, of the network; default: no threshold, exactly the share goes",
     )
+    round_to: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="every layer keeps a multiple of this many channels, the nearest to its share; 8 suits ONNX Runtime, where "
+        "other widths are slower",
+    )
 
 
 def build(config: Config, amount: float) -> Method:
@@ -51,23 +58,48 @@ class Channels(Removal):
 
     def __init__(self, config: Config, amount: float) -> None:
         super().__init__(config, amount)
-        self._config = config
+        self._config, self._is_whole = config, False
 
     @property
     def made(self) -> str:
-        """The score that chose the channels."""
-        return f"channels by {self._config.score}"
+        """The score that chose the channels, and what rounding made of their number."""
+        return f"channels by {self._config.score}{self.rounded}"
+
+    @property
+    def rounded(self) -> str:
+        """What rounding made of the number of channels; "" without it."""
+        if self._config.round_to == 1:
+            return ""
+        return f", multiples of {self._config.round_to}{': nothing was removed' if self._is_whole else ''}"
+
+    def state(self) -> dict[str, Any]:
+        """Return also whether rounding left the network whole."""
+        return {**super().state(), "is_whole": self._is_whole}
+
+    def restore(self, model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
+        """Take that back too."""
+        self._is_whole = bool(state["is_whole"])
+        return super().restore(model, state)
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return `model` with its channels removed; None if the trained weights decide how many each layer loses."""
         if not self._config.uniform or self._config.threshold is not None:
             return None
         by_norm = self._config.model_copy(update={"score": "l2"})  # the score decides which channels go, not how many
-        return remove_channels(by_norm, model, Calibration(arguments=arguments), self.amount)
+        before = _sizes(model)
+        smaller = remove_channels(by_norm, model, Calibration(arguments=arguments), self.amount)
+        if self._config.round_to > 1 and self.amount and _sizes(smaller) == before:
+            raise InputError(
+                f"sparsity.amount {self.amount:g} removes no channel of this network, as every layer keeps the multiple of "
+                f"round_to ({self._config.round_to}) that is nearest to its share. Remove more, or round to less."
+            )
+        return smaller
 
     def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its weakest channels removed, in place."""
-        return remove_channels(self._config, model, calibration, self.amount, self.whole_shapes)
+        smaller = remove_channels(self._config, model, calibration, self.amount, self.whole_shapes)
+        self._is_whole = _sizes(smaller) == self.whole_shapes
+        return smaller
 
 
 def remove_channels(
@@ -77,9 +109,9 @@ def remove_channels(
     """Return `model` with `share` (0 to 0.95) of its hidden channels removed, changed in place.
 
     The share is of the channels of the network whose weights had the shapes `whole`, by name: of `model` itself by default.
-    Every layer keeps at least one channel. Without `uniform`, the channels with the lowest normalised score of the whole
-    network go first, or of each module that is marked by `models.separate_channels`. Raises `InputError` for a network that
-    would not run without them.
+    Every layer keeps at least one channel. With `round_to`, it keeps a multiple of it. Without `uniform`, the channels with
+    the lowest normalised score of the whole network go first, or of each module that is marked by
+    `models.separate_channels`. Raises `InputError` for a network that would not run without them.
     """
     if share == 0.0:
         return model
@@ -119,6 +151,10 @@ def _check(model: nn.Module, arguments: tuple[Tensor, ...], before: list[torch.S
     if lost := set(shared.items()) - set(weights.shared_names(model).items()):
         names = " and ".join(sorted(lost)[0])
         raise InputError(f"{_CANNOT}: {names} are one shared tensor, and would become two. {_WAY_OUT}")
+
+
+def _sizes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def _shapes(result: Any) -> list[torch.Size]:
@@ -162,11 +198,11 @@ def _pruner(
 
     plain = pruner(score, share)
     widths = whole_widths(plain, shapes)
-    if config.uniform and config.threshold is None:
+    if config.uniform and config.threshold is None and config.round_to == 1:
         plain._scope_initial_channels.update({plain.DG._module2name[layer]: width for layer, width in widths.items()})
         return plain
     most = share if config.uniform else min(0.95, share + 0.25)
-    ranks = NetworkRanks(plain, score, share, most, config.threshold, widths)
+    ranks = NetworkRanks(plain, score, share, most, config.threshold, widths, config.round_to)
     return pruner(ranks, max(0.0, ranks.num_removed - 0.5) / max(1, ranks.num_channels))
 
 

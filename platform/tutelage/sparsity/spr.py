@@ -44,7 +44,11 @@ class Regularised(channels.Channels):
     """
 
     _config: Config
-    made = "channels that the penalties made small"
+
+    @property
+    def made(self) -> str:
+        """What went, and what rounding made of its number."""
+        return f"channels that the penalties made small{self.rounded}"
 
     def __init__(self, config: Config, amount: float) -> None:
         super().__init__(config, amount)
