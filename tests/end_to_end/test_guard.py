@@ -21,11 +21,11 @@ def test_a_guarded_sweep_promises_what_its_student_loses(tmp_path: Path) -> None
         **SMALL_SPEC,
         "name": "guarded",
         "storage": str(tmp_path),
-        "student": {"epochs": 3, "model": {"mlp": {"hidden": 48}}},
-        "distillation": {"temperature": {"float": [1, 8]}, "weight": 0.5},
+        "student": {"epochs": 2, "model": {"mlp": {"hidden": {"choice": [40, 48]}}}},
+        "distillation": {"temperature": 4.0, "weight": 0.5},
         "sparsity": {"amount": 0.2, "method": "tests.ladder:LowRank"},
         "guard": {"max_drop": 0.9, "against": "dense"},
-        "search": {"trials": 2},
+        "search": {"trials": 1},
     })  # fmt: skip
     home = pipeline.sweep(spec)
     facts = home.facts()
@@ -35,7 +35,7 @@ def test_a_guarded_sweep_promises_what_its_student_loses(tmp_path: Path) -> None
     assert guard["is_certified"] and taken == guard["result"] and taken.endswith(".0"), "the one of low rank"
     assert guard["n"] == facts["num_examples"]["certification"]
     assert {one["trial"] for one in choice.document["candidates"]} >= {taken} and choice.document["confirmed"]["seeds"] == 1
-    client = mlflow.MlflowClient(tracking_uri=home.tracking_uri)
+    client = mlflow.MlflowClient(tracking_uri=home.tracking_uri, registry_uri=home.tracking_uri)
     assert client.get_run(facts["run_id"]).data.tags["selected.guard"] == guard["promise"]
     own = client.get_run(home.facts()["run_ids"][taken]).data.metrics
     assert own["guard/n"] == guard["n"] and own["guard/p_value"] == pytest.approx(guard["steps"][0]["p_value"])

@@ -41,6 +41,7 @@ def test_halves_of_digits_are_sized_and_what_they_promise_is_said(tmp_path: Path
     assert said.startswith("guard: 180 examples of validation decide, 179 certify what is selected, with 95 % confidence; ")
     least = found["least_max_drop"]
     assert least["0.02"] == 0.0234 and f"at best {100 * least['0.01']:.2f} points where 1 % of the answers differ, 2.34" in said
+    assert guard_checks.plan(spec, room) == {"guard": {**found, "said": [said]}}
     guard_checks.check_guard(spec, room)
 
 
@@ -61,7 +62,7 @@ def test_a_sweep_without_a_guard_says_and_halves_nothing(tmp_path: Path, context
     spec = loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path)})
     room = context_of(spec)
     guard_checks.check_guard(spec, room)
-    assert guard_checks.lines(spec, room) == [] and guard_checks.document(spec, room) is None
+    assert guard_checks.lines(spec, room) == [] and guard_checks.plan(spec, room) == {}
     assert room.fingerprint == context.fingerprint != context_of(spec_of(tmp_path)).fingerprint
 
 

@@ -57,7 +57,7 @@ def plan(spec: Spec, address: str | None = None) -> dict[str, Any]:
         "sweep": spec.name,
         "data": {**{name: len(split) for name, split in context.splits.items()}, "unlabelled": unlabelled},
         **data_description.document(context),
-        "guard": guard_checks.document(spec, context),
+        **guard_checks.plan(spec, context),
         "teacher": teacher,
         "knowledge": _knowledge_plan(spec, context, model),
         "trials": trials,

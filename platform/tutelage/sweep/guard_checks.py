@@ -65,6 +65,12 @@ def document(spec: Spec, context: TrainingContext) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+def plan(spec: Spec, context: TrainingContext) -> dict[str, Any]:
+    """Return the document and its sentences as parts of a sweep's plan; nothing without a guard."""
+    found = document(spec, context)
+    return {"guard": {**found, "said": lines(spec, context)}} if found else {}
+
+
 def lines(spec: Spec, context: TrainingContext) -> list[str]:
     """Return the document as sentences for the start of a sweep."""
     found = document(spec, context)
