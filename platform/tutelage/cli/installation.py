@@ -42,7 +42,7 @@ def list_plugins(
     family: Annotated[str, typer.Argument(help=f"One of {', '.join(plugins.FAMILIES)}.")],
     as_json: AsJson = False,
 ) -> None:
-    """List a family's plugins."""
+    """List the plugins of a family with their summaries."""
     if family not in plugins.FAMILIES:
         raise InputError(f"no family '{family}'.{nearest(family, plugins.FAMILIES)} Known: {', '.join(plugins.FAMILIES)}.")
     rows = [{"name": name, "summary": plugins.summary(family, name)} for name in plugins.names(family)]

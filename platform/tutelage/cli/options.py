@@ -38,7 +38,7 @@ Trust = Annotated[
     bool,
     typer.Option(
         "--trust",
-        help="Run code that the network's files name and no spec does (module:Name), and a .pt2 program from elsewhere.",
+        help="Also run code that only the network's files name (module:Name), and .pt2 programs from other sources.",
     ),
 ]
 

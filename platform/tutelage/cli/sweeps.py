@@ -38,7 +38,9 @@ def sweep(
 
 def resume(
     name: SweepName,
-    trials: Annotated[str | None, typer.Option(help="A new total (80), or additional trials (+50).")] = None,
+    trials: Annotated[
+        str | None, typer.Option(help="New total of trials, such as 80, or additional trials, such as +50.")
+    ] = None,
     spec_path: Annotated[
         Path | None, typer.Option("--spec", help="A spec that extends the sweep's own: more trials or hours, other resources.")
     ] = None,
@@ -78,11 +80,11 @@ def status(name: SweepName, storage: Storage = STORAGE, as_json: AsJson = False)
 
 def track(
     name: SweepName,
-    tracking_uri: Annotated[str | None, typer.Option(help="The new address of that MLflow, if it has moved.")] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="New tracking URI, if that MLflow server has moved.")] = None,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Write to MLflow what it could not receive during the sweep."""
+    """Send MLflow the results of a sweep that it has not received, for example because it was unreachable."""
     from tutelage.records import sweeps
     from tutelage.sweep import pipeline
 

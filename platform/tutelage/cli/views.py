@@ -17,9 +17,9 @@ def front(
     name: SweepName,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
-    csv: Annotated[Path | None, typer.Option(help="Write the table to this file, link or pipe.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this file.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write an interactive picture to this file; it opens offline.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the picture to this file, link or pipe.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the picture to this file.")] = None,
 ) -> None:
     """Print the Pareto front."""
     from tutelage.records import fronts, sweeps
@@ -38,9 +38,7 @@ def front(
 
 def report(
     name: SweepName,
-    file: Annotated[
-        Path | None, typer.Argument(help="File to write, a link or a pipe. Default: report.html in the sweep's directory.")
-    ] = None,
+    file: Annotated[Path | None, typer.Argument(help="File to write. Default: report.html in the sweep's directory.")] = None,
     storage: Storage = STORAGE,
 ) -> None:
     """Write one page about a sweep that opens offline: front, baselines, selection, cost."""
@@ -61,13 +59,13 @@ def compare(
     reference: Annotated[
         list[str] | None,
         typer.Option(
-            help="A coordinate of the reference point: --reference params=200k. Default: the worst of the sweeps' own."
+            help="A coordinate of the reference point: --reference params=200k. Default: the worst one of these sweeps."
         ),
     ] = None,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
     html: Annotated[Path | None, typer.Option(help="Write picture and tables to this file; it opens offline.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the picture to this file, link or pipe.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the picture to this file.")] = None,
 ) -> None:
     """Compare sweeps: fronts, hypervolumes with one reference point, students that another front dominates."""
     from tutelage.objectives import parse_quantity

@@ -21,19 +21,19 @@ import numpy as np
 from tutelage.search.expected_improvement import best_no_larger, expected_improvement
 from tutelage.search.gaussian_process import Array, Regression
 
-FEWEST_PAUSED = 10  # to choose from, before a new student would be the better choice
+FEWEST_PAUSED = 10  # paused students before one is promoted instead of a new student
 
 
-LEAST_GAIN = 1e-4  # of log10 of an error; a student that is expected to gain less is not promoted
+LEAST_GAIN = 1e-4  # of log10 of an error; a student whose expected improvement is less is not promoted
 
 
 NEAR = 0.1  # of the standard deviation of ends
 
 
-GROWN = 0.01  # by which share the finished must be more until they are learnt from again
+GROWN = 0.01  # growth of the number of finished students, as a share, after which the models are fitted again
 
 
-RESCORED = 1000  # of the paused, the best so far, are scored again then
+RESCORED = 1000  # paused students, the best so far, that are scored again then
 
 
 @dataclass(kw_only=True)
@@ -51,14 +51,12 @@ class Student:
 
 
 class Promotion:
-    """Decides which students pause and which continue; each has a key, and they come in the order of their rungs.
+    """Decides which students pause and which continue. A student is named by a key, and reaches its rungs in order.
 
     `share` is of the epochs that `num_students` (those begun so far, while that is None) would take in full. The first
     `startup` students, by default a fifth of what may be spent, but between 5 and 20, are never paused.
-    Where no finished student is as small, an end below `worst` improves the front; a student that is expected to improve it by
-    less than `least_gain` is not promoted.
-    Where no finished student is as small, an end below `worst` improves the front; a student that is expected to improve it by
-    less than `least_gain` is not promoted.
+    If no finished student is as small, an end below `worst` improves the front. A student whose expected improvement is less
+    than `least_gain` is not promoted.
     """
 
     def __init__(
@@ -87,7 +85,7 @@ class Promotion:
     def pauses(self, key: int, rung: int, student: Student, error: float) -> bool:
         """Return whether a student, with the even loss `error` at a rung, pauses there."""
         known = self.students.setdefault(key, student)
-        if rung < known.epochs:  # it was promoted beyond, and had to begin again
+        if rung < known.epochs:  # it was promoted beyond this rung, and restarted after a failure
             return False
         known.errors[rung] = error
         if len(self._first) < self.startup:
@@ -148,7 +146,7 @@ class Promotion:
         return student is not None and student.is_paused and student.epochs == entry[2]
 
     def _learn(self) -> None:
-        """Learn how students end, once enough have; the best of those that wait are scored anew."""
+        """Fit the models again if enough students have finished since; the best paused students are scored again."""
         if len(self._finished) <= self._num_learnt * (1 + GROWN):
             return
         self._num_learnt = len(self._finished)
@@ -167,7 +165,7 @@ class Promotion:
         self._waiting = waiting[RESCORED:]
 
     def _score(self) -> None:
-        """Let those that are not scored yet wait by their expected improvement; without a model of their rung, not yet."""
+        """Score the paused students by expected improvement; those at a rung without a model stay unscored."""
         left = [key for key in self._unscored if key in self.students and self.students[key].is_paused]
         self._unscored = [key for key in left if self.students[key].epochs not in self._models]
         for rung, model in self._models.items():

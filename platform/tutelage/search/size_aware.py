@@ -1,8 +1,8 @@
-"""Proposes the student that is expected to enlarge the front's hypervolume most, as sizes are known before training.
+"""The student with the largest expected gain of hypervolume; its sizes are known before training.
 
-Only the error has to be learnt: a Gaussian process over sizes and searched values, of the students that had all their epochs.
-The gain of each of a pool decides: random students, variations of the front's, and variations of the best of these. Sizes are
-learnt as well, to predict those of the pool; the real ones are computed for the best few.
+A Gaussian process over sizes and searched values predicts the error, learnt from the students that had all their epochs. The
+student is chosen from a pool: random students, variations of those on the front, and variations of the best of these. The sizes
+of the pool are predicted as well, and computed for the best few.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from tutelage.search.gaussian_process import Array, Regression
 from tutelage.spec.domains import Choice, Domain, any_value, nearest_value
 from tutelage.spec.space import Space
 
-STARTUP = 6  # students that have ended before anything is learnt from them; until then suggestions are random
+STARTUP = 6  # finished students before the model is used; until then suggestions are random
 
 
-POOL = 64  # students to choose among, and so many more in each further generation,
+POOL = 64  # students in the pool, and in each further generation
 
 
-GENERATIONS = 1  # of which there are so many,
+GENERATIONS = 1  # further generations
 
 
-PARENTS = 8  # variations of so many of the best so far
+PARENTS = 8  # of the best students so far, which are varied
 
 
 SMALLER = 0.1  # of the range of sizes, by which a student may be smaller than all so far, and gain by it
@@ -63,7 +63,7 @@ class _Tried:
 
 @dataclass
 class SizeAware:
-    """Learns of students by their numbers, and proposes the next one's searched values.
+    """Suggests the searched values of the next student, from the students so far, by number.
 
     `size_losses(params)` gives a student's losses other than its error before training, on a logarithmic scale; None for
     one that is not wanted, or whose training decides them. `reference` has the losses beyond which nothing is wanted, the end
@@ -85,18 +85,18 @@ class SizeAware:
             self._tried[number] = _Tried(params=params, traits=self.space.traits(params), known=known)
 
     def know(self, params: Params, known: Array | None, end: float) -> None:
-        """Learn from a student of another search, which this space could have given."""
+        """Learn from a student of another search that lies in this search space."""
         number = min(self._tried, default=0)
         self.started(min(number, 0) - 1, params, known)
         self.finished(min(number, 0) - 1, end)
 
     def finished(self, number: int, end: float) -> None:
-        """Learn with which even loss of the primary measure a student ended."""
+        """Learn the even loss of the primary measure of a finished student."""
         if number in self._tried:
             self._tried[number].end = end
 
     def given_up(self, number: int) -> None:
-        """Forget a student that did not come to its end."""
+        """Forget a student that did not finish."""
         self._tried.pop(number, None)
 
     def propose(self, number: int) -> Params | None:

@@ -1,4 +1,4 @@
-"""What to train next: suggestions that fit the constraints and repeat nothing. Pure: it knows neither Ray nor MLflow."""
+"""The next student to train: a suggestion that meets the constraints and repeats no earlier one. No Ray, no MLflow."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tutelage.records.trial import Sizes, Suggestion, TrialRecord
 from tutelage.search.sampler import Sampler
 from tutelage.search.samplers import Chooser
 
-MAX_REFUSALS = 100  # in a row; by then the space has nothing new, or nothing that fits
+MAX_REFUSALS = 100  # consecutive rejected suggestions, after which the space counts as exhausted
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeededSuggestion:
-    """A student to try before the sampler's own: searched values by name (the sampler draws the others), and its origin."""
+    """A student to try before those of the sampler: searched values by name, the others by the sampler, and its origin."""
 
     params: Mapping[str, Any]
     origin: str
@@ -36,7 +36,7 @@ class Callbacks:
 
     `presize(config)` gives the sizes known before training; `identify(config)` the content address of all that a
     training depends on; `recall(suggestion)` the record of an equal training of another sweep, if there is one.
-    `on_started` is called before a suggestion is handed out, `on_ended` of one that needs no training.
+    `on_started` is called before a suggestion is returned, `on_ended` with the record of one that needs no training.
     """
 
     presize: Callable[[dict[str, Any]], Sizes]
@@ -48,7 +48,7 @@ class Callbacks:
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """What a search is for: its objectives, the limits that a student must meet, and the measure that training improves."""
+    """The goal of a search: its objectives, the limits that a student must meet, and the measure that training improves."""
 
     objectives: Sequence[Objective]
     limits: Limits
@@ -56,10 +56,10 @@ class Goal:
 
 
 class Suggester:
-    """Asks the sampler until a config is worth a worker, and tells it what became of each.
+    """Suggests students: queries the sampler until a suggestion needs training, and passes every result back to the sampler.
 
-    A refused config costs no worker: one that misses a constraint is on record as infeasible, one that repeats an earlier one
-    of the sweep is dropped, and one that another sweep has trained already is recalled from that record.
+    A rejected suggestion needs no worker: one that violates a constraint is recorded as infeasible, one that repeats an earlier
+    suggestion of the sweep is dropped, and one that another sweep has trained already gets the record of that training.
     """
 
     def __init__(
@@ -89,13 +89,13 @@ class Suggester:
                 self.learn(record)
 
     def know(self, params: Mapping[str, Any], measures: Mapping[str, float]) -> None:
-        """Learn from a student of another search, which this space could have given."""
+        """Learn from a student of another search that lies in this search space."""
         self._sampler.know(params, self._losses(measures))
         if self._chooser:
             self._chooser.know(params, self._sizes(measures), self._end_of(measures))
 
     def next(self) -> Suggestion | None:
-        """Return the next config to train; None when the sweep has had its trials, or nothing new is found."""
+        """Return the next student to train; None if the sweep has all its trials, or if nothing new is found."""
         if self._pending:
             return self._pending.pop(0)
         for _ in range(0 if self.exhausted else MAX_REFUSALS):
@@ -121,7 +121,7 @@ class Suggester:
         return self._sampler.ask(seed_suggestion.params, seed_suggestion.origin)
 
     def _accepted(self, suggestion: Suggestion) -> Suggestion | None:
-        """Return the suggestion with its identity and the sizes that it will have; None if it needs no training."""
+        """Return the suggestion with its identity and its sizes after training; None if it needs no training."""
         suggestion = replace(suggestion, identity=self._callbacks.identify(suggestion.config))
         if suggestion.identity in self._given:
             self._sampler.tell_failed(suggestion.number)
@@ -153,13 +153,13 @@ class Suggester:
         self._callbacks.on_ended(record)
 
     def observe(self, suggestion: Suggestion, row: Mapping[str, Any]) -> None:
-        """Tell the sampler what a student is after the epoch of `row`, a rung, by the sizes that it has there."""
+        """Pass the losses of a student at a rung, the epoch of `row`, to the sampler, with the sizes that it has there."""
         measures = {**suggestion.sizes_at_rungs, self._learned.name: row[self._learned.name]}
         if all(objective.name in measures for objective in self._objectives):
             self._sampler.observe(suggestion.number, int(row["epoch"]), self._losses(measures))
 
     def learn(self, record: TrialRecord) -> None:
-        """Tell the sampler what became of a suggestion, and before that what it was at its rungs."""
+        """Pass the results of a trial to the sampler: first those at its rungs, then how it ended."""
         self._observe_rungs(record)
         if self._chooser:
             self._tell_chooser(record)

@@ -1,4 +1,4 @@
-"""What is wrong with a spec beyond its types: references, ranges, settings that do not go together."""
+"""Problems of a spec beyond the types of its fields: references, ranges, and settings that exclude each other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RANGES: dict[tuple[str, str], dict[str, Any]] = {  # what the word `search` stan
 
 
 def measures_named(tree: Mapping[str, Any]) -> dict[str, Measure]:
-    """Return the measures that a spec may name; where it names a task or a measure wrongly, which is told elsewhere, ours."""
+    """Return the measures that a spec may name; the built-in ones if its task or a measure is wrong (reported elsewhere)."""
     search = tree.get("search")
     listed = [search.get(key) for key in ("objectives", "measures")] if isinstance(search, Mapping) else []
     items = [item for items in listed if isinstance(items, list) for item in items]
@@ -43,18 +43,18 @@ def is_below(path: tuple[str, ...], other: tuple[str, ...]) -> bool:
 
 
 def _teachers(tree: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Any]]:
-    """Return where each teacher stands, and what stands there."""
+    """Return the path and the settings of each teacher of the spec."""
     more = tree.get("more_teachers")
     further = enumerate(more if isinstance(more, list) else [])
     return [(("teacher",), tree.get("teacher")), *((("more_teachers", str(number)), one) for number, one in further)]
 
 
 def listed_problems(tree: Mapping[str, Any], measures: Mapping[str, Measure]) -> Iterator[Finding]:
-    """Give what is wrong with the lists of the spec: measures, objectives, teachers."""
+    """Yield the problems in the lists of the spec: measures, objectives, teachers."""
     search, select = tree.get("search"), tree.get("select")
     for at, teacher in _teachers(tree):
         if isinstance(teacher, Mapping) and teacher.get("epochs") == 0 and not teacher.get("source"):
-            yield (*at, "epochs"), 0, "a teacher without a `source` learns for at least 1 epoch."
+            yield (*at, "epochs"), 0, "a teacher without a `source` needs at least 1 epoch."
     if isinstance(search, Mapping):
         yield from objective_problems(search.get("objectives"), ("search", "objectives"), measures)
         yield from _measure_problems(search.get("measures"), ("search", "measures"))
@@ -165,7 +165,7 @@ def _expand_options(where: tuple[str, str], name: Any, options: Any, found: list
 
 
 def reference_problems(tree: Mapping[str, Any]) -> Iterator[Finding]:
-    """Give what is wrong with the plugins that the spec names, and with their options."""
+    """Yield the problems of the plugins that the spec names, and of their options."""
     places: dict[tuple[str, ...], str] = {("data",): "data", ("task",): "tasks", ("select", "policy"): "policies"}
     places |= {("search", "sampler"): "samplers", ("search", "stopping", "rule"): "rules"}
     for at, _ in _teachers(tree):
@@ -196,7 +196,7 @@ def _plugin_problems(family: str, reference: Any, path: tuple[str, ...]) -> Iter
 
 
 def meaning_problems(spec: Spec) -> Iterator[Finding]:
-    """Give which settings of a well-typed spec do not go together."""
+    """Yield the settings of a well-typed spec that exclude each other."""
     search = spec.search
     yield from _teacher_problems(spec.teacher, ("teacher",))
     for number, teacher in enumerate(spec.more_teachers):
@@ -222,7 +222,7 @@ def _unfit_problems(spec: Spec) -> Iterator[Finding]:
 
 
 def _unlearnable_problems(spec: Spec) -> Iterator[Finding]:
-    """Give what keeps early stopping or the sampler size-aware from knowing all objectives but the primary measure early."""
+    """Yield the objectives that are measured too late for early stopping or for a sampler that chooses by sizes."""
     search, primary = spec.search, spec.primary.name
     before = [name for name, measure in spec.measures.items() if measure.available == "before_training"]
     named = [objective.name for objective in search.objectives]

@@ -29,10 +29,10 @@ class StoppingConfig(Section):
 
 
 class PlateauConfig(Section):
-    """When the front counts as no longer growing."""
+    """When the front no longer grows."""
 
-    trials: int = Field(50, ge=1, le=1_000_000, description="number of last ended trials that are compared")
-    gain: float = Field(0.001, ge=0, le=1, description="share by which the hypervolume must have grown during these trials")
+    trials: int = Field(50, ge=1, le=1_000_000, description="number of latest finished trials that are considered")
+    gain: float = Field(0.001, ge=0, le=1, description="least growth of the hypervolume over these trials, as a share of it")
 
 
 class SearchConfig(Section):
@@ -42,7 +42,9 @@ class SearchConfig(Section):
     hours: float | None = Field(
         None, gt=0, description="wall-clock time of the search; with `trials`, whichever is reached first ends it"
     )
-    device_hours: float | None = Field(None, gt=0, description="hours of trials times their GPUs (CPUs where they have none)")
+    device_hours: float | None = Field(
+        None, gt=0, description="sum over trials of hours times GPUs (CPUs for trials without GPUs)"
+    )
     plateau: PlateauConfig | None = Field(None, description="end the search when the front no longer grows; null: do not")
     sampler: Reference = Field("tpe", description="a sampler plugin, which suggests the next student")
     initial_design: bool = Field(
@@ -60,7 +62,7 @@ class SearchConfig(Section):
         default_factory=list, description="your own measures of every student, as `module:Name`; limits may then name them"
     )
     constraints: LimitsField = Field(
-        default_factory=Limits, description="a student that misses a constraint never enters the front"
+        default_factory=Limits, description="a student that violates a constraint never enters the front"
     )
     stopping: StoppingConfig | None = Field(
         None, description="early stopping; null: every student is trained for all its epochs"
@@ -71,24 +73,28 @@ class SearchConfig(Section):
         le=100,
         description="number of fresh seeds with which the front's students are retrained at the end, for error bars",
     )
-    concurrency: int | None = Field(None, ge=1, description="trials at a time; null: as many as fit the cluster")
-    checkpoint_epochs: int = Field(0, ge=0, description="epochs between a trial's checkpoints; 0: a lost trial starts again")
+    concurrency: int | None = Field(
+        None, ge=1, description="number of trials at the same time; null: as many as fit the cluster"
+    )
+    checkpoint_epochs: int = Field(
+        0, ge=0, description="epochs between checkpoints of a trial; 0: none, a trial whose worker is lost starts again"
+    )
 
 
 class TeacherResources(Section):
-    """What a teacher takes: workers of a group, and CPUs and GPUs of each."""
+    """Resources of a teacher's training: the number of workers, and the CPUs and GPUs of each."""
 
     workers: int = Field(1, ge=1, description="data-parallel workers")
-    cpus: float = Field(1, gt=0, description="CPUs a worker")
-    gpus: float = Field(0, ge=0, description="GPUs a worker")
+    cpus: float = Field(1, gt=0, description="CPUs of each worker")
+    gpus: float = Field(0, ge=0, description="GPUs of each worker")
 
 
 class TrialResources(Section):
-    """What a trial takes; with 0 workers it runs in its warm actor."""
+    """Resources of a trial. With 0 workers it runs in its actor, a process that later trials use again."""
 
-    workers: int = Field(0, ge=0, description="processes of its own for a trial; 0: it runs in its actor, which is faster")
-    cpus: float = Field(1, gt=0, description="CPUs a trial, or a worker")
-    gpus: float = Field(0, ge=0, description="GPUs a trial, or a worker; fractions share one")
+    workers: int = Field(0, ge=0, description="worker processes of a trial; 0: it runs in its actor, which is faster")
+    cpus: float = Field(1, gt=0, description="CPUs of a trial, or of each of its workers")
+    gpus: float = Field(0, ge=0, description="GPUs of a trial, or of each of its workers; trials with fractions share a GPU")
 
 
 class LatencyConfig(Section):

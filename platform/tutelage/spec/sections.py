@@ -10,13 +10,13 @@ from tutelage.plugins import Reference
 
 
 class Section(BaseModel):
-    """A part of a spec: frozen, unknown keys refused, no silent conversion, no NaN or infinity."""
+    """A part of a spec: frozen; unknown keys, NaN and infinity are errors, and no value is converted silently."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class AugmentationConfig(Section):
-    """How training examples are varied; every view is fixed by the sweep's seed, its number and the example."""
+    """How training examples are augmented. A view depends on the sweep's seed, the view's number and the example."""
 
     pad_px: int = Field(0, ge=0, le=64, description="pixels of padding, in which the image is shifted at random")
     flip: bool = Field(False, description="mirror half of the images left to right")
@@ -42,22 +42,28 @@ class RecipeConfig(Section):
     )
     learning_rate: float = Field(0.01, gt=0, le=10, description="peak of the schedule")
     schedule: Literal["one_cycle", "step"] = Field(
-        "one_cycle", description="one_cycle: up in a fifth of the way, then down to 0; step: a tenth at 62.5, 75 and 87.5 %"
+        "one_cycle",
+        description="one_cycle: rises during the first fifth, then falls to 0; step: a tenth at 62.5, 75 and 87.5 %",
     )
-    weight_decay: float = Field(0.01, ge=0, le=10, description="weight decay, not on norms and biases; decoupled in adamw")
+    weight_decay: float = Field(
+        0.01, ge=0, le=10, description="weight decay, not applied to norms and biases; decoupled in adamw"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the label's probability spread over all classes")
     half_size_share: float = Field(
         0.0, ge=0, le=0.9, description="share of `epochs`, the first ones, on images of half the height and width"
     )
     average_decay: float = Field(
-        0.0, ge=0, lt=1, description="decay a step of an average of the weights, which the training ends with; 0: none"
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay per step of a moving average of the weights, which is the result of the training; 0: none",
     )
 
 
 class ExecutionConfig(Section):
-    """How steps are run. None of it changes what is learnt, but each the order of sums, so the last digits."""
+    """How training steps are run. These settings change the order of sums, so the last digits of results, and nothing else."""
 
-    channels_last: bool = Field(False, description="images laid out with the channels of a pixel side by side")
+    channels_last: bool = Field(False, description="store the channels of a pixel next to each other in memory")
     bfloat16: bool = Field(False, description="products in bfloat16 (autocast); weights and losses stay float32")
     compile: bool = Field(False, description="torch.compile")
 
@@ -66,11 +72,13 @@ PLAIN = ExecutionConfig()
 
 
 class SourceConfig(Section):
-    """What a teacher learns first: other data, of examples of the same shape."""
+    """Other data that a teacher is trained on first; their examples have the same shape."""
 
     data: Reference = Field(description="a data plugin")
     epochs: int = Field(30, ge=1, le=100_000, description="passes over the source's training split")
-    learning_rate: float | None = Field(None, gt=0, le=10, description="peak of the schedule there; null: the teacher's")
+    learning_rate: float | None = Field(
+        None, gt=0, le=10, description="peak of the schedule on the source; null: the teacher's"
+    )
 
 
 class TeacherConfig(RecipeConfig):
@@ -78,18 +86,28 @@ class TeacherConfig(RecipeConfig):
 
     model: Reference | None = Field(None, description="a model plugin; not with `path`")
     epochs: int = Field(
-        30, ge=0, le=100_000, description="passes over the training split; 0: with a `source`, taught by what it learnt there"
+        30,
+        ge=0,
+        le=100_000,
+        description="passes over the training split; 0, with a `source`: use the teacher as trained on the source",
     )
     optimizer: Literal["adamw", "muon", "sgd"] = Field("muon", description="muon, adamw, or sgd with Nesterov momentum of 0.9")
-    weight_decay: float = Field(0.05, ge=0, le=10, description="weight decay, not on norms and biases; decoupled but in sgd")
+    weight_decay: float = Field(
+        0.05, ge=0, le=10, description="weight decay, not applied to norms and biases; decoupled except in sgd"
+    )
     average_decay: float = Field(
-        0.99, ge=0, lt=1, description="decay a step of an average of the weights, which the training ends with; 0: none"
+        0.99,
+        ge=0,
+        lt=1,
+        description="decay per step of a moving average of the weights, which is the result of the training; 0: none",
     )
     execution: ExecutionConfig | Literal["measured"] = Field(
-        "measured", description="how steps are run; measured: the fastest of a few, where a training takes over two minutes"
+        "measured",
+        description="how steps are run; measured: the fastest of a few modes, if the training takes over two minutes",
     )
     source: SourceConfig | None = Field(
-        None, description="learnt before the sweep's data, to which everything but the last layer is then fine-tuned"
+        None,
+        description="data to train on before the sweep's data; all layers but the last are then fine-tuned on the sweep's data",
     )
     path: str | None = Field(
         None, description="a trained network instead: a directory that was exported, or an MLflow URI (models:/NAME@champion)"
@@ -97,7 +115,7 @@ class TeacherConfig(RecipeConfig):
     trust: list[str] | None = Field(
         None,
         min_length=1,
-        description="code that the files at `path` may name, as module:Name; beside what else the spec names",
+        description="code that the files at `path` may run, as module:Name, in addition to the code that the spec names",
     )
     weights: str | None = Field(None, description="file of trained weights for `model`: .safetensors, or a PyTorch state dict")
     classes: list[str] | None = Field(None, min_length=2, description="names of the outputs of `weights`; null: the data's")
@@ -109,20 +127,24 @@ class TeacherConfig(RecipeConfig):
 
 
 class KnowledgeConfig(Section):
-    """What is taken of the teacher's answers, and how it comes to the students."""
+    """Which outputs of the teacher are used, and how students get them."""
 
     mode: Literal["auto", "cached", "live"] = Field(
-        "auto", description="cached: computed once; live: the teacher answers beside every student; auto: cached, if it fits"
+        "auto",
+        description="cached: computed once; live: the teacher runs during each student's training; auto: cached, if it fits",
     )
     fill: Literal["auto", "up_front", "first_use"] = Field(
-        "auto", description="when views are computed; auto: up front, unless the search will hardly show them all"
+        "auto", description="when views are computed; auto: up front, unless the search will probably not use all of them"
     )
     dtype: Literal["float16", "float32"] = Field("float16", description="precision of what is cached")
     views: int | None = Field(
         None, ge=1, le=100_000, description="augmented views of every example; null: one for each epoch of a student"
     )
     top_k: int | None = Field(
-        None, ge=1, le=65_536, description="classes a step whose logits are cached, beside the others' mass; null: all"
+        None,
+        ge=1,
+        le=65_536,
+        description="number of classes per step whose logits are cached, with the total mass of the others; null: all",
     )
     layers: list[str] | None = Field(
         None, min_length=1, description="the teacher's layers that are compared, by their names; null: its stages"
@@ -143,14 +165,20 @@ class StudentConfig(RecipeConfig):
     execution: ExecutionConfig = PLAIN
     initialise: Literal["random", "pretrained", "teacher", "teacher_svd"] = Field(
         "random",
-        description="where the first weights come from; pretrained: its own training from labels; teacher: its weights, cut to "
-        "the student's shapes; teacher_svd: projected to them",
+        description="initial weights; pretrained: from a label-only training of the student; teacher: the teacher's weights, "
+        "cut to the student's shapes; teacher_svd: projected to these shapes",
     )
     pretrain_epochs: int | None = Field(
-        None, ge=1, le=100_000, description="of `epochs`, the first ones, where pretrained; null: a quarter"
+        None,
+        ge=1,
+        le=100_000,
+        description="number of label-only epochs at the start, part of `epochs`, if initialise is pretrained; null: a quarter",
     )
     fine_tune_epochs: int = Field(
-        0, ge=0, le=100_000, description="of `epochs`, the last ones, from labels alone at a tenth of the learning rate"
+        0,
+        ge=0,
+        le=100_000,
+        description="number of label-only epochs at the end, part of `epochs`, at a tenth of the learning rate",
     )
     layers: list[str] | None = Field(
         None, min_length=1, description="the student's layers that are compared, by their names; null: its stages"
@@ -158,12 +186,18 @@ class StudentConfig(RecipeConfig):
 
 
 class DistillationConfig(Section):
-    """What the student learns from its teacher beside the labels."""
+    """What the student learns from its teacher in addition to the labels."""
 
-    temperature: float = Field(4.0, gt=0, le=1000, description="softens both distributions; logits are divided by it")
-    weight: float = Field(0.7, ge=0, le=1, description="share of the distillation loss; the labels have the rest")
+    temperature: float = Field(
+        4.0, gt=0, le=1000, description="logits of teacher and student are divided by it, which softens both distributions"
+    )
+    weight: float = Field(
+        0.7, ge=0, le=1, description="share of the distillation loss in the total loss; the rest is the label loss"
+    )
     method: Reference = Field("kd", description="a loss plugin")
-    raw: bool = Field(False, description="take the loss at its formula's own scale, instead of by its value at the start")
+    raw: bool = Field(
+        False, description="use the loss at the scale of its formula, instead of dividing it by its value at the first step"
+    )
 
 
 class LadderConfig(Section):
@@ -216,7 +250,7 @@ class SparsityConfig(Section):
 
 
 class TrialConfig(Section):
-    """The three searchable sections of one trial, all values drawn."""
+    """The three searchable sections of one trial, with a value for each searched setting."""
 
     student: StudentConfig
     distillation: DistillationConfig
