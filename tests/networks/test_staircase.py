@@ -23,12 +23,12 @@ def test_the_step_is_the_one_whose_multiples_are_faster() -> None:
 
 def test_a_machine_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staircase, "measured", lambda: times(8))
-    first = staircase.kept(tmp_path)
+    first = staircase.kept(tmp_path / "machines")
     monkeypatch.setattr(staircase, "measured", lambda: pytest.fail("measured again"))
-    assert staircase.kept(tmp_path) == first and first["step"] == 8
+    assert staircase.kept(tmp_path / "machines") == first and first["step"] == 8
     monkeypatch.setattr(staircase, "_cpu", lambda: "another processor")
     with pytest.raises(pytest.fail.Exception):
-        staircase.kept(tmp_path)
+        staircase.kept(tmp_path / "machines")
 
 
 def test_networks_of_all_widths_are_measured_in_turn() -> None:

@@ -76,6 +76,7 @@ def kept(directory: Path) -> dict[str, Any]:
         return found
     latency_ms = measured()
     document = {**about, "step": step_of(latency_ms), "latency_ms": {str(width): ms for width, ms in latency_ms.items()}}
+    directory.mkdir(parents=True, exist_ok=True)
     write_json(path, document)
     return document
 
