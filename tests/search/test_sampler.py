@@ -240,6 +240,22 @@ def test_a_restarted_driver_gets_the_same_suggestions(tmp_path: Path, kind: str)
     assert (following.number, following.params) == (expected.number, expected.params)
 
 
+def test_a_restarted_driver_suggests_no_config_again(tmp_path: Path) -> None:
+    space = Space(parse({"n": {"int": [1, 4]}}))
+    first, ended = suggester(tmp_path, [], space=space), list[TrialRecord]()
+    for _ in range(3):
+        suggestion = first.next()
+        assert suggestion is not None
+        ended.append(record(suggestion))
+        first.learn(ended[-1])
+    (tmp_path / "again").mkdir()
+    second = suggester(tmp_path / "again", [], space=space)
+    second.resume(ended)
+    last = second.next()
+    assert last is not None and {last.config["n"], *(one.config["n"] for one in ended)} == {1, 2, 3, 4}
+    assert second.next() is None
+
+
 def test_seeded_suggestions_come_first_and_once(tmp_path: Path) -> None:
     seeded = [
         SeededSuggestion(params={"x": "a", "x.a.n": 7}, origin="default"),

@@ -170,7 +170,7 @@ MERGED = "name: a\nm0: &m0 {x: 1}\n" + "".join(f"m{i}: &m{i} {{<<: [*m{i - 1}, *
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (LAUGHS, "more than 100,000 values"), (MERGED, "more than 100,000 values"), 
+        (LAUGHS, "more than 100,000 values"), (MERGED, "more than 100,000 values"),
         pytest.param("a: " + "[" * 5000, "nested too deeply", marks=pytest.mark.slow),
         ("a: " + "1" * 5000, "a value cannot be read"), ("a: !!int x", "a value cannot be read"),
         ("a: !!bool maybe", "a value cannot be read"), ("a: " + "x" * 2_000_001, "2,000,004 characters"),
