@@ -137,6 +137,11 @@ def test_status_counts_trials(shell: Run, home: SweepDir) -> None:
     assert "hypervolume" in shell("status", "stored", "--storage", home.storage)[1]
 
 
+def test_a_storage_below_the_home_directory_is_found(shell: Run, home: SweepDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(home.storage.parent))
+    assert shell("status", "stored", f"--storage=~/{home.storage.name}")[0] == 0
+
+
 def test_front_prints_and_writes_the_table(shell: Run, home: SweepDir, tmp_path: Path) -> None:
     code, out, _ = shell("front", "stored", "--storage", home.storage, "--csv", tmp_path / "front.csv")
     assert code == 0 and "t0001" in out

@@ -35,6 +35,8 @@ PLACES = [
     "https://host/blob?sv=1&sig={}&se=2",
     "https://host/blob?X-Amz-Signature={}",
     "https://host/x?api_key={}",
+    "tool --password {} run",
+    "tool --api-key {}",
 ]
 
 
@@ -108,3 +110,19 @@ def test_a_secret_under_a_key_is_hidden_at_any_depth(secret: str, name: str, dep
 def test_numbers_are_hidden_as_passwords_and_shown_as_counts() -> None:
     tree = {"password": 1234, "token": 128, "use_password": True, "secret": None}
     assert redacted(tree) == {"password": HIDDEN, "token": 128, "use_password": True, "secret": None}
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "ghp_abcdefghijklmnopqrstuvwxyz0123456789", "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH", "AKIAIOSFODNN7EXAMPLE",
+        "sk-proj-abcdefghijklmnopqrstuvwxyz", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "xoxb-1234-abcdefghijklm",
+    ],
+)  # fmt: skip
+def test_tokens_that_begin_as_those_of_a_service_are_hidden_wherever_they_stand(secret: str) -> None:
+    assert redact(f"it said {secret}, twice") == f"it said {HIDDEN}, twice"
+
+
+def test_a_private_key_is_hidden() -> None:
+    text = "-----BEGIN RSA PRIVATE KEY-----\nMIIabc\nxyz\n-----END RSA PRIVATE KEY-----\n"
+    assert "MIIabc" not in redact(text) and "xyz" not in redact(text) and redact(redact(text)) == redact(text)

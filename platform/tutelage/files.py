@@ -47,8 +47,10 @@ def sha256_of(path: Path) -> str:
 def existing(path: str) -> Path:
     """Return the file or folder at `path`, `~` resolved; `InputError` if it is not there, with the nearest name beside it."""
     found = Path(path).expanduser().absolute()
-    if found.exists():
+    if found.is_file() or found.is_dir():
         return found
+    if found.exists():
+        raise InputError(f"{found}: is neither a file nor a folder.")
     parent = found.parent
     if not parent.is_dir():
         raise InputError(f"{found}: not there; nor is {parent}, on this machine. Is 'path' right?")

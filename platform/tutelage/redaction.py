@@ -1,7 +1,8 @@
 """Text and settings without their secrets: what is written, logged or shown goes through `redact` or `redacted`.
 
 Secrets are found by where they stand: in a URI before the host, or as the value of a key, parameter or header whose name says
-that it is one. A secret that stands alone in a text is not found.
+that it is one; private keys, and the tokens of some services, by how they begin. No other secret that stands alone in a text is
+found.
 """
 
 from __future__ import annotations
@@ -44,6 +45,12 @@ _SIGNED = re.compile(r"([?&;](?:[\w\-]*[-_])?(?:sig|signature|key|code)=)[^\s&;\
 _HEADER = re.compile(r"((?:proxy-)?authorization[\"']?\s*[=:]\s*[\"']?)[^\r\n\"']+", re.IGNORECASE)
 _BEARER = re.compile(r"\b(bearer\s+)[A-Za-z0-9._~+/=\-]+", re.IGNORECASE)
 
+_OPTION = re.compile(r"(?P<dashes>(?<!\S)--?)(?P<name>[A-Za-z][\w\-]*)(?P<between>\s+)(?P<value>(?!-)[^\s\"']+)")
+_TOKEN = re.compile(  # by the beginnings that services give their tokens
+    r"\b(?:gh[pousr]_|github_pat_|glpat-|hf_|sk-|xox[abprs]-|dapi|AKIA|ASIA|eyJ[\w\-]+\.eyJ)[\w\-.]{16,}"
+)
+_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+
 
 def redact(text: str) -> str:
     """Return a text in which `***` stands for the users and passwords of URIs, and for values with the name of a secret.
@@ -55,7 +62,16 @@ def redact(text: str) -> str:
     text = _HEADER.sub(rf"\1{HIDDEN}", text)
     text = _BEARER.sub(rf"\1{HIDDEN}", text)
     text = _SIGNED.sub(rf"\1{HIDDEN}", text)
+    text = _PRIVATE_KEY.sub(rf"\1{HIDDEN}\2", text)
+    text = _TOKEN.sub(HIDDEN, text)
+    text = _OPTION.sub(_option, text)
     return _PAIR.sub(_pair, text)
+
+
+def _option(found: re.Match[str]) -> str:
+    """Return an option of a command line, such as `--password x`, without a secret value."""
+    value = HIDDEN if is_secret(found["name"]) else found["value"]
+    return f"{found['dashes']}{found['name']}{found['between']}{value}"
 
 
 def _pair(found: re.Match[str]) -> str:

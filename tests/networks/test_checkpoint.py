@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import nn
 
 from tests.plain import architecture_of, plain_signature
@@ -74,3 +76,45 @@ def test_latency_grows_with_the_network() -> None:
     measured = timing.latencies_ms({"small": small, "large": wide}, (torch.zeros(1, 8),))
     assert measured["large"]["latency_ms"] > measured["small"]["latency_ms"] > 0
     assert measured["small"]["latency_p90_ms"] >= measured["small"]["latency_ms"]
+
+
+def changed(directory: Path, change: dict[str, Any]) -> Path:
+    """Write a small network whose architecture has the `change`."""
+    about = architecture_of("mlp", (1, 2, 2))
+    checkpoint.write(directory, checkpoint.seeded(about, 0), about)
+    (directory / checkpoint.ARCHITECTURE).write_text(json.dumps({**about, **change}))
+    return directory
+
+
+def normalised(mean: float, std: float) -> dict[str, Any]:
+    signature = architecture_of("mlp", (1, 2, 2))["signature"]
+    return {"signature": {**signature, "inputs": [{**signature["inputs"][0], "mean": [mean], "std": [std]}]}}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"model": {"mlp": {"hidden": 65536, "depth": 8}}}, r"states a network of 1[\d,]{14} bytes, and model.safetensors has"),
+        ({"version": 99}, "has version 99"),
+        (normalised(math.nan, 1.0), "a mean that is not finite"),
+        (normalised(0.0, 0.0), "a deviation that is not above 0"),
+        ({"surgeries": [{"method": "low_rank", "amount": 0.5, "surgery": {"ranks": {"no": 2}}}]}, "do not fit its model"),
+    ],
+    ids=["huge", "version", "mean", "deviation", "changes"],
+)
+def test_an_architecture_that_cannot_be_right_is_an_input_error(tmp_path: Path, change: dict[str, Any], why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        checkpoint.read(changed(tmp_path / "network", change))
+
+
+def test_weights_that_are_not_finite_or_no_file_are_input_errors(tmp_path: Path) -> None:
+    path = changed(tmp_path / "network", {}) / checkpoint.WEIGHTS
+    weights = load_file(path)
+    first = next(iter(weights))
+    path.write_bytes(save({**weights, first: weights[first] * math.nan}))
+    with pytest.raises(InputError, match="numbers that are not finite"):
+        checkpoint.read(path.parent)
+    path.unlink()
+    os.mkfifo(path)  # it would be waited for
+    with pytest.raises(InputError, match="is not a file"):
+        checkpoint.read(path.parent)

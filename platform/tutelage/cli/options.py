@@ -25,7 +25,12 @@ Overrides = Annotated[
 Address = Annotated[str | None, typer.Option(help="Address of a Ray cluster. Default: Ray starts on this machine.")]
 
 
-Storage = Annotated[Path, typer.Option(help="Directory in which sweeps are stored.")]
+def at_home(path: Path | None) -> Path | None:
+    """Return a path with `~` resolved, which a shell leaves in `--storage=~/sweeps`."""
+    return path and path.expanduser()
+
+
+Storage = Annotated[Path, typer.Option(help="Directory in which sweeps are stored.", callback=at_home)]
 
 
 TrackingUri = Annotated[str | None, typer.Option(help="MLflow's tracking URI. Default: SQLite in the storage.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch._dynamo.eval_frame import OptimizedModule
 from torch.nn.parameter import is_lazy
 
 from tutelage import plugins
@@ -55,7 +55,10 @@ class ChosenClasses(Wrapper):
         return logits[..., self.columns]
 
 
-_WRAPPED = (torch.jit.ScriptModule, OptimizedModule, nn.DataParallel, nn.parallel.DistributedDataParallel)
+_WRAPPED = (torch.jit.ScriptModule, nn.DataParallel, nn.parallel.DistributedDataParallel)
+_VERSION = 2  # of an architecture's document
+_MAX_RATIO = 1000  # of a network's bytes before anything was removed from it and those of its weights
+_SMALL_BYTES = 2**26  # that any network may take
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:
@@ -91,7 +94,7 @@ def _built(plugin: Any, reference: plugins.Reference, config: Any, signature: Si
         raise InputError(f"model '{plugins.described(reference)}' cannot be built: {forward.reason(error)}.") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"model '{plugins.described(reference)}' is a {type(model).__name__}, not a torch.nn.Module.")
-    if isinstance(model, _WRAPPED):
+    if isinstance(model, _WRAPPED) or hasattr(model, "_orig_mod"):  # the last is torch.compile's
         raise InputError(
             f"model '{plugins.described(reference)}' is a {type(model).__name__}: a compiled, scripted or wrapped network. "
             "Return the plain module."
@@ -164,8 +167,10 @@ def read_architecture(directory: Path) -> dict[str, Any]:
         raise InputError(f"{path}: holds a {type(architecture).__name__}, and must hold a mapping with model and signature.")
     if missing := {"model", "signature"} - set(architecture):
         raise InputError(f"{path}: lacks {', '.join(sorted(missing))}.")
+    if architecture.get("version", _VERSION) != _VERSION:
+        raise InputError(f"{path}: has version {architecture['version']}; this Tutelage reads version {_VERSION}.")
     try:
-        signature_of(architecture["signature"])
+        _check_normalisation(path, signature_of(architecture["signature"]).inputs)
         [input_spec_of(one) for one in architecture.get("taken", ())]
         methods = [one["method"] for one in architecture.get("surgeries", ())]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -175,7 +180,15 @@ def read_architecture(directory: Path) -> dict[str, Any]:
     return architecture
 
 
-def _unreadable(directory: Path, error: Exception) -> InputError:
+def _check_normalisation(path: Path, inputs: Sequence[InputSpec]) -> None:
+    for spec in inputs:
+        if not all(map(math.isfinite, (*spec.mean, *spec.std))) or not all(one > 0 for one in spec.std):
+            raise InputError(
+                f"{path}: the input '{spec.name}' has a mean that is not finite, or a deviation that is not above 0."
+            )
+
+
+def _unreadable(directory: Path, error: Exception | str) -> InputError:
     return InputError(
         f"{directory}: not a readable network ({error}). "
         f"It must hold {WEIGHTS} and {ARCHITECTURE}, as `tutelage export` writes them."
@@ -190,6 +203,33 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
         raise InputError(f"{directory / WEIGHTS} is not readable: {error}") from error
 
 
+def _check_size(directory: Path, architecture: Mapping[str, Any]) -> None:
+    """Raise `InputError` for a network that is far larger than its weights, before memory is taken for it."""
+    try:
+        with torch.device("meta"):
+            model = build({**architecture, "surgeries": ()})
+    except InputError:  # a network of a user's that cannot be built there, or one that will be refused with the reason
+        return
+    stated = sum(tensor.numel() * tensor.element_size() for tensor in (*model.parameters(), *model.buffers()))
+    held = (directory / WEIGHTS).stat().st_size
+    if stated > max(_SMALL_BYTES, _MAX_RATIO * held):
+        raise InputError(f"{directory / ARCHITECTURE}: states a network of {stated:,} bytes, and {WEIGHTS} has {held:,}.")
+
+
+def _check_finite(directory: Path, weights: Mapping[str, Tensor]) -> None:
+    if wrong := [name for name, tensor in weights.items() if tensor.is_floating_point() and not tensor.isfinite().all()]:
+        raise InputError(f"{directory / WEIGHTS}: {wrong[0]} holds numbers that are not finite. The network is damaged.")
+
+
+def _rebuilt(directory: Path, architecture: Mapping[str, Any]) -> nn.Module:
+    try:
+        return seeded(architecture, 0)
+    except TutelageError:
+        raise
+    except Exception as error:  # changes of another network may raise anything
+        raise InputError(f"{directory / ARCHITECTURE}: its changes do not fit its model ({forward.reason(error)}).") from error
+
+
 def read(directory: Path, trusted: Collection[str] = PACKAGE_ONLY) -> tuple[nn.Module, dict[str, Any]]:
     """Return the network in `directory`, in evaluation mode, and its architecture.
 
@@ -198,11 +238,17 @@ def read(directory: Path, trusted: Collection[str] = PACKAGE_ONLY) -> tuple[nn.M
     """
     architecture = read_architecture(directory)
     check_code(directory / ARCHITECTURE, architecture, trusted)
+    if not (directory / WEIGHTS).is_file():
+        raise _unreadable(directory, f"{WEIGHTS} is not a file")
     try:
         weights = load_file(directory / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise _unreadable(directory, error) from error
-    model = seeded(architecture, 0)  # not on the meta device: what is not among the weights is as the constructor makes it
+    _check_size(directory, architecture)
+    _check_finite(directory, weights)
+    model = _rebuilt(
+        directory, architecture
+    )  # not on the meta device: what is not among the weights is as the constructor makes it
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     try:
         load(model, weights)

@@ -38,8 +38,10 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
     """Return the spec in a YAML file, `overrides` ("a.b=value") put over it; `SpecError` tells all its problems."""
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"spec {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"spec {path} cannot be read: it is not UTF-8 ({error.reason}). Save it as UTF-8.") from None
+    except OSError as error:
+        raise InputError(f"spec {path} cannot be read: {error.strerror or error}.") from None
     document = Document(text, str(path))
     overridden = [_override(document.tree, override) for override in overrides]
     return _checked(document.tree, str(path), document, overridden)
