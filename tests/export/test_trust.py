@@ -18,7 +18,7 @@ from tutelage.errors import InputError
 from tutelage.export import find, load, own_programs
 from tutelage.export.forms import PROGRAM
 from tutelage.files import sha256_of
-from tutelage.networks import checkpoint
+from tutelage.networks import checkpoint, runtime
 from tutelage.networks.program import program_bytes, program_of
 from tutelage.networks.trust import EVERYTHING
 
@@ -87,7 +87,7 @@ def test_an_unreadable_architecture_is_an_input_error(tmp_path: Path, text: str)
 def program(tmp_path: Path) -> Path:
     about = architecture_of({"mlp": {"hidden": 4}}, SHAPE)
     made = program_of(checkpoint.seeded(about, 0).eval(), plain_signature(SHAPE))
-    (tmp_path / PROGRAM).write_bytes(program_bytes(made, load.described(about)))
+    (tmp_path / PROGRAM).write_bytes(program_bytes(made, runtime.described(about)))
     return tmp_path / PROGRAM
 
 
