@@ -10,11 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.conftest import SMALL_SPEC
+from tutelage.errors import InputError
 from tutelage.sparsity import Calibration
 from tutelage.sparsity._batch_norm import recalibrate
 from tutelage.sparsity.channels import Config as ChannelsConfig
+from tutelage.sparsity.channels import build as build_channels
 from tutelage.sparsity.channels import groups, remove_channels
 from tutelage.sparsity.spr import Config, build
+from tutelage.spec import loading
+from tutelage.spec.domains import Choice
 
 IMAGES = torch.randn(6, 1, 8, 8)
 
@@ -137,6 +142,62 @@ def test_a_threshold_goes_by_the_mean_of_channels_that_are_flattened() -> None:
     stream.scale(model, torch.tensor([1.0, 0.2, 1.0, 1.0, 0.2, 1.0]))
     smaller = remove_channels(ChannelsConfig(uniform=False, threshold=0.4), model, calibration(), 0.9)
     assert isinstance(smaller, Coupled) and smaller.a.out_channels == 4
+
+
+def layered() -> nn.Sequential:
+    """Return three layers, of which the first two have four weak channels of ten each; a linear layer before a batch norm."""
+    model = nn.Sequential(
+        nn.Linear(4, 10), nn.BatchNorm1d(10), nn.ReLU(), nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 2)
+    ).eval()  # fmt: skip
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(1.0)
+        for layer in (model[0], model[1], model[3]):
+            layer.weight[:4] = 0.3
+            layer.bias[:4] = 0.3
+        model[3].weight[:, :4] = 0.3
+        model[5].weight[:, :4] = 0.3
+    return model
+
+
+@pytest.mark.parametrize(
+    ("own", "default", "widths"),
+    [
+        ({"0": 0.1}, 0.8, (10, 6)), ({"3": 0.1}, 0.8, (6, 10)), ({"1": 0.1}, 0.8, (10, 6)),
+        ({"0": 0.8, "3": 0.1}, None, (6, 10)), ({"0": 0.8, "3": 0.8}, 0.01, (6, 6)), ({}, 0.8, (6, 6)),
+    ],
+)  # fmt: skip
+def test_layers_have_thresholds_of_their_own_which_hold_for_all_layers_coupled_to_them(
+    own: dict[str, float], default: float | None, widths: tuple[int, int]
+) -> None:
+    calibration = Calibration(arguments=(torch.randn(2, 4),))
+    for build_one, config in ((build, Config), (build_channels, ChannelsConfig)):
+        method = build_one(config.model_validate({"uniform": False, "threshold": default, "thresholds": own}), 0.9)
+        assert method.presized(layered(), calibration.arguments) is None, "training decides what goes"
+        model = method.remove(method.start(layered(), calibration), calibration)
+        assert (model[0].out_features, model[3].out_features) == widths  # type: ignore[index]
+
+
+def test_a_threshold_of_no_layer_and_two_of_coupled_layers_are_rejected_before_the_training() -> None:
+    calibration = Calibration(arguments=(torch.randn(2, 4),))
+    for thresholds, reason in (
+        ({"5": 0.5}, "'5' is no layer that can lose channels.* Such layers: 0, 1, 3"),
+        ({"0": 0.5, "1": 0.6}, "several thresholds: 0: 0.5, 1: 0.6"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            build(Config(thresholds=thresholds), 0.5).start(layered(), calibration)
+
+
+def test_thresholds_of_layers_are_given_and_searched_in_a_spec() -> None:
+    options = {"threshold": {"float": [0.1, 0.5]}, "thresholds": {"layers.0": {"float": [0.2, 0.9]}, "layers.2": 0.4}}
+    spec = loading.from_dict({**SMALL_SPEC, "sparsity": {"amount": 0.9, "method": {"spr": options}}})
+    config, params = spec.space.resolve(lambda _, one: one.labels[0] if isinstance(one, Choice) else one.low)
+    assert params["sparsity.method.spr.thresholds.layers.0"] == 0.2 and params["sparsity.method.spr.threshold"] == 0.1
+    method = spec.trial_config(config).sparsity.method
+    assert method["spr"]["thresholds"] == {"layers.0": 0.2, "layers.2": 0.4}  # type: ignore[index]
+    assert spec.default_of("sparsity.method.spr.thresholds.layers.0") is None
+    with pytest.raises(InputError, match="layers"):
+        loading.from_dict({**SMALL_SPEC, "sparsity": {"amount": 0.9, "method": {"spr": {"thresholds": {"layers.0": -1.0}}}}})
 
 
 def test_batch_norms_take_the_averages_over_the_batches() -> None:

@@ -30,6 +30,11 @@ class CoupledGroup:
     width: int
     slices: tuple[Slice, ...]
 
+    @property
+    def layers(self) -> set[str]:
+        """The names of the layers whose outputs these channels are."""
+        return {one.parameter.rpartition(".")[0] for one in self.slices if one.axis == 0}
+
     def norms(self, model: nn.Module) -> Tensor:
         """Return the Euclidean norm of each channel's weights, `[width]`."""
         squares = torch.zeros(self.width, device=self._rows(model, self.slices[0]).device)

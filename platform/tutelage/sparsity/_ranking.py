@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -19,18 +20,38 @@ from torch_pruning.pruner import BasePruner
 from tutelage.sparsity._scores import Importance
 
 
+@dataclass(frozen=True)
+class Thresholds:
+    """The scores from which on no channel goes: those of layers `own`, and the `default` of the others; None is no limit."""
+
+    default: float | None = None
+    own: Mapping[nn.Module, float] = field(default_factory=dict)
+
+    @property
+    def are_given(self) -> bool:
+        """Whether any layer has one."""
+        return self.default is not None or bool(self.own)
+
+    def of(self, layer: nn.Module) -> float:
+        """Return the threshold of a layer."""
+        return self.own.get(layer, math.inf if self.default is None else self.default)
+
+
+NO_THRESHOLDS = Thresholds()
+
+
 class NetworkRanks:
     """A score that is 0 to n - 1 for the n channels that go and more for all that stay; made for one pruner and one network.
 
     `share` (0 to 1) of all channels goes, those with the lowest scores as multiples of their layer's mean, but at most the
-    share `most` of a layer and never all of it, and none at or above `threshold`. Of equal scores, the earlier ones go.
-    `num_removed` is less than the share where these limits leave no more. With `round_to`, the width that every layer keeps
-    is then rounded to a multiple of it, to the nearest or, with a threshold, up, and to one multiple at least. Shares are
-    of the `whole_widths`, where a layer has one, so that a network that lost channels before loses the rest of the share.
+    share `most` of a layer and never all of it, and none at or above its layer's threshold. Of equal scores, the earlier ones
+    go. `num_removed` is less than the share where these limits leave no more. With `round_to`, the width that every layer
+    keeps is then rounded to a multiple of it, to the nearest or, with thresholds, up, and to one multiple at least. Shares
+    are of the `whole_widths`, where a layer has one, so that a network that lost channels before loses the rest of the share.
     """
 
     def __init__(
-        self, pruner: BasePruner, score: Importance, share: float, most: float, threshold: float | None = None,
+        self, pruner: BasePruner, score: Importance, share: float, most: float, thresholds: Thresholds = NO_THRESHOLDS,
         whole_widths: Mapping[nn.Module, int] = MappingProxyType({}), round_to: int = 1,
     ) -> None:  # fmt: skip
         scores = _scores_by_layer(pruner, score)
@@ -42,12 +63,13 @@ class NetworkRanks:
         left = [min(n - g - 1, int(most * n) - g) for n, g in zip(whole, gone, strict=True)]
         wanted, removed = int(share * sum(whole)) - sum(gone), list[int]()
         for channel in flat.argsort(stable=True).tolist():
-            owner, is_low = owners[channel], threshold is None or float(flat[channel]) < threshold
+            owner = owners[channel]
+            is_low = float(flat[channel]) < thresholds.of(layers[owner])
             if len(removed) < wanted and left[owner] > 0 and is_low:
                 removed.append(channel)
                 left[owner] -= 1
         if round_to > 1:
-            removed = _rounded(removed, flat, owners, round_to, is_up=threshold is not None)
+            removed = _rounded(removed, flat, owners, round_to, is_up=thresholds.are_given)
         ranks = torch.arange(len(flat)) + len(flat)
         ranks[torch.tensor(removed, dtype=torch.long)] = torch.arange(len(removed))
         self.num_channels, self.num_removed = len(flat), len(removed)
@@ -72,6 +94,19 @@ def _rounded(removed: Sequence[int], flat: Tensor, owners: Sequence[int], round_
         if left[owners[channel]] > 0:
             found.append(channel)
             left[owners[channel]] -= 1
+    return found
+
+
+def thresholds_of(
+    pruner: BasePruner, names: Mapping[nn.Module, str], thresholds: Mapping[str, float]
+) -> dict[nn.Module, float]:  # fmt: skip
+    """Return the thresholds that are given by the names of layers, by the first layer of the group of each."""
+    found: dict[nn.Module, float] = {}
+    for group in pruner.DG.get_all_groups(ignored_layers=pruner.ignored_layers, root_module_types=pruner.root_module_types):
+        outputs = [dep.target.module for dep, _ in group if pruner.DG.is_out_channel_pruning_fn(dep.handler)]
+        given = [thresholds[names[one]] for one in outputs if names.get(one) in thresholds]
+        if given:
+            found[group[0].dep.target.module] = given[0]
     return found
 
 

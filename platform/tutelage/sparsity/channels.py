@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -14,17 +14,20 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch_pruning.pruner import BasePruner
 
-from tutelage.errors import InputError
+from tutelage.errors import InputError, nearest
 from tutelage.networks import forward, weights
 from tutelage.sparsity import Calibration, Method
 from tutelage.sparsity._coupled import CoupledGroup, coupled_groups
 from tutelage.sparsity._outputs import output_layers
-from tutelage.sparsity._ranking import NetworkRanks, whole_widths
+from tutelage.sparsity._ranking import NetworkRanks, Thresholds, thresholds_of, whole_widths
 from tutelage.sparsity._removal import Removal, RemovalConfig
 from tutelage.sparsity._scores import DESCRIPTION, Importance, Score, score_of
 
 KIND = "structure"  # what `composed` goes by
 SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["l2", "bn_scale", "taylor"]}}
+
+
+Threshold = Annotated[float, Field(gt=0, le=10)]
 
 
 class Config(RemovalConfig):
@@ -46,6 +49,15 @@ class Config(RemovalConfig):
         description="every layer keeps a multiple of this many channels, the nearest to its share; 8 suits ONNX Runtime, where "
         "other widths are slower",
     )
+    thresholds: dict[str, Threshold] = Field(
+        {},
+        description="thresholds by the names of layers, in place of `threshold`; one holds for all layers coupled to its own",
+    )
+
+    @property
+    def has_threshold(self) -> bool:
+        """Whether the trained weights decide how much less than the share goes."""
+        return self.threshold is not None or bool(self.thresholds)
 
 
 def build(config: Config, amount: float) -> Method:
@@ -83,7 +95,7 @@ class Channels(Removal):
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return `model` with its channels removed; None if the trained weights decide how many each layer loses."""
-        if not self._config.uniform or self._config.threshold is not None:
+        if not self._config.uniform or self._config.has_threshold:
             return None
         by_norm = self._config.model_copy(update={"score": "l2"})  # the score decides which channels go, not how many
         before = _sizes(model)
@@ -94,6 +106,12 @@ class Channels(Removal):
                 f"round_to ({self._config.round_to}) that is nearest to its share. Remove more, or round to less."
             )
         return smaller
+
+    def start(self, model: nn.Module, calibration: Calibration) -> nn.Module:
+        """Return `model` as it is. Raises `InputError` for a threshold of a layer that loses no channels of its own."""
+        if self._config.thresholds:
+            check_thresholds(self._config.thresholds, groups(model, calibration.arguments))
+        return model
 
     def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its weakest channels removed, in place."""
@@ -124,7 +142,7 @@ def remove_channels(
             names = {module: name for name, module in model.named_modules()}
             for part, seen in _parts(model, arguments):
                 shapes = {layer: whole[f"{name}.weight"] for layer, name in names.items() if f"{name}.weight" in whole}
-                _pruner(config, part, seen, share, kept, score, shapes).step()
+                _pruner(config, part, seen, share, kept, score, shapes, names).step()
     except Exception as error:  # torch-pruning raises what it meets in a network that it cannot trace
         raise InputError(f"{_CANNOT}: {forward.reason(error)}. {_WAY_OUT}") from error
     model.zero_grad(set_to_none=True)
@@ -185,7 +203,7 @@ def _parts(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[tuple[nn.Mod
 
 def _pruner(
     config: Config, model: nn.Module, arguments: tuple[Tensor, ...], share: float, kept: list[nn.Module], score: Importance,
-    shapes: Mapping[nn.Module, tuple[int, ...]],
+    shapes: Mapping[nn.Module, tuple[int, ...]], names: Mapping[nn.Module, str],
 ) -> BasePruner:  # fmt: skip
     """Return what removes `share` of the channels: of every layer, or of the network; `shapes` are those of whole layers."""
 
@@ -198,12 +216,31 @@ def _pruner(
 
     plain = pruner(score, share)
     widths = whole_widths(plain, shapes)
-    if config.uniform and config.threshold is None and config.round_to == 1:
+    if config.uniform and not config.has_threshold and config.round_to == 1:
         plain._scope_initial_channels.update({plain.DG._module2name[layer]: width for layer, width in widths.items()})
         return plain
     most = share if config.uniform else min(0.95, share + 0.25)
-    ranks = NetworkRanks(plain, score, share, most, config.threshold, widths, config.round_to)
+    limits = thresholds_of(plain, names, config.thresholds)
+    ranks = NetworkRanks(plain, score, share, most, Thresholds(config.threshold, limits), widths, config.round_to)
     return pruner(ranks, max(0.0, ranks.num_removed - 0.5) / max(1, ranks.num_channels))
+
+
+def check_thresholds(thresholds: Mapping[str, float], coupled: Sequence[CoupledGroup]) -> None:
+    """Raise `InputError` for a threshold of a layer that loses no channels, and for two of coupled layers that differ."""
+    by_group = [sorted(group.layers) for group in coupled]
+    known = sorted({name for names in by_group for name in names})
+    for name in thresholds.keys() - set(known):
+        raise InputError(
+            f"sparsity.method thresholds: '{name}' is no layer that can lose channels.{nearest(name, known)} Such layers: "
+            f"{', '.join(known)}."
+        )
+    for names in by_group:
+        if len({thresholds[name] for name in names if name in thresholds}) > 1:
+            given = ", ".join(f"{name}: {thresholds[name]:g}" for name in names if name in thresholds)
+            raise InputError(
+                f"sparsity.method thresholds: coupled layers lose the same channels, and have several thresholds: {given}. "
+                "Leave all but one out."
+            )
 
 
 def groups(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[CoupledGroup]:

@@ -56,7 +56,8 @@ class Regularised(channels.Channels):
         self._scales: list[Tensor] = []
 
     def start(self, model: nn.Module, calibration: Calibration) -> nn.Module:
-        """Return `model` as it is; its coupled channels are found."""
+        """Return `model` as it is; its coupled channels are found. Raises what `Channels.start` raises."""
+        super().start(model, calibration)
         if self._config.group > 0.0:
             self._groups = channels.groups(model, calibration.arguments)
             self._scales = [self._config.group * group.sizes(model).sqrt() for group in self._groups]
