@@ -16,6 +16,7 @@ from tutelage.export.fit import check_fits
 from tutelage.export.forms import FLOAT_FORMS, FORMS, PROGRAM, QUANTISED_FORMS
 from tutelage.networks import runtime
 from tutelage.networks.trust import EVERYTHING, PACKAGE_ONLY
+from tutelage.records import steps
 from tutelage.redaction import redacted
 from tutelage.signature import signature_of
 from tutelage.spec import spec
@@ -138,8 +139,17 @@ def _card(
         forms=draft.written(), licence=licence, sweep=sweep, selection=found.selection(), differences=differences,
         record={"measures": record.measures, "config": redacted(record.config)} if record else {},
         measures=home.measures() if home else {},
+        steps=_steps(found),
         variants=[(variant.words, variant.is_written) for variant in variants],
     )  # fmt: skip
+
+
+def _steps(found: Found) -> steps.Table | None:
+    """Return what each step cost the student, if its trial gave several."""
+    home, record = found.home, found.record
+    if home is None or record is None:
+        return None
+    return steps.steps_of(record, home.records(), home.measures(), home.facts().get("num_examples", {}).get("validation"))
 
 
 def _without_path(data: plugins.Reference) -> str:

@@ -31,7 +31,8 @@ class Card:
 
     `record` has the trial's `measures` and `config`; `sweep` its `data`, `task`, `teacher`, `fingerprint`; `selection` is the
     document of `tutelage select --json`; `differences` the check's, by form; `measures` are what the sweep measured by name,
-    the primary one first; `variants` the words on quantised forms and whether they are written.
+    the primary one first; `variants` the words on quantised forms and whether they are written; `steps` the table of
+    what each step from the whole network on cost.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Card:
     differences: Mapping[str, float] | None = None
     variants: Sequence[tuple[str, bool]] = ()
     measures: Mapping[str, Measure] = field(default_factory=dict)
+    steps: tuple[list[str], list[list[str]]] | None = None
 
     @property
     def signature(self) -> Signature:
@@ -60,7 +62,7 @@ def text(card: Card) -> str:
     """Return the card."""
     parts = [
         f"---\nlicense: {_yaml(card.licence)}\ntags: [knowledge-distillation, tutelage]\n---\n\n# {for_markdown(card.name)}\n",
-        _introduction(card), _numbers(card), _forms(card), _use(card), _limits(card), _config(card),
+        _introduction(card), _numbers(card), _steps(card), _forms(card), _use(card), _limits(card), _config(card),
     ]  # fmt: skip
     return "\n".join(part for part in parts if part)
 
@@ -173,6 +175,13 @@ def _guarded(card: Card) -> str:
     """Return what the sweep's guard promises of the student; "" without a guard."""
     guard = (card.selection or {}).get("guard")
     return f"\n{for_markdown(guard['promise'])}\n" if guard else ""
+
+
+def _steps(card: Card) -> str:
+    if card.steps is None:
+        return ""
+    head, rows = card.steps
+    return "## From the whole network to this one\n\n" + _table(head, [[for_markdown(cell) for cell in row] for row in rows])
 
 
 def _measured(card: Card) -> Iterator[tuple[str, str, str]]:

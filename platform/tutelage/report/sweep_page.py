@@ -14,6 +14,7 @@ from tutelage.objectives import Objective
 from tutelage.records import fronts
 from tutelage.records.fronts import candidates
 from tutelage.records.lineage import environment
+from tutelage.records.steps import steps_of
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord, one_a_trial
 from tutelage.report import charts, figures, layout, selection_sections, tables, trial_sections
@@ -27,7 +28,7 @@ class Sweep:
 
     `candidates` are those of `records` that the front is drawn from; `measures` are what was measured by name, the primary one
     first; `selection` is the document of `tutelage select --json`, if there was one; of `elapsed_s`, `search_s` went into the
-    search.
+    search; validation has `num_judged` examples.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Sweep:
     environment: Mapping[str, str]
     elapsed_s: float
     search_s: float | None = None
+    num_judged: int | None = None
 
     @property
     def primary(self) -> Measure:
@@ -56,6 +58,7 @@ def page(sweep: Sweep) -> str:
         _front(sweep),
         selection_sections.distillation(sweep.selection, sweep.measures),
         selection_sections.selected(sweep.selection),
+        _steps(sweep),
         trial_sections.what_mattered(sweep.records, sweep.objectives),
         trial_sections.cost(sweep.records, sweep.elapsed_s, sweep.search_s),
         trial_sections.stopped_early(sweep.records, primary),
@@ -106,6 +109,14 @@ def _front(sweep: Sweep) -> str:
     )
 
 
+def _steps(sweep: Sweep) -> str:
+    """Return the section about what each step cost the selected student, if its trial gave several."""
+    chosen = sweep.selection["student"]["trial"] if sweep.selection else None
+    record = next((one for one in sweep.records if one.trial_id == chosen), None)
+    found = steps_of(record, sweep.records, sweep.measures, sweep.num_judged) if record else None
+    return layout.section("From the whole network to the selected student", layout.table(*found)) if found else ""
+
+
 def _inherited(sweep: Sweep) -> list[str]:
     """Return the sentence about the students whose weights come from another student of their trial, if there are any."""
     count = sum(record.is_inherited for record in sweep.candidates)
@@ -122,7 +133,7 @@ def page_of(home: SweepDir) -> str:
         name=home.name, spec_yaml=home.spec_text(), objectives=home.objectives(),
         measures=home.measures(), records=records, candidates=candidates(home), teacher=facts["teacher"],
         selection=home.selection(), environment=environment(), elapsed_s=facts.get("elapsed_s", 0.0),
-        search_s=facts.get("search_s"),
+        search_s=facts.get("search_s"), num_judged=facts.get("num_examples", {}).get("validation"),
     )  # fmt: skip
     return page(sweep)
 
