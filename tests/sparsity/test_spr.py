@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional
 
 from tests.conftest import SMALL_SPEC
 from tutelage.errors import InputError
+from tutelage.networks import checkpoint
 from tutelage.sparsity import Calibration
 from tutelage.sparsity._batch_norm import recalibrate
 from tutelage.sparsity.channels import Config as ChannelsConfig
@@ -20,6 +22,7 @@ from tutelage.sparsity.channels import groups, remove_channels
 from tutelage.sparsity.spr import Config, build
 from tutelage.spec import loading
 from tutelage.spec.domains import Choice
+from tutelage.training.context import TrainingContext
 
 IMAGES = torch.randn(6, 1, 8, 8)
 
@@ -64,6 +67,26 @@ def test_a_channel_has_the_norm_and_the_size_of_all_weights_coupled_to_it() -> N
         weights = torch.cat([one.detach().flatten() for one in by_hand(model, channel)])
         torch.testing.assert_close(found[6].norms(model)[channel], weights.norm())
         assert found[6].sizes(model)[channel] == len(weights)
+
+
+@pytest.mark.parametrize(
+    ("model", "terms"),
+    [
+        ({"convnet": {"width": 4, "depth": 2}}, [{"stage1.0.weight": 0, "stage1.1.weight": 0, "stage2.0.weight": 1},
+                                                {"stage2.0.weight": 0, "stage2.1.weight": 0, "head.2.weight": 1}]),
+        ({"mlp": {"hidden": 8, "depth": 2}}, [{"stage1.0.weight": 0, "stage2.0.weight": 1},
+                                             {"stage2.0.weight": 0, "head.weight": 1}]),
+        ({"vit": {"width": 16, "depth": 1}}, [{"stage1.0.perceptron.0.weight": 0, "stage1.0.perceptron.2.weight": 1}]),
+    ],
+    ids=["filters and input channels", "neurons", "neurons of a transformer"],
+)  # fmt: skip
+def test_group_terms_are_of_filters_with_the_input_channels_that_read_them_and_of_neurons(
+    context: TrainingContext, model: dict[str, Any], terms: list[dict[str, int]]
+) -> None:
+    network = checkpoint.seeded(context.architecture(model), 0)
+    found = groups(network, context.splits["train"].take(slice(2)).arguments)
+    axes = [{one.parameter: one.axis for one in group.slices if one.parameter.endswith("weight")} for group in found]
+    assert sorted(axes, key=str) == sorted(terms, key=str)
 
 
 def test_a_step_shortens_every_channel_by_the_rate_times_the_penalty_until_it_is_zero() -> None:
