@@ -85,19 +85,23 @@ search:
         ({"data": {"choice": ["digits"]}}, "data", "may stand only under"),
         ({"search": {"trials": None}}, "search.trials", "a search must end"),
         ({"search": {"constraints": {"max": {"parms": 3}}}}, "search.constraints.max.parms", "Did you mean 'params'"),
-        ({"search": {"constraints": {"max": {"params": 3}, "min": {"params": 4}}}}, "search.constraints", "nobody can meet"),
+        (
+            {"search": {"constraints": {"max": {"params": 3}, "min": {"params": 4}}}},
+            "search.constraints",
+            "no student can meet",
+        ),
         ({"search": {"objectives": []}}, "search.objectives", "at least one"),
         ({"search": {"objectives": ["params", "params"]}}, "search.objectives", "is listed twice"),
         ({"select": {"max": {"size_bytes": "big"}}}, "select.max.size_bytes", "not a quantity"),
         (
             {"search": {"objectives": ["accuracy", "latency_ms"], "stopping": {}}},
             "search.stopping",
-            "the objective latency_ms is measured at the end",
+            "the objective latency_ms is measured after training",
         ),
         (
             {"search": {"objectives": ["params"], "stopping": {}}},
             "search.stopping",
-            "stopped by their accuracy, which is no objective",
+            "compares students by accuracy, which is not an objective",
         ),
         ({"search": {"stopping": {"rule": "dominanc"}}}, "search.stopping.rule", "Did you mean 'dominance'"),
         ({"search": {"sampler": "tpee"}}, "search.sampler", "Did you mean 'tpe'"),
@@ -308,7 +312,7 @@ def test_the_committed_schema_is_up_to_date() -> None:
 def test_the_size_aware_sampler_takes_only_objectives_that_are_known_before_training() -> None:
     tree = {"name": "a", "data": "digits", "teacher": {"model": "mlp"}, "student": {"model": "mlp"}}
     loading.from_dict({**tree, "search": {"sampler": "size-aware", "objectives": ["accuracy", "macs", "size_bytes", "params"]}})
-    with pytest.raises(SpecError, match="latency_ms is measured at the end"):
+    with pytest.raises(SpecError, match="latency_ms is measured after training"):
         loading.from_dict({**tree, "search": {"sampler": "size-aware", "objectives": ["accuracy", "latency_ms"]}})
 
 
@@ -339,7 +343,7 @@ def test_an_objective_may_have_a_reference_and_a_direction_of_its_own() -> None:
 def test_bounds_may_leave_one_value_and_no_less() -> None:
     bounds = {"min": {"params": 100}, "max": {"params": 100}}
     assert loading.from_dict({**TREE, "search": {"constraints": bounds}}).search.constraints.min == {"params": 100.0}
-    with pytest.raises(SpecError, match="nobody can meet these"):
+    with pytest.raises(SpecError, match="no student can meet these"):
         loading.from_dict({**TREE, "search": {"constraints": {**bounds, "min": {"params": 101}}}})
 
 

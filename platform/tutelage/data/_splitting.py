@@ -1,4 +1,4 @@
-"""Shared by the data sources: stratified splits, class names, checks of labels, and each channel's mean and deviation."""
+"""Shared by the data sources: stratified splits, checks of inputs, and each channel's mean and deviation."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import torch
 from pydantic import Field
 
 from tutelage.data import UNKNOWN, Examples, SplitName, classified
+from tutelage.data._labels import (
+    first_names,
+)
 from tutelage.errors import InputError
 
 LabelledPerClass = Annotated[
@@ -109,72 +112,6 @@ def _num_drawn(share: float | None, counts: np.ndarray, at_most: np.ndarray) -> 
     wanted: np.ndarray = np.round(share * counts).astype(counts.dtype)
     wanted = np.minimum(np.maximum(wanted, 1), np.maximum(at_most, 0))
     return wanted
-
-
-def is_unlabelled(values: np.ndarray) -> np.ndarray:
-    """Return booleans, True for values (integers or text) that mean "no label": -1, or blank text."""
-    empty: np.ndarray = np.char.strip(values) == "" if values.dtype.kind == "U" else values == UNKNOWN
-    return empty
-
-
-def as_classes(values: np.ndarray, where: str) -> tuple[str, ...]:
-    """Return the sorted class names of `values` (integers or text). Raises `InputError` for fewer than two classes."""
-    if not len(values):
-        raise InputError(f"{where}: has no examples. Is this the right path?")
-    names = tuple(str(value) for value in np.unique(values))
-    check_classes(names, where)
-    return names
-
-
-def check_classes(names: Sequence[str], where: str) -> None:
-    """Raise `InputError` for fewer than two classes."""
-    if len(names) < 2:
-        only = f"only the class '{names[0]}'" if names else "no class"
-        raise InputError(f"{where}: has {only}. A classifier needs at least two classes. Is this the right path?")
-
-
-def no_labels(where: str, remedy: str) -> InputError:
-    """Return the error for a training split without labels, from which no class names can be read."""
-    return InputError(f"{where}: no training example has a label, so the class names are missing. {remedy}")
-
-
-def as_labels(values: np.ndarray, names: Sequence[str], where: str) -> np.ndarray:
-    """Return the class index of each value. Raises `InputError` (row, value) for a value that is not in `names`."""
-    found, rows = np.unique(values, return_inverse=True)
-    index = {name: number for number, name in enumerate(names)}
-    numbers = np.array([index.get(str(value), UNKNOWN) for value in found], dtype=np.int64)
-    labels = numbers[rows.reshape(-1)]
-    if (wrong := np.flatnonzero(labels == UNKNOWN)).size:
-        remedy = "Only training examples may be unlabelled. " if is_unlabelled(values[wrong[:1]]).any() else ""
-        _raise_wrong_label(wrong, values, f"{len(names)} training classes ({first_names(names)})", where, remedy)
-    return labels
-
-
-def with_unlabelled(labels: np.ndarray, unknown: np.ndarray) -> np.ndarray:
-    """Return a label for every row: `UNKNOWN` where `unknown` is True, and `labels`, in order, for the other rows."""
-    found = np.full(len(unknown), UNKNOWN, dtype=np.int64)
-    found[~unknown] = labels
-    return found
-
-
-def check_labels(labels: np.ndarray, num_classes: int, where: str) -> None:
-    """Raise `InputError` (row, value) for a label outside 0 to `num_classes` - 1."""
-    if (wrong := np.flatnonzero((labels < 0) | (labels >= num_classes))).size:
-        _raise_wrong_label(wrong, labels, f"{num_classes} classes (0 to {num_classes - 1})", where)
-
-
-def _raise_wrong_label(wrong: np.ndarray, labels: np.ndarray, allowed: str, where: str, remedy: str = "") -> None:
-    others = f" ({len(wrong):,} rows are wrong)" if len(wrong) > 1 else ""
-    value = str(labels[wrong[0]]).strip() or "empty"
-    raise InputError(
-        f"{where}: the label of row {wrong[0]} (the first is 0) is {value}, none of the {allowed}{others}. "
-        f"{remedy}Correct the file, or remove those rows."
-    )
-
-
-def first_names(names: Sequence[str]) -> str:
-    """Return the first five names, separated by commas."""
-    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def check_rows(rows: np.ndarray, split: SplitName, where: str, remedy: str = "Add examples to it.") -> None:

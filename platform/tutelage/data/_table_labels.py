@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from tutelage.data._splitting import as_classes, as_labels, is_unlabelled, no_labels, with_unlabelled
+from tutelage.data._labels import as_classes, as_labels, is_unlabelled, no_labels, with_unlabelled
 from tutelage.data._tables import FormatConfig, Table, check_column, check_full, written
 from tutelage.errors import InputError
 

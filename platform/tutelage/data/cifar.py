@@ -11,7 +11,8 @@ from pydantic import Field
 
 from tutelage.data import Examples, SplitName, _safe_pickle
 from tutelage.data._broken import attempt, read_all
-from tutelage.data._splitting import LabelledPerClass, Part, check_classes, check_labels, split_of
+from tutelage.data._labels import check_classes, check_labels
+from tutelage.data._splitting import LabelledPerClass, Part, split_of
 from tutelage.errors import InputError
 from tutelage.files import existing
 from tutelage.plugins import PluginConfig

@@ -15,8 +15,9 @@ from pydantic import Field
 
 from tutelage.data import Examples, SplitName
 from tutelage.data._broken import read_all
+from tutelage.data._labels import as_classes, as_labels
 from tutelage.data._memory import MAX_RATIO, check_memory
-from tutelage.data._splitting import LabelledPerClass, Part, as_classes, as_inputs, as_labels, split_of
+from tutelage.data._splitting import LabelledPerClass, Part, as_inputs, split_of
 from tutelage.errors import InputError
 from tutelage.files import existing
 from tutelage.plugins import PluginConfig

@@ -20,7 +20,8 @@ from tutelage.data import UNKNOWN, Examples, SplitName
 from tutelage.data._broken import all_in_one, attempt, errors_in, read_all
 from tutelage.data._decode import decoded
 from tutelage.data._image_files import ENDINGS, UNLABELLED, folders, images_in, left_out, split_folders
-from tutelage.data._splitting import check_classes, check_rows, draw, examples_of, first_names, no_labels, said_of, statistics
+from tutelage.data._labels import check_classes, first_names, no_labels
+from tutelage.data._splitting import check_rows, draw, examples_of, said_of, statistics
 from tutelage.errors import InputError
 from tutelage.files import existing, write_json
 from tutelage.plugins import PluginConfig

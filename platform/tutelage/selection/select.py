@@ -68,10 +68,7 @@ def select(
     """
     registration = Registration(name=register) if isinstance(register, str) else register
     sweep_spec = home.spec()
-    query = SelectionQuery(
-        policy=policy or sweep_spec.select.policy, limits=limits or sweep_spec.select.limits, objectives=home.objectives(),
-        primary=home.primary(), teacher=home.facts()["teacher"],
-    )  # fmt: skip
+    query = _query(home, policy or sweep_spec.select.policy, limits or sweep_spec.select.limits)
     with Dispatcher(observers) as events, home.in_turn(events.stage), _tracked(home, sweep_spec, events) as tracker:
         context = context_with_teacher(home, sweep_spec)
         if registration:
@@ -95,6 +92,12 @@ def select(
         until_written(partial(home.files.put, SELECTION, strict_json(document)), events.stage)
     return Choice(
         document=document, student_dir=home.students_dir / chosen.record.trial_id, report_path=sweep_page.write_report(home)
+    )
+
+
+def _query(home: SweepDir, policy: Reference, limits: Limits) -> SelectionQuery:
+    return SelectionQuery(
+        policy=policy, limits=limits, objectives=home.objectives(), primary=home.primary(), teacher=home.facts()["teacher"]
     )
 
 

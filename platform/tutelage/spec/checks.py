@@ -208,7 +208,11 @@ def meaning_problems(spec: Spec) -> Iterator[Finding]:
     reported = set(search.constraints.max) & set(search.constraints.min)
     for name in sorted(reported):
         if search.constraints.min[name] > search.constraints.max[name]:
-            yield ("search", "constraints"), name, f"nobody can meet these: {name} at least above at most."
+            yield (
+                ("search", "constraints"),
+                name,
+                f"no student can meet these: the lower bound of {name} is above its upper bound.",
+            )
 
 
 def _unfit_problems(spec: Spec) -> Iterator[Finding]:
@@ -234,23 +238,23 @@ def _unlearnable_problems(spec: Spec) -> Iterator[Finding]:
             ("search", "objectives"),
             None,
             (
-                f"the sampler {sampler} goes by {primary} and {known}; {late} is measured at the end. Take another sampler, "
-                "or leave it out."
+                f"the sampler {sampler} uses {primary} and {known}, but {late} is measured after training. Take another "
+                "sampler, or remove this objective."
             ),
         )
     if search.stopping and primary not in named:
         yield (
             ("search", "stopping"),
             None,
-            f"students are stopped by their {primary}, which is no objective. Name it, or drop this.",
+            f"early stopping compares students by {primary}, which is not an objective. Make it one, or remove this.",
         )
     if search.stopping and late:
         yield (
             ("search", "stopping"),
             None,
             (
-                f"students are judged by {known}, and by {primary}; the objective {late} is measured at the end. Take "
-                "it out of the objectives, or leave this out."
+                f"early stopping compares students by {known}, and by {primary}, but the objective {late} is measured after "
+                "training. Remove it from the objectives, or remove this."
             ),
         )
 
