@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from types import MappingProxyType
 from typing import Any
 
@@ -111,14 +112,22 @@ def thresholds_of(
 
 
 def whole_widths(pruner: BasePruner, shapes: Mapping[nn.Module, tuple[int, ...]]) -> dict[nn.Module, int]:
-    """Return by layer how many scores it had when its weight had this shape."""
+    """Return by layer how many scores it had when its weight had this shape; those that it has now for other layers."""
     found = {}
     for group in pruner.DG.get_all_groups(ignored_layers=pruner.ignored_layers, root_module_types=pruner.root_module_types):
         layer = group[0].dep.target.module
-        if layer in shapes:
-            outputs = shapes[layer][1 if getattr(layer, "transposed", False) else 0]
-            found[layer] = outputs // pruner._get_channel_groups(group)
+        shape = shapes.get(layer)
+        outputs = shape[1 if getattr(layer, "transposed", False) else 0] if shape else pruner.DG.get_out_channels(layer)
+        found[layer] = outputs // pruner._get_channel_groups(group)
     return found
+
+
+def fewest_to_keep_one(share: float) -> int:
+    """Return the smallest number of channels of which the library leaves one without this share.
+
+    Of fewer, it would remove all, and then removes none.
+    """
+    return next(number for number in count(1) if int(number * (1 - share)))
 
 
 def _scores_by_layer(pruner: BasePruner, score: Importance) -> dict[nn.Module, Tensor]:

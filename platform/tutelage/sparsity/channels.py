@@ -19,7 +19,7 @@ from tutelage.networks import forward, weights
 from tutelage.sparsity import Calibration, Method
 from tutelage.sparsity._coupled import CoupledGroup, coupled_groups
 from tutelage.sparsity._outputs import output_layers
-from tutelage.sparsity._ranking import NetworkRanks, Thresholds, thresholds_of, whole_widths
+from tutelage.sparsity._ranking import NetworkRanks, Thresholds, fewest_to_keep_one, thresholds_of, whole_widths
 from tutelage.sparsity._removal import Removal, RemovalConfig
 from tutelage.sparsity._scores import DESCRIPTION, Importance, Score, score_of
 
@@ -142,9 +142,9 @@ def remove_channels(
             names = {module: name for name, module in model.named_modules()}
             for part, seen in _parts(model, arguments):
                 shapes = {layer: whole[f"{name}.weight"] for layer, name in names.items() if f"{name}.weight" in whole}
-                _pruner(config, part, seen, share, kept, score, shapes, names).step()
+                _pruner(config, part, seen, share, [*kept, *_ends(part, seen)], score, shapes, names).step()
     except Exception as error:  # torch-pruning raises what it meets in a network that it cannot trace
-        raise InputError(f"{_CANNOT}: {forward.reason(error)}. {_WAY_OUT}") from error
+        raise _untraced(model, error) from error
     model.zero_grad(set_to_none=True)
     _check(model, arguments, before, shared)
     return model.train(was_training)
@@ -155,6 +155,18 @@ _WAY_OUT = (
     "Mark the layers whose outputs later code counts (before a reshape or a split) with tutelage.models.keep_width, or set "
     "sparsity.amount: 0."
 )
+
+
+def _untraced(model: nn.Module, error: Exception) -> InputError:
+    """Return the error for a network that cannot be traced; it names the recurrent layers, of which LSTMs alone can be."""
+    layers = [f"'{name}' ({type(one).__name__})" for name, one in model.named_modules() if isinstance(one, nn.GRU | nn.RNN)]
+    if layers and not isinstance(error, InputError):
+        return InputError(
+            f"{_CANNOT}: its layers {', '.join(layers)} cannot be traced ({forward.reason(error)}). Take sparsity.method: "
+            "units, which removes their hidden units, or mark modules that do not hold them with "
+            "tutelage.models.separate_channels: channels are then removed from these alone."
+        )
+    return InputError(f"{_CANNOT}: {forward.reason(error)}. {_WAY_OUT}")
 
 
 def _check(model: nn.Module, arguments: tuple[Tensor, ...], before: list[torch.Size], shared: Mapping[str, str]) -> None:
@@ -201,6 +213,11 @@ def _parts(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[tuple[nn.Mod
     return [(module, seen[module]) for module in marked]
 
 
+def _ends(part: nn.Module, arguments: tuple[Tensor, ...]) -> set[nn.Module]:
+    """Return the layers whose outputs leave a part that is marked; their width is that of what reads them elsewhere."""
+    return output_layers(part, arguments) if getattr(part, "has_separate_channels", False) else set()
+
+
 def _pruner(
     config: Config, model: nn.Module, arguments: tuple[Tensor, ...], share: float, kept: list[nn.Module], score: Importance,
     shapes: Mapping[nn.Module, tuple[int, ...]], names: Mapping[nn.Module, str],
@@ -217,7 +234,8 @@ def _pruner(
     plain = pruner(score, share)
     widths = whole_widths(plain, shapes)
     if config.uniform and not config.has_threshold and config.round_to == 1:
-        plain._scope_initial_channels.update({plain.DG._module2name[layer]: width for layer, width in widths.items()})
+        fewest = fewest_to_keep_one(share)
+        plain._scope_initial_channels.update({plain.DG._module2name[one]: max(fewest, n) for one, n in widths.items()})
         return plain
     most = share if config.uniform else min(0.95, share + 0.25)
     limits = thresholds_of(plain, names, config.thresholds)
@@ -249,9 +267,9 @@ def groups(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[CoupledGroup
     try:
         with _unwrapped():
             kept, parts = _kept(model.eval(), arguments), _parts(model, arguments)
-            return [one for part, seen in parts for one in coupled_groups(part, seen, kept, names)]
+            return [one for part, seen in parts for one in coupled_groups(part, seen, [*kept, *_ends(part, seen)], names)]
     except Exception as error:  # torch-pruning raises what it meets in a network that it cannot trace
-        raise InputError(f"{_CANNOT}: {forward.reason(error)}. {_WAY_OUT}") from error
+        raise _untraced(model, error) from error
     finally:
         model.train(was_training)
 
