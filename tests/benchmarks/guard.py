@@ -4,10 +4,10 @@
     python tests/benchmarks/guard.py --real 20
 
 Simulated: a dense network is right on nine of ten examples. Each candidate is wrong on some of those and right on some
-others. Candidates share which examples are fragile, so their errors are correlated. A candidate's true drop is what it loses
-less what it wins. The guard walks the candidates on n examples, as `tutelage select` does. The usual guard takes the strongest
-candidate whose drop is within the bound on the 2n examples that chose it. A promise holds if the true drop of the candidate
-that is taken is below the bound.
+others. On most examples candidates agree how fragile these are, so their errors are correlated. A candidate's true drop is
+what it loses less what it wins. The guard walks the candidates on n examples, as `tutelage select` does. The usual guard takes
+the strongest candidate whose drop is within the bound on the 2n examples that chose it. A promise holds if the true drop of
+the candidate that is taken is below the bound.
 
 `--real N` trains N students of the digits with a ladder of removed channels, each seed on another split, and measures the
 drop on the test split, 881 examples that nothing else reads. That measure has a standard error, which the table states.
@@ -33,6 +33,7 @@ from tutelage.selection.certification import by_evidence, walk
 Answers = NDArray[np.float64]  # [n, 1], 1 where a network is right
 
 RIGHT, WON = 0.9, 0.01  # shares of examples on which the dense network is right, and on which only a candidate is
+SHARED = 0.7  # share of examples that are as fragile for one candidate as for all others
 SIZES = ((180, 0.05), (1000, 0.015))  # certification examples, and the bound that they carry
 DROPS: dict[str, Sequence[float]] = {  # true drops of the candidates from gentle to strong, in multiples of the bound
     "a ladder across the bound": (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0),
@@ -54,11 +55,12 @@ class Taken:
 def drawn(generator: np.random.Generator, n: int, drops: Sequence[float]) -> tuple[Answers, list[Answers]]:
     """Return what the dense network and each candidate are right on, of n new examples."""
     right, fragility = generator.random(n) < RIGHT, generator.random(n)
-    candidates = [
-        np.where(right, fragility >= (drop + WON) / RIGHT, fragility < WON / (1 - RIGHT)).astype(float)[:, None]
-        for drop in drops
-    ]
-    return right.astype(float)[:, None], candidates
+
+    def candidate(drop: float) -> Answers:
+        own = np.where(generator.random(n) < SHARED, fragility, generator.random(n))
+        return np.where(right, own >= (drop + WON) / RIGHT, own < WON / (1 - RIGHT)).astype(float)[:, None]
+
+    return right.astype(float)[:, None], [candidate(drop) for drop in drops]
 
 
 def certified(

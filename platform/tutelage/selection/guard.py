@@ -94,7 +94,10 @@ class Guard:
             raise NoStudentFits(
                 f"against {chain.said}, {why_none(self._primary, found)}. Loosen guard.max_drop in another sweep."
             )
-        picked = picker.pick(records)
+        try:
+            picked = picker.pick(records)
+        except NoStudentFits as error:
+            raise NoStudentFits(f"of the students that the guard certifies: {error}") from None
         return picked, self._with_promise(chain, found, picked.record.trial_id)
 
     def _front_chain(self, against: str) -> Chain:
