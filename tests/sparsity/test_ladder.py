@@ -151,7 +151,8 @@ def test_a_rung_is_cut_from_the_rung_before_and_its_batch_norms_are_measured_aga
         marks.append({round(one) for one in model[0].bias.tolist()})
         widths.append(model[0].out_features + model[3].out_features)
         assert len(marks[-1]) == model[0].out_features and marks[-1] <= marks[-2]
-        assert widths[-1] == int(16 * (1 - amount)) + int(8 * (1 - amount)) if uniform else 24 - int(24 * amount)
+        of_each, of_all = int(16 * (1 - amount)) + int(8 * (1 - amount)), 24 - int(24 * amount)
+        assert widths[-1] == (of_each if uniform else of_all)
         means = torch.stack([model[0](one).mean(dim=0) for one in rows]).mean(dim=0)
         torch.testing.assert_close(model[1].running_mean, means.detach())
         with torch.no_grad():
