@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -107,6 +109,28 @@ def test_tune_restarts_a_trial_after_a_death_unless_it_is_the_trials_own_failure
     assert trial.max_failures == 1, "it has died after this epoch before"
     driver.result(row(2))
     assert trial.max_failures == 2, "it got further"
+
+
+def test_a_spare_process_is_requested_after_the_first_result_and_after_each_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a death not before the next actor has taken the spare process that there is."""
+    driver, now_s, requested = Driver(), [100.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
+    handlers = replace(driver.feed.handlers, keep_spare=lambda: requested.append(now_s[0]))
+    driver.feed.handlers = handlers
+    trial = SimpleNamespace(trial_id="tune-1", num_failures=1, max_failures=10)
+    driver.callback.on_trial_start(0, [], trial)
+
+    def steps(*times_s: float) -> None:
+        for now_s[0] in times_s:
+            driver.callback.on_step_begin(0, [])
+
+    steps(101.0)
+    driver.result(row(1))
+    driver.result(row(2))
+    steps(102.0, 103.0)
+    driver.callback.on_trial_recover(0, [], trial)
+    steps(103.0 + ray_tune.SPARE_TAKEN_S / 2, 106.0, 107.0)
+    assert requested == [102.0, 106.0]
 
 
 @pytest.mark.parametrize(("decision", "action"), [("go_on", TrialScheduler.CONTINUE), ("stop", TrialScheduler.STOP),
@@ -221,10 +245,9 @@ def test_tune_gets_the_time_limit_the_slots_and_the_number_of_failures(tmp_path:
         def fit(self) -> None:
             given["at_once"] = os.environ["TUNE_MAX_PENDING_TRIALS_PG"]
 
-    remote: Any = SimpleNamespace(remote=lambda *_: "gate")
+    gate = SimpleNamespace(remove=lambda: given.update(removed=gate))
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0}}])
-    monkeypatch.setattr(ray, "remote", lambda **_: lambda cls: remote)
-    monkeypatch.setattr(ray, "kill", lambda gate: given.update(killed=gate))
+    monkeypatch.setattr(ray_tune, "Gate", lambda number: given.update(expected=number) or gate)
     monkeypatch.setattr(tune, "Tuner", Tuner)
     monkeypatch.setattr(tune, "with_parameters", lambda trainable, **parameters: given.update(parameters))
     monkeypatch.setattr(tune, "with_resources", lambda trainable, resources: given.update(resources=resources))
@@ -236,4 +259,4 @@ def test_tune_gets_the_time_limit_the_slots_and_the_number_of_failures(tmp_path:
     assert given["reuse_actors"] and given["resources"] == {"cpu": 2, "gpu": 0} and given["at_once"] == "3"
     assert (given["rungs"], given["pausing"], given["checkpoint_epochs"]) == (frozenset({2}), True, 5)
     assert given["run"].failure_config.max_failures == MAX_WITHOUT_PROGRESS and given["run"].name == "home"
-    assert given["killed"] == given["gate"] == "gate"
+    assert given["removed"] is given["gate"] is gate and given["expected"] == 3

@@ -1,40 +1,65 @@
-"""The gate that a search's actors pass together. Its process imports nothing heavy, so that it is up before they are."""
+"""The gate that a search's actors pass together: entries in the cluster's key-value store, so that it takes no process."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import time
+import uuid
+
+from ray.experimental import internal_kv
 
 GATE_PATIENCE_S = 20.0  # an actor that starts takes a few seconds; a cluster that grows takes longer and is not waited for
+POLL_S = 0.05
 
 
 class Gate:
-    """Holds actors that have started until `expected` are up, or nobody has come for a while; then it stays open.
+    """Holds actors that have started until as many as expected are there, or none has come for a while; then it stays open.
 
     Without it, trials shorter than an actor's start run one at a time: Tune gives a waiting trial the actor that has just
     come free, and kills the one that was starting for it, again and again.
     """
 
     def __init__(self, expected: int) -> None:
-        self._expected = self._missing = expected
-        self._opened = asyncio.Event()
+        self._name, self._is_open = uuid.uuid4().hex, False
+        self._put("expected", str(expected))
 
-    async def expect(self, at_most: int) -> None:
+    def expect(self, at_most: int) -> None:
         """Expect no more than so many actors: there are no more trials."""
-        fewer = max(0, self._expected - at_most)
-        self._expected -= fewer
-        self._missing -= fewer
-        if self._missing <= 0:
-            self._opened.set()
+        if not self._has_opened() and at_most < self._expected():
+            self._put("expected", str(at_most))
+            self._open_if_complete()
 
-    async def pass_through(self) -> None:
-        self._missing -= 1
-        seen = self._missing
-        if self._missing <= 0:
-            self._opened.set()
-        while not self._opened.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._opened.wait(), GATE_PATIENCE_S)
-            if seen == self._missing:
-                self._opened.set()
-            seen = self._missing
+    def pass_through(self) -> None:
+        """Return when the gate is open."""
+        self._put(f"arrived/{uuid.uuid4().hex}", "")
+        self._open_if_complete()
+        num_arrived, until_s = self._num_arrived(), time.monotonic() + GATE_PATIENCE_S
+        while not self._has_opened():
+            time.sleep(POLL_S)
+            if time.monotonic() > until_s:
+                earlier, num_arrived, until_s = num_arrived, self._num_arrived(), time.monotonic() + GATE_PATIENCE_S
+                if num_arrived == earlier:
+                    self._put("open", "")
+
+    def remove(self) -> None:
+        """Remove the gate's entries from the store."""
+        internal_kv._internal_kv_del(self._key(""), del_by_prefix=True)
+
+    def _open_if_complete(self) -> None:
+        if self._num_arrived() >= self._expected():
+            self._put("open", "")
+
+    def _has_opened(self) -> bool:
+        self._is_open = self._is_open or internal_kv._internal_kv_exists(self._key("open"))
+        return self._is_open
+
+    def _num_arrived(self) -> int:
+        return len(internal_kv._internal_kv_list(self._key("arrived/")))
+
+    def _expected(self) -> int:
+        return int(internal_kv._internal_kv_get(self._key("expected")) or 0)
+
+    def _key(self, entry: str) -> str:
+        return f"tutelage-gate/{self._name}/{entry}"
+
+    def _put(self, entry: str, value: str) -> None:
+        internal_kv._internal_kv_put(self._key(entry), value)

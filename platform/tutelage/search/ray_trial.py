@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import ray
 import torch
 from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
 from tutelage.records.trial import WorkersLost
+from tutelage.search.gate import Gate
 from tutelage.search.trial_feed import STATE
 
 HAND_IN_S = 2.0  # an actor hands in its epochs this often, at a rung, or as the trial ends; a live view needs no more
@@ -46,11 +46,11 @@ class StudentTrainable(tune.Trainable):
     """Runs students one after the other in one actor. An exception of a student's own ends that trial, not the actor."""
 
     def setup(
-        self, config: dict[str, Any], open_trial: StartTrial | None = None, gate: Any = None,
+        self, config: dict[str, Any], open_trial: StartTrial | None = None, gate: Gate | None = None,
         rungs: frozenset[int] = frozenset(), pausing: bool = False, checkpoint_epochs: int = 0,
     ) -> None:  # fmt: skip
         """Keep what opens trials; the trial itself is opened at its first step."""
-        assert open_trial is not None
+        assert open_trial is not None and gate is not None
         self._rungs, self._checkpoint_epochs = rungs, checkpoint_epochs
         self._kept_at = rungs if pausing else frozenset()
         resources = self.trial_resources
@@ -58,7 +58,7 @@ class StudentTrainable(tune.Trainable):
         torch.set_num_threads(max(1, int(resources.required_resources.get("CPU", 1))))
         self._open_trial = open_trial
         self._opened: RunningTrial | None = None
-        ray.get(gate.pass_through.remote())
+        gate.pass_through()
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

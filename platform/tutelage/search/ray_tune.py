@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from tutelage.search.trial_feed import Handlers, Rungs, TrialFeed
 __all__ = ["Handlers", "Rungs", "Slots", "run"]
 
 WAIT_S = 30.0  # without a trial that runs, until what it waits for is said
+SPARE_TAKEN_S = 2.0  # after a death, until another actor has taken the spare process
 MAX_PENDING = 200  # trials drawn ahead of the actors that run them, at most
 
 
@@ -99,9 +101,13 @@ class _Callback(tune.Callback):
     def __init__(self, feed: TrialFeed, slots: Slots) -> None:
         self._feed, self._deaths, self._demand = feed, Deaths(slots.max_failures), slots.demand
         self._running: dict[str, Trial] = {}
-        self._waits_since_s = time.monotonic()
+        self._waits_since_s, self._has_result = time.monotonic(), False
+        self._spare_due_s = math.inf
 
     def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+        if time.monotonic() >= self._spare_due_s:
+            self._spare_due_s = math.inf
+            self._feed.handlers.keep_spare()
         if self._running:
             self._waits_since_s = time.monotonic()
         elif time.monotonic() - self._waits_since_s > WAIT_S:
@@ -118,12 +124,15 @@ class _Callback(tune.Callback):
         self._set_limits()
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Trial, result: dict[str, Any], **info: Any) -> None:
+        if not self._has_result:
+            self._has_result, self._spare_due_s = True, time.monotonic()
         self._feed.report(trial.trial_id, result)
         if "epoch" in result:
             self._deaths.reported(trial.trial_id, result["epoch"])
             self._set_limits()
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
+        self._spare_due_s = time.monotonic() + SPARE_TAKEN_S
         self._deaths.died(trial.trial_id, time.monotonic())
         self._running[trial.trial_id] = trial
         self._set_limits()
@@ -192,13 +201,13 @@ def run(
     num_slots, rungs = slots.count(), rungs or Rungs()
     feed = TrialFeed(handlers=handlers, rungs=rungs, home=home)
     scheduler = _Scheduler(feed)
-    gate: Any = ray.remote(num_cpus=0)(Gate).remote(num_slots)
+    gate = Gate(num_slots)
     parameters = tune.with_parameters(
         StudentTrainable, open_trial=open_trial, gate=gate, rungs=rungs.epochs, pausing=rungs.pausing,
         checkpoint_epochs=slots.checkpoint_epochs,
     )  # fmt: skip
     config = tune.TuneConfig(
-        search_alg=_Searcher(feed, lambda: gate.expect.remote(feed.num_suggested)),
+        search_alg=_Searcher(feed, lambda: gate.expect(feed.num_suggested)),
         scheduler=scheduler,
         num_samples=-1,
         max_concurrent_trials=num_slots if slots.workers else slots.concurrency,
@@ -217,7 +226,7 @@ def run(
                 scheduler.release()
             raise
         finally:
-            ray.kill(gate)
+            gate.remove()
 
 
 def _run_config(home: Path, callback: _Callback) -> tune.RunConfig:

@@ -50,7 +50,7 @@ def plan(spec: Spec, address: str | None = None) -> dict[str, Any]:
     seconds = [_trial_seconds(spec, context, number) for number in range(SAMPLED_STUDENTS)]
     trial_s = statistics.fmean(seconds)
     trials, train = spec.search.trials, context.splits["train"]
-    at_once = _trials_at_once(spec, nodes)
+    at_once = cluster.trials_at_once(spec, nodes)
     unlabelled = len(train) - train.num_labelled
     return {
         "version": 1,
@@ -69,11 +69,6 @@ def plan(spec: Spec, address: str | None = None) -> dict[str, Any]:
         "storage": f"{storage} is writable",
         "tracking": "MLflow answers",
     }
-
-
-def _trials_at_once(spec: Spec, nodes: list[Node]) -> int:
-    fitting = max(1, placement.jobs_at_once(nodes, cluster.demands(spec)[-1]))
-    return min(fitting, spec.search.concurrency or fitting, spec.search.trials or fitting)
 
 
 def _nodes(spec: Spec, address: str | None) -> list[Node]:

@@ -81,7 +81,7 @@ def run(
     """
     tracker = tracker_of(spec, run_id)
     try:
-        with cluster(address, events):
+        with cluster(address, events, spec):
             check_resources(spec)
             with driven() as home, ending(home, events):
                 events.send(SweepStarted(sweep=home.name, num_trials=spec.search.trials, primary=spec.primary))

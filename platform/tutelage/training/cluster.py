@@ -5,35 +5,40 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import ray
 import torch
 from ray._private import ray_constants
 from ray._private.utils import get_num_cpus
 
-from tutelage import environment, placement, signals
+from tutelage import environment, placement, plugins, signals
 from tutelage.errors import UnreachableError
 from tutelage.placement import Demand, Node
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.spec.spec import Spec
+from tutelage.training import spare_processes
 
 
 @contextmanager
-def cluster(address: str | None, events: Dispatcher) -> Iterator[None]:
+def cluster(address: str | None, events: Dispatcher, spec: Spec | None = None) -> Iterator[None]:
     """Connect to Ray within a block, unless this process is already connected.
 
-    SIGINT, SIGTERM and SIGHUP are exceptions in the block (see `signals`).
+    A cluster that starts here has processes that are ready for the trials of `spec`. SIGINT, SIGTERM and SIGHUP are
+    exceptions in the block (see `signals`).
     """
     if ray.is_initialized():
         with signals.raised():
             yield
         return
     events.stage("starting Ray on this machine" if address is None else f"connecting to Ray at {address}")
-    with signals.raised():
+    is_own = address is None and "RAY_ADDRESS" not in os.environ
+    with signals.raised(), _prepared(spec) if spec and is_own else nullcontext():
         try:
             _connect(address)
+            if spec:
+                spare_processes.start(trials_at_once(spec, nodes()))
             yield
         finally:
             with signals.deferred():
@@ -71,6 +76,19 @@ def _start() -> None:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = clustered
+
+
+def _prepared(spec: Spec) -> AbstractContextManager[None]:
+    """Set the environment of a cluster with spare processes; trials with workers have none, as few of their processes train."""
+    _, reader, _ = plugins.configure("data", spec.data)
+    wanted = {} if spec.resources.trial.workers else spare_processes.settings(trials_at_once(spec, nodes()), reader)
+    return environment.set_to(wanted)
+
+
+def trials_at_once(spec: Spec, nodes: Sequence[Node]) -> int:
+    """Return how many of the spec's trials run at once on the nodes; at least 1."""
+    fitting = max(1, placement.jobs_at_once(nodes, demands(spec)[-1]))
+    return min(fitting, spec.search.concurrency or fitting, spec.search.trials or fitting)
 
 
 def check_resources(spec: Spec) -> None:
