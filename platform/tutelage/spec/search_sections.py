@@ -92,7 +92,9 @@ class TeacherResources(Section):
 class TrialResources(Section):
     """Resources of a trial. With 0 workers it runs in its actor, a process that later trials use again."""
 
-    workers: int = Field(0, ge=0, description="worker processes of a trial, each computes all of it; 0: its actor, which is faster")
+    workers: int = Field(
+        0, ge=0, description="worker processes of a trial, each computes all of it; 0: its actor, which is faster"
+    )
     cpus: float = Field(1, gt=0, description="CPUs of a trial, or of each of its workers")
     gpus: float = Field(0, ge=0, description="GPUs of a trial, or of each of its workers; trials with fractions share a GPU")
 
