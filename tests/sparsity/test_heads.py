@@ -59,7 +59,8 @@ class Fused(nn.Module):
         self.qkv, self.to_out = nn.Linear(WIDTH, 24, bias=False), nn.Sequential(nn.Linear(8, WIDTH), nn.Dropout(0.1))
 
     def forward(self, tokens: Tensor) -> Any:
-        return self.to_out(mixed(*self.qkv(tokens).chunk(3, dim=-1), self.n_head))
+        queries, keys, values = self.qkv(tokens).chunk(3, dim=-1)
+        return self.to_out(mixed(queries, keys, values, self.n_head))
 
 
 class Interleaved(Fused):
@@ -186,7 +187,7 @@ def test_the_norm_is_of_a_heads_queries_keys_values_and_the_columns_that_read_it
     model = own(Separate)
     squares, rows, block = attention(model, (IMAGES,), "attention").squares(), slice(3, 6), model.attention
     parts = [one for layer in (block.q, block.k, block.v) for one in (layer.weight[rows], layer.bias[rows])]
-    expected = sum(part.square().sum() for part in (*parts, block.out.weight[:, rows]))
+    expected = torch.stack([part.square().sum() for part in (*parts, block.out.weight[:, rows])]).sum()
     torch.testing.assert_close(squares[1], expected.detach())
 
 

@@ -26,7 +26,7 @@ def kept(amount: float, *widths: int, **options: Any) -> list[int]:
     method = channels.build(channels.Config(round_to=8, **options), amount)
     smaller = method.remove(network(*widths), Calibration(arguments=ARGUMENTS))
     assert smaller(*ARGUMENTS).shape == (2, 10)
-    return [layer.out_channels for layer in smaller if isinstance(layer, nn.Conv2d)]
+    return [layer.out_channels for layer in smaller.modules() if isinstance(layer, nn.Conv2d)]
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,4 @@ def test_what_is_sized_is_what_is_removed() -> None:
 def test_regularised_students_are_rounded_too() -> None:
     method = spr.build(spr.Config(round_to=8), 0.5)
     smaller = method.remove(network(32, 64), Calibration(arguments=ARGUMENTS))
-    assert all(layer.out_channels % 8 == 0 for layer in smaller if isinstance(layer, nn.Conv2d))
+    assert all(layer.out_channels % 8 == 0 for layer in smaller.modules() if isinstance(layer, nn.Conv2d))

@@ -121,7 +121,7 @@ def test_7_a_shared_weight_does_not_become_two(network: type[nn.Module]) -> None
 
 
 class Recurrent(nn.Module):
-    def __init__(self, kind: type[nn.RNNBase], bidirectional: bool) -> None:
+    def __init__(self, kind: type[nn.LSTM | nn.GRU], bidirectional: bool) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.body = nn.Sequential(nn.Linear(8, 14), nn.ReLU(), nn.Linear(14, 12))

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -113,9 +114,9 @@ class Nodes:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         labels = [{"zone": "a"}, {"device": "phone", "zone": "b"}]
         self.selected: dict[str, str] = {}
-        monkeypatch.setattr(latency.ray, "nodes", lambda: [{"Alive": True, "Labels": one} for one in labels])
-        monkeypatch.setattr(latency.ray, "remote", self.remote)
-        monkeypatch.setattr(latency.ray, "get", lambda found, timeout: found)
+        monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Labels": one} for one in labels])
+        monkeypatch.setattr(ray, "remote", self.remote)
+        monkeypatch.setattr(ray, "get", lambda found, timeout: found)
 
     def remote(self, num_cpus: int, label_selector: dict[str, str], max_retries: int) -> Any:
         self.selected = label_selector

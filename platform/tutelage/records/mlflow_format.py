@@ -10,17 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tutelage.measure import Measure
+from tutelage.records.trial import TrialRecord
 from tutelage.redaction import redact, redacted
 
 MAX_KEY_CHARS = 250  # these three are MLflow's own (mlflow.utils.validation); beyond them it refuses, or cuts with a warning
-
-
 MAX_PARAM_CHARS = 6000
-
-
 MAX_TAG_CHARS = 8000
-
-
 _FOREIGN = re.compile(r"[^A-Za-z0-9_\-. :/]")
 
 
@@ -87,3 +82,13 @@ def fit_curve(rows: Sequence[Mapping[str, float]]) -> list[tuple[str, float, int
         for name, value in row.items()
         if name not in NO_MEASURES and math.isfinite(value)
     ]
+
+
+def origin_tags(record: TrialRecord) -> dict[str, str]:
+    """Return the tags of one candidate among several: its trial, what was removed from it, how it was made, its rung."""
+    if not record.parent:
+        return {}
+    (own,) = record.candidates
+    tags = {"parent_trial": record.parent, "candidate.amount": f"{own.amount:g}", "candidate.made": own.made}
+    on_ladder = {"candidate.rung": str(own.rung), "candidate.inherited": str(own.is_inherited).lower()}
+    return tags if own.rung is None else {**tags, **on_ladder}

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from tutelage.errors import UnreachableError
 from tutelage.measure import Measure
-from tutelage.records import mlflow_store, mlflow_views
+from tutelage.records import mlflow_runs, mlflow_store, mlflow_views
+from tutelage.records.mlflow_runs import Child
 from tutelage.records.mlflow_store import one_attempt
 from tutelage.records.spool import Work
 
@@ -27,31 +27,6 @@ logger = logging.getLogger(__name__)
 
 
 FRONT_KEYS = ("front/hypervolume", "front/size")  # of the sweep's own run, beside the primary measure
-
-
-PAGE = 1000
-
-
-@dataclass
-class Child:
-    """What MLflow holds of a trial."""
-
-    run_id: str
-    start_ms: int
-    ended: bool = False
-    deleted: bool = False
-    metrics: dict[str, float] = field(default_factory=dict)
-    params: dict[str, str] = field(default_factory=dict)
-    label: str = ""
-
-    @classmethod
-    def of(cls, run: Run) -> Child:
-        """Return what a run that was found holds."""
-        return cls(
-            run_id=str(run.info.run_id), start_ms=int(run.info.start_time), ended=run.info.status != "RUNNING",
-            deleted=run.info.lifecycle_stage != "active", metrics=dict(run.data.metrics), params=dict(run.data.params),
-            label=run.data.tags.get("pareto", ""),
-        )  # fmt: skip
 
 
 class MlflowWriter:
@@ -133,40 +108,14 @@ class MlflowWriter:
 
         It is looked for in all experiments.
         """
-        token = None
         with one_attempt():
-            known = [str(one.experiment_id) for one in self._client.search_experiments(max_results=PAGE)]
-        while True:
-            with one_attempt():
-                page = self._client.search_runs(
-                    known, f"tags.sweep = '{name}' and tags.stage = 'sweep'", max_results=PAGE, page_token=token
-                )
-            for run in page:
-                if self._has_trial(run, started_ms):
-                    return str(run.info.run_id)
-            if not (token := page.token):
-                return None
-
-    def _has_trial(self, run: Run, started_ms: Mapping[str, int]) -> bool:
-        query = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
-        with one_attempt():
-            some = self._client.search_runs([run.info.experiment_id], query, ViewType.ALL, PAGE)
-        return any(started_ms.get(one.data.tags.get("trial_id", "")) == one.info.start_time for one in some)
+            return mlflow_runs.run_with(self._client, name, started_ms)
 
     def children(self, parent: str) -> dict[str, Child]:
         """Return what MLflow holds of a sweep's trials, by trial; requested once."""
         if parent not in self._children:
-            found: dict[str, Child] = {}
-            token = None
-            while True:
-                with one_attempt():
-                    page = self._client.search_runs(
-                        [self.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'", ViewType.ALL, PAGE,
-                        page_token=token,
-                    )  # fmt: skip
-                found |= {run.data.tags["trial_id"]: Child.of(run) for run in page if "trial_id" in run.data.tags}
-                if not (token := page.token):
-                    break
+            with one_attempt():
+                found = mlflow_runs.children(self._client, self.experiment_id, parent)
             self._children[parent] = found
             self.run_ids[parent] = {trial: child.run_id for trial, child in found.items()}
         return self._children[parent]

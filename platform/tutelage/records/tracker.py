@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from tutelage.errors import UnreachableError
 from tutelage.measure import Measure
 from tutelage.records import lineage
-from tutelage.records.mlflow_format import fit_certified, fit_curve, fit_measures, fit_params, fit_tags
+from tutelage.records.mlflow_format import fit_certified, fit_curve, fit_measures, fit_params, fit_tags, origin_tags
 from tutelage.records.mlflow_writer import MlflowWriter
 from tutelage.records.sender import Sender
 from tutelage.records.spool import Spool
@@ -47,15 +47,9 @@ def task_name(spec: Spec) -> str:
 
 logger = logging.getLogger(__name__)
 
-
 STATUS = {"failed": "FAILED", "infeasible": "KILLED", "stopped": "KILLED"}  # of a run in MLflow, by a trial's state
-
-
 CANDIDATES = ("front", "dominated")
-
-
 INACTIVE = "none"  # of a searched param that a trial's branch does not have; MLflow's charts drop runs that lack a param
-
 
 Answer = TypeVar("Answer")
 
@@ -204,7 +198,7 @@ class Tracker:
         if label in CANDIDATES:
             value = record.measures.get(self._primary.name, math.nan)
             self._best = value if math.isnan(self._best) or self._primary.is_better(value, self._best) else self._best
-        tags = {"sweep": self._sweep, "stage": "trial", **_origin(record)}
+        tags = {"sweep": self._sweep, "stage": "trial", **origin_tags(record)}
         if record.error:
             tags["error"] = record.error.strip().splitlines()[-1]
         spent = {"cost/elapsed_s": record.elapsed_s} if record.elapsed_s else {}
@@ -240,11 +234,12 @@ class Tracker:
     def log_artifacts(self, paths: Sequence[Path]) -> None:
         """Attach files to the sweep's run, as they are when MLflow takes them."""
         for path in paths:
-            own = self.spool_path is not None and path.absolute().is_relative_to(self.spool_path.parent.absolute())
-            seen = (
-                path.absolute().relative_to(self.spool_path.parent.absolute()) if own and self.spool_path else path.absolute()
-            )
-            self._enqueue("files", paths=[str(seen)])  # seen from the spool, which may be moved before MLflow takes them
+            self._enqueue("files", paths=[str(self._seen_from_spool(path.absolute()))])
+
+    def _seen_from_spool(self, path: Path) -> Path:
+        """Return a path relative to the spool, which may be moved before MLflow takes the file."""
+        home = self.spool_path.parent.absolute() if self.spool_path else None
+        return path.relative_to(home) if home and path.is_relative_to(home) else path
 
     def log_measures(self, trial_id: str, measures: Mapping[str, float]) -> None:
         """Add measures that were taken after a trial ended."""
@@ -293,16 +288,6 @@ class Tracker:
     def experiment_id(self) -> str:
         """MLflow's id of the experiment."""
         return self._writer.experiment_id
-
-
-def _origin(record: TrialRecord) -> dict[str, str]:
-    """Return the tags of one candidate among several: its trial, what was removed from it, how it was made, its rung."""
-    if not record.parent:
-        return {}
-    (own,) = record.candidates
-    tags = {"parent_trial": record.parent, "candidate.amount": f"{own.amount:g}", "candidate.made": own.made}
-    on_ladder = {"candidate.rung": str(own.rung), "candidate.inherited": str(own.is_inherited).lower()}
-    return tags if own.rung is None else {**tags, **on_ladder}
 
 
 def _started_ms(record: TrialRecord) -> int:

@@ -1,0 +1,66 @@
+"""What MLflow holds of a sweep: its run by its trials, and its trials' runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+
+PAGE = 1000  # runs a request
+
+
+@dataclass
+class Child:
+    """What MLflow holds of a trial."""
+
+    run_id: str
+    start_ms: int
+    ended: bool = False
+    deleted: bool = False
+    metrics: dict[str, float] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    label: str = ""
+
+    @classmethod
+    def of(cls, run: Run) -> Child:
+        """Return what a run that was found holds."""
+        return cls(
+            run_id=str(run.info.run_id), start_ms=int(run.info.start_time), ended=run.info.status != "RUNNING",
+            deleted=run.info.lifecycle_stage != "active", metrics=dict(run.data.metrics), params=dict(run.data.params),
+            label=run.data.tags.get("pareto", ""),
+        )  # fmt: skip
+
+
+def run_with(client: MlflowClient, name: str, started_ms: Mapping[str, int]) -> str | None:
+    """Return the id of the run of a sweep `name` that has one of these trials, started at that time; None if there is none.
+
+    It is looked for in all experiments.
+    """
+    known = [str(one.experiment_id) for one in client.search_experiments(max_results=PAGE)]
+    sweeps = _runs(client, known, f"tags.sweep = '{name}' and tags.stage = 'sweep'", ViewType.ACTIVE_ONLY)
+    return next((str(run.info.run_id) for run in sweeps if _has_trial(client, run, started_ms)), None)
+
+
+def _has_trial(client: MlflowClient, run: Run, started_ms: Mapping[str, int]) -> bool:
+    query = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+    some = client.search_runs([run.info.experiment_id], query, ViewType.ALL, PAGE)
+    return any(started_ms.get(one.data.tags.get("trial_id", "")) == one.info.start_time for one in some)
+
+
+def children(client: MlflowClient, experiment_id: str, parent: str) -> dict[str, Child]:
+    """Return the runs of a sweep's trials, deleted ones too, by trial."""
+    runs = _runs(client, [experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'", ViewType.ALL)
+    return {run.data.tags["trial_id"]: Child.of(run) for run in runs if "trial_id" in run.data.tags}
+
+
+def _runs(client: MlflowClient, experiment_ids: Sequence[str], query: str, view: int) -> Iterator[Run]:
+    """Give all runs that a query finds, page by page."""
+    token: str | None = None
+    while True:
+        page = client.search_runs(list(experiment_ids), query, view, PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
