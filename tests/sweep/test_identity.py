@@ -66,6 +66,8 @@ OTHERWISE: dict[str, tuple[Any, set[str]]] = {  # another value of every field, 
     "guard.disagreement": (0.1, NONE),
     "sparsity.quantise": (True, STUDENT),
     "sparsity.amount": (0.3, STUDENT), "sparsity.method": ({"channels": {}}, STUDENT),
+    "sparsity.ladder.rungs": (3, STUDENT), "sparsity.ladder.recovery_epochs": (2, STUDENT),
+    "sparsity.ladder.spacing": ("linear", STUDENT), "sparsity.ladder.amounts": ([0.1, 0.4], STUDENT),
 }  # fmt: skip
 HARMLESS = ("search", "resources", "select", "storage", "tracking")  # how long is searched, by whom, and where it is kept
 # Such a teacher's address is the hash of its weights.
@@ -91,8 +93,14 @@ def fields_of(model: type[BaseModel], path: str = "") -> Iterator[str]:
 FIELDS = [path for path in fields_of(spec.Spec) if path.split(".")[0] not in HARMLESS and path not in ELSEWHERE]
 
 
+def base_of(path: str) -> dict[str, Any]:
+    """Return the spec whose field `path` is changed: with a ladder for the fields of a ladder."""
+    ladder = {"method": "channels", "amount": 0.4, "ladder": {"rungs": 2, "recovery_epochs": 1}}
+    return {**BASE, "sparsity": ladder} if path.startswith("sparsity.ladder.") else BASE
+
+
 def changed(path: str, value: Any) -> spec.Spec:
-    tree = deepcopy(BASE)
+    tree = deepcopy(base_of(path))
     *above, last = path.split(".")
     node = tree
     for name in above:
@@ -134,7 +142,7 @@ def test_every_field_of_the_spec_is_in_the_table() -> None:
 @pytest.mark.parametrize("path", FIELDS)
 def test_a_field_changes_the_addresses_of_what_it_can_change(path: str, addresses: Addresses) -> None:
     value, expected = OTHERWISE[path]
-    before, after = addresses(loading.from_dict(BASE)), addresses(changed(path, value))
+    before, after = addresses(loading.from_dict(base_of(path))), addresses(changed(path, value))
     assert {kind for kind in before if before[kind] != after[kind]} == expected
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SMALL_SPEC
-from tests.sweep.test_identity import BASE, ELSEWHERE, OTHERWISE, changed, fields_of
+from tests.sweep.test_identity import BASE, ELSEWHERE, OTHERWISE, base_of, changed, fields_of
 from tutelage.errors import InputError
 from tutelage.records import sweeps
 from tutelage.records.trial import TrialRecord
@@ -159,6 +159,8 @@ FURTHER: dict[str, Any] = {  # another value of the fields that `test_identity` 
     "search.confirm": 2, "search.concurrency": 1, "search.checkpoint_epochs": 1,
     **{f"resources.{job}.{what}": 2 for job in ("teacher", "trial") for what in ("workers", "cpus", "gpus")},
     "select.policy": "min-size", "select.max": {"params": 9000}, "select.min": {"accuracy": 0.5},
+    "resources.latency.threads": 2, "resources.latency.node": {"device": "phone"}, "resources.latency.command": ["time-it"],
+    "resources.latency.runtime": "torch", "resources.latency.timeout_s": 7.0,
     "storage": "elsewhere", "tracking.uri": "sqlite:///elsewhere.db", "tracking.experiment": "other",
 }  # fmt: skip
 EVERY_FIELD = list(fields_of(Spec))
@@ -171,7 +173,7 @@ def test_every_field_of_the_spec_has_another_value() -> None:
 
 @pytest.mark.parametrize("path", VALUES)
 def test_only_settings_that_change_no_student_may_differ(path: str) -> None:
-    before, after = loading.from_dict(BASE), changed(path, VALUES[path])
+    before, after = loading.from_dict(base_of(path)), changed(path, VALUES[path])
     if path in CHANGEABLE:
         extension.check_extends(before, after)
         return

@@ -15,7 +15,8 @@ MORE = ("search.trials", "search.hours", "search.device_hours")  # of these a re
 
 FREE = (
     "storage",  # a storage knows itself by where it is
-    "resources",
+    "resources.teacher",
+    "resources.trial",
     "select",
     "search.concurrency",
     "search.confirm",
