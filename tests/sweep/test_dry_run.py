@@ -12,7 +12,7 @@ from tutelage.placement import Node
 from tutelage.spec import loading
 from tutelage.spec.sections import TrialConfig
 from tutelage.sweep import dry_run
-from tutelage.training import loop, student
+from tutelage.training import cluster, loop, student
 from tutelage.training.context import TrainingContext
 
 
@@ -41,4 +41,4 @@ def test_a_trainings_estimated_time_is_that_of_all_its_examples_and_epochs(
 )  # fmt: skip
 def test_trials_at_once_are_those_that_fit_whole(search: dict[str, int], trial: dict[str, int], expected: int) -> None:
     spec = loading.from_dict({**SMALL_SPEC, "search": {"trials": 50, **search}, "resources": {"trial": trial}})
-    assert dry_run._trials_at_once(spec, [Node(cpus=5, gpus=0)]) == expected
+    assert cluster.trials_at_once(spec, [Node(cpus=5, gpus=0)]) == expected
