@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.conftest import SMALL_SPEC
+from tests.contexts import small_config
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint
 from tutelage.sparsity import Calibration
@@ -22,7 +22,10 @@ from tutelage.sparsity.channels import groups, remove_channels
 from tutelage.sparsity.spr import Config, build
 from tutelage.spec import loading
 from tutelage.spec.domains import Choice
+from tutelage.spec.sections import TrialConfig
+from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext
+from tutelage.training.step_loss import StepLoss
 
 IMAGES = torch.randn(6, 1, 8, 8)
 
@@ -59,14 +62,13 @@ def by_hand(model: Coupled, channel: int) -> list[Tensor]:
     ]  # fmt: skip
 
 
-def test_a_channel_has_the_norm_and_the_size_of_all_weights_coupled_to_it() -> None:
+def test_a_channel_has_the_norm_of_all_weights_coupled_to_it() -> None:
     model = Coupled()
     found = {group.width: group for group in groups(model, (IMAGES[:2],))}
     assert set(found) == {6, 5}, "the output layer's channels are in no group"
     for channel in range(6):
         weights = torch.cat([one.detach().flatten() for one in by_hand(model, channel)])
         torch.testing.assert_close(found[6].norms(model)[channel], weights.norm())
-        assert found[6].sizes(model)[channel] == len(weights)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +94,8 @@ def test_group_terms_are_of_filters_with_the_input_channels_that_read_them_and_o
 def test_a_step_shortens_every_channel_by_the_rate_times_the_penalty_until_it_is_zero() -> None:
     model = Coupled()
     (stream,) = [group for group in groups(model, (IMAGES[:2],)) if group.width == 6]
-    before, sizes = stream.norms(model), stream.sizes(model)
-    left = (1 - 0.1 * 0.3 * sizes.sqrt() / before).clamp(min=0)
+    before = stream.norms(model)
+    left = (1 - 0.1 * 0.3 * before.mean() / before).clamp(min=0)
     stream.scale(model, left)
     # weights that lie in two slices of one group (b reads and writes the stream) are shortened for each
     assert (stream.norms(model) <= before * left + 1e-6).all() and (stream.norms(model) < before).all()
@@ -108,23 +110,26 @@ def test_the_group_step_is_the_closed_form() -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     arguments = (torch.randn(2, 4),)
     method = build(Config(group=0.2), 0.5)
-    method.start(model, Calibration(arguments=arguments))
+    method.start(model, Calibration(arguments=arguments, rates=2.0))
     before = [
         torch.cat([model[0].weight[c], model[0].bias[c : c + 1], model[2].weight[:, c]]).detach().norm() for c in range(3)
     ]
     method.after_step(model, 0.5)
     for channel, norm in enumerate(before):
         after = torch.cat([model[0].weight[channel], model[0].bias[channel : channel + 1], model[2].weight[:, channel]])
-        assert float(after.detach().norm()) == pytest.approx(max(0.0, float(norm) - 0.5 * 0.2 * math.sqrt(7)), abs=1e-6)
+        assert float(after.detach().norm()) == pytest.approx(
+            max(0.0, float(norm - 0.5 / 2.0 * 0.2 * sum(before) / 3)), abs=1e-6
+        )
 
 
 def test_l1_and_l2_steps_are_the_closed_forms_and_biases_stay() -> None:
     model = nn.Sequential(nn.Linear(4, 3))
     weight, bias = (one.detach().clone() for one in (model[0].weight, model[0].bias))
     method = build(Config(group=0.0, l1=0.4, l2=2.0), 0.5)
-    method.start(model, Calibration(arguments=(torch.randn(2, 4),)))
+    method.start(model, Calibration(arguments=(torch.randn(2, 4),), rates=0.8))
     method.after_step(model, 0.5)
-    expected = weight.sign() * (weight.abs() - 0.2).clamp(min=0) / (1 + 0.5 * 2.0)
+    share = 0.5 / 0.8
+    expected = weight.sign() * (weight.abs() - share * 0.4 * weight.abs().mean()).clamp(min=0) / (1 + share * 2.0)
     torch.testing.assert_close(model[0].weight.detach(), expected)
     assert torch.equal(model[0].bias, bias) and (model[0].weight == 0).any()
 
@@ -237,6 +242,24 @@ def test_batch_norms_take_the_averages_over_the_batches() -> None:
     before = copy.deepcopy(model.state_dict())
     recalibrate(model, [])
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "step"])
+def test_a_channel_that_no_gradient_holds_loses_its_share_of_the_norm_until_the_removal(
+    schedule: str, context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config()
+    config["student"] |= {"model": {"mlp": {"hidden": 16}}, "epochs": 4, "schedule": schedule, "optimizer": "sgd"}
+    config["student"] |= {"weight_decay": 0.0, "learning_rate": 0.05}
+    config["sparsity"] = {"amount": 0.5, "method": {"spr": {"group": 0.6, "fine_tune_share": 0.25}}}
+    trial = TrialConfig.model_validate(config)
+    monkeypatch.setattr(StepLoss, "__call__", lambda self, rows, epoch: 0.0 * sum(p.sum() for p in self._model.parameters()))
+    training = loop.Training(student.build(trial, context, 0), student.plan(trial, context, 0))
+    (hidden,) = groups(training.model, context.splits["train"].take(slice(2)).arguments)
+    before = hidden.norms(training.model)
+    for _ in range(3):
+        training.epoch()
+    torch.testing.assert_close(hidden.norms(training.model), before - 0.6 * before.mean(), atol=1e-5, rtol=1e-4)
 
 
 def test_the_penalties_end_with_the_removal() -> None:

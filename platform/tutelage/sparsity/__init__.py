@@ -36,12 +36,14 @@ class Calibration:
     """What a method may use of its training to measure the network.
 
     `arguments` are what the network is called with for two examples, on its device. `steps` is the number of steps of the whole
-    training, and `seed` its seed. `batches(count)` gives the arguments of up to `count` training batches without augmentation.
-    `losses(count)` gives the training loss of up to `count` batches of the network in training, each a scalar with a gradient.
+    training, `rates` the sum of the learning rates of the steps before the first removal, and `seed` the training's seed.
+    `batches(count)` gives the arguments of up to `count` training batches without augmentation. `losses(count)` gives the
+    training loss of up to `count` batches of the network in training, each a scalar with a gradient.
     """
 
     arguments: tuple[Tensor, ...]
     steps: int = 1
+    rates: float = 1.0
     seed: int = 0
     batches: Callable[[int], Iterable[tuple[Tensor, ...]]] = lambda count: ()
     losses: Callable[[int], Iterable[Tensor]] = lambda count: ()

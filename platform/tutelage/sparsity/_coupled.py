@@ -42,13 +42,6 @@ class CoupledGroup:
             squares.index_add_(0, one.channel.to(squares.device), self._rows(model, one).square().sum(dim=1))
         return squares.sqrt()
 
-    def sizes(self, model: nn.Module) -> Tensor:
-        """Return the number of weights of each channel, `[width]`."""
-        counts = torch.zeros(self.width)
-        for one in self.slices:
-            counts.index_add_(0, one.channel, torch.full((len(one.index),), float(self._rows(model, one).shape[1])))
-        return counts
-
     def scale(self, model: nn.Module, factors: Tensor) -> None:
         """Multiply the weights of each channel by its factor, `[width]`, in place."""
         with torch.no_grad():

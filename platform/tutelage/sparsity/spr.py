@@ -13,7 +13,7 @@ from tutelage.sparsity._masks import matrices
 
 KIND = "structure"  # what `composed` goes by
 SPACE: dict[str, dict[str, object]] = {
-    "group": {"float": [1e-4, 1e-1], "log": True},
+    "group": {"float": [0.1, 2.0], "log": True},
     "threshold": {"float": [0.05, 0.9]},
 }
 RECALIBRATION_BATCHES = 32
@@ -23,10 +23,15 @@ class Config(channels.Config):
     """Strengths of the penalties, and which channels are removed after them."""
 
     uniform: bool = Field(False, description="take the same share of every layer; if false, the weakest of the network")
-    l1: float = Field(0.0, ge=0, description="L1 penalty of a weight, which sets single weights to zero")
-    l2: float = Field(0.0, ge=0, description="L2 penalty of a weight, which makes all weights small")
+    l1: float = Field(
+        0.0, ge=0, description="L1 penalty: how many mean weights of its layer a weight loses that no gradient holds"
+    )
+    l2: float = Field(0.0, ge=0, description="L2 penalty: the logarithm of the factor by which all weights become smaller")
     group: float = Field(
-        1e-2, ge=0, description="group penalty: of the norm of all weights coupled to a channel, times the root of their number"
+        0.5,
+        ge=0,
+        description="group penalty: how many mean norms of its layer's channels a channel loses that no gradient holds; the "
+        "norm is of all weights coupled to the channel",
     )
 
 
@@ -38,9 +43,12 @@ def build(config: Config, amount: float) -> Method:
 class Regularised(channels.Channels):
     """Proximal steps after those of the optimiser, so that zeros are exact (Yuan and Lin, 2006; Parikh and Boyd, 2014).
 
-    With the learning rate r, a weight w becomes sign(w) · max(|w| - r · l1, 0) / (1 + r · l2), and the weights of a channel
-    with the norm v are multiplied by max(0, 1 - r · group · √size / v). The removal ends the penalties; afterwards batch norms
-    are measured again.
+    A step with the learning rate r takes the share s = r / R of a penalty, where R is the sum of all rates before the removal.
+    A weight w becomes sign(w) · max(|w| - s · l1 · a, 0) / (1 + s · l2), where a is the mean |w| of its matrix at the start.
+    The weights of a channel with the norm v are multiplied by max(0, 1 - s · group · b / v), where b is the mean norm of the
+    layer's channels at the start; b grows with the root of the group's size, by which Yuan and Lin weigh groups. So a strength
+    means the same for each learning rate, number of steps and initial scale. The removal ends the penalties; afterwards batch
+    norms are measured again.
     """
 
     _config: Config
@@ -53,28 +61,32 @@ class Regularised(channels.Channels):
     def __init__(self, config: Config, amount: float) -> None:
         super().__init__(config, amount)
         self._groups: list[CoupledGroup] = []
-        self._scales: list[Tensor] = []
+        self._scales, self._means, self._rates = list[Tensor](), dict[str, Tensor](), 1.0
 
     def start(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` as it is; its coupled channels are found. Raises what `Channels.start` raises."""
         super().start(model, calibration)
+        self._rates = calibration.rates
+        self._means = {name: weight.detach().abs().mean() for name, weight in matrices(model).items()}
         if self._config.group > 0.0:
             self._groups = channels.groups(model, calibration.arguments)
-            self._scales = [self._config.group * group.sizes(model).sqrt() for group in self._groups]
+            self._scales = [self._config.group * group.norms(model).mean() for group in self._groups]
         return model
 
     def after_step(self, model: nn.Module, rate: float) -> None:
         """Make the proximal step of a learning rate; none after the removal."""
         if self.is_cut:
             return
+        share = rate / self._rates
         with torch.no_grad():
             if self._config.l1 or self._config.l2:
-                for weight in matrices(model).values():
-                    shrunk = weight.sign() * (weight.abs() - rate * self._config.l1).clamp(min=0.0)
-                    weight.copy_(shrunk / (1.0 + rate * self._config.l2))
+                for name, weight in matrices(model).items():
+                    less = share * self._config.l1 * self._means[name].to(weight.device)
+                    shrunk = weight.sign() * (weight.abs() - less).clamp(min=0.0)
+                    weight.copy_(shrunk / (1.0 + share * self._config.l2))
             for group, scale in zip(self._groups, self._scales, strict=True):
                 norms = group.norms(model)
-                left = 1.0 - rate * scale.to(norms.device) / norms.clamp(min=torch.finfo(norms.dtype).tiny)
+                left = 1.0 - share * scale.to(norms.device) / norms.clamp(min=torch.finfo(norms.dtype).tiny)
                 group.scale(model, left.clamp(min=0.0))
 
     def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -155,9 +156,15 @@ class Training:
             return (self.loss(one, self.epochs_done) for one in rows[:count])
 
         return Calibration(
-            arguments=self._train.take(slice(2)).arguments, steps=self.plan.recipe.epochs * len(rows), seed=self.plan.seed,
-            batches=batches, losses=losses,
+            arguments=self._train.take(slice(2)).arguments, steps=self.plan.recipe.epochs * len(rows),
+            rates=self._rates_before_removal(len(rows)), seed=self.plan.seed, batches=batches, losses=losses,
         )  # fmt: skip
+
+    def _rates_before_removal(self, steps_per_epoch: int) -> float:
+        """Return the sum of the learning rates of all steps before the first removal."""
+        recipe = self.plan.recipe
+        phases = takewhile(lambda one: not one.sparsifies, self.plan.phases or (Phase(epochs=recipe.epochs),))
+        return sum(one.rate * optimizers.sum_of_rates(recipe, one.epochs * steps_per_epoch) for one in phases)
 
     @property
     def _device(self) -> torch.device:

@@ -32,6 +32,12 @@ def step_decay(progress: float) -> float:
     return float(0.1 ** sum(progress >= decay for decay in STEP_DECAYS))
 
 
+def sum_of_rates(recipe: RecipeConfig, steps: int) -> float:
+    """Return the sum of the learning rates of a phase of `steps` steps."""
+    schedule = SCHEDULES[recipe.schedule]
+    return recipe.learning_rate * sum(schedule((step + 1) / (steps + 1)) for step in range(steps))
+
+
 SCHEDULES = {"one_cycle": one_cycle, "step": step_decay}
 
 
