@@ -283,7 +283,7 @@ def test_a_stack_of_encoders_with_padding_loses_heads() -> None:
 @pytest.mark.parametrize(
     ("network", "why"),
     [
-        (lambda: own(TokenWide), "'attention' computes something else from the number or the width of its heads"),
+        (lambda: own(TokenWide), "'attention' uses the number or the width of its heads elsewhere"),
         (lambda: own(Grouped), r"'attention' has layers of \[6, 6, 12\] outputs before a projection of 12 inputs"),
         (lambda: own(Tied), "'attention' shares weights with another layer"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), "it has no attention"),

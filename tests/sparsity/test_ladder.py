@@ -184,7 +184,7 @@ def loaded(**sections: Any) -> Any:
     [
         (
             {"sparsity": {"method": "tests.ladder:LowRank"}},
-            "'tests.ladder:LowRank' has no ladder: it removes at no single moment",
+            "'tests.ladder:LowRank' has no ladder: it does not remove at one moment",
         ),
         (
             {"sparsity": {"method": {"composed": {"stages": ["channels", "low_rank"]}}}},

@@ -209,7 +209,7 @@ def test_layers_have_thresholds_of_their_own_which_hold_for_all_layers_coupled_t
 def test_a_threshold_of_no_layer_and_two_of_coupled_layers_are_rejected_before_the_training() -> None:
     calibration = Calibration(arguments=(torch.randn(2, 4),))
     for thresholds, reason in (
-        ({"5": 0.5}, "'5' is no layer that can lose channels.* Such layers: 0, 1, 3"),
+        ({"5": 0.5}, "'5' is not a layer that can lose channels.* Such layers: 0, 1, 3"),
         ({"0": 0.5, "1": 0.6}, "several thresholds: 0: 0.5, 1: 0.6"),
     ):
         with pytest.raises(InputError, match=reason):

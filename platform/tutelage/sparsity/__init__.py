@@ -19,7 +19,7 @@ from tutelage.errors import InputError
 class Point:
     """One network that a training ends with.
 
-    `amount` is the share that was removed from it, `made` says in a few words how. `surgery` holds, as JSON, what
+    `amount` is the share that was removed from it, `made` describes in a few words how. `surgery` holds, as JSON, what
     `Method.replay` needs to give a new network this one's form; None where it is enough to cut layers to the shapes of the
     weights, as for removed channels. On a ladder, `rung` is its place from 0, the whole network.
     """
@@ -33,7 +33,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What a method may use of its training to measure the network.
+    """The data of a training with which a method may measure the network.
 
     `arguments` are what the network is called with for two examples, on its device. `steps` is the number of steps of the whole
     training, `rates` the sum of the learning rates of the steps before the first removal, and `seed` the training's seed.
@@ -50,7 +50,7 @@ class Calibration:
 
 
 class Method:
-    """One sparsity method in one training; by default a training goes on as if there were none.
+    """One sparsity method in one training; by default it changes nothing.
 
     The order of calls is `start`, then `penalty` and `after_step` at every step, `remove` before each of the `recoveries`, and
     `finish`.
@@ -78,10 +78,10 @@ class Method:
         `amount` is set before each call, to a larger share of the whole network. Raises `InputError` with the reason if the
         method cannot remove further from what it returned.
         """
-        raise InputError("it removes at no single moment of a training. Take another method, or leave sparsity.ladder out.")
+        raise InputError("it does not remove at one moment of a training. Use another method, or omit sparsity.ladder.")
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
-        """Return the untrained `model` as small as the first candidate will be; None where only training decides that.
+        """Return the untrained `model` in the size of the first candidate; None if training decides the size.
 
         `arguments` are what the network is called with for two examples; both may be on the meta device.
         """
@@ -92,7 +92,7 @@ class Method:
         return model
 
     def penalty(self, model: nn.Module) -> Tensor | None:
-        """Return what is added to a step's loss, a scalar; None adds nothing."""
+        """Return the term that is added to a step's loss, a scalar; None adds nothing."""
         return None
 
     def after_step(self, model: nn.Module, rate: float) -> None:
@@ -114,7 +114,7 @@ class Method:
         return {}
 
     def restore(self, model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
-        """Take `state` back; return `model`, new from `start`, in the form that it had. Its weights are loaded afterwards."""
+        """Restore `state`; return `model`, new from `start`, in the form of the saved network. Its weights are loaded later."""
         return model
 
     def replay(self, model: nn.Module, surgery: Mapping[str, Any]) -> nn.Module:

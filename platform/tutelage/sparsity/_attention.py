@@ -13,7 +13,7 @@ from tutelage.sparsity._few_heads import FewHeads
 from tutelage.sparsity._readers import Unremovable
 
 COUNTS = ("num_heads", "heads", "n_heads", "n_head", "nhead", "num_attention_heads")  # attributes that hold a number of heads
-LAYOUTS = ("parts", "heads")  # how the rows of a fused layer lie: all queries, all keys, all values; or each head's together
+LAYOUTS = ("parts", "heads")  # row order of a fused layer: all queries, all keys, all values; or head by head
 Compare = Callable[[], bool]
 
 
@@ -59,7 +59,7 @@ class Attention:
         return rows.transpose(0, 1) if layout == "parts" else rows
 
     def remove(self, kept: Tensor, layout: str) -> None:
-        """Leave the heads `kept`, sorted, in place; the attributes of the module stay."""
+        """Keep only the heads `kept` (sorted), in place; the attributes of the module are unchanged."""
         for layer in self.inputs:
             for name in ("weight", "bias"):
                 if (tensor := getattr(layer, name)) is not None:
@@ -84,7 +84,7 @@ def candidates(model: nn.Module) -> Iterator[str]:
 
 
 def attention(model: nn.Module, arguments: tuple[Tensor, ...], name: str) -> Attention:
-    """Return the attention `name` of a network. Raises `Unremovable` if it is none, or one of another form."""
+    """Return the attention `name` of a network. Raises `Unremovable` for any other module."""
     module = model.get_submodule(name)
     if isinstance(module, nn.MultiheadAttention):
         module = _as_few_heads(model, name, module)
@@ -95,14 +95,14 @@ def attention(model: nn.Module, arguments: tuple[Tensor, ...], name: str) -> Att
             name=name, module=module, count="num_heads", inputs=(module.in_projection,), projection=module.out_proj
         )  # fmt: skip
     else:
-        one = _of_a_users(model, arguments, name, module)
+        one = _custom(model, arguments, name, module)
     if any(path in tied for path, layer in model.named_modules() if layer in (*one.inputs, one.projection)):
         raise Unremovable("shares weights with another layer")
     return one
 
 
-def _of_a_users(model: nn.Module, arguments: tuple[Tensor, ...], name: str, module: nn.Module) -> Attention:
-    """Return an attention that is found by its layers: the last one that is called is the projection."""
+def _custom(model: nn.Module, arguments: tuple[Tensor, ...], name: str, module: nn.Module) -> Attention:
+    """Return a user's attention, identified by its linear layers: the one that is called last is the projection."""
     count, called = _count_of(module), list[nn.Linear]()
     hooks = [one.register_forward_hook(lambda layer, *_: called.append(layer)) for one in _linears(module)]
     try:
@@ -131,10 +131,11 @@ def _linears(module: nn.Module) -> list[nn.Linear]:
 
 
 def remove_heads(one: Attention, kept: Tensor, is_same: Compare) -> dict[str, int]:
-    """Leave the heads `kept`, in place; return the attributes of the module that changed, with their values.
+    """Keep only the heads `kept`, in place; return the attributes of the module that changed, with their values.
 
-    The rows of a fused layer lie by part or by head, and other attributes than the number of heads may hold its width: that
-    is taken with which `is_same` holds. Raises `Unremovable` if nothing is, with the attention as it was.
+    The rows of a fused layer are ordered by part or by head, and other attributes than the number of heads may hold the width:
+    the first combination is used for which `is_same` returns True. If there is none, the attention is unchanged, and
+    `Unremovable` is raised.
     """
     layers = (*one.inputs, one.projection)
     before = [(layer, dict(layer._parameters), layer.in_features, layer.out_features) for layer in layers]
@@ -155,7 +156,7 @@ def remove_heads(one: Attention, kept: Tensor, is_same: Compare) -> dict[str, in
             for name in changed:
                 setattr(one.module, name, attributes[name])
     raise Unremovable(
-        "computes something else from the number or the width of its heads. Split the outputs of its layers by attributes for "
+        "uses the number or the width of its heads elsewhere. Split the outputs of its layers by attributes for "
         "both, as in view(batch, positions, 3, self.heads, self.head_width)"
     )
 
@@ -190,4 +191,4 @@ def _put(model: nn.Module, name: str, module: FewHeads) -> None:
     model.set_submodule(name, module)
     for parent in model.modules():
         if isinstance(parent, nn.TransformerEncoder):
-            parent.use_nested_tensor = False  # its nested path reads the weights of nn.MultiheadAttention
+            parent.use_nested_tensor = False  # its path for nested tensors reads the weights of nn.MultiheadAttention

@@ -1,4 +1,4 @@
-"""Batch norms measured again: after channels are removed, their means and variances are those of other inputs."""
+"""Recalibration of batch norms: after a removal of channels, the running means and variances do not fit the inputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def recalibrate(model: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> None:
     """Set the running means and variances of all batch norms to their averages over `batches`, in place.
 
-    The network's other state and its mode stay as they are. Nothing happens without batches or without batch norms.
+    The network's other state and its mode are unchanged. Without batches or batch norms, nothing changes.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     rows = list(batches) if norms else []

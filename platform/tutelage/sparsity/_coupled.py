@@ -1,4 +1,4 @@
-"""Coupled channels: all weights that go together when one channel is removed, and their norms (Fang et al., DepGraph, 2023)."""
+"""Coupled channels: the weights that are removed together with one channel, and their norms (Fang et al., DepGraph, 2023)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch_pruning import DependencyGraph
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """The parts of one parameter that belong to channels: at `index` along `axis` lies the channel `channel`, `[n]` each."""
+    """The parts of one parameter that belong to channels: position `index` along `axis` belongs to `channel`, `[n]` each."""
 
     parameter: str
     axis: int

@@ -1,4 +1,4 @@
-"""Whether a network without some units has the outputs of the network in which they are zero."""
+"""The check that a network without some units has the same outputs as with these units at zero."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 from tutelage.errors import InputError
 from tutelage.networks import forward
 
-CLOSE = 1e-4  # of the largest output: what another order of floating-point sums may change
+CLOSE = 1e-4  # relative to the largest output: the error of another order of floating-point sums
 
 
 def outputs_of(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""`nn.MultiheadAttention` with fewer heads than its tokens have width for, which the layer itself cannot be."""
+"""An `nn.MultiheadAttention` without some heads: its heads together are narrower than its tokens."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class FewHeads(nn.Module):
 
 
 def _masked(scores: Tensor, mask: Tensor | None, has_batch: bool, *, per_key: bool = False) -> Tensor:
-    """Return scores `[batch, heads, queries, keys]` with a mask added: True is left out, numbers are added."""
+    """Return scores `[batch, heads, queries, keys]` with a mask: positions with True are excluded, numbers are added."""
     if mask is None:
         return scores
     if per_key:

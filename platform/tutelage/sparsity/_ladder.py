@@ -1,4 +1,4 @@
-"""A ladder: a method removes more and more from one network, and each rung is a candidate."""
+"""A ladder: a method removes increasing shares from one network, and each rung is a candidate."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ RECALIBRATION_BATCHES = 32
 class Ladder(Method):
     """A method that removes the growing `amounts` one after the other, each followed by `recovery_epochs`.
 
-    Every rung is cut from the one before, as this was after its recovery. The candidates are the whole network, of rung 0, and
+    Every rung is cut from the recovered network of the rung before. The candidates are the whole network, of rung 0, and
     those of all amounts. After each removal, batch norms are measured again. Without amounts, nothing is removed, and the
-    network is trained as the whole one of a ladder is. Raises `InputError` for a method that cannot remove twice.
+    network is trained as the whole network of a ladder is. Raises `InputError` for a method that cannot remove twice.
     """
 
     def __init__(self, method: Method, amounts: Sequence[float], recovery_epochs: int) -> None:
@@ -34,7 +34,7 @@ class Ladder(Method):
         return (self._recovery_epochs,) * len(self._amounts)
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
-        """Return the untrained `model` in the size of the last rung; None if only training decides that."""
+        """Return the untrained `model` in the size of the last rung; None if training decides the size."""
         self._method.amount = self.amount
         return self._method.presized(model, arguments) if self._amounts else model
 
@@ -68,7 +68,7 @@ class Ladder(Method):
         if not self._kept:
             return Point(model=model, made="whole", rung=0)
         point = self._method.finish(model, calibration)[0]
-        surgery = copy.deepcopy(point.surgery)  # the method may change its own at the next rung
+        surgery = copy.deepcopy(point.surgery)  # the method may change its surgery at the next rung
         return replace(point, amount=self._amounts[len(self._kept) - 1], surgery=surgery, rung=len(self._kept))
 
     def state(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Ladder(Method):
         return {"method": self._method.state(), "kept": kept}
 
     def restore(self, model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
-        """Take the state back; return `model` in the form of the rung that is trained."""
+        """Restore the state; return `model` in the form of the rung that is trained."""
         self._kept = [self._restored(copy.deepcopy(model), rung, one) for rung, one in enumerate(state["kept"])]
         if self._kept:
             self._method.amount = self._amounts[len(self._kept) - 1]

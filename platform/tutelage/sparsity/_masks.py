@@ -1,4 +1,4 @@
-"""What the methods share that set single weights to zero: which weights, their masks, and how the zeros last."""
+"""Shared code of the methods that set single weights to zero: the weights, their masks, and keeping the zeros."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LAYERS = (nn.Linear, _ConvNd, nn.RNNBase, nn.MultiheadAttention)
 
 
 class Masked(Method):
-    """A method whose network keeps its shapes: `masks` hold by weight which of its numbers stay, True = stays.
+    """A method whose network keeps its shapes: `masks` has a mask for each weight; True = keep.
 
     A weight without a mask stays whole.
     """
@@ -33,7 +33,7 @@ class Masked(Method):
         apply(self.masks, model)
 
     def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
-        """Return the one candidate; averaged weights are zero too where the last ones are."""
+        """Return the one candidate; in averaged weights, the removed ones are zero as well."""
         apply(self.masks, model)
         return super().finish(model, calibration)
 

@@ -1,7 +1,7 @@
-"""Which channels of a whole network are the weakest: exactly the wanted number, and no layer is emptied.
+"""The weakest channels of a whole network: exactly the requested number, and every layer keeps some.
 
-torch-pruning compares scores with a threshold: scores that are equal to it all go, and a layer that lies wholly below it is
-left whole. Ranks of our own, all different, avoid both.
+torch-pruning compares scores with a threshold. It removes all channels whose scores equal the threshold, and none of a layer
+whose scores all lie below it. Ranks that are all different avoid both.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tutelage.sparsity._scores import Importance
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The scores from which on no channel goes: those of layers `own`, and the `default` of the others; None is no limit."""
+    """The scores from which on channels are kept: `own` by layer, `default` for all others; None is no limit."""
 
     default: float | None = None
     own: Mapping[nn.Module, float] = field(default_factory=dict)
 
     @property
     def are_given(self) -> bool:
-        """Whether any layer has one."""
+        """Whether any layer has a threshold."""
         return self.default is not None or bool(self.own)
 
     def of(self, layer: nn.Module) -> float:
@@ -42,13 +42,13 @@ NO_THRESHOLDS = Thresholds()
 
 
 class NetworkRanks:
-    """A score that is 0 to n - 1 for the n channels that go and more for all that stay; made for one pruner and one network.
+    """A score that is 0 to n - 1 for the n removed channels and higher for all others; made for one pruner and one network.
 
-    `share` (0 to 1) of all channels goes, those with the lowest scores as multiples of their layer's mean, but at most the
-    share `most` of a layer and never all of it, and none at or above its layer's threshold. Of equal scores, the earlier ones
-    go. `num_removed` is less than the share where these limits leave no more. With `round_to`, the width that every layer
-    keeps is then rounded to a multiple of it, to the nearest or, with thresholds, up, and to one multiple at least. Shares
-    are of the `whole_widths`, where a layer has one, so that a network that lost channels before loses the rest of the share.
+    The `share` (0 to 1) of all channels with the lowest scores is removed; a score is a multiple of its layer's mean. Of equal
+    scores, the earlier ones are removed. A layer loses at most the share `most`, never all channels, and none at or above its
+    threshold; `num_removed` is below the share where these limits leave no more. With `round_to`, the width of every layer
+    is then rounded to a multiple of it, but not to 0: to the nearest one, or up with thresholds. Shares are of the
+    `whole_widths`, where a layer has one, so that a network that lost channels before loses the rest of the share.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class NetworkRanks:
         self._ranks = dict(zip(layers, ranks.split([len(scores[layer]) for layer in layers]), strict=True))
 
     def __call__(self, group: Any) -> Tensor | None:
-        """Return the ranks of a group's channels; None for one that has no scores."""
+        """Return the ranks of a group's channels; None for a group without scores."""
         own = self._ranks.get(group[0].dep.target.module)
         return None if own is None else own.repeat(len(group[0].idxs) // len(own)).float()
 
 
 def _rounded(removed: Sequence[int], flat: Tensor, owners: Sequence[int], round_to: int, *, is_up: bool) -> list[int]:
-    """Return which channels go so that each layer keeps a multiple of `round_to`; a layer that is narrower stays whole."""
+    """Return the removed channels such that each layer keeps a multiple of `round_to`; a narrower layer stays whole."""
     widths, losses = Counter(owners), Counter(owners[channel] for channel in removed)
     left = {}
     for owner, width in widths.items():
@@ -101,7 +101,7 @@ def _rounded(removed: Sequence[int], flat: Tensor, owners: Sequence[int], round_
 def thresholds_of(
     pruner: BasePruner, names: Mapping[nn.Module, str], thresholds: Mapping[str, float]
 ) -> dict[nn.Module, float]:  # fmt: skip
-    """Return the thresholds that are given by the names of layers, by the first layer of the group of each."""
+    """Return `thresholds`, given by the names of layers, by the first layer of each one's group."""
     found: dict[nn.Module, float] = {}
     for group in pruner.DG.get_all_groups(ignored_layers=pruner.ignored_layers, root_module_types=pruner.root_module_types):
         outputs = [dep.target.module for dep, _ in group if pruner.DG.is_out_channel_pruning_fn(dep.handler)]
@@ -112,7 +112,7 @@ def thresholds_of(
 
 
 def whole_widths(pruner: BasePruner, shapes: Mapping[nn.Module, tuple[int, ...]]) -> dict[nn.Module, int]:
-    """Return by layer how many scores it had when its weight had this shape; those that it has now for other layers."""
+    """Return the number of scores of each layer when its weight had its shape in `shapes`; for others, the present one."""
     found = {}
     for group in pruner.DG.get_all_groups(ignored_layers=pruner.ignored_layers, root_module_types=pruner.root_module_types):
         layer = group[0].dep.target.module
@@ -123,9 +123,9 @@ def whole_widths(pruner: BasePruner, shapes: Mapping[nn.Module, tuple[int, ...]]
 
 
 def fewest_to_keep_one(share: float) -> int:
-    """Return the smallest number of channels of which the library leaves one without this share.
+    """Return the smallest number of channels of which the library keeps one when it removes this share.
 
-    Of fewer, it would remove all, and then removes none.
+    From fewer channels it would have to remove all, and removes none.
     """
     return next(number for number in count(1) if int(number * (1 - share)))
 

@@ -1,4 +1,4 @@
-"""Which layers read the hidden units of another layer, and at which columns: found by running the network.
+"""The layers that read the hidden units of another layer, and the columns: found by running the network.
 
 Units are set to zero, and the inputs of all other layers are compared. A column that is zero exactly when one unit is zero
 belongs to that unit: it can be removed with it, and nothing changes. So any code between the layers may select, join,
@@ -27,7 +27,7 @@ NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
 
 
 class Unremovable(InputError):
-    """Why the units of a layer cannot be removed, in words that follow the layer's name."""
+    """The reason why the units of a layer cannot be removed; the text follows the layer's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def readers(model: nn.Module, arguments: tuple[Tensor, ...], layer: nn.Module, n
         else:
             units = _units(names[module], module, tensors, pairs)
         if (units is not None or module in found) and not _agree(found.get(module), units, number, whole.calls):
-            raise Unremovable(f"is read by '{names[module]}', which other values are given to as well")
+            raise Unremovable(f"is read by '{names[module]}', which is also called with other values")
         if units is not None:
             found[module] = Reader(name=names[module], layer=module, units=units)
     return list(found.values())
@@ -86,7 +86,7 @@ class _Run:
 
 
 class _Runs:
-    """Runs of a network in which the units of `layer` have given values, and no layer after a reader notices."""
+    """Runs of a network in which the units of `layer` have given values, and layers after a reader get unchanged inputs."""
 
     def __init__(self, model: nn.Module, arguments: tuple[Tensor, ...], layer: nn.Module, fill: Fill) -> None:
         self._model, self._arguments, self._layer, self._fill = model, arguments, layer, fill
@@ -103,12 +103,12 @@ class _Runs:
             number = len(outputs)
             is_other = whole is not None and (number >= len(whole.calls) or whole.calls[number][0] is not module)
             if is_other:
-                raise Unremovable("has values that decide which layers run")
+                raise Unremovable("has values that determine which layers are called")
             outputs.append(output)
             if module is self._layer:
                 return self._fill(output, alive)
             if isinstance(module, _BatchNorm):
-                return args[0]  # a reader through which the units go on
+                return args[0]  # a batch norm reads the units and passes them on
             return output if whole is None else whole.outputs[number]
 
         hooks = [one.register_forward_pre_hook(before, with_kwargs=True) for one in self._leaves]
@@ -131,10 +131,10 @@ def _equal(left: list[Tensor], right: list[Tensor]) -> bool:
 
 
 def _units(name: str, module: nn.Module, whole: list[Tensor], pairs: list[tuple[list[Tensor], list[Tensor]]]) -> Tensor:
-    """Return the unit of each input column of a reader; `whole` are its inputs with all units, `pairs` with half of them."""
+    """Return the unit of each input column of a reader, from its inputs with all units (`whole`) and with halves (`pairs`)."""
     axis = axis_of(module)
     if not all(_equal(whole[1:], one[1:]) for pair in pairs for one in pair):
-        raise Unremovable(f"gives '{name}' its state")
+        raise Unremovable(f"is the initial state of '{name}'")
     base = _zero_columns(whole[0], axis)
     is_own = torch.stack([_same_columns(whole[0], one[0], axis) for pair in pairs for one in pair]).all(dim=0)
     low, high = (torch.stack([_zero_columns(pair[side][0], axis) for pair in pairs]) for side in (0, 1))
@@ -154,7 +154,7 @@ def _same_columns(left: Tensor, right: Tensor, axis: int) -> Tensor:
 
 
 def _agree(found: Reader | None, units: Tensor | None, number: int, calls: list[tuple[nn.Module, list[Tensor]]]) -> bool:
-    """Return whether every call of a layer so far was given the same units at the same columns."""
+    """Return whether every call of a layer so far had the same units at the same columns."""
     if found is not None:
         return units is not None and torch.equal(found.units, units)
     return all(module is not calls[number][0] for module, _ in calls[:number])

@@ -57,7 +57,7 @@ class Recurrent:
         return found
 
     def remove(self, kept: Sequence[Tensor]) -> None:
-        """Leave the units `kept` of each cell, sorted and equally many, in place."""
+        """Keep only the units `kept` of each cell (sorted, equally many), in place."""
         units = self.layer.hidden_size
         stays = torch.zeros(len(kept) * units, dtype=torch.bool)
         for cell, own in enumerate(kept):
@@ -75,7 +75,7 @@ class Recurrent:
                 for part in _parts(self.layer):
                     weight = _weight(self.layer, part, ending)
                     weight.view(-1, len(gone), weight.numel() // len(weight))[:, gone] = 0.0
-        for reader in self.readers:  # a batch norm makes something of a zero
+        for reader in self.readers:  # a batch norm maps 0 to another value
             if isinstance(reader.layer, _BatchNorm):
                 _silence_norm(reader, torch.cat([torch.zeros_like(gone).index_fill(0, own, True) for own in kept]))
 
@@ -89,7 +89,7 @@ def _silence_norm(reader: Reader, stays: Tensor) -> None:
 
 
 def shrink(layer: nn.RNNBase, kept: Sequence[Tensor]) -> None:
-    """Leave the units `kept` of each cell of a layer, in place; what reads the layer stays as it is."""
+    """Keep only the units `kept` of each cell of a layer, in place; the layers that read it are unchanged."""
     units, directions = layer.hidden_size, _directions(layer)
     gates = len(_weight(layer, "weight_hh", "_l0")) // units
     for cell, ending in enumerate(cells(layer)):
@@ -185,7 +185,7 @@ def _squares(rows: Tensor) -> Tensor:
 
 
 def _narrow(reader: nn.Module, kept: Tensor) -> None:
-    """Leave the input columns `kept` of a reader, in place."""
+    """Keep only the input columns `kept` of a reader, in place."""
     axis_of(reader)
     if isinstance(reader, nn.RNNBase):
         for ending in cells(reader)[: _directions(reader)]:

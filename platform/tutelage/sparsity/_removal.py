@@ -1,4 +1,4 @@
-"""What the methods share that remove something at one moment of a training: when that is, and what is on record of it."""
+"""Shared code of the methods that remove something at one moment of a training: the moment, and the saved state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Removal(Method):
     """Removes the share `amount` once, and leaves the last epochs to the smaller network.
 
     A subclass defines `cut`; `made`; `presized` where the size is known before training; `surgery` and `replay` where the
-    shapes of the weights do not give the network's form. It sees `is_cut`, and the shapes of the whole network's weights by
+    shapes of the weights do not give the network's form. It may read `is_cut`, and the shapes of the whole network's weights by
     name in `whole_shapes`, which is empty before the first cut.
     """
 
@@ -33,9 +33,9 @@ class Removal(Method):
         self._share, self.is_cut, self.whole_shapes = config.fine_tune_share, False, Shapes()
 
     def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
-        """Return `model` less the share `amount` of the whole network, maybe changed in place.
+        """Return `model` without the share `amount` of the whole network; it may be changed in place.
 
-        A ladder cuts again, by a larger `amount`, what an earlier cut returned and a training changed.
+        A ladder cuts again, with a larger `amount`, the network that an earlier cut returned and that was trained since.
         """
         raise NotImplementedError
 
@@ -44,7 +44,7 @@ class Removal(Method):
         return self
 
     def recoveries(self, epochs: int) -> tuple[int, ...]:
-        """Return about the option's share of the epochs; of several epochs, one is before the removal and one after it."""
+        """Return the option's share of the epochs, rounded; of several epochs, at least one is on each side of the removal."""
         return (min(max(1, round(self._share * epochs)), epochs - 1),) if epochs > 1 else ()
 
     def remove(self, model: nn.Module, calibration: Calibration) -> nn.Module:

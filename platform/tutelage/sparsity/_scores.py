@@ -1,4 +1,4 @@
-"""How important the coupled channels of a group are: the lowest score goes first. A score is a function of a DepGraph group."""
+"""The importance of the coupled channels of a group; the lowest is removed first. A score is a function of a DepGraph group."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def score_of(kind: Score, model: nn.Module, calibration: Calibration) -> Importa
 
 
 class _PerChannel:
-    """A score of the library with one number for each channel; where a flattening follows, the library appends zeros."""
+    """A score of the library with one number for each channel; if a flattening follows, the library appends zeros."""
 
     def __init__(self, score: Importance) -> None:
         self._score = score

@@ -34,13 +34,13 @@ class Config(RemovalConfig):
     """Which channels are removed."""
 
     score: Score = Field("l2", description=DESCRIPTION)
-    uniform: bool = Field(True, description="take the same share of every layer; if false, the weakest of the network")
+    uniform: bool = Field(True, description="remove the same share of every layer; if false, the weakest of the network")
     threshold: float | None = Field(
         None,
         gt=0,
         le=10,
-        description="only channels with a score below this multiple of the mean score of their layer go, and the share is the "
-        "most that goes, of the network; default: no threshold, exactly the share goes",
+        description="remove only channels with a score below this multiple of the mean score of their layer, and at most the "
+        "share of the network's channels; default: no threshold, exactly the share is removed",
     )
     round_to: int = Field(
         1,
@@ -56,7 +56,7 @@ class Config(RemovalConfig):
 
     @property
     def has_threshold(self) -> bool:
-        """Whether the trained weights decide how much less than the share goes."""
+        """Whether the trained weights decide how much less than the share is removed."""
         return self.threshold is not None or bool(self.thresholds)
 
 
@@ -74,22 +74,22 @@ class Channels(Removal):
 
     @property
     def made(self) -> str:
-        """The score that chose the channels, and what rounding made of their number."""
+        """The score that chose the channels, and the rounding of their number."""
         return f"channels by {self._config.score}{self.rounded}"
 
     @property
     def rounded(self) -> str:
-        """What rounding made of the number of channels; "" without it."""
+        """The rounding of the number of channels as text; "" without rounding."""
         if self._config.round_to == 1:
             return ""
         return f", multiples of {self._config.round_to}{': nothing was removed' if self._is_whole else ''}"
 
     def state(self) -> dict[str, Any]:
-        """Return also whether rounding left the network whole."""
+        """Return the base's state, and whether rounding left the network whole."""
         return {**super().state(), "is_whole": self._is_whole}
 
     def restore(self, model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
-        """Take that back too."""
+        """Restore the base's state, and whether rounding left the network whole."""
         self._is_whole = bool(state["is_whole"])
         return super().restore(model, state)
 
@@ -108,7 +108,7 @@ class Channels(Removal):
         return smaller
 
     def start(self, model: nn.Module, calibration: Calibration) -> nn.Module:
-        """Return `model` as it is. Raises `InputError` for a threshold of a layer that loses no channels of its own."""
+        """Return `model` as it is. Raises `InputError` for a threshold of a layer that cannot lose channels."""
         if self._config.thresholds:
             check_thresholds(self._config.thresholds, groups(model, calibration.arguments))
         return model
@@ -249,14 +249,14 @@ def check_thresholds(thresholds: Mapping[str, float], coupled: Sequence[CoupledG
     known = sorted({name for names in by_group for name in names})
     for name in thresholds.keys() - set(known):
         raise InputError(
-            f"sparsity.method thresholds: '{name}' is no layer that can lose channels.{nearest(name, known)} Such layers: "
+            f"sparsity.method thresholds: '{name}' is not a layer that can lose channels.{nearest(name, known)} Such layers: "
             f"{', '.join(known)}."
         )
     for names in by_group:
         if len({thresholds[name] for name in names if name in thresholds}) > 1:
             given = ", ".join(f"{name}: {thresholds[name]:g}" for name in names if name in thresholds)
             raise InputError(
-                f"sparsity.method thresholds: coupled layers lose the same channels, and have several thresholds: {given}. "
+                f"sparsity.method thresholds: coupled layers lose the same channels, but have several thresholds: {given}. "
                 "Leave all but one out."
             )
 

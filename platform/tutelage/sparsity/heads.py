@@ -68,7 +68,7 @@ class Heads(Removal):
             try:
                 self._changes[one.name] = _removed(model, one, own, whole - int(self.amount * whole), calibration.arguments)
             except Unremovable as error:
-                if isinstance(one.module, FewHeads):  # it stands where the network had another layer
+                if isinstance(one.module, FewHeads):  # this layer has replaced an nn.MultiheadAttention
                     raise InputError(f"sparsity.method heads: '{one.name}' {error}. {_WAY_OUT}") from error
                 reasons[one.name] = str(error)
         if not self._changes:
@@ -95,7 +95,7 @@ class Heads(Removal):
 
 
 def _attentions(model: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[list[Attention], dict[str, str]]:
-    """Return the attentions whose layers are known, and by name why others are left out."""
+    """Return the attentions whose layers are identified, and the reasons why others are left out, by name."""
     found, reasons = list[Attention](), dict[str, str]()
     for name in list(candidates(model)):
         try:
@@ -106,7 +106,7 @@ def _attentions(model: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[list[A
 
 
 def _scores(score: Score, model: nn.Module, found: list[Attention], calibration: Calibration) -> list[Tensor]:
-    """Return for each attention how important its heads are, `[heads]`."""
+    """Return the importance of the heads of each attention, `[heads]`."""
     if score == "norm":
         return [one.squares() for one in found]
     if score == "random":
@@ -125,7 +125,7 @@ def _scores(score: Score, model: nn.Module, found: list[Attention], calibration:
 
 
 def _removed(model: nn.Module, one: Attention, scores: Tensor, count: int, arguments: tuple[Tensor, ...]) -> dict[str, int]:
-    """Leave `count` heads, those with the highest scores; return the attributes that changed. Raises `Unremovable`."""
+    """Keep only the `count` heads with the highest scores; return the attributes that changed. Raises `Unremovable`."""
     kept = scores.argsort(stable=True)[-count:].sort().values
     gone = torch.ones(one.num_heads, dtype=torch.bool).index_fill(0, kept, False)
     weight = one.projection.weight

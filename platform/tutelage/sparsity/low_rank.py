@@ -1,4 +1,4 @@
-"""Low rank: each layer becomes the product of two smaller ones, the nearest of its rank (Eckart and Young, 1936)."""
+"""Low rank: each layer becomes the product of two smaller ones, the best approximation of its rank (Eckart and Young, 1936)."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def factorable(model: nn.Module, arguments: tuple[Tensor, ...]) -> dict[str, Lay
 
 
 def uniform_ranks(layers: Mapping[str, Layer], amount: float) -> Ranks:
-    """Return by layer the largest rank, at least 1, that removes the share `amount` of its weights; none that saves nothing."""
+    """Return the largest rank of each layer, at least 1, that removes the share `amount`; no layer that saves nothing."""
     ranks = {name: max(1, int((1.0 - amount) * layer.weight.numel() / _per_rank(layer))) for name, layer in layers.items()}
     return _worthwhile(layers, ranks) if amount else {}
 
@@ -138,7 +138,7 @@ def factored(layer: Layer, rank: int) -> nn.Sequential:
 
 
 def product(pair: nn.Module) -> Layer:
-    """Return the layer that does what its two factors do one after the other."""
+    """Return the single layer that is equal to two factors applied one after the other."""
     assert isinstance(pair, nn.Sequential)
     first, second = _layer(pair, "0"), _layer(pair, "1")
     layer = _blank_like(first, len(second.weight), biased=second.bias is not None)

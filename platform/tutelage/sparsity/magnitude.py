@@ -39,7 +39,7 @@ def build(config: Config, amount: float) -> Method:
 
 
 class Magnitude(Masked):
-    """Removes weights at `times` steps, by the cubic schedule: fast where many are left, slowly at the end.
+    """Removes weights at `times` steps, by the cubic schedule: fast at first, slowly at the end.
 
     The bytes and MACs of a dense format stay as they are; the zeros are counted by `nonzero_params`.
     """
@@ -56,7 +56,7 @@ class Magnitude(Masked):
         return self
 
     def start(self, model: nn.Module, calibration: Calibration) -> nn.Module:
-        """Return `model` as it is, and learn from `calibration` how many steps there are."""
+        """Return `model` as it is; the schedule gets the number of steps from `calibration`."""
         self._amounts = cubic(self._config, self.amount, calibration.steps) if self._is_gradual else {}
         return model
 
@@ -68,7 +68,7 @@ class Magnitude(Masked):
         apply(self.masks, model)
 
     def remove(self, model: nn.Module, calibration: Calibration) -> nn.Module:
-        """Return `model` with the share set to zero now, in place; no schedule calls this."""
+        """Return `model` with the share set to zero, in place; only a ladder calls this."""
         self._remove(model, self.amount)
         apply(self.masks, model)
         return model
@@ -80,7 +80,7 @@ class Magnitude(Masked):
         return super().finish(model, calibration)
 
     def scores(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return how important each weight is, by name: its absolute value."""
+        """Return the importance of each weight by name: its absolute value."""
         return {name: weight.detach().abs() for name, weight in matrices(model).items()}
 
     def _remove(self, model: nn.Module, amount: float) -> None:
@@ -99,7 +99,7 @@ class Magnitude(Masked):
 
 
 def cubic(config: Config, amount: float, steps: int) -> dict[int, float]:
-    """Return by step (from 1) which share of the weights is zero from then on.
+    """Return the share of weights that is zero from a step (from 1) on, by step.
 
     amount · (1 - (1 - t)³), with t from 0 at the share `first` of the steps to 1 at the share `last`.
     """

@@ -38,11 +38,11 @@ class Movement(magnitude.Magnitude):
         self._sums, self._before = dict[str, Tensor](), dict[str, Tensor]()
 
     def penalty(self, model: nn.Module) -> None:
-        """Add nothing; note the weights of which this step's gradients are."""
+        """Return nothing; store the weights at which this step's gradients are taken."""
         self._before = {name: weight.detach().clone() for name, weight in matrices(model).items()}
 
     def after_step(self, model: nn.Module, rate: float) -> None:
-        """Add this step's products to the sums, and go on as `magnitude` does."""
+        """Add this step's products to the sums, and continue as `magnitude` does."""
         for name, before in self._before.items():
             gradient = model.get_parameter(name).grad
             if gradient is not None:
@@ -59,7 +59,7 @@ class Movement(magnitude.Magnitude):
         return {name: self._sums.get(name, torch.zeros_like(weight, device="cpu")).cpu() for name, weight in found.items()}
 
     def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
-        """Return the one candidate; weights go that would still have gone in a longer training."""
+        """Return the one candidate; if the training ended before the schedule, the remaining weights are removed now."""
         is_over = self._step >= max(self._amounts, default=1)
         return Masked.finish(self, model, calibration) if is_over else super().finish(model, calibration)
 

@@ -49,12 +49,12 @@ class NofM(Removal, Masked):
 
     @property
     def n(self) -> int:
-        """The weights of a group that stay."""
+        """The number of weights of a group that are kept."""
         return min(self._config.m, max(1, round((1.0 - self.amount) * self._config.m)))
 
     @property
     def made(self) -> str:
-        """How many weights stay, and by which score."""
+        """The number of kept weights of a group, and the score."""
         return f"{self.n} of {self._config.m} weights kept, by {self._config.score}"
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module:

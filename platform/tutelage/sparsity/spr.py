@@ -1,4 +1,4 @@
-"""Structured sparsity-inducing regularisation: trained under L1, L2 and group penalties; then weak channels are removed."""
+"""Structured sparsity-inducing regularisation: training under L1, L2 and group penalties, then removal of weak channels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECALIBRATION_BATCHES = 32
 class Config(channels.Config):
     """Strengths of the penalties, and which channels are removed after them."""
 
-    uniform: bool = Field(False, description="take the same share of every layer; if false, the weakest of the network")
+    uniform: bool = Field(False, description="remove the same share of every layer; if false, the weakest of the network")
     l1: float = Field(
         0.0, ge=0, description="L1 penalty: how many mean weights of its layer a weight loses that no gradient holds"
     )
@@ -47,15 +47,15 @@ class Regularised(channels.Channels):
     A weight w becomes sign(w) · max(|w| - s · l1 · a, 0) / (1 + s · l2), where a is the mean |w| of its matrix at the start.
     The weights of a channel with the norm v are multiplied by max(0, 1 - s · group · b / v), where b is the mean norm of the
     layer's channels at the start; b grows with the root of the group's size, by which Yuan and Lin weigh groups. So a strength
-    means the same for each learning rate, number of steps and initial scale. The removal ends the penalties; afterwards batch
-    norms are measured again.
+    means the same for each learning rate, number of steps and initial scale. The penalties end with the removal; batch
+    norms are then measured again.
     """
 
     _config: Config
 
     @property
     def made(self) -> str:
-        """What went, and what rounding made of its number."""
+        """The removed channels, and the rounding of their number."""
         return f"channels that the penalties made small{self.rounded}"
 
     def __init__(self, config: Config, amount: float) -> None:

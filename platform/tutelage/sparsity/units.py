@@ -1,4 +1,4 @@
-"""Hidden units of recurrent layers (LSTM, GRU, plain) are removed, with all that reads them."""
+"""Hidden units of recurrent layers (LSTM, GRU, plain) are removed, with the weights that read them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _is_first(name: str) -> bool:
 
 
 def remove_units(score: Score, model: nn.Module, calibration: Calibration, goals: Mapping[str, int]) -> dict[str, int]:
-    """Leave each recurrent layer the number of units in `goals`, in place; return the numbers of those that lost some.
+    """Reduce each recurrent layer to its number of units in `goals`, in place; return the new numbers by layer.
 
     All layers and directions of an `nn.LSTM` or `nn.GRU` have the same number of units, so each loses the same number. Raises
     `InputError` for a network in which no layer can lose units, with the reason for each.
@@ -111,12 +111,12 @@ def remove_units(score: Score, model: nn.Module, calibration: Calibration, goals
 
 
 def _strongest(scores: Tensor, count: int) -> Tensor:
-    """Return which units stay, sorted: those with the highest scores, and of equal scores the later ones."""
+    """Return the `count` units that are kept, sorted: those with the highest scores; of equal scores, the later ones."""
     return scores.argsort(stable=True)[-count:].sort().values
 
 
 def _remove_checked(model: nn.Module, one: Recurrent, kept: list[Tensor], arguments: tuple[Tensor, ...]) -> None:
-    """Remove the other units than those `kept`. Raises `InputError` if the outputs are not those with the units at zero."""
+    """Keep only the units `kept`. Raises `InputError` if the outputs differ from those with the other units at zero."""
     one.silence(kept)
     expected = outputs_of(model, arguments)
     one.remove(kept)

@@ -1,4 +1,4 @@
-"""What a student's config says of its distillation: the loss, what it compares, and where the teacher's outputs come from."""
+"""The distillation that a student's config describes: the loss, the outputs that it compares, and their source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tutelage.training.plan import Distillation
 
 
 def needs(config: TrialConfig) -> frozenset[Need]:
-    """Return what the config's distillation loss compares beside the logits."""
+    """Return the parts of the outputs that the config's distillation loss compares beside the logits."""
     _, plugin, options = plugins.configure("losses", config.distillation.method)
     return needs_of(plugin, options)
 
@@ -26,7 +26,7 @@ def needs(config: TrialConfig) -> frozenset[Need]:
 def distillation_loss(config: TrialConfig, student_outline: Outline, teacher: Outline) -> Loss:
     """Return the config's distillation loss for two networks. Raises `InputError` if it cannot compare them."""
     _, plugin, options = plugins.configure("losses", config.distillation.method)
-    if config.distillation.raw and hasattr(options, "raw"):  # a mixture, whose terms are scaled one by one
+    if config.distillation.raw and hasattr(options, "raw"):  # a mixture: its terms are scaled one by one
         options = options.model_copy(update={"raw": True})
 
     def build_one(own: Outline, other: Outline) -> Loss:

@@ -90,7 +90,7 @@ class Entry:
         """Yield a draft directory with a file for each part; after the block, which calls `fill`, it becomes the view.
 
         `lengths` are those of the examples, needed if a part is ragged. If the block raises, the draft is removed. If another
-        writer was faster, its view, which is the same, is retained.
+        writer was faster, its view, which is identical, is retained.
         """
         with self.storage.draft(f"{split}/{view:04d}") as draft:
             for part, layout in layouts.items():
@@ -105,7 +105,7 @@ class Entry:
             write_json(draft / MANIFEST, {"version": 4, "view": f"{split}/{view}", "sha256": digests, "ragged": ragged})
 
     def lock(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
-        """Hold the entry's lease within the block; if another process holds it, say so and wait."""
+        """Hold the entry's lease within the block; if another process holds it, log a message and wait."""
         return lease_in_turn(self.storage, "entry", say, "the same knowledge")
 
     def view_lock(self, split: SplitName, view: int) -> AbstractContextManager[None]:
@@ -222,5 +222,5 @@ def _outline(saved: Mapping[str, Any]) -> Outline:
 def _mapped(path: Path) -> Tensor:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nothing writes to it
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # the array is never written to
         return torch.from_numpy(array)

@@ -56,7 +56,7 @@ class Layout:
 
     def unpacked(self, rows: Tensor, lengths: Tensor) -> Tensor:
         """Return a part `[batch, …]`, padded with 0, from the stored `rows` of examples with these `lengths`."""
-        longest = max(1, int(lengths.max()))  # as a batch is padded
+        longest = max(1, int(lengths.max()))  # the length to which a batch is padded
         count = len(self.ragged)
         padded = rows.new_zeros((len(lengths), *[longest] * count, *self._rest))
         padded[self._mask(lengths, longest)] = rows
@@ -91,7 +91,7 @@ def inferred(part: str, samples: Mapping[int, Tensor], dtype: str) -> Layout:
     if any(shape[axis] != length for length, shape in shapes.items() for axis in ragged) or len(ragged) > 2:
         seen = ", ".join(f"{shape} for {length} steps" for length, shape in sorted(shapes.items()))
         raise InputError(
-            f"knowledge: the teacher's '{part}' has shape {seen}, not one position a step: it cannot be cached. "
+            f"knowledge: the teacher's '{part}' has shape {seen}, not one position a step, so it cannot be cached. "
             "Set knowledge.mode: live, or compare other layers (knowledge.layers)."
         )
     return Layout(shape=tuple(1 if axis in ragged else size for axis, size in enumerate(first)), dtype=dtype, ragged=ragged)

@@ -17,8 +17,8 @@ class KnowledgePlan:
     """The teachers, the compared parts of their outputs, and the cache of these outputs.
 
     `teachers` are directories with a share each. With a `directory`, the outputs for `views` views of every example are in
-    that cache entry, or are written there on first use. Without, the teachers run during each student's training (`live`);
-    then 0 `views` means a new view every epoch. `top_k` classes of a label sequence are cached, 0: all.
+    that cache entry, or are written there on first use. Without a `directory`, the teachers run during each student's training
+    (`live`), and 0 `views` means a new view every epoch. `top_k` is the number of cached classes of a label sequence (0: all).
     """
 
     teachers: tuple[tuple[Path, float], ...]
@@ -36,14 +36,14 @@ class KnowledgePlan:
         return knowledge_cache.Entry(self.directory) if self.directory else None
 
     def document(self, storage: Path) -> dict[str, Any]:
-        """Return the plan as JSON values, which `planned` reads; what lies in `storage` is relative to it: it may be moved."""
+        """Return the plan as JSON values, which `planned` reads. Paths are relative to `storage`, so that it may be moved."""
 
-        def seen(path: Path | None) -> str | None:
+        def relative(path: Path | None) -> str | None:
             return None if path is None else os.path.relpath(path, storage.resolve())
 
         return {
-            **asdict(self), "directory": seen(self.directory), "local_dir": self.local_dir and str(self.local_dir),
-            "needs": sorted(self.needs), "teachers": [[seen(directory), share] for directory, share in self.teachers],
+            **asdict(self), "directory": relative(self.directory), "local_dir": self.local_dir and str(self.local_dir),
+            "needs": sorted(self.needs), "teachers": [[relative(directory), share] for directory, share in self.teachers],
         }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ Network = nn.Module | Path | bytes  # as a module, or an ONNX file
 
 
 def prepared(network: Network, context: TrainingContext) -> Network:
-    """Return a network as it is measured; `WorkFailed` for one that cannot be written as ONNX, if it has to be."""
+    """Return a network in the form that is measured. Raises `WorkFailed` if that is ONNX and it cannot be written as ONNX."""
     if context.latency.runtime == "torch":
         return network.cpu() if isinstance(network, nn.Module) else runtime.opened(network)
     if isinstance(network, nn.Module):
@@ -35,10 +35,10 @@ def prepared(network: Network, context: TrainingContext) -> Network:
 
 
 def latencies_ms(networks: Mapping[str, Network], context: TrainingContext) -> Latencies:
-    """Return `latency_ms` and `latency_p90_ms` of each network for one validation example, as `resources.latency` says.
+    """Return `latency_ms` and `latency_p90_ms` of each network for one validation example, as `resources.latency` sets.
 
-    On one machine all run in turn. Raises `WorkFailed` for a network that cannot be written as ONNX, and for a node or a
-    command that does not give its milliseconds.
+    Networks on one machine are timed in turn. Raises `WorkFailed` for a network that cannot be written as ONNX, and for a node
+    or a command that returns no milliseconds.
     """
     config, arguments = context.latency, context.splits["validation"].take(slice(1)).arguments
     ready = {name: prepared(one, context) for name, one in networks.items()}
@@ -64,7 +64,7 @@ def check(config: LatencyConfig) -> None:
     """Raise `InputError` for a command whose program cannot be run here."""
     if config.command and not shutil.which(config.command[0]):
         raise InputError(
-            f"resources.latency.command: there is no program '{config.command[0]}' that can be run. "
+            f"resources.latency.command: the program '{config.command[0]}' is not found or not executable. "
             "Install it, or give its path."
         )
 
@@ -80,7 +80,7 @@ def _on_node(config: LatencyConfig, files: Mapping[str, bytes], arguments: tuple
     if not any(config.node.items() <= labels.items() for labels in known):
         shown = "; ".join(", ".join(f"{key}={value}" for key, value in sorted(labels.items())) for labels in known)
         raise WorkFailed(
-            f"resources.latency.node: no node of the cluster has the labels {config.node}; its nodes have: {shown}. Start one "
+            f"resources.latency.node: no node of the cluster has the labels {config.node}; the nodes have: {shown}. Start one "
             "with `ray start --labels`."
         )
     remote = ray.remote(num_cpus=0, label_selector=dict(config.node), max_retries=1)(_timed)

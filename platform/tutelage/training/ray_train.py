@@ -30,13 +30,13 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 GROUP_SETTINGS = {
-    # The controller takes one report of a worker a poll, every 2 s by default: longer than many epochs.
+    # The controller reads one report of a worker per poll. The default interval, 2 s, is longer than many epochs.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
-    # A process more, for a warning that is not needed: a job that loses a worker continues from its last epoch.
+    # The watcher only warns of a lost worker, and is one more process. A job continues from its last epoch anyway.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
-ABORT_S = 5.0  # for a worker group to end itself, before it is killed
+ABORT_S = 5.0  # time for a worker group to end itself before it is killed
 
 LOSSES = (
     ray.exceptions.WorkerCrashedError,
@@ -75,9 +75,9 @@ class _Trainer(TorchTrainer):
 
 
 def fit(function: Callable[[], T], workers: Workers, *, max_losses: int = 0) -> T:
-    """Run `function` through Ray Train and return what the first worker returned.
+    """Run `function` through Ray Train and return the first worker's value.
 
-    It is run again up to `max_losses` times if a worker is lost. Raises what Ray raises: `ray.exceptions.RayError` from one
+    After the loss of a worker, `function` is run again, up to `max_losses` times. Raises `ray.exceptions.RayError` from one
     worker, `ray.train.TrainingFailedError` from several, and the function's own exceptions from the calling process.
     """
     logging.getLogger("ray.train").setLevel(logging.WARNING)
@@ -103,7 +103,7 @@ def _fit_in_a_process(function: Callable[[], T], workers: Workers, max_losses: i
     coordinator, synchronisation actor and worker). Each of them imports Ray Train, and all of them end with the job.
     """
     held = ray.put(function)
-    # "DEFAULT": outside of the placement group that the calling process may be in
+    # "DEFAULT": outside the placement group of the calling process, if it is in one
     options = {"num_cpus": workers.cpus, "num_gpus": workers.gpus, "max_retries": 0, "scheduling_strategy": "DEFAULT"}
     task = _in_process.options(**options)
     for losses in count():
@@ -148,7 +148,7 @@ def _fit_in_a_group(function: Callable[[], T], workers: Workers, max_losses: int
 
 
 def is_loss(error: BaseException) -> bool:
-    """Return whether an exception of `fit` says that a worker was lost, and not that its function has raised."""
+    """Return whether an exception of `fit` means that a worker was lost, and not that the function raised."""
     failures: Mapping[int, BaseException] = getattr(error, "worker_failures", None) or {0: error}
     return any(isinstance(getattr(failure, "failure", failure), LOSSES) for failure in failures.values())
 

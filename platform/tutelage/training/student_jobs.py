@@ -1,4 +1,4 @@
-"""Students on Ray Train: one as a trial of a search, several outside of any."""
+"""Students trained on Ray Train: one as a trial of a search, or several outside a search."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class StudentTrial:
     """The training of one student in a search. A step is an epoch; the last step writes the weights and the measures.
 
     `directory` receives the trained network; several candidates are written next to it, as `candidate_ids` names them. With
-    `workers.workers` = 0, every epoch runs in this process, else in workers of its own, which `close` ends. What the
-    student's code changes of this process is put back.
+    `workers.workers` = 0, every epoch runs in this process; otherwise in workers of the trial, which `close` ends. Changes
+    that the student's code makes to the process's global state are undone.
     """
 
     @preserved()
@@ -99,7 +99,7 @@ class StudentTrial:
         return {"measures": representative(found).measures, **several}
 
     def _places(self, points: Sequence[Point]) -> list[tuple[Point, Path, bool]]:
-        """Return each candidate's network, its directory, and whether it is the int8 file: that follows its float network."""
+        """Return each candidate's network and directory, and whether it is the int8 file, which follows its float network."""
         forms = (False, True) if self.config.sparsity.quantise else (False,)
         every = [(point, is_int8) for point in points for is_int8 in forms]
         names = candidate_ids(self.directory.name, len(every), are_named=points[0].rung is not None)
@@ -128,7 +128,7 @@ class StudentTrial:
         return f"{made} but for {left}" if left else made, measures
 
     def _timed(self, found: Sequence[Candidate], places: Sequence[tuple[Point, Path, bool]]) -> list[Candidate]:
-        """Return the candidates with their latencies, measured in turn."""
+        """Return the candidates with their latencies; the networks are measured in turn."""
         networks = {place.name: place / runtime.INT8_FILE if is_int8 else point.model for point, place, is_int8 in places}
         timed = latency.latencies_ms(networks, self.context)
         return [
@@ -136,7 +136,7 @@ class StudentTrial:
         ]
 
     def _write(self, directory: Path, point: Point, int8_file: Path | None = None) -> None:
-        """Write a network whole, in place of one that an earlier training of the trial left."""
+        """Write a network atomically; it replaces the network of an earlier training of the trial."""
         architecture = student.architecture_of(self.config, self.context, point)
         with open_storage(directory.parent).draft(directory.name, existing="replace") as draft:
             if int8_file:
@@ -151,7 +151,7 @@ class StudentTrial:
 
     @preserved()
     def restore(self, path: Path) -> None:
-        """Resume from a file of `save`, which is read without running code from it."""
+        """Resume from a file that `save` wrote; no code in the file is run."""
         saved = torch.load(path, weights_only=True)
         self.training.restore(saved["training"], load)
         self.curve = saved["curve"]
@@ -179,13 +179,14 @@ class StudentTrials:
 def train_students(
     configs: Mapping[str, tuple[dict[str, Any], int]], context: TrainingContext, directory: Path, workers: Workers
 ) -> Generator[tuple[str, list[dict[str, float]]], None, None]:
-    """Train named (config, seed) students outside any search, in parallel on the cluster; give each one's measures as it ends.
+    """Train named (config, seed) students outside any search, in parallel on the cluster; yield each one's measures at its end.
 
-    The measures, with the training's `elapsed_s`, are one mapping for each candidate; the networks are then in `directory`
-    under the names that `candidate_ids` makes of the student's. Raises `WorkFailed` when one fails; those under way are ended.
+    The measures, with the training's `elapsed_s`, are one mapping for each candidate. The networks are then in
+    `directory`, under the names that `candidate_ids` derives from the student's name. Raises `WorkFailed` if a training fails;
+    the running ones are then cancelled.
     """
 
-    own = workers if workers.workers == 0 else HERE  # a student that has workers takes nothing beside them
+    own = workers if workers.workers == 0 else HERE  # with workers, the process that drives them needs no resources
 
     @ray.remote(num_cpus=own.cpus, num_gpus=own.gpus)
     def run(name: str, config: dict[str, Any], seed: int) -> list[dict[str, float]]:
@@ -217,7 +218,7 @@ def train_students(
 
 
 def _most_at_once(workers: Workers, num_students: int) -> int:
-    """Return how many students to start at once: Ray queues those without workers, and the others would wait for each other."""
+    """Return how many students may run at once: Ray queues those without workers; those with workers could deadlock."""
     if workers.workers == 0:
         return num_students
     demand = Demand(name="trial", workers=workers.workers, cpus=workers.cpus, gpus=workers.gpus)

@@ -1,4 +1,4 @@
-"""What is measured of a trained student: quality, agreement with its teacher, sizes and costs."""
+"""The measures of a trained student: quality, agreement with its teacher, sizes and costs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tutelage.training.context import TrainingContext
 
 
 def final_measures(model: nn.Module, context: TrainingContext) -> dict[str, float]:
-    """Return a student's measures on validation, of the task and the user, agreement with its teacher, sizes and MACs."""
+    """Return the task's and the user's measures of a student on validation, its agreement with its teacher, sizes and MACs."""
     measures = output_measures(model, context)
     sizes = {**cost.size(model), **cost.macs(model, context.signature)}
     return {**measures, **sizes, **network_measures(model, context)}
 
 
 def output_measures(model: nn.Module, context: TrainingContext) -> dict[str, float]:
-    """Return a student's measures on validation that come from its outputs: of the task, the user and its teacher."""
+    """Return the measures of a student's outputs on validation: the task's, the user's, and agreement with its teacher."""
     found = validation_contributions(model, context)
     return inference.values_of(context.built_task, found, (AGREEMENT, TEACHER_KL, *context.measures))
 
@@ -40,7 +40,7 @@ def network_measures(model: nn.Module, context: TrainingContext, *, early: bool 
 
 
 def validation_contributions(model: nn.Module, context: TrainingContext) -> inference.Contributions:
-    """Return what each validation example contributed, `[n, k]`, to the task's and the user's measures and to agreement."""
+    """Return the contributions of each validation example, `[n, k]`, to the task's and user's measures and to agreement."""
     task, validation = context.built_task, context.splits["validation"]
     found: dict[str, np.ndarray] = {}
     for rows, batch, parts in inference.each(model, task, validation, torch.arange(len(validation))):

@@ -1,4 +1,4 @@
-"""The sizes of a student before it is trained, and the least time that it can take."""
+"""The sizes of a student before it is trained, and a lower bound of its latency."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from tutelage.training.student import INHERITING, blank, sparsity_of, untrained
 from tutelage.training.student_measures import network_measures
 
 NOTHING_TO_INHERIT = (
-    "student.initialise: no weight of the teacher has the name and at least the size of one of the student's. "
-    "Give both the same family, the student no wider; or initialise: random."
+    "student.initialise: no weight of the student has the name of a teacher's weight and at most its size. "
+    "Choose both from one family, with a student that is no wider, or set student.initialise: random."
 )
 
 
 def can_inherit(model: nn.Module, teachers_weights: Mapping[str, Sequence[int]]) -> bool:
-    """Return whether a matrix of the student has the name and at most the size of one of the teacher's, by their shapes."""
+    """Return whether a matrix of the student has the name of a teacher's matrix and at most its size."""
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     return bool(inherit.matched(shapes, teachers_weights, "name"))
 
 
 def presize(config: TrialConfig, context: TrainingContext) -> Sizes:
-    """Return the sizes and MACs of the student's first candidate before training; none if training decides them.
+    """Return the sizes and MACs of the student's first candidate before training; empty if training decides them.
 
     A student without sparsity is sized on the meta device, which needs no computation. With a sparsity method whose result
-    does not depend on the weights, the method is applied to an untrained student. Raises `InputError` if the values make no
-    network, or if the student is to inherit weights of its teacher and none fits.
+    does not depend on the weights, the method is applied to an untrained student. Raises `InputError` if the config describes
+    no network that can be built, or if the student is to inherit weights and none of its teacher's fits.
     """
     if config.student.initialise in INHERITING and not can_inherit(blank(config, context), context.teacher_outline.weights):
         raise InputError(NOTHING_TO_INHERIT)
@@ -61,7 +61,7 @@ def _smaller(config: TrialConfig, context: TrainingContext) -> nn.Module | None:
         return new_method().presized(model, blank_arguments(context.signature, 2))
     except TutelageError:
         raise
-    except Exception as error:  # a sparsity method of a user's may raise anything
+    except Exception as error:  # a user's sparsity method may raise any exception
         method = plugins.described(config.sparsity.method)
         raise InputError(f"sparsity method '{method}' fails on this network: {forward.reason(error)}.") from error
 

@@ -26,9 +26,9 @@ from tutelage.training.packing import from_bytes, to_bytes
 from tutelage.training.plan import TrainingPlan
 from tutelage.training.ray_train import Workers, cause_of, fit
 
-KEPT = ("curve", "execution", "timed_ms")  # beside the state of a teacher's training
+KEPT = ("curve", "execution", "timed_ms")  # values of a checkpoint beside the training's state
 
-MAX_LOSSES = 2  # of workers, in a teacher's training
+MAX_LOSSES = 2  # of workers; after each, the training resumes from its checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class TeacherJob:
     address: str
     runs_dir: Path
     execution: ExecutionConfig | Literal["measured"] = PLAIN
-    start: Path | None = None  # a network whose weights, where they fit, are the first ones
+    start: Path | None = None  # a network whose weights of equal name and shape initialise the teacher
 
     @property
     def checkpoint_path(self) -> Path:
@@ -57,7 +57,7 @@ class TeacherJob:
 class TrainedTeacher:
     """A trained network in evaluation mode, its epoch rows (see `loop.Training.epoch`), and its execution mode.
 
-    `timed_ms` has the milliseconds a step of each mode that was timed; it is empty if the mode was set by the job.
+    `timed_ms` has the milliseconds a step of each mode that was timed; it is empty if the job sets the mode.
     """
 
     model: nn.Module
@@ -70,12 +70,12 @@ def train_teacher(job: TeacherJob, workers: Workers) -> TrainedTeacher:
     """Train a teacher on Ray Train.
 
     A checkpoint is written every epoch. After a worker is lost, or the driver restarts, the training resumes from the last
-    one. Several workers share each batch and average their gradients, so the batch size is the recipe's.
+    checkpoint. Several workers share each batch and average their gradients, so the batch size is the recipe's.
     """
-    assert workers.workers >= 1, "a teacher has a process of its own"
+    assert workers.workers >= 1, "a teacher is trained in a process of its own"
     job.checkpoint_path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        weights, saved = fit(lambda: _teach(job), workers, max_losses=MAX_LOSSES)
+        weights, saved = fit(lambda: _train_in_worker(job), workers, max_losses=MAX_LOSSES)
     except (train.TrainingFailedError, ray.exceptions.RayError) as error:
         raise WorkFailed(f"the teacher's training failed: {cause_of(error)}") from error
     model = load(checkpoint.build(job.context.architecture(job.model)), from_bytes(weights)).eval()
@@ -84,7 +84,7 @@ def train_teacher(job: TeacherJob, workers: Workers) -> TrainedTeacher:
     return TrainedTeacher(model=model, curve=saved["curve"], execution=mode, timed_ms=saved["timed_ms"])
 
 
-def _teach(job: TeacherJob) -> tuple[bytes, dict[str, Any]]:
+def _train_in_worker(job: TeacherJob) -> tuple[bytes, dict[str, Any]]:
     """Train the teacher in this worker; return its weights, and the values stored with each checkpoint (`KEPT`)."""
     worker = train.get_context()
     rank, num_workers = worker.get_world_rank(), worker.get_world_size()
