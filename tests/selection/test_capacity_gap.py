@@ -44,7 +44,7 @@ def test_a_smaller_teacher_with_better_students_is_reported(
     said = capacity_gap.found(home, own, plugins.measure("accuracy"), 1000)
     assert (said is not None) is is_told
     if said:
-        assert "sweep 'small'" in said and "of 5,000 parameters, taught t0003" in said and "0.9000" in said
+        assert "sweep 'small'" in said and "of 5,000 parameters, gave t0003" in said and "0.9000" in said
 
 
 def test_students_of_other_epochs_are_not_compared(tmp_path: Path, make_record: Callable[..., TrialRecord]) -> None:

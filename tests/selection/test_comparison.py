@@ -68,6 +68,6 @@ def test_regression_and_repeated_test_evaluations_are_reported() -> None:
         told and "-1.00 points against the 0.9800" in told and "Expected accuracy: 0.9500 to 0.9850 (95 % confidence)" in told
     )
     once = comparison.of_regression(ACCURACY, 0.98, {"seeds": 1, "mean": 0.97, "interval": None})
-    assert once and "from two seeds on" in once
+    assert once and "an interval needs two seeds or more" in once
     assert comparison.of_test({"evaluations": 3, "students": 1}) is None
     assert "evaluated 3 times, for 2 different students" in str(comparison.of_test({"evaluations": 3, "students": 2}))

@@ -221,7 +221,7 @@ def test_a_wrong_policy_is_an_error_before_the_selection() -> None:
     assert parse_policy("smallest-within", ["within=0.005", "of=teacher"]) == {
         "smallest-within": {"within": 0.005, "of": "teacher"}
     }
-    with pytest.raises(InputError, match="no option"):
+    with pytest.raises(InputError, match="not an option"):
         parse_policy("knee", ["within"])
 
 

@@ -1,1 +1,1 @@
-"""From a front to one student."""
+"""The selection of one student from a front."""

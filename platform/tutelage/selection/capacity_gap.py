@@ -1,4 +1,4 @@
-"""Whether a smaller teacher taught the same better: the capacity gap (Cho and Hariharan, 2019; Mirzadeh et al., 2020)."""
+"""The check for a capacity gap: a smaller teacher gave a better student (Cho and Hariharan, 2019; Mirzadeh et al., 2020)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.sweeps import all_of
 from tutelage.records.trial import TrialRecord
 
-NOISE_ERRORS = 2.0  # standard errors of a difference: less counts as none
+NOISE_ERRORS = 2.0  # standard errors: a smaller difference is regarded as noise
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepGap:
-    """What another sweep's smaller teacher made of a student that is no larger."""
+    """A student of at most the same size in another sweep, with a smaller teacher."""
 
     sweep: str
     teacher_params: float
@@ -27,11 +27,11 @@ class SweepGap:
 
 
 def found(home: SweepDir, record: TrialRecord, primary: Measure, num_validation: int) -> str | None:
-    """Return in a sentence that a smaller teacher of another sweep on the same data taught a student of at most the size of
-    `record` beyond noise better in as many epochs, or None.
+    """Return a sentence about the capacity gap; None if no other sweep shows one.
 
-    The primary measure on validation is compared, of `num_validation` examples: a share of p has a variance of p (1 - p) / n,
-    another measure the square of its standard error, where that was estimated.
+    It shows one if, on the same data and with a smaller teacher, a student of at most the size of `record` was trained in as
+    many epochs to a better primary measure on the `num_validation` examples, beyond noise. The variance of a share p is
+    p (1 - p) / n, that of another measure the square of its standard error, or 0 where that was not estimated.
     """
     own = record.measures
     others = _sweep_gaps(home, record, primary)
@@ -41,9 +41,9 @@ def found(home: SweepDir, record: TrialRecord, primary: Measure, num_validation:
     best = min(better, key=lambda one: primary.sign * one.measures[primary.name])
     params, quality = f"{best.measures['params']:,.0f}", primary.text(best.measures[primary.name])
     return (
-        f"Capacity gap: in sweep '{best.sweep}' a smaller teacher, of {best.teacher_params:,.0f} parameters, taught "
+        f"Capacity gap: in sweep '{best.sweep}' a smaller teacher, of {best.teacher_params:,.0f} parameters, gave "
         f"{best.trial} ({params} parameters) to {primary.label} {quality} on validation, against "
-        f"{primary.text(own[primary.name])} here. A larger teacher is not always the better one: search with that one, or "
+        f"{primary.text(own[primary.name])} here. A larger teacher is not always better: search with the smaller one, or "
         "average both (more_teachers)."
     )
 
@@ -60,7 +60,7 @@ def _variance(measures: Mapping[str, float], primary: Measure, count: int) -> fl
 
 
 def _facts_of(other: SweepDir) -> Mapping[str, Any]:
-    """Return the facts of another sweep; none of one whose files are damaged."""
+    """Return the facts of another sweep; empty if its files are damaged."""
     try:
         other.ledger.read()
         return other.facts()

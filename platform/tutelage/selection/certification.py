@@ -1,8 +1,8 @@
-"""A chain of candidates tested one by one against a reference, on examples that chose neither, and the promise in words.
+"""Tests of a chain of candidates against a reference, on examples that no choice has used; the guarantee in words.
 
 The order is fixed before these examples are read, and the first candidate that fails ends the tests (fixed-sequence testing;
-Angelopoulos et al., Learn then test, 2021). All that pass hold together at the confidence of one test, so any choice among them
-is covered.
+Angelopoulos et al., Learn then test, 2021). The results of all that pass hold together at the
+confidence of one test, so any choice among them is covered.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Step:
     passed: bool
 
     def document(self) -> dict[str, Any]:
-        """Return the step as JSON values; `disagreements` is None for a measure that is no share."""
+        """Return the step as JSON values; `disagreements` is None for a measure that is not a share."""
         one = self.comparison
         disagreements = None if one.lost is None or one.won is None else one.lost + one.won
         return {
@@ -40,7 +40,7 @@ def walk(
     measure: Measure, reference: Contributions, chain: Iterable[tuple[str, Contributions]], max_drop: float, confidence: float,
     seed: int = 0,
 ) -> list[Step]:  # fmt: skip
-    """Return the tests of the chain's candidates in their order, up to the first that fails; no candidate after it is drawn."""
+    """Return the tests of the chain's candidates in their order, up to the first that fails; the rest is not read."""
     steps: list[Step] = []
     for trial, candidate in chain:
         found = compare(measure, reference, candidate, max_drop, seed)
@@ -53,7 +53,7 @@ def walk(
 def by_evidence(
     measure: Measure, reference: Contributions, candidates: Mapping[str, Contributions], max_drop: float, seed: int = 0
 ) -> list[str]:
-    """Return the candidates' names by their p-values on examples that decide, the surest first (Pareto Testing;
+    """Return the candidates' names by their p-values on the decision half, the smallest first (Pareto Testing;
     Laufer-Goldshtein et al., 2023). Of equal p-values the smaller drop comes first, then the given order."""
     found = {name: compare(measure, reference, own, max_drop, seed) for name, own in candidates.items()}
     return sorted(candidates, key=lambda name: (found[name].p_value, found[name].drop))
@@ -62,8 +62,8 @@ def by_evidence(
 def confidence_of(opening: int, num_walks: int, confidence: float) -> float:
     """Return the confidence of each test when the certification half is opened for the `opening`-th time, from 1.
 
-    The first opening has it whole. A later chain may be chosen for what an earlier opening showed. So the probability of a
-    wrong promise is divided by the number of chains that might be chosen, `num_walks` (Bonferroni), and halved with every
+    The first opening has the full `confidence`. A later chain may be chosen because of an earlier result. So the probability of
+    a wrong guarantee is divided by the number of chains that might be chosen, `num_walks` (Bonferroni), and halved with every
     opening: all later openings together are then wrong with at most 1 - `confidence`, whatever chain was chosen.
     """
     return confidence if opening == 1 else 1.0 - (1.0 - confidence) / (num_walks * 2 ** (opening - 1))
@@ -75,7 +75,7 @@ def drop_text(measure: Measure, drop: float) -> str:
 
 
 def promise(measure: Measure, document: Mapping[str, Any], reference: str) -> str:
-    """Return in a sentence what the steps of a guard's document promise of the candidate `result`; `reference` is in words."""
+    """Return in a sentence the guarantee of a guard's document for the candidate `result`; `reference` is in words."""
     result, passed = document["result"], [step for step in document["steps"] if step["passed"]]
     own = next((step for step in passed if step["trial"] == result), None)
     if own is None:

@@ -1,4 +1,4 @@
-"""A selected student in MLflow's registry: registered always, champion only if it beats the one there is."""
+"""The registration of a selected student in MLflow; it becomes champion only if it is better than the present one."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from tutelage.selection.test_split import Subject
 from tutelage.signature import signature_of
 from tutelage.training.context import TrainingContext
 
-EXAMPLES = 8  # of validation, that a registered student is traced and checked with
+EXAMPLES = 8  # validation examples with which a registered student is traced and checked
 
 
-MARGIN = 0.01  # of the primary measure, by which a smaller student may be worse than the champion
+MARGIN = 0.01  # in the primary measure: how much worse than the champion a smaller student may be
 
 
 @dataclass(frozen=True, kw_only=True)
 class Registration:
-    """How a student is registered: under which name, with what further aliases, and when it becomes the champion.
+    """The name under which a student is registered, further aliases, and the condition to become the champion.
 
     `margin` is how much worse a smaller student may be, in the primary measure's unit; `force` makes it champion in any case.
     `trust` runs code that only the present champion's files name (see `networks.trust`).
-    Raises `InputError` for what MLflow takes as no name or no alias.
+    Raises `InputError` for a name or an alias that MLflow does not accept.
     """
 
     name: str
@@ -76,7 +76,7 @@ def champion(registration: Registration, home: SweepDir, context: TrainingContex
 
 @contextmanager
 def in_turn(registration: Registration | None, home: SweepDir, say: Callable[[str], None]) -> Iterator[None]:
-    """Be the only selection that compares itself with the champion and may replace it; without a registration, nothing."""
+    """Within the block, exclude other selections that may replace the champion; does nothing without a registration."""
     with ExitStack() as stack:
         if registration:
             stack.enter_context(registry.in_turn(home.tracking_uri, registration.name, say, home.storage))
@@ -114,9 +114,9 @@ def register(
 def candidate_of(
     directory: Path, trusted: Collection[str], context: TrainingContext, tags: Mapping[str, str]
 ) -> logged_model.Candidate:  # fmt: skip
-    """Return the network in `directory` as it is registered: it takes examples as the data hold them.
+    """Return the network in `directory` as it is registered: its inputs are examples as the data hold them.
 
-    A network of a table keeps its normalisation, because the logged model makes numbers of rows.
+    A network of a table keeps its normalisation, because the logged model converts rows to numbers.
     """
     if runtime.int8_file(directory):
         raise InputError(

@@ -1,4 +1,4 @@
-"""What a selection found, in words: whether teaching helped, what came from the source, whether a champion is beaten."""
+"""The results of a selection in words: the gain of distillation, of the source and over the champion."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def of_teaching(primary: Measure, confirmed: Mapping[str, Any], tested: Mapping[
     """Return in a sentence whether the teacher helped: the paired gain on test, and the gain over fresh seeds.
 
     A conclusion needs both 95 % intervals on the same side of 0. The test split alone compares one pair of trainings, of
-    which the taught one was picked as the best on validation, so it is optimistic for the teacher.
+    which the distilled one was picked as the best on validation, so it is optimistic for the teacher.
     """
     gain, fresh = tested["gain_over_labels_only"], confirmed["gain"]
     if gain is None:
         own, teachers = primary.text(tested["value"]), primary.text(tested["teacher"]["value"])
         return (
-            "No conclusion: no training example has a label, so there is no student of labels alone. From its teacher's "
-            f"outputs alone the student has {own} on test, its teacher {teachers}."
+            "No conclusion: no training example has a label, so there is no label-only baseline. Trained from its "
+            f"teacher's outputs alone, the student has {own} on test, its teacher {teachers}."
         )
     lows, highs = [gain["low"]], [gain["high"]]
     if fresh is not None and fresh["interval"] is not None:
@@ -34,7 +34,7 @@ def of_teaching(primary: Measure, confirmed: Mapping[str, Any], tested: Mapping[
         return f"{said}; without fresh seeds (--confirm) there is no conclusion."
     if fresh["sd"] is None:
         once = primary.difference_text(fresh["mean"])
-        return f"{said}, and {once} on validation with one fresh seed; two or more can be judged."
+        return f"{said}, and {once} on validation with one fresh seed; a conclusion needs two or more."
     spread = primary.spread_text(fresh["mean"], fresh["sd"])
     return f"{said}, and {spread} on validation over {confirmed['seeds']} fresh seeds."
 
@@ -48,7 +48,7 @@ def gain_text(primary: Measure, gain: Mapping[str, float]) -> str:
 def of_transfer(
     primary: Measure, source: Mapping[str, Any] | None, tested: Mapping[str, Any], num_teachers: int
 ) -> str | None:  # fmt: skip
-    """Return in a sentence what came over from the source that the teacher learnt first; None if there was none."""
+    """Return in a sentence the effect of the source that the teacher was trained on first; None without a source."""
     if source is None:
         return None
     alone = tested["labels_only"]
@@ -71,13 +71,13 @@ def of_regression(primary: Measure, searched: float, confirmed: Mapping[str, Any
         f"{change} against the {primary.text(searched)} in the search"
     )
     if confirmed["interval"] is None:
-        return f"{said}; from two seeds on, an interval can be given."
+        return f"{said}; an interval needs two seeds or more."
     low, high = confirmed["interval"]
     return f"{said}. Expected {primary.label}: {primary.text(low)} to {primary.text(high)} (95 % confidence)."
 
 
 def of_test(tested: Mapping[str, Any]) -> str | None:
-    """Return a warning if the test split has been looked at for several students, else None."""
+    """Return a warning if the test split has been evaluated for several students, else None."""
     if tested["students"] < 2:
         return None
     return (
@@ -89,7 +89,7 @@ def of_test(tested: Mapping[str, Any]) -> str | None:
 def of_promotion(
     primary: Measure, gain: Mapping[str, float], size_bytes: float, champion_bytes: float, margin: float, champion: str
 ) -> tuple[bool, str]:
-    """Return whether a student takes a champion's place, and why in words.
+    """Return whether a student replaces a champion, and the reason in words.
 
     It does if it is better beyond noise: the 95 % interval of the paired gain on the test split is above 0; or if it is smaller
     and the whole interval is above -`margin`, which is in the measure's unit.

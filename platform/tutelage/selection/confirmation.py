@@ -1,8 +1,8 @@
-"""Which students to train again with fresh seeds, and what the choice then rests on.
+"""The students to train again with fresh seeds, and the estimates on which the choice then rests.
 
 The best of many students on one validation split is overestimated (selection bias, the winner's curse). So every student that
-a policy might pick, had the noise fallen otherwise, is trained again with seeds that the search has not used, and the choice
-rests on these.
+a policy might pick under other noise is trained again with seeds that the search has not used, and the choice rests on the
+results.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tutelage.records.trial import TrialRecord
 from tutelage.selection.estimate import Estimate, FreshValues, Judged, SeedSpread, Vector, clipped, estimates
 from tutelage.selection.query import SelectionQuery
 
-DRAWS = 200  # of the noise
+DRAWS = 200  # random draws of the noise
 
 
 LEAST_CHANCE = 0.05  # share of the draws in which a student must be picked to be trained again
@@ -49,8 +49,8 @@ class Confirmation:
     def run(self, known: FreshValues, train: Train, *, most: int) -> FreshValues:
         """Train students again, in rounds, until no other has a chance or `most` have been; return all fresh values.
 
-        Trained are the likely pick, and every student that is picked in at least 5 % of the noise draws. If none of `most`
-        can be picked, as many again are tried.
+        A round trains the likely pick, and every student that is picked in at least 5 % of the noise draws. If the policy can
+        pick none of `most` students, up to twice as many are trained.
         """
         fresh, trained = dict(known), 0
         while rivals := self._rivals(fresh):
@@ -63,7 +63,7 @@ class Confirmation:
         return fresh
 
     def run_for_front(self, known: FreshValues, train: Train) -> FreshValues:
-        """Train the front's students again, and then those that join it as these regress to the mean; return all fresh values.
+        """Train the front's students again, and then those that enter it when others regress; return all fresh values.
 
         At most twice as many as the front had at first are trained.
         """
@@ -88,7 +88,7 @@ class Confirmation:
         return sorted(likely, key=lambda trial: (-shares[trial], trial))
 
     def chances(self, fresh: FreshValues) -> dict[str, float]:
-        """Return by trial the share of noise draws in which it is picked once all have been trained again; 0 is left out.
+        """Return the share of noise draws in which each trial is picked, without trials of share 0.
 
         Each draw adds noise to every student that has not been trained again yet.
         """
@@ -105,7 +105,7 @@ class Confirmation:
         return shares
 
     def _front(self, values: Vector) -> list[TrialRecord]:
-        """Return the records that fit, and that no other does dominate, if these are the values of the primary measure."""
+        """Return the non-dominated records that meet the limits, if `values` are those of the primary measure."""
         rows, matrix, column, sign = self._fitting
         name, limits = self._primary.name, self.query.limits
         low, high = limits.min.get(name, -np.inf), limits.max.get(name, np.inf)
@@ -117,7 +117,7 @@ class Confirmation:
 
     @cached_property
     def _fitting(self) -> tuple[NDArray[np.int64], NDArray[np.float64], int | None, float]:
-        """The rows that fit whatever their primary measure, their losses, and the column and sign of the measure in these."""
+        """The rows that meet all limits but the primary measure's, their losses, and the measure's column and sign in these."""
         query, name = self.query, self._primary.name
         unbound = replace(query, limits=query.limits.without(name))
         rows = [row for row, fits in enumerate(unbound.fits(self.records)) if fits]
@@ -129,8 +129,8 @@ class Confirmation:
     def _believed(self, fresh: FreshValues) -> Vector:
         """Return each student's expected mean over seeds (num_records,).
 
-        For one that was not trained again: its value in the search, made worse by as much as the others regressed on average,
-        but within the measure's bounds.
+        For a student that was not trained again, this is its value in the search, made worse by the average regression of the
+        others, within the measure's bounds.
         """
         found, name = self.estimates(fresh).values(), self._primary.name
         gain_sign = -self._primary.sign
@@ -160,8 +160,8 @@ class Confirmation:
     def cautious(self, fresh: FreshValues) -> SelectionQuery:
         """Return the query with the estimates that a choice rests on: the bound of each student on the worse side.
 
-        For a student that was not trained again, it is assumed that this would confirm the estimate, so that being untested
-        is no advantage.
+        For a student that was not trained again, it is assumed that a training would confirm the estimate, so that being
+        untested is no advantage.
         """
         sure = self._sure(self._believed(fresh), self._seeds(fresh), SeedSpread.of(fresh, self._judged))
         return self._estimated(sure)

@@ -1,4 +1,4 @@
-"""How good a student is on validation: an estimate of its primary measure from few seeds, with its interval."""
+"""Estimates of a student's primary measure on validation from few seeds, with their intervals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FreshValues = Mapping[str, Sequence[float]]  # by trial, one value of the primar
 class Judged:
     """What students are judged by: the primary measure, over `count` validation examples.
 
-    `errors` has the standard error over these examples by trial, where the measure is no share and it was estimated.
+    `errors` has the standard error over these examples by trial, where the measure is not a share and it was estimated.
     """
 
     measure: Measure
@@ -48,7 +48,7 @@ class Judged:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What fresh seeds show of a student's primary measure.
+    """The estimate of a student's primary measure from fresh seeds.
 
     `interval` holds, with 95 % confidence, the value on all examples of the kind of one student so trained; `bound` is its end
     on the worse side where only that matters (one-sided). Both are None where no student has two seeds.
@@ -82,7 +82,7 @@ def estimates(searched: Mapping[str, float], fresh: FreshValues, judged: Judged)
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """How the measure varies from seed to seed: s² = φ² v, with one φ² pooled over students.
+    """The variance of the measure between seeds: s² = φ² v, with one φ² pooled over students.
 
     For a share p, v is p (1 - p), as overdispersion is modelled (McCullagh and Nelder, 1989); for any other measure v is 1.
     `freedom` is the number of deviations that φ² is estimated from; where it is 0, a share varies as its examples alone do.
@@ -94,7 +94,7 @@ class SeedSpread:
 
     @classmethod
     def of(cls, fresh: FreshValues, judged: Judged) -> SeedSpread:
-        """Return what repeated trainings show."""
+        """Return the variance that repeated trainings show."""
         freedom = sum(len(values) - 1 for values in fresh.values())
         scaled = [
             float(np.var(values)) * len(values) / float(_variance(np.array(np.mean(values)), judged))
@@ -107,7 +107,7 @@ class SeedSpread:
         return np.sqrt(self.phi2 * _variance(means, self.judged) * (1 + 1 / seeds))
 
     def bound(self, means: Vector, seeds: Vector, errors: Vector) -> Vector:
-        """Return what one more student has at worst, with 95 % confidence."""
+        """Return the 95 % confidence bound, on the worse side, of one more student."""
         low, high = self.interval(means, seeds, errors, 2 * CONFIDENCE - 1)
         return low if self.judged.measure.direction == "maximise" else high
 
@@ -162,7 +162,7 @@ def _variance_before(judged: Judged) -> float:
 def put_on_record(home: SweepDir, tracker: Tracker, fresh: FreshValues, num_judged: int) -> None:
     """Add to the measures of each student in `fresh` the mean over its fresh seeds, their number, and the 95 % interval.
 
-    Only changes are written. The value that the search saw stays what it was.
+    Only changes are written. The value measured in the search is unchanged.
     """
     records = {record.trial_id: record for record in home.records() if record.trial_id in fresh}
     primary = home.primary()

@@ -1,4 +1,4 @@
-"""The guard of a sweep: what its policy picks is tested on the half of validation that nothing else has read."""
+"""The guard of a sweep: tests of the policy's pick on the half of validation that nothing else has read."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from tutelage.spec.guard import GuardConfig
 from tutelage.training import inference
 from tutelage.training.context import TrainingContext
 
-TEACHER = "teacher"  # the reference that is no trial
+TEACHER = "teacher"  # the only reference that is not a trial
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """Candidates, named by trials, in the order in which they are tested against a reference; `said` is that in words."""
+    """Candidates, named by trials, in the order of their tests against a reference; `said` is the reference in words."""
 
     reference: str
     said: str
     trials: tuple[str, ...]
 
     def document(self) -> dict[str, Any]:
-        """Return what makes it this chain and no other."""
+        """Return the values that identify the chain."""
         return {"reference": self.reference, "trials": list(self.trials)}
 
 
@@ -52,8 +52,8 @@ class Guard:
     def pick(self, picker: Picker) -> tuple[Picked, dict[str, Any]]:
         """Return the pick, certified, and the guard's document; `NoStudentFits` if no certified student meets the limits.
 
-        Against the dense student, the policy picks the trial, and of its candidates the last in the chain that passes is
-        taken. Otherwise the chain is the sweep's front, and the policy picks among those that pass.
+        Against the dense student, the policy picks the trial, and the guard takes the last of its candidates that passes and
+        meets the limits. Otherwise the chain is the sweep's front, and the policy picks among those that pass.
         """
         if self.config.against != "dense":
             return self._of_front(picker, self.config.against)
@@ -113,7 +113,7 @@ class Guard:
         return Chain(reference=reference, said=said, trials=tuple(order))
 
     def _certified(self, chain: Chain) -> dict[str, Any]:
-        """Return the tests of a chain on the certification half, and put them on record; those on record are not made again."""
+        """Return the tests of a chain on the certification half, and record them; recorded tests are not repeated."""
         openings = self.home.facts().get("certifications", [])
         for number, one in enumerate(openings, 1):
             if one["chain"] == chain.document():

@@ -1,4 +1,4 @@
-"""The latency of a sweep's students, measured and put on record."""
+"""The measurement of the latency of a sweep's students, which is recorded."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TEACHER = "the teacher"
 def measure_latencies(
     home: SweepDir, context: TrainingContext, trials: Sequence[str], tracker: Tracker, events: Dispatcher
 ) -> dict[str, float]:
-    """Measure the one-example latency of these trials' students, with nothing else running, and put it on record.
+    """Measure the one-example latency of these trials' students, with nothing else running, and record it.
 
-    Return the teacher's, measured in turn with them; no trial, no measurement. A network that cannot be written as ONNX is
-    named, and has no latency.
+    Return the teacher's latency, measured in turn with them; without trials nothing is measured. A network that cannot be
+    written as ONNX has no latency, and a message names it.
     """
     if not trials:
         return {}

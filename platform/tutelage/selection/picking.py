@@ -1,4 +1,4 @@
-"""The student that a policy picks of those given, confirmed by fresh seeds."""
+"""The student that a policy picks, confirmed by fresh seeds."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tutelage.selection.retrain import Retraining
 
 @dataclass(frozen=True, kw_only=True)
 class Picked:
-    """The student that is picked, the next one, why, and what fresh seeds say of it and its rivals.
+    """The student that is picked, the runner-up, the reason, and the estimates from fresh seeds of it and its rivals.
 
-    `query` has the estimates of the primary measure that the pick rests on.
+    `query` has the estimates of the primary measure on which the pick rests.
     """
 
     record: TrialRecord
@@ -81,7 +81,7 @@ def seeds_text(count: int) -> str:
 
 
 def _quality(primary: Measure, count: int) -> str:
-    """Return in words which value of the primary measure a choice rests on."""
+    """Return the name of the value of the primary measure on which a choice rests."""
     if count == 1:
         return f"{primary.label} with 1 fresh seed"
     side = "lower" if primary.direction == "maximise" else "upper"

@@ -1,4 +1,4 @@
-"""One student from a front, by a stated policy, with the reason in words."""
+"""The selection of one student from a front by a policy, with the reason in words."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROUNDING = 1e-12  # of the largest score
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The student that a policy takes, why, and the next one in its order (None: there is only one)."""
+    """The student that a policy takes, the reason, and the next student in its order (None: there is only one)."""
 
     record: TrialRecord
     reason: str
@@ -32,7 +32,7 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionQuery:
-    """Which of a sweep's students is wanted: a policy and limits, over the sweep's objectives, beside its teacher.
+    """A policy and limits by which one of a sweep's students is selected, with the sweep's objectives and teacher.
 
     `estimates` has, by trial, the value of the `primary` measure that the choice rests on, such as a confidence bound, and
     `quality` its name in words, by default the measure's label. Students without one have the value that the search measured.
@@ -47,7 +47,7 @@ class SelectionQuery:
     estimates: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raise `InputError` for a policy that is not there, or set wrongly."""
+        """Raise `InputError` for a policy that does not exist, or has wrong options."""
         _ = self._plugin
 
     @cached_property
@@ -66,7 +66,7 @@ class SelectionQuery:
 
     @property
     def axes(self) -> list[Objective]:
-        """What a student must be beaten in to be passed over: the objectives, and the measures that the policy looks at."""
+        """The axes on which dominance is decided: the objectives, and the measures that the policy uses."""
         named = {axis.name for axis in self.objectives}
         own = [objective(name) for name in self._own_measures if name not in named]
         return [*self.objectives, *own]
@@ -76,7 +76,7 @@ class SelectionQuery:
         return getattr(self._plugin[1], "MEASURES", ())
 
     def fits(self, records: Sequence[TrialRecord], lacking: Collection[str] = ()) -> list[bool]:
-        """Return of each whether it has finished, meets the limits, and has every measure that is needed but for `lacking`."""
+        """Return for each whether it has finished, meets the limits, and has every needed measure, except those `lacking`."""
         needed = self.measures - set(lacking)
         return [r.state == "finished" and self.limits.are_met(self.values(r)) and needed <= set(r.measures) for r in records]
 
@@ -89,11 +89,11 @@ class SelectionQuery:
         return [record for record, keep in zip(records, mask, strict=True) if keep]
 
     def fitting(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
-        """Return those of `records` that fit."""
+        """Return the `records` that fit."""
         return [record for record, fits in zip(records, self.fits(records), strict=True) if fits]
 
     def ranked(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
-        """Return those that fit, that no other such dominates and that the policy would take, the most wanted first.
+        """Return the non-dominated ones of the records that fit and that the policy may take, best first.
 
         Of equal scores the one with the better primary measure comes first, then the smaller, then the earlier. Scores are
         equal if they differ by rounding only.
@@ -110,7 +110,7 @@ class SelectionQuery:
         return [record for _, record in sorted(taken, key=order)]
 
     def answer(self, records: Sequence[TrialRecord], among: Collection[str] | None = None) -> Selection:
-        """Return the most wanted student, of the trials `among` if given; `NoStudentFits` names the nearest three."""
+        """Return the best student by the policy, of the trials `among` if given; `NoStudentFits` names the nearest three."""
         wanted = [one for one in self.ranked(records) if among is None or one.trial_id in among]
         if not wanted:
             raise NoStudentFits(self._why_none(records))
@@ -194,13 +194,13 @@ def levels(scores: Sequence[float]) -> list[int]:
 
 
 def parse_policy(name: str, options: Sequence[str]) -> Reference:
-    """Return a policy as the command line gives it, a name and `option=value` each; `InputError` for what is no option."""
+    """Return a policy as the command line gives it, a name and `option=value` each; `InputError` for other text."""
     from tutelage.spec.yaml_lines import parse_value
 
     given = {}
     for text in options:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise InputError(f"'{text}' is no option. Write option=value, such as within=0.005.")
+            raise InputError(f"'{text}' is not an option. Write option=value, such as within=0.005.")
         given[key.strip()] = parse_value(value)
     return {name: given} if given else name

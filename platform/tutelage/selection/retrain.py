@@ -1,4 +1,4 @@
-"""Students of a sweep trained again outside the search, with fresh seeds or without their teacher, and put on record."""
+"""Students of a sweep trained again outside the search, with fresh seeds or without their teacher; results are recorded."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tutelage.selection.estimate import FreshValues
 from tutelage.training import ray_train, student_jobs
 from tutelage.training.context import TrainingContext
 
-FRESH_SEED = 1000  # fresh seeds start here, clear of any that a search used
+FRESH_SEED = 1000  # the first fresh seed; a search uses none that high
 
 
 def labels_only(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the same student with nothing of its teacher: same network, sparsity, epochs; random at first, labels alone."""
+    """Return the config of the label-only baseline: same network, sparsity and epochs, random initial weights, no teacher."""
     alone = {**config["distillation"], "weight": 0.0}
     return {**config, "student": {**config["student"], "initialise": "random"}, "distillation": alone}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retraining:
-    """Trains students of a sweep again, in parallel on the cluster; what is on record is not trained a second time."""
+    """Trains students of a sweep again, in parallel on the cluster; recorded trainings are not repeated."""
 
     home: SweepDir
     context: TrainingContext
@@ -41,7 +41,7 @@ class Retraining:
         return [FRESH_SEED + self.context.seed + number for number in range(self.num_seeds)]
 
     def known(self) -> FreshValues:
-        """Return, of the students on record with every fresh seed, their primary measures."""
+        """Return the primary measures of the students that are recorded with every fresh seed."""
         found = self.home.reruns.values(self.seeds, taught=True)
         return {trial: [runs[seed] for seed in self.seeds] for trial, runs in found.items() if set(self.seeds) <= set(runs)}
 
@@ -56,7 +56,7 @@ class Retraining:
 
         The first one's weights are kept in `baseline_dir`.
         """
-        assert self.has_labels, "there is nothing that a student could learn from labels alone"
+        assert self.has_labels, "a label-only baseline needs a labelled training example"
         own = self.context.seed
         self._train([(record, False, seed) for seed in (own, *self.seeds)])
         runs = self.home.reruns.values([own, *self.seeds], taught=False)[record.trial_id]
@@ -64,11 +64,11 @@ class Retraining:
 
     @property
     def has_labels(self) -> bool:
-        """Whether any training example has a label, so that there are students of labels alone."""
+        """Whether any training example has a label, so that a label-only baseline can be trained."""
         return self.context.splits["train"].num_labelled > 0
 
     def baseline_dir(self, record: TrialRecord) -> Path:
-        """Return where the label-only baseline of the search's own seed lies."""
+        """Return the directory of the label-only baseline with the search's own seed."""
         return self._network_dir(record, False, self.context.seed)
 
     @property
@@ -76,7 +76,7 @@ class Retraining:
         return self.home.files.local_path("retrained").resolve()
 
     def _train(self, wanted: Sequence[tuple[TrialRecord, bool, int]]) -> None:
-        """Train what is not on record, or whose weights are gone, and put it there.
+        """Train the `wanted` students that are not recorded or have no weights, and record them.
 
         One training gives all candidates of a trial; of a ladder, those up to the highest rung that is wanted.
         """
@@ -96,10 +96,10 @@ class Retraining:
                 self._put_on_record(*missing[name], found)
 
     def _put_on_record(self, record: TrialRecord, taught: bool, seed: int, found: Sequence[Mapping[str, float]]) -> None:
-        """Put the candidates of one training on record; `WorkFailed` if the one that `record` is of is not among them."""
+        """Record the candidates of one training; `WorkFailed` if the candidate of `record` is not among them."""
         primary, trials = self.context.built_task.measures[0].name, _names(record, len(found))
         if record.trial_id not in trials:
-            raise WorkFailed(f"{record.trial_id} trained again gave other candidates: {', '.join(trials)}.")
+            raise WorkFailed(f"{record.trial_id} trained again has other candidates: {', '.join(trials)}.")
         for trial, measures in zip(trials, found, strict=True):
             run = Run(trial=trial, taught=taught, seed=seed, value=measures[primary], elapsed_s=measures["elapsed_s"])
             self.home.reruns.append(run)

@@ -1,4 +1,4 @@
-"""Whether the data of a sweep are still those with which it was begun; its knowledge and its measures hold for these only."""
+"""The check that a sweep's data have not changed since its start; its knowledge and measures hold for these only."""
 
 from __future__ import annotations
 

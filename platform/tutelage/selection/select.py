@@ -1,4 +1,4 @@
-"""From a front to one student: confirmed by fresh seeds, set against its label-only baseline, tested once, registered."""
+"""The selection of one student: confirmed by fresh seeds, compared with its label-only baseline, tested, registered."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CONFIRM, RIVALS = 3, 6  # fresh seeds a student, and students that are trained a
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What `select` found, ready to be printed as JSON (`document`) or shown."""
+    """The result of `select`: a JSON document, the student's directory, and the report."""
 
     document: dict[str, Any]
     student_dir: Path
@@ -60,11 +60,11 @@ def select(
     """Select a student of a finished sweep and measure how good it is.
 
     Up to `rivals` students that the policy might take are trained again with `confirm` fresh seeds, and the choice rests on
-    what is sure of them; with 0 it rests on what the search saw. The one chosen is trained from labels alone as well; then
-    the test split is evaluated for it, its teacher, its label-only baseline and the champion that it may replace, which is put
-    on record. `register` names the model under which it goes to MLflow's registry. Where the spec has a guard, the choice is
-    certified (see `Guard`); `again` allows a further opening of the certification half. Raises `NoStudentFits` when no student
-    meets the limits, `InputError` for a policy or a registered model that is not fit for this.
+    their confidence bounds; with `confirm` = 0 it rests on the values of the search. The selected student is also trained
+    without its teacher. Then the test split is evaluated for it, its teacher, its label-only baseline and the champion that
+    it may replace, and the evaluation is recorded. `register` is the name under which it is registered in MLflow. If the spec
+    has a guard, the choice is certified (see `Guard`); `again` allows a further opening of the certification half. Raises
+    `NoStudentFits` when no student meets the limits, `InputError` for a policy or a registered model that cannot be used.
     """
     registration = Registration(name=register) if isinstance(register, str) else register
     sweep_spec = home.spec()
@@ -120,7 +120,7 @@ def _tracked(home: SweepDir, sweep_spec: Spec, events: Dispatcher) -> Iterator[T
 
 
 def _picked(home: SweepDir, context: TrainingContext, picker: Picker, again: bool) -> tuple[Picked, dict[str, Any] | None]:
-    """Return the pick and what the guard says of it; None where the sweep has no guard."""
+    """Return the pick and the guard's document, None if the sweep has no guard."""
     config = home.spec().guard
     if config is None:
         return picker.pick(candidates(home)), None
@@ -128,7 +128,7 @@ def _picked(home: SweepDir, context: TrainingContext, picker: Picker, again: boo
 
 
 def _unmeasured(home: SweepDir, query: SelectionQuery) -> list[str]:
-    """Return the trials that could fit, were their latency known."""
+    """Return the trials without latency that meet all other limits."""
     timed = {name for name, measure in home.measures().items() if measure.available == "on_device"}
     if not timed & query.measures:
         return []
@@ -138,7 +138,7 @@ def _unmeasured(home: SweepDir, query: SelectionQuery) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Baselines:
-    """What the chosen network has from labels alone, with the search's seed (None: no labels) and fresh ones, and taught."""
+    """Primary measures of the label-only baseline, with the search's seed (None: no labels) and fresh ones, and distilled."""
 
     value: float | None
     fresh: Sequence[float]
@@ -150,7 +150,7 @@ def _baselines(record: TrialRecord, retraining: Retraining, events: Dispatcher) 
     if not retraining.has_labels:
         return _Baselines(value=None, fresh=(), taught=taught)
     also = f", also with {seeds_text(retraining.num_seeds)}" if retraining.num_seeds else ""
-    events.stage(f"training {record.trial_id}'s baseline from labels alone{also}")
+    events.stage(f"training {record.trial_id}'s label-only baseline{also}")
     own, fresh = retraining.alone(record)
     return _Baselines(value=own, fresh=fresh, taught=taught)
 
@@ -225,7 +225,7 @@ def _estimate(one: Estimate) -> dict[str, Any]:
 
 
 def _confirmed(primary: Measure, estimate: Estimate | None, baselines: _Baselines) -> dict[str, Any]:
-    """Return what fresh seeds give, taught and from labels alone, and the gain of teaching."""
+    """Return the results of fresh seeds, distilled and label-only, and the gain of distillation."""
     pairs = zip(baselines.taught, baselines.fresh, strict=True) if baselines.fresh else []
     gains = [-primary.sign * (taught - alone) for taught, alone in pairs]
     return {

@@ -1,4 +1,4 @@
-"""The evaluation on the test split, of a selected student and those it is compared with; every evaluation is on record."""
+"""The evaluation on the test split, of a selected student and the networks beside it; every evaluation is recorded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tutelage.training.context import TrainingContext
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A network that is tested: what names it on record (a trial, a teacher's address), and the network."""
+    """A network that is tested, and its recorded name (a trial, a teacher's address)."""
 
     name: str
     model: nn.Module
@@ -28,8 +28,8 @@ class Subject:
 def test(home: SweepDir, context: TrainingContext, subjects: Mapping[str, Subject]) -> dict[str, Any]:
     """Return the test scores of `subjects["student"]` and the others, and its paired gain over each of these.
 
-    A gain is positive where the student is better. The evaluation is put on record, unless the very same networks have been
-    tested before: then the scores on record are returned. `evaluations` says how often the split has been evaluated, `students`
+    A gain is positive where the student is better. The evaluation is recorded, unless the same networks have been
+    tested before: then the recorded scores are returned. `evaluations` says how often the split has been evaluated, `students`
     for how many different students.
     """
     names = {role: subject.name for role, subject in subjects.items()}

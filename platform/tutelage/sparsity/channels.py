@@ -23,7 +23,7 @@ from tutelage.sparsity._ranking import NetworkRanks, Thresholds, fewest_to_keep_
 from tutelage.sparsity._removal import Removal, RemovalConfig
 from tutelage.sparsity._scores import DESCRIPTION, Importance, Score, score_of
 
-KIND = "structure"  # what `composed` goes by
+KIND = "structure"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["l2", "bn_scale", "taylor"]}}
 
 

@@ -18,7 +18,7 @@ from tutelage.sparsity._readers import Unremovable
 from tutelage.sparsity._removal import Removal, RemovalConfig
 
 Score = Literal["norm", "taylor", "random"]
-KIND = "structure"  # what `composed` goes by
+KIND = "structure"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["norm", "taylor"]}}
 BATCHES = 8  # of training examples over which the changes of the loss are summed
 

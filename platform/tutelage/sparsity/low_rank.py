@@ -14,7 +14,7 @@ from tutelage.sparsity import Calibration, Method
 from tutelage.sparsity._outputs import output_layers
 from tutelage.sparsity._removal import Removal, RemovalConfig
 
-KIND = "low_rank"  # what `composed` goes by
+KIND = "low_rank"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {"uniform": {"choice": [True, False]}}
 
 Layer = nn.Linear | nn.Conv2d

@@ -12,7 +12,7 @@ from tutelage.plugins import PluginConfig
 from tutelage.sparsity import Calibration, Method, Point
 from tutelage.sparsity._masks import Masked, apply, matrices, smallest_removed
 
-KIND = "unstructured"  # what `composed` goes by
+KIND = "unstructured"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {"scope": {"choice": ["network", "layer"]}}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tutelage.sparsity import Calibration, Method, Point, magnitude
 from tutelage.sparsity._masks import Masked, matrices
 
-KIND = "unstructured"  # what `composed` goes by
+KIND = "unstructured"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {"scope": {"choice": ["network", "layer"]}}
 
 

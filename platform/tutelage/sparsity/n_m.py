@@ -14,7 +14,7 @@ from tutelage.sparsity import Calibration, Method
 from tutelage.sparsity._masks import Masked, apply
 from tutelage.sparsity._removal import Removal, RemovalConfig
 
-KIND = "unstructured"  # what `composed` goes by
+KIND = "unstructured"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["magnitude", "activation"]}}
 
 Layer = nn.Linear | nn.Conv2d

@@ -11,7 +11,7 @@ from tutelage.sparsity._batch_norm import recalibrate
 from tutelage.sparsity._coupled import CoupledGroup
 from tutelage.sparsity._masks import matrices
 
-KIND = "structure"  # what `composed` goes by
+KIND = "structure"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {
     "group": {"float": [0.1, 2.0], "log": True},
     "threshold": {"float": [0.05, 0.9]},
@@ -24,14 +24,16 @@ class Config(channels.Config):
 
     uniform: bool = Field(False, description="remove the same share of every layer; if false, the weakest of the network")
     l1: float = Field(
-        0.0, ge=0, description="L1 penalty: how many mean weights of its layer a weight loses that no gradient holds"
+        0.0,
+        ge=0,
+        description="L1 penalty: the decrease of a weight without gradient over the training, in mean weights of its layer",
     )
     l2: float = Field(0.0, ge=0, description="L2 penalty: the logarithm of the factor by which all weights become smaller")
     group: float = Field(
         0.5,
         ge=0,
-        description="group penalty: how many mean norms of its layer's channels a channel loses that no gradient holds; the "
-        "norm is of all weights coupled to the channel",
+        description="group penalty: the decrease of a channel's norm without gradients over the training, in mean norms of "
+        "its layer's channels; the norm is of all weights coupled to the channel",
     )
 
 

@@ -17,7 +17,7 @@ from tutelage.sparsity._recurrent import Recurrent, cells, recurrent, shrink
 from tutelage.sparsity._removal import Removal, RemovalConfig
 
 Score = Literal["norm", "random"]
-KIND = "structure"  # what `composed` goes by
+KIND = "structure"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {}
 
 _WAY_OUT = "Take another sparsity method, or set sparsity.amount: 0."

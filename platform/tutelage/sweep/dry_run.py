@@ -67,7 +67,7 @@ def plan(spec: Spec, address: str | None = None) -> dict[str, Any]:
         "trials_at_once": at_once,
         "search_s": round(trials * trial_s / at_once, 1) if trials else (spec.search.hours or 0) * 3600,
         "storage": f"{storage} is writable",
-        "tracking": "MLflow answers",
+        "tracking": "MLflow is reachable",
     }
 
 
