@@ -56,8 +56,9 @@ def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready
         model = student.build(untrained, context, seed=0)
         with torch.inference_mode():
             assert model.eval()(*batch).shape == (4, len(context.signature.class_names))
-        sizes = student_sizes.presize(untrained, context).final
-        assert 0 < sizes["params"] < sum(p.numel() for p in teacher.parameters())
+        whole = float(sum(p.numel() for p in model.parameters()))  # where training decides how much is removed
+        sizes = student_sizes.presize(untrained, context).final or {"params": whole}
+        assert 0 < sizes["params"] <= whole < sum(p.numel() for p in teacher.parameters())
 
 
 def test_a_ready_spec_says_for_whom_it_is_and_is_named_as_its_file() -> None:

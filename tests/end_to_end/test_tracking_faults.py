@@ -126,11 +126,17 @@ def test_the_rows_that_an_unreachable_server_missed_are_sent_by_the_next_tracker
 
 
 @pytest.fixture(params=["sqlite", "server"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URI of an MLflow store, opened as a file and through a server."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'mlflow.db'}"
-    return request.getfixturevalue("server").uri
+        yield uri
+        return
+    server = MlflowServer(uri, tmp_path)
+    try:
+        yield server.uri
+    finally:
+        server.kill()
 
 
 def test_a_driver_that_is_killed_at_random_moments_writes_every_row_once(place: str, tmp_path: Path) -> None:

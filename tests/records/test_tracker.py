@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import SMALL_SPEC
 from tutelage import cli, plugins
 from tutelage.errors import UnreachableError
-from tutelage.records import lineage, mlflow_views, mlflow_writer, sweeps
+from tutelage.records import lineage, mlflow_runs, mlflow_views, mlflow_writer, sweeps
 from tutelage.records.spool import Spool
 from tutelage.records.tracker import INACTIVE, Tracker
 from tutelage.records.trial import TrialRecord
@@ -323,7 +323,7 @@ def test_a_run_that_a_user_deleted_stays_as_it_is(uri: str, make_record: Make) -
 def test_all_trials_are_found_however_many_pages_they_take(
     uri: str, make_record: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mlflow_writer, "PAGE", 2)
+    monkeypatch.setattr(mlflow_runs, "PAGE", 2)
     tracker, parent = open_sweep(uri)
     for number in range(5):
         tracker.log_trial(make_record(number, accuracy=0.5), "front", SEARCHED, {})

@@ -64,12 +64,14 @@ def select(
     from tutelage.selection.query import parse_policy
 
     _check_options(policy, option, register, needs_register=bool(alias or force or require_promotion))
-    registration = register and Registration(name=register, aliases=alias or [], margin=margin, force=force, trust=trust)
+    registration = None
+    if register is not None:
+        registration = Registration(name=register, aliases=alias or [], margin=margin, force=force, trust=trust)
     home = sweeps.find(storage, name)
     with Progress() as progress:
         choice = choosing.select(
             home, policy=None if policy is None else parse_policy(policy, option or []),
-            limits=_limits(at_most, at_least, home.measures()), confirm=confirm, rivals=rivals, register=registration or None,
+            limits=_limits(at_most, at_least, home.measures()), confirm=confirm, rivals=rivals, register=registration,
             again=again, address=address, observers=[progress],
         )  # fmt: skip
     if as_json:
