@@ -56,5 +56,5 @@ def test_several_inputs_are_compared_by_name_and_vocabularies_where_both_have_on
 
 def test_a_model_that_does_not_fit_is_an_error_with_both_sides() -> None:
     check_fits("m", DATA, DATA)
-    with pytest.raises(InputError, match=r"m gives 5 classes, the data has 10\. Use the data it was made for"):
+    with pytest.raises(InputError, match=r"m gives 5 classes, the data has 10\. Use the data that it was trained for"):
         check_fits("m", with_output(names=tuple("01234")), DATA)

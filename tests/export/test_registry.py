@@ -158,7 +158,7 @@ def test_an_alias_that_mlflow_does_not_accept_is_an_input_error(alias: str) -> N
 
 
 def test_an_unreachable_registry_is_an_error_that_names_the_settings(server_that_answers: Callable[[int], str]) -> None:
-    with pytest.raises(UnreachableError, match=r"refuses: .*403.*MLFLOW_TRACKING_TOKEN"):
+    with pytest.raises(UnreachableError, match=r"rejects the request: .*403.*MLFLOW_TRACKING_TOKEN"):
         registry.find_champion(server_that_answers(403), "student", "images")
 
 

@@ -1,1 +1,1 @@
-"""A student leaves: its forms, checks, model card, registry."""
+"""The export of a student: its forms, checks, model card and registration."""

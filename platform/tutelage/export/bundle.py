@@ -42,21 +42,21 @@ class Draft:
 
     @property
     def signature(self) -> Signature:
-        """What the student takes and gives."""
+        """The student's inputs and outputs."""
         return signature_of(self.architecture["signature"])
 
     def path(self, form: str) -> Path:
-        """Return the form's file, that of the weights for `weights`."""
+        """Return the form's file; for `weights`, the file of weights."""
         return self.directory / FORMS[form][0]
 
     def written(self) -> tuple[str, ...]:
-        """Return the forms whose files are there."""
+        """Return the forms whose files exist."""
         return tuple(form for form in FORMS if self.path(form).exists())
 
 
 @contextmanager
 def drafted(directory: Path, model: nn.Module, architecture: Mapping[str, Any], forms: Sequence[str]) -> Iterator[Draft]:
-    """Write the float `forms` of `model` into a draft, which can be checked and added to; it becomes `directory` at the end.
+    """Write the float `forms` of `model` into a draft, which the block may check and extend; it then becomes `directory`.
 
     After an error no file is left. Raises `InputError` if the directory exists and is not empty.
     """
@@ -67,7 +67,7 @@ def drafted(directory: Path, model: nn.Module, architecture: Mapping[str, Any], 
             _write_float_forms(draft)
             yield draft
     except OSError:
-        check_new(directory)  # another process has exported into it meanwhile
+        check_new(directory)  # another process may have exported into it meanwhile
         raise
 
 
@@ -87,7 +87,7 @@ def _write_float_forms(draft: Draft) -> None:
     program, described = program_of(draft.model, draft.signature), runtime.described(draft.architecture)
     if "program" in draft.forms:
         write_atomically(draft.path("program"), program_bytes(program, described))
-    if set(draft.forms) - {"weights", "program"}:  # quantised forms are made from it too
+    if set(draft.forms) - {"weights", "program"}:  # quantised forms are made from the ONNX file as well
         from tutelage.networks import onnx_format
 
         ports, names = arguments_of(draft.signature), output_names(program, draft.signature)
@@ -122,7 +122,7 @@ def _files(draft: Draft) -> dict[str, Any]:
 
 
 def _inputs(signature: Signature) -> Iterator[dict[str, Any]]:
-    """Give what is known of every argument of the network, in order; the mask of a ragged input follows it."""
+    """Yield the description of every argument of the network, in order; the mask of a ragged input follows it."""
     ports = {port.name: port for port in arguments_of(signature)}
     for spec in signature.inputs:
         mask = mask_name(spec) if spec.is_ragged else None
@@ -136,7 +136,7 @@ def _inputs(signature: Signature) -> Iterator[dict[str, Any]]:
 
 
 def _outputs(draft: Draft) -> Iterator[dict[str, Any]]:
-    """Give what is known of every output; `steps` names the input that it has a step for each position of."""
+    """Yield the description of every output; `steps` names the input for each position of which it has a step."""
     for output, port in zip(draft.signature.outputs, outputs_of(draft.signature, draft.model), strict=True):
         yield {**_of_port(port), "sequence": output.name, "steps": output.steps, "class_names": list(output.names)}
 

@@ -1,4 +1,4 @@
-"""Every exported form of a draft compared with its student on real inputs."""
+"""The comparison of every exported form of a draft with its student on real inputs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from tutelage.networks.trust import EVERYTHING
 def differences(draft: bundle.Draft, arguments: tuple[Tensor, ...]) -> dict[str, float]:
     """Return by form the largest absolute difference of its logits from the student's on the `arguments` of real examples.
 
-    The weights are read with tutelage here, and without it elsewhere, into the graph of the program. Raises `WorkFailed` if a
-    float form differs by more than `read_back.allowed`, or if the student's logits depend on padding.
+    The weights are read by tutelage in this process, and without tutelage in another one, into the graph of
+    the program. Raises `WorkFailed` if a float form differs by more than `read_back.allowed`, or if the student's logits depend
+    on padding.
     """
     cases = read_back.cases_of(draft.model, draft.signature, arguments)
     with tempfile.TemporaryDirectory() as scratch:
@@ -37,7 +38,7 @@ def differences(draft: bundle.Draft, arguments: tuple[Tensor, ...]) -> dict[str,
 
 
 def _forms(draft: bundle.Draft, scratch: Path) -> dict[str, tuple[read_back.Kind, list[str]]]:
-    """Return the forms to read back; the program, which the weights are read into, is made in `scratch` if there is none."""
+    """Return the forms to read back; the program, into which the weights are read, is made in `scratch` if it is missing."""
     found: dict[str, tuple[read_back.Kind, list[str]]] = {}
     for form in draft.written():
         file = str(draft.path(form).resolve())

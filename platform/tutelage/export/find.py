@@ -1,4 +1,4 @@
-"""A model by its name: a student of a sweep, an exported directory, a registered version."""
+"""Models found by name: a student of a sweep, an exported directory, a registered version."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Found:
     int8_file: Path | None = None
 
     def about(self) -> dict[str, Any]:
-        """Return where it came from, for the manifest."""
+        """Return the origin of the network, for the manifest."""
         if self.home is None or self.record is None:
             return {"source": self.name}
         return {
@@ -47,7 +47,7 @@ class Found:
         }  # fmt: skip
 
     def selection(self) -> dict[str, Any] | None:
-        """Return what `select` found of it, if it is the student that was selected last."""
+        """Return the document of `select`, if this is the student that was selected last."""
         chosen = self.home.selection() if self.home else None
         return chosen if chosen and self.record and chosen["student"]["trial"] == self.record.trial_id else None
 
@@ -56,7 +56,8 @@ def find_model(model: str, storage: Path, uri: str | None = None, trusted: Colle
     """Return the network that `model` names: SWEEP (its selected student), SWEEP/TRIAL, a directory, or models:/NAME@ALIAS.
 
     `uri` is where MLflow is, by default the storage's SQLite. Of the code that the network's files name, only `trusted` and
-    what its sweep's spec names is run (see `networks.trust`). Raises `InputError` for other code and what is not there.
+    what its sweep's spec names is run (see `networks.trust`). Raises `InputError` for other code, and for a model that does not
+    exist.
     """
     if model.startswith(REGISTRY):
         directory = downloaded(model, uri or default_tracking_uri(storage))
@@ -65,7 +66,7 @@ def find_model(model: str, storage: Path, uri: str | None = None, trusted: Colle
         return _with_origin(model, Path(model), storage, trusted)
     if Path(model).suffix in (load.PROGRAM, load.ONNX) and Path(model).exists():
         raise InputError(
-            f"{model} holds a traced graph, which other forms cannot be made from. Name its directory of weights, or the sweep."
+            f"{model} holds a traced graph, from which no other form can be made. Name its directory of weights, or the sweep."
         )
     name, _, trial = model.partition("/")
     home = sweeps.find(storage, name)
@@ -104,7 +105,7 @@ def trusted_by(home: SweepDir | None, trusted: Collection[str]) -> Collection[st
 
 
 def _with_origin(name: str, directory: Path, storage: Path, trusted: Collection[str]) -> Found:
-    """Return the network in `directory`, with the trial of the storage that has the very same weights, if there is one."""
+    """Return the network in `directory`, with the trial of the storage that has the same weights, if there is one."""
     same = _same_weights(directory / checkpoint.WEIGHTS, storage)
     home = SweepDir(same.parents[2]) if same else None
     built, architecture = checkpoint.read(directory, trusted_by(home, trusted))

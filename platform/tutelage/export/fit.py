@@ -1,4 +1,4 @@
-"""Whether a network fits data: the same inputs and outputs, of the same shapes and classes."""
+"""The check that a network fits data: the same inputs and outputs, of the same shapes and classes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tutelage.signature import InputSpec, OutputSpec, Signature
 
 
 def check_fits(model: str, own: Signature, data: Signature) -> None:
-    """Raise `InputError` with both sides if a model takes other inputs than the data has, or gives other classes."""
+    """Raise `InputError` with both sides if the inputs or classes of a model differ from those of the data."""
     if difference := mismatch(own, data):
-        raise InputError(f"{model} {difference}. Use the data it was made for.")
+        raise InputError(f"{model} {difference}. Use the data that it was trained for.")
 
 
 def mismatch(own: Signature, data: Signature) -> str | None:

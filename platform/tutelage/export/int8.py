@@ -1,4 +1,4 @@
-"""int8 variants of a student: written, measured on validation beside the original, and removed if they lose too much."""
+"""int8 variants of a student: written, compared with the original on validation, and removed if their loss is too large."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MAX_LOSS = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A quantised form beside the original: the primary measure on validation, what it loses of it, size, latency.
+    """A quantised form beside the original: the primary measure on validation, its loss, size and latency.
 
     `loss` is paired over the same examples, positive where the variant is worse, with its 95 % interval; `size_bytes`
-    is that of the weights; the latencies were measured in turns. Those named `float_` are the unquantised ONNX file's.
+    is that of the weights; the latencies were measured in turn. Values named `float_` are those of the unquantised ONNX file.
     `float_weights` are the operators whose weights onnxruntime could not quantise.
     """
 
@@ -46,7 +46,7 @@ class Variant:
 
 
 def _words(variant: Variant, primary: Measure) -> str:
-    """Return in words what a variant loses and saves."""
+    """Return the loss and the savings of a variant in words."""
     loss, low, high = (primary.difference_number(one).lstrip("+") for one in (variant.loss, *variant.loss_interval))
     return (
         f"{variant.form} loses {loss} {primary.difference_unit} ({low} to {high}) of its {primary.label} on validation, has "
@@ -64,7 +64,7 @@ def _calibration(variant: Variant) -> str:
 
 
 def _write(draft: bundle.Draft, form: str, context: TrainingContext) -> None:
-    """Write a quantised form: that of an int8 candidate as it was measured, another one from the float ONNX file."""
+    """Write a quantised form: for an int8 candidate its measured file, otherwise a file made from the float ONNX file."""
     if draft.int8_file and form == "onnx-int8":
         shutil.copyfile(draft.int8_file, draft.path(form))
     else:

@@ -1,4 +1,4 @@
-"""An exported student read back from any of its forms, to be run and measured."""
+"""An exported student loaded from any of its forms, to be run and measured."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from tutelage.signature import InputSpec, OutputSpec, Signature, signature_of
 PROGRAM, ONNX = ".pt2", ".onnx"
 
 
-RUNS_CODE = ("data/aotinductor/", "custom_obj_", "opaque_obj_")  # records of a program that are more than graph and tensors
+RUNS_CODE = ("data/aotinductor/", "custom_obj_", "opaque_obj_")  # entries of a program file beyond graph and tensors
 
 
-TENSORS_ONLY = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}  # for unpickling, whatever `torch.export.load` asks for
+TENSORS_ONLY = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}  # restricts unpickling, whatever `torch.export.load` passes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +47,16 @@ class Deployed:
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
-        """The inputs with their normalisation; none if the file does not describe them."""
+        """The inputs with their normalisation; empty if the file does not describe them."""
         return self.signature.inputs if any(name for output in self.signature.outputs for name in output.names) else ()
 
 
 def read(path: Path, trusted: Collection[str] = PACKAGE_ONLY, own_programs: Collection[str] = frozenset()) -> Deployed:
-    """Return what is at `path`: a directory with weights and architecture, a `.pt2` program or an `.onnx` model.
+    """Return the student at `path`: a directory with weights and architecture, a `.pt2` program or an `.onnx` model.
 
     Of the code that an architecture names, only the package's and `trusted` is run (see `networks.trust`). Loading a program
     runs expressions that it holds: it is loaded if its SHA-256 is among `own_programs`, or everything is trusted. Raises
-    `InputError` for other code, for what is no student, and for what is not readable.
+    `InputError` for other code, and for a path that is not a readable student.
     """
     if path.is_dir():
         return _network(path, trusted)
@@ -64,7 +64,7 @@ def read(path: Path, trusted: Collection[str] = PACKAGE_ONLY, own_programs: Coll
         return _program(path, None if trusted is EVERYTHING else own_programs)
     if path.suffix == ONNX:
         return _onnx(path)
-    raise InputError(f"{path} is no exported student. Give a directory, a file {PROGRAM} or a file {ONNX}.")
+    raise InputError(f"{path} is not an exported student. Give a directory, a file {PROGRAM} or a file {ONNX}.")
 
 
 def _network(directory: Path, trusted: Collection[str]) -> Deployed:
@@ -78,10 +78,10 @@ def _network(directory: Path, trusted: Collection[str]) -> Deployed:
 
 
 def _program(path: Path, own: Collection[str] | None) -> Deployed:
-    """Return the program at `path`, if its SHA-256 is among `own`; with None any."""
+    """Return the program at `path`. Its SHA-256 must be among `own`, unless `own` is None."""
     held = dict.fromkeys(DESCRIBED, "")
     try:
-        content = io.BytesIO(path.read_bytes())  # once, so that what is loaded is what was hashed
+        content = io.BytesIO(path.read_bytes())  # read once, so that the hashed bytes are the loaded ones
         with zipfile.ZipFile(content) as archive:
             more = [name for name in archive.namelist() if any(part in name for part in RUNS_CODE)]
         _check_program(path, more, is_own=own is None or hashlib.sha256(content.getbuffer()).hexdigest() in own)
@@ -90,7 +90,7 @@ def _program(path: Path, own: Collection[str] | None) -> Deployed:
             program = torch.export.load(content, extra_files=held)
     except InputError:
         raise
-    except Exception as error:  # zip, JSON, version and unpickling errors have no common parent
+    except Exception as error:  # zip, JSON, version and unpickling errors share no base class
         raise InputError(f"{path} is not a readable torch.export program: {error}") from None
     run, tensors = program.module(), program.state_dict.values()
     arguments, outputs = (
@@ -108,7 +108,7 @@ def _check_program(path: Path, more: Sequence[str], *, is_own: bool) -> None:
         raise InputError(f"{path} holds {more[0]}, which is more than a graph and tensors, and is not loaded: it may run code.")
     if not is_own:
         raise InputError(
-            f"{path} was not exported with this storage, and is not loaded: torch runs expressions that a program holds. "
+            f"{path} was not exported with this storage, and is not loaded: torch evaluates expressions of a program. "
             "Evaluate the directory of weights or the ONNX file, name the storage (--storage), or, if you trust who made it, "
             "give --trust."
         )

@@ -1,4 +1,4 @@
-"""Exported networks run in a process that has no tutelage, and their outputs compared with the student's.
+"""The comparison of exported networks, run in a process without tutelage, with the student's outputs.
 
 Real examples are run as batches of several sizes and, where they are ragged, of several lengths: each alone, together, and with
 more padding. Outputs are compared at real steps only.
@@ -31,7 +31,7 @@ Arguments = tuple[Tensor, ...]
 Kind = Literal["program", "weights", "onnx", "mlflow", "rows"]
 
 TOLERANCE = 1e-5  # of a float form's logits, absolute
-LOGIT = 10.0  # larger logits may differ in proportion: float32 is no finer
+LOGIT = 10.0  # larger logits may differ in proportion, as float32 is not more precise
 BATCH_SIZES = (1, 7)  # beside the whole batch
 MORE_PADDING = 3  # steps
 
@@ -144,13 +144,13 @@ def _resized(signature: Signature, arguments: Arguments, rows: slice, more: int 
 
 
 def mask_places(signature: Signature) -> dict[str, int]:
-    """Return by ragged input where its mask stands among the arguments; the input stands before it."""
+    """Return the position of each ragged input's mask among the arguments; the input precedes it."""
     names = argument_names(signature)
     return {spec.name: names.index(spec.name) + 1 for spec in signature.inputs if spec.is_ragged}
 
 
 def outputs_in_process(model: nn.Module, signature: Signature, arguments: Arguments) -> dict[str, Array]:
-    """Return the logits of every label sequence that `model` gives in this process."""
+    """Return the logits of every label sequence of `model`, run in this process."""
     with torch.inference_mode():
         given = by_sequence(model.eval()(*arguments), list(signature.classes))
     return {name: logits.numpy() for name, logits in given.items()}

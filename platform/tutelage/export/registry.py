@@ -69,7 +69,7 @@ class RolledBack:
 
 
 def check_name(name: str) -> None:
-    """Raise `InputError` for what cannot be the name of a registered model."""
+    """Raise `InputError` for a name that MLflow does not accept."""
     if not name.strip() or name in (".", "..") or any(sign in name for sign in "/:@"):
         raise InputError(f"'{name}' is no name of a registered model. Use a word such as digits, without /, : and @.")
 
@@ -78,7 +78,7 @@ def check_aliases(aliases: Sequence[str]) -> None:
     """Raise `InputError` for an alias that MLflow does not accept, or that is reserved."""
     for alias in aliases:
         if not _ALIAS.fullmatch(alias) or alias.lower() == "latest" or re.fullmatch(r"v\d+", alias, re.IGNORECASE):
-            raise InputError(f"'{alias}' is no alias. Use letters, digits, - and _, such as smallest; not latest, not v1.")
+            raise InputError(f"'{alias}' is not an alias. Use letters, digits, - and _, such as smallest; not latest, not v1.")
         if alias in (CHAMPION, PREVIOUS):
             raise InputError(
                 f"the alias {alias} is reserved; --register assigns it if the student beats the champion, or with --force."
@@ -88,7 +88,8 @@ def check_aliases(aliases: Sequence[str]) -> None:
 def find_champion(uri: str, name: str, task: str) -> Champion | None:
     """Return the champion of a registered model; None if there is none yet.
 
-    Raises `InputError` if the name belongs to another task, `UnreachableError` if the registry is not reachable or refuses.
+    Raises `InputError` if the name belongs to another task, `UnreachableError` if the registry is not reachable or rejects the
+    request.
     """
     with _stores(uri):
         client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -108,17 +109,17 @@ def find_champion(uri: str, name: str, task: str) -> Champion | None:
 def register_student(
     run: Run, candidate: Candidate, name: str, *, as_champion: bool = True, aliases: Sequence[str] = ()
 ) -> RegisteredStudent:  # fmt: skip
-    """Log a candidate as a torch.export program under the sweep's run, read it back elsewhere, and make it a version of `name`.
+    """Log a candidate as a torch.export program under the sweep's run, and make it a version of `name`.
 
-    The version gets `aliases`, and with `as_champion` that of `champion`; the former champion is then `previous`. Raises
-    `WorkFailed` if the logged model's logits differ from the candidate's, which is then not registered, and as `find_champion`
-    does.
+    The program is first read back in another process. The version gets `aliases`, and with `as_champion` also `champion`; the
+    former champion is then `previous`. Raises `WorkFailed` if the logged model's logits differ from the candidate's,
+    which is then not registered, and the errors of `find_champion`.
     """
     find_champion(run.uri, name, candidate.tags[OWNER])
     with _stores(run.uri):
         client = mlflow.MlflowClient(tracking_uri=run.uri, registry_uri=run.uri)
         model_id, distance = log_model(client, run, candidate, name)
-        with contextlib.suppress(MlflowException):  # it is there already; its owner was checked
+        with contextlib.suppress(MlflowException):  # the model exists; its owner was checked
             client.create_registered_model(name, tags={OWNER: candidate.tags[OWNER]})
         made = client.create_model_version(
             name, source=f"models:/{model_id}", run_id=run.run_id, tags=dict(candidate.tags), model_id=model_id
@@ -135,7 +136,7 @@ def register_student(
 @contextlib.contextmanager
 def in_turn(uri: str, name: str, say: Callable[[str], None], beside: Path | None = None) -> Iterator[None]:
     """Be the only process that looks for the champion of `name` and replaces it within the block; see `mlflow_store.turn`."""
-    key = f"registered-{content_address(name=name)}"  # a name may be longer than a file's
+    key = f"registered-{content_address(name=name)}"  # a model's name may be too long for a file name
     with turn(uri, key, f"the registered model '{name}'", say, beside):
         yield
 
@@ -167,10 +168,11 @@ def _known(client: mlflow.MlflowClient, uri: str, name: str) -> Any:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
         if error.error_code == "INVALID_PARAMETER_VALUE":
-            raise InputError(f"MLflow takes no registered model called '{name}': {error.message}") from None
+            raise InputError(f"MLflow accepts no registered model with the name '{name}': {error.message}") from None
         raise UnreachableError(
-            f"the model registry at {redact(uri)} is not reachable or refuses: {error}. Set tracking.uri to one that is, and "
-            "MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, if it requires them."
+            f"the model registry at {redact(uri)} is not reachable or rejects the request: {error}. Set tracking.uri to "
+            "one that accepts it, and MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, if it "
+            "requires them."
         ) from None
 
 
@@ -187,7 +189,7 @@ def _crown(client: mlflow.MlflowClient, name: str, version: str) -> str | None:
 def _stores(uri: str) -> Iterator[None]:
     """Point MLflow's own functions to `uri` for a while, without their output.
 
-    Raises `InputError` for an SQLite database that is not there: MLflow would make an empty one.
+    Raises `InputError` for an SQLite database that is not there: MLflow would create an empty one.
     """
     if (database := sqlite_path(uri)) and not database.exists():
         raise InputError(f"there is no database of MLflow at {database}. Another MLflow: --tracking-uri, or --storage.")
