@@ -57,13 +57,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Fail a test that takes seconds and has no mark that keeps it out of `make test-fast`.
+    """Fail a test that takes seconds without the mark that keeps it out of `make test-fast`, or that makes files of MLflow here.
 
     The seconds are of the processor, so other load on the machine does not make a test fail.
     """
+    left = [item.config.rootpath / name for name in ("mlflow.db", "mlruns")]  # MLflow makes them where it is told of no place
+    before = [path for path in left if path.exists()]
     started_s = time.thread_time()
     result = yield
     elapsed_s = time.thread_time() - started_s
+    if made := [path.name for path in left if path.exists() and path not in before]:
+        pytest.fail(f"{made[0]} was made in the repository, by this test or one beside it: name MLflow's store", pytrace=False)
     if elapsed_s > CPU_LIMIT_S and not {"slow", "ray", "browser"} & {*item.keywords}:
         pytest.fail(
             f"it took {elapsed_s:.1f} s of processor time; more than {CPU_LIMIT_S} s need the mark `slow`", pytrace=False

@@ -41,6 +41,7 @@ class MlflowServer:
     def __init__(self, store: str, folder: Path) -> None:
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
+        self._folder = folder
         self._command = [
             sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--artifacts-destination",
             str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
@@ -50,7 +51,12 @@ class MlflowServer:
     def start(self) -> None:
         without_jobs = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # eight processes that nothing here needs
         self._process = subprocess.Popen(
-            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=without_jobs
+            self._command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=without_jobs,
+            cwd=self._folder,
         )
         wait_until(self._answers, self._process)
 

@@ -74,8 +74,22 @@ def test_a_text_without_spaces_is_read_once() -> None:
     assert redact(f"{text} password={text}") == f"{text} password={HIDDEN}"
 
 
+@pytest.mark.parametrize("unit", ["a:", "a=", "a: ", "a='", "://a:", "://a", "?b&", "--a ", 'a.b=\\"'])
+def test_a_text_of_many_keys_is_read_without_recursion(unit: str) -> None:
+    text = "@" + unit * 50_000
+    assert redact(text) == text
+    assert redact(f"{text} password=x").endswith(f"password={HIDDEN}")
+
+
+def test_a_secret_in_the_value_of_another_key_is_hidden() -> None:
+    assert redact("password='a: token: y z' rest") == f"password='{HIDDEN}' rest"
+    assert redact("url=http://h/x?token=abc") == f"url=http://h/x?token={HIDDEN}"
+    assert redact("args: 'a=b: password: c'; d=e") == f"args: 'a=b: password: {HIDDEN}'; d=e"
+
+
 def test_what_stands_beside_a_secret_stays() -> None:
     assert redact("postgresql://me:p@ss@host:5432/db") == f"postgresql://{HIDDEN}@host:5432/db"
+    assert redact("postgresql://me:p@s/s@host:5432/db") == f"postgresql://{HIDDEN}@host:5432/db"
     assert redact("host=db password=abc dbname=x") == f"host=db password={HIDDEN} dbname=x"
     assert redact("AccountName=a;AccountKey=b==;X=c") == f"AccountName=a;AccountKey={HIDDEN};X=c"
     assert redact("{'token': 'abc', 'rate': 0.1}") == f"{{'token': '{HIDDEN}', 'rate': 0.1}}"

@@ -8,7 +8,7 @@ found.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -35,12 +35,14 @@ _KEYS = {
 }  # … key
 
 _USER = re.compile(r"(://)[^/\s\"<>]*@")
+_CHUNK = re.compile(r"[^\s\"<>]++")
 _PASSWORD = re.compile(
     r"(://)[^/:@\[\s\"<>]*:(?!\d+(?:/|$))[^\s\"<>]*@"
 )  # to the last @: a password may hold an @ or a /; no port
 _NAME = r"(?<![\w.\-])[\w.\-]++"  # whole, and never a part of one: a long word is read once
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
-_PAIR = re.compile(rf"(?P<name>{_NAME})(?P<between>[\"']?\s*[=:]\s*)(?P<value>{_QUOTED}|[^\s&;\"']+)")
+_KEY = re.compile(rf"(?P<name>{_NAME})[\"']?\s*[=:]\s*")
+_VALUE = re.compile(rf"{_QUOTED}|[^\s&;\"']+")
 _SIGNED = re.compile(r"([?&;](?:[\w\-]*[-_])?(?:sig|signature|key|code)=)[^\s&;\"']+", re.IGNORECASE)
 _HEADER = re.compile(r"((?:proxy-)?authorization[\"']?\s*[=:]\s*[\"']?)[^\r\n\"']+", re.IGNORECASE)
 _BEARER = re.compile(r"\b(bearer\s+)[A-Za-z0-9._~+/=\-]+", re.IGNORECASE)
@@ -57,7 +59,7 @@ def redact(text: str) -> str:
 
     A text without secrets is unchanged, and so is a redacted one.
     """
-    text = _PASSWORD.sub(rf"\1{HIDDEN}@", text)
+    text = _CHUNK.sub(_without_passwords, text)
     text = _USER.sub(rf"\1{HIDDEN}@", text)
     text = _HEADER.sub(rf"\1{HIDDEN}", text)
     text = _BEARER.sub(rf"\1{HIDDEN}", text)
@@ -65,7 +67,13 @@ def redact(text: str) -> str:
     text = _PRIVATE_KEY.sub(rf"\1{HIDDEN}\2", text)
     text = _TOKEN.sub(HIDDEN, text)
     text = _OPTION.sub(_option, text)
-    return _PAIR.sub(_pair, text)
+    return "".join(_without_secret_values(text))
+
+
+def _without_passwords(chunk: re.Match[str]) -> str:
+    """Return a text without spaces, and without the passwords in it; after its last @ there is none, and none is looked for."""
+    before, at, after = chunk[0].rpartition("@")
+    return _PASSWORD.sub(rf"\1{HIDDEN}@", before + at) + after
 
 
 def _option(found: re.Match[str]) -> str:
@@ -74,12 +82,16 @@ def _option(found: re.Match[str]) -> str:
     return f"{found['dashes']}{found['name']}{found['between']}{value}"
 
 
-def _pair(found: re.Match[str]) -> str:
-    name, between, value = found["name"], found["between"], found["value"]
-    if not is_secret(name):
-        return f"{name}{between}{redact(value) if '=' in value or ':' in value else value}"
-    quote = value[0] if value[0] in "\"'" else ""
-    return f"{name}{between}{quote}{HIDDEN}{quote}"
+def _without_secret_values(text: str) -> Iterator[str]:
+    """Give the parts of a text, `***` in place of each value of a secret key; a value may hold keys, as in `url=a?token=b`."""
+    place = 0
+    for key in _KEY.finditer(text):
+        value = _VALUE.match(text, key.end()) if key.start() >= place and is_secret(key["name"]) else None
+        if value:
+            quote = value[0][0] if value[0][0] in "\"'" else ""
+            yield f"{text[place : key.end()]}{quote}{HIDDEN}{quote}"
+            place = value.end()
+    yield text[place:]
 
 
 def redacted(value: Any) -> Any:

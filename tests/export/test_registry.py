@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -148,6 +149,24 @@ def test_rolling_back_swaps_champion_and_previous_and_undoes_itself(store: tuple
     assert aliases_of(store, "rolled") == {"champion": "2", "previous": "1"}
     with pytest.raises(InputError, match="no registered model 'nobody'"):
         registry.roll_back(store[0], "nobody")
+
+
+@pytest.mark.parametrize("given", ["", "sqlite:///mine.db"])
+def test_mlflow_s_own_settings_are_as_they_were_after_a_call(
+    store: tuple[str, str], monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    """What was not set is not set: the default is a file in the working directory, whichever that is later."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(name, raising=False)
+    mlflow.set_tracking_uri(given or None)  # type: ignore[arg-type]
+    mlflow.set_registry_uri("")
+    with pytest.raises(InputError, match="no model models:/no/1"):
+        registry.download(store[0], "models:/no/1")
+    assert os.environ.get("MLFLOW_TRACKING_URI", "") == given and "MLFLOW_REGISTRY_URI" not in os.environ
+    assert mlflow.is_tracking_uri_set() is bool(given) and mlflow.get_registry_uri() == mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri("sqlite:///other.db")
+    assert mlflow.get_registry_uri() == "sqlite:///other.db"
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("alias", ["v3", "latest", "a b", "", "champion", "previous"])

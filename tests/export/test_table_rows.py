@@ -105,9 +105,10 @@ except ValueError as error:
 
 
 def test_a_registered_student_takes_raw_rows_by_name(
-    folder: Path, context: TrainingContext, mlflow_store: Callable[[Path], str], tmp_path: Path
+    folder: Path, context: TrainingContext, mlflow_store: Callable[[Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = mlflow_store(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # MLflow's own loading opens a store
     tracker = Tracker(uri, "tests")
     run = logged_model.Run(uri=uri, experiment_id=tracker.experiment_id, run_id=tracker.start_sweep("sweep", {}, [], {}))
     tracker.close()

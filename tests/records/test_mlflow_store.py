@@ -74,7 +74,7 @@ def test_four_processes_open_a_new_database_at_once(kind: str, tmp_path: Path, r
     uri = f"sqlite:///{tmp_path}/new/mlflow.db" if kind == "sqlite" else request.getfixturevalue("postgres").uri
     command = [sys.executable, "-c", OPENER, uri]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    each = [subprocess.Popen([*command, f"sweep{number}"], text=True, **pipes) for number in range(4)]  # type: ignore[call-overload]
+    each = [subprocess.Popen([*command, f"sweep{number}"], text=True, cwd=tmp_path, **pipes) for number in range(4)]  # type: ignore[call-overload]
     for one in each:
         assert one.stdout.readline() == "ready\n"
     for one in each:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -193,7 +194,9 @@ def _stores(uri: str) -> Iterator[None]:
     """
     if (database := sqlite_path(uri)) and not database.exists():
         raise InputError(f"there is no database of MLflow at {database}. Another MLflow: --tracking-uri, or --storage.")
-    tracking, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    environment = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    tracking = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]
+    registry = found if (found := mlflow.get_registry_uri()) != mlflow.get_tracking_uri() else ""
     level = logging.getLogger("mlflow").level
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uri)
@@ -208,8 +211,11 @@ def _stores(uri: str) -> Iterator[None]:
             yield
     finally:
         logging.getLogger("mlflow").setLevel(level)
-        mlflow.set_tracking_uri(tracking)
-        mlflow.set_registry_uri(registry)
+        mlflow.set_tracking_uri(tracking)  # type: ignore[arg-type]  # None: what is the default by then
+        mlflow.set_registry_uri(registry)  # "": where the runs are
+        for name, value in environment.items():  # both functions set them
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
 
 
 def download(uri: str, model_uri: str) -> Path:
