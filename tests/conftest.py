@@ -57,7 +57,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Fail a test that takes seconds without the mark that keeps it out of `make test-fast`, or that makes files of MLflow here.
+    """Fail a test that takes seconds without a mark for it, or that makes files of MLflow here.
 
     The seconds are of the processor, so other load on the machine does not make a test fail.
     """
