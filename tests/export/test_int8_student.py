@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.stored_sweep import write_sweep
 from tutelage.errors import InputError
-from tutelage.export import export
+from tutelage.export import export, load
 from tutelage.export.evaluate import evaluate_model
 from tutelage.files import sha256_of, write_json
 from tutelage.networks import checkpoint, onnx_format, runtime
 from tutelage.networks.trust import EVERYTHING
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.selection import champions
+from tutelage.signature import signature_of
 from tutelage.training import int8
 from tutelage.training.context import TrainingContext
 
@@ -27,7 +29,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, context: TrainingContext) -> 
     directory = found.students_dir / "t0001"
     model, architecture = checkpoint.read(directory, EVERYTHING)
     int8.quantise(model, context, directory / runtime.INT8_FILE, runtime.described(architecture))
-    write_json(directory / checkpoint.ARCHITECTURE, {**architecture, runtime.INT8: runtime.INT8_FILE})
+    write_json(directory / checkpoint.ARCHITECTURE, {**architecture, runtime.INT8: sha256_of(directory / runtime.INT8_FILE)})
     return found
 
 
@@ -57,6 +59,29 @@ def test_its_evaluation_is_that_of_the_file(home: SweepDir) -> None:
     assert found["form"] == "onnx" and found["size_bytes"] == onnx_format.size_bytes(file)
     assert (found["accuracy"], found["calibration_error"]) == (alone["accuracy"], alone["calibration_error"])
     assert found["intervals"]["calibration_error"][0] < found["calibration_error"]
+
+
+@pytest.mark.parametrize("how", ["another", "missing", "cut"])
+def test_an_int8_file_that_was_exchanged_is_an_error(home: SweepDir, tmp_path: Path, how: str) -> None:
+    changed = shutil.copytree(home.students_dir / "t0001", tmp_path / "student")
+    file = changed / runtime.INT8_FILE
+    content = file.read_bytes()
+    file.unlink()
+    if how == "another":  # as good a file as the first, of another network
+        model, architecture = checkpoint.read(home.students_dir / "t0000", EVERYTHING)
+        runtime.write_onnx(file, model, signature_of(architecture["signature"]), runtime.described(architecture))
+    elif how == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    for attempt in (
+        lambda: load.read(changed),
+        lambda: evaluate_model(str(changed), home.spec(), "validation", home.storage),
+        lambda: export.export_model(str(changed), tmp_path / "out", home.storage, export.Options(check=True)),
+    ):
+        with pytest.raises(
+            InputError, match=r"model\.int8\.onnx is not there, or is another file than the one that was measured"
+        ):
+            attempt()
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_registry_takes_no_int8_file(home: SweepDir, context: TrainingContext) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,15 +85,17 @@ def _program(path: Path, own: Collection[str] | None) -> Deployed:
     try:
         content = io.BytesIO(path.read_bytes())  # read once, so that the hashed bytes are the loaded ones
         with zipfile.ZipFile(content) as archive:
+            _check_stored(path, archive)
             more = [name for name in archive.namelist() if any(part in name for part in RUNS_CODE)]
         _check_program(path, more, is_own=own is None or hashlib.sha256(content.getbuffer()).hexdigest() in own)
         content.seek(0)
-        with environment.set_to(TENSORS_ONLY):
+        with environment.set_to(TENSORS_ONLY), _without_warnings():
             program = torch.export.load(content, extra_files=held)
     except InputError:
         raise
     except Exception as error:  # zip, JSON, version and unpickling errors share no base class
-        raise InputError(f"{path} is not a readable torch.export program: {error}") from None
+        reason = str(error).partition("Please check the warnings")[0].strip()  # they are not shown
+        raise InputError(f"{path} is not a readable torch.export program: {reason}") from None
     run, tensors = program.module(), program.state_dict.values()
     arguments, outputs = (
         [_port(program, str(name)) for name in names]
@@ -101,6 +105,25 @@ def _program(path: Path, own: Collection[str] | None) -> Deployed:
         form="program", module=Runnable(lambda *given: run(*given)), signature=_signature(path, held, arguments, outputs),
         size_bytes=float(sum(t.numel() * t.element_size() for t in tensors)), file_bytes=path.stat().st_size,
     )  # fmt: skip
+
+
+def _check_stored(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raise `InputError` if the entries of a program take more memory than the file has bytes: torch compresses none."""
+    size_bytes = sum(entry.file_size for entry in archive.infolist())
+    if size_bytes > path.stat().st_size:
+        raise InputError(f"{path} holds entries of {size_bytes:,} bytes in {path.stat().st_size:,}, and is not unpacked.")
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep torch from logging the traceback of an error that it raises too."""
+    logger = logging.getLogger("torch.export")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _check_program(path: Path, more: Sequence[str], *, is_own: bool) -> None:

@@ -68,7 +68,8 @@ class Session:
     def __init__(self, path: Path, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails is raised, and said once
+        self._path = path
         _check_whole(path)
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=PROVIDERS)
@@ -79,9 +80,12 @@ class Session:
         self.described: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, *arguments: Tensor) -> Tensor | dict[str, Tensor]:
-        """Return the only output, or several by name."""
+        """Return the only output, or several by name; `InputError` if onnxruntime cannot run the file."""
         named = {port.name: tensor.numpy() for port, tensor in zip(self.arguments, arguments, strict=True)}
-        found = [torch.from_numpy(array) for array in self._session.run(None, named)]
+        try:
+            found = [torch.from_numpy(array) for array in self._session.run(None, named)]
+        except Exception as error:  # onnxruntime's own exceptions have no common parent
+            raise InputError(f"{self._path} cannot be run by onnxruntime: {error}") from None
         return found[0] if len(found) == 1 else {port.name: array for port, array in zip(self.outputs, found, strict=True)}
 
 

@@ -10,14 +10,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tutelage.errors import TutelageError, WorkFailed
+from tutelage.errors import InputError, TutelageError, WorkFailed
+from tutelage.files import sha256_of
 from tutelage.networks import checkpoint, forward
 from tutelage.networks.interface import arguments_of
 from tutelage.networks.program import output_names, program_of
 from tutelage.networks.trust import PACKAGE_ONLY
 from tutelage.signature import Signature, signature_of
 
-INT8, INT8_FILE = "int8", "model.int8.onnx"  # the key of an architecture that names its quantised file, and the file
+INT8, INT8_FILE = "int8", "model.int8.onnx"  # the key of an architecture that holds its quantised file's SHA-256, and the file
 DESCRIBED = ("model", "signature")  # what of its architecture a program or an ONNX file holds
 
 
@@ -73,9 +74,19 @@ def opened(file: bytes | Path, threads: int = 1) -> Runnable:
 
 
 def int8_file(directory: Path) -> Path | None:
-    """Return the quantised file of the student in `directory`; None for one that is deployed in its own precision."""
-    name = checkpoint.read_architecture(directory).get(INT8)
-    return directory / INT8_FILE if name else None
+    """Return the quantised file of the student in `directory`; None for one that is deployed in its own precision.
+
+    Raises `InputError` if it is not the file that was measured: its SHA-256 is in the architecture.
+    """
+    sha256, path = checkpoint.read_architecture(directory).get(INT8), directory / INT8_FILE
+    if not sha256:
+        return None
+    if not path.is_file() or sha256_of(path) != sha256:
+        raise InputError(
+            f"{path} is not there, or is another file than the one that was measured: its SHA-256 is not that in "
+            f"{checkpoint.ARCHITECTURE}. Bring back the file, or name another candidate."
+        )
+    return path
 
 
 def read(directory: Path, trusted: Collection[str] = PACKAGE_ONLY) -> nn.Module:

@@ -19,6 +19,7 @@ import torch
 
 from tutelage import placement
 from tutelage.errors import WorkFailed
+from tutelage.files import sha256_of
 from tutelage.networks import checkpoint, runtime
 from tutelage.networks.process_state import preserved
 from tutelage.networks.weights import load
@@ -141,7 +142,7 @@ class StudentTrial:
         with open_storage(directory.parent).draft(directory.name, existing="replace") as draft:
             if int8_file:
                 shutil.copyfile(int8_file, draft / runtime.INT8_FILE)
-                architecture = {**architecture, runtime.INT8: runtime.INT8_FILE}
+                architecture = {**architecture, runtime.INT8: sha256_of(int8_file)}
             checkpoint.write(draft, point.model, architecture)
 
     def save(self, path: Path) -> None:
