@@ -125,3 +125,13 @@ def test_an_abandoned_student_is_subtracted_from_the_sums() -> None:
     rule.given_up(1)
     rule.given_up(7)
     assert (rule._num_paused, rule._epochs) == (0, 1)
+
+
+def test_a_student_that_was_paused_pauses_at_its_next_rung_too() -> None:
+    """It reached its rung first, and was none of the first in the search that is resumed."""
+    rule = Promotion(rungs=(1, 3), max_epochs=9, share=1.0, num_students=20, startup=1)
+    assert not rule.pauses(0, 1, student(), -0.5)
+    rule.restored(0, is_paused=True)
+    assert not rule.pauses(1, 1, student(), -0.5)
+    rule.restored(0, is_paused=False)
+    assert rule.students[0].epochs == 3 and rule.pauses(0, 3, student(), -0.6)

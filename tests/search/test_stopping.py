@@ -202,6 +202,40 @@ def test_a_table_is_read_as_it_was_recorded(make_record: Callable[..., TrialReco
     assert read.traits.tolist() == [[0.0], [1.0]] and read.max_epochs == 3
 
 
+def judge_of(startup: int = 5) -> PromotionJudge:
+    rule = Promotion(rungs=(1,), max_epochs=3, share=0.9, num_students=30, startup=startup)
+    return PromotionJudge(rule, rule_context(space=Space(parse({"n": {"int": [0, 4]}}))))
+
+
+def ended(make_record: Callable[..., TrialRecord], number: int, state: str, size: float, error: float = 0.5) -> TrialRecord:
+    """Return a trial with one epoch on record."""
+    row = {"epoch": 1.0, "accuracy": 1 - error, "train_loss": 1.0, "step_s": 1.0}
+    measures = {"accuracy": 0.6 + number / 100, "params": size} if state == "finished" else {}
+    return replace(make_record(number, state, **measures), curve=(row,), sizes={"params": size}, params={"n": number % 5})
+
+
+def test_a_trial_that_ran_when_the_driver_died_is_not_promoted_again(make_record: Callable[..., TrialRecord]) -> None:
+    """It is trained on as what had begun; of all that wait it would be the best."""
+    finished = [ended(make_record, number, "finished", 10.0 + number) for number in range(5)]
+    waiting = [ended(make_record, number, "paused", 12.0 + number) for number in range(7, 20)]
+    judge = judge_of()
+    judge.resume([*finished, ended(make_record, 6, "running", 5.0, error=0.2), *waiting])
+    again = judge.promoted(is_last=True)
+    assert again and again.number >= 7
+    judge = judge_of()
+    judge.resume([*finished, ended(make_record, 6, "paused", 5.0, error=0.2), *waiting])
+    assert (again := judge.promoted(is_last=True)) and again.number == 6
+
+
+def test_a_paused_trial_stays_paused_though_the_resumed_search_sees_it_first(make_record: Callable[..., TrialRecord]) -> None:
+    """The first to reach a rung are never paused; from the ledger the trials come by number."""
+    finished = [ended(make_record, number, "finished", 10.0 + number) for number in range(1, 6)]
+    judge = judge_of()
+    judge.resume([ended(make_record, 0, "paused", 5.0, error=0.2), *finished])
+    assert (again := judge.promoted(is_last=True)) and again.number == 0
+    assert judge.promoted(is_last=True) is None
+
+
 def test_a_resumed_search_restores_the_paused_students(make_record: Callable[..., TrialRecord]) -> None:
     """The decisions are the same for trials that were seen live and for trials that were read from the ledger."""
     space = Space(parse({"n": {"int": [0, 4]}}))

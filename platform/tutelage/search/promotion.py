@@ -102,6 +102,19 @@ class Promotion:
         self._moves(known, self.max_epochs, is_paused=False)
         self._finished.append(key)
 
+    def restored(self, key: int, *, is_paused: bool) -> None:
+        """Let a student be paused at its last rung, or train on from there, as it was when an earlier search ended.
+
+        What `pauses` decides for it now may differ: the students that are never paused are the first to reach a rung.
+        """
+        student = self.students.get(key)
+        if student is None or student.is_paused == is_paused:
+            return
+        self._moves(student, student.epochs if is_paused else self._next_rung(student.epochs), is_paused=is_paused)
+        if is_paused:
+            self._first.discard(key)
+            self._unscored.append(key)
+
     def given_up(self, key: int) -> None:
         """Forget a student that failed or was lost: it is neither paused nor learnt from."""
         student = self.students.pop(key, None)

@@ -11,7 +11,7 @@ from pydantic import Field
 from tutelage.measure import identity
 from tutelage.objectives import even_losses, worst_end
 from tutelage.plugins import PluginConfig
-from tutelage.records.trial import Suggestion, TrialRecord
+from tutelage.records.trial import OPEN, Suggestion, TrialRecord
 from tutelage.search.promotion import LEAST_GAIN, Promotion, Student
 from tutelage.search.rules import Decision, Judge, RuleContext
 
@@ -67,15 +67,15 @@ class PromotionJudge:
             self._rule.given_up(record.number)
 
     def resume(self, records: Sequence[TrialRecord]) -> None:
-        """Learn from the records of a resumed search; paused trials stay paused."""
+        """Learn from the records of a resumed search; paused trials stay paused, and running ones are not promoted again."""
         for record in records:
-            decisions = [self.judge(record, row) for row in record.rows_at(self.rungs)]
-            if record.state != "paused":
-                self._paused.pop(record.number, None)
-                if record.state != "running":
-                    self.learn(record)
-            elif "pause" not in decisions[-1:]:  # it was paused, whatever the rule would decide now
-                self._paused[record.number] = record
+            for row in record.rows_at(self.rungs):
+                self.judge(record, row)
+            if record.state in OPEN:
+                self._rule.restored(record.number, is_paused=record.state == "paused")
+            else:
+                self.learn(record)
+        self._paused = {record.number: record for record in records if record.state == "paused"}
 
     def _student(self, suggestion: Suggestion) -> Student | None:
         if any(objective.name not in suggestion.sizes for objective in self._known):
