@@ -55,7 +55,8 @@ def test_a_line_of_markdown_is_a_paragraph(text: str) -> None:
     ("value", "expected"),
     [
         ("=1+1", "'=1+1"), ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"), ("@SUM(A1)", "'@SUM(A1)"), ("-x", "'-x"),
-        ("\t=1", "'\t=1"), (" =1", "' =1"), ("-1.5", "-1.5"), (-1.5, -1.5), ("mlp", "mlp"), ("", ""), (None, None),
+        ("\t=1", "'\t'=1"), ("x;=1", "x;'=1"), ("x\r=1", "x\n'=1"),
+        (" =1", "' =1"), ("-1.5", "-1.5"), (-1.5, -1.5), ("mlp", "mlp"), ("", ""), (None, None),
     ],
 )  # fmt: skip
 def test_no_cell_is_a_formula(value: object, expected: object) -> None:

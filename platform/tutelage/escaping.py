@@ -11,6 +11,7 @@ import unicodedata
 from typing import Any
 
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠\t\r]")
+_WITHIN = re.compile(r"([;\t\r\n])(?=\s*[=+\-@＝＋－＠])")  # where a spreadsheet may split a cell
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]|#~$])")
 _LINE_START = re.compile(r"^(\d{0,9})([.)+=-])(?=\s|$|[=-])")  # of a list, a rule or a heading's underline
 _REORDERS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -50,11 +51,12 @@ def markdown_code(text: str) -> str:
 def for_csv(value: Any) -> Any:
     """Return a cell that no spreadsheet takes for a formula: before text that begins like one stands an apostrophe.
 
-    Numbers stay, also as text.
+    So it does within a cell after a semicolon, a tab or the end of a line, where some split it. Numbers stay, also as text.
     """
-    if not isinstance(value, str) or not _FORMULA.match(value) or _is_number(value):
+    if not isinstance(value, str) or _is_number(value):
         return value
-    return f"'{value}"
+    cell = f"'{value}" if _FORMULA.match(value) else value
+    return _WITHIN.sub(r"\1'", cell.replace("\r\n", "\n").replace("\r", "\n"))  # a carriage return alone would not be quoted
 
 
 def _is_number(text: str) -> bool:
