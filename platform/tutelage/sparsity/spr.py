@@ -13,7 +13,7 @@ from tutelage.sparsity._masks import matrices
 
 KIND = "structure"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {
-    "group": {"float": [0.1, 2.0], "log": True},
+    "group": {"float": [0.1, 1.5], "log": True},
     "threshold": {"float": [0.05, 0.9]},
 }
 RECALIBRATION_BATCHES = 32
