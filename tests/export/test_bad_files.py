@@ -132,3 +132,20 @@ def test_an_onnx_file_that_cannot_be_run_is_an_error(tmp_path: Path, capfd: pyte
     (tmp_path / "sent.onnx").write_bytes(model.SerializeToString())
     arguments = ("evaluate", tmp_path / "sent.onnx", spec_file(tmp_path), "--storage", tmp_path / "storage")
     assert "cannot be run by onnxruntime" in one_message(capfd, *arguments)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]", "{", "1", "[" * 9999, '{"inputs": 3}', '{"inputs": [1], "outputs": []}', '{"inputs": {"a": 1}, "outputs": null}',
+        '{"inputs": [{"name": "x", "kind": "vector", "shape": [4], "mean": [0], "std": [0]}], "outputs": []}',
+        '{"inputs": [{"name": "x", "kind": "vector", "shape": [4], "mean": [NaN], "std": [1]}], "outputs": []}',
+    ],
+)  # fmt: skip
+def test_an_unreadable_signature_in_an_onnx_file_is_an_error(tmp_path: Path, text: str) -> None:
+    sent = graph(tmp_path, onnx.helper.make_tensor("w", 1, [4], [0.0] * 4))
+    model = onnx.load(sent)
+    onnx.helper.set_model_props(model, {"signature": text})
+    onnx.save(model, sent)
+    with pytest.raises(InputError, match=r"sent\.onnx"):
+        load.read(sent)

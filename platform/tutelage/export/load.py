@@ -162,7 +162,8 @@ def _signature(path: Path, held: Mapping[str, str], arguments: Sequence[Port], o
         return _plain(path, arguments, outputs)
     try:
         signature = signature_of(json.loads(held["signature"]))
-    except (ValueError, KeyError, TypeError) as error:
+        checkpoint.check_normalisation(path, signature.inputs)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} holds no readable signature: {error!r}") from None
     wanted = arguments_of(signature)
     if len(wanted) != len(arguments) or any(not _agree(one, other) for one, other in zip(wanted, arguments, strict=True)):

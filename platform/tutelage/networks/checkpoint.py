@@ -170,7 +170,7 @@ def read_architecture(directory: Path) -> dict[str, Any]:
     if architecture.get("version", _VERSION) != _VERSION:
         raise InputError(f"{path}: has version {architecture['version']}; this Tutelage reads version {_VERSION}.")
     try:
-        _check_normalisation(path, signature_of(architecture["signature"]).inputs)
+        check_normalisation(path, signature_of(architecture["signature"]).inputs)
         [input_spec_of(one) for one in architecture.get("taken", ())]
         methods = [one["method"] for one in architecture.get("surgeries", ())]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -180,7 +180,8 @@ def read_architecture(directory: Path) -> dict[str, Any]:
     return architecture
 
 
-def _check_normalisation(path: Path, inputs: Sequence[InputSpec]) -> None:
+def check_normalisation(path: Path, inputs: Sequence[InputSpec]) -> None:
+    """Raise `InputError` for inputs whose normalisation gives no numbers; `path` is the file that the message names."""
     for spec in inputs:
         if not all(map(math.isfinite, (*spec.mean, *spec.std))) or not all(one > 0 for one in spec.std):
             raise InputError(
