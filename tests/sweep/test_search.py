@@ -21,7 +21,7 @@ from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.sweep import identity, search, search_loop, sizing
 from tutelage.sweep.recorder import Recorder
-from tutelage.training import student_sizes
+from tutelage.training import spare_processes, student_sizes
 from tutelage.training.context import TrainingContext
 
 Make = Callable[..., TrialRecord]
@@ -75,6 +75,10 @@ def test_slots_are_those_of_the_spec(tmp_path: Path, context: TrainingContext, g
     )
     slots = run(spec, context, given)["slots"]
     assert (slots.cpus, slots.gpus, slots.concurrency, slots.checkpoint_epochs) == (2, 0.5, 3, 5)
+
+
+def test_a_search_keeps_a_spare_process(tmp_path: Path, context: TrainingContext, given: dict[str, Any]) -> None:
+    assert run(spec_with(tmp_path), context, given)["handlers"].keep_spare is spare_processes.start
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tutelage.spec.spec import Spec
 from tutelage.storage import StorageFailed, open_storage
 from tutelage.sweep.beat import beating
 from tutelage.sweep.recorder import Recorder
-from tutelage.training import student_jobs
+from tutelage.training import spare_processes, student_jobs
 from tutelage.training.context import TrainingContext
 from tutelage.training.ray_train import workers_of
 
@@ -139,7 +139,8 @@ def _run(
             open_trial,
             ray_tune.Handlers(
                 next_suggestion=through_tune(next_suggestion), on_record=through_tune(search.returned),
-                on_epoch=recorder.epoch_ended, on_wait=recorder.events.stage, spent_s=search.spent_s,
+                on_epoch=recorder.epoch_ended, on_wait=recorder.events.stage, keep_spare=spare_processes.start,
+                spent_s=search.spent_s,
             ),
             ray_tune.Slots(
                 cpus=workers.cpus, gpus=workers.gpus, workers=workers.workers, concurrency=spec.search.concurrency,

@@ -1,0 +1,79 @@
+"""Workers are killed during a search: every student finishes, each epoch once, as in an undisturbed one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command import Command
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.trial import TrialRecord
+from tutelage.spec import loading
+from tutelage.spec.yaml_lines import dump
+from tutelage.sweep import pipeline
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+
+EPOCHS, TRIALS = 30, 6
+NUM_KILLS = 4
+BETWEEN_S = (1.0, 3.0)  # from one kill to the next
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A spec of small students, with a storage that all sweeps of this file share, and so a teacher."""
+    return {
+        "name": "undisturbed", "storage": str(tmp_path_factory.mktemp("storage")), "data": "digits",
+        "teacher": {"model": "mlp", "epochs": 1, "accept_weak": True},
+        "student": {"model": {"mlp": {"hidden": {"int": [8, 64]}}}, "epochs": EPOCHS},
+        "distillation": {"temperature": {"float": [1, 8]}},
+        "search": {"trials": TRIALS, "sampler": "random", "checkpoint_epochs": 1},
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ray_cluster: None, spec: dict[str, Any]) -> list[TrialRecord]:
+    """The records of the sweep in which nothing dies."""
+    return pipeline.sweep(loading.from_dict(spec)).records()
+
+
+def same(record: TrialRecord) -> tuple[Any, ...]:
+    """Return what a death must not change: all but times."""
+    measures = {name: value for name, value in record.measures.items() if "latency" not in name}
+    curve = [(row["epoch"], row["train_loss"], row["accuracy"]) for row in record.curve]
+    return record.trial_id, record.state, record.config, measures, curve
+
+
+def assert_same(records: list[TrialRecord], undisturbed: list[TrialRecord]) -> None:
+    """Every student has finished, with each epoch once and the weights' losses and measures of the undisturbed sweep."""
+    for record, expected in zip(records, undisturbed, strict=True):
+        assert record.state == "finished", record.error
+        assert [row["epoch"] for row in record.curve] == list(range(1, EPOCHS + 1))
+        assert same(record) == same(expected)
+
+
+def test_a_search_whose_workers_are_killed_every_few_seconds_gives_the_same_students(
+    undisturbed: list[TrialRecord], spec: dict[str, Any], tmp_path: Path
+) -> None:
+    """On a cluster of its own, where spare processes take the place of those that died; none of them is left."""
+    (tmp_path / "spec.yaml").write_text(dump({**spec, "name": "killed"}))
+    command, choice, killed = Command("sweep", str(tmp_path / "spec.yaml")), random.Random(0), set[int]()
+    while command.is_running():
+        if len(killed) < NUM_KILLS and (training := command.training()):
+            victim = choice.choice(training)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+                killed.add(victim)
+            time.sleep(choice.uniform(*BETWEEN_S))
+        time.sleep(0.05)
+    assert command.end() == 0, command.stderr
+    assert 3 <= len(killed) <= NUM_KILLS, command.stderr
+    assert not command.left(within_s=10)
+    assert_same(SweepDir(Path(spec["storage"]) / "sweeps" / "killed").records(), undisturbed)
