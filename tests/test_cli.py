@@ -78,6 +78,7 @@ def test_a_dry_run_prints_the_cost_and_trains_nothing(capsys: pytest.CaptureFixt
     assert not (spec_path.parent / "storage" / "sweeps").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

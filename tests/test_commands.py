@@ -239,6 +239,7 @@ def test_a_form_that_was_left_out_is_an_error(
     assert options.data.name == "stored" and options.trust
 
 
+@pytest.mark.slow
 def test_evaluate_measures_a_split_of_a_specs_data(shell: Run, home: SweepDir) -> None:
     words = ("evaluate", "stored/t0001", home.spec_path, "--storage", home.storage, "--json")
     code, out, _ = shell(*words)

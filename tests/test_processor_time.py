@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -14,8 +15,9 @@ from tests import conftest
 
 def run(seconds: float, *marks: str) -> Any:
     """Return the result 7 of a test that takes so long, or raise what the check raises."""
+    item = SimpleNamespace(keywords=dict.fromkeys(marks), config=SimpleNamespace(rootpath=Path("nowhere")))
     with mock.patch.object(time, "thread_time", side_effect=[100.0, 100.0 + seconds]):
-        call = conftest.pytest_runtest_call(SimpleNamespace(keywords=dict.fromkeys(marks)))  # type: ignore[arg-type]
+        call = conftest.pytest_runtest_call(item)  # type: ignore[arg-type]
         next(call)
         with pytest.raises(StopIteration) as ended:
             call.send(7)

@@ -71,6 +71,7 @@ def test_a_plugin_has_a_summary_and_ranges_within_its_bounds(family: str, name: 
         plugins.configure(family, {name: {"no_such_option": 1}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", named("models"))
 def test_a_model_outputs_logits_and_is_sized_without_weights(name: str) -> None:
     model = build(name)
@@ -225,6 +226,7 @@ def test_a_loss_has_no_gradient_where_the_student_equals_its_teacher(name: str) 
     assert loss(answer(0), answer(0)).abs() < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_losss_gradient_is_its_numerical_slope(name: str) -> None:
     if name in HELD_BACK:
@@ -250,6 +252,7 @@ COMBINATIONS = [(name, options) for name in named("losses") for options in optio
 FILLINGS = st.sampled_from([float("nan"), float("inf"), float("-inf"), 1e3, 0.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked_by", ["sequence", "input"])
 @pytest.mark.parametrize(("name", "options"), COMBINATIONS, ids=str)
 @settings(max_examples=10)
@@ -353,6 +356,7 @@ def test_a_loss_is_finite_for_the_largest_logits_of_half_precision(name: str) ->
 FLAT = (None, 0.0, 0.3, 1e-12, 1e-20, 1e-40)  # None: outputs that vary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outline", [OFFERED, SEQUENCE], ids=["grid", "steps"])
 @pytest.mark.parametrize(("name", "options"), COMBINATIONS, ids=str)
 def test_a_loss_and_its_gradients_are_finite_for_outputs_that_are_all_equal(

@@ -140,11 +140,13 @@ MASKED: dict[str, Callable[[str, nn.Module], None]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "model"), PAIRS)
 def test_a_smaller_network_is_the_masked_one_before_it_is_trained_on(method: str, model: str) -> None:
     MASKED[method](method, network(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "model"), PAIRS)
 def test_a_smaller_network_is_read_back_as_it_was(method: str, model: str, tmp_path: Path) -> None:
     point, _ = removed(method, network(model))

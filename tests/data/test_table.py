@@ -147,6 +147,7 @@ def test_a_test_label_outside_the_training_classes_is_an_error_with_its_row(tmp_
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["trees.csv", "trees.csv.gz", "trees.parquet"])
 @pytest.mark.parametrize("kinds", [CLASSES, (0, 5, 10, 15), (False, True, False, True)])
 def test_unlabelled_rows_are_training_examples(tmp_path: Path, name: str, kinds: tuple[Any, ...]) -> None:
@@ -170,6 +171,7 @@ def test_unlabelled_rows_are_training_examples(tmp_path: Path, name: str, kinds:
     )
 
 
+@pytest.mark.slow
 def test_unlabelled_rows_do_not_change_the_splits_of_labelled_rows(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     before = example(tmp_path)

@@ -65,6 +65,7 @@ def accuracy(network: Path, folder: Path, frame: pd.DataFrame) -> dict[str, Any]
     return {**found, "notes": [note for note in found["notes"] if not note.startswith("splits: ")]}
 
 
+@pytest.mark.slow
 def test_a_network_is_evaluated_by_its_own_normalisation_columns_and_words(network: Path, tmp_path: Path) -> None:
     new = rows(1, 14, 30, ("loam", "sand"))[["kind", "soil", "height"]].assign(age=7)
     found = accuracy(network, tmp_path, new)
@@ -72,6 +73,7 @@ def test_a_network_is_evaluated_by_its_own_normalisation_columns_and_words(netwo
     assert not found["notes"]
 
 
+@pytest.mark.slow
 def test_another_unit_and_an_unseen_word_are_named(network: Path, tmp_path: Path) -> None:
     new = rows(1, 0, 30, (*SOILS, "peat")).assign(height=lambda frame: frame["height"] * 100)
     unit, word = accuracy(network, tmp_path, new)["notes"][::-1]

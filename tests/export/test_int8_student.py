@@ -33,6 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, context: TrainingContext) -> 
     return found
 
 
+@pytest.mark.slow
 def test_its_export_is_the_measured_file_with_both_latencies_on_the_card(home: SweepDir, tmp_path: Path) -> None:
     out = tmp_path / "out"
     document = export.export_model("stored", out, home.storage, export.Options(check=True))
@@ -61,6 +62,7 @@ def test_its_evaluation_is_that_of_the_file(home: SweepDir) -> None:
     assert found["intervals"]["calibration_error"][0] < found["calibration_error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["another", "missing", "cut"])
 def test_an_int8_file_that_was_exchanged_is_an_error(home: SweepDir, tmp_path: Path, how: str) -> None:
     changed = shutil.copytree(home.students_dir / "t0001", tmp_path / "student")

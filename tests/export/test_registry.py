@@ -227,7 +227,7 @@ def test_a_champion_is_read_back_to_be_compared_and_an_error_if_it_has_other_cla
         champion(Registration(name="turned"), home, room)
     assert champion(Registration(name="turned", force=True), home, room) is None
     assert champion(Registration(name="new"), home, room) is None
-    with pytest.raises(InputError, match="no alias"):
+    with pytest.raises(InputError, match="is not an alias"):
         champion(Registration(name="new", aliases=["v1"]), home, room)
 
 

@@ -24,6 +24,7 @@ def architecture(model: Any) -> dict[str, Any]:
     return architecture_of(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", plugins.names("models"))
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_a_network_read_from_its_files_has_the_same_outputs(tmp_path: Path, name: str, share: float) -> None:

@@ -31,6 +31,7 @@ def test_a_machine_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         staircase.kept(tmp_path / "machines")
 
 
+@pytest.mark.slow
 def test_networks_of_all_widths_are_measured_in_turn() -> None:
     found = staircase.measured(widths=(2, 3), side_px=4)
     assert set(found) == {2, 3} and all(ms > 0 for ms in found.values())

@@ -94,6 +94,7 @@ def test_the_page_shows_the_cost_and_the_stopped_students(records: list[TrialRec
     assert not LOADS.search(page) and "<link" not in page
 
 
+@pytest.mark.slow
 def test_confirmed_students_have_error_bars_and_their_regression_is_shown(records: list[TrialRecord]) -> None:
     fresh = {"confirmed_mean": 0.75, "confirmed_low": 0.7, "confirmed_high": 0.81, "confirmed_seeds": 3.0}
     once = {"confirmed_mean": 0.95, "confirmed_seeds": 1.0}

@@ -24,6 +24,7 @@ def storage(tmp_path: Path, make_record: Callable[..., TrialRecord]) -> Path:
     return tmp_path / "storage"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_writes_its_file_through_a_link_or_gives_the_reason(
     command: str, storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -104,6 +104,7 @@ def test_every_sampler_suggests_from_a_conditional_space_and_stores_its_study_on
     assert [t.state.name for t in states(tmp_path)] == ["COMPLETE"] * (STARTUP + 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_and_results_give_the_same_suggestions(tmp_path: Path, kind: str) -> None:
     def suggestions(path: Path) -> list[dict[str, Any]]:
@@ -423,6 +424,7 @@ def test_rejected_students_do_not_count_towards_the_number_of_trials(tmp_path: P
     assert found == [3, 4, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", [Limits(), Limits(max={"params": 30.0})], ids=["free", "bounded"])
 @pytest.mark.parametrize("kind", WITH_SLOW)
 def test_values_from_which_no_network_can_be_built_are_infeasible_and_count_as_no_trial(

@@ -71,6 +71,7 @@ def test_it_is_nearer_to_the_front_than_random_search_with_a_quarter_of_the_stud
         assert np.median(rates) < 0.25, "the best rate is found"
 
 
+@pytest.mark.slow
 def test_no_suggestion_precedes_the_first_results_and_none_is_repeated() -> None:
     chooser = size_aware(0)
     assert chooser.propose(0) is None

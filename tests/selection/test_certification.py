@@ -41,6 +41,7 @@ def test_a_chain_ends_at_its_first_failure_and_no_later_candidate_is_read() -> N
     assert (steps[1].comparison.lost, steps[1].comparison.won, steps[1].comparison.drop) == (1, 0, pytest.approx(0.005))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [24])
 def test_certification_is_wrong_with_at_most_five_percent_by_counting_every_outcome(n: int) -> None:
     """A rung whose true drop is exactly the bound must pass with at most 5 %, for every rate of disagreement."""
@@ -58,6 +59,7 @@ def test_certification_is_wrong_with_at_most_five_percent_by_counting_every_outc
         assert wrong <= 0.05
 
 
+@pytest.mark.slow
 def test_a_simulated_guard_holds_in_95_percent() -> None:
     """Rungs with correlated errors and known drops around the bound; the strongest certified one is within it."""
     generator, margin, wrong = np.random.default_rng(0), 0.05, 0

@@ -68,7 +68,7 @@ def test_a_name_of_several_words_is_taken() -> None:
 
 
 def test_an_alias_is_checked_with_the_name() -> None:
-    with pytest.raises(InputError, match="no alias"):
+    with pytest.raises(InputError, match="is not an alias"):
         Registration(name="digits", aliases=["v1"])
 
 

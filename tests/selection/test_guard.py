@@ -161,6 +161,7 @@ def test_limits_choose_among_the_certified(home: SweepDir, guarded: TrainingCont
     assert pick(home, guarded, limits=Limits(min={"params": 4400.0}))[0].record.trial_id == "t0000.1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("against", ["best", "teacher"])
 def test_the_front_is_walked_once_for_every_policy(against: str, home: SweepDir, guarded: TrainingContext) -> None:
     small, document = pick(home, guarded, policy="min-size", against=against)

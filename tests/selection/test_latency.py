@@ -15,6 +15,7 @@ from tutelage.selection.latency import measure_latencies
 from tutelage.training.context import TrainingContext
 
 
+@pytest.mark.slow
 def test_latencies_are_recorded_in_the_ledger_and_in_mlflow(
     tmp_path: Path, taught: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

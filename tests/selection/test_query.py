@@ -83,6 +83,7 @@ def test_weights_move_the_choice_along_the_front(records: list[TrialRecord]) -> 
             ask({"weighted": {"weights": wrong}}).answer(records)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     rows=st.lists(st.tuples(st.floats(0.1, 0.99), st.integers(10, 10**6)), min_size=1, max_size=12),
@@ -129,6 +130,7 @@ def test_ties_go_to_the_smaller_then_the_earlier(make_record: Make) -> None:
     assert ask("min-size").answer(equal).record.number == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     rows=st.lists(st.tuples(st.floats(0.1, 0.99), st.integers(10, 10**6)), min_size=1, max_size=8),

@@ -51,6 +51,7 @@ def vit() -> Any:
     return checkpoint.seeded(architecture_of({"vit": {"width": 16, "depth": 1, "heads": 4}}, (1, 8, 8), "abc"), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("uniform", [True, False])
 def test_1_no_network_outlives_its_removal_in_the_default_arguments_of_the_library(uniform: bool) -> None:
     layers = []

@@ -255,6 +255,7 @@ def test_a_resolved_spec_loads_as_the_same_spec(tmp_path: Path) -> None:
 VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="ascii"))
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(min_size=1), st.recursive(VALUES, lambda inner: st.lists(inner), max_leaves=8), min_size=1))
 @example(
     {"name": "1e3", "a": "1:30", "b": "010", "c": "yes", "d": "2026-01-01", "e": "0x1F", "f": 1e-05, "g": "1_000", "h": "08"}
@@ -263,6 +264,7 @@ def test_a_dumped_document_is_read_unchanged(tree: dict[str, Any]) -> None:
     assert Document(dump(tree), "dumped").tree == tree
 
 
+@pytest.mark.slow
 @given(
     name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,8}", fullmatch=True),
     weight=st.floats(0, 1),

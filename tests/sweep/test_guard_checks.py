@@ -28,6 +28,7 @@ def spec_of(tmp_path: Path, **guard: Any) -> Spec:
     return loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path), "guard": {"max_drop": 0.05, **guard}})
 
 
+@pytest.mark.slow
 def test_halves_of_digits_are_sized_and_what_they_promise_is_said(tmp_path: Path, context: TrainingContext) -> None:
     spec = spec_of(tmp_path)
     room = context_of(spec)

@@ -148,13 +148,14 @@ def test_a_local_directory_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "not").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
         ({"knowledge": {"top_k": 3}, "distillation": {"method": "dist"}}, "compares all 10 classes"),
         ({"knowledge": {"mode": "cached", "max_bytes": 10}}, "more than knowledge.max_bytes, 10"),
         ({"distillation": {"method": {"attention": {"of": "heads"}}}}, "has no attention head"),
-        ({"student": {"model": "mlp", "epochs": 4, "initialise": "teacher"}}, "no weight of the teacher"),
+        ({"student": {"model": "mlp", "epochs": 4, "initialise": "teacher"}}, "no weight of the student"),
     ],
 )
 def test_a_plan_has_the_errors_of_the_sweep(
@@ -169,7 +170,7 @@ def test_a_plan_has_the_errors_of_the_sweep(
 def test_one_student_that_can_inherit_is_enough_and_any_other_is_rejected_before_training(taught: TrainingContext) -> None:
     config = loading.from_dict(SMALL_SPEC).trial_config(small_config())
     heirs = config.model_copy(update={"student": config.student.model_copy(update={"initialise": "teacher"})})
-    with pytest.raises(InputError, match="no weight of the teacher"):
+    with pytest.raises(InputError, match="no weight of the student"):
         student_sizes.presize(heirs, taught)
     same = heirs.model_copy(update={"student": heirs.student.model_copy(update={"model": "mlp"})})
     assert student_sizes.presize(same, taught).final["params"] > 0

@@ -50,12 +50,14 @@ def own(name: str) -> str:
     return f"tests.odd_networks:{name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORKING)
 def test_a_working_network_is_accepted(name: str, context: TrainingContext, capsys: pytest.CaptureFixture[str]) -> None:
     check_students(spec_of(own(name)), context)
     assert capsys.readouterr().out == "" and "TUTELAGE_LOUD" not in os.environ
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_network_that_would_fail_later_is_an_error_with_the_reason(name: str, context: TrainingContext) -> None:
     with pytest.raises(InputError, match=f"^model 'tests.odd_networks:{name}'.*{REFUSED[name]}") as caught:

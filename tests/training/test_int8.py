@@ -91,6 +91,7 @@ class Recurrent(nn.Module):
         return logits
 
 
+@pytest.mark.slow
 def test_operators_that_keep_float_weights_are_named(context: TrainingContext, tmp_path: Path) -> None:
     dense = checkpoint.seeded(context.architecture("mlp"), 0)
     assert int8.quantise(dense, context, tmp_path / "dense.onnx", {}) == ""
