@@ -1,4 +1,4 @@
-"""Workers are killed during a search: every student finishes, each epoch once, as in an undisturbed one."""
+"""Workers are killed and a node is lost during a search: every student finishes, each epoch once, as undisturbed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import contextlib
 import os
 import random
 import signal
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
+from ray.cluster_utils import Cluster
 
 from tests.command import Command
+from tutelage.records.observer import EpochEnded, Event
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
 from tutelage.spec import loading
@@ -77,3 +82,47 @@ def test_a_search_whose_workers_are_killed_every_few_seconds_gives_the_same_stud
     assert 3 <= len(killed) <= NUM_KILLS, command.stderr
     assert not command.left(within_s=10)
     assert_same(SweepDir(Path(spec["storage"]) / "sweeps" / "killed").records(), undisturbed)
+
+
+@pytest.fixture
+def nodes(ray_cluster: None) -> Iterator[Cluster]:
+    """Nodes of one CPU that are added to the cluster of the test run, for one test."""
+    cluster = Cluster(shutdown_at_exit=False)
+    cluster.head_node = ray._private.worker.global_worker.node
+    yield cluster
+    for node in list(cluster.worker_nodes):
+        cluster.remove_node(node)
+
+
+def workers_on(node: Any) -> list[str]:
+    """Return the ids of the actors on a node that run trials."""
+    alive = {name: actor for name, actor in ray._private.state.actors().items() if actor["State"] == "ALIVE"}
+    training = {name: actor for name, actor in alive.items() if "Trainable" in actor["ActorClassName"]}
+    return [name for name, actor in training.items() if actor["Address"]["NodeID"] == node.node_id]
+
+
+def test_a_search_that_loses_a_node_of_three_and_gets_it_back_gives_the_same_students(
+    undisturbed: list[TrialRecord], spec: dict[str, Any], nodes: Cluster
+) -> None:
+    lost, _ = nodes.add_node(), nodes.add_node()
+    has_epochs, num_lost = threading.Event(), list[int]()
+
+    def lose_and_give_back() -> None:
+        has_epochs.wait()
+        num_lost.append(len(workers_on(lost)))
+        nodes.remove_node(lost, allow_graceful=False)
+        nodes.add_node()
+
+    def observer(event: Event) -> None:
+        if isinstance(event, EpochEnded):
+            has_epochs.set()
+
+    thread = threading.Thread(target=lose_and_give_back)
+    thread.start()
+    try:
+        home = pipeline.sweep(loading.from_dict({**spec, "name": "lost"}), observers=[observer])
+    finally:
+        has_epochs.set()
+        thread.join()
+    assert num_lost == [1], "a trial was running on the node"
+    assert_same(home.records(), undisturbed)
