@@ -198,6 +198,7 @@ def built(name: str, outline: Outline) -> nn.Module:
     return loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_is_positive_and_finite_and_minimising_it_reduces_it(name: str) -> None:
     """The loss falls to a hundredth, or as far as it can, in the student's logits, features, attention and weights."""

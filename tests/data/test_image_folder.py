@@ -163,6 +163,7 @@ def unlabelled(folder: Path, count: int, name: str = "unlabelled") -> None:
         Image.new("RGB", (8, 8), (number, 0, 255)).save(folder / name / "deeper" / f"{number}.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["unlabelled", "unlabeled"])
 @pytest.mark.parametrize("make", [example, in_folders])
 def test_unlabelled_images_are_training_examples(tmp_path: Path, make: Any, name: str) -> None:

@@ -371,6 +371,7 @@ def test_a_separately_stored_test_row_has_its_own_values_and_class(tmp_path: Pat
     assert (found.mean, found.std) == (train.mean, train.std), "normalised by training"
 
 
+@pytest.mark.slow
 def test_a_text_that_swells_is_an_error_before_memory_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 2**20, "SC_PHYS_PAGES": 30}.__getitem__)
     for name, content in (

@@ -72,6 +72,7 @@ def test_stages_are_named_in_order_and_output_maps_tokens_or_vectors(name: str) 
     assert all(shape[0] == 2 and len(shape) in (2, 3, 4) for shape in shapes.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_pruned_network_round_trips_through_its_files(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

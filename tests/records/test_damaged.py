@@ -57,6 +57,7 @@ def away(*_: object) -> None:
     raise UnreachableError("MLflow is away")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", ["events.jsonl", "spec.yaml", "selection.json", "trials.jsonl"])
 @pytest.mark.parametrize("command", ["status", "front", "report", "export", "resume", "select", "track"])

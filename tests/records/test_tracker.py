@@ -376,6 +376,7 @@ def test_a_trials_run_has_the_time_of_its_training(uri: str, make_record: Make) 
     assert (child.info.start_time, child.info.end_time) == (1_700_000_000_000, 1_700_000_002_500)
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_events_were_lost_goes_on_with_its_run_wherever_that_is(uri: str, make_record: Make) -> None:
     """Two sweeps of one name, as of two storages, differ by the time of their trials; the experiment may have been renamed."""
     records = [replace(make_record(0, accuracy=0.5, params=10.0), started_s=started_s) for started_s in (1e9, 2e9)]

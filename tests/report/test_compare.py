@@ -91,6 +91,7 @@ def test_sizes_are_rounded_up_to_two_digits() -> None:
     assert [compare._rounded_up(size) for size in (1234.0, 100.0, 0.01234, 9.99, 0.0)] == [1300.0, 100.0, 0.013, 10.0, 0.0]
 
 
+@pytest.mark.slow
 def test_the_command_prints_draws_and_writes(homes: list[SweepDir], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     storage, page, picture = ("--storage", homes[0].storage), tmp_path / "c.html", tmp_path / "c.png"
     code, out, _ = run(capsys, "compare", "a", "b", *storage, "--html", page, "--png", picture, "--at", "1k")

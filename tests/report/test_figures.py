@@ -34,6 +34,7 @@ def test_the_front_is_a_tidy_table_smallest_first(records: list[TrialRecord]) ->
     assert len(tables.trials_table(records)) == 5
 
 
+@pytest.mark.slow
 def test_no_finished_trial_gives_an_empty_front(make_record: Make) -> None:
     none = [make_record(0, "failed", "no")]
     assert fronts.front_of(none, OBJECTIVES) == []

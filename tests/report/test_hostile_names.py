@@ -58,6 +58,7 @@ def hostile(make_record: Make, word: str) -> list[TrialRecord]:
     return [*records, replace(make_record(3, "failed", f"Traceback\n{word}"), params={word: word})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", MARK_UP)
 def test_no_name_is_mark_up(make_record: Make, word: str) -> None:
     records = hostile(make_record, word)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import mlflow
+import pytest
 
 from tests.stored_sweep import TEACHER, selection_of, spec_tree
 from tutelage.files import write_json
@@ -21,6 +22,7 @@ from tutelage.spec.yaml_lines import dump
 Make = Callable[..., TrialRecord]
 
 
+@pytest.mark.slow
 def test_a_sweep_is_written_again_with_all_that_the_ledger_has(
     mlflow_store: Callable[[Path], str], tmp_path: Path, make_record: Make
 ) -> None:

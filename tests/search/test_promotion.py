@@ -41,6 +41,7 @@ def test_the_best_student_at_the_rung_is_promoted_first_and_no_dominated_one() -
     assert rule.promoted(is_last=True) != 10, "it would end far above what has finished"
 
 
+@pytest.mark.slow
 def test_no_student_is_lost_and_the_epochs_stay_within_the_share_in_any_order() -> None:
     for seed in range(3):
         generator = np.random.default_rng(seed)

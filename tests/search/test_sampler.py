@@ -345,6 +345,7 @@ def soon(source: Suggester) -> Suggestion | None:
         return source.next()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WITH_SLOW)
 @settings(max_examples=3, deadline=None)
 @given(ranges=st.lists(RANGES, min_size=1, max_size=3), defaults=st.lists(st.floats(-10, 1000), min_size=3, max_size=3))

@@ -110,6 +110,7 @@ def test_the_students_of_one_front_with_the_largest_crowding_distance_continue()
     assert mo_asha.crowding_distance(np.ones((3, 2)))[1] == 0, "equal rows have no distance"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_sizes", [1, 2])
 @pytest.mark.parametrize("falling", [False, True])
 def test_ranking_the_leaders_alone_gives_the_decisions_of_ranking_all(num_sizes: int, falling: bool) -> None:

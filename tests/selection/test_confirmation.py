@@ -79,6 +79,7 @@ def test_intervals_contain_their_mean_and_stay_within_0_and_1(fresh: dict[str, l
         assert one.mean <= one.interval[1] + 1e-12 and one.interval[1] <= 1
 
 
+@pytest.mark.slow
 def test_the_interval_covers_one_more_student_at_its_confidence() -> None:
     """4,000 students whose own accuracy varies by 0.02 from seed to seed, each seen by N examples anew."""
     rng, held, total = np.random.default_rng(0), 0, 4000

@@ -173,6 +173,7 @@ def test_the_front_is_walked_once_for_every_policy(against: str, home: SweepDir,
     assert document["against"] == ("teacher" if against == "teacher" else best.record.trial_id)
 
 
+@pytest.mark.slow
 def test_limits_that_no_certified_student_of_the_front_meets_are_said_to_be_among_the_certified(
     home: SweepDir, guarded: TrainingContext
 ) -> None:

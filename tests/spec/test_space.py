@@ -159,6 +159,7 @@ def test_any_tree_is_rebuilt_from_its_params(tree: dict[str, Any], seed: int) ->
     assert set(params) <= set(space.names())
 
 
+@pytest.mark.slow
 @given(TREES)
 def test_the_corners_of_any_tree_contain_every_low_high_and_label(tree: dict[str, Any]) -> None:
     space = Space(parse(tree))

@@ -211,6 +211,7 @@ def more(text: str) -> str:
     return f"{text}\nADDED = 1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", sorted(file for file, kinds in EDITS.items() if kinds))
 def test_an_edit_changes_the_addresses_of_what_the_file_can_change(file: str, tmp_path: Path) -> None:
     before, after = code_of(PACKAGE), code_of(with_edit(tmp_path, more, file))

@@ -35,6 +35,7 @@ def test_a_pickled_plan_has_no_loaded_data(context: TrainingContext) -> None:
     assert again == context and again.fingerprint == context.fingerprint
 
 
+@pytest.mark.slow
 def test_the_size_before_training_is_that_of_the_trained_student(taught: TrainingContext) -> None:
     for share in (0.0, 0.25, 0.5):
         config = loading.from_dict(SMALL_SPEC).trial_config(

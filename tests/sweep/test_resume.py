@@ -96,6 +96,7 @@ with SweepDir(Path(sys.argv[1])).driven():
 """
 
 
+@pytest.mark.slow
 def test_a_second_driver_is_an_error_until_the_first_has_ended_in_any_way(tmp_path: Path) -> None:
     home = sweeps.create(tmp_path, "driven", "")
     assert not home.is_driven()

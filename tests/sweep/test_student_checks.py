@@ -70,6 +70,7 @@ def test_a_users_own_teacher_is_checked_too(context: TrainingContext) -> None:
         check_students(spec_of("mlp", teacher={"model": own("RandomConstant")}), context)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("amount", [0.5, {"choice": [0.0, 0.5]}])
 def test_sparsity_that_fits_no_student_is_an_error_unless_some_students_are_dense(
     amount: Any, context: TrainingContext

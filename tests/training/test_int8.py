@@ -99,6 +99,7 @@ def test_operators_that_keep_float_weights_are_named(context: TrainingContext, t
     assert onnx_int8.float_weights(tmp_path / "lstm.onnx") == "LSTM"
 
 
+@pytest.mark.slow
 def test_a_network_that_the_runtime_cannot_quantise_is_an_error_with_its_reason(
     context: TrainingContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def printing(code: str) -> list[str]:
     return [sys.executable, "-c", f"import sys; {code}"]
 
 
+@pytest.mark.slow
 def test_networks_are_timed_as_onnx_files_on_the_stated_threads(
     context: TrainingContext, network: nn.Module, file: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_network_that_cannot_be_written_as_onnx_is_an_error(
         latency.latencies_ms({"a": Reads()}, context)
 
 
+@pytest.mark.slow
 def test_the_floor_is_that_of_the_exported_form(context: TrainingContext, network: nn.Module) -> None:
     arguments = context.splits["validation"].take(slice(1)).arguments
     assert 0 < latency.fastest_ms(network, context, arguments) < 50

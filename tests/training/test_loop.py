@@ -77,6 +77,7 @@ def test_a_training_improves_and_the_same_seed_gives_the_same_student(plan: Trai
     assert not torch.equal(next(iter(other.model.parameters())), next(iter(under_way.model.parameters())))
 
 
+@pytest.mark.slow
 def test_a_weight_of_0_is_label_only_and_a_weight_of_1_ignores_labels(plan: TrainingPlan) -> None:
     assert_same_weights(trained(plan), trained(taught(plan, 0.0)))
     alone = taught(plan, 1.0)

@@ -52,6 +52,7 @@ def test_a_student_that_changes_the_process_changes_no_other_student(
     assert row["epoch"] == 1
 
 
+@pytest.mark.slow
 def test_a_trial_with_a_ladder_gives_a_candidate_a_rung_with_its_own_config(context: TrainingContext, tmp_path: Path) -> None:
     config = small_config()
     config["sparsity"] |= {"ladder": {"rungs": 2, "recovery_epochs": 1}}
