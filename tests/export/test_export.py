@@ -265,7 +265,7 @@ def test_a_file_that_is_no_model_is_an_error(tmp_path: Path, home: SweepDir) -> 
     for name, said in {
         "x.onnx": "readable ONNX",
         "x.pt2": "readable torch.export",
-        "x.txt": "no exported",
+        "x.txt": "not an exported",
         "y.pt2": "no such",
     }.items():
         with pytest.raises(InputError, match=said):
