@@ -34,7 +34,7 @@ from tutelage.files import write_json
 from tutelage.networks import cost
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.sparsity import Calibration, Method, channels, spr
-from tutelage.sparsity._batch_norm import recalibrate
+from tutelage.sparsity._batch_norm import RECALIBRATION_BATCHES, recalibrate
 from tutelage.spec import loading, spec
 from tutelage.spec.sections import TrialConfig
 from tutelage.training import cluster, inference, loop, student
@@ -42,7 +42,7 @@ from tutelage.training.context import TrainingContext
 from tutelage.training.plan import Phase
 
 RATIOS, MODES = (2, 4, 8), {"distilled": True, "labels alone": False}
-SLIMMING, PEERS_PENALTY, BISECTIONS, CALIBRATION_BATCHES = 1e-3, 5e-4, 8, 32
+SLIMMING, PEERS_PENALTY, BISECTIONS = 1e-3, 5e-4, 8
 SCRATCH, PEER, UNPENALISED = "from scratch", "torch-pruning", "l2, no penalty"
 
 
@@ -190,7 +190,7 @@ def smaller_students(job: Job, config: TrialConfig, room: TrainingContext) -> It
         model = removed(trained, arm.score, whole["macs"] / ratio, room)
         removal_s = (time.perf_counter() - started_s) / (1 if arm.score == "peer" else BISECTIONS)
         calibration: Calibration = trained._calibration()
-        recalibrate(model, calibration.batches(CALIBRATION_BATCHES))
+        recalibrate(model, calibration.batches(RECALIBRATION_BATCHES))
         before = judged(model, room)["validation"]
         for mode, distilled in MODES.items():
             last = run(training(recipe(config, job.recovery), room, job.seed, copy.deepcopy(model), distilled))

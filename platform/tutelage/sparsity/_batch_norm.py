@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+RECALIBRATION_BATCHES = 32
+
 
 def recalibrate(model: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> None:
     """Set the running means and variances of all batch norms to their averages over `batches`, in place.

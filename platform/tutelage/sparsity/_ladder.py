@@ -11,9 +11,7 @@ from torch import Tensor, nn
 
 from tutelage.networks import weights
 from tutelage.sparsity import Calibration, Method, Point
-from tutelage.sparsity._batch_norm import recalibrate
-
-RECALIBRATION_BATCHES = 32
+from tutelage.sparsity._batch_norm import RECALIBRATION_BATCHES, recalibrate
 
 
 class Ladder(Method):

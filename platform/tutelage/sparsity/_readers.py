@@ -25,6 +25,8 @@ AXES: tuple[tuple[type[nn.Module], int], ...] = ((nn.Linear, -1), (nn.RNNBase, -
 
 NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
 
+WAY_OUT = "Take another sparsity method, or set sparsity.amount: 0."
+
 
 class Unremovable(InputError):
     """The reason why the units of a layer cannot be removed; the text follows the layer's name."""

@@ -14,15 +14,13 @@ from tutelage.sparsity import Calibration, Method
 from tutelage.sparsity._attention import Attention, attention, candidates, remove_heads, replay
 from tutelage.sparsity._equal_outputs import equal_outputs, outputs_of
 from tutelage.sparsity._few_heads import FewHeads
-from tutelage.sparsity._readers import Unremovable
+from tutelage.sparsity._readers import WAY_OUT, Unremovable
 from tutelage.sparsity._removal import Removal, RemovalConfig
 
 Score = Literal["norm", "taylor", "random"]
 KIND = "structure"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["norm", "taylor"]}}
 BATCHES = 8  # of training examples over which the changes of the loss are summed
-
-_WAY_OUT = "Take another sparsity method, or set sparsity.amount: 0."
 
 
 class Config(RemovalConfig):
@@ -69,11 +67,11 @@ class Heads(Removal):
                 self._changes[one.name] = _removed(model, one, own, whole - int(self.amount * whole), calibration.arguments)
             except Unremovable as error:
                 if isinstance(one.module, FewHeads):  # this layer has replaced an nn.MultiheadAttention
-                    raise InputError(f"sparsity.method heads: '{one.name}' {error}. {_WAY_OUT}") from error
+                    raise InputError(f"sparsity.method heads: '{one.name}' {error}. {WAY_OUT}") from error
                 reasons[one.name] = str(error)
         if not self._changes:
             why = "; ".join(f"'{name}' {reason}" for name, reason in reasons.items()) or "it has no attention"
-            raise InputError(f"sparsity.method heads: no heads of this network can be removed: {why}. {_WAY_OUT}")
+            raise InputError(f"sparsity.method heads: no heads of this network can be removed: {why}. {WAY_OUT}")
         return model
 
     def surgery(self) -> Mapping[str, Any]:

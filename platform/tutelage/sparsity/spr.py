@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tutelage.sparsity import Calibration, Method, channels
-from tutelage.sparsity._batch_norm import recalibrate
+from tutelage.sparsity._batch_norm import RECALIBRATION_BATCHES, recalibrate
 from tutelage.sparsity._coupled import CoupledGroup
 from tutelage.sparsity._masks import matrices
 
@@ -16,7 +16,6 @@ SPACE: dict[str, dict[str, object]] = {
     "group": {"float": [0.1, 1.5], "log": True},
     "threshold": {"float": [0.05, 0.9]},
 }
-RECALIBRATION_BATCHES = 32
 
 
 class Config(channels.Config):

@@ -12,15 +12,13 @@ from torch import Tensor, nn
 from tutelage.errors import InputError
 from tutelage.sparsity import Calibration, Method
 from tutelage.sparsity._equal_outputs import equal_outputs, outputs_of
-from tutelage.sparsity._readers import Unremovable
+from tutelage.sparsity._readers import WAY_OUT, Unremovable
 from tutelage.sparsity._recurrent import Recurrent, cells, recurrent, shrink
 from tutelage.sparsity._removal import Removal, RemovalConfig
 
 Score = Literal["norm", "random"]
 KIND = "structure"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {}
-
-_WAY_OUT = "Take another sparsity method, or set sparsity.amount: 0."
 
 
 class Config(RemovalConfig):
@@ -106,7 +104,7 @@ def remove_units(score: Score, model: nn.Module, calibration: Calibration, goals
         sizes[name] = one.layer.hidden_size
     if not sizes:
         why = "; ".join(f"'{name}' {reason}" for name, reason in reasons.items()) or "it has no LSTM, GRU or RNN"
-        raise InputError(f"sparsity.method units: no hidden units of this network can be removed: {why}. {_WAY_OUT}")
+        raise InputError(f"sparsity.method units: no hidden units of this network can be removed: {why}. {WAY_OUT}")
     return sizes
 
 
@@ -123,6 +121,6 @@ def _remove_checked(model: nn.Module, one: Recurrent, kept: list[Tensor], argume
     try:
         outputs_of(model, arguments)
     except InputError as error:
-        raise InputError(f"sparsity.method units: without units of '{one.name}', {error} {_WAY_OUT}") from error
+        raise InputError(f"sparsity.method units: without units of '{one.name}', {error} {WAY_OUT}") from error
     if not equal_outputs(model, arguments, expected):
-        raise InputError(f"sparsity.method units: code in this network depends on the units of '{one.name}'. {_WAY_OUT}")
+        raise InputError(f"sparsity.method units: code in this network depends on the units of '{one.name}'. {WAY_OUT}")
