@@ -148,6 +148,8 @@ def test_promotion_pauses_and_goes_on_with_rates_above_1(make_record: Make) -> N
         if number < 5:
             made = make_record(number, cer=1.9 - number / 20, params=10.0 + number)
             judge.learn(replace(made, params={"n": number}, sizes={"params": 10.0 + number}))
+        else:
+            judge.learn(drawn.record("paused"))
     promoted = judge.promoted(is_last=False)
     assert promoted is not None and promoted.number >= 5
 

@@ -113,7 +113,8 @@ def promotion_ms(finished: int, timed: int) -> dict[str, float]:
     def seen(key: int, rung: int) -> float:
         started_s = time.perf_counter()
         if rung < EPOCHS:
-            rule.pauses(key, rung, students[key], float(np.log10(0.1 + generator.random() / rung)))
+            if rule.pauses(key, rung, students[key], float(np.log10(0.1 + generator.random() / rung))):
+                rule.paused(key)
         else:
             rule.finished(key, students[key], float(np.log10(0.1 + generator.random() / rung)))
         return time.perf_counter() - started_s

@@ -247,7 +247,10 @@ class OurPromotion(Never):
     def goes_on(self, number: int, known: Array, error: float, epoch: int) -> bool:
         if epoch not in RUNGS:
             return True
-        return not self._rule.pauses(number, epoch, self._students[number], float(self._ground.even(known, error)[-1]))
+        pauses = self._rule.pauses(number, epoch, self._students[number], float(self._ground.even(known, error)[-1]))
+        if pauses:
+            self._rule.paused(number)
+        return not pauses
 
     def finished(self, number: int, known: Array, errors: Array) -> None:
         self._rule.finished(number, self._students[number], float(self._ground.even(known, float(errors[-1]))[-1]))

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ class Store:
             raise RuntimeError("internal error")
         self.written.append(work["n"])
 
-    def answers(self) -> bool:
+    def takes(self) -> bool:
         return self.away == 0
 
     def forget(self) -> None:
@@ -201,6 +202,26 @@ def test_closing_waits_a_bounded_time_and_keeps_what_is_left(path: Path, monkeyp
     assert emptied(Spool(path)) == [0, 1, 2]
 
 
+class Full(Store):
+    """A store that answers, but can write nothing for a while: its disk is full."""
+
+    def write(self, work: Work) -> None:
+        if self.away:
+            raise RuntimeError("database or disk is full")
+        super().write(work)
+
+    def takes(self) -> bool:
+        could_not, self.away = self.away > 0, max(0, self.away - 1)
+        return not could_not
+
+
+def test_a_store_with_a_full_disk_gets_everything_once_it_has_room(path: Path) -> None:
+    store = Full(away=3 * sender.ATTEMPTS)
+    box = carry(path, store, 3)
+    assert box.close() == 0
+    assert store.written == [0, 1, 2] and box.refused == []
+
+
 class Away(Store):
     """A store whose proxy refuses every request for a while, as if the store itself had."""
 
@@ -209,12 +230,23 @@ class Away(Store):
             raise ConnectionError("404 from a proxy")
         super().write(work)
 
-    def answers(self) -> bool:
+    def takes(self) -> bool:
         was_away, self.away = self.away > 0, max(0, self.away - 1)
         return not was_away
 
     def is_final(self, error: Exception) -> bool:
         return True
+
+
+def test_a_store_that_took_nothing_for_long_is_not_waited_for_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a sweep flushes several times: without this each of them would wait for a store that is away."""
+    monkeypatch.setattr(sender, "PATIENCE_S", 0.2)
+    box = carry(path, Store(away=10**9), 3)
+    assert not box.flush()
+    started_s = time.monotonic()
+    assert not box.flush() and not box.flush()
+    assert time.monotonic() - started_s < 0.1
+    box.close()
 
 
 def test_a_final_error_counts_only_of_a_store_that_responds(path: Path) -> None:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tutelage.search.promotion import Promotion, Student
+from tutelage.search import promotion
+from tutelage.search.promotion import Student
+
+
+class Promotion(promotion.Promotion):
+    """The rule, for students that leave their workers as soon as they pause."""
+
+    def pauses(self, key: int, rung: int, student: Student, error: float) -> bool:
+        is_paused = super().pauses(key, rung, student, error)
+        if is_paused:
+            self.paused(key)
+        return is_paused
 
 
 def student(size: float = 1.0, trait: float = 0.5) -> Student:

@@ -227,6 +227,17 @@ def test_a_trial_that_ran_when_the_driver_died_is_not_promoted_again(make_record
     assert (again := judge.promoted(is_last=True)) and again.number == 6
 
 
+def test_a_trial_that_pauses_is_promoted_only_after_it_has_left_its_worker(make_record: Callable[..., TrialRecord]) -> None:
+    """Its state is written in between; a search that has a free worker then must not train it a second time."""
+    judge = judge_of()
+    judge.resume([ended(make_record, number, "finished", 10.0 + number) for number in range(5)])
+    pausing = ended(make_record, 6, "running", 5.0, error=0.2)
+    assert judge.judge(pausing, pausing.curve[0]) == "pause"
+    assert judge.promoted(is_last=True) is None
+    judge.learn(replace(pausing, state="paused"))
+    assert (again := judge.promoted(is_last=True)) and again.number == 6
+
+
 def test_a_paused_trial_stays_paused_though_the_resumed_search_sees_it_first(make_record: Callable[..., TrialRecord]) -> None:
     """The first to reach a rung are never paused; from the ledger the trials come by number."""
     finished = [ended(make_record, number, "finished", 10.0 + number) for number in range(1, 6)]

@@ -187,3 +187,18 @@ def test_limits_on_other_measures_than_sizes_reject_no_student_before_training(
     spec = spec_with(tmp_path, search={"trials": 8, "constraints": {"min": {"accuracy": 2.0}}})
     assert spec.search.constraints == Limits(min={"accuracy": 2.0})
     sizing.check_constraints(spec, context)
+
+
+def test_the_rule_learns_of_a_trial_that_is_paused_and_the_sampler_does_not(tmp_path: Path, make_record: Make) -> None:
+    learned = dict[str, list[str]](suggester=[], stopping=[], budget=[])
+
+    def named(name: str) -> Any:
+        return SimpleNamespace(learn=lambda record: learned[name].append(record.state))
+
+    recorder = recorder_of(spec_with(tmp_path))
+    loop = search_loop.SearchLoop(
+        recorder=recorder, suggester=named("suggester"), stopping=named("stopping"), budget=named("budget")
+    )
+    loop.returned(make_record(3, "paused"))
+    assert learned == {"suggester": [], "stopping": ["paused"], "budget": ["paused"]}
+    assert [record.number for record in recorder.home.paused()] == [3]

@@ -70,6 +70,7 @@ def open_client(uri: str) -> mlflow.MlflowClient:
         )
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs the traceback of each error that it raises
     if uri.startswith(("http://", "https://")):
         _probe(uri)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from tutelage.records.mlflow_store import one_attempt
 from tutelage.records.spool import Work
 
 logger = logging.getLogger(__name__)
+
+
+PROBE = "tutelage.probe"  # the tag that says whether the store can be written
 
 
 FRONT_KEYS = ("front/hypervolume", "front/size")  # of the sweep's own run, beside the primary measure
@@ -61,12 +65,14 @@ class MlflowWriter:
         with one_attempt():
             self._how[work["do"]](work)
 
-    def answers(self) -> bool:
-        """Return whether the store responds to a request."""
+    def takes(self) -> bool:
+        """Return whether the store takes a tag of the experiment, which is removed again."""
         try:
             with one_attempt():
-                self._client.get_experiment(self.experiment_id)
-        except Exception:  # whatever it is, there is no answer
+                self._client.set_experiment_tag(self.experiment_id, PROBE, "")
+                with suppress(MlflowException):  # a server may be too old for this
+                    self._client.delete_experiment_tag(self.experiment_id, PROBE)
+        except Exception:  # whatever it is, nothing can be written
             return False
         return True
 

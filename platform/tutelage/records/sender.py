@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -16,10 +17,10 @@ logger = logging.getLogger(__name__)
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 10.0
 
 
-PATIENCE_S = 20.0  # without one piece of work done, until `flush` waits no longer
+PATIENCE_S = 20.0  # that one piece of work may take, until `flush` waits no longer
 
 
-ATTEMPTS = 8  # at work that fails although the store answers
+ATTEMPTS = 8  # at work that fails although the store can be written
 
 
 class Writer(Protocol):
@@ -29,8 +30,8 @@ class Writer(Protocol):
         """Do one piece of work, or raise."""
         ...
 
-    def answers(self) -> bool:
-        """Return whether the store answers at all."""
+    def takes(self) -> bool:
+        """Return whether the store answers and can be written: with a full disk it answers, and takes nothing."""
         ...
 
     def forget(self) -> None:
@@ -56,20 +57,24 @@ class Sender:
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._is_away = False
+        self._oldest_since_s = time.monotonic()  # when the oldest work that waits became the oldest
         self._thread = threading.Thread(target=self._deliver_all, name="tutelage-tracking", daemon=True)
         self._thread.start()
 
     def append(self, work: Mapping[str, Any]) -> None:
         """Put work on the spool."""
-        self._spool.append(work)
         with self._changed:
+            if not self._spool.waiting:
+                self._oldest_since_s = time.monotonic()
+            self._spool.append(work)
             self._changed.notify_all()
 
     def flush(self) -> bool:
-        """Wait until all is done, or nothing has been for `PATIENCE_S`; return whether all is."""
+        """Wait until all is done, or the oldest work has waited for `PATIENCE_S`; return whether all is."""
         with self._changed:
             while waiting := self._spool.waiting:
-                if not self._changed.wait_for(lambda before=waiting: self._spool.waiting < before, PATIENCE_S):  # type: ignore[misc]
+                left_s = max(0.0, self._oldest_since_s + PATIENCE_S - time.monotonic())
+                if not self._changed.wait_for(lambda before=waiting: self._spool.waiting < before, left_s):  # type: ignore[misc]
                     return False
         return True
 
@@ -100,12 +105,12 @@ class Sender:
                 self._writer.write(work)
             except Exception as error:  # whatever it is, it must not end the sweep
                 self._writer.forget()
-                answers = self._writer.answers()
-                failures += answers
-                if answers and (self._writer.is_final(error) or failures >= ATTEMPTS):
+                takes = self._writer.takes()
+                failures += takes
+                if takes and (self._writer.is_final(error) or failures >= ATTEMPTS):
                     self._put_aside(work, error)
                     return
-                self._warn_away(error, answers)
+                self._warn_away(error, takes)
                 self._stopping.wait(wait_s)
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
             else:
@@ -121,10 +126,11 @@ class Sender:
     def _take_out(self, how: Callable[[], None]) -> None:
         how()
         with self._changed:
+            self._oldest_since_s = time.monotonic()
             self._changed.notify_all()
 
-    def _warn_away(self, error: Exception, answers: bool) -> None:
-        if not self._is_away and not answers:
+    def _warn_away(self, error: Exception, takes: bool) -> None:
+        if not self._is_away and not takes:
             self._is_away = True
             logger.warning("%s Nothing stops: what MLflow lacks waits on disk.", self._writer.describe(error))
 

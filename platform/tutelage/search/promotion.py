@@ -91,9 +91,12 @@ class Promotion:
         if len(self._first) < self.startup:
             self._first.add(key)
         self._moves(known, rung, is_paused=key not in self._first)
-        if known.is_paused:
-            self._unscored.append(key)
         return known.is_paused
+
+    def paused(self, key: int) -> None:
+        """Learn that a student that pauses has left its worker with its state kept: from now on it can be promoted."""
+        if key in self.students:
+            self._unscored.append(key)
 
     def finished(self, key: int, student: Student, end: float) -> None:
         """Learn from a student that had all its epochs, with the even loss of its primary measure in the end."""
@@ -113,7 +116,6 @@ class Promotion:
         self._moves(student, student.epochs if is_paused else self._next_rung(student.epochs), is_paused=is_paused)
         if is_paused:
             self._first.discard(key)
-            self._unscored.append(key)
 
     def given_up(self, key: int) -> None:
         """Forget a student that failed or was lost: it is neither paused nor learnt from."""

@@ -26,6 +26,7 @@ from tutelage.placement import Demand
 from tutelage.search.deaths import MAX_WITHOUT_PROGRESS, Deaths
 from tutelage.search.gate import Gate
 from tutelage.search.ray_trial import StartTrial, StudentTrainable
+from tutelage.search.rules import Decision
 from tutelage.search.trial_feed import Handlers, Rungs, TrialFeed
 
 __all__ = ["Handlers", "Rungs", "Slots", "run"]
@@ -161,7 +162,7 @@ class _Scheduler(FIFOScheduler):
     def __init__(self, feed: TrialFeed) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._feed = feed
-        self._judged: set[tuple[str, int]] = set()  # a trial that was lost comes to its rungs again
+        self._decisions: dict[tuple[str, int], Decision] = {}  # a trial that was lost comes to its rungs again
         self._controller: Any = None
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
@@ -181,13 +182,13 @@ class _Scheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         at = (trial.trial_id, result.get("epoch", 0))
-        if result["done"] or at[1] not in self._feed.rungs.epochs or at in self._judged:
+        if result["done"] or at[1] not in self._feed.rungs.epochs:
             return TrialScheduler.CONTINUE
-        self._judged.add(at)
-        verdict = self._feed.rungs.judge(self._feed.suggestions[trial.trial_id], result["rows"][-1])
-        if verdict == "pause":
+        if at not in self._decisions:
+            self._decisions[at] = self._feed.rungs.judge(self._feed.suggestions[trial.trial_id], result["rows"][-1])
+        if self._decisions[at] == "pause":
             self._feed.paused.add(trial.trial_id)
-        return TrialScheduler.CONTINUE if verdict == "go_on" else TrialScheduler.STOP
+        return TrialScheduler.CONTINUE if self._decisions[at] == "go_on" else TrialScheduler.STOP
 
 
 def run(

@@ -145,6 +145,7 @@ class _ReplayedSearch:
             self.arrivals.seen(trial, self.halts[halt], self._losses(self.table.whole[row], error))
             if isinstance(self.rule, Promotion):
                 if self.rule.pauses(trial, self.halts[halt], self._student(row), self._even(error)):
+                    self.rule.paused(trial)
                     self.paused.add(trial)
                     return False
             elif self.rule and self.rule.stops(self.halts[halt], self.table.known[row], error):

@@ -59,6 +59,8 @@ class SearchLoop:
             raise StorageFailed(str(self.recorder.home.storage), why)
         self.budget.learn(record)
         self.recorder.returned(record)
+        if record.state == "paused" and self.stopping:
+            self.stopping.learn(record)
 
     def learn(self, record: TrialRecord) -> None:
         """Learn what became of a trial."""

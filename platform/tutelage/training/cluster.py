@@ -6,8 +6,10 @@ import logging
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any
 
+import psutil
 import ray
 import torch
 from ray._private import ray_constants
@@ -19,6 +21,8 @@ from tutelage.placement import Demand, Node
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.spec.spec import Spec
 from tutelage.training import spare_processes
+
+WORKERS_END_S = 1.0  # until the workers of a cluster that has ended are killed
 
 
 @contextmanager
@@ -42,7 +46,7 @@ def cluster(address: str | None, events: Dispatcher, spec: Spec | None = None) -
             yield
         finally:
             with signals.deferred():
-                ray.shutdown()
+                _disconnect()
 
 
 def _connect(address: str | None) -> None:
@@ -61,6 +65,28 @@ def _connect(address: str | None) -> None:
         raise
     finally:
         signals.put_back(signal.SIGTERM, handler)
+
+
+def _disconnect() -> None:
+    """Disconnect; the workers of a cluster that started here end with it.
+
+    A worker learns that its cluster has ended only when it has imported everything, which takes seconds.
+    """
+    workers = _workers()
+    ray.shutdown()
+    _, left = psutil.wait_procs(workers, timeout=WORKERS_END_S)
+    for worker in left:
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
+
+
+def _workers() -> list[psutil.Process]:
+    """Return the processes that the cluster has started, if it was started by this process; those of others are not seen."""
+    node = ray._private.worker._global_node
+    started: list[Any] = node.all_processes.get(ray_constants.PROCESS_TYPE_RAYLET, []) if node else []
+    with suppress(psutil.NoSuchProcess):
+        return [worker for raylet in started for worker in psutil.Process(raylet.process.pid).children(recursive=True)]
+    return []
 
 
 def _start() -> None:

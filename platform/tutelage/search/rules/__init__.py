@@ -58,7 +58,7 @@ class Judge(Protocol):
         ...
 
     def learn(self, record: TrialRecord) -> None:
-        """Learn how a trial ended."""
+        """Learn that a trial is paused, its worker free again, or how it ended."""
         ...
 
     def resume(self, records: Sequence[TrialRecord]) -> None:

@@ -48,10 +48,8 @@ class PromotionJudge:
         """Return whether a trial pauses; one whose size training decides never does."""
         student = self._student(suggestion)
         end = self._learned.even_loss(row[self._learned.name])
-        if student is None or not self._rule.pauses(suggestion.number, int(row["epoch"]), student, end):
-            return "go_on"
-        self._paused[suggestion.number] = suggestion
-        return "pause"
+        pauses = student is not None and self._rule.pauses(suggestion.number, int(row["epoch"]), student, end)
+        return "pause" if pauses else "go_on"
 
     def promoted(self, *, is_last: bool) -> Suggestion | None:
         """Return the paused trial to promote now, if any."""
@@ -59,9 +57,12 @@ class PromotionJudge:
         return None if key is None else self._paused.pop(key)
 
     def learn(self, record: TrialRecord) -> None:
-        """Learn how a trial ended; one that failed, or was left over by an earlier search, is forgotten."""
+        """Learn that a trial is paused, or how it ended; one that failed, or that an earlier search left, is forgotten."""
         student = self._student(record)
-        if record.state == "finished" and student is not None:
+        if record.state == "paused":
+            self._paused[record.number] = record
+            self._rule.paused(record.number)
+        elif record.state == "finished" and student is not None:
             self._rule.finished(record.number, student, self._learned.even_loss(record.measures[self._learned.name]))
         else:
             self._rule.given_up(record.number)
@@ -73,9 +74,8 @@ class PromotionJudge:
                 self.judge(record, row)
             if record.state in OPEN:
                 self._rule.restored(record.number, is_paused=record.state == "paused")
-            else:
+            if record.state != "running":
                 self.learn(record)
-        self._paused = {record.number: record for record in records if record.state == "paused"}
 
     def _student(self, suggestion: Suggestion) -> Student | None:
         if any(objective.name not in suggestion.sizes for objective in self._known):
