@@ -66,7 +66,8 @@ class Command:
             self._process.send_signal(number)
             time.sleep(0.3)
         code = self.end()
-        assert not self.left(within_s=10)
+        left = self.left(within_s=10)
+        assert not left, left
         return code
 
     def _alive(self) -> list[str]:

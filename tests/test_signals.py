@@ -47,6 +47,21 @@ def test_ctrl_c_stays_an_interrupt() -> None:
     assert signals.received() == signal.SIGINT
 
 
+@pytest.mark.parametrize(("number", "end"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGHUP, SystemExit)])
+def test_an_error_that_foreign_code_makes_of_the_interrupt_is_the_stop(number: int, end: type[BaseException]) -> None:
+    def imports() -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    with pytest.raises(end), signals.raised():
+        imports()
+    assert signals.received() == number
+    with pytest.raises(ImportError), signals.raised():
+        raise ImportError("no signal was received here")
+
+
 def test_an_interrupt_of_somebody_else_counts_as_ctrl_c_whatever_came_before() -> None:
     with pytest.raises(SystemExit), signals.raised():
         signal.raise_signal(signal.SIGTERM)

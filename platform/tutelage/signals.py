@@ -24,6 +24,7 @@ class Terminated(SystemExit):
 STOPS = (KeyboardInterrupt, Terminated)
 
 _received = int(signal.SIGINT)
+_num_raised = 0
 _deferred_until_s = 0.0
 
 
@@ -44,7 +45,8 @@ def raised() -> Iterator[None]:
     _received = int(signal.SIGINT)
     replaced = _handle() if threading.current_thread() is threading.main_thread() else {}
     try:
-        yield
+        with unmasked():
+            yield
     except KeyboardInterrupt as stop:
         if _received == signal.SIGINT:
             raise
@@ -55,6 +57,21 @@ def raised() -> Iterator[None]:
     finally:
         for number, handler in replaced.items():
             put_back(number, handler)
+
+
+@contextmanager
+def unmasked() -> Iterator[None]:
+    """Raise KeyboardInterrupt for an error of a block in which a signal was raised.
+
+    Foreign code may turn the interrupt into an error of its own, as a module in C does while it is imported.
+    """
+    before = _num_raised
+    try:
+        yield
+    except Exception as error:
+        if _num_raised == before:
+            raise
+        raise KeyboardInterrupt(received().name) from error
 
 
 @contextmanager
@@ -95,6 +112,6 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 def stop(number: int) -> None:
     """Raise the KeyboardInterrupt that stands for a signal."""
-    global _received
-    _received = int(number)
+    global _received, _num_raised
+    _received, _num_raised = int(number), _num_raised + 1
     raise KeyboardInterrupt(signal.Signals(number).name)

@@ -35,6 +35,18 @@ def test_a_stop_is_recorded_as_no_failure_with_the_way_to_continue(home: SweepDi
     assert caplog.records[0].levelno == logging.WARNING
 
 
+def test_a_stop_that_foreign_code_turned_into_an_error_is_recorded_as_a_stop(home: SweepDir) -> None:
+    def imports() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    with pytest.raises(SystemExit), signals.raised(), ending(home, Dispatcher()):
+        imports()
+    assert home.facts()["state"] == "stopped"
+
+
 @pytest.mark.parametrize(("error", "said"), [(ValueError("no"), "no"), (SystemExit(3), "3"), (ValueError(), "ValueError")])
 def test_any_other_exception_is_recorded_as_a_failure_with_its_reason(home: SweepDir, error: BaseException, said: str) -> None:
     with pytest.raises(type(error)), ending(home, Dispatcher()):

@@ -31,7 +31,7 @@ def ending(home: SweepDir, events: Dispatcher) -> Iterator[None]:
         events.send(SweepEnded(sweep=home.name, state=state, error=error and redact(error)))
 
     try:
-        with beating(home, spent):
+        with signals.unmasked(), beating(home, spent):
             yield
     except signals.STOPS as stop:
         with signals.deferred():
