@@ -35,9 +35,12 @@ def show(title: str, rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"version": 1, "title": title, "rows": rows, "machine": describe()}, indent=2))
         return
-    print(f"\n{title}\n")
-    print("| " + " | ".join(rows[0]) + " |")
-    print("|" + "---|" * len(rows[0]))
-    for row in rows:
-        print("| " + " | ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()) + " |")
+    print(f"\n{title}\n\n{markdown(rows)}")
     print("\n" + ", ".join(f"{key} {value}" for key, value in describe().items()))
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """Return rows of one shape as a Markdown table."""
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    lines += ["| " + " | ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()) + " |" for row in rows]
+    return "\n".join(lines)

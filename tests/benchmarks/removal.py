@@ -1,27 +1,28 @@
 """What accuracy is left at 2, 4 and 8 times fewer MACs: penalties, scores, random removal, torch-pruning, from scratch.
 
-    python tests/benchmarks/removal.py PATH [--json] [--seeds 3] [--storage .tutelage] [--only NAME …]
+    python tests/benchmarks/removal.py PATH [--json] [--seeds 3] [--storage .tutelage] [--at-once 1] [--only NAME …]
+    python tests/benchmarks/removal.py PATH --report [--page docs/benchmarks/removal.md]  # of what is trained, at any time
 
 PATH is CIFAR-100's folder; teacher and student stand in cifar100_pair.yaml, the student with --width. A student is trained for
 --dense epochs under each penalty; then channels are removed by each score until its MACs are at most the wanted part; batch
 norms are measured again; and it is trained for --recovery epochs more, with its teacher or on labels alone. "from scratch" is a
 student that is built with about the wanted MACs and trained for all of these epochs. "torch-pruning" is that library's own
 recipe for CIFAR (group norm with sparse learning, global, no weight decay before the removal). Every row has the same seeds,
-optimiser and epochs; nothing was tuned. An interrupted run continues.
+optimiser and epochs; nothing was tuned. Every row is stored as it comes, so that an interrupted run continues; one with other
+options has a file of its own.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import ray
 import torch
@@ -29,11 +30,13 @@ import torch_pruning
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.benchmarks import machine, pair, smoke
-from tutelage.files import write_json
+from tests.benchmarks import pair, removal_tables, smoke
+from tests.benchmarks.removal_tables import MODES, PEER, RANDOM, RATIOS, SCRATCH, SPR, UNPENALISED, Row
+from tutelage.data import SplitName
+from tutelage.files import content_address, write_json
 from tutelage.networks import cost
 from tutelage.records.dispatcher import Dispatcher
-from tutelage.sparsity import Calibration, Method, channels, spr
+from tutelage.sparsity import Method, channels, spr
 from tutelage.sparsity._batch_norm import RECALIBRATION_BATCHES, recalibrate
 from tutelage.spec import loading, spec
 from tutelage.spec.sections import TrialConfig
@@ -41,9 +44,7 @@ from tutelage.training import cluster, inference, loop, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.plan import Phase
 
-RATIOS, MODES = (2, 4, 8), {"distilled": True, "labels alone": False}
 SLIMMING, PEERS_PENALTY, BISECTIONS = 1e-3, 5e-4, 8
-SCRATCH, PEER, UNPENALISED = "from scratch", "torch-pruning", "l2, no penalty"
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,12 @@ class Arm:
 
 
 ARMS = {
-    "SPR (group penalty, l2)": Arm("group", "l2"),
+    SPR: Arm("group", "l2"),
     UNPENALISED: Arm("none", "l2"),
     "taylor, no penalty": Arm("none", "taylor"),
     "bn_scale, no penalty": Arm("none", "bn_scale"),
     "slimming (L1 of the scales, bn_scale)": Arm("scales", "bn_scale"),
-    "random, no penalty": Arm("none", "random"),
+    RANDOM: Arm("none", "random"),
     PEER: Arm("peer", "peer"),
 }
 
@@ -82,10 +83,10 @@ class Job(NamedTuple):
     dense: int
     recovery: int
 
-    @property
-    def last_row(self) -> str:
-        """The name of the row that a finished job gives last."""
-        return f"{[SCRATCH, *self.arms][-1]}/{RATIOS[-1]}/{[*MODES][-1]}/{self.seed}"
+    def missing(self, found: Collection[str]) -> set[str]:
+        """Return the names of this job's rows that are not yet found."""
+        names = self.arms or {SCRATCH}
+        return {f"{name}/{ratio}/{mode}/{self.seed}" for name in names for ratio in RATIOS for mode in MODES} - {*found}
 
 
 def peer(model: nn.Module, arguments: tuple[Tensor, ...]) -> Any:
@@ -138,8 +139,7 @@ def macs_of(model: nn.Module, room: TrainingContext) -> float:
 
 def fork(some: loop.Training) -> loop.Training:
     """Return a copy of a training that shares the data."""
-    shared = (some.plan, some._train, some._is_labelled)
-    return copy.deepcopy(some, {id(one): one for one in shared})
+    return copy.deepcopy(some, {id(one): one for one in (some.plan, some._train, some._is_labelled)})
 
 
 def removed(some: loop.Training, score: str, target: float, room: TrainingContext) -> nn.Module:
@@ -163,42 +163,47 @@ def removed(some: loop.Training, score: str, target: float, room: TrainingContex
     return best
 
 
-def judged(model: nn.Module, room: TrainingContext) -> dict[str, float]:
-    name = room.built_task.measures[0].name
-    test, validation = (inference.measured(model, room.built_task, room.read(split))[name] for split in ("test", "validation"))
-    return {"test": test, "validation": validation, "macs": macs_of(model, room)}
+def judged(model: nn.Module, room: TrainingContext) -> Row:
+    return {
+        "test": accuracy(model, room, "test"),
+        "validation": accuracy(model, room, "validation"),
+        "macs": macs_of(model, room),
+    }
 
 
-def results(job: Job, room: TrainingContext) -> dict[str, dict[str, float]]:
-    """Return the rows of a job by "arm/ratio/mode/seed"."""
+def accuracy(model: nn.Module, room: TrainingContext, split: SplitName) -> float:
+    return inference.measured(model, room.built_task, room.read(split))[room.built_task.measures[0].name]
+
+
+def results(job: Job, room: TrainingContext, missing: set[str]) -> Iterator[tuple[str, Row]]:
+    """Yield the missing rows of a job by "arm/ratio/mode/seed", and that of its dense student."""
     torch.set_num_threads(1)
     loaded = loading.from_dict(job.spec)
     config = TrialConfig.model_validate(pair.config_of(loaded, "kd", weight=loaded.resolved()["distillation"]["weight"]))
-    return dict(scratch(job, config, room) if job.penalty == SCRATCH else smaller_students(job, config, room))
+    yield from (scratch if job.penalty == SCRATCH else smaller_students)(job, config, room, missing)
 
 
-def smaller_students(job: Job, config: TrialConfig, room: TrainingContext) -> Iterator[tuple[str, dict[str, float]]]:
+def smaller_students(job: Job, config: TrialConfig, room: TrainingContext, missing: set[str]) -> Iterator[tuple[str, Row]]:
     started_s = time.perf_counter()
-    trained = dense(
-        job, recipe(config, job.dense, weight_decay=0.0) if job.penalty == "peer" else recipe(config, job.dense), room
-    )
+    trained = dense(job, recipe(config, job.dense, **({"weight_decay": 0.0} if job.penalty == "peer" else {})), room)
     epoch_s = (time.perf_counter() - started_s) / job.dense
     whole = judged(trained.model, room)
     yield f"dense, penalty {job.penalty}/1/distilled/{job.seed}", whole
-    for (name, arm), ratio in ((one, ratio) for one in job.arms.items() for ratio in RATIOS):
+    for (name, arm), ratio in ((one, ratio) for ratio in RATIOS for one in job.arms.items()):
+        modes = {f"{name}/{ratio}/{mode}/{job.seed}": distilled for mode, distilled in MODES.items()}
+        if not (wanted := {key: distilled for key, distilled in modes.items() if key in missing}):
+            continue
         started_s = time.perf_counter()
         model = removed(trained, arm.score, whole["macs"] / ratio, room)
         removal_s = (time.perf_counter() - started_s) / (1 if arm.score == "peer" else BISECTIONS)
-        calibration: Calibration = trained._calibration()
-        recalibrate(model, calibration.batches(RECALIBRATION_BATCHES))
-        before = judged(model, room)["validation"]
-        for mode, distilled in MODES.items():
+        recalibrate(model, trained._calibration().batches(RECALIBRATION_BATCHES))
+        before = accuracy(model, room, "validation")
+        for key, distilled in wanted.items():
             last = run(training(recipe(config, job.recovery), room, job.seed, copy.deepcopy(model), distilled))
-            row = {**judged(last.model, room), "before": before, "removal_s": removal_s, "epoch_s": epoch_s}
-            yield f"{name}/{ratio}/{mode}/{job.seed}", row
+            yield key, {**judged(last.model, room), "before": before, "removal_s": removal_s, "epoch_s": epoch_s}
 
 
-def scratch(job: Job, config: TrialConfig, room: TrainingContext) -> Iterator[tuple[str, dict[str, float]]]:
+def scratch(job: Job, config: TrialConfig, room: TrainingContext, missing: set[str]) -> Iterator[tuple[str, Row]]:
     """Yield the rows of students that are built with the wanted MACs and trained for all epochs."""
     options = job.spec["student"]["model"]["resnet"]
 
@@ -211,9 +216,12 @@ def scratch(job: Job, config: TrialConfig, room: TrainingContext) -> Iterator[tu
         target = sizes[options["width"]] / ratio
         width = min(sizes, key=lambda one: abs(sizes[one] - target))
         for mode, distilled in MODES.items():
+            key = f"{SCRATCH}/{ratio}/{mode}/{job.seed}"
+            if key not in missing:
+                continue
             smaller = recipe(of_width(width), job.dense + job.recovery)
             last = run(training(smaller, room, job.seed, student.build(smaller, room, job.seed), distilled))
-            yield f"{SCRATCH}/{ratio}/{mode}/{job.seed}", judged(last.model, room)
+            yield key, judged(last.model, room)
 
 
 def jobs_of(options: Any, loaded: spec.Spec) -> list[Job]:
@@ -227,40 +235,35 @@ def jobs_of(options: Any, loaded: spec.Spec) -> list[Job]:
     ]
 
 
-def rows_of(found: dict[str, dict[str, float]], seeds: int) -> list[dict[str, Any]]:
-    """Return the table: a row for each arm, ratio and mode, compared with torch-pruning at the same seeds."""
-
-    def values(name: str, ratio: int, mode: str, measure: str) -> list[float]:
-        keys = [f"{name}/{ratio}/{mode}/{pair.FIRST_SEED + seed}" for seed in range(seeds)]
-        return [found[key][measure] for key in keys if key in found]
-
-    rows = []
-    for ratio, mode in ((ratio, mode) for ratio in RATIOS for mode in MODES):
-        others = {name: values(name, ratio, mode, "test") for name in (PEER, UNPENALISED)}
-        own = [name for name in ARMS if name not in (PEER, "random, no penalty") and values(name, ratio, mode, "test")]
-        for name in [*ARMS, SCRATCH]:
-            tests = values(name, ratio, mode, "test")
-            if tests:
-                rows.append(_row(ratio, mode, name, tests, others, values(name, ratio, mode, "macs")))
-        if len(own) > 1:
-            chosen = [max(own, key=lambda name: values(name, ratio, mode, "validation")[seed]) for seed in range(seeds)]
-            tests = [values(name, ratio, mode, "test")[seed] for seed, name in enumerate(chosen)]
-            macs = [values(name, ratio, mode, "macs")[seed] for seed, name in enumerate(chosen)]
-            rows.append(_row(ratio, mode, "the best of ours on validation", tests, others, macs))
-    return rows
+def rows_path(options: Any, loaded: spec.Spec) -> Path:
+    """Return the file of the rows of trainings with these options; where data and storage lie does not matter."""
+    settings = {k: v for k, v in loaded.resolved().items() if k not in ("data", "storage", "name")}
+    per_class = loaded.resolved()["data"]["cifar"]["per_class"]
+    address = content_address(
+        kind="removal", dense=options.dense, recovery=options.recovery, per_class=per_class, spec=settings
+    )
+    path = Path(options.storage) / "benchmarks" / f"removal-{address}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
-def _row(
-    ratio: int, mode: str, name: str, tests: list[float], others: dict[str, list[float]], macs: list[float]
-) -> dict[str, Any]:  # fmt: skip
-    gains = {
-        f"less {other}, points (95 %)": pair.gain(tests, values) if name != other and len(values) == len(tests) else ""
-        for other, values in others.items()
-    }
-    return {
-        "fewer MACs": f"{ratio}×", "recovery": mode, "student": name, "test accuracy": pair.spread(tests), **gains,
-        "MACs": f"{statistics.fmean(macs):,.0f}",
-    }  # fmt: skip
+def train(options: Any, loaded: spec.Spec, path: Path, found: dict[str, Row]) -> None:
+    """Train what is missing, and add each row to `found` and to the file at `path` as it comes."""
+    jobs = [job for job in jobs_of(options, loaded) if job.missing(found)]
+    with cluster.cluster(None, Dispatcher()):
+        room = ray.put(pair.context_of(loaded))
+        cpus = int(ray.cluster_resources()["CPU"])
+        remote = ray.remote(num_cpus=max(1, cpus // (options.at_once or cpus)), num_returns="streaming")(results)
+        pending = [remote.remote(job, room, job.missing(found)) for job in jobs]
+        while pending:
+            (ready,), pending = cast(Any, ray.wait(pending))
+            try:
+                key, row = ray.get(next(ready))
+            except StopIteration:
+                continue
+            found[key] = row
+            write_json(path, found)
+            pending.append(ready)
 
 
 def main() -> None:
@@ -270,34 +273,27 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("path")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--dense", type=int, default=8, help="epochs before the removal")
-    parser.add_argument("--recovery", type=int, default=4, help="epochs after it")
+    parser.add_argument("--dense", type=int, default=12, help="epochs before the removal")
+    parser.add_argument("--recovery", type=int, default=6, help="epochs after it")
     parser.add_argument("--width", type=int, default=24, help="of the dense student")
     parser.add_argument("--only", nargs="*", default=[*ARMS, SCRATCH])
     parser.add_argument("--storage", default=".tutelage")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
+    parser.add_argument("--at-once", type=int, default=0, help="trainings at a time; 0: one for each core")
+    parser.add_argument("--report", action="store_true", help="train nothing; give the tables of what is trained")
+    parser.add_argument("--page", type=Path, help="write the tables into this page, between its two comments")
     options = parser.parse_args()
-    sgd = ["student.optimizer=sgd", "student.learning_rate=0.05", "student.weight_decay=5e-4"]
+    sgd = ["student.optimizer=sgd", "student.learning_rate=0.1", "student.batch_size=64", "student.weight_decay=5e-4"]
+    views = f"knowledge.views={min(10, max(options.dense, options.recovery))}"
     sized = [f"student.model.resnet.width={options.width}", f"student.epochs={max(options.dense, options.recovery)}"]
-    options.overrides = [*sgd, *sized, *options.overrides]
+    options.overrides = [*sgd, *sized, views, *options.overrides]
     loaded = pair.asked(options, "kd")
-    path = Path(options.storage) / "benchmarks" / "removal.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    found: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
-    with cluster.cluster(None, Dispatcher()):
-        room = ray.put(pair.context_of(loaded))
-        one_core = ray.remote(num_cpus=1)(results)
-        pending = [one_core.remote(job, room) for job in jobs_of(options, loaded) if job.last_row not in found]
-        while pending:
-            (done,), pending = ray.wait(pending)
-            found |= ray.get(done)
-            write_json(path, found)
-    rows = rows_of(found, options.seeds)
-    title = f"{options.dense} epochs, removal, {options.recovery} epochs; {options.seeds} seeds (mean ± sd)"
-    machine.show(title, rows, as_json=options.json)
-    for name, row in sorted(found.items()):
-        if name.startswith("dense"):
-            print(f"{name}: {row['test']:.4f}")
+    path = rows_path(options, loaded)
+    found: dict[str, Row] = json.loads(path.read_text()) if path.exists() else {}
+    if not options.report:
+        train(options, loaded, path, found)
+    title = f"{options.dense} epochs, removal, {options.recovery} epochs"
+    removal_tables.show(title, found, [name for name in [*ARMS, SCRATCH] if name in options.only], options)
 
 
 if __name__ == "__main__":
