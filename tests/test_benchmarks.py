@@ -22,7 +22,10 @@ SCRIPTS = sorted(
     for path in (ROOT / "tests" / "benchmarks").glob("*.py")
     if "smoke.Parser(" in path.read_text(encoding="utf-8") and path.stem != "smoke"
 )
-OTHERS = {"golden", "moasha_child", "machine", "outputs", "pair", "contest", "grounds", "problems", "removal_tables", "smoke", "__init__"}
+OTHERS = {
+    "contest", "golden", "grounds", "machine", "moasha_child", "outputs", "pair", "problems", "removal_tables", "smoke",
+    "__init__",
+}  # fmt: skip
 ON_A_CLUSTER = {"against_stock", "front_against_labels", "losses", "published", "record", "removal", "start"}
 RECIPES = {recipe: kind for kind, (recipe, *_) in overhead.KINDS.items()}  # the last kind of each
 RUNS = [(script, ()) for script in SCRIPTS if script not in {*ON_A_CLUSTER, "overhead"}]
