@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -85,6 +87,22 @@ def test_a_cleanup_is_not_interrupted_unless_it_takes_too_long(monkeypatch: pyte
         now_s -= 1
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_a_handler_that_a_library_in_c_has_reset_is_set_again() -> None:
+    """What Python remembers of a handler is not what the system calls then."""
+    ended = []
+
+    def shuts_down() -> None:
+        ctypes.CDLL(None).signal(int(signal.SIGTERM), 0)
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+        ended.append(True)
+
+    with signals.raised(), signals.deferred():
+        signals.keep_handlers(shuts_down)
+    assert ended
 
 
 def test_ignored_signals_and_handlers_of_the_caller_are_left_alone_and_those_of_ray_are_not() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -83,6 +83,23 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         _deferred_until_s = before
+
+
+def keep_handlers(function: Callable[[], object]) -> None:
+    """Run a function that resets the system's handlers behind Python's back, as Ray's library in C++ does when it shuts down.
+
+    In the main thread the function runs in another one, and Python's handlers are set again and again until it returns. A
+    second SIGTERM would otherwise end the process in the middle of its cleanup.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        function()
+        return
+    thread = threading.Thread(target=function)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.005)
+        for number in HANDLED:
+            put_back(number, signal.getsignal(number))
 
 
 def put_back(number: int, handler: Any) -> None:

@@ -73,7 +73,7 @@ def _disconnect() -> None:
     A worker learns that its cluster has ended only when it has imported everything, which takes seconds.
     """
     workers = _workers()
-    ray.shutdown()
+    signals.keep_handlers(ray.shutdown)
     _, left = psutil.wait_procs(workers, timeout=WORKERS_END_S)
     for worker in left:
         with suppress(psutil.NoSuchProcess):
