@@ -13,7 +13,7 @@ from torch import nn
 
 from tutelage.networks import cost
 from tutelage.sparsity import Calibration
-from tutelage.sparsity._scores import Score
+from tutelage.sparsity._scores import Score, score_of
 from tutelage.sparsity.channels import Config, build, remove_channels
 
 IMAGES = torch.randn(4, 1, 6, 6)
@@ -91,6 +91,39 @@ def test_a_channel_that_does_not_change_the_loss_goes_first_whatever_its_norm() 
     whole = model(IMAGES).detach()
     assert kept(model.eval(), "taylor") == [0, 1, 4, 6]
     assert kept(network(), "l2") != [0, 1, 4, 6] and whole.isfinite().all()
+
+
+class Residual(nn.Module):
+    """A sum whose channels are multiplied by `factors` wherever a layer reads them: two convolutions and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.second = nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.Conv2d(6, 6, 3, padding=1)
+        self.grouped, self.last = nn.Conv2d(6, 4, 3, groups=2), nn.Linear(6, 3)
+        self.factors = torch.ones(6, 1, 1)
+        nn.init.constant_(self.norm.bias, 0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.first(x)).relu()
+        x = (x + self.second(x * self.factors)) * self.factors
+        found: torch.Tensor = self.last(x.mean(dim=(2, 3))) + self.grouped(x).mean(dim=(1, 2, 3)).unsqueeze(1)
+        return found
+
+
+def test_the_taylor_score_is_the_squared_derivative_by_a_factor_of_the_channel_averaged_over_batches() -> None:
+    torch.manual_seed(0)
+    model, batches = Residual().eval(), torch.randn(3, 5, 1, 6, 6)
+    about = Calibration(arguments=(batches[0],), losses=lambda count: (model(one).exp().mean() for one in batches[:count]))
+    score = score_of("taylor", model, about)
+    graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=(batches[0],))
+    found = score(graph.get_pruning_group(model.last, torch_pruning.prune_linear_in_channels, [*range(6)]))
+    squares = []
+    for one in batches:
+        model.factors = torch.ones(6, 1, 1, requires_grad=True)
+        model(one).exp().mean().backward()
+        assert model.factors.grad is not None
+        squares.append(model.factors.grad.flatten().square())
+    torch.testing.assert_close(found, torch.stack(squares).mean(dim=0))
 
 
 def test_random_channels_depend_on_the_seed_alone() -> None:
