@@ -134,6 +134,18 @@ def test_l1_and_l2_steps_are_the_closed_forms_and_biases_stay() -> None:
     assert torch.equal(model[0].bias, bias) and (model[0].weight == 0).any()
 
 
+def test_frozen_weights_have_no_penalty() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2))
+    model[2].requires_grad_(False)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    method = build(Config(group=0.4, l1=0.4, l2=1.0), 0.5)
+    method.start(model, Calibration(arguments=(torch.randn(2, 4),)))
+    method.after_step(model, 0.5)
+    assert {name for name, weight in model.named_parameters() if torch.equal(weight, before[name])} == {
+        "2.weight", "2.bias", "4.bias",  # the output layer's bias is coupled to no channel
+    }  # fmt: skip
+
+
 def test_removing_channels_that_are_zero_leaves_the_function_as_it_was() -> None:
     model = Coupled().eval()
     (stream,) = [group for group in groups(model, (IMAGES[:2],)) if group.width == 6]

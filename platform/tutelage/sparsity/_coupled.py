@@ -8,19 +8,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch_pruning import DependencyGraph
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """The parts of one parameter that belong to channels: position `index` along `axis` belongs to `channel`, `[n]` each."""
+    """The parts of one parameter that belong to channels: position `index` along `axis` belongs to `channel`, `[n]` each.
+
+    They give the channels where the slice is an output of its layer; otherwise they read them.
+    """
 
     parameter: str
     axis: int
     index: Tensor
     channel: Tensor
+    is_output: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,7 @@ class CoupledGroup:
     @property
     def layers(self) -> set[str]:
         """The names of the layers whose outputs these channels are."""
-        return {one.parameter.rpartition(".")[0] for one in self.slices if one.axis == 0}
+        return {one.parameter.rpartition(".")[0] for one in self.slices if one.is_output}
 
     def norms(self, model: nn.Module) -> Tensor:
         """Return the Euclidean norm of each channel's weights, `[width]`."""
@@ -43,10 +47,13 @@ class CoupledGroup:
         return squares.sqrt()
 
     def scale(self, model: nn.Module, factors: Tensor) -> None:
-        """Multiply the weights of each channel by its factor, `[width]`, in place."""
+        """Multiply the weights of each channel by its factor, `[width]`, in place; frozen parameters stay as they are."""
         with torch.no_grad():
             for one in self.slices:
-                rows, index = model.get_parameter(one.parameter).movedim(one.axis, 0), one.index.to(factors.device)
+                parameter = model.get_parameter(one.parameter)
+                if not parameter.requires_grad:
+                    continue
+                rows, index = parameter.movedim(one.axis, 0), one.index.to(factors.device)
                 own = factors[one.channel.to(factors.device)]
                 rows[index] = rows[index] * own.view(-1, *[1] * (rows.ndim - 1))
 
@@ -74,12 +81,21 @@ def coupled_groups(
 
 def _slices(item: Any, graph: DependencyGraph, names: Mapping[nn.Module, str]) -> Iterator[Slice]:
     layer, is_output = item.dep.target.module, graph.is_out_channel_pruning_fn(item.dep.handler)
-    if not isinstance(layer, nn.Linear | _ConvNd | _BatchNorm | nn.LayerNorm):
+    if not isinstance(layer, nn.Linear | _ConvNd | _NormBase | nn.GroupNorm | nn.LayerNorm):
         return
-    index, channel = torch.tensor(item.idxs), torch.tensor(item.root_idxs)
-    if is_output:
-        for name in ("weight", "bias"):
-            if getattr(layer, name) is not None:
-                yield Slice(parameter=f"{names[layer]}.{name}", axis=0, index=index, channel=channel)
-    elif getattr(layer, "groups", 1) == 1:  # the inputs of a depthwise convolution are its outputs
-        yield Slice(parameter=f"{names[layer]}.weight", axis=1, index=index, channel=channel)
+    index, channel, name = torch.tensor(item.idxs), torch.tensor(item.root_idxs), names[layer]
+    axis = _axis(layer, is_output)
+    if axis is not None and layer.weight is not None:
+        yield Slice(parameter=f"{name}.weight", axis=axis, index=index, channel=channel, is_output=is_output)
+    if is_output and layer.bias is not None:
+        yield Slice(parameter=f"{name}.bias", axis=0, index=index, channel=channel, is_output=True)
+
+
+def _axis(layer: nn.Module, is_output: bool) -> int | None:
+    """Return the axis of a layer's weight with its outputs or inputs; None where groups of a convolution share positions."""
+    if not isinstance(layer, _ConvNd):
+        return 0 if is_output else 1
+    if layer.groups == layer.in_channels == layer.out_channels > 1:  # its inputs are its outputs
+        return 0 if is_output else None
+    axis = int(is_output == layer.transposed)  # the weight of a transposed convolution has its inputs first
+    return axis if layer.groups == 1 or axis == 0 else None

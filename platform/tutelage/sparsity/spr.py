@@ -49,7 +49,7 @@ class Regularised(channels.Channels):
     The weights of a channel with the norm v are multiplied by max(0, 1 - s · group · b / v), where b is the mean norm of the
     layer's channels at the start; b grows with the root of the group's size, by which Yuan and Lin weigh groups. So a strength
     means the same for each learning rate, number of steps and initial scale. The penalties end with the removal; batch
-    norms are then measured again.
+    norms are then measured again. Frozen parameters stay as they are.
     """
 
     _config: Config
@@ -82,6 +82,8 @@ class Regularised(channels.Channels):
         with torch.no_grad():
             if self._config.l1 or self._config.l2:
                 for name, weight in matrices(model).items():
+                    if not weight.requires_grad:
+                        continue
                     less = share * self._config.l1 * self._means[name].to(weight.device)
                     shrunk = weight.sign() * (weight.abs() - less).clamp(min=0.0)
                     weight.copy_(shrunk / (1.0 + share * self._config.l2))
