@@ -40,7 +40,13 @@ DOORS = {  # a library, and the files or folders that may import it
     "moocore": {"pareto.py"},
     "onnx": {"networks/onnx_format.py", "networks/onnx_int8.py"},
     "onnxruntime": {"networks/onnx_format.py", "networks/onnx_int8.py"},
-    "torch_pruning": {"sparsity/channels.py", "sparsity/_ranking.py", "sparsity/_scores.py", "sparsity/_coupled.py"},
+    "torch_pruning": {
+        "sparsity/_tracing.py",
+        "sparsity/channels.py",
+        "sparsity/_ranking.py",
+        "sparsity/_scores.py",
+        "sparsity/_coupled.py",
+    },
     "typer": {"cli", "console.py"},
 }
 GROUND = {

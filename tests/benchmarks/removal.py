@@ -153,7 +153,7 @@ def removed(some: loop.Training, score: str, target: float, room: TrainingContex
     low, high, best = 0.0, 0.95, None
     for _ in range(BISECTIONS):
         share, one = (low + high) / 2, fork(some)
-        config = channels.Config.model_validate({"score": score, "uniform": False})
+        config = channels.Config.model_validate({"score": score, "allocation": "network"})
         smaller = channels.remove_channels(config, one.model, one._calibration(), share)
         if macs_of(smaller, room) > target:
             low = share

@@ -27,6 +27,7 @@ from tutelage.networks.trust import EVERYTHING
 from tutelage.sparsity import Calibration, channels
 from tutelage.sparsity._attention import attention, candidates
 from tutelage.sparsity._recurrent import recurrent
+from tutelage.sparsity._tracing import groups
 from tutelage.sparsity.low_rank import LowRank, product
 
 SHAPE = (1, 8, 8)
@@ -73,10 +74,10 @@ def close(left: nn.Module, right: nn.Module) -> None:
 
 def without_channels(method: str, model: nn.Module) -> None:
     """Every second channel has only zeros, the batch norm's shift included; then these go, as the weakest."""
-    for group in channels.groups(model, DATA.arguments):
+    for group in groups(model, DATA.arguments):
         group.scale(model, torch.arange(group.width).remainder(2).float())
     masked = copy.deepcopy(model)
-    channels.remove_channels(channels.Config(uniform=False, threshold=1e-6), model, DATA, 0.5)
+    channels.remove_channels(channels.Config(allocation="network", threshold=1e-6), model, DATA, 0.5)
     fewer = sum(parameter.numel() for parameter in model.parameters())
     assert fewer < 0.9 * sum(parameter.numel() for parameter in masked.parameters())
     close(masked, model)
@@ -125,10 +126,10 @@ def with_zeros(method: str, model: nn.Module) -> None:
 
 def in_stages(method: str, model: nn.Module) -> None:
     """Channels that are zero go and no weight becomes zero; each method alone is tested above."""
-    for group in channels.groups(model, DATA.arguments):
+    for group in groups(model, DATA.arguments):
         group.scale(model, torch.arange(group.width).remainder(2).float())
     masked = copy.deepcopy(model)
-    stages = [{"channels": {"uniform": False, "threshold": 1e-6, "amount": 0.5}}, {"magnitude": {"amount": 1e-9}}]
+    stages = [{"channels": {"allocation": "network", "threshold": 1e-6, "amount": 0.5}}, {"magnitude": {"amount": 1e-9}}]
     _, plugin, options = plugins.configure("sparsity", {"composed": {"stages": stages}})
     one = plugin.build(options, 0.5)
     close(masked, one.finish(one.start(model, DATA), DATA)[0].model)

@@ -62,8 +62,8 @@ def test_the_norm_counts_all_weights_coupled_to_a_channel() -> None:
     assert kept(model, "l2") == [1, 4, 5, 6]
 
 
-@pytest.mark.parametrize("uniform", [True, False])
-def test_channels_that_are_flattened_have_one_score_each(uniform: bool) -> None:
+@pytest.mark.parametrize("allocation", ["uniform", "network"])
+def test_channels_that_are_flattened_have_one_score_each(allocation: Any) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 3))
     with torch.no_grad():
@@ -71,7 +71,7 @@ def test_channels_that_are_flattened_have_one_score_each(uniform: bool) -> None:
         model[0].bias.copy_(torch.arange(8) * 1e-3)
         for channel in (1, 4, 5, 6):
             model[3].weight[:, channel * 16 : (channel + 1) * 16] *= 0.01
-    remove_channels(Config(uniform=uniform), model, calibration(model), 0.5)
+    remove_channels(Config(allocation=allocation), model, calibration(model), 0.5)
     torch.testing.assert_close(model[0].bias.detach(), torch.tensor([0.0, 2e-3, 3e-3, 7e-3]))
     assert model(IMAGES).shape == (4, 3)
 
@@ -138,7 +138,7 @@ def test_the_weakest_of_the_network_are_the_share_of_all_its_channels(score: Any
     model = network(width=16)
     with torch.no_grad():
         model[3].weight *= 0.05  # one layer far below the other, which must not be left whole nor emptied
-    remove_channels(Config(score=score, uniform=False), model, calibration(model), 0.5)
+    remove_channels(Config(score=score, allocation="network"), model, calibration(model), 0.5)
     widths = [model[0].out_channels, model[3].out_channels]
     assert sum(widths) == 16 and min(widths) >= 4, "at most three quarters of a layer go"
 
@@ -149,7 +149,7 @@ def test_the_weakest_of_the_network_are_those_with_the_lowest_scores_of_all() ->
         model[1].weight.fill_(1.0)
         model[1].weight[:3] = torch.tensor([0.1, 0.2, 0.0])
         model[0].bias.copy_(torch.arange(16))
-    remove_channels(Config(score="bn_scale", uniform=False), model, calibration(model), 3 / 32)
+    remove_channels(Config(score="bn_scale", allocation="network"), model, calibration(model), 3 / 32)
     assert model[0].bias.tolist() == [*range(3, 16)] and model[3].out_channels == 16
 
 

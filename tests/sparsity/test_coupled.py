@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from tutelage.sparsity import channels
 from tutelage.sparsity._coupled import CoupledGroup
+from tutelage.sparsity._tracing import groups
 
 
 def coupled(model: nn.Module) -> list[CoupledGroup]:
     """Return the coupled channels of a model, the narrowest layer first."""
-    return sorted(channels.groups(model, (torch.randn(2, 3, 6, 6),)), key=lambda group: group.width)
+    return sorted(groups(model, (torch.randn(2, 3, 6, 6),)), key=lambda group: group.width)
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d(4), nn.InstanceNorm2d(4, affine=True), nn.GroupNorm(2, 4)])

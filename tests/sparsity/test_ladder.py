@@ -135,14 +135,14 @@ def test_optimiser_and_average_are_those_of_the_smaller_network(context: Trainin
     assert sizes[0] == sizes[1] > sizes[2] > sizes[3] > sizes[4]
 
 
-@pytest.mark.parametrize("uniform", [True, False])
-def test_a_rung_is_cut_from_the_rung_before_and_its_batch_norms_are_measured_again(uniform: bool) -> None:
+@pytest.mark.parametrize("allocation", ["uniform", "network"])
+def test_a_rung_is_cut_from_the_rung_before_and_its_batch_norms_are_measured_again(allocation: Any) -> None:
     model = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
     with torch.no_grad():
         model[0].bias.copy_(torch.arange(16))
     rows = torch.randn(2, 32, 4)
     calibration = Calibration(arguments=(rows[0, :2],), batches=lambda count: [(one,) for one in rows][:count])
-    ladder = Ladder(channels.build(channels.Config(uniform=uniform), 0.75), AMOUNTS, 1)
+    ladder = Ladder(channels.build(channels.Config(allocation=allocation), 0.75), AMOUNTS, 1)
     assert ladder.recoveries(9) == (1, 1, 1)
     marks, widths = [set(range(16))], [24]
     model = ladder.start(model, calibration)
@@ -152,7 +152,7 @@ def test_a_rung_is_cut_from_the_rung_before_and_its_batch_norms_are_measured_aga
         widths.append(model[0].out_features + model[3].out_features)
         assert len(marks[-1]) == model[0].out_features and marks[-1] <= marks[-2]
         of_each, of_all = int(16 * (1 - amount)) + int(8 * (1 - amount)), 24 - int(24 * amount)
-        assert widths[-1] == (of_each if uniform else of_all)
+        assert widths[-1] == (of_each if allocation == "uniform" else of_all)
         means = torch.stack([model[0](one).mean(dim=0) for one in rows]).mean(dim=0)
         torch.testing.assert_close(model[1].running_mean, means.detach())
         with torch.no_grad():

@@ -47,7 +47,7 @@ def test_every_layer_keeps_the_multiple_nearest_to_its_share(
 
 
 def test_the_weakest_of_a_network_go_and_widths_are_multiples() -> None:
-    found = kept(0.5, 32, 64, 32, uniform=False)
+    found = kept(0.5, 32, 64, 32, allocation="network")
     assert all(width % 8 == 0 and width >= 8 for width in found) and sum(found) <= 80
 
 
@@ -60,10 +60,10 @@ def test_an_amount_that_rounds_to_nothing_is_refused_before_training_and_said_af
     method = channels.build(channels.Config(round_to=8), 0.2)
     with pytest.raises(InputError, match=r"sparsity\.amount 0\.2 removes no channel .* round_to \(8\)"):
         method.presized(network(8, 16), ARGUMENTS)
-    method = channels.build(channels.Config(round_to=8, uniform=False), 0.1)
+    method = channels.build(channels.Config(round_to=8, allocation="network"), 0.1)
     (point,) = method.finish(network(8, 8), Calibration(arguments=ARGUMENTS))
     assert point.made == "channels by l2, multiples of 8: nothing was removed"
-    again = channels.build(channels.Config(round_to=8, uniform=False), 0.1)
+    again = channels.build(channels.Config(round_to=8, allocation="network"), 0.1)
     again.restore(network(8, 8), method.state())
     assert again.made == point.made
 

@@ -16,9 +16,10 @@ from tutelage.errors import InputError
 from tutelage.networks import checkpoint
 from tutelage.sparsity import Calibration
 from tutelage.sparsity._batch_norm import recalibrate
+from tutelage.sparsity._tracing import groups
 from tutelage.sparsity.channels import Config as ChannelsConfig
 from tutelage.sparsity.channels import build as build_channels
-from tutelage.sparsity.channels import groups, remove_channels
+from tutelage.sparsity.channels import remove_channels
 from tutelage.sparsity.spr import Config, build
 from tutelage.spec import loading
 from tutelage.spec.domains import Choice
@@ -151,7 +152,7 @@ def test_removing_channels_that_are_zero_leaves_the_function_as_it_was() -> None
     (stream,) = [group for group in groups(model, (IMAGES[:2],)) if group.width == 6]
     stream.scale(model, torch.tensor([1.0, 0.0, 1.0, 0.0, 0.0, 1.0]))
     masked = copy.deepcopy(model)
-    config = ChannelsConfig(uniform=False, threshold=1e-3)
+    config = ChannelsConfig(allocation="network", threshold=1e-3)
     smaller = remove_channels(config, model, calibration(), 0.9)
     assert isinstance(smaller, Coupled) and smaller.a.out_channels == 3 and smaller.hidden.out_features == 5
     torch.testing.assert_close(smaller(IMAGES), masked(IMAGES), atol=1e-5, rtol=1e-5)
@@ -167,7 +168,7 @@ def test_a_threshold_is_a_multiple_of_the_mean_of_each_layer_and_the_share_bound
                 layer.weight[:4] *= 0.01
             model[2].weight[:, :4] *= 0.01
             model[4].weight.fill_(1.0)
-        config = ChannelsConfig(uniform=False, threshold=threshold)
+        config = ChannelsConfig(allocation="network", threshold=threshold)
         remove_channels(config, model, Calibration(arguments=(torch.randn(2, 4),)), share)
         return model[0].out_features, model[2].out_features
 
@@ -180,7 +181,7 @@ def test_a_threshold_goes_by_the_mean_of_channels_that_are_flattened() -> None:
     model = Coupled().eval()
     (stream,) = [group for group in groups(model, (IMAGES[:2],)) if group.width == 6]
     stream.scale(model, torch.tensor([1.0, 0.2, 1.0, 1.0, 0.2, 1.0]))
-    smaller = remove_channels(ChannelsConfig(uniform=False, threshold=0.4), model, calibration(), 0.9)
+    smaller = remove_channels(ChannelsConfig(allocation="network", threshold=0.4), model, calibration(), 0.9)
     assert isinstance(smaller, Coupled) and smaller.a.out_channels == 4
 
 
@@ -212,7 +213,7 @@ def test_layers_have_thresholds_of_their_own_which_hold_for_all_layers_coupled_t
 ) -> None:
     calibration = Calibration(arguments=(torch.randn(2, 4),))
     for build_one, config in ((build, Config), (build_channels, ChannelsConfig)):
-        method = build_one(config.model_validate({"uniform": False, "threshold": default, "thresholds": own}), 0.9)
+        method = build_one(config.model_validate({"allocation": "network", "threshold": default, "thresholds": own}), 0.9)
         assert method.presized(layered(), calibration.arguments) is None, "training decides what goes"
         model = method.remove(method.start(layered(), calibration), calibration)
         assert (model[0].out_features, model[3].out_features) == widths  # type: ignore[index]
@@ -221,7 +222,7 @@ def test_layers_have_thresholds_of_their_own_which_hold_for_all_layers_coupled_t
 def test_a_threshold_of_no_layer_and_two_of_coupled_layers_are_rejected_before_the_training() -> None:
     calibration = Calibration(arguments=(torch.randn(2, 4),))
     for thresholds, reason in (
-        ({"5": 0.5}, "'5' is not a layer that can lose channels.* Such layers: 0, 1, 3"),
+        ({"5": 0.5}, "'5' is not a layer that can become smaller.* Such layers: 0, 1, 3"),
         ({"0": 0.5, "1": 0.6}, "several thresholds: 0: 0.5, 1: 0.6"),
     ):
         with pytest.raises(InputError, match=reason):

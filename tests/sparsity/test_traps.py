@@ -52,12 +52,12 @@ def vit() -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("uniform", [True, False])
-def test_1_no_network_outlives_its_removal_in_the_default_arguments_of_the_library(uniform: bool) -> None:
+@pytest.mark.parametrize("allocation", ["uniform", "network"])
+def test_1_no_network_outlives_its_removal_in_the_default_arguments_of_the_library(allocation: Any) -> None:
     layers = []
     for _ in range(3):
         model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 1, groups=2), nn.Flatten(), nn.Linear(256, 3))
-        layers.append(weakref.ref(smaller(model, uniform=uniform)[1]))  # type: ignore[index]
+        layers.append(weakref.ref(smaller(model, allocation=allocation)[1]))  # type: ignore[index]
         del model
     gc.collect()
     assert [layer() for layer in layers] == [None] * 3
@@ -70,13 +70,13 @@ def test_2_a_layer_whose_weights_are_all_small_is_neither_left_whole_nor_emptied
     with torch.no_grad():  # nearly all of the first layer is far below the second
         for tensor in (model[0].weight, model[0].bias, model[2].weight.movedim(1, 0)):
             tensor[1:] *= 1e-4
-    first, second = widths_of(smaller(model, uniform=False))
+    first, second = widths_of(smaller(model, allocation="network"))
     assert (first, first + second) == (4, 24), "a layer loses at most a quarter more than the share"
 
 
 def test_3_a_share_is_not_rounded_to_nothing() -> None:
     assert widths_of(smaller(network(16, 16), 0.7)) == [4, 4]
-    assert sum(widths_of(smaller(network(16, 16), 0.7, uniform=False))) == 32 - 22
+    assert sum(widths_of(smaller(network(16, 16), 0.7, allocation="network"))) == 32 - 22
 
 
 def test_4_a_uniform_share_is_of_every_layer() -> None:
@@ -182,16 +182,16 @@ def test_10_macs_include_the_products_of_queries_keys_and_values() -> None:
     assert cost.macs(Attention(), plain_signature((1, 8, 8)))["macs"] == 3 * 8**3
 
 
-@pytest.mark.parametrize("uniform", [True, False])
-def test_11_a_layer_loses_at_most_a_quarter_more_than_the_share_and_never_its_last_channel(uniform: bool) -> None:
+@pytest.mark.parametrize("allocation", ["uniform", "network"])
+def test_11_a_layer_loses_at_most_a_quarter_more_than_the_share_and_never_its_last_channel(allocation: Any) -> None:
     model = network(16, 16)
     with torch.no_grad():
         model[0].weight[:15] *= 1e-6  # all but one channel of the first layer are far weaker than those of the second
         model[0].bias[:15] *= 1e-6
         model[2].weight[:, :15] *= 1e-6
-    first, second = widths_of(smaller(model, 0.4, uniform=uniform))
-    assert (first >= 16 * 0.35 and first + second == 32 - 12) if not uniform else (first, second) == (9, 9)
-    assert widths_of(smaller(network(1, 2, 8), 0.95, uniform=uniform))[0] == 1
-    assert min(widths_of(smaller(network(1, 2, 8), 0.95, uniform=uniform))) == 1
-    method: Method = channels.build(channels.Config(uniform=uniform), 0.95)
+    first, second = widths_of(smaller(model, 0.4, allocation=allocation))
+    assert (first >= 16 * 0.35 and first + second == 32 - 12) if allocation == "network" else (first, second) == (9, 9)
+    assert widths_of(smaller(network(1, 2, 8), 0.95, allocation=allocation))[0] == 1
+    assert min(widths_of(smaller(network(1, 2, 8), 0.95, allocation=allocation))) == 1
+    method: Method = channels.build(channels.Config(allocation=allocation), 0.95)
     assert min(widths_of(method.remove(method.remove(network(4, 4), DATA), DATA))) == 1

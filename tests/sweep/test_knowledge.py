@@ -52,7 +52,7 @@ def test_the_size_before_training_is_that_of_the_trained_student(taught: Trainin
 
 
 def test_a_size_that_training_decides_is_not_predicted(taught: TrainingContext) -> None:
-    config = {**small_config(), "sparsity": {"amount": 0.5, "method": {"channels": {"uniform": False}}}}
+    config = {**small_config(), "sparsity": {"amount": 0.5, "method": {"channels": {"allocation": "network"}}}}
     assert student_sizes.presize(loading.from_dict(SMALL_SPEC).trial_config(config), taught) == Sizes()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -37,10 +37,14 @@ def macs(model: nn.Module, signature: Signature) -> dict[str, float]:
 
     They are the same on every device. As usual, element-wise operations, norms and pooling are not counted.
     """
-    arguments = blank_arguments(signature, 1, next(model.parameters()).device)
+    return {"macs": macs_for(model, blank_arguments(signature, 1, next(model.parameters()).device))}
+
+
+def macs_for(model: nn.Module, arguments: tuple[Tensor, ...]) -> float:
+    """Return the multiply–accumulates of one call of a network, counted as in `macs`."""
     with _unfused(), FlopCounterMode(display=False) as counter:
         forward.run(model, arguments)
-    return {"macs": float(counter.get_total_flops() / 2)}
+    return float(counter.get_total_flops() / 2)
 
 
 @contextmanager

@@ -38,7 +38,9 @@ class Calibration:
     `arguments` are what the network is called with for two examples, on its device. `steps` is the number of steps of the whole
     training, `rates` the sum of the learning rates of the steps before the first removal, and `seed` the training's seed.
     `batches(count)` gives the arguments of up to `count` training batches without augmentation. `losses(count)` gives the
-    training loss of up to `count` batches of the network in training, each a scalar with a gradient.
+    training loss of up to `count` batches of the network in training, each a scalar with a gradient. `loss_of(model)` gives the
+    mean label loss of any network on examples that may decide a choice: with a guard its decision half of validation, without
+    one training examples. `latency_ms(model)` measures a network on this machine, in the form that is exported.
     """
 
     arguments: tuple[Tensor, ...]
@@ -47,6 +49,8 @@ class Calibration:
     seed: int = 0
     batches: Callable[[int], Iterable[tuple[Tensor, ...]]] = lambda count: ()
     losses: Callable[[int], Iterable[Tensor]] = lambda count: ()
+    loss_of: Callable[[nn.Module], float] = lambda model: 0.0
+    latency_ms: Callable[[nn.Module], float] = lambda model: 0.0
 
 
 class Method:

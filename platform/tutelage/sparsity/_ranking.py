@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch_pruning.pruner import BasePruner
 
+from tutelage.sparsity._by_layer import value_for
 from tutelage.sparsity._scores import Importance
 
 
@@ -41,12 +42,47 @@ class Thresholds:
 NO_THRESHOLDS = Thresholds()
 
 
-class NetworkRanks:
-    """A score that is 0 to n - 1 for the n removed channels and higher for all others; made for one pruner and one network.
+class Ranks:
+    """A score that is 0 to n - 1 for the n `removed` channels and higher for all others; made for one pruner and one network.
+
+    `scores` are those of each group by its first layer; a removed channel is a position in all of them together.
+    """
+
+    def __init__(self, scores: Mapping[nn.Module, Tensor], removed: Sequence[int]) -> None:
+        widths = [len(own) for own in scores.values()]
+        ranks = torch.arange(sum(widths)) + sum(widths)
+        ranks[torch.tensor(removed, dtype=torch.long)] = torch.arange(len(removed))
+        self.share = max(0.0, len(removed) - 0.5) / max(1, sum(widths))  # by which the library removes exactly these
+        self._ranks = dict(zip(scores, ranks.split(widths), strict=True))
+
+    def __call__(self, group: Any) -> Tensor | None:
+        """Return the ranks of a group's channels; None for a group without scores."""
+        own = self._ranks.get(group[0].dep.target.module)
+        return None if own is None else own.repeat(len(group[0].idxs) // len(own)).float()
+
+
+class WidthRanks(Ranks):
+    """Ranks by which each group keeps a given number of channels, those with the highest scores.
+
+    `found` has the scores and the number by the first layer of a group; of equal scores, the earlier channels are removed.
+    """
+
+    def __init__(self, pruner: BasePruner, found: Mapping[nn.Module, tuple[Tensor, int]]) -> None:
+        layers = [layer for layer in scores_by_layer(pruner, pruner.importance) if layer in found]
+        removed, before = list[int](), 0
+        for scores, kept in (found[layer] for layer in layers):
+            weakest = scores.argsort(stable=True)[: len(scores) - kept]
+            removed += (weakest + before).tolist()
+            before += len(scores)
+        super().__init__({layer: found[layer][0] for layer in layers}, removed)
+
+
+class NetworkRanks(Ranks):
+    """Ranks by which the weakest channels of a network are removed.
 
     The `share` (0 to 1) of all channels with the lowest scores is removed; a score is a multiple of its layer's mean. Of equal
     scores, the earlier ones are removed. A layer loses at most the share `most`, never all channels, and none at or above its
-    threshold; `num_removed` is below the share where these limits leave no more. With `round_to`, the width of every layer
+    threshold; less than the share is removed where these limits leave no more. With `round_to`, the width of every layer
     is then rounded to a multiple of it, but not to 0: to the nearest one, or up with thresholds. Shares are of the
     `whole_widths`, where a layer has one, so that a network that lost channels before loses the rest of the share.
     """
@@ -55,7 +91,7 @@ class NetworkRanks:
         self, pruner: BasePruner, score: Importance, share: float, most: float, thresholds: Thresholds = NO_THRESHOLDS,
         whole_widths: Mapping[nn.Module, int] = MappingProxyType({}), round_to: int = 1,
     ) -> None:  # fmt: skip
-        scores = _scores_by_layer(pruner, score)
+        scores = scores_by_layer(pruner, score)
         layers = list(scores)
         flat = torch.cat([torch.zeros(0), *scores.values()])
         owners = [number for number, layer in enumerate(layers) for _ in scores[layer]]
@@ -71,15 +107,7 @@ class NetworkRanks:
                 left[owner] -= 1
         if round_to > 1:
             removed = _rounded(removed, flat, owners, round_to, is_up=thresholds.are_given)
-        ranks = torch.arange(len(flat)) + len(flat)
-        ranks[torch.tensor(removed, dtype=torch.long)] = torch.arange(len(removed))
-        self.num_channels, self.num_removed = len(flat), len(removed)
-        self._ranks = dict(zip(layers, ranks.split([len(scores[layer]) for layer in layers]), strict=True))
-
-    def __call__(self, group: Any) -> Tensor | None:
-        """Return the ranks of a group's channels; None for a group without scores."""
-        own = self._ranks.get(group[0].dep.target.module)
-        return None if own is None else own.repeat(len(group[0].idxs) // len(own)).float()
+        super().__init__(scores, removed)
 
 
 def _rounded(removed: Sequence[int], flat: Tensor, owners: Sequence[int], round_to: int, *, is_up: bool) -> list[int]:
@@ -88,8 +116,7 @@ def _rounded(removed: Sequence[int], flat: Tensor, owners: Sequence[int], round_
     left = {}
     for owner, width in widths.items():
         kept = width - losses[owner]
-        multiple = round_to * max(1, math.ceil(kept / round_to) if is_up else math.floor(kept / round_to + 0.5))
-        left[owner] = width - min(width, multiple)
+        left[owner] = width - min(width, _multiple(kept, round_to, is_up=is_up))
     found = list[int]()
     for channel in torch.argsort(flat, stable=True).tolist():
         if left[owners[channel]] > 0:
@@ -98,16 +125,25 @@ def _rounded(removed: Sequence[int], flat: Tensor, owners: Sequence[int], round_
     return found
 
 
+def rounded_width(width: int, share: float, round_to: int) -> int:
+    """Return how many of `width` channels stay without a share of them: at least one, the nearest multiple of `round_to`."""
+    return min(width, _multiple(max(1, width - int(share * width)), round_to, is_up=False))
+
+
+def _multiple(kept: int, round_to: int, *, is_up: bool) -> int:
+    return round_to * max(1, math.ceil(kept / round_to) if is_up else math.floor(kept / round_to + 0.5))
+
+
 def thresholds_of(
     pruner: BasePruner, names: Mapping[nn.Module, str], thresholds: Mapping[str, float]
 ) -> dict[nn.Module, float]:  # fmt: skip
-    """Return `thresholds`, given by the names of layers, by the first layer of each one's group."""
+    """Return `thresholds`, given by names or patterns of layers, by the first layer of each one's group."""
     found: dict[nn.Module, float] = {}
     for group in pruner.DG.get_all_groups(ignored_layers=pruner.ignored_layers, root_module_types=pruner.root_module_types):
         outputs = [dep.target.module for dep, _ in group if pruner.DG.is_out_channel_pruning_fn(dep.handler)]
-        given = [thresholds[names[one]] for one in outputs if names.get(one) in thresholds]
-        if given:
-            found[group[0].dep.target.module] = given[0]
+        own = value_for(thresholds, [names[one] for one in outputs if one in names])
+        if own is not None:
+            found[group[0].dep.target.module] = own
     return found
 
 
@@ -130,7 +166,7 @@ def fewest_to_keep_one(share: float) -> int:
     return next(number for number in count(1) if int(number * (1 - share)))
 
 
-def _scores_by_layer(pruner: BasePruner, score: Importance) -> dict[nn.Module, Tensor]:
+def scores_by_layer(pruner: BasePruner, score: Importance) -> dict[nn.Module, Tensor]:
     """Return the scores of each group by its first layer; the parts of a grouped convolution lose the same channels."""
     found: dict[nn.Module, Tensor] = {}
     for group in pruner.DG.get_all_groups(ignored_layers=pruner.ignored_layers, root_module_types=pruner.root_module_types):

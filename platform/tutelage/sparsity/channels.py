@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 from torch_pruning.pruner import BasePruner
 
-from tutelage.errors import InputError, nearest
-from tutelage.networks import forward, weights
+from tutelage.errors import InputError
 from tutelage.sparsity import Calibration, Method
-from tutelage.sparsity._coupled import CoupledGroup, coupled_groups
-from tutelage.sparsity._outputs import output_layers
-from tutelage.sparsity._ranking import NetworkRanks, Thresholds, fewest_to_keep_one, thresholds_of, whole_widths
-from tutelage.sparsity._removal import Removal, RemovalConfig
+from tutelage.sparsity._allocation import Allocated, AllocationConfig
+from tutelage.sparsity._by_layer import check
+from tutelage.sparsity._ranking import (
+    NetworkRanks,
+    Thresholds,
+    WidthRanks,
+    fewest_to_keep_one,
+    rounded_width,
+    scores_by_layer,
+    thresholds_of,
+    whole_widths,
+)
 from tutelage.sparsity._scores import DESCRIPTION, Importance, Score, score_of
+from tutelage.sparsity._tracing import Names, groups, parts, plain_pruner, removed, traced
 
 KIND = "structure"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["l2", "bn_scale", "taylor"]}}
@@ -30,11 +35,18 @@ SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["l2", "bn_scale", "t
 Threshold = Annotated[float, Field(gt=0, le=10)]
 
 
-class Config(RemovalConfig):
+ALLOCATION = (
+    "uniform: the same share of every layer; network: the weakest channels of the network; sensitivity: the share is of the "
+    "network's `cost`, and layers lose most where the loss grows least for what is saved, measured on the guard's decision "
+    "half of validation, without a guard on training examples"
+)
+
+
+class Config(AllocationConfig):
     """Which channels are removed."""
 
     score: Score = Field("l2", description=DESCRIPTION)
-    uniform: bool = Field(True, description="remove the same share of every layer; if false, the weakest of the network")
+    allocation: Literal["uniform", "network", "sensitivity"] = Field("uniform", description=ALLOCATION)
     threshold: float | None = Field(
         None,
         gt=0,
@@ -51,8 +63,21 @@ class Config(RemovalConfig):
     )
     thresholds: dict[str, Threshold] = Field(
         {},
-        description="thresholds by the names of layers, in place of `threshold`; one holds for all layers coupled to its own",
+        description="thresholds of single layers in place of `threshold`, by names or by patterns with * and ?; one holds for "
+        "all layers coupled to its own",
     )
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Config:
+        if self.has_threshold and (self.amounts or self.allocation == "sensitivity"):
+            other = "amounts" if self.amounts else "allocation: sensitivity"
+            raise ValueError(f"thresholds decide how many channels a layer loses, and so does {other}. Take one of them")
+        return self
+
+    @property
+    def is_presized(self) -> bool:
+        """Whether the widths are known before training."""
+        return self.allocation == "uniform" and not self.has_threshold
 
     @property
     def has_threshold(self) -> bool:
@@ -65,17 +90,17 @@ def build(config: Config, amount: float) -> Method:
     return Channels(config, amount)
 
 
-class Channels(Removal):
+class Channels(Allocated):
     """Removes whole channels, with everything coupled to them."""
 
     def __init__(self, config: Config, amount: float) -> None:
-        super().__init__(config, amount)
+        super().__init__(config, amount, config.round_to)
         self._config, self._is_whole = config, False
 
     @property
     def made(self) -> str:
         """The score that chose the channels, and the rounding of their number."""
-        return f"channels by {self._config.score}{self.rounded}"
+        return f"channels by {self._config.score}{self.allocated}{self.rounded}"
 
     @property
     def rounded(self) -> str:
@@ -95,11 +120,11 @@ class Channels(Removal):
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return `model` with its channels removed; None if the trained weights decide how many each layer loses."""
-        if not self._config.uniform or self._config.has_threshold:
+        if not self._config.is_presized:
             return None
         by_norm = self._config.model_copy(update={"score": "l2"})  # the score decides which channels go, not how many
         before = _sizes(model)
-        smaller = remove_channels(by_norm, model, Calibration(arguments=arguments), self.amount)
+        smaller = type(self)(by_norm, self.amount).cut_to_share(model, Calibration(arguments=arguments))
         if self._config.round_to > 1 and self.amount and _sizes(smaller) == before:
             raise InputError(
                 f"sparsity.amount {self.amount:g} removes no channel of this network, as every layer keeps the multiple of "
@@ -108,16 +133,35 @@ class Channels(Removal):
         return smaller
 
     def start(self, model: nn.Module, calibration: Calibration) -> nn.Module:
-        """Return `model` as it is. Raises `InputError` for a threshold of a layer that cannot lose channels."""
-        if self._config.thresholds:
-            check_thresholds(self._config.thresholds, groups(model, calibration.arguments))
+        """Return `model` as it is. Raises `InputError` for an option of a layer that cannot lose channels."""
+        options = {"thresholds": self._config.thresholds, "amounts": self._config.amounts}
+        if any(options.values()):
+            layers = [group.layers for group in groups(model, calibration.arguments)]
+            for option, given in options.items():
+                check(option, given, layers)
         return model
 
     def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its weakest channels removed, in place."""
-        smaller = remove_channels(self._config, model, calibration, self.amount, self.whole_shapes)
+        smaller = self.cut_to_share(model, calibration)
         self._is_whole = _sizes(smaller) == self.whole_shapes
         return smaller
+
+    def cut_to_share(self, model: nn.Module, calibration: Calibration) -> nn.Module:
+        """Return `model` with its weakest channels removed, as `allocation` and `amounts` share them out."""
+        if self.order is None and not self.amounts:
+            return remove_channels(self._config, model, calibration, self.amount, self.whole_shapes)
+        scores = channel_scores(self._config.score, model, calibration)
+        widths = {name: len(own) for name, own in scores.items()}
+
+        def cut(network: nn.Module, kept: Mapping[str, int]) -> nn.Module:
+            return keep_channels(network, calibration, scores, kept)
+
+        if self.order is not None:
+            return cut(model, self.kept(model, widths, cut, calibration))
+        layers = {name: group.layers for group in groups(model, calibration.arguments) for name in group.layers}
+        shares = {name: self.share_of(*layers.get(name, {name})) for name in widths}
+        return cut(model, {name: rounded_width(n, shares[name], self._config.round_to) for name, n in widths.items()})
 
 
 def remove_channels(
@@ -127,160 +171,71 @@ def remove_channels(
     """Return `model` with `share` (0 to 0.95) of its hidden channels removed, changed in place.
 
     The share is of the channels of the network whose weights had the shapes `whole`, by name: of `model` itself by default.
-    Every layer keeps at least one channel. With `round_to`, it keeps a multiple of it. Without `uniform`, the channels with
-    the lowest normalised score of the whole network go first, or of each module that is marked by
+    Every layer keeps at least one channel. With `round_to`, it keeps a multiple of it. With `allocation: network`, the
+    channels with the lowest normalised score of the whole network go first, or of each module that is marked by
     `models.separate_channels`. Raises `InputError` for a network that would not run without them.
     """
     if share == 0.0:
         return model
-    arguments, was_training, shared = calibration.arguments, model.training, weights.shared_names(model)
     score = score_of(config.score, model, calibration)
-    before = _shapes(forward.run(model, arguments))
-    kept = _kept(model.eval(), arguments)
-    try:
-        with _unwrapped():
-            names = {module: name for name, module in model.named_modules()}
-            for part, seen in _parts(model, arguments):
-                shapes = {layer: whole[f"{name}.weight"] for layer, name in names.items() if f"{name}.weight" in whole}
-                _pruner(config, part, seen, share, [*kept, *_ends(part, seen)], score, shapes, names).step()
-    except Exception as error:  # torch-pruning raises what it meets in a network that it cannot trace
-        raise _untraced(model, error) from error
+
+    def pruner(part: nn.Module, seen: tuple[Tensor, ...], kept: list[nn.Module], names: Names) -> BasePruner:
+        shapes = {layer: whole[f"{name}.weight"] for layer, name in names.items() if f"{name}.weight" in whole}
+        return _pruner(config, part, seen, share, kept, score, shapes, names)
+
+    return removed(model, calibration.arguments, pruner)
+
+
+def channel_scores(kind: Score, model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
+    """Return the scores of the channels of each coupled group, by the name of its first layer."""
+    score, found = score_of(kind, model, calibration), dict[str, Tensor]()
+    names, was_training = {module: name for name, module in model.named_modules()}, model.training
+    with traced(model):
+        for part, seen, kept in parts(model.eval(), calibration.arguments):
+            plain = plain_pruner(part, seen, score, kept)
+            found |= {names[layer]: own for layer, own in scores_by_layer(plain, score).items()}
     model.zero_grad(set_to_none=True)
-    _check(model, arguments, before, shared)
-    return model.train(was_training)
+    model.train(was_training)
+    return found
 
 
-_CANNOT = "channels cannot be removed from this network"
-_WAY_OUT = (
-    "Mark the layers whose outputs later code counts (before a reshape or a split) with tutelage.models.keep_width, or set "
-    "sparsity.amount: 0."
-)
+def keep_channels(
+    model: nn.Module, calibration: Calibration, scores: Mapping[str, Tensor], kept: Mapping[str, int]
+) -> nn.Module:
+    """Return `model` with only the `kept` channels of each group that have the highest scores, changed in place.
+
+    Groups are named by their first layers, as in `channel_scores`.
+    """
+
+    def pruner(part: nn.Module, seen: tuple[Tensor, ...], ends: list[nn.Module], names: Names) -> BasePruner:
+        found = {layer: (scores[name], kept[name]) for layer, name in names.items() if name in scores}
+        ranks = WidthRanks(plain_pruner(part, seen, _all_equal, ends), found)
+        return plain_pruner(part, seen, ranks, ends, ranks.share)
+
+    return removed(model, calibration.arguments, pruner)
 
 
-def _untraced(model: nn.Module, error: Exception) -> InputError:
-    """Return the error for a network that cannot be traced; it names the recurrent layers, of which LSTMs alone can be."""
-    layers = [f"'{name}' ({type(one).__name__})" for name, one in model.named_modules() if isinstance(one, nn.GRU | nn.RNN)]
-    if layers and not isinstance(error, InputError):
-        return InputError(
-            f"{_CANNOT}: its layers {', '.join(layers)} cannot be traced ({forward.reason(error)}). Take sparsity.method: "
-            "units, which removes their hidden units, or mark modules that do not hold them with "
-            "tutelage.models.separate_channels: channels are then removed from these alone."
-        )
-    return InputError(f"{_CANNOT}: {forward.reason(error)}. {_WAY_OUT}")
-
-
-def _check(model: nn.Module, arguments: tuple[Tensor, ...], before: list[torch.Size], shared: Mapping[str, str]) -> None:
-    """Raise `InputError` for a network that no longer runs, has other outputs or has lost a shared weight."""
-    try:
-        after = _shapes(forward.run(model, arguments))
-    except InputError as error:
-        raise InputError(f"{_CANNOT}: without them, {error} {_WAY_OUT}") from error
-    if after != before:
-        shapes = (", ".join(str(tuple(shape)) for shape in shapes) for shapes in (before, after))
-        raise InputError(f"{_CANNOT}: its outputs would change from {next(shapes)} to {next(shapes)}. {_WAY_OUT}")
-    if lost := set(shared.items()) - set(weights.shared_names(model).items()):
-        names = " and ".join(sorted(lost)[0])
-        raise InputError(f"{_CANNOT}: {names} are one shared tensor, and would become two. {_WAY_OUT}")
+def _all_equal(group: Any) -> Tensor:
+    return torch.ones(len(group[0].idxs))
 
 
 def _sizes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
-def _shapes(result: Any) -> list[torch.Size]:
-    return [value.shape for value in tree_leaves(result) if isinstance(value, Tensor)]
-
-
-def _keeps_width(module: nn.Module) -> bool:
-    return getattr(module, "keeps_width", False) or isinstance(module, nn.MultiheadAttention | nn.RNNBase)
-
-
-def _parts(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[tuple[nn.Module, tuple[Tensor, ...]]]:
-    """Return what is traced by itself, and its arguments: the modules marked by `models.separate_channels`, or the network."""
-    marked = [module for module in model.modules() if getattr(module, "has_separate_channels", False)]
-    if not marked:
-        return [(model, arguments)]
-    seen: dict[nn.Module, tuple[Tensor, ...]] = {}
-
-    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen[module] = (inputs[0].detach(),)
-
-    hooks = [module.register_forward_pre_hook(keep) for module in marked]
-    with torch.no_grad():
-        model(*arguments)
-    for hook in hooks:
-        hook.remove()
-    return [(module, seen[module]) for module in marked]
-
-
-def _ends(part: nn.Module, arguments: tuple[Tensor, ...]) -> set[nn.Module]:
-    """Return the layers whose outputs leave a part that is marked; their width is that of what reads them elsewhere."""
-    return output_layers(part, arguments) if getattr(part, "has_separate_channels", False) else set()
-
-
 def _pruner(
     config: Config, model: nn.Module, arguments: tuple[Tensor, ...], share: float, kept: list[nn.Module], score: Importance,
-    shapes: Mapping[nn.Module, tuple[int, ...]], names: Mapping[nn.Module, str],
+    shapes: Mapping[nn.Module, tuple[int, ...]], names: Names,
 ) -> BasePruner:  # fmt: skip
     """Return what removes `share` of the channels: of every layer, or of the network; `shapes` are those of whole layers."""
-
-    def pruner(importance: Importance, ratio: float) -> BasePruner:
-        return BasePruner(
-            model, arguments, importance=importance, global_pruning=importance is not score, pruning_ratio=ratio,
-            ignored_layers=kept,
-            in_channel_groups={}, out_channel_groups={}, num_heads={},  # the defaults are shared, and keep dead networks
-        )  # fmt: skip
-
-    plain = pruner(score, share)
+    plain = plain_pruner(model, arguments, score, kept, share, is_global=False)
     widths = whole_widths(plain, shapes)
-    if config.uniform and not config.has_threshold and config.round_to == 1:
+    is_uniform = config.allocation == "uniform"
+    if is_uniform and not config.has_threshold and config.round_to == 1:
         fewest = fewest_to_keep_one(share)
         plain._scope_initial_channels.update({plain.DG._module2name[one]: max(fewest, n) for one, n in widths.items()})
         return plain
-    most = share if config.uniform else min(0.95, share + 0.25)
+    most = share if is_uniform else min(0.95, share + 0.25)
     limits = thresholds_of(plain, names, config.thresholds)
     ranks = NetworkRanks(plain, score, share, most, Thresholds(config.threshold, limits), widths, config.round_to)
-    return pruner(ranks, max(0.0, ranks.num_removed - 0.5) / max(1, ranks.num_channels))
-
-
-def check_thresholds(thresholds: Mapping[str, float], coupled: Sequence[CoupledGroup]) -> None:
-    """Raise `InputError` for a threshold of a layer that loses no channels, and for two of coupled layers that differ."""
-    by_group = [sorted(group.layers) for group in coupled]
-    known = sorted({name for names in by_group for name in names})
-    for name in thresholds.keys() - set(known):
-        raise InputError(
-            f"sparsity.method thresholds: '{name}' is not a layer that can lose channels.{nearest(name, known)} Such layers: "
-            f"{', '.join(known)}."
-        )
-    for names in by_group:
-        if len({thresholds[name] for name in names if name in thresholds}) > 1:
-            given = ", ".join(f"{name}: {thresholds[name]:g}" for name in names if name in thresholds)
-            raise InputError(
-                f"sparsity.method thresholds: coupled layers lose the same channels, but have several thresholds: {given}. "
-                "Leave all but one out."
-            )
-
-
-def groups(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[CoupledGroup]:
-    """Return the coupled channels that could be removed from a network. Raises `InputError` for one that cannot be traced."""
-    names, was_training = {module: name for name, module in model.named_modules()}, model.training
-    try:
-        with _unwrapped():
-            kept, parts = _kept(model.eval(), arguments), _parts(model, arguments)
-            return [one for part, seen in parts for one in coupled_groups(part, seen, [*kept, *_ends(part, seen)], names)]
-    except Exception as error:  # torch-pruning raises what it meets in a network that it cannot trace
-        raise _untraced(model, error) from error
-    finally:
-        model.train(was_training)
-
-
-def _kept(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[nn.Module]:
-    return [*output_layers(model, arguments), *(module for module in model.modules() if _keeps_width(module))]
-
-
-@contextmanager
-def _unwrapped() -> Iterator[None]:
-    """Silence a warning about embeddings that are added to tokens: their width is that of the tokens, as is assumed."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
-        yield
+    return plain_pruner(model, arguments, ranks, kept, ranks.share)

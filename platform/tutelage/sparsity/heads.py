@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,11 +12,11 @@ from torch import Tensor, nn
 
 from tutelage.errors import InputError
 from tutelage.sparsity import Calibration, Method
+from tutelage.sparsity._allocation import ALLOCATION, Allocated, AllocationConfig
 from tutelage.sparsity._attention import Attention, attention, candidates, remove_heads, replay
 from tutelage.sparsity._equal_outputs import equal_outputs, outputs_of
 from tutelage.sparsity._few_heads import FewHeads
 from tutelage.sparsity._readers import WAY_OUT, Unremovable
-from tutelage.sparsity._removal import Removal, RemovalConfig
 
 Score = Literal["norm", "taylor", "random"]
 KIND = "structure"  # by which `composed` orders its stages
@@ -23,8 +24,10 @@ SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["norm", "taylor"]}}
 BATCHES = 8  # of training examples over which the changes of the loss are summed
 
 
-class Config(RemovalConfig):
+class Config(AllocationConfig):
     """Which heads are removed, and how long the rest is trained afterwards."""
+
+    allocation: Literal["uniform", "sensitivity"] = Field("uniform", description=ALLOCATION)
 
     score: Score = Field(
         "norm",
@@ -39,7 +42,7 @@ def build(config: Config, amount: float) -> Method:
     return Heads(config, amount)
 
 
-class Heads(Removal):
+class Heads(Allocated):
     """Removes the share `amount` of the heads of every attention that can lose some; each keeps at least one."""
 
     def __init__(self, config: Config, amount: float) -> None:
@@ -50,28 +53,42 @@ class Heads(Removal):
     @property
     def made(self) -> str:
         """The score that chose the heads."""
-        return f"attention heads by {self._config.score}"
+        return f"attention heads by {self._config.score}{self.allocated}"
 
-    def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module:
-        """Return `model` with its heads removed: the trained weights decide which they are, not how many."""
+    def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
+        """Return `model` with its heads removed: the trained weights decide which, and by sensitivity also how many (None)."""
+        if self.order is not None:
+            return None
         by_norm = self._config.model_copy(update={"score": "norm"})
         return Heads(by_norm, self.amount).remove(model, Calibration(arguments=arguments))
+
+    def start(self, model: nn.Module, calibration: Calibration) -> nn.Module:
+        """Return `model` as it is. Raises `InputError` for `amounts` of a module that is no attention."""
+        self.check_amounts([{name} for name in candidates(model)])
+        return model
 
     def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its weakest heads removed, in place; an `nn.MultiheadAttention` becomes a `FewHeads`."""
         found, reasons = _attentions(model, calibration.arguments)
-        scores = _scores(self._config.score, model, found, calibration)
-        for one, own in zip(found, scores, strict=True):
-            whole = self._whole.setdefault(one.name, one.num_heads)
-            try:
-                self._changes[one.name] = _removed(model, one, own, whole - int(self.amount * whole), calibration.arguments)
-            except Unremovable as error:
-                if isinstance(one.module, FewHeads):  # this layer has replaced an nn.MultiheadAttention
-                    raise InputError(f"sparsity.method heads: '{one.name}' {error}. {WAY_OUT}") from error
-                reasons[one.name] = str(error)
+        own = _scores(self._config.score, model, found, calibration)
+        scores = {one.name: score for one, score in zip(found, own, strict=True)}
+        widths = {one.name: one.num_heads for one in found}
+        whole = {name: self._whole.setdefault(name, width) for name, width in widths.items()}
+
+        def cut(network: nn.Module, kept: Mapping[str, int]) -> nn.Module:
+            keep_heads(network, calibration.arguments, scores, {name: n for name, n in kept.items() if n < widths[name]})
+            return network
+
+        if self.order is None:
+            kept = {name: width - int(self.share_of(name) * width) for name, width in whole.items()}
+        else:
+            kept = self.kept(model, removable(model, calibration.arguments, scores, widths), cut, calibration)
+        changes, why = keep_heads(model, calibration.arguments, scores, kept)
+        self._changes |= changes
+        reasons |= why
         if not self._changes:
-            why = "; ".join(f"'{name}' {reason}" for name, reason in reasons.items()) or "it has no attention"
-            raise InputError(f"sparsity.method heads: no heads of this network can be removed: {why}. {WAY_OUT}")
+            listed = "; ".join(f"'{name}' {reason}" for name, reason in reasons.items()) or "it has no attention"
+            raise InputError(f"sparsity.method heads: no heads of this network can be removed: {listed}. {WAY_OUT}")
         return model
 
     def surgery(self) -> Mapping[str, Any]:
@@ -101,6 +118,34 @@ def _attentions(model: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[list[A
         except Unremovable as error:
             reasons[name] = str(error)
     return found, reasons
+
+
+def keep_heads(
+    model: nn.Module, arguments: tuple[Tensor, ...], scores: Mapping[str, Tensor], kept: Mapping[str, int]
+) -> tuple[dict[str, dict[str, int]], dict[str, str]]:  # fmt: skip
+    """Keep only the `kept` heads of each attention that have the highest scores, in place.
+
+    Returns by name the attributes that changed, and the reasons why other attentions are left out.
+    """
+    changes, reasons = dict[str, dict[str, int]](), dict[str, str]()
+    for name, count in kept.items():
+        try:
+            one = attention(model, arguments, name)
+            changes[name] = _removed(model, one, scores[name], count, arguments)
+        except Unremovable as error:
+            if isinstance(model.get_submodule(name), FewHeads):  # this layer has replaced an nn.MultiheadAttention
+                raise InputError(f"sparsity.method heads: '{name}' {error}. {WAY_OUT}") from error
+            reasons[name] = str(error)
+    return changes, reasons
+
+
+def removable(
+    model: nn.Module, arguments: tuple[Tensor, ...], scores: Mapping[str, Tensor], widths: Mapping[str, int]
+) -> dict[str, int]:  # fmt: skip
+    """Return those of the attentions that can lose heads, with their numbers of heads."""
+    trial = {name: 1 for name, width in widths.items() if width > 1}
+    changes, _ = keep_heads(copy.deepcopy(model), arguments, scores, trial)
+    return {name: width for name, width in widths.items() if name in changes}
 
 
 def _scores(score: Score, model: nn.Module, found: list[Attention], calibration: Calibration) -> list[Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from tutelage.sparsity import Calibration, Method, channels
 from tutelage.sparsity._batch_norm import RECALIBRATION_BATCHES, recalibrate
 from tutelage.sparsity._coupled import CoupledGroup
 from tutelage.sparsity._masks import matrices
+from tutelage.sparsity._tracing import groups
 
 KIND = "structure"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {
@@ -21,7 +24,7 @@ SPACE: dict[str, dict[str, object]] = {
 class Config(channels.Config):
     """Strengths of the penalties, and which channels are removed after them."""
 
-    uniform: bool = Field(False, description="remove the same share of every layer; if false, the weakest of the network")
+    allocation: Literal["uniform", "network", "sensitivity"] = Field("network", description=channels.ALLOCATION)
     l1: float = Field(
         0.0,
         ge=0,
@@ -57,7 +60,7 @@ class Regularised(channels.Channels):
     @property
     def made(self) -> str:
         """The removed channels, and the rounding of their number."""
-        return f"channels that the penalties made small{self.rounded}"
+        return f"channels that the penalties made small{self.allocated}{self.rounded}"
 
     def __init__(self, config: Config, amount: float) -> None:
         super().__init__(config, amount)
@@ -70,7 +73,7 @@ class Regularised(channels.Channels):
         self._rates = calibration.rates
         self._means = {name: weight.detach().abs().mean() for name, weight in matrices(model).items()}
         if self._config.group > 0.0:
-            self._groups = channels.groups(model, calibration.arguments)
+            self._groups = groups(model, calibration.arguments)
             self._scales = [self._config.group * group.norms(model).mean() for group in self._groups]
         return model
 

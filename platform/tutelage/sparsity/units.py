@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,18 +12,20 @@ from torch import Tensor, nn
 
 from tutelage.errors import InputError
 from tutelage.sparsity import Calibration, Method
+from tutelage.sparsity._allocation import ALLOCATION, Allocated, AllocationConfig
 from tutelage.sparsity._equal_outputs import equal_outputs, outputs_of
 from tutelage.sparsity._readers import WAY_OUT, Unremovable
 from tutelage.sparsity._recurrent import Recurrent, cells, recurrent, shrink
-from tutelage.sparsity._removal import Removal, RemovalConfig
 
 Score = Literal["norm", "random"]
 KIND = "structure"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {}
 
 
-class Config(RemovalConfig):
+class Config(AllocationConfig):
     """Which units are removed, and how long the rest is trained afterwards."""
+
+    allocation: Literal["uniform", "sensitivity"] = Field("uniform", description=ALLOCATION)
 
     score: Score = Field(
         "norm",
@@ -36,7 +39,7 @@ def build(config: Config, amount: float) -> Method:
     return Units(config, amount)
 
 
-class Units(Removal):
+class Units(Allocated):
     """Removes hidden units of every recurrent layer that can lose some."""
 
     def __init__(self, config: Config, amount: float) -> None:
@@ -46,18 +49,37 @@ class Units(Removal):
     @property
     def made(self) -> str:
         """The score that chose the units."""
-        return f"hidden units by {self._config.score}"
+        return f"hidden units by {self._config.score}{self.allocated}"
 
-    def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module:
-        """Return `model` with its units removed: the trained weights decide which they are, not how many."""
+    def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
+        """Return `model` with its units removed: the trained weights decide which, and by sensitivity also how many (None)."""
+        if self.order is not None:
+            return None
         return Units(self._config, self.amount).remove(model, Calibration(arguments=arguments))
+
+    def start(self, model: nn.Module, calibration: Calibration) -> nn.Module:
+        """Return `model` as it is. Raises `InputError` for `amounts` of a layer that is not recurrent."""
+        self.check_amounts([{name} for name, layer in model.named_modules() if isinstance(layer, nn.RNNBase)])
+        return model
 
     def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its weakest units removed, in place."""
         whole = {name.removesuffix(".weight_hh_l0"): shape[1] for name, shape in self.whole_shapes.items() if _is_first(name)}
-        goals = {name: size - int(self.amount * size) for name, size in whole.items()}
+        goals = {name: size - int(self.share_of(name) * size) for name, size in whole.items()}
+        if self.order is not None:
+            goals = self._by_order(model, calibration)
         self._sizes = remove_units(self._config.score, model, calibration, goals)
         return model
+
+    def _by_order(self, model: nn.Module, calibration: Calibration) -> dict[str, int]:
+        def cut(network: nn.Module, kept: Mapping[str, int]) -> nn.Module:
+            remove_units(self._config.score, network, calibration, kept)
+            return network
+
+        present = {name: layer.hidden_size for name, layer in model.named_modules() if isinstance(layer, nn.RNNBase)}
+        removable = remove_units(self._config.score, copy.deepcopy(model), calibration, present)
+        kept = self.kept(model, removable, cut, calibration)
+        return {**present, **kept}
 
     def surgery(self) -> Mapping[str, Any]:
         """Return the number of units by layer."""
@@ -93,6 +115,8 @@ def remove_units(score: Score, model: nn.Module, calibration: Calibration, goals
     """
     generator, sizes, reasons = torch.Generator().manual_seed(calibration.seed), dict[str, int](), dict[str, str]()
     for name in [name for name, layer in model.named_modules() if isinstance(layer, nn.RNNBase)]:
+        if name not in goals:
+            continue
         try:
             one = recurrent(model, calibration.arguments, name)
         except Unremovable as error:

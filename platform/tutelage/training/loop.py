@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from tutelage.errors import WorkFailed
 from tutelage.networks import process_state
 from tutelage.sparsity import Calibration, Method, Point
-from tutelage.training import inference, optimizers
+from tutelage.training import inference, optimizers, sensitivity
 from tutelage.training.buckets import bucketed
 from tutelage.training.ema import WeightAverage
 from tutelage.training.plan import Phase, TrainingPlan
@@ -158,6 +159,7 @@ class Training:
         return Calibration(
             arguments=self._train.take(slice(2)).arguments, steps=self.plan.recipe.epochs * len(rows),
             rates=self._rates_before_removal(len(rows)), seed=self.plan.seed, batches=batches, losses=losses,
+            loss_of=partial(sensitivity.label_loss, plan=self.plan), latency_ms=partial(sensitivity.latency_ms, plan=self.plan),
         )  # fmt: skip
 
     def _rates_before_removal(self, steps_per_epoch: int) -> float:

@@ -52,6 +52,7 @@ class TrainingPlan:
 
     Each epoch uses one view of every example. Views repeat after `views` epochs (0: never). Views depend on `view_seed`, and
     the order of the examples on `seed`. The epochs of `phases` sum to the recipe's; without phases, the training is one phase.
+    `deciding` are the examples on which a sparsity method may choose what it removes; the training examples by default.
     """
 
     task: Task
@@ -68,6 +69,7 @@ class TrainingPlan:
     phases: tuple[Phase, ...] = ()
     sparsity: Callable[[], Method] | None = None
     shard: tuple[int, int] = (0, 1)
+    deciding: Examples | None = None
 
     def phase_at(self, epochs_done: int) -> tuple[Phase, int]:
         """Return the phase of the next epoch (at the end, the last phase) and the number of its epochs that are done."""

@@ -141,6 +141,7 @@ def plan(config: TrialConfig, context: TrainingContext, seed: int) -> TrainingPl
         phases=phases(config, is_distilled=distillation is not None),
         distillation=distillation,
         sparsity=sparsity_of(config),
+        deciding=context.splits["validation"] if context.has_guard else None,
     )
 
 
