@@ -26,7 +26,7 @@ OTHERS = {
     "contest", "golden", "grounds", "machine", "moasha_child", "outputs", "pair", "problems", "removal_tables", "smoke",
     "__init__",
 }  # fmt: skip
-ON_A_CLUSTER = {"against_stock", "front_against_labels", "losses", "published", "record", "removal", "start"}
+ON_A_CLUSTER = {"against_stock", "deaths", "front_against_labels", "losses", "published", "record", "removal", "start"}
 RECIPES = {recipe: kind for kind, (recipe, *_) in overhead.KINDS.items()}  # the last kind of each
 RUNS = [(script, ()) for script in SCRIPTS if script not in {*ON_A_CLUSTER, "overhead"}]
 CLUSTER_RUNS = [
