@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks import pair, removal_tables, smoke
 from tests.benchmarks.removal_tables import MODES, PEER, RANDOM, RATIOS, SCRATCH, SPR, UNPENALISED, Row
 from tutelage.data import SplitName
-from tutelage.files import content_address, write_json
+from tutelage.files import write_json
 from tutelage.networks import cost
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.sparsity import Method, channels, spr
@@ -53,6 +53,12 @@ class Arm:
 
     penalty: str
     score: str
+    allocation: str = "network"
+
+    @property
+    def is_bisected(self) -> bool:
+        """Whether the share that leaves the wanted MACs is found by trying."""
+        return self.score != "peer" and self.allocation == "network"
 
 
 ARMS = {
@@ -60,6 +66,7 @@ ARMS = {
     UNPENALISED: Arm("none", "l2"),
     "taylor, no penalty": Arm("none", "taylor"),
     "bn_scale, no penalty": Arm("none", "bn_scale"),
+    "l2 by sensitivity, no penalty": Arm("none", "l2", "sensitivity"),
     "slimming (L1 of the scales, bn_scale)": Arm("scales", "bn_scale"),
     RANDOM: Arm("none", "random"),
     PEER: Arm("peer", "peer"),
@@ -121,9 +128,8 @@ def dense(job: Job, config: TrialConfig, room: TrainingContext) -> loop.Training
     penalties: dict[str, Callable[[], Method]] = {
         "group": partial(spr.build, spr.Config(), 0.5), "scales": partial(ScalesPenalty, 0.0)
     }  # fmt: skip
-    model = student.build(config, room, job.seed)
     plan = replace(student.plan(config, room, job.seed), phases=(Phase(epochs=job.dense),), sparsity=penalties.get(job.penalty))
-    found = loop.Training(model, plan)
+    found = loop.Training(student.build(config, room, job.seed), plan)
     if job.penalty == "peer":
         sparse_learning = peer(found.model, room.splits["train"].take(slice(2)).arguments)
         found._optimizer.register_step_pre_hook(lambda *_: sparse_learning.regularize(found.model))
@@ -142,18 +148,20 @@ def fork(some: loop.Training) -> loop.Training:
     return copy.deepcopy(some, {id(one): one for one in (some.plan, some._train, some._is_labelled)})
 
 
-def removed(some: loop.Training, score: str, target: float, room: TrainingContext) -> nn.Module:
-    """Return the trained network without its weakest channels: the most that `score` leaves within `target` MACs."""
-    if score == "peer":
-        model = fork(some).model
-        pruner = peer(model, some.plan.train.take(slice(2)).arguments)
-        while macs_of(model, room) > target:
+def removed(some: loop.Training, arm: Arm, target: float, room: TrainingContext) -> nn.Module:
+    """Return the trained network without its weakest channels: the most that the arm leaves within `target` MACs."""
+    one, low, high, best = fork(some), 0.0, 0.95, None
+    if arm.score == "peer":
+        pruner = peer(one.model, some.plan.train.take(slice(2)).arguments)
+        while macs_of(one.model, room) > target:
             pruner.step()
-        return model
-    low, high, best = 0.0, 0.95, None
+        return one.model
+    config = channels.Config.model_validate({"score": arm.score, "allocation": arm.allocation})
+    if not arm.is_bisected:
+        share = 1.0 - target / macs_of(one.model, room)
+        return channels.build(config, share).remove(one.model, one._calibration())
     for _ in range(BISECTIONS):
         share, one = (low + high) / 2, fork(some)
-        config = channels.Config.model_validate({"score": score, "allocation": "network"})
         smaller = channels.remove_channels(config, one.model, one._calibration(), share)
         if macs_of(smaller, room) > target:
             low = share
@@ -194,8 +202,8 @@ def smaller_students(job: Job, config: TrialConfig, room: TrainingContext, missi
         if not (wanted := {key: distilled for key, distilled in modes.items() if key in missing}):
             continue
         started_s = time.perf_counter()
-        model = removed(trained, arm.score, whole["macs"] / ratio, room)
-        removal_s = (time.perf_counter() - started_s) / (1 if arm.score == "peer" else BISECTIONS)
+        model = removed(trained, arm, whole["macs"] / ratio, room)
+        removal_s = (time.perf_counter() - started_s) / (BISECTIONS if arm.is_bisected else 1)
         recalibrate(model, trained._calibration().batches(RECALIBRATION_BATCHES))
         before = accuracy(model, room, "validation")
         for key, distilled in wanted.items():
@@ -233,18 +241,6 @@ def jobs_of(options: Any, loaded: spec.Spec) -> list[Job]:
         for seed in range(options.seeds)
         for penalty in penalties
     ]
-
-
-def rows_path(options: Any, loaded: spec.Spec) -> Path:
-    """Return the file of the rows of trainings with these options; where data and storage lie does not matter."""
-    settings = {k: v for k, v in loaded.resolved().items() if k not in ("data", "storage", "name")}
-    per_class = loaded.resolved()["data"]["cifar"]["per_class"]
-    address = content_address(
-        kind="removal", dense=options.dense, recovery=options.recovery, per_class=per_class, spec=settings
-    )
-    path = Path(options.storage) / "benchmarks" / f"removal-{address}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def train(options: Any, loaded: spec.Spec, path: Path, found: dict[str, Row]) -> None:
@@ -288,7 +284,7 @@ def main() -> None:
     sized = [f"student.model.resnet.width={options.width}", f"student.epochs={max(options.dense, options.recovery)}"]
     options.overrides = [*sgd, *sized, views, *options.overrides]
     loaded = pair.asked(options, "kd")
-    path = rows_path(options, loaded)
+    path = removal_tables.rows_path(options)
     found: dict[str, Row] = json.loads(path.read_text()) if path.exists() else {}
     if not options.report:
         train(options, loaded, path, found)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import machine, pair
+from tutelage.files import content_address
 
 Row = dict[str, float]
 RATIOS, MODES = (2, 4, 8), {"distilled": True, "labels alone": False}
@@ -18,6 +19,15 @@ CONTROLS = (PEER, SCRATCH, RANDOM)  # with which all of ours are compared
 BEGIN, END = "<!-- tables of tests/benchmarks/removal.py -->", "<!-- end of the tables -->"
 CELLS = [(ratio, mode) for mode in MODES for ratio in RATIOS]
 Values = dict[int, float]  # by seed
+
+
+def rows_path(options: Any) -> Path:
+    """Return the file of the rows of all trainings with these options; it grows with `--seeds` and `--only`."""
+    settings = {name: getattr(options, name) for name in ("dense", "recovery", "width")}
+    address = content_address(kind="removal", overrides=[*options.overrides], **settings)
+    path = Path(options.storage) / "benchmarks" / f"removal-{address}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 class Found:
