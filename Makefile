@@ -6,11 +6,13 @@ VENV := .venv
 LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SCHEMA := search_spaces/spec.schema.json
 DEMO ?= .tutelage-demo
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: setup demo test test-fast mutants check format docs bench clean
-setup: $(READY)
+.DELETE_ON_ERROR:
+setup: $(READY) $(SCHEMA)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +20,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(TORCH)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .
 	touch $(READY)
+
+# For editors. It has the names of all plugins, so git does not keep it: a new plugin is one file.
+$(SCHEMA): $(READY) $(shell find platform -name "*.py")
+	$(BIN)/tutelage schema > $@
 
 # The demo has a storage of its own, so that it never touches yours.
 demo: setup
@@ -78,4 +84,4 @@ bench: setup
 
 # What make wrote, and nothing of yours: sweeps, registry and MLflow database in .tutelage stay.
 clean:
-	rm -rf $(VENV) $(LOWEST) $(DEMO) site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(DEMO) $(SCHEMA) site .pytest_cache .mypy_cache .ruff_cache

@@ -1,29 +1,31 @@
-"""Which networks a sparsity method can make smaller: all, unless it is listed here."""
+"""Which networks a sparsity method can make smaller, and the options that it needs, as its own tests say.
+
+`MODELS` of `tests/sparsity/test_<method>.py` lists the networks (all, if it is not there), `OPTIONS` has the options that have
+no default.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from tests import own_tests
 from tutelage import plugins
 
 RECURRENT, ENCODER = "tests.odd_networks:Recurrent", "tests.odd_networks:Encoder"
-ONLY: dict[str, list[Any]] = {"units": [RECURRENT], "heads": ["vit", ENCODER]}
-
-OPTIONS: dict[str, dict[str, Any]] = {  # of methods that have no default
-    "composed": {"stages": [{"channels": {"amount": 0.25}}, {"low_rank": {"amount": 0.25}}, "magnitude"]},
-}
 
 
 def options(method: str) -> dict[str, Any]:
     """Return the options that a sparsity method needs."""
-    return OPTIONS.get(method, {})
+    found: dict[str, Any] = own_tests.part("sparsity", method, "OPTIONS", {})
+    return found
 
 
 def fitting(method: str) -> list[Any]:
     """Return the models that a sparsity method can make smaller."""
-    return ONLY.get(method, plugins.names("models"))
+    found: list[Any] = own_tests.part("sparsity", method, "MODELS", plugins.names("models"))
+    return found
 
 
 def small(method: str, otherwise: Any) -> Any:
     """Return a model that the method can make smaller: `otherwise`, unless it needs another one."""
-    return ONLY[method][0] if method in ONLY else otherwise
+    return own_tests.part("sparsity", method, "MODELS", [otherwise])[0]

@@ -26,9 +26,17 @@ def test_make_leaves_the_users_storage(target: str) -> None:
 def test_the_demo_works_in_its_own_storage() -> None:
     command = ["make", "--dry-run", "demo"]
     lines = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()
-    steps = [line for line in lines if re.match(r"\S*/tutelage ", line)]
+    steps = [line for line in lines if re.match(r"\S*/tutelage (?!schema)", line)]
     assert len(steps) == 3
     assert all("storage=.tutelage-demo" in step or "--storage .tutelage-demo" in step for step in steps)
+
+
+def test_make_setup_writes_the_schema_that_the_shipped_specs_name_and_git_ignores_it() -> None:
+    """It holds the names of all plugins: if git kept it, every new plugin would change a further file."""
+    command = ["make", "--dry-run", "--always-make", "setup"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()
+    assert any(line.endswith("/tutelage schema > search_spaces/spec.schema.json") for line in lines)
+    assert "/search_spaces/spec.schema.json" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_dependencies_are_ranges_for_users_and_pins_for_us() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from tests import sparse_models
+from tests import own_tests, sparse_models
 from tests.plain import Plain, plain_signature
 from tests.sparse_models import fitting, small
 from tutelage import data, plugins
@@ -36,6 +35,12 @@ def named(family: str) -> list[str]:
     return plugins.names(family)
 
 
+def needed_options(family: str, name: str) -> dict[str, Any]:
+    """Return a plugin's options that have no default."""
+    found: dict[str, Any] = LOSS_OPTIONS.get(name, {}) if family == "losses" else own_tests.part(family, name, "OPTIONS", {})
+    return found
+
+
 def build(name: str, **options: Any) -> nn.Module:
     _, plugin, config = plugins.configure("models", {name: options})
     torch.manual_seed(0)
@@ -50,15 +55,15 @@ def build_reference(reference: plugins.Reference) -> nn.Module:
 
 def example_options(name: str, folder: Path) -> dict[str, Any]:
     """Write the small data set of the source's own tests into `folder`, and return the options that read it."""
-    module = f"tests.data.test_{name}"
-    assert importlib.util.find_spec(module), f"{module} is not there: a source's tests begin with an example of it"
-    options: dict[str, Any] = importlib.import_module(module).example(folder)
+    example = own_tests.part("data", name, "example")
+    assert example, f"tests/data/test_{name}.py has no example(folder), which every source's tests begin with"
+    options: dict[str, Any] = example(folder)
     return options
 
 
 @pytest.mark.parametrize(("family", "name"), EVERY, ids=lambda value: value)
 def test_a_plugin_has_a_summary_and_ranges_within_its_bounds(family: str, name: str, tmp_path: Path) -> None:
-    needed = example_options(name, tmp_path) if family == "data" else NEEDED.get(family, {}).get(name, {})
+    needed = example_options(name, tmp_path) if family == "data" else needed_options(family, name)
     plugin = plugins.load(family, name)
     assert plugins.summary(family, name).endswith((".", ")"))
     assert callable(getattr(plugin, plugins.FAMILIES[family]))
@@ -127,7 +132,6 @@ def test_only_training_labels_may_be_unknown(split: Any) -> None:
 
 
 LOSS_OPTIONS: dict[str, Any] = {"mixture": {"terms": {"kd": 1.0, "attention": 1.0, "fitnet": 1.0, "weights": 1.0}}}
-NEEDED: dict[str, dict[str, Any]] = {"losses": LOSS_OPTIONS, "sparsity": sparse_models.OPTIONS}  # options without a default
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {  # options that make another loss of one
     "attention-heads": ("attention", {"of": "heads"}),
     "kd-standardised": ("kd", {"standardise": True}),
@@ -135,8 +139,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {  # options that make another
     "weights-by-depth": ("weights", {"match": "depth", "distance": "subspace"}),
 }
 LOSSES = [*named("losses"), *VARIANTS]
-LEAST_FALL = {"crd": 2}  # pairs of two examples are never told apart wholly
-HELD_BACK = {"crd": "it takes the normaliser of its scores as a constant"}
 OFFERED = Outline(
     classes=5,
     stages=tuple(Stage(name=f"stage{i}", grid=(side, side), channels=3 * i, heads=2) for i, side in ((1, 4), (2, 2))),
@@ -205,18 +207,19 @@ def test_a_loss_is_positive_and_finite_and_minimising_it_reduces_it(name: str) -
     loss = built(name, OFFERED)
     student, teacher = answer(0), answer(1)
     first = loss(student, teacher)
+    low = first / own_tests.part("losses", name, "LEAST_FALL", 100)
     assert first.ndim == 0 and first > 0
     free = freed(student)
     optimizer = torch.optim.Adam([*free, *loss.parameters()], lr=0.05)
     for _ in range(600):
         value = loss(summarised(student), teacher)
-        if value < first / LEAST_FALL.get(name, 100):
+        if value < low:
             break
         optimizer.zero_grad()
         value.backward()
         assert all(tensor.grad is None or tensor.grad.isfinite().all() for tensor in free)
         optimizer.step()
-    assert value < first / LEAST_FALL.get(name, 100)
+    assert value < low
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -230,8 +233,8 @@ def test_a_loss_has_no_gradient_where_the_student_equals_its_teacher(name: str) 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_losss_gradient_is_its_numerical_slope(name: str) -> None:
-    if name in HELD_BACK:
-        pytest.skip(HELD_BACK[name])
+    if why := own_tests.part("losses", name, "NO_NUMERICAL_SLOPE"):
+        pytest.skip(why)
     loss = built(name, SEQUENCE).eval()
     student, teacher = answer(0, SEQUENCE, steps=3), answer(1, SEQUENCE, steps=3, mask=REAL)
     assert torch.autograd.gradcheck(lambda *free: loss(with_free(student, free), teacher), freed(student))

@@ -1,6 +1,7 @@
 """What every sparsity method keeps on every network: the function of the masked network, and its exported and saved forms.
 
-Both families are discovered: a new method needs an entry in `MASKED`, and a new network none.
+Both families are discovered. A new method that only sets weights to zero (`Masked`) needs nothing here. Another one has a
+function `masked(method, model)` in its own tests, and there `EXPORTED`, the networks whose exports are tested (by default one).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tests import sparse_models
+from tests import own_tests, sparse_models
 from tests.plain import architecture_of, plain_signature
 from tests.sparse_models import ENCODER, RECURRENT, fitting
 from tutelage import plugins
@@ -26,6 +27,7 @@ from tutelage.networks.program import program_bytes, program_of
 from tutelage.networks.trust import EVERYTHING
 from tutelage.sparsity import Calibration, channels
 from tutelage.sparsity._attention import attention, candidates
+from tutelage.sparsity._masks import Masked
 from tutelage.sparsity._recurrent import recurrent
 from tutelage.sparsity._tracing import groups
 from tutelage.sparsity.low_rank import LowRank, product
@@ -62,7 +64,7 @@ def removed(method: str, model: nn.Module, share: float = 0.5) -> Any:
     """Return the candidate of a training of one epoch, and the method."""
     _, plugin, options = plugins.configure("sparsity", {method: sparse_models.options(method)})
     one = plugin.build(options, share)
-    (point,) = one.finish(one.start(model, DATA), DATA)
+    point, *_ = one.finish(one.start(model, DATA), DATA)
     return point, one
 
 
@@ -117,6 +119,7 @@ def with_products(method: str, model: nn.Module) -> None:
 def with_zeros(method: str, model: nn.Module) -> None:
     whole = copy.deepcopy(model)
     point, one = removed(method, model)
+    assert isinstance(one, Masked), f"tests/sparsity/test_{method}.py has no masked(method, model)"
     with torch.no_grad():
         for name, mask in one.masks.items():
             whole.get_parameter(name).mul_(mask)
@@ -137,14 +140,15 @@ def in_stages(method: str, model: nn.Module) -> None:
 
 MASKED: dict[str, Callable[[str, nn.Module], None]] = {
     "channels": without_channels, "spr": without_channels, "units": without_units, "heads": without_heads,
-    "low_rank": with_products, "magnitude": with_zeros, "movement": with_zeros, "n_m": with_zeros, "composed": in_stages,
+    "low_rank": with_products, "composed": in_stages,
 }  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "model"), PAIRS)
 def test_a_smaller_network_is_the_masked_one_before_it_is_trained_on(method: str, model: str) -> None:
-    MASKED[method](method, network(model))
+    compare = MASKED.get(method) or own_tests.part("sparsity", method, "masked", with_zeros)
+    compare(method, network(model))
 
 
 @pytest.mark.slow
@@ -157,11 +161,14 @@ def test_a_smaller_network_is_read_back_as_it_was(method: str, model: str, tmp_p
     close(point.model, checkpoint.read(tmp_path, EVERYTHING)[0])
 
 
-NETWORKS_OF = {  # methods that change layers, and the networks with which their exports are tested; others keep all shapes
+NETWORKS_OF = {  # methods that change layers, and the networks with which their exports are tested
     "channels": plugins.names("models"), "low_rank": ["convnet", "mlp", "vit"], "units": [RECURRENT], "heads": ["vit", ENCODER],
-    "composed": ["convnet"], "spr": ["convnet"], "n_m": ["convnet"],
 }  # fmt: skip
-EXPORTED = [(method, model) for method, models in NETWORKS_OF.items() for model in models]
+EXPORTED = [
+    (method, model)
+    for method in METHODS
+    for model in NETWORKS_OF.get(method) or own_tests.part("sparsity", method, "EXPORTED", ["convnet"])
+]
 
 
 @pytest.mark.slow
@@ -177,8 +184,3 @@ def test_a_smaller_network_is_exported_as_it_is_in_memory(method: str, model: st
         scale = max(1.0, float(expected.abs().max()))
         for found in (read(IMAGES), session.run(IMAGES)):
             torch.testing.assert_close(found, expected, atol=CLOSE * scale, rtol=0)
-
-
-def test_every_method_that_has_a_surgery_is_exported() -> None:
-    for method, model in PAIRS:
-        assert method in NETWORKS_OF or removed(method, network(model))[0].surgery is None, method

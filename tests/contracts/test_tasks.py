@@ -6,7 +6,6 @@ The tests of a task whose examples are not vectors with a class have a function 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests import own_tests
 from tutelage import plugins
 from tutelage.data import PAST_THE_END, UNKNOWN, Batch, Examples, classified
 from tutelage.networks.capture import capture, sequences_from
@@ -42,9 +42,8 @@ def posed(name: str) -> tuple[Task, Examples]:
     if ":" in name:
         _, source, options = plugins.configure("data", f"{name.partition(':')[0]}:Scans")
         return plugin.build(config), source.read(options, 0, "validation")
-    module = f"tests.tasks.test_{name}"
-    if importlib.util.find_spec(module):
-        return plugin.build(config), importlib.import_module(module).example()
+    if example := own_tests.part("tasks", name, "example"):
+        return plugin.build(config), example()
     generator = torch.Generator().manual_seed(0)
     inputs, labels = torch.randn(40, 3, generator=generator), torch.randint(0, 3, (40,), generator=generator)
     return plugin.build(config), classified(inputs, labels, ("a", "b", "c"))

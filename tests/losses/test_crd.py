@@ -14,6 +14,8 @@ from torch.nn import functional
 from tutelage.losses import crd
 from tutelage.networks.output import Outline, Output, Stage
 
+LEAST_FALL = 2  # pairs of two examples are never told apart wholly
+NO_NUMERICAL_SLOPE = "it takes the normaliser of its scores as a constant"
 OWN = Outline(classes=5, stages=(Stage(name="stage1", grid=(2, 2), channels=6),))
 OTHER = Outline(classes=5, stages=(Stage(name="stage9", grid=(), channels=7),))
 

@@ -196,12 +196,16 @@ def test_the_reason_names_the_value_that_a_bound_applies_to(records: list[TrialR
         replace(sure, limits=Limits(min={"accuracy": 0.999})).answer(records)
 
 
-@pytest.mark.parametrize("policy", [name for name in plugins.names("policies") if name != "min-latency"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_every_policy_goes_by_the_estimates_and_leaves_the_records_as_they_are(policy: str, make_record: Make) -> None:
     rows = [(0.95, 100.0), (0.90, 90.0), (0.80, 10.0)]
-    records = [make_record(i, accuracy=a, params=p, size_bytes=4 * p) for i, (a, p) in enumerate(rows)]
+
+    def record(number: int, accuracy: float, size: float) -> TrialRecord:
+        return make_record(number, accuracy=accuracy, params=size, size_bytes=4 * size, macs=2 * size, latency_ms=size / 100)
+
+    records = [record(number, *row) for number, row in enumerate(rows)]
     estimates = {"t0000": 0.70, "t0001": 0.85, "t0002": 0.69}
-    estimated = [make_record(i, accuracy=estimates[f"t{i:04}"], params=p, size_bytes=4 * p) for i, (_, p) in enumerate(rows)]
+    estimated = [record(number, estimates[f"t{number:04}"], size) for number, (_, size) in enumerate(rows)]
     query = ask(policy, teacher={"accuracy": 0.9}, limits=Limits(min={"accuracy": 0.695}))
     found, expected = replace(query, estimates=estimates).answer(records), query.answer(estimated)
     assert found.reason == expected.reason and found.record is records[expected.record.number]

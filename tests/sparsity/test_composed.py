@@ -23,6 +23,8 @@ from tutelage.spec.sections import TrialConfig
 from tutelage.training import loop, student, student_sizes
 from tutelage.training.context import TrainingContext
 
+OPTIONS = {"stages": [{"channels": {"amount": 0.25}}, {"low_rank": {"amount": 0.25}}, "magnitude"]}
+
 INPUTS = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
 
 

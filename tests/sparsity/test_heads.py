@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from tests.odd_networks import Encoder
 from tests.plain import architecture_of
+from tests.sparse_models import ENCODER
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint
 from tutelage.networks.weights import load, weights_of
@@ -21,6 +22,8 @@ from tutelage.sparsity._attention import attention, remove_heads
 from tutelage.sparsity._equal_outputs import equal_outputs, outputs_of
 from tutelage.sparsity._few_heads import FewHeads
 from tutelage.sparsity.heads import Config, _scores, build
+
+MODELS = ["vit", ENCODER]
 
 IMAGES = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 HEADS, WIDTH = 4, 12

@@ -127,16 +127,16 @@ def test_a_training_that_is_resumed_after_any_epoch_ends_as_if_it_had_not_stoppe
     while not whole.is_done:
         whole.epoch()
         torch.save(whole.state(), tmp_path / f"{whole.epochs_done}.pt")
-    (point,) = whole.finish()
+    points = whole.finish()
     for epoch in (1, 2):
         resumed = opened(few, config)
         resumed.restore(torch.load(tmp_path / f"{epoch}.pt", weights_only=True), load)
         while not resumed.is_done:
             resumed.epoch()
-        (other,) = resumed.finish()
-        assert (other.surgery, other.made) == (point.surgery, point.made)
-        for key, tensor in point.model.state_dict().items():
-            assert torch.equal(tensor, other.model.state_dict()[key]), key
+        for other, point in zip(resumed.finish(), points, strict=True):
+            assert (other.surgery, other.made, other.amount) == (point.surgery, point.made, point.amount)
+            for key, tensor in point.model.state_dict().items():
+                assert torch.equal(tensor, other.model.state_dict()[key]), key
 
 
 @pytest.mark.slow
@@ -146,11 +146,12 @@ def test_a_candidate_is_read_back_as_it_was_in_the_size_that_was_predicted(
     few: TrainingContext, tmp_path: Path, name: str, options: dict[str, Any], epochs: int
 ) -> None:
     config = config_for(name, options, epochs)
-    (point,) = trained(few, config).finish()
-    checkpoint.write(tmp_path / "network", point.model, student.architecture_of(config, few, point))
-    read, _ = checkpoint.read(tmp_path / "network", EVERYTHING)
-    inputs = few.splits["validation"].take(slice(8)).inputs["inputs"]
-    torch.testing.assert_close(read(inputs), point.model(inputs))
+    inputs, networks = few.splits["validation"].take(slice(8)).inputs["inputs"], []
+    for number, point in enumerate(trained(few, config).finish()):
+        checkpoint.write(tmp_path / str(number), point.model, student.architecture_of(config, few, point))
+        networks.append(checkpoint.read(tmp_path / str(number), EVERYTHING)[0])
+        torch.testing.assert_close(networks[-1](inputs), point.model(inputs))
+    read = networks[0]
     predicted = student_sizes.presize(config, few).final
     assert predicted.get("params", cost.size(read)["params"]) == cost.size(read)["params"]
     if "threshold" in options:

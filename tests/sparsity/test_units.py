@@ -11,11 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from tests.sparse_models import RECURRENT
 from tutelage.errors import InputError
 from tutelage.networks.weights import load, weights_of
 from tutelage.sparsity import Calibration, Method
 from tutelage.sparsity._recurrent import cells, recurrent
 from tutelage.sparsity.units import Config, build
+
+MODELS = [RECURRENT]
 
 TOKENS = torch.randn(4, 7, 5, generator=torch.Generator().manual_seed(0))
 LENGTHS = torch.tensor([7, 5, 2, 1])
