@@ -58,8 +58,7 @@ def trained(judge: Judge, coming: list[Any], make_record: Make) -> tuple[list[st
         record = replace(
             make_record(student.number, state, **measures), params=student.params, sizes=student.sizes, curve=tuple(seen)
         )
-        if state != "paused":
-            judge.learn(record)
+        judge.learn(record)
         records.append(record)
     return decisions, records
 
