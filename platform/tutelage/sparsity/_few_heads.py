@@ -26,7 +26,8 @@ class FewHeads(nn.Module):
         has_bias = attention.in_proj_bias is not None
         self.in_projection = nn.Linear(attention.embed_dim, 3 * inner, bias=has_bias, device=device)
         self.out_proj = nn.Linear(inner, attention.embed_dim, bias=has_bias, device=device)
-        self.in_projection.keeps_width = True  # type: ignore[assignment]
+        for layer in (self.in_projection, self.out_proj):  # the tokens' width cannot be traced through the first one
+            layer.keeps_width = True  # type: ignore[assignment]
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None, need_weights: bool = True,

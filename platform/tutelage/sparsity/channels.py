@@ -136,10 +136,14 @@ class Channels(Allocated):
         """Return `model` as it is. Raises `InputError` for an option of a layer that cannot lose channels."""
         options = {"thresholds": self._config.thresholds, "amounts": self._config.amounts}
         if any(options.values()):
-            layers = [group.layers for group in groups(model, calibration.arguments)]
+            layers = self.limited(model, calibration)
             for option, given in options.items():
                 check(option, given, layers)
         return model
+
+    def limited(self, model: nn.Module, calibration: Calibration) -> list[set[str]]:
+        """Return the coupled layers for which thresholds and amounts may be given."""
+        return [group.layers for group in groups(model, calibration.arguments)]
 
     def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its weakest channels removed, in place."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -12,6 +13,7 @@ from tutelage.sparsity import Calibration, Method, channels
 from tutelage.sparsity._batch_norm import RECALIBRATION_BATCHES, recalibrate
 from tutelage.sparsity._coupled import CoupledGroup
 from tutelage.sparsity._masks import matrices
+from tutelage.sparsity._penalised_parts import PenalisedParts, replayed
 from tutelage.sparsity._tracing import groups
 
 KIND = "structure"  # by which `composed` orders its stages
@@ -37,6 +39,23 @@ class Config(channels.Config):
         description="group penalty: the decrease of a channel's norm without gradients over the training, in mean norms of "
         "its layer's channels; the norm is of all weights coupled to the channel",
     )
+    heads: float = Field(
+        0.0,
+        ge=0,
+        description="the same penalty on attention heads, in mean norms of their attention's heads; at most the share "
+        "sparsity.amount of the heads is removed: those that became zero, or fell below a threshold",
+    )
+    blocks: float = Field(
+        0.0,
+        ge=0,
+        description="the same penalty on residual blocks, in the block's own norm; at most the share sparsity.amount of the "
+        "blocks is removed: those that became zero",
+    )
+
+    @property
+    def is_presized(self) -> bool:
+        """Whether the widths, heads and blocks are known before training."""
+        return super().is_presized and not self.heads and not self.blocks
 
 
 def build(config: Config, amount: float) -> Method:
@@ -52,7 +71,8 @@ class Regularised(channels.Channels):
     The weights of a channel with the norm v are multiplied by max(0, 1 - s · group · b / v), where b is the mean norm of the
     layer's channels at the start; b grows with the root of the group's size, by which Yuan and Lin weigh groups. So a strength
     means the same for each learning rate, number of steps and initial scale. The penalties end with the removal; batch
-    norms are then measured again. Frozen parameters stay as they are.
+    norms are then measured again. Frozen parameters stay as they are. An attention head counts as a channel of its attention; a
+    whole block has its own norm as b.
     """
 
     _config: Config
@@ -60,11 +80,12 @@ class Regularised(channels.Channels):
     @property
     def made(self) -> str:
         """The removed channels, and the rounding of their number."""
-        return f"channels that the penalties made small{self.allocated}{self.rounded}"
+        return f"channels{self._parts.description} that the penalties made small{self.allocated}{self.rounded}"
 
     def __init__(self, config: Config, amount: float) -> None:
         super().__init__(config, amount)
         self._groups: list[CoupledGroup] = []
+        self._parts = PenalisedParts(config.heads, config.blocks)
         self._scales, self._means, self._rates = list[Tensor](), dict[str, Tensor](), 1.0
 
     def start(self, model: nn.Module, calibration: Calibration) -> nn.Module:
@@ -75,7 +96,14 @@ class Regularised(channels.Channels):
         if self._config.group > 0.0:
             self._groups = groups(model, calibration.arguments)
             self._scales = [self._config.group * group.norms(model).mean() for group in self._groups]
+        for group, scale in self._parts.terms(model, calibration.arguments):
+            self._groups.append(group)
+            self._scales.append(scale)
         return model
+
+    def limited(self, model: nn.Module, calibration: Calibration) -> list[set[str]]:
+        """Return the coupled layers for which options may be given; attentions with a penalty have thresholds as well."""
+        return [*super().limited(model, calibration), *self._parts.names(model, calibration.arguments)]
 
     def after_step(self, model: nn.Module, rate: float) -> None:
         """Make the proximal step of a learning rate; none after the removal."""
@@ -96,7 +124,26 @@ class Regularised(channels.Channels):
                 group.scale(model, left.clamp(min=0.0))
 
     def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
-        """Return `model` with its weak channels removed, in place, and its batch norms measured again."""
+        """Return `model` without heads, blocks and channels that became weak, in place; its batch norms are measured again."""
+        config = self._config
+        model = self._parts.cut(model, calibration.arguments, self.amount, config.amounts, config.thresholds, config.threshold)
         smaller = super().cut(model, calibration)
         recalibrate(smaller, calibration.batches(RECALIBRATION_BATCHES))
         return smaller
+
+    def surgery(self) -> Mapping[str, Any] | None:
+        """Return the heads and blocks that are gone; None if there are none."""
+        return self._parts.surgery()
+
+    def state(self) -> dict[str, Any]:
+        """Return the base's state, and the heads and blocks that are gone."""
+        return {**super().state(), **({"parts": self._parts.state()} if self._parts.are_penalised else {})}
+
+    def restore(self, model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
+        """Return `model` without the heads and blocks that are gone."""
+        restored = super().restore(model, state)
+        return self._parts.restore(restored, state["parts"]) if self._parts.are_penalised else restored
+
+    def replay(self, model: nn.Module, surgery: Mapping[str, Any]) -> nn.Module:
+        """Return an untrained `model` without the heads and blocks that are gone."""
+        return replayed(model, surgery)
