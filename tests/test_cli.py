@@ -89,6 +89,7 @@ def test_a_dry_run_prints_the_cost_and_trains_nothing(capsys: pytest.CaptureFixt
         (["--tracking-uri", "http://127.0.0.1:9"], 3, "out of reach"),
         (["--tracking-uri", "./mlruns"], 3, "no longer writes"),
         (["--set", "storage=/proc/none"], 3, "cannot be written"),
+        (["--set", "storage=s3://bucket/sweeps"], 2, "storage s3://bucket/sweeps is a URI"),
         (["--dry-run", "--set", "resources.trial.cpus=4000"], 3, "asks for 4000 CPUs, and no node has that much"),
         (["--dry-run", "--set", "resources.trial.gpus=0.5", "--set", "resources.trial.cpus=4000"], 3, "no node has that much"),
         (["--dry-run", "--set", "resources.teacher.workers=4000"], 3, "4000 workers of 1 CPU each, and there is room for"),

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tutelage.errors import InputError
-from tutelage.storage import LeaseHeld, Storage, StorageFailed, lease_in_turn, local, open_storage, schemes
+from tutelage.storage import LeaseHeld, Storage, StorageFailed, as_directory, lease_in_turn, local, open_storage, schemes
 from tutelage.storage.local import LocalStorage
 
 
@@ -165,6 +165,13 @@ def test_a_path_is_a_local_storage_and_an_unknown_scheme_is_refused(tmp_path: Pa
     assert isinstance(open_storage(tmp_path), LocalStorage)
     with pytest.raises(InputError, match="no storage 's9'"):
         open_storage("s9://bucket")
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/sweeps", "s3:/bucket/sweeps", "file:///data/sweeps", Path("file:///data")])
+def test_a_sweeps_storage_is_a_directory_and_not_a_uri(place: str | Path) -> None:
+    with pytest.raises(InputError, match="is a URI"):
+        as_directory(place)
+    assert as_directory("~/sweeps") == Path.home() / "sweeps" and as_directory("a:b/c") == Path("a:b/c")
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

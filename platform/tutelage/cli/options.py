@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tutelage.errors import InputError, nearest
+from tutelage.storage import as_directory
 
 SpecPath = Annotated[Path, typer.Argument(help="The sweep's YAML spec; search_spaces/ has examples.")]
 
@@ -25,12 +26,7 @@ Overrides = Annotated[
 Address = Annotated[str | None, typer.Option(help="Address of a Ray cluster. Default: Ray starts on this machine.")]
 
 
-def at_home(path: Path | None) -> Path | None:
-    """Return a path with `~` resolved, which a shell leaves in `--storage=~/sweeps`."""
-    return path and path.expanduser()
-
-
-Storage = Annotated[Path, typer.Option(help="Directory in which sweeps are stored.", callback=at_home)]
+Storage = Annotated[Path, typer.Option(help="Directory in which sweeps are stored.", callback=as_directory)]
 
 
 TrackingUri = Annotated[str | None, typer.Option(help="MLflow's tracking URI. Default: SQLite in the storage.")]

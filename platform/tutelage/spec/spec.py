@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -29,6 +28,7 @@ from tutelage.spec.sections import (
     TeacherConfig,
     TrialConfig,
 )
+from tutelage.storage import as_directory
 from tutelage.validation import findings
 
 TASK = "image_classification"  # unless a spec names another
@@ -61,7 +61,10 @@ class Spec(Section):
     @classmethod
     def _expanded(cls, storage: str) -> str:
         """Resolve `~`, which only a shell would."""
-        return os.path.expanduser(storage)
+        try:
+            return str(as_directory(storage))
+        except InputError as error:
+            raise ValueError(str(error)) from None
 
     @cached_property
     def measures(self) -> dict[str, Measure]:

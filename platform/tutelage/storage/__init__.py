@@ -8,6 +8,7 @@ its URI: `local.py` serves plain paths, and `s3.py` would serve `s3://bucket/pre
 from __future__ import annotations
 
 import importlib
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -133,6 +134,19 @@ def lease_in_turn(storage: Storage, key: str, say: Callable[[str], None], what: 
             say(f"{held.holder} is at work on {what}; waiting for it")
             stack.enter_context(storage.lease(key, wait=True))
         yield
+
+
+def as_directory(place: str | Path) -> Path:
+    """Return the directory of a sweep's storage, with `~` resolved.
+
+    Raises `InputError` for a URI, also one that `Path` has made of it (`s3:/bucket`): Ray's runs, the sampler's journal and
+    students are written to a directory beside the verbs.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(place)):
+        raise InputError(
+            f"storage {place} is a URI. A sweep's storage is a directory that all nodes share: mount it and name its path."
+        )
+    return Path(place).expanduser()
 
 
 def schemes() -> list[str]:
