@@ -123,7 +123,8 @@ class Batch:
     """Examples as a network takes them, by field: `inputs` and `targets` `[batch, …]`, ragged fields padded.
 
     `masks` has `[batch, steps]`, True at real steps, for every ragged field. In a mixed batch (mixup, CutMix) `share` `[batch]`
-    is the share of the example itself; the rest belongs to its partner, whose targets are `partner_targets`.
+    is the share of the example itself; the rest belongs to its partner, whose targets are `partner_targets`. `names` are the
+    classes of the targets of kind `class`.
     """
 
     inputs: Mapping[str, Tensor]
@@ -131,6 +132,7 @@ class Batch:
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     partner_targets: Mapping[str, Tensor] | None = None
     share: Tensor | None = None
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -162,7 +164,7 @@ class Batch:
         return Batch(
             inputs=moved(self.inputs), targets=moved(self.targets), masks=moved(self.masks),
             partner_targets=None if self.partner_targets is None else moved(self.partner_targets),
-            share=None if self.share is None else self.share.to(device),
+            share=None if self.share is None else self.share.to(device), names=self.names,
         )  # fmt: skip
 
 
@@ -221,7 +223,12 @@ class Examples:
             if mask is not None:
                 masks[name] = mask
         targets, target_masks = self.take_targets(rows)
-        return Batch(inputs=inputs, targets=targets, masks={**masks, **target_masks})
+        return Batch(inputs=inputs, targets=targets, masks={**masks, **target_masks}, names=self.target_names)
+
+    @property
+    def target_names(self) -> dict[str, tuple[str, ...]]:
+        """The classes of every target that has any, by name."""
+        return {name: one.names for name, one in self.targets.items() if one.names}
 
     def take_targets(self, rows: Tensor | slice) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the targets of `rows`, padded with `PAST_THE_END`, and the masks of the ragged ones, by name."""

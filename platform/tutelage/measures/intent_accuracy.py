@@ -1,0 +1,19 @@
+"""The share of sentences whose intent is right."""
+
+from __future__ import annotations
+
+from tutelage.measure import Measure, neg_log10_error
+
+MEASURE = Measure(
+    name="intent_accuracy",
+    label="intent accuracy",
+    unit="share",
+    direction="maximise",
+    meaning="share of sentences whose intent is right",
+    low=0.0,
+    high=1.0,
+    scale=neg_log10_error,
+    reference=0.0,
+    available="each_epoch",
+    spread="share",
+)

@@ -1,0 +1,122 @@
+"""Tagging: a slot label for each token, and an intent for the whole sentence, as a chatbot understands a request.
+
+The label sequences are `slots`, with a step for each token, and `intent`, with one step. Slot labels are in the IOB format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from tutelage.data import UNKNOWN, Batch, Examples
+from tutelage.errors import InputError
+from tutelage.measure import Measure
+from tutelage.measures.intent_accuracy import MEASURE as INTENT_ACCURACY
+from tutelage.measures.sentence_accuracy import MEASURE as SENTENCE_ACCURACY
+from tutelage.measures.slot_f1 import MEASURE as SLOT_F1
+from tutelage.plugins import PluginConfig
+from tutelage.signature import OutputSpec
+from tutelage.tasks import LabelSequence, Sequences, called, cross_entropy
+from tutelage.tasks._chunks import check_names, counts
+
+SPACE: dict[str, dict[str, object]] = {}
+SLOTS, INTENT = "slots", "intent"
+
+
+class Config(PluginConfig):
+    """How the two label losses are weighted."""
+
+    slots_weight: float = Field(
+        0.5, ge=0, le=1, description="share of the slots' loss in a sentence's loss; the intent has the rest"
+    )
+
+
+def build(config: Config) -> Tagging:
+    """Return the task."""
+    return Tagging(config.slots_weight)
+
+
+class Tags(NamedTuple):
+    """Predictions: for every sentence the class indices of its tokens' slot labels, and that of its intent."""
+
+    slots: list[list[int]]
+    intents: list[int]
+
+
+class Tagging:
+    """Slots and intents; the primary measure is the F1 of slots."""
+
+    measures: tuple[Measure, ...] = (SLOT_F1, INTENT_ACCURACY, SENTENCE_ACCURACY)
+
+    def __init__(self, slots_weight: float = 0.5) -> None:
+        self.slots_weight = slots_weight
+
+    def outputs(self, examples: Examples) -> tuple[OutputSpec, ...]:
+        """Return `slots`, with a step for each token, and `intent`.
+
+        Raises `InputError` for examples without tokens or without one of the targets, and for slot labels that are not IOB.
+        """
+        tokens = next((name for name, one in examples.inputs.items() if one.is_ragged), None)
+        absent = [name for name in (SLOTS, INTENT) if name not in examples.targets]
+        if tokens is None or absent:
+            lacking = ", ".join(f"the target '{name}'" for name in absent) or "an input with a step for each token"
+            raise InputError(f"task 'tagging': the data lack {lacking}. The source `slots` has all that this task needs.")
+        names = {name: examples.targets[name].names for name in (SLOTS, INTENT)}
+        check_names(names[SLOTS], "task 'tagging'")
+        return (OutputSpec(name=SLOTS, names=names[SLOTS], steps=tokens), OutputSpec(name=INTENT, names=names[INTENT]))
+
+    def forward(self, model: nn.Module, batch: Batch) -> Sequences:
+        """Return the logits of the slots `[batch, steps, classes]`, with the tokens' mask, and those of the intent."""
+        found = called(model, batch, SLOTS, INTENT)
+        return {SLOTS: LabelSequence(logits=found[SLOTS], mask=batch.input_mask), INTENT: LabelSequence(logits=found[INTENT])}
+
+    def loss(self, sequences: Sequences, batch: Batch, smoothing: float = 0.0) -> Tensor:
+        """Return the weighted sum, in nats, of the mean cross-entropy over the tokens and that of the intent."""
+        slots = cross_entropy(sequences[SLOTS], batch.targets[SLOTS], smoothing)
+        intent = cross_entropy(sequences[INTENT], batch.targets[INTENT].unsqueeze(1), smoothing)
+        return self.slots_weight * slots + (1 - self.slots_weight) * intent
+
+    def evaluate(self, sequences: Sequences, batch: Batch) -> Mapping[str, Tensor]:
+        """Return (correct, found, true) slots `[batch, 3]`, and 1 for a right intent and a right sentence, otherwise 0.
+
+        Of equal logits the first class counts. Tokens without a label count neither for nor against.
+        """
+        slots, intents = self._best(sequences)
+        true, mask = batch.targets[SLOTS], sequences[SLOTS].mask
+        real = true != UNKNOWN if mask is None else (true != UNKNOWN) & mask
+        is_right = intents == batch.targets[INTENT]
+        is_whole = is_right & ((slots == true) | ~real).all(dim=1)
+        return {
+            SLOT_F1.name: counts(slots, true, real, batch.names[SLOTS]),
+            INTENT_ACCURACY.name: is_right.double().unsqueeze(1),
+            SENTENCE_ACCURACY.name: is_whole.double().unsqueeze(1),
+        }
+
+    def decode(self, sequences: Sequences, batch: Batch) -> Tags:
+        """Return the slot labels and the intent with the largest logits, without padding."""
+        slots, intents = self._best(sequences)
+        mask = sequences[SLOTS].mask
+        real = torch.ones_like(slots, dtype=torch.bool) if mask is None else mask
+        return Tags([row[kept].tolist() for row, kept in zip(slots, real, strict=True)], intents.tolist())
+
+    def baseline(self, train: Examples, validation: Examples) -> float:
+        """Return the validation F1 of giving every token the label that it has most often in training; of ties, the first."""
+        batch, name = validation.take(slice(None)), train.targets[SLOTS].names
+        tokens = next(iter(train.inputs))
+        shape = (len(train.inputs[tokens].names), len(name))
+        seen = train.take(slice(None))
+        known = seen.masks[tokens] & (seen.targets[SLOTS] != UNKNOWN)
+        table = torch.zeros(shape).index_put_(
+            (seen.inputs[tokens][known], seen.targets[SLOTS][known]), torch.ones(()), accumulate=True
+        )  # fmt: skip
+        table += 1e-3 * table.sum(dim=0)  # a token that training lacks has the commonest label of all
+        guessed = table.argmax(dim=1)[batch.inputs[tokens]]
+        return SLOT_F1.aggregate(counts(guessed, batch.targets[SLOTS], batch.masks[tokens], name).numpy())
+
+    @staticmethod
+    def _best(sequences: Sequences) -> tuple[Tensor, Tensor]:
+        return sequences[SLOTS].logits.argmax(dim=-1), sequences[INTENT].logits[:, 0].argmax(dim=-1)
