@@ -227,6 +227,18 @@ def test_a_trial_that_ran_when_the_driver_died_is_not_promoted_again(make_record
     assert (again := judge.promoted(is_last=True)) and again.number == 6
 
 
+@pytest.mark.parametrize(("num_waiting", "is_promoted"), [(9, False), (10, True)])
+def test_a_trial_that_ran_when_the_driver_died_does_not_count_as_paused(
+    num_waiting: int, is_promoted: bool, make_record: Callable[..., TrialRecord]
+) -> None:
+    """While new trials can be suggested, ten paused ones are compared before one of them is promoted."""
+    judge = judge_of()
+    finished = [ended(make_record, number, "finished", 10.0 + number) for number in range(5)]
+    waiting = [ended(make_record, number, "paused", 5.0, error=0.2) for number in range(7, 7 + num_waiting)]
+    judge.resume([*finished, ended(make_record, 6, "running", 5.0, error=0.2), *waiting])
+    assert (judge.promoted(is_last=False) is not None) == is_promoted
+
+
 def test_a_trial_that_pauses_is_promoted_only_after_it_has_left_its_worker(make_record: Callable[..., TrialRecord]) -> None:
     """Its state is written in between; a search that has a free worker then must not train it a second time."""
     judge = judge_of()

@@ -112,6 +112,33 @@ def test_each_stage_removes_its_own_share_of_what_the_one_before_left() -> None:
     assert point.made == "channels by l2, then layers of low rank, then smallest weights set to zero"
 
 
+class Counted(Method):
+    """A stage that counts its steps and penalties."""
+
+    def __init__(self) -> None:
+        super().__init__(0.5)
+        self.num_steps = self.num_penalties = 0
+
+    def after_step(self, model: nn.Module, rate: float) -> None:
+        self.num_steps += 1
+
+    def penalty(self, model: nn.Module) -> torch.Tensor | None:
+        self.num_penalties += 1
+        return None
+
+
+def test_a_stage_of_single_weights_takes_no_part_in_the_steps_before_it_starts() -> None:
+    first, later = Counted(), Counted()
+    one = composed.Composed([("structure", first), ("unstructured", later)], 0.5)
+    model = one.start(network(), data())
+    for is_removed in (False, True):
+        model = one.remove(model, data()) if is_removed else model
+        one.after_step(model, 0.1)
+        one.penalty(model)
+    assert (first.num_steps, first.num_penalties) == (2, 2)
+    assert (later.num_steps, later.num_penalties) == (1, 1)
+
+
 def test_a_stage_with_an_amount_of_zero_is_left_out_and_one_without_takes_that_of_the_spec() -> None:
     one = method({"channels": {"amount": 0.0}}, "magnitude", amount=0.3)
     assert isinstance(one, composed.Composed) and [stage.amount for stage in one._stages] == [0.3]
