@@ -192,18 +192,18 @@ def results(job: Job, room: TrainingContext, missing: set[str]) -> Iterator[tupl
 
 
 def smaller_students(job: Job, config: TrialConfig, room: TrainingContext, missing: set[str]) -> Iterator[tuple[str, Row]]:
-    started_s = time.perf_counter()
+    started_s = time.process_time()
     trained = dense(job, recipe(config, job.dense, **({"weight_decay": 0.0} if job.penalty == "peer" else {})), room)
-    epoch_s = (time.perf_counter() - started_s) / job.dense
+    epoch_s = (time.process_time() - started_s) / job.dense
     whole = judged(trained.model, room)
     yield f"dense, penalty {job.penalty}/1/distilled/{job.seed}", whole
     for (name, arm), ratio in ((one, ratio) for ratio in RATIOS for one in job.arms.items()):
         modes = {f"{name}/{ratio}/{mode}/{job.seed}": distilled for mode, distilled in MODES.items()}
         if not (wanted := {key: distilled for key, distilled in modes.items() if key in missing}):
             continue
-        started_s = time.perf_counter()
+        started_s = time.process_time()
         model = removed(trained, arm, whole["macs"] / ratio, room)
-        removal_s = (time.perf_counter() - started_s) / (BISECTIONS if arm.is_bisected else 1)
+        removal_s = (time.process_time() - started_s) / (BISECTIONS if arm.is_bisected else 1)
         recalibrate(model, trained._calibration().batches(RECALIBRATION_BATCHES))
         before = accuracy(model, room, "validation")
         for key, distilled in wanted.items():

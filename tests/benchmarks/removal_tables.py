@@ -49,7 +49,7 @@ class Found:
         if name == CHOSEN:
             return self._of_chosen(ratio, mode, measure)
         keys = {seed: f"{name}/{ratio}/{mode}/{seed}" for seed in self.seeds}
-        return {seed: self._rows[key][measure] for seed, key in keys.items() if key in self._rows}
+        return {seed: self._rows[key][measure] for seed, key in keys.items() if measure in self._rows.get(key, {})}
 
     def _of_chosen(self, ratio: int, mode: str, measure: str) -> Values:
         judged = {name: self.values(name, ratio, mode, "validation") for name in self.ours}
@@ -120,7 +120,7 @@ def show(title: str, rows: Mapping[str, Row], names: Sequence[str], options: Any
     tables = {
         f"Test accuracy; {title}; {counted} (mean ± sd)": accuracies(found),
         "Differences of paired seeds, points (95 % interval)": differences(found),
-        "MACs, and the longest scoring and removal in dense epochs": sizes(found),
+        "MACs, and the longest scoring and removal in dense epochs, by seconds of the processor": sizes(found),
     }
     dense = "; ".join(f"{name} {pair.spread(values)}" for name, values in found.dense().items())
     if options.json:
