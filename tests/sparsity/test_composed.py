@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,9 @@ from tutelage.errors import InputError, SpecError
 from tutelage.networks import checkpoint, cost
 from tutelage.networks.weights import load
 from tutelage.sparsity import Calibration, Method, Point, composed
+from tutelage.sparsity._ladder import Ladder
 from tutelage.sparsity._masks import matrices
+from tutelage.sparsity.low_rank import product
 from tutelage.spec import loading, space
 from tutelage.spec.sections import TrialConfig
 from tutelage.training import loop, student, student_sizes
@@ -230,3 +233,34 @@ def test_a_training_is_resumed_and_its_candidate_read_back_bit_for_bit(
     torch.testing.assert_close(read(inputs), point.model(inputs))
     predicted = student_sizes.presize(config, context).final
     assert predicted.get("params", cost.size(read)["params"]) == cost.size(read)["params"]
+
+
+def test_a_rung_removes_structures_then_ranks_then_weights_of_the_rung_before_each_at_most_its_own_amount() -> None:
+    stages = [{"channels": {"amount": 0.5}}, {"low_rank": {"amount": 0.25}}, "magnitude"]
+    ladder = Ladder(method(*stages, amount=0.75), (0.25, 0.75), 1)
+    model = ladder.start(network(), data())
+    for channels_left, removed, zeros in ((12, 0.25, 0.25), (8, 0.25, 0.75)):
+        model = ladder.remove(model, data())
+        ladder.after_step(model, 0.1)
+        merged = {name: product(one) for name, one in model.named_children() if isinstance(one, nn.Sequential)}
+        assert merged, "layers of low rank"
+        layers = {name: merged.get(name, one) for name, one in model.named_children()}
+        shapes = {name: tuple(one.weight.shape) for name, one in layers.items() if isinstance(one, nn.Linear)}
+        assert shapes == {"0": (channels_left, 8), "2": (channels_left, channels_left), "4": (4, channels_left)}
+        ranks = {name: model.get_submodule(name)[0].out_features for name in merged}  # type: ignore[index]
+        for name, rank in ranks.items():
+            outputs, inputs = shapes[name]
+            assert rank == int((1 - removed) * outputs * inputs / (outputs + inputs))
+        point = ladder.finish(copy.deepcopy(model), data())[-1]
+        weights = torch.cat([weight.detach().flatten() for weight in matrices(point.model).values()])
+        assert int((weights == 0).sum()) == int(zeros * len(weights))
+        with torch.no_grad():
+            for weight in model.parameters():  # a recovery may change every weight but those under a mask
+                weight.add_(0.01)
+        ladder.after_step(model, 0.1)
+
+
+def test_movement_has_no_ladder_after_structures_but_one_by_itself() -> None:
+    with pytest.raises(InputError, match="movement sums over weights whose shapes the next rung changes"):
+        method("channels", "movement").for_ladder()
+    assert method("movement").for_ladder()

@@ -197,8 +197,8 @@ def loaded(**sections: Any) -> Any:
             "'tests.ladder:LowRank' has no ladder: it does not remove at one moment",
         ),
         (
-            {"sparsity": {"method": {"composed": {"stages": ["channels", "low_rank"]}}}},
-            "has no ladder: a rung would remove structures from layers of low rank",
+            {"sparsity": {"method": {"composed": {"stages": ["channels", "movement"]}}}},
+            "has no ladder: movement sums over weights whose shapes the next rung changes",
         ),
         ({"student": {"model": "mlp", "epochs": 8}}, "4 rungs of 2 recovery_epochs take 8 epochs, and student.epochs is 8"),
         ({"student": {"model": "mlp", "epochs": 20, "fine_tune_epochs": 2}}, "only the last rung would be fine-tuned"),
@@ -223,8 +223,9 @@ def test_a_ladder_that_cannot_be_is_rejected_with_the_reason_before_anything_is_
 
 
 def test_the_settings_of_a_ladder_of_any_method_that_has_one_can_be_searched() -> None:
-    methods = {"choice": sorted({name for name, _ in LADDERS})}
-    assert {*methods["choice"]} >= {"channels", "spr", "units", "heads", "low_rank", "magnitude", "movement", "n_m"}
+    names = sorted({name for name, _ in LADDERS})
+    methods = {"choice": {name: options(name) for name in names}}
+    assert {*names} >= {"channels", "spr", "units", "heads", "low_rank", "magnitude", "movement", "n_m", "composed"}
     spec = loaded(sparsity={"amount": "search", "method": methods, "ladder": {"rungs": {"int": [1, 4]}, "spacing": "linear"}})
     config, params = spec.space.resolve(lambda _name, domain: getattr(domain, "high", None) or domain.labels[-1])
     assert params["sparsity.ladder.rungs"] == 4 == len(spec.trial_config(config).sparsity.ladder.amounts_to(0.9))

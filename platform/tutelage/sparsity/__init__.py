@@ -84,6 +84,13 @@ class Method:
         """
         raise InputError("it does not remove at one moment of a training. Use another method, or omit sparsity.ladder.")
 
+    def reopen(self, model: nn.Module) -> nn.Module:
+        """Return `model` in a form from which a stage that comes before this one can remove further; a `composed` ladder asks.
+
+        Factors become one layer, and masks are discarded. `remove` is called next.
+        """
+        return model
+
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return the untrained `model` in the size of the first candidate; None if training decides the size.
 

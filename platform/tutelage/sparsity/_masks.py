@@ -28,6 +28,11 @@ class Masked(Method):
         """Return `model` as it is: zeros change no shape."""
         return model
 
+    def reopen(self, model: nn.Module) -> nn.Module:
+        """Return `model` as it is; its zeros may change from now on."""
+        self.masks = {}
+        return model
+
     def after_step(self, model: nn.Module, rate: float) -> None:
         """Set the removed weights to zero again."""
         apply(self.masks, model)

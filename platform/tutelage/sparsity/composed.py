@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.plugins import PluginConfig, Reference
-from tutelage.sparsity import Calibration, Method, Point
+from tutelage.sparsity import Calibration, Method, Point, movement
 
 SPACE: dict[str, dict[str, object]] = {}
 KINDS = ("structure", "low_rank", "unstructured")
@@ -92,15 +92,23 @@ class Composed(Method):
 
     A stage that sets single weights to zero starts after the removal of the others, so that the shares of steps in its options
     are of the recovery; with no other stage it starts with the training.
+
+    On a ladder, each rung first undoes what hides the whole layers from the earlier stages: factors are multiplied and masks
+    discarded. Then every stage removes the rung's amount, and at most its own.
     """
 
     def __init__(self, stages: Sequence[tuple[str, Method]], amount: float) -> None:
         super().__init__(amount)
-        self._stages = [stage for _, stage in stages]
-        self._first = [stage for kind, stage in stages if kind != "unstructured"] or self._stages
-        self._later = [stage for stage in self._stages if stage not in self._first]
+        self._kinds, self._shares = [kind for kind, _ in stages], [stage.amount for _, stage in stages]
+        self._put([stage for _, stage in stages])
+        self._has_rungs = False
         self._step, self._later_from = 0, -1  # the step after which the later stages started; -1 before it
         self._calibration: Calibration | None = None
+
+    def _put(self, stages: Sequence[Method]) -> None:
+        self._stages, pairs = list(stages), list(zip(self._kinds, stages, strict=True))
+        self._first = [stage for kind, stage in pairs if kind != "unstructured"] or self._stages
+        self._later = [stage for stage in self._stages if stage not in self._first]
 
     @property
     def made(self) -> str:
@@ -121,14 +129,26 @@ class Composed(Method):
         return (longest,) if longest else ()
 
     def for_ladder(self) -> Method:
-        """Raise `InputError`: a second rung would remove structures after what follows them in the order."""
-        raise InputError(
-            "a rung would remove structures from layers of low rank and weights under masks of the rung before. Make a ladder "
-            "of one of its methods, or leave sparsity.ladder out."
-        )
+        """Return the method itself. Raises `InputError` for a stage that has no ladder here."""
+        for stage in self._later:
+            if isinstance(stage, movement.Movement):
+                raise InputError(
+                    "movement sums over weights whose shapes the next rung changes. Take magnitude as the last stage, or leave "
+                    "sparsity.ladder out."
+                )
+        self._put([stage.for_ladder() for stage in self._stages])
+        self._has_rungs = True
+        return self
+
+    def _share_out(self) -> None:
+        """Give each stage the amount of the rung, and at most its own; without rungs it keeps its own."""
+        if self._has_rungs:
+            for stage, share in zip(self._stages, self._shares, strict=True):
+                stage.amount = min(share, self.amount)
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return the untrained `model` after all stages; None if only training decides the size of one."""
+        self._share_out()
         smaller: nn.Module | None = model
         for stage in self._stages:
             smaller = None if smaller is None else stage.presized(smaller, arguments)
@@ -154,8 +174,21 @@ class Composed(Method):
 
     def remove(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return the network after the removals of all stages in order."""
-        model = _removed(self._first, model, calibration)
-        return _removed(self._later, self._start_later(model, calibration, self._step), calibration)
+        self._share_out()
+        if self._has_rungs:
+            for stage in reversed(self._stages):
+                model = stage.reopen(model)
+        model = self._removed(self._first, model, calibration)
+        if self._later_from < 0:
+            model = self._start_later(model, calibration, self._step)
+        return self._removed(self._later, model, calibration)
+
+    def _removed(self, stages: Sequence[Method], model: nn.Module, calibration: Calibration) -> nn.Module:
+        """Return `model` after the removals of the stages that have one; without rungs, a schedule of `magnitude` has none."""
+        for stage in stages:
+            if self._has_rungs or stage.recoveries(2):  # of two epochs, one follows a removal
+                model = stage.remove(model, calibration)
+        return model
 
     def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
         """Return the one candidate. Raises `InputError` for a stage that gives several."""
@@ -175,6 +208,7 @@ class Composed(Method):
 
     def restore(self, model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
         """Return `model` in the form that all stages gave it."""
+        self._share_out()
         self._step, later_from = int(state["step"]), int(state["later_from"])
         assert self._calibration is not None, "a method starts before it is restored"
         for stage, own in zip(self._stages, state["stages"], strict=True):
@@ -201,11 +235,3 @@ class Composed(Method):
         for stage in self._later:
             model = stage.start(model, left)
         return model
-
-
-def _removed(stages: Sequence[Method], model: nn.Module, calibration: Calibration) -> nn.Module:
-    """Return `model` after the removals of the stages that have one; a schedule of `magnitude` has none."""
-    for stage in stages:
-        if stage.recoveries(2):  # of two epochs, one follows a removal
-            model = stage.remove(model, calibration)
-    return model

@@ -53,12 +53,18 @@ class LowRank(Removal):
 
     def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its layers factored, in place; of factored layers, their products are factored."""
-        for name in self._ranks:
-            model.set_submodule(name, product(model.get_submodule(name)))
+        model = self.reopen(model)
         choose = uniform_ranks if self._config.uniform else equal_loss_ranks
         self._ranks = choose(factorable(model, calibration.arguments), self.amount)
         for name, rank in self._ranks.items():
             model.set_submodule(name, factored(_layer(model, name), rank))
+        return model
+
+    def reopen(self, model: nn.Module) -> nn.Module:
+        """Return `model` with the product in place of each pair of factors."""
+        for name in self._ranks:
+            model.set_submodule(name, product(model.get_submodule(name)))
+        self._ranks = Ranks()
         return model
 
     def surgery(self) -> Mapping[str, Any]:
