@@ -423,6 +423,16 @@ def test_a_student_has_the_size_predicted_before_its_training(name: str, epochs:
     assert presized is None or cost.size(presized)["params"] == cost.size(first.model)["params"]
 
 
+@pytest.mark.parametrize("name", named("sparsity"))
+def test_the_candidates_of_a_training_share_no_weights(name: str) -> None:
+    _, plugin, config = plugins.configure("sparsity", {name: sparse_models.options(name)})
+    model = build_reference(small(name, {"convnet": {"width": 8}}))
+    points = lived(plugin.build(config, 0.5), model, (torch.randn(2, *IMAGES),), epochs=2)
+    weights = [{weight.data_ptr() for weight in point.model.parameters()} for point in points]
+    assert all(0 <= point.amount <= 0.95 and point.made for point in points)
+    assert len(set().union(*weights)) == sum(map(len, weights)) > 0
+
+
 @pytest.mark.parametrize(
     ("name", "model"),
     [
