@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -163,3 +164,25 @@ def test_the_champion_is_looked_for_and_replaced_by_one_selection_at_a_time(
     monkeypatch.setattr(champions, "register", step("register"))
     select.select(home, policy="min-size", confirm=0, register="digits")
     assert steps == ["champion", "champion in turn", "register in turn"]
+
+
+@pytest.mark.parametrize("error", [InputError("the student is quantised to int8"), KeyboardInterrupt()])
+def test_a_selection_whose_registration_fails_is_on_record(
+    error: BaseException, home: SweepDir, trained: Trained, logged: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Students were trained again and the test split was evaluated before the registry had an answer."""
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    said = list[str]()
+    monkeypatch.setattr(champions, "champion", lambda *_: None)
+    monkeypatch.setattr(champions, "register", fail)
+    with pytest.raises(type(error)):
+        select.select(
+            home, policy="min-size", confirm=0, register="digits",
+            observers=[lambda event: said.append(event.text) if isinstance(event, StageStarted) else None],
+        )  # fmt: skip
+    kept = json.loads((home.root / "selection.json").read_text())
+    assert kept["student"]["trial"] == "t0000" == logged["selection"]["student"]["trial"] and kept["model"] is None
+    assert "t0000 is not registered. Its selection is on record" in said[-1]

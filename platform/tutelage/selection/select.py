@@ -85,11 +85,10 @@ def select(
             champion = champions.champion(registration, home, context) if registration else None
             tested = _tested(home, chosen.record, retraining, champion, events)
             document = {**_document(home, chosen, context, baselines, tested), "guard": guarded}
-            if registration:
-                events.stage(f"registering {chosen.record.trial_id} as {registration.name}")
-                document["model"] = champions.register(registration, champion, home, tracker, document, context)
-        tracker.log_selection(document)
-        until_written(partial(home.files.put, SELECTION, strict_json(document)), events.stage)
+            with _on_record(home, tracker, document, events):
+                if registration:
+                    events.stage(f"registering {chosen.record.trial_id} as {registration.name}")
+                    document["model"] = champions.register(registration, champion, home, tracker, document, context)
     return Choice(
         document=document, student_dir=home.students_dir / chosen.record.trial_id, report_path=sweep_page.write_report(home)
     )
@@ -117,6 +116,24 @@ def _tracked(home: SweepDir, sweep_spec: Spec, events: Dispatcher) -> Iterator[T
         yield tracker
     finally:
         tracker.close()
+
+
+@contextmanager
+def _on_record(home: SweepDir, tracker: Tracker, document: dict[str, Any], events: Dispatcher) -> Iterator[None]:
+    """Put the selection on record after the block, which may register the student, and also if that fails.
+
+    By then students were trained again and the test split was evaluated.
+    """
+    try:
+        yield
+    except BaseException:
+        events.stage(
+            f"{document['student']['trial']} is not registered. Its selection is on record: tutelage report {home.name}"
+        )
+        raise
+    finally:
+        tracker.log_selection(document)
+        until_written(partial(home.files.put, SELECTION, strict_json(document)), events.stage)
 
 
 def _picked(home: SweepDir, context: TrainingContext, picker: Picker, again: bool) -> tuple[Picked, dict[str, Any] | None]:
