@@ -12,6 +12,7 @@ from tutelage.report import tables
 from tutelage.selection.select import select
 from tutelage.spec.loading import load as load_spec
 from tutelage.spec.spec import Spec
+from tutelage.storage import as_directory
 from tutelage.sweep.pipeline import sweep
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ __all__ = ["Limits", "Spec", "TutelageError", "find_sweep", "front", "load_spec"
 
 def find_sweep(name: str, storage: str | Path = ".tutelage") -> SweepDir:
     """Return the sweep with this name or MLflow run id; `InputError` names the nearest one if there is none."""
-    return sweeps.find(Path(storage), name)
+    return sweeps.find(as_directory(storage), name)
 
 
 def front(home: SweepDir) -> pd.DataFrame:

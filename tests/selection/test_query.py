@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from tutelage import plugins
 from tutelage.errors import InputError, NoStudentFits
 from tutelage.objectives import Limits, objective
-from tutelage.policies import SelectionContext
-from tutelage.policies.knee import scores as knee_scores
 from tutelage.records.fronts import non_dominated
 from tutelage.records.trial import TrialRecord
 from tutelage.selection.query import SelectionQuery, levels, parse_policy
@@ -254,16 +252,6 @@ def short(front):
         ask("own_policies:short").answer(records)
 
 
-def test_the_knee_is_the_point_below_the_chord(make_record: Make) -> None:
-    """On log10 axes scaled to 1, (0, 1) and (1, 0) lie on the chord and (0, 0) is 1/√2 below it."""
-    front = [make_record(i, accuracy=a, params=p) for i, (a, p) in enumerate([(0.9, 1e4), (0.9, 1e2), (0.5, 1e2)])]
-    config = plugins.configure("policies", "knee")[2]
-    distances = knee_scores(
-        config, front, SelectionContext(objectives=OBJECTIVES, primary=OBJECTIVES[0].measure, teacher={}, quality="accuracy")
-    )
-    np.testing.assert_allclose(distances, [0, 2**-0.5, 0], atol=1e-12)
-
-
 def test_a_front_of_two_has_no_knee_and_says_so(make_record: Make) -> None:
     two = [make_record(0, accuracy=0.9, params=10.0), make_record(1, accuracy=0.8, params=5.0)]
     found = ask("knee").answer(two)
@@ -284,14 +272,3 @@ def test_students_with_equal_scores_are_ordered_by_quality_then_size_then_number
 def test_a_student_is_judged_by_objectives_limits_and_the_policys_own_measures() -> None:
     limits = Limits(max={"size_bytes": 1.0}, min={"agreement": 0.5})
     assert ask("min-latency", limits=limits).measures == {"accuracy", "params", "size_bytes", "agreement", "latency_ms"}
-
-
-def test_students_with_an_equal_largest_distance_differ_in_their_weighted_scores(make_record: Make) -> None:
-    """The first and the last are the largest, which is their largest distance; the last is better in the sum."""
-    objectives = (objective("accuracy"), *(replace(objective(name), reference=1e6) for name in ("params", "macs")))
-    rows = [(0.9, 100.0, 90.0), (0.5, 1.0, 100.0), (0.89, 100.0, 1.0)]
-    front = [make_record(i, accuracy=a, params=p, macs=m) for i, (a, p, m) in enumerate(rows)]
-    _, plugin, config = plugins.configure("policies", {"weighted": {"weights": {"accuracy": 0.1, "macs": 0.1}}})
-    context = SelectionContext(objectives=objectives, primary=objectives[0].measure, teacher={}, quality="accuracy")
-    scores = plugin.scores(config, front, context)
-    assert scores[2] > scores[0]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import tutelage
 from tutelage.errors import InputError
 from tutelage.storage import LeaseHeld, Storage, StorageFailed, as_directory, lease_in_turn, local, open_storage, schemes
 from tutelage.storage.local import LocalStorage
@@ -169,8 +170,9 @@ def test_a_path_is_a_local_storage_and_an_unknown_scheme_is_refused(tmp_path: Pa
 
 @pytest.mark.parametrize("place", ["s3://bucket/sweeps", "s3:/bucket/sweeps", "file:///data/sweeps", Path("file:///data")])
 def test_a_sweeps_storage_is_a_directory_and_not_a_uri(place: str | Path) -> None:
-    with pytest.raises(InputError, match="is a URI"):
-        as_directory(place)
+    for reads in (as_directory, lambda storage: tutelage.find_sweep("any", storage)):
+        with pytest.raises(InputError, match="is a URI"):
+            reads(place)
     assert as_directory("~/sweeps") == Path.home() / "sweeps" and as_directory("a:b/c") == Path("a:b/c")
 
 
