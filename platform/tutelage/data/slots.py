@@ -1,0 +1,205 @@
+"""Sentences with a slot label a word and an intent each, in the files `seq.in`, `seq.out` and `label` of a folder a split.
+
+Line n of the three files is one sentence: its words, their slot labels (IOB), and its intent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field as Option
+
+from tutelage.data import Examples, Field, Ragged, SplitName, ragged
+from tutelage.data._broken import all_in_one, read_all
+from tutelage.data._image_files import split_folders
+from tutelage.data._labels import check_classes
+from tutelage.data._splitting import draw, how_split
+from tutelage.errors import InputError, nearest
+from tutelage.files import existing
+from tutelage.plugins import PluginConfig
+
+SPACE: dict[str, dict[str, object]] = {}
+UNKNOWN_WORD = "<unknown>"
+_WORDS, _SLOTS, _INTENTS = "seq.in", "seq.out", "label"
+
+
+class Config(PluginConfig):
+    """The path of the sentences, which words are known, and what becomes of long sentences."""
+
+    path: str = Option(description="the folder with the folders train, and optionally valid and test, of the three files")
+    least_count: int = Option(2, ge=1, description="times that a word stands in training at least; others are the unknown word")
+    lowercase: bool = Option(False, description="whether upper case is read as lower case")
+    longest: int = Option(128, ge=1, description="most words of a sentence")
+    longer: Literal["refuse", "truncate"] = Option("refuse", description="what to do with a sentence of more words")
+    validation_share: float = Option(
+        0.1, gt=0.0, lt=0.5, description="share of the sentences, of each intent, without a valid folder"
+    )
+    test_share: float = Option(0.1, gt=0.0, lt=0.5, description="share of the sentences, of each intent, without a test folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentences:
+    """The sentences of a folder: words, slot labels and intent of each, and how many were cut to the longest length."""
+
+    folder: Path
+    words: list[list[str]]
+    slots: list[list[str]]
+    intents: list[str]
+    num_cut: int = 0
+
+    def take(self, rows: Sequence[int]) -> Sentences:
+        """Return the sentences `rows`."""
+        words, slots = ([part[row] for row in rows] for part in (self.words, self.slots))
+        return replace(self, words=words, slots=slots, intents=[self.intents[row] for row in rows])
+
+
+def read(config: Config, seed: int, split: SplitName) -> Examples:
+    """Return one split: ragged `tokens`, indices in the training vocabulary, and the targets ragged `slots` and `intent`.
+
+    The vocabulary, slot labels and intents are those of training. Raises `InputError` for all wrong lines at once.
+    """
+    root = existing(config.path)
+    folders = split_folders(root)
+    if not folders:
+        raise InputError(f"{root}: has no folder train. Put {_WORDS}, {_SLOTS} and {_INTENTS} into {root / 'train'}.")
+    wanted = ["train", *([split] if split in folders and split != "train" else [])]
+    others = [partial(_sentences, folders[name], config) for name in folders if name not in wanted]
+    reads = [partial(_sentences, folders[name], config) for name in wanted]  # type: ignore[index]
+    training, *own = read_all(reads, others, what="folders")
+    intents = tuple(sorted(set(training.intents)))
+    check_classes(intents, str(training.folder / _INTENTS))
+    shares = (
+        None if "validation" in folders else config.validation_share, None if "test" in folders else config.test_share,
+    )  # fmt: skip
+    drawn = draw(np.array([intents.index(one) for one in training.intents]), seed, *shares, str(training.folder))
+    kept = training.take(drawn.train.tolist())
+    chosen = own[0] if own else training.take(getattr(drawn, split).tolist())
+    names = {_SLOTS: _slot_names(training), _INTENTS: intents}
+    _check_known(chosen, names)
+    vocabulary = _vocabulary(kept, config)
+    return _examples(chosen, vocabulary, names, (*how_split(*shares), *_notes(chosen, split, vocabulary, names, config)))
+
+
+def _sentences(folder: Path, config: Config) -> Sentences:
+    """Return the sentences in a folder. Raises `InputError` for all missing files, or for all wrong lines."""
+    texts = read_all([partial(_lines, folder / name) for name in (_WORDS, _SLOTS, _INTENTS)])
+    if len({len(lines) for lines in texts}) > 1:
+        counts = ", ".join(f"{len(lines):,} in {name}" for name, lines in zip((_WORDS, _SLOTS, _INTENTS), texts, strict=True))
+        raise InputError(f"{folder}: the files have different numbers of lines: {counts}. Line n of each is one sentence.")
+    words, slots, intents = ([line.split() for line in lines] for lines in texts)
+    wrong = [error for number in range(len(words)) for error in _wrong(folder, number, words, slots, intents, config)]
+    if wrong:
+        raise all_in_one(wrong, len(words), "lines")
+    num_cut = sum(len(one) > config.longest for one in words)
+    words, slots = ([one[: config.longest] for one in part] for part in (words, slots))
+    if config.lowercase:
+        words = [[word.lower() for word in one] for one in words]
+    return Sentences(folder=folder, words=words, slots=slots, intents=[one[0] for one in intents], num_cut=num_cut)
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a text file."""
+    if not path.is_file():
+        hint = nearest(path.name, [one.name for one in path.parent.iterdir()])
+        raise InputError(f"{path}: is not there.{hint} A folder of sentences has {_WORDS}, {_SLOTS} and {_INTENTS}.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 ({error}). Save it as UTF-8.") from error
+    if not text.strip():
+        raise InputError(f"{path}: is empty.")
+    return text.removesuffix("\n").split("\n")
+
+
+def _wrong(
+    folder: Path, number: int, words: list[list[str]], slots: list[list[str]], intents: list[list[str]], config: Config
+) -> Iterator[InputError]:
+    """Give an error for everything that is wrong in one line."""
+    line = number + 1
+    of_line = {_WORDS: words[number], _SLOTS: slots[number], _INTENTS: intents[number]}
+    if empty := [name for name, found in of_line.items() if not found]:
+        yield InputError(
+            f"{folder / empty[0]}, line {line}: is empty{' too' if len(empty) > 1 else ''}. Remove it from all files."
+        )
+        return
+    if len(words[number]) != len(slots[number]):
+        yield InputError(
+            f"{folder / _SLOTS}, line {line}: has {len(slots[number])} slot labels for {len(words[number])} words in {_WORDS}."
+        )
+    if len(intents[number]) > 1:
+        yield InputError(f"{folder / _INTENTS}, line {line}: has {len(intents[number])} intents. Join the words of one by '_'.")
+    if len(words[number]) > config.longest and config.longer == "refuse":
+        yield InputError(
+            f"{folder / _WORDS}, line {line}: has {len(words[number])} words; the option 'longest' is {config.longest}. Raise "
+            "it, or set 'longer: truncate'."
+        )
+
+
+def _slot_names(training: Sentences) -> tuple[str, ...]:
+    """Return the slot labels of training, sorted, with `O` first."""
+    found = {label for one in training.slots for label in one}
+    return tuple(sorted(found, key=lambda label: (label != "O", label)))
+
+
+def _check_known(chosen: Sentences, names: Mapping[str, tuple[str, ...]]) -> None:
+    """Raise one `InputError` for all lines with a slot label or an intent that training does not have."""
+    wrong = []
+    for number, (slots, intent) in enumerate(zip(chosen.slots, chosen.intents, strict=True), start=1):
+        for name, labels in ((_SLOTS, slots), (_INTENTS, [intent])):
+            wrong += [
+                InputError(f"{chosen.folder / name}, line {number}: '{label}' is not in training.{nearest(label, names[name])}")
+                for label in sorted(set(labels) - set(names[name]))
+            ]  # fmt: skip
+    if wrong:
+        raise all_in_one(wrong, len(chosen.words), "lines")
+
+
+def _vocabulary(training: Sentences, config: Config) -> dict[str, int]:
+    """Return the index of every known word; the unknown word has index 0."""
+    counted = Counter(word for one in training.words for word in one)
+    known = sorted(word for word, count in counted.items() if count >= config.least_count and word != UNKNOWN_WORD)
+    return {word: number for number, word in enumerate((UNKNOWN_WORD, *known))}
+
+
+def _examples(
+    chosen: Sentences, vocabulary: Mapping[str, int], names: Mapping[str, tuple[str, ...]], notes: tuple[str, ...]
+) -> Examples:
+    slots = {label: number for number, label in enumerate(names[_SLOTS])}
+    intents = torch.tensor([names[_INTENTS].index(one) for one in chosen.intents])
+    return Examples(
+        inputs={"tokens": Field(values=_indices(chosen.words, vocabulary), kind="tokens", names=tuple(vocabulary))},
+        targets={
+            "slots": Field(values=_indices(chosen.slots, slots), kind="class", names=names[_SLOTS]),
+            "intent": Field(values=intents, kind="class", names=names[_INTENTS]),
+        },
+        notes=notes,
+    )
+
+
+def _indices(sentences: list[list[str]], table: Mapping[str, int]) -> Ragged:
+    return ragged([torch.tensor([table.get(word, 0) for word in one]) for one in sentences])
+
+
+def _notes(
+    chosen: Sentences, split: SplitName, vocabulary: Mapping[str, int], names: Mapping[str, tuple[str, ...]], config: Config
+) -> Iterator[str]:
+    """Give sentences on what was read."""
+    lengths = [len(one) for one in chosen.words]
+    unknown = sum(word not in vocabulary for one in chosen.words for word in one) / sum(lengths)
+    yield (
+        f"{split}: {len(lengths):,} sentences of {min(lengths)} to {max(lengths)} words, {len(names[_INTENTS])} intents, "
+        f"{len(names[_SLOTS])} slot labels"
+    )
+    yield (
+        f"vocabulary: {len(vocabulary) - 1:,} words that stand {config.least_count} times or more in training; "
+        f"{unknown:.1%} of the words of {split} are unknown"
+    )
+    if chosen.num_cut:
+        yield f"cut to {config.longest} words: {chosen.num_cut:,} sentences of {chosen.folder}"

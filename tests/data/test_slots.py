@@ -1,0 +1,143 @@
+"""Sentences are read with the labels and vocabulary of training; all wrong lines are named at once, with file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.data.common import assert_input_error
+from tutelage.data import Examples, Ragged, fingerprint, slots
+from tutelage.errors import InputError
+
+CITIES, DAYS = ("rome", "oslo", "lima", "new york"), ("monday", "friday")
+
+
+def write(folder: Path, *sentences: tuple[str, str, str]) -> None:
+    folder.mkdir(exist_ok=True, parents=True)
+    for name, lines in zip(("seq.in", "seq.out", "label"), zip(*sentences, strict=True), strict=True):
+        (folder / name).write_text("\n".join(lines) + "\n")
+
+
+def sentence(number: int) -> tuple[str, str, str]:
+    city, day = CITIES[number % 4], DAYS[number // 4 % 2]
+    place = "B-city I-city" if " " in city else "B-city"
+    if number % 2:
+        return f"fly to {city} on {day} w{number}", f"O O {place} O B-day O", "BookFlight"
+    return f"rain in {city} w{number}", f"O O {place} O", "GetWeather"
+
+
+def example(folder: Path) -> dict[str, Any]:
+    write(folder / "train", *map(sentence, range(120)))
+    return {"path": str(folder), "least_count": 1, "validation_share": 0.2, "test_share": 0.2}
+
+
+def folders(folder: Path, **others: tuple[str, str, str]) -> slots.Config:
+    """Write a training folder of 40 sentences, and a folder with each of `others`; return the config that reads them."""
+    write(folder / "train", *map(sentence, range(40)))
+    for name, one in others.items():
+        write(folder / name, one)
+    return slots.Config(path=str(folder))
+
+
+def row(examples: Examples, name: str, number: int = 0) -> list[str]:
+    field = {**examples.inputs, **examples.targets}[name]
+    assert isinstance(field.values, Ragged)
+    values = field.values.take(torch.tensor([number])).values
+    return [field.names[value] for value in values.tolist()]
+
+
+def test_a_line_of_the_three_files_is_a_sentence(tmp_path: Path) -> None:
+    config = folders(tmp_path, valid=sentence(3), test=sentence(2))
+    found = slots.read(config, 0, "validation")
+    assert row(found, "tokens") == ["fly", "to", "new", "york", "on", "monday", "<unknown>"]
+    assert row(found, "slots") == ["O", "O", "B-city", "I-city", "O", "B-day", "O"]
+    assert found.targets["intent"].names == ("BookFlight", "GetWeather")
+    assert found.targets["slots"].names == ("O", "B-city", "B-day", "I-city")
+    assert found.targets["intent"].take(slice(None))[0].tolist() == [0]
+    assert len(slots.read(config, 0, "train")) == 40 and row(slots.read(config, 0, "test"), "tokens")[0] == "rain"
+
+
+def test_the_vocabulary_is_that_of_the_training_split_alone(tmp_path: Path) -> None:
+    """Also where validation and test are drawn from the folder of training."""
+    config = folders(tmp_path, valid=("sail to oslo", "O O B-city", "BookFlight"))
+    found = slots.read(config, 0, "validation")
+    assert row(found, "tokens") == ["<unknown>", "to", "oslo"]
+    assert found.inputs["tokens"].names == slots.read(config, 0, "train").inputs["tokens"].names
+    drawn = slots.Config(**example(tmp_path / "drawn"))
+    names = set(slots.read(drawn, 0, "train").inputs["tokens"].names)
+    for number in range(len(slots.read(drawn, 0, "test"))):
+        assert row(slots.read(drawn, 0, "test"), "tokens", number)[-1] == "<unknown>", "a word of one sentence of the folder"
+    assert {"rain", "fly", "<unknown>"} < names and sum(word.startswith("w") for word in names) == len(
+        slots.read(drawn, 0, "train")
+    )
+
+
+def test_rare_words_of_training_are_unknown(tmp_path: Path) -> None:
+    path = folders(tmp_path).path
+    few, all_of_them = (slots.read(slots.Config(path=path, least_count=count), 0, "train") for count in (2, 1))
+    assert not any(word.startswith("w") for word in few.inputs["tokens"].names)
+    assert row(few, "tokens")[-1] == "<unknown>" and row(all_of_them, "tokens")[-1].startswith("w")
+
+
+def test_what_was_read_is_said(tmp_path: Path) -> None:
+    notes = slots.read(folders(tmp_path, valid=("sail to oslo", "O O B-city", "BookFlight")), 0, "validation").notes
+    assert "validation: 1 sentences of 3 to 3 words, 2 intents, 4 slot labels" in notes
+    assert any(note.endswith("33.3% of the words of validation are unknown") for note in notes)
+    assert any(note.startswith("splits: validation is stored separately, test has 0.1 of each class") for note in notes)
+
+
+def test_all_wrong_lines_of_all_folders_are_named_at_once(tmp_path: Path) -> None:
+    config = folders(tmp_path)
+    write(tmp_path / "train", ("fly to oslo", "O O", "BookFlight"), sentence(1), ("", "O", "BookFlight"), sentence(2))
+    write(tmp_path / "valid", ("rain in oslo", "O O B-city", "Get Weather"), ("a b", "O O O", "GetWeather"))
+    for split in ("train", "validation", "test"):
+        assert_input_error(
+            lambda split=split: slots.read(config, 0, split),  # type: ignore[misc]
+            "2 of 2 folders cannot be read", "2 of 4 lines",
+            "train/seq.out, line 1: has 2 slot labels for 3 words in seq.in",
+            "train/seq.in, line 3: is empty", "valid/label, line 1: has 2 intents",
+            "valid/seq.out, line 2: has 3 slot labels for 2 words in seq.in",
+        )  # fmt: skip
+
+
+def test_files_of_unequal_lengths_missing_files_and_other_encodings_are_errors(tmp_path: Path) -> None:
+    config = folders(tmp_path)
+    (tmp_path / "train/label").write_text("GetWeather\n")
+    assert_input_error(lambda: slots.read(config, 0, "train"), "40 in seq.in, 40 in seq.out, 1 in label")
+    (tmp_path / "train/label").rename(tmp_path / "train/labels")
+    assert_input_error(lambda: slots.read(config, 0, "train"), "train/label: is not there", "labels")
+    (tmp_path / "train/seq.in").write_bytes(b"caf\xe9\n")
+    assert_input_error(lambda: slots.read(config, 0, "train"), "2 of 3 files", "seq.in: cannot be read as UTF-8")
+    (tmp_path / "train/seq.in").write_text("\n")
+    assert_input_error(lambda: slots.read(config, 0, "train"), "seq.in: is empty")
+    assert_input_error(lambda: slots.read(slots.Config(path=str(tmp_path / "train")), 0, "train"), "has no folder train")
+
+
+def test_labels_that_training_does_not_have_are_errors_with_their_lines(tmp_path: Path) -> None:
+    config = folders(tmp_path)
+    write(tmp_path / "valid", sentence(0), ("rain in oslo", "O O B-citty", "GetWether"))
+    assert_input_error(
+        lambda: slots.read(config, 0, "validation"), "2 of 2 lines",
+        "valid/seq.out, line 2: 'B-citty' is not in training", "B-city",
+        "valid/label, line 2: 'GetWether' is not in training", "GetWeather",
+    )  # fmt: skip
+
+
+def test_long_sentences_are_errors_or_cut_by_choice_and_said(tmp_path: Path) -> None:
+    path = folders(tmp_path, valid=sentence(3)).path
+    with pytest.raises(InputError, match=r"line 4: has 7 words; the option 'longest' is 5.*'longer: truncate'"):
+        slots.read(slots.Config(path=path, longest=5), 0, "train")
+    found = slots.read(slots.Config(path=path, longest=5, longer="truncate"), 0, "validation")
+    assert row(found, "tokens") == ["fly", "to", "new", "york", "on"] and len(row(found, "slots")) == 5
+    assert any(note.startswith("cut to 5 words: 1 sentences of") for note in found.notes)
+
+
+def test_upper_case_is_another_word_unless_it_is_read_as_lower_case(tmp_path: Path) -> None:
+    path = folders(tmp_path, valid=("RAIN in Oslo", "O O B-city", "GetWeather")).path
+    read = {lower: slots.read(slots.Config(path=path, lowercase=lower), 0, "validation") for lower in (False, True)}
+    assert row(read[False], "tokens") == ["<unknown>", "in", "<unknown>"]
+    assert row(read[True], "tokens") == ["rain", "in", "oslo"]
+    assert fingerprint(read[False]) != fingerprint(read[True])
