@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 import shutil
@@ -21,10 +20,8 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tests import requirements
+from tutelage import rare_collections  # noqa: F401  (at Python's own threshold a twelfth of the tests' seconds)
 from tutelage.records.trial import TrialRecord
-
-# A collection of garbage walks over all modules, specs and tests: at Python's own threshold a twelfth of the tests' seconds.
-gc.set_threshold(50_000)
 
 settings.register_profile("local", deadline=None, max_examples=50)
 settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, database=None)
@@ -42,7 +39,8 @@ SMALL_SPEC: dict[str, Any] = {
     },
     "distillation": {"temperature": {"float": [1, 8]}, "weight": {"float": [0, 0.9]}},
     "sparsity": {"amount": {"choice": [0.0, 0.5]}},
-    "search": {"trials": 8},
+    "search": {"trials": 8, "concurrency": 1},
+    "resources": {"latency": {"runtime": "torch"}},  # a file of ONNX takes a second a network
 }
 
 
@@ -77,12 +75,23 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """The one cluster of a test run: two CPUs, as on the smallest machine that is supported."""
+    """The one cluster of a test run: two CPUs, as on the smallest machine that is supported.
+
+    A process is ready for the next search's first actor: a second one is a start that the test waits for, so most searches of
+    tests have `concurrency: 1`.
+    """
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+    from tutelage import environment
+    from tutelage.data import digits
+    from tutelage.training import spare_processes
+
+    idle = {"RAY_num_workers_soft_limit": "6"}  # more end after a second, and the next test's task starts another
+    with environment.set_to({**spare_processes.settings(2, digits), **idle}):
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        spare_processes.start(2)
+        yield
+        ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -65,6 +65,7 @@ GROUND = {
     "pareto",
     "redaction",
     "placement",
+    "rare_collections",
     "signals",
     "signature",
 }

@@ -31,7 +31,7 @@ def test_the_package_docstring_shows_what_the_readme_shows() -> None:
 def test_the_example_runs(tmp_path: Path) -> None:
     spec = tmp_path / "tiny.yaml"
     student = {"epochs": 2, "model": {"mlp": {"hidden": {"int": [8, 16]}}}}
-    tiny = {**SMALL_SPEC, "student": student, "storage": str(tmp_path / "storage"), "search": {"trials": 2}}
+    tiny = {**SMALL_SPEC, "student": student, "storage": str(tmp_path / "storage"), "search": {"trials": 2, "concurrency": 1}}
     spec.write_text(yaml.safe_dump(tiny))
     names: dict[str, Any] = {}
     code = docstring_example()

@@ -34,7 +34,7 @@ def spec_of(storage: Path, **changes: Any) -> spec.Spec:
         "storage": str(storage),
         "student": {"epochs": 3, "model": {"mlp": {"hidden": {"int": [12, 64]}}}},
         "sparsity": {"amount": 0.5, "method": "tests.ladder:LowRank"},
-        "search": {"trials": 3, "objectives": ["accuracy", "params"], **changes.pop("search", {})},
+        "search": {"trials": 3, "concurrency": 1, "objectives": ["accuracy", "params"], **changes.pop("search", {})},
         **changes,
     })  # fmt: skip
 
@@ -99,7 +99,7 @@ def test_a_candidate_is_selected_confirmed_and_exported(ladder: SweepDir, tmp_pa
 
 def test_a_resumed_and_a_warm_started_sweep_contain_the_candidates(ladder: SweepDir) -> None:
     before = ladder.trials()
-    warm = spec_of(ladder.storage, name="warm", search={"trials": 3, "warm_start": ["ladder"]})
+    warm = spec_of(ladder.storage, name="warm", search={"warm_start": ["ladder"]})
     again = pipeline.sweep(warm)
     recalled = [trial for trial in again.trials() if trial.origin.startswith("recalled from ladder/")]
     assert recalled and all(len(trial.candidates) == 2 for trial in recalled)

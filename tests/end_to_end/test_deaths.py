@@ -46,7 +46,8 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def undisturbed(ray_cluster: None, spec: dict[str, Any]) -> list[TrialRecord]:
     """The records of the sweep in which nothing dies."""
-    return pipeline.sweep(loading.from_dict(spec)).records()
+    alone = {**spec, "search": {**spec["search"], "concurrency": 1}}
+    return pipeline.sweep(loading.from_dict(alone)).records()
 
 
 def same(record: TrialRecord) -> tuple[Any, ...]:

@@ -57,7 +57,7 @@ def test_a_disk_that_fills_during_the_search_loses_nothing(
     tree: dict[str, Any] = {
         "name": "full", "storage": str(disk / "storage"), "data": "digits",
         "teacher": {"model": {"mlp": {"hidden": 16}}, "epochs": 1, "accept_weak": True},
-        "student": {"model": {"mlp": {"hidden": {"int": [8, 64]}}}, "epochs": 1}, "search": {"trials": TRIALS},
+        "student": {"model": {"mlp": {"hidden": {"int": [8, 64]}}}, "epochs": 1}, "search": {"trials": TRIALS, "concurrency": 1},
     }  # fmt: skip
     fillers = list[Path]()
 

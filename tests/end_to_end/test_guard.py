@@ -25,7 +25,7 @@ def test_a_guarded_sweep_promises_what_its_student_loses(tmp_path: Path) -> None
         "distillation": {"temperature": 4.0, "weight": 0.5},
         "sparsity": {"amount": 0.2, "method": "tests.ladder:LowRank"},
         "guard": {"max_drop": 0.9, "against": "dense"},
-        "search": {"trials": 1},
+        "search": {"trials": 1, "concurrency": 1},
     })  # fmt: skip
     home = pipeline.sweep(spec)
     facts = home.facts()

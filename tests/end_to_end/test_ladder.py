@@ -28,7 +28,7 @@ def home(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> SweepDi
         "storage": str(tmp_path_factory.mktemp("ladders")),
         "student": {"epochs": 4, "model": {"mlp": {"hidden": 32}}},
         "sparsity": {"amount": {"float": [0.5, 0.75]}, "method": "channels", "ladder": {"rungs": 2, "recovery_epochs": 1}},
-        "search": {"trials": 2, "objectives": ["accuracy", "params"]},
+        "search": {"trials": 2, "concurrency": 1, "objectives": ["accuracy", "params"]},
     }))  # fmt: skip
 
 

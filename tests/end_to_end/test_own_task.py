@@ -61,7 +61,7 @@ def rows(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> SweepDi
 @pytest.fixture(scope="module")
 def dominated(rows: SweepDir) -> SweepDir:
     """A second sweep of the same storage, and so the same teacher, that stops students that are far behind."""
-    return swept(rows.storage, "dominated", search={"stopping": {"rule": {"dominance": {"confidence": 0.5}}}})
+    return swept(rows.storage, "dominated", search={"concurrency": 1, "stopping": {"rule": {"dominance": {"confidence": 0.5}}}})
 
 
 def test_the_own_tasks_sweep_stops_early_and_its_front_has_the_own_measures(rows: SweepDir) -> None:
@@ -88,7 +88,7 @@ def test_a_student_that_is_far_behind_is_stopped(dominated: SweepDir) -> None:
 
 def test_live_and_cached_knowledge_give_the_same_students(dominated: SweepDir) -> None:
     """The cache keeps half precision."""
-    live = swept(dominated.storage, "live", knowledge={"mode": "live"}, search={"trials": 2})
+    live = swept(dominated.storage, "live", knowledge={"mode": "live"}, search={"trials": 2, "concurrency": 1})
     for own, other in zip(dominated.records(), live.records(), strict=False):
         assert (own.params, own.state) == (other.params, "finished")
         assert other.measures["row_error_rate"] == pytest.approx(own.measures["row_error_rate"], abs=0.02)

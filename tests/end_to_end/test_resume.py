@@ -112,7 +112,7 @@ def test_after_a_killed_driver_every_student_is_trained_exactly_once(
 
 
 def test_a_finished_sweep_is_extended_and_another_spec_is_an_error(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
-    tree = tree_of(small_spec, "extended", trials=4)
+    tree = tree_of(small_spec, "extended", trials=4, concurrency=1)
     home = pipeline.sweep(loading.from_dict(tree))
     first = home.records()
     with pytest.raises(InputError, match="tutelage resume extended"):
@@ -128,7 +128,7 @@ def test_a_finished_sweep_is_extended_and_another_spec_is_an_error(small_sweep: 
 
 
 def test_a_warm_start_trains_nothing_again(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
-    tree = {**tree_of(small_spec, "warm", trials=3, warm_start=["small"], initial_design=False)}
+    tree = {**tree_of(small_spec, "warm", trials=3, concurrency=1, warm_start=["small"], initial_design=False)}
     home = pipeline.sweep(loading.from_dict(tree))
     records = home.records()
     assert len(records) == 3

@@ -197,7 +197,7 @@ SECOND: dict[str, Any] = {
         "model": {"choice": {"mlp": {"hidden": {"int": [4, 64]}}, "tests.broken_network:Model": {"width": {"int": [1, 99]}}}},
     },
     "sparsity": {},
-    "search": {"trials": 8, "constraints": {"max": {"params": "2k"}}, "sampler": "random", "confirm": 2},
+    "search": {"trials": 8, "concurrency": 1, "constraints": {"max": {"params": "2k"}}, "sampler": "random", "confirm": 2},
 }
 
 
@@ -267,7 +267,8 @@ def test_dominated_students_are_stopped_at_a_rung_and_are_never_on_the_front(
     small_sweep: SweepDir, small_spec: dict[str, Any]
 ) -> None:
     listener = Listener()
-    search = {"trials": 12, "sampler": "random", "stopping": {"rule": "mo-asha", "first_epoch": 2, "factor": 3}}
+    stopping = {"rule": "mo-asha", "first_epoch": 2, "factor": 3}
+    search = {"trials": 12, "concurrency": 1, "sampler": "random", "stopping": stopping}
     tree = {**small_spec, "name": "stopping", "search": search, "sparsity": {}}
     tree["student"] = {**small_spec["student"], "epochs": 8}
     home = pipeline.sweep(loading.from_dict(tree), observers=[listener])

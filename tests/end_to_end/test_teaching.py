@@ -32,7 +32,7 @@ class Heard:
 
 
 def sweep(tmp_path: Path, **changes: Any) -> tuple[Any, list[str]]:
-    tree = {**SMALL_SPEC, "storage": str(tmp_path / "storage"), "search": {"trials": 3}, **changes}
+    tree = {**SMALL_SPEC, "storage": str(tmp_path / "storage"), "search": {"trials": 3, "concurrency": 1}, **changes}
     heard = Heard()
     return pipeline.sweep(loading.from_dict(tree), observers=[heard]), heard.said
 

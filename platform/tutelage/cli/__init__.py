@@ -11,7 +11,10 @@ import sys
 
 import typer
 
-from tutelage import console
+from tutelage import (
+    console,
+    rare_collections,  # noqa: F401  (before what is large)
+)
 from tutelage.cli import exports, installation, students, sweeps, views
 from tutelage.cli.stopping import stoppable
 from tutelage.errors import TutelageError, UnreachableError

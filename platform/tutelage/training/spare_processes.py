@@ -1,6 +1,6 @@
 """Processes that have imported what a trial needs before a trial needs them, on a cluster that starts here.
 
-A process imports torch, Ray Tune and what reads the data, four to five seconds of a core, before it trains anything: at the
+A process imports torch, Ray Tune and what reads the data, about three seconds of a core, before it trains anything: at the
 start of a search, and after each death of a worker. On a cluster that exists already, `RAY_preload_python_modules` has to be
 set where its nodes start; with it in the environment of the driver too, spare processes are started there as well.
 """
@@ -18,6 +18,7 @@ from ray.tune.execution.class_cache import _ActorClassCache
 
 PRELOADED = "RAY_preload_python_modules"
 MODULES = (
+    "tutelage.rare_collections",
     "tutelage.training.student_jobs",
     "ray.tune",
     "torch._dynamo",  # the first step of any optimizer imports it
