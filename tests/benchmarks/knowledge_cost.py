@@ -247,15 +247,17 @@ def infer(teacher: nn.Module, batches: Sequence[Tensor]) -> None:
 
 
 def main() -> None:
-    parser = smoke.Parser(__doc__, path=smoke.cifar, rounds=1, seeds=1, teacher=smoke.teacher)
+    parser = smoke.Parser(__doc__, path=smoke.cifar, rounds=1, seeds=1, teacher=smoke.teacher, widths=[25, 32])
     parser.add_argument("path")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--torchdistill", help="directory that holds the package")
     parser.add_argument("--teacher", help="directory of a trained teacher, for `sparse`")
     parser.add_argument("--part", nargs="*", default=["steps", "sparse", "build"])
+    parser.add_argument("--widths", type=int, nargs=2, default=list(TEACHERS.values()), help="of the teachers")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    TEACHERS.update(zip(TEACHERS, options.widths, strict=True))
     if options.torchdistill:
         sys.path.insert(0, options.torchdistill)
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {

@@ -13,6 +13,7 @@ import mlflow
 import pytest
 
 from tutelage import storage
+from tutelage.records import sender
 from tutelage.records.observer import Event, TrialEnded
 from tutelage.records.sweeps import sweep_at
 from tutelage.spec import loading
@@ -53,11 +54,13 @@ def fill(disk: Path) -> Path:
 def test_a_disk_that_fills_during_the_search_loses_nothing(
     ray_cluster: None, disk: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(storage, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(storage, "PATIENCE_S", storage.PATIENCE_S)  # put back after `tests.impatient`
+    monkeypatch.setattr(sender, "PATIENCE_S", 2.0)
     tree: dict[str, Any] = {
-        "name": "full", "storage": str(disk / "storage"), "data": "digits",
+        "name": "full", "storage": str(disk / "storage"), "data": "tests.impatient:Digits",
         "teacher": {"model": {"mlp": {"hidden": 16}}, "epochs": 1, "accept_weak": True},
-        "student": {"model": {"mlp": {"hidden": {"int": [8, 64]}}}, "epochs": 1}, "search": {"trials": TRIALS, "concurrency": 1},
+        "student": {"model": {"mlp": {"hidden": {"int": [8, 64]}}}, "epochs": 1},
+        "search": {"trials": TRIALS, "concurrency": 1},
     }  # fmt: skip
     fillers = list[Path]()
 

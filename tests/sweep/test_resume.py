@@ -54,7 +54,8 @@ def test_more_trials_need_a_number_to_add_to() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"search": {"trials": 9}}, {"search": {"trials": 8, "concurrency": 1}}, {"resources": {"trial": {"cpus": 2}}},
+    [{"search": {"trials": 9}}, {"search": {"trials": 8, "concurrency": 2}},
+     {"resources": {**SMALL_SPEC["resources"], "trial": {"cpus": 2}}},
      {"search": {"trials": 8, "plateau": {"trials": 3}}}, {"select": {"policy": "min-size"}}],
 )  # fmt: skip
 def test_a_spec_that_only_extends_the_search_is_accepted(change: dict[str, object]) -> None:

@@ -36,7 +36,8 @@ BATCH_SIZES = (1, 7)  # beside the whole batch
 MORE_PADDING = 3  # steps
 
 _CODE = """
-import json, sys
+import gc, json, sys
+gc.set_threshold(50_000)  # a quarter of the imports' time
 sys.modules["tutelage"] = None  # importing it raises, as where it is not installed
 import numpy, torch
 scratch, plan = sys.argv[1], json.loads(sys.argv[2])
