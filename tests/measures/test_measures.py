@@ -12,6 +12,9 @@ from tutelage.measure import identity, log10, neg_log10_error
 # direction, when it is known, interval, scale, worst value, MLflow key
 TABLE = {
     "accuracy": ("maximise", "each_epoch", "share", neg_log10_error, 0.0, "quality/accuracy"),
+    "intent_accuracy": ("maximise", "each_epoch", "share", neg_log10_error, 0.0, "quality/intent_accuracy"),
+    "sentence_accuracy": ("maximise", "each_epoch", "share", neg_log10_error, 0.0, "quality/sentence_accuracy"),
+    "slot_f1": ("maximise", "each_epoch", "corpus", neg_log10_error, 0.0, "quality/slot_f1"),
     "agreement": ("maximise", "at_end", "mean", neg_log10_error, 0.0, "quality/agreement"),
     "teacher_kl_nats": ("minimise", "at_end", "mean", log10, None, "quality/teacher_kl_nats"),
     "calibration_error": ("minimise", "at_end", "corpus", identity, None, "quality/calibration_error"),
