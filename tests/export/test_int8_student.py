@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import mlflow
 import pytest
+import torch
 
 from tests.stored_sweep import write_sweep
 from tutelage.errors import InputError
-from tutelage.export import export, load
+from tutelage.export import export, load, logged_model, registry
 from tutelage.export.evaluate import evaluate_model
 from tutelage.files import sha256_of, write_json
 from tutelage.networks import checkpoint, onnx_format, runtime
 from tutelage.networks.trust import EVERYTHING
 from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.tracker import Tracker
 from tutelage.selection import champions
 from tutelage.signature import signature_of
 from tutelage.training import int8
@@ -86,6 +92,39 @@ def test_an_int8_file_that_was_exchanged_is_an_error(home: SweepDir, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
-def test_the_registry_takes_no_int8_file(home: SweepDir, context: TrainingContext) -> None:
-    with pytest.raises(InputError, match="t0001 is quantised to int8, and the registry takes PyTorch programs"):
+@pytest.mark.slow
+def test_the_registry_has_the_measured_file_which_runs_without_tutelage_and_is_the_next_students_champion(
+    home: SweepDir,
+    context: TrainingContext,
+    mlflow_store: Callable[[Path], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uri = mlflow_store(tmp_path)
+    tracker = Tracker(uri, "tests")
+    run = logged_model.Run(uri=uri, experiment_id=tracker.experiment_id, run_id=tracker.start_sweep("sweep", {}, [], {}))
+    tracker.close()
+    tags = {"tutelage.task": str(context.task), "tutelage.sweep": "stored", "tutelage.trial": "t0001"}
+    candidate = champions.candidate_of(home.students_dir / "t0001", home.spec().own_code(), context, tags)
+    registered = registry.register_student(run, candidate, "small")
+    assert registered.distance < 1e-4, "read back in another process by MLflow's ONNX flavour"
+    directory = registry.download_network(uri, "models:/small@champion")
+    measured = home.students_dir / "t0001" / runtime.INT8_FILE
+    assert directory and sha256_of(directory / runtime.INT8_FILE) == sha256_of(measured)
+    monkeypatch.setattr(SweepDir, "tracking_uri", uri)
+    former = champions.champion(champions.Registration(name="small"), home, context)
+    assert former and former.size_bytes == onnx_format.size_bytes(measured)
+    some = context.splits["validation"].take(slice(5)).arguments
+    assert torch.equal(former.model(*some), runtime.opened(measured)(*some))
+    version = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version("small", "1")
+    assert version.tags["tutelage.form"] == "onnx-int8"
+
+
+def test_an_int8_file_of_a_table_is_not_registered_as_it_takes_no_rows(
+    home: SweepDir, context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signature = runtime.signature_in(home.students_dir / "t0001")
+    rows = replace(signature, inputs=(replace(signature.inputs[0], columns=(SimpleNamespace(kind="number", name="a"),)),))  # type: ignore[arg-type]
+    monkeypatch.setattr(runtime, "signature_in", lambda _: rows)
+    with pytest.raises(InputError, match=r"t0001 is an int8 file, which takes numbers.* takes rows by column name"):
         champions.candidate_of(home.students_dir / "t0001", home.spec().own_code(), context, {})

@@ -1,10 +1,13 @@
-"""A student as a model in MLflow: a torch.export program with its signature, read back in a process without tutelage."""
+"""A student as a model in MLflow, with its signature, read back in a process without tutelage.
+
+It is a torch.export program, or the ONNX file of an int8 candidate.
+"""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,12 +23,14 @@ from torch import Tensor, nn
 
 from tutelage.errors import WorkFailed
 from tutelage.export import read_back, table_rows
+from tutelage.networks import onnx_format
 from tutelage.networks.blank import argument_names
 from tutelage.networks.interface import Port, arguments_of, outputs_of
 from tutelage.networks.program import program_bytes, program_of
 from tutelage.signature import Signature
 
 REQUIREMENTS = ("torch", "numpy")
+ONNX_REQUIREMENTS = ("onnx", "onnxruntime", "numpy")
 
 _COLUMN_TYPES: dict[str, DataType | AnyType] = {
     "number": AnyType(),  # type: ignore[no-untyped-call]  # MLflow refuses integers for a column of doubles
@@ -47,7 +52,8 @@ class Run:
 class Candidate:
     """A network to be registered: its signature, the `arguments` of two or more real examples, and its `tags`.
 
-    `files`, such as its weights and architecture, are kept beside the program.
+    `files`, such as its weights and architecture, are kept beside the program. With `int8_file`, this file is registered, and
+    `model` runs it.
     """
 
     model: nn.Module
@@ -55,15 +61,16 @@ class Candidate:
     arguments: tuple[Tensor, ...]
     tags: Mapping[str, str]
     files: Sequence[Path] = ()
+    int8_file: Path | None = None
 
     def __post_init__(self) -> None:
         assert len(self.arguments[0]) >= 2, "a batch of one would fix the exported batch size"
         self.model.eval()
 
 
-def requirements() -> list[str]:
+def requirements(packages: Sequence[str] = REQUIREMENTS) -> list[str]:
     """Return the packages that a registered student needs, pinned to those installed; torch without its build's suffix."""
-    return [f"{package}=={version(package).split('+')[0]}" for package in REQUIREMENTS]
+    return [f"{package}=={version(package).split('+')[0]}" for package in packages]
 
 
 def log_model(client: mlflow.MlflowClient, run: Run, candidate: Candidate, name: str) -> tuple[str, float]:
@@ -75,7 +82,9 @@ def log_model(client: mlflow.MlflowClient, run: Run, candidate: Candidate, name:
     cases = read_back.cases_of(candidate.model, candidate.signature, candidate.arguments)
     model_id = _log(run, candidate, name)
     try:
-        distance = distance_when_read_back(run.uri, f"models:/{model_id}", cases, candidate.signature)
+        distance = distance_when_read_back(
+            run.uri, f"models:/{model_id}", cases, candidate.signature, is_onnx=candidate.int8_file is not None
+        )
         if not distance <= (limit := read_back.allowed(cases)):
             raise WorkFailed(
                 f"the logged model's logits differ by {distance:g} from the student's (allowed: {limit:g}), so it was not "
@@ -91,12 +100,27 @@ def _log(run: Run, candidate: Candidate, name: str) -> str:
     mlflow.set_experiment(experiment_id=run.experiment_id)
     with mlflow.start_run(run_id=run.run_id), tempfile.TemporaryDirectory() as scratch:
         try:
-            log = _log_rows if table_rows.is_table(candidate.signature) else _log_network
-            info = log(candidate, name, Path(scratch))
+            info = _logger_of(candidate)(candidate, name, Path(scratch))
         except Exception as error:
             _forget_failed(run.run_id)
             raise WorkFailed(f"the student could not be logged as a model: {error}") from error
     return str(info.model_id)
+
+
+def _logger_of(candidate: Candidate) -> Callable[[Candidate, str, Path], Any]:
+    if candidate.int8_file:
+        return _log_int8
+    return _log_rows if table_rows.is_table(candidate.signature) else _log_network
+
+
+def _log_int8(candidate: Candidate, name: str, scratch: Path) -> Any:
+    """Log the int8 file in MLflow's ONNX flavour; the file itself is also beside it, as it was measured."""
+    assert candidate.int8_file is not None
+    return mlflow.onnx.log_model(
+        onnx_format.load(candidate.int8_file), name=name, signature=_mlflow_signature(candidate),
+        pip_requirements=requirements(ONNX_REQUIREMENTS), tags=dict(candidate.tags),
+        extra_files=[str(file) for file in (*candidate.files, *_example_file(candidate, scratch))],
+    )  # fmt: skip
 
 
 def _log_network(candidate: Candidate, name: str, scratch: Path) -> Any:
@@ -164,7 +188,9 @@ def _forget_failed(run_id: str) -> None:
             mlflow.MlflowClient().delete_logged_model(model.model_id)
 
 
-def distance_when_read_back(uri: str, model_uri: str, cases: Sequence[read_back.Case], signature: Signature) -> float:
+def distance_when_read_back(
+    uri: str, model_uri: str, cases: Sequence[read_back.Case], signature: Signature, *, is_onnx: bool = False
+) -> float:  # fmt: skip
     """Return the largest absolute difference of the logged model's logits from those of `cases`, computed without tutelage."""
-    kind: read_back.Kind = "rows" if table_rows.is_table(signature) else "mlflow"
+    kind: read_back.Kind = "mlflow-onnx" if is_onnx else "rows" if table_rows.is_table(signature) else "mlflow"
     return read_back.differences(cases, signature, {"logged": (kind, [uri, model_uri])})["logged"]

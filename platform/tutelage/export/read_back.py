@@ -28,7 +28,7 @@ from tutelage.tasks import by_sequence
 
 Array = NDArray[np.float32]
 Arguments = tuple[Tensor, ...]
-Kind = Literal["program", "weights", "onnx", "mlflow", "rows"]
+Kind = Literal["program", "weights", "onnx", "mlflow", "mlflow-onnx", "rows"]
 
 TOLERANCE = 1e-5  # of a float form's logits, absolute
 LOGIT = 10.0  # larger logits may differ in proportion, as float32 is not more precise
@@ -49,6 +49,14 @@ def loaded(kind, places):
         mlflow.set_tracking_uri(places[0]); mlflow.set_registry_uri(places[0])
         served = mlflow.pyfunc.load_model(places[1])
         return lambda given: {sequences[0]: served.predict(given)}
+    if kind == "mlflow-onnx":
+        import mlflow
+        mlflow.set_tracking_uri(places[0]); mlflow.set_registry_uri(places[0])
+        served = mlflow.pyfunc.load_model(places[1])
+        def run_onnx(given):
+            found = served.predict(given[0] if len(given) == 1 else dict(zip(plan["arguments"], given)))
+            return found if len(sequences) > 1 else dict(zip(sequences, found.values()))
+        return run_onnx
     if kind == "onnx":
         import onnxruntime
         session = onnxruntime.InferenceSession(places[0], providers=["CPUExecutionProvider"])

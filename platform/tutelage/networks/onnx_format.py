@@ -50,6 +50,11 @@ def write(
     return int(next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")))
 
 
+def load(path: Path) -> Any:
+    """Return an ONNX file as its model."""
+    return onnx.load(path)
+
+
 def _name_dimensions(model: Any, arguments: Sequence[Port]) -> None:
     """Give the free dimensions the names that the arguments have for them, in place of the exporter's symbols."""
     named = {}

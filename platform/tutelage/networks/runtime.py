@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import InputError, TutelageError, WorkFailed
 from tutelage.files import sha256_of
-from tutelage.networks import checkpoint, forward
+from tutelage.networks import checkpoint, cost, forward
 from tutelage.networks.interface import arguments_of
 from tutelage.networks.program import output_names, program_of
 from tutelage.networks.trust import PACKAGE_ONLY
@@ -93,6 +93,14 @@ def read(directory: Path, trusted: Collection[str] = PACKAGE_ONLY) -> nn.Module:
     """Return the student in `directory` as it is deployed: its int8 file in onnxruntime if it has one, else the network."""
     file = int8_file(directory)
     return opened(file) if file else checkpoint.read(directory, trusted)[0]
+
+
+def size_bytes(directory: Path, model: nn.Module) -> float:
+    """Return the size of the student in `directory` as it is deployed: its int8 file's, else that of `model`."""
+    from tutelage.networks import onnx_format
+
+    file = int8_file(directory)
+    return float(onnx_format.size_bytes(file)) if file else cost.size(model)["size_bytes"]
 
 
 def signature_in(directory: Path) -> Signature:

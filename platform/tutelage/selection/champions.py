@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from tutelage.errors import InputError
 from tutelage.export import logged_model, registry
 from tutelage.export.fit import mismatch
 from tutelage.measure import Measure
-from tutelage.networks import checkpoint, cost, runtime
+from tutelage.networks import checkpoint, runtime
 from tutelage.networks.trust import EVERYTHING
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
@@ -65,13 +67,33 @@ def champion(registration: Registration, home: SweepDir, context: TrainingContex
             "it was not registered by tutelage, and cannot be compared. Register under another name, or with --force."
         )
     trusted = EVERYTHING if registration.trust else home.spec().own_code()
-    model, architecture = checkpoint.for_inputs(*checkpoint.read(directory, trusted), context.signature.inputs)
+    model, architecture = _as_deployed(directory, trusted, context)
     if difference := mismatch(signature_of(architecture["signature"]), context.signature):
         raise InputError(
             f"the champion of '{name}', version {found.version}, {difference}: they cannot be compared. Register under another "
             "name, or with --force."
         )
-    return Subject(name=f"{name} version {found.version} ({found.origin})", model=model)
+    size_bytes = runtime.size_bytes(directory, model)
+    return Subject(name=f"{name} version {found.version} ({found.origin})", model=model, size_bytes=size_bytes)
+
+
+def _as_deployed(
+    directory: Path, trusted: Collection[str], context: TrainingContext
+) -> tuple[nn.Module, Mapping[str, Any]]:  # fmt: skip
+    """Return the network that a directory deploys, for examples as the context has them, and its architecture.
+
+    Raises `InputError` for an int8 file that takes examples of another normalisation: it cannot be changed.
+    """
+    if not runtime.int8_file(directory):
+        return checkpoint.for_inputs(*checkpoint.read(directory, trusted), context.signature.inputs)
+    architecture, wanted = checkpoint.read_architecture(directory), context.signature.inputs
+    given = signature_of(architecture["signature"]).inputs
+    if [(one.mean, one.std) for one in given] != [(one.mean, one.std) for one in wanted]:
+        raise InputError(
+            "the champion is an int8 file for examples of another normalisation, and cannot be compared. Register under "
+            "another name, or with --force."
+        )
+    return runtime.read(directory, trusted), architecture
 
 
 @contextmanager
@@ -116,13 +138,11 @@ def candidate_of(
 ) -> logged_model.Candidate:  # fmt: skip
     """Return the network in `directory` as it is registered: its inputs are examples as the data hold them.
 
-    A network of a table keeps its normalisation, because the logged model converts rows to numbers.
+    A network of a table keeps its normalisation, because the logged model converts rows to numbers. So does an int8 file, which
+    takes what its network was quantised for.
     """
-    if runtime.int8_file(directory):
-        raise InputError(
-            f"{directory.name} is quantised to int8, and the registry takes PyTorch programs. Register the candidate that it "
-            "was made from, and export this one: tutelage export."
-        )
+    if file := runtime.int8_file(directory):
+        return _int8_candidate(directory, file, context, tags)
     model, architecture = checkpoint.read(directory, trusted)
     inputs = signature_of(architecture["signature"]).inputs
     stored = tuple(one if one.columns else replace(one, mean=(), std=()) for one in inputs)
@@ -135,6 +155,24 @@ def candidate_of(
     )  # fmt: skip
 
 
+def _int8_candidate(
+    directory: Path, file: Path, context: TrainingContext, tags: Mapping[str, str]
+) -> logged_model.Candidate:  # fmt: skip
+    """Return an int8 file as it is registered. Raises `InputError` for one of a table, whose rows no ONNX file converts."""
+    signature = runtime.signature_in(directory)
+    if any(one.columns for one in signature.inputs):
+        raise InputError(
+            f"{directory.name} is an int8 file, which takes numbers, and a registered student of a table takes rows by column "
+            "name. Register the candidate that it was made from, and export this one: tutelage export."
+        )
+    examples = context.splits["validation"].normalised_as(signature.inputs)
+    return logged_model.Candidate(
+        model=runtime.opened(file), signature=signature, tags={**tags, "tutelage.form": "onnx-int8"},
+        arguments=examples.take(slice(EXAMPLES)).arguments,
+        files=[directory / checkpoint.ARCHITECTURE, directory / checkpoint.WEIGHTS, file], int8_file=file,
+    )  # fmt: skip
+
+
 def _promoted(
     primary: Measure, registration: Registration, former: Subject | None, document: dict[str, Any]
 ) -> tuple[bool, str]:
@@ -144,5 +182,5 @@ def _promoted(
         return True, "There was no champion."
     return comparison.of_promotion(
         primary, document["test"]["gain_over_champion"], document["student"]["measures"]["size_bytes"],
-        cost.size(former.model)["size_bytes"], registration.margin, former.name,
+        former.size_bytes, registration.margin, former.name,
     )  # fmt: skip

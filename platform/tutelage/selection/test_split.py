@@ -19,10 +19,11 @@ from tutelage.training.context import TrainingContext
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A network that is tested, and its recorded name (a trial, a teacher's address)."""
+    """A network that is tested, and its recorded name (a trial, a teacher's address); `size_bytes` is a champion's."""
 
     name: str
     model: nn.Module
+    size_bytes: float = 0.0
 
 
 def test(home: SweepDir, context: TrainingContext, subjects: Mapping[str, Subject]) -> dict[str, Any]:
