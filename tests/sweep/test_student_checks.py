@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +13,9 @@ import pytest
 from tests.conftest import SMALL_SPEC
 from tutelage.errors import InputError
 from tutelage.spec import loading
+from tutelage.spec.search_sections import LatencyConfig
 from tutelage.spec.spec import Spec
-from tutelage.sweep.student_checks import buildable, check_students
+from tutelage.sweep.student_checks import buildable, check_latency, check_students
 from tutelage.training.context import TrainingContext
 
 WORKING = ["Base", "Unsaved", "ReadsNumbers", "Tied", "Lazy", "Named", "Recurrent", "Encoder", "Staged", "Loud"]
@@ -90,3 +94,18 @@ def test_values_of_a_range_from_which_no_network_can_be_built_are_skipped(contex
     assert found.config.student.model[own("Encoder")]["width"] % 4 == 0  # type: ignore[index]
     with pytest.raises(InputError, match=r"vit.*3 heads do not divide a width of 32"):
         check_students(spec_of({"vit": {"width": 32, "heads": 3}}), context)
+
+
+@pytest.mark.slow  # a process is started
+@pytest.mark.parametrize(
+    ("printed", "why"),
+    [("1.5 2.0", None), ("warming up", r"Its last line must be two positive numbers.*tried with an untrained student")],
+)
+def test_a_command_that_gives_no_latency_is_an_error_before_anything_is_trained(
+    printed: str, why: str | None, context: TrainingContext
+) -> None:
+    """Otherwise every student would fail after its last epoch."""
+    config = LatencyConfig(command=[sys.executable, "-c", f"print({printed!r})"])
+    room = replace(context, latency=config)
+    with pytest.raises(InputError, match=why) if why else nullcontext():
+        check_latency(spec_of("mlp"), room)

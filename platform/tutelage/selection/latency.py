@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tutelage.errors import WorkFailed
 from tutelage.networks import checkpoint, runtime
@@ -21,7 +21,7 @@ def measure_latencies(
     """Measure the one-example latency of these trials' students, with nothing else running, and record it.
 
     Return the teacher's latency, measured in turn with them; without trials nothing is measured. A network that cannot be
-    written as ONNX has no latency, and a message names it.
+    written as ONNX or measured has no latency, and a message names it: what was trained before is worth more than a latency.
     """
     if not trials:
         return {}
@@ -37,9 +37,21 @@ def measure_latencies(
             ready[name] = latency.prepared(network, context)
         except WorkFailed as error:
             events.stage(f"no latency of {name}: {error} resources.latency.runtime: torch measures it in PyTorch.")
-    measured = latency.latencies_ms(ready, context) if ready else {}
+    measured = _measured(ready, context, events)
     of_teacher = measured.pop(_TEACHER, {})
     home.add_measures(measured)
     for trial, found in measured.items():
         tracker.log_measures(trial, found)
     return of_teacher
+
+
+def _measured(ready: Mapping[str, latency.Network], context: TrainingContext, events: Dispatcher) -> latency.Latencies:
+    """Return the latencies of networks; those of a command are measured one by one, so that a failure costs one of them."""
+    parts = [{name: one} for name, one in ready.items()] if context.latency.command else [dict(ready)] if ready else []
+    found: latency.Latencies = {}
+    for part in parts:
+        try:
+            found |= latency.latencies_ms(part, context)
+        except WorkFailed as error:
+            events.stage(f"no latency of {', '.join(part)}: {error}")
+    return found

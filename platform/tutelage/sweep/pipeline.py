@@ -41,7 +41,6 @@ from tutelage.sweep.extension import address_of
 from tutelage.sweep.recorder import Recorder, record_run_ids
 from tutelage.sweep.teacher_store import Teacher
 from tutelage.sweep.teachers import as_one, ensure_teacher, ensure_teachers
-from tutelage.training import latency
 from tutelage.training.cluster import check_resources, cluster
 from tutelage.training.context import TrainingContext, context_of
 from tutelage.training.ray_train import workers_of
@@ -106,7 +105,7 @@ def opened(spec: Spec, events: Dispatcher) -> TrainingContext:
     knowledge.check_knowledge(spec, context)
     student_checks.check_students(spec, context)
     sizing.check_constraints(spec, context)
-    latency.check(context.latency)
+    student_checks.check_latency(spec, context)
     events.stage(f"data {context.fingerprint[:16]}: {data_description.sizes(context)}")
     for line in [*data_description.lines(context), *guard_checks.lines(spec, context)]:
         events.stage(line)

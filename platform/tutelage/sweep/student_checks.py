@@ -12,8 +12,8 @@ from typing import Any
 from torch import nn
 
 from tutelage import plugins
-from tutelage.errors import InputError, TutelageError
-from tutelage.networks import forward, stages
+from tutelage.errors import InputError, TutelageError, WorkFailed
+from tutelage.networks import checkpoint, forward, stages
 from tutelage.networks.output import Outline
 from tutelage.networks.program import program_of
 from tutelage.networks.weights import shared_names, weights_of
@@ -21,7 +21,7 @@ from tutelage.sparsity import Point
 from tutelage.spec.domains import any_value
 from tutelage.spec.sections import TrialConfig
 from tutelage.spec.spec import Spec
-from tutelage.training import rehearsal, student, student_sizes
+from tutelage.training import latency, rehearsal, student, student_sizes
 from tutelage.training.context import TrainingContext
 from tutelage.training.plan import TrainingPlan
 
@@ -55,6 +55,18 @@ def check_students(spec: Spec, context: TrainingContext) -> None:
         if teacher.model is not None and teacher.weights is None and plugins.own_code(teacher.model):
             plan, architecture = student.label_only_plan(teacher, context), context.architecture(teacher.model)
             _rehearse(teacher.model, context, plan, lambda _point, own=architecture: own)  # type: ignore[misc]
+
+
+def check_latency(spec: Spec, context: TrainingContext) -> None:
+    """Raise `InputError` for a command of `resources.latency` that gives no latency of one untrained student."""
+    latency.check(context.latency)
+    if context.latency.command:
+        config = buildable(spec, context)[0].config
+        network = checkpoint.seeded(context.architecture(config.student.model), spec.seed)
+        try:
+            latency.latencies_ms({"an untrained student": network}, context)
+        except WorkFailed as error:
+            raise InputError(f"{error} It was tried with an untrained student, before the search.") from error
 
 
 def _rehearse(
