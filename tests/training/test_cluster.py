@@ -1,4 +1,4 @@
-"""The end of a cluster: no worker outlives it, and workers of clusters that others started are left alone."""
+"""The cluster of a sweep: what it cannot give is refused; no worker outlives it; workers of others are left alone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import psutil
 import pytest
 import ray
+import torch
 
+from tests.conftest import SMALL_SPEC
+from tutelage.errors import UnreachableError
+from tutelage.placement import Node
+from tutelage.spec import loading
 from tutelage.training import cluster
 
 
@@ -54,3 +60,41 @@ def test_workers_of_a_cluster_that_others_started_are_left_alone(
     cluster._disconnect()
     time.sleep(0.2)
     assert is_alive(worker)
+
+
+TWO_NODES = [{"CPU": 1.0}, {"CPU": 1.0}]
+ONE_NODE = [{"CPU": 2.0}]
+
+
+@pytest.mark.parametrize(
+    ("there", "trial", "why"),
+    [
+        (ONE_NODE, {"workers": 2, "cpus": 1}, ""),
+        (TWO_NODES, {"workers": 2, "cpus": 1}, ""),
+        (TWO_NODES, {"cpus": 2}, "asks for 2 CPUs, and no node has that much: there are 2 nodes"),
+        (ONE_NODE, {"cpus": 3}, "asks for 3 CPUs, and no node has that much: there is one node with 2 CPUs"),
+        (ONE_NODE, {"workers": 100, "cpus": 1}, "100 workers of 1 CPU each, and there is room for 2"),
+        (ONE_NODE, {"gpus": 1}, "asks for 1 CPU and 1 GPU, and no node has that much"),
+        (TWO_NODES, {"gpus": 0.5}, "asks for 1 CPU and 0.5 GPUs, and no node has that much"),
+    ],
+)
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_a_trial_that_fits_no_node_is_an_error_before_anything_is_trained(
+    is_connected: bool, there: list[dict[str, float]], trial: dict[str, float], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster its nodes are counted; without one, as in a dry run, this machine."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: is_connected or len(there) > 1)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": one} for one in there])
+    monkeypatch.setattr(cluster, "_grows", lambda: False)
+    monkeypatch.setattr(cluster, "get_num_cpus", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    spec = loading.from_dict({**SMALL_SPEC, "resources": {"trial": trial}})
+    with pytest.raises(UnreachableError, match=why) if why else nullcontext():
+        cluster.check_resources(spec)
+    monkeypatch.setattr(cluster, "_grows", lambda: True)
+    cluster.check_resources(spec)
+
+
+def test_a_hundred_trials_at_once_are_as_many_as_fit() -> None:
+    spec = loading.from_dict({**SMALL_SPEC, "search": {"trials": 200, "concurrency": 100}})
+    assert cluster.trials_at_once(spec, [Node(cpus=2, gpus=0)]) == 2
