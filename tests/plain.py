@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from tutelage import plugins
 from tutelage.data import Examples, Field
+from tutelage.errors import InputError
 from tutelage.signature import InputSpec, OutputSpec, Signature
 
 
@@ -77,3 +81,40 @@ def plain_signature(shape: Sequence[int] = (1, 8, 8), names: Sequence[str] = tup
 def architecture_of(model: Any, shape: Sequence[int] = (1, 8, 8), names: Sequence[str] = tuple("0123456789")) -> dict[str, Any]:
     """Return what is kept beside the weights of a `model` of that signature."""
     return {"version": 2, "model": model, "signature": plain_signature(shape, names).document()}
+
+
+WORDS = InputSpec(name="tokens", kind="tokens", dtype="int64", shape=("tokens_steps",), steps=5, names=tuple("abcdefgh"))
+SENTENCES = Signature(
+    inputs=(WORDS,),
+    outputs=(OutputSpec(name="slots", names=("O", "B-x", "I-x"), steps="tokens"), OutputSpec(name="intent", names=("p", "q"))),
+)
+
+
+@cache
+def models_for(signature: Signature) -> list[str]:
+    """Return the models of the package that take these inputs and give these outputs."""
+    return [name for name in plugins.names("models") if _takes(name, signature)]
+
+
+def _takes(name: str, signature: Signature) -> bool:
+    _, plugin, config = plugins.configure("models", name)
+    try:
+        with torch.device("meta"):
+            plugin.build(config, signature)
+    except InputError:
+        return False
+    return True
+
+
+def signature_for(name: str) -> Signature:
+    """Return a small signature that a model of the package takes: images with a class, or sentences."""
+    return next(one for one in (plain_signature(), SENTENCES) if name in models_for(one))
+
+
+def examples_for(signature: Signature, count: int) -> tuple[Tensor, ...]:
+    """Return the arguments of a network for `count` random examples of this signature, sequences of 1 to 5 steps."""
+    (spec,) = signature.inputs
+    if not spec.is_ragged:
+        return (torch.randn(count, *spec.typical_shape),)
+    mask = torch.arange(spec.steps) < torch.randint(1, spec.steps + 1, (count, 1))
+    return torch.randint(0, len(spec.names), mask.shape), mask

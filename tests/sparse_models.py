@@ -1,7 +1,7 @@
 """Which networks a sparsity method can make smaller, and the options that it needs, as its own tests say.
 
-`MODELS` of `tests/sparsity/test_<method>.py` lists the networks (all, if it is not there), `OPTIONS` has the options that have
-no default.
+`MODELS` of `tests/sparsity/test_<method>.py` lists the networks (all that take images, if it is not there), `OPTIONS` has the
+options that have no default.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests import own_tests
-from tutelage import plugins
+from tests.plain import models_for, plain_signature
 
 RECURRENT, ENCODER = "tests.odd_networks:Recurrent", "tests.odd_networks:Encoder"
 
@@ -22,7 +22,7 @@ def options(method: str) -> dict[str, Any]:
 
 def fitting(method: str) -> list[Any]:
     """Return the models that a sparsity method can make smaller."""
-    found: list[Any] = own_tests.part("sparsity", method, "MODELS", plugins.names("models"))
+    found: list[Any] = own_tests.part("sparsity", method, "MODELS", models_for(plain_signature()))
     return found
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from tests import own_tests, sparse_models
-from tests.plain import plain_signature
+from tests.plain import SENTENCES, examples_for, models_for, plain_signature, signature_for
 from tests.sparse_models import fitting, small
 from tutelage import data, plugins
 from tutelage.data import SPLITS, UNKNOWN, Examples, classified
@@ -26,6 +26,7 @@ from tutelage.networks import cost, top_k
 from tutelage.networks.output import Outline, Output, Stage
 from tutelage.sparsity import Calibration, Method, Point
 from tutelage.spec import distributions, space
+from tutelage.tasks import by_sequence
 
 EVERY = [(family, name) for family in plugins.FAMILIES if family != "measures" for name in plugins.names(family)]
 IMAGES, NUM_CLASSES = (1, 8, 8), 10
@@ -44,7 +45,7 @@ def needed_options(family: str, name: str) -> dict[str, Any]:
 def build(name: str, **options: Any) -> nn.Module:
     _, plugin, config = plugins.configure("models", {name: options})
     torch.manual_seed(0)
-    model: nn.Module = plugin.build(config, plain_signature(IMAGES))
+    model: nn.Module = plugin.build(config, signature_for(name))
     return model
 
 
@@ -79,20 +80,32 @@ def test_a_plugin_has_a_summary_and_ranges_within_its_bounds(family: str, name: 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", named("models"))
 def test_a_model_outputs_logits_and_is_sized_without_weights(name: str) -> None:
-    model = build(name)
-    assert model(torch.randn(3, *IMAGES)).shape == (3, NUM_CLASSES)
+    model, signature = build(name), signature_for(name)
+    arguments = examples_for(signature, 3)
+    logits = by_sequence(model(*arguments), list(signature.classes))
+    for output in signature.outputs:
+        steps = arguments[0].shape[1:2] if output.steps else ()
+        assert logits[output.name].shape == (3, *steps, output.num_classes)
     with torch.device("meta"):
         weightless = build(name)
     real, planned = cost.size(model), cost.size(weightless)
     assert {key: real[key] for key in planned} == planned
-    assert cost.macs(weightless, plain_signature(IMAGES)) == cost.macs(model, plain_signature(IMAGES))
+    assert cost.macs(weightless, signature) == cost.macs(model, signature)
+
+
+def test_every_model_takes_images_or_sentences() -> None:
+    assert set(models_for(plain_signature(IMAGES))) ^ set(models_for(SENTENCES)) == set(named("models"))
 
 
 @pytest.mark.parametrize("name", named("models"))
 def test_a_model_in_evaluation_mode_processes_examples_independently(name: str) -> None:
-    model, batch = build(name).eval(), torch.randn(5, *IMAGES)
-    alone = torch.cat([model(example.unsqueeze(0)) for example in batch])
-    torch.testing.assert_close(model(batch), alone)
+    model, signature = build(name).eval(), signature_for(name)
+    batch = examples_for(signature, 5)
+    together = by_sequence(model(*batch), list(signature.classes))
+    for number in range(5):
+        alone = by_sequence(model(*(part[number : number + 1] for part in batch)), list(signature.classes))
+        for output, logits in alone.items():
+            torch.testing.assert_close(together[output][number : number + 1], logits)
 
 
 @pytest.mark.parametrize("name", named("models"))

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tests import own_tests, sparse_models
-from tests.plain import architecture_of, plain_signature
+from tests.plain import architecture_of, models_for, plain_signature
 from tests.sparse_models import ENCODER, RECURRENT, fitting
 from tutelage import plugins
 from tutelage.networks import checkpoint, runtime
@@ -162,7 +162,8 @@ def test_a_smaller_network_is_read_back_as_it_was(method: str, model: str, tmp_p
 
 
 NETWORKS_OF = {  # methods that change layers, and the networks with which their exports are tested
-    "channels": plugins.names("models"), "low_rank": ["convnet", "mlp", "vit"], "units": [RECURRENT], "heads": ["vit", ENCODER],
+    "channels": models_for(plain_signature(SHAPE)), "low_rank": ["convnet", "mlp", "vit"],
+    "units": [RECURRENT], "heads": ["vit", ENCODER],
 }  # fmt: skip
 EXPORTED = [
     (method, model)

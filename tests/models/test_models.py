@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.plain import architecture_of, plain_signature
-from tutelage import plugins
+from tests.plain import architecture_of, models_for, plain_signature
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint, cost
 from tutelage.sparsity import Calibration, channels
@@ -37,7 +36,7 @@ MACS = [  # of the same tables, by torch-pruning's counter
     ({"wide_resnet": {"blocks": 6, "widen": 2}}, 327.6e6),
     ({"vgg": {"convs": 2, "width": 64}}, 284.9e6),
 ]
-FAMILIES = plugins.names("models")
+FAMILIES = models_for(plain_signature(IMAGES))
 
 
 def build(reference: Any, shape: tuple[int, ...] = IMAGES, num_classes: int = 100) -> nn.Module:

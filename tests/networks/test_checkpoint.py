@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import load_file, save, save_file
 from torch import nn
 
-from tests.plain import architecture_of, plain_signature
-from tutelage import plugins
+from tests.plain import architecture_of, models_for, plain_signature
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint, cost, timing
 from tutelage.sparsity import Calibration, channels
@@ -25,7 +24,7 @@ def architecture(model: Any) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", plugins.names("models"))
+@pytest.mark.parametrize("name", models_for(plain_signature()))
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_a_network_read_from_its_files_has_the_same_outputs(tmp_path: Path, name: str, share: float) -> None:
     about = architecture(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ from torch.export import ExportedProgram
 from torch.utils._pytree import tree_unflatten
 
 from tutelage.errors import WorkFailed
-from tutelage.networks import forward
+from tutelage.networks import forward, scanned
 from tutelage.networks.interface import BATCH, arguments_of, exported_names, traced_arguments
 from tutelage.signature import Signature
 
@@ -28,8 +29,10 @@ def program_of(model: nn.Module, signature: Signature) -> ExportedProgram:
         {axis: batch if size == BATCH else DYNAMIC for axis, size in enumerate(port.shape) if isinstance(size, str)}
         for port in arguments_of(signature)
     )
+    is_ragged = any(spec.is_ragged for spec in signature.inputs)
     try:
-        program = torch.export.export(model, traced_arguments(signature), dynamic_shapes=free)
+        with scanned.loops() if is_ragged else nullcontext():
+            program = torch.export.export(model, traced_arguments(signature), dynamic_shapes=free)
     except Exception as error:  # torch raises what it meets: its own, and those of the network's code
         raise WorkFailed(f"the network cannot be exported for any batch and length: {forward.reason(error)}.") from error
     for node in program.graph.nodes:

@@ -1,0 +1,60 @@
+"""Shared by the networks that read sentences: the embedding of tokens, and stages that take a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.errors import InputError
+from tutelage.masks import masked_mean
+from tutelage.models import Heads, heads, keep_width
+from tutelage.signature import Signature
+
+
+def vocabulary_size(name: str, signature: Signature) -> int:
+    """Return the number of tokens in the vocabulary. Raises `InputError` for other examples than sequences of tokens."""
+    inputs = signature.inputs
+    if len(inputs) != 1 or inputs[0].kind != "tokens" or not inputs[0].is_ragged or len(inputs[0].shape) != 1:
+        listed = ", ".join(f"{one.kind} {one.shape}" for one in inputs)
+        raise InputError(f"model '{name}' takes one sequence of tokens; the data has {listed}.")
+    return len(inputs[0].names)
+
+
+class Embedding(nn.Module):
+    """Embeddings of tokens as features of `width` channels, through a linear layer where they are of another size."""
+
+    def __init__(self, num_tokens: int, embedding: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.table = nn.Embedding(num_tokens, embedding)
+        nn.init.normal_(self.table.weight, std=embedding**-0.5)
+        self.widen = nn.Identity() if embedding == width else keep_width(nn.Linear(embedding, width, bias=False))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return `[batch, steps, width]`, 0 at padding."""
+        features = self.dropout(self.widen(self.table(tokens.where(mask, 0))))
+        return torch.where(mask.unsqueeze(-1), features, 0)
+
+
+class TokenNetwork(nn.Module):
+    """A stem for tokens, stages named `stage1`, `stage2`, … that take features and the mask, and the heads."""
+
+    def __init__(self, stem: nn.Module, stages: Sequence[nn.Module], width: int, signature: Signature) -> None:
+        super().__init__()
+        self.stem, self.depth = stem, len(stages)
+        for number, stage in enumerate(stages, start=1):
+            self.add_module(f"stage{number}", stage)
+        self.norm = nn.LayerNorm(width)
+        self.head = heads(width, signature)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor | dict[str, Tensor]:
+        """Return the logits of every label sequence of tokens `[batch, steps]`."""
+        features = self.stem(tokens, mask)
+        for number in range(1, self.depth + 1):
+            features = self.get_submodule(f"stage{number}")(features, mask)
+        features = self.norm(features)
+        found: Tensor | dict[str, Tensor]
+        found = self.head(features, mask) if isinstance(self.head, Heads) else self.head(masked_mean(features, mask))
+        return found

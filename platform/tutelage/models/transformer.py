@@ -1,0 +1,111 @@
+"""A transformer encoder over embeddings of tokens, with sinusoidal positions (Vaswani et al., 2017) and norms before layers."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tutelage.errors import InputError
+from tutelage.models import keep_width
+from tutelage.models._tokens import Embedding, TokenNetwork, vocabulary_size
+from tutelage.plugins import PluginConfig
+from tutelage.signature import Signature
+
+SPACE: dict[str, dict[str, object]] = {
+    "embedding": {"int": [16, 96], "step": 16}, "width": {"int": [32, 160], "step": 32}, "depth": {"int": [1, 4]},
+    "mlp_ratio": {"float": [1.0, 4.0]},
+}  # fmt: skip
+LONGEST_WAVE = 10_000.0
+
+
+class Config(PluginConfig):
+    """Size of the network."""
+
+    embedding: int = Field(64, ge=1, le=4096, description="channels of a token's embedding")
+    width: int = Field(96, ge=2, le=4096, description="channels of a token in the blocks")
+    depth: int = Field(2, ge=1, le=64, description="blocks")
+    heads: int = Field(4, ge=1, le=64, description="attention heads of a block; they must divide the width")
+    mlp_ratio: float = Field(2.0, ge=0.25, le=8, description="hidden units of a block's perceptron, in token widths")
+    dropout: float = Field(0.1, ge=0, lt=1, description="share of features set to 0 in training")
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over the real tokens of `[batch, steps, width]`."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.head_width = heads, width // heads
+        self.queries_keys_values = keep_width(nn.Linear(width, 3 * width))
+        self.projection = keep_width(nn.Linear(width, width))
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return `[batch, steps, width]`; padding is seen by no token."""
+        queries, keys, values = self._split(tokens)
+        mixed = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask[:, None, None, :])
+        projected: Tensor = self.projection(mixed.transpose(1, 2).flatten(2))
+        return projected
+
+    def head_scores(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return each head's attention scores before the softmax, `[batch, heads, steps, steps]`."""
+        queries, keys, _ = self._split(tokens)
+        scores: Tensor = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
+        return scores
+
+    def _split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        batch, steps, _ = tokens.shape
+        split = self.queries_keys_values(tokens).view(batch, steps, 3, self.heads, self.head_width)
+        queries, keys, values = split.permute(2, 0, 3, 1, 4)
+        return queries, keys, values
+
+
+class Block(nn.Module):
+    """Attention and a perceptron, each with layer norm, dropout and a residual connection."""
+
+    def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads)
+        self.norm2, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
+        self.perceptron = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), keep_width(nn.Linear(hidden, width)))
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return `[batch, steps, width]`, 0 at padding."""
+        tokens = tokens + self.dropout(self.attention(self.norm1(tokens), mask))
+        changed: Tensor = self.dropout(self.perceptron(self.norm2(tokens)))
+        return torch.where(mask.unsqueeze(-1), tokens + changed, 0)
+
+
+class Stem(nn.Module):
+    """Embeddings of tokens plus sinusoidal positions, for sentences of any length."""
+
+    def __init__(self, num_tokens: int, embedding: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.tokens, self.width = Embedding(num_tokens, embedding, width, dropout), width
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return `[batch, steps, width]`."""
+        features: Tensor = self.tokens(tokens, mask)
+        return features + positions(features.shape[1], self.width, features.device)
+
+
+def positions(steps: int, width: int, device: torch.device) -> Tensor:
+    """Return sines and cosines of the step, `[steps, width]`, whose waves are 2 π to 20,000 π steps long."""
+    rates = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(LONGEST_WAVE) / width))
+    angles = torch.arange(steps, device=device).unsqueeze(1) * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width]
+
+
+def build(config: Config, signature: Signature) -> nn.Module:
+    """Return a network from tokens and their mask `[batch, steps]` to the logits of every label sequence.
+
+    Raises `InputError` if the number of heads does not divide the width.
+    """
+    if config.width % config.heads:
+        raise InputError(f"model 'transformer': {config.heads} heads do not divide a width of {config.width}.")
+    stem = Stem(vocabulary_size("transformer", signature), config.embedding, config.width, config.dropout)
+    hidden = round(config.mlp_ratio * config.width)
+    blocks = [Block(config.width, config.heads, hidden, config.dropout) for _ in range(config.depth)]
+    return TokenNetwork(stem, blocks, config.width, signature)

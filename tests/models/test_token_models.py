@@ -1,0 +1,157 @@
+"""Networks that read sentences: what they compute, what they cost, and that padding changes nothing."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from tests.plain import SENTENCES, examples_for, models_for, plain_signature
+from tutelage import plugins
+from tutelage.errors import InputError
+from tutelage.models._recurrent import Bidirectional
+from tutelage.models.transformer import Attention, positions
+from tutelage.networks import checkpoint, cost, runtime, stages
+from tutelage.networks.onnx_format import Session
+from tutelage.networks.program import program_bytes, program_of
+from tutelage.signature import OutputSpec, Signature
+
+MODELS = models_for(SENTENCES)
+WORDS, STEPS = 8, 5  # of SENTENCES: the vocabulary, and the typical length
+CLASSES = 3 * STEPS + 2  # outputs of the heads for a typical sentence
+
+
+def build(name: str, signature: Signature = SENTENCES, **options: Any) -> nn.Module:
+    _, plugin, config = plugins.configure("models", {name: options})
+    torch.manual_seed(0)
+    model: nn.Module = plugin.build(config, signature)
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", MODELS)
+@settings(max_examples=15)
+@given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4), more=st.integers(0, 4), filling=st.integers(-1, WORDS - 1))
+def test_padding_changes_no_output(name: str, lengths: list[int], more: int, filling: int) -> None:
+    model = build(name, depth=2)
+    tokens = torch.randint(0, WORDS, (len(lengths), max(lengths) + more), generator=torch.Generator().manual_seed(sum(lengths)))
+    mask = torch.arange(tokens.shape[1]) < torch.tensor(lengths).unsqueeze(1)
+    found = model(tokens.where(mask, filling), mask)
+    for row, length in enumerate(lengths):
+        alone = model(tokens[row : row + 1, :length], mask[row : row + 1, :length])
+        torch.testing.assert_close(found["slots"][row, :length], alone["slots"][0])
+        torch.testing.assert_close(found["intent"][row], alone["intent"][0])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_a_recurrent_layer_is_torchs_own_on_packed_sentences(kind: Any) -> None:
+    torch.manual_seed(0)
+    layer, reference = Bidirectional(kind, 4, 3, 0.0).eval(), kind(4, 3, batch_first=True, bidirectional=True)
+    with torch.no_grad():
+        for name, weight in layer.forwards.named_parameters():
+            reference.get_parameter(name).copy_(weight)
+        for name, weight in layer.backwards.named_parameters():
+            reference.get_parameter(f"{name}_reverse").copy_(weight)
+    features, lengths = torch.randn(3, 6, 4), torch.tensor([6, 1, 4])
+    mask = torch.arange(6) < lengths.unsqueeze(1)
+    packed = pack_padded_sequence(features, lengths, batch_first=True, enforce_sorted=False)
+    expected, _ = pad_packed_sequence(reference(packed)[0], batch_first=True)
+    torch.testing.assert_close(layer(features.where(mask.unsqueeze(-1), 9.0), mask), expected)
+
+
+def test_attention_is_torchs_own_with_a_mask_of_padding() -> None:
+    torch.manual_seed(0)
+    own, reference = Attention(8, 2), nn.MultiheadAttention(8, 2, batch_first=True)
+    with torch.no_grad():
+        reference.in_proj_weight.copy_(own.queries_keys_values.weight)
+        reference.in_proj_bias.copy_(own.queries_keys_values.bias)
+        reference.out_proj.load_state_dict(own.projection.state_dict())
+    tokens, mask = torch.randn(2, 4, 8), torch.tensor([[True] * 4, [True, True, False, False]])
+    expected, _ = reference(tokens, tokens, tokens, key_padding_mask=~mask)
+    torch.testing.assert_close(own(tokens, mask)[mask], expected[mask])
+
+
+def test_positions_are_the_published_sines_and_cosines() -> None:
+    found = positions(4, 6, torch.device("cpu"))
+    torch.testing.assert_close(found[3, 1], torch.tensor(3 / 10_000 ** (2 / 6)).sin())
+    torch.testing.assert_close(found[3, 4], torch.tensor(3 / 10_000 ** (2 / 6)).cos())
+
+
+SIZES = {  # options, and the parameters and multiply-accumulates of the body, the latter for a sentence of five tokens
+    "bilstm": (
+        {"embedding": 6, "hidden": 4, "depth": 2}, WORDS * 6 + 2 * (16 * (6 + 4) + 32) + 2 * (16 * (8 + 4) + 32) + 16,
+        STEPS * 2 * (16 * (6 + 4) + 16 * (8 + 4)),
+    ),
+    "bigru": ({"embedding": 6, "hidden": 4, "depth": 1}, WORDS * 6 + 2 * (12 * (6 + 4) + 24) + 16, STEPS * 2 * 12 * (6 + 4)),
+    "text_cnn": (
+        {"embedding": 6, "width": 8, "depth": 2, "kernel": 3}, WORDS * 6 + 6 * 8 + 2 * (16 + 3 * 64 + 8) + 16,
+        STEPS * (6 * 8 + 2 * 3 * 64),
+    ),
+    "transformer": (
+        {"embedding": 6, "width": 8, "depth": 2, "heads": 2, "mlp_ratio": 2.0},
+        WORDS * 6 + 6 * 8 + 2 * (32 + 3 * 64 + 24 + 64 + 8 + 2 * 128 + 16 + 8) + 16,
+        STEPS * (6 * 8 + 2 * (4 * 64 + 2 * 128 + 2 * STEPS * 8)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_and_macs_are_those_of_the_formulas(name: str) -> None:
+    options, params, macs = SIZES[name]
+    model = build(name, **options)
+    assert cost.size(model)["params"] == params + (8 + 1) * (3 + 2)
+    assert cost.macs(model, SENTENCES)["macs"] == macs + 8 * CLASSES
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_stage_has_a_position_for_each_token(name: str) -> None:
+    outline = stages.outline_of(build(name, depth=2), SENTENCES)
+    assert [(stage.name, stage.has_steps) for stage in outline.stages] == [("stage1", True), ("stage2", True)]
+    assert all(stage.heads == (4 if name == "transformer" else 0) for stage in outline.stages)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_class_a_sentence_is_read_from_the_mean_of_its_tokens(name: str) -> None:
+    model = build(name, Signature(inputs=SENTENCES.inputs, outputs=(OutputSpec(name="class", names=tuple("xyz")),)))
+    assert model(*examples_for(SENTENCES, 4)).shape == (4, 3)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_network_is_read_back_as_it_was(name: str, tmp_path: Path) -> None:
+    about = {"version": 2, "model": name, "signature": SENTENCES.document()}
+    model, batch = checkpoint.build(about).eval(), examples_for(SENTENCES, 3)
+    checkpoint.write(tmp_path, model, about)
+    torch.testing.assert_close(checkpoint.read(tmp_path)[0].eval()(*batch), model(*batch))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_an_exported_network_takes_sentences_of_any_length(name: str, tmp_path: Path) -> None:
+    model = build(name)
+    program = torch.export.load(io.BytesIO(program_bytes(program_of(model, SENTENCES), {}))).module()
+    runtime.write_onnx(tmp_path / "network.onnx", model, SENTENCES)
+    session = Session(tmp_path / "network.onnx")
+    for count, steps in ((1, 1), (3, 9), (2, 5)):
+        tokens = torch.randint(0, WORDS, (count, steps))
+        mask = torch.arange(steps) < torch.randint(1, steps + 1, (count, 1))
+        expected = model(tokens, mask)
+        for found in (program(tokens, mask), session.run(tokens, mask)):
+            assert isinstance(found, dict)
+            for output, logits in expected.items():
+                torch.testing.assert_close(found[output], logits, atol=1e-5, rtol=0)
+
+
+def test_what_makes_no_network_is_an_error() -> None:
+    for name in MODELS:
+        with pytest.raises(InputError, match=f"model '{name}' takes one sequence of tokens; the data has image"):
+            build(name, plain_signature())
+    with pytest.raises(InputError, match="3 heads do not divide a width of 32"):
+        build("transformer", heads=3, width=32)
+    with pytest.raises(InputError, match="a kernel of 4 tokens has no middle"):
+        build("text_cnn", kernel=4)
