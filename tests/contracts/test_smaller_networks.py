@@ -43,6 +43,7 @@ TINY: dict[str, dict[str, Any]] = {
 METHODS = plugins.names("sparsity")
 PAIRS = [(method, model) for method in METHODS for model in fitting(method)]
 CLOSE = 1e-5
+Pair = tuple[nn.Module, nn.Module]  # a masked network, and the smaller one made of it
 
 
 def architecture(model: str) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def close(left: nn.Module, right: nn.Module) -> None:
     torch.testing.assert_close(found, expected, atol=CLOSE * max(1.0, float(expected.abs().max())), rtol=0)
 
 
-def without_channels(method: str, model: nn.Module) -> None:
+def without_channels(method: str, model: nn.Module) -> Pair:
     """Every second channel has only zeros, the batch norm's shift included; then these go, as the weakest."""
     for group in groups(model, DATA.arguments):
         group.scale(model, torch.arange(group.width).remainder(2).float())
@@ -82,18 +83,18 @@ def without_channels(method: str, model: nn.Module) -> None:
     channels.remove_channels(channels.Config(allocation="network", threshold=1e-6), model, DATA, 0.5)
     fewer = sum(parameter.numel() for parameter in model.parameters())
     assert fewer < 0.9 * sum(parameter.numel() for parameter in masked.parameters())
-    close(masked, model)
+    return masked, model
 
 
-def without_units(method: str, model: nn.Module) -> None:
+def without_units(method: str, model: nn.Module) -> Pair:
     for name in [name for name, layer in model.named_modules() if isinstance(layer, nn.RNNBase)]:
         one = recurrent(model, DATA.arguments, name)
         one.silence([torch.arange(0, one.layer.hidden_size, 2)] * len(one.cells))  # the others are then the weakest
     masked = copy.deepcopy(model)
-    close(masked, removed(method, model)[0].model)
+    return masked, removed(method, model)[0].model
 
 
-def without_heads(method: str, model: nn.Module) -> None:
+def without_heads(method: str, model: nn.Module) -> Pair:
     for name in list(candidates(model)):
         one = attention(model, DATA.arguments, name)
         with torch.no_grad():
@@ -102,10 +103,10 @@ def without_heads(method: str, model: nn.Module) -> None:
                 layer.bias.view(3, one.num_heads, -1)[:, ::2] = 0.0
             one.projection.weight.view(len(one.projection.weight), one.num_heads, -1)[:, ::2] = 0.0
     masked = copy.deepcopy(model)
-    close(masked, removed(method, model)[0].model)
+    return masked, removed(method, model)[0].model
 
 
-def with_products(method: str, model: nn.Module) -> None:
+def with_products(method: str, model: nn.Module) -> Pair:
     masked = copy.deepcopy(model)
     point, one = removed(method, model)
     assert isinstance(one, LowRank)
@@ -113,10 +114,10 @@ def with_products(method: str, model: nn.Module) -> None:
         layer, own = product(point.model.get_submodule(name)), masked.get_submodule(name)
         with torch.no_grad():
             own.weight.copy_(layer.weight)  # type: ignore[operator, union-attr]
-    close(masked, point.model)
+    return masked, point.model
 
 
-def with_zeros(method: str, model: nn.Module) -> None:
+def with_zeros(method: str, model: nn.Module) -> Pair:
     whole = copy.deepcopy(model)
     point, one = removed(method, model)
     assert isinstance(one, Masked), f"tests/sparsity/test_{method}.py has no masked(method, model)"
@@ -124,10 +125,10 @@ def with_zeros(method: str, model: nn.Module) -> None:
         for name, mask in one.masks.items():
             whole.get_parameter(name).mul_(mask)
     assert one.masks
-    close(whole, point.model)
+    return whole, point.model
 
 
-def in_stages(method: str, model: nn.Module) -> None:
+def in_stages(method: str, model: nn.Module) -> Pair:
     """Channels that are zero go and no weight becomes zero; each method alone is tested above."""
     for group in groups(model, DATA.arguments):
         group.scale(model, torch.arange(group.width).remainder(2).float())
@@ -135,10 +136,10 @@ def in_stages(method: str, model: nn.Module) -> None:
     stages = [{"channels": {"allocation": "network", "threshold": 1e-6, "amount": 0.5}}, {"magnitude": {"amount": 1e-9}}]
     _, plugin, options = plugins.configure("sparsity", {"composed": {"stages": stages}})
     one = plugin.build(options, 0.5)
-    close(masked, one.finish(one.start(model, DATA), DATA)[0].model)
+    return masked, one.finish(one.start(model, DATA), DATA)[0].model
 
 
-MASKED: dict[str, Callable[[str, nn.Module], None]] = {
+MASKED: dict[str, Callable[[str, nn.Module], Pair]] = {
     "channels": without_channels, "spr": without_channels, "units": without_units, "heads": without_heads,
     "low_rank": with_products, "composed": in_stages,
 }  # fmt: skip
@@ -147,8 +148,11 @@ MASKED: dict[str, Callable[[str, nn.Module], None]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "model"), PAIRS)
 def test_a_smaller_network_is_the_masked_one_before_it_is_trained_on(method: str, model: str) -> None:
-    compare = MASKED.get(method) or own_tests.part("sparsity", method, "masked", with_zeros)
-    compare(method, network(model))
+    pair_of = MASKED.get(method) or own_tests.part("sparsity", method, "masked", with_zeros)
+    masked, smaller = pair_of(method, network(model))
+    with torch.no_grad():
+        expected, found = masked.eval()(IMAGES), smaller.eval()(IMAGES)
+    assert found.shape == expected.shape and (found - expected).abs().max() <= CLOSE * max(1.0, float(expected.abs().max()))
 
 
 @pytest.mark.slow

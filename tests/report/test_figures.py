@@ -105,7 +105,7 @@ def test_confirmed_students_have_error_bars_and_their_regression_is_shown(record
     figure = figures.front_figure(records, OBJECTIVES, TEACHER, OBJECTIVES[0].measure)
     figures.add_baseline(figure, OBJECTIVES, records, selection_sections.baseline_of(selection) or {})
     by_name = {trace.name: trace for trace in figure.data}
-    bars, baseline = by_name["fresh seeds, mean and 95 % interval (2)"], by_name["t0000 from labels alone"]
+    bars, baseline = by_name["fresh seeds, mean and 95 % interval (2)"], by_name["t0000, label-only baseline"]
     assert dict(zip(bars.x, bars.y, strict=True)) == {400: 0.75, 500: 0.95}
     assert dict(zip(bars.x, zip(bars.error_y.arrayminus, bars.error_y.array, strict=True), strict=True)) == {
         400: pytest.approx((0.05, 0.06)), 500: pytest.approx((0, 0)),

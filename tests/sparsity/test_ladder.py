@@ -114,7 +114,9 @@ def test_a_ladder_that_is_resumed_after_any_epoch_ends_as_if_it_had_not_stopped(
         resumed.restore(torch.load(io.BytesIO(state.getvalue()), weights_only=True), load)
         while not resumed.is_done:
             resumed.epoch()
-        same_networks(resumed.finish(), points)
+        again = resumed.finish()
+        assert [(one.rung, one.amount) for one in again] == [(one.rung, one.amount) for one in points]
+        same_networks(again, points)
 
 
 @pytest.mark.parametrize(

@@ -271,7 +271,7 @@ def test_features_of_half_size_images_are_not_compared_by_position(tmp_path: Pat
         teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)
 
 
-def test_without_a_label_a_student_of_labels_alone_is_an_error(tmp_path: Path) -> None:
+def test_a_label_only_student_without_a_label_is_an_error(tmp_path: Path) -> None:
     asked = with_teacher(tmp_path, distillation={"weight": {"float": [0.0, 0.5]}}, data={"digits": {"labelled_per_class": 0}})
-    with pytest.raises(InputError, match="no training example has a label, and a student would learn from labels alone"):
+    with pytest.raises(InputError, match="no training example has a label, and a student would be trained label-only"):
         teachers.ensure_teacher(asked, context.context_of(asked), lambda _: None)

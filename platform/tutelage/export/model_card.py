@@ -207,7 +207,7 @@ def _tested(card: Card) -> list[tuple[str, str, str]]:
     return [(what, _interval(one, primary), f"95 % interval; {one['n']:,} examples") for what, one in rows]
 
 
-_BESIDE = (("labels_only", "the same network from labels alone"), ("teacher", "its teacher"))
+_BESIDE = (("labels_only", "the label-only baseline"), ("teacher", "its teacher"))
 
 
 def _interval(score: Mapping[str, Any], primary: Measure) -> str:

@@ -11,7 +11,7 @@ from tutelage.records.json_lines import JsonLines
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training outside the search: which trial's student, with its teacher or from labels alone, and its quality."""
+    """One training outside the search: of which trial, with its teacher or as a label-only baseline, and its quality."""
 
     trial: str
     taught: bool

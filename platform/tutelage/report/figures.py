@@ -149,7 +149,7 @@ def add_baseline(
         return
     marker = {"color": "#000000", "size": 11, "symbol": "x-thin-open"}
     place = {"x": [sizes[baseline["trial"]]], "y": [baseline["value"]]}
-    figure.add_trace(go.Scatter(**place, mode="markers", name=f"{baseline['trial']} from labels alone", marker=marker))
+    figure.add_trace(go.Scatter(**place, mode="markers", name=f"{baseline['trial']}, label-only baseline", marker=marker))
 
 
 def front_html(

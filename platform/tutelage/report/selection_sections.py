@@ -52,7 +52,7 @@ def distillation(selection: Selection | None, measures: Mapping[str, Measure]) -
         return layout.section(title, "<p>No student has been selected yet: run <code>tutelage select</code>.</p>")
     confirmed, test, primary = selection["confirmed"], selection["test"], next(iter(measures.values()))
     compared = (
-        ("student, taught", "taught", test),
+        ("student, distilled", "taught", test),
         ("label-only baseline", "labels_only", test["labels_only"]),
         ("teacher", "", test["teacher"]),
     )

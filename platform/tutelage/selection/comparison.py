@@ -29,7 +29,7 @@ def of_teaching(primary: Measure, confirmed: Mapping[str, Any], tested: Mapping[
     said = (
         "Distillation helps" if sure and min(lows) > 0 else "Distillation hurts" if sure and max(highs) < 0 else "Inconclusive"
     )
-    said += f": against labels alone at the same budget the student has {gain_text(primary, gain)} on the test split"
+    said += f": against its label-only baseline the student has {gain_text(primary, gain)} on the test split"
     if fresh is None:
         return f"{said}; without fresh seeds (--confirm) there is no conclusion."
     if fresh["sd"] is None:

@@ -1,4 +1,4 @@
-"""The section `guard` of a spec: what a selected student may lose, promised on examples that chose nothing."""
+"""The section `guard` of a spec: what a selected student may lose, certified on examples that chose nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class GuardConfig(Section):
     max_drop: float = Field(
         gt=0, description="most that the student may lose of the primary measure, in the measure's unit: 0.01 is a point"
     )
-    confidence: float = Field(0.95, ge=0.5, lt=1, description="probability with which the promise holds")
+    confidence: float = Field(0.95, ge=0.5, lt=1, description="confidence level of the certificate")
     against: Literal["dense", "best", "teacher"] = Field(
         "dense",
         description="what the student is compared with; dense: the student of the same trial before the removal (where a trial "

@@ -50,7 +50,7 @@ def _check_needs_no_label(config: TrialConfig) -> None:
     apart, tuned = student.pretrain_epochs(config), config.student.fine_tune_epochs
     if config.distillation.weight == 0 or apart or tuned:
         raise InputError(
-            f"no training example has a label, and a student would learn from labels alone: distillation.weight "
+            f"no training example has a label, and a student would be trained label-only: distillation.weight "
             f"{config.distillation.weight:g}, {apart} epochs of pre-training, {tuned} of fine-tuning. Take a weight above 0, "
             "initialise: random or teacher, and fine_tune_epochs: 0."
         )

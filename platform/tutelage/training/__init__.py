@@ -1,1 +1,1 @@
-"""One network taught: loop, optimizers, augmentation, knowledge cache, jobs on Ray Train."""
+"""The training of one network: loop, optimisers, augmentation, knowledge cache, jobs on Ray Train."""
