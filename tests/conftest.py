@@ -88,7 +88,7 @@ def ray_cluster() -> Iterator[None]:
 
     idle = {"RAY_num_workers_soft_limit": "6"}  # more end after a second, and the next test's task starts another
     with environment.set_to({**spare_processes.settings(2, digits), **idle}):
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         spare_processes.start(2)
         yield
         ray.shutdown()

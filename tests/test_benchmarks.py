@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import os
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -37,8 +38,9 @@ CLUSTER_RUNS = [
 
 
 def python(*arguments: str, cwd: Path = ROOT) -> str:
-    """Run Python, at the repository's root unless told otherwise; return what it printed."""
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=cwd, check=False)
+    """Run Python, at the repository's root or in `cwd`, without what is set for the cluster of this run; return its output."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=cwd, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout
 

@@ -15,8 +15,14 @@ import numpy as np
 
 ROOT = Path(__file__).parents[2]
 CLASSES, PER_CLASS = 100, 10
-# One epoch each; the teacher may be worse than a linear model.
-SHORT = ("teacher.epochs=1", "teacher.accept_weak=true", "student.epochs=1")
+# One epoch each, one at a time; the teacher may be worse than a linear model.
+SHORT = (
+    "teacher.epochs=1",
+    "teacher.accept_weak=true",
+    "student.epochs=1",
+    "search.concurrency=1",
+    "resources.latency.runtime=torch",
+)
 
 
 class Parser(argparse.ArgumentParser):

@@ -122,7 +122,7 @@ def test_a_lost_worker_loses_no_trial(tmp_path: Path, checkpoint_epochs: int, st
 
 def test_a_worker_that_is_lost_for_good_is_a_failed_trial(tmp_path: Path) -> None:
     config = {"epochs": 3, "killed_at": 1, "marker": str(tmp_path / "killed")}
-    records = run(tmp_path, [config, {"epochs": 2}], max_failures=0)
+    records = run(tmp_path, [config, {"epochs": 2}], max_failures=0, concurrency=1)
     assert records["t0000"].state == "failed"
     assert records["t0001"].state == "finished"
 
@@ -157,7 +157,7 @@ def test_an_exception_in_the_driver_leaves_no_actor_in_the_callers_session(
     )  # fmt: skip
     with pytest.raises((error, TuneError)) as caught:
         ray_tune.run(Counting, handlers, ray_tune.Slots(cpus=1, gpus=0, concurrency=None), tmp_path / "run")
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + 60
     while living() - before or ray.available_resources().get("CPU") != 2.0:
         assert time.monotonic() < deadline_s, (living() - before, ray.available_resources())
         time.sleep(0.2)
@@ -183,7 +183,7 @@ def test_a_trial_is_stopped_at_its_rung_and_the_rule_is_queried_once_a_trial(tmp
 @pytest.mark.parametrize("checkpoint_epochs", [0, 2])
 def test_checkpoints_are_those_requested_and_an_unreadable_one_is_tried_once(tmp_path: Path, checkpoint_epochs: int) -> None:
     configs = [{"epochs": 5}, {"epochs": 5, "opened": str(tmp_path / "opened")}]
-    records = run(tmp_path, configs, checkpoint_epochs=checkpoint_epochs)
+    records = run(tmp_path, configs, checkpoint_epochs=checkpoint_epochs, concurrency=1)
     assert [records[f"t000{i}"].state for i in range(2)] == ["finished", "failed"]
     assert "this student cannot be built" in records["t0001"].error
     assert (tmp_path / "opened").read_text() == "once "
@@ -196,7 +196,7 @@ def test_a_trial_resumes_from_an_earlier_drivers_last_complete_checkpoint(tmp_pa
         "step_s": 5.0} for e in (1, 2)]), "{"]):  # fmt: skip
         (left / f"checkpoint_{number:06d}").mkdir(parents=True)
         (left / f"checkpoint_{number:06d}" / STATE).write_text(content)
-    records = run(tmp_path, [{"epochs": 4}, {"epochs": 2}])
+    records = run(tmp_path, [{"epochs": 4}, {"epochs": 2}], concurrency=1)
     curve = records["t0000"].curve
     assert [row["epoch"] for row in curve] == [1, 2, 3, 4]
     assert [row["step_s"] for row in curve] == [5.0, 5.0, 0.001, 0.001], "two epochs were not trained again"
