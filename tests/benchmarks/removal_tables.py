@@ -83,19 +83,24 @@ def differences(found: Found) -> list[dict[str, Any]]:
         shared = sorted(a.keys() & b.keys())
         return pair.gain([a[seed] for seed in shared], [b[seed] for seed in shared]) if shared else "–"
 
-    return _table(present, difference)
+    return _with_values(_table(present, difference, "difference"))
 
 
 def sizes(found: Found) -> list[dict[str, Any]]:
     """Return the mean MACs, and what scoring and removal take in epochs of the dense training."""
-    rows = _table(found.names, lambda name, ratio, mode: _macs(found.values(name, ratio, mode, "macs")))
+    rows = _with_values(_table(found.names, lambda name, ratio, mode: _macs(found.values(name, ratio, mode, "macs"))))
     for row in rows:
         row["removal, epochs"] = "–" if row["student"] == SCRATCH else _shares(found, row["student"])
     return rows
 
 
-def _table(names: Iterable[str], cell: Callable[[str, int, str], str]) -> list[dict[str, Any]]:
-    return [{"student": name, **{f"{r}×, {mode}": cell(name, r, mode) for r, mode in CELLS}} for name in names]
+def _table(names: Iterable[str], cell: Callable[[str, int, str], str], first: str = "student") -> list[dict[str, Any]]:
+    return [{first: name, **{f"{r}×, {mode}": cell(name, r, mode) for r, mode in CELLS}} for name in names]
+
+
+def _with_values(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows that hold a value; the first one if there is none."""
+    return [row for row in rows if {*list(row.values())[1:]} != {"–"}] or rows[:1]
 
 
 def _spread(values: Values) -> str:
