@@ -102,6 +102,14 @@ search:
             "search.stopping",
             "compares students by accuracy, which is not an objective",
         ),
+        (
+            {
+                "sparsity": {"amount": 0.5, "method": {"channels": {"allocation": "sensitivity", "cost": "latency_ms"}}},
+                "resources": {"trial": {"workers": 2}},
+            },
+            "resources.trial.workers",
+            "Take cost: macs or size_bytes",
+        ),
         ({"search": {"stopping": {"rule": "dominanc"}}}, "search.stopping.rule", "Did you mean 'dominance'"),
         ({"search": {"sampler": "tpee"}}, "search.sampler", "Did you mean 'tpe'"),
         ({"select": {"policy": "kne"}}, "select.policy", "Did you mean 'knee'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -205,6 +206,15 @@ def meaning_problems(spec: Spec) -> Iterator[Finding]:
         yield ("search", "trials"), None, "give `trials` or `hours`: a search must end."
     yield from _unlearnable_problems(spec)
     yield from _unfit_problems(spec)
+    if spec.resources.trial.workers > 1 and "latency_ms" in json.dumps(spec.sparsity):
+        yield (
+            ("resources", "trial", "workers"),
+            spec.resources.trial.workers,
+            (
+                "the workers of a trial would each remove units by their own measured latency, and end with networks that "
+                "differ. Take cost: macs or size_bytes in sparsity.method, or one worker."
+            ),
+        )
     reported = set(search.constraints.max) & set(search.constraints.min)
     for name in sorted(reported):
         if search.constraints.min[name] > search.constraints.max[name]:
