@@ -107,8 +107,8 @@ def _takes(name: str, signature: Signature) -> bool:
 
 
 def signature_for(name: str) -> Signature:
-    """Return a small signature that a model of the package takes: images with a class, or sentences."""
-    return next(one for one in (plain_signature(), SENTENCES) if name in models_for(one))
+    """Return a small signature that a model takes: images with a class, or sentences; a `module:Name` takes images."""
+    return next((one for one in (plain_signature(), SENTENCES) if name in models_for(one)), plain_signature())
 
 
 def examples_for(signature: Signature, count: int) -> tuple[Tensor, ...]:

@@ -54,7 +54,7 @@ SLOT_ERROR = Measure(
     low=0.0, high=1.0, reference=1.0, available="each_epoch", spread="mean",
 )  # fmt: skip
 INTENT_ACCURACY = Measure(
-    name="intent_accuracy", label="intent accuracy", unit="share", direction="maximise",
+    name="request_accuracy", label="request accuracy", unit="share", direction="maximise",
     meaning="share of sentences with the right intent", low=0.0, high=1.0, reference=0.0, available="each_epoch",
     spread="share",
 )  # fmt: skip
@@ -98,7 +98,7 @@ class TaggingTask:
         """Return the share of wrong slots, and whether the intent is right."""
         slots, intents = self.decode(sequences, batch)
         wrong = masked_mean((slots != batch.targets["slots"]).double(), sequences["slots"].mask)
-        return {"slot_error": wrong.unsqueeze(1), "intent_accuracy": (intents == batch.targets["intent"]).double().unsqueeze(1)}
+        return {"slot_error": wrong.unsqueeze(1), "request_accuracy": (intents == batch.targets["intent"]).double().unsqueeze(1)}
 
     def decode(self, sequences: Sequences, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the slot of every step, and the intent."""

@@ -136,7 +136,7 @@ def test_every_form_is_evaluated_with_all_measures_and_their_intervals(trained: 
         str(place(trained, form)), loading.from_dict(SPEC), "validation", trained.exported, trust=True
     )
     own = inference.measured(trained.model, trained.context.built_task, trained.context.splits["validation"])
-    for name in ("slot_error", "intent_accuracy"):
+    for name in ("slot_error", "request_accuracy"):
         low, high = found["intervals"][name]
         assert low - 1e-9 <= found[name] <= high + 1e-9
         if form in FLOAT_FORMS:
