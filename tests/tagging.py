@@ -98,7 +98,8 @@ class TaggingTask:
         """Return the share of wrong slots, and whether the intent is right."""
         slots, intents = self.decode(sequences, batch)
         wrong = masked_mean((slots != batch.targets["slots"]).double(), sequences["slots"].mask)
-        return {"slot_error": wrong.unsqueeze(1), "request_accuracy": (intents == batch.targets["intent"]).double().unsqueeze(1)}
+        right = (intents == batch.targets["intent"]).double()
+        return {"slot_error": wrong.unsqueeze(1), "request_accuracy": right.unsqueeze(1)}
 
     def decode(self, sequences: Sequences, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the slot of every step, and the intent."""
