@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import SMALL_SPEC
 from tutelage.spec import loading, spec
+from tutelage.storage.local import LocalStorage
 from tutelage.sweep import teacher_store
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
@@ -25,15 +27,22 @@ def small_config(**distillation: Any) -> dict[str, Any]:
 
 def with_plan(context: TrainingContext, home: Path, **fields: Any) -> TrainingContext:
     """Return the context taught by what lies in `home / "teacher"`, its entry described."""
-    room = replace(context, knowledge=KnowledgePlan(teachers=((home / "teacher", 1.0),), directory=home / "a", **fields))
+    room = replace(
+        context, knowledge=KnowledgePlan(storage=LocalStorage(home), teachers=(("teacher", 1.0),), cache="a", **fields)
+    )
     assert room.knowledge is not None and room.knowledge.entry is not None
     room.knowledge.entry.describe(room.teacher_outline)
     return room
 
 
-def teacher_of(room: TrainingContext) -> teacher_store.Teacher:
+def teacher_of(room: TrainingContext, storage: str | Path | None = None) -> teacher_store.Teacher:
+    """Return the context's teacher; with a `storage`, it lies there too, under its address."""
     assert room.knowledge is not None
-    return teacher_store.Teacher(directory=room.knowledge.teachers[0][0], address="t", measures={"accuracy": 0.5})
+    (directory,) = room.knowledge.teacher_paths()
+    if storage is not None:
+        place = Path(storage) / teacher_store.key_of("t")
+        shutil.copytree(directory, place, dirs_exist_ok=True)
+    return teacher_store.Teacher(directory=directory, address="t", measures={"accuracy": 0.5})
 
 
 def with_teacher(tmp_path: Path, **changes: Any) -> spec.Spec:

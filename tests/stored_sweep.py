@@ -55,13 +55,13 @@ def write_sweep(storage: Path, room: TrainingContext, models: list[Any], name: s
     for number, model in enumerate(models):
         home.ledger.append(_student(home, room, number, model))
     record = home.records()[-1]
-    write_json(home.root / "selection.json", selection_of(name, record))
+    write_json(home.files.local_path("selection.json"), selection_of(name, record))
     return home
 
 
 def _student(home: SweepDir, room: TrainingContext, number: int, model: Any) -> TrialRecord:
     built, architecture = learnt(room, model)
-    checkpoint.write(home.students_dir / f"t{number:04d}", built, architecture)
+    checkpoint.write(home.student_path(f"t{number:04d}"), built, architecture)
     accuracy = inference.measured(built, room.built_task, room.splits["validation"])["accuracy"]
     sizes = {**cost.size(built), **cost.macs(built, room.signature)}
     return TrialRecord(

@@ -113,7 +113,7 @@ def test_an_unknown_sweep_is_an_error_with_the_nearest_name(capsys: pytest.Captu
 
 @pytest.mark.ray
 def test_commands_show_a_finished_sweep(capsys: pytest.CaptureFixture[str], small_sweep: SweepDir, tmp_path: Path) -> None:
-    storage = ("--storage", small_sweep.storage)
+    storage = ("--storage", small_sweep.storage.uri)
     code, out, _ = run(capsys, "front", "small", *storage, "--json")
     front = json.loads(out)
     assert code == 0
@@ -145,11 +145,11 @@ def test_commands_show_a_finished_sweep(capsys: pytest.CaptureFixture[str], smal
 
 @pytest.mark.ray
 def test_select_exits_with_four_if_no_student_fits(capsys: pytest.CaptureFixture[str], small_sweep: SweepDir) -> None:
-    code, out, err = run(capsys, "select", "small", "--storage", small_sweep.storage, "--max", "params=3")
+    code, out, err = run(capsys, "select", "small", "--storage", small_sweep.storage.uri, "--max", "params=3")
     assert (code, out) == (4, "")
     assert "The nearest" in err
     for wrong in ("parms=3", "params", "params=few"):
-        code, _, err = run(capsys, "select", "small", "--storage", small_sweep.storage, "--max", wrong)
+        code, _, err = run(capsys, "select", "small", "--storage", small_sweep.storage.uri, "--max", wrong)
         assert code == 2
 
 
@@ -170,7 +170,7 @@ def test_a_name_that_is_taken_is_an_error_before_ray_starts(
 def test_an_exported_student_is_evaluated_like_the_original(
     capsys: pytest.CaptureFixture[str], small_sweep: SweepDir, tmp_path: Path
 ) -> None:
-    storage = ("--storage", small_sweep.storage)
+    storage = ("--storage", small_sweep.storage.uri)
     record = small_sweep.records()[0]
     name = f"small/{record.trial_id}"
     code, out, _ = run(capsys, "export", name, tmp_path / "out", *storage, "--check", "--json")

@@ -105,8 +105,8 @@ def test_sweep_passes_the_spec_with_its_options_on(shell: Run, spec_path: Path, 
 
 
 def test_resume_passes_its_options_on(shell: Run, spec_path: Path, home: SweepDir, given: dict[str, Any]) -> None:
-    code, _, _ = shell("resume", "stored", "--storage", home.storage, "--trials", "+50", "--spec", spec_path, *ADDRESS)
-    assert code == 0 and given["arguments"][0].root == home.root
+    code, _, _ = shell("resume", "stored", "--storage", home.storage.uri, "--trials", "+50", "--spec", spec_path, *ADDRESS)
+    assert code == 0 and given["arguments"][0].files.uri == home.files.uri
     assert (given["trials"], given["spec"].name, given["address"]) == ("+50", "small", "10.0.0.1:6379")
 
 
@@ -119,7 +119,7 @@ def test_an_interrupted_command_ends_with_130(
 
     monkeypatch.setattr(pipeline, "sweep", interrupted)
     monkeypatch.setattr(resuming, "resume", interrupted)
-    words = [spec_path] if command == "sweep" else ["stored", "--storage", home.storage]
+    words = [spec_path] if command == "sweep" else ["stored", "--storage", home.storage.uri]
     code, out, err = shell(command, *words)
     assert (code, out) == (130, "") and "stopped by SIGINT." in err
 
@@ -131,31 +131,31 @@ def test_teacher_prints_where_the_teacher_is(shell: Run, spec_path: Path, given:
 
 
 def test_status_counts_trials(shell: Run, home: SweepDir) -> None:
-    code, out, _ = shell("status", "stored", "--storage", home.storage, "--json")
+    code, out, _ = shell("status", "stored", "--storage", home.storage.uri, "--json")
     found = json.loads(out)
     assert code == 0 and found["state"] == "finished" and found["trials"]["finished"] == 2
-    assert "hypervolume" in shell("status", "stored", "--storage", home.storage)[1]
+    assert "hypervolume" in shell("status", "stored", "--storage", home.storage.uri)[1]
 
 
 def test_a_storage_below_the_home_directory_is_found(shell: Run, home: SweepDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(home.storage.parent))
-    assert shell("status", "stored", f"--storage=~/{home.storage.name}")[0] == 0
+    monkeypatch.setenv("HOME", str(Path(home.storage.uri).parent))
+    assert shell("status", "stored", f"--storage=~/{Path(home.storage.uri).name}")[0] == 0
 
 
 def test_front_prints_and_writes_the_table(shell: Run, home: SweepDir, tmp_path: Path) -> None:
-    code, out, _ = shell("front", "stored", "--storage", home.storage, "--csv", tmp_path / "front.csv")
+    code, out, _ = shell("front", "stored", "--storage", home.storage.uri, "--csv", tmp_path / "front.csv")
     assert code == 0 and "t0001" in out
     assert (tmp_path / "front.csv").read_text().startswith("trial,accuracy,params")
 
 
 def test_select_passes_every_option_on(shell: Run, home: SweepDir, given: dict[str, Any]) -> None:
     code, out, _ = shell(
-        "select", "stored", "--storage", home.storage, "--policy", "smallest-within", "--option", "within=0.02",
+        "select", "stored", "--storage", home.storage.uri, "--policy", "smallest-within", "--option", "within=0.02",
         "--max", "size_bytes=20k", "--min", "accuracy=0.5", "--confirm", 4, "--rivals", 2, "--register", "m",
         "--alias", "small", "--margin", 0.05, "--force", "--again", "--trust", *ADDRESS, "--json",
     )  # fmt: skip
     assert code == 0 and json.loads(out)["sweep"] == "stored"
-    assert given.pop("arguments")[0].root == home.root and len(given.pop("observers")) == 1
+    assert given.pop("arguments")[0].files.uri == home.files.uri and len(given.pop("observers")) == 1
     assert given == {
         "policy": {"smallest-within": {"within": 0.02}}, "limits": Limits(max={"size_bytes": 20e3}, min={"accuracy": 0.5}),
         "confirm": 4, "rivals": 2, "again": True, "address": "10.0.0.1:6379",
@@ -164,12 +164,12 @@ def test_select_passes_every_option_on(shell: Run, home: SweepDir, given: dict[s
 
 
 def test_a_lower_bound_alone_is_a_limit(shell: Run, home: SweepDir, given: dict[str, Any]) -> None:
-    assert shell("select", "stored", "--storage", home.storage, "--min", "accuracy=0.5")[0] == 0
+    assert shell("select", "stored", "--storage", home.storage.uri, "--min", "accuracy=0.5")[0] == 0
     assert given["limits"] == Limits(min={"accuracy": 0.5}) and given["register"] is None and given["policy"] is None
 
 
 def test_a_required_promotion_that_fails_has_its_exit_code(shell: Run, home: SweepDir, given: dict[str, Any]) -> None:
-    words = ("select", "stored", "--storage", home.storage, "--register", "m")
+    words = ("select", "stored", "--storage", home.storage.uri, "--register", "m")
     assert shell(*words)[0] == 0
     code, _, err = shell(*words, "--require-promotion")
     assert code == NotPromoted.exit_code and "It is not better." in err
@@ -179,26 +179,26 @@ def test_a_required_promotion_that_fails_has_its_exit_code(shell: Run, home: Swe
 def test_an_option_without_the_one_that_it_belongs_to_is_an_error(
     words: list[str], shell: Run, home: SweepDir, given: dict[str, Any]
 ) -> None:
-    code, out, err = shell("select", "stored", "--storage", home.storage, *words)
+    code, out, err = shell("select", "stored", "--storage", home.storage.uri, *words)
     assert (code, out) == (2, "") and ("--register NAME" in err or "--policy NAME" in err)
 
 
 def test_rollback_passes_the_registry_on(shell: Run, home: SweepDir, given: dict[str, Any]) -> None:
-    assert shell("rollback", "m", "--storage", home.storage)[0] == 0
-    assert given["arguments"] == (f"sqlite:///{home.storage.resolve()}/mlflow.db", "m")
+    assert shell("rollback", "m", "--storage", home.storage.uri)[0] == 0
+    assert given["arguments"] == (f"sqlite:///{Path(home.storage.uri).resolve()}/mlflow.db", "m")
     code, out, _ = shell("rollback", "m", "--tracking-uri", "http://there", "--json")
     assert code == 0 and json.loads(out)["champion"] == "1" and given["arguments"] == ("http://there", "m")
 
 
 def test_report_writes_a_page(shell: Run, home: SweepDir, tmp_path: Path) -> None:
-    code, out, _ = shell("report", "stored", tmp_path / "page.html", "--storage", home.storage)
+    code, out, _ = shell("report", "stored", tmp_path / "page.html", "--storage", home.storage.uri)
     assert code == 0 and out.strip() == str(tmp_path / "page.html")
     assert "stored" in (tmp_path / "page.html").read_text()
 
 
 def test_compare_passes_sizes_and_reference_on(shell: Run, home: SweepDir) -> None:
     code, out, _ = shell(
-        "compare", "stored", "other", "--storage", home.storage, "--at", "5k", "--reference", "params=9k", "--json"
+        "compare", "stored", "other", "--storage", home.storage.uri, "--at", "5k", "--reference", "params=9k", "--json"
     )
     found = json.loads(out)
     assert code == 0 and found["reference"]["params"] == 9000
@@ -206,7 +206,7 @@ def test_compare_passes_sizes_and_reference_on(shell: Run, home: SweepDir) -> No
 
 
 def test_export_writes_the_forms_asked_for(shell: Run, home: SweepDir, tmp_path: Path) -> None:
-    words = ("export", "stored/t0000", tmp_path / "out", "--storage", home.storage, "--form", "weights", "--licence", "MIT")
+    words = ("export", "stored/t0000", tmp_path / "out", "--storage", home.storage.uri, "--form", "weights", "--licence", "MIT")
     code, out, _ = shell(*words, "--json")
     assert code == 0
     assert {one["form"] for one in json.loads(out)["files"].values()} >= {"weights"} and not list(tmp_path.glob("out/*.onnx"))
@@ -230,7 +230,7 @@ def test_a_form_that_was_left_out_is_an_error(
 
     monkeypatch.setattr(exporting, "export_model", export)
     code, _, err = shell(
-        "export", "stored", tmp_path, "--storage", home.storage, "--max-loss", 0.2, "--check", "--form", "onnx-int8",
+        "export", "stored", tmp_path, "--storage", home.storage.uri, "--max-loss", 0.2, "--check", "--form", "onnx-int8",
         "--tracking-uri", "http://there", "--data", home.spec_path, "--trust",
     )  # fmt: skip
     assert code == 1 and "onnx-int8 loses. It was left out" in err
@@ -241,7 +241,7 @@ def test_a_form_that_was_left_out_is_an_error(
 
 @pytest.mark.slow
 def test_evaluate_measures_a_split_of_a_specs_data(shell: Run, home: SweepDir) -> None:
-    words = ("evaluate", "stored/t0001", home.spec_path, "--storage", home.storage, "--json")
+    words = ("evaluate", "stored/t0001", home.spec_path, "--storage", home.storage.uri, "--json")
     code, out, _ = shell(*words)
     found = json.loads(out)
     record = next(record for record in home.records() if record.trial_id == "t0001")
@@ -262,9 +262,9 @@ def test_evaluate_passes_trust_on(shell: Run, home: SweepDir, monkeypatch: pytes
 
 
 def test_track_passes_the_new_address_on(shell: Run, home: SweepDir, given: dict[str, Any]) -> None:
-    code, out, _ = shell("track", "stored", "--storage", home.storage, "--tracking-uri", "http://there", "--json")
+    code, out, _ = shell("track", "stored", "--storage", home.storage.uri, "--tracking-uri", "http://there", "--json")
     assert code == 0 and json.loads(out)["brought"] == 3
-    assert given["arguments"][0].root == home.root and given["arguments"][1] == "http://there"
+    assert given["arguments"][0].files.uri == home.files.uri and given["arguments"][1] == "http://there"
 
 
 def test_doctor_passes_places_on_and_fails_with_a_check(
@@ -272,7 +272,7 @@ def test_doctor_passes_places_on_and_fails_with_a_check(
 ) -> None:
     code, out, _ = shell("doctor", "--storage", tmp_path, "--tracking-uri", "http://there", *ADDRESS, "--json")
     assert code == 0 and json.loads(out)["checks"][0]["state"] == "ok"
-    assert given["arguments"] == (tmp_path, "http://there", "10.0.0.1:6379")
+    assert given["arguments"] == (str(tmp_path), "http://there", "10.0.0.1:6379")
     monkeypatch.setattr(doctor, "examine", lambda *_: [{"check": "clock", "state": "failed", "found": "it differs"}])
     code, out, _ = shell("doctor")
     assert code == 3 and "it differs" in out

@@ -15,7 +15,7 @@ from tests.search.rule_contexts import rule_context
 from tutelage import intervals, plugins
 from tutelage.measure import Measure, standard_error_of
 from tutelage.objectives import Limits, Objective, even_losses, even_reference, objective, reference_losses
-from tutelage.records import mlflow_format, mlflow_views
+from tutelage.records import mlflow_format, mlflow_views, sweeps
 from tutelage.records.sweep_dir import measures_in
 from tutelage.records.trial import Sizes, Suggestion, TrialRecord
 from tutelage.report import figures, sweep_page
@@ -245,14 +245,13 @@ def test_words_of_a_selection_are_of_the_measure() -> None:
 
 
 def test_a_capacity_gap_is_a_lower_rate(make_record: Make, tmp_path: Path) -> None:
-    from tutelage.records import sweep_dir, sweeps
 
     own = make_record(0, cer=1.5, params=1000.0, **{SE: 0.05})
     for name, teacher, record in (("large", 1e4, own), ("small", 5e3, make_record(1, cer=1.2, params=900.0, **{SE: 0.05}))):
         home = sweeps.create(tmp_path, name, "")
         home.update(fingerprint="d", teacher={"params": teacher, "cer": 1.0})
         home.ledger.append(record)
-    said = capacity_gap.found(sweep_dir.SweepDir(tmp_path / "sweeps" / "large"), own, CER, 100)
+    said = capacity_gap.found(sweeps.sweep_at(tmp_path, "large"), own, CER, 100)
     assert said and "character error rate 1.2000" in said and "nan" not in said
 
 

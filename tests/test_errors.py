@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from tutelage.errors import InputError, NoStudentFits, Problem, SpecError, TutelageError, UnreachableError, WorkFailed, nearest
+from tutelage.storage import LeaseHeld, StorageFailed
 
 
 @pytest.mark.parametrize(
@@ -25,6 +28,21 @@ def test_a_spec_error_prints_one_block_for_each_problem() -> None:
         "digits.yaml  --set seed = -1\n    Input should be at least 0."
     )
     assert error.problems == problems
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("no"),
+        SpecError("a.yaml", [Problem("seed", 1, 2, "no")]),
+        StorageFailed("here", "full"),
+        LeaseHeld("a", "you"),
+    ],
+)
+def test_an_error_of_a_worker_is_the_same_in_the_driver(error: TutelageError) -> None:
+    error.add_note("on a node")
+    arrived = pickle.loads(pickle.dumps(error))
+    assert type(arrived) is type(error) and str(arrived) == str(error) and vars(arrived) == vars(error)
 
 
 def test_a_long_value_is_cut() -> None:

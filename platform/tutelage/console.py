@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -16,7 +15,7 @@ from tutelage.escaping import for_terminal
 from tutelage.measure import Measure
 from tutelage.redaction import redact, redacted
 
-STORAGE = Path(".tutelage")
+STORAGE = ".tutelage"
 
 
 out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 240)

@@ -22,7 +22,7 @@ from tutelage.training import cluster
 MAX_CLOCK_SKEW_S = 2.0
 
 
-def examine(storage: Path, tracking_uri: str | None, address: str | None) -> list[dict[str, str]]:
+def examine(storage: str | Path, tracking_uri: str | None, address: str | None) -> list[dict[str, str]]:
     """Return one row a check: `check`, `state` (ok or failed), and `found`, what is there or what to do."""
     uri = tracking_uri or default_tracking_uri(storage)
     rows = [
@@ -47,14 +47,14 @@ def _row(check: str, ask: Callable[[], str]) -> dict[str, str]:
         return {"check": check, "state": "failed", "found": str(error)}
 
 
-def _storage(storage: Path) -> str:
+def _storage(storage: str | Path) -> str:
     open_storage(storage).check()
     return f"{storage} is writable"
 
 
-def _widths(storage: Path) -> str:
+def _widths(storage: str | Path) -> str:
     """Return in words which widths onnxruntime runs fastest here; measured once a machine, and kept in the storage."""
-    found = staircase.kept(open_storage(storage).local_path("machines"))
+    found = staircase.kept(open_storage(storage).within("machines"))
     times = ", ".join(f"{width}: {ms:.3g}" for width, ms in found["latency_ms"].items())
     if found["step"] == 1:
         return f"every width is as fast for its size in ONNX Runtime (channels: ms {times})"
@@ -79,13 +79,13 @@ def _cluster() -> str:
     return f"{held.get('CPU', 0):g} CPUs, {held.get('GPU', 0):g} GPUs on {len(ray.nodes())} nodes"
 
 
-def _from_a_worker(storage: Path) -> str:
+def _from_a_worker(storage: str | Path) -> str:
     """Write a file in a worker and read it here: a storage that is not shared is seen at once."""
-    key, there = f".doctor-{uuid.uuid4().hex}", str(storage.resolve())
-    ray.get(ray.remote(num_cpus=0)(lambda: open_storage(there).put(key, "here")).remote())
-    if key not in open_storage(storage).list():
+    key, place = f".doctor-{uuid.uuid4().hex}", open_storage(storage)
+    ray.get(ray.remote(num_cpus=0)(lambda: place.put(key, "here")).remote())
+    if key not in place.list():
         raise OSError(f"a worker's file in {storage} is not seen here; storage must be shared by all nodes")
-    open_storage(storage).remove(key)
+    place.remove(key)
     return "a worker's file is seen here"
 
 

@@ -24,6 +24,16 @@ class TutelageError(Exception):
 
     exit_code = 1
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the message and the fields, whatever arguments made them: a worker's error is raised again in the driver."""
+        return _made_again, (type(self), self.args, vars(self))
+
+
+def _made_again(kind: type[TutelageError], args: tuple[Any, ...], own: dict[str, Any]) -> TutelageError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(own)
+    return error
+
 
 class InputError(TutelageError):
     """A spec, an option or a file is wrong."""

@@ -39,12 +39,12 @@ def main() -> None:
         teachers = teacher_jobs.ensure_teachers(loaded, room, print_nothing)
         taught = knowledge.ensure_knowledge(loaded, room, teachers, print_nothing)
         baselines = {record.trial_id: (retrain.labels_only(record.config), loaded.seed) for record in front}
-        directory = home.root.resolve() / "labels"
-        trained = dict(student_jobs.train_students(baselines, taught, directory, ray_train.workers_of(loaded.resources.trial)))
+        labels = home.files.within("labels")
+        trained = dict(student_jobs.train_students(baselines, taught, labels, ray_train.workers_of(loaded.resources.trial)))
     test = room.read("test")
     rows = []
     for record in front:
-        pair = [checkpoint.read(place / record.trial_id)[0] for place in (home.students_dir, directory)]
+        pair = [checkpoint.read(place.local_path(record.trial_id))[0] for place in (home.students, labels)]
         on_test = [inference.measured(model, room.built_task, test)["accuracy"] for model in pair]
         own, alone = record.measures["accuracy"], trained[record.trial_id][0]["accuracy"]
         rows.append({

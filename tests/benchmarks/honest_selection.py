@@ -142,7 +142,7 @@ def real(sweeps: int, policy: str, changes: Sequence[str]) -> list[dict[str, flo
             document = select.select(home, policy=reference, limits=limits).document
             context = select.context_with_teacher(home, loaded)
             test, task = context.read("test"), context.built_task
-            of_naive = inference.measured(checkpoint.read(home.students_dir / naive.trial_id)[0], task, test)["accuracy"]
+            of_naive = inference.measured(checkpoint.read(home.student_path(naive.trial_id))[0], task, test)["accuracy"]
             n, taught = len(context.splits["validation"]), document["confirmed"]["taught"]
             low, high = wilson_interval(round(naive.measures["accuracy"] * n), n)
             row = {

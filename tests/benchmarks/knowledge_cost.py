@@ -39,6 +39,7 @@ from tutelage.spec.sections import (
     StudentConfig,
     TrialConfig,
 )
+from tutelage.storage import open_storage
 from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
@@ -81,10 +82,10 @@ def rooms(path: str, width: int, scratch: Path) -> dict[str, TrainingContext]:
     about = bare.architecture({"resnet": {"blocks": 1, "width": width, "stem_stride": 2}})
     torch.manual_seed(0)
     checkpoint.write(scratch / "teacher", checkpoint.build(about), about)
-    plan = KnowledgePlan(teachers=((scratch / "teacher", 1.0),), needs=PARTS, views=1)
+    plan = KnowledgePlan(storage=open_storage(scratch), teachers=(("teacher", 1.0),), needs=PARTS, views=1)
     found = {"live": replace(bare, knowledge=plan)}
     for name, top_k in (("cached", 0), ("sparse", 8)):
-        own = replace(plan, directory=scratch / name, top_k=top_k, needs=PARTS if name == "cached" else frozenset[Need]())
+        own = replace(plan, cache=name, top_k=top_k, needs=PARTS if name == "cached" else frozenset[Need]())
         found[name] = replace(bare, knowledge=own)
         assert own.entry is not None
         own.entry.describe(found[name].teacher_outline)
@@ -110,7 +111,7 @@ class TorchdistillLoop:
         from torchdistill.losses.mid_level import KDLoss  # type: ignore[import-not-found]
 
         self.own = alone(room, seed)
-        self.teacher = checkpoint.read(room.knowledge.teachers[0][0])[0].eval()  # type: ignore[union-attr]
+        self.teacher = checkpoint.read(room.knowledge.teacher_paths()[0])[0].eval()  # type: ignore[union-attr]
         self.loss = KDLoss(".", "output", ".", "output", temperature=4.0, alpha=0.3)
 
     def step(self, rows: Tensor) -> Tensor:
@@ -221,7 +222,7 @@ def build(path: str, rounds: int) -> list[dict[str, Any]]:
         for number in range(rounds):
             plain = seconds_of(lambda: infer(cached.teacher, inputs))
             for name, plan in plans.items():
-                own = replace(cached, knowledge=replace(plan, directory=Path(scratch) / f"{name}{number}"))
+                own = replace(cached, knowledge=replace(plan, storage=open_storage(scratch), cache=f"{name}{number}"))
                 vars(own).update(teacher=cached.teacher, splits=cached.splits)  # read already
                 rates[name].append(plain / seconds_of(partial(own.fill, "train", 0)))
         step = training_of(room["sparse"], "kd", 0)

@@ -16,6 +16,7 @@ from tutelage import intervals
 from tutelage.files import write_json
 from tutelage.networks import checkpoint
 from tutelage.spec import loading, spec
+from tutelage.storage import open_storage
 from tutelage.sweep import knowledge, teachers
 from tutelage.training import context, inference, ray_train, student_jobs
 from tutelage.training.context import TrainingContext
@@ -76,9 +77,10 @@ class Results:
         }
         test, task = room.read("test"), room.built_task
         keys = list(wanted)
+        students = open_storage(directory)
         for start in range(0, len(keys), 6):
             some = {key.replace("/", "@"): wanted[key] for key in keys[start : start + 6]}
-            measured = dict(student_jobs.train_students(some, room, directory, ray_train.Workers(workers=0, cpus=1, gpus=0)))
+            measured = dict(student_jobs.train_students(some, room, students, ray_train.Workers(workers=0, cpus=1, gpus=0)))
             for key, (measures,) in measured.items():
                 right = inference.measured(checkpoint.read(directory / key)[0], task, test)[task.measures[0].name]
                 self.rows[key.replace("@", "/")] = {**measures, "test": right}

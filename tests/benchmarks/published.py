@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks import machine, pair, smoke
-from tutelage.records import fronts, sweep_dir
+from tutelage.records import fronts, sweeps
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.trial import TrialRecord
 from tutelage.spec import loading, spec
@@ -55,8 +55,8 @@ def searched(loaded: spec.Spec, trials: int) -> list[TrialRecord]:
     name = f"published-{trials}"
     tree = {**loaded.resolved(), "name": name, "distillation": SPACE}
     tree["search"] = {**tree["search"], "trials": trials, "objectives": ["accuracy"]}
-    home = sweep_dir.SweepDir(Path(loaded.storage) / "sweeps" / name)
-    if not home.root.exists() or home.facts()["state"] != "finished":
+    home = sweeps.sweep_at(loaded.storage, name)
+    if not home.has_started() or home.facts()["state"] != "finished":
         home = pipeline.sweep(loading.from_dict(tree))
     return sorted(fronts.candidates(home), key=lambda record: -record.measures["accuracy"])
 

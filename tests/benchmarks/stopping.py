@@ -24,7 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks import machine, smoke
 from tests.benchmarks.problems import PROBLEMS
-from tutelage.records import sweep_dir
+from tutelage.records import sweeps
 from tutelage.search import recorded_table, replay
 from tutelage.search.promotion import Promotion
 from tutelage.search.rules import Rule
@@ -81,7 +81,7 @@ def compared(table: recorded_table.Table, options: argparse.Namespace) -> list[d
 def table_of(path: Path, space: Space) -> recorded_table.Table:
     if not path.is_dir():
         return recorded_table.read(path, space)
-    home = sweep_dir.SweepDir(path)
+    home = sweeps.sweep_at(path.parent.parent, path.name)
     return recorded_table.recorded(home.records(), home.objectives(), space, home.primary())
 
 

@@ -38,4 +38,4 @@ def test_the_example_runs(tmp_path: Path) -> None:
     assert '"search_spaces/digits.yaml"' in code
     exec(code.replace('"search_spaces/digits.yaml"', repr(str(spec))), names)
     assert len(names["front"](names["home"])) >= 1
-    assert (names["home"].root / "selection.json").exists()
+    assert names["home"].files.local_path("selection.json").exists()

@@ -48,10 +48,10 @@ def test_every_candidate_is_recorded_and_the_sampler_gets_a_trial_once(ladder: S
     assert [trial.trial_id for trial in ladder.trials()] == ["t0000", "t0001", "t0002"]
     names = [record.trial_id for record in ladder.records()]
     assert names == [f"t000{number}.{index}" for number in range(3) for index in (0, 1)]
-    told = [json.loads(line).get("state") for line in (ladder.root / "study.journal").read_text().splitlines()]
+    told = [json.loads(line).get("state") for line in ladder.files.local_path("study.journal").read_text().splitlines()]
     assert told.count(TrialState.COMPLETE) == 3, "one end a trial"
     for record in ladder.records():
-        read, architecture = checkpoint.read(ladder.students_dir / record.trial_id, EVERYTHING)
+        read, architecture = checkpoint.read(ladder.student_path(record.trial_id), EVERYTHING)
         assert cost.size(read)["params"] == record.measures["params"]
         assert ("surgeries" in architecture) is (record.candidate == 0)
         if record.candidate == 0:
@@ -81,17 +81,17 @@ def test_a_candidate_is_selected_confirmed_and_exported(ladder: SweepDir, tmp_pa
     chosen = select.select(ladder, policy="min-size", confirm=2)
     taken = chosen.document["student"]["trial"]
     assert taken.endswith(".0"), "the smallest is of low rank"
-    assert chosen.student_dir == ladder.students_dir / taken and chosen.report_path.exists()
+    assert chosen.student_dir == ladder.student_path(taken) and chosen.report_path.exists()
     trained = {(run.trial, run.taught, run.seed) for run in ladder.reruns.read()}
     other = taken[:-1] + "1"
     assert {(other, taught, seed) for trial, taught, seed in trained if trial == taken} <= trained, "one training gives both"
     assert chosen.document["confirmed"]["seeds"] == 2 and chosen.document["test"]["labels_only"]
-    found = find_model(f"ladder/{other}", ladder.storage)
+    found = find_model(f"ladder/{other}", ladder.storage.uri)
     assert found.record is not None and found.record.parent == taken[:-2]
     with pytest.raises(InputError, match=r"gave several candidates: t0000\.0, t0000\.1\. Name one"):
-        find_model("ladder/t0000", ladder.storage)
-    assert find_model("ladder", ladder.storage).name == f"ladder/{taken}"
-    export_model(f"ladder/{taken}", tmp_path / "out", ladder.storage, Options(check=True))
+        find_model("ladder/t0000", ladder.storage.uri)
+    assert find_model("ladder", ladder.storage.uri).name == f"ladder/{taken}"
+    export_model(f"ladder/{taken}", tmp_path / "out", ladder.storage.uri, Options(check=True))
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["about"]["trial"] == taken
     read, _ = checkpoint.read(tmp_path / "out", EVERYTHING)
     assert cost.size(read)["params"] == chosen.document["student"]["measures"]["params"]
@@ -99,11 +99,11 @@ def test_a_candidate_is_selected_confirmed_and_exported(ladder: SweepDir, tmp_pa
 
 def test_a_resumed_and_a_warm_started_sweep_contain_the_candidates(ladder: SweepDir) -> None:
     before = ladder.trials()
-    warm = spec_of(ladder.storage, name="warm", search={"warm_start": ["ladder"]})
+    warm = spec_of(ladder.storage.uri, name="warm", search={"warm_start": ["ladder"]})
     again = pipeline.sweep(warm)
     recalled = [trial for trial in again.trials() if trial.origin.startswith("recalled from ladder/")]
     assert recalled and all(len(trial.candidates) == 2 for trial in recalled)
-    assert all((again.students_dir / one.trial_id / checkpoint.WEIGHTS).exists() for one in again.records())
+    assert all((again.student_path(one.trial_id) / checkpoint.WEIGHTS).exists() for one in again.records())
     resume.resume(ladder, trials="+1")
     assert ladder.trials()[:3] == before and len(ladder.records()) == 8
     runs = ladder.facts()["run_ids"]

@@ -79,7 +79,7 @@ def test_the_sweeps_own_page_shows_the_fronts_picture_in_its_card(server: str, s
     dom = browse(f"{server}/#/experiments/{facts['experiment_id']}/runs/{facts['run_id']}", tmp_path, "--dump-dom")
     (address,) = re.findall(r'<img[^>]*src="(get-artifact[^"]*)"', dom)
     answer = requests.get(f"{server}/{address.replace('&amp;', '&')}", timeout=30)
-    assert answer.content == (small_sweep.root / "front.png").read_bytes()
+    assert answer.content == small_sweep.files.local_path("front.png").read_bytes()
 
 
 def test_the_report_opens_offline(small_sweep: SweepDir, tmp_path: Path) -> None:

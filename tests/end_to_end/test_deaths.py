@@ -18,7 +18,7 @@ from ray.cluster_utils import Cluster
 
 from tests.command import Command
 from tutelage.records.observer import EpochEnded, Event
-from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.sweeps import sweep_at
 from tutelage.records.trial import TrialRecord
 from tutelage.spec import loading
 from tutelage.spec.yaml_lines import dump
@@ -82,7 +82,7 @@ def test_a_search_whose_workers_are_killed_every_few_seconds_gives_the_same_stud
     assert command.end() == 0, command.stderr
     assert 3 <= len(killed) <= NUM_KILLS, command.stderr
     assert not command.left(within_s=10)
-    assert_same(SweepDir(Path(spec["storage"]) / "sweeps" / "killed").records(), undisturbed)
+    assert_same(sweep_at(spec["storage"], "killed").records(), undisturbed)
 
 
 @pytest.fixture

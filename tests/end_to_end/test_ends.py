@@ -16,6 +16,7 @@ from tests.conftest import SMALL_SPEC
 from tutelage import signals
 from tutelage.records.observer import Event, StageStarted
 from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.sweeps import sweep_at
 from tutelage.report import json_views
 from tutelage.spec.yaml_lines import dump
 from tutelage.sweep.resume import resume
@@ -50,7 +51,7 @@ def stopped_here(home: SweepDir, stage: str, number: int) -> list[str]:
 def test_every_signal_stops_a_sweep_at_every_stage_and_resume_finishes_it(ray_cluster: None, tmp_path: Path) -> None:
     """As a command, with a cluster of its own that ends too, while it starts processes and while trials run; else here."""
     (tmp_path / "spec.yaml").write_text(dump({**SPEC, "storage": str(tmp_path / "storage")}))
-    home = SweepDir(tmp_path / "storage" / "sweeps" / "ends")
+    home = sweep_at(tmp_path / "storage", "ends")
     again = ["resume", "ends", "--storage", str(tmp_path / "storage")]
     first = ["sweep", str(tmp_path / "spec.yaml")]
     how = f"tutelage resume ends --storage {tmp_path / 'storage'}"

@@ -41,7 +41,7 @@ def test_a_guarded_sweep_promises_what_its_student_loses(tmp_path: Path) -> None
     assert own["guard/n"] == guard["n"] and own["guard/p_value"] == pytest.approx(guard["steps"][0]["p_value"])
     assert client.get_model_version("guarded", "1").tags["tutelage.guard"] == guard["promise"]
     assert "The guard" in choice.report_path.read_text(encoding="utf-8")
-    export_model("guarded", tmp_path / "out", home.storage, Options(forms=("weights",)))
+    export_model("guarded", tmp_path / "out", home.storage.uri, Options(forms=("weights",)))
     assert f"loses less than 90.00 points of accuracy against the dense student {taken[:-1]}1" in (
         tmp_path / "out" / "README.md"
     ).read_text(encoding="utf-8")

@@ -30,11 +30,11 @@ def test_each_rung_is_a_candidate_as_float_and_as_its_measured_int8_file(tmp_pat
     })  # fmt: skip
     home = pipeline.sweep(spec)
     records = {record.trial_id: record for record in home.records()}
-    files = {trial: runtime.int8_file(home.students_dir / trial) for trial in records}
+    files = {trial: runtime.int8_file(home.student_path(trial)) for trial in records}
     assert len(records) == 4 and sum(file is not None for file in files.values()) == 2
     for trial, file in files.items():
         measures = records[trial].measures
-        found = evaluate_model(f"int8/{trial}", spec, "validation", home.storage)
+        found = evaluate_model(f"int8/{trial}", spec, "validation", home.storage.uri)
         assert found["accuracy"] == pytest.approx(measures["accuracy"]), "the file itself was measured"
         assert file is None or measures["size_bytes"] == onnx_format.size_bytes(file)
     macs = sorted({record.measures["macs"] for record in records.values()})

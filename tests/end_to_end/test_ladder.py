@@ -36,11 +36,11 @@ def test_each_rung_is_on_record_with_its_own_amount_and_the_sampler_has_one_resu
     records = home.records()
     assert [record.trial_id for record in records] == [f"t000{number}.{rung}" for number in (0, 1) for rung in (0, 1, 2)]
     for record in records:
-        read, _ = checkpoint.read(home.students_dir / record.trial_id)
+        read, _ = checkpoint.read(home.student_path(record.trial_id))
         assert cost.size(read)["params"] == record.measures["params"]
         assert record.params["sparsity.amount"] == record.config["sparsity"]["amount"] == record.candidates[0].amount
         assert record.config["student"]["epochs"] == 2 + (record.rung or 0)
-    journal = [json.loads(line) for line in (home.root / "study.journal").read_text().splitlines()]
+    journal = [json.loads(line) for line in home.files.local_path("study.journal").read_text().splitlines()]
     told = [line["values"] for line in journal if line.get("values")]
     trials = home.trials()
     assert len(told) == 2, "the sampler has one result a trial"
@@ -62,6 +62,6 @@ def test_a_rung_is_selected_confirmed_registered_and_exported(home: SweepDir, tm
     chosen = select.select(home, policy="min-size", confirm=1, register="ladders-tests")
     taken = next(record for record in records if record.trial_id == chosen.document["student"]["trial"])
     assert taken.rung == 2 and chosen.document["confirmed"]["seeds"] == 1 and chosen.document["model"]
-    export_model(f"ladders/{records[1].trial_id}", tmp_path / "out", home.storage, Options(check=True))
+    export_model(f"ladders/{records[1].trial_id}", tmp_path / "out", home.storage.uri, Options(check=True))
     exported, _ = checkpoint.read(tmp_path / "out")
     assert cost.size(exported)["params"] == records[1].measures["params"]

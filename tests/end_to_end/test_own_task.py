@@ -61,7 +61,9 @@ def rows(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> SweepDi
 @pytest.fixture(scope="module")
 def dominated(rows: SweepDir) -> SweepDir:
     """A second sweep of the same storage, and so the same teacher, that stops students that are far behind."""
-    return swept(rows.storage, "dominated", search={"concurrency": 1, "stopping": {"rule": {"dominance": {"confidence": 0.5}}}})
+    return swept(
+        rows.storage.uri, "dominated", search={"concurrency": 1, "stopping": {"rule": {"dominance": {"confidence": 0.5}}}}
+    )
 
 
 def test_the_own_tasks_sweep_stops_early_and_its_front_has_the_own_measures(rows: SweepDir) -> None:
@@ -75,7 +77,7 @@ def test_the_own_tasks_sweep_stops_early_and_its_front_has_the_own_measures(rows
     assert front["params"].is_monotonic_increasing and front["row_error_rate"].is_monotonic_decreasing
     teacher = rows.facts()["teacher"]
     assert 0 < teacher["row_error_rate"] < 0.6 and teacher["loop_f1"] > 0.7
-    assert len(records[0].curve) <= 5 and (rows.storage / "knowledge").exists(), "the teacher's outputs were cached"
+    assert len(records[0].curve) <= 5 and rows.storage.list("knowledge"), "the teacher's outputs were cached"
 
 
 def test_a_student_that_is_far_behind_is_stopped(dominated: SweepDir) -> None:
@@ -88,11 +90,11 @@ def test_a_student_that_is_far_behind_is_stopped(dominated: SweepDir) -> None:
 
 def test_live_and_cached_knowledge_give_the_same_students(dominated: SweepDir) -> None:
     """The cache keeps half precision."""
-    live = swept(dominated.storage, "live", knowledge={"mode": "live"}, search={"trials": 2, "concurrency": 1})
+    live = swept(dominated.storage.uri, "live", knowledge={"mode": "live"}, search={"trials": 2, "concurrency": 1})
     for own, other in zip(dominated.records(), live.records(), strict=False):
         assert (own.params, own.state) == (other.params, "finished")
         assert other.measures["row_error_rate"] == pytest.approx(own.measures["row_error_rate"], abs=0.02)
-        weights = [checkpoint.read_weights(home.students_dir / own.trial_id) for home in (dominated, live)]
+        weights = [checkpoint.read_weights(home.student_path(own.trial_id)) for home in (dominated, live)]
         assert all(np.allclose(weights[0][name], weights[1][name], atol=2e-2) for name in weights[0])
 
 
@@ -140,22 +142,22 @@ def test_the_command_line_shows_the_own_tasks_sweep(
     rows: SweepDir, dominated: SweepDir, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
     names = ["rows", "dominated"] if command == "compare" else ["rows"]
-    code, out, err = run_command(capsys, command, *names, "--storage", rows.storage)
+    code, out, err = run_command(capsys, command, *names, "--storage", rows.storage.uri)
     assert code == 0, err
     assert "accuracy" not in out
-    code, out, err = run_command(capsys, command, *names, "--storage", rows.storage, "--json")
+    code, out, err = run_command(capsys, command, *names, "--storage", rows.storage.uri, "--json")
     assert code == 0 and (command == "status" or ROW_ERROR_RATE.name in json.dumps(json.loads(out)))
 
 
 def test_the_outputs_of_every_exported_form_equal_the_students(rows: SweepDir, tmp_path: Path) -> None:
     trial = tutelage.front(rows)["trial"].iloc[-1]
-    document = export_model(f"rows/{trial}", tmp_path / "out", rows.storage, Options(check=True))
+    document = export_model(f"rows/{trial}", tmp_path / "out", rows.storage.uri, Options(check=True))
     assert set(document["largest_difference"]) == {"weights", "program", "onnx"}
     assert max(document["largest_difference"].values()) < 1e-4
     card = (tmp_path / "out" / "README.md").read_text()
     assert "row error rate" in card and "accuracy" not in card
     record = next(record for record in rows.records() if record.trial_id == trial)
     for form in ("", "model.pt2", "model.onnx"):
-        found = evaluate_model(str(tmp_path / "out" / form), loading.load(rows.spec_path), "validation", rows.storage)
+        found = evaluate_model(str(tmp_path / "out" / form), loading.load(rows.spec_path), "validation", rows.storage.uri)
         assert found[ROW_ERROR_RATE.name] == pytest.approx(record.measures[ROW_ERROR_RATE.name], abs=1e-3)
         assert found["interval"][0] < found[ROW_ERROR_RATE.name] < found["interval"][1]

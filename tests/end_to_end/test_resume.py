@@ -20,8 +20,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint
-from tutelage.records import sweep_dir
 from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.sweeps import sweep_at
 from tutelage.report import json_views
 from tutelage.spec import loading
 from tutelage.spec.yaml_lines import dump
@@ -60,7 +60,7 @@ def check_records_agree(home: SweepDir) -> None:
         assert len(client.get_metric_history(run.info.run_id, "size/params")) == 1
     front = {student["trial"] for student in json_views.front(home)["students"]}
     assert {trial for trial, run in by_trial.items() if run.data.tags["pareto"] == "front"} == front
-    storage = JournalStorage(JournalFileBackend(str(home.root / "study.journal")))
+    storage = JournalStorage(JournalFileBackend(str(home.files.local_path("study.journal"))))
     study = optuna.load_study(study_name="search", storage=storage)
     told = {trial.number: trial.state.name for trial in study.get_trials() if trial.state.name != "RUNNING"}
     assert told == {place: STATES[record.state] for place, record in enumerate(records)}
@@ -72,7 +72,7 @@ def killed_driver(home: Path, tree: dict[str, Any], name: str) -> SweepDir:
     path.write_text(dump(tree))
     command = [sys.executable, "-c", "from tutelage.cli import main; main()", "sweep", str(path)]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    sweep = SweepDir(Path(tree["storage"]) / "sweeps" / name)
+    sweep = sweep_at(tree["storage"], name)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as driver:
         deadline_s = time.monotonic() + 240
         while len(sweep.records()) < 3:
@@ -138,10 +138,10 @@ def test_a_warm_start_trains_nothing_again(small_sweep: SweepDir, small_spec: di
     for record in recalled:
         original = there[record.origin.removeprefix("recalled from small/")]
         assert (record.config, record.measures["accuracy"]) == (original.config, original.measures["accuracy"])
-        assert (home.students_dir / record.trial_id / checkpoint.WEIGHTS).read_bytes() == (
-            small_sweep.students_dir / original.trial_id / checkpoint.WEIGHTS
+        assert (home.student_path(record.trial_id) / checkpoint.WEIGHTS).read_bytes() == (
+            small_sweep.student_path(original.trial_id) / checkpoint.WEIGHTS
         ).read_bytes()
     missing = {**tree, "name": "cold", "search": {"trials": 3, "warm_start": ["smal"]}}
     with pytest.raises(InputError, match="Did you mean 'small'"):
         pipeline.sweep(loading.from_dict(missing))
-    assert not sweep_dir.SweepDir(Path(small_spec["storage"]) / "sweeps" / "cold").root.exists()
+    assert not sweep_at(small_spec["storage"], "cold").files.list()

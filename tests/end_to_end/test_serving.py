@@ -38,7 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, context: TrainingContext) -> 
     tracker = Tracker(uri, "tests")
     run_id = tracker.start_sweep("stored", {}, [], {})
     tracker.close()
-    student = home.students_dir / "t0000"
+    student = home.student_path("t0000")
     model, architecture = checkpoint.read(student)
     candidate = logged_model.Candidate(
         model=model, signature=signature_of(architecture["signature"]), tags={"tutelage.task": "images"},
@@ -58,7 +58,7 @@ def server(home: SweepDir, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    uri = f"sqlite:///{home.storage / 'mlflow.db'}"
+    uri = f"sqlite:///{home.storage.writable_path('mlflow.db')}"
     environment = {
         **os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_REGISTRY_URI": uri, "PYTHONPATH": str(scratch),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -99,7 +99,7 @@ def test_the_served_outputs_for_a_batch_of_any_size_equal_the_students(
     given = context.splits["validation"].take(slice(rows)).inputs["inputs"]
     answer = requests.post(f"{server}/invocations", json={key: given.tolist()}, timeout=60)
     assert answer.status_code == 200, answer.text
-    built, _ = checkpoint.read(home.students_dir / "t0000")
+    built, _ = checkpoint.read(home.student_path("t0000"))
     with torch.inference_mode():
         expected = built(given).numpy()
     np.testing.assert_allclose(np.array(answer.json()["predictions"]), expected, atol=1e-5)
@@ -111,11 +111,11 @@ def test_examples_of_another_shape_are_rejected_by_the_signature(server: str) ->
 
 
 def test_a_registered_student_is_exported_and_evaluated_by_its_uri(home: SweepDir, tmp_path: Path) -> None:
-    document = export.export_model(MODEL, tmp_path / "out", home.storage, export.Options(forms=["weights"]))
+    document = export.export_model(MODEL, tmp_path / "out", home.storage.uri, export.Options(forms=["weights"]))
     assert set(document["files"]) == {"model.safetensors", "architecture.json", "README.md"}
     assert "stored/t0000" in (tmp_path / "out" / "README.md").read_text(), "found in the storage by its weights"
     loaded = loading.load(home.spec_path)
-    measured = evaluate.evaluate_model(MODEL, loaded, "validation", home.storage)
+    measured = evaluate.evaluate_model(MODEL, loaded, "validation", home.storage.uri)
     assert measured["accuracy"] == pytest.approx(home.records()[0].measures["accuracy"])
     with pytest.raises(InputError, match="no model models:/nobody@champion"):
-        evaluate.evaluate_model("models:/nobody@champion", loaded, "validation", home.storage)
+        evaluate.evaluate_model("models:/nobody@champion", loaded, "validation", home.storage.uri)

@@ -75,7 +75,7 @@ def test_students_on_disk_have_the_recorded_measures(small_sweep: SweepDir) -> N
     from tutelage.networks import cost
 
     for record in small_sweep.records():
-        model, _ = checkpoint.read(small_sweep.students_dir / record.trial_id)
+        model, _ = checkpoint.read(small_sweep.student_path(record.trial_id))
         assert cost.size(model)["params"] == record.measures["params"]
 
 
@@ -85,14 +85,14 @@ def test_tables_are_tidy(small_sweep: SweepDir) -> None:
     assert len(trials) == 8
     assert list(front.columns[:3]) == ["trial", "accuracy", "params"]
     assert set(front["trial"]) <= set(trials["trial"])
-    assert tutelage.find_sweep("small", small_sweep.storage) == small_sweep
+    assert tutelage.find_sweep("small", small_sweep.storage.uri) == small_sweep
 
 
 def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_sweep: SweepDir) -> None:
     choice = select.select(
         small_sweep, policy="best-quality", limits=Limits(max={"params": 5000}), confirm=2, register="digits-tests"
     )
-    document = json.loads((small_sweep.root / "selection.json").read_text())
+    document = json.loads(small_sweep.files.local_path("selection.json").read_text())
     assert document == json.loads(json.dumps(choice.document))
     rivals = {one["trial"]: one["confirmed"] for one in document["candidates"]}
     taken = document["student"]["trial"]
@@ -145,7 +145,7 @@ def test_a_champion_is_replaced_only_if_beaten_or_forced_and_can_be_restored(
     small_sweep: SweepDir, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The largest student is the champion; the smallest, less accurate, only if forced, and one command undoes it."""
-    storage = ["--storage", str(small_sweep.storage)]
+    storage = ["--storage", small_sweep.storage.uri]
 
     def select(*arguments: str) -> tuple[int, dict[str, Any]]:
         asked = ["select", "small", *storage, "--confirm", "0", "--register", "crowned", "--json", *arguments]
@@ -175,8 +175,8 @@ def test_latency_is_measured_where_a_policy_or_a_bound_asks_for_it(small_sweep: 
 def test_an_evaluation_of_the_test_split_is_recorded(small_sweep: SweepDir, small_spec: dict[str, Any]) -> None:
     before = len(small_sweep.facts().get("test_evaluations", []))
     trial = small_sweep.records()[0].trial_id
-    evaluate.evaluate_model(f"small/{trial}", loading.from_dict(small_spec), "test", small_sweep.storage)
-    evaluate.evaluate_model(f"small/{trial}", loading.from_dict(small_spec), "validation", small_sweep.storage)
+    evaluate.evaluate_model(f"small/{trial}", loading.from_dict(small_spec), "test", small_sweep.storage.uri)
+    evaluate.evaluate_model(f"small/{trial}", loading.from_dict(small_spec), "validation", small_sweep.storage.uri)
     openings = small_sweep.facts()["test_evaluations"]
     assert len(openings) == before + 1
     assert (openings[-1]["by"], openings[-1]["subjects"]) == ("evaluate", {"student": trial})
@@ -314,12 +314,12 @@ def test_the_same_spec_and_seed_give_the_same_students(small_sweep: SweepDir, sm
     context = select.context_with_teacher(small_sweep, loading.load(small_sweep.spec_path))
     workers = ray_train.Workers(workers=0, cpus=1, gpus=0)
     trained = dict(
-        student_jobs.train_students({"again": (record.config, 0)}, context, small_sweep.root.resolve() / "again", workers)
+        student_jobs.train_students({"again": (record.config, 0)}, context, small_sweep.files.within("again"), workers)
     )
     for name in ("accuracy", "params", "agreement"):
         assert trained["again"][0][name] == record.measures[name]
-    first, _ = checkpoint.read(small_sweep.students_dir / record.trial_id)
-    again, _ = checkpoint.read(small_sweep.root / "again" / "again")
+    first, _ = checkpoint.read(small_sweep.student_path(record.trial_id))
+    again, _ = checkpoint.read(small_sweep.files.local_path("again/again"))
     for left, right in zip(first.state_dict().values(), again.state_dict().values(), strict=True):
         assert (left == right).all()
 

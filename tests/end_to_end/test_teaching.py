@@ -81,4 +81,4 @@ def test_unlabelled_data_are_distilled_from_a_teacher_of_other_data(tmp_path: Pa
     assert document["test"]["value"] > 0.7 and document["test"]["labels_only"] is None
     assert document["teaching"].startswith("No conclusion: no training example has a label")
     assert document["transfer"].startswith("From arrays (path: ") and "no labels to learn it without" in document["transfer"]
-    assert checkpoint.read(home.students_dir / document["student"]["trial"])[0] is not None
+    assert checkpoint.read(home.student_path(document["student"]["trial"]))[0] is not None

@@ -20,6 +20,7 @@ from tutelage.export import bundle, registry
 from tutelage.networks import checkpoint
 from tutelage.records import sweeps
 from tutelage.records.sweep_dir import SweepDir
+from tutelage.storage.local import LocalStorage
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_cache import Entry
 
@@ -33,7 +34,7 @@ FORKED = multiprocessing.get_context("fork")  # it has torch and this package lo
 
 
 def _sweep(storage: Path) -> SweepDir:
-    return SweepDir(storage / "sweeps" / "stored")
+    return sweeps.sweep_at(storage, "stored")
 
 
 TURNS: dict[str, tuple[Turn, str]] = {
@@ -46,7 +47,7 @@ TURNS: dict[str, tuple[Turn, str]] = {
         lambda storage, say: registry.in_turn("http://127.0.0.1:9", "digits", say, storage),
         "the registered model 'digits'",
     ),
-    "knowledge": (lambda storage, say: Entry(storage / "knowledge").lock(say), "the same knowledge"),
+    "knowledge": (lambda storage, say: Entry(LocalStorage(storage / "knowledge")).lock(say), "the same knowledge"),
 }
 
 
@@ -151,7 +152,7 @@ def test_a_sweep_that_another_process_drives_is_refused_until_that_process_is_ki
     driver.kill()
     driver.join()
     with home.driven():
-        assert str(os.getpid()) in str(home._beside.holder("stored"))
+        assert str(os.getpid()) in str(home.storage.holder("sweeps/stored"))
 
 
 def export_and_wait(storage: Path, model: nn.Module, architecture: dict[str, object]) -> None:

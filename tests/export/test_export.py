@@ -52,7 +52,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, context: TrainingContext) -> 
 def exported(home: SweepDir, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     directory = tmp_path_factory.mktemp("exports") / "out"
     return directory, export.export_model(
-        "stored", directory, home.storage, Options(forms=ALL, check=True, max_loss=0.5, licence="MIT")
+        "stored", directory, home.storage.uri, Options(forms=ALL, check=True, max_loss=0.5, licence="MIT")
     )
 
 
@@ -94,14 +94,14 @@ def test_a_form_that_loses_too_much_is_left_out_and_reported(
     home: SweepDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A student whose logits differ by less than int8 can tell: every answer is the last class in float, but not in int8."""
-    built, architecture = checkpoint.read(home.students_dir / "t0001")
+    built, architecture = checkpoint.read(home.student_path("t0001"))
     last = [module for module in built.modules() if isinstance(module, torch.nn.Linear)][-1]
     with torch.no_grad():
         last.weight[0] = 1e4
         last.bias[0] = -1e7
     checkpoint.write(tmp_path / "odd", built, architecture)
     asked = ("export", tmp_path / "odd", tmp_path / "out", "--form", "onnx", "--form", "onnx-int8", "--data", home.spec_path)
-    code, out, err = run(capsys, *asked, "--storage", home.storage, "--json")
+    code, out, err = run(capsys, *asked, "--storage", home.storage.uri, "--json")
     assert code == 1 and "onnx-int8 loses" in err and "the other files are in" in err
     document = json.loads(out)
     (variant,) = document["quantised"]
@@ -119,7 +119,7 @@ def test_the_cards_snippets_run_alone_and_give_the_students_logits(
     assert len(snippets) == 2
     stored = Plain(context.splits["validation"]).inputs[:5]
     np.save(tmp_path / "stored.npy", stored.numpy())
-    built, _ = checkpoint.read(home.students_dir / "t0001")
+    built, _ = checkpoint.read(home.student_path("t0001"))
     with torch.inference_mode():
         expected = built(context.splits["validation"].take(slice(5)).inputs["inputs"]).numpy()
     asks = f"\nnumpy.save({str(tmp_path / 'answers.npy')!r}, logits_of(numpy.load({str(tmp_path / 'stored.npy')!r})))\n"
@@ -141,8 +141,8 @@ def test_the_card_states_what_is_on_record_and_what_was_not_measured(
         "Inconclusive", "| digits, SHA-256", "1×8×8",
     ):  # fmt: skip
         assert part in card, part
-    assert str(home.storage) not in card
-    export.export_model("stored/t0000", tmp_path / "other", home.storage, Options(forms=["weights"]))
+    assert home.storage.uri not in card
+    export.export_model("stored/t0000", tmp_path / "other", home.storage.uri, Options(forms=["weights"]))
     other = (tmp_path / "other" / "README.md").read_text()
     assert "was not selected and confirmed" in other and "0.9400" not in other and "not stated" in other
 
@@ -188,7 +188,7 @@ def test_a_directory_that_is_not_empty_is_unchanged(tmp_path: Path, home: SweepD
     (tmp_path / "mine").write_text("x")
     for directory in (tmp_path, tmp_path / "mine"):
         with pytest.raises(InputError, match="Give a new directory"):
-            export.export_model("stored", directory, home.storage)
+            export.export_model("stored", directory, home.storage.uri)
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
 
 
@@ -205,7 +205,7 @@ def test_a_wrong_argument_is_an_error_and_leaves_no_file(
 ) -> None:
     model, forms = changes.get("model", "stored"), changes.get("forms", FLOAT_FORMS)
     with pytest.raises(InputError, match=said):
-        export.export_model(model, tmp_path / "out", home.storage, Options(forms=forms))
+        export.export_model(model, tmp_path / "out", home.storage.uri, Options(forms=forms))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -214,7 +214,7 @@ def test_an_exported_directory_is_matched_to_its_trial_by_its_weights(
 ) -> None:
     """So a directory can be checked and quantised without naming its data."""
     directory, _ = exported
-    assert find.find_model(str(directory), home.storage).about()["trial"] == "t0001"
+    assert find.find_model(str(directory), home.storage.uri).about()["trial"] == "t0001"
     stranger = find.find_model(str(directory), tmp_path)
     assert stranger.home is None
     with pytest.raises(InputError, match="--data SPEC"):
@@ -226,7 +226,7 @@ def test_every_form_is_evaluated_by_the_same_protocol(exported: tuple[Path, dict
     loaded, record = loading.load(home.spec_path), home.records()[-1]
     found = {
         form: evaluate.evaluate_model(str(directory if form == "weights" else directory / FORMS[form][0]), loaded,
-                                     "validation", home.storage)
+                                     "validation", home.storage.uri)
         for form in ALL
     }  # fmt: skip
     for form in FLOAT_FORMS:
@@ -236,7 +236,7 @@ def test_every_form_is_evaluated_by_the_same_protocol(exported: tuple[Path, dict
         low, high = document["interval"]
         assert low < document["accuracy"] < high and document["latency_ms"] > 0 and document["examples"] == 359
     assert found["onnx-int8"]["size_bytes"] < 0.5 * found["onnx"]["size_bytes"]
-    assert evaluate.evaluate_model("stored", loaded, "test", home.storage)["form"] == "weights"
+    assert evaluate.evaluate_model("stored", loaded, "test", home.storage.uri)["form"] == "weights"
 
 
 def test_a_model_of_other_examples_or_classes_is_an_error_with_both_sides(
@@ -254,7 +254,7 @@ def test_a_model_of_other_examples_or_classes_is_an_error_with_both_sides(
             pass
         for form in ("", "model.pt2", "model.onnx"):
             with pytest.raises(InputError, match=said):
-                evaluate.evaluate_model(str(tmp_path / str(number) / form), loaded, "validation", home.storage, trust=True)
+                evaluate.evaluate_model(str(tmp_path / str(number) / form), loaded, "validation", home.storage.uri, trust=True)
 
 
 def test_a_file_that_is_no_model_is_an_error(tmp_path: Path, home: SweepDir) -> None:
@@ -269,9 +269,9 @@ def test_a_file_that_is_no_model_is_an_error(tmp_path: Path, home: SweepDir) -> 
         "y.pt2": "no such",
     }.items():
         with pytest.raises(InputError, match=said):
-            evaluate.evaluate_model(str(tmp_path / name), loaded, "validation", home.storage)
+            evaluate.evaluate_model(str(tmp_path / name), loaded, "validation", home.storage.uri)
     with pytest.raises(InputError, match="no split 'tset'"):
-        evaluate.evaluate_model("stored", loaded, "tset", home.storage)
+        evaluate.evaluate_model("stored", loaded, "tset", home.storage.uri)
 
 
 def test_a_program_that_holds_more_than_tensors_is_not_loaded(exported: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from tutelage.training.context import TrainingContext
 def home(tmp_path_factory: pytest.TempPathFactory, context: TrainingContext) -> SweepDir:
     """A sweep whose selected student, t0001, is quantised."""
     found = write_sweep(tmp_path_factory.mktemp("storage"), context, [{"mlp": {"hidden": 8}}, {"mlp": {"hidden": 64}}])
-    directory = found.students_dir / "t0001"
+    directory = found.student_path("t0001")
     model, architecture = checkpoint.read(directory, EVERYTHING)
     int8.quantise(model, context, directory / runtime.INT8_FILE, runtime.described(architecture))
     write_json(directory / checkpoint.ARCHITECTURE, {**architecture, runtime.INT8: sha256_of(directory / runtime.INT8_FILE)})
@@ -42,9 +42,9 @@ def home(tmp_path_factory: pytest.TempPathFactory, context: TrainingContext) -> 
 @pytest.mark.slow
 def test_its_export_is_the_measured_file_with_both_latencies_on_the_card(home: SweepDir, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    document = export.export_model("stored", out, home.storage, export.Options(check=True))
+    document = export.export_model("stored", out, home.storage.uri, export.Options(check=True))
     assert [one["form"] for one in document["files"].values() if one["form"]] == ["onnx-int8"]
-    assert sha256_of(out / runtime.INT8_FILE) == sha256_of(home.students_dir / "t0001" / runtime.INT8_FILE)
+    assert sha256_of(out / runtime.INT8_FILE) == sha256_of(home.student_path("t0001") / runtime.INT8_FILE)
     assert not document["refused"] and list(document["largest_difference"]) == ["onnx-int8"]
     manifest, (variant,) = json.loads((out / "manifest.json").read_text()), document["quantised"]
     assert manifest["files"][runtime.INT8_FILE]["measured"]["latency_ms"] == variant["latency_ms"] > 0
@@ -55,14 +55,14 @@ def test_its_export_is_the_measured_file_with_both_latencies_on_the_card(home: S
 
 def test_float_forms_are_those_of_another_candidate(home: SweepDir, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is quantised to int8 and has the form onnx-int8 alone, not weights"):
-        export.export_model("stored", tmp_path / "out", home.storage, export.Options(forms=["weights", "onnx-int8"]))
+        export.export_model("stored", tmp_path / "out", home.storage.uri, export.Options(forms=["weights", "onnx-int8"]))
     assert not (tmp_path / "out").exists()
 
 
 def test_its_evaluation_is_that_of_the_file(home: SweepDir) -> None:
-    file = home.students_dir / "t0001" / runtime.INT8_FILE
-    found = evaluate_model("stored/t0001", home.spec(), "validation", home.storage)
-    alone = evaluate_model(str(file), home.spec(), "validation", home.storage)
+    file = home.student_path("t0001") / runtime.INT8_FILE
+    found = evaluate_model("stored/t0001", home.spec(), "validation", home.storage.uri)
+    alone = evaluate_model(str(file), home.spec(), "validation", home.storage.uri)
     assert found["form"] == "onnx" and found["size_bytes"] == onnx_format.size_bytes(file)
     assert (found["accuracy"], found["calibration_error"]) == (alone["accuracy"], alone["calibration_error"])
     assert found["intervals"]["calibration_error"][0] < found["calibration_error"]
@@ -71,19 +71,19 @@ def test_its_evaluation_is_that_of_the_file(home: SweepDir) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["another", "missing", "cut"])
 def test_an_int8_file_that_was_exchanged_is_an_error(home: SweepDir, tmp_path: Path, how: str) -> None:
-    changed = shutil.copytree(home.students_dir / "t0001", tmp_path / "student")
+    changed = shutil.copytree(home.student_path("t0001"), tmp_path / "student")
     file = changed / runtime.INT8_FILE
     content = file.read_bytes()
     file.unlink()
     if how == "another":  # as good a file as the first, of another network
-        model, architecture = checkpoint.read(home.students_dir / "t0000", EVERYTHING)
+        model, architecture = checkpoint.read(home.student_path("t0000"), EVERYTHING)
         runtime.write_onnx(file, model, signature_of(architecture["signature"]), runtime.described(architecture))
     elif how == "cut":
         file.write_bytes(content[: len(content) // 2])
     for attempt in (
         lambda: load.read(changed),
-        lambda: evaluate_model(str(changed), home.spec(), "validation", home.storage),
-        lambda: export.export_model(str(changed), tmp_path / "out", home.storage, export.Options(check=True)),
+        lambda: evaluate_model(str(changed), home.spec(), "validation", home.storage.uri),
+        lambda: export.export_model(str(changed), tmp_path / "out", home.storage.uri, export.Options(check=True)),
     ):
         with pytest.raises(
             InputError, match=r"model\.int8\.onnx is not there, or is another file than the one that was measured"
@@ -105,11 +105,11 @@ def test_the_registry_has_the_measured_file_which_runs_without_tutelage_and_is_t
     run = logged_model.Run(uri=uri, experiment_id=tracker.experiment_id, run_id=tracker.start_sweep("sweep", {}, [], {}))
     tracker.close()
     tags = {"tutelage.task": str(context.task), "tutelage.sweep": "stored", "tutelage.trial": "t0001"}
-    candidate = champions.candidate_of(home.students_dir / "t0001", home.spec().own_code(), context, tags)
+    candidate = champions.candidate_of(home.student_path("t0001"), home.spec().own_code(), context, tags)
     registered = registry.register_student(run, candidate, "small")
     assert registered.distance < 1e-4, "read back in another process by MLflow's ONNX flavour"
     directory = registry.download_network(uri, "models:/small@champion")
-    measured = home.students_dir / "t0001" / runtime.INT8_FILE
+    measured = home.student_path("t0001") / runtime.INT8_FILE
     assert directory and sha256_of(directory / runtime.INT8_FILE) == sha256_of(measured)
     monkeypatch.setattr(SweepDir, "tracking_uri", uri)
     former = champions.champion(champions.Registration(name="small"), home, context)
@@ -123,8 +123,8 @@ def test_the_registry_has_the_measured_file_which_runs_without_tutelage_and_is_t
 def test_an_int8_file_of_a_table_is_not_registered_as_it_takes_no_rows(
     home: SweepDir, context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    signature = runtime.signature_in(home.students_dir / "t0001")
+    signature = runtime.signature_in(home.student_path("t0001"))
     rows = replace(signature, inputs=(replace(signature.inputs[0], columns=(SimpleNamespace(kind="number", name="a"),)),))  # type: ignore[arg-type]
     monkeypatch.setattr(runtime, "signature_in", lambda _: rows)
     with pytest.raises(InputError, match=r"t0001 is an int8 file, which takes numbers.* takes rows by column name"):
-        champions.candidate_of(home.students_dir / "t0001", home.spec().own_code(), context, {})
+        champions.candidate_of(home.student_path("t0001"), home.spec().own_code(), context, {})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tutelage.networks import staircase
+from tutelage.storage.local import LocalStorage
 
 
 def times(slower_off: int, factor: float = 1.4) -> dict[int, float]:
@@ -23,12 +24,13 @@ def test_the_step_is_the_one_whose_multiples_are_faster() -> None:
 
 def test_a_machine_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staircase, "measured", lambda: times(8))
-    first = staircase.kept(tmp_path / "machines")
+    machines = LocalStorage(tmp_path / "machines")
+    first = staircase.kept(machines)
     monkeypatch.setattr(staircase, "measured", lambda: pytest.fail("measured again"))
-    assert staircase.kept(tmp_path / "machines") == first and first["step"] == 8
+    assert staircase.kept(machines) == first and first["step"] == 8
     monkeypatch.setattr(staircase, "_cpu", lambda: "another processor")
     with pytest.raises(pytest.fail.Exception):
-        staircase.kept(tmp_path / "machines")
+        staircase.kept(machines)
 
 
 @pytest.mark.slow

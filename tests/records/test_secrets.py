@@ -36,7 +36,7 @@ def home(tmp_path: Path, make_record: Callable[..., TrialRecord]) -> SweepDir:
 
 def test_no_file_of_a_sweep_has_the_password_of_its_spec(home: SweepDir) -> None:
     sweep_page.write_report(home)
-    files = [path for path in home.root.rglob("*") if path.is_file()]
+    files = [path for path in home.files.local_path("").rglob("*") if path.is_file()]
     assert {"spec.yaml", "events.jsonl", "trials.jsonl", "report.html"} <= {path.name for path in files}
     assert not [path.name for path in files if PASSWORD in path.read_text()]
     assert HIDDEN in home.spec_path.read_text() and HIDDEN in home.facts()["error"]
@@ -48,7 +48,7 @@ def test_a_resumed_sweep_takes_the_password_from_the_environment_or_its_spec(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(UnreachableError, match="MLFLOW_TRACKING_URI"):
         _ = home.tracking_uri
-    given = from_dict({**spec_tree(home.storage, "secret"), "tracking": {"uri": URI}})
+    given = from_dict({**spec_tree(home.storage.uri, "secret"), "tracking": {"uri": URI}})
     check_extends(home.spec(), given)
     assert address_of(home.spec()) == address_of(given)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")

@@ -29,9 +29,8 @@ def test_a_moved_project_is_known_by_where_it_is_from_every_directory(tmp_path: 
     elsewhere.mkdir()
     monkeypatch.chdir(old)
     home = sweeps.create(Path(".tutelage"), "one", dump(from_dict(TREE).kept()))
-    teacher = Path(".tutelage/teachers/abc").resolve()
-    plan = KnowledgePlan(teachers=((teacher, 1.0),), directory=Path(".tutelage/knowledge/xyz").resolve())
-    home.update(knowledge=plan.document(home.storage))
+    plan = KnowledgePlan(storage=home.storage, teachers=(("teachers/abc", 1.0),), cache="knowledge/xyz")
+    home.update(knowledge=plan.document())
     old.rename(new)
     for here, storage in ((new, ".tutelage"), (elsewhere, "../new place/.tutelage"), (elsewhere, str(new / ".tutelage"))):
         monkeypatch.chdir(here)
@@ -41,14 +40,15 @@ def test_a_moved_project_is_known_by_where_it_is_from_every_directory(tmp_path: 
         assert spec.data == {"table": {"path": f"{new}/data/a.csv", "label": "y"}}
         assert found.tracking_uri == f"sqlite:///{new}/tracking/m.db"
         there = planned(found.facts()["knowledge"], found.storage)
-        assert there.directory == new / ".tutelage/knowledge/xyz" and there.teachers[0][0] == new / ".tutelage/teachers/abc"
+        assert there.entry is not None and there.entry.place("train", 0).resolve() == new / ".tutelage/knowledge/xyz/train/0000"
+        assert [path.resolve() for path in there.teacher_paths()] == [new / ".tutelage/teachers/abc"]
     assert not old.exists()
 
 
 def test_commands_can_be_copied_into_a_shell(tmp_path: Path) -> None:
-    assert sweep_dir.SweepDir(Path(".tutelage/sweeps/one")).command("resume") == "tutelage resume one"
+    assert sweeps.sweep_at(".tutelage", "one").command("resume") == "tutelage resume one"
     storage = tmp_path / "it's a place; $HOME"
-    command = sweep_dir.SweepDir(storage / "sweeps" / "one").command("resume")
+    command = sweeps.sweep_at(storage, "one").command("resume")
     assert shlex.split(command) == ["tutelage", "resume", "one", "--storage", str(storage)]
 
 
@@ -84,8 +84,8 @@ def test_a_sweep_is_found_by_its_name_or_its_run(tmp_path: Path) -> None:
     home, other = (sweeps.create(tmp_path, name, "") for name in ("digits", "other"))
     home.update(run_id="abc")
     other.update(run_id="digits")
-    assert sweeps.find(tmp_path, "digits").root == home.root, "a name comes before a run"
-    assert sweeps.find(tmp_path, "abc").root == home.root
+    assert sweeps.find(tmp_path, "digits").files.uri == home.files.uri, "a name comes before a run"
+    assert sweeps.find(tmp_path, "abc").files.uri == home.files.uri
     with pytest.raises(InputError, match=r"no sweep 'digit'.*Did you mean 'digits'.*Known: digits, other"):
         sweeps.find(tmp_path, "digit")
 

@@ -93,7 +93,7 @@ def test_sizes_are_rounded_up_to_two_digits() -> None:
 
 @pytest.mark.slow
 def test_the_command_prints_draws_and_writes(homes: list[SweepDir], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    storage, page, picture = ("--storage", homes[0].storage), tmp_path / "c.html", tmp_path / "c.png"
+    storage, page, picture = ("--storage", homes[0].storage.uri), tmp_path / "c.html", tmp_path / "c.png"
     code, out, _ = run(capsys, "compare", "a", "b", *storage, "--html", page, "--png", picture, "--at", "1k")
     assert code == 0
     for part in ("hypervolume", "≤ 1,000", "1 of 2", "One run each"):

@@ -36,7 +36,7 @@ def test_a_sweep_is_written_again_with_all_that_the_ledger_has(
     for number, (accuracy, params) in enumerate([(0.5, 9.0), (0.9, 20.0), (0.4, 30.0)]):
         home.ledger.append(make_record(number, accuracy=accuracy, params=params))
     home.ledger.append(make_record(3, "failed", "Traceback\nValueError: no"))
-    write_json(home.selection_path, selection_of("stored", home.records()[1]))
+    write_json(home.files.local_path("selection.json"), selection_of("stored", home.records()[1]))
     home.files.put("front.csv", "trial")
     said: list[str] = []
     tracker = tracker_of(home.spec(), "lost")

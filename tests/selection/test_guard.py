@@ -48,7 +48,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> TrainingContext:
 
 
 def candidate(home: SweepDir, room: TrainingContext, name: str, model: nn.Module, about: Any, amount: float) -> Candidate:
-    checkpoint.write(home.students_dir / name, model, about)
+    checkpoint.write(home.student_path(name), model, about)
     accuracy = inference.measured(model, room.built_task, room.splits["validation"])["accuracy"]
     sizes = {**cost.size(model), **cost.macs(model, room.signature)}
     return Candidate(
@@ -123,7 +123,7 @@ def test_the_strongest_certified_candidate_of_the_picked_trial_is_taken(home: Sw
     assert "the guard takes t0000.2" in picked.reason
     reference, own = (
         inference.contributions_of(
-            checkpoint.read(home.students_dir / name)[0], guarded.built_task, guarded.certification
+            checkpoint.read(home.student_path(name))[0], guarded.built_task, guarded.certification
         )["accuracy"]
         for name in ("t0000.0", "t0000.3")
     )  # fmt: skip
@@ -209,7 +209,7 @@ def test_a_trial_of_one_student_is_compared_over_the_front_and_a_dense_one_not_a
             config={**config, "sparsity": {"amount": 0.5}},
         )
     )
-    checkpoint.write(home.students_dir / "t0003", model, about)
+    checkpoint.write(home.student_path("t0003"), model, about)
     picked, document = pick(home, guarded, policy="min-size")
     assert picked.record.trial_id == "t0003" and document["against"] == "t0002"
     assert [(step["trial"], step["passed"]) for step in document["steps"]] == [("t0003", True)]

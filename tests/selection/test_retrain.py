@@ -16,6 +16,7 @@ from tutelage.records import sweeps
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import Candidate, TrialRecord, candidate_ids
 from tutelage.selection.retrain import FRESH_SEED, Retraining, labels_only
+from tutelage.storage import Storage
 from tutelage.training import student_jobs
 from tutelage.training.context import TrainingContext
 from tutelage.training.ray_train import Workers
@@ -34,12 +35,11 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, Any], int]]
     found: list[tuple[dict[str, Any], int]] = []
 
     def train(
-        configs: Mapping[str, tuple[dict[str, Any], int]], context: TrainingContext, directory: Path, workers: Workers
+        configs: Mapping[str, tuple[dict[str, Any], int]], context: TrainingContext, students: Storage, workers: Workers
     ) -> Iterator[tuple[str, list[dict[str, float]]]]:
         for name, (config, seed) in configs.items():
             found.append((config, seed))
-            (directory / name).mkdir(parents=True, exist_ok=True)
-            (directory / name / checkpoint.WEIGHTS).touch()
+            students.put(f"{name}/{checkpoint.WEIGHTS}", "")
             yield name, [{"accuracy": seed / 1000, "elapsed_s": 1.0}]
 
     monkeypatch.setattr(student_jobs, "train_students", train)
@@ -84,7 +84,7 @@ def test_a_student_whose_weights_are_gone_is_trained_again(
 ) -> None:
     record = make_record(0, accuracy=0.5)
     retraining(home, context, 1).taught([record])
-    (lost,) = (home.root / "retrained").rglob(checkpoint.WEIGHTS)
+    (lost,) = home.files.local_path("retrained").rglob(checkpoint.WEIGHTS)
     lost.unlink()
     retraining(home, context, 1).taught([record])
     assert len(trained) == 2
@@ -112,13 +112,12 @@ def test_rungs_of_a_ladder_are_trained_once_up_to_the_highest_that_is_wanted(
     trained = list[tuple[int, int]]()
 
     def train(
-        configs: Mapping[str, tuple[dict[str, Any], int]], context: TrainingContext, directory: Path, workers: Workers
+        configs: Mapping[str, tuple[dict[str, Any], int]], context: TrainingContext, students: Storage, workers: Workers
     ) -> Iterator[tuple[str, list[dict[str, float]]]]:
         for name, (config, seed) in configs.items():
             trained.append((config["rung"], seed))
             for one in candidate_ids(name, config["rung"] + 1, are_named=True):
-                (directory / one).mkdir(parents=True, exist_ok=True)
-                (directory / one / checkpoint.WEIGHTS).touch()
+                students.put(f"{one}/{checkpoint.WEIGHTS}", "")
             yield name, [{"accuracy": 0.1 * rung, "elapsed_s": 1.0} for rung in range(config["rung"] + 1)]
 
     monkeypatch.setattr(student_jobs, "train_students", train)

@@ -27,14 +27,14 @@ def home(tmp_path_factory: pytest.TempPathFactory, context: TrainingContext) -> 
 def right_on(split: SplitName, home: SweepDir, trial: str) -> Right:
     """Return for each example of the digits whether the student on disk is right."""
     _, plugin, config = plugins.configure("data", "digits")
-    model, _ = checkpoint.read(home.students_dir / trial)
+    model, _ = checkpoint.read(home.student_path(trial))
     batch = plugin.read(config, 0, split).take(slice(None))
     found: Right = (model(*batch.arguments).argmax(dim=1) == batch.targets["class"]).numpy()
     return found
 
 
 def subject(home: SweepDir, trial: str) -> test_split.Subject:
-    return test_split.Subject(name=trial, model=checkpoint.read(home.students_dir / trial)[0])
+    return test_split.Subject(name=trial, model=checkpoint.read(home.student_path(trial))[0])
 
 
 def test_scores_are_those_of_the_test_split(home: SweepDir, context: TrainingContext) -> None:

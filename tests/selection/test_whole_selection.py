@@ -21,6 +21,7 @@ from tutelage.records.observer import Event, StageStarted
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.selection import champions, select
 from tutelage.spec import loading
+from tutelage.storage import Storage
 from tutelage.sweep import pipeline
 from tutelage.training import inference, student_jobs
 from tutelage.training.context import TrainingContext
@@ -45,12 +46,13 @@ def trained(monkeypatch: pytest.MonkeyPatch, taught: TrainingContext) -> Trained
     found: Trained = []
 
     def train(
-        configs: Mapping[str, tuple[dict[str, Any], int]], context: TrainingContext, directory: Path, workers: Workers
+        configs: Mapping[str, tuple[dict[str, Any], int]], context: TrainingContext, students: Storage, workers: Workers
     ) -> Iterator[tuple[str, list[dict[str, float]]]]:
         for name, (config, seed) in configs.items():
             found.append((config, seed))
             model, architecture = learnt(taught, config["student"]["model"], steps=5)
-            checkpoint.write(directory / name, model, architecture)
+            with students.draft(name, existing="replace") as draft:
+                checkpoint.write(draft, model, architecture)
             value = (0.80 if config["distillation"]["weight"] else 0.70) + seed % 1000 / 1000
             yield name, [{"accuracy": value, "elapsed_s": 1.0}]
 
@@ -86,13 +88,13 @@ def test_the_best_student_is_confirmed_compared_and_tested(
     assert document["confirmed"]["labels_only"]["mean"] == pytest.approx(0.7005)
     assert document["confirmed"]["gain"]["mean"] == pytest.approx(0.1)
     test = taught.read("test")
-    for role, model in (("student", checkpoint.read(home.students_dir / best)[0]), ("teacher", taught.teacher)):
+    for role, model in (("student", checkpoint.read(home.student_path(best))[0]), ("teacher", taught.teacher)):
         value = inference.measured(model, taught.built_task, test)["accuracy"]
         assert (document["test"] if role == "student" else document["test"][role])["value"] == pytest.approx(value)
     assert document["test"]["evaluations"] == 1 and document["model"] is None
     assert home.selection() == logged["selection"] == document
     assert logged["measures"][best]["confirmed_seeds"] == 2.0
-    assert choice.student_dir == home.students_dir / best and choice.report_path.exists()
+    assert choice.student_dir == home.student_path(best) and choice.report_path.exists()
 
 
 def test_without_fresh_seeds_the_choice_rests_on_the_search(home: SweepDir, trained: Trained, logged: dict[str, Any]) -> None:
@@ -154,8 +156,8 @@ def test_the_champion_is_looked_for_and_replaced_by_one_selection_at_a_time(
 
     def step(name: str) -> Any:
         def note(*_: Any) -> Any:
-            held = home.storage / f".lease-registered-{content_address(name='digits')}"
-            steps.append(f"{name} in turn" if held.exists() else name)
+            held = home.storage.holder(f"registered-{content_address(name='digits')}")
+            steps.append(f"{name} in turn" if held else name)
             return registered if name == "register" else None
 
         return note
@@ -183,6 +185,6 @@ def test_a_selection_whose_registration_fails_is_on_record(
             home, policy="min-size", confirm=0, register="digits",
             observers=[lambda event: said.append(event.text) if isinstance(event, StageStarted) else None],
         )  # fmt: skip
-    kept = json.loads((home.root / "selection.json").read_text())
+    kept = json.loads(home.files.local_path("selection.json").read_text())
     assert kept["student"]["trial"] == "t0000" == logged["selection"]["student"]["trial"] and kept["model"] is None
     assert "t0000 is not registered. Its selection is on record" in said[-1]

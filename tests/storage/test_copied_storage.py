@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 
+from tests.contexts import small_config
 from tests.training.test_knowledge_cache import LOGITS
-from tutelage.networks import checkpoint
+from tutelage.networks import checkpoint, cost
 from tutelage.networks.output import Outline
 from tutelage.objectives import objective
 from tutelage.records import fronts
@@ -22,9 +25,11 @@ from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
 from tutelage.storage.local import LocalStorage
 from tutelage.sweep import teacher_store
-from tutelage.training import knowledge_cache
+from tutelage.training import knowledge_cache, student_jobs
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_layout import Layout
+from tutelage.training.knowledge_plan import KnowledgePlan
+from tutelage.training.ray_train import HERE
 
 
 class CopiedStorage(LocalStorage):
@@ -37,6 +42,16 @@ class CopiedStorage(LocalStorage):
     def local_path(self, key: str) -> Path:
         """Return a copy of `key` on this machine; of what is not there, a path that is not there either."""
         return _copied(self._root / key, self._mirror)
+
+    def writable_path(self, key: str) -> Path:
+        """Return a place of this machine, which the storage does not see."""
+        return self._mirror / "own" / self.uri.lstrip("/") / key
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CopiedStorage, (self.uri, self._root, self._mirror)
+
+    def within(self, key: str) -> CopiedStorage:
+        return CopiedStorage(Path(self.uri) / key, self._root / key, self._mirror)
 
     def put(self, key: str, data: bytes | str) -> None:
         LocalStorage(self._root).put(key, data)
@@ -89,11 +104,28 @@ def test_a_teacher_is_written_and_read(
     assert place == found.directory and not (tmp_path / "storage").exists()
 
 
+def test_a_student_is_taught_by_a_teacher_and_both_are_read(
+    opened: Callable[[Any], Any], context: TrainingContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(student_jobs, "fit", lambda function, workers: function())
+    storage, about = opened(tmp_path / "storage"), context.architecture({"mlp": {"hidden": 8}})
+    with storage.draft("teachers/a1") as draft:
+        checkpoint.write(draft, checkpoint.seeded(about, 3), about)
+    plan = KnowledgePlan(storage=storage, teachers=(("teachers/a1", 1.0),))
+    home = SweepDir(storage, "one")
+    trials = student_jobs.StudentTrials(context=replace(context, knowledge=plan), students=home.students, workers=HERE)
+    config = small_config(weight=0.5)
+    config["student"]["epochs"], config["sparsity"]["amount"] = 1, 0.0
+    row = pickle.loads(pickle.dumps(trials))("t0000", config).step()
+    read, _ = checkpoint.read(home.student_path("t0000"))
+    assert row["done"] and row["measures"]["params"] == cost.size(read)["params"] and home.students.list() == ["t0000"]
+    assert not (tmp_path / "storage").exists()
+
+
 def test_knowledge_is_written_read_and_removed_where_it_is_damaged(
     opened: Callable[[Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(knowledge_cache, "open_storage", opened)
-    entry = knowledge_cache.Entry(tmp_path / "storage" / "knowledge" / "k1")
+    entry = knowledge_cache.Entry(opened(tmp_path / "storage").within("knowledge/k1"))
     assert entry.outline() is None and not entry.has("train", 0)
     entry.describe(Outline(classes=10))
     layout = Layout(shape=tuple(LOGITS.shape[1:]), dtype="float32")
@@ -110,8 +142,7 @@ def test_knowledge_is_written_read_and_removed_where_it_is_damaged(
 def test_a_ledger_and_its_front_are_read(
     opened: Callable[[Any], Any], tmp_path: Path, make_record: Callable[..., TrialRecord]
 ) -> None:
-    home = SweepDir(tmp_path / "storage" / "sweeps" / "one")
-    home.__dict__["files"] = opened(home.root)
+    home = SweepDir(opened(tmp_path / "storage"), "one")
     records = [make_record(0, accuracy=0.9, params=10.0), make_record(1, accuracy=0.8, params=20.0)]
     for record in records:
         home.ledger.append(record)

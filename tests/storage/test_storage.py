@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -162,6 +163,31 @@ def test_what_is_removed_is_gone_and_what_is_not_there_is_no_matter(storage: Sto
     assert storage.list() == [] and storage.lines("c") == []
 
 
+def test_a_storage_is_the_same_in_another_process_with_another_working_directory(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.put("a/b", "1")
+    sent = pickle.dumps(storage.within("a"))
+    monkeypatch.chdir(tmp_path.parent)
+    arrived = pickle.loads(sent)
+    assert arrived == storage.within("a") != storage and arrived.list() == ["b"]
+    assert hash(arrived) == hash(storage.within("a"))
+
+
+def test_a_library_writes_to_an_absolute_path_that_stays_the_same(storage: Storage) -> None:
+    place = storage.within("runs").writable_path("a/b")
+    assert place.is_absolute() and place == storage.writable_path("runs/a/b")
+
+
+def test_a_relative_path_is_pickled_as_an_absolute_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = LocalStorage(".tutelage")
+    sent, place = pickle.dumps(here), here.writable_path("runs")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert pickle.loads(sent).writable_path("runs") == place == tmp_path / ".tutelage/runs" != here.writable_path("runs")
+
+
 def test_a_path_is_a_local_storage_and_an_unknown_scheme_is_refused(tmp_path: Path) -> None:
     assert isinstance(open_storage(tmp_path), LocalStorage)
     with pytest.raises(InputError, match="no storage 's9'"):
@@ -173,7 +199,7 @@ def test_a_sweeps_storage_is_a_directory_and_not_a_uri(place: str | Path) -> Non
     for reads in (as_directory, lambda storage: tutelage.find_sweep("any", storage)):
         with pytest.raises(InputError, match="is a URI"):
             reads(place)
-    assert as_directory("~/sweeps") == Path.home() / "sweeps" and as_directory("a:b/c") == Path("a:b/c")
+    assert as_directory("~/sweeps") == str(Path.home() / "sweeps") and as_directory("a:b/c/") == "a:b/c"
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def test_a_stop_is_recorded_as_no_failure_with_the_way_to_continue(home: SweepDi
     told: list[Event] = []
     with Dispatcher([told.append]) as events, pytest.raises(SystemExit) as caught, signals.raised(), ending(home, events):
         signal.raise_signal(signal.SIGTERM)
-    command = f"tutelage resume one --storage {home.storage}"
+    command = f"tutelage resume one --storage {home.storage.uri}"
     assert home.facts()["state"] == "stopped" and caught.value.code == 143
     assert [event.state for event in told if isinstance(event, SweepEnded)] == ["stopped"]
     for words in (caplog.text, home.facts()["error"], caught.value.__notes__[0]):

@@ -17,6 +17,7 @@ from tutelage.errors import InputError
 from tutelage.non_inferiority import exact_p_value, least_margin
 from tutelage.spec import loading
 from tutelage.spec.spec import Spec
+from tutelage.storage.local import LocalStorage
 from tutelage.sweep import guard_checks, warm_start
 from tutelage.training import context as contexts
 from tutelage.training.context import TrainingContext, context_of
@@ -106,7 +107,7 @@ def with_garbage(room: TrainingContext, monkeypatch: pytest.MonkeyPatch) -> Trai
 
 
 def trained(room: TrainingContext, directory: Path) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
-    trial = StudentTrial(small_config(), room, 0, directory / "t0000", Workers(workers=0, cpus=1.0, gpus=0.0))
+    trial = StudentTrial(small_config(), room, 0, LocalStorage(directory), "t0000", Workers(workers=0, cpus=1.0, gpus=0.0))
     rows = [trial.step() for _ in range(trial.training.plan.recipe.epochs)]
     timeless = [{name: value for name, value in row.items() if not name.endswith("_s") and name != "curve"} for row in rows]
     return timeless, dict(trial.training.model.state_dict())

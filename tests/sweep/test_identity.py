@@ -125,11 +125,11 @@ def addresses(context: TrainingContext, teacher: teacher_store.Teacher) -> Addre
     def computed(spec: spec.Spec) -> dict[str, str]:
         config = spec.space.resolve(lambda name, domain: None)[0]
         plan = knowledge.knowledge_plan(spec, context, [teacher])
-        assert plan.directory is not None
+        assert plan.cache is not None
         return {
             "teacher": identity.teacher_address(spec, spec.teacher, context.fingerprint),
             "student": identity.student_address(spec, context, "t", config),
-            "knowledge": plan.directory.name,
+            "knowledge": plan.cache,
         }
 
     return computed

@@ -21,6 +21,7 @@ from tutelage.errors import InputError, UnreachableError, WorkFailed
 from tutelage.networks import checkpoint, cost
 from tutelage.records.trial import Sizes
 from tutelage.spec import loading
+from tutelage.storage.local import LocalStorage
 from tutelage.sweep import dry_run, knowledge, pair_checks, teachers
 from tutelage.training import context, distillation, loop, student, student_measures, student_sizes
 from tutelage.training.context import TrainingContext
@@ -57,7 +58,7 @@ def test_a_size_that_training_decides_is_not_predicted(taught: TrainingContext) 
 
 
 def test_knowledge_that_is_missing_on_the_node_is_an_error(context: TrainingContext, tmp_path: Path) -> None:
-    plan = KnowledgePlan(teachers=((tmp_path, 1.0),), directory=tmp_path / "b")
+    plan = KnowledgePlan(storage=LocalStorage(tmp_path), teachers=(("a", 1.0),), cache="b")
     with pytest.raises(WorkFailed, match="directory that all of them share"):
         _ = replace(context, knowledge=plan).cached_knowledge
 
@@ -102,7 +103,7 @@ def test_another_teacher_other_data_or_another_policy_has_another_entry(taught: 
         (teacher_of(taught), {"distillation": {"method": "fitnet"}}),
     ):
         asked = with_teacher(tmp_path, **changes)
-        addresses.add(knowledge.knowledge_plan(asked, context.context_of(asked), [teacher]).directory)
+        addresses.add(knowledge.knowledge_plan(asked, context.context_of(asked), [teacher]).cache)
     assert len(addresses) == 7
 
 
@@ -251,15 +252,15 @@ def test_the_error_for_a_cache_that_is_too_large_names_the_exceeded_limit(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda root: SimpleNamespace(free=1000))
     asked = with_teacher(tmp_path, knowledge={"max_bytes": 2000})
-    assert knowledge.why_too_large(asked, 1000, tmp_path) == ""
-    assert "has 1,000 left" in knowledge.why_too_large(asked, 1500, tmp_path)
-    assert knowledge.why_too_large(asked, 1500, tmp_path, is_there=True) == "", "what exists takes no further room"
-    assert "more than knowledge.max_bytes, 2,000" in knowledge.why_too_large(asked, 3000, tmp_path, is_there=True)
+    assert knowledge.why_too_large(asked, 1000) == ""
+    assert "has 1,000 left" in knowledge.why_too_large(asked, 1500)
+    assert knowledge.why_too_large(asked, 1500, is_there=True) == "", "what exists takes no further room"
+    assert "more than knowledge.max_bytes, 2,000" in knowledge.why_too_large(asked, 3000, is_there=True)
     cached = with_teacher(tmp_path, knowledge={"max_bytes": 2000, "mode": "cached"})
     with pytest.raises(UnreachableError, match="left"):
-        knowledge.why_too_large(cached, 1500, tmp_path)
+        knowledge.why_too_large(cached, 1500)
     with pytest.raises(InputError, match="max_bytes"):
-        knowledge.why_too_large(cached, 3000, tmp_path)
+        knowledge.why_too_large(cached, 3000)
 
 
 def test_features_of_half_size_images_are_not_compared_by_position(tmp_path: Path) -> None:

@@ -90,8 +90,8 @@ def test_a_started_trial_is_pending_until_it_ends(tmp_path: Path, make_record: C
 HOLDER = """
 import sys, time
 from pathlib import Path
-from tutelage.records.sweep_dir import SweepDir
-with SweepDir(Path(sys.argv[1])).driven():
+from tutelage.records.sweeps import sweep_at
+with sweep_at(sys.argv[1], sys.argv[2]).driven():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -102,7 +102,7 @@ def test_a_second_driver_is_an_error_until_the_first_has_ended_in_any_way(tmp_pa
     home = sweeps.create(tmp_path, "driven", "")
     assert not home.is_driven()
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(home.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDER, home.storage.uri, home.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as first:
         assert first.stdout is not None and first.stdout.readline() == "held\n"
         assert home.is_driven()
@@ -115,7 +115,7 @@ def test_a_second_driver_is_an_error_until_the_first_has_ended_in_any_way(tmp_pa
     while home.is_driven() and time.monotonic() < deadline_s:
         time.sleep(0.05)
     with home.driven():
-        assert home._beside.holder(home.name) == f"process {os.getpid()} on {socket.gethostname()}"
+        assert home.storage.holder(f"sweeps/{home.name}") == f"process {os.getpid()} on {socket.gethostname()}"
     home.check_idle()
 
 
@@ -124,7 +124,7 @@ def test_a_stopped_sweep_that_is_being_resumed_keeps_its_name_and_its_files(tmp_
     home = sweeps.create(tmp_path, "stopped", "")
     home.update(state="stopped")
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(home.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDER, home.storage.uri, home.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as first:
         assert first.stdout is not None and first.stdout.readline() == "held\n"
         with pytest.raises(InputError, match=rf"'stopped' is being driven by process {first.pid} on "):

@@ -12,7 +12,6 @@ import pytest
 from tests.conftest import SMALL_SPEC
 from tutelage.objectives import Limits, objective
 from tutelage.records.dispatcher import Dispatcher
-from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.sweeps import create
 from tutelage.records.trial import Sizes, TrialRecord
 from tutelage.search import ray_tune
@@ -178,7 +177,7 @@ def test_a_suggestion_is_identified_by_the_address_of_its_training(tmp_path: Pat
     suggestion = loop.suggester.next()
     assert suggestion is not None
     assert suggestion.identity == identity.student_address(spec, context, "the teacher's", suggestion.config)
-    assert [record.state for record in SweepDir(recorder.home.root).ledger.read()] == ["running"]
+    assert [record.state for record in recorder.home.ledger.read()] == ["running"]
 
 
 def test_limits_on_other_measures_than_sizes_reject_no_student_before_training(

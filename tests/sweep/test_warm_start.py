@@ -67,7 +67,7 @@ def earlier(tmp_path: Path, make_record: Make, fingerprint: str) -> None:
     for number, (accuracy, params) in enumerate([(0.9, 500.0), (0.8, 600.0), (0.7, 100.0)]):
         own = {**PARAMS, "student.model.mlp.hidden": 16 + number}
         home.ledger.append(replace(make_record(number, accuracy=accuracy, params=params), params=own, identity=f"id{number}"))
-        (home.students_dir / f"t{number:04d}").mkdir(parents=True)
+        home.student_path(f"t{number:04d}").mkdir(parents=True)
     home.ledger.append(replace(make_record(3, "failed", "no"), params=PARAMS, identity="id3"))
 
 
@@ -99,7 +99,7 @@ def test_an_earlier_student_is_reused_with_its_network(tmp_path: Path, context: 
     record = found.recall(suggestion)
     assert record is not None and (record.number, record.measures["accuracy"]) == (5, 0.7)
     assert record.origin == "recalled from earlier/t0002"
-    assert (found.home.students_dir / "t0005").is_dir()
+    assert found.home.student_path("t0005").is_dir()
     assert found.recall(replace(suggestion, identity="unknown")) is None
 
 

@@ -14,6 +14,7 @@ from tutelage.data import Examples
 from tutelage.errors import WorkFailed
 from tutelage.networks import checkpoint, cost, onnx_format, onnx_int8, runtime
 from tutelage.networks.trust import EVERYTHING
+from tutelage.storage.local import LocalStorage
 from tutelage.training import inference, int8, latency, student_jobs
 from tutelage.training.context import TrainingContext
 from tutelage.training.ray_train import HERE
@@ -28,7 +29,7 @@ def trained(taught: TrainingContext, tmp_path_factory: pytest.TempPathFactory) -
     home = tmp_path_factory.mktemp("students")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(student_jobs, "fit", lambda function, workers: function())
-        trial = student_jobs.StudentTrial(config, taught, 0, home / "t0000", HERE, with_latency=True)
+        trial = student_jobs.StudentTrial(config, taught, 0, LocalStorage(home), "t0000", HERE, with_latency=True)
         row = trial.step()
         while not row["done"]:
             row = trial.step()

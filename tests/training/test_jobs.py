@@ -20,6 +20,7 @@ from tutelage.networks import checkpoint, top_k
 from tutelage.networks import stages as network_stages
 from tutelage.spec import loading
 from tutelage.spec.sections import PLAIN, AugmentationConfig, RecipeConfig
+from tutelage.storage.local import LocalStorage
 from tutelage.sweep import knowledge, teachers
 from tutelage.training import (
     augment,
@@ -42,7 +43,7 @@ RECIPE = RecipeConfig(epochs=3, batch_size=64, learning_rate=0.005, weight_decay
 
 def job(context: TrainingContext, tmp_path: Path, **changes: Any) -> teacher_jobs.TeacherJob:
     fields: dict[str, Any] = {"model": {"mlp": {"hidden": 32}}, "recipe": RECIPE, "address": "a", **changes}
-    return teacher_jobs.TeacherJob(context=context, runs_dir=tmp_path / "runs", **fields)
+    return teacher_jobs.TeacherJob(context=context, storage=LocalStorage(tmp_path), **fields)
 
 
 def test_two_workers_train_the_same_teacher_as_one(context: TrainingContext, tmp_path: Path) -> None:
@@ -99,13 +100,12 @@ def test_any_number_of_workers_write_the_same_knowledge(
     context: TrainingContext, taught: TrainingContext, tmp_path: Path
 ) -> None:
     assert taught.knowledge is not None and taught.cached_knowledge is not None
-    home = taught.knowledge.teachers[0][0].parent
-    (tmp_path / "teacher").symlink_to(home / "teacher")
+    (tmp_path / "teacher").symlink_to(taught.knowledge.teacher_paths()[0])
     shared = with_plan(replace(context, augmentation=AugmentationConfig(pad_px=1)), tmp_path, dtype="float32", views=3)
     knowledge_jobs.write_knowledge(shared, [("train", view) for view in range(3)], replace(ONE, workers=2))
     assert shared.cached_knowledge is not None
     for view in range(3):
-        filled = replace(shared, knowledge=replace(shared.knowledge, directory=tmp_path / "one"))  # type: ignore[type-var]
+        filled = replace(shared, knowledge=replace(shared.knowledge, cache="one"))  # type: ignore[type-var]
         filled.fill("train", view)
         assert filled.knowledge is not None and filled.knowledge.entry is not None
         one = knowledge_cache.open_view(filled.knowledge.entry.place("train", view))
@@ -115,8 +115,8 @@ def test_any_number_of_workers_write_the_same_knowledge(
 def test_live_and_cached_knowledge_dense_or_sparse_give_the_same_student(taught: TrainingContext, tmp_path: Path) -> None:
     """Sparsely, all ten classes but one are kept: then nothing is lost but rounding."""
     assert taught.knowledge is not None
-    (tmp_path / "teacher").symlink_to(taught.knowledge.teachers[0][0])
-    live = replace(taught, knowledge=replace(taught.knowledge, directory=None))
+    (tmp_path / "teacher").symlink_to(taught.knowledge.teacher_paths()[0])
+    live = replace(taught, knowledge=replace(taught.knowledge, cache=None))
     sparse = with_plan(taught, tmp_path, dtype="float32", top_k=9)
     knowledge_jobs.write_knowledge(sparse, [("train", 0), ("validation", 0)], ONE)
     assert sparse.cached_knowledge is not None and set(sparse.cached_knowledge.view("train", 0)) == {
@@ -125,7 +125,7 @@ def test_live_and_cached_knowledge_dense_or_sparse_give_the_same_student(taught:
     config = small_config(weight=0.5)
     rows = {}
     for name, room in (("live", live), ("cached", taught), ("sparse", sparse)):
-        trial = student_jobs.StudentTrial(config, room, 0, tmp_path / name, LOCAL)
+        trial = student_jobs.StudentTrial(config, room, 0, LocalStorage(tmp_path), name, LOCAL)
         rows[name] = [trial.step() for _ in range(4)]
     for name, apart in (("cached", 0.0), ("sparse", 2 / 359)):  # an example or two of validation turn on a rounding
         assert [r["train_loss"] for r in rows["live"]] == pytest.approx([r["train_loss"] for r in rows[name]], rel=1e-4)
@@ -134,10 +134,10 @@ def test_live_and_cached_knowledge_dense_or_sparse_give_the_same_student(taught:
 
 def test_views_are_cached_on_first_use(taught: TrainingContext, tmp_path: Path) -> None:
     assert taught.knowledge is not None
-    (tmp_path / "teacher").symlink_to(taught.knowledge.teachers[0][0])
+    (tmp_path / "teacher").symlink_to(taught.knowledge.teacher_paths()[0])
     room = with_plan(replace(taught, augmentation=AugmentationConfig(pad_px=1)), tmp_path, views=4)
     room.fill("validation", 0)
-    trial = student_jobs.StudentTrial(small_config(weight=0.5), room, 0, tmp_path / "student", LOCAL)
+    trial = student_jobs.StudentTrial(small_config(weight=0.5), room, 0, LocalStorage(tmp_path), "student", LOCAL)
     for epoch in range(3):
         trial.step()
         assert sorted(path.name for path in (tmp_path / "a" / "train").glob("0*")) == [f"{v:04d}" for v in range(epoch + 1)]
@@ -147,7 +147,7 @@ def test_a_trial_is_restored_to_the_same_student(taught: TrainingContext, tmp_pa
     config = small_config(weight=0.5)
 
     def open_trial(name: str) -> student_jobs.StudentTrial:
-        return student_jobs.StudentTrial(config, taught, 0, tmp_path / name, LOCAL)
+        return student_jobs.StudentTrial(config, taught, 0, LocalStorage(tmp_path), name, LOCAL)
 
     whole, first = open_trial("whole"), open_trial("parts")
     rows = [whole.step() for _ in range(4)]
@@ -166,10 +166,10 @@ def test_a_trial_is_restored_to_the_same_student(taught: TrainingContext, tmp_pa
 
 def test_a_worker_group_and_an_actor_train_the_same_student(taught: TrainingContext, tmp_path: Path) -> None:
     config = small_config(weight=0.5)
-    local = student_jobs.StudentTrial(config, taught, 0, tmp_path / "local", LOCAL)
+    local = student_jobs.StudentTrial(config, taught, 0, LocalStorage(tmp_path), "local", LOCAL)
     for _ in range(4):
         last = local.step()
-    group = student_jobs.StudentTrial(config, taught, 0, tmp_path / "group", ONE)
+    group = student_jobs.StudentTrial(config, taught, 0, LocalStorage(tmp_path), "group", ONE)
     rows = [group.step()]
     while not rows[-1]["done"]:
         rows.append(group.step())
@@ -181,13 +181,13 @@ def test_a_worker_group_and_an_actor_train_the_same_student(taught: TrainingCont
 def test_a_damaged_cache_is_rebuilt_with_a_message(taught: TrainingContext, tmp_path: Path) -> None:
     given = loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path)})
     said: list[str] = []
-    room = knowledge.ensure_knowledge(given, context.context_of(given), [teacher_of(taught)], said.append)
+    room = knowledge.ensure_knowledge(given, context.context_of(given), [teacher_of(taught, tmp_path)], said.append)
     assert room.knowledge is not None and room.knowledge.entry is not None
     file = room.knowledge.entry.place("train", 0) / "logits.class.npy"
     whole = file.read_bytes()
     file.write_bytes(whole[:-2] + b"xx")
-    (room.knowledge.entry.directory / knowledge_cache.ABOUT).write_text("{")
-    again = knowledge.ensure_knowledge(given, context.context_of(given), [teacher_of(taught)], said.append)
+    room.knowledge.entry.storage.put(knowledge_cache.ABOUT, "{")
+    again = knowledge.ensure_knowledge(given, context.context_of(given), [teacher_of(taught, tmp_path)], said.append)
     assert sum("made anew" in line for line in said) == 2, "of the view, and of what it is of"
     assert again == room
     assert file.read_bytes() == whole
@@ -255,16 +255,16 @@ def test_knowledge_over_its_budget_is_an_error_or_live_before_any_byte_is_writte
     said = list[str]()
 
     def ensure() -> TrainingContext:
-        return knowledge.ensure_knowledge(asked, context.context_of(asked), [teacher_of(taught)], said.append)
+        return knowledge.ensure_knowledge(asked, context.context_of(asked), [teacher_of(taught, asked.storage)], said.append)
 
     if room < BYTES and mode == "cached":
         with pytest.raises(InputError, match=r"takes 28,740 bytes, more than knowledge\.max_bytes, 28,739.*mode: live"):
             ensure()
-        assert not list((tmp_path / "storage" / "knowledge").iterdir())
+        assert not (tmp_path / "storage" / "knowledge").exists()
         return
     made = ensure()
     is_live = room < BYTES or mode == "live"
-    assert made.knowledge is not None and (made.knowledge.directory is None) is is_live
+    assert made.knowledge is not None and (made.knowledge.cache is None) is is_live
     assert any("answers beside every student" in line for line in said) is is_live
     rows = torch.arange(len(made.splits["validation"]))
     parts = made.teacher_parts(rows, made.splits["validation"].take(rows))
@@ -276,8 +276,10 @@ def test_several_teachers_are_one_with_averaged_logits(context: TrainingContext,
         about = context.architecture("mlp")
         torch.manual_seed(seed)
         checkpoint.write(tmp_path / name, checkpoint.build(about), about)
-    teachers = tuple((tmp_path / name, share) for name, share in (("first", 0.9), ("second", 0.6)))
-    room = replace(context, knowledge=KnowledgePlan(teachers=teachers, needs=frozenset({"features"})))
+    plan = KnowledgePlan(
+        storage=LocalStorage(tmp_path), teachers=(("first", 0.9), ("second", 0.6)), needs=frozenset({"features"})
+    )
+    room = replace(context, knowledge=plan)
     inputs = context.splits["validation"].take(slice(5)).inputs["inputs"]
     own = [checkpoint.read(tmp_path / name)[0](inputs) for name in ("first", "second")]
     expected = ((0.9 * own[0] + 0.6 * own[1]) / 1.5).softmax(-1)

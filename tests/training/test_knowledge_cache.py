@@ -13,6 +13,7 @@ import torch
 
 from tutelage import files
 from tutelage.networks.output import Outline, Stage
+from tutelage.storage.local import LocalStorage
 from tutelage.training import knowledge_cache
 from tutelage.training.knowledge_cache import CorruptKnowledge, Entry, Knowledge
 from tutelage.training.knowledge_layout import Layout
@@ -36,7 +37,7 @@ def nothing_to_fill(_split: str, view: int) -> None:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 0.0), ("float16", 2e-3)])
 def test_a_view_is_read_as_it_was_written(tmp_path: Path, dtype: str, tolerance: float) -> None:
-    entry = Entry(tmp_path / files.content_address(teacher="a", data="b"))
+    entry = Entry(LocalStorage(tmp_path / files.content_address(teacher="a", data="b")))
     write(entry, dtype=dtype)
     assert entry.outline() == OUTLINE and entry.has("train", 0) and not entry.has("train", 1)
     read = Knowledge(entry=entry, outline=OUTLINE, fill=nothing_to_fill).view("train", 0)["logits"]
@@ -46,14 +47,14 @@ def test_a_view_is_read_as_it_was_written(tmp_path: Path, dtype: str, tolerance:
 
 
 def test_classes_are_kept_as_whole_numbers(tmp_path: Path) -> None:
-    entry, numbers = Entry(tmp_path / "a"), torch.tensor([[[65_535, 0]]])
+    entry, numbers = Entry(LocalStorage(tmp_path / "a")), torch.tensor([[[65_535, 0]]])
     with entry.draft("train", 0, 1, {"classes": Layout(shape=(1, 2), dtype="uint16")}) as draft:
         knowledge_cache.fill(draft, {"classes": numbers}, 0)
     assert knowledge_cache.open_view(entry.place("train", 0))["classes"].long().tolist() == numbers.tolist()
 
 
 def test_large_logits_stay_finite_in_half_precision(tmp_path: Path) -> None:
-    place = write(Entry(tmp_path / "a"), torch.tensor([[[1e9, -1e9]]] * 2))
+    place = write(Entry(LocalStorage(tmp_path / "a")), torch.tensor([[[1e9, -1e9]]] * 2))
     assert knowledge_cache.open_view(place)["logits"][0].tolist() == [[65504.0, -65504.0]]
 
 
@@ -64,13 +65,13 @@ def test_an_address_changes_with_every_part() -> None:
 
 
 def test_an_entry_of_another_address_does_not_exist(tmp_path: Path) -> None:
-    write(Entry(tmp_path / "a"))
-    assert Entry(tmp_path / "b").outline() is None and not Entry(tmp_path / "b").has("train", 0)
+    write(Entry(LocalStorage(tmp_path / "a")))
+    assert Entry(LocalStorage(tmp_path / "b")).outline() is None and not Entry(LocalStorage(tmp_path / "b")).has("train", 0)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "manifest"])
 def test_a_damaged_view_is_detected_and_only_it_is_removed(tmp_path: Path, damage: str) -> None:
-    entry = Entry(tmp_path / "a")
+    entry = Entry(LocalStorage(tmp_path / "a"))
     place, whole = write(entry), write(entry, view=1)
     file = place / "logits.npy"
     content = bytearray(file.read_bytes())
@@ -90,7 +91,7 @@ def test_a_damaged_view_is_detected_and_only_it_is_removed(tmp_path: Path, damag
 
 
 def test_a_missing_view_is_filled_once_by_the_first_process(tmp_path: Path) -> None:
-    entry, filled = Entry(tmp_path / "a"), list[int]()
+    entry, filled = Entry(LocalStorage(tmp_path / "a")), list[int]()
     entry.describe(OUTLINE)
 
     def fill(_split: str, view: int) -> None:
@@ -111,7 +112,7 @@ def test_a_missing_view_is_filled_once_by_the_first_process(tmp_path: Path) -> N
 
 
 def test_a_node_reads_its_own_copy(tmp_path: Path) -> None:
-    entry = Entry(tmp_path / "shared" / "a")
+    entry = Entry(LocalStorage(tmp_path / "shared" / "a"))
     write(entry)
     local = Knowledge(entry=entry, outline=OUTLINE, fill=nothing_to_fill, local_dir=tmp_path / "node")
     known = local.view("train", 0)["logits"].clone()
@@ -121,7 +122,7 @@ def test_a_node_reads_its_own_copy(tmp_path: Path) -> None:
 
 
 def test_a_damaged_local_copy_is_copied_again(tmp_path: Path) -> None:
-    entry = Entry(tmp_path / "shared" / "entry")
+    entry = Entry(LocalStorage(tmp_path / "shared" / "entry"))
     write(entry)
 
     def read() -> tuple[torch.Tensor, Path]:
@@ -136,7 +137,7 @@ def test_a_damaged_local_copy_is_copied_again(tmp_path: Path) -> None:
 
 
 def test_an_entrys_description_is_removed_only_if_it_is_unreadable(tmp_path: Path) -> None:
-    entry = Entry(tmp_path / "entry")
+    entry = Entry(LocalStorage(tmp_path / "entry"))
     assert entry.forget_damaged() == ""
     entry.describe(OUTLINE)
     assert entry.forget_damaged() == "" and entry.outline() == OUTLINE
@@ -146,7 +147,7 @@ def test_an_entrys_description_is_removed_only_if_it_is_unreadable(tmp_path: Pat
 
 
 def test_a_draft_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    entry = Entry(tmp_path / "a")
+    entry = Entry(LocalStorage(tmp_path / "a"))
     with (
         pytest.raises(RuntimeError, match="no more"),
         entry.draft("train", 0, 3, {"logits": Layout(shape=(1,), dtype="float16")}),
@@ -155,24 +156,23 @@ def test_a_draft_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert not list((tmp_path / "a" / "train").iterdir())
 
 
-def _write_for_ever(directory: Path) -> None:
+def _write_for_ever(entry: Entry) -> None:
     view = 0
     while True:
-        write(Entry(directory), torch.zeros(1000, 1, 100), "float32", view)
+        write(entry, torch.zeros(1000, 1, 100), "float32", view)
         view += 1
 
 
-def _write_half_of_view_99(directory: Path) -> None:
-    entry = Entry(directory)
+def _write_half_of_view_99(entry: Entry) -> None:
     with entry.draft("train", 99, 50, {"logits": Layout(shape=(1, 10), dtype="float32")}) as draft:
         knowledge_cache.fill(draft, {"logits": LOGITS[:25]}, 0)
-        (entry.directory / "half").touch()
+        entry.storage.put("half", "")
         time.sleep(600)
 
 
-def killed_once(is_time: Callable[[], bool], writer: Callable[[Path], None], directory: Path) -> None:
+def killed_once(is_time: Callable[[], bool], writer: Callable[[Entry], None], entry: Entry) -> None:
     """Kill a process that runs `writer` as soon as `is_time`, which must come while it lives."""
-    process = multiprocessing.get_context("fork").Process(target=writer, args=(directory,), daemon=True)
+    process = multiprocessing.get_context("fork").Process(target=writer, args=(entry,), daemon=True)
     process.start()
     deadline_s = time.monotonic() + 60
     while not is_time():
@@ -182,28 +182,28 @@ def killed_once(is_time: Callable[[], bool], writer: Callable[[Path], None], dir
 
 
 def test_a_killed_writer_leaves_whole_views_only(tmp_path: Path) -> None:
-    entry = Entry(tmp_path / "a")
+    entry = Entry(LocalStorage(tmp_path / "a"))
 
     def views() -> list[int]:
-        return [int(place.name) for place in entry.directory.glob("train/[0-9]*")]
+        return [int(place.name) for place in (tmp_path / "a").glob("train/[0-9]*")]
 
     for _ in range(3):
         before = len(views())
-        killed_once(lambda: len(views()) > before, _write_for_ever, entry.directory)  # noqa: B023
+        killed_once(lambda: len(views()) > before, _write_for_ever, entry)  # noqa: B023
         assert knowledge_cache.remove_damaged(entry, [("train", view) for view in views()]) == []
 
 
 def test_the_draft_of_a_killed_writer_is_no_view_and_is_removed_by_the_next_writer(tmp_path: Path) -> None:
-    entry = Entry(tmp_path / "a")
-    killed_once((entry.directory / "half").exists, _write_half_of_view_99, entry.directory)
-    (draft,) = entry.directory.glob("train/.draft-*")
+    entry = Entry(LocalStorage(tmp_path / "a"))
+    killed_once((tmp_path / "a" / "half").exists, _write_half_of_view_99, entry)
+    (draft,) = (tmp_path / "a").glob("train/.draft-*")
     assert next(draft.rglob("logits.npy")).stat().st_size > 0 and not entry.has("train", 99)
     with entry.draft("train", 99, 50, {"logits": Layout(shape=(1, 10), dtype="float32")}):
         assert not draft.exists()
 
 
 def test_the_draft_of_a_running_writer_is_not_removed(tmp_path: Path) -> None:
-    entry = Entry(tmp_path / "a")
+    entry = Entry(LocalStorage(tmp_path / "a"))
     with entry.draft("train", 0, 50, {"logits": Layout(shape=(1, 10), dtype="float32")}) as draft:
         knowledge_cache.fill(draft, {"logits": LOGITS}, 0)
         with pytest.raises(InterruptedError), entry.draft("train", 0, 50, {}):

@@ -13,6 +13,7 @@ from tutelage import files
 from tutelage.errors import InputError
 from tutelage.networks import capture, checkpoint, stages
 from tutelage.spec.sections import DistillationConfig, SparsityConfig, StudentConfig, TrialConfig
+from tutelage.storage.local import LocalStorage
 from tutelage.training import distillation, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
@@ -72,10 +73,9 @@ def contexts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainingCont
     bare, found = TrainingContext(data="digits", task="image_classification", seed=0), {}
     for name in ("convnet", "mlp", "vit"):
         home, about = tmp_path_factory.mktemp(name), bare.architecture(NETWORKS[name])
-        checkpoint.write(home, checkpoint.seeded(about, 1), about)
-        found[name] = TrainingContext(
-            data="digits", task="image_classification", seed=0, knowledge=KnowledgePlan(teachers=((home, 1.0),))
-        )
+        checkpoint.write(home / "teacher", checkpoint.seeded(about, 1), about)
+        plan = KnowledgePlan(storage=LocalStorage(home), teachers=(("teacher", 1.0),))
+        found[name] = TrainingContext(data="digits", task="image_classification", seed=0, knowledge=plan)
     return found
 
 

@@ -65,7 +65,7 @@ def test_cached_and_live_knowledge_give_equal_students(
     cached = taught(rows, tmp_path, needs=knowledge.needs_of(loaded))
     assert cached.knowledge is not None
     own = trained(loaded, cached)
-    live = trained(loaded, replace(cached, knowledge=replace(cached.knowledge, directory=None)))
+    live = trained(loaded, replace(cached, knowledge=replace(cached.knowledge, cache=None)))
     for name, weight in own.items():
         torch.testing.assert_close(live[name], weight, atol=1e-3, rtol=1e-3)
     assert any((alone[name] - weight).abs().max() > 0.01 for name, weight in own.items()), "a student learns of its teacher"

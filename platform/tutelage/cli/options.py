@@ -26,7 +26,7 @@ Overrides = Annotated[
 Address = Annotated[str | None, typer.Option(help="Address of a Ray cluster. Default: Ray starts on this machine.")]
 
 
-Storage = Annotated[Path, typer.Option(help="Directory in which sweeps are stored.", callback=as_directory)]
+Storage = Annotated[str, typer.Option(metavar="PATH", help="Directory in which sweeps are stored.", callback=as_directory)]
 
 
 TrackingUri = Annotated[str | None, typer.Option(help="MLflow's tracking URI. Default: SQLite in the storage.")]

@@ -28,7 +28,7 @@ UNKNOWN_INPUTS = "the file does not say how its inputs are normalised; the data'
 
 
 def evaluate_model(
-    model: str, loaded: spec.Spec, split: str, storage: Path, uri: str | None = None, *, trust: bool = False
+    model: str, loaded: spec.Spec, split: str, storage: str | Path, uri: str | None = None, *, trust: bool = False
 ) -> dict[str, Any]:  # fmt: skip
     """Return a student's measures on a split of the spec's data with 95 % intervals, its size and latency.
 
@@ -79,7 +79,7 @@ def _measured(measures: Sequence[Measure], contributions: Mapping[str, Contribut
     return {**values, "interval": ends[measures[0].name], "intervals": ends}
 
 
-def _record_test_evaluation(model: str, storage: Path, context: TrainingContext) -> None:
+def _record_test_evaluation(model: str, storage: str | Path, context: TrainingContext) -> None:
     """Record the evaluation on the test split, if the model is named by its sweep and the data are the sweep's."""
     name, _, trial = model.partition("/")
     home = sweeps.sweep_at(storage, name)
@@ -88,7 +88,7 @@ def _record_test_evaluation(model: str, storage: Path, context: TrainingContext)
         sweep_dir.record_test_evaluation(home, trial or (selected["student"]["trial"] if selected else ""), "evaluate")
 
 
-def _deployed(model: str, storage: Path, uri: str, trusted: Collection[str]) -> load.Deployed:
+def _deployed(model: str, storage: str | Path, uri: str, trusted: Collection[str]) -> load.Deployed:
     if model.startswith(REGISTRY):
         return load.read(downloaded(model, uri), trusted)
     if Path(model).exists():
@@ -97,4 +97,4 @@ def _deployed(model: str, storage: Path, uri: str, trusted: Collection[str]) -> 
         raise InputError(f"{model}: there is no such file.")
     found = find_model(model, storage, trusted=trusted)
     assert found.home is not None and found.record is not None
-    return load.read(found.home.students_dir / found.record.trial_id, trusted_by(found.home, trusted))
+    return load.read(found.home.student_path(found.record.trial_id), trusted_by(found.home, trusted))

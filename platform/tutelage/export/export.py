@@ -75,7 +75,7 @@ EVERY_FLOAT_FORM = Options()
 
 
 def export_model(
-    model: str, directory: Path, storage: Path, options: Options = EVERY_FLOAT_FORM, uri: str | None = None
+    model: str, directory: Path, storage: str | Path, options: Options = EVERY_FLOAT_FORM, uri: str | None = None
 ) -> dict[str, Any]:  # fmt: skip
     """Export a student into the new `directory`, whole or not at all; return its files, differences and quantised forms.
 

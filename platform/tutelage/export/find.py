@@ -52,7 +52,7 @@ class Found:
         return chosen if chosen and self.record and chosen["student"]["trial"] == self.record.trial_id else None
 
 
-def find_model(model: str, storage: Path, uri: str | None = None, trusted: Collection[str] = PACKAGE_ONLY) -> Found:
+def find_model(model: str, storage: str | Path, uri: str | None = None, trusted: Collection[str] = PACKAGE_ONLY) -> Found:
     """Return the network that `model` names: SWEEP (its selected student), SWEEP/TRIAL, a directory, or models:/NAME@ALIAS.
 
     `uri` is where MLflow is, by default the storage's SQLite. Of the code that the network's files name, only `trusted` and
@@ -75,14 +75,14 @@ def find_model(model: str, storage: Path, uri: str | None = None, trusted: Colle
         if chosen is None:
             raise InputError(f"sweep '{name}' has no selected student. Run `{home.command('select')}`, or name {name}/TRIAL.")
         trial = chosen["student"]["trial"]
-    known = home.files.list("students")
+    known = home.students.list()
     if several := [one for one in known if one.startswith(f"{trial}.")]:
         raise InputError(f"{name}/{trial} gave several candidates: {', '.join(several)}. Name one of them.")
     if trial not in known:
         raise InputError(f"sweep '{name}' has no trained student '{trial}'.{nearest(trial, known)}")
-    built, architecture = checkpoint.read(home.students_dir / trial, trusted_by(home, trusted))
+    built, architecture = checkpoint.read(home.student_path(trial), trusted_by(home, trusted))
     record = next(record for record in home.records() if record.trial_id == trial)
-    file = runtime.int8_file(home.students_dir / trial)
+    file = runtime.int8_file(home.student_path(trial))
     return Found(
         name=f"{home.name}/{trial}", model=built, architecture=architecture, home=home, record=record, int8_file=file
     )  # fmt: skip
@@ -104,22 +104,24 @@ def trusted_by(home: SweepDir | None, trusted: Collection[str]) -> Collection[st
     return trusted if home is None or trusted is EVERYTHING else {*trusted, *home.spec().own_code()}
 
 
-def _with_origin(name: str, directory: Path, storage: Path, trusted: Collection[str]) -> Found:
+def _with_origin(name: str, directory: Path, storage: str | Path, trusted: Collection[str]) -> Found:
     """Return the network in `directory`, with the trial of the storage that has the same weights, if there is one."""
-    same = _same_weights(directory / checkpoint.WEIGHTS, storage)
-    home = SweepDir(same.parents[2]) if same else None
+    home, trial = _same_student(directory / checkpoint.WEIGHTS, storage) or (None, "")
     built, architecture = checkpoint.read(directory, trusted_by(home, trusted))
-    record = next((one for one in home.records() if same and one.trial_id == same.parent.name), None) if home else None
+    record = next((one for one in home.records() if one.trial_id == trial), None) if home else None
     return Found(
         name=name, model=built, architecture=architecture, home=home, record=record, int8_file=runtime.int8_file(directory)
     )  # fmt: skip
 
 
-def _same_weights(weights: Path, storage: Path) -> Path | None:
-    """Return the file of weights of a student in the storage that is equal to `weights`, if there is one."""
+def _same_student(weights: Path, storage: str | Path) -> tuple[SweepDir, str] | None:
+    """Return the sweep and the name of a student of the storage whose weights are equal to those in `weights`, if any."""
     if not weights.is_file():
         return None
     size, mark = weights.stat().st_size, sha256_of(weights)
-    homes = sweeps.all_of(storage)
-    students = [home.students_dir / name / checkpoint.WEIGHTS for home in homes for name in home.files.list("students")]
-    return next((one for one in students if one.is_file() and one.stat().st_size == size and sha256_of(one) == mark), None)
+    for home in sweeps.all_of(storage):
+        for name in home.students.list():
+            own = home.students.local_path(f"{name}/{checkpoint.WEIGHTS}")
+            if own.is_file() and own.stat().st_size == size and sha256_of(own) == mark:
+                return home, name
+    return None

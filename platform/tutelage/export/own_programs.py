@@ -10,12 +10,13 @@ from tutelage.storage import open_storage
 _KEY = "programs.sha256"
 
 
-def record(storage: Path, sha256: str) -> None:
+def record(storage: str | Path, sha256: str) -> None:
     """Record that a program was exported with `storage`; without a storage nothing is recorded."""
-    if storage.is_dir():
-        open_storage(storage).append(_KEY, sha256)
+    place = open_storage(storage)
+    if place.writable_path("").is_dir():  # one that somebody made and that is still empty, too
+        place.append(_KEY, sha256)
 
 
-def recorded(storage: Path) -> Collection[str]:
+def recorded(storage: str | Path) -> Collection[str]:
     """Return the SHA-256 of every program that was exported with `storage`."""
     return frozenset(open_storage(storage).lines(_KEY))

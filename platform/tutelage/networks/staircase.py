@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from tutelage.files import write_json
+from tutelage.files import strict_json
 from tutelage.networks import runtime, timing
 from tutelage.signature import InputSpec, OutputSpec, Signature
+from tutelage.storage import Storage
 
 WIDTHS = (24, 25, 28, 31, 32)  # on multiples of 8 and off them
 STEPS = (8, 4)  # the widest first
@@ -67,17 +68,16 @@ def step_of(latency_ms: dict[int, float]) -> int:
     return 1
 
 
-def kept(directory: Path) -> dict[str, Any]:
-    """Return `step` and `latency_ms` by width on this machine, measured if `directory` has none of its kind."""
+def kept(storage: Storage) -> dict[str, Any]:
+    """Return `step` and `latency_ms` by width on this machine, measured if `storage` has none of its kind."""
     about = {"machine": platform.machine(), "cpu": _cpu(), "onnxruntime": version("onnxruntime")}
-    path = directory / f"staircase-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.json"
-    if path.exists():
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    key = f"staircase-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.json"
+    if key in storage.list():
+        found: dict[str, Any] = json.loads(storage.local_path(key).read_text(encoding="utf-8"))
         return found
     latency_ms = measured()
     document = {**about, "step": step_of(latency_ms), "latency_ms": {str(width): ms for width, ms in latency_ms.items()}}
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(path, document)
+    storage.put(key, strict_json(document))
     return document
 
 

@@ -28,9 +28,9 @@ from tutelage.spec.loading import load as load_spec
 from tutelage.spec.paths import located
 from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
-from tutelage.storage import LeaseHeld, Storage, lease_in_turn, open_storage
+from tutelage.storage import LeaseHeld, Storage, lease_in_turn
 
-DEFAULT = Path(".tutelage")  # the storage of a command that names none
+DEFAULT = ".tutelage"  # the storage of a command that names none
 
 
 STARTED_IN = "started_in"  # the fact that says from which directory the storage was used
@@ -52,29 +52,20 @@ def record_test_evaluation(home: SweepDir, trial: str, by: str) -> None:
 
 @dataclass(frozen=True)
 class SweepDir:
-    """The files of one sweep."""
+    """The files of the sweep of that name in a storage."""
 
-    root: Path
-
-    @property
-    def name(self) -> str:
-        """The sweep's name."""
-        return self.root.name
-
-    @property
-    def storage(self) -> Path:
-        """The directory of the storage that the sweep is in."""
-        return self.root.parent.parent
+    storage: Storage
+    name: str
 
     @cached_property
     def files(self) -> Storage:
-        """The sweep's own files, by keys relative to its directory."""
-        return open_storage(self.root)
+        """The sweep's own files."""
+        return self.storage.within(f"sweeps/{self.name}")
 
     @property
-    def _beside(self) -> Storage:
-        """Where the lease of the sweep's driver lies: outside of the sweep, because a new sweep replaces an abandoned one."""
-        return open_storage(self.root.parent)
+    def _lease(self) -> str:
+        """The key of the driver's lease in the storage: outside of the sweep, because a new sweep replaces an abandoned one."""
+        return f"sweeps/{self.name}"
 
     @property
     def spec_path(self) -> Path:
@@ -86,7 +77,7 @@ class SweepDir:
 
         Its values are not repeated among the facts. `WorkFailed` if the file is damaged.
         """
-        kept = self.kept_spec().model_copy(update={"storage": str(self.storage)})
+        kept = self.kept_spec().model_copy(update={"storage": self.storage.uri})
         return located(kept, [self.started_in, Path.cwd()])
 
     def kept_spec(self) -> Spec:
@@ -103,7 +94,7 @@ class SweepDir:
     def started_in(self) -> Path:
         """The directory in which the sweep was started, as its storage sees it: it may have been moved with the storage."""
         with suppress(WorkFailed):
-            return Path(os.path.normpath(os.path.join(self.storage.resolve(), self.facts()[STARTED_IN])))
+            return Path(os.path.normpath(os.path.join(self.storage.writable_path(""), self.facts()[STARTED_IN])))
         return Path.cwd()
 
     def spec_text(self) -> str:
@@ -112,7 +103,7 @@ class SweepDir:
 
     def command(self, verb: str) -> str:
         """Return the command of the program that does something with the sweep, to be copied into a shell."""
-        return f"tutelage {verb} {self.name}{storage_option(self.storage)}"
+        return f"tutelage {verb} {self.name}{storage_option(self.storage.uri)}"
 
     @property
     def tracking_uri(self) -> str:
@@ -122,12 +113,16 @@ class SweepDir:
     @property
     def shown_tracking_uri(self) -> str:
         """The same URI without user and password, as the sweep keeps it."""
-        return self.spec().tracking.uri or default_tracking_uri(self.storage)
+        return self.spec().tracking.uri or default_tracking_uri(self.storage.uri)
 
     @property
-    def students_dir(self) -> Path:
+    def students(self) -> Storage:
         """One directory a trained student, named by its trial."""
-        return self.files.local_path("students")
+        return self.files.within("students")
+
+    def student_path(self, trial: str) -> Path:
+        """Return the directory from which the student of that trial is read on this machine."""
+        return self.students.local_path(trial)
 
     @property
     def ledger(self) -> Ledger:
@@ -146,7 +141,7 @@ class SweepDir:
     @property
     def spool_path(self) -> Path:
         """What MLflow has not received yet; there is no such file once it has received all."""
-        return self.files.local_path("tracking.spool")
+        return self.files.writable_path("tracking.spool")
 
     def trials(self) -> list[TrialRecord]:
         """Return the trials that have ended, in order of suggestion."""
@@ -175,7 +170,7 @@ class SweepDir:
         """Be the sweep's only driver within the block; `InputError` names the process that is already."""
         with ExitStack() as stack:
             try:
-                stack.enter_context(self._beside.lease(self.name))
+                stack.enter_context(self.storage.lease(self._lease))
             except LeaseHeld as held:
                 self._refuse(held.holder)
             yield
@@ -187,12 +182,12 @@ class SweepDir:
             if self.facts().get("state") == "running":
                 stack.enter_context(self.driven())
             else:
-                stack.enter_context(lease_in_turn(self._beside, self.name, say, f"sweep '{self.name}'"))
+                stack.enter_context(lease_in_turn(self.storage, self._lease, say, f"sweep '{self.name}'"))
             yield
 
     def check_idle(self) -> None:
         """Raise as `driven` does if a driver is at work on the sweep."""
-        if holder := self._beside.holder(self.name):
+        if holder := self.storage.holder(self._lease):
             self._refuse(holder)
 
     def _refuse(self, holder: str) -> NoReturn:
@@ -203,7 +198,7 @@ class SweepDir:
 
     def is_driven(self) -> bool:
         """Return whether a driver is at work on the sweep."""
-        return self._beside.holder(self.name) is not None
+        return self.storage.holder(self._lease) is not None
 
     def has_started(self) -> bool:
         """Return whether there is a sweep in the directory."""
@@ -229,22 +224,16 @@ class SweepDir:
         """Add facts to what is known, without secrets; any number of processes may do so at the same time (see `events`)."""
         self._events.append(**redacted(facts))
 
-    @property
-    def selection_path(self) -> Path:
-        """The result of the latest `select`, JSON."""
-        return self.files.local_path(SELECTION)
-
     def selection(self) -> dict[str, Any] | None:
         """Return the result of the latest `select`; None before the first, `WorkFailed` if the file is damaged."""
-        if not self.selection_path.exists():
+        path = self.files.local_path(SELECTION)
+        if not path.exists():
             return None
         try:
-            document = json.loads(self.selection_path.read_text(encoding="utf-8"))
+            document = json.loads(path.read_text(encoding="utf-8"))
             assert isinstance(document, dict) and document["student"]["trial"], "no student"
         except (ValueError, KeyError, TypeError, AssertionError) as error:
-            raise WorkFailed(
-                f"{self.selection_path}: damaged ({error}). `{self.command('select')}` writes it again."
-            ) from error
+            raise WorkFailed(f"{path}: damaged ({error}). `{self.command('select')}` writes it again.") from error
         return document
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -281,6 +270,6 @@ def measures_in(facts: Mapping[str, Any]) -> dict[str, Measure]:
     return {measure.name: measure for measure in [*own, *map(plugins.measure, plugins.names("measures"))]}
 
 
-def storage_option(storage: Path) -> str:
+def storage_option(storage: str) -> str:
     """Return the option of the command line that names a storage, quoted for a shell; "" for the default one."""
-    return "" if storage == DEFAULT else f" --storage {shlex.quote(str(storage))}"
+    return "" if storage == DEFAULT else f" --storage {shlex.quote(storage)}"

@@ -14,7 +14,6 @@ from tutelage.records.tracker import Tracker, task_name
 from tutelage.redaction import redact
 from tutelage.report import tables
 from tutelage.report.front_card import front_card
-from tutelage.storage import open_storage
 
 
 def reopen(home: SweepDir, tracker: Tracker, say: Callable[[str], None]) -> None:
@@ -82,7 +81,7 @@ def _write_results(home: SweepDir, tracker: Tracker) -> None:
 def _curve(home: SweepDir, address: str) -> Sequence[Mapping[str, float]]:
     """Return the teacher's epochs; none where its description is not readable, or several teachers are one."""
     try:
-        path = open_storage(home.storage).local_path(f"teachers/{address}/teacher.json")
+        path = home.storage.local_path(f"teachers/{address}/teacher.json")
         curve: Sequence[Mapping[str, float]] = json.loads(path.read_text(encoding="utf-8"))["curve"]
     except (OSError, ValueError, KeyError, TypeError):
         return ()

@@ -141,4 +141,4 @@ def page_of(home: SweepDir) -> str:
 def write_report(home: SweepDir) -> Path:
     """Write the page of the sweep in `home` into its directory, and return where it is; raises as `page_of` does."""
     home.files.put(FILE, page_of(home))
-    return home.root / FILE
+    return home.files.local_path(FILE)

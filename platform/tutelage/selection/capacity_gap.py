@@ -70,7 +70,7 @@ def _facts_of(other: SweepDir) -> Mapping[str, Any]:
 
 def _sweep_gaps(home: SweepDir, record: TrialRecord, primary: Measure) -> Iterator[SweepGap]:
     own = home.facts()
-    for other in all_of(home.storage):
+    for other in all_of(home.storage.uri):
         facts = _facts_of(other)
         same = facts.get("fingerprint") == own["fingerprint"] and other.name != home.name
         if not same or facts["teacher"]["params"] >= own["teacher"]["params"]:

@@ -101,7 +101,7 @@ def in_turn(registration: Registration | None, home: SweepDir, say: Callable[[st
     """Within the block, exclude other selections that may replace the champion; does nothing without a registration."""
     with ExitStack() as stack:
         if registration:
-            stack.enter_context(registry.in_turn(home.tracking_uri, registration.name, say, home.storage))
+            stack.enter_context(registry.in_turn(home.tracking_uri, registration.name, say, home.storage.writable_path("")))
         yield
 
 
@@ -112,7 +112,7 @@ def register(
     """Register the student of a selection's document; return its version, whether it is the champion now, and why."""
     facts, trial, primary = home.facts(), document["student"]["trial"], home.primary()
     promoted, why = _promoted(primary, registration, former, document)
-    directory = home.students_dir / trial
+    directory = home.student_path(trial)
     tags = {
         "tutelage.task": str(context.task),
         "tutelage.sweep": home.name,

@@ -171,7 +171,7 @@ class Guard:
 
     def _contributions(self, name: str, examples: Examples) -> Contributions:
         trusted = self.home.spec().own_code()
-        model = self.context.teacher if name == TEACHER else runtime.read(self.home.students_dir / name, trusted)
+        model = self.context.teacher if name == TEACHER else runtime.read(self.home.student_path(name), trusted)
         return inference.contributions_of(model, self.context.built_task, examples)[self._primary.name]
 
     @property

@@ -28,7 +28,7 @@ def measure_latencies(
     events.stage(f"measuring the latency of {len(trials)} {'student' if len(trials) == 1 else 'students'}")
     trusted = home.spec().own_code()
     networks: dict[str, latency.Network] = {
-        trial: runtime.int8_file(home.students_dir / trial) or checkpoint.read(home.students_dir / trial, trusted)[0]
+        trial: runtime.int8_file(home.student_path(trial)) or checkpoint.read(home.student_path(trial), trusted)[0]
         for trial in trials
     }
     ready = {}

@@ -14,6 +14,7 @@ from tutelage.records.reruns import Run
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord, candidate_id, candidate_ids
 from tutelage.selection.estimate import FreshValues
+from tutelage.storage import Storage
 from tutelage.training import ray_train, student_jobs
 from tutelage.training.context import TrainingContext
 
@@ -69,11 +70,11 @@ class Retraining:
 
     def baseline_dir(self, record: TrialRecord) -> Path:
         """Return the directory of the label-only baseline with the search's own seed."""
-        return self._network_dir(record, False, self.context.seed)
+        return self._retrained.local_path(_network(record, False, self.context.seed))
 
     @property
-    def _directory(self) -> Path:
-        return self.home.files.local_path("retrained").resolve()
+    def _retrained(self) -> Storage:
+        return self.home.files.within("retrained")
 
     def _train(self, wanted: Sequence[tuple[TrialRecord, bool, int]]) -> None:
         """Train the `wanted` students that are not recorded or have no weights, and record them.
@@ -85,13 +86,13 @@ class Retraining:
             _name(record, taught, seed): (record, taught, seed)
             for record, taught, seed in sorted(wanted, key=lambda one: one[0].candidate or 0)
             if (record.trial_id, taught, seed) not in done
-            or not (self._network_dir(record, taught, seed) / checkpoint.WEIGHTS).exists()
+            or checkpoint.WEIGHTS not in self._retrained.list(_network(record, taught, seed))
         }
         configs = {
             name: (record.config if taught else labels_only(record.config), seed)
             for name, (record, taught, seed) in missing.items()
         }
-        with closing(student_jobs.train_students(configs, self.context, self._directory, self.workers)) as trained:
+        with closing(student_jobs.train_students(configs, self.context, self._retrained, self.workers)) as trained:
             for name, found in trained:
                 self._put_on_record(*missing[name], found)
 
@@ -104,13 +105,14 @@ class Retraining:
             run = Run(trial=trial, taught=taught, seed=seed, value=measures[primary], elapsed_s=measures["elapsed_s"])
             self.home.reruns.append(run)
 
-    def _network_dir(self, record: TrialRecord, taught: bool, seed: int) -> Path:
-        name = _name(record, taught, seed)
-        return self._directory / (name if record.candidate is None else candidate_id(name, record.candidate))
-
 
 def _name(record: TrialRecord, taught: bool, seed: int) -> str:
     return f"{_trial(record)}/{'taught' if taught else 'labels'}-{seed}"
+
+
+def _network(record: TrialRecord, taught: bool, seed: int) -> str:
+    name = _name(record, taught, seed)
+    return name if record.candidate is None else candidate_id(name, record.candidate)
 
 
 def _names(record: TrialRecord, count: int) -> list[str]:

@@ -90,7 +90,7 @@ def select(
                     events.stage(f"registering {chosen.record.trial_id} as {registration.name}")
                     document["model"] = champions.register(registration, champion, home, tracker, document, context)
     return Choice(
-        document=document, student_dir=home.students_dir / chosen.record.trial_id, report_path=sweep_page.write_report(home)
+        document=document, student_dir=home.student_path(chosen.record.trial_id), report_path=sweep_page.write_report(home)
     )
 
 
@@ -177,7 +177,7 @@ def _tested(
 ) -> dict[str, Any]:
     context, trusted = retraining.context, home.spec().own_code()
     subjects = {
-        "student": Subject(name=record.trial_id, model=runtime.read(home.students_dir / record.trial_id, trusted)),
+        "student": Subject(name=record.trial_id, model=runtime.read(home.student_path(record.trial_id), trusted)),
         "teacher": Subject(name=home.facts()["teacher"]["address"], model=context.teacher),
     }
     if retraining.has_labels:

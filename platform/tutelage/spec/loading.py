@@ -137,7 +137,7 @@ def _misplaced(node: Any, path: tuple[str, ...] = ()) -> Iterator[Finding]:
 
 def tracking_uri(spec: Spec) -> str:
     """Return the spec's MLflow URI, by default that of a database in its storage; raises as `whole_uri` does."""
-    return whole_uri(spec.tracking.uri) if spec.tracking.uri else default_tracking_uri(Path(spec.storage))
+    return whole_uri(spec.tracking.uri) if spec.tracking.uri else default_tracking_uri(spec.storage)
 
 
 def whole_uri(kept: str) -> str:
@@ -157,6 +157,6 @@ def whole_uri(kept: str) -> str:
     )
 
 
-def default_tracking_uri(storage: Path) -> str:
+def default_tracking_uri(storage: str | Path) -> str:
     """Return the URI of the SQLite database that MLflow uses where no other is named: `sqlite:///<storage>/mlflow.db`."""
-    return sqlite_uri(open_storage(storage.expanduser().resolve()).local_path("mlflow.db"))
+    return sqlite_uri(open_storage(storage).writable_path("mlflow.db"))

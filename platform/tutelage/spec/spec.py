@@ -62,7 +62,7 @@ class Spec(Section):
     def _expanded(cls, storage: str) -> str:
         """Resolve `~`, which only a shell would."""
         try:
-            return str(as_directory(storage))
+            return as_directory(storage)
         except InputError as error:
             raise ValueError(str(error)) from None
 

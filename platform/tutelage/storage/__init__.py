@@ -41,7 +41,8 @@ class StorageFailed(UnreachableError):
 class Storage(Protocol):
     """Files under one URI. Keys are relative paths with `/`; directories exist because something lies in them.
 
-    Every verb that writes raises `StorageFailed` where the storage cannot be written.
+    Two of the same URI are equal. A storage can be pickled: in another process, on any node, it is the same one. Every verb
+    that writes raises `StorageFailed` where the storage cannot be written.
     """
 
     uri: str
@@ -102,7 +103,18 @@ class Storage(Protocol):
         ...
 
     def local_path(self, key: str) -> Path:
-        """Return a path on this machine from which `key` can be read and memory-mapped; here, a remote one is copied."""
+        """Return a path on this machine from which `key` can be read and memory-mapped; a remote file is copied to it.
+
+        Of a key that is not there, the path is not there either. What is written to it may not reach the storage.
+        """
+        ...
+
+    def writable_path(self, key: str) -> Path:
+        """Return an absolute path on this machine for a library that writes files by itself: Ray's runs, SQLite, journals.
+
+        It is the place of `key` in a storage that is a directory. In a remote one it is a directory of this machine, which no
+        other node sees and whose files are not put into the storage.
+        """
         ...
 
 
@@ -136,17 +148,17 @@ def lease_in_turn(storage: Storage, key: str, say: Callable[[str], None], what: 
         yield
 
 
-def as_directory(place: str | Path) -> Path:
-    """Return the directory of a sweep's storage, with `~` resolved.
+def as_directory(place: str | Path) -> str:
+    """Return the path of a sweep's storage, with `~` resolved.
 
-    Raises `InputError` for a URI, also one that `Path` has made of it (`s3:/bucket`): Ray's runs, the sampler's journal and
-    students are written to a directory beside the verbs.
+    Raises `InputError` for a URI, also one that `Path` has made of it (`s3:/bucket`). What `writable_path` is for, such as
+    Ray's runs and the sampler's journal, must be on a disk that all nodes share, and only the storage `local` offers one.
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(place)):
         raise InputError(
             f"storage {place} is a URI. A sweep's storage is a directory that all nodes share: mount it and name its path."
         )
-    return Path(place).expanduser()
+    return str(Path(place).expanduser())
 
 
 def schemes() -> list[str]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from tutelage.files import write_atomically
 from tutelage.storage import Existing, LeaseHeld, StorageFailed
@@ -37,7 +38,20 @@ class LocalStorage:
     """A directory. Locks are the operating system's (`flock`), so they end with the process that holds them."""
 
     def __init__(self, uri: str | Path) -> None:
-        self.uri, self._root = str(uri), Path(uri)
+        self._root = Path(uri)
+        self.uri = str(self._root)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether `other` is the same directory."""
+        return isinstance(other, LocalStorage) and self._root.resolve() == other._root.resolve()
+
+    def __hash__(self) -> int:
+        """Return the hash of the directory."""
+        return hash(self._root.resolve())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle an absolute path: another process may have another working directory."""
+        return type(self), (str(self._root.resolve()),)
 
     def check(self) -> None:
         """Make the directory, for its owner alone if it is not there yet, and write a file for a moment."""
@@ -53,6 +67,10 @@ class LocalStorage:
     def local_path(self, key: str) -> Path:
         """Return the file itself."""
         return self._root / key
+
+    def writable_path(self, key: str) -> Path:
+        """Return the absolute path of the file itself; a link at its place is not followed."""
+        return self._root.resolve() / key
 
     def put(self, key: str, data: bytes | str) -> None:
         """Write a whole file."""

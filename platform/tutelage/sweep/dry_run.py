@@ -7,7 +7,6 @@ import statistics
 import time
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -20,6 +19,7 @@ from tutelage.records import sweeps, tracker
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.spec.domains import any_value
 from tutelage.spec.spec import Spec
+from tutelage.storage import open_storage
 from tutelage.sweep import data_description, guard_checks, identity, knowledge, pair_checks, pipeline, teacher_store, teachers
 from tutelage.training import cluster, loop, student
 from tutelage.training.context import TrainingContext
@@ -41,8 +41,7 @@ def plan(spec: Spec, address: str | None = None) -> dict[str, Any]:
     MLflow, or resources that no node has, `InputError` for a name that is taken.
     """
     nodes = _nodes(spec, address)
-    storage = Path(spec.storage)
-    sweeps.check_free(storage, spec.name)
+    sweeps.check_free(spec.storage, spec.name)
     tracker.tracker_of(spec).close()
     context = pipeline.opened(spec, Dispatcher())
     teacher, model = _teachers_plan(spec, context)
@@ -66,7 +65,7 @@ def plan(spec: Spec, address: str | None = None) -> dict[str, Any]:
         "trial_s_range": [round(min(seconds), 2), round(max(seconds), 2)],
         "trials_at_once": at_once,
         "search_s": round(trials * trial_s / at_once, 1) if trials else (spec.search.hours or 0) * 3600,
-        "storage": f"{storage} is writable",
+        "storage": f"{spec.storage} is writable",
         "tracking": "MLflow is reachable",
     }
 
@@ -107,10 +106,12 @@ def _teacher_plan(spec: Spec, context: TrainingContext) -> tuple[dict[str, Any],
 def _knowledge_plan(spec: Spec, context: TrainingContext, teacher: nn.Module) -> dict[str, Any]:
     """Return the bytes that the teacher's knowledge would take, and whether it would be cached or live."""
     top_k = knowledge.top_k_of(spec, max(context.signature.classes.values()))
-    wanted = KnowledgePlan(teachers=(), needs=knowledge.needs_of(spec), dtype=spec.knowledge.dtype, top_k=top_k)
+    wanted = KnowledgePlan(
+        storage=open_storage(spec.storage), teachers=(), needs=knowledge.needs_of(spec), dtype=spec.knowledge.dtype, top_k=top_k
+    )
     named = stages.name_layers(teacher, spec.knowledge.layers)
     num_bytes = knowledge.knowledge_bytes(spec, replace(context, knowledge=wanted), named)
-    is_live = spec.knowledge.mode == "live" or bool(knowledge.why_too_large(spec, num_bytes, Path(spec.storage)))
+    is_live = spec.knowledge.mode == "live" or bool(knowledge.why_too_large(spec, num_bytes))
     return {"bytes": num_bytes, "views": knowledge.views_of(spec), "mode": "live" if is_live else "cached"}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from tutelage.errors import InputError
@@ -28,7 +27,7 @@ def check_guard(spec: Spec, context: TrainingContext) -> None:
             "`guard`, or take a task whose primary measure is a share or a mean of examples."
         )
     for name in spec.search.warm_start:
-        if warm_start.find(Path(spec.storage), name).facts().get("fingerprint") != context.fingerprint:
+        if warm_start.find(spec.storage, name).facts().get("fingerprint") != context.fingerprint:
             raise InputError(
                 f"search.warm_start: sweep '{name}' has other examples, or decided on all of validation; its students would be "
                 "certified on examples that chose them. Remove it, or remove `guard`."

@@ -14,6 +14,7 @@ from tutelage.plugins import Reference
 from tutelage.spec.paths import data_seen_from
 from tutelage.spec.sections import TeacherConfig, TrialConfig
 from tutelage.spec.spec import Spec
+from tutelage.storage import open_storage
 from tutelage.sweep.sources import PACKAGE, Plugin, code_address, used
 from tutelage.training.context import TrainingContext
 
@@ -51,7 +52,7 @@ def teacher_address(
     if (
         recipe.source is not None
     ):  # its path is that of the same data wherever the command runs, and after a move with the storage
-        settings["source"]["data"] = data_seen_from(recipe.source.data, Path(spec.storage))
+        settings["source"]["data"] = data_seen_from(recipe.source.data, open_storage(spec.storage).writable_path(""))
     if recipe.model is not None:
         plugins_used |= used("models", recipe.model)
     if recipe.source is not None:

@@ -106,11 +106,12 @@ def knowledge_plan(spec: Spec, context: TrainingContext, teachers: Sequence[Teac
     kept = [(teacher.address, teacher.directory, share) for teacher, share in zip(teachers, shares, strict=True)]
     address = identity.knowledge_address(spec, context, kept, sorted(needed), top_k)
     return KnowledgePlan(
-        teachers=tuple((t.directory.resolve(), share) for t, share in zip(teachers, shares, strict=True)),
+        storage=open_storage(spec.storage),
+        teachers=tuple((t.key, share) for t, share in zip(teachers, shares, strict=True)),
         needs=needed,
         layers=tuple(asked.layers) if asked.layers else None,
         views=views_of(spec),
-        directory=open_storage(spec.storage).local_path(f"knowledge/{address}").resolve(),
+        cache=f"knowledge/{address}",
         dtype=asked.dtype,
         top_k=top_k,
         local_dir=Path(asked.local_dir).expanduser().absolute() if asked.local_dir else None,
@@ -133,7 +134,7 @@ def ensure_knowledge(
     num_bytes = knowledge_bytes(spec, taught)
     views: list[tuple[SplitName, int]] = [("validation", 0), *(("train", view) for view in range(plan.views))]
     if _is_live(spec, plan, num_bytes, say):
-        return replace(taught, knowledge=replace(plan, directory=None, views=spec.knowledge.views or 0))
+        return replace(taught, knowledge=replace(plan, cache=None, views=spec.knowledge.views or 0))
     with plan.entry.lock(say):
         plan.entry.describe(taught.teacher_outline)
         for damage in knowledge_cache.remove_damaged(plan.entry, views):
@@ -169,24 +170,24 @@ def _is_live(spec: Spec, plan: KnowledgePlan, num_bytes: int, say: Callable[[str
         say("the teacher answers beside every student: knowledge.mode is live")
         return True
     assert plan.entry is not None
-    root = plan.entry.directory.parent
-    root.mkdir(parents=True, exist_ok=True)
-    why = why_too_large(spec, num_bytes, root, is_there=plan.entry.has("train", plan.views - 1))
+    why = why_too_large(spec, num_bytes, is_there=plan.entry.has("train", plan.views - 1))
     if why:
         say(f"the teacher answers beside every student: its knowledge {why}")
     return bool(why)
 
 
-def why_too_large(spec: Spec, num_bytes: int, root: Path, *, is_there: bool = False) -> str:
-    """Return why a cache of so many bytes does not fit the budget or the disk of `root`, "" if it does or `is_there` already.
+def why_too_large(spec: Spec, num_bytes: int, *, is_there: bool = False) -> str:
+    """Return why a cache of so many bytes does not fit the budget or its disk, "" if it does or `is_there` already.
 
     Raises `InputError` for a cache over its budget and `UnreachableError` for a full disk where `mode` is cached.
     """
-    free, why = shutil.disk_usage(root).free, ""
+    cache = open_storage(spec.storage).writable_path("knowledge")
+    place = cache if cache.exists() else cache.parent  # it may be a disk of its own
+    free, why = shutil.disk_usage(place).free, ""
     if num_bytes > spec.knowledge.max_bytes:
         why = f"takes {num_bytes:,} bytes, more than knowledge.max_bytes, {spec.knowledge.max_bytes:,.0f}"
     elif num_bytes > free and not is_there:
-        why = f"takes {num_bytes:,} bytes, and {root} has {free:,} left"
+        why = f"takes {num_bytes:,} bytes, and {place} has {free:,} left"
     if why and spec.knowledge.mode == "cached":
         refusal = InputError if num_bytes > spec.knowledge.max_bytes else UnreachableError
         raise refusal(f"the teacher's knowledge {why}. Make room, ask for fewer knowledge.views, or knowledge.mode: live.")

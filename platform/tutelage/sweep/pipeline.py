@@ -54,7 +54,7 @@ def sweep(spec: Spec, *, address: str | None = None, observers: Sequence[Observe
     anything is written if the sweep exists, `UnreachableError` for a cluster, store or storage.
     """
     with Dispatcher(observers) as events:
-        sweeps.check_free(Path(spec.storage), spec.name)
+        sweeps.check_free(spec.storage, spec.name)
         context = opened(spec, events)
         return run(spec, context, partial(_created, spec), address=address, events=events)
 
@@ -62,9 +62,8 @@ def sweep(spec: Spec, *, address: str | None = None, observers: Sequence[Observe
 @contextmanager
 def _created(spec: Spec) -> Iterator[SweepDir]:
     """Be the driver of a new sweep for the time of a block, and make its place."""
-    storage = Path(spec.storage)
-    with sweeps.sweep_at(storage, spec.name).driven():
-        home = sweeps.create(storage, spec.name, dump(spec.kept()))
+    with sweeps.sweep_at(spec.storage, spec.name).driven():
+        home = sweeps.create(spec.storage, spec.name, dump(spec.kept()))
         home.update(spec=address_of(spec))
         shutil.rmtree(_runs_dir(spec), ignore_errors=True)  # an earlier sweep's checkpoints must not be taken for this one's
         yield home
@@ -92,14 +91,14 @@ def run(
 
 
 def _runs_dir(spec: Spec) -> Path:
-    return open_storage(spec.storage).local_path(f"runs/{spec.name}")
+    return open_storage(spec.storage).writable_path(f"runs/{spec.name}")
 
 
 def opened(spec: Spec, events: Dispatcher) -> TrainingContext:
     """Return the spec's context after all checks that need no writing; `InputError` for what fails one."""
     sampler.check(spec.search.sampler)
     for name in spec.search.warm_start:
-        warm_start.find(Path(spec.storage), name)
+        warm_start.find(spec.storage, name)
     context = context_of(spec)
     guard_checks.check_guard(spec, context)
     knowledge.check_knowledge(spec, context)
@@ -137,7 +136,8 @@ def _run(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker,
             f"{len(outside)} of the front's {len(recorder.front)} students are no better than the reference point in some "
             f"objective and add nothing to the hypervolume: {', '.join(outside)}"
         )
-    on_front = [trial for trial in recorder.front if (home.students_dir / trial).exists()]
+    written = home.students.list()
+    on_front = [trial for trial in recorder.front if trial in written]
     recorder.teacher = {**recorder.teacher, **measure_latencies(home, context, on_front, tracker, events)}
     home.update(teacher={**home.facts()["teacher"], **recorder.teacher})
     _confirm_front(spec, home, context, tracker, events)
@@ -242,7 +242,7 @@ def _open_recorder(
         teacher={"address": teacher.address, "source": teacher.source, **teacher.measures},
         fingerprint=fingerprint,
         num_examples=num_examples,
-        knowledge=context.knowledge.document(home.storage),
+        knowledge=context.knowledge.document(),
         code=identity.search_code(spec),
         experiment_id=tracker.experiment_id,
     )

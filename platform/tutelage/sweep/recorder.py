@@ -95,7 +95,7 @@ class Recorder(LiveFront):
         }
         for name, content in files.items():
             self.home.files.put(name, content)
-        self.tracker.log_artifacts([self.home.root / name for name in files])
+        self.tracker.log_artifacts([self.home.files.local_path(name) for name in files])
         self.tracker.log_front(self.num_ended, self.hypervolume, len(self.front))
         self.tracker.set_note(front_card(self.home.name, tables.front_table(shown, self.objectives), self.home.measures()))
         self.tracker.flush()

@@ -37,7 +37,7 @@ def resume(
         before = _before(home, spec)
         given = spec and located(spec, [Path.cwd()])
         first = given.search.trials if given else home.facts().get("trials_before") or before.search.trials
-        wanted = with_trials(given or before, trials, first).model_copy(update={"storage": str(home.storage)})
+        wanted = with_trials(given or before, trials, first).model_copy(update={"storage": home.storage.uri})
         check_extends(before, wanted)
         context = pipeline.opened(wanted, events)
         check_data(home, context)

@@ -45,7 +45,7 @@ def _opened(spec: Spec, context: TrainingContext, recorder: Recorder) -> SearchL
     warm = warm_start.read(spec, recorder.home, context)
     stopping = _stopping(spec, context, recorder)
     rungs = stopping.rungs if stopping else frozenset()
-    journal = recorder.home.files.local_path("study.journal").resolve()
+    journal = recorder.home.files.writable_path("study.journal")
     sampler = Sampler(spec.space, len(recorder.objectives), spec.search.sampler, spec.seed, sorted(rungs), journal)
     callbacks = Callbacks(
         presize=remembering(partial(presize, spec, context)), recall=warm.recall,

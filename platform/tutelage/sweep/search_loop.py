@@ -56,7 +56,7 @@ class SearchLoop:
     def returned(self, record: TrialRecord) -> None:
         """Record a trial that has ended or is paused; one that failed as nothing could be written is to be trained again."""
         if record.state == "failed" and (why := reason_of(record.error)):
-            raise StorageFailed(str(self.recorder.home.storage), why)
+            raise StorageFailed(self.recorder.home.storage.uri, why)
         self.budget.learn(record)
         self.recorder.returned(record)
         if record.state == "paused" and self.stopping:
@@ -134,7 +134,7 @@ def _run(
     workers = workers_of(spec.resources.trial)
     with_latency = any(spec.measures[name].available == "on_device" for name in named)
     open_trial = student_jobs.StudentTrials(
-        context=context, students_dir=recorder.home.students_dir.resolve(), workers=workers, with_latency=with_latency
+        context=context, students=recorder.home.students, workers=workers, with_latency=with_latency
     )
     with leaving(spec.storage):
         ray_tune.run(
@@ -148,7 +148,7 @@ def _run(
                 cpus=workers.cpus, gpus=workers.gpus, workers=workers.workers, concurrency=spec.search.concurrency,
                 checkpoint_epochs=spec.search.checkpoint_epochs,
             ),
-            open_storage(spec.storage).local_path(f"runs/{spec.name}"),
+            open_storage(spec.storage).writable_path(f"runs/{spec.name}"),
             time_budget_s=max(1.0, spec.search.hours * 3600 - spent_s) if spec.search.hours else None, rungs=rungs,
         )  # fmt: skip
 

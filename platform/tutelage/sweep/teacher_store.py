@@ -24,12 +24,22 @@ class Teacher:
     `source` describes the data that it learnt first, if any: its `data`, and its `quality`, the primary measure on validation.
     """
 
-    directory: Path
+    directory: Path  # on this machine, to read it from
     address: str
     measures: dict[str, float]
     curve: tuple[dict[str, float], ...] = ()
     reused: bool = False
     source: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        """The teacher's place in the storage."""
+        return key_of(self.address)
+
+
+def key_of(address: str) -> str:
+    """Return the place in a storage of the teacher with that address."""
+    return f"teachers/{address}"
 
 
 def stored_teacher(spec: Spec, address: str) -> Teacher | None:
@@ -47,12 +57,12 @@ def stored_teacher(spec: Spec, address: str) -> Teacher | None:
 
 def place_of(spec: Spec, address: str) -> Path:
     """Return the directory from which the teacher with that address is read on this machine; it need not be there."""
-    return open_storage(spec.storage).local_path(f"teachers/{address}")
+    return open_storage(spec.storage).local_path(key_of(address))
 
 
 def store_teacher(spec: Spec, address: str, model: nn.Module, architecture: dict[str, Any], about: dict[str, Any]) -> Path:
     """Write a teacher whole into the spec's storage, in place of an earlier one; return the directory to read it from."""
-    with open_storage(spec.storage).draft(f"teachers/{address}", existing="replace") as draft:
+    with open_storage(spec.storage).draft(key_of(address), existing="replace") as draft:
         checkpoint.write(draft, model, architecture)
         write_json(draft / ABOUT, {"version": 1, **about})
     return place_of(spec, address)

@@ -25,7 +25,7 @@ from tutelage.spec.spec import Spec
 from tutelage.storage import lease_in_turn, open_storage
 from tutelage.sweep import external_teacher, identity
 from tutelage.sweep.pair_checks import check_half_size, check_pairs
-from tutelage.sweep.teacher_store import Teacher, place_of, store_teacher, stored_teacher
+from tutelage.sweep.teacher_store import Teacher, key_of, place_of, store_teacher, stored_teacher
 from tutelage.training import inference, student_measures, teacher_jobs
 from tutelage.training.context import TrainingContext
 from tutelage.training.ray_train import workers_of
@@ -91,7 +91,7 @@ def _trained_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], 
     check_half_size(spec.teacher, blank, context)
     check(spec, context, blank)
     address = identity.teacher_address(spec, spec.teacher, context.fingerprint)
-    with lease_in_turn(open_storage(spec.storage), f"teachers/{address}", say, f"the same teacher, {address}"):
+    with lease_in_turn(open_storage(spec.storage), key_of(address), say, f"the same teacher, {address}"):
         kept = stored_teacher(spec, address)
         if kept is not None:
             say(f"teacher {address} is in the storage already")
@@ -141,7 +141,7 @@ def _source_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], N
     changes = {"epochs": source.epochs, "learning_rate": source.learning_rate or spec.teacher.learning_rate, "source": None}
     recipe = spec.teacher.model_copy(update=changes)
     address = identity.teacher_address(spec, recipe, elsewhere.fingerprint, kind="source", data=source.data)
-    with lease_in_turn(open_storage(spec.storage), f"teachers/{address}", say, f"the same source teacher, {address}"):
+    with lease_in_turn(open_storage(spec.storage), key_of(address), say, f"the same source teacher, {address}"):
         kept = stored_teacher(spec, address)
         if kept is not None:
             return kept
@@ -162,8 +162,7 @@ def _train(
     workers = workers_of(spec.resources.teacher)
     job = teacher_jobs.TeacherJob(
         context=context, model=recipe.model, recipe=recipe, address=address,
-        runs_dir=open_storage(spec.storage).local_path("runs"),
-        start=source.directory.resolve() if source else None, execution=recipe.execution,
+        storage=open_storage(spec.storage), start=source.key if source else None, execution=recipe.execution,
     )  # fmt: skip
     trained = teacher_jobs.train_teacher(job, workers)
     if trained.timed_ms:
@@ -196,7 +195,7 @@ def _found_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], No
     digest = hashlib.sha256(save(weights_of(model))).hexdigest()
     address = files.content_address(kind="teacher", weights=digest, architecture=architecture)
     measures = _measures(model, context)
-    with lease_in_turn(open_storage(spec.storage), f"teachers/{address}", say, f"the same teacher, {address}"):
+    with lease_in_turn(open_storage(spec.storage), key_of(address), say, f"the same teacher, {address}"):
         if stored_teacher(spec, address) is None:  # one that is there may be in use, and is the same
             store_teacher(spec, address, model, architecture, {"measures": measures, "curve": []})
     say(f"teacher {address} was read from {spec.teacher.path or spec.teacher.weights}")

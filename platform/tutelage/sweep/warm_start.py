@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from tutelage.errors import InputError
@@ -46,7 +45,8 @@ class WarmStart:
             "finished", measures=record.measures, candidates=record.candidates, curve=record.curve
         )  # fmt: skip
         for old, new in zip(record.per_candidate(), mine.per_candidate(), strict=True):
-            shutil.copytree(there.students_dir / old.trial_id, self.home.students_dir / new.trial_id, dirs_exist_ok=True)
+            with self.home.students.draft(new.trial_id, existing="replace") as draft:
+                shutil.copytree(there.student_path(old.trial_id), draft, dirs_exist_ok=True)
         return mine
 
 
@@ -54,7 +54,7 @@ def read(spec: Spec, home: SweepDir, context: TrainingContext) -> WarmStart:
     """Return what the sweeps under `search.warm_start` know; `InputError` for one that is not there or has no end."""
     found = WarmStart(home=home)
     for name in spec.search.warm_start:
-        there = find(Path(spec.storage), name)
+        there = find(spec.storage, name)
         finished = [record for record in there.trials() if record.state == "finished"]
         near = [(record, params) for record in finished if (params := nearest_params(spec.space, record.params)) is not None]
         front = non_dominated([one for record, _ in near for one in record.per_candidate()], there.objectives())
@@ -70,11 +70,11 @@ def read(spec: Spec, home: SweepDir, context: TrainingContext) -> WarmStart:
 
 def _is_whole(home: SweepDir, record: TrialRecord, spec: Spec) -> bool:
     """Return whether all is there that a record needs to stand for a student of the spec: its networks and objectives."""
-    has_networks = all((home.students_dir / one.trial_id).exists() for one in record.per_candidate())
+    has_networks = {one.trial_id for one in record.per_candidate()} <= {*home.students.list()}
     return has_networks and _measures_all(record, spec.search.objectives)
 
 
-def find(storage: Path, name: str) -> SweepDir:
+def find(storage: str, name: str) -> SweepDir:
     """Return a sweep to start from; `InputError` if it is not there or no student of it has finished."""
     there = sweeps.find(storage, name)
     if not any(record.state == "finished" for record in there.records()):

@@ -104,8 +104,8 @@ class TrainingContext:
     def teacher(self) -> nn.Module:
         """The teachers as one network with its compared layers set, read once a process."""
         assert self.knowledge is not None, "this context has no teacher"
-        directories, shares = zip(*self.knowledge.teachers, strict=True)
-        return stages.name_layers(ensemble.read(directories, shares), self.knowledge.layers)
+        shares = [share for _, share in self.knowledge.teachers]
+        return stages.name_layers(ensemble.read(self.knowledge.teacher_paths(), shares), self.knowledge.layers)
 
     @cached_property
     def teacher_outline(self) -> Outline:
@@ -129,7 +129,7 @@ class TrainingContext:
             return None
         if entry.outline() is None:
             raise WorkFailed(
-                f"{entry.directory}: the teacher's knowledge does not exist on this machine. "
+                f"{entry.storage.uri}: the teacher's knowledge does not exist on this machine. "
                 "On several nodes, `storage` must be a directory that all of them share."
             )
         return knowledge_cache.Knowledge(

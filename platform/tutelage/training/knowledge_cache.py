@@ -41,14 +41,14 @@ class CorruptKnowledge(TutelageError):
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of the cache on disk, which may not exist yet."""
+    """An entry of the cache, which may not exist yet; `storage` holds its own files."""
 
-    directory: Path
+    storage: Storage
 
     @property
-    def storage(self) -> Storage:
-        """The entry's own files."""
-        return open_storage(self.directory)
+    def address(self) -> str:
+        """The entry's content address, which names its directory."""
+        return self.storage.uri.rpartition("/")[2]
 
     def place(self, split: SplitName, view: int) -> Path:
         """Return the directory on this machine from which a view is read."""
@@ -61,7 +61,7 @@ class Entry:
     def describe(self, outline: Outline) -> None:
         """Create the entry with the outline of its teacher, unless it exists."""
         if ABOUT not in self.storage.list():
-            about = {"version": 4, "address": self.directory.name, "outline": asdict(outline)}
+            about = {"version": 4, "address": self.address, "outline": asdict(outline)}
             self.storage.put(ABOUT, strict_json(about))
 
     def outline(self) -> Outline | None:
@@ -72,7 +72,7 @@ class Entry:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CorruptKnowledge(f"{self.directory / ABOUT}: unreadable ({error}).") from error
+            raise CorruptKnowledge(f"{self.storage.uri}/{ABOUT}: unreadable ({error}).") from error
 
     def forget_damaged(self) -> str:
         """Remove the description of the entry if it is unreadable, and return the reason; "" if it is readable."""
@@ -197,7 +197,7 @@ class Knowledge:
     def _copied(self, source: Path, split: SplitName, number: int) -> dict[str, Part]:
         """Return a view from this node's own disk; the first process that finds no valid copy makes one."""
         assert self.local_dir is not None
-        own = Entry(self.local_dir / self.entry.directory.name)
+        own = Entry(open_storage(self.local_dir).within(self.entry.address))
         place = own.place(split, number)
         with own.view_lock(split, number):
             if place.exists():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from tutelage.networks.output import Need
+from tutelage.storage import Storage
 from tutelage.training import knowledge_cache
 
 
@@ -16,16 +16,17 @@ from tutelage.training import knowledge_cache
 class KnowledgePlan:
     """The teachers, the compared parts of their outputs, and the cache of these outputs.
 
-    `teachers` are directories with a share each. With a `directory`, the outputs for `views` views of every example are in
-    that cache entry, or are written there on first use. Without a `directory`, the teachers run during each student's training
+    `teachers` are keys in `storage` with a share each. With the key of a `cache` entry, the outputs for `views` views of every
+    example are in it, or are written there on first use. Without a `cache`, the teachers run during each student's training
     (`live`), and 0 `views` means a new view every epoch. `top_k` is the number of cached classes of a label sequence (0: all).
     """
 
-    teachers: tuple[tuple[Path, float], ...]
+    storage: Storage
+    teachers: tuple[tuple[str, float], ...]
     needs: frozenset[Need] = frozenset()
     layers: tuple[str, ...] | None = None
     views: int = 1
-    directory: Path | None = None
+    cache: str | None = None
     dtype: str = "float16"
     top_k: int = 0
     local_dir: Path | None = None
@@ -33,27 +34,22 @@ class KnowledgePlan:
     @property
     def entry(self) -> knowledge_cache.Entry | None:
         """The cache entry; None for live teachers."""
-        return knowledge_cache.Entry(self.directory) if self.directory else None
+        return knowledge_cache.Entry(self.storage.within(self.cache)) if self.cache else None
 
-    def document(self, storage: Path) -> dict[str, Any]:
-        """Return the plan as JSON values, which `planned` reads. Paths are relative to `storage`, so that it may be moved."""
+    def teacher_paths(self) -> list[Path]:
+        """Return the directories from which the teachers are read on this machine."""
+        return [self.storage.local_path(key) for key, _ in self.teachers]
 
-        def relative(path: Path | None) -> str | None:
-            return None if path is None else os.path.relpath(path, storage.resolve())
-
-        return {
-            **asdict(self), "directory": relative(self.directory), "local_dir": self.local_dir and str(self.local_dir),
-            "needs": sorted(self.needs), "teachers": [[relative(directory), share] for directory, share in self.teachers],
-        }  # fmt: skip
+    def document(self) -> dict[str, Any]:
+        """Return the plan as JSON values, which `planned` reads. The storage is left out, so that it may be moved."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "storage"}
+        return {**own, "local_dir": self.local_dir and str(self.local_dir), "needs": sorted(self.needs)}
 
 
-def planned(document: Mapping[str, Any], storage: Path) -> KnowledgePlan:
+def planned(document: Mapping[str, Any], storage: Storage) -> KnowledgePlan:
     """Return the plan stored by `KnowledgePlan.document` in this storage."""
-    root = storage.resolve()
-    directory, local_dir = document["directory"], document["local_dir"]
-    places = {"directory": directory and root / directory, "local_dir": local_dir and Path(local_dir)}
-    layers = tuple(document["layers"]) if document["layers"] else None
-    teachers = tuple((root / directory, share) for directory, share in document["teachers"])
-    return KnowledgePlan(
-        **{**document, **places, "needs": frozenset(document["needs"]), "layers": layers, "teachers": teachers}
-    )
+    return KnowledgePlan(**{
+        **document, "storage": storage, "local_dir": document["local_dir"] and Path(document["local_dir"]),
+        "needs": frozenset(document["needs"]), "layers": tuple(document["layers"]) if document["layers"] else None,
+        "teachers": tuple((key, share) for key, share in document["teachers"]),
+    })  # fmt: skip

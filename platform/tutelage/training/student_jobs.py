@@ -27,7 +27,7 @@ from tutelage.placement import Demand
 from tutelage.records.trial import Candidate, candidate_ids, representative
 from tutelage.sparsity import Point
 from tutelage.spec.sections import TrialConfig
-from tutelage.storage import open_storage, until_written
+from tutelage.storage import Storage, until_written
 from tutelage.training import int8, latency, loop, student, student_measures
 from tutelage.training.context import TrainingContext
 from tutelage.training.packing import from_bytes
@@ -40,18 +40,18 @@ logger = logging.getLogger(__name__)
 class StudentTrial:
     """The training of one student in a search. A step is an epoch; the last step writes the weights and the measures.
 
-    `directory` receives the trained network; several candidates are written next to it, as `candidate_ids` names them. With
+    The trained network is written to `students` under `trial_id`, several candidates as `candidate_ids` names them. With
     `workers.workers` = 0, every epoch runs in this process; otherwise in workers of the trial, which `close` ends. Changes
     that the student's code makes to the process's global state are undone.
     """
 
     @preserved()
     def __init__(
-        self, config: dict[str, Any], context: TrainingContext, seed: int, directory: Path, workers: Workers,
+        self, config: dict[str, Any], context: TrainingContext, seed: int, students: Storage, trial_id: str, workers: Workers,
         with_latency: bool = False,
     ) -> None:  # fmt: skip
-        self.config, self.context, self.directory = TrialConfig.model_validate(config), context, directory
-        self.workers, self.with_latency = workers, with_latency
+        self.config, self.context = TrialConfig.model_validate(config), context
+        self.students, self.trial_id, self.workers, self.with_latency = students, trial_id, workers, with_latency
         model = student.build(self.config, context, seed).to(_trial_device(workers))
         self.training = loop.Training(model, student.plan(self.config, context, seed))
         self.curve: list[dict[str, float]] = []
@@ -92,54 +92,55 @@ class StudentTrial:
 
     def _finish(self) -> dict[str, Any]:
         points = self.training.finish()
-        places = self._places(points)
-        found = [self._candidate(point, place, is_int8=is_int8) for point, place, is_int8 in places]
+        named = self._named(points)
+        found = [self._candidate(point, name, is_int8=is_int8) for point, name, is_int8 in named]
         if self.with_latency:
-            found = self._timed(found, places)
+            found = self._timed(found, named)
         several = {"candidates": [asdict(one) for one in found]} if len(found) > 1 or found[0].rung is not None else {}
         return {"measures": representative(found).measures, **several}
 
-    def _places(self, points: Sequence[Point]) -> list[tuple[Point, Path, bool]]:
-        """Return each candidate's network and directory, and whether it is the int8 file, which follows its float network."""
+    def _named(self, points: Sequence[Point]) -> list[tuple[Point, str, bool]]:
+        """Return each candidate's network and name, and whether it is the int8 file, which follows its float network."""
         forms = (False, True) if self.config.sparsity.quantise else (False,)
         every = [(point, is_int8) for point in points for is_int8 in forms]
-        names = candidate_ids(self.directory.name, len(every), are_named=points[0].rung is not None)
-        return [(point, self.directory.with_name(name), is_int8) for (point, is_int8), name in zip(every, names, strict=True)]
+        names = candidate_ids(self.trial_id, len(every), are_named=points[0].rung is not None)
+        return [(point, name, is_int8) for (point, is_int8), name in zip(every, names, strict=True)]
 
-    def _candidate(self, point: Point, directory: Path, *, is_int8: bool) -> Candidate:
-        """Measure a network, or its int8 file, and write it to `directory`."""
-        made, measures = (self._int8 if is_int8 else self._float)(point, directory)
+    def _candidate(self, point: Point, name: str, *, is_int8: bool) -> Candidate:
+        """Measure a network, or its int8 file, and write it to the storage under `name`."""
+        made, measures = (self._int8 if is_int8 else self._float)(point, name)
         own = {} if point.rung is None else student.of_rung(self.config, point.rung).model_dump(mode="json")
         return Candidate(measures=measures, amount=point.amount, made=made, rung=point.rung, config=own)
 
-    def _float(self, point: Point, directory: Path) -> tuple[str, dict[str, float]]:
+    def _float(self, point: Point, name: str) -> tuple[str, dict[str, float]]:
         measures = student_measures.final_measures(point.model, self.context)
-        until_written(partial(self._write, directory, point), logger.warning)
+        until_written(partial(self._write, name, point), logger.warning)
         return point.made, measures
 
-    def _int8(self, point: Point, directory: Path) -> tuple[str, dict[str, float]]:
-        """Quantise a network, measure its int8 file in onnxruntime, and write both to `directory`."""
+    def _int8(self, point: Point, name: str) -> tuple[str, dict[str, float]]:
+        """Quantise a network, measure its int8 file in onnxruntime, and write both to the storage under `name`."""
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / runtime.INT8_FILE
             about = runtime.described(student.architecture_of(self.config, self.context, point))
             left = int8.quantise(point.model.cpu(), self.context, path, about)
             measures = int8.measured(path, point.model, self.context)
-            until_written(partial(self._write, directory, point, path), logger.warning)
+            until_written(partial(self._write, name, point, path), logger.warning)
         made = f"{point.made}, int8" if point.made else "int8"
         return f"{made} but for {left}" if left else made, measures
 
-    def _timed(self, found: Sequence[Candidate], places: Sequence[tuple[Point, Path, bool]]) -> list[Candidate]:
+    def _timed(self, found: Sequence[Candidate], named: Sequence[tuple[Point, str, bool]]) -> list[Candidate]:
         """Return the candidates with their latencies; the networks are measured in turn."""
-        networks = {place.name: place / runtime.INT8_FILE if is_int8 else point.model for point, place, is_int8 in places}
+        networks = {
+            name: self.students.local_path(name) / runtime.INT8_FILE if is_int8 else point.model
+            for point, name, is_int8 in named
+        }
         timed = latency.latencies_ms(networks, self.context)
-        return [
-            replace(one, measures=one.measures | timed[place.name]) for one, (_, place, _) in zip(found, places, strict=True)
-        ]
+        return [replace(one, measures=one.measures | timed[name]) for one, (_, name, _) in zip(found, named, strict=True)]
 
-    def _write(self, directory: Path, point: Point, int8_file: Path | None = None) -> None:
+    def _write(self, name: str, point: Point, int8_file: Path | None = None) -> None:
         """Write a network atomically; it replaces the network of an earlier training of the trial."""
         architecture = student.architecture_of(self.config, self.context, point)
-        with open_storage(directory.parent).draft(directory.name, existing="replace") as draft:
+        with self.students.draft(name, existing="replace") as draft:
             if int8_file:
                 shutil.copyfile(int8_file, draft / runtime.INT8_FILE)
                 architecture = {**architecture, runtime.INT8: sha256_of(int8_file)}
@@ -167,23 +168,21 @@ class StudentTrials:
     """A factory of a sweep's trials, called with (trial_id, config) in the process that runs the trial."""
 
     context: TrainingContext
-    students_dir: Path
+    students: Storage
     workers: Workers
     with_latency: bool = False
 
     def __call__(self, trial_id: str, config: dict[str, Any]) -> StudentTrial:
-        return StudentTrial(
-            config, self.context, self.context.seed, self.students_dir / trial_id, self.workers, self.with_latency
-        )
+        return StudentTrial(config, self.context, self.context.seed, self.students, trial_id, self.workers, self.with_latency)
 
 
 def train_students(
-    configs: Mapping[str, tuple[dict[str, Any], int]], context: TrainingContext, directory: Path, workers: Workers
+    configs: Mapping[str, tuple[dict[str, Any], int]], context: TrainingContext, students: Storage, workers: Workers
 ) -> Generator[tuple[str, list[dict[str, float]]], None, None]:
     """Train named (config, seed) students outside any search, in parallel on the cluster; yield each one's measures at its end.
 
     The measures, with the training's `elapsed_s`, are one mapping for each candidate. The networks are then in
-    `directory`, under the names that `candidate_ids` derives from the student's name. Raises `WorkFailed` if a training fails;
+    `students`, under the names that `candidate_ids` derives from the student's name. Raises `WorkFailed` if a training fails;
     the running ones are then cancelled.
     """
 
@@ -193,7 +192,7 @@ def train_students(
     def run(name: str, config: dict[str, Any], seed: int) -> list[dict[str, float]]:
         torch.set_num_threads(max(1, int(workers.cpus)))
         started_s = time.time()
-        with closing(StudentTrial(config, context, seed, directory / name, workers)) as trial:
+        with closing(StudentTrial(config, context, seed, students, name, workers)) as trial:
             row = trial.step()
             while not row["done"]:
                 row = trial.step()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import ray
@@ -13,13 +12,13 @@ from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import get_device, prepare_model
 from torch import nn
 
-from tutelage import files
 from tutelage.errors import WorkFailed
 from tutelage.networks import checkpoint
 from tutelage.networks.sync_batch_norm import share
 from tutelage.networks.weights import load, weights_of
 from tutelage.plugins import Reference
 from tutelage.spec.sections import PLAIN, ExecutionConfig, RecipeConfig
+from tutelage.storage import Storage
 from tutelage.training import execution, loop, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.packing import from_bytes, to_bytes
@@ -33,20 +32,25 @@ MAX_LOSSES = 2  # of workers; after each, the training resumes from its checkpoi
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherJob:
-    """The inputs of a teacher's training, and the directory of its run (`runs_dir`, shared by all nodes)."""
+    """The inputs of a teacher's training, and the storage in which its checkpoints are kept."""
 
     context: TrainingContext
     model: Reference
     recipe: RecipeConfig
     address: str
-    runs_dir: Path
+    storage: Storage
     execution: ExecutionConfig | Literal["measured"] = PLAIN
-    start: Path | None = None  # a network whose weights of equal name and shape initialise the teacher
+    start: str | None = None  # the key of a network whose weights of equal name and shape initialise the teacher
 
     @property
-    def checkpoint_path(self) -> Path:
-        """The file of the last epoch's state, which is removed when the training has finished."""
-        return self.runs_dir.resolve() / f"teacher-{self.address}.pt"
+    def checkpoint_key(self) -> str:
+        """The key of the last epoch's state, which is removed when the training has finished."""
+        return f"runs/teacher-{self.address}.pt"
+
+    def saved(self) -> dict[str, Any] | None:
+        """Return the last epoch's state; None before the first epoch has ended."""
+        path = self.storage.local_path(self.checkpoint_key)
+        return torch.load(path, weights_only=True) if path.exists() else None
 
     def plan(self) -> TrainingPlan:
         """Return the teacher's training plan."""
@@ -73,13 +77,12 @@ def train_teacher(job: TeacherJob, workers: Workers) -> TrainedTeacher:
     checkpoint. Several workers share each batch and average their gradients, so the batch size is the recipe's.
     """
     assert workers.workers >= 1, "a teacher is trained in a process of its own"
-    job.checkpoint_path.parent.mkdir(parents=True, exist_ok=True)
     try:
         weights, saved = fit(lambda: _train_in_worker(job), workers, max_losses=MAX_LOSSES)
     except (train.TrainingFailedError, ray.exceptions.RayError) as error:
         raise WorkFailed(f"the teacher's training failed: {cause_of(error)}") from error
     model = load(checkpoint.build(job.context.architecture(job.model)), from_bytes(weights)).eval()
-    job.checkpoint_path.unlink(missing_ok=True)
+    job.storage.remove(job.checkpoint_key)
     mode = ExecutionConfig(**saved["execution"])
     return TrainedTeacher(model=model, curve=saved["curve"], execution=mode, timed_ms=saved["timed_ms"])
 
@@ -88,7 +91,7 @@ def _train_in_worker(job: TeacherJob) -> tuple[bytes, dict[str, Any]]:
     """Train the teacher in this worker; return its weights, and the values stored with each checkpoint (`KEPT`)."""
     worker = train.get_context()
     rank, num_workers = worker.get_world_rank(), worker.get_world_size()
-    earlier = torch.load(job.checkpoint_path, weights_only=True) if job.checkpoint_path.exists() else None
+    earlier = job.saved()
     kept: dict[str, Any] = {k: earlier[k] for k in KEPT} if earlier else {"curve": [], **_execution_mode(job, rank)}
     bare = _untrained(job) if num_workers == 1 else share(_untrained(job))
     wrapped = bare.to(get_device()) if num_workers == 1 else prepare_model(bare, move_to_device=True)
@@ -99,7 +102,7 @@ def _train_in_worker(job: TeacherJob) -> tuple[bytes, dict[str, Any]]:
     while not under_way.is_done:
         kept["curve"].append(under_way.epoch())
         if rank == 0:
-            files.write_atomically(job.checkpoint_path, to_bytes({"training": under_way.state(), **kept}))
+            job.storage.put(job.checkpoint_key, to_bytes({"training": under_way.state(), **kept}))
         train.report(kept["curve"][-1])
     return to_bytes(weights_of(bare)), kept
 
@@ -107,8 +110,8 @@ def _train_in_worker(job: TeacherJob) -> tuple[bytes, dict[str, Any]]:
 def _untrained(job: TeacherJob) -> nn.Module:
     model = checkpoint.seeded(job.context.architecture(job.model), job.context.seed)
     if job.start is not None:
-        held = model.state_dict()
-        fitting = {name: w for name, w in checkpoint.read_weights(job.start).items() if w.shape == held[name].shape}
+        held, first = model.state_dict(), checkpoint.read_weights(job.storage.local_path(job.start))
+        fitting = {name: w for name, w in first.items() if w.shape == held[name].shape}
         model.load_state_dict(fitting, strict=False)
     return model
 
