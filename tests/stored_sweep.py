@@ -80,11 +80,11 @@ def selection_of(name: str, record: TrialRecord) -> dict[str, Any]:
     return {
         "version": 3, "sweep": name, "measure": objective("accuracy").measure.document(),
         "policy": "knee", "reason": "it is the knee.", "student": student, "runner_up": None,
-        "confirmed": {"seeds": 3, "baseline": 0.93, "taught": taught, "labels_only": spread, "gain": spread},
+        "confirmed": {"seeds": 3, "baseline": 0.93, "distilled": taught, "label_only": spread, "gain": spread},
         "candidates": [{"trial": record.trial_id, "searched": 0.96, "change": -0.01, "confirmed": taught}],
         "regression": "It shrank a little.",
-        "test": {**score, "evaluations": 2, "students": 2, "labels_only": score, "teacher": score},
+        "test": {**score, "evaluations": 2, "students": 2, "label_only": score, "teacher": score},
         "test_warning": "The test split has been evaluated 2 times.",
-        "teaching": "Inconclusive: nothing to see.", "other_measures": {"agreement": 0.97, "teacher_kl_nats": 0.1},
+        "distillation": "Inconclusive: nothing to see.", "other_measures": {"agreement": 0.97, "teacher_kl_nats": 0.1},
         "capacity_gap": None, "transfer": None, "guard": None, "model": None,
     }  # fmt: skip

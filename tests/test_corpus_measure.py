@@ -236,7 +236,7 @@ def test_words_of_a_selection_are_of_the_measure() -> None:
     scored = score([CER], {"cer": lines(0)}, 0)
     assert scored["n"] == 200 and scored["interval"][0] < scored["value"] < scored["interval"][1]
     gain = {"difference": 0.2, "low": 0.1, "high": 0.3}
-    said = comparison.of_teaching(CER, {"seeds": 0, "gain": None}, {"gain_over_labels_only": gain})
+    said = comparison.of_distillation(CER, {"seeds": 0, "gain": None}, {"gain_over_label_only": gain})
     assert "+0.2000 errors a character (+0.1000 to +0.3000)" in said
     takes, why = comparison.of_promotion(CER, gain, 100.0, 100.0, 0.01, "m 1")
     assert takes and "better than the champion" in why

@@ -113,14 +113,14 @@ def show_choice(choice: Any) -> None:
     _show_rivals(document)
     if document["guard"]:
         say(document["guard"]["promise"])
-    for remark in ("regression", "teaching", "capacity_gap", "transfer", "test_warning"):
+    for remark in ("regression", "distillation", "capacity_gap", "transfer", "test_warning"):
         if document[remark]:
             say(document[remark])
     test, primary = document["test"], Measure.from_document(document["measure"])
     rows = [
         [name, primary.text(score["value"]), primary.interval_text(score["interval"])]
         for name, score in (
-            ("student", test), ("label-only baseline", test["labels_only"]), ("teacher", test["teacher"]),
+            ("student", test), ("label-only baseline", test["label_only"]), ("teacher", test["teacher"]),
             ("champion", test.get("champion")),
         )
         if score is not None

@@ -38,7 +38,7 @@ def main() -> None:
     with cluster.cluster(None, Dispatcher()):
         teachers = teacher_jobs.ensure_teachers(loaded, room, print_nothing)
         taught = knowledge.ensure_knowledge(loaded, room, teachers, print_nothing)
-        baselines = {record.trial_id: (retrain.labels_only(record.config), loaded.seed) for record in front}
+        baselines = {record.trial_id: (retrain.label_only(record.config), loaded.seed) for record in front}
         labels = home.files.within("labels")
         trained = dict(student_jobs.train_students(baselines, taught, labels, ray_train.workers_of(loaded.resources.trial)))
     test = room.read("test")

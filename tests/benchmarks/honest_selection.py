@@ -143,7 +143,7 @@ def real(sweeps: int, policy: str, changes: Sequence[str]) -> list[dict[str, flo
             context = select.context_with_teacher(home, loaded)
             test, task = context.read("test"), context.built_task
             of_naive = inference.measured(checkpoint.read(home.student_path(naive.trial_id))[0], task, test)["accuracy"]
-            n, taught = len(context.splits["validation"]), document["confirmed"]["taught"]
+            n, taught = len(context.splits["validation"]), document["confirmed"]["distilled"]
             low, high = wilson_interval(round(naive.measures["accuracy"] * n), n)
             row = {
                 "naive_promised": naive.measures["accuracy"], "naive_test": of_naive, "naive_holds": low <= of_naive <= high,

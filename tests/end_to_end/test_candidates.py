@@ -82,10 +82,10 @@ def test_a_candidate_is_selected_confirmed_and_exported(ladder: SweepDir, tmp_pa
     taken = chosen.document["student"]["trial"]
     assert taken.endswith(".0"), "the smallest is of low rank"
     assert chosen.student_dir == ladder.student_path(taken) and chosen.report_path.exists()
-    trained = {(run.trial, run.taught, run.seed) for run in ladder.reruns.read()}
+    trained = {(run.trial, run.distilled, run.seed) for run in ladder.reruns.read()}
     other = taken[:-1] + "1"
     assert {(other, taught, seed) for trial, taught, seed in trained if trial == taken} <= trained, "one training gives both"
-    assert chosen.document["confirmed"]["seeds"] == 2 and chosen.document["test"]["labels_only"]
+    assert chosen.document["confirmed"]["seeds"] == 2 and chosen.document["test"]["label_only"]
     found = find_model(f"ladder/{other}", ladder.storage.uri)
     assert found.record is not None and found.record.parent == taken[:-2]
     with pytest.raises(InputError, match=r"gave several candidates: t0000\.0, t0000\.1\. Name one"):

@@ -129,9 +129,9 @@ def test_a_selection_has_intervals_by_bootstrap_over_examples(rows: SweepDir) ->
     assert test["n"] == 497, "examples, not rows"
     assert low < test["value"] < high and high - low > 0.02
     assert confirmed["seeds"] == 2
-    assert confirmed["taught"]["interval"][0] < confirmed["taught"]["mean"] < confirmed["taught"]["interval"][1]
-    assert test["labels_only"] and document["regression"] is not False
-    assert "row error rate" in document["reason"] + document["teaching"]
+    assert confirmed["distilled"]["interval"][0] < confirmed["distilled"]["mean"] < confirmed["distilled"]["interval"][1]
+    assert test["label_only"] and document["regression"] is not False
+    assert "row error rate" in document["reason"] + document["distillation"]
     page = choice.report_path.read_text()
     shown = page.split("</script>")[-1]
     assert "row error rate" in shown and "F1 of loops" in page and "accuracy" not in shown

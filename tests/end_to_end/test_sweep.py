@@ -103,12 +103,12 @@ def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_swee
     assert records[taken].measures["confirmed_mean"] == rivals[taken]["mean"]
     assert document["student"]["measures"]["accuracy"] == records[taken].measures["accuracy"]
     confirmed, test = document["confirmed"], document["test"]
-    assert confirmed["seeds"] == 2 and confirmed["taught"] == rivals[taken]
-    assert confirmed["gain"]["mean"] == pytest.approx(confirmed["taught"]["mean"] - confirmed["labels_only"]["mean"])
+    assert confirmed["seeds"] == 2 and confirmed["distilled"] == rivals[taken]
+    assert confirmed["gain"]["mean"] == pytest.approx(confirmed["distilled"]["mean"] - confirmed["label_only"]["mean"])
     low, high = test["interval"]
     assert low < test["value"] < high
-    difference = test["value"] - test["labels_only"]["value"]
-    assert test["gain_over_labels_only"]["difference"] == pytest.approx(difference)
+    difference = test["value"] - test["label_only"]["value"]
+    assert test["gain_over_label_only"]["difference"] == pytest.approx(difference)
     assert test["evaluations"] == 1 and document["test_warning"] is None
     assert document["model"]["version"] == "1" and document["model"]["promoted"]
     client = mlflow.MlflowClient(tracking_uri=small_sweep.tracking_uri)
@@ -130,7 +130,7 @@ def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_swee
 def test_a_recorded_selection_is_not_trained_or_evaluated_again(small_sweep: SweepDir) -> None:
     first = select.select(small_sweep, policy="best-quality", confirm=2)
     runs = small_sweep.reruns.read()
-    assert len({(run.trial, run.taught, run.seed) for run in runs}) == len(runs)
+    assert len({(run.trial, run.distilled, run.seed) for run in runs}) == len(runs)
     again = select.select(small_sweep, policy="best-quality", confirm=2)
     assert small_sweep.reruns.read() == runs
     assert again.document["test"] == first.document["test"], "the same look at the same student is no second one"
@@ -184,7 +184,7 @@ def test_an_evaluation_of_the_test_split_is_recorded(small_sweep: SweepDir, smal
 
 def test_the_label_only_baseline_differs_in_the_teacher_alone(small_sweep: SweepDir) -> None:
     config = small_sweep.records()[0].config
-    baseline = retrain.labels_only(config)
+    baseline = retrain.label_only(config)
     assert baseline["distillation"].pop("weight") == 0.0
     assert {**baseline, "distillation": {**baseline["distillation"], "weight": config["distillation"]["weight"]}} == config
 

@@ -53,7 +53,7 @@ def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path
     choice = select.select(home, confirm=2)
     document = choice.document
     assert document["confirmed"]["seeds"] == 2 and 0 < document["other_measures"]["agreement"] <= 1
-    assert document["transfer"] is None and "labels alone" in document["teaching"]
+    assert document["transfer"] is None and "label-only" in document["distillation"]
     page = choice.report_path.read_text()
     assert "On validation: agreement with the teacher" in page
 
@@ -78,7 +78,7 @@ def test_unlabelled_data_are_distilled_from_a_teacher_of_other_data(tmp_path: Pa
         sparsity={},
     )  # fmt: skip
     document = select.select(home, policy="best-quality", confirm=1).document
-    assert document["test"]["value"] > 0.7 and document["test"]["labels_only"] is None
-    assert document["teaching"].startswith("No conclusion: no training example has a label")
+    assert document["test"]["value"] > 0.7 and document["test"]["label_only"] is None
+    assert document["distillation"].startswith("No conclusion: no training example has a label")
     assert document["transfer"].startswith("From arrays (path: ") and "no labels to learn it without" in document["transfer"]
     assert checkpoint.read(home.student_path(document["student"]["trial"]))[0] is not None

@@ -24,7 +24,7 @@ def card_of(word: str, architecture: dict[str, object]) -> Card:
             "task": word, "data": f"image_folder (path: {word})", "fingerprint": "f" * 20,
             "teacher": {"params": 10.0, "accuracy": 0.9, "address": "abc", "source": {"data": word}},
         },
-        selection={"test": score, "teaching": word, "test_warning": word, "confirmed": {}},
+        selection={"test": score, "distillation": word, "test_warning": word, "confirmed": {}},
         variants=[(word, False)], measures={"accuracy": objective("accuracy").measure},
         record={"measures": {"accuracy": 0.9}, "config": {"student": {"model": {word: {}}}}},
     )  # fmt: skip

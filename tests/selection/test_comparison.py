@@ -25,13 +25,13 @@ ACCURACY = plugins.measure("accuracy")
 def test_a_conclusion_about_distillation_needs_the_test_split_and_fresh_seeds(
     gain: tuple[float, float, float], fresh: tuple[float, float] | None, word: str
 ) -> None:
-    tested: dict[str, Any] = {"gain_over_labels_only": dict(zip(("difference", "low", "high"), gain, strict=True))}
+    tested: dict[str, Any] = {"gain_over_label_only": dict(zip(("difference", "low", "high"), gain, strict=True))}
     confirmed = {"seeds": 3, "gain": {"mean": 0.01, "sd": 0.002, "interval": fresh}}
-    assert comparison.of_teaching(ACCURACY, confirmed, tested).startswith(word)
-    assert "+1.00 ± 0.20 points" in comparison.of_teaching(ACCURACY, confirmed, tested)
-    once = comparison.of_teaching(ACCURACY, {"seeds": 1, "gain": {"mean": 0.01, "sd": None, "interval": None}}, tested)
+    assert comparison.of_distillation(ACCURACY, confirmed, tested).startswith(word)
+    assert "+1.00 ± 0.20 points" in comparison.of_distillation(ACCURACY, confirmed, tested)
+    once = comparison.of_distillation(ACCURACY, {"seeds": 1, "gain": {"mean": 0.01, "sd": None, "interval": None}}, tested)
     assert "+1.00 points on validation with one fresh seed" in once and "±" not in once
-    alone = comparison.of_teaching(ACCURACY, {"seeds": 0, "gain": None}, tested)
+    alone = comparison.of_distillation(ACCURACY, {"seeds": 0, "gain": None}, tested)
     assert alone.startswith("Inconclusive")
     assert "no conclusion" in alone
 

@@ -172,12 +172,12 @@ def test_reruns_survive_a_crash_and_a_damaged_line_is_an_error(tmp_path: Any) ->
     record = Reruns(JsonLines(open_storage(tmp_path), "reruns.jsonl"))
     assert record.read() == []
     runs = [
-        Run(trial="t0001", taught=taught, seed=seed, value=0.9, elapsed_s=1.0) for taught in (True, False) for seed in (7, 8)
+        Run(trial="t0001", distilled=taught, seed=seed, value=0.9, elapsed_s=1.0) for taught in (True, False) for seed in (7, 8)
     ]
     for run in runs:
         record.append(run)
     assert record.read() == runs
-    assert record.values([7, 9], taught=True) == {"t0001": {7: 0.9}}
+    assert record.values([7, 9], distilled=True) == {"t0001": {7: 0.9}}
     with record.path.open("a") as file:
         file.write('{"trial": "t00')
     assert record.read() == runs, "a last line cut short says nothing"

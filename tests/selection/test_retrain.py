@@ -15,7 +15,7 @@ from tutelage.networks import checkpoint
 from tutelage.records import sweeps
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import Candidate, TrialRecord, candidate_ids
-from tutelage.selection.retrain import FRESH_SEED, Retraining, labels_only
+from tutelage.selection.retrain import FRESH_SEED, Retraining, label_only
 from tutelage.storage import Storage
 from tutelage.training import student_jobs
 from tutelage.training.context import TrainingContext
@@ -55,7 +55,7 @@ def test_a_label_only_student_has_nothing_of_its_teacher() -> None:
         "student": {"model": "mlp", "initialise": "teacher", "epochs": 3}, "distillation": {"weight": 0.7, "temperature": 2.0},
         "sparsity": {"amount": 0.5},
     }  # fmt: skip
-    assert labels_only(config) == {
+    assert label_only(config) == {
         "student": {"model": "mlp", "initialise": "random", "epochs": 3}, "distillation": {"weight": 0.0, "temperature": 2.0},
         "sparsity": {"amount": 0.5},
     }  # fmt: skip
@@ -70,12 +70,12 @@ def test_students_are_trained_with_the_seeds_that_they_lack(
     home: SweepDir, context: TrainingContext, make_record: Make, trained: list[tuple[dict[str, Any], int]]
 ) -> None:
     record = make_record(0, accuracy=0.5)
-    assert retraining(home, context, 1).taught([record]) == {"t0000": [1.0]}
+    assert retraining(home, context, 1).distilled([record]) == {"t0000": [1.0]}
     assert [seed for _, seed in trained] == [1000]
     assert retraining(home, context).known() == {}, "one of two seeds is missing"
-    assert retraining(home, context).taught([record]) == {"t0000": [1.0, 1.001]}
+    assert retraining(home, context).distilled([record]) == {"t0000": [1.0, 1.001]}
     assert trained == [(record.config, 1000), (record.config, 1001)]
-    retraining(home, context).taught([record])
+    retraining(home, context).distilled([record])
     assert len(trained) == 2
 
 
@@ -83,10 +83,10 @@ def test_a_student_whose_weights_are_gone_is_trained_again(
     home: SweepDir, context: TrainingContext, make_record: Make, trained: list[tuple[dict[str, Any], int]]
 ) -> None:
     record = make_record(0, accuracy=0.5)
-    retraining(home, context, 1).taught([record])
+    retraining(home, context, 1).distilled([record])
     (lost,) = home.files.local_path("retrained").rglob(checkpoint.WEIGHTS)
     lost.unlink()
-    retraining(home, context, 1).taught([record])
+    retraining(home, context, 1).distilled([record])
     assert len(trained) == 2
 
 
@@ -94,10 +94,10 @@ def test_a_baseline_is_trained_with_the_searchs_seed_and_the_fresh_ones(
     home: SweepDir, context: TrainingContext, make_record: Make, trained: list[tuple[dict[str, Any], int]]
 ) -> None:
     record = make_record(0, accuracy=0.5)
-    own, fresh = retraining(home, context).alone(record)
+    own, fresh = retraining(home, context).label_only(record)
     assert (own, fresh) == (context.seed / 1000, [1.0, 1.001])
     assert [seed for _, seed in trained] == [context.seed, 1000, 1001]
-    assert all(config == labels_only(record.config) for config, _ in trained)
+    assert all(config == label_only(record.config) for config, _ in trained)
     assert retraining(home, context).known() == {}, "a baseline is no taught student"
 
 
@@ -122,8 +122,8 @@ def test_rungs_of_a_ladder_are_trained_once_up_to_the_highest_that_is_wanted(
 
     monkeypatch.setattr(student_jobs, "train_students", train)
     own = retraining(home, context, 1)
-    assert own.taught([whole]) == {"t0003.0": [0.0]} and trained == [(0, 1000)]
-    assert own.taught([second, first]) == {"t0003.2": [0.2], "t0003.1": [0.1]} and trained[1:] == [(2, 1000)]
-    own.taught([whole, first, second])
+    assert own.distilled([whole]) == {"t0003.0": [0.0]} and trained == [(0, 1000)]
+    assert own.distilled([second, first]) == {"t0003.2": [0.2], "t0003.1": [0.1]} and trained[1:] == [(2, 1000)]
+    own.distilled([whole, first, second])
     assert len(trained) == 2, "what a training up to a higher rung gave is on record"
-    assert own.taught([third, whole])["t0003.3"] == pytest.approx([0.3]) and trained[2:] == [(3, 1000)]
+    assert own.distilled([third, whole])["t0003.3"] == pytest.approx([0.3]) and trained[2:] == [(3, 1000)]

@@ -25,15 +25,15 @@ ERROR = replace(ACCURACY, name="error", direction="minimise")
 
 
 def test_a_gain_is_positive_where_teaching_makes_better_students() -> None:
-    baselines = select._Baselines(value=0.9, fresh=[0.90, 0.92], taught=[0.93, 0.93])
+    baselines = select._Baselines(value=0.9, fresh=[0.90, 0.92], distilled=[0.93, 0.93])
     assert select._confirmed(ACCURACY, None, baselines)["gain"]["mean"] == pytest.approx(0.02)
     assert select._confirmed(ERROR, None, baselines)["gain"]["mean"] == pytest.approx(-0.02)
 
 
 def test_gains_are_of_pairs_with_the_same_seed() -> None:
     """Both vary by 0.1 from seed to seed, and the gain does not."""
-    found = select._confirmed(ACCURACY, None, select._Baselines(value=None, fresh=[0.8, 0.7], taught=[0.82, 0.72]))
-    assert found["gain"]["sd"] == pytest.approx(0.0, abs=1e-12) and found["labels_only"]["sd"] > 0.05
+    found = select._confirmed(ACCURACY, None, select._Baselines(value=None, fresh=[0.8, 0.7], distilled=[0.82, 0.72]))
+    assert found["gain"]["sd"] == pytest.approx(0.0, abs=1e-12) and found["label_only"]["sd"] > 0.05
     assert found["seeds"] == 2
 
 

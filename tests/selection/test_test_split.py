@@ -48,7 +48,7 @@ def test_scores_are_those_of_the_test_split(home: SweepDir, context: TrainingCon
     gain = found["gain_over_teacher"]
     assert (gain["difference"], gain["low"], gain["high"]) == pytest.approx(paired_difference(own, other))
     assert gain["difference"] < 0, "the student is the worse of the two"
-    assert found["labels_only"] is None and found["gain_over_labels_only"] is None
+    assert found["label_only"] is None and found["gain_over_label_only"] is None
 
 
 def test_an_evaluation_is_recorded_once_for_the_same_networks(home: SweepDir, context: TrainingContext) -> None:

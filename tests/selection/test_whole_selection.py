@@ -84,8 +84,8 @@ def test_the_best_student_is_confirmed_compared_and_tested(
     assert [seed for config, seed in trained if config == record.config] == [1000, 1001], "retrained with fresh seeds"
     alone = [seed for config, seed in trained if config["distillation"]["weight"] == 0.0]
     assert alone == [0, 1000, 1001], "the baseline has the search's seed too"
-    assert document["confirmed"]["taught"]["mean"] == pytest.approx(0.8005)
-    assert document["confirmed"]["labels_only"]["mean"] == pytest.approx(0.7005)
+    assert document["confirmed"]["distilled"]["mean"] == pytest.approx(0.8005)
+    assert document["confirmed"]["label_only"]["mean"] == pytest.approx(0.7005)
     assert document["confirmed"]["gain"]["mean"] == pytest.approx(0.1)
     test = taught.read("test")
     for role, model in (("student", checkpoint.read(home.student_path(best))[0]), ("teacher", taught.teacher)):
@@ -99,7 +99,7 @@ def test_the_best_student_is_confirmed_compared_and_tested(
 
 def test_without_fresh_seeds_the_choice_rests_on_the_search(home: SweepDir, trained: Trained, logged: dict[str, Any]) -> None:
     document = select.select(home, policy="min-size", confirm=0).document
-    assert document["student"]["trial"] == "t0000" and document["confirmed"]["taught"] is None
+    assert document["student"]["trial"] == "t0000" and document["confirmed"]["distilled"] is None
     assert [seed for _, seed in trained] == [0], "only the baseline is trained"
 
 

@@ -166,7 +166,9 @@ def _numbers(card: Card) -> str:
     rows = [*_tested(card), *_confirmed(card), *_measured(card)]
     if not rows:
         return "## Numbers\n\nNone on record: the network was not found in a sweep.\n"
-    taught = f"\n{for_markdown(card.selection['teaching'])}\n" if card.selection and card.selection.get("teaching") else ""
+    taught = (
+        f"\n{for_markdown(card.selection['distillation'])}\n" if card.selection and card.selection.get("distillation") else ""
+    )
     guarded = _guarded(card)
     return "## Numbers\n\n" + _table(("measure", "value", "what it is"), rows) + taught + guarded
 
@@ -207,7 +209,7 @@ def _tested(card: Card) -> list[tuple[str, str, str]]:
     return [(what, _interval(one, primary), f"95 % interval; {one['n']:,} examples") for what, one in rows]
 
 
-_BESIDE = (("labels_only", "the label-only baseline"), ("teacher", "its teacher"))
+_BESIDE = (("label_only", "the label-only baseline"), ("teacher", "its teacher"))
 
 
 def _interval(score: Mapping[str, Any], primary: Measure) -> str:
@@ -217,7 +219,7 @@ def _interval(score: Mapping[str, Any], primary: Measure) -> str:
 
 def _confirmed(card: Card) -> list[tuple[str, str, str]]:
     confirmed, primary = (card.selection or {}).get("confirmed") or {}, card.primary
-    taught = confirmed.get("taught")
+    taught = confirmed.get("distilled")
     if not taught or primary is None:
         return []
     spread = _interval({"value": taught["mean"], "interval": taught.get("interval")}, primary)

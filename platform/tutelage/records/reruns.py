@@ -14,7 +14,7 @@ class Run:
     """One training outside the search: of which trial, with its teacher or as a label-only baseline, and its quality."""
 
     trial: str
-    taught: bool
+    distilled: bool
     seed: int
     value: float  # primary measure
     elapsed_s: float
@@ -44,10 +44,10 @@ class Reruns:
         except TypeError as error:
             raise self._lines.broken(number, error) from error
 
-    def values(self, seeds: Sequence[int], *, taught: bool) -> dict[str, dict[int, float]]:
+    def values(self, seeds: Sequence[int], *, distilled: bool) -> dict[str, dict[int, float]]:
         """Return the primary measure of the runs with these seeds on the validation split, by trial and seed."""
         found: dict[str, dict[int, float]] = {}
         for run in self.read():
-            if run.taught == taught and run.seed in seeds:
+            if run.distilled == distilled and run.seed in seeds:
                 found.setdefault(run.trial, {})[run.seed] = run.value
         return found

@@ -52,8 +52,8 @@ def distillation(selection: Selection | None, measures: Mapping[str, Measure]) -
         return layout.section(title, "<p>No student has been selected yet: run <code>tutelage select</code>.</p>")
     confirmed, test, primary = selection["confirmed"], selection["test"], next(iter(measures.values()))
     compared = (
-        ("student, distilled", "taught", test),
-        ("label-only baseline", "labels_only", test["labels_only"]),
+        ("student, distilled", "distilled", test),
+        ("label-only baseline", "label_only", test["label_only"]),
         ("teacher", "", test["teacher"]),
     )
     rows = [
@@ -62,7 +62,7 @@ def distillation(selection: Selection | None, measures: Mapping[str, Measure]) -
         if score is not None
     ]
     head = ("", f"validation, mean ± sd of {confirmed['seeds']} fresh seeds", "test, 95 % interval")
-    remarks = [selection["regression"], selection["teaching"], _other_measures(selection["other_measures"], measures)]
+    remarks = [selection["regression"], selection["distillation"], _other_measures(selection["other_measures"], measures)]
     remarks += [selection["capacity_gap"], selection["transfer"]]
     return layout.section(title, layout.paragraphs(remarks), layout.table(head, rows))
 

@@ -8,13 +8,13 @@ from typing import Any
 from tutelage.measure import Measure
 
 
-def of_teaching(primary: Measure, confirmed: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
+def of_distillation(primary: Measure, confirmed: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
     """Return in a sentence whether the teacher helped: the paired gain on test, and the gain over fresh seeds.
 
     A conclusion needs both 95 % intervals on the same side of 0. The test split alone compares one pair of trainings, of
     which the distilled one was picked as the best on validation, so it is optimistic for the teacher.
     """
-    gain, fresh = tested["gain_over_labels_only"], confirmed["gain"]
+    gain, fresh = tested["gain_over_label_only"], confirmed["gain"]
     if gain is None:
         own, teachers = primary.text(tested["value"]), primary.text(tested["teacher"]["value"])
         return (
@@ -51,7 +51,7 @@ def of_transfer(
     """Return in a sentence the effect of the source that the teacher was trained on first; None without a source."""
     if source is None:
         return None
-    alone = tested["labels_only"]
+    alone = tested["label_only"]
     without = f"{primary.text(alone['value'])} without it" if alone else "there are no labels to learn it without"
     who, has = ("the first teacher", f"all {num_teachers} together have") if num_teachers > 1 else ("the teacher", "it has")
     return (

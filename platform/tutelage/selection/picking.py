@@ -43,7 +43,7 @@ class Picker:
 
         def train(trials: Sequence[str]) -> FreshValues:
             self.events.stage(f"training {', '.join(trials)} with {seeds_text(self.retraining.num_seeds)}")
-            return self.retraining.taught([by_trial[trial] for trial in trials])
+            return self.retraining.distilled([by_trial[trial] for trial in trials])
 
         fresh: FreshValues = {}
         if self.retraining.num_seeds:
@@ -64,7 +64,7 @@ class Picker:
             return picked
         rivals = dict(picked.rivals)
         if self.retraining.num_seeds:
-            fresh = {**self.retraining.known(), **self.retraining.taught([record])}
+            fresh = {**self.retraining.known(), **self.retraining.distilled([record])}
             rivals[record.trial_id] = self._race([*records, record]).estimates(fresh)[record.trial_id]
         return replace(picked, record=record, runner_up=picked.record, reason=f"{picked.reason} {reason}", rivals=rivals)
 

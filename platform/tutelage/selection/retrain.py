@@ -21,7 +21,7 @@ from tutelage.training.context import TrainingContext
 FRESH_SEED = 1000  # the first fresh seed; a search uses none that high
 
 
-def labels_only(config: Mapping[str, Any]) -> dict[str, Any]:
+def label_only(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config of the label-only baseline: same network, sparsity and epochs, random initial weights, no teacher."""
     alone = {**config["distillation"], "weight": 0.0}
     return {**config, "student": {**config["student"], "initialise": "random"}, "distillation": alone}
@@ -43,16 +43,16 @@ class Retraining:
 
     def known(self) -> FreshValues:
         """Return the primary measures of the students that are recorded with every fresh seed."""
-        found = self.home.reruns.values(self.seeds, taught=True)
+        found = self.home.reruns.values(self.seeds, distilled=True)
         return {trial: [runs[seed] for seed in self.seeds] for trial, runs in found.items() if set(self.seeds) <= set(runs)}
 
-    def taught(self, records: Sequence[TrialRecord]) -> FreshValues:
+    def distilled(self, records: Sequence[TrialRecord]) -> FreshValues:
         """Train each of `records` with the fresh seeds that it lacks; return by trial its primary measure, one value a seed."""
         self._train([(record, True, seed) for record in records for seed in self.seeds])
         known = self.known()
         return {record.trial_id: known[record.trial_id] for record in records}
 
-    def alone(self, record: TrialRecord) -> tuple[float, list[float]]:
+    def label_only(self, record: TrialRecord) -> tuple[float, list[float]]:
         """Train a student's label-only baseline, with the search's own seed and the fresh ones; return its primary measures.
 
         The first one's weights are kept in `baseline_dir`.
@@ -60,7 +60,7 @@ class Retraining:
         assert self.has_labels, "a label-only baseline needs a labelled training example"
         own = self.context.seed
         self._train([(record, False, seed) for seed in (own, *self.seeds)])
-        runs = self.home.reruns.values([own, *self.seeds], taught=False)[record.trial_id]
+        runs = self.home.reruns.values([own, *self.seeds], distilled=False)[record.trial_id]
         return runs[own], [runs[seed] for seed in self.seeds]
 
     @property
@@ -81,37 +81,37 @@ class Retraining:
 
         One training gives all candidates of a trial; of a ladder, those up to the highest rung that is wanted.
         """
-        done = {(run.trial, run.taught, run.seed) for run in self.home.reruns.read()}
+        done = {(run.trial, run.distilled, run.seed) for run in self.home.reruns.read()}
         missing = {
-            _name(record, taught, seed): (record, taught, seed)
-            for record, taught, seed in sorted(wanted, key=lambda one: one[0].candidate or 0)
-            if (record.trial_id, taught, seed) not in done
-            or checkpoint.WEIGHTS not in self._retrained.list(_network(record, taught, seed))
+            _name(record, distilled, seed): (record, distilled, seed)
+            for record, distilled, seed in sorted(wanted, key=lambda one: one[0].candidate or 0)
+            if (record.trial_id, distilled, seed) not in done
+            or checkpoint.WEIGHTS not in self._retrained.list(_network(record, distilled, seed))
         }
         configs = {
-            name: (record.config if taught else labels_only(record.config), seed)
-            for name, (record, taught, seed) in missing.items()
+            name: (record.config if distilled else label_only(record.config), seed)
+            for name, (record, distilled, seed) in missing.items()
         }
         with closing(student_jobs.train_students(configs, self.context, self._retrained, self.workers)) as trained:
             for name, found in trained:
                 self._put_on_record(*missing[name], found)
 
-    def _put_on_record(self, record: TrialRecord, taught: bool, seed: int, found: Sequence[Mapping[str, float]]) -> None:
+    def _put_on_record(self, record: TrialRecord, distilled: bool, seed: int, found: Sequence[Mapping[str, float]]) -> None:
         """Record the candidates of one training; `WorkFailed` if the candidate of `record` is not among them."""
         primary, trials = self.context.built_task.measures[0].name, _names(record, len(found))
         if record.trial_id not in trials:
             raise WorkFailed(f"{record.trial_id} trained again has other candidates: {', '.join(trials)}.")
         for trial, measures in zip(trials, found, strict=True):
-            run = Run(trial=trial, taught=taught, seed=seed, value=measures[primary], elapsed_s=measures["elapsed_s"])
+            run = Run(trial=trial, distilled=distilled, seed=seed, value=measures[primary], elapsed_s=measures["elapsed_s"])
             self.home.reruns.append(run)
 
 
-def _name(record: TrialRecord, taught: bool, seed: int) -> str:
-    return f"{_trial(record)}/{'taught' if taught else 'labels'}-{seed}"
+def _name(record: TrialRecord, distilled: bool, seed: int) -> str:
+    return f"{_trial(record)}/{'distilled' if distilled else 'label-only'}-{seed}"
 
 
-def _network(record: TrialRecord, taught: bool, seed: int) -> str:
-    name = _name(record, taught, seed)
+def _network(record: TrialRecord, distilled: bool, seed: int) -> str:
+    name = _name(record, distilled, seed)
     return name if record.candidate is None else candidate_id(name, record.candidate)
 
 

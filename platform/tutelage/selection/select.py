@@ -159,17 +159,17 @@ class _Baselines:
 
     value: float | None
     fresh: Sequence[float]
-    taught: Sequence[float]
+    distilled: Sequence[float]
 
 
 def _baselines(record: TrialRecord, retraining: Retraining, events: Dispatcher) -> _Baselines:
-    taught = retraining.known().get(record.trial_id, ()) if retraining.num_seeds else ()
+    distilled = retraining.known().get(record.trial_id, ()) if retraining.num_seeds else ()
     if not retraining.has_labels:
-        return _Baselines(value=None, fresh=(), taught=taught)
+        return _Baselines(value=None, fresh=(), distilled=distilled)
     also = f", also with {seeds_text(retraining.num_seeds)}" if retraining.num_seeds else ""
     events.stage(f"training {record.trial_id}'s label-only baseline{also}")
-    own, fresh = retraining.alone(record)
-    return _Baselines(value=own, fresh=fresh, taught=taught)
+    own, fresh = retraining.label_only(record)
+    return _Baselines(value=own, fresh=fresh, distilled=distilled)
 
 
 def _tested(
@@ -181,12 +181,12 @@ def _tested(
         "teacher": Subject(name=home.facts()["teacher"]["address"], model=context.teacher),
     }
     if retraining.has_labels:
-        subjects["labels_only"] = Subject(name="baseline", model=runtime.read(retraining.baseline_dir(record), trusted))
+        subjects["label_only"] = Subject(name="baseline", model=runtime.read(retraining.baseline_dir(record), trusted))
     if champion:
         subjects["champion"] = champion
     others = {
         "teacher": "its teacher",
-        "labels_only": "its label-only baseline",
+        "label_only": "its label-only baseline",
         "champion": f"the champion, {champion and champion.name}",
     }
     events.stage(
@@ -219,10 +219,10 @@ def _document(
             for trial, one in sorted(chosen.rivals.items())
         ],
         "confirmed": confirmed,
-        "regression": comparison.of_regression(primary, measures[primary.name], confirmed["taught"]),
+        "regression": comparison.of_regression(primary, measures[primary.name], confirmed["distilled"]),
         "test": tested,
         "test_warning": comparison.of_test(tested),
-        "teaching": comparison.of_teaching(primary, confirmed, tested),
+        "distillation": comparison.of_distillation(primary, confirmed, tested),
         "other_measures": {name: measures[name] for name in _other_qualities(home) if name in measures},
         "capacity_gap": capacity_gap.found(home, record, primary, len(validation)),
         "transfer": comparison.of_transfer(primary, source, tested, len(context.knowledge.teachers)),
@@ -243,13 +243,13 @@ def _estimate(one: Estimate) -> dict[str, Any]:
 
 def _confirmed(primary: Measure, estimate: Estimate | None, baselines: _Baselines) -> dict[str, Any]:
     """Return the results of fresh seeds, distilled and label-only, and the gain of distillation."""
-    pairs = zip(baselines.taught, baselines.fresh, strict=True) if baselines.fresh else []
-    gains = [-primary.sign * (taught - alone) for taught, alone in pairs]
+    pairs = zip(baselines.distilled, baselines.fresh, strict=True) if baselines.fresh else []
+    gains = [-primary.sign * (distilled - alone) for distilled, alone in pairs]
     return {
-        "seeds": len(baselines.taught),
+        "seeds": len(baselines.distilled),
         "baseline": baselines.value,
-        "taught": _estimate(estimate) if estimate else None,
-        "labels_only": _spread(baselines.fresh),
+        "distilled": _estimate(estimate) if estimate else None,
+        "label_only": _spread(baselines.fresh),
         "gain": _spread(gains),
     }
 

@@ -48,7 +48,7 @@ def _scores(context: TrainingContext, models: Mapping[str, nn.Module]) -> dict[s
     test_split, task, seed = context.read("test"), context.built_task, context.seed
     found = {role: inference.contributions_of(model, task, test_split, context.measures) for role, model in models.items()}
     primary, every = task.measures[0], (*task.measures, *context.measures)
-    scores: dict[str, Any] = {"labels_only": None, "gain_over_labels_only": None}
+    scores: dict[str, Any] = {"label_only": None, "gain_over_label_only": None}
     scores |= {role: score(every, own, seed) for role, own in found.items()}
     for other in found.keys() - {"student"}:
         gain = intervals.paired_gain(primary, found["student"][primary.name], found[other][primary.name], seed)

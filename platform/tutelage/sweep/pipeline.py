@@ -261,7 +261,7 @@ def _confirm_front(spec: Spec, home: SweepDir, context: TrainingContext, tracker
 
     def train(trials: Sequence[str]) -> FreshValues:
         events.stage(f"training {len(trials)} students of the front with {spec.search.confirm} fresh seeds each")
-        return retraining.taught([records[trial] for trial in trials])
+        return retraining.distilled([records[trial] for trial in trials])
 
     num_judged = len(context.splits["validation"])
     known = {trial: runs for trial, runs in retraining.known().items() if trial in records}
