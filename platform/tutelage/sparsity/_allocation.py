@@ -17,17 +17,19 @@ from tutelage.sparsity._sensitivity import Cost, Cut, Order
 Share = Annotated[float, Field(ge=0, le=0.95)]
 
 
-ALLOCATION = (
-    "uniform: the same share of every layer; sensitivity: the share is of the network's `cost`, and layers lose most where the "
-    "loss grows least for what is saved, measured on the guard's decision half of validation, without a guard on training "
-    "examples"
+_UNIFORM = "uniform: the same share of every layer; "
+_SENSITIVITY = (
+    "sensitivity: the share is of the network's `cost`, and layers lose most where the loss grows least for what is saved, "
+    "measured on the guard's decision half of validation, without a guard on training examples"
 )
+ALLOCATION = _UNIFORM + _SENSITIVITY  # of methods that compare no units of different layers
+NETWORK_ALLOCATION = f"{_UNIFORM}network: the weakest channels of the network; {_SENSITIVITY}"
 
 
 class AllocationConfig(RemovalConfig):
     """Which share each layer loses."""
 
-    allocation: Literal["uniform", "network", "sensitivity"] = Field("uniform", description=ALLOCATION)
+    allocation: Literal["uniform", "network", "sensitivity"] = Field("uniform", description=NETWORK_ALLOCATION)
     cost: Cost = Field("macs", description="what sparsity.amount is a share of with allocation: sensitivity")
     amounts: dict[str, Share] = Field(
         {},

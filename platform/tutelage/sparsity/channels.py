@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, model_validator
@@ -35,18 +35,10 @@ SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["l2", "bn_scale", "t
 Threshold = Annotated[float, Field(gt=0, le=10)]
 
 
-ALLOCATION = (
-    "uniform: the same share of every layer; network: the weakest channels of the network; sensitivity: the share is of the "
-    "network's `cost`, and layers lose most where the loss grows least for what is saved, measured on the guard's decision "
-    "half of validation, without a guard on training examples"
-)
-
-
 class Config(AllocationConfig):
     """Which channels are removed."""
 
     score: Score = Field("l2", description=DESCRIPTION)
-    allocation: Literal["uniform", "network", "sensitivity"] = Field("uniform", description=ALLOCATION)
     threshold: float | None = Field(
         None,
         gt=0,

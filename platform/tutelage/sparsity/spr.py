@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tutelage.sparsity import Calibration, Method, channels
+from tutelage.sparsity._allocation import NETWORK_ALLOCATION
 from tutelage.sparsity._batch_norm import RECALIBRATION_BATCHES, recalibrate
 from tutelage.sparsity._coupled import CoupledGroup
 from tutelage.sparsity._masks import matrices
@@ -26,7 +27,7 @@ SPACE: dict[str, dict[str, object]] = {
 class Config(channels.Config):
     """Strengths of the penalties, and which channels are removed after them."""
 
-    allocation: Literal["uniform", "network", "sensitivity"] = Field("network", description=channels.ALLOCATION)
+    allocation: Literal["uniform", "network", "sensitivity"] = Field("network", description=NETWORK_ALLOCATION)
     l1: float = Field(
         0.0,
         ge=0,
