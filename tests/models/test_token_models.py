@@ -16,8 +16,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from tests.plain import SENTENCES, examples_for, models_for, plain_signature
 from tutelage import plugins
 from tutelage.errors import InputError
+from tutelage.models._attention import Attention
 from tutelage.models._recurrent import Bidirectional
-from tutelage.models.transformer import Attention, positions
+from tutelage.models.transformer import positions
 from tutelage.networks import checkpoint, cost, runtime, stages
 from tutelage.networks.onnx_format import Session
 from tutelage.networks.program import program_bytes, program_of

@@ -7,10 +7,10 @@ import math
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tutelage.errors import InputError
 from tutelage.models import keep_width
+from tutelage.models._attention import Attention
 from tutelage.models._tokens import Embedding, TokenNetwork, vocabulary_size
 from tutelage.plugins import PluginConfig
 from tutelage.signature import Signature
@@ -31,35 +31,6 @@ class Config(PluginConfig):
     heads: int = Field(4, ge=1, le=64, description="attention heads of a block; they must divide the width")
     mlp_ratio: float = Field(2.0, ge=0.25, le=8, description="hidden units of a block's perceptron, in token widths")
     dropout: float = Field(0.1, ge=0, lt=1, description="share of features set to 0 in training")
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention over the real tokens of `[batch, steps, width]`."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads, self.head_width = heads, width // heads
-        self.queries_keys_values = keep_width(nn.Linear(width, 3 * width))
-        self.projection = keep_width(nn.Linear(width, width))
-
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Return `[batch, steps, width]`; padding is seen by no token."""
-        queries, keys, values = self._split(tokens)
-        mixed = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask[:, None, None, :])
-        projected: Tensor = self.projection(mixed.transpose(1, 2).flatten(2))
-        return projected
-
-    def head_scores(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Return each head's attention scores before the softmax, `[batch, heads, steps, steps]`."""
-        queries, keys, _ = self._split(tokens)
-        scores: Tensor = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-        return scores
-
-    def _split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        batch, steps, _ = tokens.shape
-        split = self.queries_keys_values(tokens).view(batch, steps, 3, self.heads, self.head_width)
-        queries, keys, values = split.permute(2, 0, 3, 1, 4)
-        return queries, keys, values
 
 
 class Block(nn.Module):

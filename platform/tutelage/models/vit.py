@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tutelage.errors import InputError
 from tutelage.models import heads, image_shape, keep_width, staged
+from tutelage.models._attention import Attention
 from tutelage.plugins import PluginConfig
 from tutelage.signature import Signature
 
@@ -29,35 +29,6 @@ class Config(PluginConfig):
     depth: int = Field(4, ge=1, le=64, description="transformer blocks, in three stages")
     heads: int = Field(4, ge=1, le=64, description="attention heads of a block; they must divide the width")
     mlp_ratio: float = Field(2.0, ge=0.25, le=8, description="hidden units of a block's perceptron, in token widths")
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention over tokens `[batch, positions, width]`; its heads together may become narrower than these."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads, self.head_width = heads, width // heads
-        self.queries_keys_values = keep_width(nn.Linear(width, 3 * width))
-        self.projection = keep_width(nn.Linear(width, width))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return `[batch, positions, width]`."""
-        queries, keys, values = self._split(tokens)
-        mixed = functional.scaled_dot_product_attention(queries, keys, values)
-        projected: Tensor = self.projection(mixed.transpose(1, 2).flatten(2))
-        return projected
-
-    def head_scores(self, tokens: Tensor) -> Tensor:
-        """Return each head's attention scores before the softmax, `[batch, heads, positions, positions]`."""
-        queries, keys, _ = self._split(tokens)
-        scores: Tensor = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
-        return scores
-
-    def _split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        batch, positions, _ = tokens.shape
-        split = self.queries_keys_values(tokens).view(batch, positions, 3, self.heads, self.head_width)
-        queries, keys, values = split.permute(2, 0, 3, 1, 4)
-        return queries, keys, values
 
 
 class Block(nn.Module):
