@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import replace
 from functools import cache
+from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from tests import own_tests
 from tutelage import plugins
 from tutelage.data import PAST_THE_END, UNKNOWN, Batch, Examples, classified
 from tutelage.networks.capture import capture, sequences_from
-from tutelage.tasks import LabelSequence, Sequences, Task
+from tutelage.tasks import LabelSequence, Sequences, ShowsExamples, Task
 from tutelage.training import inference
 
 TASKS = [*plugins.names("tasks"), "tests.own_task:ReadRows"]
@@ -262,3 +263,32 @@ def test_captured_features_do_not_depend_on_padding(rows: list[int], more: int, 
     (gradient,) = torch.autograd.grad(found["pooled.stage1"].sum(), [model.reader.stage1.convolution.weight])
     assert gradient.isfinite().all()
     assert set(sequences_from(found)) == {"rows", "class"}
+
+
+class Tags(HTMLParser):
+    """The tags of an HTML text."""
+
+    def __init__(self, shown: str) -> None:
+        super().__init__()
+        self.found = set[str]()
+        self.feed(shown)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.add(tag)
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if isinstance(posed(name)[0], ShowsExamples)])
+def test_a_shown_example_has_every_role_and_no_mark_up_of_the_data(name: str) -> None:
+    task, examples = posed(name)
+    hostile = replace(
+        examples,
+        **{
+            role: {key: replace(one, names=tuple(f"{word}<i>" for word in one.names)) for key, one in fields.items()}
+            for role, fields in (("inputs", examples.inputs), ("targets", examples.targets))
+        },
+    ).head(1)
+    assert isinstance(task, ShowsExamples)
+    outputs = drawn(task, examples, hostile.take(slice(None)))
+    shown = task.show(hostile, {"teacher": outputs, "<b>": outputs})
+    assert "teacher" in shown and "&lt;b&gt;" in shown and "&lt;i&gt;" in shown
+    assert not {"i", "b"} & Tags(shown).found

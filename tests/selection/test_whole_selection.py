@@ -188,3 +188,12 @@ def test_a_selection_whose_registration_fails_is_on_record(
     kept = json.loads(home.files.local_path("selection.json").read_text())
     assert kept["student"]["trial"] == "t0000" == logged["selection"]["student"]["trial"] and kept["model"] is None
     assert "t0000 is not registered. Its selection is on record" in said[-1]
+
+
+def test_the_report_shows_where_the_selected_student_differs_from_its_teacher(
+    home: SweepDir, trained: Trained, logged: dict[str, Any]
+) -> None:
+    choice = select.select(home, policy="min-size", confirm=0)
+    found = home.examples()
+    assert found is not None and found["trial"] == choice.document["student"]["trial"] and len(found["examples"]) == 12
+    assert found["examples"][0]["html"] in choice.report_path.read_text(encoding="utf-8")

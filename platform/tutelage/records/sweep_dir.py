@@ -37,6 +37,7 @@ STARTED_IN = "started_in"  # the fact that says from which directory the storage
 
 
 SPEC, EVENTS, LEDGER, RERUNS, SELECTION = "spec.yaml", "events.jsonl", "trials.jsonl", "reruns.jsonl", "selection.json"
+EXAMPLES = "examples.json"  # those that the report shows
 
 
 def test_evaluations(home: SweepDir) -> dict[str, int]:
@@ -235,6 +236,14 @@ class SweepDir:
         except (ValueError, KeyError, TypeError, AssertionError) as error:
             raise WorkFailed(f"{path}: damaged ({error}). `{self.command('select')}` writes it again.") from error
         return document
+
+    def examples(self) -> dict[str, Any] | None:
+        """Return the examples that the latest `select` kept for the report; None without any, or if the file is damaged."""
+        path = self.files.local_path(EXAMPLES)
+        with suppress(OSError, ValueError):
+            document = json.loads(path.read_text(encoding="utf-8"))
+            return document if isinstance(document, dict) else None
+        return None
 
     def objectives(self) -> tuple[Objective, ...]:
         """Return the objectives with the reference points that were fixed when the sweep began."""

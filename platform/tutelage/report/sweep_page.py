@@ -17,7 +17,7 @@ from tutelage.records.lineage import environment
 from tutelage.records.steps import steps_of
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord, one_a_trial
-from tutelage.report import charts, figures, layout, selection_sections, tables, trial_sections
+from tutelage.report import charts, example_sections, figures, layout, selection_sections, tables, trial_sections
 
 FILE = "report.html"
 
@@ -28,7 +28,7 @@ class Sweep:
 
     `candidates` are those of `records` that the front is drawn from; `measures` are what was measured by name, the primary one
     first; `selection` is the document of `tutelage select --json`, if there was one; of `elapsed_s`, `search_s` went into the
-    search; validation has `num_judged` examples.
+    search; validation has `num_judged` examples. `examples` is the document of `selection.examples`.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Sweep:
     elapsed_s: float
     search_s: float | None = None
     num_judged: int | None = None
+    examples: Mapping[str, Any] | None = None
 
     @property
     def primary(self) -> Measure:
@@ -59,6 +60,7 @@ def page(sweep: Sweep) -> str:
         selection_sections.distillation(sweep.selection, sweep.measures),
         selection_sections.selected(sweep.selection),
         _steps(sweep),
+        example_sections.most_different(sweep.examples, sweep.selection),
         trial_sections.what_mattered(sweep.records, sweep.objectives),
         trial_sections.cost(sweep.records, sweep.elapsed_s, sweep.search_s),
         trial_sections.stopped_early(sweep.records, primary),
@@ -134,6 +136,7 @@ def page_of(home: SweepDir) -> str:
         measures=home.measures(), records=records, candidates=candidates(home), teacher=facts["teacher"],
         selection=home.selection(), environment=environment(), elapsed_s=facts.get("elapsed_s", 0.0),
         search_s=facts.get("search_s"), num_judged=facts.get("num_examples", {}).get("validation"),
+        examples=home.examples(),
     )  # fmt: skip
     return page(sweep)
 

@@ -19,11 +19,11 @@ from tutelage.plugins import Reference
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.fronts import candidates
 from tutelage.records.observer import Observer
-from tutelage.records.sweep_dir import SELECTION, SweepDir
+from tutelage.records.sweep_dir import EXAMPLES, SELECTION, SweepDir
 from tutelage.records.tracker import Tracker, tracker_of
 from tutelage.records.trial import TrialRecord
 from tutelage.report import restore, sweep_page
-from tutelage.selection import capacity_gap, champions, comparison, estimate, test_split
+from tutelage.selection import capacity_gap, champions, comparison, estimate, examples, test_split
 from tutelage.selection.champions import Registration
 from tutelage.selection.estimate import Estimate
 from tutelage.selection.guard import Guard
@@ -89,6 +89,7 @@ def select(
                 if registration:
                     events.stage(f"registering {chosen.record.trial_id} as {registration.name}")
                     document["model"] = champions.register(registration, champion, home, tracker, document, context)
+    _keep_examples(home, context, chosen.record.trial_id, events)
     return Choice(
         document=document, student_dir=home.student_path(chosen.record.trial_id), report_path=sweep_page.write_report(home)
     )
@@ -134,6 +135,14 @@ def _on_record(home: SweepDir, tracker: Tracker, document: dict[str, Any], event
     finally:
         tracker.log_selection(document)
         until_written(partial(home.files.put, SELECTION, strict_json(document)), events.stage)
+
+
+def _keep_examples(home: SweepDir, context: TrainingContext, trial: str, events: Dispatcher) -> None:
+    """Keep for the report the examples on which the student and its teacher differ most, if the task shows examples."""
+    student = runtime.read(home.student_path(trial), home.spec().own_code())
+    found = examples.most_different(context.built_task, context.splits["validation"], context.teacher, student)
+    if found:
+        until_written(partial(home.files.put, EXAMPLES, strict_json({"trial": trial, **found})), events.stage)
 
 
 def _picked(home: SweepDir, context: TrainingContext, picker: Picker, again: bool) -> tuple[Picked, dict[str, Any] | None]:

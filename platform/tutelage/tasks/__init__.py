@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -62,6 +62,19 @@ class Task(Protocol):
 
     def baseline(self, train: Examples, validation: Examples) -> float:
         """Return the primary measure of a simple model on validation, which a useful teacher exceeds."""
+        ...
+
+
+@runtime_checkable
+class ShowsExamples(Task, Protocol):
+    """A task whose examples can be shown in a sweep's report. A task need not have this method."""
+
+    def show(self, example: Examples, outputs: Mapping[str, Sequences]) -> str:
+        """Return one example as HTML in which all text is escaped: input, labels, and what each network predicts.
+
+        `example` has one row; `outputs` are the label sequences `[1, steps, classes]` of this example by the network's role,
+        such as `teacher` and `student`. `tutelage.tasks._html` has tables and pictures.
+        """
         ...
 
 

@@ -13,9 +13,11 @@ from tutelage.measure import Measure
 from tutelage.measures.accuracy import MEASURE as ACCURACY
 from tutelage.signature import OutputSpec
 from tutelage.tasks import LabelSequence, Sequences, called
+from tutelage.tasks._html import Cell, picture, table
 from tutelage.tasks._linear import linear_logits
 
 NAME = "class"
+SHOWN = 3  # most probable classes in a report
 
 
 class Classification:
@@ -46,6 +48,23 @@ class Classification:
     def decode(self, sequences: Sequences, batch: Batch) -> Tensor:
         """Return the class with the largest logit, int64 `[batch]`."""
         return sequences[NAME].logits[:, 0].argmax(dim=-1)
+
+    def show(self, example: Examples, outputs: Mapping[str, Sequences]) -> str:
+        """Return the image, if there is one, and a table of the true class and each network's three most probable ones."""
+        names, target = example.targets[NAME].names, int(example.take_targets(slice(None))[0][NAME])
+        true = names[target] if target != UNKNOWN else "?"
+        rows = {"label": [Cell(true)]}
+        for role, sequences in outputs.items():
+            shares, classes = sequences[NAME].logits[0, 0].float().softmax(dim=-1).topk(min(SHOWN, len(names)))
+            found = zip(shares.tolist(), classes.tolist(), strict=True)
+            rows[role] = [
+                Cell(f"{names[one]} {share:.0%}", one != target != UNKNOWN and not place)
+                for place, (share, one) in enumerate(found)
+            ]
+        images = [
+            one.take(slice(None))[0][0] for one in example.inputs.values() if one.kind == "image" and one.num_channels in (1, 3)
+        ]
+        return "".join(picture(one, true) for one in images) + table(rows)
 
     def baseline(self, train: Examples, validation: Examples) -> float:
         """Return the validation accuracy of a ridge classifier; 0 if no training example is labelled."""

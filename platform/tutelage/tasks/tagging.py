@@ -5,7 +5,7 @@ The label sequences are `slots`, with a step for each token, and `intent`, with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,6 +22,7 @@ from tutelage.plugins import PluginConfig
 from tutelage.signature import OutputSpec
 from tutelage.tasks import LabelSequence, Sequences, called, cross_entropy
 from tutelage.tasks._chunks import check_names, counts
+from tutelage.tasks._html import Cell, table
 
 SPACE: dict[str, dict[str, object]] = {}
 SLOTS, INTENT = "slots", "intent"
@@ -103,6 +104,23 @@ class Tagging:
         real = torch.ones_like(slots, dtype=torch.bool) if mask is None else mask
         return Tags([row[kept].tolist() for row, kept in zip(slots, real, strict=True)], intents.tolist())
 
+    def show(self, example: Examples, outputs: Mapping[str, Sequences]) -> str:
+        """Return a table: the words, and their true and predicted slot labels and intents; wrong ones are marked."""
+        batch = example.take(slice(None))
+        words, slots, intents = (
+            one.names for one in (*example.inputs.values(), example.targets[SLOTS], example.targets[INTENT])
+        )
+        (tokens,), (labels,), (intent,) = next(iter(batch.inputs.values())), batch.targets[SLOTS], batch.targets[INTENT]
+        rows = {
+            "": [Cell("intent"), *(Cell(words[token]) for token in tokens)],
+            "labels": [Cell(_name(intents, int(intent))), *(Cell(_name(slots, int(label))) for label in labels)],
+        }
+        for role, sequences in outputs.items():
+            (found,), (own,) = self.decode(sequences, batch)
+            tags = [Cell(slots[tag], int(label) not in (tag, UNKNOWN)) for tag, label in zip(found, labels, strict=True)]
+            rows[role] = [Cell(intents[own], int(intent) not in (own, UNKNOWN)), *tags]
+        return table(rows)
+
     def baseline(self, train: Examples, validation: Examples) -> float:
         """Return the validation F1 of giving every token the label that it has most often in training; of ties, the first."""
         batch, name = validation.take(slice(None)), train.targets[SLOTS].names
@@ -120,3 +138,8 @@ class Tagging:
     @staticmethod
     def _best(sequences: Sequences) -> tuple[Tensor, Tensor]:
         return sequences[SLOTS].logits.argmax(dim=-1), sequences[INTENT].logits[:, 0].argmax(dim=-1)
+
+
+def _name(names: Sequence[str], label: int) -> str:
+    """Return the name of a label; "?" for an unlabelled token."""
+    return "?" if label == UNKNOWN else names[label]

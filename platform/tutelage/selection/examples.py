@@ -1,0 +1,55 @@
+"""The examples on which a selected student differs most from its teacher, for the sweep's report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.data import Examples
+from tutelage.networks.capture import sequences_from
+from tutelage.tasks import LabelSequence, ShowsExamples, Task
+from tutelage.training import inference
+
+COUNT = 12
+COMPARED = 2_000  # examples at most; a report needs no more, and the teacher may be slow
+
+
+def most_different(task: Task, validation: Examples, teacher: nn.Module, student: nn.Module) -> dict[str, Any] | None:
+    """Return a document for the report: a dozen validation examples as HTML, the most different first.
+
+    They have the largest KL(teacher ‖ student) among the first 2,000; of ties, the earlier ones. The test split is not shown,
+    because whoever sees it can no longer judge by it. None if the task does not show examples.
+    """
+    if not isinstance(task, ShowsExamples):
+        return None
+    compared = validation.head(COMPARED)
+    networks = {"teacher": teacher, "student": student}
+    distances = _distances(networks, task, compared)
+    rows = distances.argsort(descending=True, stable=True)[:COUNT].tolist()
+    shown = [
+        {"row": row, "kl_nats": float(distances[row]), "html": _shown(task, compared.subset(slice(row, row + 1)), networks)}
+        for row in rows
+    ]
+    return {"split": "validation", "compared": len(compared), "examples": shown}
+
+
+def _distances(networks: Mapping[str, nn.Module], task: Task, examples: Examples) -> Tensor:
+    """Return KL(teacher ‖ student) of every example in nats, `[n]`, the mean over its steps and label sequences."""
+    rows, found = torch.arange(len(examples)), torch.zeros(len(examples), dtype=torch.float64)
+    each = (inference.each(model, task, examples, rows) for model in (networks["student"], networks["teacher"]))
+    for (some, _, own), (_, _, other) in zip(*each, strict=True):
+        divergence = inference.agreement(sequences_from(own), sequences_from(other))["teacher_kl_nats"]
+        found[some] = torch.as_tensor(divergence, dtype=torch.float64).squeeze(1)
+    return found
+
+
+def _shown(task: ShowsExamples, example: Examples, networks: Mapping[str, nn.Module]) -> str:
+    return task.show(example, {role: _outputs(model, task, example) for role, model in networks.items()})
+
+
+def _outputs(model: nn.Module, task: Task, example: Examples) -> Mapping[str, LabelSequence]:
+    ((_, _, parts),) = inference.each(model, task, example, torch.arange(1))
+    return sequences_from(parts)
