@@ -114,6 +114,9 @@ def test_files_of_unequal_lengths_missing_files_and_other_encodings_are_errors(t
     (tmp_path / "train/seq.in").write_text("\n")
     assert_input_error(lambda: slots.read(config, 0, "train"), "seq.in: is empty")
     assert_input_error(lambda: slots.read(slots.Config(path=str(tmp_path / "train")), 0, "train"), "has no folder train")
+    folders(tmp_path / "above" / "snips")
+    above = slots.Config(path=str(tmp_path / "above"))
+    assert_input_error(lambda: slots.read(above, 0, "train"), "has no folder train", "above/snips has one")
 
 
 def test_labels_that_training_does_not_have_are_errors_with_their_lines(tmp_path: Path) -> None:

@@ -7,56 +7,28 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tutelage.data import SplitName
+from tutelage.data._folders import folders, is_hidden, split_folders, splits_within
 from tutelage.errors import InputError
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 UNLABELLED = ("unlabelled", "unlabeled")
-_SPLITS: dict[str, SplitName] = {  # in any case of letters
-    "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
-    "dev": "validation", "test": "test", "testing": "test",
-}  # fmt: skip
-_OF_PROGRAMS = ("__macosx", "@eadir")  # folders that archivers and file servers add; others begin with a dot
 
 
-def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is none of the user's: it begins with a dot, or a program adds it."""
-    return name.startswith(".") or name.lower() in _OF_PROGRAMS
+def class_roots(root: Path) -> dict[SplitName, Path]:
+    """Return the folders of the splits, each with a folder a class; none if the classes stand in `root` itself.
 
-
-def folders(root: Path) -> tuple[str, ...]:
-    """Return the names of the folders in `root`, sorted, without hidden ones."""
-    return tuple(sorted(path.name for path in root.iterdir() if path.is_dir() and not is_hidden(path.name)))
-
-
-def split_folders(root: Path) -> dict[SplitName, Path]:
-    """Return the folders of the splits; none if the classes stand in `root` itself.
-
-    Raises `InputError` for two folders of one split, for a split without one for training, and for splits within classes.
+    Raises `InputError` as `split_folders`, for splits within classes, and for unlabelled images outside of training.
     """
-    found: dict[SplitName, Path] = {}
-    for name in folders(root):
-        split = _SPLITS.get(name.lower())
-        if split in found:
-            raise InputError(f"{root}: {found[split].name} and {name} are both {split} folders. Rename or remove one.")
-        if split is not None:
-            found[split] = root / name
-    if found and "train" not in found:
-        names = " and ".join(path.name for path in found.values())
-        raise InputError(f"{root}: has {names}, but no train folder. Name the training folder 'train', or rename {names}.")
-    if not found:
-        _check_no_splits_within(root)
+    found = split_folders(root)
+    if not found and (inside := splits_within(root)):
+        split, name = inside[0].name, inside[0].parent.name
+        raise InputError(
+            f"{root / name}: has a folder {split}. Splits are folders in {root}, with a folder a class in each: move "
+            f"{name}/{split} to {split}/{name}."
+        )
     if found and (aside := [name for name in UNLABELLED if (root / name).is_dir()]):
         raise InputError(f"{root / aside[0]}: is outside the training folder. Move it into {found['train']}.")
     return found
-
-
-def _check_no_splits_within(root: Path) -> None:
-    for name in folders(root):
-        if inside := [one for one in folders(root / name) if one.lower() in _SPLITS]:
-            raise InputError(
-                f"{root / name}: has a folder {inside[0]}. Splits are folders in {root}, with a folder a class in each: move "
-                f"{name}/{inside[0]} to {inside[0]}/{name}."
-            )
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -19,7 +19,8 @@ from pydantic import Field
 from tutelage.data import UNKNOWN, Examples, SplitName
 from tutelage.data._broken import all_in_one, attempt, errors_in, read_all
 from tutelage.data._decode import decoded
-from tutelage.data._image_files import ENDINGS, UNLABELLED, folders, images_in, left_out, split_folders
+from tutelage.data._folders import folders
+from tutelage.data._image_files import ENDINGS, UNLABELLED, class_roots, images_in, left_out
 from tutelage.data._labels import check_classes, first_names, no_labels
 from tutelage.data._splitting import check_rows, draw, examples_of, said_of, statistics
 from tutelage.errors import InputError
@@ -53,7 +54,7 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     The classes are the folders of the training folder, or of the val folder if the training folder has only `unlabelled`.
     """
     root = existing(config.path)
-    roots = split_folders(root)
+    roots = class_roots(root)
     train_root = roots.get("train", root)
     class_names = _class_names(train_root, roots)
     files, labels = _training_files(train_root, class_names)

@@ -18,7 +18,7 @@ from pydantic import Field as Option
 
 from tutelage.data import Examples, Field, Ragged, SplitName, ragged
 from tutelage.data._broken import all_in_one, read_all
-from tutelage.data._image_files import split_folders
+from tutelage.data._folders import split_folders, splits_within
 from tutelage.data._labels import check_classes
 from tutelage.data._splitting import draw, how_split
 from tutelage.errors import InputError, nearest
@@ -68,7 +68,9 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     root = existing(config.path)
     folders = split_folders(root)
     if not folders:
-        raise InputError(f"{root}: has no folder train. Put {_WORDS}, {_SLOTS} and {_INTENTS} into {root / 'train'}.")
+        within = next((one.parent for one in splits_within(root)), None)
+        hint = f"{within} has one: is this the path?" if within else f"Put {_WORDS}, {_SLOTS} and {_INTENTS} into it."
+        raise InputError(f"{root}: has no folder train. {hint}")
     wanted = ["train", *([split] if split in folders and split != "train" else [])]
     others = [partial(_sentences, folders[name], config) for name in folders if name not in wanted]
     reads = [partial(_sentences, folders[name], config) for name in wanted]  # type: ignore[index]
