@@ -74,8 +74,9 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The API pages; site/tutelage/api.html is the first.
+# The reference of the spec's keys, which git keeps, and the API pages; site/tutelage/api.html is the first.
 docs: setup
+	$(BIN)/python docs/spec_page.py
 	$(BIN)/python docs/api.py site
 
 bench: setup

@@ -23,9 +23,13 @@ MODULES = (
     "tutelage.losses",
     "tutelage.networks.output",
     "tutelage.sparsity",
+    "tutelage.measure",
+    "tutelage.measures",
     "tutelage.policies",
+    "tutelage.search.samplers",
+    "tutelage.search.rules",
 )
-WITHOUT = r"!tutelage\.\w+\._.*"  # a family's helpers
+WITHOUT = r"!tutelage\.(\w+\.)+_.*"  # a family's helpers
 
 
 def main(directory: Path) -> None:

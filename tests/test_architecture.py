@@ -69,7 +69,7 @@ GROUND = {
     "signals",
     "signature",
 }
-ROOF = {"__init__", "api", "cli", "console", "doctor", "progress"}
+ROOF = {"__init__", "__main__", "api", "cli", "console", "doctor", "progress"}
 ROOMS = {  # a room, and the rooms that it may import beside the ground and storage; the roof imports all of them
     "storage": set(),
     "spec": set(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,13 @@ def test_list_shows_every_family_and_suggests_the_nearest_name(capsys: pytest.Ca
     assert code == 2
     assert out == ""
     assert "Did you mean 'models'?" in err
+
+
+def test_python_runs_the_package_as_a_module(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["tutelage", "list", "rules"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("tutelage", run_name="__main__")
+    assert ended.value.code == 0 and "promotion" in capsys.readouterr().out
 
 
 def test_modules_in_the_working_directory_are_found_after_installed_ones(

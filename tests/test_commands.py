@@ -283,6 +283,19 @@ def test_schema_and_list_print_json(shell: Run) -> None:
     assert {row["name"] for row in json.loads(shell("list", "losses", "--json")[1])} >= {"kd", "dkd"}
 
 
+def test_list_prints_the_options_of_a_plugin_and_what_a_measure_is(shell: Run) -> None:
+    _, out, _ = shell("list", "models", "resnet")
+    words = " ".join(out.split())
+    assert "width channels of the first stage [whole number 1 to 1024; default: 16; search: {int: [4, 64], log: true}]" in words
+    words = " ".join(shell("list", "data", "table")[1].split())
+    assert "path a .csv (gzipped or not) or .parquet file [word; required]" in words
+    assert json.loads(shell("list", "losses", "kd", "--json")[1])["options"][0]["option"] == "standardise"
+    assert "direction minimise" in " ".join(shell("list", "measures", "macs")[1].split())
+    assert json.loads(shell("list", "measures", "macs", "--json")[1])["scale"] == "tutelage.measure:log10"
+    code, out, err = shell("list", "losses", "kdd")
+    assert code == 2 and not out and "Did you mean 'kd'?" in err
+
+
 def test_every_command_has_a_test() -> None:
     """A command is tested where its name is the first word after `shell(`, or the first of the words given to it."""
     text = Path(__file__).read_text()

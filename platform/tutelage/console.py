@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from typing import Any
 
 import typer
@@ -69,6 +71,22 @@ def show_mapping(document: dict[str, Any], as_json: bool) -> None:
         if key != "version":
             table.add_row(plain(key), plain(_cell(value)))
     out.print(table)
+
+
+def show_options(rows: list[dict[str, str]]) -> None:
+    """Print a plugin's options as `--help` prints those of a command: name, meaning, allowed values, default, range."""
+    indent = " " * (2 + max((len(row["option"]) for row in rows), default=0))
+    for row in rows:
+        text = f"{row['meaning']}  [{_allowed(row)}]"
+        first = row["option"].ljust(len(indent))
+        width = max(shutil.get_terminal_size().columns, len(indent) + 40)
+        say(textwrap.fill(text, width, initial_indent=first, subsequent_indent=indent))
+
+
+def _allowed(row: dict[str, str]) -> str:
+    searched = f"; search: {row['searched']}" if row["searched"] else ""
+    default = row["default"] if row["default"] == "required" else f"default: {row['default']}"
+    return f"{row['values']}; {default}{searched}"
 
 
 def show_front(home: Any, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import tutelage
 from tests.docs.pages import ROOT, text
+from tutelage import plugins
 
 
 @pytest.mark.slow
@@ -20,7 +21,13 @@ def test_the_api_pages_are_built(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "site" / "tutelage" / "api.html").read_text()
     assert all(f'<section id="{name}">' in page for name in tutelage.__all__)
-    assert (tmp_path / "site" / "tutelage" / "losses" / "kd.html").exists()
+    missing = [
+        (family, name)
+        for family in plugins.FAMILIES
+        for name in plugins.names(family)
+        if not (tmp_path / "site" / "tutelage" / plugins.folder(family) / f"{plugins.stem(family, name)}.html").exists()
+    ]
+    assert not missing, "every plugin has a page"
     assert not list((tmp_path / "site").rglob("_*.html")), "a family's helpers are not public"
 
 

@@ -12,6 +12,10 @@ from tutelage.cli.options import Address, AsJson, Storage, TrackingUri
 from tutelage.console import STORAGE
 from tutelage.errors import InputError, UnreachableError, nearest
 
+_OF_A_MEASURE = (
+    "name", "label", "unit", "direction", "meaning", "low", "high", "reference", "available", "spread", "mlflow_key",
+)  # fmt: skip
+
 
 def doctor(
     storage: Storage = STORAGE,
@@ -40,13 +44,34 @@ def schema() -> None:
 
 def list_plugins(
     family: Annotated[str, typer.Argument(help=f"One of {', '.join(plugins.FAMILIES)}.")],
+    name: Annotated[
+        str | None, typer.Argument(help="A plugin of it, or your own as module:Name, to print its options.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the plugins of a family with their summaries."""
+    """List the plugins of a family with their summaries, or one plugin's options."""
     if family not in plugins.FAMILIES:
         raise InputError(f"no family '{family}'.{nearest(family, plugins.FAMILIES)} Known: {', '.join(plugins.FAMILIES)}.")
+    if name is not None:
+        _show_plugin(family, name, as_json)
+        return
     rows = [{"name": name, "summary": plugins.summary(family, name)} for name in plugins.names(family)]
     if as_json:
         console.show_json(rows)
     else:
         console.show_table(["name", "summary"], [[row["name"], row["summary"]] for row in rows])
+
+
+def _show_plugin(family: str, name: str, as_json: bool) -> None:
+    from tutelage.spec import reference
+
+    if family == "measures":
+        document = plugins.measure(name).document()
+        console.show_mapping(document if as_json else {key: document[key] for key in _OF_A_MEASURE}, as_json)
+        return
+    summary, rows = plugins.summary(family, name), reference.option_rows(family, name)
+    if as_json:
+        console.show_json({"name": name, "summary": summary, "options": rows})
+    else:
+        console.say(summary)
+        console.show_options(rows)
