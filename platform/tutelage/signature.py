@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Kind = Literal["image", "frames", "vector", "tokens", "class", "boxes", "string"]
@@ -64,12 +64,14 @@ class InputSpec:
 class OutputSpec:
     """One label sequence that a network outputs: its name, its classes, and its steps.
 
-    `steps` names an input: the sequence has one step for each position of that input. None: it has one step an example.
+    `steps` names an input: the sequence has one step for each position of that input. None: it has one step an example. A
+    sequence that `is_causal` depends at every step on this and earlier positions only.
     """
 
     name: str
     names: tuple[str, ...]
     steps: str | None = None
+    is_causal: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -102,7 +104,7 @@ class Signature:
     def with_class_names(self, names: tuple[str, ...]) -> Signature:
         """Return a signature with the same inputs, whose only output has the classes `names`."""
         (output,) = self.outputs
-        return Signature(inputs=self.inputs, outputs=(OutputSpec(name=output.name, names=names, steps=output.steps),))
+        return Signature(inputs=self.inputs, outputs=(replace(output, names=names),))
 
     def document(self) -> dict[str, Any]:
         """Return the signature as JSON values, which `signature_of` reads."""

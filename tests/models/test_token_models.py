@@ -17,7 +17,8 @@ from tests.plain import SENTENCES, examples_for, models_for, plain_signature
 from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.models._attention import Attention
-from tutelage.models._recurrent import Bidirectional
+from tutelage.models._recurrent import Bidirectional, Forward
+from tutelage.models.causal_transformer import CausalAttention, rotated, rotations
 from tutelage.models.transformer import positions
 from tutelage.networks import checkpoint, cost, runtime, stages
 from tutelage.networks.onnx_format import Session
@@ -25,6 +26,11 @@ from tutelage.networks.program import program_bytes, program_of
 from tutelage.signature import OutputSpec, Signature
 
 MODELS = models_for(SENTENCES)
+NEXT = Signature(
+    inputs=SENTENCES.inputs,
+    outputs=(OutputSpec(name="token", names=SENTENCES.inputs[0].names, steps="tokens", is_causal=True),),
+)
+CAUSAL = models_for(NEXT)
 WORDS, STEPS = 8, 5  # of SENTENCES: the vocabulary, and the typical length
 CLASSES = 3 * STEPS + 2  # outputs of the heads for a typical sentence
 
@@ -48,6 +54,73 @@ def test_padding_changes_no_output(name: str, lengths: list[int], more: int, fil
         alone = model(tokens[row : row + 1, :length], mask[row : row + 1, :length])
         torch.testing.assert_close(found["slots"][row, :length], alone["slots"][0])
         torch.testing.assert_close(found["intent"][row], alone["intent"][0])
+
+
+@pytest.mark.parametrize("options", [{}, {"tied": True}], ids=str)
+@pytest.mark.parametrize("name", CAUSAL)
+@settings(max_examples=15)
+@given(steps=st.integers(1, 9), kept=st.integers(0, 8), seed=st.integers(0, 99))
+def test_later_tokens_change_no_earlier_output(name: str, options: dict[str, Any], steps: int, kept: int, seed: int) -> None:
+    if set(options) - set(plugins.load("models", name).Config.model_fields):
+        return
+    model, generator = build(name, NEXT, depth=2, **options), torch.Generator().manual_seed(seed)
+    one, other = (torch.randint(0, WORDS, (2, steps), generator=generator) for _ in range(2))
+    mixed = torch.where(torch.arange(steps) < kept, one, other)
+    outputs = [model(tokens, torch.ones(2, steps, dtype=torch.bool))["token"] for tokens in (one, mixed)]
+    torch.testing.assert_close(outputs[1][:, :kept], outputs[0][:, :kept])
+    assert steps <= kept or not torch.equal(*outputs) or torch.equal(one, mixed), "the tokens themselves do change it"
+
+
+def test_a_network_that_reads_later_tokens_does_not_model_a_language() -> None:
+    assert {"causal_transformer", "gru"} <= set(CAUSAL) < set(MODELS)
+    for name in set(MODELS) - set(CAUSAL):
+        with pytest.raises(InputError, match=f"model '{name}' reads later tokens, and the label sequence token must not"):
+            build(name, NEXT)
+
+
+def test_tied_weights_are_the_embeddings_and_need_the_vocabulary_as_classes() -> None:
+    plain, tied = (build("causal_transformer", NEXT, width=8, embedding=8, tied=tied) for tied in (False, True))
+    assert cost.size(plain)["params"] - cost.size(tied)["params"] == 8 * WORDS
+    tied.stem.table.weight.data.zero_()  # type: ignore[union-attr]
+    assert not tied(torch.tensor([[1, 2]]), torch.ones(1, 2, dtype=torch.bool))["token"].any()
+    with pytest.raises(InputError, match="tied weights need one label sequence whose classes are the vocabulary of 'tokens'"):
+        build("causal_transformer", tied=True)
+
+
+def test_causal_attention_is_that_of_rotated_queries_and_keys_over_earlier_tokens() -> None:
+    torch.manual_seed(0)
+    own, tokens = CausalAttention(8, 2), torch.randn(2, 5, 8)
+    queries, keys, values = own.queries_keys_values(tokens).view(2, 5, 3, 2, 4).unbind(2)
+    rates = torch.tensor([1.0, 10_000.0 ** (-2 / 4)])
+
+    def turned(vectors: torch.Tensor) -> torch.Tensor:
+        """Return the pairs (i, i + 2) as complex numbers, turned by step times rate."""
+        numbers = torch.complex(vectors[..., :2], vectors[..., 2:])
+        return numbers * torch.exp(1j * torch.arange(5).view(1, 5, 1, 1) * rates)
+
+    scores = torch.einsum("bqhd,bkhd->bhqk", turned(queries), turned(keys).conj()).real / 2
+    torch.testing.assert_close(own.head_scores(tokens), scores.tril())
+    seen = scores.masked_fill(~torch.ones(5, 5, dtype=torch.bool).tril(), float("-inf")).softmax(dim=-1)
+    expected = torch.einsum("bhqk,bkhd->bqhd", seen, values).flatten(2)
+    torch.testing.assert_close(own(tokens), own.projection(expected))
+
+
+def test_a_turn_keeps_lengths_and_depends_on_distances_alone() -> None:
+    vectors = torch.randn(1, 1, 6)
+    turned = rotated(vectors.expand(1, 9, 6), *rotations(9, 6, torch.device("cpu")))
+    torch.testing.assert_close(turned.norm(dim=-1), vectors.norm(dim=-1).expand(1, 9))
+    products = (turned[0] @ turned[0].T).detach()
+    torch.testing.assert_close(products[:-1, :-1], products[1:, 1:])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_a_layer_of_one_direction_is_torchs_own_on_packed_sentences(kind: Any) -> None:
+    torch.manual_seed(0)
+    layer, features, lengths = Forward(kind, 4, 3, 0.0).eval(), torch.randn(3, 6, 4), torch.tensor([6, 1, 4])
+    mask = torch.arange(6) < lengths.unsqueeze(1)
+    packed = pack_padded_sequence(features, lengths, batch_first=True, enforce_sorted=False)
+    expected, _ = pad_packed_sequence(layer.forwards(packed)[0], batch_first=True)
+    torch.testing.assert_close(layer(features.where(mask.unsqueeze(-1), 9.0), mask), expected)
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
@@ -90,6 +163,7 @@ SIZES = {  # options, and the parameters and multiply-accumulates of the body, t
         STEPS * 2 * (16 * (6 + 4) + 16 * (8 + 4)),
     ),
     "bigru": ({"embedding": 6, "hidden": 4, "depth": 1}, WORDS * 6 + 2 * (12 * (6 + 4) + 24) + 16, STEPS * 2 * 12 * (6 + 4)),
+    "gru": ({"embedding": 6, "hidden": 8, "depth": 1}, WORDS * 6 + 24 * (6 + 8) + 48 + 16, STEPS * 24 * (6 + 8)),
     "text_cnn": (
         {"embedding": 6, "width": 8, "depth": 2, "kernel": 3}, WORDS * 6 + 6 * 8 + 2 * (16 + 3 * 64 + 8) + 16,
         STEPS * (6 * 8 + 2 * 3 * 64),
@@ -100,6 +174,7 @@ SIZES = {  # options, and the parameters and multiply-accumulates of the body, t
         STEPS * (6 * 8 + 2 * (4 * 64 + 2 * 128 + 2 * STEPS * 8)),
     ),
 }  # fmt: skip
+SIZES["causal_transformer"] = SIZES["transformer"]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -114,7 +189,7 @@ def test_parameters_and_macs_are_those_of_the_formulas(name: str) -> None:
 def test_every_stage_has_a_position_for_each_token(name: str) -> None:
     outline = stages.outline_of(build(name, depth=2), SENTENCES)
     assert [(stage.name, stage.has_steps) for stage in outline.stages] == [("stage1", True), ("stage2", True)]
-    assert all(stage.heads == (4 if name == "transformer" else 0) for stage in outline.stages)
+    assert all(stage.heads == (4 if "transformer" in name else 0) for stage in outline.stages)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -154,5 +229,7 @@ def test_what_makes_no_network_is_an_error() -> None:
             build(name, plain_signature())
     with pytest.raises(InputError, match="3 heads do not divide a width of 32"):
         build("transformer", heads=3, width=32)
+    with pytest.raises(InputError, match="4 heads do not divide a width of 12 into even shares"):
+        build("causal_transformer", heads=4, width=12)
     with pytest.raises(InputError, match="a kernel of 4 tokens has no middle"):
         build("text_cnn", kernel=4)

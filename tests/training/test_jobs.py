@@ -217,7 +217,7 @@ def test_a_weak_teacher_stops_the_sweep_unless_it_is_accepted(tmp_path: Path) ->
     weak = {"epochs": 1, "learning_rate": 1e-6}
     asked = with_teacher(tmp_path, teacher=weak)
     room = context.context_of(asked)
-    with pytest.raises(WorkFailed, match=r"teacher is weak.*a linear classifier reaches 0\.9.*accept_weak"):
+    with pytest.raises(WorkFailed, match=r"teacher is weak.*a simple model reaches 0\.9.*accept_weak"):
         teachers.ensure_teacher(asked, room, lambda _: None)
     said: list[str] = []
     accepted = with_teacher(tmp_path, teacher={**weak, "accept_weak": True})

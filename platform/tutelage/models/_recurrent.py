@@ -1,4 +1,4 @@
-"""Recurrent layers that read sentences in both directions; the backward one starts at a sentence's last real token."""
+"""Recurrent layers that read texts in one direction, or in both; the backward one starts at a text's last real token."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tutelage.models._tokens import Embedding, TokenNetwork, vocabulary_size
 from tutelage.plugins import PluginConfig
 from tutelage.signature import Signature
 
+Kind = type[nn.LSTM] | type[nn.GRU]
 RANGES: dict[str, dict[str, object]] = {
     "embedding": {"int": [16, 96], "step": 16}, "hidden": {"int": [16, 128], "step": 16}, "depth": {"int": [1, 2]},
 }  # fmt: skip
@@ -19,15 +20,32 @@ class RecurrentConfig(PluginConfig):
     """Size of the network."""
 
     embedding: int = Field(64, ge=1, le=4096, description="channels of a token's embedding")
-    hidden: int = Field(64, ge=1, le=4096, description="hidden units of a layer in each direction")
-    depth: int = Field(1, ge=1, le=16, description="recurrent layers, each in both directions")
+    hidden: int = Field(64, ge=1, le=4096, description="hidden units of a layer in each of its directions")
+    depth: int = Field(1, ge=1, le=16, description="recurrent layers")
     dropout: float = Field(0.2, ge=0, lt=1, description="share of features set to 0 in training, before and behind each layer")
+
+
+class Forward(nn.Module):
+    """One recurrent layer that reads from first to last, `[batch, steps, channels]` → `[batch, steps, hidden]`."""
+
+    directions = 1
+
+    def __init__(self, kind: Kind, fan_in: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.forwards, self.dropout = kind(fan_in, hidden, batch_first=True), nn.Dropout(dropout)
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Return the states, 0 at padding."""
+        dropped: Tensor = self.dropout(self.forwards(features)[0])
+        return torch.where(mask.unsqueeze(-1), dropped, 0)
 
 
 class Bidirectional(nn.Module):
     """One recurrent layer in each direction, `[batch, steps, channels]` → `[batch, steps, 2 * hidden]`."""
 
-    def __init__(self, kind: type[nn.LSTM] | type[nn.GRU], fan_in: int, hidden: int, dropout: float) -> None:
+    directions = 2
+
+    def __init__(self, kind: Kind, fan_in: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.forwards, self.backwards = (kind(fan_in, hidden, batch_first=True) for _ in range(2))
         self.dropout = nn.Dropout(dropout)
@@ -49,9 +67,13 @@ def reversed_steps(mask: Tensor) -> Tensor:
     return torch.where(steps < lengths, lengths - 1 - steps, steps)
 
 
-def built(name: str, kind: type[nn.LSTM] | type[nn.GRU], config: RecurrentConfig, signature: Signature) -> nn.Module:
-    """Return the network: embeddings, `depth` stages and the heads."""
-    stem = Embedding(vocabulary_size(name, signature), config.embedding, config.embedding, config.dropout)
-    fans = [config.embedding, *[2 * config.hidden] * (config.depth - 1)]
-    stages = [Bidirectional(kind, fan_in, config.hidden, config.dropout) for fan_in in fans]
-    return TokenNetwork(stem, stages, 2 * config.hidden, signature)
+def built(
+    name: str, kind: Kind, config: RecurrentConfig, signature: Signature, layer: type[Forward] | type[Bidirectional]
+) -> nn.Module:  # fmt: skip
+    """Return the network: embeddings, `depth` stages of `layer` and the heads."""
+    num_tokens = vocabulary_size(name, signature, is_causal=layer is Forward)
+    stem = Embedding(num_tokens, config.embedding, config.embedding, config.dropout)
+    width = layer.directions * config.hidden
+    fans = [config.embedding, *[width] * (config.depth - 1)]
+    stages = [layer(kind, fan_in, config.hidden, config.dropout) for fan_in in fans]
+    return TokenNetwork(stem, stages, width, signature)

@@ -6,19 +6,30 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tutelage.errors import InputError
 from tutelage.masks import masked_mean
-from tutelage.models import Heads, heads, keep_width
+from tutelage.models import heads, keep_width
 from tutelage.signature import Signature
 
 
-def vocabulary_size(name: str, signature: Signature) -> int:
-    """Return the number of tokens in the vocabulary. Raises `InputError` for other examples than sequences of tokens."""
+def vocabulary_size(name: str, signature: Signature, *, is_causal: bool = False) -> int:
+    """Return the number of tokens in the vocabulary.
+
+    Raises `InputError` for other examples than sequences of tokens, and for a label sequence that must be causal, unless the
+    network `is_causal`.
+    """
     inputs = signature.inputs
     if len(inputs) != 1 or inputs[0].kind != "tokens" or not inputs[0].is_ragged or len(inputs[0].shape) != 1:
         listed = ", ".join(f"{one.kind} {one.shape}" for one in inputs)
         raise InputError(f"model '{name}' takes one sequence of tokens; the data has {listed}.")
+    causal = [output.name for output in signature.outputs if output.is_causal]
+    if causal and not is_causal:
+        raise InputError(
+            f"model '{name}' reads later tokens, and the label sequence {', '.join(causal)} must not depend on them. Choose a "
+            "causal model, such as causal_transformer or gru."
+        )
     return len(inputs[0].names)
 
 
@@ -38,16 +49,45 @@ class Embedding(nn.Module):
         return torch.where(mask.unsqueeze(-1), features, 0)
 
 
+class TiedHead(nn.Module):
+    """The logits of the tokens in a vocabulary, by the table of their embeddings (Press and Wolf, 2017)."""
+
+    def __init__(self, name: str, table: nn.Embedding, width: int) -> None:
+        super().__init__()
+        self.name, self.table = name, table
+        size = table.embedding_dim
+        self.narrow = nn.Identity() if size == width else keep_width(nn.Linear(width, size, bias=False))
+        self.bias = nn.Parameter(torch.zeros(table.num_embeddings))
+
+    def forward(self, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Return the logits `[batch, steps, tokens]` of features `[batch, steps, width]`, by the name of the label sequence."""
+        return {self.name: functional.linear(self.narrow(features), self.table.weight, self.bias)}
+
+
+def tied_head(model: str, stem: Embedding, width: int, signature: Signature) -> TiedHead:
+    """Return a head that shares the embeddings of `stem`. Raises `InputError` for other outputs than the stem's tokens."""
+    (output, *others), tokens = signature.outputs, signature.inputs[0]
+    if others or output.names != tokens.names or not output.steps:
+        listed = ", ".join(one.name for one in signature.outputs)
+        raise InputError(
+            f"model '{model}': tied weights need one label sequence whose classes are the vocabulary of '{tokens.name}'; the "
+            f"task has {listed}. Set tied: false."
+        )
+    return TiedHead(output.name, stem.table, width)
+
+
 class TokenNetwork(nn.Module):
     """A stem for tokens, stages named `stage1`, `stage2`, … that take features and the mask, and the heads."""
 
-    def __init__(self, stem: nn.Module, stages: Sequence[nn.Module], width: int, signature: Signature) -> None:
+    def __init__(
+        self, stem: nn.Module, stages: Sequence[nn.Module], width: int, signature: Signature, head: nn.Module | None = None
+    ) -> None:  # fmt: skip
         super().__init__()
         self.stem, self.depth = stem, len(stages)
         for number, stage in enumerate(stages, start=1):
             self.add_module(f"stage{number}", stage)
         self.norm = nn.LayerNorm(width)
-        self.head = heads(width, signature)
+        self.head = head or heads(width, signature)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor | dict[str, Tensor]:
         """Return the logits of every label sequence of tokens `[batch, steps]`."""
@@ -56,5 +96,5 @@ class TokenNetwork(nn.Module):
             features = self.get_submodule(f"stage{number}")(features, mask)
         features = self.norm(features)
         found: Tensor | dict[str, Tensor]
-        found = self.head(features, mask) if isinstance(self.head, Heads) else self.head(masked_mean(features, mask))
+        found = self.head(masked_mean(features, mask)) if isinstance(self.head, nn.Linear) else self.head(features, mask)
         return found

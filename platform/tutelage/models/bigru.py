@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from tutelage.models._recurrent import RANGES, RecurrentConfig, built
+from tutelage.models._recurrent import RANGES, Bidirectional, RecurrentConfig, built
 from tutelage.signature import Signature
 
 SPACE = RANGES
@@ -16,4 +16,4 @@ class Config(RecurrentConfig):
 
 def build(config: Config, signature: Signature) -> nn.Module:
     """Return a network from tokens and their mask `[batch, steps]` to the logits of every label sequence."""
-    return built("bigru", nn.GRU, config, signature)
+    return built("bigru", nn.GRU, config, signature, Bidirectional)

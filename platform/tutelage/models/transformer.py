@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tutelage.errors import InputError
-from tutelage.models import keep_width
-from tutelage.models._attention import Attention
+from tutelage.models._attention import Attention, Block
 from tutelage.models._tokens import Embedding, TokenNetwork, vocabulary_size
 from tutelage.plugins import PluginConfig
 from tutelage.signature import Signature
@@ -31,22 +30,6 @@ class Config(PluginConfig):
     heads: int = Field(4, ge=1, le=64, description="attention heads of a block; they must divide the width")
     mlp_ratio: float = Field(2.0, ge=0.25, le=8, description="hidden units of a block's perceptron, in token widths")
     dropout: float = Field(0.1, ge=0, lt=1, description="share of features set to 0 in training")
-
-
-class Block(nn.Module):
-    """Attention and a perceptron, each with layer norm, dropout and a residual connection."""
-
-    def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
-        super().__init__()
-        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads)
-        self.norm2, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
-        self.perceptron = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), keep_width(nn.Linear(hidden, width)))
-
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Return `[batch, steps, width]`, 0 at padding."""
-        tokens = tokens + self.dropout(self.attention(self.norm1(tokens), mask))
-        changed: Tensor = self.dropout(self.perceptron(self.norm2(tokens)))
-        return torch.where(mask.unsqueeze(-1), tokens + changed, 0)
 
 
 class Stem(nn.Module):
@@ -78,5 +61,5 @@ def build(config: Config, signature: Signature) -> nn.Module:
         raise InputError(f"model 'transformer': {config.heads} heads do not divide a width of {config.width}.")
     stem = Stem(vocabulary_size("transformer", signature), config.embedding, config.width, config.dropout)
     hidden = round(config.mlp_ratio * config.width)
-    blocks = [Block(config.width, config.heads, hidden, config.dropout) for _ in range(config.depth)]
+    blocks = [Block(Attention(config.width, config.heads), config.width, hidden, config.dropout) for _ in range(config.depth)]
     return TokenNetwork(stem, blocks, config.width, signature)

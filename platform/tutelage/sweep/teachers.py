@@ -213,7 +213,7 @@ def _check_strength(spec: Spec, context: TrainingContext, teacher: Teacher) -> N
     reached, bar = teacher.measures[primary.name], "teacher.required_quality asks for"
     if wanted is None:
         wanted = context.built_task.baseline(context.splits["train"], context.splits["validation"])
-        bar = "a linear classifier reaches"
+        bar = "a simple model reaches"
     if primary.is_better(wanted, reached):
         raise WorkFailed(
             f"the teacher is weak: its {primary.label} on validation is {primary.text(reached)}, and {bar} "

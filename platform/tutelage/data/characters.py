@@ -1,0 +1,165 @@
+"""The characters of a text file in windows, each with the next character as its label.
+
+The splits are parts of the text in this order: training, validation, test. The windows of a split follow each other, so that
+each of its characters but the first is predicted exactly once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field as Option
+
+from tutelage.data import Examples, Field, Ragged, SplitName, offsets_of
+from tutelage.errors import InputError
+from tutelage.files import existing
+from tutelage.plugins import PluginConfig
+
+SPACE: dict[str, dict[str, object]] = {}
+UNKNOWN_CHARACTER = "\N{REPLACEMENT CHARACTER}"
+_SHOWN = 5
+
+
+class Config(PluginConfig):
+    """The path of the text, the length of windows, the splits, and what becomes of unknown characters."""
+
+    path: str = Option(description="a text file in UTF-8, or a folder whose .txt files are read in the order of their names")
+    length: int = Option(
+        128, ge=1, le=65_536, description="characters of a window; a prediction sees those before it in its window"
+    )
+    stride: int | None = Option(
+        None, ge=1, le=65_536, description="characters between the starts of two training windows; null: the length, no overlap"
+    )
+    validation_share: float = Option(0.05, gt=0.0, lt=0.5, description="share of the characters, those behind training")
+    test_share: float = Option(0.05, gt=0.0, lt=0.5, description="share of the characters, the last ones")
+    unknown: Literal["refuse", "count"] = Option(
+        "refuse", description="characters that training lacks: an error, or one more class that counts as a wrong prediction"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A text as code points `[n]`, and for messages the file and the first character of each of its files."""
+
+    points: np.ndarray
+    files: tuple[tuple[Path, int], ...]
+
+    def place(self, position: int) -> str:
+        """Return the file and the line of a character."""
+        path, first = next((path, first) for path, first in reversed(self.files) if first <= position)
+        return f"{path}, line {int((self.points[first:position] == ord(chr(10))).sum()) + 1}"
+
+
+def read(config: Config, seed: int, split: SplitName) -> Examples:
+    """Return one split: ragged `tokens`, indices in the characters of training, and the ragged target `token`, the next ones.
+
+    The splits depend on positions alone, not on `seed`. Raises `InputError` for a text that is too short, and for characters
+    that training lacks, unless they are counted.
+    """
+    text = _read_text(config.path)
+    parts = _parts(text, config)
+    known = np.unique(text.points[slice(*parts["train"])])
+    indices = _indices(text, parts[split], known, split, config)
+    names = (*([UNKNOWN_CHARACTER] if config.unknown == "count" else []), *map(chr, known.tolist()))
+    windows = _windows(len(indices), config, split)
+    tokens, following = (_ragged(indices[shift:], windows) for shift in (0, 1))
+    return Examples(
+        inputs={"tokens": Field(values=tokens, kind="tokens", names=names)},
+        targets={"token": Field(values=following, kind="class", names=names)},
+        notes=tuple(_notes(text, parts, names, split, windows, indices, config)),
+    )
+
+
+def _read_text(given: str) -> Text:
+    """Return the text of a file, or of all .txt files of a folder."""
+    root = existing(given)
+    paths = sorted(root.glob("*.txt")) if root.is_dir() else [root]
+    if not paths:
+        raise InputError(f"{root}: has no .txt file.")
+    texts = [_text_of(path) for path in paths]
+    starts = offsets_of(torch.tensor([len(one) for one in texts])).tolist()
+    return Text(points=np.concatenate(texts), files=tuple(zip(paths, starts, strict=False)))
+
+
+def _text_of(path: Path) -> np.ndarray:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 ({error}). Save it as UTF-8.") from error
+    if not text:
+        raise InputError(f"{path}: is empty.")
+    if UNKNOWN_CHARACTER in text:
+        line = text[: text.index(UNKNOWN_CHARACTER)].count("\n") + 1
+        raise InputError(
+            f"{path}, line {line}: has the character U+FFFD, which stands for what a decoder could not read. Decode the text "
+            "again, or remove it."
+        )
+    return np.frombuffer(text.encode("utf-32-le"), dtype="<u4").astype(np.int64)
+
+
+def _parts(text: Text, config: Config) -> dict[SplitName, tuple[int, int]]:
+    """Return the first position of each split, and the one behind its last."""
+    total = len(text.points)
+    test, validation = (round(share * total) for share in (config.test_share, config.validation_share))
+    ends = (total - test - validation, total - test, total)
+    parts: dict[SplitName, tuple[int, int]] = {"train": (0, ends[0]), "validation": ends[:2], "test": ends[1:]}
+    for split, (first, end) in parts.items():
+        if end - first < 2:
+            raise InputError(
+                f"{config.path}: {total:,} characters leave {end - first} for the {split} split, which needs two at least. "
+                "Give a longer text."
+            )
+    return parts
+
+
+def _indices(text: Text, part: tuple[int, int], known: np.ndarray, split: SplitName, config: Config) -> np.ndarray:
+    """Return the index of each character of a split; of unknown ones 0. Raises `InputError` for refused ones."""
+    points = text.points[slice(*part)]
+    places = np.searchsorted(known, points).clip(max=len(known) - 1)
+    is_unknown = known[places] != points
+    if not is_unknown.any() or config.unknown == "count":
+        found: np.ndarray = np.where(is_unknown, 0, places + 1) if config.unknown == "count" else places
+        return found
+    counted = Counter(points[is_unknown].tolist())
+    listed = ", ".join(f"{chr(point)!r} ({count:,})" for point, count in counted.most_common(_SHOWN))
+    more = ", …" if len(counted) > _SHOWN else ""
+    raise InputError(
+        f"{text.place(part[0] + int(is_unknown.argmax()))}: the {split} split has characters that training lacks: "
+        f"{listed}{more}. Remove them, or set 'unknown: count', and each is a wrong prediction."
+    )
+
+
+def _windows(total: int, config: Config, split: SplitName) -> np.ndarray:
+    """Return the start and the length of each window `[n, 2]` over `total` characters, the last of which is only predicted."""
+    step = min(config.stride or config.length, config.length) if split == "train" else config.length
+    starts = np.arange(0, total - 1, step)
+    if split == "train" and step < config.length:  # a window that another one contains has nothing of its own
+        starts = starts[: 1 + max(0, -(-(total - 1 - config.length) // step))]
+    return np.stack([starts, np.minimum(config.length, total - 1 - starts)], axis=1)
+
+
+def _ragged(indices: np.ndarray, windows: np.ndarray) -> Ragged:
+    values = np.concatenate([indices[first : first + length] for first, length in windows.tolist()])
+    return Ragged(torch.from_numpy(values), offsets_of(torch.from_numpy(windows[:, 1].copy())))
+
+
+def _notes(
+    text: Text, parts: Mapping[SplitName, tuple[int, int]], names: tuple[str, ...], split: SplitName, windows: np.ndarray,
+    indices: np.ndarray, config: Config,
+) -> Iterator[str]:  # fmt: skip
+    """Give sentences on what was read."""
+    sizes = ", ".join(f"{name} {end - first:,}" for name, (first, end) in parts.items())
+    yield f"splits: characters in the order of the text: {sizes}"
+    yield (
+        f"{split}: {len(windows):,} windows of at most {config.length} characters; a prediction sees those before it in its "
+        "window alone"
+    )
+    yield f"vocabulary: {len(names) - (config.unknown == 'count')} characters that stand in training"
+    if config.unknown == "count" and split != "train":
+        yield f"{split}: {int((indices == 0).sum()):,} of {len(indices):,} characters are unknown"

@@ -1,0 +1,19 @@
+"""A GRU over embeddings of tokens (Cho et al., 2014), whose states depend on earlier tokens only."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from tutelage.models._recurrent import RANGES, Forward, RecurrentConfig, built
+from tutelage.signature import Signature
+
+SPACE = RANGES
+
+
+class Config(RecurrentConfig):
+    """Size of the network."""
+
+
+def build(config: Config, signature: Signature) -> nn.Module:
+    """Return a network from tokens and their mask `[batch, steps]` to the logits of every label sequence."""
+    return built("gru", nn.GRU, config, signature, Forward)
