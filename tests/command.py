@@ -42,6 +42,17 @@ class Command:
         """Return whether the command has not ended."""
         return self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The id of the command's own process."""
+        return self._process.pid
+
+    def killed(self) -> list[str]:
+        """Kill the command's own process, and return the command lines of the processes that are there 10 s later."""
+        self._process.kill()
+        self.end()
+        return self.left(within_s=10)
+
     def training(self) -> list[int]:
         """Return the ids of the processes that run a step of a trial, in order."""
         return sorted(process for process, title in self._titles() if TRAINS.match(title))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -166,6 +167,26 @@ def make_record() -> Callable[..., TrialRecord]:
         )
 
     return make
+
+
+@pytest.fixture
+def sleeping() -> Iterator[Callable[[str], Any]]:
+    """Start a process that sleeps, with a mark of a cluster in its environment; it is killed after the test."""
+    import psutil
+
+    from tutelage.training import watchdog
+
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(mark: str) -> psutil.Process:
+        code = [sys.executable, "-S", "-c", "import time; time.sleep(120)"]
+        started.append(subprocess.Popen(code, env={**os.environ, watchdog.VARIABLE: mark}))
+        return psutil.Process(started[-1].pid)
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ DOORS = {  # a library, and the files or folders that may import it
         "training/trial_workers.py",
         "training/cluster.py",
         "training/spare_processes.py",
+        "training/ray_messages.py",
         "search/gate.py",
         "search/ray_trial.py",
         "search/ray_tune.py",
@@ -68,6 +69,7 @@ GROUND = {
     "rare_collections",
     "signals",
     "signature",
+    "worker_loss",
 }
 ROOF = {"__init__", "__main__", "api", "cli", "console", "doctor", "progress"}
 ROOMS = {  # a room, and the rooms that it may import beside the ground and storage; the roof imports all of them

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,6 +14,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from tests.command import Command
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint
 from tutelage.records.sweep_dir import SweepDir
@@ -67,21 +64,21 @@ def check_records_agree(home: SweepDir) -> None:
 
 
 def killed_driver(home: Path, tree: dict[str, Any], name: str) -> SweepDir:
-    """Start a sweep in a process of its own, kill it when three students have ended, and return its directory."""
+    """Start a sweep in a process of its own, kill it when three students have ended, and return its directory.
+
+    The processes of its cluster end soon after, also those that a student has just taken or that still import.
+    """
     path = home / f"{name}.yaml"
     path.write_text(dump(tree))
-    command = [sys.executable, "-c", "from tutelage.cli import main; main()", "sweep", str(path)]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    sweep = sweep_at(tree["storage"], name)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as driver:
-        deadline_s = time.monotonic() + 240
-        while len(sweep.records()) < 3:
-            assert driver.poll() is None and time.monotonic() < deadline_s, driver.stderr and driver.stderr.read()
-            time.sleep(0.05)
-        with pytest.raises(InputError, match=f"being driven by process {driver.pid}"):
-            resume.resume(sweep)
-        assert json_views.status(sweep)["state"] == "running"
-        driver.send_signal(signal.SIGKILL)
+    sweep, driver = sweep_at(tree["storage"], name), Command("sweep", str(path))
+    deadline_s = time.monotonic() + 240
+    while len(sweep.records()) < 3:
+        assert driver.is_running() and time.monotonic() < deadline_s, driver.stderr
+        time.sleep(0.05)
+    with pytest.raises(InputError, match=f"being driven by process {driver.pid}"):
+        resume.resume(sweep)
+    assert json_views.status(sweep)["state"] == "running"
+    assert driver.left(within_s=0) and driver.killed() == []
     return sweep
 
 

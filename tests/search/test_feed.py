@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -65,7 +66,7 @@ class Driver:
         """Report rows as the actor does; return the trial's next action."""
         last = rows[-1] if rows else {}
         result = {"rows": list(rows), "done": False, "epoch": last.get("epoch", 0), "started_s": 9.0, "elapsed_s": 4.0, **more}
-        self.trial: Any = SimpleNamespace(trial_id="tune-1", last_result=result, error_file=None)
+        self.trial: Any = tune_trial(last_result=result)
         self.callback.on_trial_result(0, [], self.trial, result)
         return self.scheduler.on_trial_result(None, self.trial, result)
 
@@ -94,13 +95,74 @@ def test_a_trial_without_measures_was_stopped_and_one_with_an_error_failed() -> 
     assert (failed.complete().state, failed.records[0].error) == ("failed", "ValueError: no")
     lost.result(row(1))
     lost.callback.on_trial_error(0, [], lost.trial)
-    assert (lost.records[0].state, lost.records[0].error) == ("failed", "the trial's worker was lost")
+    assert (lost.records[0].state, lost.records[0].error) == ("failed", "t0003: its worker was lost after epoch 1")
+
+
+def tune_trial(**about: Any) -> Any:
+    """A trial of Tune's."""
+    given = {"num_failures": 0, "max_failures": 10, "last_result": None, "error_file": None, "latest_checkpoint_result": None}
+    return SimpleNamespace(trial_id="tune-1", **{**given, **about})
+
+
+def died(tmp_path: Path, texts: list[str], epoch: int, kept: int) -> Any:
+    """A trial whose workers were lost: with what Tune has written, and the epochs of its last result and checkpoint."""
+    written = tmp_path / "error.txt"
+    written.write_text("".join(f"Failure # {number} (occurred at noon)\n{text}\n" for number, text in enumerate(texts, 1)))
+    return tune_trial(
+        error_file=str(written), last_result={"epoch": epoch} if epoch else None,
+        latest_checkpoint_result=SimpleNamespace(metrics={"epoch": kept}) if kept else None,
+    )  # fmt: skip
+
+
+KILLED = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR, and a paragraph"
+NODE = "The actor died because its node has died. Node Id: 17"
+
+
+@pytest.mark.parametrize(
+    ("texts", "epoch", "kept", "text"),
+    [
+        ([KILLED], 7, 5, "t0003: its worker was killed or has crashed after epoch 7; it continues after epoch 5"),
+        ([KILLED, NODE], 7, 0, "t0003: its node was lost after epoch 7; it starts again"),
+        ([NODE, "Traceback\n  File x\nValueError: no"], 0, 0, "t0003: ValueError: no in its first epoch; it starts again"),
+    ],
+)
+def test_a_lost_worker_is_one_line_of_news(
+    texts: list[str], epoch: int, kept: int, text: str, tmp_path: Path
+) -> None:  # fmt: skip
+    driver, news, trial = Driver(), list[str](), died(tmp_path, texts, epoch, kept)
+    driver.feed.handlers = replace(driver.feed.handlers, on_news=news.append)
+    driver.callback.on_trial_start(0, [], trial)
+    driver.callback.on_trial_recover(0, [], trial)
+    assert news == [text]
+
+
+def test_a_trial_that_fails_by_the_loss_of_its_workers_has_the_reason_in_its_last_line(tmp_path: Path) -> None:
+    driver, trial = Driver(), died(tmp_path, [KILLED, KILLED], 7, 5)
+    driver.callback.on_trial_start(0, [], trial)
+    driver.callback.on_trial_recover(0, [], trial)
+    driver.callback.on_trial_error(0, [], trial)
+    *earlier, last = driver.records[0].error.splitlines()
+    assert last == "t0003: its worker was killed or has crashed after epoch 7; it was lost 2 times without getting further"
+    assert KILLED in earlier
+
+
+def test_tune_prints_no_traceback_of_a_trial_and_its_other_errors(caplog: pytest.LogCaptureFixture) -> None:
+    with ray_tune._quiet(2):
+        assert os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] == "0"
+        summary, controller = (logging.getLogger(f"ray.tune.{name}") for name in ("tune", "execution.tune_controller"))
+        summary.error("Trials did not complete: %s", ["t"])
+        summary.error("Experiment state snapshotting failed:")
+        controller.error("Error stopping trial.")
+    summary.error("Trials did not complete: %s", ["u"])
+    assert [logged.getMessage() for logged in caplog.records] == [
+        "Experiment state snapshotting failed:", "Error stopping trial.", "Trials did not complete: ['u']",
+    ]  # fmt: skip
 
 
 def test_tune_restarts_a_trial_after_a_death_unless_it_is_the_trials_own_failure() -> None:
     driver = Driver()
     driver.result(row(1))
-    trial = SimpleNamespace(trial_id="tune-1", num_failures=0, max_failures=10, last_result=driver.trial.last_result)
+    trial = tune_trial(last_result=driver.trial.last_result)
     driver.callback.on_trial_start(0, [], trial)
     assert trial.max_failures == 1
     trial.num_failures = 1
@@ -117,7 +179,7 @@ def test_a_spare_process_is_requested_after_the_first_result_and_after_each_deat
     monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
     handlers = replace(driver.feed.handlers, keep_spare=lambda: requested.append(now_s[0]))
     driver.feed.handlers = handlers
-    trial = SimpleNamespace(trial_id="tune-1", num_failures=1, max_failures=10)
+    trial = tune_trial(num_failures=1)
     driver.callback.on_trial_start(0, [], trial)
 
     def steps(*times_s: float) -> None:

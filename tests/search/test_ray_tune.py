@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tutelage.records.trial import Suggestion, TrialRecord
 from tutelage.search import ray_tune
 from tutelage.search.rules import Decision
 from tutelage.search.trial_feed import STATE
+from tutelage.training import ray_messages
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -69,8 +71,9 @@ class Counting:
 
 
 def run(
-    tmp_path: Path, configs: list[dict[str, Any]], rungs: ray_tune.Rungs | None = None, **slots: Any
-) -> dict[str, TrialRecord]:
+    tmp_path: Path, configs: list[dict[str, Any]], rungs: ray_tune.Rungs | None = None,
+    on_news: Callable[[str], None] = print, **slots: Any,
+) -> dict[str, TrialRecord]:  # fmt: skip
     numbers = itertools.count()
     suggestions = iter(
         [Suggestion(number=next(numbers), config=config, params={"epochs": config["epochs"]}) for config in configs]
@@ -79,8 +82,9 @@ def run(
     time_budget_s = slots.pop("time_budget_s", None)
     settings = ray_tune.Slots(**{"cpus": 1, "gpus": 0, "concurrency": None, **slots})
 
-    handlers = ray_tune.Handlers(next_suggestion=lambda: next(suggestions, None), on_record=records.append)
-    ray_tune.run(Counting, handlers, settings, tmp_path / "run", rungs=rungs, time_budget_s=time_budget_s)
+    handlers = ray_tune.Handlers(next_suggestion=lambda: next(suggestions, None), on_record=records.append, on_news=on_news)
+    with ray_messages.on_stderr():
+        ray_tune.run(Counting, handlers, settings, tmp_path / "run", rungs=rungs, time_budget_s=time_budget_s)
     assert len({record.trial_id for record in records}) == len(records), "each trial ends once"
     return {record.trial_id: record for record in records}
 
@@ -110,21 +114,33 @@ def test_a_student_that_raises_or_is_not_finite_fails_without_the_others(tmp_pat
 
 
 @pytest.mark.parametrize(("checkpoint_epochs", "started_at"), [(1, 4), (0, 1)])
-def test_a_lost_worker_loses_no_trial(tmp_path: Path, checkpoint_epochs: int, started_at: int) -> None:
-    """With checkpoints the trial continues from the last one; without, it restarts. Either way it ends once, complete."""
-    config = {"epochs": 6, "killed_at": 4, "marker": str(tmp_path / "killed")}
-    records = run(tmp_path, [config, {"epochs": 2}], checkpoint_epochs=checkpoint_epochs)
+def test_a_lost_worker_loses_no_trial(
+    tmp_path: Path, checkpoint_epochs: int, started_at: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With checkpoints the trial continues from the last one; without, it restarts. Either way it ends once, complete.
+
+    The user reads one line about it, and nothing of Ray's.
+    """
+    config, news = {"epochs": 6, "killed_at": 4, "marker": str(tmp_path / "killed")}, list[str]()
+    records = run(tmp_path, [config, {"epochs": 2}], checkpoint_epochs=checkpoint_epochs, on_news=news.append)
+    after, place = ("after epoch 3", "continues after epoch 3") if checkpoint_epochs else ("in its first epoch", "starts again")
+    assert [text for text in news if "could start" not in text] == [
+        f"t0000: its worker was killed or has crashed {after}; it {place}"
+    ]
+    assert capfd.readouterr() == ("", "")
     assert (tmp_path / "killed").exists()
     assert {record.state for record in records.values()} == {"finished"}
     assert [row["epoch"] for row in records["t0000"].curve][-1] == 6
     assert started_at in [row["epoch"] for row in records["t0000"].curve]
 
 
-def test_a_worker_that_is_lost_for_good_is_a_failed_trial(tmp_path: Path) -> None:
+def test_a_worker_that_is_lost_for_good_is_a_failed_trial(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = {"epochs": 3, "killed_at": 1, "marker": str(tmp_path / "killed")}
     records = run(tmp_path, [config, {"epochs": 2}], max_failures=0, concurrency=1)
     assert records["t0000"].state == "failed"
     assert records["t0001"].state == "finished"
+    assert records["t0000"].error.splitlines()[-1] == "t0000: its worker was killed or has crashed in its first epoch"
+    assert capfd.readouterr() == ("", "")
 
 
 def test_deaths_after_progress_are_no_failure(tmp_path: Path) -> None:

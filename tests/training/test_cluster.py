@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -15,50 +11,24 @@ import ray
 import torch
 
 from tests.conftest import SMALL_SPEC
+from tests.processes import is_alive
 from tutelage.errors import UnreachableError
 from tutelage.placement import Node
 from tutelage.spec import loading
 from tutelage.training import cluster
 
 
-@pytest.fixture
-def raylet(monkeypatch: pytest.MonkeyPatch) -> Iterator[psutil.Process]:
-    """A process that has started another, which would live on for a minute, as if Ray had started the first here."""
-    code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); input()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as started:
-        while not psutil.Process(started.pid).children():
-            pass
-        node = SimpleNamespace(all_processes={"raylet": [SimpleNamespace(process=started)]})
-        monkeypatch.setattr(ray._private.worker, "_global_node", node)
-        monkeypatch.setattr(ray, "shutdown", lambda: None)
-        monkeypatch.setattr(cluster, "WORKERS_END_S", 0.05)
-        yield psutil.Process(started.pid)
-        for process in psutil.Process(started.pid).children():
-            process.kill()
-        started.kill()
+@pytest.mark.slow
+def test_the_processes_of_a_cluster_that_started_here_end_with_the_block(sleeping: Callable[[str], psutil.Process]) -> None:
+    with cluster._watched(is_own=True) as mark:
+        worker, other = sleeping(mark), sleeping("another")
+        assert is_alive(worker)
+    assert not is_alive(worker) and is_alive(other)
 
 
-def is_alive(process: psutil.Process) -> bool:
-    """Return whether a process runs; one that was killed stays a zombie while its parent does not wait for it."""
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
-def test_a_worker_that_does_not_end_with_its_cluster_is_killed(raylet: psutil.Process) -> None:
-    (worker,) = raylet.children()
-    cluster._disconnect()
-    deadline_s = time.monotonic() + 10
-    while is_alive(worker) and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-    assert not is_alive(worker)
-
-
-def test_workers_of_a_cluster_that_others_started_are_left_alone(
-    raylet: psutil.Process, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
-    (worker,) = raylet.children()
-    monkeypatch.setattr(ray._private.worker, "_global_node", None)
-    cluster._disconnect()
-    time.sleep(0.2)
+def test_the_processes_of_a_cluster_that_others_started_are_left_alone(sleeping: Callable[[str], psutil.Process]) -> None:
+    with cluster._watched(is_own=False) as mark:
+        worker = sleeping(mark)
     assert is_alive(worker)
 
 

@@ -72,7 +72,7 @@ def test_a_sweep_has_the_environment_while_its_cluster_lives(monkeypatch: pytest
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
-    monkeypatch.setattr(cluster, "_connect", lambda address: None)
+    monkeypatch.setattr(cluster, "_connect", lambda address, mark: None)
     monkeypatch.setattr(cluster, "get_num_cpus", lambda: 4)
     monkeypatch.setattr(
         spare_processes, "start", lambda number=1: seen.append((number, spare_processes.PRELOADED in os.environ))

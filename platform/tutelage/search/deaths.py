@@ -63,6 +63,10 @@ class Deaths:
         """A trial has ended."""
         self._trials.pop(trial_id, None)
 
+    def count(self, trial_id: str) -> int:
+        """Return how often a trial's worker has died since the trial got further than before."""
+        return len(self._of(trial_id).deaths)
+
     def fails_next(self, trial_id: str) -> bool:
         """Return whether the trial would fail if its worker died now."""
         trial = self._of(trial_id)

@@ -21,7 +21,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from tutelage import environment, placement, signals
+from tutelage import environment, placement, signals, worker_loss
 from tutelage.placement import Demand
 from tutelage.search.deaths import MAX_WITHOUT_PROGRESS, Deaths
 from tutelage.search.gate import Gate
@@ -114,7 +114,7 @@ class _Callback(tune.Callback):
         elif time.monotonic() - self._waits_since_s > WAIT_S:
             self._waits_since_s = time.monotonic()
             nodes, free = placement.nodes_of(ray.nodes()), ray.available_resources()
-            self._feed.handlers.on_wait(
+            self._feed.handlers.on_news(
                 f"no trial could start for {WAIT_S:g} s: one takes {self._demand.text()}; "
                 f"there {placement.describe(nodes)}, of which {placement.free_text(free)}"
             )
@@ -134,6 +134,8 @@ class _Callback(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
         self._spare_due_s = time.monotonic() + SPARE_TAKEN_S
+        place = f"continues after epoch {_kept_epoch(trial)}" if _kept_epoch(trial) else "starts again"
+        self._feed.handlers.on_news(f"{self._lost(trial)}; it {place}")
         self._deaths.died(trial.trial_id, time.monotonic())
         self._running[trial.trial_id] = trial
         self._set_limits()
@@ -142,8 +144,15 @@ class _Callback(tune.Callback):
         self._end(trial, "")
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Trial, **info: Any) -> None:
-        error = trial.error_file and Path(trial.error_file).exists() and Path(trial.error_file).read_text()
-        self._end(trial, error or "the trial's worker was lost")
+        count = self._deaths.count(trial.trial_id) + 1
+        again = f"; it was lost {count} times without getting further" if count > 1 else ""
+        self._end(trial, f"{_error_text(trial)}\n{self._lost(trial)}{again}".strip())
+
+    def _lost(self, trial: Trial) -> str:
+        """Return which trial has lost its worker, why, and when, in words."""
+        name, latest = self._feed.suggestions[trial.trial_id].trial_id, _error_text(trial).rpartition("Failure # ")[2]
+        epoch = (trial.last_result or {}).get("epoch", 0)
+        return f"{name}: {worker_loss.reason(latest)} " + (f"after epoch {epoch}" if epoch else "in its first epoch")
 
     def _end(self, trial: Trial, error: str) -> None:
         self._deaths.ended(trial.trial_id)
@@ -154,6 +163,18 @@ class _Callback(tune.Callback):
         """Have Tune recover each trial from one more death, or from none: it counts deaths of every kind alike."""
         for trial in self._running.values():
             trial.max_failures = trial.num_failures + (not self._deaths.fails_next(trial.trial_id))
+
+
+def _error_text(trial: Trial) -> str:
+    """Return what Tune has written of all errors of a trial; "" if it has written nothing."""
+    path = Path(trial.error_file) if trial.error_file else None
+    return path.read_text() if path and path.exists() else ""
+
+
+def _kept_epoch(trial: Trial) -> int:
+    """Return the epoch of a trial's last checkpoint; 0 if it has none."""
+    kept = trial.latest_checkpoint_result
+    return int(kept.metrics.get("epoch", 0)) if kept and kept.metrics else 0
 
 
 class _Scheduler(FIFOScheduler):
@@ -243,8 +264,9 @@ def _run_config(home: Path, callback: _Callback) -> tune.RunConfig:
 
 @contextlib.contextmanager
 def _quiet(num_slots: int) -> Iterator[None]:
-    """Have Tune hold one trial ahead for each slot, and leave out its own loggers and tables."""
+    """Have Tune hold one trial ahead for each slot, and leave out its loggers, its tables and the errors on record."""
     wanted = {
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
         "TUNE_MAX_PENDING_TRIALS_PG": str(num_slots),
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "86400",
@@ -252,11 +274,18 @@ def _quiet(num_slots: int) -> Iterator[None]:
         "RAY_AIR_NEW_OUTPUT": "0",
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     }
-    logger = logging.getLogger("ray.tune")
+    logger, summary = logging.getLogger("ray.tune"), logging.getLogger("ray.tune.tune")
     level = logger.level
     logger.setLevel(logging.ERROR)
+    summary.addFilter(_is_news)
     try:
         with environment.set_to(wanted):
             yield
     finally:
         logger.setLevel(level)
+        summary.removeFilter(_is_news)
+
+
+def _is_news(logged: logging.LogRecord) -> bool:
+    """Return whether a line of Tune's says more than which trials have failed."""
+    return not str(logged.msg).startswith("Trials did not complete")

@@ -141,7 +141,7 @@ def _run(
             open_trial,
             ray_tune.Handlers(
                 next_suggestion=through_tune(next_suggestion), on_record=through_tune(search.returned),
-                on_epoch=recorder.epoch_ended, on_wait=recorder.events.stage, keep_spare=spare_processes.start,
+                on_epoch=recorder.epoch_ended, on_news=recorder.events.stage, keep_spare=spare_processes.start,
                 spent_s=search.spent_s,
             ),
             ray_tune.Slots(

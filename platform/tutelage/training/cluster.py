@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
+import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import IO
 
-import psutil
 import ray
 import torch
 from ray._private import ray_constants
@@ -20,43 +22,63 @@ from tutelage.errors import UnreachableError
 from tutelage.placement import Demand, Node
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.spec.spec import Spec
-from tutelage.training import spare_processes
-
-WORKERS_END_S = 1.0  # until the workers of a cluster that has ended are killed
+from tutelage.training import ray_messages, spare_processes, watchdog
 
 
 @contextmanager
 def cluster(address: str | None, events: Dispatcher, spec: Spec | None = None) -> Iterator[None]:
     """Connect to Ray within a block, unless this process is already connected.
 
-    A cluster that starts here has processes that are ready for the trials of `spec`. SIGINT, SIGTERM and SIGHUP are
-    exceptions in the block (see `signals`).
+    A cluster that starts here has processes that are ready for the trials of `spec`; all of them end with the block, or with
+    this process if it is killed. SIGINT, SIGTERM and SIGHUP are exceptions in the block (see `signals`).
     """
     if ray.is_initialized():
-        with signals.raised():
+        with signals.raised(), ray_messages.on_stderr():
             yield
         return
     events.stage("starting Ray on this machine" if address is None else f"connecting to Ray at {address}")
     is_own = address is None and "RAY_ADDRESS" not in os.environ
-    with signals.raised(), _prepared(spec) if spec and is_own else nullcontext():
+    prepared = _prepared(spec) if spec and is_own else nullcontext()
+    with signals.raised(), ray_messages.on_stderr(), prepared, _watched(is_own) as mark:
         try:
-            _connect(address)
+            _connect(address, mark)
             if spec:
                 spare_processes.start(trials_at_once(spec, nodes()))
             yield
         finally:
             with signals.deferred():
-                _disconnect()
+                signals.keep_handlers(ray.shutdown)
 
 
-def _connect(address: str | None) -> None:
+@contextmanager
+def _watched(is_own: bool) -> Iterator[str]:
+    """Yield the mark of the processes of a cluster of one's own, which end with the block (see `watchdog`)."""
+    mark = uuid.uuid4().hex
+    if not is_own:
+        yield mark
+        return
+    program = subprocess.Popen(
+        [sys.executable, "-P", watchdog.__file__, mark, str(os.getpid())],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield mark
+    finally:
+        with signals.deferred():
+            held: IO[bytes] | None = program.stdin
+            assert held is not None
+            held.close()
+            program.wait()
+
+
+def _connect(address: str | None, mark: str) -> None:
     """Connect; the handler of SIGTERM, which ray.init replaces by one that exits with 15, is put back."""
     handler = signal.getsignal(signal.SIGTERM)
     try:
         if address or "RAY_ADDRESS" in os.environ:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         else:
-            _start()
+            _start(mark)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UnreachableError(f"Ray at {address or 'this machine'} cannot be reached: {error}") from error
     except SystemExit as error:
@@ -67,38 +89,15 @@ def _connect(address: str | None) -> None:
         signals.put_back(signal.SIGTERM, handler)
 
 
-def _disconnect() -> None:
-    """Disconnect; the workers of a cluster that started here end with it.
+def _start(mark: str) -> None:
+    """Start Ray on this machine for this process alone, on the loopback interface; its processes have the mark.
 
-    A worker learns that its cluster has ended only when it has imported everything, which takes seconds.
-    """
-    workers = _workers()
-    signals.keep_handlers(ray.shutdown)
-    _, left = psutil.wait_procs(workers, timeout=WORKERS_END_S)
-    for worker in left:
-        with suppress(psutil.NoSuchProcess):
-            worker.kill()
-
-
-def _workers() -> list[psutil.Process]:
-    """Return the processes that the cluster has started, if it was started by this process; those of others are not seen."""
-    node = ray._private.worker._global_node
-    started: list[Any] = node.all_processes.get(ray_constants.PROCESS_TYPE_RAYLET, []) if node else []
-    with suppress(psutil.NoSuchProcess):
-        return [worker for raylet in started for worker in psutil.Process(raylet.process.pid).children(recursive=True)]
-    return []
-
-
-def _start() -> None:
-    """Start Ray on this machine for this process alone: it listens on the loopback interface, and ends soon after a kill.
-
-    On macOS and Windows Ray does the former by default, by the setting that is changed here. Its agents would otherwise wait
-    a minute for the head of a driver that was killed.
+    On macOS and Windows Ray listens there by default, by the setting that is changed here.
     """
     clustered = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
-        with environment.set_to({"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}):
+        with environment.set_to({watchdog.VARIABLE: mark}):
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = clustered

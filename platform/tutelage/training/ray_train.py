@@ -21,7 +21,7 @@ import torch
 from ray import train
 from ray.train.torch import TorchTrainer
 
-from tutelage import placement, signals
+from tutelage import placement, signals, worker_loss
 from tutelage.networks import process_state
 from tutelage.placement import Demand
 
@@ -111,9 +111,10 @@ def _fit_in_a_process(function: Callable[[], T], workers: Workers, max_losses: i
         try:
             value: T = ray.get(running)
             return value
-        except LOSSES:
+        except LOSSES as error:
             if losses == max_losses:
                 raise
+            logger.warning(f"A job is run again: {worker_loss.reason(str(error))}. It continues after its last finished epoch.")
         except BaseException:
             ray.cancel(running, force=True)
             raise
@@ -158,7 +159,7 @@ def cause_of(error: BaseException) -> str:
     failures = getattr(error, "worker_failures", None) or {}
     inner = next(iter(failures.values()), error)
     cause = getattr(inner, "cause", None) or inner
-    return f"{type(cause).__name__}: {cause}"
+    return worker_loss.reason(str(cause)) if isinstance(cause, LOSSES) else f"{type(cause).__name__}: {cause}"
 
 
 def workers_of(resources: Any) -> Workers:
