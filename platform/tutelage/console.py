@@ -130,7 +130,7 @@ def show_choice(choice: Any) -> None:
     say(document["reason"])
     _show_rivals(document)
     if document["guard"]:
-        say(document["guard"]["promise"])
+        say(document["guard"]["guarantee"])
     for remark in ("regression", "distillation", "capacity_gap", "transfer", "test_warning"):
         if document[remark]:
             say(document[remark])

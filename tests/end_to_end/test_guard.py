@@ -1,4 +1,4 @@
-"""A sweep with a guard, from its halved validation to the promise in MLflow, the model card and the registry."""
+"""A sweep with a guard, from its halved validation to the guarantee in MLflow, the model card and the registry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tutelage.sweep import pipeline
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 
-def test_a_guarded_sweep_promises_what_its_student_loses(tmp_path: Path) -> None:
+def test_a_guarded_sweep_certifies_what_its_student_loses(tmp_path: Path) -> None:
     spec = loading.from_dict({
         **SMALL_SPEC,
         "name": "guarded",
@@ -36,10 +36,10 @@ def test_a_guarded_sweep_promises_what_its_student_loses(tmp_path: Path) -> None
     assert guard["n"] == facts["num_examples"]["certification"]
     assert {one["trial"] for one in choice.document["candidates"]} >= {taken} and choice.document["confirmed"]["seeds"] == 1
     client = mlflow.MlflowClient(tracking_uri=home.tracking_uri, registry_uri=home.tracking_uri)
-    assert client.get_run(facts["run_id"]).data.tags["selected.guard"] == guard["promise"]
+    assert client.get_run(facts["run_id"]).data.tags["selected.guard"] == guard["guarantee"]
     own = client.get_run(home.facts()["run_ids"][taken]).data.metrics
     assert own["guard/n"] == guard["n"] and own["guard/p_value"] == pytest.approx(guard["steps"][0]["p_value"])
-    assert client.get_model_version("guarded", "1").tags["tutelage.guard"] == guard["promise"]
+    assert client.get_model_version("guarded", "1").tags["tutelage.guard"] == guard["guarantee"]
     assert "The guard" in choice.report_path.read_text(encoding="utf-8")
     export_model("guarded", tmp_path / "out", home.storage.uri, Options(forms=("weights",)))
     assert f"loses less than 90.00 points of accuracy against the dense student {taken[:-1]}1" in (

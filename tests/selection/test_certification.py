@@ -13,7 +13,7 @@ from scipy.stats import multinomial
 from tutelage.intervals import Contributions
 from tutelage.measure import Measure
 from tutelage.measures.accuracy import MEASURE as ACCURACY
-from tutelage.selection.certification import Step, by_evidence, confidence_of, promise, walk, why_none
+from tutelage.selection.certification import Step, by_evidence, confidence_of, guarantee_text, walk, why_none
 
 LOSS = Measure(name="loss", label="loss", unit="nats", direction="minimise", meaning="its mean loss", spread="mean")
 
@@ -90,10 +90,10 @@ def test_a_measure_that_is_no_share_is_tested_by_a_bootstrap() -> None:
     assert steps[0].document()["disagreements"] is None and steps[1].comparison.drop == pytest.approx(0.2)
 
 
-def test_later_openings_are_stricter_and_their_errors_add_up_to_less_than_one_tests() -> None:
+def test_later_evaluations_are_stricter_and_their_errors_add_up_to_less_than_one_tests() -> None:
     assert confidence_of(1, 7, 0.95) == 0.95
     assert 1 - confidence_of(2, 7, 0.95) == pytest.approx(0.05 / 14)
-    wrong = sum(7 * (1 - confidence_of(opening, 7, 0.95)) for opening in range(2, 40))
+    wrong = sum(7 * (1 - confidence_of(number, 7, 0.95)) for number in range(2, 40))
     assert wrong == pytest.approx(0.05) and wrong <= 0.05
 
 
@@ -104,23 +104,23 @@ def document(steps: list[Step], result: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_the_promise_states_bound_confidence_counts_and_p() -> None:
+def test_the_guarantee_states_bound_confidence_counts_and_p() -> None:
     reference = np.ones((200, 1))
     chain = [("t1.1", answers(200, 1, 0)[1]), ("t1.2", answers(200, 40, 0)[1])]
     steps = walk(ACCURACY, reference, chain, 0.05, 0.95)
-    said = promise(ACCURACY, document(steps, "t1.1"), "the dense student t1.0")
-    assert said.startswith(
+    text = guarantee_text(ACCURACY, document(steps, "t1.1"), "the dense student t1.0")
+    assert text.startswith(
         "The guard certifies that t1.1 loses less than 5.00 points of accuracy against the dense student t1.0, with 95 % "
         "confidence: drop +0.50 points, 1 lost and 0 won, p = "
     )
-    assert "by the exact paired test, on 200 examples that chose nothing. t1.2 failed (drop +20.00 points" in said
+    assert "by the exact paired test, on 200 examples that no choice has used. t1.2 failed (drop +20.00 points" in text
 
 
-def test_without_a_certified_candidate_the_reference_stays_and_it_is_said() -> None:
+def test_without_a_certified_candidate_the_reference_is_selected_with_the_reason() -> None:
     steps = walk(ACCURACY, np.ones((200, 1)), [("t1.1", answers(200, 40, 0)[1])], 0.05, 0.95)
-    said = promise(ACCURACY, document(steps, "t1.0"), "the dense student t1.0")
-    assert said.startswith("t1.0 stays: it is what the guard compares with")
-    assert "no other student is certified to lose less than 5.00 points: t1.1 failed (drop +20.00 points" in said
+    text = guarantee_text(ACCURACY, document(steps, "t1.0"), "the dense student t1.0")
+    assert text.startswith("t1.0 is selected: it is the reference of the guard")
+    assert "no other student is certified to lose less than 5.00 points: t1.1 failed (drop +20.00 points" in text
     assert why_none(ACCURACY, document([], "t1.0")) == "there was no other student to test"
     passed = walk(ACCURACY, np.ones((200, 1)), [("t1.1", np.ones((200, 1)))], 0.05, 0.95)
-    assert promise(ACCURACY, document(passed, "t1.0"), "").endswith("so it loses nothing; certified beside it: t1.1.")
+    assert guarantee_text(ACCURACY, document(passed, "t1.0"), "").endswith("so it loses nothing; also certified: t1.1.")

@@ -119,8 +119,8 @@ def test_the_strongest_certified_candidate_of_the_picked_trial_is_taken(home: Sw
         ("t0000.1", True), ("t0000.2", True), ("t0000.3", False),
     ]  # fmt: skip
     assert document["n"] == len(guarded.certification) and document["against"] == "t0000.0" and document["is_certified"]
-    assert "t0000.2 loses less than 5.00 points of accuracy against the dense student t0000.0" in document["promise"]
-    assert "the guard takes t0000.2" in picked.reason
+    assert "t0000.2 loses less than 5.00 points of accuracy against the dense student t0000.0" in document["guarantee"]
+    assert "The guard takes t0000.2" in picked.reason
     reference, own = (
         inference.contributions_of(
             checkpoint.read(home.student_path(name))[0], guarded.built_task, guarded.certification
@@ -140,23 +140,23 @@ def test_the_same_chain_is_not_tested_twice_and_another_is_refused(home: SweepDi
     assert pick(home, guarded, limits=Limits(max={"params": 4600.0}))[1]["steps"] == first["steps"]
     assert len(opened(home)) == 1
     other = Limits(max={"params": 2600.0})
-    with pytest.raises(InputError, match=r"was opened for t0000\.1, t0000\.2, t0000\.3: to test t0001\.1 .* --again"):
+    with pytest.raises(InputError, match=r"was already used to test t0000\.1, t0000\.2, t0000\.3\. .* --again"):
         pick(home, guarded, policy="min-size", limits=Limits(max={"params": 2600.0}, min={"params": 2400.0}))
     assert len(opened(home)) == 1
-    with pytest.raises(NoStudentFits, match=r"the guard certifies t0001\.0, and none of these meets the limits"):
+    with pytest.raises(NoStudentFits, match=r"the guard certifies t0001\.0 of t0001, and none of these meets the limits"):
         pick(home, guarded, policy="min-size", limits=replace(other, min={"params": 2400.0}), again=True)
     assert [one["result"]["test_confidence"] for one in opened(home)] == [0.95, pytest.approx(1 - 0.05 / (3 * 2))]
 
 
-def test_the_dense_student_stays_where_no_candidate_passes(home: SweepDir, guarded: TrainingContext) -> None:
+def test_the_dense_student_is_selected_where_no_candidate_passes(home: SweepDir, guarded: TrainingContext) -> None:
     picked, document = pick(home, guarded, policy="min-size", limits=Limits(max={"params": 5000.0}), max_drop=1e-4)
     assert picked.record.trial_id == "t0000.0" and not document["is_certified"]
-    assert document["certified"] == [] and document["promise"].startswith("t0000.0 stays")
+    assert document["certified"] == [] and document["guarantee"].startswith("t0000.0 is selected")
     assert document["untested"] == ["t0000.2", "t0000.3"]
 
 
 def test_limits_choose_among_the_certified(home: SweepDir, guarded: TrainingContext) -> None:
-    with pytest.raises(NoStudentFits, match=r"the guard certifies t0000\.0, t0000\.1, t0000\.2, and none"):
+    with pytest.raises(NoStudentFits, match=r"the guard certifies t0000\.0, t0000\.1, t0000\.2 of t0000, and none"):
         pick(home, guarded, policy="min-size", limits=Limits(max={"params": 2000.0}))
     assert pick(home, guarded, limits=Limits(min={"params": 4400.0}))[0].record.trial_id == "t0000.1"
 
@@ -199,7 +199,7 @@ def test_a_trial_of_one_student_is_compared_over_the_front_and_a_dense_one_not_a
     )  # fmt: skip
     home.ledger.append(record)
     picked, document = pick(home, guarded, policy="min-size")
-    assert picked.record.trial_id == "t0002" and "nothing was removed from t0002" in document["promise"]
+    assert picked.record.trial_id == "t0002" and "nothing was removed from t0002" in document["guarantee"]
     assert opened(home) == [] and amount_of(record) == 0.0
     home.ledger.append(
         replace(

@@ -1,4 +1,4 @@
-"""What a guard can promise is said before a sweep, and what it cannot is refused; the search never reads what certifies."""
+"""The least drop of a guard is printed before a sweep, a smaller one is an error; the search uses the decision half only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def spec_of(tmp_path: Path, **guard: Any) -> Spec:
 
 
 @pytest.mark.slow
-def test_halves_of_digits_are_sized_and_what_they_promise_is_said(tmp_path: Path, context: TrainingContext) -> None:
+def test_the_halves_of_digits_have_their_sizes_and_least_drops(tmp_path: Path, context: TrainingContext) -> None:
     spec = spec_of(tmp_path)
     room = context_of(spec)
     assert len(room.splits["validation"]) + len(room.certification) == len(context.splits["validation"])
@@ -39,28 +39,32 @@ def test_halves_of_digits_are_sized_and_what_they_promise_is_said(tmp_path: Path
     for share, least in found["least_max_drop"].items():
         half = round(179 * float(share) / 2)
         assert exact_p_value(half, half, 179, least) <= 0.05 < exact_p_value(half, half, 179, least - 2e-4)
-    (said,) = guard_checks.lines(spec, room)
-    assert said.startswith("guard: 180 examples of validation decide, 179 certify what is selected, with 95 % confidence; ")
+    (text,) = guard_checks.lines(spec, room)
+    assert text.startswith(
+        "guard: the search uses 180 examples of validation; 179 certify the selected student, with 95 % confidence. "
+    )
     least = found["least_max_drop"]
-    assert least["0.02"] == 0.0234 and f"at best {100 * least['0.01']:.2f} points where 1 % of the answers differ, 2.34" in said
-    assert guard_checks.plan(spec, room) == {"guard": {**found, "said": [said]}}
+    assert least["0.02"] == 0.0234
+    assert f"certify: {100 * least['0.01']:.2f} points where two networks differ on 1 % of the examples, 2.34" in text
+    assert guard_checks.plan(spec, room) == {"guard": {**found, "text": [text]}}
     guard_checks.check_guard(spec, room)
 
 
-def test_a_promise_that_the_examples_cannot_carry_is_refused_with_the_one_that_they_can(tmp_path: Path) -> None:
+def test_a_drop_that_the_examples_cannot_certify_is_an_error_with_the_least_one(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, max_drop=0.01)
     room = context_of(spec)
     with pytest.raises(
-        InputError, match=r"guard\.max_drop 0\.01: 179 examples .* 95 % confidence, where 2 % .* promise 0\.0234,"
+        InputError,
+        match=r"guard\.max_drop 0\.01 is too small: 179 examples certify 0\.0234 .* 95 % confidence, .* differ on 2 % ",
     ):
         guard_checks.check_guard(spec, room)
     least = guard_checks._rounded_up(least_margin(179, 0.02))
     guard_checks.check_guard(spec_of(tmp_path, max_drop=least), room)
-    with pytest.raises(InputError, match="where 8 % of two networks' answers differ"):
+    with pytest.raises(InputError, match="where two networks differ on 8 % of the examples"):
         guard_checks.check_guard(spec_of(tmp_path, max_drop=least, disagreement=0.08), room)
 
 
-def test_a_sweep_without_a_guard_says_and_halves_nothing(tmp_path: Path, context: TrainingContext) -> None:
+def test_a_sweep_without_a_guard_halves_nothing(tmp_path: Path, context: TrainingContext) -> None:
     spec = loading.from_dict({**SMALL_SPEC, "storage": str(tmp_path)})
     room = context_of(spec)
     guard_checks.check_guard(spec, room)
@@ -68,15 +72,15 @@ def test_a_sweep_without_a_guard_says_and_halves_nothing(tmp_path: Path, context
     assert room.fingerprint == context.fingerprint != context_of(spec_of(tmp_path)).fingerprint
 
 
-def test_a_warm_start_from_students_that_saw_what_certifies_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warm_start_from_students_that_used_the_certification_half_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec, marks = spec_of(tmp_path), {"fingerprint": "other"}
     room = context_of(spec)
     warm = spec.model_copy(update={"search": spec.search.model_copy(update={"warm_start": ["earlier"]})})
     earlier = type("Home", (), {"facts": staticmethod(lambda: marks)})
     monkeypatch.setattr(warm_start, "find", lambda storage, name: earlier)
-    with pytest.raises(
-        InputError, match=r"search\.warm_start: sweep 'earlier' has other examples, or decided on all of validation"
-    ):
+    with pytest.raises(InputError, match=r"search\.warm_start: sweep 'earlier' has other examples, or used all of validation"):
         guard_checks.check_guard(warm, room)
     marks["fingerprint"] = room.fingerprint
     guard_checks.check_guard(warm, room)

@@ -174,9 +174,9 @@ def _numbers(card: Card) -> str:
 
 
 def _guarded(card: Card) -> str:
-    """Return what the sweep's guard promises of the student; "" without a guard."""
+    """Return the guarantee of the sweep's guard for the student; "" without a guard."""
     guard = (card.selection or {}).get("guard")
-    return f"\n{for_markdown(guard['promise'])}\n" if guard else ""
+    return f"\n{for_markdown(guard['guarantee'])}\n" if guard else ""
 
 
 def _steps(card: Card) -> str:

@@ -264,7 +264,7 @@ class Tracker:
         }
         guard = document["guard"]
         if guard:
-            tags |= {"selected.guard": guard["promise"], "selected.is_certified": str(guard["is_certified"]).lower()}
+            tags |= {"selected.guard": guard["guarantee"], "selected.is_certified": str(guard["is_certified"]).lower()}
         self._enqueue("run", tags=fit_tags(tags), file="selection.json", text=json.dumps(redacted(document), indent=2))
         if guard:
             for step in guard["steps"]:

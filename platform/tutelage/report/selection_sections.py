@@ -104,7 +104,7 @@ def selected(selection: Selection | None) -> str:
 
 
 def _guarded(guard: Mapping[str, Any] | None, primary: Measure) -> str:
-    """Return what the guard promises and each of its tests in their order; "" without a guard."""
+    """Return the guard's guarantee and each of its tests in their order; "" without a guard."""
     if guard is None:
         return ""
     rows = [
@@ -114,7 +114,7 @@ def _guarded(guard: Mapping[str, Any] | None, primary: Measure) -> str:
     ]  # fmt: skip
     head = ("candidate", f"drop, {primary.difference_unit}", "lost", "won", "p", "certified")
     rows += [(trial, "", "", "", "", "not tested") for trial in guard["untested"]]
-    return "<h3>The guard</h3>" + layout.paragraphs([guard["promise"]]) + (layout.table(head, rows) if rows else "")
+    return "<h3>The guard</h3>" + layout.paragraphs([guard["guarantee"]]) + (layout.table(head, rows) if rows else "")
 
 
 def flat(node: Mapping[str, Any], path: str = "") -> str:

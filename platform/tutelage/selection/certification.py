@@ -40,7 +40,7 @@ def walk(
     measure: Measure, reference: Contributions, chain: Iterable[tuple[str, Contributions]], max_drop: float, confidence: float,
     seed: int = 0,
 ) -> list[Step]:  # fmt: skip
-    """Return the tests of the chain's candidates in their order, up to the first that fails; the rest is not read."""
+    """Return the tests of the chain's candidates in their order, up to the first that fails; no later one is evaluated."""
     steps: list[Step] = []
     for trial, candidate in chain:
         found = compare(measure, reference, candidate, max_drop, seed)
@@ -59,14 +59,14 @@ def by_evidence(
     return sorted(candidates, key=lambda name: (found[name].p_value, found[name].drop))
 
 
-def confidence_of(opening: int, num_walks: int, confidence: float) -> float:
-    """Return the confidence of each test when the certification half is opened for the `opening`-th time, from 1.
+def confidence_of(evaluation: int, num_chains: int, confidence: float) -> float:
+    """Return the confidence of each test in the `evaluation`-th evaluation of the certification half, counted from 1.
 
-    The first opening has the full `confidence`. A later chain may be chosen because of an earlier result. So the probability of
-    a wrong guarantee is divided by the number of chains that might be chosen, `num_walks` (Bonferroni), and halved with every
-    opening: all later openings together are then wrong with at most 1 - `confidence`, whatever chain was chosen.
+    The first evaluation has the full `confidence`. A later chain may be chosen because of an earlier result. So the probability
+    of a wrong guarantee is divided by the number of chains that might be chosen, `num_chains` (Bonferroni), and halved with
+    each evaluation: all later ones together are wrong with a probability of at most 1 - `confidence`, whatever was chosen.
     """
-    return confidence if opening == 1 else 1.0 - (1.0 - confidence) / (num_walks * 2 ** (opening - 1))
+    return confidence if evaluation == 1 else 1.0 - (1.0 - confidence) / (num_chains * 2 ** (evaluation - 1))
 
 
 def drop_text(measure: Measure, drop: float) -> str:
@@ -74,25 +74,27 @@ def drop_text(measure: Measure, drop: float) -> str:
     return measure.difference_text(drop).lstrip("+")
 
 
-def promise(measure: Measure, document: Mapping[str, Any], reference: str) -> str:
-    """Return in a sentence the guarantee of a guard's document for the candidate `result`; `reference` is in words."""
+def guarantee_text(measure: Measure, document: Mapping[str, Any], reference: str) -> str:
+    """Return the guarantee that a guard's document gives for the candidate `result`; `reference` describes its reference."""
     result, passed = document["result"], [step for step in document["steps"] if step["passed"]]
     own = next((step for step in passed if step["trial"] == result), None)
     if own is None:
         others = ", ".join(step["trial"] for step in passed)
-        why = f"certified beside it: {others}" if passed else why_none(measure, document)
-        return f"{result} stays: it is what the guard compares with, so it loses nothing; {why}."
+        why = f"also certified: {others}" if passed else why_none(measure, document)
+        return f"{result} is selected: it is the reference of the guard, so it loses nothing; {why}."
     bound, percent = drop_text(measure, document["max_drop"]), f"{100 * document['confidence']:g} %"
-    said = (
+    certified = (
         f"The guard certifies that {result} loses less than {bound} of {measure.label} against {reference}, with {percent} "
-        f"confidence: {_figures(measure, own)}, by the {document['test']}, on {own['n']:,} examples that chose nothing."
+        f"confidence: {_figures(measure, own)}, by the {document['test']}, on {own['n']:,} examples that no choice has used."
     )
     failed = next((step for step in document["steps"] if not step["passed"]), None)
-    return f"{said} {failed['trial']} failed ({_figures(measure, failed)}), which ended the tests." if failed else said
+    return (
+        f"{certified} {failed['trial']} failed ({_figures(measure, failed)}), which ended the tests." if failed else certified
+    )
 
 
 def why_none(measure: Measure, document: Mapping[str, Any]) -> str:
-    """Return in words why no candidate is certified: the first one failed, or there is none."""
+    """Return why no candidate is certified, as text: the first one failed, or there is none."""
     if not document["steps"]:
         return "there was no other student to test"
     failed = document["steps"][0]

@@ -124,7 +124,7 @@ def register(
         "tutelage.promotion": why,
     }
     if document["guard"]:
-        tags["tutelage.guard"] = document["guard"]["promise"]
+        tags["tutelage.guard"] = document["guard"]["guarantee"]
     candidate = candidate_of(directory, home.spec().own_code(), context, tags)
     run = logged_model.Run(uri=home.tracking_uri, experiment_id=tracker.experiment_id, run_id=facts["run_id"])
     registered = registry.register_student(

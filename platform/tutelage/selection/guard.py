@@ -1,4 +1,4 @@
-"""The guard of a sweep: tests of the policy's pick on the half of validation that nothing else has read."""
+"""The guard of a sweep: tests of the policy's choice on the half of validation that nothing else has used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.fronts import candidates, front_of
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
-from tutelage.selection.certification import BOOTSTRAP, EXACT, by_evidence, confidence_of, promise, walk, why_none
+from tutelage.selection.certification import BOOTSTRAP, EXACT, by_evidence, confidence_of, guarantee_text, walk, why_none
 from tutelage.selection.picking import Picked, Picker
 from tutelage.spec.guard import GuardConfig
 from tutelage.training import inference
@@ -28,10 +28,10 @@ TEACHER = "teacher"  # the only reference that is not a trial
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """Candidates, named by trials, in the order of their tests against a reference; `said` is the reference in words."""
+    """Candidates, named by trials, in the order of their tests against a reference; `description` describes the reference."""
 
     reference: str
-    said: str
+    description: str
     trials: tuple[str, ...]
 
     def document(self) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class Chain:
 
 @dataclass(frozen=True, kw_only=True)
 class Guard:
-    """Certifies picks of a sweep whose spec has a `guard`; `again` allows a further opening of the certification half."""
+    """Certifies the choices of a sweep with a `guard`; `again` allows a further evaluation of the certification half."""
 
     home: SweepDir
     context: TrainingContext
@@ -67,8 +67,10 @@ class Guard:
         """Return the strongest certified candidate of the picked trial that meets the limits."""
         dense, *rungs = ladder
         removed = amount_of(dense)
-        said = f"the dense student {dense.trial_id}" if removed == 0 else f"{dense.trial_id}, without {removed:.0%} of it,"
-        chain = Chain(reference=dense.trial_id, said=said, trials=tuple(one.trial_id for one in rungs))
+        description = (
+            f"the dense student {dense.trial_id}" if removed == 0 else f"{dense.trial_id}, {removed:.0%} of it removed,"
+        )
+        chain = Chain(reference=dense.trial_id, description=description, trials=tuple(one.trial_id for one in rungs))
         found = self._certified(chain)
         held = [dense.trial_id, *found["certified"]]
         certified = [one for one in candidates(self.home) if one.trial_id in held]
@@ -76,12 +78,12 @@ class Guard:
         last = next((trial for trial in reversed(held) if trial in fitting), None)
         if last is None:
             raise NoStudentFits(
-                f"of {dense.parent} the guard certifies {_listed(held)}, and none of these meets the limits of the selection. "
+                f"the guard certifies {_listed(held)} of {dense.parent}, and none of these meets the limits of the selection. "
                 "Loosen the limits, or guard.max_drop in another sweep."
             )
         record = next(one for one in ladder if one.trial_id == last)
-        reason = f"Of its trial the guard takes {last}, the strongest that it certifies within the limits."
-        document = self._with_promise(chain, found, last)
+        reason = f"The guard takes {last}, the smallest candidate of its trial that it certifies and that meets the limits."
+        document = self._with_guarantee(chain, found, last)
         return picker.instead(picked, record, candidates(self.home), reason), document
 
     def _of_front(self, picker: Picker, against: str) -> tuple[Picked, dict[str, Any]]:
@@ -92,45 +94,47 @@ class Guard:
         records = [one for one in candidates(self.home) if one.trial_id in held]
         if not records:
             raise NoStudentFits(
-                f"against {chain.said}, {why_none(self._primary, found)}. Loosen guard.max_drop in another sweep."
+                f"against {chain.description}, {why_none(self._primary, found)}. Loosen guard.max_drop in another sweep."
             )
         try:
             picked = picker.pick(records)
         except NoStudentFits as error:
             raise NoStudentFits(f"of the students that the guard certifies: {error}") from None
-        return picked, self._with_promise(chain, found, picked.record.trial_id)
+        return picked, self._with_guarantee(chain, found, picked.record.trial_id)
 
     def _front_chain(self, against: str) -> Chain:
         """Return the front in the order of its p-values on the decision half."""
         front = front_of(candidates(self.home), self.home.objectives())
         best = min(front, key=lambda one: self._primary.sign * one.measures[self._primary.name]).trial_id
-        reference, said = (TEACHER, "the teacher") if against == TEACHER else (best, f"{best}, the most accurate of the front")
+        is_teacher = against == TEACHER
+        reference = TEACHER if is_teacher else best
+        description = "the teacher" if is_teacher else f"{best}, the most accurate of the front"
         names = [one.trial_id for one in front if one.trial_id != reference]
         own = {name: self._contributions(name, self._decision) for name in names}
         order = by_evidence(
             self._primary, self._contributions(reference, self._decision), own, self.config.max_drop, self.context.seed
         )  # fmt: skip
-        return Chain(reference=reference, said=said, trials=tuple(order))
+        return Chain(reference=reference, description=description, trials=tuple(order))
 
     def _certified(self, chain: Chain) -> dict[str, Any]:
         """Return the tests of a chain on the certification half, and record them; recorded tests are not repeated."""
-        openings = self.home.facts().get("certifications", [])
-        for number, one in enumerate(openings, 1):
+        earlier = self.home.facts().get("certifications", [])
+        for number, one in enumerate(earlier, 1):
             if one["chain"] == chain.document():
-                return {**one["result"], "opening": number}
+                return {**one["result"], "evaluation": number}
         if not chain.trials:
-            return {**self._tested(chain, self.config.confidence), "opening": 0}
-        if openings and not self.again:
+            return {**self._tested(chain, self.config.confidence), "evaluation": 0}
+        if earlier and not self.again:
             raise InputError(
-                f"the certification half of sweep '{self.home.name}' was opened for {_listed(_opened(openings))}: to test "
-                f"{_listed(chain.trials)} on the same {len(self.context.certification):,} examples weakens the promise. Take "
-                "what was certified, or add --again: its tests are then stricter, so that a promise allows for the choice."
+                f"the certification half of sweep '{self.home.name}' was already used to test {_listed(_tested_in(earlier))}. "
+                f"A test of {_listed(chain.trials)} on the same {len(self.context.certification):,} examples weakens the "
+                "guarantee. Select what was certified, or add --again: the tests are then stricter, to allow for the choice."
             )
-        self.events.stage(f"testing {_listed(chain.trials)} against {chain.said} on the certification half")
-        opening = len(openings) + 1
-        result = self._tested(chain, confidence_of(opening, self._num_walks(), self.config.confidence))
+        self.events.stage(f"testing {_listed(chain.trials)} against {chain.description} on the certification half")
+        evaluation = len(earlier) + 1
+        result = self._tested(chain, confidence_of(evaluation, self._num_chains(), self.config.confidence))
         self.home.update(certifications={"chain": chain.document(), "result": result, "unix_time_s": time.time()})
-        return {**result, "opening": opening}
+        return {**result, "evaluation": evaluation}
 
     def _tested(self, chain: Chain, confidence: float) -> dict[str, Any]:
         examples = self.context.certification
@@ -146,27 +150,27 @@ class Guard:
             "untested": list(chain.trials[len(steps) :]),
         }  # fmt: skip
 
-    def _num_walks(self) -> int:
+    def _num_chains(self) -> int:
         """Return how many chains a selection might test: each trial of several candidates, and the front."""
         return 1 + len({one.parent for one in self.home.records() if one.parent})
 
-    def _with_promise(self, chain: Chain, found: dict[str, Any], result: str) -> dict[str, Any]:
+    def _with_guarantee(self, chain: Chain, found: dict[str, Any], result: str) -> dict[str, Any]:
         document = {**found, "result": result, "is_certified": result in found["certified"]}
-        said = promise(self._primary, document, chain.said)
-        if found["opening"] > 1:
-            said += (
-                f" This was opening {found['opening']} of the certification half: each test had "
-                f"{100 * found['test_confidence']:.4g} % confidence, so that the promise allows for the choice."
+        text = guarantee_text(self._primary, document, chain.description)
+        if found["evaluation"] > 1:
+            text += (
+                f" This was evaluation {found['evaluation']} of the certification half: each test had "
+                f"{100 * found['test_confidence']:.4g} % confidence, so that the guarantee allows for the choice."
             )
-        return {**document, "promise": said}
+        return {**document, "guarantee": text}
 
     def _nothing(self, picked: Picked) -> dict[str, Any]:
         trial = picked.record.trial_id
         return {
             "against": trial, "max_drop": self.config.max_drop, "confidence": self.config.confidence, "n": 0, "steps": [],
-            "certified": [], "untested": [], "opening": 0, "result": trial, "is_certified": False,
-            "promise": f"The guard had nothing to certify: nothing was removed from {trial}. guard.against: best compares "
-            "networks of different size.",
+            "certified": [], "untested": [], "evaluation": 0, "result": trial, "is_certified": False,
+            "guarantee": f"The guard has nothing to certify: nothing was removed from {trial}. With guard.against: best it "
+            "compares networks of different sizes.",
         }  # fmt: skip
 
     def _contributions(self, name: str, examples: Examples) -> Contributions:
@@ -190,8 +194,8 @@ def amount_of(record: TrialRecord) -> float:
     return float(record.config["sparsity"].get("amount", 0.0))
 
 
-def _opened(openings: Sequence[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(trial for one in openings for trial in one["chain"]["trials"]))
+def _tested_in(evaluations: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(trial for one in evaluations for trial in one["chain"]["trials"]))
 
 
 def _listed(names: Sequence[str]) -> str:

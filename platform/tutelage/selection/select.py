@@ -63,7 +63,7 @@ def select(
     their confidence bounds; with `confirm` = 0 it rests on the values of the search. The selected student is also trained
     without its teacher. Then the test split is evaluated for it, its teacher, its label-only baseline and the champion that
     it may replace, and the evaluation is recorded. `register` is the name under which it is registered in MLflow. If the spec
-    has a guard, the choice is certified (see `Guard`); `again` allows a further opening of the certification half. Raises
+    has a guard, the choice is certified (see `Guard`); `again` allows a further evaluation of the certification half. Raises
     `NoStudentFits` when no student meets the limits, `InputError` for a policy or a registered model that cannot be used.
     """
     registration = Registration(name=register) if isinstance(register, str) else register

@@ -1,4 +1,4 @@
-"""The section `guard` of a spec: what a selected student may lose, certified on examples that chose nothing."""
+"""The section `guard` of a spec: what a selected student may lose, certified on examples that no choice has used."""
 
 from __future__ import annotations
 
