@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import ray
-from ray.core.generated.common_pb2 import ActorDiedErrorContext
+from ray.core.generated.common_pb2 import ActorDiedErrorContext  # type: ignore[attr-defined]
 
 from tutelage import worker_loss
 from tutelage.training import ray_messages
