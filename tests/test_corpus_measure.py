@@ -130,11 +130,11 @@ def test_dominance_stops_by_a_rate_above_1_and_heeds_its_standard_error(make_rec
             judge.learn(replace(made, curve=(row(1, 1.4 + number / 100), row(2, 1.2))))
         small = Suggestion(number=8, config={}, params={}, sizes={"params": 10.0})
         large = Suggestion(number=9, config={}, params={}, sizes={"params": 200.0})
-        assert judge.judge(small, row(1, 1.4, error)) == "go_on"
+        assert judge.judge(small, row(1, 1.4, error)) == "continue"
         return judge.judge(large, row(1, 1.9, error))
 
     assert judged(None) == judged(0.05) == "stop"
-    assert judged(1.0) == "go_on", "within its noise"
+    assert judged(1.0) == "continue", "within its noise"
 
 
 def test_promotion_pauses_and_goes_on_with_rates_above_1(make_record: Make) -> None:
@@ -144,7 +144,7 @@ def test_promotion_pauses_and_goes_on_with_rates_above_1(make_record: Make) -> N
     for number in range(20):
         drawn = Suggestion(number=number, config={}, params={"n": number}, sizes={"params": 10.0 + number})
         paused = judge.judge(drawn, row(1, 2.0 - number / 20))
-        assert paused == ("go_on" if number < 5 else "pause")
+        assert paused == ("continue" if number < 5 else "pause")
         if number < 5:
             made = make_record(number, cer=1.9 - number / 20, params=10.0 + number)
             judge.learn(replace(made, params={"n": number}, sizes={"params": 10.0 + number}))
@@ -164,7 +164,7 @@ def test_size_aware_learns_a_rate_above_1() -> None:
     for number, n in enumerate((1, 10, 50, 100, 200, 300, 400)):
         chooser.started(number, {"n": n}, sizes({"n": n}))
         chooser.finished(number, 2.0 / math.sqrt(n) + 1.0)
-    proposed = chooser.propose(7)
+    proposed = chooser.suggest(7)
     assert proposed is not None and 1 <= proposed["n"] <= 500
 
 

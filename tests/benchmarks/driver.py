@@ -79,7 +79,7 @@ def size_aware_ms(observations: int, timed: int) -> float:
     seconds = []
     for number in range(observations + timed):
         started_s = time.perf_counter()
-        proposed = chooser.propose(number) if number >= observations else None
+        proposed = chooser.suggest(number) if number >= observations else None
         seconds.append(time.perf_counter() - started_s)
         params = proposed or loaded.space.resolve(lambda name, domain: any_value(generator, domain))[1]
         chooser.started(number, params, known(params))
@@ -200,7 +200,7 @@ def _goes_on(
     row = {"epoch": float(epoch), "train_loss": 0.5, "accuracy": accuracy, "step_s": 0.1}
     if epoch < EPOCHS:
         suggester.observe(suggestion, row)
-        if judge.judge(suggestion, row) == "go_on":
+        if judge.judge(suggestion, row) == "continue":
             return True
     state: State = "finished" if epoch == EPOCHS else "stopped"
     measures = {"accuracy": accuracy, **suggestion.sizes} if state == "finished" else {}

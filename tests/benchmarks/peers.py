@@ -202,7 +202,7 @@ class OurSizeAware:
 
     def ask(self, number: int) -> Params | None:
         params = (
-            self._chooser.propose(number) or self._ground.space.resolve(lambda _, domain: any_value(self._random, domain))[1]
+            self._chooser.suggest(number) or self._ground.space.resolve(lambda _, domain: any_value(self._random, domain))[1]
         )
         self._chooser.started(number, params, self._known(params))
         return params
@@ -212,7 +212,7 @@ class OurSizeAware:
 
     def tell(self, number: int, known: Array, error: float, epoch: int, *, stopped: bool) -> None:
         if stopped:
-            self._chooser.given_up(number)
+            self._chooser.discarded(number)
         else:
             self._chooser.finished(number, float(self._ground.even(known, error)[-1]))
 

@@ -51,7 +51,7 @@ def trained(judge: Judge, coming: list[Any], make_record: Make) -> tuple[list[st
             if row["epoch"] == EPOCHS[-1]:
                 break
             decisions.append(judge.judge(student, row))
-            if decisions[-1] != "go_on":
+            if decisions[-1] != "continue":
                 state = {"stop": "stopped", "pause": "paused"}[decisions[-1]]
                 break
         measures = {"accuracy": seen[-1]["accuracy"], **student.sizes} if state == "finished" else {}
@@ -68,7 +68,7 @@ def test_a_rule_ends_some_students_and_pauses_only_if_it_says_so(name: str, make
     judge = judge_of(name)
     assert judge.rungs == {1, 3, 9}
     decisions, _ = trained(judge, students(), make_record)
-    assert {"go_on"} < set(decisions) <= {"go_on", "pause" if judge.pausing else "stop"}
+    assert {"continue"} < set(decisions) <= {"continue", "pause" if judge.pausing else "stop"}
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -90,4 +90,4 @@ def test_a_rule_never_ends_a_student_of_unknown_size(name: str) -> None:
     for number in range(30):
         judge.judge(suggestion(number, 10.0), {"epoch": 1.0, "accuracy": 0.9})
     unknown = Suggestion(number=99, config={}, params={"n": 99})
-    assert judge.judge(unknown, {"epoch": 1.0, "accuracy": 0.1}) == "go_on"
+    assert judge.judge(unknown, {"epoch": 1.0, "accuracy": 0.1}) == "continue"

@@ -121,7 +121,7 @@ def test_the_rules_example_stops_by_the_median(user_module: Write, make_record: 
     decisions = [
         judge.judge(rules_contract.suggestion(n, size), {"epoch": 1, "accuracy": a}) for n, (size, a) in enumerate(rows)
     ]
-    assert decisions == ["go_on", "go_on", "go_on", "go_on", "stop"]
+    assert decisions == ["continue", "continue", "continue", "continue", "stop"]
 
 
 def test_the_measures_example_keeps_the_contract(user_module: Write) -> None:

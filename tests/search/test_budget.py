@@ -13,7 +13,7 @@ def test_device_hours_are_hours_times_devices(make_record: Callable[..., TrialRe
         assert budget.why_over([]) == ""
         budget.learn(replace(make_record(number), elapsed_s=900.0))
     assert budget.spent_device_hours == 1.0
-    assert budget.why_over([]) == "1 device-hours are spent, of 1"
+    assert budget.why_over([]) == "1 of 1 device-hours are used"
 
 
 def test_the_hours_of_a_paused_trial_count_immediately_and_only_once(make_record: Callable[..., TrialRecord]) -> None:

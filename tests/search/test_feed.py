@@ -39,7 +39,7 @@ def row(epoch: int, **more: float) -> dict[str, Any]:
 class Driver:
     """A search that records what it gets, and a feed of one trial to it."""
 
-    def __init__(self, *, decision: Decision = "go_on", rungs: frozenset[int] = frozenset(), pausing: bool = False) -> None:
+    def __init__(self, *, decision: Decision = "continue", rungs: frozenset[int] = frozenset(), pausing: bool = False) -> None:
         self.records: list[TrialRecord] = []
         self.epochs: list[tuple[str, dict[str, Any]]] = []
         self.judged: list[int] = []
@@ -195,7 +195,7 @@ def test_a_spare_process_is_requested_after_the_first_result_and_after_each_deat
     assert requested == [102.0, 106.0]
 
 
-@pytest.mark.parametrize(("decision", "action"), [("go_on", TrialScheduler.CONTINUE), ("stop", TrialScheduler.STOP),
+@pytest.mark.parametrize(("decision", "action"), [("continue", TrialScheduler.CONTINUE), ("stop", TrialScheduler.STOP),
                                                   ("pause", TrialScheduler.STOP)])  # fmt: skip
 def test_the_stopping_rule_is_queried_once_at_each_rung(decision: Decision, action: str) -> None:
     driver = Driver(decision=decision, rungs=frozenset({2, 4}))

@@ -105,8 +105,8 @@ def test_a_failed_student_is_neither_promoted_nor_learned_from() -> None:
     rule = Promotion(rungs=(1,), max_epochs=9, share=1.0, num_students=20, startup=5)
     trained(rule, {key: (1.0, -0.5 - key / 50) for key in range(5)})
     rule.pauses(7, 1, student(0.5), -1.0)
-    rule.given_up(7)
-    rule.given_up(8)
+    rule.discarded(7)
+    rule.discarded(8)
     assert rule.promoted(is_last=True) is None
 
 
@@ -134,8 +134,8 @@ def test_an_abandoned_student_is_subtracted_from_the_sums() -> None:
     rule.pauses(0, 1, student(), -0.5)
     rule.pauses(1, 1, student(), -0.5)
     assert (rule._num_paused, rule._epochs) == (1, 2)
-    rule.given_up(1)
-    rule.given_up(7)
+    rule.discarded(1)
+    rule.discarded(7)
     assert (rule._num_paused, rule._epochs) == (0, 1)
 
 

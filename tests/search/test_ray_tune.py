@@ -185,7 +185,7 @@ def test_a_trial_is_stopped_at_its_rung_and_the_rule_is_queried_once_a_trial(tmp
 
     def judge(suggestion: Suggestion, row: dict[str, Any]) -> Decision:
         asked.append((suggestion.number, row["epoch"]))
-        return "go_on" if suggestion.config["epochs"] < 50 or row["epoch"] < 9 else "stop"
+        return "continue" if suggestion.config["epochs"] < 50 or row["epoch"] < 9 else "stop"
 
     lost = {"epochs": 40, "killed_at": 5, "marker": str(tmp_path / "killed")}
     configs = [{"epochs": 60}, lost, {"epochs": 5, "tells_all": True}, {"epochs": 70, "raises_at": 4}]
@@ -241,7 +241,7 @@ def test_a_paused_trial_frees_its_worker_and_resumes_from_its_checkpoint(tmp_pat
         return (
             "pause"
             if (row["epoch"] == 2 and suggestion.number < 3) or (row["epoch"] == 4 and suggestion.number == 2)
-            else "go_on"
+            else "continue"
         )
 
     rungs = ray_tune.Rungs(epochs=frozenset({2, 4}), judge=judge, pausing=True)

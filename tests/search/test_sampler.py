@@ -24,7 +24,7 @@ from tutelage.search import suggest
 from tutelage.search.first_trials import first_suggestions
 from tutelage.search.sampler import Sampler, _distribution, check
 from tutelage.search.size_aware import SizeAware
-from tutelage.search.suggest import MAX_REFUSALS, Callbacks, Goal, SeededSuggestion, Suggester, size_losses
+from tutelage.search.suggest import MAX_REJECTIONS, Callbacks, Goal, SeededSuggestion, Suggester, size_losses
 from tutelage.spec.distributions import parse
 from tutelage.spec.domains import Choice, Float, Int, nearest_value
 from tutelage.spec.space import Space
@@ -189,7 +189,7 @@ def test_a_student_that_is_too_large_is_rejected_before_training_and_recorded(tm
     for trial in refused:
         assert trial.state == "infeasible"
         assert trial.measures["params"] > 30
-        assert "asked for params ≤ 30" in trial.error
+        assert "the constraints are params ≤ 30" in trial.error
     assert {t.state.name for t in states(tmp_path) if t.number in {r.number for r in refused}} == {"PRUNED"}
 
 
@@ -201,7 +201,7 @@ def test_a_constraint_that_no_student_can_meet_ends_the_search(tmp_path: Path) -
     )  # fmt: skip
     assert asked.next() is None
     assert asked.exhausted
-    assert len(refused) == MAX_REFUSALS
+    assert len(refused) == MAX_REJECTIONS
 
 
 def test_failed_and_stopped_trials_are_never_complete_for_optuna(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_restarted_driver_gets_the_same_suggestions(tmp_path: Path, kind: str)
     asked_again: list[TrialRecord] = []
     second = suggester(tmp_path / "again", [], kind=early(kind), started=asked_again, presize=sizes_of)
     second.resume([ended.get(one.number, one) for one in reversed(begun[: STARTUP + 4])])
-    assert second.num_given == STARTUP + 4
+    assert second.num_accepted == STARTUP + 4
     pending = [second.next(), second.next()]
     assert [suggestion and suggestion.config for suggestion in pending] == [
         one.config for one in begun[STARTUP + 2 : STARTUP + 4]
@@ -322,7 +322,7 @@ def test_results_of_another_search_are_learned_from_and_are_no_trials_of_this_on
     space = Space(parse({"n": {"int": [1, 1000]}}))
     drawn = sampler(tmp_path, "tpe", space)
     for n in range(1, 1000, 20):
-        drawn.know({"n": n}, [float(n)] * 2)
+        drawn.add_finished({"n": n}, [float(n)] * 2)
     suggestions = [drawn.ask() for _ in range(10)]
     assert [suggestion.number for suggestion in suggestions] == list(range(10))
     assert sum(suggestion.params["n"] for suggestion in suggestions) / 10 < 300
@@ -341,7 +341,7 @@ RANGES = st.one_of(
 
 def soon(source: Suggester) -> Suggestion | None:
     """Return the next suggestion; None where the next five have been made before."""
-    with mock.patch.object(suggest, "MAX_REFUSALS", 5):
+    with mock.patch.object(suggest, "MAX_REJECTIONS", 5):
         return source.next()
 
 
@@ -417,7 +417,7 @@ def test_rejected_students_do_not_count_towards_the_number_of_trials(tmp_path: P
     ]  # fmt: skip
     resumed = suggester(tmp_path, [], num_trials=4)
     resumed.resume(earlier)
-    assert resumed.num_given == 1
+    assert resumed.num_accepted == 1
     found = []
     while (suggestion := resumed.next()) is not None:
         found.append(suggestion.number)

@@ -43,7 +43,7 @@ def size_aware(seed: int, known: SizeLosses = size_losses) -> SizeAware:
 def search(seed: int, trials: int, chooser: SizeAware | None) -> list[Params]:
     random, found = Random(seed), []
     for number in range(trials):
-        params = chooser.propose(number) if chooser else None
+        params = chooser.suggest(number) if chooser else None
         params = dict(params or _random(random))
         if chooser:
             chooser.started(number, params, size_losses(params))
@@ -74,7 +74,7 @@ def test_it_is_nearer_to_the_front_than_random_search_with_a_quarter_of_the_stud
 @pytest.mark.slow
 def test_no_suggestion_precedes_the_first_results_and_none_is_repeated() -> None:
     chooser = size_aware(0)
-    assert chooser.propose(0) is None
+    assert chooser.suggest(0) is None
     chosen = search(0, 60, size_aware(0))
     keys = [tuple(sorted(one.items())) for one in chosen[STARTUP:]]
     assert len(set(keys)) == len(keys)
@@ -87,8 +87,8 @@ def test_a_restarted_driver_with_the_same_history_gets_the_same_suggestion() -> 
         back.started(number, params, size_losses(params))
     for number, params in reversed(list(enumerate(found))):
         back.finished(number, end(params))
-    assert back.propose(30) == live.propose(30)
-    assert live.propose(30) != live.propose(31)
+    assert back.suggest(30) == live.suggest(30)
+    assert live.suggest(30) != live.suggest(31)
 
 
 def test_rejected_sizes_are_never_suggested_and_students_without_a_size_are_random() -> None:
@@ -101,12 +101,12 @@ def test_rejected_sizes_are_never_suggested_and_students_without_a_size_are_rand
         chooser.started(number, params, size_losses(params))
         chooser.finished(number, end(params))
     for number in range(20, 40):
-        proposed = chooser.propose(number)
+        proposed = chooser.suggest(number)
         assert proposed is not None and size_losses(dict(proposed))[0] < 3
     nobody = size_aware(0, lambda params: None)
     nobody.started(0, search(0, 1, None)[0], None)
     nobody.finished(0, -1.0)
-    assert nobody.propose(1) is None
+    assert nobody.suggest(1) is None
 
 
 def test_neighbours_of_running_students_are_not_suggested() -> None:
@@ -115,13 +115,13 @@ def test_neighbours_of_running_students_are_not_suggested() -> None:
     for number, params in enumerate(search(2, 25, None)):
         chooser.started(number, params, size_losses(params))
         chooser.finished(number, end(params))
-    first = chooser.propose(25)
+    first = chooser.suggest(25)
     assert first is not None
     chooser.started(25, first, size_losses(dict(first)))
-    second = chooser.propose(25)
+    second = chooser.suggest(25)
     assert second != first
-    chooser.given_up(25)
-    assert chooser.propose(25) == first
+    chooser.discarded(25)
+    assert chooser.suggest(25) == first
 
 
 @settings(max_examples=80, deadline=None)

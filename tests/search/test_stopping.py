@@ -72,7 +72,7 @@ def test_a_bracket_decides_from_its_first_rung_on_and_only_for_its_own_trials() 
             drawn = Suggestion(number=number, config={}, params={}, sizes={"params": float(number)})
             verdict = judge.judge(drawn, {"epoch": epoch, "accuracy": 0.5})
             is_judged = epoch in judge.bracket_of(number).rungs
-            assert verdict == ("stop" if is_judged else "go_on")
+            assert verdict == ("stop" if is_judged else "continue")
     asked = [{rung for rung, _, _ in rule.asked} for rule in rules]
     assert asked == [{1, 3, 9}, {3, 9}, {9}, set()]
     own = [{number for _, (number,), _ in rule.asked} for rule in rules]
@@ -110,7 +110,7 @@ def test_a_rule_gets_losses_and_learns_from_finished_trials_only(make_record: Ca
     row = {"epoch": 3, "accuracy": 0.75}
     assert stopping.judge(Suggestion(number=0, config={}, params={}, sizes={"params": 10.0}), row) == "stop"
     assert rule.asked == [(3, [10.0], 0.25)]
-    assert stopping.judge(Suggestion(number=1, config={}, params={}), row) == "go_on", "training decides its size"
+    assert stopping.judge(Suggestion(number=1, config={}, params={}), row) == "continue", "training decides its size"
     curve = tuple({"epoch": float(e), "accuracy": e / 10} for e in (1, 2, 3, 4))
     ended = replace(make_record(0, accuracy=0.5, params=10.0), curve=curve)
     stopping.learn(ended)
@@ -281,4 +281,4 @@ def test_a_resumed_search_restores_the_paused_students(make_record: Callable[...
     assert returned and set(returned) <= set(range(7, 20)), "neither the stopped one nor the running one"
     assert len(set(returned)) == len(returned)
     unsized = Suggestion(number=99, config={}, params={"n": 0})
-    assert taken_up.judge(unsized, row) == "go_on", "training decides its size"
+    assert taken_up.judge(unsized, row) == "continue", "training decides its size"

@@ -1,1 +1,1 @@
-"""The search: what to try next (`sampler`), and how it is run on Ray Tune (`tune`)."""
+"""The search: which student is trained next, which one stops early, and Ray Tune, which runs them."""

@@ -1,4 +1,4 @@
-"""When a search has had enough: trials, device-hours, or a front that no longer grows. Pure."""
+"""When a search ends: by its device-hours, or because its front no longer grows. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from tutelage.records.trial import TrialRecord
 
 @dataclass
 class Budget:
-    """What a search may spend, and what it has spent.
+    """The limits of a search, and what it has used.
 
-    `device_hours` are hours of a trial times its `devices`: its GPUs, or its CPUs where it has none. The front has come to a
-    plateau when over the last `plateau_trials` ended ones its hypervolume has grown by less than the share `plateau_gain`.
+    `device_hours` are hours of trials times their `devices`: the GPUs of a trial, or its CPUs if it has no GPU. The front has
+    reached a plateau when its hypervolume has grown by less than the share `plateau_gain` over the last `plateau_trials`
+    trials.
     """
 
     device_hours: float | None = None
@@ -24,15 +25,15 @@ class Budget:
     _counted_s: dict[int, float] = field(default_factory=dict)  # by trial
 
     def learn(self, record: TrialRecord) -> None:
-        """Count what a trial took until it ended or was paused; a trial that continues has taken that already."""
+        """Add the time of a trial that ended or was paused; what was counted at an earlier pause is not counted again."""
         more_s = record.elapsed_s - self._counted_s.get(record.number, 0.0)
         self._counted_s[record.number] = record.elapsed_s
         self.spent_device_hours += more_s * self.devices / 3600
 
     def why_over(self, hypervolumes: Sequence[float]) -> str:
-        """Return in words why nothing more is begun, by the hypervolume after each ended trial; "" while something may be."""
+        """Return why no further trial starts, as text, from the hypervolume after each ended trial; "" if trials may start."""
         if self.device_hours is not None and self.spent_device_hours >= self.device_hours:
-            return f"{self.spent_device_hours:.3g} device-hours are spent, of {self.device_hours:g}"
+            return f"{self.spent_device_hours:.3g} of {self.device_hours:g} device-hours are used"
         if self.plateau_trials is None or len(hypervolumes) <= self.plateau_trials:
             return ""
         before, now = hypervolumes[-1 - self.plateau_trials], hypervolumes[-1]

@@ -1,17 +1,17 @@
-"""Which deaths of a trial's worker are the trial's own failure, and which merely befell it. Pure."""
+"""Which deaths of a trial's worker count as failures of the trial, and which have another cause. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-TOGETHER_S = 5.0  # deaths of several trials within this time have a cause outside of them: a node, or memory, is gone
-MAX_WITHOUT_PROGRESS = 20  # deaths, wherever they are, until a trial gets further than before
+TOGETHER_S = 5.0  # deaths of several trials within this time have a common cause, such as a lost node
+MAX_WITHOUT_PROGRESS = 20  # deaths at any epoch until a trial reaches a new epoch
 
 
 @dataclass
 class _Death:
-    """A death: when, after which epoch (None: before the trial could start), and whether others died with it."""
+    """A death: its time, the epoch before it (None: the trial had not started), and whether other trials died with it."""
 
     at_s: float
     epoch: int | None
@@ -27,10 +27,10 @@ class _Trial:
 
 
 class Deaths:
-    """Counts the deaths of trials. A trial fails that dies more than `max_failures` times in a row after the same epoch.
+    """Counts the deaths of trials. A trial fails if its worker dies more than `max_failures` times in a row after one epoch.
 
-    An epoch beyond those that a trial has reached before clears its deaths. Not counted are deaths before the trial could
-    start, and deaths with those of other trials; but after `MAX_WITHOUT_PROGRESS` of any kind the trial fails as well.
+    A trial that reaches a new epoch starts with no deaths. Deaths before a trial has started, and deaths at the same time as
+    those of other trials, are not counted; but a trial also fails after `MAX_WITHOUT_PROGRESS` deaths of any kind.
     """
 
     def __init__(self, max_failures: int) -> None:
@@ -38,11 +38,11 @@ class Deaths:
         self._trials: dict[str, _Trial] = {}
 
     def started(self, trial_id: str) -> None:
-        """A trial has a worker that runs it."""
+        """Record that a worker runs the trial."""
         self._of(trial_id).is_started = True
 
     def reported(self, trial_id: str, epoch: int) -> None:
-        """A trial has reported an epoch."""
+        """Record that a trial has reported an epoch."""
         trial = self._of(trial_id)
         trial.epoch = epoch
         if epoch > trial.furthest:
@@ -50,7 +50,7 @@ class Deaths:
             trial.deaths.clear()
 
     def died(self, trial_id: str, now_s: float) -> None:
-        """A trial's worker has died."""
+        """Record that a trial's worker has died."""
         trial = self._of(trial_id)
         death = _Death(now_s, trial.epoch if trial.is_started else None)
         for other in self._deaths_of_others(trial_id):
@@ -60,7 +60,7 @@ class Deaths:
         trial.is_started = False
 
     def ended(self, trial_id: str) -> None:
-        """A trial has ended."""
+        """Remove a trial that has ended."""
         self._trials.pop(trial_id, None)
 
     def count(self, trial_id: str) -> int:

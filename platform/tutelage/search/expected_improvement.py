@@ -1,7 +1,7 @@
-"""By how much a student is expected to improve a front, where its sizes are known and its end is a guess. Pure arrays.
+"""The expected improvement of a front by a student whose sizes are known and whose final error is predicted. Pure arrays.
 
-Ends are losses on even scales (of a share, the logarithm of its error), lower is better; an end of `worst`, of a share 0,
-improves nothing.
+An end is the final loss of the primary measure on its even scale (for a share, the logarithm of its error), lower is better. A
+student whose end is `worst` or above (0 for a share) improves no front.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from scipy.special import ndtr
 
 from tutelage.search.gaussian_process import Array
 
-NODES = 512  # sizes at which a front is looked at: a power of two, as Sobol's sequence wants it
+NODES = 512  # sizes at which a front is evaluated: a power of two, as Sobol's sequence requires
 
 
 def expected_improvement(best: Array, mean: Array, deviation: Array) -> Array:
@@ -32,9 +32,10 @@ def best_no_larger(queried: Array, known: Array, ends: Array, worst: float = 0.0
 class Gain:
     """The expected growth of a front's hypervolume up to `reference` [k + 1] by one more student (Emmerich et al., 2006).
 
-    As sizes are known, all that is uncertain is one coordinate: the growth is the expected improvement over the front at every
-    size from the student's own on, integrated up to the reference. It is summed over `NODES` sizes between `lowest` [k] and the
-    reference: evenly spaced for one size, Sobol's for several. The front is of students with `known` [n, k] and `ends` [n].
+    Sizes are known, so only one coordinate is uncertain. The growth is the expected improvement over the front at each size
+    from the student's own up to the reference, integrated. The integral is a mean over `NODES` sizes between `lowest` [k] and
+    the reference: evenly spaced for one size, Sobol's sequence for several. The front is of students with `known` [n, k] and
+    `ends` [n].
     """
 
     def __init__(self, known: Array, ends: Array, *, lowest: Array, reference: Array, worst: float = 0.0) -> None:
@@ -50,7 +51,7 @@ class Gain:
 
 
 def _evenly(num_sizes: int) -> Array:
-    """Return points of the unit cube [nodes, num_sizes]; without sizes there is one place only."""
+    """Return points of the unit cube [nodes, num_sizes]; a single empty point if there are no sizes."""
     if num_sizes == 0:
         return np.empty((1, 0))
     if num_sizes == 1:

@@ -1,4 +1,4 @@
-"""What is known to be good before anything is tried: defaults, the smallest student, the largest, published recipes. Pure."""
+"""The initial design: the defaults, the smallest and the largest student, and published recipes. Pure."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Default = Callable[[str], Any]
 def first_suggestions(
     space: Space, default_of: Default, size_of: Size, most: int, recipes: Sequence[Params] = ()
 ) -> list[SeededSuggestion]:
-    """Return at most `most` students to try first, none twice: those that a careful person would.
+    """Return at most `most` students to train first, each once.
 
-    They are the defaults; the smallest student and the largest, between which the front lies; the published `recipes`, each the
-    values of some settings, as far as the space has them; then the defaults of each further branch of a choice.
-    `default_of(name)` is a setting's own default, None where it has none; `size_of(config)` a student's size before training,
-    None where training decides it.
+    They are the defaults; the smallest and the largest student, between which the front lies; the published `recipes`, each a
+    mapping of settings, those that the space has; then the defaults of each further branch of a choice. `default_of(name)` is
+    the default of a setting, None if it has none; `size_of(config)` is a student's size before training, None if training
+    decides it.
     """
     defaults = resolved(space, default_of, {})
     found = [SeededSuggestion(params=defaults, origin="default")]
@@ -45,7 +45,7 @@ def resolved(space: Space, default_of: Default, fixed: Mapping[str, Any]) -> Par
 
 
 def _within(space: Space, recipe: Params) -> Params:
-    """Return the settings of a recipe that the space has, numbers at the nearest value of their range."""
+    """Return the settings of a recipe that are searched, numbers as the nearest value of their range."""
     found = {name: value_near(domain, recipe[name]) for name, domain in space.domains() if name in recipe}
     return {name: value for name, value in found.items() if value is not None}
 

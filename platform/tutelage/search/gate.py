@@ -1,4 +1,4 @@
-"""The gate that a search's actors pass together: entries in the cluster's key-value store, so that it takes no process."""
+"""A barrier that the actors of a search pass together: entries in the cluster's key-value store, without a process."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import uuid
 
 from ray.experimental import internal_kv
 
-GATE_PATIENCE_S = 20.0  # an actor that starts takes a few seconds; a cluster that grows takes longer and is not waited for
+GATE_PATIENCE_S = (
+    20.0  # an actor starts within a few seconds; a node that an autoscaler adds takes longer, and is not waited for
+)
 POLL_S = 0.05
 
 
 class Gate:
-    """Holds actors that have started until as many as expected are there, or none has come for a while; then it stays open.
+    """Makes actors wait until the expected number has started, or none has started for a while; then it remains open.
 
-    Without it, trials shorter than an actor's start run one at a time: Tune gives a waiting trial the actor that has just
-    come free, and kills the one that was starting for it, again and again.
+    Without it, trials shorter than the start of an actor run one at a time: Tune gives a waiting trial the actor that has
+    just become free, and kills the actor that was starting for it.
     """
 
     def __init__(self, expected: int) -> None:
@@ -23,7 +25,7 @@ class Gate:
         self._put("expected", str(expected))
 
     def expect(self, at_most: int) -> None:
-        """Expect no more than so many actors: there are no more trials."""
+        """Expect at most this many actors, because there are no more trials."""
         if not self._has_opened() and at_most < self._expected():
             self._put("expected", str(at_most))
             self._open_if_complete()

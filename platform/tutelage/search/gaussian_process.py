@@ -1,4 +1,4 @@
-"""What numbers become of features, learnt from a few hundred rows: a Gaussian process with a length scale a feature. Pure."""
+"""Regression by a Gaussian process with a length scale for each feature, for a few hundred rows. Pure."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-MOST_LEARNT = 250  # rows, the latest: a process costs the cube of them
+MOST_LEARNT = 250  # the latest rows: the cost grows with their cube
 
 
-REFIT_GROWTH = 1.35  # of the rows, until length scales are fitted again
+REFIT_GROWTH = 1.35  # factor by which rows must grow until length scales are fitted again
 
 
 FEWEST = 5  # rows that length scales are fitted to first
 
 
 class Regression:
-    """Learns values [n] of rows [n, d] that only grow in number; the same rows give the same predictions, however they came.
+    """Predicts values [n] from rows [n, d] that only grow in number; the same rows give the same predictions.
 
-    Length scales are fitted to the first rows, `FEWEST` times a power of `REFIT_GROWTH` of them, and the latest rows are
-    conditioned on.
+    Length scales are fitted to the first rows, their number being `FEWEST` times a power of `REFIT_GROWTH`. The process is
+    conditioned on the latest rows.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Regression:
         self._fitted_to = b""
 
     def learn(self, rows: Array, values: Array) -> None:
-        """Learn from `rows` [n ≥ 2, d] and `values` [n], in the place of those before."""
+        """Fit to `rows` [n ≥ 2, d] and `values` [n], which replace those before."""
         due = _due(len(rows))
         first = np.column_stack([rows[:due], values[:due]]).tobytes()
         if self._fitted_to != first:
@@ -41,7 +41,7 @@ class Regression:
         self._process = self._fit(rows, values, self._kernel, None)
 
     def _fit(self, rows: Array, values: Array, kernel: Any, optimizer: str | None) -> Any:
-        from sklearn.exceptions import ConvergenceWarning  # a second, which only some samplers need
+        from sklearn.exceptions import ConvergenceWarning  # takes a second, and only some samplers need it
         from sklearn.gaussian_process import GaussianProcessRegressor
 
         rows, values = rows[-MOST_LEARNT:], values[-MOST_LEARNT:]
@@ -49,7 +49,7 @@ class Regression:
         self._spread = np.where(spread > 0, spread, 1.0)
         process = GaussianProcessRegressor(kernel, normalize_y=True, optimizer=optimizer)
         with warnings.catch_warnings():
-            # A length scale at its bound says that a feature does not matter.
+            # A length scale at its bound means that a feature has no effect.
             warnings.simplefilter("ignore", ConvergenceWarning)
             return process.fit((rows - self._centre) / self._spread, values)
 
@@ -60,7 +60,7 @@ class Regression:
 
 
 def _due(count: int) -> int:
-    """Return to how many of `count` rows length scales are fitted."""
+    """Return the number of rows, of `count`, that length scales are fitted to."""
     due = min(count, FEWEST)
     while (following := max(due + 1, round(due * REFIT_GROWTH))) <= count:
         due = following

@@ -1,4 +1,4 @@
-"""A search that is left because its storage cannot be written: that is no failure of the trial at which it shows."""
+"""The end of a search whose storage cannot be written: the search fails, and not the trial during which it happens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REASON = re.compile(r"No space left on device|Read-only file system|Disk quota 
 
 
 class _Left(BaseException):
-    """`StorageFailed` on its way through Tune, which takes an `Exception` of a handler for a failure of the trial."""
+    """Carries `StorageFailed` through Tune, which treats an `Exception` of a handler as a failure of the trial."""
 
     def __init__(self, error: StorageFailed) -> None:
         super().__init__(str(error))
@@ -42,7 +42,7 @@ def through_tune(handler: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def leaving(storage: str) -> Iterator[None]:
-    """Raise as `StorageFailed` what left the block because `storage` could not be written."""
+    """Raise `StorageFailed` for an error in the block whose cause is that `storage` cannot be written."""
     try:
         yield
     except _Left as left:
@@ -54,6 +54,6 @@ def leaving(storage: str) -> Iterator[None]:
 
 
 def reason_of(error: str) -> str:
-    """Return why the storage could not be written, if that is what an error or a traceback says; "" if not."""
+    """Return why the storage cannot be written, if an error or a traceback names that; "" otherwise."""
     found = _REASON.search(error)
     return found[0] if found else ""

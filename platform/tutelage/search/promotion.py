@@ -1,10 +1,11 @@
 """Which paused student is promoted: the one that is expected to improve the front most. Pure arrays.
 
-Every student pauses at every rung. For each rung, a Gaussian process learns from the finished students how a student ends: over
-its sizes, its errors so far and its traits, the searched values as numbers, because students of different learning rates, or
-with channels still to lose, are not alike at a rung. The paused student whose end is expected to be furthest below the best of
-any finished student no larger in anything (expected improvement; Jones et al., 1998) continues to its next rung, as long as no
-more than a share of all epochs is spent. A paused student can be promoted until the end of the search.
+Every student pauses at every rung. For each rung, a Gaussian process is fitted to the finished students. It predicts a
+student's final error from its sizes, its errors so far and its traits, which are the searched values as numbers: students with
+different learning rates, or with channels still to be removed, are not comparable at a rung by their errors alone. The paused
+student with the largest expected improvement over the finished students that are no larger in any size (Jones et al., 1998)
+continues to its next rung, as long as at most a share of all epochs is used. A paused student can be promoted until the end of
+the search.
 
 Observed ends are noisy, so the incumbent of a size is the model's prediction from sizes and traits, not the best observation
 (Picheny et al., 2013), made worse by `NEAR` of the ends' standard deviation, so that an equally good student may be promoted.
@@ -38,8 +39,9 @@ RESCORED = 1000  # paused students, the best so far, that are scored again then
 
 @dataclass(kw_only=True)
 class Student:
-    """What is known of a student: losses known before training, as logarithms, in the end and while it is whole; traits, a
-    vector; and the even loss of its primary measure at each rung it reached. Lower is better in all but the traits."""
+    """A student: its losses known before training, as logarithms, at the end (`known`) and before anything is removed
+    (`whole`); its traits; and the even loss of its primary measure at each rung that it reached. Lower is better except in the
+    traits."""
 
     known: Array
     whole: Array
@@ -53,8 +55,8 @@ class Student:
 class Promotion:
     """Decides which students pause and which continue. A student is named by a key, and reaches its rungs in order.
 
-    `share` is of the epochs that `num_students` (those begun so far, while that is None) would take in full. The first
-    `startup` students, by default a fifth of what may be spent, but between 5 and 20, are never paused.
+    `share` is of the epochs that `num_students` would take in full (None: the students started so far). The first
+    `startup` students, by default a fifth of that share, but between 5 and 20, are never paused.
     If no finished student is as small, an end below `worst` improves the front. A student whose expected improvement is less
     than `least_gain` is not promoted.
     """
@@ -94,21 +96,21 @@ class Promotion:
         return known.is_paused
 
     def paused(self, key: int) -> None:
-        """Learn that a student that pauses has left its worker with its state kept: from now on it can be promoted."""
+        """Record that a pausing student has left its worker and its state is saved; it can be promoted from now on."""
         if key in self.students:
             self._unscored.append(key)
 
     def finished(self, key: int, student: Student, end: float) -> None:
-        """Learn from a student that had all its epochs, with the even loss of its primary measure in the end."""
+        """Add a student that had all its epochs, with the even loss of its primary measure at the end."""
         known = self.students.setdefault(key, student)
         known.end = end
         self._moves(known, self.max_epochs, is_paused=False)
         self._finished.append(key)
 
     def restored(self, key: int, *, is_paused: bool) -> None:
-        """Let a student be paused at its last rung, or train on from there, as it was when an earlier search ended.
+        """Set a student of a resumed search to paused at its last rung, or to running from there, as the ledger has it.
 
-        What `pauses` decides for it now may differ: the students that are never paused are the first to reach a rung.
+        `pauses` may decide otherwise for it now, because the students that are never paused are the first to reach a rung.
         """
         student = self.students.get(key)
         if student is None or student.is_paused == is_paused:
@@ -117,8 +119,8 @@ class Promotion:
         if is_paused:
             self._first.discard(key)
 
-    def given_up(self, key: int) -> None:
-        """Forget a student that failed or was lost: it is neither paused nor learnt from."""
+    def discarded(self, key: int) -> None:
+        """Remove a student that failed or was lost; it is neither promoted nor used by the models."""
         student = self.students.pop(key, None)
         if student is not None:
             self._moves(student, 0, is_paused=False)
@@ -143,7 +145,7 @@ class Promotion:
         return best
 
     def _moves(self, student: Student, epochs: int, *, is_paused: bool) -> None:
-        """Let a student have its epochs, or those it will have, and pause or not; the sums over all are kept."""
+        """Set a student's epochs and whether it is paused, and update the sums over all students."""
         self._num_paused += is_paused - student.is_paused
         self._epochs += epochs - student.epochs
         student.epochs, student.is_paused = epochs, is_paused

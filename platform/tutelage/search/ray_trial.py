@@ -18,7 +18,7 @@ from tutelage.records.trial import WorkersLost
 from tutelage.search.gate import Gate
 from tutelage.search.trial_feed import STATE
 
-HAND_IN_S = 2.0  # an actor hands in its epochs this often, at a rung, or as the trial ends; a live view needs no more
+REPORT_INTERVAL_S = 2.0  # an actor reports its epochs this often, at a rung, and at the end of the trial
 
 
 class RunningTrial(Protocol):
@@ -43,13 +43,13 @@ def _is_number(value: Any) -> bool:
 
 
 class StudentTrainable(tune.Trainable):
-    """Runs students one after the other in one actor. An exception of a student's own ends that trial, not the actor."""
+    """Runs students one after the other in one actor. An exception in a student's training ends the trial, not the actor."""
 
     def setup(
         self, config: dict[str, Any], open_trial: StartTrial | None = None, gate: Gate | None = None,
         rungs: frozenset[int] = frozenset(), pausing: bool = False, checkpoint_epochs: int = 0,
     ) -> None:  # fmt: skip
-        """Keep what opens trials; the trial itself is opened at its first step."""
+        """Keep the function that opens trials; a trial is opened at its first step."""
         assert open_trial is not None and gate is not None
         self._rungs, self._checkpoint_epochs = rungs, checkpoint_epochs
         self._kept_at = rungs if pausing else frozenset()
@@ -64,7 +64,7 @@ class StudentTrainable(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Prepare for the next trial in this warm actor."""
         self.cleanup()
-        self._draw: dict[str, Any] = new_config
+        self._suggestion: dict[str, Any] = new_config
         self._resumed_rows: list[dict[str, Any]] = []  # rows of a resumed trial, which the driver may not have
         self._started_s = time.time()
         return True
@@ -76,16 +76,18 @@ class StudentTrainable(tune.Trainable):
             self._opened = None
 
     def step(self) -> dict[str, Any]:
-        """Run epochs until they are due to be handed in, as `rows`; a failure is a result with `error`, its traceback."""
+        """Run epochs until a report is due, and return them as `rows`; a failure is a result with `error`, its traceback."""
         begun_s = time.time()
         rows: list[dict[str, Any]] = []
         while True:
             row = self._epoch()
-            is_resumed = bool(self._resumed_rows)  # handed in at once, so that the driver knows of progress after a death
+            is_resumed = bool(
+                self._resumed_rows
+            )  # reported at once, so that the driver counts the progress after a worker's death
             rows, self._resumed_rows = self._resumed_rows or rows, []
-            rows = row.pop("curve", [*rows, row] if "epoch" in row else rows)  # the whole of it comes with the last epoch
+            rows = row.pop("curve", [*rows, row] if "epoch" in row else rows)  # the last epoch has the whole curve
             is_due = self._is_checkpoint(row)
-            if row["done"] or is_due or is_resumed or row["epoch"] in self._rungs or time.time() - begun_s > HAND_IN_S:
+            if row["done"] or is_due or is_resumed or row["epoch"] in self._rungs or time.time() - begun_s > REPORT_INTERVAL_S:
                 break
         kept = [{key: value for key, value in one.items() if _is_number(value)} for one in rows]
         about = {"rows": kept, "started_s": self._started_s, "elapsed_s": time.time() - self._started_s}
@@ -99,7 +101,7 @@ class StudentTrainable(tune.Trainable):
                     raise ArithmeticError(f"a measure is not finite: {measures}")
         except WorkersLost:
             raise
-        except Exception:  # whatever a student's code raises ends that trial as failed, with its traceback on record
+        except Exception:  # any error of a student's code ends the trial as failed, with its traceback on record
             return {"error": traceback.format_exc(), "done": True}
         return row
 
@@ -110,20 +112,20 @@ class StudentTrainable(tune.Trainable):
 
     def _ready(self) -> RunningTrial:
         if self._opened is None:
-            self._opened = self._open_trial(self._draw["trial_id"], self._draw["config"])
-            for path in map(Path, self._draw.get("checkpoints", ())):
+            self._opened = self._open_trial(self._suggestion["trial_id"], self._suggestion["config"])
+            for path in map(Path, self._suggestion.get("checkpoints", ())):
                 if self._resumes_from(path):
                     break
         return self._opened
 
     def _resumes_from(self, path: Path) -> bool:
-        """Return whether the trial could be restored from a checkpoint; one that a crash cut short is skipped."""
+        """Return whether the trial could be restored from a checkpoint; a damaged one is skipped."""
         assert self._opened is not None
         try:
             self._opened.restore(path)
         except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError):
             self._opened.close()
-            self._opened = self._open_trial(self._draw["trial_id"], self._draw["config"])
+            self._opened = self._open_trial(self._suggestion["trial_id"], self._suggestion["config"])
             return False
         self._resumed_rows = list(self._opened.curve)
         return True

@@ -1,7 +1,7 @@
-"""The Ray Tune side: trainable, searcher and callback. The one place that imports ray.tune.
+"""Ray Tune's side of a search: searcher, scheduler and callback.
 
-It moves configs to actors and results back. What to try, and what a result means, its `Handlers` decide.
-Actors are reused from trial to trial, so that interpreter, torch, data and knowledge stay warm.
+It sends configs to actors and returns their results; its `Handlers` decide what is tried and what a result means. Actors are
+reused by the next trials, so that interpreter, torch, data and knowledge are loaded once.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from tutelage.search.trial_feed import Handlers, Rungs, TrialFeed
 
 __all__ = ["Handlers", "Rungs", "Slots", "run"]
 
-WAIT_S = 30.0  # without a trial that runs, until what it waits for is said
+WAIT_S = 30.0  # time without a running trial until a message states what the search waits for
 SPARE_TAKEN_S = 2.0  # after a death, until another actor has taken the spare process
-MAX_PENDING = 200  # trials drawn ahead of the actors that run them, at most
+MAX_PENDING = 200  # suggestions made ahead of the actors that run them, at most
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slots:
-    """What a trial takes of the cluster, how many run at once (None: as many as fit), and its safety net.
+    """The resources of a trial, how many trials run at once (None: as many as fit), and how lost workers are handled.
 
-    `cpus` and `gpus` are of the trial's actor, or of each of its `workers`, which it starts as a group beside the actor.
-    A checkpoint every `checkpoint_epochs` (0: none) is where a trial continues after its worker was lost, at most
-    `max_failures` times at the same place (see `deaths`).
+    `cpus` and `gpus` are for the trial's actor, or for each of its `workers`, which it starts as a group beside the actor.
+    A trial whose worker was lost continues from its last checkpoint, written every `checkpoint_epochs` (0: none), at most
+    `max_failures` times at the same epoch (see `deaths`).
     """
 
     cpus: float
@@ -53,23 +53,23 @@ class Slots:
     max_failures: int = 5
 
     def count(self) -> int:
-        """Return how many trials run at once on the cluster as it is now, each of them with all that it takes."""
+        """Return how many trials run at once on the present cluster."""
         fitting = placement.jobs_at_once(placement.nodes_of(ray.nodes()), self.demand)
         return max(1, min(fitting, self.concurrency or MAX_PENDING))
 
     @property
     def demand(self) -> Demand:
-        """What a trial takes, with its workers."""
+        """The resources of a trial, its workers included."""
         return Demand(name="trial", workers=max(1, self.workers), cpus=self.cpus, gpus=self.gpus)
 
     @property
     def of_actor(self) -> dict[str, float]:
-        """What the trial's actor takes; where workers train, a byte of memory: Tune places no actor that takes nothing."""
+        """The resources of the trial's actor; where workers train, a byte of memory: Tune places no actor without resources."""
         return {"memory": 1.0} if self.workers else {"cpu": self.cpus, "gpu": self.gpus}
 
 
 class _Searcher(Searcher):
-    """Hands out suggestions; learning goes through the callback, which knows a failure from a finished trial."""
+    """Passes suggestions to Tune. Results go through the callback, which tells a failed trial from a finished one."""
 
     def __init__(self, feed: TrialFeed, on_none: Callable[[], None]) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class _Searcher(Searcher):
 
 
 class _Callback(tune.Callback):
-    """Takes in results and ends, and decides before each death of a worker whether it would be the trial's failure."""
+    """Receives the results and ends of trials, and sets whether the next death of a worker would fail its trial."""
 
     def __init__(self, feed: TrialFeed, slots: Slots) -> None:
         self._feed, self._deaths, self._demand = feed, Deaths(slots.max_failures), slots.demand
@@ -160,7 +160,7 @@ class _Callback(tune.Callback):
         self._feed.close(trial.trial_id, error)
 
     def _set_limits(self) -> None:
-        """Have Tune recover each trial from one more death, or from none: it counts deaths of every kind alike."""
+        """Let Tune recover each trial from one more death, or from none: Tune itself counts all deaths alike."""
         for trial in self._running.values():
             trial.max_failures = trial.num_failures + (not self._deaths.fails_next(trial.trial_id))
 
@@ -178,12 +178,12 @@ def _kept_epoch(trial: Trial) -> int:
 
 
 class _Scheduler(FIFOScheduler):
-    """First in, first out; a trial that does not continue past a rung ends there, for good or until it is suggested again."""
+    """First in, first out. A trial that does not continue past a rung ends there, for good or until it is suggested again."""
 
     def __init__(self, feed: TrialFeed) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._feed = feed
-        self._decisions: dict[tuple[str, int], Decision] = {}  # a trial that was lost comes to its rungs again
+        self._decisions: dict[tuple[str, int], Decision] = {}  # a trial whose worker was lost reaches its rungs again
         self._controller: Any = None
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
@@ -191,9 +191,9 @@ class _Scheduler(FIFOScheduler):
         super().on_trial_add(tune_controller, trial)
 
     def release(self) -> None:
-        """End the actors of a search that was left by an exception, and give back what they hold of the cluster.
+        """End the actors of a search that an exception ended, and release their resources.
 
-        Tune does neither for an interrupt, and in a notebook the traceback keeps all of it alive.
+        Tune does neither for an interrupt, and in a notebook the traceback would keep both.
         """
         if self._controller is not None:
             actors = self._controller._actor_manager
@@ -209,14 +209,15 @@ class _Scheduler(FIFOScheduler):
             self._decisions[at] = self._feed.rungs.judge(self._feed.suggestions[trial.trial_id], result["rows"][-1])
         if self._decisions[at] == "pause":
             self._feed.paused.add(trial.trial_id)
-        return TrialScheduler.CONTINUE if self._decisions[at] == "go_on" else TrialScheduler.STOP
+        return TrialScheduler.CONTINUE if self._decisions[at] == "continue" else TrialScheduler.STOP
 
 
 def run(
     open_trial: StartTrial, handlers: Handlers, slots: Slots, home: Path, *, rungs: Rungs | None = None,
     time_budget_s: float | None = None,
 ) -> None:  # fmt: skip
-    """Run trials on the connected Ray cluster until there is no further suggestion or the time is up; judge them at `rungs`.
+    """Run trials on the connected Ray cluster until there is no further suggestion or the time has passed; judge them at
+    `rungs`.
 
     The handlers are called in this process. Ctrl-C is raised as `KeyboardInterrupt`. Tune's own files go to `home`.
     """

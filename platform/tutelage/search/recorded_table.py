@@ -1,4 +1,4 @@
-"""What was recorded of the students of a space, as a table: their sizes, and their errors after every epoch."""
+"""Recorded trainings of the students of a search space, as a table: sizes, and errors after every epoch."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ WHOLE = "whole_"  # in a recorded table, before the name of a size: its value un
 
 @dataclass(frozen=True)
 class Table:
-    """What was recorded of n students: sizes known before training `[n, known]`, those while they are whole, traits `[n, d]`,
-    the error after each epoch `[n, seeds, epochs]`, and the seconds of an epoch `[n]`.
+    """The recorded trainings of n students: sizes known before training `[n, known]`, sizes before anything is removed
+    (`whole`), traits `[n, d]`, the error after each epoch `[n, seeds, epochs]`, and the seconds of an epoch `[n]`.
 
     `even` maps errors, an array, to the scale on which equal steps are equal gains; by default errors are shares.
     """
@@ -65,7 +65,7 @@ class Table:
 
 
 def read(path: Path, space: Space, names: Sequence[str] = ("params",)) -> Table:
-    """Return the table in a file of `tests/benchmarks/record.py`, with the sizes `names`; a config that lacks a seed is not."""
+    """Return the table in a file of `tests/benchmarks/record.py`, with the sizes `names`, without configs that lack a seed."""
     frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_json(path, lines=True)
     frame = frame[frame.groupby("config")["seed"].transform("size") == frame["seed"].nunique()].sort_values(["config", "seed"])
     frame.columns = frame.columns.astype(str)
@@ -96,7 +96,7 @@ def recorded(records: Sequence[TrialRecord], objectives: Sequence[Objective], sp
     longest = max((len(record.curve) for record in finished), default=0)
     kept = [record for record in finished if len(record.curve) == longest]
     if not kept:
-        raise InputError("no student of the sweep has finished: there is nothing to replay.")
+        raise InputError("no student of the sweep has finished, so there is nothing to replay.")
     return Table(
         known=np.array([[record.measures[name] for name in known] for record in kept]),
         whole=np.array([[r.initial_sizes.get(name, r.measures[name]) for name in known] for r in kept]),

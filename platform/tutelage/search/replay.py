@@ -1,7 +1,7 @@
-"""A recorded table and a fake clock in the place of a cluster: whole searches in seconds.
+"""Replays a whole search in seconds, with a recorded table and a simulated clock in place of a cluster.
 
-The table is of `tests/benchmarks/record.py`, or of the ledger of a sweep without early stopping. What arrives is a list of its
-students, or what a sampler proposes: each is then replaced by the nearest recorded student.
+The table was written by `tests/benchmarks/record.py`, or is made from the ledger of a sweep without early stopping. The
+students are those of a list, or the suggestions of a sampler, each replaced by the nearest recorded student.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from tutelage.search.rules import Rule
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """The fake cluster: `workers`; seconds until one has started a trial, or taken one up again; the share of rungs at which a
-    trial is lost; how much slower the slowest worker is than the fastest; and whether the real time of decisions passes too."""
+    """The simulated cluster: `workers`; the seconds until a trial starts or resumes; the share of rungs at which a trial is
+    lost; how much slower the slowest worker is than the fastest; and whether the real time of decisions is added."""
 
     workers: int = 2
     start_s: float = 0.0
@@ -37,7 +37,7 @@ class Cluster:
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """What a search had: the rows that finished, in that order; epochs spent when each did; all epochs; seconds; busy share."""
+    """A search's result: the rows that finished, in order; epochs used until each finished; all epochs; seconds; busy share."""
 
     finished: tuple[int, ...]
     spent: tuple[int, ...]
@@ -51,9 +51,9 @@ def replay(
     table: Table, rule: Rule | Promotion | None, rungs: Sequence[int], arrivals: Arrivals | Sequence[int],
     cluster: Cluster, seed: int = 0,
 ) -> Replayed:  # fmt: skip
-    """Return what becomes of a search over the table's students; None stops none.
+    """Return the result of a search over the table's students; without a rule (None) no student is stopped.
 
-    Each trial is trained with one of the table's seeds, drawn by `seed`. One that is lost starts again; its epochs are counted.
+    Each trial has one of the table's seeds, drawn by `seed`. A lost trial starts again, and all its epochs are counted.
     """
     source = Listed(arrivals) if isinstance(arrivals, Sequence) else arrivals
     return _ReplayedSearch(table, rule, rungs, source, cluster, np.random.default_rng(seed)).run()
@@ -61,7 +61,7 @@ def replay(
 
 @dataclass
 class _ReplayedSearch:
-    """A search under way: the clock, what runs, and what every trial is."""
+    """A running search: its clock, its running trials, and the row of each trial."""
 
     table: Table
     rule: Rule | Promotion | None
@@ -80,19 +80,19 @@ class _ReplayedSearch:
     paused: set[int] = field(default_factory=set)
 
     def run(self) -> Replayed:
-        """Let the clock run until no worker is busy."""
+        """Run until no worker is busy."""
         last = self.table.max_epochs
         self.halts = [epoch for epoch in sorted(self.rungs) if epoch < last] + [last]
         self.order, idle, is_over = itertools.count(), list(range(self.cluster.workers)), False
         while True:
             while idle and not is_over:
-                is_over = not self._takes(idle[-1])
+                is_over = not self._starts(idle[-1])
                 if not is_over:
                     idle.pop()
             if not self.running:
                 break
             self.now_s, _, trial, halt, worker = heapq.heappop(self.running)
-            if not self._goes_on(trial, halt, worker):
+            if not self._continues(trial, halt, worker):
                 idle.append(worker)
             is_over = False
         for trial in self.paused:
@@ -103,8 +103,8 @@ class _ReplayedSearch:
             num_trials=len(self.rows),
         )  # fmt: skip
 
-    def _takes(self, worker: int) -> bool:
-        """Return whether an idle worker finds something to do."""
+    def _starts(self, worker: int) -> bool:
+        """Return whether an idle worker gets a trial."""
         with self._deciding():
             trial = self.rule.promoted(is_last=False) if isinstance(self.rule, Promotion) else None
             row = self.arrivals.next() if trial is None else None
@@ -130,8 +130,8 @@ class _ReplayedSearch:
         self.busy_s += took_s
         heapq.heappush(self.running, (begin_s + took_s, next(self.order), trial, halt, worker))
 
-    def _goes_on(self, trial: int, halt: int, worker: int) -> bool:
-        """Return whether a trial that has come to a halt keeps its worker."""
+    def _continues(self, trial: int, halt: int, worker: int) -> bool:
+        """Return whether a trial keeps its worker after a rung or its last epoch."""
         row = self.rows[trial]
         if self.cluster.loss_share and self.generator.random() < self.cluster.loss_share:
             self._train(trial, 0, worker, self.now_s + self.cluster.start_s)
@@ -182,7 +182,7 @@ class _ReplayedSearch:
 
 
 class _Deciding:
-    """Lets the real time of a decision pass on the fake clock, where the cluster counts it."""
+    """Adds the real time of a decision to the simulated clock, if the cluster counts it."""
 
     def __init__(self, search: _ReplayedSearch) -> None:
         self._search = search

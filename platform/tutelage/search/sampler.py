@@ -1,8 +1,8 @@
-"""A space and its objectives in Optuna: beside the samplers, the one place that imports it.
+"""A search space and its objectives in Optuna. Only this file and the samplers import Optuna.
 
-Optuna's studies live in memory: one of ends, and one for every rung, in which a student counts by what it was there. All are
-made again from a sweep's ledger, and every suggestion has a seed of its own; so the same record gives the same suggestion,
-whichever driver asks. A journal file beside the ledger mirrors the study of ends for `optuna-dashboard`.
+Optuna's studies are kept in memory: one of final results, and one for every rung, with the results of students at that rung.
+All are rebuilt from a sweep's ledger, and each suggestion has its own seed, so the same ledger gives the same suggestion in any
+driver. A journal file beside the ledger mirrors the study of final results for `optuna-dashboard`.
 """
 
 from __future__ import annotations
@@ -31,15 +31,18 @@ from tutelage.spec.domains import Choice, Domain, Float, nearest_value
 from tutelage.spec.space import Space
 
 logger = logging.getLogger(__name__)
-NOTES = ("NSGAIISampler:generation", "NSGAIIISampler:generation")  # what a genetic algorithm writes on its suggestions
+NOTES = (
+    "NSGAIISampler:generation",
+    "NSGAIIISampler:generation",
+)  # attributes that a genetic algorithm writes to its suggestions
 END = math.inf  # the rung of students with all their epochs
 
 
 class Sampler:
-    """Proposes configs and learns from what became of them, at the rungs they came to and in the end.
+    """Suggests configs, and learns from their results at rungs and at the end.
 
-    Losses told to it have one value an objective, lower is better. The highest rung at which enough students were seen guides
-    (Falkner et al., 2018): that is at least `STARTUP_TRIALS`, and twice as many as there are distributions in the space.
+    Losses have one value an objective, lower is better. Suggestions are made from the highest rung that enough students have
+    reached (Falkner et al., 2018): at least `STARTUP_TRIALS`, and at least twice the number of distributions in the space.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class Sampler:
 
     @property
     def rungs(self) -> frozenset[int]:
-        """The epochs after which students are observed before their end."""
+        """The epochs, before the last one, after which students are observed."""
         return frozenset(int(rung) for rung in self._levels if rung != END)
 
     @property
@@ -70,7 +73,7 @@ class Sampler:
         return self._next
 
     def ask(self, params: Mapping[str, Any] | None = None, origin: str = "sampler") -> Suggestion:
-        """Return the next config to try; `params` fixes searched values by name, and the sampler draws the others."""
+        """Return the next config to try; `params` fixes searched values by name, and the sampler chooses the others."""
         level = self._guide()
         with _quiet():
             seed = int(np.random.SeedSequence([self._seed, self._next]).generate_state(1)[0])
@@ -83,13 +86,13 @@ class Sampler:
         return suggestion
 
     def resume(self, suggestion: Suggestion) -> None:
-        """Know of a suggestion that an earlier driver had from this sampler."""
+        """Add a suggestion that an earlier driver of this search received."""
         self._begin(suggestion, beside=None)
 
-    def know(self, params: Mapping[str, Any], losses: Sequence[float]) -> None:
-        """Learn from a student of another search, which this space could have given."""
+    def add_finished(self, params: Mapping[str, Any], losses: Sequence[float]) -> None:
+        """Add a finished student of another search that lies in this search space."""
         end = self._levels[END]
-        number = end.next_stranger
+        number = end.next_external
         end.add(number, self._running(params, {}))
         end.tell(number, TrialState.COMPLETE, losses, {})
 
@@ -109,29 +112,29 @@ class Sampler:
         )  # fmt: skip
 
     def observe(self, number: int, rung: int, losses: Sequence[float]) -> None:
-        """Tell what a student was at a rung; again is no news."""
+        """Add a student's losses at a rung; a repeated call changes nothing."""
         level = self._levels.get(rung)
         if level is not None and level.is_open(number):
             level.tell(number, TrialState.COMPLETE, losses, {})
 
     def tell_finished(self, number: int, losses: Sequence[float], violations: Mapping[str, float]) -> None:
-        """Tell a trained student's losses, and by how much it misses each constraint (> 0 is a miss)."""
+        """Add a finished student's losses, and by how much it violates each constraint (> 0: violated)."""
         assert all(map(math.isfinite, losses)), losses
         self._tell_end(number, TrialState.COMPLETE, losses, violations)
 
     def tell_stopped(self, number: int) -> None:
-        """Tell that a student was stopped before its last epoch; what it was at its rungs still counts there."""
+        """Mark a student as stopped before its last epoch; its results at rungs remain."""
         self._tell_end(number, TrialState.PRUNED, None, {})
 
     def tell_infeasible(self, number: int, violations: Mapping[str, float]) -> None:
-        """Tell that a student was refused before training, because its size misses constraints."""
+        """Mark a student as rejected before training, because its size violates constraints."""
         for level in self._levels.values():
             level.tell(number, TrialState.PRUNED, None, violations)
         if self._mirror:
             self._mirror.tell(number, TrialState.PRUNED, None, violations)
 
     def tell_failed(self, number: int) -> None:
-        """Tell that nothing can be learnt from this suggestion: it raised, or it repeats an earlier one."""
+        """Mark a suggestion as failed: it raised an error, or it repeats an earlier one. Nothing is learnt from it."""
         self._tell_end(number, TrialState.FAIL, None, {})
 
     def _tell_end(
@@ -140,13 +143,13 @@ class Sampler:
         for rung, level in self._levels.items():
             if rung == END:
                 level.tell(number, state, losses, violations)
-            elif level.is_open(number):  # it never came to this rung
+            elif level.is_open(number):  # it did not reach this rung
                 level.tell(number, TrialState.FAIL, None, {})
         if self._mirror:
             self._mirror.tell(number, state, losses, violations)
 
     def _guide(self) -> _Level:
-        """Return the study of the highest rung with enough students; where none has them, that with the most."""
+        """Return the study of the highest rung with enough students; if no rung has enough, the study with the most."""
         levels = list(self._levels.values())
         for level in reversed(levels):
             if level.num_complete >= self._enough:
@@ -155,7 +158,7 @@ class Sampler:
 
 
 class _Level:
-    """One of the studies, in memory: what was seen of students at one rung, or in the end, under our own numbers."""
+    """One of the studies, in memory: the results of students at one rung, or at the end, by the numbers of this search."""
 
     def __init__(self, num_objectives: int, storage: Any = None) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -195,7 +198,7 @@ class _Level:
         self.num_complete += state == TrialState.COMPLETE
 
     @property
-    def next_stranger(self) -> int:
+    def next_external(self) -> int:
         """A number that no suggestion of this search has: below zero."""
         return -1 - sum(number < 0 for number in self._numbers)
 
@@ -205,9 +208,9 @@ class _Level:
 
 
 class _Mirror(_Level):
-    """The study of ends in a journal file, written anew by every driver, for Optuna's own tools.
+    """The study of final results in a journal file, for Optuna's own tools; every driver writes it anew.
 
-    Nothing reads it here, so a disk that is full ends the mirror and not the search.
+    The search does not read it, so a full disk ends the mirror and not the search.
     """
 
     def __init__(self, path: Path, num_objectives: int) -> None:
@@ -236,7 +239,7 @@ class _Mirror(_Level):
 
 
 def check(reference: Reference) -> None:
-    """Raise `InputError` for a sampler that is not there, is configured wrongly, or whose library is not installed."""
+    """Raise `InputError` for a sampler that does not exist, has a wrong option, or needs a library that is not installed."""
     _, plugin, config = plugins.configure("samplers", reference)
     with _quiet():
         plugin.build(config, 0)
@@ -244,7 +247,7 @@ def check(reference: Reference) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Optuna's words about experimental arguments to itself."""
+    """Suppress Optuna's warnings about experimental arguments."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         yield

@@ -53,7 +53,7 @@ SizeLosses = Callable[[Params], Array | None]
 
 @dataclass(kw_only=True)
 class _Tried:
-    """A student that was started: its losses before training, and its end, the even loss of its primary measure."""
+    """A student that was started: its losses known before training, and at its end the even loss of its primary measure."""
 
     params: Params
     traits: list[float]
@@ -65,16 +65,16 @@ class _Tried:
 class SizeAware:
     """Suggests the searched values of the next student, from the students so far, by number.
 
-    `size_losses(params)` gives a student's losses other than its error before training, on a logarithmic scale; None for
-    one that is not wanted, or whose training decides them. `reference` has the losses beyond which nothing is wanted, the end
-    last. The same history gives the same suggestion for a number.
+    `size_losses(params)` returns a student's losses other than its error, on a logarithmic scale, before it is trained; None
+    for a student that violates a constraint, or whose size training decides. `reference` is the reference point of the
+    hypervolume, the primary measure last. The same history gives the same suggestion for a number.
     """
 
     space: Space
     size_losses: SizeLosses
     seed: int
     reference: Array
-    worst: float = 0.0  # end that improves nothing
+    worst: float = 0.0  # even loss of the primary measure from which on a student improves no front
     _tried: dict[int, _Tried] = field(default_factory=dict)
     _error: Regression = field(default_factory=Regression)
     _sizes: list[Regression] = field(default_factory=list)
@@ -84,8 +84,8 @@ class SizeAware:
         if known is not None:
             self._tried[number] = _Tried(params=params, traits=self.space.traits(params), known=known)
 
-    def know(self, params: Params, known: Array | None, end: float) -> None:
-        """Learn from a student of another search that lies in this search space."""
+    def add_finished(self, params: Params, known: Array | None, end: float) -> None:
+        """Add a finished student of another search that lies in this search space."""
         number = min(self._tried, default=0)
         self.started(min(number, 0) - 1, params, known)
         self.finished(min(number, 0) - 1, end)
@@ -95,12 +95,12 @@ class SizeAware:
         if number in self._tried:
             self._tried[number].end = end
 
-    def given_up(self, number: int) -> None:
-        """Forget a student that did not finish."""
+    def discarded(self, number: int) -> None:
+        """Remove a student that did not finish."""
         self._tried.pop(number, None)
 
-    def propose(self, number: int) -> Params | None:
-        """Return the searched values of the next student, the `number`-th; None while too little is known to choose."""
+    def suggest(self, number: int) -> Params | None:
+        """Return the searched values of the next student, the `number`-th; None until `STARTUP` students have finished."""
         if len(self._ended) < STARTUP:
             return None
         self._learn()
@@ -108,20 +108,20 @@ class SizeAware:
         front = self._front()
         drawn = [varied(self.space, random.choice(front), random) if n % 2 else _any(self.space, random) for n in range(POOL)]
         pool = self._new(drawn, [])
-        gains = self._guessed_gains(pool, gain)
+        gains = self._predicted_gains(pool, gain)
         for _ in range(GENERATIONS):
             best = [pool[row] for row in np.argsort(-gains, kind="stable")[:PARENTS]]
             new = self._new([varied(self.space, random.choice(best), random) for _ in range(POOL if best else 0)], pool)
-            pool, gains = pool + new, np.concatenate([gains, self._guessed_gains(new, gain)])
+            pool, gains = pool + new, np.concatenate([gains, self._predicted_gains(new, gain)])
         return self._best(pool, gains, gain)
 
     def _new(self, drawn: list[Params], beside: list[Params]) -> list[Params]:
-        """Return each of `drawn` once, without those that were handed out or are among `beside`."""
+        """Return each of `drawn` once, without students that were started or are among `beside`."""
         known = {_key(params) for params in [*(one.params for one in self._tried.values()), *beside]}
         return [params for key, params in {_key(params): params for params in drawn}.items() if key not in known]
 
     def _learn(self) -> None:
-        """Learn errors from those that ended, and sizes from all."""
+        """Fit the model of errors to the finished students, and the models of sizes to all."""
         self._error.learn(np.array([_features(one.known, one.traits) for one in self._ended]), self._ends)
         tried = [self._tried[number] for number in sorted(self._tried)]
         rows, known = np.array([one.traits for one in tried]), np.array([one.known for one in tried])
@@ -135,22 +135,23 @@ class SizeAware:
 
     @property
     def _ended(self) -> list[_Tried]:
-        """Those that ended, in the order in which they were handed out: in which order they ended, a new driver cannot know."""
+        """The finished students by number. A resumed search does not have the order in which they finished."""
         return [self._tried[number] for number in sorted(self._tried) if self._tried[number].end is not None]
 
     @property
     def _ends(self) -> Array:
         return np.array([one.end for one in self._ended], dtype=np.float64)
 
-    def _best(self, pool: list[Params], guessed: Array, gain: Gain) -> Params | None:
-        """Return the one with the most gain at its real sizes, of those first by `guessed` gains; None if none is wanted.
+    def _best(self, pool: list[Params], predicted: Array, gain: Gain) -> Params | None:
+        """Return the student of the pool with the largest gain at its computed sizes; None if no student meets the constraints.
 
-        Once a few are sized, it is enough that the best of them has more than is guessed of the next.
+        Students are sized in the order of their `predicted` gains. After a few of them, the first one that has a larger gain
+        than is predicted of the next is returned.
         """
         fewest, most = SIZED
         chosen, best, num_sized = None, -math.inf, 0
-        for row in np.argsort(-guessed, kind="stable")[: 4 * most].tolist():
-            if num_sized == most or (num_sized >= fewest and best >= guessed[row]):
+        for row in np.argsort(-predicted, kind="stable")[: 4 * most].tolist():
+            if num_sized == most or (num_sized >= fewest and best >= predicted[row]):
                 break
             known = self.size_losses(pool[row])
             if known is not None:
@@ -160,8 +161,8 @@ class SizeAware:
                     chosen, best = pool[row], own
         return chosen
 
-    def _guessed_gains(self, pool: list[Params], gain: Gain) -> Array:
-        """Return the gains [m] of students whose sizes are guessed, from those of all students so far."""
+    def _predicted_gains(self, pool: list[Params], gain: Gain) -> Array:
+        """Return the gains [m] of students by their predicted sizes."""
         if not pool:
             return np.empty(0)
         traits = self._traits(pool)
@@ -177,11 +178,11 @@ class SizeAware:
         return self._error.predict(np.column_stack([known, traits]))
 
     def _gain(self) -> Gain:
-        """Return what more students would add to those that ended, and to those under way as they are expected to end."""
+        """Return the gain over the finished students and the running ones, these at their expected results."""
         before, ends = np.array([one.known for one in self._ended]), self._ends
-        under_way = [self._tried[number] for number in sorted(self._tried) if self._tried[number].end is None]
-        if under_way:
-            known, traits = (np.array([getattr(one, name) for one in under_way]) for name in ("known", "traits"))
+        running = [self._tried[number] for number in sorted(self._tried) if self._tried[number].end is None]
+        if running:
+            known, traits = (np.array([getattr(one, name) for one in running]) for name in ("known", "traits"))
             before, ends = np.concatenate([before, known]), np.concatenate([ends, self._expected(known, traits)[0]])
         smallest = before.min(axis=0)
         lowest = smallest - SMALLER * np.abs(self.reference[:-1] - smallest)
@@ -201,7 +202,7 @@ def _any(space: Space, random: Random) -> Params:
 
 
 def varied(space: Space, params: Params, random: Random) -> Params:
-    """Return a neighbour of a student: one of its searched values another, and a few more."""
+    """Return a variation of a student: one of its searched values changes, and perhaps a few others."""
     changed = random.choice(sorted(params))
 
     def near(name: str, domain: Domain) -> Any:

@@ -19,7 +19,7 @@ from tutelage.records.trial import Sizes, Suggestion, TrialRecord
 from tutelage.search.sampler import Sampler
 from tutelage.search.samplers import Chooser
 
-MAX_REFUSALS = 100  # consecutive rejected suggestions, after which the space counts as exhausted
+MAX_REJECTIONS = 100  # consecutive rejected suggestions, after which the space counts as exhausted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,8 @@ class SeededSuggestion:
 class Callbacks:
     """What a suggester calls about a suggestion.
 
-    `presize(config)` gives the sizes known before training; `identify(config)` the content address of all that a
-    training depends on; `recall(suggestion)` the record of an equal training of another sweep, if there is one.
+    `presize(config)` returns the sizes known before training; `identify(config)` the content address of everything that a
+    training depends on; `recall(suggestion)` the record of an identical training of another sweep, if there is one.
     `on_started` is called before a suggestion is returned, `on_ended` with the record of one that needs no training.
     """
 
@@ -69,8 +69,8 @@ class Suggester:
         self._sampler, self._callbacks, self._chooser, self._num_trials = sampler, callbacks, chooser, num_trials
         self._objectives, self._constraints, self._learned = goal.objectives, goal.limits, goal.learned
         self._seeded, self._pending = list(seeded), list[Suggestion]()
-        self._given: set[str] = set()
-        self.num_given = 0
+        self._identities: set[str] = set()
+        self.num_accepted = 0
         self.exhausted = False
 
     def resume(self, records: Sequence[TrialRecord]) -> None:
@@ -78,8 +78,8 @@ class Suggester:
         for record in sorted(records, key=lambda record: record.number):
             self._sampler.resume(record)
             self._begin(record)
-            self._given.add(self._callbacks.identify(record.config))
-            self.num_given += is_trained(record)
+            self._identities.add(self._callbacks.identify(record.config))
+            self.num_accepted += is_trained(record)
             self._seeded = [one for one in self._seeded if not _holds(record.params, one.params)]
             if record.state == "running":
                 self._pending.append(record)
@@ -88,22 +88,22 @@ class Suggester:
             else:
                 self.learn(record)
 
-    def know(self, params: Mapping[str, Any], measures: Mapping[str, float]) -> None:
+    def add_finished(self, params: Mapping[str, Any], measures: Mapping[str, float]) -> None:
         """Learn from a student of another search that lies in this search space."""
-        self._sampler.know(params, self._losses(measures))
+        self._sampler.add_finished(params, self._losses(measures))
         if self._chooser:
-            self._chooser.know(params, self._sizes(measures), self._end_of(measures))
+            self._chooser.add_finished(params, self._sizes(measures), self._end_of(measures))
 
     def next(self) -> Suggestion | None:
-        """Return the next student to train; None if the sweep has all its trials, or if nothing new is found."""
+        """Return the next student to train; None if the sweep has all its trials, or if no new student is found."""
         if self._pending:
             return self._pending.pop(0)
-        for _ in range(0 if self.exhausted else MAX_REFUSALS):
-            if self._num_trials is not None and self.num_given >= self._num_trials:
+        for _ in range(0 if self.exhausted else MAX_REJECTIONS):
+            if self._num_trials is not None and self.num_accepted >= self._num_trials:
                 return None
-            suggestion = self._accepted(self._drawn())
+            suggestion = self._accepted(self._suggested())
             if suggestion is not None:
-                self.num_given += 1
+                self.num_accepted += 1
                 self._callbacks.on_started(suggestion.record("running"))
                 return suggestion
         self.exhausted = True
@@ -113,9 +113,9 @@ class Suggester:
         if self._chooser:
             self._chooser.started(suggestion.number, suggestion.params, self._sizes(suggestion.sizes))
 
-    def _drawn(self) -> Suggestion:
+    def _suggested(self) -> Suggestion:
         if not self._seeded:
-            chosen = self._chooser.propose(self._sampler.next_number) if self._chooser else None
+            chosen = self._chooser.suggest(self._sampler.next_number) if self._chooser else None
             return self._sampler.ask(chosen)
         seed_suggestion = self._seeded.pop(0)
         return self._sampler.ask(seed_suggestion.params, seed_suggestion.origin)
@@ -123,10 +123,10 @@ class Suggester:
     def _accepted(self, suggestion: Suggestion) -> Suggestion | None:
         """Return the suggestion with its identity and its sizes after training; None if it needs no training."""
         suggestion = replace(suggestion, identity=self._callbacks.identify(suggestion.config))
-        if suggestion.identity in self._given:
+        if suggestion.identity in self._identities:
             self._sampler.tell_failed(suggestion.number)
             return None
-        self._given.add(suggestion.identity)
+        self._identities.add(suggestion.identity)
         try:
             sizes = self._callbacks.presize(suggestion.config)
         except InputError as error:  # these values make no network
@@ -137,13 +137,13 @@ class Suggester:
             return None
         suggestion = replace(suggestion, sizes=sizes.final, initial_sizes=sizes.initial)
         if missed := self._constraints.describe_missed(suggestion.sizes):
-            why = f"refused before training: {missed}; asked for {self._constraints.describe()}"
+            why = f"rejected before training: {missed}; the constraints are {self._constraints.describe()}"
             self._end(suggestion.record("infeasible", measures=suggestion.sizes, error=why))
             return None
         self._begin(suggestion)
         recalled = self._callbacks.recall(suggestion)
         if recalled is not None:
-            self.num_given += 1
+            self.num_accepted += 1
             self._end(recalled)
             return None
         return suggestion
@@ -179,7 +179,7 @@ class Suggester:
         if record.state == "finished":
             self._chooser.finished(record.number, self._end_of(record.measures))
         else:
-            self._chooser.given_up(record.number)
+            self._chooser.discarded(record.number)
 
     def _observe_rungs(self, record: TrialRecord) -> None:
         for row in record.rows_at(self._sampler.rungs):
@@ -196,14 +196,14 @@ class Suggester:
         return found
 
 
-def _holds(params: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return all(params.get(name) == value for name, value in wanted.items() if name in params)
+def _holds(params: Mapping[str, Any], seeded: Mapping[str, Any]) -> bool:
+    return all(params.get(name) == value for name, value in seeded.items() if name in params)
 
 
 def size_losses(
     sizes: Mapping[str, float], objectives: Sequence[Objective], learned: Measure
 ) -> NDArray[np.float64] | None:  # fmt: skip
-    """Return a student's even losses but that of `learned`, from its sizes before training; None if these lack one."""
+    """Return a student's even losses except that of `learned`, from its sizes before training; None if one is unknown."""
     others = [objective for objective in objectives if objective.name != learned.name]
     if any(objective.name not in sizes for objective in others):
         return None

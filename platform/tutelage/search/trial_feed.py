@@ -1,4 +1,4 @@
-"""What a search decides in the driver, and how the results of its running trials become records. Knows nothing of Ray."""
+"""The decisions of a search in the driver, and how the results of running trials become records. Independent of Ray."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tutelage.records.trial import Candidate, State, Suggestion, TrialRecord
 
-if TYPE_CHECKING:  # a trial's process imports this file, and nothing that decides
+if TYPE_CHECKING:  # a trial's process imports this file, but no rules
     from tutelage.search.rules import Decision
 
 STATE = "trial.pt"  # the file of a checkpoint that holds a trial's state
@@ -18,20 +18,20 @@ STATE = "trial.pt"  # the file of a checkpoint that holds a trial's state
 
 @dataclass(frozen=True, kw_only=True)
 class Rungs:
-    """After which `epochs` a trial is judged: `judge(suggestion, row)` is called once at each rung.
+    """The `epochs` after which a trial is judged: `judge(suggestion, row)` is called once at each rung.
 
-    Where trials are `pausing`, their state is kept at every rung. One that is paused is recorded so, leaves its worker, and
-    continues from there when `next_suggestion` gives its suggestion again.
+    With `pausing`, the state of trials is saved at every rung. A paused trial is recorded as such, leaves its worker, and
+    continues from the rung when `next_suggestion` returns its suggestion again.
     """
 
     epochs: frozenset[int] = frozenset()
-    judge: Callable[[Suggestion, dict[str, Any]], Decision] = lambda suggestion, row: "go_on"
+    judge: Callable[[Suggestion, dict[str, Any]], Decision] = lambda suggestion, row: "continue"
     pausing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Handlers:
-    """What a search decides in the driver: the next suggestion (None: no more, or none yet), and what a record leads to.
+    """The callbacks of a search in the driver. `next_suggestion` returns the next one (None: no more, or none yet).
 
     `on_record` is called once for each trial that ends and each time that one is paused, `on_epoch` with a trial's name and
     an epoch's row, `on_news` with what the user is to read: what no trial could start for, and each loss of a worker.
@@ -49,7 +49,7 @@ class Handlers:
 
 @dataclass
 class TrialFeed:
-    """Which suggestion each of Tune's trials runs, and the epochs it has reported."""
+    """The suggestion of each of Tune's trials, and the epochs that it has reported."""
 
     handlers: Handlers
     rungs: Rungs
@@ -62,20 +62,20 @@ class TrialFeed:
     num_suggested: int = 0
 
     def checkpoints(self, suggestion: Suggestion) -> list[str]:
-        """Return where an earlier driver left the trial's state, the latest first."""
+        """Return the paths of the checkpoints that an earlier driver wrote of the trial, the latest first."""
         name = suggestion.trial_id
-        if not (self.home / name).exists():  # it never ran; a directory of many trials is not looked through for it
+        if not (self.home / name).exists():  # it never ran; the directory may have many trials and is not searched
             return []
         # Tune adds a suffix to the name of a directory that is there already
         found = [path for own in (name, f"{name}_*") for path in self.home.glob(f"{own}/checkpoint_*/{STATE}")]
         return [str(path.resolve()) for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Give Tune nothing to pickle: a sweep is kept in its own ledger and study, and Tune's restore is not used."""
+        """Return nothing for Tune to pickle: a sweep is restored from its ledger, and not by Tune."""
         return {}
 
     def suggest(self, tune_id: str) -> Suggestion | None:
-        """Return the next suggestion, which this trial of Tune's runs."""
+        """Return the next suggestion, which this trial of Tune will run."""
         suggestion = self.handlers.next_suggestion()
         if suggestion is not None:
             self.suggestions[tune_id] = suggestion
@@ -84,7 +84,7 @@ class TrialFeed:
         return suggestion
 
     def report(self, tune_id: str, result: dict[str, Any]) -> None:
-        """Take in a trial's result: the epochs that it hands in, and the seconds that it has spent."""
+        """Add a trial's result: the epochs that it reports, and its seconds."""
         self.results[tune_id] = result
         suggestion, rows = self.suggestions[tune_id], result["rows"]
         self.handlers.spent_s[suggestion.number] = self.earlier_s[suggestion.number] + result["elapsed_s"]
@@ -94,12 +94,12 @@ class TrialFeed:
             self.handlers.on_epoch(suggestion.trial_id, rows[-1])
 
     def cut(self) -> None:
-        """Close the trials that were running, or were to, when the time was up."""
+        """Close the trials that were running or pending when the time had passed."""
         for tune_id in list(self.suggestions):
             self.close(tune_id, "")
 
     def close(self, tune_id: str, error: str) -> None:
-        """Turn a trial's last result into its record; one that was never run has no `started_s`."""
+        """Turn a trial's last result into its record; a trial that never ran has no `started_s`."""
         suggestion, result = self.suggestions.pop(tune_id), self.results.pop(tune_id, {})
         rows = self.rows.pop(tune_id, [])
         error = result.get("error", "") or error

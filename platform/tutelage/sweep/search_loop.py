@@ -112,7 +112,7 @@ class SearchLoop:
 
     def _why_fewer(self, spec: Spec, search_s: float) -> str:
         """Return in words why the search has trained fewer students than the spec says; "" if it has not."""
-        num_given, trials = self.suggester.num_given, spec.search.trials
+        num_given, trials = self.suggester.num_accepted, spec.search.trials
         if self.suggester.exhausted:
             more = f", of {trials} that search.trials asks for" if trials else ""
             return f"the space has no further student that is new and meets the constraints; {num_given} were trained{more}"
@@ -154,6 +154,6 @@ def _run(
 
 
 def _said(spec: Spec, suggester: Suggester) -> str:
-    have = f", {suggester.num_given} of them already" if suggester.num_given else ""
+    have = f", {suggester.num_accepted} of them already" if suggester.num_accepted else ""
     trials, sampler = spec.search.trials or "as many as time allows", plugins.described(spec.search.sampler)
     return f"searching {trials} students{have} with {sampler}"

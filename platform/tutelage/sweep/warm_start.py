@@ -33,7 +33,7 @@ class WarmStart:
     def teach(self, suggester: Suggester) -> None:
         """Tell of the ends; they count as the sweep's own to what suggests, and never enter its front."""
         for record in self.ends:
-            suggester.know(record.params, record.measures)
+            suggester.add_finished(record.params, record.measures)
 
     def recall(self, suggestion: Suggestion) -> TrialRecord | None:
         """Return the record of a suggestion that was trained exactly so before, its student copied here; None if it was not."""

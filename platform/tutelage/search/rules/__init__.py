@@ -1,12 +1,13 @@
-"""Stopping rules: which students get their further epochs, decided at rungs, the epochs after which trials are compared.
+"""Stopping rules: they decide at rungs, the epochs after which trials are compared, which trials continue.
 
 One file a rule. `build(config, context)` returns a `Judge` for one search. A rule that stops trials for good is a `Rule`, which
-compares arrays; `RuleJudge` makes a judge of it. Rules see numbers only, neither Ray nor the ledger. A judge keeps its state in
-memory; a resumed search gives it the records of the ledger.
+compares arrays; `RuleJudge` makes a judge of it. Rules get numbers, and depend on neither Ray nor the ledger. A judge keeps its
+state in memory; a resumed search passes it the records of the ledger.
 
-Sizes are known before a student is trained, its quality is not. So at a rung a student is compared by its known losses, lower
-is better, and by its error there: how far its primary measure is from the best value (1 less a share, or an error rate as it
-is). A stopped trial never enters the front, and a student whose sizes miss a constraint is never trained: rules need not check.
+A student's sizes are known before it is trained, its quality is not. So at a rung a student is compared by its known losses,
+lower is better, and by its error: the distance of its primary measure from the best value (1 minus a share; an error rate
+itself). A stopped trial never enters the front, and a student whose sizes violate a constraint is never trained, so a rule need
+not check constraints.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tutelage.records.trial import Suggestion, TrialRecord
 from tutelage.search.gaussian_process import Array
 from tutelage.spec.space import Space
 
-Decision = Literal["go_on", "stop", "pause"]
+Decision = Literal["continue", "stop", "pause"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class Judge(Protocol):
         ...
 
     def learn(self, record: TrialRecord) -> None:
-        """Learn that a trial is paused, its worker free again, or how it ended."""
+        """Add a trial that is paused and has left its worker, or that has ended."""
         ...
 
     def resume(self, records: Sequence[TrialRecord]) -> None:
@@ -71,17 +72,17 @@ class Judge(Protocol):
 
 
 class Rule(Protocol):
-    """A rule sees every student that reaches a rung, in the order in which they do, and every finished one."""
+    """Gets every student that reaches a rung, in the order in which they reach it, and every finished student."""
 
     def stops(self, rung: int, known: Array, error: float, variance: float | None = None) -> bool:
-        """Return whether a student with these losses `[known]` and this error is not worth its epochs beyond the rung.
+        """Return whether a student with these losses `[known]` and this error stops at the rung.
 
         `variance` is the error's sampling variance over the validation examples, where it was estimated.
         """
         ...
 
     def finished(self, known: Array, errors: Mapping[int, float], last: float) -> None:
-        """Learn from a student that had all its epochs: its error at each rung, and at last."""
+        """Add a student that had all its epochs: its errors at the rungs, and its last error."""
         ...
 
 
@@ -95,14 +96,14 @@ class RuleJudge:
         self.rungs = frozenset(context.rungs if rungs is None else rungs)
 
     def judge(self, suggestion: Suggestion, row: Mapping[str, Any]) -> Decision:
-        """Return whether a trial continues; one whose size is unknown before training always does."""
+        """Return whether a trial continues; a trial whose size is unknown before training always continues."""
         known = self._losses(suggestion.sizes)
         error = self._learned.error(row[self._learned.name])
         is_stopped = known is not None and self._rule.stops(int(row["epoch"]), known, error, self._variance(row))
-        return "stop" if is_stopped else "go_on"
+        return "stop" if is_stopped else "continue"
 
     def _variance(self, row: Mapping[str, Any]) -> float | None:
-        """Return the sampling variance that an epoch's row has of the measure, if any."""
+        """Return the measure's sampling variance in an epoch's row, if the row has it."""
         deviation = row.get(standard_error_of(self._learned))
         return None if deviation is None else float(deviation) ** 2
 
@@ -118,7 +119,7 @@ class RuleJudge:
             self.learn(record)
 
     def learn(self, record: TrialRecord) -> None:
-        """Let the rule learn from a trial that had all its epochs."""
+        """Pass a trial that had all its epochs to the rule."""
         known = self._losses(record.measures)
         if record.state == "finished" and known is not None:
             name, error = self._learned.name, self._learned.error

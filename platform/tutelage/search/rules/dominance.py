@@ -1,4 +1,4 @@
-"""Stop a student that is behind one no larger by more than finished students ever made up."""
+"""Stop a student that is behind a student no larger, by more than finished students caught up."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SPACE: dict[str, object] = {}
 
 
 class Config(PluginConfig):
-    """How sure the margin is."""
+    """How the margin is learned."""
 
     confidence: float = Field(
-        0.9, gt=0, lt=1, description="share of pairs of finished students that made up less than the margin"
+        0.9, gt=0, lt=1, description="share of pairs of finished students whose difference shrank by less than the margin"
     )
 
 
@@ -72,7 +72,7 @@ class Gains:
         return np.sign(differences) * size
 
     def _difference(self, unit: float) -> float:
-        """Return what `_unit` makes of `unit`."""
+        """Return the difference whose `_unit` is `unit`."""
         if self.span is not None:
             return unit * self.span
         return math.copysign(self.SMALLEST * math.expm1(abs(unit) * self.DECADES * math.log(10)), unit)
@@ -81,11 +81,11 @@ class Gains:
 class Dominance:
     """A student is stopped if one that is no larger in anything was better at the rung by more than a margin.
 
-    The margin at a rung is learned: over all pairs of finished students of which one was behind a no larger one there, the
-    `confidence` quantile of how much it made up by the end; and at least `noise` standard errors of the difference of two
-    errors. That is known of an error that is a share of `num_judged` examples; of others (None) it is estimated beside the
-    error, 0 without an estimate. Before `startup` students have finished, none is stopped. `span` is that of possible errors,
-    None where they have no bound.
+    The margin at a rung is learned from all pairs of finished students of which one was behind a student no larger at the
+    rung: it is the `confidence` quantile of how much that student caught up by the end, and at least `noise` standard errors of
+    the difference of two errors. The standard error is computed for an error that is a share of `num_judged` examples; for
+    others (None) it is estimated with the error, or 0 without an estimate. No student is stopped before `startup` students have
+    finished. `span` is the range of possible errors, None if they are unbounded.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Dominance:
         return bool(best + self.margin(rung, error, variance) < error)
 
     def margin(self, rung: int, error: float, variance: float | None = None) -> float:
-        """Return by how much an error must be behind for its student to be stopped; infinite until enough have finished."""
+        """Return the margin at a rung: a student that is behind by more is stopped; infinite until enough have finished."""
         finished = self._finished.get(rung)
         if finished is None or len(finished.rows) < self.startup:
             return math.inf
@@ -117,7 +117,7 @@ class Dominance:
         return max(noise, self._gains[rung].quantile(self.confidence))
 
     def finished(self, known: Array, errors: Mapping[int, float], last: float) -> None:
-        """Learn how far this student caught up with those no larger, and how far those no smaller did with it."""
+        """Add how far this student caught up with students no larger, and how far students no smaller caught up with it."""
         for rung, error in errors.items():
             rows = self._finished.setdefault(rung, Rows(len(known) + 2))
             others = rows.rows

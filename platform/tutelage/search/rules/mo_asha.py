@@ -21,7 +21,7 @@ SPACE: dict[str, object] = {}
 
 
 class Config(PluginConfig):
-    """How many groups of students are compared apart."""
+    """The number of groups in which students are compared."""
 
     brackets: int = Field(
         1, ge=1, le=10, description="number of groups of students; each is first compared one rung later than the one before"
@@ -48,21 +48,22 @@ class Halving:
         self._seen: dict[int, _Leaders] = {}
 
     def stops(self, rung: int, known: Array, error: float, variance: float | None = None) -> bool:
-        """Return whether the newcomer is not among the best 1 / `factor` of the rung so far."""
+        """Return whether the new row is not among the best 1 / `factor` of the rung so far."""
         seen = self._seen.setdefault(rung, _Leaders(len(known) + 1))
         wanted = max(math.ceil((len(seen) + 1) / self.factor), 1)
         place = seen.add(np.append(known, error), wanted)
         return len(seen) > self.factor and place >= wanted
 
     def finished(self, known: Array, errors: Mapping[int, float], last: float) -> None:
-        """Learn nothing: this rule uses ranks alone."""
+        """Do nothing: this rule uses ranks only."""
 
 
 class _Leaders:
-    """The rows of a rung, of which the first layers alone are ranked, as they decide who is among the best.
+    """The rows of a rung. Only the first layers (the leaders) are ranked, because they decide which rows are the best.
 
-    Adding a row never improves another row's rank, so a row behind a layer stays behind it and cannot lower the rank of a row
-    before it. The ranks of the leaders among themselves are therefore their ranks among all, up to the last complete layer.
+    Adding a row never improves the rank of another row, so a row outside these layers remains outside and does not change the
+    ranks within them. The leaders' ranks among themselves are therefore their ranks among all rows, up to the last complete
+    layer.
     """
 
     RESERVE = 1.25  # leaders that are kept for each one that is needed, so that they last for a while
@@ -74,7 +75,7 @@ class _Leaders:
         return len(self._rows.rows)
 
     def add(self, row: Array, wanted: int) -> int:
-        """Return how many rows come before the newcomer, by layer, then by crowding; `wanted` stands for all that are more."""
+        """Return how many rows come before the new row, by layer, then by crowding; at most `wanted`."""
         self._rows.add(row)
         self._leaders.add(row)
         ranks = pareto.rank(self._leaders.rows)
@@ -88,7 +89,7 @@ class _Leaders:
         return int((ranks < own).sum()) + int((crowding[:-1] > crowding[-1]).sum())
 
     def _hold(self, wanted: int) -> NDArray[np.int64]:
-        """Hold the first layers of all rows, somewhat more than are wanted, and the newcomer; return their ranks."""
+        """Keep the first layers of all rows, somewhat more than `wanted` rows, and the new row; return their ranks."""
         rows = self._rows.rows
         ranks = pareto.rank(rows)
         sizes = np.cumsum(np.bincount(ranks))
@@ -115,10 +116,10 @@ def crowding_distance(rows: Array) -> Array:
 
 
 class BracketedJudge:
-    """Several rules beside each other, each of which begins a rung later than the one before; a trial is judged by one of them.
+    """Several rules, each of which begins one rung later than the one before; each trial is judged by one of them.
 
-    A late bracket lets what starts slowly get further (Li et al., 2018). Of R rungs, bracket b = 0, 1, … is drawn with a
-    probability in proportion to (R + 1) / (R - b + 1) · `factor`^-b, Hyperband's shares; by a trial's number and `seed`, so
+    A late bracket gives students that start slowly more epochs (Li et al., 2018). Of R rungs, bracket b = 0, 1, … is drawn with
+    a probability in proportion to (R + 1) / (R - b + 1) · `factor`^-b, Hyperband's shares; by a trial's number and `seed`, so
     that a resumed search draws the same.
     """
 
@@ -131,14 +132,14 @@ class BracketedJudge:
         self._shares = shares / shares.sum()
 
     def bracket_of(self, number: int) -> RuleJudge:
-        """Return what judges a trial."""
+        """Return the rule that judges a trial."""
         place = np.random.default_rng((self._seed, number)).choice(len(self._brackets), p=self._shares)
         return self._brackets[int(place)]
 
     def judge(self, suggestion: Suggestion, row: Mapping[str, Any]) -> Decision:
-        """Return whether a trial continues; one whose bracket has no such rung does."""
+        """Return whether a trial continues; a trial whose bracket does not have this rung continues."""
         bracket = self.bracket_of(suggestion.number)
-        return bracket.judge(suggestion, row) if int(row["epoch"]) in bracket.rungs else "go_on"
+        return bracket.judge(suggestion, row) if int(row["epoch"]) in bracket.rungs else "continue"
 
     def promoted(self, *, is_last: bool) -> Suggestion | None:
         """Return None: a stopped trial is never continued."""
@@ -150,5 +151,5 @@ class BracketedJudge:
             self.bracket_of(record.number).resume([record])
 
     def learn(self, record: TrialRecord) -> None:
-        """Let the trial's bracket learn how the trial ended."""
+        """Pass a trial that ended to its bracket."""
         self.bracket_of(record.number).learn(record)

@@ -19,9 +19,9 @@ SPACE: dict[str, object] = {}
 
 
 class Config(PluginConfig):
-    """How many epochs are spent."""
+    """How many epochs are used."""
 
-    share: float = Field(0.25, gt=0, le=1, description="share that is spent of the epochs that all students would take in full")
+    share: float = Field(0.25, gt=0, le=1, description="share of the epochs that all students would take in full")
 
 
 def build(config: Config, context: RuleContext) -> Judge:
@@ -45,11 +45,11 @@ class PromotionJudge:
         self._paused: dict[int, Suggestion] = {}
 
     def judge(self, suggestion: Suggestion, row: Mapping[str, Any]) -> Decision:
-        """Return whether a trial pauses; one whose size training decides never does."""
+        """Return whether a trial pauses; a trial whose size training decides never pauses."""
         student = self._student(suggestion)
         end = self._learned.even_loss(row[self._learned.name])
         pauses = student is not None and self._rule.pauses(suggestion.number, int(row["epoch"]), student, end)
-        return "pause" if pauses else "go_on"
+        return "pause" if pauses else "continue"
 
     def promoted(self, *, is_last: bool) -> Suggestion | None:
         """Return the paused trial to promote now, if any."""
@@ -57,7 +57,7 @@ class PromotionJudge:
         return None if key is None else self._paused.pop(key)
 
     def learn(self, record: TrialRecord) -> None:
-        """Learn that a trial is paused, or how it ended; one that failed, or that an earlier search left, is forgotten."""
+        """Add a trial that is paused or has ended; one that failed, or that an earlier search stopped, is removed."""
         student = self._student(record)
         if record.state == "paused":
             self._paused[record.number] = record
@@ -65,7 +65,7 @@ class PromotionJudge:
         elif record.state == "finished" and student is not None:
             self._rule.finished(record.number, student, self._learned.even_loss(record.measures[self._learned.name]))
         else:
-            self._rule.given_up(record.number)
+            self._rule.discarded(record.number)
 
     def resume(self, records: Sequence[TrialRecord]) -> None:
         """Learn from the records of a resumed search; paused trials stay paused, and running ones are not promoted again."""

@@ -1,4 +1,4 @@
-"""Samplers: what suggests the next student, by Optuna. One file a sampler.
+"""Samplers, which suggest the next student, as Optuna samplers. One file a sampler.
 
 `build(config, seed)` returns an Optuna sampler for one suggestion. Every suggestion has a seed of its own, and Optuna's studies
 are made again from the ledger, so a sampler keeps no state.
@@ -18,7 +18,7 @@ STARTUP_TRIALS = 10  # random suggestions before the first one that a model make
 
 
 class Chooser(Protocol):
-    """Suggests students by their sizes, which are known before training, and learns how they ended.
+    """Suggests students by their sizes, which are known before training, and learns from their final results.
 
     `known` are a student's even losses other than that of the primary measure, None if training decides them; `end` is that
     of the primary measure. `number` is a trial's number.
@@ -28,18 +28,18 @@ class Chooser(Protocol):
         """Add a student that is trained now."""
         ...
 
-    def know(self, params: Mapping[str, Any], known: NDArray[Any] | None, end: float) -> None:
-        """Learn from a student of another search."""
+    def add_finished(self, params: Mapping[str, Any], known: NDArray[Any] | None, end: float) -> None:
+        """Add a finished student of another search."""
         ...
 
     def finished(self, number: int, end: float) -> None:
-        """Learn how a student ended."""
+        """Add a student's final result."""
         ...
 
-    def given_up(self, number: int) -> None:
-        """Forget a student that did not finish."""
+    def discarded(self, number: int) -> None:
+        """Remove a student that did not finish."""
         ...
 
-    def propose(self, number: int) -> Mapping[str, Any] | None:
+    def suggest(self, number: int) -> Mapping[str, Any] | None:
         """Return the searched values of the next student; None leaves the suggestion to the Optuna sampler."""
         ...

@@ -21,12 +21,12 @@ class Config(PluginConfig):
 
 
 def build(config: Config, seed: int) -> BaseSampler:
-    """Return the sampler that suggests until enough students have finished: a random one."""
+    """Return the sampler that is used until enough students have finished: a random one."""
     from optuna.samplers import RandomSampler
 
     return RandomSampler(seed=seed)
 
 
 def chooser(config: Config, space: Space, size_losses: SizeLosses, seed: int, reference: Array, worst: float) -> Chooser:
-    """Return what suggests students by their sizes."""
+    """Return the chooser, which suggests students by their sizes."""
     return SizeAware(space, size_losses, seed, reference, worst)
