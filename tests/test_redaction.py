@@ -103,6 +103,8 @@ def test_what_stands_beside_a_secret_stays() -> None:
         ("x-api-key", True), ("apikey", True), ("hf_token", True), ("sessionToken", True), ("privateKey", True),
         ("tokens", False), ("num_tokens", False), ("key", False), ("keys", False), ("passes", False), ("secretary", False),
         ("authors", False), ("monkey", False), ("signature", False),
+        ("next_token_accuracy", False), ("my.token_f1", False), ("token_rate", False), ("access_token_rate_password", True),
+        ("token", True), ("token_value", True), ("token_accuracy_token", True),
     ],
 )  # fmt: skip
 def test_whether_a_value_is_a_secret_follows_from_its_name(name: str, expected: bool) -> None:

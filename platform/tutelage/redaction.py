@@ -20,6 +20,9 @@ _ALWAYS = {
     "cookie",
 }  # fmt: skip
 _IF_TEXT = {"token", "apikey", "accesskey", "accountkey", "secretkey", "privatekey", "signingkey", "sas", "jwt"}
+_MEASURED = {  # words behind `token` in the name of a number, such as next_token_accuracy
+    "accuracy", "count", "counts", "error", "f", "length", "lengths", "loss", "measures", "perplexity", "rate", "share",
+}  # fmt: skip
 _KEYS = {
     "api",
     "access",
@@ -115,11 +118,15 @@ def _is_secret_value(key: Any, value: Any) -> bool:
 
 
 def is_secret(name: str) -> bool:
-    """Return whether a key, parameter or header of that name holds a secret: `dbPassword`, `SECRET_ACCESS_KEY`, `x-api-key`."""
+    """Return whether a key, parameter or header of that name holds a secret: `dbPassword`, `SECRET_ACCESS_KEY`, `x-api-key`.
+
+    A token that is measured, as in `next_token_accuracy`, is none.
+    """
     words = _words(name)
     pairs = list(pairwise(words))
     is_key = any(second == "key" and first in _KEYS for first, second in pairs)
-    return is_key or _is_always_secret(name) or bool(_IF_TEXT & {*words, *(first + second for first, second in pairs)})
+    found = [word for word, behind in zip(words, [*words[1:], ""], strict=False) if word != "token" or behind not in _MEASURED]
+    return is_key or _is_always_secret(name) or bool(_IF_TEXT & {*found, *(first + second for first, second in pairs)})
 
 
 def _is_always_secret(name: str) -> bool:

@@ -25,7 +25,7 @@ def table(tmp_path: Path) -> TrainingContext:
 def test_the_description_has_classes_columns_and_inferred_settings(table: TrainingContext) -> None:
     assert data_description.sizes(table) == "train 48 (20 without a label), validation 8"
     assert data_description.lines(table) == [
-        "classes of 'class': ash 14, elm 14",
+        "classes of 'class' by their labels in training: ash 14, elm 14",
         "columns: age (number), soil (words clay/sand), old (boolean)",
         "the delimiter is a semicolon",
         "splits: validation has 0.2 of each class, drawn by the seed, test has 0.1 of each class, drawn by the seed",
@@ -39,3 +39,7 @@ def test_images_are_described_by_their_shape(context: TrainingContext) -> None:
     assert found["inputs"] == ["input 'inputs': image 1×8×8"]
     assert list(found["classes"]["class"]) == list("0123456789")
     assert sum(found["classes"]["class"].values()) == len(context.splits["train"])
+
+
+def test_a_class_that_could_not_be_seen_is_quoted() -> None:
+    assert [data_description._visible(name) for name in ("a b", " ", "\n", "", "�")] == ["a b", "' '", r"'\n'", "''", "�"]

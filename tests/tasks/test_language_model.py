@@ -102,3 +102,12 @@ def test_the_baseline_is_the_bits_a_character_of_token_pairs() -> None:
     nats = -math.log((2 + share[1]) / 3) - math.log(2 / 7)
     assert LanguageModel().baseline(train, validation) == pytest.approx(nats / math.log(2) / 2)
     assert share[0] < share[1]
+
+
+def test_a_shown_text_marks_wrong_next_tokens_and_makes_blanks_visible() -> None:
+    one = example([[0, 1, 2]])
+    spaced = replace(one, targets={"token": replace(one.targets["token"], names=(" ", "b", "\n", "on"))})
+    batch = spaced.take(slice(None))
+    logits = torch.eye(4)[torch.tensor([[1, 0]])]
+    shown = LanguageModel().show(spaced, {"student": {"token": LabelSequence(logits=logits, mask=batch.masks["tokens"])}})
+    assert "<th>next</th><td>b</td><td>⏎</td>" in shown and "<th>student</th><td>b</td><td><mark>␣</mark></td>" in shown

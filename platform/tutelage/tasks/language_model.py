@@ -22,6 +22,7 @@ from tutelage.plugins import PluginConfig
 from tutelage.signature import OutputSpec
 from tutelage.tasks import LabelSequence, Sequences, called, cross_entropy
 from tutelage.tasks._bigrams import bigram_nats
+from tutelage.tasks._html import Cell, table
 
 SPACE: dict[str, dict[str, object]] = {}
 TOKEN = "token"
@@ -84,6 +85,23 @@ class LanguageModel:
         real = torch.ones_like(best, dtype=torch.bool) if mask is None else mask
         return [row[kept].tolist() for row, kept in zip(best, real, strict=True)]
 
+    def show(self, example: Examples, outputs: Mapping[str, Sequences]) -> str:
+        """Return a table: the tokens, and at each the true and the predicted next token; wrong ones are marked."""
+        batch = example.take(slice(None))
+        names, (labels,) = example.targets[TOKEN].names, batch.targets[TOKEN]
+        (vocabulary,) = (one.names for one in example.inputs.values())
+        (tokens,) = next(iter(batch.inputs.values()))
+        rows = {
+            "": [Cell(visible(vocabulary[token])) for token in tokens],
+            "next": [Cell("" if label == UNKNOWN else visible(names[label])) for label in labels],
+        }
+        for role, sequences in outputs.items():
+            (found,) = self.decode(sequences, batch)
+            rows[role] = [
+                Cell(visible(names[one]), int(label) not in (one, UNKNOWN)) for one, label in zip(found, labels, strict=True)
+            ]
+        return table(rows)
+
     def baseline(self, train: Examples, validation: Examples) -> float:
         """Return the bits a character on validation of a model that counts the pairs of tokens in training (`_bigrams`)."""
         names = train.targets[TOKEN].names
@@ -91,6 +109,11 @@ class LanguageModel:
         characters = sum(torch.tensor([len(name) for name in names])[others[1]].tolist())
         nats = bigram_nats(pairs, others, max(len(names), len(next(iter(train.inputs.values())).names)))
         return BITS.aggregate(np.array([[float(nats.sum()), characters]]))
+
+
+def visible(token: str) -> str:
+    """Return a token whose blanks and ends of lines can be seen."""
+    return token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")
 
 
 def _pairs(examples: Examples) -> tuple[Tensor, Tensor]:
