@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import InputError, TutelageError
 from tutelage.networks import checkpoint, forward
+from tutelage.networks.blank import argument_names, mask_name
 from tutelage.networks.compare import SUMS, are_close, first_difference, logits_of, unsaved_tensors
 from tutelage.networks.weights import load, weights_of
 from tutelage.records.trial import representative
@@ -35,14 +36,15 @@ def rehearse(architecture: Mapping[str, Any], plan: TrainingPlan, described: Cal
     """Return the candidate of a short training of the network of `architecture` by `plan` that its config asks for.
 
     `described` returns the architecture of a candidate. Raises `InputError` with the layer and the reason for a network that
-    cannot be trained, made smaller, saved or read back, or whose outputs for an example depend on chance or on the other
-    examples of a batch.
+    cannot be trained, made smaller, saved or read back, or whose outputs for an example depend on chance, on the other
+    examples of a batch, or on later steps where they must not.
     """
     signature, seed = plan.signature, plan.seed
     model, again = checkpoint.seeded(architecture, seed), checkpoint.seeded(architecture, seed)
     _check_initial(model, again)
     arguments = plan.train.take(slice(max(BATCHES))).arguments
     _check_outputs(model, arguments, signature)
+    _check_causal(model, arguments, signature)
     points = _trained(model, plan) if plan.train.num_labelled else [Point(model=model)]
     for point in points:
         _check_read_back(point.model, described(point), arguments, signature, seed)
@@ -83,6 +85,24 @@ def _check_outputs(model: nn.Module, arguments: tuple[Tensor, ...], signature: S
             raise InputError(
                 f"the outputs for an example change with the other examples of its batch ({size} instead of {max(BATCHES)}). "
                 "In evaluation mode, an example must be computed by itself."
+            )
+
+
+def _check_causal(model: nn.Module, arguments: tuple[Tensor, ...], signature: Signature) -> None:
+    """Raise `InputError` for a causal label sequence whose first steps change when the later steps are cut off."""
+    names = list(signature.classes)
+    for output in [one for one in signature.outputs if one.is_causal]:
+        given = dict(zip(argument_names(signature), arguments, strict=True))
+        source = next(spec for spec in signature.inputs if spec.name == output.steps)
+        kept = max(1, given[source.name].shape[1] // 2)
+        mask = given[mask_name(source)][:, :kept]
+        stepped = (source.name, mask_name(source))
+        cut = {name: values[:, :kept] if name in stepped else values for name, values in given.items()}
+        whole, first = (logits_of(model, tuple(some.values()), names)[output.name] for some in (given, cut))
+        if not are_close({output.name: whole[:, :kept][mask]}, {output.name: first[mask]}, SUMS):
+            raise InputError(
+                f"the output '{output.name}' for a step changes with later steps of '{source.name}', which it must predict. "
+                "Let a step depend on itself and earlier ones only."
             )
 
 
