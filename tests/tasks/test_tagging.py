@@ -149,3 +149,17 @@ def test_outputs_follow_from_the_targets_and_labels_must_be_iob() -> None:
     _, plugin, config = plugins.configure("data", "digits")
     with pytest.raises(InputError, match="the data lack the target 'slots', the target 'intent'"):
         Tagging().outputs(plugin.read(config, 0, "test"))
+
+
+def test_valid_decoding_repairs_labels_for_measures_and_predictions() -> None:
+    """The largest logits are O I-city; the valid sequence with the largest sum is B-city I-city."""
+    batch = example([([2, 3], [1, 2], 0)]).take(slice(None))
+    logits = torch.tensor([[[1.0, 0.9, 0, 0, 0], [0, 0, 2.0, 0, 0]]])
+    sequences = {
+        "slots": LabelSequence(logits=logits, mask=batch.masks["tokens"]),
+        "intent": LabelSequence(logits=torch.eye(2)[:1].unsqueeze(1)),
+    }
+    assert Tagging().decode(sequences, batch).slots == [[0, 2]]
+    task = Tagging(decode="valid")
+    assert task.decode(sequences, batch).slots == [[1, 2]]
+    assert task.evaluate(sequences, batch)["sentence_accuracy"].item() == 1.0

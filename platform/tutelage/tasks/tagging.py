@@ -6,7 +6,7 @@ The label sequences are `slots`, with a step for each token, and `intent`, with 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -23,22 +23,28 @@ from tutelage.signature import OutputSpec
 from tutelage.tasks import LabelSequence, Sequences, called, cross_entropy
 from tutelage.tasks._chunks import check_names, counts
 from tutelage.tasks._html import Cell, table
+from tutelage.tasks._valid_labels import best_valid
 
 SPACE: dict[str, dict[str, object]] = {}
 SLOTS, INTENT = "slots", "intent"
 
 
 class Config(PluginConfig):
-    """How the two label losses are weighted."""
+    """How the two label losses are weighted, and how slot labels are chosen."""
 
     slots_weight: float = Field(
         0.5, ge=0, le=1, description="share of the slots' loss in a sentence's loss; the intent has the rest"
+    )
+    decode: Literal["largest", "valid"] = Field(
+        "largest",
+        description="slot labels of a sentence; largest: the most probable of each token; valid: the most probable sequence in "
+        "which I- follows B- or I- of the same type (for data in which every slot starts with B-)",
     )
 
 
 def build(config: Config) -> Tagging:
     """Return the task."""
-    return Tagging(config.slots_weight)
+    return Tagging(config.slots_weight, config.decode)
 
 
 class Tags(NamedTuple):
@@ -53,8 +59,9 @@ class Tagging:
 
     measures: tuple[Measure, ...] = (SLOT_F1, INTENT_ACCURACY, SENTENCE_ACCURACY)
 
-    def __init__(self, slots_weight: float = 0.5) -> None:
+    def __init__(self, slots_weight: float = 0.5, decode: Literal["largest", "valid"] = "largest") -> None:
         self.slots_weight = slots_weight
+        self.decodes_valid = decode == "valid"
 
     def outputs(self, examples: Examples) -> tuple[OutputSpec, ...]:
         """Return `slots`, with a step for each token, and `intent`.
@@ -84,9 +91,9 @@ class Tagging:
     def evaluate(self, sequences: Sequences, batch: Batch) -> Mapping[str, Tensor]:
         """Return (correct, found, true) slots `[batch, 3]`, and 1 for a right intent and a right sentence, otherwise 0.
 
-        Of equal logits the first class counts. Tokens without a label count neither for nor against.
+        Slots are those of `decode`. Tokens without a label count neither for nor against.
         """
-        slots, intents = self._best(sequences)
+        slots, intents = self._best(sequences, batch)
         true, mask = batch.targets[SLOTS], sequences[SLOTS].mask
         real = true != UNKNOWN if mask is None else (true != UNKNOWN) & mask
         is_right = intents == batch.targets[INTENT]
@@ -98,8 +105,11 @@ class Tagging:
         }
 
     def decode(self, sequences: Sequences, batch: Batch) -> Tags:
-        """Return the slot labels and the intent with the largest logits, without padding."""
-        slots, intents = self._best(sequences)
+        """Return the slot labels and the intent with the largest logits, without padding; of equal ones the first.
+
+        With the option `decode: valid`, the slot labels are the valid sequence with the largest sum of logits.
+        """
+        slots, intents = self._best(sequences, batch)
         mask = sequences[SLOTS].mask
         real = torch.ones_like(slots, dtype=torch.bool) if mask is None else mask
         return Tags([row[kept].tolist() for row, kept in zip(slots, real, strict=True)], intents.tolist())
@@ -135,9 +145,11 @@ class Tagging:
         guessed = table.argmax(dim=1)[batch.inputs[tokens]]
         return SLOT_F1.aggregate(counts(guessed, batch.targets[SLOTS], batch.masks[tokens], name).numpy())
 
-    @staticmethod
-    def _best(sequences: Sequences) -> tuple[Tensor, Tensor]:
-        return sequences[SLOTS].logits.argmax(dim=-1), sequences[INTENT].logits[:, 0].argmax(dim=-1)
+    def _best(self, sequences: Sequences, batch: Batch) -> tuple[Tensor, Tensor]:
+        slots, intents = sequences[SLOTS], sequences[INTENT].logits[:, 0].argmax(dim=-1)
+        if self.decodes_valid:
+            return best_valid(slots.logits, slots.mask, batch.names[SLOTS]), intents
+        return slots.logits.argmax(dim=-1), intents
 
 
 def _name(names: Sequence[str], label: int) -> str:

@@ -1,0 +1,43 @@
+"""The best sequence of IOB labels that is valid: a label inside of a slot follows one of the same slot."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+_PENALTY = 1e6  # far above any logit, and finite: labels of which no sequence is valid have a best one too
+
+
+def best_valid(logits: Tensor, mask: Tensor | None, names: tuple[str, ...]) -> Tensor:
+    """Return the valid sequence of labels with the largest sum of logits, int64 `[batch, steps]` (Viterbi, 1967).
+
+    `logits` are `[batch, steps, classes]`. `I-` and `E-` are valid after `B-` and `I-` of the same type only. Of equal sums
+    the first label counts. If no sequence is valid, one with the fewest invalid labels is returned. Steps where `mask` is
+    False, behind the real ones, have the last real step's label.
+    """
+    scores = logits.double() if mask is None else logits.double().where(mask.unsqueeze(-1), 0.0)
+    first, later = (table.to(logits.device) for table in _penalties(names))
+    total, origins = scores[:, 0] - first, []
+    for step in range(1, logits.shape[1]):
+        best, origin = (total.unsqueeze(2) - later).max(dim=1)  # [batch, label before, label] → [batch, label]
+        best = best + scores[:, step]
+        if mask is not None:
+            is_real = mask[:, step].unsqueeze(1)
+            best, origin = best.where(is_real, total), origin.where(is_real, torch.arange(len(names), device=logits.device))
+        total = best
+        origins.append(origin)
+    found = [total.argmax(dim=1)]
+    for origin in reversed(origins):
+        found.append(origin.gather(1, found[-1].unsqueeze(1)).squeeze(1))
+    return torch.stack(found[::-1], dim=1)
+
+
+@cache
+def _penalties(names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """Return the penalties of the first label `[classes]`, and of a label after another `[before, classes]`, float64."""
+    parts = [name.partition("-") for name in names]
+    is_inside = torch.tensor([prefix in ("I", "E") for prefix, _, _ in parts])
+    continues = torch.tensor([[b in ("B", "I") and kind == other for _, _, other in parts] for b, _, kind in parts])
+    return is_inside.double() * _PENALTY, (is_inside & ~continues).double() * _PENALTY
