@@ -99,3 +99,21 @@ def sweep() -> str:
 
     overrides = [*SHORT, f"storage={scratch()}", "search.trials=3", "search.constraints={}"]
     return pipeline.sweep(loading.load(ROOT / "search_spaces" / "digits.yaml", overrides)).name
+
+
+@cache
+def sentences_spec() -> str:
+    """Return a spec over a few made sentences with slots and intents, whose teacher and student take seconds."""
+    folder = scratch() / "sentences" / "train"
+    folder.mkdir(parents=True)
+    lines = [(f"play song {number}", "O O B-song", "Play") for number in range(40)]
+    lines += [("rain in rome", "O O B-city", "Weather")] * 40
+    for name, part in zip(("seq.in", "seq.out", "label"), zip(*lines, strict=True), strict=True):
+        (folder / name).write_text("\n".join(part))
+    spec = scratch() / "sentences.yaml"
+    spec.write_text(
+        f"name: sentences\ndata: {{slots: {{path: {folder.parent}}}}}\ntask: tagging\n"
+        "teacher: {model: {bigru: {hidden: 8}}, epochs: 1}\nmore_teachers: [{model: text_cnn, epochs: 1}]\n"
+        "student: {model: {text_cnn: {width: 8, depth: 1}}, epochs: 1}\n"
+    )
+    return str(spec)
