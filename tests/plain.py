@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tests import own_tests
 from tutelage import plugins
 from tutelage.data import Examples, Field
 from tutelage.errors import InputError
@@ -107,7 +108,12 @@ def _takes(name: str, signature: Signature) -> bool:
 
 
 def signature_for(name: str) -> Signature:
-    """Return a small signature that a model takes: images with a class, or sentences; a `module:Name` takes images."""
+    """Return a small signature that a model takes: that of its own tests, images with a class, or sentences.
+
+    A `module:Name` takes images.
+    """
+    if own := own_tests.part("models", name, "SIGNATURE"):
+        return own  # type: ignore[no-any-return]
     return next((one for one in (plain_signature(), SENTENCES) if name in models_for(one)), plain_signature())
 
 
@@ -117,4 +123,6 @@ def examples_for(signature: Signature, count: int) -> tuple[Tensor, ...]:
     if not spec.is_ragged:
         return (torch.randn(count, *spec.typical_shape),)
     mask = torch.arange(spec.steps) < torch.randint(1, spec.steps + 1, (count, 1))
-    return torch.randint(0, len(spec.names), mask.shape), mask
+    if spec.kind == "tokens":
+        return torch.randint(0, len(spec.names), mask.shape), mask
+    return torch.randn(count, *spec.typical_shape), mask

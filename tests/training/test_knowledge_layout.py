@@ -60,9 +60,26 @@ def test_unpacked_parts_equal_the_packed_ones_at_real_steps_and_are_0_elsewhere(
 
 def test_a_part_without_a_position_for_each_step_is_an_error() -> None:
     with pytest.raises(InputError, match=r"'features.stage1' has shape .*not one position a step.*knowledge.mode: live"):
-        inferred("features.stage1", {2: torch.zeros(1, 1, 4), 8: torch.zeros(1, 4, 4)}, "float16")
+        inferred("features.stage1", {2: torch.zeros(1, 1, 4), 8: torch.zeros(1, 3, 4)}, "float16")
     same = inferred("pooled.stage1", {2: torch.zeros(1, 4), 8: torch.zeros(1, 4)}, "float16")
     assert same == Layout(shape=(4,), dtype="float16")
+
+
+@given(lengths=st.lists(st.integers(1, 40), min_size=2, max_size=6, unique=True), stride=st.sampled_from([1, 2, 4, 8]))
+def test_a_part_at_a_stride_is_stored_with_as_many_rows_as_an_example_has_steps(lengths: list[int], stride: int) -> None:
+    def output(length: int) -> torch.Tensor:
+        return torch.arange(-(-length // stride), dtype=torch.float32).add(1 + length).view(1, -1, 1)
+
+    layout = inferred("logits.characters", {length: output(length) for length in (min(lengths), max(lengths))}, "float32")
+    steps = [-(-length // stride) for length in lengths]
+    if len(set(steps)) == 1:
+        assert not layout.ragged
+        return
+    sizes, longest = torch.tensor(lengths), max(steps)
+    padded = torch.cat([torch.nn.functional.pad(output(one), (0, 0, 0, longest - n)) for one, n in zip(lengths, steps)])  # noqa: B905
+    stored = layout.packed(padded, sizes)
+    assert len(stored) == sum(steps) == layout.stored_shape(len(sizes), sizes)[0]
+    assert torch.equal(layout.unpacked(stored, sizes), padded) and layout_of(layout.document()) == layout
 
 
 NEEDS: frozenset[Need] = frozenset({"features", "maps", "pooled"})

@@ -16,6 +16,14 @@ _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 def decoded(path: Path, side_px: int, not_rgb: str, background: str, animated: str) -> np.ndarray:
     """Return an image as uint8 `[3, side, side]`: turned as its EXIF says, the shorter side scaled, the centre cropped.
 
+    Raises `InputError` as `upright` does.
+    """
+    return _cropped(upright(path, not_rgb, background, animated), side_px)
+
+
+def upright(path: Path, not_rgb: str, background: str, animated: str) -> Image.Image:
+    """Return an image in RGB, turned as its EXIF says.
+
     Raises `InputError` for what is no image, is not RGB (unless `not_rgb` is convert), has several frames (unless `animated` is
     first), or vanishes on the background.
     """
@@ -26,12 +34,11 @@ def decoded(path: Path, side_px: int, not_rgb: str, background: str, animated: s
             frames = getattr(file, "n_frames", 1) if file.format in _WITH_FRAMES else 1
             if frames > 1 and animated == "refuse":
                 raise InputError(f"{path}: has {frames} frames or pages. Set 'animated: first', or remove the image.")
-            image = _rgb(ImageOps.exif_transpose(file), path, background)
+            return _rgb(ImageOps.exif_transpose(file), path, background)
     except InputError:
         raise
     except Exception as error:  # a broken image may raise anything, as SyntaxError does
         raise InputError(f"{path}: cannot be read as an image ({error}). Replace it, or remove it.") from error
-    return _cropped(image, side_px)
 
 
 def _rgb(image: Image.Image, path: Path, background: str) -> Image.Image:

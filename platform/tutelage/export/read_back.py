@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from tutelage.errors import WorkFailed
 from tutelage.export import isolated_python, table_rows
+from tutelage.masks import at_stride
 from tutelage.networks.blank import argument_names
 from tutelage.networks.interface import ragged_source
 from tutelage.signature import Signature
@@ -134,11 +135,13 @@ def cases_of(model: nn.Module, signature: Signature, arguments: Arguments) -> li
 
 def _case(model: nn.Module, signature: Signature, rows: slice, arguments: Arguments) -> Case:
     sources = {output.name: ragged_source(output, signature) for output in signature.outputs}
-    places = mask_places(signature)
-    return Case(
-        rows=rows, arguments=arguments, expected=outputs_in_process(model, signature, arguments),
-        masks={name: arguments[places[source.name]].numpy() for name, source in sources.items() if source},
-    )  # fmt: skip
+    places, expected = mask_places(signature), outputs_in_process(model, signature, arguments)
+    masks = {
+        name: at_stride(arguments[places[source.name]], expected[name].shape[1]).numpy()
+        for name, source in sources.items()
+        if source
+    }
+    return Case(rows=rows, arguments=arguments, expected=expected, masks=masks)
 
 
 def _resized(signature: Signature, arguments: Arguments, rows: slice, more: int = 0) -> Arguments:

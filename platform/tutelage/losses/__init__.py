@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.errors import InputError
+from tutelage.losses._grids import regridded, regridded_features, restepped
 from tutelage.masks import mask_of_steps
 from tutelage.networks import inherit
 from tutelage.networks.output import Need, Outline, Output, Stage
@@ -42,6 +43,24 @@ def without_padding(tensor: Tensor, teacher: Output, stage: Stage) -> Tensor:
     """Return a stage's tensor `[batch, positions, …]` with padding set to 0."""
     mask = position_mask(teacher, stage, tensor.shape[1])
     return tensor if mask is None else tensor.where(mask.view(*mask.shape, *[1] * (tensor.ndim - 2)), 0.0)
+
+
+def on_grid_of(tensor: Tensor, teacher: Output, other: Stage, own: Stage, positions: int) -> Tensor:
+    """Return a teacher's maps `[batch, positions]` or features `[batch, positions, channels]` at a student's `positions`.
+
+    Stages whose positions are steps may have other strides (`_grids.restepped`); other stages have the grids of their outlines,
+    and one stage of steps beside such a grid is a row. Padding is 0.
+    """
+    clean = without_padding(tensor, teacher, other)
+    if own.has_steps and other.has_steps:
+        return restepped(clean, position_mask(teacher, other, tensor.shape[1]), positions)
+    source, target = grid_of(other, tensor.shape[1]), grid_of(own, positions)
+    return regridded(clean, source, target) if tensor.ndim == 2 else regridded_features(clean, source, target)
+
+
+def grid_of(stage: Stage, positions: int) -> tuple[int, ...]:
+    """Return the grid of a stage in a batch; if positions are steps, one row as long as the longest example."""
+    return (1, positions) if stage.has_steps else stage.grid
 
 
 class Scaled(nn.Module):
@@ -128,6 +147,21 @@ def compares_sequences(plugin: Any, config: Any) -> bool:
 def for_sequences(
     plugin: Any, config: Any, student: Outline, teacher: Outline, build: Callable[[Outline, Outline], Loss]
 ) -> PerSequence:
-    """Return a loss built by `build` for every label sequence of the student, or for one if the plugin compares none."""
-    names = list(student.sequences) if compares_sequences(plugin, config) else list(student.sequences)[:1]
+    """Return a loss built by `build` for every label sequence of the student, or for one if the plugin compares none.
+
+    Raises `InputError` where label sequences are compared of which the two networks have other steps.
+    """
+    compares = compares_sequences(plugin, config)
+    names = list(student.sequences) if compares else list(student.sequences)[:1]
+    for name in names if compares else ():
+        _check_steps(name, student.steps.get(name), teacher.steps.get(name))
     return PerSequence({name: build(student.of(name), teacher.of(name)) for name in names})
+
+
+def _check_steps(name: str, own: int | None, other: int | None) -> None:
+    """Raise `InputError` unless student and teacher have as many steps of the label sequence `name`."""
+    if own != other:
+        raise InputError(
+            f"the student gives {own} steps of '{name}' for an example of typical length, its teacher {other}, so this loss "
+            "has no pairs of steps. Give both the same stride, or compare features only."
+        )

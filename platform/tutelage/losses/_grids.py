@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tutelage.masks import stride_between
+
 
 def regridded(maps: Tensor, grid: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:
     """Return maps `[batch, positions]` resampled from `grid` to `wanted`: averaged to a coarser grid, interpolated to a finer.
@@ -22,6 +24,27 @@ def regridded_features(features: Tensor, grid: tuple[int, ...], wanted: tuple[in
     if grid == wanted:
         return features
     return _resized(features.transpose(1, 2), grid, wanted).to(features.dtype).transpose(1, 2)
+
+
+def restepped(values: Tensor, mask: Tensor | None, wanted: int) -> Tensor:
+    """Return a sequence `[batch, steps, …]` at another stride, with `wanted` steps; padding is 0.
+
+    Coarser steps are means of the real ones that they cover; finer ones repeat them. Strides are powers of two
+    (`tutelage.masks`), so an example's steps do not depend on the padding beside it.
+    """
+    steps = values.shape[1]
+    if steps <= wanted:
+        ratio = stride_between(wanted, steps) or 1
+        return values.repeat_interleave(ratio, dim=1)[:, :wanted]
+    ratio = stride_between(steps, wanted) or 1
+    real = values.new_ones(values.shape[:2]) if mask is None else mask.to(values.dtype)
+    missing = ratio * wanted - steps
+    sums, counts = (
+        functional.pad(one, (*[0, 0] * (one.ndim - 2), 0, missing)).unflatten(1, (wanted, ratio)).sum(dim=2)
+        for one in (values, real)
+    )
+    means: Tensor = sums / counts.clamp(min=1).view(*counts.shape, *[1] * (values.ndim - 2))
+    return means
 
 
 def _resized(rows: Tensor, grid: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:

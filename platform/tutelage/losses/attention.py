@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tutelage.errors import InputError
-from tutelage.losses import Loss, paired, position_mask, without_padding
-from tutelage.losses._grids import regridded
+from tutelage.losses import Loss, on_grid_of, paired, position_mask, without_padding
 from tutelage.losses._vectors import precise, relative, unit
 from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.plugins import PluginConfig
@@ -48,8 +47,9 @@ class AttentionTransfer(nn.Module):
         """Return the loss, a scalar."""
         losses = list[Tensor]()
         for own, other in self.pairs:
-            target = regridded(without_padding(teacher.maps[other.name], teacher, other), other.grid, own.grid)
-            losses.append(_distance(*(without_padding(maps, teacher, own) for maps in (student.maps[own.name], target))))
+            maps = student.maps[own.name]
+            target = on_grid_of(teacher.maps[other.name], teacher, other, own, maps.shape[1])
+            losses.append(_distance(*(without_padding(one, teacher, own) for one in (maps, target))))
         total: Tensor = sum(losses[1:], start=losses[0])
         return total / len(losses)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
-from tutelage.losses import Loss, paired, position_mask, real_steps, without_padding
-from tutelage.losses._grids import regridded_features
+from tutelage.losses import Loss, on_grid_of, paired, position_mask, real_steps
 from tutelage.losses._vectors import relative
 from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.plugins import PluginConfig
@@ -37,10 +36,10 @@ class Hint(nn.Module):
     def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         precision = self.adapter.weight.dtype
-        features = without_padding(teacher.features[self.other.name], teacher, self.other).to(precision)
-        target = regridded_features(features, self.other.grid, self.own.grid)
+        own, features = student.features[self.own.name], teacher.features[self.other.name].to(precision)
+        target = on_grid_of(features, teacher, self.other, self.own, own.shape[1])
         mask = position_mask(teacher, self.own, target.shape[1])
-        target, own = (real_steps(tensor, mask) for tensor in (target, student.features[self.own.name]))
+        target, own = (real_steps(tensor, mask) for tensor in (target, own))
         adapted: Tensor = self.adapter(own.to(precision))
         return relative((adapted - target).square().mean(), target.square().mean())
 

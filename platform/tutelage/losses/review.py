@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.errors import InputError
-from tutelage.losses import Loss, paired, position_mask, without_padding
-from tutelage.losses._grids import as_image, regridded_features
+from tutelage.losses import Loss, grid_of, on_grid_of, paired, position_mask
+from tutelage.losses._grids import as_image, regridded_features, restepped
 from tutelage.losses._vectors import relative
 from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.plugins import PluginConfig
@@ -70,24 +70,26 @@ class Review(nn.Module):
     def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         precision = next(self.parameters()).dtype
-        deeper, before, losses = None, tuple[int, ...](), list[Tensor]()
+        deeper, before, losses = None, self.pairs[0][0], list[Tensor]()
         for (own, other), fusion in zip(self.pairs, self.fusions, strict=True):
             positions = student.features[own.name].shape[1]
-            grid, mask = _grid(own, positions), position_mask(teacher, own, positions)
+            grid, mask = grid_of(own, positions), position_mask(teacher, own, positions)
             features = _masked(student.features[own.name].to(precision), mask)
-            deeper, view = fusion(features, None if deeper is None else regridded_features(deeper, before, grid), mask, grid)
-            teachers = without_padding(teacher.features[other.name].to(precision), teacher, other)
-            target = regridded_features(teachers, _grid(other, teachers.shape[1]), grid)
-            before = grid
+            fused = None if deeper is None else _at(deeper, before, own, positions, teacher)
+            deeper, view = fusion(features, fused, mask, grid)
+            target = on_grid_of(teacher.features[other.name].to(precision), teacher, other, own, positions)
+            before = own
             compared = target if mask is None else target[mask]
             distance = _context(view, target, grid) if mask is None else functional.mse_loss(view[mask], compared)
             losses.append(relative(distance, compared.square().mean()))
         return torch.stack(losses).mean()
 
 
-def _grid(stage: Stage, positions: int) -> tuple[int, ...]:
-    """Return the grid of a stage in this batch; if positions are steps, one row as long as the longest example."""
-    return (1, positions) if stage.has_steps else stage.grid
+def _at(features: Tensor, deeper: Stage, own: Stage, positions: int, teacher: Output) -> Tensor:
+    """Return the fusion of the deeper stages at the positions of a stage."""
+    if own.has_steps and deeper.has_steps:
+        return restepped(features, position_mask(teacher, deeper, features.shape[1]), positions)
+    return regridded_features(features, grid_of(deeper, features.shape[1]), grid_of(own, positions))
 
 
 def _masked(features: Tensor, mask: Tensor | None) -> Tensor:

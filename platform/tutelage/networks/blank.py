@@ -40,3 +40,9 @@ def mask_name(spec: InputSpec) -> str:
 def classes_of(result: Any, signature: Signature) -> dict[str, int]:
     """Return the number of classes of each label sequence in a network's result."""
     return {name: logits.shape[-1] for name, logits in by_sequence(result, list(signature.classes)).items()}
+
+
+def steps_of(result: Any, signature: Signature) -> dict[str, int]:
+    """Return the number of steps of each label sequence in a network's result; logits `[batch, classes]` have one."""
+    found = by_sequence(result, list(signature.classes))
+    return {name: logits.shape[1] if logits.ndim > 2 else 1 for name, logits in found.items()}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.data import Batch
-from tutelage.masks import mask_of_steps
+from tutelage.masks import at_stride, mask_of_steps
 from tutelage.networks import top_k
 from tutelage.networks.output import Need, Output
 from tutelage.networks.stages import features_of, heads_watched, map_of, pooled_of, watched
@@ -51,10 +51,14 @@ def masks_of(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {part: tensor for part, tensor in parts.items() if part.startswith("mask.")}
 
 
-def masks_for(batch: Batch, signature: Signature) -> dict[str, Tensor]:
-    """Return the masks of a batch's label sequences, `mask.<sequence>`: the masks of the inputs that they share steps with."""
+def masks_for(parts: Mapping[str, Tensor], batch: Batch, signature: Signature) -> dict[str, Tensor]:
+    """Return the masks `mask.<sequence>` of the label sequences in `parts`: those of their inputs, at their strides."""
     stepped = [(output.name, output.steps) for output in signature.outputs if output.steps is not None]
-    return {f"mask.{name}": batch.masks[source] for name, source in stepped if source in batch.masks}
+    return {
+        f"mask.{name}": at_stride(batch.masks[source], parts[f"logits.{name}"].shape[1])
+        for name, source in stepped
+        if source in batch.masks
+    }
 
 
 def sequences_from(parts: Mapping[str, Tensor]) -> dict[str, LabelSequence]:

@@ -63,7 +63,10 @@ def outputs_of(signature: Signature, model: nn.Module) -> tuple[Port, ...]:
 def _output_shape(output: OutputSpec, logits: Tensor, signature: Signature) -> tuple[int | str, ...]:
     steps: tuple[int | str, ...] = tuple(logits.shape[1:-1])
     source = ragged_source(output, signature)
-    return (BATCH, *((source.shape[0],) if source else steps), output.num_classes)
+    if source is None:
+        return (BATCH, *steps, output.num_classes)
+    is_strided = steps[0] != max(2, source.steps)  # of the traced arguments
+    return (BATCH, f"{output.name}_steps" if is_strided else source.shape[0], output.num_classes)
 
 
 def ragged_source(output: OutputSpec, signature: Signature) -> InputSpec | None:

@@ -40,12 +40,14 @@ class Outline:
     """The properties of a network that a loss is built from: classes, stages in order of depth, shapes of weights by name.
 
     `sequences` maps each label sequence to its number of classes; `classes` is the number of the sequence that a loss compares.
+    `steps` maps each label sequence to its number of steps for examples of typical length.
     """
 
     classes: int
     stages: tuple[Stage, ...] = ()
     weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     sequences: Mapping[str, int] = field(default_factory=dict)
+    steps: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def stages_of_steps(self) -> frozenset[str]:

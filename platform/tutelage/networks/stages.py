@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tutelage.errors import InputError
 from tutelage.masks import masked_mean
 from tutelage.networks import forward
-from tutelage.networks.blank import blank_arguments, classes_of
+from tutelage.networks.blank import blank_arguments, classes_of, steps_of
 from tutelage.networks.checkpoint import innermost
 from tutelage.networks.output import Outline, Stage
 from tutelage.signature import Signature
@@ -133,6 +133,7 @@ def outline_of(model: nn.Module, signature: Signature) -> Outline:
     return Outline(
         classes=next(iter(classes.values())),
         sequences=classes,
+        steps=steps_of(result, signature),
         stages=tuple(
             replace(_stage(name, output), heads=scores[name].shape[1] if name in scores else 0, has_steps=name in steps)
             for name, output in seen.items()
@@ -153,8 +154,8 @@ def stages_of_steps(model: nn.Module, signature: Signature) -> frozenset[str]:
 
 
 def _of_other_length(signature: Signature) -> Signature:
-    """Return the signature with shorter typical examples, or longer ones where they have a single step."""
-    inputs = (replace(one, steps=one.steps - 1 if one.steps > 1 else 2) if one.is_ragged else one for one in signature.inputs)
+    """Return the signature with typical examples twice as long: one step more may be the same number at a stride."""
+    inputs = (replace(one, steps=2 * one.steps) if one.is_ragged else one for one in signature.inputs)
     return replace(signature, inputs=tuple(inputs))
 
 

@@ -22,11 +22,12 @@ from tutelage.training.context import TrainingContext
 def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> None:
     """Raise `InputError` before anything is trained for what no student could be taught by.
 
-    That is a student of other classes, weights to inherit that no student could take, a layer that is not there, epochs that
-    leave none for teaching, or a loss that cannot serve its pair.
+    That is a student of other classes, labels of more steps than the teacher has, weights to inherit that no student could
+    take, a layer that is not there, epochs that leave none for teaching, or a loss that cannot serve its pair.
     """
     train, signature = context.splits["train"], context.signature
     teachers_outline = stages.outline_of(stages.name_layers(teacher, spec.knowledge.layers), signature)
+    context.check_steps(teachers_outline)
     heirs: list[bool] = []
     for one in buildable(spec, context):
         config, blank, outline = one.config, one.network, one.outline

@@ -130,6 +130,7 @@ def _built(config: TrialConfig, context: TrainingContext) -> Buildable | InputEr
     try:
         network = student.blank(config, context)
         outline = stages.outline_of(network, context.signature)
+        context.check_steps(outline)
         if plugins.own_code([config.student.model, config.sparsity.method]):
             student_sizes.presize(student.with_random_weights(config), context)
     except InputError as error:

@@ -78,6 +78,18 @@ class ShowsExamples(Task, Protocol):
         ...
 
 
+@runtime_checkable
+class ChecksSteps(Task, Protocol):
+    """A task whose labels need some number of steps, as CTC's strings do. A task need not have this method."""
+
+    def check_steps(self, steps: Mapping[str, int], train: Examples) -> None:
+        """Raise `InputError` for training examples whose labels need more steps than a network gives.
+
+        `steps` are the network's for an example of typical length, by label sequence (`Outline.steps`).
+        """
+        ...
+
+
 def signature(task: Task, examples: Examples) -> Signature:
     """Return the signature of a network for this task and these examples."""
     return Signature(inputs=examples.input_specs, outputs=task.outputs(examples))

@@ -28,7 +28,7 @@ from tutelage.spec.paths import located_data
 from tutelage.spec.search_sections import MEASURED_HERE, LatencyConfig
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig
 from tutelage.spec.spec import Spec
-from tutelage.tasks import Task, signature
+from tutelage.tasks import ChecksSteps, Task, signature
 from tutelage.training import augment, inference, knowledge_cache
 from tutelage.training.knowledge_layout import Layout, Layouts, inferred
 from tutelage.training.knowledge_plan import KnowledgePlan
@@ -147,7 +147,8 @@ class TrainingContext:
             with torch.inference_mode():
                 return capture(self.teacher, self.built_task, batch, frozenset())
         stored = self.cached_knowledge.view("validation", 0)
-        return {part: values[rows].float() for part, values in stored.items()} | masks_for(batch, self.signature)
+        parts = {part: values[rows].float() for part, values in stored.items()}
+        return parts | masks_for(parts, batch, self.signature)
 
     def layouts(self, split: SplitName, teacher: nn.Module | None = None) -> Layouts:
         """Return the stored layout of each part of the teacher's outputs, inferred from its outputs for two examples.
@@ -231,6 +232,11 @@ class TrainingContext:
     def signature(self) -> Signature:
         """The signature of a network for this data and task."""
         return signature(self.built_task, self.splits["train"])
+
+    def check_steps(self, outline: Outline) -> None:
+        """Raise `InputError` for a network of fewer steps than the labels of the training examples need."""
+        if isinstance(self.built_task, ChecksSteps):
+            self.built_task.check_steps(outline.steps, self.splits["train"])
 
     def architecture(self, model: Reference) -> dict[str, Any]:
         """Return the architecture of a `model` for this data, which `checkpoint.write` stores with the weights."""

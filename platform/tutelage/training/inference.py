@@ -117,13 +117,18 @@ def agreement(student: Mapping[str, LabelSequence], teacher: Mapping[str, LabelS
     """Return a student's `agreement` with its teacher and `teacher_kl_nats` on the same examples, `[batch, 1]` each.
 
     Agreement is the share of an example's real steps with the same top class. The KL divergence is the mean
-    KL(teacher ‖ student) over its real steps at temperature 1. With several label sequences, both are means over them.
+    KL(teacher ‖ student) over its real steps at temperature 1. With several label sequences, both are means over them. A
+    label sequence of which student and teacher have other steps is left out; without any, there is no agreement.
     """
     same, divergence = [], []
     for name, own in student.items():
         other = teacher[name].logits
+        if other.shape[1] != own.logits.shape[1]:
+            continue
         same.append(masked_mean((own.logits.argmax(-1) == other.argmax(-1)).double(), own.mask))
         logs, target = (logits.float().log_softmax(dim=-1) for logits in (own.logits, other))
         divergence.append(masked_mean((target.exp() * (target - logs)).sum(dim=-1).double(), own.mask))
+    if not same:
+        return {}
     found = {"agreement": same, "teacher_kl_nats": divergence}
     return {name: torch.stack(values, dim=-1).mean(dim=-1, keepdim=True).numpy() for name, values in found.items()}

@@ -61,7 +61,7 @@ class Entry:
     def describe(self, outline: Outline) -> None:
         """Create the entry with the outline of its teacher, unless it exists."""
         if ABOUT not in self.storage.list():
-            about = {"version": 4, "address": self.address, "outline": asdict(outline)}
+            about = {"version": 5, "address": self.address, "outline": asdict(outline)}
             self.storage.put(ABOUT, strict_json(about))
 
     def outline(self) -> Outline | None:
@@ -214,6 +214,7 @@ def _outline(saved: Mapping[str, Any]) -> Outline:
     return Outline(
         classes=saved["classes"],
         sequences=saved["sequences"],
+        steps=saved["steps"],
         stages=tuple(Stage(**{**stage, "grid": tuple(stage["grid"])}) for stage in saved["stages"]),
         weights={name: tuple(shape) for name, shape in saved["weights"].items()},
     )

@@ -13,19 +13,22 @@ from torch import Tensor
 
 from tutelage.data import offsets_of
 from tutelage.errors import InputError
+from tutelage.masks import stride_between
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """The shape of a part for one example, and its element type by NumPy's name.
 
-    The axes of `shape` listed in `ragged` are as long as the example; their size in `shape` is 1. A dense part is stored as
-    `[n, *shape]`. A ragged part is stored as `[Σ length ** len(ragged), *other axes]`, examples one after another.
+    The axes of `shape` listed in `ragged` are as long as the example, divided by `stride` and rounded up; their size in `shape`
+    is 1. A dense part is stored as `[n, *shape]`. A ragged part is stored as `[Σ length ** len(ragged), *other axes]`, examples
+    one after another.
     """
 
     shape: tuple[int, ...]
     dtype: str
     ragged: tuple[int, ...] = ()
+    stride: int = 1
 
     def num_bytes(self, num_examples: int, lengths: Tensor | None = None) -> int:
         """Return the bytes of a view of `num_examples` examples, with `lengths` if they differ."""
@@ -44,7 +47,10 @@ class Layout:
 
     def row_offsets(self, lengths: Tensor) -> Tensor:
         """Return the first stored row of every example, and the end, int64 `[n + 1]`."""
-        return offsets_of(lengths ** max(1, len(self.ragged))) if self.ragged else torch.arange(len(lengths) + 1)
+        return offsets_of(self._steps(lengths) ** len(self.ragged)) if self.ragged else torch.arange(len(lengths) + 1)
+
+    def _steps(self, lengths: Tensor) -> Tensor:
+        return -(-lengths // self.stride)
 
     def packed(self, part: Tensor, lengths: Tensor | None) -> Tensor:
         """Return the stored form, without padding, of a padded part `[batch, …]` of examples with these `lengths`."""
@@ -56,7 +62,7 @@ class Layout:
 
     def unpacked(self, rows: Tensor, lengths: Tensor) -> Tensor:
         """Return a part `[batch, …]`, padded with 0, from the stored `rows` of examples with these `lengths`."""
-        longest = max(1, int(lengths.max()))  # the length to which a batch is padded
+        longest = max(1, int(self._steps(lengths).max()))  # the length to which a batch is padded
         count = len(self.ragged)
         padded = rows.new_zeros((len(lengths), *[longest] * count, *self._rest))
         padded[self._mask(lengths, longest)] = rows
@@ -64,12 +70,12 @@ class Layout:
 
     def _mask(self, lengths: Tensor, longest: int) -> Tensor:
         """Return the mask of real values: `[batch, longest]`, or `[batch, longest, longest]` for two ragged axes."""
-        one = torch.arange(longest) < lengths.cpu().unsqueeze(1)
+        one = torch.arange(longest) < self._steps(lengths.cpu()).unsqueeze(1)
         return one if len(self.ragged) == 1 else one.unsqueeze(1) & one.unsqueeze(2)
 
     def document(self) -> dict[str, Any]:
         """Return the layout as JSON values, which `layout_of` reads."""
-        return {"shape": list(self.shape), "dtype": self.dtype, "ragged": list(self.ragged)}
+        return {"shape": list(self.shape), "dtype": self.dtype, "ragged": list(self.ragged), "stride": self.stride}
 
 
 Layouts = Mapping[str, Layout]
@@ -77,24 +83,30 @@ Layouts = Mapping[str, Layout]
 
 def layout_of(document: Mapping[str, Any]) -> Layout:
     """Return the layout stored by `Layout.document`."""
-    return Layout(shape=tuple(document["shape"]), dtype=document["dtype"], ragged=tuple(document["ragged"]))
+    return Layout(
+        shape=tuple(document["shape"]), dtype=document["dtype"], ragged=tuple(document["ragged"]), stride=document["stride"]
+    )
 
 
 def inferred(part: str, samples: Mapping[int, Tensor], dtype: str) -> Layout:
     """Return the layout of a part, inferred from its values `[1, …]` for examples of different lengths, by length.
 
-    Raises `InputError` for a part whose positions are not the steps of its example, because its padding is then undefined.
+    Raises `InputError` for a part whose positions are not the steps of its example, each or at a stride, because its padding is
+    then undefined.
     """
     shapes = {length: tuple(tensor.shape[1:]) for length, tensor in samples.items()}
     first = next(iter(shapes.values()))
     ragged = tuple(axis for axis in range(len(first)) if len({shape[axis] for shape in shapes.values()}) > 1)
-    if any(shape[axis] != length for length, shape in shapes.items() for axis in ragged) or len(ragged) > 2:
+    pairs = [(length, shape[axis]) for length, shape in shapes.items() for axis in ragged]
+    stride = max((stride_between(*pair) or 1 for pair in pairs), default=1)  # a length below the stride fits smaller ones too
+    if any(-(-length // stride) != steps for length, steps in pairs) or len(ragged) > 2:
         seen = ", ".join(f"{shape} for {length} steps" for length, shape in sorted(shapes.items()))
         raise InputError(
-            f"knowledge: the teacher's '{part}' has shape {seen}, not one position a step, so it cannot be cached. "
-            "Set knowledge.mode: live, or compare other layers (knowledge.layers)."
+            f"knowledge: the teacher's '{part}' has shape {seen}, not one position a step or a stride, so it cannot be "
+            "cached. Set knowledge.mode: live, or compare other layers (knowledge.layers)."
         )
-    return Layout(shape=tuple(1 if axis in ragged else size for axis, size in enumerate(first)), dtype=dtype, ragged=ragged)
+    shape = tuple(1 if axis in ragged else size for axis, size in enumerate(first))
+    return Layout(shape=shape, dtype=dtype, ragged=ragged, stride=stride)
 
 
 @dataclass(frozen=True)

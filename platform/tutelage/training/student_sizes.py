@@ -8,10 +8,11 @@ from torch import nn
 
 from tutelage import plugins
 from tutelage.errors import InputError, TutelageError
-from tutelage.networks import cost, forward, inherit
+from tutelage.networks import cost, forward, inherit, stages
 from tutelage.networks.blank import blank_arguments
 from tutelage.records.trial import Sizes
 from tutelage.spec.sections import TrialConfig
+from tutelage.tasks import ChecksSteps
 from tutelage.training import latency
 from tutelage.training.context import TrainingContext
 from tutelage.training.student import INHERITING, blank, sparsity_of, untrained
@@ -34,11 +35,15 @@ def presize(config: TrialConfig, context: TrainingContext) -> Sizes:
 
     A student without sparsity is sized on the meta device, which needs no computation. With a sparsity method whose result
     does not depend on the weights, the method is applied to an untrained student. Raises `InputError` if the config describes
-    no network that can be built, or if the student is to inherit weights and none of its teacher's fits.
+    no network that can be built and has steps for all labels, or if the student is to inherit weights and none of its teacher's
+    fits.
     """
     if config.student.initialise in INHERITING and not can_inherit(blank(config, context), context.teacher_outline.weights):
         raise InputError(NOTHING_TO_INHERIT)
-    whole = _sizes(blank(config, context), context)
+    network = blank(config, context)
+    if isinstance(context.built_task, ChecksSteps):  # otherwise an outline is computed for nothing
+        context.check_steps(stages.outline_of(network, context.signature))
+    whole = _sizes(network, context)
     if config.sparsity.amount == 0.0:
         return Sizes(final=whole)
     smaller = _smaller(config, context)

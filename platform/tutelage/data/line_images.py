@@ -1,0 +1,165 @@
+"""Images of lines of text, each with its text, in folders with a file `transcripts.tsv`; train, val and test are optional.
+
+A line of the file is the name of an image, a tab, and its text. Images that the file does not name are left out.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import Field as Option
+
+from tutelage.data import Examples, SplitName
+from tutelage.data._broken import all_in_one, attempt, errors_in, read_all
+from tutelage.data._decode import upright
+from tutelage.data._folders import split_folders
+from tutelage.data._image_files import images_in
+from tutelage.data._lines import line_examples, said_of_lines
+from tutelage.data._splitting import draw, how_split
+from tutelage.errors import InputError, nearest
+from tutelage.files import existing
+from tutelage.plugins import PluginConfig
+
+SPACE: dict[str, dict[str, object]] = {}
+LEAST_COLUMNS = 16  # narrower images are padded to: an exported network takes two steps or more
+
+
+class Config(PluginConfig):
+    """The path of the lines, and their size: an image is scaled to `height_px`, its width in proportion."""
+
+    path: str = Option(description="the folder with the images and their texts, or with folders train, val and test of such")
+    transcripts: str = Option("transcripts.tsv", description="the file of each folder with a name, a tab and a text a line")
+    height_px: int = Option(32, ge=4, le=1024, description="height of a line as a network takes it, pixels")
+    widest_px: int = Option(2048, ge=16, le=65_536, description="most columns of a line at that height")
+    not_rgb: Literal["refuse", "convert"] = Option("convert", description="what to do with a grey, palette or CMYK image")
+    animated: Literal["refuse", "first"] = Option("refuse", description="what to do with an image of several frames or pages")
+    background: Literal["white", "black"] = Option("white", description="what transparent images are put on")
+    validation_share: float = Option(0.1, gt=0.0, lt=0.5, description="share of the lines without a val folder")
+    test_share: float = Option(0.1, gt=0.0, lt=0.5, description="share of the lines without a test folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """The lines that a transcript file names: the image of each, its text, and where the text stands."""
+
+    file: Path
+    images: list[Path]
+    texts: list[str]
+    numbers: list[int]
+
+    def take(self, rows: Sequence[int]) -> Lines:
+        """Return the lines `rows`."""
+        images, texts = [self.images[row] for row in rows], [self.texts[row] for row in rows]
+        return replace(self, images=images, texts=texts, numbers=[self.numbers[row] for row in rows])
+
+
+def read(config: Config, seed: int, split: SplitName) -> Examples:
+    """Return one split: ragged `columns` `[columns, 1, height_px]`, grey levels in [-1, 1], and the ragged target `text`.
+
+    The characters are those of the training lines. Raises `InputError` for all that is wrong at once: lines without a tab, a
+    text or an image, names that stand twice, images that cannot be read or are too narrow for their text, and characters that
+    training does not have.
+    """
+    root = existing(config.path)
+    roots = split_folders(root) or {"train": root}
+    wanted: list[SplitName] = ["train", *([split] if split in roots and split != "train" else [])]
+    others = [partial(_named_lines, roots[name], config) for name in roots if name not in wanted]
+    training, *own = read_all([partial(_named_lines, roots[name], config) for name in wanted], others, what="folders")
+    shares = (
+        None if "validation" in roots else config.validation_share, None if "test" in roots else config.test_share,
+    )  # fmt: skip
+    drawn = draw(np.zeros(len(training.texts), dtype=np.int64), seed, *shares, str(training.file))
+    characters = sorted({one for text in training.take(drawn.train.tolist()).texts for one in text})
+    chosen = own[0] if own else training.take(getattr(drawn, split).tolist())
+    _check_known(chosen, characters)
+    images = _read_images(chosen, config)
+    left_out = len(set(images_in(chosen.file.parent)) - set((own[0] if own else training).images))
+    notes = (*how_split(*shares), said_of_lines(split, images, chosen.texts, characters))
+    more = (f"left out {left_out:,} images that {chosen.file} does not name",) if left_out else ()
+    return line_examples(images, list(chosen.texts), characters, (*notes, *more))
+
+
+def _named_lines(folder: Path, config: Config) -> Lines:
+    """Return the lines of a folder. Raises `InputError` for all wrong lines of its file."""
+    file = folder / config.transcripts
+    if not file.is_file():
+        hint = nearest(file.name, [one.name for one in folder.iterdir() if one.is_file()])
+        raise InputError(
+            f"{file}: is not there.{hint} It has a line for each image: the image's name, a tab, and its text. The option "
+            "'transcripts' is its name."
+        )
+    try:
+        rows = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read as UTF-8 ({error}). Save it as UTF-8.") from error
+    parts = [unicodedata.normalize("NFC", row).partition("\t") for row in rows]
+    first: dict[str, int] = {}
+    wrong = []
+    for number, (name, tab, text) in enumerate(parts, start=1):
+        wrong += list(_wrong(file, number, name, tab, text, first))
+        first.setdefault(name, number)
+    if wrong or not rows:
+        raise all_in_one(wrong or [InputError(f"{file}: is empty.")], len(rows), "lines")
+    names, texts = [name for name, _, _ in parts], [text for _, _, text in parts]
+    return Lines(file=file, images=[folder / name for name in names], texts=texts, numbers=[*range(1, 1 + len(rows))])
+
+
+def _wrong(file: Path, number: int, name: str, tab: str, text: str, first: Mapping[str, int]) -> Iterator[InputError]:
+    """Give an error for everything that is wrong in one line of a transcript file."""
+    where = f"{file}, line {number}:"
+    if not tab:
+        yield InputError(f"{where} has no tab. Write the image's name, a tab, and its text.")
+    elif not text.strip():
+        yield InputError(f"{where} has no text for {name}. Write it, or remove the line.")
+    if tab and name in first:
+        yield InputError(f"{where} {name} stands in line {first[name]} too. Remove one of them.")
+    elif tab and not (file.parent / name).is_file():
+        yield InputError(f"{where} there is no image {file.parent / name}.")
+
+
+def _check_known(lines: Lines, characters: Sequence[str]) -> None:
+    """Raise one `InputError` for all lines with a character that the training lines do not have."""
+    known, wrong = set(characters), []
+    for number, text in zip(lines.numbers, lines.texts, strict=True):
+        if strange := sorted(set(text) - known):
+            listed = ", ".join(f"'{one}' (U+{ord(one):04X})" for one in strange)
+            wrong.append(InputError(f"{lines.file}, line {number}: the training lines do not have {listed}."))
+    if wrong:
+        raise all_in_one(wrong, len(lines.texts), "lines")
+
+
+def _read_images(lines: Lines, config: Config) -> list[np.ndarray]:
+    """Return every line's grey levels, uint8 `[height_px, columns]`. Raises one `InputError` for all that cannot be read."""
+    with ThreadPoolExecutor() as threads:
+        found = list(threads.map(lambda row: attempt(lambda: _grey(lines, row, config)), range(len(lines.images))))
+    if wrong := errors_in(found):
+        raise all_in_one(wrong, len(found), "images")
+    return [image for image in found if not isinstance(image, InputError)]
+
+
+def _grey(lines: Lines, row: int, config: Config) -> np.ndarray:
+    path, text = lines.images[row], lines.texts[row]
+    image = upright(path, config.not_rgb, config.background, config.animated).convert("L")
+    columns = max(1, round(image.width * config.height_px / image.height))
+    if columns > config.widest_px:
+        raise InputError(
+            f"{path}: has {columns:,} columns at a height of {config.height_px} px; the option 'widest_px' is "
+            f"{config.widest_px:,}."
+        )
+    needed = len(text) + sum(one == other for one, other in pairwise(text))
+    if columns < needed:
+        raise InputError(
+            f"{path}: has {columns} columns at a height of {config.height_px} px, and its text of {len(text)} characters needs "
+            f"{needed} ({lines.file}, line {lines.numbers[row]}). Raise 'height_px', or correct the text."
+        )
+    pixels = np.asarray(image.resize((columns, config.height_px), Image.Resampling.BILINEAR))
+    return np.pad(pixels, ((0, 0), (0, max(0, LEAST_COLUMNS - columns))), mode="edge")
