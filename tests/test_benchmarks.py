@@ -24,12 +24,16 @@ SCRIPTS = sorted(
     if "smoke.Parser(" in path.read_text(encoding="utf-8") and path.stem != "smoke"
 )
 OTHERS = {
-    "contest", "golden", "grounds", "machine", "moasha_child", "outputs", "pair", "problems", "removal_tables", "smoke",
-    "__init__",
+    "contest", "golden", "grounds", "guard_real", "machine", "moasha_child", "outputs", "pair", "problems", "removal_tables",
+    "smoke", "__init__",
 }  # fmt: skip
 ON_A_CLUSTER = {"against_stock", "deaths", "front_against_labels", "losses", "published", "record", "removal", "start"}
 RECIPES = {recipe: kind for kind, (recipe, *_) in overhead.KINDS.items()}  # the last kind of each
-RUNS = [(script, ()) for script in SCRIPTS if script not in {*ON_A_CLUSTER, "overhead"}]
+RUNS = [
+    *((script, ()) for script in SCRIPTS if script not in {*ON_A_CLUSTER, "overhead"}),
+    ("guard", ("--real", "1")),
+    ("guard", ("--real", "2", "--cifar", "a tiny folder")),
+]
 CLUSTER_RUNS = [
     *((script, ()) for script in sorted(ON_A_CLUSTER)),
     *(("overhead", ("--only", kind)) for recipe, kind in RECIPES.items() if recipe != "ours"),  # it runs as a command

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/guard.py [--guards 200]
     python tests/benchmarks/guard.py --real 20
+    python tests/benchmarks/guard.py --real 20 --cifar PATH [--students 1]
 
 Simulated: a dense network is right on nine of ten examples. Each candidate is wrong on some of those and right on some
 others. On most examples candidates agree how fragile these are, so their errors are correlated. A candidate's true drop is
@@ -10,27 +11,24 @@ the strongest candidate whose drop is within the bound on the 2n examples that c
 the candidate that is taken is below the bound.
 
 `--real N` trains N students of the digits with a ladder of removed channels, each seed on another split, and measures the
-drop on the test split, 881 examples that nothing else reads. That measure has a standard error, which the table states.
+drop on the test split, 881 examples that nothing else reads. That measure has a standard error, which the table states. With
+`--cifar PATH`, the unpacked folder of CIFAR-100, N guards share the ladder of one student; the test split has 10,000 images.
 """
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.benchmarks import machine, smoke
+from tests.benchmarks import guard_real, machine, smoke
+from tests.benchmarks.guard_real import Answers, Taken, certified, usual
 from tutelage.measures.accuracy import MEASURE as ACCURACY
-from tutelage.selection.certification import by_evidence, walk
-
-Answers = NDArray[np.float64]  # [n, 1], 1 where a network is right
+from tutelage.selection.certification import by_evidence
 
 RIGHT, WON = 0.9, 0.01  # shares of examples on which the dense network is right, and on which only a candidate is
 SHARED = 0.7  # share of examples that are as fragile for one candidate as for all others
@@ -39,17 +37,7 @@ DROPS: dict[str, Sequence[float]] = {  # true drops of the candidates from gentl
     "a ladder across the bound": (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0),
     "all candidates at the bound": (1.0,) * 8,
 }
-DIGITS = {"digits": {"validation_share": 0.3, "test_share": 0.49}}
-MAX_DROP = 0.03  # of the real guards, whose certification half has 269 examples
-LADDER = {"amount": 0.8, "method": "channels", "ladder": {"rungs": 8, "spacing": "linear", "recovery_epochs": 3}}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Taken:
-    """The true drop of the candidate that a guard takes (0 for the reference), and whether it is another than the reference."""
-
-    drop: float
-    is_smaller: bool
+MAX_DROP, MAX_DROP_CIFAR = 0.03, 0.04  # of the real guards
 
 
 def drawn(generator: np.random.Generator, n: int, drops: Sequence[float]) -> tuple[Answers, list[Answers]]:
@@ -61,21 +49,6 @@ def drawn(generator: np.random.Generator, n: int, drops: Sequence[float]) -> tup
         return np.where(right, own >= (drop + WON) / RIGHT, own < WON / (1 - RIGHT)).astype(float)[:, None]
 
     return right.astype(float)[:, None], [candidate(drop) for drop in drops]
-
-
-def certified(
-    reference: Answers, candidates: Sequence[Answers], order: Sequence[int], max_drop: float, drops: Sequence[float]
-) -> Taken:  # fmt: skip
-    """Return the strongest candidate that the guard certifies in this order."""
-    steps = walk(ACCURACY, reference, ((str(one), candidates[one]) for one in order), max_drop, 0.95)
-    passed = [int(step.trial) for step in steps if step.passed]
-    return Taken(drop=drops[max(passed)] if passed else 0.0, is_smaller=bool(passed))
-
-
-def usual(reference: Answers, candidates: Sequence[Answers], max_drop: float, drops: Sequence[float]) -> Taken:
-    """Return the strongest candidate whose drop on these very examples is within the bound."""
-    within = [one for one, own in enumerate(candidates) if float((reference - own).mean()) <= max_drop]
-    return Taken(drop=drops[max(within)] if within else 0.0, is_smaller=bool(within))
 
 
 def simulated(guards: int, n: int, max_drop: float, multiples: Sequence[float]) -> dict[str, list[Taken]]:
@@ -119,86 +92,30 @@ def table_of_simulated(guards: int) -> list[dict[str, Any]]:
     return rows
 
 
-def real(guards: int, epochs: int) -> list[dict[str, Any]]:
-    """Train a student with a ladder for each seed; return what both guards take, and their drops on the test split."""
-    from tests.conftest import SMALL_SPEC
-    from tutelage.spec import loading
-    from tutelage.training import inference, loop, student
-    from tutelage.training.context import TrainingContext
-
-    model = {"mlp": {"hidden": 64, "depth": 2}}
-    loaded = loading.from_dict({
-        **SMALL_SPEC, "data": DIGITS, "student": {"model": model, "epochs": epochs}, "distillation": {"weight": 0.0},
-        "sparsity": LADDER,
-    })  # fmt: skip
-    config = loaded.trial_config(loaded.space.resolve(lambda name, domain: None)[0])
-    rows = []
-    for seed in range(guards):
-        context = TrainingContext(data=DIGITS, task="image_classification", seed=seed, has_guard=True)
-        training = loop.Training(student.build(config, context, seed), student.plan(config, context, seed))
-        while not training.is_done:
-            training.epoch()
-        points = training.finish()
-
-        def answers(examples: Any, points: Any = points, context: TrainingContext = context) -> list[Answers]:
-            return [inference.contributions_of(one.model, context.built_task, examples)["accuracy"] for one in points]
-
-        decision, certification, test = (
-            answers(one) for one in (context.splits["validation"], context.certification, context.read("test"))
-        )
-        drops = [float((test[0] - own).mean()) for own in test[1:]]
-        both = [np.concatenate(pair) for pair in zip(decision, certification, strict=True)]
-        for kind, taken in (
-            ("ladder", certified(certification[0], certification[1:], range(len(drops)), MAX_DROP, drops)),
-            ("usual", usual(both[0], both[1:], MAX_DROP, drops)),
-        ):
-            differing = [
-                float((test[0] != own).mean()) for drop, own in zip(drops, test[1:], strict=True) if drop == taken.drop
-            ]
-            error = math.sqrt(max(0.0, (differing[0] if differing else 0.0) - taken.drop**2) / len(test[0]))
-            rows.append(
-                {"seed": seed, "kind": kind, "drop": taken.drop, "error": error, "is_smaller": taken.is_smaller,
-                 "dense": float(test[0].mean()), "drops": drops}
-            )  # fmt: skip
-            print(rows[-1], file=sys.stderr, flush=True)
-    return rows
-
-
-def table_of_real(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each guard; a drop is beyond noise if it is above the bound by more than 1.64 standard errors."""
-
-    def share(own: Sequence[dict[str, Any]], holds: Callable[[dict[str, Any]], bool]) -> str:
-        return f"{sum(map(holds, own))} of {len(own)}"
-
-    table = []
-    for kind in ("ladder", "usual"):
-        own = [row for row in rows if row["kind"] == kind]
-        table.append(
-            {
-                "guard": KINDS[kind], "bound": f"{100 * MAX_DROP:g} points",
-                "drop on test below it": share(own, lambda row: row["drop"] < MAX_DROP),
-                "above it by more than noise": share(own, lambda row: row["drop"] - 1.64 * row["error"] >= MAX_DROP),
-                "takes a smaller one": share(own, lambda row: row["is_smaller"]),
-                "drop on test, points": f"{100 * np.mean([row['drop'] for row in own]):.2f}",
-                "its standard error": f"{100 * np.mean([row['error'] for row in own]):.2f}",
-                "largest drop": f"{100 * max(row['drop'] for row in own):.2f}",
-            }
-        )  # fmt: skip
-    return table
-
-
 def main() -> None:
     """Print the table that is asked for."""
-    parser = smoke.Parser(__doc__, guards=2, epochs=26)
+    parser = smoke.Parser(__doc__, guards=2, epochs=26, cifar_epochs=9)
     parser.add_argument("--guards", type=int, default=200, help="simulated guards of each kind")
-    parser.add_argument("--real", type=int, default=0, help="train this many guarded students of the digits instead")
-    parser.add_argument("--epochs", type=int, default=60, help="of a real student, 24 of them after removals")
+    parser.add_argument("--real", type=int, default=0, help="this many real guards instead")
+    parser.add_argument("--cifar", metavar="PATH", help="real guards on CIFAR-100 in this folder, in place of the digits")
+    parser.add_argument("--students", type=int, default=1, help="students of CIFAR-100, each with --real guards")
+    parser.add_argument("--examples", type=int, default=1000, help="images of CIFAR-100 that certify, and as many that decide")
+    parser.add_argument("--epochs", type=int, default=60, help="of a real student of the digits, 24 of them after removals")
+    parser.add_argument("--cifar-epochs", type=int, default=20, help="of one of CIFAR-100, 8 of them after removals")
     options = parser.parse_args()
-    if options.real:
-        rows = table_of_real(real(options.real, options.epochs))
-        machine.show(f"{options.real} guarded students of the digits", rows, as_json=options.json)
+    if not options.real:
+        machine.show(f"{options.guards} simulated guards", table_of_simulated(options.guards), as_json=options.json)
         return
-    machine.show(f"{options.guards} simulated guards", table_of_simulated(options.guards), as_json=options.json)
+    max_drop = MAX_DROP_CIFAR if options.cifar else MAX_DROP
+    if options.cifar:
+        path = smoke.cifar() if options.smoke else options.cifar
+        sizes = (options.students, options.real, options.cifar_epochs, options.examples)
+        rows = [*guard_real.on_cifar(path, *sizes, MAX_DROP_CIFAR)]
+    else:
+        rows = [*guard_real.on_digits(options.real, options.epochs, max_drop)]
+    of = f"each of {options.students} students of CIFAR-100" if options.cifar else "students of the digits"
+    title = f"{options.real} guards of {of}"
+    machine.show(title, guard_real.table(rows, max_drop, KINDS), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -49,11 +49,15 @@ SLIMMING, PEERS_PENALTY, BISECTIONS = 1e-3, 5e-4, 8
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to a smaller student: the penalty of the dense training, and what is removed after it."""
+    """One way to a smaller student: the penalty of the dense training, and what is removed after it.
+
+    With several `rungs`, each removes the same share of what the one before left, and has its part of the recovery.
+    """
 
     penalty: str
     score: str
     allocation: str = "network"
+    rungs: int = 1
 
     @property
     def is_bisected(self) -> bool:
@@ -67,6 +71,8 @@ ARMS = {
     "taylor, no penalty": Arm("none", "taylor"),
     "bn_scale, no penalty": Arm("none", "bn_scale"),
     "l2 by sensitivity, no penalty": Arm("none", "l2", "sensitivity"),
+    "l2 by sensitivity in 3 rungs, no penalty": Arm("none", "l2", "sensitivity", rungs=3),
+    "SPR by sensitivity": Arm("group", "l2", "sensitivity"),
     "slimming (L1 of the scales, bn_scale)": Arm("scales", "bn_scale"),
     RANDOM: Arm("none", "random"),
     PEER: Arm("peer", "peer"),
@@ -171,6 +177,20 @@ def removed(some: loop.Training, arm: Arm, target: float, room: TrainingContext)
     return best
 
 
+def in_rungs(
+    some: loop.Training, arm: Arm, ratio: int, config: TrialConfig, room: TrainingContext, seed: int, distilled: bool
+) -> nn.Module:  # fmt: skip
+    """Return the trained network after the arm's rungs, each with a recovery of the config's epochs, as on a ladder."""
+    model, calibration = fork(some).model, some._calibration()
+    method = channels.build(channels.Config.model_validate({"score": arm.score, "allocation": arm.allocation}), 0.0)
+    for rung in range(1, arm.rungs + 1):
+        method.amount = 1.0 - ratio ** (-rung / arm.rungs)
+        model = method.remove(model, calibration)
+        recalibrate(model, calibration.batches(RECALIBRATION_BATCHES))
+        model = run(training(config, room, seed, model, distilled)).model
+    return model
+
+
 def judged(model: nn.Module, room: TrainingContext) -> Row:
     return {
         "test": accuracy(model, room, "test"),
@@ -200,6 +220,11 @@ def smaller_students(job: Job, config: TrialConfig, room: TrainingContext, missi
     for (name, arm), ratio in ((one, ratio) for ratio in RATIOS for one in job.arms.items()):
         modes = {f"{name}/{ratio}/{mode}/{job.seed}": distilled for mode, distilled in MODES.items()}
         if not (wanted := {key: distilled for key, distilled in modes.items() if key in missing}):
+            continue
+        if arm.rungs > 1:
+            for key, distilled in wanted.items():
+                model = in_rungs(trained, arm, ratio, recipe(config, job.recovery // arm.rungs), room, job.seed, distilled)
+                yield key, judged(model, room)
             continue
         started_s = time.process_time()
         model = removed(trained, arm, whole["macs"] / ratio, room)

@@ -11,6 +11,8 @@ import torch
 import torch_pruning
 from torch import nn
 
+from tutelage.errors import InputError
+from tutelage.models import keep_width
 from tutelage.networks import cost
 from tutelage.sparsity import Calibration
 from tutelage.sparsity._scores import Score, score_of
@@ -151,6 +153,17 @@ def test_the_weakest_of_the_network_are_those_with_the_lowest_scores_of_all() ->
         model[0].bias.copy_(torch.arange(16))
     remove_channels(Config(score="bn_scale", allocation="network"), model, calibration(model), 3 / 32)
     assert model[0].bias.tolist() == [*range(3, 16)] and model[3].out_channels == 16
+
+
+@pytest.mark.parametrize("options", [{}, {"allocation": "network"}, {"allocation": "sensitivity"}, {"threshold": 0.5}], ids=str)
+def test_a_network_whose_layers_all_keep_their_width_is_an_error_before_a_training_and_at_its_start(options: Any) -> None:
+    stream = nn.Sequential(keep_width(nn.Linear(4, 4)), nn.ReLU(), nn.Linear(4, 3))
+    method, arguments = build(Config(**options), 0.5), (torch.randn(2, 4),)
+    with pytest.raises(InputError, match=r"every layer must keep its width.*Take another sparsity method"):
+        method.presized(stream, arguments)
+    with pytest.raises(InputError, match="every layer must keep its width"):
+        method.start(stream, Calibration(arguments=arguments))
+    build(Config(**options), 0.0).start(stream, Calibration(arguments=arguments))
 
 
 def test_a_removal_leaves_no_network_behind_in_the_library() -> None:

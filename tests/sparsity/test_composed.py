@@ -264,3 +264,17 @@ def test_movement_has_no_ladder_after_structures_but_one_by_itself() -> None:
     with pytest.raises(InputError, match="movement sums over weights whose shapes the next rung changes"):
         method("channels", "movement").for_ladder()
     assert method("movement").for_ladder()
+
+
+def test_stages_behind_one_whose_result_training_decides_are_checked_before_a_training() -> None:
+    """No size is known then, and a stage that has nothing to remove is an error nevertheless."""
+    arguments, sizes = (torch.randn(2, 8),), {"spr": {}}
+    network = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+
+    def presized(*stages: Any) -> Any:
+        _, plugin, config = plugins.configure("sparsity", {"composed": {"stages": [sizes, *stages]}})
+        return plugin.build(config, 0.5).presized(copy.deepcopy(network), arguments)
+
+    assert presized("low_rank") is None and presized({"n_m": {"m": 2}}) is None
+    with pytest.raises(InputError, match="n_m: no layer has a number of inputs that 5 divides"):
+        presized({"n_m": {"m": 5}})

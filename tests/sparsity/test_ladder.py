@@ -23,6 +23,7 @@ from tutelage.networks.trust import EVERYTHING
 from tutelage.networks.weights import load
 from tutelage.records.trial import representative
 from tutelage.sparsity import Calibration, Point, channels, spr
+from tutelage.sparsity._batch_norm import RECALIBRATION_BATCHES
 from tutelage.sparsity._ladder import Ladder
 from tutelage.spec import loading
 from tutelage.spec.sections import LadderConfig, TrialConfig
@@ -171,6 +172,24 @@ def test_a_rung_is_cut_from_the_rung_before_and_its_batch_norms_are_measured_aga
             model[3].weight.mul_(2.0)  # a recovery changes the network; what was kept of the rungs before does not change
     points = ladder.finish(model, calibration)
     assert [point.model[0].out_features + point.model[3].out_features for point in points] == widths  # type: ignore[index]
+
+
+@pytest.mark.parametrize("method", ["spr", "channels", "composed"])
+def test_batch_norms_are_measured_once_a_rung(method: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    read = list[int]()
+    calibration = Calibration(
+        arguments=(torch.randn(2, 4),), batches=lambda count: read.append(count) or [(torch.randn(8, 4),)]
+    )
+    stages = {"stages": ["spr", "magnitude"]} if method == "composed" else {}
+    _, plugin, config = plugins.configure("sparsity", {method: stages})
+    ladder = Ladder(plugin.build(config, 0.5), [0.25, 0.5], 1)
+    model = ladder.remove(ladder.start(model, calibration), calibration)
+    ladder.remove(model, calibration)
+    assert read == [RECALIBRATION_BATCHES] * 2
+    alone = plugin.build(config, 0.5)
+    alone.remove(alone.start(nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)), calibration), calibration)
+    assert len(read) == (2 if method == "channels" else 3)
 
 
 def test_penalties_act_before_the_first_removal_alone() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tutelage.errors import InputError
 from tutelage.sparsity import Calibration
 from tutelage.sparsity.low_rank import Config, build, equal_loss_ranks, factorable, factored, product, uniform_ranks
 
@@ -17,10 +18,14 @@ IMAGE = (torch.zeros(2, 3, 8, 8),)
     [
         nn.Linear(6, 4), nn.Linear(4, 7, bias=False), nn.Conv2d(3, 5, 3, padding=1),
         nn.Conv2d(2, 8, (3, 1), stride=2, padding=2, dilation=2, padding_mode="reflect", bias=False),
+        nn.Conv1d(4, 6, 3, stride=2, padding=1), nn.Conv3d(2, 5, 3, bias=False),
     ],
 )  # fmt: skip
 def test_a_product_of_full_rank_is_the_layer_itself(layer: Any) -> None:
-    inputs = torch.randn(2, layer.in_features) if isinstance(layer, nn.Linear) else torch.randn(2, layer.in_channels, 9, 9)
+    is_linear = isinstance(layer, nn.Linear)
+    inputs = (
+        torch.randn(2, layer.in_features) if is_linear else torch.randn(2, layer.in_channels, *[9] * (layer.weight.ndim - 2))
+    )
     pair = factored(layer, min(layer.weight.flatten(1).shape))
     torch.testing.assert_close(pair(inputs), layer(inputs), atol=1e-5, rtol=1e-5)
     assert (pair[1].bias is None) == (layer.bias is None)
@@ -57,6 +62,15 @@ def test_an_equal_loss_takes_the_rank_of_a_layer_that_needs_none() -> None:
         size = sum(64 * ranks[name] if name in ranks else 1024 for name in layers)
         assert size <= (1 - amount) * 2048 + 1e-6
     assert equal_loss_ranks(layers, 0.0) == {}
+
+
+@pytest.mark.parametrize("uniform", [True, False])
+def test_a_network_without_layers_that_can_be_factored_is_an_error_before_a_training_and_in_it(uniform: bool) -> None:
+    method, network = build(Config(uniform=uniform), 0.5), nn.Linear(4, 3)
+    with pytest.raises(InputError, match=r"no layer of this network can be factored.*Take another sparsity method"):
+        method.presized(network, (torch.randn(2, 4),))
+    with pytest.raises(InputError, match="no layer of this network can be factored"):
+        method.remove(network, Calibration(arguments=(torch.randn(2, 4),)))
 
 
 class Odd(nn.Module):

@@ -121,6 +121,18 @@ def test_norms_of_a_convolution_are_over_examples_and_positions() -> None:
     torch.testing.assert_close(norms["1"], (inner[:4] + inner[4:]).sqrt())
 
 
+@pytest.mark.parametrize(
+    "layer", [nn.Conv1d(8, 4, 3), nn.Conv2d(8, 4, 3), nn.Conv3d(8, 4, 3)], ids=lambda one: type(one).__name__
+)
+@pytest.mark.parametrize("score", ["magnitude", "activation"])
+def test_convolutions_of_any_number_of_axes_lose_weights_along_their_inputs(layer: Any, score: Any) -> None:
+    inputs = torch.randn(2, 8, *[5] * (layer.weight.ndim - 2))
+    data = Calibration(arguments=(inputs,), batches=lambda count: [(inputs,)])
+    n_m.build(n_m.Config(score=score), 0.5).remove(nn.Sequential(layer), data)
+    left = (layer.weight != 0).view(4, 2, 4, -1).sum(dim=2)
+    assert torch.equal(left, torch.full_like(left, 2))
+
+
 def test_a_group_that_divides_no_layer_is_refused_before_the_training() -> None:
     with pytest.raises(InputError, match="no layer has a number of inputs that 5 divides"):
         n_m.build(n_m.Config(m=5), 0.5).presized(network(), (INPUTS[:2],))

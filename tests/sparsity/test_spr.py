@@ -124,7 +124,7 @@ def test_the_group_step_is_the_closed_form() -> None:
 
 
 def test_l1_and_l2_steps_are_the_closed_forms_and_biases_stay() -> None:
-    model = nn.Sequential(nn.Linear(4, 3))
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     weight, bias = (one.detach().clone() for one in (model[0].weight, model[0].bias))
     method = build(Config(group=0.0, l1=0.4, l2=2.0), 0.5)
     method.start(model, Calibration(arguments=(torch.randn(2, 4),), rates=0.8))

@@ -15,7 +15,7 @@ from tutelage.errors import InputError
 from tutelage.spec import loading
 from tutelage.spec.search_sections import LatencyConfig
 from tutelage.spec.spec import Spec
-from tutelage.sweep.student_checks import buildable, check_latency, check_students
+from tutelage.sweep.student_checks import buildable, check_latency, check_sparsity, check_students
 from tutelage.training.context import TrainingContext
 
 WORKING = ["Base", "Unsaved", "ReadsNumbers", "Tied", "Lazy", "Named", "Recurrent", "Encoder", "Staged", "Loud"]
@@ -85,6 +85,32 @@ def test_sparsity_that_fits_no_student_is_an_error_unless_some_students_are_dens
             check_students(spec, context)
     else:
         check_students(spec, context)
+
+
+BY_SENSITIVITY = {"allocation": "sensitivity"}
+
+
+@pytest.mark.parametrize(
+    ("model", "sparsity", "why"),
+    [
+        ("convnet", {"amount": 0.5, "method": "units"}, "model 'convnet': sparsity.method units: .* it has no LSTM"),
+        ("convnet", {"amount": 0.5, "method": {"units": BY_SENSITIVITY}}, "sparsity.method units: .* it has no LSTM"),
+        ("mlp", {"amount": {"float": [0.1, 0.5]}, "method": "heads"}, "sparsity.method heads: .* it has no attention"),
+        ("mlp", {"amount": {"float": [0, 0.5]}, "method": "heads"}, None),
+        ("mlp", {"amount": 0.75, "method": {"heads": BY_SENSITIVITY}, "ladder": {"rungs": 1, "recovery_epochs": 1}},
+         "sparsity.method heads: .* it has no attention"),
+        ("tests.odd_networks:Base", {"amount": 0.1, "method": {"n_m": {"m": 3}}}, "method n_m: no layer has .* 3 divides"),
+        ({"choice": ["convnet", "vit"]}, {"amount": {"float": [0.1, 0.5]}, "method": {"choice": ["channels", "heads"]}}, None),
+        ("convnet", {"amount": 0.0, "method": "units"}, None),
+        ("convnet", {"amount": 0.01, "method": "channels"}, None),
+    ],
+)  # fmt: skip
+def test_a_sparsity_method_that_can_make_no_student_smaller_is_an_error_before_anything_is_trained(
+    model: Any, sparsity: dict[str, Any], why: str | None, context: TrainingContext
+) -> None:
+    """A method that fits only some of the students is accepted, and so is a search with dense ones."""
+    with pytest.raises(InputError, match=why) if why else nullcontext():
+        check_sparsity(spec_of(model, sparsity=sparsity, student={"model": model, "epochs": 4}), context)
 
 
 def test_values_of_a_range_from_which_no_network_can_be_built_are_skipped(context: TrainingContext) -> None:

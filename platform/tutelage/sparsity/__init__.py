@@ -94,7 +94,8 @@ class Method:
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return the untrained `model` in the size of the first candidate; None if training decides the size.
 
-        `arguments` are what the network is called with for two examples; both may be on the meta device.
+        `arguments` are what the network is called with for two examples; both may be on the meta device. Raises `InputError`
+        for a network that the method cannot make smaller, also where training decides the size.
         """
         return None
 

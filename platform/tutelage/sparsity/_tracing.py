@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -129,6 +129,15 @@ def plain_pruner(
         part, arguments, importance=importance, global_pruning=is_global, pruning_ratio=ratio, ignored_layers=kept,
         in_channel_groups={}, out_channel_groups={}, num_heads={},  # the defaults are shared, and keep dead networks
     )  # fmt: skip
+
+
+def check_removable(layers: Collection[set[str]]) -> None:
+    """Raise `InputError` for a network that has no `layers` whose channels can be removed, as if none were asked for."""
+    if not layers:
+        raise InputError(
+            f"{_CANNOT}: every layer must keep its width, because it gives the outputs, meets a residual stream, or is marked "
+            "with tutelage.models.keep_width. Take another sparsity method, or set sparsity.amount: 0."
+        )
 
 
 def groups(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[CoupledGroup]:

@@ -26,7 +26,7 @@ from tutelage.sparsity._ranking import (
     whole_widths,
 )
 from tutelage.sparsity._scores import DESCRIPTION, Importance, Score, score_of
-from tutelage.sparsity._tracing import Names, groups, parts, plain_pruner, removed, traced
+from tutelage.sparsity._tracing import Names, check_removable, groups, parts, plain_pruner, removed, traced
 
 KIND = "structure"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["l2", "bn_scale", "taylor"]}}
@@ -111,7 +111,12 @@ class Channels(Allocated):
         return super().restore(model, state)
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
-        """Return `model` with its channels removed; None if the trained weights decide how many each layer loses."""
+        """Return `model` with its channels removed; None if the trained weights decide how many each layer loses.
+
+        Raises `InputError` for a network without channels that can be removed.
+        """
+        if self.amount:
+            check_removable(self.limited(model, Calibration(arguments=arguments)))
         if not self._config.is_presized:
             return None
         by_norm = self._config.model_copy(update={"score": "l2"})  # the score decides which channels go, not how many
@@ -125,10 +130,14 @@ class Channels(Allocated):
         return smaller
 
     def start(self, model: nn.Module, calibration: Calibration) -> nn.Module:
-        """Return `model` as it is. Raises `InputError` for an option of a layer that cannot lose channels."""
+        """Return `model` as it is.
+
+        Raises `InputError` for a network that cannot lose channels, and for an option of a layer that cannot.
+        """
         options = {"thresholds": self._config.thresholds, "amounts": self._config.amounts}
-        if any(options.values()):
+        if self.amount or any(options.values()):
             layers = self.limited(model, calibration)
+            check_removable(layers)
             for option, given in options.items():
                 check(option, given, layers)
         return model

@@ -149,10 +149,11 @@ class Composed(Method):
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return the untrained `model` after all stages; None if only training decides the size of one."""
         self._share_out()
-        smaller: nn.Module | None = model
-        for stage in self._stages:
-            smaller = None if smaller is None else stage.presized(smaller, arguments)
-        return smaller
+        is_sized = True
+        for stage in self._stages:  # behind a stage of an unknown result, the others are checked on the network before it
+            smaller = stage.presized(model, arguments)
+            is_sized, model = is_sized and smaller is not None, model if smaller is None else smaller
+        return model if is_sized else None
 
     def start(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return the network that is trained, after the start of the first stages."""

@@ -57,10 +57,9 @@ class Heads(Allocated):
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return `model` with its heads removed: the trained weights decide which, and by sensitivity also how many (None)."""
-        if self.order is not None:
-            return None
-        by_norm = self._config.model_copy(update={"score": "norm"})
-        return Heads(by_norm, self.amount).remove(model, Calibration(arguments=arguments))
+        by_norm = self._config.model_copy(update={"score": "norm", "allocation": "uniform"})
+        smaller = Heads(by_norm, self.amount).remove(copy.deepcopy(model), Calibration(arguments=arguments))
+        return None if self.order is not None else smaller
 
     def start(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` as it is. Raises `InputError` for `amounts` of a module that is no attention."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from tutelage.errors import InputError
 from tutelage.networks import weights
 from tutelage.sparsity import Calibration, Method
 from tutelage.sparsity._outputs import output_layers
@@ -17,7 +18,8 @@ from tutelage.sparsity._removal import Removal, RemovalConfig
 KIND = "low_rank"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {"uniform": {"choice": [True, False]}}
 
-Layer = nn.Linear | nn.Conv2d
+Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+LAYERS = get_args(Layer)
 Ranks = dict[str, int]
 
 
@@ -46,16 +48,18 @@ class LowRank(Removal):
         self._config, self._ranks = config, Ranks()
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
-        """Return `model` with its layers factored; None if the trained weights decide the ranks."""
-        if not self._config.uniform:
-            return None
-        return self.replay(model, {"ranks": uniform_ranks(factorable(model, arguments), self.amount)})
+        """Return `model` with its layers factored; None if the trained weights decide the ranks.
+
+        Raises `InputError` for a network without layers that can be factored.
+        """
+        layers = _checked(factorable(model, arguments))
+        return self.replay(model, {"ranks": uniform_ranks(layers, self.amount)}) if self._config.uniform else None
 
     def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its layers factored, in place; of factored layers, their products are factored."""
         model = self.reopen(model)
         choose = uniform_ranks if self._config.uniform else equal_loss_ranks
-        self._ranks = choose(factorable(model, calibration.arguments), self.amount)
+        self._ranks = choose(_checked(factorable(model, calibration.arguments)), self.amount)
         for name, rank in self._ranks.items():
             model.set_submodule(name, factored(_layer(model, name), rank))
         return model
@@ -98,12 +102,23 @@ def factorable(model: nn.Module, arguments: tuple[Tensor, ...]) -> dict[str, Lay
     return {
         name: layer
         for name, layer in model.named_modules()
-        if type(layer) in (nn.Linear, nn.Conv2d)  # a subclass may use its weight in a way of its own
+        if type(layer) in LAYERS  # a subclass may use its weight in a way of its own
         and getattr(layer, "groups", 1) == 1
         and layer not in outputs
         and id(layer) not in inside
         and f"{name}.weight" not in tied
     }
+
+
+def _checked(layers: dict[str, Layer]) -> dict[str, Layer]:
+    """Return the layers. Raises `InputError` if there are none."""
+    if layers:
+        return layers
+    raise InputError(
+        "sparsity.method low_rank: no layer of this network can be factored: it has no linear or ungrouped convolutional layer "
+        "but for its outputs, layers with shared weights and those in nn.MultiheadAttention. Take another sparsity method, or "
+        "set sparsity.amount: 0."
+    )
 
 
 def uniform_ranks(layers: Mapping[str, Layer], amount: float) -> Ranks:
@@ -160,7 +175,7 @@ def _blank_factors(layer: Layer, rank: int) -> nn.Sequential:
     first, biased, device = _blank_like(layer, rank, biased=False), layer.bias is not None, layer.weight.device
     if isinstance(layer, nn.Linear):
         return nn.Sequential(first, nn.Linear(rank, layer.out_features, bias=biased, device=device))
-    return nn.Sequential(first, nn.Conv2d(rank, layer.out_channels, 1, bias=biased, device=device))
+    return nn.Sequential(first, type(layer)(rank, layer.out_channels, 1, bias=biased, device=device))
 
 
 def _blank_like(layer: Layer, outputs: int, *, biased: bool) -> Layer:
@@ -168,7 +183,7 @@ def _blank_like(layer: Layer, outputs: int, *, biased: bool) -> Layer:
     device = layer.weight.device
     if isinstance(layer, nn.Linear):
         return nn.Linear(layer.in_features, outputs, bias=biased, device=device)
-    return nn.Conv2d(
+    return type(layer)(
         layer.in_channels, outputs, layer.kernel_size, layer.stride, layer.padding, layer.dilation,  # type: ignore[arg-type]
         bias=biased, padding_mode=layer.padding_mode, device=device,
     )  # fmt: skip
@@ -189,5 +204,5 @@ def _matrix(layer: Layer) -> Tensor:
 
 def _layer(model: nn.Module, name: str) -> Layer:
     layer = model.get_submodule(name)
-    assert isinstance(layer, nn.Linear | nn.Conv2d), name
+    assert isinstance(layer, Layer), name
     return layer

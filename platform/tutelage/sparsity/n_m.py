@@ -17,7 +17,7 @@ from tutelage.sparsity._removal import Removal, RemovalConfig
 KIND = "unstructured"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["magnitude", "activation"]}}
 
-Layer = nn.Linear | nn.Conv2d
+Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
 class Config(RemovalConfig):
@@ -82,7 +82,7 @@ def layers(model: nn.Module, m: int) -> dict[str, Layer]:
     """Return the linear and convolutional layers by name whose inputs `m` divides; of a shared weight, the first layer."""
     found: dict[int, tuple[str, Layer]] = {}
     for name, layer in model.named_modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d) and layer.weight.shape[1] % m == 0:
+        if isinstance(layer, Layer) and layer.weight.shape[1] % m == 0:
             found.setdefault(id(layer.weight), (name, layer))
     return dict(found.values())
 
@@ -105,7 +105,7 @@ def input_norms(model: nn.Module, found: dict[str, Layer], batches: Iterable[tup
 
     def hook(name: str) -> Any:
         def add(layer: Layer, inputs: tuple[Tensor, ...]) -> None:
-            channels = inputs[0].movedim(1, -1) if isinstance(layer, nn.Conv2d) else inputs[0]
+            channels = inputs[0].movedim(1, -1) if not isinstance(layer, nn.Linear) else inputs[0]
             own = channels.detach().reshape(-1, layer.weight.shape[1]).square().sum(dim=0)
             squares[name] = squares[name] + own if name in squares else own
 

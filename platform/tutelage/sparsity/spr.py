@@ -88,6 +88,7 @@ class Regularised(channels.Channels):
         self._groups: list[CoupledGroup] = []
         self._parts = PenalisedParts(config.heads, config.blocks)
         self._scales, self._means, self._rates = list[Tensor](), dict[str, Tensor](), 1.0
+        self._has_rungs = False
 
     def start(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` as it is; its coupled channels are found. Raises what `Channels.start` raises."""
@@ -129,8 +130,14 @@ class Regularised(channels.Channels):
         config = self._config
         model = self._parts.cut(model, calibration.arguments, self.amount, config.amounts, config.thresholds, config.threshold)
         smaller = super().cut(model, calibration)
-        recalibrate(smaller, calibration.batches(RECALIBRATION_BATCHES))
+        if not self._has_rungs:
+            recalibrate(smaller, calibration.batches(RECALIBRATION_BATCHES))
         return smaller
+
+    def for_ladder(self) -> Method:
+        """Return the method itself; the ladder measures batch norms after each removal."""
+        self._has_rungs = True
+        return super().for_ladder()
 
     def surgery(self) -> Mapping[str, Any] | None:
         """Return the heads and blocks that are gone; None if there are none."""

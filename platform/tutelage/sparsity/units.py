@@ -53,9 +53,9 @@ class Units(Allocated):
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return `model` with its units removed: the trained weights decide which, and by sensitivity also how many (None)."""
-        if self.order is not None:
-            return None
-        return Units(self._config, self.amount).remove(model, Calibration(arguments=arguments))
+        uniform = self._config.model_copy(update={"allocation": "uniform"})
+        smaller = Units(uniform, self.amount).remove(copy.deepcopy(model), Calibration(arguments=arguments))
+        return None if self.order is not None else smaller
 
     def start(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` as it is. Raises `InputError` for `amounts` of a layer that is not recurrent."""

@@ -103,6 +103,7 @@ def opened(spec: Spec, events: Dispatcher) -> TrainingContext:
     guard_checks.check_guard(spec, context)
     knowledge.check_knowledge(spec, context)
     student_checks.check_students(spec, context)
+    student_checks.check_sparsity(spec, context)
     sizing.check_constraints(spec, context)
     student_checks.check_latency(spec, context)
     events.stage(f"data {context.fingerprint[:16]}: {data_description.sizes(context)}")

@@ -27,6 +27,7 @@ from tutelage.training.plan import TrainingPlan
 
 DRAWS = 64  # random students that are tried before a model is refused, of which none could be built
 MAX_REHEARSED = 6  # students of models of the user's own
+SHRUNK = 0.5  # the share that a method is tried with where a student loses less
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,36 @@ def check_students(spec: Spec, context: TrainingContext) -> None:
         if teacher.model is not None and teacher.weights is None and plugins.own_code(teacher.model):
             plan, architecture = student.label_only_plan(teacher, context), context.architecture(teacher.model)
             _rehearse(teacher.model, context, plan, lambda _point, own=architecture: own)  # type: ignore[misc]
+
+
+@forward.contained()
+def check_sparsity(spec: Spec, context: TrainingContext) -> None:
+    """Raise `InputError` for a sparsity method of the search that can make none of its students smaller, with the reason.
+
+    A search with dense students among them runs: the others are then recorded as infeasible.
+    """
+    corners = [spec.trial_config(config) for config in spec.space.corners()]
+    errors, able = dict[str, InputError](), set[str]()
+    for config in corners if all(one.sparsity.amount for one in corners) else ():
+        method = _method(config)
+        if method not in able and (error := _cannot_shrink(config, context)):
+            errors.setdefault(method, error)
+        else:
+            able.add(method)
+    for method in errors.keys() - able:
+        if all(_cannot_shrink(config, context) for config in _drawn(spec, _method, method)):
+            raise errors[method]
+
+
+def _cannot_shrink(config: TrialConfig, context: TrainingContext) -> InputError | None:
+    """Return why the config's sparsity method can remove nothing from its student; None if it can."""
+    changes = {"amount": max(config.sparsity.amount, SHRUNK), "ladder": None}  # a small share may round to nothing
+    shrunk = config.model_copy(update={"sparsity": config.sparsity.model_copy(update=changes)})
+    try:
+        student_sizes.presize(student.with_random_weights(shrunk), context)
+    except InputError as error:
+        return _naming(config.student.model, error)
+    return None
 
 
 def check_latency(spec: Spec, context: TrainingContext) -> None:
@@ -109,7 +140,7 @@ def buildable(spec: Spec, context: TrainingContext) -> list[Buildable]:
         else:
             errors.setdefault(_name(config), one)
     for name in errors.keys() - {_name(one.config) for one in found}:
-        drawn = (_built(config, context) for config in _drawn(spec, name))
+        drawn = (_built(config, context) for config in _drawn(spec, _name, name))
         works = next((one for one in drawn if isinstance(one, Buildable)), None)
         if works is None:
             raise errors[name]
@@ -117,12 +148,12 @@ def buildable(spec: Spec, context: TrainingContext) -> list[Buildable]:
     return found
 
 
-def _drawn(spec: Spec, name: str) -> Iterator[TrialConfig]:
-    """Give random students of a model."""
+def _drawn(spec: Spec, name_of: Callable[[TrialConfig], str], name: str) -> Iterator[TrialConfig]:
+    """Give random students of a model or a sparsity method."""
     generator = Random(spec.seed)
     for _ in range(DRAWS):
         config = spec.trial_config(spec.space.resolve(lambda _, domain: any_value(generator, domain))[0])
-        if _name(config) == name:
+        if name_of(config) == name:
             yield config
 
 
@@ -142,3 +173,7 @@ def _built(config: TrialConfig, context: TrainingContext) -> Buildable | InputEr
 
 def _name(config: TrialConfig) -> str:
     return plugins.parse_reference(config.student.model)[0]
+
+
+def _method(config: TrialConfig) -> str:
+    return plugins.parse_reference(config.sparsity.method)[0]
