@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SCHEMA := search_spaces/spec.schema.json
 DEMO ?= .tutelage-demo
-PARALLEL ?= -n auto --maxprocesses 4 --dist loadgroup
+PARALLEL ?= -n auto --maxprocesses 4
 
 .PHONY: setup demo test test-fast mutants check format docs bench clean
 .DELETE_ON_ERROR:

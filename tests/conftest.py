@@ -45,6 +45,14 @@ SMALL_SPEC: dict[str, Any] = {
 }
 
 
+@pytest.hookimpl(optionalhook=True)  # xdist may be switched off
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return what gives tests to processes, where there are several."""
+    from tests.sharing import SharedFixtures
+
+    return SharedFixtures(config, log)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Seed every generator that a test may draw from: a test that passes once passes again, alone and among others."""
     random.seed(0)
@@ -87,8 +95,11 @@ def ray_cluster() -> Iterator[None]:
     from tutelage.data import digits
     from tutelage.training import spare_processes
 
-    idle = {"RAY_num_workers_soft_limit": "6"}  # more end after a second, and the next test's task starts another
-    with environment.set_to({**spare_processes.settings(2, digits), **idle}):
+    own = {
+        "RAY_num_workers_soft_limit": "6",  # more end after a second, and the next test's task starts another
+        "RAY_worker_niceness": "0",  # at Ray's own, 15, they stand still on a machine that has other work
+    }
+    with environment.set_to({**spare_processes.settings(2, digits), **own}):
         ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         spare_processes.start(2)
         yield

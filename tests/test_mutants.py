@@ -72,6 +72,7 @@ changes = [("exit_code = 3", "exit_code = 9", here), ("exit_code = 4", "exit_cod
            ("exit_code = 77", "exit_code = 78", here), ("exit_code = 5", "exit_code = 6", nowhere)]
 found = [Mutant(room="ground", file="errors.py", old=old, new=new, tests=tests) for old, new, tests in changes]
 runner.set_threads()
+runner.LIBRARIES = ("pytest", "hypothesis", "pydantic")  # what these tests import
 states = {{result.mutant.old: result.state for result in runner.run(found, jobs=2, timeout_s=120)}}
 print(sorted(states.items()))
 """

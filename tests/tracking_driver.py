@@ -1,13 +1,15 @@
-"""A sweep's driver for the tests of faults: `python -m tests.tracking_driver URI FOLDER NUM_TRIALS`.
+"""What processes of tests do with a tracker; it has none of the tests' imports.
 
-It logs the trials 0 to NUM_TRIALS - 1, and started again it goes on as a resumed sweep does: the run reopened, all logged
-again. `logged` holds how many trials were handed over, and is what the test waits for.
+`main` is a sweep's driver. It logs the trials 0 to NUM_TRIALS - 1, and started again it goes on as a resumed sweep does: the
+run reopened, all logged again. `logged` holds how many trials were handed over.
 """
 
 from __future__ import annotations
 
-import sys
+import logging
+import os
 from pathlib import Path
+from typing import Any
 
 from tutelage.records.tracker import Tracker
 from tutelage.records.trial import TrialRecord
@@ -50,5 +52,13 @@ def main(uri: str, folder: Path, num_trials: int) -> None:
     tracker.close()
 
 
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+def open_together(uri: str, directory: Path, sweep: str, together: Any, found: Any) -> None:
+    """Open a store when all processes come to it; put the experiment, the sweep's run and the warnings."""
+    os.chdir(directory)  # MLflow makes its folder of artifacts there
+    said = list[str]()
+    logging.getLogger("tutelage.records.mlflow_store").warning = said.append  # type: ignore[method-assign]
+    together.wait()
+    tracker = Tracker(uri, "tests")
+    run_id = tracker.start_sweep(sweep, {}, [], {})
+    tracker.close()
+    found.put((tracker.experiment_id, run_id, said))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib.util
 import logging
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import mlflow
 import pytest
 
+from tests import tracking_driver
+from tests.forked import PROCESSES
 from tests.mlflow_server import MlflowServer, Postgres, initdb
 from tests.requirements import needs
 from tests.tracking_driver import EPOCHS, SEARCHED, log
@@ -29,21 +29,9 @@ needs_postgres = needs(
 )
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'mlflow.db'}"
-        return
-    postgres = Postgres()
-    try:
-        yield postgres.uri
-    finally:
-        postgres.stop()
-
-
 @pytest.fixture
-def server(store: str, tmp_path: Path) -> Iterator[MlflowServer]:
-    server = MlflowServer(store, tmp_path)
+def server(tmp_path: Path) -> Iterator[MlflowServer]:
+    server = MlflowServer(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
     try:
         yield server
     finally:
@@ -81,6 +69,7 @@ def test_a_server_that_is_killed_during_a_sweep_has_every_row_once_afterwards(
     server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sender, "LONGEST_WAIT_S", 1.0)
+    monkeypatch.setattr(sender, "PATIENCE_S", 120.0)  # a server starts slowly on a machine that has other work
     tracker = Tracker(server.uri, "faults", tmp_path / "tracking.spool")
     tracker.start_sweep("sweep", {"name": "sweep"}, SEARCHED, {"seed": "0"})
     for number in range(NUM_TRIALS // 3):
@@ -101,56 +90,59 @@ def test_a_server_that_is_killed_during_a_sweep_has_every_row_once_afterwards(
 
 
 def test_the_rows_that_an_unreachable_server_missed_are_sent_by_the_next_tracker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sender, "PATIENCE_S", 2.0)
-    server = MlflowServer(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
-    try:
-        tracker = Tracker(server.uri, "faults", tmp_path / "tracking.spool")
-        run_id = tracker.start_sweep("sweep", {"name": "sweep"}, SEARCHED, {"seed": "0"})
-        server.kill()
-        for number in range(3):
-            log(tracker, number)
-        tracker.finish("FINISHED")
-        tracker.close()
-        assert "`tutelage track sweep` brings them in" in caplog.text
-        assert (tmp_path / "tracking.spool").exists()
-        server.start()
-        monkeypatch.undo()
-        later = Tracker(server.uri, "faults", tmp_path / "tracking.spool")
-        later.reopen(run_id)
-        later.close()
-        assert_all_is_there_once(server.uri, 3)
-    finally:
-        server.kill()
+    tracker = Tracker(server.uri, "faults", tmp_path / "tracking.spool")
+    run_id = tracker.start_sweep("sweep", {"name": "sweep"}, SEARCHED, {"seed": "0"})
+    server.kill()
+    for number in range(3):
+        log(tracker, number)
+    tracker.finish("FINISHED")
+    tracker.close()
+    assert "`tutelage track sweep` brings them in" in caplog.text
+    assert (tmp_path / "tracking.spool").exists()
+    server.start()
+    monkeypatch.undo()
+    later = Tracker(server.uri, "faults", tmp_path / "tracking.spool")
+    later.reopen(run_id)
+    later.close()
+    assert_all_is_there_once(server.uri, 3)
 
 
-@pytest.fixture(params=["sqlite", "server"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URI of an MLflow store, opened as a file and through a server."""
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    """The URI of an MLflow store: a file, and a server over PostgreSQL."""
     if request.param == "sqlite":
-        yield uri
+        yield f"sqlite:///{tmp_path / 'mlflow.db'}"
         return
-    server = MlflowServer(uri, tmp_path)
+    postgres = Postgres()
     try:
+        server = MlflowServer(postgres.uri, tmp_path)
         yield server.uri
-    finally:
         server.kill()
+    finally:
+        postgres.stop()
 
 
 def test_a_driver_that_is_killed_at_random_moments_writes_every_row_once(place: str, tmp_path: Path) -> None:
     """The driver is killed at a random moment, three times over; then it comes to its end."""
     draw = random.Random(0)
-    command = [sys.executable, "-m", "tests.tracking_driver", place, str(tmp_path), str(NUM_TRIALS)]
+
+    def started() -> BaseProcess:
+        process = PROCESSES.Process(target=tracking_driver.main, args=(place, tmp_path, NUM_TRIALS))
+        process.start()
+        return process
+
     for _ in range(3):
-        process = subprocess.Popen(command)
-        deadline_s = time.monotonic() + 90
-        while not (tmp_path / "tracking.spool").exists() and process.poll() is None and time.monotonic() < deadline_s:
+        process, deadline_s = started(), time.monotonic() + 90
+        while not (tmp_path / "tracking.spool").exists() and process.is_alive() and time.monotonic() < deadline_s:
             time.sleep(0.01)
         time.sleep(draw.uniform(0.0, 1.5))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    subprocess.run(command, check=True, timeout=300)
+        process.kill()
+        process.join()
+    last = started()
+    last.join(timeout=300)
+    assert last.exitcode == 0
     assert not (tmp_path / "tracking.spool").exists()
     assert_all_is_there_once(place, NUM_TRIALS)

@@ -11,8 +11,10 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from tests.forked import PROCESSES
 from tests.mlflow_server import Postgres, initdb
 from tests.requirements import needs
+from tests.tracking_driver import open_together
 from tutelage.errors import InputError, UnreachableError
 from tutelage.export import registry
 from tutelage.records import mlflow_store
@@ -20,16 +22,6 @@ from tutelage.records.spool import Spool
 from tutelage.records.tracker import Tracker
 from tutelage.records.trial import TrialRecord
 
-OPENER = """
-import sys
-from tutelage import rare_collections
-from tutelage.records.tracker import Tracker
-print("ready", flush=True)
-sys.stdin.readline()
-tracker = Tracker(sys.argv[1], "tests")
-print(tracker.experiment_id, tracker.start_sweep(sys.argv[2], {}, [], {}), flush=True)
-tracker.close()
-"""
 Make = Callable[..., TrialRecord]
 Store = Callable[[Path], str]
 HOLDER = """
@@ -73,19 +65,16 @@ def postgres() -> Iterator[Postgres]:
 def test_processes_open_a_new_database_at_once(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Nobody has made its tables: one of three does, and each has a run of its own in the one experiment."""
     uri = f"sqlite:///{tmp_path}/new/mlflow.db" if kind == "sqlite" else request.getfixturevalue("postgres").uri
-    command = [sys.executable, "-c", OPENER, uri]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    each = [subprocess.Popen([*command, f"sweep{number}"], text=True, cwd=tmp_path, **pipes) for number in range(3)]  # type: ignore[call-overload]
+    together, found = PROCESSES.Barrier(3), PROCESSES.Queue()
+    given = [(uri, tmp_path, f"sweep{number}", together, found) for number in range(3)]
+    each = [PROCESSES.Process(target=open_together, args=one) for one in given]
     for one in each:
-        assert one.stdout.readline() == "ready\n"
+        one.start()
+    ends = [found.get(timeout=240) for _ in each]
     for one in each:
-        one.stdin.write("go\n")
-        one.stdin.flush()
-    ends = [one.communicate(timeout=240) for one in each]
-    assert [one.returncode for one in each] == [0, 0, 0], [errors for _, errors in ends]
-    found = [out.split() for out, _ in ends]
-    assert len({experiment for experiment, _ in found}) == 1 and len({run for _, run in found}) == 3
-    assert any("waiting" in errors for _, errors in ends)
+        one.join()
+    assert len({experiment for experiment, _, _ in ends}) == 1 and len({run for _, run, _ in ends}) == 3
+    assert any("waiting" in words for _, _, said in ends for words in said)
 
 
 def test_a_renamed_experiment_is_that_of_the_sweeps_run(mlflow_store: Store, tmp_path: Path, make_record: Make) -> None:
