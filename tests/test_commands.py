@@ -69,7 +69,7 @@ def given(monkeypatch: pytest.MonkeyPatch, home: SweepDir, tmp_path: Path) -> di
     teacher = Teacher(directory=tmp_path / "t", address="abc", measures={"accuracy": 0.9})
     fake(pipeline, "sweep", lambda: home)
     fake(pipeline, "train_teacher", lambda: teacher)
-    fake(pipeline, "catch_up", lambda: {"version": 1, "sweep": "stored", "brought": 3})
+    fake(pipeline, "catch_up", lambda: {"version": 1, "sweep": "stored", "written": 3})
     fake(resuming, "resume", lambda: home)
     document = {**(home.selection() or {}), "model": {"promoted": False, "why": "It is not better.", "aliases": [],
                                                       "name": "m", "version": "1"}}  # fmt: skip
@@ -263,7 +263,7 @@ def test_evaluate_passes_trust_on(shell: Run, home: SweepDir, monkeypatch: pytes
 
 def test_track_passes_the_new_address_on(shell: Run, home: SweepDir, given: dict[str, Any]) -> None:
     code, out, _ = shell("track", "stored", "--storage", home.storage.uri, "--tracking-uri", "http://there", "--json")
-    assert code == 0 and json.loads(out)["brought"] == 3
+    assert code == 0 and json.loads(out)["written"] == 3
     assert given["arguments"][0].files.uri == home.files.uri and given["arguments"][1] == "http://there"
 
 

@@ -46,7 +46,7 @@ def test_selection_shows_a_student_the_views_that_its_teacher_saw(tmp_path: Path
         sparsity={},
     )  # fmt: skip
     assert any("together the teachers have accuracy" in line for line in said) and any(
-        "as students come to it" in line for line in said
+        "when students first use it" in line for line in said
     )
     room = select.context_with_teacher(home, loading.load(home.spec_path))
     assert room.augmentation.pad_px == 1 and room.knowledge is not None and len(room.knowledge.teachers) == 2

@@ -118,7 +118,7 @@ def test_broken_lines_are_set_aside_and_the_others_count(home: SweepDir) -> None
         resume._repair(home, events)
     assert home.ledger.read() == before and home.facts() == facts
     assert home.files.local_path("trials.jsonl.damaged").read_bytes().count(b"\n") == 2
-    assert len(said) == 2 and "trials.jsonl had 2 lines that are broken" in said[1]
+    assert len(said) == 2 and "trials.jsonl had 2 broken lines" in said[1]
     assert home.set_aside_broken() == {}
 
 
@@ -129,7 +129,7 @@ def test_a_damaged_spec_is_replaced_by_the_same_and_by_no_other(home: SweepDir, 
         resume._before(home, None)
     more = from_dict({**tree, "storage": "elsewhere", "search": {"trials": 40}})
     assert resume._before(home, more) == more
-    with pytest.raises(InputError, match="not that with which it was started"):
+    with pytest.raises(InputError, match="not the one with which it was started"):
         resume._before(home, from_dict({**tree, "student": {"model": "mlp", "epochs": 2}}))
 
 

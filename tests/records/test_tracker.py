@@ -296,7 +296,7 @@ def test_what_waits_after_a_sweep_is_brought_in_by_track(uri: str, tmp_path: Pat
     left.close()
     for brought in (1, 0):
         cli.app(["track", "small", "--storage", str(tmp_path), "--json"], standalone_mode=False)
-        assert json.loads(capsys.readouterr().out) == {"version": 1, "sweep": "small", "brought": brought}
+        assert json.loads(capsys.readouterr().out) == {"version": 1, "sweep": "small", "written": brought}
     assert mlflow.MlflowClient(tracking_uri=uri).get_run(home.facts()["run_id"]).data.tags["late"] == "yes"
     assert not home.spool_path.exists()
 

@@ -30,7 +30,7 @@ def test_the_description_has_classes_columns_and_inferred_settings(table: Traini
         "the delimiter is a semicolon",
         "splits: validation has 0.2 of each class, drawn by the seed, test has 0.1 of each class, drawn by the seed",
         "left out the column 'id': it numbers the rows",
-        "8 of 8 validation examples are in training too, with the same inputs",
+        "8 of 8 validation examples are also in training, with the same inputs",
     ]
 
 

@@ -133,7 +133,7 @@ def test_names_of_the_outputs_can_be_given(context: TrainingContext, tmp_path: P
 def test_a_teacher_with_other_classes_is_an_error_with_both_counts(context: TrainingContext, tmp_path: Path) -> None:
     model, architecture = made(context, names=["cat", "dog"])
     checkpoint.write(tmp_path / "pets", model, architecture)
-    with pytest.raises(InputError, match=r"knows 2 classes, the data has 10.*teacher\.classes"):
+    with pytest.raises(InputError, match=r"has 2 classes and the data 10.*teacher\.classes"):
         read(context, path=str(tmp_path / "pets"))
 
 

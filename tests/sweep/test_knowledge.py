@@ -67,7 +67,7 @@ def test_a_teacher_from_elsewhere_must_have_the_datas_classes(tmp_path: Path) ->
     about = architecture_of("mlp", names=["zero", "one", "two"])
     checkpoint.write(tmp_path / "teacher", checkpoint.build(about), about)
     given = loading.from_dict({**SMALL_SPEC, "teacher": {"path": str(tmp_path / "teacher")}, "storage": str(tmp_path)})
-    with pytest.raises(InputError, match="knows 3 classes, the data has 10"):
+    with pytest.raises(InputError, match="has 3 classes and the data 10"):
         teachers.ensure_teacher(given, context.context_of(given), print)
 
 
@@ -143,7 +143,7 @@ def test_sparse_knowledge_does_not_apply_to_a_live_teacher_or_to_few_classes(tmp
 def test_a_local_directory_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     asked = with_teacher(tmp_path, knowledge={"local_dir": str(tmp_path / "file" / "below")})
-    with pytest.raises(InputError, match="file is no directory that can be written to"):
+    with pytest.raises(InputError, match="file is not a writable directory"):
         knowledge.check_knowledge(asked, context.context_of(asked))
     asked = with_teacher(tmp_path, knowledge={"local_dir": str(tmp_path / "not" / "yet")})
     knowledge.check_knowledge(asked, context.context_of(asked))

@@ -41,7 +41,7 @@ def test_an_extension_that_is_repeated_adds_nothing() -> None:
 
 @pytest.mark.parametrize("given", ["", "+", "-5", "0", "+0", "many", "1.5", "²"])
 def test_other_text_than_a_number_of_trials_is_an_error(given: str) -> None:
-    with pytest.raises(InputError, match=r"in all \(80\), or how many more \(\+50\)"):
+    with pytest.raises(InputError, match=r"a total, such as 80, or additional trials, such as \+50"):
         extension.with_trials(BEFORE, given)
 
 

@@ -108,9 +108,9 @@ def test_device_hours_count_what_a_trial_takes(trial: dict[str, Any], devices: f
 
 
 def test_at_most_a_quarter_of_the_trials_are_seeded_suggestions(tmp_path: Path) -> None:
-    assert search._most_known(spec_with(tmp_path, search={"trials": 24})) == 6
-    assert search._most_known(spec_with(tmp_path, search={"trials": 2})) == 1
-    assert search._most_known(spec_with(tmp_path, search={"trials": None, "hours": 1})) == 8
+    assert search._most_seeded(spec_with(tmp_path, search={"trials": 24})) == 6
+    assert search._most_seeded(spec_with(tmp_path, search={"trials": 2})) == 1
+    assert search._most_seeded(spec_with(tmp_path, search={"trials": None, "hours": 1})) == 8
 
 
 def test_sizes_are_cached_by_everything_that_determines_them() -> None:

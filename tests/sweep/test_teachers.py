@@ -26,7 +26,7 @@ def check(tmp_path: Path, context: TrainingContext, accuracy: float, **given: An
 
 def test_a_teacher_must_reach_the_required_quality(tmp_path: Path, context: TrainingContext) -> None:
     check(tmp_path, context, 0.5, required_quality=0.5)
-    with pytest.raises(WorkFailed, match=r"accuracy on validation is 0\.4900, and teacher\.required_quality asks for 0\.5000"):
+    with pytest.raises(WorkFailed, match=r"accuracy on validation is 0\.4900, and teacher\.required_quality is 0\.5000"):
         check(tmp_path, context, 0.49, required_quality=0.5)
     check(tmp_path, context, 0.49, required_quality=0.5, accept_weak=True)
 

@@ -265,7 +265,7 @@ def test_knowledge_over_its_budget_is_an_error_or_live_before_any_byte_is_writte
     made = ensure()
     is_live = room < BYTES or mode == "live"
     assert made.knowledge is not None and (made.knowledge.cache is None) is is_live
-    assert any("answers beside every student" in line for line in said) is is_live
+    assert any("runs during each student's training" in line for line in said) is is_live
     rows = torch.arange(len(made.splits["validation"]))
     parts = made.teacher_parts(rows, made.splits["validation"].take(rows))
     assert parts is not None and parts["logits.class"].shape == (359, 1, 10)

@@ -1,1 +1,1 @@
-"""The steps of a sweep, joined: teacher, knowledge, search, recorder, resume, dry run."""
+"""The steps of a sweep: teacher, knowledge, search, recorder, resume, dry run."""

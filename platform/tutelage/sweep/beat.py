@@ -1,4 +1,4 @@
-"""What a running sweep has spent, put on record while it runs: a driver that is killed leaves it."""
+"""Records the seconds that a running sweep has used while it runs, so that they survive a killed driver."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import Any
 from tutelage.errors import TutelageError
 from tutelage.records.sweep_dir import SweepDir
 
-FIRST_S, SHARE = 5.0, 0.01  # so much, or this share of the time so far, is lost at most; and the file grows by the logarithm
+# At most this time, or this share of the time so far, is lost. The file grows with the logarithm of the time.
+FIRST_S, SHARE = 5.0, 0.01
 
 
 @contextmanager
 def beating(home: SweepDir, facts: Callable[[], dict[str, Any]]) -> Iterator[None]:
-    """Put facts on record at growing intervals within a block, from a thread; what cannot be written is left out."""
+    """Record facts at growing intervals within a block, from a thread; a write that fails is left out."""
     ended, begun_s = threading.Event(), time.monotonic()
 
     def beat() -> None:
         while not ended.wait(interval_s(time.monotonic() - begun_s)):
-            with suppress(OSError, TutelageError):  # a full disk ends the sweep elsewhere, if at all
+            with suppress(OSError, TutelageError):  # a full disk is handled where results are written
                 home.update(**facts())
 
     thread = threading.Thread(target=beat, name="tutelage-beat", daemon=True)
@@ -34,5 +35,5 @@ def beating(home: SweepDir, facts: Callable[[], dict[str, Any]]) -> Iterator[Non
 
 
 def interval_s(elapsed_s: float) -> float:
-    """Return the seconds until the next time that facts are put on record."""
+    """Return the seconds until facts are recorded the next time."""
     return max(FIRST_S, SHARE * elapsed_s)

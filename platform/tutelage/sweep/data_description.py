@@ -1,4 +1,4 @@
-"""What a sweep was given to learn from, in words: sizes, classes, inputs, and what was inferred from the files."""
+"""A description of a sweep's data: sizes, classes, inputs, and what was inferred from the files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SHOWN = 20  # classes, columns and words of a list
 
 
 def sizes(context: TrainingContext) -> str:
-    """Return in words how many examples there are, and how many of training have no label."""
+    """Return the number of examples of each split, and of training examples without a label, as text."""
     train = context.splits["train"]
     without = f" ({len(train) - train.num_labelled:,} without a label)" if train.num_labelled < len(train) else ""
     return f"train {len(train):,}{without}, validation {len(context.splits['validation']):,}"
 
 
 def document(context: TrainingContext) -> dict[str, Any]:
-    """Return the classes with their training labels, the inputs in words, and what was inferred, as JSON values."""
+    """Return the classes with their numbers of training labels, the inputs, and what was inferred, as JSON values."""
     train, validation = context.splits["train"], context.splits["validation"]
     return {
         "classes": {name: _counts(field) for name, field in train.targets.items() if field.kind == "class"},
@@ -34,12 +34,12 @@ def document(context: TrainingContext) -> dict[str, Any]:
 
 
 def _repeated(context: TrainingContext) -> list[str]:
-    """Return a sentence on validation examples that training has too: they make a student look better than it is."""
+    """Return a sentence about validation examples that are also in training, which make measured quality optimistic."""
     train, validation = (_examples(context.splits[name]) for name in ("train", "validation"))
     known = set(train)
     if not (both := sum(one in known for one in validation)):
         return []
-    return [f"{both:,} of {len(validation):,} validation examples are in training too, with the same inputs"]
+    return [f"{both:,} of {len(validation):,} validation examples are also in training, with the same inputs"]
 
 
 def _examples(examples: Examples) -> list[bytes]:

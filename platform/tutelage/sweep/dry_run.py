@@ -1,4 +1,4 @@
-"""What a sweep would do and cost, found without doing it: `tutelage sweep --dry-run`."""
+"""The plan of a sweep and its cost, without training anything: `tutelage sweep --dry-run`."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ MAX_DRAWS = 64  # random students that are tried until one can be built
 
 
 def plan(spec: Spec, address: str | None = None) -> dict[str, Any]:
-    """Return the plan: teacher (reused or its cost), trials, a trial's seconds, reachable services; no training is completed.
+    """Return the plan: teacher (reused, or its cost), trials, seconds of a trial, reachable services; nothing is trained.
 
-    Seconds are those of a few real steps on this machine's processor, times the steps to come. `address` is a Ray cluster's;
-    None plans for this machine, without starting Ray. Raises what the sweep itself would: `UnreachableError` for storage,
-    MLflow, or resources that no node has, `InputError` for a name that is taken.
+    Seconds are measured over a few steps on this machine's CPU and multiplied by the number of steps. `address` is that of a
+    Ray cluster; None plans for this machine, without starting Ray. Raises the errors of the sweep itself: `UnreachableError`
+    for storage, MLflow, or resources that no node has, `InputError` for a name that is in use.
     """
     nodes = _nodes(spec, address)
     sweeps.check_free(spec.storage, spec.name)
@@ -81,7 +81,7 @@ def _nodes(spec: Spec, address: str | None) -> list[Node]:
 
 
 def _teachers_plan(spec: Spec, context: TrainingContext) -> tuple[dict[str, Any], nn.Module]:
-    """Return where each teacher comes from and the seconds of those to be trained; and the first one, perhaps untrained."""
+    """Return the source of each teacher and the seconds to train them; and the first teacher, which may be untrained."""
     found = [
         _teacher_plan(spec.model_copy(update={"teacher": teacher}), context) for teacher in (spec.teacher, *spec.more_teachers)
     ]
@@ -104,13 +104,13 @@ def _teacher_plan(spec: Spec, context: TrainingContext) -> tuple[dict[str, Any],
 
 
 def _knowledge_plan(spec: Spec, context: TrainingContext, teacher: nn.Module) -> dict[str, Any]:
-    """Return the bytes that the teacher's knowledge would take, and whether it would be cached or live."""
+    """Return the bytes of the teacher's knowledge, and whether it would be cached or live."""
     top_k = knowledge.top_k_of(spec, max(context.signature.classes.values()))
-    wanted = KnowledgePlan(
+    plan = KnowledgePlan(
         storage=open_storage(spec.storage), teachers=(), needs=knowledge.needs_of(spec), dtype=spec.knowledge.dtype, top_k=top_k
     )
     named = stages.name_layers(teacher, spec.knowledge.layers)
-    num_bytes = knowledge.knowledge_bytes(spec, replace(context, knowledge=wanted), named)
+    num_bytes = knowledge.knowledge_bytes(spec, replace(context, knowledge=plan), named)
     is_live = spec.knowledge.mode == "live" or bool(knowledge.why_too_large(spec, num_bytes))
     return {"bytes": num_bytes, "views": knowledge.views_of(spec), "mode": "live" if is_live else "cached"}
 
@@ -132,7 +132,7 @@ def _trial_seconds(spec: Spec, context: TrainingContext, number: int) -> float:
 
 @forward.contained()
 def _training_seconds(model: Any, plan: TrainingPlan) -> float:
-    """Time a short epoch, warmed up by another, and scale it to the whole recipe."""
+    """Return the seconds of a training, scaled from a short epoch that follows a warm-up epoch."""
     size = plan.recipe.batch_size
     rows = min(len(plan.train), size * MAX_TIMED_STEPS)
     short = plan.train.head(rows)

@@ -1,4 +1,4 @@
-"""How a sweep's driver ends: its state, its seconds and the way to continue, whatever ended it."""
+"""The end of a sweep's driver: its state, its seconds and the command to continue are recorded in all cases."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def ending(home: SweepDir, events: Dispatcher) -> Iterator[None]:
-    """Record how the block ends, and send it as an event; a sweep that a signal stopped logs how to continue it."""
+    """Record how the block ends and send it as an event; if a signal stopped the sweep, log how to continue it."""
     started_s, spent_s = time.time(), home.facts().get("elapsed_s", 0.0)
 
     def spent() -> dict[str, Any]:
@@ -35,10 +35,10 @@ def ending(home: SweepDir, events: Dispatcher) -> Iterator[None]:
             yield
     except signals.STOPS as stop:
         with signals.deferred():
-            said = how_to_continue(home)
-            end("stopped", said)
-            stop.add_note(said)
-            logger.warning(said)
+            message = how_to_continue(home)
+            end("stopped", message)
+            stop.add_note(message)
+            logger.warning(message)
         raise
     except BaseException as error:
         end("failed", str(error) or type(error).__name__)
@@ -48,7 +48,7 @@ def ending(home: SweepDir, events: Dispatcher) -> Iterator[None]:
 
 
 def how_to_continue(home: SweepDir) -> str:
-    """Return what has stopped the sweep, what is kept, and the command that continues it."""
+    """Return a message: what stopped the sweep, what is kept, and the command that continues it."""
     return (
         f"sweep '{home.name}' was stopped by {signals.received().name}. Finished students are kept. "
         f"To continue: {home.command('resume')}"

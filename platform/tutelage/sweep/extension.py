@@ -10,11 +10,11 @@ from tutelage.errors import InputError
 from tutelage.files import content_address
 from tutelage.spec.spec import Spec
 
-MORE = ("search.trials", "search.hours", "search.device_hours")  # of these a resumed sweep may have more
+MORE = ("search.trials", "search.hours", "search.device_hours")  # a resumed sweep may have more of these
 
 
 FREE = (
-    "storage",  # a storage knows itself by where it is
+    "storage",  # the storage may have been moved
     "resources.teacher",
     "resources.trial",
     "select",
@@ -26,30 +26,30 @@ FREE = (
 )
 
 
-PATHS = r"(path|weights|tracking\.uri)$"  # settings that hold one, which is another where the project was moved
+PATHS = r"(path|weights|tracking\.uri)$"  # settings with a path, which changes when the project is moved
 
 
 def with_trials(spec: Spec, trials: str | int | None, before: int | None = None) -> Spec:
-    """Return the spec with `trials` in all, or with as many more ("+50"); `InputError` for anything else.
+    """Return the spec with a total of `trials`, or with additional ones ("+50"); `InputError` for other text.
 
-    More are counted from `before`, where an extension that has not finished began: to repeat it adds nothing.
+    Additional trials are added to `before`, the number before an extension that has not finished, so repeating it adds none.
     """
     if trials is None:
         return spec
     text, now = str(trials).strip(), before or spec.search.trials
     digits = text.removeprefix("+")
     if not digits.isascii() or not digits.isdigit() or int(digits) == 0:
-        raise InputError(f"--trials {trials}: write how many there are to be in all (80), or how many more (+50).")
+        raise InputError(f"--trials {trials}: write a total, such as 80, or additional trials, such as +50.")
     if text.startswith("+") and now is None:
-        raise InputError(f"--trials {trials}: the sweep has no number of trials, but an end in time. Write a number in all.")
+        raise InputError(f"--trials {trials}: the sweep has no number of trials, only a limit of time. Write a total.")
     total = int(digits) + (now or 0 if text.startswith("+") else 0)
     return spec.model_copy(update={"search": spec.search.model_copy(update={"trials": total})})
 
 
 def check_extends(before: Spec, wanted: Spec) -> None:
-    """Raise `InputError`, which shows every difference, unless `wanted` is `before` with more of what ends a search.
+    """Raise `InputError` with every difference, unless `wanted` is `before` with a longer search.
 
-    What a job takes of the cluster, and what is selected in the end, may be changed as well.
+    The resources of jobs and the section `select` may also differ.
     """
     differences = [
         (name, old, new)
@@ -59,13 +59,13 @@ def check_extends(before: Spec, wanted: Spec) -> None:
     if differences:
         listed = "\n".join(f"  {name}: {old} → {new}" for name, old, new in differences)
         raise InputError(
-            f"the spec is not that of sweep '{before.name}', of which it may only have more ({', '.join(MORE)}):\n{listed}\n"
-            "Take these back, or begin a sweep of another name."
+            f"the spec differs from that of sweep '{before.name}'; a resumed sweep may only have more {', '.join(MORE)}:\n"
+            f"{listed}\nUndo these changes, or start a sweep with another name."
         )
 
 
 def address_of(spec: Spec) -> str:
-    """Return a content address of all that a resumed sweep may not change, but for paths: its spec is recognised by it."""
+    """Return the content address of everything that a resumed sweep may not change, except paths."""
     fixed = {name: value for name, value in _leaves(spec.kept()) if not _is_free(name) and name not in MORE}
     fixed = {name: value for name, value in fixed.items() if not re.search(PATHS, name)}
     return content_address(kind="spec", fixed=fixed)
@@ -76,7 +76,7 @@ def _is_free(name: str) -> bool:
 
 
 def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Give every value of a tree with its dotted name."""
+    """Yield every value of a tree with its dotted name."""
     if isinstance(node, Mapping) and node:
         for key, value in node.items():
             yield from _leaves(value, f"{path}.{key}" if path else str(key))

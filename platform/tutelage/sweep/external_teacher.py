@@ -1,6 +1,6 @@
-"""A teacher from elsewhere: a directory, a model of MLflow's registry, or weights for a network of the user's own.
+"""A teacher that is not trained here: from a directory, MLflow's registry, or weights for a network of the user's own.
 
-Nothing that is read runs code that the spec does not name: weights are safetensors, or tensors alone out of a PyTorch file.
+Only code that the spec names is run: weights are safetensors, or a PyTorch file of which only tensors are read.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def read_teacher(
     uri: str,
     trusted: Collection[str] = PACKAGE_ONLY,
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the network that a spec's teacher names, answering in the classes of `train`, and its architecture.
+    """Return the network that a spec's teacher names, with outputs in the classes of `train`, and its architecture.
 
-    `blank` is the architecture of an untrained `teacher.model` for this data; `uri` is where MLflow is; of the code that its
-    files name only `trusted` is run (see `checkpoint.read`). Raises `InputError` for what is not readable, has another input,
-    or lacks a class of the data.
+    `blank` is the architecture of an untrained `teacher.model` for this data; `uri` is MLflow's; of the code that the files
+    name only `trusted` is run (see `checkpoint.read`). Raises `InputError` for files that cannot be read, for other inputs,
+    and for a missing class of the data.
     """
     if teacher.path is not None:
         read = checkpoint.read(_directory(teacher.path, uri), trusted)
@@ -78,7 +78,7 @@ def _with_weights(model: nn.Module, path: Path) -> nn.Module:
 
 
 def _loaded(path: Path) -> Any:
-    """Return what is in a file of weights: a mapping of names to tensors, or of other keys to such mappings."""
+    """Return the content of a file of weights: a mapping of names to tensors, or of other keys to such mappings."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -95,7 +95,7 @@ def _loaded(path: Path) -> Any:
 
 
 def _check_outputs(model: nn.Module, architecture: Mapping[str, Any], train: Examples) -> None:
-    """Raise `InputError` for a teacher that cannot take the data's examples, or gives other classes than it names."""
+    """Raise `InputError` for a teacher that cannot take the data's examples, or whose number of classes is not that named."""
     named = signature_of(architecture["signature"])
     try:
         given = classes_of(forward.run(model, train.take(slice(2)).arguments), named)
@@ -105,7 +105,7 @@ def _check_outputs(model: nn.Module, architecture: Mapping[str, Any], train: Exa
     for name, count in named.classes.items():
         if given[name] != count:
             raise InputError(
-                f"the teacher gives {given[name]} classes, {count} are named. Name them in the order of its outputs as "
+                f"the teacher has {given[name]} outputs, and {count} classes are named. Name them in the outputs' order as "
                 "teacher.classes."
             )
 
@@ -113,22 +113,22 @@ def _check_outputs(model: nn.Module, architecture: Mapping[str, Any], train: Exa
 def in_classes_of(
     model: nn.Module, architecture: dict[str, Any], wanted: Signature
 ) -> tuple[nn.Module, dict[str, Any]]:  # fmt: skip
-    """Return the teacher giving the data's classes in their order; its further classes are left out.
+    """Return the teacher with outputs in the data's classes and their order; its further classes are left out.
 
-    That can be had of a single label sequence only; `InputError` for several whose classes differ, and for a missing class.
+    Raises `InputError` for several label sequences whose classes differ, and for a missing class.
     """
     named = signature_of(architecture["signature"])
     if [(one.name, one.names) for one in named.outputs] == [(one.name, one.names) for one in wanted.outputs]:
         return model, architecture
     if len(named.outputs) > 1 or len(wanted.outputs) > 1:
         raise InputError(
-            f"the teacher gives {', '.join(named.classes)}, the task needs {', '.join(wanted.classes)}; of several label "
-            "sequences the classes must be those of the data, in their order."
+            f"the teacher has {', '.join(named.classes)}, the task needs {', '.join(wanted.classes)}; with several label "
+            "sequences, the classes must be those of the data, in their order."
         )
     known = list(named.class_names)
     if missing := [name for name in wanted.class_names if name not in known]:
         raise InputError(
-            f"the teacher knows {len(known)} classes, the data has {len(wanted.class_names)}, and it does not know "
+            f"the teacher has {len(known)} classes and the data {len(wanted.class_names)}; the teacher lacks "
             f"{', '.join(missing[:_SHOWN])}.{nearest(missing[0], known)} A teacher must have the classes of the data; if only "
             "their names differ, name them in the order of its outputs as teacher.classes."
         )

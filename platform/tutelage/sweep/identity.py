@@ -1,4 +1,4 @@
-"""Content addresses: trainings with the same address have the same result, so the result of one is that of the other."""
+"""Content addresses of trainings: two trainings with the same address have the same result, so one of them is enough."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tutelage.storage import open_storage
 from tutelage.sweep.sources import PACKAGE, Plugin, code_address, used
 from tutelage.training.context import TrainingContext
 
-JUDGING = ("accept_weak", "required_quality")  # of a teacher's settings, those that only judge it
+JUDGING = ("accept_weak", "required_quality")  # settings of a teacher that do not change it
 
 
-KEEPING = ("local_dir", "max_bytes", "fill")  # of the knowledge's settings, those that only say where and when it is kept
+KEEPING = ("local_dir", "max_bytes", "fill")  # settings of the knowledge that do not change it
 
 
 def student_address(
     spec: Spec, context: TrainingContext, teacher: str, config: Mapping[str, Any], *, package: Path = PACKAGE
 ) -> str:
-    """Return the address of a student: of its whole config, its seed, data, task, teacher, knowledge, and the code.
+    """Return the address of a student, a hash of its config, seed, data, task, teacher, knowledge, and the code.
 
-    `teacher` is the teacher's address, `config` a trial's; a setting that is left out counts as its default.
+    `teacher` is the teacher's address, `config` a trial's; an omitted setting has its default.
     """
     typed = spec.trial_config(config)
     return files.content_address(
@@ -43,15 +43,13 @@ def teacher_address(
     spec: Spec, recipe: TeacherConfig, fingerprint: str, *, kind: str = "teacher", data: Reference | None = None,
     package: Path = PACKAGE,
 ) -> str:  # fmt: skip
-    """Return the address of a teacher that is trained by `recipe` on the data of that fingerprint.
+    """Return the address of a teacher that is trained by `recipe` on the data with this fingerprint.
 
-    `data` is where those data come from, by default the spec's.
+    `data` is the source of the data, by default the spec's.
     """
     plugins_used = _of_data(spec.task, data or spec.data)
     settings = recipe.model_dump(mode="json", exclude={*JUDGING})
-    if (
-        recipe.source is not None
-    ):  # its path is that of the same data wherever the command runs, and after a move with the storage
+    if recipe.source is not None:  # its path, relative to the storage, is the same in any working directory
         settings["source"]["data"] = data_seen_from(recipe.source.data, open_storage(spec.storage).writable_path(""))
     if recipe.model is not None:
         plugins_used |= used("models", recipe.model)
@@ -78,7 +76,7 @@ def knowledge_address(
 
 
 def search_code(spec: Spec) -> str:
-    """Return the hash of the code of all that a search may train; a resumed sweep compares it with its own."""
+    """Return the hash of the code that any training of a search may run; a resumed sweep compares it with the recorded one."""
     corners = frozenset[Plugin]().union(*(_of_trial(spec.trial_config(corner)) for corner in spec.space.corners()))
     return code_address("training", _of_data(spec.task, spec.data) | corners)
 
@@ -88,7 +86,7 @@ def _of_data(task: Reference, data: Reference) -> frozenset[Plugin]:
 
 
 def _own_measures(spec: Spec) -> frozenset[Plugin]:
-    """Return the measures of the user's own, whose values are on record with a student."""
+    """Return the user's own measures, whose values are recorded with a student."""
     named = [*(objective.spelling for objective in spec.search.objectives), *spec.search.measures]
     return frozenset(("measures", name) for name in named if name and ":" in name)
 
@@ -103,6 +101,6 @@ def _of_trial(config: TrialConfig) -> frozenset[Plugin]:
 
 @cache
 def _of_network(directory: Path) -> frozenset[Plugin]:
-    """Return the model plugin of a network that is kept in `directory`."""
+    """Return the model plugin of the network in `directory`."""
     architecture = json.loads((directory / checkpoint.ARCHITECTURE).read_text(encoding="utf-8"))
     return used("models", architecture["model"])

@@ -1,4 +1,4 @@
-"""What a search asks of its teachers, and how it comes to the students: cached up front, on first use, or live."""
+"""The knowledge that a search needs of its teachers, and how students get it: cached up front, on first use, or live."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 from tutelage.training.ray_train import workers_of
 
-FIRST_USE_SHARE = 0.8  # of the views: if more are probably shown, they are computed up front
+FIRST_USE_SHARE = 0.8  # if students will probably use more than this share of the views, all are computed up front
 
 
 def views_of(spec: Spec) -> int:
-    """Return the number of views of a training example: the spec's, but no more than the longest student has epochs."""
+    """Return the number of views of a training example: the spec's, but at most the epochs of the longest student."""
     if not spec.augmentation.varies:
         return 1
     longest = longest_epochs(spec)
@@ -40,7 +40,7 @@ def longest_epochs(spec: Spec) -> int:
 
 
 def needs_of(spec: Spec) -> frozenset[Need]:
-    """Return what any student of the search compares with its teacher beside the logits."""
+    """Return what students of the search compare with their teacher in addition to the logits."""
     found: frozenset[Need] = frozenset()
     for corner in spec.space.corners():
         found |= distillation.needs(spec.trial_config(corner))
@@ -48,9 +48,9 @@ def needs_of(spec: Spec) -> frozenset[Need]:
 
 
 def knowledge_bytes(spec: Spec, context: TrainingContext, teacher: nn.Module | None = None) -> int:
-    """Return the bytes that the teacher's cached answers take on disk, validation's logits included.
+    """Return the bytes of the teacher's cached outputs on disk, including the logits of validation.
 
-    `teacher` takes the place of the context's, which may not be trained yet.
+    `teacher` replaces the context's teacher, which may not be trained yet.
     """
 
     def view_bytes(split: SplitName) -> int:
@@ -61,9 +61,10 @@ def knowledge_bytes(spec: Spec, context: TrainingContext, teacher: nn.Module | N
 
 
 def expected_views(spec: Spec) -> float:
-    """Return how many views the longest of the search's students will probably be shown.
+    """Return the expected number of views that the longest student of the search uses.
 
-    Of N epochs drawn evenly from a range, the largest lies at N / (N + 1) of it. A search by the clock shows them all.
+    The largest of N epochs drawn uniformly from a range is expected at N / (N + 1) of it. For a search without a number of
+    trials, it is all of them.
     """
     epochs, trials = [int(corner["student"]["epochs"]) for corner in spec.space.corners()], spec.search.trials
     reached = trials / (trials + 1) if trials else 1.0
@@ -71,90 +72,90 @@ def expected_views(spec: Spec) -> float:
 
 
 def top_k_of(spec: Spec, num_classes: int) -> int:
-    """Return how many classes of a step are kept, 0 for all of them; `InputError` if a loss of the search needs all."""
-    asked = spec.knowledge.top_k
-    if asked is None or asked >= num_classes or spec.knowledge.mode == "live":
+    """Return how many classes of a step are cached, 0 for all; `InputError` if a loss of the search needs all."""
+    top_k = spec.knowledge.top_k
+    if top_k is None or top_k >= num_classes or spec.knowledge.mode == "live":
         return 0
     if "logits" in needs_of(spec):
         raise InputError(
-            f"knowledge.top_k {asked}: a loss of the search compares all {num_classes} classes. Leave top_k out, or use kd, "
-            "unstandardised, or losses of features."
+            f"knowledge.top_k {top_k}: a loss of the search compares all {num_classes} classes. Remove top_k, or use kd "
+            "without standardise, or losses of features."
         )
-    return asked
+    return top_k
 
 
 def check_knowledge(spec: Spec, context: TrainingContext) -> None:
-    """Raise `InputError`, before a teacher is trained, for knowledge that could not be had: see `top_k_of` and `local_dir`."""
+    """Raise `InputError`, before a teacher is trained, for a wrong `knowledge.top_k` or `knowledge.local_dir`."""
     top_k_of(spec, max(context.signature.classes.values()))
     if spec.knowledge.local_dir is not None:
         place = Path(spec.knowledge.local_dir).expanduser().absolute()
         there = next(path for path in (place, *place.parents) if path.exists())
         if not there.is_dir() or not os.access(there, os.W_OK):
-            raise InputError(f"knowledge.local_dir {place}: {there} is no directory that can be written to. Name another.")
+            raise InputError(f"knowledge.local_dir {place}: {there} is not a writable directory. Name another.")
 
 
 def _weight(primary: Measure, value: float) -> float:
-    """Return a teacher's weight: its measure where higher is better, else the inverse of it."""
+    """Return a teacher's weight: its measure if higher is better, otherwise the inverse."""
     return max(value, SMALLEST) if primary.direction == "maximise" else 1 / max(value, SMALLEST)
 
 
 def knowledge_plan(spec: Spec, context: TrainingContext, teachers: Sequence[Teacher]) -> KnowledgePlan:
-    """Return which knowledge is taken of the teachers, and the cache entry for it, named by its content address."""
-    asked, needed, top_k = spec.knowledge, needs_of(spec), top_k_of(spec, max(context.signature.classes.values()))
+    """Return the plan of the teachers' knowledge and its cache entry, which is named by its content address."""
+    settings, needed, top_k = spec.knowledge, needs_of(spec), top_k_of(spec, max(context.signature.classes.values()))
     primary = context.built_task.measures[0]
-    shares = [1.0 if asked.average == "equal" else _weight(primary, t.measures[primary.name]) for t in teachers]
+    shares = [1.0 if settings.average == "equal" else _weight(primary, t.measures[primary.name]) for t in teachers]
     kept = [(teacher.address, teacher.directory, share) for teacher, share in zip(teachers, shares, strict=True)]
     address = identity.knowledge_address(spec, context, kept, sorted(needed), top_k)
     return KnowledgePlan(
         storage=open_storage(spec.storage),
         teachers=tuple((t.key, share) for t, share in zip(teachers, shares, strict=True)),
         needs=needed,
-        layers=tuple(asked.layers) if asked.layers else None,
+        layers=tuple(settings.layers) if settings.layers else None,
         views=views_of(spec),
         cache=f"knowledge/{address}",
-        dtype=asked.dtype,
+        dtype=settings.dtype,
         top_k=top_k,
-        local_dir=Path(asked.local_dir).expanduser().absolute() if asked.local_dir else None,
+        local_dir=Path(settings.local_dir).expanduser().absolute() if settings.local_dir else None,
     )
 
 
 def ensure_knowledge(
     spec: Spec, context: TrainingContext, teachers: Sequence[Teacher], say: Callable[[str], None]
 ) -> TrainingContext:
-    """Return the context with the teachers' knowledge in it: reused, computed in a Ray Train job, or live.
+    """Return the context with the teachers' knowledge: reused, computed in a Ray Train job, or live.
 
-    The decision is passed to `say`, and so is a cached view with a wrong checksum, which is computed again. Raises as
-    `_is_live` does.
+    Messages about the decision, and about damaged views, which are computed again, are passed to `say`. Raises the errors of
+    `_is_live`.
     """
-    taught = replace(context, knowledge=knowledge_plan(spec, context, teachers))
-    plan = taught.knowledge
+    prepared = replace(context, knowledge=knowledge_plan(spec, context, teachers))
+    plan = prepared.knowledge
     assert plan is not None and plan.entry is not None
     if damage := plan.entry.forget_damaged():
-        say(f"the knowledge cache is damaged and made anew: {damage}")
-    num_bytes = knowledge_bytes(spec, taught)
+        say(f"the knowledge cache is damaged and is computed again: {damage}")
+    num_bytes = knowledge_bytes(spec, prepared)
     views: list[tuple[SplitName, int]] = [("validation", 0), *(("train", view) for view in range(plan.views))]
     if _is_live(spec, plan, num_bytes, say):
-        return replace(taught, knowledge=replace(plan, cache=None, views=spec.knowledge.views or 0))
+        return replace(prepared, knowledge=replace(plan, cache=None, views=spec.knowledge.views or 0))
     with plan.entry.lock(say):
-        plan.entry.describe(taught.teacher_outline)
+        plan.entry.describe(prepared.teacher_outline)
         for damage in knowledge_cache.remove_damaged(plan.entry, views):
-            say(f"the knowledge cache is damaged and made anew: {damage}")
+            say(f"the knowledge cache is damaged and is computed again: {damage}")
         missing = [view for view in views if not plan.entry.has(*view)]
         if _fills_on_first_use(spec):
-            say(f"the teacher's knowledge, {num_bytes:,} bytes at most, is computed as students come to it")
+            say(f"the teacher's knowledge, {num_bytes:,} bytes at most, is computed when students first use it")
             missing = [view for view in missing if view[0] == "validation"]
         elif missing:
             of_views = f" of {plan.views} views" if plan.views > 1 else ""
             say(f"computing the teacher's knowledge{of_views}, {num_bytes:,} bytes")
         if missing:
-            knowledge_jobs.write_knowledge(taught, missing, workers_of(spec.resources.teacher))
-    return taught
+            knowledge_jobs.write_knowledge(prepared, missing, workers_of(spec.resources.teacher))
+    return prepared
 
 
 def _fills_on_first_use(spec: Spec) -> bool:
     """Return whether a view is computed by the first student that needs it.
 
-    That saves the views that nobody is shown. It costs a student's workers the teacher's time, so it must save a fifth.
+    This saves unused views, but a student's workers then also run the teacher, so at least a fifth must be saved.
     """
     if spec.knowledge.fill != "auto":
         return spec.knowledge.fill == "first_use"
@@ -162,22 +163,22 @@ def _fills_on_first_use(spec: Spec) -> bool:
 
 
 def _is_live(spec: Spec, plan: KnowledgePlan, num_bytes: int, say: Callable[[str], None]) -> bool:
-    """Return whether the teacher runs beside every student; the reason is passed to `say` if the spec leaves it open.
+    """Return whether the teacher runs during each student's training; the reason is passed to `say`.
 
-    Raises as `why_too_large` does.
+    Raises the errors of `why_too_large`.
     """
     if spec.knowledge.mode == "live":
-        say("the teacher answers beside every student: knowledge.mode is live")
+        say("the teacher runs during each student's training: knowledge.mode is live")
         return True
     assert plan.entry is not None
     why = why_too_large(spec, num_bytes, is_there=plan.entry.has("train", plan.views - 1))
     if why:
-        say(f"the teacher answers beside every student: its knowledge {why}")
+        say(f"the teacher runs during each student's training: its knowledge {why}")
     return bool(why)
 
 
 def why_too_large(spec: Spec, num_bytes: int, *, is_there: bool = False) -> str:
-    """Return why a cache of so many bytes does not fit the budget or its disk, "" if it does or `is_there` already.
+    """Return why a cache of this size exceeds `knowledge.max_bytes` or its disk; "" if it fits, or `is_there` already.
 
     Raises `InputError` for a cache over its budget and `UnreachableError` for a full disk where `mode` is cached.
     """
@@ -189,6 +190,6 @@ def why_too_large(spec: Spec, num_bytes: int, *, is_there: bool = False) -> str:
     elif num_bytes > free and not is_there:
         why = f"takes {num_bytes:,} bytes, and {place} has {free:,} left"
     if why and spec.knowledge.mode == "cached":
-        refusal = InputError if num_bytes > spec.knowledge.max_bytes else UnreachableError
-        raise refusal(f"the teacher's knowledge {why}. Make room, ask for fewer knowledge.views, or knowledge.mode: live.")
+        kind = InputError if num_bytes > spec.knowledge.max_bytes else UnreachableError
+        raise kind(f"the teacher's knowledge {why}. Make room, or set fewer knowledge.views or knowledge.mode: live.")
     return why

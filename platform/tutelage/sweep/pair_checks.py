@@ -1,4 +1,4 @@
-"""What no student of a search could be distilled by is an error before anything is trained."""
+"""The check, before anything is trained, that students can learn from the teacher by the searched losses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tutelage.training.context import TrainingContext
 
 
 def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> None:
-    """Raise `InputError` before anything is trained for what no student could be taught by.
+    """Raise `InputError`, before anything is trained, if a loss cannot compare a student with the teacher.
 
     That is a student of other classes, labels of more steps than the teacher has, weights to inherit that no student could
     take, a layer that is not there, epochs that leave none for teaching, or a loss that cannot serve its pair.
@@ -52,7 +52,7 @@ def _check_needs_no_label(config: TrialConfig) -> None:
     if config.distillation.weight == 0 or apart or tuned:
         raise InputError(
             f"no training example has a label, and a student would be trained label-only: distillation.weight "
-            f"{config.distillation.weight:g}, {apart} epochs of pre-training, {tuned} of fine-tuning. Take a weight above 0, "
+            f"{config.distillation.weight:g}, {apart} epochs of pre-training, {tuned} of fine-tuning. Set a weight above 0, "
             "initialise: random or teacher, and fine_tune_epochs: 0."
         )
 
@@ -62,12 +62,12 @@ def _check_full_size(config: TrialConfig) -> None:
     if config.student.half_size_share and compared:
         raise InputError(
             f"student.half_size_share {config.student.half_size_share:g}: the loss compares {', '.join(sorted(compared))} "
-            "position by position, which images of half the size do not have. Set it to 0, or take a loss of the output."
+            "position by position, which images of half the size do not have. Set it to 0, or use a loss of the output."
         )
 
 
 def check_half_size(recipe: RecipeConfig, model: torch.nn.Module, context: TrainingContext) -> None:
-    """Raise `InputError` if a recipe shows images at half their size to a network (on the meta device) that takes none."""
+    """Raise `InputError` if a recipe trains on images of half the size and the network (on the meta device) takes none."""
     if recipe.half_size_share == 0.0:
         return
     try:
@@ -75,7 +75,7 @@ def check_half_size(recipe: RecipeConfig, model: torch.nn.Module, context: Train
     except (InputError, RuntimeError, ValueError) as error:
         raise InputError(
             f"half_size_share {recipe.half_size_share:g}: the network takes no images of half the size ({error}). Set it to 0, "
-            "or take a network of convolutions that ends in a mean over the image."
+            "or use a convolutional network that ends in a mean over the image."
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The composition root: a sweep from its spec to its front, one call a step."""
+"""A sweep from its spec to its front: the steps in their order."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from tutelage.training.ray_train import workers_of
 
 
 def sweep(spec: Spec, *, address: str | None = None, observers: Sequence[Observer] = ()) -> SweepDir:
-    """Run a whole sweep: teacher, knowledge, search, latency, front. Return where it is kept.
+    """Run a whole sweep: teacher, knowledge, search, latency, front. Return its directory.
 
     `address` is a Ray cluster's; None starts one on this machine, or uses the one this process is connected to. `observers` are
     functions that get each event (see `records.observer`); none of them can delay or end the sweep. Raises `InputError` before
@@ -61,7 +61,7 @@ def sweep(spec: Spec, *, address: str | None = None, observers: Sequence[Observe
 
 @contextmanager
 def _created(spec: Spec) -> Iterator[SweepDir]:
-    """Be the driver of a new sweep for the time of a block, and make its place."""
+    """Create the directory of a new sweep, and drive the sweep within the block."""
     with sweeps.sweep_at(spec.storage, spec.name).driven():
         home = sweeps.create(spec.storage, spec.name, dump(spec.kept()))
         home.update(spec=address_of(spec))
@@ -73,7 +73,7 @@ def run(
     spec: Spec, context: TrainingContext, driven: Callable[[], AbstractContextManager[SweepDir]], *, address: str | None,
     events: Dispatcher, run_id: str = "",
 ) -> SweepDir:  # fmt: skip
-    """Run a sweep from its present state on, within `driven`, which is entered once cluster and MLflow are reachable.
+    """Run a sweep from its present state, within `driven`, which is entered once the cluster and MLflow are reachable.
 
     `run_id` is that of its run in MLflow, if it has one.
     """
@@ -95,7 +95,7 @@ def _runs_dir(spec: Spec) -> Path:
 
 
 def opened(spec: Spec, events: Dispatcher) -> TrainingContext:
-    """Return the spec's context after all checks that need no writing; `InputError` for what fails one."""
+    """Return the spec's context after all checks that write nothing; `InputError` if one fails."""
     sampler.check(spec.search.sampler)
     for name in spec.search.warm_start:
         warm_start.find(spec.storage, name)
@@ -119,7 +119,7 @@ def _run(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker,
     context = knowledge.ensure_knowledge(spec, context, teachers, events.stage)
     teacher = as_one(teachers, context)
     if len(teachers) > 1:
-        events.stage(_ensemble_said(spec.primary, teacher, teachers))
+        events.stage(_ensemble_text(spec.primary, teacher, teachers))
     known = "objectives" in home.facts()
     objectives = home.objectives() if known else with_references(spec.search.objectives, teacher.measures)
     ended = home.ledger.ended()
@@ -129,7 +129,7 @@ def _run(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker,
         search.search(spec, context, recorder, [*ended, *home.paused(), *home.pending()])
     except signals.STOPS:
         with signals.deferred():
-            recorder.publish_what_there_is()
+            recorder.publish_if_any()
         raise
     require_students(home.records(), spec.search.constraints, len(recorder.front))
     if outside := outside_reference(home, objectives):
@@ -145,11 +145,11 @@ def _run(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker,
     recorder.publish()
 
 
-def _ensemble_said(primary: Measure, together: Teacher, teachers: Sequence[Teacher]) -> str:
-    """Return in words what several teachers have together, and whether one alone is better."""
+def _ensemble_text(primary: Measure, together: Teacher, teachers: Sequence[Teacher]) -> str:
+    """Return the quality of several teachers together as text, and whether one of them is better."""
     own, alone = together.measures[primary.name], [one.measures[primary.name] for one in teachers]
     best = min(alone, key=lambda value: primary.sign * value)
-    worse = f"; the best one alone has {primary.text(best)}" if primary.is_better(best, own) else ""
+    worse = f"; the best of them has {primary.text(best)}" if primary.is_better(best, own) else ""
     return f"together the teachers have {primary.label} {primary.text_with_unit(own)}{worse}"
 
 
@@ -159,11 +159,11 @@ def require_students(records: Sequence[TrialRecord], limits: Limits, front_size:
         return
     sized = [record for record in records if record.measures]
     if not sized:
-        why = records[0].error.strip().splitlines()[-1] if records else "the time was up before the first one ended"
+        why = records[0].error.strip().splitlines()[-1] if records else "the time limit was reached before the first one ended"
         raise WorkFailed(f"none of {len(records)} students could be trained: {why}")
     nearest = min(sized, key=lambda record: (limits.shortfall(record.measures), record.number))
     raise NoStudentFits(
-        f"no student of {len(records)} tried has {limits.describe()}. The nearest, {nearest.trial_id}, has "
+        f"none of the {len(records)} students meets {limits.describe()}. The nearest, {nearest.trial_id}, has "
         f"{limits.describe_missed(nearest.measures)}. "
         "Loosen search.constraints, or widen the space under `student` and `sparsity`."
     )
@@ -177,12 +177,12 @@ def train_teacher(spec: Spec, *, address: str | None = None, observers: Sequence
 
 
 def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
-    """Write to MLflow what waits in a sweep's spool; return how much that was, or raise `UnreachableError` if some is left."""
+    """Write the pending lines of a sweep's spool to MLflow and return their number; `UnreachableError` if some are left."""
     home.check_idle()
     facts, spec = home.facts(), home.spec()
     if "run_id" not in facts:
         if not home.spool_path.exists():
-            return {"version": 1, "sweep": home.name, "brought": 0}
+            return {"version": 1, "sweep": home.name, "written": 0}
         raise WorkFailed(f"sweep '{home.name}' ended before MLflow had a run for it; `{home.command('resume')}` continues it.")
     uri = uri or home.tracking_uri
     tracker = Tracker(uri, spec.tracking.experiment or task_name(spec), home.spool_path, spec.measures, facts["run_id"])
@@ -192,19 +192,19 @@ def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
     record_run_ids(home, tracker.run_ids)
     tracker.close()
     if home.spool_path.exists():
-        raise UnreachableError(f"MLflow at {redact(uri)} has not taken all; the rest waits in {home.spool_path}.")
-    return {"version": 1, "sweep": home.name, "brought": num_found}
+        raise UnreachableError(f"MLflow at {redact(uri)} did not accept all writes; the rest is in {home.spool_path}.")
+    return {"version": 1, "sweep": home.name, "written": num_found}
 
 
 def describe_teacher(teacher: Teacher, primary: Measure) -> str:
-    """Return the teacher's quality and size in words."""
+    """Return the teacher's quality and size as text."""
     measures = teacher.measures
     quality = primary.text_with_unit(measures[primary.name])
     return f"teacher: {primary.label} {quality} on validation, {measures['params']:,.0f} parameters"
 
 
 def with_references(objectives: tuple[Objective, ...], teacher: Mapping[str, float]) -> tuple[Objective, ...]:
-    """Return the objectives with every reference point fixed: where the spec names none, the teacher's own value."""
+    """Return the objectives with all reference points: the spec's, otherwise the teacher's own value."""
     return tuple(
         objective if objective.reference is not None else replace(objective, reference=teacher.get(objective.name, 1e6))
         for objective in objectives
@@ -215,7 +215,7 @@ def _open_recorder(
     home: SweepDir, spec: Spec, context: TrainingContext, teacher: Teacher, objectives: tuple[Objective, ...],
     tracker: Tracker, events: Dispatcher,
 ) -> Recorder:  # fmt: skip
-    """Start the sweep's run in MLflow, and the records."""
+    """Start the sweep's run in MLflow, and return its recorder."""
     searched = tuple(spec.space.names())
     common = common_params(home, teacher.address)
     run_id = home.facts().get("run_id") or tracker.find_run(home.name, home.ledger.ended())
@@ -254,7 +254,7 @@ def _open_recorder(
 
 
 def _confirm_front(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker, events: Dispatcher) -> None:
-    """Train the front's students again with fresh seeds, and those that come up where others shrink."""
+    """Train the front's students again with fresh seeds, and those that enter the front when others regress."""
     if not spec.search.confirm:
         return
     records = {record.trial_id: record for record in candidates(home)}

@@ -1,4 +1,4 @@
-"""The sweep's records in the driver: ledger, front, events. Knows neither Ray nor Optuna."""
+"""The sweep's records in the driver: ledger, front, events. Independent of Ray and Optuna."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 class Recorder(LiveFront):
     """Records every trial once: in the ledger, in the front, as an event for the observers, and for the sampler.
 
-    The ledger comes first: everything else can be made again from it.
+    The ledger is written first, because everything else can be rebuilt from it.
     """
 
     home: SweepDir
@@ -36,12 +36,12 @@ class Recorder(LiveFront):
     teacher: dict[str, float]
 
     def started(self, record: TrialRecord) -> None:
-        """Record that a trial starts, before it does."""
+        """Record that a trial starts, before it starts."""
         self._keep(record)
         self.events.send(TrialStarted(record=record))
 
     def _keep(self, record: TrialRecord) -> None:
-        """Append to the ledger; a storage that cannot be written is waited for, so that no result is lost."""
+        """Append to the ledger; wait while the storage cannot be written, so that no result is lost."""
         until_written(partial(self.home.ledger.append, record), self.events.stage)
 
     def epoch_ended(self, trial_id: str, row: Mapping[str, Any]) -> None:
@@ -49,7 +49,7 @@ class Recorder(LiveFront):
         self.events.send(EpochEnded(trial_id=trial_id, row=row))
 
     def returned(self, record: TrialRecord) -> None:
-        """Record a trial whose worker is free again: it has ended, or it is paused."""
+        """Record a trial that has left its worker: it has ended, or it is paused."""
         if record.state == "paused":
             self._keep(record)
         else:
@@ -66,17 +66,17 @@ class Recorder(LiveFront):
         self._enter(record)
 
     def resume(self, records: Sequence[TrialRecord]) -> None:
-        """Enter the ended trials of a sweep that is resumed; their events say so, and MLflow gets what it lacks of them."""
+        """Add the ended trials of a resumed sweep; their events are marked as replayed, and MLflow gets what it lacks."""
         for record in records:
             self._enter(record, is_replayed=True)
 
     def _enter(self, record: TrialRecord, *, is_replayed: bool = False) -> None:
-        """Put the candidates of an ended trial into the front, and send the events of that."""
+        """Add the candidates of an ended trial to the front, and send the events."""
         for event in self.enter(record, is_replayed=is_replayed):
             self.events.send(event)
 
-    def publish_what_there_is(self) -> None:
-        """Publish the front of a sweep that is being stopped, if there is one; a failure is logged, as the stop is to go on."""
+    def publish_if_any(self) -> None:
+        """Publish the front of a sweep that is being stopped, if it has one; an error is only logged, so the stop continues."""
         if len(self.front):
             try:
                 self.publish()
@@ -103,7 +103,7 @@ class Recorder(LiveFront):
 
 
 def record_run_ids(home: SweepDir, run_ids: Mapping[str, str]) -> None:
-    """Record MLflow's run of each trial, as far as it is not on record: MLflow makes these ids, and may be away later."""
+    """Record the ids of MLflow's runs that are not recorded yet: MLflow assigns them, and may be unreachable later."""
     known = home.facts().get("run_ids", {})
     if new := {trial: run_id for trial, run_id in run_ids.items() if known.get(trial) != run_id}:
         home.update(run_ids=new)

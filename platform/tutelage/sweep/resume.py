@@ -1,4 +1,4 @@
-"""Resuming a sweep: after a stop, after a crash, or to extend it when it has finished."""
+"""Resumes a sweep after a stop or a crash, or extends a finished one."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def resume(
 ) -> SweepDir:  # fmt: skip
     """Continue a sweep where its last driver ended; no student is trained twice.
 
-    `trials` is a new total, or "+50" for as many more; `spec` may extend the sweep's own and change nothing else. What has
-    ended is kept, what was running goes on from its last checkpoint, the sampler learns from the ledger, and MLflow is given
-    what it lacks. Broken lines of the sweep's files are set aside first.
+    `trials` is a new total, or "+50" for additional trials; `spec` may extend the sweep's own and change nothing else. Ended
+    trials are kept, running ones continue from their last checkpoint, the sampler learns from the ledger, and MLflow gets
+    what it lacks. Broken lines of the sweep's files are moved aside first.
 
-    Raises `InputError` if another driver is at work, or if spec or data are others than they were.
+    Raises `InputError` if another driver is running, or if the spec or the data have changed.
     """
     with Dispatcher(observers) as events:
         home.check_idle()
@@ -42,7 +42,9 @@ def resume(
         context = pipeline.opened(wanted, events)
         check_data(home, context)
         if home.facts().get("code") not in (None, identity.search_code(wanted)):
-            events.stage("the code that trains has changed since the sweep began: its students were trained by more than one")
+            events.stage(
+                "the training code has changed since the sweep started: its students are trained by different versions"
+            )
         run_id = home.facts().get("run_id", "")
         return pipeline.run(
             wanted, context, partial(_extended, home, wanted, first), address=address, events=events, run_id=run_id
@@ -50,7 +52,7 @@ def resume(
 
 
 def _before(home: SweepDir, given: Spec | None) -> Spec:
-    """Return the sweep's own spec, or the given one where its own is damaged; `InputError` for one that is another's."""
+    """Return the sweep's own spec, or the given one if its own is damaged; `InputError` if they differ."""
     try:
         return home.spec()
     except WorkFailed:
@@ -58,23 +60,23 @@ def _before(home: SweepDir, given: Spec | None) -> Spec:
             raise
     if home.facts().get("spec") not in (None, address_of(given)):
         raise InputError(
-            f"the spec of sweep '{home.name}' is damaged, and the given one is not that with which it was started: they differ "
-            "in what trains or judges its students. Give that one."
+            f"the spec of sweep '{home.name}' is damaged, and the given spec is not the one with which it was started: they "
+            "differ in settings of trainings or of the search. Give the original spec."
         ) from None
     return given
 
 
 def _repair(home: SweepDir, events: Dispatcher) -> None:
-    """Move the broken lines of the sweep's files aside, and say so."""
+    """Move the broken lines of the sweep's files aside, and send a message for each file."""
     with home.driven():
         for name, count in home.set_aside_broken().items():
-            lines = "a line that is" if count == 1 else f"{count} lines that are"
-            events.stage(f"{name} had {lines} broken, kept in {name}.damaged; what they said is lost, or made again")
+            lines = "1 broken line" if count == 1 else f"{count} broken lines"
+            events.stage(f"{name} had {lines}, moved to {name}.damaged; their content is lost, or computed again")
 
 
 @contextmanager
 def _extended(home: SweepDir, wanted: Spec, num_before: int | None) -> Iterator[SweepDir]:
-    """Be the sweep's driver for the time of a block, with the spec extended, which had `num_before` trials."""
+    """Drive the sweep within the block, with its extended spec; `num_before` is the number of trials before."""
     with home.driven():
         home.files.put(SPEC, dump(seen_from(wanted, home.started_in).kept()))
         home.update(spec=address_of(wanted), trials_before=num_before)

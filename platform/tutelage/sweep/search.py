@@ -1,4 +1,4 @@
-"""A sweep's search, put together: what proposes, what judges, what ends it, and Ray Tune that runs it."""
+"""Builds a sweep's search from its parts: sampler, stopping rule, budget, and Ray Tune."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from tutelage.sweep.search_loop import SearchLoop, with_spent
 from tutelage.sweep.sizing import initial_params, presize, remembering
 from tutelage.training.context import TrainingContext
 
-KNOWN_SHARE = 4  # of the trials, at most one in so many is a student that was known before
+SEEDED_SHARE = 4  # at most one in this many trials is a seeded suggestion
 
 
 def search(spec: Spec, context: TrainingContext, recorder: Recorder, earlier: Sequence[TrialRecord] = ()) -> None:
-    """Search students on Ray Tune; every trial's beginning and end comes back through the recorder.
+    """Search students on Ray Tune; the recorder gets the start and the end of every trial.
 
-    `earlier` are the records of a search that is resumed: ended trials are learnt from, the others are trained first.
+    `earlier` are the records of a resumed search: the sampler learns from ended trials, the others are trained first.
     """
-    under_way = _opened(spec, context, recorder)
+    loop = _opened(spec, context, recorder)
     facts = recorder.home.facts() if earlier else {}
-    under_way.resume(with_spent(earlier, facts.get("running_s", {})))
-    under_way.run(spec, context, spent_s=facts.get("search_s", 0.0))
+    loop.resume(with_spent(earlier, facts.get("running_s", {})))
+    loop.run(spec, context, spent_s=facts.get("search_s", 0.0))
 
 
 def _opened(spec: Spec, context: TrainingContext, recorder: Recorder) -> SearchLoop:
-    """Put a search together, nothing proposed yet."""
+    """Return a search that has not suggested anything yet."""
     warm = warm_start.read(spec, recorder.home, context)
     stopping = _stopping(spec, context, recorder)
     rungs = stopping.rungs if stopping else frozenset()
@@ -52,18 +52,18 @@ def _opened(spec: Spec, context: TrainingContext, recorder: Recorder) -> SearchL
         identify=partial(student_address, spec, context, recorder.teacher_address),
         on_started=recorder.started, on_ended=recorder.rejected,
     )  # fmt: skip
-    seeded = [*warm.seeded, *_known(spec, context)][: _most_known(spec)]
+    seeded = [*warm.seeded, *_initial_design(spec, context)][: _most_seeded(spec)]
     chooser = _chooser(spec, recorder, callbacks)
     suggester = Suggester(
         sampler, Goal(objectives=recorder.objectives, limits=recorder.limits, learned=spec.primary), callbacks,
         spec.search.trials, seeded=seeded, chooser=chooser,
     )  # fmt: skip
-    warm.teach(suggester)
+    warm.add_to(suggester)
     return SearchLoop(recorder=recorder, suggester=suggester, stopping=stopping, budget=_budget(spec))
 
 
 def _chooser(spec: Spec, recorder: Recorder, callbacks: Callbacks) -> Chooser | None:
-    """Return what suggests students by their sizes, if the spec's sampler has such a chooser."""
+    """Return the chooser of the spec's sampler, which suggests students by their sizes; None if it has none."""
     _, plugin, config = plugins.configure("samplers", spec.search.sampler)
 
     def losses_of(params: Mapping[str, Any]) -> Array | None:
@@ -80,15 +80,15 @@ def _chooser(spec: Spec, recorder: Recorder, callbacks: Callbacks) -> Chooser | 
     return found
 
 
-def _most_known(spec: Spec) -> int:
-    return max(1, spec.search.trials // KNOWN_SHARE) if spec.search.trials else 8
+def _most_seeded(spec: Spec) -> int:
+    return max(1, spec.search.trials // SEEDED_SHARE) if spec.search.trials else 8
 
 
-def _known(spec: Spec, context: TrainingContext) -> list[SeededSuggestion]:
+def _initial_design(spec: Spec, context: TrainingContext) -> list[SeededSuggestion]:
     if not spec.search.initial_design:
         return []
     size_of = partial(initial_params, spec, context)
-    return first_suggestions(spec.space, spec.default_of, size_of, _most_known(spec), published_recipes(spec))
+    return first_suggestions(spec.space, spec.default_of, size_of, _most_seeded(spec), published_recipes(spec))
 
 
 def _budget(spec: Spec) -> Budget:
@@ -100,7 +100,7 @@ def _budget(spec: Spec) -> Budget:
 
 
 def _stopping(spec: Spec, context: TrainingContext, recorder: Recorder) -> Judge | None:
-    """Return what judges trials at rungs; None where the spec asks for nothing, or students are too short to have any."""
+    """Return the judge of trials at rungs; None without `search.stopping`, or if students are too short to have a rung."""
     stopping, max_epochs = spec.search.stopping, knowledge.longest_epochs(spec)
     rungs = stopping.rungs(max_epochs) if stopping else ()
     if stopping is None or not rungs:

@@ -1,4 +1,4 @@
-"""A running search: what it suggests, judges and records, until its budget is spent."""
+"""A running search: it suggests, judges and records trials until its budget is used."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tutelage.training.ray_train import workers_of
 
 
 def with_spent(records: Sequence[TrialRecord], running_s: Mapping[str, float]) -> list[TrialRecord]:
-    """Return the records, those of running trials with the seconds that the last driver has put on record by their names."""
+    """Return the records; running trials have the seconds that the last driver recorded by their names."""
     return [
         replace(record, elapsed_s=max(record.elapsed_s, running_s.get(record.trial_id, 0.0)))
         if record.state in OPEN
@@ -54,7 +54,8 @@ class SearchLoop:
                 self.spent_s[record.number] = record.elapsed_s
 
     def returned(self, record: TrialRecord) -> None:
-        """Record a trial that has ended or is paused; one that failed as nothing could be written is to be trained again."""
+        """Record a trial that has ended or is paused. Raises `StorageFailed` for one that failed because nothing could be
+        written: it will be trained again."""
         if record.state == "failed" and (why := reason_of(record.error)):
             raise StorageFailed(self.recorder.home.storage.uri, why)
         self.budget.learn(record)
@@ -63,20 +64,20 @@ class SearchLoop:
             self.stopping.learn(record)
 
     def learn(self, record: TrialRecord) -> None:
-        """Learn what became of a trial."""
+        """Pass the record of an ended trial to the suggester, the budget and the judge."""
         self.suggester.learn(record)
         self.budget.learn(record)
         if self.stopping:
             self.stopping.learn(record)
 
     def judge(self, suggestion: Suggestion, row: dict[str, Any]) -> Decision:
-        """Return what becomes of a trial at a rung."""
+        """Return the decision about a trial at a rung."""
         assert self.stopping is not None
         self.suggester.observe(suggestion, row)
         return self.stopping.judge(suggestion, row)
 
     def next_suggestion(self) -> Suggestion | None:
-        """Return what is trained next: a paused trial that goes on, or a new one; None while there is neither."""
+        """Return the next suggestion to train, that of a promoted paused trial or a new one; None if there is none."""
         if self.budget.why_over(self.recorder.hypervolumes):
             return None
         again = self.stopping.promoted(is_last=False) if self.stopping else None
@@ -88,11 +89,11 @@ class SearchLoop:
         return suggestion or again
 
     def run(self, spec: Spec, context: TrainingContext, spent_s: float) -> None:
-        """Train until nothing is left to be, or the budget is spent; what is paused then is stopped."""
+        """Train until there are no more suggestions or the budget is used; trials that are paused then are stopped."""
         home, begun_s = self.recorder.home, time.time()
         self.recorder.learn = self.learn
-        said, first = _said(spec, self.suggester), self.next_suggestion()
-        self.recorder.events.stage(said)
+        text, first = _description(spec, self.suggester), self.next_suggestion()
+        self.recorder.events.stage(text)
 
         def spent() -> dict[str, Any]:
             running_s = {trial_name(number): seconds for number, seconds in list(self.spent_s.items())}
@@ -111,16 +112,16 @@ class SearchLoop:
             self.recorder.events.stage(f"the search has ended: {why}")
 
     def _why_fewer(self, spec: Spec, search_s: float) -> str:
-        """Return in words why the search has trained fewer students than the spec says; "" if it has not."""
-        num_given, trials = self.suggester.num_accepted, spec.search.trials
+        """Return why the search has trained fewer students than the spec has, as text; "" if it has not."""
+        num_accepted, trials = self.suggester.num_accepted, spec.search.trials
         if self.suggester.exhausted:
-            more = f", of {trials} that search.trials asks for" if trials else ""
-            return f"the space has no further student that is new and meets the constraints; {num_given} were trained{more}"
-        return f"the {spec.search.hours:g} hours of search.hours are over" if is_over(spec, search_s) else ""
+            more = f" of the {trials} of search.trials" if trials else ""
+            return f"the search space has no further new student that meets the constraints; {num_accepted}{more} were trained"
+        return f"the {spec.search.hours:g} hours of search.hours have passed" if is_over(spec, search_s) else ""
 
 
 def is_over(spec: Spec, search_s: float) -> bool:
-    """Return whether the search has had its hours."""
+    """Return whether the search has used its hours."""
     return bool(spec.search.hours) and search_s >= (spec.search.hours or 0) * 3600
 
 
@@ -153,7 +154,7 @@ def _run(
         )  # fmt: skip
 
 
-def _said(spec: Spec, suggester: Suggester) -> str:
-    have = f", {suggester.num_accepted} of them already" if suggester.num_accepted else ""
+def _description(spec: Spec, suggester: Suggester) -> str:
+    have = f", {suggester.num_accepted} of them are trained already," if suggester.num_accepted else ""
     trials, sampler = spec.search.trials or "as many as time allows", plugins.described(spec.search.sampler)
     return f"searching {trials} students{have} with {sampler}"

@@ -1,4 +1,4 @@
-"""What is known of a student's sizes before it is trained, and whether any student can meet the bounds on them."""
+"""A student's sizes before it is trained, and whether any student can meet the bounds on them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tutelage.spec.spec import Spec
 from tutelage.training import student_sizes
 from tutelage.training.context import TrainingContext
 
-SIZED = 32  # random students that are sized before a bound on sizes is called out of reach
+SIZED = 32  # random students that are sized before the constraints are called infeasible
 
 
 def presize(spec: Spec, context: TrainingContext, config: dict[str, Any]) -> Sizes:
-    """Return what is known of a resolved config's student before it is trained.
+    """Return the sizes of a config's student before it is trained.
 
-    A latency is among it only where the constraints bound it and the student is certain to miss the bound.
+    They include a latency only if the constraints bound it and the student certainly violates the bound.
     """
     typed = spec.trial_config(config)
     sizes, bound = student_sizes.presize(typed, context), spec.search.constraints.max.get("latency_ms")
@@ -35,20 +35,20 @@ def presize(spec: Spec, context: TrainingContext, config: dict[str, Any]) -> Siz
 
 
 def remembering(sizes_of: Callable[[dict[str, Any]], Sizes]) -> Callable[[dict[str, Any]], Sizes]:
-    """Cache sizes by model, initialisation and sparsity: nothing else of a config changes them."""
-    known: dict[str, Sizes] = {}
+    """Return the function with a cache by model, initialisation and sparsity, the settings that change sizes."""
+    cached: dict[str, Sizes] = {}
 
     def remembered(config: dict[str, Any]) -> Sizes:
         about = json.dumps([config["student"]["model"], config["student"]["initialise"], config["sparsity"]], sort_keys=True)
-        if about not in known:
-            known[about] = sizes_of(config)
-        return known[about]
+        if about not in cached:
+            cached[about] = sizes_of(config)
+        return cached[about]
 
     return remembered
 
 
 def check_constraints(spec: Spec, context: TrainingContext) -> None:
-    """Raise `NoStudentFits` if neither the smallest, nor the largest, nor any of some random students has sizes that fit."""
+    """Raise `NoStudentFits` if neither the smallest, the largest nor any of some random students meets the constraints."""
     limits = spec.search.constraints
     if not any(spec.measures[name].available == "before_training" for name in {*limits.max, *limits.min}):
         return
@@ -65,9 +65,9 @@ def check_constraints(spec: Spec, context: TrainingContext) -> None:
         sized.append(sizes)
     nearest = min(sized, key=limits.shortfall)
     raise NoStudentFits(
-        f"no student of the space can have {limits.describe()}: of {len(sized)} sized before training, the smallest among "
-        f"them, the nearest has {limits.describe_missed(nearest)}. Loosen search.constraints, or widen the space under "
-        "`student` and `sparsity`."
+        f"no student of the search space meets {limits.describe()}. Of {len(sized)} students sized before training, the "
+        f"smallest included, the nearest has {limits.describe_missed(nearest)}. Loosen search.constraints, or widen the search "
+        "space under `student` and `sparsity`."
     )
 
 
@@ -81,12 +81,12 @@ def _extremes(spec: Spec, context: TrainingContext) -> list[Mapping[str, Any]]:
 
 
 def _uninherited(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the config with random initial weights: its student has the same sizes, and can be sized without a teacher."""
+    """Return the config with random initial weights: the sizes are the same, and no teacher is needed."""
     return {**config, "student": {**config["student"], "initialise": "random"}}
 
 
 def initial_params(spec: Spec, context: TrainingContext, config: dict[str, Any]) -> float | None:
-    """Return a student's number of parameters before training; None if training decides it, or if there is no such network."""
+    """Return a student's number of parameters before training; None if training decides it, or the values make no network."""
     try:
         return student_sizes.presize(spec.trial_config(_uninherited(config)), context).final.get("params")
     except InputError:

@@ -1,7 +1,7 @@
-"""The source code that can change a training's result, as one hash: what a training imports, and the plugins it uses.
+"""One hash of the source code that can change a training's result: the files that it imports, and the plugins it uses.
 
-A file counts by its syntax tree without docstrings, so comments and docstrings change nothing, and neither does a file that no
-training imports, such as a report's.
+A file is hashed by its syntax tree without docstrings, so comments and docstrings do not change the hash, nor do files that no
+training imports, such as those of the report.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tutelage.sweep import own_sources
 PACKAGE = Path(__file__).parents[1]
 
 
-STARTS = {  # where the code begins that makes a teacher, a student or a view of knowledge
+STARTS = {  # the entry files of the code that makes a teacher, a student or a view of knowledge
     "training": "training/student_jobs.py",
     "knowledge": "training/context.py",
 }
 
 
-FOLLOWED = (*plugins.FAMILIES, "networks", "training", "signature", "measure", "masks")  # others change no result
+FOLLOWED = (*plugins.FAMILIES, "networks", "training", "signature", "measure", "masks")  # no other room changes a result
 
 
 _DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef

@@ -1,4 +1,4 @@
-"""The weights of a network in a checkpoint file, under whatever keys and prefixes a training script has put them.
+"""Finds a network's weights in a checkpoint file, under the keys and prefixes of common training scripts.
 
 Frameworks nest a state dict (`state_dict`, `model_state_dict`, `ema`) and put a prefix before its names: `module.` of
 data-parallel training, `_orig_mod.` of torch.compile, `model.` of Lightning.
@@ -22,7 +22,7 @@ _SHOWN = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A state dict in a file: where it stands, the prefix before its names, and its tensors by the rest of their names."""
+    """A state dict in a file: its keys, the prefix of its names, and its tensors by the rest of their names."""
 
     keys: tuple[str, ...]
     prefix: str
@@ -30,7 +30,7 @@ class Found:
 
     @property
     def place(self) -> str:
-        """Where the state dict stands, in words."""
+        """The place of the state dict in its file, as text."""
         under = f"under {''.join(f'[{key!r}]' for key in self.keys)}" if self.keys else "at the top"
         return f"{under}, without the prefix '{self.prefix}'" if self.prefix else under
 
@@ -40,9 +40,9 @@ def weights_in(
 ) -> dict[str, Tensor]:  # fmt: skip
     """Return the tensors of a loaded checkpoint that fit the tensors `wanted`, by their names.
 
-    `shared` has further names of tensors, with their first names; a file may have either or both. `source` names the
-    file in messages. Raises `InputError` with what
-    is missing, what is too many, and where it was looked for, and for several state dicts that fit and differ.
+    `shared` has further names of tensors, with their first names; a file may have either or both. `source` names the file in
+    messages. Raises `InputError` with the missing and the surplus names and the place that was searched, and for several
+    different state dicts that fit.
     """
     candidates = list(_candidates(loaded, wanted))
     if not candidates:
@@ -53,7 +53,7 @@ def weights_in(
         listed = "; ".join(one.place for one in distinct)
         keys = "".join(f"[{key!r}]" for key in distinct[-1].keys)
         raise InputError(
-            f"{source} has {len(distinct)} state dicts that fit: {listed}. Save the one to take by itself, for example: "
+            f"{source} has {len(distinct)} state dicts that fit: {listed}. Save one of them alone, for example: "
             f"torch.save(torch.load(path, map_location='cpu'){keys}, 'weights.pt')."
         )
     if distinct:
@@ -74,7 +74,7 @@ def _candidates(loaded: Any, wanted: Mapping[str, Tensor]) -> Iterator[Found]:
 
 
 def _mappings(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
-    """Give each mapping that has tensors, with the keys that lead to it."""
+    """Yield each mapping that has tensors, with the keys that lead to it."""
     if not isinstance(value, Mapping) or len(keys) > MAX_DEPTH:
         return
     tensors = {str(name): one for name, one in value.items() if isinstance(one, Tensor)}
@@ -85,13 +85,13 @@ def _mappings(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
 
 
 def _prefixes(names: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
-    """Return the prefixes after which a wanted name follows in `names`, "" among them."""
+    """Return the prefixes that `names` have before names of `wanted`, "" included."""
     found = {name.removesuffix(own) for own in wanted for name in names if name == own or name.endswith(f".{own}")}
     return sorted({"", *found}, key=len)
 
 
 def _problems(found: Found, wanted: Mapping[str, Tensor], shared: Mapping[str, str]) -> list[str]:
-    """Return in words what keeps a state dict from fitting; none if it fits."""
+    """Return the reasons why a state dict does not fit, as text; none if it fits."""
     weights = found.weights
     wrong = [
         f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
@@ -121,7 +121,7 @@ def _cut(names: list[str]) -> str:
 
 
 def _mapping(found: Found, wanted: Mapping[str, Tensor], shared: Mapping[str, str]) -> str:
-    """Return in words how the names that are too many stand for the missing ones, if their shapes agree in order."""
+    """Return the surplus names paired with the missing ones, as text, if their shapes agree in order; otherwise ""."""
     missing, surplus = _missing(found, wanted, shared), _surplus(found, wanted)
     if not missing or [wanted[name].shape for name in missing] != [found.weights[name].shape for name in surplus]:
         return ""

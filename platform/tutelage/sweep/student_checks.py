@@ -1,4 +1,4 @@
-"""Networks that no sweep could train, save or export are refused before anything is trained, with the layer and the reason."""
+"""The check, before anything is trained, that the networks of a sweep can be trained, saved and exported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tutelage.training import latency, rehearsal, student, student_sizes
 from tutelage.training.context import TrainingContext
 from tutelage.training.plan import TrainingPlan
 
-DRAWS = 64  # random students that are tried before a model is refused, of which none could be built
+DRAWS = 64  # random students of a model that are tried until one can be built
 MAX_REHEARSED = 6  # students of models of the user's own
 SHRUNK = 0.5  # the share that a method is tried with where a student loses less
 

@@ -19,9 +19,9 @@ ABOUT = "teacher.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """A trained teacher in the storage: where, under which content address, how good and how large.
+    """A trained teacher in the storage: its directory, content address and measures.
 
-    `source` describes the data that it learnt first, if any: its `data`, and its `quality`, the primary measure on validation.
+    `source` describes the data that it was trained on first, if any: `data`, and `quality`, the primary measure on validation.
     """
 
     directory: Path  # on this machine, to read it from
@@ -43,7 +43,7 @@ def key_of(address: str) -> str:
 
 
 def stored_teacher(spec: Spec, address: str) -> Teacher | None:
-    """Return the teacher of that address in the spec's storage; None if there is none, or what describes it is damaged."""
+    """Return the teacher with this address in the spec's storage; None if there is none, or if its description is damaged."""
     directory = place_of(spec, address)
     try:
         about = json.loads((directory / ABOUT).read_text(encoding="utf-8"))
@@ -56,12 +56,12 @@ def stored_teacher(spec: Spec, address: str) -> Teacher | None:
 
 
 def place_of(spec: Spec, address: str) -> Path:
-    """Return the directory from which the teacher with that address is read on this machine; it need not be there."""
+    """Return the directory on this machine from which the teacher with this address is read; it need not exist."""
     return open_storage(spec.storage).local_path(key_of(address))
 
 
 def store_teacher(spec: Spec, address: str, model: nn.Module, architecture: dict[str, Any], about: dict[str, Any]) -> Path:
-    """Write a teacher whole into the spec's storage, in place of an earlier one; return the directory to read it from."""
+    """Write a teacher into the spec's storage, replacing an earlier one; return the directory to read it from."""
     with open_storage(spec.storage).draft(key_of(address), existing="replace") as draft:
         checkpoint.write(draft, model, architecture)
         write_json(draft / ABOUT, {"version": 1, **about})

@@ -1,4 +1,4 @@
-"""The teacher: reused where its content address is already in the storage, trained or read from elsewhere where it is not."""
+"""The teacher: reused if its content address is in the storage, otherwise trained or read from elsewhere."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tutelage.training.ray_train import workers_of
 
 
 def ensure_teachers(spec: Spec, context: TrainingContext, say: Callable[[str], None]) -> list[Teacher]:
-    """Return the spec's teacher and its further ones, of which only the output is compared, each as `ensure_teacher` does."""
+    """Return the spec's teacher and its further teachers, whose outputs only are compared; see `ensure_teacher`."""
     further = [spec.model_copy(update={"teacher": teacher}) for teacher in spec.more_teachers]
     for other in filter(is_foreign, further):  # an error in one is raised before another is trained
         read_foreign(other, context)
@@ -41,7 +41,7 @@ def ensure_teachers(spec: Spec, context: TrainingContext, say: Callable[[str], N
 
 
 def as_one(teachers: Sequence[Teacher], context: TrainingContext) -> Teacher:
-    """Return what several teachers are together, measured as the context has them; a single one as it is."""
+    """Return several teachers as one, with the measures of their average; a single teacher is returned unchanged."""
     if len(teachers) == 1:
         return teachers[0]
     costs = {**cost.size(context.teacher), **cost.macs(context.teacher, context.signature)}
@@ -57,7 +57,7 @@ def as_one(teachers: Sequence[Teacher], context: TrainingContext) -> Teacher:
 def ensure_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], None], *, is_compared: bool = True) -> Teacher:
     """Return the spec's teacher: read from its path, reused from the storage, or trained on Ray Train.
 
-    Where it `is_compared` with the students layer by layer, that is checked first.
+    If `is_compared`, its layers are compared with those of students, and that is checked first.
     """
     made = _found_teacher if is_foreign(spec) else _trained_teacher
     teacher = _completed(made(spec, context, say, check_pairs if is_compared else _no_pairs), context)
@@ -66,7 +66,7 @@ def ensure_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], No
 
 
 def _completed(teacher: Teacher, context: TrainingContext) -> Teacher:
-    """Return a teacher, measured again if a measure is the user's own, whose code may have changed since it was kept."""
+    """Return a teacher, measured again if a measure is the user's own, because its code may have changed."""
     own = {measure.name for measure in context.measures} - set(plugins.names("measures"))
     if not own and all(measure.name in teacher.measures for measure in context.built_task.measures):
         return teacher
@@ -79,7 +79,7 @@ def is_foreign(spec: Spec) -> bool:
 
 
 def _no_pairs(_spec: Spec, _classroom: TrainingContext, _teacher: nn.Module) -> None:
-    """Check nothing: of a further teacher no layer is compared."""
+    """Check nothing: the layers of a further teacher are not compared."""
 
 
 PairCheck = Callable[[Spec, TrainingContext, nn.Module], None]
@@ -100,22 +100,22 @@ def _trained_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], 
 
 
 def _new_teacher(spec: Spec, context: TrainingContext, address: str, say: Callable[[str], None]) -> Teacher:
-    """Train a teacher that the storage does not have, or take its source as it is."""
+    """Train a teacher that the storage does not have, or use the teacher of its source unchanged."""
     source = _source_teacher(spec, context, say) if spec.teacher.source else None
     if spec.teacher.epochs == 0:
-        assert source is not None, "a spec whose teacher has neither epochs nor a source is refused"
-        return _as_it_came(spec, context, source, address)
+        assert source is not None, "a spec whose teacher has neither epochs nor a source is an error"
+        return _unchanged_source(spec, context, source, address)
     if not context.splits["train"].num_labelled:
         raise InputError(
-            "no training example has a label, so no teacher can be trained on them. Give a trained one (teacher.path), or a "
-            "teacher.source to learn with teacher.epochs: 0."
+            "no training example has a label, so no teacher can be trained on them. Give a trained teacher (teacher.path), "
+            "or a teacher.source with teacher.epochs: 0."
         )
     say(f"training the teacher, {spec.teacher.epochs} epochs")
     return _train(spec, context, spec.teacher, address, source, say)
 
 
-def _as_it_came(spec: Spec, context: TrainingContext, source: Teacher, address: str) -> Teacher:
-    """Keep what learnt the source as the teacher, answering in the data's classes; `InputError` if it lacks one."""
+def _unchanged_source(spec: Spec, context: TrainingContext, source: Teacher, address: str) -> Teacher:
+    """Store the teacher of the source with outputs in the data's classes; `InputError` if it lacks one."""
     model, architecture = checkpoint.read(source.directory, EVERYTHING)
     model, architecture = external_teacher.in_classes_of(model, architecture, context.signature)
     measures = _measures(model, context)
@@ -131,13 +131,13 @@ def _of_source(spec: Spec, source: Teacher | None) -> dict[str, Any] | None:
 
 
 def _source_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], None]) -> Teacher:
-    """Return the teacher as it is after its source data, before it is fine-tuned."""
+    """Return the teacher after its training on the source data, before it is fine-tuned."""
     source = spec.teacher.source
     assert source is not None
     elsewhere = replace(context, data=located_data(source.data, [Path.cwd()]))
     here, there = (", ".join(str(spec.shape) for spec in one.signature.inputs) for one in (context, elsewhere))
     if here != there:
-        raise InputError(f"teacher.source: its examples have shape {there}, the data's {here}. They must be alike.")
+        raise InputError(f"teacher.source: its examples have shape {there}, the data's {here}. They must be equal.")
     changes = {"epochs": source.epochs, "learning_rate": source.learning_rate or spec.teacher.learning_rate, "source": None}
     recipe = spec.teacher.model_copy(update=changes)
     address = identity.teacher_address(spec, recipe, elsewhere.fingerprint, kind="source", data=source.data)
@@ -157,7 +157,7 @@ def _train(
     source: Teacher | None,
     say: Callable[[str], None],
 ) -> Teacher:
-    """Train a teacher on Ray Train, from what it learnt of its source if there is one, and keep it in the storage."""
+    """Train a teacher on Ray Train, starting from the teacher of its source if there is one, and store it."""
     assert recipe.model is not None
     workers = workers_of(spec.resources.teacher)
     job = teacher_jobs.TeacherJob(
@@ -177,31 +177,31 @@ def _train(
 
 
 def _timed(teacher: teacher_jobs.TrainedTeacher) -> str:
-    ways = ", ".join(f"{ms:.1f} ms {name}" for name, ms in teacher.timed_ms.items())
+    modes = ", ".join(f"{ms:.1f} ms {name}" for name, ms in teacher.timed_ms.items())
     chosen = [name for name, is_on in teacher.execution.model_dump().items() if is_on]
-    return f"a step took {ways}: it was trained {' and '.join(chosen) or 'plain'}"
+    return f"a step took {modes}; the teacher was trained {' and '.join(chosen) or 'plain'}"
 
 
 def read_foreign(spec: Spec, context: TrainingContext) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the spec's teacher from elsewhere, and its architecture; `InputError` as `foreign.read_teacher` raises it."""
+    """Return the spec's teacher that is not trained here, and its architecture; raises the errors of `read_teacher`."""
     blank = context.architecture(spec.teacher.model or "")
     return external_teacher.read_teacher(spec.teacher, blank, context.splits["train"], tracking_uri(spec), spec.own_code())
 
 
 def _found_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], None], check: PairCheck) -> Teacher:
-    """Read a teacher from elsewhere, measure it on the data, and keep a copy: its source may go away."""
+    """Read a teacher that is not trained here, measure it on the data, and store a copy of it."""
     model, architecture = read_foreign(spec, context)
     check(spec, context, model)
     digest = hashlib.sha256(save(weights_of(model))).hexdigest()
     address = files.content_address(kind="teacher", weights=digest, architecture=architecture)
     measures = _measures(model, context)
     with lease_in_turn(open_storage(spec.storage), key_of(address), say, f"the same teacher, {address}"):
-        if stored_teacher(spec, address) is None:  # one that is there may be in use, and is the same
+        if stored_teacher(spec, address) is None:  # a stored one is the same, and may be in use
             store_teacher(spec, address, model, architecture, {"measures": measures, "curve": []})
     say(f"teacher {address} was read from {spec.teacher.path or spec.teacher.weights}")
     if "columns" in architecture:
         columns = architecture["columns"]
-        say(f"of its {len(columns['of'])} classes only the data's {len(columns['taken'])} are used")
+        say(f"only the data's {len(columns['taken'])} classes of the teacher's {len(columns['of'])} are used")
     return Teacher(directory=place_of(spec, address), address=address, measures=measures, reused=True)
 
 
@@ -209,15 +209,15 @@ def _check_strength(spec: Spec, context: TrainingContext, teacher: Teacher) -> N
     """Raise `WorkFailed` for a teacher that is worse than a simple model, or than the spec requires."""
     if spec.teacher.accept_weak:
         return
-    primary, wanted = context.built_task.measures[0], spec.teacher.required_quality
-    reached, bar = teacher.measures[primary.name], "teacher.required_quality asks for"
-    if wanted is None:
-        wanted = context.built_task.baseline(context.splits["train"], context.splits["validation"])
-        bar = "a simple model reaches"
-    if primary.is_better(wanted, reached):
+    primary, required = context.built_task.measures[0], spec.teacher.required_quality
+    reached, which = teacher.measures[primary.name], "teacher.required_quality is"
+    if required is None:
+        required = context.built_task.baseline(context.splits["train"], context.splits["validation"])
+        which = "a simple model reaches"
+    if primary.is_better(required, reached):
         raise WorkFailed(
-            f"the teacher is weak: its {primary.label} on validation is {primary.text(reached)}, and {bar} "
-            f"{primary.text(wanted)}. Train it longer (teacher.epochs), give it another model, or continue all the same with "
+            f"the teacher is weak: its {primary.label} on validation is {primary.text(reached)}, and {which} "
+            f"{primary.text(required)}. Train it longer (teacher.epochs), use another model, or accept it with "
             "teacher.accept_weak: true."
         )
 
@@ -229,7 +229,7 @@ def _measures(model: nn.Module, context: TrainingContext) -> dict[str, float]:
 
 
 def teacher_contributions(context: TrainingContext) -> inference.Contributions:
-    """Return by measure what each validation example contributed to the teacher's, from its cached knowledge or live."""
+    """Return the contributions of the validation examples to the teacher's measures, from cached knowledge or live."""
     validation, found = context.splits["validation"], dict[str, Any]()
     for rows in torch.arange(len(validation)).split(512):
         batch = validation.take(rows)

@@ -1,4 +1,4 @@
-"""What earlier sweeps know that a new one can start from: their fronts, their ends, and their students as they are."""
+"""What a new sweep takes from earlier ones: their fronts, their results, and their trained students."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from tutelage.training.context import TrainingContext
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStart:
-    """What was found: `seeded` to try first, `ends` on the same data to learn from, and `trained`, by identity."""
+    """Suggestions to try first (`seeded`), results on the same data (`ends`), and trained students by identity."""
 
     home: SweepDir
     seeded: list[SeededSuggestion] = field(default_factory=list)
     ends: list[TrialRecord] = field(default_factory=list)
     trained: dict[str, tuple[SweepDir, TrialRecord]] = field(default_factory=dict)
 
-    def teach(self, suggester: Suggester) -> None:
-        """Tell of the ends; they count as the sweep's own to what suggests, and never enter its front."""
+    def add_to(self, suggester: Suggester) -> None:
+        """Add the results to the suggester; the sampler uses them as the sweep's own, and they never enter its front."""
         for record in self.ends:
             suggester.add_finished(record.params, record.measures)
 
     def recall(self, suggestion: Suggestion) -> TrialRecord | None:
-        """Return the record of a suggestion that was trained exactly so before, its student copied here; None if it was not."""
+        """Return the record of an identical earlier training, and copy its student; None if there is none."""
         if suggestion.identity not in self.trained:
             return None
         there, record = self.trained[suggestion.identity]
@@ -51,7 +51,8 @@ class WarmStart:
 
 
 def read(spec: Spec, home: SweepDir, context: TrainingContext) -> WarmStart:
-    """Return what the sweeps under `search.warm_start` know; `InputError` for one that is not there or has no end."""
+    """Return the warm start from the sweeps of `search.warm_start`; `InputError` for a sweep that does not exist or has no
+    finished student."""
     found = WarmStart(home=home)
     for name in spec.search.warm_start:
         there = find(spec.storage, name)
@@ -69,13 +70,13 @@ def read(spec: Spec, home: SweepDir, context: TrainingContext) -> WarmStart:
 
 
 def _is_whole(home: SweepDir, record: TrialRecord, spec: Spec) -> bool:
-    """Return whether all is there that a record needs to stand for a student of the spec: its networks and objectives."""
+    """Return whether a record has the networks and the objectives of a student of the spec."""
     has_networks = {one.trial_id for one in record.per_candidate()} <= {*home.students.list()}
     return has_networks and _measures_all(record, spec.search.objectives)
 
 
 def find(storage: str, name: str) -> SweepDir:
-    """Return a sweep to start from; `InputError` if it is not there or no student of it has finished."""
+    """Return a sweep to start from; `InputError` if it does not exist or none of its students has finished."""
     there = sweeps.find(storage, name)
     if not any(record.state == "finished" for record in there.records()):
         raise InputError(f"search.warm_start: no student of sweep '{name}' has finished, so there is nothing to start from.")
