@@ -1,7 +1,8 @@
-"""The folders of a data source: those of its splits, by their usual names, without hidden ones."""
+"""The folders and files of a data source: those of its splits, by their usual names, without hidden ones."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from tutelage.data import SplitName
@@ -29,16 +30,27 @@ def split_folders(root: Path) -> dict[SplitName, Path]:
 
     Raises `InputError` for two folders of one split, and for splits without one for training.
     """
+    return _splits_in(root, {name: name for name in folders(root)}, "folder")
+
+
+def split_files(root: Path, endings: Collection[str]) -> dict[SplitName, Path]:
+    """Return the files of the splits in `root`, such as train.csv; raises as `split_folders`. Other files are left out."""
+    names = sorted(path.name for path in root.iterdir() if path.is_file() and not is_hidden(path.name))
+    return _splits_in(root, {name: Path(name).stem for name in names if Path(name).suffix.lower() in endings}, "file")
+
+
+def _splits_in(root: Path, named: Mapping[str, str], what: str) -> dict[SplitName, Path]:
+    """Return the paths of the splits among the names in `root`, each given with the word that may name a split."""
     found: dict[SplitName, Path] = {}
-    for name in folders(root):
-        split = _SPLITS.get(name.lower())
+    for name, word in named.items():
+        split = _SPLITS.get(word.lower())
         if split in found:
-            raise InputError(f"{root}: {found[split].name} and {name} are both {split} folders. Rename or remove one.")
+            raise InputError(f"{root}: {found[split].name} and {name} are both {split} {what}s. Rename or remove one.")
         if split is not None:
             found[split] = root / name
     if found and "train" not in found:
         names = " and ".join(path.name for path in found.values())
-        raise InputError(f"{root}: has {names}, but no train folder. Name the training folder 'train', or rename {names}.")
+        raise InputError(f"{root}: has {names}, but no train {what}. Name the training {what} 'train', or rename {names}.")
     return found
 
 

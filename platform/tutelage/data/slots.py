@@ -5,7 +5,6 @@ Line n of the three files is one sentence: its words, their slot labels (IOB), a
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,17 +15,17 @@ import numpy as np
 import torch
 from pydantic import Field as Option
 
-from tutelage.data import Examples, Field, Ragged, SplitName, ragged
+from tutelage.data import Examples, Field, SplitName
 from tutelage.data._broken import all_in_one, read_all
 from tutelage.data._folders import split_folders, splits_within
 from tutelage.data._labels import check_classes
 from tutelage.data._splitting import draw, how_split
+from tutelage.data._words import indices_of, said_of_words, vocabulary_of
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
-UNKNOWN_WORD = "<unknown>"
 _WORDS, _SLOTS, _INTENTS = "seq.in", "seq.out", "label"
 
 
@@ -85,7 +84,7 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     chosen = own[0] if own else training.take(getattr(drawn, split).tolist())
     names = {_SLOTS: _slot_names(training), _INTENTS: intents}
     _check_known(chosen, names)
-    vocabulary = _vocabulary(kept, config)
+    vocabulary = vocabulary_of(kept.words, config.least_count)
     return _examples(chosen, vocabulary, names, (*how_split(*shares), *_notes(chosen, split, vocabulary, names, config)))
 
 
@@ -163,30 +162,19 @@ def _check_known(chosen: Sentences, names: Mapping[str, tuple[str, ...]]) -> Non
         raise all_in_one(wrong, len(chosen.words), "lines")
 
 
-def _vocabulary(training: Sentences, config: Config) -> dict[str, int]:
-    """Return the index of every known word; the unknown word has index 0."""
-    counted = Counter(word for one in training.words for word in one)
-    known = sorted(word for word, count in counted.items() if count >= config.least_count and word != UNKNOWN_WORD)
-    return {word: number for number, word in enumerate((UNKNOWN_WORD, *known))}
-
-
 def _examples(
     chosen: Sentences, vocabulary: Mapping[str, int], names: Mapping[str, tuple[str, ...]], notes: tuple[str, ...]
 ) -> Examples:
     slots = {label: number for number, label in enumerate(names[_SLOTS])}
     intents = torch.tensor([names[_INTENTS].index(one) for one in chosen.intents])
     return Examples(
-        inputs={"tokens": Field(values=_indices(chosen.words, vocabulary), kind="tokens", names=tuple(vocabulary))},
+        inputs={"tokens": Field(values=indices_of(chosen.words, vocabulary), kind="tokens", names=tuple(vocabulary))},
         targets={
-            "slots": Field(values=_indices(chosen.slots, slots), kind="class", names=names[_SLOTS]),
+            "slots": Field(values=indices_of(chosen.slots, slots), kind="class", names=names[_SLOTS]),
             "intent": Field(values=intents, kind="class", names=names[_INTENTS]),
         },
         notes=notes,
     )
-
-
-def _indices(sentences: list[list[str]], table: Mapping[str, int]) -> Ragged:
-    return ragged([torch.tensor([table.get(word, 0) for word in one]) for one in sentences])
 
 
 def _notes(
@@ -194,14 +182,10 @@ def _notes(
 ) -> Iterator[str]:
     """Give sentences on what was read."""
     lengths = [len(one) for one in chosen.words]
-    unknown = sum(word not in vocabulary for one in chosen.words for word in one) / sum(lengths)
     yield (
         f"{split}: {len(lengths):,} sentences of {min(lengths)} to {max(lengths)} words, {len(names[_INTENTS])} intents, "
         f"{len(names[_SLOTS])} slot labels"
     )
-    yield (
-        f"vocabulary: {len(vocabulary) - 1:,} words that stand {config.least_count} times or more in training; "
-        f"{unknown:.1%} of the words of {split} are unknown"
-    )
+    yield said_of_words(chosen.words, split, vocabulary, config.least_count)
     if chosen.num_cut:
         yield f"cut to {config.longest} words: {chosen.num_cut:,} sentences of {chosen.folder}"

@@ -1,0 +1,210 @@
+"""Texts with a class each: JSON lines, or the rows of a table, in a file or in a file a split."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field as Option
+
+from tutelage.data import UNKNOWN, Examples, Field, SplitName
+from tutelage.data import _tables as tables
+from tutelage.data._broken import all_in_one, read_all
+from tutelage.data._folders import split_files
+from tutelage.data._labels import check_classes, no_labels
+from tutelage.data._splitting import check_rows, draw, said_of
+from tutelage.data._words import indices_of, said_of_words, vocabulary_of
+from tutelage.errors import InputError, nearest
+from tutelage.files import existing
+from tutelage.plugins import PluginConfig
+
+SPACE: dict[str, dict[str, object]] = {}
+JSON_LINES = (".jsonl", ".ndjson")
+TABLES = (".csv", ".tsv", ".parquet")
+_WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # a word with its apostrophes, or a punctuation mark
+
+
+class Config(PluginConfig):
+    """The path of the texts, their columns, which words are known, and what becomes of long texts."""
+
+    path: str = Option(
+        description="a file of JSON lines (.jsonl) or a table (.csv, .tsv, .parquet), or a folder with the files train, and "
+        "optionally valid and test"
+    )
+    text: str = Option("text", description="the key or column of the text")
+    label: str = Option("label", description="the key or column of the class; an empty one in training is unlabelled")
+    least_count: int = Option(2, ge=1, description="times that a word stands in training at least; others are the unknown word")
+    lowercase: bool = Option(True, description="whether upper case is read as lower case")
+    longest: int = Option(256, ge=1, description="most words of a text; a punctuation mark is a word")
+    longer: Literal["refuse", "truncate"] = Option("refuse", description="what to do with a text of more words")
+    validation_share: float = Option(0.1, gt=0.0, lt=0.5, description="share of the texts, of each class, without a valid file")
+    test_share: float = Option(0.1, gt=0.0, lt=0.5, description="share of the texts, of each class, without a test file")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """The texts of a file: the words and the label of each ("" without one), and how many were cut to the longest length."""
+
+    path: Path
+    words: list[list[str]]
+    labels: list[str]
+    num_cut: int
+
+
+def read(config: Config, seed: int, split: SplitName) -> Examples:
+    """Return one split: ragged `tokens`, indices in the training vocabulary, and the target `class`.
+
+    Vocabulary and classes are those of training. Raises `InputError` for all wrong lines at once.
+    """
+    parts = _parts(existing(config.path))
+    wanted: list[SplitName] = ["train", *([split] if split in parts and split != "train" else [])]
+    others = [partial(_texts, path, config) for name, path in parts.items() if name not in wanted]
+    training, *own = read_all([partial(_texts, parts[name], config) for name in wanted], others)
+    names = _class_names(training)
+    labels = _labels(training, names, is_training=True)
+    shares = (None if "validation" in parts else config.validation_share, None if "test" in parts else config.test_share)
+    drawn = draw(labels, seed, *shares, str(training.path))
+    vocabulary = vocabulary_of((training.words[row] for row in drawn.train.tolist()), config.least_count)
+    if own:
+        words, chosen = own[0].words, _labels(own[0], names, is_training=False)
+        check_rows(chosen, split, str(own[0].path))
+    else:
+        rows = getattr(drawn, split)
+        words, chosen = [training.words[row] for row in rows.tolist()], labels[rows]
+    notes = [*said_of(names, labels, drawn, *shares), *_notes(words, split, vocabulary, [training, *own], config)]
+    return Examples(
+        inputs={"tokens": Field(values=indices_of(words, vocabulary), kind="tokens", names=tuple(vocabulary))},
+        targets={"class": Field(values=torch.from_numpy(chosen), kind="class", names=names)},
+        notes=tuple(notes),
+    )
+
+
+def _parts(root: Path) -> dict[SplitName, Path]:
+    """Return the file of each split; a single file is the training file, from which the other splits are drawn."""
+    if root.is_file():
+        return {"train": root}
+    parts = split_files(root, (*JSON_LINES, *TABLES))
+    if not parts:
+        raise InputError(f"{root}: has no training file. Put train.jsonl or train.csv into it, or give the path of a file.")
+    return parts
+
+
+def _texts(path: Path, config: Config) -> Texts:
+    """Return the texts of a file. Raises `InputError` for all wrong lines."""
+    pairs = list(_from_json(path, config) if path.suffix.lower() in JSON_LINES else _from_table(path, config))
+    if not pairs:
+        raise InputError(f"{path}: has no texts.")
+    found = [_checked(pair, number, path, config) for number, pair in enumerate(pairs, start=1)]
+    if wrong := [one for one in found if isinstance(one, InputError)]:
+        raise all_in_one(wrong, len(found), "texts")
+    right = [one for one in found if not isinstance(one, InputError)]
+    words = [one for one, _ in right]
+    return Texts(
+        path=path, words=[one[: config.longest] for one in words], labels=[label for _, label in right],
+        num_cut=sum(len(one) > config.longest for one in words),
+    )  # fmt: skip
+
+
+def _from_json(path: Path, config: Config) -> Iterator[tuple[Any, Any] | InputError]:
+    """Yield the text and the label of every line, or what is wrong with it."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 ({error}). Save it as UTF-8.") from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            document = json.loads(line)
+        except ValueError as error:
+            yield InputError(f"{path}, line {number}: is not JSON ({error}). Each line is an object with a text and a label.")
+            continue
+        if not isinstance(document, dict):
+            yield InputError(f"{path}, line {number}: is not an object such as {{'{config.text}': …, '{config.label}': …}}.")
+            continue
+        absent = [name for name in (config.text, config.label) if name not in document]
+        if absent:
+            hint = nearest(absent[0], list(document))
+            yield InputError(
+                f"{path}, line {number}: has no '{absent[0]}'.{hint} Set the options 'text' and 'label' to its keys."
+            )
+            continue
+        yield document[config.text], document[config.label]
+
+
+def _from_table(path: Path, config: Config) -> Iterator[tuple[Any, Any] | InputError]:
+    """Yield the text and the label of every row."""
+    cells = tables.read(path, tables.FormatConfig()).cells
+    for name in (config.text, config.label):
+        if name not in cells.columns:
+            hint = nearest(name, [str(one) for one in cells.columns])
+            raise InputError(f"{path}: has no column '{name}'.{hint} Set the options 'text' and 'label' to its columns.")
+    values = cells[[config.text, config.label]].astype(object).where(cells[[config.text, config.label]].notna(), None)
+    yield from values.itertuples(index=False, name=None)
+
+
+def _checked(
+    pair: tuple[Any, Any] | InputError, number: int, path: Path, config: Config
+) -> tuple[list[str], str] | InputError:  # fmt: skip
+    """Return the words and the label of a text, or what is wrong with it."""
+    if isinstance(pair, InputError):
+        return pair
+    text, label = pair
+    where = f"{path}, {_unit(path)} {number}"
+    if not isinstance(text, str):
+        return InputError(f"{where}: '{config.text}' is {text!r}, no text.")
+    if isinstance(label, list | dict | float | bool):
+        return InputError(f"{where}: '{config.label}' is {label!r}, no class. A class is a word or a whole number.")
+    words = _WORD.findall(text.lower() if config.lowercase else text)
+    if not words:
+        return InputError(f"{where}: has no words. Remove it.")
+    if len(words) > config.longest and config.longer == "refuse":
+        return InputError(
+            f"{where}: has {len(words)} words; the option 'longest' is {config.longest}. Raise it, or set 'longer: truncate'."
+        )
+    return words, "" if label is None else str(label).strip()
+
+
+def _unit(path: Path) -> str:
+    return "line" if path.suffix.lower() in JSON_LINES else "row"
+
+
+def _class_names(training: Texts) -> tuple[str, ...]:
+    names = tuple(sorted({label for label in training.labels if label}))
+    if not names:
+        raise no_labels(str(training.path), "Give some texts a label.")
+    check_classes(names, str(training.path))
+    return names
+
+
+def _labels(texts: Texts, names: tuple[str, ...], *, is_training: bool) -> np.ndarray:
+    """Return the class index of every text, int64, `UNKNOWN` for an unlabelled one in training."""
+    index = {name: number for number, name in enumerate(names)}
+    known = {**index, "": UNKNOWN} if is_training else index
+    wrong = [
+        InputError(
+            f"{texts.path}, {_unit(texts.path)} {number}: the label '{label}' is not in training.{nearest(label, names)}"
+        )
+        for number, label in enumerate(texts.labels, start=1)
+        if label not in known
+    ]
+    if wrong:
+        raise all_in_one(wrong, len(texts.labels), "texts")
+    return np.array([known[label] for label in texts.labels], dtype=np.int64)
+
+
+def _notes(
+    words: list[list[str]], split: SplitName, vocabulary: Mapping[str, int], files: list[Texts], config: Config
+) -> Iterator[str]:  # fmt: skip
+    """Give sentences on what was read."""
+    lengths = [len(one) for one in words]
+    yield f"{split}: {len(words):,} texts of {min(lengths)} to {max(lengths)} words"
+    yield said_of_words(words, split, vocabulary, config.least_count)
+    for one in files:
+        if one.num_cut:
+            yield f"cut to {config.longest} words: {one.num_cut:,} texts of {one.path}"

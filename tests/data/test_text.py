@@ -1,0 +1,112 @@
+"""Texts are read from JSON lines and tables with the words and classes of training; wrong lines are named at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.data.common import assert_input_error
+from tutelage.data import UNKNOWN, Examples, Ragged, text
+
+WORDS = ("fine", "grand", "poor", "bad")
+
+
+def pair(number: int) -> tuple[str, Any]:
+    return f"A {WORDS[number % 4]} film, isn't it {number}?", ("good", "bad")[number % 4 // 2]
+
+
+def write(path: Path, pairs: list[tuple[Any, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(json.dumps({"text": words, "label": label}) for words, label in pairs))
+    return path
+
+
+def example(folder: Path) -> dict[str, Any]:
+    path = write(folder / "all.jsonl", [pair(number) for number in range(120)])
+    return {"path": str(path), "least_count": 1, "validation_share": 0.2, "test_share": 0.2}
+
+
+def read(path: Path, split: Any = "train", **options: Any) -> Examples:
+    return text.read(text.Config(path=str(path), **options), 0, split)
+
+
+def words_of(examples: Examples, row: int = 0) -> list[str]:
+    field = examples.inputs["tokens"]
+    assert isinstance(field.values, Ragged)
+    return [field.names[token] for token in field.take(slice(None))[0][row][: field.values.lengths[row]].tolist()]
+
+
+def classes_of(examples: Examples) -> list[int]:
+    found: list[int] = examples.targets["class"].take(slice(None))[0].tolist()
+    return found
+
+
+def test_words_are_in_lower_case_with_punctuation_apart(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", [pair(number) for number in range(40)])
+    write(tmp_path / "valid.jsonl", [("A GRAND film, isn't it?", "good")])
+    found = read(tmp_path, "validation")
+    assert words_of(found) == ["a", "grand", "film", ",", "isn't", "it", "?"]
+    assert found.targets["class"].names == ("bad", "good") and classes_of(found) == [1]
+    assert words_of(read(tmp_path, "validation", lowercase=False))[:2] == ["A", "<unknown>"]
+    assert any("validation is stored separately" in note for note in found.notes)
+
+
+def test_a_table_is_read_as_json_lines_are(tmp_path: Path) -> None:
+    pairs = [pair(number) for number in range(40)]
+    one = read(write(tmp_path / "a.jsonl", pairs))
+    (tmp_path / "a.csv").write_text("\n".join(["id,text,label", *(f'{n},"{w}",{c}' for n, (w, c) in enumerate(pairs))]))
+    other = read(tmp_path / "a.csv")
+    assert [words_of(other, row) for row in range(len(other))] == [words_of(one, row) for row in range(len(one))]
+    assert classes_of(other) == classes_of(one)
+
+
+def test_whole_numbers_are_classes_and_empty_labels_of_training_are_unlabelled(tmp_path: Path) -> None:
+    pairs = [(words, None if number == 3 else number % 2) for number, (words, _) in enumerate(map(pair, range(40)))]
+    found = read(write(tmp_path / "a.jsonl", pairs))
+    assert found.targets["class"].names == ("0", "1") and classes_of(found).count(UNKNOWN) == 1
+    write(tmp_path / "b" / "train.jsonl", pairs)
+    write(tmp_path / "b" / "test.jsonl", [("fine", None)])
+    assert_input_error(lambda: read(tmp_path / "b", "test"), "test.jsonl, line 1: the label '' is not in training")
+
+
+def test_all_wrong_texts_are_named_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [(7, "good"), (" ", "good"), ("fine", 0.5), ("fine " * 9, "bad"), pair(0)])
+    path.write_text(path.read_text() + '\n{"text": \n["fine"]\n{"txt": "fine", "label": "bad"}')
+    assert_input_error(
+        lambda: read(path, longest=8), "7 of 8 texts", "line 1: 'text' is 7, no text", "line 2: has no words",
+        "line 3: 'label' is 0.5, no class", "line 4: has 9 words", "line 6: is not JSON", "line 7: is not an object",
+        "line 8: has no 'text'", "Did you mean 'txt'",
+    )  # fmt: skip
+
+
+def test_long_texts_are_cut_by_choice_and_noted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [pair(number) for number in range(40)])
+    found = read(path, longest=3, longer="truncate")
+    assert words_of(found)[0] == "a" and len(words_of(found)) == 3
+    assert found.notes[-1].startswith("cut to 3 words: 40 texts of")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "text,class\nfine,good\n", "has no column 'label'"),
+        ("a.jsonl", '{"text": "fine", "label": "good"}\n' * 9, "only the class 'good'"),
+        ("a.jsonl", '{"text": "fine", "label": ""}\n' * 9, "no training example has a label"),
+        ("a.jsonl", "", "has no texts"),
+    ],
+)
+def test_what_makes_no_data_is_an_error(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert_input_error(lambda: read(tmp_path / name), message)
+
+
+def test_a_folder_has_one_file_a_split(tmp_path: Path) -> None:
+    assert_input_error(lambda: read(tmp_path), "has no training file")
+    write(tmp_path / "valid.jsonl", [pair(0)])
+    assert_input_error(lambda: read(tmp_path), "has valid.jsonl, but no train file")
+    write(tmp_path / "train.jsonl", [pair(number) for number in range(40)])
+    write(tmp_path / "dev.ndjson", [pair(0)])
+    assert_input_error(lambda: read(tmp_path), "dev.ndjson and valid.jsonl are both validation files")
