@@ -1,8 +1,10 @@
-"""A real MLflow server, and a real PostgreSQL, for tests that kill them."""
+"""A real MLflow server, and real databases: PostgreSQL and MariaDB."""
 
 from __future__ import annotations
 
+import getpass
 import glob
+import importlib.util
 import os
 import shutil
 import signal
@@ -12,9 +14,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import requests
+import sqlalchemy
 
 START_S = 120.0
 
@@ -99,4 +103,48 @@ class Postgres:
     def stop(self) -> None:
         self._process.send_signal(signal.SIGINT)
         self._process.wait(timeout=30)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def mariadbd() -> str | None:
+    """Return MariaDB's server, or None if there is none or its driver is not installed."""
+    return shutil.which("mariadbd") if importlib.util.find_spec("pymysql") else None
+
+
+class MariaDb:
+    """A MariaDB of its own in a temporary directory; it speaks the protocol of MySQL."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="tutelage-maria-", dir="/tmp"))
+        data, port, user = f"--datadir={self.folder}", free_port(), f"--user={getpass.getuser()}"
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        install = [
+            "mariadb-install-db",
+            "--no-defaults",
+            data,
+            user,
+            "--skip-test-db",
+            "--auth-root-authentication-method=normal",
+        ]
+        subprocess.run(install, check=True, **quiet)  # type: ignore[call-overload]
+        users = [
+            f"create user tutelage@{host};\ngrant all on mlflow.* to tutelage@{host};\n"
+            for host in ("localhost", "'127.0.0.1'")
+        ]
+        (self.folder / "first.sql").write_text("create database mlflow;\n" + "".join(users))  # a statement has one line
+        self._process = subprocess.Popen(
+            ["mariadbd", "--no-defaults", data, user, f"--port={port}", "--bind-address=127.0.0.1",
+             f"--socket={self.folder}/socket", f"--init-file={self.folder}/first.sql"], **quiet,
+        )  # type: ignore[call-overload]  # fmt: skip
+        self.uri = f"mysql+pymysql://tutelage@127.0.0.1:{port}/mlflow"
+        wait_until(self._is_ready, self._process)
+
+    def _is_ready(self) -> bool:
+        with suppress(sqlalchemy.exc.SQLAlchemyError), sqlalchemy.create_engine(self.uri).connect():
+            return True
+        return False
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=60)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -75,6 +75,18 @@ def test_the_vocabulary_is_that_of_the_training_split_alone(tmp_path: Path) -> N
     )
 
 
+def test_a_word_that_is_written_as_the_unknown_word_is_that_word(tmp_path: Path) -> None:
+    write(tmp_path / "train", *map(sentence, range(40)), *[("sail to <unknown>", "O O B-city", "BookFlight")] * 10)
+    found = slots.read(slots.Config(path=str(tmp_path), validation_share=0.1), 0, "train")
+    assert found.inputs["tokens"].names.count("<unknown>") == 1
+
+
+def test_a_line_ends_at_a_newline_and_at_no_other_separator(tmp_path: Path) -> None:
+    odd = ("sail\u2028to\x0boslo", "O O B-city", "BookFlight")
+    found = slots.read(folders(tmp_path, valid=odd), 0, "validation")
+    assert len(found) == 1 and row(found, "tokens") == ["<unknown>", "to", "oslo"]
+
+
 def test_rare_words_of_training_are_unknown(tmp_path: Path) -> None:
     path = folders(tmp_path).path
     few, all_of_them = (slots.read(slots.Config(path=path, least_count=count), 0, "train") for count in (2, 1))

@@ -82,6 +82,8 @@ def test_a_search_whose_workers_are_killed_every_few_seconds_gives_the_same_stud
     assert command.end() == 0, command.stderr
     assert 3 <= len(killed) <= NUM_KILLS, command.stderr
     assert not command.left(within_s=10)
+    told = [line for line in command.stderr.splitlines() if "its worker was killed or has crashed" in line]
+    assert len(told) == len(killed) and "Traceback" not in command.stderr, command.stderr
     assert_same(sweep_at(spec["storage"], "killed").records(), undisturbed)
 
 

@@ -12,7 +12,7 @@ import mlflow
 import pytest
 
 from tests.forked import PROCESSES
-from tests.mlflow_server import Postgres, initdb
+from tests.mlflow_server import MariaDb, Postgres, initdb, mariadbd
 from tests.requirements import needs
 from tests.tracking_driver import open_together
 from tutelage.errors import InputError, UnreachableError
@@ -60,11 +60,25 @@ def postgres() -> Iterator[Postgres]:
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def mariadb() -> Iterator[MariaDb]:
+    server = MariaDb()
+    yield server
+    server.stop()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=needs(initdb(), "PostgreSQL"))])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "sqlite",
+        pytest.param("postgres", marks=needs(initdb(), "PostgreSQL")),
+        pytest.param("mariadb", marks=pytest.mark.skipif(not mariadbd(), reason="there is no MariaDB, or no pymysql")),
+    ],
+)
 def test_processes_open_a_new_database_at_once(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Nobody has made its tables: one of three does, and each has a run of its own in the one experiment."""
-    uri = f"sqlite:///{tmp_path}/new/mlflow.db" if kind == "sqlite" else request.getfixturevalue("postgres").uri
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db" if kind == "sqlite" else request.getfixturevalue(kind).uri
     together, found = PROCESSES.Barrier(3), PROCESSES.Queue()
     given = [(uri, tmp_path, f"sweep{number}", together, found) for number in range(3)]
     each = [PROCESSES.Process(target=open_together, args=one) for one in given]

@@ -64,6 +64,7 @@ def configured(method: Any, epochs: int = 4) -> TrialConfig:
         (["channels", "heads", "channels"], "channels cannot come after channels: the second one"),
         ([{"composed": {"stages": ["channels"]}}], "composed cannot be composed: it has no KIND"),
         ([{"channels": {"amount": 1.5}}], "channels: amount 1.5 is not a number from 0 to 0.95"),
+        ([{"channels": {"amount": 0.96}}], "channels: amount 0.96 is not a number from 0 to 0.95"),
         ([{"channels": {"amount": True}}], "channels: amount True is not a number"),
         ([{"channels": {"score": "largest"}}], "sparsity plugin 'channels': score"),
         (["chanels"], "no sparsity plugin 'chanels'"),
@@ -233,6 +234,24 @@ def test_a_training_is_resumed_and_its_candidate_read_back_bit_for_bit(
     torch.testing.assert_close(read(inputs), point.model(inputs))
     predicted = student_sizes.presize(config, context).final
     assert predicted.get("params", cost.size(read)["params"]) == cost.size(read)["params"]
+
+
+def test_a_stage_of_single_weights_that_started_takes_part_in_the_steps_after_a_resume() -> None:
+    """The checkpoint is of a step in the middle of the schedule, which then continues from there."""
+    stages = [{"channels": {"amount": 0.25}}, {"magnitude": {"amount": 0.5}}]
+    first, again = method(*stages), method(*stages)
+    model = first.remove(first.start(network(), data()), data())
+    for _ in range(20):
+        first.after_step(model, 0.1)
+    other = again.restore(again.start(network(), data()), copy.deepcopy(first.state()))
+    other = load(other, model.state_dict())
+    for one, trained in ((first, model), (again, other)):
+        with torch.no_grad():
+            for weight in trained.parameters():
+                weight.add_(0.01)
+        one.after_step(trained, 0.1)
+    zeros = [sum(int((weight == 0).sum()) for weight in matrices(one).values()) for one in (model, other)]
+    assert zeros[0] == zeros[1] > 0
 
 
 def test_a_rung_removes_structures_then_ranks_then_weights_of_the_rung_before_each_at_most_its_own_amount() -> None:

@@ -133,6 +133,19 @@ def test_the_baseline_gives_every_token_its_commonest_label() -> None:
     assert Tagging().baseline(train, validation) == pytest.approx(2 * 1 / (2 + 2)), "the date ends too early; 4 is unseen: O"
 
 
+def test_the_baselines_label_of_an_unseen_token_is_the_commonest_of_labelled_ones() -> None:
+    """Most words of training are cities; `to` has no label there, and `monday` does not stand there."""
+    train = example([([2, 2, 2], [1, 1, 1], 0), ([1, 1], [UNKNOWN, UNKNOWN], 0), ([4], [0], 0)])
+    assert Tagging().baseline(train, example([([5, 1], [1, 1], 0)])) == 1.0
+
+
+def test_a_token_without_a_label_is_shown_by_a_question_mark_and_no_label_for_it_is_wrong() -> None:
+    shown = example([([2, 3], [1, UNKNOWN], 0)])
+    for first, num_wrong in ((1, 0), (2, 1)):
+        page = Tagging().show(shown, {"student": predicted(shown.take(slice(None)), [[first, 2]], [0])})
+        assert "<td>?</td>" in page and page.count("<mark>") == num_wrong
+
+
 def test_the_interval_of_f1_is_a_bootstrap_over_sentences() -> None:
     correct = np.random.default_rng(0).binomial(2, 0.9, 400).astype(float)
     contributions = np.stack([correct, np.full(400, 2.0), np.full(400, 2.0)], axis=1)

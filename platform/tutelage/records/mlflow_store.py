@@ -38,7 +38,7 @@ _PLACES = (  # columns of MLflow's tables that hold an absolute place of artifac
 
 _SERVER_LOCKS = {  # how a database server's lock is tried, and how it is waited for
     "postgresql": ("select pg_try_advisory_lock(:key)", "select pg_advisory_lock(:key)"),
-    "mysql": ("select get_lock(:key, 0)", "select get_lock(:key, 3600)"),
+    "mysql": ("select get_lock(cast(:key as char), 0)", "select get_lock(cast(:key as char), 3600)"),
 }
 
 
