@@ -87,6 +87,15 @@ def test_a_line_ends_at_a_newline_and_at_no_other_separator(tmp_path: Path) -> N
     assert len(found) == 1 and row(found, "tokens") == ["<unknown>", "to", "oslo"]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path: Path) -> None:
+    config = folders(tmp_path, valid=("fly to oslo", "O O B-city", "BookFlight"))
+    for name in ("seq.in", "seq.out", "label"):
+        path = tmp_path / "valid" / name
+        path.write_text(path.read_text(), encoding="utf-8-sig")
+    found = slots.read(config, 0, "validation")
+    assert row(found, "tokens") == ["fly", "to", "oslo"] and row(found, "slots")[0] == "O"
+
+
 def test_rare_words_of_training_are_unknown(tmp_path: Path) -> None:
     path = folders(tmp_path).path
     few, all_of_them = (slots.read(slots.Config(path=path, least_count=count), 0, "train") for count in (2, 1))
@@ -145,6 +154,7 @@ def test_long_sentences_are_errors_or_cut_by_choice_and_said(tmp_path: Path) -> 
     path = folders(tmp_path, valid=sentence(3)).path
     with pytest.raises(InputError, match=r"line 4: has 7 words; the option 'longest' is 5.*'longer: truncate'"):
         slots.read(slots.Config(path=path, longest=5), 0, "train")
+    assert len(row(slots.read(slots.Config(path=path, longest=7), 0, "validation"), "tokens")) == 7
     found = slots.read(slots.Config(path=path, longest=5, longer="truncate"), 0, "validation")
     assert row(found, "tokens") == ["fly", "to", "new", "york", "on"] and len(row(found, "slots")) == 5
     assert any(note.startswith("cut to 5 words: 1 sentences of") for note in found.notes)
