@@ -128,7 +128,8 @@ def test_an_onnx_file_that_cannot_be_run_is_an_error(tmp_path: Path, capfd: pyte
         onnx.helper.make_node("Add", ["product", "b"], ["y"]),
     ]  # fmt: skip
     held = [onnx.helper.make_tensor("w", 1, [64, 10], [0.0] * 640), onnx.helper.make_tensor("b", 1, [3, 10], [0.0] * 30)]
-    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], held))
+    made = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], held)
+    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
     (tmp_path / "sent.onnx").write_bytes(model.SerializeToString())
     arguments = ("evaluate", tmp_path / "sent.onnx", spec_file(tmp_path), "--storage", tmp_path / "storage")
     assert "cannot be run by onnxruntime" in one_message(capfd, *arguments)
