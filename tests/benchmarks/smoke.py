@@ -81,6 +81,14 @@ def cifar() -> str:
 
 
 @cache
+def text() -> str:
+    """Return a file of words in a random order."""
+    path, random = scratch() / "text.txt", np.random.default_rng(0)
+    path.write_text(" ".join(random.choice(["to", "be", "or", "not", "that", "is\n"], 1500)))
+    return str(path)
+
+
+@cache
 def teacher() -> str:
     """Return the directory of a network for 100 classes of photographs that nobody trained."""
     from tests.benchmarks.outputs import signature_of_images

@@ -51,6 +51,7 @@ OTHERWISE: dict[str, tuple[Any, set[str]]] = {  # another value of every field, 
     "knowledge.mode": ("live", STUDENT), "knowledge.fill": ("first_use", NONE),
     "knowledge.dtype": ("float32", {*STUDENT, *KNOWLEDGE}),
     "knowledge.views": (2, STUDENT), "knowledge.top_k": (3, {*STUDENT, *KNOWLEDGE}),
+    "knowledge.samples": (3, {*STUDENT, *KNOWLEDGE}),
     "knowledge.layers": (["2"], {*STUDENT, *KNOWLEDGE}), "knowledge.average": ("quality", {*STUDENT, *KNOWLEDGE}),
     "knowledge.max_bytes": (1e9, NONE), "knowledge.local_dir": ("/tmp", NONE),
     **{f"student.{name}": (value, STUDENT) for name, value in RECIPE.items() if name != "execution"},
@@ -94,7 +95,9 @@ FIELDS = [path for path in fields_of(spec.Spec) if path.split(".")[0] not in HAR
 
 
 def base_of(path: str) -> dict[str, Any]:
-    """Return the spec whose field `path` is changed: with a ladder for the fields of a ladder."""
+    """Return the spec whose field `path` is changed: with a ladder for the fields of a ladder, at temperature 1 for draws."""
+    if path == "knowledge.samples":
+        return {**BASE, "distillation": {**BASE["distillation"], "temperature": 1.0}}
     ladder = {"method": "channels", "amount": 0.4, "ladder": {"rungs": 2, "recovery_epochs": 1}}
     return {**BASE, "sparsity": ladder} if path.startswith("sparsity.ladder.") else BASE
 

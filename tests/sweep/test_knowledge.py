@@ -140,6 +140,20 @@ def test_sparse_knowledge_does_not_apply_to_a_live_teacher_or_to_few_classes(tmp
     assert knowledge.top_k_of(with_teacher(tmp_path, knowledge={"top_k": 3}), 10) == 3
 
 
+def test_drawn_classes_need_a_temperature_of_1_and_a_loss_that_compares_no_logits(tmp_path: Path) -> None:
+    at_1: dict[str, Any] = {"temperature": 1.0, "method": "kd"}
+    assert knowledge.samples_of(with_teacher(tmp_path, knowledge={"samples": 12}, distillation=at_1), 10) == 12
+    live = with_teacher(tmp_path, knowledge={"samples": 12, "mode": "live"}, distillation={"temperature": 4.0})
+    assert knowledge.samples_of(live, 10) == knowledge.samples_of(with_teacher(tmp_path), 10) == 0
+    for asked, found, why in (
+        ({"samples": 12}, {"temperature": {"float": [1.0, 4.0]}}, r"distillation.temperature is 1, 4\. Set it to 1"),
+        ({"samples": 12}, {**at_1, "method": "dist"}, "a loss of the search compares all 10 classes"),
+        ({"samples": 12, "top_k": 3}, at_1, "samples 12 and knowledge.top_k 3 exclude each other"),
+    ):
+        with pytest.raises(InputError, match=why):
+            knowledge.samples_of(with_teacher(tmp_path, knowledge=asked, distillation=found), 10)
+
+
 def test_a_local_directory_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     asked = with_teacher(tmp_path, knowledge={"local_dir": str(tmp_path / "file" / "below")})

@@ -85,14 +85,14 @@ def test_a_part_at_a_stride_is_stored_with_as_many_rows_as_an_example_has_steps(
 NEEDS: frozenset[Need] = frozenset({"features", "maps", "pooled"})
 
 
-@pytest.fixture(scope="module", params=[0, 2], ids=["whole", "top-2"])
+@pytest.fixture(scope="module", params=[(0, 0), (2, 0), (0, 3)], ids=["whole", "top-2", "drawn-3"])
 def taught(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TrainingContext:
     """Scans of unequal length, and an untrained reader's knowledge of them in a cache."""
     home = tmp_path_factory.mktemp("knowledge")
     context = TrainingContext(data="tests.own_task:Scans", task="tests.own_task:ReadRows", seed=0)
     about = context.architecture({"tests.own_task:Reader": {"width": 8}})
     checkpoint.write(home / "teacher", checkpoint.seeded(about, 0), about)
-    room = with_plan(context, home, dtype="float32", needs=NEEDS, top_k=request.param)
+    room = with_plan(context, home, dtype="float32", needs=NEEDS, top_k=request.param[0], samples=request.param[1])
     for split in ("train", "validation"):
         room.fill(split, 0)  # type: ignore[arg-type]
     return room
@@ -113,7 +113,7 @@ def test_stored_rows_equal_the_teachers_live_output_at_real_steps(taught: Traini
     for name, stored in knowledge.view("train", 0).items():
         values = stored[torch.tensor(rows)]
         if name not in outputs:
-            assert taught.knowledge is not None and taught.knowledge.top_k  # classes, gaps and tails in place of logits
+            assert taught.knowledge is not None and (taught.knowledge.top_k or taught.knowledge.samples)  # in place of logits
             continue
         expected, is_stepped = outputs[name], name != "logits.class" and not name.startswith("pooled.")
         assert values.shape == expected.shape
@@ -129,7 +129,9 @@ def test_the_cache_has_the_bytes_of_its_real_values(taught: TrainingContext) -> 
     real = sum(layout.num_bytes(examples, lengths) for layout in layouts.values())
     stepped = {name: layout for name, layout in layouts.items() if layout.ragged}
     assert {"features.stage1", "features.stage2", "maps.stage1", "maps.stage2"} < set(stepped)
-    if not taught.knowledge.top_k:
+    if taught.knowledge.samples:
+        assert layouts["drawn.rows"] == Layout(shape=(1, 3), dtype="uint8", ragged=(0,))
+    elif not taught.knowledge.top_k:
         assert real == 4 * (steps * (4 + 2 * 8 + 2) + examples * (classes - 4 + 2 * 8))
     on_disk = sum(path.stat().st_size for path in place.glob("*.npy"))
     assert on_disk <= 1.05 * real + 8 * examples

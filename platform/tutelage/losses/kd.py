@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tutelage.losses import Loss, real_steps
 from tutelage.networks.output import Need, Outline, Output
+from tutelage.networks.sampled import cross_entropy
 from tutelage.networks.top_k import coarse_log_probabilities
 from tutelage.plugins import PluginConfig
 
@@ -34,7 +35,8 @@ class SoftTargets(nn.Module):
     degrees of freedom (Sun et al., 2024). The loss is then invariant to positive affine maps of the logits of either network.
 
     A sparse teacher is compared over its k classes and the sum of all others. The result is below the dense loss by the mass
-    of the others times the divergence within them (`networks.top_k`).
+    of the others times the divergence within them (`networks.top_k`). Of classes drawn from the teacher (`networks.sampled`),
+    which are drawn at temperature 1, the mean of -log softmax(z_s) is taken: the loss plus the teacher's entropy, unbiased.
     """
 
     def __init__(self, temperature: float, *, standardise: bool = False) -> None:
@@ -44,6 +46,8 @@ class SoftTargets(nn.Module):
     def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         own = real_steps(student.logits, teacher.mask)
+        if teacher.drawn is not None:
+            return cross_entropy(own, real_steps(teacher.drawn, teacher.mask))
         if teacher.top is not None:
             classes = real_steps(teacher.top.classes, teacher.mask)
             target = real_steps(teacher.top.log_probabilities(self.temperature), teacher.mask)

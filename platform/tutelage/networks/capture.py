@@ -91,5 +91,7 @@ def _output(name: str, parts: Mapping[str, Tensor], shared: Output) -> Output:
     mask = parts.get(f"mask.{name}")
     if f"logits.{name}" in parts:
         return replace(shared, logits=parts[f"logits.{name}"].float(), mask=mask)
+    if f"drawn.{name}" in parts:
+        return replace(shared, drawn=parts[f"drawn.{name}"].long(), mask=mask)
     sparse = {part: parts[f"{part}.{name}"] for part in top_k.PARTS}
     return replace(shared, top=top_k.restored(sparse), mask=mask)

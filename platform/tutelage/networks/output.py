@@ -69,7 +69,8 @@ class Output:
 
     A teacher's output also has properties of the batch: `labels` `[batch, steps]`, -1 where unknown; `mask` `[batch, steps]`,
     False at padding (None: no padding); and `input_mask` `[batch, positions]`, the mask of the first ragged input. With sparse
-    knowledge, a teacher's output has `top` instead of logits, which are then empty.
+    knowledge, a teacher's output has `top` instead of logits, which are then empty, or `drawn`: int64 classes `[batch, steps,
+    samples]` that were drawn from its distribution.
     """
 
     logits: Tensor
@@ -82,3 +83,4 @@ class Output:
     mask: Tensor | None = None
     input_mask: Tensor | None = None
     top: TopClasses | None = None
+    drawn: Tensor | None = None

@@ -146,6 +146,13 @@ class KnowledgeConfig(Section):
         le=65_536,
         description="number of classes per step whose logits are cached, with the total mass of the others; null: all",
     )
+    samples: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="number of classes per step that are drawn from the teacher's distribution and cached in place of its "
+        "logits, for a temperature of 1; null: none",
+    )
     layers: list[str] | None = Field(
         None, min_length=1, description="the teacher's layers that are compared, by their names; null: its stages"
     )

@@ -105,10 +105,11 @@ def _teacher_plan(spec: Spec, context: TrainingContext) -> tuple[dict[str, Any],
 
 def _knowledge_plan(spec: Spec, context: TrainingContext, teacher: nn.Module) -> dict[str, Any]:
     """Return the bytes of the teacher's knowledge, and whether it would be cached or live."""
-    top_k = knowledge.top_k_of(spec, max(context.signature.classes.values()))
+    num_classes = max(context.signature.classes.values())
     plan = KnowledgePlan(
-        storage=open_storage(spec.storage), teachers=(), needs=knowledge.needs_of(spec), dtype=spec.knowledge.dtype, top_k=top_k
-    )
+        storage=open_storage(spec.storage), teachers=(), needs=knowledge.needs_of(spec), dtype=spec.knowledge.dtype,
+        top_k=knowledge.top_k_of(spec, num_classes), samples=knowledge.samples_of(spec, num_classes),
+    )  # fmt: skip
     named = stages.name_layers(teacher, spec.knowledge.layers)
     num_bytes = knowledge.knowledge_bytes(spec, replace(context, knowledge=plan), named)
     is_live = spec.knowledge.mode == "live" or bool(knowledge.why_too_large(spec, num_bytes))

@@ -84,9 +84,35 @@ def top_k_of(spec: Spec, num_classes: int) -> int:
     return top_k
 
 
+def samples_of(spec: Spec, num_classes: int) -> int:
+    """Return how many classes of a step are drawn in place of its logits, 0 for none.
+
+    Raises `InputError` beside `top_k`, if a loss of the search needs all logits, and for a temperature other than 1.
+    """
+    samples = spec.knowledge.samples
+    if samples is None or spec.knowledge.mode == "live":
+        return 0
+    if spec.knowledge.top_k is not None:
+        raise InputError(f"knowledge.samples {samples} and knowledge.top_k {spec.knowledge.top_k} exclude each other: set one.")
+    if "logits" in needs_of(spec):
+        raise InputError(
+            f"knowledge.samples {samples}: a loss of the search compares all {num_classes} classes. Remove samples, or use kd "
+            "without standardise, or losses of features."
+        )
+    temperatures = {float(corner["distillation"]["temperature"]) for corner in spec.space.corners()}
+    if temperatures != {1.0}:
+        found = ", ".join(f"{one:g}" for one in sorted(temperatures))
+        raise InputError(
+            f"knowledge.samples {samples}: classes are drawn at temperature 1, and distillation.temperature is {found}. Set it "
+            "to 1, or use knowledge.top_k."
+        )
+    return samples
+
+
 def check_knowledge(spec: Spec, context: TrainingContext) -> None:
-    """Raise `InputError`, before a teacher is trained, for a wrong `knowledge.top_k` or `knowledge.local_dir`."""
+    """Raise `InputError`, before a teacher is trained, for a wrong `knowledge.top_k`, `samples` or `local_dir`."""
     top_k_of(spec, max(context.signature.classes.values()))
+    samples_of(spec, max(context.signature.classes.values()))
     if spec.knowledge.local_dir is not None:
         place = Path(spec.knowledge.local_dir).expanduser().absolute()
         there = next(path for path in (place, *place.parents) if path.exists())
@@ -101,11 +127,17 @@ def _weight(primary: Measure, value: float) -> float:
 
 def knowledge_plan(spec: Spec, context: TrainingContext, teachers: Sequence[Teacher]) -> KnowledgePlan:
     """Return the plan of the teachers' knowledge and its cache entry, which is named by its content address."""
-    settings, needed, top_k = spec.knowledge, needs_of(spec), top_k_of(spec, max(context.signature.classes.values()))
+    num_classes = max(context.signature.classes.values())
+    settings, needed, top_k, samples = (
+        spec.knowledge,
+        needs_of(spec),
+        top_k_of(spec, num_classes),
+        samples_of(spec, num_classes),
+    )
     primary = context.built_task.measures[0]
     shares = [1.0 if settings.average == "equal" else _weight(primary, t.measures[primary.name]) for t in teachers]
     kept = [(teacher.address, teacher.directory, share) for teacher, share in zip(teachers, shares, strict=True)]
-    address = identity.knowledge_address(spec, context, kept, sorted(needed), top_k)
+    address = identity.knowledge_address(spec, context, kept, sorted(needed), top_k, samples)
     return KnowledgePlan(
         storage=open_storage(spec.storage),
         teachers=tuple((t.key, share) for t, share in zip(teachers, shares, strict=True)),
@@ -115,6 +147,7 @@ def knowledge_plan(spec: Spec, context: TrainingContext, teachers: Sequence[Teac
         cache=f"knowledge/{address}",
         dtype=settings.dtype,
         top_k=top_k,
+        samples=samples,
         local_dir=Path(settings.local_dir).expanduser().absolute() if settings.local_dir else None,
     )
 

@@ -18,7 +18,7 @@ from tutelage.data._examples import Batch, Examples
 from tutelage.data._halves import halves
 from tutelage.errors import WorkFailed
 from tutelage.measure import Measure
-from tutelage.networks import checkpoint, ensemble, stages, top_k
+from tutelage.networks import checkpoint, ensemble, sampled, stages, top_k
 from tutelage.networks.capture import capture, masks_for
 from tutelage.networks.output import Outline
 from tutelage.networks.weights import weights_of
@@ -170,7 +170,7 @@ class TrainingContext:
     def _dtype(self, part: str) -> str:
         assert self.knowledge is not None
         kind, _, name = part.partition(".")
-        return top_k.index_dtype(self.signature.classes[name]) if kind == "classes" else self.knowledge.dtype
+        return top_k.index_dtype(self.signature.classes[name]) if kind in ("classes", "drawn") else self.knowledge.dtype
 
     def write_view(self, draft: Path, split: SplitName, view: int, rows: Tensor, layouts: Layouts) -> None:
         """Write the teacher's outputs for a view of the consecutive examples `rows` into the view's draft."""
@@ -213,14 +213,18 @@ class TrainingContext:
             )
         for some, _, parts in found:
             stored = {part: tensor for part, tensor in parts.items() if not part.startswith("mask.")}
-            yield some, self._compressed(stored) if split == "train" and self.knowledge.top_k else stored
+            is_sparse = split == "train" and bool(self.knowledge.top_k or self.knowledge.samples)
+            yield some, self._compressed(stored, (self.seed, view, int(some[0]))) if is_sparse else stored
 
-    def _compressed(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the parts with the label sequences of more than `top_k` classes in sparse form."""
+    def _compressed(self, parts: dict[str, Tensor], seed: tuple[int, ...]) -> dict[str, Tensor]:
+        """Return the parts with label sequences in sparse form: drawn classes, or the largest of more than `top_k` classes."""
         assert self.knowledge is not None
         found: dict[str, Tensor] = {}
         for part, tensor in parts.items():
             kind, _, name = part.partition(".")
+            if kind == "logits" and self.knowledge.samples:
+                found[f"drawn.{name}"] = sampled.drawn(tensor, self.knowledge.samples, seed)
+                continue
             if kind != "logits" or tensor.shape[-1] <= self.knowledge.top_k:
                 found[part] = tensor
                 continue

@@ -57,7 +57,7 @@ def _teacher_query(context: TrainingContext, needed: frozenset[Need]) -> inferen
     cached = context.cached_knowledge
     if cached is None:
         return inference.live(context.teacher, context.built_task, needed, context.teacher_outline.stages_of_steps)
-    wanted = {"logits", *top_k.PARTS, *needed}
+    wanted = {"logits", "drawn", *top_k.PARTS, *needed}
 
     def query(view: int, rows: Tensor, batch: Batch) -> Mapping[str, Tensor]:
         device, parts = next(iter(batch.inputs.values())).device, cached.view("train", view)
