@@ -40,6 +40,17 @@ def test_layers_are_torchs_own_again_behind_the_block_also_after_an_error() -> N
     assert (nn.LSTM.forward, nn.GRU.forward) == before
 
 
+@pytest.mark.parametrize("layer", [nn.LSTM(3, 4, proj_size=2), nn.LSTM(3, 4, 2, dropout=0.5)], ids=["projected", "dropout"])
+def test_a_layer_that_the_loop_does_not_compute_runs_as_torchs_own(layer: nn.LSTM) -> None:
+    given = torch.randn(5, 2, 3)
+    torch.manual_seed(0)
+    expected, _ = layer(given)
+    with scanned.loops():
+        torch.manual_seed(0)
+        found, _ = layer(given)
+    torch.testing.assert_close(found, expected)
+
+
 class OwnReader(nn.Module):
     """A user's network with recurrent layers of two directions."""
 

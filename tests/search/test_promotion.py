@@ -88,6 +88,39 @@ def test_new_students_precede_paused_ones_until_several_are_paused_and_some_have
     assert other.promoted(is_last=True) == 50
 
 
+def test_nobody_is_promoted_before_five_have_finished() -> None:
+    rule = Promotion(rungs=(1,), max_epochs=9, share=1.0, num_students=20, startup=8)
+    trained(rule, {key: (1.0, -0.5 - key / 50) for key in range(4)})
+    for key in range(4, 9):
+        rule.pauses(key, 1, student(0.5), -1.0)
+    assert rule.promoted(is_last=True) is None
+    rule.finished(4, student(0.5), -1.2)
+    assert rule.promoted(is_last=True) is not None
+
+
+def test_a_student_that_paused_twice_is_not_promoted_again_while_it_pauses_at_its_next_rung() -> None:
+    """Its worker was lost as it paused, so that it is scored twice; at the next rung its state is still being written."""
+    rule = Promotion(rungs=(1, 3), max_epochs=9, share=1.0, num_students=20, startup=5)
+    trained(rule, {key: (1.0, -0.5 - key / 50) for key in range(5)})
+    rule.pauses(7, 1, student(0.5), -1.0)
+    rule.paused(7)
+    assert rule.promoted(is_last=True) == 7
+    assert promotion.Promotion.pauses(rule, 7, 3, student(0.5), -1.1)
+    assert rule.promoted(is_last=True) is None
+    rule.paused(7)
+    assert rule.promoted(is_last=True) == 7
+
+
+def test_a_last_student_may_spend_what_the_students_that_did_not_come_would_have() -> None:
+    """18 of 24 students came: six have finished and twelve pause after one epoch, which is 66 of 216 epochs."""
+    for is_last in (False, True):
+        rule = Promotion(rungs=(1,), max_epochs=9, share=0.35, num_students=24, startup=6)
+        trained(rule, {key: (1 + key / 8, -0.5 - key / 10) for key in range(6)})
+        for key in range(6, 18):
+            assert rule.pauses(key, 1, student(2.0), -0.5)
+        assert (rule.promoted(is_last=is_last) is not None) is is_last
+
+
 def test_an_outlier_among_the_results_prevents_no_promotion() -> None:
     """The results are noise around -1 for all sizes, with one outlier: a student like the others is still promoted."""
     generator = np.random.default_rng(0)

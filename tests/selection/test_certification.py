@@ -81,6 +81,14 @@ def test_the_front_is_ordered_by_evidence() -> None:
     assert by_evidence(ACCURACY, reference, candidates, 0.1) == ["best", "middle", "worst"]
 
 
+def test_evidence_counts_disagreements_and_not_the_drop_alone() -> None:
+    """`restless` loses less than `steady`, by more answers that differ, so that its drop is less certain."""
+    reference = np.concatenate([np.zeros((100, 1)), np.ones((900, 1))])
+    restless, steady = reference.copy(), reference.copy()
+    restless[:40], restless[100:145], steady[100:106] = 1.0, 0.0, 0.0
+    assert by_evidence(ACCURACY, reference, {"restless": restless, "steady": steady}, 0.02) == ["steady", "restless"]
+
+
 def test_a_measure_that_is_no_share_is_tested_by_a_bootstrap() -> None:
     generator = np.random.default_rng(1)
     reference = generator.normal(1.0, 0.1, (100, 1))
