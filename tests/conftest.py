@@ -106,6 +106,19 @@ def ray_cluster() -> Iterator[None]:
         ray.shutdown()
 
 
+@pytest.fixture
+def nodes(ray_cluster: None) -> Iterator[Any]:
+    """A `ray.cluster_utils.Cluster`, by which nodes of one CPU are added to the cluster of the test run, for one test."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(shutdown_at_exit=False)
+    cluster.head_node = ray._private.worker.global_worker.node
+    yield cluster
+    for node in list(cluster.worker_nodes):
+        cluster.remove_node(node)
+
+
 @pytest.fixture(scope="session")
 def small_spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A spec that a sweep finishes in seconds, with a storage of its own for the whole run."""

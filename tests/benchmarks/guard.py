@@ -1,4 +1,4 @@
-"""How often a guard's promise holds: simulated guards whose truth is known, and real ones on the digits.
+"""How often a guard's guarantee holds: simulated guards whose truth is known, and real ones on the digits.
 
     python tests/benchmarks/guard.py [--guards 200]
     python tests/benchmarks/guard.py --real 20
@@ -7,7 +7,7 @@
 Simulated: a dense network is right on nine of ten examples. Each candidate is wrong on some of those and right on some
 others. On most examples candidates agree how fragile these are, so their errors are correlated. A candidate's true drop is
 what it loses less what it wins. The guard walks the candidates on n examples, as `tutelage select` does. The usual guard takes
-the strongest candidate whose drop is within the bound on the 2n examples that chose it. A promise holds if the true drop of
+the strongest candidate whose drop is within the bound on the 2n examples that chose it. A guarantee holds if the true drop of
 the candidate that is taken is below the bound.
 
 `--real N` trains N students of the digits with a ladder of removed channels, each seed on another split, and measures the
@@ -84,7 +84,7 @@ def table_of_simulated(guards: int) -> list[dict[str, Any]]:
                     {
                         "examples": n if kind != "usual" else 2 * n, "bound": f"{100 * max_drop:g} points",
                         "candidates": candidates, "guard": KINDS[kind], "guards": guards,
-                        "promise holds": f"{100 * np.mean(held):.1f} %",
+                        "guarantee holds": f"{100 * np.mean(held):.1f} %",
                         "takes a smaller one": f"{100 * np.mean([one.is_smaller for one in taken]):.1f} %",
                         "true drop, points": f"{100 * np.mean([one.drop for one in taken]):.2f}",
                     }

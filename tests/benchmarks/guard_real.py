@@ -2,7 +2,7 @@
 
 On the digits every guard has a student of its own. On CIFAR-100 the guards of one student share its ladder: each draws its
 examples from the images that neither the student nor the test split has, and halves them. So a guard costs a walk and no
-training, and guards of one student differ as promises do: by the examples that certify. Two guards may share examples.
+training, and guards of one student differ as guarantees do: by the examples that certify. Two guards may share examples.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +84,6 @@ def test_a_search_whose_workers_are_killed_every_few_seconds_gives_the_same_stud
     told = [line for line in command.stderr.splitlines() if "its worker was killed or has crashed" in line]
     assert len(told) == len(killed) and "Traceback" not in command.stderr, command.stderr
     assert_same(sweep_at(spec["storage"], "killed").records(), undisturbed)
-
-
-@pytest.fixture
-def nodes(ray_cluster: None) -> Iterator[Cluster]:
-    """Nodes of one CPU that are added to the cluster of the test run, for one test."""
-    cluster = Cluster(shutdown_at_exit=False)
-    cluster.head_node = ray._private.worker.global_worker.node
-    yield cluster
-    for node in list(cluster.worker_nodes):
-        cluster.remove_node(node)
 
 
 def workers_on(node: Any) -> list[str]:

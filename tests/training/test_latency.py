@@ -134,6 +134,27 @@ def test_a_node_with_the_labels_measures(context: TrainingContext, file: bytes, 
         latency.latencies_ms({"a": file}, with_latency(context, node={"device": "tablet"}))
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_node_of_a_cluster_that_has_the_labels_measures(
+    context: TrainingContext, file: bytes, nodes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nodes of a real cluster: the network is timed in a process of the one with the label, not in this one."""
+    phone, timed = nodes.add_node(labels={"device": "phone"}), latency._timed
+
+    def timed_by(*given: Any) -> Any:
+        node = ray.get_runtime_context().get_node_id()
+        return {name: {**one, "node": node} for name, one in timed(*given).items()}
+
+    monkeypatch.setattr(latency, "_timed", timed_by)
+    found = latency.latencies_ms({"a": file, "b": file}, with_latency(context, node={"device": "phone"}))
+    assert {one["node"] for one in found.values()} == {phone.node_id} != {ray.get_runtime_context().get_node_id()}
+    assert all(0 < one["latency_ms"] <= one["latency_p90_ms"] for one in found.values())
+    with pytest.raises(WorkFailed, match=r"no node of the cluster has the labels \{'device': 'tablet'\}.*device=phone"):
+        latency.latencies_ms({"a": file}, with_latency(context, node={"device": "tablet"}))
+
+
 def test_a_network_that_cannot_be_written_as_onnx_is_an_error(
     context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

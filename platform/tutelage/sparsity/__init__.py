@@ -84,6 +84,16 @@ class Method:
         """
         raise InputError("it does not remove at one moment of a training. Use another method, or omit sparsity.ladder.")
 
+    def for_sandwich(self) -> Method:
+        """Return this method as a ladder by the sandwich rule uses it: channels are ordered once, and all rungs share weights.
+
+        Raises `InputError` with the reason if the method has no such order.
+        """
+        raise InputError(
+            "the sandwich rule orders the channels of the whole network once. Take channels or spr with allocation: uniform or "
+            "sensitivity and without thresholds, amounts, heads and blocks, or omit sparsity.ladder.sandwich."
+        )
+
     def reopen(self, model: nn.Module) -> nn.Module:
         """Return `model` in a form from which a stage that comes before this one can remove further; a `composed` ladder asks.
 

@@ -146,6 +146,28 @@ class Channels(Allocated):
         """Return the coupled layers for which thresholds and amounts may be given."""
         return [group.layers for group in groups(model, calibration.arguments)]
 
+    def for_sandwich(self) -> Method:
+        """Return the method itself. Raises `InputError` if the weakest channels of the network, or limits of layers, decide."""
+        if self._config.has_threshold or self.amounts or self._config.allocation == "network":
+            return super().for_sandwich()
+        return self
+
+    def kept_channels(self, model: nn.Module, calibration: Calibration) -> dict[str, list[int]]:
+        """Return the channels of each coupled group that stay without `amount`, sorted, by the name of the group's first layer.
+
+        Those of a larger amount are among those of a smaller one, if the weights are the same.
+        """
+        scores = channel_scores(self._config.score, model, calibration)
+        widths = {name: len(own) for name, own in scores.items()}
+
+        def cut(network: nn.Module, kept: Mapping[str, int]) -> nn.Module:
+            return keep_channels(network, calibration, scores, kept)
+
+        kept = {name: rounded_width(n, self.amount, self._config.round_to) for name, n in widths.items()}
+        if self.order is not None:
+            kept = self.kept(model, widths, cut, calibration)
+        return {name: sorted(own.argsort(stable=True)[len(own) - kept[name] :].tolist()) for name, own in scores.items()}
+
     def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` with its weakest channels removed, in place."""
         smaller = self.cut_to_share(model, calibration)

@@ -139,6 +139,10 @@ class Regularised(channels.Channels):
         self._has_rungs = True
         return super().for_ladder()
 
+    def for_sandwich(self) -> Method:
+        """Return the method itself. Raises `InputError` for penalties of heads or blocks as well."""
+        return Method.for_sandwich(self) if self._parts.are_penalised else super().for_sandwich()
+
     def surgery(self) -> Mapping[str, Any] | None:
         """Return the heads and blocks that are gone; None if there are none."""
         return self._parts.surgery()

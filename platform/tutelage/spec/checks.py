@@ -111,14 +111,15 @@ def _corner_problems(name: str, parsed: Mapping[str, Any]) -> Iterator[Finding]:
             if section == name and key in corner[name]:
                 yield from (problems := list(_plugin_problems(family, corner[name][key], (section, key))))
                 if family == "sparsity" and not problems and corner[name].get("ladder") is not None:
-                    yield from _ladder_problems(corner[name]["method"])
+                    yield from _ladder_problems(corner[name]["method"], corner[name]["ladder"])
 
 
-def _ladder_problems(method: Any) -> Iterator[Finding]:
-    """Give why a sparsity method, which is well configured, cannot remove rung by rung."""
+def _ladder_problems(method: Any, ladder: Any) -> Iterator[Finding]:
+    """Give why a sparsity method, which is well configured, cannot remove rung by rung, or by the sandwich rule."""
     try:
         _, plugin, options = plugins.configure("sparsity", method)
-        plugin.build(options, 0.5).for_ladder()
+        built = plugin.build(options, 0.5)
+        built.for_sandwich() if isinstance(ladder, Mapping) and ladder.get("sandwich") else built.for_ladder()
     except InputError as error:
         yield ("sparsity", "ladder"), method, f"sparsity.method '{plugins.described(method)}' has no ladder: {error}"
 

@@ -219,6 +219,11 @@ class LadderConfig(Section):
     amounts: list[float] | None = Field(
         None, description="amounts of the rungs in place of `rungs` and `spacing`, growing; the last is `sparsity.amount`"
     )
+    sandwich: bool = Field(
+        False,
+        description="all rungs share the weights of the whole network and recover together, for `recovery_epochs` a rung: each "
+        "step trains the whole network, the narrowest rung and two others (Yu and Huang, 2019); with channels and spr",
+    )
 
     def amounts_to(self, amount: float) -> tuple[float, ...]:
         """Return the amounts of the rungs, growing, the last of which is `amount`; none if nothing is removed."""

@@ -13,6 +13,7 @@ from tutelage.errors import InputError
 from tutelage.networks import checkpoint, inherit, stages
 from tutelage.sparsity import Method, Point
 from tutelage.sparsity._ladder import Ladder
+from tutelage.sparsity._sandwich import Sandwich
 from tutelage.spec.sections import LadderConfig, RecipeConfig, TrialConfig
 from tutelage.training.context import TrainingContext
 from tutelage.training.distillation import distillation_of
@@ -62,7 +63,7 @@ def sparsity_of(config: TrialConfig) -> Callable[[], Method] | None:
 
 def _laddered(build: Callable[[], Method], ladder: LadderConfig) -> Method:
     method = build()
-    return Ladder(method, ladder.amounts_to(method.amount), ladder.recovery_epochs)
+    return (Sandwich if ladder.sandwich else Ladder)(method, ladder.amounts_to(method.amount), ladder.recovery_epochs)
 
 
 def recoveries(config: TrialConfig) -> tuple[int, ...]:
@@ -74,10 +75,13 @@ def recoveries(config: TrialConfig) -> tuple[int, ...]:
 def of_rung(config: TrialConfig, rung: int) -> TrialConfig:
     """Return the config of a training that climbs the ladder of `config` up to `rung` (0: the whole student).
 
-    The highest rung of that training is what `rung` is in the whole one. Its `sparsity.amount` is the rung's.
+    The highest rung of that training is what `rung` is in the whole one. Its `sparsity.amount` is the rung's. By the sandwich
+    rule all rungs are trained together, so each has the config of the whole training.
     """
     sparsity, student = config.sparsity, config.student
     assert sparsity.ladder is not None
+    if sparsity.ladder.sandwich:
+        return config
     amounts = sparsity.ladder.amounts_to(sparsity.amount)
     spared = sparsity.ladder.recovery_epochs * (len(amounts) - rung)
     ladder = sparsity.ladder.model_copy(update={"rungs": max(1, rung), "amounts": list(amounts[:rung])})
