@@ -29,7 +29,7 @@ from tutelage.search.size_aware import SizeAware
 from tutelage.search.suggest import Callbacks, Goal, Suggester, size_losses
 from tutelage.selection import capacity_gap, comparison
 from tutelage.selection.confirmation import Confirmation
-from tutelage.selection.estimate import Judged, estimates
+from tutelage.selection.estimate import ValidationSample, estimates
 from tutelage.selection.query import SelectionQuery
 from tutelage.selection.test_split import score
 from tutelage.spec.distributions import parse
@@ -205,13 +205,13 @@ def students(make_record: Make, *rates: float, **more: float) -> list[TrialRecor
 
 def test_estimates_have_finite_intervals_of_seeds_and_examples() -> None:
     runs = [1.60, 1.70, 1.80]
-    known = Judged(measure=CER, count=100, errors={"a": 0.2})
+    known = ValidationSample(measure=CER, count=100, errors={"a": 0.2})
     wide = estimates({"a": 1.5}, {"a": runs}, known)["a"]
-    narrow = estimates({"a": 1.5}, {"a": runs}, Judged(measure=CER, count=100, errors={}))["a"]
+    narrow = estimates({"a": 1.5}, {"a": runs}, ValidationSample(measure=CER, count=100, errors={}))["a"]
     assert wide.interval is not None and narrow.interval is not None and narrow.bound is not None
     assert wide.interval[0] < narrow.interval[0] < 1.7 < narrow.interval[1] < wide.interval[1]
     assert 1.7 < narrow.bound < narrow.interval[1], "the worse side is the upper one"
-    near_zero = estimates({"a": 0.1}, {"a": [0.0, 0.2]}, Judged(measure=CER, count=100, errors={}))["a"]
+    near_zero = estimates({"a": 0.1}, {"a": [0.0, 0.2]}, ValidationSample(measure=CER, count=100, errors={}))["a"]
     assert near_zero.interval is not None and near_zero.interval[0] == 0.0, "no rate is below 0"
 
 
@@ -223,12 +223,12 @@ def test_the_policy_takes_the_lowest_rate_for_sure_and_the_lucky_regress(make_re
     fresh = race.run({}, lambda trials: {trial: true[trial] for trial in trials}, most=6)
     cautious = race.cautious(fresh).estimates
     assert all(map(math.isfinite, cautious.values())) and cautious["t0001"] > 1.2
-    found = race.cautious(fresh).answer(records, among=fresh)
+    found = race.cautious(fresh).select(records, among=fresh)
     assert found.record.trial_id == "t0001" and "best of" in found.reason
     for policy in plugins.names("policies"):
         if policy != "min-latency":
             assert replace(query, policy=policy, teacher={"cer": 1.0}).ranked(records) or policy == "smallest-within"
-    within = replace(query, policy={"smallest-within": {"within": 0.45}}).answer(records)
+    within = replace(query, policy={"smallest-within": {"within": 0.45}}).select(records)
     assert within.record.trial_id == "t0000", "0.4 above the best"
 
 

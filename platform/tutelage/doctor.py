@@ -40,9 +40,9 @@ def examine(storage: str | Path, tracking_uri: str | None, address: str | None) 
     return rows
 
 
-def _row(check: str, ask: Callable[[], str]) -> dict[str, str]:
+def _row(check: str, examine: Callable[[], str]) -> dict[str, str]:
     try:
-        return {"check": check, "state": "ok", "found": ask()}
+        return {"check": check, "state": "ok", "found": examine()}
     except (TutelageError, OSError, ray.exceptions.RayError) as error:
         return {"check": check, "state": "failed", "found": str(error)}
 
@@ -53,11 +53,11 @@ def _storage(storage: str | Path) -> str:
 
 
 def _widths(storage: str | Path) -> str:
-    """Return in words which widths onnxruntime runs fastest here; measured once a machine, and kept in the storage."""
+    """Return as text which widths ONNX Runtime runs fastest; measured once on each machine, and cached in the storage."""
     found = staircase.kept(open_storage(storage).within("machines"))
     times = ", ".join(f"{width}: {ms:.3g}" for width, ms in found["latency_ms"].items())
     if found["step"] == 1:
-        return f"every width is as fast for its size in ONNX Runtime (channels: ms {times})"
+        return f"all widths are equally efficient in ONNX Runtime (channels: ms {times})"
     return (
         f"widths off a multiple of {found['step']} are slower in ONNX Runtime (channels: ms {times}); "
         f"sparsity.method: {{channels: {{round_to: {found['step']}}}}}"
@@ -80,13 +80,13 @@ def _cluster() -> str:
 
 
 def _from_a_worker(storage: str | Path) -> str:
-    """Write a file in a worker and read it here: a storage that is not shared is seen at once."""
+    """Write a file in a worker and read it here, which shows whether the storage is shared."""
     key, place = f".doctor-{uuid.uuid4().hex}", open_storage(storage)
     ray.get(ray.remote(num_cpus=0)(lambda: place.put(key, "here")).remote())
     if key not in place.list():
-        raise OSError(f"a worker's file in {storage} is not seen here; storage must be shared by all nodes")
+        raise OSError(f"a file that a worker wrote to {storage} is not visible here; the storage must be shared by all nodes")
     place.remove(key)
-    return "a worker's file is seen here"
+    return "a worker's file is visible here"
 
 
 def _clock() -> str:

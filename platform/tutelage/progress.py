@@ -66,15 +66,15 @@ class Progress:
             self._print(event, f"{record.trial_id} {record.state:10} {self._quality_of(record) or why}  {self._front}")
 
     def _quality_of(self, record: TrialRecord) -> str:
-        """Return how good and how large an ended trial's student is."""
+        """Return the quality and the size of an ended trial's student as text."""
         if record.state == "stopped" and record.curve:
             return f"after {len(record.curve)} epochs, at {self._quality(record.curve[-1])}"
         quality, measures = self._quality(record.measures), record.measures
         shown = f"{quality}, {measures['params']:,.0f} parameters" if quality and "params" in measures else quality
-        return f"{len(record.candidates)} candidates, the one that was asked for: {shown}" if record.candidates else shown
+        return f"{len(record.candidates)} candidates, that of the config: {shown}" if record.candidates else shown
 
     def _quality(self, measures: Mapping[str, float]) -> str:
-        """Return the primary measure in words, if it was measured."""
+        """Return the primary measure as text, "" if it was not measured."""
         if self._primary is None or self._primary.name not in measures:
             return ""
         return f"{self._primary.label} {self._primary.text_with_unit(measures[self._primary.name])}"

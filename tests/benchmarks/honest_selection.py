@@ -138,7 +138,7 @@ def real(sweeps: int, policy: str, changes: Sequence[str]) -> list[dict[str, flo
             loaded = loading.load(Path(__file__).parents[2] / "search_spaces" / "digits.yaml", overrides)
             home = pipeline.sweep(loaded)
             query = SelectionQuery(primary=OBJECTIVES[0].measure, policy=reference, objectives=home.objectives(), limits=limits)
-            naive = query.answer(fronts.candidates(home)).record
+            naive = query.select(fronts.candidates(home)).record
             document = select.select(home, policy=reference, limits=limits).document
             context = select.context_with_teacher(home, loaded)
             test, task = context.read("test"), context.built_task

@@ -80,5 +80,8 @@ def test_unlabelled_data_are_distilled_from_a_teacher_of_other_data(tmp_path: Pa
     document = select.select(home, policy="best-quality", confirm=1).document
     assert document["test"]["value"] > 0.7 and document["test"]["label_only"] is None
     assert document["distillation"].startswith("No conclusion: no training example has a label")
-    assert document["transfer"].startswith("From arrays (path: ") and "no labels to learn it without" in document["transfer"]
+    assert (
+        document["transfer"].startswith("From arrays (path: ")
+        and "without it there are no labels to learn from" in document["transfer"]
+    )
     assert checkpoint.read(home.student_path(document["student"]["trial"]))[0] is not None

@@ -19,7 +19,7 @@ from tutelage.records.json_lines import JsonLines
 from tutelage.records.reruns import Reruns, Run
 from tutelage.records.trial import TrialRecord
 from tutelage.selection.confirmation import Confirmation
-from tutelage.selection.estimate import Judged, estimates
+from tutelage.selection.estimate import ValidationSample, estimates
 from tutelage.selection.query import SelectionQuery
 from tutelage.storage import open_storage
 
@@ -27,7 +27,7 @@ OBJECTIVES = (objective("accuracy"), replace(objective("params"), reference=1e6)
 Make = Callable[..., TrialRecord]
 N = 400
 ACCURACY = OBJECTIVES[0].measure
-JUDGED = Judged(measure=ACCURACY, count=N, errors={})
+SAMPLE = ValidationSample(measure=ACCURACY, count=N, errors={})
 
 
 def race(
@@ -45,7 +45,7 @@ def students(make_record: Make, *accuracies: float) -> list[TrialRecord]:
 def test_an_estimate_combines_students_and_wilsons_intervals() -> None:
     """By hand, for one trial: φ² p̃ q̃ is its own variance, and the squares of both half-widths add up."""
     runs = [0.90, 0.92, 0.94]
-    found = estimates({"a": 0.95}, {"a": runs}, JUDGED)["a"]
+    found = estimates({"a": 0.95}, {"a": runs}, SAMPLE)["a"]
     assert found.mean == pytest.approx(0.92)
     assert found.sd == pytest.approx(0.02)
     from_seeds = students_t.ppf(0.975, 2) * 0.02 * np.sqrt(1 + 1 / 3)
@@ -58,13 +58,13 @@ def test_an_estimate_combines_students_and_wilsons_intervals() -> None:
 
 
 def test_equal_seeds_leave_the_interval_of_the_examples_and_one_seed_has_none() -> None:
-    sure = estimates({"a": 0.9}, {"a": [0.9, 0.9, 0.9]}, JUDGED)["a"]
+    sure = estimates({"a": 0.9}, {"a": [0.9, 0.9, 0.9]}, SAMPLE)["a"]
     assert sure.interval == pytest.approx(wilson_interval(360, N))
-    once = estimates({"a": 0.9}, {"a": [0.9]}, JUDGED)["a"]
+    once = estimates({"a": 0.9}, {"a": [0.9]}, SAMPLE)["a"]
     assert (once.interval, once.bound, once.sd) == (None, None, None)
-    beside = estimates({"a": 0.9, "b": 0.9}, {"a": [0.9], "b": [0.88, 0.92]}, JUDGED)["a"]
+    beside = estimates({"a": 0.9, "b": 0.9}, {"a": [0.9], "b": [0.88, 0.92]}, SAMPLE)["a"]
     assert beside.interval is not None, "how seeds vary is known from another student"
-    perfect = estimates({"a": 1.0}, {"a": [1.0, 1.0]}, JUDGED)["a"]
+    perfect = estimates({"a": 1.0}, {"a": [1.0, 1.0]}, SAMPLE)["a"]
     assert perfect.interval is not None and perfect.interval[0] < 1.0 == perfect.interval[1]
 
 
@@ -73,7 +73,7 @@ def test_equal_seeds_leave_the_interval_of_the_examples_and_one_seed_has_none() 
     st.dictionaries(st.text(min_size=1, max_size=2), st.lists(st.floats(0, 1), min_size=2, max_size=5), min_size=1, max_size=5)
 )
 def test_intervals_contain_their_mean_and_stay_within_0_and_1(fresh: dict[str, list[float]]) -> None:
-    for one in estimates(dict.fromkeys(fresh, 0.5), fresh, JUDGED).values():
+    for one in estimates(dict.fromkeys(fresh, 0.5), fresh, SAMPLE).values():
         assert one.interval is not None and one.bound is not None
         assert 0 <= one.interval[0] <= one.bound <= one.mean + 1e-12
         assert one.mean <= one.interval[1] + 1e-12 and one.interval[1] <= 1
@@ -85,7 +85,7 @@ def test_the_interval_covers_one_more_student_at_its_confidence() -> None:
     rng, held, total = np.random.default_rng(0), 0, 4000
     for _ in range(total):
         own = np.clip(rng.normal(0.9, 0.02, 4), 0, 1)
-        found = estimates({"a": 0.9}, {"a": (rng.binomial(N, own[:3]) / N).tolist()}, JUDGED)["a"]
+        found = estimates({"a": 0.9}, {"a": (rng.binomial(N, own[:3]) / N).tolist()}, SAMPLE)["a"]
         assert found.interval is not None
         held += found.interval[0] <= own[3] <= found.interval[1]
     assert held / total > 0.95 - 3 * np.sqrt(0.05 * 0.95 / total)
@@ -114,7 +114,7 @@ def test_a_student_that_regresses_is_followed_by_the_next(make_record: Make) -> 
     running = race(records)
     fresh = running.run({}, trained_as({"t0000": 0.90, "t0001": 0.93, "t0002": 0.85}, log), most=6)
     assert log[0][0] == "t0002" and "t0001" in fresh
-    assert running.cautious(fresh).answer(records, among=fresh).record.trial_id == "t0001"
+    assert running.cautious(fresh).select(records, among=fresh).record.trial_id == "t0001"
 
 
 def test_an_unconfirmed_student_has_no_advantage(make_record: Make) -> None:
@@ -148,15 +148,15 @@ def test_recorded_runs_are_not_repeated(make_record: Make) -> None:
 
 
 def test_a_bound_on_accuracy_applies_to_the_confidence_bound(make_record: Make) -> None:
-    """Of 0.90 over 400 examples 0.87 is sure, not 0.89; the smallest that meets the bound for sure is larger than it looks."""
+    """The lower confidence bound of 0.90 over 400 examples is below 0.89; a larger student is the smallest that meets it."""
     records = students(make_record, 0.90, 0.91, 0.92, 0.95)
     running = race(records, "min-size", limits=Limits(min={"accuracy": 0.89}))
     log: list[list[str]] = []
     fresh = running.run({}, trained_as({record.trial_id: record.measures["accuracy"] for record in records}, log), most=4)
     query = running.cautious(fresh)
-    taken = query.answer(records, among=fresh).record
+    taken = query.select(records, among=fresh).record
     assert taken is records[2], "its record, with the value that the search measured"
-    assert query.estimates["t0002"] >= 0.89 > estimates({"a": 0.9}, {"a": [0.91] * 3}, JUDGED)["a"].bound  # type: ignore[operator]
+    assert query.estimates["t0002"] >= 0.89 > estimates({"a": 0.9}, {"a": [0.91] * 3}, SAMPLE)["a"].bound  # type: ignore[operator]
 
 
 def test_the_front_is_confirmed_with_students_that_join_it(make_record: Make) -> None:
@@ -200,10 +200,10 @@ def test_the_front_has_only_students_whose_believed_quality_meets_its_bounds(
     assert [record.trial_id for record in found] == expected
 
 
-def test_a_believed_value_stays_within_the_bounds_of_its_measure(make_record: Make) -> None:
+def test_an_expected_value_stays_within_the_bounds_of_its_measure(make_record: Make) -> None:
     """The others regress by 0.2, which would leave the first below 0."""
     found = race(students(make_record, 0.1, 0.9, 0.95), policy="min-size")
     fresh = {"t0001": [0.7, 0.72], "t0002": [0.74, 0.76]}
-    assert found._believed(fresh)[0] == 0.0
+    assert found._expected(fresh)[0] == 0.0
     assert np.isfinite(list(found.cautious(fresh).estimates.values())).all()
     assert sum(found.chances(fresh).values()) == pytest.approx(1.0)

@@ -33,7 +33,7 @@ def test_the_student_that_is_taken_instead_is_trained_with_the_fresh_seeds(
         return {record.trial_id: fresh[record.trial_id] for record in records}
 
     context = SimpleNamespace(splits={"validation": range(10_000)}, seed=0)
-    retraining: Any = SimpleNamespace(num_seeds=num_seeds, context=context, distilled=distilled, known=lambda: dict(fresh))
+    retraining: Any = SimpleNamespace(num_seeds=num_seeds, context=context, distilled=distilled, confirmed=lambda: dict(fresh))
     query = SelectionQuery(policy="best-quality", primary=OBJECTIVES[0].measure, objectives=OBJECTIVES)
     picker = Picker(query=query, retraining=retraining, rivals=6, events=Dispatcher())
     records = [make_record(0, accuracy=0.97, params=5000.0), make_record(1, accuracy=0.80, params=100.0)]

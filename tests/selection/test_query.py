@@ -45,7 +45,7 @@ def test_each_policy_selects_its_student(records: list[TrialRecord]) -> None:
         "smallest-within": "t0002",  # 0.98 is within 0.01 of 0.99, and a bound itself is met
         "weighted": "t0002",
     }
-    assert {policy: ask(policy).answer(records).record.trial_id for policy in expected} == expected
+    assert {policy: ask(policy).select(records).record.trial_id for policy in expected} == expected
 
 
 def largest_contribution(records: list[TrialRecord]) -> str:
@@ -60,25 +60,25 @@ def largest_contribution(records: list[TrialRecord]) -> str:
 
 def test_the_smallest_within_is_measured_from_the_best_or_the_teacher(records: list[TrialRecord]) -> None:
     def taken(**options: Any) -> str:
-        return ask({"smallest-within": options}, teacher={"accuracy": 0.93}).answer(records).record.trial_id
+        return ask({"smallest-within": options}, teacher={"accuracy": 0.93}).select(records).record.trial_id
 
     assert [taken(within=w) for w in (0.0, 0.004, 0.01, 0.09, 0.5)] == ["t0000", "t0000", "t0002", "t0003", "t0001"]
     assert taken(of="teacher") == "t0002"
     assert taken(of="teacher", within=0.03) == "t0003"
     with pytest.raises(NoStudentFits, match=r"smallest-within \(of: teacher\) takes none of the 6 students"):
-        ask({"smallest-within": {"of": "teacher"}}, teacher={"accuracy": 1.0001}).answer(records)
+        ask({"smallest-within": {"of": "teacher"}}, teacher={"accuracy": 1.0001}).select(records)
 
 
 def test_weights_move_the_choice_along_the_front(records: list[TrialRecord]) -> None:
     def taken(**weights: float) -> str:
-        return ask({"weighted": {"weights": weights}}).answer(records).record.trial_id
+        return ask({"weighted": {"weights": weights}}).select(records).record.trial_id
 
     assert taken(accuracy=1, params=0) == "t0000"
     assert taken(accuracy=0, params=1) == "t0001"
     assert taken() == "t0002"
     for wrong, why in (({"latency": 1}, "no objective 'latency' to weigh"), ({"params": -1}, "at least 0")):
         with pytest.raises(InputError, match=why):
-            ask({"weighted": {"weights": wrong}}).answer(records)
+            ask({"weighted": {"weights": wrong}}).select(records)
 
 
 @pytest.mark.slow
@@ -98,34 +98,34 @@ def test_a_policy_selects_from_the_front_in_any_order_of_the_records(
         )
         for i, (a, p) in enumerate(rows)
     ]  # fmt: skip
-    found = ask(policy).answer(records)
+    found = ask(policy).select(records)
     shuffled = order.sample(records, len(records))
-    assert ask(policy).answer(shuffled).record == found.record
+    assert ask(policy).select(shuffled).record == found.record
     assert found.record in non_dominated(records, ask(policy).axes)
     assert found.reason.startswith(f"{policy} takes {found.record.trial_id}: ") and found.reason.endswith(".")
 
 
 def test_limits_apply_before_the_front_is_computed(records: list[TrialRecord]) -> None:
-    found = ask("best-quality", limits=Limits(max={"size_bytes": 20e3})).answer(records)
+    found = ask("best-quality", limits=Limits(max={"size_bytes": 20e3})).select(records)
     assert found.record.trial_id == "t0002"
     assert found.runner_up is not None
     assert found.runner_up.trial_id == "t0003"
     assert "size_bytes ≤ 20000" in found.reason
-    behind = ask("best-quality", limits=Limits(max={"accuracy": 0.96}, min={"params": 10_000})).answer(records)
+    behind = ask("best-quality", limits=Limits(max={"accuracy": 0.96}, min={"params": 10_000})).select(records)
     assert behind.record.trial_id == "t0004", "it is dominated over all, but not among those that fit"
 
 
 def test_only_the_named_trials_are_selected_and_all_shape_the_front(records: list[TrialRecord]) -> None:
-    assert ask("best-quality").answer(records, among=["t0002", "t0003"]).record.trial_id == "t0002"
+    assert ask("best-quality").select(records, among=["t0002", "t0003"]).record.trial_id == "t0002"
     within = ask({"smallest-within": {"within": 0.005}})
     with pytest.raises(NoStudentFits):
-        within.answer(records, among=["t0001"])
+        within.select(records, among=["t0001"])
 
 
 def test_ties_go_to_the_smaller_then_the_earlier(make_record: Make) -> None:
     equal = [make_record(i, accuracy=0.9, params=p, size_bytes=p) for i, p in ((3, 10.0), (1, 10.0), (2, 20.0))]
-    assert ask("best-quality").answer(equal).record.number == 1
-    assert ask("min-size").answer(equal).record.number == 1
+    assert ask("best-quality").select(equal).record.number == 1
+    assert ask("min-size").select(equal).record.number == 1
 
 
 @pytest.mark.slow
@@ -149,49 +149,49 @@ def test_a_student_is_not_passed_over_because_another_ties_with_it(
     equals = [record(len(rows) + number, rows[copy % len(rows)]) for number, copy in enumerate(copies)]
     order = [one.number for one in ask(policy).ranked([*equals, *records]) if one.number < len(rows)]
     assert order == [one.number for one in ask(policy).ranked(records)]
-    assert ask(policy).answer([*equals, *records]).record.number == order[0]
+    assert ask(policy).select([*equals, *records]).record.number == order[0]
 
 
 def test_the_largest_hypervolume_is_that_of_the_student_that_has_an_equal(make_record: Make) -> None:
     best = [make_record(i, accuracy=0.9, params=10.0) for i in (4, 2)]
     others = [make_record(0, accuracy=0.91, params=9e5), make_record(1, accuracy=0.3, params=5.0)]
-    assert ask("hypervolume-contribution").answer([*others, *best]).record.number == 2
+    assert ask("hypervolume-contribution").select([*others, *best]).record.number == 2
 
 
 def test_scores_that_differ_by_rounding_are_equal(make_record: Make) -> None:
     """All students of a straight front are at distance 0 from its chord, up to rounding: the most accurate is taken."""
     straight = [make_record(i, accuracy=0.1 + 0.07 * i, params=10.0 ** (0.3 * i)) for i in range(11)]
-    assert ask("knee").answer(straight).record.number == 10
+    assert ask("knee").select(straight).record.number == 10
     assert levels([0.1 + 0.2, 5.0, 0.3, -np.inf, 5.0 + 1e-9]) == [2, 1, 2, 3, 0]
     assert levels([1e-300, 2e-300]) == [1, 0] and levels([]) == [] and levels([-np.inf]) == [0]
 
 
 def test_candidates_of_one_trial_that_tie_are_taken_in_their_order(make_record: Make) -> None:
     own = [replace(make_record(3, accuracy=0.9, params=10.0), candidate=i) for i in (0, 1)]
-    assert [ask("knee").answer(some).record.candidate for some in (own, own[::-1])] == [0, 0]
+    assert [ask("knee").select(some).record.candidate for some in (own, own[::-1])] == [0, 0]
 
 
 def test_the_error_without_a_fitting_student_names_the_nearest_three(records: list[TrialRecord]) -> None:
     with pytest.raises(NoStudentFits) as caught:
-        ask("knee", limits=Limits(max={"params": 50})).answer(records)
+        ask("knee", limits=Limits(max={"params": 50})).select(records)
     assert caught.value.exit_code == 4
     said = str(caught.value)
     assert (
         "The nearest: t0001, which has params 100 (50 too much); t0003, which has params 1,000 (950 too much); t0002," in said
     )
     with pytest.raises(NoStudentFits, match=r"accuracy 0\.99 \(0\.005 too little\)"):
-        ask("knee", limits=Limits(min={"accuracy": 0.995})).answer(records)
+        ask("knee", limits=Limits(min={"accuracy": 0.995})).select(records)
     with pytest.raises(NoStudentFits, match="latency_p90_ms not measured"):
-        ask("knee", limits=Limits(max={"latency_p90_ms": 1})).answer(records)
+        ask("knee", limits=Limits(max={"latency_p90_ms": 1})).select(records)
     with pytest.raises(NoStudentFits, match="no student has finished"):
-        ask("knee").answer([])
+        ask("knee").select([])
 
 
 def test_the_reason_names_the_value_that_a_bound_applies_to(records: list[TrialRecord]) -> None:
     sure = ask("min-size", limits=Limits(min={"accuracy": 0.97}), quality="accuracy for sure")
-    assert "with accuracy ≥ 0.97, the accuracy for sure)." in sure.answer(records).reason
-    with pytest.raises(NoStudentFits, match=r"has accuracy ≥ 0\.999, the accuracy for sure\. The nearest"):
-        replace(sure, limits=Limits(min={"accuracy": 0.999})).answer(records)
+    assert "with accuracy ≥ 0.97, the accuracy for sure)." in sure.select(records).reason
+    with pytest.raises(NoStudentFits, match=r"meets accuracy ≥ 0\.999, the accuracy for sure\. The nearest"):
+        replace(sure, limits=Limits(min={"accuracy": 0.999})).select(records)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -205,7 +205,7 @@ def test_every_policy_goes_by_the_estimates_and_leaves_the_records_as_they_are(p
     estimates = {"t0000": 0.70, "t0001": 0.85, "t0002": 0.69}
     estimated = [record(number, estimates[f"t{number:04}"], size) for number, (_, size) in enumerate(rows)]
     query = ask(policy, teacher={"accuracy": 0.9}, limits=Limits(min={"accuracy": 0.695}))
-    found, expected = replace(query, estimates=estimates).answer(records), query.answer(estimated)
+    found, expected = replace(query, estimates=estimates).select(records), query.select(estimated)
     assert found.reason == expected.reason and found.record is records[expected.record.number]
     assert found.record.measures["accuracy"] == rows[found.record.number][0]
 
@@ -213,7 +213,7 @@ def test_every_policy_goes_by_the_estimates_and_leaves_the_records_as_they_are(p
 def test_failed_and_stopped_students_are_never_selected(make_record: Make) -> None:
     good = make_record(0, accuracy=0.5, params=10.0)
     better = [make_record(i, state=state, accuracy=0.99, params=1.0) for i, state in ((1, "failed"), (2, "stopped"))]
-    assert ask("best-quality").answer([*better, good]).record is good
+    assert ask("best-quality").select([*better, good]).record is good
 
 
 def test_a_wrong_policy_is_an_error_before_the_selection() -> None:
@@ -244,17 +244,17 @@ def short(front):
     return [1.0]
 ''',
     )
-    assert ask("own_policies:per_byte").answer(records).record.trial_id == "t0001"
+    assert ask("own_policies:per_byte").select(records).record.trial_id == "t0001"
     assert plugins.summary("policies", "own_policies:per_byte") == "Accuracy a byte."
     with pytest.raises(InputError, match="failed on a front of 5: KeyError"):
-        ask("own_policies:broken").answer(records)
-    with pytest.raises(InputError, match="must give a number a student, 5 here"):
-        ask("own_policies:short").answer(records)
+        ask("own_policies:broken").select(records)
+    with pytest.raises(InputError, match="must return one number for each of 5 students"):
+        ask("own_policies:short").select(records)
 
 
 def test_a_front_of_two_has_no_knee_and_says_so(make_record: Make) -> None:
     two = [make_record(0, accuracy=0.9, params=10.0), make_record(1, accuracy=0.8, params=5.0)]
-    found = ask("knee").answer(two)
+    found = ask("knee").select(two)
     assert found.record.number == 0
     assert "no knee" in found.reason
 

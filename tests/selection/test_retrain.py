@@ -72,7 +72,7 @@ def test_students_are_trained_with_the_seeds_that_they_lack(
     record = make_record(0, accuracy=0.5)
     assert retraining(home, context, 1).distilled([record]) == {"t0000": [1.0]}
     assert [seed for _, seed in trained] == [1000]
-    assert retraining(home, context).known() == {}, "one of two seeds is missing"
+    assert retraining(home, context).confirmed() == {}, "one of two seeds is missing"
     assert retraining(home, context).distilled([record]) == {"t0000": [1.0, 1.001]}
     assert trained == [(record.config, 1000), (record.config, 1001)]
     retraining(home, context).distilled([record])
@@ -98,7 +98,7 @@ def test_a_baseline_is_trained_with_the_searchs_seed_and_the_fresh_ones(
     assert (own, fresh) == (context.seed / 1000, [1.0, 1.001])
     assert [seed for _, seed in trained] == [context.seed, 1000, 1001]
     assert all(config == label_only(record.config) for config, _ in trained)
-    assert retraining(home, context).known() == {}, "a baseline is no taught student"
+    assert retraining(home, context).confirmed() == {}, "a baseline is not a distilled student"
 
 
 def test_rungs_of_a_ladder_are_trained_once_up_to_the_highest_that_is_wanted(

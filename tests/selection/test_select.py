@@ -64,5 +64,7 @@ def test_changed_data_are_an_error_before_anything_is_trained(tmp_path: Path) ->
     home = sweeps.create(tmp_path, "stored", yaml.safe_dump(tree))
     spec = from_dict({**tree, "seed": 1})
     home.update(fingerprint=context_of(from_dict(tree)).fingerprint, knowledge={})
-    with pytest.raises(InputError, match=r"the data of sweep 'stored' have changed: fingerprint .* belongs to other rows"):
+    with pytest.raises(
+        InputError, match=r"the data of sweep 'stored' have changed: their fingerprint is .* would not be comparable"
+    ):
         select.context_with_teacher(home, spec)

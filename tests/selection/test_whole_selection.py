@@ -187,7 +187,7 @@ def test_a_selection_whose_registration_fails_is_on_record(
         )  # fmt: skip
     kept = json.loads(home.files.local_path("selection.json").read_text())
     assert kept["student"]["trial"] == "t0000" == logged["selection"]["student"]["trial"] and kept["model"] is None
-    assert "t0000 is not registered. Its selection is on record" in said[-1]
+    assert "t0000 was not registered. Its selection is recorded" in said[-1]
 
 
 def test_the_report_shows_where_the_selected_student_differs_from_its_teacher(

@@ -63,8 +63,8 @@ def champion(registration: Registration, home: SweepDir, context: TrainingContex
     directory = registry.download_network(uri, f"models:/{name}/{found.version}")
     if directory is None:
         raise InputError(
-            f"the champion of '{name}', version {found.version}, holds no {checkpoint.ARCHITECTURE} with {checkpoint.WEIGHTS}: "
-            "it was not registered by tutelage, and cannot be compared. Register under another name, or with --force."
+            f"the champion of '{name}', version {found.version}, has no {checkpoint.ARCHITECTURE} and {checkpoint.WEIGHTS}: it "
+            "was not registered by tutelage and cannot be compared. Register under another name, or with --force."
         )
     trusted = EVERYTHING if registration.trust else home.spec().own_code()
     model, architecture = _as_deployed(directory, trusted, context)
@@ -82,13 +82,13 @@ def _as_deployed(
 ) -> tuple[nn.Module, Mapping[str, Any]]:  # fmt: skip
     """Return the network that a directory deploys, for examples as the context has them, and its architecture.
 
-    Raises `InputError` for an int8 file that takes examples of another normalisation: it cannot be changed.
+    Raises `InputError` for an int8 file with another normalisation, which cannot be changed.
     """
     if not runtime.int8_file(directory):
         return checkpoint.for_inputs(*checkpoint.read(directory, trusted), context.signature.inputs)
-    architecture, wanted = checkpoint.read_architecture(directory), context.signature.inputs
+    architecture, inputs = checkpoint.read_architecture(directory), context.signature.inputs
     given = signature_of(architecture["signature"]).inputs
-    if [(one.mean, one.std) for one in given] != [(one.mean, one.std) for one in wanted]:
+    if [(one.mean, one.std) for one in given] != [(one.mean, one.std) for one in inputs]:
         raise InputError(
             "the champion is an int8 file for examples of another normalisation, and cannot be compared. Register under "
             "another name, or with --force."
@@ -136,7 +136,7 @@ def register(
 def candidate_of(
     directory: Path, trusted: Collection[str], context: TrainingContext, tags: Mapping[str, str]
 ) -> logged_model.Candidate:  # fmt: skip
-    """Return the network in `directory` as it is registered: its inputs are examples as the data hold them.
+    """Return the network in `directory` in its registered form: its inputs are examples as the data hold them.
 
     A network of a table keeps its normalisation, because the logged model converts rows to numbers. So does an int8 file, which
     takes what its network was quantised for.
@@ -158,12 +158,12 @@ def candidate_of(
 def _int8_candidate(
     directory: Path, file: Path, context: TrainingContext, tags: Mapping[str, str]
 ) -> logged_model.Candidate:  # fmt: skip
-    """Return an int8 file as it is registered. Raises `InputError` for one of a table, whose rows no ONNX file converts."""
+    """Return an int8 file in its registered form. Raises `InputError` for a table: an ONNX file does not convert rows."""
     signature = runtime.signature_in(directory)
     if any(one.columns for one in signature.inputs):
         raise InputError(
-            f"{directory.name} is an int8 file, which takes numbers, and a registered student of a table takes rows by column "
-            "name. Register the candidate that it was made from, and export this one: tutelage export."
+            f"{directory.name} is an int8 file, which takes numbers; a registered student of a table takes rows by column "
+            "name. Register the float candidate, and export this one: tutelage export."
         )
     examples = context.splits["validation"].normalised_as(signature.inputs)
     return logged_model.Candidate(

@@ -1,4 +1,4 @@
-"""The results of a selection in words: the gain of distillation, of the source and over the champion."""
+"""The conclusions of a selection as text: the gain of distillation, of the source, and over the champion."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from tutelage.measure import Measure
 
 
 def of_distillation(primary: Measure, confirmed: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
-    """Return in a sentence whether the teacher helped: the paired gain on test, and the gain over fresh seeds.
+    """Return a sentence on whether distillation helped: the paired gain on test, and the gain over fresh seeds.
 
-    A conclusion needs both 95 % intervals on the same side of 0. The test split alone compares one pair of trainings, of
-    which the distilled one was picked as the best on validation, so it is optimistic for the teacher.
+    A conclusion needs both 95 % intervals on the same side of 0. The test split compares one pair of trainings, of
+    which the distilled one was picked as the best on validation, so its gain alone is optimistic.
     """
     gain, fresh = tested["gain_over_label_only"], confirmed["gain"]
     if gain is None:
@@ -25,18 +25,22 @@ def of_distillation(primary: Measure, confirmed: Mapping[str, Any], tested: Mapp
     if fresh is not None and fresh["interval"] is not None:
         lows.append(fresh["interval"][0])
         highs.append(fresh["interval"][1])
-    sure = len(lows) > 1
-    said = (
-        "Distillation helps" if sure and min(lows) > 0 else "Distillation hurts" if sure and max(highs) < 0 else "Inconclusive"
+    has_both = len(lows) > 1
+    conclusion = (
+        "Distillation helps"
+        if has_both and min(lows) > 0
+        else "Distillation hurts"
+        if has_both and max(highs) < 0
+        else "Inconclusive"
     )
-    said += f": against its label-only baseline the student has {gain_text(primary, gain)} on the test split"
+    conclusion += f": against its label-only baseline the student has {gain_text(primary, gain)} on the test split"
     if fresh is None:
-        return f"{said}; without fresh seeds (--confirm) there is no conclusion."
+        return f"{conclusion}; without fresh seeds (--confirm) there is no conclusion."
     if fresh["sd"] is None:
         once = primary.difference_text(fresh["mean"])
-        return f"{said}, and {once} on validation with one fresh seed; a conclusion needs two or more."
+        return f"{conclusion}, and {once} on validation with one fresh seed; a conclusion needs two or more."
     spread = primary.spread_text(fresh["mean"], fresh["sd"])
-    return f"{said}, and {spread} on validation over {confirmed['seeds']} fresh seeds."
+    return f"{conclusion}, and {spread} on validation over {confirmed['seeds']} fresh seeds."
 
 
 def gain_text(primary: Measure, gain: Mapping[str, float]) -> str:
@@ -48,11 +52,11 @@ def gain_text(primary: Measure, gain: Mapping[str, float]) -> str:
 def of_transfer(
     primary: Measure, source: Mapping[str, Any] | None, tested: Mapping[str, Any], num_teachers: int
 ) -> str | None:  # fmt: skip
-    """Return in a sentence the effect of the source that the teacher was trained on first; None without a source."""
+    """Return a sentence on the effect of the source that the teacher was trained on first; None without a source."""
     if source is None:
         return None
-    alone = tested["label_only"]
-    without = f"{primary.text(alone['value'])} without it" if alone else "there are no labels to learn it without"
+    baseline = tested["label_only"]
+    without = f"{primary.text(baseline['value'])} without it" if baseline else "without it there are no labels to learn from"
     who, has = ("the first teacher", f"all {num_teachers} together have") if num_teachers > 1 else ("the teacher", "it has")
     return (
         f"From {source['data']}, where {who} has {primary.text(source['quality'])} on validation, to this data, where {has} "
@@ -62,18 +66,18 @@ def of_transfer(
 
 
 def of_regression(primary: Measure, searched: float, confirmed: Mapping[str, Any] | None) -> str | None:
-    """Return in a sentence how a student with fresh seeds compares with the search; None without fresh seeds."""
+    """Return a sentence that compares a student's fresh seeds with the search; None without fresh seeds."""
     if confirmed is None:
         return None
     change = primary.difference_text(confirmed["mean"] - searched)
-    said = (
+    text = (
         f"Over {confirmed['seeds']} fresh seeds its {primary.label} is {primary.text(confirmed['mean'])} on validation, "
         f"{change} against the {primary.text(searched)} in the search"
     )
     if confirmed["interval"] is None:
-        return f"{said}; an interval needs two seeds or more."
+        return f"{text}; an interval needs two seeds or more."
     low, high = confirmed["interval"]
-    return f"{said}. Expected {primary.label}: {primary.text(low)} to {primary.text(high)} (95 % confidence)."
+    return f"{text}. Expected {primary.label}: {primary.text(low)} to {primary.text(high)} (95 % confidence)."
 
 
 def of_test(tested: Mapping[str, Any]) -> str | None:
@@ -89,10 +93,10 @@ def of_test(tested: Mapping[str, Any]) -> str | None:
 def of_promotion(
     primary: Measure, gain: Mapping[str, float], size_bytes: float, champion_bytes: float, margin: float, champion: str
 ) -> tuple[bool, str]:
-    """Return whether a student replaces a champion, and the reason in words.
+    """Return whether a student replaces a champion, and the reason as text.
 
-    It does if it is better beyond noise: the 95 % interval of the paired gain on the test split is above 0; or if it is smaller
-    and the whole interval is above -`margin`, which is in the measure's unit.
+    It replaces it if it is better beyond noise, which means that the 95 % interval of the paired gain on the test split is
+    above 0; or if it is smaller and the whole interval is above -`margin`, in the measure's unit.
     """
     against = f"against version {champion} it has {gain_text(primary, gain)} on the test split"
     allowed = primary.difference_text(margin).lstrip("+")

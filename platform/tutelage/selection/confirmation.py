@@ -1,7 +1,7 @@
-"""The students to train again with fresh seeds, and the estimates on which the choice then rests.
+"""The students that are trained again with fresh seeds, and the estimates that the choice then uses.
 
 The best of many students on one validation split is overestimated (selection bias, the winner's curse). So every student that
-a policy might pick under other noise is trained again with seeds that the search has not used, and the choice rests on the
+a policy might pick under other noise is trained again with seeds that the search has not used, and the choice uses these
 results.
 """
 
@@ -18,7 +18,7 @@ from tutelage import pareto
 from tutelage.measure import Measure
 from tutelage.objectives import losses
 from tutelage.records.trial import TrialRecord
-from tutelage.selection.estimate import Estimate, FreshValues, Judged, SeedSpread, Vector, clipped, estimates
+from tutelage.selection.estimate import Estimate, FreshValues, SeedSpread, ValidationSample, Vector, clipped, estimates
 from tutelage.selection.query import SelectionQuery
 
 DRAWS = 200  # random draws of the noise
@@ -35,9 +35,9 @@ Train = Callable[[Sequence[str]], FreshValues]  # trains these trials with all f
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmation:
-    """The students of a sweep, some of them trained again with `seeds` fresh seeds: which a query's policy may still pick.
+    """Decides which students of a sweep are trained again with `seeds` fresh seeds: those that a query's policy may still pick.
 
-    `num_judged` is the number of validation examples, `seed` that of the noise.
+    `num_judged` is the number of validation examples, `seed` the seed of the noise.
     """
 
     query: SelectionQuery
@@ -47,14 +47,14 @@ class Confirmation:
     seed: int = 0
 
     def run(self, known: FreshValues, train: Train, *, most: int) -> FreshValues:
-        """Train students again, in rounds, until no other has a chance or `most` have been; return all fresh values.
+        """Train students again in rounds, at most `most`, until no other is likely to be picked; return all fresh values.
 
         A round trains the likely pick, and every student that is picked in at least 5 % of the noise draws. If the policy can
         pick none of `most` students, up to twice as many are trained.
         """
         fresh, trained = dict(known), 0
         while rivals := self._rivals(fresh):
-            most_now = most if trained < most or self._is_answered(fresh) else 2 * most
+            most_now = most if trained < most or self._has_pick(fresh) else 2 * most
             rivals = rivals[: min(ROUND, most_now - trained)]
             if not rivals:
                 break
@@ -67,16 +67,16 @@ class Confirmation:
 
         At most twice as many as the front had at first are trained.
         """
-        fresh, left = dict(known), 2 * len(self._front(self._believed({})))
+        fresh, left = dict(known), 2 * len(self._front(self._expected({})))
         while left > 0:
-            coming = [r.trial_id for r in self._front(self._believed(fresh)) if r.trial_id not in fresh][:left]
-            if not coming:
+            entering = [r.trial_id for r in self._front(self._expected(fresh)) if r.trial_id not in fresh][:left]
+            if not entering:
                 break
-            fresh |= train(coming)
-            left -= len(coming)
+            fresh |= train(entering)
+            left -= len(entering)
         return fresh
 
-    def _is_answered(self, fresh: FreshValues) -> bool:
+    def _has_pick(self, fresh: FreshValues) -> bool:
         return any(one.trial_id in fresh for one in self.cautious(fresh).ranked(self.records))
 
     def _rivals(self, fresh: FreshValues) -> list[str]:
@@ -92,15 +92,15 @@ class Confirmation:
 
         Each draw adds noise to every student that has not been trained again yet.
         """
-        spread, believed = SeedSpread.of(fresh, self._judged), self._believed(fresh)
+        spread, expected = SeedSpread.of(fresh, self._sample), self._expected(fresh)
         seeds = self._seeds(fresh)
-        waits = np.array([record.trial_id not in fresh for record in self.records])
-        deviations = np.where(waits, spread.sd(believed, seeds), 0.0)
+        is_unconfirmed = np.array([record.trial_id not in fresh for record in self.records])
+        deviations = np.where(is_unconfirmed, spread.sd(expected, seeds), 0.0)
         shares: dict[str, float] = {}
         for noise in np.random.default_rng(self.seed).standard_normal((DRAWS, len(self.records))):
-            means = clipped(believed + deviations * noise, self._primary)
-            sure = self._sure(means, seeds, spread)
-            for one in self._estimated(sure).ranked(self._front(sure))[:1]:
+            means = clipped(expected + deviations * noise, self._primary)
+            bounds = self._bounds(means, seeds, spread)
+            for one in self._estimated(bounds).ranked(self._front(bounds))[:1]:
                 shares[one.trial_id] = shares.get(one.trial_id, 0.0) + 1 / DRAWS
         return shares
 
@@ -117,7 +117,7 @@ class Confirmation:
 
     @cached_property
     def _fitting(self) -> tuple[NDArray[np.int64], NDArray[np.float64], int | None, float]:
-        """The rows that meet all limits but the primary measure's, their losses, and the measure's column and sign in these."""
+        """The rows that meet all limits except that of the primary measure, their losses, and the measure's column and sign."""
         query, name = self.query, self._primary.name
         unbound = replace(query, limits=query.limits.without(name))
         rows = [row for row, fits in enumerate(unbound.fits(self.records)) if fits]
@@ -126,7 +126,7 @@ class Confirmation:
         sign = 1.0 if column is None else query.axes[column].measure.sign
         return np.array(rows, dtype=np.int64), matrix, column, sign
 
-    def _believed(self, fresh: FreshValues) -> Vector:
+    def _expected(self, fresh: FreshValues) -> Vector:
         """Return each student's expected mean over seeds (num_records,).
 
         For a student that was not trained again, this is its value in the search, made worse by the average regression of the
@@ -145,31 +145,33 @@ class Confirmation:
         return self.query.primary
 
     @cached_property
-    def _judged(self) -> Judged:
-        return Judged.of(self._primary, self.num_judged, {record.trial_id: record.measures for record in self.records})
+    def _sample(self) -> ValidationSample:
+        return ValidationSample.of(
+            self._primary, self.num_judged, {record.trial_id: record.measures for record in self.records}
+        )
 
     @cached_property
     def _errors(self) -> Vector:
-        return self._judged.errors_of([record.trial_id for record in self.records])
+        return self._sample.errors_of([record.trial_id for record in self.records])
 
     def estimates(self, fresh: FreshValues) -> dict[str, Estimate]:
         """Return an estimate of each trial in `fresh`."""
         searched = {record.trial_id: record.measures[self._primary.name] for record in self.records}
-        return estimates(searched, {trial: runs for trial, runs in fresh.items() if trial in searched}, self._judged)
+        return estimates(searched, {trial: runs for trial, runs in fresh.items() if trial in searched}, self._sample)
 
     def cautious(self, fresh: FreshValues) -> SelectionQuery:
-        """Return the query with the estimates that a choice rests on: the bound of each student on the worse side.
+        """Return the query with the estimates that a choice uses: the confidence bound of each student on the worse side.
 
-        For a student that was not trained again, it is assumed that a training would confirm the estimate, so that being
-        untested is no advantage.
+        A student that was not trained again gets the bound that it would have if a training confirmed its estimate, so that
+        being untested is no advantage.
         """
-        sure = self._sure(self._believed(fresh), self._seeds(fresh), SeedSpread.of(fresh, self._judged))
-        return self._estimated(sure)
+        bounds = self._bounds(self._expected(fresh), self._seeds(fresh), SeedSpread.of(fresh, self._sample))
+        return self._estimated(bounds)
 
     def _seeds(self, fresh: FreshValues) -> Vector:
         return np.array([len(fresh.get(record.trial_id, ())) or self.seeds for record in self.records], dtype=np.float64)
 
-    def _sure(self, means: Vector, seeds: Vector, spread: SeedSpread) -> Vector:
+    def _bounds(self, means: Vector, seeds: Vector, spread: SeedSpread) -> Vector:
         return spread.bound(means, seeds, self._errors) if self.seeds > 1 else means
 
     def _estimated(self, values: Vector) -> SelectionQuery:

@@ -21,7 +21,7 @@ def most_different(task: Task, validation: Examples, teacher: nn.Module, student
     """Return a document for the report: a dozen validation examples as HTML, the most different first.
 
     They have the largest KL(teacher ‖ student) among the first 2,000; of ties, the earlier ones. The test split is not shown,
-    because whoever sees it can no longer judge by it. None if the task does not show examples.
+    so that it stays unseen until a final evaluation. None if the task does not show examples.
     """
     if not isinstance(task, ShowsExamples):
         return None

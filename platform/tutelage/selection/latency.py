@@ -1,4 +1,4 @@
-"""The measurement of the latency of a sweep's students, which is recorded."""
+"""Measures and records the latency of a sweep's students."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def measure_latencies(
     """Measure the one-example latency of these trials' students, with nothing else running, and record it.
 
     Return the teacher's latency, measured in turn with them; without trials nothing is measured. A network that cannot be
-    written as ONNX or measured has no latency, and a message names it: what was trained before is worth more than a latency.
+    written as ONNX or measured has no latency, and a message names it; it does not end the sweep.
     """
     if not trials:
         return {}
@@ -46,7 +46,7 @@ def measure_latencies(
 
 
 def _measured(ready: Mapping[str, latency.Network], context: TrainingContext, events: Dispatcher) -> latency.Latencies:
-    """Return the latencies of networks; those of a command are measured one by one, so that a failure costs one of them."""
+    """Return the latencies of networks. With a command, each is measured alone, so that a failure affects only one."""
     parts = [{name: one} for name, one in ready.items()] if context.latency.command else [dict(ready)] if ready else []
     found: latency.Latencies = {}
     for part in parts:

@@ -1,4 +1,4 @@
-"""The student that a policy picks, confirmed by fresh seeds."""
+"""The student that a policy picks, with estimates from fresh seeds."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tutelage.selection.retrain import Retraining
 
 @dataclass(frozen=True, kw_only=True)
 class Picked:
-    """The student that is picked, the runner-up, the reason, and the estimates from fresh seeds of it and its rivals.
+    """The picked student, the runner-up, the reason, and the estimates from fresh seeds of the student and its rivals.
 
-    `query` has the estimates of the primary measure on which the pick rests.
+    `query` has the estimates of the primary measure that the pick used.
     """
 
     record: TrialRecord
@@ -30,7 +30,7 @@ class Picked:
 
 @dataclass(frozen=True, kw_only=True)
 class Picker:
-    """Picks by a query's policy; students that it might pick are trained again first, at most `rivals` of them."""
+    """Picks by a query's policy. Students that it might pick are trained again first, at most `rivals` of them."""
 
     query: SelectionQuery
     retraining: Retraining
@@ -47,11 +47,11 @@ class Picker:
 
         fresh: FreshValues = {}
         if self.retraining.num_seeds:
-            known = {trial: runs for trial, runs in self.retraining.known().items() if trial in by_trial}
+            known = {trial: runs for trial, runs in self.retraining.confirmed().items() if trial in by_trial}
             fresh = race.run(known, train, most=self.rivals)
             query = replace(query, quality=_quality(query.primary, self.retraining.num_seeds))
         estimated = replace(query, estimates=race.cautious(fresh).estimates) if fresh else query
-        found = estimated.answer(records, among=fresh or None)
+        found = estimated.select(records, among=fresh or None)
         shown = {found.record.trial_id, *(record.trial_id for record in query.fitting(records))}
         return Picked(
             record=found.record, runner_up=found.runner_up, query=estimated, reason=found.reason,
@@ -59,12 +59,12 @@ class Picker:
         )  # fmt: skip
 
     def instead(self, picked: Picked, record: TrialRecord, records: Sequence[TrialRecord], reason: str) -> Picked:
-        """Return the pick replaced by another of `records`, which is trained with the fresh seeds as well."""
+        """Return the pick with another of `records` in its place, which is also trained with the fresh seeds."""
         if record.trial_id == picked.record.trial_id:
             return picked
         rivals = dict(picked.rivals)
         if self.retraining.num_seeds:
-            fresh = {**self.retraining.known(), **self.retraining.distilled([record])}
+            fresh = {**self.retraining.confirmed(), **self.retraining.distilled([record])}
             rivals[record.trial_id] = self._race([*records, record]).estimates(fresh)[record.trial_id]
         return replace(picked, record=record, runner_up=picked.record, reason=f"{picked.reason} {reason}", rivals=rivals)
 
@@ -76,12 +76,12 @@ class Picker:
 
 
 def seeds_text(count: int) -> str:
-    """Return a number of fresh seeds in words."""
+    """Return a number of fresh seeds as text."""
     return f"{count} fresh {'seed' if count == 1 else 'seeds'}"
 
 
 def _quality(primary: Measure, count: int) -> str:
-    """Return the name of the value of the primary measure on which a choice rests."""
+    """Return the name of the value of the primary measure that a choice uses."""
     if count == 1:
         return f"{primary.label} with 1 fresh seed"
     side = "lower" if primary.direction == "maximise" else "upper"

@@ -1,4 +1,4 @@
-"""The selection of one student from a front by a policy, with the reason in words."""
+"""The selection of one student from a front by a policy, with its reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROUNDING = 1e-12  # of the largest score
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The student that a policy takes, the reason, and the next student in its order (None: there is only one)."""
+    """The selected student, the reason, and the next student in the policy's order (None: there is none)."""
 
     record: TrialRecord
     reason: str
@@ -32,10 +32,10 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionQuery:
-    """A policy and limits by which one of a sweep's students is selected, with the sweep's objectives and teacher.
+    """A policy and limits that select one of a sweep's students, with the sweep's objectives and teacher.
 
-    `estimates` has, by trial, the value of the `primary` measure that the choice rests on, such as a confidence bound, and
-    `quality` its name in words, by default the measure's label. Students without one have the value that the search measured.
+    `estimates` has, by trial, the value of the `primary` measure that the choice uses, such as a confidence bound, and
+    `quality` its name, by default the measure's label. Students without an estimate have the value of the search.
     """
 
     policy: Reference
@@ -61,7 +61,7 @@ class SelectionQuery:
 
     @property
     def measures(self) -> set[str]:
-        """The measures without which a student cannot be judged."""
+        """The measures that a student must have."""
         return {*(axis.name for axis in self.axes), *self.limits.max, *self.limits.min}
 
     @property
@@ -89,13 +89,13 @@ class SelectionQuery:
         return [record for record, keep in zip(records, mask, strict=True) if keep]
 
     def fitting(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
-        """Return the `records` that fit."""
+        """Return the `records` that fit; see `fits`."""
         return [record for record, fits in zip(records, self.fits(records), strict=True) if fits]
 
     def ranked(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
-        """Return the non-dominated ones of the records that fit and that the policy may take, best first.
+        """Return the non-dominated records among those that fit, without those that the policy excludes, best first.
 
-        Of equal scores the one with the better primary measure comes first, then the smaller, then the earlier. Scores are
+        Of equal scores, the better primary measure comes first, then the smaller student, then the earlier one. Scores are
         equal if they differ by rounding only.
         """
         front = self._non_dominated(self.fitting(records))
@@ -109,12 +109,12 @@ class SelectionQuery:
 
         return [record for _, record in sorted(taken, key=order)]
 
-    def answer(self, records: Sequence[TrialRecord], among: Collection[str] | None = None) -> Selection:
+    def select(self, records: Sequence[TrialRecord], among: Collection[str] | None = None) -> Selection:
         """Return the best student by the policy, of the trials `among` if given; `NoStudentFits` names the nearest three."""
-        wanted = [one for one in self.ranked(records) if among is None or one.trial_id in among]
-        if not wanted:
+        ranked = [one for one in self.ranked(records) if among is None or one.trial_id in among]
+        if not ranked:
             raise NoStudentFits(self._why_none(records))
-        return Selection(record=wanted[0], reason=self._reason(wanted[0], records), runner_up=wanted[1] if wanted[1:] else None)
+        return Selection(record=ranked[0], reason=self._reason(ranked[0], records), runner_up=ranked[1] if ranked[1:] else None)
 
     def _scores(self, front: Sequence[TrialRecord]) -> list[float]:
         if not front:
@@ -125,7 +125,9 @@ class SelectionQuery:
         except (ValueError, TypeError, LookupError, ArithmeticError) as error:
             raise InputError(f"policy '{name}' failed on a front of {len(front)}: {type(error).__name__}: {error}") from error
         if scores.shape != (len(front),) or np.isnan(scores).any():
-            raise InputError(f"policy '{name}' must give a number a student, {len(front)} here. It gave {scores!r:.200}.")
+            raise InputError(
+                f"policy '{name}' must return one number for each of {len(front)} students. It returned {scores!r:.200}."
+            )
         return [float(score) for score in scores]
 
     @cached_property
@@ -147,7 +149,7 @@ class SelectionQuery:
         return f"{name} takes {record.trial_id}: {why}{among}."
 
     def _limits_text(self) -> str:
-        """Return the limits in words, and which value of the primary measure they bound, if not the one that the search saw."""
+        """Return the limits as text, with the name of the bounded value of the primary measure if it is an estimate."""
         is_bound = self.primary.name in (*self.limits.max, *self.limits.min)
         return self.limits.describe() + (f", the {self.quality}" if self.quality and is_bound else "")
 
@@ -156,13 +158,13 @@ class SelectionQuery:
         if not finished:
             return "no student has finished, so none can be selected."
         if not self.fitting(finished):
-            return f"no student of {len(finished)} has {self._limits_text()}. {self._nearest(finished)}"
+            return f"none of {len(finished)} students meets {self._limits_text()}. {self._nearest(finished)}"
         return (
             f"{plugins.described(self.policy)} takes none of the {len(self.fitting(finished))} students that meet the limits."
         )
 
     def _nearest(self, finished: Sequence[TrialRecord]) -> str:
-        """Return in words the nearest three, and what each misses."""
+        """Return the nearest three students and the bounds that each misses, as text."""
         closest = sorted(
             finished, key=lambda r: (len(self.measures - set(r.measures)), self.limits.shortfall(self.values(r)), r.number)
         )
@@ -180,7 +182,7 @@ class SelectionQuery:
 
 
 def levels(scores: Sequence[float]) -> list[int]:
-    """Return the level of each score: 0 for the highest and those that differ from it by rounding only, then 1, and so on.
+    """Return the level of each score: 0 for the highest and scores that differ from it by rounding only, then 1, and so on.
 
     Rounding is a difference of at most 1e-12 times the largest absolute score.
     """
@@ -194,7 +196,7 @@ def levels(scores: Sequence[float]) -> list[int]:
 
 
 def parse_policy(name: str, options: Sequence[str]) -> Reference:
-    """Return a policy as the command line gives it, a name and `option=value` each; `InputError` for other text."""
+    """Return the policy of a name and texts `option=value`, as on the command line; `InputError` for other text."""
     from tutelage.spec.yaml_lines import parse_value
 
     given = {}

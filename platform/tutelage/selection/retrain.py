@@ -1,4 +1,4 @@
-"""Students of a sweep trained again outside the search, with fresh seeds or without their teacher; results are recorded."""
+"""Trains students of a sweep again, with fresh seeds or without their teacher, and records the results."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ FRESH_SEED = 1000  # the first fresh seed; a search uses none that high
 
 def label_only(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config of the label-only baseline: same network, sparsity and epochs, random initial weights, no teacher."""
-    alone = {**config["distillation"], "weight": 0.0}
-    return {**config, "student": {**config["student"], "initialise": "random"}, "distillation": alone}
+    without_teacher = {**config["distillation"], "weight": 0.0}
+    return {**config, "student": {**config["student"], "initialise": "random"}, "distillation": without_teacher}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Retraining:
         """The fresh seeds, the same for all students."""
         return [FRESH_SEED + self.context.seed + number for number in range(self.num_seeds)]
 
-    def known(self) -> FreshValues:
+    def confirmed(self) -> FreshValues:
         """Return the primary measures of the students that are recorded with every fresh seed."""
         found = self.home.reruns.values(self.seeds, distilled=True)
         return {trial: [runs[seed] for seed in self.seeds] for trial, runs in found.items() if set(self.seeds) <= set(runs)}
@@ -49,8 +49,8 @@ class Retraining:
     def distilled(self, records: Sequence[TrialRecord]) -> FreshValues:
         """Train each of `records` with the fresh seeds that it lacks; return by trial its primary measure, one value a seed."""
         self._train([(record, True, seed) for record in records for seed in self.seeds])
-        known = self.known()
-        return {record.trial_id: known[record.trial_id] for record in records}
+        confirmed = self.confirmed()
+        return {record.trial_id: confirmed[record.trial_id] for record in records}
 
     def label_only(self, record: TrialRecord) -> tuple[float, list[float]]:
         """Train a student's label-only baseline, with the search's own seed and the fresh ones; return its primary measures.
@@ -76,15 +76,15 @@ class Retraining:
     def _retrained(self) -> Storage:
         return self.home.files.within("retrained")
 
-    def _train(self, wanted: Sequence[tuple[TrialRecord, bool, int]]) -> None:
-        """Train the `wanted` students that are not recorded or have no weights, and record them.
+    def _train(self, runs: Sequence[tuple[TrialRecord, bool, int]]) -> None:
+        """Train and record those of `runs` (student, distilled, seed) that are not recorded or have no weights.
 
-        One training gives all candidates of a trial; of a ladder, those up to the highest rung that is wanted.
+        One training gives all candidates of a trial; with a ladder, those up to the highest rung among `runs`.
         """
         done = {(run.trial, run.distilled, run.seed) for run in self.home.reruns.read()}
         missing = {
             _name(record, distilled, seed): (record, distilled, seed)
-            for record, distilled, seed in sorted(wanted, key=lambda one: one[0].candidate or 0)
+            for record, distilled, seed in sorted(runs, key=lambda one: one[0].candidate or 0)
             if (record.trial_id, distilled, seed) not in done
             or checkpoint.WEIGHTS not in self._retrained.list(_network(record, distilled, seed))
         }
@@ -100,7 +100,7 @@ class Retraining:
         """Record the candidates of one training; `WorkFailed` if the candidate of `record` is not among them."""
         primary, trials = self.context.built_task.measures[0].name, _names(record, len(found))
         if record.trial_id not in trials:
-            raise WorkFailed(f"{record.trial_id} trained again has other candidates: {', '.join(trials)}.")
+            raise WorkFailed(f"the repeated training of {record.trial_id} has other candidates: {', '.join(trials)}.")
         for trial, measures in zip(trials, found, strict=True):
             run = Run(trial=trial, distilled=distilled, seed=seed, value=measures[primary], elapsed_s=measures["elapsed_s"])
             self.home.reruns.append(run)

@@ -1,4 +1,4 @@
-"""The check that a sweep's data have not changed since its start; its knowledge and measures hold for these only."""
+"""The check that a sweep's data have not changed since its start."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from tutelage.training.context import TrainingContext
 
 def check_data(home: SweepDir, context: TrainingContext) -> None:
     """Raise `InputError` if the training or validation examples of `context` are not those of the sweep, by fingerprint."""
-    known = home.facts().get("fingerprint")
-    if known not in (None, context.fingerprint):
+    recorded = home.facts().get("fingerprint")
+    if recorded not in (None, context.fingerprint):
         raise InputError(
-            f"the data of sweep '{home.name}' have changed: fingerprint {context.fingerprint[:16]}, and {known[:16]} when it "
-            "began. Its students would not be comparable, and its teacher's knowledge belongs to other rows. Put the data "
-            "back, or begin a sweep of another name."
+            f"the data of sweep '{home.name}' have changed: their fingerprint is {context.fingerprint[:16]}, and was "
+            f"{recorded[:16]} at the start. The students would not be comparable. Restore the data, or start a sweep with "
+            "another name."
         )

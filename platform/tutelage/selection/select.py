@@ -59,8 +59,8 @@ def select(
 ) -> Choice:  # fmt: skip
     """Select a student of a finished sweep and measure how good it is.
 
-    Up to `rivals` students that the policy might take are trained again with `confirm` fresh seeds, and the choice rests on
-    their confidence bounds; with `confirm` = 0 it rests on the values of the search. The selected student is also trained
+    Up to `rivals` students that the policy might pick are trained again with `confirm` fresh seeds, and the choice uses
+    their confidence bounds; with `confirm` = 0 it uses the values of the search. The selected student is also trained
     without its teacher. Then the test split is evaluated for it, its teacher, its label-only baseline and the champion that
     it may replace, and the evaluation is recorded. `register` is the name under which it is registered in MLflow. If the spec
     has a guard, the choice is certified (see `Guard`); `again` allows a further evaluation of the certification half. Raises
@@ -74,13 +74,13 @@ def select(
         if registration:
             champions.champion(registration, home, context)  # raises before anything is trained
         measure_latencies(home, context, _unmeasured(home, query), tracker, events)
-        query.answer(candidates(home))  # raises before anything is trained
+        query.select(candidates(home))  # raises before anything is trained
         retraining = Retraining(home=home, context=context, workers=workers_of(sweep_spec.resources.trial), num_seeds=confirm)
         with cluster(address, events):
             picker = Picker(query=query, retraining=retraining, rivals=rivals, events=events)
             chosen, guarded = _picked(home, context, picker, again)
             baselines = _baselines(chosen.record, retraining, events)
-        estimate.put_on_record(home, tracker, retraining.known(), len(context.splits["validation"]))
+        estimate.put_on_record(home, tracker, retraining.confirmed(), len(context.splits["validation"]))
         with champions.in_turn(registration, home, events.stage):
             champion = champions.champion(registration, home, context) if registration else None
             tested = _tested(home, chosen.record, retraining, champion, events)
@@ -102,7 +102,7 @@ def _query(home: SweepDir, policy: Reference, limits: Limits) -> SelectionQuery:
 
 
 def context_with_teacher(home: SweepDir, sweep_spec: Spec) -> TrainingContext:
-    """Return the context of a sweep whose teacher is there, with its knowledge; `InputError` if the data have changed."""
+    """Return the context of a sweep that has a teacher, with its knowledge; `InputError` if the data have changed."""
     context = context_of(sweep_spec)
     check_data(home, context)
     return replace(context, knowledge=planned(home.facts()["knowledge"], home.storage))
@@ -121,15 +121,15 @@ def _tracked(home: SweepDir, sweep_spec: Spec, events: Dispatcher) -> Iterator[T
 
 @contextmanager
 def _on_record(home: SweepDir, tracker: Tracker, document: dict[str, Any], events: Dispatcher) -> Iterator[None]:
-    """Put the selection on record after the block, which may register the student, and also if that fails.
+    """Record the selection after the block, which may register the student, also if the block fails.
 
-    By then students were trained again and the test split was evaluated.
+    At this point students were trained again and the test split was evaluated.
     """
     try:
         yield
     except BaseException:
         events.stage(
-            f"{document['student']['trial']} is not registered. Its selection is on record: tutelage report {home.name}"
+            f"{document['student']['trial']} was not registered. Its selection is recorded: tutelage report {home.name}"
         )
         raise
     finally:
@@ -138,7 +138,7 @@ def _on_record(home: SweepDir, tracker: Tracker, document: dict[str, Any], event
 
 
 def _keep_examples(home: SweepDir, context: TrainingContext, trial: str, events: Dispatcher) -> None:
-    """Keep for the report the examples on which the student and its teacher differ most, if the task shows examples."""
+    """Store for the report the examples on which the student and its teacher differ most, if the task shows examples."""
     student = runtime.read(home.student_path(trial), home.spec().own_code())
     found = examples.most_different(context.built_task, context.splits["validation"], context.teacher, student)
     if found:
@@ -172,7 +172,7 @@ class _Baselines:
 
 
 def _baselines(record: TrialRecord, retraining: Retraining, events: Dispatcher) -> _Baselines:
-    distilled = retraining.known().get(record.trial_id, ()) if retraining.num_seeds else ()
+    distilled = retraining.confirmed().get(record.trial_id, ()) if retraining.num_seeds else ()
     if not retraining.has_labels:
         return _Baselines(value=None, fresh=(), distilled=distilled)
     also = f", also with {seeds_text(retraining.num_seeds)}" if retraining.num_seeds else ""

@@ -29,9 +29,8 @@ class Subject:
 def test(home: SweepDir, context: TrainingContext, subjects: Mapping[str, Subject]) -> dict[str, Any]:
     """Return the test scores of `subjects["student"]` and the others, and its paired gain over each of these.
 
-    A gain is positive where the student is better. The evaluation is recorded, unless the same networks have been
-    tested before: then the recorded scores are returned. `evaluations` says how often the split has been evaluated, `students`
-    for how many different students.
+    A gain is positive where the student is better. The evaluation is recorded. If the same networks were tested before, the
+    recorded scores are returned. `evaluations` is the number of evaluations of the split, `students` that of students.
     """
     names = {role: subject.name for role, subject in subjects.items()}
     evaluations = home.facts().get("test_evaluations", [])

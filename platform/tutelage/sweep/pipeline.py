@@ -265,7 +265,7 @@ def _confirm_front(spec: Spec, home: SweepDir, context: TrainingContext, tracker
         return retraining.distilled([records[trial] for trial in trials])
 
     num_judged = len(context.splits["validation"])
-    known = {trial: runs for trial, runs in retraining.known().items() if trial in records}
+    known = {trial: runs for trial, runs in retraining.confirmed().items() if trial in records}
     axes = SelectionQuery(policy=spec.select.policy, objectives=home.objectives(), primary=spec.primary)
     race = Confirmation(query=axes, records=list(records.values()), num_judged=num_judged, seeds=spec.search.confirm)
     put_on_record(home, tracker, race.run_for_front(known, train), num_judged)
