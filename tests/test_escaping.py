@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from tutelage.escaping import for_csv, for_markdown, for_matplotlib, for_terminal, markdown_code
+from tutelage.escaping import for_csv, for_markdown, for_matplotlib, for_terminal, markdown_code, visible
 
 HOSTILE = [
     "<script>alert(1)</script>", "![x](http://e/x.png)", "[a](javascript:x)", "a|b", "a\nb", "# h", "`code`", "``",
@@ -77,3 +77,7 @@ def drawn(title: str, **options: Any) -> bytes:
 def test_a_title_with_dollar_signs_is_drawn_as_plain_text() -> None:
     title = r"cost $\frac$ x $"
     assert drawn(for_matplotlib(title)) == drawn(title, parse_math=False) != drawn("cost x")
+
+
+def test_a_name_that_could_not_be_seen_is_quoted() -> None:
+    assert [visible(name) for name in ("a b", " ", "\n", "", "�")] == ["a b", "' '", r"'\n'", "''", "�"]

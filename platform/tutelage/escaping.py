@@ -34,6 +34,11 @@ def _spelled(character: str) -> str:
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
+def visible(name: str) -> str:
+    """Return a name, quoted and spelled out where a part of it could not be seen: it is empty, or blank at an end."""
+    return name if name and name.isprintable() and name == name.strip() else repr(name)
+
+
 def for_markdown(text: str) -> str:
     """Return a text as one line of Markdown that shows it as it is: no mark-up, no HTML, no further line or column."""
     line = " ".join(for_terminal(text).split())

@@ -9,7 +9,7 @@ import pytest
 from tutelage import plugins
 from tutelage.selection import comparison
 
-ACCURACY = plugins.measure("accuracy")
+ACCURACY, BITS = plugins.measure("accuracy"), plugins.measure("bits_per_character")
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,9 @@ def test_regression_and_repeated_test_evaluations_are_reported() -> None:
     assert once and "an interval needs two seeds or more" in once
     assert comparison.of_test({"evaluations": 3, "students": 1}) is None
     assert "evaluated 3 times, for 2 different students" in str(comparison.of_test({"evaluations": 3, "students": 2}))
+
+
+def test_a_gain_in_a_measure_where_lower_is_better_is_called_one() -> None:
+    gain = {"difference": -0.049, "low": -0.07, "high": -0.029}
+    assert comparison.gain_text(BITS, gain) == "a gain of -0.0490 bits (-0.0700 to -0.0290)"
+    assert comparison.gain_text(ACCURACY, gain) == "-4.90 points (-7.00 to -2.90)"

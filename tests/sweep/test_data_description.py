@@ -39,7 +39,3 @@ def test_images_are_described_by_their_shape(context: TrainingContext) -> None:
     assert found["inputs"] == ["input 'inputs': image 1×8×8"]
     assert list(found["classes"]["class"]) == list("0123456789")
     assert sum(found["classes"]["class"].values()) == len(context.splits["train"])
-
-
-def test_a_class_that_could_not_be_seen_is_quoted() -> None:
-    assert [data_description._visible(name) for name in ("a b", " ", "\n", "", "�")] == ["a b", "' '", r"'\n'", "''", "�"]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tutelage.escaping import for_markdown, markdown_code
+from tutelage.escaping import for_markdown, markdown_code, visible
 from tutelage.export.forms import FORMS
 from tutelage.export.snippets import is_plain, with_onnxruntime, with_torch
 from tutelage.export.table_rows import is_table
@@ -126,7 +126,7 @@ def _output(output: OutputSpec) -> str:
 
 
 def _listed(names: Sequence[str], what: str) -> str:
-    shown = ", ".join(for_markdown(str(name)) for name in names[:20])
+    shown = ", ".join(for_markdown(visible(str(name))) for name in names[:20])
     return shown if len(names) <= 20 else f"{shown}, … ({len(names)} {what} in all; `manifest.json` has them)"
 
 

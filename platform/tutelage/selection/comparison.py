@@ -46,7 +46,8 @@ def of_distillation(primary: Measure, confirmed: Mapping[str, Any], tested: Mapp
 def gain_text(primary: Measure, gain: Mapping[str, float]) -> str:
     """Return a paired gain with its interval as text; a gain is positive where the student is better."""
     low, high = (primary.difference_number(gain[end]) for end in ("low", "high"))
-    return f"{primary.difference_text(gain['difference'])} ({low} to {high})"
+    named = "a gain of " if primary.direction == "minimise" else ""  # a negative number of errors would read as fewer
+    return f"{named}{primary.difference_text(gain['difference'])} ({low} to {high})"
 
 
 def of_transfer(

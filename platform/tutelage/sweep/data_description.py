@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tutelage.data import Examples, Field, Ragged
+from tutelage.escaping import visible
 from tutelage.signature import Column, InputSpec
 from tutelage.training.context import TrainingContext
 
@@ -57,15 +58,10 @@ def lines(context: TrainingContext) -> list[str]:
     """Return the document as sentences for the start of a sweep."""
     found = document(context)
     classes = [
-        f"classes of '{name}' by their labels in training: {_listed([f'{_visible(one)} {n:,}' for one, n in of.items()])}"
+        f"classes of '{name}' by their labels in training: {_listed([f'{visible(one)} {n:,}' for one, n in of.items()])}"
         for name, of in found["classes"].items()
     ]
     return [*classes, *found["inputs"], *found["notes"]]
-
-
-def _visible(name: str) -> str:
-    """Return a class's name, quoted where a part of it could not be seen."""
-    return name if name and name.isprintable() and name == name.strip() else repr(name)
 
 
 def _counts(field: Field) -> dict[str, int]:

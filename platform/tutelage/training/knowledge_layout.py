@@ -64,6 +64,7 @@ class Layout:
         """Return a part `[batch, …]`, padded with 0, from the stored `rows` of examples with these `lengths`."""
         longest = max(1, int(self._steps(lengths).max()))  # the length to which a batch is padded
         count = len(self.ragged)
+        rows = rows.int() if rows.dtype == torch.uint16 else rows  # torch cannot write uint16 by a mask
         padded = rows.new_zeros((len(lengths), *[longest] * count, *self._rest))
         padded[self._mask(lengths, longest)] = rows
         return padded.movedim(list(range(1, 1 + count)), [axis + 1 for axis in self.ragged])
