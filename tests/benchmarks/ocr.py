@@ -1,155 +1,72 @@
-"""Lines of real digits: a reader that a teacher of many times its size taught, against the same reader from texts alone.
+"""Does teaching help a small reader of lines, and which knowledge: the outputs, the features, or both?
 
-    python tests/benchmarks/ocr.py [--json] [--seeds 3] [--lines 1500] [--epochs 8] [--weight 0.7] [--storage .tutelage]
+    python tests/benchmarks/ocr.py [--set KEY=VALUE …] [--only ARM …] [--seeds 3] [--weight 0.7] [--storage .tutelage] [--json]
 
-Every arm has the same network, epochs, order of examples and seeds. Error rates are those of 1,000 test lines, whose digits
-stand in no other line. Nothing was tuned for any arm. Rows are stored as they come, so that a stopped run goes on.
+Teacher, student and data are those of search_spaces/ocr.yaml. The arms of a seed have the same network, initial weights,
+epochs and order of examples, and nothing was tuned for any of them. Error rates are those of the test lines, whose digits are
+in no other line. One process on one thread; what is finished is kept, so an interrupted benchmark continues.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from scipy import stats
-
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.benchmarks import machine, smoke
-from tutelage.data import SPLITS
-from tutelage.networks import checkpoint, cost
-from tutelage.networks.output import Need
+from tests.benchmarks import machine, pair, smoke, teaching
 from tutelage.spec import loading
-from tutelage.spec.spec import Spec
-from tutelage.storage.local import LocalStorage
-from tutelage.training import inference, loop, student
-from tutelage.training.context import TrainingContext, context_of
-from tutelage.training.knowledge_plan import KnowledgePlan
+from tutelage.spec.sections import TrialConfig
 
-ALONE = "texts alone"
 METHODS: dict[str, Any] = {
     "kd": "kd",
     "ctc_blank": "ctc_blank",
     "fitnet": "fitnet",
     "ctc_blank + fitnet": {"mixture": {"terms": {"ctc_blank": 1.0, "fitnet": 1.0}}},
 }
-NEEDS: frozenset[Need] = frozenset({"features"})
-Row = dict[str, Any]
+TINY = [
+    "data.digit_lines.lines=64", "data.digit_lines.test_lines=20", "data.digit_lines.validation_lines=20", "teacher.epochs=1",
+    "student.epochs=1", "student.model={crnn: {width: 4, hidden: 8}}",
+]  # fmt: skip
 
 
 def main() -> None:
-    parser = smoke.Parser(__doc__, seeds=2, lines=64, epochs=1, storage=lambda: str(smoke.scratch()))
+    parser = smoke.Parser(__doc__, seeds=2, overrides=TINY, storage=lambda: str(smoke.scratch()))
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
+    parser.add_argument("--only", nargs="*", default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--lines", type=int, default=1500)
-    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--weight", type=float, default=0.7)
     parser.add_argument("--storage", default=".tutelage")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    home = Path(options.storage) / "benchmarks" / f"ocr-{options.lines}-{options.epochs}-{options.weight:g}"
+    pair.one_thread()
+    loaded = loading.load(smoke.ROOT / "search_spaces" / "ocr.yaml", options.overrides)
+    home = Path(options.storage) / "benchmarks" / f"ocr-{options.weight:g}"
     home.mkdir(parents=True, exist_ok=True)
-    loaded = spec_of(options, "kd", 0.0)
-    context = taught(context_of(loaded), loaded, home)
-    arms = {ALONE: spec_of(options, "kd", 0.0), **{name: spec_of(options, METHODS[name], options.weight) for name in METHODS}}
-    rows = stored(home)
+    found = teaching.Kept(home / "results.json")
+    room = teaching.taught(loaded, home, found, frozenset({"features"}))
+    arms = {teaching.ALONE: "kd", **{name: METHODS[name] for name in options.only}}
     for seed in range(options.seeds):
-        for name, arm in arms.items():
-            if (name, seed) not in {(row["arm"], row["seed"]) for row in rows}:
-                rows.append({"arm": name, "seed": seed, **run(arm, context, seed)})
-                (home / "rows.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    teacher = json.loads((home / "teacher.json").read_text(encoding="utf-8"))
-    machine.show(f"The teacher: {teacher}", table(rows), as_json=options.json)
-
-
-def spec_of(options: Any, method: Any, weight: float) -> Spec:
-    """Return a spec of one arm."""
-    recipe = {"batch_size": 32, "learning_rate": 0.01}
-    return loading.from_dict({
-        "name": "ocr", "task": "ocr", "data": {"digit_lines": {"lines": options.lines, "shortest": 2, "longest": 5}},
-        "teacher": {"model": {"crnn": {"width": 16, "hidden": 96}}, "epochs": options.epochs + options.epochs // 2, **recipe},
-        "student": {"model": {"crnn": {"width": 8, "hidden": 24}}, "epochs": options.epochs, **recipe},
-        "distillation": {"method": method, "weight": weight},
-        "search": {"objectives": ["character_error_rate", "params"]},
-    })  # fmt: skip
-
-
-def taught(context: TrainingContext, loaded: Spec, home: Path) -> TrainingContext:
-    """Return the context with the teacher's knowledge; the teacher is trained unless `home` has it."""
-    if not (home / "teacher").exists():
-        assert loaded.teacher.model is not None
-        about = context.architecture(loaded.teacher.model)
-        training = loop.Training(checkpoint.seeded(about, 0), student.label_only_plan(loaded.teacher, context))
-        while not training.is_done:
-            print(training.epoch(), file=sys.stderr, flush=True)
-        (home / "teacher.json").write_text(json.dumps(measured(training.model, context)), encoding="utf-8")
-        checkpoint.write(home / "teacher", training.model, about)
-    plan = KnowledgePlan(storage=LocalStorage(home), teachers=(("teacher", 1.0),), cache="knowledge", needs=NEEDS)
-    context = replace(context, knowledge=plan)
-    assert plan.entry is not None
-    plan.entry.describe(context.teacher_outline)
-    context.fill("train", 0)
-    return context
-
-
-def stored(home: Path) -> list[Row]:
-    """Return the rows of an earlier run."""
-    path = home / "rows.json"
-    return list(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else []
-
-
-def run(arm: Spec, context: TrainingContext, seed: int) -> Row:
-    """Return the test measures of a student of this arm, its parameters, and the seconds of its training."""
-    config = arm.trial_config(arm.space.resolve(lambda name, domain: None)[0])
-    training = loop.Training(student.build(config, context, seed), replace(student.plan(config, context, seed), views=1))
-    started_s = time.perf_counter()
-    while not training.is_done:
-        row = training.epoch()
-    print(config.distillation.method, seed, row, file=sys.stderr, flush=True)
-    return {**measured(training.model, context), "seconds": round(time.perf_counter() - started_s, 1)}
-
-
-def measured(model: torch.nn.Module, context: TrainingContext) -> Row:
-    """Return a network's measures on the test split, and its parameters."""
-    found = inference.measured(model.eval(), context.built_task, context.read(SPLITS[2]))
-    names = [measure.name for measure in context.built_task.measures]
-    return {**{name: found[name] for name in names}, "params": int(cost.size(model)["params"])}
-
-
-def table(rows: Sequence[Row]) -> list[Row]:
-    """Return a row an arm: its means, and its gain over texts alone in paired seeds."""
-    by_arm = {name: {row["seed"]: row for row in rows if row["arm"] == name} for name in (ALONE, *METHODS)}
-    return [
+        for name, method in arms.items():
+            config = TrialConfig.model_validate(pair.config_of(loaded, method, weight=options.weight))
+            kind = teaching.ALONE if name == teaching.ALONE else teaching.DISTILLED
+            found.make(
+                f"{name}/{seed}", lambda config=config, kind=kind, seed=seed: teaching.of_student(config, kind, seed, room)
+            )
+    alone = found.of(teaching.ALONE, "character_error_rate")
+    rows = [
         {
-            "arm": name, "parameters": own[0]["params"], "seeds": len(own),
-            "character error rate": spread([row["character_error_rate"] for row in own.values()]),
-            "exact match": spread([row["exact_match"] for row in own.values()]),
-            "lower error rate than texts alone (95 %)": "" if name == ALONE else gain(own, by_arm[ALONE]),
+            "network": name, "params": f"{found.of(name, 'params')[0]:,.0f}",
+            "character error rate": pair.spread(found.of(name, "character_error_rate")),
+            "exact match": pair.spread(found.of(name, "exact_match")),
+            "error rate less that by labels alone, points (95 %)": "", "verdict": "",
         }
-        for name, own in by_arm.items()
+        for name in (teaching.TEACHER, *arms)
     ]  # fmt: skip
-
-
-def spread(values: Sequence[float]) -> str:
-    """Return a mean and its standard deviation."""
-    return f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else f"{values[0]:.4f}"
-
-
-def gain(own: dict[int, Row], alone: dict[int, Row]) -> str:
-    """Return the mean paired difference with its 95 % t interval, and what it says."""
-    differences = [alone[seed]["character_error_rate"] - row["character_error_rate"] for seed, row in own.items()]
-    if len(differences) < 2:
-        return f"{differences[0]:+.4f}"
-    mean, half = float(np.mean(differences)), float(stats.t.ppf(0.975, len(differences) - 1))
-    half *= float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
-    word = "helps" if mean - half > 0 else "does not help" if mean + half < 0 else "inconclusive"
-    return f"{mean:+.4f} ({mean - half:+.4f} to {mean + half:+.4f}): {word}"
+    for row in rows[2:]:
+        own = found.of(row["network"], "character_error_rate")
+        row["error rate less that by labels alone, points (95 %)"] = pair.gain(own, alone)
+        row["verdict"] = teaching.verdict([b - a for a, b in zip(own, alone, strict=True)])
+    machine.show(f"Lines of digits: test split, {options.seeds} paired seeds (mean ± sd)", rows, as_json=options.json)
 
 
 if __name__ == "__main__":

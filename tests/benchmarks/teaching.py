@@ -22,6 +22,7 @@ from tutelage import intervals
 from tutelage.files import write_json
 from tutelage.measure import Measure
 from tutelage.networks import checkpoint, cost
+from tutelage.networks.output import Need
 from tutelage.spec import loading
 from tutelage.spec.sections import TeacherConfig, TrialConfig
 from tutelage.spec.spec import Spec
@@ -73,13 +74,15 @@ class Kept:
         return [rows[key][measure] for key in sorted(rows, key=lambda key: int(key.partition("/")[2] or 0))]
 
 
-def taught(loaded: Spec, home: Path, found: Kept) -> TrainingContext:
-    """Return the spec's context with its teachers, which are trained here, and their mean output in a cache."""
+def taught(loaded: Spec, home: Path, found: Kept, needs: frozenset[Need] = frozenset()) -> TrainingContext:
+    """Return the spec's context with its teachers, which are trained here, and their mean output and `needs` in a cache."""
     room, teachers = context_of(loaded), [loaded.teacher, *loaded.more_teachers]
     keys = [f"teacher-{number}" for number in range(len(teachers))]
     for key, teacher in zip(keys, teachers, strict=True):
         found.make(key, lambda key=key, teacher=teacher: of_teacher(teacher, room, home / key))
-    plan = KnowledgePlan(storage=LocalStorage(home), teachers=tuple((key, 1 / len(keys)) for key in keys), cache="knowledge")
+    plan = KnowledgePlan(
+        storage=LocalStorage(home), teachers=tuple((key, 1 / len(keys)) for key in keys), cache="knowledge", needs=needs
+    )
     room = replace(room, knowledge=plan)
     entry = plan.entry
     assert entry is not None

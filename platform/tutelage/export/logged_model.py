@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import WorkFailed
 from tutelage.export import read_back, table_rows
-from tutelage.networks import onnx_format
+from tutelage.networks import onnx_format, scanned
 from tutelage.networks.blank import argument_names
 from tutelage.networks.interface import Port, arguments_of, outputs_of
 from tutelage.networks.program import program_bytes, program_of
@@ -124,11 +124,13 @@ def _log_int8(candidate: Candidate, name: str, scratch: Path) -> Any:
 
 
 def _log_network(candidate: Candidate, name: str, scratch: Path) -> Any:
-    return mlflow.pytorch.log_model(
-        candidate.model, name=name, signature=_mlflow_signature(candidate), input_example=_input_example(candidate),
-        pip_requirements=requirements(), tags=dict(candidate.tags), serialization_format="pt2",
-        extra_files=[str(file) for file in (*candidate.files, *_example_file(candidate, scratch))],
-    )  # fmt: skip
+    """Log the network in MLflow's PyTorch flavour, which traces it for the free dimensions of its signature."""
+    with scanned.loops_for(candidate.signature):
+        return mlflow.pytorch.log_model(
+            candidate.model, name=name, signature=_mlflow_signature(candidate), input_example=_input_example(candidate),
+            pip_requirements=requirements(), tags=dict(candidate.tags), serialization_format="pt2",
+            extra_files=[str(file) for file in (*candidate.files, *_example_file(candidate, scratch))],
+        )  # fmt: skip
 
 
 def _log_rows(candidate: Candidate, name: str, scratch: Path) -> Any:

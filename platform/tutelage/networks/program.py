@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -29,9 +28,8 @@ def program_of(model: nn.Module, signature: Signature) -> ExportedProgram:
         {axis: batch if size == BATCH else DYNAMIC for axis, size in enumerate(port.shape) if isinstance(size, str)}
         for port in arguments_of(signature)
     )
-    is_ragged = any(spec.is_ragged for spec in signature.inputs)
     try:
-        with scanned.loops() if is_ragged else nullcontext():
+        with scanned.loops_for(signature):
             program = torch.export.export(model, traced_arguments(signature), dynamic_shapes=free)
     except Exception as error:  # torch raises what it meets: its own, and those of the network's code
         raise WorkFailed(f"the network cannot be exported for any batch and length: {forward.reason(error)}.") from error

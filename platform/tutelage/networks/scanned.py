@@ -6,13 +6,15 @@ A graph of torch's own kernel has operations for each step of the example that i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan
 from torch.nn import functional
+
+from tutelage.signature import Signature
 
 Step = Callable[[list[Tensor], Tensor], tuple[list[Tensor], Tensor]]
 
@@ -29,6 +31,11 @@ def loops() -> Iterator[None]:
     finally:
         for kind, original in originals.items():
             kind.forward = original  # type: ignore[method-assign]
+
+
+def loops_for(signature: Signature) -> AbstractContextManager[None]:
+    """Return `loops()` where examples differ in length, and a context that changes nothing where they do not."""
+    return loops() if any(spec.is_ragged for spec in signature.inputs) else nullcontext()
 
 
 def _looped(original: Callable[..., Any]) -> Callable[..., Any]:
