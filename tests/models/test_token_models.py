@@ -24,6 +24,8 @@ from tutelage.networks import checkpoint, cost, runtime, stages
 from tutelage.networks.onnx_format import Session
 from tutelage.networks.program import program_bytes, program_of
 from tutelage.signature import OutputSpec, Signature
+from tutelage.sparsity import Calibration
+from tutelage.sparsity._recurrent import recurrent
 
 MODELS = models_for(SENTENCES)
 NEXT = Signature(
@@ -163,7 +165,7 @@ SIZES = {  # options, and the parameters and multiply-accumulates of the body, t
         STEPS * 2 * (16 * (6 + 4) + 16 * (8 + 4)),
     ),
     "bigru": ({"embedding": 6, "hidden": 4, "depth": 1}, WORDS * 6 + 2 * (12 * (6 + 4) + 24) + 16, STEPS * 2 * 12 * (6 + 4)),
-    "gru": ({"embedding": 6, "hidden": 8, "depth": 1}, WORDS * 6 + 24 * (6 + 8) + 48 + 16, STEPS * 24 * (6 + 8)),
+    "gru": ({"embedding": 6, "hidden": 8, "depth": 1}, WORDS * 6 + 24 * (6 + 8) + 48, STEPS * 24 * (6 + 8)),
     "text_cnn": (
         {"embedding": 6, "width": 8, "depth": 2, "kernel": 3}, WORDS * 6 + 6 * 8 + 2 * (16 + 3 * 64 + 8) + 16,
         STEPS * (6 * 8 + 2 * 3 * 64),
@@ -221,6 +223,25 @@ def test_an_exported_network_takes_sentences_of_any_length(name: str, tmp_path: 
             assert isinstance(found, dict)
             for output, logits in expected.items():
                 torch.testing.assert_close(found[output], logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "method"), [("gru", "units"), ("causal_transformer", "heads")])
+def test_parts_of_a_causal_network_that_are_zero_can_be_removed(name: str, method: str) -> None:
+    model, arguments = build(name, NEXT, depth=2), examples_for(NEXT, 5)
+    if method == "units":
+        for stage in ("stage1.forwards", "stage2.forwards"):
+            recurrent(model, arguments, stage).silence([torch.arange(0, 64, 2)])
+    else:
+        for stage in (model.stage1, model.stage2):
+            stage.attention.queries_keys_values.weight.data.view(3, 4, -1)[:, ::2] = 0.0  # type: ignore[union-attr]
+            stage.attention.queries_keys_values.bias.data.view(3, 4, -1)[:, ::2] = 0.0  # type: ignore[union-attr]
+            stage.attention.projection.weight.data.view(128, 4, -1)[:, ::2] = 0.0  # type: ignore[union-attr]
+    expected, params = model(*arguments)["token"], cost.size(model)["params"]
+    _, plugin, config = plugins.configure("sparsity", method)
+    removal, data = plugin.build(config, 0.5), Calibration(arguments=arguments, steps=4, batches=lambda count: [arguments])
+    (point,) = removal.finish(removal.start(model, data), data)
+    assert cost.size(point.model)["params"] < 0.9 * params
+    torch.testing.assert_close(point.model(*arguments)["token"], expected, atol=1e-5, rtol=0)
 
 
 def test_what_makes_no_network_is_an_error() -> None:

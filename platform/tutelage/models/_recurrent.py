@@ -76,4 +76,4 @@ def built(
     width = layer.directions * config.hidden
     fans = [config.embedding, *[width] * (config.depth - 1)]
     stages = [layer(kind, fan_in, config.hidden, config.dropout) for fan_in in fans]
-    return TokenNetwork(stem, stages, width, signature)
+    return TokenNetwork(stem, stages, width, signature, is_normed=layer is Bidirectional)

@@ -77,16 +77,20 @@ def tied_head(model: str, stem: Embedding, width: int, signature: Signature) -> 
 
 
 class TokenNetwork(nn.Module):
-    """A stem for tokens, stages named `stage1`, `stage2`, … that take features and the mask, and the heads."""
+    """A stem for tokens, stages named `stage1`, `stage2`, … that take features and the mask, a layer norm, and the heads.
+
+    Without the norm (`is_normed`), channels of the last stage can be removed: what they were does not change the others.
+    """
 
     def __init__(
-        self, stem: nn.Module, stages: Sequence[nn.Module], width: int, signature: Signature, head: nn.Module | None = None
+        self, stem: nn.Module, stages: Sequence[nn.Module], width: int, signature: Signature, head: nn.Module | None = None,
+        *, is_normed: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         self.stem, self.depth = stem, len(stages)
         for number, stage in enumerate(stages, start=1):
             self.add_module(f"stage{number}", stage)
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width) if is_normed else nn.Identity()
         self.head = head or heads(width, signature)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor | dict[str, Tensor]:
