@@ -55,6 +55,7 @@ GROUND = {
     "plugins",
     "validation",
     "files",
+    "foreign",
     "environment",
     "escaping",
     "intervals",

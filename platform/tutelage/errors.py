@@ -93,5 +93,5 @@ class SpecError(InputError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the word of `known` that is most similar to `word`; "" if none is similar."""
-    close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(word), [one for one in known if one != word], n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""

@@ -11,6 +11,8 @@ from typing import Any
 
 from tutelage.errors import InputError, nearest
 
+_LONGEST_NAME_BYTES = 255  # of a file or a directory
+
 
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Put `data` (text as UTF-8) at `path`: a temporary file beside it, flushed to the disk, then renamed over it."""
@@ -44,9 +46,27 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path that a user gave, `~` resolved; `InputError` for one that no file of this machine can have.
+
+    That is an unknown user's `~name`, a name of more than 255 bytes, or a zero byte.
+    """
+    if "\0" in str(path):
+        raise InputError(f"the path {str(path)!r} holds a zero byte, which no file's name has. Remove it.")
+    try:
+        found = Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{path}: this machine has no home directory for it. Write the path without '~'.") from None
+    if long := [part for part in found.parts if len(os.fsencode(part)) > _LONGEST_NAME_BYTES]:
+        raise InputError(
+            f"{long[0][:20]}…: a name of {len(os.fsencode(long[0])):,} bytes; {_LONGEST_NAME_BYTES} is the most. Shorten it."
+        )
+    return found
+
+
 def existing(path: str) -> Path:
     """Return the file or folder at `path`, `~` resolved; `InputError` if it is not there, with the nearest name beside it."""
-    found = Path(path).expanduser().absolute()
+    found = expanded(path).absolute()
     if found.is_file() or found.is_dir():
         return found
     if found.exists():
@@ -55,6 +75,14 @@ def existing(path: str) -> Path:
     if not parent.is_dir():
         raise InputError(f"{found}: not there; nor is {parent}, on this machine. Is 'path' right?")
     raise InputError(f"{found}: not there, on this machine.{nearest(found.name, (item.name for item in parent.iterdir()))}")
+
+
+def existing_folder(path: str) -> Path:
+    """Return the folder at `path` as `existing` does; `InputError` for a file."""
+    found = existing(path)
+    if not found.is_dir():
+        raise InputError(f"{found}: is a file. Give a folder, perhaps {found.parent}.")
+    return found
 
 
 def content_address(**parts: Any) -> str:

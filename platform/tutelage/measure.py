@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.errors import InputError
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 Array = NDArray[np.float64]
 Direction = Literal["maximise", "minimise"]
@@ -77,6 +80,8 @@ class Measure:
     mlflow_key: str = ""
 
     def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise InputError(f"measure {self.name!r}: a name has lower-case letters, digits and underscores, as latency_ms.")
         if not self.mlflow_key:
             object.__setattr__(self, "mlflow_key", f"quality/{self.name}")
 

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from tutelage.errors import InputError, UnreachableError
-from tutelage.files import write_atomically
+from tutelage.files import expanded, write_atomically
 
 _MISTAKES = (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
@@ -20,7 +20,7 @@ def write_output(path: Path, data: bytes | str) -> None:
     Raises `InputError` for a directory and a path whose directory is not there, `UnreachableError` where writing fails.
     """
     content = data.encode() if isinstance(data, str) else data
-    place = path.expanduser()
+    place = expanded(path)
     try:
         _write(_target(place), content)
     except _MISTAKES as error:

@@ -127,6 +127,10 @@ def _load_foreign(family: str, name: str) -> Any:
         return _from_measure(name, plugin)
     if missing := [part for part in ("Config", FAMILIES[family]) if not hasattr(plugin, part)]:
         raise InputError(f"{family} plugin '{name}' lacks {' and '.join(missing)}; see CONTRIBUTING.md.")
+    if not (isinstance(plugin.Config, type) and issubclass(plugin.Config, BaseModel)):
+        raise InputError(f"{family} plugin '{name}': its Config is {plugin.Config!r:.80}, not a tutelage.plugins.PluginConfig.")
+    if not callable(getattr(plugin, FAMILIES[family])):
+        raise InputError(f"{family} plugin '{name}': its {FAMILIES[family]} is no function.")
     return plugin
 
 

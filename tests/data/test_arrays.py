@@ -269,3 +269,15 @@ def test_numbers_that_float32_cannot_tell_apart_are_an_error(tmp_path: Path, dty
     inputs = (2**40 + np.arange(400).reshape(80, 5)).astype(dtype)
     assert_input_error(lambda: read(example(tmp_path, x=inputs)), "differ by less than float32 can hold", "1099511627776")
     assert len(read(example(tmp_path, x=(inputs - 2**40))))
+
+
+def test_examples_without_a_number_repeated_arrays_and_other_members_are_errors(tmp_path: Path) -> None:
+    options = example(tmp_path, x=np.zeros((80, 0), np.float32))
+    assert_input_error(lambda: read(options), "(80, 0); an example has no number")
+    options = example(tmp_path)
+    with zipfile.ZipFile(options["path"], "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("x.npy", archive.read("x.npy"))
+    assert_input_error(lambda: read(options), "several arrays 'x'")
+    with zipfile.ZipFile(options["path"], "w") as archive:
+        archive.writestr("x", b"")
+    assert_input_error(lambda: read(options), "no array 'x'. It has no array")

@@ -312,3 +312,26 @@ def test_a_phones_photograph_with_a_preview_is_an_image(tmp_path: Path) -> None:
     large, small = Image.new("RGB", (16, 16), "red"), Image.new("RGB", (8, 8), "red")
     large.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[small])
     assert _decode.decoded(tmp_path / "a.jpg", 8, "refuse", "white", "refuse").shape == (3, 8, 8)
+
+
+def test_links_to_folders_or_to_nothing_and_pipes_are_said(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    trees = Path(options["path"])
+    (tmp_path / "elsewhere").mkdir()
+    (trees / "ash" / "more").symlink_to(tmp_path / "elsewhere")
+    (trees / "elm" / "dead.png").symlink_to(tmp_path / "nothing.png")
+    os.mkfifo(trees / "elm" / "pipe.png")
+    (trees / "ash" / ".hidden").symlink_to(tmp_path / "nothing")
+    write(tmp_path / "linked", 20, 3)
+    (trees / "fir").symlink_to(tmp_path / "linked" / "ash")
+    train = read(options)
+    said = "left out links to folders or to nothing, pipes and the like: 3, such as ash/more"
+    assert said in train.examples.notes and train.class_names == ("ash", "elm", "fir")
+
+
+def test_a_file_for_the_folder_and_a_class_whose_name_is_no_text_are_errors(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    one = str(Path(options["path"]) / "ash" / "000.png")
+    assert_input_error(lambda: read({**options, "path": one}), "is a file. Give a folder")
+    os.rename(os.fsencode(options["path"]) + b"/elm", os.fsencode(options["path"]) + b"/elm\xe9")
+    assert_input_error(lambda: read(options), "not UTF-8")

@@ -166,3 +166,14 @@ def test_upper_case_is_another_word_unless_it_is_read_as_lower_case(tmp_path: Pa
     assert row(read[False], "tokens") == ["<unknown>", "in", "<unknown>"]
     assert row(read[True], "tokens") == ["rain", "in", "oslo"]
     assert fingerprint(read[False]) != fingerprint(read[True])
+
+
+def test_a_file_for_the_folder_and_a_folder_for_a_file_are_errors(tmp_path: Path) -> None:
+    options = example(tmp_path)
+    words = Path(options["path"]) / "train" / "seq.in"
+    assert_input_error(lambda: slots.read(slots.Config(path=str(words)), 0, "train"), "is a file. Give a folder")
+    words.unlink()
+    words.mkdir()
+    with pytest.raises(InputError, match=": is a folder") as caught:
+        slots.read(slots.Config(**options), 0, "train")
+    assert "Did you mean 'seq.in'" not in str(caught.value)

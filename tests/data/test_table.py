@@ -451,3 +451,23 @@ def test_classes_that_are_too_small_or_alike_are_noted(tmp_path: Path) -> None:
     assert "without an example in test" in notes and "classes that differ in case or blanks only: 'Elm' and 'elm'" in notes
     assert "words of the column 'soil' that differ in case or blanks only: 'Clay' and 'clay'" in notes
     assert not any("differ" in note or "without" in note for note in read(example(tmp_path)).examples.notes)
+
+
+def test_whole_numbers_that_float64_cannot_tell_apart_are_an_error(tmp_path: Path) -> None:
+    identifiers = [10**18 + 7 * (row * 31 % 80) for row in range(80)]
+    for name in ("trees.csv", "trees.parquet"):
+        options = write(tmp_path, made().assign(tag=identifiers), name)
+        assert_input_error(lambda options=options: read(options), "column 'tag' holds whole numbers of too many digits")
+        assert "tag" in [
+            column.name for column in read({**options, "words": ["tag"], "features": ["tag"]}).examples.inputs["inputs"].columns
+        ]
+    far = made().assign(tag=[10**18 * (row % 7) for row in range(80)])
+    assert read(write(tmp_path, far)).inputs.shape[1] == 6
+
+
+def test_a_column_of_one_value_is_said_and_an_infinite_number_is_no_other_type(tmp_path: Path) -> None:
+    train = read(write(tmp_path, made().assign(site=5)))
+    assert "the column 'site' has one value in training: 5" in train.examples.notes
+    frame = made().astype({"height": object})
+    frame.loc[3, "height"] = "inf"
+    assert_input_error(lambda: read(write(tmp_path, frame)), "holds 'inf' in row 3", "no finite number")

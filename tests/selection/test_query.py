@@ -246,7 +246,7 @@ def short(front):
     )
     assert ask("own_policies:per_byte").select(records).record.trial_id == "t0001"
     assert plugins.summary("policies", "own_policies:per_byte") == "Accuracy a byte."
-    with pytest.raises(InputError, match="failed on a front of 5: KeyError"):
+    with pytest.raises(InputError, match="on a front of 5 fails: KeyError"):
         ask("own_policies:broken").select(records)
     with pytest.raises(InputError, match="must return one number for each of 5 students"):
         ask("own_policies:short").select(records)
@@ -272,3 +272,22 @@ def test_students_with_equal_scores_are_ordered_by_quality_then_size_then_number
 def test_a_student_is_judged_by_objectives_limits_and_the_policys_own_measures() -> None:
     limits = Limits(max={"size_bytes": 1.0}, min={"agreement": 0.5})
     assert ask("min-latency", limits=limits).measures == {"accuracy", "params", "size_bytes", "agreement", "latency_ms"}
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("RaisingPolicy", "on a front of 5 fails: ZeroDivisionError: on purpose"), ("LeavingPolicy", "fails: SystemExit: 3"),
+    ("FewScores", "must return one number for each of 5 students"), ("NanScores", "must return one number"),
+    ("WordScores", "fails: ValueError"), ("RaisingReason", "reason fails: ZeroDivisionError"),
+])  # fmt: skip
+def test_a_wrong_policy_of_the_users_own_is_an_error_that_names_it(
+    records: list[TrialRecord], name: str, words: str
+) -> None:  # fmt: skip
+    with pytest.raises(InputError) as caught:
+        ask(f"tests.wrong_plugins:{name}").select(records)
+    assert words in str(caught.value) and f"tests.wrong_plugins:{name}" in str(caught.value)
+
+
+def test_a_policy_that_changes_measures_does_not_change_the_records(records: list[TrialRecord]) -> None:
+    before = [dict(record.measures) for record in records]
+    ask("tests.wrong_plugins:Emptying").select(records)
+    assert [record.measures for record in records] == before

@@ -39,3 +39,18 @@ def test_images_are_described_by_their_shape(context: TrainingContext) -> None:
     assert found["inputs"] == ["input 'inputs': image 1×8×8"]
     assert list(found["classes"]["class"]) == list("0123456789")
     assert sum(found["classes"]["class"].values()) == len(context.splits["train"])
+
+
+def test_classes_that_validation_lacks_and_repeated_sentences_are_said(tmp_path: Path) -> None:
+    for split, intents in (("train", ["play", "ask", "go"]), ("valid", ["play", "ask"])):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "seq.in").write_text("".join(f"{one} it {split * (one == 'ask')} now\n" for one in intents))
+        (tmp_path / split / "seq.out").write_text("".join(f"O O{' O' * (one == 'ask')} O\n" for one in intents))
+        (tmp_path / split / "label").write_text("".join(f"{one}\n" for one in intents))
+    data = {"slots": {"path": str(tmp_path), "least_count": 1, "test_share": 0.2}}
+    for split in ("seq.in", "seq.out", "label"):
+        file = tmp_path / "train" / split
+        file.write_text(file.read_text() * 5)
+    found = data_description.document(TrainingContext(data=data, task="tagging", seed=0))
+    assert "classes of 'intent' without an example in validation, with those in training: go (4)" in found["notes"]
+    assert "1 of 2 validation examples are also in training, with the same inputs" in found["notes"]

@@ -25,6 +25,7 @@ _DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{2,4}([t ].*)?|\d{4}-\d{2}|\d{1,2}:\d{2}(:\d
 _MONTH = r".*\b(jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*\b.*\d{4}.*"
 _SPACES, _MINUS = "[\u00a0\u2009\u202f]", "\u2212"  # in numbers of typeset text
 _CODE = r"0\d+"  # as a number it would lose its zeros
+_LARGEST_EXACT = 2.0**53  # above it, float64 skips whole numbers
 _FEW_STRAY, _MANY_NUMBERS = 3, 5
 _WAY_OUT = "Correct the column, leave it out of 'features', or name it in 'words' if its values are names."
 
@@ -53,8 +54,10 @@ def kind_of(column: pd.Series, config: ColumnsConfig) -> ColumnKind | Wrong:
         return "words"
     if pd.api.types.is_bool_dtype(values):
         return "boolean"
+    if pd.api.types.is_complex_dtype(values):
+        return "words"
     if pd.api.types.is_numeric_dtype(values) or _all(values, Decimal):
-        return "words" if pd.api.types.is_complex_dtype(values) else "number"
+        return found if isinstance(found := numbers(values, config), Wrong) else "number"
     if pd.api.types.is_datetime64_any_dtype(values) or pd.api.types.is_timedelta64_dtype(values):
         return _times(values)
     if strange := [value for value in values if not isinstance(value, str | bool | int | float | Decimal)]:
@@ -81,7 +84,7 @@ def _kind_of_text(text: pd.Series, config: ColumnsConfig) -> ColumnKind | Wrong:
         return "boolean"
     if text.str.fullmatch(_CODE).any():
         return "words"
-    numbers = _numbers_in(text, config)
+    numbers = _told_apart(text, _numbers_in(text, config))
     if isinstance(numbers, Wrong):
         return numbers
     stray = text[numbers.isna()]
@@ -101,7 +104,25 @@ def _kind_of_text(text: pd.Series, config: ColumnsConfig) -> ColumnKind | Wrong:
 
 
 def numbers(column: pd.Series, config: ColumnsConfig) -> pd.Series | Wrong:
-    """Return a column as float64, NaN for a missing value and for no number; `Wrong` if it can be read in two ways."""
+    """Return a column as float64, NaN for a missing value and for no number.
+
+    `Wrong` if it can be read in two ways, or holds whole numbers that float64 cannot tell apart.
+    """
+    return _told_apart(column, _as_float64(column, config))
+
+
+def _told_apart(column: pd.Series, found: pd.Series | Wrong) -> pd.Series | Wrong:
+    """Return the numbers `found` in a column; `Wrong` if different whole numbers have become one."""
+    if isinstance(found, Wrong) or not (is_large := found.astype(np.float64).abs() >= _LARGEST_EXACT).any():
+        return found
+    digits = column[is_large].astype(str).str.strip().str.removeprefix("+")
+    whole = digits[digits.str.fullmatch(_PLAIN)]
+    if whole.nunique() <= found[whole.index].astype(np.float64).nunique():
+        return found
+    return Wrong(f"holds whole numbers of too many digits, such as {whole.iloc[0]}: float64 cannot tell them apart")
+
+
+def _as_float64(column: pd.Series, config: ColumnsConfig) -> pd.Series | Wrong:
     if pd.api.types.is_numeric_dtype(column):
         return column.astype("Float64").astype(np.float64) if column.hasnans else column.astype(np.float64)
     if _all(column.dropna(), Decimal):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from tutelage.data import SplitName
@@ -42,6 +42,13 @@ def _files_in(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def _is_odd(path: Path, root: Path, class_roots: Collection[Path]) -> bool:
+    """Return whether a path is not read as it is no file: a link to a folder within a class or to nothing, or a pipe."""
+    if path.is_file() or any(is_hidden(part) for part in path.relative_to(root).parts):
+        return False
+    return not path.is_dir() or (path.is_symlink() and path.parent not in (root, *class_roots))
+
+
 def left_out(root: Path, roots: Mapping[SplitName, Path]) -> list[str]:
     """Return sentences on what is not read: folders beside the splits, images outside of class folders, other files."""
     notes = []
@@ -52,6 +59,9 @@ def left_out(root: Path, roots: Mapping[SplitName, Path]) -> list[str]:
         listed = ", ".join(f"{count:,} with {ending}" for ending, count in sorted(others.items()))
         notes.append(f"left out the files that are no images: {listed}")
     class_roots = list(roots.values()) or [root]
+    if odd := sorted(path for path in root.rglob("*") if _is_odd(path, root, class_roots)):
+        first = odd[0].relative_to(root)
+        notes.append(f"left out links to folders or to nothing, pipes and the like: {len(odd):,}, such as {first}")
     loose = [
         path for one in class_roots for path in one.iterdir() if path.suffix.lower() in ENDINGS and not is_hidden(path.name)
     ]

@@ -26,10 +26,21 @@ def as_classes(values: np.ndarray, where: str) -> tuple[str, ...]:
 
 
 def check_classes(names: Sequence[str], where: str) -> None:
-    """Raise `InputError` for fewer than two classes."""
+    """Raise `InputError` for fewer than two classes, and for a name that is not text, which no file could hold."""
+    if odd := [name for name in names if not is_text(name)]:
+        raise InputError(f"{where}: the class {odd[0]!r} has a name that is not UTF-8. Rename it.")
     if len(names) < 2:
         only = f"only the class '{names[0]}'" if names else "no class"
         raise InputError(f"{where}: has {only}. A classifier needs at least two classes. Is this the right path?")
+
+
+def is_text(name: str) -> bool:
+    """Return whether a name can be written as UTF-8; the names of files whose bytes are not UTF-8 cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def no_labels(where: str, remedy: str) -> InputError:

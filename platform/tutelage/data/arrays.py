@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -162,11 +163,14 @@ def _check_member(path: Path, name: str) -> None:
 def _members(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist()]
+            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path}: cannot be read as .npz ({error}). Give a complete .npz, or a folder of .npy files."
         ) from error
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(f"{path}: holds several arrays '{repeated[0]}'. Save it again with one.")
+    return names
 
 
 def _labels(labels: np.ndarray, path: Path, name: str) -> np.ndarray:
@@ -178,6 +182,8 @@ def _labels(labels: np.ndarray, path: Path, name: str) -> np.ndarray:
 def _inputs(inputs: np.ndarray, path: Path, name: str, layout: str | None) -> np.ndarray:
     if inputs.dtype.kind not in "uibf" or inputs.ndim < 2:
         raise InputError(f"{path}: the examples '{name}' are {inputs.dtype} {inputs.shape}; numbers [n, …] are needed.")
+    if not all(inputs.shape[1:]):
+        raise InputError(f"{path}: the examples '{name}' are {inputs.dtype} {inputs.shape}; an example has no number.")
     if layout is None and (likely := _likely_layout(inputs)):
         raise InputError(
             f"{path}: the examples '{name}' are {inputs.dtype} {inputs.shape}: axis 1 does not look like channels. Set "

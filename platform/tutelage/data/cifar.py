@@ -14,7 +14,7 @@ from tutelage.data._broken import attempt, read_all
 from tutelage.data._labels import check_classes, check_labels
 from tutelage.data._splitting import LabelledPerClass, Part, split_of
 from tutelage.errors import InputError
-from tutelage.files import existing
+from tutelage.files import existing_folder
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -52,7 +52,7 @@ _LAYOUTS = (
 
 def read(config: Config, seed: int, split: SplitName) -> Examples:
     """Return one split: inputs uint8 `[n, 3, 32, 32]`, classes `[n]`."""
-    folder = existing(config.path)
+    folder = existing_folder(config.path)
     layout = _layout(folder)
     if config.labels not in layout.names:
         raise InputError(f"{folder}: CIFAR-10 has no {config.labels} classes. Leave 'labels' out.")

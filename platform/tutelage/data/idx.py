@@ -19,7 +19,7 @@ from tutelage.data._labels import as_classes, as_labels
 from tutelage.data._memory import MAX_RATIO, check_memory
 from tutelage.data._splitting import LabelledPerClass, Part, as_inputs, split_of
 from tutelage.errors import InputError
-from tutelage.files import existing
+from tutelage.files import existing_folder
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -41,7 +41,7 @@ class Config(PluginConfig):
 
 def read(config: Config, seed: int, split: SplitName) -> Examples:
     """Return one split: inputs uint8 `[n, 1, height, width]` (float32 if the file has another type), classes `[n]`."""
-    folder = existing(config.path)
+    folder = existing_folder(config.path)
     wanted: tuple[SplitName, ...] = ("train", "test") if split == "test" else ("train",)
     reads = {
         half: (partial(_images, folder, config.prefix, half), partial(_labels, folder, config.prefix, half)) for half in _HALVES

@@ -24,7 +24,7 @@ from tutelage.data._image_files import ENDINGS, UNLABELLED, class_roots, images_
 from tutelage.data._labels import check_classes, first_names, no_labels
 from tutelage.data._splitting import check_rows, draw, examples_of, said_of, statistics
 from tutelage.errors import InputError
-from tutelage.files import existing, write_json
+from tutelage.files import existing_folder, expanded, write_json
 from tutelage.plugins import PluginConfig
 from tutelage.storage import StorageFailed, open_storage
 
@@ -53,7 +53,7 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
 
     The classes are the folders of the training folder, or of the val folder if the training folder has only `unlabelled`.
     """
-    root = existing(config.path)
+    root = existing_folder(config.path)
     roots = class_roots(root)
     train_root = roots.get("train", root)
     class_names = _class_names(train_root, roots)
@@ -118,7 +118,7 @@ def _decoded(files: Sequence[Path], root: Path, config: Config) -> tuple[np.ndar
     """Return `files` as uint8 `[n, 3, side, side]` with each channel's mean and deviation, from the cache if it has them."""
     states = [(str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     parts = json.dumps([3, str(root), states, config.side_px, config.not_rgb, config.background, config.animated])
-    entry = Path(config.cache).expanduser() / hashlib.sha256(parts.encode()).hexdigest()[:16]
+    entry = expanded(config.cache) / hashlib.sha256(parts.encode()).hexdigest()[:16]
     if not entry.is_dir():
         _decode(files, entry, root, config)
     about = json.loads((entry / _ABOUT).read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ from tutelage.data._image_files import images_in
 from tutelage.data._lines import line_examples, said_of_lines
 from tutelage.data._splitting import draw, how_split
 from tutelage.errors import InputError, nearest
-from tutelage.files import existing
+from tutelage.files import existing_folder
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -69,7 +69,7 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     text or an image, names that stand twice, images that cannot be read or are too narrow for their text, and characters that
     training does not have.
     """
-    root = existing(config.path)
+    root = existing_folder(config.path)
     roots = split_folders(root) or {"train": root}
     wanted: list[SplitName] = ["train", *([split] if split in roots and split != "train" else [])]
     others = [partial(_named_lines, roots[name], config) for name in roots if name not in wanted]

@@ -22,7 +22,7 @@ from tutelage.data._labels import check_classes
 from tutelage.data._splitting import draw, how_split
 from tutelage.data._words import indices_of, said_of_words, vocabulary_of
 from tutelage.errors import InputError, nearest
-from tutelage.files import existing
+from tutelage.files import existing_folder
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -64,7 +64,7 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
 
     The vocabulary, slot labels and intents are those of training. Raises `InputError` for all wrong lines at once.
     """
-    root = existing(config.path)
+    root = existing_folder(config.path)
     folders = split_folders(root)
     if not folders:
         within = next((one.parent for one in splits_within(root)), None)
@@ -109,7 +109,8 @@ def _lines(path: Path) -> list[str]:
     """Return the lines of a text file."""
     if not path.is_file():
         hint = nearest(path.name, [one.name for one in path.parent.iterdir()])
-        raise InputError(f"{path}: is not there.{hint} A folder of sentences has {_WORDS}, {_SLOTS} and {_INTENTS}.")
+        what = "is not there" if not path.exists() else "is a folder" if path.is_dir() else "is no plain file"
+        raise InputError(f"{path}: {what}.{hint} A folder of sentences has the files {_WORDS}, {_SLOTS} and {_INTENTS}.")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

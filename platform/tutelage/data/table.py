@@ -67,6 +67,8 @@ def _read(config: Config, seed: int, split: SplitName, columns: Sequence[Column]
     if columns is None:
         columns, left_out = _columns(table, config, train)
         notes += left_out
+        notes += [f"the column '{one.name}' has one value in training: {train[one.name].iloc[0]}" for one in columns
+                  if train[one.name].nunique() == 1]  # fmt: skip
         for column in columns:
             notes += said_of_alike(column.words, f"words of the column '{column.name}'")
     chosen, chosen_labels = table, labels[getattr(drawn, split)]
@@ -195,9 +197,11 @@ def _numbers(table: Table, rows: np.ndarray, columns: Sequence[Column], config: 
             wrong = ~np.isfinite(found.to_numpy(dtype=np.float64))
         if wrong.any():
             row = int(wrong.argmax())
+            why = "but is numeric in training. Use the same type in both."
+            if np.isinf(pd.to_numeric(found, errors="coerce").iloc[row]):
+                why = "which is no finite number. Replace the value, or remove the row."
             raise InputError(
-                f"{table.path}: column '{column.name}' holds '{whole.iloc[row]}' in row {row} (the first is 0), but is "
-                "numeric in training. Use the same type in both."
+                f"{table.path}: column '{column.name}' holds '{whole.iloc[row]}' in row {row} (the first is 0), {why}"
             )
         cells[column.name] = found.iloc[rows].to_numpy()
     try:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from tutelage import plugins
+from tutelage import foreign, plugins
 from tutelage.errors import InputError, TutelageError
 from tutelage.files import write_atomically, write_json
 from tutelage.networks import forward, process_state
@@ -91,7 +91,7 @@ def _built(plugin: Any, reference: plugins.Reference, config: Any, signature: Si
     except TutelageError:
         raise
     except (Exception, SystemExit) as error:  # a user's plugin may raise anything
-        raise InputError(f"model '{plugins.described(reference)}' cannot be built: {forward.reason(error)}.") from error
+        raise InputError(f"model '{plugins.described(reference)}' cannot be built: {foreign.reason(error)}.") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"model '{plugins.described(reference)}' is a {type(model).__name__}, not a torch.nn.Module.")
     if isinstance(model, _WRAPPED) or hasattr(model, "_orig_mod"):  # the last is torch.compile's
@@ -228,7 +228,7 @@ def _rebuilt(directory: Path, architecture: Mapping[str, Any]) -> nn.Module:
     except TutelageError:
         raise
     except Exception as error:  # changes of another network may raise anything
-        raise InputError(f"{directory / ARCHITECTURE}: its changes do not fit its model ({forward.reason(error)}).") from error
+        raise InputError(f"{directory / ARCHITECTURE}: its changes do not fit its model ({foreign.reason(error)}).") from error
 
 
 def read(directory: Path, trusted: Collection[str] = PACKAGE_ONLY) -> tuple[nn.Module, dict[str, Any]]:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tutelage.errors import InputError, TutelageError
+from tutelage.foreign import blamed, reason
 from tutelage.networks.process_state import preserved
-
-_SHOWN_CHARS = 300
-_PACKAGE = Path(__file__).parents[1]
 
 
 def run(model: nn.Module, arguments: Sequence[Tensor]) -> Any:
@@ -41,17 +37,11 @@ def contained() -> Iterator[None]:
         yield
 
 
-def reason(error: BaseException) -> str:
-    """Return an exception in a line: its type, the beginning of its message, and where in the user's code it was raised."""
-    text = " ".join(str(error).split())
-    short = text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_installed(frame.filename)]
-    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {short}".rstrip(" :.") + where
-
-
-def _is_installed(file: str) -> bool:
-    return Path(file).is_relative_to(_PACKAGE) or "site-packages" in file or file.startswith("<")
+@contextmanager
+def of_user(what: str) -> Iterator[None]:
+    """Run a user's code within a block, contained; whatever it raises becomes an `InputError` that says that `what` fails."""
+    with contained(), blamed(what):
+        yield
 
 
 def _place(model: nn.Module, arguments: Sequence[Tensor]) -> str:

@@ -10,8 +10,9 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.utils._pytree import tree_unflatten
 
+from tutelage import foreign
 from tutelage.errors import WorkFailed
-from tutelage.networks import forward, scanned
+from tutelage.networks import scanned
 from tutelage.networks.interface import BATCH, arguments_of, exported_names, traced_arguments
 from tutelage.signature import Signature
 
@@ -32,7 +33,7 @@ def program_of(model: nn.Module, signature: Signature) -> ExportedProgram:
         with scanned.loops_for(signature):
             program = torch.export.export(model, traced_arguments(signature), dynamic_shapes=free)
     except Exception as error:  # torch raises what it meets: its own, and those of the network's code
-        raise WorkFailed(f"the network cannot be exported for any batch and length: {forward.reason(error)}.") from error
+        raise WorkFailed(f"the network cannot be exported for any batch and length: {foreign.reason(error)}.") from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it has this machine's paths, and is most of the file
     return program

@@ -10,9 +10,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tutelage import foreign
 from tutelage.errors import InputError, TutelageError, WorkFailed
 from tutelage.files import sha256_of
-from tutelage.networks import checkpoint, cost, forward
+from tutelage.networks import checkpoint, cost
 from tutelage.networks.interface import arguments_of
 from tutelage.networks.program import output_names, program_of
 from tutelage.networks.trust import PACKAGE_ONLY
@@ -52,7 +53,7 @@ def write_onnx(path: Path, model: nn.Module, signature: Signature, about: Mappin
     except TutelageError:
         raise
     except Exception as error:  # torch.onnx raises what it meets
-        raise WorkFailed(f"the network cannot be written as ONNX: {forward.reason(error)}.") from error
+        raise WorkFailed(f"the network cannot be written as ONNX: {foreign.reason(error)}.") from error
 
 
 def onnx_bytes(model: nn.Module, signature: Signature) -> bytes:

@@ -1,4 +1,4 @@
-"""The end of a search whose storage cannot be written: the search fails, and not the trial during which it happens."""
+"""The end of a search whose storage cannot be written, or whose sampler or rule fails: the search ends, no trial fails."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from ray.tune import TuneError
 
+from tutelage.errors import InputError, TutelageError
 from tutelage.storage import StorageFailed
 
 P = ParamSpec("P")
@@ -20,21 +21,21 @@ _REASON = re.compile(r"No space left on device|Read-only file system|Disk quota 
 
 
 class _Left(BaseException):
-    """Carries `StorageFailed` through Tune, which treats an `Exception` of a handler as a failure of the trial."""
+    """Carries an error of the search through Tune, which treats an `Exception` of a handler as a failure of the trial."""
 
-    def __init__(self, error: StorageFailed) -> None:
+    def __init__(self, error: TutelageError) -> None:
         super().__init__(str(error))
         self.error = error
 
 
 def through_tune(handler: Callable[P, R]) -> Callable[P, R]:
-    """Return a handler of Tune's events whose `StorageFailed` ends the search instead of the trial."""
+    """Return a handler of Tune's events whose `StorageFailed` or `InputError` ends the search instead of the trial."""
 
     @functools.wraps(handler)
     def raising(*arguments: P.args, **named: P.kwargs) -> R:
         try:
             return handler(*arguments, **named)
-        except StorageFailed as error:
+        except (StorageFailed, InputError) as error:
             raise _Left(error) from None
 
     return raising

@@ -11,19 +11,22 @@ import logging
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tutelage import plugins
+from tutelage.errors import InputError
+from tutelage.foreign import blamed
 from tutelage.plugins import Reference
 from tutelage.records.trial import Suggestion
 from tutelage.search.samplers import STARTUP_TRIALS
@@ -55,7 +58,7 @@ class Sampler:
         journal: Path | None = None,
     ) -> None:
         check(kind)
-        _, self._plugin, self._config = plugins.configure("samplers", kind)
+        self._name, self._plugin, self._config = plugins.configure("samplers", kind)
         self._space, self._seed = space, seed
         self._levels = {rung: _Level(num_objectives) for rung in (*sorted(rungs), END)}
         self._enough = max(STARTUP_TRIALS, 2 * sum(1 for _ in space.domains()))
@@ -77,9 +80,10 @@ class Sampler:
         level = self._guide()
         with _quiet():
             seed = int(np.random.SeedSequence([self._seed, self._next]).generate_state(1)[0])
-            sampler = self._plugin.build(self._config, seed)
-        trial = level.ask(self._next, sampler, params or {})
-        config, drawn = self._space.resolve(lambda name, domain: _suggest(trial, name, domain))
+            sampler = _built(self._name, self._plugin, self._config, seed)
+        with blamed(f"sampler '{self._name}'") if ":" in self._name else nullcontext():
+            trial = level.ask(self._next, sampler, params or {})
+            config, drawn = self._space.resolve(lambda name, domain: _suggest(trial, name, domain))
         notes = {key: value for key, value in level.notes(self._next).items() if key in NOTES}
         suggestion = Suggestion(number=self._next, config=config, params=drawn, origin=origin, notes=notes)
         self._begin(suggestion, beside=level)
@@ -240,9 +244,28 @@ class _Mirror(_Level):
 
 def check(reference: Reference) -> None:
     """Raise `InputError` for a sampler that does not exist, has a wrong option, or needs a library that is not installed."""
-    _, plugin, config = plugins.configure("samplers", reference)
+    name, plugin, config = plugins.configure("samplers", reference)
     with _quiet():
-        plugin.build(config, 0)
+        _built(name, plugin, config, 0)
+
+
+def _built(name: str, plugin: Any, config: Any, seed: int) -> BaseSampler:
+    """Return the Optuna sampler of a plugin; `InputError` if one of the user's own gives none."""
+    if ":" not in name:
+        return plugin.build(config, seed)  # type: ignore[no-any-return]
+    with blamed(f"sampler '{name}': build"):
+        found = plugin.build(config, seed)
+    if not isinstance(found, BaseSampler):
+        raise InputError(f"sampler '{name}': build gives a {type(found).__name__}, not an optuna.samplers.BaseSampler.")
+    return found
+
+
+def try_out(space: Space, num_objectives: int, reference: Reference, seed: int) -> None:
+    """Raise `InputError` for a sampler of the user's own that fails in a short search of invented results."""
+    tried, generator = Sampler(space, num_objectives, reference, seed), np.random.default_rng(seed)
+    for _ in range(STARTUP_TRIALS + 2):
+        suggestion = tried.ask()
+        tried.tell_finished(suggestion.number, generator.random(num_objectives).tolist(), {})
 
 
 @contextmanager
@@ -258,6 +281,8 @@ def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:
     distribution: Any = _distribution(domain)
     with _quiet():
         suggested = trial._suggest(name, distribution)
+    if not distribution._contains(distribution.to_internal_repr(suggested)):
+        raise InputError(f"the sampler suggests {suggested!r} for {name}, which is not of its range, {distribution}.")
     if isinstance(domain, Choice) or domain.step is None:
         return suggested
     value = nearest_value(domain, suggested)

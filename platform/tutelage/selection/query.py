@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from tutelage import pareto, plugins
 from tutelage.errors import InputError, NoStudentFits
 from tutelage.measure import Measure
+from tutelage.networks import forward
 from tutelage.objectives import Limits, Objective, losses, objective
 from tutelage.plugins import Reference
 from tutelage.policies import SelectionContext
@@ -120,10 +121,8 @@ class SelectionQuery:
         if not front:
             return []
         name, plugin, config = self._plugin
-        try:
-            scores = np.asarray(plugin.scores(config, front, self._context), dtype=np.float64)
-        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
-            raise InputError(f"policy '{name}' failed on a front of {len(front)}: {type(error).__name__}: {error}") from error
+        with forward.of_user(f"policy '{name}' on a front of {len(front)}"):
+            scores = np.asarray(plugin.scores(config, _copies(front), self._context), dtype=np.float64)
         if scores.shape != (len(front),) or np.isnan(scores).any():
             raise InputError(
                 f"policy '{name}' must return one number for each of {len(front)} students. It returned {scores!r:.200}."
@@ -143,7 +142,8 @@ class SelectionQuery:
         front = self._non_dominated(fitting)
         why = f"it scores highest of {len(front)}"
         if hasattr(plugin, "reason"):
-            why = plugin.reason(config, record, front, self._context)
+            with forward.of_user(f"policy '{name}': reason"):
+                why = str(plugin.reason(config, record, _copies(front), self._context))
         finished = sum(one.state == "finished" for one in records)
         among = "" if self.limits == Limits() else f" (among {len(fitting)} of {finished} students with {self._limits_text()})"
         return f"{name} takes {record.trial_id}: {why}{among}."
@@ -179,6 +179,11 @@ class SelectionQuery:
 
     def _side(self, name: str, record: TrialRecord) -> str:
         return "much" if self.values(record)[name] > self.limits.max.get(name, np.inf) else "little"
+
+
+def _copies(front: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the records with measures of their own, which a user's policy may change."""
+    return [replace(record, measures=dict(record.measures)) for record in front]
 
 
 def levels(scores: Sequence[float]) -> list[int]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch_pruning.pruner import BasePruner
 
+from tutelage import foreign
 from tutelage.errors import InputError
 from tutelage.networks import forward, weights
 from tutelage.sparsity._coupled import CoupledGroup, coupled_groups
@@ -61,11 +62,11 @@ def _untraced(model: nn.Module, error: Exception) -> InputError:
     layers = [f"'{name}' ({type(one).__name__})" for name, one in model.named_modules() if isinstance(one, nn.GRU | nn.RNN)]
     if layers and not isinstance(error, InputError):
         return InputError(
-            f"{_CANNOT}: its layers {', '.join(layers)} cannot be traced ({forward.reason(error)}). Take sparsity.method: "
+            f"{_CANNOT}: its layers {', '.join(layers)} cannot be traced ({foreign.reason(error)}). Take sparsity.method: "
             "units, which removes their hidden units, or mark modules that do not hold them with "
             "tutelage.models.separate_channels: channels are then removed from these alone."
         )
-    return InputError(f"{_CANNOT}: {forward.reason(error)}. {_WAY_OUT}")
+    return InputError(f"{_CANNOT}: {foreign.reason(error)}. {_WAY_OUT}")
 
 
 def _check(model: nn.Module, arguments: tuple[Tensor, ...], before: list[torch.Size], shared: Mapping[str, str]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 from tutelage import plugins
 from tutelage.errors import InputError
+from tutelage.foreign import blamed
 from tutelage.measure import Measure
 
 
@@ -27,7 +29,10 @@ def known_measures(task: Any, further: Iterable[str] = ()) -> dict[str, Measure]
 def task_measures(reference: Any) -> tuple[Measure, ...]:
     """Return what a task measures of a student's outputs, the primary measure first; `InputError` if that is nothing."""
     name, plugin, config = plugins.configure("tasks", reference)
-    measures: tuple[Measure, ...] = tuple(getattr(plugin.build(config), "measures", ()))
+    with blamed(f"task '{name}': build") if ":" in name else nullcontext():
+        measures = getattr(plugin.build(config), "measures", ())
+    if not isinstance(measures, tuple | list) or not all(isinstance(one, Measure) for one in measures):
+        raise InputError(f"task '{name}': its `measures` are {measures!r:.80}, not a tuple of tutelage.measure.Measure.")
     if not measures:
         raise InputError(f"task '{name}' has no `measures`: decisions rest on the first of them.")
-    return measures
+    return tuple(measures)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tutelage import plugins
+from tutelage.files import expanded
 from tutelage.plugins import Reference
 from tutelage.spec.sections import TeacherConfig
 from tutelage.spec.spec import Spec
@@ -41,7 +42,7 @@ def located_data(reference: Reference, directories: Sequence[Path]) -> Reference
 
 def data_seen_from(reference: Reference, directory: Path) -> Reference:
     """Return a data reference whose paths, here relative to the working directory, are relative to `directory`."""
-    return _data(reference, lambda path: os.path.relpath(Path(path).expanduser().absolute(), directory.resolve()))
+    return _data(reference, lambda path: os.path.relpath(expanded(path).absolute(), directory.resolve()))
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -100,6 +101,6 @@ def _is_path(option: str) -> bool:
 def _place(path: str, directories: Sequence[Path]) -> str:
     if path.startswith(("models:/", "runs:/")) or "://" in path:
         return path
-    given = Path(path).expanduser()
+    given = expanded(path)
     there = next((one for one in directories if (one / given).exists()), directories[0])
     return os.path.normpath(there / given)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from tutelage.errors import InputError, TutelageError, UnreachableError, nearest
+from tutelage.files import expanded
 
 PATIENCE_S, PAUSE_S = 60.0, 0.5  # how long a storage that cannot be written is waited for, and between two attempts
 
@@ -158,7 +159,7 @@ def as_directory(place: str | Path) -> str:
         raise InputError(
             f"storage {place} is a URI. A sweep's storage is a directory that all nodes share: mount it and name its path."
         )
-    return str(Path(place).expanduser())
+    return str(expanded(place))
 
 
 def schemes() -> list[str]:

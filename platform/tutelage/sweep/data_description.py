@@ -30,8 +30,21 @@ def document(context: TrainingContext) -> dict[str, Any]:
     return {
         "classes": {name: _counts(field) for name, field in train.targets.items() if field.kind == "class"},
         "inputs": [_input(spec) for spec in train.input_specs],
-        "notes": list(dict.fromkeys([*train.notes, *validation.notes, *_repeated(context)])),
+        "notes": list(dict.fromkeys([*train.notes, *validation.notes, *_absent(context), *_repeated(context)])),
     }
+
+
+def _absent(context: TrainingContext) -> list[str]:
+    """Return sentences on classes that training has and validation lacks: no score there says anything about them."""
+    train, validation = context.splits["train"], context.splits["validation"]
+    if any(note.startswith("classes without an example in validation") for note in train.notes):
+        return []
+    found = []
+    for name, field in train.targets.items():
+        seen, held = (_counts(split.targets[name]) if field.kind == "class" else {} for split in (train, validation))
+        if lacking := [f"{one} ({count:,})" for one, count in seen.items() if count and not held[one]]:
+            found.append(f"classes of '{name}' without an example in validation, with those in training: {_listed(lacking)}")
+    return found
 
 
 def _repeated(context: TrainingContext) -> list[str]:
@@ -44,14 +57,16 @@ def _repeated(context: TrainingContext) -> list[str]:
 
 
 def _examples(examples: Examples) -> list[bytes]:
-    """Return a digest of the stored inputs of each example; none for inputs that differ in length."""
-    fields = [field.values for field in examples.inputs.values() if isinstance(field.values, Tensor)]
-    if len(fields) < len(examples.inputs):
-        return []
+    """Return a digest of the stored inputs of each example."""
+    fields = [field.values for field in examples.inputs.values()]
     return [
-        hashlib.blake2b(b"".join(values[row].numpy().tobytes() for values in fields), digest_size=8).digest()
+        hashlib.blake2b(b"".join(_stored(values, row).numpy().tobytes() for values in fields), digest_size=8).digest()
         for row in range(len(examples))
     ]
+
+
+def _stored(values: Tensor | Ragged, row: int) -> Tensor:
+    return values.values[values.offsets[row] : values.offsets[row + 1]] if isinstance(values, Ragged) else values[row]
 
 
 def lines(context: TrainingContext) -> list[str]:

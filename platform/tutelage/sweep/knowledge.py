@@ -6,12 +6,12 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from torch import nn
 
 from tutelage.data import SplitName
 from tutelage.errors import InputError, UnreachableError
+from tutelage.files import expanded
 from tutelage.measure import SMALLEST, Measure
 from tutelage.networks.output import Need
 from tutelage.spec.spec import Spec
@@ -114,7 +114,7 @@ def check_knowledge(spec: Spec, context: TrainingContext) -> None:
     top_k_of(spec, max(context.signature.classes.values()))
     samples_of(spec, max(context.signature.classes.values()))
     if spec.knowledge.local_dir is not None:
-        place = Path(spec.knowledge.local_dir).expanduser().absolute()
+        place = expanded(spec.knowledge.local_dir).absolute()
         there = next(path for path in (place, *place.parents) if path.exists())
         if not there.is_dir() or not os.access(there, os.W_OK):
             raise InputError(f"knowledge.local_dir {place}: {there} is not a writable directory. Name another.")
@@ -148,7 +148,7 @@ def knowledge_plan(spec: Spec, context: TrainingContext, teachers: Sequence[Teac
         dtype=settings.dtype,
         top_k=top_k,
         samples=samples,
-        local_dir=Path(settings.local_dir).expanduser().absolute() if settings.local_dir else None,
+        local_dir=expanded(settings.local_dir).absolute() if settings.local_dir else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,10 +11,11 @@ from torch import nn
 
 from tutelage import plugins
 from tutelage.errors import InputError
-from tutelage.networks import stages
+from tutelage.networks import checkpoint, stages
 from tutelage.signature import InputSpec, Signature
 from tutelage.spec.sections import RecipeConfig, TrialConfig
 from tutelage.spec.spec import Spec
+from tutelage.sweep.own_plugins import check_loss
 from tutelage.sweep.student_checks import buildable
 from tutelage.training import distillation, student, student_sizes
 from tutelage.training.context import TrainingContext
@@ -29,6 +31,7 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
     teachers_outline = stages.outline_of(stages.name_layers(teacher, spec.knowledge.layers), signature)
     context.check_steps(teachers_outline)
     heirs: list[bool] = []
+    own_losses: dict[str, TrialConfig] = {}
     for one in buildable(spec, context):
         config, blank, outline = one.config, one.network, one.outline
         if dict(outline.sequences) != signature.classes:
@@ -43,8 +46,12 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
             student.check_epochs(config)
             _check_full_size(config)
             distillation.distillation_loss(config, outline, teachers_outline)
+            own_losses.setdefault(json.dumps(config.distillation.method, sort_keys=True), config)
     if heirs and not any(heirs):
         raise InputError(student_sizes.NOTHING_TO_INHERIT)
+    for config in own_losses.values():
+        if plugins.own_code(config.distillation.method):
+            check_loss(config, context, teacher if spec.teacher.model is None else _seeded(spec, context))
 
 
 def _check_needs_no_label(config: TrialConfig) -> None:
@@ -93,3 +100,9 @@ def _halved_input(spec: InputSpec) -> InputSpec:
 
 def _listed(sequences: Mapping[str, int]) -> str:
     return ", ".join(f"{count} classes of '{name}'" for name, count in sequences.items())
+
+
+def _seeded(spec: Spec, context: TrainingContext) -> nn.Module:
+    """Return the spec's teacher with initial weights, on this machine's processor."""
+    assert spec.teacher.model is not None
+    return checkpoint.seeded(context.architecture(spec.teacher.model), spec.seed)

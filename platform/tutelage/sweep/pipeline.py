@@ -35,7 +35,17 @@ from tutelage.selection.retrain import Retraining
 from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
 from tutelage.storage import open_storage
-from tutelage.sweep import data_description, guard_checks, identity, knowledge, search, sizing, student_checks, warm_start
+from tutelage.sweep import (
+    data_description,
+    guard_checks,
+    identity,
+    knowledge,
+    own_plugins,
+    search,
+    sizing,
+    student_checks,
+    warm_start,
+)
 from tutelage.sweep.ending import ending
 from tutelage.sweep.extension import address_of
 from tutelage.sweep.recorder import Recorder, record_run_ids
@@ -104,6 +114,7 @@ def opened(spec: Spec, events: Dispatcher) -> TrainingContext:
     knowledge.check_knowledge(spec, context)
     student_checks.check_students(spec, context)
     student_checks.check_sparsity(spec, context)
+    own_plugins.check_own_plugins(spec, context)
     sizing.check_constraints(spec, context)
     student_checks.check_latency(spec, context)
     events.stage(f"data {context.fingerprint[:16]}: {data_description.sizes(context)}")

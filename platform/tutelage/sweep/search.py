@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 from tutelage import plugins
 from tutelage.errors import TutelageError
+from tutelage.foreign import blamed
 from tutelage.objectives import even_reference, worst_end
 from tutelage.records.trial import TrialRecord
+from tutelage.search import judges
 from tutelage.search.budget import Budget
 from tutelage.search.first_trials import first_suggestions
 from tutelage.search.gaussian_process import Array
-from tutelage.search.rules import Judge, RuleContext
+from tutelage.search.rules import Judge
 from tutelage.search.sampler import Sampler
 from tutelage.search.samplers import Chooser
 from tutelage.search.suggest import Callbacks, Goal, SeededSuggestion, Suggester, size_losses
@@ -64,7 +67,7 @@ def _opened(spec: Spec, context: TrainingContext, recorder: Recorder) -> SearchL
 
 def _chooser(spec: Spec, recorder: Recorder, callbacks: Callbacks) -> Chooser | None:
     """Return the chooser of the spec's sampler, which suggests students by their sizes; None if it has none."""
-    _, plugin, config = plugins.configure("samplers", spec.search.sampler)
+    name, plugin, config = plugins.configure("samplers", spec.search.sampler)
 
     def losses_of(params: Mapping[str, Any]) -> Array | None:
         try:
@@ -76,7 +79,8 @@ def _chooser(spec: Spec, recorder: Recorder, callbacks: Callbacks) -> Chooser | 
     if not hasattr(plugin, "chooser"):
         return None
     reference, worst = even_reference(recorder.objectives, spec.primary.name), worst_end(recorder.objectives, spec.primary)
-    found: Chooser = plugin.chooser(config, spec.space, losses_of, spec.seed, reference, worst)
+    with blamed(f"sampler '{name}': chooser") if ":" in name else nullcontext():
+        found: Chooser = plugin.chooser(config, spec.space, losses_of, spec.seed, reference, worst)
     return found
 
 
@@ -101,14 +105,9 @@ def _budget(spec: Spec) -> Budget:
 
 def _stopping(spec: Spec, context: TrainingContext, recorder: Recorder) -> Judge | None:
     """Return the judge of trials at rungs; None without `search.stopping`, or if students are too short to have a rung."""
-    stopping, max_epochs = spec.search.stopping, knowledge.longest_epochs(spec)
-    rungs = stopping.rungs(max_epochs) if stopping else ()
-    if stopping is None or not rungs:
+    context_of_rule = judges.rule_context(
+        spec, recorder.objectives, max_epochs=knowledge.longest_epochs(spec), num_validation=len(context.splits["validation"])
+    )
+    if spec.search.stopping is None or context_of_rule is None:
         return None
-    _, plugin, config = plugins.configure("rules", stopping.rule)
-    search = RuleContext(
-        rungs=rungs, max_epochs=max_epochs, factor=stopping.factor, objectives=recorder.objectives, primary=spec.primary,
-        space=spec.space, num_trials=spec.search.trials, num_validation=len(context.splits["validation"]), seed=spec.seed,
-    )  # fmt: skip
-    judge: Judge = plugin.build(config, search)
-    return judge
+    return judges.built(spec.search.stopping.rule, context_of_rule)

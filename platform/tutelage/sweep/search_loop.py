@@ -130,7 +130,9 @@ def _run(
 ) -> None:  # fmt: skip
     """Run a search on Ray Tune."""
     recorder, stopping = search.recorder, search.stopping
-    rungs = ray_tune.Rungs(epochs=stopping.rungs, judge=search.judge, pausing=stopping.pausing) if stopping else None
+    rungs = (
+        ray_tune.Rungs(epochs=stopping.rungs, judge=through_tune(search.judge), pausing=stopping.pausing) if stopping else None
+    )
     named = {objective.name for objective in recorder.objectives} | set(recorder.limits.max) | set(recorder.limits.min)
     workers = workers_of(spec.resources.trial)
     with_latency = any(spec.measures[name].available == "on_device" for name in named)

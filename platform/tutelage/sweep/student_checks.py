@@ -45,7 +45,7 @@ def check_students(spec: Spec, context: TrainingContext) -> None:
 
     Students of the user's own models are trained for a few steps, made smaller, saved, read and exported (`rehearsal`).
     """
-    own = [one.config for one in buildable(spec, context) if plugins.own_code(one.config.student.model)]
+    own = [one.config for one in buildable(spec, context) if plugins.own_code(_code(one.config))]
     distinct = {json.dumps([one.student.model, one.sparsity.model_dump()], sort_keys=True): one for one in own}
     chosen = list(distinct.values())[:MAX_REHEARSED]
     exported = {_name(one): one for one in chosen}  # of each model, the last one
@@ -162,13 +162,18 @@ def _built(config: TrialConfig, context: TrainingContext) -> Buildable | InputEr
         network = student.blank(config, context)
         outline = stages.outline_of(network, context.signature)
         context.check_steps(outline)
-        if plugins.own_code([config.student.model, config.sparsity.method]):
+        if plugins.own_code(_code(config)):
             student_sizes.presize(student.with_random_weights(config), context)
     except InputError as error:
         return _naming(config.student.model, error)
     if config.student.layers is not None:
         outline = stages.outline_of(stages.name_layers(network, config.student.layers), context.signature)
     return Buildable(config=config, network=network, outline=outline)
+
+
+def _code(config: TrialConfig) -> list[Any]:
+    """Return the references by which a student's network and its sparsity method are named."""
+    return [config.student.model, config.sparsity.method]
 
 
 def _name(config: TrialConfig) -> str:

@@ -14,22 +14,23 @@ from torch import Tensor, nn
 from tutelage import plugins
 from tutelage.data import SplitName, checked
 from tutelage.data import fingerprint as fingerprint_of
+from tutelage.data._alike import check_alike
 from tutelage.data._examples import Batch, Examples
 from tutelage.data._halves import halves
-from tutelage.errors import WorkFailed
+from tutelage.errors import InputError, WorkFailed
 from tutelage.measure import Measure
-from tutelage.networks import checkpoint, ensemble, sampled, stages, top_k
+from tutelage.networks import checkpoint, ensemble, forward, sampled, stages, top_k
 from tutelage.networks.capture import capture, masks_for
 from tutelage.networks.output import Outline
 from tutelage.networks.weights import weights_of
 from tutelage.plugins import Reference
-from tutelage.signature import InputSpec, Signature
+from tutelage.signature import InputSpec, OutputSpec, Signature
 from tutelage.spec.paths import located_data
 from tutelage.spec.search_sections import MEASURED_HERE, LatencyConfig
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig
 from tutelage.spec.spec import Spec
 from tutelage.tasks import ChecksSteps, Task, signature
-from tutelage.training import augment, inference, knowledge_cache
+from tutelage.training import augment, inference, knowledge_cache, own_data
 from tutelage.training.knowledge_layout import Layout, Layouts, inferred
 from tutelage.training.knowledge_plan import KnowledgePlan
 
@@ -62,20 +63,29 @@ class TrainingContext:
     def read(self, split: SplitName) -> Examples:
         """Return one split of the data; of validation with a guard the decision half."""
         examples = self._read_whole(split)
+        if split != "train":
+            check_alike(self._train, examples, split)
         return examples.subset(halves(examples, self.seed)[0]) if split == "validation" and self.has_guard else examples
 
     def _read_whole(self, split: SplitName) -> Examples:
-        _, plugin, config = plugins.configure("data", self.data)
-        if self.inputs and hasattr(plugin, "read_as"):
-            examples = plugin.read_as(config, self.seed, split, self.inputs)
-        else:
-            examples = plugin.read(config, self.seed, split)
+        name, plugin, config = plugins.configure("data", self.data)
+
+        def read() -> Examples:
+            if self.inputs and hasattr(plugin, "read_as"):
+                return plugin.read_as(config, self.seed, split, self.inputs)  # type: ignore[no-any-return]
+            return plugin.read(config, self.seed, split)  # type: ignore[no-any-return]
+
+        examples = own_data.read(name, split, read) if ":" in name else read()
         return checked(examples.normalised_as(self.inputs), split)
+
+    @cached_property
+    def _train(self) -> Examples:
+        return self.read("train")
 
     @cached_property
     def splits(self) -> dict[SplitName, Examples]:
         """The two splits that a search uses, read once a process."""
-        return {"train": self.read("train"), "validation": self.read("validation")}
+        return {"train": self._train, "validation": self.read("validation")}
 
     @cached_property
     def certification(self) -> Examples:
@@ -235,7 +245,14 @@ class TrainingContext:
     @cached_property
     def signature(self) -> Signature:
         """The signature of a network for this data and task."""
-        return signature(self.built_task, self.splits["train"])
+        name, train = plugins.parse_reference(self.task)[0], self.splits["train"]
+        if ":" not in name:
+            return signature(self.built_task, train)
+        with forward.of_user(f"task '{name}': outputs"):
+            found = self.built_task.outputs(train)
+        if not isinstance(found, tuple | list) or not found or not all(isinstance(one, OutputSpec) for one in found):
+            raise InputError(f"task '{name}': outputs gives {found!r:.80}; it must give a tuple of OutputSpec.")
+        return Signature(inputs=train.input_specs, outputs=tuple(found))
 
     def check_steps(self, outline: Outline) -> None:
         """Raise `InputError` for a network of fewer steps than the labels of the training examples need."""

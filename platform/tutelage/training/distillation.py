@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import get_args
 
 from torch import Tensor, nn
 
 from tutelage import plugins
 from tutelage.data import Batch
+from tutelage.errors import InputError
+from tutelage.foreign import blamed
 from tutelage.losses import Loss, for_sequences, needs_of, scaled
 from tutelage.networks import stages, top_k
 from tutelage.networks.output import Need, Outline
@@ -19,13 +23,22 @@ from tutelage.training.plan import Distillation
 
 def needs(config: TrialConfig) -> frozenset[Need]:
     """Return the parts of the outputs that the config's distillation loss compares beside the logits."""
-    _, plugin, options = plugins.configure("losses", config.distillation.method)
-    return needs_of(plugin, options)
+    name, plugin, options = plugins.configure("losses", config.distillation.method)
+    with blamed(f"loss '{name}': needs") if _is_own(config) else nullcontext():
+        found = needs_of(plugin, options)
+    if not isinstance(found, frozenset | set) or (unknown := found - set(get_args(Need))):
+        given = ", ".join(sorted(map(repr, unknown))) if isinstance(found, frozenset | set) else repr(found)
+        raise InputError(f"loss '{name}' needs {given}. Its NEEDS are a frozenset of {', '.join(get_args(Need))}.")
+    return frozenset(found)
+
+
+def _is_own(config: TrialConfig) -> bool:
+    return bool(plugins.own_code(config.distillation.method))
 
 
 def distillation_loss(config: TrialConfig, student_outline: Outline, teacher: Outline) -> Loss:
     """Return the config's distillation loss for two networks. Raises `InputError` if it cannot compare them."""
-    _, plugin, options = plugins.configure("losses", config.distillation.method)
+    name, plugin, options = plugins.configure("losses", config.distillation.method)
     if config.distillation.raw and hasattr(options, "raw"):  # a mixture: its terms are scaled one by one
         options = options.model_copy(update={"raw": True})
 
@@ -33,7 +46,8 @@ def distillation_loss(config: TrialConfig, student_outline: Outline, teacher: Ou
         loss: Loss = plugin.build(options, config.distillation.temperature, own, other)
         return loss if config.distillation.raw else scaled(loss, own.classes)
 
-    return for_sequences(plugin, options, student_outline, teacher, build_one)
+    with blamed(f"loss '{name}': build") if _is_own(config) else nullcontext():
+        return for_sequences(plugin, options, student_outline, teacher, build_one)
 
 
 def distillation_of(config: TrialConfig, context: TrainingContext) -> Distillation | None:

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from tutelage import foreign
 from tutelage.errors import WorkFailed
-from tutelage.networks import forward, runtime
+from tutelage.networks import runtime
 from tutelage.networks.blank import argument_names
 from tutelage.training.context import TrainingContext
 from tutelage.training.student_measures import final_measures, output_measures
@@ -45,7 +46,7 @@ def quantise(model: nn.Module, context: TrainingContext, path: Path, about: dict
         try:
             onnx_int8.quantise_static(source, path, calibration(context))
         except Exception as error:  # onnxruntime and onnx raise what they meet
-            raise WorkFailed(f"onnxruntime cannot quantise the network: {forward.reason(error)}.") from error
+            raise WorkFailed(f"onnxruntime cannot quantise the network: {foreign.reason(error)}.") from error
     return onnx_int8.float_weights(path)
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load as from_safetensors
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from tutelage import foreign
 from tutelage.errors import InputError, TutelageError
 from tutelage.networks import checkpoint, forward
 from tutelage.networks.blank import argument_names, mask_name
@@ -136,14 +137,26 @@ def _trained(model: nn.Module, plan: TrainingPlan) -> list[Point]:
                     phases=phases if plan.sparsity else ())  # fmt: skip
     try:
         with forward.contained():
-            training = loop.Training(model, short)
-            while not training.is_done:
-                training.epoch()
-            return list(training.finish())
+            return _finished(model, short)
     except TutelageError as error:
         raise InputError(str(error)) from error
     except (Exception, SystemExit) as error:  # a network of a user's may raise anything
-        raise InputError(f"the network cannot be trained: {forward.reason(error)}.") from error
+        raise InputError(f"the network cannot be trained: {foreign.reason(error)}.") from error
+
+
+def _finished(model: nn.Module, plan: TrainingPlan) -> list[Point]:
+    training = loop.Training(model, plan)
+    while not training.is_done:
+        training.epoch()
+    return list(training.finish())
+
+
+def distilled_steps(model: nn.Module, plan: TrainingPlan) -> None:
+    """Train a network for an epoch of a few examples with the distillation of its plan; raises whatever a step raises."""
+    few = plan.train.head(NUM_EXAMPLES)
+    changes = {"epochs": 1, "batch_size": max(1, len(few) // 2), "learning_rate": RATE}
+    recipe = plan.recipe.model_copy(update=changes)
+    _finished(model, replace(plan, train=few, validation=few, recipe=recipe, phases=(), sparsity=None))
 
 
 def _check_read_back(
@@ -158,7 +171,7 @@ def _check_read_back(
     except InputError as error:
         raise InputError(f"the trained network cannot be saved and read: {error}") from error
     except (Exception, SystemExit) as error:  # a network of a user's may raise anything
-        raise InputError(f"the trained network cannot be saved and read: {forward.reason(error)}.") from error
+        raise InputError(f"the trained network cannot be saved and read: {foreign.reason(error)}.") from error
     if not same:
         unsaved = ", ".join(unsaved_tensors(model)[:_SHOWN])
         hint = f" It does not save {unsaved}." if unsaved else ""

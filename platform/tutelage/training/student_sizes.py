@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from tutelage import plugins
+from tutelage import foreign, plugins
 from tutelage.errors import InputError, TutelageError
-from tutelage.networks import cost, forward, inherit, stages
+from tutelage.networks import cost, inherit, stages
 from tutelage.networks.blank import blank_arguments
 from tutelage.records.trial import Sizes
 from tutelage.spec.sections import TrialConfig
@@ -68,7 +68,7 @@ def _smaller(config: TrialConfig, context: TrainingContext) -> nn.Module | None:
         raise
     except Exception as error:  # a user's sparsity method may raise any exception
         method = plugins.described(config.sparsity.method)
-        raise InputError(f"sparsity method '{method}' fails on this network: {forward.reason(error)}.") from error
+        raise InputError(f"sparsity method '{method}' fails on this network: {foreign.reason(error)}.") from error
 
 
 def latency_floor_ms(config: TrialConfig, context: TrainingContext) -> float:
