@@ -28,6 +28,9 @@ def test_the_api_pages_are_built(tmp_path: Path) -> None:
         if not (tmp_path / "site" / "tutelage" / plugins.folder(family) / f"{plugins.stem(family, name)}.html").exists()
     ]
     assert not missing, "every plugin has a page"
+    index = (tmp_path / "site" / "index.html").read_text()
+    assert "tutelage/losses/kd.html" in index and plugins.summary("losses", "kd") in index
+    assert "PydanticUndefined" not in page
     assert not list((tmp_path / "site").rglob("_*.html")), "a family's helpers are not public"
 
 

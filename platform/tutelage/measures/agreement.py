@@ -1,4 +1,4 @@
-"""How often a student gives its teacher's answer."""
+"""The share of steps at which student and teacher have the same most likely class."""
 
 from __future__ import annotations
 

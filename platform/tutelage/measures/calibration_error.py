@@ -1,4 +1,4 @@
-"""How far a network's confidence is from how often it is right."""
+"""The expected calibration error: the distance between confidence and the share of right classes (Guo et al., 2017)."""
 
 from __future__ import annotations
 

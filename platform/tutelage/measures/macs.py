@@ -1,4 +1,4 @@
-"""How many multiply–accumulates one example takes."""
+"""The multiply–accumulates of one example."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The share of tokens that a language model guesses from those before them."""
+"""The share of tokens that a language model predicts rightly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many weights are not zero."""
+"""The number of trainable weights that are not zero."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many weights a network trains."""
+"""The number of trainable weights."""
 
 from __future__ import annotations
 

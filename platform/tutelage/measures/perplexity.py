@@ -1,4 +1,4 @@
-"""How many equally likely tokens a language model hesitates between."""
+"""The perplexity of a language model: the exponential of its mean negative log likelihood of a token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many bytes the exported weights take."""
+"""The bytes of the exported weights."""
 
 from __future__ import annotations
 

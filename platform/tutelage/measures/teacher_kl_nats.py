@@ -1,4 +1,4 @@
-"""How far a student's probabilities are from its teacher's."""
+"""The Kullback–Leibler divergence of a student from its teacher."""
 
 from __future__ import annotations
 
