@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,8 @@ def ray_cluster() -> Iterator[None]:
     from tutelage.data import digits
     from tutelage.training import spare_processes
 
-    own = {
-        "RAY_num_workers_soft_limit": "6",  # more end after a second, and the next test's task starts another
-        "RAY_worker_niceness": "0",  # at Ray's own, 15, they stand still on a machine that has other work
-    }
-    with environment.set_to({**spare_processes.settings(2, digits), **own}):
+    idle = {"RAY_num_workers_soft_limit": "6"}  # more end after a second, and the next test's task starts another
+    with environment.set_to({**spare_processes.settings(2, digits), **idle}):
         ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         spare_processes.start(2)
         yield
@@ -155,6 +153,14 @@ def context() -> Any:
     from tutelage.training.context import TrainingContext
 
     return TrainingContext(data="digits", task="image_classification", seed=0)
+
+
+@pytest.fixture(scope="session")
+def few(context: Any) -> Any:
+    """A quarter of the digits: eight steps an epoch."""
+    found = replace(context)
+    found.__dict__["splits"] = {name: split.head(256) for name, split in context.splits.items()}
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -136,7 +136,7 @@ def test_a_lost_worker_loses_no_trial(
 
 def test_a_worker_that_is_lost_for_good_is_a_failed_trial(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = {"epochs": 3, "killed_at": 1, "marker": str(tmp_path / "killed")}
-    records = run(tmp_path, [config, {"epochs": 2}], max_failures=0, concurrency=1)
+    records = run(tmp_path, [config, {"epochs": 2}], on_news=list[str]().append, max_failures=0, concurrency=1)
     assert records["t0000"].state == "failed"
     assert records["t0001"].state == "finished"
     assert records["t0000"].error.splitlines()[-1] == "t0000: its worker was killed or has crashed in its first epoch"

@@ -71,26 +71,34 @@ def test_amounts_grow_to_the_one_that_is_asked_for(spacing: Any, amounts: list[f
     assert LadderConfig(amounts=[0.1, 0.9]).amounts_to(0.9) == (0.1, 0.9)
 
 
+def networks_for(method: str) -> list[Any]:
+    """Return the networks with which a method's ladders are tested: two, or the one of its own that it needs."""
+    own = small(method, None)
+    return [own] if own else [MLP, CONVNET]
+
+
+CASES = [(method, options, model) for method, options in LADDERS for model in networks_for(method)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [MLP, CONVNET], ids=str)
-@pytest.mark.parametrize(("method", "options"), LADDERS, ids=str)
+@pytest.mark.parametrize(("method", "options", "model"), CASES, ids=str)
 def test_each_rung_is_read_back_as_it_was_in_the_size_that_was_predicted(
-    context: TrainingContext, tmp_path: Path, method: str, options: dict[str, Any], model: Any
+    few: TrainingContext, tmp_path: Path, method: str, options: dict[str, Any], model: Any
 ) -> None:
     config = config_of({method: options}, model)
-    points = trained(context, config).finish()
+    points = trained(few, config).finish()
     assert [(point.rung, point.amount) for point in points] == [(0, 0.0), (1, 0.3), (2, 0.5), (3, 0.75)]
     assert representative(points) is points[3] and points[0].made == "whole"
-    inputs = context.splits["validation"].take(slice(8)).inputs["inputs"]
+    inputs = few.splits["validation"].take(slice(8)).inputs["inputs"]
     sizes = []
     for rung, point in enumerate(points):
         own = student.of_rung(config, rung)
-        checkpoint.write(tmp_path / str(rung), point.model, student.architecture_of(own, context, point))
+        checkpoint.write(tmp_path / str(rung), point.model, student.architecture_of(own, few, point))
         read, _ = checkpoint.read(tmp_path / str(rung), EVERYTHING)
         torch.testing.assert_close(read(inputs), point.model(inputs))
         sizes.append(cost.size(read))
         alone = own.model_copy(update={"sparsity": own.sparsity.model_copy(update={"ladder": None})})
-        for predicted in (student_sizes.presize(one, context).final for one in (own, alone)):
+        for predicted in (student_sizes.presize(one, few).final for one in (own, alone)):
             assert predicted.get("params", sizes[-1]["params"]) == sizes[-1]["params"], "as one removal of this amount"
     if "threshold" in options:
         return  # it may leave all channels
@@ -101,17 +109,17 @@ def test_each_rung_is_read_back_as_it_was_in_the_size_that_was_predicted(
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "options"), LADDERS, ids=str)
 def test_a_ladder_that_is_resumed_after_any_epoch_ends_as_if_it_had_not_stopped(
-    context: TrainingContext, method: str, options: dict[str, Any]
+    few: TrainingContext, method: str, options: dict[str, Any]
 ) -> None:
     config, states = config_of({method: options}), []
-    whole = opened(context, config)
+    whole = opened(few, config)
     while not whole.is_done:
         whole.epoch()
         states.append(io.BytesIO())
         torch.save(whole.state(), states[-1])
     points = whole.finish()
     for state in states[:-1]:
-        resumed = opened(context, config)
+        resumed = opened(few, config)
         resumed.restore(torch.load(io.BytesIO(state.getvalue()), weights_only=True), load)
         while not resumed.is_done:
             resumed.epoch()
@@ -124,14 +132,14 @@ def test_a_ladder_that_is_resumed_after_any_epoch_ends_as_if_it_had_not_stopped(
     "method",
     ["channels", "low_rank", "n_m", "spr", *(pytest.param(name, marks=pytest.mark.slow) for name in ("heads", "units"))],
 )
-def test_a_training_up_to_a_rung_gives_the_rungs_of_the_whole_ladder(context: TrainingContext, method: str) -> None:
+def test_a_training_up_to_a_rung_gives_the_rungs_of_the_whole_ladder(few: TrainingContext, method: str) -> None:
     config = config_of(method)
-    points = trained(context, config).finish()
+    points = trained(few, config).finish()
     for rung, epochs in enumerate((2, 3, 4, 5)):
         own = student.of_rung(config, rung)
         assert (own.student.epochs, own.sparsity.amount) == (epochs, [0.0, *AMOUNTS][rung])
         again = TrialConfig.model_validate(own.model_dump(mode="json"))
-        same_networks(trained(context, again).finish(), points[: rung + 1])
+        same_networks(trained(few, again).finish(), points[: rung + 1])
     assert student.of_rung(config, 3).sparsity.ladder.amounts_to(0.75) == tuple(AMOUNTS)  # type: ignore[union-attr]
 
 

@@ -109,14 +109,6 @@ def config_for(name: str, options: dict[str, Any], epochs: int = 3) -> TrialConf
     return TrialConfig.model_validate(config)
 
 
-@pytest.fixture(scope="module")
-def few(context: TrainingContext) -> TrainingContext:
-    """A quarter of the digits: eight steps an epoch."""
-    found = replace(context)
-    found.__dict__["splits"] = {name: split.head(256) for name, split in context.splits.items()}
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), every_option(), ids=str)
 def test_a_training_that_is_resumed_after_any_epoch_ends_as_if_it_had_not_stopped(
