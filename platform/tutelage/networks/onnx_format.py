@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import math
 import warnings
@@ -44,6 +45,7 @@ def write(
         del node.metadata_props[:]
         node.doc_string = ""
     _name_dimensions(model, arguments)
+    _leave_out_shapes_of_weights(model)
     onnx.helper.set_model_props(model, dict(described))
     onnx.checker.check_model(model)
     write_atomically(path, model.SerializeToString())
@@ -66,6 +68,14 @@ def _name_dimensions(model: Any, arguments: Sequence[Port]) -> None:
         for size in value.type.tensor_type.shape.dim:
             if size.dim_param in named:
                 size.dim_param = named[size.dim_param]
+
+
+def _leave_out_shapes_of_weights(model: Any) -> None:
+    """Remove the notes on shapes that weights have themselves: onnxruntime 1.23 transposes a weight, and not the note on it."""
+    weights = {weight.name for weight in model.graph.initializer}
+    kept = [value for value in model.graph.value_info if value.name not in weights]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(kept)
 
 
 class Session:
@@ -164,13 +174,13 @@ def size_bytes(path: Path) -> float:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Keep the exporter's and the quantiser's chatter off the screen."""
+    """Keep the exporter's and the quantiser's chatter off the screen; onnxscript 0.6 prints on stdout, which has results."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
