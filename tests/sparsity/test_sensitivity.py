@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -20,7 +21,7 @@ from tutelage.networks import checkpoint, cost
 from tutelage.networks.weights import load
 from tutelage.sparsity import Calibration, channels, heads, units
 from tutelage.sparsity._ladder import Ladder
-from tutelage.sparsity._sensitivity import Level, Order, allowed_widths, lower_hull, measured_widths, ordered
+from tutelage.sparsity._sensitivity import Level, Order, _finite, allowed_widths, lower_hull, measured_widths, ordered
 from tutelage.spec.sections import TrialConfig
 from tutelage.training import loop, sensitivity, student
 from tutelage.training.context import TrainingContext
@@ -67,13 +68,18 @@ def test_the_layer_that_does_not_matter_goes_first_and_the_other_only_for_what_i
         assert cost.macs_for(smaller, (INPUTS[:1],)) == 9 * (needed + idle) <= (1 - amount) * 144
 
 
-@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_a_layer_without_whose_units_the_loss_is_not_finite_goes_last(loss: float) -> None:
-    model = OneLayerMatters()
-    data = squared(model)
-    broken = replace(data, loss_of=lambda one: data.loss_of(one) if widths_of(one)["needed"] == 8 else loss)
-    smaller = channels.build(channels.Config(allocation="sensitivity"), 0.5).remove(copy.deepcopy(model), broken)
-    assert (widths_of(smaller)["needed"], widths_of(smaller)["idle"]) == (7, 1)
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_level_whose_loss_is_not_finite_is_the_worst(loss: float) -> None:
+    levels = [
+        Level(kept=9 - saved, saved=saved, loss=_finite(one)) for saved, one in ((0, 0.0), (1, loss), (2, 1.0), (3, loss))
+    ]
+    assert [one.saved for one in lower_hull(levels)] == [0, 2, 3]
+    assert ordered({"a": levels, "b": [levels[0], Level(kept=8, saved=1, loss=2.0)]}) == [
+        ("a", 8),
+        ("a", 7),
+        ("b", 8),
+        ("a", 6),
+    ]
 
 
 def test_a_layer_keeps_a_tenth_of_its_units_however_much_is_to_go() -> None:
