@@ -232,10 +232,14 @@ def test_parts_of_a_causal_network_that_are_zero_can_be_removed(name: str, metho
         for stage in ("stage1.forwards", "stage2.forwards"):
             recurrent(model, arguments, stage).silence([torch.arange(0, 64, 2)])
     else:
-        for stage in (model.stage1, model.stage2):
-            stage.attention.queries_keys_values.weight.data.view(3, 4, -1)[:, ::2] = 0.0  # type: ignore[union-attr]
-            stage.attention.queries_keys_values.bias.data.view(3, 4, -1)[:, ::2] = 0.0  # type: ignore[union-attr]
-            stage.attention.projection.weight.data.view(128, 4, -1)[:, ::2] = 0.0  # type: ignore[union-attr]
+        for stage in ("stage1.attention", "stage2.attention"):
+            for name_of, outputs in (
+                ("queries_keys_values.weight", 3),
+                ("queries_keys_values.bias", 3),
+                ("projection.weight", 128),
+            ):
+                weight = model.get_parameter(f"{stage}.{name_of}")
+                weight.data.view(outputs, 4, -1)[:, ::2] = 0.0
     expected, params = model(*arguments)["token"], cost.size(model)["params"]
     _, plugin, config = plugins.configure("sparsity", method)
     removal, data = plugin.build(config, 0.5), Calibration(arguments=arguments, steps=4, batches=lambda count: [arguments])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tutelage.errors import InputError
 from tutelage.spec import paths
 from tutelage.spec.loading import default_tracking_uri, from_dict
 from tutelage.spec.spec import Spec
@@ -85,3 +86,17 @@ def test_data_have_the_same_name_from_any_directory_and_after_a_move(tmp_path: P
             names.add(str(paths.data_seen_from({"table": {"path": path}}, project / ".tutelage")))
     assert names == {"{'table': {'path': '../data/a.csv'}}"}
     assert paths.data_seen_from("digits", tmp_path) == "digits"
+
+
+def test_weights_that_students_start_from_are_resolved_and_not_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = from_dict({**TREE, "student": {"model": "mlp", "weights": "nets/s.safetensors"}})
+    there = paths.located(spec, [tmp_path])
+    assert there.student["weights"] == str(tmp_path / "nets/s.safetensors")
+    assert paths.seen_from(there, tmp_path).student["weights"] == "nets/s.safetensors"
+    assert paths.located_start(spec) == tmp_path / "nets/s.safetensors"
+    assert paths.located_start(from_dict(TREE)) is None
+    with pytest.raises(InputError, match=r"student\.weights cannot be searched"):
+        paths.located_start(from_dict({**TREE, "student": {"model": "mlp", "weights": {"choice": ["a", "b"]}}}))

@@ -56,7 +56,8 @@ OTHERWISE: dict[str, tuple[Any, set[str]]] = {  # another value of every field, 
     "knowledge.max_bytes": (1e9, NONE), "knowledge.local_dir": ("/tmp", NONE),
     **{f"student.{name}": (value, STUDENT) for name, value in RECIPE.items() if name != "execution"},
     **{f"student.execution.{name}": (value, STUDENT) for name, value in RECIPE["execution"].items()},
-    "student.initialise": ("random", STUDENT), "student.pretrain_epochs": (2, STUDENT),
+    "student.initialise": ("random", STUDENT), "student.weights": ("weights.safetensors", STUDENT),
+    "student.pretrain_epochs": (2, STUDENT),
     "student.fine_tune_epochs": (2, STUDENT),
     "student.layers": (["2"], STUDENT),
     "distillation.temperature": (2.0, STUDENT), "distillation.weight": (0.3, STUDENT),
@@ -291,6 +292,22 @@ def test_an_address_depends_on_the_data(context: TrainingContext, teacher: teach
         lambda room: identity.teacher_address(spec, spec.teacher, room.fingerprint),
     ):
         assert address(context) == address(replace(context)) != address(other)
+
+
+def test_a_students_address_depends_on_the_weights_that_it_starts_from(
+    context: TrainingContext, teacher: teacher_store.Teacher, tmp_path: Path
+) -> None:
+    spec, file = loading.from_dict(BASE), tmp_path / "w.safetensors"
+    config = spec.space.resolve(lambda name, domain: None)[0]
+
+    def address(start: Path | None) -> str:
+        return identity.student_address(spec, replace(context, start=start), "t", config)
+
+    shutil.copy(teacher.directory / checkpoint.WEIGHTS, file)
+    assert address(None) != address(file) == address(teacher.directory)
+    before = address(file)
+    file.write_bytes(file.read_bytes() + b" ")
+    assert address(file) != before
 
 
 def test_an_address_depends_on_the_code(context: TrainingContext, teacher: teacher_store.Teacher, tmp_path: Path) -> None:

@@ -196,6 +196,16 @@ def test_one_student_that_can_inherit_is_enough_and_any_other_is_rejected_before
     pair_checks.check_pairs(asked, room, checkpoint.build(room.architecture(asked.teacher.model)))
 
 
+def test_weights_that_no_student_can_start_from_are_an_error_before_training(taught: TrainingContext, tmp_path: Path) -> None:
+    asked = loading.from_dict({**SMALL_SPEC, "student": {"model": "mlp", "epochs": 4}})
+    room, teacher = context.context_of(asked), checkpoint.build(taught.architecture(asked.teacher.model))
+    for name in ("mlp", "convnet"):
+        checkpoint.write(tmp_path / name, checkpoint.seeded(room.architecture(name), 0), room.architecture(name))
+    pair_checks.check_pairs(asked, replace(room, start=tmp_path / "mlp"), teacher)
+    with pytest.raises(InputError, match=r"student\.weights .*convnet: no weight of the student has the name"):
+        pair_checks.check_pairs(asked, replace(room, start=tmp_path / "convnet"), teacher)
+
+
 def test_an_error_of_a_further_teacher_is_raised_before_the_first_is_trained(tmp_path: Path) -> None:
     asked = with_teacher(tmp_path, more_teachers=[{"path": str(tmp_path / "nowhere")}])
     with pytest.raises(InputError, match="nowhere"):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from tests.contexts import small_config
 from tutelage.errors import InputError
+from tutelage.networks import checkpoint, inherit
 from tutelage.spec.sections import TrialConfig
 from tutelage.training import distillation, student, student_sizes
 from tutelage.training.context import TrainingContext
@@ -91,3 +95,25 @@ def test_a_student_gets_the_rows_and_the_parts_that_its_loss_compares(taught: Tr
 
 def test_a_size_before_training_has_no_count_of_zeros(taught: TrainingContext) -> None:
     assert set(student_sizes.presize(config(), taught).final) == {"params", "size_bytes", "macs"}
+
+
+def test_a_student_starts_from_given_weights_cut_to_its_shapes(context: TrainingContext, tmp_path: Path) -> None:
+    about = context.architecture({"mlp": {"hidden": 48}})
+    wide = checkpoint.seeded(about, 7)
+    checkpoint.write(tmp_path / "wide", wide, about)
+    own = config({"model": {"mlp": {"hidden": 16}}})
+    expected = inherit.cut(
+        wide.state_dict(), {name: t.shape for name, t in student.untrained(own, context, 1).state_dict().items()}
+    )
+    for start in (tmp_path / "wide", tmp_path / "wide" / checkpoint.WEIGHTS):
+        built = student.build(own, replace(context, start=start), 1).state_dict()
+        assert expected and all(torch.equal(built[name], tensor) for name, tensor in expected.items())
+    (tmp_path / "text").write_text("no weights")
+    for wrong in (tmp_path / "text", tmp_path / "none.safetensors"):
+        with pytest.raises(InputError, match=f"{wrong} is no readable .safetensors file"):
+            student.build(own, replace(context, start=wrong), 1)
+
+
+def test_a_student_that_starts_from_given_weights_does_not_inherit_others() -> None:
+    with pytest.raises(ValidationError, match="weights and initialise: teacher exclude each other"):
+        config({"weights": "w.safetensors", "initialise": "teacher"})

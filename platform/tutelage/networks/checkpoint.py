@@ -204,6 +204,16 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
         raise InputError(f"{directory / WEIGHTS} is not readable: {error}") from error
 
 
+def weights_at(path: Path) -> dict[str, Tensor]:
+    """Return the weights by name in a .safetensors file, or of the network in a directory; `InputError` if not readable."""
+    if path.is_dir():
+        return read_weights(path)
+    try:
+        return load_file(path)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"{path} is no readable .safetensors file: {error}") from error
+
+
 def _check_size(directory: Path, architecture: Mapping[str, Any]) -> None:
     """Raise `InputError` for a network that is far larger than its weights, before memory is taken for it."""
     try:

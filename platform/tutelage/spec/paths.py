@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tutelage import plugins
+from tutelage.errors import InputError
 from tutelage.files import expanded
 from tutelage.plugins import Reference
 from tutelage.spec.sections import TeacherConfig
@@ -73,11 +75,27 @@ def _with_paths(spec: Spec, change: Change) -> Spec:
         tracking = tracking.model_copy(update={"uri": uri})
     return spec.model_copy(update={
         "data": _data(spec.data, change),
+        "student": _student(spec.student, change),
         "teacher": _teacher(spec.teacher, change),
         "more_teachers": [_teacher(teacher, change) for teacher in spec.more_teachers],
         "knowledge": spec.knowledge.model_copy(update={"local_dir": local_dir and change(local_dir)}),
         "tracking": tracking,
     })  # fmt: skip
+
+
+def _student(student: dict[str, Any], change: Change) -> dict[str, Any]:
+    weights = student.get("weights")
+    return {**student, "weights": change(weights)} if isinstance(weights, str) else student
+
+
+def located_start(spec: Spec) -> Path | None:
+    """Return the absolute path of the weights that every student starts from, None without any; `InputError` for several."""
+    weights = spec.student.get("weights")
+    if weights is None:
+        return None
+    if not isinstance(weights, str):
+        raise InputError("student.weights cannot be searched: it is one file or directory. Start a sweep for each.")
+    return Path(_place(weights, [Path.cwd()]))
 
 
 def _teacher(teacher: TeacherConfig, change: Change) -> TeacherConfig:

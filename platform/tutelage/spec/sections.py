@@ -175,6 +175,12 @@ class StudentConfig(RecipeConfig):
         description="initial weights; pretrained: from a label-only training of the student; teacher: the teacher's weights, "
         "cut to the student's shapes; teacher_svd: projected to these shapes",
     )
+    weights: str | None = Field(
+        None,
+        min_length=1,
+        description="trained weights that every student starts from, cut to its shapes: a .safetensors file, or a directory "
+        "that `tutelage export` wrote; every node reads it",
+    )
     pretrain_epochs: int | None = Field(
         None,
         ge=1,
@@ -190,6 +196,12 @@ class StudentConfig(RecipeConfig):
     layers: list[str] | None = Field(
         None, min_length=1, description="the student's layers that are compared, by their names; null: its stages"
     )
+
+    @model_validator(mode="after")
+    def _starts_once(self) -> StudentConfig:
+        if self.weights is not None and self.initialise in ("teacher", "teacher_svd"):
+            raise ValueError(f"weights and initialise: {self.initialise} exclude each other. Set initialise: random")
+        return self
 
 
 class DistillationConfig(Section):

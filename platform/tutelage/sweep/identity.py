@@ -35,8 +35,14 @@ def student_address(
     return files.content_address(
         kind="student", config=typed.model_dump(mode="json"), seed=spec.seed, data=context.fingerprint, task=spec.task,
         teacher=teacher, augmentation=spec.augmentation.model_dump(), knowledge=spec.knowledge.model_dump(exclude={*KEEPING}),
+        start=_digest_of(context.start),
         code=code_address("training", _of_data(spec.task, spec.data) | _of_trial(typed) | _own_measures(spec), package),
     )  # fmt: skip
+
+
+def _digest_of(start: Path | None) -> str | None:
+    """Return the digest of the weights that students start from: the same path may have others tomorrow."""
+    return None if start is None else files.sha256_of(start / checkpoint.WEIGHTS if start.is_dir() else start)
 
 
 def teacher_address(

@@ -32,12 +32,16 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
     context.check_steps(teachers_outline)
     heirs: list[bool] = []
     own_losses: dict[str, TrialConfig] = {}
+    start = None if context.start is None else {name: t.shape for name, t in checkpoint.weights_at(context.start).items()}
+    starters: list[bool] = []
     for one in buildable(spec, context):
         config, blank, outline = one.config, one.network, one.outline
         if dict(outline.sequences) != signature.classes:
             named = plugins.parse_reference(config.student.model)[0]
             raise InputError(f"model '{named}' gives {_listed(outline.sequences)}, the data has {_listed(signature.classes)}.")
         check_half_size(config.student, blank, context)
+        if start is not None:
+            starters.append(student_sizes.can_inherit(blank, start))
         if config.student.initialise in student.INHERITING:
             heirs.append(student_sizes.can_inherit(blank, teachers_outline.weights))
         if not train.num_labelled:
@@ -47,6 +51,11 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
             _check_full_size(config)
             distillation.distillation_loss(config, outline, teachers_outline)
             own_losses.setdefault(json.dumps(config.distillation.method, sort_keys=True), config)
+    if starters and not any(starters):
+        raise InputError(
+            f"student.weights {context.start}: no weight of the student has the name of a weight in it and at most its size. "
+            "Choose the model that it was trained as, or leave it out."
+        )
     if heirs and not any(heirs):
         raise InputError(student_sizes.NOTHING_TO_INHERIT)
     for config in own_losses.values():

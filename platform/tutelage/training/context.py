@@ -25,7 +25,7 @@ from tutelage.networks.output import Outline
 from tutelage.networks.weights import weights_of
 from tutelage.plugins import Reference
 from tutelage.signature import InputSpec, OutputSpec, Signature
-from tutelage.spec.paths import located_data
+from tutelage.spec.paths import located_data, located_start
 from tutelage.spec.search_sections import MEASURED_HERE, LatencyConfig
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig
 from tutelage.spec.spec import Spec
@@ -43,7 +43,8 @@ class TrainingContext:
     `of_outputs` or `of_network`. With the `inputs` of a network that exists, examples are normalised by its mean and deviation,
     and rows of a table have its columns. With `has_guard`, validation is its decision half everywhere, and `certification` the
     other half.
-    and rows of a table have its columns. `latency` says where and how latency is measured.
+    and rows of a table have its columns. `latency` says where and how latency is measured. `start` has the
+    weights that every student starts from.
     """
 
     data: Reference
@@ -55,6 +56,7 @@ class TrainingContext:
     inputs: tuple[InputSpec, ...] = ()
     has_guard: bool = False
     latency: LatencyConfig = MEASURED_HERE
+    start: Path | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle only the fields, not loaded data and knowledge, because memory maps would be sent as bytes."""
@@ -285,6 +287,7 @@ def context_of(spec: Spec, inputs: tuple[InputSpec, ...] = ()) -> TrainingContex
         inputs=inputs,
         has_guard=spec.guard is not None,
         latency=spec.resources.latency,
+        start=located_start(spec),
     )
     augment.check(spec.augmentation, context.splits["train"].input_specs)
     return context

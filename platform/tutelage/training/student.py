@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -40,12 +40,20 @@ def with_random_weights(config: TrialConfig) -> TrialConfig:
 
 
 def build(config: TrialConfig, context: TrainingContext, seed: int) -> nn.Module:
-    """Return the untrained student; its initial weights depend on `seed` and, if `initialise` inherits, on its teacher."""
+    """Return the student before its training.
+
+    Its initial weights depend on `seed` and, if it starts from given weights or `initialise` inherits, on these or its teacher.
+    """
     model = untrained(config, context, seed)
+    if context.start is not None:
+        model.load_state_dict(inherit.cut(checkpoint.weights_at(context.start), _shapes(model)), strict=False)
     if config.student.initialise in INHERITING:
-        shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-        model.load_state_dict(INHERITING[config.student.initialise](context.teacher_weights, shapes), strict=False)
+        model.load_state_dict(INHERITING[config.student.initialise](context.teacher_weights, _shapes(model)), strict=False)
     return model
+
+
+def _shapes(model: nn.Module) -> dict[str, Sequence[int]]:
+    return {name: tensor.shape for name, tensor in model.state_dict().items()}
 
 
 def sparsity_of(config: TrialConfig) -> Callable[[], Method] | None:
