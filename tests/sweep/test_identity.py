@@ -70,6 +70,7 @@ OTHERWISE: dict[str, tuple[Any, set[str]]] = {  # another value of every field, 
     "sparsity.amount": (0.3, STUDENT), "sparsity.method": ({"channels": {}}, STUDENT),
     "sparsity.ladder.rungs": (3, STUDENT), "sparsity.ladder.recovery_epochs": (2, STUDENT),
     "sparsity.ladder.spacing": ("linear", STUDENT), "sparsity.ladder.amounts": ([0.1, 0.4], STUDENT),
+    "sparsity.ladder.sandwich": (True, STUDENT),
 }  # fmt: skip
 HARMLESS = ("search", "resources", "select", "storage", "tracking")  # how long is searched, by whom, and where it is kept
 # Such a teacher's address is the hash of its weights.
