@@ -62,7 +62,7 @@ endif
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --requirement $(LOWEST)/lowest.txt --group dev
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --editable .
 	$(LOWEST)/bin/python -m pytest $(PARALLEL) -m "not ray and not browser and not slow"
-	$(LOWEST)/bin/python -m pytest tests/export/test_export.py
+	$(LOWEST)/bin/python -m pytest tests/export/test_export.py tests/networks/test_scanned.py tests/networks/test_onnx_int8.py
 
 check: setup
 	$(BIN)/ruff format --check .
