@@ -96,22 +96,6 @@ def test_a_pickled_context_has_no_loaded_data(taught: TrainingContext) -> None:
     assert len(pickle.dumps(taught.cached_knowledge)) < 4000
 
 
-def test_any_number_of_workers_write_the_same_knowledge(
-    context: TrainingContext, taught: TrainingContext, tmp_path: Path
-) -> None:
-    assert taught.knowledge is not None and taught.cached_knowledge is not None
-    (tmp_path / "teacher").symlink_to(taught.knowledge.teacher_paths()[0])
-    shared = with_plan(replace(context, augmentation=AugmentationConfig(pad_px=1)), tmp_path, dtype="float32", views=3)
-    knowledge_jobs.write_knowledge(shared, [("train", view) for view in range(3)], replace(ONE, workers=2))
-    assert shared.cached_knowledge is not None
-    for view in range(3):
-        filled = replace(shared, knowledge=replace(shared.knowledge, cache="one"))  # type: ignore[type-var]
-        filled.fill("train", view)
-        assert filled.knowledge is not None and filled.knowledge.entry is not None
-        one = knowledge_cache.open_view(filled.knowledge.entry.place("train", view))
-        torch.testing.assert_close(shared.cached_knowledge.view("train", view)["logits.class"], one["logits.class"])
-
-
 def test_live_and_cached_knowledge_dense_or_sparse_give_the_same_student(taught: TrainingContext, tmp_path: Path) -> None:
     """Sparsely, all ten classes but one are kept: then nothing is lost but rounding."""
     assert taught.knowledge is not None

@@ -29,3 +29,9 @@ def test_muon_steps_hidden_matrices_and_adamw_the_other_parameters() -> None:
     optimizer = optimizers.optimizer(RecipeConfig(optimizer="muon"), list(network.parameters()), list(adapter.parameters()))
     orthogonal = {id(p) for group in optimizer.param_groups if not group["adamw"] for p in group["params"]}
     assert orthogonal == {id(network[1].weight), id(adapter.weight)}
+
+
+def test_the_sum_of_rates_is_that_of_all_steps() -> None:
+    cycle, steps = (RecipeConfig(schedule=name, learning_rate=0.5) for name in ("one_cycle", "step"))
+    assert optimizers.sum_of_rates(cycle, 4) == pytest.approx(0.5 * (1.0 + 0.75 + 0.5 + 0.25))
+    assert optimizers.sum_of_rates(steps, 7) == pytest.approx(0.5 * (4.0 + 0.1 + 0.01 + 0.001))
