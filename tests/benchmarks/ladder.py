@@ -3,10 +3,11 @@
     python tests/benchmarks/ladder.py [--json] [--seeds 3] [--epochs 40] [--method channels] [--amount 0.8] [--storage DIR]
 
 Every seed has its own split, teacher and students. "five trials" are the whole student and one student of each amount, each
-trained for --epochs, with the method's own epochs after the removal. A ladder of e + 4 × r epochs trains the whole student for
-e epochs, and each of the four smaller ones, cut from the one before, for r more. "five trials, as many epochs" share the epochs
-of the first ladder. Hypervolume is of test accuracy and parameters, up to 80 % accuracy and 1.25 times the parameters of the
-whole student, as a share of that box. Nothing was tuned on these seeds.
+trained for --epochs, with the method's own epochs after the removal. A ladder of e + 4 × r epochs trains the whole student
+for e epochs, and each of the four smaller ones, cut from the one before, for r more; by the sandwich rule (of `channels`) the
+four recover together for 4 × r epochs. "five trials, as many epochs" share the epochs of the first ladder. Hypervolume is of
+test accuracy and parameters, up to 80 % accuracy and 1.25 times the parameters of the whole student, as a share of that box.
+Nothing was tuned on these seeds.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from tutelage.training import inference, loop, student
 from tutelage.training.context import TrainingContext
 
 RUNGS, LEAST_ACCURACY, LARGEST, TEACHER = 4, 0.8, 1.25, {"convnet": {"width": 48, "depth": 3}}
-FIVE, FEWER = "five trials", "five trials, as many epochs"
+FIVE, FEWER, SANDWICH = "five trials", "five trials, as many epochs", "the first ladder by the sandwich rule"
 Row = dict[str, Any]
 
 
@@ -54,10 +55,12 @@ def finished(training: loop.Training) -> loop.Training:
     return training
 
 
-def config_of(options: Any, amount: float, epochs: int, recovery: int | None = None) -> TrialConfig:
+def config_of(
+    options: Any, amount: float, epochs: int, recovery: int | None = None, *, sandwich: bool = False
+) -> TrialConfig:  # fmt: skip
     """Return the config of a student, of a ladder up to `amount` with `recovery`."""
     config = small_config(weight=0.7)
-    ladder = {"rungs": RUNGS, "recovery_epochs": recovery} if recovery else None
+    ladder = {"rungs": RUNGS, "recovery_epochs": recovery, "sandwich": sandwich} if recovery else None
     config["student"] |= {"model": {"convnet": {"width": 16, "depth": 2}}, "epochs": epochs}
     config["sparsity"] = {"amount": amount, "method": options.method, "ladder": ladder}
     return TrialConfig.model_validate(config)
@@ -80,6 +83,7 @@ def arms_of(options: Any) -> dict[str, list[TrialConfig]]:
     """Return the trainings of each arm by its name."""
     long, short = (options.epochs, max(1, options.epochs * 3 // 20)), (options.epochs * 3 // 5, max(1, options.epochs // 10))
     ladders = [config_of(options, options.amount, epochs + RUNGS * after, after) for epochs, after in (long, short)]
+    together = config_of(options, options.amount, options.epochs + RUNGS * long[1], long[1], sandwich=True)
     ladder = ladders[0].sparsity.ladder
     assert ladder is not None
     amounts = (0.0, *ladder.amounts_to(options.amount))
@@ -90,6 +94,7 @@ def arms_of(options: Any) -> dict[str, list[TrialConfig]]:
             f"ladder, {one.student.epochs - RUNGS * after} + {RUNGS} × {after}": [one]
             for one, (_, after) in zip(ladders, (long, short), strict=True)
         },
+        **({SANDWICH: [together]} if options.method == "channels" else {}),
         FEWER: [config_of(options, amount, shared) for amount in amounts],
     }
 

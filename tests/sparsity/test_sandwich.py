@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -33,10 +34,12 @@ AMOUNTS = [0.25, 0.5, 0.75, 0.875]
 MLP, CONVNET, RESNET = {"mlp": {"hidden": 16, "depth": 2}}, {"convnet": {"width": 8}}, {"resnet": {"width": 8, "blocks": 1}}
 
 
-def config_of(method: Any = "channels", model: Any = MLP, sandwich: bool = True, epochs: int = 6) -> TrialConfig:
+def config_of(
+    method: Any = "channels", model: Any = MLP, sandwich: bool = True, epochs: int = 6, amounts: Sequence[float] = AMOUNTS
+) -> TrialConfig:  # fmt: skip
     config = small_config()
-    ladder = {"amounts": AMOUNTS, "recovery_epochs": 1, "sandwich": sandwich}
-    config["sparsity"] = {"amount": AMOUNTS[-1], "method": method, "ladder": ladder}
+    ladder = {"amounts": [*amounts], "recovery_epochs": 1, "sandwich": sandwich}
+    config["sparsity"] = {"amount": amounts[-1], "method": method, "ladder": ladder}
     config["student"] |= {"model": model, "epochs": epochs}
     return TrialConfig.model_validate(config)
 
@@ -73,10 +76,11 @@ def test_a_rung_is_the_whole_network_without_some_channels_and_the_rungs_are_nes
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [MLP, CONVNET, RESNET, {"vit": {"width": 16, "heads": 4}}], ids=str)
+@pytest.mark.parametrize("method", ["channels", {"channels": {"round_to": 4}}, {"spr": {"allocation": "uniform"}}], ids=str)
 def test_a_rung_has_the_size_that_a_student_of_its_amount_has_and_is_read_back(
-    context: TrainingContext, tmp_path: Any, model: Any
+    context: TrainingContext, tmp_path: Any, method: Any, model: Any
 ) -> None:
-    config = config_of(model=model, epochs=5)
+    config = config_of(method, model, epochs=3, amounts=[0.33, 0.81])
     points = trained(context, config).finish()
     for point in points:
         alone = config.sparsity.model_copy(update={"ladder": None, "amount": point.amount})
@@ -169,9 +173,10 @@ def test_another_method_is_an_error_when_the_spec_is_loaded(method: Any) -> None
         loading.from_dict({**SMALL_SPEC, "student": {"model": "mlp", "epochs": 20}, "sparsity": sparsity})
 
 
-def test_channels_that_cannot_share_weights_are_an_error() -> None:
+@pytest.mark.parametrize("options", [{}, {"allocation": "sensitivity"}], ids=str)
+def test_channels_that_cannot_share_weights_are_an_error(options: Any) -> None:
     grouped = nn.Sequential(nn.Conv2d(1, 8, 1), nn.Conv2d(8, 8, 3, groups=4), nn.Flatten(), nn.Linear(8 * 36, 3))
     data = Calibration(arguments=(torch.randn(2, 1, 8, 8),))
-    method = Sandwich(channels.build(channels.Config(), 0.5), [0.5], 1)
+    method = Sandwich(channels.build(channels.Config(**options), 0.5), [0.5], 1)
     with pytest.raises(InputError, match="cannot share the weights of a whole network"):
         method.remove(method.start(grouped, data), data)

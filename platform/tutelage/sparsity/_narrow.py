@@ -17,7 +17,7 @@ from tutelage.sparsity import Calibration
 from tutelage.sparsity._batch_norm import RECALIBRATION_BATCHES, recalibrate
 from tutelage.sparsity._coupled import CoupledGroup
 from tutelage.sparsity._tracing import groups
-from tutelage.sparsity.channels import keep_channels
+from tutelage.sparsity.channels import UNSHARED, keep_channels
 
 Kept = dict[str, list[int]]  # the channels that stay, by the first layer of their coupled group
 
@@ -34,10 +34,7 @@ class Narrow:
         self.network = keep_channels(copy.deepcopy(whole), calibration, scores, counts).train()
         own = dict(self.network.named_parameters())
         if any(not torch.equal(own[name], weight) for name, weight in self._weights(whole).items()):
-            raise InputError(
-                "its channels cannot share the weights of a whole network, as in a grouped convolution. Set "
-                "sparsity.ladder.sandwich: false."
-            )
+            raise InputError(UNSHARED)
 
     def outputs(self, whole: nn.Module, arguments: tuple[Tensor, ...]) -> list[Tensor]:
         """Return the outputs in training, with gradients to the weights of `whole`."""

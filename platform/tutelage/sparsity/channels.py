@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -33,6 +34,10 @@ SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["l2", "bn_scale", "t
 
 
 Threshold = Annotated[float, Field(gt=0, le=10)]
+UNSHARED = (  # why a channel has no place in the sandwich rule
+    "its channels cannot share the weights of a whole network, as in a grouped convolution. "
+    "Set sparsity.ladder.sandwich: false."
+)
 
 
 class Config(AllocationConfig):
@@ -119,9 +124,8 @@ class Channels(Allocated):
             check_removable(self.limited(model, Calibration(arguments=arguments)))
         if not self._config.is_presized:
             return None
-        by_norm = self._config.model_copy(update={"score": "l2"})  # the score decides which channels go, not how many
         before = _sizes(model)
-        smaller = type(self)(by_norm, self.amount).cut_to_share(model, Calibration(arguments=arguments))
+        smaller = self._by_norm().cut_to_share(model, Calibration(arguments=arguments))
         if self._config.round_to > 1 and self.amount and _sizes(smaller) == before:
             raise InputError(
                 f"sparsity.amount {self.amount:g} removes no channel of this network, as every layer keeps the multiple of "
@@ -146,6 +150,10 @@ class Channels(Allocated):
         """Return the coupled layers for which thresholds and amounts may be given."""
         return [group.layers for group in groups(model, calibration.arguments)]
 
+    def _by_norm(self) -> Channels:
+        """Return the same removal by the norm of weights: the score decides which channels go, not how many."""
+        return type(self)(self._config.model_copy(update={"score": "l2"}), self.amount)
+
     def for_sandwich(self) -> Method:
         """Return the method itself. Raises `InputError` if the weakest channels of the network, or limits of layers, decide."""
         if self._config.has_threshold or self.amounts or self._config.allocation == "network":
@@ -155,17 +163,21 @@ class Channels(Allocated):
     def kept_channels(self, model: nn.Module, calibration: Calibration) -> dict[str, list[int]]:
         """Return the channels of each coupled group that stay without `amount`, sorted, by the name of the group's first layer.
 
-        Those of a larger amount are among those of a smaller one, if the weights are the same.
+        Those of a larger amount are among those of a smaller one, if the weights are the same. Raises `InputError` for channels
+        that are not each a part of some weights.
         """
         scores = channel_scores(self._config.score, model, calibration)
-        widths = {name: len(own) for name, own in scores.items()}
 
         def cut(network: nn.Module, kept: Mapping[str, int]) -> nn.Module:
             return keep_channels(network, calibration, scores, kept)
 
-        kept = {name: rounded_width(n, self.amount, self._config.round_to) for name, n in widths.items()}
         if self.order is not None:
-            kept = self.kept(model, widths, cut, calibration)
+            kept = self.kept(model, {name: len(own) for name, own in scores.items()}, cut, calibration)
+        else:
+            smaller = self._by_norm().cut_to_share(copy.deepcopy(model), calibration)
+            kept = {name: len(own) for name, own in channel_scores("l2", smaller, calibration).items()}
+            if kept.keys() != scores.keys():
+                raise InputError(UNSHARED)
         return {name: sorted(own.argsort(stable=True)[len(own) - kept[name] :].tolist()) for name, own in scores.items()}
 
     def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
