@@ -40,3 +40,17 @@ def test_an_error_message_has_no_control_characters_and_no_secret(
 def test_json_contains_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
     console.show_mapping({"config": {"token": "hunter2", "rate": 0.5}}, as_json=True)
     assert capsys.readouterr().out == '{\n  "config": {\n    "token": "***",\n    "rate": 0.5\n  }\n}\n'
+
+
+def test_on_a_narrow_terminal_names_and_numbers_are_whole_and_long_texts_are_shortened(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console.out, "_width", 60)
+    header = ["trial", *(f"measure {number}" for number in range(8)), "made"]
+    row = ["t0005.2", *(1_234_567.0 + number for number in range(8)), "channels by l2, then " * 6]
+    console.show_table(header, [row, row])
+    for line in capsys.readouterr().out.splitlines()[1:]:
+        assert line.startswith("t0005.2 ") and all(f"1,234,56{7 + number}" in line for number in range(3))
+        assert "channels by l2, then channels b…" in line
+    console.show_table(["name", "summary"], [["a", "one sentence of a summary, which is long"]])
+    assert "one sentence of a summary, which is long" in capsys.readouterr().out

@@ -18,6 +18,7 @@ from tutelage.measure import Measure
 from tutelage.redaction import redact, redacted
 
 STORAGE = ".tutelage"
+_LONG_CHARS, _GAP = 32, 2  # of a cell that may be shortened; blanks between two columns
 
 
 out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 240)
@@ -34,17 +35,28 @@ def show_json(document: Any) -> None:
 
 
 def show_table(header: list[str], rows: list[list[Any]]) -> None:
-    """Print a table with names aligned left and numbers right."""
+    """Print a table with names aligned left and numbers right.
+
+    Only cells of more than 32 characters are shortened on a narrow terminal: half a trial's name or half a number misleads.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in header:
-        table.add_column(
-            plain(name),
-            no_wrap=True,
-            justify="left" if name in ("name", "summary", "trial", "student", "check", "state", "found") else "right",
-        )
-    for row in rows:
-        table.add_row(*(plain(_cell(value)) for value in row))
-    out.print(table)
+    names, cells = [plain(name) for name in header], [[plain(_cell(value)) for value in row] for row in rows]
+    widths = _widths(names, cells)
+    for name, text, width in zip(header, names, widths, strict=True):
+        is_text = name in ("name", "summary", "trial", "student", "check", "state", "found")
+        table.add_column(text, no_wrap=True, justify="left" if is_text else "right", min_width=width, max_width=width)
+    for row in cells:
+        table.add_row(*row)
+    out.print(table, width=max(out.width, sum(widths) + _GAP * len(widths)))
+
+
+def _widths(header: list[Text], rows: list[list[Text]]) -> list[int]:
+    """Return the characters that each column is given: whole, except that long columns share what the others leave."""
+    whole = [max((one[place].cell_len for one in [header, *rows]), default=1) for place in range(len(header))]
+    long = [width for width in whole if width > _LONG_CHARS]
+    left = out.width - sum(width for width in whole if width <= _LONG_CHARS) - _GAP * len(whole)
+    share = max(_LONG_CHARS, left // max(1, len(long)))
+    return [min(width, share) for width in whole]
 
 
 def plain(text: str) -> Text:
