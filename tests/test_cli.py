@@ -220,3 +220,22 @@ def test_the_picture_of_a_front_has_the_error_bars_of_fresh_seeds(
     code, _, err = run(capsys, "front", "stored", "--storage", tmp_path, "--html", tmp_path / "front.html")
     assert code == 0, err
     assert "fresh seeds, mean and 95 % interval (1)" in (tmp_path / "front.html").read_text()
+
+
+def test_a_file_of_another_user_and_a_removed_working_directory_are_no_tracebacks(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert run(capsys, "list", "rules")[0] == 0
+
+    def denied(**_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/there/mlflow.db")
+
+    monkeypatch.setattr(cli, "app", denied)
+    code, _, err = run(capsys, "doctor")
+    assert code == 3
+    assert err == (
+        "error: /there/mlflow.db cannot be accessed: Permission denied. Ask its owner for access, or name another place.\n"
+    )

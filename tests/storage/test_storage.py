@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import pickle
@@ -16,7 +17,17 @@ import pytest
 
 import tutelage
 from tutelage.errors import InputError
-from tutelage.storage import LeaseHeld, Storage, StorageFailed, as_directory, lease_in_turn, local, open_storage, schemes
+from tutelage.storage import (
+    LeaseHeld,
+    Storage,
+    StorageDenied,
+    StorageFailed,
+    as_directory,
+    lease_in_turn,
+    local,
+    open_storage,
+    schemes,
+)
 from tutelage.storage.local import LocalStorage
 
 
@@ -288,3 +299,17 @@ def test_a_lease_whose_file_was_removed_while_it_was_locked_is_taken_anew(
     descriptor = local._locked(path, wait=False)
     assert descriptor is not None and os.path.samestat(os.fstat(descriptor), path.stat())
     os.close(descriptor)
+
+
+def test_a_storage_of_another_user_is_an_error_that_says_whom_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = LocalStorage(tmp_path)
+    storage.append("sweeps/trials.jsonl", "{}")
+
+    def denied(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    for function in ("is_dir", "read_bytes"):
+        monkeypatch.setattr(Path, function, denied)
+    for read in (lambda: storage.list("sweeps"), lambda: storage.lines("sweeps/trials.jsonl")):
+        with pytest.raises(StorageDenied, match="cannot be read: Permission denied"):
+            read()

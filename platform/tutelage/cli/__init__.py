@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import suppress
 
 import typer
 
@@ -19,6 +20,9 @@ from tutelage.cli import exports, installation, students, sweeps, views
 from tutelage.cli.stopping import stoppable
 from tutelage.errors import TutelageError, UnreachableError
 
+DENIED = (errno.EACCES, errno.EPERM)  # errors of a file that belongs to another user
+_WRITTEN = ("written", "Make room or give access.")
+_ACCESSED = ("accessed", "Ask its owner for access, or name another place.")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors of a disk, wherever they arise
 
 
@@ -42,17 +46,17 @@ def main() -> None:
 
     Modules of the user's own are also found in the working directory, after all that is installed.
     """
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.append(here)
+    with suppress(FileNotFoundError):  # the working directory may have been removed
+        if (here := os.getcwd()) not in sys.path:
+            sys.path.append(here)
     try:
         app(standalone_mode=True)
     except TutelageError as error:
         console.say(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in (*FULL, *DENIED):
             raise
-        console.say(
-            f"error: {error.filename or 'a file'} cannot be written: {error.strerror}. Make room or give access.", err=True
-        )
+        what, remedy = _WRITTEN if error.errno in FULL else _ACCESSED
+        console.say(f"error: {error.filename or 'a file'} cannot be {what}: {error.strerror}. {remedy}", err=True)
         sys.exit(UnreachableError.exit_code)

@@ -39,11 +39,19 @@ class StorageFailed(UnreachableError):
         super().__init__(f"storage {uri} cannot be written: {why}. Make room or give access, or set another `storage`.")
 
 
+class StorageDenied(UnreachableError):
+    """A storage that this user may not read: it is somebody else's, who has not shared it."""
+
+    def __init__(self, uri: str, why: str) -> None:
+        super().__init__(f"storage {uri} cannot be read: {why}. Ask its owner for access, or name another storage.")
+
+
 class Storage(Protocol):
     """Files under one URI. Keys are relative paths with `/`; directories exist because something lies in them.
 
     Two of the same URI are equal. A storage can be pickled: in another process, on any node, it is the same one. Every verb
-    that writes raises `StorageFailed` where the storage cannot be written.
+    that writes raises `StorageFailed` where the storage cannot be written; `lines` and `list` raise `StorageDenied` where this
+    user may not read it.
     """
 
     uri: str

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.files import write_atomically
-from tutelage.storage import Existing, LeaseHeld, StorageFailed
+from tutelage.storage import Existing, LeaseHeld, StorageDenied, StorageFailed
 
 _DRAFT, _LEASE, _WRITING = ".draft-", ".lease-", "writing"
 _PAUSES_S = (0.0, 0.05, 0.2)  # another process that only looks whether a lease is held has it for less than that
@@ -90,6 +90,14 @@ class LocalStorage:
             raise StorageFailed(self.uri, error.strerror or str(error)) from error
 
     @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn the operating system's refusal into `StorageDenied`."""
+        try:
+            yield
+        except PermissionError as error:
+            raise StorageDenied(self.uri, error.strerror or str(error)) from error
+
+    @contextmanager
     def draft(self, key: str, *, existing: Existing = "keep") -> Iterator[Path]:
         """Give a directory beside the place of `key`; it is renamed to it at the end of the block."""
         place = self.local_path(key)
@@ -127,7 +135,8 @@ class LocalStorage:
     def lines(self, key: str) -> list[str]:
         """Return the whole lines of a file."""
         try:
-            content = self.local_path(key).read_bytes()
+            with self._reading():
+                content = self.local_path(key).read_bytes()
         except FileNotFoundError:
             return []
         return content[: content.rfind(b"\n") + 1].decode(errors="surrogateescape").split("\n")[:-1]
@@ -135,7 +144,8 @@ class LocalStorage:
     def list(self, key: str = "") -> list[str]:
         """Return the names below `key`."""
         directory = self.local_path(key)
-        names = os.listdir(directory) if directory.is_dir() else []
+        with self._reading():
+            names = os.listdir(directory) if directory.is_dir() else []
         return sorted(name for name in names if not name.startswith((_DRAFT, _LEASE)))
 
     @contextmanager
