@@ -41,7 +41,7 @@ def columns(examples: Examples, row: int = 0) -> np.ndarray:
 
 def test_a_line_shows_the_digits_of_its_text_side_by_side() -> None:
     """Without overlap and noise the ink of every digit is that of one of the 5,000, in the order of the text."""
-    images, classes = digit_lines.digits("digit_lines")
+    images, classes = _mnist.digits("digit_lines")
     found = lines(noise=0, closest_px=2, farthest_px=4, shortest=2, longest=3)
     for row, text in enumerate(texts(found)[:10]):
         ink = columns(found, row).astype(np.int64)  # [columns, 32]
@@ -53,7 +53,7 @@ def test_a_line_shows_the_digits_of_its_text_side_by_side() -> None:
 
 
 def test_no_digit_is_in_the_lines_of_two_splits(monkeypatch: pytest.MonkeyPatch) -> None:
-    images, classes = digit_lines.digits("digit_lines")
+    images, classes = _mnist.digits("digit_lines")
     marked = np.zeros_like(images)
     marked[:, 5, 5], marked[:, 6, 5] = 1 + np.arange(5000) % 250, 1 + np.arange(5000) // 250
     monkeypatch.setattr(digit_lines, "digits", lambda _source: (marked, classes))
