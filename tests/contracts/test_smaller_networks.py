@@ -250,6 +250,7 @@ def test_a_smaller_network_is_exported_as_it_is_in_memory(method: str, model: st
         with torch.no_grad():
             found = (read(*given), session.run(*given))
             expected = smaller(*given)
+        assert all(isinstance(one, dict) == isinstance(expected, dict) for one in found)
         for one in found:
             close(*(list(each.values()) if isinstance(each, dict) else [each] for each in _aligned(expected, one)))
 

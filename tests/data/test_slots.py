@@ -107,7 +107,7 @@ def test_what_was_read_is_said(tmp_path: Path) -> None:
     notes = slots.read(folders(tmp_path, valid=("sail to oslo", "O O B-city", "BookFlight")), 0, "validation").notes
     assert "validation: 1 sentences of 3 to 3 words, 2 intents, 4 slot labels" in notes
     assert any(note.endswith("33.3% of the words of validation are unknown") for note in notes)
-    assert any(note.startswith("splits: validation is stored separately, test has 0.1 of each class") for note in notes)
+    assert any(note.startswith("splits: validation is stored separately; test is 0.1 of each class") for note in notes)
 
 
 def test_all_wrong_lines_of_all_folders_are_named_at_once(tmp_path: Path) -> None:

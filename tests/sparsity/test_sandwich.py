@@ -149,7 +149,9 @@ def test_a_training_that_is_resumed_after_any_epoch_ends_as_if_it_had_not_stoppe
         resumed.restore(torch.load(io.BytesIO(state.getvalue()), weights_only=True), load)
         while not resumed.is_done:
             resumed.epoch()
-        same_networks(resumed.finish(), points)
+        found = resumed.finish()
+        assert [point.amount for point in found] == [point.amount for point in points]
+        same_networks(found, points)
 
 
 def test_each_rung_has_the_config_of_the_whole_training() -> None:

@@ -25,10 +25,10 @@ def table(tmp_path: Path) -> TrainingContext:
 def test_the_description_has_classes_columns_and_inferred_settings(table: TrainingContext) -> None:
     assert data_description.sizes(table) == "train 48 (20 without a label), validation 8"
     assert data_description.lines(table) == [
-        "classes of 'class' by their labels in training: ash 14, elm 14",
+        "classes of 'class', with their training labels: ash: 14, elm: 14",
         "columns: age (number), soil (words clay/sand), old (boolean)",
         "the delimiter is a semicolon",
-        "splits: validation has 0.2 of each class, drawn by the seed, test has 0.1 of each class, drawn by the seed",
+        "splits: validation is 0.2 of each class, drawn by the seed; test is 0.1 of each class, drawn by the seed",
         "left out the column 'id': it numbers the rows",
         "8 of 8 validation examples are also in training, with the same inputs",
     ]

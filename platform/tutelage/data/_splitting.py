@@ -183,10 +183,10 @@ def how_split(validation_share: float | None, test_share: float | None) -> tuple
     """Return how the splits were made, as a sentence; a share is None for a split that is stored separately."""
     shares = {"validation": validation_share, "test": test_share}
     parts = [
-        f"{name} is stored separately" if share is None else f"{name} has {share:.3g} of each class, drawn by the seed"
+        f"{name} is stored separately" if share is None else f"{name} is {share:.3g} of each class, drawn by the seed"
         for name, share in shares.items()
     ]
-    return (f"splits: {', '.join(parts)}",)
+    return (f"splits: {'; '.join(parts)}",)
 
 
 def said_of(

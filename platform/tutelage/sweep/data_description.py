@@ -73,7 +73,7 @@ def lines(context: TrainingContext) -> list[str]:
     """Return the document as sentences for the start of a sweep."""
     found = document(context)
     classes = [
-        f"classes of '{name}' by their labels in training: {_listed([f'{visible(one)} {n:,}' for one, n in of.items()])}"
+        f"classes of '{name}', with their training labels: {_listed([f'{visible(one)}: {n:,}' for one, n in of.items()])}"
         for name, of in found["classes"].items()
     ]
     return [*classes, *found["inputs"], *found["notes"]]

@@ -177,9 +177,9 @@ def _train(
 
 
 def _timed(teacher: teacher_jobs.TrainedTeacher) -> str:
-    modes = ", ".join(f"{ms:.1f} ms {name}" for name, ms in teacher.timed_ms.items())
+    modes = ", ".join(f"{name} {ms:.1f} ms" for name, ms in teacher.timed_ms.items())
     chosen = [name for name, is_on in teacher.execution.model_dump().items() if is_on]
-    return f"a step took {modes}; the teacher was trained {' and '.join(chosen) or 'plain'}"
+    return f"execution modes: {modes} a step; chosen: {' and '.join(chosen) or 'plain'}"
 
 
 def read_foreign(spec: Spec, context: TrainingContext) -> tuple[nn.Module, dict[str, Any]]:
