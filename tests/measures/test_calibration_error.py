@@ -32,8 +32,10 @@ def error_of(logits: Tensor, labels: Tensor, mask: Tensor | None = None, target_
 
 
 def test_the_error_is_that_of_the_formula() -> None:
+    """The first half is less confident than it is right, the second half more."""
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(400, 1, 5, generator=generator) * 2, torch.randint(5, (400,), generator=generator)
+    labels[:200], logits[:200] = logits[:200, 0].argmax(dim=-1), logits[:200] * 0.1
     confidence, best = logits[:, 0].double().softmax(-1).max(-1)
     expected = guo(confidence.numpy(), (best == labels).numpy())
     assert error_of(logits, labels) == pytest.approx(expected, abs=1e-12) and expected > 0.1
@@ -47,7 +49,7 @@ def test_confidence_of_a_half_that_is_right_half_of_the_time_has_no_error() -> N
 
 def test_only_labelled_real_steps_count() -> None:
     logits = torch.tensor([[[9.0, 0.0], [9.0, 0.0], [float("nan"), 0.0]], [[9.0, 0.0], [0.0, 9.0], [9.0, 0.0]]])
-    mask, labels = torch.tensor([[True, True, False], [True, True, True]]), torch.tensor([[0, 0, -1], [0, 1, -1]])
+    mask, labels = torch.tensor([[True, True, False], [True, True, True]]), torch.tensor([[0, 0, 1], [0, 1, -1]])
     assert error_of(logits, labels, mask) == pytest.approx(1 - float(torch.tensor([9.0, 0.0]).softmax(-1)[0]), abs=1e-6)
 
 
