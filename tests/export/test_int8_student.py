@@ -27,6 +27,8 @@ from tutelage.signature import signature_of
 from tutelage.training import int8
 from tutelage.training.context import TrainingContext
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, context: TrainingContext) -> SweepDir:
@@ -39,7 +41,6 @@ def home(tmp_path_factory: pytest.TempPathFactory, context: TrainingContext) -> 
     return found
 
 
-@pytest.mark.slow
 def test_its_export_is_the_measured_file_with_both_latencies_on_the_card(home: SweepDir, tmp_path: Path) -> None:
     out = tmp_path / "out"
     document = export.export_model("stored", out, home.storage.uri, export.Options(check=True))
@@ -68,7 +69,6 @@ def test_its_evaluation_is_that_of_the_file(home: SweepDir) -> None:
     assert found["intervals"]["calibration_error"][0] < found["calibration_error"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["another", "missing", "cut"])
 def test_an_int8_file_that_was_exchanged_is_an_error(home: SweepDir, tmp_path: Path, how: str) -> None:
     changed = shutil.copytree(home.student_path("t0001"), tmp_path / "student")
@@ -92,7 +92,6 @@ def test_an_int8_file_that_was_exchanged_is_an_error(home: SweepDir, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
 def test_the_registry_has_the_measured_file_which_runs_without_tutelage_and_is_the_next_students_champion(
     home: SweepDir,
     context: TrainingContext,

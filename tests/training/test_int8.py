@@ -36,6 +36,7 @@ def trained(taught: TrainingContext, tmp_path_factory: pytest.TempPathFactory) -
     return home, row
 
 
+@pytest.mark.slow
 def test_a_quantising_trial_gives_the_float_student_and_then_its_int8_file(trained: tuple[Path, dict[str, Any]]) -> None:
     home, row = trained
     assert sorted(path.name for path in home.iterdir()) == ["t0000.0", "t0000.1"]
@@ -48,6 +49,7 @@ def test_a_quantising_trial_gives_the_float_student_and_then_its_int8_file(train
     assert first["amount"] == second["amount"] == 0.5
 
 
+@pytest.mark.slow
 def test_the_int8_measures_are_those_of_its_file(trained: tuple[Path, dict[str, Any]], taught: TrainingContext) -> None:
     home, row = trained
     float_, quantised = (one["measures"] for one in row["candidates"])
@@ -62,6 +64,7 @@ def test_the_int8_measures_are_those_of_its_file(trained: tuple[Path, dict[str, 
     assert cost.size(float_network)["params"] == float_["params"], "its float network lies beside it"
 
 
+@pytest.mark.slow
 def test_what_is_read_as_it_is_deployed_is_the_int8_file(trained: tuple[Path, dict[str, Any]], taught: TrainingContext) -> None:
     home, _ = trained
     arguments = taught.splits["validation"].take(slice(20)).arguments
@@ -112,6 +115,7 @@ def test_a_network_that_the_runtime_cannot_quantise_is_an_error_with_its_reason(
         int8.quantise(checkpoint.seeded(context.architecture("mlp"), 0), context, tmp_path / "out.onnx", {})
 
 
+@pytest.mark.slow
 def test_no_latency_is_assumed_for_int8(trained: tuple[Path, dict[str, Any]], taught: TrainingContext) -> None:
     home, row = trained
     again = latency.latencies_ms({"int8": home / "t0000.1" / runtime.INT8_FILE}, taught)["int8"]

@@ -69,6 +69,7 @@ def test_cached_and_live_knowledge_give_equal_readers(lines: TrainingContext, tm
     assert ("agreement" in measures) == (stride == 4), "steps of another stride have no partner"
 
 
+@pytest.mark.slow
 def test_a_students_stride_differs_from_its_teachers_where_features_alone_are_compared(lines: TrainingContext) -> None:
     teacher = checkpoint.build(lines.architecture(TEACHER))
     pair_checks.check_pairs(spec_of("fitnet", 2), lines, teacher)
