@@ -52,7 +52,7 @@ def front_png(
         _draw_error_bars(axes, confirmed(records), across)
     if teacher and across.name in teacher and up.name in teacher:
         axes.scatter([teacher[across.name]], [teacher[up.name]], s=160, marker="*", color=TEACHER_COLOUR, label="teacher")
-    return charts.png_of(figure, axes, across, up, title="Students that no other beats")
+    return charts.png_of(figure, axes, across, up, title="Pareto front of the students")
 
 
 def _draw_front(figure: Figure, axes: Axes, members: Sequence[TrialRecord], objectives: Sequence[Objective]) -> None:

@@ -95,7 +95,12 @@ def selected(selection: Selection | None) -> str:
     if model:
         given = f"alias {', '.join(model['aliases'])}" if model["aliases"] else "no alias"
         rows.append(("registered", f"{model['name']} version {model['version']}, {given}. {model['why']}"))
-    rows.append(("evaluations on the test split", f"{test['evaluations']}, for {test['students']} students"))
+    rows.append(
+        (
+            "evaluations on the test split",
+            f"{test['evaluations']}, for {test['students']} student{'s' * (test['students'] != 1)}",
+        )
+    )
     remarks = layout.paragraphs([selection["reason"], selection["test_warning"]])
     table = layout.table(("", ""), rows, "text")
     return layout.section(
