@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tutelage.errors import UnreachableError
+from tutelage.errors import InputError, UnreachableError
 from tutelage.records import sweeps
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.trial import TrialRecord
@@ -32,6 +32,20 @@ def test_a_storage_error_of_a_handler_passes_except_exception() -> None:
             pytest.fail("Tune takes an exception for the trial's")
 
     with pytest.raises(StorageFailed, match="storage here cannot be written: No space left"), leaving("here"):
+        tune()
+
+
+def test_a_rule_of_the_users_own_that_fails_ends_the_search_and_fails_no_trial() -> None:
+    def judge() -> None:
+        raise InputError("stopping rule 'mine:Rule': judge fails: KeyError: 'late' (mine.py, line 3).")
+
+    def tune() -> None:
+        try:
+            through_tune(judge)()
+        except Exception:
+            pytest.fail("Tune takes an exception for the trial's")
+
+    with pytest.raises(InputError, match="judge fails"), leaving("here"):
         tune()
 
 
