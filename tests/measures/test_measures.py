@@ -8,6 +8,7 @@ import pytest
 
 from tutelage import plugins
 from tutelage.measure import identity, log10, neg_log10_error
+from tutelage.measures.character_error_rate import log10_raised
 
 # direction, when it is known, interval, scale, worst value, MLflow key
 TABLE = {
@@ -15,6 +16,8 @@ TABLE = {
     "intent_accuracy": ("maximise", "each_epoch", "share", neg_log10_error, 0.0, "quality/intent_accuracy"),
     "sentence_accuracy": ("maximise", "each_epoch", "share", neg_log10_error, 0.0, "quality/sentence_accuracy"),
     "slot_f1": ("maximise", "each_epoch", "corpus", neg_log10_error, 0.0, "quality/slot_f1"),
+    "exact_match": ("maximise", "each_epoch", "share", neg_log10_error, 0.0, "quality/exact_match"),
+    "character_error_rate": ("minimise", "each_epoch", "corpus", log10_raised, 1.0, "quality/character_error_rate"),
     "agreement": ("maximise", "at_end", "mean", neg_log10_error, 0.0, "quality/agreement"),
     "teacher_kl_nats": ("minimise", "at_end", "mean", log10, None, "quality/teacher_kl_nats"),
     "calibration_error": ("minimise", "at_end", "corpus", identity, None, "quality/calibration_error"),

@@ -92,7 +92,7 @@ def test_captured_scores_are_those_of_the_transformers_attention() -> None:
         torch.testing.assert_close(parts[f"pooled.{stage.name}"], parts[f"features.{stage.name}"].mean(dim=1))
     block = stages.stages(model)["stage1"][-1]  # type: ignore[index]
     tokens = block.norm1(model.stem(inputs))  # type: ignore[operator]
-    _, _, values = block.attention._split(tokens)
+    _, _, values = block.attention.split(tokens)
     mixed = (parts["heads.stage1"].softmax(-1) @ values).transpose(1, 2).flatten(2)
     torch.testing.assert_close(block.attention(tokens), block.attention.projection(mixed))
     assert files.content_address(needs=sorted(needs)) != files.content_address(needs=[])
