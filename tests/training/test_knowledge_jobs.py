@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from ray import train
 
 from tests.contexts import with_plan
 from tutelage.spec.sections import AugmentationConfig
@@ -28,7 +29,7 @@ def test_any_number_of_workers_write_the_same_knowledge(
     def in_turn(function: Callable[[], None], workers: Workers) -> None:
         for rank in range(workers.workers):
             where = SimpleNamespace(get_world_rank=lambda rank=rank: rank, get_world_size=lambda: workers.workers)
-            monkeypatch.setattr(knowledge_jobs.train, "get_context", lambda where=where: where)
+            monkeypatch.setattr(train, "get_context", lambda where=where: where)
             before = len(written)
             function()
             shares.append(len(written) - before)
