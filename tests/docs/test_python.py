@@ -13,6 +13,7 @@ import yaml
 import tutelage
 from tests.conftest import SMALL_SPEC
 from tests.docs.pages import blocks
+from tutelage.records.sweep_dir import SweepDir
 
 
 def docstring_example() -> str:
@@ -27,11 +28,12 @@ def test_the_package_docstring_shows_what_the_readme_shows() -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_cluster")
-def test_the_example_runs(tmp_path: Path) -> None:
+def test_the_example_runs(small_sweep: SweepDir, tmp_path: Path) -> None:
+    """In the storage of another sweep, which has the teacher."""
     spec = tmp_path / "tiny.yaml"
     student = {"epochs": 2, "model": {"mlp": {"hidden": {"int": [8, 16]}}}}
-    tiny = {**SMALL_SPEC, "student": student, "storage": str(tmp_path / "storage"), "search": {"trials": 2, "concurrency": 1}}
+    search = {"trials": 2, "concurrency": 1}
+    tiny = {**SMALL_SPEC, "name": "example", "student": student, "storage": small_sweep.storage.uri, "search": search}
     spec.write_text(yaml.safe_dump(tiny))
     names: dict[str, Any] = {}
     code = docstring_example()
