@@ -191,7 +191,7 @@ def test_the_step_of_a_block_is_the_closed_form_and_a_block_of_zeros_is_removed_
 @pytest.mark.parametrize(
     ("model", "options"),
     [
-        ({"resnet": {"width": 4, "blocks": 2}}, {"blocks": 20.0}),
+        pytest.param({"resnet": {"width": 4, "blocks": 2}}, {"blocks": 20.0}, marks=pytest.mark.slow),
         ({"vit": {"width": 16, "depth": 3}}, {"heads": 20.0, "blocks": 20.0}),
     ],
     ids=["resnet", "vit"],
