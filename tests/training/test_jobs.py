@@ -172,7 +172,7 @@ def test_a_damaged_cache_is_rebuilt_with_a_message(taught: TrainingContext, tmp_
     file.write_bytes(whole[:-2] + b"xx")
     room.knowledge.entry.storage.put(knowledge_cache.ABOUT, "{")
     again = knowledge.ensure_knowledge(given, context.context_of(given), [teacher_of(taught, tmp_path)], said.append)
-    assert sum("made anew" in line for line in said) == 2, "of the view, and of what it is of"
+    assert sum("is computed again" in line for line in said) == 2, "of the view, and of what it is of"
     assert again == room
     assert file.read_bytes() == whole
 
@@ -207,7 +207,7 @@ def test_a_weak_teacher_stops_the_sweep_unless_it_is_accepted(tmp_path: Path) ->
     accepted = with_teacher(tmp_path, teacher={**weak, "accept_weak": True})
     assert teachers.ensure_teacher(accepted, room, said.append).measures["accuracy"] < 0.5
     strict = with_teacher(tmp_path, teacher={"required_quality": 0.999})
-    with pytest.raises(WorkFailed, match=r"required_quality asks for 0\.9990"):
+    with pytest.raises(WorkFailed, match=r"required_quality is 0\.9990"):
         teachers.ensure_teacher(strict, room, lambda _: None)
 
 
