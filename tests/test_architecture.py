@@ -43,6 +43,7 @@ DOORS = {  # a library, and the files or folders that may import it
     "onnxruntime": {"networks/onnx_format.py", "networks/onnx_int8.py"},
     "torch_pruning": {
         "sparsity/_tracing.py",
+        "sparsity/_kept_channels.py",
         "sparsity/channels.py",
         "sparsity/_ranking.py",
         "sparsity/_scores.py",

@@ -177,7 +177,9 @@ def test_the_front_is_walked_once_for_every_policy(against: str, home: SweepDir,
 def test_limits_that_no_certified_student_of_the_front_meets_are_said_to_be_among_the_certified(
     home: SweepDir, guarded: TrainingContext
 ) -> None:
-    with pytest.raises(NoStudentFits, match=r"of the students that the guard certifies: no student of 4 has params ≤ 2000"):
+    with pytest.raises(
+        NoStudentFits, match=r"of the students that the guard certifies: none of 4 students meets params ≤ 2000"
+    ):
         pick(home, guarded, policy="min-size", against="best", limits=Limits(max={"params": 2000.0}))
 
 

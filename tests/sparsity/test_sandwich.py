@@ -23,7 +23,6 @@ from tutelage.networks.trust import EVERYTHING
 from tutelage.networks.weights import load
 from tutelage.sparsity import Calibration, channels
 from tutelage.sparsity._narrow import divergence
-from tutelage.sparsity._sandwich import Sandwich
 from tutelage.sparsity._tracing import groups
 from tutelage.spec import loading
 from tutelage.spec.sections import TrialConfig
@@ -99,7 +98,7 @@ def test_a_step_trains_the_whole_network_the_narrowest_and_two_others_by_its_out
     nn.init.constant_(whole[0].bias, 2.0)  # so that each unit is above zero for some examples
     inputs = torch.randn(6, 4)
     data = Calibration(arguments=(inputs[:2],), seed=3)
-    method = Sandwich(channels.build(channels.Config(), 0.875), AMOUNTS, 1)
+    method = channels.build(channels.Config(), 0.875).sandwich(AMOUNTS, 1)
     assert method.recoveries(9) == (4,) and method.remove(method.start(whole, data), data) is whole
     kept = [own["0"] for own in method.state()["kept"]]
     assert [len(one) for one in kept] == [6, 4, 2, 1]
@@ -179,6 +178,6 @@ def test_another_method_is_an_error_when_the_spec_is_loaded(method: Any) -> None
 def test_channels_that_cannot_share_weights_are_an_error(options: Any) -> None:
     grouped = nn.Sequential(nn.Conv2d(1, 8, 1), nn.Conv2d(8, 8, 3, groups=4), nn.Flatten(), nn.Linear(8 * 36, 3))
     data = Calibration(arguments=(torch.randn(2, 1, 8, 8),))
-    method = Sandwich(channels.build(channels.Config(**options), 0.5), [0.5], 1)
+    method = channels.build(channels.Config(**options), 0.5).sandwich([0.5], 1)
     with pytest.raises(InputError, match="cannot share the weights of a whole network"):
         method.remove(method.start(grouped, data), data)

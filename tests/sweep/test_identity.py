@@ -186,7 +186,7 @@ EDITS: dict[str, set[str]] = {  # a file of the package, and the addresses that 
     "data/__init__.py": ALL, "tasks/image_classification.py": ALL,
     "tasks/_classification.py": ALL,
     "models/mlp.py": {"teacher", "knowledge"}, "models/convnet.py": STUDENT, "models/__init__.py": ALL,
-    "losses/kd.py": STUDENT, "sparsity/channels.py": STUDENT,
+    "losses/kd.py": STUDENT, "sparsity/channels.py": STUDENT, "sparsity/_sandwich.py": STUDENT,
 }  # fmt: skip
 
 

@@ -44,16 +44,16 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a perceptron, each with layer norm, dropout and a residual connection."""
+    """A pre-norm transformer block: attention and a perceptron, each with layer norm, dropout and a residual connection."""
 
-    def __init__(self, attention: nn.Module, width: int, hidden: int, dropout: float) -> None:
+    def __init__(self, attention: nn.Module, width: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.norm1, self.attention = nn.LayerNorm(width), attention
         self.norm2, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
         self.perceptron = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), keep_width(nn.Linear(hidden, width)))
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Return `[batch, steps, width]`, 0 at padding."""
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return `[batch, steps, width]`; with a mask `[batch, steps]`, 0 at padding."""
         tokens = tokens + self.dropout(self.attention(self.norm1(tokens), mask))
-        changed: Tensor = self.dropout(self.perceptron(self.norm2(tokens)))
-        return torch.where(mask.unsqueeze(-1), tokens + changed, 0)
+        tokens = tokens + self.dropout(self.perceptron(self.norm2(tokens)))
+        return tokens if mask is None else torch.where(mask.unsqueeze(-1), tokens, 0)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import InputError
 from tutelage.models import heads, image_shape, keep_width, staged
-from tutelage.models._attention import Attention
+from tutelage.models._attention import Attention, Block
 from tutelage.plugins import PluginConfig
 from tutelage.signature import Signature
 
@@ -29,22 +29,6 @@ class Config(PluginConfig):
     depth: int = Field(4, ge=1, le=64, description="transformer blocks, in three stages")
     heads: int = Field(4, ge=1, le=64, description="attention heads of a block; they must divide the width")
     mlp_ratio: float = Field(2.0, ge=0.25, le=8, description="hidden units of a block's perceptron, in token widths")
-
-
-class Block(nn.Module):
-    """A pre-norm transformer block: attention and a perceptron, each with layer norm and a residual connection."""
-
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
-        super().__init__()
-        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width)
-        self.perceptron = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), keep_width(nn.Linear(hidden, width)))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return `[batch, positions, width]`."""
-        tokens = tokens + self.attention(self.norm1(tokens))
-        changed: Tensor = self.perceptron(self.norm2(tokens))
-        return tokens + changed
 
 
 class Patches(nn.Module):
@@ -88,7 +72,8 @@ def build(config: Config, signature: Signature) -> nn.Module:
     children: dict[str, nn.Module] = {"stem": Patches(channels, config.width, config.patch_px, positions)}
     hidden = round(config.mlp_ratio * config.width)
     for number, depth in enumerate(_blocks_per_stage(config.depth), start=1):
-        children[f"stage{number}"] = nn.Sequential(*(Block(config.width, config.heads, hidden) for _ in range(depth)))
+        blocks = (Block(Attention(config.width, config.heads), config.width, hidden) for _ in range(depth))
+        children[f"stage{number}"] = nn.Sequential(*blocks)
     return staged({**children, "head": Head(config.width, signature)})
 
 

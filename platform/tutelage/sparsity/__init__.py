@@ -84,8 +84,8 @@ class Method:
         """
         raise InputError("it does not remove at one moment of a training. Use another method, or omit sparsity.ladder.")
 
-    def for_sandwich(self) -> Method:
-        """Return this method as a ladder by the sandwich rule uses it: channels are ordered once, and all rungs share weights.
+    def sandwich(self, amounts: Sequence[float], recovery_epochs: int) -> Method:
+        """Return a ladder of these amounts by the sandwich rule: channels are ordered once, and all rungs share weights.
 
         Raises `InputError` with the reason if the method has no such order.
         """

@@ -16,8 +16,8 @@ from tutelage.errors import InputError
 from tutelage.sparsity import Calibration
 from tutelage.sparsity._batch_norm import RECALIBRATION_BATCHES, recalibrate
 from tutelage.sparsity._coupled import CoupledGroup
+from tutelage.sparsity._kept_channels import UNSHARED, keep_channels
 from tutelage.sparsity._tracing import groups
-from tutelage.sparsity.channels import UNSHARED, keep_channels
 
 Kept = dict[str, list[int]]  # the channels that stay, by the first layer of their coupled group
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from tutelage.sparsity import Calibration, Method, Point
 from tutelage.sparsity._narrow import Kept, Narrow, divergence, tensors
-from tutelage.sparsity.channels import Channels
 
 RANDOM = 2  # narrower networks of a step beside the narrowest
 
@@ -22,14 +21,15 @@ class Sandwich(Method):
     After the training of the whole network, its channels are ordered once, and each rung keeps the first of them. Every further
     step trains the whole network as before, and in the same step the narrowest rung and two others, drawn by the seed, which
     learn the whole network's outputs (Kullback–Leibler divergence at temperature 1; no labels). At the end each rung gets
-    weights of its own, and its batch norms are measured again. Raises `InputError` for a method without such an order.
+    weights of its own, and its batch norms are measured again. `order` returns the channels that stay without the method's
+    `amount`; those of a larger amount are among those of a smaller one.
     """
 
-    def __init__(self, method: Method, amounts: Sequence[float], recovery_epochs: int) -> None:
+    def __init__(
+        self, method: Method, order: Callable[[nn.Module, Calibration], Kept], amounts: Sequence[float], recovery_epochs: int
+    ) -> None:
         super().__init__(amounts[-1] if amounts else 0.0)
-        ordering = method.for_sandwich()
-        assert isinstance(ordering, Channels), "no other method orders channels"
-        self._method, self._amounts, self._epochs = ordering, tuple(amounts), recovery_epochs
+        self._method, self._order, self._amounts, self._epochs = method, order, tuple(amounts), recovery_epochs
         self._rungs, self._kept, self._made = list[Narrow](), list[Kept](), list[str]()
         self._seen: list[Any] = []  # arguments and outputs of the whole network in this step
         self._steps, self._calibration = 0, Calibration(arguments=())
@@ -73,7 +73,7 @@ class Sandwich(Method):
         """Return `model`, whole: its channels are ordered, and the rungs read its weights from now on."""
         for amount in self._amounts:
             self._method.amount = amount
-            self._kept.append(self._method.kept_channels(model, calibration))
+            self._kept.append(self._order(model, calibration))
             self._made.append(self._method.made)
         self._grow(model)
         return model

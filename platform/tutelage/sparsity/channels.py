@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch_pruning.pruner import BasePruner
@@ -16,28 +15,24 @@ from tutelage.errors import InputError
 from tutelage.sparsity import Calibration, Method
 from tutelage.sparsity._allocation import Allocated, AllocationConfig
 from tutelage.sparsity._by_layer import check
+from tutelage.sparsity._kept_channels import UNSHARED, channel_scores, keep_channels
 from tutelage.sparsity._ranking import (
     NetworkRanks,
     Thresholds,
-    WidthRanks,
     fewest_to_keep_one,
     rounded_width,
-    scores_by_layer,
     thresholds_of,
     whole_widths,
 )
+from tutelage.sparsity._sandwich import Sandwich
 from tutelage.sparsity._scores import DESCRIPTION, Importance, Score, score_of
-from tutelage.sparsity._tracing import Names, check_removable, groups, parts, plain_pruner, removed, traced
+from tutelage.sparsity._tracing import Names, check_removable, groups, plain_pruner, removed
 
 KIND = "structure"  # by which `composed` orders its stages
 SPACE: dict[str, dict[str, object]] = {"score": {"choice": ["l2", "bn_scale", "taylor"]}}
 
 
 Threshold = Annotated[float, Field(gt=0, le=10)]
-UNSHARED = (  # why a channel has no place in the sandwich rule
-    "its channels cannot share the weights of a whole network, as in a grouped convolution. "
-    "Set sparsity.ladder.sandwich: false."
-)
 
 
 class Config(AllocationConfig):
@@ -154,11 +149,11 @@ class Channels(Allocated):
         """Return the same removal by the norm of weights: the score decides which channels go, not how many."""
         return type(self)(self._config.model_copy(update={"score": "l2"}), self.amount)
 
-    def for_sandwich(self) -> Method:
-        """Return the method itself. Raises `InputError` if the weakest channels of the network, or limits of layers, decide."""
+    def sandwich(self, amounts: Sequence[float], recovery_epochs: int) -> Method:
+        """Return the ladder. Raises `InputError` if the weakest channels of the network, or limits of layers, decide."""
         if self._config.has_threshold or self.amounts or self._config.allocation == "network":
-            return super().for_sandwich()
-        return self
+            return super().sandwich(amounts, recovery_epochs)
+        return Sandwich(self, self.kept_channels, amounts, recovery_epochs)
 
     def kept_channels(self, model: nn.Module, calibration: Calibration) -> dict[str, list[int]]:
         """Return the channels of each coupled group that stay without `amount`, sorted, by the name of the group's first layer.
@@ -223,39 +218,6 @@ def remove_channels(
         return _pruner(config, part, seen, share, kept, score, shapes, names)
 
     return removed(model, calibration.arguments, pruner)
-
-
-def channel_scores(kind: Score, model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
-    """Return the scores of the channels of each coupled group, by the name of its first layer."""
-    score, found = score_of(kind, model, calibration), dict[str, Tensor]()
-    names, was_training = {module: name for name, module in model.named_modules()}, model.training
-    with traced(model):
-        for part, seen, kept in parts(model.eval(), calibration.arguments):
-            plain = plain_pruner(part, seen, score, kept)
-            found |= {names[layer]: own for layer, own in scores_by_layer(plain, score).items()}
-    model.zero_grad(set_to_none=True)
-    model.train(was_training)
-    return found
-
-
-def keep_channels(
-    model: nn.Module, calibration: Calibration, scores: Mapping[str, Tensor], kept: Mapping[str, int]
-) -> nn.Module:
-    """Return `model` with only the `kept` channels of each group that have the highest scores, changed in place.
-
-    Groups are named by their first layers, as in `channel_scores`.
-    """
-
-    def pruner(part: nn.Module, seen: tuple[Tensor, ...], ends: list[nn.Module], names: Names) -> BasePruner:
-        found = {layer: (scores[name], kept[name]) for layer, name in names.items() if name in scores}
-        ranks = WidthRanks(plain_pruner(part, seen, _all_equal, ends), found)
-        return plain_pruner(part, seen, ranks, ends, ranks.share)
-
-    return removed(model, calibration.arguments, pruner)
-
-
-def _all_equal(group: Any) -> Tensor:
-    return torch.ones(len(group[0].idxs))
 
 
 def _sizes(model: nn.Module) -> dict[str, tuple[int, ...]]:

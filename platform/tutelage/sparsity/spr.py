@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -139,9 +139,11 @@ class Regularised(channels.Channels):
         self._has_rungs = True
         return super().for_ladder()
 
-    def for_sandwich(self) -> Method:
-        """Return the method itself. Raises `InputError` for penalties of heads or blocks as well."""
-        return Method.for_sandwich(self) if self._parts.are_penalised else super().for_sandwich()
+    def sandwich(self, amounts: Sequence[float], recovery_epochs: int) -> Method:
+        """Return the ladder. Raises `InputError` for penalties of heads or blocks as well."""
+        if self._parts.are_penalised:
+            return Method.sandwich(self, amounts, recovery_epochs)
+        return super().sandwich(amounts, recovery_epochs)
 
     def surgery(self) -> Mapping[str, Any] | None:
         """Return the heads and blocks that are gone; None if there are none."""

@@ -119,7 +119,7 @@ def _ladder_problems(method: Any, ladder: Any) -> Iterator[Finding]:
     try:
         _, plugin, options = plugins.configure("sparsity", method)
         built = plugin.build(options, 0.5)
-        built.for_sandwich() if isinstance(ladder, Mapping) and ladder.get("sandwich") else built.for_ladder()
+        built.sandwich((0.5,), 1) if isinstance(ladder, Mapping) and ladder.get("sandwich") else built.for_ladder()
     except InputError as error:
         yield ("sparsity", "ladder"), method, f"sparsity.method '{plugins.described(method)}' has no ladder: {error}"
 

@@ -13,7 +13,6 @@ from tutelage.errors import InputError
 from tutelage.networks import checkpoint, inherit, stages
 from tutelage.sparsity import Method, Point
 from tutelage.sparsity._ladder import Ladder
-from tutelage.sparsity._sandwich import Sandwich
 from tutelage.spec.sections import LadderConfig, RecipeConfig, TrialConfig
 from tutelage.training.context import TrainingContext
 from tutelage.training.distillation import distillation_of
@@ -71,7 +70,10 @@ def sparsity_of(config: TrialConfig) -> Callable[[], Method] | None:
 
 def _laddered(build: Callable[[], Method], ladder: LadderConfig) -> Method:
     method = build()
-    return (Sandwich if ladder.sandwich else Ladder)(method, ladder.amounts_to(method.amount), ladder.recovery_epochs)
+    amounts = ladder.amounts_to(method.amount)
+    if ladder.sandwich:
+        return method.sandwich(amounts, ladder.recovery_epochs)
+    return Ladder(method, amounts, ladder.recovery_epochs)
 
 
 def recoveries(config: TrialConfig) -> tuple[int, ...]:
