@@ -9,8 +9,6 @@ READY := $(VENV)/.ready
 SCHEMA := search_spaces/spec.schema.json
 DEMO ?= .tutelage-demo
 PARALLEL ?= -n auto --maxprocesses 4
-# "-n 2 --no-loadscope-reorder" runs the tests with Ray in two processes, each with a cluster of its own.
-PARALLEL_RAY ?=
 
 .PHONY: setup demo test test-fast mutants check format docs bench clean
 .DELETE_ON_ERROR:
@@ -41,7 +39,7 @@ demo: setup
 # Ray has a cluster for all of its tests, and takes every core; the others share the cores among processes.
 test: setup
 	$(BIN)/python -m pytest $(PARALLEL) -m "not ray and not browser"
-	$(BIN)/python -m pytest $(PARALLEL_RAY) -m "ray or browser"
+	$(BIN)/python -m pytest -m "ray or browser"
 
 test-fast: setup
 	$(BIN)/python -m pytest $(PARALLEL) -m "not ray and not browser and not slow"

@@ -260,7 +260,7 @@ def test_failed_and_rejected_trials_are_reported_and_the_sweep_continues(
         assert measures["confirmed_low"] < measures["confirmed_mean"] < measures["confirmed_high"]
         assert runs[trial].metrics["quality/confirmed_mean"] == pytest.approx(measures["confirmed_mean"])
     assert {"confirmed_mean", "confirmed_low"} <= set(tutelage.front(home).columns)
-    assert not any("label" in line for line in listener.said)
+    assert not any("label-only" in line for line in listener.said)
 
 
 def test_dominated_students_are_stopped_at_a_rung_and_are_never_on_the_front(
