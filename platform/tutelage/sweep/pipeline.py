@@ -145,8 +145,8 @@ def _run(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker,
     require_students(home.records(), spec.search.constraints, len(recorder.front))
     if outside := outside_reference(home, objectives):
         events.stage(
-            f"{len(outside)} of the front's {len(recorder.front)} students are no better than the reference point in some "
-            f"objective and add nothing to the hypervolume: {', '.join(outside)}"
+            "on the front but without a part of the hypervolume, because no better than the reference point in some "
+            f"objective: {', '.join(outside)}"
         )
     written = home.students.list()
     on_front = [trial for trial in recorder.front if trial in written]
