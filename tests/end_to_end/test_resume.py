@@ -10,6 +10,7 @@ from typing import Any
 
 import mlflow
 import optuna
+import psutil
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -23,6 +24,7 @@ from tutelage.report import json_views
 from tutelage.spec import loading
 from tutelage.spec.yaml_lines import dump
 from tutelage.sweep import pipeline, resume
+from tutelage.training import watchdog
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
@@ -63,6 +65,16 @@ def check_records_agree(home: SweepDir) -> None:
     assert told == {place: STATES[record.state] for place, record in enumerate(records)}
 
 
+AGENTS = {"ray::DashboardAgent", "ray::RuntimeEnvAgent"}
+
+
+def titles_of_cluster(driver: int) -> set[str]:
+    """Return the titles of the processes that the watchdog of a driver's cluster would end."""
+    programs = [child.cmdline() for child in psutil.Process(driver).children()]
+    (mark,) = [program[-2] for program in programs if watchdog.__file__ in program]
+    return {process.cmdline()[0].strip() for process in watchdog.marked(mark)}
+
+
 def killed_driver(home: Path, tree: dict[str, Any], name: str) -> SweepDir:
     """Start a sweep in a process of its own, kill it when three students have ended, and return its directory.
 
@@ -78,6 +90,7 @@ def killed_driver(home: Path, tree: dict[str, Any], name: str) -> SweepDir:
     with pytest.raises(InputError, match=f"being driven by process {driver.pid}"):
         resume.resume(sweep)
     assert json_views.status(sweep)["state"] == "running"
+    assert titles_of_cluster(driver.pid) >= AGENTS, "an agent without the cluster's mark would live on"
     assert driver.left(within_s=0) and driver.killed() == []
     return sweep
 

@@ -18,12 +18,6 @@ from tests.processes import is_alive
 from tutelage.training import watchdog
 
 MARK = uuid.uuid4().hex  # other tests may run at the same time, and would end processes of the same mark
-STARTS_ANOTHER = """
-import subprocess, sys, time
-sleeps = [sys.executable, "-S", "-c", "import time; time.sleep(120)"]
-print(subprocess.Popen(sleeps, env={}, stdout=subprocess.DEVNULL).pid, flush=True)
-time.sleep(120)
-"""
 DRIVER = """
 import os, subprocess, sys, time
 program = [sys.executable, "-P", *sys.argv[1:], str(os.getpid())]
@@ -52,22 +46,6 @@ def test_only_processes_with_the_mark_are_killed_and_those_that_start_meanwhile_
     first, other = sleeping(MARK), sleeping(f"not {MARK}")
     watchdog.end(MARK)
     assert not is_alive(first) and not is_alive(late[0]) and is_alive(other)
-
-
-def test_a_process_that_a_marked_one_has_started_is_killed_without_a_mark_and_without_its_parent(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """As Ray's agents, which lose their mark; their parent may end before them."""
-    monkeypatch.setattr(watchdog, "GRACE_S", 0.3)
-    monkeypatch.setattr(watchdog, "POLL_S", 0.01)
-    program, marked = [sys.executable, "-S", "-c", STARTS_ANOTHER], {**os.environ, watchdog.VARIABLE: MARK}
-    with subprocess.Popen(program, env=marked, stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        child = psutil.Process(int(parent.stdout.readline()))
-        assert is_alive(child) and watchdog.VARIABLE not in child.environ()
-        threading.Timer(0.1, parent.kill).start()
-        watchdog.end(MARK)
-    assert not is_alive(child)
 
 
 def test_a_process_has_time_to_end_by_itself(

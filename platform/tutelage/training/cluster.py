@@ -92,13 +92,13 @@ def _connect(address: str | None, mark: str) -> None:
 def _start(mark: str) -> None:
     """Start Ray on this machine for this process alone, on the loopback interface; its processes have the mark.
 
-    On macOS and Windows Ray listens there by default, by the setting that is changed here. Ray's agents would otherwise wait
-    a minute for the head of a driver that was killed, if the watchdog does not find them.
+    On macOS and Windows Ray listens there by default, by the setting that is changed here. `SPT_NOENV` keeps Ray's agents from
+    writing their titles over their environment, which has the mark.
     """
     clustered = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
-        with environment.set_to({watchdog.VARIABLE: mark, "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}):
+        with environment.set_to({watchdog.VARIABLE: mark, "SPT_NOENV": "1"}):
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = clustered

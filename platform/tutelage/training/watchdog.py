@@ -38,38 +38,14 @@ def _wait_for_end(closed: threading.Event) -> None:
 
 
 def end(mark: str) -> None:
-    """Return when no process of the cluster is there; those that are there after `GRACE_S` are killed.
-
-    They are the processes with the mark and all that these have started: Ray's agents write a title over their environment.
-    """
-    started_s, found = time.monotonic(), set[psutil.Process]()
-    while found := _alive(found | _with_descendants(marked(mark))):
-        elapsed_s = time.monotonic() - started_s
-        if elapsed_s > GIVE_UP_S:
-            return
+    """Return when no process has the mark; those that are there after `GRACE_S` are killed."""
+    started_s = time.monotonic()
+    while (found := marked(mark)) and (elapsed_s := time.monotonic() - started_s) < GIVE_UP_S:
         if elapsed_s > GRACE_S:
             for process in found:
                 with suppress(psutil.Error):
                     process.kill()
         time.sleep(POLL_S)
-
-
-def _with_descendants(processes: list[psutil.Process]) -> set[psutil.Process]:
-    found = set(processes)
-    for process in processes:
-        with suppress(psutil.Error):
-            found.update(process.children(recursive=True))
-    return found
-
-
-def _alive(processes: set[psutil.Process]) -> set[psutil.Process]:
-    """Return those that run; one that was killed is a zombie until its parent waits for it."""
-    alive = set()
-    for process in processes:
-        with suppress(psutil.Error):
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                alive.add(process)
-    return alive
 
 
 def marked(mark: str) -> list[psutil.Process]:
