@@ -210,6 +210,15 @@ def test_every_policy_goes_by_the_estimates_and_leaves_the_records_as_they_are(p
     assert found.record.measures["accuracy"] == rows[found.record.number][0]
 
 
+def test_a_knee_of_three_students_is_that_of_their_estimates(make_record: Make) -> None:
+    """By what the search measured the second is far behind the line through the others; by the estimates it is far ahead."""
+    rows = [(0.99, 1000.0), (0.51, 100.0), (0.50, 10.0)]
+    records = [make_record(number, accuracy=accuracy, params=size) for number, (accuracy, size) in enumerate(rows)]
+    query = ask("knee")
+    assert query.select(records).record is not records[1]
+    assert replace(query, estimates={"t0000": 0.99, "t0001": 0.98, "t0002": 0.50}).select(records).record is records[1]
+
+
 def test_failed_and_stopped_students_are_never_selected(make_record: Make) -> None:
     good = make_record(0, accuracy=0.5, params=10.0)
     better = [make_record(i, state=state, accuracy=0.99, params=1.0) for i, state in ((1, "failed"), (2, "stopped"))]
