@@ -75,6 +75,7 @@ def test_a_text_without_spaces_is_read_once() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(30)  # it takes half a second; looking for a password after every @ takes minutes
 @pytest.mark.parametrize("unit", ["a:", "a=", "a: ", "a='", "://a:", "://a", "?b&", "--a ", 'a.b=\\"'])
 def test_a_text_of_many_keys_is_read_without_recursion(unit: str) -> None:
     text = "@" + unit * 50_000
