@@ -219,6 +219,8 @@ def test_amounts_give_single_layers_their_own_shares_which_are_sized_before_trai
 def test_two_rules_for_one_share_are_rejected(options: Mapping[str, Any], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         plugins.configure("sparsity", {"channels": options})
+
+
 @pytest.mark.slow
 def test_the_loss_that_decides_is_the_mean_label_loss_of_the_guards_decision_half_or_of_training_examples(
     context: TrainingContext,
