@@ -60,6 +60,16 @@ class Heads(nn.ModuleDict):
         return {name: self[layer](features if name in self.stepped else pooled) for name, layer in self.layers.items()}
 
 
+def over_steps(head: nn.Module, features: Tensor, mask: Tensor) -> Tensor | dict[str, Tensor]:
+    """Return what a module of `heads` computes from features `[batch, positions, channels]`, of which `mask` has the real ones.
+
+    For a single sequence of one step it gets their mean.
+    """
+    found: Tensor | dict[str, Tensor]
+    found = head(features, mask) if isinstance(head, Heads) else head(masked_mean(features, mask))
+    return found
+
+
 def heads(fan_in: int, signature: Signature) -> nn.Module:
     """Return the module that computes the label sequences of `signature` from features of `fan_in` channels.
 

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.errors import InputError
-from tutelage.masks import masked_mean
-from tutelage.models import heads, keep_width
+from tutelage.models import heads, keep_width, over_steps
 from tutelage.signature import Signature
 
 
@@ -99,6 +98,4 @@ class TokenNetwork(nn.Module):
         for number in range(1, self.depth + 1):
             features = self.get_submodule(f"stage{number}")(features, mask)
         features = self.norm(features)
-        found: Tensor | dict[str, Tensor]
-        found = self.head(masked_mean(features, mask)) if isinstance(self.head, nn.Linear) else self.head(features, mask)
-        return found
+        return self.head(features, mask) if isinstance(self.head, TiedHead) else over_steps(self.head, features, mask)

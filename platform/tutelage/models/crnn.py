@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.errors import InputError
-from tutelage.masks import masked_mean
-from tutelage.models import Heads, heads, keep_width
+from tutelage.models import heads, keep_width, over_steps
 from tutelage.models._recurrent import Bidirectional
 from tutelage.plugins import PluginConfig
 from tutelage.signature import Signature
@@ -84,9 +83,7 @@ class Crnn(nn.Module):
             features = self.get_submodule(f"stage{number}")(features, mask)
             mask = coarser(mask, stride, features)
         features = self.norm(features)
-        found: Tensor | dict[str, Tensor]
-        found = self.head(features, mask) if isinstance(self.head, Heads) else self.head(masked_mean(features, mask))
-        return found
+        return over_steps(self.head, features, mask)
 
 
 def build(config: Config, signature: Signature) -> nn.Module:

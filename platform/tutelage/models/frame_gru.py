@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tutelage.errors import InputError
-from tutelage.masks import masked_mean
-from tutelage.models import Heads, heads, keep_width
+from tutelage.models import heads, keep_width, over_steps
 from tutelage.models._recurrent import Bidirectional
 from tutelage.plugins import PluginConfig
 from tutelage.signature import Signature
@@ -58,9 +57,7 @@ class FrameGru(nn.Module):
     def forward(self, clips: Tensor, mask: Tensor) -> Tensor | dict[str, Tensor]:
         """Return the logits of every label sequence for clips and their mask `[batch, frames]`."""
         features = self.norm(self.stage2(self.stage1(clips, mask), mask))
-        found: Tensor | dict[str, Tensor]
-        found = self.head(features, mask) if isinstance(self.head, Heads) else self.head(masked_mean(features, mask))
-        return found
+        return over_steps(self.head, features, mask)
 
 
 def build(config: Config, signature: Signature) -> nn.Module:
