@@ -111,7 +111,7 @@ def sweep() -> str:
 
 @cache
 def sentences_spec() -> str:
-    """Return a spec over a few made sentences with slots and intents, whose teacher and student take seconds."""
+    """Return a spec over a few made sentences with slots and intents, whose teacher and students take seconds."""
     folder = scratch() / "sentences" / "train"
     folder.mkdir(parents=True)
     lines = [(f"play song {number}", "O O B-song", "Play") for number in range(40)]
@@ -122,6 +122,6 @@ def sentences_spec() -> str:
     spec.write_text(
         f"name: sentences\ndata: {{slots: {{path: {folder.parent}}}}}\ntask: tagging\n"
         "teacher: {model: {bigru: {hidden: 8}}, epochs: 1}\nmore_teachers: [{model: text_cnn, epochs: 1}]\n"
-        "student: {model: {text_cnn: {width: 8, depth: 1}}, epochs: 1}\n"
+        "student: {model: {choice: {text_cnn: {width: {int: [8, 16]}, depth: 1}, bigru: {hidden: 8}}}, epochs: 1}\n"
     )
     return str(spec)

@@ -1,9 +1,11 @@
-"""Does teaching help? A spec's student with its teacher and by labels alone, in paired seeds, on the test split.
+"""Does distillation help, and by which losses? A spec's student with its teacher and by labels alone, on the test split.
 
-    python tests/benchmarks/teaching.py SPEC [--set KEY=VALUE …] [--seeds 3] [--storage .tutelage] [--json]
+    python tests/benchmarks/teaching.py SPEC [--set KEY=VALUE …] [--methods LOSS …] [--seeds 3] [--storage .tutelage] [--json]
 
-The student is the spec's; where a setting is searched, its first value (`--set` sets another). Teacher and students are trained
-in this process, one at a time, on one thread; what is finished is kept, so an interrupted benchmark continues.
+The student is the spec's. Where a setting is searched, its lowest value or first choice is taken; `--set` sets another.
+`--methods` names losses, such as `kd fitnet "kd + fitnet"`, where the last is the sum of both; without it the spec's loss is
+measured. The students of a seed have the same network, initial weights, epochs and order of examples. Teacher and students
+are trained in this process, one at a time, on one thread. Finished results are kept, so an interrupted benchmark continues.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks import machine, pair, smoke
-from tutelage import intervals
+from tutelage import intervals, losses, plugins
 from tutelage.files import write_json
 from tutelage.measure import Measure
 from tutelage.networks import checkpoint, cost
@@ -35,9 +37,12 @@ TEACHER, DISTILLED, ALONE = "teacher", "student, distilled", "student, labels al
 
 
 def main() -> None:
-    parser = smoke.Parser(__doc__, spec=smoke.sentences_spec, seeds=2, storage=lambda: str(smoke.scratch()))
+    parser = smoke.Parser(
+        __doc__, spec=smoke.sentences_spec, seeds=2, methods=["kd", "kd + fitnet"], storage=lambda: str(smoke.scratch())
+    )
     parser.add_argument("spec")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
+    parser.add_argument("--methods", nargs="*", default=[])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--storage", default=".tutelage")
     options = parser.parse_args()
@@ -46,12 +51,38 @@ def main() -> None:
     home = Path(options.storage) / "benchmarks" / f"teaching-{loaded.name}"
     home.mkdir(parents=True, exist_ok=True)
     found = Kept(home / "results.json")
-    room = taught(loaded, home, found)
-    config = TrialConfig.model_validate(loaded.space.resolve(lambda name, domain: None)[0])
+    config = TrialConfig.model_validate(next(iter(loaded.space.corners())))
+    arms = {name: with_method(config, method_of(name)) for name in options.methods} or {DISTILLED: config}
+    if not config.distillation.weight:
+        parser.error("the spec's first distillation.weight is 0. Set another: --set distillation.weight=0.7")
+    room = taught(loaded, home, found, frozenset().union(*map(needs_of, arms.values())))
     for seed in range(options.seeds):
-        for name in (DISTILLED, ALONE):
-            found.make(f"{name}/{seed}", lambda name=name, seed=seed: of_student(config, name, seed, room))
-    show(found, room.built_task.measures, options)
+        for name, own in {ALONE: label_only(config), **arms}.items():
+            found.make(f"{name}/{seed}", lambda own=own, seed=seed: of_student(own, seed, room))
+    show(found, list(arms), room.built_task.measures, options)
+
+
+def method_of(name: str) -> Any:
+    """Return the loss with this name; names joined by " + " are a mixture of losses with equal weights."""
+    terms = name.split(" + ")
+    return name if len(terms) == 1 else {"mixture": {"terms": dict.fromkeys(terms, 1.0)}}
+
+
+def with_method(config: TrialConfig, method: Any) -> TrialConfig:
+    """Return the config with another distillation loss."""
+    changed = {**config.model_dump(), "distillation": {**config.distillation.model_dump(), "method": method}}
+    return TrialConfig.model_validate(changed)
+
+
+def label_only(config: TrialConfig) -> TrialConfig:
+    """Return the config of the same student without a teacher."""
+    return config.model_copy(update={"distillation": config.distillation.model_copy(update={"weight": 0.0})})
+
+
+def needs_of(config: TrialConfig) -> frozenset[Need]:
+    """Return what the config's loss compares besides label sequences."""
+    _, plugin, options = plugins.configure("losses", config.distillation.method)
+    return losses.needs_of(plugin, options)
 
 
 class Kept:
@@ -104,11 +135,10 @@ def of_teacher(teacher: TeacherConfig, room: TrainingContext, directory: Path) -
     return measured(training.model, room)
 
 
-def of_student(config: TrialConfig, name: str, seed: int, room: TrainingContext) -> dict[str, float]:
+def of_student(config: TrialConfig, seed: int, room: TrainingContext) -> dict[str, float]:
     """Train one student, and return its measures on the test split and its size."""
-    weight = config.distillation.weight if name == DISTILLED else 0.0
-    own = config.model_copy(update={"distillation": config.distillation.model_copy(update={"weight": weight})})
-    training = loop.Training(student.build(own, room, pair.FIRST_SEED + seed), student.plan(own, room, pair.FIRST_SEED + seed))
+    seed += pair.FIRST_SEED
+    training = loop.Training(student.build(config, room, seed), student.plan(config, room, seed))
     run(training)
     return measured(training.model, room)
 
@@ -130,29 +160,30 @@ def measured(model: nn.Module, room: TrainingContext) -> dict[str, float]:
 
 
 def verdict(differences: list[float]) -> str:
-    """Return what paired differences, positive where teaching is better, allow to say: their 95 % interval decides."""
+    """Return the conclusion from paired differences, positive where distillation is better, by their 95 % interval."""
     if len(differences) < 2:
         return "inconclusive"
     low, high = intervals.mean_interval(differences)
-    return "teaching helps" if low > 0 else "teaching hurts" if high < 0 else "inconclusive"
+    return "distillation helps" if low > 0 else "distillation hurts" if high < 0 else "inconclusive"
 
 
-def show(found: Kept, measures: tuple[Measure, ...], options: Any) -> None:
-    """Print every network's measures, and the paired gain of teaching in each measure."""
-    names = [TEACHER, DISTILLED, ALONE]
-    rows: list[dict[str, Any]] = [
-        {"network": name, "params": f"{found.of(name, 'params')[0]:,.0f}"}
-        | {one.label: pair.spread(found.of(name, one.name)) for one in measures}
-        for name in names
-    ]
-    gains: dict[str, Any] = {"network": "gain of teaching, points (95 %)", "params": ""}
-    words: dict[str, Any] = {"network": "verdict", "params": ""}
-    for one in measures:
-        distilled, alone = found.of(DISTILLED, one.name), found.of(ALONE, one.name)
-        gains[one.label] = pair.gain(distilled, alone)
-        words[one.label] = verdict([-one.sign * (a - b) for a, b in zip(distilled, alone, strict=True)])
+def show(found: Kept, arms: list[str], measures: tuple[Measure, ...], options: Any) -> None:
+    """Print every network's measures, and for each distilled student its gain and the conclusion from the primary measure."""
+    rows = [row_of(found, name, measures, has_gain=name in arms) for name in (TEACHER, ALONE, *arms)]
     title = f"{Path(options.spec).stem}: test split, {options.seeds} paired seeds (mean ± sd)"
-    machine.show(title, [*rows, gains, words], as_json=options.json)
+    machine.show(title, rows, as_json=options.json)
+
+
+def row_of(found: Kept, name: str, measures: tuple[Measure, ...], *, has_gain: bool) -> dict[str, Any]:
+    """Return a network's size and measures, and the differences from the student by labels alone with a conclusion."""
+    row: dict[str, Any] = {"network": name, "params": f"{found.of(name, 'params')[0]:,.0f}"}
+    row |= {one.label: pair.spread(found.of(name, one.name)) for one in measures}
+    for one in measures:
+        gain = pair.gain(found.of(name, one.name), found.of(ALONE, one.name)) if has_gain else ""
+        row[f"{one.label} less that of labels alone, points (95 %)"] = gain
+    pairs = zip(found.of(name, measures[0].name), found.of(ALONE, measures[0].name), strict=False)
+    row["conclusion"] = verdict([measures[0].sign * (b - a) for a, b in pairs]) if has_gain else ""
+    return row
 
 
 if __name__ == "__main__":
