@@ -24,7 +24,7 @@ from tutelage.errors import InputError
 from tutelage.losses import needs_of
 from tutelage.masks import stride_between
 from tutelage.networks import cost, top_k
-from tutelage.networks.output import Outline, Output, Stage
+from tutelage.networks.output import Need, Outline, Output, Stage
 from tutelage.sparsity import Calibration, Method, Point
 from tutelage.spec import distributions, space
 from tutelage.tasks import by_sequence
@@ -166,12 +166,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {  # options that make another
 LOSSES = [*named("losses"), *VARIANTS]
 OFFERED = Outline(
     classes=5,
-    stages=tuple(Stage(name=f"stage{i}", grid=(side, side), channels=3 * i, heads=2) for i, side in ((1, 4), (2, 2))),
+    stages=tuple(
+        Stage(name=f"stage{i}", grid=(side, side), channels=3 * i, heads=2, qkv_width=8) for i, side in ((1, 4), (2, 2))
+    ),
     weights={"head.weight": (5, 6)},
 )
 SEQUENCE = Outline(
     classes=5,
-    stages=tuple(Stage(name=f"stage{i}", grid=(3,), channels=2 + 2 * i, heads=2, has_steps=True) for i in (1, 2)),
+    stages=tuple(Stage(name=f"stage{i}", grid=(3,), channels=2 + 2 * i, heads=2, qkv_width=9, has_steps=True) for i in (1, 2)),
     weights={"head.weight": (5, 6)},
 )
 REAL = torch.tensor([[True, True, True], [True, True, False], [True, False, False], [True, True, False]])
@@ -186,9 +188,12 @@ def answer(seed: int, outline: Outline = OFFERED, steps: int = 1, mask: torch.Te
     logits = draw(4, steps, 5)
     features = {stage.name: draw(4, stage.positions, stage.channels) for stage in outline.stages}
     heads = {stage.name: draw(4, 2, stage.positions, stage.positions) for stage in outline.stages}
+    qkv = {stage.name: draw(4, stage.positions, 3 * stage.qkv_width) for stage in outline.stages}
     labels = torch.tensor([0, 3, -1, 2]).unsqueeze(1).repeat(1, steps)
-    own = Output(logits=logits, features=features, heads=heads, weights={"head.weight": draw(5, 6)}, labels=labels, mask=mask)
-    return summarised(own)
+    weights = {"head.weight": draw(5, 6)}
+    return summarised(Output(
+        logits=logits, features=features, heads=heads, qkv=qkv, weights=weights, labels=labels, mask=mask
+    ))  # fmt: skip
 
 
 def summarised(own: Output, mask: torch.Tensor | None = None) -> Output:
@@ -204,16 +209,26 @@ def summarised(own: Output, mask: torch.Tensor | None = None) -> Output:
     return replace(own, maps=maps, pooled=pooled)
 
 
+FREE = ("features", "heads", "qkv", "weights")  # parts of an output beside its logits
+DERIVED = ("maps", "pooled")  # parts that are computed from others
+
+
+def test_the_contract_of_losses_covers_every_part_that_a_loss_may_compare() -> None:
+    """A part that `answer` did not have would be padding that no test fills with NaN."""
+    assert set(get_args(Need)) == {"logits", *FREE, *DERIVED}
+    assert all(set(getattr(answer(0, SEQUENCE), kind)) for kind in (*FREE, *DERIVED))
+
+
 def freed(own: Output) -> tuple[torch.Tensor, ...]:
     """Return the tensors that a student changes, each with `requires_grad`."""
-    free = (own.logits, *own.features.values(), *own.heads.values(), *own.weights.values())
+    free = (own.logits, *(tensor for kind in FREE for tensor in getattr(own, kind).values()))
     return tuple(tensor.requires_grad_() for tensor in free)
 
 
 def with_free(own: Output, free: Sequence[torch.Tensor]) -> Output:
     """Return the output with the tensors of `freed` replaced, and with its maps and pooled features computed from them."""
     left = iter(free[1:])
-    parts = {kind: {name: next(left) for name in getattr(own, kind)} for kind in ("features", "heads", "weights")}
+    parts = {kind: {name: next(left) for name in getattr(own, kind)} for kind in FREE}
     return summarised(replace(own, logits=free[0], **parts))
 
 
@@ -332,8 +347,8 @@ def sparse(own: Output, k: int) -> Output:
 
 def axes_of_steps(own: Output) -> list[int]:
     """Return the number of step axes of each tensor of `freed`, and of the maps computed from it."""
-    counts = {"features": 1, "heads": 2, "weights": 0, "maps": 1}
-    return [int(own.mask is not None), *(axes for kind, axes in counts.items() for _ in getattr(own, kind))]
+    counts = {"features": 1, "heads": 2, "qkv": 1, "weights": 0, "maps": 1}
+    return [int(own.mask is not None), *(counts[kind] for kind in (*FREE, "maps") for _ in getattr(own, kind))]
 
 
 def at_real_steps(gradient: torch.Tensor, axes: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -364,6 +379,7 @@ def padded(own: Output, filling: float | None, more: int) -> Output:
         features={name: steps(output) for name, output in own.features.items()},
         maps={name: steps(output) for name, output in own.maps.items()},
         heads={name: functional.pad(scores, (0, more, 0, more)).where(pairs, filling) for name, scores in own.heads.items()},
+        qkv={name: steps(vectors) for name, vectors in own.qkv.items()},
         labels=steps(own.labels, 4) if is_stepped and own.labels is not None else own.labels,
         mask=real if is_stepped else None,
         input_mask=None if is_stepped else real,
@@ -408,13 +424,12 @@ def flat(own: Output, value: float | None) -> Output:
     own = as_float(own)
     if value is None:
         return own
-    kinds = ("features", "heads", "weights")
-    parts = {kind: {name: torch.full_like(one, value) for name, one in getattr(own, kind).items()} for kind in kinds}
+    parts = {kind: {name: torch.full_like(one, value) for name, one in getattr(own, kind).items()} for kind in FREE}
     return summarised(replace(own, logits=torch.full_like(own.logits, value), **parts))
 
 
 def as_float(own: Output) -> Output:
-    kinds = ("features", "maps", "pooled", "heads", "weights")
+    kinds = (*FREE, *DERIVED)
     parts = {kind: {name: tensor.float() for name, tensor in getattr(own, kind).items()} for kind in kinds}
     return replace(own, logits=own.logits.float(), **parts)
 

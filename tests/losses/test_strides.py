@@ -45,7 +45,7 @@ def output(strides: tuple[int, ...], columns: int, filling: float, seed: int) ->
     return summarised(Output(logits=torch.zeros(2, 1, 3), features=features, input_mask=mask), mask[:, :1])
 
 
-@pytest.mark.parametrize("name", ["fitnet", "attention", "review"])
+@pytest.mark.parametrize("name", ["fitnet", "attention", "hidden", "review"])
 @settings(max_examples=20)
 @given(own=st.sampled_from([(1, 2), (2, 4), (4, 4)]), other=st.sampled_from([(1, 1), (2, 2), (4, 8)]), more=st.integers(0, 9))
 def test_a_loss_of_features_takes_other_strides_and_does_not_depend_on_padding(

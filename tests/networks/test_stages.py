@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional
@@ -81,3 +82,74 @@ def test_a_pooled_stage_leaves_padding_out_and_a_map_is_the_mean_square() -> Non
     image = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 2, 1, 2)
     assert stages.features_of(image).tolist() == [[[1.0, 3.0], [2.0, 4.0]]]
     assert stages.map_of(image).tolist() == [[5.0, 10.0]]
+
+
+class Separate(nn.Module):
+    """Attention with a layer each for queries, keys and values, which are not called in this order."""
+
+    def __init__(self, key_width: int = 4) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(4, width) for width in (4, key_width, 4))
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        value, key, query = self.value(rows), self.key(rows), self.query(rows)
+        return value + key.mean() + query
+
+
+class Attending(nn.Module):
+    """A network of one stage, which is this attention."""
+
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.stage1 = attention
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.stage1(rows)
+        return found
+
+
+class Itself(nn.Module):
+    """Torch's self-attention, with the batch on the first or the second axis."""
+
+    def __init__(self, *, batch_first: bool) -> None:
+        super().__init__()
+        self.inner = nn.MultiheadAttention(4, 2, batch_first=batch_first)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        rows = rows if self.inner.batch_first else rows.transpose(0, 1)
+        return self.inner(rows, rows, rows, need_weights=False)[0]
+
+
+def test_queries_keys_and_values_of_separate_layers_are_joined_in_this_order() -> None:
+    attention, rows = Separate(), torch.randn(2, 5, 4)
+    model = Attending(attention)
+    with stages.qkv_watched(model) as seen:
+        model(torch.randn(1, 3, 4))
+        model(rows)
+    expected = torch.cat([layer(rows) for layer in (attention.query, attention.key, attention.value)], dim=-1)
+    torch.testing.assert_close(seen["stage1"], expected)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_queries_keys_and_values_of_torchs_attention_have_the_batch_first(batch_first: bool) -> None:
+    attention, rows = Itself(batch_first=batch_first), torch.randn(2, 5, 4)
+    model = Attending(attention).eval()
+    with torch.no_grad(), stages.qkv_watched(model) as seen:
+        model(rows)
+    torch.testing.assert_close(
+        seen["stage1"], functional.linear(rows, attention.inner.in_proj_weight, attention.inner.in_proj_bias)
+    )
+
+
+def test_attention_whose_keys_are_narrower_has_no_relations() -> None:
+    attention = Separate(key_width=2)
+    with stages.qkv_watched(Attending(attention)) as seen:
+        attention(torch.randn(1, 3, 4))
+    assert seen == {}
+
+
+def test_an_encoder_layer_of_torch_has_queries_in_evaluation_too() -> None:
+    model = Attending(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)).eval()
+    with torch.no_grad(), stages.qkv_watched(model) as seen:
+        model(torch.randn(2, 5, 8))
+    assert seen["stage1"].shape == (2, 5, 24)

@@ -98,7 +98,9 @@ def build(config: Config, temperature: float, student: Outline, teacher: Outline
 def _heads(student: Outline, teacher: Outline) -> list[tuple[Stage, Stage]]:
     for who, outline in (("student", student), ("teacher", teacher)):
         if not any(stage.heads for stage in outline.stages):
-            raise InputError(f"loss 'attention' of heads: the {who} has no attention heads. Set of: activations, or use a vit.")
+            raise InputError(
+                f"loss 'attention' of heads: the {who} has no attention heads. Set of: activations, or use a transformer."
+            )
     pairs = [(own, other) for own, other in paired(student, teacher, "attention") if own.heads and other.heads]
     if not pairs:
         raise InputError(

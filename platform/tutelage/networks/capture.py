@@ -14,7 +14,7 @@ from tutelage.data import Batch
 from tutelage.masks import at_stride, mask_of_steps
 from tutelage.networks import top_k
 from tutelage.networks.output import Need, Output
-from tutelage.networks.stages import features_of, heads_watched, map_of, pooled_of, watched
+from tutelage.networks.stages import features_of, heads_watched, map_of, pooled_of, qkv_watched, watched
 from tutelage.signature import Signature
 from tutelage.tasks import LabelSequence, Task
 
@@ -36,6 +36,7 @@ def capture(
     with ExitStack() as stack:
         seen = stack.enter_context(watched(model)) if needs & set(CAPTURED) else {}
         scores = stack.enter_context(heads_watched(model)) if "heads" in needs else {}
+        qkv = stack.enter_context(qkv_watched(model)) if "qkv" in needs else {}
         sequences = task.forward(model, batch)
     parts = {f"logits.{name}": sequence.logits for name, sequence in sequences.items()}
     parts |= {f"mask.{name}": sequence.mask for name, sequence in sequences.items() if sequence.mask is not None}
@@ -43,7 +44,7 @@ def capture(
         for stage, output in seen.items():
             mask = mask_of_steps(features_of(output).shape[1], batch.input_mask) if stage in stages_of_steps else None
             parts[f"{kind}.{stage}"] = CAPTURED[kind](output, mask)
-    return parts | {f"heads.{stage}": each_heads for stage, each_heads in scores.items()}
+    return parts | {f"{kind}.{stage}": t for kind, seen in (("heads", scores), ("qkv", qkv)) for stage, t in seen.items()}
 
 
 def masks_of(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -76,7 +77,7 @@ def outputs_from(
     parts: Mapping[str, Tensor], weights: Mapping[str, Tensor], sequences: Iterable[str]
 ) -> dict[str, Output]:  # fmt: skip
     """Return an `Output` in float32 for each of the label sequences, by name, as losses take them."""
-    by_kind: dict[str, Any] = {"features": {}, "pooled": {}, "maps": {}, "heads": {}}
+    by_kind: dict[str, Any] = {"features": {}, "pooled": {}, "maps": {}, "heads": {}, "qkv": {}}
     for part, tensor in parts.items():
         kind, _, stage = part.partition(".")
         if kind in by_kind:

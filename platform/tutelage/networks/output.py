@@ -11,22 +11,23 @@ from torch import Tensor
 
 from tutelage.networks.top_k import TopClasses
 
-Need = Literal["logits", "features", "maps", "heads", "pooled", "weights"]
+Need = Literal["logits", "features", "maps", "heads", "qkv", "pooled", "weights"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """A stage of a network: its name, the grid of its positions ((height, width), (tokens,) or ()), and its channels.
 
-    `heads` is the number of attention heads of its last block, 0 without attention. `has_steps` says that its positions are the
-    steps of a sequence: their number follows the length of the examples, `grid` has that of typical ones, and some may be
-    padding.
+    `heads` is the number of attention heads of its last block, and `qkv_width` the number of channels of this block's queries;
+    both are 0 without attention. `has_steps` says that its positions are the steps of a sequence: their number follows the
+    length of the examples, `grid` has that of typical ones, and some may be padding.
     """
 
     name: str
     grid: tuple[int, ...]
     channels: int
     heads: int = 0
+    qkv_width: int = 0
     has_steps: bool = False
 
     @property
@@ -65,7 +66,9 @@ class Output:
 
     `features` are `[batch, positions, channels]`; `pooled` `[batch, channels]` are their means over the positions; `maps`
     `[batch, positions]` are their mean squares over the channels (attention maps of Zagoruyko and Komodakis, 2017). `heads`
-    are attention scores before the softmax, `[batch, heads, positions, positions]`. `weights` are parameters by name.
+    are attention scores before the softmax, `[batch, heads, positions, positions]`. `qkv` are the queries, keys and values that
+    they are computed from, `[batch, positions, 3 * width]`, those of all heads beside each other. `weights` are parameters by
+    name.
 
     A teacher's output also has properties of the batch: `labels` `[batch, steps]`, -1 where unknown; `mask` `[batch, steps]`,
     False at padding (None: no padding); and `input_mask` `[batch, positions]`, the mask of the first ragged input. With sparse
@@ -78,6 +81,7 @@ class Output:
     pooled: Mapping[str, Tensor] = field(default_factory=dict)
     maps: Mapping[str, Tensor] = field(default_factory=dict)
     heads: Mapping[str, Tensor] = field(default_factory=dict)
+    qkv: Mapping[str, Tensor] = field(default_factory=dict)
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     labels: Tensor | None = None
     mask: Tensor | None = None

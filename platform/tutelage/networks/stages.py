@@ -1,16 +1,18 @@
-"""The stages of a network, and their features, attention maps and head scores, captured in a forward pass."""
+"""The stages of a network, and their features, attention maps, head scores and queries, captured in a forward pass."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tutelage.errors import InputError
 from tutelage.masks import masked_mean
@@ -21,6 +23,10 @@ from tutelage.networks.output import Outline, Stage
 from tutelage.signature import Signature
 
 _STAGE = re.compile(r"stage(\d+)$")
+_QUERIES_KEYS_VALUES = (  # names of an attention's layers: one for all three, or one each
+    ("queries_keys_values",), ("in_projection",),
+    ("query", "key", "value"), ("q_proj", "k_proj", "v_proj"), ("q_lin", "k_lin", "v_lin"),
+)  # fmt: skip
 
 
 def stages(model: nn.Module) -> dict[str, nn.Module]:
@@ -86,6 +92,56 @@ def _last_attention(stage: nn.Module) -> Any:
 
 
 @contextmanager
+def qkv_watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Yield a mapping that receives the queries, keys and values of the last attention of each stage that has one.
+
+    They are `[batch, positions, 3 * width]`, one beside the other. An attention layer is an `nn.MultiheadAttention`, or a
+    module whose children compute them under one of the usual names (`_QUERIES_KEYS_VALUES`). One whose queries, keys and
+    values differ in width is left out.
+    """
+    with ExitStack() as stack:
+        seen: dict[str, Tensor] = {}
+        for name, stage in stages(model).items():
+            found, layers = list[tuple[int, Tensor]](), _qkv_layers(stage)
+            for place, layer in enumerate(layers):
+                hook = partial(_gather, seen, name, found, place, len(layers))
+                stack.callback(layer.register_forward_hook(hook).remove)
+        yield seen
+
+
+def _gather(
+    seen: dict[str, Tensor], name: str, found: list[tuple[int, Tensor]], place: int, count: int,
+    layer: nn.Module, inputs: Any, output: Any,
+) -> None:  # fmt: skip
+    """Add the output of a layer to `found`; when all `count` layers have one, join them."""
+    found.append((place, _of_multihead(layer, *inputs) if isinstance(layer, nn.MultiheadAttention) else output))
+    if len(found) == count:
+        parts = [part for _, part in sorted(found, key=lambda one: one[0])]
+        found.clear()
+        if len({part.shape for part in parts}) == 1 and (count > 1 or parts[0].shape[-1] % 3 == 0):
+            seen[name] = torch.cat(parts, dim=-1)
+
+
+def _of_multihead(layer: nn.MultiheadAttention, queries: Tensor, *_others: Tensor) -> Tensor:
+    """Return what a self-attention computes its scores and outputs from, `[batch, positions, 3 * width]`."""
+    found = functional.linear(queries, layer.in_proj_weight, layer.in_proj_bias)
+    return found if layer.batch_first else found.transpose(0, 1)
+
+
+def _qkv_layers(stage: nn.Module) -> list[nn.Module]:
+    """Return the layers of the queries, keys and values of the last attention of a stage; [] if it has none."""
+    found: list[nn.Module] = []
+    for module in stage.modules():
+        if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+            found = [module]
+        children = dict(module.named_children())
+        for names in _QUERIES_KEYS_VALUES:
+            if children.keys() >= set(names):
+                found = [children[name] for name in names]
+    return found
+
+
+@contextmanager
 def _hooked(modules: Mapping[str, nn.Module], take: Callable[[Any, Any, Tensor], Tensor]) -> Iterator[dict[str, Tensor]]:
     seen: dict[str, Tensor] = {}
 
@@ -127,7 +183,7 @@ def outline_of(model: nn.Module, signature: Signature) -> Outline:
     Its weights are those of the innermost network; for an ensemble, those of its first member.
     """
     arguments = blank_arguments(signature, 2, next(model.parameters()).device)
-    with watched(model) as seen, heads_watched(model) as scores:
+    with watched(model) as seen, heads_watched(model) as scores, qkv_watched(model) as qkv:
         result = forward.run(model, arguments)
     classes, steps = classes_of(result, signature), stages_of_steps(model, signature)
     return Outline(
@@ -135,7 +191,12 @@ def outline_of(model: nn.Module, signature: Signature) -> Outline:
         sequences=classes,
         steps=steps_of(result, signature),
         stages=tuple(
-            replace(_stage(name, output), heads=scores[name].shape[1] if name in scores else 0, has_steps=name in steps)
+            replace(
+                _stage(name, output),
+                heads=scores[name].shape[1] if name in scores else 0,
+                qkv_width=qkv[name].shape[-1] // 3 if name in qkv else 0,
+                has_steps=name in steps,
+            )
             for name, output in seen.items()
         ),
         weights={name: tuple(weight.shape) for name, weight in innermost(model).named_parameters()},

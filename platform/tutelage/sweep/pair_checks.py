@@ -74,7 +74,7 @@ def _check_needs_no_label(config: TrialConfig) -> None:
 
 
 def _check_full_size(config: TrialConfig) -> None:
-    compared = distillation.needs(config) & {"features", "maps", "heads"}
+    compared = distillation.needs(config) & {"features", "maps", "heads", "qkv"}
     if config.student.half_size_share and compared:
         raise InputError(
             f"student.half_size_share {config.student.half_size_share:g}: the loss compares {', '.join(sorted(compared))} "

@@ -4,9 +4,9 @@ An entry is a directory named by its content address. It has one directory a vie
 `.npy` for each part, and a manifest with their SHA-256. Parts are the label sequences `logits.<sequence>` `[n, steps,
 classes]` (sparse ones are `classes.`, `gaps.` and `tails.<sequence>`, see `networks.top_k`, or `drawn.<sequence>`, see
 `networks.sampled`) and, for each compared stage,
-`features.<stage>`, `pooled.<stage>`, `maps.<stage>` and `heads.<stage>` (see `networks.output`). Parts of examples of unequal
-length are stored one after another, without padding. A view is written to a draft and renamed, so a view that exists is
-complete. Several workers may write rows of one draft at the same time.
+`features.<stage>`, `pooled.<stage>`, `maps.<stage>`, `heads.<stage>` and `qkv.<stage>` (see `networks.output`). Parts of
+examples of unequal length are stored one after another, without padding. A view is written to a draft and renamed, so a view
+that exists is complete. Several workers may write rows of one draft at the same time.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Entry:
     def describe(self, outline: Outline) -> None:
         """Create the entry with the outline of its teacher, unless it exists."""
         if ABOUT not in self.storage.list():
-            about = {"version": 5, "address": self.address, "outline": asdict(outline)}
+            about = {"version": 6, "address": self.address, "outline": asdict(outline)}
             self.storage.put(ABOUT, strict_json(about))
 
     def outline(self) -> Outline | None:
