@@ -205,7 +205,7 @@ def test_compare_passes_sizes_and_reference_on(shell: Run, home: SweepDir) -> No
     assert [one["best_at"][0]["at_most"] for one in found["sweeps"]] == [5000, 5000]
 
 
-def test_export_writes_the_forms_asked_for(shell: Run, home: SweepDir, tmp_path: Path) -> None:
+def test_export_writes_the_given_forms(shell: Run, home: SweepDir, tmp_path: Path) -> None:
     words = ("export", "stored/t0000", tmp_path / "out", "--storage", home.storage.uri, "--form", "weights", "--licence", "MIT")
     code, out, _ = shell(*words, "--json")
     assert code == 0

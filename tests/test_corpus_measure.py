@@ -168,7 +168,7 @@ def test_size_aware_learns_a_rate_above_1() -> None:
     assert proposed is not None and 1 <= proposed["n"] <= 500
 
 
-def test_a_suggester_tells_the_sampler_rates_as_they_are(make_record: Make) -> None:
+def test_the_sampler_gets_rates_unchanged(make_record: Make) -> None:
     space = Space(parse({"n": {"int": [1, 9]}}))
     sampler = Sampler(space, 2, "tpe", 0, (1,))
     told: list[Any] = []

@@ -40,7 +40,7 @@ def test_the_paired_difference_is_antisymmetric_and_covers() -> None:
     assert 0.93 <= np.mean(covered) <= 0.985
 
 
-def test_equal_answers_still_have_a_width() -> None:
+def test_the_interval_of_equal_predictions_has_a_width() -> None:
     same = np.ones(50, dtype=bool)
     difference, low, high = paired_difference(same, same)
     assert difference == 0.0

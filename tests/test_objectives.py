@@ -24,7 +24,7 @@ def test_an_even_reference_has_accuracy_last_and_logarithms() -> None:
     assert even_reference(objectives[::-1], "accuracy").tolist() == found.tolist()
 
 
-def test_a_measure_that_nobody_reports_is_told_with_those_that_are() -> None:
+def test_an_error_on_a_measure_without_values_names_those_with_values() -> None:
     with pytest.raises(WorkFailed, match="they report accuracy, params"):
         losses([{"accuracy": 0.9, "params": 10}], (objective("latency_ms"),))
     with pytest.raises(InputError, match="Did you mean 'latency_ms'"):

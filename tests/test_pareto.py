@@ -93,7 +93,7 @@ def test_rows_at_or_beyond_the_reference_add_nothing() -> None:
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_refused(odd: float) -> None:
+def test_a_loss_that_is_not_finite_is_an_error(odd: float) -> None:
     for function in (non_dominated_mask, rank):
         with pytest.raises(ValueError, match="finite"):
             function([[0.0, odd]])
@@ -102,7 +102,7 @@ def test_what_is_not_finite_is_refused(odd: float) -> None:
 
 
 @pytest.mark.parametrize("reference", [[np.nan, 3.0], [np.inf, 3.0], [3.0], [3.0, 3.0, 3.0]])
-def test_a_reference_that_does_not_fit_is_refused(reference: list[float]) -> None:
+def test_a_reference_point_that_does_not_fit_is_an_error(reference: list[float]) -> None:
     with pytest.raises(ValueError, match="reference must be finite"):
         hypervolume([[1.0, 2.0]], reference)
 

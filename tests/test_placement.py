@@ -50,7 +50,7 @@ def test_a_job_fits_where_all_of_its_workers_fit_each_on_one_node(nodes: list[No
         ([], demand(), "there are no nodes"),
     ],
 )
-def test_what_no_node_can_give_is_refused_with_what_there_is(nodes: list[Node], asked: Demand, words: str) -> None:
+def test_a_demand_that_no_node_meets_is_an_error_with_what_the_nodes_have(nodes: list[Node], asked: Demand, words: str) -> None:
     with pytest.raises(UnreachableError, match=r"resources\.trial") as caught:
         check(nodes, [demand(cpus=1) if nodes else asked, asked])
     assert words in str(caught.value) and "--address" in str(caught.value)
@@ -65,7 +65,7 @@ def test_dead_nodes_give_nothing() -> None:
     assert nodes_of(documents) == [node(2), node(4, gpus=1)]
 
 
-def test_what_a_job_waits_for_is_said_with_what_is_free() -> None:
+def test_the_message_of_a_waiting_job_has_its_demand_and_what_is_free() -> None:
     assert waits_for([node(2)], {"CPU": 2.0}, demand(workers=2)) == ""
     said = waits_for([node(4), node(2, gpus=1)], {"CPU": 1.0, "memory": 1e9}, demand(cpus=2, gpus=1))
     assert said == (

@@ -44,7 +44,7 @@ def ready(request: pytest.FixtureRequest, tmp_path: Path) -> spec.Spec:
 
 
 @pytest.mark.slow
-def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready: spec.Spec) -> None:
+def test_a_ready_spec_samples_students_that_can_be_built_trained_and_pruned(ready: spec.Spec) -> None:
     context = context_of(ready)
     batch = context.splits["train"].take(slice(4)).arguments
     teacher = checkpoint.build(context.architecture(ready.teacher.model or ""))
@@ -63,7 +63,7 @@ def test_a_ready_spec_samples_students_that_can_be_built_taught_and_pruned(ready
         assert 0 < sizes["params"] <= whole < sum(p.numel() for p in teacher.parameters())
 
 
-def test_a_ready_spec_says_for_whom_it_is_and_is_named_as_its_file() -> None:
+def test_a_ready_spec_has_a_line_on_its_users_and_the_name_of_its_file() -> None:
     for name in SPECS:
         text = (HOME / f"{name}.yaml").read_text()
         assert text.startswith("# yaml-language-server: $schema=spec.schema.json\n# For: ")

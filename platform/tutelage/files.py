@@ -1,4 +1,4 @@
-"""Files written whole or not at all, their checksums, and whether they are there."""
+"""Files: written whole or not at all, read as text, their checksums, and whether they exist."""
 
 from __future__ import annotations
 
@@ -38,6 +38,28 @@ def write_json(path: Path, document: Any) -> None:
 def strict_json(document: Any) -> str:
     """Return `document` as strict, indented JSON; NaN and infinity raise `ValueError`."""
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file that a user gave, without a byte order mark; every line ends with a line feed.
+
+    Raises `InputError` for a file that is not UTF-8 or cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start:,}). Save it as UTF-8.") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file as `read_text` does, none for an empty file.
+
+    Only line feeds end a line: other separators, such as U+2028, may stand within a text.
+    """
+    text = read_text(path)
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def sha256_of(path: Path) -> str:

@@ -45,7 +45,16 @@ def at_stride(mask: Tensor, steps: int) -> Tensor:
             f"the network gives {steps} steps for {mask.shape[1]} positions. The positions of a step must be a power of two: "
             "1, 2, 4, …, and the steps their number divided by it, rounded up."
         )
-    return mask[:, ::stride]
+    return strided(mask, stride, steps)
+
+
+def strided(mask: Tensor, stride: int, steps: int) -> Tensor:
+    """Return the mask `[batch, steps]` of every `stride`-th position of `mask`, whose real positions come first.
+
+    `mask[:, ::stride]` has the same values, but an exporter cannot prove that its length is that of a convolution's output.
+    """
+    lengths = (mask.sum(dim=1, keepdim=True) + stride - 1) // stride
+    return torch.arange(steps, device=mask.device) < lengths
 
 
 def stride_between(positions: int, steps: int) -> int | None:

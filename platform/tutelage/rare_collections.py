@@ -1,6 +1,6 @@
 """Makes collections of garbage rare in the process that imports this file, which is for programs, not for a library.
 
-At Python's own threshold they walk over all that has been imported, again and again: a quarter of the 3.3 s of a core that
+At Python's own threshold they visit every imported object, again and again: a quarter of the 3.3 s of a core that
 torch, Ray Tune and scikit-learn take to import.
 """
 

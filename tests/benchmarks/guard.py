@@ -6,7 +6,7 @@
 
 Simulated: a dense network is right on nine of ten examples. Each candidate is wrong on some of those and right on some
 others. On most examples candidates agree how fragile these are, so their errors are correlated. A candidate's true drop is
-what it loses less what it wins. The guard walks the candidates on n examples, as `tutelage select` does. The usual guard takes
+what it loses less what it wins. The guard tests the candidates on n examples, as `tutelage select` does. The usual guard takes
 the strongest candidate whose drop is within the bound on the 2n examples that chose it. A guarantee holds if the true drop of
 the candidate that is taken is below the bound.
 

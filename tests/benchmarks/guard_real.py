@@ -1,7 +1,7 @@
 """Real guards of the benchmark of the guard: ladders of students of the digits, and of a subset of CIFAR-100.
 
 On the digits every guard has a student of its own. On CIFAR-100 the guards of one student share its ladder: each draws its
-examples from the images that neither the student nor the test split has, and halves them. So a guard costs a walk and no
+examples from the images that neither the student nor the test split has, and halves them. So a guard costs a few tests and no
 training, and guards of one student differ as guarantees do: by the examples that certify. Two guards may share examples.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.measures.accuracy import MEASURE as ACCURACY
-from tutelage.selection.certification import walk
+from tutelage.selection.certification import fixed_sequence
 from tutelage.sparsity import Point
 from tutelage.spec import loading
 from tutelage.spec.sections import TrialConfig
@@ -55,7 +55,7 @@ def certified(
     reference: Answers, candidates: Sequence[Answers], order: Sequence[int], max_drop: float, drops: Sequence[float]
 ) -> Taken:  # fmt: skip
     """Return the strongest candidate that the guard certifies in this order."""
-    steps = walk(ACCURACY, reference, ((str(one), candidates[one]) for one in order), max_drop, CONFIDENCE)
+    steps = fixed_sequence(ACCURACY, reference, ((str(one), candidates[one]) for one in order), max_drop, CONFIDENCE)
     passed = [int(step.trial) for step in steps if step.passed]
     return Taken(drop=drops[max(passed)] if passed else 0.0, is_smaller=bool(passed))
 

@@ -64,7 +64,7 @@ def trained(judge: Judge, coming: list[Any], make_record: Make) -> tuple[list[st
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_rule_ends_some_students_and_pauses_only_if_it_says_so(name: str, make_record: Make) -> None:
+def test_a_rule_ends_some_students_and_pauses_only_if_it_declares_pauses(name: str, make_record: Make) -> None:
     judge = judge_of(name)
     assert judge.rungs == {1, 3, 9}
     decisions, _ = trained(judge, students(), make_record)

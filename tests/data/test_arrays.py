@@ -255,7 +255,7 @@ def test_all_arrays_that_cannot_be_read_are_named_at_once_whatever_their_split(t
     [((80, 8, 8, 3), "u1", "channels_last"), ((80, 8, 8, 1), "f4", "channels_last"), ((80, 8, 8), "f4", "no_channel"),
      ((80, 6, 5), "u1", "no_channel")],
 )  # fmt: skip
-def test_images_whose_axis_1_is_not_channels_are_an_error_until_it_is_said(
+def test_images_whose_axis_1_is_not_channels_are_an_error_unless_an_option_decides(
     tmp_path: Path, shape: tuple[int, ...], dtype: str, layout: str
 ) -> None:
     options = example(tmp_path, x=np.random.default_rng(0).integers(0, 255, shape).astype(dtype))

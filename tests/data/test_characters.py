@@ -99,7 +99,7 @@ def test_windows_need_at_most_a_twentieth_of_padding(tmp_path: Path) -> None:
     assert 1 - masks.double().mean() <= 0.05
 
 
-def test_unknown_characters_are_refused_with_their_place_or_counted(tmp_path: Path) -> None:
+def test_unknown_characters_are_an_error_with_their_place_or_counted(tmp_path: Path) -> None:
     path = write(tmp_path, "abab\nabab\nabz€zaaabbzb")
     assert_input_error(
         lambda: read(path),
@@ -124,7 +124,7 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("content", "words"), [
     (b"", ["is empty"]),
-    (b"a" * 9 + b"\xff" * 9, ["cannot be read as UTF-8"]),
+    (b"a" * 9 + b"\xff" * 9, ["is not UTF-8"]),
     (("ab\nab\ufffd" + "ab" * 9).encode(), ["line 2: has the character U+FFFD"]),
     (b"abab", ["leave 1 for the validation split, which needs two at least"]),
 ])  # fmt: skip

@@ -44,7 +44,7 @@ def test_the_ink_moves_in_the_direction_of_the_class() -> None:
         assert len({round(float(one.sum())) for one in clip}) == 1, "the digit stays whole"
 
 
-def test_classes_are_as_frequent_and_clips_have_the_lengths_that_were_asked_for() -> None:
+def test_classes_are_equally_frequent_and_clips_have_the_given_lengths() -> None:
     found = clips("test", shortest=3, longest=5)
     assert torch.bincount(found.targets["class"].take(slice(None))[0], minlength=40).tolist() == [1] * 40
     assert found.lengths is not None and set(found.lengths.tolist()) == {3, 4, 5}

@@ -65,7 +65,7 @@ def test_no_digit_is_in_the_lines_of_two_splits(monkeypatch: pytest.MonkeyPatch)
     assert len(seen[0]) > 500 and not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
 
 
-def test_the_lines_have_the_lengths_and_the_number_that_were_asked_for() -> None:
+def test_the_lines_have_the_given_lengths_and_number() -> None:
     found = lines(shortest=2, longest=4)
     assert len(found) == 60 and set(map(len, texts(found))) == {2, 3, 4}
     assert len(lines("test", test_lines=7)) == 7

@@ -75,7 +75,7 @@ def test_classes_that_do_not_begin_at_zero_retain_their_names(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
-def test_a_file_that_is_cut_off_says_its_bytes(tmp_path: Path, ending: str) -> None:
+def test_a_file_that_is_cut_off_is_an_error_with_its_bytes(tmp_path: Path, ending: str) -> None:
     options, name = example(tmp_path, ending), f"train-images-idx3-ubyte{ending}"
     cut(tmp_path / name, 1_000)
     assert_input_error(

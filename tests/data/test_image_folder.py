@@ -209,7 +209,7 @@ def picture(folder: Path, image: Image.Image, name: str = "0.png", **how: Any) -
     return _decode.decoded(folder / name, 8, "convert", "white", "refuse")
 
 
-def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path) -> None:
+def test_a_photograph_is_turned_by_its_exif_orientation(tmp_path: Path) -> None:
     upright = np.zeros((8, 8, 3), np.uint8)
     upright[:3] = 255
     turned = Image.fromarray(np.ascontiguousarray(np.rot90(upright)))  # as a phone stores it that is held on its side
@@ -314,7 +314,7 @@ def test_a_phones_photograph_with_a_preview_is_an_image(tmp_path: Path) -> None:
     assert _decode.decoded(tmp_path / "a.jpg", 8, "refuse", "white", "refuse").shape == (3, 8, 8)
 
 
-def test_links_to_folders_or_to_nothing_and_pipes_are_said(tmp_path: Path) -> None:
+def test_links_to_folders_or_to_nothing_and_pipes_are_left_out_with_a_note(tmp_path: Path) -> None:
     options = example(tmp_path)
     trees = Path(options["path"])
     (tmp_path / "elsewhere").mkdir()

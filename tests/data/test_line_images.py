@@ -101,7 +101,7 @@ def test_a_missing_transcript_file_names_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "train/transcripts.tsv").rename(tmp_path / "train/transcript.tsv")
     assert_input_error(lambda: read(tmp_path), "train/transcripts.tsv: is not there", "transcript.tsv")
     (tmp_path / "train/transcript.tsv").write_bytes(b"1.png\t\xe9\n")
-    assert_input_error(lambda: read(tmp_path, transcripts="transcript.tsv"), "cannot be read as UTF-8")
+    assert_input_error(lambda: read(tmp_path, transcripts="transcript.tsv"), "is not UTF-8")
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])

@@ -103,7 +103,7 @@ def test_rare_words_of_training_are_unknown(tmp_path: Path) -> None:
     assert row(few, "tokens")[-1] == "<unknown>" and row(all_of_them, "tokens")[-1].startswith("w")
 
 
-def test_what_was_read_is_said(tmp_path: Path) -> None:
+def test_notes_describe_what_was_read(tmp_path: Path) -> None:
     notes = slots.read(folders(tmp_path, valid=("sail to oslo", "O O B-city", "BookFlight")), 0, "validation").notes
     assert "validation: 1 sentences of 3 to 3 words, 2 intents, 4 slot labels" in notes
     assert any(note.endswith("33.3% of the words of validation are unknown") for note in notes)
@@ -131,7 +131,7 @@ def test_files_of_unequal_lengths_missing_files_and_other_encodings_are_errors(t
     (tmp_path / "train/label").rename(tmp_path / "train/labels")
     assert_input_error(lambda: slots.read(config, 0, "train"), "train/label: is not there", "labels")
     (tmp_path / "train/seq.in").write_bytes(b"caf\xe9\n")
-    assert_input_error(lambda: slots.read(config, 0, "train"), "2 of 3 files", "seq.in: cannot be read as UTF-8")
+    assert_input_error(lambda: slots.read(config, 0, "train"), "2 of 3 files", "seq.in: is not UTF-8")
     (tmp_path / "train/seq.in").write_text("\n")
     assert_input_error(lambda: slots.read(config, 0, "train"), "seq.in: is empty")
     assert_input_error(lambda: slots.read(slots.Config(path=str(tmp_path / "train")), 0, "train"), "has no folder train")
@@ -150,7 +150,7 @@ def test_labels_that_training_does_not_have_are_errors_with_their_lines(tmp_path
     )  # fmt: skip
 
 
-def test_long_sentences_are_errors_or_cut_by_choice_and_said(tmp_path: Path) -> None:
+def test_long_sentences_are_errors_or_cut_by_choice_and_noted(tmp_path: Path) -> None:
     path = folders(tmp_path, valid=sentence(3)).path
     with pytest.raises(InputError, match=r"line 4: has 7 words; the option 'longest' is 5.*'longer: truncate'"):
         slots.read(slots.Config(path=path, longest=5), 0, "train")

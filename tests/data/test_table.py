@@ -259,7 +259,7 @@ def test_numbers_in_text_are_read_as_their_owner_reads_them(tmp_path: Path, valu
     assert sorted(set(found.inputs[:, 0].tolist())) == sorted(expected)
 
 
-def test_a_number_that_can_be_read_in_two_ways_is_an_error_until_it_is_said(tmp_path: Path) -> None:
+def test_a_number_that_can_be_read_in_two_ways_is_an_error_unless_an_option_decides(tmp_path: Path) -> None:
     options = text(tmp_path, ("a", ["1,234", "5,678", "9"]), delimiter=";")
     assert_input_error(
         lambda: read(options), "'a' holds '1,234'", "above a thousand or one with a decimal comma", "Set 'decimal"
@@ -465,7 +465,7 @@ def test_whole_numbers_that_float64_cannot_tell_apart_are_an_error(tmp_path: Pat
     assert read(write(tmp_path, far)).inputs.shape[1] == 6
 
 
-def test_a_column_of_one_value_is_said_and_an_infinite_number_is_no_other_type(tmp_path: Path) -> None:
+def test_a_column_of_one_value_is_noted_and_an_infinite_number_is_no_other_type(tmp_path: Path) -> None:
     train = read(write(tmp_path, made().assign(site=5)))
     assert "the column 'site' has one value in training: 5" in train.examples.notes
     frame = made().astype({"height": object})

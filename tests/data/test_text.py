@@ -54,6 +54,12 @@ def test_words_are_in_lower_case_with_punctuation_apart(tmp_path: Path) -> None:
     assert any("validation is stored separately" in note for note in found.notes)
 
 
+def test_a_text_may_hold_other_line_separators_than_line_feeds(tmp_path: Path) -> None:
+    lines = [f'{{"text": "a\u2028fine\x85film {number}", "label": "{("good", "bad")[number % 2]}"}}' for number in range(40)]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    assert words_of(read(tmp_path / "train.jsonl"))[:3] == ["a", "fine", "film"]
+
+
 def test_a_table_is_read_as_json_lines_are(tmp_path: Path) -> None:
     pairs = [pair(number) for number in range(40)]
     one = read(write(tmp_path / "a.jsonl", pairs))

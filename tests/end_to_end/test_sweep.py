@@ -163,7 +163,7 @@ def test_a_champion_is_replaced_only_if_beaten_or_forced_and_can_be_restored(
     assert (code, json.loads(out)) == (0, {"version": 1, "name": "crowned", "champion": "1", "previous": "3"})
 
 
-def test_latency_is_measured_where_a_policy_or_a_bound_asks_for_it(small_sweep: SweepDir) -> None:
+def test_latency_is_measured_where_a_policy_or_a_bound_needs_it(small_sweep: SweepDir) -> None:
     chosen = select.select(small_sweep, policy="min-latency", confirm=0).document
     known = [record.measures["latency_ms"] for record in small_sweep.records() if record.state == "finished"]
     assert chosen["student"]["measures"]["latency_ms"] == min(known)

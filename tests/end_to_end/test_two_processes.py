@@ -91,7 +91,7 @@ def hold(what: str, storage: Path) -> None:
 
 
 @pytest.mark.parametrize("what", TURNS)
-def test_the_second_process_waits_and_says_so_and_follows_a_holder_that_was_killed(
+def test_the_second_process_waits_with_a_message_and_continues_after_a_killed_holder(
     what: str, storage: Path, start: Callable[..., BaseProcess]
 ) -> None:
     holder, said = start(hold, what, storage), list[str]()
@@ -140,7 +140,7 @@ def drive(storage: Path) -> None:
         time.sleep(600)
 
 
-def test_a_sweep_that_another_process_drives_is_refused_until_that_process_is_killed(
+def test_a_sweep_that_another_process_drives_is_an_error_until_that_process_is_killed(
     storage: Path, start: Callable[..., BaseProcess]
 ) -> None:
     home, driver = _sweep(storage), start(drive, storage)
@@ -162,7 +162,7 @@ def export_and_wait(storage: Path, model: nn.Module, architecture: dict[str, obj
         time.sleep(600)
 
 
-def test_an_export_beside_another_is_refused_if_the_other_ends_first_and_a_killed_one_leaves_nothing(
+def test_an_export_beside_another_is_an_error_if_the_other_ends_first_and_a_killed_one_leaves_nothing(
     storage: Path, start: Callable[..., BaseProcess], context: TrainingContext
 ) -> None:
     architecture = context.architecture("mlp")

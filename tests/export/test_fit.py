@@ -37,7 +37,7 @@ def with_output(**changes: object) -> Signature:
         ),
     ],
 )
-def test_the_first_difference_is_said(own: Signature, difference: str | None) -> None:
+def test_the_first_difference_is_named(own: Signature, difference: str | None) -> None:
     assert mismatch(own, DATA) == difference
 
 

@@ -45,7 +45,7 @@ def test_with_every_step_in_reach_it_is_kd_and_without_a_character_0() -> None:
     assert AroundCharacters(3.0, 4, 0)(student, Output(logits=spikes([0] * 4, [0] * 4))) == 0
 
 
-def test_networks_of_other_strides_are_refused_where_label_sequences_are_compared() -> None:
+def test_networks_of_other_strides_are_an_error_where_label_sequences_are_compared() -> None:
     own, other = (Outline(classes=3, sequences={"characters": 3}, steps={"characters": steps}) for steps in (6, 12))
     for name in ("ctc_blank", "kd"):
         _, plugin, config = plugins.configure("losses", name)

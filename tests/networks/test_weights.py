@@ -122,7 +122,7 @@ def test_layers_of_every_kind_are_resized_to_weights_with_channels_removed(name:
     assert repr(again) == repr(model)
 
 
-def test_channels_of_a_shared_weight_are_refused_with_its_names() -> None:
+def test_channels_of_a_shared_weight_are_an_error_with_its_names() -> None:
     with pytest.raises(InputError, match=r"first\.weight.*one shared tensor|second\.weight.*one shared tensor"):
         channels.remove_channels(channels.Config(), Shared(), Calibration(arguments=(torch.randn(2, 1, 8, 8),)), 0.5)
 
@@ -139,13 +139,13 @@ class Reshaped(nn.Module):
         return logits
 
 
-def test_a_fixed_reshape_after_removed_channels_is_refused_with_the_way_out() -> None:
+def test_a_fixed_reshape_after_removed_channels_is_an_error_with_the_way_out() -> None:
     with pytest.raises(InputError, match=r"channels cannot be removed from this network.*keep_width"):
         channels.remove_channels(channels.Config(), Reshaped(), Calibration(arguments=(torch.randn(2, 1, 8, 8),)), 0.5)
 
 
 @pytest.mark.parametrize("change", ["type", "axes", "layout", "name"])
-def test_weights_of_another_type_or_layout_are_refused_by_name(change: str, tmp_path: Path) -> None:
+def test_weights_of_another_type_or_layout_are_an_error_with_their_name(change: str, tmp_path: Path) -> None:
     about = architecture_of("mlp")
     checkpoint.write(tmp_path, checkpoint.build(about), about)
     weights = load_file(tmp_path / checkpoint.WEIGHTS)

@@ -187,7 +187,7 @@ def test_a_file_that_is_no_database_is_reported_at_once(tmp_path: Path, content:
         mlflow_store.open_client(f"sqlite:///{tmp_path}/mlflow.db")
 
 
-def test_no_database_is_made_where_none_is_asked_for_a_model(tmp_path: Path) -> None:
+def test_reading_a_model_creates_no_database(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/nowhere/mlflow.db"
     for ask in (lambda: registry.roll_back(uri, "digits"), lambda: registry.download(uri, "models:/digits@champion")):
         with pytest.raises(InputError, match="there is no database of MLflow"):

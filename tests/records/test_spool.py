@@ -102,7 +102,7 @@ def test_a_spool_shorter_than_its_note_has_nothing_left_and_takes_more(path: Pat
     assert emptied(again) == [9]
 
 
-def test_a_broken_line_is_told_with_its_place(path: Path) -> None:
+def test_a_broken_line_is_an_error_with_its_place(path: Path) -> None:
     spool = Spool(path)
     spool.append({"n": 0})
     spool.close()
@@ -112,7 +112,7 @@ def test_a_broken_line_is_told_with_its_place(path: Path) -> None:
         Spool(path)
 
 
-def test_a_second_process_is_refused(path: Path) -> None:
+def test_a_second_process_is_an_error(path: Path) -> None:
     spool = Spool(path)
     with pytest.raises(InputError, match=f"process {os.getpid()} on .* writes"):
         Spool(path)
@@ -120,7 +120,7 @@ def test_a_second_process_is_refused(path: Path) -> None:
     Spool(path).close()
 
 
-def test_infinity_is_refused_and_leaves_the_file_as_it_was(path: Path) -> None:
+def test_infinity_is_an_error_and_leaves_the_file_unchanged(path: Path) -> None:
     spool = Spool(path)
     before = path.read_bytes()
     with pytest.raises(ValueError, match="JSON compliant"):
@@ -184,7 +184,7 @@ def test_a_store_that_comes_back_gets_everything_in_order(path: Path, caplog: py
     )
 
 
-def test_what_a_store_refuses_is_put_aside_and_stops_nothing(path: Path) -> None:
+def test_entries_that_a_store_rejects_are_put_aside_and_stop_nothing(path: Path) -> None:
     store = Store(refused=frozenset({1}), broken=frozenset({3}))
     box = carry(path, store, 5)
     assert box.close() == 0

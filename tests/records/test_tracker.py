@@ -134,7 +134,7 @@ def test_a_write_that_fails_is_raised_at_the_end_and_the_others_are_kept(uri: st
         ("sqlite:////proc/none/mlflow.db", "out of reach"),
     ],
 )
-def test_a_store_that_does_not_answer_is_told_at_once_and_keeps_its_secret(uri: str, why: str) -> None:
+def test_an_unreachable_store_is_an_error_at_once_without_its_password(uri: str, why: str) -> None:
     with pytest.raises(UnreachableError, match=why) as caught:
         Tracker(uri, "tests")
     assert "secret" not in str(caught.value)
@@ -260,7 +260,7 @@ def test_more_metrics_than_a_request_takes_all_arrive(uri: str, make_record: Mak
     assert len(metric_rows(uri)) >= 1400
 
 
-def test_a_sweeps_run_says_what_it_was_run_with(uri: str) -> None:
+def test_a_sweeps_run_has_the_versions_and_the_hardware(uri: str) -> None:
     open_sweep(uri)[0].close()
     (run,) = runs(uri)
     assert {"packages.torch", "packages.python", "hardware.cpu", "hardware.cores", "hardware.gpu"} <= set(run.data.tags)
@@ -336,7 +336,7 @@ def test_all_trials_are_found_however_many_pages_they_take(
     assert len(runs(uri, f"tags.`mlflow.parentRunId` = '{parent}'")) == 5
 
 
-def test_an_experiment_knows_whether_more_is_better(tmp_path: Path, mlflow_store: Callable[[Path], str]) -> None:
+def test_an_experiment_has_the_direction_of_its_primary_measure(tmp_path: Path, mlflow_store: Callable[[Path], str]) -> None:
     uri = mlflow_store(tmp_path)
     error = replace(plugins.measure("accuracy"), name="error_rate", direction="minimise", mlflow_key="")
     Tracker(uri, "errors", measures={"error_rate": error}).close()

@@ -13,7 +13,7 @@ from scipy.stats import multinomial
 from tutelage.intervals import Contributions
 from tutelage.measure import Measure
 from tutelage.measures.accuracy import MEASURE as ACCURACY
-from tutelage.selection.certification import Step, by_evidence, confidence_of, guarantee_text, walk, why_none
+from tutelage.selection.certification import Step, by_evidence, confidence_of, fixed_sequence, guarantee_text, why_none
 
 LOSS = Measure(name="loss", label="loss", unit="nats", direction="minimise", meaning="its mean loss", spread="mean")
 
@@ -35,7 +35,7 @@ def test_a_chain_ends_at_its_first_failure_and_no_later_candidate_is_read() -> N
             read.append(name)
             yield name, answers(200, lost, 0)[1]
 
-    steps = walk(ACCURACY, reference, chain(), 0.05, 0.95)
+    steps = fixed_sequence(ACCURACY, reference, chain(), 0.05, 0.95)
     assert [(step.trial, step.passed) for step in steps] == [("a", True), ("b", True), ("c", False)]
     assert read == ["a", "b", "c"]
     assert (steps[1].comparison.lost, steps[1].comparison.won, steps[1].comparison.drop) == (1, 0, pytest.approx(0.005))
@@ -47,7 +47,9 @@ def test_certification_is_wrong_with_at_most_five_percent_by_counting_every_outc
     """A rung whose true drop is exactly the bound must pass with at most 5 %, for every rate of disagreement."""
     margin = 0.15
     passes = {
-        (lost, won): walk(ACCURACY, *(lambda pair: (pair[0], [("a", pair[1])]))(answers(n, lost, won)), margin, 0.95)[0].passed
+        (lost, won): fixed_sequence(ACCURACY, *(lambda pair: (pair[0], [("a", pair[1])]))(answers(n, lost, won)), margin, 0.95)[
+            0
+        ].passed
         for lost, won in itertools.product(range(n + 1), repeat=2)
         if lost + won <= n
     }
@@ -70,7 +72,7 @@ def test_a_simulated_guard_holds_in_95_percent() -> None:
             (str(drop), np.where(right[:, 0], noise >= (drop + 0.01) / 0.9, noise < 0.01 / 0.1)[:, None].astype(float))
             for drop in drops
         ]
-        steps = walk(ACCURACY, right.astype(float), chain, margin, 0.95)
+        steps = fixed_sequence(ACCURACY, right.astype(float), chain, margin, 0.95)
         wrong += any(step.passed and float(step.trial) >= margin for step in steps)
     assert wrong <= 16  # 0.05 of 200 is 10; the exact 97.5 % bound of its count is 16
 
@@ -93,7 +95,7 @@ def test_a_measure_that_is_no_share_is_tested_by_a_bootstrap() -> None:
     generator = np.random.default_rng(1)
     reference = generator.normal(1.0, 0.1, (100, 1))
     chain = [("near", reference + generator.normal(0.0, 0.01, (100, 1))), ("far", reference + 0.2)]
-    steps = walk(LOSS, reference, chain, 0.1, 0.95)
+    steps = fixed_sequence(LOSS, reference, chain, 0.1, 0.95)
     assert [step.passed for step in steps] == [True, False]
     assert steps[0].document()["disagreements"] is None and steps[1].comparison.drop == pytest.approx(0.2)
 
@@ -115,7 +117,7 @@ def document(steps: list[Step], result: str) -> dict[str, Any]:
 def test_the_guarantee_states_bound_confidence_counts_and_p() -> None:
     reference = np.ones((200, 1))
     chain = [("t1.1", answers(200, 1, 0)[1]), ("t1.2", answers(200, 40, 0)[1])]
-    steps = walk(ACCURACY, reference, chain, 0.05, 0.95)
+    steps = fixed_sequence(ACCURACY, reference, chain, 0.05, 0.95)
     text = guarantee_text(ACCURACY, document(steps, "t1.1"), "the dense student t1.0")
     assert text.startswith(
         "The guard certifies that t1.1 loses less than 5.00 points of accuracy against the dense student t1.0, with 95 % "
@@ -125,10 +127,10 @@ def test_the_guarantee_states_bound_confidence_counts_and_p() -> None:
 
 
 def test_without_a_certified_candidate_the_reference_is_selected_with_the_reason() -> None:
-    steps = walk(ACCURACY, np.ones((200, 1)), [("t1.1", answers(200, 40, 0)[1])], 0.05, 0.95)
+    steps = fixed_sequence(ACCURACY, np.ones((200, 1)), [("t1.1", answers(200, 40, 0)[1])], 0.05, 0.95)
     text = guarantee_text(ACCURACY, document(steps, "t1.0"), "the dense student t1.0")
     assert text.startswith("t1.0 is selected: it is the reference of the guard")
     assert "no other student is certified to lose less than 5.00 points: t1.1 failed (drop +20.00 points" in text
     assert why_none(ACCURACY, document([], "t1.0")) == "there was no other student to test"
-    passed = walk(ACCURACY, np.ones((200, 1)), [("t1.1", np.ones((200, 1)))], 0.05, 0.95)
+    passed = fixed_sequence(ACCURACY, np.ones((200, 1)), [("t1.1", np.ones((200, 1)))], 0.05, 0.95)
     assert guarantee_text(ACCURACY, document(passed, "t1.0"), "").endswith("so it loses nothing; also certified: t1.1.")

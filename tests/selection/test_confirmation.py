@@ -192,7 +192,7 @@ def test_reruns_survive_a_crash_and_a_damaged_line_is_an_error(tmp_path: Any) ->
     ("limits", "expected"),
     [(Limits(min={"accuracy": 0.7}), ["t0001", "t0002"]), (Limits(max={"accuracy": 0.7}), ["t0000", "t0001"])],
 )
-def test_the_front_has_only_students_whose_believed_quality_meets_its_bounds(
+def test_the_front_has_only_students_whose_estimated_quality_meets_its_bounds(
     make_record: Make, limits: Limits, expected: list[str]
 ) -> None:
     """The search saw 0.5 of all three; what is believed of them is another value."""

@@ -135,7 +135,7 @@ def test_the_strongest_certified_candidate_of_the_picked_trial_is_taken(home: Sw
     assert "The guard" in page and "t0000.3" in page and "not tested" not in page
 
 
-def test_the_same_chain_is_not_tested_twice_and_another_is_refused(home: SweepDir, guarded: TrainingContext) -> None:
+def test_the_same_chain_is_not_tested_twice_and_another_is_an_error(home: SweepDir, guarded: TrainingContext) -> None:
     _, first = pick(home, guarded)
     assert pick(home, guarded, limits=Limits(max={"params": 4600.0}))[1]["steps"] == first["steps"]
     assert len(opened(home)) == 1
@@ -163,7 +163,7 @@ def test_limits_choose_among_the_certified(home: SweepDir, guarded: TrainingCont
 
 @pytest.mark.slow
 @pytest.mark.parametrize("against", ["best", "teacher"])
-def test_the_front_is_walked_once_for_every_policy(against: str, home: SweepDir, guarded: TrainingContext) -> None:
+def test_the_front_is_tested_once_for_every_policy(against: str, home: SweepDir, guarded: TrainingContext) -> None:
     small, document = pick(home, guarded, policy="min-size", against=against)
     assert small.record.trial_id == "t0000.2" and document["is_certified"]
     assert document["steps"][-1]["trial"] in ("t0000.3", "t0001.1") and not document["steps"][-1]["passed"]
@@ -174,9 +174,7 @@ def test_the_front_is_walked_once_for_every_policy(against: str, home: SweepDir,
 
 
 @pytest.mark.slow
-def test_limits_that_no_certified_student_of_the_front_meets_are_said_to_be_among_the_certified(
-    home: SweepDir, guarded: TrainingContext
-) -> None:
+def test_an_error_on_limits_that_no_student_meets_counts_the_certified_ones(home: SweepDir, guarded: TrainingContext) -> None:
     with pytest.raises(
         NoStudentFits, match=r"of the students that the guard certifies: none of 4 students meets params ≤ 2000"
     ):

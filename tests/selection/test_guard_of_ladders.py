@@ -122,7 +122,7 @@ def selected(found: Swept, monkeypatch: pytest.MonkeyPatch, **options: Any) -> d
     return document
 
 
-def expected_walk(found: Swept, max_drop: float) -> list[tuple[str, float]]:
+def expected_steps(found: Swept, max_drop: float) -> list[tuple[str, float]]:
     """Return the rungs and p-values up to the first above 0.05, computed from the certification half."""
     primary, task = found.context.built_task.measures[0], found.context.built_task
     rungs = [one.trial_id for one in found.home.records()]
@@ -130,12 +130,12 @@ def expected_walk(found: Swept, max_drop: float) -> list[tuple[str, float]]:
         inference.contributions_of(checkpoint.read(found.home.student_path(name))[0], task, found.context.certification)
         for name in rungs
     ]
-    walked = list[tuple[str, float]]()
+    expected = list[tuple[str, float]]()
     for name, own in zip(rungs[1:], shown[1:], strict=True):
-        walked.append((name, compare(primary, shown[0][primary.name], own[primary.name], max_drop).p_value))
-        if walked[-1][1] > 0.05:
+        expected.append((name, compare(primary, shown[0][primary.name], own[primary.name], max_drop).p_value))
+        if expected[-1][1] > 0.05:
             break
-    return walked
+    return expected
 
 
 @pytest.mark.slow
@@ -146,9 +146,9 @@ def test_the_guard_finds_the_share_of_each_layer_on_a_ladder_by_sensitivity(
     found = swept(tmp_path, DIGITS, monkeypatch)
     assert found.decided and all(one is found.context.splits["validation"] or len(one) == 180 for one in found.decided)
     document = selected(found, monkeypatch)
-    guard, walked = document["guard"], expected_walk(found, 0.04)
-    assert [(step["trial"], pytest.approx(step["p_value"])) for step in guard["steps"]] == walked
-    passed = [name for name, p_value in walked if p_value <= 0.05]
+    guard, expected = document["guard"], expected_steps(found, 0.04)
+    assert [(step["trial"], pytest.approx(step["p_value"])) for step in guard["steps"]] == expected
+    passed = [name for name, p_value in expected if p_value <= 0.05]
     assert 0 < len(passed) < 4, "a gentle rung passes, and the strongest does not"
     assert document["student"]["trial"] == passed[-1] and guard["is_certified"] and guard["certified"] == passed
     taken = next(one for one in found.home.records() if one.trial_id == passed[-1])
@@ -194,10 +194,10 @@ def test_a_measure_of_the_whole_corpus_is_certified_by_a_bootstrap_through_a_who
         monkeypatch,
     )  # fmt: skip
     document = selected(found, monkeypatch)
-    guard, walked = document["guard"], expected_walk(found, 0.05)
+    guard, expected = document["guard"], expected_steps(found, 0.05)
     assert document["measure"]["name"] == "slot_f1" and "bootstrap" in guard["test"]
-    assert [(step["trial"], pytest.approx(step["p_value"])) for step in guard["steps"]] == walked
+    assert [(step["trial"], pytest.approx(step["p_value"])) for step in guard["steps"]] == expected
     assert all(step["disagreements"] is None for step in guard["steps"])
-    passed = [name for name, p_value in walked if p_value <= 0.05]
+    passed = [name for name, p_value in expected if p_value <= 0.05]
     assert 0 < len(passed) < 4 and document["student"]["trial"] == passed[-1]
     assert "loses less than" in guard["guarantee"] and "asymptotic" in guard["guarantee"]

@@ -261,7 +261,7 @@ def short(front):
         ask("own_policies:short").select(records)
 
 
-def test_a_front_of_two_has_no_knee_and_says_so(make_record: Make) -> None:
+def test_a_front_of_two_has_no_knee_and_the_error_has_the_reason(make_record: Make) -> None:
     two = [make_record(0, accuracy=0.9, params=10.0), make_record(1, accuracy=0.8, params=5.0)]
     found = ask("knee").select(two)
     assert found.record.number == 0

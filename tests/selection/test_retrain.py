@@ -101,7 +101,7 @@ def test_a_baseline_is_trained_with_the_searchs_seed_and_the_fresh_ones(
     assert retraining(home, context).confirmed() == {}, "a baseline is not a distilled student"
 
 
-def test_rungs_of_a_ladder_are_trained_once_up_to_the_highest_that_is_wanted(
+def test_rungs_of_a_ladder_are_trained_once_up_to_the_highest_selected_one(
     home: SweepDir, context: TrainingContext, make_record: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     each = tuple(

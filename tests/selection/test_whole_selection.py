@@ -113,7 +113,7 @@ def test_limits_of_the_call_come_before_those_of_the_spec(home: SweepDir, traine
 
 @pytest.mark.slow
 @pytest.mark.parametrize("confirm", [0, 2])
-def test_the_front_is_trained_again_as_often_as_the_spec_asks(
+def test_the_front_is_trained_again_as_often_as_the_spec_sets(
     confirm: int, home: SweepDir, trained: Trained, taught: TrainingContext
 ) -> None:
     spec = home.spec()
@@ -127,7 +127,7 @@ def test_the_front_is_trained_again_as_often_as_the_spec_asks(
     assert set(measured) == ({"t0000", "t0001", "t0002"} if confirm else set())
 
 
-def test_a_second_selection_waits_and_says_so(home: SweepDir, trained: Trained, logged: dict[str, Any]) -> None:
+def test_a_second_selection_waits_with_a_message(home: SweepDir, trained: Trained, logged: dict[str, Any]) -> None:
     """It is at work on the same sweep: two at once would train every rival twice, and the later one's choice would be lost."""
     other, said = ExitStack(), list[str]()
     other.enter_context(home.in_turn(said.append))

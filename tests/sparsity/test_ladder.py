@@ -64,7 +64,7 @@ def same_networks(left: Sequence[Point], right: Sequence[Point]) -> None:
 @pytest.mark.parametrize(
     ("spacing", "amounts"), [("linear", [0.25, 0.5, 0.75]), ("geometric", [1 - 0.25 ** (1 / 3), 1 - 0.25 ** (2 / 3), 0.75])]
 )
-def test_amounts_grow_to_the_one_that_is_asked_for(spacing: Any, amounts: list[float]) -> None:
+def test_amounts_grow_to_the_given_one(spacing: Any, amounts: list[float]) -> None:
     ladder = LadderConfig(rungs=3, spacing=spacing)
     assert ladder.amounts_to(0.75) == pytest.approx(amounts) and ladder.amounts_to(0.75)[-1] == 0.75
     assert ladder.amounts_to(0.0) == ()

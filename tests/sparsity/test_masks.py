@@ -133,6 +133,6 @@ def test_convolutions_of_any_number_of_axes_lose_weights_along_their_inputs(laye
     assert torch.equal(left, torch.full_like(left, 2))
 
 
-def test_a_group_that_divides_no_layer_is_refused_before_the_training() -> None:
+def test_a_group_that_divides_no_layer_is_an_error_before_the_training() -> None:
     with pytest.raises(InputError, match="no layer has a number of inputs that 5 divides"):
         n_m.build(n_m.Config(m=5), 0.5).presized(network(), (INPUTS[:2],))

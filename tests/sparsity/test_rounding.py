@@ -56,7 +56,7 @@ def test_a_threshold_rounds_up_so_that_no_stronger_channel_goes() -> None:
     assert kept(0.9, 32, 64, threshold=1e-6) == [32, 64]
 
 
-def test_an_amount_that_rounds_to_nothing_is_refused_before_training_and_said_after_it() -> None:
+def test_an_amount_that_rounds_to_nothing_is_an_error_before_training_and_noted_after_it() -> None:
     method = channels.build(channels.Config(round_to=8), 0.2)
     with pytest.raises(InputError, match=r"sparsity\.amount 0\.2 removes no channel .* round_to \(8\)"):
         method.presized(network(8, 16), ARGUMENTS)

@@ -104,7 +104,7 @@ def test_a_teacher_is_written_and_read(
     assert place == found.directory and not (tmp_path / "storage").exists()
 
 
-def test_a_student_is_taught_by_a_teacher_and_both_are_read(
+def test_a_student_is_distilled_from_a_teacher_and_both_are_read(
     opened: Callable[[Any], Any], context: TrainingContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(student_jobs, "fit", lambda function, workers: function())

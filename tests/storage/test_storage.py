@@ -87,7 +87,7 @@ def test_a_draft_that_fails_leaves_nothing(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize(("existing", "kept"), [("keep", "first"), ("replace", "second"), ("refuse", "first")])
-def test_what_stands_in_a_drafts_place_is_kept_or_replaced_or_refuses_it(storage: Storage, existing: str, kept: str) -> None:
+def test_existing_files_in_a_drafts_place_are_kept_or_replaced_or_an_error(storage: Storage, existing: str, kept: str) -> None:
     def write(text: str) -> None:
         with storage.draft("a", existing=existing) as draft:  # type: ignore[arg-type]
             (draft / text).write_text(text)
@@ -199,7 +199,7 @@ def test_a_relative_path_is_pickled_as_an_absolute_one(tmp_path: Path, monkeypat
     assert pickle.loads(sent).writable_path("runs") == place == tmp_path / ".tutelage/runs" != here.writable_path("runs")
 
 
-def test_a_path_is_a_local_storage_and_an_unknown_scheme_is_refused(tmp_path: Path) -> None:
+def test_a_path_is_a_local_storage_and_an_unknown_scheme_is_an_error(tmp_path: Path) -> None:
     assert isinstance(open_storage(tmp_path), LocalStorage)
     with pytest.raises(InputError, match="no storage 's9'"):
         open_storage("s9://bucket")
@@ -301,7 +301,7 @@ def test_a_lease_whose_file_was_removed_while_it_was_locked_is_taken_anew(
     os.close(descriptor)
 
 
-def test_a_storage_of_another_user_is_an_error_that_says_whom_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storage_of_another_user_is_an_error_with_that_users_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = LocalStorage(tmp_path)
     storage.append("sweeps/trials.jsonl", "{}")
 

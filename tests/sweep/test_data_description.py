@@ -41,7 +41,7 @@ def test_images_are_described_by_their_shape(context: TrainingContext) -> None:
     assert sum(found["classes"]["class"].values()) == len(context.splits["train"])
 
 
-def test_classes_that_validation_lacks_and_repeated_sentences_are_said(tmp_path: Path) -> None:
+def test_classes_that_validation_lacks_and_repeated_sentences_are_noted(tmp_path: Path) -> None:
     for split, intents in (("train", ["play", "ask", "go"]), ("valid", ["play", "ask"])):
         (tmp_path / split).mkdir()
         (tmp_path / split / "seq.in").write_text("".join(f"{one} it {split * (one == 'ask')} now\n" for one in intents))

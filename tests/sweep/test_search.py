@@ -188,7 +188,7 @@ def test_limits_on_other_measures_than_sizes_reject_no_student_before_training(
     sizing.check_constraints(spec, context)
 
 
-def test_the_rule_learns_of_a_trial_that_is_paused_and_the_sampler_does_not(tmp_path: Path, make_record: Make) -> None:
+def test_a_paused_trial_is_reported_to_the_rule_and_not_to_the_sampler(tmp_path: Path, make_record: Make) -> None:
     learned = dict[str, list[str]](suggester=[], stopping=[], budget=[])
 
     def named(name: str) -> Any:

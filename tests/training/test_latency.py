@@ -87,7 +87,7 @@ def test_a_command_gets_the_exported_file_and_prints_milliseconds(context: Train
         ("import time; time.sleep(30)", r"did not end within 0.5 s"),
     ],
 )
-def test_a_command_that_gives_no_milliseconds_is_an_error_with_what_it_said(
+def test_a_command_that_gives_no_milliseconds_is_an_error_with_its_output(
     context: TrainingContext, file: bytes, code: str, said: str
 ) -> None:
     timeout_s = 0.5 if "sleep" in code else 60.0

@@ -418,7 +418,7 @@ def test_a_loss_gets_the_labels_of_its_examples(plan: TrainingPlan) -> None:
 
 
 @pytest.mark.parametrize("is_on", [False, True])
-def test_products_are_in_bfloat16_where_the_execution_says_so(plan: TrainingPlan, is_on: bool) -> None:
+def test_products_are_in_bfloat16_if_the_execution_sets_it(plan: TrainingPlan, is_on: bool) -> None:
     seen: list[torch.dtype] = []
     network_ = model()
     next(m for m in network_.modules() if isinstance(m, nn.Conv2d)).register_forward_hook(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -27,6 +28,14 @@ def line_examples(
         targets={"text": Field(values=ragged([torch.tensor(one) for one in labels]), kind="class", names=tuple(characters))},
         notes=notes,
     )
+
+
+def steps_needed(text: Sequence[object]) -> int:
+    """Return the least number of steps at which a network can output these characters by CTC.
+
+    A character needs a step, and a blank stands between two equal ones.
+    """
+    return len(text) + sum(one == other for one, other in pairwise(text))
 
 
 def said_of_lines(split: str, images: Sequence[np.ndarray], texts: Sequence[str | None], characters: Sequence[str]) -> str:

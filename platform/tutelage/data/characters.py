@@ -18,7 +18,7 @@ from pydantic import Field as Option
 
 from tutelage.data import Examples, Field, Ragged, SplitName, offsets_of
 from tutelage.errors import InputError
-from tutelage.files import existing
+from tutelage.files import existing, read_text
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -88,10 +88,7 @@ def _read_text(given: str) -> Text:
 
 
 def _text_of(path: Path) -> np.ndarray:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 ({error}). Save it as UTF-8.") from error
+    text = read_text(path)
     if not text:
         raise InputError(f"{path}: is empty.")
     if UNKNOWN_CHARACTER in text:

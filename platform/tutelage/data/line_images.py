@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -23,10 +22,10 @@ from tutelage.data._broken import all_in_one, attempt, errors_in, read_all
 from tutelage.data._decode import upright
 from tutelage.data._folders import split_folders
 from tutelage.data._image_files import images_in
-from tutelage.data._lines import line_examples, said_of_lines
+from tutelage.data._lines import line_examples, said_of_lines, steps_needed
 from tutelage.data._splitting import draw, how_split
 from tutelage.errors import InputError, nearest
-from tutelage.files import existing_folder
+from tutelage.files import existing_folder, read_lines
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -97,10 +96,7 @@ def _named_lines(folder: Path, config: Config) -> Lines:
             f"{file}: is not there.{hint} It has a line for each image: the image's name, a tab, and its text. The option "
             "'transcripts' is its name."
         )
-    try:
-        rows = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as UTF-8 ({error}). Save it as UTF-8.") from error
+    rows = read_lines(file)
     parts = [unicodedata.normalize("NFC", row).partition("\t") for row in rows]
     first: dict[str, int] = {}
     wrong = []
@@ -155,8 +151,7 @@ def _grey(lines: Lines, row: int, config: Config) -> np.ndarray:
             f"{path}: has {columns:,} columns at a height of {config.height_px} px; the option 'widest_px' is "
             f"{config.widest_px:,}."
         )
-    needed = len(text) + sum(one == other for one, other in pairwise(text))
-    if columns < needed:
+    if columns < (needed := steps_needed(text)):
         raise InputError(
             f"{path}: has {columns} columns at a height of {config.height_px} px, and its text of {len(text)} characters needs "
             f"{needed} ({lines.file}, line {lines.numbers[row]}). Raise 'height_px', or correct the text."

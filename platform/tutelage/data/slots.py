@@ -22,7 +22,7 @@ from tutelage.data._labels import check_classes
 from tutelage.data._splitting import draw, how_split
 from tutelage.data._words import indices_of, said_of_words, vocabulary_of
 from tutelage.errors import InputError, nearest
-from tutelage.files import existing_folder
+from tutelage.files import existing_folder, read_lines
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -111,13 +111,10 @@ def _lines(path: Path) -> list[str]:
         hint = nearest(path.name, [one.name for one in path.parent.iterdir()])
         what = "is not there" if not path.exists() else "is a folder" if path.is_dir() else "is no plain file"
         raise InputError(f"{path}: {what}.{hint} A folder of sentences has the files {_WORDS}, {_SLOTS} and {_INTENTS}.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 ({error}). Save it as UTF-8.") from error
-    if not text.strip():
+    lines = read_lines(path)
+    if not any(line.strip() for line in lines):
         raise InputError(f"{path}: is empty.")
-    return text.removesuffix("\n").split("\n")
+    return lines
 
 
 def _wrong(

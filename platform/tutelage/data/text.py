@@ -22,7 +22,7 @@ from tutelage.data._labels import check_classes, no_labels
 from tutelage.data._splitting import check_rows, draw, said_of
 from tutelage.data._words import indices_of, said_of_words, vocabulary_of
 from tutelage.errors import InputError, nearest
-from tutelage.files import existing
+from tutelage.files import existing, read_lines
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -114,11 +114,7 @@ def _texts(path: Path, config: Config) -> Texts:
 
 def _from_json(path: Path, config: Config) -> Iterator[tuple[Any, Any] | InputError]:
     """Yield the text and the label of every line, or what is wrong with it."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 ({error}). Save it as UTF-8.") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         try:
             document = json.loads(line)
         except ValueError as error:

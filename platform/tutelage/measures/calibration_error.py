@@ -44,7 +44,7 @@ def _gaps(sequence: Any, labels: Tensor) -> Tensor:
     import torch
 
     labels = labels.to(sequence.logits.device)
-    counted = labels >= 0 if sequence.mask is None else (labels >= 0) & sequence.mask
+    counted = (labels >= 0) & sequence.real
     confidence, best = sequence.logits.where(counted.unsqueeze(-1), 0.0).double().softmax(dim=-1).max(dim=-1)
     confidence = confidence.nan_to_num(0.0)
     bins = (confidence * NUM_BINS).ceil().long().clamp(1, NUM_BINS) - 1

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.errors import InputError
+from tutelage.masks import strided
 from tutelage.models import heads, keep_width, over_steps
 from tutelage.models._recurrent import Bidirectional
 from tutelage.plugins import PluginConfig
@@ -49,18 +50,13 @@ class Columns(nn.Module):
         """Return columns that are `stride` apart, 0 at padding."""
         maps = columns.unflatten(2, (self.fan_in, self.height)).permute(0, 2, 3, 1)
         found = self.convolution(maps).permute(0, 3, 1, 2).flatten(2)
-        return torch.where(coarser(mask, self.stride, found).unsqueeze(-1), functional.gelu(self.norm(found)), 0)
+        real = strided(mask, self.stride, found.shape[1]).unsqueeze(-1)
+        return torch.where(real, functional.gelu(self.norm(found)), 0)
 
 
 def halved(length: int) -> int:
     """Return the length behind a stride of 2."""
     return -(-length // 2)
-
-
-def coarser(mask: Tensor, stride: int, found: Tensor) -> Tensor:
-    """Return the mask of the columns of `found` `[batch, columns, …]`, which are `stride` apart."""
-    lengths = (mask.sum(dim=1, keepdim=True) + stride - 1) // stride
-    return torch.arange(found.shape[1], device=mask.device) < lengths
 
 
 class Crnn(nn.Module):
@@ -81,7 +77,7 @@ class Crnn(nn.Module):
         features = torch.where(mask[:, :, None, None], columns, 0).flatten(2)
         for number, stride in enumerate(self.strides, start=1):
             features = self.get_submodule(f"stage{number}")(features, mask)
-            mask = coarser(mask, stride, features)
+            mask = strided(mask, stride, features.shape[1])
         features = self.norm(features)
         return over_steps(self.head, features, mask)
 

@@ -36,7 +36,7 @@ class Step:
         }  # fmt: skip
 
 
-def walk(
+def fixed_sequence(
     measure: Measure, reference: Contributions, chain: Iterable[tuple[str, Contributions]], max_drop: float, confidence: float,
     seed: int = 0,
 ) -> list[Step]:  # fmt: skip

@@ -17,7 +17,15 @@ from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.fronts import candidates, front_of
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
-from tutelage.selection.certification import BOOTSTRAP, EXACT, by_evidence, confidence_of, guarantee_text, walk, why_none
+from tutelage.selection.certification import (
+    BOOTSTRAP,
+    EXACT,
+    by_evidence,
+    confidence_of,
+    fixed_sequence,
+    guarantee_text,
+    why_none,
+)
 from tutelage.selection.picking import Picked, Picker
 from tutelage.spec.guard import GuardConfig
 from tutelage.training import inference
@@ -140,7 +148,7 @@ class Guard:
         examples = self.context.certification
         reference = self._contributions(chain.reference, examples)
         each = ((trial, self._contributions(trial, examples)) for trial in chain.trials)
-        steps = walk(self._primary, reference, each, self.config.max_drop, confidence, self.context.seed)
+        steps = fixed_sequence(self._primary, reference, each, self.config.max_drop, confidence, self.context.seed)
         is_exact = all(step.comparison.lost is not None for step in steps)
         return {
             "against": chain.reference, "max_drop": self.config.max_drop, "confidence": self.config.confidence,

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tutelage.errors import InputError, Problem, SpecError, UnreachableError
+from tutelage.files import read_text
 from tutelage.measure import Measure
 from tutelage.redaction import HIDDEN, redact
 from tutelage.spec import distributions
@@ -36,13 +37,7 @@ CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_TOKEN")  # MLflow re
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
     """Return the spec in a YAML file, `overrides` ("a.b=value") put over it; `SpecError` tells all its problems."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"spec {path} cannot be read: it is not UTF-8 ({error.reason}). Save it as UTF-8.") from None
-    except OSError as error:
-        raise InputError(f"spec {path} cannot be read: {error.strerror or error}.") from None
-    document = Document(text, str(path))
+    document = Document(read_text(Path(path)), str(path))
     overridden = [_override(document.tree, override) for override in overrides]
     return _checked(document.tree, str(path), document, overridden)
 

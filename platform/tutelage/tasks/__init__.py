@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,6 +27,15 @@ class LabelSequence:
 
     logits: Tensor
     mask: Tensor | None = None
+
+    @property
+    def real(self) -> Tensor:
+        """Booleans `[batch, steps]`, True at real steps."""
+        return torch.ones_like(self.logits[..., 0], dtype=torch.bool) if self.mask is None else self.mask
+
+    def unpadded(self, values: Tensor) -> list[list[int]]:
+        """Return the integers `values` `[batch, steps]` at the real steps of each example."""
+        return [row[kept].tolist() for row, kept in zip(values.cpu(), self.real.cpu(), strict=True)]
 
 
 Sequences = Mapping[str, LabelSequence]
@@ -136,7 +146,7 @@ def cross_entropy(sequence: LabelSequence, labels: Tensor, smoothing: float = 0.
     `labels` are int64 `[batch, steps]`, `UNKNOWN` at unlabelled steps. Values at other steps change neither the loss nor its
     gradient.
     """
-    counted = labels != UNKNOWN if sequence.mask is None else (labels != UNKNOWN) & sequence.mask
+    counted = (labels != UNKNOWN) & sequence.real
     logits = sequence.logits.where(counted.unsqueeze(-1), 0.0)  # before the loss, because 0 times NaN is NaN
     losses = functional.cross_entropy(
         logits.flatten(0, 1), labels.where(counted, UNKNOWN).flatten(), ignore_index=UNKNOWN, label_smoothing=smoothing,

@@ -67,10 +67,14 @@ class Classification:
         return "".join(picture(one, true) for one in images) + table(rows)
 
     def baseline(self, train: Examples, validation: Examples) -> float:
-        """Return the validation accuracy of a ridge classifier; 0 if no training example is labelled."""
+        """Return the validation accuracy of `baseline_logits`; 0 if no training example is labelled."""
         rows = train.labelled.nonzero().flatten()
         if not len(rows):
             return 0.0
-        logits = linear_logits(train, validation, rows, train.targets[NAME].take(rows)[0], len(train.targets[NAME].names))
+        logits = self.baseline_logits(train, validation, rows)
         batch = Batch(inputs={}, targets=validation.take_targets(slice(None))[0])
         return float(torch.mean(self.evaluate({NAME: LabelSequence(logits=logits.unsqueeze(1))}, batch)[ACCURACY.name]))
+
+    def baseline_logits(self, train: Examples, validation: Examples, rows: Tensor) -> Tensor:
+        """Return the scores `[n, classes]` for the validation examples of a ridge classifier fitted to the training `rows`."""
+        return linear_logits(train, validation, rows, train.targets[NAME].take(rows)[0], len(train.targets[NAME].names))

@@ -27,8 +27,7 @@ def ctc_loss(sequence: LabelSequence, text: Tensor, smoothing: float = 0.0) -> T
     cross-entropy with equal probabilities. A string without characters is unlabelled: its loss is 0, without a gradient. A
     string that needs more steps than there are has an infinite loss. Values at masked steps change neither loss nor gradient.
     """
-    real = torch.ones_like(sequence.logits[..., 0], dtype=torch.bool) if sequence.mask is None else sequence.mask
-    lengths = (text >= 0).sum(dim=1)
+    real, lengths = sequence.real, (text >= 0).sum(dim=1)
     is_labelled = lengths > 0
     counted = real & is_labelled.unsqueeze(1)
     logs = sequence.logits.where(counted.unsqueeze(-1), 0.0).log_softmax(dim=-1)  # before the loss, because 0 times NaN is NaN
@@ -41,17 +40,9 @@ def ctc_loss(sequence: LabelSequence, text: Tensor, smoothing: float = 0.0) -> T
     return torch.where(is_labelled, losses, 0.0)
 
 
-def steps_needed(text: Tensor) -> Tensor:
-    """Return the least steps `[n]` that have a path for each string `[n, characters]`: equal neighbours need a blank."""
-    is_repeated = (text[:, 1:] == text[:, :-1]) & (text[:, 1:] >= 0)
-    return (text >= 0).sum(dim=1) + is_repeated.sum(dim=1)
-
-
 def best_path(sequence: LabelSequence) -> list[list[int]]:
     """Return the characters of the path with the largest logit at each real step; of equal logits the first class counts."""
-    classes, mask = sequence.logits.argmax(dim=-1), sequence.mask
-    real = torch.ones_like(classes, dtype=torch.bool) if mask is None else mask
-    paths = [row[kept].tolist() for row, kept in zip(classes.cpu(), real.cpu(), strict=True)]
+    paths = sequence.unpadded(sequence.logits.argmax(dim=-1))
     return [[one - 1 for one, _ in groupby(path) if one != BLANK] for path in paths]
 
 

@@ -67,7 +67,7 @@ class LanguageModel:
         A token has the characters of its name. Of equal logits the first class counts. Tokens without a label do not count.
         """
         one, labels = sequences[TOKEN], batch.targets[TOKEN]
-        counted = labels != UNKNOWN if one.mask is None else (labels != UNKNOWN) & one.mask
+        counted = (labels != UNKNOWN) & one.real
         logs = one.logits.where(counted.unsqueeze(-1), 0.0).double().log_softmax(dim=-1)
         known = labels.where(counted, 0)
         nats = -logs.gather(-1, known.unsqueeze(-1)).squeeze(-1)
@@ -81,9 +81,7 @@ class LanguageModel:
 
     def decode(self, sequences: Sequences, batch: Batch) -> list[list[int]]:
         """Return the most likely next token at each token of every example, without padding."""
-        best, mask = sequences[TOKEN].logits.argmax(dim=-1), sequences[TOKEN].mask
-        real = torch.ones_like(best, dtype=torch.bool) if mask is None else mask
-        return [row[kept].tolist() for row, kept in zip(best, real, strict=True)]
+        return sequences[TOKEN].unpadded(sequences[TOKEN].logits.argmax(dim=-1))
 
     def show(self, example: Examples, outputs: Mapping[str, Sequences]) -> str:
         """Return a table: the tokens, and at each the true and the predicted next token; wrong ones are marked."""

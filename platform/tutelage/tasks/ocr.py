@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.data import Batch, Examples
+from tutelage.data._lines import steps_needed
 from tutelage.errors import InputError
 from tutelage.masks import at_stride, stride_between
 from tutelage.measure import Measure
@@ -23,7 +24,7 @@ from tutelage.measures.exact_match import MEASURE as EXACT_MATCH
 from tutelage.plugins import PluginConfig
 from tutelage.signature import OutputSpec
 from tutelage.tasks import LabelSequence, Sequences, called
-from tutelage.tasks._ctc import best_path, ctc_loss, edit_distance, steps_needed, strings_of
+from tutelage.tasks._ctc import best_path, ctc_loss, edit_distance, strings_of
 from tutelage.tasks._html import Cell, picture, table
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -110,7 +111,8 @@ class Ocr:
         if stride is None:
             raise InputError(f"task 'ocr': the network gives {steps[CHARACTERS]} steps for {width} columns, at no stride.")
         assert train.lengths is not None
-        given, needed = -(-train.lengths // stride), steps_needed(train.take_targets(slice(None))[0][TEXT])
+        texts = strings_of(train.take_targets(slice(None))[0][TEXT])
+        given, needed = -(-train.lengths // stride), torch.tensor([steps_needed(one) for one in texts])
         if (wrong := (needed > given).nonzero().flatten()).numel():
             row = int(wrong[0])
             raise InputError(

@@ -94,8 +94,8 @@ class Tagging:
         Slots are those of `decode`. Tokens without a label count neither for nor against.
         """
         slots, intents = self._best(sequences, batch)
-        true, mask = batch.targets[SLOTS], sequences[SLOTS].mask
-        real = true != UNKNOWN if mask is None else (true != UNKNOWN) & mask
+        true = batch.targets[SLOTS]
+        real = (true != UNKNOWN) & sequences[SLOTS].real
         is_right = intents == batch.targets[INTENT]
         is_whole = is_right & ((slots == true) | ~real).all(dim=1)
         return {
@@ -110,9 +110,7 @@ class Tagging:
         With the option `decode: valid`, the slot labels are the valid sequence with the largest sum of logits.
         """
         slots, intents = self._best(sequences, batch)
-        mask = sequences[SLOTS].mask
-        real = torch.ones_like(slots, dtype=torch.bool) if mask is None else mask
-        return Tags([row[kept].tolist() for row, kept in zip(slots, real, strict=True)], intents.tolist())
+        return Tags(sequences[SLOTS].unpadded(slots), intents.tolist())
 
     def show(self, example: Examples, outputs: Mapping[str, Sequences]) -> str:
         """Return a table: the words, and their true and predicted slot labels and intents; wrong ones are marked."""

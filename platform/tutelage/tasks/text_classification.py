@@ -7,12 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from tutelage.data import UNKNOWN, Batch, Examples
+from tutelage.data import UNKNOWN, Examples
 from tutelage.errors import InputError
-from tutelage.measures.accuracy import MEASURE as ACCURACY
 from tutelage.plugins import PluginConfig
 from tutelage.signature import OutputSpec
-from tutelage.tasks import LabelSequence, Sequences
+from tutelage.tasks import Sequences
 from tutelage.tasks._classification import NAME, Classification
 from tutelage.tasks._html import Cell, table
 
@@ -39,14 +38,9 @@ class TextClassification(Classification):
             )
         return super().outputs(examples)
 
-    def baseline(self, train: Examples, validation: Examples) -> float:
-        """Return the validation accuracy of a naive Bayes classifier; 0 if no training example is labelled."""
-        rows = train.labelled.nonzero().flatten()
-        if not len(rows):
-            return 0.0
-        logits = naive_bayes(train, validation, rows)
-        batch = Batch(inputs={}, targets=validation.take_targets(slice(None))[0])
-        return float(torch.mean(self.evaluate({NAME: LabelSequence(logits=logits.unsqueeze(1))}, batch)[ACCURACY.name]))
+    def baseline_logits(self, train: Examples, validation: Examples, rows: Tensor) -> Tensor:
+        """Return the scores of a naive Bayes classifier, as `naive_bayes` does."""
+        return naive_bayes(train, validation, rows)
 
     def show(self, example: Examples, outputs: Mapping[str, Sequences]) -> str:
         """Return the words, above the true class and each network's most probable ones."""
