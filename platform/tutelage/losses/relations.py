@@ -74,7 +74,8 @@ def by_head(vectors: Tensor, heads: int) -> Tensor:
     parts = vectors.tensor_split(heads, dim=-1)
     widest = parts[0].shape[-1]
     if widest == parts[-1].shape[-1]:
-        return vectors.unflatten(-1, (heads, widest)) * float(widest) ** -0.25
+        even: Tensor = vectors.unflatten(-1, (heads, widest)) * float(widest) ** -0.25
+        return even
     scaled = [functional.pad(part, (0, widest - part.shape[-1])) * float(part.shape[-1]) ** -0.25 for part in parts]
     return torch.stack(scaled, dim=-2)
 
