@@ -16,11 +16,12 @@ import tutelage
 from tests.conftest import SMALL_SPEC
 from tests.test_cli import run as run_command
 from tutelage import pareto
+from tutelage.dashboard.snapshot import unpacked
 from tutelage.errors import UnreachableError
 from tutelage.export import evaluate
 from tutelage.networks import checkpoint
 from tutelage.objectives import Limits, losses, reference_losses
-from tutelage.records import fronts
+from tutelage.records import fronts, mlflow_writer
 from tutelage.records.observer import Event, StageStarted, SweepEnded, SweepStarted, TrialEnded, TrialStarted
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.report import json_views
@@ -53,6 +54,35 @@ def test_ledger_front_and_mlflow_agree_to_the_trial(small_sweep: SweepDir) -> No
         assert run.data.metrics["quality/accuracy"] == pytest.approx(record.measures["accuracy"])
         assert run.data.metrics["size/params"] == record.measures["params"]
         assert ("cost/latency_ms" in run.data.metrics) == (record.trial_id in on_front)
+
+
+def test_the_snapshot_equals_mlflow(small_sweep: SweepDir) -> None:
+    facts, runs = small_sweep.facts(), {run.info.run_id: run for run in children(small_sweep)}
+    uri, run_id = small_sweep.tracking_uri, facts["run_id"]
+    path = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=mlflow_writer.SNAPSHOT, tracking_uri=uri)
+    snapshot = unpacked(Path(path).read_bytes())
+    assert snapshot["n"] == len(runs)
+    assert set(snapshot["run_id"]) == set(runs)
+    assert snapshot["sweep"]["state"] == "finished"
+    for row, run in enumerate(runs[run_id] for run_id in snapshot["run_id"]):
+        assert (snapshot["id"][row], snapshot["is_on_front"][row]) == (
+            run.data.tags["trial_id"], run.data.tags["pareto"] == "front",
+        )  # fmt: skip
+        logged = {
+            snapshot["measures"].get(name, {"mlflow_key": f"quality/{name}"})["mlflow_key"]: column[row]
+            for name, column in snapshot["values"].items()
+            if column[row] is not None
+        }
+        assert logged.items() <= run.data.metrics.items()
+        assert {f"quality/{name}" for name in small_sweep.records()[row].measures if name in ("accuracy", "agreement")} <= {
+            *logged
+        }
+        for name, setting in snapshot["config"].items():
+            value = setting["values"][row]
+            shown = "none" if value is None else str(setting["choices"][value] if setting["kind"] == "choice" else value)
+            assert run.data.params[name] == shown
+    parent = mlflow.MlflowClient(tracking_uri=uri).get_run(run_id)
+    assert snapshot["sweep"]["hypervolume"] == pytest.approx(parent.data.metrics["front/hypervolume"])
 
 
 def test_the_parent_run_has_the_front_and_its_history(small_sweep: SweepDir) -> None:

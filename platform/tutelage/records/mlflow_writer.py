@@ -8,6 +8,7 @@ is sent twice is there once.
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 
 PROBE = "tutelage.probe"  # the tag that says whether the store can be written
+
+
+SNAPSHOT = "explorer/snapshot.json.gz"  # the artifact of the sweep's own run that the explorer reads
 
 
 FRONT_KEYS = ("front/hypervolume", "front/size")  # of the sweep's own run, beside the primary measure
@@ -58,7 +62,9 @@ class MlflowWriter:
             "run": self._write_run, "data": self._write_data, "teacher": self._write_teacher, "trial": self._write_trial,
             "measures": self._write_measures, "labels": self._write_labels, "front": self._write_front,
             "files": self._write_files, "status": self._write_status, "view": self._write_view,
+            "snapshot": self._write_snapshot,
         }  # fmt: skip
+        self.snapshot: Callable[[], bytes] | None = None  # makes the latest one; None if MLflow has it
 
     def write(self, work: Work) -> None:
         """Do one piece of work."""
@@ -222,6 +228,27 @@ class MlflowWriter:
     def _write_files(self, work: Work) -> None:
         for path in work["paths"]:
             self._client.log_artifact(work["run"], str(self._root / path))
+
+    def _write_snapshot(self, work: Work) -> None:
+        """Attach the latest snapshot of the sweep; nothing where a later piece of work, or another process, has it.
+
+        It is made here, when all runs before it are written, so that it has their ids.
+        """
+        make = self.snapshot
+        if make is None:
+            return
+        try:
+            data = make()
+        except Exception as error:  # a damaged file of the sweep: trying again cannot help
+            logger.warning("the snapshot for the explorer could not be made: %s", error)
+            return
+        folder, _, name = SNAPSHOT.partition("/")
+        with tempfile.TemporaryDirectory(prefix="tutelage-snapshot-") as scratch:
+            path = Path(scratch) / name
+            path.write_bytes(data)
+            self._client.log_artifact(work["run"], str(path), folder)
+        if self.snapshot is make:
+            self.snapshot = None
 
     def _write_status(self, work: Work) -> None:
         if work["status"] == "RUNNING":

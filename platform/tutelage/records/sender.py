@@ -61,6 +61,11 @@ class Sender:
         self._thread = threading.Thread(target=self._deliver_all, name="tutelage-tracking", daemon=True)
         self._thread.start()
 
+    @property
+    def num_waiting(self) -> int:
+        """How many pieces of work wait."""
+        return self._spool.waiting
+
     def append(self, work: Mapping[str, Any]) -> None:
         """Put work on the spool."""
         with self._changed:

@@ -138,6 +138,11 @@ class Tracker:
         self._sender.append({"do": do, "run": self._parent, "at_ms": _now_ms(), **fields})
 
     @property
+    def num_waiting(self) -> int:
+        """How many entries MLflow has not received yet."""
+        return self._sender.num_waiting if self._sender else 0
+
+    @property
     def num_found(self) -> int:
         """How many entries an earlier process had left in the spool."""
         return self._sender.num_found if self._sender else 0
@@ -240,6 +245,14 @@ class Tracker:
         """Return a path relative to the spool, which may be moved before MLflow takes the file."""
         home = self.spool_path.parent.absolute() if self.spool_path else None
         return path.relative_to(home) if home and path.is_relative_to(home) else path
+
+    def log_snapshot(self, make: Callable[[], bytes]) -> None:
+        """Attach what `make` returns to the sweep's run as its snapshot, once all runs before it are written.
+
+        `make` is called in the writer's thread; of several that wait, only the latest.
+        """
+        self._writer.snapshot = make
+        self._enqueue("snapshot")
 
     def log_measures(self, trial_id: str, measures: Mapping[str, float]) -> None:
         """Add measures that were taken after a trial ended."""

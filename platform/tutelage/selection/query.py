@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from tutelage import pareto, plugins
-from tutelage.errors import InputError, NoStudentFits
+from tutelage.errors import InputError, NoStudentFits, TutelageError
 from tutelage.measure import Measure
 from tutelage.networks import forward
 from tutelage.objectives import Limits, Objective, losses, objective
 from tutelage.plugins import Reference
 from tutelage.policies import SelectionContext
+from tutelage.records.fronts import candidates
+from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
 
 NEAREST_SHOWN = 3
@@ -197,6 +199,27 @@ def levels(scores: Sequence[float]) -> list[int]:
         if level < 0 or highest - scores[place] > tolerance:
             level, highest = level + 1, scores[place]
         found[place] = level
+    return found
+
+
+def policies_taken(home: SweepDir) -> dict[str, dict[str, Any]]:
+    """Return for each built-in policy, and that of the spec, which student it takes by the search's values, and why.
+
+    `takes` is a name, None where a policy takes none; `why_none` then says why.
+    """
+    spec, records = home.spec(), candidates(home)
+    found: dict[str, dict[str, Any]] = {}
+    for policy in [*plugins.names("policies"), spec.select.policy]:
+        try:
+            query = SelectionQuery(
+                policy=policy, limits=spec.select.limits, objectives=home.objectives(), primary=home.primary(),
+                teacher=home.facts()["teacher"],
+            )  # fmt: skip
+            choice = query.select(records)
+            taken = {"takes": choice.record.trial_id, "reason": choice.reason, "why_none": None}
+        except TutelageError as error:  # no student fits, or a user's policy fails
+            taken = {"takes": None, "reason": "", "why_none": str(error)}
+        found[plugins.parse_reference(policy)[0]] = taken
     return found
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage import intervals
+from tutelage.dashboard.snapshot_listener import log_from_ledger
 from tutelage.files import strict_json
 from tutelage.measure import Measure
 from tutelage.networks import runtime
@@ -29,7 +30,7 @@ from tutelage.selection.estimate import Estimate
 from tutelage.selection.guard import Guard
 from tutelage.selection.latency import measure_latencies
 from tutelage.selection.picking import Picked, Picker, seeds_text
-from tutelage.selection.query import SelectionQuery
+from tutelage.selection.query import SelectionQuery, policies_taken
 from tutelage.selection.retrain import Retraining
 from tutelage.selection.same_data import check_data
 from tutelage.selection.test_split import Subject
@@ -135,6 +136,7 @@ def _on_record(home: SweepDir, tracker: Tracker, document: dict[str, Any], event
     finally:
         tracker.log_selection(document)
         until_written(partial(home.files.put, SELECTION, strict_json(document)), events.stage)
+        log_from_ledger(home, tracker, policies_taken)
 
 
 def _keep_examples(home: SweepDir, context: TrainingContext, trial: str, events: Dispatcher) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage import signals
+from tutelage.dashboard.snapshot_listener import SnapshotListener, log_from_ledger
 from tutelage.errors import NoStudentFits, UnreachableError, WorkFailed
 from tutelage.measure import Measure
 from tutelage.objectives import Limits, Objective
@@ -30,7 +31,7 @@ from tutelage.search import sampler
 from tutelage.selection.confirmation import Confirmation
 from tutelage.selection.estimate import FreshValues, put_on_record
 from tutelage.selection.latency import measure_latencies
-from tutelage.selection.query import SelectionQuery
+from tutelage.selection.query import SelectionQuery, policies_taken
 from tutelage.selection.retrain import Retraining
 from tutelage.spec.spec import Spec
 from tutelage.spec.yaml_lines import dump
@@ -199,6 +200,8 @@ def catch_up(home: SweepDir, uri: str | None = None) -> dict[str, Any]:
     tracker = Tracker(uri, spec.tracking.experiment or task_name(spec), home.spool_path, spec.measures, facts["run_id"])
     restore.reopen(home, tracker, logging.getLogger(__name__).warning)
     num_found = tracker.num_found
+    if num_found or tracker.has_lost_run:
+        log_from_ledger(home, tracker, policies_taken)
     tracker.flush()
     record_run_ids(home, tracker.run_ids)
     tracker.close()
@@ -258,6 +261,7 @@ def _open_recorder(
         code=identity.search_code(spec),
         experiment_id=tracker.experiment_id,
     )
+    events.attach(SnapshotListener(home, tracker, policies_taken))
     return Recorder(
         home=home, objectives=objectives, limits=spec.search.constraints, teacher_address=teacher.address, tracker=tracker,
         events=events, learn=lambda record: None, teacher=teacher.measures,

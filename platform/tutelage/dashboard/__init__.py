@@ -1,0 +1,1 @@
+"""The explorer of a sweep's front: the snapshot of its candidates, the pages that show it, and where they are served."""

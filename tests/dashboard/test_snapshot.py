@@ -1,0 +1,149 @@
+"""The snapshot of a sweep: what it holds, that its bytes are whole or an error, and its increments."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.dashboard.records import Make, events_of, new_sweep, trials
+from tutelage.dashboard import snapshot as snapshots
+from tutelage.dashboard.snapshot import increment, packed, snapshot_of, unpacked
+from tutelage.intervals import wilson_interval
+from tutelage.records import fronts
+from tutelage.records.observer import TrialEnded
+from tutelage.records.sweep_dir import SweepDir
+from tutelage.selection.query import policies_taken
+
+
+@pytest.fixture
+def home(tmp_path: Path, make_record: Make) -> SweepDir:
+    found = new_sweep(tmp_path, constraints={"min": {"accuracy": 0.6}})
+    for record in trials(make_record):
+        found.ledger.append(record)
+    return found
+
+
+def test_its_front_is_that_of_the_command_line(home: SweepDir) -> None:
+    found = snapshot_of(home)
+    on_front = {name for name, is_on in zip(found["id"], found["is_on_front"], strict=True) if is_on}
+    front = fronts.front_of(fronts.candidates(home), home.objectives())
+    assert on_front == {record.trial_id for record in front} == {"t0000.0", "t0000.1", "t0000.2"}
+    assert found["sweep"]["hypervolume"] == pytest.approx(fronts.hypervolume_of(fronts.candidates(home), home.objectives()))
+
+
+def test_a_finished_candidate_that_misses_a_constraint_is_not_feasible(home: SweepDir) -> None:
+    found = snapshot_of(home)
+    assert found["sweep"]["constraints"] == [{"measure": "accuracy", "op": ">=", "value": 0.6}]
+    assert found["state"][-1] == "finished"
+    assert found["is_feasible"] == [True, True, True, True, False, False, False, False]
+
+
+def test_an_interval_is_that_of_fresh_seeds_or_of_the_examples(home: SweepDir) -> None:
+    home.add_measures(
+        {"t0001": {"confirmed_mean": 0.89, "confirmed_low": 0.85, "confirmed_high": 0.92, "confirmed_seeds": 3.0}}
+    )
+    found = snapshot_of(home)
+    assert (found["low"]["accuracy"][0], found["high"]["accuracy"][0]) == (0.85, 0.92)
+    assert (found["mean"]["accuracy"][:2], found["seeds"][:2]) == ([0.89, None], [3, None])
+    ends = (found["low"]["accuracy"][1], found["high"]["accuracy"][1])
+    assert ends == pytest.approx(wilson_interval(380, 400))
+    assert found["low"]["accuracy"][4] is None
+    assert not {"confirmed_mean", "confirmed_low"} & set(found["values"])
+
+
+def test_searched_settings_are_numbers_or_places_among_their_choices(home: SweepDir) -> None:
+    found = snapshot_of(home)["config"]
+    assert found["student.model"] == {"kind": "choice", "choices": ["mlp", "convnet"], "values": [0] * 8}
+    assert found["distillation.temperature"]["log"] is True
+    assert found["distillation.temperature"]["values"] == [2.0] * 8
+    assert found["sparsity.amount"] == {"kind": "number", "log": False, "values": [None] * 8}
+
+
+def test_a_choice_of_a_value_that_the_space_lacks_is_added(home: SweepDir) -> None:
+    domain = {"kind": "choice", "choices": [True, 1]}
+    found = snapshots._column(domain, [1, True, "other", None])
+    assert found == {"kind": "choice", "choices": [True, 1, "other"], "values": [1, 0, 2, None]}
+
+
+def test_it_says_what_each_policy_takes_and_why_not(home: SweepDir) -> None:
+    found = snapshot_of(home, policies_taken)
+    policies = found["sweep"]["policies"]
+    assert found["id"][policies["best-quality"]["takes"]] == "t0000.0"
+    assert found["id"][policies["min-size"]["takes"]] == "t0000.2"
+    assert policies["min-latency"]["takes"] is None
+    assert "latency" in policies["min-latency"]["why_none"]
+
+
+def test_the_teacher_is_a_baseline(home: SweepDir) -> None:
+    (teacher,) = snapshot_of(home)["baselines"]
+    assert (teacher["kind"], teacher["values"]["accuracy"], teacher["values"]["params"]) == ("teacher", 0.99, 20_000.0)
+
+
+def test_before_a_search_begins_there_are_no_rows(tmp_path: Path) -> None:
+    found = new_sweep(tmp_path)
+    found.files.remove("events.jsonl")
+    document = snapshot_of(found)
+    assert (document["n"], document["id"], document["sweep"]["objectives"]) == (0, [], [])
+    assert unpacked(packed(document)) == document
+
+
+def test_bytes_are_read_back_whole_also_in_pieces(home: SweepDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = snapshot_of(home)
+    document["sweep"]["notes"] = ["</script><script>alert(1)</script>"]
+    whole = packed(document)
+    monkeypatch.setattr(snapshots, "CHUNK", 3)
+    assert unpacked(packed(document)) == unpacked(whole) == json.loads(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", packed({"format": 2, "n": 0}), packed({"format": 1}), gzip.compress(b"[1]"), gzip.compress(b'{"n": 1')]
+)
+def test_other_bytes_are_an_error(data: bytes) -> None:
+    with pytest.raises(ValueError, match="snapshot"):
+        unpacked(data)
+
+
+def test_a_snapshot_cut_short_is_an_error(home: SweepDir) -> None:
+    data = packed(snapshot_of(home))
+    for length in (1, 10, len(data) // 2, len(data) - 1):
+        with pytest.raises(ValueError, match="snapshot"):
+            unpacked(data[:length])
+
+
+def test_a_page_with_an_increment_has_what_a_new_page_has(home: SweepDir) -> None:
+    whole = snapshot_of(home)
+    part = increment(whole, 5, whole["revision"])
+    assert part["since"] == 5
+    assert part["id"] == whole["id"][5:]
+    assert part["values"]["params"] == whole["values"]["params"][5:]
+    assert part["config"]["student.model"] == {"kind": "choice", "choices": ["mlp", "convnet"], "values": [0] * 3}
+    assert part["is_on_front"] == whole["is_on_front"]
+    assert part["sweep"] == whole["sweep"]
+
+
+@pytest.mark.parametrize(("since", "revision"), [(5, "another"), (99, None), (-1, None)])
+def test_a_page_of_another_revision_gets_the_whole(home: SweepDir, since: int, revision: str | None) -> None:
+    whole = snapshot_of(home)
+    assert increment(whole, since, revision or whole["revision"]) == whole
+
+
+def test_the_live_rows_are_those_of_the_ledger(home: SweepDir, make_record: Make) -> None:
+    """What a running sweep shows, event by event, is what its ledger gives afterwards."""
+    from tutelage.dashboard.header import header
+    from tutelage.dashboard.rows import Rows
+    from tutelage.records.observer import FrontChanged
+
+    head, rows = header(home), Rows(home.kept_spec().space.names())
+    for event in events_of(trials(make_record), home):
+        if isinstance(event, TrialEnded):
+            rows.add(event.record, event.labels)
+        elif isinstance(event, FrontChanged):
+            rows.leave_front(event.left)
+    live, after = snapshots.assembled(head, rows.document({}), home.measures()), snapshot_of(home)
+    for one in (live, after):
+        one.pop("revision")
+        one["sweep"].pop("updated_at")
+    assert live == after
