@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def test_it_is_made_at_intervals_and_less_often_the_longer_it_takes(
     tmp_path: Path, make_record: Make, monkeypatch: Any
 ) -> None:
     home, spool, now = new_sweep(tmp_path), Spool(), 100.0
-    monkeypatch.setattr(snapshot_listener.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     listener: Any = SnapshotListener(home, spool)  # type: ignore[arg-type]
     events = events_of(trials(make_record), home)
     listener(events[0])
