@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -52,3 +53,10 @@ def test_trials_that_had_ended_before_a_resumption_are_not_printed_again(
     lines: Callable[..., list[str]], make_record: Make
 ) -> None:
     assert lines(ended(make_record(0, accuracy=0.75), is_replayed=True)) == []
+
+
+def test_a_clock_that_is_set_back_does_not_change_the_seconds_of_a_line(
+    lines: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", iter(range(7200, 0, -3600)).__next__)
+    assert lines(StageStarted(text="one"), StageStarted(text="two")) == ["[   0.0 s] one", "[   0.0 s] two"]

@@ -28,7 +28,7 @@ class Progress:
         self._states = Counter[str]()
         self._running: dict[str, Mapping[str, Any]] = {}
         self._front = "no front yet"
-        self._started_s = time.time()
+        self._started_s = time.monotonic()
         self._live = Live(console=self._console, refresh_per_second=4, transient=True, get_renderable=self._table)
 
     def __enter__(self) -> Progress:
@@ -47,14 +47,14 @@ class Progress:
             case SweepStarted():
                 self._num_trials, self._primary = event.num_trials, event.primary
             case StageStarted():
-                self._print(event, event.text)
+                self._print(event.text)
             case EpochEnded():
                 self._running = {**self._running, event.trial_id: event.row}
             case TrialEnded():
                 self._trial_ended(event)
 
-    def _print(self, event: Event, text: str) -> None:
-        self._console.print(plain(f"[{event.unix_time_s - self._started_s:6.1f} s] {text}"))
+    def _print(self, text: str) -> None:
+        self._console.print(plain(f"[{time.monotonic() - self._started_s:6.1f} s] {text}"))
 
     def _trial_ended(self, event: TrialEnded) -> None:
         record = event.record
@@ -63,7 +63,7 @@ class Progress:
         self._front = f"front of {event.front_size}, hypervolume {event.hypervolume:,.6g}"
         if not event.is_replayed:
             why = record.error.strip().splitlines()[-1] if record.error else ""
-            self._print(event, f"{record.trial_id} {record.state:10} {self._quality_of(record) or why}  {self._front}")
+            self._print(f"{record.trial_id} {record.state:10} {self._quality_of(record) or why}  {self._front}")
 
     def _quality_of(self, record: TrialRecord) -> str:
         """Return the quality and the size of an ended trial's student as text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
@@ -18,11 +19,12 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from tutelage.records.trial import Suggestion, TrialRecord
-from tutelage.search import ray_tune
+from tutelage.search import ray_trial, ray_tune
 from tutelage.search.deaths import MAX_WITHOUT_PROGRESS
 from tutelage.search.ray_trial import StudentTrainable
 from tutelage.search.ray_tune import Handlers, Rungs, Slots, _Callback, _Scheduler, _Searcher
 from tutelage.search.rules import Decision
+from tutelage.search.time_limit import TimeLimit
 from tutelage.search.trial_feed import STATE, TrialFeed
 
 SLOTS = Slots(cpus=1, gpus=0, concurrency=None, max_failures=1)
@@ -317,8 +319,27 @@ def test_tune_gets_the_time_limit_the_slots_and_the_number_of_failures(tmp_path:
     slots = Slots(cpus=2, gpus=0, concurrency=3, checkpoint_epochs=5, max_failures=7)
     rungs = Rungs(epochs=frozenset({2}), pausing=True)
     ray_tune.run(lambda *_: Steps({}), driver.feed.handlers, slots, tmp_path / "home", rungs=rungs, time_budget_s=90.0)
-    assert (given["time_budget_s"], given["max_concurrent_trials"], given["num_samples"]) == (90.0, 3, -1)
+    assert (given["max_concurrent_trials"], given["num_samples"]) == (3, -1)
+    assert 0 < given["run"].stop._ends_s - time.monotonic() <= 90.0
     assert given["reuse_actors"] and given["resources"] == {"cpu": 2, "gpu": 0} and given["at_once"] == "3"
     assert (given["rungs"], given["pausing"], given["checkpoint_epochs"]) == (frozenset({2}), True, 5)
     assert given["run"].failure_config.max_failures == MAX_WITHOUT_PROGRESS and given["run"].name == "home"
     assert given["removed"] is given["gate"] is gate and given["expected"] == 3
+
+
+def test_a_clock_that_jumps_changes_neither_the_seconds_of_a_trial_nor_when_it_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.chain([10_000.0], itertools.cycle([6_400.0, 13_600.0]))  # an hour back, an hour forward
+    monkeypatch.setattr(time, "time", clock.__next__)
+    monkeypatch.setattr(ray_trial, "REPORT_INTERVAL_S", 60.0)
+    result = trainable(Steps({})).step()
+    assert len(result["rows"]) == 3, "the trial is over in less than a minute, and reports once"
+    assert result["started_s"] == 10_000.0 and 0 <= result["elapsed_s"] < 60
+
+
+def test_a_search_ends_by_a_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = TimeLimit(60.0)
+    monkeypatch.setattr(time, "time", lambda: 1e10)
+    assert not limit.stop_all() and not limit("t0000", {})
+    now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + 61.0)
+    assert limit.stop_all()

@@ -66,7 +66,7 @@ class StudentTrainable(tune.Trainable):
         self.cleanup()
         self._suggestion: dict[str, Any] = new_config
         self._resumed_rows: list[dict[str, Any]] = []  # rows of a resumed trial, which the driver may not have
-        self._started_s = time.time()
+        self._started_s, self._begun_s = time.time(), time.monotonic()  # for people, and for durations
         return True
 
     def cleanup(self) -> None:
@@ -77,7 +77,7 @@ class StudentTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Run epochs until a report is due, and return them as `rows`; a failure is a result with `error`, its traceback."""
-        begun_s = time.time()
+        begun_s = time.monotonic()
         rows: list[dict[str, Any]] = []
         while True:
             row = self._epoch()
@@ -87,10 +87,16 @@ class StudentTrainable(tune.Trainable):
             rows, self._resumed_rows = self._resumed_rows or rows, []
             rows = row.pop("curve", [*rows, row] if "epoch" in row else rows)  # the last epoch has the whole curve
             is_due = self._is_checkpoint(row)
-            if row["done"] or is_due or is_resumed or row["epoch"] in self._rungs or time.time() - begun_s > REPORT_INTERVAL_S:
+            if (
+                row["done"]
+                or is_due
+                or is_resumed
+                or row["epoch"] in self._rungs
+                or time.monotonic() - begun_s > REPORT_INTERVAL_S
+            ):
                 break
         kept = [{key: value for key, value in one.items() if _is_number(value)} for one in rows]
-        about = {"rows": kept, "started_s": self._started_s, "elapsed_s": time.time() - self._started_s}
+        about = {"rows": kept, "started_s": self._started_s, "elapsed_s": time.monotonic() - self._begun_s}
         return {**row, **about, SHOULD_CHECKPOINT: is_due}
 
     def _epoch(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from tutelage.search.deaths import MAX_WITHOUT_PROGRESS, Deaths
 from tutelage.search.gate import Gate
 from tutelage.search.ray_trial import StartTrial, StudentTrainable
 from tutelage.search.rules import Decision
+from tutelage.search.time_limit import TimeLimit
 from tutelage.search.trial_feed import Handlers, Rungs, TrialFeed
 
 __all__ = ["Handlers", "Rungs", "Slots", "run"]
@@ -235,12 +236,11 @@ def run(
         num_samples=-1,
         max_concurrent_trials=num_slots if slots.workers else slots.concurrency,
         reuse_actors=True,
-        time_budget_s=time_budget_s,
         trial_dirname_creator=lambda trial: str(trial.config["trial_id"]),
     )
     trainable = tune.with_resources(parameters, slots.of_actor)
     with _quiet(num_slots):
-        tuner = tune.Tuner(trainable, tune_config=config, run_config=_run_config(home, _Callback(feed, slots)))
+        tuner = tune.Tuner(trainable, tune_config=config, run_config=_run_config(home, _Callback(feed, slots), time_budget_s))
         try:
             tuner.fit()
             feed.cut()
@@ -252,12 +252,13 @@ def run(
             gate.remove()
 
 
-def _run_config(home: Path, callback: _Callback) -> tune.RunConfig:
+def _run_config(home: Path, callback: _Callback, time_budget_s: float | None) -> tune.RunConfig:
     return tune.RunConfig(
         name=home.name,
         storage_path=str(home.parent.resolve()),
         verbose=0,
         callbacks=[callback],
+        stop=None if time_budget_s is None else TimeLimit(time_budget_s),
         failure_config=tune.FailureConfig(max_failures=MAX_WITHOUT_PROGRESS),  # until the callback says
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=1),
     )

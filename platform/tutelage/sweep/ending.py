@@ -21,10 +21,10 @@ logger = logging.getLogger(__name__)
 @contextmanager
 def ending(home: SweepDir, events: Dispatcher) -> Iterator[None]:
     """Record how the block ends and send it as an event; if a signal stopped the sweep, log how to continue it."""
-    started_s, spent_s = time.time(), home.facts().get("elapsed_s", 0.0)
+    started_s, spent_s = time.monotonic(), home.facts().get("elapsed_s", 0.0)
 
     def spent() -> dict[str, Any]:
-        return {"elapsed_s": spent_s + time.time() - started_s}
+        return {"elapsed_s": spent_s + time.monotonic() - started_s}
 
     def end(state: Literal["finished", "stopped", "failed"], error: str | None) -> None:
         home.update(state=state, error=error, **spent())

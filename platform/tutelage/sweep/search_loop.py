@@ -90,14 +90,14 @@ class SearchLoop:
 
     def run(self, spec: Spec, context: TrainingContext, spent_s: float) -> None:
         """Train until there are no more suggestions or the budget is used; trials that are paused then are stopped."""
-        home, begun_s = self.recorder.home, time.time()
+        home, begun_s = self.recorder.home, time.monotonic()
         self.recorder.learn = self.learn
         text, first = _description(spec, self.suggester), self.next_suggestion()
         self.recorder.events.stage(text)
 
         def spent() -> dict[str, Any]:
             running_s = {trial_name(number): seconds for number, seconds in list(self.spent_s.items())}
-            return {"search_s": spent_s + time.time() - begun_s, "running_s": running_s}
+            return {"search_s": spent_s + time.monotonic() - begun_s, "running_s": running_s}
 
         try:
             if first:

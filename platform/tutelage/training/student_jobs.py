@@ -191,13 +191,13 @@ def train_students(
     @ray.remote(num_cpus=own.cpus, num_gpus=own.gpus)
     def run(name: str, config: dict[str, Any], seed: int) -> list[dict[str, float]]:
         torch.set_num_threads(max(1, int(workers.cpus)))
-        started_s = time.time()
+        started_s = time.monotonic()
         with closing(StudentTrial(config, context, seed, students, name, workers)) as trial:
             row = trial.step()
             while not row["done"]:
                 row = trial.step()
         each = [one["measures"] for one in row.get("candidates", [row])]
-        return [{**measures, "elapsed_s": time.time() - started_s} for measures in each]
+        return [{**measures, "elapsed_s": time.monotonic() - started_s} for measures in each]
 
     names: dict[Any, str] = {}
     left, pending = iter(configs.items()), list[Any]()
