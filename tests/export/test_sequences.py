@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import onnx
 import pytest
 import torch
+from mlflow.pyfunc import scoring_server
 from torch import Tensor, nn
 
 from tests.tagging import INTENTS, SLOTS, VOCABULARY
@@ -240,8 +242,21 @@ def test_a_file_whose_signature_differs_from_its_graph_is_an_error(trained: Trai
         load.read(tmp_path / "bare.onnx")
 
 
+def _check_served(uri: str, request: str, trained: Trained) -> None:
+    """`mlflow models serve` loads the model as this does, and gives it what a request holds."""
+    with registry._stores(uri):
+        served = mlflow.pyfunc.load_model("models:/tagger@champion")
+    found = json.loads(
+        scoring_server.invocations(request, "application/json", served, served.metadata.get_input_schema()).response
+    )
+    with torch.inference_mode():
+        expected = trained.model(*(one[:2] for one in trained.arguments))
+    for name, logits in found["predictions"].items():
+        np.testing.assert_allclose(np.array(logits), expected[name].numpy(), atol=1e-5)
+    assert {*found["predictions"]} == {"slots", "intent"}
+
+
 def test_a_student_of_several_inputs_is_registered_with_their_names_and_read_back(trained: Trained, tmp_path: Path) -> None:
-    import mlflow
     import yaml
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -262,8 +277,9 @@ def test_a_student_of_several_inputs_is_registered_with_their_names_and_read_bac
         ("tokens", {"dtype": "int64", "shape": [-1, -1]}), ("tokens_mask", {"dtype": "bool", "shape": [-1, -1]}),
     ]  # fmt: skip
     assert [(one["name"], one["tensor-spec"]["shape"]) for one in outputs] == [("slots", [-1, -1, 4]), ("intent", [-1, 2])]
-    (example,) = logged.rglob("input_example.json")
+    (example,) = logged.rglob("serving_input_example.json")
     assert json.loads(example.read_text())["inputs"]["tokens"] == trained.arguments[0][:2].tolist()
+    _check_served(uri, example.read_text(), trained)
     network = registry.download_network(uri, "models:/tagger@champion")
     assert load.read(network or tmp_path, EVERYTHING).signature == candidate.signature
     assert mlflow.get_tracking_uri() != uri, "MLflow's own state is as it was"

@@ -22,8 +22,8 @@ from mlflow.types.schema import AnyType
 from torch import Tensor, nn
 
 from tutelage.errors import WorkFailed
-from tutelage.export import read_back, table_rows
-from tutelage.networks import onnx_format, scanned
+from tutelage.export import read_back, served_arrays, table_rows
+from tutelage.networks import onnx_format
 from tutelage.networks.blank import argument_names
 from tutelage.networks.interface import Port, arguments_of, outputs_of
 from tutelage.networks.program import program_bytes, program_of
@@ -110,7 +110,9 @@ def _log(run: Run, candidate: Candidate, name: str) -> str:
 def _logger_of(candidate: Candidate) -> Callable[[Candidate, str, Path], Any]:
     if candidate.int8_file:
         return _log_int8
-    return _log_rows if table_rows.is_table(candidate.signature) else _log_network
+    if table_rows.is_table(candidate.signature):
+        return _log_rows
+    return _log_arrays if served_arrays.is_several(candidate.signature) else _log_network
 
 
 def _log_int8(candidate: Candidate, name: str, scratch: Path) -> Any:
@@ -124,27 +126,41 @@ def _log_int8(candidate: Candidate, name: str, scratch: Path) -> Any:
 
 
 def _log_network(candidate: Candidate, name: str, scratch: Path) -> Any:
-    """Log the network in MLflow's PyTorch flavour, which traces it for the free dimensions of its signature."""
-    with scanned.loops_for(candidate.signature):
-        return mlflow.pytorch.log_model(
-            candidate.model, name=name, signature=_mlflow_signature(candidate), input_example=_input_example(candidate),
-            pip_requirements=requirements(), tags=dict(candidate.tags), serialization_format="pt2",
-            extra_files=[str(file) for file in (*candidate.files, *_example_file(candidate, scratch))],
-        )  # fmt: skip
+    """Log a network of one input in MLflow's PyTorch flavour, which traces it for the free dimensions of its signature."""
+    return mlflow.pytorch.log_model(
+        candidate.model, name=name, signature=_mlflow_signature(candidate), input_example=candidate.arguments[0].numpy(),
+        pip_requirements=requirements(), tags=dict(candidate.tags), serialization_format="pt2",
+        extra_files=[str(file) for file in candidate.files],
+    )  # fmt: skip
 
 
 def _log_rows(candidate: Candidate, name: str, scratch: Path) -> Any:
     """Log a model that takes rows of a table by column name: a file of code, the program, and its preprocessing."""
-    spec, files = candidate.signature.inputs[0], {file.name: str(file) for file in candidate.files}
-    script, program, about = (scratch / one for one in ("serve_rows.py", "model.pt2", "preprocessing.json"))
-    script.write_text(table_rows.served(), encoding="utf-8")
+    spec = candidate.signature.inputs[0]
+    rows = pd.DataFrame(table_rows.rows_of(candidate.arguments[0].numpy(), spec))
+    return _log_code(candidate, name, scratch, table_rows.served(), {"preprocessing": table_rows.preprocessing(spec)}, rows)
+
+
+def _log_arrays(candidate: Candidate, name: str, scratch: Path) -> Any:
+    """Log a model that takes arrays by name: a file of code, the program, and the names in order."""
+    names = served_arrays.interface(candidate.signature)
+    example = {key: tensor[:2].numpy() for key, tensor in zip(names["arguments"], candidate.arguments, strict=True)}
+    return _log_code(candidate, name, scratch, served_arrays.SERVED, {"interface": names}, example)
+
+
+def _log_code(
+    candidate: Candidate, name: str, scratch: Path, code: str, documents: Mapping[str, Any], example: Any
+) -> Any:  # fmt: skip
+    """Log a file of code that MLflow runs, with the artifacts `program` and `documents`, which are written as JSON."""
+    script, program = scratch / "serve.py", scratch / "model.pt2"
+    script.write_text(code, encoding="utf-8")
     program.write_bytes(program_bytes(program_of(candidate.model, candidate.signature), {}))
-    about.write_text(json.dumps(table_rows.preprocessing(spec)), encoding="utf-8")
+    for key, document in documents.items():
+        (scratch / f"{key}.json").write_text(json.dumps(document), encoding="utf-8")
+    artifacts = {key: str(scratch / f"{key}.json") for key in documents} | {file.name: str(file) for file in candidate.files}
     return mlflow.pyfunc.log_model(
-        python_model=str(script), name=name, signature=_mlflow_signature(candidate),
-        input_example=pd.DataFrame(table_rows.rows_of(candidate.arguments[0].numpy(), spec)),
-        artifacts={"program": str(program), "preprocessing": str(about), **files},
-        pip_requirements=requirements(), tags=dict(candidate.tags),
+        python_model=str(script), name=name, signature=_mlflow_signature(candidate), input_example=example,
+        artifacts={"program": str(program), **artifacts}, pip_requirements=requirements(), tags=dict(candidate.tags),
     )  # fmt: skip
 
 
@@ -164,12 +180,6 @@ def _schema(ports: Sequence[Port]) -> Schema:
         return TensorSpec(np.dtype(port.dtype), shape, port.name if len(ports) > 1 else None)
 
     return Schema([spec(port) for port in ports])
-
-
-def _input_example(candidate: Candidate) -> Any:
-    """Return what MLflow traces the network with: an array, which it keeps beside the model, or several in order."""
-    arrays = tuple(tensor.numpy() for tensor in candidate.arguments)
-    return arrays[0] if len(arrays) == 1 else arrays
 
 
 def _example_file(candidate: Candidate, scratch: Path) -> list[Path]:
@@ -194,5 +204,11 @@ def distance_when_read_back(
     uri: str, model_uri: str, cases: Sequence[read_back.Case], signature: Signature, *, is_onnx: bool = False
 ) -> float:  # fmt: skip
     """Return the largest absolute difference of the logged model's logits from those of `cases`, computed without tutelage."""
-    kind: read_back.Kind = "mlflow-onnx" if is_onnx else "rows" if table_rows.is_table(signature) else "mlflow"
+    kind: read_back.Kind = "mlflow"
+    if is_onnx:
+        kind = "mlflow-onnx"
+    elif table_rows.is_table(signature):
+        kind = "rows"
+    elif served_arrays.is_several(signature):
+        kind = "arrays"
     return read_back.differences(cases, signature, {"logged": (kind, [uri, model_uri])})["logged"]

@@ -29,7 +29,7 @@ from tutelage.tasks import by_sequence
 
 Array = NDArray[np.float32]
 Arguments = tuple[Tensor, ...]
-Kind = Literal["program", "weights", "onnx", "mlflow", "mlflow-onnx", "rows"]
+Kind = Literal["program", "weights", "onnx", "mlflow", "mlflow-onnx", "rows", "arrays"]
 
 TOLERANCE = 1e-5  # of a float form's logits, absolute
 LOGIT = 10.0  # larger logits may differ in proportion, as float32 is not more precise
@@ -45,11 +45,14 @@ scratch, plan = sys.argv[1], json.loads(sys.argv[2])
 sequences = plan["sequences"]
 
 def loaded(kind, places):
-    if kind == "rows":
+    if kind in ("rows", "arrays"):
         import mlflow
         mlflow.set_tracking_uri(places[0]); mlflow.set_registry_uri(places[0])
         served = mlflow.pyfunc.load_model(places[1])
-        return lambda given: {sequences[0]: served.predict(given)}
+        def run_served(given):
+            found = served.predict(given if kind == "rows" else dict(zip(plan["arguments"], given)))
+            return found if isinstance(found, dict) else {sequences[0]: found}
+        return run_served
     if kind == "mlflow-onnx":
         import mlflow
         mlflow.set_tracking_uri(places[0]); mlflow.set_registry_uri(places[0])
@@ -192,9 +195,9 @@ def differences(
 ) -> dict[str, float]:  # fmt: skip
     """Return by form the largest difference of its logits, computed where tutelage is not installed, from the student's.
 
-    A form is its kind and places: `program` and `onnx` a file, `weights` a program's file and the weights', `mlflow` and `rows`
-    a tracking URI and a model URI, of a network and of a model that takes rows of a table. Raises `WorkFailed` if one cannot
-    be loaded or run there.
+    A form is its kind and places: `program` and `onnx` a file, `weights` a program's file and the weights', the others a
+    tracking URI and a model URI: `mlflow` and `mlflow-onnx` of a network, `rows` of a model that takes rows of a table,
+    `arrays` of one that takes arrays by name. Raises `WorkFailed` if one cannot be loaded or run there.
     """
     with tempfile.TemporaryDirectory() as scratch:
         for number, case in enumerate(cases):
