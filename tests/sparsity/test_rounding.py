@@ -82,3 +82,26 @@ def test_regularised_students_are_rounded_too() -> None:
     method = spr.build(spr.Config(round_to=8), 0.5)
     smaller = method.remove(network(32, 64), Calibration(arguments=ARGUMENTS))
     assert all(layer.out_channels % 8 == 0 for layer in smaller.modules() if isinstance(layer, nn.Conv2d))
+
+
+@pytest.mark.parametrize("round_to", [1, 8])
+@pytest.mark.parametrize("amount", [0.05, 0.25, 0.3, 0.6, 0.7, 0.9, 0.95])
+def test_a_share_of_every_layer_is_the_amount(amount: float, round_to: int) -> None:
+    """Of 10 channels without a quarter, `amounts` kept 8 and `amount` 7."""
+
+    def widths(config: channels.Config, share: float) -> list[int]:
+        found = channels.build(config, share).remove(grouped(), Calibration(arguments=ARGUMENTS))
+        return [layer.out_channels for layer in found.modules() if isinstance(layer, nn.Conv2d)]
+
+    own = channels.Config(amounts={"*": amount}, round_to=round_to)
+    assert widths(own, 0.5) == widths(channels.Config(round_to=round_to), amount)
+
+
+def grouped() -> nn.Sequential:
+    """A network of odd widths, with a convolution in groups, which lose equally many."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 10, 3, padding=1), nn.BatchNorm2d(10), nn.ReLU(), nn.Conv2d(10, 37, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(37, 24, 3, padding=1), nn.ReLU(), nn.Conv2d(24, 48, 3, padding=1, groups=2), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 10),
+    )  # fmt: skip

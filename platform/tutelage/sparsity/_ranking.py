@@ -126,7 +126,12 @@ def _rounded(removed: Sequence[int], flat: Tensor, owners: Sequence[int], round_
 
 
 def rounded_width(width: int, share: float, round_to: int) -> int:
-    """Return how many of `width` channels stay without a share of them: at least one, the nearest multiple of `round_to`."""
+    """Return how many of `width` channels stay without a share of them, as `sparsity.amount` leaves of every layer.
+
+    At least one stays, and with `round_to` the nearest multiple of it. Without it, the number is rounded down.
+    """
+    if round_to == 1:
+        return max(1, int(width * (1 - share)))
     return min(width, _multiple(max(1, width - int(share * width)), round_to, is_up=False))
 
 
