@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from tests.data.common import assert_input_error
 from tutelage.data import Examples, Ragged, characters, fingerprint
 from tutelage.data.characters import UNKNOWN_CHARACTER, Config
+from tutelage.errors import InputError
+from tutelage.signature import InputSpec
 
 SPLITS: tuple[Any, ...] = ("train", "validation", "test")
 IS_DRAWN = False
@@ -138,3 +140,20 @@ def test_a_path_without_a_text_is_an_error(tmp_path: Path) -> None:
     assert_input_error(lambda: read(str(tmp_path)), "has no .txt file")
     assert_input_error(lambda: read(str(tmp_path / "none.txt")), "none.txt")
     assert torch.is_tensor(read(**example(tmp_path))["train"].lengths)
+
+
+def test_for_a_network_the_characters_are_its_own(tmp_path: Path) -> None:
+    config = Config(path=write(tmp_path, "abcdefghijabcdefghij"), length=5, validation_share=0.25, test_share=0.25)
+
+    def read_as(names: str, split: Any = "test") -> Examples:
+        own = InputSpec(name="tokens", kind="tokens", shape=("steps",), dtype="int64", names=tuple(names))
+        return characters.read_as(config, 0, split, [own])
+
+    larger = read_as("abcdefghijxyz")
+    assert sequences(larger, "tokens") == ["fghi"] and larger.targets["token"].names == tuple("abcdefghijxyz")
+    assert "vocabulary: 13 characters that the network has" in larger.notes
+    with pytest.raises(InputError, match=r"text.txt, line 1: the test split has characters that the network lacks: 'j' \(1\)"):
+        read_as("abcdefghi")
+    counting = read_as(UNKNOWN_CHARACTER + "abcdefgh")
+    assert sequences(counting, "tokens") == [f"fgh{UNKNOWN_CHARACTER}"]
+    assert read_as("ba").inputs["tokens"].names == tuple("abcdefghij"), "an order that this source does not make"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from tests.data.common import assert_input_error
 from tutelage.data import Examples, Ragged, fingerprint, slots
 from tutelage.errors import InputError
+from tutelage.signature import InputSpec
 
 CITIES, DAYS = ("rome", "oslo", "lima", "new york"), ("monday", "friday")
 
@@ -177,3 +179,13 @@ def test_a_file_for_the_folder_and_a_folder_for_a_file_are_errors(tmp_path: Path
     with pytest.raises(InputError, match=": is a folder") as caught:
         slots.read(slots.Config(**options), 0, "train")
     assert "Did you mean 'seq.in'" not in str(caught.value)
+
+
+def test_for_a_network_the_words_are_its_own_and_others_are_the_unknown_word(tmp_path: Path) -> None:
+    config = folders(tmp_path, valid=("sail to oslo", "O O B-city", "BookFlight"))
+    own = InputSpec(name="tokens", kind="tokens", shape=("steps",), dtype="int64", names=("<unknown>", "oslo", "sail"))
+    found = slots.read_as(config, 0, "validation", [own])
+    assert row(found, "tokens") == ["sail", "<unknown>", "oslo"] and found.inputs["tokens"].names == own.names
+    assert "vocabulary: 2 words of the network; 33.3% of the words of validation are unknown" in found.notes
+    without = replace(own, names=("oslo", "sail"))
+    assert slots.read_as(config, 0, "validation", [without]).inputs["tokens"].names[0] == "<unknown>", "of training"

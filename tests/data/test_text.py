@@ -10,6 +10,7 @@ import pytest
 
 from tests.data.common import assert_input_error
 from tutelage.data import UNKNOWN, Examples, Ragged, text
+from tutelage.signature import InputSpec
 
 WORDS = ("fine", "grand", "poor", "bad")
 
@@ -116,3 +117,11 @@ def test_a_folder_has_one_file_a_split(tmp_path: Path) -> None:
     write(tmp_path / "train.jsonl", [pair(number) for number in range(40)])
     write(tmp_path / "dev.ndjson", [pair(0)])
     assert_input_error(lambda: read(tmp_path), "dev.ndjson and valid.jsonl are both validation files")
+
+
+def test_for_a_network_the_words_are_its_own_and_others_are_the_unknown_word(tmp_path: Path) -> None:
+    path = write(tmp_path / "all.jsonl", [pair(number) for number in range(40)])
+    own = InputSpec(name="tokens", kind="tokens", shape=("steps",), dtype="int64", names=("<unknown>", "film", "a"))
+    found = text.read_as(text.Config(path=str(path)), 0, "test", [own])
+    assert words_of(found)[:3] == ["a", "<unknown>", "film"] and found.inputs["tokens"].names == own.names
+    assert any(note.startswith("vocabulary: 2 words of the network; ") for note in found.notes)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 
 from tutelage.data import Ragged, ragged
+from tutelage.signature import InputSpec
 
 UNKNOWN_WORD = "<unknown>"
 
@@ -19,15 +20,24 @@ def vocabulary_of(sentences: Iterable[Sequence[str]], least_count: int) -> dict[
     return {word: number for number, word in enumerate((UNKNOWN_WORD, *known))}
 
 
+def vocabulary_as(inputs: Sequence[InputSpec]) -> dict[str, int] | None:
+    """Return the vocabulary of a network that takes tokens; None for a network without an unknown word."""
+    names = inputs[0].names
+    return {word: number for number, word in enumerate(names)} if names[:1] == (UNKNOWN_WORD,) else None
+
+
 def indices_of(sentences: Sequence[Sequence[str]], table: Mapping[str, int]) -> Ragged:
     """Return the indices of the words of each sentence, int64; 0 for a word that is not in `table`."""
     return ragged([torch.tensor([table.get(word, 0) for word in one]) for one in sentences])
 
 
-def said_of_words(sentences: Sequence[Sequence[str]], split: str, vocabulary: Mapping[str, int], least_count: int) -> str:
-    """Return how many words are known, and what share of a split's words is not, as a sentence."""
+def said_of_words(
+    sentences: Sequence[Sequence[str]], split: str, vocabulary: Mapping[str, int], least_count: int | None
+) -> str:  # fmt: skip
+    """Return how many words are known, and what share of a split's words is not, as a sentence.
+
+    Words are known that stand `least_count` times in training; None: those of a network.
+    """
+    source = f"that stand {least_count} times or more in training" if least_count else "of the network"
     unknown = sum(word not in vocabulary for one in sentences for word in one) / sum(map(len, sentences))
-    return (
-        f"vocabulary: {len(vocabulary) - 1:,} words that stand {least_count} times or more in training; "
-        f"{unknown:.1%} of the words of {split} are unknown"
-    )
+    return f"vocabulary: {len(vocabulary) - 1:,} words {source}; {unknown:.1%} of the words of {split} are unknown"

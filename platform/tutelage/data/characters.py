@@ -7,7 +7,7 @@ each of its characters but the first is predicted exactly once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,7 @@ from tutelage.data import Examples, Field, Ragged, SplitName, offsets_of
 from tutelage.errors import InputError
 from tutelage.files import existing, read_text
 from tutelage.plugins import PluginConfig
+from tutelage.signature import InputSpec
 
 SPACE: dict[str, dict[str, object]] = {}
 UNKNOWN_CHARACTER = "\N{REPLACEMENT CHARACTER}"
@@ -62,17 +63,39 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     The splits depend on positions alone, not on `seed`. Raises `InputError` for a text that is too short, and for characters
     that training lacks, unless they are counted.
     """
+    return _read(config, split, None)
+
+
+def read_as(config: Config, seed: int, split: SplitName, inputs: Sequence[InputSpec]) -> Examples:
+    """Return one split with the characters of a network. Raises `InputError` for others, unless the network counts them."""
+    names = inputs[0].names
+    own = [name for name in names if name != UNKNOWN_CHARACTER]
+    if not own or own != sorted(own) or any(len(name) != 1 for name in own):
+        return read(config, seed, split)
+    counts = {"unknown": "count" if UNKNOWN_CHARACTER in names else "refuse"}
+    return _read(config.model_copy(update=counts), split, np.array([*map(ord, own)]))
+
+
+def _read(config: Config, split: SplitName, own: np.ndarray | None) -> Examples:
+    """Return one split; `own` are the known characters, sorted code points, by default those of training."""
     text = _read_text(config.path)
     parts = _parts(text, config)
-    known = np.unique(text.points[slice(*parts["train"])])
-    indices = _indices(text, parts[split], known, split, config)
+    known = np.unique(text.points[slice(*parts["train"])]) if own is None else own
+    way_out = "training lacks: {}. Remove them, or set 'unknown: count', and each is a wrong prediction."
+    if own is not None:
+        way_out = "the network lacks: {}. Remove them."
+    indices = _indices(text, parts[split], known, f"the {split} split has characters that {way_out}", config)
     names = (*([UNKNOWN_CHARACTER] if config.unknown == "count" else []), *map(chr, known.tolist()))
     windows = _windows(len(indices), config, split)
     tokens, following = (_ragged(indices[shift:], windows) for shift in (0, 1))
     return Examples(
         inputs={"tokens": Field(values=tokens, kind="tokens", names=names)},
         targets={"token": Field(values=following, kind="class", names=names)},
-        notes=tuple(_notes(text, parts, names, split, windows, indices, config)),
+        notes=tuple(
+            _notes(
+                parts, len(known), "stand in training" if own is None else "the network has", split, windows, indices, config
+            )
+        ),
     )
 
 
@@ -115,8 +138,11 @@ def _parts(text: Text, config: Config) -> dict[SplitName, tuple[int, int]]:
     return parts
 
 
-def _indices(text: Text, part: tuple[int, int], known: np.ndarray, split: SplitName, config: Config) -> np.ndarray:
-    """Return the index of each character of a split; of unknown ones 0. Raises `InputError` for refused ones."""
+def _indices(text: Text, part: tuple[int, int], known: np.ndarray, message: str, config: Config) -> np.ndarray:
+    """Return the index of each character of a split; of unknown ones 0.
+
+    Raises `InputError` for unknown ones that are refused, with the `message`, in which {} stands for them.
+    """
     points = text.points[slice(*part)]
     places = np.searchsorted(known, points).clip(max=len(known) - 1)
     is_unknown = known[places] != points
@@ -126,10 +152,7 @@ def _indices(text: Text, part: tuple[int, int], known: np.ndarray, split: SplitN
     counted = Counter(points[is_unknown].tolist())
     listed = ", ".join(f"{chr(point)!r} ({count:,})" for point, count in counted.most_common(_SHOWN))
     more = ", …" if len(counted) > _SHOWN else ""
-    raise InputError(
-        f"{text.place(part[0] + int(is_unknown.argmax()))}: the {split} split has characters that training lacks: "
-        f"{listed}{more}. Remove them, or set 'unknown: count', and each is a wrong prediction."
-    )
+    raise InputError(f"{text.place(part[0] + int(is_unknown.argmax()))}: {message.format(listed + more)}")
 
 
 def _windows(total: int, config: Config, split: SplitName) -> np.ndarray:
@@ -147,7 +170,7 @@ def _ragged(indices: np.ndarray, windows: np.ndarray) -> Ragged:
 
 
 def _notes(
-    text: Text, parts: Mapping[SplitName, tuple[int, int]], names: tuple[str, ...], split: SplitName, windows: np.ndarray,
+    parts: Mapping[SplitName, tuple[int, int]], num_known: int, which: str, split: SplitName, windows: np.ndarray,
     indices: np.ndarray, config: Config,
 ) -> Iterator[str]:  # fmt: skip
     """Give sentences on what was read."""
@@ -157,6 +180,6 @@ def _notes(
         f"{split}: {len(windows):,} windows of at most {config.length} characters; a prediction sees those before it in its "
         "window alone"
     )
-    yield f"vocabulary: {len(names) - (config.unknown == 'count')} characters that stand in training"
+    yield f"vocabulary: {num_known} characters that {which}"
     if config.unknown == "count" and split != "train":
         yield f"{split}: {int((indices == 0).sum()):,} of {len(indices):,} characters are unknown"

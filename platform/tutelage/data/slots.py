@@ -20,10 +20,11 @@ from tutelage.data._broken import all_in_one, read_all
 from tutelage.data._folders import split_folders, splits_within
 from tutelage.data._labels import check_classes
 from tutelage.data._splitting import draw, how_split
-from tutelage.data._words import indices_of, said_of_words, vocabulary_of
+from tutelage.data._words import indices_of, said_of_words, vocabulary_as, vocabulary_of
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing_folder, read_lines
 from tutelage.plugins import PluginConfig
+from tutelage.signature import InputSpec
 
 SPACE: dict[str, dict[str, object]] = {}
 _WORDS, _SLOTS, _INTENTS = "seq.in", "seq.out", "label"
@@ -64,6 +65,15 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
 
     The vocabulary, slot labels and intents are those of training. Raises `InputError` for all wrong lines at once.
     """
+    return _read(config, seed, split, None)
+
+
+def read_as(config: Config, seed: int, split: SplitName, inputs: Sequence[InputSpec]) -> Examples:
+    """Return one split with the vocabulary of a network; words that it lacks are the unknown word."""
+    return _read(config, seed, split, vocabulary_as(inputs))
+
+
+def _read(config: Config, seed: int, split: SplitName, own_vocabulary: Mapping[str, int] | None) -> Examples:
     root = existing_folder(config.path)
     folders = split_folders(root)
     if not folders:
@@ -84,8 +94,9 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     chosen = own[0] if own else training.take(getattr(drawn, split).tolist())
     names = {_SLOTS: _slot_names(training), _INTENTS: intents}
     _check_known(chosen, names)
-    vocabulary = vocabulary_of(kept.words, config.least_count)
-    return _examples(chosen, vocabulary, names, (*how_split(*shares), *_notes(chosen, split, vocabulary, names, config)))
+    vocabulary = own_vocabulary or vocabulary_of(kept.words, config.least_count)
+    said = said_of_words(chosen.words, split, vocabulary, None if own_vocabulary else config.least_count)
+    return _examples(chosen, vocabulary, names, (*how_split(*shares), *_notes(chosen, split, said, names, config)))
 
 
 def _sentences(folder: Path, config: Config) -> Sentences:
@@ -176,7 +187,7 @@ def _examples(
 
 
 def _notes(
-    chosen: Sentences, split: SplitName, vocabulary: Mapping[str, int], names: Mapping[str, tuple[str, ...]], config: Config
+    chosen: Sentences, split: SplitName, said_of_vocabulary: str, names: Mapping[str, tuple[str, ...]], config: Config
 ) -> Iterator[str]:
     """Give sentences on what was read."""
     lengths = [len(one) for one in chosen.words]
@@ -184,6 +195,6 @@ def _notes(
         f"{split}: {len(lengths):,} sentences of {min(lengths)} to {max(lengths)} words, {len(names[_INTENTS])} intents, "
         f"{len(names[_SLOTS])} slot labels"
     )
-    yield said_of_words(chosen.words, split, vocabulary, config.least_count)
+    yield said_of_vocabulary
     if chosen.num_cut:
         yield f"cut to {config.longest} words: {chosen.num_cut:,} sentences of {chosen.folder}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,11 @@ from tutelage.data._broken import all_in_one, read_all
 from tutelage.data._folders import split_files
 from tutelage.data._labels import check_classes, no_labels
 from tutelage.data._splitting import check_rows, draw, said_of
-from tutelage.data._words import indices_of, said_of_words, vocabulary_of
+from tutelage.data._words import indices_of, said_of_words, vocabulary_as, vocabulary_of
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing, read_lines
 from tutelage.plugins import PluginConfig
+from tutelage.signature import InputSpec
 
 SPACE: dict[str, dict[str, object]] = {}
 JSON_LINES = (".jsonl", ".ndjson")
@@ -63,6 +64,15 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
 
     Vocabulary and classes are those of training. Raises `InputError` for all wrong lines at once.
     """
+    return _read(config, seed, split, None)
+
+
+def read_as(config: Config, seed: int, split: SplitName, inputs: Sequence[InputSpec]) -> Examples:
+    """Return one split with the vocabulary of a network; words that it lacks are the unknown word."""
+    return _read(config, seed, split, vocabulary_as(inputs))
+
+
+def _read(config: Config, seed: int, split: SplitName, own_vocabulary: Mapping[str, int] | None) -> Examples:
     parts = _parts(existing(config.path))
     wanted: list[SplitName] = ["train", *([split] if split in parts and split != "train" else [])]
     others = [partial(_texts, path, config) for name, path in parts.items() if name not in wanted]
@@ -71,14 +81,15 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     labels = _labels(training, names, is_training=True)
     shares = (None if "validation" in parts else config.validation_share, None if "test" in parts else config.test_share)
     drawn = draw(labels, seed, *shares, str(training.path))
-    vocabulary = vocabulary_of((training.words[row] for row in drawn.train.tolist()), config.least_count)
+    vocabulary = own_vocabulary or vocabulary_of((training.words[row] for row in drawn.train.tolist()), config.least_count)
     if own:
         words, chosen = own[0].words, _labels(own[0], names, is_training=False)
         check_rows(chosen, split, str(own[0].path))
     else:
         rows = getattr(drawn, split)
         words, chosen = [training.words[row] for row in rows.tolist()], labels[rows]
-    notes = [*said_of(names, labels, drawn, *shares), *_notes(words, split, vocabulary, [training, *own], config)]
+    said = said_of_words(words, split, vocabulary, None if own_vocabulary else config.least_count)
+    notes = [*said_of(names, labels, drawn, *shares), *_notes(words, split, said, [training, *own], config)]
     return Examples(
         inputs={"tokens": Field(values=indices_of(words, vocabulary), kind="tokens", names=tuple(vocabulary))},
         targets={"class": Field(values=torch.from_numpy(chosen), kind="class", names=names)},
@@ -195,12 +206,12 @@ def _labels(texts: Texts, names: tuple[str, ...], *, is_training: bool) -> np.nd
 
 
 def _notes(
-    words: list[list[str]], split: SplitName, vocabulary: Mapping[str, int], files: list[Texts], config: Config
+    words: list[list[str]], split: SplitName, said_of_vocabulary: str, files: list[Texts], config: Config
 ) -> Iterator[str]:  # fmt: skip
     """Give sentences on what was read."""
     lengths = [len(one) for one in words]
     yield f"{split}: {len(words):,} texts of {min(lengths)} to {max(lengths)} words"
-    yield said_of_words(words, split, vocabulary, config.least_count)
+    yield said_of_vocabulary
     for one in files:
         if one.num_cut:
             yield f"cut to {config.longest} words: {one.num_cut:,} texts of {one.path}"
