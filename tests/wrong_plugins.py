@@ -108,6 +108,8 @@ NoContributions = task(evaluate=lambda sequences, batch: {})
 NanContributions = task(evaluate=contributions(lambda count: torch.full((count, 2), float("nan"))))
 OtherCount = task(evaluate=contributions(lambda count: torch.zeros(count + 1, 2)))
 RaisingEvaluate = task(evaluate=raising)
+FlatDecoded = task(decoded_labels=lambda sequences, batch: {"class": sequences["class"].logits[:, 0].argmax(-1)})
+LargeDecoded = task(decoded_labels=lambda sequences, batch: {"class": torch.full((len(batch), 1), 99)})
 NanBaseline = task(baseline=lambda train, validation: float("nan"))
 WordAsBaseline = task(baseline=lambda train, validation: "high")
 

@@ -83,6 +83,8 @@ def test_a_wrong_data_source(name: str, words: str) -> None:
     ("NanContributions", "is nan"),
     ("OtherCount", "have the shape (9, 2); (8, k) is needed"),
     ("RaisingEvaluate", "evaluate fails: ZeroDivisionError"),
+    ("FlatDecoded", "decoded_labels gives no int64 labels of shape (8, 1) for 'class'"),
+    ("LargeDecoded", "decoded_labels gives a label outside of 0 to 2 for 'class'"),
     ("NanBaseline", "baseline is nan"),
     ("WordAsBaseline", "baseline is 'high', which is no number"),
 ])  # fmt: skip

@@ -24,7 +24,23 @@ MLP: dict[str, Any] = {"mlp": {"hidden": 12, "depth": 2}}
 VIT: dict[str, Any] = {"vit": {"patch_px": 2, "width": 16, "depth": 3, "heads": 2}}
 SMALL_VIT: dict[str, Any] = {"vit": {"patch_px": 2, "width": 8, "depth": 2, "heads": 4}}
 METHODS: dict[str, Any] = {
-    **{name: name for name in ("kd", "dkd", "dist", "fitnet", "attention", "similarity", "rkd", "crd", "review")},
+    **{
+        name: name
+        for name in (
+            "kd",
+            "dkd",
+            "dist",
+            "fitnet",
+            "hidden",
+            "attention",
+            "relations",
+            "similarity",
+            "rkd",
+            "crd",
+            "review",
+            "sequence",
+        )
+    },
     "heads": {"attention": {"of": "heads"}},
     "pooled": {"similarity": {"pooled": True}},
     "weights": "weights",
@@ -32,12 +48,12 @@ METHODS: dict[str, Any] = {
     "all": {"mixture": {"terms": {"kd": 1.0, "rkd": 1.0, "fitnet": 1.0}}},
 }
 REFUSED = {  # teacher → student: losses that cannot serve the pair
-    ("convnet", "mlp"): {"attention", "review", "heads", "weights"},
-    ("convnet", "vit"): {"heads", "weights", "spans"},  # this teacher's matrices are the smaller ones
-    ("vit", "convnet"): {"heads", "weights"},
-    ("vit", "mlp"): {"attention", "review", "heads", "weights"},
+    ("convnet", "mlp"): {"attention", "relations", "review", "heads", "weights"},
+    ("convnet", "vit"): {"heads", "relations", "weights", "spans"},  # this teacher's matrices are the smaller ones
+    ("vit", "convnet"): {"heads", "relations", "weights"},
+    ("vit", "mlp"): {"attention", "relations", "review", "heads", "weights"},
     ("vit", "small_vit"): set(),
-    ("mlp", "convnet"): {"attention", "review", "heads", "weights"},
+    ("mlp", "convnet"): {"attention", "relations", "review", "heads", "weights"},
 }
 NETWORKS = {"convnet": CONVNET, "mlp": MLP, "vit": VIT, "small_vit": SMALL_VIT}
 

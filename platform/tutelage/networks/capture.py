@@ -16,7 +16,7 @@ from tutelage.networks import top_k
 from tutelage.networks.output import Need, Output
 from tutelage.networks.stages import features_of, heads_watched, map_of, pooled_of, qkv_watched, watched
 from tutelage.signature import Signature
-from tutelage.tasks import LabelSequence, Task
+from tutelage.tasks import DecodesLabels, LabelSequence, Task
 
 CAPTURED: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {  # need → function of a stage's output and its steps' mask
     "features": lambda output, _mask: features_of(output),
@@ -30,8 +30,9 @@ def capture(
 ) -> dict[str, Tensor]:  # fmt: skip
     """Return the logits of every label sequence and the needed tensors of each stage, by part.
 
-    Parts are `logits.<sequence>`, `mask.<sequence>` if steps are masked, and `<need>.<stage>`. Cached knowledge has the same
-    parts. In `stages_of_steps` (`Outline.stages_of_steps`), means over positions exclude the padding of the input.
+    Parts are `logits.<sequence>`, `mask.<sequence>` if steps are masked, `<need>.<stage>`, and `decoded.<sequence>` if the task
+    decodes labels. Cached knowledge has the same parts. In `stages_of_steps` (`Outline.stages_of_steps`), means over positions
+    exclude the padding of the input.
     """
     with ExitStack() as stack:
         seen = stack.enter_context(watched(model)) if needs & set(CAPTURED) else {}
@@ -40,6 +41,8 @@ def capture(
         sequences = task.forward(model, batch)
     parts = {f"logits.{name}": sequence.logits for name, sequence in sequences.items()}
     parts |= {f"mask.{name}": sequence.mask for name, sequence in sequences.items() if sequence.mask is not None}
+    if "decoded" in needs and isinstance(task, DecodesLabels):
+        parts |= {f"decoded.{name}": labels for name, labels in task.decoded_labels(sequences, batch).items()}
     for kind in sorted(needs & set(CAPTURED)):
         for stage, output in seen.items():
             mask = mask_of_steps(features_of(output).shape[1], batch.input_mask) if stage in stages_of_steps else None
@@ -89,7 +92,8 @@ _NONE = torch.empty(0)
 
 
 def _output(name: str, parts: Mapping[str, Tensor], shared: Output) -> Output:
-    mask = parts.get(f"mask.{name}")
+    mask, labels = parts.get(f"mask.{name}"), parts.get(f"decoded.{name}")
+    shared = shared if labels is None else replace(shared, decoded=labels.long())
     if f"logits.{name}" in parts:
         return replace(shared, logits=parts[f"logits.{name}"].float(), mask=mask)
     if f"drawn.{name}" in parts:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tutelage.networks.top_k import TopClasses
 
-Need = Literal["logits", "features", "maps", "heads", "qkv", "pooled", "weights"]
+Need = Literal["logits", "features", "maps", "heads", "qkv", "pooled", "weights", "decoded"]
+OF_TEACHER: frozenset[Need] = frozenset({"decoded"})  # parts that a student's own output does not have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,8 @@ class Output:
     A teacher's output also has properties of the batch: `labels` `[batch, steps]`, -1 where unknown; `mask` `[batch, steps]`,
     False at padding (None: no padding); and `input_mask` `[batch, positions]`, the mask of the first ragged input. With sparse
     knowledge, a teacher's output has `top` instead of logits, which are then empty, or `drawn`: int64 classes `[batch, steps,
-    samples]` that were drawn from its distribution.
+    samples]` that were drawn from its distribution. `decoded` are the labels int64 `[batch, steps]` that the task decodes from
+    it.
     """
 
     logits: Tensor
@@ -88,3 +90,4 @@ class Output:
     input_mask: Tensor | None = None
     top: TopClasses | None = None
     drawn: Tensor | None = None
+    decoded: Tensor | None = None

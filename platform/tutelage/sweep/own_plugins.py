@@ -28,7 +28,7 @@ from tutelage.spec.sections import TrialConfig
 from tutelage.spec.spec import Spec
 from tutelage.sweep import knowledge
 from tutelage.sweep.student_checks import buildable
-from tutelage.tasks import LabelSequence, Task
+from tutelage.tasks import DecodesLabels, LabelSequence, Task
 from tutelage.training import distillation, inference, rehearsal, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.plan import Distillation
@@ -109,6 +109,10 @@ def _check_task(task: Task, name: str, model: nn.Module, context: TrainingContex
     _check_contributions(found, {measure.name: measure for measure in task.measures}, what, len(batch))
     with torch.no_grad(), _verb(what, "decode"):
         task.decode(sequences, batch)
+    if isinstance(task, DecodesLabels):
+        with torch.no_grad(), _verb(what, "decoded_labels"):
+            decoded = task.decoded_labels(sequences, batch)
+        _check_decoded(decoded, sequences, what)
     if has_baseline:
         with _verb(what, "baseline"):
             value = task.baseline(context.splits["train"], context.splits["validation"])
@@ -128,6 +132,18 @@ def _check_sequences(sequences: Any, what: str, context: TrainingContext, batch:
             raise InputError(
                 f"{what}: forward gives logits of shape {shape} for '{name}'; they are ({len(batch)}, steps, {wanted[name]})."
             )
+
+
+def _check_decoded(decoded: Any, sequences: Mapping[str, LabelSequence], what: str) -> None:
+    """Raise `InputError` unless `decoded` has a class at every real step of each label sequence."""
+    for name, sequence in sequences.items():
+        labels = decoded.get(name) if isinstance(decoded, Mapping) else None
+        steps, classes = tuple(sequence.logits.shape[:2]), sequence.logits.shape[2]
+        if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or tuple(labels.shape) != steps:
+            raise InputError(f"{what}: decoded_labels gives no int64 labels of shape {steps} for '{name}'.")
+        real = labels if sequence.mask is None else labels[sequence.mask]
+        if real.numel() and not 0 <= int(real.min()) <= int(real.max()) < classes:
+            raise InputError(f"{what}: decoded_labels gives a label outside of 0 to {classes - 1} for '{name}'.")
 
 
 def _check_tensor(value: Any, what: str, shape: tuple[int, ...]) -> None:

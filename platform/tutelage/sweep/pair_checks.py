@@ -17,6 +17,7 @@ from tutelage.spec.sections import RecipeConfig, TrialConfig
 from tutelage.spec.spec import Spec
 from tutelage.sweep.own_plugins import check_loss
 from tutelage.sweep.student_checks import buildable
+from tutelage.tasks import DecodesLabels
 from tutelage.training import distillation, student, student_sizes
 from tutelage.training.context import TrainingContext
 
@@ -49,6 +50,7 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
         if config.distillation.weight > 0:
             student.check_epochs(config)
             _check_full_size(config)
+            _check_decodes(config, context)
             distillation.distillation_loss(config, outline, teachers_outline)
             own_losses.setdefault(json.dumps(config.distillation.method, sort_keys=True), config)
     if starters and not any(starters):
@@ -70,6 +72,15 @@ def _check_needs_no_label(config: TrialConfig) -> None:
             f"no training example has a label, and a student would be trained label-only: distillation.weight "
             f"{config.distillation.weight:g}, {apart} epochs of pre-training, {tuned} of fine-tuning. Set a weight above 0, "
             "initialise: random or teacher, and fine_tune_epochs: 0."
+        )
+
+
+def _check_decodes(config: TrialConfig, context: TrainingContext) -> None:
+    if "decoded" in distillation.needs(config) and not isinstance(context.built_task, DecodesLabels):
+        raise InputError(
+            "distillation.method: a loss compares the labels that the teacher decodes, and task "
+            f"'{plugins.parse_reference(context.task)[0]}' decodes none: a text of CTC has no labels at its steps, and the "
+            "text that a language model writes is another input than the data. Use a loss of its outputs, such as kd."
         )
 
 

@@ -100,6 +100,15 @@ class ChecksSteps(Task, Protocol):
         ...
 
 
+@runtime_checkable
+class DecodesLabels(Task, Protocol):
+    """A task whose predictions are labels of its label sequences, from which a student can learn. A task need not have this."""
+
+    def decoded_labels(self, sequences: Sequences, batch: Batch) -> Mapping[str, Tensor]:
+        """Return what `decode` predicts as labels int64 `[batch, steps]`, by label sequence; any class at padding."""
+        ...
+
+
 def signature(task: Task, examples: Examples) -> Signature:
     """Return the signature of a network for this task and these examples."""
     return Signature(inputs=examples.input_specs, outputs=task.outputs(examples))

@@ -49,6 +49,10 @@ class Classification:
         """Return the class with the largest logit, int64 `[batch]`."""
         return sequences[NAME].logits[:, 0].argmax(dim=-1)
 
+    def decoded_labels(self, sequences: Sequences, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the class with the largest logit, int64 `[batch, 1]`."""
+        return {NAME: self.decode(sequences, batch).unsqueeze(1)}
+
     def show(self, example: Examples, outputs: Mapping[str, Sequences]) -> str:
         """Return the image, if there is one, and a table of the true class and each network's three most probable ones."""
         names, target = example.targets[NAME].names, int(example.take_targets(slice(None))[0][NAME])

@@ -112,6 +112,11 @@ class Tagging:
         slots, intents = self._best(sequences, batch)
         return Tags(sequences[SLOTS].unpadded(slots), intents.tolist())
 
+    def decoded_labels(self, sequences: Sequences, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the slot labels `[batch, steps]` and the intent `[batch, 1]` of `decode`."""
+        slots, intents = self._best(sequences, batch)
+        return {SLOTS: slots, INTENT: intents.unsqueeze(1)}
+
     def show(self, example: Examples, outputs: Mapping[str, Sequences]) -> str:
         """Return a table: the words, and their true and predicted slot labels and intents; wrong ones are marked."""
         batch = example.take(slice(None))

@@ -182,7 +182,9 @@ class TrainingContext:
     def _dtype(self, part: str) -> str:
         assert self.knowledge is not None
         kind, _, name = part.partition(".")
-        return top_k.index_dtype(self.signature.classes[name]) if kind in ("classes", "drawn") else self.knowledge.dtype
+        return (
+            top_k.index_dtype(self.signature.classes[name]) if kind in ("classes", "drawn", "decoded") else self.knowledge.dtype
+        )
 
     def write_view(self, draft: Path, split: SplitName, view: int, rows: Tensor, layouts: Layouts) -> None:
         """Write the teacher's outputs for a view of the consecutive examples `rows` into the view's draft."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 from tutelage.data import Batch, Examples
 from tutelage.losses import Loss
 from tutelage.networks import capture, stages
-from tutelage.networks.output import Need, Output
+from tutelage.networks.output import OF_TEACHER, Need, Output
 from tutelage.training import augment
 from tutelage.training.plan import Distillation, Phase, TrainingPlan
 
@@ -54,7 +54,7 @@ class StepLoss:
         distillation, batch = self._distillation, self.batch(rows, epoch)
         if distillation is None or self.module is None:
             return self.label_loss(self.parts(batch, frozenset(), epoch), batch)
-        parts = self.parts(batch, distillation.needs, epoch)
+        parts = self.parts(batch, distillation.needs - OF_TEACHER, epoch)
         view = self._view(epoch)
         distilled: Tensor = self.module(
             self._student_outputs(parts), self._teacher_outputs(distillation, rows, view, batch, capture.masks_of(parts))
