@@ -125,7 +125,7 @@ def stored(examples: Examples) -> Iterator[tuple[Any, ...]]:
         yield tuple(tuple(numbers.flatten().tolist()) for numbers in fields)
 
 
-@pytest.mark.parametrize("name", named("data"))
+@pytest.mark.parametrize("name", own_tests.with_their_skips("data"))
 def test_splits_are_complete_disjoint_stratified_and_reproducible(name: str, tmp_path: Path) -> None:
     _, plugin, config = plugins.configure("data", {name: example_options(name, tmp_path)})
     read = {split: plugin.read(config, 0, split) for split in SPLITS}
@@ -142,6 +142,11 @@ def test_splits_are_complete_disjoint_stratified_and_reproducible(name: str, tmp
     assert data.fingerprint(*read.values()) == data.fingerprint(*(plugin.read(config, 0, s) for s in SPLITS))
     is_drawn = own_tests.part("data", name, "IS_DRAWN", True)  # False: its splits do not depend on the seed
     assert is_drawn == (data.fingerprint(read["train"]) != data.fingerprint(plugin.read(config, 1, "train")))
+
+
+def test_a_source_whose_package_is_absent_skips_this_contract_as_its_own_tests_do() -> None:
+    marks = {found.values[0]: [one.name for one in found.marks] for found in own_tests.with_their_skips("data")}
+    assert marks["digit_lines"] == marks["digit_clips"] == ["skipif"] and marks["digits"] == []
 
 
 @pytest.mark.parametrize("split", SPLITS)

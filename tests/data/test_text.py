@@ -125,3 +125,42 @@ def test_for_a_network_the_words_are_its_own_and_others_are_the_unknown_word(tmp
     found = text.read_as(text.Config(path=str(path)), 0, "test", [own])
     assert words_of(found)[:3] == ["a", "<unknown>", "film"] and found.inputs["tokens"].names == own.names
     assert any(note.startswith("vocabulary: 2 words of the network; ") for note in found.notes)
+
+
+def write_folder(folder: Path, count: int, first: int = 0) -> None:
+    """Write `count` texts, each in a file in the folder of its class."""
+    for number in range(first, first + count):
+        words, label = pair(number)
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        (folder / label / f"{number}.txt").write_text(words + "\nSecond line.")
+
+
+def test_folders_of_classes_hold_a_file_a_text(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train", 40)
+    write_folder(tmp_path / "test", 4)
+    (tmp_path / "train/unlabelled/deeper").mkdir(parents=True)
+    (tmp_path / "train/unlabelled/deeper/1").write_text("A word")
+    (tmp_path / "train/good/read.me").touch()
+    found = read(tmp_path, "test")
+    assert words_of(found)[-4:] == ["?", "second", "line", "."]
+    assert classes_of(found) == [0, 0, 1, 1] and found.targets["class"].names == ("bad", "good")
+    assert "left out the files that are in no class or no text: 1 with .me" in found.notes
+    training = read(tmp_path)
+    assert classes_of(training)[-1] == UNKNOWN and len(training) + len(read(tmp_path, "validation")) == 41
+
+
+def test_one_folder_of_classes_is_split_by_the_seed(tmp_path: Path) -> None:
+    write_folder(tmp_path, 40)
+    sizes = [len(read(tmp_path, split, validation_share=0.2, test_share=0.2)) for split in ("train", "validation", "test")]
+    assert sizes == [24, 8, 8]
+
+
+def test_all_wrong_files_of_all_splits_are_named_at_once(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train", 40)
+    write_folder(tmp_path / "test", 4)
+    for number in (4, 5, 6):
+        (tmp_path / f"train/good/{4 * number}.txt").write_bytes(b"\xff\xfe\xfa")
+    (tmp_path / "test/bad/2.txt").write_text(" ")
+    assert_input_error(lambda: read(tmp_path), "texts cannot be read", "16.txt", "as UTF-8", "test/bad/2.txt: has no words")
+    (tmp_path / "train/empty").mkdir()
+    assert_input_error(lambda: read(tmp_path), "train/empty: has no text")

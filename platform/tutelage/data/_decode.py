@@ -18,7 +18,7 @@ def decoded(path: Path, side_px: int, not_rgb: str, background: str, animated: s
 
     Raises `InputError` as `upright` does.
     """
-    return _cropped(upright(path, not_rgb, background, animated), side_px)
+    return cropped(upright(path, not_rgb, background, animated), side_px)
 
 
 def upright(path: Path, not_rgb: str, background: str, animated: str) -> Image.Image:
@@ -63,11 +63,12 @@ def _is_uniform(image: Image.Image) -> bool:
     return bool(lowest == highest)
 
 
-def _cropped(image: Image.Image, side: int) -> np.ndarray:
+def cropped(image: Image.Image, side: int) -> np.ndarray:
+    """Return an image in RGB or grey as uint8 `[3 or 1, side, side]`: the shorter side scaled, the centre cropped."""
     scale = side / min(image.size)
     width, height = (max(side, round(length * scale)) for length in image.size)
     left, top = (width - side) // 2, (height - side) // 2
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image.crop((left, top, left + side, top + side)))
+    pixels = np.atleast_3d(np.asarray(image.crop((left, top, left + side, top + side))))
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))

@@ -1,4 +1,4 @@
-"""Where the images of a folder are: the folders of its splits and classes, and the images in them, without hidden ones."""
+"""The images in a folder, and what a folder of images has besides them; hidden files are left out."""
 
 from __future__ import annotations
 
@@ -7,28 +7,9 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from tutelage.data import SplitName
-from tutelage.data._folders import folders, is_hidden, split_folders, splits_within
-from tutelage.errors import InputError
+from tutelage.data._folders import folders, is_hidden
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-UNLABELLED = ("unlabelled", "unlabeled")
-
-
-def class_roots(root: Path) -> dict[SplitName, Path]:
-    """Return the folders of the splits, each with a folder a class; none if the classes stand in `root` itself.
-
-    Raises `InputError` as `split_folders`, for splits within classes, and for unlabelled images outside of training.
-    """
-    found = split_folders(root)
-    if not found and (inside := splits_within(root)):
-        split, name = inside[0].name, inside[0].parent.name
-        raise InputError(
-            f"{root / name}: has a folder {split}. Splits are folders in {root}, with a folder a class in each: move "
-            f"{name}/{split} to {split}/{name}."
-        )
-    if found and (aside := [name for name in UNLABELLED if (root / name).is_dir()]):
-        raise InputError(f"{root / aside[0]}: is outside the training folder. Move it into {found['train']}.")
-    return found
 
 
 def images_in(folder: Path) -> list[Path]:

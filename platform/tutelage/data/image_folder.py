@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from tutelage.data import UNKNOWN, Examples, SplitName
-from tutelage.data._broken import all_in_one, attempt, errors_in, read_all
+from tutelage.data import Examples, SplitName
+from tutelage.data._broken import all_in_one, attempt, errors_in
+from tutelage.data._class_folders import find
 from tutelage.data._decode import decoded
-from tutelage.data._folders import folders
-from tutelage.data._image_files import ENDINGS, UNLABELLED, class_roots, images_in, left_out
-from tutelage.data._labels import check_classes, first_names, no_labels
-from tutelage.data._splitting import check_rows, draw, examples_of, said_of, statistics
+from tutelage.data._image_files import ENDINGS, images_in, left_out
+from tutelage.data._splitting import examples_of, statistics
 from tutelage.errors import InputError
-from tutelage.files import existing_folder, expanded, write_json
+from tutelage.files import expanded, write_json
 from tutelage.plugins import PluginConfig
 from tutelage.storage import StorageFailed, open_storage
 
@@ -53,63 +51,16 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
 
     The classes are the folders of the training folder, or of the val folder if the training folder has only `unlabelled`.
     """
-    root = existing_folder(config.path)
-    roots = class_roots(root)
-    train_root = roots.get("train", root)
-    class_names = _class_names(train_root, roots)
-    files, labels = _training_files(train_root, class_names)
-    shares = (
-        None if "validation" in roots else config.validation_share, None if "test" in roots else config.test_share,
-    )  # fmt: skip
-    drawn = draw(labels, seed, *shares, str(train_root))
-    train = [files[row] for row in drawn.train]
-    if split != "train" and split in roots:
-        chosen, chosen_labels = _files(roots[split], class_names, filled=False)
-        check_rows(chosen_labels, split, str(roots[split]))
-    else:
-        rows = getattr(drawn, split)
-        chosen, chosen_labels = [files[row] for row in rows], labels[rows]
-    _, mean, std = _decoded(train, root, config)
-    images, _, _ = _decoded(chosen, root, config)
-    return examples_of(
-        images, chosen_labels, class_names, mean, std, (*left_out(root, roots), *said_of(class_names, labels, drawn, *shares))
-    )
+    found = find(config.path, seed, split, config.validation_share, config.test_share, _images_of)
+    _, mean, std = _decoded(found.training, found.root, config)
+    images, _, _ = _decoded(found.chosen, found.root, config)
+    return examples_of(images, found.labels, found.names, mean, std, (*left_out(found.root, found.roots), *found.notes))
 
 
-def _class_names(train_root: Path, roots: Mapping[SplitName, Path]) -> tuple[str, ...]:
-    found, root = folders(train_root), train_root
-    if found and not set(found) - set(UNLABELLED):
-        if "validation" not in roots:
-            raise no_labels(str(train_root), "Give train, val and test folders; val and test need one folder a class.")
-        root = roots["validation"]
-    names = tuple(name for name in folders(root) if name not in UNLABELLED)
-    check_classes(names, str(root))
-    return names
-
-
-def _training_files(root: Path, class_names: Sequence[str]) -> tuple[list[Path], np.ndarray]:
-    """Return the training images, the unlabelled ones last. Raises `InputError` for a folder without images."""
-    files, labels = _files(root, (*class_names, *UNLABELLED), filled=True)
-    return files, np.where(labels < len(class_names), labels, UNKNOWN)
-
-
-def _files(root: Path, names: Sequence[str], filled: bool) -> tuple[list[Path], np.ndarray]:
-    """Return the images in the folders `names` of `root`, in order, and the index in `names` of each image's folder.
-
-    Raises `InputError` for a folder with another name and, if `filled`, for a folder without images.
-    """
-    if strange := sorted(set(folders(root)) - set(names)):
-        remedy = "Move it into the training folder." if strange[0] in UNLABELLED else "Rename it."
-        raise InputError(f"{root / strange[0]}: is not a class of the training folder ({first_names(names)}). {remedy}")
-    found = read_all([partial(_images_of, root / name, filled) for name in names], what="folders of classes")
-    files = [path for inside in found for path in inside]
-    labels = [number for number, inside in enumerate(found) for _ in inside]
-    return files, np.array(labels, dtype=np.int64)
-
-
-def _images_of(folder: Path, filled: bool) -> list[Path]:
+def _images_of(folder: Path, is_training: bool) -> list[Path]:
+    """Return the images of a class. Raises `InputError` for a training folder without images."""
     inside = images_in(folder)
-    if filled and folder.is_dir() and not inside:
+    if is_training and not inside:
         raise InputError(f"{folder}: has no image ({', '.join(sorted(ENDINGS))}). Add images, or remove the folder.")
     return inside
 

@@ -1,4 +1,7 @@
-"""Texts with a class each: JSON lines, or the rows of a table, in a file or in a file a split."""
+"""Texts with a class each: JSON lines or the rows of a table, in a file or in a file a split, or files in a folder a class.
+
+Texts in a folder `unlabelled`, next to the folders of the training classes, are unlabelled training examples.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,11 @@ from pydantic import Field as Option
 
 from tutelage.data import UNKNOWN, Examples, Field, SplitName
 from tutelage.data import _tables as tables
-from tutelage.data._broken import all_in_one, read_all
+from tutelage.data._broken import all_in_one, attempt, read_all
 from tutelage.data._folders import split_files
 from tutelage.data._labels import check_classes, no_labels
 from tutelage.data._splitting import check_rows, draw, said_of
+from tutelage.data._text_folders import has_class_folders, left_out, read_texts
 from tutelage.data._words import indices_of, said_of_words, vocabulary_as, vocabulary_of
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing, read_lines
@@ -36,8 +40,8 @@ class Config(PluginConfig):
     """The path of the texts, their columns, which words are known, and what becomes of long texts."""
 
     path: str = Option(
-        description="a file of JSON lines (.jsonl) or a table (.csv, .tsv, .parquet), or a folder with the files train, and "
-        "optionally valid and test"
+        description="a file of JSON lines (.jsonl) or a table (.csv, .tsv, .parquet); a folder with the files train, and "
+        "optionally valid and test; or a folder with one folder a class, or with folders train, val and test of such folders"
     )
     text: str = Option("text", description="the key or column of the text")
     label: str = Option("label", description="the key or column of the class; an empty one in training is unlabelled")
@@ -45,8 +49,10 @@ class Config(PluginConfig):
     lowercase: bool = Option(True, description="whether upper case is read as lower case")
     longest: int = Option(256, ge=1, description="most words of a text; a punctuation mark is a word")
     longer: Literal["refuse", "truncate"] = Option("refuse", description="what to do with a text of more words")
-    validation_share: float = Option(0.1, gt=0.0, lt=0.5, description="share of the texts, of each class, without a valid file")
-    test_share: float = Option(0.1, gt=0.0, lt=0.5, description="share of the texts, of each class, without a test file")
+    validation_share: float = Option(
+        0.1, gt=0.0, lt=0.5, description="share of the texts, of each class, without a split of its own"
+    )
+    test_share: float = Option(0.1, gt=0.0, lt=0.5, description="share of the texts, of each class, if the split is not stored")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +65,25 @@ class Texts:
     num_cut: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """The words of the training texts and of a split's texts, the classes of the latter, and sentences on both.
+
+    `cut` says how many texts were cut.
+    """
+
+    training: list[list[str]]
+    words: list[list[str]]
+    labels: np.ndarray
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+    cut: list[str]
+
+
 def read(config: Config, seed: int, split: SplitName) -> Examples:
     """Return one split: ragged `tokens`, indices in the training vocabulary, and the target `class`.
 
-    Vocabulary and classes are those of training. Raises `InputError` for all wrong lines at once.
+    Vocabulary and classes are those of training. Raises `InputError` for all wrong lines, or all wrong files, at once.
     """
     return _read(config, seed, split, None)
 
@@ -73,7 +94,37 @@ def read_as(config: Config, seed: int, split: SplitName, inputs: Sequence[InputS
 
 
 def _read(config: Config, seed: int, split: SplitName, own_vocabulary: Mapping[str, int] | None) -> Examples:
-    parts = _parts(existing(config.path))
+    root = existing(config.path)
+    in_folders = has_class_folders(root) and not split_files(root, (*JSON_LINES, *TABLES))
+    found = (_from_folders if in_folders else _from_files)(root, config, seed, split)
+    vocabulary = own_vocabulary or vocabulary_of(found.training, config.least_count)
+    lengths = [len(one) for one in found.words]
+    said = f"{split}: {len(lengths):,} texts of {min(lengths)} to {max(lengths)} words"
+    more = said_of_words(found.words, split, vocabulary, None if own_vocabulary else config.least_count)
+    return Examples(
+        inputs={"tokens": Field(values=indices_of(found.words, vocabulary), kind="tokens", names=tuple(vocabulary))},
+        targets={"class": Field(values=torch.from_numpy(found.labels), kind="class", names=found.names)},
+        notes=(*found.notes, said, more, *found.cut),
+    )
+
+
+def _from_folders(root: Path, config: Config, seed: int, split: SplitName) -> Split:
+    """Return a split of texts in folders of classes."""
+    found, training, words = read_texts(
+        str(root), seed, split, config.validation_share, config.test_share, partial(_words, config=config)
+    )
+    num_cut = sum(len(one) > config.longest for one in words)
+    cut = [f"cut to {config.longest} words: {num_cut:,} texts of {split}"] if num_cut else []
+    training, words = ([one[: config.longest] for one in part] for part in (training, words))
+    notes = (*left_out(found), *found.notes)
+    return Split(
+        training=training, words=words, labels=found.labels.astype(np.int64), names=found.names, notes=notes, cut=cut
+    )  # fmt: skip
+
+
+def _from_files(root: Path, config: Config, seed: int, split: SplitName) -> Split:
+    """Return a split of texts in JSON lines or tables."""
+    parts = _parts(root)
     wanted: list[SplitName] = ["train", *([split] if split in parts and split != "train" else [])]
     others = [partial(_texts, path, config) for name, path in parts.items() if name not in wanted]
     training, *own = read_all([partial(_texts, parts[name], config) for name in wanted], others)
@@ -81,20 +132,17 @@ def _read(config: Config, seed: int, split: SplitName, own_vocabulary: Mapping[s
     labels = _labels(training, names, is_training=True)
     shares = (None if "validation" in parts else config.validation_share, None if "test" in parts else config.test_share)
     drawn = draw(labels, seed, *shares, str(training.path))
-    vocabulary = own_vocabulary or vocabulary_of((training.words[row] for row in drawn.train.tolist()), config.least_count)
     if own:
         words, chosen = own[0].words, _labels(own[0], names, is_training=False)
         check_rows(chosen, split, str(own[0].path))
     else:
         rows = getattr(drawn, split)
         words, chosen = [training.words[row] for row in rows.tolist()], labels[rows]
-    said = said_of_words(words, split, vocabulary, None if own_vocabulary else config.least_count)
-    notes = [*said_of(names, labels, drawn, *shares), *_notes(words, split, said, [training, *own], config)]
-    return Examples(
-        inputs={"tokens": Field(values=indices_of(words, vocabulary), kind="tokens", names=tuple(vocabulary))},
-        targets={"class": Field(values=torch.from_numpy(chosen), kind="class", names=names)},
-        notes=tuple(notes),
-    )
+    cut = [f"cut to {config.longest} words: {one.num_cut:,} texts of {one.path}" for one in (training, *own) if one.num_cut]
+    return Split(
+        training=[training.words[row] for row in drawn.train.tolist()], words=words, labels=chosen, names=names,
+        notes=said_of(names, labels, drawn, *shares), cut=cut,
+    )  # fmt: skip
 
 
 def _parts(root: Path) -> dict[SplitName, Path]:
@@ -103,7 +151,10 @@ def _parts(root: Path) -> dict[SplitName, Path]:
         return {"train": root}
     parts = split_files(root, (*JSON_LINES, *TABLES))
     if not parts:
-        raise InputError(f"{root}: has no training file. Put train.jsonl or train.csv into it, or give the path of a file.")
+        raise InputError(
+            f"{root}: has no training file and no folders of classes. Put train.jsonl or train.csv into it, or a folder a "
+            "class with a file .txt a text, or give the path of a file."
+        )
     return parts
 
 
@@ -167,14 +218,19 @@ def _checked(
         return InputError(f"{where}: '{config.text}' is {text!r}, no text.")
     if isinstance(label, list | dict | float | bool):
         return InputError(f"{where}: '{config.label}' is {label!r}, no class. A class is a word or a whole number.")
+    return attempt(lambda: (_words(text, where, config), "" if label is None else str(label).strip()))
+
+
+def _words(text: str, where: str, config: Config) -> list[str]:
+    """Return the words of a text. Raises `InputError` for a text without words, and for one that is too long."""
     words = _WORD.findall(text.lower() if config.lowercase else text)
     if not words:
-        return InputError(f"{where}: has no words. Remove it.")
+        raise InputError(f"{where}: has no words. Remove it.")
     if len(words) > config.longest and config.longer == "refuse":
-        return InputError(
+        raise InputError(
             f"{where}: has {len(words)} words; the option 'longest' is {config.longest}. Raise it, or set 'longer: truncate'."
         )
-    return words, "" if label is None else str(label).strip()
+    return words
 
 
 def _unit(path: Path) -> str:
@@ -203,15 +259,3 @@ def _labels(texts: Texts, names: tuple[str, ...], *, is_training: bool) -> np.nd
     if wrong:
         raise all_in_one(wrong, len(texts.labels), "texts")
     return np.array([known[label] for label in texts.labels], dtype=np.int64)
-
-
-def _notes(
-    words: list[list[str]], split: SplitName, said_of_vocabulary: str, files: list[Texts], config: Config
-) -> Iterator[str]:  # fmt: skip
-    """Give sentences on what was read."""
-    lengths = [len(one) for one in words]
-    yield f"{split}: {len(words):,} texts of {min(lengths)} to {max(lengths)} words"
-    yield said_of_vocabulary
-    for one in files:
-        if one.num_cut:
-            yield f"cut to {config.longest} words: {one.num_cut:,} texts of {one.path}"

@@ -34,8 +34,8 @@ class Video(Classification):
         """Return the label sequence `class`, which has one step. Raises `InputError` for examples without frames or a class."""
         if NAME not in examples.targets or not any(one.is_ragged and len(one.shape) == 4 for one in examples.input_specs):
             raise InputError(
-                "task 'video': the data have no clips [frames, channels, height, width] with one class each. The source "
-                "`digit_clips` has them."
+                "task 'video': the data have no clips [frames, channels, height, width] with one class each. The sources "
+                "`clip_folder` and `digit_clips` have them."
             )
         return super().outputs(examples)
 
