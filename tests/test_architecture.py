@@ -211,6 +211,11 @@ def test_the_pages_about_the_package_have_every_room(page: str) -> None:
     assert not missing
 
 
+def test_the_drawing_of_the_package_has_every_file_of_the_ground() -> None:
+    _, found, below = (PACKAGE.parents[1] / "docs" / "architecture.md").read_text().partition("    ground  ")
+    assert found and set(below.partition("\n\n")[0].split()) == GROUND
+
+
 @pytest.mark.slow
 def test_a_worker_imports_only_what_trains() -> None:
     """Every process of a cluster pays for its imports; with these ones a search's first student waited seconds longer."""

@@ -42,7 +42,8 @@ def commands(name: str) -> list[str]:
     """Return the shell commands of a page: in code blocks, and in `…` where one begins with a program of ours."""
     shown = FENCE.sub("", text(name))
     inline = re.findall(r"`((?:tutelage|make|python) [^`]+)`", prose(name).replace("\n", " "))
-    indented = re.findall(r"^    ((?:tutelage|make|python) .*(?:\\\n.*)*)", shown, re.MULTILINE)
-    fenced = [line for kind in ("", "sh", "bash") for code in blocks(name, kind) for line in code.splitlines()]
+    indented = re.findall(r"^    ((?:tutelage|make|python) (?:.*\\\n)*.*)", shown, re.MULTILINE)
+    shells = [code.replace("\\\n", " ") for kind in ("", "sh", "bash") for code in blocks(name, kind)]
+    fenced = [line for code in shells for line in code.splitlines()]
     starts = [line for line in fenced if line.startswith(("tutelage ", "make ", "python "))]
     return [" ".join(one.replace("\\\n", " ").split("#")[0].split()) for one in (*inline, *indented, *starts)]

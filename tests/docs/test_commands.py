@@ -1,9 +1,10 @@
-"""The commands that README and docs show exist, with the options that they are shown with; the specs load."""
+"""The commands that README and docs show exist, with the options that they are shown with; specs and settings load."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 from typing import Any
 
 import click
@@ -43,6 +44,21 @@ def test_a_command_and_its_options_exist(page: str, command: str) -> None:
 def test_a_make_target_exists(page: str, command: str) -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert shlex.split(command)[1] in targets, f"{page}: {command}"
+
+
+@pytest.mark.parametrize(("page", "command"), [one for one in SHOWN if one[1].startswith("python tests/")])
+def test_a_benchmark_and_its_options_exist(page: str, command: str) -> None:
+    file, *words = shlex.split(command)[1:]
+    source = (ROOT / file).read_text(encoding="utf-8")
+    missing = [word for word in words if word.startswith("--") and f'"{word}"' not in source]
+    assert not missing, f"{page}: {file} has no {', '.join(missing)}"
+
+
+@pytest.mark.parametrize(("page", "command"), [one for one in SHOWN if re.match(r"tutelage \w+ search_spaces/", one[1])])
+def test_the_spec_of_a_command_loads_with_its_settings(page: str, command: str) -> None:
+    words = shlex.split(command)
+    settings = [value for option, value in pairwise(words) if option == "--set" and "my_" not in value]
+    assert loading.load(ROOT / words[2], settings).name, page
 
 
 def test_every_command_of_the_program_is_in_the_readme() -> None:

@@ -1,13 +1,15 @@
-"""The pages name every key of a spec, and name no plugin that does not exist."""
+"""The pages name every key of a spec, and name no plugin, module or function that does not exist."""
 
 from __future__ import annotations
 
+import importlib
 import re
 import runpy
+from functools import reduce
 
 import pytest
 
-from tests.docs.pages import ROOT, prose, text
+from tests.docs.pages import NAMES, ROOT, prose, text
 from tutelage import plugins
 from tutelage.spec.reference import spec_settings
 
@@ -23,6 +25,8 @@ TABLES = {  # a family, and where its plugins are the first column of a table
     "models": ("docs/data-and-networks.md", "## Networks"),
 }
 NO_MEASURE = {"test.value", "confirmed_mean", "…_low", "…_high", "hypervolume"}  # rows about other numbers
+
+TAGS = {"tutelage.guard", "tutelage.key"}  # of MLflow
 
 
 def test_the_page_of_the_spec_is_up_to_date() -> None:
@@ -53,3 +57,20 @@ def test_a_page_names_only_plugins_that_exist(family: str) -> None:
     """What the package has beside them is listed by `tutelage list`, and has a page of `make docs`."""
     assert named(family)
     assert named(family) <= set(plugins.names(family))
+
+
+@pytest.mark.parametrize("page", [page for page in NAMES if "`tutelage." in prose(page)])
+def test_a_page_names_only_what_the_package_has(page: str) -> None:
+    missing = {name for name in re.findall(r"`(tutelage(?:\.\w+)+)", prose(page)) if not _exists(name)} - TAGS
+    assert not missing, f"{page} names {', '.join(sorted(missing))}"
+
+
+def _exists(name: str) -> bool:
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            module = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        return reduce(lambda found, part: getattr(found, part, None), parts[length:], module) is not None
+    return False

@@ -223,7 +223,7 @@ def test_a_threshold_of_no_layer_and_two_of_coupled_layers_are_rejected_before_t
     calibration = Calibration(arguments=(torch.randn(2, 4),))
     for thresholds, reason in (
         ({"5": 0.5}, "'5' is not a layer that can become smaller.* Such layers: 0, 1, 3"),
-        ({"0": 0.5, "1": 0.6}, "several thresholds: 0: 0.5, 1: 0.6"),
+        ({"0": 0.5, "1": 0.6}, "different thresholds: 0: 0.5, 1: 0.6"),
     ):
         with pytest.raises(InputError, match=reason):
             build(Config(thresholds=thresholds), 0.5).start(layered(), calibration)

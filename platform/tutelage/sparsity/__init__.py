@@ -1,4 +1,4 @@
-"""Sparsity: making a student smaller while it is trained. One file a method.
+"""Sparsity methods, one file each: they make a student smaller while it is trained.
 
 A plugin's `build(config, amount)` returns a `Method` for one training. The training loop calls it from the first step to the
 candidates that the training ends with.
@@ -17,11 +17,11 @@ from tutelage.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One network that a training ends with.
+    """One candidate: a network that a training ends with.
 
-    `amount` is the share that was removed from it, `made` describes in a few words how. `surgery` holds, as JSON, what
-    `Method.replay` needs to give a new network this one's form; None where it is enough to cut layers to the shapes of the
-    weights, as for removed channels. On a ladder, `rung` is its place from 0, the whole network.
+    `amount` is the share that was removed from it, and `made` describes in a few words how. `surgery` holds, as JSON, what
+    `Method.replay` needs to give a new network the same form. It is None if the shapes of the weights determine the form, as
+    they do for removed channels. On a ladder, `rung` is the candidate's number; 0 is the whole network.
     """
 
     model: nn.Module
@@ -35,12 +35,12 @@ class Point:
 class Calibration:
     """The data of a training with which a method may measure the network.
 
-    `arguments` are what the network is called with for two examples, on its device. `steps` is the number of steps of the whole
+    `arguments` are the network's arguments for two examples, on its device. `steps` is the number of steps of the whole
     training, `rates` the sum of the learning rates of the steps before the first removal, and `seed` the training's seed.
     `batches(count)` gives the arguments of up to `count` training batches without augmentation. `losses(count)` gives the
     training loss of up to `count` batches of the network in training, each a scalar with a gradient. `loss_of(model)` gives the
-    mean label loss of any network on examples that may decide a choice: with a guard its decision half of validation, without
-    one training examples. `latency_ms(model)` measures a network on this machine, in the form that is exported.
+    mean label loss of any network on the guard's decision half of validation, or on training examples if there is no guard.
+    `latency_ms(model)` measures a network on this machine, in the form that is exported.
     """
 
     arguments: tuple[Tensor, ...]
@@ -65,19 +65,19 @@ class Method:
 
     @property
     def made(self) -> str:
-        """How the network became smaller, in a few words."""
+        """A few words on how the network was made smaller."""
         return ""
 
     def surgery(self) -> Mapping[str, Any] | None:
-        """Return the `surgery` of a `Point` of the network as it now is."""
+        """Return the `surgery` of a `Point` with the present network."""
         return None
 
     def recoveries(self, epochs: int) -> tuple[int, ...]:
-        """Return how many of a training's `epochs` follow each call of `remove`, in order; their sum is below `epochs`."""
+        """Return the number of epochs after each call of `remove`, in order; their sum is less than the training's `epochs`."""
         return ()
 
     def for_ladder(self) -> Method:
-        """Return this method as a ladder uses it: only `remove` removes anything, and it is called again after a recovery.
+        """Return this method for use in a ladder: only `remove` removes anything, and it is called again after a recovery.
 
         `amount` is set before each call, to a larger share of the whole network. Raises `InputError` with the reason if the
         method cannot remove further from what it returned.
@@ -85,7 +85,7 @@ class Method:
         raise InputError("it does not remove at one moment of a training. Use another method, or omit sparsity.ladder.")
 
     def sandwich(self, amounts: Sequence[float], recovery_epochs: int) -> Method:
-        """Return a ladder of these amounts by the sandwich rule: channels are ordered once, and all rungs share weights.
+        """Return a ladder of these amounts by the sandwich rule: the channels are ordered once, and all rungs share weights.
 
         Raises `InputError` with the reason if the method has no such order.
         """
@@ -95,17 +95,17 @@ class Method:
         )
 
     def reopen(self, model: nn.Module) -> nn.Module:
-        """Return `model` in a form from which a stage that comes before this one can remove further; a `composed` ladder asks.
+        """Return `model` in a form from which an earlier stage of `composed` can remove more.
 
-        Factors become one layer, and masks are discarded. `remove` is called next.
+        Factors become one layer, and masks are discarded. Each rung of a ladder calls this before `remove`.
         """
         return model
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
         """Return the untrained `model` in the size of the first candidate; None if training decides the size.
 
-        `arguments` are what the network is called with for two examples; both may be on the meta device. Raises `InputError`
-        for a network that the method cannot make smaller, also where training decides the size.
+        `arguments` are the network's arguments for two examples; both may be on the meta device. Raises `InputError` for a
+        network that the method cannot make smaller, even if training decides the size.
         """
         return None
 
@@ -127,7 +127,8 @@ class Method:
     def finish(self, model: nn.Module, calibration: Calibration) -> Sequence[Point]:
         """Return the candidates of the training, at least one.
 
-        The first of the highest rung (the first, if there are no rungs) is what the config asks for and `presized` sized.
+        The config specifies the first candidate of the highest rung, or the first one if there are no rungs; `presized` returns
+        a network of its size.
         """
         return [Point(model=model, amount=self.amount, made=self.made, surgery=self.surgery())]
 
@@ -136,7 +137,10 @@ class Method:
         return {}
 
     def restore(self, model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
-        """Restore `state`; return `model`, new from `start`, in the form of the saved network. Its weights are loaded later."""
+        """Restore `state`; return `model`, which `start` returned, in the form of the saved network.
+
+        Its weights are loaded later.
+        """
         return model
 
     def replay(self, model: nn.Module, surgery: Mapping[str, Any]) -> nn.Module:

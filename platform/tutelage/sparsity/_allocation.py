@@ -1,4 +1,4 @@
-"""How much of each layer a method removes: options that methods for channels, units and heads share."""
+"""How much a method removes from each layer: options and code for channels, units and heads."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Share = Annotated[float, Field(ge=0, le=0.95)]
 
 _UNIFORM = "uniform: the same share of every layer; "
 _SENSITIVITY = (
-    "sensitivity: the share is of the network's `cost`, and layers lose most where the loss grows least for what is saved, "
-    "measured on the guard's decision half of validation, without a guard on training examples"
+    "sensitivity: the share is of the network's `cost`, and layers lose most where the loss grows least for the saved cost, "
+    "measured on the guard's decision half of validation, or on training examples without a guard"
 )
-ALLOCATION = _UNIFORM + _SENSITIVITY  # of methods that compare no units of different layers
+ALLOCATION = _UNIFORM + _SENSITIVITY  # for methods that do not compare units of different layers
 NETWORK_ALLOCATION = f"{_UNIFORM}network: the weakest channels of the network; {_SENSITIVITY}"
 
 
 class AllocationConfig(RemovalConfig):
-    """Which share each layer loses."""
+    """The share that each layer loses."""
 
     allocation: Literal["uniform", "network", "sensitivity"] = Field("uniform", description=NETWORK_ALLOCATION)
-    cost: Cost = Field("macs", description="what sparsity.amount is a share of with allocation: sensitivity")
+    cost: Cost = Field("macs", description="the cost of which sparsity.amount is the share, with allocation: sensitivity")
     amounts: dict[str, Share] = Field(
         {},
         description="shares of single layers in place of sparsity.amount, by names or by patterns with * and ?; with "
@@ -47,7 +47,7 @@ class AllocationConfig(RemovalConfig):
 
 
 class Allocated(Removal):
-    """A removal of units from named groups; each loses the same share, its own of `amounts`, or what an order leaves it."""
+    """Removes units from named groups: the same share of each, its share in `amounts`, or as many as an order gives."""
 
     def __init__(self, config: AllocationConfig, amount: float, round_to: int = 1) -> None:
         super().__init__(config, amount)
@@ -56,13 +56,13 @@ class Allocated(Removal):
 
     @property
     def allocated(self) -> str:
-        """How the shares of layers were chosen, for `made`; "" for one share of every layer."""
+        """How the shares of layers were chosen, as text for `made`; "" if all layers lose the same share."""
         if self.order is not None:
             return f", shares by sensitivity: {self.order.description}"
         return ", layers with shares of their own" if self.amounts else ""
 
     def kept(self, model: nn.Module, widths: Mapping[str, int], cut: Cut, calibration: Calibration) -> dict[str, int]:
-        """Return how many units each group keeps by the order; `widths` are the present ones."""
+        """Return the number of units that each group keeps by the order; `widths` are the present numbers."""
         assert self.order is not None
         return self.order.kept(model, widths, cut, self.amount, calibration)
 

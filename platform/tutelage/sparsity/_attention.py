@@ -133,9 +133,9 @@ def _linears(module: nn.Module) -> list[nn.Linear]:
 def remove_heads(one: Attention, kept: Tensor, is_same: Compare) -> dict[str, int]:
     """Keep only the heads `kept`, in place; return the attributes of the module that changed, with their values.
 
-    The rows of a fused layer are ordered by part or by head, and other attributes than the number of heads may hold the width:
-    the first combination is used for which `is_same` returns True. If there is none, the attention is unchanged, and
-    `Unremovable` is raised.
+    The rows of a fused layer may be ordered by part or by head, and further attributes may hold the width. The first
+    combination for which `is_same` returns True is used. If there is none, the attention is unchanged, and `Unremovable` is
+    raised.
     """
     layers = (*one.inputs, one.projection)
     before = [(layer, dict(layer._parameters), layer.in_features, layer.out_features) for layer in layers]

@@ -1,4 +1,4 @@
-"""Residual blocks: the weights of a whole block as one group, and its removal where it passes its input on."""
+"""Residual blocks: the weights of a block as one group, and the replacement of a block by an identity."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tutelage.sparsity._coupled import CoupledGroup, Slice
 
 
 def block_terms(model: nn.Module, arguments: tuple[Tensor, ...]) -> dict[str, CoupledGroup]:
-    """Return each residual block as a group of width 1, by name: a module that returns its input if its weights are zero.
+    """Return each residual block, by name, as a group of width 1.
 
-    Of nested ones the inner are taken. A block after which a norm stands on the sum, as in `nn.TransformerEncoderLayer`, or
-    which changes the shape, does not pass its input on.
+    A residual block is a module that returns its input if its weights are zero; of nested ones, the innermost are returned. A
+    module that normalises the sum, as `nn.TransformerEncoderLayer` does by default, or that changes the shape is none.
     """
     inputs = _inputs(model, arguments)
     found = [name for name, given in inputs.items() if _is_residual(model.get_submodule(name), given)]
@@ -69,7 +69,7 @@ def _is_residual(block: nn.Module, given: Tensor) -> bool:
 
 
 def remove_blocks(model: nn.Module, names: list[str]) -> nn.Module:
-    """Return `model` with an identity in place of each of these blocks. Raises `InputError` for a name that is none."""
+    """Return `model` with an identity in place of each of these blocks. Raises `InputError` for an unknown name."""
     for name in names:
         try:
             model.get_submodule(name)

@@ -1,4 +1,4 @@
-"""Options that hold for single layers, by their names or by patterns with * and ?."""
+"""Options for single layers, given by name or by a pattern with * and ?."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tutelage.errors import InputError, nearest
 
 
 def value_for(options: Mapping[str, float], layers: Iterable[str], otherwise: float | None = None) -> float | None:
-    """Return the value of a coupled group of layers: of a layer's own name, else of the first pattern that matches one."""
+    """Return an option's value for coupled layers: by a layer's own name, else by the first pattern that matches a layer."""
     names = list(layers)
     own = [options[name] for name in names if name in options]
     matching = [value for pattern, value in options.items() for name in names if fnmatchcase(name, pattern)]
@@ -17,9 +17,9 @@ def value_for(options: Mapping[str, float], layers: Iterable[str], otherwise: fl
 
 
 def check(option: str, options: Mapping[str, float], groups: Sequence[Iterable[str]]) -> None:
-    """Raise `InputError` for a name or pattern of no layer in `groups`, and for two names of a group with unequal values.
+    """Raise `InputError` for a name or pattern that fits no layer in `groups`, and for unequal values of coupled layers.
 
-    `groups` are the coupled layers that can become smaller; `option` is named in the message.
+    `groups` are the coupled layers that can become smaller; `option` is the option's name in the message.
     """
     by_group = [sorted(layers) for layers in groups]
     known = sorted({name for names in by_group for name in names})
@@ -33,6 +33,6 @@ def check(option: str, options: Mapping[str, float], groups: Sequence[Iterable[s
         if len({options[name] for name in names if name in options}) > 1:
             given = ", ".join(f"{name}: {options[name]:g}" for name in names if name in options)
             raise InputError(
-                f"sparsity.method {option}: coupled layers lose the same units, but have several {option}: {given}. Leave all "
-                "but one out."
+                f"sparsity.method {option}: coupled layers lose the same units, but have different {option}: {given}. "
+                "Keep one of them."
             )

@@ -17,7 +17,7 @@ from torch_pruning import DependencyGraph
 class Slice:
     """The parts of one parameter that belong to channels: position `index` along `axis` belongs to `channel`, `[n]` each.
 
-    They give the channels where the slice is an output of its layer; otherwise they read them.
+    With `is_output`, these weights compute the channels; otherwise they read them.
     """
 
     parameter: str

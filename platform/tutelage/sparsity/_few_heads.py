@@ -1,4 +1,4 @@
-"""An `nn.MultiheadAttention` without some heads: its heads together are narrower than its tokens."""
+"""An `nn.MultiheadAttention` that has lost heads: those that it keeps are together narrower than a token."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 
 class FewHeads(nn.Module):
-    """Attention that is called as `nn.MultiheadAttention` is; `num_heads` of the width `head_width`, on tokens of any width.
+    """Attention with the interface of `nn.MultiheadAttention`: `num_heads` heads of `head_width`, for tokens of any width.
 
     `in_projection` has the rows of all queries, then of all keys and of all values.
     """

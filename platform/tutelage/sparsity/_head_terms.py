@@ -15,7 +15,7 @@ from tutelage.sparsity._readers import Unremovable
 
 
 def head_terms(model: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[dict[str, CoupledGroup], dict[str, str]]:
-    """Return the heads of each attention as a group by the attention's name, and the reasons why others have none.
+    """Return the heads of each attention as a group by the attention's name, and the reasons why other attentions have none.
 
     A head has its rows of queries, keys and values with their biases, and the columns of the projection that read it.
     """
@@ -65,7 +65,7 @@ def _group(heads: int, rows: Sequence[Slice], *columns: Slice) -> CoupledGroup:
 
 
 def _is_layout(model: nn.Module, arguments: tuple[Tensor, ...], rows: CoupledGroup, columns: CoupledGroup) -> bool:
-    """Return whether a head whose rows are zero adds as little as one whose columns are zero."""
+    """Return whether the outputs are equal with the rows of the first head at zero and with its columns at zero."""
     factors = torch.ones(rows.width, device=arguments[0].device).index_fill(0, torch.tensor([0], device=arguments[0].device), 0)
     without_rows, without_columns = (copy.deepcopy(model).requires_grad_(True) for _ in range(2))
     rows.scale(without_rows, factors)

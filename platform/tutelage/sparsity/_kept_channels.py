@@ -1,4 +1,4 @@
-"""Each coupled group of channels keeps those of its channels that have the highest scores, as many as are given."""
+"""Removal of the channels with the lowest scores, where each coupled group keeps a given number of channels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tutelage.sparsity._ranking import WidthRanks, scores_by_layer
 from tutelage.sparsity._scores import Score, score_of
 from tutelage.sparsity._tracing import Names, parts, plain_pruner, removed, traced
 
-UNSHARED = (  # why a channel has no place in the sandwich rule
+UNSHARED = (  # why the sandwich rule cannot be used
     "its channels cannot share the weights of a whole network, as in a grouped convolution. "
     "Set sparsity.ladder.sandwich: false."
 )

@@ -26,7 +26,7 @@ class Narrow:
     """A network with the channels `kept` of a whole one, whose weights it reads at every call."""
 
     def __init__(self, whole: nn.Module, kept: Kept, calibration: Calibration) -> None:
-        """Raises `InputError` where a channel is more than a part of some weights, as in grouped convolutions."""
+        """Raises `InputError` if a narrower weight is no part of the whole one, as in grouped convolutions."""
         widths = {name: group.width for group in groups(whole, calibration.arguments) for name in group.layers & kept.keys()}
         stays = {name: torch.isin(torch.arange(widths[name]), torch.tensor(kept[name])) for name in kept}
         scores, counts = {name: one.float() for name, one in stays.items()}, {name: len(one) for name, one in kept.items()}
@@ -79,7 +79,7 @@ def tensors(outputs: Any) -> list[Tensor]:
 def divergence(whole: Sequence[Tensor], narrow: Sequence[Tensor], arguments: tuple[Tensor, ...]) -> Tensor:
     """Return the mean over real steps of KL(whole ‖ narrow) in nats, summed over the outputs `[batch, (steps,) classes]`.
 
-    A step is real where a mask among the arguments, `[batch, steps]`, says so; without one all are.
+    A step is real where a mask `[batch, steps]` among the arguments is True; without a mask, all steps are real.
     """
     total = torch.zeros((), device=narrow[0].device)
     for left, right in zip(whole, narrow, strict=True):

@@ -33,9 +33,9 @@ class PenalisedParts:
     @property
     def description(self) -> str:
         """The parts that were removed beside channels, in words; "" without such a penalty."""
-        said = [word for word, strength in (("heads", self._heads), ("blocks", self._blocks)) if strength]
+        names = [word for word, strength in (("heads", self._heads), ("blocks", self._blocks)) if strength]
         gone = f" (gone: {', '.join(self._gone)})" if self._gone else ""
-        return f", {' and '.join(said)}{gone}" if said else ""
+        return f", {' and '.join(names)}{gone}" if names else ""
 
     def terms(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> Iterator[tuple[CoupledGroup, Tensor]]:
         """Yield each group with the decrease of its norms over the training.
@@ -63,7 +63,7 @@ class PenalisedParts:
         if not found and not self._gone:
             raise InputError(
                 "sparsity.method spr: no block of this network can be penalised: none returns its input when its weights are "
-                "zero, as a residual block of one shape does that no norm follows. Set blocks: 0."
+                "zero. A residual block does so if it keeps the shape and no norm follows its sum. Set blocks: 0."
             )
         return found
 
@@ -75,10 +75,10 @@ class PenalisedParts:
         self, model: nn.Module, arguments: tuple[Tensor, ...], amount: float, amounts: Mapping[str, float],
         thresholds: Mapping[str, float], threshold: float | None,
     ) -> nn.Module:  # fmt: skip
-        """Return `model` without at most the share `amount` of its heads and blocks, in place.
+        """Return `model` without its weak heads and blocks, at most the share `amount` of each; it is changed in place.
 
-        Heads go that are zero or below their threshold, a multiple of the mean norm of their attention, and blocks that are
-        zero. Every attention keeps a head; single ones may have shares of their own in `amounts`.
+        A head is removed if its norm is zero or below its threshold, a multiple of the mean norm in its attention. A block is
+        removed if its weights are zero. Every attention keeps a head. `amounts` has the shares of single attentions.
         """
         scores = {name: group.norms(model).cpu() for name, group in self._head_terms(model, arguments).items()}
         kept = {}
@@ -102,7 +102,7 @@ class PenalisedParts:
         return remove_blocks(model, zero[:allowed])
 
     def surgery(self) -> dict[str, Any] | None:
-        """Return what `replayed` needs; None if nothing is gone."""
+        """Return what `replayed` needs; None if nothing was removed."""
         return {"attentions": self._changes, "blocks": self._gone} if self._changes or self._gone else None
 
     def state(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class PenalisedParts:
         return {"attentions": self._changes, "blocks": list(self._gone), **counts}
 
     def restore(self, model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
-        """Return `model` without the heads and blocks that are gone in `state`."""
+        """Return `model` without the heads and blocks that were removed before `state` was saved."""
         self._changes, self._gone = dict(state["attentions"]), list(state["blocks"])
         self._whole_heads, self._whole_blocks = dict(state["whole_heads"]), int(state["whole_blocks"])
         return replayed(model, state)

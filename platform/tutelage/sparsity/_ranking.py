@@ -1,7 +1,7 @@
-"""The weakest channels of a whole network: exactly the requested number, and every layer keeps some.
+"""Ranks of channels with which torch-pruning removes exactly the requested number, and never a whole layer.
 
 torch-pruning compares scores with a threshold. It removes all channels whose scores equal the threshold, and none of a layer
-whose scores all lie below it. Ranks that are all different avoid both.
+whose scores all lie below it. Different ranks for all channels avoid both.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ class NetworkRanks(Ranks):
 
     The `share` (0 to 1) of all channels with the lowest scores is removed; a score is a multiple of its layer's mean. Of equal
     scores, the earlier ones are removed. A layer loses at most the share `most`, never all channels, and none at or above its
-    threshold; less than the share is removed where these limits leave no more. With `round_to`, the width of every layer
-    is then rounded to a multiple of it, but not to 0: to the nearest one, or up with thresholds. Shares are of the
-    `whole_widths`, where a layer has one, so that a network that lost channels before loses the rest of the share.
+    threshold; if these limits allow no more, less than the share is removed. With `round_to`, the width of every layer
+    is then rounded to a multiple of it, but not to 0: to the nearest one, or up with thresholds. The share
+    is that of `whole_widths`, the widths before earlier removals, where they are given: only the rest of it is removed.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Hidden units of recurrent layers, physically removed: their gates, their recurrent columns, and what reads them."""
+"""Hidden units of recurrent layers, physically removed: their gates, recurrent columns, and the columns that read them."""
 
 from __future__ import annotations
 
@@ -125,14 +125,14 @@ def _readers(model: nn.Module, arguments: tuple[Tensor, ...], name: str, layer: 
 
 
 def _filled(layer: nn.RNNBase) -> Any:
-    """Return what replaces the outputs and states of `layer` by values that are zero for units that are not alive."""
+    """Return a function that replaces the outputs and states of `layer`; units that are not alive become zero."""
     generator = torch.Generator().manual_seed(0)
     units, directions = layer.hidden_size, _directions(layer)
 
     def values(like: Tensor, alive: Tensor) -> Tensor:
         places = torch.stack(torch.meshgrid(*(torch.arange(n) for n in like.shape[:-1]), indexing="ij")).sum(dim=0)
         sizes = 0.5 + torch.rand(like.shape[-1], generator=generator.manual_seed(0))
-        signs = 1.0 - 2.0 * (places % 2)  # some are positive wherever a function such as ReLU drops negative ones
+        signs = 1.0 - 2.0 * (places % 2)  # every unit has positive values, which ReLU keeps
         return (signs[..., None] * sizes * (1 + places[..., None] / 7) * alive).to(like)
 
     def fill(output: Any, alive: Tensor) -> Any:

@@ -35,7 +35,7 @@ class Removal(Method):
     def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model` without the share `amount` of the whole network; it may be changed in place.
 
-        A ladder cuts again, with a larger `amount`, the network that an earlier cut returned and that was trained since.
+        On a ladder it is called again, with a larger `amount` and the network of the earlier call after its recovery.
         """
         raise NotImplementedError
 

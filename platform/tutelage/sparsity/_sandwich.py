@@ -19,10 +19,10 @@ class Sandwich(Method):
     """A ladder whose rungs are parts of one network, with its weights, that recover in one phase.
 
     After the training of the whole network, its channels are ordered once, and each rung keeps the first of them. Every further
-    step trains the whole network as before, and in the same step the narrowest rung and two others, drawn by the seed, which
-    learn the whole network's outputs (Kullback–Leibler divergence at temperature 1; no labels). At the end each rung gets
-    weights of its own, and its batch norms are measured again. `order` returns the channels that stay without the method's
-    `amount`; those of a larger amount are among those of a smaller one.
+    step trains the whole network as before, and in the same step the narrowest rung and two others, drawn by the seed. Their
+    loss is the divergence from the whole network's outputs (Kullback–Leibler, at temperature 1; no labels). At the end each
+    rung gets its own weights, and its batch norms are measured again. `order` returns the channels that remain after the
+    method's `amount` is removed; those of a larger amount are among those of a smaller one.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Sandwich(Method):
         return torch.stack([divergence(target, one.outputs(model, arguments), arguments) for one in self._drawn()]).sum()
 
     def _drawn(self) -> list[Narrow]:
-        """Return the narrowest rung and others of this step."""
+        """Return the rungs of this step: the narrowest and up to two others, drawn by the seed and the step."""
         self._steps += 1
         generator = torch.Generator().manual_seed(self._calibration.seed * 1_000_003 + self._steps)
         others = torch.randperm(len(self._rungs) - 1, generator=generator)[:RANDOM].tolist()
@@ -79,7 +79,7 @@ class Sandwich(Method):
         return model
 
     def _grow(self, whole: nn.Module) -> None:
-        """Make the rungs, and remember what the whole network computes in training."""
+        """Make the rungs, and store what the whole network computes in each training step."""
         seen = self._seen
 
         def remember(module: nn.Module, arguments: tuple[Tensor, ...], outputs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The importance of the coupled channels of a group; the lowest is removed first. A score is a function of a DepGraph group."""
+"""Scores of the importance of coupled channels, as functions of a DepGraph group; the lowest are removed first."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Importance = Callable[[Any], Tensor | None]
 DESCRIPTION = (
     "what makes a channel important. l2, l1: sum of squares or of absolute values of the weights coupled to it, averaged over "
     "its layers; bn_scale: scale of its batch norm (Liu et al., 2017), l2 where there is none; taylor: square of the change of "
-    "the loss without it, to first order, averaged over eight batches (Molchanov et al., 2019); random: a draw by the seed, "
-    "the control of every other score"
+    "the loss without it, to first order, averaged over eight batches (Molchanov et al., 2019); random: numbers drawn by "
+    "the seed, a control for the other scores"
 )
 BATCHES = 8  # of training examples over which the changes of the loss are averaged
 
@@ -69,8 +69,9 @@ class _Random:
 class _Taylor:
     """The squared change of the loss without a channel, to first order, averaged over batches (Molchanov et al., 2019).
 
-    A channel is a factor of 1 of what is read of it. The loss's derivative by the factor is the sum of weight times gradient
-    over the weights that read the channel. Where no linear layer or convolution reads it, those that give it take their place.
+    Think of each channel as multiplied by a factor of 1 where it is read. The loss's derivative by this factor is the sum of
+    weight times gradient over the weights that read the channel. If no linear layer or convolution reads it, the weights that
+    compute it are used.
     """
 
     def __init__(self, model: nn.Module, losses: Iterable[Tensor]) -> None:

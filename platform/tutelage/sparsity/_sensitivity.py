@@ -1,4 +1,4 @@
-"""The order in which coupled groups lose units, from gentle to strong, by how much the loss grows without them.
+"""The order in which coupled groups lose units: first those without which the loss grows least.
 
 Each group alone is made narrower on a copy of the network: its units are really removed, and batch norms are measured again
 (Li et al., EagleEye, 2020). A greedy knapsack then takes units where the loss grows least for what is saved, as in Shen et
@@ -27,13 +27,13 @@ Cut = Callable[[nn.Module, Mapping[str, int]], nn.Module]  # a network that may 
 LEVELS = (0.25, 0.5, 0.75, 1.0)  # shares of the units that a group may lose, at which the loss is measured
 BATCHES = 4  # of training examples by which batch norms are measured again for each of these
 KEPT = 0.1  # a group keeps at least this share of its units
-SAID = 8  # groups in a description
+DESCRIBED = 8  # groups in a description
 _WORST = 1e9  # nats, in place of a loss that is not finite
 
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """A group with `kept` units alone: what the network saves, and its loss."""
+    """The network with one group reduced to `kept` units: the cost that it saves, and its loss."""
 
     kept: int
     saved: float
@@ -56,8 +56,8 @@ class Order:
     ) -> dict[str, int]:  # fmt: skip
         """Return how many units each group of `widths` keeps so that the share `amount` of the whole network's cost is saved.
 
-        The fewest steps that save it, by bisection on networks that are really cut; all steps if that saves too little. A
-        later call continues in the same order.
+        These are the fewest steps that save it, found by bisection on networks that are really cut, or all steps if all save
+        too little. A later call continues in the same order.
         """
 
         def cost_after(position: int) -> float:
@@ -74,10 +74,11 @@ class Order:
 
     @property
     def description(self) -> str:
-        """What the first groups kept, in words."""
+        """The number of units that the first groups keep, as text."""
         left = self._kept_at(self.position, self.whole_widths)
-        said = [f"{name} {left[name]} of {whole}" for name, whole in self.whole_widths.items()]
-        return ", ".join(said[:SAID]) + (f" and {len(said) - SAID} more" if len(said) > SAID else "")
+        groups = [f"{name} {left[name]} of {whole}" for name, whole in self.whole_widths.items()]
+        more = len(groups) - DESCRIBED
+        return ", ".join(groups[:DESCRIBED]) + (f" and {more} more" if more > 0 else "")
 
     def _kept_at(self, position: int, widths: Mapping[str, int]) -> dict[str, int]:
         return {**widths, **dict(self.steps[:position])}

@@ -24,7 +24,7 @@ NewPruner = Callable[[nn.Module, tuple[Tensor, ...], list[nn.Module], Names], Ba
 
 
 def removed(model: nn.Module, arguments: tuple[Tensor, ...], pruner: NewPruner) -> nn.Module:
-    """Return `model` after the removals of a pruner of each part. Raises `InputError` for a network that it breaks."""
+    """Return `model` after the removals of a pruner of each part. Raises `InputError` if the network no longer works."""
     was_training, shared = model.training, weights.shared_names(model)
     before = _shapes(forward.run(model, arguments))
     names = {module: name for name, module in model.named_modules()}
@@ -38,9 +38,9 @@ def removed(model: nn.Module, arguments: tuple[Tensor, ...], pruner: NewPruner) 
 
 @contextmanager
 def traced(model: nn.Module) -> Iterator[None]:
-    """Raise what torch-pruning raises for a network that it cannot trace as an `InputError`.
+    """Raise an `InputError` in place of torch-pruning's error for a network that it cannot trace.
 
-    A warning about embeddings that are added to tokens is silenced: their width is that of the tokens, as is assumed.
+    Its warning about embeddings that are added to tokens is silenced: they have the tokens' width, as it assumes.
     """
     try:
         with warnings.catch_warnings():
@@ -58,7 +58,7 @@ _WAY_OUT = (
 
 
 def _untraced(model: nn.Module, error: Exception) -> InputError:
-    """Return the error for a network that cannot be traced; it names the recurrent layers, of which LSTMs alone can be."""
+    """Return the error for a network that cannot be traced; it names the GRU and RNN layers, which are often the cause."""
     layers = [f"'{name}' ({type(one).__name__})" for name, one in model.named_modules() if isinstance(one, nn.GRU | nn.RNN)]
     if layers and not isinstance(error, InputError):
         return InputError(
@@ -92,14 +92,17 @@ def _keeps_width(module: nn.Module) -> bool:
 
 
 def parts(model: nn.Module, arguments: tuple[Tensor, ...]) -> Iterator[tuple[nn.Module, tuple[Tensor, ...], list[nn.Module]]]:
-    """Yield what is traced by itself, its arguments, and its layers that keep their width."""
+    """Yield each part that is traced by itself, its arguments, and the layers that keep their width."""
     kept = [*output_layers(model, arguments), *(module for module in model.modules() if _keeps_width(module))]
     for part, seen in _parts(model, arguments):
         yield part, seen, [*kept, *_ends(part, seen)]
 
 
 def _parts(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[tuple[nn.Module, tuple[Tensor, ...]]]:
-    """Return what is traced by itself, and its arguments: the modules marked by `models.separate_channels`, or the network."""
+    """Return the parts that are traced by themselves: modules marked by `models.separate_channels`, or else the network.
+
+    Each has its arguments.
+    """
     marked = [module for module in model.modules() if getattr(module, "has_separate_channels", False)]
     if not marked:
         return [(model, arguments)]
@@ -117,7 +120,7 @@ def _parts(model: nn.Module, arguments: tuple[Tensor, ...]) -> list[tuple[nn.Mod
 
 
 def _ends(part: nn.Module, arguments: tuple[Tensor, ...]) -> set[nn.Module]:
-    """Return the layers whose outputs leave a part that is marked; their width is that of what reads them elsewhere."""
+    """Return the layers whose outputs leave a marked part; layers outside of it read them, so they keep their width."""
     return output_layers(part, arguments) if getattr(part, "has_separate_channels", False) else set()
 
 
@@ -125,7 +128,7 @@ def plain_pruner(
     part: nn.Module, arguments: tuple[Tensor, ...], importance: Importance, kept: list[nn.Module], ratio: float = 0.0,
     *, is_global: bool = True,
 ) -> BasePruner:  # fmt: skip
-    """Return what removes the share `ratio` of the channels of a part: the weakest of all layers, or of each layer."""
+    """Return a pruner that removes the share `ratio` of a part's channels: the weakest of all layers, or of each layer."""
     return BasePruner(
         part, arguments, importance=importance, global_pruning=is_global, pruning_ratio=ratio, ignored_layers=kept,
         in_channel_groups={}, out_channel_groups={}, num_heads={},  # the defaults are shared, and keep dead networks
@@ -133,7 +136,7 @@ def plain_pruner(
 
 
 def check_removable(layers: Collection[set[str]]) -> None:
-    """Raise `InputError` for a network that has no `layers` whose channels can be removed, as if none were asked for."""
+    """Raise `InputError` if a network has no `layers` whose channels can be removed."""
     if not layers:
         raise InputError(
             f"{_CANNOT}: every layer must keep its width, because it gives the outputs, meets a residual stream, or is marked "

@@ -124,7 +124,7 @@ class Channels(Allocated):
         if self._config.round_to > 1 and self.amount and _sizes(smaller) == before:
             raise InputError(
                 f"sparsity.amount {self.amount:g} removes no channel of this network, as every layer keeps the multiple of "
-                f"round_to ({self._config.round_to}) that is nearest to its share. Remove more, or round to less."
+                f"round_to ({self._config.round_to}) that is nearest to its share. Raise sparsity.amount, or lower round_to."
             )
         return smaller
 
@@ -146,20 +146,20 @@ class Channels(Allocated):
         return [group.layers for group in groups(model, calibration.arguments)]
 
     def _by_norm(self) -> Channels:
-        """Return the same removal by the norm of weights: the score decides which channels go, not how many."""
+        """Return the same method with the score `l2`: a score decides which channels are removed, not how many."""
         return type(self)(self._config.model_copy(update={"score": "l2"}), self.amount)
 
     def sandwich(self, amounts: Sequence[float], recovery_epochs: int) -> Method:
-        """Return the ladder. Raises `InputError` if the weakest channels of the network, or limits of layers, decide."""
+        """Return the ladder. Raises `InputError` for thresholds, amounts, and the allocation `network`."""
         if self._config.has_threshold or self.amounts or self._config.allocation == "network":
             return super().sandwich(amounts, recovery_epochs)
         return Sandwich(self, self.kept_channels, amounts, recovery_epochs)
 
     def kept_channels(self, model: nn.Module, calibration: Calibration) -> dict[str, list[int]]:
-        """Return the channels of each coupled group that stay without `amount`, sorted, by the name of the group's first layer.
+        """Return the channels of each coupled group that remain, sorted, by the name of the group's first layer.
 
-        Those of a larger amount are among those of a smaller one, if the weights are the same. Raises `InputError` for channels
-        that are not each a part of some weights.
+        With the same weights, those of a larger amount are among those of a smaller one. Raises `InputError` for a network
+        whose channels cannot share the weights of the whole one.
         """
         scores = channel_scores(self._config.score, model, calibration)
 
@@ -228,7 +228,7 @@ def _pruner(
     config: Config, model: nn.Module, arguments: tuple[Tensor, ...], share: float, kept: list[nn.Module], score: Importance,
     shapes: Mapping[nn.Module, tuple[int, ...]], names: Names,
 ) -> BasePruner:  # fmt: skip
-    """Return what removes `share` of the channels: of every layer, or of the network; `shapes` are those of whole layers."""
+    """Return the pruner for `share` of the channels of every layer, or of the network; `shapes` are those of whole layers."""
     plain = plain_pruner(model, arguments, score, kept, share, is_global=False)
     widths = whole_widths(plain, shapes)
     is_uniform = config.allocation == "uniform"

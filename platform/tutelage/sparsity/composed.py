@@ -88,13 +88,13 @@ def _kind_of(name: str, plugin: Any) -> str:
 
 
 class Composed(Method):
-    """Each stage has the life of a method. All remove at one moment, in order, before the longest of their recoveries.
+    """Applies several methods, its stages. All remove at one moment, in order, before the longest of their recoveries.
 
     A stage that sets single weights to zero starts after the removal of the others, so that the shares of steps in its options
     are of the recovery; with no other stage it starts with the training.
 
-    On a ladder, each rung first undoes what hides the whole layers from the earlier stages: factors are multiplied and masks
-    discarded. Then every stage removes the rung's amount, and at most its own.
+    On a ladder, each rung first restores whole layers for the earlier stages: factors are multiplied and masks discarded. Then
+    every stage removes the rung's amount, and at most its own.
     """
 
     def __init__(self, stages: Sequence[tuple[str, Method]], amount: float) -> None:
@@ -124,7 +124,9 @@ class Composed(Method):
         """Return the longest recovery of the stages. Raises `InputError` for a stage that removes more than once."""
         found = [stage.recoveries(epochs) for stage in self._stages]
         if any(len(one) > 1 for one in found):
-            raise InputError("sparsity.method composed: a stage removes something several times in a training, and must once.")
+            raise InputError(
+                "sparsity.method composed: a stage removes something several times in a training. It must remove once."
+            )
         longest = max((one[0] for one in found if one), default=0)
         return (longest,) if longest else ()
 
@@ -150,7 +152,7 @@ class Composed(Method):
         """Return the untrained `model` after all stages; None if only training decides the size of one."""
         self._share_out()
         is_sized = True
-        for stage in self._stages:  # behind a stage of an unknown result, the others are checked on the network before it
+        for stage in self._stages:  # after a stage of unknown size, the next one is checked on the network before it
             smaller = stage.presized(model, arguments)
             is_sized, model = is_sized and smaller is not None, model if smaller is None else smaller
         return model if is_sized else None
@@ -185,7 +187,7 @@ class Composed(Method):
         return self._removed(self._later, model, calibration)
 
     def _removed(self, stages: Sequence[Method], model: nn.Module, calibration: Calibration) -> nn.Module:
-        """Return `model` after the removals of the stages that have one; without rungs, a schedule of `magnitude` has none."""
+        """Return `model` after the removals of those stages that remove here; a schedule of `magnitude` does not."""
         for stage in stages:
             if self._has_rungs or stage.recoveries(2):  # of two epochs, one follows a removal
                 model = stage.remove(model, calibration)
@@ -198,7 +200,7 @@ class Composed(Method):
                 model = self._start_later(model, calibration, self._step)
             points = stage.finish(model, calibration)
             if len(points) > 1:
-                raise InputError("sparsity.method composed: a stage gives several candidates, and must give one.")
+                raise InputError("sparsity.method composed: a stage gives several candidates. It must give one.")
             model = points[0].model
         return super().finish(model, calibration)
 

@@ -32,8 +32,8 @@ class Config(AllocationConfig):
     score: Score = Field(
         "norm",
         description="what makes a head important. norm: of all its weights; taylor: change of the loss without it, to first "
-        "order, by absolute value over eight batches (Michel et al., 2019); random: a draw by the seed, the control of every "
-        "other score",
+        "order, by absolute value over eight batches (Michel et al., 2019); random: numbers drawn by the seed, a control for "
+        "the other scores",
     )
 
 
@@ -56,7 +56,7 @@ class Heads(Allocated):
         return f"attention heads by {self._config.score}{self.allocated}"
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
-        """Return `model` with its heads removed: the trained weights decide which, and by sensitivity also how many (None)."""
+        """Return `model` in its size after the removal; None with allocation: sensitivity, where training decides it."""
         by_norm = self._config.model_copy(update={"score": "norm", "allocation": "uniform"})
         smaller = Heads(by_norm, self.amount).remove(copy.deepcopy(model), Calibration(arguments=arguments))
         return None if self.order is not None else smaller
@@ -160,7 +160,7 @@ def _scores(score: Score, model: nn.Module, found: list[Attention], calibration:
         loss.backward()
         for one, total in zip(found, totals, strict=True):
             weight = one.projection.weight
-            if weight.grad is not None:  # of a factor of a head's output, the gradient is that of its columns times them
+            if weight.grad is not None:  # sums to the gradient of a factor of the head's output
                 total += one.columns(weight.detach() * weight.grad).sum(dim=1).abs().cpu()
     model.zero_grad(set_to_none=True)
     return totals

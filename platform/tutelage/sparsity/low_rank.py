@@ -56,7 +56,7 @@ class LowRank(Removal):
         return self.replay(model, {"ranks": uniform_ranks(layers, self.amount)}) if self._config.uniform else None
 
     def cut(self, model: nn.Module, calibration: Calibration) -> nn.Module:
-        """Return `model` with its layers factored, in place; of factored layers, their products are factored."""
+        """Return `model` with its layers factored, in place; layers that were factored before are multiplied first."""
         model = self.reopen(model)
         choose = uniform_ranks if self._config.uniform else equal_loss_ranks
         self._ranks = choose(_checked(factorable(model, calibration.arguments)), self.amount)
@@ -122,7 +122,7 @@ def _checked(layers: dict[str, Layer]) -> dict[str, Layer]:
 
 
 def uniform_ranks(layers: Mapping[str, Layer], amount: float) -> Ranks:
-    """Return the largest rank of each layer, at least 1, that removes the share `amount`; no layer that saves nothing."""
+    """Return the largest rank of each layer, at least 1, that removes the share `amount`, without layers that save nothing."""
     ranks = {name: max(1, int((1.0 - amount) * layer.weight.numel() / _per_rank(layer))) for name, layer in layers.items()}
     return _worthwhile(layers, ranks) if amount else {}
 

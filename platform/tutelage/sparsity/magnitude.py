@@ -99,7 +99,7 @@ class Magnitude(Masked):
 
 
 def cubic(config: Config, amount: float, steps: int) -> dict[int, float]:
-    """Return the share of weights that is zero from a step (from 1) on, by step.
+    """Return the share of weights that is zero from each step of the schedule on; the first step is 1.
 
     amount · (1 - (1 - t)³), with t from 0 at the share `first` of the steps to 1 at the share `last`.
     """

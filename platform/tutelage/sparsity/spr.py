@@ -146,18 +146,18 @@ class Regularised(channels.Channels):
         return super().sandwich(amounts, recovery_epochs)
 
     def surgery(self) -> Mapping[str, Any] | None:
-        """Return the heads and blocks that are gone; None if there are none."""
+        """Return the heads and blocks that were removed; None if there are none."""
         return self._parts.surgery()
 
     def state(self) -> dict[str, Any]:
-        """Return the base's state, and the heads and blocks that are gone."""
+        """Return the base's state, and the heads and blocks that were removed."""
         return {**super().state(), **({"parts": self._parts.state()} if self._parts.are_penalised else {})}
 
     def restore(self, model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
-        """Return `model` without the heads and blocks that are gone."""
+        """Return `model` without the heads and blocks that were removed."""
         restored = super().restore(model, state)
         return self._parts.restore(restored, state["parts"]) if self._parts.are_penalised else restored
 
     def replay(self, model: nn.Module, surgery: Mapping[str, Any]) -> nn.Module:
-        """Return an untrained `model` without the heads and blocks that are gone."""
+        """Return an untrained `model` without the heads and blocks that were removed."""
         return replayed(model, surgery)

@@ -30,7 +30,7 @@ class Config(AllocationConfig):
     score: Score = Field(
         "norm",
         description="what makes a unit important. norm: of all its weights: the rows of its gates, its columns in the next "
-        "step, the next layer and in what reads the outputs; random: a draw by the seed, the control of every other score",
+        "step, the next layer and in what reads the outputs; random: numbers drawn by the seed, a control for the other scores",
     )
 
 
@@ -52,7 +52,7 @@ class Units(Allocated):
         return f"hidden units by {self._config.score}{self.allocated}"
 
     def presized(self, model: nn.Module, arguments: tuple[Tensor, ...]) -> nn.Module | None:
-        """Return `model` with its units removed: the trained weights decide which, and by sensitivity also how many (None)."""
+        """Return `model` in its size after the removal; None with allocation: sensitivity, where training decides it."""
         uniform = self._config.model_copy(update={"allocation": "uniform"})
         smaller = Units(uniform, self.amount).remove(copy.deepcopy(model), Calibration(arguments=arguments))
         return None if self.order is not None else smaller
