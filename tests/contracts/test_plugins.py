@@ -87,7 +87,8 @@ def test_a_model_outputs_logits_and_is_sized_without_weights(name: str) -> None:
     for output in signature.outputs:
         found = logits[output.name]
         assert (found.shape[0], found.shape[-1], found.ndim) == (3, output.num_classes, 3 if output.steps else 2)
-        assert not output.steps or stride_between(arguments[0].shape[1], found.shape[1])
+        ragged = signature.inputs[0].is_ragged  # the task of other networks checks their steps (`check_steps`)
+        assert not (output.steps and ragged) or stride_between(arguments[0].shape[1], found.shape[1])
     with torch.device("meta"):
         weightless = build(name)
     real, planned = cost.size(model), cost.size(weightless)

@@ -2,7 +2,8 @@
 
 The tests of a task whose examples are not vectors with a class have a function `example()`, which returns some examples. Where
 labels are not the target of the label sequence's name, one a step, they also have `LABELS`, the names of the targets that are
-labels, and `perfect(examples, batch)`, the logits of a network that is right.
+labels, and `perfect(examples, batch)`, the logits of a network that is right. Where steps are not those of an input, they have
+`drawn(examples, batch, seed)`, random logits.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ def batch_of(name: str, rows: list[int]) -> tuple[Task, Examples, Batch]:
 
 def drawn(task: Task, examples: Examples, batch: Batch, seed: int = 0) -> Sequences:
     """Return random logits, each with the mask of the input that its steps belong to."""
+    if own := own_tests.part("tasks", type(task).__module__.rpartition(".")[2], "drawn"):
+        return own(examples, batch, seed)  # type: ignore[no-any-return]
     generator, found = torch.Generator().manual_seed(seed), {}
     for output in task.outputs(examples):
         mask = batch.masks.get(output.steps or "")
@@ -178,7 +181,7 @@ def test_an_examples_loss_does_not_depend_on_the_others(name: str, rows: list[in
         own = {}
         for sequence_name, one in sequences.items():
             mask = None if one.mask is None else one.mask[position : position + 1]
-            steps = 1 if mask is None else int(mask.sum())
+            steps = one.logits.shape[1] if mask is None else int(mask.sum())
             logits = one.logits[position : position + 1, :steps]
             own[sequence_name] = LabelSequence(logits=logits, mask=None if mask is None else mask[:, :steps])
         torch.testing.assert_close(task.loss(own, alone), together[position : position + 1])

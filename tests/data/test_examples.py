@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage import data
-from tutelage.data import PAST_THE_END, UNKNOWN, Batch, Examples, Field, Ragged, fingerprint, offsets_of
+from tutelage.data import PAST_THE_END, UNKNOWN, Batch, Examples, Field, Ragged, fingerprint, has_label, offsets_of
 from tutelage.errors import InputError
 
 LENGTHS = torch.tensor([2, 1, 3])
@@ -93,7 +93,16 @@ def test_an_example_is_labelled_if_one_of_its_steps_is() -> None:
     tags = Ragged(torch.tensor([UNKNOWN, UNKNOWN, UNKNOWN, 1, UNKNOWN, 0]), offsets_of(LENGTHS))
     tagged = Field(values=tags, kind="class", names=tuple("ab"))
     assert made(targets={"tags": tagged}).labelled.tolist() == [False, False, True]
-    assert made().labelled.all(), "a box is always known"
+    assert made(targets={"box": made().targets["box"]}).labelled.all(), "a box is always known"
+    assert made().labels == ("class", "tags") and made().labelled.all()
+
+
+def test_an_example_without_steps_lacks_no_label_and_one_of_an_unknown_step_does() -> None:
+    tags = Ragged(torch.tensor([UNKNOWN, UNKNOWN, 1]), torch.tensor([0, 2, 2, 3]))
+    tagged = made(targets={"tags": Field(values=tags, kind="class", names=tuple("ab"))})
+    assert tagged.labelled.tolist() == [False, True, True]
+    batch = tagged.take(slice(None))
+    assert has_label(batch.targets["tags"], batch.masks["tags"]).tolist() == [False, True, True]
 
 
 def test_a_wrong_label_of_a_sequence_is_an_error_with_its_row() -> None:

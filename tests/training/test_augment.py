@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.plain import Plain, plain_signature
-from tutelage.data import classified
+from tutelage.data import Examples, classified, has_label
+from tutelage.data._objects import Objects, object_examples
 from tutelage.errors import InputError
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig
 from tutelage.training import augment
@@ -96,6 +99,45 @@ def test_random_numbers_are_uniform(count: int, draw: str) -> None:
     drawn = augment.uniform(3, 5, torch.arange(20_000), draw, count)
     assert drawn.min() >= 0 and drawn.max() < count
     assert float(drawn.float().mean()) == pytest.approx((count - 1) / 2, abs=0.03 * count)
+
+
+def squares(boxes: list[list[int]]) -> Examples:
+    """Return an image of 12 px for each box, bright in the box and dark elsewhere."""
+    pixels = np.zeros((len(boxes), 1, 12, 12), dtype=np.uint8)
+    for image, (left, top, right, bottom) in zip(pixels, boxes, strict=True):
+        image[0, top:bottom, left:right] = 255
+    objects = [Objects(np.array([box]), np.array([0])) for box in boxes]
+    return object_examples(pixels, objects, ("square",), notes=(), mean=(0.0,), std=(1.0,))
+
+
+@pytest.mark.parametrize("policy", [{"flip": True}, {"pad_px": 3}, {"flip": True, "pad_px": 3}])
+def test_boxes_move_with_their_images(policy: dict[str, Any]) -> None:
+    examples = squares([[1, 2, 5, 9], [6, 0, 12, 4]] * 20)
+    for view in range(3):
+        batch = augment.batch(examples, torch.arange(40), view, AugmentationConfig(**policy), 0)
+        for image, (box,) in zip(batch.inputs["image"], batch.targets["boxes"].int(), strict=True):
+            left, top, right, bottom = box.tolist()
+            bright = torch.zeros(12, 12, dtype=torch.bool)
+            bright[top:bottom, left:right] = True
+            assert torch.equal(image[0] > 0, bright)
+
+
+def test_an_object_that_is_shifted_out_of_its_image_is_left_out_and_an_unknown_one_is_not() -> None:
+    examples = squares([[0, 0, 2, 2]] * 200)
+    batch = augment.batch(examples, torch.arange(200), 0, AugmentationConfig(pad_px=4), 0)
+    is_seen = (batch.inputs["image"] > 0).flatten(1).any(dim=1)
+    assert 0 < is_seen.sum() < 200
+    for name in ("objects", "boxes"):
+        assert torch.equal(batch.masks[name][:, 0], is_seen)
+    unknown = object_examples(np.zeros((200, 1, 12, 12), np.uint8), [None] * 200, ("square",), notes=())
+    batch = augment.batch(unknown, torch.arange(200), 0, AugmentationConfig(pad_px=4), 0)
+    assert batch.masks["objects"].all() and not has_label(batch.targets["objects"], batch.masks["objects"]).any()
+
+
+def test_images_with_boxes_are_not_mixed() -> None:
+    with pytest.raises(InputError, match="the objects of these have boxes"):
+        augment.check(AugmentationConfig(mixup=0.2), plain_signature().inputs, has_boxes=True)
+    augment.check(AugmentationConfig(flip=True), plain_signature().inputs, has_boxes=True)
 
 
 def test_a_policy_that_the_inputs_do_not_support_is_an_error() -> None:

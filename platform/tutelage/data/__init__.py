@@ -13,13 +13,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tutelage.data._examples import PAST_THE_END, UNKNOWN, Batch, Examples, Field, classified
+from tutelage.data._examples import PAST_THE_END, UNKNOWN, Batch, Examples, Field, classified, has_label
 from tutelage.data._ragged import Ragged, offsets_of, ragged
 from tutelage.errors import InputError
 
 __all__ = [
     "PAST_THE_END", "SPLITS", "UNKNOWN", "Batch", "Examples", "Field", "Ragged", "SplitName", "checked", "classified",
-    "fingerprint", "offsets_of", "ragged",
+    "fingerprint", "has_label", "offsets_of", "ragged",
 ]  # fmt: skip
 
 SplitName = Literal["train", "validation", "test"]

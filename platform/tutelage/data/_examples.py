@@ -51,19 +51,26 @@ class Field:
         return self._numbers.shape[1] if self._numbers.ndim > 1 else 0
 
     @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """The shape of one example; of ragged examples, that of a step."""
+        return tuple(self._numbers.shape[1:])
+
+    @property
     def is_ragged(self) -> bool:
         """Whether examples differ in length."""
         return isinstance(self.values, Ragged)
 
     @property
     def is_labelled(self) -> Tensor:
-        """Booleans `[n]`, True for examples with a label at one step at least. Only fields of kind `class` can lack labels."""
+        """Booleans `[n]`, True for examples with a label at one step at least, or without steps, as an image without objects.
+
+        Only fields of kind `class` can lack labels.
+        """
         if self.kind != "class":
             return torch.ones(len(self), dtype=torch.bool)
         if isinstance(self.values, Ragged):
-            padded, mask = self.values.padded(UNKNOWN)
-            return ((padded != UNKNOWN) & mask).any(dim=1)
-        return (self.values.flatten(1) if self.values.ndim > 1 else self.values.unsqueeze(1)).ne(UNKNOWN).any(dim=1)
+            return has_label(*self.values.padded(UNKNOWN))
+        return has_label(self.values)
 
     def mapped(self, change: Callable[[Tensor | Ragged], Tensor | Ragged]) -> Field:
         """Return the field with its values replaced by `change(values)`."""
@@ -91,7 +98,7 @@ class Field:
     def spec(self, name: str) -> InputSpec:
         """Return the input of a network that takes this field under `name`."""
         dtype: Dtype = "float32" if self.kind in NORMALISED else "int64"
-        shape: tuple[int | str, ...] = tuple(self._numbers.shape[1:])
+        shape: tuple[int | str, ...] = self.stored_shape
         steps = 1
         if isinstance(self.values, Ragged):
             shape, steps = (f"{name}_steps", *shape), max(1, median_low(self.values.lengths.tolist()))
@@ -99,6 +106,15 @@ class Field:
             name=name, kind=self.kind, dtype=dtype, shape=shape, steps=steps, names=self.names, mean=self.mean, std=self.std,
             columns=self.columns,
         )  # fmt: skip
+
+
+def has_label(labels: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return booleans `[batch]`, True for examples with a label at one step at least; `labels` are `[batch]` or `[batch, …]`.
+
+    An example without steps, whose `mask` `[batch, steps]` is False everywhere, lacks no label.
+    """
+    found = (labels.unsqueeze(1) if labels.ndim == 1 else labels).flatten(1) != UNKNOWN
+    return found.any(dim=1) if mask is None else (found & mask).any(dim=1) | ~mask.any(dim=1)
 
 
 _FAR, _WIDER = 5.0, 10.0  # deviations between two means, and the ratio of two deviations, that another unit explains
@@ -193,11 +209,17 @@ class Examples:
 
     @property
     def labelled(self) -> Tensor:
-        """Booleans `[n]`, True for examples with a label at one step at least."""
+        """Booleans `[n]`, True for examples with a label at one step at least, or none to have."""
         found = torch.zeros(len(self), dtype=torch.bool)
-        for target in self.targets.values():
-            found |= target.is_labelled.cpu()
+        for name in self.labels:
+            found |= self.targets[name].is_labelled.cpu()
         return found
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the targets that say which examples are labelled: all, but not boxes beside classes."""
+        has_classes = any(target.kind == "class" for target in self.targets.values())
+        return tuple(name for name, target in self.targets.items() if target.kind != "boxes" or not has_classes)
 
     @property
     def num_labelled(self) -> int:

@@ -22,8 +22,11 @@ _DRAWS = ("top", "left", "flip", "hole_y", "hole_x", "partner", "share")
 _BETA_STEPS = 1024
 
 
-def check(policy: AugmentationConfig, inputs: tuple[InputSpec, ...]) -> None:
-    """Raise `InputError` for a policy that the inputs do not support: other kinds, or a hole larger than the image."""
+def check(policy: AugmentationConfig, inputs: tuple[InputSpec, ...], *, has_boxes: bool = False) -> None:
+    """Raise `InputError` for a policy that the inputs do not support: other kinds, or a hole larger than the image.
+
+    Images whose objects have boxes cannot be mixed.
+    """
     geometric = policy.pad_px or policy.flip or policy.cutout_px
     images = [one for one in inputs if one.kind == "image"]
     if geometric and not images:
@@ -36,16 +39,21 @@ def check(policy: AugmentationConfig, inputs: tuple[InputSpec, ...]) -> None:
             raise InputError(f"augmentation.cutout_px: a hole of {policy.cutout_px} px covers an image of {one.shape[1:]}.")
     if policy.mixup and any(one.dtype != "float32" or one.is_ragged for one in inputs):
         raise InputError("augmentation.mixup mixes numbers of one shape; the data has tokens or sequences. Set it to 0.")
+    if policy.mixup and has_boxes:
+        raise InputError("augmentation.mixup mixes images of one class each; the objects of these have boxes. Set it to 0.")
 
 
 def batch(examples: Examples, rows: Tensor, view: int, policy: AugmentationConfig, seed: int) -> Batch:
     """Return view number `view` of the examples `rows`, an int64 tensor on the device of `examples`.
 
-    Only images are shifted, flipped and cut out.
+    Only images are shifted, flipped and cut out; the boxes of their objects (targets of kind `boxes`) move with them. Objects
+    that are shifted out of the image are left out.
     """
     inputs, masks = _view(examples, rows, view, policy, seed)
     targets, target_masks = examples.take_targets(rows)
     masks |= target_masks
+    if policy.pad_px or policy.flip:
+        _move_boxes(examples, targets, masks, rows, view, policy, seed)
     if policy.mixup == 0.0:
         return Batch(inputs=inputs, targets=targets, masks=masks, names=examples.target_names)
     partners = uniform(seed, view, rows, "partner", len(examples))
@@ -83,6 +91,39 @@ def _image(field: Field, stored: Tensor, rows: Tensor, view: int, policy: Augmen
         stored = torch.where(mirrored, stored.flip(-1), stored)
     inputs = field.normalised(stored)
     return _with_hole(inputs, rows, view, policy.cutout_px, seed) if policy.cutout_px else inputs
+
+
+def _move_boxes(
+    examples: Examples, targets: dict[str, Tensor], masks: dict[str, Tensor], rows: Tensor, view: int,
+    policy: AugmentationConfig, seed: int,
+) -> None:  # fmt: skip
+    """Move the boxes in `targets` as their images, cut them at the image, and mask the objects of which nothing is left."""
+    image = next(one for one in examples.inputs.values() if one.kind == "image")
+    for name in [name for name, one in examples.targets.items() if one.kind == "boxes"]:
+        moved = _moved(targets[name], image.stored_shape[-2:], rows, view, policy, seed)
+        is_gone = _has_area(targets[name]) & ~_has_area(moved)  # boxes of unlabelled images have no area before
+        targets[name] = moved
+        masks.update({one: masks[one] & ~is_gone for one in examples.targets if one in masks})
+
+
+def _moved(
+    boxes: Tensor, sides: tuple[int, ...], rows: Tensor, view: int, policy: AugmentationConfig, seed: int
+) -> Tensor:  # fmt: skip
+    """Return boxes `[batch, objects, 4]` (left, top, right, bottom) as in a view of their images."""
+    height, width = sides
+    if policy.pad_px:
+        top, left = (uniform(seed, view, rows, draw, 2 * policy.pad_px + 1) - policy.pad_px for draw in ("top", "left"))
+        boxes = boxes - torch.stack([left, top, left, top], dim=-1).unsqueeze(1)
+        boxes = torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
+    if policy.flip:
+        mirrored = uniform(seed, view, rows, "flip", 2).bool().view(-1, 1, 1)
+        left, top, right, bottom = boxes.unbind(dim=-1)
+        boxes = torch.where(mirrored, torch.stack([width - right, top, width - left, bottom], dim=-1), boxes)
+    return boxes
+
+
+def _has_area(boxes: Tensor) -> Tensor:
+    return (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
 
 
 def _shifted(stored: Tensor, rows: Tensor, view: int, pad_px: int, seed: int) -> Tensor:

@@ -291,5 +291,7 @@ def context_of(spec: Spec, inputs: tuple[InputSpec, ...] = ()) -> TrainingContex
         latency=spec.resources.latency,
         start=located_start(spec),
     )
-    augment.check(spec.augmentation, context.splits["train"].input_specs)
+    train = context.splits["train"]
+    has_boxes = any(one.kind == "boxes" for one in train.targets.values())
+    augment.check(spec.augmentation, train.input_specs, has_boxes=has_boxes)
     return context

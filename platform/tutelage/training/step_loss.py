@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tutelage.data import Batch, Examples
+from tutelage.data import Batch, Examples, has_label
 from tutelage.losses import Loss
 from tutelage.networks import capture, stages
 from tutelage.networks.output import OF_TEACHER, Need, Output
@@ -103,22 +103,22 @@ class StepLoss:
     def label_loss(self, parts: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Return the mean label loss over the labelled examples; in a mixed batch, weighted by the shares."""
         task, smoothing, sequences = self._plan.task, self._plan.recipe.label_smoothing, capture.sequences_from(parts)
-        own, counts = task.loss(sequences, batch, smoothing), self._has_label(batch.targets)
+        own, counts = task.loss(sequences, batch, smoothing), self._has_label(batch.targets, batch.masks)
         if batch.partner_targets is None or batch.share is None:
             return own.sum() / counts.sum().clamp(min=1)
         other = task.loss(sequences, replace(batch, targets=batch.partner_targets), smoothing)
         shares = (batch.share, 1 - batch.share)
-        counted = shares[0] * counts + shares[1] * self._has_label(batch.partner_targets)
+        counted = shares[0] * counts + shares[1] * self._has_label(batch.partner_targets, {})
         smallest = torch.finfo(counted.dtype).tiny
         return (shares[0] * own + shares[1] * other).sum() / counted.sum().clamp(min=smallest)
 
-    def _has_label(self, targets: Mapping[str, Tensor]) -> Tensor:
-        """Return booleans `[batch]`, True for examples with a label at one step at least."""
+    def _has_label(self, targets: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Tensor:
+        """Return booleans `[batch]`, True for examples with a label at one step at least, or with none to have."""
         found = [
-            (tensor.unsqueeze(1) if tensor.ndim == 1 else tensor).flatten(1).ge(0).any(dim=1)
+            has_label(targets[name], masks.get(name))
             if self._examples.targets[name].kind == "class"
-            else torch.ones(len(tensor), dtype=torch.bool, device=tensor.device)
-            for name, tensor in targets.items()
+            else targets[name].new_ones(len(targets[name]), dtype=torch.bool)
+            for name in self._examples.labels
         ]
         return torch.stack(found).any(dim=0)
 

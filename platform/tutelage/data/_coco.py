@@ -1,0 +1,181 @@
+"""COCO's JSON: images, the boxes of their objects, and categories, with an error for all that is wrong, by file and id."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tutelage.data._broken import all_in_one
+from tutelage.errors import InputError, nearest
+
+TOLERANCE_PX = 1.0  # by which a box may stand out of its image; it is cut there
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotated:
+    """The images that an annotation file names: the file and size of each, its boxes and their categories' ids."""
+
+    file: Path
+    categories: Mapping[int, str]
+    images: list[Path]
+    sizes: list[tuple[int, int] | None]
+    boxes: list[np.ndarray]
+    labels: list[list[int]]
+    crowds: int
+
+    def take(self, rows: Sequence[int]) -> Annotated:
+        """Return the images `rows`."""
+        parts: dict[str, Any] = {
+            name: [getattr(self, name)[row] for row in rows] for name in ("images", "sizes", "boxes", "labels")
+        }
+        return replace(self, **parts)
+
+
+def annotated(folder: Path, name: str) -> Annotated:
+    """Return the images and boxes of a folder. Raises `InputError` for all that is wrong in its file `name`."""
+    file = folder / name
+    document = _document(file, folder)
+    wrong: list[InputError] = []
+    categories = _by_id(file, "categories", document["categories"], ("name",), wrong)
+    images = _by_id(file, "images", document["images"], ("file_name",), wrong)
+    wrong += _wrong_images(file, folder, images) + _wrong_categories(file, categories)
+    boxes: dict[int, list[list[float]]] = {one: [] for one in images}
+    labels: dict[int, list[int]] = {one: [] for one in images}
+    crowds = 0
+    for number, given in enumerate(document["annotations"]):
+        faults = [InputError(f"{_where(file, number, given)} {one}") for one in _faults(given, images, categories)]
+        wrong += faults
+        if not faults and given.get("iscrowd", 0):
+            crowds += 1
+        elif not faults:
+            boxes[given["image_id"]].append(_corners(given["bbox"], images[given["image_id"]]))
+            labels[given["image_id"]].append(given["category_id"])
+    if wrong:
+        count = sum(len(document[part]) for part in _PARTS)
+        raise all_in_one(wrong, count, "entries")
+    order = sorted(images)
+    return Annotated(
+        file=file, categories={one: str(given["name"]) for one, given in categories.items()},
+        images=[folder / images[one]["file_name"] for one in order], sizes=[_size(images[one]) for one in order],
+        boxes=[np.array(boxes[one], dtype=np.float64).reshape(-1, 4) for one in order],
+        labels=[labels[one] for one in order], crowds=crowds,
+    )  # fmt: skip
+
+
+_PARTS = ("images", "annotations", "categories")
+
+
+def _document(file: Path, folder: Path) -> dict[str, Any]:
+    """Return the parts of an annotation file. Raises `InputError` for another file than COCO's."""
+    if not file.is_file():
+        hint = nearest(file.name, [one.name for one in folder.iterdir() if one.is_file()])
+        raise InputError(f"{file}: is not there.{hint} It is COCO's JSON; the option 'annotations' is its name.")
+    try:
+        document = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file}: cannot be read as JSON ({error}). Save it as UTF-8.") from error
+    lacking = [one for one in _PARTS if not isinstance(document, dict) or not isinstance(document.get(one), list)]
+    if lacking:
+        raise InputError(f"{file}: has no list of {', '.join(lacking)}. COCO's JSON has {', '.join(_PARTS)}.")
+    if not document["images"]:
+        raise InputError(f"{file}: names no image.")
+    return document  # type: ignore[no-any-return]
+
+
+def _by_id(
+    file: Path, part: str, entries: Sequence[Any], needed: Sequence[str], wrong: list[InputError]
+) -> dict[int, dict[str, Any]]:  # fmt: skip
+    """Return the entries of a part by id; those without an id or a text, or with the id of another, go to `wrong`."""
+    found: dict[int, dict[str, Any]] = {}
+    for number, given in enumerate(entries):
+        where = f"{file}, {part}[{number}]:"
+        if not isinstance(given, dict) or not _is_id(given.get("id")):
+            wrong.append(InputError(f"{where} has no id that is a whole number."))
+        elif lacking := [key for key in needed if not isinstance(given.get(key), str) or not given[key]]:
+            wrong.append(InputError(f"{where} id {given['id']} has no {', '.join(lacking)}."))
+        elif given["id"] in found:
+            wrong.append(InputError(f"{where} id {given['id']} stands twice. Give each its own."))
+        else:
+            found[given["id"]] = given
+    return found
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _wrong_images(file: Path, folder: Path, images: Mapping[int, Mapping[str, Any]]) -> list[InputError]:
+    absent = [(one, given["file_name"]) for one, given in images.items() if not (folder / given["file_name"]).is_file()]
+    return [InputError(f"{file}, image {one}: there is no file {folder / name}.") for one, name in absent]
+
+
+def _wrong_categories(file: Path, categories: Mapping[int, Mapping[str, Any]]) -> list[InputError]:
+    names = [given["name"] for given in categories.values()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    listed = [
+        InputError(f"{file}: two categories are called '{name}'. Give them different names, or one id.") for name in twice
+    ]
+    return listed if categories else [InputError(f"{file}: has no category with an id and a name.")]
+
+
+def _where(file: Path, number: int, given: Any) -> str:
+    named = f"annotation {given['id']}" if isinstance(given, dict) and "id" in given else f"annotations[{number}]"
+    return f"{file}, {named}:"
+
+
+def _faults(given: Any, images: Mapping[Any, Any], categories: Mapping[int, Any]) -> Iterator[str]:
+    """Give a sentence for everything that is wrong in an annotation."""
+    if not isinstance(given, dict):
+        yield f"is {given!r:.40}, not an object with image_id, category_id and bbox."
+        return
+    image, category, box = (given.get(key) for key in ("image_id", "category_id", "bbox"))
+    if not _is_id(image) or image not in images:
+        yield f"its image_id is {image!r:.40}, and no valid image has this id."
+    if not _is_id(category) or category not in categories:
+        yield f"its category_id is {category!r:.40}; the categories are {', '.join(map(str, sorted(categories)))}."
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(one) for one in box):
+        yield f"its bbox is {box!r:.60}, not four numbers: left, top, width and height in pixels."
+    elif min(box[2], box[3]) <= 0:
+        yield f"its box {box} has no area. Correct it, or remove the annotation."
+    elif (size := _size(images.get(image, {}) if _is_id(image) else {})) and not _is_within(box, size):
+        sides = f"{size[0]} × {size[1]} px"
+        yield f"its box {box} stands out of image {image}, which has {sides}. Correct it, or remove the annotation."
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the width and height of an image as the file has them; None if it does not."""
+    sides = image.get("width"), image.get("height")
+    return sides if all(_is_id(one) and one > 0 for one in sides) else None  # type: ignore[operator, return-value]
+
+
+def _is_within(box: Sequence[float], size: tuple[int, int]) -> bool:
+    ends = [box[axis] + box[axis + 2] for axis in (0, 1)]
+    return min(box[:2]) >= -TOLERANCE_PX and all(end <= side + TOLERANCE_PX for end, side in zip(ends, size, strict=True))
+
+
+def _corners(box: Sequence[float], image: Mapping[str, Any]) -> list[float]:
+    """Return a box as left, top, right and bottom, cut at its image."""
+    width, height = _size(image) or (math.inf, math.inf)
+    left, top = max(0.0, box[0]), max(0.0, box[1])
+    return [left, top, min(width, box[0] + box[2]), min(height, box[1] + box[3])]
+
+
+def check_alike(chosen: Annotated, training: Annotated) -> None:
+    """Raise `InputError` for categories of a split that training does not have, or has under another name."""
+    for one, name in chosen.categories.items():
+        if training.categories.get(one) != name:
+            there = training.categories.get(one)
+            other = f"'{there}'" if there is not None else "nothing"
+            raise InputError(
+                f"{chosen.file}: category {one} is '{name}', and {other} in {training.file}. Use the same categories."
+            )

@@ -1,0 +1,120 @@
+"""Images with boxes in COCO's JSON, in folders with a file `annotations.json`; train, val and test are optional.
+
+Images that the file does not name are left out, and so are annotations of crowds. An image without annotations has no objects.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import Field as Option
+
+from tutelage.data import Examples, SplitName
+from tutelage.data._broken import all_in_one, attempt, errors_in, read_all
+from tutelage.data._coco import TOLERANCE_PX, Annotated, annotated, check_alike
+from tutelage.data._decode import upright
+from tutelage.data._folders import split_folders
+from tutelage.data._image_files import images_in
+from tutelage.data._objects import Objects, object_examples, said_of_objects
+from tutelage.data._splitting import check_rows, draw, how_split, statistics
+from tutelage.errors import InputError
+from tutelage.files import existing_folder
+from tutelage.plugins import PluginConfig
+
+SPACE: dict[str, dict[str, object]] = {}
+PADDING = 114  # the grey level beside images that are not square
+
+
+class Config(PluginConfig):
+    """The path of the images; each is scaled so that its longer side is `side_px`, and padded to a square."""
+
+    path: str = Option(
+        description="the folder with the images and their annotations, or with folders train, val and test of such"
+    )
+    annotations: str = Option(
+        "annotations.json", description="COCO's JSON of each folder, with images, annotations, categories"
+    )
+    side_px: int = Option(256, ge=32, le=4096, description="height and width of an image as a network takes it, pixels")
+    not_rgb: Literal["refuse", "convert"] = Option("convert", description="what to do with a grey, palette or CMYK image")
+    animated: Literal["refuse", "first"] = Option("refuse", description="what to do with an image of several frames or pages")
+    background: Literal["white", "black"] = Option("white", description="what transparent images are put on")
+    validation_share: float = Option(0.1, gt=0.0, lt=0.5, description="share of the images without a val folder")
+    test_share: float = Option(0.1, gt=0.0, lt=0.5, description="share of the images without a test folder")
+
+
+def read(config: Config, seed: int, split: SplitName) -> Examples:
+    """Return one split: `image` `[3, side_px, side_px]`, and the ragged targets `objects` and `boxes`.
+
+    The classes are the categories of the training file, by id. Raises `InputError` for all that is wrong at once, each with its
+    file and id: images that are not there, cannot be read or have another size; annotations of unknown images or categories;
+    boxes outside of their image or of no area; ids that stand twice.
+    """
+    root = existing_folder(config.path)
+    roots = split_folders(root) or {"train": root}
+    wanted: list[SplitName] = ["train", *([split] if split in roots and split != "train" else [])]
+    others = [partial(annotated, roots[name], config.annotations) for name in roots if name not in wanted]
+    training, *own = read_all([partial(annotated, roots[name], config.annotations) for name in wanted], others, what="folders")
+    shares = (
+        None if "validation" in roots else config.validation_share, None if "test" in roots else config.test_share,
+    )  # fmt: skip
+    drawn = draw(np.zeros(len(training.images), dtype=np.int64), seed, *shares, str(training.file))
+    known = sorted(training.categories)
+    chosen = own[0] if own else training.take(getattr(drawn, split).tolist())
+    check_alike(chosen, training)
+    check_rows(np.array(chosen.images), split, str(chosen.file))
+    if not any(chosen.labels):
+        raise InputError(f"{chosen.file}: no image of the {split} split has an object.")
+    images, scales = _read_images(chosen, config)
+    objects = [
+        Objects(boxes * scale, np.array([known.index(one) for one in labels], dtype=np.int64))
+        for boxes, labels, scale in zip(chosen.boxes, chosen.labels, scales, strict=True)
+    ]
+    mean, std = _statistics(images if split == "train" and not own else None, training.take(drawn.train.tolist()), config)
+    notes = (*how_split(*shares), said_of_objects(split, objects), *_left_out(chosen, own[0] if own else training))
+    names = tuple(training.categories[one] for one in known)
+    return object_examples(images, objects, names, notes=notes, mean=mean, std=std)
+
+
+def _left_out(chosen: Annotated, whole: Annotated) -> tuple[str, ...]:
+    unnamed = len(set(images_in(whole.file.parent)) - set(whole.images))
+    found = [f"left out {unnamed:,} images that {whole.file} does not name"] if unnamed else []
+    return (*found, *([f"left out {whole.crowds:,} annotations of crowds in {whole.file}"] if whole.crowds else []))
+
+
+def _read_images(given: Annotated, config: Config) -> tuple[np.ndarray, list[float]]:
+    """Return the images, uint8 `[n, 3, side, side]`, and their scales. Raises one `InputError` for all that cannot be read."""
+    with ThreadPoolExecutor() as threads:
+        found = list(threads.map(lambda row: attempt(lambda: _squared(given, row, config)), range(len(given.images))))
+    if wrong := errors_in(found):
+        raise all_in_one(wrong, len(found), "images")
+    read = [one for one in found if not isinstance(one, InputError)]
+    return np.stack([image for image, _ in read]), [scale for _, scale in read]
+
+
+def _squared(given: Annotated, row: int, config: Config) -> tuple[np.ndarray, float]:
+    """Return an image, uint8 `[3, side, side]`, scaled to the left and upper side of a square, and its scale."""
+    path, size = given.images[row], given.sizes[row]
+    image = upright(path, config.not_rgb, config.background, config.animated)
+    if size is not None and image.size != size:
+        raise InputError(f"{path}: has {image.size[0]} × {image.size[1]} px, and {size[0]} × {size[1]} in {given.file}.")
+    boxes = given.boxes[row]
+    if len(boxes) and (boxes[:, 2:].max(axis=0) > np.array(image.size) + TOLERANCE_PX).any():
+        raise InputError(f"{path}: a box of it in {given.file} stands out of its {image.size[0]} × {image.size[1]} px.")
+    scale = config.side_px / max(image.size)
+    sides = [max(1, min(config.side_px, round(side * scale))) for side in image.size]
+    square = np.full((config.side_px, config.side_px, 3), PADDING, dtype=np.uint8)
+    square[: sides[1], : sides[0]] = np.asarray(image.resize((sides[0], sides[1]), Image.Resampling.BILINEAR))
+    return np.ascontiguousarray(square.transpose(2, 0, 1)), scale
+
+
+def _statistics(
+    images: np.ndarray | None, training: Annotated, config: Config
+) -> tuple[tuple[float, ...], tuple[float, ...]]:  # fmt: skip
+    """Return the mean and deviation of each channel of the training images, which are read if `images` are those of a split."""
+    if images is None:
+        images, _ = _read_images(training, config)
+    return statistics(images, np.arange(len(images)))

@@ -1,0 +1,151 @@
+"""Images and boxes are scaled alike; all that is wrong in COCO's JSON is named at once, with file and id."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.data.common import assert_input_error
+from tutelage.data import Examples, Ragged, coco
+
+CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
+
+
+def document(count: int = 6, size: tuple[int, int] = (40, 20)) -> dict[str, Any]:
+    """Return the JSON of `count` images with a box each, but the last, which has none."""
+    images = [{"id": 10 + one, "file_name": f"{one}.png", "width": size[0], "height": size[1]} for one in range(count)]
+    annotations = [
+        {"id": 100 + one, "image_id": 10 + one, "category_id": (7, 3)[one % 2], "bbox": [4, 2, 20, 10 + one % 4], "iscrowd": 0}
+        for one in range(count - 1)
+    ]
+    return {"images": images, "annotations": annotations, "categories": CATEGORIES}
+
+
+def write(folder: Path, given: Any = None, size: tuple[int, int] = (40, 20)) -> Path:
+    given = document(size=size) if given is None else given
+    folder.mkdir(exist_ok=True, parents=True)
+    for number, image in enumerate(given["images"]):
+        pixels = np.full((size[1], size[0], 3), (37 * number) % 256, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / image["file_name"])
+    (folder / "annotations.json").write_text(json.dumps(given))
+    return folder
+
+
+def example(folder: Path) -> dict[str, Any]:
+    write(folder, document(36))
+    return {"path": str(folder), "side_px": 32, "validation_share": 0.2, "test_share": 0.2}
+
+
+def read(folder: Path, split: Any = "train", **options: Any) -> Examples:
+    return coco.read(coco.Config(path=str(folder), **{"side_px": 32, **options}), 0, split)
+
+
+def folders(folder: Path) -> Path:
+    write(folder / "train")
+    write(folder / "val")
+    return folder
+
+
+def test_images_and_boxes_are_scaled_to_the_longer_side(tmp_path: Path) -> None:
+    found = read(folders(tmp_path), "validation")
+    images, boxes = found.inputs["image"].values, found.targets["boxes"].values
+    assert isinstance(images, torch.Tensor) and isinstance(boxes, Ragged)
+    assert images.shape == (6, 3, 32, 32) and (images[1, :, :16] == 37).all() and (images[1, :, 16:] == 114).all()
+    torch.testing.assert_close(boxes.take(torch.tensor([1])).values, torch.tensor([[3.2, 1.6, 19.2, 1.6 + 8.8]]))
+    assert boxes.lengths.tolist() == [1, 1, 1, 1, 1, 0] and found.labelled.all()
+    objects = found.targets["objects"]
+    assert objects.names == ("cat", "dog") and isinstance(objects.values, Ragged), "in the order of their ids"
+    assert objects.values.values.tolist() == [1, 0, 1, 0, 1]
+
+
+def test_crowds_and_images_without_an_entry_are_left_out_with_a_note(tmp_path: Path) -> None:
+    given = document()
+    given["annotations"][2]["iscrowd"] = 1
+    write(tmp_path / "train", given)
+    Image.new("RGB", (9, 9)).save(tmp_path / "train/more.png")
+    found = read(tmp_path, validation_share=0.2, test_share=0.2)
+    assert [note for note in found.notes if note.startswith("left out")] == [
+        f"left out 1 images that {tmp_path / 'train/annotations.json'} does not name",
+        f"left out 1 annotations of crowds in {tmp_path / 'train/annotations.json'}",
+    ]
+
+
+def test_all_that_is_wrong_is_named_with_its_id(tmp_path: Path) -> None:
+    given = document()
+    boxes = [[-3, 2, 20, 10], [4, 2, 0, 10], [4, 2, 20], [4, 2, 20, float("nan")], [4, 12, 20, 10]]
+    for annotation, box in zip(given["annotations"], boxes, strict=True):
+        annotation["bbox"] = box
+    given["annotations"] += [
+        {"id": 200, "image_id": 99, "category_id": 7, "bbox": [4, 2, 20, 10]},
+        {"id": 201, "image_id": 10, "category_id": 8, "bbox": [4, 2, 20, 10]},
+        {"image_id": True, "category_id": 7, "bbox": [4, 2, 20, 10]}, 5,
+    ]  # fmt: skip
+    folder = write(tmp_path / "train", given)
+    (folder / "4.png").unlink()
+    write(tmp_path / "val", {**document(), "categories": [*CATEGORIES, CATEGORIES[0], {"id": 9, "name": "cat"}, {"id": "x"}]})
+    for split in ("train", "validation"):
+        assert_input_error(
+            lambda split=split: read(tmp_path, split),  # type: ignore[misc]
+            "2 of 2 folders", "annotation 100: its box [-3, 2, 20, 10] stands out of image 10", "annotation 101", "has no area",
+            "annotation 102: its bbox is [4, 2, 20], not four numbers", "annotation 103: its bbox", "annotation 104",
+            "annotation 200: its image_id is 99", "annotation 201: its category_id is 8; the categories are 3, 7",
+            "annotations[7]: its image_id is True", "annotations[8]: is 5", "image 14: there is no file", "4.png",
+            "val/annotations.json, categories[2]: id 7 stands twice", "two categories are called 'cat'",
+            "categories[4]: has no id",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[", "cannot be read as JSON"), ("[]", "has no list of images, annotations, categories"),
+        ('{"images": [], "annotations": [], "categories": []}', "names no image"), ("[" * 100_000, "cannot be read as JSON"),
+    ],
+)  # fmt: skip
+def test_another_file_than_cocos_is_an_error(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "annotations.json").write_text(text)
+    assert_input_error(lambda: read(tmp_path), "annotations.json", message)
+
+
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "annotation.json").write_text("{}")
+    assert_input_error(lambda: read(tmp_path), "annotations.json: is not there", "annotation.json")
+
+
+def test_images_of_another_size_or_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    write(folders(tmp_path) / "test")
+    Image.new("RGB", (20, 40)).save(tmp_path / "train/3.png")
+    (tmp_path / "train/2.png").write_bytes(b"no image")
+    assert_input_error(lambda: read(tmp_path), "3.png: has 20 × 40 px, and 40 × 20 in", "2.png: cannot be read")
+    given = document()
+    for image in given["images"]:
+        del image["width"]
+    given["annotations"][0]["bbox"] = [4, 2, 40, 10]
+    write(tmp_path / "train", given)
+    assert_input_error(lambda: read(tmp_path), "0.png: a box of it", "stands out of its 40 × 20 px")
+
+
+def test_other_categories_of_a_split_are_an_error(tmp_path: Path) -> None:
+    folders(tmp_path)
+    write(tmp_path / "val", {**document(), "categories": [{"id": 3, "name": "dog"}, {"id": 7, "name": "cat"}]})
+    assert_input_error(lambda: read(tmp_path, "validation"), "category 3 is 'dog', and 'cat' in")
+
+
+def test_a_split_without_an_object_is_an_error(tmp_path: Path) -> None:
+    folders(tmp_path)
+    write(tmp_path / "val", {**document(), "annotations": []})
+    assert_input_error(lambda: read(tmp_path, "validation"), "no image of the validation split has an object")
+
+
+def test_boxes_are_cut_at_the_image_within_a_pixel(tmp_path: Path) -> None:
+    given = document()
+    given["annotations"][0]["bbox"] = [-0.5, -1, 41, 21.5]
+    write(folders(tmp_path) / "train", given)
+    boxes = read(tmp_path).targets["boxes"].values
+    assert isinstance(boxes, Ragged) and [0.0, 0.0, 32.0, 16.0] in boxes.values.tolist()
