@@ -29,6 +29,12 @@ def say(text: str, *, err: bool = False) -> None:
     typer.echo(for_terminal(redact(text)), err=err)
 
 
+def announce(text: str) -> None:
+    """Print a text on stdout as it is, at once: an address with the token that opens it."""
+    typer.echo(for_terminal(text))
+    sys.stdout.flush()
+
+
 def show_json(document: Any) -> None:
     """Print one JSON document without secrets on stdout."""
     typer.echo(json.dumps(redacted(document), indent=2))

@@ -16,7 +16,7 @@ from tutelage import (
     console,
     rare_collections,  # noqa: F401  (before what is large)
 )
-from tutelage.cli import exports, installation, students, sweeps, views
+from tutelage.cli import dashboards, exports, installation, students, sweeps, views
 from tutelage.cli.stopping import stoppable
 from tutelage.errors import TutelageError, UnreachableError
 
@@ -34,7 +34,7 @@ app = typer.Typer(
 
 for _command in (
     sweeps.sweep, sweeps.resume, sweeps.teacher, sweeps.status,
-    views.front, students.select, students.rollback, views.report, views.compare,
+    views.front, students.select, students.rollback, views.report, views.compare, dashboards.dashboard,
     exports.export, exports.evaluate, sweeps.track, installation.doctor, installation.schema,
 ):  # fmt: skip
     app.command()(stoppable(_command))

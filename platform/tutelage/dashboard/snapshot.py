@@ -78,11 +78,11 @@ def assembled(head: Mapping[str, Any], rows: Mapping[str, Any], measures: Mappin
         "high": {primary.name: high},
         "mean": {primary.name: confirmed["confirmed_mean"]},
         "seeds": [None if count is None else int(count) for count in confirmed["confirmed_seeds"]],
-        "config": {name: _column(head["config"].get(name), column) for name, column in rows["params"].items()},
+        "config": {name: as_setting(head["config"].get(name), column) for name, column in rows["params"].items()},
     }
 
 
-def _column(domain: Mapping[str, Any] | None, values: Sequence[Any]) -> dict[str, Any]:
+def as_setting(domain: Mapping[str, Any] | None, values: Sequence[Any]) -> dict[str, Any]:
     """Return a searched setting with its values: numbers, or places among its choices; None where it is inactive."""
     is_number = all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values)
     if is_number and (domain is None or domain["kind"] == "number"):

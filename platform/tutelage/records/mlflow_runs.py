@@ -39,7 +39,7 @@ def run_with(client: MlflowClient, name: str, started_ms: Mapping[str, int]) -> 
     It is looked for in all experiments.
     """
     known = [str(one.experiment_id) for one in client.search_experiments(max_results=PAGE)]
-    sweeps = _runs(client, known, f"tags.sweep = '{name}' and tags.stage = 'sweep'", ViewType.ACTIVE_ONLY)
+    sweeps = runs(client, known, f"tags.sweep = '{name}' and tags.stage = 'sweep'", ViewType.ACTIVE_ONLY)
     return next((str(run.info.run_id) for run in sweeps if _has_trial(client, run, started_ms)), None)
 
 
@@ -51,11 +51,11 @@ def _has_trial(client: MlflowClient, run: Run, started_ms: Mapping[str, int]) ->
 
 def children(client: MlflowClient, experiment_id: str, parent: str) -> dict[str, Child]:
     """Return the runs of a sweep's trials, deleted ones too, by trial."""
-    runs = _runs(client, [experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'", ViewType.ALL)
-    return {run.data.tags["trial_id"]: Child.of(run) for run in runs if "trial_id" in run.data.tags}
+    found = runs(client, [experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'", ViewType.ALL)
+    return {run.data.tags["trial_id"]: Child.of(run) for run in found if "trial_id" in run.data.tags}
 
 
-def _runs(client: MlflowClient, experiment_ids: Sequence[str], query: str, view: int) -> Iterator[Run]:
+def runs(client: MlflowClient, experiment_ids: Sequence[str], query: str, view: int) -> Iterator[Run]:
     """Give all runs that a query finds, page by page."""
     token: str | None = None
     while True:

@@ -1,0 +1,57 @@
+"""A candidate's details, which are not in the snapshot: curves, layers before and after, settings, lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlflow.entities import Run
+
+from tutelage import plugins
+from tutelage.dashboard.reader import Reader
+from tutelage.errors import TutelageError
+from tutelage.records import sweeps
+
+HIDDEN = ("mlflow.", "tutelage.")
+ARTIFACT = "error.txt"  # of a failed trial's run
+
+
+def detail(reader: Reader, run_id: str, name: str, storage: str = "") -> dict[str, Any]:
+    """Return the details of a candidate of the sweep of a run; its layers are known where `storage` has its files."""
+    document, run = reader.candidate(run_id, name)
+    sweep = document["sweep"]
+    return {
+        "id": name,
+        "run_id": run.info.run_id,
+        "curves": reader.curves(run),
+        "layers": layers(storage, str(sweep["name"]), name) if storage else [],
+        "settings": dict(sorted(run.data.params.items())),
+        "lineage": _lineage(document, run),
+        "command": str(sweep["commands"].get("reproduce", "")),
+        "error": run.data.tags.get("error"),
+    }
+
+
+def _lineage(document: Mapping[str, Any], run: Run) -> list[list[str]]:
+    tags = {key: value for key, value in run.data.tags.items() if not key.startswith(HIDDEN)}
+    shown = [["sweep", document["sweep"]["name"]], *([key, value] for key, value in sorted(tags.items()) if key != "sweep")]
+    return [[str(key), str(value)] for key, value in shown]
+
+
+def layers(storage: str, sweep: str, name: str) -> list[dict[str, Any]]:
+    """Return each weight's shape before and after removal, None where it is gone; none for networks of a user's own code."""
+    from tutelage.networks import checkpoint
+
+    try:
+        home = sweeps.find(storage, sweep)
+        directory = home.student_path(name)
+        architecture = checkpoint.read_architecture(directory)
+        if plugins.own_code(architecture):
+            return []
+        before = checkpoint.build({key: value for key, value in architecture.items() if key != "surgeries"})
+        after = checkpoint.read_weights(directory)
+    except (TutelageError, OSError):
+        return []
+    shapes = {key: list(tensor.shape) for key, tensor in before.named_parameters()}
+    left = {key: list(tensor.shape) for key, tensor in after.items() if key in shapes or tensor.dim() > 1}
+    return [{"name": key, "before": shapes.get(key), "after": left.get(key)} for key in dict.fromkeys([*shapes, *left])]

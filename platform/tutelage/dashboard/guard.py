@@ -1,0 +1,65 @@
+"""The guard of an address that others can reach: without the token every page of it, MLflow's too, is an error."""
+
+from __future__ import annotations
+
+from http.cookies import SimpleCookie
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tutelage.dashboard.answers import RequestFailed
+from tutelage.dashboard.settings import Settings
+
+COOKIE, HEADER, QUERY = "tutelage_token", "x-tutelage-token", "token"
+OPEN = ("/health", "/version")  # of MLflow, for what watches the server
+
+
+class Guard:
+    """An ASGI application that lets a request through to another with the token: in the address, a header or a cookie.
+
+    An address with the token sets the cookie, which only this site's own pages send (`SameSite=Strict`).
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app, self._settings = app, settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN:
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        in_address = parse_qs(scope.get("query_string", b"").decode("latin-1")).get(QUERY, [""])[0]
+        if self._settings.is_token(in_address):
+            await self._app(scope, receive, _with_cookie(send, self._settings.token))
+        elif self._settings.is_token(headers.get(HEADER)) or self._settings.is_token(_cookie(headers)):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await JSONResponse(no_token().document(), status_code=401)(scope, receive, send)
+
+
+def no_token() -> RequestFailed:
+    """Return the error of a request without the token."""
+    way_out = "Open the address that `tutelage dashboard` has printed; it ends in ?token=…"
+    return RequestFailed(401, "This needs the token.", "The request has none, or a wrong one.", way_out)
+
+
+def _cookie(headers: Headers) -> str:
+    found = SimpleCookie()
+    try:
+        found.load(headers.get("cookie", ""))
+    except Exception:  # a cookie of another program
+        return ""
+    return found[COOKIE].value if COOKIE in found else ""
+
+
+def _with_cookie(send: Send, token: str) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).append("set-cookie", f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict")
+        await send(message)
+
+    return sending

@@ -1,0 +1,66 @@
+"""MLflow's own server with the explorer at `/tutelage/`: `mlflow server --app-name tutelage` serves both on one address.
+
+MLflow's documentation shows a Flask application here, which is an error at every page of its uvicorn server; this is ASGI.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import mlflow
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.routing import Mount, Route
+
+from tutelage.dashboard.guard import Guard
+from tutelage.dashboard.pages import explorer
+from tutelage.dashboard.reader import Reader
+from tutelage.dashboard.settings import Settings
+
+PATH = "/tutelage"
+
+
+def create_app() -> FastAPI:
+    """Return MLflow's application with the explorer, by the settings of the environment; the entry point `mlflow.app`."""
+    return with_explorer(Settings.from_environment())
+
+
+def with_explorer(settings: Settings) -> FastAPI:
+    """Return MLflow's application with the explorer; the environment names MLflow's store, as `mlflow server` sets it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Starlette, about MLflow's own imports
+        from mlflow.server.fastapi_app import create_fastapi_app
+    from mlflow.server.handlers import STATIC_PREFIX_ENV_VAR
+
+    app: FastAPI = create_fastapi_app()  # type: ignore[no-untyped-call]
+    place = os.environ.get(STATIC_PREFIX_ENV_VAR, "").rstrip("/") + PATH
+    reader = Reader(_client(), _artifact_of_server)
+    app.router.routes.insert(0, Mount(place, app=explorer(reader, settings)))
+    app.router.routes.insert(1, Route(place, _to_the_page))
+    if settings.is_guarded:
+        app.add_middleware(Guard, settings=settings)
+    return app
+
+
+def _to_the_page(request: Request) -> RedirectResponse:
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"{request.url.path}/{query}")
+
+
+def _client() -> mlflow.MlflowClient:
+    """Return a client of the store of the server in this process."""
+    from mlflow.server import BACKEND_STORE_URI_ENV_VAR
+
+    return mlflow.MlflowClient(tracking_uri=os.environ[BACKEND_STORE_URI_ENV_VAR])
+
+
+def _artifact_of_server(run_id: str, path: str) -> bytes | None:
+    """Return a file of a run as the server in this process gives it, wherever it keeps artifacts; None if it is not there."""
+    from mlflow.server import app
+    from mlflow.server.handlers import _add_static_prefix
+
+    query = {"run_uuid": run_id, "path": path}
+    answer = app.test_client().get(_add_static_prefix("/get-artifact"), query_string=query)  # type: ignore[no-untyped-call]
+    return bytes(answer.data) if answer.status_code == 200 else None

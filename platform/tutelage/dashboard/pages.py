@@ -1,0 +1,128 @@
+"""The explorer as an ASGI application: its built page, and the requests that the page makes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from tutelage.dashboard import candidate, guard, promotion
+from tutelage.dashboard.answers import RequestFailed
+from tutelage.dashboard.reader import Reader
+from tutelage.dashboard.settings import Settings
+from tutelage.dashboard.snapshot import increment
+
+logger = logging.getLogger(__name__)
+
+
+STATIC = Path(__file__).parent / "static"  # written by `make explorer`
+
+SAFE = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
+    "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+_NOT_BUILT = (
+    "<!doctype html><title>Tutelage</title><p>The explorer's page is not built. In a checkout, run <code>make explorer</code>."
+)
+
+
+def explorer(reader: Reader, settings: Settings) -> Starlette:
+    """Return the application that serves the explorer of the sweeps that `reader` reads."""
+    explored = _Explorer(reader, settings)
+    routes = [
+        Route("/api/session", explored.session),
+        Route("/api/sweeps", explored.sweeps),
+        Route("/api/sweeps/{run_id}/snapshot", explored.snapshot),
+        Route("/api/sweeps/{run_id}/candidates/{name}", explored.candidate),
+        Route("/api/sweeps/{run_id}/promote", explored.promote, methods=["POST"]),
+        Mount("/", app=_Page(directory=STATIC, html=True, check_dir=False)),
+    ]
+    handlers: dict[Any, Callable[..., Any]] = {RequestFailed: _failed, HTTPException: _not_found, Exception: _broken}
+    return Starlette(routes=routes, exception_handlers=handlers, middleware=[Middleware(GZipMiddleware, compresslevel=3)])
+
+
+class _Explorer:
+    """The requests that the page makes; those that are not `async` run in a thread each."""
+
+    def __init__(self, reader: Reader, settings: Settings) -> None:
+        self._reader, self._settings = reader, settings
+
+    def session(self, request: Request) -> Response:
+        return _json({"can_promote": self._settings.can_promote, "mlflow": True, "version": version("tutelage")})
+
+    def sweeps(self, request: Request) -> Response:
+        return _json(self._reader.sweeps())
+
+    def snapshot(self, request: Request) -> Response:
+        read, query = self._reader.snapshot(request.path_params["run_id"]), request.query_params
+        if (since := query.get("since", "")).isdigit():
+            return _json(increment(read.document, int(since), query.get("revision", "")))
+        etag = f'"{read.tag}"'
+        if request.headers.get("if-none-match", "").removeprefix("W/") == etag:
+            return Response(status_code=304, headers={**SAFE, "ETag": etag})
+        headers = {**SAFE, "ETag": etag, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+        return Response(read.data, media_type="application/json", headers=headers)
+
+    def candidate(self, request: Request) -> Response:
+        asked = request.path_params
+        return _json(candidate.detail(self._reader, asked["run_id"], asked["name"], self._settings.storage))
+
+    async def promote(self, request: Request) -> Response:
+        if not self._settings.can_promote:
+            way_out = "Start `tutelage dashboard SWEEP --allow-promote` where the sweep's storage is."
+            raise RequestFailed(403, "Students cannot be promoted from this page.", "The server does not allow it.", way_out)
+        if not self._settings.is_token(request.headers.get(guard.HEADER)):
+            raise guard.no_token()
+        wanted = promotion.wanted(await request.body())
+        document = (await run_in_threadpool(self._reader.snapshot, request.path_params["run_id"])).document
+        return _json(await run_in_threadpool(promotion.promote, document, self._settings.storage, wanted))
+
+
+class _Page(StaticFiles):
+    """The built page: never taken from a cache without asking, and with headers that allow it this site's files only."""
+
+    async def check_config(self) -> None:
+        """Take a directory that is not there: a checkout has no built page."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        if not (STATIC / "index.html").exists():
+            return HTMLResponse(_NOT_BUILT, status_code=200 if path == "." else 404, headers=SAFE)
+        response = await super().get_response(path, scope)
+        response.headers.update(SAFE)
+        return response
+
+
+def _json(document: Any, status: int = 200) -> Response:
+    return JSONResponse(document, status_code=status, headers=SAFE)
+
+
+def _failed(request: Request, error: RequestFailed) -> Response:
+    return _json(error.document(), error.status)
+
+
+def _not_found(request: Request, error: HTTPException) -> Response:
+    said = RequestFailed(error.status_code, "There is no such page.", error.detail, "Open the explorer's own address.")
+    return _json(said.document(), error.status_code)
+
+
+def _broken(request: Request, error: Exception) -> Response:
+    logger.error("the explorer failed at %s", request.url.path, exc_info=error)
+    said = RequestFailed(500, "The explorer failed.", type(error).__name__, "The server's log has the traceback.")
+    return _json(said.document(), 500)

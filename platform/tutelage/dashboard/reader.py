@@ -1,0 +1,147 @@
+"""What MLflow holds of sweeps, as the explorer's page asks for it: the list of sweeps, a snapshot, a candidate."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+
+from tutelage.dashboard import answers
+from tutelage.dashboard.from_runs import snapshot_of_runs
+from tutelage.dashboard.snapshot import packed, unpacked
+from tutelage.records.mlflow_runs import PAGE
+from tutelage.records.mlflow_writer import SNAPSHOT
+
+logger = logging.getLogger(__name__)
+
+
+FRESH_S = 1.0  # for which what was read is not read again: several pages may look at one sweep
+FRESH_RUNS_S = 30.0  # the same, for a sweep whose runs were read one by one
+KEPT = 4  # snapshots in memory
+
+MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's errors for a run that is not there, or cannot be
+
+Artifact = Callable[[str, str], bytes | None]  # (run, path) → the file's bytes; None if it is not there
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """A snapshot that was read: as gzipped JSON, and parsed; `tag` differs from that of every other content."""
+
+    data: bytes
+    document: Mapping[str, Any]
+    tag: str
+    until_s: float
+
+
+class Reader:
+    """Reads sweeps from MLflow through a client, and files of their runs through `artifact`. Safe for several threads."""
+
+    def __init__(self, client: MlflowClient, artifact: Artifact) -> None:
+        self._client, self._artifact = client, artifact
+        self._kept: dict[str, Read] = {}
+        self._lock = threading.Lock()
+
+    def sweeps(self) -> list[dict[str, Any]]:
+        """Return the sweeps that MLflow holds, newest first."""
+        with _answered("all"):
+            experiments = [str(one.experiment_id) for one in self._client.search_experiments(max_results=PAGE)]
+            found = self._client.search_runs(
+                experiments, "tags.stage = 'sweep'", ViewType.ACTIVE_ONLY, PAGE, ["attributes.start_time DESC"]
+            )
+        return [_listed(run) for run in found]
+
+    def snapshot(self, run_id: str) -> Read:
+        """Return the snapshot of a sweep; of a sweep without one, or with one that is cut short, made from its runs."""
+        with self._lock:
+            kept = self._kept.get(run_id)
+            if kept and kept.until_s > time.monotonic():
+                return kept
+        with _answered(run_id):
+            run = self._active(run_id)
+            read = self._read(run, kept)
+        with self._lock:
+            self._kept[run_id] = read
+            while len(self._kept) > KEPT:
+                self._kept.pop(next(iter(self._kept)))
+        return read
+
+    def candidate(self, run_id: str, name: str) -> tuple[Mapping[str, Any], Run]:
+        """Return the snapshot of a sweep, and the run of one of its candidates."""
+        document = self.snapshot(run_id).document
+        if name not in document["id"]:
+            raise answers.no_sweep(run_id, f"It has no candidate {name!r:.80}.")
+        own = document["run_id"][document["id"].index(name)]
+        if own is None:
+            raise answers.RequestFailed(404, f"{name} has no run yet.", "MLflow has not received it.", "Try again later.")
+        with _answered(own):
+            return document, self._client.get_run(own)
+
+    def curves(self, run: Run) -> dict[str, list[tuple[int, float]]]:
+        """Return by measure the (epoch, value) of a run's training."""
+        keys = [key for key in run.data.metrics if key.startswith("train/")] or _with_steps(self._client, run)
+        with _answered(run.info.run_id):
+            rows = {key: self._client.get_metric_history(run.info.run_id, key) for key in keys}
+        return {key.removeprefix("train/"): sorted({(one.step, one.value) for one in each}) for key, each in rows.items()}
+
+    def _active(self, run_id: str) -> Run:
+        run = self._client.get_run(run_id)
+        if run.info.lifecycle_stage != "active":
+            raise answers.no_sweep(run_id, "It was deleted in MLflow.")
+        return run
+
+    def _read(self, run: Run, kept: Read | None) -> Read:
+        data, note = (
+            self._artifact(run.info.run_id, SNAPSHOT),
+            "This sweep has no snapshot; it was read from its runs in MLflow.",
+        )
+        if data is not None:
+            tag = hashlib.sha256(data).hexdigest()[:32]
+            if kept and kept.tag == tag:
+                return Read(data=data, document=kept.document, tag=tag, until_s=time.monotonic() + FRESH_S)
+            try:
+                return Read(data=data, document=unpacked(data), tag=tag, until_s=time.monotonic() + FRESH_S)
+            except ValueError as error:
+                logger.warning("the snapshot of run %s cannot be used: %s", run.info.run_id, error)
+                note = "The snapshot of this sweep is damaged; it was read from its runs in MLflow."
+        document = snapshot_of_runs(self._client, run, note)
+        data = packed(document)
+        tag = hashlib.sha256(data).hexdigest()[:32]
+        return Read(data=data, document=document, tag=tag, until_s=time.monotonic() + FRESH_RUNS_S)
+
+
+def _listed(run: Run) -> dict[str, Any]:
+    states = {"RUNNING": "running", "FINISHED": "finished", "KILLED": "stopped"}
+    return {
+        "name": run.data.tags.get("sweep", run.info.run_name), "run_id": run.info.run_id,
+        "experiment_id": run.info.experiment_id, "state": states.get(run.info.status, "failed"), "n": None,
+        "updated_at": run.info.end_time or run.info.start_time,
+    }  # fmt: skip
+
+
+def _with_steps(client: MlflowClient, run: Run) -> list[str]:
+    """Return the metrics of somebody else's run that were logged at several steps."""
+    return [key for key in run.data.metrics if len(client.get_metric_history(run.info.run_id, key)) > 1][:20]
+
+
+@contextmanager
+def _answered(run_id: str) -> Iterator[None]:
+    """Turn what MLflow raises into an answer: it has no such run, or it is out of reach."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code in MISSING:
+            raise answers.no_sweep(run_id, "MLflow does not have it.") from None
+        raise answers.out_of_reach(error) from None
+    except (OSError, requests.RequestException) as error:
+        raise answers.out_of_reach(error) from None

@@ -1,0 +1,38 @@
+"""How the explorer is served: the token, whether a student may be promoted, and the storage with the sweeps' files."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+TOKEN, STORAGE = "TUTELAGE_DASHBOARD_TOKEN", "TUTELAGE_DASHBOARD_STORAGE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """`is_guarded` asks for the token at every page; promotions always need it. Without a `storage` nothing is promoted."""
+
+    token: str = ""
+    is_guarded: bool = False
+    can_promote: bool = False
+    storage: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.token or not (self.is_guarded or self.can_promote), "what is guarded has a token"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Return the settings of `mlflow server --app-name tutelage`, which has no options of its own: nothing is promoted."""
+        token = environment.get(TOKEN, "")
+        return cls(token=token, is_guarded=bool(token), storage=environment.get(STORAGE, ""))
+
+    def is_token(self, given: str | None) -> bool:
+        """Return whether a text is the token, in the same time for every wrong one."""
+        return bool(self.token and given) and secrets.compare_digest(self.token.encode(), str(given).encode())
+
+
+def new_token() -> str:
+    """Return the token of the environment, else a new one."""
+    return os.environ.get(TOKEN) or secrets.token_urlsafe(24)

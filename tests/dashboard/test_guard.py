@@ -1,0 +1,81 @@
+"""The token of an address that others can reach."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from tests.dashboard.asgi import request
+from tutelage.dashboard import serving
+from tutelage.dashboard.guard import Guard
+from tutelage.dashboard.settings import TOKEN, Settings
+from tutelage.errors import InputError
+
+
+@pytest.fixture
+def guarded() -> Any:
+    inner = Starlette(routes=[Route("/{path:path}", lambda request: PlainTextResponse("inside"), methods=["GET", "POST"])])
+    return Guard(inner, Settings(token="abc", is_guarded=True))
+
+
+@pytest.mark.parametrize(
+    "url", ["/", "/tutelage/", "/tutelage/api/sweeps", "/api/2.0/mlflow/runs/search", "/static-files/x.js"]
+)
+def test_without_the_token_every_page_is_an_error(guarded: Any, url: str) -> None:
+    for given in ({}, {"x_tutelage_token": "abcd"}, {"cookie": "tutelage_token=ab"}, {"cookie": "=;;tutelage_token"}):
+        answer = request(guarded, url, **given)
+        assert (answer.status, answer.json()["error"]["what"]) == (401, "This needs the token.")
+    assert request(guarded, f"{url}?token=").status == 401
+
+
+def test_the_address_with_the_token_sets_a_cookie_that_other_sites_cannot_send(guarded: Any) -> None:
+    first = request(guarded, "/tutelage/?token=abc")
+    assert first.body == b"inside"
+    cookie = first.headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
+    assert request(guarded, "/", cookie=f"other=1; {cookie.partition(';')[0]}").body == b"inside"
+    assert request(guarded, "/", "POST", x_tutelage_token="abc").body == b"inside"
+
+
+def test_a_watcher_needs_no_token(guarded: Any) -> None:
+    assert request(guarded, "/health").body == b"inside"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("10.0.0.7", False), ("example.org", False)],
+)
+def test_only_this_machines_own_address_needs_no_token(host: str, expected: bool) -> None:
+    assert serving.is_loopback(host) is expected
+    settings = serving.settings_for(host, "", promote=False)
+    assert (settings.is_guarded, bool(settings.token)) == (not expected, not expected)
+
+
+def test_a_promotion_needs_a_token_on_every_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = serving.settings_for("127.0.0.1", "store", promote=True)
+    assert (settings.is_guarded, settings.can_promote, len(settings.token) >= 32) == (False, True, True)
+    assert settings.token != serving.settings_for("127.0.0.1", "store", promote=True).token
+    monkeypatch.setenv(TOKEN, "mine")
+    assert serving.settings_for("0.0.0.0", "", promote=False).token == "mine"
+
+
+def test_mlflows_own_server_is_guarded_by_the_token_of_its_environment() -> None:
+    assert Settings.from_environment({}) == Settings()
+    assert Settings.from_environment({TOKEN: "abc"}) == Settings(token="abc", is_guarded=True)
+
+
+def test_without_a_token_nothing_is_the_token() -> None:
+    assert not Settings().is_token("")
+    assert not Settings().is_token(None)
+    assert not Settings(token="abc").is_token("äbc")
+
+
+def test_a_port_that_is_taken_is_an_error() -> None:
+    with serving.listening("127.0.0.1", 0) as taken, pytest.raises(InputError, match="another --port"):
+        serving.listening("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(InputError, match="--host"):
+        serving.listening("256.1.1.1", 0)
