@@ -34,7 +34,7 @@ def with_explorer(settings: Settings) -> FastAPI:
         from mlflow.server.fastapi_app import create_fastapi_app
     from mlflow.server.handlers import STATIC_PREFIX_ENV_VAR
 
-    app: FastAPI = create_fastapi_app()  # type: ignore[no-untyped-call]
+    app: FastAPI = create_fastapi_app()
     place = os.environ.get(STATIC_PREFIX_ENV_VAR, "").rstrip("/") + PATH
     reader = Reader(_client(), _artifact_of_server)
     app.router.routes.insert(0, Mount(place, app=explorer(reader, settings)))
@@ -51,7 +51,7 @@ def _to_the_page(request: Request) -> RedirectResponse:
 
 def _client() -> mlflow.MlflowClient:
     """Return a client of the store of the server in this process."""
-    from mlflow.server import BACKEND_STORE_URI_ENV_VAR
+    from mlflow.server import BACKEND_STORE_URI_ENV_VAR  # type: ignore[attr-defined]
 
     return mlflow.MlflowClient(tracking_uri=os.environ[BACKEND_STORE_URI_ENV_VAR])
 
@@ -62,5 +62,5 @@ def _artifact_of_server(run_id: str, path: str) -> bytes | None:
     from mlflow.server.handlers import _add_static_prefix
 
     query = {"run_uuid": run_id, "path": path}
-    answer = app.test_client().get(_add_static_prefix("/get-artifact"), query_string=query)  # type: ignore[no-untyped-call]
+    answer = app.test_client().get(_add_static_prefix("/get-artifact"), query_string=query)
     return bytes(answer.data) if answer.status_code == 200 else None

@@ -16,6 +16,7 @@ from typing import Any
 from tutelage.dashboard.answers import RequestFailed
 from tutelage.errors import InputError
 from tutelage.records import sweeps
+from tutelage.records.sweep_dir import SweepDir
 
 POLICY = "tutelage.dashboard.by_hand:Chosen"
 TIMEOUT_S = 3600.0
@@ -60,7 +61,7 @@ def promote(document: Mapping[str, Any], storage: str, wanted: Wanted) -> dict[s
         _one_at_a_time.release()
 
 
-def _home(document: Mapping[str, Any], storage: str) -> sweeps.SweepDir:
+def _home(document: Mapping[str, Any], storage: str) -> SweepDir:
     try:
         home = sweeps.find(storage, str(document["sweep"]["run_id"]))
     except InputError as error:

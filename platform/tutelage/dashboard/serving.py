@@ -88,11 +88,14 @@ def _name_store(uri: str, artifacts: str) -> None:
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     from mlflow import server
 
-    os.environ[server.BACKEND_STORE_URI_ENV_VAR] = uri
-    os.environ[server.REGISTRY_STORE_URI_ENV_VAR] = uri
-    os.environ[server.ARTIFACT_ROOT_ENV_VAR] = artifacts
-    os.environ[server.ARTIFACTS_DESTINATION_ENV_VAR] = artifacts
-    os.environ[server.SERVE_ARTIFACTS_ENV_VAR] = "true"
+    stores = {
+        "BACKEND_STORE_URI": uri,
+        "REGISTRY_STORE_URI": uri,
+        "ARTIFACT_ROOT": artifacts,
+        "ARTIFACTS_DESTINATION": artifacts,
+    }
+    for name, value in {**stores, "SERVE_ARTIFACTS": "true"}.items():
+        os.environ[getattr(server, f"{name}_ENV_VAR")] = value
 
 
 def urls(listener: socket.socket, address: Address, settings: Settings) -> tuple[str, str]:
