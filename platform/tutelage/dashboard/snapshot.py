@@ -66,7 +66,7 @@ def assembled(head: Mapping[str, Any], rows: Mapping[str, Any], measures: Mappin
     primary = measures[head["sweep"]["primary"]]
     errors = values.pop(standard_error_of(primary), [None] * rows["n"])
     low, high = _intervals(primary, values.get(primary.name, []), errors, confirmed, head["num_judged"])
-    times = {"started_at": rows["started_at"], "updated_at": int(time.time() * 1000)}
+    times = {"started_at": rows["started_at"], "updated_at": time.time_ns() // 1_000_000}
     sweep = {**head["sweep"], **times, "hypervolume": _hypervolume(head, rows, measures)}
     return {
         **{name: value for name, value in head.items() if name != "num_judged"},
