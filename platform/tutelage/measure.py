@@ -51,7 +51,7 @@ class Measure:
     `name` is the key in specs, records and tables, in snake_case with its unit; `label` names it on axes and in tables.
     `low` and `high` bound its possible values. `scale` maps a value to a number on which equal steps are equal gains; it grows
     with the value. `reference` is the worst value for the hypervolume, None for the teacher's own value. `available` is when a
-    student's value is known. `spread` says how its confidence interval is found: Wilson's for a share of independent examples,
+    student's value is known. `spread` is how its confidence interval is computed: Wilson's for a share of independent examples,
     a bootstrap over examples for a mean or a corpus measure, none for None.
 
     `format` is Python's for a value; a `detail` is left out of short tables unless it is an objective.

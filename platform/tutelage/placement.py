@@ -62,7 +62,7 @@ def check(nodes: Sequence[Node], demands: Iterable[Demand]) -> None:
 
 
 def free_text(resources: Mapping[str, float]) -> str:
-    """Return in words what `ray.available_resources()` says is free."""
+    """Return what is free by `ray.available_resources()`, in words."""
     return f"{_has(Node(cpus=resources.get('CPU', 0.0), gpus=resources.get('GPU', 0.0)))} are free"
 
 

@@ -19,5 +19,5 @@ def reason(text: str) -> str:
 
 
 def is_repeated(line: str) -> bool:
-    """Return whether a line of Ray's is about the loss of a worker, which a sweep tells itself."""
+    """Return whether a line of Ray's is about the loss of a worker, which a sweep reports itself."""
     return line.lstrip().startswith(PRINTED)

@@ -351,7 +351,7 @@ def test_an_infinite_number_of_any_split_is_an_error(tmp_path: Path) -> None:
 
 def test_a_column_that_repeats_the_label_is_noted(tmp_path: Path) -> None:
     frame = made().assign(code=[row % 4 + 10 for row in range(80)])
-    note = "the column 'code' alone tells the class of every row: is it the label in other words?"
+    note = "the column 'code' alone determines the class of every row: is it the label in other words?"
     assert read(write(tmp_path, frame)).notes == (note,)
 
 

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def stoppable(command: Callable[P, T]) -> Callable[P, T]:
-    """Return the command, which ends with 130, 143 or 129 on SIGINT (Ctrl-C), SIGTERM or SIGHUP, and says so on stderr.
+    """Return the command, which ends with 130, 143 or 129 on SIGINT (Ctrl-C), SIGTERM or SIGHUP, with a message on stderr.
 
     A sweep has then logged how to continue it.
     """

@@ -17,7 +17,7 @@ from tutelage.data import UNKNOWN, SplitName
 from tutelage.data._broken import read_all
 from tutelage.data._folders import folders, split_folders, splits_within
 from tutelage.data._labels import check_classes, first_names, no_labels
-from tutelage.data._splitting import check_rows, draw, said_of
+from tutelage.data._splitting import check_rows, draw, notes_on_split
 from tutelage.errors import InputError
 from tutelage.files import existing_folder
 
@@ -66,7 +66,7 @@ def find(
         chosen, own = [examples[row] for row in rows], labels[rows]
     return Found(
         root=root, roots=roots, names=names, training=[examples[row] for row in drawn.train], chosen=chosen, labels=own,
-        notes=said_of(names, labels, drawn, *shares),
+        notes=notes_on_split(names, labels, drawn, *shares),
     )  # fmt: skip
 
 

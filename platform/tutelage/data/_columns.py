@@ -1,7 +1,7 @@
 """What each column of a table is taken for: numbers, booleans or words; and its cells as such.
 
 Text is read as its owner would read it: numbers with a decimal comma or separated thousands are numbers, codes such as 007 are
-words. Where two readings are possible, or a column mixes numbers and words, it is an error that says what to write.
+words. Where two readings are possible, or a column mixes numbers and words, it is an error whose message has the option to set.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WAY_OUT = "Correct the column, leave it out of 'features', or name it in 'words
 
 
 class ColumnsConfig(FormatConfig):
-    """How the cells of a table are read. What is not said is inferred, and a sweep says what it inferred."""
+    """How the cells of a table are read. What is not given is inferred, and a sweep prints what it inferred."""
 
     decimal: Literal[".", ","] | None = Field(None, description="the decimal sign of numbers in text; empty: inferred")
     thousands: Literal[",", ".", " ", "'"] | None = Field(None, description="what separates thousands in text; empty: inferred")

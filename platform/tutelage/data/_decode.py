@@ -14,7 +14,7 @@ _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 
 
 def decoded(path: Path, side_px: int, not_rgb: str, background: str, animated: str) -> np.ndarray:
-    """Return an image as uint8 `[3, side, side]`: turned as its EXIF says, the shorter side scaled, the centre cropped.
+    """Return an image as uint8 `[3, side, side]`: turned by its EXIF orientation, the shorter side scaled, the centre cropped.
 
     Raises `InputError` as `upright` does.
     """
@@ -22,7 +22,7 @@ def decoded(path: Path, side_px: int, not_rgb: str, background: str, animated: s
 
 
 def upright(path: Path, not_rgb: str, background: str, animated: str) -> Image.Image:
-    """Return an image in RGB, turned as its EXIF says.
+    """Return an image in RGB, turned by its EXIF orientation.
 
     Raises `InputError` for what is no image, is not RGB (unless `not_rgb` is convert), has several frames (unless `animated` is
     first), or vanishes on the background.

@@ -38,7 +38,7 @@ def steps_needed(text: Sequence[object]) -> int:
     return len(text) + sum(one == other for one, other in pairwise(text))
 
 
-def said_of_lines(split: str, images: Sequence[np.ndarray], texts: Sequence[str | None], characters: Sequence[str]) -> str:
+def note_on_lines(split: str, images: Sequence[np.ndarray], texts: Sequence[str | None], characters: Sequence[str]) -> str:
     """Return a sentence on the lines of a split."""
     widths = [image.shape[1] for image in images]
     lengths = [len(text) for text in texts if text is not None]

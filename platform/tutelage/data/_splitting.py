@@ -189,7 +189,7 @@ def how_split(validation_share: float | None, test_share: float | None) -> tuple
     return (f"splits: {'; '.join(parts)}",)
 
 
-def said_of(
+def notes_on_split(
     class_names: Sequence[str], labels: np.ndarray, drawn: Rows, validation_share: float | None, test_share: float | None
 ) -> tuple[str, ...]:
     """Return how the splits were drawn from `labels`, and what of their classes may be a mistake, as sentences."""
@@ -199,10 +199,10 @@ def said_of(
         if share is not None and (absent := np.flatnonzero((held == 0) & (counts > 0))).size:
             listed = [f"'{class_names[one]}' ({counts[one]:,})" for one in absent.tolist()]
             notes.append(f"classes without an example in {name}, as they have fewer than three in all: {first_names(listed)}")
-    return (*how_split(validation_share, test_share), *notes, *said_of_alike(class_names, "classes"))
+    return (*how_split(validation_share, test_share), *notes, *notes_on_alike(class_names, "classes"))
 
 
-def said_of_alike(names: Sequence[str], what: str) -> list[str]:
+def notes_on_alike(names: Sequence[str], what: str) -> list[str]:
     """Return a sentence on names that differ in upper and lower case or in blanks only; none if there are none."""
     groups: dict[str, list[str]] = {}
     for name in names:
@@ -234,7 +234,7 @@ def split_of(
             )
     drawn = draw(train.labels, seed, validation_share, test_share, train.where, per_class)
     mean, std = statistics(train.inputs, drawn.train)
-    notes = said_of(class_names, train.labels, drawn, validation_share, test_share)
+    notes = notes_on_split(class_names, train.labels, drawn, validation_share, test_share)
     if split != "train" and split in parts:
         own = parts[split]
         check_rows(own.labels, split, own.where)

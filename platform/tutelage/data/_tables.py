@@ -45,7 +45,7 @@ _MARKS = {  # of a text's first bytes
 
 
 class FormatConfig(PluginConfig):
-    """How the text of a CSV file is written. What is not said is inferred, and a sweep says what it inferred."""
+    """How the text of a CSV file is written. What is not given is inferred, and a sweep prints what it inferred."""
 
     delimiter: str | None = Field(None, min_length=1, description="between the cells: ',', ';', '|' or a tab; empty: inferred")
     encoding: str | None = Field(None, description="of the text, such as cp1252; empty: UTF-8, or UTF-16 by its first bytes")
@@ -79,7 +79,7 @@ def read(path: Path, config: FormatConfig) -> Table:
             "latin-1, or save it as UTF-8."
         ) from error
     except LookupError as error:
-        raise InputError(f"{path}: {error}. Set 'encoding' to one that Python knows, such as cp1252.") from error
+        raise InputError(f"{path}: {error}. Set 'encoding' to one of Python's, such as cp1252.") from error
     except Exception as error:  # pandas and pyarrow raise many kinds for a broken file
         raise InputError(
             f"{path}: cannot be read as {kind} ({str(error).strip().rstrip('.')}). Save the file again."

@@ -133,7 +133,7 @@ def _next_instant(due: float, time: float, per_second: float | None) -> float:
 
 
 def _picture(frame: Any) -> Image.Image:
-    """Return a decoded frame in RGB, turned as the video says."""
+    """Return a decoded frame in RGB, turned by the video's orientation."""
     pixels: np.ndarray = frame.to_ndarray(format="rgb24")
     turns = round(frame.rotation / 90) % 4  # counterclockwise
     return Image.fromarray(np.ascontiguousarray(np.rot90(pixels, turns)))

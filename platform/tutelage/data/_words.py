@@ -31,7 +31,7 @@ def indices_of(sentences: Sequence[Sequence[str]], table: Mapping[str, int]) -> 
     return ragged([torch.tensor([table.get(word, 0) for word in one]) for one in sentences])
 
 
-def said_of_words(
+def note_on_words(
     sentences: Sequence[Sequence[str]], split: str, vocabulary: Mapping[str, int], least_count: int | None
 ) -> str:  # fmt: skip
     """Return how many words are known, and what share of a split's words is not, as a sentence.

@@ -141,7 +141,7 @@ def _parts(text: Text, config: Config) -> dict[SplitName, tuple[int, int]]:
 def _indices(text: Text, part: tuple[int, int], known: np.ndarray, message: str, config: Config) -> np.ndarray:
     """Return the index of each character of a split; of unknown ones 0.
 
-    Raises `InputError` for unknown ones that are refused, with the `message`, in which {} stands for them.
+    Raises `InputError` for unknown ones unless they are counted, with the `message`, in which {} stands for them.
     """
     points = text.points[slice(*part)]
     places = np.searchsorted(known, points).clip(max=len(known) - 1)

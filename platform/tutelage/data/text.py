@@ -22,9 +22,9 @@ from tutelage.data import _tables as tables
 from tutelage.data._broken import all_in_one, attempt, read_all
 from tutelage.data._folders import split_files
 from tutelage.data._labels import check_classes, no_labels
-from tutelage.data._splitting import check_rows, draw, said_of
+from tutelage.data._splitting import check_rows, draw, notes_on_split
 from tutelage.data._text_folders import has_class_folders, left_out, read_texts
-from tutelage.data._words import indices_of, said_of_words, vocabulary_as, vocabulary_of
+from tutelage.data._words import indices_of, note_on_words, vocabulary_as, vocabulary_of
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing, read_lines
 from tutelage.plugins import PluginConfig
@@ -69,7 +69,7 @@ class Texts:
 class Split:
     """The words of the training texts and of a split's texts, the classes of the latter, and sentences on both.
 
-    `cut` says how many texts were cut.
+    `cut` has a note on the number of texts that were cut.
     """
 
     training: list[list[str]]
@@ -99,12 +99,12 @@ def _read(config: Config, seed: int, split: SplitName, own_vocabulary: Mapping[s
     found = (_from_folders if in_folders else _from_files)(root, config, seed, split)
     vocabulary = own_vocabulary or vocabulary_of(found.training, config.least_count)
     lengths = [len(one) for one in found.words]
-    said = f"{split}: {len(lengths):,} texts of {min(lengths)} to {max(lengths)} words"
-    more = said_of_words(found.words, split, vocabulary, None if own_vocabulary else config.least_count)
+    count = f"{split}: {len(lengths):,} texts of {min(lengths)} to {max(lengths)} words"
+    more = note_on_words(found.words, split, vocabulary, None if own_vocabulary else config.least_count)
     return Examples(
         inputs={"tokens": Field(values=indices_of(found.words, vocabulary), kind="tokens", names=tuple(vocabulary))},
         targets={"class": Field(values=torch.from_numpy(found.labels), kind="class", names=found.names)},
-        notes=(*found.notes, said, more, *found.cut),
+        notes=(*found.notes, count, more, *found.cut),
     )
 
 
@@ -141,7 +141,7 @@ def _from_files(root: Path, config: Config, seed: int, split: SplitName) -> Spli
     cut = [f"cut to {config.longest} words: {one.num_cut:,} texts of {one.path}" for one in (training, *own) if one.num_cut]
     return Split(
         training=[training.words[row] for row in drawn.train.tolist()], words=words, labels=chosen, names=names,
-        notes=said_of(names, labels, drawn, *shares), cut=cut,
+        notes=notes_on_split(names, labels, drawn, *shares), cut=cut,
     )  # fmt: skip
 
 

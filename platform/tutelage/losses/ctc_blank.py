@@ -52,5 +52,5 @@ def selected(logits: Tensor, mask: Tensor | None, around: int, blank: int) -> Te
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
-    """Return the loss. `losses.for_sequences` refuses networks of other steps than their teacher's."""
+    """Return the loss. `losses.for_sequences` raises for networks of other steps than their teacher's."""
     return AroundCharacters(temperature, config.around, config.blank)

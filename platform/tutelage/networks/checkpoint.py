@@ -219,7 +219,7 @@ def _check_size(directory: Path, architecture: Mapping[str, Any]) -> None:
     try:
         with torch.device("meta"):
             model = build({**architecture, "surgeries": ()})
-    except InputError:  # a network of a user's that cannot be built there, or one that will be refused with the reason
+    except InputError:  # a user's network that cannot be built there, or one for which a later check raises the reason
         return
     stated = sum(tensor.numel() * tensor.element_size() for tensor in (*model.parameters(), *model.buffers()))
     held = (directory / WEIGHTS).stat().st_size

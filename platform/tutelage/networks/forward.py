@@ -39,7 +39,7 @@ def contained() -> Iterator[None]:
 
 @contextmanager
 def of_user(what: str) -> Iterator[None]:
-    """Run a user's code within a block, contained; whatever it raises becomes an `InputError` that says that `what` fails."""
+    """Run a user's code within a block, contained; whatever it raises becomes an `InputError` that names `what`."""
     with contained(), blamed(what):
         yield
 

@@ -88,7 +88,7 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.add_session_config_entry(FOLDED, str(MOST_FOLDED))
-        options.log_severity_level = 4  # what fails is raised, and said once
+        options.log_severity_level = 4  # a failure is raised, and printed once
         self._path = path
         _check(path)
         try:
@@ -128,7 +128,7 @@ def _check(path: Path) -> None:
         )
     try:
         inferred = onnx.shape_inference.infer_shapes(model)  # without data: to propagate a range of numbers would make it
-    except Exception:  # onnxruntime says what is wrong with the file
+    except Exception:  # onnxruntime's message has the reason
         return
     size, name = max(((_bytes_of(value), value.name) for value in _messages(inferred, onnx.ValueInfoProto)), default=(0, ""))
     if size > MOST_OF_A_TENSOR:

@@ -20,7 +20,7 @@ class Stage:
     """A stage of a network: its name, the grid of its positions ((height, width), (tokens,) or ()), and its channels.
 
     `heads` is the number of attention heads of its last block, and `qkv_width` the number of channels of this block's queries;
-    both are 0 without attention. `has_steps` says that its positions are the steps of a sequence: their number follows the
+    both are 0 without attention. With `has_steps`, its positions are the steps of a sequence: their number follows the
     length of the examples, `grid` has that of typical ones, and some may be padding.
     """
 

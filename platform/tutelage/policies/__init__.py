@@ -1,4 +1,4 @@
-"""Selection policies: how much a student of a front is wanted. One file a policy.
+"""Selection policies, one file each: they give every student of a front a score.
 
 A policy scores, it never chooses: ties, limits, noise and the test split are not its business. A score that compares students
 with each other counts those that are equal in all objectives once (`distinct_losses`), so that equals never lower each other.

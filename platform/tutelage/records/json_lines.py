@@ -46,7 +46,7 @@ class JsonLines:
         return document
 
     def broken(self, number: int, why: object) -> WorkFailed:
-        """Return the error that says which line cannot be used, and why."""
+        """Return the error that names the line that cannot be used, and the reason."""
         return WorkFailed(f"{self.path}:{number}: not a line of this file ({why}). {self._way_out}")
 
     def set_aside_broken(self, check: Callable[[int, dict[str, Any]], object]) -> int:

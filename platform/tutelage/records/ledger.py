@@ -49,5 +49,5 @@ class Ledger:
 
 
 def is_trained(record: TrialRecord) -> bool:
-    """Return whether the record counts as one of a sweep's students: not if it was refused, or stopped, before training."""
+    """Return whether the record counts as one of a sweep's students: not if it was rejected, or stopped, before training."""
     return record.state != "infeasible" and not (record.state in ("failed", "stopped") and not record.started_s)

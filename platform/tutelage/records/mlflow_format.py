@@ -13,7 +13,7 @@ from tutelage.measure import Measure
 from tutelage.records.trial import TrialRecord
 from tutelage.redaction import redact, redacted
 
-MAX_KEY_CHARS = 250  # these three are MLflow's own (mlflow.utils.validation); beyond them it refuses, or cuts with a warning
+MAX_KEY_CHARS = 250  # these three are MLflow's own (mlflow.utils.validation); beyond them it raises, or cuts with a warning
 MAX_PARAM_CHARS = 6000
 MAX_TAG_CHARS = 8000
 _FOREIGN = re.compile(r"[^A-Za-z0-9_\-. :/]")

@@ -96,7 +96,7 @@ def _in_turn(uri: str) -> Iterator[None]:
 
 @contextmanager
 def turn(uri: str, key: str, what: str, say: Callable[[str], None], beside: Path | None = None) -> Iterator[None]:
-    """Be the only process that is at work on `what`, whose name is `key`, within the block; a second one says so, and waits.
+    """Be the only process that is at work on `what`, whose name is `key`, within the block; a second one waits, with a message.
 
     The lock is a lease beside an SQLite database, or one of the database server's own, which ends with the connection. An HTTP
     server has none: there it is a lease in the directory `beside`, if one is given.

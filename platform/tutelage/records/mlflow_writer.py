@@ -28,7 +28,7 @@ from tutelage.records.spool import Work
 logger = logging.getLogger(__name__)
 
 
-PROBE = "tutelage.probe"  # the tag that says whether the store can be written
+PROBE = "tutelage.probe"  # the tag that is set to test whether the store can be written
 
 
 SNAPSHOT = "explorer/snapshot.json.gz"  # the artifact of the sweep's own run that the explorer reads
@@ -38,11 +38,12 @@ FRONT_KEYS = ("front/hypervolume", "front/size")  # of the sweep's own run, besi
 
 
 class MlflowWriter:
-    """The one hand that writes to MLflow; `write` does one piece of work, or raises what MLflow raised.
+    """The only writer to MLflow; `write` does one piece of work, or raises what MLflow raised.
 
     Opening makes the store and the experiment ready: that of the sweep's run if MLflow holds a run `run_id`, else the one
-    called `experiment`. Raises `UnreachableError` when the store does not answer, refuses, or is a directory that MLflow no
-    longer writes, and `InputError` for a run or an experiment that was deleted. Files are seen from `root`.
+    called `experiment`. Raises `UnreachableError` when the store does not respond, rejects the request, or is a
+    directory that MLflow no longer writes, and `InputError` for a run or an experiment that was deleted. Files are seen from
+    `root`.
     """
 
     def __init__(self, uri: str, experiment: str, primary: Measure, run_id: str = "", root: Path = Path()) -> None:
@@ -88,14 +89,14 @@ class MlflowWriter:
         self._fronts.clear()
 
     def is_final(self, error: Exception) -> bool:
-        """Say whether trying again cannot help: MLflow understood and refused, or a file is not there."""
+        """Return whether another try cannot help: MLflow rejected the request, or a file is not there."""
         if isinstance(error, MlflowException):
             status: int = error.get_http_status_code()  # type: ignore[no-untyped-call]
             return status in (400, 404, 409)
         return isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError)
 
     def describe(self, error: Exception) -> str:
-        """Return in words that the store does not answer, why, and what to set."""
+        """Return a message that the store does not respond, with the reason and what to set."""
         return mlflow_store.out_of_reach(self.uri, error)
 
     def sweep_of(self, run_id: str) -> str:

@@ -39,7 +39,7 @@ class SweepStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StageStarted(Event):
-    """A stage has started, such as the teacher's training, or there is news of one; `text` says it in words."""
+    """A stage has started, such as the teacher's training, or there is news of one; `text` describes it."""
 
     text: str
 
@@ -87,7 +87,7 @@ class FrontChanged(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SweepEnded(Event):
-    """The driver has ended; `error` says why if the sweep has not finished."""
+    """The driver has ended; `error` is the reason if the sweep has not finished."""
 
     sweep: str
     state: Literal["finished", "stopped", "failed"]

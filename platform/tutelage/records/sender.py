@@ -31,7 +31,7 @@ class Writer(Protocol):
         ...
 
     def takes(self) -> bool:
-        """Return whether the store answers and can be written: with a full disk it answers, and takes nothing."""
+        """Return whether the store responds and can be written: with a full disk it responds, but stores nothing."""
         ...
 
     def forget(self) -> None:
@@ -43,12 +43,12 @@ class Writer(Protocol):
         ...
 
     def describe(self, error: Exception) -> str:
-        """Return a message that the store does not answer, and why, without secrets."""
+        """Return a message that the store does not respond, with the reason, without secrets."""
         ...
 
 
 class Sender:
-    """A spool and the one thread that empties it. What the store refuses is put aside; what it cannot take now, waits."""
+    """A spool and the one thread that empties it. What the store rejects is put aside; what it cannot store now waits."""
 
     def __init__(self, spool: Spool, writer: Writer) -> None:
         self.num_found = spool.waiting

@@ -1,6 +1,6 @@
 """The spool of a sweep's tracking: a file with one piece of work for MLflow a line, kept until MLflow has received it.
 
-`tracking.spool` begins with a line that names the spool; `tracking.done` says how many of its bytes MLflow has received. A line
+`tracking.spool` begins with a line that names the spool; `tracking.done` counts its bytes that MLflow has received. A line
 is with the operating system before `append` returns, so a killed process loses nothing; it is not forced to the disk, because
 the sweep's ledger is, and resuming writes again what a power cut took from here. Work may be given out twice, after a crash
 between its writing and the note of it; writing it twice must be harmless.
@@ -68,7 +68,7 @@ class Spool:
             raise WorkFailed(f"{self.path}: its first line is broken ({error}). {_WAY_OUT}") from error
 
     def _noted(self, start: int) -> int:
-        """Return the position of the first work that is not done; `start` if no note says so, or a damaged one."""
+        """Return the position of the first work that is not done; `start` if there is no note, or a damaged one."""
         if not self._note.exists():
             return start
         end = self.path.read_bytes().rfind(b"\n") + 1
@@ -122,7 +122,7 @@ class Spool:
 
     def refuse(self, why: str) -> None:
         """Remove the work that `oldest` returned, and keep it with the reason in `tracking.refused`."""
-        with suppress(StorageFailed):  # the sender has the reason and tells it
+        with suppress(StorageFailed):  # the sender reports the reason
             self._storage.append(self._refused.name, _line({"why": why, "work": json.loads(self._line)}))
         self.done()
 

@@ -33,7 +33,7 @@ from tutelage.storage import LeaseHeld, Storage, lease_in_turn
 DEFAULT = ".tutelage"  # the storage of a command that names none
 
 
-STARTED_IN = "started_in"  # the fact that says from which directory the storage was used
+STARTED_IN = "started_in"  # the fact that holds the directory from which the storage was used
 
 
 SPEC, EVENTS, LEDGER, RERUNS, SELECTION = "spec.yaml", "events.jsonl", "trials.jsonl", "reruns.jsonl", "selection.json"
@@ -178,7 +178,7 @@ class SweepDir:
 
     @contextmanager
     def in_turn(self, say: Callable[[str], None]) -> Iterator[None]:
-        """Be the only process that works on the finished sweep: a second one says so and waits. A search is not waited for."""
+        """Be the only process that works on the finished sweep: a second one waits, with a message, but not for a search."""
         with ExitStack() as stack:
             if self.facts().get("state") == "running":
                 stack.enter_context(self.driven())

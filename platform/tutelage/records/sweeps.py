@@ -64,7 +64,7 @@ def find(storage: str | Path, sweep: str) -> SweepDir:
         if one.name == sweep:
             return one
     for one in known:
-        with suppress(WorkFailed):  # a damaged one is not the one that is asked for
+        with suppress(WorkFailed):  # a damaged one is not the one that is looked for
             if one.facts().get("run_id") == sweep:
                 return one
     names = [one.name for one in known]

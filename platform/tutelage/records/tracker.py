@@ -120,7 +120,7 @@ class Tracker:
     def _open_spool(self) -> Spool:
         """Open the spool; not before the first run, because a sweep's directory is not there before.
 
-        Work for a run that MLflow has lost is dropped: it would be refused, and the run is written again.
+        Work for a run that MLflow has lost is dropped: MLflow would reject it, and the run is written again.
         """
         if self.spool_path is not None:
             return Spool(self.spool_path, anew=self.has_lost_run)
@@ -152,7 +152,7 @@ class Tracker:
         return self._sender is None or self._sender.flush()
 
     def close(self) -> None:
-        """Write what waits, for as long as MLflow takes it. What is left stays in the spool, and a warning says so.
+        """Write what waits, for as long as MLflow takes it. What is left stays in the spool, with a warning.
 
         Raises `UnreachableError` if something is left and there is no spool to keep it.
         """

@@ -34,7 +34,7 @@ class Suggestion:
 
     `number` is its order from 0; `config` is the whole resolved `student`, `distillation` and `sparsity`; `params` holds only
     the searched values that are active; `sizes` and `initial_sizes` are those of `Sizes`; `identity` is the content address of
-    all that its training depends on; `origin` says what proposed it; `notes` are the sampler's own, which a resumed search
+    all that its training depends on; `origin` is what proposed it; `notes` are the sampler's own, which a resumed search
     gives back to it.
     """
 
@@ -96,7 +96,7 @@ OnRung = TypeVar("OnRung", bound=_OnRung)
 def representative(candidates: Sequence[OnRung]) -> OnRung:
     """Return the candidate that represents its trial: the one of the highest rung; the first, where there are no rungs.
 
-    It is what the trial's config asks for: the amount of `sparsity.amount`, whose sizes were known before the training.
+    The trial's config specifies it: the amount of `sparsity.amount`, whose sizes were known before the training.
     """
     return max(candidates, key=lambda one: one.rung or 0)
 
@@ -107,7 +107,7 @@ class TrialRecord(Suggestion):
 
     `measures` are those of its only candidate, or of the `representative`: sampler and stopping rule have one result a trial,
     of the student that the config describes and whose `sizes` were known. A trial of several candidates has them all in
-    `candidates`, and `candidate` says which of them a record is of. `curve` has one row an epoch; the `_s` fields are seconds,
+    `candidates`, and `candidate` is the record's number among them. `curve` has one row an epoch; the `_s` fields are seconds,
     of the trial.
     """
 

@@ -17,19 +17,19 @@ from tutelage.report.front_card import front_card
 
 
 def reopen(home: SweepDir, tracker: Tracker, say: Callable[[str], None]) -> None:
-    """Continue to write to the sweep's run; where MLflow has lost it, say so and write the sweep again from its ledger.
+    """Continue to write to the sweep's run; where MLflow has lost it, write the sweep again, with a message, from its ledger.
 
     What only MLflow held cannot be written again: registered models, and runs of others.
     """
     if not tracker.has_lost_run:
         tracker.reopen(home.facts()["run_id"])
         return
-    say(said_of_loss(tracker))
+    say(lost_run_text(tracker))
     _write_again(home, tracker)
 
 
-def said_of_loss(tracker: Tracker) -> str:
-    """Return in words that MLflow has lost a sweep's run, and what is done about it."""
+def lost_run_text(tracker: Tracker) -> str:
+    """Return the message that MLflow has lost a sweep's run, and what is done about it."""
     return (
         f"MLflow at {redact(tracker.uri)} no longer has the run of this sweep: it is written again from the ledger. Registered "
         "models are not in the ledger; register the selected student again"

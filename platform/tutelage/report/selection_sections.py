@@ -1,4 +1,4 @@
-"""What a selection says on a sweep's page: whether the teacher helped, what fresh seeds changed, and the selected student."""
+"""The sections of a selection on a sweep's page: whether the teacher helped, what fresh seeds changed, the selected student."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
     """Return one row a record: trial or candidate, state, measures, searched params (absent where inactive), seconds.
 
-    If any is a rung of a ladder, each row says in `inherited` whether its student was cut from another trained one.
+    If any is a rung of a ladder, `inherited` of each row is whether its student was cut from another trained one.
     """
     import pandas as pd
 

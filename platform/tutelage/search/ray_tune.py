@@ -70,7 +70,7 @@ class Slots:
 
 
 class _Searcher(Searcher):
-    """Passes suggestions to Tune. Results go through the callback, which tells a failed trial from a finished one."""
+    """Passes suggestions to Tune. Results go through the callback, which distinguishes a failed trial from a finished one."""
 
     def __init__(self, feed: TrialFeed, on_none: Callable[[], None]) -> None:
         super().__init__()
@@ -259,7 +259,7 @@ def _run_config(home: Path, callback: _Callback, time_budget_s: float | None) ->
         verbose=0,
         callbacks=[callback],
         stop=None if time_budget_s is None else TimeLimit(time_budget_s),
-        failure_config=tune.FailureConfig(max_failures=MAX_WITHOUT_PROGRESS),  # until the callback says
+        failure_config=tune.FailureConfig(max_failures=MAX_WITHOUT_PROGRESS),  # until the callback decides
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=1),
     )
 
@@ -289,5 +289,5 @@ def _quiet(num_slots: int) -> Iterator[None]:
 
 
 def _is_news(logged: logging.LogRecord) -> bool:
-    """Return whether a line of Tune's says more than which trials have failed."""
+    """Return whether a line of Tune's has more than the names of failed trials."""
     return not str(logged.msg).startswith("Trials did not complete")

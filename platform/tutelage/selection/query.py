@@ -205,7 +205,7 @@ def levels(scores: Sequence[float]) -> list[int]:
 def policies_taken(home: SweepDir) -> dict[str, dict[str, Any]]:
     """Return for each built-in policy, and that of the spec, which student it takes by the search's values, and why.
 
-    `takes` is a name, None where a policy takes none; `why_none` then says why.
+    `takes` is a name, None where a policy takes none; `why_none` is then the reason.
     """
     spec, records = home.spec(), candidates(home)
     found: dict[str, dict[str, Any]] = {}

@@ -73,7 +73,7 @@ def nearest_value(domain: Float | Int, value: float) -> float | int:
 def value_near(domain: Domain, value: Any) -> Any:
     """Return the value of the domain nearest to `value`; None if `value` is outside its range, or is none of its labels.
 
-    A grid's range is taken to reach to the next step above its last value, as the spec may have said it.
+    A grid's range is taken to reach to the next step above its last value, as a spec may contain it.
     """
     if isinstance(domain, Choice):
         same = (label for label in domain.labels if label == value and isinstance(label, bool) == isinstance(value, bool))

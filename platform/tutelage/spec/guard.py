@@ -25,5 +25,5 @@ class GuardConfig(Section):
         0.02,
         gt=0,
         le=1,
-        description="expected share of examples on which only one of the two is right; decides which max_drop is refused",
+        description="expected share of examples on which only one of the two is right; decides which max_drop is an error",
     )

@@ -1,4 +1,4 @@
-"""A sweep's spec: what it may say, read strictly; every problem of a file is told at once.
+"""A sweep's spec, read strictly; all problems of a file are reported together.
 
 Under `student`, `distillation` and `sparsity` a distribution may stand for any value; a spec therefore holds these three as
 trees, and `trial_config` checks what a trial resolved them to. At loading, the corners of the space are checked.
@@ -36,7 +36,7 @@ CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_TOKEN")  # MLflow re
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
-    """Return the spec in a YAML file, `overrides` ("a.b=value") put over it; `SpecError` tells all its problems."""
+    """Return the spec in a YAML file, `overrides` ("a.b=value") put over it; `SpecError` lists all its problems."""
     document = Document(read_text(Path(path)), str(path))
     overridden = [_override(document.tree, override) for override in overrides]
     return _checked(document.tree, str(path), document, overridden)

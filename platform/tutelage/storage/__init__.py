@@ -72,7 +72,7 @@ class Storage(Protocol):
         """Give an empty local directory to fill within the block; at its end it becomes the directory `key`, whole.
 
         If the block raises, nothing is left. `existing` is for a directory that is there by then: it is kept (for content
-        addresses, under which both are equal), replaced, or the draft is refused with `OSError`. Drafts of processes that
+        addresses, under which both are equal), replaced, or an `OSError` is raised. Drafts of processes that
         died are removed.
         """
         ...

@@ -35,7 +35,7 @@ def document(context: TrainingContext) -> dict[str, Any]:
 
 
 def _absent(context: TrainingContext) -> list[str]:
-    """Return sentences on classes that training has and validation lacks: no score there says anything about them."""
+    """Return sentences on classes that training has and validation lacks: no score there depends on them."""
     train, validation = context.splits["train"], context.splits["validation"]
     if any(note.startswith("classes without an example in validation") for note in train.notes):
         return []

@@ -26,7 +26,7 @@ from tutelage.records.tracker import Tracker, task_name, tracker_of
 from tutelage.records.trial import TrialRecord
 from tutelage.redaction import redact
 from tutelage.report import restore
-from tutelage.report.restore import common_params, said_of_loss
+from tutelage.report.restore import common_params, lost_run_text
 from tutelage.search import sampler
 from tutelage.selection.confirmation import Confirmation
 from tutelage.selection.estimate import FreshValues, put_on_record
@@ -240,7 +240,7 @@ def _open_recorder(
         tracker.reopen(run_id, resumed=True)
     else:
         if run_id:
-            events.stage(said_of_loss(tracker))
+            events.stage(lost_run_text(tracker))
         run_id = tracker.start_sweep(spec.name, home.kept_spec().kept(), searched, common)
     events.attach(MlflowListener(tracker=tracker, searched=searched, common=common))
     tracker.log_dataset(run_id, common["data"], fingerprint, num_examples)

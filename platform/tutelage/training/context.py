@@ -43,7 +43,7 @@ class TrainingContext:
     `of_outputs` or `of_network`. With the `inputs` of a network that exists, examples are normalised by its mean and deviation,
     and rows of a table have its columns. With `has_guard`, validation is its decision half everywhere, and `certification` the
     other half.
-    and rows of a table have its columns. `latency` says where and how latency is measured. `start` has the
+    and rows of a table have its columns. `latency` defines where and how latency is measured. `start` has the
     weights that every student starts from.
     """
 

@@ -38,7 +38,7 @@ def sum_of_rates(recipe: RecipeConfig, steps: int) -> float:
     return recipe.learning_rate * _sum_of_shares(recipe.schedule, steps)
 
 
-@cache  # a tenth of a second for 50,000 steps, and every training of a process asks for it
+@cache  # a tenth of a second for 50,000 steps, and every training of a process needs it
 def _sum_of_shares(schedule: str, steps: int) -> float:
     share = SCHEDULES[schedule]
     return sum(share((step + 1) / (steps + 1)) for step in range(steps))

@@ -1,4 +1,4 @@
-"""What Ray prints in the driver's process about its cluster: on stderr, and without what a sweep tells itself."""
+"""What Ray prints in the driver's process about its cluster: on stderr, and without what a sweep reports itself."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _SHOWN = 4
 
 
 def rehearse(architecture: Mapping[str, Any], plan: TrainingPlan, described: Callable[[Point], Mapping[str, Any]]) -> nn.Module:
-    """Return the candidate of a short training of the network of `architecture` by `plan` that its config asks for.
+    """Return the candidate of a short training of the network of `architecture` by `plan` that its config specifies.
 
     `described` returns the architecture of a candidate. Raises `InputError` with the layer and the reason for a network that
     cannot be trained, made smaller, saved or read back, or whose outputs for an example depend on chance, on the other
