@@ -36,7 +36,8 @@ class InputSpec:
     `[batch, steps]`, True at real steps, as the next argument. `steps` is a typical length of that dimension; sizes and MACs
     are computed for it. `names` is the vocabulary of tokens. `mean` and `std` normalise stored numbers, one value a channel;
     if they are empty, numbers are not normalised. `columns` are those of a table, in the order of the vector that is made of
-    a row.
+    a row. `document_start` is the token at which another document begins in a row of several (packing): no position may depend
+    on one of another document. None: a row is one document.
     """
 
     name: str
@@ -48,6 +49,7 @@ class InputSpec:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     columns: tuple[Column, ...] = ()
+    document_start: int | None = None
 
     @property
     def is_ragged(self) -> bool:

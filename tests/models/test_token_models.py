@@ -109,7 +109,7 @@ def test_causal_attention_is_that_of_rotated_queries_and_keys_over_earlier_token
 
 def test_a_turn_keeps_lengths_and_depends_on_distances_alone() -> None:
     vectors = torch.randn(1, 1, 6)
-    turned = rotated(vectors.expand(1, 9, 6), *rotations(9, 6, torch.device("cpu")))
+    turned = rotated(vectors.expand(1, 9, 6), *rotations(torch.arange(9), 6))
     torch.testing.assert_close(turned.norm(dim=-1), vectors.norm(dim=-1).expand(1, 9))
     products = (turned[0] @ turned[0].T).detach()
     torch.testing.assert_close(products[:-1, :-1], products[1:, 1:])

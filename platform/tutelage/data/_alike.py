@@ -37,6 +37,7 @@ def _described(ours: Field, theirs: Field) -> list[tuple[str, Any, Any]]:
         ("kind and shape", f"{ours.kind} {_shape(ours)}", f"{theirs.kind} {_shape(theirs)}"),
         ("the names", *_first_difference(ours.names, theirs.names)),
         ("the columns", tuple(column.name for column in ours.columns), tuple(column.name for column in theirs.columns)),
+        ("the starts of documents", ours.document_start, theirs.document_start),
         ("mean and deviation", (ours.mean, ours.std), (theirs.mean, theirs.std)),
     ]
 

@@ -23,8 +23,8 @@ class Field:
 
     `names` are the classes of a `class` field, or the vocabulary of tokens. `mean` and `std` normalise images, frames and
     vectors: one value a channel (axis 1 of dense values, axis 1 of a ragged field's values), in stored units. If they are
-    empty, a network takes the stored numbers. `columns` are those of the table that a vector field is made of. Dense values may
-    be memory-mapped.
+    empty, a network takes the stored numbers. `columns` are those of the table that a vector field is made of. `document_start`
+    is the token at which another document begins in a row of several. Dense values may be memory-mapped.
     """
 
     values: Tensor | Ragged
@@ -33,6 +33,7 @@ class Field:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     columns: tuple[Column, ...] = ()
+    document_start: int | None = None
 
     def __post_init__(self) -> None:
         assert len(self.mean) == len(self.std) and len(self.mean) in (0, self.num_channels)
@@ -104,7 +105,7 @@ class Field:
             shape, steps = (f"{name}_steps", *shape), max(1, median_low(self.values.lengths.tolist()))
         return InputSpec(
             name=name, kind=self.kind, dtype=dtype, shape=shape, steps=steps, names=self.names, mean=self.mean, std=self.std,
-            columns=self.columns,
+            columns=self.columns, document_start=self.document_start,
         )  # fmt: skip
 
 

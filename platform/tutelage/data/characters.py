@@ -1,7 +1,8 @@
 """The characters of a text file in windows, each with the next character as its label.
 
 The splits are parts of the text in this order: training, validation, test. The windows of a split follow each other, so that
-each of its characters but the first is predicted exactly once.
+each of its characters but the first is predicted exactly once. With `documents: lines` no window has characters of two lines;
+then short lines may be packed into one row, in which a network must not read across lines.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import torch
 from pydantic import Field as Option
 
 from tutelage.data import Examples, Field, Ragged, SplitName, offsets_of
+from tutelage.data._documents import document_windows, packed_rows
 from tutelage.errors import InputError
 from tutelage.files import existing, read_text
 from tutelage.plugins import PluginConfig
 from tutelage.signature import InputSpec
 
 SPACE: dict[str, dict[str, object]] = {}
+LINE_END = "\n"
 UNKNOWN_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 _SHOWN = 5
 
@@ -36,6 +39,12 @@ class Config(PluginConfig):
     )
     stride: int | None = Option(
         None, ge=1, le=65_536, description="characters between the starts of two training windows; null: the length, no overlap"
+    )
+    documents: Literal["text", "lines"] = Option(
+        "text", description="text: windows follow each other; lines: each line has windows of its own, which see no other line"
+    )
+    packed: bool = Option(
+        False, description="with documents: lines, training rows of several short lines, at most length characters together"
     )
     validation_share: float = Option(0.05, gt=0.0, lt=0.5, description="share of the characters, those behind training")
     test_share: float = Option(0.05, gt=0.0, lt=0.5, description="share of the characters, the last ones")
@@ -78,6 +87,7 @@ def read_as(config: Config, seed: int, split: SplitName, inputs: Sequence[InputS
 
 def _read(config: Config, split: SplitName, own: np.ndarray | None) -> Examples:
     """Return one split; `own` are the known characters, sorted code points, by default those of training."""
+    _check_documents(config)
     text = _read_text(config.path)
     parts = _parts(text, config)
     known = np.unique(text.points[slice(*parts["train"])]) if own is None else own
@@ -86,17 +96,28 @@ def _read(config: Config, split: SplitName, own: np.ndarray | None) -> Examples:
         way_out = "the network lacks: {}. Remove them."
     indices = _indices(text, parts[split], known, f"the {split} split has characters that {way_out}", config)
     names = (*([UNKNOWN_CHARACTER] if config.unknown == "count" else []), *map(chr, known.tolist()))
-    windows = _windows(len(indices), config, split)
-    tokens, following = (_ragged(indices[shift:], windows) for shift in (0, 1))
+    if config.documents == "lines" and LINE_END not in names:
+        raise InputError(f"{config.path}: 'documents: lines', and the training split has one line. Set 'documents: text'.")
+    rows = _rows(indices, names, config, split)
+    tokens, following = (_ragged(indices[shift:], rows) for shift in (0, 1))
+    start = names.index(LINE_END) if config.packed else None
     return Examples(
-        inputs={"tokens": Field(values=tokens, kind="tokens", names=names)},
+        inputs={"tokens": Field(values=tokens, kind="tokens", names=names, document_start=start)},
         targets={"token": Field(values=following, kind="class", names=names)},
         notes=tuple(
-            _notes(
-                parts, len(known), "stand in training" if own is None else "the network has", split, windows, indices, config
-            )
+            _notes(parts, len(known), "stand in training" if own is None else "the network has", split, rows, indices, config)
         ),
     )
+
+
+def _check_documents(config: Config) -> None:
+    """Raise `InputError` for options that exclude each other."""
+    if config.packed and config.documents == "text":
+        raise InputError(
+            "data 'characters': 'packed: true' packs documents; the windows of one text are full. Set documents: lines."
+        )
+    if config.stride is not None and config.documents == "lines":
+        raise InputError("data 'characters': 'stride' overlaps the windows of one text. Remove it, or set documents: text.")
 
 
 def _read_text(given: str) -> Text:
@@ -164,22 +185,38 @@ def _windows(total: int, config: Config, split: SplitName) -> np.ndarray:
     return np.stack([starts, np.minimum(config.length, total - 1 - starts)], axis=1)
 
 
-def _ragged(indices: np.ndarray, windows: np.ndarray) -> Ragged:
-    values = np.concatenate([indices[first : first + length] for first, length in windows.tolist()])
-    return Ragged(torch.from_numpy(values), offsets_of(torch.from_numpy(windows[:, 1].copy())))
+def _rows(indices: np.ndarray, names: tuple[str, ...], config: Config, split: SplitName) -> list[np.ndarray]:
+    """Return the windows of each row, their starts and lengths `[n, 2]`; without packing a row is one window."""
+    if config.documents == "text":
+        windows = _windows(len(indices), config, split)
+        return np.split(windows, range(1, len(windows)))
+    ends = indices == names.index(LINE_END)
+    windows = document_windows(ends, config.length)
+    if not config.packed or split != "train":
+        return np.split(windows, range(1, len(windows)))
+    return [windows[row] for row in packed_rows(windows[:, 1], ~ends[windows[:, 0]], config.length)]
+
+
+def _ragged(indices: np.ndarray, rows: list[np.ndarray]) -> Ragged:
+    values = np.concatenate([indices[first : first + length] for row in rows for first, length in row.tolist()])
+    return Ragged(torch.from_numpy(values), offsets_of(torch.tensor([int(row[:, 1].sum()) for row in rows])))
 
 
 def _notes(
-    parts: Mapping[SplitName, tuple[int, int]], num_known: int, which: str, split: SplitName, windows: np.ndarray,
+    parts: Mapping[SplitName, tuple[int, int]], num_known: int, which: str, split: SplitName, rows: list[np.ndarray],
     indices: np.ndarray, config: Config,
 ) -> Iterator[str]:  # fmt: skip
     """Give sentences on what was read."""
     sizes = ", ".join(f"{name} {end - first:,}" for name, (first, end) in parts.items())
     yield f"splits: characters in the order of the text: {sizes}"
+    windows = sum(map(len, rows))
     yield (
-        f"{split}: {len(windows):,} windows of at most {config.length} characters; a prediction sees those before it in its "
-        "window alone"
+        f"{split}: {windows:,} windows of at most {config.length} characters; a prediction sees those before it in its window "
+        "alone"
     )
+    if config.packed and split == "train":
+        share = sum(int(row[:, 1].sum()) for row in rows) / (len(rows) * config.length)
+        yield f"{split}: packed into {len(rows):,} rows of {config.length} characters, {share:.1%} of them filled"
     yield f"vocabulary: {num_known} characters that {which}"
     if config.unknown == "count" and split != "train":
         yield f"{split}: {int((indices == 0).sum()):,} of {len(indices):,} characters are unknown"

@@ -20,7 +20,7 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return `[batch, steps, width]`; with a mask `[batch, steps]`, padding is seen by no token."""
-        mixed = self.mixed(*self.split(tokens), mask)
+        mixed = self.mixed(*self.split(tokens, mask), mask)
         projected: Tensor = self.projection(mixed.transpose(1, 2).flatten(2))
         return projected
 
@@ -31,11 +31,11 @@ class Attention(nn.Module):
 
     def head_scores(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return each head's attention scores before the softmax, `[batch, heads, steps, steps]`."""
-        queries, keys, _ = self.split(tokens)
+        queries, keys, _ = self.split(tokens, mask)
         scores: Tensor = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
         return scores
 
-    def split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def split(self, tokens: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values, `[batch, heads, steps, head width]` each."""
         batch, steps, _ = tokens.shape
         split = self.queries_keys_values(tokens).view(batch, steps, 3, self.heads, self.head_width)
@@ -56,4 +56,4 @@ class Block(nn.Module):
         """Return `[batch, steps, width]`; with a mask `[batch, steps]`, 0 at padding."""
         tokens = tokens + self.dropout(self.attention(self.norm1(tokens), mask))
         tokens = tokens + self.dropout(self.perceptron(self.norm2(tokens)))
-        return tokens if mask is None else torch.where(mask.unsqueeze(-1), tokens, 0)
+        return tokens if mask is None else torch.where(mask.unsqueeze(-1).bool(), tokens, 0)

@@ -13,11 +13,13 @@ from tutelage.models import heads, keep_width, over_steps
 from tutelage.signature import Signature
 
 
-def vocabulary_size(name: str, signature: Signature, *, is_causal: bool = False) -> int:
+def vocabulary_size(
+    name: str, signature: Signature, *, is_causal: bool = False, separates_documents: bool = False
+) -> int:  # fmt: skip
     """Return the number of tokens in the vocabulary.
 
-    Raises `InputError` for other examples than sequences of tokens, and for a label sequence that must be causal, unless the
-    network `is_causal`.
+    Raises `InputError` for other examples than sequences of tokens, for a label sequence that must be causal, unless the
+    network `is_causal`, and for rows of several documents, unless it `separates_documents` and has outputs at each token.
     """
     inputs = signature.inputs
     if len(inputs) != 1 or inputs[0].kind != "tokens" or not inputs[0].is_ragged or len(inputs[0].shape) != 1:
@@ -29,7 +31,21 @@ def vocabulary_size(name: str, signature: Signature, *, is_causal: bool = False)
             f"model '{name}' reads later tokens, and the label sequence {', '.join(causal)} must not depend on them. Choose a "
             "causal model, such as causal_transformer or gru."
         )
+    has_means = any(output.steps is None for output in signature.outputs)
+    if inputs[0].document_start is not None and (has_means or not separates_documents):
+        raise InputError(
+            f"model '{name}' reads across documents, and the data have several in a row. Set packed: false, or choose "
+            "causal_transformer."
+        )
     return len(inputs[0].names)
+
+
+def documents(tokens: Tensor, mask: Tensor, start: int) -> Tensor:
+    """Return the number of each token's document in its row, int64 `[batch, steps]` from 1, and 0 at padding.
+
+    A document begins at the token `start`; what stands before the first one is a document too.
+    """
+    return torch.where(mask, (tokens == start).cumsum(dim=1) + 1, 0)
 
 
 class Embedding(nn.Module):
@@ -78,15 +94,16 @@ def tied_head(model: str, stem: Embedding, width: int, signature: Signature) -> 
 class TokenNetwork(nn.Module):
     """A stem for tokens, stages named `stage1`, `stage2`, … that take features and the mask, a layer norm, and the heads.
 
-    Without the norm (`is_normed`), channels of the last stage can be removed: what they were does not change the others.
+    Without the norm (`is_normed`), channels of the last stage can be removed: what they were does not change the others. With
+    a `document_start`, the stages take the tokens' documents in place of the mask.
     """
 
     def __init__(
         self, stem: nn.Module, stages: Sequence[nn.Module], width: int, signature: Signature, head: nn.Module | None = None,
-        *, is_normed: bool = True,
+        *, is_normed: bool = True, document_start: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.stem, self.depth = stem, len(stages)
+        self.stem, self.depth, self.document_start = stem, len(stages), document_start
         for number, stage in enumerate(stages, start=1):
             self.add_module(f"stage{number}", stage)
         self.norm = nn.LayerNorm(width) if is_normed else nn.Identity()
@@ -95,7 +112,8 @@ class TokenNetwork(nn.Module):
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor | dict[str, Tensor]:
         """Return the logits of every label sequence of tokens `[batch, steps]`."""
         features = self.stem(tokens, mask)
+        seen = mask if self.document_start is None else documents(tokens, mask, self.document_start)
         for number in range(1, self.depth + 1):
-            features = self.get_submodule(f"stage{number}")(features, mask)
+            features = self.get_submodule(f"stage{number}")(features, seen)
         features = self.norm(features)
         return self.head(features, mask) if isinstance(self.head, TiedHead) else over_steps(self.head, features, mask)

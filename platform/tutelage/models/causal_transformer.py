@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -35,28 +37,44 @@ class Config(PluginConfig):
 class CausalAttention(Attention):
     """Self-attention in which a token sees itself and earlier ones, by the distance between them.
 
-    Padding stands behind the real tokens, so none of these sees it.
+    Padding stands behind the real tokens, so none of these sees it. The mask may be the number of each token's document
+    (`_tokens.documents`): then a token sees those of its own document, whose positions begin at 0.
     """
 
     def mixed(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         """Return the values as each token sees them, `[batch, heads, steps, head width]`."""
-        return functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        if not _has_documents(mask):
+            return functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=seen(mask).unsqueeze(1))
 
     def head_scores(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return each head's attention scores before the softmax, `[batch, heads, steps, steps]`, 0 for later tokens."""
-        return super().head_scores(tokens, mask).tril()
+        """Return each head's attention scores before the softmax, `[batch, heads, steps, steps]`, 0 for unseen tokens."""
+        scores = super().head_scores(tokens, mask)
+        return scores.where(seen(mask).unsqueeze(1), 0.0) if _has_documents(mask) else scores.tril()
 
-    def split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def split(self, tokens: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values, `[batch, heads, steps, head width]`; all but the values are turned by their step."""
         queries, keys, values = super().split(tokens)
-        waves = rotations(tokens.shape[1], self.head_width, tokens.device)
+        steps = torch.arange(tokens.shape[1], device=tokens.device)
+        if _has_documents(mask):
+            steps = (seen(mask).sum(dim=-1) - 1).unsqueeze(1)  # of the token's own document, the same for all heads
+        waves = rotations(steps, self.head_width)
         return rotated(queries, *waves), rotated(keys, *waves), values
 
 
-def rotations(steps: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return cosines and sines of the step, `[steps, width / 2]`, whose waves are 2 π to 20,000 π steps long."""
-    rates = LONGEST_WAVE ** (torch.arange(0, width, 2, device=device) / -width)
-    angles = torch.arange(steps, device=device).unsqueeze(1) * rates
+def _has_documents(mask: Tensor | None) -> TypeGuard[Tensor]:
+    return mask is not None and mask.dtype != torch.bool
+
+
+def seen(documents: Tensor) -> Tensor:
+    """Return booleans `[batch, steps, steps]`: whether a token (axis 1) of `documents` `[batch, steps]` sees one of axis 2."""
+    return (documents.unsqueeze(2) == documents.unsqueeze(1)).tril()
+
+
+def rotations(steps: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Return cosines and sines of `steps` `[…]`, `[…, width / 2]`, whose waves are 2 π to 20,000 π steps long."""
+    rates = LONGEST_WAVE ** (torch.arange(0, width, 2, device=steps.device) / -width)
+    angles = steps.unsqueeze(-1) * rates
     return angles.cos(), angles.sin()
 
 
@@ -75,11 +93,12 @@ def build(config: Config, signature: Signature) -> nn.Module:
         raise InputError(
             f"model 'causal_transformer': {config.heads} heads do not divide a width of {config.width} into even shares."
         )
-    num_tokens = vocabulary_size("causal_transformer", signature, is_causal=True)
+    num_tokens = vocabulary_size("causal_transformer", signature, is_causal=True, separates_documents=True)
     stem = Embedding(num_tokens, config.embedding, config.width, config.dropout)
     blocks = [_block(config) for _ in range(config.depth)]
     head = tied_head("causal_transformer", stem, config.width, signature) if config.tied else None
-    return TokenNetwork(stem, blocks, config.width, signature, head)
+    start = signature.inputs[0].document_start
+    return TokenNetwork(stem, blocks, config.width, signature, head, document_start=start)
 
 
 def _block(config: Config) -> Block:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import zip_longest
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch import nn
 from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint, stages
-from tutelage.signature import InputSpec, Signature
+from tutelage.signature import InputSpec, Signature, signature_of
 from tutelage.spec.sections import RecipeConfig, TrialConfig
 from tutelage.spec.spec import Spec
 from tutelage.sweep.own_plugins import check_loss
@@ -35,6 +36,7 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
     own_losses: dict[str, TrialConfig] = {}
     start = None if context.start is None else {name: t.shape for name, t in checkpoint.weights_at(context.start).items()}
     starters: list[bool] = []
+    _check_vocabulary(context)
     for one in buildable(spec, context):
         config, blank, outline = one.config, one.network, one.outline
         if dict(outline.sequences) != signature.classes:
@@ -63,6 +65,27 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
     for config in own_losses.values():
         if plugins.own_code(config.distillation.method):
             check_loss(config, context, teacher if spec.teacher.model is None else _seeded(spec, context))
+
+
+def _check_vocabulary(context: TrainingContext) -> None:
+    """Raise `InputError` for starting weights of another vocabulary: a row of their embeddings is that of another token.
+
+    A file of weights has no vocabulary; that of a directory is in its architecture.
+    """
+    start = context.start
+    if start is None or not (start / checkpoint.ARCHITECTURE).is_file():
+        return
+    trained = {one.name: one.names for one in signature_of(checkpoint.read_architecture(start)["signature"]).inputs}
+    for own in context.signature.inputs:
+        names = trained.get(own.name, own.names)
+        if own.kind == "tokens" and names != own.names:
+            pairs = enumerate(zip_longest(names, own.names))
+            place, (theirs, ours) = next((place, pair) for place, pair in pairs if pair[0] != pair[1])
+            raise InputError(
+                f"student.weights {start}: was trained with another vocabulary: of {len(names)} and {len(own.names)} tokens, "
+                f"number {place} is {theirs!r} there and {ours!r} in these data. Start from weights of the same vocabulary, or "
+                "leave them out."
+            )
 
 
 def _check_needs_no_label(config: TrialConfig) -> None:
