@@ -10,7 +10,7 @@ SCHEMA := search_spaces/spec.schema.json
 DEMO ?= .tutelage-demo
 PARALLEL ?= -n auto --maxprocesses 4
 
-.PHONY: setup demo test test-fast mutants check format docs bench clean
+.PHONY: setup demo test test-fast mutants check format docs bench explorer explorer-check clean
 .DELETE_ON_ERROR:
 setup: $(READY) $(SCHEMA)
 
@@ -78,6 +78,15 @@ format: setup
 docs: setup
 	$(BIN)/python docs/spec_page.py
 	$(BIN)/python docs/api.py site
+
+# The explorer's page, from its TypeScript; needs Node 20 or later. Git keeps what it builds, so nobody else needs Node.
+explorer:
+	cd dashboards/explorer && npm ci --no-fund --no-audit && npm run build
+
+# Types, lint and unit tests of the page, and whether the built files are those of the source.
+explorer-check:
+	cd dashboards/explorer && npm ci --no-fund --no-audit && npm run check && EXPLORER_OUT=node_modules/.built npm run build
+	diff -r dashboards/explorer/node_modules/.built platform/tutelage/dashboard/static
 
 bench: setup
 	$(BIN)/python tests/benchmarks/step_cost.py

@@ -49,9 +49,10 @@ def hypervolume(losses: ArrayLike, reference: ArrayLike) -> float:
 
 
 def hypervolume_contributions(losses: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
-    """Return for each row (num_rows,) what the hypervolume up to `reference` would lose without it.
+    """Return for each row (num_rows,) what the hypervolume of the front up to `reference` would lose without it.
 
-    A row that is dominated, that another equals, or that is outside the reference adds nothing.
+    Dominated rows are left out first, so none of them takes the place of a row. A row that is dominated, that another equals,
+    or that is outside the reference adds nothing.
     """
     matrix, point = _checked(losses), np.asarray(reference, dtype=np.float64)
     found, inside = np.zeros(len(matrix)), (matrix < point).all(axis=1)

@@ -1,0 +1,61 @@
+/** Where a scatter's axes lie, and where each row stands on them. */
+
+import { column, type Sweep } from '../data/snapshot';
+import { padded, toPixel, type AxisScale } from '../math/scale';
+import { HIDDEN, type Model } from '../view/model';
+import type { Range } from '../view/view';
+
+export interface Frame {
+  width: number;
+  height: number;
+  left: number;
+  right: number;
+  top: number;
+  bottom: number;
+  x: AxisScale;
+  y: AxisScale;
+  /** The ends of the colour scale; null where no third measure is shown. */
+  z: { range: Range; isLog: boolean } | null;
+}
+
+/** Return the frame for a picture of `width` and `height` pixels that shows all drawn rows of the models, or their zoom. */
+export function frameOf(models: readonly Model[], width: number, height: number): Frame {
+  const [model] = models;
+  const { view } = model;
+  const isNarrow = width < 480;
+  const frame = { width, height, left: isNarrow ? 48 : 64, right: width - 16, top: 16, bottom: height - 46 };
+  const { x, y } = view.zoom ?? { x: extent(models, view.x, view.logX), y: extent(models, view.y, view.logY) };
+  return {
+    ...frame,
+    x: { isLog: view.logX, low: x[0], high: x[1], start: frame.left, end: frame.right },
+    y: { isLog: view.logY, low: y[0], high: y[1], start: frame.bottom, end: frame.top },
+    z: view.z ? colourRange(models, view.z) : null,
+  };
+}
+
+function colourRange(models: readonly Model[], name: string): Frame['z'] {
+  const isLog = models[0].sweep.measures.get(name)?.scale === 'log10';
+  return { range: padded(shownValues(models, name), isLog, 0), isLog };
+}
+
+function extent(models: readonly Model[], name: string, isLog: boolean): Range {
+  const baselines = models[0].view.layers.has('baselines') ? models[0].sweep.baselines : [];
+  const values = baselines.map((baseline) => baseline.values.get(name) ?? NaN);
+  return padded(chained(shownValues(models, name), values), isLog);
+}
+
+function* shownValues(models: readonly Model[], name: string): Generator<number> {
+  for (const { sweep, classes } of models) {
+    const values = column(sweep, name);
+    for (let row = 0; row < sweep.n; row++) if (classes[row] !== HIDDEN) yield values[row];
+  }
+}
+
+function* chained(...parts: Iterable<number>[]): Generator<number> {
+  for (const part of parts) yield* part;
+}
+
+/** Return the pixels of every row of a measure on an axis. */
+export function pixels(sweep: Sweep, name: string, scale: AxisScale): Float32Array {
+  return Float32Array.from(column(sweep, name), (value) => toPixel(scale, value));
+}

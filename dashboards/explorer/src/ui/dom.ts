@@ -1,0 +1,40 @@
+/** Makes elements. Text is only ever set as text: a snapshot's names are untrusted. */
+
+type Child = Node | string | null;
+type Listener = (event: never) => void;
+export type Props = Record<string, string | number | boolean | Listener | null>;
+
+/** Return an element with attributes, `on…` listeners and children; an attribute that is null or false is left out. */
+export function h<K extends keyof HTMLElementTagNameMap>(tag: K, props: Props = {}, ...children: Child[]): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (typeof value === 'function') element.addEventListener(name.slice(2), value as EventListener);
+    else if (value !== null && value !== false) element.setAttribute(name, value === true ? '' : String(value));
+  }
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}
+
+/** Set an element's text where it differs, so that what reads the page aloud is not disturbed. */
+export function setText(element: Element, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Return a link to a page of this server, or of another by http; null for any other scheme. */
+export function safeLink(address: string): string | null {
+  const url = URL.canParse(address, location.href) ? new URL(address, location.href) : null;
+  return url && (url.protocol === 'http:' || url.protocol === 'https:') ? url.href : null;
+}
+
+/** Return a function that runs `work` in the next frame, once however often it is called. */
+export function inNextFrame(work: () => void): () => void {
+  let isPlanned = false;
+  return () => {
+    if (isPlanned) return;
+    isPlanned = true;
+    requestAnimationFrame(() => {
+      isPlanned = false;
+      work();
+    });
+  };
+}
