@@ -42,13 +42,13 @@ def wait_until(is_so: Callable[[], bool], process: subprocess.Popen[bytes]) -> N
 class MlflowServer:
     """`mlflow server` over a store; it can be killed and started again at the same address."""
 
-    def __init__(self, store: str, folder: Path) -> None:
+    def __init__(self, store: str, folder: Path, *options: str) -> None:
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._folder = folder
         self._command = [
             sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--artifacts-destination",
-            str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
+            str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1", *options,
         ]  # fmt: skip
         self.start()
 

@@ -15,6 +15,7 @@ from tests.conftest import SMALL_SPEC
 from tests.stored_sweep import write_sweep
 from tests.test_cli import run
 from tutelage import cli, doctor
+from tutelage.dashboard import serving
 from tutelage.errors import NotPromoted
 from tutelage.export import evaluate as evaluating
 from tutelage.export import export as exporting
@@ -294,6 +295,27 @@ def test_list_prints_the_options_of_a_plugin_and_what_a_measure_is(shell: Run) -
     assert json.loads(shell("list", "measures", "macs", "--json")[1])["scale"] == "tutelage.measure:log10"
     code, out, err = shell("list", "losses", "kdd")
     assert code == 2 and not out and "Did you mean 'kd'?" in err
+
+
+def test_dashboard_passes_its_options_on(
+    shell: Run, home: SweepDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    served: dict[str, Any] = {}
+
+    def serve(address: serving.Address, settings: Any, listener: Any, say: Any, *, browser: bool) -> None:
+        say(serving.urls(listener, address, settings)[0])
+        served.update(address=address, settings=settings, browser=browser)
+        listener.close()
+
+    monkeypatch.setattr(serving, "serve", serve)
+    words = ("--storage", home.storage.uri, "--host", "127.0.0.1", "--port", "0")
+    code, out, _ = shell("dashboard", "stored", *words, "--allow-promote", "--no-browser")
+    assert (code, served["address"].run_id, served["browser"], served["settings"].can_promote) == (0, "run", False, True)
+    assert f"?token={served['settings'].token}#sweep=run" in out
+    shell("dashboard", "stored", *words, "--tracking-uri", "http://elsewhere:5000")
+    assert (served["address"].uri, served["browser"], served["settings"].token) == ("http://elsewhere:5000", True, "")
+    code, out, err = shell("dashboard", "--storage", str(tmp_path))
+    assert code == 2 and not out and "no sweep was run" in err
 
 
 def test_every_command_has_a_test() -> None:

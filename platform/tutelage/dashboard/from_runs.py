@@ -58,8 +58,9 @@ def _sweep(parent: Run, found: Sequence[Run], note: str) -> dict[str, Any]:
     return {
         "name": parent.data.tags.get("sweep", parent.info.run_name), "run_id": parent.info.run_id,
         "experiment_id": parent.info.experiment_id, "state": STATES.get(parent.info.status, "failed"),
-        "started_at": parent.info.start_time, "updated_at": time.time_ns() // 1_000_000, "task": parent.data.params.get("task", ""),
-        "data": parent.data.params.get("data", ""), "seed": _parsed(parent.data.params.get("seed")), "num_trials": None,
+        "started_at": parent.info.start_time, "updated_at": time.time_ns() // 1_000_000,
+        "task": parent.data.params.get("task", ""), "data": parent.data.params.get("data", ""),
+        "seed": _parsed(parent.data.params.get("seed")), "num_trials": None,
         "hypervolume": parent.data.metrics.get("front/hypervolume"), "notes": [note], "constraints": [], "limits": [],
         "running": [{"trial": 0, "id": str(run.info.run_name), "epoch": None, "value": None} for run in running],
         "policies": {name: {"options": {}, "takes": None} for name in plugins.names("policies")}, "policy": "",

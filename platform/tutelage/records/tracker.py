@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 STATUS = {"failed": "FAILED", "infeasible": "KILLED", "stopped": "KILLED"}  # of a run in MLflow, by a trial's state
 CANDIDATES = ("front", "dominated")
+NOTE = "mlflow.note.content"  # the tag whose Markdown MLflow shows on a run's page
 INACTIVE = "none"  # of a searched param that a trial's branch does not have; MLflow's charts drop runs that lack a param
 
 Answer = TypeVar("Answer")
@@ -90,6 +91,7 @@ class Tracker:
         self._sweep = name
         more = {"searched": ", ".join(searched), **lineage.tags()}
         text = dump(redacted(spec))
+        more = {**more, NOTE: explorer_note(self._parent, name)}
         self._enqueue("run", params=fit_params(tags), tags=fit_tags(more), file="spec.yaml", text=text)
         return self._parent
 
@@ -261,8 +263,9 @@ class Tracker:
     def set_note(self, markdown: str, picture: str = "front.png") -> None:
         """Set the card that MLflow shows on the sweep's page, with an attached picture below its heading."""
         heading, _, rest = markdown.partition("\n")
-        shown = f"{heading}\n\n![{picture}](get-artifact?path={picture}&run_uuid={self._parent})\n{rest}"
-        self._enqueue("run", tags=fit_tags({"mlflow.note.content": shown}))
+        drawn = f"![{picture}](get-artifact?path={picture}&run_uuid={self._parent})"
+        shown = f"{heading}\n\n{drawn}\n\n{explorer_note(self._parent, self._sweep)}\n{rest}"
+        self._enqueue("run", tags=fit_tags({NOTE: shown}))
 
     def log_selection(self, document: Mapping[str, Any]) -> None:
         """Attach a selection to the sweep: the document, and its policy, trial, reason and guard as tags.
@@ -301,6 +304,14 @@ class Tracker:
     def experiment_id(self) -> str:
         """MLflow's id of the experiment."""
         return self._writer.experiment_id
+
+
+def explorer_note(run_id: str, name: str) -> str:
+    """Return the link from a sweep's page in MLflow to its explorer, and what serves both, as Markdown."""
+    return (
+        f"[Open the front in the explorer](tutelage/#sweep={run_id}) (served by `tutelage dashboard {name}` and "
+        "`mlflow server --app-name tutelage`)"
+    )
 
 
 def _started_ms(record: TrialRecord) -> int:
