@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 
 import psutil
 import pytest
@@ -68,3 +69,21 @@ def test_a_trial_that_fits_no_node_is_an_error_before_anything_is_trained(
 def test_a_hundred_trials_at_once_are_as_many_as_fit() -> None:
     spec = loading.from_dict({**SMALL_SPEC, "search": {"trials": 200, "concurrency": 100}})
     assert cluster.trials_at_once(spec, [Node(cpus=2, gpus=0)]) == 2
+
+
+@pytest.mark.parametrize("directory", ["/proc", "{tmp_path}/file", "{tmp_path}/file/within"])
+def test_a_temporary_directory_that_takes_no_files_is_named_before_ray_starts(
+    directory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RAY_TMPDIR", where := directory.format(tmp_path=tmp_path))
+    with pytest.raises(UnreachableError, match=f"the temporary directory {where} takes no files .* set RAY_TMPDIR"):
+        cluster._start("mark")
+
+
+def test_a_full_disk_below_the_temporary_directory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "new"))
+    cluster.check_temporary_directory()
+    monkeypatch.setattr(cluster.tempfile, "TemporaryFile", lambda dir: Path("/dev/full").open("wb", buffering=0))
+    with pytest.raises(UnreachableError, match="takes no files .No space left on device."):
+        cluster.check_temporary_directory()

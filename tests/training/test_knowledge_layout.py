@@ -18,7 +18,7 @@ from tutelage.networks.output import Need
 from tutelage.sweep.teachers import teacher_contributions
 from tutelage.training import inference
 from tutelage.training.context import TrainingContext
-from tutelage.training.knowledge_layout import Layout, inferred, layout_of
+from tutelage.training.knowledge_layout import Layout, inferred, layout_of, rows_of
 
 LENGTHS = st.lists(st.integers(0, 5), min_size=1, max_size=6)
 RAGGED = {"steps": (3, (0,)), "last axis": (2, (1,)), "pairs": (2, (1, 2)), "first two": (1, (0, 1))}  # fixed sizes, axes
@@ -150,3 +150,10 @@ def test_a_teachers_measures_from_cached_knowledge_equal_those_of_its_live_outpu
     assert (same["agreement"] == 1).all() and abs(same["teacher_kl_nats"]).max() < 1e-6
     found = inference.contributions_of(taught.teacher, task, taught.splits["validation"])
     assert all((teacher_contributions(taught)[name] == values).all() for name, values in found.items())
+
+
+def test_rows_of_large_classes_are_as_they_were_stored() -> None:
+    """uint16, which the lowest torch cannot index: `make test-lowest` runs this too."""
+    stored = torch.tensor([[1, 300], [40_000, 65_535], [7, 8]]).to(torch.uint16)
+    found = rows_of(stored, torch.tensor([1, 0, 1]))
+    assert found.dtype == torch.uint16 and found.tolist() == [[40_000, 65_535], [1, 300], [40_000, 65_535]]

@@ -7,13 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import IO
 
 import ray
 import torch
+from ray._common.utils import get_default_system_temp_dir
 from ray._private import ray_constants
 from ray._private.utils import get_num_cpus
 
@@ -23,6 +26,8 @@ from tutelage.placement import Demand, Node
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.spec.spec import Spec
 from tutelage.training import ray_messages, spare_processes, watchdog
+
+NEEDED_BYTES = 1024 * 1024  # of Ray's temporary directory
 
 
 @contextmanager
@@ -95,6 +100,7 @@ def _start(mark: str) -> None:
     On macOS and Windows Ray listens there by default, by the setting that is changed here. `SPT_NOENV` keeps Ray's agents from
     writing their titles over their environment, which has the mark.
     """
+    check_temporary_directory()
     clustered = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
@@ -102,6 +108,23 @@ def _start(mark: str) -> None:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = clustered
+
+
+def check_temporary_directory() -> None:
+    """Raise `UnreachableError` if the directory in which Ray keeps its sockets and logs takes no files.
+
+    Ray itself waits there for half a minute for a file that it could not write, and does not say why.
+    """
+    directory = get_default_system_temp_dir()
+    try:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(bytes(NEEDED_BYTES))
+    except OSError as error:
+        raise UnreachableError(
+            f"the temporary directory {directory} takes no files ({error.strerror or error}), and Ray needs it. Free space on "
+            "its disk, or set RAY_TMPDIR to another directory."
+        ) from error
 
 
 def _prepared(spec: Spec) -> AbstractContextManager[None]:

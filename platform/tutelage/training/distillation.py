@@ -18,6 +18,7 @@ from tutelage.networks.output import Need, Outline
 from tutelage.spec.sections import TrialConfig
 from tutelage.training import inference
 from tutelage.training.context import TrainingContext
+from tutelage.training.knowledge_layout import rows_of
 from tutelage.training.plan import Distillation
 
 
@@ -75,6 +76,6 @@ def _teacher_query(context: TrainingContext, needed: frozenset[Need]) -> inferen
 
     def query(view: int, rows: Tensor, batch: Batch) -> Mapping[str, Tensor]:
         device, parts = next(iter(batch.inputs.values())).device, cached.view("train", view)
-        return {part: t[rows].to(device) for part, t in parts.items() if part.partition(".")[0] in wanted}
+        return {part: rows_of(t, rows).to(device) for part, t in parts.items() if part.partition(".")[0] in wanted}
 
     return query

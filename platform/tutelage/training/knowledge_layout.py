@@ -110,6 +110,13 @@ def inferred(part: str, samples: Mapping[int, Tensor], dtype: str) -> Layout:
     return Layout(shape=shape, dtype=dtype, ragged=ragged, stride=stride)
 
 
+def rows_of(stored: Tensor | StoredPart, rows: Tensor) -> Tensor:
+    """Return the rows of a stored part; torch 2.9 cannot index uint16, the classes of `top_k`."""
+    if isinstance(stored, Tensor) and stored.dtype == torch.uint16:
+        return stored.view(torch.int16)[rows].view(torch.uint16)
+    return stored[rows]
+
+
 @dataclass(frozen=True)
 class StoredPart:
     """A ragged part of a view in the cache, memory-mapped; indexing with rows returns them padded."""
@@ -124,4 +131,4 @@ class StoredPart:
         counts = self.offsets.diff()[rows]
         ends = offsets_of(counts)
         positions = torch.arange(int(ends[-1])) + torch.repeat_interleave(starts - ends[:-1], counts)
-        return self.layout.unpacked(self.values[positions], lengths)
+        return self.layout.unpacked(rows_of(self.values, positions), lengths)
