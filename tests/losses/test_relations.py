@@ -98,7 +98,7 @@ def test_the_students_last_layer_is_compared_with_the_teachers_at_a_depth(depth:
         (outline(8), outline(0), "the teacher has none"),
         (outline(8, positions=9), outline(8), "stage1 has 9 positions, the teacher's stage1 has 4"),
         (outline(8, has_steps=True), outline(8), "has 4 positions, the teacher's stage1 has 4"),
-        (outline(8), outline(6), "8 relation heads, and the queries of the narrower network have 6 channels"),
+        (outline(8), outline(3), "4 relation heads, and the queries of the narrower network have 3 channels"),
     ],
 )
 def test_networks_without_comparable_attention_are_an_error(own: Outline, other: Outline, match: str) -> None:

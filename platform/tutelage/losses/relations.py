@@ -20,7 +20,7 @@ NEEDS: frozenset[Need] = frozenset({"qkv"})
 class Config(PluginConfig):
     """The number of relation heads, and the teacher's layer; the student's is its last one."""
 
-    heads: int = Field(8, ge=1, le=1024, description="relation heads; at most the width of either network's queries")
+    heads: int = Field(4, ge=1, le=1024, description="relation heads; at most the width of either network's queries")
     depth: float = Field(1.0, ge=0, le=1, description="relative depth of the teacher's layer: 0 the first, 1 the last")
 
 
@@ -44,26 +44,32 @@ class Relations(nn.Module):
         """Return the loss, a scalar."""
         own, other = student.qkv[self.own.name], teacher.qkv[self.other.name]
         mask = position_mask(teacher, self.own, own.shape[1])
-        logs, target = (
-            log_relations(precise(without_padding(vectors, teacher, self.own)), self.heads, mask) for vectors in (own, other)
+        scores, target = (
+            scores_of(precise(without_padding(vectors, teacher, self.own)), self.heads, mask) for vectors in (own, other)
         )
-        divergence = (target.exp() * (target - logs)).sum(dim=-1).movedim(-1, 1)  # [batch, positions, 3, heads]
+        divergence = divergence_of(scores, target).movedim(-1, 1)  # [batch, positions, 3, heads]
         real = divergence if mask is None else divergence[mask]
         total: Tensor = 3 * real.mean()
         return total
 
 
-def log_relations(vectors: Tensor, heads: int, mask: Tensor | None) -> Tensor:
-    """Return the logarithms of the relations `[batch, 3, heads, positions, positions]` of vectors `[batch, positions, 3 * d]`.
+def scores_of(vectors: Tensor, heads: int, mask: Tensor | None) -> Tensor:
+    """Return A Aᵀ / √d, `[batch, 3, heads, positions, positions]`, of vectors `[batch, positions, 3 * width]`.
 
-    A row sums to 1 over the real positions in `mask` `[batch, positions]`; other positions have about 0.
+    Relations to the positions that `mask` `[batch, positions]` excludes have about the least number of the type.
     """
     split = by_head(vectors.unflatten(-1, (3, -1)), heads).permute(0, 2, 3, 1, 4)
     scores = split @ split.mT
     if mask is not None:
         least = torch.finfo(scores.dtype).min / 2  # finite, so that a row without a real position has a gradient of 0
         scores = scores.where(mask[:, None, None, None, :], least)
-    return scores.log_softmax(dim=-1)
+    return scores
+
+
+def divergence_of(scores: Tensor, target: Tensor) -> Tensor:
+    """Return KL(softmax(target) ‖ softmax(scores)) over the last axis: Σ p (t - s) - lse(t) + lse(s), in few passes."""
+    gap = (target.softmax(dim=-1) * (target - scores)).sum(dim=-1)
+    return gap - target.logsumexp(dim=-1) + scores.logsumexp(dim=-1)
 
 
 def by_head(vectors: Tensor, heads: int) -> Tensor:
