@@ -80,7 +80,7 @@ GROUND = {
     "signature",
     "worker_loss",
 }
-ROOF = {"__init__", "__main__", "api", "cli", "console", "doctor", "progress"}
+ROOF = {"__init__", "__main__", "api", "cli", "console", "doctor", "progress", "watch"}
 ROOMS = {  # a room, and the rooms that it may import beside the ground and storage; the roof imports all of them
     "storage": set(),
     "spec": set(),

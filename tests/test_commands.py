@@ -297,6 +297,13 @@ def test_list_prints_the_options_of_a_plugin_and_what_a_measure_is(shell: Run) -
     assert code == 2 and not out and "Did you mean 'kd'?" in err
 
 
+def test_status_watches_until_the_sweep_has_ended(shell: Run, home: SweepDir) -> None:
+    code, out, _ = shell("status", "stored", "--watch", "--every", "0.1", "--storage", home.storage.uri)
+    assert code == 0 and "stored: finished" in out and "●" in out and "2 finished" in out
+    code, out, err = shell("status", "stored", "--watch", "--json", "--storage", home.storage.uri)
+    assert code == 2 and not out and "Leave one of them out" in err
+
+
 def test_dashboard_passes_its_options_on(
     shell: Run, home: SweepDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip

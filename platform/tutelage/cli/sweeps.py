@@ -10,6 +10,7 @@ import typer
 from tutelage import console
 from tutelage.cli.options import Address, AsJson, Overrides, SpecPath, Storage, SweepName, load
 from tutelage.console import STORAGE
+from tutelage.errors import InputError
 
 
 def sweep(
@@ -70,12 +71,31 @@ def teacher(spec_path: SpecPath, overrides: Overrides = None, address: Address =
     console.show_mapping({"version": 1, "address": made.address, "directory": str(made.directory), **made.measures}, as_json)
 
 
-def status(name: SweepName, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
-    """Print a sweep's progress: trials by state, size of the front, hypervolume."""
+def status(
+    name: SweepName,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Draw it again until the sweep has ended, with the front as a plot.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds between two drawings of --watch.")] = 2.0,
+    storage: Storage = STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Print a sweep's progress: trials by state, size of the front, hypervolume, time left."""
     from tutelage.records import sweeps
     from tutelage.report import json_views
 
-    console.show_mapping(json_views.status(sweeps.find(storage, name)), as_json)
+    home = sweeps.find(storage, name)
+    if watch and as_json:
+        raise InputError("--watch draws for people, and --json prints one document. Leave one of them out.")
+    if watch:
+        from tutelage import watch as watching
+
+        watching.watch(home, every, console.out)
+        return
+    document = json_views.status(home)
+    if not as_json:
+        document = {**document, "running": [one["trial"] for one in document["running"]]}
+    console.show_mapping({key: value for key, value in document.items() if as_json or value is not None}, as_json)
 
 
 def track(
