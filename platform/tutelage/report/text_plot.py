@@ -30,7 +30,7 @@ def front_plot(
     marks = [
         (record.measures, FRONT if record.trial_id in front else OTHER) for record in records if record.state == "finished"
     ]
-    marks = [(measures, mark) for measures, mark in [*marks, (teacher, TEACHER)] if {across.name, up.name} <= set(measures)]
+    marks = [(measures, mark) for measures, mark in [*finished, (teacher, TEACHER)] if {across.name, up.name} <= set(measures)]
     if all(mark == TEACHER for _, mark in marks):
         return []
     left, columns, rows = _label_width(marks, up), max(width, LEAST_WIDTH), max(height, LEAST_HEIGHT) - 3
