@@ -297,7 +297,7 @@ def main() -> None:
     parser.add_argument("--dense", type=int, default=12, help="epochs before the removal")
     parser.add_argument("--recovery", type=int, default=6, help="epochs after it")
     parser.add_argument("--width", type=int, default=24, help="of the dense student")
-    parser.add_argument("--only", nargs="*", default=[*ARMS, SCRATCH])
+    parser.add_argument("--only", nargs="*", choices=[*ARMS, SCRATCH], default=[*ARMS, SCRATCH])
     parser.add_argument("--storage", default=".tutelage")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     parser.add_argument("--at-once", type=int, default=0, help="trainings at a time; 0: one for each core")
