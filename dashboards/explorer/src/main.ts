@@ -78,8 +78,9 @@ class Page {
   /** Show the sweep and view of a hash; without a sweep in it, the latest of the store. */
   private async open(hash: string): Promise<void> {
     try {
-      const listed = this.listSweeps();
-      const runId = runsOfHash(hash).sweep || (await listed)[0]?.runId;
+      const named = runsOfHash(hash).sweep;
+      if (named) this.listSweeps().catch(() => undefined); // the sweep itself is shown all the same
+      const runId = named || (await this.listSweeps())[0]?.runId;
       if (!runId) {
         this.header.showProblem('This store has no sweep yet. Start one with “tutelage sweep”, and reload.');
         return;

@@ -193,7 +193,9 @@ function numberColumn(value: unknown, n: number, name: string, isOptional = fals
 
 function textColumn(top: Json, name: string, n: number, isOptional = false): string[] {
   const cells = column(top[name] ?? (isOptional ? [] : undefined), n, name, isOptional);
-  return Array.from({ length: n }, (_, index) => text(cells[index], ''));
+  const found = new Array<string>(n);
+  for (let index = 0; index < n; index++) found[index] = text(cells[index], '');
+  return found;
 }
 
 function flags(value: unknown, n: number, name: string): Uint8Array {

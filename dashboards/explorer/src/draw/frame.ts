@@ -35,27 +35,34 @@ export function frameOf(models: readonly Model[], width: number, height: number)
 
 function colourRange(models: readonly Model[], name: string): Frame['z'] {
   const isLog = models[0].sweep.measures.get(name)?.scale === 'log10';
-  return { range: padded(shownValues(models, name), isLog, 0), isLog };
+  return { range: padded(ends(models, name, isLog), isLog, 0), isLog };
 }
 
 function extent(models: readonly Model[], name: string, isLog: boolean): Range {
   const baselines = models[0].view.layers.has('baselines') ? models[0].sweep.baselines : [];
   const values = baselines.map((baseline) => baseline.values.get(name) ?? NaN);
-  return padded(chained(shownValues(models, name), values), isLog);
+  return padded([...ends(models, name, isLog), ...values], isLog);
 }
 
-function* shownValues(models: readonly Model[], name: string): Generator<number> {
+/** Return the least and the largest drawn value that the axis can show. */
+function ends(models: readonly Model[], name: string, isLog: boolean): number[] {
+  let [low, high] = [Infinity, -Infinity];
   for (const { sweep, classes } of models) {
     const values = column(sweep, name);
-    for (let row = 0; row < sweep.n; row++) if (classes[row] !== HIDDEN) yield values[row];
+    for (let row = 0; row < sweep.n; row++) {
+      const value = values[row];
+      if (classes[row] === HIDDEN || (isLog && value <= 0)) continue;
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
   }
-}
-
-function* chained(...parts: Iterable<number>[]): Generator<number> {
-  for (const part of parts) yield* part;
+  return low <= high ? [low, high] : [];
 }
 
 /** Return the pixels of every row of a measure on an axis. */
 export function pixels(sweep: Sweep, name: string, scale: AxisScale): Float32Array {
-  return Float32Array.from(column(sweep, name), (value) => toPixel(scale, value));
+  const values = column(sweep, name);
+  const found = new Float32Array(values.length);
+  for (let row = 0; row < found.length; row++) found[row] = toPixel(scale, values[row]);
+  return found;
 }

@@ -11,6 +11,9 @@ import { colourPlace, sequential, type Palette } from './palette';
 
 const MOST_BARS = 400; // more error bars hide the points
 
+/** Where labels stand already; a label that finds no free place is left out, and its candidate's card has the names. */
+type Labels = { left: number; right: number; y: number }[];
+
 export interface Placed {
   model: Model;
   xs: Float32Array;
@@ -52,8 +55,9 @@ export function drawPicture(canvas: HTMLCanvasElement, picture: Picture): void {
   picture.placed.forEach((one, place) => {
     drawFront(context, picture, one, place);
   });
-  drawBaselines(context, picture);
-  drawChoices(context, picture);
+  const labels: Labels = [];
+  drawBaselines(context, picture, labels);
+  drawChoices(context, picture, labels);
   context.restore();
 }
 
@@ -240,7 +244,7 @@ function barsOf(sweep: Sweep, rows: number[], measure: string, axis: 'x' | 'y', 
     .filter((bar) => !Number.isNaN(bar.low + bar.high));
 }
 
-function drawBaselines(context: CanvasRenderingContext2D, { frame, placed, palette }: Picture): void {
+function drawBaselines(context: CanvasRenderingContext2D, { frame, placed, palette }: Picture, labels: Labels): void {
   const { sweep, view } = placed[0].model;
   if (!view.layers.has('baselines')) return;
   for (const baseline of sweep.baselines) {
@@ -248,7 +252,7 @@ function drawBaselines(context: CanvasRenderingContext2D, { frame, placed, palet
     const isTeacher = baseline.kind === 'teacher';
     const colour = isTeacher ? palette.teacher : palette.baseline;
     drawMark(context, isTeacher ? 'star' : 'diamond', x, y, isTeacher ? 10 : 7, { fill: colour, stroke: palette.surface });
-    label(context, palette, baselineName(baseline.kind), x, y - 13, frame);
+    label(context, palette, baselineName(baseline.kind), [x, y], frame, labels);
   }
 }
 
@@ -257,12 +261,12 @@ export function baselineName(kind: string): string {
   return kind === 'label_only' ? 'label-only baseline' : kind.replaceAll('_', ' ');
 }
 
-function drawChoices(context: CanvasRenderingContext2D, { frame, placed, palette }: Picture): void {
+function drawChoices(context: CanvasRenderingContext2D, { frame, placed, palette }: Picture, labels: Labels): void {
   const { model, xs, ys } = placed[0];
   if (!model.view.layers.has('choices')) return;
   for (const [row, names] of namesByRow(model)) {
     drawMark(context, 'ring', xs[row], ys[row], 9, { stroke: palette.choice, width: 2 });
-    label(context, palette, names.join(', '), xs[row], ys[row] + 22, frame);
+    label(context, palette, names.join(', '), [xs[row], ys[row]], frame, labels);
   }
   const champion = model.sweep.champion;
   if (champion >= 0) drawMark(context, 'diamond', xs[champion], ys[champion], 12, { stroke: palette.choice, width: 2 });
@@ -277,17 +281,26 @@ export function namesByRow(model: Model): Map<number, string[]> {
   return found;
 }
 
-function label(context: CanvasRenderingContext2D, palette: Palette, text: string, x: number, y: number, frame: Frame): void {
+const OFFSETS = [-14, 23, -28, 37, -42, 51]; // pixels from a mark to its label's line
+
+function label(
+  context: CanvasRenderingContext2D, palette: Palette, text: string, [x, y]: [number, number], frame: Frame, labels: Labels,
+): void {
   if (Number.isNaN(x + y)) return;
   const shown = text.length > 48 ? `${text.slice(0, 47)}…` : text;
-  const half = context.measureText(shown).width / 2;
+  const half = context.measureText(shown).width / 2 + 3;
   const at = Math.max(frame.left + half, Math.min(frame.right - half, x));
+  const isFree = (line: number): boolean =>
+    line > frame.top && line < frame.bottom + 4 && !labels.some((one) => Math.abs(one.y - line) < 14 && one.left < at + half && one.right > at - half);
+  const line = OFFSETS.map((offset) => y + offset).find(isFree);
+  if (line === undefined) return;
+  labels.push({ left: at - half, right: at + half, y: line });
   context.textAlign = 'center';
   context.lineWidth = 3;
   context.strokeStyle = palette.surface;
-  context.strokeText(shown, at, y);
+  context.strokeText(shown, at, line);
   context.fillStyle = palette.ink;
-  context.fillText(shown, at, y);
+  context.fillText(shown, at, line);
 }
 
 interface Ink {

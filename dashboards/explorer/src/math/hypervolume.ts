@@ -1,5 +1,7 @@
 /** The volume that rows of losses dominate up to a reference point; the same number as `tutelage.pareto.hypervolume`. */
 
+import { exclusiveOfThree } from './exclusive';
+
 export type Row = readonly number[];
 
 /** Return the hypervolume of `rows`; one that is not better than `reference` in every loss adds nothing. */
@@ -10,12 +12,21 @@ export function hypervolume(rows: readonly Row[], reference: Row): number {
   return reference.length === 2 ? ofTwo(inside, reference) : bySlices(inside, reference);
 }
 
-/** Return for each row what the hypervolume would lose without it; 0 for a dominated, an equal or an outside one. */
+/** Return for each row of a front what the hypervolume would lose without it; 0 for an equal or an outside one. */
 export function contributions(rows: readonly Row[], reference: Row): number[] {
-  return rows.map((row, index) => {
-    if (!row.every((value, axis) => value < reference[axis])) return 0;
-    return exclusive(row, rows.filter((_, other) => other !== index), reference);
+  const last = reference.length - 1;
+  const order = rows.map((_, place) => place).sort((a, b) => rows[a][last] - rows[b][last]);
+  const sorted = order.map((place) => rows[place]);
+  const found = new Array<number>(rows.length).fill(0);
+  order.forEach((place, at) => {
+    const row = rows[place];
+    if (!row.every((value, axis) => value < reference[axis])) return;
+    found[place] =
+      reference.length === 3
+        ? exclusiveOfThree(row, sorted, reference, at)
+        : exclusive(row, rows.filter((_, other) => other !== place), reference);
   });
+  return found;
 }
 
 /** Return what `row` adds to the hypervolume of `others`: its own box without that of the others inside it. */
@@ -59,12 +70,23 @@ function bySlices(rows: readonly Row[], reference: Row): number {
 }
 
 function isCovered(front: readonly Row[], row: Row): boolean {
-  return front.some((other) => other.every((value, axis) => value <= row[axis]));
+  for (const other of front) if (isNoWorse(other, row)) return true;
+  return false;
 }
 
+function isNoWorse(row: Row, other: Row): boolean {
+  for (let axis = 0; axis < row.length; axis++) if (row[axis] > other[axis]) return false;
+  return true;
+}
+
+/** Put a row that none covers into a front sorted by the last loss, without those that it covers. */
 function insert(front: Row[], row: Row): void {
-  const kept = front.filter((other) => !row.every((value, axis) => value <= other[axis]));
-  front.splice(0, front.length, ...kept, row);
+  const last = row.length - 1;
+  const kept = front.filter((other) => !isNoWorse(row, other));
+  const place = kept.findIndex((other) => other[last] > row[last]);
+  kept.splice(place < 0 ? kept.length : place, 0, row);
+  front.length = 0;
+  for (const one of kept) front.push(one);
 }
 
 /** The hypervolume as candidates come one by one. */
@@ -77,7 +99,8 @@ export class GrowingHypervolume {
   /** Add a row and return the volume with it. */
   add(row: Row): number {
     if (row.every((value, axis) => value < this.reference[axis]) && !isCovered(this.front, row)) {
-      this.volume += exclusive(row, this.front, this.reference);
+      this.volume +=
+        row.length === 3 ? exclusiveOfThree(row, this.front, this.reference, -1) : exclusive(row, this.front, this.reference);
       insert(this.front, row);
     }
     return this.volume;

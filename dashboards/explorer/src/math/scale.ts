@@ -24,10 +24,11 @@ export function toValue(scale: AxisScale, pixel: number): number {
 }
 
 /** Return ends a little wider than the finite `values`; values that are not positive are left out on a logarithmic axis. */
-export function padded(values: Iterable<number>, isLog: boolean, share = 0.05): [number, number] {
+export function padded(values: ArrayLike<number>, isLog: boolean, share = 0.05): [number, number] {
   let low = Infinity;
   let high = -Infinity;
-  for (const value of values) {
+  for (let place = 0; place < values.length; place++) {
+    const value = values[place];
     if (value < low && (!isLog || value > 0) && value > -Infinity) low = value;
     if (value > high && value < Infinity) high = value;
   }

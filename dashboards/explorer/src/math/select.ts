@@ -5,6 +5,7 @@ import { fits, nearest, sameLimits, type NearMiss } from './limits';
 import { lexicographicOrder, nonDominated } from './pareto';
 import { paramsOf, POLICIES } from './policies';
 
+const MOST_BEYOND_THREE = 300; // students whose contributions over more than three objectives are computed here
 const ROUNDING = 1e-12; // of the largest score
 
 /** What a policy takes: a row, or -1 with the nearest misses; `isServers` where the server's choice is shown. */
@@ -21,12 +22,25 @@ export interface Choice {
 export class Fronts {
   private readonly orders = new Map<string, { losses: Float64Array[]; order: Uint32Array }>();
 
+  private readonly masks = new Map<string, Uint8Array>();
+  private lastLimits: readonly Limit[] = [];
+
   constructor(readonly sweep: Sweep) {}
 
   /** Return the finished rows that meet `limits`, have all `measures`, and that no other such row dominates. */
   front(measures: readonly string[], limits: readonly Limit[]): number[] {
     const { losses, order } = this.ordered(measures);
-    return nonDominated(losses, order, fits(this.sweep, limits, measures));
+    return nonDominated(losses, order, this.fitting(limits, measures));
+  }
+
+  /** Return `fits` of the sweep; what the last limits gave is kept. */
+  private fitting(limits: readonly Limit[], measures: readonly string[]): Uint8Array {
+    if (limits !== this.lastLimits) this.masks.clear();
+    this.lastLimits = limits;
+    const key = [...measures].sort().join(' ');
+    const found = this.masks.get(key) ?? fits(this.sweep, limits, measures);
+    this.masks.set(key, found);
+    return found;
   }
 
   /** Return what each policy of the sweep takes under `limits`. */
@@ -44,6 +58,7 @@ export class Fronts {
     const front = fronts.get(key) ?? this.front(axes, limits);
     fronts.set(key, front);
     if (front.length === 0) return { ...found, nearest: nearest(this.sweep, limits, axes) };
+    if (policy.name === 'hypervolume-contribution' && axes.length > 3 && front.length > MOST_BEYOND_THREE) return this.servers(policy, limits);
     const scores = builtin.scores(this.sweep, front, policy.options);
     if (scores.some(Number.isNaN)) return { ...found, unknown: 'The snapshot lacks a value that this policy needs.' };
     return { ...found, row: best(this.sweep, front, scores) };
@@ -60,10 +75,11 @@ export class Fronts {
   }
 
   private ordered(measures: readonly string[]): { losses: Float64Array[]; order: Uint32Array } {
-    const key = measures.join(' ');
+    const names = [...measures].sort(); // dominance does not depend on the order, and the sort is the dearest step
+    const key = names.join(' ');
     let found = this.orders.get(key);
     if (!found) {
-      const losses = measures.map((name) => lossColumn(this.sweep, name));
+      const losses = names.map((name) => lossColumn(this.sweep, name));
       found = { losses, order: lexicographicOrder(losses) };
       this.orders.set(key, found);
     }
@@ -74,20 +90,27 @@ export class Fronts {
 /** Return a measure's losses; a missing value is infinite, so that it stands last. */
 export function lossColumn(sweep: Sweep, name: string): Float64Array {
   const by = sign(sweep.measures.get(name)!);
-  return column(sweep, name).map((value) => (Number.isNaN(value) ? Infinity : by * value));
+  const values = column(sweep, name);
+  const found = new Float64Array(values.length);
+  for (let row = 0; row < found.length; row++) found[row] = values[row] === values[row] ? by * values[row] : Infinity;
+  return found;
 }
 
 /** Return the row of the highest score; of equals the better primary measure, then fewer parameters, then the earlier one. */
 function best(sweep: Sweep, front: readonly number[], scores: readonly number[]): number {
-  const primary = lossColumn(sweep, sweep.primary);
+  const primary = column(sweep, sweep.primary);
+  const by = sign(sweep.measures.get(sweep.primary)!);
   const ranks = levels(scores);
   const keys = (place: number): number[] => {
     const row = front[place];
-    return [ranks[place], primary[row], paramsOf(sweep, row), sweep.trial[row], sweep.candidate[row]];
+    return [ranks[place], by * primary[row], paramsOf(sweep, row), sweep.trial[row], sweep.candidate[row]];
   };
-  const places = front.map((_, place) => place).filter((place) => scores[place] > -Infinity);
-  const [first] = places.sort((a, b) => compare(keys(a), keys(b)));
-  return first === undefined ? -1 : front[first];
+  let first = -1;
+  for (let place = 0; place < front.length; place++) {
+    if (scores[place] === -Infinity || (first >= 0 && ranks[place] > ranks[first])) continue;
+    if (first < 0 || compare(keys(place), keys(first)) < 0) first = place;
+  }
+  return first < 0 ? -1 : front[first];
 }
 
 function compare(a: readonly number[], b: readonly number[]): number {
