@@ -27,7 +27,7 @@ def front_plot(
     """
     across, up = (one.measure for one in axes_of(objectives))
     front = {record.trial_id for record in front_of(records, objectives)}
-    marks = [
+    finished: list[tuple[Mapping[str, float], str]] = [
         (record.measures, FRONT if record.trial_id in front else OTHER) for record in records if record.state == "finished"
     ]
     marks = [(measures, mark) for measures, mark in [*finished, (teacher, TEACHER)] if {across.name, up.name} <= set(measures)]
