@@ -57,6 +57,8 @@ DOORS = {  # a library, and the files or folders that may import it
         "sparsity/_coupled.py",
     },
     "typer": {"cli", "console.py"},
+    "transformers": {"models/_hf_directory.py"},
+    "tokenizers": {"models/_hf_directory.py"},
 }
 GROUND = {
     "errors",

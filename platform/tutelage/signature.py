@@ -9,6 +9,19 @@ from typing import Any, Literal
 Kind = Literal["image", "frames", "vector", "tokens", "class", "boxes", "string"]
 Dtype = Literal["float32", "int64"]
 ColumnKind = Literal["number", "boolean", "words"]
+UNKNOWN_TOKEN = "<unknown>"  # the name of the token that stands for all others
+NO_CHARACTER = ""
+_CHARACTER = "character "  # no word has a space, so a vocabulary of words and characters has no name twice
+
+
+def character_name(character: str) -> str:
+    """Return the name of a character's token in a vocabulary of words and characters."""
+    return f"{_CHARACTER}{character}"
+
+
+def character_of(name: str) -> str | None:
+    """Return the character of a token; None for a word."""
+    return name.removeprefix(_CHARACTER) if name.startswith(_CHARACTER) else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,8 +29,16 @@ from tutelage.sparsity import Calibration, Method, Point
 from tutelage.spec import distributions, space
 from tutelage.tasks import by_sequence
 
-EVERY = [(family, name) for family in plugins.FAMILIES if family != "measures" for name in plugins.names(family)]
+EVERY = [  # tests of plugins that take seconds to import are slow
+    pytest.param(family, name, marks=[pytest.mark.slow] if own_tests.part(family, name, "IS_SLOW") else [])
+    for family in plugins.FAMILIES
+    if family != "measures"
+    for name in plugins.names(family)
+]
 IMAGES, NUM_CLASSES = (1, 8, 8), 10
+
+
+MODELS = [pytest.param(*one.values[1:], marks=one.marks) for one in EVERY if one.values[0] == "models"]
 
 
 def named(family: str) -> list[str]:
@@ -44,7 +52,7 @@ def needed_options(family: str, name: str) -> dict[str, Any]:
 
 
 def build(name: str, **options: Any) -> nn.Module:
-    _, plugin, config = plugins.configure("models", {name: options})
+    _, plugin, config = plugins.configure("models", {name: {**needed_options("models", name), **options}})
     torch.manual_seed(0)
     model: nn.Module = plugin.build(config, signature_for(name))
     return model
@@ -79,7 +87,7 @@ def test_a_plugin_has_a_summary_and_ranges_within_its_bounds(family: str, name: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", named("models"))
+@pytest.mark.parametrize("name", MODELS)
 def test_a_model_outputs_logits_and_is_sized_without_weights(name: str) -> None:
     model, signature = build(name), signature_for(name)
     arguments = examples_for(signature, 3)
@@ -101,7 +109,7 @@ def test_every_model_takes_images_sentences_or_the_examples_of_its_own_tests() -
         assert name in models_for(signature_for(name)), f"tests/models/test_{name}.py has no SIGNATURE of what it takes"
 
 
-@pytest.mark.parametrize("name", named("models"))
+@pytest.mark.parametrize("name", MODELS)
 def test_a_model_in_evaluation_mode_processes_examples_independently(name: str) -> None:
     model, signature = build(name).eval(), signature_for(name)
     batch = examples_for(signature, 5)
@@ -112,7 +120,7 @@ def test_a_model_in_evaluation_mode_processes_examples_independently(name: str) 
             torch.testing.assert_close(together[output][number : number + 1], logits)
 
 
-@pytest.mark.parametrize("name", named("models"))
+@pytest.mark.parametrize("name", MODELS)
 def test_the_ends_of_a_models_ranges_can_be_built(name: str) -> None:
     plugin = plugins.load("models", name)
     sizes = [cost.size(build(name, **corner))["params"] for corner in space.Space(distributions.parse(plugin.SPACE)).corners()]

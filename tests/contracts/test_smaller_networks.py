@@ -61,7 +61,8 @@ def data_of(model: str) -> Calibration:
 
 
 def architecture(model: str) -> dict[str, Any]:
-    described = {model: TINY[model]} if model in TINY else model
+    options = TINY.get(model) or own_tests.part("models", model, "OPTIONS")
+    described = {model: options} if options else model
     return {"version": 2, "model": described, "signature": signature_for(model).document()}
 
 

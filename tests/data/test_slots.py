@@ -189,3 +189,25 @@ def test_for_a_network_the_words_are_its_own_and_others_are_the_unknown_word(tmp
     assert "vocabulary: 2 words of the network; 33.3% of the words of validation are unknown" in found.notes
     without = replace(own, names=("oslo", "sail"))
     assert slots.read_as(config, 0, "validation", [without]).inputs["tokens"].names[0] == "<unknown>", "of training"
+
+
+def test_characters_of_a_word_are_tokens_beside_it(tmp_path: Path) -> None:
+    config = folders(tmp_path, valid=("new wz oslo", "O O B-city", "GetWeather"), test=sentence(2))
+    spelled = config.model_copy(update={"characters": 3})
+    field = slots.read(spelled, 0, "validation").inputs["tokens"]
+    tokens, mask = field.take(slice(None))
+    assert tokens.shape == (1, 3, 4) and mask is not None and mask.all()
+    read = [[field.names[token] for token in row] for row in tokens[0].tolist()]
+    assert read[0] == ["new", "character n", "character e", "character w"], "cut to its first ones"
+    assert read[1] == ["<unknown>", "character w", "<unknown>", "character "], "no training word has a z"
+    assert field.spec("tokens").shape == ("tokens_steps", 4)
+    assert slots.read(config, 0, "train").inputs["tokens"].names == field.names[: field.names.index("character ")]
+    with_own = slots.read_as(config, 0, "validation", slots.read(spelled, 0, "train").input_specs)
+    assert torch.equal(with_own.inputs["tokens"].take(slice(None))[0], tokens), "the network has characters, so it gets them"
+
+
+def test_the_slot_labels_of_each_intent_are_those_of_training(tmp_path: Path) -> None:
+    config = folders(tmp_path, valid=("rain on monday", "O O B-day", "GetWeather"))
+    field = slots.read(config, 0, "validation").targets["slots"]
+    assert field.names == ("O", "B-city", "B-day", "I-city")
+    assert field.seen_with["intent"].tolist() == [[True, True, True, True], [True, True, False, False]]

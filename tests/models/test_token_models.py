@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tutelage.signature import OutputSpec, Signature
 from tutelage.sparsity import Calibration
 from tutelage.sparsity._recurrent import recurrent
 
-MODELS = models_for(SENTENCES)
+MODELS = [name for name in models_for(SENTENCES) if name != "huggingface"]  # those with an embedding of our tokens
 NEXT = Signature(
     inputs=SENTENCES.inputs,
     outputs=(OutputSpec(name="token", names=SENTENCES.inputs[0].names, steps="tokens", is_causal=True),),
@@ -246,6 +247,53 @@ def test_parts_of_a_causal_network_that_are_zero_can_be_removed(name: str, metho
     (point,) = removal.finish(removal.start(model, data), data)
     assert cost.size(point.model)["params"] < 0.9 * params
     torch.testing.assert_close(point.model(*arguments)["token"], expected, atol=1e-5, rtol=0)
+
+
+LETTERS = ("character ", "character x")
+SPELLED = replace(
+    SENTENCES, inputs=(replace(SENTENCES.inputs[0], shape=("tokens_steps", 5), names=(*SENTENCES.inputs[0].names, *LETTERS)),)
+)  # fmt: skip
+
+
+def spelled(*rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a sentence of words with four characters each, token 8 for none."""
+    return torch.tensor([[[*row, *[8] * (5 - len(row))] for row in rows]]), torch.ones(1, len(rows), dtype=torch.bool)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_characters_tell_words_apart_and_padding_changes_nothing(name: str) -> None:
+    model = build(name, SPELLED)
+    tokens, mask = spelled([0, 9], [3, 9, 0])
+    found = model(tokens, mask)["slots"]
+    assert not torch.allclose(found, model(*spelled([0, 9, 9], [3, 9, 0]))["slots"])
+    assert not torch.allclose(found, model(*spelled([0, 0], [3, 9, 0]))["slots"]), "an unknown character is one all the same"
+    longer = torch.cat([tokens, torch.full((1, 1, 5), 9)], dim=1)
+    torch.testing.assert_close(model(longer, torch.tensor([[True, True, False]]))["slots"][:, :2], found)
+    parameters = sum(one.numel() for one in build(name, SENTENCES).parameters())
+    width = model.get_submodule("stem" if name != "transformer" else "stem.tokens").table.embedding_dim
+    own = 3 * 32 + 3 * 32 * width + width  # three kinds of characters, and a convolution over three
+    assert sum(one.numel() for one in model.parameters()) == parameters + own
+
+
+def test_the_features_of_a_word_are_the_largest_of_its_characters() -> None:
+    stem = build("bigru", SPELLED).get_submodule("stem")
+    tokens, mask = spelled([0, 9, 0])
+    letters = torch.nn.functional.pad(stem.spelling.table.weight[[2, 0]].T.unsqueeze(0), (1, 3))  # at the ends are zeros
+    convolution = stem.spelling.convolution
+    expected = torch.conv1d(letters, convolution.weight[:, :, 0], convolution.bias).relu().amax(dim=2)[0]
+    torch.testing.assert_close(stem(tokens, mask)[0, 0], stem.table.weight[0] + expected)
+
+
+@pytest.mark.slow
+def test_an_exported_network_takes_words_with_their_characters(tmp_path: Path) -> None:
+    model = build("bigru", SPELLED)
+    program = torch.export.load(io.BytesIO(program_bytes(program_of(model, SPELLED), {}))).module()
+    runtime.write_onnx(tmp_path / "network.onnx", model, SPELLED)
+    session = Session(tmp_path / "network.onnx")
+    for count, steps in ((1, 1), (3, 9)):
+        tokens, mask = torch.randint(0, WORDS, (count, steps, 5)), torch.ones(count, steps, dtype=torch.bool)
+        for found in (program(tokens, mask), session.run(tokens, mask)):
+            torch.testing.assert_close(found["slots"], model(tokens, mask)["slots"], atol=1e-5, rtol=0)
 
 
 def test_what_makes_no_network_is_an_error() -> None:

@@ -100,3 +100,16 @@ def test_weights_that_students_start_from_are_resolved_and_not_searched(
     assert paths.located_start(from_dict(TREE)) is None
     with pytest.raises(InputError, match=r"student\.weights cannot be searched"):
         paths.located_start(from_dict({**TREE, "student": {"model": "mlp", "weights": {"choice": ["a", "b"]}}}))
+
+
+def test_paths_of_pretrained_models_are_resolved_too(tmp_path: Path) -> None:
+    model = {"huggingface": {"path": "nets/bert", "word": "first"}}
+    spec = from_dict({
+        "name": "one", "data": "digits", "teacher": {"model": model, "epochs": 1},
+        "student": {"model": {"choice": {"mlp": {"hidden": 8}, **model}}},
+    })  # fmt: skip
+    there = paths.located(spec, [tmp_path])
+    assert there.teacher.model == {"huggingface": {"path": str(tmp_path / "nets/bert"), "word": "first"}}
+    assert str(tmp_path / "nets/bert") in str(there.student["model"])
+    assert paths.seen_from(there, tmp_path) == spec
+    assert paths.located_model("mlp", [tmp_path]) == "mlp"

@@ -176,3 +176,34 @@ def test_valid_decoding_repairs_labels_for_measures_and_predictions() -> None:
     task = Tagging(decode="valid")
     assert task.decode(sequences, batch).slots == [[1, 2]]
     assert task.evaluate(sequences, batch)["sentence_accuracy"].item() == 1.0
+
+
+def test_slots_and_intent_are_decoded_together() -> None:
+    """The intent's logits prefer `ask`, with which training has no city; the slot's are surer of the city."""
+    examples = example(SENTENCES[:1])
+    field = examples.targets["slots"]
+    seen_with = {"intent": torch.tensor([[True] * 5, [True, False, False, True, True]])}
+    joint = Tagging(decode="joint")
+    with pytest.raises(InputError, match="decode: joint needs data that say which slot labels training has for each intent"):
+        joint.outputs(examples)
+    paired = replace(examples, targets={**examples.targets, "slots": replace(field, seen_with=seen_with)})
+    assert [one.name for one in joint.outputs(paired)] == ["slots", "intent"]
+    batch = paired.take(slice(None)).to("cpu")
+    sequences = {
+        "slots": LabelSequence(logits=5 * torch.eye(5)[torch.tensor([[0, 1, 2]])], mask=batch.masks["tokens"]),
+        "intent": LabelSequence(logits=torch.tensor([[[0.0, 1.0]]])),
+    }
+    assert Tagging(decode="valid").decode(sequences, batch) == ([[0, 1, 2]], [1])
+    assert joint.decode(sequences, batch) == ([[0, 1, 2]], [0])
+    assert joint.evaluate(sequences, batch)["intent_accuracy"].tolist() == [[1.0]]
+
+
+def test_characters_beside_words_change_neither_baseline_nor_page() -> None:
+    plain = example()
+    tokens = plain.inputs["tokens"]
+    beside = torch.cat([tokens.values.values.unsqueeze(1), torch.full((len(tokens.values.values), 2), 1)], dim=1)
+    spelled = replace(plain, inputs={"tokens": replace(tokens, values=replace(tokens.values, values=beside))})
+    task = Tagging()
+    assert task.baseline(spelled, spelled) == task.baseline(plain, plain)
+    one = [examples.head(1) for examples in (plain, spelled)]
+    assert task.show(one[1], {}) == task.show(one[0], {})

@@ -7,7 +7,7 @@ from itertools import pairwise, product
 import pytest
 import torch
 
-from tutelage.tasks._valid_labels import best_valid
+from tutelage.tasks._valid_labels import best_joint, best_valid
 
 NAMES = ("O", "B-a", "I-a", "B-b", "I-b", "E-b")
 
@@ -38,3 +38,22 @@ def test_the_best_valid_sequence_is_found_with_any_padding(filling: float) -> No
 
 def test_labels_of_which_no_sequence_is_valid_have_one_all_the_same() -> None:
     assert best_valid(torch.tensor([[[0.0, 2.0], [1.0, 0.0]]]), None, ("I-a", "I-b")).tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize("filling", [0.0, float("nan"), float("inf")])
+def test_the_best_sequence_and_intent_together_are_found_with_any_padding(filling: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, intents = torch.randn(20, 3, len(NAMES), generator=generator), torch.randn(20, 2, generator=generator)
+    seen_with = torch.tensor([[True, True, True, False, False, False], [True, False, False, True, True, True]])
+    lengths = torch.randint(1, 4, (20,), generator=generator)
+    mask = torch.arange(3) < lengths.unsqueeze(1)
+    labels, found = best_joint(logits.where(mask.unsqueeze(-1), filling), intents, mask, NAMES, seen_with)
+    for row, length in enumerate(lengths.tolist()):
+        logs, log_intents = logits[row, :length].log_softmax(-1), intents[row].log_softmax(-1)
+        sequences = [one for one in product(range(len(NAMES)), repeat=length) if not invalid(one)]
+        pairs = [(one, intent) for one in sequences for intent in (0, 1) if all(seen_with[intent, label] for label in one)]
+        best = max(
+            pairs,
+            key=lambda pair: float(log_intents[pair[1]]) + sum(float(logs[at, label]) for at, label in enumerate(pair[0])),
+        )
+        assert (tuple(labels[row, :length].tolist()), int(found[row])) == best

@@ -24,7 +24,8 @@ class Field:
     `names` are the classes of a `class` field, or the vocabulary of tokens. `mean` and `std` normalise images, frames and
     vectors: one value a channel (axis 1 of dense values, axis 1 of a ragged field's values), in stored units. If they are
     empty, a network takes the stored numbers. `columns` are those of the table that a vector field is made of. `document_start`
-    is the token at which another document begins in a row of several. Dense values may be memory-mapped.
+    is the token at which another document begins in a row of several. Dense values may be memory-mapped. `seen_with` has, by
+    the name of another target, booleans `[its classes, classes]`: whether a training example of its class has this field's.
     """
 
     values: Tensor | Ragged
@@ -34,6 +35,7 @@ class Field:
     std: tuple[float, ...] = ()
     columns: tuple[Column, ...] = ()
     document_start: int | None = None
+    seen_with: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert len(self.mean) == len(self.std) and len(self.mean) in (0, self.num_channels)
@@ -141,7 +143,7 @@ class Batch:
 
     `masks` has `[batch, steps]`, True at real steps, for every ragged field. In a mixed batch (mixup, CutMix) `share` `[batch]`
     is the share of the example itself; the rest belongs to its partner, whose targets are `partner_targets`. `names` are the
-    classes of the targets of kind `class`.
+    classes of the targets of kind `class`, and `seen_with` their `Field.seen_with`.
     """
 
     inputs: Mapping[str, Tensor]
@@ -150,6 +152,7 @@ class Batch:
     partner_targets: Mapping[str, Tensor] | None = None
     share: Tensor | None = None
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    seen_with: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -167,6 +170,12 @@ class Batch:
         """The mask of the first ragged input; None if all inputs are dense."""
         return next((self.masks[name] for name in self.inputs if name in self.masks), None)
 
+    @property
+    def words(self) -> Tensor:
+        """The tokens `[batch, steps]` of the first input; where the data spell words, without their characters."""
+        tokens = next(iter(self.inputs.values()))
+        return tokens if tokens.ndim == 2 else tokens[..., 0]
+
     def labels(self, name: str) -> Tensor | None:
         """Return the labels `[batch, steps]` of the label sequence `name`; None if no target has that name."""
         target = self.targets.get(name)
@@ -182,6 +191,7 @@ class Batch:
             inputs=moved(self.inputs), targets=moved(self.targets), masks=moved(self.masks),
             partner_targets=None if self.partner_targets is None else moved(self.partner_targets),
             share=None if self.share is None else self.share.to(device), names=self.names,
+            seen_with={name: moved(pairs) for name, pairs in self.seen_with.items()},
         )  # fmt: skip
 
 
@@ -246,12 +256,20 @@ class Examples:
             if mask is not None:
                 masks[name] = mask
         targets, target_masks = self.take_targets(rows)
-        return Batch(inputs=inputs, targets=targets, masks={**masks, **target_masks}, names=self.target_names)
+        return Batch(
+            inputs=inputs, targets=targets, masks={**masks, **target_masks}, names=self.target_names,
+            seen_with=self.target_pairs,
+        )  # fmt: skip
 
     @property
     def target_names(self) -> dict[str, tuple[str, ...]]:
         """The classes of every target that has any, by name."""
         return {name: one.names for name, one in self.targets.items() if one.names}
+
+    @property
+    def target_pairs(self) -> dict[str, Mapping[str, Tensor]]:
+        """The classes that training has together, by target and other target (`Field.seen_with`)."""
+        return {name: one.seen_with for name, one in self.targets.items() if one.seen_with}
 
     def take_targets(self, rows: Tensor | slice) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the targets of `rows`, padded with `PAST_THE_END`, and the masks of the ragged ones, by name."""

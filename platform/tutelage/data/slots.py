@@ -20,7 +20,7 @@ from tutelage.data._broken import all_in_one, read_all
 from tutelage.data._folders import split_folders, splits_within
 from tutelage.data._labels import check_classes
 from tutelage.data._splitting import draw, how_split
-from tutelage.data._words import indices_of, note_on_words, vocabulary_as, vocabulary_of
+from tutelage.data._words import Vocabulary, indices_of, vocabulary_as, vocabulary_of
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing_folder, read_lines
 from tutelage.plugins import PluginConfig
@@ -35,6 +35,12 @@ class Config(PluginConfig):
 
     path: str = Option(description="the folder with the folders train, and optionally valid and test, of the three files")
     least_count: int = Option(2, ge=1, description="times that a word stands in training at least; others are the unknown word")
+    characters: int = Option(
+        0,
+        ge=0,
+        le=64,
+        description="first characters of each word that are tokens beside it, which tell unknown words apart; 0: none",
+    )
     lowercase: bool = Option(False, description="whether upper case is read as lower case")
     longest: int = Option(128, ge=1, description="most words of a sentence")
     longer: Literal["refuse", "truncate"] = Option("refuse", description="what to do with a sentence of more words")
@@ -73,7 +79,7 @@ def read_as(config: Config, seed: int, split: SplitName, inputs: Sequence[InputS
     return _read(config, seed, split, vocabulary_as(inputs))
 
 
-def _read(config: Config, seed: int, split: SplitName, own_vocabulary: Mapping[str, int] | None) -> Examples:
+def _read(config: Config, seed: int, split: SplitName, own_vocabulary: Vocabulary | None) -> Examples:
     root = existing_folder(config.path)
     folders = split_folders(root)
     if not folders:
@@ -94,9 +100,9 @@ def _read(config: Config, seed: int, split: SplitName, own_vocabulary: Mapping[s
     chosen = own[0] if own else training.take(getattr(drawn, split).tolist())
     names = {_SLOTS: _slot_names(training), _INTENTS: intents}
     _check_known(chosen, names)
-    vocabulary = own_vocabulary or vocabulary_of(kept.words, config.least_count)
-    known = note_on_words(chosen.words, split, vocabulary, None if own_vocabulary else config.least_count)
-    return _examples(chosen, vocabulary, names, (*how_split(*shares), *_notes(chosen, split, known, names, config)))
+    vocabulary = own_vocabulary or vocabulary_of(kept.words, config)
+    notes = (*how_split(*shares), *_notes(chosen, split, vocabulary.note(chosen.words, split), names, config))
+    return _examples(chosen, vocabulary, names, _seen_with(kept, names), notes)
 
 
 def _sentences(folder: Path, config: Config) -> Sentences:
@@ -171,15 +177,24 @@ def _check_known(chosen: Sentences, names: Mapping[str, tuple[str, ...]]) -> Non
         raise all_in_one(wrong, len(chosen.words), "lines")
 
 
+def _seen_with(kept: Sentences, names: Mapping[str, tuple[str, ...]]) -> torch.Tensor:
+    """Return booleans `[intents, slot labels]`: whether a training sentence of an intent has a label."""
+    found = torch.zeros(len(names[_INTENTS]), len(names[_SLOTS]), dtype=torch.bool)
+    for labels, intent in zip(kept.slots, kept.intents, strict=True):
+        found[names[_INTENTS].index(intent), [names[_SLOTS].index(label) for label in labels]] = True
+    return found
+
+
 def _examples(
-    chosen: Sentences, vocabulary: Mapping[str, int], names: Mapping[str, tuple[str, ...]], notes: tuple[str, ...]
-) -> Examples:
-    slots = {label: number for number, label in enumerate(names[_SLOTS])}
+    chosen: Sentences, vocabulary: Vocabulary, names: Mapping[str, tuple[str, ...]], seen_with: torch.Tensor,
+    notes: tuple[str, ...],
+) -> Examples:  # fmt: skip
+    labels = indices_of(chosen.slots, {label: number for number, label in enumerate(names[_SLOTS])})
     intents = torch.tensor([names[_INTENTS].index(one) for one in chosen.intents])
     return Examples(
-        inputs={"tokens": Field(values=indices_of(chosen.words, vocabulary), kind="tokens", names=tuple(vocabulary))},
+        inputs={"tokens": Field(values=vocabulary.indices(chosen.words), kind="tokens", names=vocabulary.names)},
         targets={
-            "slots": Field(values=indices_of(chosen.slots, slots), kind="class", names=names[_SLOTS]),
+            "slots": Field(values=labels, kind="class", names=names[_SLOTS], seen_with={"intent": seen_with}),
             "intent": Field(values=intents, kind="class", names=names[_INTENTS]),
         },
         notes=notes,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from tutelage.data._folders import split_files
 from tutelage.data._labels import check_classes, no_labels
 from tutelage.data._splitting import check_rows, draw, notes_on_split
 from tutelage.data._text_folders import has_class_folders, left_out, read_texts
-from tutelage.data._words import indices_of, note_on_words, vocabulary_as, vocabulary_of
+from tutelage.data._words import Vocabulary, vocabulary_as, vocabulary_of
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing, read_lines
 from tutelage.plugins import PluginConfig
@@ -46,6 +46,12 @@ class Config(PluginConfig):
     text: str = Option("text", description="the key or column of the text")
     label: str = Option("label", description="the key or column of the class; an empty one in training is unlabelled")
     least_count: int = Option(2, ge=1, description="times that a word stands in training at least; others are the unknown word")
+    characters: int = Option(
+        0,
+        ge=0,
+        le=64,
+        description="first characters of each word that are tokens beside it, which tell unknown words apart; 0: none",
+    )
     lowercase: bool = Option(True, description="whether upper case is read as lower case")
     longest: int = Option(256, ge=1, description="most words of a text; a punctuation mark is a word")
     longer: Literal["refuse", "truncate"] = Option("refuse", description="what to do with a text of more words")
@@ -93,16 +99,16 @@ def read_as(config: Config, seed: int, split: SplitName, inputs: Sequence[InputS
     return _read(config, seed, split, vocabulary_as(inputs))
 
 
-def _read(config: Config, seed: int, split: SplitName, own_vocabulary: Mapping[str, int] | None) -> Examples:
+def _read(config: Config, seed: int, split: SplitName, own_vocabulary: Vocabulary | None) -> Examples:
     root = existing(config.path)
     in_folders = has_class_folders(root) and not split_files(root, (*JSON_LINES, *TABLES))
     found = (_from_folders if in_folders else _from_files)(root, config, seed, split)
-    vocabulary = own_vocabulary or vocabulary_of(found.training, config.least_count)
+    vocabulary = own_vocabulary or vocabulary_of(found.training, config)
     lengths = [len(one) for one in found.words]
     count = f"{split}: {len(lengths):,} texts of {min(lengths)} to {max(lengths)} words"
-    more = note_on_words(found.words, split, vocabulary, None if own_vocabulary else config.least_count)
+    more = vocabulary.note(found.words, split)
     return Examples(
-        inputs={"tokens": Field(values=indices_of(found.words, vocabulary), kind="tokens", names=tuple(vocabulary))},
+        inputs={"tokens": Field(values=vocabulary.indices(found.words), kind="tokens", names=vocabulary.names)},
         targets={"class": Field(values=torch.from_numpy(found.labels), kind="class", names=found.names)},
         notes=(*found.notes, count, more, *found.cut),
     )

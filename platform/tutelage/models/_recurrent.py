@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tutelage.models._tokens import Embedding, TokenNetwork, vocabulary_size
+from tutelage.models._tokens import Embedding, TokenNetwork, token_input
 from tutelage.plugins import PluginConfig
 from tutelage.signature import Signature
 
@@ -71,8 +71,8 @@ def built(
     name: str, kind: Kind, config: RecurrentConfig, signature: Signature, layer: type[Forward] | type[Bidirectional]
 ) -> nn.Module:  # fmt: skip
     """Return the network: embeddings, `depth` stages of `layer` and the heads."""
-    num_tokens = vocabulary_size(name, signature, is_causal=layer is Forward)
-    stem = Embedding(num_tokens, config.embedding, config.embedding, config.dropout)
+    tokens = token_input(name, signature, is_causal=layer is Forward)
+    stem = Embedding(tokens, config.embedding, config.embedding, config.dropout)
     width = layer.directions * config.hidden
     fans = [config.embedding, *[width] * (config.depth - 1)]
     stages = [layer(kind, fan_in, config.hidden, config.dropout) for fan_in in fans]

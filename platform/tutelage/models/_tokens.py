@@ -10,19 +10,19 @@ from torch.nn import functional
 
 from tutelage.errors import InputError
 from tutelage.models import heads, keep_width, over_steps
-from tutelage.signature import Signature
+from tutelage.signature import InputSpec, Signature, character_of
 
 
-def vocabulary_size(
+def token_input(
     name: str, signature: Signature, *, is_causal: bool = False, separates_documents: bool = False
-) -> int:  # fmt: skip
-    """Return the number of tokens in the vocabulary.
+) -> InputSpec:  # fmt: skip
+    """Return the only input, a sequence of tokens, or of words with their characters.
 
-    Raises `InputError` for other examples than sequences of tokens, for a label sequence that must be causal, unless the
-    network `is_causal`, and for rows of several documents, unless it `separates_documents` and has outputs at each token.
+    Raises `InputError` for other examples, for a label sequence that must be causal, unless the network `is_causal`, and for
+    rows of several documents, unless it `separates_documents` and has outputs at each token.
     """
     inputs = signature.inputs
-    if len(inputs) != 1 or inputs[0].kind != "tokens" or not inputs[0].is_ragged or len(inputs[0].shape) != 1:
+    if len(inputs) != 1 or inputs[0].kind != "tokens" or not inputs[0].is_ragged or len(inputs[0].shape) > 2:
         listed = ", ".join(f"{one.kind} {one.shape}" for one in inputs)
         raise InputError(f"model '{name}' takes one sequence of tokens; the data has {listed}.")
     causal = [output.name for output in signature.outputs if output.is_causal]
@@ -37,7 +37,7 @@ def vocabulary_size(
             f"model '{name}' reads across documents, and the data have several in a row. Set packed: false, or choose "
             "causal_transformer."
         )
-    return len(inputs[0].names)
+    return inputs[0]
 
 
 def documents(tokens: Tensor, mask: Tensor, start: int) -> Tensor:
@@ -49,19 +49,52 @@ def documents(tokens: Tensor, mask: Tensor, start: int) -> Tensor:
 
 
 class Embedding(nn.Module):
-    """Embeddings of tokens as features of `width` channels, through a linear layer where they are of another size."""
+    """Embeddings of tokens as features of `width` channels, through a linear layer where they are of another size.
 
-    def __init__(self, num_tokens: int, embedding: int, width: int, dropout: float) -> None:
+    Where the data spell words, the features of a word's characters are added to its embedding.
+    """
+
+    def __init__(self, tokens: InputSpec, embedding: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.table = nn.Embedding(num_tokens, embedding)
+        is_spelled = len(tokens.shape) > 1
+        num_words = sum(character_of(name) is None for name in tokens.names) if is_spelled else len(tokens.names)
+        self.table = nn.Embedding(num_words, embedding)
         nn.init.normal_(self.table.weight, std=embedding**-0.5)
+        self.spelling = Spelling(num_words, len(tokens.names) - num_words, embedding) if is_spelled else None
         self.widen = nn.Identity() if embedding == width else keep_width(nn.Linear(embedding, width, bias=False))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Return `[batch, steps, width]`, 0 at padding."""
-        features = self.dropout(self.widen(self.table(tokens.where(mask, 0))))
+        """Return `[batch, steps, width]`, 0 at padding, from tokens `[batch, steps]` or `[batch, steps, 1 + characters]`."""
+        words = tokens if self.spelling is None else tokens[..., 0]
+        features = self.table(words.where(mask, 0))
+        if self.spelling is not None:
+            features = features + self.spelling(tokens[..., 1:].where(mask.unsqueeze(-1), 0))
+        features = self.dropout(self.widen(features))
         return torch.where(mask.unsqueeze(-1), features, 0)
+
+
+class Spelling(nn.Module):
+    """Features of words from their characters: a convolution over embeddings of three, and the maximum (Kim et al., 2016).
+
+    Characters are the last `num_characters` tokens of the vocabulary, behind `first` words; the first of them is none.
+    """
+
+    channels = 32
+
+    def __init__(self, first: int, num_characters: int, width: int) -> None:
+        super().__init__()
+        self.first = first
+        self.table = nn.Embedding(num_characters + 1, self.channels)  # and the unknown character, token 0 of the vocabulary
+        self.convolution = keep_width(nn.Conv2d(self.channels, width, (1, 3), padding=(0, 1)))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return `[batch, steps, width]` from the tokens of characters `[batch, steps, characters]`."""
+        places = (tokens - self.first + 1).clamp(min=0)
+        is_real = (places != 1).unsqueeze(-1)
+        embedded = torch.where(is_real, self.table(places), 0)
+        features: Tensor = self.convolution(embedded.permute(0, 3, 1, 2))  # [batch, width, steps, characters]
+        return torch.relu(features).amax(dim=3).transpose(1, 2)
 
 
 class TiedHead(nn.Module):

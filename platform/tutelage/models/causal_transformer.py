@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from tutelage.errors import InputError
 from tutelage.models._attention import Attention, Block
-from tutelage.models._tokens import Embedding, TokenNetwork, tied_head, vocabulary_size
+from tutelage.models._tokens import Embedding, TokenNetwork, tied_head, token_input
 from tutelage.plugins import PluginConfig
 from tutelage.signature import Signature
 
@@ -93,8 +93,8 @@ def build(config: Config, signature: Signature) -> nn.Module:
         raise InputError(
             f"model 'causal_transformer': {config.heads} heads do not divide a width of {config.width} into even shares."
         )
-    num_tokens = vocabulary_size("causal_transformer", signature, is_causal=True, separates_documents=True)
-    stem = Embedding(num_tokens, config.embedding, config.width, config.dropout)
+    tokens = token_input("causal_transformer", signature, is_causal=True, separates_documents=True)
+    stem = Embedding(tokens, config.embedding, config.width, config.dropout)
     blocks = [_block(config) for _ in range(config.depth)]
     head = tied_head("causal_transformer", stem, config.width, signature) if config.tied else None
     start = signature.inputs[0].document_start

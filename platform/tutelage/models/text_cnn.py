@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from tutelage.errors import InputError
 from tutelage.models import keep_width
-from tutelage.models._tokens import Embedding, TokenNetwork, vocabulary_size
+from tutelage.models._tokens import Embedding, TokenNetwork, token_input
 from tutelage.plugins import PluginConfig
 from tutelage.signature import Signature
 
@@ -51,6 +51,6 @@ def build(config: Config, signature: Signature) -> nn.Module:
     """
     if config.kernel % 2 == 0:
         raise InputError(f"model 'text_cnn': a kernel of {config.kernel} tokens has no middle. Choose an odd number.")
-    stem = Embedding(vocabulary_size("text_cnn", signature), config.embedding, config.width, config.dropout)
+    stem = Embedding(token_input("text_cnn", signature), config.embedding, config.width, config.dropout)
     stages = [Convolution(config.width, config.kernel, config.dropout) for _ in range(config.depth)]
     return TokenNetwork(stem, stages, config.width, signature)

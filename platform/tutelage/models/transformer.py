@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from tutelage.errors import InputError
 from tutelage.models._attention import Attention, Block
-from tutelage.models._tokens import Embedding, TokenNetwork, vocabulary_size
+from tutelage.models._tokens import Embedding, TokenNetwork, token_input
 from tutelage.plugins import PluginConfig
-from tutelage.signature import Signature
+from tutelage.signature import InputSpec, Signature
 
 SPACE: dict[str, dict[str, object]] = {
     "embedding": {"int": [16, 96], "step": 16}, "width": {"int": [32, 160], "step": 32}, "depth": {"int": [1, 4]},
@@ -35,9 +35,9 @@ class Config(PluginConfig):
 class Stem(nn.Module):
     """Embeddings of tokens plus sinusoidal positions, for sentences of any length."""
 
-    def __init__(self, num_tokens: int, embedding: int, width: int, dropout: float) -> None:
+    def __init__(self, tokens: InputSpec, embedding: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.tokens, self.width = Embedding(num_tokens, embedding, width, dropout), width
+        self.tokens, self.width = Embedding(tokens, embedding, width, dropout), width
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Return `[batch, steps, width]`."""
@@ -59,7 +59,7 @@ def build(config: Config, signature: Signature) -> nn.Module:
     """
     if config.width % config.heads:
         raise InputError(f"model 'transformer': {config.heads} heads do not divide a width of {config.width}.")
-    stem = Stem(vocabulary_size("transformer", signature), config.embedding, config.width, config.dropout)
+    stem = Stem(token_input("transformer", signature), config.embedding, config.width, config.dropout)
     hidden = round(config.mlp_ratio * config.width)
     blocks = [Block(Attention(config.width, config.heads), config.width, hidden, config.dropout) for _ in range(config.depth)]
     return TokenNetwork(stem, blocks, config.width, signature)

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tutelage import plugins
-from tutelage.errors import InputError, nearest
+from tutelage.errors import InputError, TutelageError, nearest
 from tutelage.measure import Measure
 from tutelage.spec import distributions, space
 from tutelage.spec.measures import known_measures
@@ -54,14 +54,25 @@ def listed_problems(tree: Mapping[str, Any], measures: Mapping[str, Measure]) ->
     """Yield the problems in the lists of the spec: measures, objectives, teachers."""
     search, select = tree.get("search"), tree.get("select")
     for at, teacher in _teachers(tree):
-        if isinstance(teacher, Mapping) and teacher.get("epochs") == 0 and not teacher.get("source"):
-            yield (*at, "epochs"), 0, "a teacher without a `source` needs at least 1 epoch."
+        is_untrained = isinstance(teacher, Mapping) and teacher.get("epochs") == 0 and not teacher.get("source")
+        if is_untrained and not _is_trained(teacher.get("model")):
+            why = "a teacher without a `source` needs at least 1 epoch, unless its model is trained already."
+            yield (*at, "epochs"), 0, why
     if isinstance(search, Mapping):
         yield from objective_problems(search.get("objectives"), ("search", "objectives"), measures)
         yield from _measure_problems(search.get("measures"), ("search", "measures"))
         yield from limit_problems(search.get("constraints"), ("search", "constraints"), measures)
     if isinstance(select, Mapping):
         yield from limit_problems({side: select.get(side) for side in ("max", "min")}, ("select",), measures)
+
+
+def _is_trained(model: Any) -> bool:
+    """Return whether a model is built with trained heads; a wrong reference is reported elsewhere."""
+    try:
+        _, plugin, config = plugins.configure("models", model)
+    except TutelageError:
+        return False
+    return hasattr(plugin, "is_trained") and bool(plugin.is_trained(config))
 
 
 def _measure_problems(names: Any, at: tuple[str, ...]) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,24 @@ def _with_paths(spec: Spec, change: Change) -> Spec:
 
 def _student(student: dict[str, Any], change: Change) -> dict[str, Any]:
     weights = student.get("weights")
-    return {**student, "weights": change(weights)} if isinstance(weights, str) else student
+    located = {**student, "weights": change(weights)} if isinstance(weights, str) else student
+    return {**located, "model": _model(student["model"], change)} if "model" in student else located
+
+
+def located_model(reference: Reference, directories: Sequence[Path]) -> Reference:
+    """Return a model reference with absolute paths, as `located` has them."""
+    found: Reference = _model(reference, lambda path: _place(path, directories))
+    return found
+
+
+def _model(value: Any, change: Change) -> Any:
+    """Return a model reference, or a choice of several, with each `path` of their options changed."""
+    if isinstance(value, Mapping):
+        return {
+            key: change(one) if _is_path(str(key)) and isinstance(one, str) else _model(one, change)
+            for key, one in value.items()
+        }
+    return [_model(one, change) for one in value] if isinstance(value, list) else value
 
 
 def located_start(spec: Spec) -> Path | None:
@@ -102,7 +119,7 @@ def _teacher(teacher: TeacherConfig, change: Change) -> TeacherConfig:
     source = teacher.source and teacher.source.model_copy(update={"data": _data(teacher.source.data, change)})
     return teacher.model_copy(update={
         "path": teacher.path and change(teacher.path), "weights": teacher.weights and change(teacher.weights),
-        "source": source,
+        "source": source, "model": _model(teacher.model, change),
     })  # fmt: skip
 
 

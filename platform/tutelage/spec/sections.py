@@ -89,7 +89,8 @@ class TeacherConfig(RecipeConfig):
         30,
         ge=0,
         le=100_000,
-        description="passes over the training split; 0, with a `source`: use the teacher as trained on the source",
+        description="passes over the training split; 0: use the teacher as trained on its `source`, or a "
+        "model that is trained already",
     )
     optimizer: Literal["adamw", "muon", "sgd"] = Field("muon", description="muon, adamw, or sgd with Nesterov momentum of 0.9")
     weight_decay: float = Field(

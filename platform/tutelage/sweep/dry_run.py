@@ -100,7 +100,7 @@ def _teacher_plan(spec: Spec, context: TrainingContext) -> tuple[dict[str, Any],
         return {"source": f"in the storage as {address}", "train_s": 0.0}, model
     plan = student.label_only_plan(spec.teacher, context)
     seconds = _training_seconds(model, plan) if spec.teacher.epochs else 0.0
-    return {"source": "to be trained", "train_s": round(seconds, 1)}, model
+    return {"source": "to be trained" if spec.teacher.epochs else "trained already", "train_s": round(seconds, 1)}, model
 
 
 def _knowledge_plan(spec: Spec, context: TrainingContext, teacher: nn.Module) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tutelage import files
+from tutelage import files, plugins
 from tutelage.networks import checkpoint
 from tutelage.plugins import Reference
 from tutelage.spec.paths import data_seen_from
@@ -35,7 +35,7 @@ def student_address(
     return files.content_address(
         kind="student", config=typed.model_dump(mode="json"), seed=spec.seed, data=context.fingerprint, task=spec.task,
         teacher=teacher, augmentation=spec.augmentation.model_dump(), knowledge=spec.knowledge.model_dump(exclude={*KEEPING}),
-        start=_digest_of(context.start),
+        start=_digest_of(context.start), **_pretrained(typed.student.model),
         code=code_address("training", _of_data(spec.task, spec.data) | _of_trial(typed) | _own_measures(spec), package),
     )  # fmt: skip
 
@@ -43,6 +43,14 @@ def student_address(
 def _digest_of(start: Path | None) -> str | None:
     """Return the digest of the weights that students start from: the same path may have others tomorrow."""
     return None if start is None else files.sha256_of(start / checkpoint.WEIGHTS if start.is_dir() else start)
+
+
+def _pretrained(model: Reference | None) -> dict[str, str]:
+    """Return the digest of the files from which a pretrained `model` is built; nothing for a model that has none."""
+    if model is None:
+        return {}
+    _, plugin, config = plugins.configure("models", model)
+    return {"pretrained": plugin.fingerprint(config)} if hasattr(plugin, "fingerprint") else {}
 
 
 def teacher_address(
@@ -64,6 +72,7 @@ def teacher_address(
     return files.content_address(
         kind=kind, teacher=settings, task=spec.task, seed=spec.seed,
         data=fingerprint, augmentation=spec.augmentation.model_dump(), code=code_address("training", plugins_used, package),
+        **_pretrained(recipe.model),
     )  # fmt: skip
 
 

@@ -100,11 +100,10 @@ def _trained_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], 
 
 
 def _new_teacher(spec: Spec, context: TrainingContext, address: str, say: Callable[[str], None]) -> Teacher:
-    """Train a teacher that the storage does not have, or use the teacher of its source unchanged."""
+    """Train a teacher that the storage does not have, or use that of its source, or a trained model, unchanged."""
     source = _source_teacher(spec, context, say) if spec.teacher.source else None
     if spec.teacher.epochs == 0:
-        assert source is not None, "a spec whose teacher has neither epochs nor a source is an error"
-        return _unchanged_source(spec, context, source, address)
+        return _as_built(spec, context, address) if source is None else _unchanged_source(spec, context, source, address)
     if not context.splits["train"].num_labelled:
         raise InputError(
             "no training example has a label, so no teacher can be trained on them. Give a trained teacher (teacher.path), "
@@ -112,6 +111,16 @@ def _new_teacher(spec: Spec, context: TrainingContext, address: str, say: Callab
         )
     say(f"training the teacher, {spec.teacher.epochs} epochs")
     return _train(spec, context, spec.teacher, address, source, say)
+
+
+def _as_built(spec: Spec, context: TrainingContext, address: str) -> Teacher:
+    """Store the teacher as its model plugin builds it, which is trained already; a spec with another one is an error."""
+    assert spec.teacher.model is not None
+    architecture = context.architecture(spec.teacher.model)
+    model = checkpoint.seeded(architecture, context.seed).eval()
+    measures = _measures(model, context)
+    directory = store_teacher(spec, address, model, architecture, {"measures": measures, "curve": [], "source": None})
+    return Teacher(directory=directory, address=address, measures=measures)
 
 
 def _unchanged_source(spec: Spec, context: TrainingContext, source: Teacher, address: str) -> Teacher:

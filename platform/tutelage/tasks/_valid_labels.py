@@ -1,4 +1,7 @@
-"""The best sequence of IOB labels that is valid: a label inside of a slot follows one of the same slot."""
+"""The best sequence of IOB labels that is valid, alone or together with the class of the whole sequence.
+
+A label inside of a slot follows one of the same slot.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,27 @@ def best_valid(logits: Tensor, mask: Tensor | None, names: tuple[str, ...]) -> T
     for origin in reversed(origins):
         found.append(origin.gather(1, found[-1].unsqueeze(1)).squeeze(1))
     return torch.stack(found[::-1], dim=1)
+
+
+def best_joint(
+    logits: Tensor, intents: Tensor, mask: Tensor | None, names: tuple[str, ...], seen_with: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the valid sequence of labels `[batch, steps]` and the intent `[batch]` of the largest probability together.
+
+    `intents` are logits `[batch, intents]`; `seen_with`, booleans `[intents, classes]`, has the labels of each intent: its
+    sequences have no others. The log-probability is the sum of those of the intent and of the labels at real steps.
+    """
+    real = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device) if mask is None else mask
+    logs = logits.double().where(real.unsqueeze(-1), 0.0).log_softmax(dim=-1)
+    found, totals = [], []
+    for number, log_intent in enumerate(intents.double().log_softmax(dim=-1).unbind(dim=1)):
+        allowed = logs.masked_fill(~seen_with[number], -_PENALTY)
+        labels = best_valid(allowed, real, names)
+        of_labels = allowed.gather(2, labels.unsqueeze(2)).squeeze(2)
+        found.append(labels)
+        totals.append(of_labels.where(real, 0.0).sum(dim=1) + log_intent)
+    best = torch.stack(totals, dim=1).argmax(dim=1)
+    return torch.stack(found, dim=1)[torch.arange(len(best), device=best.device), best], best
 
 
 @cache

@@ -23,10 +23,11 @@ from tutelage.signature import OutputSpec
 from tutelage.tasks import LabelSequence, Sequences, called, cross_entropy
 from tutelage.tasks._chunks import check_names, counts
 from tutelage.tasks._html import Cell, table
-from tutelage.tasks._valid_labels import best_valid
+from tutelage.tasks._valid_labels import best_joint, best_valid
 
 SPACE: dict[str, dict[str, object]] = {}
 SLOTS, INTENT = "slots", "intent"
+Decode = Literal["largest", "valid", "joint"]
 
 
 class Config(PluginConfig):
@@ -35,10 +36,11 @@ class Config(PluginConfig):
     slots_weight: float = Field(
         0.5, ge=0, le=1, description="share of the slots' loss in a sentence's loss; the intent has the rest"
     )
-    decode: Literal["largest", "valid"] = Field(
+    decode: Decode = Field(
         "largest",
         description="slot labels of a sentence; largest: the most probable of each token; valid: the most probable sequence in "
-        "which I- follows B- or I- of the same type (for data in which every slot starts with B-)",
+        "which I- follows B- or I- of the same type (for data in which every slot starts with B-); joint: the most probable "
+        "valid sequence and intent together, where a sequence has only labels that training has for that intent",
     )
 
 
@@ -59,9 +61,8 @@ class Tagging:
 
     measures: tuple[Measure, ...] = (SLOT_F1, INTENT_ACCURACY, SENTENCE_ACCURACY)
 
-    def __init__(self, slots_weight: float = 0.5, decode: Literal["largest", "valid"] = "largest") -> None:
-        self.slots_weight = slots_weight
-        self.decodes_valid = decode == "valid"
+    def __init__(self, slots_weight: float = 0.5, decode: Decode = "largest") -> None:
+        self.slots_weight, self.decoding = slots_weight, decode
 
     def outputs(self, examples: Examples) -> tuple[OutputSpec, ...]:
         """Return `slots`, with a step for each token, and `intent`.
@@ -75,6 +76,11 @@ class Tagging:
             raise InputError(f"task 'tagging': the data lack {lacking}. The source `slots` has all that this task needs.")
         names = {name: examples.targets[name].names for name in (SLOTS, INTENT)}
         check_names(names[SLOTS], "task 'tagging'")
+        if self.decoding == "joint" and INTENT not in examples.targets[SLOTS].seen_with:
+            raise InputError(
+                "task 'tagging': decode: joint needs data that say which slot labels training has for each intent, as those of "
+                "the source `slots` do. Set decode: valid."
+            )
         return (OutputSpec(name=SLOTS, names=names[SLOTS], steps=tokens), OutputSpec(name=INTENT, names=names[INTENT]))
 
     def forward(self, model: nn.Module, batch: Batch) -> Sequences:
@@ -107,7 +113,8 @@ class Tagging:
     def decode(self, sequences: Sequences, batch: Batch) -> Tags:
         """Return the slot labels and the intent with the largest logits, without padding; of equal ones the first.
 
-        With the option `decode: valid`, the slot labels are the valid sequence with the largest sum of logits.
+        With the option `decode: valid`, the slot labels are the valid sequence with the largest sum of logits; with `joint`,
+        valid sequence and intent are those of the largest probability together.
         """
         slots, intents = self._best(sequences, batch)
         return Tags(sequences[SLOTS].unpadded(slots), intents.tolist())
@@ -123,7 +130,7 @@ class Tagging:
         words, slots, intents = (
             one.names for one in (*example.inputs.values(), example.targets[SLOTS], example.targets[INTENT])
         )
-        (tokens,), (labels,), (intent,) = next(iter(batch.inputs.values())), batch.targets[SLOTS], batch.targets[INTENT]
+        (tokens,), (labels,), (intent,) = batch.words, batch.targets[SLOTS], batch.targets[INTENT]
         rows = {
             "": [Cell("intent"), *(Cell(words[token]) for token in tokens)],
             "labels": [Cell(_name(intents, int(intent))), *(Cell(_name(slots, int(label))) for label in labels)],
@@ -142,17 +149,20 @@ class Tagging:
         seen = train.take(slice(None))
         known = seen.masks[tokens] & (seen.targets[SLOTS] != UNKNOWN)
         table = torch.zeros(shape).index_put_(
-            (seen.inputs[tokens][known], seen.targets[SLOTS][known]), torch.ones(()), accumulate=True
+            (seen.words[known], seen.targets[SLOTS][known]), torch.ones(()), accumulate=True
         )  # fmt: skip
         table += 1e-3 * table.sum(dim=0)  # a token that training lacks has the commonest label of all
-        guessed = table.argmax(dim=1)[batch.inputs[tokens]]
+        guessed = table.argmax(dim=1)[batch.words]
         return SLOT_F1.aggregate(counts(guessed, batch.targets[SLOTS], batch.masks[tokens], name).numpy())
 
     def _best(self, sequences: Sequences, batch: Batch) -> tuple[Tensor, Tensor]:
-        slots, intents = sequences[SLOTS], sequences[INTENT].logits[:, 0].argmax(dim=-1)
-        if self.decodes_valid:
-            return best_valid(slots.logits, slots.mask, batch.names[SLOTS]), intents
-        return slots.logits.argmax(dim=-1), intents
+        slots, intents = sequences[SLOTS], sequences[INTENT].logits[:, 0]
+        names = batch.names[SLOTS] if self.decoding != "largest" else ()
+        if self.decoding == "joint":
+            seen = batch.seen_with[SLOTS][INTENT].to(intents.device)
+            return best_joint(slots.logits, intents, slots.mask, names, seen)
+        best = best_valid(slots.logits, slots.mask, names) if self.decoding == "valid" else slots.logits.argmax(dim=-1)
+        return best, intents.argmax(dim=-1)
 
 
 def _name(names: Sequence[str], label: int) -> str:

@@ -44,9 +44,8 @@ class TextClassification(Classification):
 
     def show(self, example: Examples, outputs: Mapping[str, Sequences]) -> str:
         """Return the words, above the true class and each network's most probable ones."""
-        (words,) = example.inputs.values()
-        tokens, _ = words.take(slice(None))
-        text = " ".join(words.names[token] for token in tokens[0].tolist())
+        (field,) = example.inputs.values()
+        text = " ".join(field.names[word] for word in example.take(slice(None)).words[0].tolist())
         return table({"text": [Cell(text)]}) + super().show(example, outputs)
 
 
@@ -65,9 +64,9 @@ def naive_bayes(train: Examples, validation: Examples, rows: Tensor) -> Tensor:
     counts = torch.ones(num_classes, len(field.names))
     mask = seen.masks[name]
     counts.index_put_(
-        (labels.unsqueeze(1).expand_as(mask)[mask], seen.inputs[name][mask]), torch.ones(()), accumulate=True
+        (labels.unsqueeze(1).expand_as(mask)[mask], seen.words[mask]), torch.ones(()), accumulate=True
     )  # fmt: skip
     prior = torch.bincount(labels, minlength=num_classes).clamp(min=1e-9).log()
-    likelihood = (counts / counts.sum(dim=1, keepdim=True)).log().T[other.inputs[name]]  # [n, steps, classes]
+    likelihood = (counts / counts.sum(dim=1, keepdim=True)).log().T[other.words]  # [n, steps, classes]
     scores: Tensor = prior + torch.where(other.masks[name].unsqueeze(-1), likelihood, 0).sum(dim=1)
     return scores

@@ -55,13 +55,16 @@ def batch(examples: Examples, rows: Tensor, view: int, policy: AugmentationConfi
     if policy.pad_px or policy.flip:
         _move_boxes(examples, targets, masks, rows, view, policy, seed)
     if policy.mixup == 0.0:
-        return Batch(inputs=inputs, targets=targets, masks=masks, names=examples.target_names)
+        return Batch(
+            inputs=inputs, targets=targets, masks=masks, names=examples.target_names, seen_with=examples.target_pairs
+        )  # fmt: skip
     partners = uniform(seed, view, rows, "partner", len(examples))
     share = _beta_quantiles(policy.mixup).to(rows.device)[uniform(seed, view, rows, "share", _BETA_STEPS)]
     others, _ = _view(examples, partners, view, policy, seed)
     return Batch(
         inputs={name: _mixed(tensor, others[name], share) for name, tensor in inputs.items()}, targets=targets, masks=masks,
         partner_targets=examples.take_targets(partners)[0], share=share, names=examples.target_names,
+        seen_with=examples.target_pairs,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from tutelage.networks.output import Outline
 from tutelage.networks.weights import weights_of
 from tutelage.plugins import Reference
 from tutelage.signature import InputSpec, OutputSpec, Signature
-from tutelage.spec.paths import located_data, located_start
+from tutelage.spec.paths import located_data, located_model, located_start
 from tutelage.spec.search_sections import MEASURED_HERE, LatencyConfig
 from tutelage.spec.sections import AS_IT_IS, AugmentationConfig
 from tutelage.spec.spec import Spec
@@ -42,9 +42,8 @@ class TrainingContext:
     Without `knowledge`, students are trained label-only. `measures` are computed in addition to the task's; they have
     `of_outputs` or `of_network`. With the `inputs` of a network that exists, examples are normalised by its mean and deviation,
     and rows of a table have its columns. With `has_guard`, validation is its decision half everywhere, and `certification` the
-    other half.
-    and rows of a table have its columns. `latency` defines where and how latency is measured. `start` has the
-    weights that every student starts from.
+    other half. `latency` defines where and how latency is measured. `start` has the weights that every student starts from.
+    Paths in a model's options are relative to `directory`.
     """
 
     data: Reference
@@ -57,6 +56,7 @@ class TrainingContext:
     has_guard: bool = False
     latency: LatencyConfig = MEASURED_HERE
     start: Path | None = None
+    directory: Path = Path()
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle only the fields, not loaded data and knowledge, because memory maps would be sent as bytes."""
@@ -267,7 +267,7 @@ class TrainingContext:
         """Return the architecture of a `model` for this data, which `checkpoint.write` stores with the weights."""
         return {
             "version": 2,
-            "model": model if isinstance(model, str) else dict(model),
+            "model": located_model(model, [self.directory]) if isinstance(model, dict) else model,
             "task": self.task if isinstance(self.task, str) else dict(self.task),
             "signature": self.signature.document(),
         }
@@ -290,6 +290,7 @@ def context_of(spec: Spec, inputs: tuple[InputSpec, ...] = ()) -> TrainingContex
         has_guard=spec.guard is not None,
         latency=spec.resources.latency,
         start=located_start(spec),
+        directory=Path.cwd(),
     )
     train = context.splits["train"]
     has_boxes = any(one.kind == "boxes" for one in train.targets.values())
