@@ -43,13 +43,16 @@ def test_a_line_shows_the_digits_of_its_text_side_by_side() -> None:
     """Without overlap and noise the ink of every digit is that of one of the 5,000, in the order of the text."""
     images, classes = _mnist.digits("digit_lines")
     found = lines(noise=0, closest_px=2, farthest_px=4, shortest=2, longest=3)
+    num_split = 0
     for row, text in enumerate(texts(found)[:10]):
         ink = columns(found, row).astype(np.int64)  # [columns, 32]
         parts = np.split(ink, np.flatnonzero(np.diff(ink.max(axis=1) > 0)) + 1)
         totals = [int(part.sum()) for part in parts if part.any()]
         of_class = [{int(one) for one in images[classes == int(digit)].sum(axis=(1, 2))} for digit in text]
         if len(totals) == len(text):  # a few digits have a gap in their ink
+            num_split += 1
             assert all(total in sums for total, sums in zip(totals, of_class, strict=True))
+    assert num_split >= 5
 
 
 def test_no_digit_is_in_the_lines_of_two_splits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.data.common import assert_input_error
 from tutelage.data import Examples, Ragged, line_images
+from tutelage.data._lines import line_examples
 
 
 def write(folder: Path, texts: dict[str, str], size: tuple[int, int] = (40, 16)) -> None:
@@ -56,6 +57,12 @@ def test_an_image_is_scaled_to_the_height_and_stored_by_columns(tmp_path: Path) 
     batch = found.take(slice(None))
     torch.testing.assert_close(batch.inputs["columns"], torch.full((1, 80, 1, 32), level / 127.5 - 1))
     assert any(note.startswith("left out 1 images that") for note in found.notes)
+
+
+def test_columns_go_from_left_to_right_and_rows_from_top_to_bottom() -> None:
+    found = line_examples([np.array([[0, 1, 2], [3, 4, 5]], dtype=np.uint8)], ["a"], "a", ())
+    values = found.inputs["columns"].values
+    assert isinstance(values, Ragged) and values.values.tolist() == [[[0, 3]], [[1, 4]], [[2, 5]]]
 
 
 def test_a_narrow_image_is_padded_to_two_steps_of_any_stride(tmp_path: Path) -> None:
