@@ -11,6 +11,7 @@ import pytest
 
 from tests.docs.pages import NAMES, ROOT, prose, text
 from tutelage import plugins
+from tutelage.losses import compares_sequences
 from tutelage.spec.reference import spec_settings
 
 TABLES = {  # a family, and where its plugins are the first column of a table
@@ -57,6 +58,16 @@ def test_a_page_names_only_plugins_that_exist(family: str) -> None:
     """What the package has beside them is listed by `tutelage list`, and has a page of `make docs`."""
     assert named(family)
     assert named(family) <= set(plugins.names(family))
+
+
+def test_the_page_says_rightly_which_losses_compare_label_sequences() -> None:
+    rows = re.findall(r"^\| (each one|none)[^|]*\|([^|]*)\|$", prose("docs/distillation.md"), re.MULTILINE)
+    found = {name: kind == "each one" for kind, listed in rows for name in re.findall(r"`([^`]+)`", listed)}
+    assert set(found) >= {"kd", "relations", "hidden", "sequence", "mixture"}
+    for name, compares in found.items():
+        options = {"terms": {"kd": 1.0}} if name == "mixture" else {}
+        _, plugin, config = plugins.configure("losses", {name: options})
+        assert compares_sequences(plugin, config) == compares, name
 
 
 @pytest.mark.parametrize("page", [page for page in NAMES if "`tutelage." in prose(page)])
