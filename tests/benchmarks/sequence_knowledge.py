@@ -48,9 +48,9 @@ STUDENTS: dict[str, tuple[str, Any]] = {
 }
 METHODS: dict[str, Any] = {
     "label sequences: kd": "kd", "label sequences: kd, 12 samples": "kd", "label sequences: sequence": "sequence",
-    "one layer: fitnet": "fitnet", "one layer: relations": "relations", "all layers: hidden": "hidden",
+    "one layer: fitnet": "fitnet", "one layer: relations": "relations",
+    "one layer: relations, every fourth": {"relations": {"every": 4}}, "all layers: hidden": "hidden",
 }  # fmt: skip
-RULES = {"slots": {"sequence"}, "characters": set[str]()}  # losses that a kind of data allows beside the others
 
 
 @cache
@@ -160,7 +160,7 @@ def attention(snips: str, text: str) -> list[dict[str, Any]]:
     return rows
 
 
-def training_of(room: TrainingContext, model: Any, method: str | None, seed: int) -> loop.Training:
+def training_of(room: TrainingContext, model: Any, method: Any, seed: int) -> loop.Training:
     """Return a training that has begun; label-only without a method."""
     recipe = StudentConfig(model=model, epochs=100_000, batch_size=64 if "slots" in str(room.data) else 16, optimizer="adamw")
     taught = DistillationConfig(method=method or "kd", weight=0.7, temperature=1.0)
@@ -183,7 +183,7 @@ def steps(snips: str, text: str, rounds: int, seeds: int) -> list[dict[str, Any]
         room = rooms(kind, snips if kind == "slots" else text)
         methods = {
             title: method for title, method in METHODS.items()
-            if method not in ("sequence", "relations") or (method in RULES[kind] if method == "sequence" else name != "bigru")
+            if (method != "sequence" or kind == "slots") and ("relations" not in title or name != "bigru")
         }  # fmt: skip
         taken: dict[str, list[float]] = {title: [] for title in ("label-only", *methods)}
         for seed in range(seeds):

@@ -35,18 +35,18 @@ def built(own: Outline, other: Outline, **options: Any) -> Any:
     return relations.build(relations.Config(**options), 1.0, own, other)
 
 
-def formula(own: torch.Tensor, other: torch.Tensor, heads: int) -> float:
+def formula(own: torch.Tensor, other: torch.Tensor, heads: int, every: int = 1) -> float:
     """Return the loss of two examples by loops over queries, keys and values, relation heads, examples and positions."""
-    total = 0.0
+    total, queries = 0.0, range(0, own.shape[1], every)
     for one, another in zip(own.chunk(3, dim=-1), other.chunk(3, dim=-1), strict=True):
         for student, teacher in zip(one.tensor_split(heads, -1), another.tensor_split(heads, -1), strict=True):
             for example in range(len(own)):
-                for position in range(own.shape[1]):
+                for position in queries:
                     p, q = (
                         (part[example] @ part[example, position] / part.shape[-1] ** 0.5).softmax(-1)
                         for part in (teacher, student)
                     )
-                    total += float((p * (p.log() - q.log())).sum()) / (heads * len(own) * own.shape[1])
+                    total += float((p * (p.log() - q.log())).sum()) / (heads * len(own) * len(queries))
     return total
 
 
@@ -56,6 +56,14 @@ def test_the_loss_is_the_formula_for_any_widths_and_any_number_of_relation_heads
     own, other = drawn(4, 6), drawn(4, 14, seed=1)
     loss = built(outline(6), outline(14), heads=heads)
     assert loss(output(stage1=own), output(stage1=other)).item() == pytest.approx(formula(own, other, heads), rel=1e-9)
+
+
+@pytest.mark.parametrize(("every", "real"), [(2, 3), (3, 4), (9, 4)])
+def test_of_some_positions_only_the_first_is_related_to_all_real_ones(every: int, real: int) -> None:
+    own, other, mask = drawn(4, 6), drawn(4, 8, seed=1), torch.arange(4).expand(2, 4) < real
+    loss = built(outline(6, has_steps=True), outline(8, has_steps=True), heads=3, every=every)
+    found = loss(output(stage1=own), output(mask, stage1=other)).item()
+    assert found == pytest.approx(formula(own[:, :real], other[:, :real], 3, every), rel=1e-9)
 
 
 def test_padding_is_excluded_as_query_and_as_key() -> None:

@@ -18,9 +18,10 @@ NEEDS: frozenset[Need] = frozenset({"qkv"})
 
 
 class Config(PluginConfig):
-    """The number of relation heads, and the teacher's layer; the student's is its last one."""
+    """The number of relation heads, the positions, and the teacher's layer; the student's is its last one."""
 
     heads: int = Field(4, ge=1, le=1024, description="relation heads; at most the width of either network's queries")
+    every: int = Field(1, ge=1, le=65_536, description="of so many positions the first is related to all; it divides the cost")
     depth: float = Field(1.0, ge=0, le=1, description="relative depth of the teacher's layer: 0 the first, 1 the last")
 
 
@@ -30,46 +31,43 @@ class Relations(nn.Module):
     R = softmax(A Aᵀ / √d), where the rows of A are one relation head's share of the vectors of all positions, and d is its
     width. The vectors of all attention heads are one vector of each position, which is divided into relation heads of equal
     width or, where the number does not divide the width, of widths that differ by one. So student and teacher may have any
-    numbers of attention heads and any widths, without an adapter. Padding is excluded on both sides of a relation.
+    numbers of attention heads and any widths, without an adapter. Padding is excluded on both sides of a relation. The cost is
+    that of heads · positions² numbers in either network; `every` leaves out some of the rows of R, of which a mean is taken.
 
     The vectors are those that the layers compute, before rotary positions are applied. Causal networks are compared in both
     directions too: the relations of a step to later ones exist in training, and no network reads them.
     """
 
-    def __init__(self, own: Stage, other: Stage, heads: int) -> None:
+    def __init__(self, own: Stage, other: Stage, heads: int, every: int) -> None:
         super().__init__()
-        self.own, self.other, self.heads = own, other, heads
+        self.own, self.other, self.heads, self.every = own, other, heads, every
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
         own, other = student.qkv[self.own.name], teacher.qkv[self.other.name]
         mask = position_mask(teacher, self.own, own.shape[1])
-        scores, target = (
-            scores_of(precise(without_padding(vectors, teacher, self.own)), self.heads, mask) for vectors in (own, other)
+        logs, target = (
+            log_relations(precise(without_padding(vectors, teacher, self.own)), self.heads, mask, self.every)
+            for vectors in (own, other)
         )
-        divergence = divergence_of(scores, target).movedim(-1, 1)  # [batch, positions, 3, heads]
-        real = divergence if mask is None else divergence[mask]
+        divergence = (target.exp() * (target - logs)).sum(dim=-1).movedim(-1, 1)  # [batch, queries, 3, heads]
+        real = divergence if mask is None else divergence[mask[:, :: self.every]]
         total: Tensor = 3 * real.mean()
         return total
 
 
-def scores_of(vectors: Tensor, heads: int, mask: Tensor | None) -> Tensor:
-    """Return A Aᵀ / √d, `[batch, 3, heads, positions, positions]`, of vectors `[batch, positions, 3 * width]`.
+def log_relations(vectors: Tensor, heads: int, mask: Tensor | None, every: int = 1) -> Tensor:
+    """Return the logarithms of the relations `[batch, 3, heads, queries, positions]` of vectors `[batch, positions, 3 * d]`.
 
-    Relations to the positions that `mask` `[batch, positions]` excludes have about the least number of the type.
+    Of each `every` positions the first is a query. A row sums to 1 over the real positions in `mask` `[batch, positions]`;
+    other positions have about 0.
     """
     split = by_head(vectors.unflatten(-1, (3, -1)), heads).permute(0, 2, 3, 1, 4)
-    scores = split @ split.mT
+    scores = split[..., ::every, :] @ split.mT
     if mask is not None:
         least = torch.finfo(scores.dtype).min / 2  # finite, so that a row without a real position has a gradient of 0
         scores = scores.where(mask[:, None, None, None, :], least)
-    return scores
-
-
-def divergence_of(scores: Tensor, target: Tensor) -> Tensor:
-    """Return KL(softmax(target) ‖ softmax(scores)) over the last axis: Σ p (t - s) - lse(t) + lse(s), in few passes."""
-    gap = (target.softmax(dim=-1) * (target - scores)).sum(dim=-1)
-    return gap - target.logsumexp(dim=-1) + scores.logsumexp(dim=-1)
+    return scores.log_softmax(dim=-1)
 
 
 def by_head(vectors: Tensor, heads: int) -> Tensor:
@@ -101,7 +99,7 @@ def build(config: Config, temperature: float, student: Outline, teacher: Outline
             f"loss 'relations': {config.heads} relation heads, and the queries of the narrower network have {narrowest} "
             f"channels. Set heads to {narrowest} or less."
         )
-    return Relations(own, other, config.heads)
+    return Relations(own, other, config.heads, config.every)
 
 
 def _with_attention(who: str, outline: Outline) -> list[Stage]:

@@ -99,11 +99,12 @@ class Entry:
                 np.lib.format.open_memmap(draft / f"{part}.npy", mode="w+", dtype=layout.dtype, shape=shape)
             if any(layout.ragged for layout in layouts.values()):
                 assert lengths is not None
-                np.save(draft / f"{LENGTHS}.npy", lengths.numpy())
+                smallest = np.min_scalar_type(int(lengths.max()))  # a byte an example for up to 255 steps
+                np.save(draft / f"{LENGTHS}.npy", lengths.numpy().astype(smallest))
             yield draft
             digests = {path.stem: sha256_of(path) for path in sorted(draft.glob("*.npy"))}
             ragged = {part: layout.document() for part, layout in layouts.items() if layout.ragged}
-            write_json(draft / MANIFEST, {"version": 4, "view": f"{split}/{view}", "sha256": digests, "ragged": ragged})
+            write_json(draft / MANIFEST, {"version": 5, "view": f"{split}/{view}", "sha256": digests, "ragged": ragged})
 
     def lock(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
         """Hold the entry's lease within the block; if another process holds it, log a message and wait."""
@@ -161,7 +162,7 @@ def open_view(place: Path) -> dict[str, Part]:
         raise CorruptKnowledge(f"{place}: the checksum of {', '.join(damaged)} is wrong.")
     parts: dict[str, Part] = {name: _mapped(place / f"{name}.npy") for name in digests if name != LENGTHS}
     if layouts:
-        lengths = torch.from_numpy(np.load(place / f"{LENGTHS}.npy", allow_pickle=False))
+        lengths = torch.from_numpy(np.load(place / f"{LENGTHS}.npy", allow_pickle=False).astype(np.int64))
         for name, layout in layouts.items():
             parts[name] = StoredPart(_mapped(place / f"{name}.npy"), layout, lengths, layout.row_offsets(lengths))
     return parts
