@@ -20,13 +20,13 @@ def encoder() -> Path:
 
 
 def write(directory: Path, kind: str = "BertModel", pieces: tuple[str, ...] = PIECES, **settings: Any) -> Path:
-    """Write a directory with a network of a class of transformers' BERT, and return it."""
+    """Write a directory with a network of a class of transformers' BERT or RoBERTa, and return it."""
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    config = transformers.BertConfig(
+    config = getattr(transformers, f"{kind.partition('Model')[0].partition('For')[0]}Config")(
         vocab_size=len(PIECES), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=32, **settings,
+        max_position_embeddings=32, pad_token_id=0, **settings,
     )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -254,11 +254,12 @@ def test_code_of_the_directory_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "was-run").exists()
 
 
-def test_a_text_of_more_pieces_than_the_network_takes_is_an_error() -> None:
-    model = build()
-    model(*given([1] * 30))
-    with pytest.raises(InputError, match="a text has 33 pieces, the network takes 32"):
-        model(*given([1] * 31))
+@pytest.mark.parametrize(("kind", "longest"), [("BertModel", 32), ("RobertaModel", 31)])
+def test_a_text_of_more_pieces_than_the_network_takes_is_an_error(kind: str, longest: int, tmp_path: Path) -> None:
+    model = build(path=str(hf_directories.write(tmp_path, kind)))
+    model(*given([1] * (longest - 2)))
+    with pytest.raises(InputError, match=f"a text has {longest + 1} pieces, the network takes {longest}"):
+        model(*given([1] * (longest - 1)))
 
 
 def test_other_files_at_the_same_path_are_another_network(tmp_path: Path) -> None:

@@ -127,6 +127,16 @@ def network(directory: Path, config: Any, kind: str = "AutoModel") -> nn.Module:
     return model
 
 
+def longest(model: Any) -> int | None:
+    """Return the most pieces of a text that a network takes; None without a limit.
+
+    Networks such as RoBERTa count positions from the one behind that of padding.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    has_offset = any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules())
+    return positions - model.config.pad_token_id - 1 if positions is not None and has_offset else positions
+
+
 def _without_pooler(made: Any, config: Any) -> dict[str, bool]:
     """Return the option that leaves out a pooling layer, whose weights nothing would train, where the network has one."""
     import inspect

@@ -120,15 +120,15 @@ def build(config: Config, signature: Signature) -> nn.Module:
     spec = token_input("huggingface", signature, is_causal=not hf.reads_later_pieces(about))
     pieces = hf.tokenizer(directory, about.get_text_config().vocab_size)
     splitter = Splitter(pieces, spec, padding=about.pad_token_id or 0)
-    longest = getattr(about, "max_position_embeddings", None)
     if config.head == "new":
         body = hf.network(directory, about)
-        return Pretrained(body, splitter, config, heads(about.hidden_size, signature), longest)
+        return Pretrained(body, splitter, config, heads(about.hidden_size, signature), hf.longest(body))
     output = _only(signature.outputs)
     columns = _of_pieces(output, splitter) if output.is_causal else _of_labels(output, directory)
     kind = "AutoModelForCausalLM" if output.is_causal else _CLASSIFIERS[bool(output.steps)]
     head = OwnLogits(output.name, columns, is_stepped=bool(output.steps))
-    return Pretrained(hf.network(directory, about, kind), splitter, config, head, longest)
+    body = hf.network(directory, about, kind)
+    return Pretrained(body, splitter, config, head, hf.longest(body))
 
 
 def _only(outputs: Sequence[OutputSpec]) -> OutputSpec:
