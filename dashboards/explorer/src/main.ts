@@ -52,12 +52,13 @@ class Page {
     this.header = new HeaderPart(actions);
     this.scatter = new ScatterPart(actions);
     this.card = new CardPart(actions);
-    const [controls, filters, limits, table] = [new ControlsPart(actions), new FiltersPart(actions), new LimitsPart(actions), new TablePart(actions)];
+    const [filters, limits, table] = [new FiltersPart(actions), new LimitsPart(actions), new TablePart(actions)];
+    const controls = new ControlsPart(actions, filters.element);
     const [parallel, slices, history, curves] = [new ParallelPart(actions), new SlicesPart(actions), new HistoryPart(), new CurvesPart(actions)];
     this.quick = [this.header, controls, filters, limits, this.scatter];
     this.later = [this.card, table, parallel, curves, slices, history];
     this.recoloured = [this.scatter, parallel, history, curves];
-    const picture = h('section', { class: 'card picture', 'aria-label': 'The front' }, controls.element, filters.element, this.scatter.element);
+    const picture = h('section', { class: 'card picture', 'aria-label': 'The front' }, controls.element, this.scatter.element);
     const pair = h('div', { class: 'pair' }, curves.element, history.element);
     const left = h('div', { class: 'left' }, picture, parallel.element, table.element, pair, slices.element);
     const main = h('main', {}, left, h('div', { class: 'side' }, limits.element, this.card.element));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { escaped } from '../src/draw/svg';
-import { ticks, toPixel, toValue } from '../src/math/scale';
+import { padded, pixelOf, ticks, toPixel, toValue } from '../src/math/scale';
 import { compact, short, withInterval } from '../src/view/format';
 import { ModelMaker, visibleRows } from '../src/view/model';
 import { parseQuantity } from '../src/view/quantity';
@@ -102,14 +102,30 @@ describe('the model', () => {
 });
 
 describe('a scale', () => {
-  it.each([true, false])('gives a value for its own pixel (log %s)', (isLog) => {
-    const scale = { isLog, low: 10, high: 5000, start: 60, end: 700 };
-    expect(toValue(scale, toPixel(scale, 320))).toBeCloseTo(320, 8);
-    expect(ticks(scale, 6).length).toBeGreaterThan(2);
-    expect(ticks(scale, 6).length).toBeLessThan(12);
+  it.each([['linear', 10, 5000, 320], ['log', 10, 5000, 320], ['error', 0.2, 0.999, 0.97]] as const)(
+    'gives a value for its own pixel (%s)', (kind, low, high, value) => {
+      const scale = { kind, low, high, start: 60, end: 700 };
+      expect(toValue(scale, toPixel(scale, value))).toBeCloseTo(value, 8);
+      expect(pixelOf(scale)(value)).toBeCloseTo(toPixel(scale, value), 8);
+      expect(ticks(scale, 6).length).toBeGreaterThan(2);
+      expect(ticks(scale, 6).length).toBeLessThan(12);
+    },
+  );
+
+  it('of an error gives 0.9 and 0.99 about one step', () => {
+    const scale = { kind: 'error', low: 0, high: 0.999, start: 0, end: 1 } as const;
+    const step = toPixel(scale, 0.99) - toPixel(scale, 0.9);
+    expect(step / (toPixel(scale, 0.9) - toPixel(scale, 0))).toBeCloseTo(1, 1);
+  });
+
+  it.each(['linear', 'log', 'error'] as const)('is as wide as its values and a margin (%s)', (kind) => {
+    const [low, high] = padded([0.5, 0.9, NaN], kind);
+    expect(low).toBeLessThan(0.5);
+    expect(high).toBeGreaterThan(0.9);
+    expect(padded([0.5, 0.9], kind, 0)).toEqual([0.5, 0.9]);
   });
 
   it('has no place for what has no logarithm', () => {
-    expect(toPixel({ isLog: true, low: 1, high: 10, start: 0, end: 1 }, -1)).toBeNaN();
+    expect(toPixel({ kind: 'log', low: 1, high: 10, start: 0, end: 1 }, -1)).toBeNaN();
   });
 });

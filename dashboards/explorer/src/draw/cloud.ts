@@ -51,9 +51,9 @@ function marksOf(model: Model, palette: Palette, ratio: number, width: number): 
 
 function colourer(model: Model, frame: Frame, palette: Palette): ((row: number) => Rgb) | null {
   if (!frame.z) return null;
-  const { range, isLog } = frame.z;
+  const scale = frame.z;
   const values = column(model.sweep, model.view.z);
   const colours = rgbs(sequential(palette.isDark));
   const grey = rgb(palette.dominated);
-  return (row) => (Number.isNaN(values[row]) ? grey : colours[colourPlace(values[row], range, isLog)]);
+  return (row) => (Number.isNaN(values[row]) ? grey : colours[colourPlace(values[row], scale)]);
 }

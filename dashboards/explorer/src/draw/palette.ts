@@ -1,5 +1,7 @@
 /** The colours of the page's theme, read from its style sheet, and the scale of a third measure. */
 
+import { shareOf, type AxisScale } from '../math/scale';
+
 export interface Palette {
   isDark: boolean;
   surface: string;
@@ -61,7 +63,7 @@ function between(share: number): string {
 }
 
 /** Return the place of a value in `sequential`'s colours. */
-export function colourPlace(value: number, [low, high]: readonly [number, number], isLog: boolean): number {
-  const share = isLog ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
-  return Math.max(0, Math.min(STEPS - 1, Math.floor(share * STEPS)));
+export function colourPlace(value: number, scale: Pick<AxisScale, 'kind' | 'low' | 'high'>): number {
+  const share = shareOf(scale, value);
+  return Math.max(0, Math.min(STEPS - 1, Math.floor(share * STEPS) || 0));
 }

@@ -9,6 +9,7 @@ import { pixels, type Frame } from './frame';
 import { path, type Mark } from './marks';
 import { colourPlace, sequential, type Palette } from './palette';
 
+const NARROW = 480; // pixels of a picture in which long labels cover each other
 const MOST_BARS = 400; // more error bars hide the points
 
 /** Where labels stand already; a label that finds no free place is left out, and its candidate's card has the names. */
@@ -124,7 +125,7 @@ function drawFront(context: CanvasRenderingContext2D, picture: Picture, one: Pla
   const values = column(model.sweep, model.view.z);
   for (const row of model.front) {
     const isOpen = model.sweep.isInherited[row] === 1 || (model.view.brush.size > 0 && !model.isBrushed[row]);
-    const own = frame.z ? colours[colourPlace(values[row], frame.z.range, frame.z.isLog)] : colour;
+    const own = frame.z ? colours[colourPlace(values[row], frame.z)] : colour;
     drawMark(context, place === 0 ? 'circle' : 'square', xs[row], ys[row], model.front.length > 200 ? 3.5 : 5, {
       fill: isOpen ? palette.surface : own,
       stroke: isOpen ? own : palette.surface,
@@ -266,7 +267,8 @@ function drawChoices(context: CanvasRenderingContext2D, { frame, placed, palette
   if (!model.view.layers.has('choices')) return;
   for (const [row, names] of namesByRow(model)) {
     drawMark(context, 'ring', xs[row], ys[row], 9, { stroke: palette.choice, width: 2 });
-    label(context, palette, names.join(', '), [xs[row], ys[row]], frame, labels);
+    const text = frame.width < NARROW && names.length > 1 ? `${names[0]} +${names.length - 1}` : names.join(', ');
+    label(context, palette, text, [xs[row], ys[row]], frame, labels);
   }
   const champion = model.sweep.champion;
   if (champion >= 0) drawMark(context, 'diamond', xs[champion], ys[champion], 12, { stroke: palette.choice, width: 2 });

@@ -92,7 +92,7 @@ function front(picture: Picture, one: Placed, place: number): string {
   const marks = model.front
     .filter((row) => isPlaced(xs[row], ys[row]))
     .map((row) => {
-      const own = frame.z ? colours[colourPlace(values[row], frame.z.range, frame.z.isLog)] : colour;
+      const own = frame.z ? colours[colourPlace(values[row], frame.z)] : colour;
       return `<circle cx="${at(xs[row])}" cy="${at(ys[row])}" r="5" fill="${own}" stroke="${palette.surface}"><title>${escaped(model.sweep.ids[row])}</title></circle>`;
     });
   return `<g>${steps}${links.join('')}${errors.join('')}${marks.join('')}</g>`;

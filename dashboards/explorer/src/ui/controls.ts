@@ -22,14 +22,16 @@ export class ControlsPart implements Part {
   private measures = '';
   private model: Model | null = null;
 
-  constructor(private readonly actions: Actions) {
-    const axes = h('div', { class: 'axes' }, this.axis('x', 'Across'), this.axis('y', 'Up'), this.axis('z', 'Colour'));
+  constructor(
+    private readonly actions: Actions,
+    filters: HTMLElement,
+  ) {
+    const axes = h('div', { class: 'axes' }, this.axis('x', 'Across', 'logX'), this.axis('y', 'Up', 'logY'), this.axis('z', 'Colour', null));
     const swap = h('button', { type: 'button', class: 'quiet-button', onclick: () => { this.swap(); } }, 'Swap axes');
     const zoom = h('button', { type: 'button', class: 'quiet-button', onclick: () => { this.zoom(); } }, 'Zoom to filter');
     const reset = h('button', { type: 'button', class: 'quiet-button', onclick: () => { actions.change({ zoom: null, brush: new Map() }); } }, 'Reset zoom and filter');
-    const logs = h('div', { class: 'toggles' }, this.box('logX', 'Log across'), this.box('logY', 'Log up'));
     const layers = h('fieldset', { class: 'toggles' }, h('legend', {}, 'Show'), ...LAYERS.map((layer) => this.layer(layer)));
-    this.element.append(axes, h('div', { class: 'row' }, logs, swap, zoom, reset), layers);
+    this.element.append(axes, h('div', { class: 'row' }, swap, zoom, reset, filters), layers);
   }
 
   update(model: Model): void {
@@ -51,14 +53,15 @@ export class ControlsPart implements Part {
     }
   }
 
-  private axis(axis: 'x' | 'y' | 'z', text: string): HTMLElement {
+  private axis(axis: 'x' | 'y' | 'z', text: string, log: 'logX' | 'logY' | null): HTMLElement {
     const select = h('select', {
       onchange: () => {
         this.change(axis, select.value);
       },
     });
     this.selects.set(axis, select);
-    return h('label', {}, h('span', {}, text), select);
+    const label = h('label', {}, h('span', {}, text), select);
+    return log ? h('div', { class: 'axis' }, label, this.box(log, `Log ${text.toLowerCase()}`)) : label;
   }
 
   private change(axis: 'x' | 'y' | 'z', name: string): void {

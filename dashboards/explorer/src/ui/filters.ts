@@ -59,7 +59,7 @@ export class FiltersPart implements Part {
   private start(key: string): void {
     this.add.value = '';
     if (key === '' || !this.model) return;
-    const [low, high] = padded(dimension(this.model.sweep, key), false, 0);
+    const [low, high] = padded(dimension(this.model.sweep, key), 'linear', 0);
     this.set(key, [low, high]);
     [...this.list.querySelectorAll<HTMLElement>('[data-filter]')].find((one) => one.dataset['filter'] === `${key} from`)?.focus();
   }

@@ -3,7 +3,7 @@
 import { column, FINISHED, type Limit, type Measure, type Sweep } from '../data/snapshot';
 import { sameLimits, type NearMiss } from '../math/limits';
 import type { Choice } from '../math/select';
-import { padded } from '../math/scale';
+import { kindOf, padded, shareOf, valueAt, type Kind } from '../math/scale';
 import { full, grouped, short } from '../view/format';
 import type { Model } from '../view/model';
 import { parseQuantity } from '../view/quantity';
@@ -123,7 +123,7 @@ class SliderLine {
   private readonly field: HTMLInputElement;
   private ends: [number, number] = [0, 1];
   private readonly isUpper: boolean;
-  private readonly isLog: boolean;
+  private readonly kind: Kind;
 
   constructor(
     sweep: Sweep,
@@ -131,7 +131,7 @@ class SliderLine {
     private readonly set: (op: Limit['op'], value: number | null) => void,
   ) {
     this.isUpper = measure.direction === 'minimise';
-    this.isLog = measure.scale === 'log10';
+    this.kind = kindOf(measure, measure.scale === 'log10' || measure.scale === 'neg_log10_error');
     const name = `${measure.label}, ${this.isUpper ? 'at most' : 'at least'}`;
     this.slider = h('input', { type: 'range', min: 0, max: STEPS, 'aria-label': name, oninput: () => { this.slide(); } });
     this.field = h('input', { type: 'text', inputmode: 'decimal', 'aria-label': `${name}, exact`, placeholder: 'no limit', onchange: () => { this.write(); } });
@@ -141,7 +141,7 @@ class SliderLine {
 
   setEnds(sweep: Sweep): void {
     const values = column(sweep, this.measure.name);
-    this.ends = padded(values.filter((_, row) => sweep.states[row] === FINISHED), this.isLog, 0);
+    this.ends = padded(values.filter((_, row) => sweep.states[row] === FINISHED), this.kind, 0);
   }
 
   show(limits: readonly Limit[]): void {
@@ -157,16 +157,14 @@ class SliderLine {
   private share(value: number): number {
     const [low, high] = this.ends;
     if (high === low) return 1;
-    const share = this.isLog ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
-    return Math.max(0, Math.min(1, share));
+    return Math.max(0, Math.min(1, shareOf({ kind: this.kind, low, high }, value) || 0));
   }
 
   private slide(): void {
     const place = Number(this.slider.value);
     const isFree = place === (this.isUpper ? STEPS : 0);
     const [low, high] = this.ends;
-    const share = place / STEPS;
-    const value = this.isLog ? low * (high / low) ** share : low + share * (high - low);
+    const value = valueAt({ kind: this.kind, low, high }, place / STEPS);
     this.publish(isFree ? null : Number(value.toPrecision(4)));
   }
 

@@ -140,9 +140,9 @@ export class ParallelPart implements Part {
     context.lineTo(axis.x, BOTTOM);
     context.stroke();
     context.font = '11px system-ui, sans-serif';
-    context.textAlign = 'center';
+    context.textAlign = 'left';
     context.fillStyle = palette.ink;
-    context.fillText(clipped(context, axis.label, AXIS_WIDTH - 8), axis.x, 14);
+    context.fillText(ending(context, axis.label, AXIS_WIDTH - 14), axis.x - 8, 14);
     const range = this.drag?.axis === axis ? this.range(this.drag) : model.view.brush.get(axis.key);
     if (range) this.brush(context, axis, range);
     context.textAlign = 'left';
@@ -169,7 +169,7 @@ export class ParallelPart implements Part {
   private listen(): void {
     this.canvas.addEventListener('pointerdown', (event) => {
       if (event.pointerType === 'touch') return;
-      const axis = this.axes.find((one) => Math.abs(one.x - event.offsetX) < AXIS_WIDTH / 3);
+      const axis = this.axes.find((one) => event.offsetX > one.x - AXIS_WIDTH / 4 && event.offsetX < one.x + AXIS_WIDTH / 2);
       if (!axis) return;
       this.drag = { axis, from: event.offsetY, to: event.offsetY };
       this.canvas.setPointerCapture(event.pointerId);
@@ -214,7 +214,7 @@ function firstOf(values: Float64Array): number {
 
 function axesOf(sweep: Sweep, names: string[], width: number): Axis[] {
   const step = width / names.length;
-  return names.map((key, place) => ({ ...axisOf(sweep, key), x: (place + 0.5) * step - 18 }));
+  return names.map((key, place) => ({ ...axisOf(sweep, key), x: place * step + 12 }));
 }
 
 function axisOf(sweep: Sweep, key: string): Omit<Axis, 'x'> {
@@ -222,14 +222,14 @@ function axisOf(sweep: Sweep, key: string): Omit<Axis, 'x'> {
   const setting = sweep.settings.find((one) => `config:${one.name}` === key);
   const ends = { start: BOTTOM, end: TOP };
   if (setting?.kind === 'choice') {
-    const scale = { isLog: false, low: -0.2, high: setting.choices.length - 0.8, ...ends };
+    const scale = { kind: 'linear' as const, low: -0.2, high: setting.choices.length - 0.8, ...ends };
     return { key, label: setting.name, values, scale, text: (value) => settingText(setting, value), places: setting.choices.length };
   }
   const measure = sweep.measures.get(key);
-  const isLog = (setting?.log ?? measure?.scale === 'log10') && !values.some((value) => value <= 0);
-  const [low, high] = padded(values, isLog, 0.02);
+  const kind = (setting?.log ?? measure?.scale === 'log10') && !values.some((value) => value <= 0) ? 'log' : 'linear';
+  const [low, high] = padded(values, kind, 0.02);
   const text = (value: number): string => (measure ? tick(measure, value) : settingText(setting!, value));
-  return { key, label: measure ? axisLabel(measure) : setting!.name, values, scale: { isLog, low, high, ...ends }, text, places: null };
+  return { key, label: measure ? axisLabel(measure) : setting!.name, values, scale: { kind, low, high, ...ends }, text, places: null };
 }
 
 function ticksOf(axis: Axis): number[] {
@@ -241,4 +241,12 @@ function clipped(context: CanvasRenderingContext2D, text: string, width: number)
   let end = Math.min(text.length, 40);
   while (end > 1 && context.measureText(`${text.slice(0, end)}…`).width > width) end--;
   return `${text.slice(0, end)}…`;
+}
+
+/** The names of settings differ at their ends. */
+function ending(context: CanvasRenderingContext2D, text: string, width: number): string {
+  if (context.measureText(text).width <= width) return text;
+  let start = Math.max(1, text.length - 40);
+  while (start < text.length - 1 && context.measureText(`…${text.slice(start)}`).width > width) start++;
+  return `…${text.slice(start)}`;
 }

@@ -310,7 +310,7 @@ function legendItems(models: readonly Model[], frame: Frame, palette: Palette): 
   }
   if (layers.has('choices')) items.push(item('choice', 'a policy’s choice'));
   if (overlay) items.push(item('overlay', `${overlay.sweep.name} (${overlay.front.length} on its front)`));
-  if (frame.z) items.push(ramp(model, frame.z.range, palette));
+  if (frame.z) items.push(ramp(model, [frame.z.low, frame.z.high], palette));
   return items;
 }
 

@@ -2,7 +2,7 @@
 
 import type { Measure } from '../data/snapshot';
 import { FEWEST, slices, type Bin, type Slice } from '../math/importance';
-import { padded, toPixel } from '../math/scale';
+import { padded, toPixel, type AxisScale } from '../math/scale';
 import { full, settingText, short } from '../view/format';
 import type { Model } from '../view/model';
 import type { Actions, Part } from './app';
@@ -80,9 +80,9 @@ function sliceFigure(slice: Slice, measure: Measure): HTMLElement {
 
 function drawing(slice: Slice, measure: Measure): HTMLElement {
   const { bins } = slice;
-  const isLog = measure.scale === 'log10' && bins.every((bin) => bin.lowerQuartile > 0);
-  const [low, high] = padded(bins.flatMap((bin) => [bin.lowerQuartile, bin.upperQuartile]), isLog, 0.06);
-  const scale = { isLog, low, high, start: HEIGHT - 18, end: 4 };
+  const kind = measure.scale === 'log10' && bins.every((bin) => bin.lowerQuartile > 0) ? 'log' : 'linear';
+  const [low, high] = padded(bins.flatMap((bin) => [bin.lowerQuartile, bin.upperQuartile]), kind, 0.06);
+  const scale: AxisScale = { kind, low, high, start: HEIGHT - 18, end: 4 };
   const svg = document.createElementNS(SVG, 'svg');
   svg.setAttribute('viewBox', `0 0 ${WIDTH} ${HEIGHT}`);
   svg.setAttribute('role', 'img');
