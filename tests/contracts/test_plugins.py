@@ -184,11 +184,13 @@ OFFERED = Outline(
         Stage(name=f"stage{i}", grid=(side, side), channels=3 * i, heads=2, qkv_width=8) for i, side in ((1, 4), (2, 2))
     ),
     weights={"head.weight": (5, 6)},
+    head_stages=("stage2",),
 )
 SEQUENCE = Outline(
     classes=5,
     stages=tuple(Stage(name=f"stage{i}", grid=(3,), channels=2 + 2 * i, heads=2, qkv_width=9, has_steps=True) for i in (1, 2)),
     weights={"head.weight": (5, 6)},
+    head_stages=("stage2",),
 )
 REAL = torch.tensor([[True, True, True], [True, True, False], [True, False, False], [True, True, False]])
 
@@ -204,11 +206,19 @@ def answer(seed: int, outline: Outline = OFFERED, steps: int = 1, mask: torch.Te
     heads = {stage.name: draw(4, 2, stage.positions, stage.positions) for stage in outline.stages}
     qkv = {stage.name: draw(4, stage.positions, 3 * stage.qkv_width) for stage in outline.stages}
     labels = torch.tensor([0, 3, -1, 2]).unsqueeze(1).repeat(1, steps)
-    weights = {"head.weight": draw(5, 6)}
+    weights, linear = {"head.weight": draw(5, 6)}, draw(5, outline.stages[-1].channels)
     return summarised(Output(
         logits=logits, features=features, heads=heads, qkv=qkv, weights=weights, labels=labels, mask=mask,
-        decoded=logits.argmax(dim=-1),
+        decoded=logits.argmax(dim=-1), head=lambda maps: {"": head_of(maps[-1], linear, steps)},
     ))  # fmt: skip
+
+
+def head_of(features: torch.Tensor, weight: torch.Tensor, steps: int) -> torch.Tensor:
+    """Return the logits that a head computes for each step of several, otherwise for `steps` from the sum of all positions."""
+    if features.ndim == 3 and steps > 1:
+        return features @ weight.to(features.dtype).T
+    whole = features.flatten(2).sum(dim=2) if features.ndim == 4 else features.sum(dim=1)
+    return (whole @ weight.to(features.dtype).T).unsqueeze(1).expand(-1, steps, -1)
 
 
 def summarised(own: Output, mask: torch.Tensor | None = None) -> Output:
@@ -230,7 +240,7 @@ DERIVED = ("maps", "pooled")  # parts that are computed from others
 
 def test_the_contract_of_losses_covers_every_part_that_a_loss_may_compare() -> None:
     """A part that `answer` did not have would be padding that no test fills with NaN."""
-    assert set(get_args(Need)) == {"logits", "decoded", *FREE, *DERIVED}
+    assert set(get_args(Need)) == {"logits", "decoded", "head", *FREE, *DERIVED}
     assert all(set(getattr(answer(0, SEQUENCE), kind)) for kind in (*FREE, *DERIVED))
 
 

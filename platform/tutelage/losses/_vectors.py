@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def precise(tensor: Tensor) -> Tensor:
     """Return a tensor in float32; a float64 tensor stays float64."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def adapted(adapter: nn.Module, features: Tensor) -> Tensor:
+    """Return features behind an adapter, an identity or a linear layer, in the layer's precision."""
+    weight = getattr(adapter, "weight", None)
+    found: Tensor = adapter(features if weight is None else features.to(weight.dtype))
+    return found
 
 
 def unit(vectors: Tensor, dim: int = -1) -> Tensor:

@@ -81,11 +81,11 @@ class Detector(nn.Module):
         widths = [channels, *(config.width * 2**number for number in range(config.stages))]
         self.body = [f"stage{number}" for number in range(1, 1 + config.stages)]
         self.levels = self.body[-config.levels :]
-        self.pyramid = [f"stage{config.stages + number}" for number in range(1, 1 + config.levels)]
+        self.head_stages = [f"stage{config.stages + number}" for number in range(1, 1 + config.levels)]
         for name, fan_in, fan_out in zip(self.body, widths[:-1], widths[1:], strict=True):
             blocks = [Residual(fan_out) for _ in range(config.depth)]
             self.add_module(name, nn.Sequential(normed_conv(fan_in, fan_out, 3, stride=2), *blocks))
-        for level, output, fan_in in zip(self.levels, self.pyramid, widths[-config.levels :], strict=True):
+        for level, output, fan_in in zip(self.levels, self.head_stages, widths[-config.levels :], strict=True):
             self.add_module(f"lateral_{level}", nn.Conv2d(fan_in, config.neck, 1))
             self.add_module(output, normed_conv(config.neck, config.neck, 3))
         self.head = Head(config.neck, signature.classes[CLASS], signature.classes[EDGES])
@@ -101,7 +101,7 @@ class Detector(nn.Module):
             if merged:  # of the pyramid (Lin et al., 2017), from the largest stride down
                 own = own + functional.interpolate(merged[0], own.shape[-2:], mode="nearest")
             merged.insert(0, own)
-        outputs = [self.get_submodule(name)(one) for name, one in zip(self.pyramid, merged, strict=True)]
+        outputs = [self.get_submodule(name)(one) for name, one in zip(self.head_stages, merged, strict=True)]
         return dict(self.head(outputs))
 
 

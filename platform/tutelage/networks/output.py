@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Literal
@@ -11,8 +11,9 @@ from torch import Tensor
 
 from tutelage.networks.top_k import TopClasses
 
-Need = Literal["logits", "features", "maps", "heads", "qkv", "pooled", "weights", "decoded"]
-OF_TEACHER: frozenset[Need] = frozenset({"decoded"})  # parts that a student's own output does not have
+Need = Literal["logits", "features", "maps", "heads", "qkv", "pooled", "weights", "decoded", "head"]
+Head = Callable[[Sequence[Tensor]], Mapping[str, Tensor]]  # features of stages → logits by label sequence
+OF_TEACHER: frozenset[Need] = frozenset({"decoded", "head"})  # parts that a student's own output does not have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,8 @@ class Outline:
     """The properties of a network that a loss is built from: classes, stages in order of depth, shapes of weights by name.
 
     `sequences` maps each label sequence to its number of classes; `classes` is the number of the sequence that a loss compares.
-    `steps` maps each label sequence to its number of steps for examples of typical length.
+    `steps` maps each label sequence to its number of steps for examples of typical length. `head_stages` are the stages whose
+    features the network's `head` takes, if it has one. `sequence` is the label sequence that a loss compares.
     """
 
     classes: int
@@ -50,6 +52,8 @@ class Outline:
     weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     sequences: Mapping[str, int] = field(default_factory=dict)
     steps: Mapping[str, int] = field(default_factory=dict)
+    head_stages: tuple[str, ...] = ()
+    sequence: str = ""
 
     @property
     def stages_of_steps(self) -> frozenset[str]:
@@ -58,7 +62,7 @@ class Outline:
 
     def of(self, name: str) -> Outline:
         """Return the outline for a loss that compares the label sequence `name`."""
-        return replace(self, classes=self.sequences[name])
+        return replace(self, classes=self.sequences[name], sequence=name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +79,9 @@ class Output:
     False at padding (None: no padding); and `input_mask` `[batch, positions]`, the mask of the first ragged input. With sparse
     knowledge, a teacher's output has `top` instead of logits, which are then empty, or `drawn`: int64 classes `[batch, steps,
     samples]` that were drawn from its distribution. `decoded` are the labels int64 `[batch, steps]` that the task decodes from
-    it.
+    it, and `focus` `[batch, steps]` says how much each step matters to the task (None: all alike).
+    `regions` `[batch, regions, 4]` are where the inputs have objects: left, top, right and bottom as shares of their width and
+    height, all 0 behind the last one. `head` is the teacher's frozen head.
     """
 
     logits: Tensor
@@ -91,3 +97,6 @@ class Output:
     top: TopClasses | None = None
     drawn: Tensor | None = None
     decoded: Tensor | None = None
+    focus: Tensor | None = None
+    regions: Tensor | None = None
+    head: Head | None = None

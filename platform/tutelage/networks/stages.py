@@ -200,6 +200,7 @@ def outline_of(model: nn.Module, signature: Signature) -> Outline:
             for name, output in seen.items()
         ),
         weights={name: tuple(weight.shape) for name, weight in innermost(model).named_parameters()},
+        head_stages=tuple(getattr(innermost(model), "head_stages", ())),
     )
 
 

@@ -89,6 +89,30 @@ class ShowsExamples(Task, Protocol):
 
 
 @runtime_checkable
+class FocusesSteps(Task, Protocol):
+    """A task whose steps matter unequally, as the edges of cells without an object do. A task need not have this method."""
+
+    def focus(self, sequences: Sequences, batch: Batch) -> Mapping[str, Tensor]:
+        """Return how much each step matters, 0 or more, `[batch, steps]`, for those label sequences whose steps do unequally.
+
+        `sequences` are a teacher's, for a batch that may be unlabelled.
+        """
+        ...
+
+
+@runtime_checkable
+class LocatesObjects(Task, Protocol):
+    """A task whose inputs have objects at known places. A task need not have this method."""
+
+    def regions(self, batch: Batch) -> Tensor:
+        """Return the places of the objects, `[batch, regions, 4]`: left, top, right, bottom, as shares of width and height.
+
+        Behind the last object of an example, all are 0.
+        """
+        ...
+
+
+@runtime_checkable
 class ChecksSteps(Task, Protocol):
     """A task whose labels need some number of steps, as CTC's strings do. A task need not have this method."""
 

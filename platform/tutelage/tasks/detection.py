@@ -146,6 +146,17 @@ class Detection:
             for row, kept in enumerate(remain)
         ]
 
+    def focus(self, sequences: Sequences, batch: Batch) -> Mapping[str, Tensor]:
+        """Return for the edges `[batch, 4 * cells]` the probability of an object in their cell."""
+        return {EDGES: (1 - sequences[CLASS].logits.softmax(dim=-1)[..., 0]).repeat_interleave(4, dim=1)}
+
+    def regions(self, batch: Batch) -> Tensor:
+        """Return the boxes of the known objects as shares of the image's width and height."""
+        height, width = _sides(batch)
+        is_known = (batch.targets[OBJECTS] != UNKNOWN) & batch.masks[OBJECTS]
+        boxes = batch.targets[BOXES].where(is_known.unsqueeze(-1), 0.0)
+        return boxes / boxes.new_tensor([width, height, width, height])
+
     def show(self, example: Examples, outputs: Mapping[str, Sequences]) -> str:
         """Return the image with the boxes of the labels and of each network, and a table of their classes."""
         names, batch = example.targets[OBJECTS].names, example.take(slice(None))

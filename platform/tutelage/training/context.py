@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
@@ -132,6 +133,12 @@ class TrainingContext:
         if self.knowledge is None:
             raise WorkFailed("the student needs the teacher's weights, and there is no teacher yet.")
         return weights_of(checkpoint.innermost(self.teacher))
+
+    @cached_property
+    def teacher_head(self) -> nn.Module:
+        """A frozen copy of the first teacher's head, which takes the features of its `head_stages`."""
+        head = copy.deepcopy(checkpoint.innermost(self.teacher).get_submodule("head"))
+        return head.eval().requires_grad_(False)
 
     @cached_property
     def cached_knowledge(self) -> knowledge_cache.Knowledge | None:

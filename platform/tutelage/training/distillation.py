@@ -64,6 +64,7 @@ def distillation_of(config: TrialConfig, context: TrainingContext) -> Distillati
     return Distillation(
         query=_teacher_query(context, needed), build=loss_for, weight=config.distillation.weight, needs=needed,
         weights=context.teacher_weights if "weights" in needed else {},
+        head=context.teacher_head if "head" in needed else None,
     )  # fmt: skip
 
 

@@ -219,6 +219,7 @@ def _outline(saved: Mapping[str, Any]) -> Outline:
         steps=saved["steps"],
         stages=tuple(Stage(**{**stage, "grid": tuple(stage["grid"])}) for stage in saved["stages"]),
         weights={name: tuple(shape) for name, shape in saved["weights"].items()},
+        head_stages=tuple(saved["head_stages"]),
     )
 
 

@@ -23,7 +23,7 @@ class Distillation:
 
     `query(view, rows, batch)` returns the parts of the teacher's outputs (see `networks.capture`) for the examples `rows` of a
     view, whose `batch` is on the network's device. `build` returns the loss for a network; the loss compares `needs`.
-    `weights` are the teacher's.
+    `weights` are the teacher's, and `head` is its frozen head.
     """
 
     query: inference.TeacherQuery
@@ -31,6 +31,7 @@ class Distillation:
     weight: float
     needs: frozenset[Need] = frozenset()
     weights: Mapping[str, Tensor] = field(default_factory=dict)
+    head: nn.Module | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from tutelage.data import Batch, Examples, has_label
 from tutelage.losses import Loss
 from tutelage.networks import capture, stages
 from tutelage.networks.output import OF_TEACHER, Need, Output
+from tutelage.tasks import FocusesSteps, LocatesObjects
 from tutelage.training import augment
 from tutelage.training.plan import Distillation, Phase, TrainingPlan
 
@@ -31,10 +33,12 @@ class StepLoss:
         self._model, self._plan, self._examples = model, plan, examples
         self._device = next(model.parameters()).device
         self._teachers_weights: Mapping[str, Tensor] = {}
+        self._head: nn.Module | None = None
         self._stages_of_steps: frozenset[str] = frozenset()
         self.module: Loss | None = None
         self._distillation = plan.distillation_in(phase)
         if self._distillation:
+            self._head = copy.deepcopy(self._distillation.head).to(self._device) if self._distillation.head else None
             self._teachers_weights = {name: weight.to(self._device) for name, weight in self._distillation.weights.items()}
             if "pooled" in self._distillation.needs:
                 self._stages_of_steps = stages.stages_of_steps(model, plan.signature)
@@ -96,9 +100,16 @@ class StepLoss:
     ) -> dict[str, Output]:
         parts = {**distillation.query(view, rows, batch), **masks}  # masks are the batch's, and are not cached
         outputs = capture.outputs_from(parts, self._teachers_weights, self._plan.signature.classes)
+        task, sequences = self._plan.task, capture.sequences_from(parts)
+        focus = task.focus(sequences, batch) if isinstance(task, FocusesSteps) and len(sequences) == len(outputs) else {}
+        regions = task.regions(batch) if isinstance(task, LocatesObjects) else None
         return {
-            name: replace(output, labels=batch.labels(name), input_mask=batch.input_mask) for name, output in outputs.items()
-        }
+            name: replace(
+                output, labels=batch.labels(name), input_mask=batch.input_mask, focus=focus.get(name), regions=regions,
+                head=self._head,
+            )
+            for name, output in outputs.items()
+        }  # fmt: skip
 
     def label_loss(self, parts: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Return the mean label loss over the labelled examples; in a mixed batch, weighted by the shares."""
