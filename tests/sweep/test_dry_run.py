@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+import torch
 
 from tests.conftest import SMALL_SPEC
 from tests.contexts import small_config
@@ -19,18 +20,21 @@ from tutelage.training.context import TrainingContext
 def test_a_trainings_estimated_time_is_that_of_all_its_examples_and_epochs(
     context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 1,078 examples 768 are timed: 12 steps of 64."""
+    """Of 1,078 examples 768 are timed, 12 steps of 64, after 2 steps, with the threads that a worker has."""
     config = TrialConfig.model_validate({**small_config(), "sparsity": {}})
     plan = student.plan(config, context, 0)
-    clock = [0.0]
+    clock, timed = [0.0], []
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
 
     def epoch(training: loop.Training) -> dict[str, float]:
-        clock[0] += len(training.plan.train) / 1000
+        clock[0] += len(training.plan.train) / 1000 if timed else 99
+        timed.append((len(training.plan.train), torch.get_num_threads()))
         return {}
 
     monkeypatch.setattr(loop.Training, "epoch", epoch)
-    found = dry_run._training_seconds(student.untrained(config, context, 0), plan)
+    before = torch.get_num_threads()
+    found = dry_run._training_seconds(student.untrained(config, context, 0), plan, cpus=3.5)
+    assert timed == [(128, 3), (768, 3)] and torch.get_num_threads() == before
     assert found == pytest.approx(config.student.epochs * len(context.splits["train"]) / 1000)
 
 

@@ -40,15 +40,16 @@ class Config(PluginConfig):
 class BestStrings(nn.Module):
     """Σ_y w(y) · (ln w(y) - ln P_s(y)) in nats a step, over the n best strings y of the teacher; the mean over the examples.
 
-    P(y) is the sum over all paths that mean y (Graves et al., 2006). w(y) is P_t(y)^(1/T), normalised over the n strings; at
-    temperature 1 these are the posteriors of Takashima et al., whose loss differs from this one by the constant Σ w ln w and
-    the division by the number of steps. The gradient does not depend on where in the path a character stands, so a student may
-    place its characters elsewhere than its teacher. A prefix beam search (Hannun et al., 2014) finds the strings.
+    P(y) is the sum over all paths that mean y (Graves et al., 2006). w(y) is P_t(y), normalised over the n strings. The loss of
+    Takashima et al. differs by the constant Σ w ln w and is not divided by the number of steps. It does not depend on where in
+    the path a character stands, so a student may place its characters elsewhere than its teacher. The temperature of the
+    distillation does not change it: among a few strings it would give wrong ones nearly the weight of the best one. A prefix
+    beam search (Hannun et al., 2014) finds the strings.
     """
 
-    def __init__(self, temperature: float, config: Config) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
-        self.temperature, self.config = temperature, config
+        self.config = config
 
     def forward(self, student: Output, teacher: Output) -> Tensor:
         """Return the loss, a scalar."""
@@ -65,7 +66,7 @@ class BestStrings(nn.Module):
             string_log_probabilities(one, rows, steps, strings, self.config.blank) for one in (own, other)
         )
         table = of_teacher.new_full((len(found), self.config.strings), -torch.inf)
-        table[rows, places] = of_teacher / self.temperature
+        table[rows, places] = of_teacher
         weights = table.log_softmax(dim=1)[rows, places]
         divergence = weights.exp() * (weights - of_student) / steps[rows]
         return divergence.sum() / len(found)
@@ -125,4 +126,4 @@ def n_best(steps: Sequence[Sequence[Candidate]], count: int, beam: int, blank: i
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
     """Return the loss. `losses.for_sequences` refuses networks of other steps than their teacher's."""
-    return BestStrings(temperature, config)
+    return BestStrings(config)

@@ -42,7 +42,7 @@ def _measured(models: Mapping[str, nn.Module], arguments: tuple[Tensor, ...], th
     reference, of_reference = nn.Conv2d(16, 16, 3, padding=1), (torch.zeros(1, 16, 32, 32),)
     calls = {_REFERENCE: (reference, of_reference), **{name: (model, arguments) for name, model in models.items()}}
     samples_ms: Samples = {name: [] for name in calls}
-    with _threads(threads), torch.inference_mode():
+    with num_threads(threads), torch.inference_mode():
         for model, _ in calls.values():
             model.eval()
         for _ in range(WARM_UP_ROUNDS + ROUNDS):
@@ -56,7 +56,7 @@ def _measured(models: Mapping[str, nn.Module], arguments: tuple[Tensor, ...], th
 def fastest_ms(model: nn.Module, arguments: tuple[Tensor, ...], threads: int = 1) -> float:
     """Return the shortest time of several one-example inferences on `threads` CPU threads, a lower bound of the latency."""
     passes: list[float] = []
-    with _threads(threads), torch.inference_mode():
+    with num_threads(threads), torch.inference_mode():
         model.eval()
         for _ in range(WARM_UP_ROUNDS + FLOOR_ROUNDS):
             started_s = time.perf_counter()
@@ -71,7 +71,8 @@ def _summary(samples_ms: list[float]) -> dict[str, float]:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def num_threads(count: int) -> Iterator[None]:
+    """Compute with `count` threads of PyTorch within this context."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

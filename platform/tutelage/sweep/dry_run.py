@@ -13,7 +13,7 @@ from torch import nn
 
 from tutelage import placement
 from tutelage.errors import InputError
-from tutelage.networks import checkpoint, forward, stages
+from tutelage.networks import checkpoint, forward, stages, timing
 from tutelage.placement import Node
 from tutelage.records import sweeps, tracker
 from tutelage.records.dispatcher import Dispatcher
@@ -29,16 +29,17 @@ from tutelage.training.plan import TrainingPlan
 SAMPLED_STUDENTS = 5
 
 
-MAX_TIMED_STEPS = 12
+WARM_UP_STEPS, MAX_TIMED_STEPS = 2, 12
 MAX_DRAWS = 64  # random students that are tried until one can be built
 
 
+@timing.num_threads(1)  # on a busy machine the threads of a small network wait for each other at every operation
 def plan(spec: Spec, address: str | None = None) -> dict[str, Any]:
     """Return the plan: teacher (reused, or its cost), trials, seconds of a trial, reachable services; nothing is trained.
 
-    Seconds are measured over a few steps on this machine's CPU and multiplied by the number of steps. `address` is that of a
-    Ray cluster; None plans for this machine, without starting Ray. Raises the errors of the sweep itself: `UnreachableError`
-    for storage, MLflow, or resources that no node has, `InputError` for a name that is in use.
+    Seconds are measured over a few steps on this machine's CPU, with the threads of a worker, and multiplied by the number of
+    steps. `address` is that of a Ray cluster; None plans for this machine, without starting Ray. Raises the errors of the sweep
+    itself: `UnreachableError` for storage, MLflow, or resources that no node has, `InputError` for a name that is in use.
     """
     nodes = _nodes(spec, address)
     sweeps.check_free(spec.storage, spec.name)
@@ -99,7 +100,7 @@ def _teacher_plan(spec: Spec, context: TrainingContext) -> tuple[dict[str, Any],
     if teacher_store.stored_teacher(spec, address):
         return {"source": f"in the storage as {address}", "train_s": 0.0}, model
     plan = student.label_only_plan(spec.teacher, context)
-    seconds = _training_seconds(model, plan) if spec.teacher.epochs else 0.0
+    seconds = _training_seconds(model, plan, spec.resources.teacher.cpus) if spec.teacher.epochs else 0.0
     return {"source": "to be trained" if spec.teacher.epochs else "trained already", "train_s": round(seconds, 1)}, model
 
 
@@ -127,19 +128,19 @@ def _trial_seconds(spec: Spec, context: TrainingContext, number: int) -> float:
             if attempt == MAX_DRAWS:
                 raise
         else:
-            return _training_seconds(model, student.plan(typed, context, spec.seed))
+            return _training_seconds(model, student.plan(typed, context, spec.seed), spec.resources.trial.cpus)
     raise AssertionError("the loop ends with a student or an error")
 
 
 @forward.contained()
-def _training_seconds(model: Any, plan: TrainingPlan) -> float:
-    """Return the seconds of a training, scaled from a short epoch that follows a warm-up epoch."""
-    size = plan.recipe.batch_size
-    rows = min(len(plan.train), size * MAX_TIMED_STEPS)
-    short = plan.train.head(rows)
-    timed = loop.Training(model, replace(plan, train=short, validation=short, sparsity=None, phases=()))
-    timed.epoch()
-    started_s = time.perf_counter()
-    timed.epoch()
-    per_row_s = (time.perf_counter() - started_s) / rows
+def _training_seconds(model: Any, plan: TrainingPlan, cpus: float) -> float:
+    """Return the seconds of a training on `cpus`, scaled from a few steps that follow two others."""
+    size, usual = plan.recipe.batch_size, replace(plan, sparsity=None, phases=())
+    with timing.num_threads(max(1, int(cpus))):
+        for steps in (WARM_UP_STEPS, MAX_TIMED_STEPS):
+            short = plan.train.head(min(len(plan.train), size * steps))
+            timed = loop.Training(model, replace(usual, train=short, validation=short))
+            started_s = time.perf_counter()
+            timed.epoch()
+            per_row_s = (time.perf_counter() - started_s) / len(short)
     return per_row_s * len(plan.train) * plan.recipe.epochs
