@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from tests.contracts.test_plugins import LOSS_OPTIONS, LOSSES, VARIANTS
 from tests.contracts.test_tasks import posed
-from tests.plain import models_for
 from tutelage import plugins
 from tutelage.data import Batch
 from tutelage.errors import InputError
@@ -38,9 +37,7 @@ def setting(name: str) -> tuple[Task, Signature, Batch, nn.Module, nn.Module]:
     """Return a task, its signature, a batch of examples of unequal length, and two networks, with attention if any has it."""
     task, examples = posed(name)
     found = signature(task, examples)
-    usable = models_for(found)
-    model = next((one for one in WITH_ATTENTION if one in usable), usable[0])
-    _, plugin, config = plugins.configure("models", model)
+    plugin, config = next(filter(None, (_builder(one, found) for one in (*WITH_ATTENTION, *plugins.names("models")))))
     networks = []
     for seed in (0, 1):
         torch.manual_seed(seed)
@@ -49,6 +46,17 @@ def setting(name: str) -> tuple[Task, Signature, Batch, nn.Module, nn.Module]:
     batch = examples.take(rows)
     doubled = {name: one.double() if one.is_floating_point() else one for name, one in batch.inputs.items()}
     return task, found, replace(batch, inputs=doubled), *networks
+
+
+def _builder(model: str, found: Signature) -> tuple[Any, Any] | None:
+    """Return the plugin and the options of a model; None if it does not take these inputs, or needs options."""
+    try:
+        _, plugin, config = plugins.configure("models", model)
+        with torch.device("meta"):
+            plugin.build(config, found)
+    except InputError:
+        return None
+    return plugin, config
 
 
 def built(loss: str, name: str) -> tuple[Loss, frozenset[Need], Outline]:

@@ -58,7 +58,7 @@ def test_the_loss_is_the_formula_for_any_widths_and_any_number_of_relation_heads
     assert loss(output(stage1=own), output(stage1=other)).item() == pytest.approx(formula(own, other, heads), rel=1e-9)
 
 
-@pytest.mark.parametrize(("every", "real"), [(2, 3), (3, 4), (9, 4)])
+@pytest.mark.parametrize(("every", "real"), [(2, 2), (2, 3), (3, 4), (9, 4)])
 def test_of_some_positions_only_the_first_is_related_to_all_real_ones(every: int, real: int) -> None:
     own, other, mask = drawn(4, 6), drawn(4, 8, seed=1), torch.arange(4).expand(2, 4) < real
     loss = built(outline(6, has_steps=True), outline(8, has_steps=True), heads=3, every=every)

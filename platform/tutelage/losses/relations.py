@@ -65,7 +65,7 @@ def log_relations(vectors: Tensor, heads: int, mask: Tensor | None, every: int =
     split = by_head(vectors.unflatten(-1, (3, -1)), heads).permute(0, 2, 3, 1, 4)
     scores = split[..., ::every, :] @ split.mT
     if mask is not None:
-        least = torch.finfo(scores.dtype).min / 2  # finite, so that a row without a real position has a gradient of 0
+        least = torch.finfo(scores.dtype).min / 2  # finite, because 0 · (∞ - ∞) is NaN
         scores = scores.where(mask[:, None, None, None, :], least)
     return scores.log_softmax(dim=-1)
 
