@@ -17,9 +17,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tutelage.api import Limits, Spec, TutelageError, find_sweep, front, load_spec, select, sweep, trials
+    from tutelage.api import Limits, Spec, TutelageError, explore, find_sweep, front, load_spec, select, sweep, trials
 
-__all__ = ["Limits", "Spec", "TutelageError", "find_sweep", "front", "load_spec", "select", "sweep", "trials"]
+__all__ = ["Limits", "Spec", "TutelageError", "explore", "find_sweep", "front", "load_spec", "select", "sweep", "trials"]
 
 
 def __getattr__(name: str) -> Any:

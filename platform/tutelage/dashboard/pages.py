@@ -43,16 +43,19 @@ _NOT_BUILT = (
 )
 
 
-def explorer(reader: Reader, settings: Settings) -> Starlette:
-    """Return the application that serves the explorer of the sweeps that `reader` reads."""
-    explored = _Explorer(reader, settings)
+def explorer(reader: Reader, settings: Settings, *, in_frames: bool = False) -> Starlette:
+    """Return the application that serves the explorer of the sweeps that `reader` reads.
+
+    `in_frames` is for a notebook: a page of another address may show it in a frame, and MLflow is not at this address.
+    """
+    explored = _Explorer(reader, settings, has_mlflow=not in_frames)
     routes = [
         Route("/api/session", explored.session),
         Route("/api/sweeps", explored.sweeps),
         Route("/api/sweeps/{run_id}/snapshot", explored.snapshot),
         Route("/api/sweeps/{run_id}/candidates/{name}", explored.candidate),
         Route("/api/sweeps/{run_id}/promote", explored.promote, methods=["POST"]),
-        Mount("/", app=_Page(directory=STATIC, html=True, check_dir=False)),
+        Mount("/", app=_Page(in_frames)),
     ]
     handlers: dict[Any, Callable[..., Any]] = {RequestFailed: _failed, HTTPException: _not_found, Exception: _broken}
     return Starlette(routes=routes, exception_handlers=handlers, middleware=[Middleware(GZipMiddleware, compresslevel=3)])
@@ -61,11 +64,11 @@ def explorer(reader: Reader, settings: Settings) -> Starlette:
 class _Explorer:
     """The requests that the page makes; those that are not `async` run in a thread each."""
 
-    def __init__(self, reader: Reader, settings: Settings) -> None:
-        self._reader, self._settings = reader, settings
+    def __init__(self, reader: Reader, settings: Settings, *, has_mlflow: bool) -> None:
+        self._reader, self._settings, self._has_mlflow = reader, settings, has_mlflow
 
     def session(self, request: Request) -> Response:
-        return _json({"can_promote": self._settings.can_promote, "mlflow": True, "version": version("tutelage")})
+        return _json({"can_promote": self._settings.can_promote, "mlflow": self._has_mlflow, "version": version("tutelage")})
 
     def sweeps(self, request: Request) -> Response:
         return _json(self._reader.sweeps())
@@ -98,14 +101,21 @@ class _Explorer:
 class _Page(StaticFiles):
     """The built page: never taken from a cache without asking, and with headers that allow it this site's files only."""
 
+    def __init__(self, in_frames: bool) -> None:
+        super().__init__(directory=STATIC, html=True, check_dir=False)
+        policy = (
+            SAFE["Content-Security-Policy"].partition("; frame-ancestors")[0] if in_frames else SAFE["Content-Security-Policy"]
+        )
+        self._headers = {**SAFE, "Content-Security-Policy": policy}
+
     async def check_config(self) -> None:
         """Take a directory that is not there: a checkout has no built page."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         if not (STATIC / "index.html").exists():
-            return HTMLResponse(_NOT_BUILT, status_code=200 if path == "." else 404, headers=SAFE)
+            return HTMLResponse(_NOT_BUILT, status_code=200 if path == "." else 404, headers=self._headers)
         response = await super().get_response(path, scope)
-        response.headers.update(SAFE)
+        response.headers.update(self._headers)
         return response
 
 

@@ -1,0 +1,51 @@
+"""The explorer for a cell of a notebook: its pages alone, without MLflow's, served by a thread of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import mlflow
+
+from tutelage.dashboard.pages import explorer
+from tutelage.dashboard.reader import Reader
+from tutelage.dashboard.serving import listening
+from tutelage.dashboard.settings import Settings
+from tutelage.records.sweep_dir import SweepDir
+
+_served: dict[tuple[str, str], str] = {}  # by MLflow's URI and the storage, the address
+
+
+def serve_in_thread(home: SweepDir) -> str:
+    """Return the address of a sweep's explorer; the server of a store is started once and ends with the process.
+
+    It listens at this machine's own address, reads only, and may stand in a frame of another page: the notebook's.
+    """
+    key = (home.tracking_uri, home.storage.uri)
+    if key not in _served:
+        _served[key] = _started(*key)
+    return f"{_served[key]}#sweep={quote(str(home.facts()['run_id']))}"
+
+
+def _started(uri: str, storage: str) -> str:
+    import uvicorn
+
+    reader = Reader(mlflow.MlflowClient(tracking_uri=uri), _artifact_of(uri))
+    app = explorer(reader, Settings(storage=storage), in_frames=True)
+    listener = listening("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    threading.Thread(target=lambda: asyncio.run(server.serve([listener])), name="tutelage-explorer", daemon=True).start()
+    return f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+
+def _artifact_of(uri: str) -> Any:
+    def artifact(run_id: str, path: str) -> bytes | None:
+        try:
+            return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, tracking_uri=uri)).read_bytes()
+        except (OSError, mlflow.MlflowException):  # it is not there
+            return None
+
+    return artifact
