@@ -99,7 +99,9 @@ def test_bytes_are_read_back_whole_also_in_pieces(home: SweepDir, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{}", packed({"format": 2, "n": 0}), packed({"format": 1}), gzip.compress(b"[1]"), gzip.compress(b'{"n": 1')]
+    "data",
+    [b"", b"{}", packed({"format": 2, "n": 0}), packed({"format": 1}), gzip.compress(b"[1]"), gzip.compress(b'{"n": 1')],
+    ids=["empty", "not packed", "another format", "no count", "no object", "cut short"],
 )
 def test_other_bytes_are_an_error(data: bytes) -> None:
     with pytest.raises(ValueError, match="snapshot"):
