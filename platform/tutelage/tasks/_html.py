@@ -25,7 +25,12 @@ class Cell(NamedTuple):
 def table(rows: Mapping[str, Sequence[Cell]]) -> str:
     """Return the rows by their titles as a table that scrolls where it is too wide; wrong cells are marked."""
     body = "".join(f"<tr><th>{html.escape(title)}</th>{''.join(map(_cell, cells))}</tr>" for title, cells in rows.items())
-    return f'<div class="wide"><table class="example">{body}</table></div>'
+    return wide(f'<table class="example">{body}</table>')
+
+
+def wide(part: str) -> str:
+    """Return a part of a page that scrolls where it is wider than the page."""
+    return f'<div class="wide">{part}</div>'
 
 
 def _cell(cell: Cell) -> str:

@@ -25,7 +25,7 @@ from tutelage.plugins import PluginConfig
 from tutelage.signature import OutputSpec
 from tutelage.tasks import LabelSequence, Sequences, called
 from tutelage.tasks._ctc import best_path, ctc_loss, edit_distance, strings_of
-from tutelage.tasks._html import Cell, picture, table
+from tutelage.tasks._html import Cell, picture, table, wide
 
 SPACE: dict[str, dict[str, object]] = {}
 TEXT, CHARACTERS, BLANK_NAME = "text", "characters", "<blank>"
@@ -90,7 +90,7 @@ class Ocr:
             (read,) = self.decode(sequences, batch)
             rows[role] = [Cell(_text(read, names), bool(true) and read != true)]
         lines = [one.take(slice(None))[0][0] for one in example.inputs.values() if one.is_ragged and one.num_channels in (1, 3)]
-        return "".join(picture(line.permute(1, 2, 0), _text(true, names)) for line in lines) + table(rows)
+        return "".join(wide(picture(line.permute(1, 2, 0), _text(true, names))) for line in lines) + table(rows)
 
     def baseline(self, train: Examples, validation: Examples) -> float:
         """Return the validation error rate of one guess: the commonest character, as often as the median line has any."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from tutelage.data import Examples
 from tutelage.errors import InputError
@@ -12,10 +14,11 @@ from tutelage.plugins import PluginConfig
 from tutelage.signature import OutputSpec
 from tutelage.tasks import Sequences
 from tutelage.tasks._classification import NAME, Classification
-from tutelage.tasks._html import picture
+from tutelage.tasks._html import picture, wide
 
 SPACE: dict[str, dict[str, object]] = {}
 SHOWN_FRAMES = 12
+GAP_SHARE = 28  # a frame is so many times as high as the line between two frames is wide
 
 
 class Config(PluginConfig):
@@ -40,12 +43,19 @@ class Video(Classification):
         return super().outputs(examples)
 
     def show(self, example: Examples, outputs: Mapping[str, Sequences]) -> str:
-        """Return a strip of the first frames, and a table of the true class and each network's most probable ones."""
+        """Return a strip of frames, and a table of the true class and each network's most probable ones.
+
+        Of a long clip, frames at equal distances are shown, the first and the last among them.
+        """
         (clip,) = [one for one in example.inputs.values() if one.is_ragged]
         frames = clip.take(slice(None))[0][0]
-        return picture(strip_of(frames[:SHOWN_FRAMES]), "frames") + super().show(example, outputs)
+        shown = torch.linspace(0, len(frames) - 1, min(len(frames), SHOWN_FRAMES)).round().long()
+        alt = f"{len(shown)} of {len(frames)} frames"
+        return wide(picture(strip_of(frames[shown]), alt)) + super().show(example, outputs)
 
 
 def strip_of(frames: Tensor) -> Tensor:
-    """Return frames `[frames, channels, height, width]` side by side, `[channels, height, frames * width]`."""
-    return frames.permute(1, 2, 0, 3).flatten(2)
+    """Return frames `[frames, channels, height, width]` side by side, white lines between them: `[channels, height, columns]`."""
+    white = frames.max() if frames.dtype != torch.uint8 else 255
+    gap = max(1, frames.shape[2] // GAP_SHARE)
+    return functional.pad(frames, (0, gap), value=float(white)).permute(1, 2, 0, 3).flatten(2)[..., :-gap]
