@@ -178,8 +178,9 @@ def row_of(found: Kept, name: str, measures: tuple[Measure, ...], *, has_gain: b
     """Return a network's size and measures, and the differences from the student by labels alone with a conclusion."""
     row: dict[str, Any] = {"network": name, "params": f"{found.of(name, 'params')[0]:,.0f}"}
     row |= {one.label: pair.spread(found.of(name, one.name)) for one in measures}
+    seeds = len(found.of(name, "params"))  # an interrupted benchmark may have more of labels alone
     for one in measures:
-        gain = pair.gain(found.of(name, one.name), found.of(ALONE, one.name)) if has_gain else ""
+        gain = pair.gain(found.of(name, one.name), found.of(ALONE, one.name)[:seeds]) if has_gain else ""
         row[f"{one.label} less that of labels alone, points (95 %)"] = gain
     pairs = zip(found.of(name, measures[0].name), found.of(ALONE, measures[0].name), strict=False)
     row["conclusion"] = verdict([measures[0].sign * (b - a) for a, b in pairs]) if has_gain else ""
