@@ -25,7 +25,7 @@ SCRIPTS = sorted(
 )
 OTHERS = {
     "contest", "golden", "grounds", "guard_real", "machine", "moasha_child", "outputs", "pair", "problems", "removal_tables",
-    "smoke", "__init__",
+    "smoke", "synthetic_snapshot", "__init__",
 }  # fmt: skip
 ON_A_CLUSTER = {"against_stock", "deaths", "front_against_labels", "losses", "published", "record", "removal", "start"}
 RECIPES = {recipe: kind for kind, (recipe, *_) in overhead.KINDS.items()}  # the last kind of each
