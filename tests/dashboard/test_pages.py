@@ -86,7 +86,9 @@ def test_a_live_page_gets_what_it_lacks(uri: str, home: SweepDir) -> None:
     whole = request(app, url).json()
     part = request(app, f"{url}?since=6&revision={whole['revision']}").json()
     assert (part["since"], part["id"]) == (6, whole["id"][6:])
-    assert request(app, f"{url}?since=6&revision=another").json() == whole
+    again = request(app, f"{url}?since=6&revision=another")
+    assert (again.json(), again.body) == (whole, request(app, url).body), "the whole is sent as it is stored"
+    assert request(app, f"{url}?since=²&revision={whole['revision']}").json() == whole
 
 
 def test_without_a_snapshot_the_sweep_is_read_from_its_runs(uri: str, home: SweepDir) -> None:

@@ -62,6 +62,7 @@ def _sweep(parent: Run, found: Sequence[Run], note: str) -> dict[str, Any]:
         "task": parent.data.params.get("task", ""), "data": parent.data.params.get("data", ""),
         "seed": _parsed(parent.data.params.get("seed")), "num_trials": None,
         "hypervolume": parent.data.metrics.get("front/hypervolume"), "notes": [note], "constraints": [], "limits": [],
+        "elapsed_s": (parent.info.end_time - parent.info.start_time) / 1000 if parent.info.end_time else None,
         "running": [{"trial": 0, "id": str(run.info.run_name), "epoch": None, "value": None} for run in running],
         "policies": {name: {"options": {}, "takes": None} for name in plugins.names("policies")}, "policy": "",
         "commands": {}, "links": {"run": RUN_LINK},

@@ -48,6 +48,7 @@ def _sweep(home: SweepDir, spec: Spec, facts: Mapping[str, Any]) -> dict[str, An
         "data": plugins.described(redacted(spec.data)),
         "seed": spec.seed,
         "num_trials": spec.search.trials,
+        "elapsed_s": facts.get("elapsed_s"),
         "running": [],
         "notes": [],
         "commands": {"select": home.command("select"), "reproduce": reproducing(home.name, facts.get("run_id", ""))},

@@ -75,8 +75,10 @@ class _Explorer:
 
     def snapshot(self, request: Request) -> Response:
         read, query = self._reader.snapshot(request.path_params["run_id"]), request.query_params
-        if (since := query.get("since", "")).isdigit():
-            return _json(increment(read.document, int(since), query.get("revision", "")))
+        since = query.get("since", "")
+        part = increment(read.document, int(since), query.get("revision", "")) if since.isdecimal() else {}
+        if "since" in part:
+            return _json(part)
         etag = f'"{read.tag}"'
         if request.headers.get("if-none-match", "").removeprefix("W/") == etag:
             return Response(status_code=304, headers={**SAFE, "ETag": etag})
