@@ -26,7 +26,7 @@ from tutelage.measure import Measure
 from tutelage.networks import checkpoint, cost
 from tutelage.networks.output import Need
 from tutelage.spec import loading
-from tutelage.spec.sections import TeacherConfig, TrialConfig
+from tutelage.spec.sections import ExecutionConfig, TeacherConfig, TrialConfig
 from tutelage.spec.spec import Spec
 from tutelage.storage.local import LocalStorage
 from tutelage.training import inference, loop, student
@@ -129,7 +129,10 @@ def of_teacher(teacher: TeacherConfig, room: TrainingContext, directory: Path) -
     """Train one teacher, and return its measures."""
     assert teacher.model is not None, "teachers are trained here"
     about = room.architecture(teacher.model)
-    training = loop.Training(checkpoint.seeded(about, room.seed), student.label_only_plan(teacher, room))
+    plan = student.label_only_plan(teacher, room)
+    if isinstance(teacher.execution, ExecutionConfig):
+        plan = replace(plan, execution=teacher.execution)
+    training = loop.Training(checkpoint.seeded(about, room.seed), plan)
     run(training)
     checkpoint.write(directory, training.model, about)
     return measured(training.model, room)
