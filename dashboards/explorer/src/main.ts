@@ -31,6 +31,7 @@ class Page {
   private readonly details = new Map<string, Promise<Detail>>();
   private aside: ReturnType<typeof setTimeout> | undefined;
   private shownHash = '';
+  private numOpened = 0;
   private readonly header: HeaderPart;
   private readonly scatter: ScatterPart;
   private readonly card: CardPart;
@@ -78,6 +79,7 @@ class Page {
 
   /** Show the sweep and view of a hash; without a sweep in it, the latest of the store. */
   private async open(hash: string): Promise<void> {
+    const place = ++this.numOpened; // a later one than this may be opened while this one loads
     try {
       const named = runsOfHash(hash).sweep;
       if (named) this.listSweeps().catch(() => undefined); // the sweep itself is shown all the same
@@ -87,6 +89,7 @@ class Page {
         return;
       }
       const sweep = this.store?.model.sweep.runId === runId ? this.store.model.sweep : await fetchSweep(runId);
+      if (place !== this.numOpened) return;
       this.show(sweep, fromHash(hash, sweep));
       await this.overlay(runsOfHash(hash).overlay);
     } catch (error) {

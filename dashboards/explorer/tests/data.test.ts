@@ -66,6 +66,14 @@ describe('an increment', () => {
     expect(withIncrement(sweep, rowsOf(sweep.n), sweep.n)).toBe(sweep);
   });
 
+  it.each([
+    ['without the front', { is_on_front: undefined }, 100],
+    ['of rows that the page has not', {}, sweep.n + 1],
+    ['with a column cut short', { id: [] }, 100],
+  ])('%s is an error', (_, spoilt, since) => {
+    expect(() => withIncrement(sweep, { ...rowsOf(100), ...spoilt }, since)).toThrow(DocumentError);
+  });
+
   it('joins choices by their names, not their places', () => {
     const old = parseSnapshot({ ...headOf(2), n: 2, config: { model: { kind: 'choice', choices: ['b'], values: [0, 0] } } });
     const gained = { ...rowsOf(sweep.n - 1), is_on_front: [true, true, false] };

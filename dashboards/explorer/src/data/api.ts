@@ -61,7 +61,10 @@ export async function fetchChanges(sweep: Sweep): Promise<Sweep> {
 
 /** Return a sweep with the rows of an increment's document, whose `is_on_front` is of all rows. */
 export function withIncrement(sweep: Sweep, document: Record<string, unknown>, since: number): Sweep {
-  const flags = document['is_on_front'] as unknown[];
+  const flags = document['is_on_front'];
+  if (!Array.isArray(flags) || since > sweep.n || flags.length < since) {
+    throw new DocumentError('The news of the sweep cannot be read.', 'The document is cut short.', 'This page tries again by itself.');
+  }
   const num = flags.length - since;
   const gained = parseSnapshot({ ...document, n: num, is_on_front: flags.slice(since) });
   if (num === 0 && gained.state === sweep.state && gained.updatedAt === sweep.updatedAt) return sweep;
@@ -71,7 +74,7 @@ export function withIncrement(sweep: Sweep, document: Record<string, unknown>, s
 /** Return a candidate's curves, layers, settings and lineage. */
 export async function fetchDetail(runId: string, id: string): Promise<Detail> {
   const address = `api/sweeps/${encodeURIComponent(runId)}/candidates/${encodeURIComponent(id)}`;
-  const found = (await fetchJson(address)) as Record<string, unknown>;
+  const found = ((await fetchJson(address)) ?? {}) as Record<string, unknown>;
   return {
     curves: new Map(Object.entries(found['curves'] ?? {}).map(([name, points]) => [name, curve(points)])),
     layers: ((found['layers'] ?? []) as Record<string, unknown>[]).map((layer) => ({
