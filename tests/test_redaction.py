@@ -125,6 +125,12 @@ def test_a_secret_under_a_key_is_hidden_at_any_depth(secret: str, name: str, dep
     assert redacted({"rate": 0.5, "n": [1, None, True]}) == {"rate": 0.5, "n": [1, None, True]}
 
 
+def test_all_values_that_a_secret_may_take_are_hidden() -> None:
+    tree = {"api_key": {"choice": ["a", "b"]}, "hf_token": ["c"], "token": {"choice": [1, 2]}, "tokens": ["d"]}
+    hidden = {"api_key": {"choice": [HIDDEN, HIDDEN]}, "hf_token": [HIDDEN], "token": {"choice": [1, 2]}, "tokens": ["d"]}
+    assert redacted(tree) == hidden
+
+
 def test_numbers_are_hidden_as_passwords_and_shown_as_counts() -> None:
     tree = {"password": 1234, "token": 128, "use_password": True, "secret": None}
     assert redacted(tree) == {"password": HIDDEN, "token": 128, "use_password": True, "secret": None}

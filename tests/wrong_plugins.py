@@ -54,6 +54,14 @@ def of_field(values: Any, labels: Tensor, names: Any = NAMES, notes: Any = ()) -
     return Examples(inputs={"inputs": Field(values=values)}, targets=targets, notes=notes)
 
 
+class KeyedConfig(PluginConfig):
+    """Options with secrets."""
+
+    api_key: str = ""
+    source: str = ""
+
+
+Keyed = plugin(read=raising, Config=KeyedConfig)
 GoodData = source(lambda x, y, split: classified(x, y, NAMES))
 NoExamples = source(lambda x, y, split: None)
 RaisingData = plugin(read=raising)
@@ -236,6 +244,7 @@ def loss(function: Callable[[Any, Any], Any], **parts: Any) -> SimpleNamespace:
 
 
 GoodDistillation = loss(lambda student, teacher: (student.logits - teacher.logits).square().mean())
+KeyedLoss = loss(raising, Config=KeyedConfig)
 RaisingBuild = loss(raising, build=raising)
 RaisingDistillation = loss(raising)
 NanDistillation = loss(lambda student, teacher: student.logits.mean() * float("nan"))
@@ -252,6 +261,7 @@ def policy(scores: Callable[[Any], Any], **parts: Any) -> SimpleNamespace:
     return plugin(scores=lambda config, front, context: scores(front), **parts)
 
 
+KeyedPolicy = policy(lambda front: [1.0] * len(front), Config=KeyedConfig)
 RaisingPolicy = plugin(scores=raising)
 LeavingPolicy = plugin(scores=leaving)
 FewScores = policy(lambda front: [])

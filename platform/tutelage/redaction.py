@@ -101,14 +101,26 @@ def redacted(value: Any) -> Any:
     """Return settings (mappings, lists, text, numbers) without their secrets; a secret value under a key is `***`.
 
     A password is hidden if it is a number too; of keys that may also count something, such as `token`, only text is hidden.
+    So is each value of a list, and of a searched choice, under such a key.
     """
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
-        return {key: HIDDEN if _is_secret_value(key, inner) else redacted(inner) for key, inner in value.items()}
+        return {key: _below(key, inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(redacted(one) for one in value)
     return value
+
+
+def _below(key: Any, value: Any) -> Any:
+    """Return what stands under a key, without its secrets."""
+    if _is_secret_value(key, value):
+        return HIDDEN
+    if isinstance(value, list | tuple):
+        return type(value)(_below(key, one) for one in value)
+    if isinstance(value, Mapping) and set(value) == {"choice"} and not isinstance(value["choice"], str):
+        return {"choice": _below(key, value["choice"])}
+    return redacted(value)
 
 
 def _is_secret_value(key: Any, value: Any) -> bool:

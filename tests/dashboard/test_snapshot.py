@@ -64,7 +64,7 @@ def test_searched_settings_are_numbers_or_places_among_their_choices(home: Sweep
 
 def test_a_choice_of_a_value_that_the_space_lacks_is_added(home: SweepDir) -> None:
     domain = {"kind": "choice", "choices": [True, 1]}
-    found = snapshots.as_setting(domain, [1, True, "other", None])
+    found = snapshots.as_setting("a", domain, [1, True, "other", None])
     assert found == {"kind": "choice", "choices": [True, 1, "other"], "values": [1, 0, 2, None]}
 
 

@@ -11,6 +11,7 @@ from tutelage import plugins
 from tutelage.dashboard.reader import Reader
 from tutelage.errors import TutelageError
 from tutelage.records import sweeps
+from tutelage.redaction import redacted
 
 HIDDEN = ("mlflow.", "tutelage.")
 ARTIFACT = "error.txt"  # of a failed trial's run
@@ -25,17 +26,17 @@ def detail(reader: Reader, run_id: str, name: str, storage: str = "") -> dict[st
         "run_id": run.info.run_id,
         "curves": reader.curves(run),
         "layers": layers(storage, str(sweep["name"]), name) if storage else [],
-        "settings": dict(sorted(run.data.params.items())),
+        "settings": redacted(dict(sorted(run.data.params.items()))),
         "lineage": _lineage(document, run),
         "command": str(sweep["commands"].get("reproduce", "")),
-        "error": run.data.tags.get("error"),
+        "error": redacted(run.data.tags.get("error")),
     }
 
 
 def _lineage(document: Mapping[str, Any], run: Run) -> list[list[str]]:
     tags = {key: value for key, value in run.data.tags.items() if not key.startswith(HIDDEN)}
     shown = [["sweep", document["sweep"]["name"]], *([key, value] for key, value in sorted(tags.items()) if key != "sweep")]
-    return [[str(key), str(value)] for key, value in shown]
+    return [[str(key), str(redacted({key: value})[key])] for key, value in shown]
 
 
 def layers(storage: str, sweep: str, name: str) -> list[dict[str, Any]]:

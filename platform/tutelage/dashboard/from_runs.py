@@ -24,6 +24,7 @@ from tutelage.dashboard.snapshot import as_setting
 from tutelage.measure import Measure
 from tutelage.pareto import non_dominated_mask
 from tutelage.records.mlflow_runs import runs
+from tutelage.redaction import redact
 
 MOST = 50_000  # runs that are read
 _LESS_IS_BETTER = re.compile(
@@ -49,7 +50,7 @@ def snapshot_of_runs(client: MlflowClient, parent: Run, note: str) -> dict[str, 
         "measures": {name: described(one) for name, one in measures.items()}, "baselines": [],
         **_columns(ended, on_front),
         "values": values, "low": {}, "high": {}, "mean": {}, "seeds": [None] * len(ended),
-        "config": {name: as_setting(None, [_parsed(run.data.params.get(name)) for run in ended]) for name in names},
+        "config": {name: as_setting(name, None, [_parsed(run.data.params.get(name)) for run in ended]) for name in names},
     }  # fmt: skip
 
 
@@ -59,7 +60,7 @@ def _sweep(parent: Run, found: Sequence[Run], note: str) -> dict[str, Any]:
         "name": parent.data.tags.get("sweep", parent.info.run_name), "run_id": parent.info.run_id,
         "experiment_id": parent.info.experiment_id, "state": STATES.get(parent.info.status, "failed"),
         "started_at": parent.info.start_time, "updated_at": time.time_ns() // 1_000_000,
-        "task": parent.data.params.get("task", ""), "data": parent.data.params.get("data", ""),
+        "task": parent.data.params.get("task", ""), "data": redact(parent.data.params.get("data", "")),
         "seed": _parsed(parent.data.params.get("seed")), "num_trials": None,
         "hypervolume": parent.data.metrics.get("front/hypervolume"), "notes": [note], "constraints": [], "limits": [],
         "elapsed_s": (parent.info.end_time - parent.info.start_time) / 1000 if parent.info.end_time else None,

@@ -64,14 +64,14 @@ def reproducing(name: str, run_id: str) -> str:
 
 def _goals(spec: Spec, objectives: tuple[Objective, ...], primary: Measure) -> dict[str, Any]:
     chosen = plugins.parse_reference(spec.select.policy)
-    options: dict[str, dict[str, Any]] = {name: {} for name in plugins.names("policies")}
+    options: dict[str, dict[str, Any]] = {**{key: {} for key in plugins.names("policies")}, chosen[0]: redacted(chosen[1])}
     return {
         "objectives": [one.name for one in objectives],
         "reference": {one.name: one.reference for one in objectives},
         "primary": primary.name,
         "constraints": constraints(spec.search.constraints),
         "limits": constraints(spec.select.limits),
-        "policies": {name: {"options": given, "takes": None} for name, given in {**options, chosen[0]: chosen[1]}.items()},
+        "policies": {name: {"options": given, "takes": None} for name, given in options.items()},
         "policy": chosen[0],
     }
 

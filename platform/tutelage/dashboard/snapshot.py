@@ -23,6 +23,7 @@ from tutelage.objectives import Objective, reference_losses
 from tutelage.pareto import hypervolume
 from tutelage.records.live_front import LiveFront
 from tutelage.records.sweep_dir import SweepDir
+from tutelage.redaction import redacted
 
 CHUNK = 2_000  # values that are written as JSON at a time; other threads run in between
 CONFIRMED = ("confirmed_mean", "confirmed_low", "confirmed_high", "confirmed_seeds")
@@ -54,7 +55,7 @@ def snapshot_of(
         document["is_champion"] = rows.place(selected["student"]["trial"]) if selected else None
     for name, found in (policies(home) if policies else {}).items():
         document["sweep"]["policies"].setdefault(name, {"options": {}}).update(
-            {**found, "takes": rows.place(found["takes"] or "")}
+            {**redacted(found), "takes": rows.place(found["takes"] or "")}
         )
     return document
 
@@ -78,12 +79,15 @@ def assembled(head: Mapping[str, Any], rows: Mapping[str, Any], measures: Mappin
         "high": {primary.name: high},
         "mean": {primary.name: confirmed["confirmed_mean"]},
         "seeds": [None if count is None else int(count) for count in confirmed["confirmed_seeds"]],
-        "config": {name: as_setting(head["config"].get(name), column) for name, column in rows["params"].items()},
+        "config": {name: as_setting(name, head["config"].get(name), column) for name, column in rows["params"].items()},
     }
 
 
-def as_setting(domain: Mapping[str, Any] | None, values: Sequence[Any]) -> dict[str, Any]:
-    """Return a searched setting with its values: numbers, or places among its choices; None where it is inactive."""
+def as_setting(name: str, domain: Mapping[str, Any] | None, values: Sequence[Any]) -> dict[str, Any]:
+    """Return a searched setting with its values: numbers, or places among its choices; None where it is inactive.
+
+    Choices are without secrets.
+    """
     is_number = all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values)
     if is_number and (domain is None or domain["kind"] == "number"):
         return {"kind": "number", "log": bool(domain and domain["log"]), "values": [finite(value) for value in values]}
@@ -93,7 +97,8 @@ def as_setting(domain: Mapping[str, Any] | None, values: Sequence[Any]) -> dict[
         if value is not None and _key(value) not in places:
             places[_key(value)] = len(choices)
             choices.append(value)
-    return {"kind": "choice", "choices": choices, "values": [None if v is None else places[_key(v)] for v in values]}
+    shown = [redacted({name: choice})[name] for choice in choices]
+    return {"kind": "choice", "choices": shown, "values": [None if v is None else places[_key(v)] for v in values]}
 
 
 def _key(value: Any) -> tuple[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tutelage.escaping import for_matplotlib
 from tutelage.objectives import Objective
 from tutelage.records.trial import TrialRecord
+from tutelage.redaction import redacted
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -47,7 +48,8 @@ def points(records: Sequence[TrialRecord], across: Objective, up: Objective) -> 
 def hover_of(record: TrialRecord) -> str:
     """Return what shows of a trial under the pointer, as escaped HTML."""
     measures = [f"{name} {value:,.6g}" for name, value in record.measures.items()]
-    params = [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in record.params.items()]
+    searched = redacted(record.params).items()
+    params = [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in searched]
     origin = [INHERITED] if record.is_inherited else []
     return "<br>".join([f"<b>{html.escape(record.trial_id)}</b>", *map(html.escape, [*origin, *measures, *params])])
 

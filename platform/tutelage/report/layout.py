@@ -6,6 +6,8 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tutelage.redaction import redact
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
@@ -34,9 +36,9 @@ pre{overflow-x:auto;background:#f5f7f9;padding:.8rem;border-radius:6px;font-size
 
 
 def plain(value: Any) -> str:
-    """Return a value as text: numbers with separators and four digits, nothing for NaN."""
+    """Return a value as text: numbers with separators and four digits, nothing for NaN; without secrets."""
     if not isinstance(value, float):
-        return str(value)
+        return redact(str(value))
     return "" if value != value else f"{value:,.0f}" if value == round(value) and abs(value) >= 10 else f"{value:.4g}"
 
 

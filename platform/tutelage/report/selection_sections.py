@@ -7,6 +7,7 @@ from typing import Any
 
 from tutelage.measure import Measure
 from tutelage.records.trial import TrialRecord
+from tutelage.redaction import redacted
 from tutelage.report import figures, layout
 
 Selection = Mapping[str, Any]  # the document of `tutelage select --json`
@@ -123,9 +124,9 @@ def _guarded(guard: Mapping[str, Any] | None, primary: Measure) -> str:
 
 
 def flat(node: Mapping[str, Any], path: str = "") -> str:
-    """Return nested settings as "a.b 1, a.c 2"."""
+    """Return nested settings as "a.b 1, a.c 2", without secrets."""
     parts = []
-    for key, value in node.items():
+    for key, value in redacted(node).items():
         here = f"{path}.{key}" if path else str(key)
         parts.append(flat(value, here) if isinstance(value, Mapping) and value else f"{here} {layout.plain(value)}")
     return ", ".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def page(sweep: Sweep) -> str:
         trial_sections.left_out(sweep.records),
         layout.section("What each number means, and how it was measured", meanings),
         layout.section("Where it was measured", layout.table(("", ""), sweep.environment.items(), "text")),
-        layout.section("Spec as resolved", f"<pre>{layout.text(sweep.spec_yaml)}</pre>"),
+        layout.section("Spec as resolved", f"<pre>{html.escape(sweep.spec_yaml)}</pre>"),
     ]
     return layout.page(sweep.name, layout.headline(sweep.name, _headline(sweep)), parts)
 

@@ -10,6 +10,7 @@ from tutelage.escaping import for_csv
 from tutelage.objectives import Objective
 from tutelage.records.fronts import front_of
 from tutelage.records.trial import TrialRecord
+from tutelage.redaction import redacted
 
 AVAILABLE = ("before_training", "each_epoch", "at_end", "on_device")  # when a measure is known, in that order
 
@@ -33,7 +34,7 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
             **({"inherited": r.is_inherited} if has_ladder else {}),
             **_origin(r),
             **r.measures,
-            **r.params,
+            **redacted(r.params),
             "elapsed_s": r.elapsed_s,
             "step_s": r.step_s,
         }
