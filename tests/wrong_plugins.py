@@ -225,6 +225,16 @@ RaisingSampler = plugin(build=raising)
 SamplerClass = plugin(build=lambda config, seed: RandomSampler)
 WordSampler = sampler(lambda trials: "nonsense")
 OutsideSampler = sampler(lambda trials: 1e9)
+
+
+class Hearing(RandomSampler):
+    """A sampler that raises when a trial ends."""
+
+    def after_trial(self, *_: Any) -> None:
+        raising()
+
+
+HearingSampler = plugin(build=lambda config, seed: Hearing(seed))
 LateSampler = sampler(lambda trials: raising() if len(trials) > 3 else 0.001)
 
 # Distillation losses

@@ -7,9 +7,11 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from tutelage.errors import InputError, TutelageError
 
+T = TypeVar("T")
 _SHOWN_CHARS = 300
 _PACKAGE = Path(__file__).parent
 
@@ -27,6 +29,23 @@ def blamed(what: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         raise InputError(f"{what} fails: {reason(error)}.") from error
+
+
+def blamed_calls(own: T, what: str) -> T:
+    """Return an object of a user's own whose methods raise as in a block of `blamed`."""
+    return cast(T, _Blamed(own, what))
+
+
+class _Blamed:
+    def __init__(self, own: Any, what: str) -> None:
+        self._own, self._what = own, what
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            with blamed(f"{self._what}: {name}"):
+                return getattr(self._own, name)(*arguments, **named)
+
+        return call
 
 
 def reason(error: BaseException) -> str:

@@ -82,7 +82,7 @@ def contributions_of(scenes: list[dict[str, Any]]) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(8))
 def test_average_precision_is_that_of_the_libraries(library: str, seed: int) -> None:
     generator = np.random.default_rng(seed)
-    scenes = [scene(generator, *generator.integers(0, 6, size=1), int(generator.integers(1, 12))) for _ in range(25)]
+    scenes = [scene(generator, int(generator.integers(0, 6)), int(generator.integers(1, 12))) for _ in range(25)]
     found = contributions_of(scenes)
     assert (mean_over_thresholds(found), at_a_half(found)) == pytest.approx(by_library(scenes, library), abs=1e-12)
     assert at_a_half(found) == pytest.approx(by_threshold(found)[0])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SMALL_SPEC
+from tutelage.errors import InputError
 from tutelage.objectives import Limits, objective
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.sweeps import create
@@ -201,3 +202,31 @@ def test_a_paused_trial_is_reported_to_the_rule_and_not_to_the_sampler(tmp_path:
     loop.returned(make_record(3, "paused"))
     assert learned == {"suggester": [], "stopping": ["paused"], "budget": ["paused"]}
     assert [record.number for record in recorder.home.paused()] == [3]
+
+
+@pytest.mark.parametrize("num_ended", [0, 1, 2])
+def test_code_of_a_users_own_that_fails_in_a_search_leaves_the_students_and_the_command_to_continue(
+    num_ended: int, tmp_path: Path, context: TrainingContext, monkeypatch: pytest.MonkeyPatch, make_record: Make
+) -> None:
+    recorder = recorder_of(spec := spec_with(tmp_path))
+
+    def run(*_: Any, **__: Any) -> None:
+        for number in range(num_ended):
+            recorder.home.ledger.append(make_record(number, accuracy=0.5))
+        raise InputError("stopping rule 'mine:Rule': judge fails.")
+
+    monkeypatch.setattr(ray_tune, "run", run)
+    with pytest.raises(InputError) as caught:
+        search.search(spec, context, recorder)
+    kept = ["", "1 trial has ended and is kept", "2 trials have ended and are kept"][num_ended]
+    way_out = f" {kept}. To continue when it is mended: {recorder.home.command('resume')}" if kept else ""
+    assert str(caught.value) == f"stopping rule 'mine:Rule': judge fails.{way_out}"
+
+
+def test_a_sampler_of_a_users_own_that_fails_when_a_trial_ends_is_named(tmp_path: Path, context: TrainingContext) -> None:
+    spec = spec_with(tmp_path, search={"trials": 8, "sampler": "tests.wrong_plugins:HearingSampler"})
+    loop = search._opened(spec, context, recorder_of(spec))
+    suggestion = loop.suggester.next()
+    assert suggestion is not None
+    with pytest.raises(InputError, match=r"HearingSampler' fails: ZeroDivisionError: on purpose \(wrong_plugins.py"):
+        loop.suggester.learn(suggestion.record("failed", error="no"))

@@ -11,7 +11,7 @@ import logging
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +81,17 @@ class Sampler:
         with _quiet():
             seed = int(np.random.SeedSequence([self._seed, self._next]).generate_state(1)[0])
             sampler = _built(self._name, self._plugin, self._config, seed)
-        with blamed(f"sampler '{self._name}'") if ":" in self._name else nullcontext():
+        with self._blamed():
             trial = level.ask(self._next, sampler, params or {})
             config, drawn = self._space.resolve(lambda name, domain: _suggest(trial, name, domain))
         notes = {key: value for key, value in level.notes(self._next).items() if key in NOTES}
         suggestion = Suggestion(number=self._next, config=config, params=drawn, origin=origin, notes=notes)
         self._begin(suggestion, beside=level)
         return suggestion
+
+    def _blamed(self) -> AbstractContextManager[None]:
+        """Return a block in which a sampler of the user's own is called, which may raise."""
+        return blamed(f"sampler '{self._name}'") if ":" in self._name else nullcontext()
 
     def resume(self, suggestion: Suggestion) -> None:
         """Add a suggestion that an earlier driver of this search received."""
@@ -119,7 +123,8 @@ class Sampler:
         """Add a student's losses at a rung; a repeated call changes nothing."""
         level = self._levels.get(rung)
         if level is not None and level.is_open(number):
-            level.tell(number, TrialState.COMPLETE, losses, {})
+            with self._blamed():
+                level.tell(number, TrialState.COMPLETE, losses, {})
 
     def tell_finished(self, number: int, losses: Sequence[float], violations: Mapping[str, float]) -> None:
         """Add a finished student's losses, and by how much it violates each constraint (> 0: violated)."""
@@ -133,7 +138,8 @@ class Sampler:
     def tell_infeasible(self, number: int, violations: Mapping[str, float]) -> None:
         """Mark a student as rejected before training, because its size violates constraints."""
         for level in self._levels.values():
-            level.tell(number, TrialState.PRUNED, None, violations)
+            with self._blamed():
+                level.tell(number, TrialState.PRUNED, None, violations)
         if self._mirror:
             self._mirror.tell(number, TrialState.PRUNED, None, violations)
 
@@ -145,10 +151,11 @@ class Sampler:
         self, number: int, state: TrialState, losses: Sequence[float] | None, violations: Mapping[str, float]
     ) -> None:
         for rung, level in self._levels.items():
-            if rung == END:
-                level.tell(number, state, losses, violations)
-            elif level.is_open(number):  # it did not reach this rung
-                level.tell(number, TrialState.FAIL, None, {})
+            with self._blamed():
+                if rung == END:
+                    level.tell(number, state, losses, violations)
+                elif level.is_open(number):  # it did not reach this rung
+                    level.tell(number, TrialState.FAIL, None, {})
         if self._mirror:
             self._mirror.tell(number, state, losses, violations)
 

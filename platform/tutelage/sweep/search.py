@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from tutelage import plugins
-from tutelage.errors import TutelageError
-from tutelage.foreign import blamed
+from tutelage.errors import InputError, TutelageError
+from tutelage.foreign import blamed, blamed_calls
 from tutelage.objectives import even_reference, worst_end
+from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
 from tutelage.search import judges
 from tutelage.search.budget import Budget
@@ -40,7 +41,20 @@ def search(spec: Spec, context: TrainingContext, recorder: Recorder, earlier: Se
     loop = _opened(spec, context, recorder)
     facts = recorder.home.facts() if earlier else {}
     loop.resume(with_spent(earlier, facts.get("running_s", {})))
-    loop.run(spec, context, spent_s=facts.get("search_s", 0.0))
+    with _continuable(recorder.home):
+        loop.run(spec, context, spent_s=facts.get("search_s", 0.0))
+
+
+@contextmanager
+def _continuable(home: SweepDir) -> Iterator[None]:
+    """Add to an `InputError` of a search that has students, such as that of a stopping rule, how the search is continued."""
+    try:
+        yield
+    except InputError as error:
+        if not (count := len(home.ledger.ended())):
+            raise
+        kept = f"{count} trials have ended and are kept." if count > 1 else "1 trial has ended and is kept."
+        raise InputError(f"{error} {kept} To continue when it is mended: {home.command('resume')}") from error
 
 
 def _opened(spec: Spec, context: TrainingContext, recorder: Recorder) -> SearchLoop:
@@ -79,9 +93,14 @@ def _chooser(spec: Spec, recorder: Recorder, callbacks: Callbacks) -> Chooser | 
     if not hasattr(plugin, "chooser"):
         return None
     reference, worst = even_reference(recorder.objectives, spec.primary.name), worst_end(recorder.objectives, spec.primary)
-    with blamed(f"sampler '{name}': chooser") if ":" in name else nullcontext():
-        found: Chooser = plugin.chooser(config, spec.space, losses_of, spec.seed, reference, worst)
-    return found
+    found: Chooser
+    if ":" not in name:
+        found = plugin.chooser(config, spec.space, losses_of, spec.seed, reference, worst)
+        return found
+    what = f"sampler '{name}': chooser"
+    with blamed(what):
+        found = plugin.chooser(config, spec.space, losses_of, spec.seed, reference, worst)
+    return blamed_calls(found, what)
 
 
 def _most_seeded(spec: Spec) -> int:

@@ -55,7 +55,7 @@ class Video(Classification):
 
 
 def strip_of(frames: Tensor) -> Tensor:
-    """Return frames `[frames, channels, height, width]` side by side, white lines between them: `[channels, height, columns]`."""
+    """Return frames `[frames, channels, height, width]` side by side with white lines between, `[channels, height, width]`."""
     white = frames.max() if frames.dtype != torch.uint8 else 255
     gap = max(1, frames.shape[2] // GAP_SHARE)
     return functional.pad(frames, (0, gap), value=float(white)).permute(1, 2, 0, 3).flatten(2)[..., :-gap]
