@@ -35,6 +35,9 @@ def test_a_clip_has_one_class() -> None:
     _, plugin, config = plugins.configure("data", "digits")
     with pytest.raises(InputError, match="the data have no clips"):
         Video().outputs(plugin.read(config, 0, "test"))
+    lines = replace(example().inputs["frames"], values=ragged([torch.zeros(3, 1, 2)] * 40))
+    with pytest.raises(InputError, match="the data have no clips"):
+        Video().outputs(replace(example(), inputs={"columns": lines}))
 
 
 def test_a_strip_has_the_frames_from_left_to_right_with_white_lines_between() -> None:
