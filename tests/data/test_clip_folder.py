@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def test_videos_that_are_cut_off_or_have_no_pictures_are_named_at_once(tmp_path:
 
 def test_a_video_file_without_the_package_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (with_validation(tmp_path) / "a.mp4").write_bytes(b"")
-    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UnreachableError, match=r"pip install 'tutelage\[video\]'"):
         read(options(tmp_path))
 
@@ -192,7 +193,8 @@ def test_unlabelled_clips_are_training_examples_and_what_is_left_out_is_noted(tm
 
 
 def test_clips_are_decoded_once_and_again_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = example(tmp_path)
+    write(tmp_path / "clips", 5)
+    given = options(tmp_path)
     first = read(given)
     monkeypatch.setattr(clip_folder, "frames_of", None)
     assert np.array_equal(clip(read(given)), clip(first))
@@ -201,7 +203,8 @@ def test_clips_are_decoded_once_and_again_when_they_change(tmp_path: Path, monke
 
 
 def test_every_split_is_normalised_by_training(tmp_path: Path) -> None:
-    given = example(tmp_path)
+    write(tmp_path / "clips", 5)
+    given = options(tmp_path)
     fields = [read(given, split).inputs["frames"] for split in ("train", "validation", "test")]
     values = fields[0].values
     assert isinstance(values, Ragged)
