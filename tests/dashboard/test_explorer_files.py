@@ -36,6 +36,10 @@ def test_the_built_page_loads_nothing_from_elsewhere() -> None:
     assert {path.name for path in (STATIC / "assets").iterdir()} == {"explorer.js", "explorer.css"}
 
 
+def test_the_built_page_has_the_license_of_the_library_in_it() -> None:
+    assert "Leon Sorokin" in (STATIC / "uPlot.LICENSE.txt").read_text(encoding="utf-8")
+
+
 def test_the_lock_file_names_no_registry() -> None:
     assert '"resolved"' not in (SOURCE / "package-lock.json").read_text(encoding="utf-8")
 
