@@ -88,7 +88,7 @@ def test_a_live_page_gets_what_it_lacks(uri: str, home: SweepDir) -> None:
     assert (part["since"], part["id"]) == (6, whole["id"][6:])
     again = request(app, f"{url}?since=6&revision=another")
     assert (again.json(), again.body) == (whole, request(app, url).body), "the whole is sent as it is stored"
-    assert request(app, f"{url}?since=²&revision={whole['revision']}").json() == whole
+    assert request(app, f"{url}?since=%C2%B2&revision={whole['revision']}").json() == whole
 
 
 def test_without_a_snapshot_the_sweep_is_read_from_its_runs(uri: str, home: SweepDir) -> None:

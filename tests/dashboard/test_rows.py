@@ -39,6 +39,8 @@ def test_a_measure_that_few_have_is_none_for_the_others(make_record: Make) -> No
     found = rows.document({})["values"]
     assert found["size_bytes"] == [36000.0, *[None] * 7]
     assert found["params"] == [9000.0, 4000.0, 2000.0, 1000.0, None, None, 9e9, 1500.0]
+    rows.add(make_record(6, latency_ms=0.5), {"t0006": "dominated"})
+    assert rows.document({})["values"]["latency_ms"] == [*[None] * 8, 0.5]
 
 
 def test_nan_and_infinity_are_none(make_record: Make) -> None:
