@@ -126,7 +126,10 @@ def _log_int8(candidate: Candidate, name: str, scratch: Path) -> Any:
 
 
 def _log_network(candidate: Candidate, name: str, scratch: Path) -> Any:
-    """Log a network of one input in MLflow's PyTorch flavour, which traces it for the free dimensions of its signature."""
+    """Log a network of one input and one label sequence in MLflow's PyTorch flavour.
+
+    MLflow traces it for the free dimensions of its signature.
+    """
     return mlflow.pytorch.log_model(
         candidate.model, name=name, signature=_mlflow_signature(candidate), input_example=candidate.arguments[0].numpy(),
         pip_requirements=requirements(), tags=dict(candidate.tags), serialization_format="pt2",
@@ -142,10 +145,11 @@ def _log_rows(candidate: Candidate, name: str, scratch: Path) -> Any:
 
 
 def _log_arrays(candidate: Candidate, name: str, scratch: Path) -> Any:
-    """Log a model that takes arrays by name: a file of code, the program, and the names in order."""
+    """Log a model that takes or gives arrays by name: a file of code, the program, and the names in order."""
     names = served_arrays.interface(candidate.signature)
     example = {key: tensor[:2].numpy() for key, tensor in zip(names["arguments"], candidate.arguments, strict=True)}
-    return _log_code(candidate, name, scratch, served_arrays.SERVED, {"interface": names}, example)
+    given = example if len(example) > 1 else next(iter(example.values()))
+    return _log_code(candidate, name, scratch, served_arrays.SERVED, {"interface": names}, given)
 
 
 def _log_code(

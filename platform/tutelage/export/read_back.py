@@ -50,7 +50,8 @@ def loaded(kind, places):
         mlflow.set_tracking_uri(places[0]); mlflow.set_registry_uri(places[0])
         served = mlflow.pyfunc.load_model(places[1])
         def run_served(given):
-            found = served.predict(given if kind == "rows" else dict(zip(plan["arguments"], given)))
+            named = given if kind == "rows" else given[0] if len(given) == 1 else dict(zip(plan["arguments"], given))
+            found = served.predict(named)
             return found if isinstance(found, dict) else {sequences[0]: found}
         return run_served
     if kind == "mlflow-onnx":

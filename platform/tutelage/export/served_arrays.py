@@ -1,6 +1,6 @@
-"""Code that runs a student of several inputs on arrays by name, where tutelage is not installed.
+"""Code that runs a student of several inputs or label sequences on arrays by name, where tutelage is not installed.
 
-A ragged input and its mask are two. MLflow's PyTorch flavour cannot serve such a network.
+A ragged input and its mask are two inputs. MLflow's PyTorch flavour cannot serve such a network.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from tutelage.networks.blank import argument_names
 from tutelage.signature import Signature
 
 SERVED = '''\
-"""A student as `mlflow models serve` runs it: arrays by name in, logits out, by label sequence if there are several."""
+"""A student as `mlflow models serve` runs it: arrays in, logits out, by name if there are several."""
 
 import json
 
@@ -27,7 +27,9 @@ class Student(mlflow.pyfunc.PythonModel):
         self.program = torch.export.load(context.artifacts["program"]).module()
 
     def predict(self, context, model_input, params=None):
-        given = [numpy.ascontiguousarray(model_input[name]) for name in self.names["arguments"]]
+        names = self.names["arguments"]
+        given = [model_input[name] for name in names] if len(names) > 1 else [model_input]
+        given = map(numpy.ascontiguousarray, given)
         with torch.inference_mode():
             found = self.program(*map(torch.from_numpy, given))
         found = [found] if isinstance(found, torch.Tensor) else found
@@ -41,8 +43,8 @@ mlflow.models.set_model(Student())
 
 
 def is_several(signature: Signature) -> bool:
-    """Return whether a network takes several arrays, such as a ragged input and its mask."""
-    return len(argument_names(signature)) > 1
+    """Return whether a network takes several arrays, such as a ragged input and its mask, or gives several."""
+    return len(argument_names(signature)) > 1 or len(signature.outputs) > 1
 
 
 def interface(signature: Signature) -> dict[str, Any]:
