@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from tests import sparse_models
 from tests.plain import plain_signature
 from tutelage import plugins
 from tutelage.errors import InputError
-from tutelage.networks import stages
+from tutelage.networks import cost, runtime, stages
+from tutelage.networks.onnx_format import Session
+from tutelage.networks.program import program_bytes, program_of
 from tutelage.signature import InputSpec, OutputSpec, Signature
+from tutelage.sparsity import Calibration
 
 SIGNATURE = Signature(
     inputs=(InputSpec(name="image", kind="image", shape=(1, 32, 32)),),
@@ -46,6 +52,13 @@ def test_the_edges_of_a_cell_stand_together() -> None:
     torch.testing.assert_close(found["edges"][0, 4 * 6 + 2], maps[0, 2 * 8 : 3 * 8, 1, 2])
 
 
+def test_cells_of_the_smaller_stride_see_those_of_the_larger() -> None:
+    model, images = built(levels=2), torch.randn(1, 1, 32, 32)
+    before = model(images)["class"][:, :64]
+    torch.nn.init.zeros_(model.get_submodule("lateral_stage3").weight)
+    assert not torch.allclose(model(images)["class"][:, :64], before)
+
+
 def test_almost_all_cells_are_background_before_training() -> None:
     assert (built()(torch.randn(4, 1, 32, 32))["class"].softmax(dim=-1)[..., 0] > 0.9).all()
 
@@ -56,6 +69,52 @@ def test_the_stages_are_those_of_the_body_and_of_the_pyramid() -> None:
         ((16, 16), 4), ((8, 8), 8), ((4, 4), 16), ((8, 8), 16), ((4, 4), 16)
     ]  # fmt: skip
     assert outline.steps == {"class": 80, "edges": 320}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("method", plugins.names("sparsity"))
+def test_a_sparsity_method_makes_it_smaller_or_refuses_it(method: str, levels: int) -> None:
+    model, images = built(width=8, neck=16, levels=levels), (torch.randn(2, 1, 32, 32),)
+    before = cost.size(model)
+    _, plugin, config = plugins.configure("sparsity", {method: sparse_models.options(method)})
+    calibration = Calibration(
+        arguments=images, steps=4, batches=lambda count: [images] * count,
+        losses=lambda count: (sum(one.square().mean() for one in model(*images).values()) for _ in range(count)),
+    )  # fmt: skip
+
+    def smaller() -> nn.Module:
+        own = plugin.build(config, 0.5)
+        found = own.start(model, calibration)
+        for _ in own.recoveries(2):
+            found = own.remove(found, calibration)
+        own.after_step(found, 0.1)
+        return own.finish(found, calibration)[0].model.eval()
+
+    if method in ("heads", "units"):
+        with pytest.raises(InputError, match="of this network can be removed"):
+            smaller()
+        return
+    shapes = {name: one.shape for name, one in model(*images).items()}
+    found = smaller()
+    assert cost.size(found)["nonzero_params"] < 0.7 * before["nonzero_params"]
+    assert {name: one.shape for name, one in found(*images).items()} == shapes
+
+
+@pytest.mark.slow
+def test_it_is_exported_with_its_cells(tmp_path: Path) -> None:
+    model = built(levels=2)
+    program = torch.export.load(io.BytesIO(program_bytes(program_of(model, SIGNATURE), {}))).module()
+    runtime.write_onnx(tmp_path / "network.onnx", model, SIGNATURE)
+    session = Session(tmp_path / "network.onnx")
+    assert [port.shape for port in session.outputs] == [("batch", 80, 3), ("batch", 320, 8)]
+    for count in (1, 3):
+        images = torch.randn(count, 1, 32, 32)
+        with torch.inference_mode():
+            expected = model(images)
+        for found in (program(images), session.run(images)):
+            for name, logits in expected.items():
+                torch.testing.assert_close(found[name], logits, atol=1e-5, rtol=0)
 
 
 def test_other_inputs_and_outputs_are_errors() -> None:
