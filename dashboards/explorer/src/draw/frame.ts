@@ -23,7 +23,7 @@ export function frameOf(models: readonly Model[], width: number, height: number)
   const [model] = models;
   const { view } = model;
   const isNarrow = width < 480;
-  const frame = { width, height, left: isNarrow ? 48 : 64, right: width - 16, top: 16, bottom: height - 46 };
+  const frame = { width, height, left: isNarrow ? 48 : 64, right: width - 16, top: 32, bottom: height - 46 };
   const [kindX, kindY] = [kindOf(model.sweep.measures.get(view.x), view.logX), kindOf(model.sweep.measures.get(view.y), view.logY)];
   const { x, y } = view.zoom ?? { x: extent(models, view.x, kindX), y: extent(models, view.y, kindY) };
   return {

@@ -85,7 +85,7 @@ function drawAxes(context: CanvasRenderingContext2D, { frame, palette, placed }:
   context.textAlign = 'right';
   context.fillText(`${axisLabel(x)} ${arrow(x.direction, '→', '←')}`, frame.right, frame.bottom + 38);
   context.textAlign = 'left';
-  context.fillText(`${arrow(y.direction, '↑', '↓')} ${axisLabel(y)}`, frame.left + 6, frame.top + 12);
+  context.fillText(`${arrow(y.direction, '↑', '↓')} ${axisLabel(y)}`, 8, frame.top - 18);
 }
 
 /** The arrow points to where the measure is better. */
@@ -293,7 +293,7 @@ function label(
   const half = context.measureText(shown).width / 2 + 3;
   const at = Math.max(frame.left + half, Math.min(frame.right - half, x));
   const isFree = (line: number): boolean =>
-    line > frame.top && line < frame.bottom + 4 && !labels.some((one) => Math.abs(one.y - line) < 14 && one.left < at + half && one.right > at - half);
+    line > frame.top + 2 && line < frame.bottom + 4 && !labels.some((one) => Math.abs(one.y - line) < 14 && one.left < at + half && one.right > at - half);
   const line = OFFSETS.map((offset) => y + offset).find(isFree);
   if (line === undefined) return;
   labels.push({ left: at - half, right: at + half, y: line });

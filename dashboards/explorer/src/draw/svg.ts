@@ -53,7 +53,7 @@ function axes({ frame, palette, placed }: Picture): string[] {
     ...across,
     ...up,
     text(frame.right, frame.bottom + 38, axisLabel(x), palette.ink, 'end'),
-    text(frame.left + 6, frame.top + 12, axisLabel(y), palette.ink, 'start'),
+    text(8, frame.top - 18, axisLabel(y), palette.ink, 'start'),
   ];
 }
 
