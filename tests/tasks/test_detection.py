@@ -184,3 +184,15 @@ def test_data_without_boxes_and_networks_without_cells_are_errors() -> None:
 
 def test_the_baseline_is_one_guess_for_every_image() -> None:
     assert 0 <= task().baseline(example(), example()) < 0.5
+
+
+def test_edges_matter_where_the_teacher_sees_an_object_and_regions_are_shares_of_the_image() -> None:
+    examples, own = example((SCENES[1], EMPTY)), task()
+    batch = examples.take(slice(None))
+    focus = own.focus(perfect(examples, batch), batch)
+    assert set(focus) == {"edges"} and focus["edges"].shape == (2, 64)
+    cells = assigned(cells_of(16, SIDE, SIDE), batch.targets["boxes"], batch.masks["objects"])
+    torch.testing.assert_close(focus["edges"] > 0.5, (cells.objects >= 0).repeat_interleave(4, dim=1))
+    regions = own.regions(batch)
+    torch.testing.assert_close(regions[0] * SIDE, batch.targets["boxes"][0])
+    assert not regions[1].any()
