@@ -86,9 +86,16 @@ def test_all_that_is_wrong_is_named_with_its_id(tmp_path: Path) -> None:
         {"id": 201, "image_id": 10, "category_id": 8, "bbox": [4, 2, 20, 10]},
         {"image_id": True, "category_id": 7, "bbox": [4, 2, 20, 10]}, 5,
     ]  # fmt: skip
+    given["annotations"].append({"id": 202, "image_id": 10, "category_id": 7, "bbox": [4, 2, 10**400, 10]})
     folder = write(tmp_path / "train", given)
     (folder / "4.png").unlink()
-    write(tmp_path / "val", {**document(), "categories": [*CATEGORIES, CATEGORIES[0], {"id": 9, "name": "cat"}, {"id": "x"}]})
+    write(
+        tmp_path / "val",
+        {
+            **document(),
+            "categories": [*CATEGORIES, CATEGORIES[0], {"id": 9, "name": "cat"}, {"id": 8, "name": "\ud800"}, {"id": "x"}],
+        },
+    )
     for split in ("train", "validation"):
         assert_input_error(
             lambda split=split: read(tmp_path, split),  # type: ignore[misc]
@@ -97,7 +104,7 @@ def test_all_that_is_wrong_is_named_with_its_id(tmp_path: Path) -> None:
             "annotation 200: its image_id is 99", "annotation 201: its category_id is 8; the categories are 3, 7",
             "annotations[7]: its image_id is True", "annotations[8]: is 5", "image 14: there is no file", "4.png",
             "val/annotations.json, categories[2]: id 7 stands twice", "two categories are called 'cat'",
-            "categories[4]: has no id",
+            "categories[5]: has no id", "annotation 202: its bbox is", "has a name that is not UTF-8",
         )  # fmt: skip
 
 
@@ -149,3 +156,12 @@ def test_boxes_are_cut_at_the_image_within_a_pixel(tmp_path: Path) -> None:
     write(folders(tmp_path) / "train", given)
     boxes = read(tmp_path).targets["boxes"].values
     assert isinstance(boxes, Ragged) and [0.0, 0.0, 32.0, 16.0] in boxes.values.tolist()
+
+
+def test_a_name_longer_than_that_of_any_file_is_absent(tmp_path: Path) -> None:
+    given = document()
+    folder = write(tmp_path / "train", given)
+    given["images"][0]["file_name"] = "x" * 5_000
+    (folder / "annotations.json").write_text(json.dumps(given))
+    write(tmp_path / "val")
+    assert_input_error(lambda: read(tmp_path), "image 10: there is no file")

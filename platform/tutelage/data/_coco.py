@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from tutelage.data._broken import all_in_one
+from tutelage.data._folders import is_file
+from tutelage.data._labels import is_text
 from tutelage.errors import InputError, nearest
 
 TOLERANCE_PX = 1.0  # by which a box may stand out of its image; it is cut there
@@ -73,7 +76,7 @@ _PARTS = ("images", "annotations", "categories")
 
 def _document(file: Path, folder: Path) -> dict[str, Any]:
     """Return the parts of an annotation file. Raises `InputError` for another file than COCO's."""
-    if not file.is_file():
+    if not is_file(file):
         hint = nearest(file.name, [one.name for one in folder.iterdir() if one.is_file()])
         raise InputError(f"{file}: is not there.{hint} It is COCO's JSON; the option 'annotations' is its name.")
     try:
@@ -111,7 +114,7 @@ def _is_id(value: Any) -> bool:
 
 
 def _wrong_images(file: Path, folder: Path, images: Mapping[int, Mapping[str, Any]]) -> list[InputError]:
-    absent = [(one, given["file_name"]) for one, given in images.items() if not (folder / given["file_name"]).is_file()]
+    absent = [(one, given["file_name"]) for one, given in images.items() if not is_file(folder / given["file_name"])]
     return [InputError(f"{file}, image {one}: there is no file {folder / name}.") for one, name in absent]
 
 
@@ -121,6 +124,8 @@ def _wrong_categories(file: Path, categories: Mapping[int, Mapping[str, Any]]) -
     listed = [
         InputError(f"{file}: two categories are called '{name}'. Give them different names, or one id.") for name in twice
     ]
+    odd = [name for name in names if not is_text(name)]
+    listed += [InputError(f"{file}: the category {name!r} has a name that is not UTF-8.") for name in odd]
     return listed if categories else [InputError(f"{file}: has no category with an id and a name.")]
 
 
@@ -149,7 +154,7 @@ def _faults(given: Any, images: Mapping[Any, Any], categories: Mapping[int, Any]
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max  # 10**400 too
 
 
 def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -57,3 +57,11 @@ def _splits_in(root: Path, named: Mapping[str, str], what: str) -> dict[SplitNam
 def splits_within(root: Path) -> list[Path]:
     """Return the folders with the name of a split that are in folders of `root`."""
     return [root / name / one for name in folders(root) for one in folders(root / name) if one.lower() in _SPLITS]
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a file; False for a name that is longer than any file's."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

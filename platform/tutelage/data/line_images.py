@@ -20,7 +20,7 @@ from pydantic import Field as Option
 from tutelage.data import Examples, SplitName
 from tutelage.data._broken import all_in_one, attempt, errors_in, read_all
 from tutelage.data._decode import upright
-from tutelage.data._folders import split_folders
+from tutelage.data._folders import is_file, split_folders
 from tutelage.data._image_files import images_in
 from tutelage.data._lines import line_examples, note_on_lines, steps_needed
 from tutelage.data._splitting import draw, how_split
@@ -90,7 +90,7 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
 def _named_lines(folder: Path, config: Config) -> Lines:
     """Return the lines of a folder. Raises `InputError` for all wrong lines of its file."""
     file = folder / config.transcripts
-    if not file.is_file():
+    if not is_file(file):
         hint = nearest(file.name, [one.name for one in folder.iterdir() if one.is_file()])
         raise InputError(
             f"{file}: is not there.{hint} It has a line for each image: the image's name, a tab, and its text. The option "
@@ -118,7 +118,7 @@ def _wrong(file: Path, number: int, name: str, tab: str, text: str, first: Mappi
         yield InputError(f"{where} has no text for {name}. Write it, or remove the line.")
     if tab and name in first:
         yield InputError(f"{where} {name} stands in line {first[name]} too. Remove one of them.")
-    elif tab and not (file.parent / name).is_file():
+    elif tab and not is_file(file.parent / name):
         yield InputError(f"{where} there is no image {file.parent / name}.")
 
 
