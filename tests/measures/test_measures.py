@@ -18,6 +18,8 @@ TABLE = {
     "slot_f1": ("maximise", "each_epoch", "corpus", neg_log10_error, 0.0, "quality/slot_f1"),
     "exact_match": ("maximise", "each_epoch", "share", neg_log10_error, 0.0, "quality/exact_match"),
     "character_error_rate": ("minimise", "each_epoch", "corpus", log10_raised, 1.0, "quality/character_error_rate"),
+    "mean_average_precision": ("maximise", "each_epoch", "corpus", neg_log10_error, 0.0, "quality/mean_average_precision"),
+    "mean_average_precision_50": ("maximise", "each_epoch", "corpus", neg_log10_error, 0.0, "quality/mean_average_precision_50"),
     "agreement": ("maximise", "at_end", "mean", neg_log10_error, 0.0, "quality/agreement"),
     "teacher_kl_nats": ("minimise", "at_end", "mean", log10, None, "quality/teacher_kl_nats"),
     "calibration_error": ("minimise", "at_end", "corpus", identity, None, "quality/calibration_error"),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.stored_sweep import learnt, write_sweep
+from tutelage.dashboard.snapshot import unpacked
 from tutelage.errors import InputError, NoStudentFits
 from tutelage.files import content_address
 from tutelage.networks import checkpoint
@@ -67,6 +68,7 @@ def logged(monkeypatch: pytest.MonkeyPatch, taught: TrainingContext) -> dict[str
     tracker: Any = SimpleNamespace(
         log_measures=lambda trial, measures: found.setdefault("measures", {}).update({trial: measures}),
         log_selection=lambda document: found.update(selection=document), experiment_id="7",
+        log_snapshot=lambda make: found.update(snapshot=unpacked(make())), run_ids={},
     )  # fmt: skip
     monkeypatch.setattr(select, "_tracked", lambda *_: nullcontext(tracker))
     monkeypatch.setattr(select, "cluster", lambda *_: nullcontext())
@@ -94,6 +96,8 @@ def test_the_best_student_is_confirmed_compared_and_tested(
     assert document["test"]["evaluations"] == 1 and document["model"] is None
     assert home.selection() == logged["selection"] == document
     assert logged["measures"][best]["confirmed_seeds"] == 2.0
+    snapshot = logged["snapshot"]
+    assert snapshot["id"][snapshot["is_champion"]] == best and snapshot["seeds"][snapshot["is_champion"]] == 2
     assert choice.student_dir == home.student_path(best) and choice.report_path.exists()
 
 
