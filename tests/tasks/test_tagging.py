@@ -139,6 +139,11 @@ def test_the_baselines_label_of_an_unseen_token_is_the_commonest_of_labelled_one
     assert Tagging().baseline(train, example([([5, 1], [1, 1], 0)])) == 1.0
 
 
+def test_the_baselines_label_of_a_rare_token_is_its_own_however_common_another_one_is() -> None:
+    train = example([([1] * 10, [0] * 10, 0)] * 300 + [([2], [1], 0)])
+    assert Tagging().baseline(train, example([([1, 2], [0, 1], 0)])) == 1.0
+
+
 def test_a_token_without_a_label_is_shown_by_a_question_mark_and_no_label_for_it_is_wrong() -> None:
     shown = example([([2, 3], [1, UNKNOWN], 0)])
     for first, num_wrong in ((1, 0), (2, 1)):

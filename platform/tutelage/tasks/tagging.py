@@ -142,17 +142,20 @@ class Tagging:
         return table(rows)
 
     def baseline(self, train: Examples, validation: Examples) -> float:
-        """Return the validation F1 of giving every token the label that it has most often in training; of ties, the first."""
+        """Return the validation F1 of giving every token the label that it has most often in training; of ties, the first.
+
+        A token that has no label in training has the commonest label of all.
+        """
         batch, name = validation.take(slice(None)), train.targets[SLOTS].names
         tokens = next(iter(train.inputs))
         shape = (len(train.inputs[tokens].names), len(name))
         seen = train.take(slice(None))
         known = seen.masks[tokens] & (seen.targets[SLOTS] != UNKNOWN)
-        table = torch.zeros(shape).index_put_(
-            (seen.words[known], seen.targets[SLOTS][known]), torch.ones(()), accumulate=True
+        table = torch.zeros(shape, dtype=torch.int64).index_put_(
+            (seen.words[known], seen.targets[SLOTS][known]), torch.tensor(1), accumulate=True
         )  # fmt: skip
-        table += 1e-3 * table.sum(dim=0)  # a token that training lacks has the commonest label of all
-        guessed = table.argmax(dim=1)[batch.words]
+        commonest = table.sum(dim=0).argmax()
+        guessed = table.argmax(dim=1).where(table.any(dim=1), commonest)[batch.words]
         return SLOT_F1.aggregate(counts(guessed, batch.targets[SLOTS], batch.masks[tokens], name).numpy())
 
     def _best(self, sequences: Sequences, batch: Batch) -> tuple[Tensor, Tensor]:
