@@ -175,6 +175,21 @@ def test_a_causal_network_predicts_characters_from_earlier_ones(tmp_path: Path) 
         build(spec, token)
 
 
+def test_a_causal_classifier_without_a_piece_of_padding_is_an_error(tmp_path: Path) -> None:
+    from transformers import GPT2ForSequenceClassification
+
+    config = json.loads((hf_directories.causal(tmp_path) / "config.json").read_text())
+    labels = {"id2label": {0: "no", 1: "yes"}, "label2id": {"no": 0, "yes": 1}}
+    for padding in (None, 3):
+        made = GPT2ForSequenceClassification.config_class(**{**config, **labels, "pad_token_id": padding})
+        GPT2ForSequenceClassification(made).save_pretrained(tmp_path)
+        if padding is None:
+            with pytest.raises(InputError, match=r"config.json: has no pad_token_id.* or set head: new"):
+                build(KNOWN, CLASS, path=str(tmp_path), head="own")
+    model = build(KNOWN, CLASS, path=str(tmp_path), head="own")
+    torch.testing.assert_close(model(*given([2, 1], [1]))[1:], model(*given([1])))
+
+
 def copied(tmp_path: Path) -> Path:
     return Path(shutil.copytree(hf_directories.encoder(), tmp_path / "copy"))
 

@@ -113,7 +113,7 @@ def build(config: Config, signature: Signature) -> nn.Module:
     """Return the network with pretrained weights; on the meta device, where it is only sized, with none.
 
     Raises `InputError` for a directory that cannot be read, a tokenizer of another vocabulary, a label sequence that must be
-    causal and a network that is not, and classes that its own head lacks.
+    causal and a network that is not, classes that its own head lacks, and a causal classifier without a piece of padding.
     """
     directory = hf.directory_of(config.path, config.package)
     about = hf.configuration(directory)
@@ -125,10 +125,21 @@ def build(config: Config, signature: Signature) -> nn.Module:
         return Pretrained(body, splitter, config, heads(about.hidden_size, signature), hf.longest(body))
     output = _only(signature.outputs)
     columns = _of_pieces(output, splitter) if output.is_causal else _of_labels(output, directory)
-    kind = "AutoModelForCausalLM" if output.is_causal else _CLASSIFIERS[bool(output.steps)]
     head = OwnLogits(output.name, columns, is_stepped=bool(output.steps))
-    body = hf.network(directory, about, kind)
+    body = hf.network(directory, about, _with_head(output, directory, about))
     return Pretrained(body, splitter, config, head, hf.longest(body))
+
+
+def _with_head(output: OutputSpec, directory: Path, about: Any) -> str:
+    """Return transformers' class of the network with its own head. Raises `InputError` for one that reads no batches."""
+    if output.is_causal:
+        return "AutoModelForCausalLM"
+    if not output.steps and about.pad_token_id is None and not hf.reads_later_pieces(about):
+        raise InputError(
+            f"{directory / 'config.json'}: has no pad_token_id, by which a causal classifier finds the last piece of a text. "
+            "Add it, or set head: new."
+        )
+    return _CLASSIFIERS[bool(output.steps)]
 
 
 def _only(outputs: Sequence[OutputSpec]) -> OutputSpec:
