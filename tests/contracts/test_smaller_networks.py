@@ -102,6 +102,7 @@ PAIRS = [(method, model) for method in METHODS for model in dict.fromkeys([*plug
 SENTENCE_MODELS = {  # those of the package, with the methods that have nothing to remove from them
     "transformer": {"units"}, "causal_transformer": {"units"}, "text_cnn": {"channels", "composed", "heads", "spr", "units"},
     **{name: {"channels", "composed", "heads", "low_rank", "spr"} for name in ("bilstm", "bigru", "gru")},
+    "huggingface": {"channels", "composed", "heads", "spr", "units"},
 }  # fmt: skip
 
 

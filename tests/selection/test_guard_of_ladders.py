@@ -113,7 +113,10 @@ def selected(found: Swept, monkeypatch: pytest.MonkeyPatch, **options: Any) -> d
                     checkpoint.write(draft, model, about)
             yield name, [{**measured, "elapsed_s": 1.0}] * rungs
 
-    tracker = SimpleNamespace(log_measures=lambda *_: None, log_selection=lambda _: None, experiment_id="7")
+    tracker = SimpleNamespace(
+        log_measures=lambda *_: None, log_selection=lambda _: None, log_snapshot=lambda make: make(), run_ids={},
+        experiment_id="7",
+    )  # fmt: skip
     monkeypatch.setattr(student_jobs, "train_students", train)
     monkeypatch.setattr(select, "_tracked", lambda *_: nullcontext(tracker))
     monkeypatch.setattr(select, "cluster", lambda *_: nullcontext())

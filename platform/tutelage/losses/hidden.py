@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ class Config(PluginConfig):
     """All stages are compared; there are no options."""
 
 
-class Between(NamedTuple):
+@dataclass(frozen=True)
+class Between:
     """A place among a network's stages: the features of `before`, and of `after` with this `share`."""
 
     before: Stage
