@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,12 @@ from tutelage.dashboard import serving
 from tutelage.dashboard.guard import Guard
 from tutelage.dashboard.settings import TOKEN, Settings
 from tutelage.errors import InputError
+
+MLFLOW_SERVER = (
+    "MLFLOW_SERVER_ALLOWED_HOSTS", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "_MLFLOW_SERVER_FILE_STORE",
+    "_MLFLOW_SERVER_REGISTRY_STORE", "_MLFLOW_SERVER_ARTIFACT_ROOT", "_MLFLOW_SERVER_ARTIFACT_DESTINATION",
+    "_MLFLOW_SERVER_SERVE_ARTIFACTS", "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -39,6 +46,28 @@ def test_the_address_with_the_token_sets_a_cookie_that_other_sites_cannot_send(g
     assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
     assert request(guarded, "/", cookie=f"other=1; {cookie.partition(';')[0]}").body == b"inside"
     assert request(guarded, "/", "POST", x_tutelage_token="abc").body == b"inside"
+
+
+def test_the_sites_own_pages_have_no_origin_and_others_keep_theirs() -> None:
+    inner = Starlette(routes=[Route("/", lambda request: PlainTextResponse(request.headers.get("origin", "none")))])
+    app = Guard(inner, Settings(token="abc", is_guarded=True))
+    origins = ("http://gpu-box:5080", "http://gpu-box:9999", "http://[", "null")
+    found = [request(app, "/", host="gpu-box:5080", x_tutelage_token="abc", origin=one).body.decode() for one in origins]
+    assert found == ["none", *origins[1:]]
+
+
+@pytest.mark.slow
+def test_mlflow_and_the_explorer_are_reached_by_the_machines_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in MLFLOW_SERVER:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    address = serving.Address(uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    app = serving.application(address, Settings(token="abc", is_guarded=True))
+    own: dict[str, Any] = {"host": "gpu-box:5080", "x_tutelage_token": "abc", "origin": "http://gpu-box:5080"}
+    assert request(app, "/tutelage/api/session", **own).status == 200
+    search = ("/api/2.0/mlflow/experiments/search", "POST", {"max_results": 1})
+    assert request(app, *search, **own, content_type="application/json").status == 200
+    assert request(app, *search, **{**own, "origin": "http://gpu-box:9999"}).status == 403
 
 
 def test_a_watcher_needs_no_token(guarded: Any) -> None:

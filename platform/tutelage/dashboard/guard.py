@@ -19,7 +19,8 @@ OPEN = ("/health", "/version")  # of MLflow, for what watches the server
 class Guard:
     """An ASGI application that lets a request through to another with the token: in the address, a header or a cookie.
 
-    An address with the token sets the cookie, which only this site's own pages send (`SameSite=Strict`).
+    An address with the token sets the cookie, which only this site's own pages send (`SameSite=Strict`). A request of one of
+    these pages comes without its `Origin`: MLflow refuses those of pages at other names than localhost.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -32,9 +33,9 @@ class Guard:
         headers = Headers(scope=scope)
         in_address = parse_qs(scope.get("query_string", b"").decode("latin-1")).get(QUERY, [""])[0]
         if self._settings.is_token(in_address):
-            await self._app(scope, receive, _with_cookie(send, self._settings.token))
+            await self._app(_without_own_origin(scope), receive, _with_cookie(send, self._settings.token))
         elif self._settings.is_token(headers.get(HEADER)) or self._settings.is_token(_cookie(headers)):
-            await self._app(scope, receive, send)
+            await self._app(_without_own_origin(scope), receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
@@ -45,6 +46,18 @@ def no_token() -> RequestFailed:
     """Return the error of a request without the token."""
     way_out = "Open the address that `tutelage dashboard` has printed; it ends in ?token=…"
     return RequestFailed(401, "This needs the token.", "The request has none, or a wrong one.", way_out)
+
+
+def is_own(origin: str, host: str) -> bool:
+    """Return whether the `Origin` of a request is the site that its `Host` names."""
+    return bool(host) and origin.partition("://")[2] == host
+
+
+def _without_own_origin(scope: Scope) -> Scope:
+    headers = Headers(scope=scope)
+    if not is_own(headers.get("origin", ""), headers.get("host", "")):
+        return scope
+    return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"origin"]}
 
 
 def _cookie(headers: Headers) -> str:

@@ -10,12 +10,10 @@ import warnings
 
 import mlflow
 from fastapi import FastAPI
-from starlette.requests import Request
-from starlette.responses import RedirectResponse
 from starlette.routing import Mount, Route
 
 from tutelage.dashboard.guard import Guard
-from tutelage.dashboard.pages import explorer
+from tutelage.dashboard.pages import explorer, to_the_page
 from tutelage.dashboard.reader import Reader
 from tutelage.dashboard.settings import Settings
 
@@ -38,15 +36,10 @@ def with_explorer(settings: Settings) -> FastAPI:
     place = os.environ.get(STATIC_PREFIX_ENV_VAR, "").rstrip("/") + PATH
     reader = Reader(_client(), _artifact_of_server)
     app.router.routes.insert(0, Mount(place, app=explorer(reader, settings)))
-    app.router.routes.insert(1, Route(place, _to_the_page))
+    app.router.routes.insert(1, Route(place, to_the_page))
     if settings.is_guarded:
         app.add_middleware(Guard, settings=settings)
     return app
-
-
-def _to_the_page(request: Request) -> RedirectResponse:
-    query = f"?{request.url.query}" if request.url.query else ""
-    return RedirectResponse(f"{request.url.path}/{query}")
 
 
 def _client() -> mlflow.MlflowClient:

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -59,6 +59,12 @@ def explorer(reader: Reader, settings: Settings, *, in_frames: bool = False) -> 
     ]
     handlers: dict[Any, Callable[..., Any]] = {RequestFailed: _failed, HTTPException: _not_found, Exception: _broken}
     return Starlette(routes=routes, exception_handlers=handlers, middleware=[Middleware(GZipMiddleware, compresslevel=3)])
+
+
+def to_the_page(request: Request) -> Response:
+    """Redirect from the explorer's address without its last slash; the token in the query stays."""
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"{request.url.path}/{query}")
 
 
 class _Explorer:
