@@ -37,6 +37,9 @@ PLACES = [
     "https://host/x?api_key={}",
     "tool --password {} run",
     "tool --api-key {}",
+    "passwords: ['a]', '{}']",
+    "{{'api_keys': ['x', '{}'], 'more': 1}}",
+    "secret=[a, b, {}",
 ]
 
 
@@ -105,6 +108,7 @@ def test_what_stands_beside_a_secret_stays() -> None:
         ("tokens", False), ("num_tokens", False), ("key", False), ("keys", False), ("passes", False), ("secretary", False),
         ("authors", False), ("monkey", False), ("signature", False),
         ("next_token_accuracy", False), ("my.token_f1", False), ("token_rate", False), ("access_token_rate_password", True),
+        ("passwords", True), ("api_keys", True), ("attention_keys", False),
         ("token", True), ("token_value", True), ("token_accuracy_token", True),
     ],
 )  # fmt: skip

@@ -37,6 +37,10 @@ _KEYS = {
     "storage",
 }  # … key
 
+_LISTED = {  # words that may have a plural s
+    "key", "apikey", "accesskey", "secretkey", "privatekey", "signingkey", *_ALWAYS,
+}  # fmt: skip
+
 _USER = re.compile(r"(://)[^/\s\"<>]*@")
 _CHUNK = re.compile(r"[^\s\"<>]++")
 _PASSWORD = re.compile(
@@ -45,7 +49,9 @@ _PASSWORD = re.compile(
 _NAME = r"(?<![\w.\-])[\w.\-]++"  # whole, and never a part of one: a long word is read once
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
 _KEY = re.compile(rf"(?P<name>{_NAME})[\"']?\s*[=:]\s*")
-_VALUE = re.compile(rf"{_QUOTED}|[^\s&;\"']+")
+_LIST = rf"\[(?:{_QUOTED}|[^\]\n])*+\]?"
+_AROUND = {'"': '""', "'": "''", "[": "[]"}  # what stays around a hidden value, by how it begins
+_VALUE = re.compile(rf"{_QUOTED}|{_LIST}|[^\s&;\"']+")
 _SIGNED = re.compile(r"([?&;](?:[\w\-]*[-_])?(?:sig|signature|key|code)=)[^\s&;\"']+", re.IGNORECASE)
 _HEADER = re.compile(r"((?:proxy-)?authorization[\"']?\s*[=:]\s*[\"']?)[^\r\n\"']+", re.IGNORECASE)
 _BEARER = re.compile(r"\b(bearer\s+)[A-Za-z0-9._~+/=\-]+", re.IGNORECASE)
@@ -91,8 +97,8 @@ def _without_secret_values(text: str) -> Iterator[str]:
     for key in _KEY.finditer(text):
         value = _VALUE.match(text, key.end()) if key.start() >= place and is_secret(key["name"]) else None
         if value:
-            quote = value[0][0] if value[0][0] in "\"'" else ""
-            yield f"{text[place : key.end()]}{quote}{HIDDEN}{quote}"
+            before, after = _AROUND.get(value[0][0], ("", ""))
+            yield f"{text[place : key.end()]}{before}{HIDDEN}{after}"
             place = value.end()
     yield text[place:]
 
@@ -147,4 +153,6 @@ def _is_always_secret(name: str) -> bool:
 
 
 def _words(name: str) -> list[str]:
-    return [word.lower() for word in _WORDS.findall(name)]
+    """Return the words of a name in lower case; of a list's name, such as `api_keys`, those of one of its values."""
+    words = [word.lower() for word in _WORDS.findall(name)]
+    return [word.removesuffix("s") if word.removesuffix("s") in _LISTED else word for word in words]
