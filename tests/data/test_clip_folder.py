@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.data.common import assert_input_error, cut
 from tests.requirements import needs
 from tutelage.data import UNKNOWN, Examples, Ragged, clip_folder
 from tutelage.data._video_files import spread
-from tutelage.errors import UnreachableError
+from tutelage.errors import InputError, UnreachableError
 
 CLASSES = ("jump", "run")
 video = needs(importlib.util.find_spec("av"), "package av")
@@ -200,6 +201,19 @@ def test_clips_are_decoded_once_and_again_when_they_change(tmp_path: Path, monke
     assert np.array_equal(clip(read(given)), clip(first))
     with pytest.raises(TypeError):
         read(given | {"longest": 5})
+
+
+@pytest.mark.parametrize("name", ["frames.bin", "about.json"])
+def test_a_damaged_cache_is_an_error_that_names_its_folder(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "clips", 5)
+    given = options(tmp_path)
+    first = clip(read(given))
+    for entry in (tmp_path / "cache").iterdir():
+        (entry / name).write_bytes((entry / name).read_bytes()[:-5])
+    with pytest.raises(InputError, match=r"cache/[0-9a-f]{16}: the cached examples are damaged.*Remove this folder"):
+        read(given)
+    shutil.rmtree(tmp_path / "cache")
+    assert np.array_equal(clip(read(given)), first)
 
 
 def test_every_split_is_normalised_by_training(tmp_path: Path) -> None:

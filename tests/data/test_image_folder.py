@@ -98,6 +98,17 @@ def test_images_are_decoded_once_and_again_when_they_change(tmp_path: Path, monk
     assert sorted(path.name[0] == "." for path in (tmp_path / "cache").iterdir()) == [False] * 3, "no draft is left"
 
 
+@pytest.mark.parametrize("name", ["images.npy", "about.json"])
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_damaged_cache_is_an_error_that_names_its_folder(tmp_path: Path, name: str, is_empty: bool) -> None:
+    options = in_folders(tmp_path)
+    read(options)
+    for entry in (tmp_path / "cache").iterdir():
+        (entry / name).write_bytes(b"" if is_empty else (entry / name).read_bytes()[:-5])
+    with pytest.raises(InputError, match=r"cache/[0-9a-f]{16}: the cached examples are damaged.*Remove this folder"):
+        read(options)
+
+
 def test_a_split_is_memory_mapped_and_writing_to_it_does_not_reach_the_cache(tmp_path: Path) -> None:
     options = in_folders(tmp_path)
     first = read(options).inputs

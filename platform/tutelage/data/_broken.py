@@ -1,8 +1,9 @@
-"""Several files read one after another; all of them that cannot be read are named in one error, with their number."""
+"""Several files read one after another, and folders of a cache: what cannot be read is named in one error."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from tutelage.errors import InputError
@@ -33,6 +34,16 @@ def read_all(
         wrong += errors_in(attempt(read) for read in also)
         raise all_in_one(wrong, len(before) + len(reads) + len(also), what)
     return [one for one in found if not isinstance(one, InputError)]
+
+
+def of_cache(entry: Path, read: Callable[[], T]) -> T:
+    """Return what `read` returns of a cache's folder `entry`. Raises `InputError` for a folder that is damaged."""
+    try:
+        return read()
+    except (OSError, EOFError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{entry}: the cached examples are damaged ({error}). Remove this folder, and run it again."
+        ) from error
 
 
 def errors_in(found: Iterable[object]) -> list[InputError]:

@@ -19,7 +19,7 @@ import torch
 from pydantic import Field as Option
 
 from tutelage.data import Examples, Field, Ragged, SplitName, offsets_of
-from tutelage.data._broken import all_in_one, attempt, errors_in
+from tutelage.data._broken import all_in_one, attempt, errors_in, of_cache
 from tutelage.data._class_folders import Found, every, find
 from tutelage.data._clip_files import Clip, beside_splits, clips_in, left_out
 from tutelage.data._splitting import statistics
@@ -81,6 +81,10 @@ def _decoded(clips: Sequence[Clip], found: Found[Clip], config: Config) -> tuple
     entry = expanded(config.cache) / key
     if not entry.is_dir():
         _decode(clips, entry, found, config)
+    return of_cache(entry, lambda: _cached(entry, config))
+
+
+def _cached(entry: Path, config: Config) -> tuple[dict[str, Any], np.ndarray]:
     about: dict[str, Any] = json.loads((entry / _ABOUT).read_text(encoding="utf-8"))
     # Copy-on-write: a tensor needs writable memory, and writes must not reach the file.
     return about, np.memmap(entry / _PIXELS, dtype=np.uint8, mode="c", shape=_shape(sum(about["lengths"]), config))

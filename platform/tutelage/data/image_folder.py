@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from tutelage.data import Examples, SplitName
-from tutelage.data._broken import all_in_one, attempt, errors_in
+from tutelage.data._broken import all_in_one, attempt, errors_in, of_cache
 from tutelage.data._class_folders import find
 from tutelage.data._decode import decoded
 from tutelage.data._image_files import ENDINGS, images_in, left_out
@@ -72,6 +72,10 @@ def _decoded(files: Sequence[Path], root: Path, config: Config) -> tuple[np.ndar
     entry = expanded(config.cache) / hashlib.sha256(parts.encode()).hexdigest()[:16]
     if not entry.is_dir():
         _decode(files, entry, root, config)
+    return of_cache(entry, lambda: _cached(entry))
+
+
+def _cached(entry: Path) -> tuple[np.ndarray, tuple[float, ...], tuple[float, ...]]:
     about = json.loads((entry / _ABOUT).read_text(encoding="utf-8"))
     # Copy-on-write: a tensor needs writable memory, and writes must not reach the file.
     return np.load(entry / _PIXELS, mmap_mode="c", allow_pickle=False), tuple(about["mean"]), tuple(about["std"])
