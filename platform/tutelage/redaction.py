@@ -50,7 +50,7 @@ _NAME = r"(?<![\w.\-])[\w.\-]++"  # whole, and never a part of one: a long word 
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
 _KEY = re.compile(rf"(?P<name>{_NAME})[\"']?\s*[=:]\s*")
 _LIST = rf"\[(?:{_QUOTED}|[^\]\n])*+\]?"
-_AROUND = {'"': '""', "'": "''", "[": "[]"}  # what stays around a hidden value, by how it begins
+_AROUND = {'"': ('"', '"'), "'": ("'", "'"), "[": ("[", "]")}  # what stays around a hidden value, by how it begins
 _VALUE = re.compile(rf"{_QUOTED}|{_LIST}|[^\s&;\"']+")
 _SIGNED = re.compile(r"([?&;](?:[\w\-]*[-_])?(?:sig|signature|key|code)=)[^\s&;\"']+", re.IGNORECASE)
 _HEADER = re.compile(r"((?:proxy-)?authorization[\"']?\s*[=:]\s*[\"']?)[^\r\n\"']+", re.IGNORECASE)
