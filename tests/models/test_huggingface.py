@@ -22,6 +22,7 @@ from tutelage.errors import InputError, UnreachableError
 from tutelage.models import _hf_directory
 from tutelage.networks import stages
 from tutelage.networks.checkpoint import blank
+from tutelage.networks.program import program_of
 from tutelage.signature import InputSpec, OutputSpec, Signature, character_name
 
 pytestmark = [needs(importlib.util.find_spec("transformers"), "package transformers"), pytest.mark.slow]
@@ -275,6 +276,22 @@ def test_a_text_of_more_pieces_than_the_network_takes_is_an_error(kind: str, lon
     model(*given([1] * (longest - 2)))
     with pytest.raises(InputError, match=f"a text has {longest + 1} pieces, the network takes {longest}"):
         model(*given([1] * (longest - 1)))
+
+
+def test_a_character_without_a_piece_is_the_unknown_piece() -> None:
+    model = build(replace(KNOWN, names=("a", "z", " ")))
+    unknown = hf_directories.PIECES.index("[UNK]")
+    assert model.splitter.split == [[hf_directories.PIECES.index("a")], [unknown], [unknown]]
+
+
+def test_an_exported_program_takes_as_many_words_as_if_each_had_the_most_pieces() -> None:
+    model, signature = build(), Signature(inputs=(KNOWN,), outputs=(SLOTS,))
+    program = program_of(model, signature).module()
+    most = (32 - 2) // max(map(len, model.splitter.split))  # positions without the two special pieces
+    arguments = given([1] * most, [2])
+    torch.testing.assert_close(program(*arguments)["slots"], model(*arguments)["slots"])
+    with pytest.raises((AssertionError, RuntimeError), match=f"<= {most}"):
+        program(*given([1] * (most + 1), [2]))
 
 
 def test_other_files_at_the_same_path_are_another_network(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ class Splitter(nn.Module):
 
     A known word is split as the tokenizer splits it within a sentence. An unknown word is split by its characters where the
     data spell words; otherwise it is the tokenizer's unknown piece. A vocabulary of single characters is one of characters:
-    each is split alone. Raises `InputError` for a tokenizer that has no piece for one of them.
+    each is split alone. What the tokenizer has no piece for is its unknown piece too. An exported program gives each word the
+    positions of the word of most pieces, so that it takes fewer words than the network does.
     """
 
     def __init__(self, tokenizer: Any, spec: InputSpec, padding: int) -> None:
