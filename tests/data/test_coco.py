@@ -158,6 +158,27 @@ def test_boxes_are_cut_at_the_image_within_a_pixel(tmp_path: Path) -> None:
     assert isinstance(boxes, Ragged) and [0.0, 0.0, 32.0, 16.0] in boxes.values.tolist()
 
 
+def test_a_box_that_is_cut_to_nothing_and_a_file_of_two_images_are_errors(tmp_path: Path) -> None:
+    given = document()
+    for place, box in enumerate(([-0.9, 2, 0.5, 5], [40.2, 2, 0.5, 5])):
+        given["annotations"][place]["bbox"] = box
+    given["images"][3]["file_name"] = "2.png"
+    assert_input_error(
+        lambda: read(write(tmp_path, given)), "annotation 100: its box [-0.9, 2, 0.5, 5] has no area within image 10",
+        "annotation 101: its box [40.2", "image 13: has the file of image 12",
+    )  # fmt: skip
+
+
+def test_boxes_of_a_flat_image_are_scaled_as_its_pixels(tmp_path: Path) -> None:
+    given = document(size=(100, 5))  # at 32 px its height is 1.6, so 2
+    for image, annotation in zip(given["images"], given["annotations"], strict=False):
+        annotation["bbox"] = [0, 0, 100.9, 5.5]
+        del image["width"], image["height"]
+    boxes = read(write(tmp_path, given, (100, 5)), validation_share=0.2, test_share=0.2).targets["boxes"].values
+    assert isinstance(boxes, Ragged)
+    torch.testing.assert_close(boxes.values, torch.tensor([[0.0, 0.0, 32.0, 2.0]]).expand(len(boxes.values), 4))
+
+
 def test_a_name_longer_than_that_of_any_file_is_absent(tmp_path: Path) -> None:
     given = document()
     folder = write(tmp_path / "train", given)

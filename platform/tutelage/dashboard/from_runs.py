@@ -62,7 +62,7 @@ def _sweep(parent: Run, found: Sequence[Run], note: str) -> dict[str, Any]:
         "started_at": parent.info.start_time, "updated_at": time.time_ns() // 1_000_000,
         "task": parent.data.params.get("task", ""), "data": redact(parent.data.params.get("data", "")),
         "seed": _parsed(parent.data.params.get("seed")), "num_trials": None,
-        "hypervolume": parent.data.metrics.get("front/hypervolume"), "notes": [note], "constraints": [], "limits": [],
+        "hypervolume": finite(parent.data.metrics.get("front/hypervolume")), "notes": [note], "constraints": [], "limits": [],
         "elapsed_s": (parent.info.end_time - parent.info.start_time) / 1000 if parent.info.end_time else None,
         "running": [{"trial": 0, "id": str(run.info.run_name), "epoch": None, "value": None} for run in running],
         "policies": {name: {"options": {}, "takes": None} for name in plugins.names("policies")}, "policy": "",
@@ -159,4 +159,4 @@ def _parsed(text: str | None) -> Any:
         number = float(text)
     except ValueError:
         return text
-    return finite(number) if "." in text or "e" in text.lower() else int(number) if np.isfinite(number) else text
+    return finite(number) if "." in text or "e" in text.lower() else int(text) if np.isfinite(number) else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -88,11 +89,14 @@ class Reader:
             return document, self._client.get_run(own)
 
     def curves(self, run: Run) -> dict[str, list[tuple[int, float]]]:
-        """Return by measure the (epoch, value) of a run's training."""
-        keys = [key for key in run.data.metrics if key.startswith("train/")] or _with_steps(self._client, run)
+        """Return by measure the (epoch, value) of a run's training; epochs whose value is NaN or infinite are left out."""
         with _answered(run.info.run_id):
+            keys = [key for key in run.data.metrics if key.startswith("train/")] or _with_steps(self._client, run)
             rows = {key: self._client.get_metric_history(run.info.run_id, key) for key in keys}
-        return {key.removeprefix("train/"): sorted({(one.step, one.value) for one in each}) for key, each in rows.items()}
+        return {
+            key.removeprefix("train/"): sorted({(one.step, one.value) for one in each if math.isfinite(one.value)})
+            for key, each in rows.items()
+        }
 
     def _active(self, run_id: str) -> Run:
         run = self._client.get_run(run_id)

@@ -115,7 +115,15 @@ def _is_id(value: Any) -> bool:
 
 def _wrong_images(file: Path, folder: Path, images: Mapping[int, Mapping[str, Any]]) -> list[InputError]:
     absent = [(one, given["file_name"]) for one, given in images.items() if not is_file(folder / given["file_name"])]
-    return [InputError(f"{file}, image {one}: there is no file {folder / name}.") for one, name in absent]
+    wrong = [InputError(f"{file}, image {one}: there is no file {folder / name}.") for one, name in absent]
+    first: dict[Path, int] = {}
+    for one, given in images.items():
+        other = first.setdefault(folder / given["file_name"], one)
+        if other != one:  # it may be in training and in test
+            wrong.append(
+                InputError(f"{file}, image {one}: has the file of image {other}. Give all its annotations one image_id.")
+            )
+    return wrong
 
 
 def _wrong_categories(file: Path, categories: Mapping[int, Mapping[str, Any]]) -> list[InputError]:
@@ -151,6 +159,8 @@ def _faults(given: Any, images: Mapping[Any, Any], categories: Mapping[int, Any]
     elif (size := _size(images.get(image, {}) if _is_id(image) else {})) and not _is_within(box, size):
         sides = f"{size[0]} × {size[1]} px"
         yield f"its box {box} stands out of image {image}, which has {sides}. Correct it, or remove the annotation."
+    elif not _has_area(_corners(box, images.get(image, {}) if _is_id(image) else {})):
+        yield f"its box {box} has no area within image {image}. Correct it, or remove the annotation."
 
 
 def _is_finite(value: Any) -> bool:
@@ -166,6 +176,10 @@ def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
 def _is_within(box: Sequence[float], size: tuple[int, int]) -> bool:
     ends = [box[axis] + box[axis + 2] for axis in (0, 1)]
     return min(box[:2]) >= -TOLERANCE_PX and all(end <= side + TOLERANCE_PX for end, side in zip(ends, size, strict=True))
+
+
+def _has_area(corners: Sequence[float]) -> bool:
+    return corners[0] < corners[2] and corners[1] < corners[3]
 
 
 def _corners(box: Sequence[float], image: Mapping[str, Any]) -> list[float]:

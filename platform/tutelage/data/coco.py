@@ -26,6 +26,7 @@ from tutelage.files import existing_folder
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
+Axes = tuple[float, float]  # of the width and of the height
 PADDING = 114  # the grey level beside images that are not square
 
 
@@ -70,8 +71,10 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
         raise InputError(f"{chosen.file}: no image of the {split} split has an object.")
     images, scales = _read_images(chosen, config)
     objects = [
-        Objects(boxes * scale, np.array([known.index(one) for one in labels], dtype=np.int64))
-        for boxes, labels, scale in zip(chosen.boxes, chosen.labels, scales, strict=True)
+        Objects(
+            np.minimum(boxes, [*size, *size]) * [*scale, *scale], np.array([known.index(one) for one in labels], dtype=np.int64)
+        )
+        for boxes, labels, (size, scale) in zip(chosen.boxes, chosen.labels, scales, strict=True)
     ]
     mean, std = _statistics(images if split == "train" and not own else None, training.take(drawn.train.tolist()), config)
     notes = (*how_split(*shares), said_of_objects(split, objects), *_left_out(chosen, own[0] if own else training))
@@ -85,30 +88,37 @@ def _left_out(chosen: Annotated, whole: Annotated) -> tuple[str, ...]:
     return (*found, *([f"left out {whole.crowds:,} annotations of crowds in {whole.file}"] if whole.crowds else []))
 
 
-def _read_images(given: Annotated, config: Config) -> tuple[np.ndarray, list[float]]:
-    """Return the images, uint8 `[n, 3, side, side]`, and their scales. Raises one `InputError` for all that cannot be read."""
+def _read_images(given: Annotated, config: Config) -> tuple[np.ndarray, list[tuple[Axes, Axes]]]:
+    """Return the images, uint8 `[n, 3, side, side]`, and the size and scale of each by axis.
+
+    Raises one `InputError` for all that cannot be read.
+    """
     with ThreadPoolExecutor() as threads:
         found = list(threads.map(lambda row: attempt(lambda: _squared(given, row, config)), range(len(given.images))))
     if wrong := errors_in(found):
         raise all_in_one(wrong, len(found), "images")
     read = [one for one in found if not isinstance(one, InputError)]
-    return np.stack([image for image, _ in read]), [scale for _, scale in read]
+    return np.stack([image for image, *_ in read]), [(size, scale) for _, size, scale in read]
 
 
-def _squared(given: Annotated, row: int, config: Config) -> tuple[np.ndarray, float]:
-    """Return an image, uint8 `[3, side, side]`, scaled to the left and upper side of a square, and its scale."""
+def _squared(given: Annotated, row: int, config: Config) -> tuple[np.ndarray, Axes, Axes]:
+    """Return an image, uint8 `[3, side, side]`, scaled to the left and upper side of a square, its size before, and its scale.
+
+    The scales of width and height differ as far as both are whole pixels.
+    """
     path, size = given.images[row], given.sizes[row]
     image = upright(path, config.not_rgb, config.background, config.animated)
     if size is not None and image.size != size:
         raise InputError(f"{path}: has {image.size[0]} × {image.size[1]} px, and {size[0]} × {size[1]} in {given.file}.")
     boxes = given.boxes[row]
-    if len(boxes) and (boxes[:, 2:].max(axis=0) > np.array(image.size) + TOLERANCE_PX).any():
+    if (boxes[:, :2] >= image.size).any() or (boxes[:, 2:] > np.array(image.size) + TOLERANCE_PX).any():
         raise InputError(f"{path}: a box of it in {given.file} stands out of its {image.size[0]} × {image.size[1]} px.")
     scale = config.side_px / max(image.size)
     sides = [max(1, min(config.side_px, round(side * scale))) for side in image.size]
     square = np.full((config.side_px, config.side_px, 3), PADDING, dtype=np.uint8)
     square[: sides[1], : sides[0]] = np.asarray(image.resize((sides[0], sides[1]), Image.Resampling.BILINEAR))
-    return np.ascontiguousarray(square.transpose(2, 0, 1)), scale
+    exact = sides[0] / image.size[0], sides[1] / image.size[1]
+    return np.ascontiguousarray(square.transpose(2, 0, 1)), image.size, exact
 
 
 def _statistics(
