@@ -118,6 +118,8 @@ def test_the_explorer_in_a_cell_is_served_by_this_process(
     assert "frame-ancestors" not in page.headers["content-security-policy"]
     assert answered(f"{address}api/sweeps/{run_id}/snapshot").json()["n"] == 8
     assert answered(f"{address}api/session").json()["mlflow"] is False
+    elsewhere = requests.get(f"{address}api/sweeps", headers={"Host": "evil.example"}, timeout=60)
+    assert elsewhere.status_code == 400, "a site whose name leads here is no page of the notebook"
 
 
 def answered(url: str) -> requests.Response:

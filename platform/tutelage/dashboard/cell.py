@@ -9,7 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 import mlflow
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from tutelage.dashboard.guard import LOOPBACK
 from tutelage.dashboard.pages import explorer
 from tutelage.dashboard.reader import Reader
 from tutelage.dashboard.serving import listening
@@ -22,7 +24,8 @@ _served: dict[tuple[str, str], str] = {}  # by MLflow's URI and the storage, the
 def serve_in_thread(home: SweepDir) -> str:
     """Return the address of a sweep's explorer; the server of a store is started once and ends with the process.
 
-    It listens at this machine's own address, reads only, and may stand in a frame of another page: the notebook's.
+    It listens at this machine's own address and under no other name, so that no site reads it through a browser; it reads only,
+    and may stand in a frame of another page: the notebook's.
     """
     key = (home.tracking_uri, home.storage.uri)
     if key not in _served:
@@ -35,6 +38,7 @@ def _started(uri: str, storage: str) -> str:
 
     reader = Reader(mlflow.MlflowClient(tracking_uri=uri), _artifact_of(uri))
     app = explorer(reader, Settings(storage=storage), in_frames=True)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
     listener = listening("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
     threading.Thread(target=lambda: asyncio.run(server.serve([listener])), name="tutelage-explorer", daemon=True).start()

@@ -13,6 +13,7 @@ from tutelage.dashboard.answers import RequestFailed
 from tutelage.dashboard.settings import Settings
 
 COOKIE, HEADER, QUERY = "tutelage_token", "x-tutelage-token", "token"
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")  # hosts of addresses without a token
 OPEN = ("/health", "/version")  # of MLflow, for what watches the server
 
 

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from tutelage.dashboard import answers
-from tutelage.dashboard.guard import COOKIE, HEADER, QUERY, Guard, is_own
+from tutelage.dashboard.guard import COOKIE, HEADER, LOOPBACK, QUERY, Guard, is_own
 from tutelage.dashboard.pages import explorer, to_the_page
 from tutelage.dashboard.reader import Reader
 from tutelage.dashboard.settings import Settings
@@ -30,7 +30,6 @@ _OF_ONE_CONNECTION = {  # headers that are not passed on
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade",
     "host", "content-length", HEADER,
 }  # fmt: skip
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 
 def proxy(uri: str, settings: Settings) -> Starlette:

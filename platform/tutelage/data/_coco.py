@@ -154,8 +154,6 @@ def _faults(given: Any, images: Mapping[Any, Any], categories: Mapping[int, Any]
         yield f"its category_id is {category!r:.40}; the categories are {', '.join(map(str, sorted(categories)))}."
     if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(one) for one in box):
         yield f"its bbox is {box!r:.60}, not four numbers: left, top, width and height in pixels."
-    elif min(box[2], box[3]) <= 0:
-        yield f"its box {box} has no area. Correct it, or remove the annotation."
     elif (size := _size(images.get(image, {}) if _is_id(image) else {})) and not _is_within(box, size):
         sides = f"{size[0]} × {size[1]} px"
         yield f"its box {box} stands out of image {image}, which has {sides}. Correct it, or remove the annotation."
