@@ -47,6 +47,7 @@ DOORS = {  # a library, and the files or folders that may import it
         "export/logged_model.py",
     },
     "moocore": {"pareto.py"},
+    "prometheus_client": {"records/metrics.py", "records/metrics_server.py"},
     "onnx": {"networks/onnx_format.py", "networks/onnx_int8.py"},
     "onnxruntime": {"networks/onnx_format.py", "networks/onnx_int8.py"},
     "torch_pruning": {

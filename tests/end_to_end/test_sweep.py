@@ -14,6 +14,7 @@ import pytest
 
 import tutelage
 from tests.conftest import SMALL_SPEC
+from tests.scraping import Samples, free_port, scraped, shown_metrics
 from tests.test_cli import run as run_command
 from tutelage import pareto
 from tutelage.dashboard.snapshot import unpacked
@@ -22,7 +23,7 @@ from tutelage.export import evaluate
 from tutelage.networks import checkpoint
 from tutelage.objectives import Limits, losses, reference_losses
 from tutelage.records import fronts, mlflow_writer
-from tutelage.records.observer import Event, StageStarted, SweepEnded, SweepStarted, TrialEnded, TrialStarted
+from tutelage.records.observer import Event, FrontChanged, StageStarted, SweepEnded, SweepStarted, TrialEnded, TrialStarted
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.report import json_views
 from tutelage.selection import retrain, select
@@ -261,8 +262,18 @@ def test_failed_and_rejected_trials_are_reported_and_the_sweep_continues(
     def broken(event: Event) -> None:
         raise ValueError("a bug in an observer")
 
-    given = loading.from_dict({**SECOND, "storage": small_spec["storage"]})
-    home = pipeline.sweep(given, observers=[slow, listener, broken])
+    pages = list[Samples]()
+
+    def scrape(event: Event) -> None:
+        if isinstance(event, FrontChanged):
+            pages.append(scraped(port))
+
+    port = free_port()
+    given = loading.from_dict({**SECOND, "storage": small_spec["storage"], "tracking": {"metrics_port": port}})
+    home = pipeline.sweep(given, observers=[slow, listener, broken, scrape])
+    assert {name for name, *_ in pages[0]} >= shown_metrics(), "every metric of the Grafana dashboard is exported"
+    assert pages[0][("tutelage_phase_seconds_total", "suggest")] > 0
+    assert pages[0][("tutelage_knowledge_views", "cached")] > 0 == pages[0][("tutelage_knowledge_views", "computed")]
     assert [listener.count(kind) for kind in (SweepStarted, SweepEnded)] == [1, 1]
     assert listener.count(TrialEnded) == len(home.records()) and 8 <= listener.count(TrialStarted) <= len(home.records())
     assert len([r for r in caplog.records if "slow" in r.getMessage() or "broken" in r.getMessage()]) == 2

@@ -195,6 +195,17 @@ def test_entries_that_a_store_rejects_are_put_aside_and_stop_nothing(path: Path)
     assert "secret" not in path.with_suffix(".refused").read_text()
 
 
+def test_the_seconds_of_writing_include_failed_attempts(path: Path) -> None:
+    class Slow(Store):
+        def write(self, work: Work) -> None:
+            time.sleep(0.01)
+            super().write(work)
+
+    box = carry(path, Slow(away=2), 3)
+    box.close()
+    assert box.written_s >= 5 * 0.01
+
+
 def test_closing_waits_a_bounded_time_and_keeps_what_is_left(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "PATIENCE_S", 0.05)
     box = carry(path, Store(away=10**9), 3)

@@ -131,11 +131,11 @@ NODE = "The actor died because its node has died. Node Id: 17"
 def test_a_lost_worker_is_one_line_of_news(
     texts: list[str], epoch: int, kept: int, text: str, tmp_path: Path
 ) -> None:  # fmt: skip
-    driver, news, trial = Driver(), list[str](), died(tmp_path, texts, epoch, kept)
-    driver.feed.handlers = replace(driver.feed.handlers, on_news=news.append)
+    driver, news, retried, trial = Driver(), list[str](), list[str](), died(tmp_path, texts, epoch, kept)
+    driver.feed.handlers = replace(driver.feed.handlers, on_news=news.append, on_retry=retried.append)
     driver.callback.on_trial_start(0, [], trial)
     driver.callback.on_trial_recover(0, [], trial)
-    assert news == [text]
+    assert (news, retried) == ([text], ["t0003"])
 
 
 def test_a_trial_that_fails_by_the_loss_of_its_workers_has_the_reason_in_its_last_line(tmp_path: Path) -> None:

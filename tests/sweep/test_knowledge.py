@@ -19,11 +19,21 @@ from tests.plain import architecture_of
 from tutelage import losses
 from tutelage.errors import InputError, UnreachableError, WorkFailed
 from tutelage.networks import checkpoint, cost
+from tutelage.records.observer import Event, KnowledgeReady
 from tutelage.records.trial import Sizes
 from tutelage.spec import loading
 from tutelage.storage.local import LocalStorage
 from tutelage.sweep import dry_run, knowledge, pair_checks, teachers
-from tutelage.training import context, distillation, loop, student, student_measures, student_sizes
+from tutelage.training import (
+    context,
+    distillation,
+    knowledge_cache,
+    knowledge_jobs,
+    loop,
+    student,
+    student_measures,
+    student_sizes,
+)
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 
@@ -285,6 +295,26 @@ def test_the_error_for_a_cache_that_is_too_large_names_the_exceeded_limit(
         knowledge.why_too_large(cached, 1500)
     with pytest.raises(InputError, match="max_bytes"):
         knowledge.why_too_large(cached, 3000)
+
+
+@pytest.mark.parametrize(
+    ("mode", "fill", "event"),
+    [
+        ("cached", "up_front", KnowledgeReady(num_cached=1, num_computed=1, num_bytes=28_740, unix_time_s=0.0)),
+        ("cached", "first_use", KnowledgeReady(num_cached=1, num_bytes=28_740, unix_time_s=0.0)),
+        ("live", "auto", KnowledgeReady(unix_time_s=0.0)),
+    ],
+)
+def test_the_views_that_are_cached_and_computed_are_an_event(
+    mode: str, fill: str, event: Event, taught: TrainingContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(knowledge_cache.Entry, "has", lambda self, split, view: split == "validation")
+    monkeypatch.setattr(knowledge_cache, "remove_damaged", lambda entry, views: [])
+    monkeypatch.setattr(knowledge_jobs, "write_knowledge", lambda *_: None)
+    asked, sent = with_teacher(tmp_path, knowledge={"mode": mode, "fill": fill}), list[Event]()
+    made = context.context_of(asked)
+    knowledge.ensure_knowledge(asked, made, [teacher_of(taught, asked.storage)], lambda text: None, sent.append)
+    assert [replace(one, unix_time_s=0.0) for one in sent] == [event]
 
 
 def test_features_of_half_size_images_are_not_compared_by_position(tmp_path: Path) -> None:

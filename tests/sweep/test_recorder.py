@@ -16,7 +16,7 @@ from tutelage.objectives import Limits, Objective, objective
 from tutelage.records import fronts, sweep_dir, sweeps
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.mlflow_listener import MlflowListener
-from tutelage.records.observer import Event, FrontChanged, SweepEnded, TrialEnded
+from tutelage.records.observer import Event, FrontChanged, SweepEnded, TrialEnded, TrialPaused, TrialRetried
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord
 from tutelage.sweep.recorder import Recorder, record_run_ids
@@ -111,6 +111,21 @@ def test_finished_trials_are_learned_from_once_and_replayed_or_rejected_ones_nev
     assert [record.number for record in learnt] == [2]
     assert [event.is_replayed for event in events if isinstance(event, TrialEnded)] == [True, False, False]
     assert [record.number for record in recorder.home.ledger.read()] == [1, 2, 3], "a replayed one is in the ledger already"
+
+
+def test_paused_trials_of_this_driver_and_of_an_earlier_one_are_events(
+    recorder: Recorder, events: list[Event], make_record: Make
+) -> None:
+    recorder.returned(make_record(3, "paused"))
+    recorder.resume([make_record(4, "paused"), make_record(5, accuracy=0.5, params=1.0)])
+    assert [event.record.number for event in events if isinstance(event, TrialPaused)] == [3, 4]
+    assert recorder.num_ended == 1
+    assert [record.number for record in recorder.home.ledger.read()] == [3], "that of the earlier driver is not written again"
+
+
+def test_a_retry_is_an_event(recorder: Recorder, events: list[Event]) -> None:
+    recorder.retried("t0001")
+    assert [event.trial_id for event in events if isinstance(event, TrialRetried)] == ["t0001"]
 
 
 def test_a_plateau_is_over_trials_that_had_a_worker(recorder: Recorder, make_record: Make) -> None:

@@ -150,6 +150,7 @@ def test_changed_data_are_an_error(tmp_path: Path, context: object) -> None:
 CHANGEABLE = {
     "select.policy", "select.max", "select.min", "search.plateau.trials", "search.plateau.gain", "search.concurrency",
     "search.confirm", "search.checkpoint_epochs", "knowledge.local_dir", "storage",
+    "tracking.metrics_port", "tracking.metrics_host",
     *(f"resources.{job}.{what}" for job in ("teacher", "trial") for what in ("workers", "cpus", "gpus")),
 }  # fmt: skip
 LARGER = ("search.trials", "search.hours", "search.device_hours")
@@ -164,6 +165,7 @@ FURTHER: dict[str, Any] = {  # another value of the fields that `test_identity` 
     "resources.latency.threads": 2, "resources.latency.node": {"device": "phone"}, "resources.latency.command": ["time-it"],
     "resources.latency.runtime": "torch", "resources.latency.timeout_s": 7.0,
     "storage": "elsewhere", "tracking.uri": "sqlite:///elsewhere.db", "tracking.experiment": "other",
+    "tracking.metrics_port": 9464, "tracking.metrics_host": "0.0.0.0",
 }  # fmt: skip
 EVERY_FIELD = list(fields_of(Spec))
 VALUES = {**{path: value for path, (value, _) in OTHERWISE.items()}, **FURTHER}

@@ -13,6 +13,7 @@ from tests.conftest import SMALL_SPEC
 from tutelage.errors import InputError
 from tutelage.objectives import Limits, objective
 from tutelage.records.dispatcher import Dispatcher
+from tutelage.records.observer import Event, SuggestionEnded
 from tutelage.records.sweeps import create
 from tutelage.records.trial import Sizes, TrialRecord
 from tutelage.search import ray_tune
@@ -179,6 +180,18 @@ def test_a_suggestion_is_identified_by_the_address_of_its_training(tmp_path: Pat
     assert suggestion is not None
     assert suggestion.identity == identity.student_address(spec, context, "the teacher's", suggestion.config)
     assert [record.state for record in recorder.home.ledger.read()] == ["running"]
+
+
+def test_the_seconds_of_each_suggestion_are_an_event(
+    tmp_path: Path, context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder, events = recorder_of(spec := spec_with(tmp_path)), list[Event]()
+    loop = search._opened(spec, context, recorder)
+    recorder.events.attach(events.append)
+    clock = iter([100.0, 100.25])
+    monkeypatch.setattr(search_loop, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    assert loop.next_suggestion() is not None
+    assert [event.elapsed_s for event in events if isinstance(event, SuggestionEnded)] == [0.25]
 
 
 def test_limits_on_other_measures_than_sizes_reject_no_student_before_training(

@@ -67,6 +67,17 @@ def test_a_trial_that_fits_no_node_is_an_error_before_anything_is_trained(
     cluster.check_resources(spec)
 
 
+@pytest.mark.parametrize(
+    ("total", "free", "share"), [({"GPU": 4.0}, {"GPU": 1.0}, 0.75), ({"GPU": 4.0}, {}, 1.0), ({}, {}, 0.0)]
+)
+def test_the_share_of_gpus_is_that_of_reserved_ones(
+    total: dict[str, float], free: dict[str, float], share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: total)
+    monkeypatch.setattr(ray, "available_resources", lambda: free)
+    assert cluster.gpu_share() == share
+
+
 def test_a_hundred_trials_at_once_are_as_many_as_fit() -> None:
     spec = loading.from_dict({**SMALL_SPEC, "search": {"trials": 200, "concurrency": 100}})
     assert cluster.trials_at_once(spec, [Node(cpus=2, gpus=0)]) == 2

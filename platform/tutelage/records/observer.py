@@ -45,6 +45,25 @@ class StageStarted(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KnowledgeReady(Event):
+    """The teachers' knowledge is in the cache: views that were there, views computed now, and the bytes of all, at most.
+
+    All are 0 where the teachers run during each student's training.
+    """
+
+    num_cached: int = 0
+    num_computed: int = 0
+    num_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuggestionEnded(Event):
+    """The search has been asked for its next student, which took `elapsed_s` seconds, whether or not there was one."""
+
+    elapsed_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialStarted(Event):
     """A trial was given a worker, for the first time or after a pause."""
 
@@ -57,6 +76,20 @@ class EpochEnded(Event):
 
     trial_id: str
     row: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRetried(Event):
+    """A trial has lost its worker, and continues in another one."""
+
+    trial_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialPaused(Event):
+    """A trial has left its worker at a rung, or was there when the sweep was resumed; it may be continued."""
+
+    record: TrialRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,3 +128,7 @@ class SweepEnded(Event):
 
 
 Observer = Callable[[Event], None]
+
+
+def ignored(event: Event) -> None:
+    """Ignore an event: the observer where there is none."""

@@ -53,6 +53,7 @@ class Sender:
     def __init__(self, spool: Spool, writer: Writer) -> None:
         self.num_found = spool.waiting
         self.refused: list[str] = []
+        self.written_s = 0.0  # that writing has taken, failed attempts included
         self._spool, self._writer = spool, writer
         self._changed = threading.Condition()
         self._stopping = threading.Event()
@@ -107,7 +108,7 @@ class Sender:
         wait_s, failures = FIRST_WAIT_S, 0
         while not self._stopping.is_set():
             try:
-                self._writer.write(work)
+                self._write(work)
             except Exception as error:  # whatever it is, it must not end the sweep
                 self._writer.forget()
                 takes = self._writer.takes()
@@ -122,6 +123,13 @@ class Sender:
                 self._warn_back()
                 self._take_out(self._spool.done)
                 return
+
+    def _write(self, work: Work) -> None:
+        begun_s = time.monotonic()
+        try:
+            self._writer.write(work)
+        finally:
+            self.written_s += time.monotonic() - begun_s
 
     def _put_aside(self, work: Work, error: Exception) -> None:
         why = f"{work['do']}: {redact(str(error)) or type(error).__name__}"

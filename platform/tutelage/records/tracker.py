@@ -145,6 +145,11 @@ class Tracker:
         return self._sender.num_waiting if self._sender else 0
 
     @property
+    def written_s(self) -> float:
+        """How many seconds writing to MLflow has taken."""
+        return self._sender.written_s if self._sender else 0.0
+
+    @property
     def num_found(self) -> int:
         """How many entries an earlier process had left in the spool."""
         return self._sender.num_found if self._sender else 0

@@ -137,6 +137,7 @@ class _Callback(tune.Callback):
         self._spare_due_s = time.monotonic() + SPARE_TAKEN_S
         place = f"continues after epoch {_kept_epoch(trial)}" if _kept_epoch(trial) else "starts again"
         self._feed.handlers.on_news(f"{self._lost(trial)}; it {place}")
+        self._feed.handlers.on_retry(self._feed.suggestions[trial.trial_id].trial_id)
         self._deaths.died(trial.trial_id, time.monotonic())
         self._running[trial.trial_id] = trial
         self._set_limits()

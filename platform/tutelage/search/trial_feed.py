@@ -35,6 +35,7 @@ class Handlers:
 
     `on_record` is called once for each trial that ends and each time that one is paused, `on_epoch` with a trial's name and
     an epoch's row, `on_news` with what the user is to read: what no trial could start for, and each loss of a worker.
+    `on_retry` is called with the name of a trial that continues after its worker was lost.
     `keep_spare` is called after the first result and after each death of a worker: a process may be made ready for the next
     one. `spent_s` has the seconds of trials that have not ended, by number: of earlier drivers at first, then all.
     """
@@ -43,6 +44,7 @@ class Handlers:
     on_record: Callable[[TrialRecord], None]
     on_epoch: Callable[[str, dict[str, Any]], None] = lambda trial_id, row: None
     on_news: Callable[[str], None] = lambda text: None
+    on_retry: Callable[[str], None] = lambda trial_id: None
     keep_spare: Callable[[], None] = lambda: None
     spent_s: dict[int, float] = field(default_factory=dict)
 

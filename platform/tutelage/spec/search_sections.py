@@ -158,7 +158,13 @@ class SelectConfig(Section):
 
 
 class TrackingConfig(Section):
-    """Where MLflow is."""
+    """Where MLflow is, and where Prometheus reads the metrics of a running sweep."""
 
     uri: str | None = Field(None, min_length=1, description="tracking URI; null: SQLite in the storage")
     experiment: str | None = Field(None, min_length=1, description="experiment; null: the task's name")
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="port of Prometheus metrics while a sweep runs; null: none"
+    )
+    metrics_host: str = Field(
+        "127.0.0.1", min_length=1, description="address that serves them; 0.0.0.0: every one of the machine"
+    )

@@ -23,6 +23,8 @@ FREE = (
     "search.checkpoint_epochs",
     "search.plateau",
     "knowledge.local_dir",
+    "tracking.metrics_port",
+    "tracking.metrics_host",
 )
 
 

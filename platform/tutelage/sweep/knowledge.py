@@ -14,6 +14,7 @@ from tutelage.errors import InputError, UnreachableError
 from tutelage.files import expanded
 from tutelage.measure import SMALLEST, Measure
 from tutelage.networks.output import Need
+from tutelage.records.observer import KnowledgeReady, Observer, ignored
 from tutelage.spec.spec import Spec
 from tutelage.storage import open_storage
 from tutelage.sweep import identity
@@ -153,12 +154,12 @@ def knowledge_plan(spec: Spec, context: TrainingContext, teachers: Sequence[Teac
 
 
 def ensure_knowledge(
-    spec: Spec, context: TrainingContext, teachers: Sequence[Teacher], say: Callable[[str], None]
+    spec: Spec, context: TrainingContext, teachers: Sequence[Teacher], say: Callable[[str], None], send: Observer = ignored
 ) -> TrainingContext:
     """Return the context with the teachers' knowledge: reused, computed in a Ray Train job, or live.
 
-    Messages about the decision, and about damaged views, which are computed again, are passed to `say`. Raises the errors of
-    `_is_live`.
+    Messages about the decision, and about damaged views, which are computed again, are passed to `say`; `send` gets
+    `KnowledgeReady`. Raises the errors of `_is_live`.
     """
     prepared = replace(context, knowledge=knowledge_plan(spec, context, teachers))
     plan = prepared.knowledge
@@ -168,12 +169,14 @@ def ensure_knowledge(
     num_bytes = knowledge_bytes(spec, prepared)
     views: list[tuple[SplitName, int]] = [("validation", 0), *(("train", view) for view in range(plan.views))]
     if _is_live(spec, plan, num_bytes, say):
+        send(KnowledgeReady())
         return replace(prepared, knowledge=replace(plan, cache=None, views=spec.knowledge.views or 0))
     with plan.entry.lock(say):
         plan.entry.describe(prepared.teacher_outline)
         for damage in knowledge_cache.remove_damaged(plan.entry, views):
             say(f"the knowledge cache is damaged and is computed again: {damage}")
         missing = [view for view in views if not plan.entry.has(*view)]
+        num_cached = len(views) - len(missing)
         if _fills_on_first_use(spec):
             say(f"the teacher's knowledge, {num_bytes:,} bytes at most, is computed when students first use it")
             missing = [view for view in missing if view[0] == "validation"]
@@ -182,6 +185,7 @@ def ensure_knowledge(
             say(f"computing the teacher's knowledge{of_views}, {num_bytes:,} bytes")
         if missing:
             knowledge_jobs.write_knowledge(prepared, missing, workers_of(spec.resources.teacher))
+    send(KnowledgeReady(num_cached=num_cached, num_computed=len(missing), num_bytes=num_bytes))
     return prepared
 
 

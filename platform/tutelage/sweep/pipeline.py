@@ -19,6 +19,8 @@ from tutelage.objectives import Limits, Objective
 from tutelage.records import sweeps
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.fronts import candidates, outside_reference
+from tutelage.records.metrics import Metrics
+from tutelage.records.metrics_server import serving
 from tutelage.records.mlflow_listener import MlflowListener
 from tutelage.records.observer import Observer, SweepStarted
 from tutelage.records.sweep_dir import SweepDir
@@ -52,7 +54,7 @@ from tutelage.sweep.extension import address_of
 from tutelage.sweep.recorder import Recorder, record_run_ids
 from tutelage.sweep.teacher_store import Teacher
 from tutelage.sweep.teachers import as_one, ensure_teacher, ensure_teachers
-from tutelage.training.cluster import check_resources, cluster
+from tutelage.training.cluster import check_resources, cluster, gpu_share
 from tutelage.training.context import TrainingContext, context_of
 from tutelage.training.ray_train import workers_of
 
@@ -89,10 +91,11 @@ def run(
     `run_id` is that of its run in MLflow, if it has one.
     """
     tracker = tracker_of(spec, run_id)
+    metrics = Metrics(spec.name, tracker, gpu_share)
     try:
         with cluster(address, events, spec):
             check_resources(spec)
-            with driven() as home, ending(home, events):
+            with serving(metrics, spec.tracking, events), driven() as home, ending(home, events):
                 events.send(SweepStarted(sweep=home.name, num_trials=spec.search.trials, primary=spec.primary))
                 _run(spec, home, context, tracker, events)
                 shutil.rmtree(_runs_dir(spec), ignore_errors=True)
@@ -128,7 +131,7 @@ def _run(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker,
     teachers = ensure_teachers(spec, context, events.stage)
     for one in teachers:
         events.stage(describe_teacher(one, spec.primary))
-    context = knowledge.ensure_knowledge(spec, context, teachers, events.stage)
+    context = knowledge.ensure_knowledge(spec, context, teachers, events.stage, events.send)
     teacher = as_one(teachers, context)
     if len(teachers) > 1:
         events.stage(_ensemble_text(spec.primary, teacher, teachers))
@@ -136,9 +139,10 @@ def _run(spec: Spec, home: SweepDir, context: TrainingContext, tracker: Tracker,
     objectives = home.objectives() if known else with_references(spec.search.objectives, teacher.measures)
     ended = home.ledger.ended()
     recorder = _open_recorder(home, spec, context, teacher, objectives, tracker, events)
-    recorder.resume(ended)
+    paused = home.paused()
+    recorder.resume([*ended, *paused])
     try:
-        search.search(spec, context, recorder, [*ended, *home.paused(), *home.pending()])
+        search.search(spec, context, recorder, [*ended, *paused, *home.pending()])
     except signals.STOPS:
         with signals.deferred():
             recorder.publish_if_any()

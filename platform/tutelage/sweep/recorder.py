@@ -10,7 +10,7 @@ from typing import Any
 
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.live_front import LiveFront
-from tutelage.records.observer import EpochEnded, TrialStarted
+from tutelage.records.observer import EpochEnded, SuggestionEnded, TrialPaused, TrialRetried, TrialStarted
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
 from tutelage.records.trial import TrialRecord
@@ -48,10 +48,19 @@ class Recorder(LiveFront):
         """Send a trial's epoch as an event."""
         self.events.send(EpochEnded(trial_id=trial_id, row=row))
 
+    def retried(self, trial_id: str) -> None:
+        """Send as an event that a trial continues in another worker."""
+        self.events.send(TrialRetried(trial_id=trial_id))
+
+    def suggested(self, elapsed_s: float) -> None:
+        """Send the seconds of a suggestion as an event."""
+        self.events.send(SuggestionEnded(elapsed_s=elapsed_s))
+
     def returned(self, record: TrialRecord) -> None:
         """Record a trial that has left its worker: it has ended, or it is paused."""
         if record.state == "paused":
             self._keep(record)
+            self.events.send(TrialPaused(record=record))
         else:
             self.finished(record)
 
@@ -66,9 +75,15 @@ class Recorder(LiveFront):
         self._enter(record)
 
     def resume(self, records: Sequence[TrialRecord]) -> None:
-        """Add the ended trials of a resumed sweep; their events are marked as replayed, and MLflow gets what it lacks."""
+        """Add the trials of a resumed sweep that have ended or are paused; the events of ended ones are marked as replayed.
+
+        MLflow gets what it lacks of them.
+        """
         for record in records:
-            self._enter(record, is_replayed=True)
+            if record.state == "paused":
+                self.events.send(TrialPaused(record=record))
+            else:
+                self._enter(record, is_replayed=True)
 
     def _enter(self, record: TrialRecord, *, is_replayed: bool = False) -> None:
         """Add the candidates of an ended trial to the front, and send the events."""

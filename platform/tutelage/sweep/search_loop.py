@@ -78,6 +78,12 @@ class SearchLoop:
 
     def next_suggestion(self) -> Suggestion | None:
         """Return the next suggestion to train, that of a promoted paused trial or a new one; None if there is none."""
+        begun_s = time.monotonic()
+        suggestion = self._next_suggestion()
+        self.recorder.suggested(time.monotonic() - begun_s)
+        return suggestion
+
+    def _next_suggestion(self) -> Suggestion | None:
         if self.budget.why_over(self.recorder.hypervolumes):
             return None
         again = self.stopping.promoted(is_last=False) if self.stopping else None
@@ -144,8 +150,8 @@ def _run(
             open_trial,
             ray_tune.Handlers(
                 next_suggestion=through_tune(next_suggestion), on_record=through_tune(search.returned),
-                on_epoch=recorder.epoch_ended, on_news=recorder.events.stage, keep_spare=spare_processes.start,
-                spent_s=search.spent_s,
+                on_epoch=recorder.epoch_ended, on_news=recorder.events.stage, on_retry=recorder.retried,
+                keep_spare=spare_processes.start, spent_s=search.spent_s,
             ),
             ray_tune.Slots(
                 cpus=workers.cpus, gpus=workers.gpus, workers=workers.workers, concurrency=spec.search.concurrency,

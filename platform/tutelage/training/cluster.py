@@ -55,6 +55,12 @@ def cluster(address: str | None, events: Dispatcher, spec: Spec | None = None) -
                 signals.keep_handlers(ray.shutdown)
 
 
+def gpu_share() -> float:
+    """Return the share of the cluster's GPUs that are reserved, by this sweep or others; 0 for a cluster without GPUs."""
+    total, free = (found.get("GPU", 0.0) for found in (ray.cluster_resources(), ray.available_resources()))
+    return 1 - free / total if total else 0.0
+
+
 @contextmanager
 def _watched(is_own: bool) -> Iterator[str]:
     """Yield the mark of the processes of a cluster of one's own, which end with the block (see `watchdog`)."""
