@@ -149,3 +149,10 @@ def test_the_live_rows_are_those_of_the_ledger(home: SweepDir, make_record: Make
         one.pop("revision")
         one["sweep"].pop("updated_at")
     assert live == after
+
+
+def test_columns_have_an_entry_a_row_where_every_trial_failed(tmp_path: Path, make_record: Make) -> None:
+    home = new_sweep(tmp_path / "storage")
+    home.ledger.append(make_record(0, "failed", "ValueError: no"))
+    found = snapshot_of(home)
+    assert (found["n"], found["low"], found["high"]) == (1, {"accuracy": [None]}, {"accuracy": [None]})

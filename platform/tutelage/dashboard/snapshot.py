@@ -66,7 +66,7 @@ def assembled(head: Mapping[str, Any], rows: Mapping[str, Any], measures: Mappin
     confirmed = {name: values.pop(name, [None] * rows["n"]) for name in CONFIRMED}
     primary = measures[head["sweep"]["primary"]]
     errors = values.pop(standard_error_of(primary), [None] * rows["n"])
-    low, high = _intervals(primary, values.get(primary.name, []), errors, confirmed, head["num_judged"])
+    low, high = _intervals(primary, values.get(primary.name, [None] * rows["n"]), errors, confirmed, head["num_judged"])
     times = {"started_at": rows["started_at"], "updated_at": time.time_ns() // 1_000_000}
     sweep = {**head["sweep"], **times, "hypervolume": _hypervolume(head, rows, measures)}
     return {
@@ -114,11 +114,11 @@ def _intervals(
     if primary.spread == "share" and num_judged:
         low, high = wilson_bounds(given, num_judged)
     else:
-        half = Z * np.array(errors if len(errors) == len(given) else [None] * len(given), dtype=np.float64)
+        half = Z * np.array(errors, dtype=np.float64)
         low, high = given - half, given + half
     ends = []
     for name, column in (("confirmed_low", low), ("confirmed_high", high)):
-        fresh = np.array(confirmed[name][: len(given)], dtype=np.float64)
+        fresh = np.array(confirmed[name], dtype=np.float64)
         ends.append([finite(float(end)) for end in np.where(np.isnan(fresh), column, fresh)])
     return ends[0], ends[1]
 
