@@ -116,7 +116,8 @@ def test_tables_are_tidy(small_sweep: SweepDir) -> None:
     assert len(trials) == 8
     assert list(front.columns[:3]) == ["trial", "accuracy", "params"]
     assert set(front["trial"]) <= set(trials["trial"])
-    assert tutelage.find_sweep("small", small_sweep.storage.uri) == small_sweep
+    found = tutelage.find_sweep("small", small_sweep.storage.uri)
+    assert (found.storage, found.name) == (small_sweep.storage, small_sweep.name)
 
 
 def test_a_selection_is_confirmed_tested_once_reported_and_registered(small_sweep: SweepDir) -> None:
