@@ -55,3 +55,9 @@ def test_a_network_of_several_label_sequences_is_served_by_code() -> None:
     model = checkpoint.seeded({"version": 2, "model": "detector", "signature": signature.document()}, 0)
     candidate = logged_model.Candidate(model=model, signature=signature, arguments=examples_for(signature, 2), tags={})
     assert logged_model._logger_of(candidate) is logged_model._log_arrays
+
+
+def test_a_ragged_input_and_its_mask_are_two_arrays() -> None:
+    signature = signature_for("crnn")
+    assert len(signature.outputs) == 1 and len(served_arrays.interface(signature)["arguments"]) == 2
+    assert served_arrays.is_several(signature) and not served_arrays.is_several(signature_for("mlp"))
