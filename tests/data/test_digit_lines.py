@@ -59,7 +59,7 @@ def test_no_digit_is_in_the_lines_of_two_splits(monkeypatch: pytest.MonkeyPatch)
     images, classes = _mnist.digits("digit_lines")
     marked = np.zeros_like(images)
     marked[:, 5, 5], marked[:, 6, 5] = 1 + np.arange(5000) % 250, 1 + np.arange(5000) // 250
-    monkeypatch.setattr(digit_lines, "digits", lambda _source: (marked, classes))
+    monkeypatch.setattr(_mnist, "digits", lambda _source: (marked, classes))
     seen = []
     for split in ("train", "validation", "test"):
         found = lines(split, noise=0, closest_px=2, farthest_px=4, lines=400)

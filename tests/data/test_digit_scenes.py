@@ -45,7 +45,7 @@ def test_a_digit_is_in_the_scenes_of_one_split_only(monkeypatch: pytest.MonkeyPa
     images, classes = digits("digit_scenes")
     numbered = np.full_like(images, 1)  # every digit has the grey level 1 + (its row modulo 250)
     numbered[:] = (1 + np.arange(len(images)) % 250)[:, None, None]
-    monkeypatch.setattr("tutelage.data.digit_scenes.digits", lambda _: (numbered[:250], classes[::20]))
+    monkeypatch.setattr("tutelage.data._mnist.digits", lambda _: (numbered[:250], classes[::20]))
     seen = [
         set(read(split, noise=0.0, scenes=100, validation_scenes=100, test_scenes=100).inputs["image"].values.unique().tolist())
         for split in ("train", "validation", "test")

