@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
 VARIABLE = "TUTELAGE_TESTS_MUST_NOT_SKIP"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def needs(found: object, what: str) -> pytest.MarkDecorator:

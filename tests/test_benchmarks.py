@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks import overhead, smoke
+from tests.requirements import CHROMIUM, needs
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted(
@@ -24,16 +25,18 @@ SCRIPTS = sorted(
     if "smoke.Parser(" in path.read_text(encoding="utf-8") and path.stem != "smoke"
 )
 OTHERS = {
-    "contest", "golden", "grounds", "guard_real", "machine", "moasha_child", "outputs", "pair", "problems", "removal_tables",
-    "smoke", "synthetic_snapshot", "__init__",
+    "contest", "explorer_store", "golden", "grounds", "guard_real", "machine", "moasha_child", "outputs", "pair", "problems",
+    "removal_tables", "smoke", "synthetic_snapshot", "__init__",
 }  # fmt: skip
 ON_A_CLUSTER = {"against_stock", "deaths", "front_against_labels", "losses", "published", "record", "removal", "start"}
+IN_A_BROWSER = {"explorer"}
 RECIPES = {recipe: kind for kind, (recipe, *_) in overhead.KINDS.items()}  # the last kind of each
 RUNS = [
-    *((script, ()) for script in SCRIPTS if script not in {*ON_A_CLUSTER, "overhead"}),
+    *((script, ()) for script in SCRIPTS if script not in {*ON_A_CLUSTER, *IN_A_BROWSER, "overhead"}),
     ("guard", ("--real", "1")),
     ("guard", ("--real", "2", "--cifar", "a tiny folder")),
 ]
+BROWSER = [pytest.mark.browser, needs(CHROMIUM, "Chromium on this machine: apt-get install chromium")]
 CLUSTER_RUNS = [
     *((script, ()) for script in sorted(ON_A_CLUSTER)),
     *(("overhead", ("--only", RECIPES[recipe])) for recipe in ("function", "torch-trainer")),  # ours runs as a command
@@ -57,7 +60,11 @@ def test_every_file_is_a_benchmark_that_is_run_or_part_of_one() -> None:
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
     ("script", "arguments"),
-    [*RUNS, *(pytest.param(*run, marks=pytest.mark.ray) for run in CLUSTER_RUNS)],
+    [
+        *RUNS,
+        *(pytest.param(*run, marks=pytest.mark.ray) for run in CLUSTER_RUNS),
+        *(pytest.param(script, (), marks=BROWSER) for script in sorted(IN_A_BROWSER)),
+    ],
     ids=lambda value: value if isinstance(value, str) else ",".join(value),
 )
 def test_a_benchmark_runs_whole_on_tiny_data(
