@@ -33,7 +33,7 @@ def guarded() -> Any:
     "url", ["/", "/tutelage/", "/tutelage/api/sweeps", "/api/2.0/mlflow/runs/search", "/static-files/x.js"]
 )
 def test_without_the_token_every_page_is_an_error(guarded: Any, url: str) -> None:
-    for given in ({}, {"x_tutelage_token": "abcd"}, {"cookie": "tutelage_token=ab"}, {"cookie": "=;;tutelage_token"}):
+    for given in ({}, {"x_tutelage_token": "abcd"}, {"cookie": "tutelage_token_5080=ab"}, {"cookie": "=;;tutelage_token"}):
         answer = request(guarded, url, **given)
         assert (answer.status, answer.json()["error"]["what"]) == (401, "This needs the token.")
     assert [request(guarded, f"{url}?token={given}").status for given in ("", "abd", "abcd")] == [401, 401, 401]
@@ -46,6 +46,16 @@ def test_the_address_with_the_token_sets_a_cookie_that_other_sites_cannot_send(g
     assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
     assert request(guarded, "/", cookie=f"other=1; {cookie.partition(';')[0]}").body == b"inside"
     assert request(guarded, "/", "POST", x_tutelage_token="abc").body == b"inside"
+
+
+def test_two_dashboards_on_one_host_have_cookies_of_their_own(guarded: Any) -> None:
+    hosts = ("gpu-box:5080", "gpu-box:5081", "gpu-box", "[::1]:5080", "[::1]", "gpu-box:²")
+    names = [request(guarded, "/?token=abc", host=host).headers["set-cookie"].partition("=")[0] for host in hosts]
+    plain, first, second = "tutelage_token", "tutelage_token_5080", "tutelage_token_5081"
+    assert names == [first, second, plain, first, plain, plain]
+    own = {"host": "gpu-box:5080", "cookie": f"{second}=another; {first}=abc"}
+    assert request(guarded, "/", **own).body == b"inside"
+    assert request(guarded, "/", **{**own, "host": "gpu-box:5081"}).status == 401
 
 
 def test_the_sites_own_pages_have_no_origin_and_others_keep_theirs() -> None:

@@ -19,6 +19,7 @@ from tutelage.dashboard.reader import Reader
 from tutelage.dashboard.settings import Settings
 from tutelage.dashboard.snapshot import packed, snapshot_of
 from tutelage.dashboard.snapshot_listener import log_from_ledger
+from tutelage.records import mlflow_runs
 from tutelage.records.mlflow_writer import SNAPSHOT
 from tutelage.records.sweep_dir import SweepDir
 
@@ -66,6 +67,18 @@ def run_of(home: SweepDir) -> str:
 def test_the_sweeps_of_a_store_are_listed(uri: str, home: SweepDir) -> None:
     (found,) = request(app_of(uri), "/api/sweeps").json()
     assert (found["name"], found["run_id"], found["state"]) == ("stored", run_of(home), "finished")
+    assert found["n"] == 8
+
+
+def test_every_sweep_is_listed_the_newest_first(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlflow_runs, "PAGE", 2)
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    for number in range(5):
+        experiment = client.create_experiment(f"experiment {number}")
+        client.create_run(experiment, start_time=number + 1, tags={"stage": "sweep", "sweep": f"sweep {number}"})
+    found = request(app_of(uri), "/api/sweeps").json()
+    assert [one["name"] for one in found] == [f"sweep {number}" for number in (4, 3, 2, 1, 0)]
+    assert [one["n"] for one in found] == [None] * 5
 
 
 def test_a_store_without_a_sweep_has_an_empty_list(uri: str) -> None:

@@ -16,7 +16,7 @@ from tests.dashboard.records import Make, events_of, new_sweep, track, trials
 from tutelage.dashboard import snapshot_listener
 from tutelage.dashboard.snapshot import unpacked
 from tutelage.dashboard.snapshot_listener import SnapshotListener
-from tutelage.records.mlflow_writer import SNAPSHOT
+from tutelage.records.mlflow_writer import SNAPSHOT, Snapshot
 from tutelage.records.observer import EpochEnded, SweepEnded, TrialStarted
 
 
@@ -45,8 +45,8 @@ class Spool:
         self.made: list[dict[str, Any]] = []
         self.run_ids: dict[str, str] = {}
 
-    def log_snapshot(self, make: Callable[[], bytes]) -> None:
-        self.made.append(unpacked(make()))
+    def log_snapshot(self, make: Callable[[], Snapshot]) -> None:
+        self.made.append(unpacked(make().data))
 
 
 def test_it_lies_on_the_sweeps_run_with_the_ids_of_the_trials_runs(
@@ -60,6 +60,8 @@ def test_it_lies_on_the_sweeps_run_with_the_ids_of_the_trials_runs(
     tracker.flush()
     found = stored(uri, home.facts()["run_id"])
     assert (found["n"], found["sweep"]["state"]) == (8, "running")
+    run = mlflow.MlflowClient(tracking_uri=uri).get_run(home.facts()["run_id"])
+    assert run.data.tags["tutelage.candidates"] == "8"
     assert found["run_id"] == [tracker.run_ids[name] for name in found["id"]]
     for record in records:
         home.ledger.append(record)
@@ -131,15 +133,15 @@ def test_of_several_that_wait_the_latest_is_made_once(uri: str, tmp_path: Path) 
     begun, released = threading.Event(), threading.Event()
     tracker = track(home, uri, [])
 
-    def first() -> bytes:
+    def first() -> Snapshot:
         begun.set()
         released.wait(60)
-        return b"first"
+        return Snapshot(b"first", 0)
 
     tracker.log_snapshot(first)
     assert begun.wait(60)
     for number in range(5):
-        tracker.log_snapshot(lambda number=number: (made.append(number), b"later")[1])  # type: ignore[misc]
+        tracker.log_snapshot(lambda number=number: (made.append(number), Snapshot(b"later", 0))[1])  # type: ignore[misc]
     released.set()
     tracker.close()
     assert made == [4]

@@ -68,7 +68,7 @@ def logged(monkeypatch: pytest.MonkeyPatch, taught: TrainingContext) -> dict[str
     tracker: Any = SimpleNamespace(
         log_measures=lambda trial, measures: found.setdefault("measures", {}).update({trial: measures}),
         log_selection=lambda document: found.update(selection=document), experiment_id="7",
-        log_snapshot=lambda make: found.update(snapshot=unpacked(make())), run_ids={},
+        log_snapshot=lambda make: found.update(snapshot=unpacked(make().data)), run_ids={},
     )  # fmt: skip
     monkeypatch.setattr(select, "_tracked", lambda *_: nullcontext(tracker))
     monkeypatch.setattr(select, "cluster", lambda *_: nullcontext())

@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tutelage.dashboard.answers import RequestFailed
 from tutelage.dashboard.settings import Settings
 
-COOKIE, HEADER, QUERY = "tutelage_token", "x-tutelage-token", "token"
+HEADER, QUERY = "x-tutelage-token", "token"
+COOKIE = "tutelage_token"  # begins the name, which ends in the port: a browser sends a host's cookies to all of its ports
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")  # hosts of addresses without a token
 OPEN = ("/health", "/version")  # of MLflow, for what watches the server
 
@@ -33,9 +34,10 @@ class Guard:
             return
         headers = Headers(scope=scope)
         in_address = parse_qs(scope.get("query_string", b"").decode("latin-1")).get(QUERY, [""])[0]
+        name = _cookie_name(headers)
         if self._settings.is_token(in_address):
-            await self._app(_without_own_origin(scope), receive, _with_cookie(send, self._settings.token))
-        elif self._settings.is_token(headers.get(HEADER)) or self._settings.is_token(_cookie(headers)):
+            await self._app(_without_own_origin(scope), receive, _with_cookie(send, name, self._settings.token))
+        elif self._settings.is_token(headers.get(HEADER)) or self._settings.is_token(_cookie(headers, name)):
             await self._app(_without_own_origin(scope), receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
@@ -61,19 +63,25 @@ def _without_own_origin(scope: Scope) -> Scope:
     return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"origin"]}
 
 
-def _cookie(headers: Headers) -> str:
+def _cookie_name(headers: Headers) -> str:
+    """Return the name of the cookie for the port that the browser sees."""
+    port = headers.get("host", "").rpartition(":")[2]
+    return f"{COOKIE}_{port}" if port.isascii() and port.isdecimal() else COOKIE
+
+
+def _cookie(headers: Headers, name: str) -> str:
     found = SimpleCookie()
     try:
         found.load(headers.get("cookie", ""))
     except Exception:  # a cookie of another program
         return ""
-    return found[COOKIE].value if COOKIE in found else ""
+    return found[name].value if name in found else ""
 
 
-def _with_cookie(send: Send, token: str) -> Send:
+def _with_cookie(send: Send, name: str, token: str) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).append("set-cookie", f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict")
+            MutableHeaders(scope=message).append("set-cookie", f"{name}={token}; Path=/; HttpOnly; SameSite=Strict")
         await send(message)
 
     return sending

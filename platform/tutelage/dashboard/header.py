@@ -17,6 +17,7 @@ from tutelage.report.selection_sections import baseline_of
 from tutelage.spec.domains import Choice, Domain
 from tutelage.spec.spec import Spec
 
+SCALES = ("identity", "log10", "log10_raised", "neg_log10_error")  # that the page computes itself; another one is "other"
 RUN_LINK = "../#/experiments/{experiment_id}/runs/{run_id}"  # in MLflow, seen from the explorer's page
 
 
@@ -88,7 +89,7 @@ def described(measure: Measure, objectives: tuple[Objective, ...] = ()) -> dict[
     scale = measure.scale.__name__
     return {
         "label": measure.label, "unit": measure.unit, "direction": measure.direction, "format": measure.format,
-        "meaning": measure.meaning, "scale": scale if scale in ("identity", "log10", "neg_log10_error") else "other",
+        "meaning": measure.meaning, "scale": scale if scale in SCALES else "other",
         "reference": own.reference if own else measure.reference, "is_objective": own is not None, "is_cost": measure.is_cost,
         "detail": measure.detail, "mlflow_key": measure.mlflow_key, "split": "validation",
     }  # fmt: skip

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import quote, unquote_plus
 
+import anyio.from_thread
 import mlflow
 import requests
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
+from starlette.types import Receive, Scope, Send
 
 from tutelage.dashboard import answers
 from tutelage.dashboard.guard import COOKIE, HEADER, LOOPBACK, QUERY, Guard, is_own
@@ -26,10 +29,11 @@ from tutelage.dashboard.settings import Settings
 TIMEOUT_S = 60.0
 CHUNK_BYTES = 65_536
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-_OF_ONE_CONNECTION = {  # headers that are not passed on
-    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade",
-    "host", "content-length", HEADER,
+_OF_ONE_CONNECTION = {  # headers that are not passed on (RFC 9110, 7.6.1), beside those that `Connection` names
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+    "transfer-encoding", "upgrade",
 }  # fmt: skip
+_OF_THE_PROXY = {"host", "expect", "content-length", HEADER}  # of a request; the proxy's server has answered `Expect`
 
 
 def proxy(uri: str, settings: Settings) -> Starlette:
@@ -58,17 +62,14 @@ class _Fetched:
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # one visitor's are not another's
 
     async def page(self, request: Request) -> Response:
-        """Pass a request on, and its answer back, piece by piece."""
-        body = await request.body()
+        """Pass a request on, and its answer back, both piece by piece."""
         try:
-            answer = await run_in_threadpool(self._passed_on, request, body)
+            answer = await run_in_threadpool(self._passed_on, request)
+        except ClientDisconnect:  # the request stays unfinished at the other server too, and nobody reads an answer
+            return Response(status_code=400)
         except requests.RequestException as error:
             return JSONResponse(answers.out_of_reach(error).document(), 503)
-        response = StreamingResponse(_pieces(answer), answer.status_code)
-        for name, value in answer.raw.headers.items():  # a header may stand twice, as Set-Cookie
-            if name.lower() == "content-length" or name.lower() not in _OF_ONE_CONNECTION:
-                response.headers.append(name, value)
-        return response
+        return _PassedBack(answer)
 
     def artifact(self, run_id: str, path: str) -> bytes | None:
         """Return a file of a run; None if it is not there."""
@@ -80,9 +81,9 @@ class _Fetched:
         )  # fmt: skip
         return answer.content if answer.status_code == 200 else None
 
-    def _passed_on(self, request: Request, body: bytes) -> requests.Response:
+    def _passed_on(self, request: Request) -> requests.Response:
         return self._session.request(
-            request.method, f"{self._uri}{self._address(request)}", data=body, headers=self._headers(request.headers),
+            request.method, f"{self._uri}{self._address(request)}", data=_body(request), headers=self._headers(request.headers),
             stream=True, allow_redirects=False, timeout=TIMEOUT_S,
         )  # fmt: skip
 
@@ -96,21 +97,66 @@ class _Fetched:
         name, _, value = part.partition("=")
         return name == QUERY and self._settings.is_token(unquote_plus(value))
 
-    def _headers(self, given: Mapping[str, str]) -> dict[str, str]:
+    def _headers(self, given: Headers) -> dict[str, str]:
         """Return a request's headers for the other server: without the token, and as from that server's own pages.
 
         An `Origin` of a third site is left, so that MLflow refuses it.
         """
-        headers = {key: value for key, value in given.items() if key.lower() not in _OF_ONE_CONNECTION}
+        dropped = _of_one_connection(given) | _OF_THE_PROXY
+        headers = {name: ", ".join(given.getlist(name)) for name in given if name not in dropped}
         if is_own(headers.get("origin", ""), given.get("host", "")):
             headers["origin"] = self._uri
         if f"{QUERY}=" in headers.get("referer", ""):
             del headers["referer"]
-        kept = [one for one in headers.pop("cookie", "").split("; ") if one and not one.startswith(f"{COOKIE}=")]
+        headers.pop("cookie", None)
+        cookies = [one for line in given.getlist("cookie") for one in line.split("; ")]
+        kept = [one for one in cookies if one and not one.startswith(COOKIE)]
         return {**headers, **({"cookie": "; ".join(kept)} if kept else {})}
 
 
-def _pieces(answer: requests.Response) -> Iterator[bytes]:
-    """Give an answer's body as it came, compressed if it is."""
-    with answer:
-        yield from answer.raw.stream(CHUNK_BYTES, decode_content=False)
+class _PassedBack(StreamingResponse):
+    """Another server's answer, whose connection is given back at the end, or closed if the visitor has left before."""
+
+    def __init__(self, answer: requests.Response) -> None:
+        super().__init__(answer.raw.stream(CHUNK_BYTES, decode_content=False), answer.status_code)  # compressed if it is
+        self._answer = answer
+        dropped = _of_one_connection(answer.headers)
+        for name, value in answer.raw.headers.items():  # a header may stand twice, as Set-Cookie
+            if name.lower() not in dropped:
+                self.headers.append(name, value)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._answer.close()
+
+
+class _Body(Iterable[bytes]):
+    """A request's body for `requests`, in the thread that sends it: each piece is read from the visitor when it is sent."""
+
+    def __init__(self, request: Request) -> None:
+        self._stream = request.stream()
+        self.len = int(request.headers.get("content-length", 0))  # by which `requests` sends its length; 0 sends it in chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := anyio.from_thread.run(self._next):
+            yield piece
+
+    async def _next(self) -> bytes:
+        """Return the next piece that is not empty; nothing at the end."""
+        async for piece in self._stream:
+            if piece:
+                return piece
+        return b""
+
+
+def _body(request: Request) -> _Body | None:
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    return _Body(request) if has_body else None
+
+
+def _of_one_connection(headers: Mapping[str, str]) -> set[str]:
+    """Return the names of headers that hold for one connection only."""
+    named = {name.strip().lower() for name in headers.get("connection", "").split(",")}
+    return _OF_ONE_CONNECTION | named

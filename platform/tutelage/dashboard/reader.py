@@ -7,9 +7,10 @@ import logging
 import math
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import requests
@@ -20,15 +21,15 @@ from mlflow.exceptions import MlflowException
 from tutelage.dashboard import answers
 from tutelage.dashboard.from_runs import snapshot_of_runs
 from tutelage.dashboard.snapshot import packed, unpacked
-from tutelage.records.mlflow_runs import PAGE
-from tutelage.records.mlflow_writer import SNAPSHOT
+from tutelage.records.mlflow_runs import experiments, runs
+from tutelage.records.mlflow_writer import NUM_CANDIDATES, SNAPSHOT
 
 logger = logging.getLogger(__name__)
 
 
 FRESH_S = 1.0  # for which what was read is not read again: several pages may look at one sweep
 FRESH_RUNS_S = 30.0  # the same, for a sweep whose runs were read one by one
-KEPT = 4  # snapshots in memory
+KEPT_BYTES = 32_000_000  # of snapshots in memory, as gzipped JSON; parsed they take many times that
 
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's errors for a run that is not there, or cannot be
 
@@ -45,37 +46,73 @@ class Read:
     until_s: float
 
 
+@dataclass
+class _Turn:
+    """The lock of a sweep that is being read, and how many threads have it or wait for it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    num_threads: int = 0
+
+
 class Reader:
-    """Reads sweeps from MLflow through a client, and files of their runs through `artifact`. Safe for several threads."""
+    """Reads sweeps from MLflow through a client, and files of their runs through `artifact`. Safe for several threads.
+
+    What several threads ask of a sweep at once is read once. The snapshots used last stay in memory, up to `KEPT_BYTES`.
+    """
 
     def __init__(self, client: MlflowClient, artifact: Artifact) -> None:
         self._client, self._artifact = client, artifact
-        self._kept: dict[str, Read] = {}
-        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, Read] = OrderedDict()  # by run, that used last at the end
+        self._turns: dict[str, _Turn] = {}
+        self._lock = threading.Lock()  # of both
 
     def sweeps(self) -> list[dict[str, Any]]:
-        """Return the sweeps that MLflow holds, newest first."""
+        """Return all sweeps that MLflow holds, newest first."""
+        query, order = "tags.stage = 'sweep'", ["attributes.start_time DESC"]
         with _answered("all"):
-            experiments = [str(one.experiment_id) for one in self._client.search_experiments(max_results=PAGE)]
-            found = self._client.search_runs(
-                experiments, "tags.stage = 'sweep'", ViewType.ACTIVE_ONLY, PAGE, ["attributes.start_time DESC"]
-            )
-        return [_listed(run) for run in found]
+            found = runs(self._client, experiments(self._client), query, ViewType.ACTIVE_ONLY, order)
+            return [_listed(run) for run in found]
 
     def snapshot(self, run_id: str) -> Read:
         """Return the snapshot of a sweep; of a sweep without one, or with one that is cut short, made from its runs."""
-        with self._lock:
-            kept = self._kept.get(run_id)
+        with self._in_turn(run_id):
+            kept = self._used(run_id)
             if kept and kept.until_s > time.monotonic():
                 return kept
-        with _answered(run_id):
-            run = self._active(run_id)
-            read = self._read(run, kept)
+            with _answered(run_id):
+                run = self._active(run_id)
+                read = self._read(run, kept)
+            self._keep(run_id, read)
+            return read
+
+    @contextmanager
+    def _in_turn(self, run_id: str) -> Iterator[None]:
+        """Let one thread at a time read a sweep."""
+        with self._lock:
+            turn = self._turns.setdefault(run_id, _Turn())
+            turn.num_threads += 1
+        try:
+            with turn.lock:
+                yield
+        finally:
+            with self._lock:
+                turn.num_threads -= 1
+                if not turn.num_threads:
+                    del self._turns[run_id]
+
+    def _used(self, run_id: str) -> Read | None:
+        with self._lock:
+            if run_id in self._kept:
+                self._kept.move_to_end(run_id)
+            return self._kept.get(run_id)
+
+    def _keep(self, run_id: str, read: Read) -> None:
+        """Keep a snapshot, and drop those that were used longest ago; the newest one stays whatever its size."""
         with self._lock:
             self._kept[run_id] = read
-            while len(self._kept) > KEPT:
-                self._kept.pop(next(iter(self._kept)))
-        return read
+            self._kept.move_to_end(run_id)
+            while len(self._kept) > 1 and sum(len(one.data) for one in self._kept.values()) > KEPT_BYTES:
+                self._kept.popitem(last=False)
 
     def candidate(self, run_id: str, name: str) -> tuple[Mapping[str, Any], Run]:
         """Return the snapshot of a sweep, and the run of one of its candidates."""
@@ -128,9 +165,15 @@ def _listed(run: Run) -> dict[str, Any]:
     states = {"RUNNING": "running", "FINISHED": "finished", "KILLED": "stopped"}
     return {
         "name": run.data.tags.get("sweep", run.info.run_name), "run_id": run.info.run_id,
-        "experiment_id": run.info.experiment_id, "state": states.get(run.info.status, "failed"), "n": None,
+        "experiment_id": run.info.experiment_id, "state": states.get(run.info.status, "failed"), "n": _count(run),
         "updated_at": run.info.end_time or run.info.start_time,
     }  # fmt: skip
+
+
+def _count(run: Run) -> int | None:
+    """Return how many candidates the snapshot of a sweep has; None if its run does not say, or says something else."""
+    text = run.data.tags.get(NUM_CANDIDATES, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
 
 
 def _with_steps(client: MlflowClient, run: Run) -> list[str]:

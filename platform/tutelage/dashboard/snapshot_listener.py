@@ -10,6 +10,7 @@ from typing import Any
 from tutelage.dashboard.header import header
 from tutelage.dashboard.rows import Rows, finite
 from tutelage.dashboard.snapshot import Policies, assembled, packed, snapshot_of
+from tutelage.records.mlflow_writer import Snapshot
 from tutelage.records.observer import EpochEnded, Event, FrontChanged, SweepEnded, TrialEnded, TrialStarted
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
@@ -26,8 +27,9 @@ def log_from_ledger(home: SweepDir, tracker: Tracker, policies: Policies | None 
     tracker.log_snapshot(partial(_from_ledger, home, tracker, policies))
 
 
-def _from_ledger(home: SweepDir, tracker: Tracker, policies: Policies | None) -> bytes:
-    return packed(snapshot_of(home, policies, tracker.run_ids))
+def _from_ledger(home: SweepDir, tracker: Tracker, policies: Policies | None) -> Snapshot:
+    document = snapshot_of(home, policies, tracker.run_ids)
+    return Snapshot(packed(document), document["n"])
 
 
 class SnapshotListener:
@@ -76,9 +78,10 @@ class SnapshotListener:
         is_over = time.monotonic() - self._last_s >= gap_s
         return self._is_stale and is_over and self._tracker.num_waiting <= MOST_WAITING
 
-    def _make(self) -> bytes:
+    def _make(self) -> Snapshot:
         started_s = time.thread_time()
         head = {**self._head, "sweep": {**self._head["sweep"], "running": list(self._running.values())}}
-        data = packed(assembled(head, self._rows.document(self._tracker.run_ids), self._measures))
+        document = assembled(head, self._rows.document(self._tracker.run_ids), self._measures)
+        made = Snapshot(packed(document), document["n"])
         self._took_s = time.thread_time() - started_s
-        return data
+        return made

@@ -38,8 +38,7 @@ def run_with(client: MlflowClient, name: str, started_ms: Mapping[str, int]) -> 
 
     It is looked for in all experiments.
     """
-    known = [str(one.experiment_id) for one in client.search_experiments(max_results=PAGE)]
-    sweeps = runs(client, known, f"tags.sweep = '{name}' and tags.stage = 'sweep'", ViewType.ACTIVE_ONLY)
+    sweeps = runs(client, experiments(client), f"tags.sweep = '{name}' and tags.stage = 'sweep'", ViewType.ACTIVE_ONLY)
     return next((str(run.info.run_id) for run in sweeps if _has_trial(client, run, started_ms)), None)
 
 
@@ -55,11 +54,25 @@ def children(client: MlflowClient, experiment_id: str, parent: str) -> dict[str,
     return {run.data.tags["trial_id"]: Child.of(run) for run in found if "trial_id" in run.data.tags}
 
 
-def runs(client: MlflowClient, experiment_ids: Sequence[str], query: str, view: int) -> Iterator[Run]:
-    """Give all runs that a query finds, page by page."""
+def experiments(client: MlflowClient) -> list[str]:
+    """Return the ids of all experiments."""
+    found: list[str] = []
     token: str | None = None
     while True:
-        page = client.search_runs(list(experiment_ids), query, view, PAGE, page_token=token)
+        page = client.search_experiments(max_results=PAGE, page_token=token)
+        found += [str(one.experiment_id) for one in page]
+        token = page.token
+        if not token:
+            return found
+
+
+def runs(
+    client: MlflowClient, experiment_ids: Sequence[str], query: str, view: int, order: Sequence[str] = ()
+) -> Iterator[Run]:  # fmt: skip
+    """Give all runs that a query finds, page by page; `order` is MLflow's `order_by`."""
+    token: str | None = None
+    while True:
+        page = client.search_runs(list(experiment_ids), query, view, PAGE, list(order) or None, token)
         yield from page
         token = page.token
         if not token:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlflow
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
@@ -32,6 +32,16 @@ PROBE = "tutelage.probe"  # the tag that is set to test whether the store can be
 
 
 SNAPSHOT = "explorer/snapshot.json.gz"  # the artifact of the sweep's own run that the explorer reads
+
+
+NUM_CANDIDATES = "tutelage.candidates"  # the tag with the number of candidates in it, for lists of sweeps
+
+
+class Snapshot(NamedTuple):
+    """A snapshot as gzipped JSON, and how many candidates it has."""
+
+    data: bytes
+    num_candidates: int
 
 
 FRONT_KEYS = ("front/hypervolume", "front/size")  # of the sweep's own run, beside the primary measure
@@ -65,7 +75,7 @@ class MlflowWriter:
             "files": self._write_files, "status": self._write_status, "view": self._write_view,
             "snapshot": self._write_snapshot,
         }  # fmt: skip
-        self.snapshot: Callable[[], bytes] | None = None  # makes the latest one; None if MLflow has it
+        self.snapshot: Callable[[], Snapshot] | None = None  # makes the latest one; None if MLflow has it
 
     def write(self, work: Work) -> None:
         """Do one piece of work."""
@@ -239,15 +249,16 @@ class MlflowWriter:
         if make is None:
             return
         try:
-            data = make()
+            made = make()
         except Exception as error:  # a damaged file of the sweep: trying again cannot help
             logger.warning("the snapshot for the explorer could not be made: %s", error)
             return
         folder, _, name = SNAPSHOT.partition("/")
         with tempfile.TemporaryDirectory(prefix="tutelage-snapshot-") as scratch:
             path = Path(scratch) / name
-            path.write_bytes(data)
+            path.write_bytes(made.data)
             self._client.log_artifact(work["run"], str(path), folder)
+        self._client.set_tag(work["run"], NUM_CANDIDATES, str(made.num_candidates))
         if self.snapshot is make:
             self.snapshot = None
 

@@ -22,7 +22,7 @@ from tutelage.errors import UnreachableError
 from tutelage.measure import Measure
 from tutelage.records import lineage
 from tutelage.records.mlflow_format import fit_certified, fit_curve, fit_measures, fit_params, fit_tags, origin_tags
-from tutelage.records.mlflow_writer import MlflowWriter
+from tutelage.records.mlflow_writer import MlflowWriter, Snapshot
 from tutelage.records.sender import Sender
 from tutelage.records.spool import Spool
 from tutelage.records.sweep_dir import measures_in
@@ -253,7 +253,7 @@ class Tracker:
         home = self.spool_path.parent.absolute() if self.spool_path else None
         return path.relative_to(home) if home and path.is_relative_to(home) else path
 
-    def log_snapshot(self, make: Callable[[], bytes]) -> None:
+    def log_snapshot(self, make: Callable[[], Snapshot]) -> None:
         """Attach what `make` returns to the sweep's run as its snapshot, once all runs before it are written.
 
         `make` is called in the writer's thread; of several that wait, only the latest.
