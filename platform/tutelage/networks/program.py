@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from collections.abc import Mapping
 
@@ -30,8 +31,9 @@ def program_of(model: nn.Module, signature: Signature) -> ExportedProgram:
         for port in arguments_of(signature)
     )
     try:
+        as_declared = tuple(inspect.signature(model.forward).bind(*free).arguments.values())  # `*inputs` are one nested tuple
         with scanned.loops_for(signature):
-            program = torch.export.export(model, traced_arguments(signature), dynamic_shapes=free)
+            program = torch.export.export(model, traced_arguments(signature), dynamic_shapes=as_declared)
     except Exception as error:  # torch raises what it meets: its own, and those of the network's code
         raise WorkFailed(f"the network cannot be exported for any batch and length: {foreign.reason(error)}.") from error
     for node in program.graph.nodes:
