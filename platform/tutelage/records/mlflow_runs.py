@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
+from mlflow.store.entities.paged_list import PagedList
 
-PAGE = 1000  # runs a request
+PAGE = 1000  # runs, or experiments, a request
+T = TypeVar("T")
 
 
 @dataclass
@@ -56,23 +59,24 @@ def children(client: MlflowClient, experiment_id: str, parent: str) -> dict[str,
 
 def experiments(client: MlflowClient) -> list[str]:
     """Return the ids of all experiments."""
-    found: list[str] = []
-    token: str | None = None
-    while True:
-        page = client.search_experiments(max_results=PAGE, page_token=token)
-        found += [str(one.experiment_id) for one in page]
-        token = page.token
-        if not token:
-            return found
+    return [
+        str(one.experiment_id) for one in _paged(lambda token: client.search_experiments(max_results=PAGE, page_token=token))
+    ]
 
 
 def runs(
     client: MlflowClient, experiment_ids: Sequence[str], query: str, view: int, order: Sequence[str] = ()
 ) -> Iterator[Run]:  # fmt: skip
     """Give all runs that a query finds, page by page; `order` is MLflow's `order_by`."""
+    by = list(order) or None
+    return _paged(lambda token: client.search_runs(list(experiment_ids), query, view, PAGE, by, token))
+
+
+def _paged(page_of: Callable[[str | None], PagedList[T]]) -> Iterator[T]:
+    """Give what MLflow returns page by page, by the token of each page."""
     token: str | None = None
     while True:
-        page = client.search_runs(list(experiment_ids), query, view, PAGE, list(order) or None, token)
+        page = page_of(token)
         yield from page
         token = page.token
         if not token:
