@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.data.common import assert_input_error
-from tutelage.data import Examples, Ragged, fingerprint, slots
+from tutelage.data import UNKNOWN, Examples, Ragged, fingerprint, slots
 from tutelage.errors import InputError
 from tutelage.signature import InputSpec
 
@@ -211,3 +211,33 @@ def test_the_slot_labels_of_each_intent_are_those_of_training(tmp_path: Path) ->
     field = slots.read(config, 0, "validation").targets["slots"]
     assert field.names == ("O", "B-city", "B-day", "I-city")
     assert field.seen_with["intent"].tolist() == [[True, True, True, True], [True, True, False, False]]
+
+
+def test_few_sentences_of_each_intent_are_labelled(tmp_path: Path) -> None:
+    """The others have neither slot labels nor an intent; words, vocabulary and the other splits do not change."""
+    options = example(tmp_path)
+    splits = ("train", "validation", "test")
+    whole, few, fewer, none = (
+        [slots.read(slots.Config(**options, labelled_per_class=count), 0, split) for split in splits]
+        for count in (None, 6, 3, 0)
+    )
+    train, labelled = few[0], few[0].labelled
+    intents, all_intents = (one.targets["intent"].take(slice(None))[0] for one in (train, whole[0]))
+    tags, all_tags = (one.targets["slots"].take(slice(None), UNKNOWN)[0] for one in (train, whole[0]))
+    assert intents[labelled].bincount().tolist() == [6, 6] and (intents[~labelled] == UNKNOWN).all()
+    assert torch.equal(intents[labelled], all_intents[labelled])
+    assert torch.equal(tags[labelled], all_tags[labelled]) and (tags[~labelled] == UNKNOWN).all()
+    assert fewer[0].num_labelled == 6 and not (fewer[0].labelled & ~labelled).any() and none[0].num_labelled == 0
+    assert fingerprint(Examples(inputs=train.inputs, targets={})) == fingerprint(Examples(inputs=whole[0].inputs, targets={}))
+    assert [fingerprint(one) for one in few[1:]] == [fingerprint(one) for one in whole[1:]]
+    other = slots.read(slots.Config(**options, labelled_per_class=6), 1, "train")
+    assert not torch.equal(other.labelled, labelled)
+
+
+def test_the_slot_labels_of_each_intent_are_those_of_labelled_sentences(tmp_path: Path) -> None:
+    config = slots.Config(path=folders(tmp_path).path, labelled_per_class=1)
+    train, validation = (slots.read(config, 0, split) for split in ("train", "validation"))
+    tags, intents = (train.targets[name].take(train.labelled.nonzero().flatten(), UNKNOWN)[0] for name in ("slots", "intent"))
+    for seen in (train.targets["slots"].seen_with["intent"], validation.targets["slots"].seen_with["intent"]):
+        for row, intent in zip(tags.tolist(), intents.tolist(), strict=True):
+            assert seen[intent].nonzero().flatten().tolist() == sorted({tag for tag in row if tag != UNKNOWN})

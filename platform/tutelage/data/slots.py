@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from pydantic import Field as Option
 
-from tutelage.data import Examples, Field, SplitName
+from tutelage.data import UNKNOWN, Examples, Field, Ragged, SplitName
 from tutelage.data._broken import all_in_one, read_all
 from tutelage.data._folders import split_folders, splits_within
 from tutelage.data._labels import check_classes
-from tutelage.data._splitting import draw, how_split
+from tutelage.data._splitting import LabelledPerClass, draw, how_split, training_labels
 from tutelage.data._words import Vocabulary, indices_of, vocabulary_as, vocabulary_of
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing_folder, read_lines
@@ -48,6 +48,7 @@ class Config(PluginConfig):
         0.1, gt=0.0, lt=0.5, description="share of the sentences, of each intent, without a valid folder"
     )
     test_share: float = Option(0.1, gt=0.0, lt=0.5, description="share of the sentences, of each intent, without a test folder")
+    labelled_per_class: LabelledPerClass = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,8 @@ class Sentences:
 def read(config: Config, seed: int, split: SplitName) -> Examples:
     """Return one split: ragged `tokens`, indices in the training vocabulary, and the targets ragged `slots` and `intent`.
 
-    The vocabulary, slot labels and intents are those of training. Raises `InputError` for all wrong lines at once.
+    The vocabulary, slot labels and intents are those of training. With `labelled_per_class`, the other training sentences have
+    neither slot labels nor an intent, and their words are known. Raises `InputError` for all wrong lines at once.
     """
     return _read(config, seed, split, None)
 
@@ -95,14 +97,17 @@ def _read(config: Config, seed: int, split: SplitName, own_vocabulary: Vocabular
     shares = (
         None if "validation" in folders else config.validation_share, None if "test" in folders else config.test_share,
     )  # fmt: skip
-    drawn = draw(np.array([intents.index(one) for one in training.intents]), seed, *shares, str(training.folder))
+    classes = np.array([intents.index(one) for one in training.intents])
+    drawn = draw(classes, seed, *shares, str(training.folder))
     kept = training.take(drawn.train.tolist())
+    is_labelled = training_labels(classes, drawn.train, seed, config.labelled_per_class) != UNKNOWN
     chosen = own[0] if own else training.take(getattr(drawn, split).tolist())
     names = {_SLOTS: _slot_names(training), _INTENTS: intents}
     _check_known(chosen, names)
     vocabulary = own_vocabulary or vocabulary_of(kept.words, config)
     notes = (*how_split(*shares), *_notes(chosen, split, vocabulary.note(chosen.words, split), names, config))
-    return _examples(chosen, vocabulary, names, _seen_with(kept, names), notes)
+    examples = _examples(chosen, vocabulary, names, _seen_with(kept.take(is_labelled.nonzero()[0].tolist()), names), notes)
+    return _without_labels(examples, torch.from_numpy(~is_labelled)) if split == "train" else examples
 
 
 def _sentences(folder: Path, config: Config) -> Sentences:
@@ -199,6 +204,18 @@ def _examples(
         },
         notes=notes,
     )
+
+
+def _without_labels(examples: Examples, rows: torch.Tensor) -> Examples:
+    """Return the examples with no slot labels and no intent for the sentences where the booleans `rows` are True."""
+
+    def hidden(values: torch.Tensor | Ragged) -> torch.Tensor | Ragged:
+        if isinstance(values, Ragged):
+            steps = rows.repeat_interleave(values.lengths)
+            return Ragged(values.values.masked_fill(steps, UNKNOWN), values.offsets)
+        return values.masked_fill(rows, UNKNOWN)
+
+    return replace(examples, targets={name: one.mapped(hidden) for name, one in examples.targets.items()})
 
 
 def _notes(
