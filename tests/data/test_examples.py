@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage import data
-from tutelage.data import PAST_THE_END, UNKNOWN, Batch, Examples, Field, Ragged, fingerprint, has_label, offsets_of
+from tutelage.data import PAST_THE_END, UNKNOWN, Batch, Examples, Field, Ragged, classified, fingerprint, has_label, offsets_of
 from tutelage.errors import InputError
 
 LENGTHS = torch.tensor([2, 1, 3])
@@ -68,6 +68,13 @@ def test_labels_have_a_step_axis_for_one_step_and_for_several() -> None:
     labels = batch.labels("class")
     assert labels is not None and labels.tolist() == [[1], [UNKNOWN]]
     assert batch.labels("tags") is batch.targets["tags"] and batch.labels("no such") is None
+
+
+def test_few_examples_are_the_first_with_labelled_ones_before_others() -> None:
+    labels = torch.tensor([UNKNOWN, UNKNOWN, 1, UNKNOWN, 0])
+    examples = classified(torch.arange(5.0).unsqueeze(1), labels, ("a", "b"))
+    for count, rows in ((1, [2]), (3, [2, 4, 0]), (9, [2, 4, 0, 1, 3])):
+        assert examples.few(count).take(slice(None)).arguments[0].flatten().tolist() == rows
 
 
 def test_the_head_of_examples_is_the_same_as_its_rows() -> None:

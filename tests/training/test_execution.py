@@ -11,6 +11,7 @@ from torch import nn
 
 from tests.plain import architecture_of, plain_signature
 from tutelage import plugins
+from tutelage.data import UNKNOWN
 from tutelage.networks import checkpoint
 from tutelage.spec.sections import PLAIN, ExecutionConfig, RecipeConfig
 from tutelage.tasks import image_classification
@@ -38,6 +39,13 @@ def test_a_short_training_is_run_in_plain_mode_and_only_that_is_timed(plan: Trai
     way, timed = execution.fastest(build, plan)
     assert way == PLAIN
     assert list(timed) == ["plain"] and timed["plain"] > 0
+
+
+def test_a_training_is_timed_whose_first_examples_have_no_label(plan: TrainingPlan) -> None:
+    is_last = torch.arange(len(plan.train)) == len(plan.train) - 1
+    labels, field = plan.train.targets["class"].take(slice(None))[0], plan.train.targets["class"]
+    train = replace(plan.train, targets={"class": replace(field, values=labels.masked_fill(~is_last, UNKNOWN))})
+    assert list(execution.fastest(build, replace(plan, train=train))[1]) == ["plain"]
 
 
 @pytest.mark.parametrize(("faster", "chosen"), [(0.5, True), (0.95, False), (2.0, False)])

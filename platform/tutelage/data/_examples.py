@@ -299,6 +299,13 @@ class Examples:
         """Return the first `count` examples."""
         return self.subset(slice(0, count))
 
+    def few(self, count: int) -> Examples:
+        """Return `count` examples for a trial of something: the first labelled ones, then the first of the others.
+
+        So a training that needs labels has some, however few of all examples are labelled.
+        """
+        return self.subset((~self.labelled).int().argsort(stable=True)[:count])
+
     def subset(self, rows: Tensor | slice) -> Examples:
         """Return the examples `rows`."""
         return self._mapped(lambda values: values.take(rows) if isinstance(values, Ragged) else values[rows])

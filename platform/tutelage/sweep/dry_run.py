@@ -138,7 +138,7 @@ def _training_seconds(model: Any, plan: TrainingPlan, cpus: float) -> float:
     size, usual = plan.recipe.batch_size, replace(plan, sparsity=None, phases=())
     with timing.num_threads(max(1, int(cpus))):
         for steps in (WARM_UP_STEPS, MAX_TIMED_STEPS):
-            short = plan.train.head(min(len(plan.train), size * steps))
+            short = plan.train.few(size * steps)
             timed = loop.Training(model, replace(usual, train=short, validation=short))
             started_s = time.perf_counter()
             timed.epoch()

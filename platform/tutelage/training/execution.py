@@ -50,7 +50,7 @@ def _modes(plan: TrainingPlan) -> Iterator[tuple[str, dict[str, bool]]]:
 def _seconds(build: Callable[[], nn.Module], plan: TrainingPlan, mode: ExecutionConfig) -> tuple[float, float]:
     """Return the seconds of the fastest of a few steps, and those of the first steps, compilation included."""
     rows = plan.recipe.batch_size * (TIMED_STEPS + WARM_UP_STEPS)
-    under_way = Training(build(), replace(plan, train=plan.train.head(rows), execution=mode))
+    under_way = Training(build(), replace(plan, train=plan.train.few(rows), execution=mode))
     batches = under_way.batches()
     started_s = time.perf_counter()
     for batch in batches[:WARM_UP_STEPS]:

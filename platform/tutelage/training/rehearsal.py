@@ -153,7 +153,7 @@ def _finished(model: nn.Module, plan: TrainingPlan) -> list[Point]:
 
 def distilled_steps(model: nn.Module, plan: TrainingPlan) -> None:
     """Train a network for an epoch of a few examples with the distillation of its plan; raises whatever a step raises."""
-    few = plan.train.head(NUM_EXAMPLES)
+    few = plan.train.few(NUM_EXAMPLES)
     changes = {"epochs": 1, "batch_size": max(1, len(few) // 2), "learning_rate": RATE}
     recipe = plan.recipe.model_copy(update=changes)
     _finished(model, replace(plan, train=few, validation=few, recipe=recipe, phases=(), sparsity=None))
