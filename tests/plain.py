@@ -91,6 +91,11 @@ SENTENCES = Signature(
 )
 
 
+def students() -> list[str]:
+    """Return the models of the package that can be trained; the others are teachers only."""
+    return [name for name in plugins.names("models") if not hasattr(plugins.load("models", name), "is_frozen")]
+
+
 @cache
 def models_for(signature: Signature) -> list[str]:
     """Return the models of the package that take these inputs and give these outputs."""

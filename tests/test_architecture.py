@@ -48,8 +48,8 @@ DOORS = {  # a library, and the files or folders that may import it
     },
     "moocore": {"pareto.py"},
     "prometheus_client": {"records/metrics.py", "records/metrics_server.py"},
-    "onnx": {"networks/onnx_format.py", "networks/onnx_int8.py"},
-    "onnxruntime": {"networks/onnx_format.py", "networks/onnx_int8.py"},
+    "onnx": {"onnx_files.py", "networks/onnx_format.py", "networks/onnx_int8.py", "models/_onnx_graph.py"},
+    "onnxruntime": {"onnx_files.py", "networks/onnx_int8.py"},
     "torch_pruning": {
         "sparsity/_tracing.py",
         "sparsity/_kept_channels.py",
@@ -75,6 +75,7 @@ GROUND = {
     "masks",
     "measure",
     "objectives",
+    "onnx_files",
     "outputs",
     "pareto",
     "redaction",

@@ -11,6 +11,7 @@ Dtype = Literal["float32", "int64"]
 ColumnKind = Literal["number", "boolean", "words"]
 UNKNOWN_TOKEN = "<unknown>"  # the name of the token that stands for all others
 NO_CHARACTER = ""
+BLANK_NAME = "<blank>"  # the name of the class that is no character, of connectionist temporal classification (CTC)
 _CHARACTER = "character "  # no word has a space, so a vocabulary of words and characters has no name twice
 
 
@@ -150,6 +151,22 @@ def input_spec_of(fields: Mapping[str, Any]) -> InputSpec:
     """Return one input of a signature's document."""
     columns = tuple(Column(**_tuples(column)) for column in fields.get("columns", ()))
     return InputSpec(**{**_tuples(fields), "columns": columns})
+
+
+def vocabulary_difference(trained: InputSpec, given: InputSpec) -> str | None:
+    """Return how the vocabulary of a network's tokens differs from that of the data, None for equal ones or other inputs.
+
+    A token is a number: in another vocabulary the same number is another word.
+    """
+    if given.kind != "tokens" or trained.names == given.names:
+        return None
+    place = next((n for n, pair in enumerate(zip(trained.names, given.names, strict=False)) if pair[0] != pair[1]), None)
+    place = min(len(trained.names), len(given.names)) if place is None else place
+    theirs, ours = (repr(one[place]) if place < len(one) else "none" for one in (trained.names, given.names))
+    return (
+        f"was trained with another vocabulary: of {len(trained.names):,} and {len(given.names):,} tokens, number {place} is "
+        f"{theirs} there and {ours} in these data."
+    )
 
 
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,8 @@
 The student is the spec's. Where a setting is searched, its lowest value or first choice is taken; `--set` sets another.
 `--methods` names losses, such as `kd fitnet "kd + fitnet"`, where the last is the sum of both; without it the spec's loss is
 measured. The students of a seed have the same network, initial weights, epochs and order of examples. Teacher and students
-are trained in this process, one at a time, on one thread. Finished results are kept, so an interrupted benchmark continues.
+are trained in this process, one at a time, on one thread; a teacher with `epochs: 0` is taken as it is. Finished results are
+kept, so an interrupted benchmark continues.
 """
 
 from __future__ import annotations
@@ -126,9 +127,13 @@ def taught(loaded: Spec, home: Path, found: Kept, needs: frozenset[Need] = froze
 
 
 def of_teacher(teacher: TeacherConfig, room: TrainingContext, directory: Path) -> dict[str, float]:
-    """Train one teacher, and return its measures."""
+    """Train one teacher, unless it is trained already, and return its measures."""
     assert teacher.model is not None, "teachers are trained here"
     about = room.architecture(teacher.model)
+    if not teacher.epochs:
+        model = checkpoint.seeded(about, room.seed).eval()
+        checkpoint.write(directory, model, about)
+        return measured(model, room)
     plan = student.label_only_plan(teacher, room)
     if isinstance(teacher.execution, ExecutionConfig):
         plan = replace(plan, execution=teacher.execution)

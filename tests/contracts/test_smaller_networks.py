@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
 
 from tests import own_tests, sparse_models
-from tests.plain import SENTENCES, examples_for, models_for, plain_signature, signature_for
+from tests.plain import SENTENCES, examples_for, models_for, plain_signature, signature_for, students
 from tests.sparse_models import ENCODER, RECURRENT, fitting
 from tutelage import plugins
 from tutelage.errors import InputError
@@ -98,7 +98,7 @@ def refusal(method: str, model: str) -> str:
     return ""
 
 
-PAIRS = [(method, model) for method in METHODS for model in dict.fromkeys([*plugins.names("models"), *fitting(method)])]
+PAIRS = [(method, model) for method in METHODS for model in dict.fromkeys([*students(), *fitting(method)])]
 SENTENCE_MODELS = {  # those of the package, with the methods that have nothing to remove from them
     "transformer": {"units"}, "causal_transformer": {"units"}, "text_cnn": {"channels", "composed", "heads", "spr", "units"},
     **{name: {"channels", "composed", "heads", "low_rank", "spr"} for name in ("bilstm", "bigru", "gru")},

@@ -11,13 +11,12 @@ import mlflow
 import numpy as np
 import pytest
 
-from tests.plain import examples_for, signature_for
-from tutelage import plugins
+from tests.plain import examples_for, signature_for, students
 from tutelage.export import logged_model, read_back, served_arrays
 from tutelage.networks import checkpoint
 from tutelage.networks.program import program_bytes, program_of
 
-SERVED = {signature: name for name in plugins.names("models") if served_arrays.is_several(signature := signature_for(name))}
+SERVED = {signature: name for name in students() if served_arrays.is_several(signature := signature_for(name))}
 
 
 def served(place: Path, model: Any, signature: Any, monkeypatch: pytest.MonkeyPatch) -> Any:

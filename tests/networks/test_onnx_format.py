@@ -11,6 +11,7 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
+from tutelage import onnx_files
 from tutelage.errors import InputError
 from tutelage.networks import onnx_format
 from tutelage.networks.onnx_format import Session
@@ -56,7 +57,7 @@ def test_onnxruntime_computes_no_large_constant_when_it_loads_a_file(tmp_path: P
     """A size that is itself computed is not known before the file runs."""
     session = Session(written(tmp_path / "small.onnx", "ConstantOfShape", of(2)["ConstantOfShape"]))
     options = session._session.get_session_options()
-    assert int(options.get_session_config_entry(onnx_format.FOLDED)) == onnx_format.MOST_FOLDED < 2**28
+    assert int(options.get_session_config_entry(onnx_files.FOLDED)) == onnx_files.MOST_FOLDED < 2**28
 
 
 def test_a_file_has_no_notes_on_the_shapes_of_its_weights() -> None:

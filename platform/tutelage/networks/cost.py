@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,10 +42,15 @@ def macs(model: nn.Module, signature: Signature) -> dict[str, float]:
 
 
 def macs_for(model: nn.Module, arguments: tuple[Tensor, ...]) -> float:
-    """Return the multiply–accumulates of one call of a network, counted as in `macs`."""
+    """Return the multiply–accumulates of one call of a network, counted as in `macs`.
+
+    A network that computes outside of torch has a method `macs_for(arguments)`, which counts its own.
+    """
+    own: list[Any] = [module for module in model.modules() if hasattr(module, "macs_for")]
+    outside = sum(module.macs_for(arguments) for module in own)
     with _unfused(), FlopCounterMode(display=False) as counter:
         forward.run(model, arguments)
-    return float(counter.get_total_flops() / 2)
+    return float(counter.get_total_flops() / 2 + outside)
 
 
 @contextmanager

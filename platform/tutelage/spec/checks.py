@@ -54,10 +54,8 @@ def listed_problems(tree: Mapping[str, Any], measures: Mapping[str, Measure]) ->
     """Yield the problems in the lists of the spec: measures, objectives, teachers."""
     search, select = tree.get("search"), tree.get("select")
     for at, teacher in _teachers(tree):
-        is_untrained = isinstance(teacher, Mapping) and teacher.get("epochs") == 0 and not teacher.get("source")
-        if is_untrained and not _is_trained(teacher.get("model")):
-            why = "a teacher without a `source` needs at least 1 epoch, unless its model is trained already."
-            yield (*at, "epochs"), 0, why
+        if isinstance(teacher, Mapping):
+            yield from _epochs_problems(teacher, at)
     if isinstance(search, Mapping):
         yield from objective_problems(search.get("objectives"), ("search", "objectives"), measures)
         yield from _measure_problems(search.get("measures"), ("search", "measures"))
@@ -66,13 +64,25 @@ def listed_problems(tree: Mapping[str, Any], measures: Mapping[str, Measure]) ->
         yield from limit_problems({side: select.get(side) for side in ("max", "min")}, ("select",), measures)
 
 
-def _is_trained(model: Any) -> bool:
-    """Return whether a model is built with trained heads; a wrong reference is reported elsewhere."""
+def _epochs_problems(teacher: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[Finding]:
+    """Give why a teacher cannot be trained for its epochs: its model is not trained, or never can be."""
+    model, epochs = teacher.get("model"), teacher.get("epochs", TeacherConfig.model_fields["epochs"].default)
+    if epochs == 0 and not teacher.get("source") and not _says(model, "is_trained"):
+        yield (*at, "epochs"), 0, "a teacher without a `source` needs at least 1 epoch, unless its model is trained already."
+    if (epochs != 0 or teacher.get("source")) and _says(model, "is_frozen"):
+        yield (*at, "epochs"), epochs, f"{_FROZEN}, so this teacher is taken as it is. Set epochs: 0, and no `source`."
+
+
+_FROZEN = "the model has no gradients and is never trained"
+
+
+def _says(model: Any, attribute: str) -> bool:
+    """Return what a model's plugin says of its `is_trained` or `is_frozen`; a wrong reference is reported elsewhere."""
     try:
         _, plugin, config = plugins.configure("models", model)
     except TutelageError:
         return False
-    return hasattr(plugin, "is_trained") and bool(plugin.is_trained(config))
+    return hasattr(plugin, attribute) and bool(getattr(plugin, attribute)(config))
 
 
 def _measure_problems(names: Any, at: tuple[str, ...]) -> Iterator[Finding]:
@@ -121,6 +131,8 @@ def _corner_problems(name: str, parsed: Mapping[str, Any]) -> Iterator[Finding]:
         for (section, key), family in PLUGGED.items():
             if section == name and key in corner[name]:
                 yield from (problems := list(_plugin_problems(family, corner[name][key], (section, key))))
+                if family == "models" and _says(corner[name][key], "is_frozen"):
+                    yield (section, key), corner[name][key], f"{_FROZEN}, so it is a teacher only. Choose another model."
                 if family == "sparsity" and not problems and corner[name].get("ladder") is not None:
                     yield from _ladder_problems(corner[name]["method"], corner[name]["ladder"])
 

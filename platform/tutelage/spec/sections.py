@@ -90,7 +90,7 @@ class TeacherConfig(RecipeConfig):
         ge=0,
         le=100_000,
         description="passes over the training split; 0: use the teacher as trained on its `source`, or a "
-        "model that is trained already",
+        "model that is trained already, such as `onnx`",
     )
     optimizer: Literal["adamw", "muon", "sgd"] = Field("muon", description="muon, adamw, or sgd with Nesterov momentum of 0.9")
     weight_decay: float = Field(

@@ -6,7 +6,7 @@ Only code that the spec names is run: weights are safetensors, or a PyTorch file
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -23,7 +23,7 @@ from tutelage.networks import checkpoint, forward
 from tutelage.networks.blank import classes_of
 from tutelage.networks.trust import PACKAGE_ONLY
 from tutelage.networks.weights import load, shared_names
-from tutelage.signature import Signature, signature_of
+from tutelage.signature import InputSpec, Signature, signature_of, vocabulary_difference
 from tutelage.spec.sections import TeacherConfig
 from tutelage.sweep.state_dicts import weights_in
 
@@ -45,6 +45,7 @@ def read_teacher(
     """
     if teacher.path is not None:
         read = checkpoint.read(_directory(teacher.path, uri), trusted)
+        _check_vocabulary(teacher.path, signature_of(read[1]["signature"]).inputs, train.input_specs)
         model, architecture = checkpoint.for_inputs(*read, train.input_specs)
     else:
         assert teacher.weights is not None, "a teacher that is not trained has a path or weights"
@@ -57,6 +58,11 @@ def read_teacher(
 
 def _directory(path: str, uri: str) -> Path:
     if not path.startswith(("models:/", "runs:/")):
+        if Path(path).suffix == ".onnx":
+            raise InputError(
+                f"teacher.path {path} is a file; a path is a folder that `tutelage export` wrote. Give an ONNX file as the "
+                f"teacher's model: {{onnx: {{path: {path}}}}}, with epochs: 0."
+            )
         return Path(path)
     found = registry.download_network(uri, path)
     if found is None:
@@ -66,6 +72,16 @@ def _directory(path: str, uri: str) -> Path:
             "dict, and give teacher.model and teacher.weights."
         )
     return found
+
+
+def _check_vocabulary(path: str, trained: Sequence[InputSpec], given: Sequence[InputSpec]) -> None:
+    """Raise `InputError` for a teacher of texts that was trained with another vocabulary than the data have."""
+    for one, own in zip(trained, given, strict=False):
+        if (difference := vocabulary_difference(one, own)) is not None:
+            raise InputError(
+                f"teacher.path {path}: {difference} Read the data with the options that the teacher's data had, or train a "
+                "teacher on these."
+            )
 
 
 def _with_weights(model: nn.Module, path: Path) -> nn.Module:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import zip_longest
 
 import torch
 from torch import nn
@@ -13,7 +12,7 @@ from torch import nn
 from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint, stages
-from tutelage.signature import InputSpec, Signature, signature_of
+from tutelage.signature import InputSpec, Signature, signature_of, vocabulary_difference
 from tutelage.spec.sections import RecipeConfig, TrialConfig
 from tutelage.spec.spec import Spec
 from tutelage.sweep.own_plugins import check_loss
@@ -75,16 +74,11 @@ def _check_vocabulary(context: TrainingContext) -> None:
     start = context.start
     if start is None or not (start / checkpoint.ARCHITECTURE).is_file():
         return
-    trained = {one.name: one.names for one in signature_of(checkpoint.read_architecture(start)["signature"]).inputs}
+    trained = {one.name: one for one in signature_of(checkpoint.read_architecture(start)["signature"]).inputs}
     for own in context.signature.inputs:
-        names = trained.get(own.name, own.names)
-        if own.kind == "tokens" and names != own.names:
-            pairs = enumerate(zip_longest(names, own.names))
-            place, (theirs, ours) = next((place, pair) for place, pair in pairs if pair[0] != pair[1])
+        if own.name in trained and (difference := vocabulary_difference(trained[own.name], own)) is not None:
             raise InputError(
-                f"student.weights {start}: was trained with another vocabulary: of {len(names)} and {len(own.names)} tokens, "
-                f"number {place} is {theirs!r} there and {ours!r} in these data. Start from weights of the same vocabulary, or "
-                "leave them out."
+                f"student.weights {start}: {difference} Start from weights of the same vocabulary, or leave them out."
             )
 
 

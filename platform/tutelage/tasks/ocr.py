@@ -22,13 +22,13 @@ from tutelage.measures.character_error_rate import MEASURE as CHARACTER_ERROR_RA
 from tutelage.measures.character_error_rate import edits_per_character
 from tutelage.measures.exact_match import MEASURE as EXACT_MATCH
 from tutelage.plugins import PluginConfig
-from tutelage.signature import OutputSpec
+from tutelage.signature import BLANK_NAME, OutputSpec
 from tutelage.tasks import LabelSequence, Sequences, called
 from tutelage.tasks._ctc import best_path, ctc_loss, edit_distance, strings_of
 from tutelage.tasks._html import Cell, picture, table, wide
 
 SPACE: dict[str, dict[str, object]] = {}
-TEXT, CHARACTERS, BLANK_NAME = "text", "characters", "<blank>"
+TEXT, CHARACTERS = "text", "characters"
 
 
 class Config(PluginConfig):
