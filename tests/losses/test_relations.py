@@ -82,6 +82,23 @@ def test_an_example_without_a_real_step_has_no_gradient() -> None:
     assert own.grad is not None and own.grad[0].abs().sum() > 0 and not own.grad[1].any()
 
 
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("at_once", [1, 2**20])
+def test_the_gradient_is_that_of_the_value(every: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examples are compared one at a time, or all at once."""
+    monkeypatch.setattr(relations, "AT_ONCE", at_once)
+    mask = torch.tensor([[True] * 4, [True, True, False, False]])
+    loss = built(outline(6, has_steps=True), outline(8, has_steps=True), heads=4, every=every)
+    taught = output(mask, stage1=drawn(4, 8, seed=1))
+    assert torch.autograd.gradcheck(lambda own: loss(output(stage1=own), taught), drawn(4, 6).requires_grad_())
+
+
+@pytest.mark.parametrize(("positions", "expected"), [(1, 1), (9, 1), (32, 1), (33, 2), (128, 4)])
+def test_at_most_32_positions_of_a_typical_example_are_queries(positions: int, expected: int) -> None:
+    outlines = (outline(6, positions=positions), outline(8, positions=positions))
+    assert built(*outlines).every == expected and built(*outlines, every=1).every == 1
+
+
 def test_a_rotation_within_each_relation_head_changes_nothing() -> None:
     own, other = drawn(4, 6), drawn(4, 6, seed=1)
     rotation, _ = torch.linalg.qr(drawn(3, 1, seed=2)[0])

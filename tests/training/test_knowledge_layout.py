@@ -18,7 +18,7 @@ from tutelage.networks.output import Need
 from tutelage.sweep.teachers import teacher_contributions
 from tutelage.training import inference
 from tutelage.training.context import TrainingContext
-from tutelage.training.knowledge_layout import Layout, inferred, layout_of, rows_of
+from tutelage.training.knowledge_layout import Layout, StoredPart, inferred, layout_of, rows_of
 
 LENGTHS = st.lists(st.integers(0, 5), min_size=1, max_size=6)
 RAGGED = {"steps": (3, (0,)), "last axis": (2, (1,)), "pairs": (2, (1, 2)), "first two": (1, (0, 1))}  # fixed sizes, axes
@@ -52,7 +52,7 @@ def test_unpacked_parts_equal_the_packed_ones_at_real_steps_and_are_0_elsewhere(
     stored = layout.packed(values.where(real, float("nan")), sizes)
     assert stored.shape == layout.stored_shape(len(sizes), sizes)
     assert stored.numel() == int(real.sum()) and layout.num_bytes(len(sizes), sizes) == 4 * int(real.sum())
-    again = layout.unpacked(stored, sizes)
+    again = StoredPart(stored, layout, sizes, layout.row_offsets(sizes))[torch.arange(len(sizes))]
     index = (slice(None), *(slice(0, longest) if axis in axes else slice(None) for axis in range(len(shape))))
     assert torch.equal(again, values.where(real, 0.0)[index])
     assert layout_of(layout.document()) == layout
@@ -79,7 +79,8 @@ def test_a_part_at_a_stride_is_stored_with_as_many_rows_as_an_example_has_steps(
     padded = torch.cat([torch.nn.functional.pad(output(one), (0, 0, 0, longest - n)) for one, n in zip(lengths, steps)])  # noqa: B905
     stored = layout.packed(padded, sizes)
     assert len(stored) == sum(steps) == layout.stored_shape(len(sizes), sizes)[0]
-    assert torch.equal(layout.unpacked(stored, sizes), padded) and layout_of(layout.document()) == layout
+    again = StoredPart(stored, layout, sizes, layout.row_offsets(sizes))[torch.arange(len(sizes))]
+    assert torch.equal(again, padded) and layout_of(layout.document()) == layout
 
 
 NEEDS: frozenset[Need] = frozenset({"features", "maps", "pooled"})

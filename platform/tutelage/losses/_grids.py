@@ -33,7 +33,9 @@ def restepped(values: Tensor, mask: Tensor | None, wanted: int) -> Tensor:
     (`tutelage.masks`), so an example's steps do not depend on the padding beside it.
     """
     steps = values.shape[1]
-    if steps <= wanted:
+    if steps == wanted:
+        return values
+    if steps < wanted:
         ratio = stride_between(wanted, steps) or 1
         return values.repeat_interleave(ratio, dim=1)[:, :wanted]
     ratio = stride_between(steps, wanted) or 1

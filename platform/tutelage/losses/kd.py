@@ -60,7 +60,7 @@ class SoftTargets(nn.Module):
 
     def _softened(self, logits: Tensor) -> Tensor:
         scores = standardised(logits) if self.standardise else logits
-        return (scores / self.temperature).log_softmax(dim=-1)
+        return (scores if self.temperature == 1.0 else scores / self.temperature).log_softmax(dim=-1)
 
 
 def standardised(logits: Tensor) -> Tensor:

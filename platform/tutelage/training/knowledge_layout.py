@@ -60,13 +60,21 @@ class Layout:
         moved = part.movedim([axis + 1 for axis in self.ragged], list(range(1, 1 + len(self.ragged))))
         return moved[self._mask(lengths, moved.shape[1])]
 
-    def unpacked(self, rows: Tensor, lengths: Tensor) -> Tensor:
-        """Return a part `[batch, …]`, padded with 0, from the stored `rows` of examples with these `lengths`."""
-        longest = max(1, int(self._steps(lengths).max()))  # the length to which a batch is padded
-        count = len(self.ragged)
-        rows = rows.int() if rows.dtype == torch.uint16 else rows  # torch cannot write uint16 by a mask
-        padded = rows.new_zeros((len(lengths), *[longest] * count, *self._rest))
-        padded[self._mask(lengths, longest)] = rows
+    def unpacked(self, values: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
+        """Return a part `[batch, …]`, padded with 0, of examples with these `lengths` whose rows in `values` begin at `starts`.
+
+        `values` are the stored rows of all examples.
+        """
+        steps, count = self._steps(lengths), len(self.ragged)
+        longest = max(1, int(steps.max()))  # the length to which a batch is padded
+        mask, within = self._mask(lengths, longest), torch.arange(longest)
+        if count == 2:
+            within = within.unsqueeze(1) * steps.view(-1, 1, 1) + within
+        rows = (starts.view(-1, *[1] * count) + within).where(mask, 0)
+        stored = values if len(values) else values.new_zeros(1, *self._rest)  # all examples may be empty
+        padded = rows_of(stored, rows.flatten()).view(*rows.shape, *self._rest)
+        if not mask.all():
+            _signed(padded)[~mask] = 0
         return padded.movedim(list(range(1, 1 + count)), [axis + 1 for axis in self.ragged])
 
     def _mask(self, lengths: Tensor, longest: int) -> Tensor:
@@ -111,10 +119,15 @@ def inferred(part: str, samples: Mapping[int, Tensor], dtype: str) -> Layout:
 
 
 def rows_of(stored: Tensor | StoredPart, rows: Tensor) -> Tensor:
-    """Return the rows of a stored part; torch 2.9 cannot index uint16, the classes of `top_k`."""
-    if isinstance(stored, Tensor) and stored.dtype == torch.uint16:
-        return stored.view(torch.int16)[rows].view(torch.uint16)
-    return stored[rows]
+    """Return the rows of a stored part."""
+    if isinstance(stored, StoredPart):
+        return stored[rows]
+    return _signed(stored).index_select(0, rows).view(stored.dtype)  # in half the time of stored[rows]
+
+
+def _signed(values: Tensor) -> Tensor:
+    """Return uint16, the classes of `top_k`, as int16 with the same bits, because torch 2.9 cannot index uint16."""
+    return values.view(torch.int16) if values.dtype == torch.uint16 else values
 
 
 @dataclass(frozen=True)
@@ -127,8 +140,4 @@ class StoredPart:
     offsets: Tensor
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        lengths, starts = self.lengths[rows], self.offsets[:-1][rows]
-        counts = self.offsets.diff()[rows]
-        ends = offsets_of(counts)
-        positions = torch.arange(int(ends[-1])) + torch.repeat_interleave(starts - ends[:-1], counts)
-        return self.layout.unpacked(rows_of(self.values, positions), lengths)
+        return self.layout.unpacked(self.values, self.offsets[rows], self.lengths[rows])

@@ -100,8 +100,8 @@ class StepLoss:
     ) -> dict[str, Output]:
         parts = {**distillation.query(view, rows, batch), **masks}  # masks are the batch's, and are not cached
         outputs = capture.outputs_from(parts, self._teachers_weights, self._plan.signature.classes)
-        task, sequences = self._plan.task, capture.sequences_from(parts)
-        focus = task.focus(sequences, batch) if isinstance(task, FocusesSteps) and len(sequences) == len(outputs) else {}
+        task, is_dense = self._plan.task, all(f"logits.{name}" in parts for name in outputs)
+        focus = task.focus(capture.sequences_from(parts), batch) if is_dense and isinstance(task, FocusesSteps) else {}
         regions = task.regions(batch) if isinstance(task, LocatesObjects) else None
         return {
             name: replace(
