@@ -170,7 +170,11 @@ def test_only_training_labels_may_be_unknown(split: Any) -> None:
         data.checked(made, split)
 
 
-LOSS_OPTIONS: dict[str, Any] = {"mixture": {"terms": {"kd": 1.0, "attention": 1.0, "fitnet": 1.0, "weights": 1.0}}}
+ACTIVATIONS = {"of": "activations"}  # which transformers of sequences must set
+LOSS_OPTIONS: dict[str, Any] = {
+    "attention": ACTIVATIONS,
+    "mixture": {"terms": {"kd": 1.0, "attention": ACTIVATIONS, "fitnet": 1.0, "weights": 1.0}},
+}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {  # options that make another loss of one
     "attention-heads": ("attention", {"of": "heads"}),
     "kd-standardised": ("kd", {"standardise": True}),

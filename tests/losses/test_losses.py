@@ -266,3 +266,22 @@ def test_a_hint_compares_the_stage_of_its_depth(depth: float, stage: str) -> Non
     three = outline(((2,), 1), ((2,), 2), ((2,), 3))
     loss = fitnet.build(fitnet.Config(depth=depth), 1.0, three, three)
     assert loss.own.name == loss.other.name == stage  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("own", "other", "is_refused"), [(True, True, True), (True, False, False), (False, False, False)])
+def test_attention_of_two_transformers_of_sequences_has_no_default(own: bool, other: bool, is_refused: bool) -> None:
+    def outline(has_attention: bool, has_steps: bool = True) -> Outline:
+        stage = Stage(name="stage1", grid=(4,), channels=6, heads=2, qkv_width=6 * has_attention, has_steps=has_steps)
+        return Outline(classes=3, stages=(stage,))
+
+    config = attention.Config()
+    assert attention.needs(config) == {"maps"}
+    attention.build(
+        config, 1.0, outline(True, has_steps=False), outline(True, has_steps=False)
+    )  # such as two vision transformers
+    attention.build(attention.Config(of="activations"), 1.0, outline(own), outline(other))
+    if not is_refused:
+        attention.build(config, 1.0, outline(own), outline(other))
+        return
+    with pytest.raises(InputError, match="transformers of sequences.*'relations'"):
+        attention.build(config, 1.0, outline(own), outline(other))

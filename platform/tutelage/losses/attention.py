@@ -20,8 +20,10 @@ SPACE: dict[str, dict[str, object]] = {}
 class Config(PluginConfig):
     """The kind of attention that is compared."""
 
-    of: Literal["activations", "heads"] = Field(
-        "activations", description="activations: mean squares over the channels, p = 2; heads: scores of transformers' heads"
+    of: Literal["activations", "heads"] | None = Field(
+        None,
+        description="activations: mean squares over the channels, p = 2; heads: scores of transformers' heads. Without it, "
+        "activations; of two transformers of sequences it must be set, because their attention is compared by `relations`",
     )
 
 
@@ -86,9 +88,19 @@ class HeadAttention(nn.Module):
 
 
 def build(config: Config, temperature: float, student: Outline, teacher: Outline) -> Loss:
-    """Return the loss. Raises `InputError` for networks without stages, stages of several positions, or heads."""
+    """Return the loss. Raises `InputError` for networks without stages, stages of several positions, or heads.
+
+    For two networks that have attention over steps, `of` has no default: `relations` is the one to begin with.
+    """
     if config.of == "heads":
         return HeadAttention(_heads(student, teacher))
+    if config.of is None and all(
+        any(stage.qkv_width and stage.has_steps for stage in one.stages) for one in (student, teacher)
+    ):
+        raise InputError(
+            "loss 'attention': student and teacher are transformers of sequences. The loss for their attention is 'relations' "
+            "(queries, keys and values; MiniLMv2). Use it, or set of: activations or of: heads."
+        )
     pairs = [(own, other) for own, other in paired(student, teacher, "attention") if own.positions > 1 < other.positions]
     if not pairs:
         raise InputError("loss 'attention' needs stages of several positions; a perceptron has one. Use kd, fitnet or crd.")
