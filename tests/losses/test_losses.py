@@ -283,5 +283,5 @@ def test_attention_of_two_transformers_of_sequences_has_no_default(own: bool, ot
     if not is_refused:
         attention.build(config, 1.0, outline(own), outline(other))
         return
-    with pytest.raises(InputError, match="transformers of sequences.*'relations'"):
+    with pytest.raises(InputError, match=r"transformers of sequences.*'relations'"):
         attention.build(config, 1.0, outline(own), outline(other))
