@@ -22,6 +22,7 @@ from tutelage.spec import loading
 from tutelage.spec.sections import TeacherConfig
 from tutelage.spec.spec import Spec
 from tutelage.sweep import dry_run, external_teacher, identity, knowledge, teachers
+from tutelage.sweep.teacher_store import Teacher
 from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext, context_of
 
@@ -57,7 +58,7 @@ def champion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exported(tmp_path_factory.mktemp("champion") / "model.onnx", {"convnet": {"width": 4}}, signature)
 
 
-def taught(context: TrainingContext, teacher: teachers.Teacher, home: Path, **plan: Any) -> TrainingContext:
+def taught(context: TrainingContext, teacher: Teacher, home: Path, **plan: Any) -> TrainingContext:
     """Return the context with a teacher that lies in a storage."""
     home.mkdir()
     (home / "teacher").symlink_to(teacher.directory)

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlflow.entities import Run
 
-from tutelage import plugins
+from tutelage import initial_weights, plugins
 from tutelage.dashboard.reader import Reader
 from tutelage.errors import TutelageError
 from tutelage.records import sweeps
@@ -49,7 +49,8 @@ def layers(storage: str, sweep: str, name: str) -> list[dict[str, Any]]:
         architecture = checkpoint.read_architecture(directory)
         if plugins.own_code(architecture):
             return []
-        before = checkpoint.build({key: value for key, value in architecture.items() if key != "surgeries"})
+        with initial_weights.replaced():
+            before = checkpoint.build({key: value for key, value in architecture.items() if key != "surgeries"})
         after = checkpoint.read_weights(directory)
     except (TutelageError, OSError):
         return []

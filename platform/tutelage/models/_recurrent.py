@@ -6,8 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tutelage.models._tokens import Embedding, TokenNetwork, token_input
-from tutelage.plugins import PluginConfig
+from tutelage.models._tokens import Embedding, TokenConfig, TokenNetwork, token_input
 from tutelage.signature import Signature
 
 Kind = type[nn.LSTM] | type[nn.GRU]
@@ -16,10 +15,9 @@ RANGES: dict[str, dict[str, object]] = {
 }  # fmt: skip
 
 
-class RecurrentConfig(PluginConfig):
+class RecurrentConfig(TokenConfig):
     """Size of the network."""
 
-    embedding: int = Field(64, ge=1, le=4096, description="channels of a token's embedding")
     hidden: int = Field(64, ge=1, le=4096, description="hidden units of a layer in each of its directions")
     depth: int = Field(1, ge=1, le=16, description="recurrent layers")
     dropout: float = Field(0.2, ge=0, lt=1, description="share of features set to 0 in training, before and behind each layer")
@@ -72,7 +70,7 @@ def built(
 ) -> nn.Module:  # fmt: skip
     """Return the network: embeddings, `depth` stages of `layer` and the heads."""
     tokens = token_input(name, signature, is_causal=layer is Forward)
-    stem = Embedding(tokens, config.embedding, config.embedding, config.dropout)
+    stem = Embedding(tokens, config.embedding, config.embedding, config.dropout, config.pretrained)
     width = layer.directions * config.hidden
     fans = [config.embedding, *[width] * (config.depth - 1)]
     stages = [layer(kind, fan_in, config.hidden, config.dropout) for fan_in in fans]

@@ -5,12 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tutelage import initial_weights
 from tutelage.errors import InputError
+from tutelage.models import _static_embeddings as static
 from tutelage.models import heads, keep_width, over_steps
+from tutelage.plugins import PluginConfig
 from tutelage.signature import InputSpec, Signature, character_of
+
+
+class TokenConfig(PluginConfig):
+    """What all networks with embeddings of tokens can set."""
+
+    embedding: int = Field(64, ge=1, le=4096, description="channels of a token's embedding")
+    pretrained: static.Package | None = Field(
+        None,
+        description="package whose embeddings the words start with, their first `embedding` channels (wordllama has 256); "
+        "null: random numbers",
+    )
+
+
+def fingerprint(config: TokenConfig) -> str | None:
+    """Return a hash of the embeddings that words start with; None for random ones."""
+    return None if config.pretrained is None else static.digest_of(config.pretrained)
 
 
 def token_input(
@@ -51,15 +71,20 @@ def documents(tokens: Tensor, mask: Tensor, start: int) -> Tensor:
 class Embedding(nn.Module):
     """Embeddings of tokens as features of `width` channels, through a linear layer where they are of another size.
 
-    Where the data spell words, the features of a word's characters are added to its embedding.
+    Where the data spell words, the features of a word's characters are added to its embedding. With a package `pretrained`,
+    known words start with its embeddings.
     """
 
-    def __init__(self, tokens: InputSpec, embedding: int, width: int, dropout: float) -> None:
+    def __init__(
+        self, tokens: InputSpec, embedding: int, width: int, dropout: float, pretrained: static.Package | None = None
+    ) -> None:  # fmt: skip
         super().__init__()
         is_spelled = len(tokens.shape) > 1
         num_words = sum(character_of(name) is None for name in tokens.names) if is_spelled else len(tokens.names)
         self.table = nn.Embedding(num_words, embedding)
         nn.init.normal_(self.table.weight, std=embedding**-0.5)
+        if pretrained is not None:
+            _start_from(pretrained, self.table.weight, tokens.names[:num_words])
         self.spelling = Spelling(num_words, len(tokens.names) - num_words, embedding) if is_spelled else None
         self.widen = nn.Identity() if embedding == width else keep_width(nn.Linear(embedding, width, bias=False))
         self.dropout = nn.Dropout(dropout)
@@ -72,6 +97,18 @@ class Embedding(nn.Module):
             features = features + self.spelling(tokens[..., 1:].where(mask.unsqueeze(-1), 0))
         features = self.dropout(self.widen(features))
         return torch.where(mask.unsqueeze(-1), features, 0)
+
+
+def _start_from(package: static.Package, weight: Tensor, words: Sequence[str]) -> None:
+    """Write the embeddings of known words into `weight`, unless a file's weights replace it; on the meta device check only."""
+    if initial_weights.are_replaced():
+        return
+    if weight.is_meta:
+        static.check_width(package, weight.shape[1])
+        return
+    found = static.embeddings_of(package, words, weight.shape[1]).to(weight.device)
+    with torch.no_grad():
+        weight.copy_(torch.where(found.isnan(), weight, found))
 
 
 class Spelling(nn.Module):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
+from tutelage.models import _tokens
 from tutelage.models._recurrent import RANGES, Bidirectional, RecurrentConfig, built
 from tutelage.signature import Signature
 
 SPACE = RANGES
+fingerprint = _tokens.fingerprint
 
 
 class Config(RecurrentConfig):

@@ -10,19 +10,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.errors import InputError
+from tutelage.models import _tokens
 from tutelage.models._attention import Attention, Block
-from tutelage.models._tokens import Embedding, TokenNetwork, tied_head, token_input
-from tutelage.plugins import PluginConfig
+from tutelage.models._tokens import Embedding, TokenConfig, TokenNetwork, tied_head, token_input
 from tutelage.signature import Signature
 
 SPACE: dict[str, dict[str, object]] = {
     "embedding": {"int": [32, 128], "step": 32}, "width": {"int": [64, 192], "step": 32}, "depth": {"int": [1, 6]},
     "mlp_ratio": {"float": [2.0, 4.0]},
 }  # fmt: skip
+fingerprint = _tokens.fingerprint
 LONGEST_WAVE = 10_000.0
 
 
-class Config(PluginConfig):
+class Config(TokenConfig):
     """Size of the network."""
 
     embedding: int = Field(128, ge=1, le=4096, description="channels of a token's embedding")
@@ -94,7 +95,7 @@ def build(config: Config, signature: Signature) -> nn.Module:
             f"model 'causal_transformer': {config.heads} heads do not divide a width of {config.width} into even shares."
         )
     tokens = token_input("causal_transformer", signature, is_causal=True, separates_documents=True)
-    stem = Embedding(tokens, config.embedding, config.width, config.dropout)
+    stem = Embedding(tokens, config.embedding, config.width, config.dropout, config.pretrained)
     blocks = [_block(config) for _ in range(config.depth)]
     head = tied_head("causal_transformer", stem, config.width, signature) if config.tied else None
     start = signature.inputs[0].document_start

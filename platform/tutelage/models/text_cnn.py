@@ -8,20 +8,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.errors import InputError
-from tutelage.models import keep_width
-from tutelage.models._tokens import Embedding, TokenNetwork, token_input
-from tutelage.plugins import PluginConfig
+from tutelage.models import _tokens, keep_width
+from tutelage.models._tokens import Embedding, TokenConfig, TokenNetwork, token_input
 from tutelage.signature import Signature
 
 SPACE: dict[str, dict[str, object]] = {
     "embedding": {"int": [16, 96], "step": 16}, "width": {"int": [32, 160], "step": 32}, "depth": {"int": [1, 4]},
 }  # fmt: skip
+fingerprint = _tokens.fingerprint
 
 
-class Config(PluginConfig):
+class Config(TokenConfig):
     """Size of the network."""
 
-    embedding: int = Field(64, ge=1, le=4096, description="channels of a token's embedding")
     width: int = Field(96, ge=1, le=4096, description="channels of a convolution")
     depth: int = Field(3, ge=1, le=64, description="convolutions")
     kernel: int = Field(3, ge=1, le=31, description="tokens that a convolution sees, an odd number")
@@ -51,6 +50,6 @@ def build(config: Config, signature: Signature) -> nn.Module:
     """
     if config.kernel % 2 == 0:
         raise InputError(f"model 'text_cnn': a kernel of {config.kernel} tokens has no middle. Choose an odd number.")
-    stem = Embedding(token_input("text_cnn", signature), config.embedding, config.width, config.dropout)
+    stem = Embedding(token_input("text_cnn", signature), config.embedding, config.width, config.dropout, config.pretrained)
     stages = [Convolution(config.width, config.kernel, config.dropout) for _ in range(config.depth)]
     return TokenNetwork(stem, stages, config.width, signature)

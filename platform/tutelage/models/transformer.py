@@ -9,22 +9,23 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tutelage.errors import InputError
+from tutelage.models import _static_embeddings as static
+from tutelage.models import _tokens
 from tutelage.models._attention import Attention, Block
-from tutelage.models._tokens import Embedding, TokenNetwork, token_input
-from tutelage.plugins import PluginConfig
+from tutelage.models._tokens import Embedding, TokenConfig, TokenNetwork, token_input
 from tutelage.signature import InputSpec, Signature
 
 SPACE: dict[str, dict[str, object]] = {
     "embedding": {"int": [16, 96], "step": 16}, "width": {"int": [32, 160], "step": 32}, "depth": {"int": [1, 4]},
     "mlp_ratio": {"float": [1.0, 4.0]},
 }  # fmt: skip
+fingerprint = _tokens.fingerprint
 LONGEST_WAVE = 10_000.0
 
 
-class Config(PluginConfig):
+class Config(TokenConfig):
     """Size of the network."""
 
-    embedding: int = Field(64, ge=1, le=4096, description="channels of a token's embedding")
     width: int = Field(96, ge=2, le=4096, description="channels of a token in the blocks")
     depth: int = Field(2, ge=1, le=64, description="blocks")
     heads: int = Field(4, ge=1, le=64, description="attention heads of a block; they must divide the width")
@@ -35,9 +36,11 @@ class Config(PluginConfig):
 class Stem(nn.Module):
     """Embeddings of tokens plus sinusoidal positions, for sentences of any length."""
 
-    def __init__(self, tokens: InputSpec, embedding: int, width: int, dropout: float) -> None:
+    def __init__(
+        self, tokens: InputSpec, embedding: int, width: int, dropout: float, pretrained: static.Package | None = None
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.tokens, self.width = Embedding(tokens, embedding, width, dropout), width
+        self.tokens, self.width = Embedding(tokens, embedding, width, dropout, pretrained), width
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Return `[batch, steps, width]`."""
@@ -59,7 +62,7 @@ def build(config: Config, signature: Signature) -> nn.Module:
     """
     if config.width % config.heads:
         raise InputError(f"model 'transformer': {config.heads} heads do not divide a width of {config.width}.")
-    stem = Stem(token_input("transformer", signature), config.embedding, config.width, config.dropout)
+    stem = Stem(token_input("transformer", signature), config.embedding, config.width, config.dropout, config.pretrained)
     hidden = round(config.mlp_ratio * config.width)
     blocks = [Block(Attention(config.width, config.heads), config.width, hidden, config.dropout) for _ in range(config.depth)]
     return TokenNetwork(stem, blocks, config.width, signature)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from tutelage import foreign, plugins
+from tutelage import foreign, initial_weights, plugins
 from tutelage.errors import InputError, TutelageError
 from tutelage.files import write_atomically, write_json
 from tutelage.networks import forward, process_state
@@ -120,7 +120,8 @@ def for_inputs(
         return model, architecture
     signature = replace(named, inputs=tuple(given)).document()
     adapted = {**architecture, "taken": documents_of(taken), "signature": signature}
-    return load(seeded(adapted, 0), weights_of(model)).eval(), adapted
+    with initial_weights.replaced():
+        return load(seeded(adapted, 0), weights_of(model)).eval(), adapted
 
 
 def seeded(architecture: Mapping[str, Any], seed: int) -> nn.Module:
@@ -255,11 +256,10 @@ def read(directory: Path, trusted: Collection[str] = PACKAGE_ONLY) -> tuple[nn.M
         weights = load_file(directory / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise _unreadable(directory, error) from error
-    _check_size(directory, architecture)
-    _check_finite(directory, weights)
-    model = _rebuilt(
-        directory, architecture
-    )  # not on the meta device: what is not among the weights is as the constructor makes it
+    with initial_weights.replaced():
+        _check_size(directory, architecture)
+        _check_finite(directory, weights)
+        model = _rebuilt(directory, architecture)  # not on the meta device: what is no weight is as the constructor makes it
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     try:
         load(model, weights)

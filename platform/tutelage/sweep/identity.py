@@ -50,7 +50,8 @@ def _pretrained(model: Reference | None) -> dict[str, str]:
     if model is None:
         return {}
     _, plugin, config = plugins.configure("models", model)
-    return {"pretrained": plugin.fingerprint(config)} if hasattr(plugin, "fingerprint") else {}
+    digest = plugin.fingerprint(config) if hasattr(plugin, "fingerprint") else None
+    return {} if digest is None else {"pretrained": digest}
 
 
 def teacher_address(
