@@ -115,6 +115,7 @@ def test_frames_are_kept_at_the_rate_of_the_option(tmp_path: Path, rate: float, 
     write_video(place / "a.mkv", frames, rate=10)
     found = read(options(tmp_path, frames_per_second=rate))
     assert np.array_equal(clip(found), frames[kept].transpose(0, 3, 1, 2))
+    assert any("(100 frames a second, and all of the 1 clips with fewer)" in note for note in found.notes) is (rate == 100)
     write_frames(place / "b", frames)
     found = read(options(tmp_path, frames_per_second=rate))
     assert len(clip(found, 1)) == 7 and any("folders of frames have no rate" in note for note in found.notes)

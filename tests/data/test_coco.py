@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.data.common import assert_input_error
 from tutelage.data import Examples, Ragged, coco
+from tutelage.errors import InputError
 
 CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
 
@@ -99,12 +100,14 @@ def test_all_that_is_wrong_is_named_with_its_id(tmp_path: Path) -> None:
     for split in ("train", "validation"):
         assert_input_error(
             lambda split=split: read(tmp_path, split),  # type: ignore[misc]
-            "2 of 2 folders", "annotation 100: its box [-3, 2, 20, 10] stands out of image 10", "annotation 101", "has no area",
+            "2 of 2 folders", "annotation 100: its box [-3, 2, 20, 10] (left, top, width, height) stands out of image 10",
+            "annotation 101", "has no area",
             "annotation 102: its bbox is [4, 2, 20], not four numbers", "annotation 103: its bbox", "annotation 104",
             "annotation 200: its image_id is 99", "annotation 201: its category_id is 8; the categories are 3, 7",
-            "annotations[7]: its image_id is True", "annotations[8]: is 5", "image 14: there is no file", "4.png",
+            "annotations[7]: its image_id is True", "annotations[8]: is 5", "image 14: there is no image", "4.png",
             "val/annotations.json, categories[2]: id 7 stands twice", "two categories are called 'cat'",
-            "categories[5]: has no id", "annotation 202: its bbox is", "has a name that is not UTF-8",
+            "categories[5]: has no id that is a whole number, but 'x'", "annotation 202: its bbox is",
+            "has a name that is not UTF-8",
         )  # fmt: skip
 
 
@@ -132,7 +135,7 @@ def test_images_of_another_size_or_that_cannot_be_read_are_named(tmp_path: Path)
     assert_input_error(lambda: read(tmp_path), "3.png: has 20 × 40 px, and 40 × 20 in", "2.png: cannot be read")
     given = document()
     for image in given["images"]:
-        del image["width"]
+        del image["width"], image["height"]
     given["annotations"][0]["bbox"] = [4, 2, 40, 10]
     write(tmp_path / "train", given)
     assert_input_error(lambda: read(tmp_path), "0.png: a box of it", "stands out of its 40 × 20 px")
@@ -185,4 +188,63 @@ def test_a_name_longer_than_that_of_any_file_is_absent(tmp_path: Path) -> None:
     given["images"][0]["file_name"] = "x" * 5_000
     (folder / "annotations.json").write_text(json.dumps(given))
     write(tmp_path / "val")
-    assert_input_error(lambda: read(tmp_path), "image 10: there is no file")
+    assert_input_error(lambda: read(tmp_path), "image 10: there is no image")
+
+
+def changed(part: str, **entry: Any) -> dict[str, Any]:
+    given = document(20)
+    given[part][2].update(entry)
+    return given
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (changed("annotations", iscrowd="no"), "annotation 102: its iscrowd is 'no'. It is 0 for an object, and 1 for a crowd"),
+        (changed("annotations", iscrowd=2), "annotation 102: its iscrowd is 2."),
+        (changed("annotations", iscrowd=None), "annotation 102: its iscrowd is None."),
+        (changed("annotations", bbox=["4", "2", "20", "10"]), "annotation 102: its bbox is ['4', '2', '20', '10'], not four"),
+        (changed("annotations", bbox=[True, 2, 20, 10]), "annotation 102: its bbox is [True, 2, 20, 10], not four numbers"),
+        (changed("annotations", image_id=12.0), "annotation 102: its image_id is 12.0, and no valid image has this id"),
+        (changed("images", width="40"), "image 12: its width and height are '40' and 20, not whole numbers of pixels above 0"),
+        (changed("images", height=None), "image 12: its width and height are 40 and None, not whole numbers"),
+        (changed("images", file_name=5), "images[2]: id 12 has no file_name that is a text, but 5"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_value_of_another_kind_is_named(tmp_path: Path, given: Any, message: str) -> None:
+    folder = write(tmp_path, document(20))
+    (folder / "annotations.json").write_text(json.dumps(given))
+    assert_input_error(lambda: read(folder), message)
+
+
+def test_images_outside_of_the_folder_are_errors_and_one_in_another_folder_of_it_is_found(tmp_path: Path) -> None:
+    given = document()
+    folder = write(tmp_path / "data", given)
+    (folder / "more").mkdir()
+    (folder / "3.png").rename(folder / "more/3.png")
+    Image.new("RGB", (40, 20)).save(tmp_path / "outside.png")
+    given["images"][1]["file_name"], given["images"][2]["file_name"] = "../outside.png", str(tmp_path / "outside.png")
+    (folder / "annotations.json").write_text(json.dumps(given))
+    assert_input_error(
+        lambda: read(folder), f"image 11: '../outside.png' leads out of {folder}. Put the image into it", "image 12: '/",
+        "image 13: there is no image", "Did you mean 'more/3.png'?",
+    )  # fmt: skip
+
+
+def test_wrong_ids_are_named_once_and_not_for_each_annotation_that_has_them(tmp_path: Path) -> None:
+    given = document()
+    for image in given["images"]:
+        image["id"] = float(image["id"])
+    given["annotations"][1]["iscrowd"] = 3
+    with pytest.raises(InputError) as caught:
+        read(write(tmp_path, given))
+    assert "images[0]: has no id that is a whole number, but 10.0" in str(caught.value)
+    assert "annotation 101: its iscrowd" in str(caught.value) and "image_id" not in str(caught.value)
+
+
+def test_boxes_as_shares_of_the_image_are_an_error(tmp_path: Path) -> None:
+    given = document()
+    for annotation in given["annotations"]:
+        annotation["bbox"] = [0.1, 0.25, 0.5, 0.75]
+    assert_input_error(lambda: read(write(tmp_path, given)), "all boxes are within the first pixel", "multiply them")

@@ -115,3 +115,22 @@ def test_a_missing_transcript_file_names_the_nearest(tmp_path: Path) -> None:
 def test_splits_without_folders_share_no_line(tmp_path: Path, split: Any) -> None:
     options = example(tmp_path)
     assert len(line_images.read(line_images.Config(**options), 0, split)) == {"train": 22, "validation": 7, "test": 7}[split]
+
+
+def test_windows_line_ends_and_a_mark_of_the_byte_order_are_no_part_of_names_or_texts(tmp_path: Path) -> None:
+    folders(tmp_path)
+    file = tmp_path / "train/transcripts.tsv"
+    lines = file.read_text().splitlines()
+    file.write_bytes(("\ufeff" + "".join(f"{line}\r\n" for line in lines)).encode())
+    assert read(tmp_path).targets["text"].names == (" ", "a", "b", "c", "d")
+
+
+def test_an_image_under_two_names_or_outside_of_the_folder_and_a_further_column_are_errors(tmp_path: Path) -> None:
+    folders(tmp_path)
+    (tmp_path / "train/transcripts.tsv").write_text(
+        f"0.png\tab\n./0.png\tab\n../train/1.png\tab\n{tmp_path / 'train/1.png'}\tab\n1.png\tab\tc\n\n"
+    )
+    assert_input_error(
+        lambda: read(tmp_path), "line 2: ./0.png stands in line 1 too", "line 3: '../train/1.png' leads out of", "line 4: '/",
+        "line 5: has more than one tab", "line 6: has no tab. Write the image's name, a tab, and its text. Or remove the empty",
+    )  # fmt: skip

@@ -149,7 +149,7 @@ def test_training_lines_of_more_characters_than_steps_are_an_error() -> None:
     examples = example()  # a typical line has 4 columns; "bb" needs 3 steps, as does "cab" with 5 columns
     Ocr().check_steps({"characters": 4}, examples)
     Ocr().check_steps({"characters": 3}, example(([0, 0],) * 8, (3,) * 8))  # exactly as many as it needs
-    with pytest.raises(InputError, match=r"of 40 .* at a stride of 2 columns. Row 1 .* 3 columns, so 2 steps, and needs 3"):
+    with pytest.raises(InputError, match=r"of 40 .* at a stride of 2 columns. '.*' has 3 columns, so 2 steps, and needs 3"):
         Ocr().check_steps({"characters": 2}, example(([0, 0], [0, 0], [0], [0, 1, 0], [0, 1, 0]) * 8, (9, 3, 4, 4, 4) * 8))
 
 

@@ -88,6 +88,29 @@ def test_pairs_of_other_strides_are_refused_before_anything_is_trained(scenes: T
         pair_checks.check_pairs(spec_of("kd", student=coarse), scenes, teacher)
 
 
+def test_a_loss_of_cells_is_an_error_for_images_of_half_the_size(scenes: TrainingContext) -> None:
+    teacher = checkpoint.build(scenes.architecture(TEACHER))
+    half = {"model": {"detector": {"width": 2, "neck": 4}}, "epochs": 2, "half_size_share": 0.5}
+    pair_checks.check_pairs(spec_of(weight=0.0, student=half), scenes, teacher)
+    with pytest.raises(
+        InputError, match=r"0\.5: for images of half the size, the student gives 9 steps of 'class'.* teacher 36"
+    ):
+        pair_checks.check_pairs(spec_of("ld", student=half), scenes, teacher)
+    with pytest.raises(InputError, match="compares features position by position"):
+        pair_checks.check_pairs(spec_of("cross_kd", student=half), scenes, teacher)
+
+
+def test_half_the_size_of_a_largest_stride_is_an_error_before_anything_is_trained() -> None:
+    tiny = {"digit_scenes": {"scenes": 8, "validation_scenes": 4, "test_scenes": 4, "side_px": 32}}
+    two = {"model": {"detector": {"width": 1, "neck": 1, "stages": 5, "levels": 2}}, "epochs": 2, "half_size_share": 0.5}
+    loaded = spec_of(weight=0.0, data=tiny, student=two)
+    context = context_of(loaded)
+    with pytest.raises(
+        InputError, match=r"takes no images of half the size \(the network gives 2 cells for an image of 16 × 16"
+    ):
+        pair_checks.check_pairs(loaded, context, checkpoint.build(context.architecture(TEACHER)))
+
+
 def test_the_sizes_of_a_smaller_detector_are_known_before_its_training(scenes: TrainingContext) -> None:
     whole = spec_of()
     pruned = spec_of(sparsity={"method": "channels", "amount": 0.5})

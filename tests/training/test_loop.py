@@ -425,7 +425,7 @@ def test_products_are_in_bfloat16_if_the_execution_sets_it(plan: TrainingPlan, i
         lambda _module, _inputs, output: seen.append(output.dtype)
     )
     under_way = loop.Training(network_, replace(plan, execution=ExecutionConfig(bfloat16=is_on)))
-    parts = under_way.loss.parts(under_way.loss.batch(torch.arange(2), 0), frozenset(), 0)
+    parts = under_way.loss.parts(under_way.loss.batch(torch.arange(2), 0), frozenset())
     assert seen == [torch.bfloat16 if is_on else torch.float32] and parts["logits.class"].dtype == torch.float32
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from tutelage.data._broken import all_in_one
 from tutelage.data._folders import is_file
+from tutelage.data._image_files import misnamed
 from tutelage.data._labels import is_text
 from tutelage.errors import InputError, nearest
 
@@ -45,15 +46,16 @@ def annotated(folder: Path, name: str) -> Annotated:
     file = folder / name
     document = _document(file, folder)
     wrong: list[InputError] = []
-    categories = _by_id(file, "categories", document["categories"], ("name",), wrong)
-    images = _by_id(file, "images", document["images"], ("file_name",), wrong)
+    categories = _by_id(file, "categories", document["categories"], "name", wrong)
+    images = _by_id(file, "images", document["images"], "file_name", wrong)
+    has_ids = not wrong  # otherwise, annotations may name what is listed already
     wrong += _wrong_images(file, folder, images) + _wrong_categories(file, categories)
     boxes: dict[int, list[list[float]]] = {one: [] for one in images}
     labels: dict[int, list[int]] = {one: [] for one in images}
     crowds = 0
     for number, given in enumerate(document["annotations"]):
-        faults = [InputError(f"{_where(file, number, given)} {one}") for one in _faults(given, images, categories)]
-        wrong += faults
+        faults = [*_wrong_ids(given, images, categories), *_faults(given, images)]
+        wrong += [InputError(f"{_where(file, number, given)} {one}") for one in (faults if has_ids else _faults(given, images))]
         if not faults and given.get("iscrowd", 0):
             crowds += 1
         elif not faults:
@@ -62,6 +64,7 @@ def annotated(folder: Path, name: str) -> Annotated:
     if wrong:
         count = sum(len(document[part]) for part in _PARTS)
         raise all_in_one(wrong, count, "entries")
+    _check_pixels(file, [corner for one in boxes.values() for box in one for corner in box])
     order = sorted(images)
     return Annotated(
         file=file, categories={one: str(given["name"]) for one, given in categories.items()},
@@ -92,16 +95,17 @@ def _document(file: Path, folder: Path) -> dict[str, Any]:
 
 
 def _by_id(
-    file: Path, part: str, entries: Sequence[Any], needed: Sequence[str], wrong: list[InputError]
+    file: Path, part: str, entries: Sequence[Any], needed: str, wrong: list[InputError]
 ) -> dict[int, dict[str, Any]]:  # fmt: skip
-    """Return the entries of a part by id; those without an id or a text, or with the id of another, go to `wrong`."""
+    """Return the entries of a part by id; those without an id or the text `needed`, or with another's id, go to `wrong`."""
     found: dict[int, dict[str, Any]] = {}
     for number, given in enumerate(entries):
         where = f"{file}, {part}[{number}]:"
         if not isinstance(given, dict) or not _is_id(given.get("id")):
-            wrong.append(InputError(f"{where} has no id that is a whole number."))
-        elif lacking := [key for key in needed if not isinstance(given.get(key), str) or not given[key]]:
-            wrong.append(InputError(f"{where} id {given['id']} has no {', '.join(lacking)}."))
+            own = given.get("id") if isinstance(given, dict) else given
+            wrong.append(InputError(f"{where} has no id that is a whole number, but {own!r:.40}."))
+        elif not isinstance(text := given.get(needed), str) or not text:
+            wrong.append(InputError(f"{where} id {given['id']} has no {needed} that is a text, but {text!r:.40}."))
         elif given["id"] in found:
             wrong.append(InputError(f"{where} id {given['id']} stands twice. Give each its own."))
         else:
@@ -114,8 +118,15 @@ def _is_id(value: Any) -> bool:
 
 
 def _wrong_images(file: Path, folder: Path, images: Mapping[int, Mapping[str, Any]]) -> list[InputError]:
-    absent = [(one, given["file_name"]) for one, given in images.items() if not is_file(folder / given["file_name"])]
-    wrong = [InputError(f"{file}, image {one}: there is no file {folder / name}.") for one, name in absent]
+    faults = misnamed(folder, [given["file_name"] for given in images.values()])
+    named = [(one, faults[given["file_name"]]) for one, given in images.items() if given["file_name"] in faults]
+    wrong = [InputError(f"{file}, image {one}: {fault}") for one, fault in named]
+    for one, given in images.items():
+        if _size(given) is None and (sides := [given.get(axis) for axis in ("width", "height")]) != [None, None]:
+            listed = " and ".join(f"{side!r:.40}" for side in sides)
+            wrong.append(
+                InputError(f"{file}, image {one}: its width and height are {listed}, not whole numbers of pixels above 0.")
+            )
     first: dict[Path, int] = {}
     for one, given in images.items():
         other = first.setdefault(folder / given["file_name"], one)
@@ -142,23 +153,40 @@ def _where(file: Path, number: int, given: Any) -> str:
     return f"{file}, {named}:"
 
 
-def _faults(given: Any, images: Mapping[Any, Any], categories: Mapping[int, Any]) -> Iterator[str]:
-    """Give a sentence for everything that is wrong in an annotation."""
+def _wrong_ids(given: Any, images: Mapping[int, Any], categories: Mapping[int, Any]) -> Iterator[str]:
+    """Give a sentence for an image or a category of an annotation that is not there."""
+    image, category = (given.get(key) if isinstance(given, dict) else None for key in ("image_id", "category_id"))
+    if isinstance(given, dict) and (not _is_id(image) or image not in images):
+        yield f"its image_id is {image!r:.40}, and no valid image has this id."
+    if isinstance(given, dict) and (not _is_id(category) or category not in categories):
+        yield f"its category_id is {category!r:.40}; the categories are {', '.join(map(str, sorted(categories)))}."
+
+
+def _faults(given: Any, images: Mapping[Any, Any]) -> Iterator[str]:
+    """Give a sentence for everything else that is wrong in an annotation."""
     if not isinstance(given, dict):
         yield f"is {given!r:.40}, not an object with image_id, category_id and bbox."
         return
-    image, category, box = (given.get(key) for key in ("image_id", "category_id", "bbox"))
-    if not _is_id(image) or image not in images:
-        yield f"its image_id is {image!r:.40}, and no valid image has this id."
-    if not _is_id(category) or category not in categories:
-        yield f"its category_id is {category!r:.40}; the categories are {', '.join(map(str, sorted(categories)))}."
+    image, crowd, box = given.get("image_id"), given.get("iscrowd", 0), given.get("bbox")
+    entry = images.get(image, {}) if _is_id(image) else {}
+    if crowd not in (0, 1):
+        yield f"its iscrowd is {crowd!r:.40}. It is 0 for an object, and 1 for a crowd, which is left out."
     if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(one) for one in box):
         yield f"its bbox is {box!r:.60}, not four numbers: left, top, width and height in pixels."
-    elif (size := _size(images.get(image, {}) if _is_id(image) else {})) and not _is_within(box, size):
-        sides = f"{size[0]} × {size[1]} px"
-        yield f"its box {box} stands out of image {image}, which has {sides}. Correct it, or remove the annotation."
-    elif not _has_area(_corners(box, images.get(image, {}) if _is_id(image) else {})):
+    elif (size := _size(entry)) and not _is_within(box, size):
+        where = f"image {image}, which has {size[0]} × {size[1]} px"
+        yield f"its box {box} (left, top, width, height) stands out of {where}. Correct it, or remove the annotation."
+    elif not _has_area(_corners(box, entry)):
         yield f"its box {box} has no area within image {image}. Correct it, or remove the annotation."
+
+
+def _check_pixels(file: Path, corners: Sequence[float]) -> None:
+    """Raise `InputError` for boxes that are all within the first pixel of their images, as shares of their sides would be."""
+    if corners and max(corners) <= 1:
+        raise InputError(
+            f"{file}: all boxes are within the first pixel of their images, as if they were shares of width and height. A bbox "
+            "is left, top, width and height in pixels: multiply them."
+        )
 
 
 def _is_finite(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The images in a folder, and what a folder of images has besides them; hidden files are left out."""
+"""The images in a folder, those that a document in it names, and what else it has; hidden files are left out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from tutelage.data import SplitName
-from tutelage.data._folders import folders, is_hidden
+from tutelage.data._folders import folders, is_file, is_hidden
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 
@@ -21,6 +21,21 @@ def _files_in(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*") if folder.is_dir() else ():
         if path.is_file() and not any(is_hidden(part) for part in path.relative_to(folder).parts):
             yield path
+
+
+def misnamed(folder: Path, names: Collection[str]) -> dict[str, str]:
+    """Return what is wrong with the images that a document in `folder` names, as a sentence for each that cannot be read.
+
+    They are those outside of the folder, which another machine or copy does not have, and those that are not there.
+    """
+    outside = {name for name in names if Path(name).is_absolute() or ".." in Path(name).parts}
+    found = {name: f"{name!r} leads out of {folder}. Put the image into it, and write its path within it." for name in outside}
+    absent = [name for name in names if name not in outside and not is_file(folder / name)]
+    elsewhere = {path.name: path.relative_to(folder) for path in images_in(folder)} if absent else {}
+    for name in absent:
+        hint = f" Did you mean '{elsewhere[Path(name).name]}'?" if Path(name).name in elsewhere else ""
+        found[name] = f"there is no image {folder / name}.{hint}"
+    return found
 
 
 def _is_odd(path: Path, root: Path, class_roots: Collection[Path]) -> bool:

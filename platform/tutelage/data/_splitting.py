@@ -20,7 +20,10 @@ LabelledPerClass = Annotated[
     int | None, Field(ge=0, description="labelled training examples a class; the other training examples become unlabelled")
 ]
 
-_TOO_FEW = "A class needs three labelled examples to have one in each split: add examples, or store this split separately."
+_TOO_FEW = (
+    "One example in each split takes three labelled examples, of every class if they have classes: add examples, or store this "
+    "split separately."
+)
 _CHECKED_ROWS = 4096  # checked at a time for numbers that float32 cannot hold
 _MAX_LOST = 0.01  # of a number's standard deviation, by storing it as float32
 _SHIFT_ROWS = 256  # the first rows, whose mean is subtracted before squares are summed
@@ -179,11 +182,11 @@ def _flat(inputs: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return chunk
 
 
-def how_split(validation_share: float | None, test_share: float | None) -> tuple[str, ...]:
-    """Return how the splits were made, as a sentence; a share is None for a split that is stored separately."""
+def how_split(validation_share: float | None, test_share: float | None, what: str = "each class") -> tuple[str, ...]:
+    """Return how the splits were made, as a sentence; a share of `what` is None for a split that is stored separately."""
     shares = {"validation": validation_share, "test": test_share}
     parts = [
-        f"{name} is stored separately" if share is None else f"{name} is {share:.3g} of each class, drawn by the seed"
+        f"{name} is stored separately" if share is None else f"{name} is {share:.3g} of {what}, drawn by the seed"
         for name, share in shares.items()
     ]
     return (f"splits: {'; '.join(parts)}",)

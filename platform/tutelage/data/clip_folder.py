@@ -154,7 +154,10 @@ def note_on_clips(split: str, about: dict[str, Any], config: Config) -> str:
         for (width, height, rate), count in sources.most_common(5)
     ]
     more = f" and {len(sources) - 5:,} other kinds" if len(sources) > 5 else ""
-    kept = f"{config.frames_per_second:g} frames a second" if config.frames_per_second else "all frames"
+    wanted = config.frames_per_second
+    kept = f"{wanted:g} frames a second" if wanted else "all frames"
+    if wanted and (slow := sum(0 < rate < wanted for _, _, rate in about["sources"])):
+        kept += f", and all of the {slow:,} clips with fewer"
     return (
         f"{split}: {len(about['lengths']):,} clips of {min(about['lengths'])} to {max(about['lengths'])} frames of "
         f"{config.side_px}×{config.side_px} px in {config.colours} ({kept}); stored as {', '.join(listed)}{more}"

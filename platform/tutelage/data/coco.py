@@ -77,7 +77,11 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
         for boxes, labels, (size, scale) in zip(chosen.boxes, chosen.labels, scales, strict=True)
     ]
     mean, std = _statistics(images if split == "train" and not own else None, training.take(drawn.train.tolist()), config)
-    notes = (*how_split(*shares), note_on_objects(split, objects), *_left_out(chosen, own[0] if own else training))
+    notes = (
+        *how_split(*shares, what="the images"),
+        note_on_objects(split, objects),
+        *_left_out(chosen, own[0] if own else training),
+    )
     names = tuple(training.categories[one] for one in known)
     return object_examples(images, objects, names, notes=notes, mean=mean, std=std)
 

@@ -6,7 +6,7 @@ A line of the file is the name of an image, a tab, and its text. Images that the
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +21,7 @@ from tutelage.data import Examples, SplitName
 from tutelage.data._broken import all_in_one, attempt, errors_in, read_all
 from tutelage.data._decode import upright
 from tutelage.data._folders import is_file, split_folders
-from tutelage.data._image_files import images_in
+from tutelage.data._image_files import images_in, misnamed
 from tutelage.data._lines import line_examples, note_on_lines, steps_needed
 from tutelage.data._splitting import draw, how_split
 from tutelage.errors import InputError, nearest
@@ -82,7 +82,7 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     _check_known(chosen, characters)
     images = _read_images(chosen, config)
     left_out = len(set(images_in(chosen.file.parent)) - set((own[0] if own else training).images))
-    notes = (*how_split(*shares), note_on_lines(split, images, chosen.texts, characters))
+    notes = (*how_split(*shares, what="the lines"), note_on_lines(split, images, chosen.texts, characters))
     more = (f"left out {left_out:,} images that {chosen.file} does not name",) if left_out else ()
     return line_examples(images, list(chosen.texts), characters, (*notes, *more))
 
@@ -98,28 +98,29 @@ def _named_lines(folder: Path, config: Config) -> Lines:
         )
     rows = read_lines(file)
     parts = [unicodedata.normalize("NFC", row).partition("\t") for row in rows]
-    first: dict[str, int] = {}
+    faults = misnamed(folder, [name for name, tab, _ in parts if tab])
+    first: dict[Path, int] = {}
     wrong = []
     for number, (name, tab, text) in enumerate(parts, start=1):
-        wrong += list(_wrong(file, number, name, tab, text, first))
-        first.setdefault(name, number)
+        wrong += [InputError(f"{file}, line {number}: {fault}") for fault in _faults(name, tab, text, first.get(Path(name)))]
+        wrong += [InputError(f"{file}, line {number}: {faults[name]}")] if tab and name in faults else []
+        first.setdefault(Path(name), number)
     if wrong or not rows:
         raise all_in_one(wrong or [InputError(f"{file}: is empty.")], len(rows), "lines")
     names, texts = [name for name, _, _ in parts], [text for _, _, text in parts]
     return Lines(file=file, images=[folder / name for name in names], texts=texts, numbers=[*range(1, 1 + len(rows))])
 
 
-def _wrong(file: Path, number: int, name: str, tab: str, text: str, first: Mapping[str, int]) -> Iterator[InputError]:
-    """Give an error for everything that is wrong in one line of a transcript file."""
-    where = f"{file}, line {number}:"
+def _faults(name: str, tab: str, text: str, earlier: int | None) -> Iterator[str]:
+    """Give a sentence for everything that is wrong in a line of a transcript file; `earlier` is one with the same image."""
     if not tab:
-        yield InputError(f"{where} has no tab. Write the image's name, a tab, and its text.")
+        yield f"has no tab. Write the image's name, a tab, and its text.{'' if name.strip() else ' Or remove the empty line.'}"
     elif not text.strip():
-        yield InputError(f"{where} has no text for {name}. Write it, or remove the line.")
-    if tab and name in first:
-        yield InputError(f"{where} {name} stands in line {first[name]} too. Remove one of them.")
-    elif tab and not is_file(file.parent / name):
-        yield InputError(f"{where} there is no image {file.parent / name}.")
+        yield f"has no text for {name}. Write it, or remove the line."
+    elif "\t" in text:
+        yield f"has more than one tab. Write the image's name, a tab, and its text: {text!r:.40} is no text."
+    if tab and earlier:
+        yield f"{name} stands in line {earlier} too. Remove one of them."
 
 
 def _check_known(lines: Lines, characters: Sequence[str]) -> None:

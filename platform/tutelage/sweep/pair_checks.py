@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 
-import torch
 from torch import nn
 
 from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint, stages
-from tutelage.signature import InputSpec, Signature, signature_of, vocabulary_difference
+from tutelage.networks.output import Outline
+from tutelage.signature import signature_of, vocabulary_difference
 from tutelage.spec.sections import RecipeConfig, TrialConfig
 from tutelage.spec.spec import Spec
 from tutelage.sweep.own_plugins import check_loss
 from tutelage.sweep.student_checks import buildable
 from tutelage.tasks import DecodesLabels
-from tutelage.training import distillation, student, student_sizes
-from tutelage.training.context import TrainingContext
+from tutelage.training import distillation, half_size, student, student_sizes
+from tutelage.training.context import TrainingContext, check_steps
 
 
 def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> None:
@@ -41,7 +40,7 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
         if dict(outline.sequences) != signature.classes:
             named = plugins.parse_reference(config.student.model)[0]
             raise InputError(f"model '{named}' gives {_listed(outline.sequences)}, the data has {_listed(signature.classes)}.")
-        check_half_size(config.student, blank, context)
+        half = check_half_size(config.student, blank, context)
         if start is not None:
             starters.append(student_sizes.can_inherit(blank, start))
         if config.student.initialise in student.INHERITING:
@@ -50,9 +49,10 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
             _check_needs_no_label(config)
         if config.distillation.weight > 0:
             student.check_epochs(config)
-            _check_full_size(config)
             _check_decodes(config, context)
             distillation.distillation_loss(config, outline, teachers_outline)
+            if half is not None:
+                _check_half_size_loss(config, half, teachers_outline)
             own_losses.setdefault(json.dumps(config.distillation.method, sort_keys=True), config)
     if starters and not any(starters):
         raise InputError(
@@ -101,21 +101,17 @@ def _check_decodes(config: TrialConfig, context: TrainingContext) -> None:
         )
 
 
-def _check_full_size(config: TrialConfig) -> None:
-    compared = distillation.needs(config) & {"features", "maps", "heads", "qkv"}
-    if config.student.half_size_share and compared:
-        raise InputError(
-            f"student.half_size_share {config.student.half_size_share:g}: the loss compares {', '.join(sorted(compared))} "
-            "position by position, which images of half the size do not have. Set it to 0, or use a loss of the output."
-        )
+def check_half_size(recipe: RecipeConfig, model: nn.Module, context: TrainingContext) -> Outline | None:
+    """Return the outline of a network (on the meta device) for images of half the size; None if the recipe has none.
 
-
-def check_half_size(recipe: RecipeConfig, model: torch.nn.Module, context: TrainingContext) -> None:
-    """Raise `InputError` if a recipe trains on images of half the size and the network (on the meta device) takes none."""
+    Raises `InputError` if the network takes no such images, or the task's steps are not those of its outputs for them.
+    """
     if recipe.half_size_share == 0.0:
-        return
+        return None
     try:
-        stages.outline_of(model, _halved(context.signature))
+        outline = stages.outline_of(model, half_size.halved_signature(context.signature))
+        check_steps(context.built_task, outline, half_size.halved_example(context.splits["train"]))
+        return outline
     except (InputError, RuntimeError, ValueError) as error:
         raise InputError(
             f"half_size_share {recipe.half_size_share:g}: the network takes no images of half the size ({error}). Set it to 0, "
@@ -123,16 +119,18 @@ def check_half_size(recipe: RecipeConfig, model: torch.nn.Module, context: Train
         ) from None
 
 
-def _halved(signature: Signature) -> Signature:
-    """Return the signature with images of half the height and width; `ValueError` without images."""
-    if not any(spec.kind == "image" for spec in signature.inputs):
-        raise ValueError("the data has no images")
-    return replace(signature, inputs=tuple(_halved_input(spec) if spec.kind == "image" else spec for spec in signature.inputs))
-
-
-def _halved_input(spec: InputSpec) -> InputSpec:
-    channels, height, width = spec.typical_shape
-    return replace(spec, shape=(channels, height // 2, width // 2))
+def _check_half_size_loss(config: TrialConfig, half: Outline, teacher: Outline) -> None:
+    """Raise `InputError` for a loss that needs the teacher's positions or steps, which images of half the size do not have."""
+    share, compared = config.student.half_size_share, distillation.needs(config) & {"features", "maps", "heads", "qkv"}
+    if compared:
+        raise InputError(
+            f"student.half_size_share {share:g}: the loss compares {', '.join(sorted(compared))} position by position, which "
+            "images of half the size do not have. Set it to 0, or use a loss of the output."
+        )
+    try:
+        distillation.distillation_loss(config, half, teacher)
+    except InputError as error:
+        raise InputError(f"student.half_size_share {share:g}: for images of half the size, {error} Or set it to 0.") from None
 
 
 def _listed(sequences: Mapping[str, int]) -> str:

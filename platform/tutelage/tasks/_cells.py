@@ -40,7 +40,7 @@ def strides_of(cells: int, height: int, width: int) -> tuple[int, ...]:
     Raises `InputError` if there are none.
     """
     first = 1
-    while first <= max(height, width):
+    while first < 2 * max(height, width):  # the largest stride has one cell
         found, total = list[int](), 0
         while total < cells and (not found or found[-1] < max(height, width)):
             found.append(first * 2 ** len(found))

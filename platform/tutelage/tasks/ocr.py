@@ -115,11 +115,12 @@ class Ocr:
         given, needed = -(-train.lengths // stride), torch.tensor([steps_needed(one) for one in texts])
         if (wrong := (needed > given).nonzero().flatten()).numel():
             row = int(wrong[0])
+            text = _text(texts[row], train.targets[TEXT].names)
             raise InputError(
                 f"task 'ocr': {len(wrong):,} of {len(train):,} training lines have more characters than steps at a stride of "
-                f"{stride} columns. Row {row} (the first is 0) has {int(train.lengths[row])} columns, so {int(given[row])} "
-                f"steps, and needs {int(needed[row])}: one a character, and one more between two equal ones. Give the network "
-                "a smaller stride, or the images a larger height_px."
+                f"{stride} columns. {text!r:.60} has {int(train.lengths[row])} columns, so {int(given[row])} steps, and needs "
+                f"{int(needed[row])}: one a character, and one more between two equal ones. Give the network a smaller stride, "
+                "or the images a larger height_px."
             )
 
 

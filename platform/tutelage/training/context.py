@@ -267,8 +267,7 @@ class TrainingContext:
 
     def check_steps(self, outline: Outline) -> None:
         """Raise `InputError` for a network of fewer steps than the labels of the training examples need."""
-        if isinstance(self.built_task, ChecksSteps):
-            self.built_task.check_steps(outline.steps, self.splits["train"])
+        check_steps(self.built_task, outline, self.splits["train"])
 
     def architecture(self, model: Reference) -> dict[str, Any]:
         """Return the architecture of a `model` for this data, which `checkpoint.write` stores with the weights."""
@@ -303,3 +302,9 @@ def context_of(spec: Spec, inputs: tuple[InputSpec, ...] = ()) -> TrainingContex
     has_boxes = any(one.kind == "boxes" for one in train.targets.values())
     augment.check(spec.augmentation, train.input_specs, has_boxes=has_boxes)
     return context
+
+
+def check_steps(task: Task, outline: Outline, examples: Examples) -> None:
+    """Raise `InputError` for a network of fewer steps than the labels of `examples` need, or of other steps than the task's."""
+    if isinstance(task, ChecksSteps):
+        task.check_steps(outline.steps, examples)

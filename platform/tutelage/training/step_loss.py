@@ -8,14 +8,13 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tutelage.data import Batch, Examples, has_label
 from tutelage.losses import Loss
 from tutelage.networks import capture, stages
 from tutelage.networks.output import OF_TEACHER, Need, Output
 from tutelage.tasks import FocusesSteps, LocatesObjects
-from tutelage.training import augment
+from tutelage.training import augment, half_size
 from tutelage.training.plan import Distillation, Phase, TrainingPlan
 
 
@@ -56,16 +55,17 @@ class StepLoss:
     def __call__(self, rows: Tensor, epoch: int) -> Tensor:
         """Return the loss of the examples `rows` in an epoch (from 0), a scalar with a gradient."""
         distillation, batch = self._distillation, self.batch(rows, epoch)
+        own = self._in_size(batch, epoch)
         if distillation is None or self.module is None:
-            return self.label_loss(self.parts(batch, frozenset(), epoch), batch)
-        parts = self.parts(batch, distillation.needs - OF_TEACHER, epoch)
+            return self.label_loss(self.parts(own, frozenset()), own)
+        parts = self.parts(own, distillation.needs - OF_TEACHER)
         view = self._view(epoch)
         distilled: Tensor = self.module(
             self._student_outputs(parts), self._teacher_outputs(distillation, rows, view, batch, capture.masks_of(parts))
         )
         if distillation.weight == 1.0:
             return distilled
-        return (1.0 - distillation.weight) * self.label_loss(parts, batch) + distillation.weight * distilled
+        return (1.0 - distillation.weight) * self.label_loss(parts, own) + distillation.weight * distilled
 
     def _view(self, epoch: int) -> int:
         return epoch % self._plan.views if self._plan.views else epoch
@@ -75,21 +75,19 @@ class StepLoss:
         plan = self._plan
         return augment.batch(self._examples, rows.to(self._device), self._view(epoch), plan.augmentation, plan.view_seed)
 
-    def parts(self, batch: Batch, needs: frozenset[Need], epoch: int) -> dict[str, Tensor]:
+    def _in_size(self, batch: Batch, epoch: int) -> Batch:
+        """Return a batch as the network takes it; in the first epochs of some recipes, images have half their size."""
+        recipe = self._plan.recipe
+        return batch if epoch >= recipe.half_size_share * recipe.epochs else half_size.halved(batch, self._examples)
+
+    def parts(self, batch: Batch, needs: frozenset[Need]) -> dict[str, Tensor]:
         """Return the network's parts for a batch (`capture`), with logits in float32."""
-        execution, inputs = self._plan.execution, {name: self._shrunk(name, t, epoch) for name, t in batch.inputs.items()}
+        execution, inputs = self._plan.execution, batch.inputs
         if execution.channels_last:
             inputs = {name: _channels_last(tensor) for name, tensor in inputs.items()}
         with torch.autocast(self._device.type, torch.bfloat16, enabled=execution.bfloat16):
             parts = capture.capture(self._model, self._plan.task, replace(batch, inputs=inputs), needs, self._stages_of_steps)
         return {part: tensor.float() if part.startswith("logits.") else tensor for part, tensor in parts.items()}
-
-    def _shrunk(self, name: str, inputs: Tensor, epoch: int) -> Tensor:
-        """Return an input as the network takes it; in the first epochs of some recipes, images have half their size."""
-        recipe = self._plan.recipe
-        if epoch >= recipe.half_size_share * recipe.epochs or self._examples.inputs[name].kind != "image":
-            return inputs
-        return functional.avg_pool2d(inputs, 2)
 
     def _student_outputs(self, parts: Mapping[str, Tensor]) -> dict[str, Output]:
         weights = dict(self._model.named_parameters()) if self._teachers_weights else {}
