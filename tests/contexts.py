@@ -1,4 +1,4 @@
-"""Contexts and specs that tests of teaching share: digits, and a teacher that nobody trained."""
+"""Contexts, specs and trainings that tests of distillation share: digits, and a teacher of initial weights."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from tests.conftest import SMALL_SPEC
+from tutelage.networks import checkpoint
+from tutelage.plugins import Reference
 from tutelage.spec import loading, spec
 from tutelage.storage.local import LocalStorage
 from tutelage.sweep import teacher_store
+from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext
 from tutelage.training.knowledge_plan import KnowledgePlan
 
@@ -33,6 +38,22 @@ def with_plan(context: TrainingContext, home: Path, **fields: Any) -> TrainingCo
     assert room.knowledge is not None and room.knowledge.entry is not None
     room.knowledge.entry.describe(room.teacher_outline)
     return room
+
+
+def with_untrained_teacher(context: TrainingContext, home: Path, model: Reference, **fields: Any) -> TrainingContext:
+    """Return the context taught by a teacher of initial weights, which is written into `home`; its knowledge is in float32."""
+    about = context.architecture(model)
+    checkpoint.write(home / "teacher", checkpoint.seeded(about, 0), about)
+    return with_plan(context, home, dtype="float32", **fields)
+
+
+def trained_student(loaded: spec.Spec, context: TrainingContext) -> nn.Module:
+    """Return the first student of a spec, trained in this process."""
+    config = loaded.trial_config(loaded.space.resolve(lambda name, domain: None)[0])
+    under_way = loop.Training(student.build(config, context, 0), student.plan(config, context, 0))
+    while not under_way.is_done:
+        assert under_way.epoch()[context.built_task.measures[0].name] >= 0
+    return under_way.model
 
 
 def teacher_of(room: TrainingContext, storage: str | Path | None = None) -> teacher_store.Teacher:

@@ -85,7 +85,7 @@ def test_all_wrong_texts_are_named_at_once(tmp_path: Path) -> None:
     assert_input_error(
         lambda: read(path, longest=8), "7 of 8 texts", "line 1: 'text' is 7, no text", "line 2: has no words",
         "line 3: 'label' is 0.5, no class", "line 4: has 9 words", "line 6: is not JSON", "line 7: is not an object",
-        "line 8: has no 'text'", "Did you mean 'txt'",
+        "line 8: has no 'text'; its keys are ", "Did you mean 'txt'",
     )  # fmt: skip
 
 

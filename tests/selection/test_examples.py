@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from tests.tasks.test_tagging import example
-from tutelage.data import Examples, classified
+from tutelage.data import Batch, Examples, classified
 from tutelage.selection.examples import COUNT, most_different
+from tutelage.tasks import Sequences
 from tutelage.tasks._classification import Classification
+from tutelage.tasks.ocr import Ocr
 from tutelage.tasks.tagging import Tagging
 
 NAMES = ("<zero>", "one", "two")
@@ -81,3 +85,35 @@ def test_a_task_without_examples_to_show_has_none() -> None:
 
     validation = Sentences.read(PluginConfig(), 0, "validation")
     assert most_different(TaggingTask(), validation, teacher=Constant(0, 0), student=Constant(0, 0)) is None
+
+
+class Columns(nn.Module):
+    """Logits of one character for every `stride` columns, surer for the later examples; a blank elsewhere."""
+
+    def __init__(self, stride: int, best: int) -> None:
+        super().__init__()
+        self.stride, self.best = stride, best
+
+    def forward(self, columns: Tensor, mask: Tensor) -> Tensor:
+        logits = torch.zeros(len(columns), -(-columns.shape[1] // self.stride), 4)
+        logits[..., self.best] = torch.arange(len(columns)).unsqueeze(1).float()
+        return logits
+
+
+def test_networks_of_other_strides_are_compared_by_their_label_losses() -> None:
+    from tests.tasks.test_ocr import example as lines
+
+    found = most_different(Ocr(), lines(), teacher=Columns(1, 1), student=Columns(2, 0))
+    assert found is not None and found["by"] == "loss" and len(found["examples"]) == COUNT
+    nats = [one["nats"] for one in found["examples"]]
+    assert nats == sorted(nats, reverse=True) and nats[0] > nats[-1]
+    assert "data:image/png" in found["examples"][0]["html"] and "<th>student</th>" in found["examples"][0]["html"]
+
+
+def test_steps_count_as_much_as_the_task_says() -> None:
+    class Focused(Classification):
+        def focus(self, sequences: Sequences, batch: Batch) -> Mapping[str, Tensor]:
+            return {"class": (torch.arange(len(batch)).unsqueeze(1) < 5).float()}
+
+    found = most_different(Focused(), images(), teacher=Sure(0), student=Sure(1))
+    assert found is not None and [one["row"] for one in found["examples"]][:5] == [4, 3, 2, 1, 0]

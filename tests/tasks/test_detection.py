@@ -14,7 +14,7 @@ from tutelage.data import UNKNOWN, Batch, Examples, classified
 from tutelage.data._objects import Objects, object_examples
 from tutelage.errors import InputError
 from tutelage.tasks import LabelSequence, Sequences
-from tutelage.tasks._boxes import giou, iou, suppressed
+from tutelage.tasks._boxes import giou, iou, right, suppressed
 from tutelage.tasks._cells import assigned, boxes_from, cells_of, expected, neighbours, strides_of
 from tutelage.tasks.detection import Detection
 
@@ -196,3 +196,24 @@ def test_edges_matter_where_the_teacher_sees_an_object_and_regions_are_shares_of
     regions = own.regions(batch)
     torch.testing.assert_close(regions[0] * SIDE, batch.targets["boxes"][0])
     assert not regions[1].any()
+
+
+def test_a_box_is_right_if_it_finds_an_object_of_its_class_that_no_better_box_has_found() -> None:
+    true, boxes = (
+        torch.tensor([[0.0, 0, 10, 10], [0, 2, 10, 12]]),
+        torch.tensor([[0.0, 0, 10, 11], [0, 0, 10, 10], [0, 0, 4, 4]]),
+    )
+    assert right(boxes, [0, 0, 0], true, [0, 0]) == [True, True, False], "the second finds the other object"
+    assert right(boxes, [0, 0, 0], true, [0, 1]) == [True, False, False], "one box finds an object"
+    assert right(boxes, [1, 0, 1], true, [0, 1]) == [True, True, False]
+    assert right(boxes[:0], [], true, [0, 1]) == [] and right(boxes[:1], [0], true[:0], []) == [False]
+
+
+def test_an_example_shows_each_networks_boxes_and_marks_the_wrong_ones() -> None:
+    one = example(SCENES[:1])
+    batch = one.take(slice(None))
+    shown = Detection(task()._config).show(one, {"teacher": perfect(one, batch), "student": drawn(one, batch, 0)})
+    assert [f"<figcaption>{role}</figcaption>" in shown for role in ("labels", "teacher", "student")] == [True] * 3
+    assert "<th>labels</th><td>cat</td>" in shown and "<th>teacher</th><td>cat " in shown
+    assert "<mark>" not in shown[shown.index("<th>teacher") : shown.index("<th>student")]
+    assert "<mark>" in shown[shown.index("<th>student") :]

@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from tests.contexts import with_plan
+from tests.contexts import trained_student, with_untrained_teacher
 from tests.requirements import needs
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint
 from tutelage.spec import loading
 from tutelage.spec.spec import Spec
 from tutelage.sweep import knowledge, pair_checks
-from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext, context_of
 from tutelage.training.student_measures import final_measures
 from tutelage.training.student_sizes import presize
@@ -42,28 +41,14 @@ def scenes() -> TrainingContext:
     return context_of(spec_of())
 
 
-def distilled(context: TrainingContext, home: Path, loaded: Spec) -> TrainingContext:
-    about = context.architecture(TEACHER)
-    checkpoint.write(home / "teacher", checkpoint.seeded(about, 0), about)
-    return with_plan(context, home, dtype="float32", needs=knowledge.needs_of(loaded))
-
-
-def trained(loaded: Spec, context: TrainingContext) -> torch.nn.Module:
-    config = loaded.trial_config(loaded.space.resolve(lambda name, domain: None)[0])
-    under_way = loop.Training(student.build(config, context, 0), student.plan(config, context, 0))
-    while not under_way.is_done:
-        assert under_way.epoch()["mean_average_precision"] >= 0
-    return under_way.model
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["kd", "ld", "pkd", "fgd", "cross_kd", "fitnet", BOTH], ids=str)
 def test_cached_and_live_knowledge_give_equal_detectors(scenes: TrainingContext, tmp_path: Path, method: Any) -> None:
     loaded = spec_of(method)
-    cached = distilled(scenes, tmp_path, loaded)
-    own = trained(loaded, cached)
+    cached = with_untrained_teacher(scenes, tmp_path, TEACHER, needs=knowledge.needs_of(loaded))
+    own = trained_student(loaded, cached)
     assert cached.knowledge is not None
-    live = trained(loaded, replace(cached, knowledge=replace(cached.knowledge, cache=None)))
+    live = trained_student(loaded, replace(cached, knowledge=replace(cached.knowledge, cache=None)))
     for name, weight in own.state_dict().items():
         torch.testing.assert_close(live.state_dict()[name], weight, atol=1e-3, rtol=1e-3)
     assert {"mean_average_precision", "mean_average_precision_50", "agreement", "params"} <= set(final_measures(own, cached))
@@ -76,11 +61,11 @@ def test_unlabelled_scenes_are_learned_from_the_teacher_alone_and_empty_ones_fro
     assert scenes.splits["train"].num_labelled == 24
     lengths = scenes.splits["train"].targets["objects"].values.lengths
     assert 0 in lengths[:24].tolist() and (lengths[24:] == 1).all()
-    own = trained(spec_of(weight=0.0), scenes)
+    own = trained_student(spec_of(weight=0.0), scenes)
     assert all(weight.isfinite().all() for weight in own.state_dict().values())
 
 
-def test_pairs_of_other_strides_are_refused_before_anything_is_trained(scenes: TrainingContext) -> None:
+def test_pairs_of_other_strides_are_refused_before_anything_is_trained_student(scenes: TrainingContext) -> None:
     teacher = checkpoint.build(scenes.architecture(TEACHER))
     coarse = {"model": {"detector": {"width": 2, "neck": 4, "stages": 4}}}
     pair_checks.check_pairs(spec_of("pkd", student=coarse), scenes, teacher)
@@ -100,7 +85,7 @@ def test_a_loss_of_cells_is_an_error_for_images_of_half_the_size(scenes: Trainin
         pair_checks.check_pairs(spec_of("cross_kd", student=half), scenes, teacher)
 
 
-def test_half_the_size_of_a_largest_stride_is_an_error_before_anything_is_trained() -> None:
+def test_half_the_size_of_a_largest_stride_is_an_error_before_anything_is_trained_student() -> None:
     tiny = {"digit_scenes": {"scenes": 8, "validation_scenes": 4, "test_scenes": 4, "side_px": 32}}
     two = {"model": {"detector": {"width": 1, "neck": 1, "stages": 5, "levels": 2}}, "epochs": 2, "half_size_share": 0.5}
     loaded = spec_of(weight=0.0, data=tiny, student=two)

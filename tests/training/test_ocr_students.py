@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from tests.contexts import with_plan
+from tests.contexts import trained_student, with_untrained_teacher
 from tests.requirements import needs
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint
 from tutelage.spec import loading
 from tutelage.spec.spec import Spec
 from tutelage.sweep import knowledge, pair_checks
-from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext, context_of
 from tutelage.training.student_measures import final_measures
 from tutelage.training.student_sizes import presize
@@ -41,27 +40,13 @@ def lines() -> TrainingContext:
     return context_of(spec_of("kd"))
 
 
-def taught(context: TrainingContext, home: Path, loaded: Spec) -> TrainingContext:
-    about = context.architecture(TEACHER)
-    checkpoint.write(home / "teacher", checkpoint.seeded(about, 0), about)
-    return with_plan(context, home, dtype="float32", needs=knowledge.needs_of(loaded))
-
-
-def trained(loaded: Spec, context: TrainingContext) -> torch.nn.Module:
-    config = loaded.trial_config(loaded.space.resolve(lambda name, domain: None)[0])
-    under_way = loop.Training(student.build(config, context, 0), student.plan(config, context, 0))
-    while not under_way.is_done:
-        assert under_way.epoch()["character_error_rate"] >= 0
-    return under_way.model
-
-
 @pytest.mark.parametrize(("method", "stride"), [("kd", 4), (FEATURES, 4), ("fitnet", 2)], ids=str)
 def test_cached_and_live_knowledge_give_equal_readers(lines: TrainingContext, tmp_path: Path, method: Any, stride: int) -> None:
     loaded = spec_of(method, stride)
-    cached = taught(lines, tmp_path, loaded)
-    own = trained(loaded, cached)
+    cached = with_untrained_teacher(lines, tmp_path, TEACHER, needs=knowledge.needs_of(loaded))
+    own = trained_student(loaded, cached)
     assert cached.knowledge is not None
-    live = trained(loaded, replace(cached, knowledge=replace(cached.knowledge, cache=None)))
+    live = trained_student(loaded, replace(cached, knowledge=replace(cached.knowledge, cache=None)))
     for name, weight in own.state_dict().items():
         torch.testing.assert_close(live.state_dict()[name], weight, atol=1e-3, rtol=1e-3)
     measures = final_measures(own, cached)
@@ -78,7 +63,7 @@ def test_a_students_stride_differs_from_its_teachers_where_features_alone_are_co
             pair_checks.check_pairs(spec_of(method, 2), lines, teacher)
 
 
-def test_networks_of_too_few_steps_are_an_error_before_anything_is_trained() -> None:
+def test_networks_of_too_few_steps_are_an_error_before_anything_is_trained_student() -> None:
     dense = {"digit_lines": {"lines": 64, "closest_px": -8, "farthest_px": -8, "shortest": 8}}
     narrow = loading.from_dict({
         "name": "lines", "task": "ocr", "data": dense, "teacher": {"model": TEACHER},

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.contexts import with_plan
+from tests.contexts import trained_student, with_plan
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint
 from tutelage.networks.program import program_of
@@ -18,8 +18,8 @@ from tutelage.spec import loading
 from tutelage.spec.spec import Spec
 from tutelage.storage.local import LocalStorage
 from tutelage.sweep import pair_checks
-from tutelage.training import loop, student
-from tutelage.training.context import TrainingContext, context_of
+from tutelage.training import student
+from tutelage.training.context import context_of
 from tutelage.training.knowledge_plan import KnowledgePlan
 
 TEACHER: dict[str, Any] = {"causal_transformer": {"embedding": 16, "width": 16, "depth": 2, "heads": 2}}
@@ -47,13 +47,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def trained(spec: Spec, room: TrainingContext) -> dict[str, torch.Tensor]:
-    config = spec.trial_config(spec.space.resolve(lambda name, domain: None)[0])
-    under_way = loop.Training(student.build(config, room, 0), student.plan(config, room, 0))
-    under_way.epoch()
-    return under_way.model.state_dict()
-
-
 @pytest.mark.slow
 def test_a_student_of_packed_lines_learns_the_same_from_the_cache_as_from_a_live_teacher(home: Path, tmp_path: Path) -> None:
     spec, needs = spec_of(home), frozenset({"qkv"})
@@ -61,7 +54,7 @@ def test_a_student_of_packed_lines_learns_the_same_from_the_cache_as_from_a_live
     cached = with_plan(context_of(spec), tmp_path, needs=needs, dtype="float32")
     cached.fill("train", 0)
     plan = KnowledgePlan(storage=LocalStorage(tmp_path), teachers=(("teacher", 1.0),), needs=needs)
-    found = [trained(spec, room) for room in (cached, replace(context_of(spec), knowledge=plan))]
+    found = [trained_student(spec, room).state_dict() for room in (cached, replace(context_of(spec), knowledge=plan))]
     torch.testing.assert_close(*found, atol=1e-4, rtol=1e-3)
 
 

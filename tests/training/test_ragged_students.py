@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.contexts import with_plan
-from tutelage.networks import checkpoint
+from tests.contexts import trained_student, with_untrained_teacher
 from tutelage.spec import loading
 from tutelage.spec.spec import Spec
 from tutelage.sweep import knowledge
-from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext, context_of
 
 READER, SCANS, TASK = "tests.own_task:Reader", "tests.own_task:Scans", "tests.own_task:ReadRows"
@@ -28,20 +26,6 @@ def spec_of(method: Any, **student_options: Any) -> Spec:
     })  # fmt: skip
 
 
-def taught(context: TrainingContext, home: Path, **plan: Any) -> TrainingContext:
-    about = context.architecture({READER: {"width": 16}})
-    checkpoint.write(home / "teacher", checkpoint.seeded(about, 0), about)
-    return with_plan(context, home, dtype="float32", **plan)
-
-
-def trained(loaded: Spec, context: TrainingContext) -> dict[str, torch.Tensor]:
-    config = loaded.trial_config(loaded.space.resolve(lambda name, domain: None)[0])
-    under_way = loop.Training(student.build(config, context, 0), student.plan(config, context, 0))
-    while not under_way.is_done:
-        under_way.epoch()
-    return under_way.model.state_dict()
-
-
 @pytest.fixture(scope="module")
 def rows() -> TrainingContext:
     """Scans of unequal length, without knowledge."""
@@ -51,7 +35,7 @@ def rows() -> TrainingContext:
 @pytest.fixture(scope="module")
 def alone(rows: TrainingContext) -> dict[str, torch.Tensor]:
     """The weights of a student that was trained without a teacher; they do not depend on the method."""
-    return trained(spec_of("kd"), rows)
+    return trained_student(spec_of("kd"), rows).state_dict()
 
 
 @pytest.mark.parametrize(
@@ -62,10 +46,10 @@ def test_cached_and_live_knowledge_give_equal_students(
     tmp_path: Path, method: str, rows: TrainingContext, alone: dict[str, torch.Tensor]
 ) -> None:
     loaded = spec_of(method)
-    cached = taught(rows, tmp_path, needs=knowledge.needs_of(loaded))
+    cached = with_untrained_teacher(rows, tmp_path, {READER: {"width": 16}}, needs=knowledge.needs_of(loaded))
     assert cached.knowledge is not None
-    own = trained(loaded, cached)
-    live = trained(loaded, replace(cached, knowledge=replace(cached.knowledge, cache=None)))
+    own = trained_student(loaded, cached).state_dict()
+    live = trained_student(loaded, replace(cached, knowledge=replace(cached.knowledge, cache=None))).state_dict()
     for name, weight in own.items():
         torch.testing.assert_close(live[name], weight, atol=1e-3, rtol=1e-3)
     assert any((alone[name] - weight).abs().max() > 0.01 for name, weight in own.items()), "a student learns of its teacher"

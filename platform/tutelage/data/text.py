@@ -194,8 +194,10 @@ def _from_json(path: Path, config: Config) -> Iterator[tuple[Any, Any] | InputEr
         absent = [name for name in (config.text, config.label) if name not in document]
         if absent:
             hint = nearest(absent[0], list(document))
+            keys = ", ".join(f"'{one}'" for one in list(document)[:10]) or "none"
             yield InputError(
-                f"{path}, line {number}: has no '{absent[0]}'.{hint} Set the options 'text' and 'label' to its keys."
+                f"{path}, line {number}: has no '{absent[0]}'; its keys are {keys}.{hint} Set the options 'text' and "
+                "'label' to them."
             )
             continue
         yield document[config.text], document[config.label]

@@ -28,7 +28,11 @@ th:first-child,td:first-child,.text td,.text th{text-align:left}.text td{white-s
 .facts b{display:block;font-size:1.3rem;color:#1c2733;font-variant-numeric:tabular-nums}
 .bar{display:grid;grid-template-columns:minmax(7rem,15rem) 1fr 3.2rem;gap:.6rem;align-items:center;font-size:.84rem}
 .bar i{display:block;height:.8rem;background:#0072B2;border-radius:3px}.bar span{overflow-wrap:anywhere}
-.example th:first-child{text-align:left}mark{background:#ffe3b3;color:#1c2733}img.example{image-rendering:pixelated}
+.beside{display:flex;flex-wrap:wrap;gap:.5rem 2rem}.matrix caption{color:#5c6b78;text-align:left;padding-bottom:.3rem}
+.matrix th,.matrix td{padding:.2rem .45rem}.matrix th{white-space:normal;max-width:7rem;overflow-wrap:anywhere}
+figure.example{display:inline-block;margin:0 .6rem .3rem 0}
+figcaption{color:#5c6b78;font-size:.8rem}
+.example th:first-child,.example td{text-align:left}mark{background:#ffe3b3;color:#1c2733}img.example{image-rendering:pixelated}
 pre{overflow-x:auto;background:#f5f7f9;padding:.8rem;border-radius:6px;font-size:.78rem}.plot{min-width:0}
 @media(max-width:600px){section{padding:.8rem .7rem}main{padding:1rem .6rem}.text td:first-child{white-space:normal}
 .bar{grid-template-columns:7rem 1fr 2.6rem}}

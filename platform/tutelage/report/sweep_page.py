@@ -18,7 +18,16 @@ from tutelage.records.lineage import environment
 from tutelage.records.steps import steps_of
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.trial import TrialRecord, one_a_trial
-from tutelage.report import charts, example_sections, figures, layout, selection_sections, tables, trial_sections
+from tutelage.report import (
+    charts,
+    confusion_sections,
+    example_sections,
+    figures,
+    layout,
+    selection_sections,
+    tables,
+    trial_sections,
+)  # fmt: skip
 
 FILE = "report.html"
 
@@ -61,6 +70,7 @@ def page(sweep: Sweep) -> str:
         selection_sections.distillation(sweep.selection, sweep.measures),
         selection_sections.selected(sweep.selection),
         _steps(sweep),
+        _confused(sweep),
         example_sections.most_different(sweep.examples, sweep.selection),
         trial_sections.what_mattered(sweep.records, sweep.objectives),
         trial_sections.cost(sweep.records, sweep.elapsed_s, sweep.search_s),
@@ -118,6 +128,13 @@ def _steps(sweep: Sweep) -> str:
     record = next((one for one in sweep.records if one.trial_id == chosen), None)
     found = steps_of(record, sweep.records, sweep.measures, sweep.num_judged) if record else None
     return layout.section("From the whole network to the selected student", layout.table(*found)) if found else ""
+
+
+def _confused(sweep: Sweep) -> str:
+    found = sweep.examples
+    return (
+        confusion_sections.confused(found.get("confusions")) if found and example_sections.is_of(found, sweep.selection) else ""
+    )
 
 
 def _inherited(sweep: Sweep) -> list[str]:

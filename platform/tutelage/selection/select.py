@@ -24,7 +24,7 @@ from tutelage.records.sweep_dir import EXAMPLES, SELECTION, SweepDir
 from tutelage.records.tracker import Tracker, tracker_of
 from tutelage.records.trial import TrialRecord
 from tutelage.report import restore, sweep_page
-from tutelage.selection import capacity_gap, champions, comparison, estimate, examples, test_split
+from tutelage.selection import capacity_gap, champions, comparison, confusions, estimate, examples, test_split
 from tutelage.selection.champions import Registration
 from tutelage.selection.estimate import Estimate
 from tutelage.selection.guard import Guard
@@ -140,11 +140,14 @@ def _on_record(home: SweepDir, tracker: Tracker, document: dict[str, Any], event
 
 
 def _keep_examples(home: SweepDir, context: TrainingContext, trial: str, events: Dispatcher) -> None:
-    """Store for the report the examples on which the student and its teacher differ most, if the task shows examples."""
+    """Store for the report the examples on which the student and its teacher differ most, and the classes that they confuse."""
     student = runtime.read(home.student_path(trial), home.spec().own_code())
-    found = examples.most_different(context.built_task, context.splits["validation"], context.teacher, student)
-    if found:
-        until_written(partial(home.files.put, EXAMPLES, strict_json({"trial": trial, **found})), events.stage)
+    task, validation = context.built_task, context.splits["validation"]
+    shown = examples.most_different(task, validation, context.teacher, student)
+    confused = confusions.confusions(task, validation, context.teacher, student)
+    if shown or confused:
+        document = {"trial": trial, **(shown or {}), "confusions": confused}
+        until_written(partial(home.files.put, EXAMPLES, strict_json(document)), events.stage)
 
 
 def _picked(home: SweepDir, context: TrainingContext, picker: Picker, again: bool) -> tuple[Picked, dict[str, Any] | None]:

@@ -1,11 +1,14 @@
-"""Boxes `[…, 4]` as left, top, right and bottom: how much of two is common, and non-maximum suppression."""
+"""Boxes `[…, 4]` as left, top, right and bottom: how much of two is common, suppression, and which find an object."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 SMALLEST = 1e-9  # an area below which two boxes have nothing in common
+LEAST_IOU = 0.5  # of a box with the object that it finds
 
 
 def iou(one: Tensor, other: Tensor) -> Tensor:
@@ -41,3 +44,17 @@ def suppressed(boxes: Tensor, classes: Tensor, most_iou: float) -> Tensor:
         dropped = overlaps[:, place, place + 1 :] & remain[:, place : place + 1]
         remain[:, place + 1 :] &= ~dropped
     return remain
+
+
+def right(boxes: Tensor, classes: Sequence[int], true: Tensor, true_classes: Sequence[int]) -> list[bool]:
+    """Return for each box `[boxes, 4]`, best first, whether it finds an object `[objects, 4]` that no better one has found.
+
+    That is an object of its class with which it has an IoU of 0.5 at least; of several, the one with the largest.
+    """
+    overlaps, left = iou(boxes.unsqueeze(1), true.unsqueeze(0)), set(range(len(true_classes)))
+    found = []
+    for place, own in enumerate(classes):
+        fitting = [one for one in left if true_classes[one] == own and overlaps[place, one] >= LEAST_IOU]
+        found.append(bool(fitting))
+        left -= {max(fitting, key=lambda one: float(overlaps[place, one]))} if fitting else set()
+    return found

@@ -52,3 +52,8 @@ def picture(pixels: Tensor, alt: str) -> str:
     data = base64.b64encode(file.getvalue()).decode("ascii")
     height = max(HEIGHT_PX, pixels.shape[1])
     return f'<img class="example" alt="{html.escape(alt)}" height="{height}" src="data:image/png;base64,{data}">'
+
+
+def captioned(part: str, caption: str) -> str:
+    """Return a picture with a caption below it."""
+    return f'<figure class="example">{part}<figcaption>{html.escape(caption)}</figcaption></figure>'

@@ -25,9 +25,9 @@ from tutelage.measures.mean_average_precision_50 import MEASURE as AVERAGE_PRECI
 from tutelage.plugins import PluginConfig
 from tutelage.signature import OutputSpec
 from tutelage.tasks import LabelSequence, Sequences, called
-from tutelage.tasks._boxes import giou, suppressed
+from tutelage.tasks._boxes import giou, right, suppressed
 from tutelage.tasks._cells import Assigned, Cells, assigned, boxes_from, cells_of, expected, neighbours, strides_of
-from tutelage.tasks._html import Cell, picture, table
+from tutelage.tasks._html import Cell, captioned, picture, table
 from tutelage.tasks._scenes import outlined
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -158,18 +158,27 @@ class Detection:
         return boxes / boxes.new_tensor([width, height, width, height])
 
     def show(self, example: Examples, outputs: Mapping[str, Sequences]) -> str:
-        """Return the image with the boxes of the labels and of each network, and a table of their classes."""
+        """Return the image with the boxes of the labels and of each network, and a table of the classes; wrong ones are marked.
+
+        A box is right if it finds an object, of its class, with an IoU of 0.5. Boxes of at least 30 % are shown.
+        """
         names, batch = example.targets[OBJECTS].names, example.take(slice(None))
         (image,) = [one.take(slice(None))[0][0] for one in example.inputs.values() if one.kind == "image"]
         kept = (batch.targets[OBJECTS][0] != UNKNOWN) & batch.masks[OBJECTS][0]
-        classes, boxes = batch.targets[OBJECTS][0][kept].tolist(), batch.targets[BOXES][0][kept]
-        pictures, rows = [outlined(image, boxes)], {"labels": [Cell(names[one]) for one in classes] or [Cell("—")]}
+        true, boxes = batch.targets[OBJECTS][0][kept].tolist(), batch.targets[BOXES][0][kept]
+        pictures, rows = [outlined(image, boxes, [True] * len(true))], {"labels": [Cell(names[one]) for one in true]}
         for role, sequences in outputs.items():
             found = self.decode(sequences, batch)[0]
-            likely = [place for place, score in enumerate(found.scores) if score >= SHOWN_SCORE]
-            pictures.append(outlined(image, torch.tensor(found.boxes).view(-1, 4)[likely]))
-            rows[role] = [Cell(f"{names[found.classes[one]]} {found.scores[one]:.0%}") for one in likely] or [Cell("—")]
-        return "".join(picture(one, role) for one, role in zip(pictures, rows, strict=True)) + table(rows)
+            count = sum(score >= SHOWN_SCORE for score in found.scores)  # they are sorted
+            own = boxes.new_tensor(found.boxes[:count]).view(-1, 4)
+            is_right = right(own, found.classes[:count], boxes, true)
+            pictures.append(outlined(image, own, is_right))
+            rows[role] = [
+                Cell(f"{names[one]} {score:.0%}", not fits)
+                for one, score, fits in zip(found.classes, found.scores, is_right, strict=False)
+            ]
+        shown = "".join(captioned(picture(one, role), role) for one, role in zip(pictures, rows, strict=True))
+        return shown + table({role: cells or [Cell("—")] for role, cells in rows.items()})
 
     def baseline(self, train: Examples, validation: Examples) -> float:
         """Return the validation average precision of one guess for every image: the commonest class in the mean box."""

@@ -113,12 +113,15 @@ def measured(model: nn.Module, task: Task, examples: Examples, measures: Sequenc
     return values_of(task, contributions_of(model, task, examples, measures), measures)
 
 
-def agreement(student: Mapping[str, LabelSequence], teacher: Mapping[str, LabelSequence]) -> Contributions:
+def agreement(
+    student: Mapping[str, LabelSequence], teacher: Mapping[str, LabelSequence], focus: Mapping[str, Tensor] | None = None
+) -> Contributions:
     """Return a student's `agreement` with its teacher and `teacher_kl_nats` on the same examples, `[batch, 1]` each.
 
     Agreement is the share of an example's real steps with the same top class. The KL divergence is the mean
     KL(teacher ‖ student) over its real steps at temperature 1. With several label sequences, both are means over them. A
-    label sequence of which student and teacher have other steps is left out; without any, there is no agreement.
+    label sequence of which student and teacher have other steps is left out; without any, there is no agreement. With a task's
+    `focus`, the divergence is a mean weighted by it.
     """
     same, divergence = [], []
     for name, own in student.items():
@@ -127,7 +130,10 @@ def agreement(student: Mapping[str, LabelSequence], teacher: Mapping[str, LabelS
             continue
         same.append(masked_mean((own.logits.argmax(-1) == other.argmax(-1)).double(), own.mask))
         logs, target = (logits.float().log_softmax(dim=-1) for logits in (own.logits, other))
-        divergence.append(masked_mean((target.exp() * (target - logs)).sum(dim=-1).double(), own.mask))
+        apart = (target.exp() * (target - logs)).sum(dim=-1).double()
+        weights = torch.ones_like(apart) if focus is None or name not in focus else focus[name].double()
+        weighted, total = (masked_mean(one, own.mask) for one in (weights * apart, weights))
+        divergence.append(weighted / total.where(total > 0, 1.0))
     if not same:
         return {}
     found = {"agreement": same, "teacher_kl_nats": divergence}
