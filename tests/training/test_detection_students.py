@@ -65,7 +65,7 @@ def test_unlabelled_scenes_are_learned_from_the_teacher_alone_and_empty_ones_fro
     assert all(weight.isfinite().all() for weight in own.state_dict().values())
 
 
-def test_pairs_of_other_strides_are_refused_before_anything_is_trained_student(scenes: TrainingContext) -> None:
+def test_pairs_of_other_strides_are_refused_before_anything_is_trained(scenes: TrainingContext) -> None:
     teacher = checkpoint.build(scenes.architecture(TEACHER))
     coarse = {"model": {"detector": {"width": 2, "neck": 4, "stages": 4}}}
     pair_checks.check_pairs(spec_of("pkd", student=coarse), scenes, teacher)
@@ -85,7 +85,7 @@ def test_a_loss_of_cells_is_an_error_for_images_of_half_the_size(scenes: Trainin
         pair_checks.check_pairs(spec_of("cross_kd", student=half), scenes, teacher)
 
 
-def test_half_the_size_of_a_largest_stride_is_an_error_before_anything_is_trained_student() -> None:
+def test_half_the_size_of_a_largest_stride_is_an_error_before_anything_is_trained() -> None:
     tiny = {"digit_scenes": {"scenes": 8, "validation_scenes": 4, "test_scenes": 4, "side_px": 32}}
     two = {"model": {"detector": {"width": 1, "neck": 1, "stages": 5, "levels": 2}}, "epochs": 2, "half_size_share": 0.5}
     loaded = spec_of(weight=0.0, data=tiny, student=two)

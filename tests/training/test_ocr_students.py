@@ -63,7 +63,7 @@ def test_a_students_stride_differs_from_its_teachers_where_features_alone_are_co
             pair_checks.check_pairs(spec_of(method, 2), lines, teacher)
 
 
-def test_networks_of_too_few_steps_are_an_error_before_anything_is_trained_student() -> None:
+def test_networks_of_too_few_steps_are_an_error_before_anything_is_trained() -> None:
     dense = {"digit_lines": {"lines": 64, "closest_px": -8, "farthest_px": -8, "shortest": 8}}
     narrow = loading.from_dict({
         "name": "lines", "task": "ocr", "data": dense, "teacher": {"model": TEACHER},
