@@ -49,7 +49,7 @@ STUDENTS: dict[str, tuple[str, Any]] = {
 METHODS: dict[str, Any] = {
     "label sequences: kd": "kd", "label sequences: kd, 12 samples": "kd", "label sequences: sequence": "sequence",
     "one layer: fitnet": "fitnet", "one layer: relations": "relations",
-    "one layer: relations, every fourth": {"relations": {"every": 4}}, "all layers: hidden": "hidden",
+    "one layer: relations, all positions": {"relations": {"every": 1}}, "all layers: hidden": "hidden",
 }  # fmt: skip
 
 
