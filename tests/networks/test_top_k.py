@@ -91,6 +91,29 @@ def test_a_sparse_divergence_is_below_the_dense_one_by_that_of_the_others() -> N
         assert (coarse <= whole + 1e-12).all()
 
 
+@settings(deadline=None, max_examples=50)
+@given(k=st.integers(1, 9), scale=st.floats(0.0, 30.0), seed=st.integers(0, 1000), temperature=st.floats(0.05, 100))
+def test_at_one_temperature_the_mass_of_the_others_is_one_number_and_exact(
+    k: int, scale: float, seed: int, temperature: float
+) -> None:
+    z = logits(seed, scale, 10)
+    parts = top_k.compressed(z, k, temperature)
+    assert parts.keys() == {"classes", "gaps"} and parts["gaps"].shape[-1] == k
+    found, whole = top_k.restored(parts), top_k.restored(top_k.compressed(z, k))
+    assert torch.equal(found.gaps, whole.gaps) and not found.gaps[..., 0].any()
+    exact = top_k.coarse_log_probabilities(z, found.classes, temperature)
+    torch.testing.assert_close(found.log_probabilities(temperature).double().exp(), exact.exp(), rtol=1e-4, atol=1e-6)
+
+
+def test_at_one_temperature_four_of_65_classes_take_less_than_a_tenth_of_the_dense_bytes_within_a_thousandth_of_a_nat() -> None:
+    z = logits(0, 3.0, 65)
+    parts = top_k.compressed(z, 4, 1.0)
+    bytes_of_a_step = sum(part.shape[-1] * (1 if name == "classes" else 2) for name, part in parts.items())
+    assert bytes_of_a_step == 12 < 0.1 * 2 * 65
+    top = top_k.restored({name: part if name == "classes" else part.half() for name, part in parts.items()})
+    assert error_nats(z, top, 1.0) < 1e-5
+
+
 def loss(temperature: float, teacher: Output, student: torch.Tensor) -> torch.Tensor:
     found: torch.Tensor = kd.build(kd.Config(), temperature, Outline(classes=CLASSES), Outline(classes=CLASSES))(
         Output(logits=student), teacher

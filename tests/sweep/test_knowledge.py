@@ -150,6 +150,14 @@ def test_sparse_knowledge_does_not_apply_to_a_live_teacher_or_to_few_classes(tmp
     assert knowledge.top_k_of(with_teacher(tmp_path, knowledge={"top_k": 3}), 10) == 3
 
 
+@pytest.mark.parametrize(("temperature", "expected"), [(2.0, 2.0), ({"float": [1.0, 4.0]}, None), ({"choice": [1, 1]}, 1.0)])
+def test_sparse_knowledge_is_for_one_temperature_where_a_search_has_one(
+    tmp_path: Path, temperature: Any, expected: float | None
+) -> None:
+    found = with_teacher(tmp_path, knowledge={"top_k": 3}, distillation={"temperature": temperature})
+    assert knowledge.temperature_of(found) == expected
+
+
 def test_drawn_classes_need_a_temperature_of_1_and_a_loss_that_compares_no_logits(tmp_path: Path) -> None:
     at_1: dict[str, Any] = {"temperature": 1.0, "method": "kd"}
     assert knowledge.samples_of(with_teacher(tmp_path, knowledge={"samples": 12}, distillation=at_1), 10) == 12

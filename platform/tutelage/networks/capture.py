@@ -98,5 +98,5 @@ def _output(name: str, parts: Mapping[str, Tensor], shared: Output) -> Output:
         return replace(shared, logits=parts[f"logits.{name}"].float(), mask=mask)
     if f"drawn.{name}" in parts:
         return replace(shared, drawn=parts[f"drawn.{name}"].long(), mask=mask)
-    sparse = {part: parts[f"{part}.{name}"] for part in top_k.PARTS}
+    sparse = {part: parts[f"{part}.{name}"] for part in top_k.PARTS if f"{part}.{name}" in parts}
     return replace(shared, top=top_k.restored(sparse), mask=mask)

@@ -9,6 +9,9 @@ The sum is exact at R, and at every temperature if the others have at most four 
 below R, by at most what makes all of R's mass decay like the largest gap, and too small above R. So a search over temperatures
 needs no dense logits. A step with k classes needs 3k + 16 bytes for up to 256 classes (float16 gaps, uint8 classes).
 
+Where only one temperature is used, the mass at that temperature is one number, and exact. It stands in place of the first gap,
+which is always 0, so that a step needs 3k bytes.
+
 The distribution of the others' mass r is lost. A divergence over the k + 1 bins is below the dense one by exactly
 r · KL(teacher's others ‖ student's others), with both normalised (the chain rule). For k = number of classes the error is 0.
 """
@@ -20,6 +23,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 NUM_POINTS = 4
 REFERENCE_TEMPERATURE, WIDEST = 2.0, 16.0  # R, and the span of the others in units of R up to which it is R
@@ -32,7 +36,8 @@ class TopClasses:
     """The k largest logits of each step, and the mass of the other classes.
 
     `classes` (int64) and `gaps` (float32) are `[batch, steps, k]`. A gap is a logit minus the largest logit, so at most 0.
-    `tails` `[batch, steps, 8]` are the four points' gaps and the logarithms of their weights.
+    `tails` `[batch, steps, 8]` are the four points' gaps and the logarithms of their weights; or `[batch, steps, 1]`, the
+    logarithm of the mass at the only temperature that is used.
     """
 
     classes: Tensor
@@ -46,6 +51,8 @@ class TopClasses:
 
     def tail(self, temperature: float) -> Tensor:
         """Return log Σ exp(gap / T) over the other classes, `[batch, steps]`."""
+        if self.tails.shape[-1] == 1:
+            return self.tails.squeeze(-1)
         gaps, log_weights = self.tails.split(NUM_POINTS, dim=-1)
         logs: Tensor = (gaps / temperature + log_weights).logsumexp(dim=-1)
         return logs
@@ -61,16 +68,25 @@ def coarse_log_probabilities(logits: Tensor, classes: Tensor, temperature: float
     return torch.cat([logs.gather(-1, classes), others], dim=-1)
 
 
-def compressed(logits: Tensor, k: int) -> dict[str, Tensor]:
-    """Return the sparse parts of logits `[…, classes]`: classes, gaps and tails; k is below the number of classes."""
+def compressed(logits: Tensor, k: int, temperature: float | None = None) -> dict[str, Tensor]:
+    """Return the sparse parts of logits `[…, classes]`: classes, gaps and tails; k is below the number of classes.
+
+    With the only `temperature` that is used, there are no tails, and the first gap is the logarithm of the others' mass.
+    """
     top, classes = logits.float().topk(k, dim=-1)
-    others = (logits.float() - top[..., :1]).scatter(-1, classes, float("-inf"))
-    return {"classes": classes, "gaps": top - top[..., :1], "tails": _points(others.double()).float()}
+    gaps, others = top - top[..., :1], (logits.float() - top[..., :1]).scatter(-1, classes, float("-inf"))
+    if temperature is None:
+        return {"classes": classes, "gaps": gaps, "tails": _points(others.double()).float()}
+    mass = (others / temperature).logsumexp(dim=-1, keepdim=True)
+    return {"classes": classes, "gaps": torch.cat([mass.clamp(LEAST, -LEAST), gaps[..., 1:]], dim=-1)}
 
 
 def restored(parts: Mapping[str, Tensor]) -> TopClasses:
     """Return the stored parts of `compressed` as `TopClasses`."""
-    return TopClasses(classes=parts["classes"].long(), gaps=parts["gaps"].float(), tails=parts["tails"].float())
+    classes, gaps = parts["classes"].long(), parts["gaps"].float()
+    if "tails" in parts:
+        return TopClasses(classes=classes, gaps=gaps, tails=parts["tails"].float())
+    return TopClasses(classes=classes, gaps=functional.pad(gaps[..., 1:], (1, 0)), tails=gaps[..., :1])
 
 
 def index_dtype(num_classes: int) -> str:

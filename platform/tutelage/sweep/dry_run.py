@@ -109,7 +109,8 @@ def _knowledge_plan(spec: Spec, context: TrainingContext, teacher: nn.Module) ->
     num_classes = max(context.signature.classes.values())
     plan = KnowledgePlan(
         storage=open_storage(spec.storage), teachers=(), needs=knowledge.needs_of(spec), dtype=spec.knowledge.dtype,
-        top_k=knowledge.top_k_of(spec, num_classes), samples=knowledge.samples_of(spec, num_classes),
+        top_k=knowledge.top_k_of(spec, num_classes), temperature=knowledge.temperature_of(spec),
+        samples=knowledge.samples_of(spec, num_classes),
     )  # fmt: skip
     named = stages.name_layers(teacher, spec.knowledge.layers)
     num_bytes = knowledge.knowledge_bytes(spec, replace(context, knowledge=plan), named)

@@ -79,13 +79,14 @@ def teacher_address(
 
 def knowledge_address(
     spec: Spec, context: TrainingContext, teachers: Sequence[tuple[str, Path, float]], needs: Sequence[str], top_k: int,
-    samples: int = 0, *, package: Path = PACKAGE,
+    samples: int = 0, temperature: float | None = None, *, package: Path = PACKAGE,
 ) -> str:  # fmt: skip
     """Return the address of the knowledge of `teachers`, each by its address, directory and share."""
     models = frozenset[Plugin]().union(*(_of_network(directory) for _, directory, _ in teachers))
     return files.content_address(
         kind="knowledge", teachers=[[address, share] for address, _, share in teachers], data=context.fingerprint,
-        task=spec.task, dtype=spec.knowledge.dtype, top_k=top_k, layers=spec.knowledge.layers, needs=sorted(needs),
+        task=spec.task, dtype=spec.knowledge.dtype, top_k=[top_k, temperature] if temperature else top_k,
+        layers=spec.knowledge.layers, needs=sorted(needs),
         views=[spec.augmentation.model_dump(), spec.seed] if spec.augmentation.varies else None,
         samples=[samples, spec.seed] if samples else None,
         code=code_address("knowledge", _of_data(spec.task, spec.data) | models, package),

@@ -85,6 +85,16 @@ def top_k_of(spec: Spec, num_classes: int) -> int:
     return top_k
 
 
+def temperature_of(spec: Spec) -> float | None:
+    """Return the only temperature of the search, for which sparse knowledge is smaller; None if there are several."""
+    temperatures = _temperatures(spec)
+    return temperatures.pop() if len(temperatures) == 1 else None
+
+
+def _temperatures(spec: Spec) -> set[float]:
+    return {float(corner["distillation"]["temperature"]) for corner in spec.space.corners()}
+
+
 def samples_of(spec: Spec, num_classes: int) -> int:
     """Return how many classes of a step are drawn in place of its logits, 0 for none.
 
@@ -100,7 +110,7 @@ def samples_of(spec: Spec, num_classes: int) -> int:
             f"knowledge.samples {samples}: a loss of the search compares all {num_classes} classes. Remove samples, or use kd "
             "without standardise, or losses of features."
         )
-    temperatures = {float(corner["distillation"]["temperature"]) for corner in spec.space.corners()}
+    temperatures = _temperatures(spec)
     if temperatures != {1.0}:
         found = ", ".join(f"{one:g}" for one in sorted(temperatures))
         raise InputError(
@@ -138,7 +148,8 @@ def knowledge_plan(spec: Spec, context: TrainingContext, teachers: Sequence[Teac
     primary = context.built_task.measures[0]
     shares = [1.0 if settings.average == "equal" else _weight(primary, t.measures[primary.name]) for t in teachers]
     kept = [(teacher.address, teacher.directory, share) for teacher, share in zip(teachers, shares, strict=True)]
-    address = identity.knowledge_address(spec, context, kept, sorted(needed), top_k, samples)
+    temperature = temperature_of(spec) if top_k else None
+    address = identity.knowledge_address(spec, context, kept, sorted(needed), top_k, samples, temperature)
     return KnowledgePlan(
         storage=open_storage(spec.storage),
         teachers=tuple((t.key, share) for t, share in zip(teachers, shares, strict=True)),
@@ -148,6 +159,7 @@ def knowledge_plan(spec: Spec, context: TrainingContext, teachers: Sequence[Teac
         cache=f"knowledge/{address}",
         dtype=settings.dtype,
         top_k=top_k,
+        temperature=temperature,
         samples=samples,
         local_dir=expanded(settings.local_dir).absolute() if settings.local_dir else None,
     )

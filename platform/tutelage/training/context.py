@@ -249,7 +249,7 @@ class TrainingContext:
             if kind != "logits" or tensor.shape[-1] <= self.knowledge.top_k:
                 found[part] = tensor
                 continue
-            sparse = top_k.compressed(tensor, self.knowledge.top_k)
+            sparse = top_k.compressed(tensor, self.knowledge.top_k, self.knowledge.temperature)
             found |= {f"{piece}.{name}": values for piece, values in sparse.items()}
         return found
 

@@ -2,7 +2,7 @@
 
 An entry is a directory named by its content address. It has one directory a view (`train/0003`, `validation/0000`) with an
 `.npy` for each part, and a manifest with their SHA-256. Parts are the label sequences `logits.<sequence>` `[n, steps,
-classes]` (sparse ones are `classes.`, `gaps.` and `tails.<sequence>`, see `networks.top_k`, or `drawn.<sequence>`, see
+classes]` (sparse ones are `classes.`, `gaps.` and perhaps `tails.<sequence>`, see `networks.top_k`, or `drawn.<sequence>`, see
 `networks.sampled`), the decoded labels `decoded.<sequence>` `[n, steps]` and, for each compared stage,
 `features.<stage>`, `pooled.<stage>`, `maps.<stage>`, `heads.<stage>` and `qkv.<stage>` (see `networks.output`). Parts of
 examples of unequal length are stored one after another, without padding. A view is written to a draft and renamed, so a view

@@ -19,7 +19,7 @@ class KnowledgePlan:
     `teachers` are keys in `storage` with a share each. With the key of a `cache` entry, the outputs for `views` views of every
     example are in it, or are written there on first use. Without a `cache`, the teachers run during each student's training
     (`live`), and 0 `views` means a new view every epoch. `top_k` is the number of cached classes of a label sequence (0: all),
-    `samples` that of classes drawn from it in place of its logits (0: none).
+    for one `temperature` or for any (None). `samples` is the number of classes drawn from it in place of its logits (0: none).
     """
 
     storage: Storage
@@ -30,6 +30,7 @@ class KnowledgePlan:
     cache: str | None = None
     dtype: str = "float16"
     top_k: int = 0
+    temperature: float | None = None
     samples: int = 0
     local_dir: Path | None = None
 
