@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def context_of(folder: Path) -> TrainingContext:
     return TrainingContext(data=data, task="language_model", seed=0)
 
 
-def knowledge(home: Path, tmp_path: Path, **sparse: int) -> tuple[TrainingContext, Mapping[str, torch.Tensor], Output]:
+def knowledge(home: Path, tmp_path: Path, **sparse: Any) -> tuple[TrainingContext, Mapping[str, torch.Tensor], Output]:
     """Return the context, the live parts of all training windows, and the cached output for them."""
     (tmp_path / "teacher").symlink_to(home / "teacher")
     room = with_plan(context_of(home), tmp_path, **sparse)
@@ -47,9 +48,9 @@ def knowledge(home: Path, tmp_path: Path, **sparse: int) -> tuple[TrainingContex
     return room, live, capture.outputs_from({**stored, **capture.masks_of(live)}, {}, ["token"])["token"]
 
 
-@pytest.mark.parametrize("sparse", [{"top_k": 16}, {"samples": 12}], ids=str)
+@pytest.mark.parametrize("sparse", [{"top_k": 16}, {"top_k": 20, "temperature": 1.0}, {"samples": 12}], ids=str)
 def test_sparse_targets_take_a_tenth_of_the_dense_bytes_and_no_padding(
-    home: Path, tmp_path: Path, sparse: dict[str, int]
+    home: Path, tmp_path: Path, sparse: dict[str, Any]
 ) -> None:
     room, _, _ = knowledge(home, tmp_path, **sparse)
     train, plan = room.splits["train"], room.knowledge
@@ -61,11 +62,12 @@ def test_sparse_targets_take_a_tenth_of_the_dense_bytes_and_no_padding(
     assert sum(path.stat().st_size for path in place.glob("*.npy")) <= 1.05 * stored + 1024
 
 
+@pytest.mark.parametrize("kept_for", [None, 2.0], ids=["any temperature", "one temperature"])
 def test_the_loss_of_the_largest_classes_is_below_the_dense_one_by_the_divergence_within_the_others(
-    home: Path, tmp_path: Path
+    home: Path, tmp_path: Path, kept_for: float | None
 ) -> None:
     """At each step the difference is the others' mass times the divergence of the others, and float16 adds its rounding."""
-    _, live, teacher = knowledge(home, tmp_path, top_k=16)
+    _, live, teacher = knowledge(home, tmp_path, top_k=16, temperature=kept_for)
     mask, dense = live["mask.token"], live["logits.token"]
     student = torch.randn(dense.shape, generator=torch.Generator().manual_seed(0))
     sparse_loss = SoftTargets(2.0)(Output(logits=student), teacher)
