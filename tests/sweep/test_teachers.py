@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from tests.contexts import with_teacher
+from tests.data import test_slots
 from tests.stored_sweep import learnt
-from tutelage.errors import WorkFailed
+from tutelage.data import intents
+from tutelage.errors import InputError, WorkFailed
 from tutelage.networks import checkpoint
+from tutelage.spec.sections import SourceConfig
 from tutelage.sweep import teacher_store, teachers
 from tutelage.training.context import TrainingContext
 
@@ -47,6 +50,27 @@ def test_a_measure_where_lower_is_better_has_an_upper_bound(
     check(tmp_path, context, 0.2, required_quality=0.25)
     with pytest.raises(WorkFailed):
         check(tmp_path, context, 0.3, required_quality=0.25)
+
+
+def sentences_of(folder: Path, city: str) -> dict[str, Any]:
+    test_slots.write(
+        folder / "train", *((f"fly to {city} n{row % 9}", "O O B-city O", f"{'ab'[row % 2]}") for row in range(60))
+    )
+    return {"intents": {"path": str(folder), "least_count": 1, "validation_share": 0.2, "test_share": 0.2}}
+
+
+def test_a_source_of_texts_is_read_with_the_vocabulary_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its own vocabulary the same number would be another word, for which the fine-tuned teacher has learned nothing."""
+    data, other = sentences_of(tmp_path / "data", "rome"), sentences_of(tmp_path / "source", "aachen")
+    context = TrainingContext(data=data, task="text_classification", seed=0)
+    source = SourceConfig(data=other, epochs=1)
+    found = teachers.source_context(context, source)
+    words, row = context.signature.inputs[0].names, found.splits["train"].take(slice(1)).arguments[0][0]
+    assert found.signature.inputs[0].names == words and "aachen" not in words
+    assert [words[int(token)] for token in row[:3]] == ["fly", "to", "<unknown>"]
+    monkeypatch.delattr(intents, "read_as")
+    with pytest.raises(InputError, match=r"teacher.source: a teacher of its texts was trained with another vocabulary"):
+        teachers.source_context(context, source)
 
 
 def test_a_teacher_is_measured_on_validation(context: TrainingContext) -> None:

@@ -18,9 +18,10 @@ from tutelage.networks import checkpoint, cost
 from tutelage.networks.capture import sequences_from
 from tutelage.networks.trust import EVERYTHING
 from tutelage.networks.weights import weights_of
+from tutelage.signature import vocabulary_difference
 from tutelage.spec.loading import tracking_uri
 from tutelage.spec.paths import located_data
-from tutelage.spec.sections import TeacherConfig
+from tutelage.spec.sections import SourceConfig, TeacherConfig
 from tutelage.spec.spec import Spec
 from tutelage.storage import lease_in_turn, open_storage
 from tutelage.sweep import external_teacher, identity
@@ -143,10 +144,7 @@ def _source_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], N
     """Return the teacher after its training on the source data, before it is fine-tuned."""
     source = spec.teacher.source
     assert source is not None
-    elsewhere = replace(context, data=located_data(source.data, [Path.cwd()]))
-    here, there = (", ".join(str(spec.shape) for spec in one.signature.inputs) for one in (context, elsewhere))
-    if here != there:
-        raise InputError(f"teacher.source: its examples have shape {there}, the data's {here}. They must be equal.")
+    elsewhere = source_context(context, source)
     changes = {"epochs": source.epochs, "learning_rate": source.learning_rate or spec.teacher.learning_rate, "source": None}
     recipe = spec.teacher.model_copy(update=changes)
     address = identity.teacher_address(spec, recipe, elsewhere.fingerprint, kind="source", data=source.data)
@@ -156,6 +154,26 @@ def _source_teacher(spec: Spec, context: TrainingContext, say: Callable[[str], N
             return kept
         say(f"training the teacher on its source, {source.epochs} epochs")
         return _train(spec, elsewhere, recipe, address, None, say)
+
+
+def source_context(context: TrainingContext, source: SourceConfig) -> TrainingContext:
+    """Return the context with the source's data; texts are read with the vocabulary of the sweep's data.
+
+    Raises `InputError` for examples of other shapes, and for texts of a source that has a vocabulary of its own.
+    """
+    inputs = context.signature.inputs
+    own = inputs if any(one.kind == "tokens" for one in inputs) else ()  # a word is a number, which must stay the same word
+    elsewhere = replace(context, data=located_data(source.data, [Path.cwd()]), inputs=own)
+    here, there = (", ".join(str(spec.shape) for spec in one.signature.inputs) for one in (context, elsewhere))
+    if here != there:
+        raise InputError(f"teacher.source: its examples have shape {there}, the data's {here}. They must be equal.")
+    for one, wanted in zip(elsewhere.signature.inputs, inputs, strict=True):
+        if (difference := vocabulary_difference(one, wanted)) is not None:
+            raise InputError(
+                f"teacher.source: a teacher of its texts {difference} Give its data plugin a function `read_as`, which reads "
+                "texts with a given vocabulary."
+            )
+    return elsewhere
 
 
 def _train(
