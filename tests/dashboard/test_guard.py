@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.routing import Route
 from tests.dashboard.asgi import request
 from tutelage.dashboard import serving
 from tutelage.dashboard.guard import Guard
+from tutelage.dashboard.proxy import proxy
 from tutelage.dashboard.settings import TOKEN, Settings
 from tutelage.errors import InputError
 
@@ -100,6 +102,38 @@ def test_a_promotion_needs_a_token_on_every_address(monkeypatch: pytest.MonkeyPa
     assert settings.token != serving.settings_for("127.0.0.1", "store", promote=True).token
     monkeypatch.setenv(TOKEN, "mine")
     assert serving.settings_for("0.0.0.0", "", promote=False).token == "mine"
+
+
+FREE, REFUSED, ALLOWED = (200, 200), (401, 200), 400  # of reading without and with the token; of a promotion's empty body
+
+
+@pytest.mark.parametrize(
+    ("settings", "reading", "promoting"),
+    [
+        (lambda: serving.settings_for("127.0.0.1", "store", promote=False), FREE, (403, 403)),
+        (lambda: serving.settings_for("127.0.0.1", "store", promote=True), FREE, (401, ALLOWED)),
+        (lambda: serving.settings_for("0.0.0.0", "store", promote=False), REFUSED, (401, 403)),
+        (lambda: serving.settings_for("0.0.0.0", "store", promote=True), REFUSED, (401, ALLOWED)),
+        (lambda: Settings.from_environment({}), FREE, (403, 403)),
+        (lambda: Settings.from_environment({TOKEN: "abc"}), REFUSED, (401, 403)),
+    ],
+    ids=["own", "own, promote", "other", "other, promote", "mlflow server", "mlflow server, token"],
+)
+def test_who_may_read_and_who_may_promote(
+    settings: Callable[[], Settings], reading: tuple[int, int], promoting: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row of the table in docs/dashboards.md: the explorer, and behind the proxy the pages of an MLflow that is away."""
+    monkeypatch.setenv(TOKEN, "abc")
+    app = proxy("http://127.0.0.1:9", settings())
+    given: tuple[dict[str, str], ...] = ({}, {"x_tutelage_token": "abc"})
+    assert tuple(request(app, "/tutelage/api/session", **one).status for one in given) == reading
+    of_mlflow = tuple(503 if status == 200 else status for status in reading)
+    assert tuple(request(app, "/", **one).status for one in given) == of_mlflow
+    url = "/tutelage/api/sweeps/run/promote"
+    assert tuple(request(app, url, "POST", {}, **one).status for one in given) == promoting
+    cookie = {"cookie": "tutelage_token_5080=abc"}
+    assert request(app, "/tutelage/api/session", **cookie).status == 200
+    assert request(app, url, "POST", {}, **cookie).status in (401, 403), "another site's form sends cookies"
 
 
 def test_mlflows_own_server_is_guarded_by_the_token_of_its_environment() -> None:

@@ -50,10 +50,11 @@ def layers(storage: str, sweep: str, name: str) -> list[dict[str, Any]]:
         if plugins.own_code(architecture):
             return []
         with initial_weights.replaced():
-            before = checkpoint.build({key: value for key, value in architecture.items() if key != "surgeries"})
-        after = checkpoint.read_weights(directory)
+            whole = checkpoint.blank({key: value for key, value in architecture.items() if key != "surgeries"})
+            buffers = {key for key, _ in checkpoint.blank(architecture).named_buffers(remove_duplicate=False)}
+        weights = checkpoint.read_weights(directory)
     except (TutelageError, OSError):
         return []
-    shapes = {key: list(tensor.shape) for key, tensor in before.named_parameters()}
-    left = {key: list(tensor.shape) for key, tensor in after.items() if key in shapes or tensor.dim() > 1}
-    return [{"name": key, "before": shapes.get(key), "after": left.get(key)} for key in dict.fromkeys([*shapes, *left])]
+    before = {key: list(tensor.shape) for key, tensor in whole.named_parameters(remove_duplicate=False)}
+    after = {key: list(tensor.shape) for key, tensor in weights.items() if key not in buffers}
+    return [{"name": key, "before": before.get(key), "after": after.get(key)} for key in dict.fromkeys([*before, *after])]
