@@ -78,9 +78,14 @@ def _one_run(client: MlflowClient, experiment_id: str, parent: str) -> str:
 
 
 def growing(count: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return two snapshots of one running sweep: with `count` candidates, and a little later."""
-    before, after = snapshot(count), snapshot(count + GROWTH)
-    for document in (before, after):
-        document["revision"] = "synthetic"
-        document["sweep"]["state"] = "running"
-    return before, after
+    """Return two snapshots of one running sweep: with `count` candidates, and with `GROWTH` more."""
+    after = snapshot(count + GROWTH)
+    after["revision"], after["sweep"]["state"] = "synthetic", "running"
+    return {**_first(after, after["n"], count), "n": count}, after
+
+
+def _first(value: Any, of: int, count: int) -> Any:
+    """Return a document whose columns, lists of `of` entries, have the first `count` only."""
+    if isinstance(value, Mapping):
+        return {key: _first(one, of, count) for key, one in value.items()}
+    return value[:count] if isinstance(value, list) and len(value) == of else value
