@@ -42,6 +42,13 @@ def test_a_front_shows_its_picture_and_its_table(home: SweepDir) -> None:
     assert all(name in shown for name in table["trial"])
 
 
+def test_a_front_writes_its_numbers_as_other_tables_do(home: SweepDir) -> None:
+    table = tutelage.front(home)
+    shown = table._repr_html_()
+    assert 4000.0 in list(table["params"]), "the table itself keeps its numbers"
+    assert shown is not None and "<td>4,000</td>" in shown and "<td>0.9500</td>" in shown
+
+
 def test_what_is_made_of_a_front_is_a_plain_table(home: SweepDir) -> None:
     table = tutelage.front(home)
     assert isinstance(table, pd.DataFrame)

@@ -28,6 +28,7 @@ class Picture:
     objectives: Sequence[Objective]
     teacher: Mapping[str, float]
     primary: Measure
+    measures: Mapping[str, Measure]
 
     @classmethod
     def of(cls, home: SweepDir) -> Picture:
@@ -37,6 +38,7 @@ class Picture:
             objectives=home.objectives(),
             teacher=home.facts()["teacher"],
             primary=home.primary(),
+            measures=home.measures(),
         )
 
     def _repr_html_(self) -> str:
@@ -58,9 +60,19 @@ class FrontTable(pd.DataFrame):
         return pd.DataFrame
 
     def _repr_html_(self) -> str | None:
-        table: str | None = super()._repr_html_()  # type: ignore[misc]
         picture = getattr(self, "_picture", None)
-        return f"{picture._repr_html_()}{table}" if table and picture and len(self) else table
+        if picture is None or not len(self):
+            plain: str | None = super()._repr_html_()  # type: ignore[misc]
+            return plain
+        table: Any = _written(self, picture.measures)
+        return f"{picture._repr_html_()}{table._repr_html_() or ''}"
+
+
+def _written(table: pd.DataFrame, measures: Mapping[str, Measure]) -> pd.DataFrame:
+    """Return a table whose measures are written as everywhere else, such as 1,834 and 0.9721; absent ones are empty."""
+    text = {name: measure.text for name, measure in measures.items()}
+    columns = {name: table[name].map(text[name], "ignore").fillna("") if name in text else table[name] for name in table}
+    return pd.DataFrame(columns)
 
 
 def front_table(home: SweepDir) -> FrontTable:
