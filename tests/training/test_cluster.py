@@ -100,3 +100,12 @@ def test_a_full_disk_below_the_temporary_directory_is_named(tmp_path: Path, monk
         monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: full)
         with pytest.raises(UnreachableError, match=r"takes no files .*No space left on device"):
             cluster.check_temporary_directory()
+
+
+def test_a_machine_too_busy_for_ray_to_start_is_an_error_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(UnreachableError, match=r"timed out during startup\. Start again when the machine is less busy"):
+        cluster._connect(None, "mark")

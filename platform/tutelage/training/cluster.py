@@ -112,6 +112,13 @@ def _start(mark: str) -> None:
     try:
         with environment.set_to({watchdog.VARIABLE: mark, "SPT_NOENV": "1"}):
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        if type(error) is not Exception:  # of which Ray raises one where its processes have not started in time
+            raise
+        raise UnreachableError(
+            f"Ray has not started on this machine: {error} Start again when the machine is less busy; Ray's logs are in "
+            f"{get_default_system_temp_dir()}/session_latest/logs."
+        ) from error
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = clustered
 
