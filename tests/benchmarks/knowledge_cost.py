@@ -53,7 +53,11 @@ METHODS: dict[str, Any] = {
     "dkd": "dkd",
     "dist": "dist",
     "kd, top 8": "kd",
+    "sequence (the teacher's class)": "sequence",
     "fitnet (one stage)": "fitnet",
+    "hidden (three stages)": "hidden",
+    "pkd (last stage)": "pkd",
+    "fgd (last stage)": "fgd",
     "attention (three stages)": "attention",
     "similarity, pooled": {"similarity": {"pooled": True}},
     "rkd": "rkd",
@@ -61,8 +65,7 @@ METHODS: dict[str, Any] = {
     "review (three stages)": "review",
     "weights": "weights",
 }
-LOGIT_LOSSES = ("kd", "kd, standardised", "dkd", "dist", "kd, top 8")
-PARTS: frozenset[Need] = frozenset({"logits", "features", "maps", "pooled"})
+PARTS: frozenset[Need] = frozenset({"logits", "features", "maps", "pooled", "decoded"})
 
 
 def config_of(method: Any, *, channels_last: bool = False) -> TrialConfig:
