@@ -4,7 +4,8 @@ import { FINISHED, type Limit, type Sweep } from '../data/snapshot';
 
 /** Return for each row whether it has finished, has every measure of `needed`, and meets every limit. */
 export function fits(sweep: Sweep, limits: readonly Limit[], needed: readonly string[]): Uint8Array {
-  const found = Uint8Array.from(sweep.states, (state) => Number(state === FINISHED));
+  const found = new Uint8Array(sweep.n); // filled by a loop: `from` takes ten times as long, at every step of a slider
+  for (let row = 0; row < sweep.n; row++) found[row] = Number(sweep.states[row] === FINISHED);
   for (const name of needed) {
     const values = sweep.values.get(name);
     if (!values) return new Uint8Array(sweep.n);
