@@ -20,8 +20,9 @@ from tests.contexts import small_config
 from tests.odd_networks import Tied
 from tests.plain import architecture_of, plain_signature
 from tutelage.errors import InputError
-from tutelage.models import separate_channels
+from tutelage.models import frame_gru, separate_channels
 from tutelage.networks import checkpoint, cost
+from tutelage.signature import InputSpec, OutputSpec, Signature
 from tutelage.sparsity import Calibration, Method, channels, heads, units
 from tutelage.spec.sections import TrialConfig
 from tutelage.training import loop, student
@@ -195,3 +196,14 @@ def test_11_a_layer_loses_at_most_a_quarter_more_than_the_share_and_never_its_la
     assert min(widths_of(smaller(network(1, 2, 8), 0.95, allocation=allocation))) == 1
     method: Method = channels.build(channels.Config(allocation=allocation), 0.95)
     assert min(widths_of(method.remove(method.remove(network(4, 4), DATA), DATA))) == 1
+
+
+def test_a_network_that_cannot_be_traced_is_one_error_without_warnings(recwarn: pytest.WarningsRecorder) -> None:
+    frames, names = InputSpec(name="frames", shape=("steps", 1, 16, 16), kind="frames"), ("a", "b")
+    model = frame_gru.build(
+        frame_gru.Config(width=4), Signature(inputs=(frames,), outputs=(OutputSpec(name="class", names=names),))
+    )
+    arguments = (torch.zeros(2, 5, 1, 16, 16), torch.ones(2, 5, dtype=torch.bool))
+    with pytest.raises(InputError, match=r"\(GRU\).* cannot be traced"):
+        channels.remove_channels(channels.Config(), model, Calibration(arguments=arguments), 0.5)
+    assert not [one for one in recwarn if "recursive depth" in str(one.message)]

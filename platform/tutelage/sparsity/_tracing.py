@@ -40,11 +40,13 @@ def removed(model: nn.Module, arguments: tuple[Tensor, ...], pruner: NewPruner) 
 def traced(model: nn.Module) -> Iterator[None]:
     """Raise an `InputError` in place of torch-pruning's error for a network that it cannot trace.
 
-    Its warning about embeddings that are added to tokens is silenced: they have the tokens' width, as it assumes.
+    Its warning about embeddings that are added to tokens is silenced: they have the tokens' width, as it assumes. So are those
+    about recurrent layers, one for each step of their graph: the error names these layers.
     """
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
+            warnings.filterwarnings("ignore", message="Maximum recursive depth reached")
             yield
     except Exception as error:
         raise _untraced(model, error) from error
