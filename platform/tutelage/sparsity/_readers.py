@@ -25,7 +25,7 @@ AXES: tuple[tuple[type[nn.Module], int], ...] = ((nn.Linear, -1), (nn.RNNBase, -
 
 NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
 
-WAY_OUT = "Take another sparsity method, or set sparsity.amount: 0."
+WAY_OUT = "Take another sparsity method, such as low_rank or magnitude, which keep all widths, or set sparsity.amount: 0."
 
 
 class Unremovable(InputError):

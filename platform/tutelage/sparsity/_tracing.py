@@ -65,8 +65,9 @@ def _untraced(model: nn.Module, error: Exception) -> InputError:
     if layers and not isinstance(error, InputError):
         return InputError(
             f"{_CANNOT}: its layers {', '.join(layers)} cannot be traced ({foreign.reason(error)}). Take sparsity.method: "
-            "units, which removes their hidden units, or mark modules that do not hold them with "
-            "tutelage.models.separate_channels: channels are then removed from these alone."
+            "units, which removes their hidden units where no norm reads them, or low_rank or magnitude, which keep widths; or "
+            "mark modules that do not hold them with tutelage.models.separate_channels: channels are then removed from these "
+            "alone."
         )
     return InputError(f"{_CANNOT}: {foreign.reason(error)}. {_WAY_OUT}")
 
