@@ -11,6 +11,7 @@ The command line does the same: `tutelage --help`.
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -25,6 +26,7 @@ __all__ = ["Limits", "Spec", "TutelageError", "explore", "find_sweep", "front", 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `import tutelage` loads neither torch nor Ray."""
     if name in __all__:
+        logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)  # in notebooks it asks for a package that is not needed
         return getattr(import_module("tutelage.api"), name)
     raise AttributeError(f"module 'tutelage' has no attribute '{name}'")
 

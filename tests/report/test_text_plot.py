@@ -25,7 +25,7 @@ def test_marks_stand_at_their_places_on_a_logarithmic_axis(make_record: Make) ->
         "       │",
         "0.5000 │●                   ·",
         "       └─────────────────────────────────────────",
-        "        10           parameters           100,000",
+        "        10        parameters, log         100,000",
     ]
 
 

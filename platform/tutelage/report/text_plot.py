@@ -44,9 +44,14 @@ def front_plot(
     lines = [f"{ends.get(row, ''):>{left}} │{''.join(line).rstrip()}" for row, line in enumerate(grid)]
     first, last = across.text(low_x), across.text(high_x)
     room = max(0, columns - len(first) - len(last))
-    name = across.label if len(across.label) + 2 <= room else ""
+    name = _axis_name(across)
+    name = name if len(name) + 2 <= room else ""
     bottom = f"{'':>{left}}  {first}{name:^{room}}{last}"
-    return [f"{'':>{left}} {up.label}", *lines, f"{'':>{left}} └{'─' * columns}", bottom]
+    return [f"{'':>{left}} {_axis_name(up)}", *lines, f"{'':>{left}} └{'─' * columns}", bottom]
+
+
+def _axis_name(measure: Measure) -> str:
+    return f"{measure.label}, log" if measure.has_log_axis else measure.label
 
 
 def _label_width(marks: Sequence[tuple[Mapping[str, float], str]], up: Measure) -> int:
