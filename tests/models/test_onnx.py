@@ -22,8 +22,9 @@ from tests import onnx_networks
 from tests.onnx_networks import HEIGHT_PX, STEP_PX
 from tests.plain import SENTENCES, plain_signature
 from tutelage import plugins
-from tutelage.errors import InputError, UnreachableError
+from tutelage.errors import InputError, TutelageError, UnreachableError
 from tutelage.networks import checkpoint, cost, stages
+from tutelage.networks.program import program_of
 from tutelage.signature import BLANK_NAME, InputSpec, OutputSpec, Signature
 
 HEIGHT = 4
@@ -265,6 +266,11 @@ def test_a_graph_that_fails_as_it_runs_is_an_error(tmp_path: Path) -> None:
     graph = build(plain_signature((3, 8, 8)), path=str(path)).graph
     with pytest.raises(InputError, match=r"net.onnx cannot be run by onnxruntime"):
         graph(torch.zeros(1, 2, 8, 8))
+
+
+def test_a_file_is_not_exported_again() -> None:
+    with pytest.raises(TutelageError, match=r"lines.onnx: is an ONNX file already, which onnxruntime runs"):
+        program_of(build(**OPTIONS), SIGNATURE)
 
 
 def test_the_fingerprint_is_that_of_the_bytes(tmp_path: Path) -> None:

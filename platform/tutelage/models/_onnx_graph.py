@@ -63,8 +63,10 @@ class Graph(nn.Module):
     def forward(self, *arguments: Tensor) -> dict[str, Tensor]:
         """Return the outputs by name, on the device of the arguments, floating-point ones in float32.
 
-        Raises `InputError` for arguments that onnxruntime cannot run the graph with.
+        Raises `InputError` for arguments that onnxruntime cannot run the graph with, and where it is exported.
         """
+        if torch.compiler.is_exporting():
+            raise InputError(f"{self.path}: is an ONNX file already, which onnxruntime runs, and is not exported again.")
         device = arguments[0].device
         held = [torch.zeros(one.shape, dtype=one.dtype, device="cpu") if one.is_meta else one.cpu() for one in arguments]
         found = _run(self._session(), self._named(held), self.path)
