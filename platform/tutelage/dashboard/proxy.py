@@ -109,7 +109,7 @@ class _Fetched:
         if f"{QUERY}=" in headers.get("referer", ""):
             del headers["referer"]
         headers.pop("cookie", None)
-        cookies = [one for line in given.getlist("cookie") for one in line.split("; ")]
+        cookies = [one.strip() for line in given.getlist("cookie") for one in line.split(";")]
         kept = [one for one in cookies if one and not one.startswith(COOKIE)]
         return {**headers, **({"cookie": "; ".join(kept)} if kept else {})}
 

@@ -77,9 +77,9 @@ def application(address: Address, settings: Settings) -> Any:
         return proxy(address.uri, settings)
     database = sqlite_path(address.uri)
     artifacts = mlflow_store.artifacts_beside(database) if database else Path("mlartifacts").resolve().as_uri()
-    _name_store(address.uri, artifacts)
     if settings.is_guarded:  # by the token; MLflow would refuse this machine's own name
-        os.environ.setdefault("MLFLOW_SERVER_ALLOWED_HOSTS", "*")
+        os.environ.setdefault("MLFLOW_SERVER_ALLOWED_HOSTS", "*")  # before MLflow's server is imported, which reads it
+    _name_store(address.uri, artifacts)
     from tutelage.dashboard.mlflow_app import with_explorer
 
     return with_explorer(settings)

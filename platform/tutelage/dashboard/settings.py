@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tutelage.errors import InputError
+
 TOKEN, STORAGE = "TUTELAGE_DASHBOARD_TOKEN", "TUTELAGE_DASHBOARD_STORAGE"
+_OF_A_COOKIE = re.compile(r"[!#-+\--:<-\[\]-~]*")  # RFC 6265, 4.1.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +24,13 @@ class Settings:
     storage: str = ""
 
     def __post_init__(self) -> None:
+        """Raise `InputError` for a token that a browser would not send back whole."""
         assert self.token or not (self.is_guarded or self.can_promote), "what is guarded has a token"
+        if not _OF_A_COOKIE.fullmatch(self.token):
+            raise InputError(
+                f"{TOKEN} has a character that a cookie cannot hold: a space, a quote, a comma, a semicolon, a backslash, or one "
+                "beyond ASCII. Use letters and digits, as `openssl rand -hex 24` gives them."
+            )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
