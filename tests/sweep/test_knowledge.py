@@ -192,6 +192,7 @@ def test_a_local_directory_that_is_a_file_is_an_error(tmp_path: Path) -> None:
         ({"knowledge": {"mode": "cached", "max_bytes": 10}}, "more than knowledge.max_bytes, 10"),
         ({"distillation": {"method": {"attention": {"of": "heads"}}}}, "has no attention head"),
         ({"student": {"model": "mlp", "epochs": 4, "initialise": "teacher"}}, "no weight of the student"),
+        ({"data": {"digits": {"labelled_per_class": 0}}}, "no training example has a label, so no teacher can be trained"),
     ],
 )
 def test_a_plan_has_the_errors_of_the_sweep(

@@ -99,9 +99,11 @@ def _teacher_plan(spec: Spec, context: TrainingContext) -> tuple[dict[str, Any],
     address = identity.teacher_address(spec, spec.teacher, context.fingerprint)
     if teacher_store.stored_teacher(spec, address):
         return {"source": f"in the storage as {address}", "train_s": 0.0}, model
-    plan = student.label_only_plan(spec.teacher, context)
-    seconds = _training_seconds(model, plan, spec.resources.teacher.cpus) if spec.teacher.epochs else 0.0
-    return {"source": "to be trained" if spec.teacher.epochs else "trained already", "train_s": round(seconds, 1)}, model
+    if not spec.teacher.epochs:
+        return {"source": "trained already", "train_s": 0.0}, model
+    teachers.check_labelled(context)
+    seconds = _training_seconds(model, student.label_only_plan(spec.teacher, context), spec.resources.teacher.cpus)
+    return {"source": "to be trained", "train_s": round(seconds, 1)}, model
 
 
 def _knowledge_plan(spec: Spec, context: TrainingContext, teacher: nn.Module) -> dict[str, Any]:

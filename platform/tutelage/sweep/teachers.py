@@ -105,13 +105,18 @@ def _new_teacher(spec: Spec, context: TrainingContext, address: str, say: Callab
     source = _source_teacher(spec, context, say) if spec.teacher.source else None
     if spec.teacher.epochs == 0:
         return _as_built(spec, context, address) if source is None else _unchanged_source(spec, context, source, address)
+    check_labelled(context)
+    say(f"training the teacher, {spec.teacher.epochs} epochs")
+    return _train(spec, context, spec.teacher, address, source, say)
+
+
+def check_labelled(context: TrainingContext) -> None:
+    """Raise `InputError` for training data without a label, on which no teacher can be trained."""
     if not context.splits["train"].num_labelled:
         raise InputError(
             "no training example has a label, so no teacher can be trained on them. Give a trained teacher (teacher.path), "
             "or a teacher.source with teacher.epochs: 0."
         )
-    say(f"training the teacher, {spec.teacher.epochs} epochs")
-    return _train(spec, context, spec.teacher, address, source, say)
 
 
 def _as_built(spec: Spec, context: TrainingContext, address: str) -> Teacher:
