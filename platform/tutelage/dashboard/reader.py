@@ -68,9 +68,8 @@ class Reader:
 
     def sweeps(self) -> list[dict[str, Any]]:
         """Return all sweeps that MLflow holds, newest first."""
-        query, order = "tags.stage = 'sweep'", ["attributes.start_time DESC"]
         with _answered("all"):
-            found = runs(self._client, experiments(self._client), query, ViewType.ACTIVE_ONLY, order)
+            found = runs(self._client, experiments(self._client), "tags.stage = 'sweep'", ViewType.ACTIVE_ONLY)
             return [_listed(run) for run in found]
 
     def snapshot(self, run_id: str) -> Read:

@@ -59,17 +59,13 @@ def children(client: MlflowClient, experiment_id: str, parent: str) -> dict[str,
 
 def experiments(client: MlflowClient) -> list[str]:
     """Return the ids of all experiments."""
-    return [
-        str(one.experiment_id) for one in _paged(lambda token: client.search_experiments(max_results=PAGE, page_token=token))
-    ]
+    found = _paged(lambda token: client.search_experiments(max_results=PAGE, page_token=token))
+    return [str(one.experiment_id) for one in found]
 
 
-def runs(
-    client: MlflowClient, experiment_ids: Sequence[str], query: str, view: int, order: Sequence[str] = ()
-) -> Iterator[Run]:  # fmt: skip
-    """Give all runs that a query finds, page by page; `order` is MLflow's `order_by`."""
-    by = list(order) or None
-    return _paged(lambda token: client.search_runs(list(experiment_ids), query, view, PAGE, by, token))
+def runs(client: MlflowClient, experiment_ids: Sequence[str], query: str, view: int) -> Iterator[Run]:
+    """Give all runs that a query finds, page by page, those that started last first, as MLflow orders them."""
+    return _paged(lambda token: client.search_runs(list(experiment_ids), query, view, PAGE, page_token=token))
 
 
 def _paged(page_of: Callable[[str | None], PagedList[T]]) -> Iterator[T]:
