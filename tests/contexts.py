@@ -41,7 +41,7 @@ def with_plan(context: TrainingContext, home: Path, **fields: Any) -> TrainingCo
 
 
 def with_untrained_teacher(context: TrainingContext, home: Path, model: Reference, **fields: Any) -> TrainingContext:
-    """Return the context taught by a teacher of initial weights, which is written into `home`; its knowledge is in float32."""
+    """Return the context with the knowledge of a teacher of initial weights, which is written into `home`; in float32."""
     about = context.architecture(model)
     checkpoint.write(home / "teacher", checkpoint.seeded(about, 0), about)
     return with_plan(context, home, dtype="float32", **fields)

@@ -16,7 +16,11 @@ def test_a_matrix_has_a_row_for_each_label_and_the_share_of_the_row_as_colour() 
     shown = confused(document(["cat", "<b>"], [[0, 0, 4], [0, 1, 1], [1, 1, 4]], [[0, 0, 12], [1, 1, 4]]))
     row = '<tr><th>cat</th><td style="background:rgba(0,114,178,0.52)">4</td><td style="background:rgba(230,120,0,0.22)">1</td>'
     assert row in shown and '<tr><th>&lt;b&gt;</th><td></td><td style="background:rgba(0,114,178,0.62)">4</td>' in shown
-    assert "<b>" not in shown and shown.index("student:") < shown.index("teacher:") and "2,000 validation examples" in shown
+    assert (
+        "<b>" not in shown
+        and shown.index("<caption>student") < shown.index("<caption>teacher")
+        and "2,000 validation examples" in shown
+    )
 
 
 def test_of_many_classes_the_most_frequent_confusions_are_listed_beside_the_teachers() -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tests.tasks.test_tagging import example
 from tutelage.data import Batch, Examples, classified
+from tutelage.files import strict_json
 from tutelage.selection.examples import COUNT, most_different
 from tutelage.tasks import Sequences
 from tutelage.tasks._classification import Classification
@@ -40,6 +41,15 @@ def test_the_most_different_examples_come_first() -> None:
     found = most_different(Classification(), images(), teacher=Sure(0), student=Sure(1))
     assert found is not None and found["split"] == "validation" and found["compared"] == 30
     assert [one["row"] for one in found["examples"]] == list(range(29, 29 - COUNT, -1))
+
+
+def test_examples_with_logits_that_are_not_finite_have_finite_distances() -> None:
+    class Broken(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return torch.full((len(inputs), 3), float("nan"))
+
+    found = most_different(Classification(), images(), teacher=Sure(0), student=Broken())
+    assert found is not None and len(found["examples"]) == COUNT and strict_json(found)
 
 
 def test_of_equal_examples_the_first_are_shown() -> None:

@@ -20,7 +20,8 @@ def confused(found: Confusions | None) -> str:
     for name, one in found["sequences"].items():
         parts += [f"<h3>{layout.text(name)}</h3>"] if len(found["sequences"]) > 1 else []
         parts.append(_matrices(one) if len(one["classes"]) <= MOST_CLASSES else _list(one))
-    note = f"Labels and predictions of {found['compared']:,} {found['split']} examples."
+    shape = "A matrix has a row for each label and a column for each prediction."
+    note = f"Labels and predictions of {found['compared']:,} {found['split']} examples. {shape}"
     return layout.section("Which classes are confused", layout.paragraphs([note], "quiet"), *parts)
 
 
@@ -39,7 +40,7 @@ def _matrix(role: str, classes: list[str], counts: list[list[int]]) -> str:
         total = sum(found.get((label, one), 0) for one in range(len(classes)))
         cells = "".join(_cell(found.get((label, one), 0), total, label == one) for one in range(len(classes)))
         rows.append(f"<tr><th>{layout.text(name)}</th>{cells}</tr>")
-    title = f"<caption>{layout.text(role)}: a row for each label, a column for each prediction</caption>"
+    title = f"<caption>{layout.text(role)}</caption>"
     return f'<table class="matrix">{title}<tr><th></th>{head}</tr>{"".join(rows)}</table>'
 
 
