@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from tests.dashboard.records import new_sweep
 from tests.plain import architecture_of
-from tutelage.dashboard.candidate import layers
+from tutelage.dashboard.candidate import detail, layers
 from tutelage.networks import checkpoint
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.sparsity import Calibration, channels, low_rank
@@ -26,7 +27,7 @@ def home(tmp_path: Path) -> SweepDir:
 
 def shown(home: SweepDir, name: str = "t0000") -> dict[str, tuple[Any, Any]]:
     """Return the shapes of each weight before and after, by name."""
-    return {one["name"]: (one["before"], one["after"]) for one in layers(home.storage.uri, home.name, name)}
+    return {one["name"]: (one["before"], one["after"]) for one in layers(home.storage.uri, home.facts()["run_id"], name)}
 
 
 def keep(home: SweepDir, model: torch.nn.Module, about: dict[str, Any]) -> None:
@@ -70,14 +71,25 @@ def test_statistics_of_a_normalisation_are_no_weights(home: SweepDir) -> None:
 
 def test_layers_are_left_out_where_they_cannot_be_known(home: SweepDir) -> None:
     assert shown(home) == {}, "the student's files are not here"
-    assert layers(home.storage.uri, "another", "t0000") == []
     about = architecture_of(CONVNET)
     keep(home, checkpoint.build(about), about)
     assert len(shown(home)) > 4
+    assert layers(home.storage.uri, "run of another sweep", "t0000") == []
     assert shown(home, "../t0000") == shown(home, "t9999") == {}
     path = home.student_path("t0000") / checkpoint.WEIGHTS
     path.write_bytes(path.read_bytes()[:50])
     assert shown(home) == {}, "the weights are cut short"
+
+
+def test_the_layers_are_those_of_the_sweeps_run(home: SweepDir) -> None:
+    """Another MLflow may have a sweep of this name, whose files are elsewhere."""
+    about = architecture_of(CONVNET)
+    keep(home, checkpoint.build(about), about)
+    run = SimpleNamespace(info=SimpleNamespace(run_id="r"), data=SimpleNamespace(params={}, tags={}, metrics={}))
+    for run_id, is_here in (("run", True), ("of another MLflow", False)):
+        document = {"sweep": {"name": home.name, "run_id": run_id, "commands": {}}}
+        reader: Any = SimpleNamespace(candidate=lambda *_, found=document: (found, run), curves=lambda run: {})
+        assert bool(detail(reader, run_id, "t0000", home.storage.uri)["layers"]) is is_here
 
 
 def test_the_code_of_a_users_own_network_is_not_run_for_its_card(home: SweepDir, tmp_path: Path) -> None:

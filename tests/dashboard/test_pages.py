@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import mlflow
 import pytest
@@ -101,7 +102,8 @@ def test_a_live_page_gets_what_it_lacks(uri: str, home: SweepDir) -> None:
     assert (part["since"], part["id"]) == (6, whole["id"][6:])
     again = request(app, f"{url}?since=6&revision=another")
     assert (again.json(), again.body) == (whole, request(app, url).body), "the whole is sent as it is stored"
-    assert request(app, f"{url}?since=%C2%B2&revision={whole['revision']}").json() == whole
+    for since in ("%C2%B2", "9" * 5000):
+        assert request(app, f"{url}?since={since}&revision={whole['revision']}").json() == whole
 
 
 def test_without_a_snapshot_the_sweep_is_read_from_its_runs(uri: str, home: SweepDir) -> None:
@@ -208,6 +210,20 @@ def test_runs_of_others_are_a_front_of_two_metrics(uri: str) -> None:
     assert len(set(found["id"])) == 3
 
 
+def test_a_run_of_others_is_found_by_any_name(uri: str) -> None:
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.create_experiment("others")
+    parent = client.create_run(experiment, run_name="grid").info.run_id
+    name = "lr=0.1/decay?#%2F é"
+    run_id = client.create_run(experiment, tags={"mlflow.parentRunId": parent}, run_name=name).info.run_id
+    client.log_metric(run_id, "loss", 1.0)
+    client.set_terminated(run_id)
+    app = app_of(uri)
+    assert request(app, f"/api/sweeps/{parent}/snapshot").json()["id"] == [name]
+    found = request(app, f"/api/sweeps/{parent}/candidates/{quote(name, safe='')}")
+    assert (found.status, found.json()["run_id"]) == (200, run_id)
+
+
 def test_a_promotion_is_off_unless_it_is_allowed_and_has_the_token(uri: str, home: SweepDir) -> None:
     url, body = f"/api/sweeps/{run_of(home)}/promote", {"id": "t0001", "model": "m"}
     off = app_of(uri, token="abc")
@@ -223,7 +239,17 @@ def test_a_promotion_is_off_unless_it_is_allowed_and_has_the_token(uri: str, hom
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{}", b'{"id": 1, "model": "m"}', b'{"id": "t", "model": "--force"}', b"{" * 9999]
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"id": 1, "model": "m"}',
+        b'{"id": "t", "model": "--force"}',
+        b"{" * 9999,
+        b'{"id": "t", "model": "a\\u0000b"}',
+        b'{"id": "t", "model": "\\ud800"}',
+    ],
 )
 def test_a_body_that_is_no_promotion_is_an_error(uri: str, home: SweepDir, body: bytes) -> None:
     app = app_of(uri, token="abc", can_promote=True, storage=str(home.storage.uri))

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from tutelage.dashboard import reader as reading
 from tutelage.dashboard.answers import RequestFailed
-from tutelage.dashboard.from_runs import _parsed
+from tutelage.dashboard.from_runs import _measured, _parsed
 from tutelage.dashboard.reader import Reader, _count
 from tutelage.dashboard.snapshot import packed
 
@@ -46,6 +46,14 @@ def test_an_mlflow_that_is_away_is_an_error_for_curves_of_others_too(metric: str
 
 def test_a_long_whole_number_of_a_param_keeps_its_digits() -> None:
     assert _parsed("9223372036854775807") == 9223372036854775807
+
+
+@pytest.mark.parametrize("keys", [("accuracy", "quality/accuracy"), ("quality/accuracy", "accuracy")])
+def test_a_metric_of_others_does_not_hide_a_measure_of_the_same_name(keys: tuple[str, str]) -> None:
+    ended: Any = [SimpleNamespace(data=SimpleNamespace(metrics={key: float(place) for place, key in enumerate(keys)}))]
+    measures, values = _measured(ended)
+    assert {measure.mlflow_key: values[name] for name, measure in measures.items()} == {keys[0]: [0.0], keys[1]: [1.0]}
+    assert measures["accuracy"].mlflow_key == "quality/accuracy"
 
 
 def document(size: int = 0) -> bytes:

@@ -126,6 +126,20 @@ def test_a_page_with_an_increment_has_what_a_new_page_has(home: SweepDir) -> Non
     assert part["sweep"] == whole["sweep"]
 
 
+def test_an_increment_cuts_a_column_whatever_its_name_and_nothing_of_the_same_length(home: SweepDir) -> None:
+    whole, names = snapshot_of(home), ("sweep", "choices", "measures", "baselines", "is_on_front")
+    count, column = whole["n"], list(range(whole["n"]))
+    whole["values"] |= dict.fromkeys(names, column)
+    whole["config"] |= {
+        name: {"kind": "choice", "choices": [str(place) for place in column], "values": column} for name in names
+    }
+    whole["baselines"] = whole["sweep"]["notes"] = ["note"] * count
+    part = increment(whole, 5, whole["revision"])
+    for name in names:
+        assert part["values"][name] == part["config"][name]["values"] == column[5:]
+        assert len(part["config"][name]["choices"]) == len(part["baselines"]) == len(part["sweep"]["notes"]) == count
+
+
 @pytest.mark.parametrize(("since", "revision"), [(5, "another"), (99, None), (-1, None)])
 def test_a_page_of_another_revision_gets_the_whole(home: SweepDir, since: int, revision: str | None) -> None:
     whole = snapshot_of(home)

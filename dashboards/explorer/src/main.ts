@@ -32,6 +32,7 @@ class Page {
   private aside: ReturnType<typeof setTimeout> | undefined;
   private shownHash = '';
   private numOpened = 0;
+  private numOpening = 0; // that have not ended
   private readonly header: HeaderPart;
   private readonly scatter: ScatterPart;
   private readonly card: CardPart;
@@ -80,6 +81,7 @@ class Page {
   /** Show the sweep and view of a hash; without a sweep in it, the latest of the store. */
   private async open(hash: string): Promise<void> {
     const place = ++this.numOpened; // a later one than this may be opened while this one loads
+    this.numOpening++;
     try {
       const named = runsOfHash(hash).sweep;
       if (named) this.listSweeps().catch(() => undefined); // the sweep itself is shown all the same
@@ -94,6 +96,8 @@ class Page {
       await this.overlay(runsOfHash(hash).overlay);
     } catch (error) {
       this.header.showProblem(error instanceof Error ? error.message : String(error));
+    } finally {
+      this.numOpening--;
     }
   }
 
@@ -164,9 +168,10 @@ class Page {
     }
   }
 
-  /** Take what a running sweep has gained; a server that is away is asked again. */
+  /** Take what a running sweep has gained; a server that is away is asked again, also for the first sweep. */
   private async refresh(): Promise<void> {
     const { store } = this;
+    if (!store && !document.hidden && this.numOpening === 0) await this.open(location.hash);
     if (!store || document.hidden || store.model.sweep.state !== 'running') return;
     const { sweep } = store.model;
     try {

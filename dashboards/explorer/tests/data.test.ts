@@ -54,7 +54,18 @@ describe('a snapshot', () => {
   });
 });
 
+it('of a sweep in which nothing has ended says so, and that the page looks again', () => {
+  const begun = { ...document['sweep'] as object, objectives: [], primary: '' };
+  expect(() => parseSnapshot({ ...rowsOf(sweep.n), n: 0, is_on_front: [], sweep: begun })).toThrow('This sweep has no candidate yet.');
+});
+
 describe('an increment', () => {
+  it('keeps the ladders of its rows', () => {
+    const parent = Array.from({ length: sweep.n }, (_, row) => row - 1);
+    const news = { ...rowsOf(100), parent: parent.slice(100) };
+    expect([...withIncrement(parseSnapshot({ ...headOf(100), n: 100 }), news, 100).parent].slice(100)).toEqual(parent.slice(100));
+  });
+
   it('gives the sweep that the whole snapshot gives', () => {
     const first = withIncrement({ ...sweep, n: 0 }, rowsOf(0), 0);
     const half = parseSnapshot({ ...headOf(100), n: 100 });

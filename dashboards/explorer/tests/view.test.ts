@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { escaped } from '../src/draw/svg';
+import { frameOf } from '../src/draw/frame';
+import type { Palette } from '../src/draw/palette';
+import { pictureOf, staircase } from '../src/draw/picture';
+import { escaped, svgOf } from '../src/draw/svg';
 import { padded, pixelOf, ticks, toPixel, toValue } from '../src/math/scale';
-import { compact, short, withInterval } from '../src/view/format';
+import { compact, short, tick, withInterval } from '../src/view/format';
 import { ModelMaker, visibleRows } from '../src/view/model';
 import { parseQuantity } from '../src/view/quantity';
 import { defaultView, fromHash, toHash, type View } from '../src/view/view';
@@ -22,15 +25,16 @@ describe('the address', () => {
       logY: true,
       layers: new Set(['infeasible', 'ladders']),
       limits: [{ measure: 'accuracy', op: '>=', value: 0.5 }],
-      brush: new Map([['config:student.model', [0, 1]], ['accuracy', [0.1, 0.9]]]),
+      brush: new Map([['config:student.model', [0, 1]], ['config:a~b', [2, 3]], ['accuracy', [0.1, 0.9]]]),
       zoom: { x: [1, 2], y: [0.25, 0.5] },
-      chosen: ['t0001', 't0002'],
+      chosen: ['t0001', 'lr=0.1,decay=1'],
       focus: 't0003',
       sort: { column: 'config:student.model', isDescending: true },
       sliced: 'latency_ms',
       theme: 'dark',
     };
-    expect(fromHash(`#${toHash(view, sweep)}`, sweep)).toEqual(view);
+    const named = { ...sweep, settings: [...sweep.settings, { ...sweep.settings[0], name: 'a~b' }] };
+    expect(fromHash(`#${toHash(view, named)}`, named)).toEqual(view);
   });
 
   it('of the usual view names the sweep alone', () => {
@@ -57,6 +61,15 @@ describe('text', () => {
     expect(compact(value)).toBe(text);
   });
 
+  it.each([[[0.98, 0.983], 7], [[41_000, 41_060], 6], [[0.0001, 0.00013], 5]])('of the ticks of %s is what they are', (ends, most) => {
+    const scale = { kind: 'linear', low: ends[0], high: ends[1], start: 0, end: 700 } as const;
+    const values = ticks(scale, most);
+    const share = { ...sweep.measures.get('accuracy')!, unit: '' };
+    const texts = values.map((value) => tick(share, value));
+    expect(texts.map((text) => Number(text.replace('−', '-').replace('k', 'e3')))).toEqual(values);
+    expect(tick(sweep.measures.get('size_bytes')!, 41_250)).toBe('41.25 kB');
+  });
+
   it('reads a point of the front aloud', () => {
     const model = new ModelMaker(sweep).make({ ...defaultView(sweep), z: '' });
     expect(pointText(model, 2)).toMatch(/^point 3 of \d+: [\d.]+ k?B, 0\.\d{3} ± 0\.\d{3}$/);
@@ -73,6 +86,26 @@ describe('text', () => {
     expect(quoted('=cmd|"x"')).toBe(`"'=cmd|""x"""`);
     expect(quoted('-0.5')).toBe('-0.5');
   });
+});
+
+it('a second sweep without the shown measures has no front, and breaks nothing', () => {
+  const other = { ...sweep, measures: new Map([...sweep.measures].filter(([name]) => name !== 'accuracy')), values: new Map(sweep.values) };
+  other.values.delete('accuracy');
+  const view = defaultView(sweep);
+  const model = new ModelMaker({ ...other, objectives: ['params', 'size_bytes'], primary: 'params' }).make(view);
+  expect(model.front).toEqual([]);
+  const frame = frameOf([new ModelMaker(sweep).make(view), model], 600, 400);
+  expect(staircase(frame, { model, xs: new Float32Array(sweep.n), ys: new Float32Array(sweep.n) })).toEqual([]);
+});
+
+it('the SVG has open marks where the picture has', () => {
+  const inherited = { ...sweep, isInherited: new Uint8Array(sweep.n).fill(1) };
+  const palette = { isDark: false, surface: '#ffffff', front: '#0000ff' } as Palette;
+  const drawn = [inherited, { ...sweep, isInherited: new Uint8Array(sweep.n) }].map((one) => {
+    const models = [new ModelMaker(one).make({ ...defaultView(one), z: '' })];
+    return svgOf(pictureOf(models, frameOf(models, 600, 400), palette, 1));
+  });
+  expect(drawn.map((svg) => svg.includes('fill="#ffffff" stroke="#0000ff"'))).toEqual([true, false]);
 });
 
 describe('the model', () => {

@@ -25,7 +25,7 @@ def detail(reader: Reader, run_id: str, name: str, storage: str = "") -> dict[st
         "id": name,
         "run_id": run.info.run_id,
         "curves": reader.curves(run),
-        "layers": layers(storage, str(sweep["name"]), name) if storage else [],
+        "layers": layers(storage, str(sweep["run_id"]), name) if storage else [],
         "settings": redacted(dict(sorted(run.data.params.items()))),
         "lineage": _lineage(document, run),
         "command": str(sweep["commands"].get("reproduce", "")),
@@ -39,12 +39,15 @@ def _lineage(document: Mapping[str, Any], run: Run) -> list[list[str]]:
     return [[str(key), str(redacted({key: value})[key])] for key, value in shown]
 
 
-def layers(storage: str, sweep: str, name: str) -> list[dict[str, Any]]:
-    """Return each weight's shape before and after removal, None where it is gone; none for networks of a user's own code."""
+def layers(storage: str, run_id: str, name: str) -> list[dict[str, Any]]:
+    """Return each weight's shape before and after removal, None where it is gone; none for networks of a user's own code.
+
+    The sweep is that of the MLflow run: another MLflow may have a sweep of the same name.
+    """
     from tutelage.networks import checkpoint
 
     try:
-        home = sweeps.find(storage, sweep)
+        home = sweeps.find(storage, run_id)
         directory = home.student_path(name)
         architecture = checkpoint.read_architecture(directory)
         if plugins.own_code(architecture):

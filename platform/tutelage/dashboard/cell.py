@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
@@ -47,9 +48,11 @@ def _started(uri: str, storage: str) -> str:
 
 def _artifact_of(uri: str) -> Any:
     def artifact(run_id: str, path: str) -> bytes | None:
-        try:
-            return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, tracking_uri=uri)).read_bytes()
-        except (OSError, mlflow.MlflowException):  # it is not there
-            return None
+        with TemporaryDirectory(prefix="tutelage-explorer-") as place:  # MLflow would keep what it downloads until a reboot
+            try:
+                found = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, tracking_uri=uri, dst_path=place)
+                return Path(found).read_bytes()
+            except (OSError, mlflow.MlflowException):  # it is not there
+                return None
 
     return artifact

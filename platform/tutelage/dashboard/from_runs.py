@@ -9,7 +9,7 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -94,8 +94,9 @@ def _measured(ended: Sequence[Run]) -> tuple[dict[str, Measure], dict[str, list[
     keys = [key for key in dict.fromkeys(key for run in ended for key in run.data.metrics) if _is_shown(key)]
     measures: dict[str, Measure] = {}
     values: dict[str, list[float | None]] = {}
+    taken = {known[key].name for key in keys if key in known}
     for key in keys:
-        measure = known.get(key) or _guessed(key, measures)
+        measure = known.get(key) or _guessed(key, {*measures, *taken})
         measures[measure.name] = measure
         values[measure.name] = [finite(run.data.metrics.get(key)) for run in ended]
     return measures, values
@@ -105,7 +106,7 @@ def _is_shown(key: str) -> bool:
     return not key.startswith(_HIDDEN) and "/log10_" not in key and not key.startswith("quality/confirmed_")
 
 
-def _guessed(key: str, taken: Mapping[str, Measure]) -> Measure:
+def _guessed(key: str, taken: Collection[str]) -> Measure:
     """Return a measure for somebody else's metric; which direction is better is guessed from its name."""
     name = re.sub(r"[^a-z0-9]+", "_", key.lower()).strip("_") or "metric"
     name = name if name[0].isalpha() else f"m_{name}"

@@ -70,7 +70,7 @@ def _cookie_name(headers: Headers) -> str:
 
 
 def _cookie(headers: Headers, name: str) -> str:
-    """Return a cookie, "" without. Other programs' cookies of the host stand beside it, in forms that `SimpleCookie` rejects."""
+    """Return a cookie, "" without. Those of other programs on the host beside it may have forms that `SimpleCookie` rejects."""
     return cookie_parser("; ".join(headers.getlist("cookie"))).get(name, "")
 
 

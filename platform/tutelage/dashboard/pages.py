@@ -53,7 +53,7 @@ def explorer(reader: Reader, settings: Settings, *, in_frames: bool = False) -> 
         Route("/api/session", explored.session),
         Route("/api/sweeps", explored.sweeps),
         Route("/api/sweeps/{run_id}/snapshot", explored.snapshot),
-        Route("/api/sweeps/{run_id}/candidates/{name}", explored.candidate),
+        Route("/api/sweeps/{run_id}/candidates/{name:path}", explored.candidate),
         Route("/api/sweeps/{run_id}/promote", explored.promote, methods=["POST"]),
         Mount("/", app=_Page(in_frames)),
     ]
@@ -82,7 +82,7 @@ class _Explorer:
     def snapshot(self, request: Request) -> Response:
         read, query = self._reader.snapshot(request.path_params["run_id"]), request.query_params
         since = query.get("since", "")
-        part = increment(read.document, int(since), query.get("revision", "")) if since.isdecimal() else {}
+        part = increment(read.document, int(since), query.get("revision", "")) if since.isdecimal() and len(since) < 10 else {}
         if "since" in part:
             return _json(part)
         etag = f'"{read.tag}"'

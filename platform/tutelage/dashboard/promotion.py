@@ -38,7 +38,7 @@ def wanted(body: bytes) -> Wanted:
         given = json.loads(body)
         found = Wanted(name=given["id"], model=given["model"], force=given.get("force", False))
         assert isinstance(found.name, str) and isinstance(found.model, str) and isinstance(found.force, bool)
-        assert found.model and not found.model.startswith("-")
+        assert found.model and not found.model.startswith("-") and found.model.isprintable()
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError):
         why = 'The body is not {"id": name of a student, "model": name of a registered model, "force": true or false}.'
         raise RequestFailed(400, "This is not a promotion.", why, "Use the page's own dialog.") from None

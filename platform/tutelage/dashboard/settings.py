@@ -28,8 +28,8 @@ class Settings:
         assert self.token or not (self.is_guarded or self.can_promote), "what is guarded has a token"
         if not _OF_A_COOKIE.fullmatch(self.token):
             raise InputError(
-                f"{TOKEN} has a character that a cookie cannot hold: a space, a quote, a comma, a semicolon, a backslash, or one "
-                "beyond ASCII. Use letters and digits, as `openssl rand -hex 24` gives them."
+                f"{TOKEN} has a character that a cookie cannot hold: a space, a quote, a comma, a semicolon, a backslash, or "
+                "one beyond ASCII. Use letters and digits, as `openssl rand -hex 24` gives them."
             )
 
     @classmethod

@@ -25,6 +25,7 @@ from tutelage.records.live_front import LiveFront
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.redaction import redacted
 
+WHOLE = ("is_on_front", "baselines")  # lists that an increment has whole
 CHUNK = 2_000  # values that are written as JSON at a time; other threads run in between
 CONFIRMED = ("confirmed_mean", "confirmed_low", "confirmed_high", "confirmed_seeds")
 Z = 1.959963984540054  # the normal quantile of a two-sided interval of 95 %
@@ -173,12 +174,10 @@ def increment(document: Mapping[str, Any], since: int, revision: str) -> dict[st
     """
     if revision != document["revision"] or not 0 <= since <= document["n"]:
         return dict(document)
-    return {"since": since, **{name: _from(name, value, since, document["n"]) for name, value in document.items()}}
-
-
-def _from(name: str, value: Any, since: int, count: int) -> Any:
-    if name in ("is_on_front", "sweep", "measures", "baselines"):
-        return value
-    if isinstance(value, Mapping):
-        return {key: one if key == "choices" else _from(key, one, since, count) for key, one in value.items()}
-    return value[since:] if isinstance(value, list) and len(value) == count else value
+    columns = {name: value[since:] for name, value in document.items() if isinstance(value, list) and name not in WHOLE}
+    by_measure = {
+        name: {measure: column[since:] for measure, column in document[name].items()}
+        for name in ("values", "low", "high", "mean") if name in document
+    }  # fmt: skip
+    config = {name: {**one, "values": one["values"][since:]} for name, one in document.get("config", {}).items()}
+    return {**document, "since": since, **columns, **by_measure, "config": config}

@@ -66,7 +66,7 @@ export function withIncrement(sweep: Sweep, document: Record<string, unknown>, s
     throw new DocumentError('The news of the sweep cannot be read.', 'The document is cut short.', 'This page tries again by itself.');
   }
   const num = flags.length - since;
-  const gained = parseSnapshot({ ...document, n: num, is_on_front: flags.slice(since) });
+  const gained = parseSnapshot({ ...document, n: num, is_on_front: flags.slice(since) }, flags.length);
   if (num === 0 && gained.state === sweep.state && gained.updatedAt === sweep.updatedAt) return sweep;
   return appendRows(sweep, gained, since, Uint8Array.from(flags, (flag) => Number(flag === true || flag === 1)));
 }

@@ -26,24 +26,31 @@ export class DocumentError extends Error {
 
 type Json = Record<string, unknown>;
 
-/** Return the sweep of a document; `DocumentError` where it is cut short or of another format. */
-export function parseSnapshot(document: unknown): Sweep {
+/**
+ * Return the sweep of a document; `DocumentError` where it is cut short or of another format.
+ *
+ * Parents are rows of the whole sweep, which has `total` rows: more than a document of its last rows has.
+ */
+export function parseSnapshot(document: unknown, total?: number): Sweep {
   const top = object(document);
   if (top['format'] !== 1) {
     throw broken(`Its format is ${text(top['format'], 'missing')}, and this page reads format 1.`);
   }
   const rows = count(top['n'], 'n');
-  return { ...head(top), ...columns(top, rows), n: rows };
+  return { ...head(top, rows), ...columns(top, rows, total ?? rows), n: rows };
 }
 
 function broken(why: string): DocumentError {
   return new DocumentError('The snapshot cannot be read.', why, 'Reload the page; the server writes a new snapshot as trials end.');
 }
 
-function head(top: Json) {
+function head(top: Json, rows: number) {
   const sweep = object(top['sweep']);
   const measures = measuresOf(object(top['measures']), object(sweep['reference'] ?? {}));
   const objectives = texts(sweep['objectives']);
+  if (objectives.length < 2 && rows === 0) {
+    throw new DocumentError('This sweep has no candidate yet.', 'No trial has ended.', 'This page looks again by itself.');
+  }
   const missing = [...objectives, text(sweep['primary'], '')].find((name) => !measures.has(name));
   if (missing !== undefined || objectives.length < 2) {
     throw broken(missing === undefined ? 'It has fewer than two objectives.' : `It does not describe the measure "${missing}".`);
@@ -77,12 +84,12 @@ function head(top: Json) {
   };
 }
 
-function columns(top: Json, n: number) {
+function columns(top: Json, n: number, total: number) {
   return {
     ids: textColumn(top, 'id', n),
     trial: Int32Array.from(numberColumn(top['trial'] ?? [], n, 'trial', true), (value, index) => orElse(value, index)),
     candidate: Int32Array.from(numberColumn(top['candidate'] ?? [], n, 'candidate', true), (value) => orElse(value, 0)),
-    parent: Int32Array.from(numberColumn(top['parent'] ?? [], n, 'parent', true), (value) => within(value, n)),
+    parent: Int32Array.from(numberColumn(top['parent'] ?? [], n, 'parent', true), (value) => within(value, total)),
     runIds: textColumn(top, 'run_id', n, true),
     states: Uint8Array.from(textColumn(top, 'state', n), stateCode),
     isOnFront: flags(top['is_on_front'] ?? [], n, 'is_on_front'),

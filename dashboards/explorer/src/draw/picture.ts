@@ -124,13 +124,17 @@ function drawFront(context: CanvasRenderingContext2D, picture: Picture, one: Pla
   const colours = frame.z ? sequential(palette.isDark) : [];
   const values = column(model.sweep, model.view.z);
   for (const row of model.front) {
-    const isOpen = model.sweep.isInherited[row] === 1 || (model.view.brush.size > 0 && !model.isBrushed[row]);
     const own = frame.z ? colours[colourPlace(values[row], frame.z)] : colour;
     drawMark(context, place === 0 ? 'circle' : 'square', xs[row], ys[row], model.front.length > 200 ? 3.5 : 5, {
-      fill: isOpen ? palette.surface : own,
-      stroke: isOpen ? own : palette.surface,
+      fill: isOpen(model, row) ? palette.surface : own,
+      stroke: isOpen(model, row) ? own : palette.surface,
     });
   }
+}
+
+/** Return whether a front's mark is open: of an inherited candidate, or of one outside the filter. */
+export function isOpen({ sweep, view, isBrushed }: Model, row: number): boolean {
+  return sweep.isInherited[row] === 1 || (view.brush.size > 0 && !isBrushed[row]);
 }
 
 /** The line between front points that the front attains, with the area that it dominates. */
@@ -159,7 +163,7 @@ function drawStaircase(context: CanvasRenderingContext2D, frame: Frame, one: Pla
 
 /** Return the corners of the front's staircase, from left to right, to the edge where the x value is worse. */
 export function staircase(frame: Frame, { model, xs, ys }: Placed): [number, number][] {
-  const isXLess = model.sweep.measures.get(model.view.x)!.direction === 'minimise';
+  const isXLess = model.sweep.measures.get(model.view.x)?.direction === 'minimise';
   const points = model.front.map((row): [number, number] => [xs[row], ys[row]]).filter(([x, y]) => !Number.isNaN(x + y));
   if (points.length === 0) return [];
   const corners: [number, number][] = isXLess ? [] : [[frame.left, points[0][1]]];

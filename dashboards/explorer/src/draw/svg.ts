@@ -5,7 +5,7 @@ import { ticks, toPixel } from '../math/scale';
 import { axisLabel, tick } from '../view/format';
 import { DOMINATED, HIDDEN, INFEASIBLE, ON_FRONT, STOPPED } from '../view/model';
 import { outline } from './marks';
-import { bars, baselineName, ladders, namesByRow, staircase, type Picture, type Placed } from './picture';
+import { bars, baselineName, isOpen, ladders, namesByRow, staircase, type Picture, type Placed } from './picture';
 import { colourPlace, sequential } from './palette';
 
 const MOST_MARKS = 20_000; // off the front; more make a file that no program opens
@@ -93,7 +93,8 @@ function front(picture: Picture, one: Placed, place: number): string {
     .filter((row) => isPlaced(xs[row], ys[row]))
     .map((row) => {
       const own = frame.z ? colours[colourPlace(values[row], frame.z)] : colour;
-      return `<circle cx="${at(xs[row])}" cy="${at(ys[row])}" r="5" fill="${own}" stroke="${palette.surface}"><title>${escaped(model.sweep.ids[row])}</title></circle>`;
+      const [fill, stroke] = isOpen(model, row) ? [palette.surface, own] : [own, palette.surface];
+      return `<circle cx="${at(xs[row])}" cy="${at(ys[row])}" r="5" fill="${fill}" stroke="${stroke}"><title>${escaped(model.sweep.ids[row])}</title></circle>`;
     });
   return `<g>${steps}${links.join('')}${errors.join('')}${marks.join('')}</g>`;
 }

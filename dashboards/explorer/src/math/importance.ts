@@ -66,8 +66,16 @@ function byCount(setting: Setting, rows: number[], values: Float64Array): Bin[] 
 
 function binOf(label: string, low: number, high: number, rows: number[], values: Float64Array): Bin {
   const sorted = Float64Array.from(rows, (row) => values[row]).sort();
-  const at = (share: number): number => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+  const at = (share: number): number => quantile(sorted, share);
   return { label, low, high, rows, median: at(0.5), lowerQuartile: at(0.25), upperQuartile: at(0.75) };
+}
+
+/** Return a quantile of sorted values, between two of them in proportion, as NumPy does. */
+export function quantile(sorted: ArrayLike<number>, share: number): number {
+  const place = share * (sorted.length - 1);
+  const below = Math.floor(place);
+  const above = Math.min(below + 1, sorted.length - 1);
+  return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
 }
 
 /** Return the share of the variance that lies between the bins' means; 0 where the measure does not vary. */

@@ -87,9 +87,10 @@ export class Fronts {
   }
 }
 
-/** Return a measure's losses; a missing value is infinite, so that it stands last. */
+/** Return a measure's losses; a missing value is infinite, so that it stands last. A second sweep may lack the whole measure. */
 export function lossColumn(sweep: Sweep, name: string): Float64Array {
-  const by = sign(sweep.measures.get(name)!);
+  const measure = sweep.measures.get(name);
+  const by = measure ? sign(measure) : 1;
   const values = column(sweep, name);
   const found = new Float64Array(values.length);
   for (let row = 0; row < found.length; row++) found[row] = values[row] === values[row] ? by * values[row] : Infinity;

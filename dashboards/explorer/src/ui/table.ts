@@ -92,7 +92,7 @@ export class TablePart implements Part {
     const { column, isDescending } = model.view.sort;
     const key = `${column} ${String(isDescending)}`;
     const known = this.orders.get(key);
-    if (known) return known;
+    if (known && column !== 'state') return known; // states change with the limits
     const values = sortValues(model, column);
     const by = isDescending ? -1 : 1;
     const rows = Uint32Array.from({ length: model.sweep.n }, (_, row) => row);

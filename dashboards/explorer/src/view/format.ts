@@ -2,6 +2,7 @@
 
 import type { Measure, Setting } from '../data/snapshot';
 
+const EXACT = 10; // digits; more show the rounding of binary numbers
 const PREFIXES: readonly [number, string][] = [[1e12, 'T'], [1e9, 'G'], [1e6, 'M'], [1e3, 'k']];
 
 /** Return a value with its unit, short: "41 kB", "0.962", "3.4 ms", "4.36k parameters". */
@@ -12,10 +13,10 @@ export function short(measure: Measure, value: number): string {
   return `${compact(value)} ${measure.unit}`;
 }
 
-/** Return an axis tick: no more digits than its neighbours need. */
+/** Return an axis tick, a round value, with all of its digits: rounded ones would be equal on a short axis. */
 export function tick(measure: Measure, value: number): string {
-  if (measure.unit === 'bytes') return bytes(value);
-  const text = compact(value);
+  const text = compact(value, EXACT);
+  if (measure.unit === 'bytes') return inBytes(text);
   return measure.unit === 'ms' ? `${text} ms` : text;
 }
 
@@ -64,15 +65,17 @@ function isShare(measure: Measure, value: number): boolean {
 }
 
 function bytes(value: number): string {
-  return `${compact(value).replace(/([kMGT]?)$/, ' $1')}B`;
+  return inBytes(compact(value));
 }
 
-/** Return at most three significant digits, with a prefix from a thousand: "41.2k", "0.0312", "7". */
-export function compact(value: number): string {
+const inBytes = (text: string): string => `${text.replace(/([kMGT]?)$/, ' $1')}B`;
+
+/** Return at most three significant digits (or `digits`), with a prefix from a thousand: "41.2k", "0.0312", "7". */
+export function compact(value: number, digits = 3): string {
   const size = Math.abs(value);
   for (const [unit, prefix] of PREFIXES) {
-    if (size >= unit * 0.9995) return `${Number((value / unit).toPrecision(3))}${prefix}`;
+    if (size >= unit * (digits > 3 ? 1 : 0.9995)) return `${Number((value / unit).toPrecision(digits))}${prefix}`;
   }
-  if (size !== 0 && size < 1e-3) return value.toExponential(1).replace('e-', 'e−');
-  return String(Number(value.toPrecision(3)));
+  if (size !== 0 && size < 1e-3) return Number(value.toPrecision(digits - 1)).toExponential().replace('e-', 'e−');
+  return String(Number(value.toPrecision(digits)));
 }

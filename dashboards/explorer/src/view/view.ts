@@ -80,7 +80,7 @@ export function toHash(view: View, sweep: Sweep): string {
   put('limits', limitsText(view.limits), limitsText(start.limits));
   for (const [name, [low, high]] of view.brush) parts.append('brush', `${name}~${low}~${high}`);
   if (view.zoom) parts.set('zoom', [...view.zoom.x, ...view.zoom.y].join('~'));
-  put('chosen', view.chosen.join(','), '');
+  for (const id of view.chosen) parts.append('chosen', id);
   put('focus', view.focus, '');
   put('sort', sortText(view), sortText(start));
   put('slices', view.sliced, start.sliced);
@@ -118,7 +118,7 @@ export function fromHash(hash: string, sweep: Sweep): View {
     limits: parts.has('limits') ? limitsOf(parts.get('limits') ?? '', sweep) : start.limits,
     brush: new Map(parts.getAll('brush').flatMap((text) => brushOf(text, sweep))),
     zoom: zoomOf(parts.get('zoom') ?? ''),
-    chosen: (parts.get('chosen') ?? '').split(',').filter((id) => id !== ''),
+    chosen: parts.getAll('chosen').filter((id) => id !== ''),
     focus: parts.get('focus') ?? '',
     sort: sortOf(parts.get('sort')) ?? start.sort,
     sliced: measure('slices', start.sliced),
@@ -141,7 +141,7 @@ function limitsOf(text: string, sweep: Sweep): Limit[] {
 }
 
 function brushOf(text: string, sweep: Sweep): [string, Range][] {
-  const [name, low, high] = text.split('~');
+  const [, name, low, high] = /^(.*)~([^~]*)~([^~]*)$/s.exec(text) ?? ['', '', '', ''];
   const isKnown = sweep.measures.has(name) || sweep.settings.some((setting) => `config:${setting.name}` === name);
   const range: Range = [Number(low), Number(high)];
   return isKnown && range.every(Number.isFinite) && range[0] <= range[1] ? [[name, range]] : [];
