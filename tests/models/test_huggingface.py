@@ -284,6 +284,19 @@ def test_a_character_without_a_piece_is_the_unknown_piece() -> None:
     assert model.splitter.split == [[hf_directories.PIECES.index("a")], [unknown], [unknown]]
 
 
+def test_a_word_that_spells_a_special_piece_is_the_unknown_piece(tmp_path: Path) -> None:
+    """A sentence of a user may hold "[SEP]", which would end the text for the network."""
+    from tokenizers import Tokenizer
+
+    path = copied(tmp_path)
+    tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+    tokenizer.add_special_tokens(["[UNK]", "[CLS]", "[SEP]"])
+    tokenizer.save(str(path / "tokenizer.json"))
+    model = build(replace(KNOWN, names=("a", "[SEP]", "a[CLS]b")), path=str(path))
+    a, unknown, b = (hf_directories.PIECES.index(piece) for piece in ("a", "[UNK]", "b"))
+    assert model.splitter.split == [[a], [unknown], [a, unknown, b]]
+
+
 def test_an_exported_program_takes_as_many_words_as_if_each_had_the_most_pieces() -> None:
     model, signature = build(), Signature(inputs=(KNOWN,), outputs=(SLOTS,))
     program = program_of(model, signature).module()

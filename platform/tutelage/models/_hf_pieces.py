@@ -31,7 +31,8 @@ class Splitter(nn.Module):
 
     A known word is split as the tokenizer splits it within a sentence. An unknown word is split by its characters where the
     data spell words; otherwise it is the tokenizer's unknown piece. A vocabulary of single characters is one of characters:
-    each is split alone. What the tokenizer has no piece for is its unknown piece too. An exported program gives each word the
+    each is split alone. What the tokenizer has no piece for is its unknown piece too, and so is a word such as [SEP] that
+    spells a special piece, because that would end the text. An exported program gives each word the
     positions of the word of most pieces, so that it takes fewer words than the network does.
     """
 
@@ -44,6 +45,7 @@ class Splitter(nn.Module):
         self._tokenizer, self._padding = tokenizer, padding
         self._unknown = _unknown_piece(tokenizer)
         self._begin, self._end = _around(tokenizer)
+        self._special_pieces = {i for i, piece in tokenizer.get_added_tokens_decoder().items() if piece.special}
         self._spelled: dict[tuple[int, ...], list[int]] = {}
         self.split = [[self._unknown] if name == UNKNOWN_TOKEN else self._split(name) for name in words]
         self.register_buffer("table", _table(self.split), persistent=False)
@@ -94,7 +96,8 @@ class Splitter(nn.Module):
         """Return the pieces of a word within a sentence, or of a character; the unknown piece for what has none."""
         before = "" if self._is_text_of_characters else _BEFORE
         found = self._tokenizer.encode(before + word, add_special_tokens=False)
-        return [i for i, (_, end) in zip(found.ids, found.offsets, strict=True) if end > len(before)] or [self._unknown]
+        pieces = [i for i, (_, end) in zip(found.ids, found.offsets, strict=True) if end > len(before)]
+        return [self._unknown if one in self._special_pieces else one for one in pieces] or [self._unknown]
 
 
 def _packed(indices: Tensor, owners: Tensor, least: int, padding: int) -> Pieces:
