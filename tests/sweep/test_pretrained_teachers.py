@@ -15,7 +15,7 @@ from tutelage.errors import InputError
 from tutelage.networks import checkpoint
 from tutelage.spec import loading
 from tutelage.spec.spec import Spec
-from tutelage.sweep import dry_run, identity, teachers
+from tutelage.sweep import dry_run, identity, student_checks, teachers
 from tutelage.training import inference
 from tutelage.training.context import context_of
 
@@ -70,3 +70,17 @@ def test_a_model_that_is_not_trained_needs_epochs(spec: Spec) -> None:
     tree = {**spec.kept(), "teacher": {"model": {"huggingface": {"path": "net"}}, "epochs": 0}}
     with pytest.raises(InputError, match="needs at least 1 epoch, unless its model is trained already"):
         loading.from_dict(tree)
+
+
+def test_a_student_that_could_not_be_exported_is_an_error_before_anything_is_trained(spec: Spec) -> None:
+    """With words by their characters, it would split unknown ones by its tokenizer; as a teacher it may."""
+    (options,) = spec.data.values()  # type: ignore[union-attr]
+    asked = {**spec.model_dump(), "data": {"intents": {**options, "characters": 6}}}
+    model = {"huggingface": {"path": "net"}}
+    refused, accepted = (
+        loading.from_dict({**asked, "student": {**asked["student"], "model": one}})
+        for one in (model, asked["student"]["model"])
+    )
+    with pytest.raises(InputError, match="As a student, read the data without 'characters'"):
+        student_checks.check_students(refused, context_of(refused))
+    student_checks.check_students(accepted, context_of(accepted))

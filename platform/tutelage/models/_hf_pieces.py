@@ -12,6 +12,10 @@ from tutelage.errors import InputError
 from tutelage.signature import NO_CHARACTER, UNKNOWN_TOKEN, InputSpec, character_of
 
 _BEFORE = "a "  # a word is split as it is within a sentence: behind another one
+NOT_EXPORTED = (
+    "model 'huggingface': it splits unknown words by its tokenizer, which no exported program has. As a student, read the data "
+    "without 'characters'; as a teacher, it needs no export."
+)
 NONE, SPECIAL = -1, -1  # in tables of pieces: no piece; in tables of words: a piece that is of none
 
 
@@ -71,10 +75,7 @@ class Splitter(nn.Module):
     def _with_unknown(self, of_words: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         """Return the pieces of words `[batch, steps, width]` with those of unknown words by their characters."""
         if torch.compiler.is_exporting():
-            raise InputError(
-                "model 'huggingface': it splits unknown words by its tokenizer, which no exported program has. Read the data "
-                "without 'characters' to export it."
-            )
+            raise InputError(NOT_EXPORTED)
         unknown = (tokens[..., 0] == 0) & mask
         rows = tokens[unknown][:, 1:].tolist()
         split = [self._of_characters(tuple(row)) for row in rows]

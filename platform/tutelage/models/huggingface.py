@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tutelage.errors import InputError, nearest
 from tutelage.models import _hf_directory as hf
 from tutelage.models import heads, keep_width, over_steps
-from tutelage.models._hf_pieces import Pieces, Splitter, word_shares
+from tutelage.models._hf_pieces import NOT_EXPORTED, Pieces, Splitter, word_shares
 from tutelage.models._tokens import token_input
 from tutelage.plugins import PluginConfig
 from tutelage.signature import OutputSpec, Signature
@@ -82,6 +82,11 @@ class Pretrained(nn.Module):
         if isinstance(self.head, OwnLogits):
             return self.head(found.logits, shares)
         return over_steps(self.head, self.dropout(features), mask)
+
+    @property
+    def why_not_exported(self) -> str:
+        """Why no program of this network can be exported, so that it cannot be a student; "" if one can."""
+        return NOT_EXPORTED if self.splitter.is_spelled else ""
 
     def _run(self, pieces: Pieces) -> Any:
         """Return what the directory's network computes. Raises `InputError` for a text of more pieces than it takes."""

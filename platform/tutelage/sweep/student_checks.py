@@ -160,6 +160,8 @@ def _drawn(spec: Spec, name_of: Callable[[TrialConfig], str], name: str) -> Iter
 def _built(config: TrialConfig, context: TrainingContext) -> Buildable | InputError:
     try:
         network = student.blank(config, context)
+        if why := getattr(network, "why_not_exported", ""):
+            raise InputError(why)
         outline = stages.outline_of(network, context.signature)
         context.check_steps(outline)
         if plugins.own_code(_code(config)):
