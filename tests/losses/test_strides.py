@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.contracts.test_plugins import summarised
 from tutelage import plugins
+from tutelage.losses import needs_of
 from tutelage.losses._grids import restepped
 from tutelage.networks.output import Outline, Output, Stage
 
@@ -45,7 +46,19 @@ def output(strides: tuple[int, ...], columns: int, filling: float, seed: int) ->
     return summarised(Output(logits=torch.zeros(2, 1, 3), features=features, input_mask=mask), mask[:, :1])
 
 
-@pytest.mark.parametrize("name", ["fitnet", "attention", "hidden", "review"])
+def compared(name: str) -> bool:
+    """Return whether a loss compares features or maps at positions, as it is without options."""
+    return bool(needs_of(*plugins.configure("losses", name)[1:]) & {"features", "maps"})
+
+
+NAMES = [name for name in plugins.names("losses") if name not in ("mixture", "cross_kd") and compared(name)]
+
+
+def test_losses_of_features_are_found() -> None:
+    assert set(NAMES) >= {"attention", "fgd", "fitnet", "hidden", "pkd", "review", "similarity"}
+
+
+@pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=20)
 @given(own=st.sampled_from([(1, 2), (2, 4), (4, 4)]), other=st.sampled_from([(1, 1), (2, 2), (4, 8)]), more=st.integers(0, 9))
 def test_a_loss_of_features_takes_other_strides_and_does_not_depend_on_padding(
