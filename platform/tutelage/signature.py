@@ -12,6 +12,7 @@ ColumnKind = Literal["number", "boolean", "words"]
 UNKNOWN_TOKEN = "<unknown>"  # the name of the token that stands for all others
 NO_CHARACTER = ""
 BLANK_NAME = "<blank>"  # the name of the class that is no character, of connectionist temporal classification (CTC)
+LOGITS = "logits"  # the exported name of a network's only output
 _CHARACTER = "character "  # no word has a space, so a vocabulary of words and characters has no name twice
 
 
@@ -151,6 +152,11 @@ def input_spec_of(fields: Mapping[str, Any]) -> InputSpec:
     """Return one input of a signature's document."""
     columns = tuple(Column(**_tuples(column)) for column in fields.get("columns", ()))
     return InputSpec(**{**_tuples(fields), "columns": columns})
+
+
+def exported_names(signature: Signature) -> dict[str, str]:
+    """Return the exported name of every label sequence: `logits` for a single one, its own name among several."""
+    return {output.name: output.name if len(signature.outputs) > 1 else LOGITS for output in signature.outputs}
 
 
 def vocabulary_difference(trained: InputSpec, given: InputSpec) -> str | None:

@@ -86,7 +86,8 @@ def test_tensors_of_the_graph_are_stages_with_a_position_a_step() -> None:
     assert [(one.name, one.grid, one.channels, one.has_steps) for one in outline.stages] == [
         ("stage1", (8,), 5, True), ("stage2", (8,), 5, True),
     ]  # fmt: skip
-    with pytest.raises(InputError, match=r"computes no tensor 'feature'. Did you mean 'features'\?"):
+    last = "The last ones that it computes are .*'features', 'logits', 'probabilities'"
+    with pytest.raises(InputError, match=rf"computes no tensor 'feature'. Did you mean 'features'\? {last}"):
         build(**OPTIONS, features=["feature"])
 
 
@@ -105,6 +106,26 @@ def test_a_network_of_images_has_its_own_normalisation_channels_and_size(tmp_pat
     for wrong in ({"mean": [1.0]}, {"mean": [1.0], "std": [0.0]}):
         with pytest.raises(InputError, match="mean and std have as many numbers, and those of std are above 0"):
             build(signature, path=str(path), **wrong)
+    with pytest.raises(InputError, match=r"2 numbers are given as mean and std, and the network takes 3 channels. Give one"):
+        build(signature, path=str(path), mean=[1.0, 2.0], std=[1.0, 2.0])
+
+
+def test_a_network_of_one_example_is_called_for_each_of_a_batch(tmp_path: Path) -> None:
+    free = onnx_networks.images(tmp_path / "net.onnx")
+    model = onnx.load(free)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, tmp_path / "one.onnx")
+    signature, images = plain_signature(), torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    one = build(signature, path=str(tmp_path / "one.onnx"), features=["features"])
+    torch.testing.assert_close(one(images), build(signature, path=str(free))(images))
+    assert [stage.grid for stage in stages.outline_of(one, signature).stages] == [(8, 8)]
+    assert one.macs_for([images]) == 3 * one.macs_for([images[:1]])
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(model, tmp_path / "four.onnx")
+    refused(
+        "takes batches of 4 only. Export it for any number of examples, or for one", signature, path=str(tmp_path / "four.onnx")
+    )
 
 
 def test_weights_are_counted_and_products_too(tmp_path: Path) -> None:
@@ -197,6 +218,12 @@ def test_classes_are_mapped_by_name_or_the_missing_ones_named(tmp_path: Path) ->
     refused("names.text: not there", signature, path=str(unnamed), classes_path=str(tmp_path / "names.text"))
     refused("lacks the classes 'c', 'd' of 'characters'", with_characters("abcd"), **OPTIONS)
     assert build(with_characters("a b"), **OPTIONS).columns == [0, 1, 3, 2], "the space is the last one"
+    twice = ["crane", "dog", "crane"]
+    assert build(plain_signature(names=("dog",)), path=str(unnamed), classes=twice).columns == [1], "of those of the data"
+    refused(
+        "several outputs of the network are called 'crane'", plain_signature(names=("dog", "crane")), path=str(unnamed),
+        classes=twice,
+    )  # fmt: skip
 
 
 def test_the_blank_may_stand_elsewhere_and_names_may_have_it() -> None:
@@ -244,7 +271,7 @@ def test_a_package_is_searched_for_the_file(tmp_path: Path, monkeypatch: pytest.
 
 def test_inputs_and_outputs_of_another_form_are_errors(tmp_path: Path) -> None:
     path = str(onnx_networks.images(tmp_path / "net.onnx", channels=3))
-    refused("takes images of 3 channels, and the data have 2", plain_signature((2, 8, 8)), path=path)
+    refused("takes images of 3 channels, and the data have 2. Channels are the second", plain_signature((2, 8, 8)), path=path)
     refused("takes tensors of 4 dimensions, and a batch of the data's vector examples has 2", plain_signature((7,)), path=path)
     refused("no signature of Tutelage, and the data are tokens", SENTENCES, path=path)
     fixed = str(onnx_networks.images(tmp_path / "fixed.onnx", sizes=(4, 32)))
@@ -279,6 +306,12 @@ def test_the_fingerprint_is_that_of_the_bytes(tmp_path: Path) -> None:
     onnx_networks.images(tmp_path / "net.onnx", classes=9)
     assert plugin.fingerprint(config) != before
     assert plugin.is_trained(config) and plugin.is_frozen(config)
+    names = tmp_path / "names.txt"
+    names.write_text("a\nb\n")
+    named = config.model_copy(update={"classes_path": str(names)})
+    before = plugin.fingerprint(named)
+    names.write_text("b\na\n")
+    assert plugin.fingerprint(named) != before, "in another order, the same outputs are other classes"
 
 
 def test_arguments_on_the_meta_device_have_outputs_there() -> None:

@@ -142,6 +142,21 @@ def test_an_error_names_the_place_and_the_reason(changes: dict[str, Any], path: 
 
 
 @pytest.mark.parametrize(
+    ("teacher", "paths"),
+    [
+        ({"model": "mlp", "epochs": 0}, {"teacher.epochs"}),
+        ({"model": {"mlp": {"hiden": 3}}, "epochs": 0}, {"teacher.model.mlp.hiden"}),
+        ({"model": {"onnx": {"mean": [1], "std": [0]}}, "epochs": 0}, {"teacher.model.onnx"}),
+        ({"model": "mlp", "weights": "teacher.safetensors", "epochs": 0}, set()),
+        ({"path": "exports/big", "epochs": 0}, set()),
+    ],
+)
+def test_no_epochs_are_an_error_only_of_a_model_that_is_certainly_not_trained(teacher: Any, paths: set[str]) -> None:
+    found = problems_of({**SMALL_SPEC, "teacher": teacher, "seed": -1})  # of which one is expected in any case
+    assert set(found) == {"seed", *paths}
+
+
+@pytest.mark.parametrize(
     ("text", "why"),
     [
         ("", "is empty"),

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests import onnx_networks
 from tests.contexts import with_plan
@@ -153,6 +154,33 @@ def test_inputs_and_classes_of_an_exported_network_must_be_the_datas(champion: P
     named = replace(other, outputs=(replace(other.outputs[0], name="digit"),))
     with pytest.raises(InputError, match="the network has class, and the task needs digit"):
         checkpoint.build({"model": model, "signature": named.document()})
+
+
+class InOwnOrder(nn.Module):
+    """A network whose code returns its label sequences in another order than the signature has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 3)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        found = self.linear(images.flatten(1))
+        return {"second": -found, "first": found}
+
+
+def test_outputs_of_an_exported_network_are_found_by_name(tmp_path: Path) -> None:
+    own = plain_signature(names=("a", "b", "c"))
+    signature = replace(own, outputs=tuple(replace(own.outputs[0], name=name) for name in ("first", "second")))
+    model, images = InOwnOrder().eval(), torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    path = tmp_path / "model.onnx"
+    runtime.write_onnx(path, model, signature, runtime.described({"signature": signature.document()}))
+    about = {"model": {"onnx": {"path": str(path)}}, "signature": signature.document()}
+    torch.testing.assert_close(dict(checkpoint.build(about)(images)), model(images))
+    held = onnx.load(path)
+    held.graph.node[-1].output[0] = held.graph.output[-1].name = "third"
+    onnx.save(held, path)
+    with pytest.raises(InputError, match=r"and its signature names first, second. Export it again"):
+        checkpoint.build(about)
 
 
 @pytest.mark.slow

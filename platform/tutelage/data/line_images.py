@@ -97,7 +97,8 @@ def _named_lines(folder: Path, config: Config) -> Lines:
             "'transcripts' is its name."
         )
     rows = read_lines(file)
-    parts = [unicodedata.normalize("NFC", row).partition("\t") for row in rows]
+    found = [row.partition("\t") for row in rows]
+    parts = [(name, tab, unicodedata.normalize("NFC", text)) for name, tab, text in found]  # a file may have a name in NFD
     faults = misnamed(folder, [name for name, tab, _ in parts if tab])
     first: dict[Path, int] = {}
     wrong = []

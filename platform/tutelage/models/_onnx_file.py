@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def columns_of(path: Path, output: OutputSpec, names: Sequence[str], count: int,
 
     Of a text recogniser, `blank` is the place of CTC's blank, which a dictionary does not have; a last class without a name is
     the space, as in PaddleOCR. Without names, the classes are the data's in their order. Raises `InputError` for names that are
-    too few or too many, and for a class that the network lacks.
+    too few or too many, and for a class that the network lacks or has twice.
     """
     known = list(names) or list(output.names)
     if names and BLANK_NAME in output.names and BLANK_NAME not in known:
@@ -106,11 +107,17 @@ def columns_of(path: Path, output: OutputSpec, names: Sequence[str], count: int,
             f"{path}: the network has {count:,} classes, and {what}. Name them in the order of its outputs, by 'classes' or by "
             "'classes_path', a file with a name a line."
         )
-    if missing := [name for name in output.names if name not in known]:
+    places = Counter(known)
+    if missing := [name for name in output.names if name not in places]:
         more = ", …" if len(missing) > SHOWN else ""
         listed = ", ".join(repr(name) for name in missing[:SHOWN])
         raise InputError(
             f"{path}: the network lacks the classes {listed}{more} of '{output.name}'.{nearest(missing[0], known)} A teacher "
             "must have all classes of the data; if only their names differ, name them in the order of its outputs by 'classes'."
+        )
+    if ambiguous := [name for name in output.names if places[name] > 1]:
+        raise InputError(
+            f"{path}: several outputs of the network are called {ambiguous[0]!r}. Give each output of a class of the data a "
+            "name of its own, by 'classes' or by 'classes_path'."
         )
     return [known.index(name) for name in output.names]

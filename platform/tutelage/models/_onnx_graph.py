@@ -21,6 +21,7 @@ _WEIGHTS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.D
 _TYPES = {onnx.TensorProto.FLOAT: torch.float32, onnx.TensorProto.FLOAT16: torch.float16,
           onnx.TensorProto.DOUBLE: torch.float64, onnx.TensorProto.INT64: torch.int64,
           onnx.TensorProto.INT32: torch.int32, onnx.TensorProto.BOOL: torch.bool}  # fmt: skip
+_SHOWN = 6  # names in a message
 _PRODUCTS = {  # operators that multiply and accumulate → the places of their two factors among the inputs
     **dict.fromkeys(("Conv", "ConvInteger", "ConvTranspose", "MatMul", "MatMulInteger", "Gemm", "LSTM", "GRU", "RNN"), (0, 1)),
     **dict.fromkeys(("QLinearConv", "QLinearMatMul"), (0, 3)),
@@ -137,7 +138,10 @@ def _with_outputs(model: Any, names: Sequence[str], path: Path) -> None:
     there = {one.name for one in model.graph.output}
     for name in names:
         if name not in made:
-            raise InputError(f"{path}: computes no tensor '{name}'.{nearest(name, made)}")
+            listed = ", ".join(f"'{one}'" for one in made[-_SHOWN:])
+            raise InputError(
+                f"{path}: computes no tensor '{name}'.{nearest(name, made)} The last ones that it computes are {listed}."
+            )
         if name not in there:
             model.graph.output.add().name = name
 
@@ -151,7 +155,7 @@ def _run(session: Any, named: Mapping[str, np.ndarray], path: Path) -> dict[str,
 
 
 def _sizes(value: Any) -> tuple[int | None, ...]:
-    return tuple(size.dim_value if size.HasField("dim_value") else None for size in value.type.tensor_type.shape.dim)
+    return tuple(size.dim_value if size.dim_value > 0 else None for size in value.type.tensor_type.shape.dim)  # some write -1
 
 
 def _products_of(node: Any, shapes: Mapping[str, Sequence[int]]) -> int:

@@ -44,8 +44,20 @@ class Normalised(nn.Module):
 def check_channels(path: Path, taken: int | None, given: int) -> int:
     """Return the channels that a network takes; grey images are repeated. Raises `InputError` for other numbers."""
     if taken is not None and given not in (1, taken):
-        raise InputError(f"{path}: the network takes images of {taken} channels, and the data have {given}.")
+        raise InputError(
+            f"{path}: the network takes images of {taken} channels, and the data have {given}. Channels are the second "
+            "dimension of its input: export a network with channels last anew, with channels first."
+        )
     return given if taken is None else taken
+
+
+def check_means(path: Path, mean: Sequence[float], channels: int) -> None:
+    """Raise `InputError` for means of other channels than a network takes; none is allowed, and one stands for all."""
+    if len(mean) not in (0, 1, channels):
+        raise InputError(
+            f"{path}: {len(mean)} numbers are given as mean and std, and the network takes {channels} channels. Give one a "
+            "channel, or one for all."
+        )
 
 
 def images_for(images: Tensor, channels: int, height: int, width: int) -> Tensor:

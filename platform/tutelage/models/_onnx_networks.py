@@ -11,8 +11,15 @@ from torch import Tensor, nn
 from tutelage.errors import InputError
 from tutelage.models import _onnx_file as files
 from tutelage.models._onnx_graph import Graph
-from tutelage.models._onnx_inputs import Normalised, check_channels, images_for, line_for, nearest_stride
-from tutelage.signature import InputSpec, OutputSpec, Signature
+from tutelage.models._onnx_inputs import (
+    Normalised,
+    check_channels,
+    check_means,
+    images_for,
+    line_for,
+    nearest_stride,
+)
+from tutelage.signature import InputSpec, OutputSpec, Signature, exported_names
 
 _SMALLEST = torch.finfo(torch.float32).tiny  # the logarithm of a probability of 0 is that of this number
 _WIDTHS_PX = (256, 512)  # of the lines by which the pixels of a step are found
@@ -58,7 +65,12 @@ class Exported(Around):
         theirs = {one.name: one for one in own.outputs}
         if missing := [one.name for one in wanted.outputs if one.name not in theirs]:
             raise InputError(f"{graph.path}: the network has {', '.join(theirs)}, and the task needs {', '.join(missing)}.")
-        names = dict(zip((one.name for one in own.outputs), graph.outputs, strict=True))
+        names = exported_names(own)  # the file has its outputs in the order of its code, which need not be the signature's
+        if set(names.values()) != set(graph.outputs):
+            listed = [", ".join(some) for some in (graph.outputs, names.values())]
+            raise InputError(
+                f"{graph.path}: has the outputs {listed[0]}, and its signature names {listed[1]}. Export it again."
+            )
         self.outputs = {one.name: names[one.name] for one in wanted.outputs}
         self.columns = {
             one.name: files.columns_of(graph.path, one, theirs[one.name].names, theirs[one.name].num_classes, 0)
@@ -96,7 +108,7 @@ class Way:
 
 
 class Foreign(Around):
-    """A network of one image or vector from elsewhere."""
+    """A network of one image or vector from elsewhere; one that takes a single example is called for each of a batch."""
 
     def __init__(self, graph: Graph, features: Sequence[str], given: InputSpec, way: Way) -> None:
         super().__init__(graph, features)
@@ -106,11 +118,16 @@ class Foreign(Around):
                 f"{graph.path}: the network takes tensors of {len(sizes)} dimensions, and a batch of the data's {given.kind} "
                 f"examples has {1 + len(given.shape)}."
             )
+        if sizes[0] not in (None, 1):
+            raise InputError(
+                f"{graph.path}: the network takes batches of {sizes[0]} only. Export it for any number of examples, or for one."
+            )
+        own = int(given.typical_shape[1 if given.is_ragged else 0])
+        self.channels = own if given.kind == "vector" else check_channels(graph.path, sizes[1], own)
+        check_means(graph.path, way.mean, self.channels)
         self.sizes, self.normalised = sizes, Normalised(given, way.mean or given.mean, way.std or given.std)
         self.output = _output_of(graph, way.output)
         self.name, self.columns, self.are_probabilities = "", list[int](), False
-        if given.kind != "vector":
-            self.channels = check_channels(graph.path, sizes[1], int(given.typical_shape[1 if given.is_ragged else 0]))
 
     def settle(self, output: OutputSpec, names: Sequence[str], blank: int, *arguments: Tensor) -> None:
         """Find from the outputs of `arguments` how many classes there are, and whether they are logits or probabilities."""
@@ -129,22 +146,25 @@ class Foreign(Around):
 
     def macs_for(self, arguments: Sequence[Tensor]) -> float:
         """Return the multiply–accumulates of one call."""
-        return self.graph.macs(self._own(arguments[0]))
+        return sum(self.graph.macs(some) for some in self._calls(arguments[0]))
 
     def _found(self, *arguments: Tensor) -> Tensor:
-        found = self.graph(self._own(arguments[0]))
+        calls = [self.graph(some) for some in self._calls(arguments[0])]
+        found = {name: torch.cat([one[name] for one in calls]) for name in (self.output, *self.features)}
         self.pass_on(found)
         classes: Tensor = found[self.output]
         if classes.ndim != 2:
             raise InputError(f"{self.graph.path}: '{self.output}' is {tuple(classes.shape)}, and must be [batch, classes].")
         return classes
 
-    def _own(self, values: Tensor) -> Tensor:
+    def _calls(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Return the examples as the network takes them, in as many parts as it is called for."""
         own: Tensor = self.normalised(values)
         if own.ndim == 4:
             height, width = (size or given for size, given in zip(self.sizes[2:], own.shape[2:], strict=True))
             own = images_for(own, self.channels, height, width)
-        return own
+        parts: tuple[Tensor, ...] = own.split(self.sizes[0] or max(1, len(own)))
+        return parts
 
 
 class Lines(Foreign):

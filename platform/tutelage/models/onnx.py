@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from tutelage.errors import InputError
-from tutelage.files import sha256_of
+from tutelage.files import existing, sha256_of
 from tutelage.models import _onnx_file as files
 from tutelage.plugins import PluginConfig
 from tutelage.signature import Signature
@@ -57,8 +57,9 @@ class Config(PluginConfig):
 
 
 def fingerprint(config: Config) -> str:
-    """Return the SHA-256 of the file: the same path may hold another network tomorrow."""
-    return sha256_of(_place(config))
+    """Return a hash of the file, and of the file with the names: the same path may hold others tomorrow."""
+    names = "" if config.classes_path is None else sha256_of(existing(config.classes_path))
+    return sha256_of(_place(config)) + names
 
 
 def is_trained(config: Config) -> bool:

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.networks.blank import argument_names, blank_arguments
-from tutelage.signature import InputSpec, OutputSpec, Signature
+from tutelage.signature import InputSpec, OutputSpec, Signature, exported_names
 from tutelage.tasks import by_sequence
 
 BATCH = "batch"
-LOGITS = "logits"  # the exported name of a network's only output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +41,6 @@ def traced_arguments(signature: Signature) -> tuple[Tensor, ...]:
     """Return arguments to trace a network with: two examples of at least two steps, as a size of one is taken as fixed."""
     inputs = tuple(replace(spec, steps=max(2, spec.steps)) for spec in signature.inputs)
     return blank_arguments(replace(signature, inputs=inputs), 2)
-
-
-def exported_names(signature: Signature) -> dict[str, str]:
-    """Return the exported name of every label sequence: `logits` for a single one, its own name among several."""
-    return {output.name: output.name if len(signature.outputs) > 1 else LOGITS for output in signature.outputs}
 
 
 def outputs_of(signature: Signature, model: nn.Module) -> tuple[Port, ...]:

@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_unflatten
 from tutelage import foreign
 from tutelage.errors import WorkFailed
 from tutelage.networks import scanned
-from tutelage.networks.interface import BATCH, arguments_of, exported_names, traced_arguments
-from tutelage.signature import Signature
+from tutelage.networks.interface import BATCH, arguments_of, traced_arguments
+from tutelage.signature import Signature, exported_names
 
 DYNAMIC = torch.export.Dim.DYNAMIC  # free, in the range that the network's code allows
 

@@ -67,7 +67,8 @@ def listed_problems(tree: Mapping[str, Any], measures: Mapping[str, Measure]) ->
 def _epochs_problems(teacher: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[Finding]:
     """Give why a teacher cannot be trained for its epochs: its model is not trained, or never can be."""
     model, epochs = teacher.get("model"), teacher.get("epochs", TeacherConfig.model_fields["epochs"].default)
-    if epochs == 0 and not teacher.get("source") and not _says(model, "is_trained"):
+    is_from_elsewhere = any(teacher.get(key) for key in ("source", "path", "weights"))
+    if epochs == 0 and not is_from_elsewhere and _says(model, "is_trained") is False:
         yield (*at, "epochs"), 0, "a teacher without a `source` needs at least 1 epoch, unless its model is trained already."
     if (epochs != 0 or teacher.get("source")) and _says(model, "is_frozen"):
         yield (*at, "epochs"), epochs, f"{_FROZEN}, so this teacher is taken as it is. Set epochs: 0, and no `source`."
@@ -76,12 +77,12 @@ def _epochs_problems(teacher: Mapping[str, Any], at: tuple[str, ...]) -> Iterato
 _FROZEN = "the model has no gradients and is never trained"
 
 
-def _says(model: Any, attribute: str) -> bool:
-    """Return what a model's plugin says of its `is_trained` or `is_frozen`; a wrong reference is reported elsewhere."""
+def _says(model: Any, attribute: str) -> bool | None:
+    """Return what a model's plugin says of its `is_trained` or `is_frozen`; None for a wrong reference, reported elsewhere."""
     try:
         _, plugin, config = plugins.configure("models", model)
     except TutelageError:
-        return False
+        return None
     return hasattr(plugin, attribute) and bool(getattr(plugin, attribute)(config))
 
 
