@@ -13,10 +13,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import requests
 import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from tests.dashboard.asgi import request
-from tutelage.dashboard.proxy import proxy
+from tutelage.dashboard.proxy import _Fetched, proxy
 from tutelage.dashboard.serving import listening
 from tutelage.dashboard.settings import Settings
 
@@ -58,6 +61,32 @@ def test_the_cookies_of_one_visitor_are_not_sent_for_another(elsewhere: tuple[An
         request(app, "/", x_tutelage_token="abc")
     request(app, "/", cookie="tutelage_token_5080=abc; tutelage_token_5081=another; mine=1")
     assert [headers.get("cookie") for _, headers in seen] == [None, None, "mine=1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("MLFLOW_TRACKING_SERVER_CERT_PATH", "ca.pem", {"verify": "ca.pem", "cert": None}),
+        ("MLFLOW_TRACKING_INSECURE_TLS", "true", {"verify": False, "cert": None}),
+        ("MLFLOW_TRACKING_CLIENT_CERT_PATH", "own.pem", {"verify": True, "cert": "own.pem"}),
+    ],
+)
+def test_an_https_server_is_trusted_as_mlflows_client_trusts_it(
+    name: str, value: str, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def record(self: requests.Session, *_: Any, **options: Any) -> Any:
+        asked.append({key: options[key] for key in ("verify", "cert")})
+        raise requests.ConnectionError
+
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(requests.Session, "request", record)
+    fetched = _Fetched("https://mlflow.example.org", Settings())
+    with pytest.raises(requests.ConnectionError):
+        fetched.artifact("run", "snapshot")
+    assert request(Starlette(routes=[Route("/", fetched.page)]), "/").status == 503
+    assert asked == [expected, expected]
 
 
 def test_every_cookie_of_an_answer_comes_back(elsewhere: tuple[Any, Seen]) -> None:

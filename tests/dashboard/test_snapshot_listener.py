@@ -17,7 +17,7 @@ from tutelage.dashboard import snapshot_listener
 from tutelage.dashboard.snapshot import unpacked
 from tutelage.dashboard.snapshot_listener import SnapshotListener
 from tutelage.records.mlflow_writer import SNAPSHOT, Snapshot
-from tutelage.records.observer import EpochEnded, SweepEnded, TrialStarted
+from tutelage.records.observer import EpochEnded, SweepEnded, TrialPaused, TrialStarted
 
 
 @pytest.fixture
@@ -111,6 +111,8 @@ def test_it_names_the_trials_that_are_training(tmp_path: Path, make_record: Make
     assert spool.made[-1]["sweep"]["running"] == [
         {"trial": 0, "id": "t0000", "epoch": None, "value": None}, {"trial": 1, "id": "t0001", "epoch": 2, "value": 0.5},
     ]  # fmt: skip
+    listener(TrialPaused(record=make_record(1, "running")))
+    assert [one["id"] for one in spool.made[-1]["sweep"]["running"]] == ["t0000"], "a paused trial has no worker"
     for event in events_of(trials(make_record)[:2], home):
         listener(event)
     assert spool.made[-1]["sweep"]["running"] == []

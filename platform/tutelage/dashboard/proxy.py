@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from http.cookiejar import DefaultCookiePolicy
+from typing import Any
 from urllib.parse import quote, unquote_plus
 
 import anyio.from_thread
 import mlflow
 import requests
+from mlflow.environment_variables import (
+    MLFLOW_TRACKING_CLIENT_CERT_PATH,
+    MLFLOW_TRACKING_INSECURE_TLS,
+    MLFLOW_TRACKING_SERVER_CERT_PATH,
+)
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -78,13 +84,14 @@ class _Fetched:
         answer = requests.get(
             f"{self._uri}/get-artifact", {"run_uuid": run_id, "path": path}, timeout=TIMEOUT_S,
             auth=credentials if any(credentials) else None, headers={"Authorization": f"Bearer {token}"} if token else {},
+            **_tls(),
         )  # fmt: skip
         return answer.content if answer.status_code == 200 else None
 
     def _passed_on(self, request: Request) -> requests.Response:
         return self._session.request(
             request.method, f"{self._uri}{self._address(request)}", data=_body(request), headers=self._headers(request.headers),
-            stream=True, allow_redirects=False, timeout=TIMEOUT_S,
+            stream=True, allow_redirects=False, timeout=TIMEOUT_S, **_tls(),
         )  # fmt: skip
 
     def _address(self, request: Request) -> str:
@@ -154,6 +161,13 @@ class _Body(Iterable[bytes]):
 def _body(request: Request) -> _Body | None:
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
     return _Body(request) if has_body else None
+
+
+def _tls() -> dict[str, Any]:
+    """Return how an https server is trusted: by the variables that MLflow's own client obeys."""
+    variables: Any = (MLFLOW_TRACKING_INSECURE_TLS, MLFLOW_TRACKING_SERVER_CERT_PATH, MLFLOW_TRACKING_CLIENT_CERT_PATH)
+    is_insecure, authority, own = (variable.get() for variable in variables)
+    return {"verify": not is_insecure and (authority or True), "cert": own}
 
 
 def _of_one_connection(headers: Mapping[str, str]) -> set[str]:

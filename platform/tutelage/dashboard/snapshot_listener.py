@@ -11,7 +11,7 @@ from tutelage.dashboard.header import header
 from tutelage.dashboard.rows import Rows, finite
 from tutelage.dashboard.snapshot import Policies, assembled, packed, snapshot_of
 from tutelage.records.mlflow_writer import Snapshot
-from tutelage.records.observer import EpochEnded, Event, FrontChanged, SweepEnded, TrialEnded, TrialStarted
+from tutelage.records.observer import EpochEnded, Event, FrontChanged, SweepEnded, TrialEnded, TrialPaused, TrialStarted
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.records.tracker import Tracker
 
@@ -53,10 +53,11 @@ class SnapshotListener:
                 self._runs(event.record.number, event.record.trial_id)
             case EpochEnded():
                 self._runs(int(event.trial_id.removeprefix("t").partition(".")[0]), event.trial_id, event.row)
+            case TrialPaused():
+                self._rests(event.record.number)
             case TrialEnded():
                 self._rows.add(event.record, event.labels)
-                self._running = {number: one for number, one in self._running.items() if number != event.record.number}
-                self._is_stale = True
+                self._rests(event.record.number)
             case FrontChanged():
                 self._rows.leave_front(event.left)
                 self._is_stale = True
@@ -71,6 +72,11 @@ class SnapshotListener:
         value = row.get(self._head["sweep"]["primary"]) if row else None
         epoch = int(row["epoch"]) if row else None
         self._running = {**self._running, number: {"trial": number, "id": name, "epoch": epoch, "value": finite(value)}}
+        self._is_stale = True
+
+    def _rests(self, number: int) -> None:
+        """Take a trial off those that train; another thread may be reading them, so they are never changed in place."""
+        self._running = {other: one for other, one in self._running.items() if other != number}
         self._is_stale = True
 
     def _is_due(self) -> bool:

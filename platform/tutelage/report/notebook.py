@@ -71,7 +71,9 @@ class FrontTable(pd.DataFrame):
 def _written(table: pd.DataFrame, measures: Mapping[str, Measure]) -> pd.DataFrame:
     """Return a table whose measures are written as everywhere else, such as 1,834 and 0.9721; absent ones are empty."""
     text = {name: measure.text for name, measure in measures.items()}
-    columns = {name: table[name].map(text[name], "ignore").fillna("") if name in text else table[name] for name in table}
+    columns = {
+        name: table[name].map(text[name], "ignore").astype(object).fillna("") if name in text else table[name] for name in table
+    }
     return pd.DataFrame(columns)
 
 
