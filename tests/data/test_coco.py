@@ -227,7 +227,7 @@ def test_images_outside_of_the_folder_are_errors_and_one_in_another_folder_of_it
     given["images"][1]["file_name"], given["images"][2]["file_name"] = "../outside.png", str(tmp_path / "outside.png")
     (folder / "annotations.json").write_text(json.dumps(given))
     assert_input_error(
-        lambda: read(folder), f"image 11: '../outside.png' leads out of {folder}. Put the image into it", "image 12: '/",
+        lambda: read(folder), f"image 11: '../outside.png' is no path within {folder}. Put the image there", "image 12: '/",
         "image 13: there is no image", "Did you mean 'more/3.png'?",
     )  # fmt: skip
 

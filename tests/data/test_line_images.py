@@ -138,6 +138,6 @@ def test_an_image_under_two_names_or_outside_of_the_folder_and_a_further_column_
         f"0.png\tab\n./0.png\tab\n../train/1.png\tab\n{tmp_path / 'train/1.png'}\tab\n1.png\tab\tc\n\n"
     )
     assert_input_error(
-        lambda: read(tmp_path), "line 2: ./0.png stands in line 1 too", "line 3: '../train/1.png' leads out of", "line 4: '/",
+        lambda: read(tmp_path), "line 2: ./0.png stands in line 1 too", "line 3: '../train/1.png' is no path", "line 4: '/",
         "line 5: has more than one tab", "line 6: has no tab. Write the image's name, a tab, and its text. Or remove the empty",
     )  # fmt: skip

@@ -128,6 +128,17 @@ def test_a_network_of_one_example_is_called_for_each_of_a_batch(tmp_path: Path) 
     )
 
 
+def test_a_size_of_minus_one_is_a_free_one(tmp_path: Path) -> None:
+    free = onnx_networks.images(tmp_path / "net.onnx")
+    model = onnx.load(free)
+    for place in (0, 2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[place].dim_value = -1
+    onnx.save(model, tmp_path / "minus.onnx")
+    signature, images = plain_signature(), torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = build(signature, path=str(tmp_path / "minus.onnx"))(images)
+    assert torch.equal(found, build(signature, path=str(free))(images))
+
+
 def test_weights_are_counted_and_products_too(tmp_path: Path) -> None:
     """A convolution of 4·9 factors for each of 64 pixels, and a matrix of 4 × 10; the constants of a graph are weights too."""
     path = onnx_networks.images(tmp_path / "net.onnx")

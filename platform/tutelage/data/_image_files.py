@@ -29,7 +29,9 @@ def misnamed(folder: Path, names: Collection[str]) -> dict[str, str]:
     They are those outside of the folder, which another machine or copy does not have, and those that are not there.
     """
     outside = {name for name in names if Path(name).is_absolute() or ".." in Path(name).parts}
-    found = {name: f"{name!r} leads out of {folder}. Put the image into it, and write its path within it." for name in outside}
+    found = {
+        name: f"{name!r} is no path within {folder}. Put the image there, and write its path from there." for name in outside
+    }
     absent = [name for name in names if name not in outside and not is_file(folder / name)]
     elsewhere = {path.name: path.relative_to(folder) for path in images_in(folder)} if absent else {}
     for name in absent:
