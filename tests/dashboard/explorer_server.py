@@ -111,8 +111,10 @@ def _since(document: dict[str, Any], query: dict[str, list[str]]) -> dict[str, A
         "finished_at",
         "provenance",
         "values",
+        "last",
         "low",
         "high",
+        "mean",
         "seeds",
     )
     shown = {key: cut(value) if key in rows else value for key, value in document.items()}

@@ -238,8 +238,11 @@ def grown(document: dict[str, Any], rows: int) -> dict[str, Any]:
     def cut(value: Any) -> Any:
         return value[:rows] if isinstance(value, list) else {key: cut(one) for key, one in value.items()}
 
-    columns = ("id", "trial", "candidate", "parent", "run_id", "state", "finished_at", "provenance", "values", "low", "high")
-    shown = {key: cut(value) if key in (*columns, "seeds", "is_on_front") else value for key, value in document.items()}
+    columns = ("id", "trial", "candidate", "parent", "run_id", "state", "finished_at", "provenance", "seeds", "is_on_front")
+    shown = {
+        key: cut(value) if key in (*columns, "values", "last", "low", "high", "mean") else value
+        for key, value in document.items()
+    }
     shown["config"] = {key: {**one, "values": one["values"][:rows]} for key, one in document["config"].items()}
     return {**shown, "n": rows, "sweep": {**document["sweep"], "state": "running", "updated_at": rows}}
 

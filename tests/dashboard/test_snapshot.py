@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.dashboard.records import Make, events_of, new_sweep, trials
+from tests.dashboard.records import Make, events_of, new_sweep, timed, trials
 from tutelage.dashboard import snapshot as snapshots
 from tutelage.dashboard.snapshot import increment, packed, snapshot_of, unpacked
 from tutelage.intervals import wilson_interval
 from tutelage.records import fronts
 from tutelage.records.observer import TrialEnded
 from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.trial import one_a_trial
+from tutelage.report import importance
 from tutelage.selection.query import policies_taken
 
 
@@ -52,6 +55,30 @@ def test_an_interval_is_that_of_fresh_seeds_or_of_the_examples(home: SweepDir) -
     assert ends == pytest.approx(wilson_interval(380, 400))
     assert found["low"]["accuracy"][4] is None
     assert not {"confirmed_mean", "confirmed_low"} & set(found["values"])
+
+
+def test_a_stopped_student_has_its_sizes_and_the_values_of_its_last_epoch_apart(home: SweepDir, make_record: Make) -> None:
+    stopped = replace(timed(make_record(6, "stopped")), sizes={"params": 500.0}, initial_sizes={"params": 900.0})
+    home.ledger.append(stopped)
+    found = snapshot_of(home)
+    assert found["last"]["accuracy"] == [None] * 4 + [0.6] * 2 + [None] * 2 + [0.6]
+    assert found["last"]["params"] == [None] * 8 + [900.0]
+    assert "train_loss" not in found["last"]
+    assert found["values"]["params"][-1] is found["values"]["accuracy"][-1] is None
+
+
+@pytest.mark.slow
+def test_it_has_the_importances_of_the_report(home: SweepDir, make_record: Make) -> None:
+    assert snapshot_of(home, policies_taken)["importance"] == {}, "too few trials"
+    for number in range(10, 40):
+        home.ledger.append(replace(
+            make_record(number, accuracy=0.5 + number / 100, params=100.0 * number), params={"sparsity.amount": number / 40}
+        ))  # fmt: skip
+    found = snapshot_of(home, policies_taken)["importance"]
+    reported = importance.importances(one_a_trial(home.records()), home.objectives())
+    assert {name: one["shares"] for name, one in found.items()} == {one.objective: one.shares for one in reported}
+    assert found["accuracy"]["r2"] > 0.3 and "sparsity.amount" in found["accuracy"]["shares"]
+    assert "importance" not in snapshot_of(home), "it takes seconds, which a running sweep has not"
 
 
 def test_searched_settings_are_numbers_or_places_among_their_choices(home: SweepDir) -> None:

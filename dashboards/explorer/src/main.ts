@@ -62,8 +62,8 @@ class Page {
     this.recoloured = [this.scatter, parallel, history, curves];
     const picture = h('section', { class: 'card picture', 'aria-label': 'The front' }, controls.element, this.scatter.element);
     const pair = h('div', { class: 'pair' }, curves.element, history.element);
-    const left = h('div', { class: 'left' }, picture, parallel.element, table.element, pair, slices.element);
-    const main = h('main', {}, left, h('div', { class: 'side' }, limits.element, this.card.element));
+    const side = h('div', { class: 'side' }, limits.element, this.card.element);
+    const main = h('main', {}, picture, side, h('div', { class: 'rest' }, parallel.element, table.element, pair, slices.element));
     this.root.append(this.header.element, main, this.live);
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => { this.recolour(); });
     window.addEventListener('hashchange', () => {
@@ -73,7 +73,7 @@ class Page {
 
   async start(): Promise<void> {
     keepToken();
-    fetchSession().then((session) => { this.card.canPromote = session.canPromote; this.store?.publish(); }, () => undefined);
+    fetchSession().then((session) => { this.card.session = session; this.store?.publish(); }, () => undefined);
     await this.open(location.hash);
     setInterval(() => void this.refresh(), LIVE_MS);
   }
@@ -95,6 +95,7 @@ class Page {
       this.show(sweep, fromHash(hash, sweep));
       await this.overlay(runsOfHash(hash).overlay);
     } catch (error) {
+      if (place !== this.numOpened) return;
       this.header.showProblem(error instanceof Error ? error.message : String(error));
     } finally {
       this.numOpening--;

@@ -4,7 +4,7 @@ import { DocumentError, parseSnapshot } from '../src/data/parse';
 import { selections } from './fixtures';
 
 const { document, sweep } = selections('selections-three.json');
-const ROWS = ['id', 'trial', 'candidate', 'parent', 'run_id', 'state', 'finished_at', 'provenance', 'values', 'low', 'high', 'seeds'];
+const ROWS = ['id', 'trial', 'candidate', 'parent', 'run_id', 'state', 'finished_at', 'provenance', 'values', 'last', 'low', 'high', 'mean', 'seeds'];
 
 function cut(value: unknown, from: number): unknown {
   if (Array.isArray(value)) return value.slice(from);

@@ -49,7 +49,7 @@ def snapshot_of_runs(client: MlflowClient, parent: Run, note: str) -> dict[str, 
                   "reference": dict.fromkeys(objectives)},
         "measures": {name: described(one) for name, one in measures.items()}, "baselines": [],
         **_columns(ended, on_front),
-        "values": values, "low": {}, "high": {}, "mean": {}, "seeds": [None] * len(ended),
+        "values": values, "last": {}, "low": {}, "high": {}, "mean": {}, "seeds": [None] * len(ended),
         "config": {name: as_setting(name, None, [_parsed(run.data.params.get(name)) for run in ended]) for name in names},
     }  # fmt: skip
 

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 FRESH_S = 1.0  # for which what was read is not read again: several pages may look at one sweep
-FRESH_RUNS_S = 30.0  # the same, for a sweep whose runs were read one by one
+MOST_SHARE = 0.1  # of the time that reading the runs of a sweep without a snapshot, one by one, may take
 KEPT_BYTES = 32_000_000  # of snapshots in memory, as gzipped JSON; parsed they take many times that
 
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's errors for a run that is not there, or cannot be
@@ -154,10 +154,11 @@ class Reader:
             except ValueError as error:
                 logger.warning("the snapshot of run %s cannot be used: %s", run.info.run_id, error)
                 note = "The snapshot of this sweep is damaged; it was read from its runs in MLflow."
+        started_s = time.monotonic()
         document = snapshot_of_runs(self._client, run, note)
-        data = packed(document)
+        data, now_s = packed(document), time.monotonic()
         tag = hashlib.sha256(data).hexdigest()[:32]
-        return Read(data=data, document=document, tag=tag, until_s=time.monotonic() + FRESH_RUNS_S)
+        return Read(data=data, document=document, tag=tag, until_s=now_s + max(FRESH_S, (now_s - started_s) / MOST_SHARE))
 
 
 def _listed(run: Run) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Rows:
                                   "finished_at", "provenance")
         }  # fmt: skip
         self._measures: dict[str, list[float | None]] = {}
+        self._last: dict[str, list[float | None]] = {}
         self._params: dict[str, list[Any]] = {name: [] for name in searched}
         self._places: dict[str, int] = {}
         self._started_ms: int | None = None
@@ -63,9 +64,10 @@ class Rows:
             self._num_shown = len(self)
             fixed = {name: list(column) for name, column in self._fixed.items()}
             measures = {name: list(column) for name, column in self._measures.items()}
+            last = {name: list(column) for name, column in self._last.items()}
             params = {name: list(column) for name, column in self._params.items()}
             about = {"n": len(self), "revision": f"{self._name}-{self._num_filled}", "started_at": self._started_ms}
-            return {**about, **fixed, "values": measures, "params": params}
+            return {**about, **fixed, "values": measures, "last": last, "params": params}
 
     def _add(self, record: TrialRecord, label: str, parent: int) -> int:
         place = self._places[record.trial_id] = len(self._places)
@@ -77,6 +79,7 @@ class Rows:
         for column, value in zip(self._fixed.values(), row, strict=True):
             column.append(value)
         _append(self._measures, {name: finite(value) for name, value in record.measures.items()}, place)
+        _append(self._last, _last_of(record), place)
         _append(self._params, record.params, place)
         return place
 
@@ -87,6 +90,13 @@ class Rows:
             if column[place] is None and name in run_ids:
                 column[place] = run_ids[name]
                 self._num_filled += place < self._num_shown
+
+
+def _last_of(record: TrialRecord) -> dict[str, float | None]:
+    """Return what is known of a student whose training ended early: its sizes, and the values of its last epoch."""
+    if record.state not in ("stopped", "failed") or not record.curve:
+        return {}
+    return {name: finite(value) for name, value in {**record.sizes_at_rungs, **record.curve[-1]}.items()}
 
 
 def _append(columns: dict[str, list[Any]], values: Mapping[str, Any], place: int) -> None:

@@ -23,10 +23,13 @@ from tutelage.objectives import Objective, reference_losses
 from tutelage.pareto import hypervolume
 from tutelage.records.live_front import LiveFront
 from tutelage.records.sweep_dir import SweepDir
+from tutelage.records.trial import one_a_trial
 from tutelage.redaction import redacted
+from tutelage.report.importance import importances
 
 WHOLE = ("is_on_front", "baselines")  # lists that an increment has whole
 CHUNK = 2_000  # values that are written as JSON at a time; other threads run in between
+MOST_IN_FOREST = 2_000  # trials; the forest then takes five seconds
 CONFIRMED = ("confirmed_mean", "confirmed_low", "confirmed_high", "confirmed_seeds")
 Z = 1.959963984540054  # the normal quantile of a two-sided interval of 95 %
 
@@ -40,6 +43,7 @@ def snapshot_of(
 ) -> dict[str, Any]:  # fmt: skip
     """Return the snapshot of a sweep, made from its ledger; `policies` says what each policy takes.
 
+    With `policies` it also has the importance of each setting, as the report does, which takes seconds.
     `run_ids` are those of MLflow beside the ones on record. Raises `WorkFailed` if a file of the sweep is damaged.
     """
     head, rows = header(home), Rows(home.kept_spec().space.names())
@@ -54,11 +58,20 @@ def snapshot_of(
     with suppress(WorkFailed):  # a damaged selection: the next `select` writes it
         selected = home.selection()
         document["is_champion"] = rows.place(selected["student"]["trial"]) if selected else None
+    if policies and head["sweep"]["objectives"]:
+        document["importance"] = _importance(home)
     for name, found in (policies(home) if policies else {}).items():
         document["sweep"]["policies"].setdefault(name, {"options": {}}).update(
             {**redacted(found), "takes": rows.place(found["takes"] or "")}
         )
     return document
+
+
+def _importance(home: SweepDir) -> dict[str, dict[str, Any]]:
+    """Return by objective what the report's random forest says of each setting; nothing for very few or many trials."""
+    trials = one_a_trial(home.records())
+    found = importances(trials, home.objectives()) if len(trials) <= MOST_IN_FOREST else []
+    return {one.objective: {"r2": one.r2, "num_trials": one.num_trials, "shares": one.shares} for one in found}
 
 
 def assembled(head: Mapping[str, Any], rows: Mapping[str, Any], measures: Mapping[str, Measure]) -> dict[str, Any]:
@@ -76,6 +89,7 @@ def assembled(head: Mapping[str, Any], rows: Mapping[str, Any], measures: Mappin
         "sweep": sweep,
         "is_champion": None,
         "values": values,
+        "last": {name: column for name, column in rows["last"].items() if name in measures},
         "low": {primary.name: low},
         "high": {primary.name: high},
         "mean": {primary.name: confirmed["confirmed_mean"]},

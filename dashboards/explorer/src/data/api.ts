@@ -22,6 +22,8 @@ export interface Detail {
 
 export interface Session {
   canPromote: boolean;
+  /** MLflow's address; "" where it is not beside this page, as in a notebook. */
+  mlflow: string;
 }
 
 export interface Promotion {
@@ -79,8 +81,8 @@ export async function fetchDetail(runId: string, id: string): Promise<Detail> {
     curves: new Map(Object.entries(found['curves'] ?? {}).map(([name, points]) => [name, curve(points)])),
     layers: ((found['layers'] ?? []) as Record<string, unknown>[]).map((layer) => ({
       name: written(layer['name']),
-      before: written(layer['before']),
-      after: written(layer['after']),
+      before: shape(layer['before']),
+      after: shape(layer['after']),
     })),
     settings: new Map(Object.entries(found['settings'] ?? {}).map(([name, value]) => [name, written(value)])),
     lineage: ((found['lineage'] ?? []) as unknown[]).map(pair),
@@ -92,7 +94,8 @@ export async function fetchDetail(runId: string, id: string): Promise<Detail> {
 /** Return what this page may do. */
 export async function fetchSession(): Promise<Session> {
   const found = (await fetchJson('api/session')) as Record<string, unknown>;
-  return { canPromote: found['can_promote'] === true };
+  const beside = new URL('..', location.href);
+  return { canPromote: found['can_promote'] === true, mlflow: found['mlflow'] === true ? `${beside.origin}${beside.pathname}`.replace(/\/$/, '') : '' };
 }
 
 /** Ask the server to make a candidate the champion of a registered model. */
@@ -142,6 +145,11 @@ function curve(points: unknown): [number[], number[]] {
   const pairs = (Array.isArray(points) ? points : []) as [number, number][];
   const valid = pairs.filter((one) => Array.isArray(one) && one.slice(0, 2).every(Number.isFinite));
   return [valid.map(([epoch]) => epoch), valid.map(([, value]) => value)];
+}
+
+/** Return a weight's shape as "12 × 64"; "–" for a weight that is not there. */
+function shape(value: unknown): string {
+  return Array.isArray(value) ? value.map(written).join(' × ') : '–';
 }
 
 function pair(value: unknown): [string, string] {

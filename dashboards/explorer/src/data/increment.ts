@@ -19,6 +19,8 @@ export function appendRows(sweep: Sweep, gained: Sweep, since: number, isOnFront
     seeds: joined(sweep.seeds, gained.seeds, since),
     finishedAt: joined(sweep.finishedAt, gained.finishedAt, since),
     values: joinedMaps(sweep.values, gained.values, since, gained.n),
+    known: joinedMaps(sweep.known, gained.known, since, gained.n),
+    mean: joinedMaps(sweep.mean, gained.mean, since, gained.n),
     low: joinedMaps(sweep.low, gained.low, since, gained.n),
     high: joinedMaps(sweep.high, gained.high, since, gained.n),
     settings: joinedSettings(sweep.settings, gained.settings, since, gained.n),

@@ -20,7 +20,7 @@ export class DocumentError extends Error {
     readonly why: string,
     readonly wayOut: string,
   ) {
-    super(`${what} ${why} ${wayOut}`);
+    super([what, why, wayOut].filter((part) => part !== '').join(' '));
   }
 }
 
@@ -85,6 +85,7 @@ function head(top: Json, rows: number) {
 }
 
 function columns(top: Json, n: number, total: number) {
+  const values = numberColumns(top['values'], n, 'values');
   return {
     ids: textColumn(top, 'id', n),
     trial: Int32Array.from(numberColumn(top['trial'] ?? [], n, 'trial', true), (value, index) => orElse(value, index)),
@@ -96,7 +97,9 @@ function columns(top: Json, n: number, total: number) {
     finishedAt: numberColumn(top['finished_at'] ?? [], n, 'finished_at', true),
     isInherited: Uint8Array.from(textColumn(top, 'provenance', n, true), (value) => Number(value === 'inherited')),
     seeds: Int32Array.from(numberColumn(top['seeds'] ?? [], n, 'seeds', true), (value) => orElse(value, 0)),
-    values: numberColumns(top['values'], n, 'values'),
+    values,
+    known: filled(values, numberColumns(top['last'] ?? {}, n, 'last')),
+    mean: numberColumns(top['mean'] ?? {}, n, 'mean'),
     low: numberColumns(top['low'] ?? {}, n, 'low'),
     high: numberColumns(top['high'] ?? {}, n, 'high'),
     settings: Object.entries(object(top['config'] ?? {})).map(([name, value]) => settingOf(name, object(value), n)),
@@ -186,6 +189,16 @@ function stateCode(state: string): number {
 
 function numberColumns(value: unknown, n: number, name: string): Map<string, Float64Array> {
   return new Map(Object.entries(object(value)).map(([key, cells]) => [key, numberColumn(cells, n, `${name} of ${key}`)]));
+}
+
+/** Return the columns with the entries that they lack taken from `others`. */
+function filled(columns: Map<string, Float64Array>, others: Map<string, Float64Array>): Map<string, Float64Array> {
+  const found = new Map(columns);
+  for (const [name, other] of others) {
+    const own = columns.get(name);
+    found.set(name, own ? own.map((value, row) => (Number.isNaN(value) ? other[row] : value)) : other);
+  }
+  return found;
 }
 
 function numberColumn(value: unknown, n: number, name: string, isOptional = false): Float64Array {

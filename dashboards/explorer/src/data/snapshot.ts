@@ -101,8 +101,12 @@ export interface Sweep {
   finishedAt: Float64Array;
   isInherited: Uint8Array;
   values: Map<string, Float64Array>;
+  /** `values`, and of candidates that did not finish what is known: the sizes, and the primary measure after the last epoch. */
+  known: Map<string, Float64Array>;
   low: Map<string, Float64Array>;
   high: Map<string, Float64Array>;
+  /** The mean over fresh seeds, whose interval `low` and `high` then are; NaN without. */
+  mean: Map<string, Float64Array>;
   /** The number of fresh seeds that a candidate was trained with again; 0 without. */
   seeds: Int32Array;
   settings: Setting[];
@@ -111,6 +115,11 @@ export interface Sweep {
 /** Return the column of a measure; a column of NaN where no candidate has it. */
 export function column(sweep: Sweep, measure: string): Float64Array {
   return sweep.values.get(measure) ?? new Float64Array(sweep.n).fill(NaN);
+}
+
+/** Return the column of a measure with what is known of candidates that did not finish. */
+export function knownColumn(sweep: Sweep, measure: string): Float64Array {
+  return sweep.known.get(measure) ?? column(sweep, measure);
 }
 
 /** Return 1 where lower is better, -1 where higher is: value times sign is a loss. */

@@ -1,6 +1,6 @@
 /** The dominated, infeasible and stopped candidates of a scatter, as an image. */
 
-import { column } from '../data/snapshot';
+import { knownColumn } from '../data/snapshot';
 import { DOMINATED, HIDDEN, INFEASIBLE, ON_FRONT, STOPPED, type Model } from '../view/model';
 import type { Frame } from './frame';
 import { colourPlace, rgb, sequential, type Palette } from './palette';
@@ -52,7 +52,7 @@ function marksOf(model: Model, palette: Palette, ratio: number, width: number): 
 function colourer(model: Model, frame: Frame, palette: Palette): ((row: number) => Rgb) | null {
   if (!frame.z) return null;
   const scale = frame.z;
-  const values = column(model.sweep, model.view.z);
+  const values = knownColumn(model.sweep, model.view.z);
   const colours = rgbs(sequential(palette.isDark));
   const grey = rgb(palette.dominated);
   return (row) => (Number.isNaN(values[row]) ? grey : colours[colourPlace(values[row], scale)]);

@@ -1,6 +1,6 @@
 /** Where a scatter's axes lie, and where each row stands on them. */
 
-import { column, type Sweep } from '../data/snapshot';
+import { knownColumn, type Sweep } from '../data/snapshot';
 import { kindOf, padded, pixelOf, type AxisScale, type Kind } from '../math/scale';
 import { HIDDEN, type Model } from '../view/model';
 import type { Range } from '../view/view';
@@ -50,7 +50,7 @@ function extent(models: readonly Model[], name: string, kind: Kind): Range {
 function ends(models: readonly Model[], name: string, kind: Kind): number[] {
   let [low, high] = [Infinity, -Infinity];
   for (const { sweep, classes } of models) {
-    const values = column(sweep, name);
+    const values = knownColumn(sweep, name);
     for (let row = 0; row < sweep.n; row++) {
       const value = values[row];
       if (classes[row] === HIDDEN || (kind === 'log' && value <= 0)) continue;
@@ -63,7 +63,7 @@ function ends(models: readonly Model[], name: string, kind: Kind): number[] {
 
 /** Return the pixels of every row of a measure on an axis. */
 export function pixels(sweep: Sweep, name: string, scale: AxisScale): Float32Array {
-  const values = column(sweep, name);
+  const values = knownColumn(sweep, name);
   const found = new Float32Array(values.length);
   const place = pixelOf(scale);
   for (let row = 0; row < found.length; row++) found[row] = place(values[row]);

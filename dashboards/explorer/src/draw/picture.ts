@@ -1,6 +1,6 @@
 /** Draws a whole scatter on a canvas: axes, cloud, front, error bars, ladders, baselines, policies' choices. */
 
-import { column, type Sweep } from '../data/snapshot';
+import { column, type Measure, type Sweep } from '../data/snapshot';
 import { ticks, toPixel, type AxisScale } from '../math/scale';
 import { axisLabel, tick } from '../view/format';
 import { HIDDEN, type Model } from '../view/model';
@@ -83,14 +83,15 @@ function drawAxes(context: CanvasRenderingContext2D, { frame, palette, placed }:
   }
   context.fillStyle = palette.ink;
   context.textAlign = 'right';
-  context.fillText(`${axisLabel(x)} ${arrow(x.direction, '→', '←')}`, frame.right, frame.bottom + 38);
+  const [across, up] = axisTitles(x, y);
+  context.fillText(across, frame.right, frame.bottom + 38);
   context.textAlign = 'left';
-  context.fillText(`${arrow(y.direction, '↑', '↓')} ${axisLabel(y)}`, 8, frame.top - 18);
+  context.fillText(up, 8, frame.top - 18);
 }
 
-/** The arrow points to where the measure is better. */
-function arrow(direction: string, up: string, down: string): string {
-  return direction === 'maximise' ? up : down;
+/** Return the titles of both axes, with an arrow to where the measure is better. */
+export function axisTitles(x: Measure, y: Measure): [string, string] {
+  return [`${axisLabel(x)} ${x.direction === 'maximise' ? '→' : '←'}`, `${y.direction === 'maximise' ? '↑' : '↓'} ${axisLabel(y)}`];
 }
 
 function line(context: CanvasRenderingContext2D, x: number, y: number, toX: number, toY: number): void {
@@ -141,8 +142,8 @@ export function isOpen({ sweep, view, isBrushed }: Model, row: number): boolean 
 function drawStaircase(context: CanvasRenderingContext2D, frame: Frame, one: Placed, colour: string, isDashed: boolean): void {
   const corners = staircase(frame, one);
   if (corners.length === 0) return;
-  const isXLess = one.model.sweep.measures.get(one.model.view.x)!.direction === 'minimise';
-  const isYMore = one.model.sweep.measures.get(one.model.view.y)!.direction === 'maximise';
+  const isXLess = one.model.sweep.measures.get(one.model.view.x)?.direction === 'minimise';
+  const isYMore = one.model.sweep.measures.get(one.model.view.y)?.direction === 'maximise';
   context.beginPath();
   corners.forEach(([x, y]) => {
     context.lineTo(x, y);
@@ -203,14 +204,7 @@ export function ladders({ sweep, classes, view, rowOf }: Model): [number, number
 
 function drawBars(context: CanvasRenderingContext2D, frame: Frame, { model, xs, ys }: Placed, colour: string): void {
   context.beginPath();
-  for (const { row, axis, low, high } of bars(model, frame)) {
-    const cap = 3;
-    if (axis === 'y') {
-      segments(context, [[xs[row], low, xs[row], high], [xs[row] - cap, low, xs[row] + cap, low], [xs[row] - cap, high, xs[row] + cap, high]]);
-    } else {
-      segments(context, [[low, ys[row], high, ys[row]], [low, ys[row] - cap, low, ys[row] + cap], [high, ys[row] - cap, high, ys[row] + cap]]);
-    }
-  }
+  for (const bar of bars(model, frame)) segments(context, linesOf(bar, xs[bar.row], ys[bar.row]));
   context.strokeStyle = colour;
   context.globalAlpha = 0.7;
   context.lineWidth = 1.2;
@@ -230,6 +224,15 @@ export interface Bar {
   axis: 'x' | 'y';
   low: number;
   high: number;
+  /** Where the mean of fresh seeds is; NaN without. */
+  mean: number;
+}
+
+/** Return a bar's line, its two caps, and a longer one at the mean of fresh seeds. */
+export function linesOf({ axis, low, high, mean }: Bar, x: number, y: number): [number, number, number, number][] {
+  const caps: [number, number][] = [[low, 3], [high, 3], ...(Number.isNaN(mean) ? [] : [[mean, 6] as [number, number]])];
+  if (axis === 'y') return [[x, low, x, high], ...caps.map(([at, half]): [number, number, number, number] => [x - half, at, x + half, at])];
+  return [[low, y, high, y], ...caps.map(([at, half]): [number, number, number, number] => [at, y - half, at, y + half])];
 }
 
 /** Return the intervals of the front's candidates and of the focused one, in pixels. */
@@ -242,10 +245,10 @@ export function bars(model: Model, frame: Frame): Bar[] {
 }
 
 function barsOf(sweep: Sweep, rows: number[], measure: string, axis: 'x' | 'y', scale: AxisScale): Bar[] {
-  const [low, high] = [sweep.low.get(measure), sweep.high.get(measure)];
+  const [low, high, mean] = [sweep.low.get(measure), sweep.high.get(measure), sweep.mean.get(measure)];
   if (!low || !high) return [];
   return rows
-    .map((row) => ({ row, axis, low: toPixel(scale, low[row]), high: toPixel(scale, high[row]) }))
+    .map((row) => ({ row, axis, low: toPixel(scale, low[row]), high: toPixel(scale, high[row]), mean: toPixel(scale, mean?.[row] ?? NaN) }))
     .filter((bar) => !Number.isNaN(bar.low + bar.high));
 }
 

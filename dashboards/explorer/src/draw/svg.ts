@@ -2,10 +2,10 @@
 
 import { column } from '../data/snapshot';
 import { ticks, toPixel } from '../math/scale';
-import { axisLabel, tick } from '../view/format';
+import { tick } from '../view/format';
 import { DOMINATED, HIDDEN, INFEASIBLE, ON_FRONT, STOPPED } from '../view/model';
 import { outline } from './marks';
-import { bars, baselineName, isOpen, ladders, namesByRow, staircase, type Picture, type Placed } from './picture';
+import { axisTitles, bars, baselineName, isOpen, ladders, linesOf, namesByRow, staircase, type Picture, type Placed } from './picture';
 import { colourPlace, sequential } from './palette';
 
 const MOST_MARKS = 20_000; // off the front; more make a file that no program opens
@@ -41,6 +41,7 @@ function text(x: number, y: number, content: string, fill: string, anchor: strin
 function axes({ frame, palette, placed }: Picture): string[] {
   const { sweep, view } = placed[0].model;
   const [x, y] = [sweep.measures.get(view.x)!, sweep.measures.get(view.y)!];
+  const titles = axisTitles(x, y);
   const across = ticks(frame.x, frame.width / 110).flatMap((value) => {
     const place = toPixel(frame.x, value);
     return [line(place, frame.top, place, frame.bottom, palette.grid), text(place, frame.bottom + 18, tick(x, value), palette.muted, 'middle')];
@@ -52,8 +53,8 @@ function axes({ frame, palette, placed }: Picture): string[] {
   return [
     ...across,
     ...up,
-    text(frame.right, frame.bottom + 38, axisLabel(x), palette.ink, 'end'),
-    text(8, frame.top - 18, axisLabel(y), palette.ink, 'start'),
+    text(frame.right, frame.bottom + 38, titles[0], palette.ink, 'end'),
+    text(8, frame.top - 18, titles[1], palette.ink, 'start'),
   ];
 }
 
@@ -88,7 +89,7 @@ function front(picture: Picture, one: Placed, place: number): string {
   const values = column(model.sweep, model.view.z);
   const steps = frame.z ? '' : stairs(staircase(frame, one), colour, place);
   const links = model.view.layers.has('ladders') ? ladders(model).map(([a, b]) => line(xs[a], ys[a], xs[b], ys[b], palette.muted)) : [];
-  const errors = model.view.layers.has('bars') ? bars(model, frame).map((bar) => errorBar(bar, xs[bar.row], ys[bar.row], colour)) : [];
+  const errors = model.view.layers.has('bars') ? bars(model, frame).flatMap((bar) => linesOf(bar, xs[bar.row], ys[bar.row]).map((ends) => line(...ends, colour))) : [];
   const marks = model.front
     .filter((row) => isPlaced(xs[row], ys[row]))
     .map((row) => {
@@ -102,10 +103,6 @@ function front(picture: Picture, one: Placed, place: number): string {
 function stairs(corners: readonly [number, number][], colour: string, place: number): string {
   const dash = place > 0 ? ' stroke-dasharray="6 4"' : '';
   return `<polyline points="${corners.map(([x, y]) => `${at(x)},${at(y)}`).join(' ')}" fill="none" stroke="${colour}" stroke-width="1.5"${dash}/>`;
-}
-
-function errorBar(bar: { axis: 'x' | 'y'; low: number; high: number }, x: number, y: number, colour: string): string {
-  return bar.axis === 'y' ? line(x, bar.low, x, bar.high, colour) : line(bar.low, y, bar.high, y, colour);
 }
 
 function baselines({ frame, palette, placed }: Picture): string {

@@ -54,6 +54,8 @@ export class Fronts {
     const found = { policy, row: -1, nearest: [], isServers: false, unknown: '' };
     if (!builtin || this.hasForeignScale(policy)) return this.servers(policy, limits);
     const axes = [...this.sweep.objectives, ...builtin.measures.filter((name) => !this.sweep.objectives.includes(name))];
+    const absent = axes.find((name) => !this.sweep.values.has(name));
+    if (absent !== undefined) return { ...found, unknown: `No candidate has a value of ${this.sweep.measures.get(absent)?.label ?? absent}.` };
     const key = axes.join(' ');
     const front = fronts.get(key) ?? this.front(axes, limits);
     fronts.set(key, front);

@@ -1,6 +1,7 @@
 /** One candidate: its measures, settings, layers, lineage, and the command that makes it again. */
 
-import type { Detail } from '../data/api';
+import type { Detail, Session } from '../data/api';
+import { FINISHED, knownColumn, type Measure, type Sweep } from '../data/snapshot';
 import { axisLabel, full, settingText } from '../view/format';
 import { namesByRow } from '../draw/picture';
 import { stateText, type Model } from '../view/model';
@@ -11,16 +12,16 @@ import { toggled } from './scatter';
 export class CardPart implements Part {
   readonly element = h('section', { class: 'card candidate-card', 'aria-labelledby': 'card-title' });
   private shown: unknown[] = [];
-  canPromote = false;
+  session: Session = { canPromote: false, mlflow: '' };
 
   constructor(private readonly actions: Actions) {}
 
   update(model: Model): void {
     const { view, sweep } = model;
     const row = model.rowOf.get(view.focus) ?? -1;
-    const now = [view.focus, view.chosen, sweep, model.classes, model.choices, this.canPromote];
+    const now = [view.focus, view.chosen, sweep, model.classes, model.choices, this.session];
     if (now.every((value, place) => value === this.shown[place]) && this.shown.length > 0) return;
-    const isSame = this.shown[0] === view.focus && this.shown[2] === sweep;
+    const isSame = this.shown[0] === view.focus && this.shown[2] === sweep && this.shown[5] === this.session;
     this.shown = now;
     const focused = this.element.contains(document.activeElement) ? document.activeElement!.getAttribute('data-action') : null;
     const details = isSame ? this.element.querySelector('.detail') : null;
@@ -54,7 +55,7 @@ export class CardPart implements Part {
     const link = sweep.runLink !== '' && sweep.runIds[row] !== '' ? safeLink(address) : null;
     const run = link ? [h('a', { class: 'button', href: link, 'data-action': 'run' }, 'Run in MLflow')] : [];
     const parent = sweep.parent[row] >= 0 ? [this.parent(sweep.ids[sweep.parent[row]])] : [];
-    if (this.canPromote) parts.push(h('button', { type: 'button', class: 'strong', 'data-action': 'promote', onclick: () => { this.actions.promote(id); } }, 'Promote…'));
+    if (this.session.canPromote) parts.push(h('button', { type: 'button', class: 'strong', 'data-action': 'promote', onclick: () => { this.actions.promote(id); } }, 'Promote…'));
     return h('div', { class: 'row' }, ...parts, ...run, ...parent);
   }
 
@@ -63,12 +64,12 @@ export class CardPart implements Part {
   }
 
   private values({ sweep }: Model, row: number): HTMLElement {
-    const names = [...new Set([...sweep.objectives, ...sweep.measures.keys()])].filter((name) => !Number.isNaN(sweep.values.get(name)?.[row] ?? NaN));
+    const names = [...new Set([...sweep.objectives, ...sweep.measures.keys()])].filter((name) => !Number.isNaN(knownColumn(sweep, name)[row]));
     const lines = names.map((name) => {
       const measure = sweep.measures.get(name)!;
-      const [low, high] = [sweep.low.get(name)?.[row] ?? NaN, sweep.high.get(name)?.[row] ?? NaN];
-      const interval = Number.isNaN(low + high) ? null : h('span', { class: 'quiet' }, ` ${full(measure, low)} to ${full(measure, high)}${seedsText(sweep.seeds[row])}`);
-      return h('div', { title: measure.meaning }, h('dt', {}, axisLabel(measure)), h('dd', {}, full(measure, sweep.values.get(name)![row]), interval));
+      const isPartial = name === sweep.primary && sweep.states[row] !== FINISHED;
+      const label = `${axisLabel(measure)}${isPartial ? ', after its last epoch' : ''}`;
+      return h('div', { title: measure.meaning }, h('dt', {}, label), h('dd', {}, full(measure, knownColumn(sweep, name)[row]), interval(sweep, measure, row)));
     });
     return h('dl', { class: 'values' }, ...lines);
   }
@@ -84,7 +85,7 @@ export class CardPart implements Part {
     const place = h('div', { class: 'detail' }, h('p', { class: 'quiet' }, 'Loading its layers and lineage…'));
     this.actions.detail(id).then(
       (detail) => {
-        place.replaceChildren(...detailParts(detail));
+        place.replaceChildren(...detailParts(detail, this.session.mlflow));
       },
       (error: unknown) => {
         place.replaceChildren(h('p', { class: 'quiet' }, error instanceof Error ? error.message : String(error)));
@@ -94,14 +95,21 @@ export class CardPart implements Part {
   }
 }
 
-const seedsText = (seeds: number): string => (seeds > 0 ? `, ${seeds} fresh ${seeds === 1 ? 'seed' : 'seeds'}` : '');
+/** Return the ends of a candidate's interval, with the mean and the number of the fresh seeds whose interval it is. */
+function interval(sweep: Sweep, measure: Measure, row: number): HTMLElement | null {
+  const [low, high, mean] = [sweep.low, sweep.high, sweep.mean].map((columns) => columns.get(measure.name)?.[row] ?? NaN);
+  const ends = Number.isNaN(low + high) ? '' : `${full(measure, low)} to ${full(measure, high)}`;
+  const seeds = Number.isNaN(mean) ? '' : `${sweep.seeds[row]} fresh ${sweep.seeds[row] === 1 ? 'seed' : 'seeds'}: ${full(measure, mean)}`;
+  const text = [seeds, ends].filter((part) => part !== '').join(', ');
+  return text === '' ? null : h('span', { class: 'quiet' }, ` ${text}`);
+}
 
 function empty(focus: string): HTMLElement[] {
   const text = focus === '' ? 'Click a point, or walk the front with the arrow keys.' : `This sweep has no candidate ${focus}.`;
   return [h('h2', { id: 'card-title' }, 'Candidate'), h('p', { class: 'quiet' }, text)];
 }
 
-function detailParts(detail: Detail): HTMLElement[] {
+function detailParts(detail: Detail, mlflow: string): HTMLElement[] {
   const parts: HTMLElement[] = [];
   if (detail.error !== '') parts.push(h('h3', {}, 'Error'), h('pre', {}, detail.error));
   if (detail.layers.length > 0) {
@@ -113,8 +121,13 @@ function detailParts(detail: Detail): HTMLElement[] {
     const lines = detail.lineage.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value)));
     parts.push(h('h3', {}, 'Lineage'), h('dl', { class: 'values' }, ...lines));
   }
-  if (detail.command !== '') parts.push(h('h3', {}, 'Command'), command(detail.command));
+  if (detail.command !== '') parts.push(h('h3', {}, 'Command'), command(located(detail.command, mlflow)));
   return parts;
+}
+
+/** Return a command that begins with MLflow's, with the address of this MLflow, so that it runs in any shell. */
+function located(command: string, mlflow: string): string {
+  return mlflow !== '' && command.startsWith('mlflow ') ? `MLFLOW_TRACKING_URI=${mlflow} ${command}` : command;
 }
 
 function command(text: string): HTMLElement {

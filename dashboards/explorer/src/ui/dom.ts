@@ -4,11 +4,12 @@ type Child = Node | string | null;
 type Listener = (event: never) => void;
 export type Props = Record<string, string | number | boolean | Listener | null>;
 
-/** Return an element with attributes, `on…` listeners and children; an attribute that is null or false is left out. */
+/** Return an element with attributes, `on…` listeners and children; one that is null or false is left out, but an ARIA state is written. */
 export function h<K extends keyof HTMLElementTagNameMap>(tag: K, props: Props = {}, ...children: Child[]): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
     if (typeof value === 'function') element.addEventListener(name.slice(2), value as EventListener);
+    else if (name.startsWith('aria-') && value !== null) element.setAttribute(name, String(value));
     else if (value !== null && value !== false) element.setAttribute(name, value === true ? '' : String(value));
   }
   element.append(...children.filter((child) => child !== null));

@@ -5,7 +5,7 @@ import { FINISHED, type Sweep } from '../data/snapshot';
 import { fits } from '../math/limits';
 import { GrowingHypervolume } from '../math/hypervolume';
 import { lossesOf, referenceLosses } from '../math/policies';
-import { compact } from '../view/format';
+import { compact, duration, grouped } from '../view/format';
 import type { Model } from '../view/model';
 import type { Part } from './app';
 import { h, setText } from './dom';
@@ -86,6 +86,7 @@ export class HistoryPart implements Part {
     const lines = sweeps.map((sweep, place): Line => ({
       label: sweep.name, colour: place === 0 ? palette.front : palette.overlay, isStepped: true, dash: place === 0 ? [] : [6, 4],
     }));
+    this.place.setAttribute('aria-label', sweeps.map((sweep, place) => seriesText(sweep, series[place], isTime)).join('; '));
     this.chart?.destroy();
     this.chart = lineChart(this.place, aligned(xs.map((values) => values.map((x) => (isTime ? x / 60_000 : x))), series), lines, {
       xLabel: isTime ? 'minutes since the start' : 'candidates that ended', isTime: false, yText: compact,
@@ -94,9 +95,18 @@ export class HistoryPart implements Part {
 }
 
 function noteText(sweep: Sweep, series: Float64Array): string {
-  const point = sweep.objectives.map((name) => `${name} ${compact(sweep.measures.get(name)!.reference ?? NaN)}`).join(', ');
+  const point = sweep.objectives.map((name) => `${sweep.measures.get(name)!.label} ${compact(sweep.measures.get(name)!.reference ?? NaN)}`).join(', ');
   const last = series.length > 0 ? compact(series[series.length - 1]) : '0';
   return `Now ${last}: what the front dominates up to the reference point (${point}), under the sweep’s own constraints.`;
+}
+
+/** Return a sweep's series in words, which is what is heard in place of the chart. */
+function seriesText(sweep: Sweep, series: Float64Array, isTime: boolean): string {
+  const last = sweep.n - 1;
+  if (last < 0) return `${sweep.name}: no candidate has ended`;
+  const end = isTime ? `after ${duration(sweep.finishedAt[last] - sweep.startedAt)}` : `after ${grouped(sweep.n)} candidates`;
+  const half = series.findIndex((value) => value >= series[last] / 2);
+  return `${sweep.name}: hypervolume ${compact(series[0])} with the first candidate, half of its end with candidate ${half + 1}, ${compact(series[last])} ${end}`;
 }
 
 /** Return the hypervolume after each row. */

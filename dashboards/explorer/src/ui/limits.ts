@@ -77,19 +77,19 @@ export class LimitsPart implements Part {
     const { policy, row } = choice;
     const options = [...policy.options].filter(([, value]) => !isEmpty(value)).map(([name, value]) => `${name} ${JSON.stringify(value)}`);
     const title = h('span', { class: 'policy' }, policy.name, options.length > 0 ? h('span', { class: 'quiet' }, ` ${options.join(', ')}`) : null);
-    if (row >= 0) return h('li', {}, title, this.candidate(model, row, this.valuesText(model, row)));
+    if (row >= 0) return h('li', { class: 'taken' }, title, this.candidate(model, row, primaryText(model, row), this.valuesText(model, row)));
     if (choice.unknown !== '') return h('li', {}, title, h('span', { class: 'quiet' }, choice.unknown));
     if (choice.nearest.length === 0) return h('li', {}, title, h('span', { class: 'quiet' }, policy.reason || 'takes none'));
     const misses = choice.nearest.map((near) => h('li', {}, this.candidate(model, near.row, missText(model, near))));
     return h('li', { class: 'none' }, title, h('span', {}, 'nothing fits; the nearest:'), h('ol', {}, ...misses));
   }
 
-  private candidate(model: Model, row: number, text: string): HTMLElement {
+  private candidate(model: Model, row: number, text: string, title = ''): HTMLElement {
     const id = model.sweep.ids[row];
     const focus = (): void => {
       this.actions.change({ focus: id });
     };
-    return h('button', { type: 'button', class: 'candidate', onclick: focus }, h('strong', {}, id), ` ${text}`);
+    return h('button', { type: 'button', class: 'candidate', title, onclick: focus }, h('strong', {}, id), ` ${text}`);
   }
 
   private valuesText(model: Model, row: number): string {
@@ -100,6 +100,10 @@ export class LimitsPart implements Part {
 const COSTS = ['size_bytes', 'params', 'latency_ms', 'macs'];
 
 const isEmpty = (value: unknown): boolean => typeof value === 'object' && value !== null && Object.keys(value).length === 0;
+
+function primaryText({ sweep }: Model, row: number): string {
+  return short(sweep.measures.get(sweep.primary)!, column(sweep, sweep.primary)[row]);
+}
 
 function missText({ sweep }: Model, near: NearMiss): string {
   const parts = near.misses.map(({ measure, by, limit }) => {

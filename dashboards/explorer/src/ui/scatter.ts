@@ -270,10 +270,12 @@ export function pointText(model: Model, place: number): string {
   return `point ${place + 1} of ${model.front.length}: ${values.map((name) => valueText(model, name, row)).join(', ')}`;
 }
 
-/** Return a candidate's value with its interval, short. */
+/** Return a candidate's value with its interval, short; of one that was trained again also the mean over the fresh seeds. */
 export function valueText({ sweep }: Model, name: string, row: number): string {
+  const measure = sweep.measures.get(name)!;
   const at = (columns: Map<string, Float64Array>): number => columns.get(name)?.[row] ?? NaN;
-  return withInterval(sweep.measures.get(name)!, at(sweep.values), at(sweep.low), at(sweep.high));
+  if (Number.isNaN(at(sweep.mean))) return withInterval(measure, at(sweep.known), at(sweep.low), at(sweep.high));
+  return `${short(measure, at(sweep.known))} (fresh seeds ${withInterval(measure, at(sweep.mean), at(sweep.low), at(sweep.high))})`;
 }
 
 /** Return a list with an id added, or taken out where it is in. */

@@ -1,6 +1,6 @@
 /** The shown candidates as a table; only the lines in sight are in the page, so that 100,000 cost what 30 do. */
 
-import { FINISHED } from '../data/snapshot';
+import { FINISHED, knownColumn } from '../data/snapshot';
 import { full, grouped, settingText } from '../view/format';
 import { dimension, stateText, visibleRows, type Model } from '../view/model';
 import type { Actions, Part } from './app';
@@ -25,6 +25,8 @@ export class TablePart implements Part {
   private readonly table: HTMLTableElement;
   private readonly count = h('p', { class: 'summary' });
   private columns: TableColumn[] = [];
+  private refocused = -1; // the row whose line had the focus before all lines were made anew
+  private isStale = false; // whether the lines may have another text now
   private model: Model | null = null;
   private rows: Uint32Array = new Uint32Array();
   private readonly lines = new Map<number, HTMLTableRowElement>();
@@ -51,7 +53,7 @@ export class TablePart implements Part {
     if (isNew && columnsKey(model) !== this.columns.map(({ key }) => key).join(' ')) this.setColumns(model);
     const hasSameRows = !isNew && last.classes === model.classes && last.isBrushed === model.isBrushed && last.view.sort === model.view.sort;
     if (!hasSameRows) this.sort(model);
-    if (!hasSameRows || last.choices !== model.choices) this.forget();
+    this.isStale ||= !hasSameRows || last.choices !== model.choices;
     if (last && last.view.focus !== model.view.focus) this.reveal(model);
     this.showSoon();
   }
@@ -108,11 +110,10 @@ export class TablePart implements Part {
   }
 
   private forget(): void {
-    for (const [row, line] of this.lines) {
-      if (line.contains(document.activeElement)) continue;
-      line.remove();
-      this.lines.delete(row);
-    }
+    const focused = document.activeElement?.closest<HTMLElement>('tr[data-row]');
+    if (focused && this.body.contains(focused)) this.refocused = Number(focused.dataset['row']);
+    for (const line of this.lines.values()) line.remove();
+    this.lines.clear();
   }
 
   private show(): void {
@@ -129,22 +130,32 @@ export class TablePart implements Part {
     }
     let previous: HTMLElement = this.before;
     wanted.forEach((row, place) => {
-      const line = this.lines.get(row) ?? this.line(model, row);
+      const known = this.lines.get(row);
+      if (known && this.isStale) this.rewrite(known, model, row);
+      const line = known ?? this.line(model, row);
       line.setAttribute('aria-rowindex', String(first + place + 2));
       mark(line, model, row);
       if (previous.nextElementSibling !== line) previous.after(line);
       previous = line;
     });
+    this.isStale = false;
     this.before.style.height = `${first * LINE}px`;
     this.after.style.height = `${(this.rows.length - last) * LINE}px`;
+    this.lines.get(this.refocused)?.focus({ preventScroll: true });
+    this.refocused = -1;
     if (!this.body.querySelector('tr[tabindex="0"]')) this.lines.get(wanted[0])?.setAttribute('tabindex', '0');
   }
 
   private line(model: Model, row: number): HTMLTableRowElement {
     const cells = this.columns.map((column) => h('td', { class: column.isNumber ? 'number' : '' }, column.text(model, row)));
-    const line = h('tr', { 'data-row': row, tabindex: -1, onclick: () => { this.actions.change({ focus: model.sweep.ids[row] }); } }, ...cells);
+    const line = h('tr', { 'data-row': row, tabindex: -1, onclick: () => { this.actions.change({ focus: this.model!.sweep.ids[row] }); } }, ...cells);
     this.lines.set(row, line);
     return line;
+  }
+
+  /** Change the cells whose text differs: a line that has the focus, or is read aloud, is left as it is. */
+  private rewrite(line: HTMLTableRowElement, model: Model, row: number): void {
+    this.columns.forEach((column, place) => { setText(line.cells[place], column.text(model, row)); });
   }
 
   private key(event: KeyboardEvent): void {
@@ -196,10 +207,10 @@ function columnsKey(model: Model): string {
 /** The candidate, its state, its measures with the objectives first, and its settings. */
 function columnsOf(model: Model): TableColumn[] {
   const { sweep } = model;
-  const names = [...new Set([...sweep.objectives, ...sweep.measures.keys()])].filter((name) => sweep.values.has(name));
+  const names = [...new Set([...sweep.objectives, ...sweep.measures.keys()])].filter((name) => sweep.known.has(name));
   const measures = names.map((name): TableColumn => {
     const measure = sweep.measures.get(name)!;
-    return { key: name, label: measure.label, isNumber: true, text: (now, row) => full(measure, now.sweep.values.get(name)?.[row] ?? NaN) };
+    return { key: name, label: measure.label, isNumber: true, text: (now, row) => full(measure, knownColumn(now.sweep, name)[row]) };
   });
   const settings = sweep.settings.map(({ name }): TableColumn => ({
     key: `config:${name}`,

@@ -1,6 +1,6 @@
 /** A sweep under a view: which rows are on the front, which are shown, what each policy takes. Each part is made once. */
 
-import { column, FINISHED, STATES, type Sweep } from '../data/snapshot';
+import { column, FINISHED, knownColumn, STATES, type Sweep } from '../data/snapshot';
 import { fits, sameLimits } from '../math/limits';
 import { Fronts, type Choice } from '../math/select';
 import { shownMeasures, type View } from './view';
@@ -96,7 +96,7 @@ function brushed(sweep: Sweep, view: View): Uint8Array {
 
 /** Return the column of a dimension: a measure's name, or `config:` and a setting's. */
 export function dimension(sweep: Sweep, name: string): Float64Array {
-  if (!name.startsWith('config:')) return column(sweep, name);
+  if (!name.startsWith('config:')) return knownColumn(sweep, name);
   const setting = sweep.settings.find((one) => one.name === name.slice('config:'.length));
   return setting?.values ?? new Float64Array(sweep.n).fill(NaN);
 }
