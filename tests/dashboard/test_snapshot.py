@@ -64,6 +64,7 @@ def test_a_stopped_student_has_its_sizes_and_the_values_of_its_last_epoch_apart(
     assert found["last"]["accuracy"] == [None] * 4 + [0.6] * 2 + [None] * 2 + [0.6]
     assert found["last"]["params"] == [None] * 8 + [900.0]
     assert "train_loss" not in found["last"]
+    assert increment(found, 8, found["revision"])["last"]["params"] == [900.0]
     assert found["values"]["params"][-1] is found["values"]["accuracy"][-1] is None
 
 

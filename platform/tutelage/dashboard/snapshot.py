@@ -191,7 +191,7 @@ def increment(document: Mapping[str, Any], since: int, revision: str) -> dict[st
     columns = {name: value[since:] for name, value in document.items() if isinstance(value, list) and name not in WHOLE}
     by_measure = {
         name: {measure: column[since:] for measure, column in document[name].items()}
-        for name in ("values", "low", "high", "mean") if name in document
+        for name in ("values", "last", "low", "high", "mean") if name in document
     }  # fmt: skip
     config = {name: {**one, "values": one["values"][since:]} for name, one in document.get("config", {}).items()}
     return {**document, "since": since, **columns, **by_measure, "config": config}
