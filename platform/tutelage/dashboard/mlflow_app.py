@@ -5,17 +5,23 @@ MLflow's documentation shows a Flask application here, which is an error at ever
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
+from contextlib import closing
 
 import mlflow
 from fastapi import FastAPI
+from flask import Response
 from starlette.routing import Mount, Route
 
 from tutelage.dashboard.guard import Guard
 from tutelage.dashboard.pages import explorer, to_the_page
 from tutelage.dashboard.reader import Reader
 from tutelage.dashboard.settings import Settings
+
+logger = logging.getLogger(__name__)
+
 
 PATH = "/tutelage"
 
@@ -50,10 +56,18 @@ def _client() -> mlflow.MlflowClient:
 
 
 def _artifact_of_server(run_id: str, path: str) -> bytes | None:
-    """Return a file of a run as the server in this process gives it, wherever it keeps artifacts; None if it is not there."""
-    from mlflow.server import app
-    from mlflow.server.handlers import _add_static_prefix
+    """Return a file of a run as the server in this process gives it, wherever it keeps artifacts; None if it is not there.
 
-    query = {"run_uuid": run_id, "path": path}
-    answer = app.test_client().get(_add_static_prefix("/get-artifact"), query_string=query)
-    return bytes(answer.data) if answer.status_code == 200 else None
+    The function of MLflow's page is called without its checks of a request's host, which are for browsers.
+    """
+    from mlflow.server import app, serve_artifacts
+
+    with app.test_request_context(query_string={"run_uuid": run_id, "path": path}):
+        try:
+            answer: Response = serve_artifacts()  # type: ignore[no-untyped-call]
+        except Exception as error:  # of the artifact store, of which MLflow's server would make an answer
+            logger.warning("%s of run %s cannot be read: %s", path, run_id, error)
+            return None
+        with closing(answer):
+            answer.direct_passthrough = False
+            return answer.get_data() if answer.status_code == 200 else None
