@@ -75,6 +75,8 @@ OtherMean = source(lambda x, y, split: classified(x, y, NAMES, mean=(float(split
 Chance = source(lambda x, y, split: classified(torch.randn(30, 8), y[:30], NAMES))
 Arrays = source(lambda x, y, split: of_field(x.numpy(), y))
 Gradients = source(lambda x, y, split: of_field(x.requires_grad_(), y))
+NoSuchClass = source(lambda x, y, split: of_field(x, y + 1))
+Unlabelled = source(lambda x, y, split: of_field(x, y if split == "train" else y - y - 1))
 SameNames = source(lambda x, y, split: of_field(x, y, ("a", "a", "c")))
 Numbers = source(lambda x, y, split: of_field(x, y, (0, 1, 2)))
 NotText = source(lambda x, y, split: of_field(x, y, ("a\udce9", "b", "c")))

@@ -55,6 +55,8 @@ def check(family: str, name: str, words: str) -> None:
     ("Chance", "reading the validation split twice gives different examples"),
     ("Arrays", "the values of 'inputs' are a ndarray, not a tensor"),
     ("Gradients", "the values of 'inputs' require gradients"),
+    ("NoSuchClass", "NoSuchClass': the train split: the label 'class' of row 2 (the first is 0) is 3, and there are 3 classes"),
+    ("Unlabelled", "Unlabelled': the validation split: the label 'class' of row 0 (the first is 0) is -1"),
     ("SameNames", "two names of 'class' are equal"),
     ("Numbers", "the names of 'class' hold 0"),
     ("NotText", "not UTF-8"),
