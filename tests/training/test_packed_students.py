@@ -91,3 +91,12 @@ def test_a_checkpoint_of_another_vocabulary_is_refused_before_anything_is_traine
     about = context_of(same).architecture(STUDENT)
     checkpoint.write(home / "start", checkpoint.seeded(about, 5), about)
     pair_checks.check_pairs(same, context_of(same), teacher)
+
+
+def test_a_narrower_checkpoint_is_refused_before_anything_is_trained(home: Path) -> None:
+    spec = spec_of(home, weights=str(home / "narrow"))
+    room = context_of(spec)
+    about = room.architecture({"causal_transformer": {**STUDENT["causal_transformer"], "width": 4}})
+    checkpoint.write(home / "narrow", checkpoint.seeded(about, 5), about)
+    with pytest.raises(InputError, match=r"has the shape .* there and .* Choose a student that is no larger"):
+        pair_checks.check_pairs(spec, room, checkpoint.blank(room.architecture(TEACHER)))

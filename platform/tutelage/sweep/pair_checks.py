@@ -11,10 +11,10 @@ from tutelage import plugins
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint, stages
 from tutelage.networks.output import Outline
-from tutelage.signature import signature_of, vocabulary_difference
 from tutelage.spec.sections import RecipeConfig, TrialConfig
 from tutelage.spec.spec import Spec
 from tutelage.sweep.own_plugins import check_loss
+from tutelage.sweep.start_checks import start_of
 from tutelage.sweep.student_checks import buildable
 from tutelage.tasks import DecodesLabels
 from tutelage.training import distillation, half_size, student, student_sizes
@@ -32,9 +32,8 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
     context.check_steps(teachers_outline)
     heirs: list[bool] = []
     own_losses: dict[str, TrialConfig] = {}
-    start = None if context.start is None else {name: t.shape for name, t in checkpoint.weights_at(context.start).items()}
-    starters: list[bool] = []
-    _check_vocabulary(context)
+    start = start_of(context)
+    misfits: list[str] = []
     for one in buildable(spec, context):
         config, blank, outline = one.config, one.network, one.outline
         if dict(outline.sequences) != signature.classes:
@@ -42,7 +41,7 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
             raise InputError(f"model '{named}' gives {_listed(outline.sequences)}, the data has {_listed(signature.classes)}.")
         half = check_half_size(config.student, blank, context)
         if start is not None:
-            starters.append(student_sizes.can_inherit(blank, start))
+            misfits.append(start.misfit(config.student.model, blank, signature))
         if config.student.initialise in student.INHERITING:
             heirs.append(student_sizes.can_inherit(blank, teachers_outline.weights))
         if not train.num_labelled:
@@ -54,32 +53,13 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
             if half is not None:
                 _check_half_size_loss(config, half, teachers_outline)
             own_losses.setdefault(json.dumps(config.distillation.method, sort_keys=True), config)
-    if starters and not any(starters):
-        raise InputError(
-            f"student.weights {context.start}: no weight of the student has the name of a weight in it and at most its size. "
-            "Choose the model that it was trained as, or leave it out."
-        )
+    if misfits and all(misfits):
+        raise InputError(misfits[0])
     if heirs and not any(heirs):
         raise InputError(student_sizes.NOTHING_TO_INHERIT)
     for config in own_losses.values():
         if plugins.own_code(config.distillation.method):
             check_loss(config, context, teacher if spec.teacher.model is None else _seeded(spec, context))
-
-
-def _check_vocabulary(context: TrainingContext) -> None:
-    """Raise `InputError` for starting weights of another vocabulary: a row of their embeddings is that of another token.
-
-    A file of weights has no vocabulary; that of a directory is in its architecture.
-    """
-    start = context.start
-    if start is None or not (start / checkpoint.ARCHITECTURE).is_file():
-        return
-    trained = {one.name: one for one in signature_of(checkpoint.read_architecture(start)["signature"]).inputs}
-    for own in context.signature.inputs:
-        if own.name in trained and (difference := vocabulary_difference(trained[own.name], own)) is not None:
-            raise InputError(
-                f"student.weights {start}: {difference} Start from weights of the same vocabulary, or leave them out."
-            )
 
 
 def _check_needs_no_label(config: TrialConfig) -> None:
