@@ -86,7 +86,7 @@ explorer:
 # Types, lint and unit tests of the page, and whether the built files are those of the source.
 explorer-check:
 	cd dashboards/explorer && npm ci --no-fund --no-audit && npm run check && EXPLORER_OUT=node_modules/.built npm run build
-	diff -r dashboards/explorer/node_modules/.built platform/tutelage/dashboard/static
+	diff -rq dashboards/explorer/node_modules/.built platform/tutelage/dashboard/static
 
 bench: setup
 	$(BIN)/python tests/benchmarks/step_cost.py

@@ -4,7 +4,7 @@ import type { Palette } from '../src/draw/palette';
 import { pictureOf, staircase } from '../src/draw/picture';
 import { escaped, svgOf } from '../src/draw/svg';
 import { padded, pixelOf, ticks, toPixel, toValue } from '../src/math/scale';
-import { compact, short, tick, withInterval } from '../src/view/format';
+import { axisLabel, compact, labelWithUnit, short, tick, withInterval } from '../src/view/format';
 import { ModelMaker, visibleRows } from '../src/view/model';
 import { parseQuantity } from '../src/view/quantity';
 import { defaultView, fromHash, toHash, type View } from '../src/view/view';
@@ -55,6 +55,13 @@ describe('text', () => {
   it('has half the width of an interval', () => {
     expect(withInterval(sweep.measures.get('accuracy')!, 0.962, 0.958, 0.966)).toBe('0.962 ± 0.004');
     expect(withInterval(sweep.measures.get('accuracy')!, 0.962, NaN, NaN)).toBe('0.962');
+  });
+
+  it('of a size names its unit in tables, and on axes in the ticks', () => {
+    const size = { ...sweep.measures.get('size_bytes')!, label: 'size' };
+    expect([labelWithUnit(size), axisLabel(size)]).toEqual(['size (bytes)', 'size']);
+    expect(labelWithUnit(sweep.measures.get('accuracy')!)).toBe('accuracy');
+    expect(axisLabel({ ...size, unit: 'nats' })).toBe('size (nats)');
   });
 
   it.each([[0, '0'], [0.03123, '0.0312'], [1234567, '1.23M'], [-1500, '-1.5k'], [0.000012, '1.2e−5']])('%d is %s', (value, text) => {

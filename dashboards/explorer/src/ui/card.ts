@@ -2,7 +2,7 @@
 
 import type { Detail, Session } from '../data/api';
 import { FINISHED, knownColumn, type Measure, type Sweep } from '../data/snapshot';
-import { axisLabel, full, settingText } from '../view/format';
+import { full, labelWithUnit, settingText } from '../view/format';
 import { namesByRow } from '../draw/picture';
 import { stateText, type Model } from '../view/model';
 import type { Actions, Part } from './app';
@@ -68,7 +68,7 @@ export class CardPart implements Part {
     const lines = names.map((name) => {
       const measure = sweep.measures.get(name)!;
       const isPartial = name === sweep.primary && sweep.states[row] !== FINISHED;
-      const label = `${axisLabel(measure)}${isPartial ? ', after its last epoch' : ''}`;
+      const label = `${labelWithUnit(measure)}${isPartial ? ', after its last epoch' : ''}`;
       return h('div', { title: measure.meaning }, h('dt', {}, label), h('dd', {}, full(measure, knownColumn(sweep, name)[row]), interval(sweep, measure, row)));
     });
     return h('dl', { class: 'values' }, ...lines);

@@ -1,7 +1,7 @@
 /** The shown candidates as a table; only the lines in sight are in the page, so that 100,000 cost what 30 do. */
 
 import { FINISHED, knownColumn } from '../data/snapshot';
-import { full, grouped, settingText } from '../view/format';
+import { full, grouped, labelWithUnit, settingText } from '../view/format';
 import { dimension, stateText, visibleRows, type Model } from '../view/model';
 import type { Actions, Part } from './app';
 import { h, inNextFrame, setText } from './dom';
@@ -210,7 +210,7 @@ function columnsOf(model: Model): TableColumn[] {
   const names = [...new Set([...sweep.objectives, ...sweep.measures.keys()])].filter((name) => sweep.known.has(name));
   const measures = names.map((name): TableColumn => {
     const measure = sweep.measures.get(name)!;
-    return { key: name, label: measure.label, isNumber: true, text: (now, row) => full(measure, knownColumn(now.sweep, name)[row]) };
+    return { key: name, label: labelWithUnit(measure), isNumber: true, text: (now, row) => full(measure, knownColumn(now.sweep, name)[row]) };
   });
   const settings = sweep.settings.map(({ name }): TableColumn => ({
     key: `config:${name}`,

@@ -41,10 +41,15 @@ export function settingText(setting: Setting, value: number): string {
   return setting.kind === 'choice' ? (setting.choices[value] ?? '–') : String(Number(value.toPrecision(5)));
 }
 
-/** Return the measure's label with its unit. */
-export function axisLabel(measure: Measure): string {
+/** Return the measure's label with its unit: "latency (ms)"; a share has none. */
+export function labelWithUnit(measure: Measure): string {
   const hasUnit = measure.unit !== '' && measure.unit !== 'share' && !measure.label.includes(measure.unit);
-  return hasUnit && measure.unit !== 'bytes' && measure.unit !== 'ms' ? `${measure.label} (${measure.unit})` : measure.label;
+  return hasUnit ? `${measure.label} (${measure.unit})` : measure.label;
+}
+
+/** Return the measure's label for an axis, whose ticks have the units of sizes and times. */
+export function axisLabel(measure: Measure): string {
+  return measure.unit === 'bytes' || measure.unit === 'ms' ? measure.label : labelWithUnit(measure);
 }
 
 /** Return a whole number with thousands separated. */
