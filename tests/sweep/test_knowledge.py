@@ -223,7 +223,8 @@ def test_weights_that_no_student_can_start_from_are_an_error_before_training(tau
     for name in ("mlp", "convnet"):
         checkpoint.write(tmp_path / name, checkpoint.seeded(room.architecture(name), 0), room.architecture(name))
     pair_checks.check_pairs(asked, replace(room, start=tmp_path / "mlp"), teacher)
-    with pytest.raises(InputError, match=r"student\.weights .*convnet: they are of model 'convnet', and the student is model 'mlp'"):
+    words = r"student\.weights .*convnet: they are of model 'convnet', and the student is model 'mlp'"
+    with pytest.raises(InputError, match=words):
         pair_checks.check_pairs(asked, replace(room, start=tmp_path / "convnet"), teacher)
 
 
