@@ -318,7 +318,7 @@ def test_learning_curves_of_compared_candidates_are_those_on_record(explorer: Ex
     said = "; ".join(f"{one.trial_id}: accuracy ends at {one.curve[-1]['accuracy']:.4f}" for one in (first, second))
     expect(chart).to_have_attribute("aria-label", said)
     assert chart.locator("canvas").count() == 1
-    expect(explorer.page).to_have_url(re.compile(f"chosen={re.escape(first.trial_id)}%2C{re.escape(second.trial_id)}"))
+    expect(explorer.page).to_have_url(re.compile(f"chosen={re.escape(first.trial_id)}&chosen={re.escape(second.trial_id)}"))
 
 
 def test_the_rungs_of_a_ladder_are_joined_to_their_parents(explorer: Explorer) -> None:
@@ -520,4 +520,4 @@ def test_a_student_is_promoted_with_the_token_and_after_a_confirmation_only(serv
         page.get_by_role("dialog").get_by_text(f"Version 1 of {model} is the champion").wait_for(timeout=600_000)
     version, chosen = client.get_model_version_by_alias(model, "champion"), served.home.selection()
     assert chosen and chosen["student"]["trial"] == student and "a person chose it" in chosen["reason"]
-    assert (chosen["model"]["version"], chosen["model"]["promoted"]) == (version.version, True)
+    assert (chosen["model"]["version"], chosen["model"]["promoted"]) == (str(version.version), True)
