@@ -311,7 +311,10 @@ def test_slices_show_an_objective_by_each_setting(explorer: Explorer) -> None:
 def test_learning_curves_of_compared_candidates_are_those_on_record(explorer: Explorer, served: Served) -> None:
     first, second = (record for record in served.home.records() if record.trial_id in ("t0000.2", "t0002.0"))
     explorer.open(focus=first.trial_id, show=ALL)
-    explorer.page.locator(".candidate-card").get_by_role("button", name="Compare").click()
+    card = explorer.page.locator(".candidate-card")
+    card.get_by_role("heading", name="Command").wait_for()  # the card is drawn again when its details arrive
+    card.get_by_role("button", name="Compare").click()
+    card.get_by_role("button", name="Compared").wait_for()
     explorer.page.locator("tr[data-row]", has_text=second.trial_id).first.focus()
     explorer.page.keyboard.press("Space")
     chart = explorer.page.locator("section", has=explorer.page.locator("#curves-title")).get_by_role("img")
@@ -510,6 +513,7 @@ def test_a_student_is_promoted_with_the_token_and_after_a_confirmation_only(serv
         page.get_by_role("button", name="Compare").wait_for()
         assert page.get_by_role("button", name="Promote…").count() == 0
         page.goto(f"{served.dashboard}&focus={student}")
+        page.get_by_role("heading", name="Command").wait_for()  # the card is drawn again when its details arrive
         page.get_by_role("button", name="Promote…").click()
         assert "token" not in page.url
         page.get_by_role("button", name="Cancel").click()
