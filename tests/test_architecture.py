@@ -60,7 +60,7 @@ DOORS = {  # a library, and the files or folders that may import it
     },
     "typer": {"cli", "console.py"},
     "transformers": {"models/_hf_directory.py"},
-    "tokenizers": {"models/_hf_directory.py", "models/_static_embeddings.py"},
+    "tokenizers": {"models/_tokenizer_file.py"},
 }
 GROUND = {
     "errors",

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks import overhead, smoke
-from tests.requirements import CHROMIUM, needs
+from tests.requirements import needs_chromium
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted(
@@ -36,7 +36,7 @@ RUNS = [
     ("guard", ("--real", "1")),
     ("guard", ("--real", "2", "--cifar", "a tiny folder")),
 ]
-BROWSER = [pytest.mark.browser, needs(CHROMIUM, "Chromium on this machine: apt-get install chromium")]
+BROWSER = [pytest.mark.browser, needs_chromium]
 CLUSTER_RUNS = [
     *((script, ()) for script in sorted(ON_A_CLUSTER)),
     *(("overhead", ("--only", RECIPES[recipe])) for recipe in ("function", "torch-trainer")),  # ours runs as a command

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from tests.browser import chromium
 from tests.dashboard.records import Make, events_of, new_sweep, track, trials
-from tests.end_to_end.explored import chromium, needs_chromium, opened
+from tests.end_to_end.explored import WAIT_MS, opened
 from tests.mlflow_server import MlflowServer
+from tests.requirements import needs_chromium
 from tutelage.dashboard import snapshot_listener
 from tutelage.dashboard.snapshot import packed
 from tutelage.dashboard.snapshot_listener import SnapshotListener
@@ -32,7 +34,7 @@ def server(mlflow_store: Callable[[Path], str], tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with chromium() as browser:
+    with chromium(WAIT_MS) as browser:
         yield browser
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +14,8 @@ from xml.etree import ElementTree
 import numpy as np
 import requests
 
-from tests.requirements import needs
 from tutelage.records.sweep_dir import SweepDir
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-needs_chromium = needs(CHROMIUM, "Chromium on this machine: apt-get install chromium")
 WAIT_MS = 30_000  # on a busy machine
 LAYERS = ("dominated", "infeasible", "stopped", "baselines", "bars", "ladders", "choices")
 
@@ -42,18 +38,6 @@ OTHER: dict[str, Any] = {
     **SPEC, "name": "other", "seed": 1, "sparsity": {},
     "search": {"trials": 3, "concurrency": 1, "objectives": ["accuracy", "params", "macs"]},
 }  # fmt: skip
-
-
-@contextmanager
-def chromium() -> Iterator[Any]:
-    """Give a headless browser; what Playwright expects may take as long as on a busy machine."""
-    from playwright.sync_api import expect, sync_playwright
-
-    expect.set_options(timeout=WAIT_MS)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @contextmanager

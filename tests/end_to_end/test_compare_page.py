@@ -13,11 +13,10 @@ import pytest
 import requests
 
 from tests.mlflow_server import MlflowServer
-from tests.requirements import needs
+from tests.requirements import CHROMIUM, needs_chromium
 from tutelage.records import mlflow_views
 from tutelage.records.sweep_dir import SweepDir
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--window-size=1700,1500",
@@ -25,7 +24,7 @@ FLAGS = (
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.ray,
-    needs(CHROMIUM, "Chromium on this machine: apt-get install chromium"),
+    needs_chromium,
 ]
 
 

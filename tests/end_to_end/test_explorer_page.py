@@ -23,9 +23,11 @@ import requests
 from playwright.sync_api import expect
 from typer.testing import CliRunner
 
+from tests.browser import chromium
 from tests.dashboard.test_servers import dashboard
-from tests.end_to_end.explored import LAYERS, Explorer, chromium, near, needs_chromium, opened, sweep_both
+from tests.end_to_end.explored import LAYERS, WAIT_MS, Explorer, near, opened, sweep_both
 from tests.mlflow_server import MlflowServer
+from tests.requirements import needs_chromium
 from tutelage import plugins
 from tutelage.cli import app
 from tutelage.dashboard.settings import STORAGE
@@ -68,7 +70,7 @@ def served(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
         explorer, _ = stack.enter_context(started)
         server = starting.result()
         stack.callback(server.kill)
-        browser = stack.enter_context(chromium())
+        browser = stack.enter_context(chromium(WAIT_MS))
         yield Served(home, other, f"{server.uri}/tutelage/", explorer, browser)
 
 

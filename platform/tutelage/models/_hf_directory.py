@@ -15,6 +15,7 @@ from torch import nn
 
 from tutelage.errors import InputError, UnreachableError
 from tutelage.files import existing_folder
+from tutelage.models import _tokenizer_file
 
 SHOWN = 4  # names in a message
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
@@ -148,19 +149,11 @@ def _without_pooler(made: Any, config: Any) -> dict[str, bool]:
 
 def tokenizer(directory: Path, vocabulary_size: int) -> Any:
     """Return the tokenizer (of the library `tokenizers`). Raises `InputError` for one of another vocabulary."""
-    from tokenizers import Tokenizer
-
     path = directory / "tokenizer.json"
-    try:
-        found = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain Exceptions
-        raise InputError(f"{path}: is no tokenizer ({_first(error)}).") from error
-    found.no_padding()
-    found.no_truncation()
-    largest = max(found.get_vocab(with_added_tokens=True).values(), default=-1)
-    if not _LEAST_SHARE * vocabulary_size <= largest + 1 <= vocabulary_size:
+    found, count = _tokenizer_file.read(path)
+    if not _LEAST_SHARE * vocabulary_size <= count <= vocabulary_size:
         raise InputError(
-            f"{path}: the tokenizer has {largest + 1:,} pieces and the network's vocabulary (config.json) {vocabulary_size:,}: "
+            f"{path}: the tokenizer has {count:,} pieces and the network's vocabulary (config.json) {vocabulary_size:,}: "
             "it is the tokenizer of another network. Save the one that the network was trained with."
         )
     return found

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tutelage.errors import InputError, UnreachableError
 from tutelage.files import sha256_of
+from tutelage.models import _tokenizer_file
 from tutelage.signature import UNKNOWN_TOKEN
 
 Package = Literal["wordllama"]
@@ -90,15 +91,8 @@ def _open(path: Path, package: str, width: int) -> Any:
 
 
 def _tokenizer(path: Path, num_pieces: int) -> Any:
-    from tokenizers import Tokenizer
-
-    try:
-        found = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain Exceptions
-        raise InputError(f"{path}: is no tokenizer ({error}).") from error
-    found.no_padding()
-    found.no_truncation()
-    if (count := max(found.get_vocab(with_added_tokens=True).values(), default=-1) + 1) != num_pieces:
+    found, count = _tokenizer_file.read(path)
+    if count != num_pieces:
         raise InputError(
             f"{path}: the tokenizer has {count:,} pieces and the table of embeddings {num_pieces:,}: they do not belong "
             "together. Install the package's published version again."
