@@ -6,7 +6,7 @@ The student is the spec's. Where a setting is searched, its lowest value or firs
 `--methods` names losses, such as `kd fitnet "kd + fitnet"`, where the last is the sum of both; without it the spec's loss is
 measured. The students of a seed have the same network, initial weights, epochs and order of examples. Teacher and students
 are trained in this process, one at a time, on one thread; a teacher with `epochs: 0` is taken as it is. Finished results are
-kept, so an interrupted benchmark continues.
+kept, so an interrupted benchmark continues; other settings need another storage.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def main() -> None:
     loaded = loading.load(Path(options.spec), options.overrides)
     home = Path(options.storage) / "benchmarks" / f"teaching-{loaded.name}"
     home.mkdir(parents=True, exist_ok=True)
+    if not is_of(home / "spec.json", loaded.resolved()):
+        parser.error(f"{home} has results of other settings. Choose another --storage.")
     found = Kept(home / "results.json")
     config = TrialConfig.model_validate(next(iter(loaded.space.corners())))
     arms = {name: with_method(config, method_of(name)) for name in options.methods} or {DISTILLED: config}
@@ -61,6 +63,13 @@ def main() -> None:
         for name, own in {ALONE: label_only(config), **arms}.items():
             found.make(f"{name}/{seed}", lambda own=own, seed=seed: of_student(own, seed, room))
     show(found, list(arms), room.built_task.measures, options)
+
+
+def is_of(path: Path, settings: dict[str, Any]) -> bool:
+    """Return whether kept results have these settings, which are kept with the first ones."""
+    if not path.exists():
+        write_json(path, settings)
+    return bool(json.loads(path.read_text()) == settings)
 
 
 def method_of(name: str) -> Any:

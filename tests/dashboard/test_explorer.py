@@ -257,6 +257,27 @@ def test_a_running_sweep_grows_and_keeps_focus_and_selection(page: Any, server: 
     expect(page.locator("#card-title")).to_have_text("t0024")
 
 
+def test_a_refresh_leaves_a_click_that_has_begun_and_the_focus_on_a_policys_student(page: Any, server: ExplorerServer) -> None:
+    from playwright.sync_api import expect
+
+    whole = server.snapshots[SWEEP]
+    server.snapshots[SWEEP] = grown(whole, 100)
+    open_page(page, server, "&focus=t0024")
+    choice = page.locator(".choices > li").first.locator("button")
+    before = choice.inner_text()
+    choice.focus()
+    server.snapshots[SWEEP] = grown(whole, 150)
+    expect(page.locator("#live")).to_contain_text("50 more candidates")
+    assert choice.inner_text() != before
+    expect(choice).to_be_focused()
+    page.locator(".candidate-card").get_by_role("button", name="Compare").hover()
+    page.mouse.down()
+    server.snapshots[SWEEP] = {**grown(whole, 149), "revision": "later"}
+    expect(page.locator(".facts")).to_contain_text("149 candidates")
+    page.mouse.up()
+    expect(page.locator(".candidate-card").get_by_role("button", name="Compared")).to_be_visible()
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
@@ -303,6 +324,25 @@ def test_a_second_sweep_is_drawn_over_the_first(page: Any, server: ExplorerServe
     expect(page).to_have_url(re.compile("with=other"))
     page.reload()
     expect(page.locator(".legend")).to_contain_text("the other")
+
+
+def test_of_two_sweeps_chosen_in_turn_the_later_is_drawn(page: Any, server: ExplorerServer) -> None:
+    from playwright.sync_api import expect
+
+    document = grown(server.snapshots[SWEEP], 60)
+    for name in ("slow", "quick"):
+        server.snapshots[name] = {**document, "sweep": {**document["sweep"], "name": name, "run_id": name, "state": "finished"}}
+    open_page(page, server)
+    waiting: list[Any] = []
+    page.route("**/sweeps/slow/snapshot", lambda route: waiting.append(route))
+    page.get_by_label("Compare with").select_option("slow")
+    page.get_by_label("Compare with").select_option("quick")
+    expect(page.locator(".legend")).to_contain_text("quick")
+    with page.expect_response("**/sweeps/slow/snapshot"):
+        waiting[0].continue_()
+    page.wait_for_timeout(200)
+    expect(page.locator(".legend")).to_contain_text("quick")
+    expect(page).to_have_url(re.compile("with=quick"))
 
 
 def test_promotion_is_confirmed_and_carries_the_token(page: Any, server: ExplorerServer) -> None:

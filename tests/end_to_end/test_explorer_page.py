@@ -260,7 +260,7 @@ def inside(explorer: Explorer) -> set[str]:
     """Return the candidates that the limits and the ranges of the page's fields let through."""
     found = set(explorer.ids(lambda row: explorer.document["is_feasible"][row]))
     for measure in ("params", "accuracy"):
-        fields = explorer.page.locator(f"input[data-filter^='{measure} ']")
+        fields = explorer.page.locator(f"input[data-focus^='{measure} ']")
         low, high = (float(one.input_value()) for one in fields.all())
         found &= {name for name, value in explorer.values(measure).items() if value is not None and low <= value <= high}
     return found

@@ -32,6 +32,7 @@ class Page {
   private aside: ReturnType<typeof setTimeout> | undefined;
   private shownHash = '';
   private numOpened = 0;
+  private numOverlaid = 0;
   private numOpening = 0; // that have not ended
   private readonly header: HeaderPart;
   private readonly scatter: ScatterPart;
@@ -158,13 +159,15 @@ class Page {
 
   private async overlay(runId: string): Promise<void> {
     const { store } = this;
+    const place = ++this.numOverlaid; // another sweep may be chosen while this one loads
     if (!store || (runId === '' && !store.overlay)) return;
     try {
       const sweep = runId === '' ? null : await fetchSweep(runId);
-      if (this.store !== store) return;
+      if (this.store !== store || place !== this.numOverlaid) return;
       store.change({ overlay: runId });
       store.setOverlay(sweep);
     } catch (error) {
+      if (place !== this.numOverlaid) return;
       this.header.showProblem(error instanceof Error ? error.message : String(error));
     }
   }

@@ -6,15 +6,20 @@ import { full, labelWithUnit, settingText } from '../view/format';
 import { namesByRow } from '../draw/picture';
 import { stateText, type Model } from '../view/model';
 import type { Actions, Part } from './app';
-import { h, safeLink } from './dom';
+import { h, renew, safeLink } from './dom';
 import { toggled } from './scatter';
 
 export class CardPart implements Part {
   readonly element = h('section', { class: 'card candidate-card', 'aria-labelledby': 'card-title' });
+  private readonly facts = h('div');
+  private detail: HTMLElement | null = null;
+  private model: Model | null = null;
   private shown: unknown[] = [];
   session: Session = { canPromote: false, mlflow: '' };
 
-  constructor(private readonly actions: Actions) {}
+  constructor(private readonly actions: Actions) {
+    this.element.append(this.facts);
+  }
 
   update(model: Model): void {
     const { view, sweep } = model;
@@ -23,11 +28,9 @@ export class CardPart implements Part {
     if (now.every((value, place) => value === this.shown[place]) && this.shown.length > 0) return;
     const isSame = this.shown[0] === view.focus && this.shown[2] === sweep && this.shown[5] === this.session;
     this.shown = now;
-    const focused = this.element.contains(document.activeElement) ? document.activeElement!.getAttribute('data-action') : null;
-    const details = isSame ? this.element.querySelector('.detail') : null;
-    this.element.replaceChildren(...(row < 0 ? empty(view.focus) : this.content(model, row)));
-    if (row >= 0) this.element.append(details ?? this.detail(sweep.ids[row]));
-    if (focused) this.element.querySelector<HTMLElement>(`[data-action="${focused}"]`)?.focus();
+    this.model = model;
+    renew(this.facts, row < 0 ? empty(view.focus) : this.content(model, row));
+    if (!isSame) this.showDetail(row < 0 ? null : sweep.ids[row]);
   }
 
   private content(model: Model, row: number): HTMLElement[] {
@@ -45,22 +48,22 @@ export class CardPart implements Part {
 
   private buttons(model: Model, row: number): HTMLElement {
     const { sweep, view } = model;
-    const id = sweep.ids[row];
-    const isChosen = view.chosen.includes(id);
+    const isChosen = view.chosen.includes(sweep.ids[row]);
     const compare = (): void => {
-      this.actions.change({ chosen: toggled(view.chosen, id) });
+      const { chosen, focus } = this.model!.view;
+      this.actions.change({ chosen: toggled(chosen, focus) });
     };
-    const parts = [h('button', { type: 'button', 'data-action': 'compare', 'aria-pressed': isChosen, onclick: compare }, isChosen ? 'Compared' : 'Compare')];
+    const parts = [h('button', { type: 'button', 'data-focus': 'compare', 'aria-pressed': isChosen, onclick: compare }, isChosen ? 'Compared' : 'Compare')];
     const address = sweep.runLink.replace('{experiment_id}', encodeURIComponent(sweep.experimentId)).replace('{run_id}', encodeURIComponent(sweep.runIds[row]));
     const link = sweep.runLink !== '' && sweep.runIds[row] !== '' ? safeLink(address) : null;
-    const run = link ? [h('a', { class: 'button', href: link, 'data-action': 'run' }, 'Run in MLflow')] : [];
+    const run = link ? [h('a', { class: 'button', href: link, 'data-focus': 'run' }, 'Run in MLflow')] : [];
     const parent = sweep.parent[row] >= 0 ? [this.parent(sweep.ids[sweep.parent[row]])] : [];
-    if (this.session.canPromote) parts.push(h('button', { type: 'button', class: 'strong', 'data-action': 'promote', onclick: () => { this.actions.promote(id); } }, 'Promote…'));
+    if (this.session.canPromote) parts.push(h('button', { type: 'button', class: 'strong', 'data-focus': 'promote', onclick: () => { this.actions.promote(this.model!.view.focus); } }, 'Promote…'));
     return h('div', { class: 'row' }, ...parts, ...run, ...parent);
   }
 
   private parent(id: string): HTMLElement {
-    return h('button', { type: 'button', 'data-action': 'parent', onclick: () => { this.actions.change({ focus: id }); } }, `Parent ${id}`);
+    return h('button', { type: 'button', 'data-focus': 'parent', onclick: () => { this.actions.change({ focus: id }); } }, `Parent ${id}`);
   }
 
   private values({ sweep }: Model, row: number): HTMLElement {
@@ -81,8 +84,13 @@ export class CardPart implements Part {
     return [h('h3', {}, 'Settings'), h('dl', { class: 'values' }, ...lines)];
   }
 
-  private detail(id: string): HTMLElement {
+  private showDetail(id: string | null): void {
+    this.detail?.remove();
+    this.detail = null;
+    if (id === null) return;
     const place = h('div', { class: 'detail' }, h('p', { class: 'quiet' }, 'Loading its layers and lineage…'));
+    this.detail = place;
+    this.element.append(place);
     this.actions.detail(id).then(
       (detail) => {
         place.replaceChildren(...detailParts(detail, this.session.mlflow));
@@ -91,7 +99,6 @@ export class CardPart implements Part {
         place.replaceChildren(h('p', { class: 'quiet' }, error instanceof Error ? error.message : String(error)));
       },
     );
-    return place;
   }
 }
 

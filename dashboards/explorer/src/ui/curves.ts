@@ -6,7 +6,7 @@ import { compact, full } from '../view/format';
 import type { Model } from '../view/model';
 import type { Actions, Part } from './app';
 import { lineChart } from './chart';
-import { h, setText } from './dom';
+import { h, renew, setText } from './dom';
 import { chosenColour } from './scatter';
 
 type Points = [number[], number[]];
@@ -40,7 +40,7 @@ export class CurvesPart implements Part {
     const now = [model.view.chosen, model.sweep.runId];
     if (now.every((value, place) => value === this.shown[place]) && this.shown.length > 0) return;
     this.shown = now;
-    this.chips.replaceChildren(...model.view.chosen.map((id, place) => this.chip(id, place)));
+    renew(this.chips, model.view.chosen.map((id, place) => this.chip(id, place)));
     void this.load(model.view.chosen, now);
   }
 

@@ -21,6 +21,28 @@ export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/**
+ * Give an element these children, and leave those that stand there already and are equal: a click that has begun on one, its focus
+ * and what was typed in it stay. Focus in a replaced child goes to the element with the same `data-focus`.
+ * Listeners of equal children are the first ones, so they must read what they need from the page's state.
+ */
+export function renew(element: Element, children: readonly Element[]): void {
+  const focused = element.contains(document.activeElement) ? document.activeElement!.getAttribute('data-focus') : null;
+  children.forEach((child, place) => {
+    const old = element.children.item(place);
+    if (!old) element.append(child);
+    else if (old !== child && !old.isEqualNode(child)) old.replaceWith(child);
+  });
+  while (element.children.length > children.length) element.lastElementChild!.remove();
+  if (focused !== null) focusOn(element, focused);
+}
+
+/** Move the focus to the element inside `element` with this `data-focus`, where there is one and it has it not yet. */
+export function focusOn(element: Element, key: string): void {
+  const found = element.querySelector<HTMLElement>(`[data-focus="${CSS.escape(key)}"]`);
+  if (found !== document.activeElement) found?.focus();
+}
+
 /** Return a link to a page of this server, or of another by http; null for any other scheme. */
 export function safeLink(address: string): string | null {
   const url = URL.canParse(address, location.href) ? new URL(address, location.href) : null;

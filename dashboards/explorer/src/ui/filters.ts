@@ -6,7 +6,7 @@ import { dimension, type Model } from '../view/model';
 import type { Range } from '../view/view';
 import { parseQuantity } from '../view/quantity';
 import type { Actions, Part } from './app';
-import { h } from './dom';
+import { focusOn, h, renew } from './dom';
 
 export class FiltersPart implements Part {
   readonly element: HTMLElement;
@@ -36,15 +36,13 @@ export class FiltersPart implements Part {
   }
 
   private show(model: Model): void {
-    const focused = document.activeElement?.getAttribute('data-filter');
-    this.list.replaceChildren(...[...model.view.brush].map(([key, range]) => this.chip(model, key, range)));
-    if (focused) [...this.list.querySelectorAll<HTMLElement>('[data-filter]')].find((one) => one.dataset['filter'] === focused)?.focus();
+    renew(this.list, [...model.view.brush].map(([key, range]) => this.chip(model, key, range)));
   }
 
   private chip(model: Model, key: string, [low, high]: Range): HTMLElement {
     const label = labelOf(model, key);
     const field = (end: 'from' | 'to', value: number): HTMLInputElement => {
-      const input = h('input', { type: 'text', inputmode: 'decimal', value, 'data-filter': `${key} ${end}`, 'aria-label': `${label}, ${end}` });
+      const input = h('input', { type: 'text', inputmode: 'decimal', value, 'data-focus': `${key} ${end}`, 'aria-label': `${label}, ${end}` });
       input.addEventListener('change', () => {
         const parsed = parseQuantity(input.value);
         input.setAttribute('aria-invalid', String(Number.isNaN(parsed)));
@@ -61,7 +59,7 @@ export class FiltersPart implements Part {
     if (key === '' || !this.model) return;
     const [low, high] = padded(dimension(this.model.sweep, key), 'linear', 0);
     this.set(key, [low, high]);
-    [...this.list.querySelectorAll<HTMLElement>('[data-filter]')].find((one) => one.dataset['filter'] === `${key} from`)?.focus();
+    focusOn(this.list, `${key} from`);
   }
 
   private set(key: string, range: Range | null): void {

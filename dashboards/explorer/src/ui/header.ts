@@ -6,7 +6,7 @@ import { duration, grouped, short } from '../view/format';
 import type { Model } from '../view/model';
 import type { Theme } from '../view/view';
 import type { Actions, Part } from './app';
-import { h, setText } from './dom';
+import { h, renew, setText } from './dom';
 
 export interface HeaderActions extends Actions {
   open(runId: string): void;
@@ -64,7 +64,7 @@ export class HeaderPart implements Part {
     setText(this.state, sweep.state);
     this.state.dataset['state'] = sweep.state;
     setText(this.facts, factsOf(sweep));
-    this.notes.replaceChildren(...sweep.notes.map((note) => h('li', {}, note)));
+    renew(this.notes, sweep.notes.map((note) => h('li', {}, note)));
     document.title = `${sweep.name} · Tutelage explorer`;
   }
 

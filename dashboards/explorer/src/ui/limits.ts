@@ -8,7 +8,7 @@ import { full, grouped, short } from '../view/format';
 import type { Model } from '../view/model';
 import { parseQuantity } from '../view/quantity';
 import type { Actions, Part } from './app';
-import { h, setText } from './dom';
+import { h, renew, setText } from './dom';
 import { valueText } from './scatter';
 
 const STEPS = 400;
@@ -70,26 +70,26 @@ export class LimitsPart implements Part {
 
   private showChoices(model: Model): void {
     this.shown = model.choices;
-    this.choices.replaceChildren(...model.choices.map((choice) => this.choice(model, choice)));
+    renew(this.choices, model.choices.map((choice) => this.choice(model, choice)));
   }
 
   private choice(model: Model, choice: Choice): HTMLElement {
     const { policy, row } = choice;
     const options = [...policy.options].filter(([, value]) => !isEmpty(value)).map(([name, value]) => `${name} ${JSON.stringify(value)}`);
     const title = h('span', { class: 'policy' }, policy.name, options.length > 0 ? h('span', { class: 'quiet' }, ` ${options.join(', ')}`) : null);
-    if (row >= 0) return h('li', { class: 'taken' }, title, this.candidate(model, row, primaryText(model, row), this.valuesText(model, row)));
+    if (row >= 0) return h('li', { class: 'taken' }, title, this.candidate(model, row, policy.name, primaryText(model, row), this.valuesText(model, row)));
     if (choice.unknown !== '') return h('li', {}, title, h('span', { class: 'quiet' }, choice.unknown));
     if (choice.nearest.length === 0) return h('li', {}, title, h('span', { class: 'quiet' }, policy.reason || 'takes none'));
-    const misses = choice.nearest.map((near) => h('li', {}, this.candidate(model, near.row, missText(model, near))));
+    const misses = choice.nearest.map((near, place) => h('li', {}, this.candidate(model, near.row, `${policy.name} ${place}`, missText(model, near))));
     return h('li', { class: 'none' }, title, h('span', {}, 'nothing fits; the nearest:'), h('ol', {}, ...misses));
   }
 
-  private candidate(model: Model, row: number, text: string, title = ''): HTMLElement {
+  private candidate(model: Model, row: number, key: string, text: string, title = ''): HTMLElement {
     const id = model.sweep.ids[row];
     const focus = (): void => {
       this.actions.change({ focus: id });
     };
-    return h('button', { type: 'button', class: 'candidate', title, onclick: focus }, h('strong', {}, id), ` ${text}`);
+    return h('button', { type: 'button', class: 'candidate', title, 'data-focus': key, onclick: focus }, h('strong', {}, id), ` ${text}`);
   }
 
   private valuesText(model: Model, row: number): string {
