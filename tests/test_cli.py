@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import runpy
 import sys
@@ -14,7 +15,7 @@ import yaml
 
 from tests.conftest import SMALL_SPEC
 from tests.stored_sweep import write_sweep
-from tutelage import cli
+from tutelage import cli, console
 from tutelage.records import fronts
 from tutelage.records.sweep_dir import SweepDir
 
@@ -35,6 +36,15 @@ def spec_path(tmp_path: Path) -> Path:
     path = tmp_path / "sweep.yaml"
     path.write_text(yaml.safe_dump({**SMALL_SPEC, "storage": str(tmp_path / "storage")}))
     return path
+
+
+def test_a_sign_that_the_terminal_lacks_stops_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", written)
+    monkeypatch.setattr(cli, "app", lambda **_: console.say("a front of 3 ★"))
+    cli.main()
+    written.flush()
+    assert written.buffer.getvalue() == b"a front of 3 ?\n"  # type: ignore[attr-defined]
 
 
 def test_list_shows_every_family_and_suggests_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:

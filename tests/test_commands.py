@@ -315,6 +315,7 @@ def test_dashboard_passes_its_options_on(
         listener.close()
 
     monkeypatch.setattr(serving, "serve", serve)
+    home.storage.put("mlflow.db", b"")
     words = ("--storage", home.storage.uri, "--host", "127.0.0.1", "--port", "0")
     code, out, _ = shell("dashboard", "stored", *words, "--allow-promote", "--no-browser")
     assert (code, served["address"].run_id, served["browser"], served["settings"].can_promote) == (0, "run", False, True)

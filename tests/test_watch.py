@@ -74,3 +74,13 @@ def test_without_a_terminal_only_changes_are_printed(
 @pytest.mark.parametrize(("seconds", "expected"), [(3.4, "3 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 h")])
 def test_a_duration_is_in_the_unit_that_people_use(seconds: float, expected: str) -> None:
     assert watch.duration(seconds) == expected
+
+
+def test_a_terminal_without_its_marks_has_others(tmp_path: Path, make_record: Make) -> None:
+    home = new_sweep(tmp_path)
+    home.ledger.append(trials(make_record)[0])
+    home.update(state="finished")
+    written = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    watch.watch(home, 1.0, Console(file=written, width=100))
+    written.flush()
+    assert b"stored: finished" in written.buffer.getvalue() and b"*" in written.buffer.getvalue()  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from tutelage.console import plain
 from tutelage.records import fronts
 from tutelage.records.sweep_dir import SweepDir
 from tutelage.report import json_views
-from tutelage.report.text_plot import front_plot
+from tutelage.report.text_plot import front_plot, in_encoding
 
 ENDED = ("finished", "stopped", "failed", "interrupted")
 
@@ -23,13 +23,17 @@ def watch(home: SweepDir, every_s: float, console: Console) -> None:
     """Draw a sweep's status until it has ended; on no terminal, print it whenever it has changed."""
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
-            _repeat(home, every_s, lambda document: live.update(picture(home, document, console.size), refresh=True))
+            _repeat(
+                home,
+                every_s,
+                lambda document: live.update(picture(home, document, console.size, console.encoding), refresh=True),
+            )
         return
     last: list[Any] = [None]
 
     def print_change(document: dict[str, Any]) -> None:
         if document != last[0]:
-            console.print(picture(home, document, (100, 30)))
+            console.print(picture(home, document, (100, 30), console.encoding))
         last[0] = document
 
     _repeat(home, every_s, print_change)
@@ -44,7 +48,7 @@ def _repeat(home: SweepDir, every_s: float, show: Any) -> None:
         time.sleep(every_s)
 
 
-def picture(home: SweepDir, status: dict[str, Any], size: tuple[int, int]) -> Group:
+def picture(home: SweepDir, status: dict[str, Any], size: tuple[int, int], encoding: str = "utf-8") -> Group:
     """Return a status document as lines for a screen of (columns, rows): counts, running trials, the front as a plot."""
     columns, rows = size
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -57,7 +61,8 @@ def picture(home: SweepDir, status: dict[str, Any], size: tuple[int, int]) -> Gr
     if running:
         more = f" and {len(running) - 8} more" if len(running) > 8 else ""
         table.add_row("training", plain(", ".join(one["trial"] for one in running[:8]) + more))
-    return Group(table, *(Text(line) for line in _plot(home, columns, rows - table.row_count - 2)))
+    plot = in_encoding(_plot(home, columns, rows - table.row_count - 2), encoding)
+    return Group(table, *(Text(line, overflow="crop", no_wrap=True) for line in plot))
 
 
 def _front_text(status: dict[str, Any]) -> str:

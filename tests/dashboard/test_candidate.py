@@ -75,7 +75,9 @@ def test_layers_are_left_out_where_they_cannot_be_known(home: SweepDir) -> None:
     keep(home, checkpoint.build(about), about)
     assert len(shown(home)) > 4
     assert layers(home.storage.uri, "run of another sweep", "t0000") == []
-    assert shown(home, "../t0000") == shown(home, "t9999") == {}
+    assert shown(home, "t9999") == {}
+    checkpoint.write(home.files.writable_path("t0000"), checkpoint.build(about), about)
+    assert shown(home, "../t0000") == shown(home, "x/../../t0000") == {}, "a name in a snapshot of others leads nowhere else"
     path = home.student_path("t0000") / checkpoint.WEIGHTS
     path.write_bytes(path.read_bytes()[:50])
     assert shown(home) == {}, "the weights are cut short"

@@ -9,7 +9,16 @@ from typing import Any
 import mlflow
 import pytest
 
-from tutelage.dashboard.cell import _artifact_of
+from tests.dashboard.records import new_sweep
+from tutelage.dashboard.cell import _artifact_of, serve_in_thread
+from tutelage.errors import InputError
+
+
+def test_a_sweep_without_a_run_is_an_error(tmp_path: Path) -> None:
+    home = new_sweep(tmp_path)
+    home.files.remove("events.jsonl")
+    with pytest.raises(InputError, match=r"no run in MLflow yet.*tutelage resume stored"):
+        serve_in_thread(home)
 
 
 def test_what_it_downloads_does_not_stay_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,9 +124,13 @@ def test_a_watcher_needs_no_token(guarded: Any) -> None:
 
 @pytest.mark.parametrize(
     ("host", "expected"),
-    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("10.0.0.7", False), ("example.org", False)],
-)
+    [
+        ("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("10.0.0.7", False), ("127.0.0.2", False),
+        ("example.org", False),
+    ],
+)  # fmt: skip
 def test_only_this_machines_own_address_needs_no_token(host: str, expected: bool) -> None:
+    """Without a token a request must name one of these hosts, so an address of another name would open no page."""
     assert serving.is_loopback(host) is expected
     settings = serving.settings_for(host, "", promote=False)
     assert (settings.is_guarded, bool(settings.token)) == (not expected, not expected)
@@ -188,3 +192,5 @@ def test_a_port_that_is_taken_is_an_error() -> None:
         serving.listening("127.0.0.1", taken.getsockname()[1])
     with pytest.raises(InputError, match="--host"):
         serving.listening("256.1.1.1", 0)
+    with pytest.raises(InputError, match="--host"):
+        serving.listening(f"{'a' * 64}.example", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 
 from tests.dashboard.asgi import Answer, request
 from tests.dashboard.records import Make, new_sweep, track, trials
-from tutelage.dashboard import pages, reader
+from tutelage.dashboard import pages, promotion, reader
 from tutelage.dashboard.pages import explorer
 from tutelage.dashboard.reader import Reader
 from tutelage.dashboard.settings import Settings
@@ -87,9 +88,13 @@ def test_a_store_without_a_sweep_has_an_empty_list(uri: str) -> None:
 
 
 def test_a_snapshot_is_the_artifact_of_the_sweeps_run(uri: str, home: SweepDir) -> None:
-    answer = request(app_of(uri), f"/api/sweeps/{run_of(home)}/snapshot")
+    url = f"/api/sweeps/{run_of(home)}/snapshot"
+    answer = request(app_of(uri), url, accept_encoding="gzip, br")
     assert answer.headers["content-encoding"] == "gzip"
     assert answer.body == files_of(uri)(run_of(home), SNAPSHOT)
+    plain = request(app_of(uri), url)
+    assert "content-encoding" not in plain.headers, "such as curl's, which would print the bytes"
+    assert json.loads(plain.body) == answer.json()
     assert answer.json()["n"] == 8
     again = request(app_of(uri), f"/api/sweeps/{run_of(home)}/snapshot", if_none_match=answer.headers["etag"])
     assert (again.status, again.body) == (304, b"")
@@ -238,6 +243,28 @@ def test_a_promotion_is_off_unless_it_is_allowed_and_has_the_token(uri: str, hom
     assert (answer.status, answer.json()["error"]["what"]) == (409, "t0001 is not on the front.")
 
 
+def test_a_promotion_is_of_the_run_that_was_asked_for_whatever_its_snapshot_says(
+    uri: str, home: SweepDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = snapshot_of(home)
+    document["sweep"]["run_id"] = "of another sweep"
+    (name,) = [document["id"][row] for row in range(8) if document["is_on_front"][row]][:1]
+    selected: list[str] = []
+    monkeypatch.setattr(promotion, "_selected", lambda sweep, *_: selected.append(sweep) or {})
+    app = app_of(uri, lambda *_: packed(document), token="abc", can_promote=True, storage=str(home.storage.uri))
+    url, body = f"/api/sweeps/{run_of(home)}/promote", {"id": name, "model": "m"}
+    assert request(app, url, "POST", body, x_tutelage_token="abc").status == 200
+    assert selected == ["stored"]
+
+
+def test_names_that_are_no_text_are_answered(uri: str, home: SweepDir) -> None:
+    document = snapshot_of(home)
+    document["sweep"]["name"] = document["id"][7] = "half a pair \ud800"
+    url = f"/api/sweeps/{run_of(home)}/snapshot"
+    part = request(app_of(uri, lambda *_: packed(document)), f"{url}?since=6&revision={document['revision']}").json()
+    assert part["id"] == document["id"][6:] and part["sweep"]["name"] == document["sweep"]["name"]
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -269,6 +296,28 @@ def test_other_pages_are_not_found(uri: str, monkeypatch: pytest.MonkeyPatch, tm
         assert request(app_of(uri), "/../pages.py").status == 404
 
 
+def test_a_web_socket_is_closed(uri: str) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    for path in ("/", "/api/sweeps", "/assets/explorer.js"):
+        scope = {
+            "type": "websocket",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "headers": [],
+            "query_string": b"",
+        }
+        asyncio.run(app_of(uri)(scope, receive, send))
+    assert sent == ["websocket.close"] * 3
+
+
 def test_an_error_of_the_explorer_is_an_answer(uri: str, home: SweepDir, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: Reader) -> None:
         raise ZeroDivisionError
@@ -284,7 +333,7 @@ def test_a_snapshot_is_answered_as_it_is_stored(tmp_path: Path, uri: str, home: 
     data = packed(snapshot(2_000))
     app, url = app_of(uri, lambda *_: data), f"/api/sweeps/{run_of(home)}/snapshot"
     started_s = time.thread_time()
-    answer = request(app, url)
+    answer = request(app, url, accept_encoding="gzip")
     assert isinstance(answer, Answer) and answer.body == data
     assert time.thread_time() - started_s < 0.2
     assert len(data) < 250_000

@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from tests.dashboard.asgi import request
-from tutelage.dashboard.proxy import _Fetched, proxy
+from tutelage.dashboard.proxy import _Fetched, _seen_from_here, proxy
 from tutelage.dashboard.serving import listening
 from tutelage.dashboard.settings import Settings
 
@@ -40,6 +40,9 @@ def elsewhere() -> Iterator[tuple[Any, Seen]]:
             self.send_header("Content-Length", "2")
             self.end_headers()
             self.wfile.write(b"ok")
+
+        def do_POST(self) -> None:
+            self.do_GET()
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -111,6 +114,58 @@ def test_a_path_is_passed_on_as_it_was_sent(elsewhere: tuple[Any, Seen]) -> None
     app, seen = elsewhere
     request(app, "/artifacts/a%23b%3Fc%2Fd", x_tutelage_token="abc")
     assert [path for path, _ in seen] == ["/artifacts/a%23b%3Fc%2Fd"]
+
+
+@pytest.mark.parametrize("path", ["/%2e%2e/admin", "/../admin", "/a/./b", "/a/..%2Fadmin", "/a%5C..%5Cadmin"])
+def test_no_path_leaves_the_address_of_mlflow(elsewhere: tuple[Any, Seen], path: str) -> None:
+    app, seen = elsewhere
+    assert request(app, path, x_tutelage_token="abc").status == 400
+    request(app, "/a..b/...", x_tutelage_token="abc")
+    assert [path for path, _ in seen] == ["/a..b/..."]
+
+
+@pytest.mark.parametrize(
+    ("method", "origin", "status"),
+    [
+        ("POST", "http://127.0.0.1:5080", 200),
+        ("POST", "http://evil.example", 403),
+        ("POST", "http://127.0.0.1:9999", 403),
+        ("POST", "null", 403),
+        ("GET", "http://evil.example", 200),
+    ],
+)
+def test_only_the_pages_of_this_address_change_something(
+    elsewhere: tuple[Any, Seen], method: str, origin: str, status: int
+) -> None:
+    """MLflow refuses each `Origin` beside localhost: at any other name it would refuse this address's own pages."""
+    app, seen = elsewhere
+    answer = request(app, "/api/2.0/mlflow/runs/delete", method, b"{}", origin=origin, x_tutelage_token="abc")
+    assert answer.status == status
+    passed_on = [None if method == "POST" else origin] if status == 200 else []
+    assert [headers.get("origin") for _, headers in seen] == passed_on
+
+
+@pytest.mark.parametrize(
+    ("uri", "given", "expected"),
+    [
+        ("http://mlflow.example:5000", "http://mlflow.example:5000/a/?b=1#c", "/a/?b=1#c"),
+        ("https://user:word@mlflow.example", "http://mlflow.example", "/"),
+        ("http://mlflow.example/base", "http://mlflow.example/base/a", "/a"),
+        ("http://mlflow.example/base", "/base/a", "/a"),
+        ("http://mlflow.example/base", "http://mlflow.example/based", "http://mlflow.example/based"),
+        ("http://mlflow.example", "https://login.example/?back=1", "https://login.example/?back=1"),
+        ("http://mlflow.example", "login", "login"),
+        ("http://mlflow.example", "http://[", "http://["),
+    ],
+)
+def test_a_redirection_within_mlflow_stays_at_this_address(uri: str, given: str, expected: str) -> None:
+    assert _seen_from_here("location", given, uri) == expected
+
+
+def test_a_cookie_for_mlflows_host_is_one_for_this_host() -> None:
+    given = "session=a=b; Domain=mlflow.example; Path=/; HttpOnly"
+    assert _seen_from_here("set-cookie", given, "http://mlflow.example") == "session=a=b; Path=/; HttpOnly"
+    assert _seen_from_here("x-other", given, "http://mlflow.example") == given
 
 
 HALF = b"x" * 100_000

@@ -143,6 +143,41 @@ def test_a_snapshot_cut_short_is_an_error(home: SweepDir) -> None:
             unpacked(data[:length])
 
 
+def test_a_snapshot_with_a_spoilt_byte_is_an_error(home: SweepDir) -> None:
+    data = packed(snapshot_of(home))
+    for place in range(10, len(data), 7):
+        spoilt = bytearray(data)
+        spoilt[place] ^= 0xFF
+        with pytest.raises(ValueError, match="snapshot"):
+            unpacked(bytes(spoilt))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sweep": None}, {"sweep": {"name": "x"}}, {"sweep": {"name": "x", "commands": None}}, {"id": None}, {"run_id": []},
+        {"is_on_front": [True]}, {"revision": None}, {"n": "8"}, {"n": [8]}, {"n": 7}, {"values": {"accuracy": [0.5]}},
+        {"values": [0.5]}, {"config": {"a": None}}, {"config": {"a": {"values": [1]}}}, {"seeds": []},
+        {"mean": {"accuracy": [float("nan")] * 8}}, {"n": float("inf")},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_document_without_what_requests_read_is_an_error(home: SweepDir, change: dict[str, object]) -> None:
+    """Whoever may write to MLflow can put another document at the snapshot's place."""
+    document = snapshot_of(home)
+    assert document["n"] == 8
+    with pytest.raises(ValueError, match="snapshot"):
+        unpacked(gzip.compress(json.dumps({**document, **change}).encode()))
+
+
+def test_a_snapshot_that_would_fill_the_memory_is_an_error(home: SweepDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = json.dumps(snapshot_of(home)).encode()
+    monkeypatch.setattr(snapshots, "MOST_BYTES", len(text))
+    assert unpacked(gzip.compress(text))["n"] == 8
+    with pytest.raises(ValueError, match="snapshot"):
+        unpacked(gzip.compress(text + b" "))
+
+
 def test_a_page_with_an_increment_has_what_a_new_page_has(home: SweepDir) -> None:
     whole = snapshot_of(home)
     part = increment(whole, 5, whole["revision"])

@@ -124,10 +124,20 @@ TROUBLE = {  # series of an hour and a half, a value a minute; and what the aler
 @pytest.mark.parametrize("alert", RULES)
 def test_an_alert_fires_when_it_should_and_says_so(alert: str, tmp_path: Path) -> None:
     given, summary = TROUBLE[alert]
-    series = [{"series": f'{name}, sweep="digits"}}', "values": values} for name, values in given.items()]
     labels = {"sweep": "digits", **({"job": "tutelage"} if "job" in str(given) else {})}
     expected = {"exp_labels": labels, "exp_annotations": {"summary": summary}}
-    rule = {"eval_time": "90m", "alertname": alert, "exp_alerts": [expected]}
+    check_alert(tmp_path, given, {"eval_time": "90m", "alertname": alert, "exp_alerts": [expected]})
+
+
+def test_a_sweep_may_train_its_first_student_for_an_hour(tmp_path: Path) -> None:
+    given, _ = TROUBLE["TutelageNoResults"]
+    started = {name: values.replace("5x", "0x") for name, values in given.items()}
+    check_alert(tmp_path, started, {"eval_time": "50m", "alertname": "TutelageNoResults", "exp_alerts": []})
+
+
+def check_alert(tmp_path: Path, given: dict[str, str], rule: dict[str, Any]) -> None:
+    """Fail if promtool finds that an alert is not as expected, by series whose names lack the label of the sweep."""
+    series = [{"series": f'{name}, sweep="digits"}}', "values": values} for name, values in given.items()]
     tests = [{"interval": "1m", "input_series": series, "alert_rule_test": [rule]}]
     path = tmp_path / "test.yaml"
     path.write_text(yaml.safe_dump({"rule_files": [str(GRAFANA / "alerts.yaml")], "tests": tests}))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tests.dashboard.records import Make
 from tutelage.objectives import objective
-from tutelage.report.text_plot import front_plot
+from tutelage.report.text_plot import front_plot, in_encoding
 
 OBJECTIVES = (objective("accuracy"), replace(objective("params"), reference=1e6))
 TEACHER = {"accuracy": 0.9, "params": 1e5}
@@ -46,3 +46,17 @@ def test_it_fits_into_its_size(make_record: Make) -> None:
         lines = front_plot(records, OBJECTIVES, TEACHER, width, height)
         assert len(lines) == height
         assert max(map(len, lines)) <= width
+
+
+def test_long_numbers_leave_room_for_the_plot(make_record: Make) -> None:
+    records = [make_record(n, accuracy=n / 4, params=10.0 + n, macs=10.0 ** (18 + n)) for n in range(3)]
+    lines = front_plot(records, (objective("macs"), OBJECTIVES[1]), {}, 24, 6)
+    assert "●" in "".join(lines)
+
+
+def test_an_encoding_without_its_marks_has_others(make_record: Make) -> None:
+    records = [make_record(0, accuracy=0.7, params=10.0), make_record(1, accuracy=0.5, params=1000.0)]
+    lines = front_plot(records, OBJECTIVES, TEACHER, 49, 8)
+    assert in_encoding(lines, "utf-8") == lines
+    plain = "\n".join(in_encoding(lines, "latin-1"))
+    assert plain.isascii() and [plain.count(mark) for mark in "*.T|+"] == [1, 3, 1, 5, 1]

@@ -6,6 +6,7 @@ stdout carries the result, stderr the progress; `--json` prints one JSON documen
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from contextlib import suppress
@@ -46,6 +47,8 @@ def main() -> None:
 
     Modules of the user's own are also found in the working directory, after all that is installed.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal whose encoding lacks a sign shows ? in its place
     with suppress(FileNotFoundError):  # the working directory may have been removed
         if (here := os.getcwd()) not in sys.path:
             sys.path.append(here)

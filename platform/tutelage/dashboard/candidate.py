@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,21 +15,20 @@ from tutelage.records import sweeps
 from tutelage.redaction import redacted
 
 HIDDEN = ("mlflow.", "tutelage.")
-ARTIFACT = "error.txt"  # of a failed trial's run
+STUDENT = re.compile(r"t[0-9]{4,}(\.[0-9]+)?")  # a candidate's name, which is that of a directory
 
 
 def detail(reader: Reader, run_id: str, name: str, storage: str = "") -> dict[str, Any]:
     """Return the details of a candidate of the sweep of a run; its layers are known where `storage` has its files."""
     document, run = reader.candidate(run_id, name)
-    sweep = document["sweep"]
     return {
         "id": name,
         "run_id": run.info.run_id,
         "curves": reader.curves(run),
-        "layers": layers(storage, str(sweep["run_id"]), name) if storage else [],
+        "layers": layers(storage, run_id, name) if storage else [],
         "settings": redacted(dict(sorted(run.data.params.items()))),
         "lineage": _lineage(document, run),
-        "command": str(sweep["commands"].get("reproduce", "")),
+        "command": str(document["sweep"]["commands"].get("reproduce", "")),
         "error": redacted(run.data.tags.get("error")),
     }
 
@@ -46,6 +46,8 @@ def layers(storage: str, run_id: str, name: str) -> list[dict[str, Any]]:
     """
     from tutelage.networks import checkpoint
 
+    if not STUDENT.fullmatch(name):  # a name in a snapshot could lead out of the sweep's directory
+        return []
     try:
         home = sweeps.find(storage, run_id)
         directory = home.student_path(name)

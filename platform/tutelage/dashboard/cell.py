@@ -17,6 +17,7 @@ from tutelage.dashboard.pages import explorer
 from tutelage.dashboard.reader import Reader
 from tutelage.dashboard.serving import listening
 from tutelage.dashboard.settings import Settings
+from tutelage.errors import InputError
 from tutelage.records.sweep_dir import SweepDir
 
 _served: dict[tuple[str, str], str] = {}  # by MLflow's URI and the storage, the address
@@ -28,10 +29,15 @@ def serve_in_thread(home: SweepDir) -> str:
     It listens at this machine's own address and under no other name, so that no site reads it through a browser; it reads only,
     and may stand in a frame of another page: the notebook's.
     """
+    run_id = home.facts().get("run_id")
+    if run_id is None:
+        raise InputError(
+            f"sweep '{home.name}' has no run in MLflow yet, so there is nothing to explore: {home.command('resume')}."
+        )
     key = (home.tracking_uri, home.storage.uri)
     if key not in _served:
         _served[key] = _started(*key)
-    return f"{_served[key]}#sweep={quote(str(home.facts()['run_id']))}"
+    return f"{_served[key]}#sweep={quote(str(run_id))}"
 
 
 def _started(uri: str, storage: str) -> str:

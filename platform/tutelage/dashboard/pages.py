@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import logging
 from collections.abc import Callable
 from importlib.metadata import version
@@ -14,10 +16,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from tutelage.dashboard import candidate, guard, promotion
 from tutelage.dashboard.answers import RequestFailed
@@ -88,8 +91,10 @@ class _Explorer:
         etag = f'"{read.tag}"'
         if request.headers.get("if-none-match", "").removeprefix("W/") == etag:
             return Response(status_code=304, headers={**SAFE, "ETag": etag})
-        headers = {**SAFE, "ETag": etag, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-        return Response(read.data, media_type="application/json", headers=headers)
+        headers = {**SAFE, "ETag": etag, "Vary": "Accept-Encoding"}
+        if "gzip" not in request.headers.get("accept-encoding", ""):  # such as curl's
+            return Response(gzip.decompress(read.data), media_type="application/json", headers=headers)
+        return Response(read.data, media_type="application/json", headers={**headers, "Content-Encoding": "gzip"})
 
     def candidate(self, request: Request) -> Response:
         asked = request.path_params
@@ -102,8 +107,9 @@ class _Explorer:
         if not self._settings.is_token(request.headers.get(guard.HEADER)):
             raise guard.no_token()
         wanted = promotion.wanted(await request.body())
-        document = (await run_in_threadpool(self._reader.snapshot, request.path_params["run_id"])).document
-        return _json(await run_in_threadpool(promotion.promote, document, self._settings.storage, wanted))
+        run_id = request.path_params["run_id"]
+        document = (await run_in_threadpool(self._reader.snapshot, run_id)).document
+        return _json(await run_in_threadpool(promotion.promote, run_id, document, self._settings.storage, wanted))
 
 
 class _Page(StaticFiles):
@@ -119,6 +125,12 @@ class _Page(StaticFiles):
     async def check_config(self) -> None:
         """Take a directory that is not there: a checkout has no built page."""
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await super().__call__(scope, receive, send)
+        else:
+            await WebSocketClose()(scope, receive, send)
+
     async def get_response(self, path: str, scope: Scope) -> Response:
         if not (STATIC / "index.html").exists():
             return HTMLResponse(_NOT_BUILT, status_code=200 if path == "." else 404, headers=self._headers)
@@ -128,7 +140,8 @@ class _Page(StaticFiles):
 
 
 def _json(document: Any, status: int = 200) -> Response:
-    return JSONResponse(document, status_code=status, headers=SAFE)
+    text = json.dumps(document, allow_nan=False, separators=(",", ":"))  # ASCII: half a surrogate pair in a name is no UTF-8
+    return Response(text, status, media_type="application/json", headers=SAFE)
 
 
 def _failed(request: Request, error: RequestFailed) -> Response:

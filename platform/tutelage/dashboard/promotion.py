@@ -45,9 +45,12 @@ def wanted(body: bytes) -> Wanted:
     return found
 
 
-def promote(document: Mapping[str, Any], storage: str, wanted: Wanted) -> dict[str, Any]:
-    """Promote a student of a snapshot's sweep; return the registered version, whether it is the champion now, and why."""
-    home = _home(document, storage)
+def promote(run_id: str, document: Mapping[str, Any], storage: str, wanted: Wanted) -> dict[str, Any]:
+    """Promote a student of the sweep of a run; return the registered version, whether it is the champion now, and why.
+
+    `document` is the run's snapshot. It does not say which sweep is meant: whoever may write to MLflow can change it.
+    """
+    home = _home(run_id, storage)
     if wanted.name not in document["id"]:
         raise RequestFailed(404, f"There is no student {wanted.name!r:.80}.", "The sweep does not have it.", "Reload the page.")
     if not document["is_on_front"][document["id"].index(wanted.name)]:
@@ -61,9 +64,9 @@ def promote(document: Mapping[str, Any], storage: str, wanted: Wanted) -> dict[s
         _one_at_a_time.release()
 
 
-def _home(document: Mapping[str, Any], storage: str) -> SweepDir:
+def _home(run_id: str, storage: str) -> SweepDir:
     try:
-        home = sweeps.find(storage, str(document["sweep"]["run_id"]))
+        home = sweeps.find(storage, run_id)
     except InputError as error:
         raise RequestFailed(409, "The sweep's files are not here.", str(error), "Start the dashboard on its storage.") from None
     return home

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import quote, unquote_plus
+from urllib.parse import quote, unquote_plus, urlsplit, urlunsplit
 
 import anyio.from_thread
 import mlflow
@@ -27,6 +28,7 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from tutelage.dashboard import answers
+from tutelage.dashboard.answers import RequestFailed
 from tutelage.dashboard.guard import COOKIE, HEADER, LOOPBACK, QUERY, Guard, is_own
 from tutelage.dashboard.pages import explorer, to_the_page
 from tutelage.dashboard.reader import Reader
@@ -34,7 +36,8 @@ from tutelage.dashboard.settings import Settings
 
 TIMEOUT_S = 60.0
 CHUNK_BYTES = 65_536
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+READING = ("GET", "HEAD", "OPTIONS")
+METHODS = [*READING, "POST", "PUT", "PATCH", "DELETE"]
 _OF_ONE_CONNECTION = {  # headers that are not passed on (RFC 9110, 7.6.1), beside those that `Connection` names
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
     "transfer-encoding", "upgrade",
@@ -69,13 +72,15 @@ class _Fetched:
 
     async def page(self, request: Request) -> Response:
         """Pass a request on, and its answer back, both piece by piece."""
+        if rejection := _rejection(request):
+            return JSONResponse(rejection.document(), rejection.status)
         try:
             answer = await run_in_threadpool(self._passed_on, request)
         except ClientDisconnect:  # the request stays unfinished at the other server too, and nobody reads an answer
             return Response(status_code=400)
         except requests.RequestException as error:
             return JSONResponse(answers.out_of_reach(error).document(), 503)
-        return _PassedBack(answer)
+        return _PassedBack(answer, self._uri)
 
     def artifact(self, run_id: str, path: str) -> bytes | None:
         """Return a file of a run; None if it is not there."""
@@ -105,14 +110,12 @@ class _Fetched:
         return name == QUERY and self._settings.is_token(unquote_plus(value))
 
     def _headers(self, given: Headers) -> dict[str, str]:
-        """Return a request's headers for the other server: without the token, and as from that server's own pages.
+        """Return a request's headers for the other server: without the token, and without an `Origin`.
 
-        An `Origin` of a third site is left, so that MLflow refuses it.
+        It is that of this site's own pages, which MLflow would refuse at any other name than localhost.
         """
-        dropped = _of_one_connection(given) | _OF_THE_PROXY
+        dropped = _of_one_connection(given) | _OF_THE_PROXY | ({"origin"} if is_own(*_origin_and_host(given)) else set())
         headers = {name: ", ".join(given.getlist(name)) for name in given if name not in dropped}
-        if is_own(headers.get("origin", ""), given.get("host", "")):
-            headers["origin"] = self._uri
         if f"{QUERY}=" in headers.get("referer", ""):
             del headers["referer"]
         headers.pop("cookie", None)
@@ -124,13 +127,13 @@ class _Fetched:
 class _PassedBack(StreamingResponse):
     """Another server's answer, whose connection is given back at the end, or closed if the visitor has left before."""
 
-    def __init__(self, answer: requests.Response) -> None:
+    def __init__(self, answer: requests.Response, uri: str) -> None:
         super().__init__(answer.raw.stream(CHUNK_BYTES, decode_content=False), answer.status_code)  # compressed if it is
         self._answer = answer
         dropped = _of_one_connection(answer.headers)
         for name, value in answer.raw.headers.items():  # a header may stand twice, as Set-Cookie
             if name.lower() not in dropped:
-                self.headers.append(name, value)
+                self.headers.append(name, _seen_from_here(name.lower(), value, uri))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -156,6 +159,44 @@ class _Body(Iterable[bytes]):
             if piece:
                 return piece
         return b""
+
+
+def _rejection(request: Request) -> RequestFailed | None:
+    """Return the error of a request that is not passed on.
+
+    A path with dots would be shortened on its way, and could leave the address of MLflow for another service of its host.
+    Another site's page that changes something is refused here, because MLflow refuses it since 3.5 only.
+    """
+    if any(part in (".", "..") for part in request.scope["path"].replace("\\", "/").split("/")):
+        return RequestFailed(400, "There is no such page.", "Its path has a part of dots.", "Write the path without it.")
+    origin, host = _origin_and_host(request.headers)
+    if origin and request.method not in READING and not is_own(origin, host):
+        return RequestFailed(
+            403, "Nothing was changed.", "A page of another site asked for it.", "Use MLflow's page at this address."
+        )
+    return None
+
+
+def _origin_and_host(headers: Headers) -> tuple[str, str]:
+    return headers.get("origin", ""), headers.get("host", "")
+
+
+def _seen_from_here(name: str, value: str, uri: str) -> str:
+    """Return the value of an answer's header for a visitor of this address: of a redirection within MLflow, and of a cookie."""
+    if name == "location":
+        with suppress(ValueError):  # it is no address: the visitor's browser will say so
+            return _location(value, uri)
+    if name == "set-cookie":
+        return ";".join(part for part in value.split(";") if part.partition("=")[0].strip().lower() != "domain")
+    return value
+
+
+def _location(value: str, uri: str) -> str:
+    """Return where a redirection leads, without the other server's name and the path of `uri` where it stays within them."""
+    own, there = urlsplit(uri), urlsplit(value)
+    if there.netloc not in ("", own.netloc.rpartition("@")[2]) or not f"{there.path}/".startswith(f"{own.path}/"):
+        return value
+    return urlunsplit(("", "", there.path.removeprefix(own.path) or "/", there.query, there.fragment))
 
 
 def _body(request: Request) -> _Body | None:

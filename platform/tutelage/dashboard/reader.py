@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 FRESH_S = 1.0  # for which what was read is not read again: several pages may look at one sweep
+WRITING_S = 0.2  # after which a snapshot that is not whole is read again
 MOST_SHARE = 0.1  # of the time that reading the runs of a sweep without a snapshot, one by one, may take
 KEPT_BYTES = 32_000_000  # of snapshots in memory, as gzipped JSON; parsed they take many times that
 
@@ -141,19 +142,27 @@ class Reader:
         return run
 
     def _read(self, run: Run, kept: Read | None) -> Read:
-        data, note = (
-            self._artifact(run.info.run_id, SNAPSHOT),
-            "This sweep has no snapshot; it was read from its runs in MLflow.",
-        )
-        if data is not None:
-            tag = hashlib.sha256(data).hexdigest()[:32]
-            if kept and kept.tag == tag:
-                return Read(data=data, document=kept.document, tag=tag, until_s=time.monotonic() + FRESH_S)
+        try:
+            found = self._stored(run.info.run_id, kept)
+        except ValueError:
+            time.sleep(WRITING_S)  # the sweep may be writing it at this moment
             try:
-                return Read(data=data, document=unpacked(data), tag=tag, until_s=time.monotonic() + FRESH_S)
+                found = self._stored(run.info.run_id, kept)
             except ValueError as error:
                 logger.warning("the snapshot of run %s cannot be used: %s", run.info.run_id, error)
-                note = "The snapshot of this sweep is damaged; it was read from its runs in MLflow."
+                return self._of_runs(run, "The snapshot of this sweep is damaged; it was read from its runs in MLflow.")
+        return found or self._of_runs(run, "This sweep has no snapshot; it was read from its runs in MLflow.")
+
+    def _stored(self, run_id: str, kept: Read | None) -> Read | None:
+        """Return the snapshot that a sweep has written, None if there is none; `ValueError` for one that is not whole."""
+        data = self._artifact(run_id, SNAPSHOT)
+        if data is None:
+            return None
+        tag = hashlib.sha256(data).hexdigest()[:32]
+        document = kept.document if kept and kept.tag == tag else unpacked(data)
+        return Read(data=data, document=document, tag=tag, until_s=time.monotonic() + FRESH_S)
+
+    def _of_runs(self, run: Run, note: str) -> Read:
         started_s = time.monotonic()
         document = snapshot_of_runs(self._client, run, note)
         data, now_s = packed(document), time.monotonic()

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
+import threading
 import webbrowser
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tutelage.dashboard.guard import LOOPBACK
 from tutelage.dashboard.settings import Settings, new_token
 from tutelage.errors import InputError, UnreachableError
 from tutelage.records import mlflow_store, sweeps
+from tutelage.records.sweep_dir import SweepDir
 from tutelage.spec.loading import default_tracking_uri, whole_uri
 from tutelage.spec.paths import sqlite_path
 
@@ -30,24 +31,31 @@ class Address:
 
 def find(storage: str, name: str | None, tracking_uri: str | None) -> Address:
     """Return the MLflow of a sweep, or of a storage; `InputError` if there is no such sweep, or nothing was tracked yet."""
-    if name is not None:
-        home = sweeps.find(storage, name)
-        return Address(uri=tracking_uri or home.tracking_uri, run_id=home.facts().get("run_id", ""))
-    uri = whole_uri(tracking_uri) if tracking_uri else default_tracking_uri(storage)
+    home = sweeps.find(storage, name) if name is not None else None
+    uri = whole_uri(tracking_uri) if tracking_uri else home.tracking_uri if home else default_tracking_uri(storage)
     database = sqlite_path(uri)
     if database and not database.exists():
-        raise InputError(
-            f"there is no MLflow store at {database}: no sweep was run in {storage} yet. Run one (tutelage sweep SPEC), name "
-            "another --storage, or an MLflow server with --tracking-uri."
-        )
-    return Address(uri=uri)
+        raise InputError(f"there is no MLflow store at {database}: {_why_no_store(storage, home, tracking_uri)}")
+    return Address(uri=uri, run_id=home.facts().get("run_id", "") if home else "")
+
+
+def _why_no_store(storage: str, home: SweepDir | None, tracking_uri: str | None) -> str:
+    """Return why an SQLite store is not there, and the way out; opening it would make an empty one."""
+    if tracking_uri:
+        return "--tracking-uri names it. Name the database of an MLflow, or leave the option out for that of the storage."
+    if home:
+        return f"the sweep's runs were written to it, and it was moved or removed. `{home.command('track')}` writes them again."
+    if known := sweeps.all_of(storage):
+        return f"the sweeps in {storage} are tracked elsewhere. Name one: tutelage dashboard {known[0].name}."
+    return (
+        f"no sweep was run in {storage} yet. Run one (tutelage sweep SPEC), name another --storage, or an MLflow server with "
+        "--tracking-uri."
+    )
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether an address is reached from this machine only."""
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
+    """Return whether an address is this machine's own by one of the names that requests without a token may have."""
+    return host in LOOPBACK
 
 
 def settings_for(host: str, storage: str, *, promote: bool) -> Settings:
@@ -62,7 +70,7 @@ def listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last for a name that is no host name
         raise InputError(f"{host}:{port} cannot be listened at: {error}. Choose another --port, or --host.") from None
 
 
@@ -109,6 +117,11 @@ def urls(listener: socket.socket, address: Address, settings: Settings) -> tuple
     return f"http://{name}:{port}/tutelage/{token}{place}", f"http://{name}:{port}/{token if settings.is_guarded else ''}"
 
 
+def open_browser(url: str) -> None:
+    """Open a page in a thread of its own: a browser that runs in the terminal returns only when it is closed."""
+    threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
+
+
 def serve(address: Address, settings: Settings, listener: socket.socket, say: Callable[[str], None], *, browser: bool) -> None:
     """Serve until a signal ends it; says the addresses once they answer, and opens a browser."""
     import uvicorn
@@ -120,7 +133,7 @@ def serve(address: Address, settings: Settings, listener: socket.socket, say: Ca
             say(f"explorer: {explorer}")
             say(f"MLflow:   {of_mlflow}")
             if browser:
-                webbrowser.open(explorer)
+                open_browser(explorer)
 
     with listener:
         try:

@@ -6,11 +6,13 @@ It lies on the sweep's run in MLflow as `explorer/snapshot.json.gz`, because rea
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -28,6 +30,8 @@ from tutelage.redaction import redacted
 from tutelage.report.importance import importances
 
 WHOLE = ("is_on_front", "baselines")  # lists that an increment has whole
+BY_MEASURE = ("values", "last", "low", "high", "mean")  # mappings of a measure's name to its column
+MOST_BYTES = 500_000_000  # of an unpacked snapshot; one of a million candidates has 300 MB
 CHUNK = 2_000  # values that are written as JSON at a time; other threads run in between
 MOST_IN_FOREST = 2_000  # trials; the forest then takes five seconds
 CONFIRMED = ("confirmed_mean", "confirmed_low", "confirmed_high", "confirmed_seeds")
@@ -173,12 +177,35 @@ def _parts(value: Any) -> Iterator[str]:
 def unpacked(data: bytes) -> dict[str, Any]:
     """Return the document of `packed`; `ValueError` for bytes that are cut short or hold something else."""
     try:
-        document = json.loads(gzip.decompress(data))
-    except (OSError, EOFError, ValueError, RecursionError) as error:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            text = file.read(MOST_BYTES + 1)
+        document = json.loads(text, parse_constant=_no_number) if len(text) <= MOST_BYTES else None
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         raise ValueError(f"not a whole snapshot ({error})") from None
-    if not isinstance(document, dict) or document.get("format") != 1 or not isinstance(document.get("n"), int):
-        raise ValueError("not a snapshot of format 1")
+    if not _is_whole(document):
+        raise ValueError("not a snapshot of format 1 in which every column has an entry a candidate")
+    assert isinstance(document, dict)
     return document
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _is_whole(document: Any) -> bool:
+    """Return whether a document has what the explorer's requests read, and as many entries in each column as candidates.
+
+    Whoever may write to MLflow can put another file at the snapshot's place.
+    """
+    try:
+        lists = {name: one for name, one in document.items() if isinstance(one, list) and name != "baselines"}
+        measured = [column for name in BY_MEASURE for column in document.get(name, {}).values()]
+        searched = [one["values"] for one in document.get("config", {}).values()]
+        sweep, sizes = document["sweep"], {len(column) for column in (*lists.values(), *measured, *searched)}
+        has_parts = {"id", "run_id", "is_on_front"} <= lists.keys() and "name" in sweep and isinstance(sweep["commands"], dict)
+        return has_parts and sizes == {document["n"]} and document["format"] == 1 and isinstance(document["revision"], str)
+    except (AttributeError, KeyError, TypeError):
+        return False
 
 
 def increment(document: Mapping[str, Any], since: int, revision: str) -> dict[str, Any]:
@@ -191,7 +218,7 @@ def increment(document: Mapping[str, Any], since: int, revision: str) -> dict[st
     columns = {name: value[since:] for name, value in document.items() if isinstance(value, list) and name not in WHOLE}
     by_measure = {
         name: {measure: column[since:] for measure, column in document[name].items()}
-        for name in ("values", "last", "low", "high", "mean") if name in document
+        for name in BY_MEASURE if name in document
     }  # fmt: skip
     config = {name: {**one, "values": one["values"][since:]} for name, one in document.get("config", {}).items()}
     return {**document, "since": since, **columns, **by_measure, "config": config}

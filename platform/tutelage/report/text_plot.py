@@ -15,6 +15,8 @@ from tutelage.report.charts import axes_of
 
 FRONT, OTHER, TEACHER = "●", "·", "★"
 LEAST_WIDTH, LEAST_HEIGHT = 24, 6  # characters
+LEAST_COLUMNS = 4  # of the plot itself, beside the numbers of its axis
+_ASCII = str.maketrans({FRONT: "*", OTHER: ".", TEACHER: "T", "│": "|", "└": "+", "─": "-"})
 
 
 def front_plot(
@@ -34,7 +36,7 @@ def front_plot(
     if all(mark == TEACHER for _, mark in marks):
         return []
     left, columns, rows = _label_width(marks, up), max(width, LEAST_WIDTH), max(height, LEAST_HEIGHT) - 3
-    columns -= left + 2
+    columns = max(LEAST_COLUMNS, columns - left - 2)
     x, low_x, high_x = _places([measures[across.name] for measures, _ in marks], across, columns)
     y, low_y, high_y = _places([measures[up.name] for measures, _ in marks], up, rows)
     grid = [[" "] * columns for _ in range(rows)]
@@ -48,6 +50,15 @@ def front_plot(
     name = name if len(name) + 2 <= room else ""
     bottom = f"{'':>{left}}  {first}{name:^{room}}{last}"
     return [f"{'':>{left}} {_axis_name(up)}", *lines, f"{'':>{left}} └{'─' * columns}", bottom]
+
+
+def in_encoding(lines: Sequence[str], encoding: str) -> list[str]:
+    """Return the lines of a plot for a terminal of that encoding; without its marks: front *, dominated ., teacher T."""
+    try:
+        "".join(lines).encode(encoding)
+    except UnicodeEncodeError:
+        return [line.translate(_ASCII) for line in lines]
+    return list(lines)
 
 
 def _axis_name(measure: Measure) -> str:
