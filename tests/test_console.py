@@ -44,6 +44,13 @@ def test_json_contains_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == '{\n  "config": {\n    "token": "***",\n    "rate": 0.5\n  }\n}\n'
 
 
+def test_each_of_several_sentences_has_a_line_and_names_stand_in_one(capsys: pytest.CaptureFixture[str]) -> None:
+    document = {"notes": ["one, two, three", "a second"], "searched": ["a", "b"], "empty": [], "classes": {"\n": 2, "x": 1}}
+    console.show_mapping(document, as_json=False)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["notes one, two, three", "a second", "searched a, b", "empty", r"classes '\n' 2, x 1"]
+
+
 def test_on_a_narrow_terminal_names_and_numbers_are_whole_and_long_texts_are_shortened(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import textwrap
+from itertools import zip_longest
 from typing import Any
 
 import typer
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tutelage.escaping import for_terminal
+from tutelage.escaping import for_terminal, visible
 from tutelage.measure import Measure
 from tutelage.redaction import redact, redacted
 
@@ -75,20 +76,28 @@ def _cell(value: Any) -> str:
         whole = value == round(value) and abs(value) >= 10
         return "" if value != value else f"{value:,.0f}" if whole else f"{value:.4g}"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_cell(one)}" for key, one in value.items())
+        return ", ".join(f"{visible(key)} {_cell(one)}" for key, one in value.items())
     return ", ".join(map(_cell, value)) if isinstance(value, list) else str(value)
 
 
 def show_mapping(document: dict[str, Any], as_json: bool) -> None:
-    """Print a document's values, one a line."""
+    """Print a document's values, one a line; of several sentences, each has a line."""
     if as_json:
         show_json(document)
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value in document.items():
-        if key != "version":
-            table.add_row(plain(key), plain(_cell(value)))
+        if key == "version":
+            continue
+        texts = value if _has_sentences(value) else [_cell(value)]
+        for title, text in zip_longest([key], texts, fillvalue=""):
+            table.add_row(plain(title), plain(text))
     out.print(table)
+
+
+def _has_sentences(value: Any) -> bool:
+    """Return whether a value is a list of sentences, which have commas of their own, and not one of names or numbers."""
+    return isinstance(value, list) and any(isinstance(one, str) and " " in one for one in value)
 
 
 def show_options(rows: list[dict[str, str]]) -> None:

@@ -124,6 +124,14 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     assert_input_error(lambda: read(str(tmp_path)), str(tmp_path / "c.txt"), "line 2")
 
 
+def test_a_line_does_not_go_on_in_the_next_file(tmp_path: Path) -> None:
+    write(tmp_path, "ab", "a.txt")
+    write(tmp_path, "cd\nabcdabcdab\nd", "b.txt")
+    found = read(str(tmp_path), documents="lines")["train"]
+    assert sequences(found, "tokens") == ["ab", "\ncd", "\nabc"] and sequences(found, "token")[0] == "b\n"
+    assert sequences(read(str(tmp_path))["train"], "tokens") == ["abcd\n", "abc"], "a text goes on"
+
+
 @pytest.mark.parametrize(("content", "words"), [
     (b"", ["is empty"]),
     (b"a" * 9 + b"\xff" * 9, ["is not UTF-8"]),

@@ -112,6 +112,15 @@ def test_notes_describe_what_was_read(tmp_path: Path) -> None:
     assert any(note.startswith("splits: validation is stored separately; test is 0.1 of each class") for note in notes)
 
 
+def test_labels_that_may_be_mistakes_are_noted(tmp_path: Path) -> None:
+    config = folders(tmp_path)
+    odd = [("fly to oslo", "O O I-city", "bookflight"), ("to new york", "O B-day I-city", "bookflight")]
+    write(tmp_path / "train", *map(sentence, range(40)), *odd * 5)
+    notes = "; ".join(slots.read(config.model_copy(update={"validation_share": 0.01, "test_share": 0.01}), 0, "train").notes)
+    assert "intents that differ in case or blanks only: 'BookFlight' and 'bookflight'; are they one?" in notes
+    assert "train: 8 sentences have a label I- behind neither B- nor I- of its type" in notes
+
+
 def test_all_wrong_lines_of_all_folders_are_named_at_once(tmp_path: Path) -> None:
     config = folders(tmp_path)
     write(tmp_path / "train", ("fly to oslo", "O O", "BookFlight"), sentence(1), ("", "O", "BookFlight"), sentence(2))

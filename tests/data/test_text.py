@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from tests.data.common import assert_input_error
 from tutelage.data import UNKNOWN, Examples, Ragged, text
@@ -76,7 +78,9 @@ def test_whole_numbers_are_classes_and_empty_labels_of_training_are_unlabelled(t
     assert found.targets["class"].names == ("0", "1") and classes_of(found).count(UNKNOWN) == 1
     write(tmp_path / "b" / "train.jsonl", pairs)
     write(tmp_path / "b" / "test.jsonl", [("fine", None)])
-    assert_input_error(lambda: read(tmp_path / "b", "test"), "test.jsonl, line 1: the label '' is not in training")
+    assert_input_error(
+        lambda: read(tmp_path / "b", "test"), "test.jsonl, line 1: the label '' is not in training. Only training texts"
+    )
 
 
 def test_all_wrong_texts_are_named_at_once(tmp_path: Path) -> None:
@@ -87,6 +91,41 @@ def test_all_wrong_texts_are_named_at_once(tmp_path: Path) -> None:
         "line 3: 'label' is 0.5, no class", "line 4: has 9 words", "line 6: is not JSON", "line 7: is not an object",
         "line 8: has no 'text'; its keys are ", "Did you mean 'txt'",
     )  # fmt: skip
+
+
+def test_lines_that_no_reader_can_use_are_errors_with_their_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [pair(number) for number in range(4)])
+    half = '{"text": "fine \\ud800", "label": "good"}'
+    path.write_text("\n".join([path.read_text(), "", "[" * 100_000, half, '{"text": "fine", "label": "\\udc00"}', ""]))
+    assert_input_error(
+        lambda: read(path), "4 of 8 texts", "line 5: is empty. Remove it.", "line 6: is not JSON",
+        "line 7: 'text' has half of a surrogate pair", "line 8: 'label' has half of a surrogate pair",
+    )  # fmt: skip
+
+
+def test_words_for_missing_values_are_classes_and_texts_of_a_table(tmp_path: Path) -> None:
+    rows = [f"{('null', 'fine')[number % 2]} {number},{('None', 'NA')[number % 2]}" for number in range(40)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows, "null,None", "fine,"]))
+    found = read(tmp_path / "a.csv")
+    assert found.targets["class"].names == ("NA", "None") and classes_of(found).count(UNKNOWN) == 1
+    assert "null" in found.inputs["tokens"].names
+
+
+def test_whole_numbers_with_missing_ones_are_classes_of_a_parquet_table(tmp_path: Path) -> None:
+    labels = [None if number == 3 else number % 2 for number in range(40)]
+    pd.DataFrame({"text": [pair(number)[0] for number in range(40)], "label": labels}).to_parquet(tmp_path / "a.parquet")
+    found = read(tmp_path / "a.parquet")
+    assert found.targets["class"].names == ("0", "1") and classes_of(found).count(UNKNOWN) == 1
+    pd.DataFrame({"text": ["fine"] * 9, "label": [b"good"] * 9}).to_parquet(tmp_path / "b.parquet")
+    assert_input_error(lambda: read(tmp_path / "b.parquet"), "row 1: 'label' is b'good', no class")
+
+
+def test_one_column_is_not_text_and_class_and_one_word_at_least_is_known(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="'text' and 'label' are both 'label'"):
+        text.Config(path="a.csv", text="label")
+    path = write(tmp_path / "a.jsonl", [(f"word{number}", "ab"[number % 2]) for number in range(20)])
+    assert_input_error(lambda: read(path), str(path), "words stands 2 times in training", "set 'characters'")
+    assert read(path, characters=3).inputs["tokens"].names[0] == read(path, least_count=1).inputs["tokens"].names[0]
 
 
 def test_long_texts_are_cut_by_choice_and_noted(tmp_path: Path) -> None:

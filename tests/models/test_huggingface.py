@@ -151,6 +151,21 @@ def test_the_classes_of_a_directorys_own_head_are_mapped_by_name(
         build(KNOWN, SLOTS, CLASS, path=path, head="own")
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({0: "yes", 1: "no", 2: "yes"}, r"config.json: id2label calls several outputs 'yes'"),
+        ({1: "yes", 2: "no"}, r"config.json: id2label has the keys 1, 2…, and an output's key is its number"),
+    ],
+)
+def test_labels_that_name_no_output_or_two_are_an_error(tmp_path: Path, labels: dict[int, str], message: str) -> None:
+    hf_directories.write(tmp_path, "BertForSequenceClassification")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "id2label": labels}))
+    with pytest.raises(InputError, match=message):
+        build(KNOWN, CLASS, path=str(tmp_path), head="own")
+
+
 def test_a_causal_network_predicts_characters_from_earlier_ones(tmp_path: Path) -> None:
     path = str(hf_directories.causal(tmp_path))
     names = tuple("abc \n")

@@ -227,6 +227,11 @@ def test_classes_are_mapped_by_name_or_the_missing_ones_named(tmp_path: Path) ->
     assert torch.equal(found, run(unnamed, x=images)["y"][:, [2, 0]])
     refused("give either 'classes' or 'classes_path'", signature, path=str(unnamed), classes=["a"], classes_path="b")
     refused("names.text: not there", signature, path=str(unnamed), classes_path=str(tmp_path / "names.text"))
+    for content, message in (
+        ("dog\ncow\ncat\n\n", r"line 4 of 4 is empty.* Remove it"), ("\ndog\n\n", "line 1, 3 of 3 is"), ("", "txt: is empty"),
+    ):  # fmt: skip
+        (tmp_path / "names.txt").write_text(content, encoding="utf-8")
+        refused(message, signature, path=str(unnamed), classes_path=str(tmp_path / "names.txt"))
     refused("lacks the classes 'c', 'd' of 'characters'", with_characters("abcd"), **OPTIONS)
     assert build(with_characters("a b"), **OPTIONS).columns == [0, 1, 3, 2], "the space is the last one"
     twice = ["crane", "dog", "crane"]

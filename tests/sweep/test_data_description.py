@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tutelage.errors import InputError
 from tutelage.sweep import data_description
 from tutelage.training.context import TrainingContext
 
@@ -31,6 +32,7 @@ def test_the_description_has_classes_columns_and_inferred_settings(table: Traini
         "splits: validation is 0.2 of each class, drawn by the seed; test is 0.1 of each class, drawn by the seed",
         "left out the column 'id': it numbers the rows",
         "8 of 8 validation examples are also in training, with the same inputs",
+        "4 of 4 test examples are also in training, with the same inputs",
     ]
 
 
@@ -54,3 +56,18 @@ def test_classes_that_validation_lacks_and_repeated_sentences_are_noted(tmp_path
     found = data_description.document(TrainingContext(data=data, task="tagging", seed=0))
     assert "classes of 'intent' without an example in validation, with those in training: go (4)" in found["notes"]
     assert "1 of 2 validation examples are also in training, with the same inputs" in found["notes"]
+
+
+def test_examples_and_errors_of_the_test_split_are_found_before_a_search(tmp_path: Path) -> None:
+    for split, text in (("train", "good day\nbad day\n"), ("valid", "day\n"), ("test", "bad day\n")):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "seq.in").write_text(text * (10 if split == "train" else 1))
+        (tmp_path / split / "seq.out").write_text(
+            "B-a O\nO O\n" * 10 if split == "train" else "O\n" if split == "valid" else "O O\n"
+        )
+        (tmp_path / split / "label").write_text("a\nb\n" * 10 if split == "train" else "a\n")
+    context = TrainingContext(data={"slots": {"path": str(tmp_path)}}, task="tagging", seed=0)
+    assert "1 of 1 test examples are also in training, with the same inputs" in data_description.lines(context)
+    (tmp_path / "test" / "label").write_text("c\n")
+    with pytest.raises(InputError, match=r"test/label, line 1: 'c' is not in training"):
+        data_description.lines(context)

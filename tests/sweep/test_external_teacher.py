@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.plain import architecture_of
 from tutelage.errors import InputError
-from tutelage.networks import checkpoint
+from tutelage.networks import checkpoint, stages
 from tutelage.networks.weights import weights_of
 from tutelage.spec.sections import TeacherConfig
 from tutelage.sweep import external_teacher
@@ -120,6 +120,13 @@ def test_logits_of_a_teacher_with_more_classes_are_reordered_to_the_datas_classe
     checkpoint.write(tmp_path / "copy", found, kept)
     copy, _ = checkpoint.read(tmp_path / "copy")
     assert torch.equal(answers(copy, context), answers(found, context))
+    inner = dict(model.named_parameters())
+    weights = checkpoint.rows_of_classes(copy, dict(checkpoint.innermost(copy).named_parameters()))
+    for name, weight in weights.items():
+        expected = inner[name][1:].flip(0) if len(inner[name]) == 11 else inner[name]
+        assert torch.equal(weight, expected), "a student inherits the rows of its classes"
+    outline = stages.outline_of(copy, context.signature)
+    assert outline.weights == {name: tuple(weight.shape) for name, weight in weights.items()}
 
 
 def test_names_of_the_outputs_can_be_given(context: TrainingContext, tmp_path: Path) -> None:

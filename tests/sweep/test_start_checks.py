@@ -41,7 +41,7 @@ def misfit(start: Path, model: Any, signature: Signature) -> str:
     found = start_of(context)
     assert found is not None
     about = {"version": 2, "model": model, "signature": signature.document()}
-    return found.misfit(model, checkpoint.blank(about), signature)
+    return found.misfit(about, checkpoint.blank(about))
 
 
 @pytest.mark.parametrize(("name", "options", "signature"), CASES)
@@ -84,6 +84,17 @@ def test_a_file_of_a_smaller_vocabulary_is_no_start(tmp_path: Path) -> None:
     fewer = Signature(inputs=(replace(tokens, names=names),), outputs=(replace(token, names=names),))
     start = written(tmp_path / "net", {"causal_transformer": CAUSAL}, fewer) / checkpoint.WEIGHTS
     assert "stem.table.weight has the shape (5, 8) there and (8, 8)" in misfit(start, {"causal_transformer": CAUSAL}, TEXT)
+
+
+def test_a_file_of_a_larger_vocabulary_is_no_start_because_it_does_not_name_its_tokens(tmp_path: Path) -> None:
+    names = (*NAMES, "h", "i")
+    (tokens,), (token,) = TEXT.inputs, TEXT.outputs
+    more = Signature(inputs=(replace(tokens, names=names),), outputs=(replace(token, names=names),))
+    start = written(tmp_path / "net", {"causal_transformer": CAUSAL}, more) / checkpoint.WEIGHTS
+    found = misfit(start, {"causal_transformer": CAUSAL}, TEXT)
+    assert (
+        "stem.table.weight has 10 tokens there and 8 in the data, and the file does not say which. Give the directory" in found
+    )
 
 
 def test_no_checkpoint_is_an_error_that_says_what_to_give(tmp_path: Path) -> None:

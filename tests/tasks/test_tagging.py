@@ -212,3 +212,9 @@ def test_characters_beside_words_change_neither_baseline_nor_page() -> None:
     assert task.baseline(spelled, spelled) == task.baseline(plain, plain)
     one = [examples.head(1) for examples in (plain, spelled)]
     assert task.show(one[1], {}) == task.show(one[0], {})
+
+
+def test_data_without_any_slot_are_no_data_for_tagging() -> None:
+    """The F1 of no slot at all is 1, whatever a network finds."""
+    with pytest.raises(InputError, match=r"each token of training has the slot label O.* or read the sentences by `intents`"):
+        signature(Tagging(), example([([1, 2], [0, 0], 0), ([4, 5], [0, 0], 1)], slots=("O",)))

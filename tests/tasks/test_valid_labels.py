@@ -7,7 +7,8 @@ from itertools import pairwise, product
 import pytest
 import torch
 
-from tutelage.tasks._valid_labels import best_joint, best_valid
+from tutelage.errors import InputError
+from tutelage.tasks._valid_labels import best_joint, best_valid, check_begins
 
 NAMES = ("O", "B-a", "I-a", "B-b", "I-b", "E-b")
 
@@ -38,6 +39,14 @@ def test_the_best_valid_sequence_is_found_with_any_padding(filling: float) -> No
 
 def test_labels_of_which_no_sequence_is_valid_have_one_all_the_same() -> None:
     assert best_valid(torch.tensor([[[0.0, 2.0], [1.0, 0.0]]]), None, ("I-a", "I-b")).tolist() == [[1, 1]]
+
+
+def test_types_that_never_begin_are_an_error() -> None:
+    check_begins(NAMES, "task")
+    with pytest.raises(
+        InputError, match=r"task gives I- and E- only behind B- .* has I-c, E-d without B-.* set decode: largest"
+    ):
+        check_begins((*NAMES, "I-c", "E-d", "S-e"), "task")
 
 
 @pytest.mark.parametrize("filling", [0.0, float("nan"), float("inf")])

@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from tests.contexts import small_config
+from tests.plain import architecture_of
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint, inherit
 from tutelage.spec.sections import TrialConfig
@@ -112,6 +113,23 @@ def test_a_student_starts_from_given_weights_cut_to_its_shapes(context: Training
     for wrong in (tmp_path / "text", tmp_path / "none.safetensors"):
         with pytest.raises(InputError, match=f"{wrong} is no readable .safetensors file"):
             student.build(own, replace(context, start=wrong), 1)
+
+
+@pytest.mark.parametrize("names", ["9876543210", "x0123456789y", "13579", "abcde", "abcdefghijk"])
+def test_rows_of_a_head_are_those_of_classes_of_their_names(names: str, context: TrainingContext, tmp_path: Path) -> None:
+    """Other classes start at random, and so does a head of a file, which does not name its classes."""
+    own = config({"model": {"mlp": {"hidden": 16}}})
+    about = architecture_of({"mlp": {"hidden": 16}}, names=names)
+    other = checkpoint.seeded(about, 7)
+    checkpoint.write(tmp_path, other, about)
+    head, untrained = other.state_dict()["head.weight"], student.untrained(own, context, 1).state_dict()["head.weight"]
+    expected = [head[names.index(one)] if one in names else untrained[place] for place, one in enumerate("0123456789")]
+    assert torch.equal(
+        student.build(own, replace(context, start=tmp_path), 1).state_dict()["head.weight"], torch.stack(expected)
+    )
+    of_file = student.build(own, replace(context, start=tmp_path / checkpoint.WEIGHTS), 1).state_dict()
+    assert torch.equal(of_file["head.weight"], head if len(names) == 10 else untrained)
+    assert torch.equal(of_file["stage1.0.weight"], other.state_dict()["stage1.0.weight"])
 
 
 def test_a_student_that_starts_from_given_weights_does_not_inherit_others() -> None:

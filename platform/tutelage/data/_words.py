@@ -11,10 +11,13 @@ from typing import Protocol
 import torch
 
 from tutelage.data import Ragged, ragged
+from tutelage.errors import InputError
 from tutelage.signature import NO_CHARACTER, UNKNOWN_TOKEN, InputSpec, character_name, character_of
 
 
 class _Config(Protocol):
+    @property
+    def path(self) -> str: ...
     @property
     def least_count(self) -> int: ...
     @property
@@ -64,9 +67,18 @@ class Vocabulary:
 
 
 def vocabulary_of(sentences: Iterable[Sequence[str]], config: _Config) -> Vocabulary:
-    """Return the vocabulary of training: the words that stand `least_count` times or more, and all characters, each sorted."""
+    """Return the vocabulary of training: the words that stand `least_count` times or more, and all characters, each sorted.
+
+    Raises `InputError` for one without a word and without characters, in which all sentences of a length are the same.
+    """
     counted = Counter(chain.from_iterable(sentences))
     known = sorted(word for word, count in counted.items() if count >= config.least_count and word != UNKNOWN_TOKEN)
+    if not known and not config.characters:
+        raise InputError(
+            f"{config.path}: none of {len(counted):,} words stands {config.least_count} times in training (the option "
+            "'least_count'), so that each word would be the unknown word. Lower it, give more sentences, or set 'characters'. "
+            "Words are separated by blanks."
+        )
     characters = [NO_CHARACTER, *sorted(set("".join(counted)))] if config.characters else []
     names = (UNKNOWN_TOKEN, *known, *map(character_name, characters))
     source = f"that stand {config.least_count} times or more in training"

@@ -88,7 +88,7 @@ def read_as(config: Config, seed: int, split: SplitName, inputs: Sequence[InputS
 def _read(config: Config, split: SplitName, own: np.ndarray | None) -> Examples:
     """Return one split; `own` are the known characters, sorted code points, by default those of training."""
     _check_documents(config)
-    text = _read_text(config.path)
+    text = _read_text(config.path, has_lines=config.documents == "lines")
     parts = _parts(text, config)
     known = np.unique(text.points[slice(*parts["train"])]) if own is None else own
     way_out = "training lacks: {}. Remove them, or set 'unknown: count', and each is a wrong prediction."
@@ -120,13 +120,15 @@ def _check_documents(config: Config) -> None:
         raise InputError("data 'characters': 'stride' overlaps the windows of one text. Remove it, or set documents: text.")
 
 
-def _read_text(given: str) -> Text:
-    """Return the text of a file, or of all .txt files of a folder."""
+def _read_text(given: str, *, has_lines: bool) -> Text:
+    """Return the text of a file, or of all .txt files of a folder. If it `has_lines`, none has characters of two files."""
     root = existing(given)
     paths = sorted(root.glob("*.txt")) if root.is_dir() else [root]
     if not paths:
         raise InputError(f"{root}: has no .txt file.")
     texts = [_text_of(path) for path in paths]
+    if has_lines:
+        texts = [one if one[-1] == ord(LINE_END) else np.append(one, ord(LINE_END)) for one in texts[:-1]] + texts[-1:]
     starts = offsets_of(torch.tensor([len(one) for one in texts])).tolist()
     return Text(points=np.concatenate(texts), files=tuple(zip(paths, starts, strict=False)))
 

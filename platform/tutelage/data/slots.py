@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,7 @@ from tutelage.data import UNKNOWN, Examples, Field, Ragged, SplitName
 from tutelage.data._broken import all_in_one, read_all
 from tutelage.data._folders import split_folders, splits_within
 from tutelage.data._labels import check_classes
-from tutelage.data._splitting import LabelledPerClass, draw, how_split, training_labels
+from tutelage.data._splitting import LabelledPerClass, draw, how_split, notes_on_alike, training_labels
 from tutelage.data._words import Vocabulary, indices_of, vocabulary_as, vocabulary_of
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing_folder, read_lines
@@ -175,7 +176,8 @@ def _check_known(chosen: Sentences, names: Mapping[str, tuple[str, ...]]) -> Non
     for number, (slots, intent) in enumerate(zip(chosen.slots, chosen.intents, strict=True), start=1):
         for name, labels in ((_SLOTS, slots), (_INTENTS, [intent])):
             wrong += [
-                InputError(f"{chosen.folder / name}, line {number}: '{label}' is not in training.{nearest(label, names[name])}")
+                InputError(f"{chosen.folder / name}, line {number}: '{label}' is not in training.{nearest(label, names[name])} "
+                           "Correct it, or add sentences with it to training.")
                 for label in sorted(set(labels) - set(names[name]))
             ]  # fmt: skip
     if wrong:
@@ -206,6 +208,12 @@ def _examples(
     )
 
 
+def _begins_inside(labels: Sequence[str]) -> Iterator[bool]:
+    """Give for each label of a sentence whether it is inside of a slot (I-) and the one before it is not of that slot."""
+    for before, label in pairwise(["O", *labels]):
+        yield label[:2] == "I-" and before not in (f"B-{label[2:]}", label)
+
+
 def _without_labels(examples: Examples, rows: torch.Tensor) -> Examples:
     """Return the examples with no slot labels and no intent for the sentences where the booleans `rows` are True."""
 
@@ -228,5 +236,12 @@ def _notes(
         f"{len(names[_SLOTS])} slot labels"
     )
     yield vocabulary_note
+    yield from notes_on_alike(names[_INTENTS], "intents")
+    yield from notes_on_alike(names[_SLOTS], "slot labels")
+    if broken := sum(any(_begins_inside(labels)) for labels in chosen.slots):
+        yield (
+            f"{split}: {broken:,} sentences have a label I- behind neither B- nor I- of its type; it begins a slot, as "
+            "CoNLL-2000 defines it, and decode: valid never gives it"
+        )
     if chosen.num_cut:
         yield f"cut to {config.longest} words: {chosen.num_cut:,} sentences of {chosen.folder}"

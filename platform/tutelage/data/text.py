@@ -6,7 +6,6 @@ Texts in a folder `unlabelled`, next to the folders of the training classes, are
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,16 +13,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from pydantic import Field as Option
+from pydantic import model_validator
 
 from tutelage.data import UNKNOWN, Examples, Field, SplitName
 from tutelage.data import _tables as tables
 from tutelage.data._broken import all_in_one, attempt, read_all
 from tutelage.data._folders import split_files
-from tutelage.data._labels import check_classes, no_labels
+from tutelage.data._labels import check_classes, is_text, no_labels
 from tutelage.data._splitting import check_rows, draw, notes_on_split
 from tutelage.data._text_folders import has_class_folders, left_out, read_texts
+from tutelage.data._word_pattern import words_in
 from tutelage.data._words import Vocabulary, vocabulary_as, vocabulary_of
 from tutelage.errors import InputError, nearest
 from tutelage.files import existing, read_lines
@@ -33,7 +35,6 @@ from tutelage.signature import InputSpec
 SPACE: dict[str, dict[str, object]] = {}
 JSON_LINES = (".jsonl", ".ndjson")
 TABLES = (".csv", ".tsv", ".parquet")
-_WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # a word with its apostrophes, or a punctuation mark
 
 
 class Config(PluginConfig):
@@ -59,6 +60,12 @@ class Config(PluginConfig):
         0.1, gt=0.0, lt=0.5, description="share of the texts, of each class, without a split of its own"
     )
     test_share: float = Option(0.1, gt=0.0, lt=0.5, description="share of the texts, of each class, if the split is not stored")
+
+    @model_validator(mode="after")
+    def _are_two_columns(self) -> Config:
+        if self.text == self.label:
+            raise ValueError(f"'text' and 'label' are both '{self.text}': the text would be its own class. Name two columns.")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,9 +190,12 @@ def _texts(path: Path, config: Config) -> Texts:
 def _from_json(path: Path, config: Config) -> Iterator[tuple[Any, Any] | InputError]:
     """Yield the text and the label of every line, or what is wrong with it."""
     for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            yield InputError(f"{path}, line {number}: is empty. Remove it.")
+            continue
         try:
             document = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield InputError(f"{path}, line {number}: is not JSON ({error}). Each line is an object with a text and a label.")
             continue
         if not isinstance(document, dict):
@@ -205,13 +215,18 @@ def _from_json(path: Path, config: Config) -> Iterator[tuple[Any, Any] | InputEr
 
 def _from_table(path: Path, config: Config) -> Iterator[tuple[Any, Any] | InputError]:
     """Yield the text and the label of every row."""
-    cells = tables.read(path, tables.FormatConfig()).cells
+    cells = tables.read(path, tables.FormatConfig(missing=())).cells  # None and NA may be a class, and null a text
     for name in (config.text, config.label):
         if name not in cells.columns:
             hint = nearest(name, [str(one) for one in cells.columns])
+            hint += (
+                " It seems to hold JSON lines: name it .jsonl." if str(next(iter(cells.columns), "")).startswith("{") else ""
+            )
             raise InputError(f"{path}: has no column '{name}'.{hint} Set the options 'text' and 'label' to its columns.")
-    values = cells[[config.text, config.label]].astype(object).where(cells[[config.text, config.label]].notna(), None)
-    yield from values.itertuples(index=False, name=None)
+    found = cells[[config.text, config.label]]
+    if pd.api.types.is_float_dtype(found[config.label]) and found[config.label].isna().any():
+        found = found.convert_dtypes()  # whole numbers, which became floats because some are missing
+    yield from found.astype(object).where(found.notna(), None).itertuples(index=False, name=None)
 
 
 def _checked(
@@ -224,14 +239,16 @@ def _checked(
     where = f"{path}, {_unit(path)} {number}"
     if not isinstance(text, str):
         return InputError(f"{where}: '{config.text}' is {text!r}, no text.")
-    if isinstance(label, list | dict | float | bool):
+    if label is not None and (not isinstance(label, str | int) or isinstance(label, bool)):
         return InputError(f"{where}: '{config.label}' is {label!r}, no class. A class is a word or a whole number.")
+    if halves := [name for name, value in ((config.text, text), (config.label, str(label))) if not is_text(value)]:
+        return InputError(f"{where}: '{halves[0]}' has half of a surrogate pair, which is no character. Remove it.")
     return attempt(lambda: (_words(text, where, config), "" if label is None else str(label).strip()))
 
 
 def _words(text: str, where: str, config: Config) -> list[str]:
     """Return the words of a text. Raises `InputError` for a text without words, and for one that is too long."""
-    words = _WORD.findall(text.lower() if config.lowercase else text)
+    words = words_in(text.lower() if config.lowercase else text)
     if not words:
         raise InputError(f"{where}: has no words. Remove it.")
     if len(words) > config.longest and config.longer == "refuse":
@@ -259,7 +276,8 @@ def _labels(texts: Texts, names: tuple[str, ...], *, is_training: bool) -> np.nd
     known = {**index, "": UNKNOWN} if is_training else index
     wrong = [
         InputError(
-            f"{texts.path}, {_unit(texts.path)} {number}: the label '{label}' is not in training.{nearest(label, names)}"
+            f"{texts.path}, {_unit(texts.path)} {number}: the label '{label}' is not in training."
+            f"{nearest(label, names) if label else ' Only training texts may be without a label.'}"
         )
         for number, label in enumerate(texts.labels, start=1)
         if label not in known

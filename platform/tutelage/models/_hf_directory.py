@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -160,9 +161,21 @@ def tokenizer(directory: Path, vocabulary_size: int) -> Any:
 
 
 def labels_of(directory: Path) -> list[str]:
-    """Return the names of a classifier's outputs in their order, those of `id2label` in config.json; [] without any."""
-    named = json.loads((directory / "config.json").read_text(encoding="utf-8")).get("id2label", {})
-    return [str(named[key]) for key in sorted(named, key=int)]
+    """Return the names of a classifier's outputs in their order, those of `id2label` in config.json; [] without any.
+
+    Raises `InputError` for keys that are not the numbers of the outputs, and for a name of two outputs.
+    """
+    path = directory / "config.json"
+    named = {int(key): str(one) for key, one in json.loads(path.read_text(encoding="utf-8")).get("id2label", {}).items()}
+    if sorted(named) != list(range(len(named))):
+        raise InputError(
+            f"{path}: id2label has the keys {', '.join(map(str, sorted(named)[:SHOWN]))}…, and an output's key is its number, "
+            "the first is 0. Name all outputs in their order."
+        )
+    labels = [named[number] for number in range(len(named))]
+    if repeated := [name for name, count in Counter(labels).items() if count > 1]:
+        raise InputError(f"{path}: id2label calls several outputs '{repeated[0]}'. Give each a name of its own.")
+    return labels
 
 
 def _first(error: BaseException) -> str:

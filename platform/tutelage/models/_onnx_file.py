@@ -86,8 +86,22 @@ def names_in(path: Path, classes: Sequence[str] | None, classes_path: str | None
     if classes is not None:
         return list(classes)
     if classes_path is not None:
-        return read_lines(existing(classes_path))
+        return _names_of_lines(existing(classes_path))
     return described["character"].removesuffix("\n").split("\n") if "character" in described else []
+
+
+def _names_of_lines(path: Path) -> list[str]:
+    """Return the name in each line. Raises `InputError` for a line without one, which would count as an output."""
+    names = read_lines(path)
+    if not names:
+        raise InputError(f"{path}: is empty. Write the name of an output in each line, or leave out classes_path.")
+    if empty := [str(number) for number, name in enumerate(names, start=1) if not name]:
+        listed = ", ".join(empty[:SHOWN]) + (", …" if len(empty) > SHOWN else "")
+        raise InputError(
+            f"{path}: line {listed} of {len(names):,} is empty, and each line is the name of an output. Remove it; name an "
+            "output that stands for no class of the data by any other word."
+        )
+    return names
 
 
 def columns_of(path: Path, output: OutputSpec, names: Sequence[str], count: int, blank: int) -> list[int]:

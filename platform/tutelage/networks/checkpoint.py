@@ -43,16 +43,31 @@ def innermost(model: nn.Module) -> nn.Module:
 
 
 class ChosenClasses(Wrapper):
-    """A network whose outputs are a selection of another network's classes, in a given order."""
+    """A network whose outputs are a selection of another network's classes, in a given order.
 
-    def __init__(self, network: nn.Module, columns: Sequence[int]) -> None:
+    `axes` are the axes of its tensors, by name, that have a row for each of its classes.
+    """
+
+    def __init__(self, network: nn.Module, columns: Sequence[int], axes: Mapping[str, Sequence[int]] | None = None) -> None:
         super().__init__(network)
-        self.columns = list(columns)
+        self.columns, self.axes = list(columns), dict(axes or {})
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the logits of the chosen classes, `[batch, columns]`."""
         logits: Tensor = self.network(*inputs)
         return logits[..., self.columns]
+
+    def rows(self, name: str, tensor: Tensor) -> Tensor:
+        """Return a tensor of the network with the rows of the chosen classes alone, in their order."""
+        for axis in self.axes.get(name, ()):
+            tensor = tensor.index_select(axis, torch.tensor(self.columns, device=tensor.device))
+        return tensor
+
+
+def rows_of_classes(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors of the innermost network with one row a class that `model` gives, where they have a row for each class."""
+    found = rows_of_classes(model.network, tensors) if isinstance(model, Wrapper) else dict(tensors)
+    return {name: model.rows(name, one) for name, one in found.items()} if isinstance(model, ChosenClasses) else found
 
 
 _WRAPPED = (torch.jit.ScriptModule, nn.DataParallel, nn.parallel.DistributedDataParallel)
@@ -64,9 +79,9 @@ _SMALL_BYTES = 2**26  # that any network may take
 def build(architecture: Mapping[str, Any]) -> nn.Module:
     """Return the untrained network of an `architecture` with the keys `model` and `signature`.
 
-    With the key `columns`, the network has the classes `of` and outputs only the columns `taken`. With `surgeries`, the changes
-    of a sparsity method are replayed in order. With `taken`, a list of inputs, the network was made for these, and is called
-    with those of the signature.
+    With the key `columns`, the network has the classes `of`, in rows along the `axes`, and outputs only the columns `taken`.
+    With `surgeries`, the changes of a sparsity method are replayed in order. With `taken`, a list of inputs, the network was
+    made for these, and is called with those of the signature.
     """
     _, plugin, config = plugins.configure("models", architecture["model"])
     signature, columns = signature_of(architecture["signature"]), architecture.get("columns")
@@ -80,7 +95,7 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
         model = sparsity.build(options, one["amount"]).replay(model, one["surgery"])
     if taken:
         adapt(model, taken, given)
-    return ChosenClasses(model, columns["taken"]) if columns else model
+    return ChosenClasses(model, columns["taken"], columns.get("axes")) if columns else model
 
 
 def _built(plugin: Any, reference: plugins.Reference, config: Any, signature: Signature) -> nn.Module:
@@ -203,6 +218,11 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
         return load_file(directory / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{directory / WEIGHTS} is not readable: {error}") from error
+
+
+def architecture_at(path: Path) -> dict[str, Any] | None:
+    """Return the architecture of the network in a directory; None for a file of weights, or a directory without one."""
+    return read_architecture(path) if (path / ARCHITECTURE).is_file() else None
 
 
 def weights_at(path: Path) -> dict[str, Tensor]:

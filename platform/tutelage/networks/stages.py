@@ -18,7 +18,7 @@ from tutelage.errors import InputError
 from tutelage.masks import masked_mean
 from tutelage.networks import forward
 from tutelage.networks.blank import blank_arguments, classes_of, steps_of
-from tutelage.networks.checkpoint import innermost
+from tutelage.networks.checkpoint import innermost, rows_of_classes
 from tutelage.networks.output import Outline, Stage
 from tutelage.signature import Signature
 
@@ -180,12 +180,14 @@ def map_of(output: Tensor) -> Tensor:
 def outline_of(model: nn.Module, signature: Signature) -> Outline:
     """Return the outline of a network with this signature. On the meta device this needs no computation.
 
-    Its weights are those of the innermost network; for an ensemble, those of its first member.
+    Its weights are those of the innermost network; for an ensemble, those of its first member. Of a network of chosen classes,
+    they have the rows of these classes.
     """
     arguments = blank_arguments(signature, 2, next(model.parameters()).device)
     with watched(model) as seen, heads_watched(model) as scores, qkv_watched(model) as qkv:
         result = forward.run(model, arguments)
     classes, steps = classes_of(result, signature), stages_of_steps(model, signature)
+    own = dict(innermost(model).named_parameters())
     return Outline(
         classes=next(iter(classes.values())),
         sequences=classes,
@@ -199,7 +201,7 @@ def outline_of(model: nn.Module, signature: Signature) -> Outline:
             )
             for name, output in seen.items()
         ),
-        weights={name: tuple(weight.shape) for name, weight in innermost(model).named_parameters()},
+        weights={name: tuple(weight.shape) for name, weight in rows_of_classes(model, own).items()},
         head_stages=tuple(getattr(innermost(model), "head_stages", ())),
     )
 

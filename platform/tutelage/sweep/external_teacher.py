@@ -19,7 +19,7 @@ from torch import nn
 from tutelage.data import Examples
 from tutelage.errors import InputError, nearest
 from tutelage.export import registry
-from tutelage.networks import checkpoint, forward
+from tutelage.networks import checkpoint, class_rows, forward
 from tutelage.networks.blank import classes_of
 from tutelage.networks.trust import PACKAGE_ONLY
 from tutelage.networks.weights import load, shared_names
@@ -148,9 +148,5 @@ def in_classes_of(
             f"{', '.join(missing[:_SHOWN])}.{nearest(missing[0], known)} A teacher must have the classes of the data; if only "
             "their names differ, name them in the order of its outputs as teacher.classes."
         )
-    columns = [known.index(name) for name in wanted.class_names]
-    chosen = {
-        **architecture, "signature": named.with_class_names(wanted.class_names).document(),
-        "columns": {"of": known, "taken": columns},
-    }  # fmt: skip
-    return checkpoint.ChosenClasses(model, columns).eval(), chosen
+    found, chosen = class_rows.chosen(model, architecture, wanted.class_names)
+    return found.eval(), chosen

@@ -270,7 +270,8 @@ def check_loss(config: TrialConfig, context: TrainingContext, teacher: nn.Module
         loss = distillation.distillation_loss(config, stages.outline_of(model, context.signature), outline)
         return _Watched(loss, what)
 
-    weights = weights_of(checkpoint.innermost(teacher)) if "weights" in needed else {}
+    own_weights = weights_of(checkpoint.innermost(teacher)) if "weights" in needed else {}
+    weights = checkpoint.rows_of_classes(teacher, own_weights)
     plan = replace(
         student.plan(config, context, context.seed),
         distillation=Distillation(query=query, build=build, weight=0.5, needs=needed, weights=weights),

@@ -41,7 +41,7 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
             raise InputError(f"model '{named}' gives {_listed(outline.sequences)}, the data has {_listed(signature.classes)}.")
         half = check_half_size(config.student, blank, context)
         if start is not None:
-            misfits.append(start.misfit(config.student.model, blank, signature))
+            misfits.append(start.misfit(context.architecture(config.student.model), blank))
         if config.student.initialise in student.INHERITING:
             heirs.append(student_sizes.can_inherit(blank, teachers_outline.weights))
         if not train.num_labelled:

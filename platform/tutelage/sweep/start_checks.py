@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Size, nn
 
 from tutelage import plugins
 from tutelage.errors import InputError
-from tutelage.networks import checkpoint, inherit
+from tutelage.networks import checkpoint, class_rows, inherit
 from tutelage.signature import Signature, signature_of, vocabulary_difference
 from tutelage.training import student_sizes
 from tutelage.training.context import TrainingContext
@@ -24,12 +25,13 @@ class Start:
     shapes: Mapping[str, Size]
     model: str | None
 
-    def misfit(self, model: plugins.Reference, network: nn.Module, signature: Signature) -> str:
-        """Return why a student would not start from these weights, "" if it does.
+    def misfit(self, architecture: Mapping[str, Any], network: nn.Module) -> str:
+        """Return why a student of this architecture would not start from these weights, "" if it does.
 
-        Layers that the weights do not have, and a head of other classes, start with random weights.
+        Layers that the weights do not have, and the rows of other classes in a head, start with random weights. Of a file,
+        which does not name its classes, a head of another number of classes does.
         """
-        named = plugins.parse_reference(model)[0]
+        named = plugins.parse_reference(architecture["model"])[0]
         if self.model not in (None, named):
             return (
                 f"student.weights {self.path}: they are of model '{self.model}', and the student is model '{named}'. Choose "
@@ -40,7 +42,22 @@ class Start:
                 f"student.weights {self.path}: no weight of the student has the name of a weight in it and at most its size. "
                 "Choose the model that it was trained as, no larger, or leave it out."
             )
-        return self._too_small(network, signature)
+        return self._too_small(network, signature_of(architecture["signature"])) or self._other_tokens(architecture)
+
+    def _other_tokens(self, architecture: Mapping[str, Any]) -> str:
+        """Return the message for a file with a row for each of other tokens than the data have, "" without any."""
+        vocabularies = [one.names for one in signature_of(architecture["signature"]).inputs if one.names]
+        if self.model is not None or not vocabularies:
+            return ""
+        for name, axes in class_rows.class_axes(architecture).items():
+            for axis, tokens in axes.items():
+                if tokens in vocabularies and name in self.shapes and self.shapes[name][axis] > len(tokens):
+                    return (
+                        f"student.weights {self.path}: {name} has {self.shapes[name][axis]:,} tokens there and "
+                        f"{len(tokens):,} in the data, and the file does not say which. Give the directory that `tutelage "
+                        "export` wrote, with data of the same vocabulary."
+                    )
+        return ""
 
     def _too_small(self, network: nn.Module, signature: Signature) -> str:
         """Return the message for a matrix of the student that is larger than the one of its name, "" without any."""

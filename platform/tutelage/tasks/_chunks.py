@@ -26,7 +26,12 @@ class Chunks(NamedTuple):
 
 
 def check_names(names: Sequence[str], where: str) -> None:
-    """Raise `InputError` for slot labels that are not `O`, or a type behind `B-` or `I-` (also `E-` and `S-`)."""
+    """Raise `InputError` for slot labels that are not `O`, or a type behind `B-` or `I-` (also `E-`, `S-`), or are all `O`."""
+    if set(names) == {_OUTSIDE}:
+        raise InputError(
+            f"{where}: each token of training has the slot label O, so there is no slot to find. Label the tokens of slots, or "
+            "read the sentences by `intents`, with task: text_classification."
+        )
     wrong = [name for name in names if name != _OUTSIDE and not (name[:1] in _PREFIXES and name[1:2] == "-" and name[2:])]
     if wrong:
         listed = ", ".join(f"'{name}'" for name in wrong[:5]) + (", …" if len(wrong) > 5 else "")

@@ -23,7 +23,7 @@ from tutelage.signature import OutputSpec
 from tutelage.tasks import LabelSequence, Sequences, called, cross_entropy
 from tutelage.tasks._chunks import check_names, counts
 from tutelage.tasks._html import Cell, table
-from tutelage.tasks._valid_labels import best_joint, best_valid
+from tutelage.tasks._valid_labels import best_joint, best_valid, check_begins
 
 SPACE: dict[str, dict[str, object]] = {}
 SLOTS, INTENT = "slots", "intent"
@@ -76,6 +76,8 @@ class Tagging:
             raise InputError(f"task 'tagging': the data lack {lacking}. The source `slots` has all that this task needs.")
         names = {name: examples.targets[name].names for name in (SLOTS, INTENT)}
         check_names(names[SLOTS], "task 'tagging'")
+        if self.decoding != "largest":
+            check_begins(names[SLOTS], f"task 'tagging': decode: {self.decoding}")
         if self.decoding == "joint" and INTENT not in examples.targets[SLOTS].seen_with:
             raise InputError(
                 "task 'tagging': decode: joint needs data that say which slot labels training has for each intent, as those of "

@@ -129,10 +129,10 @@ class TrainingContext:
 
     @cached_property
     def teacher_weights(self) -> dict[str, Tensor]:
-        """The first teacher's parameters and buffers by name, in order of depth."""
+        """The first teacher's parameters and buffers by name, in order of depth, with rows of the data's classes alone."""
         if self.knowledge is None:
             raise WorkFailed("the student needs the teacher's weights, and there is no teacher yet.")
-        return weights_of(checkpoint.innermost(self.teacher))
+        return checkpoint.rows_of_classes(self.teacher, weights_of(checkpoint.innermost(self.teacher)))
 
     @cached_property
     def teacher_head(self) -> nn.Module:

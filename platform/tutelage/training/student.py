@@ -10,7 +10,7 @@ from torch import nn
 
 from tutelage import plugins
 from tutelage.errors import InputError
-from tutelage.networks import checkpoint, inherit, stages
+from tutelage.networks import checkpoint, class_rows, inherit, stages
 from tutelage.sparsity import Method, Point
 from tutelage.sparsity._ladder import Ladder
 from tutelage.spec.sections import LadderConfig, RecipeConfig, TrialConfig
@@ -45,7 +45,11 @@ def build(config: TrialConfig, context: TrainingContext, seed: int) -> nn.Module
     """
     model = untrained(config, context, seed)
     if context.start is not None:
-        model.load_state_dict(inherit.cut(checkpoint.weights_at(context.start), _shapes(model)), strict=False)
+        given = class_rows.matched(
+            checkpoint.weights_at(context.start), checkpoint.architecture_at(context.start),
+            context.architecture(config.student.model),
+        )  # fmt: skip
+        model.load_state_dict(class_rows.filled(inherit.cut(given, _shapes(model)), model.state_dict()), strict=False)
     if config.student.initialise in INHERITING:
         model.load_state_dict(INHERITING[config.student.initialise](context.teacher_weights, _shapes(model)), strict=False)
     return model

@@ -13,7 +13,7 @@ from ray.train.torch import get_device, prepare_model
 from torch import nn
 
 from tutelage.errors import WorkFailed
-from tutelage.networks import checkpoint
+from tutelage.networks import checkpoint, class_rows
 from tutelage.networks.sync_batch_norm import share
 from tutelage.networks.weights import load, weights_of
 from tutelage.plugins import Reference
@@ -40,7 +40,7 @@ class TeacherJob:
     address: str
     storage: Storage
     execution: ExecutionConfig | Literal["measured"] = PLAIN
-    start: str | None = None  # the key of a network whose weights of equal name and shape initialise the teacher
+    start: str | None = None  # the key of a network whose weights of equal name and shape, and rows of equal classes, are first
 
     @property
     def checkpoint_key(self) -> str:
@@ -110,9 +110,11 @@ def _train_in_worker(job: TeacherJob) -> tuple[bytes, dict[str, Any]]:
 def _untrained(job: TeacherJob) -> nn.Module:
     model = checkpoint.seeded(job.context.architecture(job.model), job.context.seed)
     if job.start is not None:
-        held, first = model.state_dict(), checkpoint.read_weights(job.storage.local_path(job.start))
+        held, place = model.state_dict(), job.storage.local_path(job.start)
+        ours = job.context.architecture(job.model)
+        first = class_rows.matched(checkpoint.read_weights(place), checkpoint.read_architecture(place), ours)
         fitting = {name: w for name, w in first.items() if w.shape == held[name].shape}
-        model.load_state_dict(fitting, strict=False)
+        model.load_state_dict(class_rows.filled(fitting, held), strict=False)
     return model
 
 
