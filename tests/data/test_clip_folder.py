@@ -227,3 +227,16 @@ def test_every_split_is_normalised_by_training(tmp_path: Path) -> None:
     for one in fields:
         assert one.mean == pytest.approx(numbers.mean(dim=1).tolist(), rel=1e-5)
         assert one.std == pytest.approx(numbers.std(dim=1, correction=0).tolist(), rel=1e-5)
+
+
+def test_frames_of_several_images_and_those_that_vanish_name_a_way_out_that_clips_have(tmp_path: Path) -> None:
+    place = with_validation(tmp_path)
+    write_frames(place / "a", pictures(2, 7))
+    one, other = (Image.fromarray(frame) for frame in pictures(2, 8))
+    one.save(place / "a/2.gif", save_all=True, append_images=[other])
+    assert_input_error(lambda: read(options(tmp_path)), "a/2.gif: has 2 frames or pages. Save each as an image of its own")
+    (place / "a/2.gif").unlink()
+    faint = np.concatenate([np.full((8, 8, 3), 255, np.uint8), pictures(1, 9)[0][..., :1]], axis=2)
+    Image.fromarray(faint).save(place / "a/2.png")
+    assert_input_error(lambda: read(options(tmp_path)), "a/2.png: vanishes on a white background. Set 'background: black'")
+    assert clip(read(options(tmp_path, background="black")))[2].max() > 200

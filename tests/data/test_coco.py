@@ -79,7 +79,7 @@ def test_crowds_and_images_without_an_entry_are_left_out_with_a_note(tmp_path: P
 
 def test_all_that_is_wrong_is_named_with_its_id(tmp_path: Path) -> None:
     given = document()
-    boxes = [[-3, 2, 20, 10], [4, 2, 0, 10], [4, 2, 20], [4, 2, 20, float("nan")], [4, 12, 20, 10]]
+    boxes = [[-3, 2, 20, 10], [4, 2, 1e-7, 10], [4, 2, 20], [4, 2, 20, float("nan")], [4, 12, 20, 10]]
     for annotation, box in zip(given["annotations"], boxes, strict=True):
         annotation["bbox"] = box
     given["annotations"] += [
@@ -138,7 +138,7 @@ def test_images_of_another_size_or_that_cannot_be_read_are_named(tmp_path: Path)
         del image["width"], image["height"]
     given["annotations"][0]["bbox"] = [4, 2, 40, 10]
     write(tmp_path / "train", given)
-    assert_input_error(lambda: read(tmp_path), "0.png: a box of it", "stands out of its 40 × 20 px")
+    assert_input_error(lambda: read(tmp_path), "0.png: its box [4, 2, 40, 10] (left", "stands out of its 40 × 20 px")
 
 
 def test_other_categories_of_a_split_are_an_error(tmp_path: Path) -> None:
@@ -248,3 +248,72 @@ def test_boxes_as_shares_of_the_image_are_an_error(tmp_path: Path) -> None:
     for annotation in given["annotations"]:
         annotation["bbox"] = [0.1, 0.25, 0.5, 0.75]
     assert_input_error(lambda: read(write(tmp_path, given)), "all boxes are within the first pixel", "multiply them")
+
+
+def turned(folder: Path, **size: int) -> Path:
+    """Write images of 40 × 20 px, of which the second is stored on its side, and has another size in the file."""
+    given = document(20)
+    write(folder, given)
+    given["images"][1] |= {"file_name": "1.jpg"} | size
+    given["annotations"][1]["bbox"] = [4, 2, 10, 10]
+    about = Image.Exif()
+    about[0x0112] = 6
+    Image.new("RGB", (20, 40)).save(folder / "1.jpg", exif=about)
+    (folder / "annotations.json").write_text(json.dumps(given))
+    return folder
+
+
+def test_an_image_that_its_exif_turns_has_the_boxes_of_the_turned_one_with_a_note(tmp_path: Path) -> None:
+    notes = [note for split in ("train", "validation", "test") for note in read(turned(tmp_path), split).notes]
+    assert (
+        sum("1 images are turned as their EXIF says; their boxes are read as those of the turned" in one for one in notes) == 1
+    )
+    assert_input_error(
+        lambda: [read(turned(tmp_path, width=20, height=40), split) for split in ("train", "validation", "test")],
+        "1.jpg: has 40 × 20 px, turned as its EXIF says, and 20 × 40 in", "Correct them there, and the boxes",
+    )  # fmt: skip
+
+
+def test_ids_of_annotations_that_stand_twice_are_named(tmp_path: Path) -> None:
+    given = changed("annotations", id=100)
+    assert_input_error(lambda: read(write(tmp_path, given)), "annotations[2]: id 100 stands in annotations[0] too. Give each")
+
+
+def test_a_box_outside_of_an_image_of_unknown_size_is_named(tmp_path: Path) -> None:
+    given = document()
+    for image in given["images"]:
+        del image["width"], image["height"]
+    given["annotations"][0]["bbox"] = [4, 2, 40, 10.5]
+    write(folders(tmp_path) / "train", given)
+    assert_input_error(
+        lambda: read(tmp_path, test_share=0.2), "its box [4, 2, 40, 10.5] (left, top, width, height) in", "Correct it"
+    )
+
+
+@pytest.mark.parametrize("name", ["val", "."])
+def test_the_way_to_objects_depends_on_where_a_split_comes_from(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, {**document(20), "annotations": []})
+    if name == "val":
+        write(tmp_path / "train", document(20))
+    way = "Annotate some of its images." if name == "val" else "put some with objects into a folder 'validation'."
+    assert_input_error(lambda: read(tmp_path, "validation"), "no image of the validation split has an object.", way)
+
+
+def test_categories_that_differ_in_case_are_noted_and_images_beside_a_folder_of_annotations_are_counted(tmp_path: Path) -> None:
+    given = {**document(20), "categories": [*CATEGORIES, {"id": 9, "name": "Dog"}]}
+    write(tmp_path, given)
+    Image.new("RGB", (9, 9)).save(tmp_path / "more.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "annotations.json").rename(tmp_path / "labels/all.json")
+    notes = read(tmp_path, annotations="labels/all.json").notes
+    assert "categories that differ in case or blanks only: 'dog' and 'Dog'; are they one?" in notes
+    assert f"left out 1 images that {tmp_path / 'labels/all.json'} does not name" in notes
+
+
+@pytest.mark.parametrize("name", ["C:\\data\\3.PNG", "more/3.png", "3.Png"])
+def test_an_image_under_another_path_or_case_is_found(tmp_path: Path, name: str) -> None:
+    given = document()
+    write(tmp_path, given)
+    given["images"][3]["file_name"] = name
+    (tmp_path / "annotations.json").write_text(json.dumps(given))
+    assert_input_error(lambda: read(tmp_path), "image 13: there is no image", "Did you mean '3.png'?")

@@ -135,9 +135,35 @@ def test_windows_line_ends_and_a_mark_of_the_byte_order_are_no_part_of_names_or_
 def test_an_image_under_two_names_or_outside_of_the_folder_and_a_further_column_are_errors(tmp_path: Path) -> None:
     folders(tmp_path)
     (tmp_path / "train/transcripts.tsv").write_text(
-        f"0.png\tab\n./0.png\tab\n../train/1.png\tab\n{tmp_path / 'train/1.png'}\tab\n1.png\tab\tc\n\n"
+        f"0.png\tab\n./0.png\tab\n../train/1.png\tab\n{tmp_path / 'train/1.png'}\tab\n1.png\tab\tc\n\n\tab\n"
     )
     assert_input_error(
         lambda: read(tmp_path), "line 2: ./0.png stands in line 1 too", "line 3: '../train/1.png' is no path", "line 4: '/",
         "line 5: has more than one tab", "line 6: has no tab. Write the image's name, a tab, and its text. Or remove the empty",
+        "line 7: has no name before its tab",
     )  # fmt: skip
+
+
+def test_a_character_of_the_folder_is_a_class_though_only_a_drawn_split_has_it(tmp_path: Path) -> None:
+    write(tmp_path, {f"{number}.png": chr(ord("a") + number) for number in range(12)})
+    for split in ("train", "validation", "test"):
+        assert read(tmp_path, split, validation_share=0.2, test_share=0.2).targets["text"].names == tuple("abcdefghijkl")
+
+
+def test_blanks_at_an_end_and_quotation_marks_are_noted(tmp_path: Path) -> None:
+    write(
+        tmp_path, {f"{number}.png": text for number, text in enumerate(["ab", " ab", "ab ", '"ab"', '"', "a b", "a\u200b"] * 3)}
+    )
+    file = tmp_path / "transcripts.tsv"
+    assert list(read(tmp_path).notes)[-3:] == [
+        f"6 texts of {file} begin or end with a blank, which counts as a character (first in line 2)",
+        f"3 texts of {file} have characters that cannot be seen (first in line 7)",
+        f"3 texts of {file} stand in quotation marks, which count as characters; programs that write tables add them (first in "
+        "line 4)",
+    ]
+
+
+def test_a_name_with_its_accents_apart_names_the_file_that_is_there(tmp_path: Path) -> None:
+    write(tmp_path, {"caf\u00e9.png": "ab"})
+    (tmp_path / "transcripts.tsv").write_text("cafe\u0301.png\tab\n")
+    assert_input_error(lambda: read(tmp_path), "line 1: there is no image", "Did you mean 'caf\u00e9.png'?")

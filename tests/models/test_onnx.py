@@ -336,3 +336,20 @@ def test_arguments_on_the_meta_device_have_outputs_there() -> None:
     found = model(columns, mask)["characters"]
     assert found.is_meta and found.shape == (2, 5, 3)
     assert isinstance(model, nn.Module) and np.isfinite(cost.macs(model, SIGNATURE)["macs"])
+
+
+def test_a_deviation_of_pixels_from_0_to_1_is_an_error_for_data_from_0_to_255(tmp_path: Path) -> None:
+    path = str(onnx_networks.images(tmp_path / "net.onnx", channels=3))
+    spec = InputSpec(name="inputs", kind="image", shape=(3, 8, 8), mean=(120.0,) * 3, std=(60.0,) * 3)
+    signature = Signature(inputs=(spec,), outputs=plain_signature().outputs)
+    means, stds = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    refused(
+        r"std 0.229, 0.224, 0.225 is that of .* the data's is 60. .* multiply them", signature, path=path, mean=means, std=stds
+    )
+    build(signature, path=path, mean=[255 * one for one in means], std=[255 * one for one in stds])
+    build(signature, path=path, mean=[0.0], std=[1.0])
+    small = Signature(
+        inputs=(InputSpec(name="inputs", kind="image", shape=(3, 8, 8), mean=(0.4,) * 3, std=(0.2,) * 3),),
+        outputs=signature.outputs,
+    )
+    build(small, path=path, mean=means, std=stds)

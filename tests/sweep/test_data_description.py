@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.data import test_line_images
 from tutelage.errors import InputError
 from tutelage.sweep import data_description
 from tutelage.training.context import TrainingContext
@@ -71,3 +72,11 @@ def test_examples_and_errors_of_the_test_split_are_found_before_a_search(tmp_pat
     (tmp_path / "test" / "label").write_text("c\n")
     with pytest.raises(InputError, match=r"test/label, line 1: 'c' is not in training"):
         data_description.lines(context)
+
+
+def test_classes_that_training_lacks_are_noted(tmp_path: Path) -> None:
+    test_line_images.write(tmp_path, {f"{number}.png": chr(ord("a") + number) for number in range(12)})
+    data = {"line_images": {"path": str(tmp_path), "validation_share": 0.2, "test_share": 0.2}}
+    found = data_description.document(TrainingContext(data=data, task="ocr", seed=0))
+    (note,) = [one for one in found["notes"] if one.startswith("classes of 'text' without a label in training")]
+    assert [part[2:] for part in note.partition(", with those in validation: ")[2].split(", ")] == ["(1)"] * 2

@@ -217,3 +217,23 @@ def test_an_example_shows_each_networks_boxes_and_marks_the_wrong_ones() -> None
     assert "<th>labels</th><td>cat</td>" in shown and "<th>teacher</th><td>cat " in shown
     assert "<mark>" not in shown[shown.index("<th>teacher") : shown.index("<th>student")]
     assert "<mark>" in shown[shown.index("<th>student") :]
+
+
+def test_objects_larger_than_any_box_of_the_network_are_errors_with_the_bins_that_they_need() -> None:
+    wide = ([[0.0, 8, 32, 16]], [0])  # of 32 px: its half is two strides of 8 px
+    task(bins=3).check_steps({"class": 16, "edges": 64}, example((*SCENES, wide)))
+    task(bins=2).check_steps({"class": 16, "edges": 64}, example((wide,)))  # half of it: an IoU of 0.5
+    with pytest.raises(InputError, match=r"1 of 2 objects are too large.* at most 1 strides \(bins - 1\).* One of 32 × 32 px"):
+        task(bins=2).check_steps({"class": 16, "edges": 64}, example((SCENES[0], SCENES[2])))
+    with pytest.raises(
+        InputError, match=r"an IoU of 0\.25 at most, at a stride of 8 px, and 0\.5 is needed\. Set .*bins to 3,"
+    ):
+        task(bins=2).check_steps({"class": 16, "edges": 64}, example((SCENES[0], SCENES[2])))
+    task(bins=2).check_steps({"class": 16, "edges": 64}, example((SCENES[2], *[SCENES[3]] * 33)))  # 1 of 100
+
+
+def test_a_class_with_the_name_of_the_background_is_an_error() -> None:
+    images = np.zeros((1, 1, SIDE, SIDE), dtype=np.uint8)
+    scenes = [Objects(np.zeros((0, 4)), np.zeros(0, dtype=int))]
+    with pytest.raises(InputError, match="a class is called <background>, as what is no object is"):
+        task().outputs(object_examples(images, scenes, ("cat", "<background>"), notes=()))

@@ -103,3 +103,14 @@ def test_the_sizes_of_a_smaller_detector_are_known_before_its_training(scenes: T
         presize(one.trial_config(one.space.resolve(lambda name, domain: None)[0]), scenes).final for one in (whole, pruned)
     ]
     assert sizes[0] and (not sizes[1] or sizes[1]["params"] < sizes[0]["params"])
+
+
+def contexts(data: Any, seeds: range) -> list[TrainingContext]:
+    return [context_of(spec_of(data=data, seed=seed)) for seed in seeds]
+
+
+def test_a_validation_split_without_an_object_is_an_error_before_anything_is_trained() -> None:
+    """A scene in two has no digit."""
+    empty = {"digit_scenes": {"scenes": 8, "validation_scenes": 1, "fewest": 0, "most": 1, "side_px": 48}}
+    with pytest.raises(InputError, match="the validation split: none of its 1 images has an object"):
+        contexts(empty, range(12))

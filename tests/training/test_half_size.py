@@ -58,7 +58,9 @@ def test_cells_of_half_the_size_are_those_of_the_networks_strides(height: int, w
         assert strides_of(sequences["class"].logits.shape[1], *sides) == strides
     outline = stages.outline_of(network.to("meta"), half_size.halved_signature(signature_of(examples)))
     assert outline.steps == {name: one.logits.shape[1] for name, one in sequences.items()}
-    assert half_size.halved_example(examples).input_specs[0].shape[-2:] == sides
+    first = half_size.halved_example(examples)
+    assert first.input_specs[0].shape[-2:] == sides
+    assert torch.equal(first.take(slice(0, 1)).targets["boxes"], half.targets["boxes"][:1])
 
 
 @pytest.mark.slow

@@ -18,13 +18,15 @@ from tutelage.data._image_files import misnamed
 from tutelage.data._labels import is_text
 from tutelage.errors import InputError, nearest
 
+LEAST_PX = 0.01  # a side of a box that is no longer has no area: float32 does not hold it
 TOLERANCE_PX = 1.0  # by which a box may stand out of its image; it is cut there
 
 
 @dataclass(frozen=True, kw_only=True)
 class Annotated:
-    """The images that an annotation file names: the file and size of each, its boxes and their categories' ids."""
+    """The images in `folder` that an annotation file names: the path and size of each, its boxes and their categories' ids."""
 
+    folder: Path
     file: Path
     categories: Mapping[int, str]
     images: list[Path]
@@ -48,10 +50,11 @@ def annotated(folder: Path, name: str) -> Annotated:
     wrong: list[InputError] = []
     categories = _by_id(file, "categories", document["categories"], "name", wrong)
     images = _by_id(file, "images", document["images"], "file_name", wrong)
-    has_ids = not wrong  # otherwise, annotations may name what is listed already
+    has_ids = bool(categories) and not wrong  # otherwise, annotations may name what is listed already
     wrong += _wrong_images(file, folder, images) + _wrong_categories(file, categories)
     boxes: dict[int, list[list[float]]] = {one: [] for one in images}
     labels: dict[int, list[int]] = {one: [] for one in images}
+    wrong += _repeated_ids(file, document["annotations"])
     crowds = 0
     for number, given in enumerate(document["annotations"]):
         faults = [*_wrong_ids(given, images, categories), *_faults(given, images)]
@@ -67,7 +70,7 @@ def annotated(folder: Path, name: str) -> Annotated:
     _check_pixels(file, [corner for one in boxes.values() for box in one for corner in box])
     order = sorted(images)
     return Annotated(
-        file=file, categories={one: str(given["name"]) for one, given in categories.items()},
+        folder=folder, file=file, categories={one: str(given["name"]) for one, given in categories.items()},
         images=[folder / images[one]["file_name"] for one in order], sizes=[_size(images[one]) for one in order],
         boxes=[np.array(boxes[one], dtype=np.float64).reshape(-1, 4) for one in order],
         labels=[labels[one] for one in order], crowds=crowds,
@@ -90,7 +93,7 @@ def _document(file: Path, folder: Path) -> dict[str, Any]:
     if lacking:
         raise InputError(f"{file}: has no list of {', '.join(lacking)}. COCO's JSON has {', '.join(_PARTS)}.")
     if not document["images"]:
-        raise InputError(f"{file}: names no image.")
+        raise InputError(f"{file}: names no image. Is it the right file?")
     return document  # type: ignore[no-any-return]
 
 
@@ -146,6 +149,18 @@ def _wrong_categories(file: Path, categories: Mapping[int, Mapping[str, Any]]) -
     odd = [name for name in names if not is_text(name)]
     listed += [InputError(f"{file}: the category {name!r} has a name that is not UTF-8.") for name in odd]
     return listed if categories else [InputError(f"{file}: has no category with an id and a name.")]
+
+
+def _repeated_ids(file: Path, annotations: Sequence[Any]) -> list[InputError]:
+    """Return an error for each annotation with the id of an earlier one, as in files that were put together."""
+    first: dict[int, int] = {}
+    wrong = []
+    for number, given in enumerate(annotations):
+        own = given.get("id") if isinstance(given, dict) else None
+        if isinstance(own, int) and _is_id(own) and first.setdefault(own, number) != number:
+            also = f"stands in annotations[{first[own]}] too. Give each its own, or remove one"
+            wrong.append(InputError(f"{file}, annotations[{number}]: id {own} {also}."))
+    return wrong
 
 
 def _where(file: Path, number: int, given: Any) -> str:
@@ -205,7 +220,7 @@ def _is_within(box: Sequence[float], size: tuple[int, int]) -> bool:
 
 
 def _has_area(corners: Sequence[float]) -> bool:
-    return corners[0] < corners[2] and corners[1] < corners[3]
+    return corners[2] - corners[0] > LEAST_PX and corners[3] - corners[1] > LEAST_PX
 
 
 def _corners(box: Sequence[float], image: Mapping[str, Any]) -> list[float]:

@@ -11,6 +11,11 @@ from tutelage.errors import InputError
 
 _WITH_FRAMES = ("GIF", "PNG", "TIFF", "WEBP")  # a phone's JPEG (MPO) has previews as further frames
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+_ORIENTATION, _UPRIGHT = 0x0112, 1  # EXIF's tag of how an image is turned, and its value for one that is not
+_OF_FRAMES = {  # what to do about an image of several frames
+    "refuse": "Set 'animated: first', or remove the image.",
+    "never": "Save each as an image of its own, or remove the image.",
+}
 
 
 def decoded(path: Path, side_px: int, not_rgb: str, background: str, animated: str) -> np.ndarray:
@@ -25,20 +30,26 @@ def upright(path: Path, not_rgb: str, background: str, animated: str) -> Image.I
     """Return an image in RGB, turned by its EXIF orientation.
 
     Raises `InputError` for what is no image, is not RGB (unless `not_rgb` is convert), has several frames (unless `animated` is
-    first), or vanishes on the background.
+    first; it is never where a data source has no such option), or vanishes on the background.
     """
     try:
         with Image.open(path) as file:
             if file.mode != "RGB" and not_rgb == "refuse":
                 raise InputError(f"{path}: is {file.mode}, not RGB. Set 'not_rgb: convert', or remove the image.")
             frames = getattr(file, "n_frames", 1) if file.format in _WITH_FRAMES else 1
-            if frames > 1 and animated == "refuse":
-                raise InputError(f"{path}: has {frames} frames or pages. Set 'animated: first', or remove the image.")
+            if frames > 1 and animated in _OF_FRAMES:
+                raise InputError(f"{path}: has {frames} frames or pages. {_OF_FRAMES[animated]}")
             return _rgb(ImageOps.exif_transpose(file), path, background)
     except InputError:
         raise
     except Exception as error:  # a broken image may raise anything, as SyntaxError does
         raise InputError(f"{path}: cannot be read as an image ({error}). Replace it, or remove it.") from error
+
+
+def is_turned(path: Path) -> bool:
+    """Return whether the EXIF orientation of a readable image turns or mirrors it."""
+    with Image.open(path) as file:
+        return file.getexif().get(_ORIENTATION, _UPRIGHT) in range(_UPRIGHT + 1, 9)
 
 
 def _rgb(image: Image.Image, path: Path, background: str) -> Image.Image:

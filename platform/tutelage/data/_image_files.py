@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -33,11 +34,16 @@ def misnamed(folder: Path, names: Collection[str]) -> dict[str, str]:
         name: f"{name!r} is no path within {folder}. Put the image there, and write its path from there." for name in outside
     }
     absent = [name for name in names if name not in outside and not is_file(folder / name)]
-    elsewhere = {path.name: path.relative_to(folder) for path in images_in(folder)} if absent else {}
+    elsewhere = {_bare(path.name): path.relative_to(folder) for path in images_in(folder)} if absent else {}
     for name in absent:
-        hint = f" Did you mean '{elsewhere[Path(name).name]}'?" if Path(name).name in elsewhere else ""
-        found[name] = f"there is no image {folder / name}.{hint}"
+        hint = f" Did you mean '{elsewhere[_bare(name)]}'?" if _bare(name) in elsewhere else ""
+        found[name] = f"there is no image {folder / name}.{hint or ' Add it, or remove its entry.'}"
     return found
+
+
+def _bare(name: str) -> str:
+    """Return the last part of a path, of Windows too, in small letters, with each letter and its accents as one character."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/").rpartition("/")[2]).casefold()
 
 
 def _is_odd(path: Path, root: Path, class_roots: Collection[Path]) -> bool:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from tutelage.data import UNKNOWN, Examples, Field, ragged
+from tutelage.data import UNKNOWN, Examples, Field, Ragged, ragged
 from tutelage.data._splitting import statistics
+from tutelage.errors import InputError
 
 IMAGE, OBJECTS, BOXES = "image", "objects", "boxes"
 
@@ -54,3 +55,13 @@ def note_on_objects(split: str, objects: Sequence[Objects | None]) -> str:
     counts, empty = sum(len(one.classes) for one in known), sum(not len(one.classes) for one in known)
     unlabelled = f", {len(objects) - len(known):,} without labels" if len(known) < len(objects) else ""
     return f"{split}: {len(objects):,} images with {counts:,} objects, {empty:,} images without any{unlabelled}"
+
+
+def check_some(examples: Examples, split: str) -> None:
+    """Raise `InputError` for images with boxes of which none has an object: no average precision is known there."""
+    for name, field in examples.targets.items():
+        if field.kind == "boxes" and isinstance(field.values, Ragged) and not len(field.values.values):
+            raise InputError(
+                f"the {split} split: none of its {len(examples):,} images has an object ('{name}' is empty), so nothing can be "
+                "measured there. Give it more images, some with objects."
+            )

@@ -40,6 +40,7 @@ class Wanted:
     per_second: float | None
     longest: int
     longer: Literal["refuse", "truncate", "spread"]
+    background: Literal["white", "black"] = "white"
 
 
 def frames_of(clip: Clip, wanted: Wanted) -> tuple[np.ndarray, Source]:
@@ -48,7 +49,7 @@ def frames_of(clip: Clip, wanted: Wanted) -> tuple[np.ndarray, Source]:
     Frames are upright, their shorter side scaled, their centre cropped. Raises `InputError` for a file that cannot be
     decoded to its end, for a clip without frames, and for one of more than `longest` frames unless `longer` allows it.
     """
-    images = _of_folder(clip) if clip.frames else _of_video(clip.path, wanted.per_second)
+    images = _of_folder(clip, wanted.background) if clip.frames else _of_video(clip.path, wanted.per_second)
     most = {"refuse": wanted.longest + 1, "truncate": wanted.longest, "spread": None}[wanted.longer]
     found, sources = [], []
     for image, source in islice(images, most):
@@ -71,9 +72,9 @@ def spread(count: int, most: int) -> list[int]:
     return [round(number * (count - 1) / max(1, most - 1)) for number in range(most)]
 
 
-def _of_folder(clip: Clip) -> Iterator[tuple[Image.Image, Source]]:
+def _of_folder(clip: Clip, background: str) -> Iterator[tuple[Image.Image, Source]]:
     for path in clip.frames:
-        image = upright(path, "convert", "white", "refuse")
+        image = upright(path, "convert", background, "never")
         yield image, Source(*image.size, 0.0)
 
 

@@ -50,6 +50,7 @@ class Config(PluginConfig):
     longer: Literal["refuse", "truncate", "spread"] = Option(
         "refuse", description="what to do with more frames; truncate: keep the first; spread: keep some at equal distances"
     )
+    background: Literal["white", "black"] = Option("white", description="what transparent frames of folders are put on")
     cache: str = Option("~/.cache/tutelage/clips", description="the folder of decoded clips, on each machine")
     validation_share: float = Option(0.1, gt=0.0, lt=0.5, description="share of the clips, of each class, without a val folder")
     test_share: float = Option(0.1, gt=0.0, lt=0.5, description="share of the clips, of each class, without a test folder")
@@ -132,7 +133,7 @@ def _each(clips: Sequence[Clip], config: Config) -> Iterator[tuple[np.ndarray, S
     """Give for every clip, in order, its frames and how it is stored, or the error that it raised."""
     wanted = Wanted(
         side_px=config.side_px, colours=config.colours, per_second=config.frames_per_second, longest=config.longest,
-        longer=config.longer,
+        longer=config.longer, background=config.background,
     )  # fmt: skip
     with ThreadPoolExecutor() as threads:
         for start in range(0, len(clips), _BATCH):

@@ -5,8 +5,10 @@ Images that the file does not name are left out, and so are annotations of crowd
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -16,11 +18,11 @@ from pydantic import Field as Option
 from tutelage.data import Examples, SplitName
 from tutelage.data._broken import all_in_one, attempt, errors_in, read_all
 from tutelage.data._coco import TOLERANCE_PX, Annotated, annotated, check_alike
-from tutelage.data._decode import upright
+from tutelage.data._decode import is_turned, upright
 from tutelage.data._folders import split_folders
 from tutelage.data._image_files import images_in
 from tutelage.data._objects import Objects, note_on_objects, object_examples
-from tutelage.data._splitting import check_rows, draw, how_split, statistics
+from tutelage.data._splitting import check_rows, draw, how_split, notes_on_alike, statistics
 from tutelage.errors import InputError
 from tutelage.files import existing_folder
 from tutelage.plugins import PluginConfig
@@ -37,7 +39,7 @@ class Config(PluginConfig):
         description="the folder with the images and their annotations, or with folders train, val and test of such"
     )
     annotations: str = Option(
-        "annotations.json", description="COCO's JSON of each folder, with images, annotations, categories"
+        "annotations.json", min_length=1, description="COCO's JSON of each folder, with images, annotations, categories"
     )
     side_px: int = Option(256, ge=32, le=4096, description="height and width of an image as a network takes it, pixels")
     not_rgb: Literal["refuse", "convert"] = Option("convert", description="what to do with a grey, palette or CMYK image")
@@ -68,7 +70,7 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     check_alike(chosen, training)
     check_rows(np.array(chosen.images), split, str(chosen.file))
     if not any(chosen.labels):
-        raise InputError(f"{chosen.file}: no image of the {split} split has an object.")
+        raise InputError(f"{chosen.file}: no image of the {split} split has an object. {_way_to_objects(split, roots)}")
     images, scales = _read_images(chosen, config)
     objects = [
         Objects(
@@ -81,13 +83,28 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
         *how_split(*shares, what="the images"),
         note_on_objects(split, objects),
         *_left_out(chosen, own[0] if own else training),
+        *_turned(split, chosen),
+        *notes_on_alike([training.categories[one] for one in known], "categories"),
     )
     names = tuple(training.categories[one] for one in known)
     return object_examples(images, objects, names, notes=notes, mean=mean, std=std)
 
 
+def _way_to_objects(split: SplitName, roots: Mapping[SplitName, Path]) -> str:
+    if split in roots:
+        return "Annotate some of its images."
+    return f"Its images are drawn: annotate more of all, or put some with objects into a folder '{split}'."
+
+
+def _turned(split: SplitName, chosen: Annotated) -> tuple[str, ...]:
+    count = sum(map(is_turned, chosen.images))
+    if not count:
+        return ()
+    return (f"{split}: {count:,} images are turned as their EXIF says; their boxes are read as those of the turned images",)
+
+
 def _left_out(chosen: Annotated, whole: Annotated) -> tuple[str, ...]:
-    unnamed = len(set(images_in(whole.file.parent)) - set(whole.images))
+    unnamed = len(set(images_in(whole.folder)) - set(whole.images))
     found = [f"left out {unnamed:,} images that {whole.file} does not name"] if unnamed else []
     return (*found, *([f"left out {whole.crowds:,} annotations of crowds in {whole.file}"] if whole.crowds else []))
 
@@ -113,10 +130,18 @@ def _squared(given: Annotated, row: int, config: Config) -> tuple[np.ndarray, Ax
     path, size = given.images[row], given.sizes[row]
     image = upright(path, config.not_rgb, config.background, config.animated)
     if size is not None and image.size != size:
-        raise InputError(f"{path}: has {image.size[0]} × {image.size[1]} px, and {size[0]} × {size[1]} in {given.file}.")
+        turned = ", turned as its EXIF says" if is_turned(path) else ""
+        raise InputError(
+            f"{path}: has {image.size[0]} × {image.size[1]} px{turned}, and {size[0]} × {size[1]} in {given.file}. Correct "
+            "them there, and the boxes if they are of that size; or put the image there that was annotated."
+        )
     boxes = given.boxes[row]
-    if (boxes[:, :2] >= image.size).any() or (boxes[:, 2:] > np.array(image.size) + TOLERANCE_PX).any():
-        raise InputError(f"{path}: a box of it in {given.file} stands out of its {image.size[0]} × {image.size[1]} px.")
+    is_out = (boxes[:, :2] >= image.size).any(axis=1) | (boxes[:, 2:] > np.array(image.size) + TOLERANCE_PX).any(axis=1)
+    for left, top, right, bottom in boxes[is_out].tolist():
+        raise InputError(
+            f"{path}: its box [{left:g}, {top:g}, {right - left:g}, {bottom - top:g}] (left, top, width, height) in "
+            f"{given.file} stands out of its {image.size[0]} × {image.size[1]} px. Correct it, or remove the annotation."
+        )
     scale = config.side_px / max(image.size)
     sides = [max(1, min(config.side_px, round(side * scale))) for side in image.size]
     square = np.full((config.side_px, config.side_px, 3), PADDING, dtype=np.uint8)

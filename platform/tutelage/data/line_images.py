@@ -36,7 +36,9 @@ class Config(PluginConfig):
     """The path of the lines, and their size: an image is scaled to `height_px`, its width in proportion."""
 
     path: str = Option(description="the folder with the images and their texts, or with folders train, val and test of such")
-    transcripts: str = Option("transcripts.tsv", description="the file of each folder with a name, a tab and a text a line")
+    transcripts: str = Option(
+        "transcripts.tsv", min_length=1, description="the file of each folder with a name, a tab and a text a line"
+    )
     height_px: int = Option(32, ge=4, le=1024, description="height of a line as a network takes it, pixels")
     widest_px: int = Option(2048, ge=16, le=65_536, description="most columns of a line at that height")
     not_rgb: Literal["refuse", "convert"] = Option("convert", description="what to do with a grey, palette or CMYK image")
@@ -48,8 +50,9 @@ class Config(PluginConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Lines:
-    """The lines that a transcript file names: the image of each, its text, and where the text stands."""
+    """The lines in `folder` that a transcript file names: the image of each, its text, and where the text stands."""
 
+    folder: Path
     file: Path
     images: list[Path]
     texts: list[str]
@@ -77,14 +80,15 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
         None if "validation" in roots else config.validation_share, None if "test" in roots else config.test_share,
     )  # fmt: skip
     drawn = draw(np.zeros(len(training.texts), dtype=np.int64), seed, *shares, str(training.file))
-    characters = sorted({one for text in training.take(drawn.train.tolist()).texts for one in text})
+    characters = sorted({one for text in training.texts for one in text})
     chosen = own[0] if own else training.take(getattr(drawn, split).tolist())
     _check_known(chosen, characters)
     images = _read_images(chosen, config)
-    left_out = len(set(images_in(chosen.file.parent)) - set((own[0] if own else training).images))
+    whole = own[0] if own else training
+    left_out = len(set(images_in(whole.folder)) - set(whole.images))
     notes = (*how_split(*shares, what="the lines"), note_on_lines(split, images, chosen.texts, characters))
     more = (f"left out {left_out:,} images that {chosen.file} does not name",) if left_out else ()
-    return line_examples(images, list(chosen.texts), characters, (*notes, *more))
+    return line_examples(images, list(chosen.texts), characters, (*notes, *more, *_odd_texts(whole)))
 
 
 def _named_lines(folder: Path, config: Config) -> Lines:
@@ -104,17 +108,22 @@ def _named_lines(folder: Path, config: Config) -> Lines:
     wrong = []
     for number, (name, tab, text) in enumerate(parts, start=1):
         wrong += [InputError(f"{file}, line {number}: {fault}") for fault in _faults(name, tab, text, first.get(Path(name)))]
-        wrong += [InputError(f"{file}, line {number}: {faults[name]}")] if tab and name in faults else []
+        wrong += [InputError(f"{file}, line {number}: {faults[name]}")] if tab and name.strip() and name in faults else []
         first.setdefault(Path(name), number)
     if wrong or not rows:
-        raise all_in_one(wrong or [InputError(f"{file}: is empty.")], len(rows), "lines")
+        empty = InputError(f"{file}: is empty. Write a line for each image: its name, a tab, and its text.")
+        raise all_in_one(wrong or [empty], len(rows), "lines")
     names, texts = [name for name, _, _ in parts], [text for _, _, text in parts]
-    return Lines(file=file, images=[folder / name for name in names], texts=texts, numbers=[*range(1, 1 + len(rows))])
+    return Lines(
+        folder=folder, file=file, images=[folder / name for name in names], texts=texts, numbers=[*range(1, 1 + len(rows))]
+    )
 
 
 def _faults(name: str, tab: str, text: str, earlier: int | None) -> Iterator[str]:
     """Give a sentence for everything that is wrong in a line of a transcript file; `earlier` is one with the same image."""
-    if not tab:
+    if tab and not name.strip():
+        yield "has no name before its tab. Write the image's name, a tab, and its text."
+    elif not tab:
         yield f"has no tab. Write the image's name, a tab, and its text.{'' if name.strip() else ' Or remove the empty line.'}"
     elif not text.strip():
         yield f"has no text for {name}. Write it, or remove the line."
@@ -125,14 +134,27 @@ def _faults(name: str, tab: str, text: str, earlier: int | None) -> Iterator[str
 
 
 def _check_known(lines: Lines, characters: Sequence[str]) -> None:
-    """Raise one `InputError` for all lines with a character that the training lines do not have."""
+    """Raise one `InputError` for all lines with a character that the training file does not have."""
     known, wrong = set(characters), []
+    remedy = "Correct or remove this line, or add lines with such characters to training."
     for number, text in zip(lines.numbers, lines.texts, strict=True):
         if strange := sorted(set(text) - known):
             listed = ", ".join(f"'{one}' (U+{ord(one):04X})" for one in strange)
-            wrong.append(InputError(f"{lines.file}, line {number}: the training lines do not have {listed}."))
+            wrong.append(InputError(f"{lines.file}, line {number}: the training file does not have {listed}. {remedy}"))
     if wrong:
         raise all_in_one(wrong, len(lines.texts), "lines")
+
+
+def _odd_texts(lines: Lines) -> list[str]:
+    """Return sentences on texts with characters that their images may not show: blanks at an end, quotation marks around."""
+    pairs = [*zip(lines.numbers, lines.texts, strict=True)]
+    blank = [number for number, text in pairs if text != text.strip()]
+    unseen = [number for number, text in pairs if not text.replace(" ", "").isprintable()]
+    quoted = [number for number, text in pairs if len(text) > 1 and text[0] == text[-1] == '"']
+    found = {"begin or end with a blank, which counts as a character": blank,
+             "have characters that cannot be seen": unseen,
+             "stand in quotation marks, which count as characters; programs that write tables add them": quoted}  # fmt: skip
+    return [f"{len(one):,} texts of {lines.file} {what} (first in line {one[0]})" for what, one in found.items() if one]
 
 
 def _read_images(lines: Lines, config: Config) -> list[np.ndarray]:
@@ -151,7 +173,7 @@ def _grey(lines: Lines, row: int, config: Config) -> np.ndarray:
     if columns > config.widest_px:
         raise InputError(
             f"{path}: has {columns:,} columns at a height of {config.height_px} px; the option 'widest_px' is "
-            f"{config.widest_px:,}."
+            f"{config.widest_px:,}. Raise it, or cut the image into several lines."
         )
     if columns < (needed := steps_needed(text)):
         raise InputError(

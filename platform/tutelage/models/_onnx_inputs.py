@@ -51,12 +51,20 @@ def check_channels(path: Path, taken: int | None, given: int) -> int:
     return given if taken is None else taken
 
 
-def check_means(path: Path, mean: Sequence[float], channels: int) -> None:
-    """Raise `InputError` for means of other channels than a network takes; none is allowed, and one stands for all."""
+def check_means(path: Path, mean: Sequence[float], std: Sequence[float], channels: int, given: InputSpec) -> None:
+    """Raise `InputError` for means of other channels than a network takes, or of pixels from 0 to 1 where the data have others.
+
+    No mean is allowed, and one stands for all channels.
+    """
     if len(mean) not in (0, 1, channels):
         raise InputError(
             f"{path}: {len(mean)} numbers are given as mean and std, and the network takes {channels} channels. Give one a "
             "channel, or one for all."
+        )
+    if given.kind != "vector" and max(std, default=1.0) < 1 < max(given.std, default=1.0):
+        raise InputError(
+            f"{path}: std {', '.join(f'{one:g}' for one in std)} is that of pixels from 0 to 1, and the data's is "
+            f"{max(given.std):.4g}. Give mean and std in units of the stored numbers: multiply them by 255."
         )
 
 

@@ -124,7 +124,7 @@ class Foreign(Around):
             )
         own = int(given.typical_shape[1 if given.is_ragged else 0])
         self.channels = own if given.kind == "vector" else check_channels(graph.path, sizes[1], own)
-        check_means(graph.path, way.mean, self.channels)
+        check_means(graph.path, way.mean, way.std, self.channels, given)
         self.sizes, self.normalised = sizes, Normalised(given, way.mean or given.mean, way.std or given.std)
         self.output = _output_of(graph, way.output)
         self.name, self.columns, self.are_probabilities = "", list[int](), False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,16 +35,24 @@ def document(context: TrainingContext) -> dict[str, Any]:
 
 
 def _absent(context: TrainingContext) -> list[str]:
-    """Return sentences on classes that training has and validation lacks: no score there depends on them."""
+    """Return sentences on classes that only training or only validation has labels of.
+
+    No score depends on those that validation lacks, and no network learns those that training lacks.
+    """
     train, validation = context.splits["train"], context.splits["validation"]
-    if any(note.startswith("classes without an example in validation") for note in train.notes):
-        return []
+    is_noted = any(note.startswith("classes without an example in validation") for note in train.notes)
     found = []
     for name, field in train.targets.items():
         seen, held = (_counts(split.targets[name]) if field.kind == "class" else {} for split in (train, validation))
-        if lacking := [f"{one} ({count:,})" for one, count in seen.items() if count and not held[one]]:
+        if not is_noted and (lacking := _only_in(seen, held)):
             found.append(f"classes of '{name}' without an example in validation, with those in training: {_listed(lacking)}")
+        if any(seen.values()) and (unseen := _only_in(held, seen)):
+            found.append(f"classes of '{name}' without a label in training, with those in validation: {_listed(unseen)}")
     return found
+
+
+def _only_in(counts: Mapping[str, int], others: Mapping[str, int]) -> list[str]:
+    return [f"{visible(one)} ({count:,})" for one, count in counts.items() if count and not others[one]]
 
 
 def _repeated(context: TrainingContext) -> list[str]:

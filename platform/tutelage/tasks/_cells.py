@@ -76,7 +76,7 @@ def assigned(cells: Cells, boxes: Tensor, is_real: Tensor) -> Assigned:
     distances = _distances(cells, boxes)
     away = (cells.middles - (boxes[..., None, :2] + boxes[..., None, 2:]) / 2).abs().amax(dim=-1)  # [batch, objects, cells]
     sides, strides = (boxes[..., 2:] - boxes[..., :2]).amax(dim=-1, keepdim=True), cells.strides.unique()
-    wanted = strides[torch.bucketize(sides / LARGEST, strides).clamp(max=len(strides) - 1)]
+    wanted = own_strides(sides, strides)
     fits = (wanted == cells.strides) & is_real.unsqueeze(-1)
     belongs = fits & (distances.amin(dim=-1) > 0) & (away <= NEAR * cells.strides)
     nearest = away.masked_fill(~fits, torch.inf).argmin(dim=-1, keepdim=True)
@@ -86,6 +86,11 @@ def assigned(cells: Cells, boxes: Tensor, is_real: Tensor) -> Assigned:
     smallest, chosen = areas.expand_as(away).masked_fill(~belongs, torch.inf).min(dim=1)
     picked = distances.gather(1, chosen[:, None, :, None].expand(-1, 1, -1, 4)).squeeze(1) / cells.strides.unsqueeze(-1)
     return Assigned(chosen.where(smallest.isfinite(), -1), picked)
+
+
+def own_strides(longest: Tensor, strides: Tensor) -> Tensor:
+    """Return the stride that each box belongs to, by its longest side: the smallest of which 8 are as long, or the largest."""
+    return strides[torch.bucketize(longest / LARGEST, strides).clamp(max=len(strides) - 1)]
 
 
 def _distances(cells: Cells, boxes: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ from tutelage.measures.mean_average_precision_50 import MEASURE as AVERAGE_PRECI
 from tutelage.plugins import PluginConfig
 from tutelage.signature import OutputSpec
 from tutelage.tasks import LabelSequence, Sequences, called
-from tutelage.tasks._boxes import giou, right, suppressed
-from tutelage.tasks._cells import Assigned, Cells, assigned, boxes_from, cells_of, expected, neighbours, strides_of
+from tutelage.tasks._boxes import LEAST_IOU, giou, right, suppressed
+from tutelage.tasks._cells import Assigned, Cells, assigned, boxes_from, cells_of, expected, neighbours, own_strides, strides_of
 from tutelage.tasks._html import Cell, captioned, picture, table
 from tutelage.tasks._scenes import outlined
 
@@ -34,6 +34,7 @@ SPACE: dict[str, dict[str, object]] = {}
 CLASS, EDGES, OBJECTS, BOXES, BACKGROUND = "class", "edges", "objects", "boxes", "<background>"
 FOCUS = 2.0  # the exponent of the focal loss (Lin et al., 2017)
 CANDIDATES = 200  # of an image, the most probable ones, among which non-maximum suppression chooses
+MOST_TOO_LARGE = 0.01  # of the objects of training, which no box of a network can find
 AT_ONCE = 64  # images whose boxes are compared with each other at a time
 
 
@@ -83,6 +84,8 @@ class Detection:
             raise InputError(
                 f"task 'detection': the data lack {lacking}. The sources `coco` and `digit_scenes` have all that it needs."
             )
+        if BACKGROUND in examples.targets[OBJECTS].names:
+            raise InputError(f"task 'detection': a class is called {BACKGROUND}, as what is no object is. Rename it.")
         names = (BACKGROUND, *examples.targets[OBJECTS].names)
         edges = OutputSpec(name=EDGES, names=tuple(map(str, range(self._config.bins))), steps=image)
         return (OutputSpec(name=CLASS, names=names, steps=image), edges)
@@ -196,14 +199,30 @@ class Detection:
         return mean_over_thresholds(np.stack(rows))
 
     def check_steps(self, steps: Mapping[str, int], train: Examples) -> None:
-        """Raise `InputError` for a network whose steps are not those of cells, or whose edges are not four a cell."""
+        """Raise `InputError` for steps that are not those of cells, edges that are not four a cell, and too small boxes."""
         image = next(one for one in train.inputs.values() if one.kind == "image")
         assert isinstance(image.values, Tensor)
-        strides_of(steps[CLASS], *image.values.shape[-2:])
+        strides = strides_of(steps[CLASS], *image.values.shape[-2:])
         if steps[EDGES] != 4 * steps[CLASS]:
             raise InputError(
                 f"task 'detection': the network gives {steps[CLASS]} steps of '{CLASS}' and {steps[EDGES]} of '{EDGES}'. Edges "
                 "have four steps a cell: left, top, right, bottom."
+            )
+        self._check_reach(strides, _stored(train, BOXES)[_stored(train, OBJECTS) != UNKNOWN])
+
+    def _check_reach(self, strides: tuple[int, ...], boxes: Tensor) -> None:
+        """Raise `InputError` if more than a few boxes are so large that no box with their middle can be right."""
+        sides, most = boxes[:, 2:] - boxes[:, :2], self._config.bins - 1
+        own = own_strides(sides.amax(dim=-1), torch.tensor(strides, dtype=boxes.dtype))
+        best = (2 * most * own.unsqueeze(-1) / sides).clamp(max=1).prod(dim=-1)
+        count = int((best < LEAST_IOU).sum())
+        if count > MOST_TOO_LARGE * len(boxes):
+            worst, bins = best.argmin(), 1 + int((sides.amax(dim=-1) / own / 2).ceil().max())
+            raise InputError(
+                f"task 'detection': {count:,} of {len(boxes):,} objects are too large for the network, whose edges are at most "
+                f"{most} strides (bins - 1) from a cell's middle. One of {sides[worst, 0]:.0f} × {sides[worst, 1]:.0f} px gets "
+                f"a box with an IoU of {best[worst]:.2f} at most, at a stride of {own[worst]:.0f} px, and {LEAST_IOU} is "
+                f"needed. Set task.detection.bins to {bins}, give the network more stages, or lower the data's side_px."
             )
 
     def _cells(self, sequences: Sequences, batch: Batch) -> Cells:

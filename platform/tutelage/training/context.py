@@ -18,6 +18,7 @@ from tutelage.data import fingerprint as fingerprint_of
 from tutelage.data._alike import check_alike
 from tutelage.data._examples import Batch, Examples
 from tutelage.data._halves import halves
+from tutelage.data._objects import check_some
 from tutelage.errors import InputError, WorkFailed
 from tutelage.measure import Measure
 from tutelage.networks import checkpoint, ensemble, forward, sampled, stages, top_k
@@ -68,7 +69,9 @@ class TrainingContext:
         examples = self._read_whole(split)
         if split != "train":
             check_alike(self._train, examples, split)
-        return examples.subset(halves(examples, self.seed)[0]) if split == "validation" and self.has_guard else examples
+            examples = examples.subset(halves(examples, self.seed)[0]) if split == "validation" and self.has_guard else examples
+            check_some(examples, split)
+        return examples
 
     def _read_whole(self, split: SplitName) -> Examples:
         name, plugin, config = plugins.configure("data", self.data)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from torch import Tensor
 from torch.nn import functional
 
-from tutelage.data import Batch, Examples, Field
+from tutelage.data import Batch, Examples, Field, Ragged
 from tutelage.signature import InputSpec, Signature
 
 
@@ -36,9 +36,12 @@ def _boxes_halved(targets: Mapping[str, Tensor], examples: Examples) -> dict[str
 
 
 def halved_example(examples: Examples) -> Examples:
-    """Return the first example with images of half the height and width; for its shapes, not for its pixels."""
+    """Return the first example with images and boxes of half the height and width; for its shapes, not for its pixels."""
     first = examples.head(1)
-    return replace(first, inputs={name: _every_second(one) for name, one in first.inputs.items()})
+    return replace(
+        first, inputs={name: _every_second(one) for name, one in first.inputs.items()},
+        targets={name: _boxes_half_as_large(one) for name, one in first.targets.items()},
+    )  # fmt: skip
 
 
 def _every_second(field: Field) -> Field:
@@ -46,6 +49,12 @@ def _every_second(field: Field) -> Field:
         return field
     assert isinstance(field.values, Tensor)
     return replace(field, values=field.values[..., ::2, ::2])
+
+
+def _boxes_half_as_large(field: Field) -> Field:
+    if field.kind != "boxes":
+        return field
+    return field.mapped(lambda held: replace(held, values=held.values / 2) if isinstance(held, Ragged) else held / 2)
 
 
 def halved_signature(signature: Signature) -> Signature:
