@@ -76,6 +76,17 @@ def test_a_duration_is_in_the_unit_that_people_use(seconds: float, expected: str
     assert watch.duration(seconds) == expected
 
 
+def test_it_fits_on_a_narrow_screen(tmp_path: Path, make_record: Make) -> None:
+    home = new_sweep(tmp_path)
+    for record in trials(make_record):
+        home.ledger.append(record)
+    for columns, rows in ((30, 16), (40, 14), (100, 30)):
+        console = Console(file=io.StringIO(), width=columns)
+        console.print(watch.picture(home, json_views.status(home), (columns, rows)))
+        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert len(lines) < rows and max(map(len, lines)) <= columns
+
+
 def test_a_terminal_without_its_marks_has_others(tmp_path: Path, make_record: Make) -> None:
     home = new_sweep(tmp_path)
     home.ledger.append(trials(make_record)[0])

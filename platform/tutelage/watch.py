@@ -61,7 +61,8 @@ def picture(home: SweepDir, status: dict[str, Any], size: tuple[int, int], encod
     if running:
         more = f" and {len(running) - 8} more" if len(running) > 8 else ""
         table.add_row("training", plain(", ".join(one["trial"] for one in running[:8]) + more))
-    plot = in_encoding(_plot(home, columns, rows - table.row_count - 2), encoding)
+    height = len(Console(width=columns).render_lines(table))  # a narrow screen breaks its lines
+    plot = in_encoding(_plot(home, columns, rows - height - 2), encoding)
     return Group(table, *(Text(line, overflow="crop", no_wrap=True) for line in plot))
 
 

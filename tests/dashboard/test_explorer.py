@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,48 @@ def test_a_dragged_rectangle_filters_picture_table_and_address(page: Any, server
     expect(page.locator("#table-title + .summary")).to_have_text(shown)
     page.get_by_role("button", name="Reset zoom and filter").click()
     expect(page.locator("#table-title + .summary")).to_contain_text("143 of 150")
+
+
+def test_a_zoom_to_a_range_that_a_logarithmic_axis_lacks_shows_the_rest_of_it(page: Any, server: ExplorerServer) -> None:
+    """Ticks from 0 on would never end."""
+    from playwright.sync_api import expect
+
+    open_page(page, server, "&logy=true&brush=size_bytes~0~40000&brush=accuracy~0.2~1.5")
+    expect(page.get_by_label("Log across")).to_be_checked()
+    page.get_by_role("button", name="Zoom to filter").click()
+    expect(page).to_have_url(re.compile("zoom=0%7E40000%7E0.2%7E1.5"))
+    with page.expect_download() as download:
+        page.get_by_role("button", name="SVG", exact=True).click()
+    drawn = Path(download.value.path()).read_text()
+    assert "NaN" not in drawn and ">30 kB<" in drawn and drawn.count("<title>") > 10
+
+
+def test_every_limit_is_shown_whichever_side_it_bounds(page: Any, server: ExplorerServer) -> None:
+    from playwright.sync_api import expect
+
+    server.snapshots[SWEEP]["sweep"]["limits"] = [{"measure": "accuracy", "op": "<=", "value": 0.95}]
+    open_page(page, server)
+    upper = page.get_by_label("accuracy, at most, exact")
+    expect(upper).to_have_value("0.9500")
+    page.evaluate(f"location.hash = 'sweep={SWEEP}&limits=params>=2000,params>=3000,accuracy<=0.95'")
+    lower = page.get_by_label("parameters, at least, exact")
+    expect(lower).to_have_value("3,000")
+    expect(upper).to_have_value("0.9500")
+    upper.fill("")
+    upper.press("Enter")
+    lower.fill("")
+    lower.press("Enter")
+    expect(page.locator(".summary", has_text="meet the limits")).to_contain_text("143 of 143")
+
+
+def test_a_second_sweep_that_is_gone_leaves_no_error_behind(page: Any, server: ExplorerServer) -> None:
+    from playwright.sync_api import expect
+
+    open_page(page, server, f"&with={'f' * 32}")
+    expect(page.get_by_role("alert")).to_contain_text("There is no sweep")
+    page.get_by_label("Compare with").select_option("")
+    expect(page.get_by_role("alert")).to_be_hidden()
+    expect(page).not_to_have_url(re.compile("with="))
 
 
 def test_a_range_on_parallel_coordinates_filters_too(page: Any, server: ExplorerServer) -> None:

@@ -160,14 +160,16 @@ class Page {
   private async overlay(runId: string): Promise<void> {
     const { store } = this;
     const place = ++this.numOverlaid; // another sweep may be chosen while this one loads
-    if (!store || (runId === '' && !store.overlay)) return;
+    if (!store || (runId === '' && !store.overlay && store.model.view.overlay === '')) return;
     try {
       const sweep = runId === '' ? null : await fetchSweep(runId);
       if (this.store !== store || place !== this.numOverlaid) return;
+      this.header.showProblem('');
       store.change({ overlay: runId });
       store.setOverlay(sweep);
     } catch (error) {
-      if (place !== this.numOverlaid) return;
+      if (this.store !== store || place !== this.numOverlaid) return;
+      store.publish(); // the list of sweeps shows again which one is drawn
       this.header.showProblem(error instanceof Error ? error.message : String(error));
     }
   }

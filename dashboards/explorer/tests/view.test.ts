@@ -3,7 +3,7 @@ import { frameOf } from '../src/draw/frame';
 import type { Palette } from '../src/draw/palette';
 import { pictureOf, staircase } from '../src/draw/picture';
 import { escaped, svgOf } from '../src/draw/svg';
-import { padded, pixelOf, ticks, toPixel, toValue } from '../src/math/scale';
+import { padded, pixelOf, placedRange, ticks, toPixel, toValue } from '../src/math/scale';
 import { axisLabel, compact, labelWithUnit, short, tick, withInterval } from '../src/view/format';
 import { ModelMaker, visibleRows } from '../src/view/model';
 import { parseQuantity } from '../src/view/quantity';
@@ -42,9 +42,14 @@ describe('the address', () => {
   });
 
   it('of things that the sweep has not opens the usual view', () => {
-    const hash = '#x=<script>&colour=nothing&limits=nothing<=3,accuracy>=no&brush=a~1~2&brush=accuracy~2~1&zoom=1~1~2~3&theme=red';
+    const hash = '#x=<script>&colour=nothing&limits=nothing<=3,accuracy>=no,accuracy>= &brush=a~1~2&brush=accuracy~2~1&brush=accuracy~~&zoom=1~1~2~3&theme=red';
     expect(fromHash(hash, sweep)).toEqual({ ...defaultView(sweep), limits: [] });
   });
+});
+
+it('of many compared candidates shows the last eight, each once', () => {
+  const ids = [...Array.from({ length: 50 }, (_, place) => `t${place}`), 't49', 't49'];
+  expect(fromHash(ids.map((id) => `chosen=${id}`).join('&'), sweep).chosen).toEqual(ids.slice(42, 50));
 });
 
 describe('text', () => {
@@ -93,6 +98,12 @@ describe('text', () => {
     expect(quoted('=cmd|"x"')).toBe(`"'=cmd|""x"""`);
     expect(quoted('-0.5')).toBe('-0.5');
   });
+
+  it.each([
+    [' =1', "' =1"], ['＝1+1', "'＝1+1"], ['a;=1', "a;'=1"], ['a\r\n@b', `"a\n'@b"`], ['\t1', "'\t1"], ['1e-5', '1e-5'], ['a=b', 'a=b'],
+  ])('%j is no formula in CSV', (cell, expected) => {
+    expect(quoted(cell)).toBe(expected);
+  });
 });
 
 it('a second sweep without the shown measures has no front, and breaks nothing', () => {
@@ -113,6 +124,15 @@ it('the SVG has open marks where the picture has', () => {
     return svgOf(pictureOf(models, frameOf(models, 600, 400), palette, 1));
   });
   expect(drawn.map((svg) => svg.includes('fill="#ffffff" stroke="#0000ff"'))).toEqual([true, false]);
+});
+
+it('the SVG of a zoomed picture draws nothing outside of its axes', () => {
+  const view: View = { ...defaultView(sweep), z: '', zoom: { x: [20_000, 21_000], y: [0.1, 0.2] } };
+  const models = [new ModelMaker({ ...sweep, baselines: [{ kind: 'teacher', name: 'big', values: new Map([['size_bytes', 9e9], ['accuracy', 1]]) }] }).make(view)];
+  const svg = svgOf(pictureOf(models, frameOf(models, 600, 400), { isDark: false, surface: '#ffffff' } as Palette, 1));
+  expect(svg).not.toContain('teacher');
+  expect(svg).not.toMatch(/best-quality|knee/);
+  expect(svg.indexOf('clip-path="url(#plot)"')).toBeLessThan(svg.indexOf('<title>'));
 });
 
 describe('the model', () => {
@@ -164,6 +184,18 @@ describe('a scale', () => {
     expect(high).toBeGreaterThan(0.9);
     expect(padded([0.5, 0.9], kind, 0)).toEqual([0.5, 0.9]);
   });
+
+  it.each([['log', [0, 10], [2, 10]], ['log', [-5, -1], [2, 50]], ['error', [0.5, 1.2], [0.5, 50]], ['linear', [0, 10], [0, 10]], ['linear', [7, 7], [2, 50]]] as const)(
+    'zooms to the part of a range that has a place on it (%s)', (kind, range, expected) => {
+      expect(placedRange(range, kind, [2, 50])).toEqual(expected);
+    },
+  );
+
+  it.each([['log', 0, 10], ['log', -1, 10], ['error', 0, 1.2], ['linear', NaN, 1], ['linear', 0, Infinity]] as const)(
+    'has no ticks where its ends have no place (%s from %d to %d)', (kind, low, high) => {
+      expect(ticks({ kind, low, high, start: 0, end: 1 }, 6)).toEqual([]);
+    },
+  );
 
   it('has no place for what has no logarithm', () => {
     expect(toPixel({ kind: 'log', low: 1, high: 10, start: 0, end: 1 }, -1)).toBeNaN();

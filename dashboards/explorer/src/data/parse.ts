@@ -62,6 +62,7 @@ function head(top: Json, rows: number) {
     state: text(sweep['state'], 'finished'),
     startedAt: number(sweep['started_at']),
     updatedAt: number(sweep['updated_at']),
+    elapsed: 1000 * number(sweep['elapsed_s']),
     task: text(sweep['task'], ''),
     data: text(sweep['data'], ''),
     seed: text(sweep['seed'], ''),
@@ -134,7 +135,7 @@ function limitOf(value: unknown): Limit {
 }
 
 /** Keep of several bounds on one side of a measure the one that is met least often. */
-function strictest(limits: Limit[]): Limit[] {
+export function strictest(limits: Limit[]): Limit[] {
   const isStricter = (one: Limit, other: Limit): boolean => (one.op === '<=' ? one.value < other.value : one.value > other.value);
   const isSide = (one: Limit, other: Limit): boolean => one !== other && one.measure === other.measure && one.op === other.op;
   return limits.filter(

@@ -67,6 +67,8 @@ export interface Sweep {
   state: string;
   startedAt: number;
   updatedAt: number;
+  /** Milliseconds that its driver has worked; NaN for a sweep that is in its first run, or of others. */
+  elapsed: number;
   task: string;
   data: string;
   seed: string;

@@ -1,7 +1,7 @@
 /** Where a scatter's axes lie, and where each row stands on them. */
 
 import { knownColumn, type Sweep } from '../data/snapshot';
-import { kindOf, padded, pixelOf, type AxisScale, type Kind } from '../math/scale';
+import { kindOf, padded, pixelOf, placedRange, type AxisScale, type Kind } from '../math/scale';
 import { HIDDEN, type Model } from '../view/model';
 import type { Range } from '../view/view';
 
@@ -25,7 +25,8 @@ export function frameOf(models: readonly Model[], width: number, height: number)
   const isNarrow = width < 480;
   const frame = { width, height, left: isNarrow ? 48 : 64, right: width - 16, top: 32, bottom: height - 46 };
   const [kindX, kindY] = [kindOf(model.sweep.measures.get(view.x), view.logX), kindOf(model.sweep.measures.get(view.y), view.logY)];
-  const { x, y } = view.zoom ?? { x: extent(models, view.x, kindX), y: extent(models, view.y, kindY) };
+  const whole = { x: extent(models, view.x, kindX), y: extent(models, view.y, kindY) };
+  const { x, y } = view.zoom ? { x: placedRange(view.zoom.x, kindX, whole.x), y: placedRange(view.zoom.y, kindY, whole.y) } : whole;
   return {
     ...frame,
     x: { kind: kindX, low: x[0], high: x[1], start: frame.left, end: frame.right },

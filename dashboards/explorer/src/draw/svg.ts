@@ -4,6 +4,7 @@ import { column } from '../data/snapshot';
 import { ticks, toPixel } from '../math/scale';
 import { tick } from '../view/format';
 import { DOMINATED, HIDDEN, INFEASIBLE, ON_FRONT, STOPPED } from '../view/model';
+import type { Frame } from './frame';
 import { outline } from './marks';
 import { axisTitles, bars, baselineName, isOpen, ladders, linesOf, namesByRow, staircase, type Picture, type Placed } from './picture';
 import { colourPlace, sequential } from './palette';
@@ -16,7 +17,10 @@ export function svgOf(picture: Picture): string {
   const parts = [
     `<rect width="100%" height="100%" fill="${palette.surface}"/>`,
     ...axes(picture),
+    `<defs><clipPath id="plot"><rect x="${frame.left - 8}" y="${frame.top - 8}" width="${frame.right - frame.left + 16}" height="${frame.bottom - frame.top + 16}"/></clipPath></defs>`,
+    '<g clip-path="url(#plot)">',
     ...placed.flatMap((one, place) => [cloud(picture, one, place), front(picture, one, place)]),
+    '</g>',
     baselines(picture),
     choices(picture),
   ];
@@ -33,6 +37,7 @@ export function escaped(text: string): string {
 
 const at = (value: number): string => value.toFixed(1);
 const isPlaced = (x: number, y: number): boolean => !Number.isNaN(x + y);
+const isInside = (frame: Frame, x: number, y: number): boolean => x >= frame.left && x <= frame.right && y >= frame.top && y <= frame.bottom;
 
 function text(x: number, y: number, content: string, fill: string, anchor: string): string {
   return `<text x="${at(x)}" y="${at(y)}" fill="${fill}" text-anchor="${anchor}">${escaped(content)}</text>`;
@@ -68,8 +73,7 @@ function cloud({ frame, palette }: Picture, { model, xs, ys }: Placed, place: nu
   const marks: string[] = [];
   for (let index = 0; index < rows.length; index += step) {
     const row = rows[Math.floor(index)];
-    const isInside = xs[row] >= frame.left && xs[row] <= frame.right && ys[row] >= frame.top && ys[row] <= frame.bottom;
-    if (isInside) marks.push(small(model.classes[row], xs[row], ys[row], palette, place));
+    if (isInside(frame, xs[row], ys[row])) marks.push(small(model.classes[row], xs[row], ys[row], palette, place));
   }
   return `<g opacity="0.5">${marks.join('')}</g>`;
 }
@@ -110,7 +114,7 @@ function baselines({ frame, palette, placed }: Picture): string {
   const shown = view.layers.has('baselines') ? sweep.baselines : [];
   const marks = shown.map((baseline) => {
     const [x, y] = [toPixel(frame.x, baseline.values.get(view.x) ?? NaN), toPixel(frame.y, baseline.values.get(view.y) ?? NaN)];
-    if (!isPlaced(x, y)) return '';
+    if (!isInside(frame, x, y)) return '';
     const isTeacher = baseline.kind === 'teacher';
     const corners = outline(isTeacher ? 'star' : 'diamond', x, y, isTeacher ? 10 : 7).map((corner) => corner.map(at).join(',')).join(' ');
     const fill = isTeacher ? palette.teacher : palette.baseline;
@@ -119,10 +123,10 @@ function baselines({ frame, palette, placed }: Picture): string {
   return marks.join('');
 }
 
-function choices({ palette, placed }: Picture): string {
+function choices({ frame, palette, placed }: Picture): string {
   const { model, xs, ys } = placed[0];
   if (!model.view.layers.has('choices')) return '';
-  const marks = [...namesByRow(model)].filter(([row]) => isPlaced(xs[row], ys[row])).map(([row, names]) => {
+  const marks = [...namesByRow(model)].filter(([row]) => isInside(frame, xs[row], ys[row])).map(([row, names]) => {
     const ring = `<circle cx="${at(xs[row])}" cy="${at(ys[row])}" r="9" fill="none" stroke="${palette.choice}" stroke-width="2"/>`;
     return ring + text(xs[row], ys[row] + 22, names.join(', '), palette.ink, 'middle');
   });

@@ -1,6 +1,7 @@
 /** Maps values to pixels, on a linear axis, a logarithmic one, or one of the logarithm of a share's error, with round ticks. */
 
 import type { Measure } from '../data/snapshot';
+import type { Range } from '../view/view';
 
 /** On an axis of the error, 0.9, 0.99 and 0.999 are about one step apart. */
 export type Kind = 'linear' | 'log' | 'error';
@@ -80,8 +81,16 @@ export function padded(values: ArrayLike<number>, kind: Kind, share = 0.05): [nu
   return by === 0 ? [low, high] : [unstretched(kind, from - by), unstretched(kind, to + by)];
 }
 
-/** Return about `most` round values inside the scale. */
+/** Return a range of which an end that has no place on the axis, such as 0 on a logarithmic one, is that of `shown`. */
+export function placedRange([low, high]: Range, kind: Kind, shown: Range): Range {
+  const has = (value: number): boolean => Number.isFinite(stretched(kind, value));
+  const found: Range = [has(low) ? low : shown[0], has(high) ? high : shown[1]];
+  return found[0] < found[1] ? found : shown;
+}
+
+/** Return about `most` round values inside the scale; none where an end of it has no place on such an axis. */
 export function ticks(scale: AxisScale, most: number): number[] {
+  if (![scale.low, scale.high].every((end) => Number.isFinite(stretched(scale.kind, end)))) return [];
   if (scale.kind === 'error') return errorTicks(scale, most);
   return scale.kind === 'log' ? logTicks(scale, most) : linearTicks(scale.low, scale.high, most);
 }

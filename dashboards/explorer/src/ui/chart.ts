@@ -30,7 +30,7 @@ export function lineChart(
         { ...axis, size: 64, values: (_, values) => values.map((value) => (value === null ? '' : options.yText(value))) },
       ],
       series: [
-        {},
+        { label: options.xLabel },
         ...lines.map((line): uPlot.Series => ({
           label: line.label,
           stroke: line.colour,

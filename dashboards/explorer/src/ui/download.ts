@@ -33,12 +33,16 @@ function settingCell(setting: Model['sweep']['settings'][number], row: number): 
 
 const numberText = (value: number): string => (Number.isNaN(value) ? '' : String(value));
 
-/** Quote a cell; one that a spreadsheet would take for a formula is kept as text. */
+const FORMULA = /^\s*[=+\-@＝＋－＠\t\r]/;
+const WITHIN = /([;\t\r\n])(?=\s*[=+\-@＝＋－＠])/g; // where a spreadsheet may split a cell
+
+/** Quote a cell that no spreadsheet takes for a formula; the rule is that of `tutelage.escaping.for_csv`. */
 export function quoted(cell: string): string {
-  const isFormula = /^[=+\-@\t\r]/.test(cell) && Number.isNaN(Number(cell));
-  const text = isFormula ? `'${cell}` : cell;
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  const text = isNumber(cell) ? cell : (FORMULA.test(cell) ? `'${cell}` : cell).replace(/\r\n?/g, '\n').replace(WITHIN, "$1'");
+  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
+
+const isNumber = (cell: string): boolean => cell !== '' && cell === cell.trim() && !Number.isNaN(Number(cell));
 
 /** Save the picture as PNG, at twice the pixels of the page. */
 export function downloadPng(picture: Picture): void {
@@ -56,7 +60,7 @@ export function downloadSvg(picture: Picture): void {
 }
 
 function fileName({ sweep, view }: Model): string {
-  return `${sweep.name}-${view.y}-by-${view.x}`.replace(/[^\w.-]+/g, '_').slice(0, 100);
+  return `${sweep.name}-${view.y}-by-${view.x}`.replace(/[^\p{L}\p{N}_.-]+/gu, '_').slice(0, 100);
 }
 
 function save(blob: Blob, name: string): void {

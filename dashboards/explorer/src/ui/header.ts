@@ -77,10 +77,12 @@ export class HeaderPart implements Part {
 
 function factsOf(sweep: Sweep): string {
   const primary = sweep.measures.get(sweep.primary)!;
+  const hasEnded = sweep.state !== 'running' && !Number.isNaN(sweep.elapsed);
+  const worked = hasEnded ? sweep.elapsed : sweep.updatedAt - sweep.startedAt; // a selection days later updates the snapshot too
   const parts = [
     [sweep.task.replaceAll('_', ' '), sweep.data].filter((text) => text !== '').join(' on '),
     `${grouped(sweep.n)} candidates${Number.isNaN(sweep.numTrials) ? '' : ` of ${grouped(sweep.numTrials)} trials`}`,
-    Number.isNaN(sweep.updatedAt - sweep.startedAt) ? '' : `after ${duration(sweep.updatedAt - sweep.startedAt)}`,
+    Number.isNaN(worked) ? '' : `after ${duration(worked)}`,
     sweep.seed === '' ? '' : `seed ${sweep.seed}`,
     ...sweep.running.slice(0, 4).map((one) => {
       const epoch = Number.isNaN(one.epoch) ? '' : `, epoch ${one.epoch}`;

@@ -104,7 +104,8 @@ function noteText(sweep: Sweep, series: Float64Array): string {
 function seriesText(sweep: Sweep, series: Float64Array, isTime: boolean): string {
   const last = sweep.n - 1;
   if (last < 0) return `${sweep.name}: no candidate has ended`;
-  const end = isTime ? `after ${duration(sweep.finishedAt[last] - sweep.startedAt)}` : `after ${grouped(sweep.n)} candidates`;
+  const endedAt = sweep.finishedAt.findLast(Number.isFinite) ?? NaN; // a student that was never trained has no time
+  const end = isTime && Number.isFinite(endedAt - sweep.startedAt) ? `after ${duration(endedAt - sweep.startedAt)}` : `after ${grouped(sweep.n)} candidates`;
   const half = series.findIndex((value) => value >= series[last] / 2);
   return `${sweep.name}: hypervolume ${compact(series[0])} with the first candidate, half of its end with candidate ${half + 1}, ${compact(series[last])} ${end}`;
 }

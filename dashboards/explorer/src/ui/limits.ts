@@ -39,7 +39,7 @@ export class LimitsPart implements Part {
   update(model: Model): void {
     const last = this.model;
     this.model = model;
-    if (last?.sweep !== model.sweep) this.fill(model.sweep);
+    if (last?.sweep !== model.sweep || !model.view.limits.every((limit) => this.lines.some((line) => line.isOf(limit)))) this.fill(model);
     if (last?.sweep !== model.sweep || last.view.limits !== model.view.limits) {
       for (const line of this.lines) line.show(model.view.limits);
       this.reset.hidden = sameLimits(model.view.limits, model.sweep.limits);
@@ -48,14 +48,16 @@ export class LimitsPart implements Part {
     if (this.shown !== model.choices) this.showChoices(model);
   }
 
-  private fill(sweep: Sweep): void {
-    const names = [...new Set([...sweep.objectives, ...sweep.limits.map((limit) => limit.measure), ...COSTS])];
-    const measures = names.filter((name) => sweep.values.has(name)).map((name) => sweep.measures.get(name)!);
-    if (measures.map(({ name }) => name).join() === this.lines.map(({ measure }) => measure.name).join()) {
+  /** Make a line for each objective and cost, and for every other bound that the sweep or the view has. */
+  private fill({ sweep, view }: Model): void {
+    const usual = [...new Set([...sweep.objectives, ...COSTS])].filter((name) => sweep.values.has(name)).map((measure) => ({ measure, op: usualOp(sweep, measure) }));
+    const bounds = [...sweep.limits, ...view.limits].filter(({ measure }) => sweep.measures.has(measure));
+    const sides = [...usual, ...bounds].filter((one, place, all) => all.findIndex((other) => isSide(one, other)) === place);
+    if (sides.length === this.lines.length && sides.every((one, place) => this.lines[place].isOf(one))) {
       for (const line of this.lines) line.setEnds(sweep);
       return;
     }
-    this.lines = measures.map((measure) => new SliderLine(sweep, measure, (op, value) => { this.set(measure.name, op, value); }));
+    this.lines = sides.map(({ measure, op }) => new SliderLine(sweep, sweep.measures.get(measure)!, op, (value) => { this.set(measure, op, value); }));
     this.sliders.replaceChildren(...this.lines.map((line) => line.element));
   }
 
@@ -120,7 +122,16 @@ function summaryText(model: Model): string {
   return `${grouped(model.numFitting)} of ${grouped(finished)} finished candidates meet the limits; ${grouped(model.front.length)} are on the front.`;
 }
 
-/** A slider and a field for one limit: an upper bound where lower is better, else a lower bound. */
+type Side = Pick<Limit, 'measure' | 'op'>;
+
+const isSide = (one: Side, other: Side): boolean => one.measure === other.measure && one.op === other.op;
+
+/** Return the side on which people bound a measure: an upper bound where lower is better, else a lower bound. */
+function usualOp(sweep: Sweep, measure: string): Limit['op'] {
+  return sweep.measures.get(measure)!.direction === 'minimise' ? '<=' : '>=';
+}
+
+/** A slider and a field for one bound of a measure. */
 class SliderLine {
   readonly element: HTMLElement;
   private readonly slider: HTMLInputElement;
@@ -132,9 +143,10 @@ class SliderLine {
   constructor(
     sweep: Sweep,
     readonly measure: Measure,
-    private readonly set: (op: Limit['op'], value: number | null) => void,
+    private readonly op: Limit['op'],
+    private readonly set: (value: number | null) => void,
   ) {
-    this.isUpper = measure.direction === 'minimise';
+    this.isUpper = op === '<=';
     this.kind = kindOf(measure, measure.scale === 'log10' || measure.scale === 'neg_log10_error');
     const name = `${measure.label}, ${this.isUpper ? 'at most' : 'at least'}`;
     this.slider = h('input', { type: 'range', min: 0, max: STEPS, 'aria-label': name, oninput: () => { this.slide(); } });
@@ -148,8 +160,12 @@ class SliderLine {
     this.ends = padded(values.filter((_, row) => sweep.states[row] === FINISHED), this.kind, 0);
   }
 
+  isOf(side: Side): boolean {
+    return isSide(side, { measure: this.measure.name, op: this.op });
+  }
+
   show(limits: readonly Limit[]): void {
-    const own = limits.find((limit) => limit.measure === this.measure.name && (limit.op === '<=') === this.isUpper);
+    const own = limits.find((limit) => this.isOf(limit));
     const free = this.isUpper ? STEPS : 0;
     const place = own ? String(Math.round(this.share(own.value) * STEPS)) : String(free);
     if (document.activeElement !== this.slider || !own) this.slider.value = place;
@@ -169,18 +185,14 @@ class SliderLine {
     const isFree = place === (this.isUpper ? STEPS : 0);
     const [low, high] = this.ends;
     const value = valueAt({ kind: this.kind, low, high }, place / STEPS);
-    this.publish(isFree ? null : Number(value.toPrecision(4)));
+    this.set(isFree ? null : Number(value.toPrecision(4)));
   }
 
   private write(): void {
     const text = this.field.value.replaceAll(',', '').trim();
     const value = parseQuantity(text);
     this.field.setAttribute('aria-invalid', String(text !== '' && Number.isNaN(value)));
-    if (text === '') this.publish(null);
-    else if (!Number.isNaN(value)) this.publish(value);
-  }
-
-  private publish(value: number | null): void {
-    this.set(this.isUpper ? '<=' : '>=', value);
+    if (text === '') this.set(null);
+    else if (!Number.isNaN(value)) this.set(value);
   }
 }

@@ -7,7 +7,7 @@ import { readPalette, sequential, type Palette } from '../draw/palette';
 import { toValue } from '../math/scale';
 import { axisLabel, grouped, short, withInterval } from '../view/format';
 import { HIDDEN, ON_FRONT, type Model } from '../view/model';
-import type { Range } from '../view/view';
+import { MOST_CHOSEN, type Range } from '../view/view';
 import type { Actions, Part } from './app';
 import { h, inNextFrame, setText } from './dom';
 
@@ -182,6 +182,10 @@ export class ScatterPart implements Part {
     this.stage.addEventListener('pointerup', (event) => {
       this.release(event);
     });
+    this.stage.addEventListener('pointercancel', () => {
+      this.drag = null;
+      this.drawSoon();
+    });
     this.stage.addEventListener('pointerleave', () => {
       this.hovered = -1;
       this.drawSoon();
@@ -280,7 +284,7 @@ export function valueText({ sweep }: Model, name: string, row: number): string {
 
 /** Return a list with an id added, or taken out where it is in. */
 export function toggled(ids: readonly string[], id: string): string[] {
-  return ids.includes(id) ? ids.filter((one) => one !== id) : [...ids, id].slice(-8);
+  return ids.includes(id) ? ids.filter((one) => one !== id) : [...ids, id].slice(-MOST_CHOSEN);
 }
 
 // Okabe and Ito (2008)

@@ -18,6 +18,7 @@ export class SlicesPart implements Part {
   private readonly note = h('p', { class: 'summary' });
   private readonly forest = h('div', { class: 'forest' });
   private readonly grid = h('div', { class: 'slices' });
+  private names = '';
   private shown: unknown[] = [];
   private isVisible = false;
   private model: Model | null = null;
@@ -43,7 +44,8 @@ export class SlicesPart implements Part {
     const { sweep, view } = model;
     if (!this.isVisible || (this.shown[0] === sweep && this.shown[1] === view.sliced)) return;
     const names = [...sweep.measures.keys()].filter((name) => sweep.values.has(name));
-    if (this.select.options.length !== names.length) this.select.replaceChildren(...names.map((name) => h('option', { value: name }, sweep.measures.get(name)!.label)));
+    if (names.join(' ') !== this.names) this.select.replaceChildren(...names.map((name) => h('option', { value: name }, sweep.measures.get(name)!.label)));
+    this.names = names.join(' ');
     this.select.value = view.sliced;
     this.shown = [sweep, view.sliced];
     this.show(model, sweep.measures.get(view.sliced)!);

@@ -1,5 +1,6 @@
 /** What a person looks at: axes, limits, brushed ranges and chosen candidates. All of it stands in the address's hash. */
 
+import { strictest } from '../data/parse';
 import { type Limit, type Sweep } from '../data/snapshot';
 
 export const LAYERS = ['dominated', 'infeasible', 'stopped', 'baselines', 'bars', 'ladders', 'choices'] as const;
@@ -31,6 +32,9 @@ export interface View {
   sliced: string;
   theme: Theme;
 }
+
+/** The number of candidates that are compared at a time; of more, those chosen last. */
+export const MOST_CHOSEN = 8;
 
 const DEFAULT_LAYERS: readonly Layer[] = ['dominated', 'baselines', 'bars', 'choices'];
 
@@ -100,7 +104,7 @@ export function fromHash(hash: string, sweep: Sweep): View {
   const parts = new URLSearchParams(hash.replace(/^#/, ''));
   const measure = (key: string, usual: string): string => {
     const name = parts.get(key);
-    return name !== null && (sweep.measures.has(name) || (name === '' && key === 'colour')) ? name : usual;
+    return name !== null && (sweep.values.has(name) || (name === '' && key === 'colour')) ? name : usual;
   };
   const x = measure('x', start.x);
   const y = measure('y', start.y);
@@ -118,7 +122,7 @@ export function fromHash(hash: string, sweep: Sweep): View {
     limits: parts.has('limits') ? limitsOf(parts.get('limits') ?? '', sweep) : start.limits,
     brush: new Map(parts.getAll('brush').flatMap((text) => brushOf(text, sweep))),
     zoom: zoomOf(parts.get('zoom') ?? ''),
-    chosen: parts.getAll('chosen').filter((id) => id !== ''),
+    chosen: [...new Set(parts.getAll('chosen').filter((id) => id !== ''))].slice(-MOST_CHOSEN),
     focus: parts.get('focus') ?? '',
     sort: sortOf(parts.get('sort')) ?? start.sort,
     sliced: measure('slices', start.sliced),
@@ -130,25 +134,27 @@ const layersText = (layers: ReadonlySet<Layer>): string => LAYERS.filter((layer)
 const layersOf = (text: string): Set<Layer> => new Set(LAYERS.filter((layer) => text.split(',').includes(layer)));
 const limitsText = (limits: readonly Limit[]): string => limits.map((one) => `${one.measure}${one.op}${one.value}`).join(',');
 const sortText = ({ sort }: View): string => `${sort.isDescending ? '-' : ''}${sort.column}`;
+const numberOf = (text: string): number => (text.trim() === '' ? NaN : Number(text));
 const themeOf = (text: string | null): Theme => (text === 'light' || text === 'dark' ? text : 'auto');
 
 function limitsOf(text: string, sweep: Sweep): Limit[] {
-  return text.split(',').flatMap((part): Limit[] => {
+  const limits = text.split(',').flatMap((part): Limit[] => {
     const found = /^(.+?)(<=|>=)(.+)$/.exec(part);
-    if (!found || !sweep.measures.has(found[1]) || !Number.isFinite(Number(found[3]))) return [];
-    return [{ measure: found[1], op: found[2] === '>=' ? '>=' : '<=', value: Number(found[3]) }];
+    if (!found || !sweep.measures.has(found[1]) || !Number.isFinite(numberOf(found[3]))) return [];
+    return [{ measure: found[1], op: found[2] === '>=' ? '>=' : '<=', value: numberOf(found[3]) }];
   });
+  return strictest(limits);
 }
 
 function brushOf(text: string, sweep: Sweep): [string, Range][] {
   const [, name, low, high] = /^(.*)~([^~]*)~([^~]*)$/s.exec(text) ?? ['', '', '', ''];
   const isKnown = sweep.measures.has(name) || sweep.settings.some((setting) => `config:${setting.name}` === name);
-  const range: Range = [Number(low), Number(high)];
+  const range: Range = [numberOf(low), numberOf(high)];
   return isKnown && range.every(Number.isFinite) && range[0] <= range[1] ? [[name, range]] : [];
 }
 
 function zoomOf(text: string): View['zoom'] {
-  const ends = text.split('~').map(Number);
+  const ends = text.split('~').map(numberOf);
   if (ends.length !== 4 || !ends.every(Number.isFinite) || !(ends[0] < ends[1]) || !(ends[2] < ends[3])) return null;
   return { x: [ends[0], ends[1]], y: [ends[2], ends[3]] };
 }
