@@ -67,6 +67,9 @@ class ExplorerServer:
             def do_POST(self) -> None:
                 posted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.promoted.append({**posted, "token": self.headers["X-Tutelage-Token"]})
+                run_id = unquote(urlsplit(self.path).path.split("/")[-2])
+                document = outer.snapshots[run_id]
+                outer.snapshots[run_id] = {**document, "is_champion": document["id"].index(posted["id"])}
                 done = {"model": posted["model"], "version": "1", "promoted": True, "why": ""}
                 self._send(200, json.dumps(done).encode(), "application/json")
 

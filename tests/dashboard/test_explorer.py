@@ -404,6 +404,7 @@ def test_promotion_is_confirmed_and_carries_the_token(page: Any, server: Explore
     page.get_by_role("button", name="Promote", exact=True).click()
     expect(page.get_by_role("dialog")).to_contain_text("Version 1 of digits-student is the champion")
     assert server.promoted == [{"id": "t0122", "model": "digits-student", "force": False, "token": "secret"}]
+    expect(page.locator(".candidate-card .badge", has_text="selected")).to_be_attached()
 
 
 def test_picture_and_candidates_are_downloaded(page: Any, server: ExplorerServer) -> None:

@@ -47,7 +47,7 @@ class Page {
       change: (changed) => { this.change(changed); },
       announce: (text) => { this.announce(text); },
       detail: (id) => this.detail(id),
-      promote: (id) => { confirmPromotion(this.store!.model.sweep.runId, this.store!.model.sweep.name, id); },
+      promote: (id) => { confirmPromotion(this.store!.model.sweep.runId, this.store!.model.sweep.name, id, () => void this.reread()); },
       open: (runId) => { void this.open(`sweep=${encodeURIComponent(runId)}`); },
       overlay: (runId) => { void this.overlay(runId); },
       download: (kind) => { this.download(kind); },
@@ -189,6 +189,13 @@ class Page {
     } catch (error) {
       this.header.showProblem(error instanceof Error ? error.message : String(error));
     }
+  }
+
+  /** Read the whole sweep again: a promotion has changed its selection and its intervals. */
+  private async reread(): Promise<void> {
+    const { store } = this;
+    const sweep = store && (await fetchSweep(store.model.sweep.runId).catch(() => null));
+    if (sweep && this.store === store) store.setSweep(sweep);
   }
 
   private detail(id: string): Promise<Detail> {

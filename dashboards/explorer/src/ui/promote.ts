@@ -15,8 +15,8 @@ export function keepToken(): void {
   history.replaceState(null, '', address);
 }
 
-/** Open a dialog that promotes a candidate of a run once it is confirmed. */
-export function confirmPromotion(runId: string, sweepName: string, id: string): void {
+/** Open a dialog that promotes a candidate of a run once it is confirmed; `done` is called when the server has done it. */
+export function confirmPromotion(runId: string, sweepName: string, id: string, done: () => void): void {
   const model = h('input', { type: 'text', value: sweepName, required: true, autocomplete: 'off' });
   const token = h('input', { type: 'password', value: sessionStorage.getItem(KEY) ?? '', required: true, autocomplete: 'off' });
   const status = h('p', { role: 'status', class: 'summary' });
@@ -38,9 +38,10 @@ export function confirmPromotion(runId: string, sweepName: string, id: string): 
     setText(status, 'Evaluating on the test split; this can take minutes.');
     sessionStorage.setItem(KEY, token.value);
     promote(runId, id, model.value, token.value).then(
-      (done) => {
-        setText(status, done.text);
-        confirm.disabled = done.promoted;
+      ({ promoted, text }) => {
+        setText(status, text);
+        confirm.disabled = promoted;
+        done();
       },
       (error: unknown) => {
         setText(status, error instanceof Error ? error.message : String(error));
