@@ -164,16 +164,19 @@ def test_weights_are_counted_and_products_too(tmp_path: Path) -> None:
     ({"op_type": "Gemm", "transA": 1}, ((4, 3), (4, 5)), 3 * 4 * 5),
     ({"op_type": "GRU", "hidden_size": 3}, ((7, 1, 2), (1, 9, 2), (1, 9, 3)), 7 * (18 + 27)),
 ])  # fmt: skip
+@pytest.mark.parametrize("are_computed", [False, True], ids=["stored weights", "computed weights"])
 def test_products_are_counted_by_the_formula_of_each_operator(
-    tmp_path: Path, attributes: dict[str, Any], shapes: tuple[tuple[int, ...], ...], macs: int
+    tmp_path: Path, attributes: dict[str, Any], shapes: tuple[tuple[int, ...], ...], macs: int, are_computed: bool
 ) -> None:
     from tutelage import onnx_files
     from tutelage.models._onnx_graph import Graph
 
     first, *others = shapes
     weights = {f"w{number}": onnx_networks.numbers(*shape) for number, shape in enumerate(others)}
-    node = helper.make_node(inputs=["x", *weights], outputs=["y"], **attributes)
-    path = onnx_networks.saved(tmp_path / "one.onnx", [node], {"x": first, "y": ["free"] * 4}, weights)
+    factors = {name: f"{name} again" if are_computed else name for name in weights}
+    nodes = [helper.make_node("Identity", [name], [factor]) for name, factor in factors.items() if are_computed]
+    nodes.append(helper.make_node(inputs=["x", *factors.values()], outputs=["y"], **attributes))
+    path = onnx_networks.saved(tmp_path / "one.onnx", nodes, {"x": first, "y": ["free"] * 4}, weights)
     model = onnx_files.read(path)
     model.graph.output[0].type.tensor_type.ClearField("shape")
     assert Graph(model, path).macs(torch.zeros(first)) == macs
@@ -245,6 +248,8 @@ def test_classes_are_mapped_by_name_or_the_missing_ones_named(tmp_path: Path) ->
 def test_the_blank_may_stand_elsewhere_and_names_may_have_it() -> None:
     assert build(**OPTIONS, classes=["x", "b", "a"], blank=3).columns == [3, 1, 2]
     assert build(**OPTIONS, classes=["x", "b", BLANK_NAME, "a"]).columns == [2, 1, 3]
+    assert build(**OPTIONS, classes=["b", "a"], blank=3).columns == [3, 0, 1], "behind the space, which has no name"
+    refused("blank 4 is no place among the network's 4 classes, which begin at 0", **OPTIONS, classes=["x", "b", "a"], blank=4)
 
 
 def test_logits_stay_logits_and_probabilities_become_logarithms(tmp_path: Path) -> None:

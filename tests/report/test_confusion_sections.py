@@ -31,7 +31,7 @@ def test_of_many_classes_the_most_frequent_confusions_are_listed_beside_the_teac
     assert shown.count("<td>c0</td>") == LISTED
     total = sum(count for *_, count in wrong)
     assert f"{total:,} of the student's {total + 99:,} predictions are wrong" in " ".join(shown.split()).replace("&#x27;", "'")
-    assert "are all right" in confused(document(classes, [[0, 0, 99]], []))
+    assert "are all correct" in confused(document(classes, [[0, 0, 99]], []))
 
 
 def test_without_labels_there_is_no_section() -> None:

@@ -85,6 +85,15 @@ def test_cached_validation_has_the_outputs_for_validation_as_it_is(varied: Train
         torch.testing.assert_close(parts["logits.class"][:, 0], varied.teacher(*batch.arguments), rtol=1e-4, atol=1e-5)
 
 
+def test_a_live_teacher_that_is_first_read_for_validation_lets_gradients_through(varied: TrainingContext) -> None:
+    """A student without distillation may be measured before the first one with it."""
+    assert varied.knowledge is not None
+    live = replace(varied, knowledge=replace(varied.knowledge, cache=None))
+    rows = torch.tensor([0])
+    assert live.teacher_parts(rows, live.splits["validation"].take(rows)) is not None
+    assert not any(weight.is_inference() for weight in live.teacher.parameters())
+
+
 def test_validation_is_cached_with_all_classes_though_training_is_sparse(context: TrainingContext, tmp_path: Path) -> None:
     about = context.architecture("mlp")
     checkpoint.write(tmp_path / "teacher", checkpoint.seeded(about, 0), about)

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from tutelage.errors import InputError
@@ -79,14 +80,16 @@ class Divergence(Function):
         is_query = own.new_ones(batch, positions, dtype=torch.bool) if mask is None else mask
         count = heads * is_query[:, ::every].sum().clamp(min=1)
         gradients, total = torch.empty_like(own), own.new_zeros(())
-        for rows in torch.arange(batch).split(max(1, AT_ONCE // (3 * heads * positions * len(range(0, positions, every))))):
-            some = slice(int(rows[0]), int(rows[-1]) + 1)
+        size = max(1, AT_ONCE // (3 * heads * positions * len(range(0, positions, every))))
+        for start in range(0, batch, size):
+            some = slice(start, start + size)
             value, gradients[some] = _divergence(own[some], other[some], None if mask is None else mask[some], every)
             total += value
         ctx.save_for_backward(gradients.div_(count))
         return total / count
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         """Return the gradient by the student's vectors."""
         return ctx.saved_tensors[0] * upstream, None, None, None

@@ -113,8 +113,10 @@ def columns_of(path: Path, output: OutputSpec, names: Sequence[str], count: int,
     """
     known = list(names) or list(output.names)
     if names and BLANK_NAME in output.names and BLANK_NAME not in known:
+        if blank >= count:
+            raise InputError(f"{path}: blank {blank} is no place among the network's {count:,} classes, which begin at 0.")
+        known += [" "] * (count == len(known) + 2 and " " not in known)
         known.insert(blank, BLANK_NAME)
-        known += [" "] * (count == len(known) + 1 and " " not in known)
     if len(known) != count:
         what = f"{len(known):,} names are given" if names else f"the data have {len(known):,}"
         raise InputError(

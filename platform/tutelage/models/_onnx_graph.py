@@ -22,9 +22,10 @@ _TYPES = {onnx.TensorProto.FLOAT: torch.float32, onnx.TensorProto.FLOAT16: torch
           onnx.TensorProto.DOUBLE: torch.float64, onnx.TensorProto.INT64: torch.int64,
           onnx.TensorProto.INT32: torch.int32, onnx.TensorProto.BOOL: torch.bool}  # fmt: skip
 _SHOWN = 6  # names in a message
-_PRODUCTS = {  # operators that multiply and accumulate → the places of their two factors among the inputs
-    **dict.fromkeys(("Conv", "ConvInteger", "ConvTranspose", "MatMul", "MatMulInteger", "Gemm", "LSTM", "GRU", "RNN"), (0, 1)),
+_PRODUCTS = {  # operators that multiply and accumulate → the places of their factors among the inputs
+    **dict.fromkeys(("Conv", "ConvInteger", "ConvTranspose", "MatMul", "MatMulInteger", "Gemm"), (0, 1)),
     **dict.fromkeys(("QLinearConv", "QLinearMatMul"), (0, 3)),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), (0, 1, 2)),
 }
 
 
@@ -160,10 +161,10 @@ def _sizes(value: Any) -> tuple[int | None, ...]:
 
 def _products_of(node: Any, shapes: Mapping[str, Sequence[int]]) -> int:
     """Return the multiply–accumulates of a node, from the shapes of its factors and of its first output."""
-    first, second = (shapes[node.input[place]] for place in _PRODUCTS[node.op_type])
-    if node.op_type in ("LSTM", "GRU", "RNN"):  # [steps, batch, inputs], weights [directions, gates, inputs] and recurrent ones
+    first, second, *recurrent = (shapes[node.input[place]] for place in _PRODUCTS[node.op_type])
+    if recurrent:  # [steps, batch, inputs], weights [directions, gates, inputs] and recurrent ones
         steps, batch = first[:2]
-        return steps * batch * (prod(second) + prod(shapes[node.input[2]]))
+        return steps * batch * (prod(second) + prod(recurrent[0]))
     if node.op_type == "ConvTranspose":  # weights [in, out / groups, *kernel]
         return prod(first) * prod(second[1:])
     if node.op_type in ("Conv", "ConvInteger", "QLinearConv"):  # weights [out, in / groups, *kernel]

@@ -77,7 +77,7 @@ def embeddings_of(package: str, words: Sequence[str], width: int) -> Tensor:
 
 
 def _open(path: Path, package: str, width: int) -> Any:
-    """Return the table of embeddings, whose rows are read when they are needed."""
+    """Return the table of embeddings. Raises `InputError` for one of fewer than `width` channels, and for another file."""
     try:
         with safe_open(path, "pt") as file:
             shape = file.get_slice(_WEIGHT).get_shape()

@@ -9,8 +9,8 @@ The sum is exact at R, and at every temperature if the others have at most four 
 below R, by at most what makes all of R's mass decay like the largest gap, and too small above R. So a search over temperatures
 needs no dense logits. A step with k classes needs 3k + 16 bytes for up to 256 classes (float16 gaps, uint8 classes).
 
-Where only one temperature is used, the mass at that temperature is one number, and exact. It stands in place of the first gap,
-which is always 0, so that a step needs 3k bytes.
+Where only one temperature is used, the mass at that temperature is one number, and exact but for its rounding. It stands in
+place of the first gap, which is always 0, so that a step needs 3k bytes.
 
 The distribution of the others' mass r is lost. A divergence over the k + 1 bins is below the dense one by exactly
 r · KL(teacher's others ‖ student's others), with both normalised (the chain rule). For k = number of classes the error is 0.

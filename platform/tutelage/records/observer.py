@@ -58,7 +58,7 @@ class KnowledgeReady(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SuggestionEnded(Event):
-    """The search has been asked for its next student, which took `elapsed_s` seconds, whether or not there was one."""
+    """The search for the next student to train has ended after `elapsed_s` seconds, with a student or without one."""
 
     elapsed_s: float
 

@@ -125,11 +125,11 @@ class Sender:
                 return
 
     def _write(self, work: Work) -> None:
-        begun_s = time.monotonic()
+        started_s = time.monotonic()
         try:
             self._writer.write(work)
         finally:
-            self.written_s += time.monotonic() - begun_s
+            self.written_s += time.monotonic() - started_s
 
     def _put_aside(self, work: Work, error: Exception) -> None:
         why = f"{work['do']}: {redact(str(error)) or type(error).__name__}"

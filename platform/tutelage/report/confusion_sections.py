@@ -57,7 +57,7 @@ def _list(one: Mapping[str, Any]) -> str:
     total = sum(count for _, _, count in one["student"])
     wrong = [(label, predicted, count) for label, predicted, count in one["student"] if label != predicted]
     if not wrong:
-        return layout.paragraphs([f"The student's {total:,} predictions are all right."])
+        return layout.paragraphs([f"The student's {total:,} predictions are all correct."])
     rows = [
         (classes[label], classes[predicted], count, teacher.get((label, predicted), 0))
         for label, predicted, count in wrong[:LISTED]

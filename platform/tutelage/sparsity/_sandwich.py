@@ -71,6 +71,7 @@ class Sandwich(Method):
 
     def remove(self, model: nn.Module, calibration: Calibration) -> nn.Module:
         """Return `model`, whole: its channels are ordered, and the rungs read its weights from now on."""
+        self._calibration = calibration  # since the start, the training may have moved to another device
         for amount in self._amounts:
             self._method.amount = amount
             self._kept.append(self._order(model, calibration))

@@ -24,6 +24,7 @@ RANGES: dict[tuple[str, str], dict[str, Any]] = {  # what the word `search` stan
     ("distillation", "weight"): {"float": [0.0, 1.0]},
     ("sparsity", "amount"): {"float": [0.0, 0.9]},
 }
+_FROZEN = "the model has no gradients and is never trained"
 
 
 def measures_named(tree: Mapping[str, Any]) -> dict[str, Measure]:
@@ -72,9 +73,6 @@ def _epochs_problems(teacher: Mapping[str, Any], at: tuple[str, ...]) -> Iterato
         yield (*at, "epochs"), 0, "a teacher without a `source` needs at least 1 epoch, unless its model is trained already."
     if (epochs != 0 or teacher.get("source")) and _says(model, "is_frozen"):
         yield (*at, "epochs"), epochs, f"{_FROZEN}, so this teacher is taken as it is. Set epochs: 0, and no `source`."
-
-
-_FROZEN = "the model has no gradients and is never trained"
 
 
 def _says(model: Any, attribute: str) -> bool | None:

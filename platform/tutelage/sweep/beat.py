@@ -18,10 +18,10 @@ FIRST_S, SHARE = 5.0, 0.01
 @contextmanager
 def beating(home: SweepDir, facts: Callable[[], dict[str, Any]]) -> Iterator[None]:
     """Record facts at growing intervals within a block, from a thread; a write that fails is left out."""
-    ended, begun_s = threading.Event(), time.monotonic()
+    ended, started_s = threading.Event(), time.monotonic()
 
     def beat() -> None:
-        while not ended.wait(interval_s(time.monotonic() - begun_s)):
+        while not ended.wait(interval_s(time.monotonic() - started_s)):
             with suppress(OSError, TutelageError):  # a full disk is handled where results are written
                 home.update(**facts())
 

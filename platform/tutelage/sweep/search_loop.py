@@ -78,9 +78,9 @@ class SearchLoop:
 
     def next_suggestion(self) -> Suggestion | None:
         """Return the next suggestion to train, that of a promoted paused trial or a new one; None if there is none."""
-        begun_s = time.monotonic()
+        started_s = time.monotonic()
         suggestion = self._next_suggestion()
-        self.recorder.suggested(time.monotonic() - begun_s)
+        self.recorder.suggested(time.monotonic() - started_s)
         return suggestion
 
     def _next_suggestion(self) -> Suggestion | None:
@@ -96,14 +96,14 @@ class SearchLoop:
 
     def run(self, spec: Spec, context: TrainingContext, spent_s: float) -> None:
         """Train until there are no more suggestions or the budget is used; trials that are paused then are stopped."""
-        home, begun_s = self.recorder.home, time.monotonic()
+        home, started_s = self.recorder.home, time.monotonic()
         self.recorder.learn = self.learn
         text, first = _description(spec, self.suggester), self.next_suggestion()
         self.recorder.events.stage(text)
 
         def spent() -> dict[str, Any]:
             running_s = {trial_name(number): seconds for number, seconds in list(self.spent_s.items())}
-            return {"search_s": spent_s + time.monotonic() - begun_s, "running_s": running_s}
+            return {"search_s": spent_s + time.monotonic() - started_s, "running_s": running_s}
 
         try:
             if first:

@@ -22,7 +22,7 @@ from tutelage.data._objects import check_some
 from tutelage.errors import InputError, WorkFailed
 from tutelage.measure import Measure
 from tutelage.networks import checkpoint, ensemble, forward, sampled, stages, top_k
-from tutelage.networks.capture import capture, masks_for
+from tutelage.networks.capture import masks_for
 from tutelage.networks.output import Outline
 from tutelage.networks.weights import weights_of
 from tutelage.plugins import Reference
@@ -159,15 +159,16 @@ class TrainingContext:
         )
 
     def teacher_parts(self, rows: Tensor, batch: Batch) -> Mapping[str, Tensor] | None:
-        """Return the teacher's logits and masks for the validation examples `rows`, whose batch is `batch`.
+        """Return the teacher's logits and masks, on the CPU, for the validation examples `rows`, whose batch is `batch`.
 
         None without a teacher.
         """
         if self.knowledge is None:
             return None
         if self.cached_knowledge is None:
+            teacher = self.teacher  # if it were read below, no student could have a gradient through its weights
             with torch.inference_mode():
-                return capture(self.teacher, self.built_task, batch, frozenset())
+                return inference.on_cpu(teacher, self.built_task, batch)
         stored = self.cached_knowledge.view("validation", 0)
         parts = {part: values[rows].float() for part, values in stored.items()}
         return parts | masks_for(parts, batch, self.signature)

@@ -45,9 +45,9 @@ class WeightAverage:
         return {**{name: tensor.clone() for name, tensor in self.weights.items()}, "": torch.tensor(self.steps)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Resume from `state`."""
+        """Resume from `state`, whose tensors may be on another device than the network."""
         self.steps = int(state[""])
-        self.weights = {name: tensor.clone() for name, tensor in state.items() if name}
+        self.weights = {name: state[name].to(own.device, copy=True) for name, own in self.weights.items()}
 
 
 def _floating(model: nn.Module) -> dict[str, Tensor]:

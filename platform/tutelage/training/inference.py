@@ -37,19 +37,23 @@ def each(
     policy = AS_IT_IS if view is None else augmentation
     was_training = model.training
     model.eval()
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     try:
         for some in (by_length(examples, rows) if sorts else rows).split(batch_size):
             with torch.inference_mode():
                 batch = augment.batch(examples, some, view or 0, policy, view_seed)
-                parts = capture(model, task, batch.to(device), needs, stages_of_steps)
-            yield some, batch, {part: _on_cpu(tensor) for part, tensor in parts.items()}
+                parts = on_cpu(model, task, batch, needs, stages_of_steps)
+            yield some, batch, parts
     finally:
         model.train(was_training)
 
 
-def _on_cpu(tensor: Tensor) -> Tensor:
-    return tensor.cpu() if tensor.dtype == torch.bool else tensor.float().cpu()
+def on_cpu(
+    model: nn.Module, task: Task, batch: Batch, needs: frozenset[Need] = frozenset(), stages_of_steps: Collection[str] = ()
+) -> dict[str, Tensor]:  # fmt: skip
+    """Return the parts of a network's outputs for a batch, computed on its device; they are on the CPU in float32."""
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    parts = capture(model, task, batch.to(device), needs, stages_of_steps)
+    return {part: one.cpu() if one.dtype == torch.bool else one.float().cpu() for part, one in parts.items()}
 
 
 TeacherQuery = Callable[[int, Tensor, Batch], Mapping[str, Tensor]]

@@ -87,8 +87,12 @@ class Training:
         }
 
     def restore(self, state: Mapping[str, Any], adopt: Callable[[nn.Module, Mapping[str, Tensor]], nn.Module]) -> None:
-        """Resume from `state`; `adopt` loads its weights into the network, and resizes the network if channels were removed."""
-        self.model = adopt(self._sparsity.restore(self.model, state["sparsity"]), state["model"]).train()
+        """Resume from `state`, whose tensors may be on another device.
+
+        `adopt` loads its weights into the network, and resizes the network if channels were removed.
+        """
+        device = self._device
+        self.model = adopt(self._sparsity.restore(self.model, state["sparsity"]), state["model"]).to(device).train()
         self.epochs_done = int(state["epochs_done"])
         self._resume(state)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,14 @@ def to_bytes(state: dict[str, Any]) -> bytes:
 
 
 def from_bytes(packed: bytes) -> dict[str, Any]:
-    """Return the tensors and numbers that `to_bytes` packed; no code in them is run."""
-    state: dict[str, Any] = torch.load(io.BytesIO(packed), weights_only=True)
+    """Return the tensors and numbers that `to_bytes` packed, as `read` does."""
+    return read(io.BytesIO(packed))
+
+
+def read(file: Path | io.BytesIO) -> dict[str, Any]:
+    """Return what `torch.save` wrote, with all tensors on the CPU; no code in it is run.
+
+    They may have been on a GPU, which the process that reads them need not have.
+    """
+    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     return state

@@ -28,9 +28,8 @@ from tutelage.records.trial import Candidate, candidate_ids, representative
 from tutelage.sparsity import Point
 from tutelage.spec.sections import TrialConfig
 from tutelage.storage import Storage, until_written
-from tutelage.training import int8, latency, loop, student, student_measures
+from tutelage.training import int8, latency, loop, packing, student, student_measures
 from tutelage.training.context import TrainingContext
-from tutelage.training.packing import from_bytes
 from tutelage.training.ray_train import HERE, Workers, cause_of, fit
 from tutelage.training.trial_workers import TrialWorkers
 
@@ -81,7 +80,7 @@ class StudentTrial:
 
     def _take_final_state(self) -> None:
         if self._group:
-            self.training.load_final_state(from_bytes(self._group.ask("final_state")), load)
+            self.training.load_final_state(packing.from_bytes(self._group.ask("final_state")), load)
             self.close()
 
     def close(self) -> None:
@@ -148,13 +147,13 @@ class StudentTrial:
 
     def save(self, path: Path) -> None:
         """Write the state that `restore` needs."""
-        state = from_bytes(self._group.ask("state")) if self._group else self.training.state()
+        state = packing.from_bytes(self._group.ask("state")) if self._group else self.training.state()
         torch.save({"training": state, "curve": self.curve}, path)
 
     @preserved()
     def restore(self, path: Path) -> None:
         """Resume from a file that `save` wrote; no code in the file is run."""
-        saved = torch.load(path, weights_only=True)
+        saved = packing.read(path)
         self.training.restore(saved["training"], load)
         self.curve = saved["curve"]
 

@@ -21,7 +21,7 @@ from tutelage.spec.sections import PLAIN, ExecutionConfig, RecipeConfig
 from tutelage.storage import Storage
 from tutelage.training import execution, loop, student
 from tutelage.training.context import TrainingContext
-from tutelage.training.packing import from_bytes, to_bytes
+from tutelage.training.packing import from_bytes, read, to_bytes
 from tutelage.training.plan import TrainingPlan
 from tutelage.training.ray_train import Workers, cause_of, fit
 
@@ -50,7 +50,7 @@ class TeacherJob:
     def saved(self) -> dict[str, Any] | None:
         """Return the last epoch's state; None before the first epoch has ended."""
         path = self.storage.local_path(self.checkpoint_key)
-        return torch.load(path, weights_only=True) if path.exists() else None
+        return read(path) if path.exists() else None
 
     def plan(self) -> TrainingPlan:
         """Return the teacher's training plan."""
