@@ -169,6 +169,17 @@ def test_a_zoom_to_a_range_that_a_logarithmic_axis_lacks_shows_the_rest_of_it(pa
     assert "NaN" not in drawn and ">30 kB<" in drawn and drawn.count("<title>") > 10
 
 
+def test_a_document_that_names_another_run_is_of_the_run_in_the_address(page: Any, server: ExplorerServer) -> None:
+    """Whoever may write to MLflow could otherwise have a student of another sweep promoted."""
+    from playwright.sync_api import expect
+
+    server.snapshots[SWEEP]["sweep"]["run_id"] = "f" * 32
+    open_page(page, server)
+    with page.expect_request(f"**/sweeps/{SWEEP}/candidates/*"):
+        page.locator("tr[data-row]").first.click()
+    expect(page).to_have_url(re.compile(f"sweep={SWEEP}"))
+
+
 def test_every_limit_is_shown_whichever_side_it_bounds(page: Any, server: ExplorerServer) -> None:
     from playwright.sync_api import expect
 

@@ -39,6 +39,12 @@ def test_without_the_token_every_page_is_an_error(guarded: Any, url: str) -> Non
     assert [request(guarded, f"{url}?token={given}").status for given in ("", "abd", "abcd")] == [401, 401, 401]
 
 
+def test_a_browser_without_the_token_shows_a_page(guarded: Any) -> None:
+    answer = request(guarded, "/", accept="text/html,application/xhtml+xml,*/*;q=0.8")
+    assert (answer.status, answer.headers["content-type"]) == (401, "text/html; charset=utf-8")
+    assert "<h1>This needs the token.</h1>" in answer.body.decode() and "?token=…" in answer.body.decode()
+
+
 def test_the_address_with_the_token_sets_a_cookie_that_other_sites_cannot_send(guarded: Any) -> None:
     first = request(guarded, "/tutelage/?token=abc")
     assert first.body == b"inside"

@@ -106,6 +106,18 @@ def test_the_token_stays_at_the_proxy(elsewhere: tuple[Any, Seen]) -> None:
     assert not any("abc" in value for _, headers in seen for value in headers.values())
 
 
+def test_a_browser_before_an_mlflow_that_is_away_shows_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise requests.ConnectionError("<b>refused</b>")
+
+    monkeypatch.setattr(requests.Session, "request", away)
+    app = proxy("http://mlflow.example", Settings())
+    answer = request(app, "/", accept="text/html")
+    assert (answer.status, answer.headers["content-type"]) == (503, "text/html; charset=utf-8")
+    assert "<p>&lt;b&gt;refused&lt;/b&gt;<p>" in answer.body.decode()
+    assert request(app, "/", accept="*/*").json()["error"]["what"] == "MLflow is out of reach."
+
+
 def test_the_explorers_address_without_a_slash_keeps_the_token(elsewhere: tuple[Any, Seen]) -> None:
     assert request(elsewhere[0], "/tutelage?token=abc").headers["location"] == "/tutelage/?token=abc"
 

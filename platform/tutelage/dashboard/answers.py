@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import html
+
+from starlette.datastructures import Headers
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
 from tutelage.redaction import redact
 
 
@@ -16,6 +21,14 @@ class RequestFailed(Exception):
     def document(self) -> dict[str, dict[str, str]]:
         """Return the error as JSON values."""
         return {"error": self._said}
+
+    def answer(self, headers: Headers) -> Response:
+        """Return the answer to a request with these headers: a page for a browser's address bar, else JSON."""
+        if "text/html" not in headers.get("accept", ""):
+            return JSONResponse(self.document(), self.status)
+        what, why, way_out = (html.escape(self._said[part]) for part in ("what", "why", "way_out"))
+        page = f"<!doctype html><html lang=en><meta charset=utf-8><title>{what}</title><h1>{what}</h1><p>{why}<p>{way_out}"
+        return HTMLResponse(page, self.status, {"Content-Security-Policy": "default-src 'none'"})
 
 
 def no_sweep(run_id: str, why: str) -> RequestFailed:

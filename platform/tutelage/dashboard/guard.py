@@ -6,7 +6,6 @@ from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tutelage.dashboard.answers import RequestFailed
@@ -42,7 +41,7 @@ class Guard:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await JSONResponse(no_token().document(), status_code=401)(scope, receive, send)
+            await no_token().answer(headers)(scope, receive, send)
 
 
 def no_token() -> RequestFailed:

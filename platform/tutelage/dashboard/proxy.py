@@ -23,7 +23,7 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
@@ -73,13 +73,13 @@ class _Fetched:
     async def page(self, request: Request) -> Response:
         """Pass a request on, and its answer back, both piece by piece."""
         if rejection := _rejection(request):
-            return JSONResponse(rejection.document(), rejection.status)
+            return rejection.answer(request.headers)
         try:
             answer = await run_in_threadpool(self._passed_on, request)
         except ClientDisconnect:  # the request stays unfinished at the other server too, and nobody reads an answer
             return Response(status_code=400)
         except requests.RequestException as error:
-            return JSONResponse(answers.out_of_reach(error).document(), 503)
+            return answers.out_of_reach(error).answer(request.headers)
         return _PassedBack(answer, self._uri)
 
     def artifact(self, run_id: str, path: str) -> bytes | None:

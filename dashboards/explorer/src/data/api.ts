@@ -47,7 +47,7 @@ export async function fetchSweeps(): Promise<SweepLine[]> {
 export async function fetchSweep(runId: string): Promise<Sweep> {
   const found = await fetchJson(`api/sweeps/${encodeURIComponent(runId)}/snapshot`);
   performance.mark('explorer:data');
-  return parseSnapshot(found);
+  return { ...parseSnapshot(found), runId }; // whatever run a document names, it is of the one that was asked for
 }
 
 /** Return the sweep with what has come since; the same object where nothing has. */
@@ -57,7 +57,7 @@ export async function fetchChanges(sweep: Sweep): Promise<Sweep> {
   const response = await request(address);
   if (response.status === 304) return sweep;
   const found = (await response.json()) as Record<string, unknown>;
-  if (typeof found['since'] !== 'number') return parseSnapshot(found);
+  if (typeof found['since'] !== 'number') return { ...parseSnapshot(found), runId: sweep.runId };
   return withIncrement(sweep, found, found['since']);
 }
 

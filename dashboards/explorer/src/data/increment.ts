@@ -7,6 +7,7 @@ export function appendRows(sweep: Sweep, gained: Sweep, since: number, isOnFront
   const n = since + gained.n;
   return {
     ...gained,
+    runId: sweep.runId,
     n,
     isOnFront,
     ids: [...sweep.ids.slice(0, since), ...gained.ids],
