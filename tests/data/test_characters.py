@@ -136,6 +136,7 @@ def test_a_line_does_not_go_on_in_the_next_file(tmp_path: Path) -> None:
     (b"", ["is empty"]),
     (b"a" * 9 + b"\xff" * 9, ["is not UTF-8"]),
     (("ab\nab\ufffd" + "ab" * 9).encode(), ["line 2: has the character U+FFFD"]),
+    (b"a" * 40, ["the training split has one character alone, 'a'"]),
     (b"abab", ["leave 1 for the validation split, which needs two at least"]),
 ])  # fmt: skip
 def test_what_is_no_text_is_an_error(tmp_path: Path, content: bytes, words: list[str]) -> None:

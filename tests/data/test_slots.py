@@ -145,7 +145,10 @@ def test_files_of_unequal_lengths_missing_files_and_other_encodings_are_errors(t
     assert_input_error(lambda: slots.read(config, 0, "train"), "2 of 3 files", "seq.in: is not UTF-8")
     (tmp_path / "train/seq.in").write_text("\n")
     assert_input_error(lambda: slots.read(config, 0, "train"), "seq.in: is empty")
-    assert_input_error(lambda: slots.read(slots.Config(path=str(tmp_path / "train")), 0, "train"), "has no folder train")
+    inside = slots.Config(path=str(tmp_path / "train"))
+    assert_input_error(
+        lambda: slots.read(inside, 0, "train"), "has no folder train. It has seq.in itself: give the folder above"
+    )
     folders(tmp_path / "above" / "snips")
     above = slots.Config(path=str(tmp_path / "above"))
     assert_input_error(lambda: slots.read(above, 0, "train"), "has no folder train", "above/snips has one")

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tests import hf_directories
 from tests.plain import SENTENCES
 from tests.requirements import needs
 from tutelage import plugins
+from tutelage.data import Examples, Field, ragged
 from tutelage.errors import InputError, UnreachableError
 from tutelage.models import _hf_directory
 from tutelage.networks import stages
@@ -166,6 +167,46 @@ def test_labels_that_name_no_output_or_two_are_an_error(tmp_path: Path, labels: 
         build(KNOWN, CLASS, path=str(tmp_path), head="own")
 
 
+@pytest.mark.parametrize("spec", [KNOWN, SPELLED])
+def test_texts_of_too_many_pieces_are_found_before_a_training(spec: InputSpec) -> None:
+    """Of abc there are three pieces, of an unknown word one, or one a character; two more are around a text of at most 32."""
+    model = blank(
+        {
+            "model": {"huggingface": {"path": str(hf_directories.encoder())}},
+            "signature": Signature(inputs=(spec,), outputs=(SLOTS,)).document(),
+        }
+    )
+    unknown = spelled("bcd")[0][0] if spec is SPELLED else torch.tensor([0])
+    known = spelled("abc")[0][0] if spec is SPELLED else torch.tensor([2])
+    fits, long = (torch.cat([known] * 9 + [unknown] * count) for count in ((1, 2) if spec is SPELLED else (3, 4)))
+
+    def examples(*texts: Tensor) -> Examples:
+        return Examples(inputs={"tokens": Field(values=ragged(list(texts)), kind="tokens", names=spec.names)}, targets={})
+
+    model.check_examples("train", examples(fits, known))
+    with pytest.raises(
+        InputError, match=r"1 of 3 test texts have more pieces than the 32 .* number 1 .* has 3[35]\. Cut texts by"
+    ):
+        model.check_examples("test", examples(fits, long, known))
+
+
+def test_weights_of_other_shapes_or_not_finite_are_an_error_that_names_them(tmp_path: Path) -> None:
+    hf_directories.write(tmp_path, "BertForSequenceClassification")
+    config, weights = json.loads((tmp_path / "config.json").read_text()), load_file(tmp_path / "model.safetensors")
+    labels = {str(number): str(number) for number in range(4)}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "id2label": labels, "label2id": {}}))
+    with pytest.raises(
+        InputError, match=r"other shapes than config.json states: classifier\.(weight \(2, 16\)|bias \(2,\)) instead of \(4"
+    ):
+        build(KNOWN, OutputSpec(name="class", names=("0", "1")), path=str(tmp_path), head="own")
+    two = {"id2label": {0: "0", 1: "1"}, "label2id": {"0": 0, "1": 1}}
+    (tmp_path / "config.json").write_text(json.dumps({**config, **two}))
+    weights["classifier.bias"] = weights["classifier.bias"] * torch.nan
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"numbers that are not finite: classifier\.bias\. Save it again"):
+        build(KNOWN, OutputSpec(name="class", names=("0", "1")), path=str(tmp_path), head="own")
+
+
 def test_a_causal_network_predicts_characters_from_earlier_ones(tmp_path: Path) -> None:
     path = str(hf_directories.causal(tmp_path))
     names = tuple("abc \n")
@@ -185,7 +226,7 @@ def test_a_causal_network_predicts_characters_from_earlier_ones(tmp_path: Path) 
     places = [hf_directories.CHARACTERS.index(name) + 1 for name in names]
     direct = AutoModelForCausalLM.from_pretrained(tmp_path).eval()(torch.tensor([[places[one] for one in tokens[0]]])).logits
     torch.testing.assert_close(build(spec, token, path=path, head="own")(tokens, mask)["token"], direct[..., places])
-    with pytest.raises(InputError, match=r"not one piece each \(two have the same\)"):
+    with pytest.raises(InputError, match=r"not one piece each \('x', 'y' are the same or unknown\)"):
         build(replace(spec, names=("a", "x", "y")), replace(token, names=("a", "x", "y")), path=path, head="own")
     with pytest.raises(InputError, match="reads later tokens, and the label sequence token must not"):
         build(spec, token)

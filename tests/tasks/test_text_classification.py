@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from sklearn.naive_bayes import MultinomialNB
 
 from tutelage.data import UNKNOWN, Examples, Field, Ragged, classified, ragged
 from tutelage.errors import InputError
-from tutelage.tasks import LabelSequence
+from tutelage.tasks import LabelSequence, image_classification, tabular_classification
 from tutelage.tasks.text_classification import TextClassification, naive_bayes
 
 WORDS, CLASSES = ("<unknown>", "fine", "poor", "film", "it"), ("bad", "good", "odd")
@@ -76,3 +78,14 @@ def test_a_text_shows_its_words() -> None:
 def test_other_examples_are_an_error() -> None:
     with pytest.raises(InputError, match="no tokens with one class each"):
         TextClassification().outputs(classified(torch.zeros(4, 3), torch.arange(4) % 2, ("a", "b")))
+
+
+@pytest.mark.parametrize("task", [image_classification, tabular_classification])
+def test_texts_are_no_data_for_the_tasks_of_numbers(task: Any) -> None:
+    """Their baseline would read the number of a word as a brightness; the task of images is the default."""
+    with pytest.raises(InputError, match=r"'tokens' are tokens. Set `task` to that of the data, such as text_classification"):
+        task.build(task.Config()).outputs(example())
+    texts = example()
+    intents = Examples(inputs=texts.inputs, targets={"intent": texts.targets["class"]})
+    with pytest.raises(InputError, match=r"with the target 'class', and"):
+        task.build(task.Config()).outputs(intents)

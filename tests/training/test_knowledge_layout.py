@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.contexts import with_plan
+from tests.contexts import with_plan, with_untrained_teacher
+from tests.data import test_slots
 from tutelage.data import Batch
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint
@@ -158,3 +160,13 @@ def test_rows_of_large_classes_are_as_they_were_stored() -> None:
     stored = torch.tensor([[1, 300], [40_000, 65_535], [7, 8]]).to(torch.uint16)
     found = rows_of(stored, torch.tensor([1, 0, 1]))
     assert found.dtype == torch.uint16 and found.tolist() == [[40_000, 65_535], [1, 300], [40_000, 65_535]]
+
+
+def test_a_split_of_one_example_is_cached_as_any_other(tmp_path: Path) -> None:
+    for split, count in (("train", 40), ("valid", 1)):
+        test_slots.write(tmp_path / split, *map(test_slots.sentence, range(count)))
+    context = TrainingContext(data={"slots": {"path": str(tmp_path)}}, task="tagging", seed=0)
+    taught = with_untrained_teacher(context, tmp_path / "home", {"bigru": {"embedding": 4, "hidden": 4}})
+    batch = context.splits["validation"].take(slice(None))
+    parts = taught.teacher_parts(torch.arange(1), batch)
+    assert parts is not None and parts["logits.slots"].shape == (1, 4, 4) and parts["logits.intent"].shape == (1, 1, 2)

@@ -91,6 +91,11 @@ def _read(config: Config, split: SplitName, own: np.ndarray | None) -> Examples:
     text = _read_text(config.path, has_lines=config.documents == "lines")
     parts = _parts(text, config)
     known = np.unique(text.points[slice(*parts["train"])]) if own is None else own
+    if len(known) < 2:
+        raise InputError(
+            f"{config.path}: the training split has one character alone, {chr(int(known[0]))!r}, so there is nothing to "
+            "predict. Give another text."
+        )
     way_out = "training lacks: {}. Remove them, or set 'unknown: count', and each is a wrong prediction."
     if own is not None:
         way_out = "the network lacks: {}. Remove them."

@@ -87,7 +87,9 @@ def _read(config: Config, seed: int, split: SplitName, own_vocabulary: Vocabular
     folders = split_folders(root)
     if not folders:
         within = next((one.parent for one in splits_within(root)), None)
+        is_split = (root / _WORDS).is_file()
         hint = f"{within} has one: is this the path?" if within else f"Put {_WORDS}, {_SLOTS} and {_INTENTS} into it."
+        hint = f"It has {_WORDS} itself: give the folder above, or move its files into a folder train." if is_split else hint
         raise InputError(f"{root}: has no folder train. {hint}")
     wanted = ["train", *([split] if split in folders and split != "train" else [])]
     others = [partial(_sentences, folders[name], config) for name in folders if name not in wanted]

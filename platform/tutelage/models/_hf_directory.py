@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -118,15 +118,33 @@ def network(directory: Path, config: Any, kind: str = "AutoModel") -> nn.Module:
                 config=config,
                 use_safetensors=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are an error of ours, which names them
                 dtype=torch.float32,
                 **_LOCAL,
                 **options,
             )
         except Exception as error:  # a damaged file makes transformers and safetensors raise errors of many kinds
             raise InputError(f"{directory}: its weights cannot be read ({_first(error)}).") from error
-    if absent := sorted(about["missing_keys"]):
-        raise InputError(f"{directory}: its weights lack {', '.join(absent[:SHOWN])}{', …' if len(absent) > SHOWN else ''}.")
+    _check_weights(directory, model, about)
     return model
+
+
+def _check_weights(directory: Path, model: nn.Module, about: Any) -> None:
+    """Raise `InputError` for weights of other shapes than the network's, for missing ones, and for numbers not finite."""
+    if other := [
+        f"{name} {tuple(given)} instead of {tuple(wanted)}" for name, given, wanted in about.get("mismatched_keys", ())
+    ]:
+        raise InputError(
+            f"{directory}: its weights are of other shapes than config.json states: {_cut(other)}. Save both again."
+        )
+    if absent := sorted(about["missing_keys"]):
+        raise InputError(f"{directory}: its weights lack {_cut(absent)}.")
+    if wrong := [name for name, one in model.state_dict().items() if one.is_floating_point() and not one.isfinite().all()]:
+        raise InputError(f"{directory}: its weights have numbers that are not finite: {_cut(wrong)}. Save it again.")
+
+
+def _cut(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
 
 
 def longest(model: Any) -> int | None:

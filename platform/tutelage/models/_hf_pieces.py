@@ -66,7 +66,21 @@ class Splitter(nn.Module):
         begin, end = (self._special(ids, count, words.device) for ids in (self._begin, self._end))
         indices = torch.cat([begin, of_words.flatten(1), end], dim=1)
         owners = torch.cat([torch.full_like(begin, SPECIAL), places, torch.full_like(end, SPECIAL)], dim=1)
-        return _packed(indices, owners, len(self._begin) + len(self._end) + steps, self._padding)
+        return _packed(indices, owners, self.num_around + steps, self._padding)
+
+    def num_pieces(self, tokens: Tensor) -> Tensor:
+        """Return the number of pieces of each token `[total]` or `[total, 1 + characters]`."""
+        counts, words = torch.tensor([len(pieces) for pieces in self.split]), tokens[:, 0] if self.is_spelled else tokens
+        found = counts[words.long()]
+        if self.is_spelled and (unknown := words == 0).any():
+            rows, places = tokens[unknown][:, 1:].unique(dim=0, return_inverse=True)
+            found[unknown] = torch.tensor([len(self._of_characters(tuple(row))) for row in rows.tolist()])[places]
+        return found
+
+    @property
+    def num_around(self) -> int:
+        """The number of special pieces before and behind a text."""
+        return len(self._begin) + len(self._end)
 
     @staticmethod
     def _special(ids: Sequence[int], count: int, device: torch.device) -> Tensor:

@@ -19,6 +19,7 @@ from tutelage.plugins import PluginConfig
 from tutelage.signature import OutputSpec, Signature
 
 SPACE: dict[str, dict[str, object]] = {}
+SHORTER = "Cut texts by the options 'longest' and 'longer: truncate' of the data, windows of characters by 'length'."
 _CLASSIFIERS = {True: "AutoModelForTokenClassification", False: "AutoModelForSequenceClassification"}  # by: has it steps
 
 
@@ -83,6 +84,19 @@ class Pretrained(nn.Module):
             return self.head(found.logits, shares)
         return over_steps(self.head, self.dropout(features), mask)
 
+    def check_examples(self, split: str, examples: Any) -> None:
+        """Raise `InputError` for a split with a text of more pieces than the network takes."""
+        (field,) = examples.inputs.values()
+        pieces = self.splitter.num_pieces(field.values.values)
+        totals = torch.cat([pieces.new_zeros(1), pieces.cumsum(0)])
+        counts = totals[field.values.offsets].diff() + self.splitter.num_around
+        longest = self.longest or int(counts.max())
+        if len(long := (counts > longest).nonzero().flatten()):
+            raise InputError(
+                f"model 'huggingface': {len(long):,} of {len(counts):,} {split} texts have more pieces than the {longest:,} "
+                f"that the network takes; number {int(long[0])} (the first is 0) has {int(counts[long[0]]):,}. {SHORTER}"
+            )
+
     @property
     def why_not_exported(self) -> str:
         """Why no program of this network can be exported, so that it cannot be a student; "" if one can."""
@@ -92,10 +106,7 @@ class Pretrained(nn.Module):
         """Return what the directory's network computes. Raises `InputError` for a text of more pieces than it takes."""
         count = pieces.indices.shape[1]
         if self.longest is not None and count > self.longest and not torch.compiler.is_compiling():
-            raise InputError(
-                f"model 'huggingface': a text has {count:,} pieces, the network takes {self.longest:,}. Set the "
-                "options 'longest' and 'longer: truncate' of the data."
-            )
+            raise InputError(f"model 'huggingface': a text has {count:,} pieces, the network takes {self.longest:,}. {SHORTER}")
         mask = None if pieces.mask.is_meta else pieces.mask.long()  # transformers reads the numbers of a mask
         return self.body(input_ids=pieces.indices, attention_mask=mask, output_hidden_states=True, return_dict=True)
 
@@ -173,7 +184,8 @@ def _of_pieces(output: OutputSpec, splitter: Splitter) -> list[int]:
     several = [name for name, pieces in zip(output.names, splitter.split, strict=True) if len(pieces) > 1]
     columns = [pieces[0] for pieces in splitter.split]
     if several or len(set(columns)) < len(columns):
-        shown = repr(several[0]) if several else "two have the same"
+        alike = [repr(name) for name, one in zip(output.names, columns, strict=True) if columns.count(one) > 1]
+        shown = f"{several[0]!r} is several" if several else f"{', '.join(alike[: hf.SHOWN])} are the same or unknown"
         raise InputError(
             f"model 'huggingface': its own head gives probabilities of pieces, and the classes are not one piece each "
             f"({shown}). Set head: new, which is trained on the classes."

@@ -30,6 +30,7 @@ def check_pairs(spec: Spec, context: TrainingContext, teacher: nn.Module) -> Non
     train, signature = context.splits["train"], context.signature
     teachers_outline = stages.outline_of(stages.name_layers(teacher, spec.knowledge.layers), signature)
     context.check_steps(teachers_outline)
+    context.check_examples(teacher)
     heirs: list[bool] = []
     own_losses: dict[str, TrialConfig] = {}
     start = start_of(context)

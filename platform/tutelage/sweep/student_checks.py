@@ -164,6 +164,7 @@ def _built(config: TrialConfig, context: TrainingContext) -> Buildable | InputEr
             raise InputError(why)
         outline = stages.outline_of(network, context.signature)
         context.check_steps(outline)
+        context.check_examples(network)
         if plugins.own_code(_code(config)):
             student_sizes.presize(student.with_random_weights(config), context)
     except InputError as error:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.data import UNKNOWN, Batch, Examples
+from tutelage.errors import InputError
 from tutelage.measure import Measure
 from tutelage.measures.accuracy import MEASURE as ACCURACY
 from tutelage.signature import OutputSpec
@@ -20,14 +21,30 @@ NAME = "class"
 SHOWN = 3  # most probable classes in a report
 
 
+def class_output(examples: Examples) -> tuple[OutputSpec, ...]:
+    """Return the label sequence `class` of the examples, which has one step."""
+    return (OutputSpec(name=NAME, names=examples.targets[NAME].names),)
+
+
 class Classification:
-    """Classification of examples of any shape; the primary measure is accuracy."""
+    """Classification of examples of numbers, of any shape; the primary measure is accuracy."""
 
     measures: tuple[Measure, ...] = (ACCURACY,)
 
     def outputs(self, examples: Examples) -> tuple[OutputSpec, ...]:
-        """Return the label sequence `class`, which has one step."""
-        return (OutputSpec(name=NAME, names=examples.targets[NAME].names),)
+        """Return the label sequence `class`, which has one step.
+
+        Raises `InputError` for examples without a class each, and for tokens, which are no numbers.
+        """
+        listed = [name for name, one in examples.inputs.items() if one.kind == "tokens"]
+        if NAME not in examples.targets or listed:
+            lacking = f"'{listed[0]}' are tokens" if listed else f"the targets are {', '.join(examples.targets) or 'none'}"
+            raise InputError(
+                f"the task classifies images or rows of numbers, with the target '{NAME}', and {lacking}. Set `task` to that "
+                "of the data, such as text_classification, tagging or language_model of texts; image_classification is the "
+                "default."
+            )
+        return class_output(examples)
 
     def forward(self, model: nn.Module, batch: Batch) -> Sequences:
         """Return the logits `[batch, 1, classes]`."""

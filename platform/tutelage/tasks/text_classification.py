@@ -12,7 +12,7 @@ from tutelage.errors import InputError
 from tutelage.plugins import PluginConfig
 from tutelage.signature import OutputSpec
 from tutelage.tasks import Sequences
-from tutelage.tasks._classification import NAME, Classification
+from tutelage.tasks._classification import NAME, Classification, class_output
 from tutelage.tasks._html import Cell, table
 
 SPACE: dict[str, dict[str, object]] = {}
@@ -34,9 +34,10 @@ class TextClassification(Classification):
         """Return the label sequence `class`, which has one step. Raises `InputError` for examples without tokens or a class."""
         if NAME not in examples.targets or not _is_text(examples):
             raise InputError(
-                "task 'text_classification': the data have no tokens with one class each. The source `text` has them."
+                "task 'text_classification': the data have no tokens with one class each. The sources `text` and `intents` "
+                "have them."
             )
-        return super().outputs(examples)
+        return class_output(examples)
 
     def baseline_logits(self, train: Examples, validation: Examples, rows: Tensor) -> Tensor:
         """Return the scores of a naive Bayes classifier, as `naive_bayes` does."""

@@ -174,7 +174,7 @@ class TrainingContext:
         return parts | masks_for(parts, batch, self.signature)
 
     def layouts(self, split: SplitName, teacher: nn.Module | None = None) -> Layouts:
-        """Return the stored layout of each part of the teacher's outputs, inferred from its outputs for two examples.
+        """Return the stored layout of each part of the teacher's outputs, inferred from its outputs for at most two examples.
 
         If examples differ in length, these are a shortest and a longest one. `teacher` replaces the context's teacher, which
         may not be trained yet.
@@ -182,7 +182,8 @@ class TrainingContext:
         assert self.knowledge is not None
         lengths = self.splits[split].lengths
         if lengths is None or int(lengths.min()) == int(lengths.max()):
-            sample = next(iter(self._outputs(split, 0, torch.arange(2), teacher)))[1]
+            some = torch.arange(min(2, len(self.splits[split])))
+            sample = next(iter(self._outputs(split, 0, some, teacher)))[1]
             return {part: Layout(shape=tuple(t.shape[1:]), dtype=self._dtype(part)) for part, t in sample.items()}
         rows = torch.stack([lengths.argmin(), lengths.argmax()])
         steps = [max(1, int(lengths[row])) for row in rows]  # an empty example is padded to a step
@@ -272,6 +273,12 @@ class TrainingContext:
     def check_steps(self, outline: Outline) -> None:
         """Raise `InputError` for a network of fewer steps than the labels of the training examples need."""
         check_steps(self.built_task, outline, self.splits["train"])
+
+    def check_examples(self, network: nn.Module) -> None:
+        """Raise `InputError` for examples that a network cannot take, if it has a method that checks them."""
+        if callable(check := getattr(network, "check_examples", None)):
+            for name, examples in self.splits.items():
+                check(name, examples)
 
     def architecture(self, model: Reference) -> dict[str, Any]:
         """Return the architecture of a `model` for this data, which `checkpoint.write` stores with the weights."""
