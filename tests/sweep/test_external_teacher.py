@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.data import test_slots
 from tests.plain import architecture_of
 from tutelage.errors import InputError
 from tutelage.networks import checkpoint, stages
@@ -135,6 +137,36 @@ def test_names_of_the_outputs_can_be_given(context: TrainingContext, tmp_path: P
     names = [str(9 - i) for i in range(10)]
     found, _ = read(context, model=MODEL, weights=str(tmp_path / "w.pt"), classes=names)
     assert torch.equal(answers(found, context), answers(model, context).flip(1))
+
+
+def test_a_name_of_two_outputs_is_an_error(context: TrainingContext, tmp_path: Path) -> None:
+    model, _ = made(context, names=[*"0123456789", "ten"])
+    torch.save(weights_of(model), tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"teacher\.classes: two outputs are called '7'. Give each class of the data one"):
+        read(context, model=MODEL, weights=str(tmp_path / "w.pt"), classes=[*"0123456789", "7"])
+    named = read(context, model=MODEL, weights=str(tmp_path / "w.pt"), classes=[*"0123456789", "ten"])[0]
+    assert torch.equal(answers(named, context), answers(model, context)[:, :10])
+
+
+def test_weights_of_a_teacher_with_several_label_sequences_are_read(tmp_path: Path) -> None:
+    """Classes are those of the data; others, and names for one sequence alone, are an error that says which."""
+    test_slots.write(tmp_path / "data" / "train", *map(test_slots.sentence, range(40)))
+    tags = TrainingContext(data={"slots": {"path": str(tmp_path / "data")}}, task="tagging", seed=0)
+    options = {"bigru": {"embedding": 4, "hidden": 4}}
+    about = tags.architecture(options)
+    model = checkpoint.seeded(about, 3)
+    torch.save(weights_of(model), tmp_path / "w.pt")
+    found, kept = read(tags, model=options, weights=str(tmp_path / "w.pt"))
+    assert kept["signature"] == about["signature"]
+    assert all(torch.equal(weight, model.state_dict()[name]) for name, weight in found.state_dict().items())
+    with pytest.raises(
+        InputError, match=r"teacher\.classes names the classes of one label sequence, and the task has slots, intent"
+    ):
+        read(tags, model=options, weights=str(tmp_path / "w.pt"), classes=["a", "b"])
+    other = {**about, "signature": json.loads(json.dumps(about["signature"]).replace("B-day", "B-time"))}
+    checkpoint.write(tmp_path / "other", model, other)
+    with pytest.raises(InputError, match=r"in 'slots', 'B-time' stands where the data have 'B-day'"):
+        read(tags, path=str(tmp_path / "other"))
 
 
 def test_a_teacher_with_other_classes_is_an_error_with_both_counts(context: TrainingContext, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from torch import nn
 from tutelage.data import Examples
 from tutelage.errors import InputError, nearest
 from tutelage.export import registry
+from tutelage.export.fit import first_difference
 from tutelage.networks import checkpoint, class_rows, forward
 from tutelage.networks.blank import classes_of
 from tutelage.networks.trust import PACKAGE_ONLY
@@ -49,11 +50,24 @@ def read_teacher(
         model, architecture = checkpoint.for_inputs(*read, train.input_specs)
     else:
         assert teacher.weights is not None, "a teacher that is not trained has a path or weights"
-        named = signature_of(blank["signature"])
-        architecture = {**blank, "signature": named.with_class_names(tuple(teacher.classes or named.class_names)).document()}
+        architecture = {**blank, "signature": _named(signature_of(blank["signature"]), teacher.classes).document()}
         model = _with_weights(checkpoint.build(architecture), Path(teacher.weights)).eval()
     _check_outputs(model, architecture, train)
     return in_classes_of(model, architecture, signature_of(blank["signature"]))
+
+
+def _named(signature: Signature, classes: Sequence[str] | None) -> Signature:
+    """Return the signature with the names of `teacher.classes`; `InputError` for several label sequences, and a name twice."""
+    if classes is None:
+        return signature
+    if len(signature.outputs) > 1:
+        raise InputError(
+            f"teacher.classes names the classes of one label sequence, and the task has {', '.join(signature.classes)}. Leave "
+            "it out, with weights whose classes are those of the data, in their order."
+        )
+    if repeated := [name for name in signature.class_names if list(classes).count(name) > 1]:
+        raise InputError(f"teacher.classes: two outputs are called '{repeated[0]}'. Give each class of the data one output.")
+    return signature.with_class_names(tuple(classes))
 
 
 def _directory(path: str, uri: str) -> Path:
@@ -138,8 +152,9 @@ def in_classes_of(
         return model, architecture
     if len(named.outputs) > 1 or len(wanted.outputs) > 1:
         raise InputError(
-            f"the teacher has {', '.join(named.classes)}, the task needs {', '.join(wanted.classes)}; with several label "
-            "sequences, the classes must be those of the data, in their order."
+            f"the teacher has {', '.join(named.classes)}, the task needs {', '.join(wanted.classes)}{_difference(named, wanted)}"
+            ". With several label sequences, the classes must be those of the data, in their order. Read the data with the "
+            "options that the teacher's data had, or train a teacher on these."
         )
     known = list(named.class_names)
     if missing := [name for name in wanted.class_names if name not in known]:
@@ -150,3 +165,12 @@ def in_classes_of(
         )
     found, chosen = class_rows.chosen(model, architecture, wanted.class_names)
     return found.eval(), chosen
+
+
+def _difference(named: Signature, wanted: Signature) -> str:
+    """Return in words the first class of a label sequence that both have in which they differ, "" without any."""
+    for own, other in zip(named.outputs, wanted.outputs, strict=False):
+        if own.name == other.name and own.names != other.names:
+            theirs, ours = first_difference(own.names, other.names)
+            return f": in '{own.name}', '{theirs}' stands where the data have '{ours}'"
+    return ""

@@ -61,7 +61,8 @@ def weights_in(
     best = max(candidates, key=lambda one: (_num_fitting(one, wanted), -len(one.keys), -len(one.prefix)))
     raise InputError(
         f"{source} does not fit teacher.model. Of the state dict {best.place}: {'; '.join(_problems(best, wanted, shared))}."
-        f"{_mapping(best, wanted, shared)} Name the architecture that was trained, with its options, or rename its tensors."
+        f"{_mapping(best, wanted, shared)} Name the architecture that was trained, with its options, or rename its tensors. "
+        "Classes other than those of the data are named by teacher.classes."
     )
 
 
