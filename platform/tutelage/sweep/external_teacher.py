@@ -152,9 +152,9 @@ def in_classes_of(
         return model, architecture
     if len(named.outputs) > 1 or len(wanted.outputs) > 1:
         raise InputError(
-            f"the teacher has {', '.join(named.classes)}, the task needs {', '.join(wanted.classes)}{_difference(named, wanted)}"
-            ". With several label sequences, the classes must be those of the data, in their order. Read the data with the "
-            "options that the teacher's data had, or train a teacher on these."
+            f"the teacher has {', '.join(named.classes)}, the task needs {', '.join(wanted.classes)}"
+            f"{_difference(named, wanted)}. With several label sequences, the classes must be those of the data, in their order. "
+            "Read the data with the options that the teacher's data had, or train a teacher on these."
         )
     known = list(named.class_names)
     if missing := [name for name in wanted.class_names if name not in known]:
