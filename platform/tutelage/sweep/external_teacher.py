@@ -153,7 +153,7 @@ def in_classes_of(
     if len(named.outputs) > 1 or len(wanted.outputs) > 1:
         raise InputError(
             f"the teacher has {', '.join(named.classes)}, the task needs {', '.join(wanted.classes)}"
-            f"{_difference(named, wanted)}. With several label sequences, the classes must be those of the data, in their order. "
+            f"{_difference(named, wanted)}. With several label sequences, the classes must be those of the data, in order. "
             "Read the data with the options that the teacher's data had, or train a teacher on these."
         )
     known = list(named.class_names)
