@@ -20,8 +20,9 @@ OPEN = ("/health", "/version")  # of MLflow, for what watches the server
 class Guard:
     """An ASGI application that lets a request through to another with the token: in the address, a header or a cookie.
 
-    An address with the token sets the cookie, which only this site's own pages send (`SameSite=Strict`). A request of one of
-    these pages comes without its `Origin`: MLflow refuses those of pages at other names than localhost.
+    An address with the token sets the cookie. Only this site's own pages send it, and links to them, so that a copied address
+    opens from a chat (`SameSite=Lax`); forms and scripts of other sites do not. A request of one of the own pages comes without
+    its `Origin`: MLflow refuses those of pages at other names than localhost.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -76,7 +77,7 @@ def _cookie(headers: Headers, name: str) -> str:
 def _with_cookie(send: Send, name: str, token: str) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).append("set-cookie", f"{name}={token}; Path=/; HttpOnly; SameSite=Strict")
+            MutableHeaders(scope=message).append("set-cookie", f"{name}={token}; Path=/; HttpOnly; SameSite=Lax")
         await send(message)
 
     return sending
