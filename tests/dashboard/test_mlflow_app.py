@@ -24,7 +24,8 @@ client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{place / 'mlflow.db'}")
 experiment = client.create_experiment("sweeps", artifact_location=(place / "artifacts").as_uri())
 run = client.create_run(experiment, tags={"stage": "sweep"})
 file = place / Path(SNAPSHOT).name
-file.write_bytes(packed({"format": 1, "n": 0, "whose": "the artifact's"}))
+parts = {"revision": "", "sweep": {"name": "", "commands": {}}, "id": [], "run_id": [], "is_on_front": []}
+file.write_bytes(packed({"format": 1, "n": 0, **parts, "whose": "the artifact's"}))
 client.log_artifact(run.info.run_id, str(file), str(Path(SNAPSHOT).parent))
 app = create_app()
 answer = request(app, f"/tutelage/api/sweeps/{run.info.run_id}/snapshot", host="mlflow.example.org")
