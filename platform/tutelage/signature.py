@@ -12,6 +12,7 @@ ColumnKind = Literal["number", "boolean", "words"]
 UNKNOWN_TOKEN = "<unknown>"  # the name of the token that stands for all others
 NO_CHARACTER = ""
 BLANK_NAME = "<blank>"  # the name of the class that is no character, of connectionist temporal classification (CTC)
+BACKGROUND_NAME = "<background>"  # the name of the class that is no object, of detectors
 LOGITS = "logits"  # the exported name of a network's only output
 _CHARACTER = "character "  # no word has a space, so a vocabulary of words and characters has no name twice
 

@@ -54,3 +54,13 @@ def test_the_names_of_inputs_are_text_in_the_snippets() -> None:
     inputs = (InputSpec(name=name, kind="tokens", dtype="int64", shape=("steps",)),)
     code = with_onnxruntime(Signature(inputs=inputs, outputs=(OutputSpec(name="z", names=("a", "b")),)), "model.onnx")
     assert "__import__" not in compile(code, "snippet", "exec").co_names
+
+
+@pytest.mark.parametrize(("first", "is_said"), [("cat", True), ("<blank>", False), ("<background>", False)])
+def test_only_a_network_that_always_finds_a_class_is_said_to(first: str, is_said: bool) -> None:
+    columns = InputSpec(name="columns", kind="frames", shape=("columns_steps", 1, 8))
+    output = OutputSpec(name="characters", names=(first, "b"), steps="columns")
+    document = Signature(inputs=(columns,), outputs=(output,)).document()
+    card = text(Card(name="x", architecture={**architecture_of("mlp"), "signature": document}, forms=[], licence="MIT"))
+    assert ("there is no “none of these”" in card) is is_said
+    assert "steps along `columns`, at the network's stride; classes: " in card

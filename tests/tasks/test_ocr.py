@@ -166,3 +166,10 @@ def test_outputs_are_the_blank_and_the_characters_over_the_columns() -> None:
         Ocr().outputs(plugin.read(config, 0, "test"))
     with pytest.raises(InputError, match="the data lack the target 'text'"):
         Ocr().outputs(replace(example(), targets={}))
+
+
+def test_a_reading_of_nothing_is_marked_where_it_can_be_seen() -> None:
+    one = example(([0, 1],), (9,))
+    blank = torch.nn.functional.one_hot(torch.zeros(1, 9, dtype=torch.long), 1 + len(CHARACTERS)).double()
+    shown = Ocr().show(one, {"student": {"characters": LabelSequence(logits=blank)}})
+    assert "<td>ab</td>" in shown and "<td><mark>&#x27;&#x27;</mark></td>" in shown

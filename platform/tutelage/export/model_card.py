@@ -14,7 +14,7 @@ from tutelage.export.snippets import is_plain, with_onnxruntime, with_torch
 from tutelage.export.table_rows import is_table
 from tutelage.measure import Measure
 from tutelage.redaction import redacted
-from tutelage.signature import Column, InputSpec, OutputSpec, Signature, signature_of
+from tutelage.signature import BACKGROUND_NAME, BLANK_NAME, Column, InputSpec, OutputSpec, Signature, signature_of
 
 NAME = "README.md"  # the name and the front matter that model hubs show as a card
 
@@ -121,7 +121,7 @@ def _input(spec: InputSpec) -> str:
 
 
 def _output(output: OutputSpec) -> str:
-    steps = f"a step for each position of {markdown_code(output.steps)}" if output.steps else "one step"
+    steps = f"steps along {markdown_code(output.steps)}, at the network's stride" if output.steps else "one step"
     return f"{steps}; classes: {_listed(output.names, 'classes')}"
 
 
@@ -259,7 +259,7 @@ def _use(card: Card) -> str:
 def _limits(card: Card) -> str:
     data = card.sweep.get("data")
     lines = [
-        f"It gives {_always(card.signature)} whatever its input is: there is no “none of these”.",
+        *_always(card.signature),
         "Its quality on groups within the data was not measured.",
     ]
     if data:
@@ -275,9 +275,13 @@ def _limits(card: Card) -> str:
     return "## Limits\n\n" + "\n".join(f"* {line}" for line in lines) + "\n"
 
 
-def _always(named: Signature) -> str:
+def _always(named: Signature) -> list[str]:
+    """Return the sentence that a class is given for every input; none for networks that can also find nothing in it."""
+    if any(one in output.names for output in named.outputs for one in (BACKGROUND_NAME, BLANK_NAME)):
+        return []
     counts = [f"one of the {output.num_classes} classes of {markdown_code(output.name)}" for output in named.outputs]
-    return f"one of its {len(named.class_names)} classes" if is_plain(named) else " and ".join(counts)
+    given = f"one of its {len(named.class_names)} classes" if is_plain(named) else " and ".join(counts)
+    return [f"It gives {given} whatever its input is: there is no “none of these”."]
 
 
 def _config(card: Card) -> str:

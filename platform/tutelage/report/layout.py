@@ -32,7 +32,8 @@ th:first-child,td:first-child,.text td,.text th{text-align:left}.text td{white-s
 .matrix th,.matrix td{padding:.2rem .45rem}.matrix th{white-space:normal;max-width:7rem;overflow-wrap:anywhere}
 figure.example{display:inline-block;margin:0 .6rem .3rem 0}
 figcaption{color:#5c6b78;font-size:.8rem}
-.example th:first-child,.example td{text-align:left}mark{background:#ffe3b3;color:#1c2733}img.example{image-rendering:pixelated}
+.example th:first-child,.example td{text-align:left}.example td{white-space:pre}
+mark{background:#ffe3b3;color:#1c2733}img.example{image-rendering:pixelated}
 pre{overflow-x:auto;background:#f5f7f9;padding:.8rem;border-radius:6px;font-size:.78rem}.plot{min-width:0}
 @media(max-width:600px){section{padding:.8rem .7rem}main{padding:1rem .6rem}.text td:first-child{white-space:normal}
 .bar{grid-template-columns:7rem 1fr 2.6rem}}

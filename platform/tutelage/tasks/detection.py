@@ -23,7 +23,7 @@ from tutelage.measures._average_precision import contribution, mean_over_thresho
 from tutelage.measures.mean_average_precision import MEASURE as AVERAGE_PRECISION
 from tutelage.measures.mean_average_precision_50 import MEASURE as AVERAGE_PRECISION_50
 from tutelage.plugins import PluginConfig
-from tutelage.signature import OutputSpec
+from tutelage.signature import BACKGROUND_NAME, OutputSpec
 from tutelage.tasks import LabelSequence, Sequences, called
 from tutelage.tasks._boxes import LEAST_IOU, giou, right, suppressed
 from tutelage.tasks._cells import Assigned, Cells, assigned, boxes_from, cells_of, expected, neighbours, own_strides, strides_of
@@ -31,7 +31,7 @@ from tutelage.tasks._html import Cell, captioned, picture, table
 from tutelage.tasks._scenes import outlined
 
 SPACE: dict[str, dict[str, object]] = {}
-CLASS, EDGES, OBJECTS, BOXES, BACKGROUND = "class", "edges", "objects", "boxes", "<background>"
+CLASS, EDGES, OBJECTS, BOXES = "class", "edges", "objects", "boxes"
 FOCUS = 2.0  # the exponent of the focal loss (Lin et al., 2017)
 CANDIDATES = 200  # of an image, the most probable ones, among which non-maximum suppression chooses
 MOST_TOO_LARGE = 0.01  # of the objects of training, which no box of a network can find
@@ -84,9 +84,9 @@ class Detection:
             raise InputError(
                 f"task 'detection': the data lack {lacking}. The sources `coco` and `digit_scenes` have all that it needs."
             )
-        if BACKGROUND in examples.targets[OBJECTS].names:
-            raise InputError(f"task 'detection': a class is called {BACKGROUND}, as what is no object is. Rename it.")
-        names = (BACKGROUND, *examples.targets[OBJECTS].names)
+        if BACKGROUND_NAME in examples.targets[OBJECTS].names:
+            raise InputError(f"task 'detection': a class is called {BACKGROUND_NAME}, as what is no object is. Rename it.")
+        names = (BACKGROUND_NAME, *examples.targets[OBJECTS].names)
         edges = OutputSpec(name=EDGES, names=tuple(map(str, range(self._config.bins))), steps=image)
         return (OutputSpec(name=CLASS, names=names, steps=image), edges)
 

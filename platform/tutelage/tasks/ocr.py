@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tutelage.data import Batch, Examples
 from tutelage.data._lines import steps_needed
 from tutelage.errors import InputError
+from tutelage.escaping import visible
 from tutelage.masks import at_stride, stride_between
 from tutelage.measure import Measure
 from tutelage.measures.character_error_rate import MEASURE as CHARACTER_ERROR_RATE
@@ -82,13 +83,16 @@ class Ocr:
         return best_path(sequences[CHARACTERS])
 
     def show(self, example: Examples, outputs: Mapping[str, Sequences]) -> str:
-        """Return the line, and a table of its text and what each network reads; a text with an error is marked."""
+        """Return the line, and a table of its text and what each network reads; a text with an error is marked.
+
+        A text that could not be seen, as an empty one, stands in quotation marks.
+        """
         names, batch = example.targets[TEXT].names, example.take(slice(None))
         (true,) = strings_of(batch.targets[TEXT])
-        rows = {"text": [Cell(_text(true, names) if true else "?")]}
+        rows = {"text": [Cell(visible(_text(true, names)) if true else "?")]}
         for role, sequences in outputs.items():
             (read,) = self.decode(sequences, batch)
-            rows[role] = [Cell(_text(read, names), bool(true) and read != true)]
+            rows[role] = [Cell(visible(_text(read, names)), bool(true) and read != true)]
         lines = [one.take(slice(None))[0][0] for one in example.inputs.values() if one.is_ragged and one.num_channels in (1, 3)]
         return "".join(wide(picture(line.permute(1, 2, 0), _text(true, names))) for line in lines) + table(rows)
 
