@@ -86,6 +86,12 @@ def test_a_text_of_many_keys_is_read_without_recursion(unit: str) -> None:
     assert redact(f"{text} password=x").endswith(f"password={HIDDEN}")
 
 
+@pytest.mark.timeout(30)  # a tenth of a second; a look for the end of a quotation at each quote takes minutes
+@pytest.mark.parametrize("begun", ["", "'", "'a', "])
+def test_a_list_of_many_escaped_quotes_is_read_once(begun: str) -> None:
+    assert redact(f"secrets=[{begun}" + '\\"' * 50_000) == f"secrets=[{HIDDEN}]"
+
+
 def test_a_secret_in_the_value_of_another_key_is_hidden() -> None:
     assert redact("password='a: token: y z' rest") == f"password='{HIDDEN}' rest"
     assert redact("url=http://h/x?token=abc") == f"url=http://h/x?token={HIDDEN}"

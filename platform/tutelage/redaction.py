@@ -49,7 +49,7 @@ _PASSWORD = re.compile(
 _NAME = r"(?<![\w.\-])[\w.\-]++"  # whole, and never a part of one: a long word is read once
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
 _KEY = re.compile(rf"(?P<name>{_NAME})[\"']?\s*[=:]\s*")
-_LIST = rf"\[(?:{_QUOTED}|[^\]\n])*+\]?"
+_LIST = rf"\[(?:{_QUOTED}|\\.|[^\]\n])*+\]?"
 _AROUND = {'"': ('"', '"'), "'": ("'", "'"), "[": ("[", "]")}  # what stays around a hidden value, by how it begins
 _VALUE = re.compile(rf"{_QUOTED}|{_LIST}|[^\s&;\"']+")
 _SIGNED = re.compile(r"([?&;](?:[\w\-]*[-_])?(?:sig|signature|key|code)=)[^\s&;\"']+", re.IGNORECASE)

@@ -51,8 +51,13 @@ def test_others_of_few_different_logits_are_exact_at_every_temperature(equal: in
     assert abs(error_nats(z, stored(z, K, torch.float32), temperature)) < 1e-6
 
 
+of_any_step = given(
+    k=st.integers(1, 9), scale=st.floats(0.0, 100), seed=st.integers(0, 1000), temperature=st.floats(0.05, 1000)
+)
+
+
 @settings(deadline=None, max_examples=100)
-@given(k=st.integers(1, 9), scale=st.floats(0.0, 100), seed=st.integers(0, 1000), temperature=st.floats(0.05, 1000))
+@of_any_step
 def test_the_mass_of_the_others_is_exact_at_the_reference_too_large_below_and_too_small_above(
     k: int, scale: float, seed: int, temperature: float
 ) -> None:
@@ -92,7 +97,7 @@ def test_a_sparse_divergence_is_below_the_dense_one_by_that_of_the_others() -> N
 
 
 @settings(deadline=None, max_examples=50)
-@given(k=st.integers(1, 9), scale=st.floats(0.0, 30.0), seed=st.integers(0, 1000), temperature=st.floats(0.05, 100))
+@of_any_step
 def test_at_one_temperature_the_mass_of_the_others_is_one_number_and_exact(
     k: int, scale: float, seed: int, temperature: float
 ) -> None:
@@ -105,7 +110,7 @@ def test_at_one_temperature_the_mass_of_the_others_is_one_number_and_exact(
     torch.testing.assert_close(found.log_probabilities(temperature).double().exp(), exact.exp(), rtol=1e-4, atol=1e-6)
 
 
-def test_at_one_temperature_four_of_65_classes_take_less_than_a_tenth_of_the_dense_bytes_within_a_thousandth_of_a_nat() -> None:
+def test_at_one_temperature_four_of_65_classes_take_less_than_a_tenth_of_the_dense_bytes_within_1e_5_nats() -> None:
     z = logits(0, 3.0, 65)
     parts = top_k.compressed(z, 4, 1.0)
     bytes_of_a_step = sum(part.shape[-1] * (1 if name == "classes" else 2) for name, part in parts.items())
