@@ -24,6 +24,7 @@ from tutelage.networks import checkpoint, stages
 from tutelage.networks.weights import load, weights_of
 from tutelage.signature import Signature
 from tutelage.sparsity import Method
+from tutelage.sparsity._ladder import Ladder
 from tutelage.spec.sections import AugmentationConfig, RecipeConfig
 from tutelage.tasks import Task, signature
 from tutelage.training import inference, loop, packing, student_measures
@@ -31,6 +32,7 @@ from tutelage.training.context import TrainingContext
 from tutelage.training.plan import Distillation, Phase, TrainingPlan
 
 IMAGES = "images"
+RECIPE = RecipeConfig(epochs=2, batch_size=8, average_decay=0.9, optimizer="muon")
 CONVNET, ENCODER = {"convnet": {"width": 4}}, {"embedding": 8, "width": 8, "depth": 1, "heads": 2}
 MODELS: dict[str, Any] = {
     IMAGES: CONVNET, "detection": {"detector": {"width": 2, "neck": 4}}, "tagging": {"transformer": ENCODER},
@@ -61,9 +63,8 @@ def network(name: str, seed: int, model: Any = None) -> nn.Module:
 
 def plan(name: str, **changes: Any) -> TrainingPlan:
     task, examples, found = setting(name)
-    recipe = RecipeConfig(epochs=2, batch_size=8, average_decay=0.9, optimizer="muon")
     return TrainingPlan(
-        task=task, train=examples, validation=examples, signature=found, seed=0, recipe=recipe, **changes
+        task=task, train=examples, validation=examples, signature=found, seed=0, recipe=RECIPE, **changes
     )  # fmt: skip
 
 
@@ -126,9 +127,15 @@ def test_a_student_learns_by_each_loss_from_a_live_teacher(loss: str) -> None:
         assert all(one.device == device for one in under_way.loss.module.parameters())  # type: ignore[union-attr]
 
 
-def sparse(method: str, *, is_sandwich: bool = False) -> Callable[[], Method]:
+def sparse(method: str) -> Callable[[], Method]:
     _, plugin, options = plugins.configure("sparsity", {method: sparse_models.options(method)})
-    return lambda: plugin.build(options, 0.5).sandwich((0.25, 0.5), 1) if is_sandwich else plugin.build(options, 0.5)
+    return lambda: plugin.build(options, 0.5)
+
+
+LADDERS: dict[str, Callable[[], Method]] = {
+    "ladder": lambda: Ladder(sparse("channels")(), (0.25, 0.5), 1),
+    "sandwich": lambda: sparse("channels")().sandwich((0.25, 0.5), 1),
+}
 
 
 PHASES = (Phase(epochs=1), Phase(epochs=1, sparsifies=True))
@@ -142,16 +149,20 @@ def test_each_sparsity_method_removes_on_the_device(method: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_training_is_moved_to_the_device_of_a_worker() -> None:
-    """A ladder by the sandwich rule measures the network at its start, and again where the worker is."""
+@pytest.mark.parametrize("kind", LADDERS)
+def test_a_training_is_moved_to_the_device_of_a_worker_and_continues_in_another(kind: str) -> None:
+    """A ladder measures the network at its start, and again where the worker is; it is continued after its first removal."""
+    phases = (*PHASES, PHASES[-1] if kind == "ladder" else Phase(epochs=1))
+    wanted = replace(plan(IMAGES, sparsity=LADDERS[kind], phases=phases), recipe=RECIPE.model_copy(update={"epochs": 3}))
     with other_device.available() as device:
-        under_way = loop.Training(
-            network(IMAGES, 0), plan(IMAGES, sparsity=sparse("channels", is_sandwich=True), phases=PHASES)
-        )
-        under_way.to(device)
+        first, second = loop.Training(network(IMAGES, 0), wanted), loop.Training(network(IMAGES, 5).to(device), wanted)
+        first.to(device)
         for _ in range(2):
-            assert under_way.epoch()["train_loss"] > 0
-        assert len(under_way.finish()) == 3
+            assert first.epoch()["train_loss"] > 0
+        second.restore(tree_map(lambda one: one.cpu() if isinstance(one, Tensor) else one, first.state()), load)
+        assert second.epoch()["train_loss"] > 0
+        points = second.finish()
+        assert len(points) == 3 and all(weight.device == device for one in points for weight in one.model.parameters())
 
 
 @pytest.mark.slow

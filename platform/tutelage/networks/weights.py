@@ -82,14 +82,14 @@ def _sources(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def _fitting(name: str, tensor: Tensor, own: Tensor) -> Tensor:
-    """Return a tensor of the network's type and kind from a file's."""
+    """Return a tensor of the network's type, kind and device from a file's."""
     found = f"{tensor.dtype} {tuple(tensor.shape)}".removeprefix("torch.")
     wanted = f"{own.dtype} {tuple(own.shape)}".removeprefix("torch.")
     is_plain = tensor.layout == torch.strided and not tensor.is_quantized
     if not is_plain or tensor.ndim != own.ndim or tensor.is_floating_point() != own.is_floating_point():
         kind = "" if is_plain else f" with the layout {tensor.layout}".replace("torch.", "")
         raise InputError(f"weights do not fit the architecture: {name} is {found}{kind}, the network has {wanted}.")
-    copied = tensor.to(own.dtype, copy=True)
+    copied = tensor.to(tensor.device if own.is_meta else own.device, own.dtype, copy=True)
     return nn.Parameter(copied, requires_grad=own.requires_grad) if isinstance(own, nn.Parameter) else copied
 
 

@@ -91,8 +91,7 @@ class Training:
 
         `adopt` loads its weights into the network, and resizes the network if channels were removed.
         """
-        device = self._device
-        self.model = adopt(self._sparsity.restore(self.model, state["sparsity"]), state["model"]).to(device).train()
+        self.model = adopt(self._sparsity.restore(self.model, state["sparsity"]), state["model"]).train()
         self.epochs_done = int(state["epochs_done"])
         self._resume(state)
 
