@@ -147,7 +147,10 @@ def preserved() -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the generators of torch, NumPy and Python for a block, and put their states back at its end."""
+    """Seed the generators of torch, NumPy and Python for a block, and put their states back at its end.
+
+    Those of GPUs are seeded as well, and not put back: reading their states would wait for the device.
+    """
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
