@@ -55,6 +55,33 @@ def test_networks_are_timed_as_onnx_files_on_the_stated_threads(
     assert set(found) == {"a", "b"}
 
 
+class OfWords(nn.Module):
+    """A network that says why it has no exported form."""
+
+    why_not_exported = "its tokenizer is no operation"
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the images."""
+        return images
+
+
+def test_a_network_without_an_exported_form_is_timed_in_torch_beside_files(
+    context: TrainingContext, file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere only files are run, so there it has no latency."""
+
+    def latencies_ms(models: dict[str, nn.Module], *_: Any) -> dict[str, Any]:
+        assert isinstance(models["b"], runtime.Runnable) and models["a"] is around
+        return {name: {"latency_ms": 1.0} for name in models}
+
+    around = nn.Sequential(OfWords())
+    monkeypatch.setattr(timing, "latencies_ms", latencies_ms)
+    assert set(latency.latencies_ms({"a": around, "b": file}, context)) == {"a", "b"}
+    for elsewhere in ({"command": ["measure"]}, {"node": {"device": "phone"}}):
+        assert not latency.is_not_exported(around, LatencyConfig(**elsewhere))
+    assert not latency.is_not_exported(file, context.latency) and not latency.is_not_exported(nn.Flatten(), context.latency)
+
+
 def test_with_the_runtime_torch_modules_are_timed_as_they_are(
     context: TrainingContext, network: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:

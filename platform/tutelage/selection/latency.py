@@ -37,6 +37,8 @@ def measure_latencies(
             ready[name] = latency.prepared(network, context)
         except WorkFailed as error:
             events.stage(f"no latency of {name}: {error} resources.latency.runtime: torch measures it in PyTorch.")
+        if latency.is_not_exported(network, context.latency):
+            events.stage(f"the latency of {name} is measured in PyTorch, because the network has no exported form")
     measured = _measured(ready, context, events)
     of_teacher = measured.pop(_TEACHER, {})
     home.add_measures(measured)

@@ -26,12 +26,22 @@ Network = nn.Module | Path | bytes  # as a module, or an ONNX file
 
 
 def prepared(network: Network, context: TrainingContext) -> Network:
-    """Return a network in the form that is measured. Raises `WorkFailed` if that is ONNX and it cannot be written as ONNX."""
-    if context.latency.runtime == "torch":
+    """Return a network in the form that is measured: ONNX, or a module where `runtime: torch` or `is_not_exported` says so.
+
+    Raises `WorkFailed` for a network that cannot be written as ONNX.
+    """
+    if context.latency.runtime == "torch" or is_not_exported(network, context.latency):
         return network.cpu() if isinstance(network, nn.Module) else runtime.opened(network)
     if isinstance(network, nn.Module):
         return runtime.onnx_bytes(network.cpu(), context.signature)
     return network.read_bytes() if isinstance(network, Path) else network
+
+
+def is_not_exported(network: Network, config: LatencyConfig) -> bool:
+    """Return whether a network is measured in PyTorch because it says that it has no exported form (`why_not_exported`)."""
+    if config.command or config.node or not isinstance(network, nn.Module):
+        return False
+    return any(getattr(one, "why_not_exported", "") for one in network.modules())
 
 
 def latencies_ms(networks: Mapping[str, Network], context: TrainingContext) -> Latencies:
@@ -42,15 +52,12 @@ def latencies_ms(networks: Mapping[str, Network], context: TrainingContext) -> L
     """
     config, arguments = context.latency, context.splits["validation"].take(slice(1)).arguments
     ready = {name: prepared(one, context) for name, one in networks.items()}
-    modules = {name: one for name, one in ready.items() if isinstance(one, nn.Module)}
-    if modules:
-        return timing.latencies_ms(modules, arguments, config.threads)
     files = {name: one for name, one in ready.items() if isinstance(one, bytes)}
     if config.command:
         return {name: _by_command(config.command, file, config.timeout_s) for name, file in files.items()}
     if config.node:
         return _on_node(config, files, arguments)
-    return _timed(files, arguments, config.threads)
+    return _timed(ready, arguments, config.threads)
 
 
 def fastest_ms(model: nn.Module, context: TrainingContext, arguments: tuple[Tensor, ...]) -> float:
@@ -69,8 +76,11 @@ def check(config: LatencyConfig) -> None:
         )
 
 
-def _timed(files: Mapping[str, bytes], arguments: tuple[Tensor, ...], threads: int) -> Latencies:
-    return timing.latencies_ms({name: runtime.opened(file, threads) for name, file in files.items()}, arguments, threads)
+def _timed(networks: Mapping[str, Network], arguments: tuple[Tensor, ...], threads: int) -> Latencies:
+    opened = {
+        name: one if isinstance(one, nn.Module) else runtime.opened(one, threads) for name, one in networks.items()
+    }  # fmt: skip
+    return timing.latencies_ms(opened, arguments, threads)
 
 
 def _on_node(config: LatencyConfig, files: Mapping[str, bytes], arguments: tuple[Tensor, ...]) -> Latencies:
