@@ -68,5 +68,7 @@ def test_layers_of_other_shapes_are_not_interpolated_and_the_nearer_one_counts()
 
 
 def test_a_network_without_layers_is_an_error() -> None:
-    with pytest.raises(InputError, match="loss 'hidden' compares stages, and the teacher has none"):
+    with pytest.raises(
+        InputError, match=r"loss 'hidden' compares stages, and the teacher has none.* tensors by its option features"
+    ):
         hidden.build(hidden.Config(), 1.0, outline(2), outline(0))

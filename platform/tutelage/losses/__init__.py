@@ -113,7 +113,8 @@ def paired(student: Outline, teacher: Outline, loss: str) -> list[tuple[Stage, S
         if not outline.stages:
             raise InputError(
                 f"loss '{loss}' compares stages, and the {who} has none. A network's stages are its children named stage1, "
-                "stage2, …: name them, or use a loss that compares only logits, such as kd."
+                "stage2, …: name them (of an ONNX file, tensors by its option features), or use a loss that compares only "
+                "logits, such as kd."
             )
     count = min(len(student.stages), len(teacher.stages))
     return list(zip(inherit.spread(student.stages, count), inherit.spread(teacher.stages, count), strict=True))
