@@ -100,6 +100,7 @@ def test_a_lower_better_mean_drops_where_it_grows() -> None:
     assert compare(ERROR, reference, worse, margin=0.03) == found, "the bootstrap is seeded"
 
 
+@pytest.mark.slow
 def test_a_mean_that_drops_by_the_margin_passes_about_one_time_in_twenty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(non_inferiority, "RESAMPLES", 200)
     generator = np.random.default_rng(1)

@@ -108,6 +108,7 @@ def test_a_sweep_in_a_notebook_has_a_progress_bar(home: SweepDir, monkeypatch: p
     assert given == [[type(print)], [notebook.NotebookProgress, type(print)]]
 
 
+@pytest.mark.slow
 def test_the_explorer_in_a_cell_is_served_by_this_process(
     home: SweepDir, mlflow_store: Callable[[Path], str], make_record: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,8 @@ from tests.dashboard.records import Make, new_sweep, timed, trials
 from tutelage import watch
 from tutelage.report import json_views
 
+pytestmark = pytest.mark.slow
+
 
 def drawn(home: Any, status: dict[str, Any] | None = None) -> str:
     console = Console(file=io.StringIO(), width=100)

@@ -25,6 +25,8 @@ from tutelage.records import mlflow_runs
 from tutelage.records.mlflow_writer import SNAPSHOT
 from tutelage.records.sweep_dir import SweepDir
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = "</script><script>alert(1)</script>"
 
 

@@ -49,6 +49,7 @@ class Spool:
         self.made.append(unpacked(make().data))
 
 
+@pytest.mark.slow
 def test_it_lies_on_the_sweeps_run_with_the_ids_of_the_trials_runs(
     uri: str, tmp_path: Path, make_record: Make, at_once: None
 ) -> None:
@@ -118,6 +119,7 @@ def test_it_names_the_trials_that_are_training(tmp_path: Path, make_record: Make
     assert spool.made[-1]["sweep"]["running"] == []
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_cannot_be_made_is_a_warning_and_not_retried(
     uri: str, tmp_path: Path, make_record: Make, caplog: pytest.LogCaptureFixture
 ) -> None:

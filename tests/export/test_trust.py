@@ -104,6 +104,7 @@ def test_a_program_is_loaded_only_if_this_storage_exported_it_or_everything_is_t
         load.read(program, own_programs=own_programs.recorded(storage))
 
 
+@pytest.mark.slow
 def test_the_guards_of_a_program_from_elsewhere_do_not_run(program: Path) -> None:
     planted = program.with_name("planted.pt2")
     ran = program.with_name("RAN")

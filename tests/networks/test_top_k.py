@@ -56,6 +56,7 @@ of_any_step = given(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @of_any_step
 def test_the_mass_of_the_others_is_exact_at_the_reference_too_large_below_and_too_small_above(

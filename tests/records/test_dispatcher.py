@@ -12,6 +12,8 @@ from tutelage.records import dispatcher
 from tutelage.records.dispatcher import Dispatcher
 from tutelage.records.observer import Event, StageStarted
 
+pytestmark = pytest.mark.slow
+
 
 def texts(events: list[Event]) -> list[str]:
     return [event.text for event in events if isinstance(event, StageStarted)]

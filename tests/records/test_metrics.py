@@ -112,6 +112,7 @@ def test_a_trial_that_another_sweep_trained_counts_no_seconds(make_record: Make)
     assert [found[("tutelage_phase_seconds_total", phase)] for phase in ("train", "measure")] == [0, 0]
 
 
+@pytest.mark.slow
 def test_they_are_served_until_the_sweep_ends(recorded: list[Event]) -> None:
     port, said = free_port(), list[Event]()
     events = Dispatcher()

@@ -22,6 +22,8 @@ from tutelage.records.spool import Spool
 from tutelage.records.tracker import Tracker
 from tutelage.records.trial import TrialRecord
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., TrialRecord]
 Store = Callable[[Path], str]
 HOLDER = """

@@ -25,6 +25,8 @@ from tutelage.redaction import redact
 from tutelage.spec import loading
 from tutelage.spec.yaml_lines import dump
 
+pytestmark = pytest.mark.slow
+
 SEARCHED = ("student.model", "student.model.mlp.hidden", "distillation.temperature")
 Make = Callable[..., TrialRecord]
 

@@ -14,6 +14,8 @@ from tutelage.records.sweep_dir import measures_in
 from tutelage.records.trial import Candidate, TrialRecord
 from tutelage.report import figures, selection_sections, sweep_page, tables
 
+pytestmark = pytest.mark.slow
+
 OBJECTIVES = (objective("accuracy"), replace(objective("params"), reference=1e6))
 TEACHER = {"accuracy": 0.99, "params": 1e6}
 Make = Callable[..., TrialRecord]

@@ -28,6 +28,7 @@ def records(make_record: Make) -> list[TrialRecord]:
     return made
 
 
+@pytest.mark.slow
 def test_the_parameter_that_explains_an_objective_is_first_and_noise_has_no_share(records: list[TrialRecord]) -> None:
     accuracy, size = importance.importances(records, OBJECTIVES)
     assert (accuracy.objective, accuracy.num_trials) == ("accuracy", 80)

@@ -145,6 +145,7 @@ def test_losses_that_are_not_finite_are_an_assertion_error(tmp_path: Path) -> No
         drawn.tell_finished(suggestion.number, [float("nan"), 1.0], {})
 
 
+@pytest.mark.slow
 def test_tpe_learns_and_random_does_not(tmp_path: Path) -> None:
     def mean_size(kind: str) -> float:
         home = tmp_path / kind

@@ -80,6 +80,7 @@ def test_no_suggestion_precedes_the_first_results_and_none_is_repeated() -> None
     assert len(set(keys)) == len(keys)
 
 
+@pytest.mark.slow
 def test_a_restarted_driver_with_the_same_history_gets_the_same_suggestion() -> None:
     live, back = size_aware(3), size_aware(3)
     found = search(3, 30, live)

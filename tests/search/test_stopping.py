@@ -152,6 +152,7 @@ def test_dominance_keeps_the_front_and_saves_epochs_where_the_order_at_a_rung_is
     assert found["hypervolume"] == pytest.approx(1.0, abs=2e-3) and found["epochs"] < 0.4
 
 
+@pytest.mark.slow
 def test_promotion_keeps_to_its_share_and_reaches_the_front() -> None:
     known = table(200, epochs=27, seeds=3)
     rule = Promotion(rungs=(1, 3, 9), max_epochs=27, share=0.2, num_students=200)

@@ -127,6 +127,7 @@ def test_an_unconfirmed_student_has_no_advantage(make_record: Make) -> None:
     assert records[0].measures["accuracy"] == 0.95, "what the search saw stays"
 
 
+@pytest.mark.slow
 def test_at_most_the_given_number_is_retrained_unless_none_can_be_selected(make_record: Make) -> None:
     records = students(make_record, *np.linspace(0.94, 0.96, 30).tolist())
     log: list[list[str]] = []

@@ -33,6 +33,8 @@ from tutelage.training import inference
 from tutelage.training.context import TrainingContext, context_of
 from tutelage.training.ray_train import Workers
 
+pytestmark = pytest.mark.slow
+
 GUARD = {"max_drop": 0.05}
 LADDER = ((0.0, 0.0), (0.1, 0.0), (0.3, 0.0), (0.6, 9.0))  # amount, and deviation of noise in the weights: the last is broken
 

@@ -28,6 +28,8 @@ from tutelage.training import inference, student_jobs
 from tutelage.training.context import TrainingContext
 from tutelage.training.ray_train import Workers
 
+pytestmark = pytest.mark.slow
+
 MODELS = [{"mlp": {"hidden": hidden}} for hidden in (2, 8, 32)]
 Trained = list[tuple[dict[str, Any], int]]
 

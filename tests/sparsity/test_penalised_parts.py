@@ -23,6 +23,8 @@ from tutelage.spec.sections import TrialConfig
 from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext
 
+pytestmark = pytest.mark.slow
+
 TOKENS = torch.randn(3, 5, 12, generator=torch.Generator().manual_seed(0))
 DATA = Calibration(arguments=(TOKENS[:2],), rates=2.0)
 

@@ -26,6 +26,8 @@ from tutelage.spec.sections import TrialConfig
 from tutelage.training import loop, sensitivity, student
 from tutelage.training.context import TrainingContext
 
+pytestmark = pytest.mark.slow
+
 INPUTS = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
 
 

@@ -131,6 +131,7 @@ def test_several_writers_of_one_file_lose_no_line(storage: Storage, other_proces
     assert len(set(storage.lines("log"))) == 300
 
 
+@pytest.mark.slow
 def test_a_lease_is_held_by_one_and_names_it_and_ends_with_its_process(storage: Storage, other_process: Start) -> None:
     holder = other_process("lease = storage.lease('driver'); lease.__enter__(); print(flush=True); time.sleep(60)")
     assert str(holder.pid) in str(storage.holder("driver"))
@@ -268,6 +269,7 @@ def test_the_storage_within_another_has_its_keys(storage: Storage) -> None:
     assert storage.list("a/b") == ["c"] and storage.within("a").lines("b/c") == []
 
 
+@pytest.mark.slow
 def test_a_process_that_finds_a_lease_held_names_the_holder_and_waits(storage: Storage, other_process: Start) -> None:
     holder = other_process("lease = storage.lease('teacher'); lease.__enter__(); print(flush=True); sys.stdin.read()")
     said: list[str] = []

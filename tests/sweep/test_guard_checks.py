@@ -50,6 +50,7 @@ def test_the_halves_of_digits_have_their_sizes_and_least_drops(tmp_path: Path, c
     guard_checks.check_guard(spec, room)
 
 
+@pytest.mark.slow
 def test_a_drop_that_the_examples_cannot_certify_is_an_error_with_the_least_one(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, max_drop=0.01)
     room = context_of(spec)

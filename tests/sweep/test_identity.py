@@ -144,6 +144,7 @@ def test_every_field_of_the_spec_is_in_the_table() -> None:
     assert set(OTHERWISE) == set(FIELDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FIELDS)
 def test_a_field_changes_the_addresses_of_what_it_can_change(path: str, addresses: Addresses) -> None:
     value, expected = OTHERWISE[path]

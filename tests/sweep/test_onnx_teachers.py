@@ -27,6 +27,8 @@ from tutelage.sweep.teacher_store import Teacher
 from tutelage.training import loop, student
 from tutelage.training.context import TrainingContext, context_of
 
+pytestmark = pytest.mark.slow
+
 DIGITS = tuple("9876543210")  # in another order than the data's
 GRU: dict[str, Any] = {"bigru": {"embedding": 4, "hidden": 4}}
 

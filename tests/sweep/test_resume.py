@@ -119,6 +119,7 @@ def test_a_second_driver_is_an_error_until_the_first_has_ended_in_any_way(tmp_pa
     home.check_idle()
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_that_is_being_resumed_keeps_its_name_and_its_files(tmp_path: Path) -> None:
     """A sweep that was stopped before its first trial ended may be replaced by a new one, but not while a driver has it."""
     home = sweeps.create(tmp_path, "stopped", "")

@@ -18,6 +18,8 @@ from tutelage.spec.spec import Spec
 from tutelage.sweep.student_checks import buildable, check_latency, check_sparsity, check_students
 from tutelage.training.context import TrainingContext
 
+pytestmark = pytest.mark.slow
+
 WORKING = ["Base", "Unsaved", "ReadsNumbers", "Tied", "Lazy", "Named", "Recurrent", "Encoder", "Staged", "Loud"]
 REFUSED = {
     "RandomConstant": r"layer 'body' \(Linear\) has other outputs after.*does not save noise",

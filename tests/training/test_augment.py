@@ -28,6 +28,7 @@ def images(n: int = 64, side_px: int = 8, dtype: torch.dtype = torch.uint8) -> P
     return Plain(classified(inputs, labels, tuple("abcd"), mean=(127.0, 120.0, 90.0), std=(60.0, 50.0, 40.0)))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**31 - 1), st.integers(0, 10**6), st.permutations(range(12)))
 def test_a_view_depends_on_seed_view_and_index_and_on_nothing_else(seed: int, view: int, order: list[int]) -> None:

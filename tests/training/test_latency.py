@@ -65,6 +65,7 @@ class OfWords(nn.Module):
         return images
 
 
+@pytest.mark.slow
 def test_a_network_without_an_exported_form_is_timed_in_torch_beside_files(
     context: TrainingContext, file: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_command_gets_the_exported_file_and_prints_milliseconds(context: Train
     assert found == {"a": {"latency_ms": 1.5, "latency_p90_ms": 2.0}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "said"),
     [

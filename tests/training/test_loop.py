@@ -66,6 +66,7 @@ def taught(plan: TrainingPlan, weight: float, logits: torch.Tensor | None = None
     return replace(plan, distillation=distillation)
 
 
+@pytest.mark.slow
 def test_a_training_improves_and_the_same_seed_gives_the_same_student(plan: TrainingPlan) -> None:
     long = replace(plan, recipe=RECIPE.model_copy(update={"epochs": 12}))
     under_way = loop.Training(model(), long)

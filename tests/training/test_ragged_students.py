@@ -38,6 +38,7 @@ def alone(rows: TrainingContext) -> dict[str, torch.Tensor]:
     return trained_student(spec_of("kd"), rows).state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     ["kd", "fitnet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dist", "dkd", "attention", "rkd", "review"))],
