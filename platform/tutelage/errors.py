@@ -95,3 +95,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the word of `known` that is most similar to `word`; "" if none is similar."""
     close = difflib.get_close_matches(str(word), [one for one in known if one != word], n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def first_names(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names, separated by commas, and an ellipsis if there are more than `most`."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's message, which may have many; the error's type if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

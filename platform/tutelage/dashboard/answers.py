@@ -7,6 +7,7 @@ import html
 from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from tutelage.errors import first_line
 from tutelage.redaction import redact
 
 
@@ -39,5 +40,5 @@ def no_sweep(run_id: str, why: str) -> RequestFailed:
 
 def out_of_reach(error: Exception) -> RequestFailed:
     """Return the error for an MLflow that does not answer."""
-    why = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return RequestFailed(503, "MLflow is out of reach.", why, "The page tries again by itself; start MLflow, or wait.")
+    way_out = "The page tries again by itself; start MLflow, or wait."
+    return RequestFailed(503, "MLflow is out of reach.", first_line(error), way_out)

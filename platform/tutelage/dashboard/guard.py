@@ -51,14 +51,14 @@ def no_token() -> RequestFailed:
     return RequestFailed(401, "This needs the token.", "The request has none, or a wrong one.", way_out)
 
 
-def is_own(origin: str, host: str) -> bool:
+def is_own(headers: Headers) -> bool:
     """Return whether the `Origin` of a request is the site that its `Host` names."""
-    return bool(host) and origin.partition("://")[2] == host
+    host = headers.get("host", "")
+    return bool(host) and headers.get("origin", "").partition("://")[2] == host
 
 
 def _without_own_origin(scope: Scope) -> Scope:
-    headers = Headers(scope=scope)
-    if not is_own(headers.get("origin", ""), headers.get("host", "")):
+    if not is_own(Headers(scope=scope)):
         return scope
     return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"origin"]}
 

@@ -114,7 +114,7 @@ class _Fetched:
 
         It is that of this site's own pages, which MLflow would refuse at any other name than localhost.
         """
-        dropped = _of_one_connection(given) | _OF_THE_PROXY | ({"origin"} if is_own(*_origin_and_host(given)) else set())
+        dropped = _of_one_connection(given) | _OF_THE_PROXY | ({"origin"} if is_own(given) else set())
         headers = {name: ", ".join(given.getlist(name)) for name in given if name not in dropped}
         if f"{QUERY}=" in headers.get("referer", ""):
             del headers["referer"]
@@ -169,16 +169,11 @@ def _rejection(request: Request) -> RequestFailed | None:
     """
     if any(part in (".", "..") for part in request.scope["path"].replace("\\", "/").split("/")):
         return RequestFailed(400, "There is no such page.", "Its path has a part of dots.", "Write the path without it.")
-    origin, host = _origin_and_host(request.headers)
-    if origin and request.method not in READING and not is_own(origin, host):
+    if request.headers.get("origin") and request.method not in READING and not is_own(request.headers):
         return RequestFailed(
             403, "Nothing was changed.", "A page of another site asked for it.", "Use MLflow's page at this address."
         )
     return None
-
-
-def _origin_and_host(headers: Headers) -> tuple[str, str]:
-    return headers.get("origin", ""), headers.get("host", "")
 
 
 def _seen_from_here(name: str, value: str, uri: str) -> str:

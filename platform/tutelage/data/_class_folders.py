@@ -16,9 +16,9 @@ import numpy as np
 from tutelage.data import UNKNOWN, SplitName
 from tutelage.data._broken import read_all
 from tutelage.data._folders import folders, split_folders, splits_within
-from tutelage.data._labels import check_classes, first_names, no_labels
+from tutelage.data._labels import check_classes, no_labels
 from tutelage.data._splitting import check_rows, draw, notes_on_split
-from tutelage.errors import InputError
+from tutelage.errors import InputError, first_names
 from tutelage.files import existing_folder
 
 UNLABELLED = ("unlabelled", "unlabeled")

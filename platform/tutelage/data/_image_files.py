@@ -41,6 +41,12 @@ def misnamed(folder: Path, names: Collection[str]) -> dict[str, str]:
     return found
 
 
+def unnamed(folder: Path, named: Collection[Path], file: Path) -> tuple[str, ...]:
+    """Return a sentence on the images in a folder that its `file` does not name; nothing without any."""
+    count = len(set(images_in(folder)) - set(named))
+    return (f"left out {count:,} images that {file} does not name",) if count else ()
+
+
 def _bare(name: str) -> str:
     """Return the last part of a path, of Windows too, in small letters, with each letter and its accents as one character."""
     return unicodedata.normalize("NFC", name.replace("\\", "/").rpartition("/")[2]).casefold()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tutelage.data import UNKNOWN
-from tutelage.errors import InputError
+from tutelage.errors import InputError, first_names
 
 
 def is_unlabelled(values: np.ndarray) -> np.ndarray:
@@ -80,8 +80,3 @@ def _raise_wrong_label(wrong: np.ndarray, labels: np.ndarray, allowed: str, wher
         f"{where}: the label of row {wrong[0]} (the first is 0) is {value}, none of the {allowed}{others}. "
         f"{remedy}Correct the file, or remove those rows."
     )
-
-
-def first_names(names: Sequence[str]) -> str:
-    """Return the first five names, separated by commas."""
-    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

@@ -11,10 +11,7 @@ import torch
 from pydantic import Field
 
 from tutelage.data import UNKNOWN, Examples, SplitName, classified
-from tutelage.data._labels import (
-    first_names,
-)
-from tutelage.errors import InputError
+from tutelage.errors import InputError, first_names
 
 LabelledPerClass = Annotated[
     int | None, Field(ge=0, description="labelled training examples a class; the other training examples become unlabelled")

@@ -20,7 +20,7 @@ from tutelage.data._broken import all_in_one, attempt, errors_in, read_all
 from tutelage.data._coco import TOLERANCE_PX, Annotated, annotated, check_alike
 from tutelage.data._decode import is_turned, upright
 from tutelage.data._folders import split_folders
-from tutelage.data._image_files import images_in
+from tutelage.data._image_files import unnamed
 from tutelage.data._objects import Objects, note_on_objects, object_examples
 from tutelage.data._splitting import check_rows, draw, how_split, notes_on_alike, statistics
 from tutelage.errors import InputError
@@ -104,8 +104,7 @@ def _turned(split: SplitName, chosen: Annotated) -> tuple[str, ...]:
 
 
 def _left_out(chosen: Annotated, whole: Annotated) -> tuple[str, ...]:
-    unnamed = len(set(images_in(whole.folder)) - set(whole.images))
-    found = [f"left out {unnamed:,} images that {whole.file} does not name"] if unnamed else []
+    found = unnamed(whole.folder, whole.images, whole.file)
     return (*found, *([f"left out {whole.crowds:,} annotations of crowds in {whole.file}"] if whole.crowds else []))
 
 

@@ -21,7 +21,7 @@ from tutelage.data import Examples, SplitName
 from tutelage.data._broken import all_in_one, attempt, errors_in, read_all
 from tutelage.data._decode import upright
 from tutelage.data._folders import is_file, split_folders
-from tutelage.data._image_files import images_in, misnamed
+from tutelage.data._image_files import misnamed, unnamed
 from tutelage.data._lines import line_examples, note_on_lines, steps_needed
 from tutelage.data._splitting import draw, how_split
 from tutelage.errors import InputError, nearest
@@ -85,10 +85,11 @@ def read(config: Config, seed: int, split: SplitName) -> Examples:
     _check_known(chosen, characters)
     images = _read_images(chosen, config)
     whole = own[0] if own else training
-    left_out = len(set(images_in(whole.folder)) - set(whole.images))
-    notes = (*how_split(*shares, what="the lines"), note_on_lines(split, images, chosen.texts, characters))
-    more = (f"left out {left_out:,} images that {chosen.file} does not name",) if left_out else ()
-    return line_examples(images, list(chosen.texts), characters, (*notes, *more, *_odd_texts(whole)))
+    notes = (
+        *how_split(*shares, what="the lines"), note_on_lines(split, images, chosen.texts, characters),
+        *unnamed(whole.folder, whole.images, whole.file), *_odd_texts(whole),
+    )  # fmt: skip
+    return line_examples(images, list(chosen.texts), characters, notes)
 
 
 def _named_lines(folder: Path, config: Config) -> Lines:

@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tutelage.errors import InputError, UnreachableError
+from tutelage.errors import InputError, UnreachableError, first_line, first_names
 from tutelage.files import existing_folder
 from tutelage.models import _tokenizer_file
 
@@ -83,7 +83,7 @@ def configuration(directory: Path) -> Any:
             found = transformers.AutoConfig.from_pretrained(directory, **_LOCAL)
         except Exception as error:  # transformers raises errors of many kinds for wrong values
             raise InputError(
-                f"{directory / 'config.json'}: is no configuration that transformers has ({_first(error)})."
+                f"{directory / 'config.json'}: is no configuration that transformers has ({first_line(error)})."
             ) from error
     if getattr(found, "is_encoder_decoder", False):
         raise InputError(
@@ -124,7 +124,7 @@ def network(directory: Path, config: Any, kind: str = "AutoModel") -> nn.Module:
                 **options,
             )
         except Exception as error:  # a damaged file makes transformers and safetensors raise errors of many kinds
-            raise InputError(f"{directory}: its weights cannot be read ({_first(error)}).") from error
+            raise InputError(f"{directory}: its weights cannot be read ({first_line(error)}).") from error
     _check_weights(directory, model, about)
     return model
 
@@ -135,16 +135,14 @@ def _check_weights(directory: Path, model: nn.Module, about: Any) -> None:
         f"{name} {tuple(given)} instead of {tuple(wanted)}" for name, given, wanted in about.get("mismatched_keys", ())
     ]:
         raise InputError(
-            f"{directory}: its weights are of other shapes than config.json states: {_cut(other)}. Save both again."
+            f"{directory}: its weights are of other shapes than config.json states: {first_names(other, SHOWN)}. Save both "
+            "again."
         )
     if absent := sorted(about["missing_keys"]):
-        raise InputError(f"{directory}: its weights lack {_cut(absent)}.")
+        raise InputError(f"{directory}: its weights lack {first_names(absent, SHOWN)}.")
     if wrong := [name for name, one in model.state_dict().items() if one.is_floating_point() and not one.isfinite().all()]:
-        raise InputError(f"{directory}: its weights have numbers that are not finite: {_cut(wrong)}. Save it again.")
-
-
-def _cut(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+        listed = first_names(wrong, SHOWN)
+        raise InputError(f"{directory}: its weights have numbers that are not finite: {listed}. Save it again.")
 
 
 def longest(model: Any) -> int | None:
@@ -194,10 +192,6 @@ def labels_of(directory: Path) -> list[str]:
     if repeated := [name for name, count in Counter(labels).items() if count > 1]:
         raise InputError(f"{path}: id2label calls several outputs '{repeated[0]}'. Give each a name of its own.")
     return labels
-
-
-def _first(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]
 
 
 @contextmanager

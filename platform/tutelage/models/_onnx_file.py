@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tutelage.errors import InputError, UnreachableError, nearest
+from tutelage.errors import InputError, UnreachableError, first_names, nearest
 from tutelage.files import existing, read_lines
 from tutelage.signature import BLANK_NAME, InputSpec, OutputSpec, Signature, signature_of, vocabulary_difference
 
@@ -96,10 +96,9 @@ def _names_of_lines(path: Path) -> list[str]:
     if not names:
         raise InputError(f"{path}: is empty. Write the name of an output in each line, or leave out classes_path.")
     if empty := [str(number) for number, name in enumerate(names, start=1) if not name]:
-        listed = ", ".join(empty[:SHOWN]) + (", …" if len(empty) > SHOWN else "")
         raise InputError(
-            f"{path}: line {listed} of {len(names):,} is empty, and each line is the name of an output. Remove it; name an "
-            "output that stands for no class of the data by any other word."
+            f"{path}: line {first_names(empty, SHOWN)} of {len(names):,} is empty, and each line is the name of an "
+            "output. Remove it; name an output that stands for no class of the data by any other word."
         )
     return names
 
@@ -125,10 +124,9 @@ def columns_of(path: Path, output: OutputSpec, names: Sequence[str], count: int,
         )
     places = Counter(known)
     if missing := [name for name in output.names if name not in places]:
-        more = ", …" if len(missing) > SHOWN else ""
-        listed = ", ".join(repr(name) for name in missing[:SHOWN])
+        listed = first_names([repr(name) for name in missing], SHOWN)
         raise InputError(
-            f"{path}: the network lacks the classes {listed}{more} of '{output.name}'.{nearest(missing[0], known)} A teacher "
+            f"{path}: the network lacks the classes {listed} of '{output.name}'.{nearest(missing[0], known)} A teacher "
             "must have all classes of the data; if only their names differ, name them in the order of its outputs by 'classes'."
         )
     if ambiguous := [name for name in output.names if places[name] > 1]:

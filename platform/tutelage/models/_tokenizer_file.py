@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tutelage.errors import InputError
+from tutelage.errors import InputError, first_line
 
 
 def read(path: Path) -> tuple[Any, int]:
@@ -15,8 +15,7 @@ def read(path: Path) -> tuple[Any, int]:
     try:
         found = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain Exceptions
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-        raise InputError(f"{path}: is no tokenizer ({reason}).") from error
+        raise InputError(f"{path}: is no tokenizer ({first_line(error)}).") from error
     found.no_padding()
     found.no_truncation()
     return found, max(found.get_vocab(with_added_tokens=True).values(), default=-1) + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tutelage.errors import InputError, nearest
+from tutelage.errors import InputError, first_names, nearest
 from tutelage.models import _hf_directory as hf
 from tutelage.models import heads, keep_width, over_steps
 from tutelage.models._hf_pieces import NOT_EXPORTED, Pieces, Splitter, word_shares
@@ -171,9 +172,8 @@ def _of_labels(output: OutputSpec, directory: Path) -> list[int]:
     """Return the column of each class in the logits of the directory's classifier."""
     labels = hf.labels_of(directory)
     if missing := [name for name in output.names if name not in labels]:
-        more = ", …" if len(missing) > hf.SHOWN else ""
         raise InputError(
-            f"{directory / 'config.json'}: id2label lacks the classes {', '.join(missing[: hf.SHOWN])}{more}."
+            f"{directory / 'config.json'}: id2label lacks the classes {first_names(missing, hf.SHOWN)}."
             f"{nearest(missing[0], labels)} Rename its labels to the classes of the data, or set head: new, which is trained."
         )
     return [labels.index(name) for name in output.names]
@@ -184,7 +184,8 @@ def _of_pieces(output: OutputSpec, splitter: Splitter) -> list[int]:
     several = [name for name, pieces in zip(output.names, splitter.split, strict=True) if len(pieces) > 1]
     columns = [pieces[0] for pieces in splitter.split]
     if several or len(set(columns)) < len(columns):
-        alike = [repr(name) for name, one in zip(output.names, columns, strict=True) if columns.count(one) > 1]
+        counts = Counter(columns)
+        alike = [repr(name) for name, one in zip(output.names, columns, strict=True) if counts[one] > 1]
         shown = f"{several[0]!r} is several" if several else f"{', '.join(alike[: hf.SHOWN])} are the same or unknown"
         raise InputError(
             f"model 'huggingface': its own head gives probabilities of pieces, and the classes are not one piece each "

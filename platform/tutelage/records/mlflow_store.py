@@ -15,7 +15,7 @@ import sqlalchemy
 from mlflow.exceptions import MlflowException
 
 from tutelage import environment
-from tutelage.errors import InputError, UnreachableError
+from tutelage.errors import InputError, UnreachableError, first_line
 from tutelage.measure import Measure
 from tutelage.redaction import redact
 from tutelage.spec.paths import sqlite_path
@@ -229,8 +229,7 @@ def _probe(uri: str) -> None:
 
 def out_of_reach(uri: str, error: Exception) -> str:
     """Return in words that a store does not respond, why, and what to set."""
-    why = redact(str(error).splitlines()[0]) if str(error) else type(error).__name__
     way_out = "Set `tracking.uri` or --tracking-uri to a store that responds."
     if database := sqlite_path(uri):
         way_out += f" If {database} is damaged, move it away: a sweep's runs are written again from its ledger."
-    return f"MLflow at {redact(uri)} is out of reach ({why}). {way_out}"
+    return f"MLflow at {redact(uri)} is out of reach ({redact(first_line(error))}). {way_out}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tutelage import plugins
-from tutelage.errors import InputError, WorkFailed
+from tutelage.errors import InputError, WorkFailed, first_line
 from tutelage.measure import Measure
 from tutelage.objectives import Objective
 from tutelage.records.events import Events
@@ -87,7 +87,7 @@ class SweepDir:
             return load_spec(self.spec_path)
         except InputError as error:
             raise WorkFailed(
-                f"{self.spec_path}: the spec of sweep '{self.name}' is damaged ({str(error).splitlines()[0]}). Give the one "
+                f"{self.spec_path}: the spec of sweep '{self.name}' is damaged ({first_line(error)}). Give the one "
                 f"that it was started with: {self.command('resume')} --spec FILE."
             ) from error
 

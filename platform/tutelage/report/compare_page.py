@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tutelage.errors import first_names
 from tutelage.measure import Measure
 from tutelage.objectives import Objective
 from tutelage.records import fronts
@@ -101,6 +102,6 @@ def beaten(document: Mapping[str, Any]) -> Rows:
     """Return header and rows: of each sweep's front, the students that another's front dominates."""
     rows: list[list[Any]] = []
     for one in document["dominated"]:
-        shown = ", ".join(one["trials"][:12]) + (", …" if len(one["trials"]) > 12 else "")
+        shown = first_names(one["trials"], 12)
         rows.append([one["sweep"], one["by"], f"{len(one['trials'])} of {one['of']}", shown])
     return ["front of", "dominated by", "students", "which"], rows

@@ -44,9 +44,7 @@ def _distances(networks: Mapping[str, nn.Module], task: Task, examples: Examples
     each = (inference.each(model, task, examples, rows) for model in (networks["student"], networks["teacher"]))
     for (some, batch, own), (_, _, other) in zip(*each, strict=True):
         by, found[some] = _distance(task, batch, sequences_from(own), sequences_from(other))
-    return by, found.nan_to_num(
-        nan=0.0, posinf=0.0, neginf=0.0
-    )  # of logits that are not finite; the document takes finite numbers alone
+    return by, found.where(found.isfinite(), 0.0)  # of logits that are not; the document takes finite numbers alone
 
 
 def _distance(task: Task, batch: Batch, student: Sequences, teacher: Sequences) -> tuple[str, Tensor]:

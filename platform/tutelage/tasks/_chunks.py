@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tutelage.errors import InputError
+from tutelage.errors import InputError, first_names
 
 _OUTSIDE, _PREFIXES = "O", ("B", "I", "E", "S")
 
@@ -34,7 +34,7 @@ def check_names(names: Sequence[str], where: str) -> None:
         )
     wrong = [name for name in names if name != _OUTSIDE and not (name[:1] in _PREFIXES and name[1:2] == "-" and name[2:])]
     if wrong:
-        listed = ", ".join(f"'{name}'" for name in wrong[:5]) + (", …" if len(wrong) > 5 else "")
+        listed = first_names([f"'{name}'" for name in wrong])
         raise InputError(
             f"{where}: the slot labels {listed} are not in the IOB format. Write O for a token outside of slots, B-<type> for "
             "the first token of a slot, and I-<type> for the others."

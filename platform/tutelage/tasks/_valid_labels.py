@@ -10,9 +10,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from tutelage.errors import InputError
+from tutelage.errors import InputError, first_names
 
-_SHOWN = 5  # labels in a message
 _PENALTY = 1e6  # far above any logit, and finite: labels of which no sequence is valid have a best one too
 
 
@@ -20,10 +19,9 @@ def check_begins(names: tuple[str, ...], where: str) -> None:
     """Raise `InputError` for labels `I-x` or `E-x` without `B-x`: no sequence that is valid has them."""
     alone = [name for name in names if name[:2] in ("I-", "E-") and f"B-{name[2:]}" not in names]
     if alone:
-        listed = ", ".join(alone[:_SHOWN]) + (", …" if len(alone) > _SHOWN else "")
         raise InputError(
-            f"{where} gives I- and E- only behind B- of the same type, and training has {listed} without B-. Write B- at the "
-            "first token of each slot, or set decode: largest."
+            f"{where} gives I- and E- only behind B- of the same type, and training has {first_names(alone)} without B-. "
+            "Write B- at the first token of each slot, or set decode: largest."
         )
 
 
